@@ -1,1 +1,20 @@
-//! Under construction.
+//! The wire contract `netcheck.v1`: generated messages and services, and the one place where wire input is
+//! validated and turned into domain types ([`columns`], [`convert`]).
+
+pub mod columns;
+pub mod convert;
+
+/// The generated code of package `netcheck.v1`. What each field means stands in `proto/netcheck/v1/*.proto`.
+pub mod v1 {
+    #![expect(
+        missing_docs,
+        unused_qualifications,
+        clippy::allow_attributes,
+        clippy::allow_attributes_without_reason,
+        reason = "generated; the .proto files carry the documentation"
+    )]
+    tonic::include_proto!("netcheck.v1");
+
+    /// The encoded `FileDescriptorSet` of the package, for gRPC reflection.
+    pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/netcheck.v1.bin"));
+}

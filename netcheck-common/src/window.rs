@@ -1,0 +1,76 @@
+//! Samples of one path over one reporting interval, merged.
+
+use crate::domain::{Outcome, PathId};
+use crate::sketch::Sketch;
+
+/// What became of the probes that one path sent in one window.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathWindow {
+    /// Whose.
+    pub path: PathId,
+    /// Probes that ended with a reply.
+    pub reply: u32,
+    /// Probes that ended otherwise, indexed as [`Outcome::FAILURES`].
+    pub failed: [u32; Outcome::FAILURES.len()],
+    /// Probes that the agent was too starved to judge; in none of the other counts.
+    pub suspect: u32,
+    /// t5 − t0, or t4 − t0 where user space did not stamp the reception.
+    pub round_trip: Sketch,
+    /// (t4 − t1) − (t3 − t2), or t4 − t1 where the target's kernel does not reflect.
+    pub network: Sketch,
+    /// (t1 − t0) + (t5 − t4).
+    pub host: Sketch,
+    /// t3 − t2.
+    pub responder: Sketch,
+}
+
+impl PathWindow {
+    /// A window in which nothing happened.
+    #[must_use]
+    pub const fn empty(path: PathId) -> Self {
+        Self {
+            path,
+            reply: 0,
+            failed: [0; Outcome::FAILURES.len()],
+            suspect: 0,
+            round_trip: Sketch::new(),
+            network: Sketch::new(),
+            host: Sketch::new(),
+            responder: Sketch::new(),
+        }
+    }
+
+    /// Counts one judged probe.
+    pub fn count(&mut self, outcome: Outcome) {
+        match outcome.failure_index() {
+            None => self.reply += 1,
+            Some(index) => self.failed[index] += 1,
+        }
+    }
+
+    /// Probes that could be judged.
+    #[must_use]
+    pub fn sent(&self) -> u32 {
+        self.failed.iter().fold(self.reply, |sum, &count| sum.saturating_add(count))
+    }
+
+    /// Probes that ended with `outcome`.
+    #[must_use]
+    pub fn outcome(&self, outcome: Outcome) -> u32 {
+        outcome.failure_index().map_or(self.reply, |index| self.failed[index])
+    }
+
+    /// Adds another window of the same path. Commutative and associative; counts saturate.
+    pub fn merge(&mut self, other: &Self) {
+        debug_assert_eq!(self.path, other.path, "windows of two paths");
+        self.reply = self.reply.saturating_add(other.reply);
+        for (mine, theirs) in self.failed.iter_mut().zip(other.failed) {
+            *mine = mine.saturating_add(theirs);
+        }
+        self.suspect = self.suspect.saturating_add(other.suspect);
+        self.round_trip.merge(&other.round_trip);
+        self.network.merge(&other.network);
+        self.host.merge(&other.host);
+        self.responder.merge(&other.responder);
+    }
+}
