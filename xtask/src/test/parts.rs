@@ -1,0 +1,91 @@
+//! The parts of `cargo xtask test`, in the order in which they run: cheap ones first, then by what they build on.
+
+use anyhow::Result;
+
+use super::steps::{Shared, cargo, cargo_with, program};
+use crate::{
+    ebpf,
+    tools::{command, output},
+};
+
+/// A part of the test.
+pub(crate) struct Part {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    /// Parts of `cargo xtask setup` that it needs.
+    pub(crate) tools: &'static [&'static str],
+    /// Whether it compiles the agent, which embeds the kernel programs: these are built first.
+    pub(crate) embeds: bool,
+    pub(crate) run: fn(&mut Shared) -> Result<()>,
+}
+
+/// What building the kernel programs needs of `cargo xtask setup`.
+pub(crate) const KERNEL_TOOLS: &[&str] = &["bpf-linker", "rust-src"];
+
+const LAB_TOOLS: &[&str] = &["nftables", "iproute2", "ping", "unbound", "dnsmasq", "procps", "grpcurl"];
+
+/// All parts.
+#[rustfmt::skip]
+pub(crate) const PARTS: &[Part] = &[
+    Part { name: "fmt", about: "the code is formatted", tools: &[], embeds: false, run: fmt },
+    Part { name: "typos", about: "no spelling mistakes", tools: &["typos"], embeds: false, run: typos },
+    Part { name: "buf", about: "the contract's style, and no break since its last release", tools: &["buf"], embeds: false, run: buf },
+    Part { name: "machete", about: "no unused dependencies", tools: &["cargo-machete"], embeds: false, run: machete },
+    Part { name: "deny", about: "licences, bans and sources of dependencies", tools: &["cargo-deny"], embeds: false, run: deny },
+    Part { name: "ebpf", about: "the kernel programs build", tools: KERNEL_TOOLS, embeds: true, run: |_| Ok(()) },
+    Part { name: "clippy", about: "no warnings, on the host and in the kernel", tools: &[], embeds: true, run: clippy },
+    Part { name: "doc", about: "the documentation builds without warnings", tools: &[], embeds: true, run: doc },
+    Part { name: "unit", about: "unit, property and in-process tests", tools: &[], embeds: true, run: unit },
+    Part { name: "lab", about: "real packets and faults in network namespaces (root)", tools: LAB_TOOLS, embeds: true, run: lab },
+];
+
+/// Everything but the kernel programs, which don't compile for the host.
+const HOST: &str = "--workspace --exclude netcheck-ebpf";
+
+fn fmt(_: &mut Shared) -> Result<()> {
+    cargo("fmt --all --check")
+}
+
+fn typos(_: &mut Shared) -> Result<()> {
+    program("typos")
+}
+
+fn buf(_: &mut Shared) -> Result<()> {
+    program("buf lint proto")?;
+    let tag = output(command("git").args(["describe", "--tags", "--abbrev=0", "--match", "v[0-9]*"]));
+    let Ok(tag) = tag else {
+        println!("no released contract yet");
+        return Ok(());
+    };
+    program(&format!("buf breaking proto --against .git#tag={tag},subdir=proto"))
+}
+
+fn machete(_: &mut Shared) -> Result<()> {
+    program("cargo-machete")
+}
+
+fn deny(shared: &mut Shared) -> Result<()> {
+    // The options are for the case that a crate's index entry changed since: only what Cargo.lock says counts.
+    cargo("deny --locked check bans licenses sources")?;
+    if shared.advisories { cargo("deny --locked check advisories") } else { Ok(()) }
+}
+
+fn clippy(_: &mut Shared) -> Result<()> {
+    cargo(&format!("clippy {HOST} --all-targets -- -D warnings"))?;
+    cargo("clippy --package netcheck-agent --no-default-features --all-targets -- -D warnings")?;
+    ebpf::clippy()
+}
+
+fn doc(_: &mut Shared) -> Result<()> {
+    cargo_with(&format!("doc {HOST} --no-deps --document-private-items"), &[("RUSTDOCFLAGS", "-D warnings")])
+}
+
+fn unit(_: &mut Shared) -> Result<()> {
+    cargo(&format!("test {HOST} --exclude netcheck-netlab --exclude xtask"))?;
+    cargo("test --package xtask --bins")
+}
+
+fn lab(_: &mut Shared) -> Result<()> {
+    cargo("build --package netcheck-agent --package netcheck-hub")?;
+    cargo("test --package netcheck-netlab --package xtask -- --test-threads=1")
+}
