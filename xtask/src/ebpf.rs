@@ -83,21 +83,20 @@ fn cargo(toolchain: &Toolchain, verb: &str) -> Command {
     cargo
         .args([verb, "--release", "--target", TARGET, "-Z", "build-std=core", "--target-dir"])
         .arg(target_dir().join("ebpf-build"))
-        .env("CARGO_ENCODED_RUSTFLAGS", rustflags().join("\u{1f}"));
+        .env("CARGO_ENCODED_RUSTFLAGS", rustflags(toolchain).join("\u{1f}"));
     cargo
 }
 
-fn rustflags() -> Vec<String> {
+fn rustflags(toolchain: &Toolchain) -> Vec<String> {
     let mut flags: Vec<String> =
         ["-Clinker=bpf-linker", "-Cdebuginfo=2", "-Clink-arg=--btf"].map(str::to_owned).into();
-    // The line info names files; the same source gives the same object wherever it is built.
-    flags.push(format!("--remap-path-prefix={}=netcheck", root().display()));
-    if let Some(home) = std::env::var_os("CARGO_HOME").map(PathBuf::from).or_else(default_cargo_home) {
-        flags.push(format!("--remap-path-prefix={}=cargo", home.display()));
+    // The debug info names files; the same source gives the same object wherever it is built.
+    let cargo_home = std::env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::home_dir().map(|home| home.join(".cargo")))
+        .unwrap_or_default();
+    for (path, name) in [(root(), "netcheck"), (&cargo_home, "cargo"), (&toolchain.sysroot, "rust")] {
+        flags.push(format!("--remap-path-prefix={}={name}", path.display()));
     }
     flags
-}
-
-fn default_cargo_home() -> Option<PathBuf> {
-    std::env::home_dir().map(|home| home.join(".cargo"))
 }

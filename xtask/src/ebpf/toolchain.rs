@@ -14,38 +14,33 @@ use crate::tools::{cargo, command, output, relative, run_logged, shown, target_d
 
 const NIGHTLY: &str = "nightly";
 const DEBIAN: &str = "debian";
-const DEBIAN_LIB: &str = "usr/lib/x86_64-linux-gnu";
 
 /// A compiler with nightly's features and the sources of `core`.
 pub(crate) struct Toolchain {
     /// As rustup calls it, or `debian`.
     pub(crate) name: String,
-    /// Root of the unpacked packages, for Debian's.
-    unpacked: Option<PathBuf>,
+    /// Where its compiler and its library's sources are.
+    pub(crate) sysroot: PathBuf,
+    /// Whether these are Debian's packages, which rustup doesn't know.
+    unpacked: bool,
 }
 
 impl Toolchain {
     /// A cargo that compiles with it.
     pub(crate) fn cargo(&self) -> Command {
-        let mut cargo = match &self.unpacked {
-            None => {
-                let mut rustup = command("rustup");
-                rustup.args(["run", &self.name, "cargo"]);
-                rustup
-            }
+        if self.unpacked {
             // Any cargo drives another's compiler; the bootstrap switch lets a stable one take -Z.
-            Some(root) => {
-                let mut cargo = cargo();
-                cargo
-                    .env("RUSTC", root.join("usr/bin/rustc"))
-                    .env("LD_LIBRARY_PATH", root.join(DEBIAN_LIB))
-                    .env("RUSTC_BOOTSTRAP", "1");
-                return cargo;
-            }
-        };
+            let mut cargo = cargo();
+            cargo
+                .env("RUSTC", self.sysroot.join("bin/rustc"))
+                .env("LD_LIBRARY_PATH", self.sysroot.join("lib/x86_64-linux-gnu"))
+                .env("RUSTC_BOOTSTRAP", "1");
+            return cargo;
+        }
+        let mut rustup = command("rustup");
         // `cargo run` put the stable compiler's libraries there.
-        cargo.env_remove("LD_LIBRARY_PATH");
-        cargo
+        rustup.args(["run", &self.name, "cargo"]).env_remove("LD_LIBRARY_PATH");
+        rustup
     }
 }
 
@@ -104,7 +99,7 @@ fn rustup(name: &str) -> Result<Toolchain> {
             bail!("{name} has no library sources after: {}", shown(&add));
         }
     }
-    Ok(Toolchain { name: name.to_owned(), unpacked: None })
+    Ok(Toolchain { name: name.to_owned(), sysroot: found, unpacked: false })
 }
 
 fn debian_root() -> PathBuf {
@@ -126,7 +121,7 @@ fn debian() -> Result<Toolchain> {
             format!("Debian's compiler was not unpacked into {} (apt-get update first?)", relative(&root))
         })?;
     }
-    Ok(Toolchain { name: DEBIAN.to_owned(), unpacked: Some(root) })
+    Ok(Toolchain { name: DEBIAN.to_owned(), sysroot: root.join("usr"), unpacked: true })
 }
 
 fn unpack(root: &Path) -> Result<()> {
