@@ -4,6 +4,7 @@
 //!  0  magic                 8 bytes
 //!  8  version               u8
 //!  9  flags                 u8      bit 0: the destination's kernel has written what follows at 32
+//!                                   bit 1: a netcheck responder sent it back
 //! 10  reserved              u16     0
 //! 12  source node           u32     index that the hub gave; 0 where it has not
 //! 16  session               u64     random, new with each start of the source's agent
@@ -16,8 +17,8 @@
 //! ```
 //!
 //! Numbers are big-endian. A target's own kernel (ICMP) or responder (UDP) sends the payload back as it came; the
-//! destination node's egress hook fills the second half on the way out. An echo request and its reply have the same
-//! bytes otherwise: the direction is told by the ICMP type, or by which side has the responder's port.
+//! destination node's egress hook fills the second half on the way out. The direction is told by the ICMP type, or
+//! for UDP by the bit that the responder sets.
 
 /// First bytes of every probe header.
 pub const MAGIC: [u8; 8] = *b"\xb7netchk\x01";
@@ -27,6 +28,8 @@ pub const VERSION: u8 = 1;
 pub const HEADER_LEN: usize = 64;
 /// [`ProbeHeader::flags`]: the destination's kernel wrote t2, t3, requests and arrived.
 pub const FLAG_REFLECTED: u8 = 1;
+/// [`ProbeHeader::flags`]: a responder sent it back (UDP; an echo's direction is in the ICMP type).
+pub const FLAG_REPLY: u8 = 2;
 /// Where the part that the destination writes begins.
 pub const REFLECTED_OFFSET: usize = 32;
 /// Length of the part that the destination writes.
@@ -39,7 +42,7 @@ pub const DEFAULT_RESPONDER_PORT: u16 = 6100;
 /// A probe header, in host order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ProbeHeader {
-    /// [`FLAG_REFLECTED`].
+    /// [`FLAG_REFLECTED`], [`FLAG_REPLY`].
     pub flags: u8,
     /// Index that the hub gave to the source node.
     pub source_node: u32,
