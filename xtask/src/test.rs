@@ -116,10 +116,10 @@ mod tests {
 
     #[test]
     fn an_unknown_part_is_named_with_those_there_are() {
-        let error = select(&["unti".to_owned()]).err().unwrap();
+        let error = select(&["unitt".to_owned()]).err().unwrap();
         assert!(error.is::<crate::Usage>());
         let text = error.to_string();
-        assert!(text.contains("`unti`") && text.contains("fmt typos buf machete"), "{text}");
+        assert!(text.contains("`unitt`") && text.contains("fmt typos buf machete"), "{text}");
     }
 
     #[test]
