@@ -93,7 +93,7 @@ fn install_all(missing: &[&Part]) -> Result<()> {
     }
     for part in missing {
         if !matches!(part.source, Source::Apt(_)) {
-            let progress = Progress::begin(&format!("{} {}, for {}", part.name, part.version, part.used_for));
+            let progress = Progress::begin(&format!("{}, for {}", part.title(), part.used_for));
             let installed =
                 install::install(part).with_context(|| format!("{} was not installed", part.name));
             progress.end(installed).unwrap_or_else(|error| failures.push(error));

@@ -4,14 +4,17 @@
 use std::{
     env,
     ffi::{OsStr, OsString},
-    fmt::Write as _,
     fs::{self, File},
+    io::Write as _,
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Stdio},
     sync::LazyLock,
 };
 
 use anyhow::{Context as _, Result, bail};
+
+/// Switched off where the last lines of a log are all that a reader sees.
+const BACKTRACE: &str = "RUST_BACKTRACE";
 
 static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
     // `cargo run` says where the crate is now; the path from build time would be wrong after a move.
@@ -79,11 +82,11 @@ pub(crate) fn cargo() -> Command {
 pub(crate) fn shown(command: &Command) -> String {
     let mut line = String::new();
     for (name, value) in command.get_envs() {
-        if let Some(value) = value.filter(|_| name != "PATH") {
+        if let Some(value) = value.filter(|_| name != "PATH" && name != BACKTRACE) {
             // Cargo's own form of the flags has separators that can't be typed.
             let name = name.to_string_lossy().replace("CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS");
             let value = value.to_string_lossy().replace('\u{1f}', " ");
-            let _ = write!(line, "{name}={} ", quoted(&value));
+            line += &format!("{name}={} ", quoted(&value));
         }
     }
     let program = Path::new(command.get_program());
@@ -138,14 +141,15 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
 /// # Errors
 /// When it can't be started or doesn't exit with 0; then with the last lines of the log.
 pub(crate) fn run_logged(command: &mut Command, log: &Path) -> Result<()> {
-    let mut file = File::options().create(true).append(true).open(log);
-    if file.is_err() {
-        fs::create_dir_all(log.parent().unwrap_or(root()))?;
-        file = File::options().create(true).append(true).open(log);
-    }
-    let mut file = file.with_context(|| format!("can't write {}", relative(log)))?;
-    std::io::Write::write_all(&mut file, format!("$ {}\n", shown(command)).as_bytes())?;
+    fs::create_dir_all(log.parent().unwrap_or(root()))?;
+    let mut file = File::options()
+        .create(true)
+        .append(true)
+        .open(log)
+        .with_context(|| format!("can't write {}", relative(log)))?;
+    writeln!(file, "$ {}", shown(command))?;
     let status = command
+        .env(BACKTRACE, "0")
         .stdin(Stdio::null())
         .stdout(file.try_clone()?)
         .stderr(file)

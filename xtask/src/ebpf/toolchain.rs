@@ -14,6 +14,7 @@ use crate::tools::{cargo, command, output, relative, run_logged, shown, target_d
 
 const NIGHTLY: &str = "nightly";
 const DEBIAN: &str = "debian";
+const LIBRARIES: &str = "LD_LIBRARY_PATH";
 
 /// A compiler with nightly's features and the sources of `core`.
 pub(crate) struct Toolchain {
@@ -21,8 +22,8 @@ pub(crate) struct Toolchain {
     pub(crate) name: String,
     /// Where its compiler and its library's sources are.
     pub(crate) sysroot: PathBuf,
-    /// Whether these are Debian's packages, which rustup doesn't know.
-    unpacked: bool,
+    /// Whether these are Debian's packages, which rustup doesn't know and which have no clippy.
+    pub(crate) unpacked: bool,
 }
 
 impl Toolchain {
@@ -33,14 +34,18 @@ impl Toolchain {
             let mut cargo = cargo();
             cargo
                 .env("RUSTC", self.sysroot.join("bin/rustc"))
-                .env("LD_LIBRARY_PATH", self.sysroot.join("lib/x86_64-linux-gnu"))
+                .env(LIBRARIES, self.libraries())
                 .env("RUSTC_BOOTSTRAP", "1");
             return cargo;
         }
         let mut rustup = command("rustup");
         // `cargo run` put the stable compiler's libraries there.
-        rustup.args(["run", &self.name, "cargo"]).env_remove("LD_LIBRARY_PATH");
+        rustup.args(["run", &self.name, "cargo"]).env_remove(LIBRARIES);
         rustup
+    }
+
+    fn libraries(&self) -> PathBuf {
+        self.sysroot.join("lib/x86_64-linux-gnu")
     }
 }
 
@@ -49,6 +54,8 @@ pub(crate) fn find(wanted: Option<&str>) -> Result<Toolchain> {
     match wanted {
         Some(DEBIAN) => debian(),
         Some(name) => rustup(name),
+        // Once it had to be Debian's, rustup isn't asked at every build.
+        None if !nightly_is_ready() && debian_is_ready() => debian(),
         None => rustup(NIGHTLY).or_else(|no_nightly| {
             eprintln!("{no_nightly:#}\nfalling back to Debian's compiler");
             debian().map_err(|no_debian| {
@@ -61,9 +68,13 @@ pub(crate) fn find(wanted: Option<&str>) -> Result<Toolchain> {
     }
 }
 
-/// Whether nightly is complete, without changing anything. The order of what it asks is that of [`find`].
+/// Whether [`find`] would find one without fetching anything.
 pub(crate) fn is_ready() -> bool {
-    sysroot(NIGHTLY).is_ok_and(|sysroot| has_sources(&sysroot)) || debian_is_ready()
+    nightly_is_ready() || debian_is_ready()
+}
+
+fn nightly_is_ready() -> bool {
+    sysroot(NIGHTLY).is_ok_and(|sysroot| has_sources(&sysroot))
 }
 
 fn sysroot(name: &str) -> Result<PathBuf> {
@@ -117,16 +128,25 @@ fn debian() -> Result<Toolchain> {
             bail!("there is no apt-get to fetch Debian's compiler with");
         }
         println!("fetching Debian's compiler and its sources into {}", relative(&root));
-        unpack(&root).with_context(|| {
-            format!("Debian's compiler was not unpacked into {} (apt-get update first?)", relative(&root))
-        })?;
+        unpack(&root)
+            .with_context(|| format!("Debian's compiler was not unpacked into {}", relative(&root)))?;
     }
-    Ok(Toolchain { name: DEBIAN.to_owned(), sysroot: root.join("usr"), unpacked: true })
+    let toolchain = Toolchain { name: DEBIAN.to_owned(), sysroot: root.join("usr"), unpacked: true };
+    output(
+        command(toolchain.sysroot.join("bin/rustc")).arg("--version").env(LIBRARIES, toolchain.libraries()),
+    )
+    .context("Debian's compiler doesn't run; its library comes with: apt-get install libllvm22")?;
+    Ok(toolchain)
 }
 
 fn unpack(root: &Path) -> Result<()> {
     let log = target_dir().join("setup/rustc-web.log");
-    let shown = output(command("apt-cache").args(["show", "--no-all-versions", "rustc-web"]))?;
+    let show = || output(command("apt-cache").args(["show", "--no-all-versions", "rustc-web"]));
+    let shown = show().or_else(|_| {
+        // Without lists apt knows nothing.
+        run_logged(command("apt-get").arg("update"), &log)?;
+        show()
+    })?;
     let version = package_version(&shown).context("apt knows no version of rustc-web")?;
     let (release, minor) = rust_version(version).context("a version of rustc-web that isn't Rust's")?;
     let _ = fs::remove_dir_all(root);

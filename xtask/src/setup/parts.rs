@@ -63,6 +63,11 @@ fn has_pip() -> bool {
 }
 
 impl Part {
+    /// Its name, and its version where that is pinned.
+    pub(crate) fn title(&self) -> String {
+        format!("{} {}", self.name, self.version).trim_end().to_owned()
+    }
+
     /// Whether the machine has it, in the pinned version.
     pub(crate) fn is_there(&self) -> bool {
         match self.found_by {
