@@ -1,0 +1,302 @@
+//! Faults as values: what they mean, their textual form, and what they do to the kernel.
+//!
+//! A fault is written as a kind and settings: `drop node=n2 hook=forward proto=udp`. Places (`src`, `dst`,
+//! `to`) are a node, a pod, `hub`, `NODE/pods` (a node's pod network), a zone (its nodes and their pods), an
+//! address, a prefix, or several of these with commas.
+
+use std::time::Duration;
+
+mod act;
+mod rules;
+mod text;
+
+pub(crate) use act::{heal, inject};
+pub(crate) use rules::hash;
+pub use text::HELP;
+
+/// Address family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+/// What kind of packet a rule takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proto {
+    /// ICMP and ICMPv6 echo requests and replies, never neighbour discovery.
+    Icmp,
+    /// UDP.
+    Udp,
+    /// TCP.
+    Tcp,
+}
+
+/// Where in a node's stack a rule sits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hook {
+    /// Everything that arrives.
+    Prerouting,
+    /// What arrives for the node itself.
+    Input,
+    /// What the node passes on, as between its pods and others.
+    Forward,
+    /// What the node itself sends.
+    Output,
+    /// Everything that leaves.
+    Postrouting,
+}
+
+/// Which packets a rule takes; the default takes all but neighbour discovery.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Match {
+    /// One family only.
+    pub family: Option<Family>,
+    /// One protocol only.
+    pub proto: Option<Proto>,
+    /// From this place only.
+    pub src: Option<String>,
+    /// To this place only.
+    pub dst: Option<String>,
+    /// From this TCP or UDP port only.
+    pub sport: Option<u16>,
+    /// To this TCP or UDP port only.
+    pub dport: Option<u16>,
+    /// Arriving through this interface only.
+    pub iif: Option<String>,
+    /// Leaving through this interface only.
+    pub oif: Option<String>,
+    /// This share of them only, by chance; 1 to 100.
+    pub percent: Option<u8>,
+}
+
+/// What a rule does with a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Drop it in silence.
+    Drop,
+    /// Drop it and answer with ICMP port unreachable.
+    Reject,
+}
+
+/// Kind of a route that leads nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeadRoute {
+    /// Drops in silence.
+    Blackhole,
+    /// Answers with ICMP host unreachable.
+    Unreachable,
+    /// Answers with ICMP administratively prohibited.
+    Prohibit,
+}
+
+/// Which way of a path loses packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leg {
+    /// From the probe's source to its destination.
+    Request,
+    /// Back.
+    Reply,
+}
+
+/// At which end of a path the packets are lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// On the node where the probe starts.
+    Source,
+    /// On the node that it is sent to.
+    Destination,
+}
+
+/// Direction as a node sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// Towards the node.
+    In,
+    /// From the node.
+    Out,
+}
+
+/// How the cluster's DNS answers for `cluster.local`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DnsAnswer {
+    /// With SERVFAIL.
+    Servfail,
+    /// With NXDOMAIN.
+    Nxdomain,
+    /// Well, but only after this time.
+    Slow(Duration),
+    /// Not at all.
+    Silent,
+}
+
+/// How the control plane sees a node. Only the inventory, and what follows from it for services, changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NodeState {
+    /// Condition Ready is Unknown; its pods are not ready.
+    NotReady,
+    /// Unschedulable; its pods stay.
+    Cordoned,
+    /// Gone with its pods.
+    Deleted,
+}
+
+/// Something broken on purpose. Injecting one twice is the same as once, and so is healing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// An nftables rule on a node.
+    Filter {
+        /// The node.
+        node: String,
+        /// Where it sits.
+        hook: Hook,
+        /// What it does.
+        verdict: Verdict,
+        /// Which packets it takes.
+        matching: Match,
+    },
+    /// A route on a node that leads nowhere.
+    Route {
+        /// The node.
+        node: String,
+        /// How it drops.
+        kind: DeadRoute,
+        /// To which place.
+        to: String,
+    },
+    /// The host side of a pod's veth pair is down.
+    VethDown {
+        /// The pod.
+        pod: String,
+    },
+    /// `eth0` inside a pod is down.
+    PodLinkDown {
+        /// The pod.
+        pod: String,
+    },
+    /// `eth0` of a node is down.
+    UplinkDown {
+        /// The node.
+        node: String,
+    },
+    /// UDP to the responder's port is dropped in the input hook of a node.
+    ResponderFiltered {
+        /// The node.
+        node: String,
+        /// The port.
+        port: u16,
+        /// One family only.
+        family: Option<Family>,
+    },
+    /// One leg of a path loses packets: echo requests (replies), and UDP and TCP to (from) a port.
+    OneWay {
+        /// Which leg.
+        leg: Leg,
+        /// Node or pod where the probes start.
+        from: String,
+        /// Node or pod that they are sent to.
+        to: String,
+        /// At which end.
+        at: End,
+        /// One family only.
+        family: Option<Family>,
+        /// One protocol only.
+        proto: Option<Proto>,
+        /// Port at the destination.
+        port: u16,
+        /// This share only.
+        percent: Option<u8>,
+    },
+    /// The cable between a node and the switch loses packets: no kernel on any node sees the drop.
+    WireLoss {
+        /// The node.
+        node: String,
+        /// Which direction.
+        direction: Direction,
+        /// This share, 1 to 100.
+        percent: u8,
+        /// One family only.
+        family: Option<Family>,
+    },
+    /// The DNS server answers badly.
+    Dns {
+        /// How.
+        answer: DnsAnswer,
+    },
+    /// No server runs in a backend pod: its kernel refuses.
+    BackendRefuses {
+        /// The pod.
+        pod: String,
+    },
+    /// The endpoints of a backend pod name addresses that nobody has.
+    BackendDead {
+        /// The pod.
+        pod: String,
+    },
+    /// A service has no endpoints: its address refuses.
+    NoEndpoints {
+        /// The service.
+        service: String,
+    },
+    /// Power loss: every process on the node and in its pods is killed, the cable is dead.
+    NodeKilled {
+        /// The node.
+        node: String,
+    },
+    /// Two zones are cut from each other.
+    ZoneCut {
+        /// One zone.
+        a: String,
+        /// The other.
+        b: String,
+        /// One family only.
+        family: Option<Family>,
+        /// One protocol only.
+        proto: Option<Proto>,
+    },
+    /// A node has a wrong hardware address for another node, for one of its own pods, or (over VXLAN) for the
+    /// overlay end behind which another node's pod is.
+    WrongNeighbour {
+        /// The node that is mistaken.
+        node: String,
+        /// Node or pod that it is mistaken about.
+        to: String,
+    },
+    /// A node's tunnel (over plain routes: its uplink) takes only packets up to a size and no ICMP tells so.
+    MtuBlackhole {
+        /// The node.
+        node: String,
+        /// Largest packet, at least 1280.
+        mtu_bytes: u16,
+    },
+    /// The inventory shows a node in another state.
+    NodeState {
+        /// The node.
+        node: String,
+        /// The state.
+        state: NodeState,
+    },
+    /// A pod is gone from the inventory and its services, and its server has ended.
+    PodGone {
+        /// The pod.
+        pod: String,
+    },
+}
+
+impl Fault {
+    /// Whether it changes servers, services or the inventory, beyond rules and links.
+    pub(crate) fn changes_cluster(&self) -> bool {
+        matches!(
+            self,
+            Self::Dns { .. }
+                | Self::BackendRefuses { .. }
+                | Self::BackendDead { .. }
+                | Self::NoEndpoints { .. }
+                | Self::NodeKilled { .. }
+                | Self::NodeState { .. }
+                | Self::PodGone { .. }
+        )
+    }
+}

@@ -1,0 +1,333 @@
+//! The textual form of faults, both ways.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::{Context, Error, Result, bail, ensure};
+
+use super::{
+    DeadRoute, Direction, DnsAnswer, End, Family, Fault, Hook, Leg, Match, NodeState, Proto, Verdict,
+};
+
+/// All faults with their settings, for `--help`.
+pub const HELP: &str = "\
+Faults (settings in [] may be left out):
+  drop node=N hook=prerouting|input|forward|output|postrouting [MATCH]
+  reject node=N hook=prerouting|input|forward|output [MATCH]
+  route node=N type=blackhole|unreachable|prohibit to=PLACE
+  veth-down pod=P                  host side of the pod's veth pair
+  pod-link-down pod=P              eth0 inside the pod
+  uplink-down node=N               eth0 of the node
+  responder-filtered node=N [port=6100] [family=]
+  request-loss from=A to=B [at=source|destination] [family=] [proto=] [port=6100] [percent=]
+  reply-loss from=A to=B [at=source|destination] [family=] [proto=] [port=6100] [percent=]
+                                   A, B: where the probe starts and ends; default at=destination
+  loss node=N direction=in|out percent=P [family=]      on the cable, seen by no node
+  dns answer=servfail|nxdomain|slow|silent [delay-ms=1000]
+  backend-refuses pod=P            its HTTP server is killed
+  backend-dead pod=P               its endpoints name addresses that nobody has
+  no-endpoints service=S
+  node-killed node=N
+  zone-cut a=Z b=Z [family=] [proto=]
+  wrong-neighbour node=N to=A      a node, a pod of N, or over VXLAN any pod
+  mtu-blackhole node=N mtu=BYTES
+  node-state node=N state=notready|cordoned|deleted     in the inventory
+  pod-gone pod=P                                        in the inventory
+
+MATCH  family=ipv4|ipv6 proto=icmp|udp|tcp src=PLACE dst=PLACE sport= dport= iif= oif= percent=
+PLACE  node, pod, hub, NODE/pods, zone, address or prefix; several with commas";
+
+/// A value that is written as one of a few words.
+trait Word: Sized + PartialEq + 'static {
+    const WORDS: &'static [(&'static str, Self)];
+
+    fn parse(text: &str) -> Option<&'static Self> {
+        Self::WORDS.iter().find(|(word, _)| *word == text).map(|(_, value)| value)
+    }
+
+    fn word(&self) -> &'static str {
+        Self::WORDS.iter().find(|(_, value)| value == self).map_or("?", |(word, _)| word)
+    }
+}
+
+impl Word for Family {
+    const WORDS: &'static [(&'static str, Self)] = &[("ipv4", Self::V4), ("ipv6", Self::V6)];
+}
+
+impl Word for Proto {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("icmp", Self::Icmp), ("udp", Self::Udp), ("tcp", Self::Tcp)];
+}
+
+impl Word for Hook {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("prerouting", Self::Prerouting),
+        ("input", Self::Input),
+        ("forward", Self::Forward),
+        ("output", Self::Output),
+        ("postrouting", Self::Postrouting),
+    ];
+}
+
+impl Hook {
+    /// As nftables calls it.
+    pub(crate) fn name(self) -> &'static str {
+        self.word()
+    }
+}
+
+impl Word for DeadRoute {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("blackhole", Self::Blackhole), ("unreachable", Self::Unreachable), ("prohibit", Self::Prohibit)];
+}
+
+impl DeadRoute {
+    /// As iproute2 calls it.
+    pub(crate) fn name(self) -> &'static str {
+        self.word()
+    }
+}
+
+impl Word for End {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("source", Self::Source), ("destination", Self::Destination)];
+}
+
+impl Word for Direction {
+    const WORDS: &'static [(&'static str, Self)] = &[("in", Self::In), ("out", Self::Out)];
+}
+
+impl Word for NodeState {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("notready", Self::NotReady), ("cordoned", Self::Cordoned), ("deleted", Self::Deleted)];
+}
+
+/// The settings that have not been asked for yet.
+struct Settings(BTreeMap<String, String>);
+
+impl Settings {
+    fn text(&mut self, key: &str) -> Option<String> {
+        self.0.remove(key)
+    }
+
+    fn need(&mut self, key: &str) -> Result<String> {
+        self.text(key).with_context(|| format!("`{key}=` is missing"))
+    }
+
+    fn number<T: FromStr>(&mut self, key: &str) -> Result<Option<T>> {
+        let number = |text: String| {
+            text.parse().ok().with_context(|| format!("`{key}={text}` is no number that fits"))
+        };
+        self.text(key).map(number).transpose()
+    }
+
+    fn word<T: Word + Copy>(&mut self, key: &str) -> Result<Option<T>> {
+        let Some(text) = self.text(key) else { return Ok(None) };
+        let words: Vec<&str> = T::WORDS.iter().map(|(word, _)| *word).collect();
+        let value = T::parse(&text)
+            .with_context(|| format!("`{key}={text}`: `{key}` is one of {}", words.join(", ")))?;
+        Ok(Some(*value))
+    }
+
+    fn need_word<T: Word + Copy>(&mut self, key: &str) -> Result<T> {
+        self.word(key)?.with_context(|| format!("`{key}=` is missing"))
+    }
+
+    fn percent(&mut self) -> Result<Option<u8>> {
+        let percent = self.number::<u8>("percent")?;
+        ensure!(percent.is_none_or(|p| (1..=100).contains(&p)), "`percent` is 1 to 100");
+        Ok(percent)
+    }
+
+    fn matching(&mut self) -> Result<Match> {
+        Ok(Match {
+            family: self.word("family")?,
+            proto: self.word("proto")?,
+            src: self.text("src"),
+            dst: self.text("dst"),
+            sport: self.number("sport")?,
+            dport: self.number("dport")?,
+            iif: self.text("iif"),
+            oif: self.text("oif"),
+            percent: self.percent()?,
+        })
+    }
+
+    fn dns(&mut self) -> Result<DnsAnswer> {
+        let delay = self.number::<u32>("delay-ms")?;
+        let answer = match self.need("answer")?.as_str() {
+            "slow" => return Ok(DnsAnswer::Slow(Duration::from_millis(delay.unwrap_or(1000).into()))),
+            "servfail" => DnsAnswer::Servfail,
+            "nxdomain" => DnsAnswer::Nxdomain,
+            "silent" => DnsAnswer::Silent,
+            other => bail!("`answer={other}`: `answer` is one of servfail, nxdomain, slow, silent"),
+        };
+        ensure!(delay.is_none(), "`delay-ms` goes with `answer=slow` only");
+        Ok(answer)
+    }
+
+    fn one_way(&mut self, leg: Leg) -> Result<Fault> {
+        Ok(Fault::OneWay {
+            leg,
+            from: self.need("from")?,
+            to: self.need("to")?,
+            at: self.word("at")?.unwrap_or(End::Destination),
+            family: self.word("family")?,
+            proto: self.word("proto")?,
+            port: self.number("port")?.unwrap_or(6100),
+            percent: self.percent()?,
+        })
+    }
+
+    fn filter(&mut self, verdict: Verdict) -> Result<Fault> {
+        let hook: Hook = self.need_word("hook")?;
+        ensure!(
+            verdict == Verdict::Drop || hook != Hook::Postrouting,
+            "the kernel has no reject in postrouting"
+        );
+        Ok(Fault::Filter { node: self.need("node")?, hook, verdict, matching: self.matching()? })
+    }
+
+    fn mtu(&mut self) -> Result<Fault> {
+        let mtu_bytes = self.number("mtu")?.context("`mtu=` is missing")?;
+        ensure!(mtu_bytes >= 1280, "`mtu` is at least 1280, or IPv6 is switched off");
+        Ok(Fault::MtuBlackhole { node: self.need("node")?, mtu_bytes })
+    }
+}
+
+impl FromStr for Fault {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        parse(text).with_context(|| format!("fault `{}`", text.trim()))
+    }
+}
+
+fn parse(text: &str) -> Result<Fault> {
+    let mut words = text.split_ascii_whitespace();
+    let kind = words.next().context("no kind is given")?;
+    let mut settings = Settings(BTreeMap::new());
+    for word in words {
+        let (key, value) =
+            word.split_once('=').with_context(|| format!("`{word}` is not of the form key=value"))?;
+        ensure!(!value.is_empty(), "`{key}=` has no value");
+        let before = settings.0.insert(key.to_owned(), value.to_owned());
+        ensure!(before.is_none(), "`{key}` is given twice");
+    }
+    let s = &mut settings;
+    let fault = match kind {
+        "drop" => s.filter(Verdict::Drop)?,
+        "reject" => s.filter(Verdict::Reject)?,
+        "route" => Fault::Route { node: s.need("node")?, kind: s.need_word("type")?, to: s.need("to")? },
+        "veth-down" => Fault::VethDown { pod: s.need("pod")? },
+        "pod-link-down" => Fault::PodLinkDown { pod: s.need("pod")? },
+        "uplink-down" => Fault::UplinkDown { node: s.need("node")? },
+        "responder-filtered" => Fault::ResponderFiltered {
+            node: s.need("node")?,
+            port: s.number("port")?.unwrap_or(6100),
+            family: s.word("family")?,
+        },
+        "request-loss" => s.one_way(Leg::Request)?,
+        "reply-loss" => s.one_way(Leg::Reply)?,
+        "loss" => Fault::WireLoss {
+            node: s.need("node")?,
+            direction: s.need_word("direction")?,
+            percent: s.percent()?.context("`percent=` is missing")?,
+            family: s.word("family")?,
+        },
+        "dns" => Fault::Dns { answer: s.dns()? },
+        "backend-refuses" => Fault::BackendRefuses { pod: s.need("pod")? },
+        "backend-dead" => Fault::BackendDead { pod: s.need("pod")? },
+        "no-endpoints" => Fault::NoEndpoints { service: s.need("service")? },
+        "node-killed" => Fault::NodeKilled { node: s.need("node")? },
+        "zone-cut" => Fault::ZoneCut {
+            a: s.need("a")?,
+            b: s.need("b")?,
+            family: s.word("family")?,
+            proto: s.word("proto")?,
+        },
+        "wrong-neighbour" => Fault::WrongNeighbour { node: s.need("node")?, to: s.need("to")? },
+        "mtu-blackhole" => s.mtu()?,
+        "node-state" => Fault::NodeState { node: s.need("node")?, state: s.need_word("state")? },
+        "pod-gone" => Fault::PodGone { pod: s.need("pod")? },
+        _ => bail!("there is no such kind; the kinds are\n{HELP}"),
+    };
+    let left: Vec<&str> = settings.0.keys().map(String::as_str).collect();
+    ensure!(left.is_empty(), "`{kind}` has no setting `{}`", left.join("`, `"));
+    Ok(fault)
+}
+
+/// Writes ` key=value` if there is a value.
+fn set(f: &mut fmt::Formatter<'_>, key: &str, value: Option<impl fmt::Display>) -> fmt::Result {
+    value.map_or(Ok(()), |value| write!(f, " {key}={value}"))
+}
+
+fn set_word<T: Word>(f: &mut fmt::Formatter<'_>, key: &str, value: Option<T>) -> fmt::Result {
+    set(f, key, value.map(|value| value.word()))
+}
+
+impl fmt::Display for Match {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        set_word(f, "family", self.family)?;
+        set_word(f, "proto", self.proto)?;
+        set(f, "src", self.src.as_ref())?;
+        set(f, "dst", self.dst.as_ref())?;
+        set(f, "sport", self.sport)?;
+        set(f, "dport", self.dport)?;
+        set(f, "iif", self.iif.as_ref())?;
+        set(f, "oif", self.oif.as_ref())?;
+        set(f, "percent", self.percent)
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Filter { node, hook, verdict, matching } => {
+                let kind = if *verdict == Verdict::Drop { "drop" } else { "reject" };
+                write!(f, "{kind} node={node} hook={}{matching}", hook.word())
+            }
+            Self::Route { node, kind, to } => write!(f, "route node={node} type={} to={to}", kind.word()),
+            Self::VethDown { pod } => write!(f, "veth-down pod={pod}"),
+            Self::PodLinkDown { pod } => write!(f, "pod-link-down pod={pod}"),
+            Self::UplinkDown { node } => write!(f, "uplink-down node={node}"),
+            Self::ResponderFiltered { node, port, family } => {
+                write!(f, "responder-filtered node={node} port={port}")?;
+                set_word(f, "family", *family)
+            }
+            Self::OneWay { leg, from, to, at, family, proto, port, percent } => {
+                let kind = if *leg == Leg::Request { "request-loss" } else { "reply-loss" };
+                write!(f, "{kind} from={from} to={to} at={}", at.word())?;
+                set_word(f, "family", *family)?;
+                set_word(f, "proto", *proto)?;
+                write!(f, " port={port}")?;
+                set(f, "percent", *percent)
+            }
+            Self::WireLoss { node, direction, percent, family } => {
+                write!(f, "loss node={node} direction={} percent={percent}", direction.word())?;
+                set_word(f, "family", *family)
+            }
+            Self::Dns { answer } => match answer {
+                DnsAnswer::Servfail => f.write_str("dns answer=servfail"),
+                DnsAnswer::Nxdomain => f.write_str("dns answer=nxdomain"),
+                DnsAnswer::Silent => f.write_str("dns answer=silent"),
+                DnsAnswer::Slow(delay) => write!(f, "dns answer=slow delay-ms={}", delay.as_millis()),
+            },
+            Self::BackendRefuses { pod } => write!(f, "backend-refuses pod={pod}"),
+            Self::BackendDead { pod } => write!(f, "backend-dead pod={pod}"),
+            Self::NoEndpoints { service } => write!(f, "no-endpoints service={service}"),
+            Self::NodeKilled { node } => write!(f, "node-killed node={node}"),
+            Self::ZoneCut { a, b, family, proto } => {
+                write!(f, "zone-cut a={a} b={b}")?;
+                set_word(f, "family", *family)?;
+                set_word(f, "proto", *proto)
+            }
+            Self::WrongNeighbour { node, to } => write!(f, "wrong-neighbour node={node} to={to}"),
+            Self::MtuBlackhole { node, mtu_bytes } => write!(f, "mtu-blackhole node={node} mtu={mtu_bytes}"),
+            Self::NodeState { node, state } => write!(f, "node-state node={node} state={}", state.word()),
+            Self::PodGone { pod } => write!(f, "pod-gone pod={pod}"),
+        }
+    }
+}

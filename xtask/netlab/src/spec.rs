@@ -1,0 +1,125 @@
+//! What a lab shall be: its name, size, mode and lifetime. Pure; checked before anything is created.
+
+use std::fmt;
+use std::str::FromStr;
+
+use anyhow::{Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+
+/// How pods on different nodes reach each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Plain routes to each node's pod network through the node's underlay address.
+    Routed,
+    /// A VXLAN overlay (`flannel.1`, VNI 1, UDP port 8472) with static forwarding, as flannel makes it.
+    Vxlan,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Routed => "routed",
+            Self::Vxlan => "vxlan",
+        })
+    }
+}
+
+impl FromStr for Mode {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "routed" => Ok(Self::Routed),
+            "vxlan" => Ok(Self::Vxlan),
+            _ => bail!("mode is `routed` or `vxlan`, not `{text}`"),
+        }
+    }
+}
+
+/// How long a lab lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Lifetime {
+    /// As long as the [`crate::Lab`] value: dropping it tears the lab down, and its processes die with the
+    /// driver even when that is killed. (Namespaces then stay until the next `up` or `down` of that name.)
+    Driver,
+    /// Until [`crate::Lab::down`]: it outlives the program that raised it.
+    Detached,
+}
+
+/// What to build. `LabSpec::default()` is four nodes in two zones with two pods each over VXLAN, dual stack.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LabSpec {
+    /// Part of every name the lab leaves on the machine: lower-case letters, digits and `-`, at most 20.
+    pub name: String,
+    /// Number of nodes, `n1` to `nN`; 2 to 64.
+    pub nodes: u8,
+    /// Pod namespaces on each node; 1 to 99, and with two nodes at least 2 (somebody has to serve DNS).
+    pub pods_per_node: u8,
+    /// Routes or overlay between the pods.
+    pub mode: Mode,
+    /// Zone names; nodes are dealt to them in blocks (4 nodes, 2 zones: n1 n2 | n3 n4).
+    pub zones: Vec<String>,
+    /// Whether the lab ends with its driver.
+    pub lifetime: Lifetime,
+}
+
+impl Default for LabSpec {
+    fn default() -> Self {
+        Self {
+            name: "lab".to_owned(),
+            nodes: 4,
+            pods_per_node: 2,
+            mode: Mode::Vxlan,
+            zones: vec!["zone-a".to_owned(), "zone-b".to_owned()],
+            lifetime: Lifetime::Driver,
+        }
+    }
+}
+
+impl LabSpec {
+    /// The default lab under another name.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        Self { name: name.to_owned(), ..Self::default() }
+    }
+
+    /// Checks the bounds that the address plan and the naming rest on.
+    ///
+    /// # Errors
+    /// Says which bound is broken.
+    pub fn check(&self) -> Result<()> {
+        check_name(&self.name)?;
+        ensure!((2..=64).contains(&self.nodes), "nodes must be 2 to 64, not {}", self.nodes);
+        ensure!(
+            (1..=99).contains(&self.pods_per_node),
+            "pods_per_node must be 1 to 99, not {}",
+            self.pods_per_node
+        );
+        ensure!(
+            self.nodes > 3 || self.pods_per_node > 1,
+            "with fewer than 4 nodes, pods_per_node must be at least 2"
+        );
+        ensure!(!self.zones.is_empty(), "at least one zone is needed");
+        ensure!(
+            self.zones.len() <= usize::from(self.nodes),
+            "{} zones are too many for {} nodes",
+            self.zones.len(),
+            self.nodes
+        );
+        for zone in &self.zones {
+            check_name(zone)?;
+        }
+        Ok(())
+    }
+}
+
+/// Checks a name that becomes part of file and namespace names.
+pub(crate) fn check_name(name: &str) -> Result<()> {
+    let ok = (1..=20).contains(&name.len())
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+        && !name.starts_with('-');
+    ensure!(ok, "`{name}` is no lab or zone name: 1 to 20 lower-case letters, digits and `-`");
+    Ok(())
+}

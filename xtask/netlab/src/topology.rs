@@ -1,0 +1,323 @@
+//! The lab on paper: who is there and with which names and addresses. Pure: spec in, [`Topology`] out.
+//!
+//! The address plan (`n` = node number, `k` = pod number on its node, both from 1):
+//!
+//! | what | IPv4 | IPv6 |
+//! |---|---|---|
+//! | underlay, gateway | 172.30.0.0/24, .1 | fd00:172:30::/64, ::1 |
+//! | hub | 172.30.0.2 | fd00:172:30::2 |
+//! | node n | 172.30.0.(10+n) | fd00:172:30::(10+n) |
+//! | pods of node n, gateway on `cni0` | 10.244.n.0/24, .1 | fd00:10:244:n::/64, ::1 |
+//! | pod k of node n | 10.244.n.(10+k) | fd00:10:244:n::(10+k) |
+//! | overlay end of node n | 10.244.n.0 | fd00:10:244:n:: |
+//! | services | 10.96.0.0/16 | fd00:10:96::/112 |
+//!
+//! The digits of the IPv6 addresses are the decimal ones of IPv4, so that one can be read from the other.
+//! All labs use the same addresses; none of them is in the machine's own namespace.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use anyhow::{Context, Result};
+
+use crate::service::Service;
+use crate::spec::{LabSpec, Mode};
+
+/// Address of the underlay's gateway, which leads nowhere but makes a default route possible.
+pub const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(172, 30, 0, 1);
+/// Like [`GATEWAY_V4`].
+pub const GATEWAY_V6: Ipv6Addr = underlay_v6(1);
+/// What the namespaces of all labs begin with.
+pub(crate) const NETNS_PREFIX: &str = "netlab.";
+/// All pods.
+pub const CLUSTER_CIDR_V4: &str = "10.244.0.0/16";
+/// All pods.
+pub const CLUSTER_CIDR_V6: &str = "fd00:10:244::/48";
+/// UDP port of the overlay.
+pub const VXLAN_PORT: u16 = 8472;
+/// Port of the HTTP servers in the `web` pods.
+pub const WEB_PORT: u16 = 8080;
+/// Port of the stand-in for an API server in the hub's namespace.
+pub const API_PORT: u16 = 6443;
+
+/// One pod that has a network namespace of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pod {
+    /// Name, unique in the lab: `web-n1`, `app-n1-2`, `dns-n4`.
+    pub name: String,
+    /// Kubernetes namespace.
+    pub namespace: String,
+    /// Value of its `app` (or `k8s-app`) label: `web`, `app`, `kube-dns`.
+    pub app: String,
+    /// Name of its node.
+    pub node: String,
+    /// Name of its network namespace, for [`crate::Lab::exec`] and [`crate::Lab::spawn_in`].
+    pub netns: String,
+    /// Name of the host side of its veth pair, a port of `cni0`; inside it is `eth0`.
+    pub veth: String,
+    /// Address.
+    pub v4: Ipv4Addr,
+    /// Address.
+    pub v6: Ipv6Addr,
+}
+
+/// One node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// Name: `n1`, `n2`, …
+    pub name: String,
+    /// Its number, from 1.
+    pub number: u8,
+    /// Its zone.
+    pub zone: String,
+    /// Name of its network namespace.
+    pub netns: String,
+    /// Address on the underlay (`eth0`).
+    pub v4: Ipv4Addr,
+    /// Address on the underlay (`eth0`).
+    pub v6: Ipv6Addr,
+    /// Its pods, in order of their numbers.
+    pub pods: Vec<Pod>,
+}
+
+impl Node {
+    /// Network of its pods, as `ADDRESS/LEN`.
+    #[must_use]
+    pub fn pod_cidr_v4(&self) -> String {
+        format!("10.244.{}.0/24", self.number)
+    }
+
+    /// Network of its pods, as `ADDRESS/LEN`.
+    #[must_use]
+    pub fn pod_cidr_v6(&self) -> String {
+        format!("{}/64", self.overlay_v6())
+    }
+
+    /// Address of `cni0`, the pods' gateway.
+    #[must_use]
+    pub fn bridge_v4(&self) -> Ipv4Addr {
+        Ipv4Addr::new(10, 244, self.number, 1)
+    }
+
+    /// Address of `cni0`, the pods' gateway.
+    #[must_use]
+    pub fn bridge_v6(&self) -> Ipv6Addr {
+        pod_v6(self.number, 1)
+    }
+
+    /// Address of `flannel.1`.
+    #[must_use]
+    pub fn overlay_v4(&self) -> Ipv4Addr {
+        Ipv4Addr::new(10, 244, self.number, 0)
+    }
+
+    /// Address of `flannel.1`.
+    #[must_use]
+    pub fn overlay_v6(&self) -> Ipv6Addr {
+        pod_v6(self.number, 0)
+    }
+
+    /// Hardware address of `flannel.1`.
+    #[must_use]
+    pub fn overlay_mac(&self) -> String {
+        format!("02:f1:00:00:00:{:02x}", self.number)
+    }
+
+    /// The switch's port for this node, in the underlay namespace.
+    #[must_use]
+    pub fn switch_port(&self) -> String {
+        format!("port-{}", self.name)
+    }
+}
+
+/// Everything that follows from a [`LabSpec`].
+#[derive(Debug, Clone)]
+pub struct Topology {
+    /// The lab's name.
+    pub lab: String,
+    /// Routes or overlay.
+    pub mode: Mode,
+    /// Network namespace that holds the switch.
+    pub underlay_ns: String,
+    /// Network namespace of the hub.
+    pub hub_ns: String,
+    /// The hub's address.
+    pub hub_v4: Ipv4Addr,
+    /// The hub's address.
+    pub hub_v6: Ipv6Addr,
+    /// The nodes, in order of their numbers.
+    pub nodes: Vec<Node>,
+    /// The services.
+    pub services: Vec<Service>,
+}
+
+impl Topology {
+    /// Lays a lab out. The spec must have passed [`LabSpec::check`].
+    #[must_use]
+    pub fn new(spec: &LabSpec) -> Self {
+        let nodes: Vec<Node> = (1..=spec.nodes).map(|number| node(spec, number)).collect();
+        let mut topology = Self {
+            lab: spec.name.clone(),
+            mode: spec.mode,
+            underlay_ns: netns(&spec.name, "net"),
+            hub_ns: netns(&spec.name, "hub"),
+            hub_v4: Ipv4Addr::new(172, 30, 0, 2),
+            hub_v6: underlay_v6(2),
+            nodes,
+            services: Vec::new(),
+        };
+        topology.services = Service::all(&topology);
+        topology
+    }
+
+    /// Largest packet a pod may send: the underlay's 1500 bytes less the overlay's 50.
+    #[must_use]
+    pub fn pod_mtu_bytes(&self) -> u16 {
+        match self.mode {
+            Mode::Routed => 1500,
+            Mode::Vxlan => 1450,
+        }
+    }
+
+    /// All pods, node by node.
+    pub fn pods(&self) -> impl Iterator<Item = &Pod> {
+        self.nodes.iter().flat_map(|node| &node.pods)
+    }
+
+    /// A node by its name.
+    ///
+    /// # Errors
+    /// Names the nodes there are.
+    pub fn node(&self, name: &str) -> Result<&Node> {
+        self.nodes.iter().find(|node| node.name == name).with_context(|| {
+            let names: Vec<&str> = self.nodes.iter().map(|node| node.name.as_str()).collect();
+            format!("no node `{name}` in lab `{}`; nodes are {}", self.lab, names.join(", "))
+        })
+    }
+
+    /// A pod by its name.
+    ///
+    /// # Errors
+    /// Names the pods there are.
+    pub fn pod(&self, name: &str) -> Result<&Pod> {
+        self.pods().find(|pod| pod.name == name).with_context(|| {
+            let names: Vec<&str> = self.pods().map(|pod| pod.name.as_str()).collect();
+            format!("no pod `{name}` in lab `{}`; pods are {}", self.lab, names.join(", "))
+        })
+    }
+
+    /// The node that a pod runs on.
+    ///
+    /// # Errors
+    /// If the pod belongs to another lab.
+    pub fn node_of(&self, pod: &Pod) -> Result<&Node> {
+        self.node(&pod.node)
+    }
+
+    /// A service by its name.
+    ///
+    /// # Errors
+    /// Names the services there are.
+    pub fn service(&self, name: &str) -> Result<&Service> {
+        self.services.iter().find(|service| service.name == name).with_context(|| {
+            let names: Vec<&str> = self.services.iter().map(|service| service.name).collect();
+            format!("no service `{name}` in lab `{}`; services are {}", self.lab, names.join(", "))
+        })
+    }
+
+    /// Full name of a network namespace from its short one: `n1`, a pod's name, `hub` or `net`.
+    /// A full name passes as it is.
+    ///
+    /// # Errors
+    /// If the lab has no such namespace.
+    pub fn netns(&self, name: &str) -> Result<String> {
+        let full = netns(&self.lab, name);
+        self.namespaces().find(|ns| *ns == full || *ns == name).with_context(|| {
+            format!("no namespace `{name}` in lab `{}`: give a node, a pod, `hub` or `net`", self.lab)
+        })
+    }
+
+    /// Full names of all its network namespaces.
+    pub fn namespaces(&self) -> impl Iterator<Item = String> {
+        let nodes = self.nodes.iter().map(|node| node.netns.clone());
+        let pods = self.pods().map(|pod| pod.netns.clone());
+        [self.underlay_ns.clone(), self.hub_ns.clone()].into_iter().chain(nodes).chain(pods)
+    }
+
+    /// Addresses of a node or a pod, by its name.
+    pub(crate) fn addresses(&self, name: &str) -> Result<(Ipv4Addr, Ipv6Addr)> {
+        if name == "hub" {
+            return Ok((self.hub_v4, self.hub_v6));
+        }
+        if let Some(pod) = self.pods().find(|pod| pod.name == name) {
+            return Ok((pod.v4, pod.v6));
+        }
+        let node = self.node(name).context("neither a pod, nor `hub`, nor a node")?;
+        Ok((node.v4, node.v6))
+    }
+}
+
+/// Both addresses as text, IPv4 first, as Kubernetes lists them.
+pub(crate) fn dual(v4: Ipv4Addr, v6: Ipv6Addr) -> [IpAddr; 2] {
+    [v4.into(), v6.into()]
+}
+
+/// Name of a namespace; the dots cannot occur in a lab's name, so `lab` and `lab-2` never mix.
+pub(crate) fn netns(lab: &str, short: &str) -> String {
+    format!("{}{short}", netns_prefix(lab))
+}
+
+/// What all namespaces of a lab begin with.
+pub(crate) fn netns_prefix(lab: &str) -> String {
+    format!("{NETNS_PREFIX}{lab}.")
+}
+
+/// `number` written in decimal digits, read as hexadecimal: 12 → 0x12.
+const fn digits(number: u8) -> u16 {
+    let number = number as u16;
+    number / 100 * 0x100 + number / 10 % 10 * 0x10 + number % 10
+}
+
+const fn underlay_v6(host: u8) -> Ipv6Addr {
+    Ipv6Addr::new(0xfd00, 0x172, 0x30, 0, 0, 0, 0, digits(host))
+}
+
+fn pod_v6(node: u8, host: u8) -> Ipv6Addr {
+    Ipv6Addr::new(0xfd00, 0x10, 0x244, digits(node), 0, 0, 0, digits(host))
+}
+
+fn node(spec: &LabSpec, number: u8) -> Node {
+    let name = format!("n{number}");
+    let zone = usize::from(number - 1) * spec.zones.len() / usize::from(spec.nodes);
+    Node {
+        zone: spec.zones[zone].clone(),
+        netns: netns(&spec.name, &name),
+        v4: Ipv4Addr::new(172, 30, 0, 10 + number),
+        v6: underlay_v6(10 + number),
+        pods: (1..=spec.pods_per_node).map(|k| pod(spec, number, k)).collect(),
+        name,
+        number,
+    }
+}
+
+/// The first pod of the first three nodes is a `web` backend, the last node's last pod the DNS server,
+/// every other one a plain `app`.
+fn pod(spec: &LabSpec, node: u8, k: u8) -> Pod {
+    let dns = node == spec.nodes && k == spec.pods_per_node;
+    let (name, namespace, app) = if dns {
+        (format!("dns-n{node}"), "kube-system", "kube-dns")
+    } else if k == 1 && node <= 3 {
+        (format!("web-n{node}"), "default", "web")
+    } else {
+        (format!("app-n{node}-{k}"), "default", "app")
+    };
+    Pod {
+        namespace: namespace.to_owned(),
+        app: app.to_owned(),
+        node: format!("n{node}"),
+        netns: netns(&spec.name, &name),
+        veth: format!("veth{name}"),
+        v4: Ipv4Addr::new(10, 244, node, 10 + k),
+        v6: pod_v6(node, 10 + k),
+        name,
+    }
+}

@@ -1,0 +1,167 @@
+//! Turns a [`Topology`] into interfaces, addresses and routes. What is written as `replace` is written again
+//! when a fault that removed it heals.
+
+use anyhow::Result;
+
+use crate::netns;
+use crate::spec::Mode;
+use crate::topology::{GATEWAY_V4, GATEWAY_V6, Node, Pod, Topology, VXLAN_PORT};
+
+/// For every namespace, before it has interfaces: addresses are usable at once, nothing is filtered by
+/// source, a link that went down keeps its IPv6 addresses, and ping needs no privilege (as in pods).
+const SYSCTLS: &[(&str, &str)] = &[
+    ("ipv4/conf/all/rp_filter", "0"),
+    ("ipv4/conf/default/rp_filter", "0"),
+    ("ipv4/conf/all/send_redirects", "0"),
+    ("ipv4/conf/default/send_redirects", "0"),
+    ("ipv4/ping_group_range", "0 2147483647"),
+    ("ipv6/conf/all/accept_dad", "0"),
+    ("ipv6/conf/default/accept_dad", "0"),
+    ("ipv6/conf/all/accept_ra", "0"),
+    ("ipv6/conf/default/accept_ra", "0"),
+    ("ipv6/conf/all/keep_addr_on_down", "1"),
+    ("ipv6/conf/default/keep_addr_on_down", "1"),
+    ("bridge/bridge-nf-call-iptables", "0"),
+    ("bridge/bridge-nf-call-ip6tables", "0"),
+    ("bridge/bridge-nf-call-arptables", "0"),
+];
+
+/// For namespaces that forward: the nodes, and the switch, whose gateway answers that it knows no way.
+const FORWARDING: &[(&str, &str)] =
+    &[("ipv4/ip_forward", "1"), ("ipv6/conf/all/forwarding", "1"), ("ipv6/conf/default/forwarding", "1")];
+
+/// Creates the namespaces and everything in them that carries packets.
+pub(crate) fn wire(topology: &Topology) -> Result<()> {
+    let namespaces: Vec<String> = topology.namespaces().collect();
+    netns::create(&namespaces)?;
+    for ns in &namespaces {
+        netns::sysctl(ns, SYSCTLS)?;
+    }
+    netns::sysctl(&topology.underlay_ns, FORWARDING)?;
+    netns::ip(&topology.underlay_ns, &switch(topology))?;
+    netns::ip(&topology.hub_ns, &hub(topology))?;
+    netns::each(&topology.nodes, |node| {
+        netns::sysctl(&node.netns, FORWARDING)?;
+        netns::ip(&node.netns, &node_links(topology, node))?;
+        restore_node(topology, node)?;
+        for pod in &node.pods {
+            netns::ip(&pod.netns, &pod_addresses(topology, node, pod))?;
+        }
+        Ok(())
+    })
+}
+
+/// Puts a node's addresses, routes and neighbours back.
+pub(crate) fn restore_node(topology: &Topology, node: &Node) -> Result<()> {
+    netns::ip(&node.netns, &node_addresses(topology, node))?;
+    match topology.mode {
+        Mode::Routed => Ok(()),
+        Mode::Vxlan => netns::bridge(&node.netns, &forwarding(topology, node)),
+    }
+}
+
+/// Puts a pod's addresses and routes back.
+pub(crate) fn restore_pod(topology: &Topology, pod: &Pod) -> Result<()> {
+    netns::ip(&pod.netns, &pod_addresses(topology, topology.node_of(pod)?, pod))
+}
+
+fn switch(topology: &Topology) -> Vec<String> {
+    let mut lines = vec![
+        "link set lo up".to_owned(),
+        "link add name switch type bridge forward_delay 0 mcast_snooping 0".to_owned(),
+        "link set switch up".to_owned(),
+        format!("addr replace {GATEWAY_V4}/24 dev switch"),
+        format!("addr replace {GATEWAY_V6}/64 dev switch nodad"),
+    ];
+    let nodes = topology.nodes.iter().map(|node| (node.switch_port(), &node.netns));
+    for (port, ns) in nodes.chain([("port-hub".to_owned(), &topology.hub_ns)]) {
+        lines.push(format!("link add name {port} type veth peer name eth0 netns {ns}"));
+        lines.push(format!("link set {port} master switch up"));
+    }
+    lines
+}
+
+fn hub(topology: &Topology) -> Vec<String> {
+    vec![
+        "link set lo up".to_owned(),
+        "link set eth0 up".to_owned(),
+        format!("addr replace {}/24 dev eth0", topology.hub_v4),
+        format!("addr replace {}/64 dev eth0 nodad", topology.hub_v6),
+        format!("route replace 0.0.0.0/0 via {GATEWAY_V4}"),
+        format!("route replace ::/0 via {GATEWAY_V6}"),
+    ]
+}
+
+fn node_links(topology: &Topology, node: &Node) -> Vec<String> {
+    let mtu = topology.pod_mtu_bytes();
+    let mut lines = vec![
+        "link set lo up".to_owned(),
+        "link add name cni0 type bridge forward_delay 0 mcast_snooping 0".to_owned(),
+        format!("link set cni0 mtu {mtu} up"),
+    ];
+    for Pod { veth, netns, .. } in &node.pods {
+        lines.push(format!("link add name {veth} mtu {mtu} type veth peer name eth0 netns {netns}"));
+        lines.push(format!("link set {veth} master cni0 up"));
+    }
+    if topology.mode == Mode::Vxlan {
+        lines.push(format!(
+            "link add name flannel.1 address {} mtu {mtu} type vxlan id 1 local {} dev eth0 \
+             dstport {VXLAN_PORT} nolearning",
+            node.overlay_mac(),
+            node.v4
+        ));
+    }
+    lines
+}
+
+fn node_addresses(topology: &Topology, node: &Node) -> Vec<String> {
+    let mut lines = vec![
+        "link set eth0 up".to_owned(),
+        format!("addr replace {}/24 dev eth0", node.v4),
+        format!("addr replace {}/64 dev eth0 nodad", node.v6),
+        format!("route replace 0.0.0.0/0 via {GATEWAY_V4}"),
+        format!("route replace ::/0 via {GATEWAY_V6}"),
+        format!("addr replace {}/24 dev cni0", node.bridge_v4()),
+        format!("addr replace {}/64 dev cni0 nodad", node.bridge_v6()),
+    ];
+    if topology.mode == Mode::Vxlan {
+        lines.push(format!("link set flannel.1 mtu {} up", topology.pod_mtu_bytes()));
+        lines.push(format!("addr replace {}/32 dev flannel.1", node.overlay_v4()));
+        lines.push(format!("addr replace {}/128 dev flannel.1 nodad", node.overlay_v6()));
+    }
+    for peer in topology.nodes.iter().filter(|peer| peer.number != node.number) {
+        let ends = [
+            (peer.pod_cidr_v4(), peer.v4.to_string(), peer.overlay_v4().to_string()),
+            (peer.pod_cidr_v6(), peer.v6.to_string(), peer.overlay_v6().to_string()),
+        ];
+        for (pods, underlay, overlay) in ends {
+            match topology.mode {
+                Mode::Routed => lines.push(format!("route replace {pods} via {underlay} dev eth0")),
+                Mode::Vxlan => {
+                    let mac = peer.overlay_mac();
+                    lines.push(format!("route replace {pods} via {overlay} dev flannel.1 onlink"));
+                    lines.push(format!("neigh replace {overlay} lladdr {mac} dev flannel.1 nud permanent"));
+                }
+            }
+        }
+    }
+    lines
+}
+
+fn forwarding(topology: &Topology, node: &Node) -> Vec<String> {
+    let peers = topology.nodes.iter().filter(|peer| peer.number != node.number);
+    peers
+        .map(|peer| format!("fdb replace {} dev flannel.1 dst {} self", peer.overlay_mac(), peer.v4))
+        .collect()
+}
+
+fn pod_addresses(topology: &Topology, node: &Node, pod: &Pod) -> Vec<String> {
+    vec![
+        "link set lo up".to_owned(),
+        format!("link set eth0 mtu {} up", topology.pod_mtu_bytes()),
+        format!("addr replace {}/24 dev eth0", pod.v4),
+        format!("addr replace {}/64 dev eth0 nodad", pod.v6),
+        format!("route replace 0.0.0.0/0 via {}", node.bridge_v4()),
+        format!("route replace ::/0 via {}", node.bridge_v6()),
+    ]
+}
