@@ -15,6 +15,12 @@ mod progress;
 use parts::{PARTS, Part, Source};
 use progress::Progress;
 
+/// What building the kernel programs needs.
+pub(crate) const KERNEL: &[&str] = &["bpf-linker", "rust-src"];
+
+/// What a cluster of network namespaces and its readers need.
+pub(crate) const LAB: &[&str] = &["nftables", "iproute2", "ping", "unbound", "dnsmasq", "procps", "grpcurl"];
+
 /// Options of `setup`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -112,7 +118,7 @@ fn install_all(missing: &[&Part]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{PARTS, named, require, select};
+    use super::{KERNEL, LAB, PARTS, named, require, select};
 
     #[test]
     fn names_are_unique_and_selectable() {
@@ -123,6 +129,12 @@ mod tests {
         assert_eq!(select(&["buf".into()]).unwrap().len(), 1);
         let error = select(&["bufff".into()]).err().unwrap().to_string();
         assert!(error.contains("`bufff`") && error.contains("grpcurl"), "{error}");
+    }
+
+    #[test]
+    fn what_others_ask_for_is_in_the_table() {
+        assert_eq!(named(KERNEL).count(), KERNEL.len());
+        assert_eq!(named(LAB).count(), LAB.len());
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 
     let mut tools: Vec<_> = selected.iter().flat_map(|part| part.tools).copied().collect();
     if selected.iter().any(|part| part.embeds) {
-        tools.extend(parts::KERNEL_TOOLS);
+        tools.extend(setup::KERNEL);
     }
     // A tool that couldn't be had fails the parts that need it, not the others.
     if let Err(error) = setup::ensure(&tools) {

@@ -3,6 +3,7 @@
 //! installed). The library's sources must be exactly the compiler's.
 
 use std::{
+    env::consts::ARCH,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -45,7 +46,7 @@ impl Toolchain {
     }
 
     fn libraries(&self) -> PathBuf {
-        self.sysroot.join("lib/x86_64-linux-gnu")
+        self.sysroot.join(format!("lib/{ARCH}-linux-gnu"))
     }
 }
 

@@ -1,10 +1,12 @@
 //! The parts of `cargo xtask test`, in the order in which they run: cheap ones first, then by what they build on.
 
+use std::io::{IsTerminal as _, stdout};
+
 use anyhow::Result;
 
 use super::steps::{Shared, cargo, cargo_with, program};
 use crate::{
-    ebpf,
+    ebpf, setup,
     tools::{command, output},
 };
 
@@ -19,11 +21,6 @@ pub(crate) struct Part {
     pub(crate) run: fn(&mut Shared) -> Result<()>,
 }
 
-/// What building the kernel programs needs of `cargo xtask setup`.
-pub(crate) const KERNEL_TOOLS: &[&str] = &["bpf-linker", "rust-src"];
-
-const LAB_TOOLS: &[&str] = &["nftables", "iproute2", "ping", "unbound", "dnsmasq", "procps", "grpcurl"];
-
 /// All parts.
 #[rustfmt::skip]
 pub(crate) const PARTS: &[Part] = &[
@@ -32,18 +29,20 @@ pub(crate) const PARTS: &[Part] = &[
     Part { name: "buf", about: "the contract's style, and no break since its last release", tools: &["buf"], embeds: false, run: buf },
     Part { name: "machete", about: "no unused dependencies", tools: &["cargo-machete"], embeds: false, run: machete },
     Part { name: "deny", about: "licences, bans and sources of dependencies", tools: &["cargo-deny"], embeds: false, run: deny },
-    Part { name: "ebpf", about: "the kernel programs build", tools: KERNEL_TOOLS, embeds: true, run: |_| Ok(()) },
+    Part { name: "ebpf", about: "the kernel programs build", tools: setup::KERNEL, embeds: true, run: |_| Ok(()) },
     Part { name: "clippy", about: "no warnings, on the host and in the kernel", tools: &[], embeds: true, run: clippy },
     Part { name: "doc", about: "the documentation builds without warnings", tools: &[], embeds: true, run: doc },
     Part { name: "unit", about: "unit, property and in-process tests", tools: &[], embeds: true, run: unit },
-    Part { name: "lab", about: "real packets and faults in network namespaces (root)", tools: LAB_TOOLS, embeds: true, run: lab },
+    Part { name: "lab", about: "real packets and faults in network namespaces (root)", tools: setup::LAB, embeds: true, run: lab },
 ];
 
 /// Everything but the kernel programs, which don't compile for the host.
 const HOST: &str = "--workspace --exclude netcheck-ebpf";
 
 fn fmt(_: &mut Shared) -> Result<()> {
-    cargo("fmt --all --check")
+    // It colours what nobody sees unless it is told.
+    let colour = if stdout().is_terminal() { "always" } else { "never" };
+    cargo(&format!("fmt --all --check -- --color {colour}"))
 }
 
 fn typos(_: &mut Shared) -> Result<()> {
@@ -65,7 +64,6 @@ fn machete(_: &mut Shared) -> Result<()> {
 }
 
 fn deny(shared: &mut Shared) -> Result<()> {
-    // The options are for the case that a crate's index entry changed since: only what Cargo.lock says counts.
     cargo("deny --locked check bans licenses sources")?;
     if shared.advisories { cargo("deny --locked check advisories") } else { Ok(()) }
 }
