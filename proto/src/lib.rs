@@ -11,6 +11,8 @@ pub mod v1 {
         unused_qualifications,
         clippy::allow_attributes,
         clippy::allow_attributes_without_reason,
+        clippy::clone_on_ref_ptr,
+        clippy::large_enum_variant,
         reason = "generated; the .proto files carry the documentation"
     )]
     tonic::include_proto!("netcheck.v1");
