@@ -1,0 +1,487 @@
+//! Every fault breaks what it says, nothing else that is looked at, and heals without a trace.
+
+use std::net::{Ipv4Addr, UdpSocket};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use netcheck_netlab::{Family, Fault, Lab, LabSpec, Mode};
+
+use crate::probe::{self, Echo, Outcome, eventually};
+use Family::{V4, V6};
+use Outcome::{Other, Partly, Rcode, Refused, Reply, Timeout, Unreachable};
+
+/// What is probed: kind, family, source, target.
+#[derive(Debug, Clone, Copy)]
+enum Check {
+    Ping(Family, &'static str, &'static str),
+    /// A ping too large for a lowered MTU.
+    Big(Family, &'static str, &'static str),
+    /// The responder's port.
+    Udp(Family, &'static str, &'static str),
+    /// A web pod's own port.
+    Http(Family, &'static str, &'static str),
+    /// All backends of `web`.
+    Web(Family, &'static str),
+    Dns(Family, &'static str),
+}
+use Check::{Big, Dns, Http, Ping, Udp, Web};
+
+fn run(lab: &Lab, check: Check) -> Outcome {
+    let at = |name, family| probe::address(lab, name, family);
+    match check {
+        Ping(family, from, to) => probe::ping(lab, from, at(to, family), 56),
+        Big(family, from, to) => probe::ping(lab, from, at(to, family), 1380),
+        Udp(family, from, to) => probe::udp(lab, from, (at(to, family), 6100).into()),
+        Http(family, from, to) => {
+            let answer = probe::http(lab, from, (at(to, family), 8080).into());
+            answer.map_or_else(|error| Outcome::from(&error), |_| Reply)
+        }
+        Web(family, from) => probe::service(lab, from, (at("web", family), 80).into()),
+        Dns(family, from) => {
+            probe::dns(lab, from, at("kube-dns", family), "web.default.svc.cluster.local", family)
+        }
+    }
+}
+
+/// A fault and what is seen under it; before and after, all checks get a reply.
+struct Case {
+    fault: &'static str,
+    seen: &'static [(Check, Outcome)],
+}
+
+const CASES: &[Case] = &[
+    Case {
+        fault: "drop node=n2 hook=forward",
+        seen: &[
+            (Ping(V4, "app-n1-2", "app-n2-2"), Timeout),
+            (Ping(V6, "app-n1-2", "app-n2-2"), Timeout),
+            (Ping(V4, "app-n2-2", "app-n3-2"), Timeout),
+            (Ping(V4, "n1", "n2"), Reply),
+            (Ping(V6, "n2", "app-n2-2"), Reply),
+        ],
+    },
+    Case {
+        fault: "drop node=n3 hook=prerouting family=ipv6 proto=udp src=n1,zone-b dport=6100",
+        seen: &[
+            (Udp(V6, "n1", "n3"), Timeout),
+            (Udp(V6, "n4", "n3"), Timeout),
+            (Udp(V6, "n2", "n3"), Reply),
+            (Udp(V4, "n1", "n3"), Reply),
+            (Ping(V6, "n1", "n3"), Reply),
+        ],
+    },
+    Case {
+        fault: "drop node=n3 hook=postrouting proto=icmp dst=10.244.1.0/24 oif=cni0",
+        seen: &[(Ping(V4, "n3", "app-n1-2"), Reply)],
+    },
+    Case {
+        fault: "drop node=n1 hook=postrouting proto=icmp dst=app-n1-2 oif=cni0",
+        seen: &[
+            (Ping(V4, "n3", "app-n1-2"), Timeout),
+            (Ping(V6, "n3", "app-n1-2"), Timeout),
+            (Ping(V6, "n3", "web-n1"), Reply),
+            (Http(V4, "n3", "web-n1"), Reply),
+        ],
+    },
+    Case {
+        fault: "drop node=n1 hook=output proto=tcp dst=fd00:10:244:2::/64",
+        seen: &[(Http(V6, "n1", "web-n2"), Timeout), (Http(V4, "n1", "web-n2"), Reply)],
+    },
+    Case {
+        fault: "drop node=n2 hook=input proto=icmp",
+        seen: &[
+            (Ping(V4, "n1", "n2"), Timeout),
+            (Ping(V6, "n1", "n2"), Timeout),
+            (Udp(V6, "n1", "n2"), Reply),
+            (Ping(V6, "n1", "app-n2-2"), Reply),
+        ],
+    },
+    Case {
+        fault: "reject node=n2 hook=input proto=udp dport=6100",
+        seen: &[
+            (Udp(V4, "n1", "n2"), Refused),
+            (Udp(V6, "n1", "n2"), Refused),
+            (Ping(V4, "n1", "n2"), Reply),
+        ],
+    },
+    Case {
+        fault: "reject node=n2 hook=forward proto=tcp dport=8080",
+        seen: &[
+            (Http(V4, "app-n1-2", "web-n2"), Refused),
+            (Http(V6, "app-n1-2", "web-n2"), Refused),
+            (Http(V6, "app-n1-2", "web-n3"), Reply),
+        ],
+    },
+    Case {
+        fault: "route node=n1 type=blackhole to=n3/pods",
+        seen: &[
+            (Ping(V4, "app-n1-2", "app-n3-2"), Timeout),
+            (Ping(V6, "app-n1-2", "app-n3-2"), Timeout),
+            (Http(V4, "app-n1-2", "web-n3"), Timeout),
+            (Http(V4, "n1", "web-n3"), Other),
+            (Ping(V4, "app-n2-2", "app-n3-2"), Reply),
+            (Ping(V6, "n1", "n3"), Reply),
+        ],
+    },
+    Case {
+        fault: "route node=n1 type=unreachable to=web-n3,fd00:10:244:2::11/128",
+        seen: &[
+            (Http(V4, "app-n1-2", "web-n3"), Unreachable),
+            (Http(V6, "app-n1-2", "web-n3"), Unreachable),
+            (Http(V6, "n1", "web-n3"), Unreachable),
+            (Http(V6, "n1", "web-n2"), Unreachable),
+            (Http(V4, "app-n1-2", "web-n2"), Reply),
+        ],
+    },
+    Case {
+        fault: "route node=n1 type=prohibit to=n2",
+        seen: &[
+            (Ping(V4, "n1", "n2"), Timeout),
+            (Ping(V6, "n1", "n2"), Timeout),
+            (Ping(V4, "n1", "n3"), Reply),
+        ],
+    },
+    Case {
+        fault: "veth-down pod=web-n2",
+        seen: &[
+            (Ping(V4, "n1", "web-n2"), Timeout),
+            (Ping(V6, "n1", "web-n2"), Timeout),
+            (Ping(V6, "n1", "app-n2-2"), Reply),
+        ],
+    },
+    Case {
+        fault: "pod-link-down pod=app-n2-2",
+        seen: &[
+            (Ping(V4, "app-n2-2", "n2"), Timeout),
+            (Ping(V6, "app-n2-2", "web-n3"), Timeout),
+            (Ping(V4, "n1", "app-n2-2"), Timeout),
+            (Ping(V6, "n1", "app-n2-2"), Timeout),
+            (Ping(V4, "n1", "web-n2"), Reply),
+        ],
+    },
+    Case {
+        fault: "uplink-down node=n3",
+        seen: &[
+            (Ping(V4, "n1", "n3"), Timeout),
+            (Ping(V6, "n3", "n1"), Timeout),
+            (Ping(V4, "app-n3-2", "app-n1-2"), Timeout),
+            (Ping(V6, "app-n3-2", "web-n3"), Reply),
+            (Ping(V6, "n1", "n4"), Reply),
+        ],
+    },
+    Case {
+        fault: "responder-filtered node=n2",
+        seen: &[
+            (Udp(V4, "n1", "n2"), Timeout),
+            (Udp(V6, "n3", "n2"), Timeout),
+            (Udp(V4, "n2", "n1"), Reply),
+            (Udp(V6, "n1", "app-n2-2"), Reply),
+        ],
+    },
+    Case {
+        fault: "responder-filtered node=n2 family=ipv6",
+        seen: &[(Udp(V4, "n1", "n2"), Reply), (Udp(V6, "n3", "n2"), Timeout)],
+    },
+    Case {
+        fault: "request-loss from=n1 to=n2 proto=icmp",
+        seen: &[
+            (Ping(V4, "n1", "n2"), Timeout),
+            (Ping(V6, "n1", "n2"), Timeout),
+            (Ping(V6, "n2", "n1"), Reply),
+            (Udp(V4, "n1", "n2"), Reply),
+        ],
+    },
+    Case {
+        fault: "request-loss from=app-n1-2 to=web-n2 at=source port=8080",
+        seen: &[
+            (Http(V4, "app-n1-2", "web-n2"), Timeout),
+            (Http(V6, "app-n1-2", "web-n2"), Timeout),
+            (Ping(V6, "app-n1-2", "web-n2"), Timeout),
+            (Ping(V6, "web-n2", "app-n1-2"), Reply),
+            (Http(V6, "app-n1-2", "web-n3"), Reply),
+        ],
+    },
+    Case {
+        fault: "reply-loss from=app-n1-2 to=app-n2-2",
+        seen: &[
+            (Udp(V4, "app-n1-2", "app-n2-2"), Timeout),
+            (Ping(V6, "app-n1-2", "app-n2-2"), Timeout),
+            (Ping(V6, "app-n2-2", "app-n1-2"), Reply),
+        ],
+    },
+    Case {
+        fault: "reply-loss from=n1 to=app-n2-2",
+        seen: &[
+            (Udp(V4, "n1", "app-n2-2"), Timeout),
+            (Ping(V6, "n1", "app-n2-2"), Timeout),
+            (Ping(V6, "app-n2-2", "n1"), Reply),
+        ],
+    },
+    Case {
+        fault: "loss node=n4 direction=in percent=100",
+        seen: &[
+            (Ping(V4, "n1", "n4"), Timeout),
+            (Ping(V6, "n4", "n2"), Timeout),
+            (Ping(V6, "n1", "n2"), Reply),
+        ],
+    },
+    Case {
+        fault: "loss node=n4 direction=out percent=100 family=ipv6",
+        seen: &[(Ping(V4, "n1", "n4"), Reply), (Ping(V6, "n4", "n2"), Timeout)],
+    },
+    Case {
+        fault: "dns answer=servfail",
+        seen: &[(Dns(V4, "n1"), Rcode(2)), (Dns(V6, "app-n1-2"), Rcode(2)), (Web(V4, "n1"), Reply)],
+    },
+    Case { fault: "dns answer=nxdomain", seen: &[(Dns(V4, "n1"), Rcode(3)), (Dns(V6, "n2"), Rcode(3))] },
+    Case { fault: "dns answer=silent", seen: &[(Dns(V4, "n1"), Timeout), (Dns(V6, "n4"), Timeout)] },
+    Case {
+        fault: "dns answer=slow delay-ms=800",
+        seen: &[(Dns(V4, "n1"), Timeout), (Dns(V6, "n1"), Timeout)],
+    },
+    Case {
+        fault: "dns answer=slow delay-ms=50",
+        seen: &[(Dns(V4, "n1"), Reply), (Dns(V6, "app-n4-1"), Reply)],
+    },
+    Case {
+        fault: "backend-refuses pod=web-n1",
+        seen: &[
+            (Web(V4, "n2"), Partly),
+            (Web(V6, "app-n4-1"), Partly),
+            (Http(V4, "n2", "web-n1"), Refused),
+            (Http(V6, "n2", "web-n2"), Reply),
+        ],
+    },
+    Case {
+        fault: "backend-dead pod=web-n3",
+        seen: &[(Web(V4, "n2"), Partly), (Web(V6, "app-n4-1"), Partly), (Http(V4, "n2", "web-n3"), Reply)],
+    },
+    Case {
+        fault: "no-endpoints service=web",
+        seen: &[(Web(V4, "n2"), Refused), (Web(V6, "app-n4-1"), Refused), (Http(V4, "n2", "web-n3"), Reply)],
+    },
+    Case {
+        fault: "node-killed node=n1",
+        seen: &[
+            (Ping(V4, "n2", "n1"), Timeout),
+            (Ping(V6, "n2", "app-n1-2"), Timeout),
+            (Web(V4, "n2"), Partly),
+            (Http(V6, "n2", "web-n2"), Reply),
+        ],
+    },
+    Case {
+        fault: "zone-cut a=zone-a b=zone-b proto=udp",
+        seen: &[
+            (Udp(V4, "n1", "n3"), Timeout),
+            (Udp(V6, "n4", "n2"), Timeout),
+            (Udp(V4, "app-n1-2", "app-n3-2"), Timeout),
+            (Udp(V6, "n1", "n2"), Reply),
+            (Ping(V4, "n1", "n3"), Reply),
+            (Http(V6, "app-n1-2", "web-n3"), Reply),
+        ],
+    },
+    Case {
+        fault: "zone-cut a=zone-a b=zone-b",
+        seen: &[
+            (Ping(V4, "n1", "n4"), Timeout),
+            (Ping(V6, "app-n2-2", "app-n3-2"), Timeout),
+            (Ping(V6, "app-n1-2", "app-n2-2"), Reply),
+        ],
+    },
+    Case {
+        fault: "wrong-neighbour node=n1 to=n2",
+        seen: &[
+            (Ping(V4, "n1", "n2"), Timeout),
+            (Ping(V6, "n1", "n2"), Timeout),
+            (Ping(V6, "n1", "n3"), Reply),
+        ],
+    },
+    Case {
+        fault: "wrong-neighbour node=n1 to=app-n1-2",
+        seen: &[
+            (Ping(V4, "n3", "app-n1-2"), Timeout),
+            (Ping(V6, "n3", "app-n1-2"), Timeout),
+            (Ping(V6, "n3", "web-n1"), Reply),
+        ],
+    },
+    Case {
+        fault: "wrong-neighbour node=n1 to=app-n3-2",
+        seen: &[
+            (Ping(V4, "app-n1-2", "app-n3-2"), Timeout),
+            (Ping(V6, "app-n1-2", "app-n3-2"), Timeout),
+            (Ping(V6, "app-n1-2", "app-n2-2"), Reply),
+        ],
+    },
+    Case {
+        fault: "mtu-blackhole node=n1 mtu=1300",
+        seen: &[
+            (Big(V4, "app-n1-2", "app-n2-2"), Timeout),
+            (Big(V6, "app-n1-2", "app-n2-2"), Timeout),
+            (Ping(V6, "app-n1-2", "app-n2-2"), Reply),
+            (Big(V6, "app-n3-2", "app-n2-2"), Reply),
+        ],
+    },
+    Case {
+        fault: "node-state node=n1 state=deleted",
+        seen: &[(Web(V4, "n2"), Reply), (Http(V4, "n2", "web-n1"), Refused), (Ping(V6, "n2", "n1"), Reply)],
+    },
+    Case {
+        fault: "pod-gone pod=web-n2",
+        seen: &[(Web(V4, "n2"), Reply), (Http(V4, "n1", "web-n2"), Refused)],
+    },
+];
+
+#[test]
+fn every_fault_breaks_and_heals_over_vxlan() {
+    table("t-fault-v", Mode::Vxlan);
+}
+
+#[test]
+fn every_fault_breaks_and_heals_over_routes() {
+    table("t-fault-r", Mode::Routed);
+}
+
+fn table(name: &str, mode: Mode) {
+    let lab = Lab::up(LabSpec { mode, ..LabSpec::named(name) }).unwrap();
+    let places = ["n1", "n2", "n3", "n4", "app-n1-2", "app-n2-2", "app-n3-2"];
+    let _echoes: Vec<Echo> = places.iter().map(|place| Echo::new(&lab, place)).collect();
+    let rules = |lab: &Lab| -> Vec<String> {
+        let spaces = ["n1", "n2", "n3", "n4", "net", "dns-n4"];
+        let tables = spaces.iter().map(|ns| lab.exec(ns, &["nft", "list", "tables"]).unwrap().stdout);
+        tables.map(|text| String::from_utf8(text).unwrap()).collect()
+    };
+    let routes = |lab: &Lab| -> Vec<String> {
+        let commands: [&[&str]; 2] = [&["ip", "route"], &["ip", "-6", "route"]];
+        let spaces = lab.topology().namespaces().collect::<Vec<_>>();
+        let all = spaces.iter().flat_map(|ns| commands.map(|command| lab.exec(ns, command).unwrap().stdout));
+        all.map(|text| {
+            let mut lines: Vec<_> = std::str::from_utf8(&text).unwrap().lines().map(str::to_owned).collect();
+            lines.sort_unstable();
+            lines.join("\n")
+        })
+        .collect()
+    };
+    let (rules_before, routes_before) = (rules(&lab), routes(&lab));
+    for Case { fault, seen } in CASES {
+        let parsed: Fault = fault.parse().unwrap();
+        for (check, _) in *seen {
+            eventually(&format!("{check:?} before `{fault}`"), || run(&lab, *check) == Reply);
+        }
+        lab.inject(&parsed).unwrap();
+        lab.inject(&parsed).expect("twice is the same as once");
+        assert_eq!(lab.faults().unwrap(), [parsed.clone()]);
+        for (check, outcome) in *seen {
+            let mut last = Reply;
+            let met = (0..5).any(|_| {
+                last = run(&lab, *check);
+                last == *outcome
+            });
+            assert!(met, "`{fault}`: {check:?} is {last:?}, not {outcome:?}");
+        }
+        lab.heal(&parsed).unwrap();
+        lab.heal(&parsed).expect("twice is the same as once");
+        for (check, _) in *seen {
+            eventually(&format!("{check:?} after `{fault}`"), || run(&lab, *check) == Reply);
+        }
+        assert_eq!(lab.faults().unwrap(), []);
+        assert_eq!(rules(&lab), rules_before, "`{fault}` leaves no rule");
+        eventually(&format!("`{fault}` leaves no route"), || routes(&lab) == routes_before);
+    }
+    lab.down().unwrap();
+}
+
+#[test]
+fn one_way_loss_is_one_way() {
+    let lab = Lab::up(LabSpec::named("t-oneway")).unwrap();
+    let echo = Echo::new(&lab, "n2");
+    for at in ["source", "destination"] {
+        for family in [V4, V6] {
+            for (leg, arrives) in [("request", false), ("reply", true)] {
+                let fault: Fault = format!("{leg}-loss from=n1 to=n2 at={at}").parse().unwrap();
+                lab.inject(&fault).unwrap();
+                let before = echo.received.load(Ordering::Relaxed);
+                assert_ne!(run(&lab, Udp(family, "n1", "n2")), Reply, "`{fault}`");
+                let got = echo.received.load(Ordering::Relaxed) > before;
+                assert_eq!(got, arrives, "`{fault}`: whether the request arrived");
+                lab.heal(&fault).unwrap();
+                assert_eq!(run(&lab, Udp(family, "n1", "n2")), Reply);
+            }
+        }
+    }
+    lab.down().unwrap();
+}
+
+#[test]
+fn random_loss_takes_its_share() {
+    let lab = Lab::up(LabSpec::named("t-share")).unwrap();
+    let echo = Echo::new(&lab, "n2");
+    for fault in [
+        "loss node=n1 direction=out percent=30",
+        "drop node=n2 hook=prerouting percent=30 proto=udp",
+        "request-loss from=n1 to=n2 percent=30",
+    ] {
+        let fault: Fault = fault.parse().unwrap();
+        lab.inject(&fault).unwrap();
+        let before = echo.received.load(Ordering::Relaxed);
+        let target = lab.node("n2").unwrap().v4;
+        lab.enter("n1", || {
+            let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+            socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+            for _ in 0..400 {
+                socket.send_to(b"probe", (target, 6100)).unwrap();
+            }
+        })
+        .unwrap();
+        // Seven standard deviations (9.2 packets) either side of the expected 280.
+        let count = || echo.received.load(Ordering::Relaxed) - before;
+        eventually("about 70 of 100 arrive", || count() > 215);
+        assert!(count() < 345, "`{fault}`: {} of 400 arrived", count());
+        lab.heal(&fault).unwrap();
+        assert_eq!(run(&lab, Udp(V4, "n1", "n2")), Reply);
+    }
+    lab.down().unwrap();
+}
+
+#[test]
+fn faults_heal_in_any_order_and_leave_the_others_be() {
+    let lab = Lab::up(LabSpec::named("t-order")).unwrap();
+    let faults: Vec<Fault> = ["route node=n1 type=blackhole to=n3/pods", "wrong-neighbour node=n1 to=n2"]
+        .map(|text| text.parse().unwrap())
+        .into();
+    let checks = [Ping(V4, "n1", "app-n3-2"), Ping(V4, "n1", "n2")];
+    for first in [0, 1] {
+        faults.iter().for_each(|fault| lab.inject(fault).unwrap());
+        lab.heal(&faults[first]).unwrap();
+        eventually("the healed one works", || run(&lab, checks[first]) == Reply);
+        assert_eq!(run(&lab, checks[1 - first]), Timeout, "the other stays broken");
+        lab.heal_all().unwrap();
+        eventually("the other works", || run(&lab, checks[1 - first]) == Reply);
+    }
+    for unknown in ["drop node=n9 hook=input", "veth-down pod=x", "no-endpoints service=x"] {
+        assert!(lab.inject(&unknown.parse().unwrap()).is_err());
+    }
+    assert_eq!(lab.faults().unwrap(), []);
+    lab.down().unwrap();
+}
+
+#[test]
+fn the_inventory_file_follows() {
+    let lab = Lab::up(LabSpec::named("t-inv")).unwrap();
+    let text = || std::fs::read_to_string(lab.inventory_path()).unwrap();
+    let healthy = text();
+    for fault in [
+        "node-state node=n1 state=notready",
+        "node-state node=n1 state=cordoned",
+        "node-state node=n1 state=deleted",
+        "pod-gone pod=web-n2",
+        "backend-dead pod=web-n3",
+        "no-endpoints service=web",
+    ] {
+        let fault: Fault = fault.parse().unwrap();
+        lab.inject(&fault).unwrap();
+        assert_ne!(text(), healthy, "`{fault}` shows");
+        lab.heal(&fault).unwrap();
+        assert_eq!(text(), healthy, "`{fault}` leaves no trace");
+    }
+    lab.down().unwrap();
+}
