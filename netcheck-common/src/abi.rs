@@ -42,7 +42,7 @@ pub mod maps {
     pub const SCOPE: &str = "SCOPE";
     /// Namespaces of one node at most.
     pub const SCOPE_ENTRIES: u32 = 1_024;
-    /// Hash [`super::DropKey`] → u64.
+    /// Per-CPU hash [`super::DropKey`] → u64.
     pub const DROPS: &str = "DROPS";
     /// Combinations counted at most.
     pub const DROPS_ENTRIES: u32 = 8_192;

@@ -84,34 +84,18 @@ impl ProbeHeader {
 
     /// Reads it from wire order. None unless magic and version are ours.
     #[must_use]
-    #[inline(always)]
     pub fn from_bytes(bytes: &[u8; HEADER_LEN]) -> Option<Self> {
-        let u64_at = |at: usize| {
-            u64::from_be_bytes([
-                bytes[at],
-                bytes[at + 1],
-                bytes[at + 2],
-                bytes[at + 3],
-                bytes[at + 4],
-                bytes[at + 5],
-                bytes[at + 6],
-                bytes[at + 7],
-            ])
-        };
-        let u32_at = |at: usize| u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-        if u64_at(0) != u64::from_be_bytes(MAGIC) || bytes[8] != VERSION {
-            return None;
-        }
-        Some(Self {
-            flags: bytes[9],
-            source_node: u32_at(12),
-            session: u64_at(16),
-            path: u32_at(24),
-            sequence: u32_at(28),
-            t2_ns: u64_at(32),
-            t3_ns: u64_at(40),
-            requests: u64_at(48),
-            arrived: u64_at(56),
+        let view = HeaderView(bytes);
+        view.is_ours().then(|| Self {
+            flags: view.flags(),
+            source_node: view.source_node(),
+            session: view.session(),
+            path: view.path(),
+            sequence: view.sequence(),
+            t2_ns: view.t2_ns(),
+            t3_ns: view.t3_ns(),
+            requests: view.requests(),
+            arrived: view.arrived(),
         })
     }
 
@@ -119,6 +103,69 @@ impl ProbeHeader {
     #[must_use]
     pub const fn reflected(&self) -> bool {
         self.flags & FLAG_REFLECTED != 0
+    }
+}
+
+/// A header in wire order, read field by field where it lies: the kernel's stack has no room for a copy.
+#[derive(Clone, Copy)]
+pub struct HeaderView<'a>(pub &'a [u8; HEADER_LEN]);
+
+impl HeaderView<'_> {
+    /// Whether it starts with our magic.
+    #[must_use]
+    #[inline(always)]
+    pub fn has_magic(&self) -> bool {
+        self.u64_at(0) == u64::from_be_bytes(MAGIC)
+    }
+
+    /// Whether magic and version are ours.
+    #[must_use]
+    #[inline(always)]
+    pub fn is_ours(&self) -> bool {
+        self.has_magic() && self.0[8] == VERSION
+    }
+
+    #[inline(always)]
+    fn u32_at(&self, at: usize) -> u32 {
+        u32::from_be_bytes([self.0[at], self.0[at + 1], self.0[at + 2], self.0[at + 3]])
+    }
+
+    #[inline(always)]
+    fn u64_at(&self, at: usize) -> u64 {
+        u64::from(self.u32_at(at)) << 32 | u64::from(self.u32_at(at + 4))
+    }
+}
+
+macro_rules! fields {
+    ($($field:ident: $type:ident = $read:ident($at:literal)),+ $(,)?) => {
+        impl HeaderView<'_> {$(
+            #[doc = concat!("[`ProbeHeader::", stringify!($field), "`].")]
+            #[must_use]
+            #[inline(always)]
+            pub fn $field(&self) -> $type {
+                self.$read($at)
+            }
+        )+}
+    };
+}
+
+fields! {
+    source_node: u32 = u32_at(12),
+    session: u64 = u64_at(16),
+    path: u32 = u32_at(24),
+    sequence: u32 = u32_at(28),
+    t2_ns: u64 = u64_at(32),
+    t3_ns: u64 = u64_at(40),
+    requests: u64 = u64_at(48),
+    arrived: u64 = u64_at(56),
+}
+
+impl HeaderView<'_> {
+    /// [`ProbeHeader::flags`].
+    #[must_use]
+    #[inline(always)]
+    pub fn flags(&self) -> u8 {
+        self.0[9]
     }
 }
 

@@ -9,12 +9,19 @@
 pub trait Bytes {
     /// `N` bytes at `offset`; `None` past the end.
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
+
+    /// The same, into memory that the caller has: the kernel's stack is small. False past the end.
+    fn load_into<const N: usize>(&self, offset: u32, into: &mut [u8; N]) -> bool;
 }
 
 impl Bytes for [u8] {
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
         let start = offset as usize;
         self.get(start..start.checked_add(N)?)?.try_into().ok()
+    }
+
+    fn load_into<const N: usize>(&self, offset: u32, into: &mut [u8; N]) -> bool {
+        self.load(offset).map(|bytes| *into = bytes).is_some()
     }
 }
 
@@ -121,24 +128,27 @@ impl Packet {
 }
 
 /// Follows the headers down to the transport header of the innermost packet. `None` where there is none: not IP, cut
-/// short, a later fragment, too many extension headers.
+/// short, a later fragment, too many extension headers; then `packet` holds nothing of use.
 #[inline(always)]
-pub fn parse<B: Bytes + ?Sized>(bytes: &B, start: Start) -> Option<Packet> {
-    let mut packet = Packet::default();
-    let ip = match start {
-        Start::Ethernet => ethernet_payload(bytes, 0)?,
-        Start::Ip => 0,
-    };
-    ip_layer(bytes, ip, &mut packet)?;
-    if let Some((inner, inner_start)) = tunnel_payload(bytes, &packet) {
-        let inner_ip = match inner_start {
-            Start::Ethernet => ethernet_payload(bytes, inner)?,
-            Start::Ip => inner,
+pub fn parse<B: Bytes + ?Sized>(bytes: &B, start: Start, packet: &mut Packet) -> Option<()> {
+    let mut at = 0;
+    let mut start = start;
+    // Twice at most: as it is on the wire, and what is inside a tunnel.
+    for level in 0..2 {
+        packet.encapsulated = level;
+        let ip = match start {
+            Start::Ethernet => ethernet_payload(bytes, at)?,
+            Start::Ip => at,
         };
-        packet.encapsulated = 1;
-        ip_layer(bytes, inner_ip, &mut packet)?;
+        ip_layer(bytes, ip, packet)?;
+        if level == 0 {
+            match tunnel_payload(bytes, packet) {
+                Some(inner) => (at, start) = inner,
+                None => break,
+            }
+        }
     }
-    Some(packet)
+    Some(())
 }
 
 /// Offset of the IP header behind an Ethernet header at `at`. `None` if what follows is not IP.
@@ -186,8 +196,9 @@ fn ipv4_layer<B: Bytes + ?Sized>(bytes: &B, at: u32, packet: &mut Packet) -> Opt
 #[inline(always)]
 fn ipv6_layer<B: Bytes + ?Sized>(bytes: &B, at: u32, packet: &mut Packet) -> Option<()> {
     let mut next = bytes.load::<1>(at + 6)?[0];
-    packet.source = bytes.load::<16>(at + 8)?;
-    packet.destination = bytes.load::<16>(at + 24)?;
+    if !bytes.load_into(at + 8, &mut packet.source) || !bytes.load_into(at + 24, &mut packet.destination) {
+        return None;
+    }
     packet.version = 6;
     let mut offset = at + 40;
     for _ in 0..MAX_EXTENSIONS {

@@ -9,6 +9,11 @@ const B4: [u8; 4] = [10, 0, 0, 2];
 const A6: Address = [0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 const B6: Address = [0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
 
+fn parse(bytes: &[u8], start: Start) -> Option<Packet> {
+    let mut packet = Packet::default();
+    super::parse(bytes, start, &mut packet).map(|()| packet)
+}
+
 fn ethernet(ethertype: u16, tags: &[u16], payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![2; 12];
     for tag in tags {

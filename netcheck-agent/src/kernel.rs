@@ -1,0 +1,251 @@
+//! The kernel side: loads the programs, attaches them, and hands their view to the probe engine.
+//!
+//! [`open`] gives two halves: an [`Attacher`], whose task follows the node's interfaces, and an eye for the engine's
+//! thread. What this kernel or these privileges do not allow is an [`OpenError`] (nothing works) or a line in
+//! [`crate::observation::KernelStatus::degraded`] (something is missing); never a crash.
+
+mod attach;
+mod btf;
+mod eye;
+mod interfaces;
+mod links;
+mod stage;
+mod symbols;
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use aya::maps::{Array, HashMap, MapError, PerCpuArray, PerCpuHashMap, RingBuf};
+use aya::programs::{BtfTracePoint, ProgramError};
+use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
+use netcheck_common::abi::{globals, maps};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+pub use self::btf::BtfError;
+use self::btf::DropReasons;
+use self::eye::{Abi, Eye, Maps, PortBits};
+use self::interfaces::Shared;
+use self::symbols::Symbols;
+use crate::observation::KernelEye;
+
+/// The kernel programs, as `cargo xtask build-ebpf` made them.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("NETCHECK_EBPF_OBJECT_PATH"));
+
+/// How classifiers are attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TcMode {
+    /// Links of Linux 6.6 and newer: gone with their process.
+    Tcx,
+    /// Filters on a clsact qdisc: stay behind after a crash, and are swept at the next start.
+    Netlink,
+}
+
+/// What the programs need to know.
+#[derive(Clone, Debug)]
+pub struct KernelConfig {
+    /// Session in this agent's probe headers.
+    pub session: u64,
+    /// Where this node's responder listens.
+    pub responder_port: u16,
+    /// Inodes of the network namespaces whose drops count. Empty: all of this kernel's, right for a node that has its
+    /// kernel to itself.
+    pub netns_scope: Vec<u32>,
+    /// Added to all stamps. For showing that nothing depends on clocks that agree.
+    pub clock_offset_ns: i64,
+    /// How to attach; none: tcx from Linux 6.6 on.
+    pub tc_mode: Option<TcMode>,
+}
+
+/// Why there is no kernel side at all.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The kernel refused a map or the whole object.
+    #[error("{}", load_message(source))]
+    Load {
+        /// What aya said.
+        source: EbpfError,
+    },
+    /// The kernel refused a program.
+    #[error("kernel program {program} was refused: {}", program_message(source))]
+    Program {
+        /// Its name.
+        program: &'static str,
+        /// What aya said; with the verifier's last lines.
+        source: ProgramError,
+    },
+    /// A map is missing or of another type than expected: object and agent don't fit.
+    #[error("map {map} of the embedded kernel programs can't be used")]
+    Map {
+        /// Its name.
+        map: &'static str,
+        /// What aya said.
+        source: Option<MapError>,
+    },
+    /// Netlink or a thread.
+    #[error("{what} can't be set up")]
+    Io {
+        /// What for.
+        what: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+impl OpenError {
+    /// Everything in one line.
+    #[must_use]
+    pub fn one_line(&self) -> String {
+        attach::chain(self).lines().next().unwrap_or_default().to_owned()
+    }
+}
+
+const PRIVILEGES: &str = "it needs the capabilities BPF, NET_ADMIN and PERFMON (or a privileged container)";
+
+fn load_message(error: &EbpfError) -> String {
+    let chain = attach::chain(error);
+    if is_permission(error) {
+        format!("no permission to load kernel programs: {PRIVILEGES}")
+    } else {
+        format!("kernel programs can't be loaded: {chain}")
+    }
+}
+
+fn program_message(error: &ProgramError) -> String {
+    if is_permission(error) { format!("no permission: {PRIVILEGES}") } else { attach::chain(error) }
+}
+
+fn is_permission(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut source = Some(error);
+    while let Some(error) = source {
+        if let Some(io) = error.downcast_ref::<std::io::Error>() {
+            return matches!(io.raw_os_error(), Some(libc::EPERM | libc::EACCES));
+        }
+        source = error.source();
+    }
+    false
+}
+
+/// Follows the node's interfaces. See [`open`].
+pub struct Attacher(attach::Attacher);
+
+impl Attacher {
+    /// Runs until cancelled; when dropped, all hooks are detached.
+    pub async fn run(self, shutdown: CancellationToken) {
+        self.0.run(shutdown).await;
+    }
+}
+
+/// Loads all programs and attaches them to the interfaces that are there. Must run in a tokio runtime.
+///
+/// # Errors
+/// Where the kernel allows none of it. A missing drop tracepoint is no error: see the status.
+pub async fn open(config: &KernelConfig) -> Result<(Attacher, Box<dyn KernelEye>), OpenError> {
+    let shared = Arc::new(Shared::default());
+    let mut reasons = DropReasons::default();
+    let mut offsets = netcheck_common::abi::KernelOffsets::default();
+    let own_btf = btf::Btf::read(Path::new(btf::VMLINUX)).and_then(|btf| {
+        reasons = DropReasons::read(&btf)?;
+        btf::offsets(&btf, &reasons)
+    });
+    let drops_usable = match own_btf {
+        Ok(found) => {
+            offsets = found;
+            true
+        }
+        Err(error) => {
+            shared.lock().degraded.push(format!("drops are not seen: {error}"));
+            false
+        }
+    };
+    let scoped = u8::from(!config.netns_scope.is_empty());
+    let offsets = Abi(offsets);
+    let mut ebpf = EbpfLoader::new()
+        .override_global(globals::OWN_SESSION, &config.session, true)
+        .override_global(globals::RESPONDER_PORT, &config.responder_port, true)
+        .override_global(globals::SCOPED, &scoped, true)
+        .override_global(globals::CLOCK_OFFSET_NS, &config.clock_offset_ns, true)
+        .override_global(globals::OFFSETS, &offsets, true)
+        .load(OBJECT)
+        .map_err(|source| OpenError::Load { source })?;
+    attach::load_classifiers(&mut ebpf)
+        .map_err(|(program, source)| OpenError::Program { program, source })?;
+    if drops_usable && let Err(error) = attach_drops(&mut ebpf) {
+        let line = format!("drops are not seen: {error}");
+        warn!("{line}");
+        shared.lock().degraded.push(line);
+    }
+    let eye_maps = take_maps(&mut ebpf, config)?;
+    let roles = take(&mut ebpf, maps::INTERFACES, HashMap::try_from)?;
+    let symbols = Symbols::start().map_err(|source| OpenError::Io { what: "the symbols thread", source })?;
+    let own_netns = std::fs::metadata("/proc/thread-self/ns/net").map_or(0, |netns| netns.ino() as u32);
+    let mode = config.tc_mode.unwrap_or_else(supported_mode);
+    let mut attacher = attach::Attacher::new(ebpf, roles, Arc::clone(&shared), mode)
+        .map_err(|source| OpenError::Io { what: "netlink", source })?;
+    attacher.refresh().await;
+    // Reading the kernel's BTF took memory that is of no further use.
+    // SAFETY: gives free pages back; touches nothing that is in use.
+    unsafe { libc::malloc_trim(0) };
+    info!(?mode, hooks = shared.lock().hooks.len(), "kernel programs loaded");
+    let eye = Eye::new(eye_maps, shared, reasons, symbols, own_netns, config.responder_port);
+    Ok((Attacher(attacher), Box::new(eye)))
+}
+
+/// Removes what an agent on a kernel before 6.6 may have left behind. Returns how many filters.
+#[must_use]
+pub fn cleanup() -> usize {
+    let names = std::fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
+    names.filter_map(|entry| entry.file_name().into_string().ok()).map(|name| attach::sweep(&name)).sum()
+}
+
+fn attach_drops(ebpf: &mut Ebpf) -> Result<(), String> {
+    let btf = Btf::from_sys_fs().map_err(|error| attach::chain(&error))?;
+    let program: &mut BtfTracePoint = ebpf
+        .program_mut("netcheck_drops")
+        .ok_or("the embedded object has no program for it")?
+        .try_into()
+        .map_err(|error: ProgramError| attach::chain(&error))?;
+    program.load("kfree_skb", &btf).map_err(|error| program_message(&error))?;
+    program.attach().map_err(|error| program_message(&error))?;
+    Ok(())
+}
+
+/// tcx came with Linux 6.6.
+fn supported_mode() -> TcMode {
+    let kernel = aya::util::KernelVersion::current();
+    if kernel.is_ok_and(|kernel| kernel < aya::util::KernelVersion::new(6, 6, 0)) {
+        TcMode::Netlink
+    } else {
+        TcMode::Tcx
+    }
+}
+
+fn take<M>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    as_type: impl FnOnce(aya::maps::Map) -> Result<M, MapError>,
+) -> Result<M, OpenError> {
+    let map = ebpf.take_map(name).ok_or(OpenError::Map { map: name, source: None })?;
+    as_type(map).map_err(|source| OpenError::Map { map: name, source: Some(source) })
+}
+
+fn take_maps(ebpf: &mut Ebpf, config: &KernelConfig) -> Result<Maps, OpenError> {
+    let mut scope: HashMap<_, u32, u8> = take(ebpf, maps::SCOPE, HashMap::try_from)?;
+    for &netns in &config.netns_scope {
+        scope
+            .insert(netns, 1, 0)
+            .map_err(|source| OpenError::Map { map: maps::SCOPE, source: Some(source) })?;
+    }
+    Ok(Maps {
+        events: take(ebpf, maps::EVENTS, RingBuf::try_from)?,
+        ports: PortBits::new(take(ebpf, maps::PORTS, Array::try_from)?),
+        watched_ports: PortBits::new(take(ebpf, maps::WATCHED_PORTS, Array::try_from)?),
+        flows: take(ebpf, maps::FLOWS, HashMap::try_from)?,
+        addresses: take(ebpf, maps::ADDRESSES, HashMap::try_from)?,
+        reflect: take(ebpf, maps::REFLECT, HashMap::try_from)?,
+        tuples: take(ebpf, maps::TUPLES, HashMap::try_from)?,
+        drops: take(ebpf, maps::DROPS, PerCpuHashMap::try_from)?,
+        counters: take(ebpf, maps::COUNTERS, PerCpuArray::try_from)?,
+    })
+}

@@ -1,0 +1,471 @@
+//! The probe engine's view of the kernel: reads the ring buffer, keeps flows and addresses in the maps.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use aya::Pod;
+use aya::maps::{Array, HashMap as BpfHashMap, MapData, PerCpuArray, PerCpuHashMap, RingBuf};
+use netcheck_common::abi::{
+    self, DropEvent, FlowKey, FlowValue, KernelAbi, ReflectKey, ReflectValue, StampEvent, TupleKey,
+    TupleValue, address_flags, counters, events, flags, identity,
+};
+use netcheck_common::domain::{PathId, ProbeKind, ProbeSession, Sequence};
+use netcheck_common::packet::{GENEVE_PORT, IPPROTO_TCP, IPPROTO_UDP, VXLAN_LINUX_PORT, VXLAN_PORT};
+use netcheck_proto::v1;
+use tracing::warn;
+
+use super::btf::DropReasons;
+use super::interfaces::Shared;
+use super::stage::{self, Facts};
+use super::symbols::{Lookup, Symbols};
+use crate::observation::{
+    Direction, DropCount, DropIdentity, DropSeen, Flow, FlowSeen, Hook, InterfaceRole, KernelEye,
+    KernelStatus, KnownAddress, Observation, OwnFlow, ProbeKey, Reflected, ReflectedPath, Stamp,
+};
+
+/// Drop events that wait for the name of a kernel function, at most; older ones go on without it.
+const WAITING: usize = 1024;
+
+/// A type of the kernel ABI in aya's terms.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(crate) struct Abi<T>(pub(crate) T);
+
+// SAFETY: KernelAbi promises plain data without implicit padding.
+unsafe impl<T: KernelAbi> Pod for Abi<T> {}
+
+/// All maps that user space touches.
+pub(crate) struct Maps {
+    pub(crate) events: RingBuf<MapData>,
+    pub(crate) ports: PortBits,
+    pub(crate) watched_ports: PortBits,
+    pub(crate) flows: BpfHashMap<MapData, Abi<FlowKey>, Abi<FlowValue>>,
+    pub(crate) addresses: BpfHashMap<MapData, [u8; 16], u32>,
+    pub(crate) reflect: BpfHashMap<MapData, Abi<ReflectKey>, Abi<ReflectValue>>,
+    pub(crate) tuples: BpfHashMap<MapData, Abi<TupleKey>, Abi<TupleValue>>,
+    pub(crate) drops: PerCpuHashMap<MapData, Abi<abi::DropKey>, u64>,
+    pub(crate) counters: PerCpuArray<MapData, u64>,
+}
+
+/// A bitmap of ports in the kernel, with how often each is wanted.
+pub(crate) struct PortBits {
+    map: Array<MapData, u64>,
+    words: Box<[u64; abi::maps::PORTS_ENTRIES as usize]>,
+    wanted: HashMap<u16, u32>,
+}
+
+impl PortBits {
+    pub(crate) fn new(map: Array<MapData, u64>) -> Self {
+        Self { map, words: Box::new([0; abi::maps::PORTS_ENTRIES as usize]), wanted: HashMap::new() }
+    }
+
+    fn want(&mut self, port: u16) {
+        let count = self.wanted.entry(port).or_insert(0);
+        *count += 1;
+        if *count == 1 {
+            self.write(port, true);
+        }
+    }
+
+    fn release(&mut self, port: u16) {
+        if let Some(count) = self.wanted.get_mut(&port) {
+            *count -= 1;
+            if *count == 0 {
+                self.wanted.remove(&port);
+                self.write(port, false);
+            }
+        }
+    }
+
+    fn write(&mut self, port: u16, set: bool) {
+        let (word, bit) = (usize::from(port >> 6), 1 << (port & 63));
+        if set {
+            self.words[word] |= bit;
+        } else {
+            self.words[word] &= !bit;
+        }
+        if let Err(error) = self.map.set(word as u32, self.words[word], 0) {
+            warn!(port, %error, "the kernel's table of ports can't be written");
+        }
+    }
+}
+
+/// The kernel side, open.
+pub(crate) struct Eye {
+    maps: Maps,
+    shared: Arc<Shared>,
+    reasons: DropReasons,
+    symbols: Symbols,
+    /// Drop events whose function is being looked up, oldest first.
+    waiting: VecDeque<DropEvent>,
+    /// Pods by address, for naming what is behind an interface.
+    pods: HashMap<IpAddr, Arc<str>>,
+    /// Which pod's packets were seen at an interface.
+    pod_behind: HashMap<u32, Arc<str>>,
+    addresses: HashMap<[u8; 16], u32>,
+    own_netns: u32,
+}
+
+impl Eye {
+    pub(crate) fn new(
+        mut maps: Maps,
+        shared: Arc<Shared>,
+        reasons: DropReasons,
+        symbols: Symbols,
+        own_netns: u32,
+        responder_port: u16,
+    ) -> Self {
+        for port in [VXLAN_PORT, VXLAN_LINUX_PORT, GENEVE_PORT, responder_port] {
+            maps.ports.want(port);
+        }
+        Self {
+            maps,
+            shared,
+            reasons,
+            symbols,
+            waiting: VecDeque::new(),
+            pods: HashMap::new(),
+            pod_behind: HashMap::new(),
+            addresses: HashMap::new(),
+            own_netns,
+        }
+    }
+
+    fn hook(&self, ifindex: u32, event_flags: u8) -> Hook {
+        let known = self.shared.lock().interfaces.get(&ifindex).cloned();
+        Hook {
+            ifindex,
+            interface: known
+                .as_ref()
+                .map_or_else(|| Arc::from(format!("if#{ifindex}")), |interface| Arc::clone(&interface.name)),
+            role: known.map_or(InterfaceRole::Unknown, |interface| interface.role),
+            egress: event_flags & flags::EGRESS != 0,
+            encapsulated: event_flags & flags::ENCAPSULATED != 0,
+        }
+    }
+
+    fn stamp(&mut self, event: &StampEvent) -> Stamp {
+        let hook = self.hook(event.ifindex, event.flags);
+        let flow = flow_of(
+            event.protocol,
+            (event.source, event.source_port),
+            (event.destination, event.destination_port),
+        );
+        if hook.role == InterfaceRole::PodVeth {
+            // Through a pod's veth go its own packets only: towards the host it is the source.
+            let pod = if hook.egress { flow.destination.ip() } else { flow.source.ip() };
+            if let Some(pod) = self.pods.get(&pod) {
+                self.pod_behind.insert(event.ifindex, Arc::clone(pod));
+            }
+        }
+        Stamp {
+            probe: ProbeKey { path: PathId(event.path), sequence: Sequence(event.sequence) },
+            at_ns: event.at_ns,
+            hook,
+            direction: direction_of(event.flags),
+            flow,
+            reflected: (event.flags & flags::REFLECTED != 0).then_some(Reflected {
+                t2_ns: event.t2_ns,
+                t3_ns: event.t3_ns,
+                requests: event.requests,
+                arrived: event.arrived,
+            }),
+            reset: event.flags & flags::RESET != 0,
+        }
+    }
+
+    /// A drop in full, or none while a function's name is being looked up.
+    fn drop_seen(&mut self, event: &DropEvent, wait: bool) -> Option<DropSeen> {
+        let function = match (self.symbols.name(event.location), wait) {
+            (Lookup::Known(name), _) => name,
+            (Lookup::Pending, true) => return None,
+            (Lookup::Pending, false) => Arc::from(""),
+        };
+        let route_input = match (event.route_input, wait) {
+            (0, _) => Arc::from(""),
+            (address, wait) => match (self.symbols.name(address), wait) {
+                (Lookup::Known(name), _) => name,
+                (Lookup::Pending, true) => return None,
+                (Lookup::Pending, false) => Arc::from(""),
+            },
+        };
+        let reason = self.reasons.name(event.reason);
+        let stage = stage::of(&Facts {
+            reason: &reason,
+            function: &function,
+            has_socket: event.flags & flags::HAS_SOCKET != 0,
+            has_route: event.flags & flags::HAS_ROUTE != 0,
+            route_input: &route_input,
+            ifindex: event.ifindex,
+            input_ifindex: event.input_ifindex,
+            route_ifindex: event.route_ifindex,
+        });
+        let flow = flow_of(
+            event.protocol,
+            (event.source, event.source_port),
+            (event.destination, event.destination_port),
+        );
+        let mut hook = self.hook(event.ifindex, event.flags);
+        let mut pod = self.pod_behind.get(&event.ifindex).map(Arc::clone);
+        if event.netns != self.own_netns {
+            // In another namespace, a pod's: its indices are not ours, its addresses tell whose it is.
+            hook.interface = Arc::from("");
+            hook.role = InterfaceRole::Unknown;
+            pod = [flow.destination.ip(), flow.source.ip()]
+                .iter()
+                .find_map(|address| self.pods.get(address))
+                .map(Arc::clone);
+        } else if event.ifindex == 0 {
+            hook.interface = Arc::from("");
+            pod = None;
+        }
+        let probe = ProbeKey { path: PathId(event.path), sequence: Sequence(event.sequence) };
+        Some(DropSeen {
+            identity: match event.identity {
+                identity::PROBE => DropIdentity::Probe { session: ProbeSession(event.session), probe },
+                identity::OWN_FLOW => DropIdentity::OwnFlow(probe),
+                _ => DropIdentity::ForeignFlow,
+            },
+            at_ns: event.at_ns,
+            hook,
+            pod,
+            stage,
+            direction: direction_of(event.flags),
+            flow,
+            reason,
+            function,
+        })
+    }
+
+    fn drain_waiting(&mut self, sink: &mut dyn FnMut(Observation)) {
+        for _ in 0..self.waiting.len() {
+            let Some(event) = self.waiting.pop_front() else { return };
+            let too_many = self.waiting.len() >= WAITING;
+            match self.drop_seen(&event, !too_many) {
+                Some(seen) => sink(Observation::Drop(seen)),
+                None => self.waiting.push_back(event),
+            }
+        }
+    }
+
+    fn counter(&self, index: u32) -> u64 {
+        self.maps.counters.get(&index, 0).map_or(0, |values| values.iter().sum())
+    }
+}
+
+impl KernelEye for Eye {
+    fn stamps(&self) -> bool {
+        true
+    }
+
+    fn drain(&mut self, sink: &mut dyn FnMut(Observation)) {
+        self.drain_waiting(sink);
+        loop {
+            // Copied out at once: the ring's slot must be free before anything else is asked of `self`.
+            let event = match self.maps.events.next() {
+                None => return,
+                Some(bytes) => RawEvent::read(&bytes),
+            };
+            match event {
+                Some(RawEvent::Stamp(event)) => {
+                    let stamp = self.stamp(&event);
+                    sink(Observation::Stamp(stamp));
+                }
+                Some(RawEvent::Drop(event)) => match self.drop_seen(&event, true) {
+                    Some(seen) => sink(Observation::Drop(seen)),
+                    None => self.waiting.push_back(event),
+                },
+                None => {}
+            }
+        }
+    }
+
+    fn watch_flow(&mut self, flow: &OwnFlow) -> bool {
+        let value = FlowValue {
+            path: flow.probe.path.0,
+            sequence: flow.probe.sequence.0,
+            address: address_bytes(flow.local.ip()),
+        };
+        if self.maps.flows.insert(Abi(flow_key(flow)), Abi(value), 0).is_err() {
+            return false;
+        }
+        self.maps.ports.want(flow.local.port());
+        true
+    }
+
+    fn forget_flow(&mut self, flow: &OwnFlow) {
+        let _ = self.maps.flows.remove(&Abi(flow_key(flow)));
+        self.maps.ports.release(flow.local.port());
+    }
+
+    fn set_addresses(&mut self, addresses: &[KnownAddress], watched_ports: &[u16]) {
+        let mut wanted = HashMap::new();
+        self.pods.clear();
+        for known in addresses {
+            let mut bits = address_flags::KNOWN;
+            if known.local {
+                bits |=
+                    if known.pod.is_some() { address_flags::LOCAL_POD } else { address_flags::LOCAL_HOST };
+            }
+            *wanted.entry(address_bytes(known.address)).or_insert(0) |= bits;
+            if let Some(pod) = &known.pod {
+                self.pods.insert(known.address, Arc::clone(pod));
+            }
+        }
+        for gone in self.addresses.keys().filter(|address| !wanted.contains_key(*address)) {
+            let _ = self.maps.addresses.remove(gone);
+        }
+        for (address, bits) in &wanted {
+            if self.addresses.get(address) != Some(bits)
+                && let Err(error) = self.maps.addresses.insert(address, bits, 0)
+            {
+                warn!(%error, "the kernel's table of addresses can't be written");
+            }
+        }
+        self.addresses = wanted;
+        self.pod_behind.retain(|_, pod| self.pods.values().any(|known| known == pod));
+        let before: Vec<u16> = self.maps.watched_ports.wanted.keys().copied().collect();
+        watched_ports.iter().for_each(|&port| self.maps.watched_ports.want(port));
+        before.iter().for_each(|&port| self.maps.watched_ports.release(port));
+    }
+
+    fn reflected_path(&self, session: ProbeSession, path: PathId) -> Option<ReflectedPath> {
+        let key = ReflectKey { session: session.0, path: path.0, _pad: 0 };
+        let Abi(value) = self.maps.reflect.get(&Abi(key), 0).ok()?;
+        let hook = |ifindex, flags| (ifindex != 0).then(|| self.hook(ifindex, flags));
+        Some(ReflectedPath {
+            requests: value.requests,
+            highest_sequence: Sequence(value.highest_sequence),
+            arrived: value.arrived,
+            last_request_hook: hook(value.request_ifindex, value.request_flags),
+            last_reply: hook(value.reply_ifindex, value.reply_flags)
+                .map(|hook| (hook, Sequence(value.reply_sequence))),
+        })
+    }
+
+    fn flow_seen(&self, flow: &Flow) -> Option<FlowSeen> {
+        let key = TupleKey {
+            source: address_bytes(flow.source.ip()),
+            destination: address_bytes(flow.destination.ip()),
+            source_port: flow.source.port(),
+            destination_port: flow.destination.port(),
+            protocol: protocol_of(flow.kind)?,
+            _pad: [0; 3],
+        };
+        let Abi(value) = self.maps.tuples.get(&Abi(key), 0).ok()?;
+        let hook = |ifindex, flags| (ifindex != 0).then(|| self.hook(ifindex, flags));
+        Some(FlowSeen {
+            request_packets: u64::from(value.requests),
+            reply_packets: u64::from(value.replies),
+            last_request_hook: hook(value.request_ifindex, value.request_flags),
+            last_reply_hook: hook(value.reply_ifindex, value.reply_flags),
+        })
+    }
+
+    fn drop_counts(&self) -> Vec<DropCount> {
+        let mut counts = Vec::new();
+        for (Abi(key), values) in self.maps.drops.iter().flatten() {
+            let interface = if key.netns == self.own_netns && key.ifindex != 0 {
+                self.hook(key.ifindex, 0).interface
+            } else {
+                Arc::from("")
+            };
+            counts.push(DropCount {
+                netns: key.netns,
+                ifindex: key.ifindex,
+                interface,
+                reason: self.reasons.name(key.reason),
+                packets: values.iter().sum(),
+            });
+        }
+        counts
+    }
+
+    fn status(&self) -> KernelStatus {
+        let state = self.shared.lock();
+        let mut hooks: Vec<v1::HookStatus> = state.hooks.values().cloned().collect();
+        hooks.sort_by(|a, b| (&a.interface, a.egress).cmp(&(&b.interface, b.egress)));
+        let mut degraded = state.degraded.clone();
+        drop(state);
+        let attached = |hook: &v1::HookStatus| hook.state() == v1::HookState::Attached;
+        for hook in hooks.iter().filter(|hook| !attached(hook)) {
+            let direction = if hook.egress { "egress" } else { "ingress" };
+            let what = if hook.state() == v1::HookState::Shadowed { "shadowed" } else { "not attached" };
+            degraded.push(format!("hook {} {direction} {what}: {}", hook.interface, hook.detail));
+        }
+        KernelStatus {
+            state: if degraded.is_empty() { v1::EbpfState::Attached } else { v1::EbpfState::Partial },
+            degraded,
+            hooks,
+            ring_events_lost: self.counter(counters::STAMPS_LOST) + self.counter(counters::DROPS_LOST),
+        }
+    }
+}
+
+/// An event copied out of the ring.
+enum RawEvent {
+    Stamp(StampEvent),
+    Drop(DropEvent),
+}
+
+impl RawEvent {
+    fn read(bytes: &[u8]) -> Option<Self> {
+        match *bytes.first()? {
+            events::STAMP => read_event(bytes).map(Self::Stamp),
+            events::DROP => read_event(bytes).map(Self::Drop),
+            _ => None,
+        }
+    }
+}
+
+fn read_event<T: KernelAbi>(bytes: &[u8]) -> Option<T> {
+    if bytes.len() < size_of::<T>() {
+        return None;
+    }
+    // SAFETY: enough bytes, any bit pattern is a valid T, unaligned reads allowed.
+    Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+}
+
+fn direction_of(event_flags: u8) -> Direction {
+    if event_flags & flags::REPLY != 0 { Direction::Reply } else { Direction::Request }
+}
+
+fn flow_key(flow: &OwnFlow) -> FlowKey {
+    FlowKey {
+        port: flow.local.port(),
+        protocol: protocol_of(flow.transport).unwrap_or(IPPROTO_UDP),
+        version: if flow.local.is_ipv4() { 4 } else { 6 },
+    }
+}
+
+fn protocol_of(kind: ProbeKind) -> Option<u8> {
+    match kind {
+        ProbeKind::Tcp | ProbeKind::Http => Some(IPPROTO_TCP),
+        ProbeKind::Udp | ProbeKind::Dns => Some(IPPROTO_UDP),
+        ProbeKind::Icmp => None,
+    }
+}
+
+fn flow_of(protocol: u8, source: ([u8; 16], u16), destination: ([u8; 16], u16)) -> Flow {
+    let socket = |(address, port): ([u8; 16], u16)| SocketAddr::new(ip_address(address), port);
+    let kind = match protocol {
+        IPPROTO_TCP => ProbeKind::Tcp,
+        IPPROTO_UDP => ProbeKind::Udp,
+        _ => ProbeKind::Icmp,
+    };
+    Flow { kind, source: socket(source), destination: socket(destination) }
+}
+
+/// An address as the kernel programs have it.
+fn address_bytes(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V6(v6) => v6.octets(),
+    }
+}
+
+fn ip_address(bytes: [u8; 16]) -> IpAddr {
+    let v6 = Ipv6Addr::from(bytes);
+    v6.to_ipv4_mapped().map_or(IpAddr::V6(v6), IpAddr::V4)
+}

@@ -1,0 +1,112 @@
+//! Which interfaces of this node get hooks, and in which role. Pure, but for the shared table.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use netcheck_proto::v1;
+
+use crate::observation::InterfaceRole;
+
+/// A link as netlink shows it, as far as it matters here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) ifindex: u32,
+    pub(crate) name: String,
+    /// `veth`, `bridge`, `vxlan`, ...; empty for hardware.
+    pub(crate) kind: String,
+    /// ARPHRD type (include/uapi/linux/if_arp.h).
+    pub(crate) hardware_type: u16,
+    /// Its other end is in another network namespace.
+    pub(crate) peer_elsewhere: bool,
+    /// A default route leads through it, or it has an address with a network around it.
+    pub(crate) leads_out: bool,
+}
+
+const ARPHRD_ETHER: u16 = 1;
+
+impl Link {
+    /// What it is for; `None` where hooks would tell nothing: loopback, dummies, what is unknown.
+    pub(crate) fn role(&self) -> Option<InterfaceRole> {
+        match self.kind.as_str() {
+            "" | "vlan" | "bond" | "team" | "macvlan" | "ipvlan" if self.hardware_type == ARPHRD_ETHER => {
+                Some(InterfaceRole::Uplink)
+            }
+            "bridge" => Some(InterfaceRole::Bridge),
+            "vxlan" | "geneve" | "ipip" | "sit" | "gre" | "gretap" | "ip6gre" | "ip6gretap" | "ip6tnl"
+            | "wireguard" => Some(InterfaceRole::Tunnel),
+            // Nodes that are containers themselves have a veth for uplink; a pod's host end has at most an
+            // address for itself alone.
+            "veth" | "netkit" if self.leads_out => Some(InterfaceRole::Uplink),
+            "veth" | "netkit" if self.peer_elsewhere => Some(InterfaceRole::PodVeth),
+            _ => None,
+        }
+    }
+
+    /// Whether packets start with an Ethernet header there.
+    pub(crate) fn has_link_layer(&self) -> bool {
+        self.hardware_type == ARPHRD_ETHER
+    }
+}
+
+/// What the table knows of an interface.
+#[derive(Clone, Debug)]
+pub(crate) struct Interface {
+    pub(crate) name: Arc<str>,
+    pub(crate) role: InterfaceRole,
+}
+
+/// State that the attacher writes and the eye reads.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    inner: Mutex<State>,
+}
+
+/// Under the lock.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    /// By ifindex. Entries of interfaces that went stay until the index is used again: late events name them.
+    pub(crate) interfaces: HashMap<u32, Interface>,
+    /// By (ifindex, egress).
+    pub(crate) hooks: HashMap<(u32, bool), v1::HookStatus>,
+    /// What is missing on the whole, one line each.
+    pub(crate) degraded: Vec<String>,
+}
+
+impl Shared {
+    /// The state. A thread that panicked with the lock held left plain data behind.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The wire's word for a role.
+pub(crate) fn role_to_wire(role: InterfaceRole) -> v1::InterfaceRole {
+    match role {
+        InterfaceRole::Unknown => v1::InterfaceRole::Unspecified,
+        InterfaceRole::Uplink => v1::InterfaceRole::Uplink,
+        InterfaceRole::Tunnel => v1::InterfaceRole::Tunnel,
+        InterfaceRole::Bridge => v1::InterfaceRole::Bridge,
+        InterfaceRole::PodVeth => v1::InterfaceRole::PodVeth,
+        InterfaceRole::Loopback => v1::InterfaceRole::Loopback,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roles() {
+        let link = |kind: &str| Link { kind: kind.into(), hardware_type: ARPHRD_ETHER, ..Link::default() };
+        let pod = Link { peer_elsewhere: true, ..link("veth") };
+        assert_eq!(link("").role(), Some(InterfaceRole::Uplink));
+        assert_eq!(Link { hardware_type: 772, ..link("") }.role(), None, "loopback");
+        assert_eq!(link("dummy").role(), None);
+        assert_eq!(link("bridge").role(), Some(InterfaceRole::Bridge));
+        assert_eq!(pod.role(), Some(InterfaceRole::PodVeth));
+        assert_eq!(Link { leads_out: true, ..pod }.role(), Some(InterfaceRole::Uplink));
+        assert_eq!(link("veth").role(), None, "both ends here");
+        let wireguard = Link { hardware_type: 0xfffe, ..link("wireguard") };
+        assert_eq!((wireguard.role(), wireguard.has_link_layer()), (Some(InterfaceRole::Tunnel), false));
+    }
+}

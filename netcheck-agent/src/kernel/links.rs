@@ -1,0 +1,163 @@
+//! This network namespace's links, by netlink: a snapshot, and a word whenever it may have changed.
+
+use std::collections::{HashMap, HashSet};
+
+use futures::{StreamExt as _, TryStreamExt as _};
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::address::AddressAttribute;
+use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
+use netlink_packet_route::route::{RouteAttribute, RouteMessage};
+use rtnetlink::{Handle, MulticastGroup, RouteMessageBuilder, new_multicast_connection};
+use tokio::task::JoinHandle;
+
+use super::interfaces::Link;
+
+/// A netlink connection. Dropping it ends its task.
+pub(crate) struct Netlink {
+    handle: Handle,
+    changes: Box<dyn futures::Stream<Item = ()> + Send + Unpin>,
+    connection: JoinHandle<()>,
+}
+
+impl Drop for Netlink {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}
+
+impl Netlink {
+    /// Opens it and asks to be told of changes of links, addresses and routes. Must run in a tokio runtime.
+    pub(crate) fn open() -> std::io::Result<Self> {
+        let (connection, handle, messages) = new_multicast_connection(&[
+            MulticastGroup::Link,
+            MulticastGroup::Ipv4Ifaddr,
+            MulticastGroup::Ipv6Ifaddr,
+        ])?;
+        let connection = tokio::spawn(connection);
+        Ok(Self { handle, changes: Box::new(messages.map(|_| ())), connection })
+    }
+
+    /// Waits for a change. Cancel safe. `None` when the connection is gone.
+    pub(crate) async fn changed(&mut self) -> Option<()> {
+        self.changes.next().await
+    }
+
+    /// All links as they are now.
+    pub(crate) async fn links(&self) -> Result<Vec<Link>, rtnetlink::Error> {
+        let leading_out = self.leading_out().await?;
+        let mut messages = self.handle.link().get().execute();
+        let mut links = Vec::new();
+        while let Some(message) = messages.try_next().await? {
+            let mut link = read_link(&message);
+            link.leads_out = leading_out.contains(&link.ifindex);
+            links.push(link);
+        }
+        Ok(links)
+    }
+
+    /// Interfaces that a default route leads through, or that have an address with a network around it.
+    async fn leading_out(&self) -> Result<HashSet<u32>, rtnetlink::Error> {
+        let mut indices = HashSet::new();
+        let mut addresses = self.handle.address().get().execute();
+        while let Some(address) = addresses.try_next().await? {
+            let full = if address.header.family == AddressFamily::Inet { 32 } else { 128 };
+            let link_local = address.attributes.iter().any(|attribute| match attribute {
+                AddressAttribute::Address(std::net::IpAddr::V4(v4)) => v4.is_link_local(),
+                AddressAttribute::Address(std::net::IpAddr::V6(v6)) => v6.is_unicast_link_local(),
+                _ => false,
+            });
+            if address.header.prefix_len < full && !link_local {
+                indices.insert(address.header.index);
+            }
+        }
+        for route in [
+            RouteMessageBuilder::<std::net::Ipv4Addr>::new().build(),
+            RouteMessageBuilder::<std::net::Ipv6Addr>::new().build(),
+        ] {
+            let mut routes = self.handle.route().get(route).execute();
+            while let Some(route) = routes.try_next().await? {
+                indices.extend(default_route_device(&route));
+            }
+        }
+        Ok(indices)
+    }
+}
+
+fn default_route_device(route: &RouteMessage) -> Option<u32> {
+    if route.header.destination_prefix_length != 0 {
+        return None;
+    }
+    route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Oif(index) => Some(*index),
+        _ => None,
+    })
+}
+
+fn read_link(message: &LinkMessage) -> Link {
+    let mut link = Link {
+        ifindex: message.header.index,
+        hardware_type: message.header.link_layer_type.into(),
+        ..Link::default()
+    };
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => link.name.clone_from(name),
+            LinkAttribute::LinkNetNsId(_) => link.peer_elsewhere = true,
+            LinkAttribute::LinkInfo(infos) => {
+                for info in infos {
+                    if let LinkInfo::Kind(kind) = info {
+                        link.kind = kind_name(kind);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    link
+}
+
+fn kind_name(kind: &InfoKind) -> String {
+    // The library's own Display gives the kernel's word for all kinds.
+    kind.to_string()
+}
+
+/// What is new and what is gone between two snapshots: (appeared, vanished ifindexes). A link whose name or role
+/// changed is both: an index may have been used again.
+pub(crate) fn difference(before: &HashMap<u32, Link>, after: &[Link]) -> (Vec<Link>, Vec<u32>) {
+    let same = |link: &Link| {
+        before.get(&link.ifindex).is_some_and(|old| old.name == link.name && old.role() == link.role())
+    };
+    let appeared = after.iter().filter(|link| !same(link)).cloned().collect();
+    let now: HashMap<u32, &Link> = after.iter().map(|link| (link.ifindex, link)).collect();
+    let vanished =
+        before.keys().copied().filter(|index| now.get(index).is_none_or(|link| !same(link))).collect();
+    (appeared, vanished)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn loopback_is_among_the_links() {
+        let netlink = Netlink::open().unwrap();
+        let links = netlink.links().await.unwrap();
+        let loopback = links.iter().find(|link| link.name == "lo").unwrap();
+        assert_eq!((loopback.ifindex, loopback.hardware_type, loopback.role()), (1, 772, None));
+    }
+
+    #[test]
+    fn an_index_used_again_is_gone_and_new() {
+        let link = |ifindex, name: &str| Link {
+            ifindex,
+            name: name.into(),
+            kind: "bridge".into(),
+            ..Link::default()
+        };
+        let before = HashMap::from([(1, link(1, "a")), (2, link(2, "b")), (3, link(3, "c"))]);
+        let (appeared, mut vanished) = difference(&before, &[link(1, "a"), link(2, "x"), link(4, "d")]);
+        vanished.sort_unstable();
+        assert_eq!(appeared.iter().map(|link| link.ifindex).collect::<Vec<_>>(), [2, 4]);
+        assert_eq!(vanished, [2, 3]);
+    }
+}

@@ -1,0 +1,199 @@
+//! How far a dropped packet had come, from what the kernel tells of it. Pure.
+
+use netcheck_proto::v1::Stage;
+
+/// What is known of a dropped packet.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Facts<'a> {
+    /// Name of the drop reason.
+    pub(crate) reason: &'a str,
+    /// Function that dropped it; empty where hidden.
+    pub(crate) function: &'a str,
+    /// It belonged to a local socket.
+    pub(crate) has_socket: bool,
+    /// A route had been chosen.
+    pub(crate) has_route: bool,
+    /// Name of the route's input function: `ip_forward`, `ip_local_deliver`, `ip_error`, ...
+    pub(crate) route_input: &'a str,
+    /// The packet's device; 0 for none.
+    pub(crate) ifindex: u32,
+    /// Where it came in; 0 for made here.
+    pub(crate) input_ifindex: u32,
+    /// Where its route leads.
+    pub(crate) route_ifindex: u32,
+}
+
+/// The stage. `Unspecified` where the facts don't tell.
+pub(crate) fn of(facts: &Facts<'_>) -> Stage {
+    let Facts { reason, function, .. } = *facts;
+    if reason == "NETFILTER_DROP" || function.starts_with("nf_") || function.starts_with("nft_") {
+        return netfilter(facts);
+    }
+    if let Some(stage) = by_reason(reason) {
+        return stage;
+    }
+    by_function(facts)
+}
+
+/// Which chain of netfilter (net/ipv4/ip_output.c, ip_input.c, ip_forward.c show what is set when).
+fn netfilter(facts: &Facts<'_>) -> Stage {
+    if facts.input_ifindex == 0 && facts.has_socket {
+        // ip_output() sets the device before POSTROUTING, LOCAL_OUT comes before it.
+        return if facts.ifindex == 0 { Stage::NetfilterOutput } else { Stage::NetfilterPostrouting };
+    }
+    if !facts.has_route {
+        return Stage::NetfilterPrerouting;
+    }
+    match facts.route_input {
+        "ip_local_deliver" | "ip6_input" => Stage::NetfilterInput,
+        "ip_forward" | "ip6_forward"
+            if facts.ifindex == facts.route_ifindex && facts.ifindex != facts.input_ifindex =>
+        {
+            Stage::NetfilterPostrouting
+        }
+        "ip_forward" | "ip6_forward" => Stage::NetfilterForward,
+        // Replies that the kernel itself makes (echo, reset) have no socket of a program.
+        _ if facts.ifindex == 0 => Stage::NetfilterOutput,
+        _ => Stage::Unspecified,
+    }
+}
+
+fn by_reason(reason: &str) -> Option<Stage> {
+    let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| reason.starts_with(prefix));
+    Some(match reason {
+        "NO_SOCKET" | "PROTO_MEM" | "UNHANDLED_PROTO" => Stage::Socket,
+        "IP_OUTNOROUTES" | "IP_INNOROUTES" | "IP_RPFILTER" | "PKT_TOO_BIG" | "PKT_TOO_SMALL"
+        | "IP_INADDRERRORS" | "IP_LOCALNET" | "IP_INVALID_DEST" | "IP_INVALID_SOURCE" => Stage::Routing,
+        "TC_EGRESS" | "DEV_READY" | "DEV_HDR" | "FULL_RING" | "HDR_TRUNC" => Stage::Egress,
+        "TC_INGRESS"
+        | "XDP"
+        | "CPU_BACKLOG"
+        | "OTHERHOST"
+        | "DEV_GSO"
+        | "UNICAST_IN_L2_MULTICAST"
+        | "DUP_FRAG"
+        | "FRAG_REASM_TIMEOUT"
+        | "FRAG_TOO_FAR"
+        | "IP_CSUM"
+        | "IP_INHDR" => Stage::Ingress,
+        _ if starts(&["SOCKET_", "TCP_", "UDP_", "ICMP_", "XFRM_", "LISTEN"]) => Stage::Socket,
+        _ if starts(&["NEIGH_"]) => Stage::Neighbour,
+        _ if starts(&["QDISC_"]) => Stage::Qdisc,
+        _ if starts(&["VXLAN_", "IP_TUNNEL_", "BRIDGE_", "MAC_", "LOCAL_MAC"]) => Stage::Ingress,
+        _ if starts(&["IPV6_NDISC_"]) => Stage::Neighbour,
+        _ => return None,
+    })
+}
+
+fn by_function(facts: &Facts<'_>) -> Stage {
+    let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| facts.function.starts_with(prefix));
+    if starts(&[
+        "ip_error",
+        "ip6_pkt_drop",
+        "ip6_pkt_discard",
+        "ip6_pkt_prohibit",
+        "dst_discard",
+        "dst_blackhole",
+    ]) || starts(&["ip_route_", "ip6_route_", "fib_", "ip_forward", "ip6_forward", "ip_rcv_finish"])
+    {
+        Stage::Routing
+    } else if starts(&["neigh_", "arp_", "ndisc_", "ip_finish_output2", "ip6_finish_output2"]) {
+        Stage::Neighbour
+    } else if starts(&["tcp_", "udp", "raw_", "sk_", "sock_", "icmp", "ping_", "__udp", "__tcp"]) {
+        Stage::Socket
+    } else if starts(&[
+        "br_",
+        "__netif_receive",
+        "netif_receive",
+        "ip_rcv",
+        "ipv6_rcv",
+        "vxlan_rcv",
+        "enqueue_to",
+    ]) {
+        Stage::Ingress
+    } else if starts(&[
+        "sch_",
+        "__dev_queue_xmit",
+        "dev_",
+        "veth_xmit",
+        "vxlan_xmit",
+        "__dev_",
+        "tbf_",
+        "validate",
+    ]) {
+        Stage::Egress
+    } else {
+        Stage::Unspecified
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chains_of_netfilter() {
+        let drop = Facts { reason: "NETFILTER_DROP", function: "nft_do_chain", ..Facts::default() };
+        for (facts, expected) in [
+            (Facts { has_socket: true, has_route: true, route_ifindex: 2, ..drop }, Stage::NetfilterOutput),
+            (
+                Facts { has_socket: true, has_route: true, ifindex: 2, route_ifindex: 2, ..drop },
+                Stage::NetfilterPostrouting,
+            ),
+            (Facts { ifindex: 2, input_ifindex: 2, ..drop }, Stage::NetfilterPrerouting),
+            (
+                Facts {
+                    has_route: true,
+                    route_input: "ip_local_deliver",
+                    ifindex: 2,
+                    input_ifindex: 2,
+                    ..drop
+                },
+                Stage::NetfilterInput,
+            ),
+            (
+                Facts {
+                    has_route: true,
+                    route_input: "ip6_forward",
+                    ifindex: 2,
+                    input_ifindex: 2,
+                    route_ifindex: 3,
+                    ..drop
+                },
+                Stage::NetfilterForward,
+            ),
+            (
+                Facts {
+                    has_route: true,
+                    route_input: "ip_forward",
+                    ifindex: 3,
+                    input_ifindex: 2,
+                    route_ifindex: 3,
+                    ..drop
+                },
+                Stage::NetfilterPostrouting,
+            ),
+            (Facts { has_route: true, route_ifindex: 2, ..drop }, Stage::NetfilterOutput),
+        ] {
+            assert_eq!(of(&facts), expected, "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn reasons_then_functions() {
+        for (reason, function, expected) in [
+            ("NO_SOCKET", "icmp_rcv", Stage::Socket),
+            ("IP_OUTNOROUTES", "ip_forward", Stage::Routing),
+            ("NEIGH_FAILED", "", Stage::Neighbour),
+            ("QDISC_DROP", "", Stage::Qdisc),
+            ("TC_INGRESS", "", Stage::Ingress),
+            ("NOT_SPECIFIED", "ip_error", Stage::Routing),
+            ("NOT_SPECIFIED", "veth_xmit", Stage::Egress),
+            ("NOT_SPECIFIED", "", Stage::Unspecified),
+            ("unknown(70000)", "something_new", Stage::Unspecified),
+        ] {
+            let facts = Facts { reason, function, ..Facts::default() };
+            assert_eq!(of(&facts), expected, "{reason} in {function}");
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The kernel programs on this machine's kernel: two nodes in network namespaces of one test process, a veth pair
+//! between them, real packets.
+#![cfg(feature = "ebpf")]
+
+mod nodes;
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use netcheck_agent::observation::{Direction, DropIdentity, InterfaceRole, Observation, OwnFlow, ProbeKey};
+use netcheck_common::domain::{PathId, ProbeKind, ProbeSession, Sequence};
+use netcheck_common::header::{FLAG_REPLY, HEADER_LEN, ProbeHeader};
+
+use nodes::{Node, PATH, Pair, echo};
+
+const SESSION_A: u64 = 0xa11c_e000_0000_0001;
+
+fn probe(sequence: u32) -> ProbeKey {
+    ProbeKey { path: PathId(PATH), sequence: Sequence(sequence) }
+}
+
+/// Waits until the observations of a node satisfy a condition.
+fn observe(node: &mut Node, mut enough: impl FnMut(&[Observation]) -> bool) -> Vec<Observation> {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let mut seen = Vec::new();
+    while !enough(&seen) {
+        assert!(Instant::now() < deadline, "not enough observations: {seen:#?}");
+        node.eye.drain(&mut |observation| seen.push(observation));
+        std::thread::yield_now();
+    }
+    seen
+}
+
+fn stamps(seen: &[Observation]) -> usize {
+    seen.iter().filter(|observation| matches!(observation, Observation::Stamp(_))).count()
+}
+
+#[test]
+fn echo_is_stamped_and_reflected_in_both_families() {
+    let mut pair = Pair::new(SESSION_A, 0);
+    for (source, target) in [(pair.a.v4, pair.b.v4), (pair.a.v6, pair.b.v6)] {
+        for sequence in 1..=3 {
+            let reply = echo(&pair.a, source, target, SESSION_A, sequence).expect("a reply");
+            assert!(reply.reflected(), "{target}: {reply:?}");
+            assert_eq!(reply.sequence, sequence);
+            assert!(reply.t2_ns > 0 && reply.t3_ns >= reply.t2_ns, "{reply:?}");
+        }
+        let seen = observe(&mut pair.a, |seen| stamps(seen) >= 6);
+        let stamps: Vec<_> = seen
+            .iter()
+            .map(|observation| match observation {
+                Observation::Stamp(stamp) => stamp,
+                Observation::Drop(drop) => panic!("nothing was dropped: {drop:?}"),
+            })
+            .collect();
+        for (index, pair) in stamps.chunks(2).enumerate() {
+            let [request, reply] = pair else { panic!("in pairs") };
+            assert_eq!((request.direction, request.hook.egress), (Direction::Request, true));
+            assert_eq!((reply.direction, reply.hook.egress), (Direction::Reply, false));
+            assert_eq!((request.hook.role, &*request.hook.interface), (InterfaceRole::Uplink, "eth0"));
+            assert_eq!(request.probe, probe(index as u32 + 1));
+            assert!(reply.at_ns > request.at_ns);
+            assert_eq!((request.flow.source.ip(), request.flow.destination.ip()), (source, target));
+            let reflected = reply.reflected.expect("written by the other node's kernel");
+            assert!(reflected.t3_ns - reflected.t2_ns < reply.at_ns - request.at_ns);
+            assert_eq!(reflected.arrived.count_ones(), index as u32 + 1);
+        }
+        let held =
+            pair.b.eye.reflected_path(ProbeSession(SESSION_A), PathId(PATH)).expect("known at the target");
+        assert_eq!((held.requests, held.highest_sequence, held.arrived), (3, Sequence(3), 0b111));
+        pair = Pair::new(SESSION_A, 0);
+    }
+}
+
+#[test]
+fn the_bitmap_tells_which_requests_arrived() {
+    let pair = Pair::new(SESSION_A, 0);
+    for sequence in [1, 2, 3, 6, 5, 6] {
+        echo(&pair.a, pair.a.v4, pair.b.v4, SESSION_A, sequence).expect("a reply");
+    }
+    let reply = echo(&pair.a, pair.a.v4, pair.b.v4, SESSION_A, 7).expect("a reply");
+    assert_eq!(reply.arrived, 0b111_0111, "4 never arrived, 5 came late, 6 came twice");
+    assert_eq!(reply.requests, 7, "duplicates count");
+}
+
+#[test]
+fn a_constant_on_one_nodes_clock_changes_no_difference() {
+    let offset = 3_600_000_000_000;
+    let pair = Pair::new(SESSION_A, offset);
+    let reply = echo(&pair.a, pair.a.v4, pair.b.v4, SESSION_A, 1).expect("a reply");
+    assert!(reply.t2_ns > offset as u64);
+    assert!(reply.t3_ns - reply.t2_ns < 1_000_000_000);
+}
+
+#[test]
+fn udp_through_a_responder_keeps_valid_checksums() {
+    let pair = Pair::new(SESSION_A, 0);
+    for (source, target) in [(pair.a.v4, pair.b.v4), (pair.a.v6, pair.b.v6)] {
+        let responder = pair.b.run(move || UdpSocket::bind(SocketAddr::new(target, 6100)).unwrap());
+        let client = pair.a.run(move || UdpSocket::bind(SocketAddr::new(source, 0)).unwrap());
+        for socket in [&responder, &client] {
+            socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        }
+        let header = ProbeHeader { session: SESSION_A, path: PATH, sequence: 9, ..ProbeHeader::default() };
+        client.send_to(&header.to_bytes(), SocketAddr::new(target, 6100)).unwrap();
+        let mut bytes = [0; HEADER_LEN];
+        let (_, from) = responder.recv_from(&mut bytes).unwrap();
+        let mut answer = ProbeHeader::from_bytes(&bytes).unwrap();
+        assert!(!answer.reflected(), "requests are not written into");
+        answer.flags |= FLAG_REPLY;
+        responder.send_to(&answer.to_bytes(), from).unwrap();
+        // The kernel checks the UDP checksum: a wrong one would never get here.
+        client.recv_from(&mut bytes).unwrap();
+        let reply = ProbeHeader::from_bytes(&bytes).unwrap();
+        assert!(reply.reflected() && reply.t2_ns > 0 && reply.t3_ns > reply.t2_ns, "{reply:?}");
+    }
+}
+
+#[test]
+fn a_registered_flow_is_stamped_and_its_refusal_seen() {
+    let mut pair = Pair::new(SESSION_A, 0);
+    let (source, target) = (pair.a.v4, SocketAddr::new(pair.b.v4, 81));
+    let socket = pair.a.run(move || {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::new(source, 0).into()).unwrap();
+        socket
+    });
+    let local = socket.local_addr().unwrap().as_socket().unwrap();
+    let flow = OwnFlow { probe: probe(4), transport: ProbeKind::Tcp, local };
+    assert!(pair.a.eye.watch_flow(&flow));
+    let refused = socket.connect(&target.into()).unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    let seen = observe(&mut pair.a, |seen| stamps(seen) >= 2);
+    let Observation::Stamp(request) = &seen[0] else { panic!("{seen:?}") };
+    let Observation::Stamp(reply) = &seen[1] else { panic!("{seen:?}") };
+    assert_eq!((request.direction, request.reset, request.probe), (Direction::Request, false, probe(4)));
+    assert_eq!((reply.direction, reply.reset, reply.flow.source), (Direction::Reply, true, target));
+    pair.a.eye.forget_flow(&flow);
+}
+
+#[test]
+fn a_filtered_request_is_reported_where_it_died() {
+    let mut pair = Pair::new(SESSION_A, 0);
+    pair.b.nft(
+        "add table inet t; add chain inet t in { type filter hook input priority 0; }; \
+                add rule inet t in meta l4proto { icmp, ipv6-icmp } @th,64,8 0xb7 drop",
+    );
+    for (source, target) in [(pair.a.v4, pair.b.v4), (pair.a.v6, pair.b.v6)] {
+        assert!(echo(&pair.a, source, target, SESSION_A, 11).is_none());
+        let seen = observe(&mut pair.b, |seen| !seen.is_empty());
+        let Observation::Drop(drop) = &seen[0] else { panic!("{seen:?}") };
+        let identity = DropIdentity::Probe { session: ProbeSession(SESSION_A), probe: probe(11) };
+        assert_eq!(drop.identity, identity);
+        assert_eq!(drop.direction, Direction::Request);
+        assert_eq!(&*drop.reason, "NETFILTER_DROP");
+        assert_eq!(drop.stage, netcheck_proto::v1::Stage::NetfilterInput, "{drop:?}");
+        assert_eq!(&*drop.hook.interface, "eth0");
+        assert!(!drop.function.is_empty());
+        let counted = pair.b.eye.drop_counts();
+        assert!(counted.iter().any(|count| &*count.reason == "NETFILTER_DROP" && count.packets > 0));
+    }
+}
+
+#[test]
+fn a_strangers_magic_is_passed_on_and_costs_no_event() {
+    let mut pair = Pair::new(SESSION_A, 0);
+    let stranger = 0x5757;
+    let reply = echo(&pair.a, pair.a.v4, pair.b.v4, stranger, 1).expect("passed on like any packet");
+    assert!(reply.reflected(), "the target can't know who is who; the session tells the source");
+    echo(&pair.a, pair.a.v4, pair.b.v4, SESSION_A, 1).expect("a reply");
+    let seen = observe(&mut pair.a, |seen| stamps(seen) >= 2);
+    assert_eq!(seen.len(), 2, "only its own: {seen:?}");
+    let held = pair.b.eye.reflected_path(ProbeSession(SESSION_A), PathId(PATH)).unwrap();
+    assert_eq!(held.requests, 1, "a stranger's requests are counted apart");
+}
+
+#[test]
+fn hooks_are_listed_and_gone_with_their_owner() {
+    let pair = Pair::new(SESSION_A, 0);
+    let status = pair.a.eye.status();
+    assert_eq!(status.state, netcheck_proto::v1::EbpfState::Attached, "{status:?}");
+    assert_eq!(status.hooks.len(), 2);
+    let programs = |node: &Node| {
+        node.run(|| {
+            use aya::programs::{SchedClassifier, tc::TcAttachType};
+            [TcAttachType::Ingress, TcAttachType::Egress]
+                .map(|kind| SchedClassifier::query_tcx("eth0", kind).unwrap().1.len())
+        })
+    };
+    assert_eq!(programs(&pair.a), [1, 1]);
+    // The other node stays: with it would go the veth pair.
+    let Pair { a, b: _b } = pair;
+    let bare = a.without_programs();
+    let left = bare.run(|| {
+        use aya::programs::{SchedClassifier, tc::TcAttachType};
+        [TcAttachType::Ingress, TcAttachType::Egress]
+            .map(|kind| SchedClassifier::query_tcx("eth0", kind).unwrap().1.len())
+    });
+    assert_eq!(left, [0, 0]);
+}
+
+#[test]
+fn interfaces_that_come_are_hooked_and_those_that_go_forgotten() {
+    let pair = Pair::new(SESSION_A, 0);
+    let names = |pair: &Pair| -> Vec<String> {
+        let mut names: Vec<_> = pair.a.eye.status().hooks.into_iter().map(|hook| hook.interface).collect();
+        names.dedup();
+        names
+    };
+    let wait = |expected: &[&str]| {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while names(&pair) != expected {
+            assert!(Instant::now() < deadline, "{:?} instead of {expected:?}", names(&pair));
+            std::thread::yield_now();
+        }
+    };
+    wait(&["eth0"]);
+    pair.a.ip("link add cni0 type bridge");
+    pair.a.ip("link add flannel.1 type vxlan id 1 dstport 8472 dev eth0");
+    wait(&["cni0", "eth0", "flannel.1"]);
+    let roles: Vec<_> =
+        pair.a.eye.status().hooks.iter().map(|hook| (hook.interface.clone(), hook.role())).collect();
+    assert!(roles.contains(&("flannel.1".into(), netcheck_proto::v1::InterfaceRole::Tunnel)));
+    pair.a.ip("link del cni0");
+    wait(&["eth0", "flannel.1"]);
+}
+
+#[test]
+fn a_target_of_another_family_is_not_mixed_up() {
+    let pair = Pair::new(SESSION_A, 0);
+    let wrong: IpAddr = pair.b.v6;
+    assert!(pair.b.eye.reflected_path(ProbeSession(SESSION_A), PathId(PATH)).is_none());
+    assert!(echo(&pair.a, pair.a.v6, wrong, SESSION_A, 1).is_some());
+}

@@ -1,0 +1,134 @@
+//! A packet at a hook: whose it is, and who is to be told.
+
+use aya_ebpf::EbpfContext as _;
+use aya_ebpf::bindings::__sk_buff;
+use aya_ebpf::programs::TcContext;
+use netcheck_common::abi::{FlowKey, FlowValue, address_flags, counters, flags};
+use netcheck_common::header::{FLAG_REPLY, HEADER_LEN, HeaderView};
+use netcheck_common::packet::{
+    Bytes, IPPROTO_TCP, IPPROTO_UDP, Packet, Start, TCP_ACK, TCP_RST, TCP_SYN, parse,
+};
+
+use crate::maps::{self, FLOWS, OWN_SESSION, PORTS, RESPONDER_PORT, count, has_port};
+use crate::skb::Skb;
+use crate::{filter, reflect, stamp};
+
+/// The entry of every classifier.
+#[inline(always)]
+pub(crate) fn packet(ctx: &TcContext, start: Start, egress: bool) {
+    if filter::may_be_ours(ctx, start) {
+        ours(ctx, start, egress);
+    }
+}
+
+#[inline(always)]
+fn ours(ctx: &TcContext, start: Start, egress: bool) {
+    let Some(scratch) = maps::hook_scratch() else { return };
+    if !parse_skb(ctx, start, &mut scratch.packet) {
+        return;
+    }
+    // SAFETY: a classifier's context is an __sk_buff.
+    let ifindex = unsafe { (*ctx.as_ptr().cast::<__sk_buff>()).ifindex };
+    let mut flags = if egress { flags::EGRESS } else { 0 };
+    if scratch.packet.encapsulated != 0 {
+        flags |= flags::ENCAPSULATED;
+    }
+    if probe_header(&Skb(ctx), &scratch.packet, &mut scratch.header) {
+        let header = HeaderView(&scratch.header);
+        if is_reply(&scratch.packet, &header) {
+            flags |= flags::REPLY;
+        }
+        if header.session() == OWN_SESSION.load() {
+            stamp::probe(&scratch.packet, &header, ifindex, flags);
+        } else {
+            reflect::foreign(ctx, scratch, ifindex, flags);
+        }
+    } else if scratch.packet.protocol == IPPROTO_TCP || scratch.packet.protocol == IPPROTO_UDP {
+        flow(&scratch.packet, ifindex, flags);
+    }
+}
+
+/// A program of its own to the verifier: with its own stack frame, checked once.
+#[inline(never)]
+fn parse_skb(ctx: &TcContext, start: Start, packet: &mut Packet) -> bool {
+    parse(&Skb(ctx), start, packet).is_some()
+}
+
+/// Loads the probe header of an echo or UDP packet. False unless magic and version are ours.
+#[inline(always)]
+pub(crate) fn probe_header<B: Bytes + ?Sized>(
+    bytes: &B,
+    packet: &Packet,
+    header: &mut [u8; HEADER_LEN],
+) -> bool {
+    if packet.protocol != IPPROTO_UDP && !packet.is_echo_request() && !packet.is_echo_reply() {
+        return false;
+    }
+    if !bytes.load_into(packet.payload(), header) {
+        return false;
+    }
+    let view = HeaderView(header);
+    if view.has_magic() && !view.is_ours() {
+        count(counters::UNKNOWN_VERSION);
+    }
+    view.is_ours()
+}
+
+/// Whether it goes from the target back.
+#[inline(always)]
+pub(crate) fn is_reply(packet: &Packet, header: &HeaderView<'_>) -> bool {
+    if packet.protocol == IPPROTO_UDP { header.flags() & FLAG_REPLY != 0 } else { packet.is_echo_reply() }
+}
+
+/// The own flow that a packet belongs to, and whether it is a reply. A packet is known by the local port; its local
+/// address must be the socket's or, after translation at the source, another of this node's own.
+#[inline(always)]
+pub(crate) fn own_flow(packet: &Packet) -> Option<(FlowValue, bool)> {
+    let local = |port: u16, address: &[u8; 16]| {
+        if !has_port(&PORTS, port) {
+            return None;
+        }
+        let key = FlowKey { port, protocol: packet.protocol, version: packet.version };
+        // SAFETY: the value is plain data and copied at once.
+        let value = *unsafe { FLOWS.get(key) }?;
+        let ours = value.address == *address || maps::address_flags(address) & address_flags::LOCAL_HOST != 0;
+        if ours { Some(value) } else { None }
+    };
+    if let Some(value) = local(packet.source_port, &packet.source) {
+        return Some((value, false));
+    }
+    local(packet.destination_port, &packet.destination).map(|value| (value, true))
+}
+
+/// A packet without a probe header: of an own flow, or of a foreign flow to this node's responder.
+#[inline(always)]
+fn flow(packet: &Packet, ifindex: u32, mut flags: u8) {
+    if packet.protocol == IPPROTO_TCP {
+        // Of a TCP flow only the handshake matters: SYN, its answer, or a reset.
+        if packet.detail & (TCP_SYN | TCP_RST) == 0 {
+            return;
+        }
+        if packet.detail & TCP_RST != 0 {
+            flags |= flags::RESET;
+        }
+    }
+    if let Some((value, reply)) = own_flow(packet) {
+        if reply {
+            flags |= flags::REPLY;
+        }
+        // The source's own reset (it closes its probe so) is no part of the exchange.
+        if reply || flags & flags::RESET == 0 {
+            stamp::flow(packet, &value, ifindex, flags);
+        }
+        return;
+    }
+    if packet.protocol == IPPROTO_TCP {
+        let responder = RESPONDER_PORT.load();
+        let to_responder = packet.destination_port == responder && packet.detail & TCP_ACK == 0;
+        if to_responder && packet.detail & TCP_RST == 0 {
+            reflect::tuple(packet, ifindex, flags);
+        } else if packet.source_port == responder {
+            reflect::tuple(packet, ifindex, flags | flags::REPLY);
+        }
+    }
+}
