@@ -9,6 +9,7 @@ mod btf;
 mod eye;
 mod interfaces;
 mod links;
+mod log;
 mod stage;
 mod symbols;
 
@@ -161,12 +162,14 @@ pub async fn open(config: &KernelConfig) -> Result<(Attacher, Box<dyn KernelEye>
     };
     let scoped = u8::from(!config.netns_scope.is_empty());
     let offsets = Abi(offsets);
+    let log_level = log::level();
     let mut ebpf = EbpfLoader::new()
         .override_global(globals::OWN_SESSION, &config.session, true)
         .override_global(globals::RESPONDER_PORT, &config.responder_port, true)
         .override_global(globals::SCOPED, &scoped, true)
         .override_global(globals::CLOCK_OFFSET_NS, &config.clock_offset_ns, true)
         .override_global(globals::OFFSETS, &offsets, true)
+        .override_global(aya_log::LEVEL, &log_level, true)
         .load(OBJECT)
         .map_err(|source| OpenError::Load { source })?;
     attach::load_classifiers(&mut ebpf)

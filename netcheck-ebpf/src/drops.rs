@@ -11,7 +11,7 @@ use netcheck_common::packet::{
     ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPPROTO_TCP, IPPROTO_UDP, Packet, Start, TCP_RST, TCP_SYN, parse,
 };
 
-use crate::hook::{is_reply, own_flow, probe_header};
+use crate::hook::{Found, is_reply, own_flow, probe_header};
 use crate::maps::{
     DROPS, EVENTS, OFFSETS, OWN_SESSION, SCOPE, SCOPED, WATCHED_PORTS, address_flags, count, drop_scratch,
     has_port, now_ns,
@@ -120,7 +120,7 @@ fn report(skb: u64, location: u64, reason: u32, place: &Place, offsets: &KernelO
     if packet.encapsulated != 0 {
         probe.flags |= flags::ENCAPSULATED;
     }
-    if probe_header(&Memory(start), packet, &mut scratch.header) {
+    if probe_header(&Memory(start), packet, &mut scratch.header) == Found::Ours {
         let header = HeaderView(&scratch.header);
         probe.identity = identity::PROBE;
         probe.session = header.session();

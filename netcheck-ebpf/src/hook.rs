@@ -33,7 +33,11 @@ fn ours(ctx: &TcContext, start: Start, egress: bool) {
     if scratch.packet.encapsulated != 0 {
         flags |= flags::ENCAPSULATED;
     }
-    if probe_header(&Skb(ctx), &scratch.packet, &mut scratch.header) {
+    let found = probe_header(&Skb(ctx), &scratch.packet, &mut scratch.header);
+    if found == Found::OtherVersion {
+        aya_log_ebpf::debug!(ctx, "interface {}: probe header of another version", ifindex);
+    }
+    if found == Found::Ours {
         let header = HeaderView(&scratch.header);
         if is_reply(&scratch.packet, &header) {
             flags |= flags::REPLY;
@@ -54,24 +58,36 @@ fn parse_skb(ctx: &TcContext, start: Start, packet: &mut Packet) -> bool {
     parse(&Skb(ctx), start, packet).is_some()
 }
 
-/// Loads the probe header of an echo or UDP packet. False unless magic and version are ours.
+/// What a packet has for a probe header.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Found {
+    Nothing,
+    OtherVersion,
+    Ours,
+}
+
+/// Loads the probe header of an echo or UDP packet.
 #[inline(always)]
 pub(crate) fn probe_header<B: Bytes + ?Sized>(
     bytes: &B,
     packet: &Packet,
     header: &mut [u8; HEADER_LEN],
-) -> bool {
+) -> Found {
     if packet.protocol != IPPROTO_UDP && !packet.is_echo_request() && !packet.is_echo_reply() {
-        return false;
+        return Found::Nothing;
     }
     if !bytes.load_into(packet.payload(), header) {
-        return false;
+        return Found::Nothing;
     }
     let view = HeaderView(header);
-    if view.has_magic() && !view.is_ours() {
+    if view.is_ours() {
+        Found::Ours
+    } else if view.has_magic() {
         count(counters::UNKNOWN_VERSION);
+        Found::OtherVersion
+    } else {
+        Found::Nothing
     }
-    view.is_ours()
 }
 
 /// Whether it goes from the target back.

@@ -4,7 +4,8 @@
 //! matters of a node; and one tracepoint program that sees every packet that the kernel drops. The classifiers let
 //! every packet pass (`TCX_NEXT`) and write into none but replies to netcheck's own probes.
 //!
-//! A packet that is not netcheck's costs `filter` and nothing else.
+//! A packet that is not netcheck's costs `filter` and nothing else. Rare conditions are logged, where the loader asks
+//! for it (`AYA_LOG_LEVEL`); everything that gets lost is counted in any case.
 #![no_std]
 #![no_main]
 #![expect(clippy::needless_pass_by_value, reason = "the attributes hand contexts over by value")]

@@ -120,6 +120,7 @@ fn reply(ctx: &TcContext, scratch: &mut Scratch, key: &ReflectKey, ifindex: u32,
         count(counters::REFLECTED);
     } else {
         count(counters::REFLECT_FAILED);
+        aya_log_ebpf::warn!(ctx, "interface {}: a reply can't be written into", ifindex);
     }
 }
 

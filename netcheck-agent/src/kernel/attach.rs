@@ -16,6 +16,7 @@ use aya::programs::tc::{
     qdisc_detach_program,
 };
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier};
+use aya_log::EbpfLogger;
 use netcheck_common::abi::roles;
 use netcheck_proto::v1;
 use tokio_util::sync::CancellationToken;
@@ -51,18 +52,23 @@ pub(crate) struct Attacher {
     shared: Arc<Shared>,
     mode: TcMode,
     netlink: Netlink,
+    logger: Option<EbpfLogger<super::log::ToTracing>>,
 }
 
 impl Attacher {
     /// Takes over loaded programs. Attaches nothing yet. Must run in a tokio runtime.
     pub(crate) fn new(
-        ebpf: Ebpf,
+        mut ebpf: Ebpf,
         roles: BpfHashMap<MapData, u32, u32>,
         shared: Arc<Shared>,
         mode: TcMode,
     ) -> std::io::Result<Self> {
         let netlink = Netlink::open()?;
-        Ok(Self { ebpf, roles, links: HashMap::new(), attached: HashMap::new(), shared, mode, netlink })
+        let logger = super::log::enabled()
+            .then(|| EbpfLogger::init_with_logger(&mut ebpf, super::log::ToTracing))
+            .and_then(|logger| logger.inspect_err(|error| warn!(%error, "kernel logs can't be read")).ok());
+        let (links, attached) = (HashMap::new(), HashMap::new());
+        Ok(Self { ebpf, roles, links, attached, shared, mode, netlink, logger })
     }
 
     /// Follows the links until cancelled.
@@ -84,6 +90,9 @@ impl Attacher {
                 _ = inspect.tick() => {
                     self.refresh().await;
                     self.inspect();
+                    if let Some(logger) = &mut self.logger {
+                        logger.flush();
+                    }
                 }
             }
         }
