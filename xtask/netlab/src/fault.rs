@@ -10,6 +10,9 @@ mod act;
 mod rules;
 mod text;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use act::{heal, inject};
 pub(crate) use rules::hash;
 pub use text::HELP;

@@ -366,3 +366,6 @@ fn endpoint(topology: &Topology, service: &Service, backend: &Backend, v6: bool)
     }
     endpoint
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use anyhow::{Context, Result, ensure};
 
 use crate::fault::{self, Fault};
-use crate::process::{self, Process};
+use crate::process::{self, Process, find};
 use crate::servers::Servers;
 use crate::spec::{LabSpec, Lifetime};
 use crate::state::{LabLock, Record, StateDir, write_atomically};
@@ -78,7 +78,6 @@ impl Lab {
             .unwrap_or_default();
         let search = "search default.svc.cluster.local svc.cluster.local cluster.local\noptions ndots:5\n";
         write_atomically(&self.resolv_conf(), format!("{search}{nameservers}").as_bytes())?;
-        self.servers().unpack()?;
         self.align(&[])
     }
 
@@ -349,10 +348,8 @@ fn check_root() -> Result<()> {
 
 fn check_machine() -> Result<()> {
     check_root()?;
-    let path = std::env::var_os("PATH").unwrap_or_default();
     for (tool, package) in TOOLS {
-        let found = std::env::split_paths(&path).any(|dir| dir.join(tool).is_file());
-        ensure!(found, "`{tool}` is missing (package {package}): run `cargo xtask setup`");
+        ensure!(find(tool).is_some(), "`{tool}` is missing (package {package}): run `cargo xtask setup`");
     }
     Ok(())
 }

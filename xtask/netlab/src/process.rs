@@ -1,12 +1,12 @@
 //! Processes inside a lab's namespaces: started, found again by another driver, and stopped for certain.
 
 use std::ffi::{CString, OsStr};
-use std::fs::{self, OpenOptions};
-use std::io;
-use std::os::fd::AsFd as _;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{LazyLock, mpsc};
 use std::thread;
@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change};
 use rustix::process::{
     Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal, set_parent_process_death_signal, setsid,
@@ -54,6 +55,26 @@ pub(crate) fn command(ns: &str, program: &OsStr, resolv_conf: Option<&Path>) -> 
     Ok(command)
 }
 
+/// Where a program is, by the search path.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file())
+}
+
+/// A program in memory, to be started by [`image_path`]. `/run` is often mounted `noexec`, and a security profile
+/// that is bound to a program's path (AppArmor's for unbound) would forbid it to read the lab's files.
+pub(crate) fn image(name: &str, bytes: &[u8]) -> Result<File> {
+    let file = memfd_create(name, MemfdFlags::CLOEXEC).context("creating a file in memory")?;
+    let mut file = File::from(file);
+    file.write_all(bytes).context("writing a program into memory")?;
+    Ok(file)
+}
+
+/// The path by which a child of this process starts an image.
+pub(crate) fn image_path(image: &File) -> String {
+    format!("/proc/self/fd/{}", image.as_raw_fd())
+}
+
 /// Starts `command` with both outputs appended to a log file. Either it gets SIGKILL when this process ends in
 /// whatever way, or a session of its own.
 pub(crate) fn start(mut command: Command, log: &Path, dies_with_driver: bool) -> Result<Process> {
@@ -86,16 +107,7 @@ fn spawn(command: Command) -> Result<Child> {
         let (jobs, rx) = mpsc::channel::<Job>();
         thread::spawn(move || {
             for (mut command, reply) in rx {
-                // A program just written is "busy" while a child that another thread forked at that moment
-                // has not come to its exec.
-                let deadline = Instant::now() + GRACE;
-                let child = loop {
-                    match command.spawn() {
-                        Err(error) if busy(&error) && Instant::now() < deadline => thread::yield_now(),
-                        child => break child,
-                    }
-                };
-                _ = reply.send(child);
+                _ = reply.send(command.spawn());
             }
         });
         jobs
@@ -103,10 +115,6 @@ fn spawn(command: Command) -> Result<Child> {
     let (reply, child) = mpsc::channel();
     FORKER.send((command, reply)).map_err(|_| anyhow!("the forking thread is gone"))?;
     Ok(child.recv().context("the forking thread is gone")??)
-}
-
-fn busy(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::ExecutableFileBusy
 }
 
 /// A process that this program started inside a lab. Dropping it stops it, unless the lab is detached.

@@ -3,10 +3,9 @@
 //! do it.
 
 use std::collections::HashMap;
-use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -26,13 +25,41 @@ const SERVER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/netlab-server"))
 /// How long a server may take until it listens.
 const START: Duration = Duration::from_secs(10);
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Program {
+    /// `src/bin/netlab-server.rs`.
+    Own,
+    Unbound,
+}
+
+impl Program {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Own => "netlab-server",
+            Self::Unbound => "unbound",
+        }
+    }
+
+    fn image(self) -> Result<File> {
+        match self {
+            Self::Own => process::image(self.name(), SERVER),
+            Self::Unbound => {
+                let path =
+                    process::find(self.name()).context("`unbound` is missing: run `cargo xtask setup`")?;
+                let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+                process::image(self.name(), &bytes)
+            }
+        }
+    }
+}
+
 /// A server that should run.
 #[derive(Debug, PartialEq, Eq)]
 struct Wanted {
     /// Its name among the lab's processes and logs.
     key: String,
     netns: String,
-    program: PathBuf,
+    program: Program,
     args: Vec<String>,
     port: u16,
     /// A change of it means a restart.
@@ -51,18 +78,6 @@ pub(crate) struct Servers {
 impl Servers {
     pub(crate) fn new(dir: StateDir, dies_with_driver: bool) -> Self {
         Self { dir, dies_with_driver, children: HashMap::new() }
-    }
-
-    /// Unpacks the server program.
-    pub(crate) fn unpack(&self) -> Result<()> {
-        let path = self.program();
-        write_atomically(&path, SERVER)?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))
-            .with_context(|| format!("making {} executable", path.display()))
-    }
-
-    fn program(&self) -> PathBuf {
-        self.dir.path().join("netlab-server")
     }
 
     /// Stops what should not run, starts what should, and waits until all of it listens.
@@ -99,7 +114,7 @@ impl Servers {
         let http = |name: &str, netns: &str, port: u16| Wanted {
             key: format!("http-{name}"),
             netns: netns.to_owned(),
-            program: self.program(),
+            program: Program::Own,
             args: vec!["http".to_owned(), name.to_owned(), port.to_string()],
             port,
             configuration: String::new(),
@@ -114,7 +129,7 @@ impl Servers {
                     wanted.push(Wanted {
                         key: "dns".to_owned(),
                         netns: pod.netns.clone(),
-                        program: "unbound".into(),
+                        program: Program::Unbound,
                         args: vec!["-d".to_owned(), "-c".to_owned(), file.to_string_lossy().into_owned()],
                         port: 53,
                         configuration: dns::configuration(self.dir.path(), services, answer),
@@ -125,7 +140,7 @@ impl Servers {
                         wanted.push(Wanted {
                             key: "dns-delay".to_owned(),
                             netns: pod.netns.clone(),
-                            program: self.program(),
+                            program: Program::Own,
                             args: args.map(str::to_owned).into(),
                             port: dns::DELAY_PORT,
                             configuration: String::new(),
@@ -162,11 +177,14 @@ impl Servers {
     }
 
     fn start(&mut self, server: &Wanted) -> Result<()> {
-        if server.program == OsStr::new("unbound") {
+        if server.program == Program::Unbound {
             write_atomically(&self.dir.path().join("unbound.conf"), server.configuration.as_bytes())?;
         }
-        let mut command = process::command(&server.netns, server.program.as_os_str(), None)?;
-        command.args(&server.args);
+        let image = server.program.image()?;
+        let mut command = process::command(&server.netns, process::image_path(&image).as_ref(), None)?;
+        // The state folder in its name tells whose it is in a list of processes.
+        let name = self.dir.path().join(server.program.name());
+        command.arg0(name).args(&server.args);
         let log = self.dir.log(&format!("{}.log", server.key));
         let child = process::start(command, &log, self.dies_with_driver)?;
         let record = format!("{}\n{}", Identity::of(child.id())?.to_text(), server.fingerprint());
@@ -218,7 +236,7 @@ impl Servers {
 
 impl Wanted {
     fn fingerprint(&self) -> String {
-        format!("{} {}\n{}", self.program.display(), self.args.join(" "), self.configuration)
+        format!("{} {}\n{}", self.program.name(), self.args.join(" "), self.configuration)
     }
 }
 

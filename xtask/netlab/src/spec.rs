@@ -123,3 +123,46 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
     ensure!(ok, "`{name}` is no lab or zone name: 1 to 20 lower-case letters, digits and `-`");
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::LabSpec;
+    use crate::topology::Topology;
+
+    #[test]
+    fn bounds() {
+        let named = |name: &str| LabSpec::named(name).check().is_ok();
+        assert!(named("lab") && named("t-1") && named("a23456789012345678-0"));
+        assert!(!named("") && !named("Lab") && !named("a.b") && !named("../x") && !named("-a"));
+        assert!(!named("a23456789012345678901"));
+        let sized = |nodes, pods_per_node, zones: u8| {
+            let zones = (1..=zones).map(|i| format!("z{i}")).collect();
+            LabSpec { nodes, pods_per_node, zones, ..LabSpec::default() }.check().is_ok()
+        };
+        assert!(sized(2, 2, 1) && sized(4, 1, 2) && sized(64, 99, 64));
+        assert!(!sized(1, 2, 1) && !sized(65, 2, 1) && !sized(4, 0, 1) && !sized(4, 100, 1));
+        assert!(!sized(3, 1, 1) && !sized(4, 2, 0) && !sized(4, 2, 5));
+    }
+
+    #[test]
+    fn the_largest_lab_fits_into_names_and_addresses() {
+        let zones = vec!["a".to_owned(), "b".to_owned(), "c".to_owned()];
+        let spec = LabSpec { nodes: 64, pods_per_node: 99, zones, ..LabSpec::default() };
+        let topology = Topology::new(&spec);
+        // IFNAMSIZ is 16, with the zero at the end.
+        assert!(topology.pods().all(|pod| pod.veth.len() <= 15));
+        assert!(topology.nodes.iter().all(|node| node.switch_port().len() <= 15));
+        let mut addresses: Vec<_> = topology.pods().map(|pod| pod.v6).collect();
+        addresses
+            .extend(topology.nodes.iter().flat_map(|node| [node.v6, node.bridge_v6(), node.overlay_v6()]));
+        let count = addresses.len();
+        addresses.sort_unstable();
+        addresses.dedup();
+        assert_eq!(addresses.len(), count);
+        let sizes =
+            ["a", "b", "c"].map(|zone| topology.nodes.iter().filter(|node| node.zone == zone).count());
+        assert_eq!(sizes, [22, 21, 21]);
+        assert_eq!(topology.pods().filter(|pod| pod.app == "web").count(), 3);
+        assert_eq!(topology.pods().filter(|pod| pod.app == "kube-dns").count(), 1);
+    }
+}

@@ -1,5 +1,8 @@
 //! The lab against a real kernel. Needs root, and fails without.
 
+#![expect(clippy::unwrap_used, reason = "all of this is tests, and says so where it breaks")]
+
+mod cases;
 mod cluster;
 mod faults;
 mod lifecycle;
