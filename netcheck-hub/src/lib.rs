@@ -1,1 +1,30 @@
-//! Under construction.
+//! The hub: what the cluster consists of, what each agent shall probe, and what their samples say.
+//!
+//! In data order: [`inventory`] reads the cluster's objects, [`roster`] normalises them, [`plan`] turns them into
+//! paths, [`session`] talks to the agents, [`ingest`] applies their batches to the [`matrix`] and to the
+//! [`evidence`], [`verdict`] judges, [`report`] explains; [`reachability`], [`check`] and [`http`] answer readers.
+//! [`hub`] is the one shared state; [`app`] wires the tasks. `kubectl-netcheck` is [`cli`].
+
+pub mod agent;
+pub mod app;
+pub mod check;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod evidence;
+pub mod http;
+pub mod hub;
+pub mod ingest;
+pub mod inventory;
+pub mod json;
+pub mod matrix;
+pub mod metrics;
+pub mod plan;
+pub mod query;
+pub mod reachability;
+pub mod report;
+pub mod roster;
+pub mod server;
+pub mod session;
+pub mod telemetry;
+pub mod verdict;

@@ -1,0 +1,173 @@
+//! One node's agent as the hub knows it: its session, its plan, its rows, and how it is.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use netcheck_proto::v1;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::{nanos, positive};
+use crate::matrix::Rows;
+use crate::plan::{Plan, PlanBook, Timing};
+use crate::verdict::Rules;
+
+/// A session that is alive.
+#[derive(Debug)]
+pub struct Live {
+    /// Tells it from every other session.
+    pub generation: u64,
+    /// Since when.
+    pub since_ns: i64,
+    /// Messages besides plans and acknowledgements.
+    pub control: mpsc::Sender<v1::session_response::Message>,
+    /// Ends it in favour of a newer one.
+    pub superseded: CancellationToken,
+}
+
+/// What the hub knows of one node's agent.
+#[derive(Debug)]
+pub struct Agent {
+    /// The node.
+    pub name: Arc<str>,
+    /// Gives out its path ids.
+    pub plan: PlanBook,
+    /// What its session shall tell it.
+    pub plans: watch::Sender<Arc<Plan>>,
+    /// Its paths.
+    pub rows: Rows,
+    /// Its session.
+    pub live: Option<Live>,
+    /// How it introduced itself last.
+    pub hello: Option<v1::Hello>,
+    /// Highest batch sequence of that boot that is applied.
+    pub applied_sequence: u64,
+    /// To be added to its wall clock to get the hub's. None until a batch told.
+    pub clock_offset_ns: Option<i64>,
+    /// When its last batch came.
+    pub last_batch_ns: Option<i64>,
+    /// How it said it is.
+    pub status: Option<v1::AgentStatus>,
+    /// What it said about its plan.
+    pub plan_applied: Option<v1::PlanApplied>,
+    /// Paths that it can't probe, and why.
+    pub refused_paths: BTreeMap<u32, String>,
+    /// Parts of batches that were refused.
+    pub refused_batches: u64,
+    /// Batches that came twice.
+    pub duplicate_batches: u64,
+    /// Batches that its buffer dropped.
+    pub dropped_batches: u64,
+    /// Samples that its buffer dropped.
+    pub dropped_samples: u64,
+    /// Samples that were applied.
+    pub samples: u64,
+}
+
+impl Agent {
+    /// A node whose agent never connected.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            plan: PlanBook::default(),
+            plans: watch::Sender::new(Arc::default()),
+            rows: Rows::default(),
+            live: None,
+            hello: None,
+            applied_sequence: 0,
+            clock_offset_ns: None,
+            last_batch_ns: None,
+            status: None,
+            plan_applied: None,
+            refused_paths: BTreeMap::new(),
+            refused_batches: 0,
+            duplicate_batches: 0,
+            dropped_batches: 0,
+            dropped_samples: 0,
+            samples: 0,
+        }
+    }
+
+    /// How fast its samples come.
+    #[must_use]
+    pub fn rules(&self, timing: &Timing) -> Rules {
+        let effective =
+            self.plan_applied.as_ref().and_then(|applied| positive(applied.effective_interval.as_ref()));
+        Rules {
+            interval_ns: nanos(timing.interval.max(effective.unwrap_or_default())),
+            timeout_ns: nanos(timing.timeout),
+            window_ns: nanos(timing.window),
+        }
+    }
+
+    /// Whether its kernel hooks see packets.
+    #[must_use]
+    pub fn has_hooks(&self) -> bool {
+        let state = self.status.as_ref().map(v1::AgentStatus::ebpf);
+        matches!(state, Some(v1::EbpfState::Attached | v1::EbpfState::Partial))
+    }
+
+    /// The interface that faces the other nodes: where its hooks are attached.
+    #[must_use]
+    pub fn uplink(&self) -> Option<&str> {
+        let hooks = self.status.iter().flat_map(|status| &status.hooks);
+        let mut uplinks =
+            hooks.filter(|hook| hook.role() == v1::InterfaceRole::Uplink).map(|hook| hook.interface.as_str());
+        let first = uplinks.next()?;
+        // With several, nobody knows which one it would have been.
+        uplinks.all(|other| other == first).then_some(first)
+    }
+
+    /// What is wrong with its measurement, one line each.
+    #[must_use]
+    pub fn caveats(&self) -> Vec<String> {
+        let mut caveats = Vec::new();
+        let name = &self.name;
+        if self.dropped_samples > 0 || self.dropped_batches > 0 {
+            caveats.push(format!(
+                "{name}: its buffer dropped {} samples ({} batches) while the hub was away",
+                self.dropped_samples, self.dropped_batches
+            ));
+        }
+        if self.refused_batches > 0 {
+            caveats.push(format!("{name}: {} malformed batches were refused", self.refused_batches));
+        }
+        if self.live.is_none() {
+            return caveats;
+        }
+        match &self.status {
+            None => caveats.push(format!("{name}: the agent has not said yet how it is")),
+            Some(status) => {
+                let state = match status.ebpf() {
+                    v1::EbpfState::Attached => None,
+                    v1::EbpfState::Partial => Some("some kernel hooks are missing"),
+                    v1::EbpfState::Off => {
+                        Some("kernel hooks are switched off: losses can't be located from here")
+                    }
+                    v1::EbpfState::Failed => {
+                        Some("the kernel refused the hooks: losses can't be located from here")
+                    }
+                    v1::EbpfState::Unspecified => Some("the state of its kernel hooks is unknown"),
+                };
+                caveats.extend(state.map(|state| format!("{name}: {state}")));
+                caveats.extend(status.degraded.iter().map(|why| format!("{name}: {why}")));
+                for hook in status.hooks.iter().filter(|hook| hook.state() == v1::HookState::Shadowed) {
+                    caveats
+                        .push(format!("{name}: the hook at {} is shadowed: {}", hook.interface, hook.detail));
+                }
+                if status.suspect_samples > 0 {
+                    caveats.push(format!(
+                        "{name}: {} samples could not be judged, the agent was starved of CPU",
+                        status.suspect_samples
+                    ));
+                }
+            }
+        }
+        if !self.refused_paths.is_empty() {
+            let why = self.refused_paths.values().next().map_or("", String::as_str);
+            caveats.push(format!("{name}: cannot probe {} of its paths ({why})", self.refused_paths.len()));
+        }
+        caveats
+    }
+}

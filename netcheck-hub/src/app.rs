@@ -1,0 +1,104 @@
+//! Wiring, in data order: bind, read the inventory, then run until a signal or the first task that ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::hub::{Hub, HubTask};
+use crate::inventory::InventoryTask;
+use crate::{http, server};
+
+/// How long connections may take to end after a signal. Shorter than a pod's grace period.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Everything that can fail at the start, done; nothing running yet.
+pub struct App {
+    hub: Arc<Hub>,
+    inventory: InventoryTask,
+    grpc: TcpListener,
+    http: TcpListener,
+}
+
+impl App {
+    /// Reads the inventory and binds the ports.
+    ///
+    /// # Errors
+    /// An inventory that is missing or broken, a port that is taken.
+    pub async fn build(config: &Config) -> anyhow::Result<Self> {
+        let hub = Hub::new(config.settings());
+        let inventory = InventoryTask::start(config.inventory.clone(), Arc::clone(&hub))?;
+        let bind = async |addr, what| {
+            TcpListener::bind(addr).await.with_context(|| format!("cannot listen on {addr} for {what}"))
+        };
+        let grpc = bind(config.grpc_addr, "gRPC").await?;
+        let http = bind(config.http_addr, "HTTP").await?;
+        tracing::warn!("serving without encryption and without checking who agents are (--insecure)");
+        tracing::info!(grpc = %grpc.local_addr()?, http = %http.local_addr()?, "listening");
+        Ok(Self { hub, inventory, grpc, http })
+    }
+
+    /// Runs until SIGTERM, SIGINT, or a task that fails.
+    ///
+    /// # Errors
+    /// That task's error.
+    pub async fn run(self) -> anyhow::Result<()> {
+        let shutdown = CancellationToken::new();
+        let mut signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let mut tasks: JoinSet<(&str, anyhow::Result<()>)> = JoinSet::new();
+        let (hub, token) = (self.hub, || shutdown.clone());
+
+        let (inventory, stop) = (self.inventory, token());
+        tasks.spawn(async {
+            inventory.run(stop).await;
+            ("inventory", Ok(()))
+        });
+        let (ticker, stop) = (HubTask { hub: Arc::clone(&hub) }, token());
+        tasks.spawn(async {
+            ticker.run(stop).await;
+            ("hub", Ok(()))
+        });
+        let grpc = server::serve(Arc::clone(&hub), TcpListenerStream::new(self.grpc), token());
+        tasks.spawn(async { ("gRPC", grpc.await) });
+        let http = http::serve(hub, self.http, token());
+        tasks.spawn(async { ("HTTP", http.await) });
+
+        let first = tokio::select! {
+            _ = signals.0.recv() => None,
+            _ = signals.1.recv() => None,
+            ended = tasks.join_next() => ended,
+        };
+        if first.is_none() {
+            tracing::info!("signal received, draining");
+        }
+        shutdown.cancel();
+        let drained = tokio::time::timeout(DRAIN, async {
+            let mut result = Ok(());
+            while let Some(ended) = tasks.join_next().await {
+                result = result.and(outcome(ended, true));
+            }
+            result
+        });
+        let rest = drained.await.unwrap_or_else(|_| {
+            tracing::warn!("connections still open after {DRAIN:?}: closing them");
+            Ok(())
+        });
+        first.map_or(Ok(()), |ended| outcome(ended, false)).and(rest)
+    }
+}
+
+type Ended = Result<(&'static str, anyhow::Result<()>), tokio::task::JoinError>;
+
+/// A task that ends without being asked to is an error, too.
+fn outcome(ended: Ended, asked: bool) -> anyhow::Result<()> {
+    let (name, result) = ended.context("a task panicked")?;
+    result.with_context(|| format!("{name} task failed"))?;
+    anyhow::ensure!(asked, "{name} task ended unexpectedly");
+    Ok(())
+}

@@ -1,0 +1,3 @@
+//! `kubectl-netcheck`: the operator's command line, a client of the hub.
+
+fn main() {}

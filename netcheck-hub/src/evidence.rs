@@ -1,0 +1,130 @@
+//! Why each lost probe was lost: what its source saw, what other nodes' kernels say, joined into one place.
+//!
+//! [`locate`] is the pure core: facts of one probe → place, certainty and the lines that say why. [`pending`] keeps
+//! drop records that came before the loss was reported. [`ask`] asks destination agents what their kernels saw.
+//! Only what a kernel reported is `observed`; what no fact covers stays without a place, with the reason why.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use netcheck_common::domain::{Outcome, ProbeKind};
+use netcheck_proto::{convert, v1};
+
+pub mod ask;
+pub mod locate;
+pub mod pending;
+pub mod words;
+
+#[cfg(test)]
+mod tests;
+
+pub use locate::{Located, Sight, Want};
+
+/// Drop records that are kept for one probe.
+const DROPS_PER_PROBE: usize = 6;
+
+/// A packet's two ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Flow {
+    /// TCP rather than UDP.
+    pub tcp: bool,
+    /// Who sent it.
+    pub source: SocketAddr,
+    /// To whom.
+    pub destination: SocketAddr,
+}
+
+impl Flow {
+    /// Reads the wire form. None where it does not hold together.
+    #[must_use]
+    pub fn read(wire: &v1::FlowTuple) -> Option<Self> {
+        let kind = convert::kind("flow.kind", wire.kind).ok()?;
+        let end = |address: &[u8], port: u32| {
+            Some(SocketAddr::new(convert::address("flow", address).ok()?, convert::port("flow", port).ok()?))
+        };
+        Some(Self {
+            tcp: matches!(kind, ProbeKind::Tcp | ProbeKind::Http),
+            source: end(&wire.source_address, wire.source_port)?,
+            destination: end(&wire.destination_address, wire.destination_port)?,
+        })
+    }
+}
+
+/// A drop record and the node that reported it.
+#[derive(Clone, Debug)]
+pub struct DropFact {
+    /// Who reported it.
+    pub node: Arc<str>,
+    /// When, on the hub's axis.
+    pub observed_ns: i64,
+    /// What.
+    pub record: v1::DropRecord,
+}
+
+/// What the destination's kernel answered about one probe.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Answer {
+    /// The request reached the destination node; none where its answer does not reach back that far.
+    pub arrived: Option<bool>,
+    /// Replies to this probe, or to later ones of its path, were seen.
+    pub replied: bool,
+    /// Hooks of the destination node that saw them last.
+    pub last_request_hook: Option<v1::HookSeen>,
+    /// See above.
+    pub last_reply_hook: Option<v1::HookSeen>,
+}
+
+/// One lost probe, what is known of it, and where that puts its end.
+#[derive(Clone, Debug)]
+pub struct Lost {
+    /// What its agent reported.
+    pub sample: v1::LostSample,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// t0, on the hub's axis.
+    pub sent_ns: i64,
+    /// When the hub heard of it.
+    pub reported_ns: i64,
+    /// The flow as it left its node.
+    pub flow: Option<Flow>,
+    /// What kernels dropped of it.
+    pub drops: Vec<DropFact>,
+    /// What a later reply told.
+    pub arrival: Option<bool>,
+    /// What the destination's agent answered.
+    pub answer: Option<Answer>,
+    /// How often it was asked, and when last.
+    pub asked: u8,
+    /// See above.
+    pub asked_ns: i64,
+    /// The conclusion.
+    pub located: Located,
+}
+
+impl Lost {
+    /// A lost probe as reported.
+    #[must_use]
+    pub fn new(sample: v1::LostSample, outcome: Outcome, sent_ns: i64, now_ns: i64) -> Self {
+        Self {
+            flow: sample.flow.as_ref().and_then(Flow::read),
+            sample,
+            outcome,
+            sent_ns,
+            reported_ns: now_ns,
+            drops: Vec::new(),
+            arrival: None,
+            answer: None,
+            asked: 0,
+            asked_ns: 0,
+            located: Located::default(),
+        }
+    }
+
+    /// Adds a drop record. A few are enough: what one probe leaves behind is at most a record per node on its way.
+    pub fn add_drop(&mut self, fact: DropFact) {
+        let same = |old: &DropFact| old.node == fact.node && old.record == fact.record;
+        if self.drops.len() < DROPS_PER_PROBE && !self.drops.iter().any(same) {
+            self.drops.push(fact);
+        }
+    }
+}

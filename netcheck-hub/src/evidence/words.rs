@@ -1,0 +1,143 @@
+//! Places and facts in words for people.
+
+use std::net::IpAddr;
+
+use netcheck_proto::v1;
+
+use super::{DropFact, Flow};
+use crate::roster::Roster;
+
+/// `eth0`, with what it carries there.
+#[must_use]
+pub fn hook_name(hook: &v1::HookSeen) -> String {
+    let name = if hook.interface.is_empty() { "an interface that is gone" } else { &hook.interface };
+    if hook.encapsulated { format!("{name} (inside a tunnel's packet)") } else { name.to_owned() }
+}
+
+/// An address with its owner's name.
+#[must_use]
+pub fn whose(roster: &Roster, address: IpAddr) -> String {
+    match roster.owner(address) {
+        Some(owner) => match &owner.pod {
+            Some(pod) => format!("pod {pod} ({address}) on {}", owner.node),
+            None => format!("{} ({address})", owner.node),
+        },
+        None => format!("{address} (no node or pod of the cluster)"),
+    }
+}
+
+/// RFC 792, RFC 1812 §5.2.7, RFC 4443.
+#[must_use]
+pub fn icmp_name(from: IpAddr, error: &v1::IcmpError) -> String {
+    let name = match (from, error.r#type, error.code) {
+        (IpAddr::V4(_), 3, 0) => "net unreachable",
+        (IpAddr::V4(_), 3, 1) => "host unreachable",
+        (IpAddr::V4(_), 3, 2) => "protocol unreachable",
+        (IpAddr::V4(_), 3, 3) | (IpAddr::V6(_), 1, 4) => "port unreachable",
+        (IpAddr::V4(_), 3, 4) => "fragmentation needed",
+        (IpAddr::V4(_), 3, 9) => "net administratively prohibited",
+        (IpAddr::V4(_), 3, 10) => "host administratively prohibited",
+        (IpAddr::V4(_), 3, 13) | (IpAddr::V6(_), 1, 1) => "administratively prohibited",
+        (IpAddr::V4(_), 11, _) | (IpAddr::V6(_), 3, _) => "time exceeded",
+        (IpAddr::V6(_), 1, 0) => "no route",
+        (IpAddr::V6(_), 1, 3) => "address unreachable",
+        (IpAddr::V6(_), 1, 5) => "source address failed policy",
+        (IpAddr::V6(_), 1, 6) => "reject route",
+        (IpAddr::V6(_), 2, _) => "packet too big",
+        _ => return format!("ICMP type {} code {}", error.r#type, error.code),
+    };
+    format!("ICMP {name}")
+}
+
+/// `netfilter forward`.
+#[must_use]
+pub const fn stage(stage: v1::Stage) -> &'static str {
+    match stage {
+        v1::Stage::Unspecified => "an unknown stage",
+        v1::Stage::Send => "sending",
+        v1::Stage::NetfilterOutput => "netfilter output",
+        v1::Stage::Routing => "routing",
+        v1::Stage::Neighbour => "neighbour resolution",
+        v1::Stage::NetfilterPostrouting => "netfilter postrouting",
+        v1::Stage::Qdisc => "the queueing discipline",
+        v1::Stage::Egress => "egress",
+        v1::Stage::Wire => "the wire",
+        v1::Stage::Ingress => "ingress",
+        v1::Stage::NetfilterPrerouting => "netfilter prerouting",
+        v1::Stage::NetfilterForward => "netfilter forward",
+        v1::Stage::NetfilterInput => "netfilter input",
+        v1::Stage::Socket => "the socket",
+        v1::Stage::Application => "the application",
+    }
+}
+
+/// `request`, `reply`.
+#[must_use]
+pub const fn direction(direction: v1::Direction) -> &'static str {
+    match direction {
+        v1::Direction::Unspecified => "packet",
+        v1::Direction::Request => "request",
+        v1::Direction::Reply => "reply",
+    }
+}
+
+/// One line: what was lost where, why, and how sure that is.
+#[must_use]
+pub fn place(at: &v1::LossLocation) -> String {
+    let mut text = format!("{} ", direction(at.direction()));
+    let observed = at.certainty() == v1::Certainty::Observed;
+    let stage_name = stage(at.stage());
+    if at.stage() == v1::Stage::Wire {
+        let end = |node: &str, interface: &str| match (node, interface) {
+            (node, "") => node.to_owned(),
+            (node, interface) => format!("{node} {interface}"),
+        };
+        let from = end(&at.node, &at.interface);
+        let to = end(&at.next_node, &at.next_interface);
+        text += &format!("lost on the wire between {from} and {to}");
+    } else if at.stage() == v1::Stage::Unspecified && !observed {
+        text += &format!("lost on or behind {}", at.node);
+    } else {
+        let verb = if observed { "dropped" } else { "lost" };
+        text += &format!("{verb} on {} at {stage_name}", at.node);
+        if !at.interface.is_empty() {
+            text += &format!(", {}", at.interface);
+        }
+        if !at.pod.is_empty() {
+            text += &format!(" (pod {})", at.pod);
+        }
+    }
+    match (at.reason.as_str(), at.function.as_str()) {
+        ("", "") => {}
+        (reason, "") => text += &format!(": {reason}"),
+        ("", function) => text += &format!(": in {function}"),
+        (reason, function) => text += &format!(": {reason} in {function}"),
+    }
+    text + if observed { " [observed]" } else { " [inferred]" }
+}
+
+/// One line about a drop record.
+#[must_use]
+pub fn drop_line(fact: &DropFact) -> String {
+    let record = &fact.record;
+    let mut line = format!(
+        "the kernel of {} dropped the {}: {}",
+        fact.node,
+        direction(record.direction()),
+        if record.reason.is_empty() { "no reason given" } else { &record.reason },
+    );
+    if !record.function.is_empty() {
+        line += &format!(" in {}", record.function);
+    }
+    if !record.interface.is_empty() {
+        line += &format!(" at {}", record.interface);
+    }
+    if let Some(flow) = record.flow.as_ref().and_then(Flow::read) {
+        line += &if flow.source.port() == 0 && flow.destination.port() == 0 {
+            format!(" ({} → {})", flow.source.ip(), flow.destination.ip())
+        } else {
+            format!(" ({} → {})", flow.source, flow.destination)
+        };
+    }
+    line
+}

@@ -1,0 +1,354 @@
+//! The one shared state: roster, agents with their rows, evidence. Short critical sections under one lock.
+//!
+//! In: rosters ([`crate::inventory`]), sessions and batches ([`crate::session`], [`crate::ingest`]), the clock's tick
+//! ([`HubTask`]). Out: plans and questions to the sessions, everything that readers ask for. Cancelling the task stops
+//! verdicts and questions; nothing is held across an await.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use netcheck_common::domain::{Family, PathId};
+use netcheck_proto::v1;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::agent::Agent;
+use crate::clock::{nanos, unix_now_ns};
+use crate::evidence::ask::Questions;
+use crate::evidence::pending::PendingDrops;
+use crate::plan::{Catalog, Timing};
+use crate::roster::Roster;
+
+/// How often verdicts are renewed and questions are asked: well below any window.
+pub const TICK: Duration = Duration::from_millis(200);
+/// Lost probes that are kept with their evidence, over all paths. The loss itself is counted in windows either way.
+pub const LOST_TOTAL: usize = 200_000;
+
+/// What the operator asked of the hub.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Probing.
+    pub timing: Timing,
+    /// Name to ask DNS servers for.
+    pub dns_name: String,
+    /// How long windows, lost probes and paths that left the plan are kept.
+    pub expire: Duration,
+}
+
+impl Settings {
+    /// The range that readers get when they name none.
+    #[must_use]
+    pub fn default_range(&self) -> Duration {
+        Duration::from_secs(10).max(self.timing.interval * 3)
+    }
+}
+
+/// Number of a node in this hub's memory; `node_id` of the probe header is one more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeIx(pub usize);
+
+/// Events since the start.
+#[derive(Clone, Debug, Default)]
+pub struct Counters {
+    /// Batches that were applied.
+    pub batches_applied: u64,
+    /// Batches that had been applied before.
+    pub batches_duplicate: u64,
+    /// Window batches whose columns did not hold together, and other parts that made no sense.
+    pub parts_refused: u64,
+    /// Windows and lost samples of paths that nobody knows (any more).
+    pub unknown_path: u64,
+    /// Samples that agents' buffers dropped.
+    pub samples_dropped: u64,
+    /// Samples that were applied.
+    pub samples: u64,
+    /// Samples that agents were too starved to judge.
+    pub suspect: u64,
+    /// Lost probes that were reported.
+    pub lost_reported: u64,
+    /// Lost probes whose evidence was given up before its time.
+    pub lost_evicted: u64,
+    /// Sessions that began.
+    pub sessions: u64,
+    /// Sessions that a newer one of the same node ended.
+    pub sessions_superseded: u64,
+    /// Sessions that were refused.
+    pub sessions_refused: u64,
+    /// Drop records that were received.
+    pub drop_records: u64,
+    /// Questions that were asked, answered, and answers that nobody had asked for.
+    pub questions: u64,
+    /// See above.
+    pub answers: u64,
+    /// See above.
+    pub answers_unasked: u64,
+    /// Messages to agents that found their session's queue full.
+    pub control_dropped: u64,
+    /// Rosters that were taken, and inventories that were refused.
+    pub rosters: u64,
+    /// See above.
+    pub inventory_errors: u64,
+}
+
+/// Everything that is known.
+pub struct State {
+    /// The cluster.
+    pub roster: Arc<Roster>,
+    /// What is probed.
+    pub catalog: Arc<Catalog>,
+    /// When the roster was taken.
+    pub roster_ns: i64,
+    /// What is wrong with the newest inventory; the roster is then an older one.
+    pub inventory_error: Option<String>,
+    /// Every node that the roster or an agent ever named.
+    pub agents: Vec<Agent>,
+    by_name: HashMap<String, NodeIx>,
+    /// Whose probe headers carry this session.
+    pub by_probe_session: HashMap<u64, NodeIx>,
+    /// Drop records that wait for their loss.
+    pub drops: PendingDrops,
+    /// Questions that wait for their answer.
+    pub questions: Questions,
+    /// Paths with lost probes whose facts changed.
+    pub dirty: BTreeSet<(NodeIx, PathId)>,
+    /// Lost probes that are kept.
+    pub lost_kept: usize,
+    /// Events.
+    pub counters: Counters,
+    /// Numbers of sessions.
+    pub next_generation: u64,
+    expired_ns: i64,
+}
+
+/// The hub.
+pub struct Hub {
+    /// What the operator asked for.
+    pub settings: Settings,
+    /// New for every start.
+    pub instance: String,
+    /// When it started.
+    pub started_ns: i64,
+    state: Mutex<State>,
+    ticks: watch::Sender<i64>,
+}
+
+impl Hub {
+    /// A hub that knows nothing yet.
+    #[must_use]
+    pub fn new(settings: Settings) -> Arc<Self> {
+        let state = State {
+            roster: Arc::default(),
+            catalog: Arc::default(),
+            roster_ns: 0,
+            inventory_error: None,
+            agents: Vec::new(),
+            by_name: HashMap::new(),
+            by_probe_session: HashMap::new(),
+            drops: PendingDrops::default(),
+            questions: Questions::default(),
+            dirty: BTreeSet::new(),
+            lost_kept: 0,
+            counters: Counters::default(),
+            next_generation: 0,
+            expired_ns: 0,
+        };
+        Arc::new(Self {
+            settings,
+            instance: format!("{:016x}", rand::random::<u64>()),
+            started_ns: unix_now_ns(),
+            state: Mutex::new(state),
+            ticks: watch::Sender::new(0),
+        })
+    }
+
+    /// The state. Held for the length of one message or one answer.
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic while it was held left counters and rows as they were between two updates: still readable.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes with every tick.
+    #[must_use]
+    pub fn ticks(&self) -> watch::Receiver<i64> {
+        self.ticks.subscribe()
+    }
+
+    /// Takes a roster, and tells the agents what changes for them.
+    pub fn set_roster(&self, roster: Roster, now_ns: i64) {
+        let mut state = self.lock();
+        state.roster = Arc::new(roster);
+        state.roster_ns = now_ns;
+        state.inventory_error = None;
+        state.counters.rosters += 1;
+        state.replan(&self.settings, now_ns);
+    }
+
+    /// The newest inventory is no good.
+    pub fn inventory_failed(&self, error: String) {
+        let mut state = self.lock();
+        state.counters.inventory_errors += 1;
+        state.inventory_error = Some(error);
+    }
+
+    /// Renews verdicts, locates losses, asks for evidence, forgets what is old.
+    pub fn tick(&self, now_ns: i64) {
+        let mut state = self.lock();
+        state.locate_dirty(&self.settings, now_ns);
+        state.ask(now_ns);
+        state.judge_all(&self.settings, now_ns);
+        if now_ns - state.expired_ns > crate::clock::SECOND_NS {
+            state.expired_ns = now_ns;
+            state.expire(now_ns - nanos(self.settings.expire), now_ns);
+        }
+        drop(state);
+        self.ticks.send_replace(now_ns);
+    }
+}
+
+impl State {
+    /// The node of that name.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<NodeIx> {
+        self.by_name.get(name).copied()
+    }
+
+    /// The node of that name, made known where it was not.
+    pub fn intern(&mut self, name: &str) -> NodeIx {
+        if let Some(found) = self.find(name) {
+            return found;
+        }
+        let index = NodeIx(self.agents.len());
+        self.agents.push(Agent::new(name));
+        self.by_name.insert(name.to_owned(), index);
+        index
+    }
+
+    /// An agent. Indices are never removed.
+    #[must_use]
+    pub fn agent(&self, index: NodeIx) -> &Agent {
+        &self.agents[index.0]
+    }
+
+    /// An agent. Indices are never removed.
+    pub fn agent_mut(&mut self, index: NodeIx) -> &mut Agent {
+        &mut self.agents[index.0]
+    }
+
+    /// All agents with their indices.
+    pub fn each(&self) -> impl Iterator<Item = (NodeIx, &Agent)> {
+        self.agents.iter().enumerate().map(|(index, agent)| (NodeIx(index), agent))
+    }
+
+    /// Makes the catalog anew, and every plan from it.
+    pub fn replan(&mut self, settings: &Settings, now_ns: i64) {
+        let roster = Arc::clone(&self.roster);
+        for name in roster.nodes.keys() {
+            self.intern(name);
+        }
+        let responders: BTreeMap<String, u16> = self
+            .agents
+            .iter()
+            .filter_map(|agent| {
+                let hello = agent.hello.as_ref()?;
+                Some((agent.name.to_string(), u16::try_from(hello.responder_port).ok()?))
+            })
+            .collect();
+        self.catalog = Arc::new(Catalog::of(&roster, &responders, &settings.dns_name));
+        for agent in &mut self.agents {
+            let addresses = roster.nodes.get(&*agent.name).map_or(&[][..], |node| &node.addresses);
+            let mut families: Vec<Family> = addresses.iter().map(|&address| Family::of(address)).collect();
+            families.sort_unstable();
+            families.dedup();
+            let changed = agent.plan.update(&agent.name, &families, &self.catalog);
+            agent.rows.follow(&agent.plan.plan().paths, now_ns);
+            if let Some(plan) = changed {
+                agent.plans.send_replace(plan);
+            }
+        }
+    }
+
+    fn judge_all(&mut self, settings: &Settings, now_ns: i64) {
+        let from_ns = now_ns - nanos(settings.default_range());
+        let roster = Arc::clone(&self.roster);
+        for agent in &mut self.agents {
+            let rules = agent.rules(&settings.timing);
+            let absent = roster.node_absent(&agent.name).is_some();
+            for row in agent.rows.iter_mut() {
+                let verdict = crate::query::verdict(row, &rules, absent, from_ns, now_ns);
+                if verdict != row.verdict {
+                    row.verdict = verdict;
+                    row.since_ns = now_ns;
+                }
+            }
+        }
+    }
+
+    fn expire(&mut self, oldest_ns: i64, now_ns: i64) {
+        self.drops.expire(now_ns);
+        for agent in &mut self.agents {
+            let gone = agent.rows.expire(oldest_ns);
+            self.lost_kept = self.lost_kept.saturating_sub(gone);
+        }
+    }
+
+    /// Warnings about the measurement itself, one line each.
+    #[must_use]
+    pub fn caveats(&self) -> Vec<String> {
+        let mut caveats = Vec::new();
+        if let Some(error) = &self.inventory_error {
+            caveats.push(format!("{error}; showing the last good roster"));
+        }
+        let missing: Vec<&str> = self
+            .roster
+            .nodes
+            .values()
+            .filter(|node| node.absent.is_none())
+            .filter(|node| self.find(&node.name).is_none_or(|at| self.agent(at).live.is_none()))
+            .map(|node| node.name.as_str())
+            .collect();
+        if !missing.is_empty() {
+            caveats.push(format!(
+                "no agent connected on {}: nothing is measured from there",
+                missing.join(", ")
+            ));
+        }
+        for agent in &self.agents {
+            caveats.extend(agent.caveats());
+            if agent.live.is_some() && !self.roster.nodes.contains_key(&*agent.name) {
+                caveats
+                    .push(format!("{}: an agent is connected, but the roster has no such node", agent.name));
+            }
+        }
+        caveats
+    }
+
+    /// Sends a message to an agent's session, if there is one with room.
+    pub fn send(&mut self, to: NodeIx, message: v1::session_response::Message) -> bool {
+        let sent = self.agent(to).live.as_ref().map(|live| live.control.try_send(message).is_ok());
+        if sent == Some(false) {
+            self.counters.control_dropped += 1;
+        }
+        sent == Some(true)
+    }
+}
+
+/// Ticks the hub until cancelled.
+pub struct HubTask {
+    /// Whose clock this is.
+    pub hub: Arc<Hub>,
+}
+
+impl HubTask {
+    /// Ticks.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                _ = ticks.tick() => self.hub.tick(unix_now_ns()),
+            }
+        }
+    }
+}

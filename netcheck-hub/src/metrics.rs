@@ -1,0 +1,182 @@
+//! `/metrics`: the state of the moment and the counters, as OpenMetrics. Made anew for every scrape, so that a series
+//! of a node or service that is gone is gone, too. Series grow with nodes plus services, never with pairs.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use netcheck_proto::v1;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use crate::hub::{Hub, State};
+use crate::query::{Range, Selector};
+use crate::verdict::Verdict;
+
+/// All metrics as text.
+///
+/// # Errors
+/// None that formatting into a string has.
+pub fn render(hub: &Hub) -> Result<String, fmt::Error> {
+    let mut registry = Registry::with_prefix("netcheck");
+    registry.register_collector(Box::new(Snapshot::take(hub)));
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+type Labels = Vec<(&'static str, String)>;
+
+#[derive(Debug)]
+struct Family {
+    name: &'static str,
+    help: &'static str,
+    counter: bool,
+    series: Vec<(Labels, f64)>,
+}
+
+#[derive(Debug, Default)]
+struct Snapshot {
+    families: Vec<Family>,
+}
+
+impl Collector for Snapshot {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        for family in &self.families {
+            let kind = if family.counter {
+                prometheus_client::metrics::MetricType::Counter
+            } else {
+                prometheus_client::metrics::MetricType::Gauge
+            };
+            let mut metric = encoder.encode_descriptor(family.name, family.help, None, kind)?;
+            for (labels, value) in &family.series {
+                let encoder = metric.encode_family(labels)?;
+                if family.counter {
+                    ConstCounter::new(*value).encode(encoder)?;
+                } else {
+                    ConstGauge::new(*value).encode(encoder)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Snapshot {
+    fn add(&mut self, counter: bool, name: &'static str, help: &'static str, series: Vec<(Labels, f64)>) {
+        self.families.push(Family { name, help, counter, series });
+    }
+
+    fn take(hub: &Hub) -> Self {
+        let range = Range::newest(hub.settings.default_range(), crate::clock::unix_now_ns());
+        let state = hub.lock();
+        let cells = hub.cells_in(&state, &Selector::default(), &range);
+        let mut snapshot = Self::default();
+        snapshot.paths(&cells);
+        snapshot.agents(&state);
+        snapshot.counters(&state);
+        let error = f64::from(u8::from(state.inventory_error.is_some()));
+        snapshot.add(
+            false,
+            "hub_inventory_broken",
+            "1 while the newest inventory can't be read.",
+            vec![(vec![], error)],
+        );
+        let read = state.roster_ns as f64 / 1e9;
+        let help = "When the roster in use was read, seconds since 1970.";
+        snapshot.add(false, "hub_roster_timestamp_seconds", help, vec![(vec![], read)]);
+        snapshot
+    }
+
+    fn paths(&mut self, cells: &[crate::query::Cell]) {
+        let mut by_source: BTreeMap<(String, &str), u64> = BTreeMap::new();
+        let mut by_target: BTreeMap<(String, &str), u64> = BTreeMap::new();
+        let mut by_service: BTreeMap<(String, &str), u64> = BTreeMap::new();
+        for cell in cells {
+            let verdict = cell.verdict.as_str();
+            let Some(path) = &cell.cell.path else { continue };
+            *by_source.entry((path.source_node.clone(), verdict)).or_default() += 1;
+            let Some(target) = &path.target else { continue };
+            match target.kind() {
+                v1::TargetKind::Node | v1::TargetKind::Pod => {
+                    *by_target.entry((target.node.clone(), verdict)).or_default() += 1;
+                }
+                v1::TargetKind::Service | v1::TargetKind::DnsServer => {
+                    *by_service.entry((target.id.clone(), verdict)).or_default() += 1;
+                }
+                v1::TargetKind::Unspecified => {}
+            }
+        }
+        let total = Verdict::ALL.map(|verdict| {
+            let count = cells.iter().filter(|cell| cell.verdict == verdict).count();
+            (vec![("verdict", verdict.as_str().to_owned())], count as f64)
+        });
+        let series = |counts: BTreeMap<(String, &str), u64>, label: &'static str| {
+            let row = |((name, verdict), count): ((String, &str), u64)| {
+                (vec![(label, name), ("verdict", verdict.to_owned())], count as f64)
+            };
+            counts.into_iter().map(row).collect::<Vec<_>>()
+        };
+        self.add(false, "paths", "Paths by verdict.", total.to_vec());
+        self.add(false, "source_paths", "Paths by source node and verdict.", series(by_source, "node"));
+        let help = "Paths to a node and its pods, by that node and verdict.";
+        self.add(false, "target_paths", help, series(by_target, "node"));
+        self.add(
+            false,
+            "service_paths",
+            "Paths to a service or DNS server, by verdict.",
+            series(by_service, "service"),
+        );
+    }
+
+    fn agents(&mut self, state: &State) {
+        let each = |value: &dyn Fn(&crate::agent::Agent) -> f64| {
+            let named = |agent: &crate::agent::Agent| (vec![("node", agent.name.to_string())], value(agent));
+            state.agents.iter().map(named).collect::<Vec<_>>()
+        };
+        let connected = each(&|agent| f64::from(u8::from(agent.live.is_some())));
+        let hooks = each(&|agent| f64::from(u8::from(agent.has_hooks())));
+        let samples = each(&|agent| agent.samples as f64);
+        let dropped = each(&|agent| agent.dropped_samples as f64);
+        self.add(false, "agent_connected", "1 while the node's agent has a session.", connected);
+        self.add(false, "agent_kernel_hooks", "1 where the agent's kernel hooks see packets.", hooks);
+        self.add(true, "agent_samples", "Samples that were applied.", samples);
+        self.add(true, "agent_dropped_samples", "Samples that the agent's buffer had to drop.", dropped);
+    }
+
+    fn counters(&mut self, state: &State) {
+        let counters = &state.counters;
+        let one = |value: u64| vec![(vec![], value as f64)];
+        let batch = |result: &str, value: u64| (vec![("result", result.to_owned())], value as f64);
+        let batches =
+            vec![batch("applied", counters.batches_applied), batch("duplicate", counters.batches_duplicate)];
+        self.add(true, "hub_batches", "Batches of samples.", batches);
+        let all: [(&'static str, &'static str, u64); 16] = [
+            (
+                "hub_batch_parts_refused",
+                "Parts of messages that did not hold together.",
+                counters.parts_refused,
+            ),
+            ("hub_unknown_path_samples", "Samples of paths that are in no plan.", counters.unknown_path),
+            ("hub_samples", "Judged samples that were applied.", counters.samples),
+            ("hub_suspect_samples", "Samples that agents could not judge.", counters.suspect),
+            ("hub_lost_probes", "Lost probes that were reported.", counters.lost_reported),
+            ("hub_lost_probes_evicted", "Lost probes whose evidence was given up.", counters.lost_evicted),
+            ("hub_sessions", "Agent sessions that began.", counters.sessions),
+            ("hub_sessions_superseded", "Sessions ended by a newer one.", counters.sessions_superseded),
+            ("hub_sessions_refused", "Sessions that were refused.", counters.sessions_refused),
+            ("hub_drop_records", "Kernel drop records that were received.", counters.drop_records),
+            ("hub_drop_records_evicted", "Drop records that had to go early.", state.drops.evicted),
+            ("hub_evidence_questions", "Questions to agents.", counters.questions),
+            ("hub_evidence_answers", "Answers of agents.", counters.answers),
+            ("hub_evidence_answers_unasked", "Answers that nobody had asked for.", counters.answers_unasked),
+            ("hub_control_dropped", "Messages to agents that found no room.", counters.control_dropped),
+            ("hub_inventory_errors", "Inventories that could not be read.", counters.inventory_errors),
+        ];
+        for (name, help, value) in all {
+            self.add(true, name, help, one(value));
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! Who probes what: roster → catalog of probes → one plan per agent, and the deltas between plans. Pure.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use netcheck_common::domain::{Family, PathId, ProbeKind, Vantage};
+use netcheck_proto::{convert, v1};
+
+use crate::clock::wire_duration;
+
+mod catalog;
+#[cfg(test)]
+mod tests;
+
+pub use catalog::Catalog;
+
+/// What the operator asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// How often each path is probed.
+    pub interval: Duration,
+    /// How long a reply is waited for.
+    pub timeout: Duration,
+    /// Length of a reporting window.
+    pub window: Duration,
+}
+
+/// One thing that probes are sent to, as of one roster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// `node/NAME`, `pod/NAMESPACE/NAME`, `service/NAMESPACE/NAME:PORT`, `dns/NAMESPACE/NAME`.
+    pub id: Arc<str>,
+    /// Its kind.
+    pub kind: v1::TargetKind,
+    /// Empty for nodes.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// The node that holds it; empty for services.
+    pub node: String,
+    /// That node's zone.
+    pub zone: String,
+    /// All its addresses.
+    pub addresses: Vec<IpAddr>,
+    /// 0 where it has none.
+    pub port: u16,
+    /// How many backends answer in its stead; 1 where it answers itself.
+    pub backends: usize,
+    /// Why it is meant to be away, if it is.
+    pub absent: Option<String>,
+}
+
+impl Target {
+    /// The wire form.
+    #[must_use]
+    pub fn to_wire(&self) -> v1::Target {
+        v1::Target {
+            id: self.id.to_string(),
+            kind: self.kind.into(),
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+            node: self.node.clone(),
+            zone: self.zone.clone(),
+            addresses: self.addresses.iter().map(ToString::to_string).collect(),
+            port: u32::from(self.port),
+        }
+    }
+}
+
+/// A DNS question.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Question {
+    /// Absolute name.
+    pub name: Arc<str>,
+    /// 1 A, 28 AAAA.
+    pub record_type: u16,
+}
+
+/// How one target is probed at one address. Without a source: the same for all agents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// To what.
+    pub target: Arc<Target>,
+    /// With what.
+    pub kind: ProbeKind,
+    /// The address probed.
+    pub address: IpAddr,
+    /// 0 for ICMP.
+    pub port: u16,
+    /// For DNS.
+    pub question: Option<Question>,
+}
+
+/// What makes a path the same path after the roster changed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Identity {
+    target: Arc<str>,
+    kind: ProbeKind,
+    address: IpAddr,
+    port: u16,
+    question: Option<Question>,
+}
+
+impl Probe {
+    fn identity(&self) -> Identity {
+        Identity {
+            target: Arc::clone(&self.target.id),
+            kind: self.kind,
+            address: self.address,
+            port: self.port,
+            question: self.question.clone(),
+        }
+    }
+}
+
+/// A path of one agent's plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedPath {
+    /// Its number.
+    pub id: PathId,
+    /// Where its probes start.
+    pub vantage: Vantage,
+    /// What they are.
+    pub probe: Probe,
+}
+
+impl PlannedPath {
+    /// The wire form.
+    #[must_use]
+    pub fn to_wire(&self) -> v1::PathSpec {
+        v1::PathSpec {
+            path_id: self.id.0,
+            vantage: convert::vantage_to_wire(self.vantage).into(),
+            kind: convert::kind_to_wire(self.probe.kind).into(),
+            address: convert::address_bytes(self.probe.address),
+            port: u32::from(self.probe.port),
+            target: self.probe.target.id.to_string(),
+            dns_name: self.probe.question.as_ref().map(|ask| ask.name.to_string()).unwrap_or_default(),
+            dns_type: self.probe.question.as_ref().map_or(0, |ask| u32::from(ask.record_type)),
+            payload_bytes: 0,
+        }
+    }
+}
+
+/// An address and whose it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddressOf {
+    /// The address.
+    pub address: IpAddr,
+    /// The node that has it or holds the pod that has it.
+    pub node: String,
+    /// `namespace/name` where it is a pod's.
+    pub pod: Option<String>,
+}
+
+/// All that one agent shall do, at one version.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// 0: the empty plan of an agent that is not in the roster yet.
+    pub version: u64,
+    /// Ascending by id.
+    pub paths: Vec<Arc<PlannedPath>>,
+    /// Shared by all agents.
+    pub addresses: Arc<[AddressOf]>,
+    /// Ascending. Shared by all agents.
+    pub watched_ports: Arc<[u16]>,
+}
+
+impl Plan {
+    /// The change that turns `base` into this plan; of nothing when there is no base.
+    #[must_use]
+    pub fn delta(&self, base: Option<&Self>, node: &str, timing: &Timing) -> v1::PlanDelta {
+        let known: BTreeMap<PathId, &Arc<PlannedPath>> =
+            base.into_iter().flat_map(|base| &base.paths).map(|path| (path.id, path)).collect();
+        let kept: BTreeSet<PathId> = self.paths.iter().map(|path| path.id).collect();
+        let same_table = base
+            .is_some_and(|base| base.addresses == self.addresses && base.watched_ports == self.watched_ports);
+        v1::PlanDelta {
+            version: self.version,
+            base_version: base.map_or(0, |base| base.version),
+            upsert: self
+                .paths
+                .iter()
+                .filter(|path| !known.contains_key(&path.id))
+                .map(|path| path.to_wire())
+                .collect(),
+            remove: known.keys().filter(|id| !kept.contains(id)).map(|id| id.0).collect(),
+            addresses: (!same_table).then(|| self.address_table(node)),
+            interval: Some(wire_duration(timing.interval)),
+            timeout: Some(wire_duration(timing.timeout)),
+            window: Some(wire_duration(timing.window)),
+            packets_per_second: 0,
+        }
+    }
+
+    fn address_table(&self, node: &str) -> v1::AddressTable {
+        let entry = |of: &AddressOf| v1::AddressEntry {
+            address: convert::address_bytes(of.address),
+            node: of.node.clone(),
+            pod: of.pod.clone().unwrap_or_default(),
+            local: of.node == node,
+        };
+        v1::AddressTable {
+            entries: self.addresses.iter().map(entry).collect(),
+            watched_ports: self.watched_ports.iter().map(|&port| u32::from(port)).collect(),
+        }
+    }
+}
+
+/// Gives out path ids for one agent: stable while a path stays, never given twice.
+///
+/// The first id comes from a hash of the first plan. So a restarted hub that finds the roster as it was gives the
+/// same ids, and batches that an agent kept meanwhile still fit; if the roster changed, old ids mean nothing to it
+/// (they are counted as unknown) instead of meaning something else.
+#[derive(Clone, Debug, Default)]
+pub struct PlanBook {
+    next: Option<u32>,
+    plan: Arc<Plan>,
+}
+
+impl PlanBook {
+    /// The plan as it is.
+    #[must_use]
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    /// Takes what `node` shall do now. Returns the plan where it differs from the last one in what the agent is told.
+    pub fn update(&mut self, node: &str, families: &[Family], catalog: &Catalog) -> Option<Arc<Plan>> {
+        let wanted: Vec<&Probe> = catalog.of_node(node, families).collect();
+        let mut next = self.next.unwrap_or_else(|| first_id(node, &wanted));
+        let known: HashMap<Identity, PathId> =
+            self.plan.paths.iter().map(|path| (path.probe.identity(), path.id)).collect();
+        let mut paths: Vec<Arc<PlannedPath>> = Vec::with_capacity(wanted.len());
+        for probe in wanted {
+            let id = known.get(&probe.identity()).copied().unwrap_or_else(|| {
+                let id = PathId(next);
+                // 0 is no path; the numbers do not run out in any hub's life.
+                next = next.checked_add(1).unwrap_or(1);
+                id
+            });
+            paths.push(Arc::new(PlannedPath { id, vantage: Vantage::Host, probe: probe.clone() }));
+        }
+        paths.sort_unstable_by_key(|path| path.id);
+        let same = self.next.is_some()
+            && self.plan.addresses == catalog.addresses
+            && self.plan.watched_ports == catalog.watched_ports
+            && self.plan.paths.iter().map(|path| path.id).eq(paths.iter().map(|path| path.id));
+        self.next = Some(next);
+        self.plan = Arc::new(Plan {
+            version: if same { self.plan.version } else { self.plan.version + 1 },
+            paths,
+            addresses: Arc::clone(&catalog.addresses),
+            watched_ports: Arc::clone(&catalog.watched_ports),
+        });
+        (!same).then(|| Arc::clone(&self.plan))
+    }
+}
+
+/// FNV-1a over what the plan consists of, folded into 1 to 2³⁰.
+fn first_id(node: &str, probes: &[&Probe]) -> u32 {
+    let mut hash = 0xcbf2_9ce4_8422_2325u64;
+    let mut eat = |bytes: &[u8]| {
+        for &byte in bytes.iter().chain(&[0xff]) {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    };
+    eat(node.as_bytes());
+    for probe in probes {
+        eat(probe.target.id.as_bytes());
+        eat(probe.kind.as_str().as_bytes());
+        eat(&convert::address_bytes(probe.address));
+        eat(&probe.port.to_be_bytes());
+        if let Some(question) = &probe.question {
+            eat(question.name.as_bytes());
+            eat(&question.record_type.to_be_bytes());
+        }
+    }
+    ((hash ^ (hash >> 32)) as u32 & 0x3fff_ffff) + 1
+}

@@ -1,0 +1,261 @@
+//! Roster → every probe that anybody shall send, in one stable order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use netcheck_common::domain::{Family, ProbeKind};
+use netcheck_common::header::DEFAULT_RESPONDER_PORT;
+use netcheck_proto::v1;
+
+use super::{AddressOf, Probe, Question, Target};
+use crate::roster::{Roster, Service, ServicePort, Transport};
+
+const DNS_PORT: u16 = 53;
+
+/// All targets of a roster and how they are probed.
+#[derive(Clone, Debug, Default)]
+pub struct Catalog {
+    /// Ordered by target, then kind, then address.
+    pub probes: Vec<Probe>,
+    /// Whose each address is, ascending by address.
+    pub addresses: Arc<[AddressOf]>,
+    /// Ports of targets anywhere in the cluster.
+    pub watched_ports: Arc<[u16]>,
+}
+
+impl Catalog {
+    /// Builds it. `responders`: ports of the responders of connected agents, 0 for none; others are taken to listen
+    /// on the default port. `dns_name`: absolute name to ask DNS servers for.
+    #[must_use]
+    pub fn of(roster: &Roster, responders: &BTreeMap<String, u16>, dns_name: &str) -> Self {
+        let question = Question { name: absolute(dns_name), record_type: record_type(roster) };
+        let mut build = Build { roster, probes: Vec::new(), ports: BTreeSet::from([DNS_PORT]) };
+        build.nodes(responders);
+        build.pods();
+        for service in roster.services.values().filter(|service| !service.opted_out) {
+            build.service(service, &question);
+        }
+        let Build { mut probes, ports, .. } = build;
+        probes.sort_by(|a, b| {
+            (&a.target.id, a.kind, a.address, a.port).cmp(&(&b.target.id, b.kind, b.address, b.port))
+        });
+        probes.dedup_by(|a, b| a.identity() == b.identity());
+        Self { probes, addresses: addresses(roster), watched_ports: ports.into_iter().collect() }
+    }
+
+    /// What one node probes: everything but itself, in the families that it has.
+    pub fn of_node<'a>(&'a self, node: &'a str, families: &'a [Family]) -> impl Iterator<Item = &'a Probe> {
+        self.probes.iter().filter(move |probe| {
+            let own = probe.target.kind == v1::TargetKind::Node && probe.target.name == node;
+            !own && families.contains(&Family::of(probe.address))
+        })
+    }
+
+    /// Every target once.
+    pub fn targets(&self) -> impl Iterator<Item = &Arc<Target>> {
+        let mut last: Option<&Arc<str>> = None;
+        self.probes.iter().map(|probe| &probe.target).filter(move |target| {
+            let new = last != Some(&target.id);
+            last = Some(&target.id);
+            new
+        })
+    }
+}
+
+struct Build<'a> {
+    roster: &'a Roster,
+    probes: Vec<Probe>,
+    ports: BTreeSet<u16>,
+}
+
+impl Build<'_> {
+    fn add(&mut self, target: &Arc<Target>, kind: ProbeKind, address: IpAddr, port: u16) {
+        self.probes.push(Probe { target: Arc::clone(target), kind, address, port, question: None });
+    }
+
+    fn nodes(&mut self, responders: &BTreeMap<String, u16>) {
+        for node in self.roster.nodes.values().filter(|node| !node.opted_out) {
+            let target = Arc::new(Target {
+                id: format!("node/{}", node.name).into(),
+                kind: v1::TargetKind::Node,
+                namespace: String::new(),
+                name: node.name.clone(),
+                node: node.name.clone(),
+                zone: node.zone.clone(),
+                addresses: node.addresses.clone(),
+                port: 0,
+                backends: 1,
+                absent: node.absent.clone(),
+            });
+            let responder = responders.get(&node.name).copied().unwrap_or(DEFAULT_RESPONDER_PORT);
+            for &address in &node.addresses {
+                self.add(&target, ProbeKind::Icmp, address, 0);
+                if responder > 0 {
+                    self.ports.insert(responder);
+                    self.add(&target, ProbeKind::Udp, address, responder);
+                    self.add(&target, ProbeKind::Tcp, address, responder);
+                }
+            }
+        }
+    }
+
+    fn pods(&mut self) {
+        for (id, pod) in &self.roster.pods {
+            // A pod that is not ready stays in the plan: it may answer, and if not, that is expected.
+            if pod.host_network || pod.opted_out {
+                continue;
+            }
+            let target = Arc::new(Target {
+                id: format!("pod/{id}").into(),
+                kind: v1::TargetKind::Pod,
+                namespace: pod.namespace.clone(),
+                name: pod.name.clone(),
+                node: pod.node.clone(),
+                zone: self.roster.zone(&pod.node).to_owned(),
+                addresses: pod.addresses.clone(),
+                port: 0,
+                backends: 1,
+                absent: self.roster.pod_absent(id),
+            });
+            for &address in &pod.addresses {
+                self.add(&target, ProbeKind::Icmp, address, 0);
+            }
+        }
+    }
+
+    fn service(&mut self, service: &Service, question: &Question) {
+        self.ports.extend(service.backends.iter().flat_map(|backend| &backend.ports).map(|port| port.2));
+        for port in &service.ports {
+            let id = format!("service/{}/{}:{}", service.namespace, service.name, port.port);
+            match port.transport {
+                Transport::Tcp => {
+                    let target =
+                        service_target(service, id.into(), v1::TargetKind::Service, &service.name, port);
+                    self.ports.insert(port.port);
+                    for &address in &service.cluster_addresses {
+                        self.add(&target, ProbeKind::Tcp, address, port.port);
+                    }
+                }
+                Transport::Udp if service.dns && (port.port == DNS_PORT || port.name.starts_with("dns")) => {
+                    self.dns(service, port, question);
+                }
+                Transport::Udp | Transport::Other => {}
+            }
+        }
+    }
+
+    fn dns(&mut self, service: &Service, port: &ServicePort, question: &Question) {
+        let mut ask = |target: &Arc<Target>, address: IpAddr, port: u16| {
+            self.ports.insert(port);
+            self.probes.push(Probe {
+                target: Arc::clone(target),
+                kind: ProbeKind::Dns,
+                address,
+                port,
+                question: Some(question.clone()),
+            });
+        };
+        let id = format!("dns/{}/{}", service.namespace, service.name);
+        let target = service_target(service, id.into(), v1::TargetKind::DnsServer, &service.name, port);
+        for &address in &service.cluster_addresses {
+            ask(&target, address, port.port);
+        }
+        let mut servers: BTreeMap<String, Vec<(IpAddr, u16)>> = BTreeMap::new();
+        for backend in service.ready_backends() {
+            let number = backend
+                .ports
+                .iter()
+                .find(|(name, transport, _)| *transport == Transport::Udp && *name == port.name)
+                .map_or(port.port, |port| port.2);
+            let address = backend.address.to_string();
+            let name = backend
+                .pod
+                .as_deref()
+                .and_then(|pod| pod.split_once('/'))
+                .map_or(address, |pod| pod.1.to_owned());
+            servers.entry(name).or_default().push((backend.address, number));
+        }
+        for (name, addresses) in servers {
+            let owner = addresses.first().and_then(|(address, _)| self.roster.owner(*address));
+            let node = owner.map(|owner| owner.node.clone()).unwrap_or_default();
+            let target = Arc::new(Target {
+                id: format!("dns/{}/{name}", service.namespace).into(),
+                kind: v1::TargetKind::DnsServer,
+                namespace: service.namespace.clone(),
+                zone: self.roster.zone(&node).to_owned(),
+                absent: if node.is_empty() { None } else { self.roster.node_absent(&node) },
+                node,
+                name,
+                addresses: addresses.iter().map(|&(address, _)| address).collect(),
+                port: port.port,
+                backends: 1,
+            });
+            for (address, number) in addresses {
+                ask(&target, address, number);
+            }
+        }
+    }
+}
+
+fn service_target(
+    service: &Service,
+    id: Arc<str>,
+    kind: v1::TargetKind,
+    name: &str,
+    port: &ServicePort,
+) -> Arc<Target> {
+    let ready = service
+        .ready_backends()
+        .map(|backend| backend.pod.as_deref().map_or_else(|| backend.address.to_string(), ToOwned::to_owned));
+    let ready: BTreeSet<String> = ready.collect();
+    Arc::new(Target {
+        id,
+        kind,
+        namespace: service.namespace.clone(),
+        name: name.to_owned(),
+        node: String::new(),
+        zone: String::new(),
+        addresses: service.cluster_addresses.clone(),
+        port: port.port,
+        backends: ready.len().max(1),
+        absent: ready
+            .is_empty()
+            .then(|| format!("service {}/{} has no ready endpoint", service.namespace, service.name)),
+    })
+}
+
+fn absolute(name: &str) -> Arc<str> {
+    format!("{}.", name.trim_end_matches('.')).into()
+}
+
+/// What to ask for: the API server's own service name has an address of whichever family the cluster has.
+fn record_type(roster: &Roster) -> u16 {
+    let v4 = |addresses: &[IpAddr]| addresses.iter().any(IpAddr::is_ipv4);
+    let has_v4 = match roster.services.get("default/kubernetes") {
+        Some(service) => v4(&service.cluster_addresses),
+        None => roster.nodes.values().any(|node| v4(&node.addresses)),
+    };
+    if has_v4 { 1 } else { 28 }
+}
+
+fn addresses(roster: &Roster) -> Arc<[AddressOf]> {
+    let mut all: Vec<AddressOf> = Vec::new();
+    for node in roster.nodes.values() {
+        all.extend(node.addresses.iter().map(|&address| AddressOf {
+            address,
+            node: node.name.clone(),
+            pod: None,
+        }));
+    }
+    for (id, pod) in roster.pods.iter().filter(|(_, pod)| !pod.host_network) {
+        all.extend(pod.addresses.iter().map(|&address| AddressOf {
+            address,
+            node: pod.node.clone(),
+            pod: Some(id.clone()),
+        }));
+    }
+    all.sort_by_key(|of| of.address);
+    all.dedup_by_key(|of| of.address);
+    all.into()
+}

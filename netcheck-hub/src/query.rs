@@ -1,0 +1,406 @@
+//! Rows → cells and details for readers; selectors. Pure but for the state that is passed in.
+
+use std::borrow::Borrow;
+use std::time::Duration;
+
+use netcheck_common::domain::{Family, Outcome, ProbeKind, Vantage};
+use netcheck_common::sketch::{Sketch, bucket_bounds};
+use netcheck_proto::{convert, v1};
+
+use crate::clock::{nanos, timestamp};
+use crate::evidence::Lost;
+use crate::hub::{NodeIx, State};
+use crate::matrix::{Row, Slot};
+use crate::plan::{PlannedPath, Target};
+use crate::verdict::{Rules, Verdict, View, judge};
+
+/// Which samples a reader asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// Windows that end later count.
+    pub from_ns: i64,
+    /// Only windows that begin at or after `from_ns`: for checks, which want fresh samples.
+    pub strict: bool,
+    /// The reader's present.
+    pub now_ns: i64,
+}
+
+impl Range {
+    /// The newest `length`.
+    #[must_use]
+    pub fn newest(length: Duration, now_ns: i64) -> Self {
+        Self { from_ns: now_ns.saturating_sub(nanos(length)), strict: false, now_ns }
+    }
+
+    /// Its length.
+    #[must_use]
+    pub fn length(&self) -> Duration {
+        crate::clock::duration(self.now_ns - self.from_ns)
+    }
+
+    /// The windows of a row in it, oldest first.
+    pub fn slots<'a>(&self, row: &'a Row) -> Box<dyn DoubleEndedIterator<Item = &'a Slot> + 'a> {
+        if self.strict {
+            Box::new(row.ring.started_since(self.from_ns))
+        } else {
+            Box::new(row.ring.since(self.from_ns))
+        }
+    }
+
+    /// The lost probes of a row in it, newest first.
+    pub fn lost<'a>(&self, row: &'a Row) -> impl Iterator<Item = &'a Lost> + Clone + use<'a> {
+        let from_ns = self.from_ns;
+        row.lost.iter().rev().take_while(move |lost| lost.sent_ns >= from_ns)
+    }
+}
+
+/// The verdict of a row over the newest samples since `from_ns`.
+#[must_use]
+pub fn verdict(row: &Row, rules: &Rules, source_absent: bool, from_ns: i64, now_ns: i64) -> Verdict {
+    judge_row(row, rules, source_absent, &Range { from_ns, strict: false, now_ns })
+}
+
+fn judge_row(row: &Row, rules: &Rules, source_absent: bool, range: &Range) -> Verdict {
+    let (fresh_lost, fresh_lost_ns) = fresh(row, range.from_ns);
+    let target = &row.path.probe.target;
+    let absent = source_absent || row.retired_ns.is_some() || target.absent.is_some();
+    let view = View { slots: range.slots(row), fresh_lost, fresh_lost_ns, backends: target.backends, absent };
+    judge(view, rules, range.now_ns)
+}
+
+/// Losses that no window holds yet: how many of the newest follow each other, and when the newest was sent.
+fn fresh(row: &Row, from_ns: i64) -> (u64, Option<i64>) {
+    let covered_ns = row.ring.newest().map_or(from_ns, Slot::end_ns).max(from_ns);
+    let mut fresh = row
+        .lost
+        .iter()
+        .rev()
+        .filter(|lost| !lost.sample.suspect)
+        .take_while(|lost| lost.sent_ns >= covered_ns);
+    let Some(newest) = fresh.next() else { return (0, None) };
+    let mut expected = newest.sample.sequence;
+    let older = fresh.take_while(|lost| {
+        expected = expected.wrapping_sub(1);
+        lost.sample.sequence == expected
+    });
+    (1 + older.count() as u64, Some(newest.sent_ns))
+}
+
+/// A selector whose enums are checked.
+#[derive(Clone, Debug, Default)]
+pub struct Selector {
+    sources: Vec<String>,
+    targets: Vec<String>,
+    kinds: Vec<ProbeKind>,
+    families: Vec<Family>,
+    vantages: Vec<Vantage>,
+    verdicts: Vec<Verdict>,
+}
+
+fn any<T: PartialEq>(wanted: &[T], is: &T) -> bool {
+    wanted.is_empty() || wanted.contains(is)
+}
+
+impl Selector {
+    /// Reads the wire form; absent selects all.
+    ///
+    /// # Errors
+    /// An enum value that is unspecified or unknown.
+    pub fn read(wire: Option<v1::PathSelector>) -> Result<Self, convert::InvalidField> {
+        let wire = wire.unwrap_or_default();
+        let verdict = |value: i32| {
+            let known = Verdict::ALL.into_iter().find(|verdict| verdict.to_wire() as i32 == value);
+            known.ok_or(convert::InvalidField::UnknownValue { field: "selector.verdicts", value })
+        };
+        Ok(Self {
+            kinds: wire
+                .kinds
+                .iter()
+                .map(|&kind| convert::kind("selector.kinds", kind))
+                .collect::<Result<_, _>>()?,
+            families: wire
+                .families
+                .iter()
+                .map(|&family| convert::family("selector.families", family))
+                .collect::<Result<_, _>>()?,
+            vantages: wire
+                .vantages
+                .iter()
+                .map(|&vantage| convert::vantage("selector.vantages", vantage))
+                .collect::<Result<_, _>>()?,
+            verdicts: wire.verdicts.iter().map(|&value| verdict(value)).collect::<Result<_, _>>()?,
+            sources: wire.sources,
+            targets: wire.targets,
+        })
+    }
+
+    /// The same, from one source to one target.
+    #[must_use]
+    pub fn between(self, source: &str, target: &str) -> Self {
+        Self { sources: vec![source.to_owned()], targets: vec![target.to_owned()], ..self }
+    }
+
+    /// The same, whatever the verdict.
+    #[must_use]
+    pub fn any_verdict(self) -> Self {
+        Self { verdicts: Vec::new(), ..self }
+    }
+
+    /// Whether it asks for verdicts.
+    #[must_use]
+    pub fn by_verdict(&self) -> bool {
+        !self.verdicts.is_empty()
+    }
+
+    /// Whether it selects a path of this source, whatever its verdict.
+    #[must_use]
+    pub fn takes(&self, source: &str, path: &PlannedPath) -> bool {
+        let probe = &path.probe;
+        (self.sources.is_empty() || self.sources.iter().any(|wanted| wanted == source))
+            && any(&self.kinds, &probe.kind)
+            && any(&self.families, &Family::of(probe.address))
+            && any(&self.vantages, &path.vantage)
+            && (self.targets.is_empty() || self.targets.iter().any(|wanted| is_called(path, wanted)))
+    }
+
+    /// Whether it selects this verdict.
+    #[must_use]
+    pub fn takes_verdict(&self, verdict: Verdict) -> bool {
+        any(&self.verdicts, &verdict)
+    }
+}
+
+/// Whether people call a path's target so: by id, node name, pod name, service name, or address.
+#[must_use]
+pub fn is_called(path: &PlannedPath, text: &str) -> bool {
+    let target: &Target = &path.probe.target;
+    if *target.id == *text || target.name == text {
+        return true;
+    }
+    if let Ok(address) = text.parse() {
+        return path.probe.address == address || target.addresses.contains(&address);
+    }
+    let (name, port) = match text.rsplit_once(':') {
+        Some((name, port)) => (name, port.parse::<u16>().ok()),
+        None => (text, None),
+    };
+    let port_ok = !text.contains(':') || (port.is_some() && port == Some(target.port));
+    port_ok
+        && match name.split_once('/') {
+            Some((namespace, name)) => target.namespace == namespace && target.name == name,
+            None => target.name == name,
+        }
+}
+
+/// A cell and what the report needs beyond it.
+#[derive(Clone, Debug)]
+pub struct Cell {
+    /// What readers get.
+    pub cell: v1::MatrixCell,
+    /// Its verdict.
+    pub verdict: Verdict,
+    /// How its newest loss ended.
+    pub outcome: Option<Outcome>,
+    /// Why its newest loss has no place, where it has none.
+    pub unlocated: Option<String>,
+    /// The facts behind its newest loss at the place that the cell names.
+    pub evidence: Vec<String>,
+    /// When the oldest and the newest loss in the range were sent.
+    pub lost_ns: Option<(i64, i64)>,
+    /// Source and path.
+    pub key: (NodeIx, u32),
+}
+
+impl State {
+    /// All cells that a selector selects, by source and path.
+    #[must_use]
+    pub fn cells(
+        &self,
+        rules: impl Fn(&crate::agent::Agent) -> Rules,
+        selector: &Selector,
+        range: &Range,
+    ) -> Vec<Cell> {
+        let mut cells = Vec::new();
+        for (at, agent) in self.each() {
+            if agent.rows.is_empty() {
+                continue;
+            }
+            let rules = rules(agent);
+            let absent = self.roster.node_absent(&agent.name).is_some();
+            for row in agent.rows.iter().filter(|row| selector.takes(&agent.name, &row.path)) {
+                let verdict = judge_row(row, &rules, absent, range);
+                if selector.takes_verdict(verdict) {
+                    cells.push(self.cell(at, row, verdict, range));
+                }
+            }
+        }
+        cells
+    }
+
+    /// One cell.
+    #[must_use]
+    pub fn cell(&self, at: NodeIx, row: &Row, verdict: Verdict, range: &Range) -> Cell {
+        let source = &self.agent(at).name;
+        let losses = losses(row, range);
+        let loss = losses.first().cloned();
+        let mut in_range = range.lost(row).filter(|lost| !lost.sample.suspect);
+        let newest = in_range.next();
+        let oldest = in_range.last().or(newest);
+        let told = range
+            .lost(row)
+            .find(|lost| loss.as_ref().is_some_and(|loss| lost.located.location == loss.location));
+        Cell {
+            verdict,
+            outcome: newest.map(|lost| lost.outcome),
+            unlocated: newest.filter(|_| loss.is_none()).map(|lost| lost.located.summary.clone()),
+            evidence: told.or(newest).map(|lost| lost.located.evidence.clone()).unwrap_or_default(),
+            lost_ns: oldest.zip(newest).map(|(oldest, newest)| (oldest.sent_ns, newest.sent_ns)),
+            key: (at, row.path.id.0),
+            cell: v1::MatrixCell {
+                path: Some(wire_path(source, self.roster.zone(source), &row.path)),
+                verdict: verdict.to_wire().into(),
+                stats: Some(stats(range.slots(row))),
+                loss,
+                since: Some(timestamp(row.since_ns)),
+            },
+        }
+    }
+
+    /// One path in full.
+    #[must_use]
+    pub fn detail(&self, at: NodeIx, row: &Row, verdict: Verdict, range: &Range) -> v1::PathDetail {
+        let lost = range.lost(row).filter(|lost| !lost.sample.suspect);
+        v1::PathDetail {
+            cell: Some(self.cell(at, row, verdict, range).cell),
+            losses: losses(row, range),
+            unlocated: lost.clone().filter(|lost| lost.located.location.is_none()).count() as u64,
+            lost_probes: lost.map(lost_probe).collect(),
+        }
+    }
+}
+
+fn lost_probe(lost: &Lost) -> v1::LostProbe {
+    let mut evidence = lost.located.evidence.clone();
+    if lost.located.location.is_none() {
+        evidence.push(format!("no place: {}", lost.located.summary));
+    }
+    v1::LostProbe {
+        sample: Some(lost.sample.clone()),
+        sent_at: Some(timestamp(lost.sent_ns)),
+        location: lost.located.location.clone(),
+        evidence,
+    }
+}
+
+/// The path as readers see it.
+#[must_use]
+pub fn wire_path(source: &str, zone: &str, path: &PlannedPath) -> v1::Path {
+    v1::Path {
+        source_node: source.to_owned(),
+        source_zone: zone.to_owned(),
+        vantage: convert::vantage_to_wire(path.vantage).into(),
+        target: Some(path.probe.target.to_wire()),
+        kind: convert::kind_to_wire(path.probe.kind).into(),
+        family: convert::family_to_wire(Family::of(path.probe.address)).into(),
+        address: path.probe.address.to_string(),
+        port: u32::from(path.probe.port),
+    }
+}
+
+/// The places where a row's probes died in the range, most first; what a kernel reported before what was concluded.
+#[must_use]
+pub fn losses(row: &Row, range: &Range) -> Vec<v1::LocatedLoss> {
+    let mut found: Vec<(v1::LocatedLoss, i64, i64)> = Vec::new();
+    for lost in range.lost(row).filter(|lost| !lost.sample.suspect) {
+        let Some(location) = &lost.located.location else { continue };
+        let same = found.iter_mut().find(|(loss, ..)| loss.location.as_ref() == Some(location));
+        match same {
+            Some((loss, first_ns, last_ns)) => {
+                loss.probes += 1;
+                *first_ns = lost.sent_ns.min(*first_ns);
+                *last_ns = lost.sent_ns.max(*last_ns);
+            }
+            None => {
+                let loss = v1::LocatedLoss {
+                    location: Some(location.clone()),
+                    probes: 1,
+                    summary: lost.located.summary.clone(),
+                    ..Default::default()
+                };
+                found.push((loss, lost.sent_ns, lost.sent_ns));
+            }
+        }
+    }
+    let mut losses: Vec<v1::LocatedLoss> = found
+        .into_iter()
+        .map(|(loss, first_ns, last_ns)| v1::LocatedLoss {
+            first_seen: Some(timestamp(first_ns)),
+            last_seen: Some(timestamp(last_ns)),
+            ..loss
+        })
+        .collect();
+    losses.sort_by_key(|loss| {
+        let certainty = loss.location.as_ref().map_or(v1::Certainty::Inferred, v1::LossLocation::certainty);
+        (std::cmp::Reverse(loss.probes), certainty)
+    });
+    losses
+}
+
+/// Sums of windows.
+#[must_use]
+pub fn stats(slots: impl Iterator<Item = impl Borrow<Slot>>) -> v1::PathStats {
+    let (mut reply, mut suspect) = (0u64, 0u64);
+    let mut failed = [0u64; Outcome::FAILURES.len()];
+    let mut delays: [Sketch; 4] = Default::default();
+    for slot in slots {
+        let slot = slot.borrow();
+        reply += u64::from(slot.reply);
+        suspect += u64::from(slot.suspect);
+        for (sum, &count) in failed.iter_mut().zip(&slot.failed) {
+            *sum += u64::from(count);
+        }
+        if let Some(slot) = &slot.delays {
+            let parts = [&slot.round_trip, &slot.network, &slot.host, &slot.responder];
+            for (sum, part) in delays.iter_mut().zip(parts) {
+                sum.merge(part);
+            }
+        }
+    }
+    let [timeout, refused, unreachable, dns_error, send_error] = failed;
+    let [round_trip, network, host, responder] = delays.map(|sketch| Some(delay(&sketch)));
+    v1::PathStats {
+        sent: reply + failed.iter().sum::<u64>(),
+        reply,
+        timeout,
+        refused,
+        unreachable,
+        dns_error,
+        send_error,
+        suspect,
+        round_trip,
+        network,
+        host,
+        responder,
+    }
+}
+
+/// A sketch as readers see it.
+#[must_use]
+pub fn delay(sketch: &Sketch) -> v1::Delay {
+    let at = |q: f64| sketch.quantile_ns(q).map(convert::duration_from_ns);
+    let entries = sketch.entries();
+    let bound = |entry: Option<&(u16, u32)>, high: bool| {
+        entry.map(|&(index, _)| {
+            let (low_ns, high_ns) = bucket_bounds(index);
+            convert::duration_from_ns(if high { high_ns } else { low_ns })
+        })
+    };
+    v1::Delay {
+        samples: sketch.count(),
+        min: bound(entries.first(), false),
+        p50: at(0.5),
+        p90: at(0.9),
+        p99: at(0.99),
+        max: bound(entries.last(), true),
+    }
+}

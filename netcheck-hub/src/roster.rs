@@ -1,0 +1,165 @@
+//! The cluster, normalised: nodes, pods, services, and whose each address is. Pure data.
+//!
+//! In: Kubernetes objects, from a file or from watches ([`build`]). Out: [`Roster`], which the plan and all
+//! readers share as one immutable snapshot.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+
+mod build;
+
+pub use build::Objects;
+
+/// A snapshot of the cluster. Keys are names; pods and services go by `namespace/name`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Roster {
+    /// By name.
+    pub nodes: BTreeMap<String, Node>,
+    /// By `namespace/name`. Only pods that run on a node and have an address.
+    pub pods: BTreeMap<String, Pod>,
+    /// By `namespace/name`.
+    pub services: BTreeMap<String, Service>,
+    owners: HashMap<IpAddr, Owner>,
+}
+
+/// A node as Kubernetes has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    /// Label `topology.kubernetes.io/zone`; empty without.
+    pub zone: String,
+    /// Addresses that other nodes reach it at (type InternalIP), in the order of the object.
+    pub addresses: Vec<IpAddr>,
+    /// Condition Ready is True.
+    pub ready: bool,
+    /// No new pods are scheduled here. Alone no reason to be unreachable.
+    pub cordoned: bool,
+    /// Why it is meant to be away, if it is.
+    pub absent: Option<String>,
+    /// Probing it was switched off by annotation.
+    pub opted_out: bool,
+}
+
+/// A pod that has been given a node and an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pod {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// The node that it runs on.
+    pub node: String,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+    /// It shares its node's network: its addresses are the node's.
+    pub host_network: bool,
+    /// Why it is meant to be away, if it is (not ready, terminating).
+    pub absent: Option<String>,
+    /// Probing it was switched off by annotation.
+    pub opted_out: bool,
+}
+
+/// A service with at least one cluster address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// Its cluster addresses.
+    pub cluster_addresses: Vec<IpAddr>,
+    /// Its ports.
+    pub ports: Vec<ServicePort>,
+    /// It is the cluster's DNS.
+    pub dns: bool,
+    /// Who is behind it, from its endpoint slices.
+    pub backends: Vec<Backend>,
+    /// Probing it was switched off by annotation.
+    pub opted_out: bool,
+}
+
+/// Transport protocol of a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Transport {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// SCTP and whatever else there may be: not probed.
+    Other,
+}
+
+/// A port of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePort {
+    /// Its name; empty for a service's only port.
+    pub name: String,
+    /// The service's port.
+    pub port: u16,
+    /// Its transport.
+    pub transport: Transport,
+}
+
+/// One address behind a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// The address.
+    pub address: IpAddr,
+    /// Ports as (name, transport, number), which may differ from the service's.
+    pub ports: Vec<(String, Transport, u16)>,
+    /// `namespace/name` of the pod.
+    pub pod: Option<String>,
+    /// Its node.
+    pub node: Option<String>,
+    /// It takes traffic.
+    pub ready: bool,
+}
+
+/// Who has an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The node that has it, or holds the pod that has it.
+    pub node: String,
+    /// `namespace/name` of the pod that has it.
+    pub pod: Option<String>,
+}
+
+impl Roster {
+    /// Who has `address`: a node or a pod; never a service.
+    #[must_use]
+    pub fn owner(&self, address: IpAddr) -> Option<&Owner> {
+        self.owners.get(&address)
+    }
+
+    /// The zone of a node; empty where there is none.
+    #[must_use]
+    pub fn zone(&self, node: &str) -> &str {
+        self.nodes.get(node).map_or("", |node| node.zone.as_str())
+    }
+
+    /// Why paths from this node are meant to be silent, if they are.
+    #[must_use]
+    pub fn node_absent(&self, node: &str) -> Option<String> {
+        match self.nodes.get(node) {
+            None => Some(format!("node {node} is gone")),
+            Some(node) => node.absent.clone(),
+        }
+    }
+
+    /// Why a pod is meant to be away, if it is: its own state or its node's.
+    #[must_use]
+    pub fn pod_absent(&self, pod: &str) -> Option<String> {
+        match self.pods.get(pod) {
+            None => Some(format!("pod {pod} is gone")),
+            Some(pod) => pod.absent.clone().or_else(|| self.node_absent(&pod.node)),
+        }
+    }
+}
+
+impl Service {
+    /// Backends that take traffic.
+    pub fn ready_backends(&self) -> impl Iterator<Item = &Backend> {
+        self.backends.iter().filter(|backend| backend.ready)
+    }
+}

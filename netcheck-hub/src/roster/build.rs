@@ -1,0 +1,266 @@
+//! Kubernetes objects → [`Roster`]. Pure, and the only place that reads their fields.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+
+use k8s_openapi::api::core::v1::{Node as NodeObject, Pod as PodObject, Service as ServiceObject};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::{Backend, Node, Owner, Pod, Roster, Service, ServicePort, Transport};
+
+const ZONE: &str = "topology.kubernetes.io/zone";
+const PROBE: &str = "netcheck.io/probe";
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
+/// Taints that say that the node is on its way out. `node.kubernetes.io/unschedulable` is not among them: it only
+/// mirrors the cordon, and a cordoned node still serves.
+const LEAVING: [&str; 8] = [
+    "node.kubernetes.io/not-ready",
+    "node.kubernetes.io/unreachable",
+    "node.kubernetes.io/out-of-service",
+    "node.cloudprovider.kubernetes.io/shutdown",
+    "node.cloudprovider.kubernetes.io/uninitialized",
+    "ToBeDeletedByClusterAutoscaler",
+    "karpenter.sh/disrupted",
+    "karpenter.sh/disruption",
+];
+
+/// The objects that a roster is made of.
+#[derive(Clone, Debug, Default)]
+pub struct Objects {
+    /// Nodes.
+    pub nodes: Vec<NodeObject>,
+    /// Pods of all namespaces.
+    pub pods: Vec<PodObject>,
+    /// Services of all namespaces.
+    pub services: Vec<ServiceObject>,
+    /// Endpoint slices of all namespaces.
+    pub endpoint_slices: Vec<EndpointSlice>,
+    /// Objects of kinds that are of no use here.
+    pub ignored: usize,
+}
+
+impl Objects {
+    /// Normalises them. Objects without a name or an address are left out.
+    #[must_use]
+    pub fn roster(&self) -> Roster {
+        let mut roster = Roster {
+            nodes: self.nodes.iter().filter_map(node).map(|node| (node.name.clone(), node)).collect(),
+            pods: self.pods.iter().filter_map(pod).collect(),
+            services: self.services.iter().filter_map(service).collect(),
+            owners: HashMap::new(),
+        };
+        for (id, pod) in &roster.pods {
+            if !pod.host_network {
+                let owner = Owner { node: pod.node.clone(), pod: Some(id.clone()) };
+                roster.owners.extend(pod.addresses.iter().map(|&address| (address, owner.clone())));
+            }
+        }
+        for node in roster.nodes.values() {
+            let owner = Owner { node: node.name.clone(), pod: None };
+            roster.owners.extend(node.addresses.iter().map(|&address| (address, owner.clone())));
+        }
+        for slice in &self.endpoint_slices {
+            let labels = slice.metadata.labels.as_ref();
+            let Some(name) = labels.and_then(|labels| labels.get(SERVICE_NAME)) else { continue };
+            if let Some(service) = roster.services.get_mut(&namespaced(&slice.metadata, name)) {
+                service.backends.extend(backends(slice));
+            }
+        }
+        for service in roster.services.values_mut() {
+            service.backends.sort_by_key(|backend| backend.address);
+        }
+        roster
+    }
+}
+
+fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+    meta.annotations.as_ref()?.get(key).map(String::as_str)
+}
+
+fn label<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+    meta.labels.as_ref()?.get(key).map(String::as_str)
+}
+
+fn opted_out(meta: &ObjectMeta) -> bool {
+    annotation(meta, PROBE) == Some("false")
+}
+
+fn namespaced(meta: &ObjectMeta, name: &str) -> String {
+    format!("{}/{name}", meta.namespace.as_deref().unwrap_or("default"))
+}
+
+fn node(object: &NodeObject) -> Option<Node> {
+    let name = object.metadata.name.clone()?;
+    let (spec, status) = (object.spec.as_ref(), object.status.as_ref());
+    let mut addresses: Vec<IpAddr> = Vec::new();
+    for address in status.and_then(|status| status.addresses.as_ref()).into_iter().flatten() {
+        if let ("InternalIP", Ok(ip)) = (address.type_.as_str(), address.address.parse())
+            && !addresses.contains(&ip)
+        {
+            addresses.push(ip);
+        }
+    }
+    let ready_condition = status
+        .and_then(|status| status.conditions.as_ref())
+        .into_iter()
+        .flatten()
+        .find(|condition| condition.type_ == "Ready");
+    let ready = ready_condition.is_some_and(|condition| condition.status == "True");
+    let taints = spec.and_then(|spec| spec.taints.as_ref()).into_iter().flatten();
+    let leaving = taints.map(|taint| taint.key.as_str()).find(|key| LEAVING.contains(key));
+    let absent = if object.metadata.deletion_timestamp.is_some() {
+        Some(format!("node {name} is being deleted"))
+    } else if !ready {
+        let reason = ready_condition.and_then(|condition| condition.reason.as_deref()).unwrap_or("no status");
+        Some(format!("node {name} is NotReady ({reason})"))
+    } else {
+        leaving.map(|taint| format!("node {name} is leaving (taint {taint})"))
+    };
+    Some(Node {
+        zone: label(&object.metadata, ZONE).unwrap_or_default().to_owned(),
+        addresses,
+        ready,
+        cordoned: spec.and_then(|spec| spec.unschedulable).unwrap_or(false),
+        absent,
+        opted_out: opted_out(&object.metadata),
+        name,
+    })
+}
+
+fn pod(object: &PodObject) -> Option<(String, Pod)> {
+    let name = object.metadata.name.clone()?;
+    let spec = object.spec.as_ref()?;
+    let status = object.status.as_ref()?;
+    let phase = status.phase.as_deref().unwrap_or("Unknown");
+    if matches!(phase, "Succeeded" | "Failed") {
+        return None;
+    }
+    let mut addresses: Vec<IpAddr> = Vec::new();
+    let all = status.pod_ips.iter().flatten().map(|ip| ip.ip.as_str()).chain(status.pod_ip.as_deref());
+    for ip in all.filter_map(|ip| ip.parse().ok()) {
+        if !addresses.contains(&ip) {
+            addresses.push(ip);
+        }
+    }
+    let node = spec.node_name.clone().filter(|node| !node.is_empty())?;
+    if addresses.is_empty() {
+        return None;
+    }
+    let conditions = status.conditions.as_ref();
+    let ready = conditions
+        .into_iter()
+        .flatten()
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    let id = namespaced(&object.metadata, &name);
+    let absent = if object.metadata.deletion_timestamp.is_some() {
+        Some(format!("pod {id} is terminating"))
+    } else if phase != "Running" {
+        Some(format!("pod {id} is {phase}"))
+    } else {
+        (!ready).then(|| format!("pod {id} is not ready"))
+    };
+    let pod = Pod {
+        namespace: object.metadata.namespace.clone().unwrap_or_else(|| "default".to_owned()),
+        name,
+        node,
+        addresses,
+        host_network: spec.host_network.unwrap_or(false),
+        absent,
+        opted_out: opted_out(&object.metadata),
+    };
+    Some((id, pod))
+}
+
+fn transport(protocol: Option<&str>) -> Transport {
+    match protocol.unwrap_or("TCP") {
+        "TCP" => Transport::Tcp,
+        "UDP" => Transport::Udp,
+        _ => Transport::Other,
+    }
+}
+
+fn service(object: &ServiceObject) -> Option<(String, Service)> {
+    let name = object.metadata.name.clone()?;
+    let spec = object.spec.as_ref()?;
+    let mut cluster_addresses: Vec<IpAddr> = Vec::new();
+    let all = spec.cluster_ips.iter().flatten().map(String::as_str).chain(spec.cluster_ip.as_deref());
+    for address in all.filter_map(|ip| ip.parse().ok()) {
+        if !cluster_addresses.contains(&address) {
+            cluster_addresses.push(address);
+        }
+    }
+    // Headless and ExternalName services have no address of their own.
+    if cluster_addresses.is_empty() {
+        return None;
+    }
+    let ports = spec.ports.iter().flatten();
+    let ports = ports.filter_map(|port| {
+        Some(ServicePort {
+            name: port.name.clone().unwrap_or_default(),
+            port: u16::try_from(port.port).ok().filter(|&number| number > 0)?,
+            transport: transport(port.protocol.as_deref()),
+        })
+    });
+    let dns = label(&object.metadata, "k8s-app") == Some("kube-dns")
+        || matches!(name.as_str(), "kube-dns" | "coredns");
+    let id = namespaced(&object.metadata, &name);
+    let service = Service {
+        namespace: object.metadata.namespace.clone().unwrap_or_else(|| "default".to_owned()),
+        name,
+        cluster_addresses,
+        ports: ports.collect(),
+        dns,
+        backends: Vec::new(),
+        opted_out: opted_out(&object.metadata),
+    };
+    Some((id, service))
+}
+
+fn backends(slice: &EndpointSlice) -> impl Iterator<Item = Backend> {
+    let ports: Vec<(String, Transport, u16)> = slice
+        .ports
+        .iter()
+        .flatten()
+        .filter_map(|port| {
+            let number = u16::try_from(port.port?).ok().filter(|&number| number > 0)?;
+            Some((port.name.clone().unwrap_or_default(), transport(port.protocol.as_deref()), number))
+        })
+        .collect();
+    slice.endpoints.iter().flat_map(move |endpoint| {
+        let conditions = endpoint.conditions.as_ref();
+        let ready = conditions.and_then(|conditions| conditions.ready).unwrap_or(true)
+            && !conditions.and_then(|conditions| conditions.terminating).unwrap_or(false);
+        let pod = endpoint
+            .target_ref
+            .as_ref()
+            .filter(|target| target.kind.as_deref() == Some("Pod"))
+            .and_then(|target| target.name.as_deref())
+            .map(|name| namespaced(&slice.metadata, name));
+        let ports = ports.clone();
+        endpoint.addresses.iter().filter_map(|address| address.parse().ok()).map(move |address| Backend {
+            address,
+            ports: ports.clone(),
+            pod: pod.clone(),
+            node: endpoint.node_name.clone(),
+            ready,
+        })
+    })
+}
+
+/// Counts by kind, for the log.
+impl std::fmt::Display for Roster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let backends: BTreeMap<&str, usize> =
+            self.services.iter().map(|(id, service)| (id.as_str(), service.backends.len())).collect();
+        write!(
+            f,
+            "{} nodes, {} pods, {} services, {} endpoints",
+            self.nodes.len(),
+            self.pods.len(),
+            self.services.len(),
+            backends.values().sum::<usize>()
+        )
+    }
+}
