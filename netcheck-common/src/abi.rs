@@ -68,8 +68,10 @@ pub mod counters {
     pub const DROP_KEYS_FULL: u32 = 6;
     /// Drops seen in namespaces in scope.
     pub const DROPS_SEEN: u32 = 7;
+    /// Drops of foreign flows beyond what may be reported in a second.
+    pub const FOREIGN_SUPPRESSED: u32 = 8;
     /// Number of counters.
-    pub const COUNT: u32 = 8;
+    pub const COUNT: u32 = 9;
 }
 
 /// Values of [`maps::INTERFACES`].
@@ -128,7 +130,7 @@ pub mod identity {
     pub const PROBE: u8 = 1;
     /// A flow in [`super::maps::FLOWS`].
     pub const OWN_FLOW: u8 = 2;
-    /// A flow between known addresses, to or from a watched port.
+    /// A flow to or from a watched port of a known address.
     pub const FOREIGN_FLOW: u8 = 3;
 }
 

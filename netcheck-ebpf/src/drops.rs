@@ -13,10 +13,13 @@ use netcheck_common::packet::{
 
 use crate::hook::{Found, is_reply, own_flow, probe_header};
 use crate::maps::{
-    DROPS, EVENTS, OFFSETS, OWN_SESSION, SCOPE, SCOPED, WATCHED_PORTS, address_flags, count, drop_scratch,
-    has_port, now_ns,
+    DROPS, EVENTS, FOREIGN_BUDGET, OFFSETS, OWN_SESSION, SCOPE, SCOPED, WATCHED_PORTS, address_flags, count,
+    drop_scratch, has_port, now_ns,
 };
 use crate::skb::{Memory, read};
+
+/// Records of foreign flows per second and CPU at most.
+const FOREIGN_PER_SECOND: u64 = 500;
 
 /// A packet's place in the kernel.
 struct Place {
@@ -194,9 +197,9 @@ fn is_ethernet(address: u64) -> bool {
     matches!(u16::from_be_bytes(ethertype), ETHERTYPE_IPV4 | ETHERTYPE_IPV6 | 0x8100 | 0x88a8)
 }
 
-/// Whether the packet is of an own flow, or of one between known addresses to a watched port.
+/// Whether the packet is of an own flow, or of one to or from a watched port of a known address.
 #[inline(always)]
-fn identify_flow(packet: &Packet, event: &mut Probe) -> bool {
+fn identify_flow(packet: &Packet, probe: &mut Probe) -> bool {
     if packet.protocol != IPPROTO_TCP && packet.protocol != IPPROTO_UDP {
         return false;
     }
@@ -205,24 +208,42 @@ fn identify_flow(packet: &Packet, event: &mut Probe) -> bool {
         return false;
     }
     if let Some((value, reply)) = own_flow(packet) {
-        event.identity = identity::OWN_FLOW;
-        event.path = value.path;
-        event.sequence = value.sequence;
+        probe.identity = identity::OWN_FLOW;
+        probe.path = value.path;
+        probe.sequence = value.sequence;
         if reply {
-            event.flags |= flags::REPLY;
+            probe.flags |= flags::REPLY;
         }
         return true;
     }
-    let to_watched = has_port(&WATCHED_PORTS, packet.destination_port);
-    if !to_watched && !has_port(&WATCHED_PORTS, packet.source_port) {
+    // The target's end decides: the other one may be translated, or a tunnel's own address.
+    let to_watched =
+        has_port(&WATCHED_PORTS, packet.destination_port) && address_flags(&packet.destination) != 0;
+    if !to_watched && !(has_port(&WATCHED_PORTS, packet.source_port) && address_flags(&packet.source) != 0) {
         return false;
     }
-    if address_flags(&packet.source) == 0 || address_flags(&packet.destination) == 0 {
+    if !may_report_foreign() {
+        count(counters::FOREIGN_SUPPRESSED);
         return false;
     }
-    event.identity = identity::FOREIGN_FLOW;
+    probe.identity = identity::FOREIGN_FLOW;
     if !to_watched {
-        event.flags |= flags::REPLY;
+        probe.flags |= flags::REPLY;
     }
     true
+}
+
+/// Bounds the records of flows that may be anybody's: a flood of dropped strangers must not crowd out the probes.
+#[inline(always)]
+fn may_report_foreign() -> bool {
+    let Some(budget) = FOREIGN_BUDGET.get_ptr_mut(0) else { return false };
+    // SAFETY: a slot of this CPU's own.
+    let budget = unsafe { &mut *budget };
+    let second = now_ns() / 1_000_000_000;
+    if budget.second != second {
+        budget.second = second;
+        budget.used = 0;
+    }
+    budget.used += 1;
+    budget.used <= FOREIGN_PER_SECOND
 }

@@ -91,6 +91,15 @@ static HOOK_SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static DROP_SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 
+/// Records of foreign flows in the current second.
+pub(crate) struct Budget {
+    pub(crate) second: u64,
+    pub(crate) used: u64,
+}
+
+#[map]
+pub(crate) static FOREIGN_BUDGET: PerCpuArray<Budget> = PerCpuArray::with_max_entries(1, 0);
+
 /// The classifier's scratch room.
 #[inline(always)]
 pub(crate) fn hook_scratch() -> Option<&'static mut Scratch> {

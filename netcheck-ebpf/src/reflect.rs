@@ -169,7 +169,7 @@ pub(crate) fn tuple(packet: &Packet, ifindex: u32, hook: u8) {
     let is_reply = hook & flags::REPLY != 0;
     let (client, server) =
         if is_reply { (&packet.destination, &packet.source) } else { (&packet.source, &packet.destination) };
-    if flags_of(client) == 0 || flags_of(server) & address_flags::LOCAL == 0 {
+    if flags_of(server) & address_flags::LOCAL == 0 {
         return;
     }
     let (source_port, destination_port) = if is_reply {

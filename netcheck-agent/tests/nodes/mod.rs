@@ -1,5 +1,7 @@
 //! Two nodes in one process: each a thread in a network namespace of its own, with the kernel programs attached.
 
+pub(crate) mod frames;
+
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd as _;
@@ -178,7 +180,8 @@ impl Pair {
     }
 }
 
-/// One echo with a probe header, answered by the other node's kernel. None after half a second.
+/// One echo with a probe header, answered by the other node's kernel. None after two seconds: the first packet of a
+/// family may have to wait for its neighbour.
 pub(crate) fn echo(
     node: &Node,
     source: IpAddr,
@@ -205,7 +208,7 @@ pub(crate) fn echo(
             packet[2..4].copy_from_slice(&checksum.to_be_bytes());
         }
         socket.send_to(&packet, &SocketAddr::new(target, 0).into()).unwrap();
-        let deadline = Instant::now() + Duration::from_millis(500);
+        let deadline = Instant::now() + Duration::from_secs(2);
         let mut buffer = [MaybeUninit::<u8>::uninit(); 512];
         while let Some(left) = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
         {
