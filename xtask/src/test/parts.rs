@@ -80,10 +80,10 @@ fn doc(_: &mut Shared) -> Result<()> {
 
 fn unit(_: &mut Shared) -> Result<()> {
     cargo(&format!("test {HOST} --exclude netcheck-netlab --exclude xtask"))?;
-    cargo("test --package xtask --bins")
+    cargo("test --package xtask --lib")
 }
 
 fn lab(_: &mut Shared) -> Result<()> {
     cargo("build --package netcheck-agent --package netcheck-hub")?;
-    cargo("test --package netcheck-netlab --package xtask -- --test-threads=1")
+    cargo("test --package netcheck-netlab --package xtask --tests -- --test-threads=1")
 }

@@ -1,0 +1,270 @@
+//! netcheck at work in a lab: a hub and an agent on every node, read through the command line that operators use.
+//!
+//! The demo and the end-to-end tests stand on this. Everything that it says of netcheck comes from
+//! `kubectl-netcheck … -o json`; it knows no inner part of hub or agent.
+
+mod answer;
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::process::Output;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use netcheck_netlab::{Lab, Process};
+use serde_json::Value;
+
+pub use self::answer::{Cell, Finding, Location, Report};
+use crate::tools;
+
+/// Port of the hub's gRPC services.
+pub const GRPC_PORT: u16 = 7070;
+/// How long SIGTERM may take.
+const GRACE: Duration = Duration::from_secs(5);
+/// How often a condition is looked at while it is waited for.
+const POLL: Duration = Duration::from_millis(100);
+
+/// A lab with netcheck on it.
+pub struct Cluster {
+    /// The lab underneath.
+    pub lab: Lab,
+    hub: Option<Process>,
+    agents: BTreeMap<String, Process>,
+    settings: Settings,
+}
+
+/// What hub and agents are started with.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Further arguments of the hub.
+    pub hub_args: Vec<String>,
+    /// Further arguments of every agent.
+    pub agent_args: Vec<String>,
+    /// Further arguments of single agents, by node.
+    pub node_args: BTreeMap<String, Vec<String>>,
+}
+
+impl Cluster {
+    /// Starts a hub and all agents. Returns when the hub answers; samples come later.
+    ///
+    /// # Errors
+    /// If a program is not built, or ends at once.
+    pub fn start(lab: Lab, settings: Settings) -> Result<Self> {
+        let mut cluster = Self { lab, hub: None, agents: BTreeMap::new(), settings };
+        cluster.start_hub()?;
+        let nodes: Vec<String> = cluster.lab.nodes().iter().map(|node| node.name.clone()).collect();
+        for node in nodes {
+            cluster.start_agent(&node)?;
+        }
+        Ok(cluster)
+    }
+
+    /// Starts the hub and waits until it listens.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub fn start_hub(&mut self) -> Result<()> {
+        let inventory = format!("file:{}", self.lab.inventory_path().display());
+        let mut args = vec!["--insecure", "--inventory", &inventory];
+        args.extend(self.settings.hub_args.iter().map(String::as_str));
+        let mut hub = self.lab.spawn_in("hub", binary("netcheck-hub")?, &args, &[], "hub")?;
+        let address = SocketAddr::new(self.lab.topology().hub_v4.into(), GRPC_PORT);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while self
+            .lab
+            .enter("hub", || TcpStream::connect_timeout(&address, POLL))
+            .is_ok_and(|stream| stream.is_err())
+        {
+            if let Some(status) = hub.exited()? {
+                bail!("the hub ended ({status}): {}", self.last_line("hub"));
+            }
+            ensure!(Instant::now() < deadline, "the hub does not listen at {address}");
+            std::thread::sleep(POLL);
+        }
+        self.hub = Some(hub);
+        Ok(())
+    }
+
+    /// Kills the hub, without a chance to say good-bye.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn kill_hub(&mut self) -> Result<()> {
+        self.hub.take().context("no hub runs")?.kill().map(|_| ())
+    }
+
+    /// Starts the agent of a node.
+    ///
+    /// # Errors
+    /// If it is not built.
+    pub fn start_agent(&mut self, node: &str) -> Result<()> {
+        let hub = format!("http://{}:{GRPC_PORT}", self.lab.topology().hub_v4);
+        let scope = self.netns_scope(node)?;
+        let mut args = vec!["--node", node, "--hub", &hub, "--insecure", "--netns-scope", &scope];
+        args.extend(self.settings.agent_args.iter().map(String::as_str));
+        args.extend(self.settings.node_args.get(node).into_iter().flatten().map(String::as_str));
+        let agent = self.lab.spawn_in(node, binary("netcheck-agent")?, &args, &[], &agent_log(node))?;
+        self.agents.insert(node.to_owned(), agent);
+        Ok(())
+    }
+
+    /// The running agent of a node.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn agent(&mut self, node: &str) -> Result<&mut Process> {
+        self.agents.get_mut(node).with_context(|| format!("no agent runs on {node}"))
+    }
+
+    /// SIGKILL for the agent of a node.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn kill_agent(&mut self, node: &str) -> Result<()> {
+        self.agent(node)?.kill()?;
+        self.agents.remove(node);
+        Ok(())
+    }
+
+    /// SIGTERM for everything that runs; says which did not end well.
+    ///
+    /// # Errors
+    /// If one had to be killed or ended with another code than 0.
+    pub fn stop(mut self) -> Result<Lab> {
+        let mut failed = Vec::new();
+        let agents =
+            std::mem::take(&mut self.agents).into_iter().map(|(node, agent)| (agent_log(&node), agent));
+        for (name, mut process) in agents.chain(self.hub.take().map(|hub| ("hub".to_owned(), hub))) {
+            let status = process.stop(GRACE)?;
+            if !status.success() {
+                failed.push(format!("{name}: {status}: {}", self.last_line(&name)));
+            }
+        }
+        ensure!(failed.is_empty(), "did not end in order: {}", failed.join("; "));
+        Ok(self.lab)
+    }
+
+    /// Inodes of the namespaces that are this node: on a machine of its own there would be no others.
+    fn netns_scope(&self, node: &str) -> Result<String> {
+        let node = self.lab.node(node)?;
+        let mut inodes = Vec::new();
+        for name in std::iter::once(&node.netns).chain(node.pods.iter().map(|pod| &pod.netns)) {
+            let file = format!("/run/netns/{name}");
+            let inode = std::fs::metadata(&file).with_context(|| file)?.ino();
+            inodes.push(inode.to_string());
+        }
+        Ok(inodes.join(","))
+    }
+
+    fn last_line(&self, log: &str) -> String {
+        let text = std::fs::read_to_string(self.lab.log_path(log)).unwrap_or_default();
+        text.lines().last().unwrap_or("its log is empty").to_owned()
+    }
+
+    /// Runs `kubectl-netcheck` with these arguments against the hub.
+    ///
+    /// # Errors
+    /// If it can't be started.
+    pub fn cli(&self, args: &[&str]) -> Result<Output> {
+        let hub = format!("http://{}:{GRPC_PORT}", self.lab.topology().hub_v4);
+        let mut command = self.lab.command("hub", binary("kubectl-netcheck")?)?;
+        command.args(args).env("NETCHECK_HUB", hub).output().context("running kubectl-netcheck")
+    }
+
+    /// The same, as text for people.
+    ///
+    /// # Errors
+    /// If it could not ask the hub.
+    pub fn shown(&self, args: &[&str]) -> Result<String> {
+        let output = self.cli(args)?;
+        // 2 says that something is unreachable: an answer like any other.
+        let answered = matches!(output.status.code(), Some(0 | 2));
+        ensure!(
+            answered,
+            "kubectl-netcheck {}: {}",
+            args.join(" "),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// The same, as JSON.
+    ///
+    /// # Errors
+    /// If it could not ask the hub, or the answer is no JSON.
+    pub fn ask(&self, args: &[&str]) -> Result<Value> {
+        let text = self.shown(&[args, &["-o", "json"]].concat())?;
+        serde_json::from_str(&text).with_context(|| format!("kubectl-netcheck {}: {text}", args.join(" ")))
+    }
+
+    /// The hub's report.
+    ///
+    /// # Errors
+    /// As [`Cluster::ask`].
+    pub fn report(&self) -> Result<Report> {
+        Report::read(&self.ask(&["report"])?)
+    }
+
+    /// All cells of the matrix.
+    ///
+    /// # Errors
+    /// As [`Cluster::ask`].
+    pub fn cells(&self) -> Result<Vec<Cell>> {
+        Cell::read_all(&self.ask(&["matrix"])?)
+    }
+
+    /// Waits until the report satisfies a condition. Returns it and how long that took.
+    ///
+    /// # Errors
+    /// If it does not within the time; then with the last report.
+    pub fn wait(
+        &self,
+        what: &str,
+        patience: Duration,
+        mut condition: impl FnMut(&Report) -> bool,
+    ) -> Result<(Report, Duration)> {
+        let start = Instant::now();
+        loop {
+            let report = self.report()?;
+            if condition(&report) {
+                return Ok((report, start.elapsed()));
+            }
+            if start.elapsed() > patience {
+                bail!("{what}: not within {patience:?}\n{}", self.shown(&["report"])?);
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// Waits until every path has samples and all is well.
+    ///
+    /// # Errors
+    /// If that takes longer than half a minute.
+    pub fn wait_healthy(&self) -> Result<(Report, Duration)> {
+        self.wait("all paths reachable", Duration::from_secs(30), Report::is_healthy)
+    }
+}
+
+fn agent_log(node: &str) -> String {
+    format!("agent-{node}")
+}
+
+/// A program of the workspace, as `cargo build` left it.
+///
+/// # Errors
+/// If it is not built.
+pub fn binary(name: &str) -> Result<PathBuf> {
+    let path = tools::target_dir().join("debug").join(name);
+    ensure!(path.is_file(), "{name} is not built: run `cargo build -p netcheck-agent -p netcheck-hub`");
+    Ok(path)
+}
+
+/// Builds hub, agent and command line. Cargo's own output shows the progress.
+///
+/// # Errors
+/// If it doesn't compile.
+pub fn build() -> Result<()> {
+    tools::run(tools::cargo().args(["build", "--package", "netcheck-agent", "--package", "netcheck-hub"]))
+}
