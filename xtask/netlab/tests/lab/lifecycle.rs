@@ -156,7 +156,7 @@ fn processes_are_logged_outlive_their_thread_and_stop() {
         scope.spawn(|| lab.spawn_in("web-n1", "sh", &["-c", script], &env, name).unwrap()).join().unwrap()
     });
     let log = || fs::read_to_string(lab.log_path(name)).unwrap_or_default();
-    eventually("it has said all", || log().ends_with("lo\n"));
+    eventually("it has said all", || log().ends_with("\nlo\n"));
     assert_eq!(log(), "hello\neth0\nlo\n", "it sees the interfaces of its own namespace");
     assert!(stubborn.exited().unwrap().is_none());
     let status = stubborn.stop(Duration::from_millis(100)).unwrap();
