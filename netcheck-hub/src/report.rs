@@ -163,12 +163,11 @@ fn headline(cells: &[&Cell]) -> String {
     };
     let Some(at) = &loss.location else { return loss.summary.clone() };
     let outcomes = |wanted: Outcome| cells.iter().all(|cell| cell.outcome == Some(wanted));
-    let who = if at.pod.is_empty() { at.node.clone() } else { format!("{} on {}", at.pod, at.node) };
     if outcomes(Outcome::Refused) && at.stage() == v1::Stage::Socket {
-        return format!("{targets} refused by {who}");
+        return format!("{targets} {}", loss.summary);
     }
     if outcomes(Outcome::DnsError) {
-        return format!("{targets} answers {} ({who})", at.reason);
+        return format!("{targets}: {}", loss.summary);
     }
     format!("{}: {sources} → {targets}", loss.summary)
 }

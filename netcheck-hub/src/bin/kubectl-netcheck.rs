@@ -1,3 +1,7 @@
 //! `kubectl-netcheck`: the operator's command line, a client of the hub.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    netcheck_hub::cli::main()
+}

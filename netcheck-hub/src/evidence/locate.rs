@@ -189,15 +189,25 @@ impl Case<'_> {
         };
         self.evidence.push(format!("{} {how}", super::words::whose(scene.roster, from)));
         let owner = scene.roster.owner(from);
-        located(v1::LossLocation {
-            node: owner.map_or_else(|| from.to_string(), |owner| owner.node.clone()),
-            pod: owner.and_then(|owner| owner.pod.clone()).unwrap_or_default(),
-            stage: stage.into(),
-            direction: v1::Direction::Request.into(),
-            reason,
-            certainty: v1::Certainty::Observed.into(),
-            ..Default::default()
-        })
+        let who = super::words::whose(scene.roster, from);
+        let service = scene.probe.target.kind == v1::TargetKind::Service;
+        let who = if service { format!("backend {}", who.trim_start_matches("pod ")) } else { who };
+        let summary = match self.lost.outcome {
+            Outcome::DnsError => format!("{reason} from {who}"),
+            _ => format!("refused by {who}"),
+        };
+        Located {
+            summary,
+            ..located(v1::LossLocation {
+                node: owner.map_or_else(|| from.to_string(), |owner| owner.node.clone()),
+                pod: owner.and_then(|owner| owner.pod.clone()).unwrap_or_default(),
+                stage: stage.into(),
+                direction: v1::Direction::Request.into(),
+                reason,
+                certainty: v1::Certainty::Observed.into(),
+                ..Default::default()
+            })
+        }
     }
 
     fn send_error(&mut self) -> Located {

@@ -1,0 +1,213 @@
+//! The matrix: rows probe columns; one table each for nodes, pods, services and DNS; then what is lost where.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use netcheck_proto::v1;
+
+use super::style::{Paint, family, kind, letter, symbol, time_of_day, trimmed, word};
+
+/// Worst first: what a merged cell shows.
+const ORDER: [v1::Verdict; 4] =
+    [v1::Verdict::Unreachable, v1::Verdict::Degraded, v1::Verdict::NoData, v1::Verdict::ExpectedAbsent];
+
+pub(super) fn render(matrix: &v1::GetMatrixResponse, paint: Paint, width: usize) -> String {
+    if matrix.cells.is_empty() {
+        return "no paths match\n".to_owned();
+    }
+    let mut text = String::new();
+    let groups = [
+        ("nodes", &[v1::TargetKind::Node][..]),
+        ("pods", &[v1::TargetKind::Pod]),
+        ("services", &[v1::TargetKind::Service]),
+        ("DNS servers", &[v1::TargetKind::DnsServer]),
+    ];
+    for (title, kinds) in groups {
+        let cells: Vec<&v1::MatrixCell> = matrix
+            .cells
+            .iter()
+            .filter(|cell| target(cell).is_some_and(|target| kinds.contains(&target.kind())))
+            .collect();
+        if !cells.is_empty() {
+            text += &format!("{} {}\n", paint.bold(&format!("→ {title}")), families(&cells));
+            text += &tables(&cells, paint, width);
+            text.push('\n');
+        }
+    }
+    text += &legend(matrix, paint);
+    text + &losses(&matrix.cells, paint)
+}
+
+fn target(cell: &v1::MatrixCell) -> Option<&v1::Target> {
+    cell.path.as_ref()?.target.as_ref()
+}
+
+fn families(cells: &[&v1::MatrixCell]) -> String {
+    let kinds: BTreeSet<&str> =
+        cells.iter().filter_map(|cell| cell.path.as_ref()).map(|path| kind(path.kind())).collect();
+    let families: BTreeSet<i32> =
+        cells.iter().filter_map(|cell| cell.path.as_ref()).map(|path| path.family).collect();
+    let families: Vec<&str> = families
+        .into_iter()
+        .map(|value| if value == v1::Family::Ipv6 as i32 { "IPv6" } else { "IPv4" })
+        .collect();
+    format!("({}; {})", kinds.into_iter().collect::<Vec<_>>().join(" "), families.join(" "))
+}
+
+fn label(target: &v1::Target) -> String {
+    match target.kind() {
+        v1::TargetKind::Service => format!("{}:{}", target.name, target.port),
+        _ => target.name.clone(),
+    }
+}
+
+fn tables(cells: &[&v1::MatrixCell], paint: Paint, width: usize) -> String {
+    let mut sources: BTreeSet<&str> = BTreeSet::new();
+    let mut columns: BTreeMap<&str, &v1::Target> = BTreeMap::new();
+    let mut merged: BTreeMap<(&str, &str), Vec<&v1::MatrixCell>> = BTreeMap::new();
+    for cell in cells {
+        let (Some(path), Some(target)) = (&cell.path, target(cell)) else { continue };
+        sources.insert(&path.source_node);
+        columns.insert(&target.id, target);
+        merged.entry((&path.source_node, &target.id)).or_default().push(cell);
+    }
+    let first = sources.iter().map(|source| source.len()).max().unwrap_or(0) + 3;
+    let columns: Vec<(&str, &v1::Target)> = columns.into_iter().collect();
+    let mut text = String::new();
+    let mut rest = columns.as_slice();
+    while !rest.is_empty() {
+        // As many columns as the terminal has room for, and at least one.
+        let mut used = first;
+        let fitting = rest.iter().take_while(|(id, target)| {
+            let widest = merged
+                .iter()
+                .filter(|((_, other), _)| other == id)
+                .map(|(_, cells)| merge(cells).1.chars().count());
+            used += widest.max().unwrap_or(0).max(label(target).chars().count()) + 3;
+            used <= width
+        });
+        let (now, later) = rest.split_at(fitting.count().max(1));
+        rest = later;
+        let mut table = paint.table();
+        table.set_header(std::iter::once(String::new()).chain(now.iter().map(|(_, target)| label(target))));
+        for &source in &sources {
+            let mut row = vec![comfy_table::Cell::new(source)];
+            for (id, target) in now {
+                row.push(match merged.get(&(source, *id)) {
+                    Some(cells) => {
+                        let (verdict, text) = merge(cells);
+                        paint.cell(verdict, &text)
+                    }
+                    None if target.kind() == v1::TargetKind::Node && target.name == source => "·".into(),
+                    None => "".into(),
+                });
+            }
+            table.add_row(row);
+        }
+        text += &trimmed(&table);
+    }
+    text
+}
+
+/// Several paths of one source and target in one cell: a symbol for each verdict that is not reachable, with the
+/// letters of the kinds that have it, and the family where not both have it.
+fn merge(cells: &[&v1::MatrixCell]) -> (v1::Verdict, String) {
+    let worst = ORDER.into_iter().find(|&verdict| cells.iter().any(|cell| cell.verdict() == verdict));
+    let Some(worst) = worst else {
+        return (v1::Verdict::Reachable, symbol(v1::Verdict::Reachable).to_owned());
+    };
+    let mut parts = Vec::new();
+    for verdict in ORDER {
+        let having: Vec<&v1::Path> = cells
+            .iter()
+            .filter(|cell| cell.verdict() == verdict)
+            .filter_map(|cell| cell.path.as_ref())
+            .collect();
+        if having.len() == cells.len() {
+            return (verdict, symbol(verdict).to_owned());
+        }
+        if having.is_empty() {
+            continue;
+        }
+        let mut letters = String::new();
+        let kinds: BTreeSet<i32> = having.iter().map(|path| path.kind).collect();
+        for value in kinds {
+            let of_kind = |path: &&&v1::Path| path.kind == value;
+            let all =
+                cells.iter().filter_map(|cell| cell.path.as_ref()).filter(|path| path.kind == value).count();
+            let bad: Vec<&&v1::Path> = having.iter().filter(of_kind).collect();
+            letters.push(v1::ProbeKind::try_from(value).map_or('?', letter));
+            if bad.len() < all
+                && let Some(path) = bad.first()
+            {
+                letters += family(path.family());
+            }
+        }
+        parts.push(format!("{}{letters}", symbol(verdict)));
+    }
+    (worst, parts.join(" "))
+}
+
+fn legend(matrix: &v1::GetMatrixResponse, paint: Paint) -> String {
+    let mut counts: BTreeMap<i32, usize> = BTreeMap::new();
+    for cell in &matrix.cells {
+        *counts.entry(cell.verdict).or_default() += 1;
+    }
+    let all = [
+        v1::Verdict::Reachable,
+        v1::Verdict::Degraded,
+        v1::Verdict::Unreachable,
+        v1::Verdict::ExpectedAbsent,
+        v1::Verdict::NoData,
+    ];
+    let part = |verdict: v1::Verdict| {
+        let count = counts.get(&verdict.into()).copied().unwrap_or(0);
+        let text = format!("{} {} {count}", symbol(verdict), word(verdict));
+        if count == 0 { paint.dim(&text) } else { paint.verdict(verdict, &text) }
+    };
+    format!(
+        "{} paths: {}\n{}\n",
+        matrix.cells.len(),
+        all.map(part).join("  "),
+        paint.dim(&format!(
+            "rows probe columns; I icmp, U udp, T tcp, D dns, 4/6 only that family; newest {} at {}",
+            super::style::short(matrix.range.as_ref()),
+            time_of_day(matrix.generated_at.as_ref())
+        ))
+    )
+}
+
+/// Every bad path, by the place where its probes died.
+fn losses(cells: &[v1::MatrixCell], paint: Paint) -> String {
+    let mut places: BTreeMap<(bool, String), Vec<&v1::MatrixCell>> = BTreeMap::new();
+    for cell in cells {
+        if !matches!(cell.verdict(), v1::Verdict::Unreachable | v1::Verdict::Degraded) {
+            continue;
+        }
+        let summary = cell.loss.as_ref().map(|loss| loss.summary.clone());
+        places.entry((summary.is_none(), summary.unwrap_or_default())).or_default().push(cell);
+    }
+    let mut text = String::new();
+    for ((unlocated, summary), cells) in places {
+        let worst = if cells.iter().any(|cell| cell.verdict() == v1::Verdict::Unreachable) {
+            v1::Verdict::Unreachable
+        } else {
+            v1::Verdict::Degraded
+        };
+        let title = if unlocated { "no place known (`path SRC DST` shows why)".to_owned() } else { summary };
+        text += &format!("\n{} {}\n", paint.verdict(worst, symbol(worst)), paint.bold(&title));
+        let mut lines: BTreeMap<(String, String), BTreeSet<String>> = BTreeMap::new();
+        for cell in cells {
+            let (Some(path), Some(target)) = (&cell.path, target(cell)) else { continue };
+            let what = format!("{}{}", kind(path.kind()), family(path.family()));
+            lines
+                .entry((crate::report::target_name(target), what))
+                .or_default()
+                .insert(path.source_node.clone());
+        }
+        for ((target, what), sources) in lines {
+            let sources = sources.into_iter().collect::<Vec<_>>().join(" ");
+            text += &format!("    {what:<6} {sources} → {target}\n");
+        }
+    }
+    text
+}

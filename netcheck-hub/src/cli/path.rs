@@ -1,0 +1,98 @@
+//! One path in full: figures, where its probes died, the newest lost probes with their evidence.
+
+use netcheck_proto::v1;
+
+use super::style::{Paint, ago, family, kind, short, symbol, time_of_day, trimmed, word};
+use crate::clock::unix_now_ns;
+use crate::report::target_name;
+
+/// Lost probes of one path that are shown.
+const PROBES: usize = 5;
+
+pub(super) fn render(answer: &v1::GetPathResponse, paint: Paint) -> String {
+    let mut text = String::new();
+    for (at, path) in answer.paths.iter().enumerate() {
+        if at > 0 {
+            text.push('\n');
+        }
+        text += &one(path, paint);
+    }
+    text
+}
+
+fn one(detail: &v1::PathDetail, paint: Paint) -> String {
+    let cell = detail.cell.clone().unwrap_or_default();
+    let path = cell.path.clone().unwrap_or_default();
+    let verdict = cell.verdict();
+    let port = if path.port == 0 { String::new() } else { format!(" port {}", path.port) };
+    let mut text = format!(
+        "{} {} {}{} to {}{port}: {} {}\n",
+        paint.verdict(verdict, symbol(verdict)),
+        paint.bold(&format!(
+            "{} → {}",
+            path.source_node,
+            path.target.as_ref().map(target_name).unwrap_or_default()
+        )),
+        kind(path.kind()),
+        family(path.family()),
+        path.address,
+        paint.verdict(verdict, word(verdict)),
+        paint.dim(&format!("for {}", ago(cell.since.as_ref(), unix_now_ns()))),
+    );
+    let stats = cell.stats.unwrap_or_default();
+    let outcomes = [
+        (stats.timeout, "timed out"),
+        (stats.refused, "refused"),
+        (stats.unreachable, "unreachable"),
+        (stats.dns_error, "DNS error"),
+        (stats.send_error, "send error"),
+        (stats.suspect, "not judged"),
+    ];
+    let failed: Vec<String> = outcomes
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, name)| format!("{count} {name}"))
+        .collect();
+    let failed = if failed.is_empty() { String::new() } else { format!(", {}", failed.join(", ")) };
+    text += &format!("    probes    {} of {} answered{failed}\n", stats.reply, stats.sent);
+    let delays = [
+        ("round trip", &stats.round_trip),
+        ("network", &stats.network),
+        ("host", &stats.host),
+        ("responder", &stats.responder),
+    ];
+    let mut table = paint.table();
+    table.set_header(["   ", "delay", "min", "p50", "p90", "p99", "max"]);
+    let mut any = false;
+    for (name, delay) in delays {
+        let Some(delay) = delay.as_ref().filter(|delay| delay.samples > 0) else { continue };
+        any = true;
+        let figures = [&delay.min, &delay.p50, &delay.p90, &delay.p99, &delay.max];
+        let figures = figures.map(|figure| short(figure.as_ref()));
+        table.add_row(["", name].map(ToOwned::to_owned).into_iter().chain(figures));
+    }
+    if any {
+        text += &trimmed(&table);
+    }
+    for loss in &detail.losses {
+        text += &format!("    {:>2} lost   {}\n", loss.probes, loss.summary);
+    }
+    if detail.unlocated > 0 {
+        text += &format!("    {:>2} lost   at no known place\n", detail.unlocated);
+    }
+    for probe in detail.lost_probes.iter().take(PROBES) {
+        let sample = probe.sample.clone().unwrap_or_default();
+        let how = match sample.outcome() {
+            v1::Outcome::Refused => "was refused".to_owned(),
+            v1::Outcome::Unreachable => "was answered unreachable".to_owned(),
+            v1::Outcome::DnsError => format!("was answered {}", sample.dns_rcode),
+            v1::Outcome::SendError => format!("could not be sent: {}", sample.errno),
+            v1::Outcome::Timeout | v1::Outcome::Reply | v1::Outcome::Unspecified => "timed out".to_owned(),
+        };
+        text += &format!("    #{} of {} {how}\n", sample.sequence, time_of_day(probe.sent_at.as_ref()));
+        for line in &probe.evidence {
+            text += &paint.dim(&format!("        {line}\n"));
+        }
+    }
+    text
+}

@@ -1,0 +1,189 @@
+//! Losses, facts from other nodes, and where that puts their end.
+
+use netcheck_common::domain::{Outcome, ProbeKind};
+use netcheck_hub::clock::unix_now_ns;
+use netcheck_proto::v1;
+use netcheck_proto::v1::session_request::Message as FromAgent;
+use netcheck_proto::v1::session_response::Message as ToAgent;
+
+use crate::rig::{FakeAgent, Rig, eth0, lost};
+
+fn broken(ids: &[u32]) -> impl Fn(&v1::PathSpec) -> Outcome + '_ {
+    move |path| if ids.contains(&path.path_id) { Outcome::Timeout } else { Outcome::Reply }
+}
+
+/// The cell of one path, once its loss is located as wanted.
+async fn located(rig: &Rig, target: &str, wanted: impl Fn(&v1::LossLocation) -> bool) -> v1::LossLocation {
+    let wanted = |cell: &v1::MatrixCell| {
+        cell.path.as_ref().unwrap().kind() != v1::ProbeKind::Udp
+            || cell.path.as_ref().unwrap().family() != v1::Family::Ipv4
+            || cell.loss.as_ref().and_then(|loss| loss.location.as_ref()).is_some_and(&wanted)
+    };
+    let cells = rig.cells("n1", target, wanted).await;
+    cells.into_iter().find_map(|cell| cell.loss).unwrap().location.unwrap()
+}
+
+async fn answer(agent: &mut FakeAgent, reply: impl Fn(&v1::ReflectedPath) -> v1::ReflectedState) {
+    let question = agent
+        .until(|message| match message {
+            ToAgent::EvidenceQuestion(question) => Some(question.clone()),
+            _ => None,
+        })
+        .await;
+    let paths = question.paths.iter().map(reply).collect();
+    let answer = v1::EvidenceAnswer { id: question.id, paths, flows: Vec::new() };
+    agent.send(FromAgent::EvidenceAnswer(answer)).await;
+}
+
+#[tokio::test]
+async fn a_drop_record_of_another_node_locates_the_loss_whichever_comes_first() {
+    for record_first in [true, false] {
+        let rig = Rig::start();
+        let (mut source, mut other) = (rig.agent("n1").await, rig.agent("n2").await);
+        let path = source.paths("node/n2", ProbeKind::Udp)[0];
+        let record = v1::DropRecord {
+            probe_session: source.hello.probe_session,
+            path_id: path,
+            sequence: 5,
+            observed_unix_ns: unix_now_ns(),
+            interface: "eth0".to_owned(),
+            role: v1::InterfaceRole::Uplink.into(),
+            stage: v1::Stage::NetfilterInput.into(),
+            direction: v1::Direction::Request.into(),
+            reason: "NETFILTER_DROP".to_owned(),
+            function: "nf_hook_slow".to_owned(),
+            ..Default::default()
+        };
+        let records = v1::SampleBatch { drops: vec![record], ..Default::default() };
+        let mut losses = source.windows(4, broken(&[path]));
+        losses.lost = vec![lost(path, 5)];
+        if record_first {
+            other.batch(records).await;
+            source.batch(losses).await;
+        } else {
+            source.batch(losses).await;
+            other.batch(records).await;
+        }
+        let at = located(&rig, "node/n2", |at| at.certainty() == v1::Certainty::Observed).await;
+        assert_eq!(
+            (at.node.as_str(), at.interface.as_str(), at.reason.as_str()),
+            ("n2", "eth0", "NETFILTER_DROP")
+        );
+        let request = v1::GetPathRequest {
+            source: "n1".to_owned(),
+            target: "n2".to_owned(),
+            selector: Some(v1::PathSelector { kinds: vec![v1::ProbeKind::Udp.into()], ..Default::default() }),
+            range: None,
+        };
+        let paths = rig.reader().await.get_path(request).await.unwrap().into_inner().paths;
+        let detail = paths.iter().find(|path| !path.lost_probes.is_empty()).unwrap();
+        assert_eq!(
+            detail.lost_probes[0].evidence,
+            ["the kernel of n2 dropped the request: NETFILTER_DROP in nf_hook_slow at eth0"]
+        );
+        let report = rig
+            .reader()
+            .await
+            .get_report(v1::GetReportRequest::default())
+            .await
+            .unwrap()
+            .into_inner()
+            .report
+            .unwrap();
+        assert_eq!((report.unreachable, report.findings.len()), (1, 1));
+        assert_eq!(
+            report.findings[0].headline,
+            "request dropped on n2 at netfilter input, eth0: NETFILTER_DROP in nf_hook_slow [observed]: n1 → n2"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_destination_is_asked_and_tells_lost_requests_from_lost_replies() {
+    let rig = Rig::start();
+    let (mut source, mut other) = (rig.agent("n1").await, rig.agent("n2").await);
+    let path = source.paths("node/n2", ProbeKind::Udp)[0];
+    let session = source.hello.probe_session;
+    let mut losses = source.windows(4, broken(&[path]));
+    losses.lost = vec![lost(path, 5)];
+    source.batch(losses).await;
+    // It saw requests up to 4 only.
+    answer(&mut other, |asked| {
+        assert_eq!((asked.probe_session, asked.path_id), (session, path));
+        v1::ReflectedState {
+            probe_session: session,
+            path_id: path,
+            known: true,
+            requests: 4,
+            highest_sequence: 4,
+            arrived: 0b1111,
+            ..Default::default()
+        }
+    })
+    .await;
+    let at = located(&rig, "node/n2", |at| at.stage() == v1::Stage::Wire).await;
+    assert_eq!(
+        (at.node.as_str(), at.interface.as_str(), at.direction()),
+        ("n1", "eth0", v1::Direction::Request)
+    );
+    assert_eq!((at.next_node.as_str(), at.next_interface.as_str()), ("n2", "eth0"));
+    assert_eq!(at.certainty(), v1::Certainty::Inferred);
+
+    // The next ones arrive, and their replies leave.
+    let replies = v1::SampleBatch { lost: vec![lost(path, 6), lost(path, 7)], ..Default::default() };
+    source.batch(replies).await;
+    answer(&mut other, |_| v1::ReflectedState {
+        probe_session: session,
+        path_id: path,
+        known: true,
+        requests: 6,
+        highest_sequence: 7,
+        arrived: 0b1_101_111,
+        last_request_hook: Some(eth0(false)),
+        last_reply_hook: Some(eth0(true)),
+        last_reply_sequence: 7,
+    })
+    .await;
+    let at = located(&rig, "node/n2", |at| at.direction() == v1::Direction::Reply).await;
+    assert_eq!((at.node.as_str(), at.stage(), at.next_node.as_str()), ("n2", v1::Stage::Wire, "n1"));
+}
+
+#[tokio::test]
+async fn a_refusing_backend_is_named() {
+    let rig = Rig::start();
+    let mut source = rig.agent("n1").await;
+    let path = source.paths("service/default/web:80", ProbeKind::Tcp)[0];
+    let mut batch = source.windows(9, |_| Outcome::Reply);
+    let mut refused = lost(path, 40);
+    refused.sent_unix_ns = unix_now_ns();
+    refused.outcome = v1::Outcome::Refused.into();
+    refused.flow = Some(v1::FlowTuple {
+        kind: v1::ProbeKind::Tcp.into(),
+        source_address: vec![10, 0, 0, 1],
+        destination_address: vec![10, 244, 3, 2],
+        source_port: 40_000,
+        destination_port: 8080,
+    });
+    batch.lost = vec![refused];
+    source.batch(batch).await;
+    let cells = rig.cells("n1", "web", |cell| cell.loss.is_some()).await;
+    assert_eq!(cells[0].verdict(), v1::Verdict::Degraded);
+    let report = rig
+        .reader()
+        .await
+        .get_report(v1::GetReportRequest::default())
+        .await
+        .unwrap()
+        .into_inner()
+        .report
+        .unwrap();
+    let finding = &report.findings[0];
+    assert_eq!(
+        finding.headline,
+        "service default/web:80 refused by backend default/web-3 (10.244.3.2) on n3"
+    );
+    assert_eq!(finding.evidence, ["pod default/web-3 (10.244.3.2) on n3 answered with a TCP reset"]);
+    let at = finding.loss.as_ref().unwrap().location.as_ref().unwrap();
+    assert_eq!((at.node.as_str(), at.pod.as_str(), at.stage()), ("n3", "default/web-3", v1::Stage::Socket));
+    assert_eq!(at.certainty(), v1::Certainty::Observed);
+}

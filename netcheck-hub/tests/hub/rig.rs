@@ -1,0 +1,297 @@
+//! A hub that serves in-memory connections, and an agent that does what a test says.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use netcheck_common::domain::{Outcome, PathId, ProbeKind};
+use netcheck_common::window::PathWindow;
+use netcheck_hub::clock::{SECOND_NS, unix_now_ns};
+use netcheck_hub::hub::{Hub, HubTask, Settings};
+use netcheck_hub::plan::Timing;
+use netcheck_hub::{inventory, server};
+use netcheck_proto::v1::agent_service_client::AgentServiceClient;
+use netcheck_proto::v1::reachability_service_client::ReachabilityServiceClient;
+use netcheck_proto::v1::session_request::Message as FromAgent;
+use netcheck_proto::v1::session_response::Message as ToAgent;
+use netcheck_proto::{columns, convert, v1};
+use tokio::io::DuplexStream;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::{ReceiverStream, UnboundedReceiverStream};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::{Status, Streaming};
+
+/// Three nodes, one pod each, a service with two backends, a DNS server.
+pub const CLUSTER: &str = include_str!("cluster.yaml");
+/// Anything that takes longer has failed.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+pub struct Rig {
+    pub hub: Arc<Hub>,
+    connections: mpsc::UnboundedSender<Result<DuplexStream, std::io::Error>>,
+    shutdown: CancellationToken,
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+pub fn set_roster(hub: &Hub, text: &str) {
+    let objects = inventory::parse(Path::new("test.yaml"), text).unwrap();
+    hub.set_roster(objects.roster(), unix_now_ns());
+}
+
+impl Rig {
+    pub fn start() -> Self {
+        let second = Duration::from_secs(1);
+        let settings = Settings {
+            timing: Timing { interval: second, timeout: second / 2, window: second },
+            dns_name: "kubernetes.default.svc.cluster.local".to_owned(),
+            expire: Duration::from_secs(120),
+        };
+        let hub = Hub::new(settings);
+        set_roster(&hub, CLUSTER);
+        let (connections, incoming) = mpsc::unbounded_channel();
+        let shutdown = CancellationToken::new();
+        let incoming = UnboundedReceiverStream::new(incoming);
+        tokio::spawn(server::serve(Arc::clone(&hub), incoming, shutdown.clone()));
+        tokio::spawn(HubTask { hub: Arc::clone(&hub) }.run(shutdown.clone()));
+        Self { hub, connections, shutdown }
+    }
+
+    pub async fn channel(&self) -> Channel {
+        let (client, server) = tokio::io::duplex(1 << 20);
+        self.connections.send(Ok(server)).unwrap();
+        let mut client = Some(client);
+        let connector = tower::service_fn(move |_: Uri| {
+            let client = client.take().ok_or_else(|| std::io::Error::other("connected once"));
+            async move { client.map(TokioIo::new) }
+        });
+        Endpoint::from_static("http://hub.test").connect_with_connector(connector).await.unwrap()
+    }
+
+    pub async fn reader(&self) -> ReachabilityServiceClient<Channel> {
+        ReachabilityServiceClient::new(self.channel().await)
+    }
+
+    pub async fn agent(&self, node: &str) -> FakeAgent {
+        FakeAgent::start(self.channel().await, hello(node, "boot-1")).await
+    }
+
+    /// The cells from one node to one target, once all of them are as wanted.
+    pub async fn cells(
+        &self,
+        source: &str,
+        target: &str,
+        wanted: impl Fn(&v1::MatrixCell) -> bool,
+    ) -> Vec<v1::MatrixCell> {
+        let selector = v1::PathSelector {
+            sources: vec![source.to_owned()],
+            targets: vec![target.to_owned()],
+            ..Default::default()
+        };
+        let mut reader = self.reader().await;
+        let asking = async {
+            loop {
+                let request = v1::GetMatrixRequest { selector: Some(selector.clone()), range: None };
+                let cells = reader.get_matrix(request).await.unwrap().into_inner().cells;
+                if !cells.is_empty() && cells.iter().all(&wanted) {
+                    return cells;
+                }
+                tokio::task::yield_now().await;
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, asking).await.expect("the cells become as wanted")
+    }
+}
+
+pub fn hello(node: &str, boot_id: &str) -> v1::Hello {
+    v1::Hello {
+        node: node.to_owned(),
+        boot_id: boot_id.to_owned(),
+        probe_session: node.bytes().map(u64::from).sum::<u64>() * 1000 + boot_id.len() as u64,
+        agent_version: "test".to_owned(),
+        responder_port: 6100,
+        sent_unix_ns: unix_now_ns(),
+        ..Default::default()
+    }
+}
+
+pub struct FakeAgent {
+    pub hello: v1::Hello,
+    pub welcome: v1::Welcome,
+    pub plan: BTreeMap<u32, v1::PathSpec>,
+    pub plan_version: u64,
+    pub addresses: v1::AddressTable,
+    pub sequence: u64,
+    tx: mpsc::Sender<v1::SessionRequest>,
+    rx: Streaming<v1::SessionResponse>,
+}
+
+impl FakeAgent {
+    pub async fn start(channel: Channel, hello: v1::Hello) -> Self {
+        let (tx, requests) = mpsc::channel(16);
+        let mut client = AgentServiceClient::new(channel);
+        let first = v1::SessionRequest { message: Some(FromAgent::Hello(hello.clone())) };
+        tx.send(first).await.unwrap();
+        let rx = client.session(ReceiverStream::new(requests)).await.unwrap().into_inner();
+        let mut agent = Self {
+            hello,
+            welcome: v1::Welcome::default(),
+            plan: BTreeMap::new(),
+            plan_version: 0,
+            addresses: v1::AddressTable::default(),
+            sequence: 0,
+            tx,
+            rx,
+        };
+        agent.welcome = agent
+            .until(|message| match message {
+                ToAgent::Welcome(welcome) => Some(welcome.clone()),
+                _ => None,
+            })
+            .await;
+        agent.until_plan(|_| true).await;
+        agent.send(FromAgent::Status(healthy())).await;
+        agent
+    }
+
+    pub async fn send(&self, message: FromAgent) {
+        self.tx.send(v1::SessionRequest { message: Some(message) }).await.unwrap();
+    }
+
+    /// The next message that the hub sends.
+    pub async fn next(&mut self) -> Result<Option<ToAgent>, Status> {
+        let message =
+            tokio::time::timeout(DEADLINE, self.rx.message()).await.expect("the hub says something")?;
+        let message = message.and_then(|message| message.message);
+        if let Some(ToAgent::Plan(delta)) = &message {
+            self.apply(delta);
+        }
+        Ok(message)
+    }
+
+    pub async fn until<T>(&mut self, wanted: impl Fn(&ToAgent) -> Option<T>) -> T {
+        loop {
+            let message = self.next().await.unwrap().expect("the session goes on");
+            if let Some(found) = wanted(&message) {
+                return found;
+            }
+        }
+    }
+
+    pub async fn until_plan(&mut self, wanted: impl Fn(&v1::PlanDelta) -> bool) -> v1::PlanDelta {
+        self.until(|message| match message {
+            ToAgent::Plan(delta) if wanted(delta) => Some(delta.clone()),
+            _ => None,
+        })
+        .await
+    }
+
+    fn apply(&mut self, delta: &v1::PlanDelta) {
+        if delta.base_version == 0 {
+            self.plan.clear();
+        } else {
+            assert_eq!(delta.base_version, self.plan_version, "deltas follow each other");
+        }
+        for id in &delta.remove {
+            assert!(self.plan.remove(id).is_some(), "only what is there is removed");
+        }
+        self.plan.extend(delta.upsert.iter().map(|path| (path.path_id, path.clone())));
+        self.addresses = delta.addresses.clone().unwrap_or_else(|| self.addresses.clone());
+        self.plan_version = delta.version;
+    }
+
+    /// Ids of its paths of one kind to one target.
+    pub fn paths(&self, target: &str, kind: ProbeKind) -> Vec<u32> {
+        let wanted =
+            |path: &&v1::PathSpec| path.target == target && path.kind == convert::kind_to_wire(kind) as i32;
+        self.plan.values().filter(wanted).map(|path| path.path_id).collect()
+    }
+
+    /// Sends a batch and waits for its acknowledgement.
+    pub async fn batch(&mut self, batch: v1::SampleBatch) -> u64 {
+        let sequence = self.sequence + 1;
+        self.batch_as(sequence, batch).await
+    }
+
+    pub async fn batch_as(&mut self, sequence: u64, batch: v1::SampleBatch) -> u64 {
+        self.sequence = sequence;
+        self.send(FromAgent::Batch(v1::SampleBatch { sequence, ..batch })).await;
+        self.until(|message| match message {
+            ToAgent::Ack(ack) => Some(ack.sequence),
+            _ => None,
+        })
+        .await
+    }
+
+    /// A batch in which all paths of the plan had these outcomes in each of the newest `seconds` windows.
+    pub fn windows(&self, seconds: i64, outcome_of: impl Fn(&v1::PathSpec) -> Outcome) -> v1::SampleBatch {
+        let newest = unix_now_ns() / SECOND_NS * SECOND_NS;
+        let windows = (1..=seconds).rev().map(|back| {
+            let rows: Vec<PathWindow> = self
+                .plan
+                .values()
+                .map(|path| {
+                    let mut window = PathWindow::empty(PathId(path.path_id));
+                    let outcome = outcome_of(path);
+                    window.count(outcome);
+                    if outcome == Outcome::Reply {
+                        window.round_trip.record(400_000);
+                    }
+                    window
+                })
+                .collect();
+            columns::encode(newest - back * SECOND_NS, SECOND_NS, &rows)
+        });
+        v1::SampleBatch { windows: windows.collect(), ..Default::default() }
+    }
+}
+
+/// The status of an agent whose hooks all see.
+pub fn healthy() -> v1::AgentStatus {
+    let hook = |egress| v1::HookStatus {
+        interface: "eth0".to_owned(),
+        ifindex: 2,
+        role: v1::InterfaceRole::Uplink.into(),
+        egress,
+        state: v1::HookState::Attached.into(),
+        detail: String::new(),
+    };
+    v1::AgentStatus {
+        ebpf: v1::EbpfState::Attached.into(),
+        hooks: vec![hook(false), hook(true)],
+        ..Default::default()
+    }
+}
+
+/// A probe that timed out after it had left through eth0.
+pub fn lost(path_id: u32, sequence: u32) -> v1::LostSample {
+    v1::LostSample {
+        path_id,
+        sequence,
+        sent_unix_ns: unix_now_ns() - SECOND_NS,
+        outcome: v1::Outcome::Timeout.into(),
+        request_hooks: vec![eth0(true)],
+        ..Default::default()
+    }
+}
+
+pub fn eth0(egress: bool) -> v1::HookSeen {
+    v1::HookSeen {
+        interface: "eth0".to_owned(),
+        role: v1::InterfaceRole::Uplink.into(),
+        egress,
+        encapsulated: false,
+    }
+}
+
+pub fn is(verdict: v1::Verdict) -> impl Fn(&v1::MatrixCell) -> bool {
+    move |cell| cell.verdict() == verdict
+}
