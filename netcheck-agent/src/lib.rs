@@ -1,5 +1,32 @@
 //! The netcheck agent: probes from one node, and what that node's kernel saw of them.
+//!
+//! In the order of the data: `session` takes the `plan` from the hub, `schedule` says what is due, the `engine` sends
+//! it through the probers (`probe`), `merge` joins what sockets and `kernel` saw (as [`observation`]s), `wire` and `buffer`
+//! pack and keep it until the hub has it. Beside that stand the `responder`, which other agents probe, and `http`.
 
+mod address;
+mod app;
+mod buffer;
+mod clock;
+pub mod config;
+mod counters;
+mod engine;
+mod http;
 #[cfg(feature = "ebpf")]
 pub mod kernel;
+mod merge;
+mod metrics;
+mod mmsg;
 pub mod observation;
+mod plan;
+mod probe;
+mod report;
+mod responder;
+mod schedule;
+mod session;
+mod status;
+mod usage;
+mod wire;
+
+pub use app::{cleanup, run};
+pub use status::show as show_status;

@@ -1,0 +1,100 @@
+//! Which addresses may be probed at all, whoever asks: the last word is the agent's, not the plan's.
+//!
+//! Pure. A probe to an address refused here would tell something of the agent's own host (loopback), of a link
+//! without routing, of a group of hosts, or of a cloud's metadata service, and never of the cluster's network.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Metadata services outside the link-local ranges.
+const METADATA_V4: [Ipv4Addr; 1] = [Ipv4Addr::new(100, 100, 100, 200)];
+const METADATA_V6: [Ipv6Addr; 2] =
+    [Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254), Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)];
+
+/// Says why an address must not be probed; `None` where it may.
+pub(crate) type AddressPolicy = fn(IpAddr) -> Option<&'static str>;
+
+/// The policy of every agent.
+#[must_use]
+pub(crate) fn refusal(address: IpAddr) -> Option<&'static str> {
+    match address {
+        IpAddr::V4(v4) => refusal_v4(v4),
+        IpAddr::V6(v6) => refusal_v6(v6),
+    }
+}
+
+fn refusal_v4(address: Ipv4Addr) -> Option<&'static str> {
+    if address.octets()[0] == 0 {
+        Some("an unspecified address")
+    } else if address.is_loopback() {
+        Some("a loopback address")
+    } else if address == Ipv4Addr::new(169, 254, 169, 254) || METADATA_V4.contains(&address) {
+        Some("a metadata service's address")
+    } else if address.is_link_local() {
+        Some("a link-local address")
+    } else if address.is_multicast() {
+        Some("a multicast address")
+    } else if address.is_broadcast() {
+        Some("the broadcast address")
+    } else {
+        None
+    }
+}
+
+fn refusal_v6(address: Ipv6Addr) -> Option<&'static str> {
+    if address.is_unspecified() {
+        Some("an unspecified address")
+    } else if address.is_loopback() {
+        Some("a loopback address")
+    } else if METADATA_V6.contains(&address) {
+        Some("a metadata service's address")
+    } else if address.is_unicast_link_local() {
+        Some("a link-local address")
+    } else if address.is_multicast() {
+        Some("a multicast address")
+    } else if address.to_ipv4_mapped().is_some() {
+        Some("an IPv4-mapped address, which is not on any wire")
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refused() {
+        for text in [
+            "0.0.0.0",
+            "0.1.2.3",
+            "127.0.0.1",
+            "127.9.9.9",
+            "169.254.169.254",
+            "169.254.1.1",
+            "224.0.0.1",
+            "239.255.255.255",
+            "255.255.255.255",
+            "100.100.100.200",
+            "::",
+            "::1",
+            "fe80::1",
+            "febf::1",
+            "ff02::1",
+            "fd00:ec2::254",
+            "fd20:ce::254",
+            "::ffff:127.0.0.1",
+            "::ffff:10.0.0.1",
+        ] {
+            assert!(refusal(text.parse().unwrap()).is_some(), "{text}");
+        }
+    }
+
+    #[test]
+    fn allowed() {
+        for text in
+            ["10.0.0.1", "192.168.1.1", "172.20.3.4", "1.1.1.1", "100.64.0.1", "fd00:1::1", "2001:db8::1"]
+        {
+            assert_eq!(refusal(text.parse().unwrap()), None, "{text}");
+        }
+    }
+}

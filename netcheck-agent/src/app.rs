@@ -1,0 +1,230 @@
+//! The agent's composition: takes ports and sockets first, then starts the tasks in the order of the data, and drains
+//! them in that order when told to stop.
+//!
+//! Threads: the probe engine and the UDP echo have one each; everything else is a task on this one.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use netcheck_common::domain::ProbeSession;
+use netcheck_proto::v1;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::{JoinSet, LocalSet};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::address;
+use crate::buffer::Limits;
+use crate::buffer::outbox::{Collector, Outbox};
+use crate::config::{EbpfMode, Run};
+use crate::engine::{Engine, EngineConfig};
+use crate::http::{HttpTask, Sources};
+#[cfg(feature = "ebpf")]
+use crate::kernel;
+use crate::observation::{Blind, KernelEye};
+use crate::responder::accept::AcceptTask;
+use crate::responder::echo::Echo;
+use crate::responder::{Responder, listen};
+use crate::session::{HubState, SessionTask, over_tcp};
+use crate::usage::Uptime;
+
+/// How long the hub may take to acknowledge the last batch; well within a pod's grace period.
+const DRAIN: Duration = Duration::from_secs(3);
+/// What is missing, and why, where the flag says so.
+const OFF: &str = "no kernel programs: switched off by --ebpf off";
+
+/// Runs the agent until SIGTERM or SIGINT.
+///
+/// # Errors
+/// A port is taken, or kernel programs are required and can't be had.
+pub fn run(flags: Run) -> anyhow::Result<()> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
+    // The task that follows the interfaces can't change threads; there is only one here.
+    LocalSet::new().block_on(&runtime, serve(flags))
+}
+
+/// Removes what an agent that was killed may have left in the kernel, and says what. Links of Linux 6.6 and newer
+/// are gone with their agent; filters of older kernels stay.
+#[must_use]
+pub fn cleanup() -> String {
+    #[cfg(feature = "ebpf")]
+    let removed = kernel::cleanup();
+    #[cfg(not(feature = "ebpf"))]
+    let removed = 0;
+    match removed {
+        0 => "nothing to remove".to_owned(),
+        1 => "removed 1 tc filter".to_owned(),
+        filters => format!("removed {filters} tc filters"),
+    }
+}
+
+async fn serve(flags: Run) -> anyhow::Result<()> {
+    let uptime = Uptime::begin();
+    let uname = rustix::system::uname();
+    let node = flags.node.clone().unwrap_or_else(|| uname.nodename().to_string_lossy().into_owned());
+    let session = ProbeSession(rand::random());
+
+    // Whatever can fail comes before the first task.
+    let responder = Responder::bind(flags.responder_addr)
+        .with_context(|| format!("--responder-addr {}", flags.responder_addr))?;
+    let http =
+        listen(flags.http.http_addr).with_context(|| format!("--http-addr {}", flags.http.http_addr))?;
+    let kernel = KernelSide::open(&flags, session, responder.port).await?;
+    let config = EngineConfig {
+        node: node.clone(),
+        session,
+        limit_pps: flags.pps,
+        policy: address::refusal,
+        eye: kernel.eye,
+    };
+    let (engine, handle, output) = Engine::new(config).context("start the probe engine")?;
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    tracing::info!(node, hub = %flags.hub, responder = responder.port, "netcheck agent");
+
+    // In the order of the data: engine, collector, session; then who answers others.
+    let shutdown = CancellationToken::new();
+    let outbox = Outbox::new(Limits::default());
+    let (hub, hub_seen) = watch::channel(HubState::default());
+    let engine_thread = std::thread::Builder::new()
+        .name("probe-engine".to_owned())
+        .spawn(move || engine.run())
+        .context("start the probe engine's thread")?;
+    let mut data = JoinSet::new();
+    let mut watching = JoinSet::<()>::new();
+    // Not with `shutdown`: the hooks stay until the last probe is judged.
+    let detach = CancellationToken::new();
+    #[cfg(feature = "ebpf")]
+    if let Some(attacher) = kernel.attacher {
+        watching.spawn_local(attacher.run(detach.clone()));
+    }
+    data.spawn(Collector { reports: output.reports, outbox: Arc::clone(&outbox), session }.run());
+    let session_task = SessionTask {
+        connect: over_tcp(flags.hub.clone()),
+        hello: v1::Hello {
+            node: node.clone(),
+            boot_id: format!("{:032x}", rand::random::<u128>()),
+            probe_session: session.0,
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            kernel_release: uname.release().to_string_lossy().into_owned(),
+            responder_port: responder.port.into(),
+            ..v1::Hello::default()
+        },
+        engine: handle.clone(),
+        replies: output.replies,
+        status: output.status.clone(),
+        outbox: Arc::clone(&outbox),
+        hub,
+        uptime,
+    };
+    data.spawn(session_task.run(shutdown.clone()));
+
+    let echo = Echo::new(responder.udp, responder.port, Arc::clone(&responder.counts));
+    let echo_thread = std::thread::Builder::new()
+        .name("udp-echo".to_owned())
+        .spawn({
+            let echo = Arc::clone(&echo);
+            move || echo.run()
+        })
+        .context("start the echo's thread")?;
+    let mut answering = JoinSet::new();
+    let accept = AcceptTask { listener: listener(responder.tcp)?, counts: Arc::clone(&responder.counts) };
+    answering.spawn(accept.run(shutdown.clone()));
+    let sources = Sources {
+        node,
+        hub_url: flags.hub.to_string(),
+        engine: output.status,
+        hub: hub_seen,
+        outbox,
+        responder: responder.counts,
+        uptime,
+    };
+    let http = HttpTask { listener: listener(http)?, sources };
+    answering.spawn(http.run(shutdown.clone()));
+
+    let ended_early = tokio::select! {
+        _ = terminate.recv() => false,
+        _ = interrupt.recv() => false,
+        _ = data.join_next() => true,
+        _ = answering.join_next() => true,
+        Some(_) = watching.join_next() => true,
+    };
+    tracing::info!("stopping");
+    shutdown.cancel();
+    handle.stop();
+    echo.stop();
+    let drained = timeout(DRAIN, async { while data.join_next().await.is_some() {} }).await;
+    if drained.is_err() {
+        tracing::warn!("the hub did not take the last batch within {DRAIN:?}");
+    }
+    detach.cancel();
+    data.shutdown().await;
+    watching.shutdown().await;
+    answering.shutdown().await;
+    let joined = engine_thread.join().is_ok() & echo_thread.join().is_ok();
+    if ended_early || !joined {
+        bail!("a part of the agent ended by itself; the log says which");
+    }
+    Ok(())
+}
+
+/// The kernel side, as the flags want it: the eye for the engine, and the task that follows the interfaces.
+struct KernelSide {
+    eye: Box<dyn KernelEye>,
+    #[cfg(feature = "ebpf")]
+    attacher: Option<kernel::Attacher>,
+}
+
+impl KernelSide {
+    fn blind(state: v1::EbpfState, why: String) -> Self {
+        Self {
+            eye: Box::new(Blind { state, degraded: vec![why] }),
+            #[cfg(feature = "ebpf")]
+            attacher: None,
+        }
+    }
+
+    #[cfg(feature = "ebpf")]
+    async fn open(flags: &Run, session: ProbeSession, responder_port: u16) -> anyhow::Result<Self> {
+        if flags.ebpf == EbpfMode::Off {
+            return Ok(Self::blind(v1::EbpfState::Off, OFF.to_owned()));
+        }
+        let config = kernel::KernelConfig {
+            session: session.0,
+            responder_port,
+            netns_scope: flags.netns_scope.clone(),
+            clock_offset_ns: flags.clock_offset_ns,
+            tc_mode: None,
+        };
+        match kernel::open(&config).await {
+            Ok((attacher, eye)) => Ok(Self { eye, attacher: Some(attacher) }),
+            Err(error) if flags.ebpf == EbpfMode::Required => bail!("--ebpf required: {}", error.one_line()),
+            Err(error) => {
+                let why = error.one_line();
+                tracing::warn!("no kernel programs, user-space times only: {why}");
+                Ok(Self::blind(v1::EbpfState::Failed, why))
+            }
+        }
+    }
+
+    #[cfg(not(feature = "ebpf"))]
+    #[expect(clippy::unused_async, reason = "the same signature as with kernel programs")]
+    async fn open(flags: &Run, _session: ProbeSession, _responder_port: u16) -> anyhow::Result<Self> {
+        let absent = "this agent was built without kernel programs";
+        match flags.ebpf {
+            EbpfMode::Off => Ok(Self::blind(v1::EbpfState::Off, OFF.to_owned())),
+            EbpfMode::Auto => Ok(Self::blind(v1::EbpfState::Failed, absent.to_owned())),
+            EbpfMode::Required => bail!("--ebpf required: {absent}"),
+        }
+    }
+}
+
+fn listener(socket: impl Into<OwnedFd>) -> io::Result<TcpListener> {
+    TcpListener::from_std(socket.into().into())
+}

@@ -1,0 +1,269 @@
+//! The agent's flags. Every flag has an environment variable `NETCHECK_<FLAG>`.
+//!
+//! In: arguments. Out: [`Command`], checked, or one clear line and the exit code for it.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+
+use clap::error::ErrorKind;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use netcheck_common::header::DEFAULT_RESPONDER_PORT;
+use tonic::transport::Uri;
+
+/// Exit code for bad flags (`EX_USAGE`).
+pub const EXIT_USAGE: u8 = 64;
+/// Exit code for everything that goes wrong later.
+pub const EXIT_FAILURE: u8 = 1;
+
+/// Probes the cluster's network from this node and watches its own packets inside the kernel.
+#[derive(Debug, Parser)]
+#[command(name = "netcheck-agent", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do; `run` where nothing is said.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the agent is asked to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Probe, watch and report until stopped (the default).
+    Run(Run),
+    /// Show how the agent on this node is.
+    Status(Status),
+    /// Remove what an agent that was killed may have left in the kernel.
+    Cleanup,
+}
+
+/// Flags of `run`.
+#[derive(Clone, Debug, Args)]
+pub struct Run {
+    /// Name of this node, as the cluster knows it [default: the host's name].
+    #[arg(long, env = "NETCHECK_NODE", value_parser = node_name)]
+    pub node: Option<String>,
+    /// Where the hub listens for agents, as in `http://netcheck-hub:7070`.
+    #[arg(long, env = "NETCHECK_HUB", value_name = "URL", value_parser = hub_url)]
+    pub hub: Uri,
+    /// Talk to the hub without TLS: required for an `http://` URL.
+    #[arg(long, env = "NETCHECK_INSECURE")]
+    pub insecure: bool,
+    /// Kernel programs: use them where the kernel allows it, insist on them, or go without.
+    #[arg(long, env = "NETCHECK_EBPF", value_name = "MODE", default_value = "auto")]
+    pub ebpf: EbpfMode,
+    /// Inodes of the network namespaces whose kernel drops count, separated by commas [default: all of this kernel's].
+    /// Only for several agents on one kernel.
+    #[arg(long, env = "NETCHECK_NETNS_SCOPE", value_name = "INODES", value_delimiter = ',')]
+    pub netns_scope: Vec<u32>,
+    /// Nanoseconds added to this node's kernel stamps: to show that nothing needs clocks that agree.
+    #[arg(
+        long,
+        env = "NETCHECK_CLOCK_OFFSET_NS",
+        value_name = "N",
+        default_value_t = 0,
+        hide = true,
+        allow_negative_numbers = true
+    )]
+    pub clock_offset_ns: i64,
+    /// Where the responder listens (UDP echo, TCP, `GET /health`); `0.0.0.0` means both families.
+    #[arg(long, env = "NETCHECK_RESPONDER_ADDR", value_name = "ADDR:PORT",
+          default_value_t = SocketAddr::from(([0, 0, 0, 0], DEFAULT_RESPONDER_PORT)))]
+    pub responder_addr: SocketAddr,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment would become the help text of the flattened flags")]
+    pub http: Http,
+    /// Most packets per second that this agent sends, whatever the plan wants (packets/s).
+    #[arg(long, env = "NETCHECK_PPS", value_name = "N", default_value_t = 1000,
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub pps: u32,
+    /// What to log: a level, or `target=level` pairs separated by commas.
+    #[arg(long, env = "NETCHECK_LOG", value_name = "FILTER", default_value = "info", value_parser = log_filter)]
+    pub log: String,
+    /// How to log.
+    #[arg(long, env = "NETCHECK_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+/// Flags of `status`.
+#[derive(Clone, Debug, Args)]
+pub struct Status {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment would become the help text of the flattened flags")]
+    pub http: Http,
+    /// Print the agent's answer as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Where the agent's own HTTP endpoints are.
+#[derive(Clone, Debug, Args)]
+pub struct Http {
+    /// Where /metrics, /healthz, /readyz and /status are served; `0.0.0.0` means both families.
+    #[arg(long, env = "NETCHECK_HTTP_ADDR", value_name = "ADDR:PORT",
+          default_value_t = SocketAddr::from(([0, 0, 0, 0], 6101)))]
+    pub http_addr: SocketAddr,
+}
+
+/// Whether to load kernel programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EbpfMode {
+    /// Where the kernel allows it; else user-space times only.
+    Auto,
+    /// Exit where the kernel does not allow it.
+    Required,
+    /// Never.
+    Off,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Why there is nothing to run.
+#[derive(Debug, PartialEq, Eq)]
+pub enum NotRun {
+    /// Help or version: for standard output, exit 0.
+    Shown(String),
+    /// A bad flag: one line for standard error, exit 64.
+    Usage(String),
+}
+
+/// Reads arguments (the first is the program's name) and the environment.
+///
+/// # Errors
+/// Help was asked for, or the arguments are wrong.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, NotRun> {
+    let mut args: Vec<OsString> = args.into_iter().collect();
+    let first = args.get(1).and_then(|arg| arg.to_str());
+    let general = ["-h", "--help", "-V", "--version"];
+    if first.is_none_or(|arg| arg.starts_with('-') && !general.contains(&arg)) {
+        args.insert(1.min(args.len()), "run".into());
+    }
+    let command = Cli::try_parse_from(args).map_err(|error| not_run(&error))?.command;
+    if let Command::Run(run) = &command {
+        match run.hub.scheme_str() {
+            Some("http") if !run.insecure => {
+                return Err(NotRun::Usage(format!(
+                    "--hub {}: plain HTTP has no encryption; say --insecure if that is meant",
+                    run.hub
+                )));
+            }
+            Some("http") => {}
+            _ => {
+                return Err(NotRun::Usage(format!(
+                    "--hub {}: this version speaks only plain HTTP to the hub; use http:// and --insecure",
+                    run.hub
+                )));
+            }
+        }
+    }
+    Ok(command)
+}
+
+fn not_run(error: &clap::Error) -> NotRun {
+    let text = error.to_string();
+    if matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    ) {
+        return NotRun::Shown(text);
+    }
+    let first = text.split("\n\n").next().unwrap_or_default();
+    let line = first.split_whitespace().collect::<Vec<_>>().join(" ");
+    NotRun::Usage(line.trim_start_matches("error: ").to_owned())
+}
+
+fn node_name(text: &str) -> Result<String, &'static str> {
+    if text.is_empty() || text.len() > 253 {
+        return Err("a node name has 1 to 253 characters");
+    }
+    if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err("a node name has no spaces");
+    }
+    Ok(text.to_owned())
+}
+
+fn hub_url(text: &str) -> Result<Uri, String> {
+    let url: Uri = text.parse().map_err(|error| format!("{error}"))?;
+    match (url.scheme_str(), url.host()) {
+        (Some("http" | "https"), Some(host)) if !host.is_empty() => Ok(url),
+        _ => Err("expected http://HOST:PORT or https://HOST:PORT".to_owned()),
+    }
+}
+
+fn log_filter(text: &str) -> Result<String, String> {
+    tracing_subscriber::EnvFilter::try_new(text).map_err(|error| error.to_string())?;
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(args: &[&str]) -> Result<Command, NotRun> {
+        parse(std::iter::once("netcheck-agent").chain(args.iter().copied()).map(OsString::from))
+    }
+
+    #[test]
+    fn run_is_the_default() {
+        for args in
+            [&["--hub", "http://h:7070", "--insecure"][..], &["run", "--hub=http://h:7070", "--insecure"]]
+        {
+            let Ok(Command::Run(run)) = run(args) else { panic!("{args:?}") };
+            assert_eq!(run.responder_addr, "0.0.0.0:6100".parse().unwrap());
+            assert_eq!(run.http.http_addr, "0.0.0.0:6101".parse().unwrap());
+            assert_eq!((run.ebpf, run.pps), (EbpfMode::Auto, 1000));
+        }
+        assert!(matches!(run(&["status", "--http-addr", "127.0.0.1:1"]), Ok(Command::Status(_))));
+        assert!(matches!(run(&["cleanup"]), Ok(Command::Cleanup)));
+    }
+
+    #[test]
+    fn a_bad_flag_is_one_line_that_names_it() {
+        let hub = ["--hub", "http://h:7070", "--insecure"];
+        for (flag, value) in [
+            ("--pps", "0"),
+            ("--pps", "many"),
+            ("--ebpf", "maybe"),
+            ("--responder-addr", "6100"),
+            ("--http-addr", "localhost"),
+            ("--node", "a b"),
+            ("--netns-scope", "1,x"),
+            ("--log", "=="),
+            ("--log-format", "xml"),
+            ("--frobnicate", "1"),
+        ] {
+            let Err(NotRun::Usage(line)) = run(&[&hub[..], &[flag, value]].concat()) else {
+                panic!("{flag}")
+            };
+            assert!(line.contains(flag) && !line.contains('\n') && !line.starts_with("error"), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_hub_is_checked() {
+        for (args, word) in [
+            (&["--hub", "http://h:7070"][..], "--insecure"),
+            (&["--hub", "https://h:7070"], "plain HTTP"),
+            (&["--hub", "h"], "--hub"),
+            (&["--hub", "ftp://h"], "http://HOST"),
+            (&[], "--hub"),
+        ] {
+            let Err(NotRun::Usage(line)) = run(args) else { panic!("{args:?}") };
+            assert!(line.contains(word) && !line.contains('\n'), "{line}");
+        }
+    }
+
+    #[test]
+    fn help_is_not_an_error() {
+        for args in [&["--help"][..], &["run", "--help"], &["--version"]] {
+            assert!(matches!(run(args), Err(NotRun::Shown(_))), "{args:?}");
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! The probe engine: one OS thread with one loop that sends, reads, asks the kernel and judges.
+//!
+//! In: [`Command`]s of the hub's session, readable sockets, kernel events. Out: [`Report`]s for the buffer,
+//! [`EngineReply`]s for the session, [`EngineStatus`] for whoever looks. Nothing in it waits for any of them: a full
+//! channel is counted and passed over.
+//!
+//! One turn: read all sockets, drain the kernel's events, judge, send what is due, report, sleep until the next tick
+//! at which there is something to do. Where the kernel stamps packets the loop does not wake for them: it reads in
+//! batches on its ticks, and times are no worse for it. Without stamps (or where they are missing from too many
+//! replies) every packet wakes it. [`EngineHandle::stop`] ends the thread: it stops probing, lets go of what is in
+//! flight, hands over its last report and returns.
+
+pub(crate) mod link;
+mod pace;
+mod probers;
+mod tally;
+
+use std::os::fd::AsFd as _;
+use std::time::{Duration, Instant};
+
+use netcheck_common::domain::{PathId, ProbeSession, Sequence};
+use netcheck_proto::v1;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tokio::sync::{mpsc, watch};
+
+pub(crate) use self::link::{Command, EngineHandle, EngineReply, EngineStatus};
+use self::link::{EngineLink, PlanSummary};
+use self::pace::Pace;
+use self::probers::Probers;
+use self::tally::{DropTally, StampTrust};
+use crate::address::AddressPolicy;
+use crate::clock::{MILLISECOND_NS, SECOND_NS, monotonic_ns, unix_offset_ns};
+use crate::merge::Merge;
+use crate::observation::{Flow, KernelEye, KernelStatus, ProbeKey};
+use crate::plan::Plan;
+use crate::probe::Identity;
+use crate::report::Report;
+use crate::schedule::{Schedule, fnv1a};
+use crate::wire;
+
+/// Evidence (lost samples, drops) waits this long for company, windows for none.
+const EVIDENCE_EVERY_NS: u64 = 250 * MILLISECOND_NS;
+/// How often the kernel side is asked how it is, and for its drop counters.
+const KERNEL_EVERY_NS: u64 = 5 * SECOND_NS;
+/// How often the status is brought up to date.
+const STATUS_EVERY_NS: u64 = SECOND_NS;
+
+/// What an engine is started with.
+pub(crate) struct EngineConfig {
+    pub(crate) node: String,
+    pub(crate) session: ProbeSession,
+    pub(crate) limit_pps: u32,
+    pub(crate) policy: AddressPolicy,
+    pub(crate) eye: Box<dyn KernelEye>,
+}
+
+/// The engine; lives on its own thread.
+pub(crate) struct Engine {
+    identity: Identity,
+    plan: Plan,
+    schedule: Schedule,
+    merge: Merge,
+    probers: Probers,
+    eye: Box<dyn KernelEye>,
+    pace: Pace,
+    trust: StampTrust,
+    drops: DropTally,
+    /// Last sequence of each path.
+    sequences: std::collections::HashMap<PathId, Sequence>,
+    /// Above every sequence of a path that left: should its number come back, it goes on from here.
+    sequence_floor: u32,
+    due: Vec<PathId>,
+    link: EngineLink,
+    status: EngineStatus,
+    last_read_ns: u64,
+    last_report_ns: u64,
+    next_status_ns: u64,
+    next_kernel_ns: u64,
+}
+
+impl Engine {
+    /// Opens the sockets. What can't be opened is reported as degraded, and its probes as send errors.
+    pub(crate) fn new(config: EngineConfig) -> anyhow::Result<(Self, EngineHandle, EngineOutput)> {
+        let probers = Probers::open(fnv1a(&config.session.0.to_be_bytes()) as u16)?;
+        let plan = Plan::empty(config.policy);
+        let now_ns = monotonic_ns();
+        let merge =
+            Merge::new(config.session, plan.timing.timeout_ns, plan.timing.window_ns, unix_offset_ns());
+        let (link, handle, output) = link::open()?;
+        let status = EngineStatus {
+            degraded: probers.degraded().to_vec(),
+            kernel: config.eye.status(),
+            ..EngineStatus::default()
+        };
+        let engine = Self {
+            identity: Identity { session: config.session, source_node: 0 },
+            schedule: Schedule::new(&config.node, config.limit_pps),
+            pace: Pace::new(now_ns, fnv1a(config.node.as_bytes()), plan.timing.timeout_ns),
+            trust: StampTrust::default(),
+            drops: DropTally::default(),
+            sequences: std::collections::HashMap::new(),
+            sequence_floor: 0,
+            due: Vec::new(),
+            plan,
+            merge,
+            probers,
+            eye: config.eye,
+            link,
+            status,
+            last_read_ns: now_ns,
+            last_report_ns: now_ns,
+            next_status_ns: now_ns,
+            next_kernel_ns: now_ns,
+        };
+        Ok((engine, handle, output))
+    }
+
+    /// Turns until stopped.
+    pub(crate) fn run(mut self) {
+        self.publish();
+        loop {
+            let now_ns = monotonic_ns();
+            if self.link.stopped() {
+                let last = self.merge.take_report(now_ns, true);
+                self.link.report(last, &mut self.merge.counters);
+                self.publish();
+                return;
+            }
+            self.turn(now_ns);
+            self.sleep(now_ns);
+        }
+    }
+
+    fn turn(&mut self, now_ns: u64) {
+        let starved = self.pace.woke(now_ns);
+        self.merge.counters.turns += 1;
+        self.merge.counters.late_turns += u64::from(starved);
+        while let Some(command) = self.link.next_command() {
+            self.obey(command, now_ns);
+        }
+        let prompt = self.prompt();
+        self.probers.read(&mut self.merge, now_ns, self.last_read_ns, prompt && !starved);
+        self.last_read_ns = now_ns;
+        self.eye.drain(&mut |observation| self.merge.observe(observation));
+        self.merge.settle(now_ns, starved, |probe| self.probers.close(probe, self.eye.as_mut()));
+        self.send(now_ns);
+        self.report(now_ns);
+    }
+
+    /// Whether packets wake the loop.
+    fn prompt(&self) -> bool {
+        !(self.eye.stamps() && self.trust.trusted())
+    }
+
+    fn send(&mut self, now_ns: u64) {
+        self.schedule.due(now_ns, &mut self.due);
+        let mut previous: Option<(ProbeKey, u64)> = None;
+        for path in self.due.drain(..) {
+            let Some(plan) = self.plan.paths.get(&path) else { continue };
+            let sequence = self.sequences.entry(path).or_insert(Sequence(self.sequence_floor));
+            sequence.0 = sequence.0.wrapping_add(1).max(1);
+            let key = ProbeKey { path, sequence: *sequence };
+            let t0_ns = self.probers.send(self.identity, key, plan, self.eye.as_mut(), &mut self.merge);
+            if let Some((previous, at_ns)) = previous.replace((key, t0_ns))
+                && self.pace.slow(at_ns, t0_ns)
+            {
+                self.merge.shaky(previous);
+            }
+        }
+        if let Some((key, at_ns)) = previous {
+            if self.pace.slow(at_ns, monotonic_ns()) {
+                self.merge.shaky(key);
+            }
+            self.pace.sent();
+        }
+    }
+
+    fn report(&mut self, now_ns: u64) {
+        if now_ns >= self.next_kernel_ns {
+            self.next_kernel_ns = now_ns + KERNEL_EVERY_NS;
+            let kernel = self.eye.status();
+            if kernel != self.status.kernel {
+                self.status.kernel = kernel;
+                self.next_status_ns = now_ns;
+                self.link.reply(EngineReply::StatusChanged);
+            }
+            let drop_counts = self.drops.since_last(self.eye.drop_counts());
+            if !drop_counts.is_empty() {
+                self.link.report(Report { drop_counts, ..Report::default() }, &mut self.merge.counters);
+            }
+        }
+        let evidence_due =
+            self.merge.has_evidence() && now_ns >= self.last_report_ns.saturating_add(EVIDENCE_EVERY_NS);
+        if evidence_due || self.merge.next_window_end_ns().is_some_and(|end_ns| end_ns <= now_ns) {
+            let report = self.merge.take_report(now_ns, false);
+            if !report.is_empty() {
+                self.last_report_ns = now_ns;
+                self.link.report(report, &mut self.merge.counters);
+            }
+        }
+        if now_ns >= self.next_status_ns {
+            self.next_status_ns = now_ns + STATUS_EVERY_NS;
+            self.trust.update(&self.merge.counters);
+            self.pace.set_rate(self.schedule.rate_pps(), self.prompt());
+            self.publish();
+        }
+    }
+
+    fn publish(&mut self) {
+        self.status.counters = self.merge.counters.clone();
+        self.status.in_flight = self.merge.in_flight();
+        self.status.batched = !self.prompt();
+        self.status.published = Instant::now();
+        self.link.status(&self.status);
+    }
+
+    fn obey(&mut self, command: Command, now_ns: u64) {
+        match command {
+            Command::Identify { source_node } => self.identity.source_node = source_node,
+            Command::Plan(delta) => self.apply(&delta, now_ns),
+            Command::Expedite(paths) => self.schedule.expedite(&paths),
+            Command::Evidence(question) => {
+                let answer = self.answer(&question);
+                self.link.reply(EngineReply::Evidence(answer));
+            }
+        }
+    }
+
+    fn apply(&mut self, delta: &v1::PlanDelta, now_ns: u64) {
+        let change = match self.plan.apply(delta) {
+            Ok(change) => change,
+            Err(gap) => {
+                self.link.reply(EngineReply::PlanGap(gap));
+                return;
+            }
+        };
+        for path in &change.gone {
+            if let Some(sequence) = self.sequences.remove(path) {
+                self.sequence_floor = self.sequence_floor.max(sequence.0);
+            }
+        }
+        self.merge.forget(&change.gone, |probe| self.probers.close(probe, self.eye.as_mut()));
+        if change.addresses {
+            self.eye.set_addresses(&self.plan.addresses, &self.plan.watched_ports);
+        }
+        let timing = self.plan.timing;
+        self.merge.set_timing(now_ns, timing.timeout_ns, timing.window_ns, unix_offset_ns());
+        let kinds = self.plan.paths.iter().map(|(&path, plan)| (path, plan.kind));
+        self.schedule.set(now_ns, kinds, timing.interval_ns, timing.wanted_pps);
+        self.pace.set_timeout(timing.timeout_ns);
+        self.pace.set_rate(self.schedule.rate_pps(), self.prompt());
+        let effective_ns = self.schedule.effective_interval_ns();
+        self.status.plan = PlanSummary {
+            version: self.plan.version,
+            paths: self.plan.paths.len(),
+            refused: self.plan.refused_wire(),
+            effective_interval: Duration::from_nanos(effective_ns),
+        };
+        self.publish();
+        self.link.reply(EngineReply::PlanApplied(self.status.plan.to_wire()));
+    }
+
+    fn answer(&self, question: &v1::EvidenceQuestion) -> v1::EvidenceAnswer {
+        let paths = question.paths.iter().map(|asked| {
+            let (session, path) = (ProbeSession(asked.probe_session), PathId(asked.path_id));
+            wire::reflected_state(session, path, self.eye.reflected_path(session, path))
+        });
+        let flows = question.flows.iter().map(|asked| {
+            let flow: Option<Flow> = wire::flow(asked).ok();
+            wire::flow_sighting(asked, flow.and_then(|flow| self.eye.flow_seen(&flow)))
+        });
+        v1::EvidenceAnswer { id: question.id, paths: paths.collect(), flows: flows.collect() }
+    }
+
+    /// Sleeps until there is something to do, a command comes, or (without stamps) a packet.
+    fn sleep(&mut self, turn_ns: u64) {
+        let now_ns = monotonic_ns();
+        let wanted = [
+            self.schedule.next_due(now_ns),
+            self.merge.next_deadline_ns(),
+            // A window that waits for its last probes is closed when they end.
+            self.merge.next_window_end_ns().filter(|&end_ns| end_ns > now_ns),
+            self.merge.has_evidence().then(|| self.last_report_ns.saturating_add(EVIDENCE_EVERY_NS)),
+            Some(self.next_status_ns),
+        ];
+        let collecting = !self.prompt() && self.merge.in_flight() > 0;
+        let until_ns = self.pace.sleep_until(turn_ns, now_ns, wanted.into_iter().flatten().min(), collecting);
+        let timeout_ns = until_ns.saturating_sub(now_ns);
+        let timeout =
+            Timespec { tv_sec: (timeout_ns / SECOND_NS) as i64, tv_nsec: (timeout_ns % SECOND_NS) as i64 };
+        let bell = PollFd::from_borrowed_fd(self.link.bell(), PollFlags::IN);
+        let packets = PollFd::from_borrowed_fd(self.probers.epoll().as_fd(), PollFlags::IN);
+        let mut both = [bell, packets];
+        let count = if self.prompt() { 2 } else { 1 };
+        // An interrupted sleep is a short one.
+        let _ = poll(&mut both[..count], Some(&timeout));
+        if !both[0].revents().is_empty() {
+            self.link.hush();
+        }
+    }
+}
+
+/// The engine's outgoing channels.
+pub(crate) struct EngineOutput {
+    pub(crate) reports: mpsc::Receiver<Report>,
+    pub(crate) replies: mpsc::Receiver<EngineReply>,
+    pub(crate) status: watch::Receiver<EngineStatus>,
+}
+
+/// How the kernel side is before it was ever asked.
+impl Default for EngineStatus {
+    fn default() -> Self {
+        Self {
+            counters: crate::counters::Counters::default(),
+            kernel: KernelStatus::default(),
+            degraded: Vec::new(),
+            plan: PlanSummary::default(),
+            in_flight: 0,
+            batched: false,
+            published: Instant::now(),
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! The loop's ticks, and whether it keeps them. Pure.
+//!
+//! Times at which there is something to do are rounded up to a grid, so that one wake-up serves many probes. The
+//! grid is shifted by a hash of the node: agents that share a clock don't all wake at once.
+
+use crate::clock::{MILLISECOND_NS, SECOND_NS};
+
+/// Longest tick: what a few probes a second need.
+const TICK_MAX_NS: u64 = 50 * MILLISECOND_NS;
+/// Shortest tick: what thousands of probes a second need, and what keeps bursts small where user space does the
+/// timing.
+const TICK_MIN_NS: u64 = 5 * MILLISECOND_NS;
+/// Probes that one wake-up should serve.
+const PROBES_PER_TICK: u64 = 20;
+/// Being late by less than this is a scheduler's daily life.
+const LATE_NS: u64 = 50 * MILLISECOND_NS;
+/// Longest sleep.
+const SLEEP_MAX_NS: u64 = SECOND_NS;
+
+/// When the loop wakes, and whether it woke when it should have.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    tick_ns: u64,
+    offset_hash: u64,
+    late_ns: u64,
+    planned_ns: u64,
+    /// The turn before was slow.
+    slow_turn: bool,
+    /// Probes have left since the last tick: their replies will be there at the next one.
+    collect: bool,
+}
+
+impl Pace {
+    pub(crate) const fn new(now_ns: u64, offset_hash: u64, timeout_ns: u64) -> Self {
+        let mut pace = Self {
+            tick_ns: TICK_MAX_NS,
+            offset_hash,
+            late_ns: LATE_NS,
+            planned_ns: now_ns,
+            slow_turn: false,
+            collect: false,
+        };
+        pace.set_timeout(timeout_ns);
+        pace
+    }
+
+    /// Lateness is suspicious from 50 ms or a tenth of the timeout on, whichever is more.
+    pub(crate) const fn set_timeout(&mut self, timeout_ns: u64) {
+        let tenth_ns = timeout_ns / 10;
+        self.late_ns = if tenth_ns > LATE_NS { tenth_ns } else { LATE_NS };
+    }
+
+    /// Sets the tick for a rate of packets per second; `prompt` where user space does the timing.
+    pub(crate) fn set_rate(&mut self, rate_pps: u64, prompt: bool) {
+        self.tick_ns = if prompt {
+            TICK_MIN_NS
+        } else {
+            (PROBES_PER_TICK * SECOND_NS / rate_pps.max(1)).clamp(TICK_MIN_NS, TICK_MAX_NS)
+        };
+    }
+
+    /// The loop woke. True: so late that silence until now proves nothing.
+    pub(crate) fn woke(&mut self, now_ns: u64) -> bool {
+        std::mem::take(&mut self.slow_turn) || self.slow(self.planned_ns, now_ns)
+    }
+
+    /// Whether something that should have taken no time took suspiciously long.
+    pub(crate) const fn slow(&self, from_ns: u64, to_ns: u64) -> bool {
+        to_ns.saturating_sub(from_ns) > self.late_ns
+    }
+
+    /// Probes left in this turn.
+    pub(crate) const fn sent(&mut self) {
+        self.collect = true;
+    }
+
+    /// Until when to sleep: the tick at or after `wanted_ns`, a second at most. With `collecting`, the tick after
+    /// probes left is one at which replies are read, even if nothing else is to be done.
+    pub(crate) fn sleep_until(
+        &mut self,
+        turn_ns: u64,
+        now_ns: u64,
+        wanted_ns: Option<u64>,
+        collecting: bool,
+    ) -> u64 {
+        self.slow_turn = self.slow(turn_ns, now_ns);
+        let mut until_ns = wanted_ns.unwrap_or(u64::MAX).min(now_ns + SLEEP_MAX_NS).max(now_ns);
+        if std::mem::take(&mut self.collect) && collecting {
+            until_ns = until_ns.min(now_ns + 1);
+        }
+        self.planned_ns = self.tick_at_or_after(until_ns);
+        self.planned_ns
+    }
+
+    fn tick_at_or_after(&self, at_ns: u64) -> u64 {
+        let offset_ns = self.offset_hash % self.tick_ns;
+        let into_ns = (at_ns + self.tick_ns - offset_ns) % self.tick_ns;
+        if into_ns == 0 { at_ns } else { at_ns + self.tick_ns - into_ns }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MS: u64 = MILLISECOND_NS;
+
+    proptest! {
+        #[test]
+        fn sleeps_end_on_the_grid_and_never_early(
+            hash: u64, now in SECOND_NS..1 << 60, ahead in 0u64..2 * SECOND_NS, rate in 0u64..100_000,
+        ) {
+            let mut pace = Pace::new(now, hash, SECOND_NS);
+            pace.set_rate(rate, false);
+            let until = pace.sleep_until(now, now, Some(now + ahead), false);
+            prop_assert!(until >= now + ahead.min(SLEEP_MAX_NS));
+            prop_assert!(until < now + ahead + pace.tick_ns);
+            let again = pace.sleep_until(until, until + 1, Some(until + 1), false);
+            prop_assert_eq!(again, until + pace.tick_ns, "one grid");
+        }
+    }
+
+    #[test]
+    fn ticks_fit_the_rate() {
+        let mut pace = Pace::new(0, 0, SECOND_NS);
+        for (rate, prompt, tick_ms) in
+            [(0, false, 50), (100, false, 50), (1000, false, 20), (5000, false, 5), (100, true, 5)]
+        {
+            pace.set_rate(rate, prompt);
+            assert_eq!(pace.tick_ns, tick_ms * MS, "{rate}");
+        }
+    }
+
+    #[test]
+    fn lateness() {
+        let mut pace = Pace::new(0, 0, SECOND_NS);
+        let planned = pace.sleep_until(0, 0, Some(200 * MS), false);
+        assert!(!pace.woke(planned + 100 * MS), "a tenth of the timeout is tolerated");
+        pace.sleep_until(planned, planned, Some(planned), false);
+        assert!(pace.woke(planned + 101 * MS));
+        pace.set_timeout(100 * MS);
+        let now = planned + 200 * MS;
+        let planned = pace.sleep_until(now, now + 60 * MS, None, false);
+        assert!(pace.woke(planned), "the turn before was slow");
+        let planned = pace.sleep_until(planned, planned, None, false);
+        assert!(!pace.woke(planned));
+    }
+
+    #[test]
+    fn replies_are_collected_one_tick_after_sending() {
+        let mut pace = Pace::new(0, 0, SECOND_NS);
+        pace.sent();
+        assert_eq!(pace.sleep_until(MS, MS, None, true), 50 * MS);
+        assert_eq!(pace.sleep_until(50 * MS, 50 * MS, None, true), 1050 * MS, "once");
+    }
+}

@@ -1,0 +1,244 @@
+//! All probers of both families, and the one epoll set that their sockets are in.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+
+use netcheck_common::domain::{Family, Outcome, ProbeKind};
+use rustix::event::{Timespec, epoll};
+use rustix::io::Errno;
+
+use crate::clock::monotonic_ns;
+use crate::merge::{Ending, Merge, Probe, Seen};
+use crate::mmsg::Batch;
+use crate::observation::{KernelEye, ProbeKey};
+use crate::plan::{PAYLOAD_MAX, PathPlan};
+use crate::probe::dns::DnsProber;
+use crate::probe::icmp::{IcmpIncoming, IcmpProber};
+use crate::probe::quoted::Quoted;
+use crate::probe::tcp::TcpProber;
+use crate::probe::udp::UdpProber;
+use crate::probe::{Identity, ProbeBuffer, SendFailure};
+
+/// Ready sockets taken per system call.
+const EVENTS: usize = 256;
+
+/// Which prober a ready socket belongs to; the upper half of an epoll token, a slot is the lower.
+const ICMP: u64 = 0;
+const UDP: u64 = 1;
+const TCP: u64 = 2;
+const DNS: u64 = 3;
+
+const fn token(prober: u64, family: Family, slot: u32) -> u64 {
+    (prober << 1 | family as u64) << 32 | slot as u64
+}
+
+/// The probers of one family.
+#[derive(Debug)]
+struct OneFamily {
+    icmp: Option<IcmpProber>,
+    udp: Option<UdpProber>,
+    tcp: Option<TcpProber>,
+    dns: DnsProber,
+}
+
+/// All probers.
+pub(crate) struct Probers {
+    epoll: OwnedFd,
+    families: [OneFamily; 2],
+    degraded: Vec<String>,
+    batch: Batch,
+    buffer: Box<ProbeBuffer>,
+}
+
+impl Probers {
+    /// Opens what can be opened; the rest is [`Probers::degraded`]. Only a missing epoll is an error.
+    pub(crate) fn open(identifier: u16) -> io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let mut degraded = Vec::new();
+        let families = [Family::V4, Family::V6].map(|family| {
+            let one = OneFamily {
+                icmp: keep(&mut degraded, ProbeKind::Icmp, family, IcmpProber::open(family, identifier)),
+                udp: keep(&mut degraded, ProbeKind::Udp, family, UdpProber::open(family)),
+                tcp: keep(&mut degraded, ProbeKind::Tcp, family, TcpProber::open(family)),
+                dns: DnsProber::new(family),
+            };
+            let shared = [
+                one.icmp.as_ref().map(|icmp| (icmp.fd(), ICMP)),
+                one.udp.as_ref().map(|udp| (udp.fd(), UDP)),
+            ];
+            for (fd, prober) in shared.into_iter().flatten() {
+                let data = epoll::EventData::new_u64(token(prober, family, 0));
+                if let Err(errno) = epoll::add(&epoll, fd, data, epoll::EventFlags::IN) {
+                    degraded.push(format!("{family}: epoll: {errno}"));
+                }
+            }
+            one
+        });
+        Ok(Self {
+            epoll,
+            families,
+            degraded,
+            batch: Batch::new(),
+            buffer: Box::new([0; 8 + PAYLOAD_MAX as usize]),
+        })
+    }
+
+    /// What could not be opened and why, one line each.
+    pub(crate) fn degraded(&self) -> &[String] {
+        &self.degraded
+    }
+
+    /// Readable when any socket is.
+    pub(crate) const fn epoll(&self) -> &OwnedFd {
+        &self.epoll
+    }
+
+    /// Sends one probe and enters it in `merge`: its t0.
+    pub(crate) fn send(
+        &mut self,
+        identity: Identity,
+        key: ProbeKey,
+        plan: &PathPlan,
+        eye: &mut dyn KernelEye,
+        merge: &mut Merge,
+    ) -> u64 {
+        let (target, family) = (plan.target, Family::of(plan.target.ip()));
+        let one = &mut self.families[family as usize];
+        let mut probe = Probe { key, kind: plan.kind, target, watched: eye.stamps(), slot: 0 };
+        let before_ns = monotonic_ns();
+        // Kernel events of it are drained later, on this same thread: none can overtake `merge.sent`.
+        let (t0_ns, ended) = match plan.kind {
+            ProbeKind::Icmp | ProbeKind::Udp => {
+                let (payload, buffer) = (plan.payload_bytes, &mut self.buffer);
+                let left =
+                    match plan.kind {
+                        ProbeKind::Icmp => one.icmp.as_ref().map_or(Err(Errno::AFNOSUPPORT), |p| {
+                            p.send(identity, key, target, payload, buffer)
+                        }),
+                        _ => one.udp.as_ref().map_or(Err(Errno::AFNOSUPPORT), |p| {
+                            p.send(identity, key, target, payload, buffer)
+                        }),
+                    };
+                (before_ns, left.err().map(|errno| ending(SendFailure::of(errno))))
+            }
+            ProbeKind::Tcp => match one.tcp.as_mut() {
+                None => (before_ns, Some(ending(SendFailure::Refused(Errno::AFNOSUPPORT)))),
+                Some(tcp) => match tcp.prepare(key, target, before_ns, eye) {
+                    Err(failure) => (before_ns, Some(ending(failure))),
+                    Ok((slot, watched)) => {
+                        (probe.slot, probe.watched) = (slot, watched);
+                        (monotonic_ns(), tcp.launch(slot, &self.epoll, token(TCP, family, slot)))
+                    }
+                },
+            },
+            ProbeKind::Dns | ProbeKind::Http => match &plan.question {
+                None => (before_ns, Some(ending(SendFailure::Own(Errno::OPNOTSUPP)))),
+                Some(question) => match one.dns.prepare(key, target, question.clone(), eye) {
+                    Err(failure) => (before_ns, Some(ending(failure))),
+                    Ok((slot, watched)) => {
+                        (probe.slot, probe.watched) = (slot, watched);
+                        (monotonic_ns(), one.dns.launch(slot, &self.epoll, token(DNS, family, slot)))
+                    }
+                },
+            },
+        };
+        merge.sent(probe, t0_ns);
+        if let Some(ending) = ended {
+            merge.ended(key, ending);
+        }
+        t0_ns
+    }
+
+    /// Reads every socket that has something. ICMP comes first: where an error ends a TCP or DNS probe, the error
+    /// itself says more than the errno that the socket makes of it.
+    pub(crate) fn read(&mut self, merge: &mut Merge, now_ns: u64, since_ns: u64, prompt: bool) {
+        let seen = Seen { at_ns: now_ns, since_ns, prompt };
+        let mut room = [const { MaybeUninit::<epoll::Event>::uninit() }; EVENTS];
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        loop {
+            let Ok((events, rest)) = epoll::wait(&self.epoll, &mut room, Some(&at_once)) else { return };
+            let full = rest.is_empty();
+            events.sort_unstable_by_key(|event| event.data.u64());
+            for event in events {
+                let token = event.data.u64();
+                let (tag, slot) = (token >> 32, token as u32);
+                let family = (tag & 1) as usize;
+                let one = &mut self.families[family];
+                match tag >> 1 {
+                    ICMP => read_icmp(&self.families, family, &mut self.batch, merge, seen),
+                    UDP => {
+                        if let Some(udp) = &one.udp {
+                            let echo = |from, header| merge.echo(from, &header, seen);
+                            let strange = udp.receive(&mut self.batch, echo).unwrap_or(0);
+                            merge.counters.forged += strange;
+                        }
+                    }
+                    TCP => {
+                        if let Some((key, ending)) = one.tcp.as_mut().and_then(|tcp| tcp.ready(slot, seen)) {
+                            merge.ended(key, ending);
+                        }
+                    }
+                    _ => {
+                        let mut strange = 0;
+                        if let Some((key, ending)) = one.dns.ready(slot, seen, &mut strange) {
+                            merge.ended(key, ending);
+                        }
+                        merge.counters.forged += strange;
+                    }
+                }
+            }
+            if !full {
+                return;
+            }
+        }
+    }
+
+    /// A probe is over: closes what it had open.
+    pub(crate) fn close(&mut self, probe: &Probe, eye: &mut dyn KernelEye) {
+        let one = &mut self.families[probe.family() as usize];
+        match (probe.kind, &mut one.tcp) {
+            (ProbeKind::Tcp, Some(tcp)) => tcp.close(probe.slot, probe.key, eye),
+            (ProbeKind::Dns, _) => one.dns.close(probe.slot, probe.key, eye),
+            _ => {}
+        }
+    }
+}
+
+fn keep<T>(degraded: &mut Vec<String>, kind: ProbeKind, family: Family, opened: io::Result<T>) -> Option<T> {
+    opened.map_err(|error| degraded.push(format!("no {kind} probes over {family}: {error}"))).ok()
+}
+
+fn ending(failure: SendFailure) -> Ending {
+    match failure {
+        SendFailure::Refused(_) => Ending::Failed { outcome: Outcome::SendError, detail: failure.detail() },
+        SendFailure::Own(_) => Ending::OwnFault { detail: failure.detail() },
+    }
+}
+
+fn read_icmp(families: &[OneFamily; 2], family: usize, batch: &mut Batch, merge: &mut Merge, seen: Seen) {
+    let one = &families[family];
+    let Some(icmp) = &one.icmp else { return };
+    // A pending error of the socket itself says nothing that a probe's deadline won't.
+    let _ = icmp.receive(batch, |incoming| match incoming {
+        IcmpIncoming::Echo { from, header } => merge.echo(from, &header, seen),
+        IcmpIncoming::Error { outcome, icmp: error, quoted } => {
+            if let Some(key) = whose(one, icmp, &quoted, merge) {
+                merge.icmp_error(key, quoted.to, outcome, error);
+            }
+        }
+    });
+}
+
+/// The probe that an ICMP error is about; `None` where it is about another program's packet.
+fn whose(one: &OneFamily, icmp: &IcmpProber, quoted: &Quoted, merge: &Merge) -> Option<ProbeKey> {
+    match quoted.transport {
+        ProbeKind::Icmp if icmp.is_own(quoted) => merge.quoted(quoted),
+        ProbeKind::Udp if one.udp.as_ref().is_some_and(|udp| udp.port() == quoted.from_port) => {
+            merge.quoted(quoted)
+        }
+        ProbeKind::Udp => one.dns.quoted(quoted.from_port, quoted.to),
+        ProbeKind::Tcp => one.tcp.as_ref()?.quoted(quoted.from_port, quoted.to),
+        _ => None,
+    }
+}

@@ -1,0 +1,396 @@
+//! From what sockets and hooks saw to samples, windows and evidence. Pure: takes `now`, does no I/O.
+//!
+//! In: probes that left, answers and errors from the sockets, [`Observation`]s from the kernel, in any order.
+//! Out: every probe exactly once, as a sample in the window in which it was sent; of those that did not end with a
+//! reply also a [`Lost`] with its evidence; what later replies tell of them; kernel drops.
+//!
+//! A turn of the engine's loop reads all sockets, then drains the kernel's events, then calls [`Merge::settle`]: so
+//! when a probe is judged, all its stamps are there, and nothing that arrived before its deadline is still unread.
+//! A reply counts only if user space got it (a stamp alone can still be dropped on the way to the socket) and only
+//! if path, sequence, session and the answering address are those of a probe in flight. Whether it came in time is
+//! told by the kernel's stamps where there are some, however late user space was.
+
+mod flight;
+mod memory;
+mod windows;
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+
+use netcheck_common::domain::{Outcome, PathId, ProbeKind, ProbeSession, Sequence};
+use netcheck_common::header::ProbeHeader;
+
+pub(crate) use self::flight::{Ending, Probe, Seen};
+use self::flight::{Flight, Shares};
+use self::memory::{Past, PathMemory};
+use self::windows::Windows;
+use crate::counters::Counters;
+use crate::observation::{DropIdentity, DropSeen, Observation, ProbeKey, Reflected};
+use crate::probe::quoted::Quoted;
+use crate::report::{Detail, IcmpSeen, Lost, Report};
+
+/// Lost samples and drop records kept with their evidence per report; beyond, they are only counted.
+const DETAILS_MAX: usize = 8192;
+
+/// Everything between a probe's departure and its report.
+#[derive(Debug)]
+pub(crate) struct Merge {
+    session: ProbeSession,
+    timeout_ns: u64,
+    flights: HashMap<ProbeKey, Flight>,
+    /// In the order of their deadlines. Those that have ended stay until their time.
+    deadlines: VecDeque<(u64, ProbeKey)>,
+    /// Ended in this turn, to be judged when the kernel's events are in.
+    ended: Vec<ProbeKey>,
+    paths: HashMap<PathId, PathMemory>,
+    windows: Windows,
+    report: Report,
+    pub(crate) counters: Counters,
+}
+
+impl Merge {
+    /// Nothing in flight.
+    pub(crate) fn new(session: ProbeSession, timeout_ns: u64, window_ns: u64, unix_offset_ns: i64) -> Self {
+        Self {
+            session,
+            timeout_ns,
+            flights: HashMap::new(),
+            deadlines: VecDeque::new(),
+            ended: Vec::new(),
+            paths: HashMap::new(),
+            windows: Windows::new(window_ns, unix_offset_ns),
+            report: Report::default(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Changes timeout and window length for probes that are yet to leave.
+    pub(crate) fn set_timing(&mut self, now_ns: u64, timeout_ns: u64, window_ns: u64, unix_offset_ns: i64) {
+        self.timeout_ns = timeout_ns;
+        self.windows.set_length(now_ns, window_ns, unix_offset_ns);
+    }
+
+    /// Forgets paths that left the plan, with their probes in flight; those are handed back unjudged.
+    pub(crate) fn forget(&mut self, gone: &[PathId], mut on_end: impl FnMut(&Probe)) {
+        let windows = &mut self.windows;
+        for path in gone {
+            self.paths.remove(path);
+        }
+        // `gone` is sorted.
+        self.flights.retain(|key, flight| {
+            let keep = gone.binary_search(&key.path).is_err();
+            if !keep {
+                windows.abandoned(flight.window);
+                on_end(&flight.probe);
+            }
+            keep
+        });
+    }
+
+    /// A probe is about to leave, at `t0_ns`; to be called before its packet can be seen by any hook.
+    pub(crate) fn sent(&mut self, probe: Probe, t0_ns: u64) {
+        let window = self.windows.sent(t0_ns);
+        self.paths.entry(probe.key.path).or_default().sent(probe.key.sequence);
+        self.deadlines.push_back((t0_ns.saturating_add(self.timeout_ns), probe.key));
+        self.flights.insert(probe.key, Flight::new(probe, t0_ns, self.timeout_ns, window));
+    }
+
+    /// Sending it took suspiciously long: no answer is no evidence.
+    pub(crate) fn shaky(&mut self, key: ProbeKey) {
+        if let Some(flight) = self.flights.get_mut(&key) {
+            flight.shaky = true;
+        }
+    }
+
+    /// A packet with netcheck's header was read. `from` has port 0 for ICMP.
+    pub(crate) fn echo(&mut self, from: SocketAddr, header: &ProbeHeader, seen: Seen) {
+        let key = ProbeKey { path: PathId(header.path), sequence: Sequence(header.sequence) };
+        if header.session != self.session.0 {
+            self.counters.forged += 1;
+            return;
+        }
+        let reflected = header.reflected().then_some(Reflected {
+            t2_ns: header.t2_ns,
+            t3_ns: header.t3_ns,
+            requests: header.requests,
+            arrived: header.arrived,
+        });
+        let Some(flight) = self.flights.get_mut(&key) else {
+            self.echo_of_the_past(key);
+            return;
+        };
+        if !flight.probe.kind.carries_header() || !same_peer(flight.probe.target, from) {
+            self.counters.forged += 1;
+        } else if flight.ended.is_some() {
+            self.counters.duplicate += 1;
+        } else {
+            flight.ended = Some(Ending::Reply { seen, reflected });
+            self.ended.push(key);
+        }
+    }
+
+    fn echo_of_the_past(&mut self, key: ProbeKey) {
+        let Some(memory) = self.paths.get_mut(&key.path) else {
+            // Of a path that has left the plan.
+            self.counters.late += 1;
+            return;
+        };
+        match memory.past(key.sequence) {
+            Past::Lost => {
+                self.counters.late += 1;
+                memory.arrived_late(key.path, key.sequence, &mut self.report.arrivals);
+            }
+            Past::Ended => self.counters.duplicate += 1,
+            Past::Unsent => self.counters.forged += 1,
+        }
+    }
+
+    /// A probe without a header ended, as its own socket tells.
+    pub(crate) fn ended(&mut self, key: ProbeKey, ending: Ending) {
+        let Some(flight) = self.flights.get_mut(&key) else { return };
+        if flight.ended.is_none() {
+            flight.ended = Some(ending);
+            self.ended.push(key);
+        } else if let (
+            Some(Ending::Failed { detail: was, .. }),
+            Ending::Failed { detail: Detail { errno: Some(errno), .. }, .. },
+        ) = (&mut flight.ended, ending)
+        {
+            // The ICMP error came first, and the socket's errno says the same.
+            was.errno = was.errno.or(Some(errno));
+        }
+    }
+
+    /// An ICMP error quoted a probe. `to` is where the quoted packet was going.
+    pub(crate) fn icmp_error(&mut self, key: ProbeKey, to: SocketAddr, outcome: Outcome, icmp: IcmpSeen) {
+        match self.flights.get(&key) {
+            Some(flight) if same_peer(flight.probe.target, to) => {
+                let detail = Detail { icmp: Some(icmp), ..Detail::default() };
+                self.ended(key, Ending::Failed { outcome, detail });
+            }
+            Some(_) => self.counters.forged += 1,
+            None => self.counters.late += 1,
+        }
+    }
+
+    /// The ICMP or UDP probe that an ICMP error quotes. Where the quote is too short for the probe header it is the
+    /// newest one in flight to that target (with that ICMP sequence).
+    pub(crate) fn quoted(&self, quoted: &Quoted) -> Option<ProbeKey> {
+        if let Some(header) = &quoted.header {
+            let own = header.session == self.session.0;
+            return own
+                .then_some(ProbeKey { path: PathId(header.path), sequence: Sequence(header.sequence) });
+        }
+        let candidates = self.flights.values().filter(|flight| {
+            flight.probe.kind == quoted.transport
+                && flight.probe.target == quoted.to
+                && (quoted.transport != ProbeKind::Icmp
+                    || flight.probe.key.sequence.0 as u16 == quoted.icmp_sequence)
+        });
+        candidates.max_by_key(|flight| flight.t0_ns).map(|flight| flight.probe.key)
+    }
+
+    /// The kernel saw something.
+    pub(crate) fn observe(&mut self, observation: Observation) {
+        match observation {
+            Observation::Stamp(stamp) => {
+                if let Some(flight) = self.flights.get_mut(&stamp.probe) {
+                    flight.stamp(stamp);
+                }
+            }
+            Observation::Drop(drop) => {
+                let own = match drop.identity {
+                    DropIdentity::Probe { session, probe } if session == self.session => probe,
+                    DropIdentity::OwnFlow(probe) => probe,
+                    DropIdentity::Probe { .. } | DropIdentity::ForeignFlow => {
+                        self.report_drop(drop);
+                        return;
+                    }
+                };
+                if let Some(flight) = self.flights.get_mut(&own) {
+                    flight.dropped(drop);
+                } else if self
+                    .paths
+                    .get(&own.path)
+                    .is_some_and(|memory| memory.past(own.sequence) == Past::Lost)
+                {
+                    self.report_drop(drop);
+                }
+                // Else it had its reply: what was dropped is a copy (a raw socket's clone, say).
+            }
+        }
+    }
+
+    /// Judges what ended, and gives up what has passed its deadline. `now_ns` is when the reading of the sockets
+    /// began in this turn; `starved`: the turn came so late that silence proves nothing. Hands back every probe that
+    /// is judged.
+    pub(crate) fn settle(&mut self, now_ns: u64, starved: bool, mut on_end: impl FnMut(&Probe)) {
+        let mut ended = std::mem::take(&mut self.ended);
+        for key in ended.drain(..) {
+            if let Some(flight) = self.flights.remove(&key) {
+                on_end(&flight.probe);
+                self.judge(flight, now_ns, starved);
+            }
+        }
+        self.ended = ended;
+        while let Some(&(deadline_ns, key)) = self.deadlines.front() {
+            let Some(flight) = self.flights.get(&key) else {
+                self.deadlines.pop_front();
+                continue;
+            };
+            if deadline_ns > now_ns {
+                break;
+            }
+            self.deadlines.pop_front();
+            let deadline_ns = flight.deadline_ns();
+            if deadline_ns > now_ns {
+                let at = self.deadlines.partition_point(|&(other_ns, _)| other_ns <= deadline_ns);
+                self.deadlines.insert(at, (deadline_ns, key));
+                continue;
+            }
+            if let Some(flight) = self.flights.remove(&key) {
+                on_end(&flight.probe);
+                self.lost(flight, now_ns, Outcome::Timeout, starved, Detail::default());
+            }
+        }
+    }
+
+    /// The earliest deadline, if anything is in flight.
+    pub(crate) fn next_deadline_ns(&self) -> Option<u64> {
+        // Those that have ended may stand in front: waking for one of them now and then is cheaper than a search.
+        if self.flights.is_empty() {
+            None
+        } else {
+            self.deadlines.front().map(|&(deadline_ns, _)| deadline_ns)
+        }
+    }
+
+    /// When the oldest window's time is over.
+    pub(crate) fn next_window_end_ns(&self) -> Option<u64> {
+        self.windows.next_end_ns()
+    }
+
+    /// Probes on their way.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.flights.len()
+    }
+
+    /// Whether something is to be told that waits for no window.
+    pub(crate) fn has_evidence(&self) -> bool {
+        !(self.report.lost.is_empty() && self.report.drops.is_empty() && self.report.arrivals.is_empty())
+    }
+
+    /// Takes everything that is finished; with `last`, the window in progress too, and what is in flight is let go
+    /// unjudged.
+    pub(crate) fn take_report(&mut self, now_ns: u64, last: bool) -> Report {
+        if last {
+            for (_, flight) in self.flights.drain() {
+                self.windows.abandoned(flight.window);
+            }
+            self.deadlines.clear();
+        }
+        self.report.windows = self.windows.take_closed(now_ns, last);
+        std::mem::take(&mut self.report)
+    }
+
+    fn judge(&mut self, mut flight: Flight, now_ns: u64, starved: bool) {
+        match flight.ended.take() {
+            Some(Ending::Reply { seen, reflected }) => {
+                let reflected = reflected.or(flight.reflected);
+                match flight.in_time(seen, starved) {
+                    Some(true) => self.replied(&flight, now_ns, seen, reflected),
+                    in_time => {
+                        self.counters.late += 1;
+                        let key = flight.probe.key;
+                        self.lost(flight, now_ns, Outcome::Timeout, in_time.is_none(), Detail::default());
+                        if let Some(memory) = self.paths.get_mut(&key.path) {
+                            memory.arrived_late(key.path, key.sequence, &mut self.report.arrivals);
+                        }
+                    }
+                }
+            }
+            Some(Ending::Failed { outcome, detail }) => self.lost(flight, now_ns, outcome, false, detail),
+            Some(Ending::OwnFault { detail }) => self.lost(flight, now_ns, Outcome::SendError, true, detail),
+            None => self.lost(flight, now_ns, Outcome::Timeout, starved, Detail::default()),
+        }
+    }
+
+    fn replied(&mut self, flight: &Flight, now_ns: u64, seen: Seen, reflected: Option<Reflected>) {
+        let ProbeKey { path, sequence } = flight.probe.key;
+        self.counters.sample(flight.probe.kind, flight.probe.family(), Outcome::Reply);
+        let shares = flight.shares(seen, reflected);
+        if flight.probe.watched {
+            self.counters.stamped += u64::from(shares.network_ns.is_some());
+            self.counters.unstamped += u64::from(shares.network_ns.is_none());
+        }
+        let Shares { round_trip_ns, network_ns, host_ns, responder_ns } = shares;
+        let window = self.windows.ended(flight.window, path);
+        window.count(Outcome::Reply);
+        for (sketch, delay_ns) in [
+            (&mut window.round_trip, round_trip_ns),
+            (&mut window.network, network_ns),
+            (&mut window.host, host_ns),
+            (&mut window.responder, responder_ns),
+        ] {
+            if let Some(delay_ns) = delay_ns {
+                sketch.record(delay_ns);
+            }
+        }
+        if let (Some(reflected), Some(memory)) = (reflected, self.paths.get_mut(&path)) {
+            memory.reflected(now_ns, path, sequence, reflected, &mut self.report.arrivals);
+        }
+    }
+
+    fn lost(&mut self, mut flight: Flight, now_ns: u64, outcome: Outcome, starved: bool, detail: Detail) {
+        let key = flight.probe.key;
+        let suspect = starved || (flight.shaky && outcome == Outcome::Timeout);
+        let window = self.windows.ended(flight.window, key.path);
+        if suspect {
+            window.suspect += 1;
+            self.counters.suspect += 1;
+        } else {
+            window.count(outcome);
+            self.counters.sample(flight.probe.kind, flight.probe.family(), outcome);
+        }
+        for drop in std::mem::take(&mut flight.drops) {
+            self.report_drop(drop);
+        }
+        if let Some(memory) = self.paths.get_mut(&key.path) {
+            self.report.arrivals.extend(memory.lost(now_ns, key.path, key.sequence));
+            // The reply was seen, and died before it reached its socket.
+            if let Some(reflected) = flight.reflected {
+                memory.reflected(now_ns, key.path, key.sequence, reflected, &mut self.report.arrivals);
+                memory.arrived_late(key.path, key.sequence, &mut self.report.arrivals);
+            }
+        }
+        if self.report.lost.len() >= DETAILS_MAX {
+            self.counters.details_dropped += 1;
+            return;
+        }
+        let (request_hooks, reply_hooks) = flight.hooks();
+        self.report.lost.push(Lost {
+            probe: key,
+            sent_ns: flight.t0_ns,
+            outcome,
+            suspect,
+            request_hooks,
+            reply_hooks,
+            detail,
+            flow: flight.flow(),
+            unwatched: !flight.probe.watched,
+        });
+    }
+
+    fn report_drop(&mut self, drop: DropSeen) {
+        if self.report.drops.len() >= DETAILS_MAX {
+            self.counters.details_dropped += 1;
+        } else {
+            self.report.drops.push(drop);
+        }
+    }
+}
+
+/// Whether an answer comes from where the probe went. IPv6 scope and flow label don't matter.
+fn same_peer(target: SocketAddr, from: SocketAddr) -> bool {
+    target.ip() == from.ip() && target.port() == from.port()
+}

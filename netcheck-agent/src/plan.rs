@@ -1,0 +1,243 @@
+//! The plan: all that the agent knows of the cluster. Pure.
+//!
+//! In: [`v1::PlanDelta`]s from the hub. Out: the paths to probe, timing, addresses, and which paths were refused and
+//! why. The last plan stays in force while the hub is away. A delta that does not build on the version held here is
+//! a [`PlanGap`]: nothing of it is applied, and the session starts over, for a session begins with a full plan.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use hickory_proto::op::{Message, MessageType, OpCode, Query};
+use hickory_proto::rr::{Name, RecordType};
+use netcheck_common::domain::{PathId, ProbeKind, Vantage};
+use netcheck_common::header::HEADER_LEN;
+use netcheck_proto::{convert, v1};
+
+use crate::address::AddressPolicy;
+use crate::clock::{MILLISECOND_NS, SECOND_NS};
+use crate::observation::KnownAddress;
+
+/// Most paths of one agent; what is beyond is refused.
+pub(crate) const PATHS_MAX: usize = 1 << 18;
+/// Largest payload of a probe: an Ethernet frame's, less IPv4 and UDP headers.
+pub(crate) const PAYLOAD_MAX: u32 = 1472;
+
+/// What a DNS path asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Question {
+    pub(crate) query: Query,
+    /// The whole query message, with id 0.
+    pub(crate) message: Vec<u8>,
+}
+
+/// One path that can be probed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PathPlan {
+    pub(crate) kind: ProbeKind,
+    /// Port 0 for ICMP.
+    pub(crate) target: SocketAddr,
+    /// Bytes after the ICMP or UDP header, probe header included.
+    pub(crate) payload_bytes: usize,
+    /// For DNS.
+    pub(crate) question: Option<Arc<Question>>,
+}
+
+/// How often, how long, how much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Timing {
+    pub(crate) interval_ns: u64,
+    pub(crate) timeout_ns: u64,
+    pub(crate) window_ns: u64,
+    /// 0: no wish.
+    pub(crate) wanted_pps: u32,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self { interval_ns: SECOND_NS, timeout_ns: SECOND_NS, window_ns: SECOND_NS, wanted_pps: 0 }
+    }
+}
+
+/// A delta that builds on another version than the one held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the hub's plan {version} builds on {base}, this agent holds {held}")]
+pub(crate) struct PlanGap {
+    pub(crate) version: u64,
+    pub(crate) base: u64,
+    pub(crate) held: u64,
+}
+
+/// What a delta changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Change {
+    /// Paths that are no more, or are probed otherwise than before.
+    pub(crate) gone: Vec<PathId>,
+    pub(crate) addresses: bool,
+}
+
+/// The plan in force.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    policy: AddressPolicy,
+    pub(crate) version: u64,
+    pub(crate) timing: Timing,
+    pub(crate) paths: HashMap<PathId, PathPlan>,
+    pub(crate) refused: BTreeMap<PathId, String>,
+    pub(crate) addresses: Vec<KnownAddress>,
+    pub(crate) watched_ports: Vec<u16>,
+}
+
+impl Plan {
+    /// No plan: version 0, no paths.
+    pub(crate) fn empty(policy: AddressPolicy) -> Self {
+        Self {
+            policy,
+            version: 0,
+            timing: Timing::default(),
+            paths: HashMap::new(),
+            refused: BTreeMap::new(),
+            addresses: Vec::new(),
+            watched_ports: Vec::new(),
+        }
+    }
+
+    /// Applies a delta, or nothing of it.
+    pub(crate) fn apply(&mut self, delta: &v1::PlanDelta) -> Result<Change, PlanGap> {
+        let full = delta.base_version == 0;
+        if !full && delta.base_version != self.version {
+            return Err(PlanGap { version: delta.version, base: delta.base_version, held: self.version });
+        }
+        let mut change = Change::default();
+        let mut before = HashMap::new();
+        if full {
+            before = std::mem::take(&mut self.paths);
+            self.refused.clear();
+            if delta.addresses.is_none() {
+                change.addresses = true;
+                self.addresses.clear();
+                self.watched_ports.clear();
+            }
+        }
+        for &path in &delta.remove {
+            self.refused.remove(&PathId(path));
+            before.extend(self.paths.remove_entry(&PathId(path)));
+        }
+        for spec in &delta.upsert {
+            let path = PathId(spec.path_id);
+            before.extend(self.paths.remove_entry(&path));
+            self.refused.remove(&path);
+            match self.check(spec) {
+                Ok(plan) => drop(self.paths.insert(path, plan)),
+                Err(why) => drop(self.refused.insert(path, why)),
+            }
+        }
+        change.gone = before
+            .into_iter()
+            .filter(|(path, was)| self.paths.get(path) != Some(was))
+            .map(|(path, _)| path)
+            .collect();
+        change.gone.sort_unstable();
+        if let Some(table) = &delta.addresses {
+            change.addresses = true;
+            self.set_addresses(table);
+        }
+        self.set_timing(delta);
+        self.version = delta.version;
+        Ok(change)
+    }
+
+    /// The refused paths on the wire.
+    pub(crate) fn refused_wire(&self) -> Vec<v1::RefusedPath> {
+        self.refused.iter().map(|(path, why)| v1::RefusedPath { path_id: path.0, why: why.clone() }).collect()
+    }
+
+    fn set_timing(&mut self, delta: &v1::PlanDelta) {
+        let Timing { interval_ns, timeout_ns, window_ns, .. } = &mut self.timing;
+        *interval_ns = clamped(delta.interval, *interval_ns, 10 * MILLISECOND_NS, 3600 * SECOND_NS);
+        *timeout_ns = clamped(delta.timeout, *timeout_ns, MILLISECOND_NS, 60 * SECOND_NS);
+        *window_ns = clamped(delta.window, *window_ns, 100 * MILLISECOND_NS, 300 * SECOND_NS);
+        self.timing.wanted_pps = delta.packets_per_second;
+    }
+
+    /// Entries without a readable address are passed over: they only help to name things.
+    fn set_addresses(&mut self, table: &v1::AddressTable) {
+        self.addresses = table
+            .entries
+            .iter()
+            .filter_map(|entry| {
+                Some(KnownAddress {
+                    address: convert::address("address", &entry.address).ok()?,
+                    pod: (!entry.pod.is_empty()).then(|| Arc::from(entry.pod.as_str())),
+                    local: entry.local,
+                })
+            })
+            .collect();
+        self.watched_ports = table
+            .watched_ports
+            .iter()
+            .filter_map(|&port| convert::port("watched_ports", port).ok())
+            .collect();
+    }
+
+    /// A usable path, or why it is none.
+    fn check(&self, spec: &v1::PathSpec) -> Result<PathPlan, String> {
+        let text = |error: convert::InvalidField| error.to_string();
+        if self.paths.len() >= PATHS_MAX {
+            return Err(format!("more than {PATHS_MAX} paths"));
+        }
+        if convert::vantage("vantage", spec.vantage).map_err(text)? == Vantage::Pod {
+            return Err("no pod vantage on this node".to_owned());
+        }
+        let kind = convert::kind("kind", spec.kind).map_err(text)?;
+        let address: IpAddr = convert::address("address", &spec.address).map_err(text)?;
+        if let Some(why) = (self.policy)(address) {
+            return Err(format!("{address} is {why}"));
+        }
+        let port = match (kind, convert::port("port", spec.port).map_err(text)?) {
+            (ProbeKind::Icmp, _) => 0,
+            (_, 0) => return Err(format!("a {kind} path needs a port")),
+            (_, port) => port,
+        };
+        if spec.payload_bytes > PAYLOAD_MAX {
+            return Err(format!("payload of {} bytes is above {PAYLOAD_MAX}", spec.payload_bytes));
+        }
+        let question = match kind {
+            ProbeKind::Icmp | ProbeKind::Udp | ProbeKind::Tcp => None,
+            ProbeKind::Dns => Some(Arc::new(question(spec)?)),
+            ProbeKind::Http => return Err("this agent does not speak HTTP yet".to_owned()),
+        };
+        let payload_bytes = (spec.payload_bytes as usize).max(HEADER_LEN);
+        Ok(PathPlan { kind, target: SocketAddr::new(address, port), payload_bytes, question })
+    }
+}
+
+fn question(spec: &v1::PathSpec) -> Result<Question, String> {
+    let record = match spec.dns_type {
+        1 => RecordType::A,
+        28 => RecordType::AAAA,
+        other => return Err(format!("DNS record type {other} is neither A nor AAAA")),
+    };
+    let mut name = Name::from_ascii(&spec.dns_name).map_err(|error| format!("dns_name: {error}"))?;
+    if spec.dns_name.is_empty() {
+        return Err("a dns path needs a name".to_owned());
+    }
+    name.set_fqdn(true);
+    let query = Query::query(name, record);
+    let mut message = Message::new(0, MessageType::Query, OpCode::Query);
+    message.metadata.recursion_desired = true;
+    message.add_query(query.clone());
+    let message = message.to_vec().map_err(|error| format!("dns_name: {error}"))?;
+    Ok(Question { query, message })
+}
+
+/// Absent or negative durations keep what was.
+fn clamped(wire: Option<prost_types::Duration>, was_ns: u64, least_ns: u64, most_ns: u64) -> u64 {
+    let Some(duration) = wire.and_then(|wire| std::time::Duration::try_from(wire).ok()) else {
+        return was_ns;
+    };
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX).clamp(least_ns, most_ns)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::address;
+
+fn plan() -> Plan {
+    Plan::empty(address::refusal)
+}
+
+fn spec(path_id: u32, kind: v1::ProbeKind, address: &str, port: u32) -> v1::PathSpec {
+    v1::PathSpec {
+        path_id,
+        vantage: v1::Vantage::Host.into(),
+        kind: kind.into(),
+        address: convert::address_bytes(address.parse().unwrap()),
+        port,
+        ..Default::default()
+    }
+}
+
+fn delta(base_version: u64, version: u64, upsert: Vec<v1::PathSpec>, remove: Vec<u32>) -> v1::PlanDelta {
+    v1::PlanDelta { version, base_version, upsert, remove, ..Default::default() }
+}
+
+#[test]
+fn deltas_build_on_each_other() {
+    let mut plan = plan();
+    let icmp = spec(1, v1::ProbeKind::Icmp, "10.0.0.1", 0);
+    let udp = spec(2, v1::ProbeKind::Udp, "fd00::1", 6100);
+    plan.apply(&delta(0, 5, vec![icmp, udp.clone()], vec![])).unwrap();
+    assert_eq!((plan.version, plan.paths.len()), (5, 2));
+    assert_eq!(plan.paths[&PathId(2)].target, "[fd00::1]:6100".parse().unwrap());
+
+    let moved = spec(2, v1::ProbeKind::Udp, "fd00::2", 6100);
+    let change = plan.apply(&delta(5, 6, vec![moved], vec![1])).unwrap();
+    assert_eq!(change.gone, [PathId(1), PathId(2)]);
+    assert_eq!((plan.version, plan.paths.len()), (6, 1));
+
+    let change = plan.apply(&delta(6, 7, vec![spec(3, v1::ProbeKind::Tcp, "10.0.0.9", 80)], vec![])).unwrap();
+    assert_eq!((change, plan.paths.len()), (Change::default(), 2));
+
+    let change = plan.apply(&delta(0, 8, vec![spec(3, v1::ProbeKind::Tcp, "10.0.0.9", 80)], vec![])).unwrap();
+    assert_eq!(
+        (change.gone, plan.paths.len()),
+        (vec![PathId(2)], 1),
+        "a full plan replaces, and keeps what stays"
+    );
+}
+
+#[test]
+fn a_gap_changes_nothing() {
+    let mut plan = plan();
+    plan.apply(&delta(0, 5, vec![spec(1, v1::ProbeKind::Icmp, "10.0.0.1", 0)], vec![])).unwrap();
+    let gap = plan.apply(&delta(6, 7, vec![], vec![1])).unwrap_err();
+    assert_eq!(gap, PlanGap { version: 7, base: 6, held: 5 });
+    assert_eq!((plan.version, plan.paths.len()), (5, 1));
+}
+
+#[test]
+fn unusable_paths_are_refused_with_a_reason_and_the_rest_stays() {
+    let dns = |name: &str, dns_type| v1::PathSpec {
+        dns_name: name.into(),
+        dns_type,
+        ..spec(0, v1::ProbeKind::Dns, "10.0.0.53", 53)
+    };
+    let table: Vec<(v1::PathSpec, &str)> = vec![
+        (spec(0, v1::ProbeKind::Icmp, "127.0.0.1", 0), "loopback"),
+        (spec(0, v1::ProbeKind::Icmp, "::1", 0), "loopback"),
+        (spec(0, v1::ProbeKind::Tcp, "169.254.169.254", 80), "metadata"),
+        (spec(0, v1::ProbeKind::Tcp, "fe80::1", 80), "link-local"),
+        (spec(0, v1::ProbeKind::Udp, "239.1.1.1", 80), "multicast"),
+        (spec(0, v1::ProbeKind::Udp, "10.0.0.1", 0), "port"),
+        (spec(0, v1::ProbeKind::Tcp, "10.0.0.1", 70_000), "not a port"),
+        (spec(0, v1::ProbeKind::Http, "10.0.0.1", 80), "HTTP"),
+        (spec(0, v1::ProbeKind::Unspecified, "10.0.0.1", 80), "kind"),
+        (
+            v1::PathSpec { address: vec![1, 2], ..spec(0, v1::ProbeKind::Icmp, "10.0.0.1", 0) },
+            "4 or 16 bytes",
+        ),
+        (v1::PathSpec { vantage: 2, ..spec(0, v1::ProbeKind::Icmp, "10.0.0.1", 0) }, "pod vantage"),
+        (v1::PathSpec { payload_bytes: 9000, ..spec(0, v1::ProbeKind::Udp, "10.0.0.1", 6100) }, "payload"),
+        (dns("a.example.", 15), "record type"),
+        (dns("", 1), "name"),
+        (dns("a..b.", 1), "dns_name"),
+    ];
+    let mut plan = plan();
+    let mut upsert: Vec<_> =
+        (1u32..).zip(&table).map(|(path_id, (spec, _))| v1::PathSpec { path_id, ..spec.clone() }).collect();
+    upsert.push(spec(100, v1::ProbeKind::Icmp, "10.0.0.1", 0));
+    upsert.push(v1::PathSpec { path_id: 101, ..dns("kubernetes.default.svc.cluster.local", 28) });
+    plan.apply(&delta(0, 1, upsert, vec![])).unwrap();
+    for (path, (_, word)) in (1u32..).zip(&table) {
+        let why =
+            plan.refused.get(&PathId(path)).unwrap_or_else(|| panic!("path {path} ({word}) is not refused"));
+        assert!(why.contains(word), "{why:?} should say {word:?}");
+    }
+    assert_eq!(plan.paths.len(), 2);
+    assert_eq!(plan.refused_wire().len(), table.len());
+    assert!(plan.paths[&PathId(101)].question.as_ref().unwrap().query.name().is_fqdn());
+}
+
+#[test]
+fn timing_is_kept_where_absent_and_clamped_where_absurd() {
+    let mut plan = plan();
+    let mut first = delta(0, 1, vec![], vec![]);
+    first.interval = Some(convert::duration_from_ns(500 * MILLISECOND_NS));
+    first.timeout = Some(convert::duration_from_ns(0));
+    first.window = Some(prost_types::Duration { seconds: -5, nanos: 0 });
+    first.packets_per_second = 7;
+    plan.apply(&first).unwrap();
+    assert_eq!(
+        plan.timing,
+        Timing {
+            interval_ns: 500 * MILLISECOND_NS,
+            timeout_ns: MILLISECOND_NS,
+            window_ns: SECOND_NS,
+            wanted_pps: 7
+        }
+    );
+    plan.apply(&delta(1, 2, vec![], vec![])).unwrap();
+    assert_eq!(plan.timing.interval_ns, 500 * MILLISECOND_NS);
+}
+
+#[test]
+fn the_address_table_is_replaced_only_when_present() {
+    let mut plan = plan();
+    let mut first = delta(0, 1, vec![], vec![]);
+    let entry =
+        |address: Vec<u8>, pod: &str| v1::AddressEntry { address, pod: pod.into(), ..Default::default() };
+    first.addresses = Some(v1::AddressTable {
+        entries: vec![entry(vec![10, 0, 0, 1], ""), entry(vec![10, 0, 0, 2], "ns/p"), entry(vec![1], "")],
+        watched_ports: vec![80, 70_000],
+    });
+    assert!(plan.apply(&first).unwrap().addresses);
+    assert_eq!((plan.addresses.len(), plan.watched_ports.as_slice()), (2, &[80u16][..]));
+    assert!(!plan.apply(&delta(1, 2, vec![], vec![])).unwrap().addresses);
+    assert_eq!(plan.addresses.len(), 2);
+}
+
+proptest! {
+    #[test]
+    fn hostile_deltas_never_panic(
+        path_id: u32, vantage in -1i32..4, kind in -1i32..8, address in prop::collection::vec(any::<u8>(), 0..20),
+        port: u32, dns_name in ".{0,20}", dns_type in 0u32..40, payload_bytes: u32, seconds: i64, nanos: i32,
+    ) {
+        let spec = v1::PathSpec {
+            path_id, vantage, kind, address, port, dns_name, dns_type, payload_bytes, target: String::new(),
+        };
+        let duration = Some(prost_types::Duration { seconds, nanos });
+        let mut plan = plan();
+        let delta = v1::PlanDelta {
+            interval: duration, timeout: duration, window: duration, ..delta(0, 1, vec![spec], vec![path_id])
+        };
+        plan.apply(&delta).unwrap();
+        prop_assert_eq!(plan.paths.len() + plan.refused.len(), 1);
+        prop_assert!(plan.timing.interval_ns >= 10 * MILLISECOND_NS && plan.timing.window_ns >= 100 * MILLISECOND_NS);
+    }
+}

@@ -1,0 +1,81 @@
+//! The probers: one per kind, each with its sockets. All of them live on the engine's thread and none ever blocks.
+//!
+//! In: "send this probe now"; readable sockets. Out: what arrived, told to the [`Merge`](crate::merge::Merge).
+
+pub(crate) mod dns;
+pub(crate) mod icmp;
+pub(crate) mod quoted;
+pub(crate) mod route;
+pub(crate) mod slots;
+pub(crate) mod socket;
+pub(crate) mod tcp;
+pub(crate) mod udp;
+
+use std::net::SocketAddr;
+
+use netcheck_common::domain::ProbeSession;
+use netcheck_common::header::{HEADER_LEN, ProbeHeader};
+use rustix::io::Errno;
+
+use crate::observation::ProbeKey;
+use crate::plan::PAYLOAD_MAX;
+use crate::report::Detail;
+
+/// What all probe headers of this agent have in common.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Identity {
+    pub(crate) session: ProbeSession,
+    /// Index that the hub gave to this node; 0 until it has.
+    pub(crate) source_node: u32,
+}
+
+impl Identity {
+    /// The header of one probe.
+    pub(crate) fn header(&self, key: ProbeKey) -> ProbeHeader {
+        ProbeHeader {
+            source_node: self.source_node,
+            session: self.session.0,
+            path: key.path.0,
+            sequence: key.sequence.0,
+            ..ProbeHeader::default()
+        }
+    }
+}
+
+/// Room for the largest probe and an ICMP header before it.
+pub(crate) type ProbeBuffer = [u8; 8 + PAYLOAD_MAX as usize];
+
+/// Finds the probe header at the start of a payload.
+pub(crate) fn header_of(payload: &[u8]) -> Option<ProbeHeader> {
+    payload.first_chunk::<HEADER_LEN>().and_then(ProbeHeader::from_bytes)
+}
+
+/// An address without what only local sockets know of it (IPv6 scope and flow label).
+pub(crate) fn bare(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip(), address.port())
+}
+
+/// What a failed send means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SendFailure {
+    /// The kernel refused this packet: by route, filter or size.
+    Refused(Errno),
+    /// This agent is out of memory, descriptors or ports: it says nothing of the network.
+    Own(Errno),
+}
+
+impl SendFailure {
+    pub(crate) const fn of(errno: Errno) -> Self {
+        match errno {
+            Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM | Errno::MFILE | Errno::NFILE | Errno::ADDRINUSE => {
+                Self::Own(errno)
+            }
+            _ => Self::Refused(errno),
+        }
+    }
+
+    pub(crate) fn detail(self) -> Detail {
+        let (Self::Refused(errno) | Self::Own(errno)) = self;
+        Detail { errno: Some(errno), ..Detail::default() }
+    }
+}

@@ -1,0 +1,168 @@
+//! ICMP and ICMPv6 echo, and the ICMP errors about probes of every kind: one raw socket per family.
+//!
+//! Each probe leaves with its own `sendto`, not in a `sendmmsg` batch: t0 is then the packet's own, and what a batch
+//! would save is small against the kernel's work per packet. Replies are read in batches.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+use netcheck_common::domain::{Family, Outcome};
+use netcheck_common::header::ProbeHeader;
+use rustix::io::Errno;
+use rustix::net::{SendFlags, SocketType, ipproto, sendto};
+
+use crate::mmsg::{BATCH, Batch};
+use crate::observation::ProbeKey;
+use crate::probe::quoted::{self, Quoted};
+use crate::probe::{Identity, ProbeBuffer, header_of, socket};
+use crate::report::IcmpSeen;
+
+/// `ICMP_FILTER` of linux/icmp.h.
+const ICMP_FILTER: libc::c_int = 1;
+/// `ICMPV6_FILTER` of linux/icmpv6.h.
+const ICMPV6_FILTER: libc::c_int = 1;
+const ECHO_REQUEST_V4: u8 = 8;
+const ECHO_REPLY_V4: u8 = 0;
+const ECHO_REQUEST_V6: u8 = 128;
+const ECHO_REPLY_V6: u8 = 129;
+
+/// What a raw socket read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum IcmpIncoming {
+    /// An echo reply that carries a probe header.
+    Echo { from: SocketAddr, header: ProbeHeader },
+    /// An error about a packet of this host.
+    Error { outcome: Outcome, icmp: IcmpSeen, quoted: Quoted },
+}
+
+/// The raw socket of one family.
+#[derive(Debug)]
+pub(crate) struct IcmpProber {
+    family: Family,
+    socket: OwnedFd,
+    /// The same in all its requests, so that other programs' pings are told apart.
+    identifier: u16,
+}
+
+impl IcmpProber {
+    /// Opens the socket. Needs CAP_NET_RAW.
+    pub(crate) fn open(family: Family, identifier: u16) -> io::Result<Self> {
+        let protocol = match family {
+            Family::V4 => ipproto::ICMP,
+            Family::V6 => ipproto::ICMPV6,
+        };
+        let raw = socket::open_shared(family, SocketType::RAW, Some(protocol))?;
+        match family {
+            Family::V4 => {
+                // A set bit blocks its type; types from 32 on always pass.
+                let passing = 1u32 << ECHO_REPLY_V4 | 1 << 3 | 1 << 11 | 1 << 12;
+                socket::set(&raw, libc::SOL_RAW, ICMP_FILTER, &!passing)?;
+            }
+            Family::V6 => {
+                let mut blocked = [u32::MAX; 8];
+                for passing in [1, 2, 3, 4, ECHO_REPLY_V6] {
+                    blocked[usize::from(passing / 32)] &= !(1 << (passing % 32));
+                }
+                socket::set(&raw, libc::IPPROTO_ICMPV6, ICMPV6_FILTER, &blocked)?;
+            }
+        }
+        Ok(Self { family, socket: raw, identifier })
+    }
+
+    /// The socket, to wait on.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Whether a quoted echo request is one of ours.
+    pub(crate) const fn is_own(&self, quoted: &Quoted) -> bool {
+        quoted.from_port == self.identifier
+    }
+
+    /// Sends one echo request with `payload_bytes` after the ICMP header.
+    pub(crate) fn send(
+        &self,
+        identity: Identity,
+        key: ProbeKey,
+        target: SocketAddr,
+        payload_bytes: usize,
+        buffer: &mut ProbeBuffer,
+    ) -> Result<(), Errno> {
+        let packet = &mut buffer[..8 + payload_bytes];
+        packet.fill(0);
+        packet[0] = match self.family {
+            Family::V4 => ECHO_REQUEST_V4,
+            Family::V6 => ECHO_REQUEST_V6,
+        };
+        packet[4..6].copy_from_slice(&self.identifier.to_be_bytes());
+        packet[6..8].copy_from_slice(&(key.sequence.0 as u16).to_be_bytes());
+        let header = identity.header(key).to_bytes();
+        packet[8..8 + header.len()].copy_from_slice(&header);
+        // The kernel fills in ICMPv6's checksum, which covers the addresses too (RFC 3542 §3.1).
+        if self.family == Family::V4 {
+            let checksum = checksum(packet);
+            packet[2..4].copy_from_slice(&checksum.to_be_bytes());
+        }
+        sendto(&self.socket, packet, SendFlags::DONTWAIT, &target).map(drop)
+    }
+
+    /// Reads everything that is there.
+    pub(crate) fn receive(&self, batch: &mut Batch, mut sink: impl FnMut(IcmpIncoming)) -> io::Result<()> {
+        loop {
+            let count = match batch.receive(self.fd(), libc::MSG_DONTWAIT) {
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            for packet in (0..count).filter_map(|index| batch.packet(index)) {
+                if let Some(incoming) = self.parse(packet.bytes, packet.from) {
+                    sink(incoming);
+                }
+            }
+            if count < BATCH {
+                return Ok(());
+            }
+        }
+    }
+
+    fn parse(&self, bytes: &[u8], from: SocketAddr) -> Option<IcmpIncoming> {
+        // IPv4 raw sockets hand over the IP header, IPv6 ones don't.
+        let icmp = match self.family {
+            Family::V4 => bytes.get(usize::from(bytes.first()? & 0xf) * 4..)?,
+            Family::V6 => bytes,
+        };
+        let (&kind, &code) = (icmp.first()?, icmp.get(1)?);
+        let rest = icmp.get(8..)?;
+        let echo = match self.family {
+            Family::V4 => ECHO_REPLY_V4,
+            Family::V6 => ECHO_REPLY_V6,
+        };
+        if kind == echo {
+            let header = header_of(rest)?;
+            return Some(IcmpIncoming::Echo { from: SocketAddr::new(from.ip(), 0), header });
+        }
+        let outcome = match self.family {
+            Family::V4 => quoted::meaning_v4(kind, code),
+            Family::V6 => quoted::meaning_v6(kind, code),
+        }?;
+        let icmp = IcmpSeen { from: from.ip(), kind, code };
+        Some(IcmpIncoming::Error { outcome, icmp, quoted: quoted::parse(rest)? })
+    }
+}
+
+/// The Internet checksum (RFC 1071) of a packet whose checksum field is zero.
+fn checksum(bytes: &[u8]) -> u16 {
+    let mut pairs = bytes.chunks_exact(2);
+    let mut sum: u32 = pairs.by_ref().map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+    if let [last] = pairs.remainder() {
+        sum += u32::from(*last) << 8;
+    }
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !(sum as u16)
+}
+
+#[cfg(test)]
+mod tests;

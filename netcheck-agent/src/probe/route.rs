@@ -1,0 +1,73 @@
+//! From which address this host would send to a target.
+//!
+//! A TCP probe must know its own address and port before its SYN leaves, so that the hooks can tell its packets; only
+//! a socket bound to both does. The kernel is asked by connecting a UDP socket, which sends nothing.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+
+use netcheck_common::domain::Family;
+use rustix::io::Errno;
+use rustix::net::{SocketType, connect, connect_unspec, getsockname};
+
+use crate::clock::SECOND_NS;
+use crate::probe::socket;
+
+/// How long an answer is believed; routes and addresses seldom change, and a failed bind asks anew.
+const FRESH_NS: u64 = 10 * SECOND_NS;
+/// Most answers kept.
+const ANSWERS_MAX: usize = 8192;
+
+/// Source addresses of one family, remembered for a while.
+#[derive(Debug)]
+pub(crate) struct Routes {
+    socket: OwnedFd,
+    known: HashMap<IpAddr, (IpAddr, u64)>,
+}
+
+impl Routes {
+    pub(crate) fn open(family: Family) -> io::Result<Self> {
+        Ok(Self { socket: socket::open(family, SocketType::DGRAM, None)?, known: HashMap::new() })
+    }
+
+    /// The source address for `target`.
+    pub(crate) fn source(&mut self, target: SocketAddr, now_ns: u64) -> Result<IpAddr, Errno> {
+        match self.known.get(&target.ip()) {
+            Some(&(source, until_ns)) if now_ns < until_ns => return Ok(source),
+            _ => {}
+        }
+        // A second connect would keep the first one's source address.
+        connect_unspec(&self.socket)?;
+        connect(&self.socket, &target)?;
+        let source = SocketAddr::try_from(getsockname(&self.socket)?)?.ip();
+        if self.known.len() >= ANSWERS_MAX {
+            self.known.clear();
+        }
+        self.known.insert(target.ip(), (source, now_ns + FRESH_NS));
+        Ok(source)
+    }
+
+    /// The answer for `target` turned out to be wrong.
+    pub(crate) fn forget(&mut self, target: SocketAddr) {
+        self.known.remove(&target.ip());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_is_reached_from_loopback() {
+        for (family, target) in [(Family::V4, "127.0.0.1:1"), (Family::V6, "[::1]:1")] {
+            let target: SocketAddr = target.parse().unwrap();
+            let mut routes = Routes::open(family).unwrap();
+            assert_eq!(routes.source(target, 0), Ok(target.ip()));
+            assert_eq!(routes.source(target, FRESH_NS), Ok(target.ip()));
+            routes.forget(target);
+            assert!(routes.known.is_empty());
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Making the probers' sockets.
+
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+
+use netcheck_common::domain::Family;
+use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, socket_with};
+
+/// Wanted receive buffer of the sockets that all replies of a kind come in through: a second of 10,000 probes/s.
+/// The kernel may give less to an agent without CAP_NET_ADMIN.
+const RECEIVE_BUFFER: usize = 8 << 20;
+
+/// The kernel's name of a family.
+pub(crate) const fn address_family(family: Family) -> AddressFamily {
+    match family {
+        Family::V4 => AddressFamily::INET,
+        Family::V6 => AddressFamily::INET6,
+    }
+}
+
+/// A non-blocking socket.
+pub(crate) fn open(
+    family: Family,
+    kind: SocketType,
+    protocol: Option<Protocol>,
+) -> rustix::io::Result<OwnedFd> {
+    socket_with(address_family(family), kind, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, protocol)
+}
+
+/// A socket through which all replies of a kind come: large buffer, no path MTU memory.
+///
+/// Path MTU discovery is set to `PROBE`: packets have DF set, and the kernel's own memory of a smaller path MTU does
+/// not fragment them, so that a large probe tests the path as it is.
+pub(crate) fn open_shared(
+    family: Family,
+    kind: SocketType,
+    protocol: Option<Protocol>,
+) -> io::Result<OwnedFd> {
+    let socket = open(family, kind, protocol)?;
+    if set(&socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &(RECEIVE_BUFFER as libc::c_int)).is_err() {
+        set(&socket, libc::SOL_SOCKET, libc::SO_RCVBUF, &(RECEIVE_BUFFER as libc::c_int))?;
+    }
+    match family {
+        Family::V4 => set(&socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, &libc::IP_PMTUDISC_PROBE)?,
+        Family::V6 => {
+            if kind == SocketType::DGRAM {
+                set(&socket, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, &1)?;
+            }
+            set(&socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, &libc::IPV6_PMTUDISC_PROBE)?;
+        }
+    }
+    Ok(socket)
+}
+
+/// Sets a socket option that has no safe wrapper. `T` must be the option's plain C type.
+pub(crate) fn set<T: Copy>(
+    socket: &OwnedFd,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: &T,
+) -> io::Result<()> {
+    // SAFETY: `value` is readable for its size, and the kernel copies it.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            (&raw const *value).cast(),
+            size_of::<T>() as libc::socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

@@ -1,0 +1,162 @@
+//! TCP handshakes: a real `connect()` each, for a service's translation may happen at connect time.
+//!
+//! Where kernel hooks watch, the socket is first bound to the address that the route gives and to a port of the
+//! kernel's choice (so `IP_BIND_ADDRESS_NO_PORT` stays off), and the flow is registered before the SYN leaves.
+//! A connection that came about is closed by RST (`SO_LINGER` 0): no TIME_WAIT piles up here or in connection
+//! tracking on the way, and the target's socket is gone at once.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use netcheck_common::domain::{Family, Outcome, ProbeKind};
+use rustix::event::epoll;
+use rustix::io::Errno;
+use rustix::net::sockopt::{set_socket_linger, socket_error};
+use rustix::net::{SocketType, bind, connect, getsockname};
+
+use crate::merge::{Ending, Seen};
+use crate::observation::{KernelEye, OwnFlow, ProbeKey};
+use crate::probe::route::Routes;
+use crate::probe::slots::Slots;
+use crate::probe::{SendFailure, bare, socket};
+use crate::report::Detail;
+
+/// One connection attempt.
+#[derive(Debug)]
+struct Attempt {
+    key: ProbeKey,
+    target: SocketAddr,
+    socket: OwnedFd,
+    /// The flow, where it is registered with the hooks.
+    flow: Option<OwnFlow>,
+    local_port: u16,
+}
+
+/// All attempts of one family.
+#[derive(Debug)]
+pub(crate) struct TcpProber {
+    family: Family,
+    routes: Routes,
+    attempts: Slots<Attempt>,
+}
+
+impl TcpProber {
+    pub(crate) fn open(family: Family) -> io::Result<Self> {
+        Ok(Self { family, routes: Routes::open(family)?, attempts: Slots::default() })
+    }
+
+    /// Makes the socket of one probe, and registers its flow: its number, and whether hooks watch it.
+    pub(crate) fn prepare(
+        &mut self,
+        key: ProbeKey,
+        target: SocketAddr,
+        now_ns: u64,
+        eye: &mut dyn KernelEye,
+    ) -> Result<(u32, bool), SendFailure> {
+        let socket = socket::open(self.family, SocketType::STREAM, None).map_err(SendFailure::of)?;
+        let (mut flow, mut local_port) = (None, 0);
+        if eye.stamps() {
+            let source = self.routes.source(target, now_ns).map_err(SendFailure::of)?;
+            if let Err(errno) = bind(&socket, &SocketAddr::new(source, 0)) {
+                self.routes.forget(target);
+                return Err(SendFailure::Own(errno));
+            }
+            let local = getsockname(&socket).and_then(SocketAddr::try_from).map_err(SendFailure::Own)?;
+            local_port = local.port();
+            let own = OwnFlow { probe: key, transport: ProbeKind::Tcp, local: bare(local) };
+            flow = eye.watch_flow(&own).then_some(own);
+        }
+        let watched = flow.is_some();
+        Ok((self.attempts.insert(Attempt { key, target, socket, flow, local_port }), watched))
+    }
+
+    /// Sends the SYN. `Some` where it ended at once.
+    pub(crate) fn launch(&mut self, slot: u32, epoll: &OwnedFd, token: u64) -> Option<Ending> {
+        let attempt = self.attempts.get(slot)?;
+        let failed = match connect(&attempt.socket, &attempt.target) {
+            // Even where it is through already, the reading half of the loop finds out.
+            Ok(()) | Err(Errno::INPROGRESS) => {
+                let ready = epoll::EventFlags::OUT | epoll::EventFlags::ET;
+                let data = epoll::EventData::new_u64(token);
+                match epoll::add(epoll, &attempt.socket, data, ready) {
+                    Ok(()) => return None,
+                    Err(errno) => SendFailure::Own(errno),
+                }
+            }
+            Err(Errno::CONNREFUSED) => {
+                return Some(Ending::Failed { outcome: Outcome::Refused, detail: Detail::default() });
+            }
+            Err(errno @ Errno::ADDRNOTAVAIL) => {
+                self.routes.forget(attempt.target);
+                SendFailure::Own(errno)
+            }
+            Err(errno) => SendFailure::of(errno),
+        };
+        Some(match failed {
+            SendFailure::Refused(_) => {
+                Ending::Failed { outcome: Outcome::SendError, detail: failed.detail() }
+            }
+            SendFailure::Own(_) => Ending::OwnFault { detail: failed.detail() },
+        })
+    }
+
+    /// A socket is ready: how its probe ended.
+    pub(crate) fn ready(&mut self, slot: u32, seen: Seen) -> Option<(ProbeKey, Ending)> {
+        let attempt = self.attempts.get(slot)?;
+        let ending = match socket_error(&attempt.socket) {
+            Ok(Ok(())) => {
+                // Failing to set it costs a TIME_WAIT, no more.
+                let _ = set_socket_linger(&attempt.socket, Some(Duration::ZERO));
+                Ending::Reply { seen, reflected: None }
+            }
+            Ok(Err(errno)) => Ending::Failed { outcome: outcome_of(errno), detail: detail_of(errno) },
+            Err(errno) => Ending::OwnFault { detail: SendFailure::Own(errno).detail() },
+        };
+        Some((attempt.key, ending))
+    }
+
+    /// A probe is over, however: closes its socket and ends its flow. The number may be someone else's by now.
+    pub(crate) fn close(&mut self, slot: u32, key: ProbeKey, eye: &mut dyn KernelEye) {
+        if self.attempts.get(slot).is_some_and(|attempt| attempt.key == key)
+            && let Some(flow) = self.attempts.remove(slot).and_then(|attempt| attempt.flow)
+        {
+            eye.forget_flow(&flow);
+        }
+    }
+
+    /// The attempt that an ICMP error quotes.
+    pub(crate) fn quoted(&self, local_port: u16, target: SocketAddr) -> Option<ProbeKey> {
+        let port_of = |attempt: &Attempt| match attempt.local_port {
+            0 => getsockname(&attempt.socket).and_then(SocketAddr::try_from).map_or(0, |local| local.port()),
+            port => port,
+        };
+        let mut towards = self.attempts.iter().filter(|attempt| attempt.target == target);
+        towards.find(|attempt| port_of(attempt) == local_port).map(|attempt| attempt.key)
+    }
+
+    /// Attempts under way.
+    #[cfg(test)]
+    pub(crate) fn open_sockets(&self) -> usize {
+        self.attempts.len()
+    }
+}
+
+/// What the error of a handshake means: RST, an ICMP error or a neighbour that does not answer, the kernel's own
+/// patience.
+const fn outcome_of(errno: Errno) -> Outcome {
+    match errno {
+        Errno::CONNREFUSED | Errno::CONNRESET => Outcome::Refused,
+        Errno::TIMEDOUT => Outcome::Timeout,
+        _ => Outcome::Unreachable,
+    }
+}
+
+/// An RST needs no errno beside the outcome.
+fn detail_of(errno: Errno) -> Detail {
+    Detail { errno: (errno != Errno::CONNREFUSED).then_some(errno), ..Detail::default() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+use std::net::TcpListener;
+
+use netcheck_common::domain::{PathId, Sequence};
+use netcheck_proto::v1;
+use rustix::buffer::spare_capacity;
+use rustix::event::Timespec;
+
+use super::*;
+use crate::clock::monotonic_ns;
+use crate::observation::{
+    Blind, DropCount, Flow, FlowSeen, KernelStatus, KnownAddress, Observation, ReflectedPath,
+};
+
+/// Remembers which flows were announced and ended.
+#[derive(Debug, Default)]
+struct Recorder {
+    watched: Vec<OwnFlow>,
+    forgotten: Vec<OwnFlow>,
+}
+
+impl KernelEye for Recorder {
+    fn stamps(&self) -> bool {
+        true
+    }
+    fn drain(&mut self, _sink: &mut dyn FnMut(Observation)) {}
+    fn watch_flow(&mut self, flow: &OwnFlow) -> bool {
+        self.watched.push(*flow);
+        true
+    }
+    fn forget_flow(&mut self, flow: &OwnFlow) {
+        self.forgotten.push(*flow);
+    }
+    fn set_addresses(&mut self, _addresses: &[KnownAddress], _watched_ports: &[u16]) {}
+    fn reflected_path(
+        &self,
+        _session: netcheck_common::domain::ProbeSession,
+        _path: PathId,
+    ) -> Option<ReflectedPath> {
+        None
+    }
+    fn flow_seen(&self, _flow: &Flow) -> Option<FlowSeen> {
+        None
+    }
+    fn drop_counts(&self) -> Vec<DropCount> {
+        Vec::new()
+    }
+    fn status(&self) -> KernelStatus {
+        KernelStatus::default()
+    }
+}
+
+const KEY: ProbeKey = ProbeKey { path: PathId(1), sequence: Sequence(2) };
+
+/// Probes once, and says how it ended.
+fn probe(prober: &mut TcpProber, target: SocketAddr, eye: &mut dyn KernelEye) -> Ending {
+    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
+    let (slot, watched) = prober.prepare(KEY, target, monotonic_ns(), eye).unwrap();
+    assert_eq!(watched, eye.stamps());
+    let ending = prober.launch(slot, &epoll, 7).unwrap_or_else(|| {
+        let mut events = Vec::with_capacity(1);
+        let timeout = Timespec { tv_sec: 10, tv_nsec: 0 };
+        epoll::wait(&epoll, spare_capacity(&mut events), Some(&timeout)).unwrap();
+        assert_eq!(events[0].data.u64(), 7);
+        let seen = Seen { at_ns: 0, since_ns: 0, prompt: true };
+        let (key, ending) = prober.ready(slot, seen).unwrap();
+        assert_eq!(key, KEY);
+        ending
+    });
+    prober.close(slot, KEY, eye);
+    prober.close(slot, KEY, eye);
+    assert_eq!(prober.open_sockets(), 0);
+    ending
+}
+
+#[test]
+fn accepted_and_refused() {
+    for (family, host) in [(Family::V4, "127.0.0.1:0"), (Family::V6, "[::1]:0")] {
+        let mut prober = TcpProber::open(family).unwrap();
+        let listener = TcpListener::bind(host).unwrap();
+        let target = listener.local_addr().unwrap();
+        let mut blind = Blind { state: v1::EbpfState::Off, degraded: Vec::new() };
+        let mut recorder = Recorder::default();
+        for eye in [&mut blind as &mut dyn KernelEye, &mut recorder] {
+            assert!(matches!(probe(&mut prober, target, eye), Ending::Reply { .. }));
+        }
+        let (_connection, peer) = listener.accept().unwrap();
+        assert_ne!(peer.port(), 0);
+        let (_connection, peer) = listener.accept().unwrap();
+        assert_eq!(recorder.watched[0].local, peer, "registered before the SYN left");
+        drop(listener);
+        let refused = Ending::Failed { outcome: Outcome::Refused, detail: Detail::default() };
+        assert_eq!(probe(&mut prober, target, &mut recorder), refused);
+        assert_eq!(recorder.watched, recorder.forgotten, "each flow is ended once");
+    }
+}
+
+#[test]
+fn a_connection_leaves_no_time_wait() {
+    use std::io::Read as _;
+
+    let mut prober = TcpProber::open(Family::V4).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut eye = Blind { state: v1::EbpfState::Off, degraded: Vec::new() };
+    probe(&mut prober, listener.local_addr().unwrap(), &mut eye);
+    let (mut connection, _) = listener.accept().unwrap();
+    let error = connection.read(&mut [0]).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn an_icmp_error_finds_its_attempt() {
+    let mut prober = TcpProber::open(Family::V4).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = listener.local_addr().unwrap();
+    let mut eye = Recorder::default();
+    prober.prepare(KEY, target, monotonic_ns(), &mut eye).unwrap();
+    let port = eye.watched[0].local.port();
+    assert_eq!(prober.quoted(port, target), Some(KEY));
+    assert_eq!(prober.quoted(port.wrapping_add(1), target), None);
+    assert_eq!(prober.quoted(port, SocketAddr::new(target.ip(), 1)), None);
+}
+
+#[test]
+fn errors_of_a_handshake() {
+    for (errno, outcome) in [
+        (Errno::CONNREFUSED, Outcome::Refused),
+        (Errno::HOSTUNREACH, Outcome::Unreachable),
+        (Errno::NETUNREACH, Outcome::Unreachable),
+        (Errno::TIMEDOUT, Outcome::Timeout),
+    ] {
+        assert_eq!(outcome_of(errno), outcome);
+    }
+}

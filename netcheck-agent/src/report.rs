@@ -1,0 +1,114 @@
+//! What the merge hands on: finished windows and what is known of lost probes. Times are CLOCK_MONOTONIC.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use netcheck_common::domain::{Outcome, PathId, Sequence};
+use netcheck_common::window::PathWindow;
+use rustix::io::Errno;
+
+use crate::observation::{DropCount, DropSeen, Flow, Hook, ProbeKey};
+
+/// All windows of one span of time, complete: every probe sent in it has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ClosedWindow {
+    pub(crate) start_ns: u64,
+    pub(crate) duration_ns: u64,
+    /// Ascending by path, each path once.
+    pub(crate) paths: Vec<PathWindow>,
+}
+
+/// An ICMP or ICMPv6 error about a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct IcmpSeen {
+    /// Who sent it.
+    pub(crate) from: IpAddr,
+    pub(crate) kind: u8,
+    pub(crate) code: u8,
+}
+
+/// What is known of why a probe did not end with a reply.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Detail {
+    pub(crate) errno: Option<Errno>,
+    pub(crate) icmp: Option<IcmpSeen>,
+    pub(crate) rcode: Option<Arc<str>>,
+}
+
+/// A probe that did not end with a reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Lost {
+    pub(crate) probe: ProbeKey,
+    pub(crate) sent_ns: u64,
+    pub(crate) outcome: Outcome,
+    pub(crate) suspect: bool,
+    /// In the order in which they saw it.
+    pub(crate) request_hooks: Vec<Hook>,
+    pub(crate) reply_hooks: Vec<Hook>,
+    pub(crate) detail: Detail,
+    /// As it left the node, after translation.
+    pub(crate) flow: Option<Flow>,
+    /// No kernel hooks watched this probe.
+    pub(crate) unwatched: bool,
+}
+
+/// What later replies told of a lost probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ArrivalSeen {
+    pub(crate) path: PathId,
+    pub(crate) sequence: Sequence,
+    pub(crate) arrived: bool,
+}
+
+/// Everything since the last report.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Report {
+    pub(crate) windows: Vec<ClosedWindow>,
+    pub(crate) lost: Vec<Lost>,
+    pub(crate) arrivals: Vec<ArrivalSeen>,
+    pub(crate) drops: Vec<DropSeen>,
+    /// Packets since the last report, not since the start.
+    pub(crate) drop_counts: Vec<DropCount>,
+}
+
+impl Report {
+    /// Whether there is nothing to tell.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.windows.is_empty()
+            && self.lost.is_empty()
+            && self.arrivals.is_empty()
+            && self.drops.is_empty()
+            && self.drop_counts.is_empty()
+    }
+}
+
+/// The name of an errno, as in `EHOSTUNREACH`.
+pub(crate) fn errno_name(errno: Errno) -> String {
+    let name = match errno {
+        Errno::ACCESS => "EACCES",
+        Errno::ADDRNOTAVAIL => "EADDRNOTAVAIL",
+        Errno::AFNOSUPPORT => "EAFNOSUPPORT",
+        Errno::AGAIN => "EAGAIN",
+        Errno::CONNREFUSED => "ECONNREFUSED",
+        Errno::CONNRESET => "ECONNRESET",
+        Errno::HOSTDOWN => "EHOSTDOWN",
+        Errno::HOSTUNREACH => "EHOSTUNREACH",
+        Errno::INVAL => "EINVAL",
+        Errno::IO => "EIO",
+        Errno::MFILE => "EMFILE",
+        Errno::MSGSIZE => "EMSGSIZE",
+        Errno::NETDOWN => "ENETDOWN",
+        Errno::NETUNREACH => "ENETUNREACH",
+        Errno::NFILE => "ENFILE",
+        Errno::NOBUFS => "ENOBUFS",
+        Errno::NODEV => "ENODEV",
+        Errno::NOMEM => "ENOMEM",
+        Errno::NOPROTOOPT => "ENOPROTOOPT",
+        Errno::OPNOTSUPP => "EOPNOTSUPP",
+        Errno::PERM => "EPERM",
+        Errno::PROTO => "EPROTO",
+        Errno::TIMEDOUT => "ETIMEDOUT",
+        other => return format!("errno {}", other.raw_os_error()),
+    };
+    name.to_owned()
+}

@@ -1,0 +1,60 @@
+//! How long to wait before the hub is tried again: 1 s × 1.6 each time, ±20 %, at most 120 s.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
+
+const FIRST: Duration = Duration::from_secs(1);
+const FACTOR: f32 = 1.6;
+const LONGEST: Duration = Duration::from_secs(120);
+const JITTER: std::ops::Range<f64> = 0.8..1.2;
+
+/// Growing delays.
+#[derive(Debug)]
+pub(crate) struct Backoff {
+    delays: ExponentialBackoff,
+}
+
+impl Backoff {
+    pub(crate) fn new() -> Self {
+        let delays = ExponentialBuilder::default()
+            .with_min_delay(FIRST)
+            .with_factor(FACTOR)
+            .with_max_delay(LONGEST)
+            .without_max_times()
+            .build();
+        Self { delays }
+    }
+
+    /// Begins with the shortest delay again.
+    pub(crate) fn reset(&mut self) {
+        *self = Self::new();
+    }
+
+    /// The next delay.
+    pub(crate) fn next_delay(&mut self) -> Duration {
+        let delay = self.delays.next().unwrap_or(LONGEST);
+        delay.mul_f64(rand::random_range(JITTER)).min(LONGEST)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grows_up_to_two_minutes_and_starts_over() {
+        let mut backoff = Backoff::new();
+        let mut expected = 1.0f64;
+        for _ in 0..40 {
+            let delay = backoff.next_delay().as_secs_f64();
+            assert!(
+                delay >= expected * 0.79 && delay <= expected * 1.21 && delay <= 120.0,
+                "{delay} {expected}"
+            );
+            expected = (expected * 1.6).min(120.0);
+        }
+        backoff.reset();
+        assert!(backoff.next_delay() <= Duration::from_millis(1200));
+    }
+}

@@ -1,0 +1,247 @@
+//! The agent's own types to and from their wire form. Times become wall-clock times here.
+
+use std::net::SocketAddr;
+
+use netcheck_common::domain::{PathId, ProbeSession};
+use netcheck_proto::convert::{self, InvalidField};
+use netcheck_proto::{columns, v1};
+
+use crate::observation::{
+    Direction, DropCount, DropIdentity, DropSeen, Flow, FlowSeen, Hook, InterfaceRole, ReflectedPath,
+};
+use crate::report::{ArrivalSeen, IcmpSeen, Lost, Report, errno_name};
+
+/// Who reports, and how its clock stands to the wall clock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reporter {
+    pub(crate) session: ProbeSession,
+    pub(crate) unix_offset_ns: i64,
+}
+
+impl Reporter {
+    fn unix_ns(&self, monotonic_ns: u64) -> i64 {
+        (monotonic_ns as i64).saturating_add(self.unix_offset_ns)
+    }
+
+    /// A report as a batch that has no sequence yet.
+    pub(crate) fn batch(&self, report: &Report) -> v1::SampleBatch {
+        let windows = report.windows.iter().map(|window| {
+            columns::encode(self.unix_ns(window.start_ns), window.duration_ns as i64, &window.paths)
+        });
+        v1::SampleBatch {
+            windows: windows.collect(),
+            lost: report.lost.iter().map(|lost| self.lost(lost)).collect(),
+            arrivals: report.arrivals.iter().copied().map(arrival).collect(),
+            drops: report.drops.iter().map(|drop| self.drop_record(drop)).collect(),
+            drop_counters: report.drop_counts.iter().map(drop_counter).collect(),
+            ..Default::default()
+        }
+    }
+
+    fn lost(&self, lost: &Lost) -> v1::LostSample {
+        v1::LostSample {
+            path_id: lost.probe.path.0,
+            sequence: lost.probe.sequence.0,
+            sent_unix_ns: self.unix_ns(lost.sent_ns),
+            outcome: convert::outcome_to_wire(lost.outcome).into(),
+            suspect: lost.suspect,
+            request_hooks: lost.request_hooks.iter().map(hook).collect(),
+            reply_hooks: lost.reply_hooks.iter().map(hook).collect(),
+            errno: lost.detail.errno.map(errno_name).unwrap_or_default(),
+            icmp_error: lost.detail.icmp.map(icmp_error),
+            dns_rcode: lost.detail.rcode.as_deref().unwrap_or_default().to_owned(),
+            flow: lost.flow.as_ref().map(flow_tuple),
+            unwatched: lost.unwatched,
+        }
+    }
+
+    fn drop_record(&self, drop: &DropSeen) -> v1::DropRecord {
+        let (session, probe) = match drop.identity {
+            DropIdentity::Probe { session, probe } => (session, Some(probe)),
+            DropIdentity::OwnFlow(probe) => (self.session, Some(probe)),
+            DropIdentity::ForeignFlow => (ProbeSession(0), None),
+        };
+        v1::DropRecord {
+            probe_session: session.0,
+            path_id: probe.map_or(0, |probe| probe.path.0),
+            sequence: probe.map_or(0, |probe| probe.sequence.0),
+            flow: Some(flow_tuple(&drop.flow)),
+            observed_unix_ns: self.unix_ns(drop.at_ns),
+            interface: drop.hook.interface.as_ref().to_owned(),
+            ifindex: drop.hook.ifindex,
+            role: role(drop.hook.role).into(),
+            pod: drop.pod.as_deref().unwrap_or_default().to_owned(),
+            stage: drop.stage.into(),
+            direction: direction(drop.direction).into(),
+            reason: drop.reason.as_ref().to_owned(),
+            function: drop.function.as_ref().to_owned(),
+            encapsulated: drop.hook.encapsulated,
+        }
+    }
+}
+
+/// The wire form of an interface's role.
+pub(crate) const fn role(role: InterfaceRole) -> v1::InterfaceRole {
+    match role {
+        InterfaceRole::Unknown => v1::InterfaceRole::Unspecified,
+        InterfaceRole::Uplink => v1::InterfaceRole::Uplink,
+        InterfaceRole::Tunnel => v1::InterfaceRole::Tunnel,
+        InterfaceRole::Bridge => v1::InterfaceRole::Bridge,
+        InterfaceRole::PodVeth => v1::InterfaceRole::PodVeth,
+        InterfaceRole::Loopback => v1::InterfaceRole::Loopback,
+    }
+}
+
+const fn direction(direction: Direction) -> v1::Direction {
+    match direction {
+        Direction::Request => v1::Direction::Request,
+        Direction::Reply => v1::Direction::Reply,
+    }
+}
+
+fn hook(hook: &Hook) -> v1::HookSeen {
+    v1::HookSeen {
+        interface: hook.interface.as_ref().to_owned(),
+        role: role(hook.role).into(),
+        egress: hook.egress,
+        encapsulated: hook.encapsulated,
+    }
+}
+
+fn icmp_error(icmp: IcmpSeen) -> v1::IcmpError {
+    v1::IcmpError {
+        from: convert::address_bytes(icmp.from),
+        r#type: icmp.kind.into(),
+        code: icmp.code.into(),
+    }
+}
+
+const fn arrival(arrival: ArrivalSeen) -> v1::Arrival {
+    v1::Arrival { path_id: arrival.path.0, sequence: arrival.sequence.0, arrived: arrival.arrived }
+}
+
+fn drop_counter(count: &DropCount) -> v1::DropCounter {
+    v1::DropCounter {
+        interface: count.interface.as_ref().to_owned(),
+        ifindex: count.ifindex,
+        netns: count.netns.into(),
+        reason: count.reason.as_ref().to_owned(),
+        packets: count.packets,
+    }
+}
+
+/// The wire form of a flow.
+pub(crate) fn flow_tuple(flow: &Flow) -> v1::FlowTuple {
+    v1::FlowTuple {
+        kind: convert::kind_to_wire(flow.kind).into(),
+        source_address: convert::address_bytes(flow.source.ip()),
+        destination_address: convert::address_bytes(flow.destination.ip()),
+        source_port: flow.source.port().into(),
+        destination_port: flow.destination.port().into(),
+    }
+}
+
+/// Reads a flow.
+pub(crate) fn flow(tuple: &v1::FlowTuple) -> Result<Flow, InvalidField> {
+    let end = |field, address: &[u8], port| {
+        Ok(SocketAddr::new(convert::address(field, address)?, convert::port(field, port)?))
+    };
+    Ok(Flow {
+        kind: convert::kind("kind", tuple.kind)?,
+        source: end("source", &tuple.source_address, tuple.source_port)?,
+        destination: end("destination", &tuple.destination_address, tuple.destination_port)?,
+    })
+}
+
+/// What the reflector holds of one path, or that it holds nothing.
+pub(crate) fn reflected_state(
+    session: ProbeSession,
+    path: PathId,
+    state: Option<ReflectedPath>,
+) -> v1::ReflectedState {
+    let unknown =
+        v1::ReflectedState { probe_session: session.0, path_id: path.0, known: false, ..Default::default() };
+    state.map_or(unknown.clone(), |state| v1::ReflectedState {
+        known: true,
+        requests: state.requests,
+        highest_sequence: state.highest_sequence.0,
+        arrived: state.arrived,
+        last_request_hook: state.last_request_hook.as_ref().map(hook),
+        last_reply_hook: state.last_reply.as_ref().map(|(seen, _)| hook(seen)),
+        last_reply_sequence: state.last_reply.map_or(0, |(_, sequence)| sequence.0),
+        ..unknown
+    })
+}
+
+/// What the hooks saw of one flow, or that they saw nothing.
+pub(crate) fn flow_sighting(asked: &v1::FlowTuple, seen: Option<FlowSeen>) -> v1::FlowSighting {
+    let unknown = v1::FlowSighting { flow: Some(asked.clone()), known: false, ..Default::default() };
+    seen.map_or(unknown.clone(), |seen| v1::FlowSighting {
+        known: true,
+        request_packets: seen.request_packets,
+        reply_packets: seen.reply_packets,
+        last_request_hook: seen.last_request_hook.as_ref().map(hook),
+        last_reply_hook: seen.last_reply_hook.as_ref().map(hook),
+        ..unknown
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use netcheck_common::domain::{Outcome, Sequence};
+    use rustix::io::Errno;
+
+    use super::*;
+    use crate::observation::ProbeKey;
+    use crate::report::Detail;
+
+    const REPORTER: Reporter = Reporter { session: ProbeSession(9), unix_offset_ns: 1_000_000 };
+
+    #[test]
+    fn flows_round_trip_and_bad_ones_are_refused() {
+        let tuple = v1::FlowTuple {
+            kind: v1::ProbeKind::Tcp.into(),
+            source_address: vec![10, 0, 0, 1],
+            destination_address: vec![10, 0, 0, 2],
+            source_port: 4000,
+            destination_port: 80,
+        };
+        assert_eq!(flow_tuple(&flow(&tuple).unwrap()), tuple);
+        assert!(flow(&v1::FlowTuple { source_address: vec![1], ..tuple.clone() }).is_err());
+        assert!(flow(&v1::FlowTuple { destination_port: 65_536, ..tuple }).is_err());
+    }
+
+    #[test]
+    fn lost_samples_say_why() {
+        let icmp = IcmpSeen { from: "10.0.0.9".parse().unwrap(), kind: 3, code: 13 };
+        let lost = Lost {
+            probe: ProbeKey { path: PathId(4), sequence: Sequence(5) },
+            sent_ns: 7,
+            outcome: Outcome::Unreachable,
+            suspect: false,
+            request_hooks: vec![Hook {
+                ifindex: 2,
+                interface: "eth0".into(),
+                role: InterfaceRole::Uplink,
+                egress: true,
+                encapsulated: false,
+            }],
+            reply_hooks: Vec::new(),
+            detail: Detail { errno: Some(Errno::HOSTUNREACH), icmp: Some(icmp), rcode: None },
+            flow: None,
+            unwatched: false,
+        };
+        let report = Report { lost: vec![lost], ..Report::default() };
+        let wire = REPORTER.batch(&report).lost.remove(0);
+        assert_eq!((wire.sent_unix_ns, wire.errno.as_str()), (1_000_007, "EHOSTUNREACH"));
+        assert_eq!(wire.outcome(), v1::Outcome::Unreachable);
+        assert_eq!(wire.icmp_error.unwrap().code, 13);
+        assert_eq!(wire.request_hooks[0].role(), v1::InterfaceRole::Uplink);
+    }
+
+    #[test]
+    fn an_unknown_path_says_so() {
+        let state = reflected_state(ProbeSession(1), PathId(2), None);
+        assert!(!state.known && state.probe_session == 1 && state.path_id == 2);
+    }
+}
