@@ -119,10 +119,11 @@ impl Check {
         })))
     }
 
-    /// Probed in as many rounds as wanted, or not to be expected to be. Samples that could not be judged are no round.
+    /// Probed in as many rounds as wanted, or not to be expected to be: its target is meant to be away, or nobody can
+    /// probe it. Samples that could not be judged are no round.
     fn covered(&self, cell: &Cell) -> bool {
         let sent = cell.cell.stats.as_ref().map_or(0, |stats| stats.sent);
-        sent >= self.rounds || cell.verdict == Verdict::ExpectedAbsent
+        sent >= self.rounds || cell.verdict == Verdict::ExpectedAbsent || !cell.probeable
     }
 
     /// Every second anew, for only windows that begin after the check did count.

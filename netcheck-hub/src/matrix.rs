@@ -192,7 +192,7 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// Follows a plan: new paths get a row, those that left are retired.
+    /// Follows a plan: new paths get a row; those that left are retired, or forgotten where nothing was measured.
     pub fn follow(&mut self, paths: &[Arc<PlannedPath>], now_ns: i64) {
         let mut planned = paths.iter().peekable();
         let mut added = Vec::new();
@@ -210,6 +210,8 @@ impl Rows {
                 }
             }
         }
+        self.rows
+            .retain(|row| row.retired_ns.is_none() || row.ring.newest().is_some() || !row.lost.is_empty());
         self.rows.extend(added);
         self.rows.extend(planned.map(|path| Row::new(Arc::clone(path), now_ns)));
         self.rows.sort_unstable_by_key(Row::id);

@@ -169,7 +169,7 @@ fn headline(cells: &[&Cell]) -> String {
     if outcomes(Outcome::DnsError) {
         return format!("{targets}: {}", loss.summary);
     }
-    format!("{}: {sources} → {targets}", loss.summary)
+    format!("{} ({sources} → {targets})", loss.summary)
 }
 
 /// Up to three names, and how many more there are.

@@ -1,1 +1,87 @@
+use clap::CommandFactory as _;
 
+use super::style::Paint;
+use super::*;
+
+fn cell(source: &str, target: &str, kind: v1::ProbeKind, verdict: v1::Verdict) -> v1::MatrixCell {
+    let target = v1::Target {
+        id: format!("node/{target}"),
+        kind: v1::TargetKind::Node.into(),
+        name: target.to_owned(),
+        ..Default::default()
+    };
+    let path = v1::Path {
+        source_node: source.to_owned(),
+        target: Some(target),
+        kind: kind.into(),
+        family: v1::Family::Ipv4.into(),
+        ..Default::default()
+    };
+    v1::MatrixCell { path: Some(path), verdict: verdict.into(), ..Default::default() }
+}
+
+#[test]
+fn flags_hold_together() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn the_matrix_merges_kinds_and_lists_what_is_lost_where() {
+    use v1::{ProbeKind, Verdict};
+    let mut bad = cell("n1", "n2", ProbeKind::Udp, Verdict::Unreachable);
+    bad.loss = Some(v1::LocatedLoss { summary: "request dropped on n2".to_owned(), ..Default::default() });
+    let cells = vec![
+        cell("n1", "n2", ProbeKind::Icmp, Verdict::Reachable),
+        bad,
+        cell("n2", "n1", ProbeKind::Icmp, Verdict::Reachable),
+        cell("n2", "n1", ProbeKind::Udp, Verdict::Reachable),
+        cell("n1", "n3", ProbeKind::Icmp, Verdict::NoData),
+        cell("n2", "n3", ProbeKind::Icmp, Verdict::ExpectedAbsent),
+    ];
+    let matrix = v1::GetMatrixResponse { cells, ..Default::default() };
+    let text = matrix::render(&matrix, Paint::plain(), 80);
+    let expected = "\
+→ nodes (icmp udp; IPv4)
+      n1  n2  n3
+ n1  ·   ✗U  ?
+ n2  ✓   ·   –
+";
+    let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(squeezed(&text).starts_with(&squeezed(expected)), "{text}");
+    assert!(text.contains("✗ request dropped on n2\n    udp4   n1 → n2\n"), "{text}");
+    assert!(text.contains("6 paths: ✓ reachable 3"), "{text}");
+}
+
+#[test]
+fn silence_is_not_success() {
+    use v1::Verdict::{Degraded, ExpectedAbsent, NoData, Reachable, Unreachable};
+    let all = |verdicts: &[v1::Verdict]| all_reachable(verdicts.iter().copied());
+    assert!(all(&[Reachable, Degraded, ExpectedAbsent, NoData]));
+    assert!(!all(&[Reachable, Unreachable]));
+    assert!(!all(&[NoData, ExpectedAbsent]));
+    assert!(all(&[ExpectedAbsent]));
+}
+
+#[test]
+fn the_report_starts_with_the_verdict_and_the_cause_comes_before_its_evidence() {
+    let report = v1::Report {
+        paths: 10,
+        reachable: 8,
+        unreachable: 2,
+        findings: vec![v1::Finding {
+            headline: "request dropped on n2 at netfilter forward".to_owned(),
+            verdict: v1::Verdict::Unreachable.into(),
+            evidence: vec!["the kernel of n2 dropped it".to_owned()],
+            ..Default::default()
+        }],
+        caveats: vec!["n3: hooks are off".to_owned()],
+        ..Default::default()
+    };
+    let text = report::render(&report, Paint::plain());
+    let at = |needle: &str| text.find(needle).unwrap_or_else(|| panic!("{needle} in {text}"));
+    assert!(text.starts_with("✗ 2 of 10 paths are unreachable, 1 cause\n"));
+    assert!(
+        at("✗ request dropped") < at("evidence  the kernel of n2")
+            && at("the kernel of n2") < at("! n3: hooks")
+    );
+}

@@ -1,1 +1,382 @@
+use std::collections::BTreeMap;
+use std::path::Path;
 
+use netcheck_common::domain::ProbeKind;
+use proptest::prelude::*;
+
+use super::ask::{reflected, sighted};
+use super::locate::{Scene, destination, locate};
+use super::pending::PendingDrops;
+use super::*;
+use crate::clock::SECOND_NS;
+use crate::inventory;
+use crate::plan::{Catalog, Probe};
+use crate::roster::Roster;
+
+const CLUSTER: &str = include_str!("../../tests/hub/cluster.yaml");
+
+struct World {
+    roster: Roster,
+    catalog: Catalog,
+}
+
+impl World {
+    fn new() -> Self {
+        let roster = inventory::parse(Path::new("f"), CLUSTER).unwrap().roster();
+        let catalog = Catalog::of(&roster, &BTreeMap::new(), "a.b");
+        Self { roster, catalog }
+    }
+
+    fn probe(&self, target: &str, kind: ProbeKind) -> &Probe {
+        self.catalog.probes.iter().find(|probe| *probe.target.id == *target && probe.kind == kind).unwrap()
+    }
+
+    fn locate_with(&self, probe: &Probe, lost: &Lost, sight: Sight, give_up: bool) -> Located {
+        let destination = destination(&self.roster, probe, lost);
+        locate(&Scene { source: "n1", probe, roster: &self.roster, destination, sight, give_up }, lost)
+    }
+
+    fn locate(&self, target: &str, kind: ProbeKind, lost: &Lost) -> Located {
+        let sight = Sight::Sees { uplink: Some("ens3".to_owned()) };
+        self.locate_with(self.probe(target, kind), lost, sight, false)
+    }
+}
+
+fn hook(interface: &str, role: v1::InterfaceRole, egress: bool) -> v1::HookSeen {
+    v1::HookSeen { interface: interface.to_owned(), role: role.into(), egress, encapsulated: false }
+}
+
+fn uplink(egress: bool) -> v1::HookSeen {
+    hook("eth0", v1::InterfaceRole::Uplink, egress)
+}
+
+fn veth(egress: bool) -> v1::HookSeen {
+    hook("veth1", v1::InterfaceRole::PodVeth, egress)
+}
+
+/// A probe that left through eth0 and timed out.
+fn timed_out() -> Lost {
+    let sample =
+        v1::LostSample { path_id: 1, sequence: 7, request_hooks: vec![uplink(true)], ..Default::default() };
+    Lost::new(sample, Outcome::Timeout, 100 * SECOND_NS, 101 * SECOND_NS)
+}
+
+fn record(reason: &str, stage: v1::Stage, direction: v1::Direction) -> v1::DropRecord {
+    v1::DropRecord {
+        interface: "cni0".to_owned(),
+        stage: stage.into(),
+        direction: direction.into(),
+        reason: reason.to_owned(),
+        function: "some_function".to_owned(),
+        ..Default::default()
+    }
+}
+
+fn fact(node: &str, observed_ns: i64, record: v1::DropRecord) -> DropFact {
+    DropFact { node: node.into(), observed_ns, record }
+}
+
+fn flow(source: [u8; 4], source_port: u32, destination: [u8; 4], destination_port: u32) -> v1::FlowTuple {
+    v1::FlowTuple {
+        kind: v1::ProbeKind::Tcp.into(),
+        source_address: source.to_vec(),
+        destination_address: destination.to_vec(),
+        source_port,
+        destination_port,
+    }
+}
+
+/// Node, interface, stage, direction and certainty, in one line.
+fn place(located: &Located) -> String {
+    located.location.as_ref().map_or_else(
+        || format!("unlocated: {}", located.summary),
+        |at| {
+            let sure = if at.certainty() == v1::Certainty::Observed { "observed" } else { "inferred" };
+            format!(
+                "{} {} {:?} {:?} {sure} {}",
+                at.node,
+                if at.interface.is_empty() { "-" } else { &at.interface },
+                at.stage(),
+                at.direction(),
+                at.next_node
+            )
+            .trim()
+            .to_owned()
+        },
+    )
+}
+
+#[test]
+fn a_specific_drop_beats_a_vague_one_and_every_inference() {
+    let world = World::new();
+    let mut lost = timed_out();
+    lost.arrival = Some(false);
+    let vague = record("NOT_SPECIFIED", v1::Stage::Ingress, v1::Direction::Request);
+    lost.add_drop(fact("n2", 1, vague));
+    let specific = record("NETFILTER_DROP", v1::Stage::NetfilterForward, v1::Direction::Request);
+    lost.add_drop(fact("n2", 2, specific));
+    let located = world.locate("node/n2", ProbeKind::Icmp, &lost);
+    assert_eq!(place(&located), "n2 cni0 NetfilterForward Request observed");
+    assert_eq!(located.location.unwrap().reason, "NETFILTER_DROP");
+}
+
+#[test]
+fn the_copy_of_an_echo_reply_that_a_raw_socket_got_is_no_drop() {
+    let world = World::new();
+    let mut lost = timed_out();
+    lost.add_drop(fact("n1", 1, record("NO_SOCKET", v1::Stage::Socket, v1::Direction::Reply)));
+    let icmp = world.locate("node/n2", ProbeKind::Icmp, &lost);
+    assert_eq!(icmp.want, Some(Want::Path), "{icmp:?}");
+    let udp = world.locate("node/n2", ProbeKind::Udp, &lost);
+    assert_eq!(place(&udp), "n1 cni0 Socket Reply observed");
+}
+
+#[test]
+fn send_errors() {
+    let world = World::new();
+    for (errno, stage) in [
+        ("EINVAL", "Routing"),
+        ("ENETUNREACH", "Routing"),
+        ("EPERM", "NetfilterOutput"),
+        ("ENOBUFS", "Qdisc"),
+        ("EMSGSIZE", "Send"),
+    ] {
+        let sample = v1::LostSample { errno: errno.to_owned(), ..Default::default() };
+        let lost = Lost::new(sample, Outcome::SendError, 0, 0);
+        let located = world.locate("node/n2", ProbeKind::Icmp, &lost);
+        assert_eq!(place(&located), format!("n1 - {stage} Request observed"));
+        assert_eq!(located.location.unwrap().reason, errno);
+    }
+}
+
+#[test]
+fn icmp_errors_name_their_sender() {
+    let world = World::new();
+    let error = |from: [u8; 4], code| {
+        let icmp_error = Some(v1::IcmpError { from: from.to_vec(), r#type: 3, code });
+        let sample = v1::LostSample { icmp_error, ..timed_out().sample };
+        Lost::new(sample, Outcome::Unreachable, 0, 0)
+    };
+    let located = world.locate("pod/default/web-2", ProbeKind::Icmp, &error([10, 0, 0, 2], 13));
+    assert_eq!(place(&located), "n2 - NetfilterForward Request observed");
+    assert_eq!(located.evidence, ["n2 (10.0.0.2) sent ICMP administratively prohibited"]);
+    let located = world.locate("node/n2", ProbeKind::Icmp, &error([10, 0, 0, 2], 13));
+    assert_eq!(place(&located), "n2 - NetfilterInput Request observed");
+    let located = world.locate("node/n2", ProbeKind::Icmp, &error([192, 0, 2, 1], 0));
+    assert_eq!(place(&located), "192.0.2.1 - Routing Request observed");
+}
+
+#[test]
+fn refusals_and_dns_errors_name_who_answered() {
+    let world = World::new();
+    let sample =
+        v1::LostSample { flow: Some(flow([10, 0, 0, 1], 4000, [10, 244, 3, 2], 8080)), ..Default::default() };
+    let mut lost = Lost::new(sample, Outcome::Refused, 0, 0);
+    let located = world.locate("service/default/web:80", ProbeKind::Tcp, &lost);
+    assert_eq!(place(&located), "n3 - Socket Request observed");
+    assert_eq!(located.summary, "refused by backend default/web-3 (10.244.3.2) on n3");
+    // The kernel's own record of the missing socket only adds to it; a reject rule before it explains more.
+    lost.add_drop(fact("n3", 1, record("NO_SOCKET", v1::Stage::Socket, v1::Direction::Request)));
+    let again = world.locate("service/default/web:80", ProbeKind::Tcp, &lost);
+    assert_eq!((&again.location, again.evidence.len()), (&located.location, 2));
+    lost.add_drop(fact(
+        "n2",
+        1,
+        record("NETFILTER_DROP", v1::Stage::NetfilterForward, v1::Direction::Request),
+    ));
+    let rejected = world.locate("service/default/web:80", ProbeKind::Tcp, &lost);
+    assert_eq!(place(&rejected), "n2 cni0 NetfilterForward Request observed");
+
+    let unknown = Lost::new(v1::LostSample::default(), Outcome::Refused, 0, 0);
+    let located = world.locate("service/default/web:80", ProbeKind::Tcp, &unknown);
+    assert!(located.location.is_none() && located.want.is_none(), "no backend is guessed");
+
+    let sample = v1::LostSample { dns_rcode: "SERVFAIL".to_owned(), ..Default::default() };
+    let lost = Lost::new(sample, Outcome::DnsError, 0, 0);
+    let located = world.locate("dns/kube-system/coredns-x", ProbeKind::Dns, &lost);
+    assert_eq!(place(&located), "n1 - Application Request observed");
+    assert_eq!(located.summary, "SERVFAIL from pod kube-system/coredns-x (10.244.1.53) on n1");
+}
+
+#[test]
+fn what_the_source_saw_bounds_the_place() {
+    let world = World::new();
+    let with = |request: &[v1::HookSeen], reply: &[v1::HookSeen]| {
+        let mut lost = timed_out();
+        lost.sample.request_hooks = request.to_vec();
+        lost.sample.reply_hooks = reply.to_vec();
+        place(&world.locate("node/n2", ProbeKind::Icmp, &lost))
+    };
+    assert_eq!(with(&[], &[]), "n1 - Send Request inferred");
+    assert_eq!(with(&[uplink(true)], &[uplink(false)]), "n1 eth0 Ingress Reply inferred");
+    let bridge = hook("br0", v1::InterfaceRole::Bridge, true);
+    assert_eq!(with(&[bridge], &[]), "n1 br0 Egress Request inferred");
+    let mut lost = timed_out();
+    lost.sample.request_hooks = vec![veth(true)];
+    let own = world.locate("pod/default/web-1", ProbeKind::Icmp, &lost);
+    assert_eq!(place(&own), "n1 veth1 Socket Request inferred");
+    assert_eq!(own.location.unwrap().pod, "default/web-1");
+    lost.sample.request_hooks.clear();
+    let inside = world.locate("pod/default/web-1", ProbeKind::Icmp, &lost);
+    assert!(inside.location.is_none(), "no hook is on every way inside a node: {inside:?}");
+}
+
+#[test]
+fn what_the_destination_saw_tells_the_halves_apart() {
+    let world = World::new();
+    let mut lost = timed_out();
+    let asked = world.locate("node/n2", ProbeKind::Udp, &lost);
+    assert_eq!((asked.location.is_none(), asked.want), (true, Some(Want::Path)));
+    lost.answer = Some(Answer { arrived: Some(false), ..Answer::default() });
+    let located = world.locate("node/n2", ProbeKind::Udp, &lost);
+    assert_eq!(place(&located), "n1 eth0 Wire Request inferred n2");
+    assert_eq!(located.location.unwrap().next_interface, "ens3");
+
+    lost.answer =
+        Some(Answer { arrived: Some(true), last_request_hook: Some(uplink(false)), ..Answer::default() });
+    assert_eq!(place(&world.locate("node/n2", ProbeKind::Udp, &lost)), "n2 eth0 Ingress Request inferred");
+    lost.answer =
+        Some(Answer { arrived: Some(true), last_request_hook: Some(veth(true)), ..Answer::default() });
+    let pod = world.locate("pod/default/web-2", ProbeKind::Icmp, &lost);
+    assert_eq!(place(&pod), "n2 veth1 Socket Request inferred");
+    assert_eq!(pod.location.unwrap().pod, "default/web-2");
+
+    let replied = |hook| {
+        Some(Answer { arrived: Some(true), replied: true, last_reply_hook: Some(hook), ..Answer::default() })
+    };
+    lost.answer = replied(uplink(true));
+    assert_eq!(place(&world.locate("node/n2", ProbeKind::Udp, &lost)), "n2 eth0 Wire Reply inferred n1");
+    lost.answer = replied(veth(false));
+    assert_eq!(
+        place(&world.locate("pod/default/web-2", ProbeKind::Icmp, &lost)),
+        "n2 veth1 Ingress Reply inferred"
+    );
+
+    // A later reply told first: the direction is known before the place.
+    lost.answer = None;
+    lost.arrival = Some(true);
+    let located = world.locate("node/n2", ProbeKind::Udp, &lost);
+    assert_eq!(
+        (place(&located).as_str(), located.want),
+        ("n2 - Unspecified Reply inferred", Some(Want::Path))
+    );
+    lost.arrival = Some(false);
+    assert_eq!(place(&world.locate("node/n2", ProbeKind::Udp, &lost)), "n1 eth0 Wire Request inferred n2");
+}
+
+#[test]
+fn who_cannot_be_asked_is_not_guessed_about() {
+    let world = World::new();
+    let probe = world.probe("node/n2", ProbeKind::Icmp);
+    let mut lost = timed_out();
+    let located = world.locate_with(probe, &lost, Sight::NoAgent, false);
+    assert_eq!(place(&located), "n1 eth0 Wire Request inferred n2");
+    assert!(located.evidence.contains(&"node n2 has no agent to ask".to_owned()));
+    for (sight, give_up) in [(Sight::Blind, false), (Sight::Sees { uplink: None }, true)] {
+        let located = world.locate_with(probe, &lost, sight, give_up);
+        assert!(
+            located.location.is_none() && located.want.is_none() && !located.summary.is_empty(),
+            "{located:?}"
+        );
+    }
+    lost.sample.unwatched = true;
+    lost.sample.request_hooks.clear();
+    let located = world.locate_with(probe, &lost, Sight::NoAgent, false);
+    assert!(located.location.is_none(), "{located:?}");
+    // Without hooks at the source the destination still knows whether it arrived.
+    lost.answer = Some(Answer { arrived: Some(false), ..Answer::default() });
+    assert_eq!(place(&world.locate("node/n2", ProbeKind::Icmp, &lost)), "n1 - Wire Request inferred n2");
+}
+
+#[test]
+fn answers_of_reflectors() {
+    let state = |known, highest_sequence, arrived, last_reply_sequence| v1::ReflectedState {
+        known,
+        highest_sequence,
+        arrived,
+        last_reply_sequence,
+        last_reply_hook: (last_reply_sequence > 0).then(|| uplink(true)),
+        ..Default::default()
+    };
+    let arrived = |state: &v1::ReflectedState, sequence| reflected(state, sequence).arrived;
+    assert_eq!(arrived(&state(false, 0, 0, 0), 5), Some(false));
+    assert_eq!(arrived(&state(true, 4, 0b1111, 0), 5), Some(false));
+    assert_eq!(arrived(&state(true, 5, 0b1, 0), 5), Some(true));
+    assert_eq!(arrived(&state(true, 7, 0b101, 0), 6), Some(false));
+    assert_eq!(arrived(&state(true, 7, 0b101, 0), 5), Some(true));
+    assert_eq!(arrived(&state(true, 69, u64::MAX, 0), 5), None, "too long ago");
+    // Numbers wrap.
+    assert_eq!(arrived(&state(true, 1, 0b111, 0), u32::MAX), Some(true));
+    assert_eq!(arrived(&state(true, u32::MAX, 0b1, 0), 1), Some(false));
+    assert!(reflected(&state(true, 7, 0b111, 6), 6).replied);
+    assert!(!reflected(&state(true, 7, 0b111, 5), 6).replied);
+    let seen = v1::FlowSighting { known: true, request_packets: 2, ..Default::default() };
+    assert_eq!(sighted(&seen), Answer { arrived: Some(true), ..Answer::default() });
+}
+
+#[test]
+fn waiting_records_are_found_by_probe_and_by_flow_and_bounded() {
+    let mut drops = PendingDrops::default();
+    let own = v1::DropRecord { probe_session: 9, path_id: 1, sequence: 7, ..Default::default() };
+    drops.add(Arc::new(fact("n2", 0, own)), 0);
+    let mut lost = timed_out();
+    assert_eq!(drops.of(9, &lost).len(), 1);
+    assert!(drops.of(8, &lost).is_empty(), "another agent's");
+    lost.flow = Flow::read(&flow([10, 0, 0, 1], 4000, [10, 244, 3, 2], 8080));
+    let seconds = |second: i64, flow| {
+        let record = v1::DropRecord { flow: Some(flow), ..Default::default() };
+        Arc::new(fact("n3", second * SECOND_NS, record))
+    };
+    // The reply, before its translation back; and what is not of this probe: too late, or of another port.
+    drops.add(seconds(101, flow([10, 244, 3, 2], 8080, [10, 0, 0, 1], 4000)), 0);
+    drops.add(seconds(120, flow([10, 0, 0, 1], 4000, [10, 244, 3, 2], 8080)), 0);
+    drops.add(seconds(101, flow([10, 0, 0, 1], 4001, [10, 244, 3, 2], 8080)), 0);
+    assert_eq!(drops.of(9, &lost).len(), 2);
+    drops.expire(31 * SECOND_NS);
+    assert!(drops.is_empty() && drops.of(9, &lost).is_empty());
+    for sequence in 0..70_000 {
+        let record = v1::DropRecord { probe_session: 9, path_id: 1, sequence, ..Default::default() };
+        drops.add(Arc::new(fact("n2", 0, record)), 0);
+    }
+    assert_eq!((drops.len() as u64, drops.evicted), (65_536, 70_000 - 65_536));
+    lost.sample.sequence = 69_999;
+    lost.flow = None;
+    assert_eq!(drops.of(9, &lost).len(), 1);
+}
+
+fn any_hook() -> impl Strategy<Value = v1::HookSeen> {
+    (0i32..7, any::<bool>()).prop_map(|(role, egress)| v1::HookSeen {
+        interface: "x".to_owned(),
+        role,
+        egress,
+        encapsulated: false,
+    })
+}
+
+proptest! {
+    #[test]
+    fn without_a_report_nothing_is_observed_and_with_a_drop_it_always_is(
+        request in prop::collection::vec(any_hook(), 0..3),
+        reply in prop::collection::vec(any_hook(), 0..2),
+        unwatched: bool,
+        arrival: Option<bool>,
+        arrived: Option<bool>,
+        replied: bool,
+        hooks in (prop::option::of(any_hook()), prop::option::of(any_hook())),
+        dropped: bool,
+    ) {
+        let world = World::new();
+        let mut lost = timed_out();
+        lost.sample.request_hooks = request;
+        lost.sample.reply_hooks = reply;
+        lost.sample.unwatched = unwatched;
+        lost.arrival = arrival;
+        lost.answer = Some(Answer { arrived, replied, last_request_hook: hooks.0, last_reply_hook: hooks.1 });
+        if dropped {
+            lost.add_drop(fact("n2", 1, record("X", v1::Stage::Ingress, v1::Direction::Request)));
+        }
+        let located = world.locate("node/n2", ProbeKind::Icmp, &lost);
+        prop_assert_eq!(located.observed(), dropped);
+        prop_assert!(!located.summary.is_empty());
+    }
+}

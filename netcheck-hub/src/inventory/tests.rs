@@ -1,1 +1,137 @@
+use std::time::Duration;
 
+use super::*;
+use crate::hub::Settings;
+use crate::plan::Timing;
+
+const CLUSTER: &str = include_str!("../../tests/hub/cluster.yaml");
+
+fn parsed(text: &str) -> Result<Objects, String> {
+    parse(Path::new("f.yaml"), text).map_err(|error| error.to_string())
+}
+
+#[test]
+fn yaml_and_json_are_the_same() {
+    let yaml = parsed(CLUSTER).unwrap();
+    assert_eq!((yaml.nodes.len(), yaml.pods.len(), yaml.services.len()), (3, 4, 2));
+    assert_eq!((yaml.endpoint_slices.len(), yaml.ignored), (2, 1));
+    let value: serde_json::Value = serde_saphyr::from_str(CLUSTER).unwrap();
+    let json = parsed(&value.to_string()).unwrap();
+    assert_eq!(yaml.roster(), json.roster());
+}
+
+#[test]
+fn what_is_wrong_is_said_with_its_position_in_one_line() {
+    let rows = [
+        ("{\"kind\": \"List\",\n \"items\": [}", "f.yaml is broken", "line 2"),
+        ("kind: List\nitems:\n- a: [\n", "f.yaml is broken", "line"),
+        ("", "f.yaml", ""),
+        ("kind: Pod\nmetadata: {}\n", "not a v1 List of Kubernetes objects but a Pod", ""),
+        ("kind: List\n", "a List without items", ""),
+        ("items: []\n", "without a kind", ""),
+        ("kind: List\nitems: []\n", "has no Node", ""),
+        (
+            "kind: List\nitems:\n- {kind: Node, metadata: {name: n1}}\n- {kind: Pod, metadata: {name: p}, spec: {nodeName: [1]}}\n",
+            "items[1] (Pod p) is broken",
+            "",
+        ),
+    ];
+    for (text, expected, position) in rows {
+        let error = parsed(text).expect_err(text);
+        assert!(error.contains(expected) && error.contains(position), "{text:?}: {error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+    }
+}
+
+#[test]
+fn nodes_and_pods_that_are_meant_to_be_away() {
+    let node = |extra: &str, status: &str| {
+        format!(
+            "kind: List\nitems:\n- kind: Node\n  metadata: {{name: n1}}\n  spec: {{{extra}}}\n  status:\n    \
+             conditions: [{{type: Ready, status: '{status}', reason: Because}}]\n"
+        )
+    };
+    let absent = |text: String| {
+        let roster = parsed(&text).unwrap().roster();
+        let node = &roster.nodes["n1"];
+        (node.absent.clone(), node.cordoned)
+    };
+    assert_eq!(absent(node("", "True")), (None, false));
+    let cordoned =
+        "unschedulable: true, taints: [{key: node.kubernetes.io/unschedulable, effect: NoSchedule}]";
+    assert_eq!(absent(node(cordoned, "True")), (None, true), "a cordoned node still serves");
+    assert_eq!(absent(node("", "Unknown")).0.unwrap(), "node n1 is NotReady (Because)");
+    let leaving = "taints: [{key: ToBeDeletedByClusterAutoscaler, effect: NoSchedule}]";
+    assert!(absent(node(leaving, "True")).0.unwrap().contains("ToBeDeletedByClusterAutoscaler"));
+
+    let unready = CLUSTER.replacen("phase: Running", "phase: Pending", 1);
+    let roster = parsed(&unready).unwrap().roster();
+    assert_eq!(roster.pod_absent("default/web-1").unwrap(), "pod default/web-1 is Pending");
+    assert_eq!(roster.pod_absent("default/web-2"), None);
+    assert_eq!(roster.pod_absent("default/web-7").unwrap(), "pod default/web-7 is gone");
+    let owner = roster.owner("fd00:244:3::2".parse().unwrap()).unwrap();
+    assert_eq!((owner.node.as_str(), owner.pod.as_deref()), ("n3", Some("default/web-3")));
+    assert!(roster.owner("10.96.0.80".parse().unwrap()).is_none(), "nobody owns a service's address");
+}
+
+#[test]
+fn annotated_away() {
+    let text = CLUSTER.replacen(
+        "metadata: {name: web-1,",
+        "metadata: {annotations: {netcheck.io/probe: 'false'}, name: web-1,",
+        1,
+    );
+    let roster = parsed(&text).unwrap().roster();
+    assert!(roster.pods["default/web-1"].opted_out && !roster.pods["default/web-2"].opted_out);
+    let catalog = crate::plan::Catalog::of(&roster, &std::collections::BTreeMap::new(), "a.b");
+    assert!(catalog.targets().all(|target| *target.id != *"pod/default/web-1"));
+}
+
+async fn until(what: &str, condition: impl Fn() -> bool) {
+    let waiting = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), waiting).await.expect(what);
+}
+
+#[tokio::test]
+async fn the_file_is_followed_and_a_broken_one_keeps_the_last_good_roster() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("inventory.yaml");
+    let replace = |text: &str| {
+        let new = folder.path().join("new");
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(&new, &path).unwrap();
+    };
+    let second = Duration::from_secs(1);
+    let hub = Hub::new(Settings {
+        timing: Timing { interval: second, timeout: second, window: second },
+        dns_name: "a.b".to_owned(),
+        expire: 60 * second,
+    });
+    let missing = InventoryTask::start(path.clone(), Arc::clone(&hub));
+    assert!(matches!(missing, Err(InventoryError::Read { .. })));
+    replace(CLUSTER);
+    let task = InventoryTask::start(path.clone(), Arc::clone(&hub)).unwrap();
+    let shutdown = CancellationToken::new();
+    let running = tokio::spawn(task.run(shutdown.clone()));
+
+    replace("kind: List\nitems: [");
+    until("the broken file is noticed", || hub.lock().inventory_error.is_some()).await;
+    assert_eq!(hub.lock().roster.nodes.len(), 3, "the last good one stays");
+    assert!(hub.lock().caveats()[0].contains("inventory.yaml is broken"));
+
+    replace(&CLUSTER.replace("name: n3\n", "name: n4\n"));
+    until("the good file is taken", || hub.lock().roster.nodes.contains_key("n4")).await;
+    assert_eq!(hub.lock().inventory_error, None);
+
+    std::fs::remove_file(&path).unwrap();
+    until("the missing file is noticed", || hub.lock().inventory_error.is_some()).await;
+    // Written in place, of the same size as before.
+    std::fs::write(&path, CLUSTER.replace("name: n3\n", "name: n5\n")).unwrap();
+    until("the new file is taken", || hub.lock().roster.nodes.contains_key("n5")).await;
+    shutdown.cancel();
+    running.await.unwrap();
+}

@@ -1,1 +1,156 @@
+use std::collections::BTreeMap;
 
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::roster::{Objects, Roster};
+
+/// Which nodes there are, and how many pods each has.
+type Shape = BTreeMap<u8, u8>;
+
+fn roster(shape: &Shape) -> Roster {
+    let mut objects = Objects::default();
+    for (&node, &pods) in shape {
+        let object = json!({
+            "metadata": {"name": format!("n{node}")},
+            "status": {
+                "addresses": [
+                    {"type": "InternalIP", "address": format!("10.0.0.{node}")},
+                    {"type": "InternalIP", "address": format!("fd00::{node}")},
+                ],
+                "conditions": [{"type": "Ready", "status": "True"}],
+            },
+        });
+        objects.nodes.push(serde_json::from_value(object).unwrap());
+        for pod in 1..=pods {
+            let object = json!({
+                "metadata": {"name": format!("p{node}-{pod}"), "namespace": "default"},
+                "spec": {"nodeName": format!("n{node}"), "containers": []},
+                "status": {
+                    "phase": "Running",
+                    "podIPs": [{"ip": format!("10.1.{node}.{pod}")}],
+                    "conditions": [{"type": "Ready", "status": "True"}],
+                },
+            });
+            objects.pods.push(serde_json::from_value(object).unwrap());
+        }
+    }
+    objects.roster()
+}
+
+fn timing() -> Timing {
+    let second = Duration::from_secs(1);
+    Timing { interval: second, timeout: second / 2, window: second }
+}
+
+/// An agent, as far as plans go.
+#[derive(Default)]
+struct Told {
+    version: u64,
+    paths: BTreeMap<u32, v1::PathSpec>,
+    addresses: Option<v1::AddressTable>,
+}
+
+impl Told {
+    fn apply(&mut self, delta: v1::PlanDelta) {
+        if delta.base_version == 0 {
+            *self = Self::default();
+        }
+        assert_eq!(delta.base_version, self.version);
+        for id in delta.remove {
+            assert!(self.paths.remove(&id).is_some());
+        }
+        for path in delta.upsert {
+            assert!(self.paths.insert(path.path_id, path).is_none());
+        }
+        self.addresses = delta.addresses.or(self.addresses.take());
+        self.version = delta.version;
+    }
+}
+
+const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
+
+fn shape() -> impl Strategy<Value = Shape> {
+    prop::collection::btree_map(1u8..6, 0u8..4, 1..5)
+}
+
+proptest! {
+    #[test]
+    fn deltas_lead_to_the_full_plan_and_ids_stay(shapes in prop::collection::vec(shape(), 1..6)) {
+        let mut book = PlanBook::default();
+        let mut told = Told::default();
+        let mut last: Option<Arc<Plan>> = None;
+        let mut given: BTreeMap<u32, Identity> = BTreeMap::new();
+        for shape in shapes {
+            let catalog = Catalog::of(&roster(&shape), &BTreeMap::new(), "a.b");
+            let before = Arc::clone(book.plan());
+            let Some(plan) = book.update("n1", &FAMILIES, &catalog) else {
+                prop_assert_eq!(before.version, book.plan().version);
+                continue;
+            };
+            prop_assert!(plan.version > before.version);
+            prop_assert!(plan.paths.is_sorted_by(|a, b| a.id < b.id));
+            for path in &plan.paths {
+                // No number ever means two things while it is known, nor comes back as something else.
+                let identity = path.probe.identity();
+                prop_assert_eq!(given.entry(path.id.0).or_insert_with(|| identity.clone()), &identity);
+            }
+            told.apply(plan.delta(last.as_deref(), "n1", &timing()));
+            let mut fresh = Told::default();
+            fresh.apply(plan.delta(None, "n1", &timing()));
+            prop_assert_eq!(&told.paths, &fresh.paths);
+            prop_assert_eq!(&told.addresses, &fresh.addresses);
+            prop_assert_eq!(told.version, fresh.version);
+            last = Some(plan);
+        }
+    }
+
+    #[test]
+    fn the_same_roster_gives_the_same_ids(shape in shape()) {
+        let catalog = Catalog::of(&roster(&shape), &BTreeMap::new(), "a.b");
+        let (mut one, mut other) = (PlanBook::default(), PlanBook::default());
+        one.update("n1", &FAMILIES, &catalog);
+        other.update("n1", &FAMILIES, &catalog);
+        prop_assert_eq!(&one.plan().paths, &other.plan().paths);
+    }
+}
+
+#[test]
+fn full_mesh_without_oneself_in_the_families_that_one_has() {
+    let catalog = Catalog::of(&roster(&Shape::from([(1, 1), (2, 2)])), &BTreeMap::new(), "a.b");
+    let probes = |families: &[Family]| -> Vec<String> {
+        catalog
+            .of_node("n1", families)
+            .map(|probe| format!("{} {} {}", probe.target.id, probe.kind, probe.address))
+            .collect()
+    };
+    assert_eq!(
+        probes(&[Family::V4]),
+        [
+            "node/n2 icmp 10.0.0.2",
+            "node/n2 udp 10.0.0.2",
+            "node/n2 tcp 10.0.0.2",
+            "pod/default/p1-1 icmp 10.1.1.1",
+            "pod/default/p2-1 icmp 10.1.2.1",
+            "pod/default/p2-2 icmp 10.1.2.2",
+        ]
+    );
+    assert_eq!(probes(&FAMILIES).len(), 9);
+    assert_eq!(*catalog.watched_ports, [53, 6100]);
+}
+
+#[test]
+fn a_responder_elsewhere_or_none_is_respected() {
+    let responders = BTreeMap::from([("n2".to_owned(), 7000), ("n3".to_owned(), 0)]);
+    let catalog = Catalog::of(&roster(&Shape::from([(1, 0), (2, 0), (3, 0)])), &responders, "a.b");
+    let ports = |target: &str| -> Vec<u16> {
+        catalog
+            .of_node("n1", &[Family::V4])
+            .filter(|probe| probe.target.name == target)
+            .map(|probe| probe.port)
+            .collect()
+    };
+    assert_eq!(ports("n2"), [0, 7000, 7000]);
+    assert_eq!(ports("n3"), [0]);
+}

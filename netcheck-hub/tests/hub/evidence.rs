@@ -93,7 +93,7 @@ async fn a_drop_record_of_another_node_locates_the_loss_whichever_comes_first() 
         assert_eq!((report.unreachable, report.findings.len()), (1, 1));
         assert_eq!(
             report.findings[0].headline,
-            "request dropped on n2 at netfilter input, eth0: NETFILTER_DROP in nf_hook_slow [observed]: n1 → n2"
+            "request dropped on n2 at netfilter input, eth0: NETFILTER_DROP in nf_hook_slow [observed] (n1 → n2)"
         );
     }
 }

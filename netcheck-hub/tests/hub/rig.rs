@@ -25,12 +25,12 @@ use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Status, Streaming};
 
 /// Three nodes, one pod each, a service with two backends, a DNS server.
-pub const CLUSTER: &str = include_str!("cluster.yaml");
+pub(crate) const CLUSTER: &str = include_str!("cluster.yaml");
 /// Anything that takes longer has failed.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
-pub struct Rig {
-    pub hub: Arc<Hub>,
+pub(crate) struct Rig {
+    pub(crate) hub: Arc<Hub>,
     connections: mpsc::UnboundedSender<Result<DuplexStream, std::io::Error>>,
     shutdown: CancellationToken,
 }
@@ -41,13 +41,13 @@ impl Drop for Rig {
     }
 }
 
-pub fn set_roster(hub: &Hub, text: &str) {
+pub(crate) fn set_roster(hub: &Hub, text: &str) {
     let objects = inventory::parse(Path::new("test.yaml"), text).unwrap();
     hub.set_roster(objects.roster(), unix_now_ns());
 }
 
 impl Rig {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let second = Duration::from_secs(1);
         let settings = Settings {
             timing: Timing { interval: second, timeout: second / 2, window: second },
@@ -64,7 +64,7 @@ impl Rig {
         Self { hub, connections, shutdown }
     }
 
-    pub async fn channel(&self) -> Channel {
+    pub(crate) async fn channel(&self) -> Channel {
         let (client, server) = tokio::io::duplex(1 << 20);
         self.connections.send(Ok(server)).unwrap();
         let mut client = Some(client);
@@ -75,16 +75,16 @@ impl Rig {
         Endpoint::from_static("http://hub.test").connect_with_connector(connector).await.unwrap()
     }
 
-    pub async fn reader(&self) -> ReachabilityServiceClient<Channel> {
+    pub(crate) async fn reader(&self) -> ReachabilityServiceClient<Channel> {
         ReachabilityServiceClient::new(self.channel().await)
     }
 
-    pub async fn agent(&self, node: &str) -> FakeAgent {
+    pub(crate) async fn agent(&self, node: &str) -> FakeAgent {
         FakeAgent::start(self.channel().await, hello(node, "boot-1")).await
     }
 
     /// The cells from one node to one target, once all of them are as wanted.
-    pub async fn cells(
+    pub(crate) async fn cells(
         &self,
         source: &str,
         target: &str,
@@ -111,7 +111,7 @@ impl Rig {
     }
 }
 
-pub fn hello(node: &str, boot_id: &str) -> v1::Hello {
+pub(crate) fn hello(node: &str, boot_id: &str) -> v1::Hello {
     v1::Hello {
         node: node.to_owned(),
         boot_id: boot_id.to_owned(),
@@ -123,19 +123,19 @@ pub fn hello(node: &str, boot_id: &str) -> v1::Hello {
     }
 }
 
-pub struct FakeAgent {
-    pub hello: v1::Hello,
-    pub welcome: v1::Welcome,
-    pub plan: BTreeMap<u32, v1::PathSpec>,
-    pub plan_version: u64,
-    pub addresses: v1::AddressTable,
-    pub sequence: u64,
+pub(crate) struct FakeAgent {
+    pub(crate) hello: v1::Hello,
+    pub(crate) welcome: v1::Welcome,
+    pub(crate) plan: BTreeMap<u32, v1::PathSpec>,
+    pub(crate) plan_version: u64,
+    pub(crate) addresses: v1::AddressTable,
+    pub(crate) sequence: u64,
     tx: mpsc::Sender<v1::SessionRequest>,
     rx: Streaming<v1::SessionResponse>,
 }
 
 impl FakeAgent {
-    pub async fn start(channel: Channel, hello: v1::Hello) -> Self {
+    pub(crate) async fn start(channel: Channel, hello: v1::Hello) -> Self {
         let (tx, requests) = mpsc::channel(16);
         let mut client = AgentServiceClient::new(channel);
         let first = v1::SessionRequest { message: Some(FromAgent::Hello(hello.clone())) };
@@ -162,12 +162,12 @@ impl FakeAgent {
         agent
     }
 
-    pub async fn send(&self, message: FromAgent) {
+    pub(crate) async fn send(&self, message: FromAgent) {
         self.tx.send(v1::SessionRequest { message: Some(message) }).await.unwrap();
     }
 
     /// The next message that the hub sends.
-    pub async fn next(&mut self) -> Result<Option<ToAgent>, Status> {
+    pub(crate) async fn next(&mut self) -> Result<Option<ToAgent>, Status> {
         let message =
             tokio::time::timeout(DEADLINE, self.rx.message()).await.expect("the hub says something")?;
         let message = message.and_then(|message| message.message);
@@ -177,7 +177,7 @@ impl FakeAgent {
         Ok(message)
     }
 
-    pub async fn until<T>(&mut self, wanted: impl Fn(&ToAgent) -> Option<T>) -> T {
+    pub(crate) async fn until<T>(&mut self, wanted: impl Fn(&ToAgent) -> Option<T>) -> T {
         loop {
             let message = self.next().await.unwrap().expect("the session goes on");
             if let Some(found) = wanted(&message) {
@@ -186,7 +186,7 @@ impl FakeAgent {
         }
     }
 
-    pub async fn until_plan(&mut self, wanted: impl Fn(&v1::PlanDelta) -> bool) -> v1::PlanDelta {
+    pub(crate) async fn until_plan(&mut self, wanted: impl Fn(&v1::PlanDelta) -> bool) -> v1::PlanDelta {
         self.until(|message| match message {
             ToAgent::Plan(delta) if wanted(delta) => Some(delta.clone()),
             _ => None,
@@ -209,19 +209,19 @@ impl FakeAgent {
     }
 
     /// Ids of its paths of one kind to one target.
-    pub fn paths(&self, target: &str, kind: ProbeKind) -> Vec<u32> {
+    pub(crate) fn paths(&self, target: &str, kind: ProbeKind) -> Vec<u32> {
         let wanted =
             |path: &&v1::PathSpec| path.target == target && path.kind == convert::kind_to_wire(kind) as i32;
         self.plan.values().filter(wanted).map(|path| path.path_id).collect()
     }
 
     /// Sends a batch and waits for its acknowledgement.
-    pub async fn batch(&mut self, batch: v1::SampleBatch) -> u64 {
+    pub(crate) async fn batch(&mut self, batch: v1::SampleBatch) -> u64 {
         let sequence = self.sequence + 1;
         self.batch_as(sequence, batch).await
     }
 
-    pub async fn batch_as(&mut self, sequence: u64, batch: v1::SampleBatch) -> u64 {
+    pub(crate) async fn batch_as(&mut self, sequence: u64, batch: v1::SampleBatch) -> u64 {
         self.sequence = sequence;
         self.send(FromAgent::Batch(v1::SampleBatch { sequence, ..batch })).await;
         self.until(|message| match message {
@@ -232,7 +232,11 @@ impl FakeAgent {
     }
 
     /// A batch in which all paths of the plan had these outcomes in each of the newest `seconds` windows.
-    pub fn windows(&self, seconds: i64, outcome_of: impl Fn(&v1::PathSpec) -> Outcome) -> v1::SampleBatch {
+    pub(crate) fn windows(
+        &self,
+        seconds: i64,
+        outcome_of: impl Fn(&v1::PathSpec) -> Outcome,
+    ) -> v1::SampleBatch {
         let newest = unix_now_ns() / SECOND_NS * SECOND_NS;
         let windows = (1..=seconds).rev().map(|back| {
             let rows: Vec<PathWindow> = self
@@ -255,7 +259,7 @@ impl FakeAgent {
 }
 
 /// The status of an agent whose hooks all see.
-pub fn healthy() -> v1::AgentStatus {
+pub(crate) fn healthy() -> v1::AgentStatus {
     let hook = |egress| v1::HookStatus {
         interface: "eth0".to_owned(),
         ifindex: 2,
@@ -272,7 +276,7 @@ pub fn healthy() -> v1::AgentStatus {
 }
 
 /// A probe that timed out after it had left through eth0.
-pub fn lost(path_id: u32, sequence: u32) -> v1::LostSample {
+pub(crate) fn lost(path_id: u32, sequence: u32) -> v1::LostSample {
     v1::LostSample {
         path_id,
         sequence,
@@ -283,7 +287,7 @@ pub fn lost(path_id: u32, sequence: u32) -> v1::LostSample {
     }
 }
 
-pub fn eth0(egress: bool) -> v1::HookSeen {
+pub(crate) fn eth0(egress: bool) -> v1::HookSeen {
     v1::HookSeen {
         interface: "eth0".to_owned(),
         role: v1::InterfaceRole::Uplink.into(),
@@ -292,6 +296,6 @@ pub fn eth0(egress: bool) -> v1::HookSeen {
     }
 }
 
-pub fn is(verdict: v1::Verdict) -> impl Fn(&v1::MatrixCell) -> bool {
+pub(crate) fn is(verdict: v1::Verdict) -> impl Fn(&v1::MatrixCell) -> bool {
     move |cell| cell.verdict() == verdict
 }

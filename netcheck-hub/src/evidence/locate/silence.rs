@@ -1,0 +1,203 @@
+//! Nobody said anything: what can be concluded from who saw the packet and who did not.
+
+use netcheck_common::domain::ProbeKind;
+use netcheck_proto::v1;
+
+use super::super::words::hook_name;
+use super::{Answer, Case, Located, Sight, Want, inferred, unlocated};
+
+impl Case<'_> {
+    /// Nothing came back, and no kernel reported a drop: only conclusions are left.
+    pub(super) fn silence(&mut self) -> Located {
+        let source = self.scene.source;
+        let sample = &self.lost.sample;
+        if let Some(last) = sample.reply_hooks.last() {
+            self.evidence.push(format!("the reply was seen at {} of {source}", hook_name(last)));
+            self.evidence.push("no socket of the agent got it in time".to_owned());
+            return self.seen_at(source, last, v1::Direction::Reply);
+        }
+        if sample.unwatched {
+            self.evidence.push(format!("no kernel hooks watched this probe on {source}"));
+            return self.beyond_source(None);
+        }
+        let Some(last) = sample.request_hooks.last() else {
+            if self.scene.destination == Some(source) {
+                return unlocated(&format!("its way stays inside {source}, where no hook watches"));
+            }
+            self.evidence.push(format!("no hook of {source} saw the request leave"));
+            return inferred(v1::LossLocation {
+                node: source.to_owned(),
+                stage: v1::Stage::Send.into(),
+                direction: v1::Direction::Request.into(),
+                ..Default::default()
+            });
+        };
+        self.evidence.push(format!("the request was last seen on {source} {}", passing(last)));
+        if self.scene.destination == Some(source) {
+            return self.seen_at(source, last, v1::Direction::Request);
+        }
+        let left =
+            last.egress && matches!(last.role(), v1::InterfaceRole::Uplink | v1::InterfaceRole::Tunnel);
+        if left { self.beyond_source(Some(last)) } else { self.seen_at(source, last, v1::Direction::Request) }
+    }
+
+    /// The request left its node, as far as its node can tell.
+    fn beyond_source(&mut self, last: Option<&v1::HookSeen>) -> Located {
+        let scene = self.scene;
+        let Some(destination) = scene.destination else {
+            return unlocated(&format!("the target has no node that could be asked; left {} ", scene.source));
+        };
+        let answer = self.lost.answer.as_ref();
+        let arrived = match self.lost.arrival {
+            Some(arrived) => {
+                let word = if arrived { "had arrived" } else { "had not arrived" };
+                self.evidence.push(format!("a later reply of {destination} tells that the request {word}"));
+                Some(arrived)
+            }
+            None => {
+                let arrived = answer.and_then(|answer| answer.arrived);
+                if let Some(arrived) = arrived {
+                    let word = if arrived { "saw the request" } else { "never saw the request" };
+                    self.evidence.push(format!("the kernel of {destination} {word}"));
+                }
+                arrived
+            }
+        };
+        match arrived {
+            Some(true) => self.after_arrival(destination, answer),
+            Some(false) => self.on_the_wire(destination, last),
+            None => self.unknown(destination, last),
+        }
+    }
+
+    fn unknown(&mut self, destination: &str, last: Option<&v1::HookSeen>) -> Located {
+        match &self.scene.sight {
+            Sight::NoAgent => {
+                self.evidence.push(format!("node {destination} has no agent to ask"));
+                match last {
+                    Some(_) => self.on_the_wire(destination, last),
+                    None => {
+                        unlocated(&format!("no hooks on {}, no agent on {destination}", self.scene.source))
+                    }
+                }
+            }
+            Sight::Blind => {
+                self.evidence.push(format!("the agent of {destination} has no kernel hooks"));
+                unlocated(&format!(
+                    "left {}; {destination} cannot tell whether it arrived",
+                    self.scene.source
+                ))
+            }
+            Sight::Sees { .. } if self.scene.give_up => unlocated(&format!(
+                "left {}; no answer from {destination} whether it arrived",
+                self.scene.source
+            )),
+            Sight::Sees { .. } => {
+                let want = self.want();
+                let why = if want.is_some() { "waiting for the answer of" } else { "nothing to ask of" };
+                Located { want, ..unlocated(&format!("left {}; {why} {destination}", self.scene.source)) }
+            }
+        }
+    }
+
+    fn want(&self) -> Option<Want> {
+        if self.scene.probe.kind.carries_header() {
+            return Some(Want::Path);
+        }
+        self.lost.flow.map(|_| Want::Flow)
+    }
+
+    fn on_the_wire(&self, destination: &str, last: Option<&v1::HookSeen>) -> Located {
+        let next_interface = match &self.scene.sight {
+            Sight::Sees { uplink } => uplink.clone().unwrap_or_default(),
+            Sight::NoAgent | Sight::Blind => String::new(),
+        };
+        inferred(v1::LossLocation {
+            node: self.scene.source.to_owned(),
+            interface: last.map(|hook| hook.interface.clone()).unwrap_or_default(),
+            role: last.map_or(0, |hook| hook.role),
+            stage: v1::Stage::Wire.into(),
+            direction: v1::Direction::Request.into(),
+            next_node: destination.to_owned(),
+            next_interface,
+            ..Default::default()
+        })
+    }
+
+    /// The request arrived at the destination node; the source has seen no reply.
+    fn after_arrival(&mut self, destination: &str, answer: Option<&Answer>) -> Located {
+        let Some(answer) = answer else {
+            let ask = matches!(self.scene.sight, Sight::Sees { .. }) && !self.scene.give_up;
+            let place = v1::LossLocation {
+                node: destination.to_owned(),
+                direction: v1::Direction::Reply.into(),
+                ..Default::default()
+            };
+            let summary = format!("the request reached {destination}, its reply got lost");
+            let want = if ask { self.want() } else { None };
+            return Located { want, summary, ..inferred(place) };
+        };
+        if !answer.replied {
+            self.evidence.push(format!("no hook of {destination} saw a reply to it"));
+            let Some(hook) = answer.last_request_hook.clone() else {
+                return unlocated(&format!("died on {destination}, at no known place"));
+            };
+            self.evidence.push(format!("the request was last seen on {destination} {}", passing(&hook)));
+            return self.seen_at(destination, &hook, v1::Direction::Request);
+        }
+        let Some(hook) = answer.last_reply_hook.clone() else {
+            return unlocated(&format!("the reply was lost behind {destination}, at no known place"));
+        };
+        self.evidence.push(format!("its reply was last seen on {destination} {}", passing(&hook)));
+        let left =
+            hook.egress && matches!(hook.role(), v1::InterfaceRole::Uplink | v1::InterfaceRole::Tunnel);
+        if !left {
+            return self.seen_at(destination, &hook, v1::Direction::Reply);
+        }
+        if self.lost.sample.unwatched {
+            return unlocated(&format!(
+                "the reply left {destination}; no hooks on {} to see it",
+                self.scene.source
+            ));
+        }
+        self.evidence.push(format!("no hook of {} saw it", self.scene.source));
+        let back = self.lost.sample.request_hooks.last().filter(|hook| hook.egress);
+        inferred(v1::LossLocation {
+            node: destination.to_owned(),
+            interface: hook.interface,
+            role: hook.role,
+            stage: v1::Stage::Wire.into(),
+            direction: v1::Direction::Reply.into(),
+            next_node: self.scene.source.to_owned(),
+            next_interface: back.map(|hook| hook.interface.clone()).unwrap_or_default(),
+            ..Default::default()
+        })
+    }
+
+    /// Last seen at a hook of `node`, never at the next place.
+    fn seen_at(&self, node: &str, hook: &v1::HookSeen, direction: v1::Direction) -> Located {
+        let into_pod = hook.egress && hook.role() == v1::InterfaceRole::PodVeth;
+        let own = self.lost.flow.map_or(self.scene.probe.address, |flow| flow.destination.ip());
+        let pod = self.scene.roster.owner(own).and_then(|owner| owner.pod.clone()).unwrap_or_default();
+        let stage = match (into_pod, self.scene.probe.kind, hook.egress) {
+            (true, ProbeKind::Icmp | ProbeKind::Tcp, _) => v1::Stage::Socket,
+            (true, ProbeKind::Udp | ProbeKind::Dns | ProbeKind::Http, _) => v1::Stage::Application,
+            (false, _, true) => v1::Stage::Egress,
+            (false, _, false) => v1::Stage::Ingress,
+        };
+        inferred(v1::LossLocation {
+            node: node.to_owned(),
+            interface: hook.interface.clone(),
+            role: hook.role,
+            pod: if hook.role() == v1::InterfaceRole::PodVeth { pod } else { String::new() },
+            stage: stage.into(),
+            direction: direction.into(),
+            ..Default::default()
+        })
+    }
+}
+
+fn passing(hook: &v1::HookSeen) -> String {
+    let way = if hook.egress { "leaving through" } else { "arriving at" };
+    format!("{way} {}", hook_name(hook))
+}

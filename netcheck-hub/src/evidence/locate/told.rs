@@ -1,0 +1,107 @@
+//! Somebody said why: the target refused, the source's kernel could not send, a router sent an ICMP error.
+
+use std::net::IpAddr;
+
+use netcheck_common::domain::Outcome;
+use netcheck_proto::{convert, v1};
+
+use super::super::words::{icmp_name, whose};
+use super::{Case, Located, located, unlocated};
+
+impl Case<'_> {
+    /// The target, or one backend of it, said no.
+    pub(super) fn answered(&mut self) -> Located {
+        let scene = self.scene;
+        let icmp_from = self.lost.sample.icmp_error.as_ref();
+        let icmp_from = icmp_from.and_then(|error| convert::address("icmp_error.from", &error.from).ok());
+        let from: Option<IpAddr> =
+            icmp_from.or(self.lost.flow.map(|flow| flow.destination.ip())).or_else(|| {
+                // An address of its own is where the answer came from; a service's is not.
+                scene.roster.owner(scene.probe.address).map(|_| scene.probe.address)
+            });
+        let Some(from) = from else {
+            return unlocated("answered with a refusal, but which backend gave it is not known");
+        };
+        let (stage, reason) = match self.lost.outcome {
+            Outcome::DnsError => (v1::Stage::Application, self.lost.sample.dns_rcode.clone()),
+            _ => (v1::Stage::Socket, "refused".to_owned()),
+        };
+        let how = match (&self.lost.sample.icmp_error, self.lost.outcome) {
+            (_, Outcome::DnsError) => format!("answered {reason}"),
+            (Some(error), _) => format!("answered with {}", icmp_name(from, error)),
+            (None, _) => "answered with a TCP reset".to_owned(),
+        };
+        self.evidence.push(format!("{} {how}", whose(scene.roster, from)));
+        let owner = scene.roster.owner(from);
+        let who = whose(scene.roster, from);
+        let service = scene.probe.target.kind == v1::TargetKind::Service;
+        let who = if service { format!("backend {}", who.trim_start_matches("pod ")) } else { who };
+        let summary = match self.lost.outcome {
+            Outcome::DnsError => format!("{reason} from {who}"),
+            _ => format!("refused by {who}"),
+        };
+        Located {
+            summary,
+            ..located(v1::LossLocation {
+                node: owner.map_or_else(|| from.to_string(), |owner| owner.node.clone()),
+                pod: owner.and_then(|owner| owner.pod.clone()).unwrap_or_default(),
+                stage: stage.into(),
+                direction: v1::Direction::Request.into(),
+                reason,
+                certainty: v1::Certainty::Observed.into(),
+                ..Default::default()
+            })
+        }
+    }
+
+    pub(super) fn send_error(&mut self) -> Located {
+        let errno = self.lost.sample.errno.clone();
+        let stage = match errno.as_str() {
+            // What the routing table's special routes answer: unreachable, throw or none, prohibit, blackhole.
+            "EHOSTUNREACH" | "ENETUNREACH" | "EACCES" | "EINVAL" | "ENETDOWN" => v1::Stage::Routing,
+            "EPERM" => v1::Stage::NetfilterOutput,
+            "ENOBUFS" => v1::Stage::Qdisc,
+            _ => v1::Stage::Send,
+        };
+        self.evidence.push(format!("the kernel of {} refused to send it: {errno}", self.scene.source));
+        located(v1::LossLocation {
+            node: self.scene.source.to_owned(),
+            stage: stage.into(),
+            direction: v1::Direction::Request.into(),
+            reason: errno,
+            certainty: v1::Certainty::Observed.into(),
+            ..Default::default()
+        })
+    }
+
+    pub(super) fn icmp_error(&mut self) -> Located {
+        let error = self.lost.sample.icmp_error.as_ref();
+        let from = error.and_then(|error| convert::address("icmp_error.from", &error.from).ok());
+        let (Some(error), Some(from)) = (error, from) else { return self.silence() };
+        let owner = self.scene.roster.owner(from);
+        let node = owner.map_or_else(|| from.to_string(), |owner| owner.node.clone());
+        let local = Some(node.as_str()) == self.scene.destination
+            && self.scene.probe.target.kind == v1::TargetKind::Node;
+        let stage = match (from, error.r#type, error.code) {
+            (IpAddr::V4(_), 3, 9 | 10 | 13) | (IpAddr::V6(_), 1, 1 | 5 | 6) if local => {
+                v1::Stage::NetfilterInput
+            }
+            (IpAddr::V4(_), 3, 9 | 10 | 13) | (IpAddr::V6(_), 1, 1 | 5 | 6) => v1::Stage::NetfilterForward,
+            (IpAddr::V4(_), 3, 4) | (IpAddr::V6(_), 2, _) => v1::Stage::Egress,
+            (IpAddr::V4(_), 3, 2 | 3) | (IpAddr::V6(_), 1, 4) => v1::Stage::Socket,
+            (IpAddr::V6(_), 1, 3) => v1::Stage::Neighbour,
+            _ => v1::Stage::Routing,
+        };
+        let name = icmp_name(from, error);
+        self.evidence.push(format!("{} sent {name}", whose(self.scene.roster, from)));
+        located(v1::LossLocation {
+            node,
+            pod: owner.and_then(|owner| owner.pod.clone()).unwrap_or_default(),
+            stage: stage.into(),
+            direction: v1::Direction::Request.into(),
+            reason: name,
+            certainty: v1::Certainty::Observed.into(),
+            ..Default::default()
+        })
+    }
+}

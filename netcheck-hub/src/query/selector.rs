@@ -1,0 +1,112 @@
+//! Which paths a reader asks for, by the names that people use.
+
+use netcheck_common::domain::{Family, ProbeKind, Vantage};
+use netcheck_proto::{convert, v1};
+
+use crate::plan::{PlannedPath, Target};
+use crate::verdict::Verdict;
+
+/// A selector whose enums are checked.
+#[derive(Clone, Debug, Default)]
+pub struct Selector {
+    sources: Vec<String>,
+    targets: Vec<String>,
+    kinds: Vec<ProbeKind>,
+    families: Vec<Family>,
+    vantages: Vec<Vantage>,
+    verdicts: Vec<Verdict>,
+}
+
+fn any<T: PartialEq>(wanted: &[T], is: &T) -> bool {
+    wanted.is_empty() || wanted.contains(is)
+}
+
+impl Selector {
+    /// Reads the wire form; absent selects all.
+    ///
+    /// # Errors
+    /// An enum value that is unspecified or unknown.
+    pub fn read(wire: Option<v1::PathSelector>) -> Result<Self, convert::InvalidField> {
+        let wire = wire.unwrap_or_default();
+        let verdict = |value: i32| {
+            let known = Verdict::ALL.into_iter().find(|verdict| verdict.to_wire() as i32 == value);
+            known.ok_or(convert::InvalidField::UnknownValue { field: "selector.verdicts", value })
+        };
+        Ok(Self {
+            kinds: wire
+                .kinds
+                .iter()
+                .map(|&kind| convert::kind("selector.kinds", kind))
+                .collect::<Result<_, _>>()?,
+            families: wire
+                .families
+                .iter()
+                .map(|&family| convert::family("selector.families", family))
+                .collect::<Result<_, _>>()?,
+            vantages: wire
+                .vantages
+                .iter()
+                .map(|&vantage| convert::vantage("selector.vantages", vantage))
+                .collect::<Result<_, _>>()?,
+            verdicts: wire.verdicts.iter().map(|&value| verdict(value)).collect::<Result<_, _>>()?,
+            sources: wire.sources,
+            targets: wire.targets,
+        })
+    }
+
+    /// The same, from one source to one target.
+    #[must_use]
+    pub fn between(self, source: &str, target: &str) -> Self {
+        Self { sources: vec![source.to_owned()], targets: vec![target.to_owned()], ..self }
+    }
+
+    /// The same, whatever the verdict.
+    #[must_use]
+    pub fn any_verdict(self) -> Self {
+        Self { verdicts: Vec::new(), ..self }
+    }
+
+    /// Whether it asks for verdicts.
+    #[must_use]
+    pub fn by_verdict(&self) -> bool {
+        !self.verdicts.is_empty()
+    }
+
+    /// Whether it selects a path of this source, whatever its verdict.
+    #[must_use]
+    pub fn takes(&self, source: &str, path: &PlannedPath) -> bool {
+        let probe = &path.probe;
+        (self.sources.is_empty() || self.sources.iter().any(|wanted| wanted == source))
+            && any(&self.kinds, &probe.kind)
+            && any(&self.families, &Family::of(probe.address))
+            && any(&self.vantages, &path.vantage)
+            && (self.targets.is_empty() || self.targets.iter().any(|wanted| is_called(path, wanted)))
+    }
+
+    /// Whether it selects this verdict.
+    #[must_use]
+    pub fn takes_verdict(&self, verdict: Verdict) -> bool {
+        any(&self.verdicts, &verdict)
+    }
+}
+
+/// Whether people call a path's target so: by id, node name, pod name, service name, or address.
+fn is_called(path: &PlannedPath, text: &str) -> bool {
+    let target: &Target = &path.probe.target;
+    if *target.id == *text || target.name == text {
+        return true;
+    }
+    if let Ok(address) = text.parse() {
+        return path.probe.address == address || target.addresses.contains(&address);
+    }
+    let (name, port) = match text.rsplit_once(':') {
+        Some((name, port)) => (name, port.parse::<u16>().ok()),
+        None => (text, None),
+    };
+    let port_ok = !text.contains(':') || (port.is_some() && port == Some(target.port));
+    port_ok
+        && match name.split_once('/') {
+            Some((namespace, name)) => target.namespace == namespace && target.name == name,
+            None => target.name == name,
+        }
+}

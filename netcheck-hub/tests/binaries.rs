@@ -1,0 +1,149 @@
+//! The real binaries: exit codes, one clear line, drain on SIGTERM.
+#![expect(clippy::unwrap_used, reason = "a test that finds something missing has failed")]
+
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+
+const CLUSTER: &str = include_str!("hub/cluster.yaml");
+
+fn hub(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_netcheck-hub"));
+    command.args(arguments).env_remove("RUST_LOG").env_remove("NETCHECK_INVENTORY");
+    command
+}
+
+fn ask(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-netcheck"));
+    command.args(arguments).env_remove("NETCHECK_HUB").output().unwrap()
+}
+
+/// Exit code, and the line on stderr that is no log line.
+fn failure(output: &Output) -> (i32, String) {
+    let stderr = String::from_utf8(output.stderr.clone()).unwrap();
+    let lines: Vec<&str> = stderr
+        .lines()
+        .filter(|line| line.starts_with("netcheck-hub: ") || line.starts_with("kubectl-netcheck: "))
+        .collect();
+    assert_eq!(lines.len(), 1, "one clear line: {stderr}");
+    (output.status.code().unwrap(), lines[0].to_owned())
+}
+
+fn inventory(folder: &tempfile::TempDir, text: &str) -> String {
+    let path: PathBuf = folder.path().join("inventory.yaml");
+    std::fs::write(&path, text).unwrap();
+    format!("file:{}", path.display())
+}
+
+#[test]
+fn bad_usage_is_64() {
+    let rows: [(&[&str], &str); 8] = [
+        (&["--insecure", "--inventory", "file:x", "--intervall", "1s"], "--intervall"),
+        (&["--insecure", "--inventory", "file:x", "--interval", "soon"], "--interval"),
+        (&["--insecure", "--inventory", "file:x", "--interval", "0s"], "must be 50ms to 1h"),
+        (&["--insecure", "--inventory", "kubernetes"], "file:PATH only"),
+        (&["--insecure", "--inventory", "file:x", "--grpc-addr", "here"], "--grpc-addr"),
+        (&["--insecure", "--inventory", "file:x", "--log-format", "xml"], "--log-format"),
+        (&["--insecure"], "--inventory"),
+        (&["--inventory", "file:x"], "--insecure"),
+    ];
+    for (arguments, named) in rows {
+        let (code, line) = failure(&hub(arguments).output().unwrap());
+        assert_eq!(code, 64, "{line}");
+        assert!(line.contains(named), "{line}");
+    }
+    let by_environment =
+        hub(&["--insecure", "--inventory", "file:x"]).env("NETCHECK_WINDOW", "9h").output().unwrap();
+    assert_eq!(failure(&by_environment).0, 64);
+    for arguments in
+        [&["--foo"][..], &["path", "n1"], &["matrix", "--range", "0s"], &["report", "-o", "yaml"]]
+    {
+        assert_eq!(failure(&ask(arguments)).0, 64, "{arguments:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_started_is_1() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, line) = failure(&hub(&["--insecure", "--inventory", "file:/no/such/file"]).output().unwrap());
+    assert_eq!(code, 1);
+    assert!(line.contains("cannot read inventory /no/such/file"), "{line}");
+    let broken = inventory(&folder, "kind: List\nitems:\n- kind: [\n");
+    let (code, line) = failure(&hub(&["--insecure", "--inventory", &broken]).output().unwrap());
+    assert_eq!(code, 1);
+    assert!(line.contains("is broken") && line.contains("line"), "{line}");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let good = inventory(&folder, CLUSTER);
+    let (code, line) =
+        failure(&hub(&["--insecure", "--inventory", &good, "--grpc-addr", &address]).output().unwrap());
+    assert_eq!(code, 1);
+    assert!(line.contains(&format!("cannot listen on {address} for gRPC")), "{line}");
+    // A port that nobody listens on.
+    drop(taken);
+    let (code, line) = failure(&ask(&["report", "--hub", &address]));
+    assert_eq!(code, 1);
+    assert!(line.contains(&address) && line.contains("refused"), "{line}");
+}
+
+#[test]
+fn help_tells_units_and_defaults() {
+    let help = String::from_utf8(hub(&["--help"]).output().unwrap().stdout).unwrap();
+    for flag in
+        ["--interval", "--timeout", "--window", "--expire", "--grpc-addr", "--http-addr", "--inventory"]
+    {
+        assert!(help.contains(flag), "{flag}");
+    }
+    assert!(help.contains("[default: 500ms]") && help.contains("[env: NETCHECK_INTERVAL=]"), "{help}");
+}
+
+/// Killed if a test fails.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+#[test]
+fn a_hub_without_agents_serves_says_so_and_drains_on_sigterm() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = inventory(&folder, CLUSTER);
+    let mut command = hub(&[
+        "--insecure",
+        "--inventory",
+        &good,
+        "--grpc-addr",
+        "127.0.0.1:0",
+        "--http-addr",
+        "127.0.0.1:0",
+    ]);
+    let mut running = Running(command.args(["--log-format", "json"]).stderr(Stdio::piped()).spawn().unwrap());
+    let log = BufReader::new(running.0.stderr.take().unwrap());
+    let mut lines =
+        log.lines().map(|line| serde_json::from_str::<serde_json::Value>(&line.unwrap()).unwrap());
+    let listening = lines.find(|line| line["fields"]["message"] == "listening").unwrap();
+    let grpc = listening["fields"]["grpc"].as_str().unwrap();
+
+    let nodes = ask(&["nodes", "--hub", grpc]);
+    assert_eq!(nodes.status.code(), Some(0));
+    assert!(String::from_utf8(nodes.stdout).unwrap().contains("never seen"));
+    // Silence is not reachability.
+    let report = ask(&["report", "--hub", &format!("http://{grpc}")]);
+    assert_eq!(report.status.code(), Some(2));
+    let text = String::from_utf8(report.stdout).unwrap();
+    assert!(text.starts_with("? nothing is measured on any of"), "{text}");
+    assert!(!text.contains('\x1b'), "no colours where it is no terminal");
+    let json = ask(&["matrix", "-o", "json", "--hub", grpc]);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json["cells"][0]["verdict"], "VERDICT_NO_DATA");
+    let (code, line) = failure(&ask(&["path", "n1", "nowhere", "--hub", grpc]));
+    assert_eq!((code, line.contains("no path from n1 to nowhere")), (1, true), "{line}");
+
+    let pid = running.0.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    assert_eq!(running.0.wait().unwrap().code(), Some(0));
+}
