@@ -88,23 +88,31 @@ impl Case<'_> {
                     self.scene.source
                 ))
             }
-            Sight::Sees { .. } if self.scene.give_up => unlocated(&format!(
+            Sight::Sees { .. } if self.scene.give_up && self.want().is_some() => unlocated(&format!(
                 "left {}; no answer from {destination} whether it arrived",
                 self.scene.source
             )),
             Sight::Sees { .. } => {
                 let want = self.want();
-                let why = if want.is_some() { "waiting for the answer of" } else { "nothing to ask of" };
-                Located { want, ..unlocated(&format!("left {}; {why} {destination}", self.scene.source)) }
+                let source = self.scene.source;
+                let why = match want {
+                    Some(_) => format!("left {source}; waiting for the answer of {destination}"),
+                    None => format!("left {source}; {destination} keeps no record of such flows"),
+                };
+                Located { want, ..unlocated(&why) }
             }
         }
     }
 
+    /// What the destination's kernel keeps: per path of probes with a header, and flows to its own responder. Other
+    /// flows leave no trace there but their drops.
     fn want(&self) -> Option<Want> {
-        if self.scene.probe.kind.carries_header() {
+        let probe = self.scene.probe;
+        if probe.kind.carries_header() {
             return Some(Want::Path);
         }
-        self.lost.flow.map(|_| Want::Flow)
+        let responder = probe.kind == ProbeKind::Tcp && probe.target.kind == v1::TargetKind::Node;
+        self.lost.flow.filter(|_| responder).map(|_| Want::Flow)
     }
 
     fn on_the_wire(&self, destination: &str, last: Option<&v1::HookSeen>) -> Located {
