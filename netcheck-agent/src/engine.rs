@@ -10,6 +10,7 @@
 //! replies) every packet wakes it. [`EngineHandle::stop`] ends the thread: it stops probing, lets go of what is in
 //! flight, hands over its last report and returns.
 
+mod known;
 pub(crate) mod link;
 mod pace;
 mod probers;
@@ -23,6 +24,7 @@ use netcheck_proto::v1;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::{mpsc, watch};
 
+use self::known::KnownAddresses;
 pub(crate) use self::link::{Command, EngineHandle, EngineReply, EngineStatus};
 use self::link::{EngineLink, PlanSummary};
 use self::pace::Pace;
@@ -42,6 +44,8 @@ use crate::wire;
 const EVIDENCE_EVERY_NS: u64 = 250 * MILLISECOND_NS;
 /// How often the kernel side is asked how it is, and for its drop counters.
 const KERNEL_EVERY_NS: u64 = 5 * SECOND_NS;
+/// How often the host's own addresses are looked up.
+const ADDRESSES_EVERY_NS: u64 = 30 * SECOND_NS;
 /// How often the status is brought up to date.
 const STATUS_EVERY_NS: u64 = SECOND_NS;
 
@@ -65,6 +69,7 @@ pub(crate) struct Engine {
     pace: Pace,
     trust: StampTrust,
     drops: DropTally,
+    known: KnownAddresses,
     /// Last sequence of each path.
     sequences: std::collections::HashMap<PathId, Sequence>,
     /// Above every sequence of a path that left: should its number come back, it goes on from here.
@@ -76,6 +81,7 @@ pub(crate) struct Engine {
     last_report_ns: u64,
     next_status_ns: u64,
     next_kernel_ns: u64,
+    next_addresses_ns: u64,
 }
 
 impl Engine {
@@ -98,6 +104,7 @@ impl Engine {
             pace: Pace::new(now_ns, fnv1a(config.node.as_bytes()), plan.timing.timeout_ns),
             trust: StampTrust::default(),
             drops: DropTally::default(),
+            known: KnownAddresses::default(),
             sequences: std::collections::HashMap::new(),
             sequence_floor: 0,
             due: Vec::new(),
@@ -111,6 +118,7 @@ impl Engine {
             last_report_ns: now_ns,
             next_status_ns: now_ns,
             next_kernel_ns: now_ns,
+            next_addresses_ns: now_ns,
         };
         Ok((engine, handle, output))
     }
@@ -176,6 +184,9 @@ impl Engine {
     }
 
     fn report(&mut self, now_ns: u64) {
+        if now_ns >= self.next_addresses_ns {
+            self.tell_addresses(now_ns);
+        }
         if now_ns >= self.next_kernel_ns {
             self.next_kernel_ns = now_ns + KERNEL_EVERY_NS;
             let kernel = self.eye.status();
@@ -241,7 +252,7 @@ impl Engine {
         }
         self.merge.forget(&change.gone, |probe| self.probers.close(probe, self.eye.as_mut()));
         if change.addresses {
-            self.eye.set_addresses(&self.plan.addresses, &self.plan.watched_ports);
+            self.tell_addresses(now_ns);
         }
         let timing = self.plan.timing;
         self.merge.set_timing(now_ns, timing.timeout_ns, timing.window_ns, unix_offset_ns());
@@ -258,6 +269,15 @@ impl Engine {
         };
         self.publish();
         self.link.reply(EngineReply::PlanApplied(self.status.plan.to_wire()));
+    }
+
+    /// The host's own addresses may change without the plan: the kernel side is told of either.
+    fn tell_addresses(&mut self, now_ns: u64) {
+        self.next_addresses_ns = now_ns + ADDRESSES_EVERY_NS;
+        let ports = &self.plan.watched_ports;
+        if let Some(table) = self.known.changed(&self.plan.addresses, ports) {
+            self.eye.set_addresses(table, ports);
+        }
     }
 
     fn answer(&self, question: &v1::EvidenceQuestion) -> v1::EvidenceAnswer {

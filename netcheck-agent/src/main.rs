@@ -1,6 +1,6 @@
 //! The netcheck agent's command.
 
-use std::io::Write as _;
+use std::io::{IsTerminal, Write as _};
 use std::process::ExitCode;
 
 use netcheck_agent::config::{Command, EXIT_FAILURE, EXIT_USAGE, LogFormat, NotRun, parse};

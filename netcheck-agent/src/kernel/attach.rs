@@ -24,7 +24,7 @@ use tracing::{debug, info, warn};
 
 use super::TcMode;
 use super::interfaces::{Interface, Link, Shared, role_to_wire};
-use super::links::{Netlink, difference};
+use super::links::{Netlink, Snapshot, difference};
 use crate::observation::InterfaceRole;
 
 /// Fixed place of our filters where tcx is not to be had: far from what CNIs use, never the first.
@@ -108,10 +108,11 @@ impl Attacher {
 
     /// Brings the hooks in line with the links as they are now.
     pub(crate) async fn refresh(&mut self) {
-        let links = match self.netlink.links().await {
-            Ok(links) => links,
+        let Snapshot { links, own_addresses } = match self.netlink.snapshot().await {
+            Ok(snapshot) => snapshot,
             Err(error) => return warn!(%error, "links can't be listed; hooks stay as they are"),
         };
+        self.shared.set_own_addresses(own_addresses);
         let (appeared, vanished) = difference(&self.links, &links);
         for ifindex in vanished {
             self.forget(ifindex);

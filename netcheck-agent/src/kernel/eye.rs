@@ -103,7 +103,12 @@ pub(crate) struct Eye {
     pods: HashMap<IpAddr, Arc<str>>,
     /// Which pod's packets were seen at an interface.
     pod_behind: HashMap<u32, Arc<str>>,
+    /// The plan's table.
+    known: Vec<KnownAddress>,
+    /// What stands in the kernel's map.
     addresses: HashMap<[u8; 16], u32>,
+    /// Version of the node's own addresses that stands there.
+    own_version: u64,
     own_netns: u32,
 }
 
@@ -127,7 +132,9 @@ impl Eye {
             waiting: VecDeque::new(),
             pods: HashMap::new(),
             pod_behind: HashMap::new(),
+            known: Vec::new(),
             addresses: HashMap::new(),
+            own_version: 0,
             own_netns,
         }
     }
@@ -249,6 +256,35 @@ impl Eye {
         }
     }
 
+    /// Brings the kernel's map in line with the plan's table and the node's own addresses. The latter count as known
+    /// to be local only: a tunnel's address says nothing of who else has it.
+    fn write_addresses(&mut self) {
+        self.own_version = self.shared.addresses_version();
+        let mut wanted: HashMap<[u8; 16], u32> = HashMap::new();
+        for &own in &self.shared.lock().own_addresses {
+            wanted.insert(address_bytes(own), address_flags::LOCAL_HOST);
+        }
+        for known in &self.known {
+            let mut bits = address_flags::KNOWN;
+            if known.local {
+                bits |=
+                    if known.pod.is_some() { address_flags::LOCAL_POD } else { address_flags::LOCAL_HOST };
+            }
+            *wanted.entry(address_bytes(known.address)).or_insert(0) |= bits;
+        }
+        for gone in self.addresses.keys().filter(|address| !wanted.contains_key(*address)) {
+            let _ = self.maps.addresses.remove(gone);
+        }
+        for (address, bits) in &wanted {
+            if self.addresses.get(address) != Some(bits)
+                && let Err(error) = self.maps.addresses.insert(address, bits, 0)
+            {
+                warn!(%error, "the kernel's table of addresses can't be written");
+            }
+        }
+        self.addresses = wanted;
+    }
+
     fn counter(&self, index: u32) -> u64 {
         self.maps.counters.get(&index, 0).map_or(0, |values| values.iter().sum())
     }
@@ -260,6 +296,9 @@ impl KernelEye for Eye {
     }
 
     fn drain(&mut self, sink: &mut dyn FnMut(Observation)) {
+        if self.own_version != self.shared.addresses_version() {
+            self.write_addresses();
+        }
         self.drain_waiting(sink);
         loop {
             // Copied out at once: the ring's slot must be free before anything else is asked of `self`.
@@ -300,31 +339,13 @@ impl KernelEye for Eye {
     }
 
     fn set_addresses(&mut self, addresses: &[KnownAddress], watched_ports: &[u16]) {
-        let mut wanted = HashMap::new();
-        self.pods.clear();
-        for known in addresses {
-            let mut bits = address_flags::KNOWN;
-            if known.local {
-                bits |=
-                    if known.pod.is_some() { address_flags::LOCAL_POD } else { address_flags::LOCAL_HOST };
-            }
-            *wanted.entry(address_bytes(known.address)).or_insert(0) |= bits;
-            if let Some(pod) = &known.pod {
-                self.pods.insert(known.address, Arc::clone(pod));
-            }
-        }
-        for gone in self.addresses.keys().filter(|address| !wanted.contains_key(*address)) {
-            let _ = self.maps.addresses.remove(gone);
-        }
-        for (address, bits) in &wanted {
-            if self.addresses.get(address) != Some(bits)
-                && let Err(error) = self.maps.addresses.insert(address, bits, 0)
-            {
-                warn!(%error, "the kernel's table of addresses can't be written");
-            }
-        }
-        self.addresses = wanted;
+        self.known = addresses.to_vec();
+        self.pods = addresses
+            .iter()
+            .filter_map(|known| Some((known.address, Arc::clone(known.pod.as_ref()?))))
+            .collect();
         self.pod_behind.retain(|_, pod| self.pods.values().any(|known| known == pod));
+        self.write_addresses();
         let before: Vec<u16> = self.maps.watched_ports.wanted.keys().copied().collect();
         watched_ports.iter().for_each(|&port| self.maps.watched_ports.want(port));
         before.iter().for_each(|&port| self.maps.watched_ports.release(port));

@@ -1,6 +1,8 @@
 //! Which interfaces of this node get hooks, and in which role. Pure, but for the shared table.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use netcheck_proto::v1;
@@ -59,6 +61,8 @@ pub(crate) struct Interface {
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     inner: Mutex<State>,
+    /// Counts the changes of [`State::own_addresses`].
+    addresses_version: AtomicU64,
 }
 
 /// Under the lock.
@@ -68,6 +72,8 @@ pub(crate) struct State {
     pub(crate) interfaces: HashMap<u32, Interface>,
     /// By (ifindex, egress).
     pub(crate) hooks: HashMap<(u32, bool), v1::HookStatus>,
+    /// Addresses of this namespace's interfaces.
+    pub(crate) own_addresses: BTreeSet<IpAddr>,
     /// What is missing on the whole, one line each.
     pub(crate) degraded: Vec<String>,
 }
@@ -76,6 +82,20 @@ impl Shared {
     /// The state. A thread that panicked with the lock held left plain data behind.
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Replaces the node's own addresses.
+    pub(crate) fn set_own_addresses(&self, addresses: BTreeSet<IpAddr>) {
+        let mut state = self.lock();
+        if state.own_addresses != addresses {
+            state.own_addresses = addresses;
+            self.addresses_version.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// Differs from an earlier answer if the node's own addresses have changed. Takes no lock.
+    pub(crate) fn addresses_version(&self) -> u64 {
+        self.addresses_version.load(Ordering::Acquire)
     }
 }
 

@@ -1,6 +1,7 @@
 //! This network namespace's links, by netlink: a snapshot, and a word whenever it may have changed.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::net::IpAddr;
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use netlink_packet_route::AddressFamily;
@@ -11,6 +12,14 @@ use rtnetlink::{Handle, MulticastGroup, RouteMessageBuilder, new_multicast_conne
 use tokio::task::JoinHandle;
 
 use super::interfaces::Link;
+
+/// This namespace at one moment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Snapshot {
+    pub(crate) links: Vec<Link>,
+    /// Addresses of all its interfaces but link-local ones, tunnels' among them.
+    pub(crate) own_addresses: BTreeSet<IpAddr>,
+}
 
 /// A netlink connection. Dropping it ends its task.
 pub(crate) struct Netlink {
@@ -42,9 +51,10 @@ impl Netlink {
         self.changes.next().await
     }
 
-    /// All links as they are now.
-    pub(crate) async fn links(&self) -> Result<Vec<Link>, rtnetlink::Error> {
-        let leading_out = self.leading_out().await?;
+    /// All links and own addresses as they are now.
+    pub(crate) async fn snapshot(&self) -> Result<Snapshot, rtnetlink::Error> {
+        let mut own = BTreeSet::new();
+        let leading_out = self.leading_out(&mut own).await?;
         let mut messages = self.handle.link().get().execute();
         let mut links = Vec::new();
         while let Some(message) = messages.try_next().await? {
@@ -52,21 +62,24 @@ impl Netlink {
             link.leads_out = leading_out.contains(&link.ifindex);
             links.push(link);
         }
-        Ok(links)
+        Ok(Snapshot { links, own_addresses: own })
     }
 
-    /// Interfaces that a default route leads through, or that have an address with a network around it.
-    async fn leading_out(&self) -> Result<HashSet<u32>, rtnetlink::Error> {
+    /// Interfaces that a default route leads through, or that have an address with a network around it. Notes all
+    /// addresses on the way.
+    async fn leading_out(&self, own: &mut BTreeSet<IpAddr>) -> Result<HashSet<u32>, rtnetlink::Error> {
         let mut indices = HashSet::new();
         let mut addresses = self.handle.address().get().execute();
         while let Some(address) = addresses.try_next().await? {
             let full = if address.header.family == AddressFamily::Inet { 32 } else { 128 };
-            let link_local = address.attributes.iter().any(|attribute| match attribute {
-                AddressAttribute::Address(std::net::IpAddr::V4(v4)) => v4.is_link_local(),
-                AddressAttribute::Address(std::net::IpAddr::V6(v6)) => v6.is_unicast_link_local(),
-                _ => false,
+            // On point-to-point links `Address` is the peer's; `Local` comes first there.
+            let ip = address.attributes.iter().find_map(|attribute| match attribute {
+                AddressAttribute::Local(ip) | AddressAttribute::Address(ip) => Some(*ip),
+                _ => None,
             });
-            if address.header.prefix_len < full && !link_local {
+            let Some(ip) = ip.filter(|ip| !is_link_local(*ip)) else { continue };
+            own.insert(ip);
+            if address.header.prefix_len < full {
                 indices.insert(address.header.index);
             }
         }
@@ -80,6 +93,13 @@ impl Netlink {
             }
         }
         Ok(indices)
+    }
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
     }
 }
 
@@ -141,8 +161,9 @@ mod tests {
     #[tokio::test]
     async fn loopback_is_among_the_links() {
         let netlink = Netlink::open().unwrap();
-        let links = netlink.links().await.unwrap();
-        let loopback = links.iter().find(|link| link.name == "lo").unwrap();
+        let snapshot = netlink.snapshot().await.unwrap();
+        assert!(snapshot.own_addresses.contains(&IpAddr::from([127, 0, 0, 1])));
+        let loopback = snapshot.links.iter().find(|link| link.name == "lo").unwrap();
         assert_eq!((loopback.ifindex, loopback.hardware_type, loopback.role()), (1, 772, None));
     }
 
