@@ -87,7 +87,7 @@ pub fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     };
     let outcome = match command {
-        Command::Demo(args) => demo::run(args).map(Termination::report),
+        Command::Demo(args) => demo::run(&args).map(Termination::report),
         Command::Lab(args) => lab::run(args).map(Termination::report),
         Command::BuildEbpf(args) => ebpf::run_command(&args).map(Termination::report),
         Command::Test(args) => test::run(&args),
