@@ -9,6 +9,7 @@ use netcheck_proto::{convert, v1};
 
 use crate::clock::{nanos, timestamp};
 use crate::evidence::Lost;
+use crate::evidence::locate::destination;
 use crate::hub::{NodeIx, State};
 use crate::matrix::{Row, Slot};
 use crate::plan::PlannedPath;
@@ -105,6 +106,8 @@ pub struct Cell {
     pub evidence: Vec<String>,
     /// When the oldest and the newest loss in the range were sent.
     pub lost_ns: Option<(i64, i64)>,
+    /// The node that its newest lost probe went to.
+    pub towards: Option<String>,
     /// Source and path.
     pub key: (NodeIx, u32),
     /// There is an agent that can probe it now.
@@ -155,6 +158,9 @@ impl State {
             unlocated: newest.filter(|_| loss.is_none()).map(|lost| lost.located.summary.clone()),
             evidence: told.or(newest).map(|lost| lost.located.evidence.clone()).unwrap_or_default(),
             lost_ns: oldest.zip(newest).map(|(oldest, newest)| (oldest.sent_ns, newest.sent_ns)),
+            towards: newest
+                .and_then(|lost| destination(&self.roster, &row.path.probe, lost))
+                .map(ToOwned::to_owned),
             key: (at, row.path.id.0),
             probeable: self.agent(at).live.is_some()
                 && row.retired_ns.is_none()

@@ -1,9 +1,10 @@
 //! Cells → the report: counts, and bad paths grouped by what explains them. Pure.
 //!
 //! Every bad path is in exactly one finding: that of the place where most of its losses died. Paths without a place
-//! go together by target where several sources miss it, else by source.
+//! go with those that are lost on the wire between the same nodes, else together by target where several sources miss
+//! it, else by source.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use netcheck_common::domain::Outcome;
 use netcheck_proto::v1;
@@ -22,7 +23,8 @@ const EVIDENCE_LINES: usize = 8;
 #[must_use]
 pub fn build(cells: &[Cell], range: &Range, caveats: Vec<String>) -> v1::Report {
     let count = |verdict: Verdict| cells.iter().filter(|cell| cell.verdict == verdict).count() as u64;
-    let mut findings: Vec<v1::Finding> = groups(cells).into_values().map(|cells| finding(&cells)).collect();
+    let mut findings: Vec<v1::Finding> =
+        groups(cells).iter().map(|(cause, cells)| finding(cause, cells)).collect();
     findings.sort_by_key(|finding| {
         let unreachable = finding.verdict() == v1::Verdict::Unreachable;
         (std::cmp::Reverse(unreachable), std::cmp::Reverse(finding.paths.len()), finding.headline.clone())
@@ -45,6 +47,7 @@ pub fn build(cells: &[Cell], range: &Range, caveats: Vec<String>) -> v1::Report 
 /// What makes paths one finding. Ordered only to be deterministic.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Cause {
+    /// Requests or replies, for either half dies of one cause where the reason is the same.
     Place {
         node: String,
         interface: String,
@@ -55,8 +58,27 @@ enum Cause {
         function: String,
         next_node: String,
     },
+    /// Several nodes' packets get lost on the wire towards one.
+    Towards(String),
     Target(String),
     Source(String),
+}
+
+impl Cause {
+    fn of(at: &v1::LossLocation) -> Self {
+        // A reason that says something is the same cause whichever half it hits, and in either family's function.
+        let specific = !matches!(at.reason.as_str(), "" | "NOT_SPECIFIED" | "NO_SOCKET");
+        Self::Place {
+            node: at.node.clone(),
+            interface: at.interface.clone(),
+            pod: at.pod.clone(),
+            stage: at.stage,
+            direction: if specific { 0 } else { at.direction },
+            reason: at.reason.clone(),
+            function: if specific { String::new() } else { at.function.clone() },
+            next_node: at.next_node.clone(),
+        }
+    }
 }
 
 fn bad(cell: &Cell) -> bool {
@@ -71,29 +93,42 @@ fn source_of(cell: &Cell) -> &str {
     cell.cell.path.as_ref().map_or("", |path| path.source_node.as_str())
 }
 
+fn place_of(cell: &Cell) -> Option<&v1::LossLocation> {
+    cell.cell.loss.as_ref().and_then(|loss| loss.location.as_ref())
+}
+
+/// Where it was lost on the wire: the node that it came from, and the one that it did not reach.
+fn wire_of(cell: &Cell) -> Option<(&str, &str)> {
+    let at = place_of(cell).filter(|at| at.stage() == v1::Stage::Wire)?;
+    Some((&at.node, &at.next_node))
+}
+
 fn groups(cells: &[Cell]) -> BTreeMap<Cause, Vec<&Cell>> {
-    let mut missed_by: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for cell in cells.iter().filter(|cell| bad(cell) && cell.cell.loss.is_none()) {
-        let sources = missed_by.entry(target_of(cell).map_or("", |target| target.id.as_str())).or_default();
-        if !sources.contains(&source_of(cell)) {
-            sources.push(source_of(cell));
-        }
-    }
-    let mut groups: BTreeMap<Cause, Vec<&Cell>> = BTreeMap::new();
-    for cell in cells.iter().filter(|cell| bad(cell)) {
-        let location = cell.cell.loss.as_ref().and_then(|loss| loss.location.as_ref());
+    let bad = || cells.iter().filter(|cell| bad(cell));
+    let mut missed_by: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for cell in bad().filter(|cell| cell.cell.loss.is_none()) {
         let id = target_of(cell).map_or("", |target| target.id.as_str());
-        let cause = match location {
-            Some(at) => Cause::Place {
-                node: at.node.clone(),
-                interface: at.interface.clone(),
-                pod: at.pod.clone(),
-                stage: at.stage,
-                direction: at.direction,
-                reason: at.reason.clone(),
-                function: at.function.clone(),
-                next_node: at.next_node.clone(),
-            },
+        missed_by.entry(id).or_default().insert(source_of(cell));
+    }
+    let mut cut_off: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (from, to) in bad().filter_map(wire_of) {
+        cut_off.entry(to).or_default().insert(from);
+    }
+    let cause = |at: &v1::LossLocation| {
+        let towards = at.stage() == v1::Stage::Wire
+            && cut_off.get(at.next_node.as_str()).is_some_and(|sources| sources.len() > 1);
+        if towards { Cause::Towards(at.next_node.clone()) } else { Cause::of(at) }
+    };
+    let mut groups: BTreeMap<Cause, Vec<&Cell>> = BTreeMap::new();
+    for cell in bad() {
+        let id = target_of(cell).map_or("", |target| target.id.as_str());
+        // A path without a place whose way is one on which all else is lost on the wire.
+        let same_way = || {
+            let way = (source_of(cell), cell.towards.as_deref()?);
+            bad().find(|other| wire_of(other) == Some(way)).and_then(place_of)
+        };
+        let cause = match place_of(cell).or_else(same_way) {
+            Some(at) => cause(at),
             None if missed_by.get(id).is_some_and(|sources| sources.len() > 1) => {
                 Cause::Target(id.to_owned())
             }
@@ -104,27 +139,20 @@ fn groups(cells: &[Cell]) -> BTreeMap<Cause, Vec<&Cell>> {
     groups
 }
 
-fn finding(cells: &[&Cell]) -> v1::Finding {
+/// The cell of a finding whose place stands for all: that with the most losses there.
+fn speaker<'a>(cells: &[&'a Cell]) -> Option<(&'a Cell, &'a v1::LocatedLoss)> {
+    let located = cells.iter().filter_map(|cell| Some((*cell, cell.cell.loss.as_ref()?)));
+    located.max_by_key(|(_, loss)| loss.probes)
+}
+
+fn finding(cause: &Cause, cells: &[&Cell]) -> v1::Finding {
     let worst = cells.iter().any(|cell| cell.verdict == Verdict::Unreachable);
-    let mut evidence: Vec<String> = Vec::new();
-    for line in cells.iter().flat_map(|cell| &cell.evidence) {
-        if evidence.len() < EVIDENCE_LINES && !evidence.contains(line) {
-            evidence.push(line.clone());
-        }
-    }
-    for why in cells.iter().filter_map(|cell| cell.unlocated.as_ref()) {
-        let line = format!("no place: {why}");
-        if evidence.len() < EVIDENCE_LINES && !why.is_empty() && !evidence.contains(&line) {
-            evidence.push(line);
-        }
-    }
     let first = cells.iter().filter_map(|cell| cell.lost_ns).map(|(first, _)| first).min();
     let last = cells.iter().filter_map(|cell| cell.lost_ns).map(|(_, last)| last).max();
-    let loss = cells.iter().filter_map(|cell| cell.cell.loss.as_ref()).max_by_key(|loss| loss.probes);
     v1::Finding {
-        headline: headline(cells),
+        headline: headline(cause, cells),
         verdict: if worst { Verdict::Unreachable } else { Verdict::Degraded }.to_wire().into(),
-        loss: loss.map(|loss| v1::LocatedLoss {
+        loss: speaker(cells).map(|(_, loss)| v1::LocatedLoss {
             probes: cells.iter().filter_map(|cell| cell.cell.loss.as_ref()).map(|loss| loss.probes).sum(),
             first_seen: first.map(timestamp),
             last_seen: last.map(timestamp),
@@ -133,8 +161,51 @@ fn finding(cells: &[&Cell]) -> v1::Finding {
         paths: cells.iter().filter_map(|cell| cell.cell.path.clone()).collect(),
         first_seen: first.map(timestamp),
         last_seen: last.map(timestamp),
-        evidence,
+        evidence: evidence(cells),
     }
+}
+
+/// The facts of all paths. Those that differ only in the packet's addresses, which stand at the end in brackets, are
+/// one line.
+fn evidence(cells: &[&Cell]) -> Vec<String> {
+    let mut lines: Vec<(&str, &str, BTreeSet<&str>)> = Vec::new();
+    let located = cells.iter().any(|cell| cell.cell.loss.is_some());
+    for cell in cells.iter().filter(|cell| !located || cell.cell.loss.is_some()) {
+        for line in &cell.evidence {
+            let (fact, packet) = match line.rfind(" (") {
+                Some(at) if line[at..].contains('→') => line.split_at(at),
+                _ => (line.as_str(), ""),
+            };
+            match lines.iter_mut().find(|(known, ..)| *known == fact) {
+                Some((_, _, packets)) => {
+                    packets.insert(packet);
+                }
+                None => lines.push((fact, packet, BTreeSet::from([packet]))),
+            }
+        }
+    }
+    let mut evidence: Vec<String> = lines
+        .into_iter()
+        .map(|(fact, packet, packets)| match packets.len() {
+            0 | 1 => format!("{fact}{packet}"),
+            many => format!("{fact}{} and {} other flows", packet.trim_end_matches(')'), many - 1) + ")",
+        })
+        .collect();
+    if located {
+        let without = cells.iter().filter(|cell| cell.cell.loss.is_none()).count();
+        if without > 0 {
+            evidence.push(format!("{without} paths without a place of their own go the same way"));
+        }
+    } else {
+        let why: BTreeSet<&String> = cells.iter().filter_map(|cell| cell.unlocated.as_ref()).collect();
+        evidence.extend(why.into_iter().filter(|why| !why.is_empty()).map(|why| format!("no place: {why}")));
+    }
+    if evidence.len() > EVIDENCE_LINES {
+        let more = evidence.len() - (EVIDENCE_LINES - 1);
+        evidence.truncate(EVIDENCE_LINES - 1);
+        evidence.push(format!("and {more} more facts like these"));
+    }
+    evidence
 }
 
 /// `service default/web:80`, `pod default/web-1`, `n2`.
@@ -149,16 +220,12 @@ pub fn target_name(target: &v1::Target) -> String {
     }
 }
 
-fn headline(cells: &[&Cell]) -> String {
+fn headline(cause: &Cause, cells: &[&Cell]) -> String {
     let targets = listed(cells.iter().filter_map(|cell| target_of(cell)).map(target_name));
     let sources = listed(cells.iter().map(|cell| source_of(cell).to_owned()));
-    let place = cells.first().and_then(|cell| cell.cell.loss.as_ref());
-    let Some(loss) = place else {
-        let cannot = if cells.iter().all(|cell| cell.verdict == Verdict::Degraded) {
-            "loses probes to"
-        } else {
-            "cannot reach"
-        };
+    let Some((_, loss)) = speaker(cells) else {
+        let all_degraded = cells.iter().all(|cell| cell.verdict == Verdict::Degraded);
+        let cannot = if all_degraded { "loses probes to" } else { "cannot reach" };
         return format!("{sources} {cannot} {targets}: cause not located");
     };
     let Some(at) = &loss.location else { return loss.summary.clone() };
@@ -169,7 +236,19 @@ fn headline(cells: &[&Cell]) -> String {
     if outcomes(Outcome::DnsError) {
         return format!("{targets}: {}", loss.summary);
     }
-    format!("{} ({sources} → {targets})", loss.summary)
+    if let Cause::Towards(node) = cause {
+        let from = listed(cells.iter().filter_map(|cell| wire_of(cell)).map(|(from, _)| from.to_owned()));
+        return format!(
+            "packets lost on the wire from {from} towards {node} [inferred] ({sources} → {targets})"
+        );
+    }
+    let directions: BTreeSet<i32> =
+        cells.iter().filter_map(|cell| place_of(cell)).map(|at| at.direction).collect();
+    let summary = match loss.summary.split_once(' ') {
+        Some((_, rest)) if directions.len() > 1 => format!("request and reply {rest}"),
+        _ => loss.summary.clone(),
+    };
+    format!("{summary} ({sources} → {targets})")
 }
 
 /// Up to three names, and how many more there are.

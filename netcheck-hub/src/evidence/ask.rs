@@ -4,13 +4,15 @@
 //! only for the probes that its question was about.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use netcheck_common::domain::PathId;
+use netcheck_common::domain::{Outcome, PathId};
 use netcheck_proto::v1;
 
 use super::locate::{Scene, destination, locate};
 use super::{Answer, Lost, Sight, Want};
+use crate::agent::{Agent, Live};
 use crate::clock::SECOND_NS;
 use crate::hub::{NodeIx, Settings, State};
 use crate::plan::Probe;
@@ -26,6 +28,9 @@ const ASK_TIMES: u8 = 2;
 /// How long to wait before asking again.
 const AGAIN_NS: i64 = SECOND_NS;
 
+/// How far apart a loss and the other direction's send error may be to be of one cause.
+const REVERSE_NS: i64 = 3 * SECOND_NS;
+
 #[derive(Debug)]
 struct Asked {
     to: NodeIx,
@@ -40,20 +45,59 @@ pub struct Questions {
     out: HashMap<u64, Asked>,
 }
 
+/// The error that an agent's kernel gave when it was to send to this address about then.
+fn send_error(agent: &Agent, to: IpAddr, about_ns: i64) -> Option<&str> {
+    let rows = agent.rows.iter().filter(|row| row.path.probe.address == to);
+    let newest = rows
+        .filter_map(|row| row.lost.back())
+        .filter(|lost| lost.outcome == Outcome::SendError && (lost.sent_ns - about_ns).abs() <= REVERSE_NS);
+    newest.map(|lost| lost.sample.errno.as_str()).next()
+}
+
 impl State {
-    fn scene_of<'a>(&'a self, source: &'a str, probe: &'a Probe, lost: &Lost, give_up: bool) -> Scene<'a> {
+    fn scene_of<'a>(
+        &'a self,
+        source: &'a str,
+        probe: &'a Probe,
+        lost: &Lost,
+        settings: &Settings,
+        now_ns: i64,
+    ) -> Scene<'a> {
         let destination = destination(&self.roster, probe, lost);
         let agent = destination.and_then(|node| self.find(node)).map(|at| self.agent(at));
-        let sight = match agent.filter(|agent| agent.live.is_some()) {
+        let silent = |agent: &Agent, live: &Live| {
+            let heard_ns = agent.last_batch_ns.unwrap_or(0).max(live.since_ns);
+            now_ns - heard_ns > agent.rules(&settings.timing).stale_ns()
+        };
+        let sight = match agent.and_then(|agent| Some((agent, agent.live.as_ref()?))) {
             None => Sight::NoAgent,
-            Some(agent) if agent.has_hooks() => Sight::Sees { uplink: agent.uplink().map(ToOwned::to_owned) },
+            Some((agent, live)) if silent(agent, live) => Sight::Silent,
+            Some((agent, _)) if agent.has_hooks() => {
+                Sight::Sees { uplink: agent.uplink().map(ToOwned::to_owned) }
+            }
             Some(_) => Sight::Blind,
         };
-        Scene { source, probe, roster: &self.roster, destination, sight, give_up }
+        // Only where it was there and did not answer does it matter what it can send.
+        let reached = lost.arrival == Some(true) || lost.answer.is_some() || !lost.drops.is_empty();
+        let reverse_errno = agent.filter(|_| reached && destination != Some(source)).and_then(|agent| {
+            let to = self.replies_to(source, probe, lost)?;
+            send_error(agent, to, lost.sent_ns)
+        });
+        let give_up = now_ns - lost.reported_ns > GIVE_UP_NS;
+        Scene { source, probe, roster: &self.roster, destination, sight, give_up, reverse_errno }
+    }
+
+    /// The address that the target's replies go to, where it is known.
+    fn replies_to(&self, source: &str, probe: &Probe, lost: &Lost) -> Option<IpAddr> {
+        let own = || {
+            let addresses = &self.roster.nodes.get(source)?.addresses;
+            addresses.iter().copied().find(|address| address.is_ipv4() == probe.address.is_ipv4())
+        };
+        lost.flow.map(|flow| flow.source.ip()).or_else(own)
     }
 
     /// Locates the lost probes whose facts changed, and those that still wait.
-    pub fn locate_dirty(&mut self, _settings: &Settings, now_ns: i64) {
+    pub fn locate_dirty(&mut self, settings: &Settings, now_ns: i64) {
         let dirty = std::mem::take(&mut self.dirty);
         for (source, path) in dirty {
             let Some(row) = self.agent_mut(source).rows.get_mut(path) else { continue };
@@ -62,8 +106,8 @@ impl State {
             let name = Arc::clone(&self.agent(source).name);
             let mut waiting = false;
             for lost in &mut losses {
-                let give_up = now_ns - lost.reported_ns > GIVE_UP_NS;
-                lost.located = locate(&self.scene_of(&name, &planned.probe, lost, give_up), lost);
+                let scene = self.scene_of(&name, &planned.probe, lost, settings, now_ns);
+                lost.located = locate(&scene, lost);
                 waiting |= lost.located.want.is_some();
             }
             if let Some(row) = self.agent_mut(source).rows.get_mut(path) {

@@ -18,6 +18,8 @@ mod told;
 pub enum Sight {
     /// No agent is connected there.
     NoAgent,
+    /// Its agent is connected, and has said nothing for longer than it should: it won't answer either.
+    Silent,
     /// Its agent has no kernel hooks.
     Blind,
     /// Its hooks see; this is the one that faces the other nodes.
@@ -42,6 +44,9 @@ pub struct Scene<'a> {
     pub sight: Sight,
     /// No more answers are to be expected.
     pub give_up: bool,
+    /// What the destination node's own kernel says when it is to send to this source: the errno of its newest probe
+    /// that could not be sent. Its replies meet the same.
+    pub reverse_errno: Option<&'a str>,
 }
 
 /// What to ask the destination's agent.
@@ -121,7 +126,9 @@ impl Case<'_> {
             };
         }
         if let Some(drop) = &drop {
-            return Self::observed_drop(drop);
+            let vague = vague(&drop.record.reason);
+            let reverse = self.scene.destination.filter(|_| vague).and_then(|node| self.cannot_answer(node));
+            return reverse.unwrap_or_else(|| Self::observed_drop(drop));
         }
         match self.lost.outcome {
             Outcome::SendError => self.send_error(),
@@ -132,8 +139,6 @@ impl Case<'_> {
 
     /// The record that says most: a reason of its own before "no socket" and "not specified", then the earliest.
     fn best_drop(&self) -> Option<&DropFact> {
-        let vague =
-            |reason: &str| matches!(reason, "" | "NOT_SPECIFIED" | "NO_SOCKET" | "SKB_DROP_REASON_NO_SOCKET");
         let icmp = self.scene.probe.kind == ProbeKind::Icmp;
         let counts = |fact: &&DropFact| {
             // The kernel reports every echo reply that a raw socket got a copy of as dropped for want of a socket.
@@ -163,6 +168,22 @@ impl Case<'_> {
             certainty: v1::Certainty::Observed.into(),
             ..Default::default()
         })
+    }
+}
+
+/// Reasons that say that a packet was dropped, and not why.
+fn vague(reason: &str) -> bool {
+    matches!(reason, "" | "NOT_SPECIFIED" | "NO_SOCKET")
+}
+
+/// The stage at which the kernel gives this error to a sender.
+fn stage_of(errno: &str) -> v1::Stage {
+    match errno {
+        // What the routing table's special routes answer: unreachable, throw or none, prohibit, blackhole.
+        "EHOSTUNREACH" | "ENETUNREACH" | "EACCES" | "EINVAL" | "ENETDOWN" => v1::Stage::Routing,
+        "EPERM" => v1::Stage::NetfilterOutput,
+        "ENOBUFS" => v1::Stage::Qdisc,
+        _ => v1::Stage::Send,
     }
 }
 

@@ -33,7 +33,18 @@ impl World {
 
     fn locate_with(&self, probe: &Probe, lost: &Lost, sight: Sight, give_up: bool) -> Located {
         let destination = destination(&self.roster, probe, lost);
-        locate(&Scene { source: "n1", probe, roster: &self.roster, destination, sight, give_up }, lost)
+        locate(
+            &Scene {
+                source: "n1",
+                probe,
+                roster: &self.roster,
+                destination,
+                sight,
+                give_up,
+                reverse_errno: None,
+            },
+            lost,
+        )
     }
 
     fn locate(&self, target: &str, kind: ProbeKind, lost: &Lost) -> Located {
@@ -286,6 +297,49 @@ fn who_cannot_be_asked_is_not_guessed_about() {
     // Without hooks at the source the destination still knows whether it arrived.
     lost.answer = Some(Answer { arrived: Some(false), ..Answer::default() });
     assert_eq!(place(&world.locate("node/n2", ProbeKind::Icmp, &lost)), "n1 - Wire Request inferred n2");
+}
+
+#[test]
+fn a_destination_that_cannot_send_back_is_where_the_reply_died() {
+    let world = World::new();
+    let probe = world.probe("node/n2", ProbeKind::Icmp);
+    let located = |lost: &Lost| {
+        let destination = destination(&world.roster, probe, lost);
+        let sight = Sight::Sees { uplink: None };
+        let reverse_errno = Some("EINVAL");
+        let roster = &world.roster;
+        locate(
+            &Scene { source: "n1", probe, roster, destination, sight, give_up: false, reverse_errno },
+            lost,
+        )
+    };
+    let mut lost = timed_out();
+    let last_request_hook = Some(uplink(false));
+    lost.answer = Some(Answer { arrived: Some(true), last_request_hook, ..Answer::default() });
+    assert_eq!(place(&located(&lost)), "n2 - Routing Reply inferred");
+    // The kernel's vague record of the request that it could not answer says less.
+    lost.answer = None;
+    lost.add_drop(fact("n2", 1, record("NOT_SPECIFIED", v1::Stage::Socket, v1::Direction::Request)));
+    assert_eq!(place(&located(&lost)), "n2 - Routing Reply inferred");
+    lost.add_drop(fact("n2", 1, record("NETFILTER_DROP", v1::Stage::NetfilterInput, v1::Direction::Request)));
+    assert_eq!(place(&located(&lost)), "n2 cni0 NetfilterInput Request observed");
+    // That it can't send says nothing of a request that never came.
+    lost.drops.clear();
+    lost.answer = Some(Answer { arrived: Some(false), ..Answer::default() });
+    assert_eq!(place(&located(&lost)), "n1 eth0 Wire Request inferred n2");
+}
+
+#[test]
+fn flows_that_no_destination_keeps_are_not_asked_about() {
+    let world = World::new();
+    let mut lost = timed_out();
+    lost.flow = Flow::read(&flow([10, 0, 0, 1], 4000, [10, 244, 3, 2], 8080));
+    let service = world.locate("service/default/web:80", ProbeKind::Tcp, &lost);
+    assert_eq!((service.location.is_none(), service.want), (true, None));
+    lost.flow = Flow::read(&flow([10, 0, 0, 1], 4000, [10, 0, 0, 2], 6100));
+    assert_eq!(world.locate("node/n2", ProbeKind::Tcp, &lost).want, Some(Want::Flow));
+    let silent = world.locate_with(world.probe("node/n2", ProbeKind::Tcp), &lost, Sight::Silent, false);
+    assert_eq!(place(&silent), "n1 eth0 Wire Request inferred n2");
 }
 
 #[test]

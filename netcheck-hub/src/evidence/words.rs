@@ -98,11 +98,18 @@ pub fn place(at: &v1::LossLocation) -> String {
     } else if at.stage() == v1::Stage::Unspecified && !observed {
         text += &format!("lost on or behind {}", at.node);
     } else {
-        let verb = if observed { "dropped" } else { "lost" };
-        text += &format!("{verb} on {} at {stage_name}", at.node);
-        if !at.interface.is_empty() {
-            text += &format!(", {}", at.interface);
-        }
+        let interface = if at.interface.is_empty() { "an interface" } else { &at.interface };
+        text += &match (observed, at.stage()) {
+            // Concluded: where it was seen last.
+            (false, v1::Stage::Ingress) => format!("lost on {} after arriving at {interface}", at.node),
+            (false, v1::Stage::Egress) => format!("lost on {} after leaving through {interface}", at.node),
+            (false, v1::Stage::Send) => format!("lost on {} before any interface", at.node),
+            _ => {
+                let verb = if observed { "dropped" } else { "lost" };
+                let comma = if at.interface.is_empty() { "" } else { ", " };
+                format!("{verb} on {} at {stage_name}{comma}{}", at.node, at.interface)
+            }
+        };
         if !at.pod.is_empty() {
             text += &format!(" (pod {})", at.pod);
         }

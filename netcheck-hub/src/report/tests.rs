@@ -22,6 +22,7 @@ fn cell(source: &str, target: &str, verdict: Verdict, at: Option<v1::LossLocatio
         unlocated: loss.is_none().then(|| "nobody knows".to_owned()),
         evidence: vec![format!("seen by {source}")],
         lost_ns: Some((SECOND_NS, 2 * SECOND_NS)),
+        towards: None,
         key: (NodeIx(0), 1),
         probeable: true,
         cell: v1::MatrixCell {
@@ -78,4 +79,63 @@ fn unlocated_paths_go_together_by_target_else_by_source() {
         ["n1 cannot reach n4, n5: cause not located", "n1, n2 cannot reach n3: cause not located"]
     );
     assert!(report.findings[0].evidence.contains(&"no place: nobody knows".to_owned()));
+}
+
+#[test]
+fn one_node_that_nobody_reaches_is_one_finding_with_all_that_goes_the_same_way() {
+    let wire = |from: &str| {
+        Some(v1::LossLocation {
+            node: from.to_owned(),
+            next_node: "n4".to_owned(),
+            stage: v1::Stage::Wire.into(),
+            ..Default::default()
+        })
+    };
+    let mut without = cell("n1", "service", Verdict::Unreachable, None);
+    without.towards = Some("n4".to_owned());
+    let mut elsewhere = cell("n1", "other", Verdict::Unreachable, None);
+    elsewhere.towards = Some("n2".to_owned());
+    let report = report(&[
+        cell("n1", "n4", Verdict::Unreachable, wire("n1")),
+        cell("n2", "n4", Verdict::Unreachable, wire("n2")),
+        without,
+        elsewhere,
+    ]);
+    let headlines: Vec<&str> = report.findings.iter().map(|finding| finding.headline.as_str()).collect();
+    assert_eq!(
+        headlines,
+        [
+            "packets lost on the wire from n1, n2 towards n4 [inferred] (n1, n2 → n4, service)",
+            "n1 cannot reach other: cause not located",
+        ]
+    );
+    assert!(
+        report.findings[0]
+            .evidence
+            .contains(&"1 paths without a place of their own go the same way".to_owned())
+    );
+}
+
+#[test]
+fn both_halves_and_both_families_of_one_cause_are_one_finding() {
+    let at = |direction: v1::Direction, function: &str| {
+        Some(v1::LossLocation {
+            node: "n2".to_owned(),
+            direction: direction.into(),
+            reason: "NETFILTER_DROP".to_owned(),
+            function: function.to_owned(),
+            ..Default::default()
+        })
+    };
+    let mut request = cell("n1", "n2", Verdict::Unreachable, at(v1::Direction::Request, "a"));
+    request.evidence = vec!["dropped at eth0 (1 → 2)".to_owned()];
+    let mut reply = cell("n1", "n2", Verdict::Unreachable, at(v1::Direction::Reply, "b"));
+    reply.evidence = vec!["dropped at eth0 (2 → 1)".to_owned()];
+    for cell in [&mut request, &mut reply] {
+        cell.cell.loss.as_mut().unwrap().summary = "request dropped on n2".to_owned();
+    }
+    let report = report(&[request, reply]);
+    assert_eq!(report.findings.len(), 1);
+    assert_eq!(report.findings[0].headline, "request and reply dropped on n2 (n1 → n2)");
+    assert_eq!(report.findings[0].evidence, ["dropped at eth0 (1 → 2 and 1 other flows)"]);
 }

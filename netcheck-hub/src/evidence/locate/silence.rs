@@ -4,7 +4,7 @@ use netcheck_common::domain::ProbeKind;
 use netcheck_proto::v1;
 
 use super::super::words::hook_name;
-use super::{Answer, Case, Located, Sight, Want, inferred, unlocated};
+use super::{Answer, Case, Located, Sight, Want, inferred, stage_of, unlocated};
 
 impl Case<'_> {
     /// Nothing came back, and no kernel reported a drop: only conclusions are left.
@@ -72,8 +72,12 @@ impl Case<'_> {
 
     fn unknown(&mut self, destination: &str, last: Option<&v1::HookSeen>) -> Located {
         match &self.scene.sight {
-            Sight::NoAgent => {
-                self.evidence.push(format!("node {destination} has no agent to ask"));
+            Sight::NoAgent | Sight::Silent => {
+                self.evidence.push(if self.scene.sight == Sight::Silent {
+                    format!("the agent of {destination} has fallen silent")
+                } else {
+                    format!("node {destination} has no agent to ask")
+                });
                 match last {
                     Some(_) => self.on_the_wire(destination, last),
                     None => {
@@ -118,7 +122,7 @@ impl Case<'_> {
     fn on_the_wire(&self, destination: &str, last: Option<&v1::HookSeen>) -> Located {
         let next_interface = match &self.scene.sight {
             Sight::Sees { uplink } => uplink.clone().unwrap_or_default(),
-            Sight::NoAgent | Sight::Blind => String::new(),
+            Sight::NoAgent | Sight::Silent | Sight::Blind => String::new(),
         };
         inferred(v1::LossLocation {
             node: self.scene.source.to_owned(),
@@ -147,6 +151,9 @@ impl Case<'_> {
         };
         if !answer.replied {
             self.evidence.push(format!("no hook of {destination} saw a reply to it"));
+            if let Some(located) = self.cannot_answer(destination) {
+                return located;
+            }
             let Some(hook) = answer.last_request_hook.clone() else {
                 return unlocated(&format!("died on {destination}, at no known place"));
             };
@@ -180,6 +187,20 @@ impl Case<'_> {
             next_interface: back.map(|hook| hook.interface.clone()).unwrap_or_default(),
             ..Default::default()
         })
+    }
+
+    /// The destination's kernel can't send to this source at all: what it wanted to answer died there.
+    pub(super) fn cannot_answer(&mut self, destination: &str) -> Option<Located> {
+        let errno = self.scene.reverse_errno?;
+        let source = self.scene.source;
+        self.evidence.push(format!("the kernel of {destination} cannot send to {source} either: {errno}"));
+        Some(inferred(v1::LossLocation {
+            node: destination.to_owned(),
+            stage: stage_of(errno).into(),
+            direction: v1::Direction::Reply.into(),
+            reason: errno.to_owned(),
+            ..Default::default()
+        }))
     }
 
     /// Last seen at a hook of `node`, never at the next place.

@@ -6,7 +6,7 @@ use netcheck_common::domain::Outcome;
 use netcheck_proto::{convert, v1};
 
 use super::super::words::{icmp_name, whose};
-use super::{Case, Located, located, unlocated};
+use super::{Case, Located, located, stage_of, unlocated};
 
 impl Case<'_> {
     /// The target, or one backend of it, said no.
@@ -56,13 +56,7 @@ impl Case<'_> {
 
     pub(super) fn send_error(&mut self) -> Located {
         let errno = self.lost.sample.errno.clone();
-        let stage = match errno.as_str() {
-            // What the routing table's special routes answer: unreachable, throw or none, prohibit, blackhole.
-            "EHOSTUNREACH" | "ENETUNREACH" | "EACCES" | "EINVAL" | "ENETDOWN" => v1::Stage::Routing,
-            "EPERM" => v1::Stage::NetfilterOutput,
-            "ENOBUFS" => v1::Stage::Qdisc,
-            _ => v1::Stage::Send,
-        };
+        let stage = stage_of(&errno);
         self.evidence.push(format!("the kernel of {} refused to send it: {errno}", self.scene.source));
         located(v1::LossLocation {
             node: self.scene.source.to_owned(),
