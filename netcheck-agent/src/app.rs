@@ -42,7 +42,7 @@ const OFF: &str = "no kernel programs: switched off by --ebpf off";
 ///
 /// # Errors
 /// A port is taken, or kernel programs are required and can't be had.
-pub fn run(flags: Run) -> anyhow::Result<()> {
+pub fn run(flags: &Run) -> anyhow::Result<()> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
     // The task that follows the interfaces can't change threads; there is only one here.
@@ -64,7 +64,7 @@ pub fn cleanup() -> String {
     }
 }
 
-async fn serve(flags: Run) -> anyhow::Result<()> {
+async fn serve(flags: &Run) -> anyhow::Result<()> {
     let uptime = Uptime::begin();
     let uname = rustix::system::uname();
     let node = flags.node.clone().unwrap_or_else(|| uname.nodename().to_string_lossy().into_owned());
@@ -75,7 +75,7 @@ async fn serve(flags: Run) -> anyhow::Result<()> {
         .with_context(|| format!("--responder-addr {}", flags.responder_addr))?;
     let http =
         listen(flags.http.http_addr).with_context(|| format!("--http-addr {}", flags.http.http_addr))?;
-    let kernel = KernelSide::open(&flags, session, responder.port).await?;
+    let kernel = KernelSide::open(flags, session, responder.port).await?;
     let config = EngineConfig {
         node: node.clone(),
         session,

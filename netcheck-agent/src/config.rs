@@ -28,7 +28,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Probe, watch and report until stopped (the default).
-    Run(Run),
+    Run(Box<Run>),
     /// Show how the agent on this node is.
     Status(Status),
     /// Remove what an agent that was killed may have left in the kernel.

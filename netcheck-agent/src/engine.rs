@@ -341,3 +341,6 @@ impl Default for EngineStatus {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

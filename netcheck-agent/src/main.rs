@@ -18,7 +18,7 @@ fn main() -> ExitCode {
     let done = match command {
         Command::Run(flags) => {
             log_to_stderr(&flags.log, flags.log_format);
-            netcheck_agent::run(flags)
+            netcheck_agent::run(&flags)
         }
         Command::Status(flags) => netcheck_agent::show_status(&flags).map(|text| print(&text)),
         Command::Cleanup => {
@@ -33,8 +33,10 @@ fn main() -> ExitCode {
 }
 
 fn log_to_stderr(filter: &str, format: LogFormat) {
-    let logging =
-        tracing_subscriber::fmt().with_env_filter(EnvFilter::new(filter)).with_writer(std::io::stderr);
+    let logging = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(filter))
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     match format {
         LogFormat::Text => logging.init(),
         LogFormat::Json => logging.json().init(),

@@ -195,7 +195,7 @@ impl Merge {
         match observation {
             Observation::Stamp(stamp) => {
                 if let Some(flight) = self.flights.get_mut(&stamp.probe) {
-                    flight.stamp(stamp);
+                    flight.stamp(&stamp);
                 }
             }
             Observation::Drop(drop) => {
@@ -394,3 +394,6 @@ impl Merge {
 fn same_peer(target: SocketAddr, from: SocketAddr) -> bool {
     target.ip() == from.ip() && target.port() == from.port()
 }
+
+#[cfg(test)]
+mod tests;

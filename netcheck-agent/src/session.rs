@@ -163,3 +163,6 @@ impl SessionTask {
         (end, exchange.healthy())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use netcheck_common::domain::{Family, Outcome, ProbeKind};
 use rustix::event::{Timespec, epoll};
@@ -134,7 +135,7 @@ impl Probers {
             },
             ProbeKind::Dns | ProbeKind::Http => match &plan.question {
                 None => (before_ns, Some(ending(SendFailure::Own(Errno::OPNOTSUPP)))),
-                Some(question) => match one.dns.prepare(key, target, question.clone(), eye) {
+                Some(question) => match one.dns.prepare(key, target, Arc::clone(question), eye) {
                     Err(failure) => (before_ns, Some(ending(failure))),
                     Ok((slot, watched)) => {
                         (probe.slot, probe.watched) = (slot, watched);

@@ -107,7 +107,7 @@ impl Flight {
     }
 
     /// A hook saw one of its packets.
-    pub(crate) fn stamp(&mut self, stamp: Stamp) {
+    pub(crate) fn stamp(&mut self, stamp: &Stamp) {
         self.reflected = self.reflected.or(stamp.reflected);
         self.reset |= stamp.reset;
         let hooks = match stamp.direction {

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 use tonic::transport::Channel;
 
+use crate::buffer::Buffer;
 use crate::clock::unix_ns;
 use crate::engine::{Command, EngineReply};
 use crate::session::{CONNECT_TIMEOUT, SessionEnd, SessionTask};
@@ -111,7 +112,7 @@ impl Exchange {
                 permit = outgoing.reserve(), if wants_to_send => {
                     let Ok(permit) = permit else { return SessionEnd::Closed };
                     let message =
-                        self.control.pop_front().or_else(|| task.outbox.with(|b| b.next()).map(ToHub::Batch));
+                        self.control.pop_front().or_else(|| task.outbox.with(Buffer::next).map(ToHub::Batch));
                     permit.send(v1::SessionRequest { message });
                 }
                 () = task.outbox.changed() => {}

@@ -55,7 +55,12 @@ fn answers() {
             error("FORMERR"),
         ),
         (|message| message.metadata.message_type = MessageType::Query, Answer::Strange),
-        (|message| drop(message.queries[0].set_name(Name::from_ascii("other.").unwrap())), Answer::Strange),
+        (
+            |message| {
+                message.queries[0].set_name(Name::from_ascii("other.").unwrap());
+            },
+            Answer::Strange,
+        ),
     ];
     for (change, expected) in table {
         assert_eq!(read_answer(&answer(7, change), 7, &question()), expected);

@@ -1,0 +1,497 @@
+use netcheck_common::header::FLAG_REFLECTED;
+use netcheck_common::window::PathWindow;
+use netcheck_proto::v1;
+use proptest::prelude::*;
+
+use super::*;
+use crate::observation::{Direction, DropSeen, Flow, Hook, InterfaceRole, Stamp};
+use crate::report::ArrivalSeen;
+
+const MS: u64 = 1_000_000;
+const SESSION: ProbeSession = ProbeSession(0xfeed);
+const TIMEOUT: u64 = 1000 * MS;
+
+fn merge() -> Merge {
+    Merge::new(SESSION, TIMEOUT, 1000 * MS, 0)
+}
+
+fn key(path: u32, sequence: u32) -> ProbeKey {
+    ProbeKey { path: PathId(path), sequence: Sequence(sequence) }
+}
+
+fn target() -> SocketAddr {
+    "10.0.0.2:6100".parse().unwrap()
+}
+
+fn probe(key: ProbeKey) -> Probe {
+    Probe { key, kind: ProbeKind::Udp, target: target(), watched: true, slot: 0 }
+}
+
+fn header(key: ProbeKey) -> ProbeHeader {
+    ProbeHeader { session: SESSION.0, path: key.path.0, sequence: key.sequence.0, ..ProbeHeader::default() }
+}
+
+/// Read promptly at this time.
+fn prompt(at_ns: u64) -> Seen {
+    Seen { at_ns, since_ns: at_ns, prompt: true }
+}
+
+/// Read on a tick at this time, the one before being 50 ms earlier.
+fn batched(at_ns: u64) -> Seen {
+    Seen { at_ns, since_ns: at_ns.saturating_sub(50 * MS), prompt: false }
+}
+
+fn stamp(key: ProbeKey, direction: Direction, at_ns: u64) -> Observation {
+    let egress = direction == Direction::Request;
+    let hook = Hook {
+        ifindex: 2,
+        interface: "eth0".into(),
+        role: InterfaceRole::Uplink,
+        egress,
+        encapsulated: false,
+    };
+    let flow = Flow { kind: ProbeKind::Udp, source: "10.0.0.1:4000".parse().unwrap(), destination: target() };
+    Observation::Stamp(Stamp { probe: key, at_ns, hook, direction, flow, reflected: None, reset: false })
+}
+
+fn dropped(identity: DropIdentity, direction: Direction) -> Observation {
+    let Observation::Stamp(Stamp { hook, flow, .. }) = stamp(key(1, 1), direction, 0) else { unreachable!() };
+    Observation::Drop(DropSeen {
+        identity,
+        at_ns: 5,
+        hook,
+        pod: None,
+        stage: v1::Stage::NetfilterForward,
+        direction,
+        flow,
+        reason: "NETFILTER_DROP".into(),
+        function: "nft_do_chain".into(),
+    })
+}
+
+fn own(key: ProbeKey) -> DropIdentity {
+    DropIdentity::Probe { session: SESSION, probe: key }
+}
+
+/// Everything until the end of all windows.
+fn finish(merge: &mut Merge, now_ns: u64) -> Report {
+    merge.settle(now_ns, false, |_| {});
+    merge.take_report(now_ns, true)
+}
+
+fn only(report: &Report) -> &PathWindow {
+    assert_eq!(report.windows.len(), 1, "{report:?}");
+    &report.windows[0].paths[0]
+}
+
+#[test]
+fn a_reply_is_split_into_shares() {
+    let mut merge = merge();
+    merge.sent(probe(key(1, 1)), 1000 * MS);
+    merge.observe(stamp(key(1, 1), Direction::Request, 1002 * MS));
+    merge.observe(stamp(key(1, 1), Direction::Reply, 1012 * MS));
+    let reflected = ProbeHeader {
+        flags: FLAG_REFLECTED,
+        t2_ns: 77 * MS,
+        t3_ns: 80 * MS,
+        requests: 1,
+        arrived: 1,
+        ..header(key(1, 1))
+    };
+    merge.echo(target(), &reflected, prompt(1016 * MS));
+    let report = finish(&mut merge, 1016 * MS);
+    let window = only(&report);
+    let near = |sketch: &netcheck_common::sketch::Sketch, ms: f64| {
+        let ns = sketch.quantile_ns(0.5).unwrap() as f64;
+        assert!((ns / 1e6 - ms).abs() <= ms * 0.04, "{ns} is not {ms} ms");
+    };
+    near(&window.round_trip, 16.0);
+    near(&window.network, 7.0);
+    near(&window.host, 6.0);
+    near(&window.responder, 3.0);
+    assert_eq!((window.reply, window.sent()), (1, 1));
+    assert!(report.lost.is_empty());
+}
+
+#[test]
+fn a_batched_reply_is_timed_by_the_kernel_alone() {
+    let mut merge = merge();
+    merge.sent(probe(key(1, 1)), 1000 * MS);
+    merge.echo(target(), &header(key(1, 1)), batched(1050 * MS));
+    merge.observe(stamp(key(1, 1), Direction::Reply, 1010 * MS));
+    merge.observe(stamp(key(1, 1), Direction::Request, 1001 * MS));
+    let report = finish(&mut merge, 1050 * MS);
+    let window = only(&report);
+    for (sketch, ms) in [(&window.round_trip, 10.0), (&window.network, 9.0), (&window.host, 1.0)] {
+        let found = sketch.quantile_ns(0.5).unwrap() as f64 / 1e6;
+        assert!((found - ms).abs() <= ms * 0.04, "{found} is not {ms}");
+    }
+    assert!(window.responder.is_empty());
+}
+
+#[test]
+fn a_batched_reply_without_stamps_has_no_times() {
+    let mut merge = merge();
+    merge.sent(probe(key(1, 1)), 1000 * MS);
+    merge.echo(target(), &header(key(1, 1)), batched(1050 * MS));
+    let report = finish(&mut merge, 1050 * MS);
+    assert_eq!(only(&report).reply, 1);
+    assert!(only(&report).round_trip.is_empty() && only(&report).host.is_empty());
+    assert_eq!(merge.counters.unstamped, 1);
+}
+
+#[test]
+fn silence_is_a_timeout_with_what_the_hooks_saw() {
+    let mut merge = merge();
+    merge.sent(probe(key(1, 1)), 1000 * MS);
+    merge.observe(stamp(key(1, 1), Direction::Request, 1000 * MS + 5));
+    merge.observe(dropped(own(key(1, 1)), Direction::Request));
+    merge.settle(1500 * MS, false, |_| {});
+    assert_eq!(merge.in_flight(), 1);
+    assert_eq!(merge.next_deadline_ns(), Some(2000 * MS));
+    let report = finish(&mut merge, 2001 * MS);
+    assert_eq!(only(&report).outcome(Outcome::Timeout), 1);
+    let lost = &report.lost[0];
+    assert_eq!((lost.outcome, lost.suspect, lost.unwatched), (Outcome::Timeout, false, false));
+    assert_eq!((lost.request_hooks.len(), lost.reply_hooks.len()), (1, 0));
+    assert_eq!(lost.flow.unwrap().destination, target());
+    assert_eq!(report.drops.len(), 1);
+}
+
+#[test]
+fn whether_a_reply_came_in_time() {
+    // (t1, t4, read at, batched, starved) → (replies, timeouts, suspects)
+    let table = [
+        (None, None, 1999, false, false, (1, 0, 0)),
+        (None, None, 2100, false, false, (0, 1, 0)),
+        (None, None, 2100, false, true, (0, 0, 1)),
+        (None, None, 2010, true, false, (1, 0, 0)),
+        // However late user space is, the kernel knows.
+        (Some(1001), Some(1900), 9000, true, true, (1, 0, 0)),
+        (Some(1001), Some(2002), 9000, true, true, (0, 1, 0)),
+        // What it waited on its own host is not the network's.
+        (Some(1800), Some(2700), 2750, true, false, (1, 0, 0)),
+    ];
+    for (t1, t4, read_at, is_batched, starved, expected) in table {
+        let mut merge = merge();
+        merge.sent(probe(key(1, 1)), 1000 * MS);
+        for (direction, at) in [(Direction::Request, t1), (Direction::Reply, t4)] {
+            if let Some(at) = at {
+                merge.observe(stamp(key(1, 1), direction, at * MS));
+            }
+        }
+        let seen =
+            if is_batched { batched(read_at * MS) } else { Seen { since_ns: 0, ..prompt(read_at * MS) } };
+        merge.echo(target(), &header(key(1, 1)), seen);
+        merge.settle(read_at * MS, starved, |_| {});
+        let report = merge.take_report(20_000 * MS, false);
+        let window = only(&report);
+        let found = (window.reply, window.outcome(Outcome::Timeout), window.suspect);
+        assert_eq!(found, expected, "{t1:?} {t4:?} {read_at} {starved}");
+        assert_eq!(
+            report.arrivals.len(),
+            usize::from(expected.0 == 0),
+            "a late reply tells that the request arrived"
+        );
+    }
+}
+
+#[test]
+fn a_starved_turn_makes_silence_suspect_and_a_late_stamp_extends_the_deadline() {
+    let mut merge = merge();
+    merge.sent(probe(key(1, 1)), 1000 * MS);
+    merge.settle(5000 * MS, true, |_| {});
+    merge.sent(probe(key(1, 2)), 5000 * MS);
+    merge.shaky(key(1, 2));
+    merge.sent(probe(key(1, 3)), 5000 * MS);
+    merge.observe(stamp(key(1, 3), Direction::Request, 5600 * MS));
+    merge.settle(6100 * MS, false, |_| {});
+    assert_eq!(merge.in_flight(), 1);
+    let report = finish(&mut merge, 6600 * MS);
+    let suspects: Vec<_> = report.lost.iter().map(|lost| (lost.probe.sequence.0, lost.suspect)).collect();
+    assert_eq!(suspects, [(1, true), (2, true), (3, false)]);
+    assert_eq!(merge.counters.suspect, 2);
+}
+
+#[test]
+fn errors_end_a_probe_with_their_detail() {
+    let mut merge = merge();
+    let icmp = IcmpSeen { from: "10.0.0.9".parse().unwrap(), kind: 3, code: 13 };
+    (1..=4).for_each(|sequence| merge.sent(probe(key(1, sequence)), 0));
+    merge.icmp_error(key(1, 1), target(), Outcome::Unreachable, icmp);
+    merge.icmp_error(key(1, 2), "10.9.9.9:6100".parse().unwrap(), Outcome::Unreachable, icmp);
+    merge.icmp_error(key(1, 99), target(), Outcome::Unreachable, icmp);
+    let errno = |errno| Detail { errno: Some(errno), ..Detail::default() };
+    let unreachable =
+        Ending::Failed { outcome: Outcome::Unreachable, detail: errno(rustix::io::Errno::HOSTUNREACH) };
+    merge.ended(key(1, 1), unreachable);
+    let send_error = Ending::Failed { outcome: Outcome::SendError, detail: errno(rustix::io::Errno::PERM) };
+    merge.ended(key(1, 3), send_error);
+    merge.ended(key(1, 4), Ending::OwnFault { detail: errno(rustix::io::Errno::NOBUFS) });
+    merge.observe(dropped(own(key(1, 3)), Direction::Request));
+    let mut over = Vec::new();
+    merge.settle(MS, false, |probe| over.push(probe.key.sequence.0));
+    assert_eq!(over, [1, 3, 4]);
+    let report = finish(&mut merge, 2 * MS);
+    let window = only(&report);
+    assert_eq!((window.outcome(Outcome::Unreachable), window.outcome(Outcome::SendError)), (1, 1));
+    assert_eq!((window.suspect, report.drops.len()), (1, 1));
+    assert_eq!(report.lost[0].detail.icmp, Some(icmp));
+    assert_eq!(
+        report.lost[0].detail.errno,
+        Some(rustix::io::Errno::HOSTUNREACH),
+        "the socket's word is added"
+    );
+    assert_eq!((merge.counters.forged, merge.counters.late), (1, 1));
+}
+
+#[test]
+fn drops_are_evidence_only_for_what_got_no_reply() {
+    let mut merge = merge();
+    merge.sent(probe(key(1, 1)), 0);
+    merge.sent(probe(key(1, 2)), 0);
+    merge.observe(dropped(own(key(1, 1)), Direction::Reply));
+    merge.echo(target(), &header(key(1, 1)), prompt(MS));
+    merge.settle(MS, false, |_| {});
+    merge.observe(dropped(own(key(1, 1)), Direction::Reply));
+    merge.settle(2000 * MS, false, |_| {});
+    merge.observe(dropped(own(key(1, 2)), Direction::Reply));
+    let stranger = DropIdentity::Probe { session: ProbeSession(1), probe: key(1, 1) };
+    merge.observe(dropped(stranger, Direction::Request));
+    merge.observe(dropped(DropIdentity::ForeignFlow, Direction::Request));
+    let report = finish(&mut merge, 2000 * MS);
+    let identities: Vec<_> = report.drops.iter().map(|drop| drop.identity).collect();
+    assert_eq!(identities, [own(key(1, 2)), stranger, DropIdentity::ForeignFlow]);
+}
+
+#[test]
+fn a_path_that_leaves_the_plan_takes_its_probes_along() {
+    let mut merge = merge();
+    merge.sent(probe(key(1, 1)), 0);
+    merge.sent(probe(key(2, 1)), 0);
+    let mut gone = Vec::new();
+    merge.forget(&[PathId(1)], |probe| gone.push(probe.key));
+    assert_eq!(gone, [key(1, 1)]);
+    merge.echo(target(), &header(key(1, 1)), prompt(MS));
+    let report = finish(&mut merge, 2000 * MS);
+    assert_eq!(only(&report).path, PathId(2));
+    assert_eq!((merge.counters.late, merge.counters.forged), (1, 0));
+}
+
+#[test]
+fn windows_wait_for_their_last_probe_and_leave_in_order() {
+    let mut merge = merge();
+    merge.sent(probe(key(1, 1)), 500 * MS);
+    merge.sent(probe(key(2, 1)), 1500 * MS);
+    merge.echo(target(), &header(key(2, 1)), prompt(1501 * MS));
+    merge.settle(1400 * MS, false, |_| {});
+    assert!(merge.take_report(3000 * MS, false).windows.is_empty());
+    merge.settle(3000 * MS, false, |_| {});
+    let windows = merge.take_report(3000 * MS, false).windows;
+    let spans: Vec<_> =
+        windows.iter().map(|window| (window.start_ns / MS, window.duration_ns / MS)).collect();
+    assert_eq!(spans, [(0, 1000), (1000, 1000)]);
+    assert_eq!((windows[0].paths[0].path, windows[1].paths[0].path), (PathId(1), PathId(2)));
+}
+
+#[test]
+fn window_borders_lie_on_the_wall_clock_and_a_new_length_starts_at_once() {
+    let mut merge = Merge::new(SESSION, TIMEOUT, 1000 * MS, 300 * MS as i64);
+    merge.sent(probe(key(1, 1)), 10_000 * MS);
+    merge.set_timing(10_100 * MS, TIMEOUT, 500 * MS, 300 * MS as i64);
+    merge.sent(probe(key(1, 2)), 10_100 * MS);
+    merge.settle(20_000 * MS, false, |_| {});
+    let windows = merge.take_report(20_000 * MS, false).windows;
+    let spans: Vec<_> =
+        windows.iter().map(|window| (window.start_ns / MS, window.duration_ns / MS)).collect();
+    assert_eq!(spans, [(9700, 400), (10_100, 100)]);
+}
+
+#[test]
+fn short_quotes_of_icmp_errors_find_the_newest_probe() {
+    let mut merge = merge();
+    merge.sent(probe(key(1, 1)), 0);
+    merge.sent(probe(key(1, 2)), MS);
+    let quoted =
+        Quoted { transport: ProbeKind::Udp, to: target(), from_port: 4000, icmp_sequence: 0, header: None };
+    assert_eq!(merge.quoted(&quoted), Some(key(1, 2)));
+    let with_header = Quoted { header: Some(header(key(1, 1))), ..quoted.clone() };
+    assert_eq!(merge.quoted(&with_header), Some(key(1, 1)));
+    let stranger = ProbeHeader { session: 1, ..header(key(1, 1)) };
+    assert_eq!(merge.quoted(&Quoted { header: Some(stranger), ..quoted }), None);
+}
+
+/// What can happen to probe `i` of a run.
+#[derive(Clone, Debug)]
+enum Event {
+    Request(usize),
+    Reply(usize),
+    Read(usize),
+    Drop(usize),
+    Settle,
+}
+
+fn events(probes: usize) -> impl Strategy<Value = Vec<Event>> {
+    let one = (0..probes, 0u8..5).prop_map(|(probe, what)| match what {
+        0 => Event::Request(probe),
+        1 => Event::Reply(probe),
+        2 => Event::Read(probe),
+        3 => Event::Drop(probe),
+        _ => Event::Settle,
+    });
+    prop::collection::vec(one, 0..60)
+}
+
+/// Sends `probes` probes on three paths, 10 ms apart, lets the events happen 1 ms apart, and ends.
+fn run(probes: usize, events: &[Event], shift_ns: u64) -> (Report, Counters) {
+    let mut merge = merge();
+    let keys: Vec<_> = (0..probes).map(|i| key(i as u32 % 3, i as u32 / 3 + 1)).collect();
+    for (i, &key) in keys.iter().enumerate() {
+        merge.sent(probe(key), i as u64 * 10 * MS);
+    }
+    let mut now_ns = probes as u64 * 10 * MS;
+    let t0_ns = |i: usize| i as u64 * 10 * MS;
+    for event in events {
+        now_ns += MS;
+        match *event {
+            Event::Request(i) => merge.observe(stamp(keys[i], Direction::Request, t0_ns(i) + 1000)),
+            Event::Reply(i) => merge.observe(stamp(keys[i], Direction::Reply, t0_ns(i) + 900_000)),
+            Event::Drop(i) => merge.observe(dropped(own(keys[i]), Direction::Reply)),
+            Event::Read(i) => {
+                let reflected = ProbeHeader {
+                    flags: FLAG_REFLECTED,
+                    t2_ns: 1_000_000 + shift_ns,
+                    t3_ns: 1_200_000 + shift_ns,
+                    requests: 1,
+                    arrived: 0b1011,
+                    ..header(keys[i])
+                };
+                merge.echo(target(), &reflected, batched(now_ns));
+            }
+            Event::Settle => merge.settle(now_ns, false, |_| {}),
+        }
+    }
+    merge.settle(now_ns + 10 * TIMEOUT, false, |_| {});
+    let report = merge.take_report(now_ns + 20 * TIMEOUT, false);
+    (report, merge.counters)
+}
+
+proptest! {
+    /// In whatever order stamps, replies, duplicates and drops come: every probe is one sample.
+    #[test]
+    fn every_probe_is_one_sample(events in events(12)) {
+        let (report, counters) = run(12, &events, 0);
+        let rows = || report.windows.iter().flat_map(|window| &window.paths);
+        let sent: u32 = rows().map(|row| row.sent() + row.suspect).sum();
+        prop_assert_eq!(sent, 12);
+        let replied: u32 = rows().map(|row| row.reply).sum();
+        prop_assert_eq!(report.lost.len() as u32, 12 - replied);
+        let mut read: Vec<usize> =
+            events.iter().filter_map(|event| if let Event::Read(i) = event { Some(*i) } else { None }).collect();
+        let reads = read.len() as u64;
+        read.sort_unstable();
+        read.dedup();
+        prop_assert_eq!(u64::from(replied), read.len() as u64);
+        prop_assert_eq!(counters.duplicate, reads - read.len() as u64);
+        prop_assert_eq!(counters.forged, 0);
+        for row in rows() {
+            prop_assert!(row.round_trip.count() <= u64::from(row.reply));
+        }
+    }
+
+    /// The destination's clock may show anything: only its differences count.
+    #[test]
+    fn nothing_depends_on_the_other_clock(events in events(9), shift_ns in 0u64..1 << 62) {
+        prop_assert_eq!(run(9, &events, 0), run(9, &events, shift_ns));
+    }
+
+    /// The order of the kernel's events among themselves does not matter.
+    #[test]
+    fn stamps_in_any_order_give_the_same(order in Just((0..6usize).collect::<Vec<_>>()).prop_shuffle()) {
+        let hooks = [(2, 1001), (3, 1002), (4, 1003)];
+        let mut stamps: Vec<Observation> = Vec::new();
+        for (ifindex, at) in hooks {
+            for (direction, at_ns) in [(Direction::Request, at * MS), (Direction::Reply, (at + 20) * MS)] {
+                let Observation::Stamp(mut seen) = stamp(key(1, 1), direction, at_ns) else { unreachable!() };
+                seen.hook.ifindex = ifindex;
+                stamps.push(Observation::Stamp(seen));
+            }
+        }
+        let outcome = |order: &[usize], reply: bool| {
+            let mut merge = merge();
+            merge.sent(probe(key(1, 1)), 1000 * MS);
+            order.iter().for_each(|&i| merge.observe(stamps[i].clone()));
+            if reply {
+                merge.echo(target(), &header(key(1, 1)), batched(1050 * MS));
+            }
+            finish(&mut merge, 3000 * MS)
+        };
+        for reply in [true, false] {
+            prop_assert_eq!(outcome(&order, reply), outcome(&[0, 1, 2, 3, 4, 5], reply));
+        }
+        let lost = &outcome(&order, false).lost[0];
+        let seen: Vec<u32> = lost.request_hooks.iter().map(|hook| hook.ifindex).collect();
+        prop_assert_eq!(seen, [2, 3, 4]);
+    }
+
+    /// Session, path, sequence and address must all be those of a probe in flight.
+    #[test]
+    fn a_forged_reply_is_never_a_reply(
+        session: u64, path in 0u32..4, sequence in 0u32..6, address in 0u8..3, port in 6099u16..6102,
+    ) {
+        let mut merge = merge();
+        merge.sent(probe(key(1, 1)), 0);
+        merge.sent(probe(key(1, 2)), 0);
+        let from = SocketAddr::from(([10, 0, 0, address], port));
+        let session = if session % 2 == 0 { SESSION.0 } else { session };
+        let forged = ProbeHeader { session, path, sequence, ..ProbeHeader::default() };
+        let genuine = session == SESSION.0 && path == 1 && (1..=2).contains(&sequence) && from == target();
+        merge.echo(from, &forged, prompt(MS));
+        let report = finish(&mut merge, 2000 * MS);
+        let replies: u32 = report.windows.iter().flat_map(|window| &window.paths).map(|row| row.reply).sum();
+        prop_assert_eq!(replies, u32::from(genuine));
+        let known_path = session == SESSION.0 && path != 1;
+        prop_assert_eq!(merge.counters.forged + merge.counters.late, u64::from(!genuine), "{}", known_path);
+    }
+}
+
+#[test]
+fn later_replies_tell_of_lost_ones() {
+    let mut merge = merge();
+    (1..=3).for_each(|sequence| merge.sent(probe(key(1, sequence)), u64::from(sequence) * 100 * MS));
+    let reply =
+        |sequence, arrived| ProbeHeader { flags: FLAG_REFLECTED, arrived, ..header(key(1, sequence)) };
+    merge.echo(target(), &reply(1, 1), prompt(101 * MS));
+    merge.settle(1500 * MS, false, |_| {});
+    merge.sent(probe(key(1, 4)), 1600 * MS);
+    merge.echo(target(), &reply(4, 0b1011), prompt(1601 * MS));
+    let report = finish(&mut merge, 1700 * MS);
+    let arrival = |sequence, arrived| ArrivalSeen { path: PathId(1), sequence: Sequence(sequence), arrived };
+    assert_eq!(report.arrivals, [arrival(2, false), arrival(3, true)]);
+    assert_eq!(report.lost.len(), 2);
+}
+
+#[test]
+fn a_reply_that_died_before_its_socket_tells_that_the_request_arrived() {
+    let mut merge = merge();
+    merge.sent(probe(key(1, 1)), 0);
+    let Observation::Stamp(mut seen) = stamp(key(1, 1), Direction::Reply, MS) else { unreachable!() };
+    seen.reflected = Some(Reflected { t2_ns: 1, t3_ns: 2, requests: 1, arrived: 1 });
+    merge.observe(Observation::Stamp(seen));
+    let report = finish(&mut merge, 1000 * MS);
+    assert_eq!(only(&report).outcome(Outcome::Timeout), 1, "a stamp is no reply");
+    assert!(report.arrivals[0].arrived);
+    assert_eq!(report.lost[0].reply_hooks.len(), 1);
+}
+
+#[test]
+fn details_are_bounded_and_counted() {
+    let mut merge = merge();
+    for sequence in 1..=DETAILS_MAX as u32 + 5 {
+        merge.sent(probe(key(1, sequence)), 0);
+    }
+    let report = finish(&mut merge, 1000 * MS);
+    assert_eq!(report.lost.len(), DETAILS_MAX);
+    assert_eq!(merge.counters.details_dropped, 5);
+    assert_eq!(only(&report).outcome(Outcome::Timeout) as usize, DETAILS_MAX + 5, "the counts are whole");
+}
