@@ -6,7 +6,7 @@ use std::fmt;
 
 use netcheck_proto::v1;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _, MetricEncoder};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
@@ -52,16 +52,19 @@ impl Collector for Snapshot {
             };
             let mut metric = encoder.encode_descriptor(family.name, family.help, None, kind)?;
             for (labels, value) in &family.series {
-                let encoder = metric.encode_family(labels)?;
-                if family.counter {
-                    ConstCounter::new(*value).encode(encoder)?;
-                } else {
-                    ConstGauge::new(*value).encode(encoder)?;
+                if labels.is_empty() {
+                    encode_one(family.counter, *value, metric)?;
+                    break;
                 }
+                encode_one(family.counter, *value, metric.encode_family(labels)?)?;
             }
         }
         Ok(())
     }
+}
+
+fn encode_one(counter: bool, value: f64, encoder: MetricEncoder<'_>) -> fmt::Result {
+    if counter { ConstCounter::new(value).encode(encoder) } else { ConstGauge::new(value).encode(encoder) }
 }
 
 impl Snapshot {

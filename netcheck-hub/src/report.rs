@@ -239,7 +239,7 @@ fn headline(cause: &Cause, cells: &[&Cell]) -> String {
     if let Cause::Towards(node) = cause {
         let from = listed(cells.iter().filter_map(|cell| wire_of(cell)).map(|(from, _)| from.to_owned()));
         return format!(
-            "packets lost on the wire from {from} towards {node} [inferred] ({sources} → {targets})"
+            "packets lost on the wire between {from} and {node} [inferred] ({sources} → {targets})"
         );
     }
     let directions: BTreeSet<i32> =

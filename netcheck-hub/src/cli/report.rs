@@ -61,12 +61,17 @@ fn verdict(report: &v1::Report, paint: Paint) -> String {
     format!("{head}\n{}\n", paint.dim(&rest.join("; ")))
 }
 
+/// Whether a headline says all of a summary, but for which half of the exchange it was.
+fn said(headline: &str, summary: &str) -> bool {
+    headline.contains(summary.split_once(' ').map_or(summary, |(_, rest)| rest))
+}
+
 fn one(finding: &v1::Finding, paint: Paint) -> String {
     let verdict = finding.verdict();
     let mut text =
         format!("\n{} {}\n", paint.verdict(verdict, symbol(verdict)), paint.bold(&finding.headline));
     if let Some(loss) = &finding.loss
-        && !finding.headline.contains(&loss.summary)
+        && !said(&finding.headline, &loss.summary)
     {
         text += &format!("    where     {}\n", loss.summary);
     }

@@ -281,7 +281,7 @@ fn who_cannot_be_asked_is_not_guessed_about() {
     let probe = world.probe("node/n2", ProbeKind::Icmp);
     let mut lost = timed_out();
     let located = world.locate_with(probe, &lost, Sight::NoAgent, false);
-    assert_eq!(place(&located), "n1 eth0 Wire Request inferred n2");
+    assert_eq!(place(&located), "n1 eth0 Wire Unspecified inferred n2");
     assert!(located.evidence.contains(&"node n2 has no agent to ask".to_owned()));
     for (sight, give_up) in [(Sight::Blind, false), (Sight::Sees { uplink: None }, true)] {
         let located = world.locate_with(probe, &lost, sight, give_up);
@@ -339,7 +339,7 @@ fn flows_that_no_destination_keeps_are_not_asked_about() {
     lost.flow = Flow::read(&flow([10, 0, 0, 1], 4000, [10, 0, 0, 2], 6100));
     assert_eq!(world.locate("node/n2", ProbeKind::Tcp, &lost).want, Some(Want::Flow));
     let silent = world.locate_with(world.probe("node/n2", ProbeKind::Tcp), &lost, Sight::Silent, false);
-    assert_eq!(place(&silent), "n1 eth0 Wire Request inferred n2");
+    assert_eq!(place(&silent), "n1 eth0 Wire Unspecified inferred n2");
 }
 
 #[test]

@@ -94,7 +94,8 @@ pub fn place(at: &v1::LossLocation) -> String {
         };
         let from = end(&at.node, &at.interface);
         let to = end(&at.next_node, &at.next_interface);
-        text += &format!("lost on the wire between {from} and {to}");
+        let half = if at.direction() == v1::Direction::Unspecified { ", or on its way back" } else { "" };
+        text += &format!("lost on the wire between {from} and {to}{half}");
     } else if at.stage() == v1::Stage::Unspecified && !observed {
         text += &format!("lost on or behind {}", at.node);
     } else {

@@ -105,7 +105,7 @@ fn one_node_that_nobody_reaches_is_one_finding_with_all_that_goes_the_same_way()
     assert_eq!(
         headlines,
         [
-            "packets lost on the wire from n1, n2 towards n4 [inferred] (n1, n2 → n4, service)",
+            "packets lost on the wire between n1, n2 and n4 [inferred] (n1, n2 → n4, service)",
             "n1 cannot reach other: cause not located",
         ]
     );

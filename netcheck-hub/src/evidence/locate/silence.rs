@@ -65,7 +65,7 @@ impl Case<'_> {
         };
         match arrived {
             Some(true) => self.after_arrival(destination, answer),
-            Some(false) => self.on_the_wire(destination, last),
+            Some(false) => self.on_the_wire(destination, last, v1::Direction::Request),
             None => self.unknown(destination, last),
         }
     }
@@ -79,7 +79,8 @@ impl Case<'_> {
                     format!("node {destination} has no agent to ask")
                 });
                 match last {
-                    Some(_) => self.on_the_wire(destination, last),
+                    // Which half it was only the other side could tell.
+                    Some(_) => self.on_the_wire(destination, last, v1::Direction::Unspecified),
                     None => {
                         unlocated(&format!("no hooks on {}, no agent on {destination}", self.scene.source))
                     }
@@ -119,7 +120,12 @@ impl Case<'_> {
         self.lost.flow.filter(|_| responder).map(|_| Want::Flow)
     }
 
-    fn on_the_wire(&self, destination: &str, last: Option<&v1::HookSeen>) -> Located {
+    fn on_the_wire(
+        &self,
+        destination: &str,
+        last: Option<&v1::HookSeen>,
+        direction: v1::Direction,
+    ) -> Located {
         let next_interface = match &self.scene.sight {
             Sight::Sees { uplink } => uplink.clone().unwrap_or_default(),
             Sight::NoAgent | Sight::Silent | Sight::Blind => String::new(),
@@ -129,7 +135,7 @@ impl Case<'_> {
             interface: last.map(|hook| hook.interface.clone()).unwrap_or_default(),
             role: last.map_or(0, |hook| hook.role),
             stage: v1::Stage::Wire.into(),
-            direction: v1::Direction::Request.into(),
+            direction: direction.into(),
             next_node: destination.to_owned(),
             next_interface,
             ..Default::default()
