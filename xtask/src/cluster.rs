@@ -247,6 +247,23 @@ impl Cluster {
     }
 }
 
+/// Three commands that work as printed, from the project's root.
+#[must_use]
+pub fn grpcurl_commands(cluster: &Cluster) -> [String; 3] {
+    let topology = cluster.lab.topology();
+    let grpcurl = tools::relative(&tools::tools_dir().join("bin/grpcurl"));
+    let call = |arguments: &str| {
+        let hub = topology.hub_v4;
+        format!("ip netns exec {} {grpcurl} -plaintext {arguments}", topology.hub_ns)
+            .replace("HUB", &format!("{hub}:{GRPC_PORT}"))
+    };
+    [
+        call("HUB list netcheck.v1.ReachabilityService"),
+        call("-d '{\"source\":\"n1\",\"target\":\"n2\"}' HUB netcheck.v1.ReachabilityService/GetPath"),
+        call("HUB netcheck.v1.ReachabilityService/GetReport"),
+    ]
+}
+
 fn agent_log(node: &str) -> String {
     format!("agent-{node}")
 }

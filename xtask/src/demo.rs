@@ -8,8 +8,8 @@ use anyhow::{Context as _, Result, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use netcheck_netlab::{Fault, Lab, LabSpec};
 
-use crate::cluster::{self, Cluster, Finding, GRPC_PORT, Report, Settings};
-use crate::{ebpf, setup, tools};
+use crate::cluster::{self, Cluster, Finding, GRPC_PORT, Report, Settings, grpcurl_commands};
+use crate::{ebpf, setup};
 
 /// Options of `demo`.
 #[derive(clap::Args, Clone, Debug)]
@@ -31,6 +31,8 @@ struct Step {
     expected: fn(&Finding) -> bool,
     /// How many paths it takes down at least: all that cross the broken place.
     paths: usize,
+    /// What becomes of them.
+    verdict: &'static str,
 }
 
 const STEPS: [Step; 3] = [
@@ -40,6 +42,7 @@ const STEPS: [Step; 3] = [
         expected: |finding| at(finding, "n2", "netfilter_forward"),
         // Three nodes to two pods in two families.
         paths: 12,
+        verdict: "unreachable",
     },
     Step {
         title: "node n3 gets a blackhole route to node n1",
@@ -47,6 +50,7 @@ const STEPS: [Step; 3] = [
         expected: |finding| at(finding, "n3", "routing"),
         // Node to node by three protocols in two families.
         paths: 6,
+        verdict: "unreachable",
     },
     Step {
         title: "one of the three backends of service web stops listening",
@@ -54,6 +58,7 @@ const STEPS: [Step; 3] = [
         expected: |finding| finding.location.as_ref().is_some_and(|place| place.pod == "default/web-n1"),
         // Four nodes in two families; each meets the dead backend with every third probe.
         paths: 8,
+        verdict: "degraded",
     },
 ];
 
@@ -62,7 +67,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Paths that the expected cause explains.
 fn explained(report: &Report, step: &Step) -> usize {
-    report.findings.iter().filter(|finding| (step.expected)(finding)).map(|finding| finding.paths.len()).sum()
+    let explains = |finding: &&Finding| (step.expected)(finding) && finding.verdict == step.verdict;
+    report.findings.iter().filter(explains).map(|finding| finding.paths.len()).sum()
 }
 
 fn at(finding: &Finding, node: &str, stage: &str) -> bool {
@@ -170,7 +176,7 @@ fn stay(cluster: &Cluster) -> Result<()> {
         );
     }
     println!("\nAsk the hub:");
-    for command in commands(cluster) {
+    for command in grpcurl_commands(cluster) {
         println!("  {command}");
     }
     let name = &topology.lab;
@@ -178,22 +184,6 @@ fn stay(cluster: &Cluster) -> Result<()> {
     println!("Mend it:          cargo xtask lab fault {name} --heal");
     stdout().flush()?;
     wait_for_interrupt()
-}
-
-/// Three commands that work as printed, from the project's root.
-pub(crate) fn commands(cluster: &Cluster) -> [String; 3] {
-    let topology = cluster.lab.topology();
-    let grpcurl = tools::relative(&tools::tools_dir().join("bin/grpcurl"));
-    let call = |arguments: &str| {
-        let hub = topology.hub_v4;
-        format!("ip netns exec {} {grpcurl} -plaintext {arguments}", topology.hub_ns)
-            .replace("HUB", &format!("{hub}:{GRPC_PORT}"))
-    };
-    [
-        call("HUB list netcheck.v1.ReachabilityService"),
-        call("-d '{\"source\":\"n1\",\"target\":\"n2\"}' HUB netcheck.v1.ReachabilityService/GetPath"),
-        call("HUB netcheck.v1.ReachabilityService/GetReport"),
-    ]
 }
 
 /// Waits for SIGINT or SIGTERM.

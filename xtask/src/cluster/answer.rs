@@ -30,6 +30,8 @@ pub struct Report {
 pub struct Finding {
     /// One line for people.
     pub headline: String,
+    /// The worst of its paths: `degraded` or `unreachable`.
+    pub verdict: String,
     /// Where; absent where not known.
     pub location: Option<Location>,
     /// (source node, target id) of the paths that it explains.
@@ -147,6 +149,7 @@ impl Finding {
         let location = finding.get("loss").and_then(|loss| loss.get("location")).map(Location::read);
         Self {
             headline: text(finding, "headline"),
+            verdict: word(finding, "verdict", "VERDICT_"),
             location,
             paths: finding["paths"].as_array().into_iter().flatten().map(Cell::of_path).collect(),
             evidence: lines(finding, "evidence"),

@@ -113,11 +113,11 @@ pub(crate) const PARTS: &[Part] = &[
         source: Source::Apt(&["unbound"]),
     },
     Part {
-        name: "dnsmasq",
+        name: "bpftool",
         version: "",
-        used_for: "lab, demo",
-        found_by: Found::Programs(&["dnsmasq"]),
-        source: Source::Apt(&["dnsmasq-base"]),
+        used_for: "lab",
+        found_by: Found::Programs(&["bpftool"]),
+        source: Source::Apt(&["bpftool"]),
     },
     Part {
         name: "procps",

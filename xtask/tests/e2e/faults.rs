@@ -1,0 +1,136 @@
+//! Every fault is detected, and located where it is: never anywhere else.
+
+use std::time::Duration;
+
+use netcheck_netlab::{Fault, Mode};
+use xtask::cluster::{Cluster, Finding, Location, Report, Settings};
+
+use crate::healthy;
+
+/// A fault and what must be said of it.
+struct Case {
+    fault: &'static str,
+    /// Probe kinds whose paths it must take down (or degrade), each in both families.
+    kinds: &'static [&'static str],
+    /// What each of its places must be.
+    right: fn(&Location) -> bool,
+}
+
+const CASES: &[Case] = &[
+    Case {
+        fault: "drop node=n2 hook=forward",
+        kinds: &["icmp"],
+        right: |at| at.node == "n2" && at.stage == "netfilter_forward" && observed(at, "NETFILTER_DROP"),
+    },
+    Case {
+        fault: "route node=n3 type=blackhole to=n1",
+        kinds: &["icmp", "udp", "tcp"],
+        right: |at| at.node == "n3" && (at.stage == "routing" || reply_never_left(at, "n3")),
+    },
+    Case {
+        fault: "veth-down pod=web-n2",
+        kinds: &["icmp"],
+        right: |at| {
+            at.node == "n2"
+                && (at.pod == "default/web-n2" || at.interface == "cni0" || at.interface == "vethweb-n2")
+        },
+    },
+    Case {
+        fault: "responder-filtered node=n2",
+        kinds: &["udp"],
+        right: |at| at.node == "n2" && at.stage == "netfilter_input" && observed(at, "NETFILTER_DROP"),
+    },
+    Case {
+        fault: "reply-loss from=n1 to=n2 at=destination",
+        kinds: &["icmp", "udp"],
+        right: |at| at.node == "n2" && at.direction == "reply" && at.stage.starts_with("netfilter"),
+    },
+    Case {
+        fault: "reply-loss from=n1 to=n2 at=source",
+        kinds: &["icmp", "udp", "tcp"],
+        right: |at| at.node == "n1" && at.direction == "reply" && at.stage.starts_with("netfilter"),
+    },
+    Case {
+        fault: "request-loss from=n1 to=n2 at=destination",
+        kinds: &["icmp", "udp", "tcp"],
+        right: |at| at.node == "n2" && at.direction == "request" && at.stage.starts_with("netfilter"),
+    },
+    Case {
+        fault: "dns answer=servfail",
+        kinds: &["dns"],
+        right: |at| at.node == "n4" && at.pod == "kube-system/dns-n4" && at.stage == "application",
+    },
+    Case {
+        fault: "backend-refuses pod=web-n1",
+        kinds: &["tcp"],
+        right: |at| at.node == "n1" && at.pod == "default/web-n1" && at.stage == "socket",
+    },
+];
+
+fn observed(at: &Location, reason: &str) -> bool {
+    at.certainty == "observed" && at.reason == reason && !at.function.is_empty()
+}
+
+/// The kernel's own answers (echo, reset) are never made where no route leads back: there is no packet to drop.
+fn reply_never_left(at: &Location, node: &str) -> bool {
+    at.node == node && at.certainty == "inferred" && at.direction == "reply"
+}
+
+/// Three intervals, and what reading the report takes.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[test]
+fn over_vxlan() {
+    all("e2e-vxlan", Mode::Vxlan);
+}
+
+#[test]
+fn routed() {
+    all("e2e-routed", Mode::Routed);
+}
+
+fn all(name: &str, mode: Mode) {
+    let cluster = healthy(name, mode, Settings::default());
+    let mut wrong = Vec::new();
+    for case in CASES {
+        if let Err(error) = one(&cluster, case) {
+            wrong.push(format!("{mode} {}: {error:#}", case.fault));
+        }
+        cluster.lab.heal_all().unwrap();
+        cluster.wait_healthy().unwrap();
+    }
+    cluster.stop().unwrap().down().unwrap();
+    assert!(wrong.is_empty(), "{} of {} faults:\n{}", wrong.len(), CASES.len(), wrong.join("\n\n"));
+}
+
+fn one(cluster: &Cluster, case: &Case) -> anyhow::Result<()> {
+    let fault: Fault = case.fault.parse()?;
+    cluster.lab.inject(&fault)?;
+    let (_, took) = cluster.wait(case.fault, PATIENCE, |report| complete(report, case))?;
+    println!("{:<45} {:>5.1} s", case.fault, took.as_secs_f64());
+    // A few more rounds: a place that is wrong later is wrong too.
+    let (report, _) = cluster.wait("three more rounds", PATIENCE, {
+        let start = std::time::Instant::now();
+        move |_| start.elapsed() >= Duration::from_secs(3)
+    })?;
+    let stray = |finding: &&Finding| finding.location.as_ref().is_none_or(|at| !(case.right)(at));
+    let strays: Vec<String> = report
+        .findings
+        .iter()
+        .filter(stray)
+        .map(|finding| format!("{}\n    {}", finding.headline, finding.evidence.join("\n    ")))
+        .collect();
+    anyhow::ensure!(strays.is_empty(), "these are wrong:\n  {}", strays.join("\n  "));
+    Ok(())
+}
+
+/// Whether each kind has lost paths in both families, all explained by the right place.
+fn complete(report: &Report, case: &Case) -> bool {
+    let right = |finding: &&Finding| finding.location.as_ref().is_some_and(case.right);
+    case.kinds.iter().all(|kind| {
+        ["ipv4", "ipv6"].iter().all(|family| {
+            let mut paths = report.findings.iter().filter(right).flat_map(|finding| &finding.paths);
+            paths.any(|path| path.kind == *kind && path.family == *family)
+        })
+    })
+}

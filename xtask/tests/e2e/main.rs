@@ -1,0 +1,26 @@
+//! netcheck end to end: real agents and a real hub on this machine's kernel, in clusters of network namespaces, read
+//! through the command line and gRPC that operators use. Needs root; `cargo xtask test lab` builds what it starts.
+
+#![expect(clippy::unwrap_used, reason = "a test's way to fail")]
+
+mod clocks;
+mod faults;
+mod forged;
+mod lives;
+mod surfaces;
+
+use netcheck_netlab::{Lab, LabSpec, Mode};
+use xtask::cluster::{Cluster, Settings};
+
+/// A healthy cluster.
+fn healthy(name: &str, mode: Mode, settings: Settings) -> Cluster {
+    let lab = Lab::up(LabSpec { mode, ..LabSpec::named(name) }).unwrap();
+    let cluster = Cluster::start(lab, settings).unwrap();
+    cluster.wait_healthy().unwrap();
+    cluster
+}
+
+/// Arguments as their owner wants them.
+fn args(words: &str) -> Vec<String> {
+    words.split_whitespace().map(str::to_owned).collect()
+}

@@ -1,0 +1,61 @@
+//! What people meet: commands that work as printed, clear errors, honest exit codes.
+
+use std::process::Command;
+use std::time::Duration;
+
+use netcheck_netlab::{Fault, Mode};
+use xtask::cluster::{Settings, binary, grpcurl_commands};
+
+use crate::healthy;
+
+#[test]
+fn grpcurl_works_as_printed_and_exit_codes_tell() {
+    let cluster = healthy("e2e-read", Mode::Vxlan, Settings::default());
+    for command in grpcurl_commands(&cluster) {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+        let output = Command::new("sh").args(["-c", &command]).current_dir(root).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            text.contains("GetReport") || text.contains("VERDICT_REACHABLE") || text.contains("reachable"),
+            "{text}"
+        );
+    }
+    assert_eq!(cluster.cli(&["report"]).unwrap().status.code(), Some(0));
+    let fault: Fault = "uplink-down node=n4".parse().unwrap();
+    cluster.lab.inject(&fault).unwrap();
+    cluster.wait("n4 is away", Duration::from_secs(10), |report| report.unreachable > 0).unwrap();
+    assert_eq!(cluster.cli(&["report"]).unwrap().status.code(), Some(2));
+    assert_eq!(cluster.cli(&["--hub", "http://127.0.0.1:1", "report"]).unwrap().status.code(), Some(1));
+    assert_eq!(cluster.cli(&["frobnicate"]).unwrap().status.code(), Some(64));
+    cluster.lab.heal(&fault).unwrap();
+    cluster.wait_healthy().unwrap();
+    cluster.stop().unwrap().down().unwrap();
+}
+
+#[test]
+fn a_taken_port_and_missing_privileges_are_one_clear_line() {
+    let cluster = healthy("e2e-errors", Mode::Routed, Settings::default());
+    let agent = binary("netcheck-agent").unwrap();
+    let agent = agent.to_str().unwrap();
+    let hub = ["--hub", "http://172.30.0.2:7070", "--insecure"];
+    // The node's own agent has the port.
+    let taken = cluster.lab.exec("n1", &[&[agent], &hub[..]].concat()).unwrap();
+    assert_eq!(taken.status.code(), Some(1));
+    let line = String::from_utf8_lossy(&taken.stderr).trim().to_owned();
+    assert_eq!(line.lines().count(), 1, "{line}");
+    assert!(line.contains("6100") && line.contains("in use"), "{line}");
+    // Without the right to load programs.
+    let stripped =
+        ["setpriv", "--bounding-set", "-bpf,-sys_admin,-perfmon", "--inh-caps", "-bpf,-sys_admin,-perfmon"];
+    let other_ports = ["--responder-addr", "0.0.0.0:6200", "--http-addr", "0.0.0.0:6201"];
+    let refused = cluster
+        .lab
+        .exec("n1", &[&stripped[..], &[agent], &hub, &other_ports, &["--ebpf", "required"]].concat())
+        .unwrap();
+    let text = String::from_utf8_lossy(&refused.stderr).trim().to_owned();
+    assert_eq!(refused.status.code(), Some(1), "{text}");
+    let last = text.lines().last().unwrap();
+    assert!(last.contains("capabilit") && last.contains("BPF"), "{text}");
+    cluster.stop().unwrap().down().unwrap();
+}
