@@ -54,7 +54,8 @@ impl Range {
 
     /// The lost probes of a row in it, newest first.
     pub fn lost<'a>(&self, row: &'a Row) -> impl Iterator<Item = &'a Lost> + Clone + use<'a> {
-        let from_ns = self.from_ns;
+        // As far back as the oldest window that counts.
+        let from_ns = self.slots(row).next().map_or(self.from_ns, |slot| slot.start_ns.min(self.from_ns));
         row.lost.iter().rev().take_while(move |lost| lost.sent_ns >= from_ns)
     }
 }

@@ -225,7 +225,8 @@ fn headline(cause: &Cause, cells: &[&Cell]) -> String {
     let sources = listed(cells.iter().map(|cell| source_of(cell).to_owned()));
     let Some((_, loss)) = speaker(cells) else {
         let all_degraded = cells.iter().all(|cell| cell.verdict == Verdict::Degraded);
-        let cannot = if all_degraded { "loses probes to" } else { "cannot reach" };
+        let lose = if sources.contains(',') { "lose probes to" } else { "loses probes to" };
+        let cannot = if all_degraded { lose } else { "cannot reach" };
         return format!("{sources} {cannot} {targets}: cause not located");
     };
     let Some(at) = &loss.location else { return loss.summary.clone() };

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use netcheck_common::domain::{Outcome, PathId};
+use netcheck_common::domain::{Outcome, PathId, ProbeKind};
 use netcheck_proto::v1;
 
 use super::locate::{Scene, destination, locate};
@@ -16,6 +16,7 @@ use crate::agent::{Agent, Live};
 use crate::clock::SECOND_NS;
 use crate::hub::{NodeIx, Settings, State};
 use crate::plan::Probe;
+use crate::verdict::Verdict;
 
 /// Probes in one question. What does not fit waits for the next one.
 const PROBES_PER_QUESTION: usize = 256;
@@ -84,7 +85,19 @@ impl State {
             send_error(agent, to, lost.sent_ns)
         });
         let give_up = now_ns - lost.reported_ns > GIVE_UP_NS;
-        Scene { source, probe, roster: &self.roster, destination, sight, give_up, reverse_errno }
+        let echo_answered = !probe.kind.carries_header() && self.echo_answered(source, probe, lost);
+        let roster = &self.roster;
+        Scene { source, probe, roster, destination, sight, give_up, echo_answered, reverse_errno }
+    }
+
+    /// Whether this source's echo requests to the address that the probe went to are answered.
+    fn echo_answered(&self, source: &str, probe: &Probe, lost: &Lost) -> bool {
+        let address = lost.flow.map_or(probe.address, |flow| flow.destination.ip());
+        let agent = self.find(source).map(|at| self.agent(at));
+        agent.into_iter().flat_map(|agent| agent.rows.iter()).any(|row| {
+            let other = &row.path.probe;
+            other.kind == ProbeKind::Icmp && other.address == address && row.verdict == Verdict::Reachable
+        })
     }
 
     /// The address that the target's replies go to, where it is known.

@@ -44,6 +44,8 @@ pub struct Scene<'a> {
     pub sight: Sight,
     /// No more answers are to be expected.
     pub give_up: bool,
+    /// Echo requests from this source to the same address are answered meanwhile.
+    pub echo_answered: bool,
     /// What the destination node's own kernel says when it is to send to this source: the errno of its newest probe
     /// that could not be sent. Its replies meet the same.
     pub reverse_errno: Option<&'a str>,
@@ -139,13 +141,16 @@ impl Case<'_> {
 
     /// The record that says most: a reason of its own before "no socket" and "not specified", then the earliest.
     fn best_drop(&self) -> Option<&DropFact> {
+        let ends = [Some(self.scene.source), self.scene.destination];
         let icmp = self.scene.probe.kind == ProbeKind::Icmp;
         let counts = |fact: &&DropFact| {
             // The kernel reports every echo reply that a raw socket got a copy of as dropped for want of a socket.
             let copy = icmp
                 && fact.record.direction() == v1::Direction::Reply
                 && fact.record.reason.ends_with("NO_SOCKET");
-            !copy
+            // A switch that does not know a port for it floods it: that others did not want their copy says nothing.
+            let flooded = fact.record.reason == "OTHERHOST" && !ends.contains(&Some(&*fact.node));
+            !copy && !flooded
         };
         self.lost
             .drops
@@ -173,7 +178,7 @@ impl Case<'_> {
 
 /// Reasons that say that a packet was dropped, and not why.
 fn vague(reason: &str) -> bool {
-    matches!(reason, "" | "NOT_SPECIFIED" | "NO_SOCKET")
+    matches!(reason, "" | "NOT_SPECIFIED" | "NO_SOCKET" | "OTHERHOST")
 }
 
 /// The stage at which the kernel gives this error to a sender.

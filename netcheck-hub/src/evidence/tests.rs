@@ -41,6 +41,7 @@ impl World {
                 destination,
                 sight,
                 give_up,
+                echo_answered: false,
                 reverse_errno: None,
             },
             lost,
@@ -140,6 +141,37 @@ fn the_copy_of_an_echo_reply_that_a_raw_socket_got_is_no_drop() {
     assert_eq!(icmp.want, Some(Want::Path), "{icmp:?}");
     let udp = world.locate("node/n2", ProbeKind::Udp, &lost);
     assert_eq!(place(&udp), "n1 cni0 Socket Reply observed");
+}
+
+#[test]
+fn a_flooded_copy_that_a_bystander_did_not_want_is_no_drop() {
+    let world = World::new();
+    let mut lost = timed_out();
+    lost.add_drop(fact("n3", 1, record("OTHERHOST", v1::Stage::Ingress, v1::Direction::Request)));
+    assert_eq!(world.locate("node/n2", ProbeKind::Icmp, &lost).want, Some(Want::Path));
+    lost.add_drop(fact("n2", 1, record("OTHERHOST", v1::Stage::Ingress, v1::Direction::Request)));
+    assert_eq!(place(&world.locate("node/n2", ProbeKind::Icmp, &lost)), "n2 cni0 Ingress Request observed");
+}
+
+#[test]
+fn where_the_way_is_open_only_the_socket_is_left() {
+    let world = World::new();
+    let probe = world.probe("dns/kube-system/coredns-x", ProbeKind::Dns);
+    let lost = timed_out();
+    let scene = |echo_answered| Scene {
+        source: "n2",
+        probe,
+        roster: &world.roster,
+        destination: Some("n1"),
+        sight: Sight::Sees { uplink: None },
+        give_up: false,
+        echo_answered,
+        reverse_errno: None,
+    };
+    assert!(locate(&scene(false), &lost).location.is_none());
+    let located = locate(&scene(true), &lost);
+    assert_eq!(place(&located), "n1 - Application Request inferred");
+    assert_eq!(located.location.unwrap().pod, "kube-system/coredns-x");
 }
 
 #[test]
@@ -309,7 +341,16 @@ fn a_destination_that_cannot_send_back_is_where_the_reply_died() {
         let reverse_errno = Some("EINVAL");
         let roster = &world.roster;
         locate(
-            &Scene { source: "n1", probe, roster, destination, sight, give_up: false, reverse_errno },
+            &Scene {
+                source: "n1",
+                probe,
+                roster,
+                destination,
+                sight,
+                give_up: false,
+                echo_answered: false,
+                reverse_errno,
+            },
             lost,
         )
     };

@@ -70,6 +70,13 @@ impl Objects {
         }
         for service in roster.services.values_mut() {
             service.backends.sort_by_key(|backend| backend.address);
+            // An endpoint may name an address that its pod does not have (any more): that is where the packets go.
+            for backend in &service.backends {
+                if let Some(node) = &backend.node {
+                    let owner = || Owner { node: node.clone(), pod: backend.pod.clone() };
+                    roster.owners.entry(backend.address).or_insert_with(owner);
+                }
+            }
         }
         roster
     }

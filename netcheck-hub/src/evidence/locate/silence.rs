@@ -3,7 +3,7 @@
 use netcheck_common::domain::ProbeKind;
 use netcheck_proto::v1;
 
-use super::super::words::hook_name;
+use super::super::words::{hook_name, whose};
 use super::{Answer, Case, Located, Sight, Want, inferred, stage_of, unlocated};
 
 impl Case<'_> {
@@ -11,6 +11,10 @@ impl Case<'_> {
     pub(super) fn silence(&mut self) -> Located {
         let source = self.scene.source;
         let sample = &self.lost.sample;
+        if let Some(flow) = self.lost.flow.filter(|flow| flow.destination.ip() != self.scene.probe.address) {
+            let backend = whose(self.scene.roster, flow.destination.ip());
+            self.evidence.push(format!("it was sent to backend {}", backend.trim_start_matches("pod ")));
+        }
         if let Some(last) = sample.reply_hooks.last() {
             self.evidence.push(format!("the reply was seen at {} of {source}", hook_name(last)));
             self.evidence.push("no socket of the agent got it in time".to_owned());
@@ -97,6 +101,11 @@ impl Case<'_> {
                 "left {}; no answer from {destination} whether it arrived",
                 self.scene.source
             )),
+            Sight::Sees { .. } if self.want().is_none() && self.scene.echo_answered => {
+                self.evidence.push("echo requests to the same address are answered meanwhile".to_owned());
+                self.evidence.push(format!("no kernel on {destination} or on the way reported a drop"));
+                self.behind_socket(destination)
+            }
             Sight::Sees { .. } => {
                 let want = self.want();
                 let source = self.scene.source;
@@ -191,6 +200,20 @@ impl Case<'_> {
             direction: v1::Direction::Reply.into(),
             next_node: self.scene.source.to_owned(),
             next_interface: back.map(|hook| hook.interface.clone()).unwrap_or_default(),
+            ..Default::default()
+        })
+    }
+
+    /// The way to the target's address is open: what is left is the socket and who reads from it.
+    fn behind_socket(&self, destination: &str) -> Located {
+        let address = self.lost.flow.map_or(self.scene.probe.address, |flow| flow.destination.ip());
+        let owner = self.scene.roster.owner(address);
+        let tcp = self.scene.probe.kind == ProbeKind::Tcp;
+        inferred(v1::LossLocation {
+            node: destination.to_owned(),
+            pod: owner.and_then(|owner| owner.pod.clone()).unwrap_or_default(),
+            stage: if tcp { v1::Stage::Socket } else { v1::Stage::Application }.into(),
+            direction: v1::Direction::Request.into(),
             ..Default::default()
         })
     }

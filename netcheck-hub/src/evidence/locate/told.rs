@@ -73,6 +73,11 @@ impl Case<'_> {
         let from = error.and_then(|error| convert::address("icmp_error.from", &error.from).ok());
         let (Some(error), Some(from)) = (error, from) else { return self.silence() };
         let owner = self.scene.roster.owner(from);
+        if owner.is_none() && from == self.scene.probe.address {
+            // Translated on its way back, like every packet of the service's flows.
+            let name = icmp_name(from, error);
+            return unlocated(&format!("somebody behind the service's address sent {name}"));
+        }
         let node = owner.map_or_else(|| from.to_string(), |owner| owner.node.clone());
         let local = Some(node.as_str()) == self.scene.destination
             && self.scene.probe.target.kind == v1::TargetKind::Node;
