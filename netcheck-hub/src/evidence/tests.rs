@@ -230,6 +230,18 @@ fn refusals_and_dns_errors_name_who_answered() {
     let rejected = world.locate("service/default/web:80", ProbeKind::Tcp, &lost);
     assert_eq!(place(&rejected), "n2 cni0 NetfilterForward Request observed");
 
+    // An ICMP error of the backend bears the service's address once it is translated back.
+    let from = vec![10, 96, 0, 80];
+    let icmp_error = Some(v1::IcmpError { from, r#type: 3, code: 3 });
+    let flow = Some(flow([10, 0, 0, 1], 4000, [10, 244, 3, 2], 8080));
+    let translated = v1::LostSample { icmp_error, flow, ..Default::default() };
+    let located = world.locate(
+        "service/default/web:80",
+        ProbeKind::Tcp,
+        &Lost::new(translated, Outcome::Refused, 0, 0),
+    );
+    assert_eq!(located.summary, "refused by backend default/web-3 (10.244.3.2) on n3");
+
     let unknown = Lost::new(v1::LostSample::default(), Outcome::Refused, 0, 0);
     let located = world.locate("service/default/web:80", ProbeKind::Tcp, &unknown);
     assert!(located.location.is_none() && located.want.is_none(), "no backend is guessed");

@@ -6,7 +6,7 @@ use netcheck_common::domain::Outcome;
 use netcheck_proto::{convert, v1};
 
 use super::super::words::{icmp_name, whose};
-use super::{Case, Located, located, stage_of, unlocated};
+use super::{Case, Located, Sight, located, stage_of, unlocated};
 
 impl Case<'_> {
     /// The target, or one backend of it, said no.
@@ -14,6 +14,10 @@ impl Case<'_> {
         let scene = self.scene;
         let icmp_from = self.lost.sample.icmp_error.as_ref();
         let icmp_from = icmp_from.and_then(|error| convert::address("icmp_error.from", &error.from).ok());
+        // An error that seems to come from the service itself was translated on its way back.
+        let own =
+            |address: &IpAddr| *address != scene.probe.address || scene.roster.owner(*address).is_some();
+        let icmp_from = icmp_from.filter(own);
         let from: Option<IpAddr> =
             icmp_from.or(self.lost.flow.map(|flow| flow.destination.ip())).or_else(|| {
                 // An address of its own is where the answer came from; a service's is not.
@@ -32,6 +36,11 @@ impl Case<'_> {
             (None, _) => "answered with a TCP reset".to_owned(),
         };
         self.evidence.push(format!("{} {how}", whose(scene.roster, from)));
+
+        if scene.probe.target.kind == v1::TargetKind::Node && scene.sight == Sight::NoAgent {
+            let node = &scene.probe.target.name;
+            self.evidence.push(format!("the agent of {node}, whose responder this is, is not connected"));
+        }
         let owner = scene.roster.owner(from);
         let who = whose(scene.roster, from);
         let service = scene.probe.target.kind == v1::TargetKind::Service;
