@@ -1,6 +1,6 @@
 //! The cluster, normalised: nodes, pods, services, and whose each address is. Pure data.
 //!
-//! In: Kubernetes objects, from a file or from watches ([`build`]). Out: [`Roster`], which the plan and all
+//! In: Kubernetes objects, from a file or from watches ([`Objects`]). Out: [`Roster`], which the plan and all
 //! readers share as one immutable snapshot.
 
 use std::collections::{BTreeMap, HashMap};

@@ -1,7 +1,7 @@
 //! `AgentService.Session`: one stream per agent.
 //!
 //! No task of its own: the response stream is the session. It reads what the agent sends and yields what the hub has
-//! to say; when the transport drops it, at whatever point, the session is over and [`Seat`] takes it off the books.
+//! to say; when the transport drops it, at whatever point, the session is over and `Seat` takes it off the books.
 //! While the agent does not read, nothing more is read of it either.
 
 use std::collections::VecDeque;
