@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::address;
 use crate::buffer::Limits;
 use crate::buffer::outbox::{Collector, Outbox};
+use crate::clock;
 use crate::config::{EbpfMode, Run};
 use crate::engine::{Engine, EngineConfig};
 use crate::http::{HttpTask, Sources};
@@ -65,6 +66,7 @@ pub fn cleanup() -> String {
 }
 
 async fn serve(flags: &Run) -> anyhow::Result<()> {
+    clock::shift(flags.clock_offset_ns);
     let uptime = Uptime::begin();
     let uname = rustix::system::uname();
     let node = flags.node.clone().unwrap_or_else(|| uname.nodename().to_string_lossy().into_owned());

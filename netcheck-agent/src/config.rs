@@ -54,7 +54,8 @@ pub struct Run {
     /// Only for several agents on one kernel.
     #[arg(long, env = "NETCHECK_NETNS_SCOPE", value_name = "INODES", value_delimiter = ',')]
     pub netns_scope: Vec<u32>,
-    /// Nanoseconds added to this node's kernel stamps: to show that nothing needs clocks that agree.
+    /// Nanoseconds added to this node's monotonic clock, in user space and kernel programs: to show that nothing needs
+    /// clocks that agree.
     #[arg(
         long,
         env = "NETCHECK_CLOCK_OFFSET_NS",

@@ -19,7 +19,7 @@ use progress::Progress;
 pub(crate) const KERNEL: &[&str] = &["bpf-linker", "rust-src"];
 
 /// What a cluster of network namespaces and its readers need.
-pub(crate) const LAB: &[&str] = &["nftables", "iproute2", "ping", "unbound", "bpftool", "procps", "grpcurl"];
+pub(crate) const LAB: &[&str] = &["nftables", "iproute2", "ping", "unbound", "procps", "grpcurl"];
 
 /// Options of `setup`.
 #[derive(clap::Args)]

@@ -188,6 +188,8 @@ mod tests {
             ("QDISC_DROP", "", Stage::Qdisc),
             ("TC_INGRESS", "", Stage::Ingress),
             ("NOT_SPECIFIED", "ip_error", Stage::Routing),
+            ("NOT_SPECIFIED", "icmpv6_rcv", Stage::Routing),
+            ("ICMP_CSUM", "icmpv6_rcv", Stage::Socket),
             ("NOT_SPECIFIED", "veth_xmit", Stage::Egress),
             ("NOT_SPECIFIED", "", Stage::Unspecified),
             ("unknown(70000)", "something_new", Stage::Unspecified),

@@ -113,13 +113,6 @@ pub(crate) const PARTS: &[Part] = &[
         source: Source::Apt(&["unbound"]),
     },
     Part {
-        name: "bpftool",
-        version: "",
-        used_for: "lab",
-        found_by: Found::Programs(&["bpftool"]),
-        source: Source::Apt(&["bpftool"]),
-    },
-    Part {
         name: "procps",
         version: "",
         used_for: "lab, demo",

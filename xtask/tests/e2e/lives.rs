@@ -1,33 +1,76 @@
 //! What survives: agents that are killed, a hub that goes away and comes back.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use netcheck_netlab::Mode;
-use xtask::cluster::{Cluster, Settings};
+use netcheck_netlab::{Lab, Mode};
+use xtask::cluster::Settings;
 
 use crate::{args, healthy};
 
-/// Names and interfaces of the hooks in a node's namespace, as the kernel has them.
-fn hooks(cluster: &Cluster, node: &str) -> Vec<String> {
-    let output = cluster.lab.exec(node, &["bpftool", "net", "list"]).unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8_lossy(&output.stdout);
-    let hooks = text.lines().filter(|line| line.contains("netcheck_"));
-    // The identity of a program differs with each start; interface, place and name do not.
-    let mut hooks: Vec<String> =
-        hooks.map(|line| line.split_whitespace().take(3).collect::<Vec<_>>().join(" ")).collect();
-    hooks.sort();
-    hooks
+/// How many tcx programs the kernel has at each interface of a node, by (interface, egress). Nobody but netcheck
+/// attaches any in a lab.
+fn hooks(lab: &Lab, node: &str) -> BTreeMap<(String, bool), u32> {
+    lab.enter(node, || {
+        let names = if_names();
+        let both =
+            names.iter().flat_map(|(index, name)| [false, true].map(|egress| (*index, name.clone(), egress)));
+        both.map(|(index, name, egress)| ((name, egress), tcx_programs(index, egress)))
+            .filter(|(_, count)| *count > 0)
+            .collect()
+    })
+    .unwrap()
+}
+
+fn if_names() -> Vec<(u32, String)> {
+    let output = std::process::Command::new("ip").args(["-brief", "link"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let name = |line: &str| line.split([' ', '@']).next().unwrap().to_owned();
+    text.lines()
+        .map(|line| {
+            let name = name(line);
+            let c_name = std::ffi::CString::new(name.clone()).unwrap();
+            // SAFETY: a C string that lives through the call.
+            (unsafe { libc::if_nametoindex(c_name.as_ptr()) }, name)
+        })
+        .collect()
+}
+
+/// `BPF_PROG_QUERY` (bpf(2)) for `BPF_TCX_INGRESS` or `BPF_TCX_EGRESS`: how many.
+fn tcx_programs(ifindex: u32, egress: bool) -> u32 {
+    const BPF_PROG_QUERY: libc::c_long = 16;
+    const BPF_TCX_INGRESS: u32 = 46;
+    /// The part of `union bpf_attr` that a query uses (include/uapi/linux/bpf.h).
+    #[repr(C)]
+    #[derive(Default)]
+    struct Query {
+        target_ifindex: u32,
+        attach_type: u32,
+        query_flags: u32,
+        attach_flags: u32,
+        prog_ids: u64,
+        prog_cnt: u32,
+        pad: u32,
+        arrays: [u64; 3],
+        revision: u64,
+    }
+    let attach_type = BPF_TCX_INGRESS + u32::from(egress);
+    let mut query = Query { target_ifindex: ifindex, attach_type, ..Query::default() };
+    // SAFETY: the structure is as the kernel wants it, lives through the call, and asks for no arrays.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_QUERY, &raw mut query, size_of::<Query>()) };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+    query.prog_cnt
 }
 
 #[test]
 fn a_killed_agent_leaves_no_hook_and_its_minute_is_no_data() {
     let mut cluster = healthy("e2e-kill", Mode::Vxlan, Settings::default());
-    let before = hooks(&cluster, "n2");
-    // eth0, cni0, flannel.1 and two pods, each in both directions.
+    let before = hooks(&cluster.lab, "n2");
+    // eth0, cni0, flannel.1 and two pods, each in both directions, each once.
     assert_eq!(before.len(), 10, "{before:?}");
+    assert!(before.values().all(|&count| count == 1), "{before:?}");
     cluster.kill_agent("n2").unwrap();
-    assert_eq!(hooks(&cluster, "n2"), Vec::<String>::new());
+    assert_eq!(hooks(&cluster.lab, "n2"), BTreeMap::new());
     // UDP needs n2's responder, which is gone too; its kernel still answers the rest.
     cluster
         .wait("paths from n2 have no data", Duration::from_secs(15), |report| {
@@ -41,11 +84,10 @@ fn a_killed_agent_leaves_no_hook_and_its_minute_is_no_data() {
     assert!(report.caveats.iter().any(|line| line.contains("n2")), "{:?}", report.caveats);
     cluster.start_agent("n2").unwrap();
     cluster.wait_healthy().unwrap();
-    assert_eq!(hooks(&cluster, "n2"), before, "each once");
+    assert_eq!(hooks(&cluster.lab, "n2"), before, "none left over, none doubled");
     // An orderly end leaves nothing either.
     let lab = cluster.stop().unwrap();
-    let output = lab.exec("n1", &["bpftool", "net", "list"]).unwrap();
-    assert!(!String::from_utf8_lossy(&output.stdout).contains("netcheck_"));
+    assert_eq!(hooks(&lab, "n1"), BTreeMap::new());
     lab.down().unwrap();
 }
 
