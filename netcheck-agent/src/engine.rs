@@ -27,7 +27,7 @@ use tokio::sync::{mpsc, watch};
 use self::known::KnownAddresses;
 pub(crate) use self::link::{Command, EngineHandle, EngineReply, EngineStatus};
 use self::link::{EngineLink, PlanSummary};
-use self::pace::Pace;
+use self::pace::{Pace, Wanted};
 use self::probers::Probers;
 use self::tally::{DropTally, StampTrust};
 use crate::address::AddressPolicy;
@@ -98,6 +98,8 @@ impl Engine {
             kernel: config.eye.status(),
             ..EngineStatus::default()
         };
+        // Whoever looks before the first turn is told the truth.
+        link.status(&status);
         let engine = Self {
             identity: Identity { session: config.session, source_node: 0 },
             schedule: Schedule::new(&config.node, config.limit_pps),
@@ -125,7 +127,6 @@ impl Engine {
 
     /// Turns until stopped.
     pub(crate) fn run(mut self) {
-        self.publish();
         loop {
             let now_ns = monotonic_ns();
             if self.link.stopped() {
@@ -295,16 +296,19 @@ impl Engine {
     /// Sleeps until there is something to do, a command comes, or (without stamps) a packet.
     fn sleep(&mut self, turn_ns: u64) {
         let now_ns = monotonic_ns();
-        let wanted = [
-            self.schedule.next_due(now_ns),
+        let urgent = [
             self.merge.next_deadline_ns(),
             // A window that waits for its last probes is closed when they end.
             self.merge.next_window_end_ns().filter(|&end_ns| end_ns > now_ns),
             self.merge.has_evidence().then(|| self.last_report_ns.saturating_add(EVIDENCE_EVERY_NS)),
-            Some(self.next_status_ns),
         ];
+        let probes = [self.schedule.next_due(now_ns), Some(self.next_status_ns)];
+        let wanted = Wanted {
+            probes_ns: probes.into_iter().flatten().min(),
+            urgent_ns: urgent.into_iter().flatten().min(),
+        };
         let collecting = !self.prompt() && self.merge.in_flight() > 0;
-        let until_ns = self.pace.sleep_until(turn_ns, now_ns, wanted.into_iter().flatten().min(), collecting);
+        let until_ns = self.pace.sleep_until(turn_ns, now_ns, wanted, collecting);
         let timeout_ns = until_ns.saturating_sub(now_ns);
         let timeout =
             Timespec { tv_sec: (timeout_ns / SECOND_NS) as i64, tv_nsec: (timeout_ns % SECOND_NS) as i64 };

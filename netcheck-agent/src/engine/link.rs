@@ -102,11 +102,10 @@ pub(crate) struct EngineHandle {
 }
 
 impl EngineHandle {
-    /// Hands over a command. False: the engine has ended.
-    pub(crate) async fn command(&self, command: Command) -> bool {
-        let sent = self.commands.send(command).await.is_ok();
+    /// Hands over a command. One to an engine that has ended is lost; the end of its replies tells of that.
+    pub(crate) async fn command(&self, command: Command) {
+        let _ = self.commands.send(command).await;
         self.bell.ring();
-        sent
     }
 
     /// Tells the engine to end.

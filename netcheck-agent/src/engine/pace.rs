@@ -1,12 +1,15 @@
 //! The loop's ticks, and whether it keeps them. Pure.
 //!
-//! Times at which there is something to do are rounded up to a grid, so that one wake-up serves many probes. The
-//! grid is shifted by a hash of the node: agents that share a clock don't all wake at once.
+//! Times at which probes are due are rounded up to a grid, so that one wake-up serves many of them, for waking with
+//! cold caches is what a probe costs most. What can't wait so long (a deadline that is still open means a loss) has a
+//! finer grid. Grids are shifted by a hash of the node: agents that share a clock don't all wake at once.
 
 use crate::clock::{MILLISECOND_NS, SECOND_NS};
 
-/// Longest tick: what a few probes a second need.
-const TICK_MAX_NS: u64 = 50 * MILLISECOND_NS;
+/// Longest tick: what a few probes a second need. It delays no verdict, for a path's probes keep their distance.
+const TICK_MAX_NS: u64 = 200 * MILLISECOND_NS;
+/// The finer grid.
+const URGENT_TICK_NS: u64 = 10 * MILLISECOND_NS;
 /// Shortest tick: what thousands of probes a second need, and what keeps bursts small where user space does the
 /// timing.
 const TICK_MIN_NS: u64 = 5 * MILLISECOND_NS;
@@ -16,6 +19,15 @@ const PROBES_PER_TICK: u64 = 20;
 const LATE_NS: u64 = 50 * MILLISECOND_NS;
 /// Longest sleep.
 const SLEEP_MAX_NS: u64 = SECOND_NS;
+
+/// When there is something to do next.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Wanted {
+    /// Probes are due.
+    pub(crate) probes_ns: Option<u64>,
+    /// Something that should not wait for a whole tick.
+    pub(crate) urgent_ns: Option<u64>,
+}
 
 /// When the loop wakes, and whether it woke when it should have.
 #[derive(Debug)]
@@ -74,28 +86,26 @@ impl Pace {
         self.collect = true;
     }
 
-    /// Until when to sleep: the tick at or after `wanted_ns`, a second at most. With `collecting`, the tick after
-    /// probes left is one at which replies are read, even if nothing else is to be done.
-    pub(crate) fn sleep_until(
-        &mut self,
-        turn_ns: u64,
-        now_ns: u64,
-        wanted_ns: Option<u64>,
-        collecting: bool,
-    ) -> u64 {
+    /// Until when to sleep: the tick at or after `wanted`, a second at most. With `collecting`, the tick after probes
+    /// left is one at which replies are read, even if nothing else is to be done.
+    pub(crate) fn sleep_until(&mut self, turn_ns: u64, now_ns: u64, wanted: Wanted, collecting: bool) -> u64 {
         self.slow_turn = self.slow(turn_ns, now_ns);
-        let mut until_ns = wanted_ns.unwrap_or(u64::MAX).min(now_ns + SLEEP_MAX_NS).max(now_ns);
+        let latest_ns = now_ns + SLEEP_MAX_NS;
+        let mut until_ns = wanted.probes_ns.unwrap_or(latest_ns).clamp(now_ns, latest_ns);
         if std::mem::take(&mut self.collect) && collecting {
             until_ns = until_ns.min(now_ns + 1);
         }
-        self.planned_ns = self.tick_at_or_after(until_ns);
+        let until_ns = self.at_or_after(until_ns, self.tick_ns);
+        let urgent_ns = wanted.urgent_ns.map(|urgent_ns| urgent_ns.clamp(now_ns, latest_ns));
+        let urgent_ns = urgent_ns.map(|at_ns| self.at_or_after(at_ns, self.tick_ns.min(URGENT_TICK_NS)));
+        self.planned_ns = urgent_ns.map_or(until_ns, |urgent_ns| urgent_ns.min(until_ns));
         self.planned_ns
     }
 
-    fn tick_at_or_after(&self, at_ns: u64) -> u64 {
-        let offset_ns = self.offset_hash % self.tick_ns;
-        let into_ns = (at_ns + self.tick_ns - offset_ns) % self.tick_ns;
-        if into_ns == 0 { at_ns } else { at_ns + self.tick_ns - into_ns }
+    const fn at_or_after(&self, at_ns: u64, tick_ns: u64) -> u64 {
+        let offset_ns = self.offset_hash % tick_ns;
+        let into_ns = (at_ns + tick_ns - offset_ns) % tick_ns;
+        if into_ns == 0 { at_ns } else { at_ns + tick_ns - into_ns }
     }
 }
 
@@ -107,6 +117,10 @@ mod tests {
 
     const MS: u64 = MILLISECOND_NS;
 
+    fn probes(at_ns: u64) -> Wanted {
+        Wanted { probes_ns: Some(at_ns), urgent_ns: None }
+    }
+
     proptest! {
         #[test]
         fn sleeps_end_on_the_grid_and_never_early(
@@ -114,20 +128,28 @@ mod tests {
         ) {
             let mut pace = Pace::new(now, hash, SECOND_NS);
             pace.set_rate(rate, false);
-            let until = pace.sleep_until(now, now, Some(now + ahead), false);
+            let until = pace.sleep_until(now, now, probes(now + ahead), false);
             prop_assert!(until >= now + ahead.min(SLEEP_MAX_NS));
             prop_assert!(until < now + ahead + pace.tick_ns);
-            let again = pace.sleep_until(until, until + 1, Some(until + 1), false);
+            let again = pace.sleep_until(until, until + 1, probes(until + 1), false);
             prop_assert_eq!(again, until + pace.tick_ns, "one grid");
+            let urgent = Wanted { probes_ns: Some(now + ahead), urgent_ns: Some(now + ahead / 2) };
+            let until = pace.sleep_until(now, now, urgent, false);
+            prop_assert!((now + ahead / 2..now + ahead / 2 + URGENT_TICK_NS).contains(&until));
         }
     }
 
     #[test]
     fn ticks_fit_the_rate() {
         let mut pace = Pace::new(0, 0, SECOND_NS);
-        for (rate, prompt, tick_ms) in
-            [(0, false, 50), (100, false, 50), (1000, false, 20), (5000, false, 5), (100, true, 5)]
-        {
+        for (rate, prompt, tick_ms) in [
+            (0, false, 200),
+            (100, false, 200),
+            (400, false, 50),
+            (1000, false, 20),
+            (5000, false, 5),
+            (100, true, 5),
+        ] {
             pace.set_rate(rate, prompt);
             assert_eq!(pace.tick_ns, tick_ms * MS, "{rate}");
         }
@@ -136,15 +158,15 @@ mod tests {
     #[test]
     fn lateness() {
         let mut pace = Pace::new(0, 0, SECOND_NS);
-        let planned = pace.sleep_until(0, 0, Some(200 * MS), false);
+        let planned = pace.sleep_until(0, 0, probes(200 * MS), false);
         assert!(!pace.woke(planned + 100 * MS), "a tenth of the timeout is tolerated");
-        pace.sleep_until(planned, planned, Some(planned), false);
+        pace.sleep_until(planned, planned, probes(planned), false);
         assert!(pace.woke(planned + 101 * MS));
         pace.set_timeout(100 * MS);
         let now = planned + 200 * MS;
-        let planned = pace.sleep_until(now, now + 60 * MS, None, false);
+        let planned = pace.sleep_until(now, now + 60 * MS, Wanted::default(), false);
         assert!(pace.woke(planned), "the turn before was slow");
-        let planned = pace.sleep_until(planned, planned, None, false);
+        let planned = pace.sleep_until(planned, planned, Wanted::default(), false);
         assert!(!pace.woke(planned));
     }
 
@@ -152,7 +174,7 @@ mod tests {
     fn replies_are_collected_one_tick_after_sending() {
         let mut pace = Pace::new(0, 0, SECOND_NS);
         pace.sent();
-        assert_eq!(pace.sleep_until(MS, MS, None, true), 50 * MS);
-        assert_eq!(pace.sleep_until(50 * MS, 50 * MS, None, true), 1050 * MS, "once");
+        assert_eq!(pace.sleep_until(MS, MS, Wanted::default(), true), 200 * MS);
+        assert_eq!(pace.sleep_until(200 * MS, 200 * MS, Wanted::default(), true), 1200 * MS, "once");
     }
 }

@@ -62,9 +62,7 @@ impl Exchange {
             timeout(CONNECT_TIMEOUT, first).await.map_err(|_elapsed| SessionEnd::Silent)??;
         let Some(FromHub::Welcome(welcome)) = first.message else { return Err(SessionEnd::NoWelcome) };
         let source_node = welcome.node_id;
-        if !task.engine.command(Command::Identify { source_node }).await {
-            return Err(SessionEnd::Engine);
-        }
+        task.engine.command(Command::Identify { source_node }).await;
         task.outbox.with(|buffer| buffer.resume(welcome.applied_sequence));
         // The first tick is at once: the hub learns at the start how this agent is.
         let mut status_timer = interval(STATUS_EVERY);
@@ -101,11 +99,7 @@ impl Exchange {
             let wants_to_send = !self.control.is_empty() || task.outbox.with(|buffer| buffer.has_next());
             tokio::select! {
                 message = self.inbound.message() => match message {
-                    Ok(Some(message)) => {
-                        if let Err(end) = self.heard(message, task).await {
-                            return end;
-                        }
-                    }
+                    Ok(Some(message)) => self.heard(message, task).await,
                     Ok(None) => return SessionEnd::Closed,
                     Err(status) => return status.into(),
                 },
@@ -130,12 +124,12 @@ impl Exchange {
         }
     }
 
-    async fn heard(&mut self, message: v1::SessionResponse, task: &SessionTask) -> Result<(), SessionEnd> {
+    async fn heard(&mut self, message: v1::SessionResponse, task: &SessionTask) {
         let command = match message.message {
             Some(FromHub::Ack(ack)) => {
                 self.acknowledged = true;
                 task.outbox.with(|buffer| buffer.acked(ack.sequence));
-                return Ok(());
+                return;
             }
             Some(FromHub::Plan(delta)) => Command::Plan(Box::new(delta)),
             Some(FromHub::EvidenceQuestion(question)) => Command::Evidence(question),
@@ -143,9 +137,9 @@ impl Exchange {
                 Command::Expedite(expedite.path_ids.into_iter().map(PathId).collect())
             }
             // A second welcome, or what a newer hub may say: nothing that this agent must do.
-            Some(FromHub::Welcome(_)) | None => return Ok(()),
+            Some(FromHub::Welcome(_)) | None => return,
         };
-        if task.engine.command(command).await { Ok(()) } else { Err(SessionEnd::Engine) }
+        task.engine.command(command).await;
     }
 
     /// Says how the agent is, unless it is about to anyway.
