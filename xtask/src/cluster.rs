@@ -35,9 +35,21 @@ pub struct Cluster {
     settings: Settings,
 }
 
+/// How the programs were built.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Profile {
+    /// `cargo build`.
+    #[default]
+    Dev,
+    /// `cargo build --release`.
+    Release,
+}
+
 /// What hub and agents are started with.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
+    /// Which build of the programs.
+    pub profile: Profile,
     /// Further arguments of the hub.
     pub hub_args: Vec<String>,
     /// Further arguments of every agent.
@@ -69,7 +81,8 @@ impl Cluster {
         let inventory = format!("file:{}", self.lab.inventory_path().display());
         let mut args = vec!["--insecure", "--inventory", &inventory];
         args.extend(self.settings.hub_args.iter().map(String::as_str));
-        let mut hub = self.lab.spawn_in("hub", binary("netcheck-hub")?, &args, &[], "hub")?;
+        let mut hub =
+            self.lab.spawn_in("hub", built("netcheck-hub", self.settings.profile)?, &args, &[], "hub")?;
         let address = SocketAddr::new(self.lab.topology().hub_v4.into(), GRPC_PORT);
         let deadline = Instant::now() + Duration::from_secs(20);
         while self
@@ -105,7 +118,13 @@ impl Cluster {
         let mut args = vec!["--node", node, "--hub", &hub, "--insecure", "--netns-scope", &scope];
         args.extend(self.settings.agent_args.iter().map(String::as_str));
         args.extend(self.settings.node_args.get(node).into_iter().flatten().map(String::as_str));
-        let agent = self.lab.spawn_in(node, binary("netcheck-agent")?, &args, &[], &agent_log(node))?;
+        let agent = self.lab.spawn_in(
+            node,
+            built("netcheck-agent", self.settings.profile)?,
+            &args,
+            &[],
+            &agent_log(node),
+        )?;
         self.agents.insert(node.to_owned(), agent);
         Ok(())
     }
@@ -126,6 +145,12 @@ impl Cluster {
         self.agent(node)?.kill()?;
         self.agents.remove(node);
         Ok(())
+    }
+
+    /// Name and id of every process of netcheck: the agents, then the hub.
+    pub fn processes(&self) -> impl Iterator<Item = (String, u32)> {
+        let agents = self.agents.iter().map(|(node, agent)| (agent_log(node), agent.id()));
+        agents.chain(self.hub.iter().map(|hub| ("hub".to_owned(), hub.id())))
     }
 
     /// SIGTERM for everything that runs; says which did not end well.
@@ -169,7 +194,7 @@ impl Cluster {
     /// If it can't be started.
     pub fn cli(&self, args: &[&str]) -> Result<Output> {
         let hub = format!("http://{}:{GRPC_PORT}", self.lab.topology().hub_v4);
-        let mut command = self.lab.command("hub", binary("kubectl-netcheck")?)?;
+        let mut command = self.lab.command("hub", built("kubectl-netcheck", self.settings.profile)?)?;
         command.args(args).env("NETCHECK_HUB", hub).output().context("running kubectl-netcheck")
     }
 
@@ -273,7 +298,12 @@ fn agent_log(node: &str) -> String {
 /// # Errors
 /// If it is not built.
 pub fn binary(name: &str) -> Result<PathBuf> {
-    let path = tools::target_dir().join("debug").join(name);
+    built(name, Profile::Dev)
+}
+
+fn built(name: &str, profile: Profile) -> Result<PathBuf> {
+    let folder = if profile == Profile::Release { "release" } else { "debug" };
+    let path = tools::target_dir().join(folder).join(name);
     ensure!(path.is_file(), "{name} is not built: run `cargo build -p netcheck-agent -p netcheck-hub`");
     Ok(path)
 }
@@ -282,6 +312,11 @@ pub fn binary(name: &str) -> Result<PathBuf> {
 ///
 /// # Errors
 /// If it doesn't compile.
-pub fn build() -> Result<()> {
-    tools::run(tools::cargo().args(["build", "--package", "netcheck-agent", "--package", "netcheck-hub"]))
+pub fn build(profile: Profile) -> Result<()> {
+    let mut cargo = tools::cargo();
+    cargo.args(["build", "--package", "netcheck-agent", "--package", "netcheck-hub"]);
+    if profile == Profile::Release {
+        cargo.arg("--release");
+    }
+    tools::run(&mut cargo)
 }

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use netcheck_netlab::{Fault, Lab, LabSpec};
 
-use crate::cluster::{self, Cluster, Finding, GRPC_PORT, Report, Settings, grpcurl_commands};
+use crate::cluster::{self, Cluster, Finding, GRPC_PORT, Profile, Report, Settings, grpcurl_commands};
 use crate::{ebpf, setup};
 
 /// Options of `demo`.
@@ -87,7 +87,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     setup::ensure(setup::KERNEL)?;
     setup::ensure(setup::LAB)?;
     ebpf::build(None)?;
-    cluster::build()?;
+    cluster::build(Profile::Dev)?;
 
     let spinner = spinner("raising four nodes in two zones, eight pods, VXLAN between them");
     let lab = Lab::up(LabSpec::named(&args.name))?;

@@ -7,6 +7,7 @@ use std::{
 
 use clap::{CommandFactory as _, Parser, Subcommand, error::ErrorKind};
 
+mod bench;
 pub mod cluster;
 mod demo;
 mod ebpf;
@@ -30,6 +31,7 @@ See it work:
 Change it:
   build-ebpf  Build the kernel programs, which the agent embeds
   test        Run all checks and tests, or the named parts
+  bench       Measure what netcheck costs (root)
 
 Once, and by itself where needed:
   setup       Install what is missing on this machine
@@ -55,6 +57,8 @@ enum Command {
     BuildEbpf(ebpf::Args),
     /// Run all checks and tests, or the named parts
     Test(test::Args),
+    /// Measure what netcheck costs
+    Bench(bench::Args),
     /// Install what is missing on this machine
     Setup(setup::Args),
 }
@@ -91,6 +95,7 @@ pub fn main() -> ExitCode {
         Command::Lab(args) => lab::run(args).map(Termination::report),
         Command::BuildEbpf(args) => ebpf::run_command(&args).map(Termination::report),
         Command::Test(args) => test::run(&args),
+        Command::Bench(args) => bench::run(&args).map(Termination::report),
         Command::Setup(args) => setup::run(&args).map(Termination::report),
     };
     outcome.unwrap_or_else(|error| {
