@@ -88,13 +88,13 @@ impl Engine {
     /// Opens the sockets. What can't be opened is reported as degraded, and its probes as send errors.
     pub(crate) fn new(config: EngineConfig) -> anyhow::Result<(Self, EngineHandle, EngineOutput)> {
         let probers = Probers::open(fnv1a(&config.session.0.to_be_bytes()) as u16)?;
-        let plan = Plan::empty(config.policy);
+        let plan = Plan::empty(config.policy, probers.missing().to_vec());
         let now_ns = monotonic_ns();
         let merge =
             Merge::new(config.session, plan.timing.timeout_ns, plan.timing.window_ns, unix_offset_ns());
         let (link, handle, output) = link::open()?;
         let status = EngineStatus {
-            degraded: probers.degraded().to_vec(),
+            degraded: probers.missing().iter().map(|missing| missing.why.clone()).collect(),
             kernel: config.eye.status(),
             ..EngineStatus::default()
         };

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use hickory_proto::op::{Message, MessageType, OpCode, Query};
 use hickory_proto::rr::{Name, RecordType};
-use netcheck_common::domain::{PathId, ProbeKind, Vantage};
+use netcheck_common::domain::{Family, PathId, ProbeKind, Vantage};
 use netcheck_common::header::HEADER_LEN;
 use netcheck_proto::{convert, v1};
 
@@ -76,10 +76,19 @@ pub(crate) struct Change {
     pub(crate) addresses: bool,
 }
 
+/// Probes that this agent can't send at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Missing {
+    pub(crate) kind: ProbeKind,
+    pub(crate) family: Family,
+    pub(crate) why: String,
+}
+
 /// The plan in force.
 #[derive(Debug)]
 pub(crate) struct Plan {
     policy: AddressPolicy,
+    missing: Vec<Missing>,
     pub(crate) version: u64,
     pub(crate) timing: Timing,
     pub(crate) paths: HashMap<PathId, PathPlan>,
@@ -90,9 +99,10 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// No plan: version 0, no paths.
-    pub(crate) fn empty(policy: AddressPolicy) -> Self {
+    pub(crate) fn empty(policy: AddressPolicy, missing: Vec<Missing>) -> Self {
         Self {
             policy,
+            missing,
             version: 0,
             timing: Timing::default(),
             paths: HashMap::new(),
@@ -193,6 +203,12 @@ impl Plan {
         let address: IpAddr = convert::address("address", &spec.address).map_err(text)?;
         if let Some(why) = (self.policy)(address) {
             return Err(format!("{address} is {why}"));
+        }
+        let family = Family::of(address);
+        if let Some(missing) =
+            self.missing.iter().find(|missing| (missing.kind, missing.family) == (kind, family))
+        {
+            return Err(missing.why.clone());
         }
         let port = match (kind, convert::port("port", spec.port).map_err(text)?) {
             (ProbeKind::Icmp, _) => 0,

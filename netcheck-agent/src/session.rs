@@ -52,7 +52,7 @@ pub(crate) fn over_tcp(hub: Uri) -> Connect {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SessionEnd {
     /// No connection.
-    #[error("can't connect: {0}")]
+    #[error("can't connect: {}", cause(.0))]
     Connect(#[source] tonic::transport::Error),
     /// The hub ended it. tonic's own timeouts show as `Cancelled` here.
     #[error("the hub ended the session: {code:?}: {}", message)]
@@ -80,6 +80,15 @@ pub(crate) enum SessionEnd {
     /// Everything is acknowledged, and nothing will come any more.
     #[error("done")]
     Done,
+}
+
+/// tonic says "transport error"; the reason is at the end of the chain.
+fn cause(error: &tonic::transport::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
 }
 
 impl From<tonic::Status> for SessionEnd {

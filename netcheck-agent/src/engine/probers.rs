@@ -13,7 +13,7 @@ use crate::clock::monotonic_ns;
 use crate::merge::{Ending, Merge, Probe, Seen};
 use crate::mmsg::Batch;
 use crate::observation::{KernelEye, ProbeKey};
-use crate::plan::{PAYLOAD_MAX, PathPlan};
+use crate::plan::{Missing, PAYLOAD_MAX, PathPlan};
 use crate::probe::dns::DnsProber;
 use crate::probe::icmp::{IcmpIncoming, IcmpProber};
 use crate::probe::quoted::Quoted;
@@ -47,47 +47,42 @@ struct OneFamily {
 pub(crate) struct Probers {
     epoll: OwnedFd,
     families: [OneFamily; 2],
-    degraded: Vec<String>,
+    missing: Vec<Missing>,
     batch: Batch,
     buffer: Box<ProbeBuffer>,
 }
 
 impl Probers {
-    /// Opens what can be opened; the rest is [`Probers::degraded`]. Only a missing epoll is an error.
+    /// Opens what can be opened; the rest is [`Probers::missing`]. Only without epoll there is nothing.
     pub(crate) fn open(identifier: u16) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let mut degraded = Vec::new();
-        let families = [Family::V4, Family::V6].map(|family| {
-            let one = OneFamily {
-                icmp: keep(&mut degraded, ProbeKind::Icmp, family, IcmpProber::open(family, identifier)),
-                udp: keep(&mut degraded, ProbeKind::Udp, family, UdpProber::open(family)),
-                tcp: keep(&mut degraded, ProbeKind::Tcp, family, TcpProber::open(family)),
-                dns: DnsProber::new(family),
-            };
-            let shared = [
-                one.icmp.as_ref().map(|icmp| (icmp.fd(), ICMP)),
-                one.udp.as_ref().map(|udp| (udp.fd(), UDP)),
-            ];
-            for (fd, prober) in shared.into_iter().flatten() {
-                let data = epoll::EventData::new_u64(token(prober, family, 0));
-                if let Err(errno) = epoll::add(&epoll, fd, data, epoll::EventFlags::IN) {
-                    degraded.push(format!("{family}: epoll: {errno}"));
-                }
-            }
-            one
+        let mut missing = Vec::new();
+        let families = [Family::V4, Family::V6].map(|family| OneFamily {
+            icmp: keep(&mut missing, ProbeKind::Icmp, family, IcmpProber::open(family, identifier)),
+            udp: keep(&mut missing, ProbeKind::Udp, family, UdpProber::open(family)),
+            tcp: keep(&mut missing, ProbeKind::Tcp, family, TcpProber::open(family)),
+            dns: DnsProber::new(family),
         });
+        for (one, family) in families.iter().zip([Family::V4, Family::V6]) {
+            let icmp = one.icmp.as_ref().map(|icmp| (icmp.fd(), ICMP));
+            let udp = one.udp.as_ref().map(|udp| (udp.fd(), UDP));
+            for (fd, prober) in [icmp, udp].into_iter().flatten() {
+                let data = epoll::EventData::new_u64(token(prober, family, 0));
+                epoll::add(&epoll, fd, data, epoll::EventFlags::IN)?;
+            }
+        }
         Ok(Self {
             epoll,
             families,
-            degraded,
+            missing,
             batch: Batch::new(),
             buffer: Box::new([0; 8 + PAYLOAD_MAX as usize]),
         })
     }
 
-    /// What could not be opened and why, one line each.
-    pub(crate) fn degraded(&self) -> &[String] {
-        &self.degraded
+    /// What could not be opened and why.
+    pub(crate) fn missing(&self) -> &[Missing] {
+        &self.missing
     }
 
     /// Readable when any socket is.
@@ -206,8 +201,12 @@ impl Probers {
     }
 }
 
-fn keep<T>(degraded: &mut Vec<String>, kind: ProbeKind, family: Family, opened: io::Result<T>) -> Option<T> {
-    opened.map_err(|error| degraded.push(format!("no {kind} probes over {family}: {error}"))).ok()
+fn keep<T>(missing: &mut Vec<Missing>, kind: ProbeKind, family: Family, opened: io::Result<T>) -> Option<T> {
+    let miss = |error: io::Error| {
+        let why = format!("no {kind} probes over {family}: {error}");
+        missing.push(Missing { kind, family, why });
+    };
+    opened.map_err(miss).ok()
 }
 
 fn ending(failure: SendFailure) -> Ending {

@@ -4,7 +4,7 @@ use super::*;
 use crate::address;
 
 fn plan() -> Plan {
-    Plan::empty(address::refusal)
+    Plan::empty(address::refusal, Vec::new())
 }
 
 fn spec(path_id: u32, kind: v1::ProbeKind, address: &str, port: u32) -> v1::PathSpec {
@@ -97,6 +97,20 @@ fn unusable_paths_are_refused_with_a_reason_and_the_rest_stays() {
     assert_eq!(plan.paths.len(), 2);
     assert_eq!(plan.refused_wire().len(), table.len());
     assert!(plan.paths[&PathId(101)].question.as_ref().unwrap().query.name().is_fqdn());
+}
+
+#[test]
+fn what_the_agent_can_not_send_is_refused() {
+    let why = "no icmp probes over ipv6: not permitted".to_owned();
+    let missing = Missing { kind: ProbeKind::Icmp, family: Family::V6, why: why.clone() };
+    let mut plan = Plan::empty(address::refusal, vec![missing]);
+    let upsert = vec![
+        spec(1, v1::ProbeKind::Icmp, "fd00::1", 0),
+        spec(2, v1::ProbeKind::Icmp, "10.0.0.1", 0),
+        spec(3, v1::ProbeKind::Udp, "fd00::1", 6100),
+    ];
+    plan.apply(&delta(0, 1, upsert, vec![])).unwrap();
+    assert_eq!(plan.refused.iter().collect::<Vec<_>>(), [(&PathId(1), &why)]);
 }
 
 #[test]
