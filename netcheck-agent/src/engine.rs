@@ -10,7 +10,6 @@
 //! replies) every packet wakes it. [`EngineHandle::stop`] ends the thread: it stops probing, lets go of what is in
 //! flight, hands over its last report and returns.
 
-mod known;
 pub(crate) mod link;
 mod pace;
 mod probers;
@@ -24,7 +23,6 @@ use netcheck_proto::v1;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::{mpsc, watch};
 
-use self::known::KnownAddresses;
 pub(crate) use self::link::{Command, EngineHandle, EngineReply, EngineStatus};
 use self::link::{EngineLink, PlanSummary};
 use self::pace::{Pace, Wanted};
@@ -44,8 +42,6 @@ use crate::wire;
 const EVIDENCE_EVERY_NS: u64 = 250 * MILLISECOND_NS;
 /// How often the kernel side is asked how it is, and for its drop counters.
 const KERNEL_EVERY_NS: u64 = 5 * SECOND_NS;
-/// How often the host's own addresses are looked up.
-const ADDRESSES_EVERY_NS: u64 = 30 * SECOND_NS;
 /// How often the status is brought up to date.
 const STATUS_EVERY_NS: u64 = SECOND_NS;
 
@@ -69,7 +65,6 @@ pub(crate) struct Engine {
     pace: Pace,
     trust: StampTrust,
     drops: DropTally,
-    known: KnownAddresses,
     /// Last sequence of each path.
     sequences: std::collections::HashMap<PathId, Sequence>,
     /// Above every sequence of a path that left: should its number come back, it goes on from here.
@@ -81,7 +76,6 @@ pub(crate) struct Engine {
     last_report_ns: u64,
     next_status_ns: u64,
     next_kernel_ns: u64,
-    next_addresses_ns: u64,
 }
 
 impl Engine {
@@ -106,7 +100,6 @@ impl Engine {
             pace: Pace::new(now_ns, fnv1a(config.node.as_bytes()), plan.timing.timeout_ns),
             trust: StampTrust::default(),
             drops: DropTally::default(),
-            known: KnownAddresses::default(),
             sequences: std::collections::HashMap::new(),
             sequence_floor: 0,
             due: Vec::new(),
@@ -120,7 +113,6 @@ impl Engine {
             last_report_ns: now_ns,
             next_status_ns: now_ns,
             next_kernel_ns: now_ns,
-            next_addresses_ns: now_ns,
         };
         Ok((engine, handle, output))
     }
@@ -185,9 +177,6 @@ impl Engine {
     }
 
     fn report(&mut self, now_ns: u64) {
-        if now_ns >= self.next_addresses_ns {
-            self.tell_addresses(now_ns);
-        }
         if now_ns >= self.next_kernel_ns {
             self.next_kernel_ns = now_ns + KERNEL_EVERY_NS;
             let kernel = self.eye.status();
@@ -253,7 +242,7 @@ impl Engine {
         }
         self.merge.forget(&change.gone, |probe| self.probers.close(probe, self.eye.as_mut()));
         if change.addresses {
-            self.tell_addresses(now_ns);
+            self.eye.set_addresses(&self.plan.addresses, &self.plan.watched_ports);
         }
         let timing = self.plan.timing;
         self.merge.set_timing(now_ns, timing.timeout_ns, timing.window_ns, unix_offset_ns());
@@ -270,15 +259,6 @@ impl Engine {
         };
         self.publish();
         self.link.reply(EngineReply::PlanApplied(self.status.plan.to_wire()));
-    }
-
-    /// The host's own addresses may change without the plan: the kernel side is told of either.
-    fn tell_addresses(&mut self, now_ns: u64) {
-        self.next_addresses_ns = now_ns + ADDRESSES_EVERY_NS;
-        let ports = &self.plan.watched_ports;
-        if let Some(table) = self.known.changed(&self.plan.addresses, ports) {
-            self.eye.set_addresses(table, ports);
-        }
     }
 
     fn answer(&self, question: &v1::EvidenceQuestion) -> v1::EvidenceAnswer {

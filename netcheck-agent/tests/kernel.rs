@@ -1,6 +1,7 @@
 //! The kernel programs on this machine's kernel: two nodes in network namespaces of one test process, a veth pair
 //! between them, real packets.
 #![cfg(feature = "ebpf")]
+#![expect(clippy::unwrap_used, reason = "a test's way to fail")]
 
 mod nodes;
 

@@ -47,8 +47,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 /// One process, measured over a while.
 struct Cost {
     name: String,
-    /// Share of one core, percent.
-    cpu_percent: f64,
+    /// Share of one core spent in its own code, percent.
+    user_percent: f64,
+    /// Share of one core spent in the kernel on its behalf, percent. In a lab that is more than on a machine of its
+    /// own: a packet crosses all namespaces on its way, the target's too, in the sender's time.
+    system_percent: f64,
     /// At the end.
     resident_mib: f64,
     /// High-water mark.
@@ -61,7 +64,7 @@ fn idle(seconds: u64, as_json: bool) -> Result<()> {
     let cluster = Cluster::start(lab, settings)?;
     let (report, _) = cluster.wait_healthy()?;
     let processes: Vec<(String, u32)> = cluster.processes().collect();
-    let before: Vec<Duration> = processes.iter().map(|(_, pid)| cpu_time(*pid)).collect::<Result<_>>()?;
+    let before: Vec<[f64; 2]> = processes.iter().map(|(_, pid)| cpu_seconds(*pid)).collect::<Result<_>>()?;
     let start = Instant::now();
     let bar = ProgressBar::new(seconds);
     while start.elapsed() < Duration::from_secs(seconds) {
@@ -74,10 +77,12 @@ fn idle(seconds: u64, as_json: bool) -> Result<()> {
         .iter()
         .zip(before)
         .map(|((name, pid), before)| {
-            let used = cpu_time(*pid)?.saturating_sub(before);
+            let now = cpu_seconds(*pid)?;
+            let percent = |index: usize| 100.0 * (now[index] - before[index]) / elapsed.as_secs_f64();
             Ok(Cost {
                 name: name.clone(),
-                cpu_percent: 100.0 * used.as_secs_f64() / elapsed.as_secs_f64(),
+                user_percent: percent(0),
+                system_percent: percent(1),
                 resident_mib: memory_mib(*pid, "VmRSS:")?,
                 peak_mib: memory_mib(*pid, "VmHWM:")?,
             })
@@ -89,18 +94,22 @@ fn idle(seconds: u64, as_json: bool) -> Result<()> {
         let rows: Vec<_> = costs
             .iter()
             .map(|cost| {
-                json!({"process": cost.name, "cpu_percent": cost.cpu_percent,
+                json!({"process": cost.name, "user_percent": cost.user_percent,
+                       "system_percent": cost.system_percent,
                        "resident_mib": cost.resident_mib, "peak_mib": cost.peak_mib})
             })
             .collect();
         println!("{}", json!({"seconds": seconds, "paths": report.paths, "processes": rows}));
     } else {
         println!("{} paths, 1 probe a second each, {seconds} s", report.paths);
-        println!("{:<12} {:>10} {:>14} {:>10}", "process", "CPU % core", "resident MiB", "peak MiB");
+        println!(
+            "{:<12} {:>12} {:>14} {:>14} {:>10}",
+            "process", "user % core", "system % core", "resident MiB", "peak MiB"
+        );
         for cost in &costs {
             println!(
-                "{:<12} {:>10.2} {:>14.1} {:>10.1}",
-                cost.name, cost.cpu_percent, cost.resident_mib, cost.peak_mib
+                "{:<12} {:>12.2} {:>14.2} {:>14.1} {:>10.1}",
+                cost.name, cost.user_percent, cost.system_percent, cost.resident_mib, cost.peak_mib
             );
         }
     }
@@ -108,13 +117,14 @@ fn idle(seconds: u64, as_json: bool) -> Result<()> {
 }
 
 /// User and system time of a process (fields 14 and 15 of proc_pid_stat(5)).
-fn cpu_time(pid: u32) -> Result<Duration> {
+fn cpu_seconds(pid: u32) -> Result<[f64; 2]> {
     let path = format!("/proc/{pid}/stat");
     let stat = std::fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
-    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
-    let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
-    let per_second = rustix::param::clock_ticks_per_second();
-    Ok(Duration::from_secs_f64(ticks as f64 / per_second as f64))
+    let mut fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().skip(11);
+    let per_second = rustix::param::clock_ticks_per_second() as f64;
+    let mut next = || Some(fields.next()?.parse::<f64>().ok()? / per_second);
+    let both = next().zip(next()).with_context(|| format!("{path} is not as expected"))?;
+    Ok(both.into())
 }
 
 fn memory_mib(pid: u32, field: &str) -> Result<f64> {

@@ -87,14 +87,13 @@ fn by_reason(reason: &str) -> Option<Stage> {
 
 fn by_function(facts: &Facts<'_>) -> Stage {
     let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| facts.function.starts_with(prefix));
-    if starts(&[
-        "ip_error",
-        "ip6_pkt_drop",
-        "ip6_pkt_discard",
-        "ip6_pkt_prohibit",
-        "dst_discard",
-        "dst_blackhole",
-    ]) || starts(&["ip_route_", "ip6_route_", "fib_", "ip_forward", "ip6_forward", "ip_rcv_finish"])
+    let no_route =
+        ["ip_error", "ip6_pkt_drop", "ip6_pkt_discard", "ip6_pkt_prohibit", "dst_discard", "dst_blackhole"];
+    // The kernel answers an ICMPv6 echo inside icmpv6_rcv() and gives the request up where no route leads back.
+    let no_way_back = facts.reason == "NOT_SPECIFIED" && facts.function == "icmpv6_rcv";
+    if no_way_back
+        || starts(&no_route)
+        || starts(&["ip_route_", "ip6_route_", "fib_", "ip_forward", "ip6_forward", "ip_rcv_finish"])
     {
         Stage::Routing
     } else if starts(&["neigh_", "arp_", "ndisc_", "ip_finish_output2", "ip6_finish_output2"]) {
