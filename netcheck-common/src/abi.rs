@@ -30,10 +30,14 @@ pub mod maps {
     pub const REFLECT: &str = "REFLECT";
     /// Foreign paths remembered.
     pub const REFLECT_ENTRIES: u32 = 16_384;
+    /// LRU hash address of a pod on this node → ifindex (u32) of its veth's host end, as its packets show it.
+    pub const POD_VETHS: &str = "POD_VETHS";
+    /// Pods of one node at most.
+    pub const POD_VETHS_ENTRIES: u32 = 4_096;
     /// LRU hash [`super::TupleKey`] → [`super::TupleValue`].
     pub const TUPLES: &str = "TUPLES";
     /// Foreign flows remembered.
-    pub const TUPLES_ENTRIES: u32 = 8_192;
+    pub const TUPLES_ENTRIES: u32 = 16_384;
     /// Hash ifindex → u32 of [`super::roles`].
     pub const INTERFACES: &str = "INTERFACES";
     /// Interfaces with hooks at most.
@@ -48,6 +52,23 @@ pub mod maps {
     pub const DROPS_ENTRIES: u32 = 8_192;
     /// Per-CPU array of u64, indexed by [`super::counters`].
     pub const COUNTERS: &str = "COUNTERS";
+}
+
+/// Source ports of TCP and DNS probes, the same on all nodes: so a destination's hooks know a stranger's probe by its
+/// port, whatever service it is for. Above Linux's default range of ephemeral ports (32768 to 60999), so that other
+/// flows seldom have them. A probe that finds none free takes any port, and leaves no trace at its destination.
+pub mod probe_ports {
+    /// The first.
+    pub const FIRST: u16 = 61_000;
+    /// The last.
+    pub const LAST: u16 = 64_999;
+
+    /// Whether a port is one of them.
+    #[inline(always)]
+    #[must_use]
+    pub const fn contain(port: u16) -> bool {
+        port >= FIRST && port <= LAST
+    }
 }
 
 /// Indices into [`maps::COUNTERS`].
@@ -301,17 +322,17 @@ pub struct ReflectSlot {
     pub _pad: u32,
 }
 
-/// A foreign TCP flow to this node's responder, named by its request direction.
+/// A foreign flow without probe header to something on this node, named by its request direction.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TupleKey {
     /// The client's.
     pub source: [u8; 16],
-    /// The responder's.
+    /// The server's.
     pub destination: [u8; 16],
     /// The client's.
     pub source_port: u16,
-    /// The responder's.
+    /// The server's.
     pub destination_port: u16,
     /// IP protocol.
     pub protocol: u8,
@@ -323,9 +344,9 @@ pub struct TupleKey {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TupleValue {
-    /// SYNs, at every hook.
+    /// SYNs or datagrams, at every hook.
     pub requests: u32,
-    /// SYN-ACKs and RSTs, at every hook.
+    /// SYN-ACKs, RSTs or datagrams, at every hook.
     pub replies: u32,
     /// The interface that saw a request last.
     pub request_ifindex: u32,

@@ -3,13 +3,13 @@
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::programs::TcContext;
-use netcheck_common::abi::{FlowKey, FlowValue, address_flags, counters, flags};
+use netcheck_common::abi::{FlowKey, FlowValue, address_flags, counters, flags, probe_ports, roles};
 use netcheck_common::header::{FLAG_REPLY, HEADER_LEN, HeaderView};
 use netcheck_common::packet::{
     Bytes, IPPROTO_TCP, IPPROTO_UDP, Packet, Start, TCP_ACK, TCP_RST, TCP_SYN, parse,
 };
 
-use crate::maps::{self, FLOWS, OWN_SESSION, PORTS, RESPONDER_PORT, count, has_port};
+use crate::maps::{self, FLOWS, INTERFACES, OWN_SESSION, POD_VETHS, PORTS, RESPONDER_PORT, count, has_port};
 use crate::skb::Skb;
 use crate::{filter, reflect, stamp};
 
@@ -33,6 +33,9 @@ fn ours(ctx: &TcContext, start: Start, egress: bool) {
     if scratch.packet.encapsulated != 0 {
         flags |= flags::ENCAPSULATED;
     }
+    if is_flooded_copy(&scratch.packet, ifindex, egress) {
+        return;
+    }
     let found = probe_header(&Skb(ctx), &scratch.packet, &mut scratch.header);
     if found == Found::OtherVersion {
         aya_log_ebpf::debug!(ctx, "interface {}: probe header of another version", ifindex);
@@ -50,6 +53,30 @@ fn ours(ctx: &TcContext, start: Start, egress: bool) {
     } else if scratch.packet.protocol == IPPROTO_TCP || scratch.packet.protocol == IPPROTO_UDP {
         flow(&scratch.packet, ifindex, flags);
     }
+}
+
+/// Whether a bridge that doesn't know the right port sends a copy into the wrong pod's. Learns which port is whose from
+/// what pods send.
+#[inline(always)]
+fn is_flooded_copy(packet: &Packet, ifindex: u32, egress: bool) -> bool {
+    // SAFETY: a plain integer, copied at once.
+    if unsafe { INTERFACES.get(ifindex) } != Some(&roles::POD_VETH) {
+        return false;
+    }
+    let pod = if egress { &packet.destination } else { &packet.source };
+    if maps::address_flags(pod) & address_flags::LOCAL_POD == 0 {
+        return false;
+    }
+    // SAFETY: as above.
+    let known = unsafe { POD_VETHS.get(pod) }.copied();
+    if egress {
+        return known.is_some_and(|known| known != ifindex);
+    }
+    if known != Some(ifindex) {
+        // No room costs precision, never a wrong answer: an unknown port is taken for the right one.
+        let _ = POD_VETHS.insert(pod, ifindex, 0);
+    }
+    false
 }
 
 /// A program of its own to the verifier: with its own stack frame, checked once.
@@ -116,7 +143,7 @@ pub(crate) fn own_flow(packet: &Packet) -> Option<(FlowValue, bool)> {
     local(packet.destination_port, &packet.destination).map(|value| (value, true))
 }
 
-/// A packet without a probe header: of an own flow, or of a foreign flow to this node's responder.
+/// A packet without a probe header: of an own flow, or of a foreign probe's to something on this node.
 #[inline(always)]
 fn flow(packet: &Packet, ifindex: u32, mut flags: u8) {
     if packet.protocol == IPPROTO_TCP {
@@ -138,13 +165,16 @@ fn flow(packet: &Packet, ifindex: u32, mut flags: u8) {
         }
         return;
     }
-    if packet.protocol == IPPROTO_TCP {
-        let responder = RESPONDER_PORT.load();
-        let to_responder = packet.destination_port == responder && packet.detail & TCP_ACK == 0;
-        if to_responder && packet.detail & TCP_RST == 0 {
-            reflect::tuple(packet, ifindex, flags);
-        } else if packet.source_port == responder {
-            reflect::tuple(packet, ifindex, flags | flags::REPLY);
-        }
+    let tcp = packet.protocol == IPPROTO_TCP;
+    let responder = RESPONDER_PORT.load();
+    let from_probe =
+        probe_ports::contain(packet.source_port) || (tcp && packet.destination_port == responder);
+    let to_probe = probe_ports::contain(packet.destination_port) || (tcp && packet.source_port == responder);
+    // A handshake tells itself which way it goes; of datagrams the probe's port does.
+    let answer = if tcp { packet.detail & (TCP_ACK | TCP_RST) != 0 } else { !from_probe };
+    if from_probe && !answer {
+        reflect::tuple(packet, ifindex, flags);
+    } else if to_probe && answer {
+        reflect::tuple(packet, ifindex, flags | flags::REPLY);
     }
 }

@@ -34,6 +34,9 @@ pub(crate) static REFLECT: LruHashMap<ReflectKey, ReflectValue> =
 pub(crate) static TUPLES: LruHashMap<TupleKey, TupleValue> =
     LruHashMap::with_max_entries(maps::TUPLES_ENTRIES, 0);
 #[map]
+pub(crate) static POD_VETHS: LruHashMap<Address, u32> =
+    LruHashMap::with_max_entries(maps::POD_VETHS_ENTRIES, 0);
+#[map]
 pub(crate) static INTERFACES: HashMap<u32, u32> =
     HashMap::with_max_entries(maps::INTERFACES_ENTRIES, NO_PREALLOC);
 #[map]

@@ -163,7 +163,7 @@ fn difference(old: *mut u8, new: *mut u8, len: u32, seed: u64) -> Option<u64> {
     u64::try_from(sum).ok()
 }
 
-/// A handshake packet of another agent's TCP flow to or from this node's responder.
+/// A packet of another agent's TCP or DNS probe to something on this node, or of the answer.
 #[inline(always)]
 pub(crate) fn tuple(packet: &Packet, ifindex: u32, hook: u8) {
     let is_reply = hook & flags::REPLY != 0;

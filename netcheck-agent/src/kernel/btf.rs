@@ -226,7 +226,8 @@ impl DropReasons {
         self.names.get(&reason).map_or_else(|| Arc::from(format!("unknown({reason})")), Arc::clone)
     }
 
-    fn number(&self, name: &str) -> Option<u32> {
+    /// This kernel's number of a reason.
+    pub(crate) fn number(&self, name: &str) -> Option<u32> {
         self.names.iter().find(|(_, known)| known.as_ref() == name).map(|(&number, _)| number)
     }
 }

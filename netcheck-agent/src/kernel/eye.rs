@@ -51,20 +51,36 @@ pub(crate) struct Maps {
 /// A bitmap of ports in the kernel, with how often each is wanted.
 pub(crate) struct PortBits {
     map: Array<MapData, u64>,
+    /// As in the kernel.
     words: Box<[u64; abi::maps::PORTS_ENTRIES as usize]>,
+    /// Those that stay.
+    fixed: Box<[u64; abi::maps::PORTS_ENTRIES as usize]>,
     wanted: HashMap<u16, u32>,
 }
 
 impl PortBits {
     pub(crate) fn new(map: Array<MapData, u64>) -> Self {
-        Self { map, words: Box::new([0; abi::maps::PORTS_ENTRIES as usize]), wanted: HashMap::new() }
+        let none = Box::new([0; abi::maps::PORTS_ENTRIES as usize]);
+        Self { map, words: none.clone(), fixed: none, wanted: HashMap::new() }
+    }
+
+    /// Sets ports for good.
+    fn fix(&mut self, ports: impl IntoIterator<Item = u16>) {
+        for port in ports {
+            self.fixed[usize::from(port >> 6)] |= 1 << (port & 63);
+        }
+        for word in 0..self.words.len() {
+            if self.fixed[word] & !self.words[word] != 0 {
+                self.write(word, self.words[word] | self.fixed[word]);
+            }
+        }
     }
 
     fn want(&mut self, port: u16) {
         let count = self.wanted.entry(port).or_insert(0);
         *count += 1;
         if *count == 1 {
-            self.write(port, true);
+            self.set(port, true);
         }
     }
 
@@ -73,20 +89,23 @@ impl PortBits {
             *count -= 1;
             if *count == 0 {
                 self.wanted.remove(&port);
-                self.write(port, false);
+                self.set(port, false);
             }
         }
     }
 
-    fn write(&mut self, port: u16, set: bool) {
+    fn set(&mut self, port: u16, set: bool) {
         let (word, bit) = (usize::from(port >> 6), 1 << (port & 63));
-        if set {
-            self.words[word] |= bit;
-        } else {
-            self.words[word] &= !bit;
+        let bits = if set { self.words[word] | bit } else { self.words[word] & !bit | self.fixed[word] };
+        if bits != self.words[word] {
+            self.write(word, bits);
         }
-        if let Err(error) = self.map.set(word as u32, self.words[word], 0) {
-            warn!(port, %error, "the kernel's table of ports can't be written");
+    }
+
+    fn write(&mut self, word: usize, bits: u64) {
+        self.words[word] = bits;
+        if let Err(error) = self.map.set(word as u32, bits, 0) {
+            warn!(word, %error, "the kernel's table of ports can't be written");
         }
     }
 }
@@ -110,6 +129,8 @@ pub(crate) struct Eye {
     /// Version of the node's own addresses that stands there.
     own_version: u64,
     own_netns: u32,
+    /// This kernel's number of drop reason OTHERHOST.
+    other_host: Option<u32>,
 }
 
 impl Eye {
@@ -121,12 +142,13 @@ impl Eye {
         own_netns: u32,
         responder_port: u16,
     ) -> Self {
-        for port in [VXLAN_PORT, VXLAN_LINUX_PORT, GENEVE_PORT, responder_port] {
-            maps.ports.want(port);
-        }
+        let tunnels = [VXLAN_PORT, VXLAN_LINUX_PORT, GENEVE_PORT];
+        let probes = abi::probe_ports::FIRST..=abi::probe_ports::LAST;
+        maps.ports.fix(tunnels.into_iter().chain([responder_port]).chain(probes));
         Self {
             maps,
             shared,
+            other_host: reasons.number("OTHERHOST"),
             reasons,
             symbols,
             waiting: VecDeque::new(),
@@ -159,12 +181,12 @@ impl Eye {
             (event.source, event.source_port),
             (event.destination, event.destination_port),
         );
-        if hook.role == InterfaceRole::PodVeth {
-            // Through a pod's veth go its own packets only: towards the host it is the source.
-            let pod = if hook.egress { flow.destination.ip() } else { flow.source.ip() };
-            if let Some(pod) = self.pods.get(&pod) {
-                self.pod_behind.insert(event.ifindex, Arc::clone(pod));
-            }
+        // What comes out of a pod's veth has the pod's address; what goes in may be a copy for another.
+        if hook.role == InterfaceRole::PodVeth
+            && !hook.egress
+            && let Some(pod) = self.pods.get(&flow.source.ip())
+        {
+            self.pod_behind.insert(event.ifindex, Arc::clone(pod));
         }
         Stamp {
             probe: ProbeKey { path: PathId(event.path), sequence: Sequence(event.sequence) },
@@ -245,6 +267,11 @@ impl Eye {
         })
     }
 
+    /// Whether a pod dropped what its bridge sent to all ports for want of the right one: a copy, not the packet.
+    fn is_flooded_copy(&self, event: &DropEvent) -> bool {
+        event.netns != self.own_netns && Some(event.reason) == self.other_host
+    }
+
     fn drain_waiting(&mut self, sink: &mut dyn FnMut(Observation)) {
         for _ in 0..self.waiting.len() {
             let Some(event) = self.waiting.pop_front() else { return };
@@ -311,6 +338,7 @@ impl KernelEye for Eye {
                     let stamp = self.stamp(&event);
                     sink(Observation::Stamp(stamp));
                 }
+                Some(RawEvent::Drop(event)) if self.is_flooded_copy(&event) => {}
                 Some(RawEvent::Drop(event)) => match self.drop_seen(&event, true) {
                     Some(seen) => sink(Observation::Drop(seen)),
                     None => self.waiting.push_back(event),

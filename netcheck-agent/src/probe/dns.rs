@@ -7,7 +7,7 @@
 //! An answer counts as reply if id and question match and the server answers what was asked. A truncated one (TC)
 //! does too: the server was reached and is at work, and that is what is probed.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -70,6 +70,11 @@ impl DnsProber {
         eye: &mut dyn KernelEye,
     ) -> Result<(u32, bool), SendFailure> {
         let socket = socket::open(self.family, SocketType::DGRAM, None).map_err(SendFailure::of)?;
+        if eye.stamps() {
+            let any =
+                if target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+            socket::bind_probe_port(&socket, any).map_err(SendFailure::Own)?;
+        }
         connect(&socket, &target).map_err(SendFailure::of)?;
         let local = getsockname(&socket).and_then(SocketAddr::try_from).map_err(SendFailure::Own)?;
         let own = OwnFlow { probe: key, transport: ProbeKind::Udp, local: bare(local) };

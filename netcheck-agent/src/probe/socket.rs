@@ -1,10 +1,13 @@
 //! Making the probers' sockets.
 
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
+use netcheck_common::abi::probe_ports;
 use netcheck_common::domain::Family;
-use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, socket_with};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, bind, socket_with};
 
 /// Wanted receive buffer of the sockets that all replies of a kind come in through: a second of 10,000 probes/s.
 /// The kernel may give less to an agent without CAP_NET_ADMIN.
@@ -25,6 +28,25 @@ pub(crate) fn open(
     protocol: Option<Protocol>,
 ) -> rustix::io::Result<OwnedFd> {
     socket_with(address_family(family), kind, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, protocol)
+}
+
+/// How many of the probe ports are tried before any other will do.
+const PORT_TRIES: u16 = 8;
+
+/// Binds to one of the ports that destinations know probes by, or to any where too many are taken.
+pub(crate) fn bind_probe_port(socket: &OwnedFd, address: IpAddr) -> rustix::io::Result<()> {
+    let count = probe_ports::LAST - probe_ports::FIRST + 1;
+    let start = rand::random_range(0..count);
+    for step in 0..PORT_TRIES {
+        // A step that shares no divisor with the number of ports never meets the same port twice.
+        let port =
+            probe_ports::FIRST + (u32::from(start) + u32::from(step) * 997).rem_euclid(count.into()) as u16;
+        match bind(socket, &SocketAddr::new(address, port)) {
+            Err(Errno::ADDRINUSE) => {}
+            done => return done,
+        }
+    }
+    bind(socket, &SocketAddr::new(address, 0))
 }
 
 /// A socket through which all replies of a kind come: large buffer, no path MTU memory.

@@ -1,7 +1,7 @@
 //! TCP handshakes: a real `connect()` each, for a service's translation may happen at connect time.
 //!
-//! Where kernel hooks watch, the socket is first bound to the address that the route gives and to a port of the
-//! kernel's choice (so `IP_BIND_ADDRESS_NO_PORT` stays off), and the flow is registered before the SYN leaves.
+//! Where kernel hooks watch, the socket is first bound to the address that the route gives and to a probe port, and
+//! the flow is registered before the SYN leaves.
 //! A connection that came about is closed by RST (`SO_LINGER` 0): no TIME_WAIT piles up here or in connection
 //! tracking on the way, and the target's socket is gone at once.
 
@@ -14,7 +14,7 @@ use netcheck_common::domain::{Family, Outcome, ProbeKind};
 use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_linger, socket_error};
-use rustix::net::{SocketType, bind, connect, getsockname};
+use rustix::net::{SocketType, connect, getsockname};
 
 use crate::merge::{Ending, Seen};
 use crate::observation::{KernelEye, OwnFlow, ProbeKey};
@@ -59,7 +59,7 @@ impl TcpProber {
         let (mut flow, mut local_port) = (None, 0);
         if eye.stamps() {
             let source = self.routes.source(target, now_ns).map_err(SendFailure::of)?;
-            if let Err(errno) = bind(&socket, &SocketAddr::new(source, 0)) {
+            if let Err(errno) = socket::bind_probe_port(&socket, source) {
                 self.routes.forget(target);
                 return Err(SendFailure::Own(errno));
             }

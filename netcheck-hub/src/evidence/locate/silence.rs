@@ -1,8 +1,10 @@
 //! Nobody said anything: what can be concluded from who saw the packet and who did not.
 
+use netcheck_common::abi::probe_ports;
 use netcheck_common::domain::ProbeKind;
 use netcheck_proto::v1;
 
+use super::super::Flow;
 use super::super::words::{hook_name, whose};
 use super::{Answer, Case, Located, Sight, Want, inferred, stage_of, unlocated};
 
@@ -118,15 +120,16 @@ impl Case<'_> {
         }
     }
 
-    /// What the destination's kernel keeps: per path of probes with a header, and flows to its own responder. Other
-    /// flows leave no trace there but their drops.
+    /// What the destination's kernel keeps: per path of probes with a header, flows to its own responder, and flows
+    /// from a probe port. Others leave no trace there but their drops.
     fn want(&self) -> Option<Want> {
         let probe = self.scene.probe;
         if probe.kind.carries_header() {
             return Some(Want::Path);
         }
         let responder = probe.kind == ProbeKind::Tcp && probe.target.kind == v1::TargetKind::Node;
-        self.lost.flow.filter(|_| responder).map(|_| Want::Flow)
+        let kept = |flow: &Flow| responder || probe_ports::contain(flow.source.port());
+        self.lost.flow.filter(kept).map(|_| Want::Flow)
     }
 
     fn on_the_wire(
