@@ -31,8 +31,10 @@ const CASES: &[Case] = &[
         fault: "veth-down pod=web-n2",
         kinds: &["icmp", "tcp"],
         // The bridge floods what it has no port for: copies in other pods' veths are not where it died.
-        right: |at| at.node == "n2" && (at.interface == "cni0" || at.interface == "vethweb-n2" || at.interface.is_empty()),
-    },
+        right: |at| {
+            at.node == "n2"
+                && (at.interface == "cni0" || at.interface == "vethweb-n2" || at.interface.is_empty())
+        },
     },
     Case {
         fault: "responder-filtered node=n2",
