@@ -34,7 +34,6 @@ const CASES: &[Case] = &[
         // port for, but copies in other pods' veths are not where it died.
         right: |at| at.node == "n2" && (!at.interface.starts_with("veth") || at.interface == "vethweb-n2"),
     },
-    },
     Case {
         fault: "responder-filtered node=n2",
         kinds: &["udp"],
@@ -62,7 +61,6 @@ const CASES: &[Case] = &[
         right: |at| {
             at.node == "n4" && at.pod == "kube-system/dns-n4" && (at.stage == "application" || at.stage == "socket")
         },
-    },
     Case {
         fault: "backend-refuses pod=web-n1",
         kinds: &["tcp"],
