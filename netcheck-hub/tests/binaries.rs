@@ -39,7 +39,7 @@ fn inventory(folder: &tempfile::TempDir, text: &str) -> String {
 #[test]
 fn bad_usage_is_64() {
     let rows: [(&[&str], &str); 8] = [
-        (&["--insecure", "--inventory", "file:x", "--intervall", "1s"], "--intervall"),
+        (&["--insecure", "--inventory", "file:x", "--frequency", "1s"], "--frequency"),
         (&["--insecure", "--inventory", "file:x", "--interval", "soon"], "--interval"),
         (&["--insecure", "--inventory", "file:x", "--interval", "0s"], "must be 50ms to 1h"),
         (&["--insecure", "--inventory", "kubernetes"], "file:PATH only"),

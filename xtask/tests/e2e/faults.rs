@@ -59,8 +59,11 @@ const CASES: &[Case] = &[
         kinds: &["dns"],
         // Its port is closed for a moment while the lab gives it the new configuration.
         right: |at| {
-            at.node == "n4" && at.pod == "kube-system/dns-n4" && (at.stage == "application" || at.stage == "socket")
+            at.node == "n4"
+                && at.pod == "kube-system/dns-n4"
+                && (at.stage == "application" || at.stage == "socket")
         },
+    },
     Case {
         fault: "backend-refuses pod=web-n1",
         kinds: &["tcp"],
