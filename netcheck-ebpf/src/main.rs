@@ -8,6 +8,10 @@
 //! for it (`AYA_LOG_LEVEL`); everything that gets lost is counted in any case.
 #![no_std]
 #![no_main]
+#![expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "by value they would be copied to a small stack"
+)]
 #![expect(clippy::needless_pass_by_value, reason = "the attributes hand contexts over by value")]
 
 mod drops;
