@@ -186,7 +186,7 @@ struct KernelSide {
 impl KernelSide {
     fn blind(state: v1::EbpfState, why: String) -> Self {
         Self {
-            eye: Box::new(Blind { state, degraded: vec![why] }),
+            eye: Box::new(Blind::new(state, vec![why])),
             #[cfg(feature = "ebpf")]
             attacher: None,
         }

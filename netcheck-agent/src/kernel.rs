@@ -150,7 +150,7 @@ pub async fn open(config: &KernelConfig) -> Result<(Attacher, Box<dyn KernelEye>
         reasons = DropReasons::read(&btf)?;
         btf::offsets(&btf, &reasons)
     });
-    let drops_usable = match own_btf {
+    let mut drops_seen = match own_btf {
         Ok(found) => {
             offsets = found;
             true
@@ -174,7 +174,8 @@ pub async fn open(config: &KernelConfig) -> Result<(Attacher, Box<dyn KernelEye>
         .map_err(|source| OpenError::Load { source })?;
     attach::load_classifiers(&mut ebpf)
         .map_err(|(program, source)| OpenError::Program { program, source })?;
-    if drops_usable && let Err(error) = attach_drops(&mut ebpf) {
+    if drops_seen && let Err(error) = attach_drops(&mut ebpf) {
+        drops_seen = false;
         let line = format!("drops are not seen: {error}");
         warn!("{line}");
         shared.lock().degraded.push(line);
@@ -191,7 +192,7 @@ pub async fn open(config: &KernelConfig) -> Result<(Attacher, Box<dyn KernelEye>
     // SAFETY: gives free pages back; touches nothing that is in use.
     unsafe { libc::malloc_trim(0) };
     info!(?mode, hooks = shared.lock().hooks.len(), "kernel programs loaded");
-    let eye = Eye::new(eye_maps, shared, reasons, symbols, own_netns, config.responder_port);
+    let eye = Eye::new(eye_maps, shared, reasons, symbols, own_netns, config.responder_port, drops_seen);
     Ok((Attacher(attacher), Box::new(eye)))
 }
 

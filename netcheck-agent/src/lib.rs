@@ -12,6 +12,7 @@ pub mod config;
 mod counters;
 mod engine;
 mod http;
+mod interface_drops;
 #[cfg(feature = "ebpf")]
 pub mod kernel;
 mod merge;

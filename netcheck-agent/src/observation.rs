@@ -9,6 +9,8 @@ use std::sync::Arc;
 use netcheck_common::domain::{PathId, ProbeKind, ProbeSession, Sequence};
 use netcheck_proto::v1;
 
+use crate::interface_drops::InterfaceDrops;
+
 /// Which probe of this agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ProbeKey {
@@ -257,6 +259,15 @@ pub struct Blind {
     pub state: v1::EbpfState,
     /// Why, one line each.
     pub degraded: Vec<String>,
+    drops: InterfaceDrops,
+}
+
+impl Blind {
+    /// What interfaces count is all that there will be.
+    #[must_use]
+    pub fn new(state: v1::EbpfState, degraded: Vec<String>) -> Self {
+        Self { state, degraded, drops: InterfaceDrops::start() }
+    }
 }
 
 impl KernelEye for Blind {
@@ -276,7 +287,7 @@ impl KernelEye for Blind {
         None
     }
     fn drop_counts(&self) -> Vec<DropCount> {
-        Vec::new()
+        self.drops.counts()
     }
     fn status(&self) -> KernelStatus {
         KernelStatus { state: self.state, degraded: self.degraded.clone(), ..KernelStatus::default() }

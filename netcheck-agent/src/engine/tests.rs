@@ -20,7 +20,7 @@ fn start() -> (EngineHandle, EngineOutput, std::thread::JoinHandle<()>) {
         session: ProbeSession(11),
         limit_pps: 1000,
         policy: |_| None,
-        eye: Box::new(Blind { state: v1::EbpfState::Off, degraded: Vec::new() }),
+        eye: Box::new(Blind::new(v1::EbpfState::Off, Vec::new())),
     };
     let (engine, handle, output) = Engine::new(config).unwrap();
     (handle, output, std::thread::spawn(move || engine.run()))

@@ -19,6 +19,7 @@ use super::btf::DropReasons;
 use super::interfaces::Shared;
 use super::stage::{self, Facts};
 use super::symbols::{Lookup, Symbols};
+use crate::interface_drops::InterfaceDrops;
 use crate::observation::{
     Direction, DropCount, DropIdentity, DropSeen, Flow, FlowSeen, Hook, InterfaceRole, KernelEye,
     KernelStatus, KnownAddress, Observation, OwnFlow, ProbeKey, Reflected, ReflectedPath, Stamp,
@@ -129,6 +130,8 @@ pub(crate) struct Eye {
     /// Version of the node's own addresses that stands there.
     own_version: u64,
     own_netns: u32,
+    /// Where the kernel does not tell of its drops: what interfaces count.
+    interface_drops: Option<InterfaceDrops>,
     /// This kernel's number of drop reason OTHERHOST.
     other_host: Option<u32>,
 }
@@ -141,6 +144,7 @@ impl Eye {
         symbols: Symbols,
         own_netns: u32,
         responder_port: u16,
+        drops_seen: bool,
     ) -> Self {
         let tunnels = [VXLAN_PORT, VXLAN_LINUX_PORT, GENEVE_PORT];
         let probes = abi::probe_ports::FIRST..=abi::probe_ports::LAST;
@@ -158,6 +162,7 @@ impl Eye {
             addresses: HashMap::new(),
             own_version: 0,
             own_netns,
+            interface_drops: (!drops_seen).then(InterfaceDrops::start),
         }
     }
 
@@ -413,6 +418,9 @@ impl KernelEye for Eye {
     }
 
     fn drop_counts(&self) -> Vec<DropCount> {
+        if let Some(interfaces) = &self.interface_drops {
+            return interfaces.counts();
+        }
         let mut counts = Vec::new();
         for (Abi(key), values) in self.maps.drops.iter().flatten() {
             let interface = if key.netns == self.own_netns && key.ifindex != 0 {

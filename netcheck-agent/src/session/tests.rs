@@ -126,7 +126,7 @@ impl Rig {
                 Endpoint::from_static("http://hub").connect_with_connector(connector).await
             })
         });
-        let eye = Box::new(Blind { state: v1::EbpfState::Off, degraded: vec!["off".into()] });
+        let eye = Box::new(Blind::new(v1::EbpfState::Off, vec!["off".into()]));
         let config = EngineConfig {
             node: "n1".into(),
             session: ProbeSession(5),

@@ -78,7 +78,7 @@ fn accepted_and_refused() {
         let mut prober = TcpProber::open(family).unwrap();
         let listener = TcpListener::bind(host).unwrap();
         let target = listener.local_addr().unwrap();
-        let mut blind = Blind { state: v1::EbpfState::Off, degraded: Vec::new() };
+        let mut blind = Blind::new(v1::EbpfState::Off, Vec::new());
         let mut recorder = Recorder::default();
         for eye in [&mut blind as &mut dyn KernelEye, &mut recorder] {
             assert!(matches!(probe(&mut prober, target, eye), Ending::Reply { .. }));
@@ -100,7 +100,7 @@ fn a_connection_leaves_no_time_wait() {
 
     let mut prober = TcpProber::open(Family::V4).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut eye = Blind { state: v1::EbpfState::Off, degraded: Vec::new() };
+    let mut eye = Blind::new(v1::EbpfState::Off, Vec::new());
     probe(&mut prober, listener.local_addr().unwrap(), &mut eye);
     let (mut connection, _) = listener.accept().unwrap();
     let error = connection.read(&mut [0]).unwrap_err();
