@@ -17,7 +17,12 @@ pub const EXIT_FAILURE: u8 = 1;
 
 /// Probes the cluster's network from this node and watches its own packets inside the kernel.
 #[derive(Debug, Parser)]
-#[command(name = "netcheck-agent", version, max_term_width = 100)]
+#[command(
+    name = "netcheck-agent",
+    version,
+    max_term_width = 100,
+    after_help = "Flags without a subcommand are those of run: see `netcheck-agent run --help`."
+)]
 pub struct Cli {
     /// What to do; `run` where nothing is said.
     #[command(subcommand)]

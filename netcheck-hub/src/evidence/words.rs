@@ -71,6 +71,19 @@ pub const fn stage(stage: v1::Stage) -> &'static str {
     }
 }
 
+/// What an errno of send() means to people (ip-route(8), and nft's drop in the output hook); nothing for other reasons.
+fn meaning(errno: &str) -> &'static str {
+    match errno {
+        "EINVAL" => " (blackhole route)",
+        "EACCES" => " (prohibit route)",
+        "EHOSTUNREACH" => " (unreachable route, or the neighbour does not answer)",
+        "ENETUNREACH" => " (no route)",
+        "ENETDOWN" => " (the interface is down)",
+        "EPERM" => " (a firewall rule)",
+        _ => "",
+    }
+}
+
 /// `request`, `reply`.
 #[must_use]
 pub const fn direction(direction: v1::Direction) -> &'static str {
@@ -117,7 +130,7 @@ pub fn place(at: &v1::LossLocation) -> String {
     }
     match (at.reason.as_str(), at.function.as_str()) {
         ("", "") => {}
-        (reason, "") => text += &format!(": {reason}"),
+        (reason, "") => text += &format!(": {reason}{}", meaning(reason)),
         ("", function) => text += &format!(": in {function}"),
         (reason, function) => text += &format!(": {reason} in {function}"),
     }
