@@ -6,10 +6,12 @@
 
 mod attach;
 mod btf;
+mod events;
 mod eye;
 mod interfaces;
 mod links;
 mod log;
+mod ports;
 mod stage;
 mod symbols;
 
@@ -26,8 +28,9 @@ use tracing::{info, warn};
 
 pub use self::btf::BtfError;
 use self::btf::DropReasons;
-use self::eye::{Abi, Eye, Maps, PortBits};
+use self::eye::{Abi, Eye, Maps};
 use self::interfaces::Shared;
+use self::ports::PortBits;
 use self::symbols::Symbols;
 use crate::observation::KernelEye;
 

@@ -23,9 +23,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::TcMode;
-use super::interfaces::{Interface, Link, Shared, role_to_wire};
+use super::interfaces::{Interface, Link, Shared};
 use super::links::{Netlink, Snapshot, difference};
 use crate::observation::InterfaceRole;
+use crate::wire;
 
 /// Fixed place of our filters where tcx is not to be had: far from what CNIs use, never the first.
 const NETLINK_PRIORITY: u16 = 51_966;
@@ -173,7 +174,7 @@ impl Attacher {
         let status = v1::HookStatus {
             interface: link.name.clone(),
             ifindex: link.ifindex,
-            role: role_to_wire(role).into(),
+            role: wire::role(role).into(),
             egress,
             state: state.into(),
             detail,

@@ -1,28 +1,30 @@
 //! The probe engine's view of the kernel: reads the ring buffer, keeps flows and addresses in the maps.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use aya::Pod;
-use aya::maps::{Array, HashMap as BpfHashMap, MapData, PerCpuArray, PerCpuHashMap, RingBuf};
+use aya::maps::{HashMap as BpfHashMap, MapData, PerCpuArray, PerCpuHashMap, RingBuf};
 use netcheck_common::abi::{
     self, DropEvent, FlowKey, FlowValue, KernelAbi, ReflectKey, ReflectValue, StampEvent, TupleKey,
-    TupleValue, address_flags, counters, events, flags, identity,
+    TupleValue, address_flags, counters, flags, identity,
 };
-use netcheck_common::domain::{PathId, ProbeKind, ProbeSession, Sequence};
-use netcheck_common::packet::{GENEVE_PORT, IPPROTO_TCP, IPPROTO_UDP, VXLAN_LINUX_PORT, VXLAN_PORT};
+use netcheck_common::domain::{PathId, ProbeSession, Sequence};
+use netcheck_common::packet::{GENEVE_PORT, VXLAN_LINUX_PORT, VXLAN_PORT};
 use netcheck_proto::v1;
 use tracing::warn;
 
 use super::btf::DropReasons;
+use super::events::{RawEvent, address_bytes, direction_of, flow_key, flow_of, protocol_of};
 use super::interfaces::Shared;
+use super::ports::PortBits;
 use super::stage::{self, Facts};
 use super::symbols::{Lookup, Symbols};
 use crate::interface_drops::InterfaceDrops;
 use crate::observation::{
-    Direction, DropCount, DropIdentity, DropSeen, Flow, FlowSeen, Hook, InterfaceRole, KernelEye,
-    KernelStatus, KnownAddress, Observation, OwnFlow, ProbeKey, Reflected, ReflectedPath, Stamp,
+    DropCount, DropIdentity, DropSeen, Flow, FlowSeen, Hook, InterfaceRole, KernelEye, KernelStatus,
+    KnownAddress, Observation, OwnFlow, ProbeKey, Reflected, ReflectedPath, Stamp,
 };
 
 /// Drop events that wait for the name of a kernel function, at most; older ones go on without it.
@@ -47,68 +49,6 @@ pub(crate) struct Maps {
     pub(crate) tuples: BpfHashMap<MapData, Abi<TupleKey>, Abi<TupleValue>>,
     pub(crate) drops: PerCpuHashMap<MapData, Abi<abi::DropKey>, u64>,
     pub(crate) counters: PerCpuArray<MapData, u64>,
-}
-
-/// A bitmap of ports in the kernel, with how often each is wanted.
-pub(crate) struct PortBits {
-    map: Array<MapData, u64>,
-    /// As in the kernel.
-    words: Box<[u64; abi::maps::PORTS_ENTRIES as usize]>,
-    /// Those that stay.
-    fixed: Box<[u64; abi::maps::PORTS_ENTRIES as usize]>,
-    wanted: HashMap<u16, u32>,
-}
-
-impl PortBits {
-    pub(crate) fn new(map: Array<MapData, u64>) -> Self {
-        let none = Box::new([0; abi::maps::PORTS_ENTRIES as usize]);
-        Self { map, words: none.clone(), fixed: none, wanted: HashMap::new() }
-    }
-
-    /// Sets ports for good.
-    fn fix(&mut self, ports: impl IntoIterator<Item = u16>) {
-        for port in ports {
-            self.fixed[usize::from(port >> 6)] |= 1 << (port & 63);
-        }
-        for word in 0..self.words.len() {
-            if self.fixed[word] & !self.words[word] != 0 {
-                self.write(word, self.words[word] | self.fixed[word]);
-            }
-        }
-    }
-
-    fn want(&mut self, port: u16) {
-        let count = self.wanted.entry(port).or_insert(0);
-        *count += 1;
-        if *count == 1 {
-            self.set(port, true);
-        }
-    }
-
-    fn release(&mut self, port: u16) {
-        if let Some(count) = self.wanted.get_mut(&port) {
-            *count -= 1;
-            if *count == 0 {
-                self.wanted.remove(&port);
-                self.set(port, false);
-            }
-        }
-    }
-
-    fn set(&mut self, port: u16, set: bool) {
-        let (word, bit) = (usize::from(port >> 6), 1 << (port & 63));
-        let bits = if set { self.words[word] | bit } else { self.words[word] & !bit | self.fixed[word] };
-        if bits != self.words[word] {
-            self.write(word, bits);
-        }
-    }
-
-    fn write(&mut self, word: usize, bits: u64) {
-        self.words[word] = bits;
-        if let Err(error) = self.map.set(word as u32, bits, 0) {
-            warn!(word, %error, "the kernel's table of ports can't be written");
-        }
-    }
 }
 
 /// The kernel side, open.
@@ -379,7 +319,7 @@ impl KernelEye for Eye {
             .collect();
         self.pod_behind.retain(|_, pod| self.pods.values().any(|known| known == pod));
         self.write_addresses();
-        let before: Vec<u16> = self.maps.watched_ports.wanted.keys().copied().collect();
+        let before = self.maps.watched_ports.wanted();
         watched_ports.iter().for_each(|&port| self.maps.watched_ports.want(port));
         before.iter().for_each(|&port| self.maps.watched_ports.release(port));
     }
@@ -458,71 +398,4 @@ impl KernelEye for Eye {
             ring_events_lost: self.counter(counters::STAMPS_LOST) + self.counter(counters::DROPS_LOST),
         }
     }
-}
-
-/// An event copied out of the ring.
-enum RawEvent {
-    Stamp(StampEvent),
-    Drop(DropEvent),
-}
-
-impl RawEvent {
-    fn read(bytes: &[u8]) -> Option<Self> {
-        match *bytes.first()? {
-            events::STAMP => read_event(bytes).map(Self::Stamp),
-            events::DROP => read_event(bytes).map(Self::Drop),
-            _ => None,
-        }
-    }
-}
-
-fn read_event<T: KernelAbi>(bytes: &[u8]) -> Option<T> {
-    if bytes.len() < size_of::<T>() {
-        return None;
-    }
-    // SAFETY: enough bytes, any bit pattern is a valid T, unaligned reads allowed.
-    Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
-}
-
-fn direction_of(event_flags: u8) -> Direction {
-    if event_flags & flags::REPLY != 0 { Direction::Reply } else { Direction::Request }
-}
-
-fn flow_key(flow: &OwnFlow) -> FlowKey {
-    FlowKey {
-        port: flow.local.port(),
-        protocol: protocol_of(flow.transport).unwrap_or(IPPROTO_UDP),
-        version: if flow.local.is_ipv4() { 4 } else { 6 },
-    }
-}
-
-fn protocol_of(kind: ProbeKind) -> Option<u8> {
-    match kind {
-        ProbeKind::Tcp | ProbeKind::Http => Some(IPPROTO_TCP),
-        ProbeKind::Udp | ProbeKind::Dns => Some(IPPROTO_UDP),
-        ProbeKind::Icmp => None,
-    }
-}
-
-fn flow_of(protocol: u8, source: ([u8; 16], u16), destination: ([u8; 16], u16)) -> Flow {
-    let socket = |(address, port): ([u8; 16], u16)| SocketAddr::new(ip_address(address), port);
-    let kind = match protocol {
-        IPPROTO_TCP => ProbeKind::Tcp,
-        IPPROTO_UDP => ProbeKind::Udp,
-        _ => ProbeKind::Icmp,
-    };
-    Flow { kind, source: socket(source), destination: socket(destination) }
-}
-
-/// An address as the kernel programs have it.
-fn address_bytes(address: IpAddr) -> [u8; 16] {
-    match address {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
-        IpAddr::V6(v6) => v6.octets(),
-    }
-}
-
-fn ip_address(bytes: [u8; 16]) -> IpAddr {
-    let v6 = Ipv6Addr::from(bytes);
-    v6.to_ipv4_mapped().map_or(IpAddr::V6(v6), IpAddr::V4)
 }

@@ -99,18 +99,6 @@ impl Shared {
     }
 }
 
-/// The wire's word for a role.
-pub(crate) fn role_to_wire(role: InterfaceRole) -> v1::InterfaceRole {
-    match role {
-        InterfaceRole::Unknown => v1::InterfaceRole::Unspecified,
-        InterfaceRole::Uplink => v1::InterfaceRole::Uplink,
-        InterfaceRole::Tunnel => v1::InterfaceRole::Tunnel,
-        InterfaceRole::Bridge => v1::InterfaceRole::Bridge,
-        InterfaceRole::PodVeth => v1::InterfaceRole::PodVeth,
-        InterfaceRole::Loopback => v1::InterfaceRole::Loopback,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

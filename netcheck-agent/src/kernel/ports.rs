@@ -1,0 +1,77 @@
+//! Bitmaps of ports in the kernel: what sends a packet into the slow path, and what drops are watched for.
+
+use std::collections::HashMap;
+
+use aya::maps::{Array, MapData};
+use netcheck_common::abi;
+use tracing::warn;
+
+/// A bitmap of ports in the kernel, with how often each is wanted.
+pub(crate) struct PortBits {
+    map: Array<MapData, u64>,
+    /// As in the kernel.
+    words: Box<[u64; abi::maps::PORTS_ENTRIES as usize]>,
+    /// Those that stay.
+    fixed: Box<[u64; abi::maps::PORTS_ENTRIES as usize]>,
+    wanted: HashMap<u16, u32>,
+}
+
+impl PortBits {
+    /// No port is set.
+    pub(crate) fn new(map: Array<MapData, u64>) -> Self {
+        let none = Box::new([0; abi::maps::PORTS_ENTRIES as usize]);
+        Self { map, words: none.clone(), fixed: none, wanted: HashMap::new() }
+    }
+
+    /// Sets ports for good.
+    pub(crate) fn fix(&mut self, ports: impl IntoIterator<Item = u16>) {
+        for port in ports {
+            self.fixed[usize::from(port >> 6)] |= 1 << (port & 63);
+        }
+        for word in 0..self.words.len() {
+            if self.fixed[word] & !self.words[word] != 0 {
+                self.write(word, self.words[word] | self.fixed[word]);
+            }
+        }
+    }
+
+    /// Sets a port until it is released as often.
+    pub(crate) fn want(&mut self, port: u16) {
+        let count = self.wanted.entry(port).or_insert(0);
+        *count += 1;
+        if *count == 1 {
+            self.set(port, true);
+        }
+    }
+
+    /// Undoes one [`PortBits::want`].
+    pub(crate) fn release(&mut self, port: u16) {
+        if let Some(count) = self.wanted.get_mut(&port) {
+            *count -= 1;
+            if *count == 0 {
+                self.wanted.remove(&port);
+                self.set(port, false);
+            }
+        }
+    }
+
+    /// Ports that are wanted, those for good not among them.
+    pub(crate) fn wanted(&self) -> Vec<u16> {
+        self.wanted.keys().copied().collect()
+    }
+
+    fn set(&mut self, port: u16, set: bool) {
+        let (word, bit) = (usize::from(port >> 6), 1 << (port & 63));
+        let bits = if set { self.words[word] | bit } else { self.words[word] & !bit | self.fixed[word] };
+        if bits != self.words[word] {
+            self.write(word, bits);
+        }
+    }
+
+    fn write(&mut self, word: usize, bits: u64) {
+        self.words[word] = bits;
+        if let Err(error) = self.map.set(word as u32, bits, 0) {
+            warn!(word, %error, "the kernel's table of ports can't be written");
+        }
+    }
+}
