@@ -12,6 +12,7 @@ use netcheck_agent::observation::{Direction, DropIdentity, InterfaceRole, Observ
 use netcheck_common::domain::{PathId, ProbeKind, ProbeSession, Sequence};
 use netcheck_common::header::{FLAG_REPLY, HEADER_LEN, ProbeHeader};
 
+use netcheck_agent::kernel::TcMode;
 use nodes::{Node, PATH, Pair, echo};
 
 const SESSION_A: u64 = 0xa11c_e000_0000_0001;
@@ -238,4 +239,42 @@ fn interfaces_that_come_are_hooked_and_those_that_go_forgotten() {
     assert!(roles.contains(&("flannel.1".into(), netcheck_proto::v1::InterfaceRole::Tunnel)));
     pair.a.ip("link del cni0");
     wait(&["eth0", "flannel.1"]);
+}
+
+/// Filters of netcheck at a node's eth0, both directions.
+fn filters(node: &Node) -> usize {
+    node.run(|| {
+        ["ingress", "egress"]
+            .iter()
+            .map(|hook| {
+                let output =
+                    std::process::Command::new("tc").args(["filter", "show", "dev", "eth0", hook]).output();
+                String::from_utf8(output.unwrap().stdout).unwrap().matches("handle 0xca7").count()
+            })
+            .sum()
+    })
+}
+
+#[test]
+fn hooks_of_older_kernels_work_and_are_swept_after_a_crash() {
+    let Pair { a, b } = Pair::attached(SESSION_A, 0, Some(TcMode::Netlink));
+    // Somebody else's filter on the same qdisc must survive.
+    a.run(|| {
+        let theirs = "filter add dev eth0 ingress prio 60000 protocol ip u32 match u32 0 0";
+        let status = std::process::Command::new("tc").args(theirs.split(' ')).status().unwrap();
+        assert!(status.success());
+    });
+    let reply = echo(&a, a.v4, b.v4, SESSION_A, 1).expect("a reply");
+    assert!(reply.reflected(), "{reply:?}");
+    assert_eq!(filters(&a), 2, "one each way");
+    let a = a.after_crash(SESSION_A, Some(TcMode::Netlink));
+    assert_eq!(filters(&a), 2, "none left over, none doubled");
+    let reply = echo(&a, a.v4, b.v4, SESSION_A, 2).expect("a reply");
+    assert!(reply.reflected(), "{reply:?}");
+    let theirs = a.run(|| {
+        let output =
+            std::process::Command::new("tc").args(["filter", "show", "dev", "eth0", "ingress"]).output();
+        String::from_utf8(output.unwrap().stdout).unwrap()
+    });
+    assert!(theirs.contains("pref 60000"), "{theirs}");
 }

@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use netcheck_agent::kernel::{KernelConfig, open};
+use netcheck_agent::kernel::{KernelConfig, TcMode, open};
 use netcheck_agent::observation::{KernelEye, KnownAddress};
 use netcheck_common::header::{HEADER_LEN, ProbeHeader};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
@@ -73,14 +73,14 @@ impl Bare {
 }
 
 impl Node {
-    fn new(bare: Bare, number: u8, session: u64, clock_offset_ns: i64) -> Self {
+    fn new(bare: Bare, number: u8, session: u64, clock_offset_ns: i64, tc_mode: Option<TcMode>) -> Self {
         let stop = CancellationToken::new();
         let config = KernelConfig {
             session,
             responder_port: 6100,
             netns_scope: vec![netns_inode(&bare)],
             clock_offset_ns,
-            tc_mode: None,
+            tc_mode,
         };
         let netns = bare.netns.try_clone().unwrap();
         let (ready, opened) = mpsc::channel();
@@ -128,6 +128,15 @@ impl Node {
         self.bare.command("nft", vec![script.to_owned()]);
     }
 
+    /// Starts an agent's kernel side anew, as after a crash that left the first one's hooks behind.
+    pub(crate) fn after_crash(self, session: u64, tc_mode: Option<TcMode>) -> Self {
+        let number = if self.v4 == IpAddr::from([10, 77, 0, 1]) { 1 } else { 2 };
+        // Its task goes on, and so its hooks stay: nobody tells it to stop.
+        let mut left = std::mem::ManuallyDrop::new(self);
+        let bare = std::mem::replace(&mut left.bare, Bare::new());
+        Self::new(bare, number, session, 0, tc_mode)
+    }
+
     /// Ends the kernel programs; the namespace stays.
     pub(crate) fn without_programs(mut self) -> Bare {
         self.end();
@@ -164,6 +173,11 @@ pub(crate) struct Pair {
 impl Pair {
     /// Builds them. B's clock is `offset_ns` ahead.
     pub(crate) fn new(session: u64, offset_ns: i64) -> Self {
+        Self::attached(session, offset_ns, None)
+    }
+
+    /// Builds them, with hooks attached in a certain way.
+    pub(crate) fn attached(session: u64, offset_ns: i64, tc_mode: Option<TcMode>) -> Self {
         let (a, b) = (Bare::new(), Bare::new());
         let peer = b.run(|| rustix::thread::gettid().as_raw_nonzero().get());
         a.ip(&format!("link add eth0 type veth peer name eth0 netns {peer}"));
@@ -176,7 +190,10 @@ impl Pair {
             bare.ip(&format!("addr add fd77::{number}/64 dev eth0 nodad"));
             bare.ip("link set eth0 up");
         }
-        Self { a: Node::new(a, 1, session, 0), b: Node::new(b, 2, session ^ 0xffff, offset_ns) }
+        Self {
+            a: Node::new(a, 1, session, 0, tc_mode),
+            b: Node::new(b, 2, session ^ 0xffff, offset_ns, tc_mode),
+        }
     }
 }
 
