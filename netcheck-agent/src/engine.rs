@@ -185,7 +185,8 @@ impl Engine {
                 self.next_status_ns = now_ns;
                 self.link.reply(EngineReply::StatusChanged);
             }
-            let drop_counts = self.drops.since_last(self.eye.drop_counts());
+            self.status.drops = self.eye.drop_counts();
+            let drop_counts = self.drops.since_last(&self.status.drops);
             if !drop_counts.is_empty() {
                 self.link.report(Report { drop_counts, ..Report::default() }, &mut self.merge.counters);
             }
@@ -317,6 +318,7 @@ impl Default for EngineStatus {
         Self {
             counters: crate::counters::Counters::default(),
             kernel: KernelStatus::default(),
+            drops: Vec::new(),
             degraded: Vec::new(),
             plan: PlanSummary::default(),
             in_flight: 0,

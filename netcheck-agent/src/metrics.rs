@@ -3,6 +3,7 @@
 //! The registry is built anew for each scrape from what the engine, the buffer and the responder count anyway: what
 //! is not scraped costs nothing.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 
@@ -65,6 +66,7 @@ pub(crate) fn render(snapshot: &Snapshot<'_>) -> Result<String, fmt::Error> {
     metrics.seconds("uptime", "Time since the agent's start", uptime.elapsed().as_secs_f64());
     probes(&mut metrics, engine);
     kernel(&mut metrics, engine);
+    drops(&mut metrics, engine);
 
     let m = &mut metrics;
     m.gauge("plan_version", "Version of the plan in force; 0: none", engine.plan.version);
@@ -122,6 +124,28 @@ fn probes(metrics: &mut Metrics, engine: &EngineStatus) {
     metrics.counter("dropped_reports", "Reports of the engine that were not taken", counters.reports_dropped);
     metrics.counter("late_turns", "Turns of the probe loop that came late", counters.late_turns);
     metrics.counter("turns", "Turns of the probe loop", counters.turns);
+}
+
+/// Series that drops may have: interfaces come and go on a busy node, and reasons are a hundred.
+const DROP_SERIES: usize = 256;
+
+/// Drops of all packets by interface and the kernel's reason. Namespaces of pods are one.
+fn drops(metrics: &mut Metrics, engine: &EngineStatus) {
+    let mut totals: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for drop in &engine.drops {
+        let interface = if drop.interface.is_empty() { "elsewhere" } else { &*drop.interface };
+        *totals.entry((interface, &*drop.reason)).or_default() += drop.packets;
+    }
+    let mut largest: Vec<_> = totals.into_iter().collect();
+    largest.sort_unstable_by_key(|&(labels, packets)| (std::cmp::Reverse(packets), labels));
+    let series = Family::<Vec<(&'static str, String)>, Counter>::default();
+    for (place, ((interface, reason), packets)) in largest.into_iter().enumerate() {
+        let labels = if place < DROP_SERIES { [interface, reason] } else { ["other", "other"] };
+        let labels = vec![("interface", labels[0].to_owned()), ("reason", labels[1].to_owned())];
+        series.get_or_create(&labels).inc_by(packets);
+    }
+    let help = "Packets of anybody that the kernel dropped, by interface (elsewhere: none of this namespace) and reason";
+    metrics.0.register("kernel_drops", help, series);
 }
 
 fn kernel(metrics: &mut Metrics, engine: &EngineStatus) {

@@ -62,9 +62,22 @@ pub struct Agent {
     pub dropped_samples: u64,
     /// Samples that were applied.
     pub samples: u64,
+    /// Packets of anybody that its kernel dropped, by reason, since the hub's start.
+    pub kernel_drops: BTreeMap<String, u64>,
 }
 
+/// Reasons kept apart per node; kernels have about a hundred.
+const DROP_REASONS: usize = 256;
+
 impl Agent {
+    /// Adds what its kernel dropped. Beyond [`DROP_REASONS`] all reasons are one.
+    pub fn count_drops(&mut self, reason: String, packets: u64) {
+        let known = self.kernel_drops.contains_key(&reason) || self.kernel_drops.len() < DROP_REASONS;
+        let reason = if known { reason } else { "other".to_owned() };
+        let total = self.kernel_drops.entry(reason).or_default();
+        *total = total.saturating_add(packets);
+    }
+
     /// A node whose agent never connected.
     #[must_use]
     pub fn new(name: &str) -> Self {
@@ -86,6 +99,7 @@ impl Agent {
             dropped_batches: 0,
             dropped_samples: 0,
             samples: 0,
+            kernel_drops: BTreeMap::new(),
         }
     }
 

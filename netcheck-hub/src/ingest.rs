@@ -32,6 +32,8 @@ pub struct Decoded {
     pub arrivals: Vec<v1::Arrival>,
     /// As received.
     pub drops: Vec<v1::DropRecord>,
+    /// As received.
+    pub drop_counters: Vec<v1::DropCounter>,
     /// What the agent's buffer dropped.
     pub dropped_batches: u64,
     /// See above.
@@ -47,6 +49,7 @@ pub fn decode(batch: v1::SampleBatch) -> Decoded {
         sequence: batch.sequence,
         arrivals: batch.arrivals,
         drops: batch.drops,
+        drop_counters: batch.drop_counters,
         dropped_batches: batch.dropped_batches,
         dropped_samples: batch.dropped_samples,
         ..Decoded::default()
@@ -89,6 +92,9 @@ impl State {
         agent.dropped_batches = agent.dropped_batches.saturating_add(batch.dropped_batches);
         agent.dropped_samples = agent.dropped_samples.saturating_add(batch.dropped_samples);
         agent.refused_batches += batch.refused;
+        for counter in batch.drop_counters {
+            agent.count_drops(counter.reason, counter.packets);
+        }
         self.counters.batches_applied += 1;
         self.counters.samples_dropped = self.counters.samples_dropped.saturating_add(batch.dropped_samples);
         self.counters.parts_refused += batch.refused;

@@ -87,6 +87,15 @@ impl Snapshot {
             "1 while the newest inventory can't be read.",
             vec![(vec![], error)],
         );
+        let drops = state.agents.iter().flat_map(|agent| {
+            let series = |(reason, packets): (&String, &u64)| {
+                (vec![("node", agent.name.to_string()), ("reason", reason.clone())], *packets as f64)
+            };
+            agent.kernel_drops.iter().map(series)
+        });
+        let help = "Packets of anybody that the node's kernel dropped, by its reason.";
+        let drops = drops.collect();
+        snapshot.add(true, "node_kernel_drops", help, drops);
         let read = state.roster_ns as f64 / 1e9;
         let help = "When the roster in use was read, seconds since 1970.";
         snapshot.add(false, "hub_roster_timestamp_seconds", help, vec![(vec![], read)]);

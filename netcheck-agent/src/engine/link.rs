@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::counters::Counters;
 use crate::engine::EngineOutput;
-use crate::observation::KernelStatus;
+use crate::observation::{DropCount, KernelStatus};
 use crate::plan::PlanGap;
 use crate::report::Report;
 
@@ -71,6 +71,8 @@ impl PlanSummary {
 pub(crate) struct EngineStatus {
     pub(crate) counters: Counters,
     pub(crate) kernel: KernelStatus,
+    /// Drops of all packets since the kernel programs were loaded.
+    pub(crate) drops: Vec<DropCount>,
     /// What of the engine's own is missing and why, one line each.
     pub(crate) degraded: Vec<String>,
     pub(crate) plan: PlanSummary,

@@ -44,7 +44,7 @@ pub(crate) struct DropTally {
 
 impl DropTally {
     /// What grew since the last call. A total that shrank began anew.
-    pub(crate) fn since_last(&mut self, totals: Vec<DropCount>) -> Vec<DropCount> {
+    pub(crate) fn since_last(&mut self, totals: &[DropCount]) -> Vec<DropCount> {
         let mut seen = HashMap::with_capacity(totals.len());
         let mut grown = Vec::new();
         for total in totals {
@@ -53,7 +53,7 @@ impl DropTally {
             let packets = total.packets.checked_sub(before).unwrap_or(total.packets);
             seen.insert(key, total.packets);
             if packets > 0 {
-                grown.push(DropCount { packets, ..total });
+                grown.push(DropCount { packets, ..total.clone() });
             }
         }
         self.seen = seen;
@@ -93,8 +93,8 @@ mod tests {
             packets,
         };
         let mut tally = DropTally::default();
-        assert_eq!(tally.since_last(vec![count(1, 5), count(2, 0)]), [count(1, 5)]);
-        assert_eq!(tally.since_last(vec![count(1, 5), count(2, 2)]), [count(2, 2)]);
-        assert_eq!(tally.since_last(vec![count(1, 3), count(2, 9)]), [count(1, 3), count(2, 7)]);
+        assert_eq!(tally.since_last(&[count(1, 5), count(2, 0)]), [count(1, 5)]);
+        assert_eq!(tally.since_last(&[count(1, 5), count(2, 2)]), [count(2, 2)]);
+        assert_eq!(tally.since_last(&[count(1, 3), count(2, 9)]), [count(1, 3), count(2, 7)]);
     }
 }

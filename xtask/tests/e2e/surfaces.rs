@@ -1,10 +1,12 @@
 //! What people meet: commands that work as printed, clear errors, honest exit codes.
 
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::process::Command;
 use std::time::Duration;
 
 use netcheck_netlab::{Fault, Mode};
-use xtask::cluster::{Settings, binary, grpcurl_commands};
+use xtask::cluster::{Cluster, Settings, binary, grpcurl_commands};
 
 use crate::healthy;
 
@@ -22,6 +24,23 @@ fn grpcurl_works_as_printed_and_exit_codes_tell() {
         );
     }
     assert_eq!(cluster.cli(&["report"]).unwrap().status.code(), Some(0));
+    // What kernels drop of anybody's packets is on both metrics pages.
+    let fault: Fault = "drop node=n3 hook=input proto=udp dport=9".parse().unwrap();
+    cluster.lab.inject(&fault).unwrap();
+    let n3 = cluster.lab.node("n3").unwrap().v4;
+    let stranger = |_: &xtask::cluster::Report| {
+        cluster
+            .lab
+            .enter("hub", || UdpSocket::bind("0.0.0.0:0").unwrap().send_to(b"x", (n3, 9)).unwrap())
+            .unwrap();
+        let hub = get(&cluster, SocketAddr::new(cluster.lab.topology().hub_v4.into(), 8080));
+        let agent = get(&cluster, SocketAddr::new(n3.into(), 6101));
+        hub.contains("netcheck_node_kernel_drops_total{node=\"n3\",reason=\"NETFILTER_DROP\"}")
+            && agent
+                .contains("netcheck_agent_kernel_drops_total{interface=\"eth0\",reason=\"NETFILTER_DROP\"}")
+    };
+    cluster.wait("drops are counted", Duration::from_secs(20), stranger).unwrap();
+    cluster.lab.heal(&fault).unwrap();
     let fault: Fault = "uplink-down node=n4".parse().unwrap();
     cluster.lab.inject(&fault).unwrap();
     cluster.wait("n4 is away", Duration::from_secs(10), |report| report.unreachable > 0).unwrap();
@@ -31,6 +50,20 @@ fn grpcurl_works_as_printed_and_exit_codes_tell() {
     cluster.lab.heal(&fault).unwrap();
     cluster.wait_healthy().unwrap();
     cluster.stop().unwrap().down().unwrap();
+}
+
+/// `GET /metrics`, as the hub's namespace sees it.
+fn get(cluster: &Cluster, address: SocketAddr) -> String {
+    cluster
+        .lab
+        .enter("hub", || {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+            let mut text = String::new();
+            stream.read_to_string(&mut text).unwrap();
+            text
+        })
+        .unwrap()
 }
 
 #[test]
