@@ -119,7 +119,6 @@ async fn probes_of_every_kind_and_family_end_as_they_should() {
     assert_eq!(lost(12).detail.errno, Some(rustix::io::Errno::ACCESS));
     let rows = report.windows.iter().flat_map(|window| &window.paths);
     assert!(rows.filter(|row| row.path.0 <= 6 && row.reply > 0).all(|row| !row.round_trip.is_empty()));
-    assert_eq!(output.status.borrow().counters.forged, 0);
 }
 
 #[tokio::test]

@@ -33,7 +33,8 @@ fn says(name: &str, settings: Settings) -> Vec<(String, String, String, String)>
         cluster
             .wait("a place for the loss", Duration::from_secs(10), |_| {
                 seen = cluster.cells().unwrap().iter().find(path).and_then(|cell| cell.location.clone());
-                seen.as_ref().is_some_and(|at| !at.direction.is_empty())
+                // With a direction but no stage yet, the other node's answer is awaited.
+                seen.as_ref().is_some_and(|at| !at.direction.is_empty() && !at.stage.is_empty())
             })
             .unwrap();
         let at = seen.unwrap();
