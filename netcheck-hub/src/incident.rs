@@ -3,7 +3,7 @@
 //! In: one [`Fact`] per path, as of one moment. Out: [`Explained`], one per cause, by [`explain`]; [`Book`] follows
 //! them from evaluation to evaluation, so that an incident opens, stays itself while its symptoms grow, and closes.
 //! [`gather`] makes the facts of the hub's state, [`index`] numbers what they name, [`tally`] counts the paths that
-//! cross each suspect, [`cover`] chooses, [`words`] says it.
+//! cross each suspect, [`cover`] chooses, [`words`] says it, [`proof`] shows the arithmetic; [`serve`] answers readers.
 //!
 //! Only paths that are judged count: `expected_absent` and `no_data` are neither a symptom nor a contradiction, nor
 //! is a single lost probe.
@@ -21,6 +21,7 @@ pub mod cause;
 pub mod cover;
 pub mod gather;
 pub mod index;
+pub mod proof;
 pub mod serve;
 pub mod tally;
 pub mod words;

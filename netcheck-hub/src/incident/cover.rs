@@ -17,7 +17,7 @@ use super::words::Speaker;
 use super::{Explained, Fact};
 
 /// Causes that one evaluation finds at most; what they don't explain is one more, scattered.
-const CAUSES: usize = 64;
+pub(super) const CAUSES: usize = 64;
 /// Single links and targets that lose probes now and then: more of them are one scattered incident.
 const SINGLES: usize = 5;
 

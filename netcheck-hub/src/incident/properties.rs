@@ -6,7 +6,7 @@ use proptest::prelude::{Just, Strategy, any, prop};
 use proptest::test_runner::Config;
 use proptest::{prop_assert, prop_assert_eq, prop_oneof, proptest};
 
-use super::tests::{World, timeout, to, touches};
+use super::tests::world::{World, timeout, to, touches};
 use super::*;
 
 const ZONES: [&str; 5] = ["a", "a", "b", "b", "c"];

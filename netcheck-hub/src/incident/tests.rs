@@ -1,150 +1,11 @@
-use super::*;
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 
-use netcheck_common::domain::{PathId, Vantage};
-
+use super::*;
 use crate::clock::SECOND_NS;
-use crate::plan::{Probe, Target};
 
-/// A made-up cluster: nodes in zones, a pod each, one service with three backends, one DNS server.
-#[derive(Clone, Debug)]
-pub(super) struct World {
-    pub(super) facts: Vec<Fact>,
-}
+pub(super) mod world;
 
-fn target(kind: v1::TargetKind, name: &str, node: &str, zone: &str, backends: usize) -> Arc<Target> {
-    let namespace = if kind == v1::TargetKind::Node { "" } else { "default" };
-    let id = match kind {
-        v1::TargetKind::Node => format!("node/{name}"),
-        v1::TargetKind::Pod => format!("pod/default/{name}"),
-        v1::TargetKind::DnsServer => format!("dns/default/{name}"),
-        _ => format!("service/default/{name}:80"),
-    };
-    Arc::new(Target {
-        id: id.into(),
-        kind,
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-        node: node.to_owned(),
-        zone: zone.to_owned(),
-        addresses: Vec::new(),
-        port: if kind == v1::TargetKind::Service { 80 } else { 0 },
-        backends,
-        absent: None,
-    })
-}
-
-impl World {
-    /// `zones[i]` is the zone of node i.
-    pub(super) fn new(zones: &[&str], name: impl Fn(usize) -> String) -> Self {
-        use ProbeKind::{Dns, Icmp, Tcp, Udp};
-        let nodes: Vec<(String, &str)> =
-            zones.iter().enumerate().map(|(at, zone)| (name(at), *zone)).collect();
-        let mut targets = Vec::new();
-        for (node, zone) in &nodes {
-            targets.push((target(v1::TargetKind::Node, node, node, zone, 1), vec![Icmp, Udp, Tcp]));
-            targets.push((target(v1::TargetKind::Pod, &format!("pod-{node}"), node, zone, 1), vec![Icmp]));
-        }
-        targets.push((target(v1::TargetKind::Service, "web", "", "", 3), vec![Tcp]));
-        targets.push((target(v1::TargetKind::DnsServer, "dns", "", "", 1), vec![Dns]));
-        let mut facts = Vec::new();
-        for (source, zone) in &nodes {
-            let mut id = 0;
-            for (target, kinds) in &targets {
-                for (&kind, address) in
-                    kinds.iter().flat_map(|kind| ["10.0.0.1", "fd00::1"].map(|a| (kind, a)))
-                {
-                    id += 1;
-                    if target.kind == v1::TargetKind::Node && target.name == *source {
-                        continue;
-                    }
-                    let address: IpAddr = address.parse().unwrap();
-                    let probe = Probe { target: Arc::clone(target), kind, address, port: 0, question: None };
-                    let path = PlannedPath { id: PathId(id), vantage: Vantage::Host, probe };
-                    facts.push(Fact {
-                        source: source.as_str().into(),
-                        zone: (*zone).into(),
-                        path: Arc::new(path),
-                        verdict: Verdict::Reachable,
-                        symptom: None,
-                    });
-                }
-            }
-        }
-        Self { facts }
-    }
-
-    pub(super) fn plain(zones: &[&str]) -> Self {
-        Self::new(zones, |at| format!("n{}", at + 1))
-    }
-
-    /// Breaks what is selected.
-    pub(super) fn breaks(
-        mut self,
-        which: impl Fn(&Fact) -> bool,
-        symptom: impl Fn(&Fact) -> Symptom,
-    ) -> Self {
-        for fact in self.facts.iter_mut().filter(|fact| which(fact)) {
-            fact.verdict = Verdict::Unreachable;
-            fact.symptom = Some(symptom(fact));
-        }
-        self
-    }
-
-    fn silent(mut self, which: impl Fn(&Fact) -> bool, verdict: Verdict) -> Self {
-        for fact in self.facts.iter_mut().filter(|fact| which(fact)) {
-            (fact.verdict, fact.symptom) = (verdict, None);
-        }
-        self
-    }
-
-    fn explain(&self) -> Vec<Explained> {
-        explain(&self.facts)
-    }
-}
-
-pub(super) fn timeout() -> Symptom {
-    Symptom {
-        lost: 9,
-        outcome: Some(Outcome::Timeout),
-        lost_ns: Some((SECOND_NS, 2 * SECOND_NS)),
-        ..Default::default()
-    }
-}
-
-fn dropped(node: &str, direction: v1::Direction) -> Symptom {
-    let at = v1::LossLocation {
-        node: node.to_owned(),
-        interface: "eth0".to_owned(),
-        stage: v1::Stage::NetfilterInput.into(),
-        direction: direction.into(),
-        reason: "NETFILTER_DROP".to_owned(),
-        certainty: v1::Certainty::Observed.into(),
-        ..Default::default()
-    };
-    Symptom { summary: crate::evidence::words::place(&at), at: Some(at), ..timeout() }
-}
-
-fn wire(from: &str, to: &str, direction: v1::Direction) -> Symptom {
-    let at = v1::LossLocation {
-        node: from.to_owned(),
-        stage: v1::Stage::Wire.into(),
-        next_node: to.to_owned(),
-        direction: direction.into(),
-        certainty: v1::Certainty::Inferred.into(),
-        ..Default::default()
-    };
-    Symptom { summary: crate::evidence::words::place(&at), at: Some(at), ..timeout() }
-}
-
-pub(super) fn to(fact: &Fact) -> &str {
-    &fact.path.probe.target.node
-}
-
-pub(super) fn touches(fact: &Fact, node: &str) -> bool {
-    *fact.source != *to(fact) && (*fact.source == *node || to(fact) == node)
-}
+use world::{World, dropped, timeout, to, touches, wire};
 
 fn kinds(causes: &[Explained]) -> Vec<(&str, v1::IncidentKind, usize)> {
     causes.iter().map(|cause| (cause.key.as_str(), cause.kind, cause.paths.len())).collect()
@@ -348,4 +209,36 @@ fn incidents_open_after_two_evaluations_stay_themselves_and_close_after_five() {
     see(&dead);
     let again = see(&dead).0;
     assert_ne!(again[0].id, opened[0].id);
+}
+
+#[test]
+fn a_node_whose_uplink_is_down_is_one_incident_seen_from_both_sides() {
+    let symptom = |fact: &Fact| {
+        if *fact.source != *"n2" {
+            return wire(&fact.source, "n2", v1::Direction::Request);
+        }
+        let mut symptom = dropped("n2", v1::Direction::Request);
+        let at = symptom.at.as_mut().unwrap();
+        at.set_stage(v1::Stage::Routing);
+        at.reason = "ENETUNREACH".to_owned();
+        symptom.summary = crate::evidence::words::place(at);
+        symptom
+    };
+    let causes = World::plain(&SIX).breaks(|fact| touches(fact, "n2"), symptom).explain();
+    assert_eq!((causes.len(), causes[0].paths.len()), (1, 84), "{:?}", kinds(&causes));
+    assert_eq!(causes[0].certainty, v1::Certainty::Observed);
+    assert!(causes[0].headline.contains("on n2 at routing"), "{}", causes[0].headline);
+}
+
+#[test]
+fn many_paths_with_nothing_in_common_are_one_scattered_incident_and_the_work_is_bounded() {
+    let zones: Vec<&str> = (0..40).map(|at| ["a", "b", "c"][at % 3]).collect();
+    let some = |fact: &Fact| {
+        let mixed = u64::from(fact.path.id.0) * 31 + fact.source.bytes().map(u64::from).sum::<u64>() * 17;
+        mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 59 == 0
+    };
+    let causes = World::plain(&zones).breaks(some, |_| timeout()).explain();
+    let scattered = |cause: &&Explained| cause.kind == v1::IncidentKind::Scattered;
+    assert_eq!(causes.iter().filter(scattered).count(), 1, "{:?}", kinds(&causes));
+    assert!(causes.len() <= cover::CAUSES + 1);
 }
