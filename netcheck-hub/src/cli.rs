@@ -17,6 +17,7 @@ use crate::config::{EXIT_USAGE, one_line};
 use crate::json;
 
 mod check;
+mod incidents;
 mod matrix;
 mod nodes;
 mod path;
@@ -95,6 +96,12 @@ enum Command {
     Report {
         #[command(flatten)]
         range: RangeArg,
+    },
+    /// The causes behind all that is wrong, worst first.
+    Incidents {
+        /// Also those that are over.
+        #[arg(long)]
+        closed: bool,
     },
     /// Probe now, and say what came of it.
     Check {
@@ -276,6 +283,15 @@ async fn run(cli: &Cli) -> anyhow::Result<bool> {
             print(&if json { pretty(&answer) } else { report::render(&report, paint) })?;
             Ok(report.unreachable == 0
                 && (report.reachable + report.degraded > 0 || report.paths == report.expected_absent))
+        }
+        Command::Incidents { closed } => {
+            let request = v1::ListIncidentsRequest { include_closed: *closed };
+            let incidents = answer(asked.list_incidents(request)).await?;
+            print(&if json { pretty(&incidents) } else { incidents::render(&incidents, paint) })?;
+            let cut = |incident: &v1::Incident| {
+                incident.state() == v1::IncidentState::Open && incident.verdict() == v1::Verdict::Unreachable
+            };
+            Ok(!incidents.incidents.iter().any(cut))
         }
         Command::Check { select, rounds, deadline } => {
             let request = v1::RunCheckRequest {

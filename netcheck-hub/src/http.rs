@@ -28,6 +28,7 @@ pub fn router(hub: Arc<Hub>) -> Router {
         .route("/readyz", get(readyz))
         .route("/metrics", get(scrape))
         .route("/api/v1/report", get(report))
+        .route("/api/v1/incidents", get(incidents))
         .route("/api/v1/matrix", get(matrix))
         .route("/api/v1/nodes", get(nodes))
         .with_state(hub)
@@ -131,6 +132,19 @@ async fn report(State(hub): State<Arc<Hub>>, Query(params): Query<Params>) -> Re
 async fn matrix(State(hub): State<Arc<Hub>>, Query(params): Query<Params>) -> Result<Response, BadRequest> {
     let matrix = hub.matrix(&params.selector()?, &params.range(&hub)?);
     Ok(Json(json::value(&matrix)).into_response())
+}
+
+/// Query parameters of the incidents.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Incidents {
+    /// Closed ones, too.
+    #[serde(default)]
+    closed: bool,
+}
+
+async fn incidents(State(hub): State<Arc<Hub>>, Query(params): Query<Incidents>) -> Response {
+    Json(json::value(&hub.incidents(params.closed))).into_response()
 }
 
 async fn nodes(State(hub): State<Arc<Hub>>) -> Response {

@@ -17,6 +17,7 @@ use crate::agent::Agent;
 use crate::clock::{nanos, unix_now_ns};
 use crate::evidence::ask::Questions;
 use crate::evidence::pending::PendingDrops;
+use crate::incident::Book;
 use crate::plan::{Catalog, Timing};
 use crate::roster::Roster;
 
@@ -114,6 +115,10 @@ pub struct State {
     pub dirty: BTreeSet<(NodeIx, PathId)>,
     /// Lost probes that are kept.
     pub lost_kept: usize,
+    /// Causes of bad paths.
+    pub incidents: Book,
+    /// When causes are looked for next.
+    pub evaluate_ns: i64,
     /// Events.
     pub counters: Counters,
     /// Numbers of sessions.
@@ -149,6 +154,8 @@ impl Hub {
             questions: Questions::default(),
             dirty: BTreeSet::new(),
             lost_kept: 0,
+            incidents: Book::default(),
+            evaluate_ns: 0,
             counters: Counters::default(),
             next_generation: 0,
             expired_ns: 0,
@@ -191,7 +198,7 @@ impl Hub {
         state.inventory_error = Some(error);
     }
 
-    /// Renews verdicts, locates losses, asks for evidence, forgets what is old.
+    /// Renews verdicts and incidents, locates losses, asks for evidence, forgets what is old.
     pub fn tick(&self, now_ns: i64) {
         let mut state = self.lock();
         state.locate_dirty(&self.settings, now_ns);
@@ -202,6 +209,7 @@ impl Hub {
             state.expire(now_ns - nanos(self.settings.expire), now_ns);
         }
         drop(state);
+        self.evaluate(now_ns);
         self.ticks.send_replace(now_ns);
     }
 }

@@ -31,6 +31,7 @@ named!(
     GetMatrixResponse,
     GetPathResponse,
     GetReportResponse,
+    ListIncidentsResponse,
     ListNodesResponse,
     ListTargetsResponse,
     Report,

@@ -2,7 +2,8 @@
 //!
 //! In data order: [`inventory`] reads the cluster's objects, [`roster`] normalises them, [`plan`] turns them into
 //! paths, [`session`] talks to the agents, [`ingest`] applies their batches to the [`matrix`] and to the
-//! [`evidence`], [`verdict`] judges, [`report`] explains; [`reachability`], [`check`] and [`http`] answer readers.
+//! [`evidence`], [`verdict`] judges, [`incident`] finds causes, [`report`] explains; [`reachability`], [`check`] and
+//! [`http`] answer readers.
 //! [`hub`] is the one shared state; [`app`] wires the tasks. `kubectl-netcheck` is [`cli`].
 
 pub mod agent;
@@ -14,6 +15,7 @@ pub mod config;
 pub mod evidence;
 pub mod http;
 pub mod hub;
+pub mod incident;
 pub mod ingest;
 pub mod inventory;
 pub mod json;

@@ -79,6 +79,7 @@ impl Snapshot {
         let mut snapshot = Self::default();
         snapshot.paths(&cells);
         snapshot.agents(&state);
+        snapshot.incidents(&state);
         snapshot.counters(&state);
         let error = f64::from(u8::from(state.inventory_error.is_some()));
         snapshot.add(
@@ -141,6 +142,19 @@ impl Snapshot {
             "Paths to a service or DNS server, by verdict.",
             series(by_service, "service"),
         );
+    }
+
+    /// All kinds, those that there is none of as 0: an alert needs a series to look at.
+    fn incidents(&mut self, state: &State) {
+        let open = state.incidents.open();
+        let first = v1::IncidentKind::Place as i32;
+        let kinds = (first..).map_while(|kind| v1::IncidentKind::try_from(kind).ok());
+        let series = kinds.map(|kind| {
+            let count = open.iter().filter(|incident| incident.wire.kind() == kind).count();
+            let name = kind.as_str_name().trim_start_matches("INCIDENT_KIND_").to_lowercase();
+            (vec![("kind", name)], count as f64)
+        });
+        self.add(false, "incidents_open", "Open incidents by kind of cause.", series.collect());
     }
 
     fn agents(&mut self, state: &State) {

@@ -14,6 +14,7 @@ use tonic::{Request, Response, Status};
 use crate::agent::Agent;
 use crate::clock::{positive, timestamp, unix_now_ns, wire_duration};
 use crate::hub::{Hub, NodeIx, State};
+use crate::incident::serve::Told;
 use crate::query::{Cell, Range, Selector};
 use crate::report;
 use crate::verdict::Verdict;
@@ -75,7 +76,8 @@ impl Hub {
         let cells = self.cells_in(&state, &Selector::default(), range);
         let caveats = state.caveats();
         drop(state);
-        report::build(&cells, range, caveats)
+        let incidents = self.incidents(false).incidents;
+        v1::Report { incidents, ..report::build(&cells, range, caveats) }
     }
 
     /// All nodes: the roster's, and those whose agents the roster does not know.
@@ -133,6 +135,23 @@ type Cells = Pin<Box<dyn Stream<Item = Result<v1::WatchMatrixResponse, Status>> 
 #[tonic::async_trait]
 impl ReachabilityService for Reachability {
     type WatchMatrixStream = Cells;
+
+    type WatchIncidentsStream = Told;
+
+    async fn list_incidents(
+        &self,
+        request: Request<v1::ListIncidentsRequest>,
+    ) -> Result<Response<v1::ListIncidentsResponse>, Status> {
+        Ok(Response::new(self.hub.incidents(request.into_inner().include_closed)))
+    }
+
+    async fn watch_incidents(
+        &self,
+        request: Request<v1::WatchIncidentsRequest>,
+    ) -> Result<Response<Told>, Status> {
+        let changes_only = request.into_inner().changes_only;
+        Ok(Response::new(self.hub.watch_incidents(changes_only, self.shutdown.clone())))
+    }
 
     async fn list_nodes(
         &self,

@@ -19,7 +19,7 @@ mod tests;
 /// Lines of evidence in one finding.
 const EVIDENCE_LINES: usize = 8;
 
-/// Builds the report of these cells.
+/// Builds the report of these cells. Its incidents are for those to fill in who know them.
 #[must_use]
 pub fn build(cells: &[Cell], range: &Range, caveats: Vec<String>) -> v1::Report {
     let count = |verdict: Verdict| cells.iter().filter(|cell| cell.verdict == verdict).count() as u64;
@@ -41,6 +41,7 @@ pub fn build(cells: &[Cell], range: &Range, caveats: Vec<String>) -> v1::Report 
         totals: Some(totals(cells)),
         findings,
         caveats,
+        incidents: Vec::new(),
     }
 }
 
@@ -253,7 +254,7 @@ fn headline(cause: &Cause, cells: &[&Cell]) -> String {
 }
 
 /// Up to three names, and how many more there are.
-fn listed(names: impl Iterator<Item = String>) -> String {
+pub(crate) fn listed(names: impl Iterator<Item = String>) -> String {
     let mut all: Vec<String> = names.collect();
     all.sort();
     all.dedup();

@@ -12,6 +12,12 @@ const PATHS: usize = 12;
 
 pub(super) fn render(report: &v1::Report, paint: Paint) -> String {
     let mut text = verdict(report, paint);
+    for incident in &report.incidents {
+        text += &super::incidents::one(incident, paint);
+    }
+    if !report.incidents.is_empty() && !report.findings.is_empty() {
+        text += &format!("\n{}\n", paint.bold("Bad paths by place:"));
+    }
     for finding in &report.findings {
         text += &one(finding, paint);
     }
@@ -38,7 +44,8 @@ fn verdict(report: &v1::Report, paint: Paint) -> String {
     } else {
         (v1::Verdict::Reachable, format!("all {measured} measured paths are reachable"))
     };
-    let causes = match report.findings.len() {
+    let causes = if report.incidents.is_empty() { report.findings.len() } else { report.incidents.len() };
+    let causes = match causes {
         0 => String::new(),
         1 => ", 1 cause".to_owned(),
         many => format!(", {many} causes"),

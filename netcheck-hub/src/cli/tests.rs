@@ -85,3 +85,38 @@ fn the_report_starts_with_the_verdict_and_the_cause_comes_before_its_evidence() 
             && at("the kernel of n2") < at("! n3: hooks")
     );
 }
+
+#[test]
+fn an_incident_says_its_cause_first_and_how_sure_it_is() {
+    let incident = v1::Incident {
+        state: v1::IncidentState::Open.into(),
+        headline: "n7 answers nobody".to_owned(),
+        verdict: v1::Verdict::Unreachable.into(),
+        certainty: v1::Certainty::Inferred.into(),
+        evidence: vec!["24 of 24 paths to n7 fail, 0 of 380 others".to_owned()],
+        ..Default::default()
+    };
+    let closed = v1::Incident {
+        state: v1::IncidentState::Closed.into(),
+        headline: "n8 answers nobody".to_owned(),
+        ..Default::default()
+    };
+    let answer =
+        v1::ListIncidentsResponse { incidents: vec![incident.clone(), closed], ..Default::default() };
+    let text = incidents::render(&answer, Paint::plain());
+    let expected = "\
+✗ 1 open incident, 0 bad paths
+
+✗ n7 answers nobody
+    evidence  24 of 24 paths to n7 fail, 0 of 380 others
+    certainty counting suggests it
+";
+    assert!(text.starts_with(expected), "{text}");
+    assert!(text.contains("Closed:\n") && text.contains("n8 answers nobody"), "{text}");
+    let none = v1::ListIncidentsResponse::default();
+    assert_eq!(incidents::render(&none, Paint::plain()), "✓ no open incident\n");
+    let report = v1::Report { incidents: vec![incident], unreachable: 24, paths: 404, ..Default::default() };
+    let text = report::render(&report, Paint::plain());
+    assert!(text.starts_with("✗ 24 of 404 paths are unreachable, 1 cause\n"), "{text}");
+    assert!(text.contains("n7 answers nobody"), "{text}");
+}

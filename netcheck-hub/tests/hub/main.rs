@@ -3,5 +3,6 @@
 
 mod checks;
 mod evidence;
+mod incidents;
 mod rig;
 mod sessions;

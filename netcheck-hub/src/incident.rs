@@ -1,0 +1,134 @@
+//! Bad paths → the smallest set of causes that explains them. Pure.
+//!
+//! In: one [`Fact`] per path, as of one moment. Out: [`Explained`], one per cause, by [`explain`]; [`Book`] follows
+//! them from evaluation to evaluation, so that an incident opens, stays itself while its symptoms grow, and closes.
+//! [`gather`] makes the facts of the hub's state, [`index`] numbers what they name, [`tally`] counts the paths that
+//! cross each suspect, [`cover`] chooses, [`words`] says it, [`proof`] shows the arithmetic; [`serve`] answers readers.
+//!
+//! Only paths that are judged count: `expected_absent` and `no_data` are neither a symptom nor a contradiction, nor
+//! is a single lost probe.
+
+use std::sync::Arc;
+
+use netcheck_common::domain::{Family, Outcome, ProbeKind};
+use netcheck_proto::v1;
+
+use crate::plan::PlannedPath;
+use crate::verdict::Verdict;
+
+pub mod book;
+pub mod cause;
+pub mod cover;
+pub mod gather;
+pub mod index;
+pub mod proof;
+pub mod serve;
+pub mod tally;
+pub mod words;
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
+
+pub use book::{Book, Incident};
+pub use cover::explain;
+
+/// One path as of one evaluation.
+#[derive(Clone, Debug)]
+pub struct Fact {
+    /// The node that probes.
+    pub source: Arc<str>,
+    /// Its zone; empty without.
+    pub zone: Arc<str>,
+    /// What it probes.
+    pub path: Arc<PlannedPath>,
+    /// What can be said of it.
+    pub verdict: Verdict,
+    /// Where it is bad: how.
+    pub symptom: Option<Symptom>,
+}
+
+/// What is known of a bad path's losses.
+#[derive(Clone, Debug, Default)]
+pub struct Symptom {
+    /// Probes lost in the range.
+    pub lost: u64,
+    /// The only node that its lost probes went to, where there is one.
+    pub towards: Option<String>,
+    /// That node's zone.
+    pub towards_zone: String,
+    /// Of a service or DNS server: the only backend that its lost probes went to (pod name, else address).
+    pub backend: Option<String>,
+    /// Where most of them died.
+    pub at: Option<v1::LossLocation>,
+    /// The same for people; without a place: why there is none.
+    pub summary: String,
+    /// What it rests on.
+    pub evidence: Vec<String>,
+    /// When the oldest and newest loss were sent, unix nanoseconds.
+    pub lost_ns: Option<(i64, i64)>,
+    /// How the newest ended.
+    pub outcome: Option<Outcome>,
+}
+
+impl Fact {
+    /// It says that something is wrong.
+    #[must_use]
+    pub fn bad(&self) -> bool {
+        match self.verdict {
+            Verdict::Unreachable => true,
+            Verdict::Degraded => {
+                self.symptom.as_ref().is_some_and(|symptom| symptom.lost >= crate::verdict::RUN)
+            }
+            Verdict::Reachable | Verdict::ExpectedAbsent | Verdict::NoData => false,
+        }
+    }
+
+    /// It says that something is fine.
+    #[must_use]
+    pub fn good(&self) -> bool {
+        self.verdict == Verdict::Reachable
+    }
+
+    /// The path as readers see it.
+    #[must_use]
+    pub fn wire(&self) -> v1::Path {
+        crate::query::wire_path(&self.source, &self.zone, &self.path)
+    }
+
+    /// The family of its packets.
+    #[must_use]
+    pub fn family(&self) -> Family {
+        Family::of(self.path.probe.address)
+    }
+}
+
+/// One cause and what it explains, as of one evaluation.
+#[derive(Clone, Debug)]
+pub struct Explained {
+    /// Names the cause, the same in every evaluation.
+    pub key: String,
+    /// What kind of thing it is.
+    pub kind: v1::IncidentKind,
+    /// One line, cause first.
+    pub headline: String,
+    /// Only this kind of probe.
+    pub probe: Option<ProbeKind>,
+    /// Only this family.
+    pub family: Option<Family>,
+    /// Places in the facts of the bad paths that it explains, ascending.
+    pub paths: Vec<usize>,
+    /// The same of paths that cross it and are fine.
+    pub contradictions: Vec<usize>,
+    /// The arithmetic first, then facts, one line each.
+    pub evidence: Vec<String>,
+    /// Whether a kernel's report proves it, or only counting suggests it.
+    pub certainty: v1::Certainty,
+    /// Some path is unreachable, not only degraded.
+    pub unreachable: bool,
+    /// When its oldest loss in the range was sent, unix nanoseconds.
+    pub first_ns: Option<i64>,
+    /// The same of its newest.
+    pub last_ns: Option<i64>,
+}

@@ -1,0 +1,233 @@
+//! Incidents from one evaluation to the next: opened when seen twice, closed when missed for a while, the same one as
+//! long as its cause is, or as most of its paths are, the same. Pure; takes `now`.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use netcheck_proto::{convert, v1};
+
+use super::{Explained, Fact};
+use crate::clock::timestamp;
+
+/// Consecutive evaluations that open an incident.
+pub const OPEN_AFTER: u32 = 2;
+/// The same for a part of what open incidents explain: that an explanation falls in two because a path came back
+/// is no news at once.
+pub const SPLIT_AFTER: u32 = 10;
+/// Consecutive evaluations without it that close an incident.
+pub const CLOSE_AFTER: u32 = 5;
+/// Closed incidents that are kept.
+const CLOSED: usize = 256;
+/// Paths that contradict it that are listed.
+const CONTRADICTIONS: usize = 64;
+
+type PathKey = (Arc<str>, u32);
+
+/// An incident that is open or was.
+#[derive(Clone, Debug)]
+pub struct Incident {
+    /// What readers get.
+    pub wire: v1::Incident,
+    /// Changes with every change that a reader would want to be told.
+    pub revision: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    key: String,
+    paths: BTreeSet<PathKey>,
+    wire: v1::Incident,
+    open: bool,
+    seen: u32,
+    missed: u32,
+    /// When it was found, only a part of what open incidents explain.
+    part: bool,
+    revision: u64,
+}
+
+/// All incidents.
+#[derive(Debug, Default)]
+pub struct Book {
+    current: Vec<Entry>,
+    closed: VecDeque<Incident>,
+    opened: u64,
+    revision: u64,
+}
+
+impl Book {
+    /// Takes the causes of one evaluation.
+    pub fn update(&mut self, causes: &[Explained], facts: &[Fact], now_ns: i64) {
+        let mut met: Vec<Option<usize>> = vec![None; self.current.len()];
+        let sets: Vec<BTreeSet<PathKey>> = causes.iter().map(|cause| keys(cause, facts)).collect();
+        let mut fresh = Vec::new();
+        for (number, cause) in causes.iter().enumerate() {
+            match self.current.iter().position(|entry| entry.key == cause.key) {
+                Some(at) => met[at] = Some(number),
+                None => fresh.push(number),
+            }
+        }
+        let mut new = Vec::new();
+        for number in fresh {
+            // Another reading of the same symptoms: most paths of the one are paths of the other.
+            let shared = |entry: &Entry| {
+                let shared = entry.paths.intersection(&sets[number]).count();
+                (shared * 2 > entry.paths.len().min(sets[number].len())).then_some(shared)
+            };
+            let free = self.current.iter().enumerate().filter(|&(at, _)| met[at].is_none());
+            let heir = free
+                .filter_map(|(at, entry)| Some((entry.open, shared(entry)?, std::cmp::Reverse(at))))
+                .max();
+            match heir {
+                Some((_, _, std::cmp::Reverse(at))) => met[at] = Some(number),
+                None => new.push(number),
+            }
+        }
+        let parts: Vec<bool> = new.iter().map(|&number| self.part_of_open(&sets[number])).collect();
+        for (entry, met) in self.current.iter_mut().zip(&met) {
+            match met {
+                Some(number) => entry.renew(&causes[*number], &sets[*number], facts),
+                None => entry.missed += 1,
+            }
+        }
+        for (number, part) in new.into_iter().zip(parts) {
+            let mut entry = Entry::new(&causes[number], part);
+            entry.renew(&causes[number], &sets[number], facts);
+            self.current.push(entry);
+        }
+        self.turn(now_ns);
+    }
+
+    fn part_of_open(&self, paths: &BTreeSet<PathKey>) -> bool {
+        let mut open = self.current.iter().filter(|entry| entry.open).peekable();
+        open.peek().is_some() && {
+            let known: BTreeSet<&PathKey> = open.flat_map(|entry| &entry.paths).collect();
+            paths.iter().all(|path| known.contains(path))
+        }
+    }
+
+    /// Opens and closes.
+    fn turn(&mut self, now_ns: i64) {
+        for entry in &mut self.current {
+            let needed = if entry.part { SPLIT_AFTER } else { OPEN_AFTER };
+            if !entry.open && entry.missed == 0 && entry.seen >= needed {
+                entry.open = true;
+                self.opened += 1;
+                entry.wire.id = format!("{:x}-{}", now_ns.div_euclid(crate::clock::SECOND_NS), self.opened);
+                entry.wire.opened_at = Some(timestamp(now_ns));
+                entry.revision = 0;
+            }
+            if entry.revision == 0 {
+                self.revision += 1;
+                entry.revision = self.revision;
+            }
+        }
+        let (keep, gone): (Vec<Entry>, Vec<Entry>) = std::mem::take(&mut self.current)
+            .into_iter()
+            .partition(|entry| entry.missed < if entry.open { CLOSE_AFTER } else { 1 });
+        self.current = keep;
+        for mut entry in gone.into_iter().filter(|entry| entry.open) {
+            entry.wire.state = v1::IncidentState::Closed.into();
+            entry.wire.closed_at = Some(timestamp(now_ns));
+            self.revision += 1;
+            self.closed.push_front(Incident { wire: entry.wire, revision: self.revision });
+        }
+        self.closed.truncate(CLOSED);
+    }
+
+    /// Open incidents, worst first.
+    #[must_use]
+    pub fn open(&self) -> Vec<Incident> {
+        let mut open: Vec<Incident> = self
+            .current
+            .iter()
+            .filter(|entry| entry.open)
+            .map(|entry| Incident { wire: entry.wire.clone(), revision: entry.revision })
+            .collect();
+        open.sort_by_key(|incident| {
+            let wire = &incident.wire;
+            let unreachable = wire.verdict() == v1::Verdict::Unreachable;
+            (!unreachable, std::cmp::Reverse(wire.paths.len()), wire.id.clone())
+        });
+        open
+    }
+
+    /// Closed incidents, newest first.
+    pub fn closed(&self) -> impl Iterator<Item = &Incident> {
+        self.closed.iter()
+    }
+
+    /// Rises with every change.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// There is nothing to follow.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.current.is_empty()
+    }
+}
+
+fn keys(cause: &Explained, facts: &[Fact]) -> BTreeSet<PathKey> {
+    cause.paths.iter().map(|&at| (Arc::clone(&facts[at].source), facts[at].path.id.0)).collect()
+}
+
+impl Entry {
+    fn new(cause: &Explained, part: bool) -> Self {
+        Self {
+            key: cause.key.clone(),
+            paths: BTreeSet::new(),
+            wire: v1::Incident { state: v1::IncidentState::Open.into(), ..Default::default() },
+            open: false,
+            seen: 0,
+            missed: 0,
+            part,
+            revision: 0,
+        }
+    }
+
+    fn renew(&mut self, cause: &Explained, paths: &BTreeSet<PathKey>, facts: &[Fact]) {
+        self.seen = self.seen.saturating_add(1);
+        self.missed = 0;
+        let verdict = if cause.unreachable { v1::Verdict::Unreachable } else { v1::Verdict::Degraded };
+        if self.key != cause.key || self.paths != *paths || self.wire.verdict() != verdict {
+            self.revision = 0;
+        }
+        self.key.clone_from(&cause.key);
+        self.paths.clone_from(paths);
+        let earlier = self.wire.first_seen;
+        let first = cause.first_ns.map(timestamp);
+        let older = |a: &prost_types::Timestamp, b: &prost_types::Timestamp| {
+            (a.seconds, a.nanos) <= (b.seconds, b.nanos)
+        };
+        let first = match (earlier, first) {
+            (Some(a), Some(b)) => Some(if older(&a, &b) { a } else { b }),
+            (a, b) => a.or(b),
+        };
+        self.wire = v1::Incident {
+            id: std::mem::take(&mut self.wire.id),
+            kind: cause.kind.into(),
+            state: v1::IncidentState::Open.into(),
+            headline: cause.headline.clone(),
+            verdict: verdict.into(),
+            certainty: cause.certainty.into(),
+            probe_kind: cause.probe.map_or(v1::ProbeKind::Unspecified, convert::kind_to_wire).into(),
+            family: cause.family.map_or(v1::Family::Unspecified, convert::family_to_wire).into(),
+            paths: cause.paths.iter().map(|&at| facts[at].wire()).collect(),
+            contradictions: cause
+                .contradictions
+                .iter()
+                .take(CONTRADICTIONS)
+                .map(|&at| facts[at].wire())
+                .collect(),
+            contradicting: cause.contradictions.len() as u64,
+            evidence: cause.evidence.clone(),
+            first_seen: first,
+            last_seen: cause.last_ns.map(timestamp).or(self.wire.last_seen),
+            opened_at: self.wire.opened_at,
+            closed_at: None,
+            cause: cause.key.clone(),
+        };
+    }
+}

@@ -1,0 +1,175 @@
+//! What can be the cause of bad paths, and what it is called.
+
+use netcheck_common::domain::{Family, ProbeKind};
+use netcheck_proto::v1;
+
+/// Number of a name in one evaluation; 0 is none.
+pub type Symbol = u32;
+
+/// Which half of a node's paths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Side {
+    /// It answers nobody and reaches nobody.
+    Both,
+    /// It answers nobody.
+    In,
+    /// It reaches nobody.
+    Out,
+}
+
+/// Whom or what to blame. Two symbols of an undirected pair ascend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Suspect {
+    /// A drop or an end at one place (its number in the index).
+    Place(usize),
+    /// Packets from one node to another.
+    LinkOneWay(Symbol, Symbol),
+    /// Between two nodes.
+    Link(Symbol, Symbol),
+    /// Packets from one zone to another.
+    ZonesOneWay(Symbol, Symbol),
+    /// Between two zones.
+    Zones(Symbol, Symbol),
+    /// One of those that answer in a service's stead.
+    Backend(Symbol),
+    /// One target: pod, service port, DNS server.
+    Target(Symbol),
+    /// A service with all its ports.
+    Service(Symbol),
+    /// The pods of a node.
+    Pods(Symbol),
+    /// A node.
+    Node(Symbol, Side),
+    /// All paths.
+    Everywhere,
+    /// One source's paths to one target.
+    From(Symbol, Symbol),
+    /// Many paths that have nothing in common.
+    Scattered,
+}
+
+impl Suspect {
+    /// Of two that explain the same paths, the lower.
+    #[must_use]
+    pub const fn rank(&self) -> u8 {
+        match self {
+            Self::Place(_) => 0,
+            Self::Backend(_) => 1,
+            Self::Target(_) => 3,
+            Self::Service(_) => 4,
+            Self::Pods(_) => 2,
+            Self::Node(..) => 5,
+            Self::LinkOneWay(..) => 6,
+            Self::Link(..) => 7,
+            Self::ZonesOneWay(..) => 8,
+            Self::Zones(..) => 9,
+            Self::Everywhere => 10,
+            Self::From(..) => 11,
+            Self::Scattered => 12,
+        }
+    }
+
+    /// Nodes or zones whose packets in this direction alone are lost.
+    #[must_use]
+    pub const fn undirected(&self) -> Option<Self> {
+        match *self {
+            Self::LinkOneWay(a, b) => Some(if a < b { Self::Link(a, b) } else { Self::Link(b, a) }),
+            Self::ZonesOneWay(a, b) => Some(if a < b { Self::Zones(a, b) } else { Self::Zones(b, a) }),
+            _ => None,
+        }
+    }
+}
+
+/// Only some packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Scope {
+    /// Of one kind of probe.
+    pub probe: Option<ProbeKind>,
+    /// Of one family.
+    pub family: Option<Family>,
+}
+
+impl Scope {
+    /// All scopes that take these packets, widest first.
+    #[must_use]
+    pub const fn around(probe: ProbeKind, family: Family) -> [Self; 4] {
+        [
+            Self { probe: None, family: None },
+            Self { probe: Some(probe), family: None },
+            Self { probe: None, family: Some(family) },
+            Self { probe: Some(probe), family: Some(family) },
+        ]
+    }
+
+    /// Of two that explain the same paths, the lower.
+    #[must_use]
+    pub const fn rank(&self) -> u8 {
+        self.probe.is_some() as u8 * 2 + self.family.is_some() as u8
+    }
+
+    /// `UDP over IPv6`; empty for all packets.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let family = self.family.map(|family| match family {
+            Family::V4 => "IPv4",
+            Family::V6 => "IPv6",
+        });
+        match (self.probe.map(probe_name), family) {
+            (None, None) => String::new(),
+            (Some(probe), None) => probe.to_owned(),
+            (None, Some(family)) => family.to_owned(),
+            (Some(probe), Some(family)) => format!("{probe} over {family}"),
+        }
+    }
+}
+
+/// As people write it.
+#[must_use]
+pub const fn probe_name(probe: ProbeKind) -> &'static str {
+    match probe {
+        ProbeKind::Icmp => "ICMP",
+        ProbeKind::Udp => "UDP",
+        ProbeKind::Tcp => "TCP",
+        ProbeKind::Dns => "DNS",
+        ProbeKind::Http => "HTTP",
+    }
+}
+
+/// A suspect, and which of its packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cause {
+    /// Who.
+    pub suspect: Suspect,
+    /// Which packets.
+    pub scope: Scope,
+}
+
+impl Cause {
+    /// The wire form of its kind. `target`: what kind of target it is about, where it is about one.
+    #[must_use]
+    pub fn kind(&self, target: Option<v1::TargetKind>) -> v1::IncidentKind {
+        let dns = target == Some(v1::TargetKind::DnsServer);
+        match self.suspect {
+            Suspect::Place(_) => v1::IncidentKind::Place,
+            Suspect::LinkOneWay(..) | Suspect::ZonesOneWay(..) => v1::IncidentKind::OneWay,
+            Suspect::Link(..) | Suspect::Zones(..) => v1::IncidentKind::Link,
+            Suspect::Backend(_) | Suspect::Target(_) | Suspect::Service(_) | Suspect::From(..) if dns => {
+                v1::IncidentKind::DnsServer
+            }
+            Suspect::Backend(_) => v1::IncidentKind::Backend,
+            Suspect::Target(_) | Suspect::Service(_) | Suspect::From(..) => match target {
+                Some(v1::TargetKind::Service) => v1::IncidentKind::Service,
+                _ => v1::IncidentKind::Target,
+            },
+            Suspect::Pods(_) => v1::IncidentKind::PodNetwork,
+            Suspect::Node(..) => v1::IncidentKind::Node,
+            Suspect::Everywhere => match (self.scope.probe, self.scope.family) {
+                (Some(ProbeKind::Dns), _) => v1::IncidentKind::DnsServer,
+                (Some(_), _) => v1::IncidentKind::Protocol,
+                (None, Some(_)) => v1::IncidentKind::Family,
+                (None, None) => v1::IncidentKind::Cluster,
+            },
+            Suspect::Scattered => v1::IncidentKind::Scattered,
+        }
+    }
+}

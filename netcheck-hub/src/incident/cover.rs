@@ -1,0 +1,147 @@
+//! The greedy cover: the cause that explains most of what is left, again and again. Pure and deterministic.
+//!
+//! First a cause that a kernel's report proves, then the one that explains more bad paths, then the one that fewer
+//! fine paths contradict, then the more particular one. Causes that tie in all of that are all taken: no name
+//! decides. First round: only causes all of whose paths are bad (one in twenty may be fine). Second: what loses
+//! probes only now and then. What is left after that has nothing in common.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use netcheck_proto::v1;
+
+use super::cause::{Cause, Scope, Suspect};
+use super::index::Index;
+use super::tally::{Candidate, Tallies};
+use super::words::Speaker;
+use super::{Explained, Fact};
+
+/// Causes that one evaluation finds at most; what they don't explain is one more, scattered.
+pub(super) const CAUSES: usize = 64;
+/// Single links and targets that lose probes now and then: more of them are one scattered incident.
+const SINGLES: usize = 5;
+
+/// A cause that was chosen.
+struct Chosen {
+    cause: Cause,
+    proven: bool,
+    partial: bool,
+    bad: BTreeSet<usize>,
+}
+
+/// Explains all bad paths. The worst cause comes first.
+#[must_use]
+pub fn explain(facts: &[Fact]) -> Vec<Explained> {
+    let index = Index::of(facts);
+    let mut left: BTreeSet<usize> =
+        index.items.iter().enumerate().filter(|(_, item)| item.bad).map(|(number, _)| number).collect();
+    if left.is_empty() {
+        return Vec::new();
+    }
+    let tallies = Tallies::of(&index);
+    let mut chosen = Vec::new();
+    for strict in [true, false] {
+        if !left.is_empty() {
+            choose(tallies.candidates(strict), !strict, &mut left, &mut chosen);
+        }
+    }
+    scatter(&mut chosen, left);
+    let speaker = Speaker { facts, index: &index, tallies: &tallies };
+    let mut by_key: BTreeMap<String, Chosen> = BTreeMap::new();
+    for one in chosen {
+        match by_key.entry(speaker.key(&one.cause)) {
+            std::collections::btree_map::Entry::Vacant(free) => {
+                free.insert(one);
+            }
+            std::collections::btree_map::Entry::Occupied(mut same) => same.get_mut().bad.extend(one.bad),
+        }
+    }
+    let mut all: Vec<Explained> = by_key.into_iter().map(|(key, one)| told(&speaker, key, &one)).collect();
+    all.sort_by_key(|one| {
+        let proven = one.certainty == v1::Certainty::Observed;
+        (Reverse(one.unreachable), Reverse(one.paths.len()), Reverse(proven), one.key.clone())
+    });
+    all
+}
+
+fn choose(
+    mut candidates: Vec<Candidate>,
+    partial: bool,
+    left: &mut BTreeSet<usize>,
+    chosen: &mut Vec<Chosen>,
+) {
+    while !left.is_empty() && chosen.len() < CAUSES {
+        let mut best = None;
+        for candidate in &mut candidates {
+            candidate.covers.retain(|number| left.contains(number));
+            best = best.max(Some(score(candidate)).filter(|_| !candidate.covers.is_empty()));
+        }
+        let Some(best) = best else { return };
+        let taken: Vec<&Candidate> = candidates.iter().filter(|one| score(one) == best).collect();
+        for one in taken {
+            one.covers.iter().for_each(|number| {
+                left.remove(number);
+            });
+            let bad = one.covers.iter().copied().collect();
+            chosen.push(Chosen { cause: one.cause, proven: one.proven, partial, bad });
+        }
+    }
+}
+
+type Score = (bool, usize, Reverse<usize>, Reverse<u8>, Reverse<u8>);
+
+fn score(one: &Candidate) -> Score {
+    let Cause { suspect, scope } = one.cause;
+    (one.proven, one.covers.len(), Reverse(one.good), Reverse(suspect.rank()), Reverse(scope.rank()))
+}
+
+/// Makes one of what has nothing in common.
+fn scatter(chosen: &mut Vec<Chosen>, left: BTreeSet<usize>) {
+    let single = |one: &Chosen| {
+        let small = matches!(
+            one.cause.suspect,
+            Suspect::Link(..) | Suspect::LinkOneWay(..) | Suspect::From(..) | Suspect::Node(..)
+        );
+        one.partial && small
+    };
+    let mut bad = left;
+    if chosen.iter().filter(|one| single(one)).count() > SINGLES {
+        bad.extend(chosen.iter().filter(|one| single(one)).flat_map(|one| one.bad.iter().copied()));
+        chosen.retain(|one| !single(one));
+    }
+    if !bad.is_empty() {
+        let cause = Cause { suspect: Suspect::Scattered, scope: Scope::default() };
+        chosen.push(Chosen { cause, proven: false, partial: true, bad });
+    }
+}
+
+fn told(speaker: &Speaker<'_>, key: String, one: &Chosen) -> Explained {
+    let items = || one.bad.iter().map(|&number| &speaker.index.items[number]);
+    let paths: Vec<usize> = items().map(|item| item.fact).collect();
+    let symptoms = || paths.iter().filter_map(|&at| speaker.facts[at].symptom.as_ref());
+    let contradictions = speaker.contradictions(&one.cause, &one.bad);
+    let target = paths.first().map(|&at| speaker.facts[at].path.probe.target.kind);
+    let unreachable =
+        paths.iter().any(|&at| speaker.facts[at].verdict == crate::verdict::Verdict::Unreachable);
+    // A service that is to blame, and whose own answer was seen, is as sure as a drop that was seen.
+    let answered =
+        matches!(one.cause.suspect, Suspect::Backend(_) | Suspect::Target(_) | Suspect::Service(_))
+            && symptoms().any(|symptom| {
+                symptom.at.as_ref().is_some_and(|at| at.certainty() == v1::Certainty::Observed)
+            });
+    let sure = one.proven || answered;
+    Explained {
+        kind: one.cause.kind(target),
+        headline: speaker.headline(&one.cause, &one.bad, unreachable, one.partial),
+        probe: one.cause.scope.probe,
+        family: one.cause.scope.family,
+        evidence: speaker.evidence(&one.cause, &one.bad, &contradictions),
+        certainty: if sure { v1::Certainty::Observed } else { v1::Certainty::Inferred },
+        unreachable,
+        first_ns: symptoms().filter_map(|symptom| symptom.lost_ns).map(|(first, _)| first).min(),
+        last_ns: symptoms().filter_map(|symptom| symptom.lost_ns).map(|(_, last)| last).max(),
+        key,
+        paths,
+        contradictions,
+    }
+}

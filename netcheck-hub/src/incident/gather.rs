@@ -1,0 +1,113 @@
+//! The hub's state → facts, and the evaluation on the hub's tick.
+
+use std::sync::Arc;
+
+use super::{Fact, Symptom, explain};
+use crate::clock::SECOND_NS;
+use crate::evidence::locate::destination;
+use crate::hub::{Hub, State};
+use crate::matrix::Row;
+use crate::query::Range;
+use crate::verdict::Verdict;
+
+/// How often causes are looked for at most.
+const PERIOD_NS: i64 = SECOND_NS;
+/// Looking for them takes at most one part of so many of the time.
+const SHARE: i64 = 10;
+/// Bad paths that are looked at in full; of more, the rest is known by its verdict alone.
+const IN_FULL: usize = 20_000;
+
+fn is_bad(verdict: Verdict) -> bool {
+    matches!(verdict, Verdict::Degraded | Verdict::Unreachable)
+}
+
+impl State {
+    /// All paths as of now. None where nothing is bad.
+    #[must_use]
+    pub fn facts(&self, range: &Range) -> Vec<Fact> {
+        let any = self.agents.iter().any(|agent| agent.rows.iter().any(|row| is_bad(row.verdict)));
+        if !any {
+            return Vec::new();
+        }
+        let mut facts = Vec::new();
+        let mut in_full = 0;
+        for (at, agent) in self.each() {
+            let zone: Arc<str> = self.roster.zone(&agent.name).into();
+            for row in agent.rows.iter() {
+                let symptom = is_bad(row.verdict).then(|| {
+                    in_full += 1;
+                    if in_full > IN_FULL {
+                        return Symptom { lost: crate::verdict::RUN, ..Default::default() };
+                    }
+                    let cell = self.cell(at, row, row.verdict, range);
+                    self.symptom(row, cell, range)
+                });
+                facts.push(Fact {
+                    source: Arc::clone(&agent.name),
+                    zone: Arc::clone(&zone),
+                    path: Arc::clone(&row.path),
+                    verdict: row.verdict,
+                    symptom,
+                });
+            }
+        }
+        facts
+    }
+
+    fn symptom(&self, row: &Row, cell: crate::query::Cell, range: &Range) -> Symptom {
+        let probe = &row.path.probe;
+        let judged = || range.lost(row).filter(|lost| !lost.sample.suspect);
+        let towards =
+            only(judged().map(|lost| destination(&self.roster, probe, lost).map(ToOwned::to_owned)));
+        let backend = only(judged().map(|lost| {
+            let address = lost.flow?.destination.ip();
+            let owner = self.roster.owner(address)?;
+            Some(owner.pod.clone().unwrap_or_else(|| address.to_string()))
+        }));
+        let stats = cell.cell.stats.unwrap_or_default();
+        let (at, summary) = match cell.cell.loss {
+            Some(loss) => (loss.location, loss.summary),
+            None => (None, cell.unlocated.unwrap_or_default()),
+        };
+        Symptom {
+            lost: stats.sent.saturating_sub(stats.reply).max(judged().count() as u64),
+            towards_zone: towards.as_deref().map_or("", |node| self.roster.zone(node)).to_owned(),
+            towards,
+            backend,
+            at,
+            summary,
+            evidence: cell.evidence,
+            lost_ns: cell.lost_ns,
+            outcome: cell.outcome,
+        }
+    }
+}
+
+/// The one value that all have; none where they differ, or where one has none.
+fn only(mut values: impl Iterator<Item = Option<String>>) -> Option<String> {
+    let first = values.next()??;
+    values.all(|value| value.as_ref() == Some(&first)).then_some(first)
+}
+
+impl Hub {
+    /// Looks for causes, if it is time to. Facts are taken under the lock, causes are found without it.
+    pub(crate) fn evaluate(&self, now_ns: i64) {
+        let mut state = self.lock();
+        if now_ns < state.evaluate_ns {
+            return;
+        }
+        let began = std::time::Instant::now();
+        let range = Range::newest(self.settings.default_range(), now_ns);
+        let facts = state.facts(&range);
+        if facts.is_empty() && state.incidents.is_idle() {
+            state.evaluate_ns = now_ns + PERIOD_NS;
+            return;
+        }
+        drop(state);
+        let causes = explain(&facts);
+        let mut state = self.lock();
+        state.incidents.update(&causes, &facts, now_ns);
+        let cost_ns = crate::clock::nanos(began.elapsed());
+        state.evaluate_ns = now_ns + PERIOD_NS.max(cost_ns.saturating_mul(SHARE));
+    }
+}

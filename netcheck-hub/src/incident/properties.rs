@@ -1,0 +1,154 @@
+//! What holds whatever breaks.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::{Just, Strategy, any, prop};
+use proptest::test_runner::Config;
+use proptest::{prop_assert, prop_assert_eq, prop_oneof, proptest};
+
+use super::tests::world::{World, timeout, to, touches};
+use super::*;
+
+const ZONES: [&str; 5] = ["a", "a", "b", "b", "c"];
+
+/// Something that breaks.
+#[derive(Clone, Debug)]
+enum Fault {
+    Node(usize),
+    Link(usize, usize),
+    Udp,
+    Some(Vec<bool>),
+}
+
+fn fault() -> impl Strategy<Value = Fault> {
+    prop_oneof![
+        (0..5usize).prop_map(Fault::Node),
+        (0..5usize, 0..5usize).prop_map(|(a, b)| Fault::Link(a, b)),
+        Just(Fault::Udp),
+        prop::collection::vec(prop::bool::weighted(0.1), 256).prop_map(Fault::Some),
+    ]
+}
+
+fn world(faults: &[Fault], name: impl Fn(usize) -> String) -> World {
+    let mut world = World::new(&ZONES, &name);
+    for fault in faults {
+        world = match fault {
+            Fault::Node(at) => world.breaks(|fact| touches(fact, &name(*at)), |_| timeout()),
+            Fault::Link(a, b) => {
+                let both = |fact: &Fact| touches(fact, &name(*a)) && touches(fact, &name(*b));
+                world.breaks(|fact| a != b && both(fact), |_| timeout())
+            }
+            Fault::Udp => world.breaks(|fact| fact.path.probe.kind == ProbeKind::Udp, |_| timeout()),
+            Fault::Some(which) => {
+                for (fact, _) in world.facts.iter_mut().zip(which).filter(|(_, bad)| **bad) {
+                    (fact.verdict, fact.symptom) = (Verdict::Unreachable, Some(timeout()));
+                }
+                world
+            }
+        };
+    }
+    world
+}
+
+fn names(at: usize) -> String {
+    format!("n{at}")
+}
+
+/// The same nodes, in another order of names.
+fn others(at: usize) -> String {
+    format!("worker-{}", ["x", "c", "q", "a", "m"][at])
+}
+
+/// What is found but for names: kinds and numbers of paths.
+fn shape(facts: &[Fact]) -> Vec<(v1::IncidentKind, usize, usize, bool)> {
+    let mut shape: Vec<_> = explain(facts)
+        .iter()
+        .map(|cause| (cause.kind, cause.paths.len(), cause.contradictions.len(), cause.unreachable))
+        .collect();
+    shape.sort();
+    shape
+}
+
+proptest! {
+    #![proptest_config(Config::with_cases(96))]
+
+    #[test]
+    fn every_bad_path_is_explained_and_no_other(faults in prop::collection::vec(fault(), 0..4)) {
+        let world = world(&faults, names);
+        let bad: BTreeSet<usize> = (0..world.facts.len()).filter(|&at| world.facts[at].bad()).collect();
+        let explained: BTreeSet<usize> =
+            explain(&world.facts).into_iter().flat_map(|cause| cause.paths).collect();
+        prop_assert_eq!(bad, explained);
+    }
+
+    #[test]
+    fn a_healthy_path_never_opens_an_incident(
+        faults in prop::collection::vec(fault(), 0..4),
+        healed in any::<prop::sample::Index>(),
+    ) {
+        // A path that was not judged before turns out to be fine.
+        let mut world = world(&faults, names);
+        let at = healed.index(world.facts.len());
+        (world.facts[at].verdict, world.facts[at].symptom) = (Verdict::NoData, None);
+        let mut book = Book::default();
+        for now_ns in 0..3 {
+            book.update(&explain(&world.facts), &world.facts, now_ns);
+        }
+        let before: BTreeSet<String> = book.open().into_iter().map(|incident| incident.wire.id).collect();
+        world.facts[at].verdict = Verdict::Reachable;
+        for now_ns in 3..6 {
+            book.update(&explain(&world.facts), &world.facts, now_ns);
+        }
+        for incident in book.open() {
+            prop_assert!(before.contains(&incident.wire.id), "{:?}", incident.wire.headline);
+        }
+    }
+
+    #[test]
+    fn names_change_nothing_but_names(faults in prop::collection::vec(fault(), 0..4)) {
+        prop_assert_eq!(shape(&world(&faults, names).facts), shape(&world(&faults, others).facts));
+    }
+
+    #[test]
+    fn order_changes_nothing(faults in prop::collection::vec(fault(), 0..4), seed in any::<u64>()) {
+        let world = world(&faults, names);
+        let mut shuffled = world.facts.clone();
+        shuffled.sort_by_key(|fact| {
+            let mixed = u64::from(fact.path.id.0) ^ (u64::from(fact.source.as_bytes()[1]) << 8);
+            (mixed ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31)
+        });
+        let told = |facts: &[Fact]| {
+            let causes = explain(facts);
+            let all: Vec<_> = causes.into_iter().map(|cause| (cause.key, cause.headline, cause.paths.len())).collect();
+            all
+        };
+        prop_assert_eq!(told(&world.facts), told(&shuffled));
+    }
+
+    /// Of a dead node some paths are known to fail, the others are not measured yet; then more are known.
+    #[test]
+    fn more_symptoms_of_one_cause_are_still_one_incident(
+        first in prop::collection::vec(prop::bool::weighted(0.5), 256),
+        more in prop::collection::vec(prop::bool::weighted(0.5), 256),
+    ) {
+        let stage = |known: &dyn Fn(usize) -> bool| {
+            let mut world = world(&[Fault::Node(2)], names);
+            for (at, fact) in world.facts.iter_mut().enumerate() {
+                if fact.bad() && (to(fact) != "n2" || !known(at)) {
+                    (fact.verdict, fact.symptom) = (Verdict::NoData, None);
+                }
+            }
+            world
+        };
+        let small = stage(&|at| first[at % 256]);
+        let large = stage(&|at| first[at % 256] || more[at % 256]);
+        let mut book = Book::default();
+        let mut ids = BTreeSet::new();
+        for (now_ns, world) in [&small, &small, &large, &large, &large].into_iter().enumerate() {
+            book.update(&explain(&world.facts), &world.facts, now_ns as i64);
+            ids.extend(book.open().into_iter().map(|incident| incident.wire.id));
+        }
+        prop_assert!(ids.len() <= 1, "{:?}", book.open().iter().map(|one| one.wire.headline.clone()).collect::<Vec<_>>());
+        prop_assert!(explain(&small.facts).len() <= 1);
+    }
+}
