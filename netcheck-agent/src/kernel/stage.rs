@@ -29,6 +29,10 @@ pub(crate) fn of(facts: &Facts<'_>) -> Stage {
     if reason == "NETFILTER_DROP" || function.starts_with("nf_") || function.starts_with("nft_") {
         return netfilter(facts);
     }
+    // The time to live was up: the header was fine on its way in, and what gave up is the choice of the way on.
+    if reason == "IP_INHDR" && matches!(function, "ip_forward" | "ip6_forward") {
+        return Stage::Routing;
+    }
     if let Some(stage) = by_reason(reason) {
         return stage;
     }
@@ -183,6 +187,9 @@ mod tests {
         for (reason, function, expected) in [
             ("NO_SOCKET", "icmp_rcv", Stage::Socket),
             ("IP_OUTNOROUTES", "ip_forward", Stage::Routing),
+            ("IP_INHDR", "ip_forward", Stage::Routing),
+            ("IP_INHDR", "ip6_forward", Stage::Routing),
+            ("IP_INHDR", "ip_rcv_core", Stage::Ingress),
             ("NEIGH_FAILED", "", Stage::Neighbour),
             ("QDISC_DROP", "", Stage::Qdisc),
             ("TC_INGRESS", "", Stage::Ingress),
