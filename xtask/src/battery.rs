@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::cluster::{Cluster, Profile, Report, Settings, build};
 use crate::tools;
 
+mod foreign;
 mod judge;
 mod table;
 
@@ -112,7 +113,11 @@ fn one(cluster: &mut Cluster, mode: Mode, row: &Row) -> Result<Vec<Cell>> {
     std::thread::scope(|scope| {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         for _ in 0..if row.deed == Deed::Starve { cores } else { 0 } {
-            scope.spawn(|| while starving.load(Ordering::Relaxed) {});
+            scope.spawn(|| {
+                while starving.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
         }
         let cells = broken(cluster, mode, row);
         starving.store(false, Ordering::Relaxed);
@@ -121,9 +126,13 @@ fn one(cluster: &mut Cluster, mode: Mode, row: &Row) -> Result<Vec<Cell>> {
 }
 
 fn broken(cluster: &mut Cluster, mode: Mode, row: &Row) -> Result<Vec<Cell>> {
+    let mut program = None;
     match row.deed {
         Deed::Lab(fault) => cluster.lab.inject(&fault.parse()?)?,
         Deed::KillNode(node) => cluster.lab.inject(&Fault::NodeKilled { node: node.to_owned() })?,
+        Deed::Foreign { node, interface, at } => {
+            program = Some(cluster.lab.enter(node, || foreign::attach(interface, at))??);
+        }
         Deed::KillAgent(node) => cluster.kill_agent(node)?,
         Deed::Starve => {}
     }
@@ -151,6 +160,7 @@ fn broken(cluster: &mut Cluster, mode: Mode, row: &Row) -> Result<Vec<Cell>> {
         std::thread::sleep(POLL);
         report = cluster.report_of(since())?;
     }
+    drop(program);
     let cells = families.into_iter().zip(detected).map(|(family, detected)| {
         let (grade, notes) = match row.deed {
             Deed::Starve => judge::false_alarms(family, &report),
@@ -190,7 +200,7 @@ fn told(cell: &Cell) -> String {
 
 fn progress(mode: Mode, line: &Line) -> String {
     let name = ROWS[line.row].deed.text();
-    let mut text = format!("{mode:<7} {name:<62}");
+    let mut text = format!("{:<7} {name:<62}", mode.to_string());
     for cell in &line.cells {
         _ = write!(text, " {} {:<14}", cell.family, told(cell));
     }

@@ -85,7 +85,7 @@ pub(crate) fn grade(row: &Row, family: &str, report: &Report) -> (Grade, Vec<Str
         Grade::Wrong
     } else if !detected(row, family, report) {
         Grade::NotDetected
-    } else if row.kinds.iter().all(|kind| located(&kind)) && !(row.kinds.is_empty() && right.is_empty()) {
+    } else if row.kinds.iter().all(located) && !(row.kinds.is_empty() && right.is_empty()) {
         Grade::Right
     } else {
         Grade::Unknown

@@ -1,10 +1,14 @@
 //! The table of faults: what each breaks, and what must be said of it.
 
+use super::foreign::At;
+
 /// What is done to the lab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Deed {
     /// A fault of the lab, in its textual form.
     Lab(&'static str),
+    /// Another program drops what passes an interface of a node.
+    Foreign { node: &'static str, interface: &'static str, at: At },
     /// A node's agent, which is also its responder, ends.
     KillAgent(&'static str),
     /// A node ends, and its agent has to be started again.
@@ -52,6 +56,14 @@ impl Deed {
     pub(crate) fn text(self) -> String {
         match self {
             Self::Lab(fault) => fault.to_owned(),
+            Self::Foreign { node, interface, at } => {
+                let hook = match at {
+                    At::TcIngress => "tc ingress",
+                    At::TcEgress => "tc egress",
+                    At::Xdp => "xdp",
+                };
+                format!("foreign {hook} program node={node} interface={interface}")
+            }
             Self::KillAgent(node) => format!("agent killed node={node}"),
             Self::KillNode(node) => format!("node-killed node={node}"),
             Self::Starve => "all cores busy".to_owned(),
@@ -75,6 +87,11 @@ const fn wire(wire_end: &'static str, direction: &'static str) -> Place {
 
 const fn lab(fault: &'static str, kinds: &'static [&'static str], places: &'static [Place]) -> Row {
     Row { deed: Deed::Lab(fault), families: Families::Both, kinds, places, patience_s: 8 }
+}
+
+const fn foreign(at: At, place: &'static [Place]) -> Row {
+    let deed = Deed::Foreign { node: "n2", interface: "vethweb-n2", at };
+    Row { deed, families: Families::Both, kinds: POD, places: place, patience_s: 8 }
 }
 
 const fn only(families: Families, row: Row) -> Row {
@@ -144,6 +161,10 @@ pub(crate) const ROWS: &[Row] = &[
     lab("pod-link-down pod=web-n2", POD, &[at("n2", "request", "", "")]),
     lab("uplink-down node=n3", ICMP, &[wire("n3", ""), at("n3", "", "", ""), at("", "request", "neighbour", ""), at("", "request", "routing", "EHOSTUNREACH")]),
     lab("slow-link pod=web-n2", ICMP, &[at("n2", "request", "qdisc", "QDISC_")]),
+    // Other people's programs.
+    foreign(At::TcIngress, &[at("n2", "reply", "ingress", "TC_INGRESS")]),
+    foreign(At::TcEgress, &[at("n2", "request", "egress", "TC_EGRESS")]),
+    foreign(At::Xdp, &[at("n2", "reply", "ingress", "XDP")]),
     // Zones.
     lab("zone-cut a=zone-a b=zone-b", ALL, &[at("", "", "netfilter_prerouting", "NETFILTER_DROP")]),
     lab("zone-cut a=zone-a b=zone-b proto=udp", UDP, &[at("", "", "netfilter_prerouting", "NETFILTER_DROP")]),
