@@ -34,10 +34,16 @@ fn fits(row: &Row, location: &Location) -> Option<bool> {
     if row.places.iter().any(|place| place.holds(location)) {
         return Some(true);
     }
-    // A node alone, with a stage left open, is half an answer: wrong only where the node is.
-    let open = matches!(location.stage.as_str(), "" | "unspecified");
-    let node = row.places.iter().any(|place| one_of(place.nodes, |node| node == location.node));
-    if open && node { None } else { Some(false) }
+    // A stage left open, or inferred from the hook that saw the packet last ("after arriving at eth0"), is half an
+    // answer: wrong only where the node or the direction is.
+    let last_seen =
+        location.certainty == "inferred" && matches!(location.stage.as_str(), "ingress" | "egress" | "send");
+    let open = matches!(location.stage.as_str(), "" | "unspecified") || last_seen;
+    let near = row.places.iter().any(|place| {
+        one_of(place.nodes, |node| node == location.node)
+            && one_of(place.direction, |way| way == location.direction || location.direction.is_empty())
+    });
+    if open && near { None } else { Some(false) }
 }
 
 fn one_of(choices: &str, fits: impl Fn(&str) -> bool) -> bool {

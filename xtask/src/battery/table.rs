@@ -111,6 +111,9 @@ const POD: &[&str] = &["icmp", "tcp"];
 const DNS: &[&str] = &["dns"];
 /// What a sender is told of its own kernel's filter.
 const FILTERED: &str = "NETFILTER_DROP|EPERM";
+/// A service's address is translated in the output hook, which looks for a route to the backend and drops for want of
+/// one: the kernel says no more than that.
+const TRANSLATED: Place = at("n1|n2", "request", "netfilter_output", "NETFILTER_DROP");
 /// What a sender is told of a route that leads nowhere; over a tunnel, its device finds out.
 const DEAD: &str = "routing|egress|send";
 
@@ -150,8 +153,8 @@ pub(crate) const ROWS: &[Row] = &[
     lab("route node=n3 type=unreachable to=n1", ALL, &[at("n3", "", DEAD, "")]),
     lab("route node=n3 type=prohibit to=n1", ALL, &[at("n3", "", DEAD, "")]),
     lab("route node=n3 type=throw to=n1", ALL, &[at("n3", "", DEAD, "")]),
-    lab("route node=n2 type=blackhole to=web-n2", POD, &[at("n2", "request", "routing", "")]),
-    lab("route node=n1 type=throw to=n2/pods", POD, &[at("n1", "", DEAD, "")]),
+    lab("route node=n2 type=blackhole to=web-n2", POD, &[at("n2", "request", "routing", ""), TRANSLATED]),
+    lab("route node=n1 type=throw to=n2/pods", POD, &[at("n1", "", DEAD, ""), TRANSLATED]),
     lab("route-loop a=n1 b=n2 to=n3/pods", POD, &[at("n1|n2", "", "routing", "")]),
     only(Families::V4, lab("reverse-path node=n2 from=n1", ICMP, &[at("n2", "", "routing", "IP_RPFILTER|EHOSTUNREACH"), at("n2", "", "neighbour", "")])),
     // Neighbours and links.
@@ -164,7 +167,7 @@ pub(crate) const ROWS: &[Row] = &[
     // Other people's programs.
     foreign(At::TcIngress, &[at("n2", "reply", "ingress", "TC_INGRESS")]),
     foreign(At::TcEgress, &[at("n2", "request", "egress", "TC_EGRESS")]),
-    foreign(At::Xdp, &[at("n2", "reply", "ingress", "XDP")]),
+    foreign(At::Xdp, &[at("n2", "reply", "ingress", "XDP|NOT_SPECIFIED")]),
     // Zones.
     lab("zone-cut a=zone-a b=zone-b", ALL, &[at("", "", "netfilter_prerouting", "NETFILTER_DROP")]),
     lab("zone-cut a=zone-a b=zone-b proto=udp", UDP, &[at("", "", "netfilter_prerouting", "NETFILTER_DROP")]),
