@@ -50,7 +50,7 @@ struct Line {
     failed: Option<String>,
 }
 
-/// Runs the rows whose mode and fault contain the words, in each mode at the same time.
+/// Runs the rows whose mode and fault contain the words (or some of them, with commas), in each mode at the same time.
 ///
 /// # Errors
 /// If a lab can't be raised, a row can't be run, or a place is wrong.
@@ -84,8 +84,11 @@ pub(crate) fn run(only: &str) -> Result<()> {
 }
 
 fn in_mode(mode: Mode, only: &str) -> Result<Vec<Line>> {
-    let wanted: Vec<usize> =
-        (0..ROWS.len()).filter(|&row| format!("{mode} {}", ROWS[row].deed.text()).contains(only)).collect();
+    let is_wanted = |row: &usize| {
+        let name = format!("{mode} {}", ROWS[*row].deed.text());
+        only.split(',').any(|words| name.contains(words))
+    };
+    let wanted: Vec<usize> = (0..ROWS.len()).filter(is_wanted).collect();
     if wanted.is_empty() {
         return Ok(Vec::new());
     }

@@ -28,7 +28,7 @@ pub(crate) struct Args {
     /// Let `deny` look for known vulnerabilities too; fetches the advisory database from the network
     #[arg(long)]
     advisories: bool,
-    /// Of the battery, only the rows that contain these words: a mode, a fault, or a piece of it
+    /// Of the battery, only the rows that contain these words: a mode, a fault, or a piece of it; several with commas
     #[arg(long, value_name = "WORDS", default_value = "")]
     rows: String,
 }
