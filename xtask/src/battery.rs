@@ -71,6 +71,7 @@ pub(crate) fn run(only: &str) -> Result<()> {
     for outcome in outcomes {
         lines.extend(outcome?);
     }
+    ensure!(!lines.is_empty(), "no row contains `{only}`");
     let took = begin.elapsed();
     print!("{}", shown(&lines, took));
     let path = tools::target_dir().join("battery.json");

@@ -249,8 +249,8 @@ fn refusals_and_dns_errors_name_who_answered() {
     // A closed TCP port answers with a reset: a filter sent this, from an address that the service's hides.
     let from = vec![10, 96, 0, 80];
     let icmp_error = Some(v1::IcmpError { from, r#type: 3, code: 3 });
-    let flow = Some(flow([10, 0, 0, 1], 4000, [10, 244, 3, 2], 8080));
-    let translated = v1::LostSample { icmp_error, flow, ..Default::default() };
+    let to_backend = Some(flow([10, 0, 0, 1], 4000, [10, 244, 3, 2], 8080));
+    let translated = v1::LostSample { icmp_error, flow: to_backend.clone(), ..Default::default() };
     let located = world.locate(
         "service/default/web:80",
         ProbeKind::Tcp,
@@ -265,7 +265,7 @@ fn refusals_and_dns_errors_name_who_answered() {
         (vec![10, 0, 0, 1], "n1 - NetfilterOutput Request observed"),
     ] {
         let icmp_error = Some(v1::IcmpError { from, r#type: 3, code: 3 });
-        let flow = Some(flow([10, 0, 0, 1], 4000, [10, 244, 3, 2], 8080));
+        let flow = to_backend.clone();
         let lost =
             Lost::new(v1::LostSample { icmp_error, flow, ..Default::default() }, Outcome::Refused, 0, 0);
         assert_eq!(place(&world.locate("service/default/web:80", ProbeKind::Tcp, &lost)), expected);
