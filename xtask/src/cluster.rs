@@ -232,6 +232,15 @@ impl Cluster {
         Report::read(&self.ask(&["report"])?)
     }
 
+    /// The hub's report on the last so many seconds.
+    ///
+    /// # Errors
+    /// As [`Cluster::ask`].
+    pub fn report_of(&self, range: Duration) -> Result<Report> {
+        let range = format!("{}s", range.as_secs().max(1));
+        Report::read(&self.ask(&["report", "--range", &range])?)
+    }
+
     /// All cells of the matrix.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use std::{
 
 use clap::{CommandFactory as _, Parser, Subcommand, error::ErrorKind};
 
+mod battery;
 mod bench;
 pub mod cluster;
 mod demo;

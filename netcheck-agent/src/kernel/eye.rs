@@ -164,6 +164,11 @@ impl Eye {
                 (Lookup::Pending, false) => Arc::from(""),
             },
         };
+        let flow = flow_of(
+            event.protocol,
+            (event.source, event.source_port),
+            (event.destination, event.destination_port),
+        );
         let reason = self.reasons.name(event.reason);
         let stage = stage::of(&Facts {
             reason: &reason,
@@ -174,12 +179,8 @@ impl Eye {
             ifindex: event.ifindex,
             input_ifindex: event.input_ifindex,
             route_ifindex: event.route_ifindex,
+            to_self: self.is_own(flow.destination.ip()),
         });
-        let flow = flow_of(
-            event.protocol,
-            (event.source, event.source_port),
-            (event.destination, event.destination_port),
-        );
         let mut hook = self.hook(event.ifindex, event.flags);
         let mut pod = self.pod_behind.get(&event.ifindex).map(Arc::clone);
         if event.netns != self.own_netns {
@@ -210,6 +211,11 @@ impl Eye {
             reason,
             function,
         })
+    }
+
+    fn is_own(&self, address: IpAddr) -> bool {
+        let bits = self.addresses.get(&address_bytes(address));
+        bits.is_some_and(|bits| bits & address_flags::LOCAL_HOST != 0)
     }
 
     /// Whether a pod dropped what its bridge sent to all ports for want of the right one: a copy, not the packet.

@@ -21,6 +21,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) input_ifindex: u32,
     /// Where its route leads.
     pub(crate) route_ifindex: u32,
+    /// It was sent to an address of this node: nothing to be passed on.
+    pub(crate) to_self: bool,
 }
 
 /// The stage. `Unspecified` where the facts don't tell.
@@ -28,6 +30,10 @@ pub(crate) fn of(facts: &Facts<'_>) -> Stage {
     let Facts { reason, function, .. } = *facts;
     if reason == "NETFILTER_DROP" || function.starts_with("nf_") || function.starts_with("nft_") {
         return netfilter(facts);
+    }
+    // The time to live was up: the header was fine on its way in, and what gave up is the choice of the way on.
+    if reason == "IP_INHDR" && matches!(function, "ip_forward" | "ip6_forward") {
+        return Stage::Routing;
     }
     if let Some(stage) = by_reason(reason) {
         return stage;
@@ -38,13 +44,18 @@ pub(crate) fn of(facts: &Facts<'_>) -> Stage {
 /// Which chain of netfilter (net/ipv4/ip_output.c, ip_input.c, ip_forward.c show what is set when).
 fn netfilter(facts: &Facts<'_>) -> Stage {
     if facts.input_ifindex == 0 && facts.has_socket {
-        // ip_output() sets the device before POSTROUTING, LOCAL_OUT comes before it.
-        return if facts.ifindex == 0 { Stage::NetfilterOutput } else { Stage::NetfilterPostrouting };
+        return leaving(facts);
     }
     if !facts.has_route {
         return Stage::NetfilterPrerouting;
     }
+    let arriving = facts.input_ifindex != 0 && facts.ifindex == facts.input_ifindex;
     match facts.route_input {
+        // A packet that is rejected before it has a route gets one back to its sender, for the answer
+        // (nf_reject_fill_skb_dst). IPv4's can't be taken for another; IPv6's looks like one that leads on.
+        "dst_discard" if arriving => Stage::NetfilterPrerouting,
+        "ip6_forward" if arriving && facts.to_self => Stage::NetfilterPrerouting,
+        "ip6_forward" if arriving && facts.ifindex == facts.route_ifindex => Stage::Unspecified,
         "ip_local_deliver" | "ip6_input" => Stage::NetfilterInput,
         "ip_forward" | "ip6_forward"
             if facts.ifindex == facts.route_ifindex && facts.ifindex != facts.input_ifindex =>
@@ -54,7 +65,19 @@ fn netfilter(facts: &Facts<'_>) -> Stage {
         "ip_forward" | "ip6_forward" => Stage::NetfilterForward,
         // Replies that the kernel itself makes (echo, reset) have no socket of a program.
         _ if facts.ifindex == 0 => Stage::NetfilterOutput,
+        // What a tunnel wraps is sent by this node, whoever sent what is inside.
+        "dst_discard" => leaving(facts),
         _ => Stage::Unspecified,
+    }
+}
+
+/// ip_output() sets the device to the route's before POSTROUTING. LOCAL_OUT comes before that: there is none yet, or
+/// still the tunnel's, or (IPv6, rejected) the loopback.
+fn leaving(facts: &Facts<'_>) -> Stage {
+    if facts.ifindex != 0 && facts.ifindex == facts.route_ifindex {
+        Stage::NetfilterPostrouting
+    } else {
+        Stage::NetfilterOutput
     }
 }
 
@@ -108,6 +131,8 @@ fn by_function(facts: &Facts<'_>) -> Stage {
         "ipv6_rcv",
         "vxlan_rcv",
         "enqueue_to",
+        "do_xdp",
+        "veth_xdp",
     ]) {
         Stage::Ingress
     } else if starts(&[
@@ -173,6 +198,68 @@ mod tests {
                 Stage::NetfilterPostrouting,
             ),
             (Facts { has_route: true, route_ifindex: 2, ..drop }, Stage::NetfilterOutput),
+            // Inside a tunnel's packet, made here and passed on.
+            (
+                Facts { has_socket: true, has_route: true, ifindex: 4, route_ifindex: 2, ..drop },
+                Stage::NetfilterOutput,
+            ),
+            (
+                Facts {
+                    has_route: true,
+                    route_input: "dst_discard",
+                    ifindex: 4,
+                    input_ifindex: 3,
+                    route_ifindex: 2,
+                    ..drop
+                },
+                Stage::NetfilterOutput,
+            ),
+            (
+                Facts {
+                    has_route: true,
+                    route_input: "dst_discard",
+                    ifindex: 2,
+                    input_ifindex: 3,
+                    route_ifindex: 2,
+                    ..drop
+                },
+                Stage::NetfilterPostrouting,
+            ),
+            // Rejected before it had a route.
+            (
+                Facts {
+                    has_route: true,
+                    route_input: "dst_discard",
+                    ifindex: 2,
+                    input_ifindex: 2,
+                    route_ifindex: 2,
+                    ..drop
+                },
+                Stage::NetfilterPrerouting,
+            ),
+            (
+                Facts {
+                    has_route: true,
+                    route_input: "ip6_forward",
+                    ifindex: 2,
+                    input_ifindex: 2,
+                    route_ifindex: 2,
+                    to_self: true,
+                    ..drop
+                },
+                Stage::NetfilterPrerouting,
+            ),
+            (
+                Facts {
+                    has_route: true,
+                    route_input: "ip6_forward",
+                    ifindex: 2,
+                    input_ifindex: 2,
+                    route_ifindex: 2,
+                    ..drop
+                },
+                Stage::Unspecified,
+            ),
         ] {
             assert_eq!(of(&facts), expected, "{facts:?}");
         }
@@ -183,12 +270,16 @@ mod tests {
         for (reason, function, expected) in [
             ("NO_SOCKET", "icmp_rcv", Stage::Socket),
             ("IP_OUTNOROUTES", "ip_forward", Stage::Routing),
+            ("IP_INHDR", "ip_forward", Stage::Routing),
+            ("IP_INHDR", "ip6_forward", Stage::Routing),
+            ("IP_INHDR", "ip_rcv_core", Stage::Ingress),
             ("NEIGH_FAILED", "", Stage::Neighbour),
             ("QDISC_DROP", "", Stage::Qdisc),
             ("TC_INGRESS", "", Stage::Ingress),
             ("NOT_SPECIFIED", "ip_error", Stage::Routing),
             ("NOT_SPECIFIED", "icmpv6_rcv", Stage::Routing),
             ("ICMP_CSUM", "icmpv6_rcv", Stage::Socket),
+            ("NOT_SPECIFIED", "do_xdp_generic", Stage::Ingress),
             ("NOT_SPECIFIED", "veth_xmit", Stage::Egress),
             ("NOT_SPECIFIED", "", Stage::Unspecified),
             ("unknown(70000)", "something_new", Stage::Unspecified),

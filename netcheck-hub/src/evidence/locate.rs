@@ -127,6 +127,9 @@ impl Case<'_> {
                 None => self.answered(),
             };
         }
+        if self.came_late(drop.as_ref()) {
+            return unlocated("the answer came too late: nobody waited for it any more");
+        }
         if let Some(drop) = &drop {
             let vague = vague(&drop.record.reason);
             let reverse = self.scene.destination.filter(|_| vague).and_then(|node| self.cannot_answer(node));
@@ -139,10 +142,24 @@ impl Case<'_> {
         }
     }
 
+    /// Whether the best record is of an answer that found its socket closed: each DNS question has one of its own, until
+    /// it times out, and asks only once.
+    fn came_late(&self, drop: Option<&DropFact>) -> bool {
+        let late = |drop: &DropFact| {
+            &*drop.node == self.scene.source
+                && drop.record.direction() == v1::Direction::Reply
+                && drop.record.reason == "NO_SOCKET"
+        };
+        self.scene.probe.kind == ProbeKind::Dns
+            && self.lost.outcome == Outcome::Timeout
+            && drop.is_some_and(late)
+    }
+
     /// The record that says most: a reason of its own before "no socket" and "not specified", then the earliest.
     fn best_drop(&self) -> Option<&DropFact> {
         let ends = [Some(self.scene.source), self.scene.destination];
         let icmp = self.scene.probe.kind == ProbeKind::Icmp;
+        let tcp_gave_up = self.scene.probe.kind == ProbeKind::Tcp && self.lost.outcome == Outcome::Timeout;
         let counts = |fact: &&DropFact| {
             // The kernel reports every echo reply that a raw socket got a copy of as dropped for want of a socket.
             let copy = icmp
@@ -150,7 +167,11 @@ impl Case<'_> {
                 && fact.record.reason.ends_with("NO_SOCKET");
             // A switch that does not know a port for it floods it: that others did not want their copy says nothing.
             let flooded = fact.record.reason == "OTHERHOST" && !ends.contains(&Some(&*fact.node));
-            !copy && !flooded
+            // Whoever gives a connection up has no socket for its retransmissions, and resets what the other end holds
+            // of it: what follows from the loss, not what it came from.
+            let aftermath =
+                tcp_gave_up && fact.record.stage() == v1::Stage::Socket && vague(&fact.record.reason);
+            !copy && !flooded && !aftermath
         };
         self.lost
             .drops

@@ -154,6 +154,22 @@ fn a_flooded_copy_that_a_bystander_did_not_want_is_no_drop() {
 }
 
 #[test]
+fn what_a_given_up_connection_leaves_behind_is_no_cause() {
+    let world = World::new();
+    let mut lost = timed_out();
+    lost.add_drop(fact("n1", 1, record("NO_SOCKET", v1::Stage::Socket, v1::Direction::Reply)));
+    lost.add_drop(fact("n2", 2, record("NOT_SPECIFIED", v1::Stage::Socket, v1::Direction::Request)));
+    let located = world.locate("node/n2", ProbeKind::Tcp, &lost);
+    assert!(!located.observed(), "{located:?}");
+    // A question's answer that finds nobody waiting was not lost; it was late.
+    let late = world.locate("dns/kube-system/coredns-x", ProbeKind::Dns, &lost);
+    assert!(late.location.is_none() && late.summary.contains("too late"), "{late:?}");
+    lost.add_drop(fact("n2", 3, record("TCP_OVERFLOW", v1::Stage::Socket, v1::Direction::Request)));
+    let located = world.locate("node/n2", ProbeKind::Tcp, &lost);
+    assert_eq!(place(&located), "n2 cni0 Socket Request observed");
+}
+
+#[test]
 fn where_the_way_is_open_only_the_socket_is_left() {
     let world = World::new();
     let probe = world.probe("dns/kube-system/coredns-x", ProbeKind::Dns);
@@ -230,17 +246,30 @@ fn refusals_and_dns_errors_name_who_answered() {
     let rejected = world.locate("service/default/web:80", ProbeKind::Tcp, &lost);
     assert_eq!(place(&rejected), "n2 cni0 NetfilterForward Request observed");
 
-    // An ICMP error of the backend bears the service's address once it is translated back.
+    // A closed TCP port answers with a reset: a filter sent this, from an address that the service's hides.
     let from = vec![10, 96, 0, 80];
     let icmp_error = Some(v1::IcmpError { from, r#type: 3, code: 3 });
-    let flow = Some(flow([10, 0, 0, 1], 4000, [10, 244, 3, 2], 8080));
-    let translated = v1::LostSample { icmp_error, flow, ..Default::default() };
+    let to_backend = Some(flow([10, 0, 0, 1], 4000, [10, 244, 3, 2], 8080));
+    let translated = v1::LostSample { icmp_error, flow: to_backend.clone(), ..Default::default() };
     let located = world.locate(
         "service/default/web:80",
         ProbeKind::Tcp,
         &Lost::new(translated, Outcome::Refused, 0, 0),
     );
-    assert_eq!(located.summary, "refused by backend default/web-3 (10.244.3.2) on n3");
+    assert!(located.location.is_none(), "{located:?}");
+    assert_eq!(located.evidence, ["it was sent to backend default/web-3 (10.244.3.2) on n3"]);
+    // From an address of its own: the target's where its own stack rejects, another's where a node on the way does.
+    for (from, expected) in [
+        (vec![10, 244, 3, 2], "n3 - NetfilterInput Request observed"),
+        (vec![10, 0, 0, 2], "n2 - NetfilterForward Request observed"),
+        (vec![10, 0, 0, 1], "n1 - NetfilterOutput Request observed"),
+    ] {
+        let icmp_error = Some(v1::IcmpError { from, r#type: 3, code: 3 });
+        let flow = to_backend.clone();
+        let lost =
+            Lost::new(v1::LostSample { icmp_error, flow, ..Default::default() }, Outcome::Refused, 0, 0);
+        assert_eq!(place(&world.locate("service/default/web:80", ProbeKind::Tcp, &lost)), expected);
+    }
 
     let unknown = Lost::new(v1::LostSample::default(), Outcome::Refused, 0, 0);
     let located = world.locate("service/default/web:80", ProbeKind::Tcp, &unknown);
@@ -269,7 +298,7 @@ fn what_the_source_saw_bounds_the_place() {
     let mut lost = timed_out();
     lost.sample.request_hooks = vec![veth(true)];
     let own = world.locate("pod/default/web-1", ProbeKind::Icmp, &lost);
-    assert_eq!(place(&own), "n1 veth1 Socket Request inferred");
+    assert_eq!(place(&own), "n1 veth1 Egress Request inferred");
     assert_eq!(own.location.unwrap().pod, "default/web-1");
     lost.sample.request_hooks.clear();
     let inside = world.locate("pod/default/web-1", ProbeKind::Icmp, &lost);
@@ -293,7 +322,7 @@ fn what_the_destination_saw_tells_the_halves_apart() {
     lost.answer =
         Some(Answer { arrived: Some(true), last_request_hook: Some(veth(true)), ..Answer::default() });
     let pod = world.locate("pod/default/web-2", ProbeKind::Icmp, &lost);
-    assert_eq!(place(&pod), "n2 veth1 Socket Request inferred");
+    assert_eq!(place(&pod), "n2 veth1 Egress Request inferred");
     assert_eq!(pod.location.unwrap().pod, "default/web-2");
 
     let replied = |hook| {

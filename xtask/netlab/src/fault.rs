@@ -93,6 +93,8 @@ pub enum DeadRoute {
     Unreachable,
     /// Answers with ICMP administratively prohibited.
     Prohibit,
+    /// Ends the look-up as if there were no route at all, not even a default one.
+    Throw,
 }
 
 /// Which way of a path loses packets.
@@ -168,6 +170,30 @@ pub enum Fault {
         kind: DeadRoute,
         /// To which place.
         to: String,
+    },
+    /// Two nodes send what is for a place to each other, until its time to live is up.
+    RouteLoop {
+        /// One node.
+        a: String,
+        /// The other.
+        b: String,
+        /// The place.
+        to: String,
+    },
+    /// A node takes IPv4 only from where it would send the answer, and would send it elsewhere: its way back to
+    /// another node leads through its pod network's bridge.
+    ReversePath {
+        /// The node.
+        node: String,
+        /// The node that it takes nothing from.
+        from: String,
+    },
+    /// A node's side of a pod's veth pair sends so slowly that its queue overflows.
+    SlowLink {
+        /// The pod.
+        pod: String,
+        /// How fast, in kbit/s.
+        rate_kbit: u32,
     },
     /// The host side of a pod's veth pair is down.
     VethDown {

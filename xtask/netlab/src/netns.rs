@@ -105,6 +105,12 @@ pub(crate) fn bridge(ns: &str, lines: &[String]) -> Result<()> {
         .with_context(|| format!("bridge commands in {ns}"))
 }
 
+/// Runs one `tc` command inside a namespace.
+pub(crate) fn tc(ns: &str, words: &str) -> Result<()> {
+    run(Command::new("tc").args(["-n", ns]).args(words.split_whitespace()), "")
+        .with_context(|| format!("tc in {ns}: {words}"))
+}
+
 /// Loads an nftables script inside a namespace, all or nothing.
 pub(crate) fn nft(ns: &str, script: &str) -> Result<()> {
     enter(ns, || run(Command::new("nft").args(["-f", "-"]), script))?

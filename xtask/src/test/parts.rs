@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::steps::{Shared, cargo, cargo_with, program};
 use crate::{
-    ebpf, setup,
+    battery, ebpf, setup,
     tools::{command, output},
 };
 
@@ -18,22 +18,25 @@ pub(crate) struct Part {
     pub(crate) tools: &'static [&'static str],
     /// Whether it compiles the agent, which embeds the kernel programs: these are built first.
     pub(crate) embeds: bool,
+    /// Whether it takes too long to run unless it is asked for.
+    pub(crate) by_name_only: bool,
     pub(crate) run: fn(&mut Shared) -> Result<()>,
 }
 
 /// All parts.
 #[rustfmt::skip]
 pub(crate) const PARTS: &[Part] = &[
-    Part { name: "fmt", about: "the code is formatted", tools: &[], embeds: false, run: fmt },
-    Part { name: "typos", about: "no spelling mistakes", tools: &["typos"], embeds: false, run: typos },
-    Part { name: "buf", about: "the contract's style, and no break since its last release", tools: &["buf"], embeds: false, run: buf },
-    Part { name: "machete", about: "no unused dependencies", tools: &["cargo-machete"], embeds: false, run: machete },
-    Part { name: "deny", about: "licences, bans and sources of dependencies", tools: &["cargo-deny"], embeds: false, run: deny },
-    Part { name: "ebpf", about: "the kernel programs build", tools: setup::KERNEL, embeds: true, run: |_| Ok(()) },
-    Part { name: "clippy", about: "no warnings, on the host and in the kernel", tools: &[], embeds: true, run: clippy },
-    Part { name: "doc", about: "the documentation builds without warnings", tools: &[], embeds: true, run: doc },
-    Part { name: "unit", about: "unit, property and in-process tests", tools: &[], embeds: true, run: unit },
-    Part { name: "lab", about: "real packets and faults in network namespaces (root)", tools: setup::LAB, embeds: true, run: lab },
+    Part { name: "fmt", about: "the code is formatted", tools: &[], embeds: false, by_name_only: false, run: fmt },
+    Part { name: "typos", about: "no spelling mistakes", tools: &["typos"], embeds: false, by_name_only: false, run: typos },
+    Part { name: "buf", about: "the contract's style, and no break since its last release", tools: &["buf"], embeds: false, by_name_only: false, run: buf },
+    Part { name: "machete", about: "no unused dependencies", tools: &["cargo-machete"], embeds: false, by_name_only: false, run: machete },
+    Part { name: "deny", about: "licences, bans and sources of dependencies", tools: &["cargo-deny"], embeds: false, by_name_only: false, run: deny },
+    Part { name: "ebpf", about: "the kernel programs build", tools: setup::KERNEL, embeds: true, by_name_only: false, run: |_| Ok(()) },
+    Part { name: "clippy", about: "no warnings, on the host and in the kernel", tools: &[], embeds: true, by_name_only: false, run: clippy },
+    Part { name: "doc", about: "the documentation builds without warnings", tools: &[], embeds: true, by_name_only: false, run: doc },
+    Part { name: "unit", about: "unit, property and in-process tests", tools: &[], embeds: true, by_name_only: false, run: unit },
+    Part { name: "lab", about: "real packets and faults in network namespaces (root)", tools: setup::LAB, embeds: true, by_name_only: false, run: lab },
+    Part { name: "battery", about: "many faults, each located where it is (root)", tools: setup::LAB, embeds: true, by_name_only: true, run: battery },
 ];
 
 /// Everything but the kernel programs, which don't compile for the host.
@@ -86,4 +89,8 @@ fn unit(_: &mut Shared) -> Result<()> {
 fn lab(_: &mut Shared) -> Result<()> {
     cargo("build --package netcheck-agent --package netcheck-hub")?;
     cargo("test --package netcheck-netlab --package xtask --tests -- --test-threads=1")
+}
+
+fn battery(shared: &mut Shared) -> Result<()> {
+    battery::run(&shared.rows)
 }

@@ -11,13 +11,15 @@ use crate::{
 pub(crate) struct Shared {
     /// Whether `deny` may fetch the advisory database.
     pub(crate) advisories: bool,
+    /// Words that a row of the battery must contain to be run.
+    pub(crate) rows: String,
     kernel_programs: Option<Result<(), String>>,
 }
 
 impl Shared {
     /// Nothing done yet.
-    pub(crate) fn new(advisories: bool) -> Self {
-        Self { advisories, kernel_programs: None }
+    pub(crate) fn new(advisories: bool, rows: String) -> Self {
+        Self { advisories, rows, kernel_programs: None }
     }
 
     /// Builds the kernel programs, once a run.

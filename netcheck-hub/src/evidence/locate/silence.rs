@@ -241,7 +241,8 @@ impl Case<'_> {
         let own = self.lost.flow.map_or(self.scene.probe.address, |flow| flow.destination.ip());
         let pod = self.scene.roster.owner(own).and_then(|owner| owner.pod.clone()).unwrap_or_default();
         let stage = match (into_pod, self.scene.probe.kind, hook.egress) {
-            (true, ProbeKind::Icmp | ProbeKind::Tcp, _) => v1::Stage::Socket,
+            // The hook sits before the queue. Had the pod's kernel refused it, it would have said so.
+            (true, ProbeKind::Icmp | ProbeKind::Tcp, _) => v1::Stage::Egress,
             (true, ProbeKind::Udp | ProbeKind::Dns | ProbeKind::Http, _) => v1::Stage::Application,
             (false, _, true) => v1::Stage::Egress,
             (false, _, false) => v1::Stage::Ingress,

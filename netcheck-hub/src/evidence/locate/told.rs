@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use netcheck_common::domain::Outcome;
+use netcheck_common::domain::{Outcome, ProbeKind};
 use netcheck_proto::{convert, v1};
 
 use super::super::words::{icmp_name, whose};
@@ -17,7 +17,23 @@ impl Case<'_> {
         // An error that seems to come from the service itself was translated on its way back.
         let own =
             |address: &IpAddr| *address != scene.probe.address || scene.roster.owner(*address).is_some();
+        let translated = icmp_from.is_some() && !icmp_from.as_ref().is_some_and(own);
         let icmp_from = icmp_from.filter(own);
+        let tcp = scene.probe.kind == ProbeKind::Tcp;
+        if tcp && translated {
+            // A closed TCP port answers with a reset. A filter sent this, from an address that the translation hid.
+            if let Some(flow) = self.lost.flow {
+                let backend = whose(scene.roster, flow.destination.ip());
+                self.evidence.push(format!("it was sent to backend {}", backend.trim_start_matches("pod ")));
+            }
+            return unlocated(
+                "rejected with ICMP port unreachable by a filter that hides behind the service",
+            );
+        }
+        let sent_to = self.lost.flow.map_or(scene.probe.address, |flow| flow.destination.ip());
+        if let Some(from) = icmp_from.filter(|from| tcp || *from != sent_to) {
+            return self.rejected(from, sent_to);
+        }
         let from: Option<IpAddr> =
             icmp_from.or(self.lost.flow.map(|flow| flow.destination.ip())).or_else(|| {
                 // An address of its own is where the answer came from; a service's is not.
@@ -61,6 +77,30 @@ impl Case<'_> {
                 ..Default::default()
             })
         }
+    }
+
+    /// Port unreachable that no closed port sends: a filter rejects. Its answer bears the target's address where it is
+    /// for the target's own stack, the filter's node's where it is passed on.
+    fn rejected(&mut self, from: IpAddr, sent_to: IpAddr) -> Located {
+        let owner = self.scene.roster.owner(from);
+        let node = owner.map_or_else(|| from.to_string(), |owner| owner.node.clone());
+        let stage = if node == self.scene.source {
+            v1::Stage::NetfilterOutput
+        } else if from == sent_to {
+            v1::Stage::NetfilterInput
+        } else {
+            v1::Stage::NetfilterForward
+        };
+        self.evidence.push(format!("{} sent ICMP port unreachable", whose(self.scene.roster, from)));
+        located(v1::LossLocation {
+            node,
+            pod: owner.and_then(|owner| owner.pod.clone()).unwrap_or_default(),
+            stage: stage.into(),
+            direction: v1::Direction::Request.into(),
+            reason: "ICMP port unreachable".to_owned(),
+            certainty: v1::Certainty::Observed.into(),
+            ..Default::default()
+        })
     }
 
     pub(super) fn send_error(&mut self) -> Located {

@@ -27,6 +27,27 @@ pub(crate) fn inject(fault: &Fault, topology: &Topology) -> Result<()> {
             let v6 = v6.iter().map(|prefix| format!("route replace {kind} {prefix} metric 1"));
             netns::ip(&topology.node(node)?.netns, &v4.chain(v6).collect::<Vec<_>>())
         }
+        Fault::RouteLoop { a, b, to } => {
+            let (a, b) = (topology.node(a)?, topology.node(b)?);
+            for (here, there) in [(a, b), (b, a)] {
+                netns::ip(&here.netns, &towards(topology, "replace", there, to)?)?;
+            }
+            Ok(())
+        }
+        Fault::ReversePath { node, from } => {
+            let (node, from) = (topology.node(node)?, topology.node(from)?);
+            netns::ip(&node.netns, &[format!("route replace {} dev cni0", from.v4)])?;
+            netns::sysctl(&node.netns, &[("ipv4/conf/eth0/rp_filter", "1")])
+        }
+        Fault::SlowLink { pod, rate_kbit } => {
+            let pod = topology.pod(pod)?;
+            // The shortest queue that still takes one probe of every kind.
+            let shape = format!("rate {rate_kbit}kbit burst 400 limit 400");
+            netns::tc(
+                &topology.node_of(pod)?.netns,
+                &format!("qdisc replace dev {} root tbf {shape}", pod.veth),
+            )
+        }
         Fault::VethDown { pod } => {
             let pod = topology.pod(pod)?;
             netns::ip(&topology.node_of(pod)?.netns, &[format!("link set {} down", pod.veth)])
@@ -80,6 +101,25 @@ pub(crate) fn heal(fault: &Fault, topology: &Topology) -> Result<()> {
             let pod = topology.pod(pod)?;
             netns::ip(&topology.node_of(pod)?.netns, &[format!("link set {} up", pod.veth)])
         }
+        Fault::RouteLoop { a, b, to } => {
+            let (a, b) = (topology.node(a)?, topology.node(b)?);
+            for (here, there) in [(a, b), (b, a)] {
+                netns::ip_forgiving(&here.netns, &towards(topology, "del", there, to)?);
+                wiring::restore_node(topology, here)?;
+            }
+            Ok(())
+        }
+        Fault::ReversePath { node, from } => {
+            let (node, from) = (topology.node(node)?, topology.node(from)?);
+            netns::ip_forgiving(&node.netns, &[format!("route del {} dev cni0", from.v4)]);
+            netns::sysctl(&node.netns, &[("ipv4/conf/eth0/rp_filter", "0")])
+        }
+        Fault::SlowLink { pod, .. } => {
+            let pod = topology.pod(pod)?;
+            // An error says that there is none to take away.
+            _ = netns::tc(&topology.node_of(pod)?.netns, &format!("qdisc del dev {} root", pod.veth));
+            Ok(())
+        }
         Fault::PodLinkDown { pod } => wiring::restore_pod(topology, topology.pod(pod)?),
         Fault::UplinkDown { node } => wiring::restore_node(topology, topology.node(node)?),
         Fault::NodeKilled { node } => {
@@ -121,6 +161,14 @@ fn check(fault: &Fault, topology: &Topology) -> Result<()> {
         _ => {}
     }
     Ok(())
+}
+
+/// Routes to a place through another node's underlay address, before all others of that length.
+fn towards(topology: &Topology, verb: &str, there: &Node, to: &str) -> Result<Vec<String>> {
+    let (v4, v6) = rules::prefixes(topology, to)?;
+    let v4 = v4.iter().map(|prefix| format!("route {verb} {prefix} via {} dev eth0", there.v4));
+    let v6 = v6.iter().map(|prefix| format!("route {verb} {prefix} via {} dev eth0 metric 1", there.v6));
+    Ok(v4.chain(v6).collect())
 }
 
 fn tunnel(topology: &Topology) -> &'static str {

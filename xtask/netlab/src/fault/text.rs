@@ -16,7 +16,10 @@ pub const HELP: &str = "\
 Faults (settings in [] may be left out):
   drop node=N hook=prerouting|input|forward|output|postrouting [MATCH]
   reject node=N hook=prerouting|input|forward|output [MATCH]
-  route node=N type=blackhole|unreachable|prohibit to=PLACE
+  route node=N type=blackhole|unreachable|prohibit|throw to=PLACE
+  route-loop a=N b=N to=PLACE      both send what is for it to each other
+  reverse-path node=N from=N       asymmetric way back under a strict rp_filter (IPv4)
+  slow-link pod=P [rate-kbit=2]    its queue at the node overflows
   veth-down pod=P                  host side of the pod's veth pair
   pod-link-down pod=P              eth0 inside the pod
   uplink-down node=N               eth0 of the node
@@ -79,8 +82,12 @@ impl Hook {
 }
 
 impl Word for DeadRoute {
-    const WORDS: &'static [(&'static str, Self)] =
-        &[("blackhole", Self::Blackhole), ("unreachable", Self::Unreachable), ("prohibit", Self::Prohibit)];
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("blackhole", Self::Blackhole),
+        ("unreachable", Self::Unreachable),
+        ("prohibit", Self::Prohibit),
+        ("throw", Self::Throw),
+    ];
 }
 
 impl DeadRoute {
@@ -221,6 +228,11 @@ fn parse(text: &str) -> Result<Fault> {
         "drop" => s.filter(Verdict::Drop)?,
         "reject" => s.filter(Verdict::Reject)?,
         "route" => Fault::Route { node: s.need("node")?, kind: s.need_word("type")?, to: s.need("to")? },
+        "route-loop" => Fault::RouteLoop { a: s.need("a")?, b: s.need("b")?, to: s.need("to")? },
+        "reverse-path" => Fault::ReversePath { node: s.need("node")?, from: s.need("from")? },
+        "slow-link" => {
+            Fault::SlowLink { pod: s.need("pod")?, rate_kbit: s.number("rate-kbit")?.unwrap_or(2) }
+        }
         "veth-down" => Fault::VethDown { pod: s.need("pod")? },
         "pod-link-down" => Fault::PodLinkDown { pod: s.need("pod")? },
         "uplink-down" => Fault::UplinkDown { node: s.need("node")? },
@@ -309,6 +321,9 @@ impl fmt::Display for Fault {
                 write!(f, "loss node={node} direction={} percent={percent}", direction.word())?;
                 set_word(f, "family", *family)
             }
+            Self::RouteLoop { a, b, to } => write!(f, "route-loop a={a} b={b} to={to}"),
+            Self::ReversePath { node, from } => write!(f, "reverse-path node={node} from={from}"),
+            Self::SlowLink { pod, rate_kbit } => write!(f, "slow-link pod={pod} rate-kbit={rate_kbit}"),
             Self::Dns { answer } => match answer {
                 DnsAnswer::Servfail => f.write_str("dns answer=servfail"),
                 DnsAnswer::Nxdomain => f.write_str("dns answer=nxdomain"),

@@ -1,0 +1,282 @@
+//! `cargo xtask test battery`: many faults, one after the other, in a lab of each mode; what netcheck says of each,
+//! as one table and as JSON under `target/`.
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use netcheck_netlab::{Fault, Lab, LabSpec, Mode};
+use serde_json::{Value, json};
+
+use crate::cluster::{Cluster, Profile, Report, Settings, build};
+use crate::tools;
+
+mod foreign;
+mod judge;
+mod table;
+
+use judge::Grade;
+use table::{Deed, Families, ROWS, Row};
+
+/// How often the report is looked at.
+const POLL: Duration = Duration::from_millis(200);
+/// How long a fault stays after it was detected: a place that is wrong later is wrong too.
+const SETTLE: Duration = Duration::from_secs(4);
+/// The past that must be clean before the next fault.
+const CLEAN: Duration = Duration::from_secs(3);
+/// The past that is judged, at most.
+const JUDGED: Duration = Duration::from_secs(10);
+/// How long mending may take.
+const MEND: Duration = Duration::from_secs(40);
+
+const FAMILIES: [&str; 2] = ["ipv4", "ipv6"];
+
+/// What was found of one fault in one mode and family.
+struct Cell {
+    mode: Mode,
+    family: &'static str,
+    grade: Grade,
+    detected: Option<Duration>,
+    /// Findings that are wrong, or name no place.
+    notes: Vec<String>,
+}
+
+/// What was found of one fault.
+struct Line {
+    row: usize,
+    cells: Vec<Cell>,
+    /// Why the row could not be run.
+    failed: Option<String>,
+}
+
+/// Runs the rows whose mode and fault contain the words (or some of them, with commas), in each mode at the same time.
+///
+/// # Errors
+/// If a lab can't be raised, a row can't be run, or a place is wrong.
+pub(crate) fn run(only: &str) -> Result<()> {
+    build(Profile::Dev)?;
+    let begin = Instant::now();
+    let mut lines: Vec<Line> = Vec::new();
+    let outcomes: Vec<Result<Vec<Line>>> = std::thread::scope(|scope| {
+        let running: Vec<_> =
+            [Mode::Routed, Mode::Vxlan].map(|mode| scope.spawn(move || in_mode(mode, only))).into();
+        running
+            .into_iter()
+            .map(|handle| {
+                handle.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the battery's thread panicked")))
+            })
+            .collect()
+    });
+    for outcome in outcomes {
+        lines.extend(outcome?);
+    }
+    ensure!(!lines.is_empty(), "no row contains `{only}`");
+    let took = begin.elapsed();
+    print!("{}", shown(&lines, took));
+    let path = tools::target_dir().join("battery.json");
+    std::fs::write(&path, serde_json::to_vec_pretty(&as_json(&lines, took))?)
+        .with_context(|| format!("writing {}", path.display()))?;
+    println!("{}", tools::relative(&path));
+    let failed = lines.iter().filter(|line| line.failed.is_some()).count();
+    let wrong = count(&lines, Grade::Wrong);
+    ensure!(failed == 0 && wrong == 0, "{wrong} places are wrong, {failed} faults could not be tried");
+    Ok(())
+}
+
+fn in_mode(mode: Mode, only: &str) -> Result<Vec<Line>> {
+    let is_wanted = |row: &usize| {
+        let name = format!("{mode} {}", ROWS[*row].deed.text());
+        only.split(',').any(|words| name.contains(words))
+    };
+    let wanted: Vec<usize> = (0..ROWS.len()).filter(is_wanted).collect();
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let lab = Lab::up(LabSpec { mode, ..LabSpec::named(&format!("bat-{mode}")) })?;
+    let mut cluster = Cluster::start(lab, Settings::default())?;
+    cluster.wait_healthy()?;
+    let mut lines = Vec::new();
+    for row in wanted {
+        let tried = one(&mut cluster, mode, &ROWS[row]);
+        let mended = mend(&mut cluster, &ROWS[row]);
+        let line = match tried.and_then(|cells| mended.map(|()| cells)) {
+            Ok(cells) => Line { row, cells, failed: None },
+            Err(error) => Line { row, cells: Vec::new(), failed: Some(format!("{mode}: {error:#}")) },
+        };
+        print!("{}", progress(mode, &line));
+        lines.push(line);
+    }
+    cluster.stop()?.down()?;
+    Ok(lines)
+}
+
+/// Breaks, looks, and leaves the mending to [`mend`].
+fn one(cluster: &mut Cluster, mode: Mode, row: &Row) -> Result<Vec<Cell>> {
+    let starving = AtomicBool::new(row.deed == Deed::Starve);
+    std::thread::scope(|scope| {
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        for _ in 0..if row.deed == Deed::Starve { cores } else { 0 } {
+            scope.spawn(|| {
+                while starving.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        let cells = broken(cluster, mode, row);
+        starving.store(false, Ordering::Relaxed);
+        cells
+    })
+}
+
+fn broken(cluster: &mut Cluster, mode: Mode, row: &Row) -> Result<Vec<Cell>> {
+    let mut program = None;
+    match row.deed {
+        Deed::Lab(fault) => cluster.lab.inject(&fault.parse()?)?,
+        Deed::KillNode(node) => cluster.lab.inject(&Fault::NodeKilled { node: node.to_owned() })?,
+        Deed::Foreign { node, interface, at } => {
+            program = Some(cluster.lab.enter(node, || foreign::attach(interface, at))??);
+        }
+        Deed::KillAgent(node) => cluster.kill_agent(node)?,
+        Deed::Starve => {}
+    }
+    let start = Instant::now();
+    let since = || start.elapsed().clamp(Duration::from_secs(1), JUDGED);
+    let patience = Duration::from_secs(row.patience_s);
+    let families: Vec<&'static str> = match row.families {
+        Families::Both => FAMILIES.to_vec(),
+        Families::V4 => vec!["ipv4"],
+        Families::V6 => vec!["ipv6"],
+    };
+    let mut detected: Vec<Option<Duration>> = vec![None; families.len()];
+    while start.elapsed() < patience && detected.contains(&None) {
+        let report = cluster.report_of(since())?;
+        for (family, detected) in families.iter().zip(&mut detected) {
+            if detected.is_none() && row.deed != Deed::Starve && judge::detected(row, family, &report) {
+                *detected = Some(start.elapsed());
+            }
+        }
+        std::thread::sleep(POLL);
+    }
+    let until = Instant::now() + SETTLE;
+    let mut report = Report::default();
+    while Instant::now() < until {
+        std::thread::sleep(POLL);
+        report = cluster.report_of(since())?;
+    }
+    drop(program);
+    let cells = families.into_iter().zip(detected).map(|(family, detected)| {
+        let (grade, notes) = match row.deed {
+            Deed::Starve => judge::false_alarms(family, &report),
+            _ => judge::grade(row, family, &report),
+        };
+        Cell { mode, family, grade, detected, notes }
+    });
+    Ok(cells.collect())
+}
+
+/// Mends, and waits until nothing of it is left in the past that the next row looks at.
+fn mend(cluster: &mut Cluster, row: &Row) -> Result<()> {
+    cluster.lab.heal_all()?;
+    if let Deed::KillAgent(node) | Deed::KillNode(node) = row.deed {
+        cluster.start_agent(node)?;
+    }
+    let deadline = Instant::now() + MEND;
+    loop {
+        let report = cluster.report_of(CLEAN)?;
+        if report.is_healthy() {
+            return Ok(());
+        }
+        let left: Vec<&str> = report.findings.iter().map(|finding| finding.headline.as_str()).collect();
+        ensure!(Instant::now() < deadline, "not mended within {MEND:?}: {}", left.join("; "));
+        std::thread::sleep(POLL);
+    }
+}
+
+fn count(lines: &[Line], grade: Grade) -> usize {
+    lines.iter().flat_map(|line| &line.cells).filter(|cell| cell.grade == grade).count()
+}
+
+fn told(cell: &Cell) -> String {
+    let detected = cell.detected.map(|took| format!(" {:.1} s", took.as_secs_f64()));
+    format!("{}{}", cell.grade, detected.unwrap_or_default())
+}
+
+fn progress(mode: Mode, line: &Line) -> String {
+    let name = ROWS[line.row].deed.text();
+    let mut text = format!("{:<7} {name:<62}", mode.to_string());
+    for cell in &line.cells {
+        _ = write!(text, " {} {:<14}", cell.family, told(cell));
+    }
+    text.push_str(line.failed.as_deref().unwrap_or_default());
+    text.push('\n');
+    for cell in &line.cells {
+        for note in &cell.notes {
+            _ = writeln!(text, "    {}: {note}", cell.family);
+        }
+    }
+    text
+}
+
+/// One row a fault, one column a mode and family.
+fn shown(lines: &[Line], took: Duration) -> String {
+    let columns = [Mode::Routed, Mode::Vxlan].map(|mode| FAMILIES.map(|family| (mode, family)));
+    let columns: Vec<(Mode, &str)> = columns.into_iter().flatten().collect();
+    let mut text = format!("\n{:<62}", "fault");
+    for (mode, family) in &columns {
+        _ = write!(text, " {:<14}", format!("{mode} {family}"));
+    }
+    text.push('\n');
+    for (index, row) in ROWS.iter().enumerate() {
+        let of_row: Vec<&Line> = lines.iter().filter(|line| line.row == index).collect();
+        if of_row.is_empty() {
+            continue;
+        }
+        _ = write!(text, "{:<62}", row.deed.text());
+        for (mode, family) in &columns {
+            let mut cells = of_row.iter().flat_map(|line| &line.cells);
+            let cell = cells.find(|cell| cell.mode == *mode && cell.family == *family);
+            _ = write!(text, " {:<14}", cell.map_or_else(|| "-".to_owned(), told));
+        }
+        text.push('\n');
+        for failed in of_row.iter().filter_map(|line| line.failed.as_ref()) {
+            _ = writeln!(text, "    not tried: {failed}");
+        }
+    }
+    let [right, wrong, unknown, missed] =
+        [Grade::Right, Grade::Wrong, Grade::Unknown, Grade::NotDetected].map(|grade| count(lines, grade));
+    let seconds = took.as_secs_f64();
+    text + &format!(
+        "{right} right, {wrong} wrong, {unknown} unknown, {missed} not detected, in {seconds:.0} s\n"
+    )
+}
+
+fn as_json(lines: &[Line], took: Duration) -> Value {
+    let rows: Vec<Value> = lines
+        .iter()
+        .flat_map(|line| {
+            let fault = ROWS[line.row].deed.text();
+            let failed =
+                line.failed.iter().map(|why| json!({ "fault": fault, "not_tried": why })).collect::<Vec<_>>();
+            let cells = line.cells.iter().map(|cell| {
+                json!({
+                    "fault": fault,
+                    "mode": cell.mode.to_string(),
+                    "family": cell.family,
+                    "grade": cell.grade.to_string().to_lowercase(),
+                    "detected_s": cell.detected.map(|took| took.as_secs_f64()),
+                    "notes": cell.notes,
+                })
+            });
+            failed.into_iter().chain(cells).collect::<Vec<_>>()
+        })
+        .collect();
+    json!({
+        "seconds": took.as_secs_f64(),
+        "right": count(lines, Grade::Right),
+        "wrong": count(lines, Grade::Wrong),
+        "unknown": count(lines, Grade::Unknown),
+        "not_detected": count(lines, Grade::NotDetected),
+        "rows": rows,
+    })
+}
