@@ -58,6 +58,8 @@ pub(crate) struct ArrivalSeen {
     pub(crate) path: PathId,
     pub(crate) sequence: Sequence,
     pub(crate) arrived: bool,
+    /// Its own reply came, after the deadline.
+    pub(crate) late: bool,
 }
 
 /// Everything since the last report.

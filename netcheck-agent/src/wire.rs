@@ -117,7 +117,12 @@ fn icmp_error(icmp: IcmpSeen) -> v1::IcmpError {
 }
 
 const fn arrival(arrival: ArrivalSeen) -> v1::Arrival {
-    v1::Arrival { path_id: arrival.path.0, sequence: arrival.sequence.0, arrived: arrival.arrived }
+    v1::Arrival {
+        path_id: arrival.path.0,
+        sequence: arrival.sequence.0,
+        arrived: arrival.arrived,
+        answered_late: arrival.late,
+    }
 }
 
 fn drop_counter(count: &DropCount) -> v1::DropCounter {

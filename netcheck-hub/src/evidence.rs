@@ -91,6 +91,8 @@ pub struct Lost {
     pub drops: Vec<DropFact>,
     /// What a later reply told.
     pub arrival: Option<bool>,
+    /// Its own reply came, after the deadline.
+    pub answered_late: bool,
     /// What the destination's agent answered.
     pub answer: Option<Answer>,
     /// How often it was asked, and when last.
@@ -113,6 +115,7 @@ impl Lost {
             reported_ns: now_ns,
             drops: Vec::new(),
             arrival: None,
+            answered_late: false,
             answer: None,
             asked: 0,
             asked_ns: 0,

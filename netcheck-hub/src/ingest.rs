@@ -197,6 +197,7 @@ impl State {
         let found = row.lost.iter_mut().rev().find(|lost| lost.sample.sequence == arrival.sequence);
         if let Some(lost) = found {
             lost.arrival = Some(arrival.arrived);
+            lost.answered_late |= arrival.answered_late;
             self.dirty.insert((node, path));
         }
     }

@@ -33,6 +33,8 @@ const NETLINK_PRIORITY: u16 = 51_966;
 const NETLINK_HANDLE: TcHandle = TcHandle::new(0, 0xca7);
 /// Changes come in bursts (a pod's start is a dozen messages).
 const SETTLE: Duration = Duration::from_millis(50);
+/// Names of interfaces that are gone are kept for late events, up to this many.
+const GONE_MAX: usize = 256;
 /// How often every hook is looked after: still there, still first?
 const INSPECT: Duration = Duration::from_secs(10);
 
@@ -86,6 +88,7 @@ impl Attacher {
                         return;
                     }
                     tokio::time::sleep(SETTLE).await;
+                    self.netlink.forget_changes();
                     self.refresh().await;
                 }
                 _ = inspect.tick() => {
@@ -122,6 +125,10 @@ impl Attacher {
             self.adopt(&link);
         }
         self.links = links.into_iter().map(|link| (link.ifindex, link)).collect();
+        let mut state = self.shared.lock();
+        if state.interfaces.len() > self.links.len() + GONE_MAX {
+            state.interfaces.retain(|index, _| self.links.contains_key(index));
+        }
     }
 
     fn forget(&mut self, ifindex: u32) {

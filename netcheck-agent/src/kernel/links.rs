@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::AddressAttribute;
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
@@ -49,6 +49,11 @@ impl Netlink {
     /// Waits for a change. Cancel safe. `None` when the connection is gone.
     pub(crate) async fn changed(&mut self) -> Option<()> {
         self.changes.next().await
+    }
+
+    /// Passes over the changes that are known already: the next snapshot shows them all.
+    pub(crate) fn forget_changes(&mut self) {
+        while self.changes.next().now_or_never().flatten().is_some() {}
     }
 
     /// All links and own addresses as they are now.

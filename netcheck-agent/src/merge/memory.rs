@@ -20,6 +20,8 @@ struct LostMark {
     lost_ns: u64,
     /// What was reported of its arrival.
     told: Option<bool>,
+    /// Its own reply came late.
+    late: bool,
 }
 
 /// What a sequence number is to a path.
@@ -68,15 +70,16 @@ impl PathMemory {
             self.lost.pop_front();
         }
         let told = self.reflected.and_then(|(newest, arrived)| tells(newest, arrived, sequence));
-        self.lost.push_back(LostMark { sequence, lost_ns: now_ns, told });
-        told.map(|arrived| ArrivalSeen { path, sequence, arrived })
+        self.lost.push_back(LostMark { sequence, lost_ns: now_ns, told, late: false });
+        told.map(|arrived| ArrivalSeen { path, sequence, arrived, late: false })
     }
 
     /// A reply to `sequence` came too late: its request did arrive.
     pub(crate) fn arrived_late(&mut self, path: PathId, sequence: Sequence, out: &mut Vec<ArrivalSeen>) {
-        for mark in self.lost.iter_mut().filter(|mark| mark.sequence == sequence && mark.told != Some(true)) {
+        for mark in self.lost.iter_mut().filter(|mark| mark.sequence == sequence && !mark.late) {
             mark.told = Some(true);
-            out.push(ArrivalSeen { path, sequence, arrived: true });
+            mark.late = true;
+            out.push(ArrivalSeen { path, sequence, arrived: true, late: true });
         }
     }
 
@@ -94,7 +97,7 @@ impl PathMemory {
             let Some(arrived) = tells(sequence, reflected.arrived, mark.sequence) else { continue };
             if mark.told != Some(arrived) && mark.told != Some(true) {
                 mark.told = Some(arrived);
-                out.push(ArrivalSeen { path, sequence: mark.sequence, arrived });
+                out.push(ArrivalSeen { path, sequence: mark.sequence, arrived, late: false });
             }
         }
         if self.reflected.is_none_or(|(newest, _)| sequence.0.wrapping_sub(newest.0) < 1 << 31) {
@@ -156,12 +159,21 @@ mod tests {
         assert_eq!(memory.lost(0, PATH, Sequence(3)), None);
         let mut out = Vec::new();
         memory.reflected(1, PATH, Sequence(4), reflected(0b1011), &mut out);
-        let arrival = |sequence, arrived| ArrivalSeen { path: PATH, sequence: Sequence(sequence), arrived };
+        let arrival = |sequence, arrived| ArrivalSeen {
+            path: PATH,
+            sequence: Sequence(sequence),
+            arrived,
+            late: false,
+        };
         assert_eq!(out, [arrival(2, false), arrival(3, true)]);
         memory.reflected(2, PATH, Sequence(5), reflected(0b10111), &mut out);
         assert_eq!(out.len(), 2, "told once");
         memory.arrived_late(PATH, Sequence(2), &mut out);
-        assert_eq!(out[2..], [arrival(2, true)], "amended by its own late reply");
+        assert_eq!(
+            out[2..],
+            [ArrivalSeen { late: true, ..arrival(2, true) }],
+            "amended by its own late reply"
+        );
         assert_eq!(memory.past(Sequence(2)), Past::Lost);
         assert_eq!(memory.past(Sequence(5)), Past::Ended);
         assert_eq!(memory.past(Sequence(6)), Past::Unsent);

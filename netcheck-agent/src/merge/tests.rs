@@ -466,7 +466,12 @@ fn later_replies_tell_of_lost_ones() {
     merge.sent(probe(key(1, 4)), 1600 * MS);
     merge.echo(target(), &reply(4, 0b1011), prompt(1601 * MS));
     let report = finish(&mut merge, 1700 * MS);
-    let arrival = |sequence, arrived| ArrivalSeen { path: PathId(1), sequence: Sequence(sequence), arrived };
+    let arrival = |sequence, arrived| ArrivalSeen {
+        path: PathId(1),
+        sequence: Sequence(sequence),
+        arrived,
+        late: false,
+    };
     assert_eq!(report.arrivals, [arrival(2, false), arrival(3, true)]);
     assert_eq!(report.lost.len(), 2);
 }

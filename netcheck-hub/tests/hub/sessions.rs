@@ -90,7 +90,7 @@ async fn nonsense_costs_counters_only() {
         flow: Some(v1::FlowTuple { source_address: vec![1, 2, 3], ..Default::default() }),
         ..Default::default()
     };
-    let arrival = v1::Arrival { path_id: 7, sequence: u32::MAX, arrived: true };
+    let arrival = v1::Arrival { path_id: 7, sequence: u32::MAX, arrived: true, ..v1::Arrival::default() };
     let batch = v1::SampleBatch {
         windows: vec![short, timeless],
         lost: vec![strangers, replied],

@@ -84,6 +84,11 @@ impl Case<'_> {
                 } else {
                     format!("node {destination} has no agent to ask")
                 });
+                if self.scene.echo_answered {
+                    // The way is open: it is whoever should have answered.
+                    self.evidence.push("echo requests to the same address are answered meanwhile".to_owned());
+                    return self.behind_socket(destination);
+                }
                 match last {
                     // Which half it was only the other side could tell.
                     Some(_) => self.on_the_wire(destination, last, v1::Direction::Unspecified),
@@ -156,6 +161,10 @@ impl Case<'_> {
 
     /// The request arrived at the destination node; the source has seen no reply.
     fn after_arrival(&mut self, destination: &str, answer: Option<&Answer>) -> Located {
+        if self.lost.answered_late {
+            self.evidence.push("its reply came after the deadline: nothing was lost, it was slow".to_owned());
+            return self.behind_socket(destination);
+        }
         let Some(answer) = answer else {
             let ask = matches!(self.scene.sight, Sight::Sees { .. }) && !self.scene.give_up;
             let place = v1::LossLocation {
@@ -242,9 +251,8 @@ impl Case<'_> {
         let pod = self.scene.roster.owner(own).and_then(|owner| owner.pod.clone()).unwrap_or_default();
         let stage = match (into_pod, self.scene.probe.kind, hook.egress) {
             // The hook sits before the queue. Had the pod's kernel refused it, it would have said so.
-            (true, ProbeKind::Icmp | ProbeKind::Tcp, _) => v1::Stage::Egress,
             (true, ProbeKind::Udp | ProbeKind::Dns | ProbeKind::Http, _) => v1::Stage::Application,
-            (false, _, true) => v1::Stage::Egress,
+            (true, ProbeKind::Icmp | ProbeKind::Tcp, _) | (false, _, true) => v1::Stage::Egress,
             (false, _, false) => v1::Stage::Ingress,
         };
         inferred(v1::LossLocation {
