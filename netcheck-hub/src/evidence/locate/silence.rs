@@ -241,11 +241,10 @@ impl Case<'_> {
         let own = self.lost.flow.map_or(self.scene.probe.address, |flow| flow.destination.ip());
         let pod = self.scene.roster.owner(own).and_then(|owner| owner.pod.clone()).unwrap_or_default();
         let stage = match (into_pod, self.scene.probe.kind, hook.egress) {
-            // The hook sits before the queue. Had the pod's kernel refused it, it would have said so.
-            (true, ProbeKind::Icmp | ProbeKind::Tcp, _) => v1::Stage::Egress,
             (true, ProbeKind::Udp | ProbeKind::Dns | ProbeKind::Http, _) => v1::Stage::Application,
-            (false, _, true) => v1::Stage::Egress,
-            (false, _, false) => v1::Stage::Ingress,
+            // The hook into a pod sits before the queue. Had the pod's kernel refused it, it would have said so.
+            (_, _, true) => v1::Stage::Egress,
+            (_, _, false) => v1::Stage::Ingress,
         };
         inferred(v1::LossLocation {
             node: node.to_owned(),
