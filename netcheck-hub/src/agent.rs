@@ -70,7 +70,7 @@ pub struct Agent {
 const DROP_REASONS: usize = 256;
 
 impl Agent {
-    /// Adds what its kernel dropped. Beyond [`DROP_REASONS`] all reasons are one.
+    /// Adds what its kernel dropped. Beyond 256 of them all other reasons are one.
     pub fn count_drops(&mut self, reason: String, packets: u64) {
         let known = self.kernel_drops.contains_key(&reason) || self.kernel_drops.len() < DROP_REASONS;
         let reason = if known { reason } else { "other".to_owned() };

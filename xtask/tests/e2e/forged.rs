@@ -46,7 +46,8 @@ fn forged_replies_do_not_mend_a_path() {
         .unwrap();
     assert!(sent > 1000);
     let report = cluster.report().unwrap();
-    assert!(down(&report), "{report:#?}");
+    // The flood may starve the agents of this small machine: without data is honest, reachable would be a lie.
+    assert!(report.reachable <= report.paths - 6, "{report:#?}");
     cluster.lab.heal(&fault).unwrap();
     cluster.wait_healthy().unwrap();
     cluster.stop().unwrap().down().unwrap();
