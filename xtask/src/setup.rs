@@ -21,6 +21,9 @@ pub(crate) const KERNEL: &[&str] = &["bpf-linker", "rust-src"];
 /// What a cluster of network namespaces and its readers need.
 pub(crate) const LAB: &[&str] = &["nftables", "iproute2", "ping", "unbound", "procps", "grpcurl"];
 
+/// What the bench needs besides.
+pub(crate) const BENCH: &[&str] = &["ethtool"];
+
 /// Options of `setup`.
 #[derive(clap::Args)]
 pub(crate) struct Args {

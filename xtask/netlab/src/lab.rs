@@ -238,6 +238,25 @@ impl Lab {
         netns::enter(&self.topology.netns(ns)?, f)
     }
 
+    /// Lets both ends of every node's cable take what arrives in kernel threads of their own, as a network card's
+    /// interrupts would. Without this a sender's time pays for its packets' whole way through all other nodes and
+    /// back. Needs `ethtool`; lasts as long as the lab.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn receive_in_threads(&self) -> Result<()> {
+        let ports = self.nodes().iter().map(|node| (self.topology.underlay_ns.as_str(), node.switch_port()));
+        let uplinks = self.nodes().iter().map(|node| (node.netns.as_str(), "eth0".to_owned()));
+        for (ns, link) in ports.chain(uplinks) {
+            // A veth has a queue of its own, which is what such a thread serves, only while GRO is on and the other
+            // end has no TSO (drivers/net/veth.c, veth_skb_is_eligible_for_gro).
+            let line = format!("ethtool -K {link} gro on tso off && echo 1 > /sys/class/net/{link}/threaded");
+            let output = self.exec(ns, &["sh", "-c", &line])?;
+            ensure!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(())
+    }
+
     /// Starts a program inside a namespace, with both outputs appended to [`Lab::log_path`]`(log)`. In a lab
     /// whose [`Lifetime`] is `Driver` it dies with this process; in a detached one it stays until the lab is
     /// torn down.

@@ -120,6 +120,13 @@ pub(crate) const PARTS: &[Part] = &[
         source: Source::Apt(&["procps"]),
     },
     Part {
+        name: "ethtool",
+        version: "",
+        used_for: "bench",
+        found_by: Found::Programs(&["ethtool"]),
+        source: Source::Apt(&["ethtool"]),
+    },
+    Part {
         name: "bpf-linker",
         version: "0.13.0",
         used_for: "build-ebpf",
