@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::hub::Settings;
+use crate::hub::{HubTask, Settings, State};
 use crate::plan::Timing;
 
 const CLUSTER: &str = include_str!("../../tests/hub/cluster.yaml");
@@ -87,13 +87,11 @@ fn annotated_away() {
     assert!(catalog.targets().all(|target| *target.id != *"pod/default/web-1"));
 }
 
-async fn until(what: &str, condition: impl Fn() -> bool) {
-    let waiting = async {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), waiting).await.expect(what);
+/// Waits until the hub's state is as wanted; it is looked at after every tick.
+async fn until(what: &str, hub: &Hub, wanted: impl Fn(&State) -> bool) {
+    let mut ticks = hub.ticks();
+    let waiting = ticks.wait_for(|_| wanted(&hub.lock()));
+    tokio::time::timeout(Duration::from_secs(20), waiting).await.expect(what).unwrap();
 }
 
 #[tokio::test]
@@ -117,21 +115,23 @@ async fn the_file_is_followed_and_a_broken_one_keeps_the_last_good_roster() {
     let task = InventoryTask::start(path.clone(), Arc::clone(&hub)).unwrap();
     let shutdown = CancellationToken::new();
     let running = tokio::spawn(task.run(shutdown.clone()));
+    let ticking = tokio::spawn(HubTask { hub: Arc::clone(&hub) }.run(shutdown.clone()));
 
     replace("kind: List\nitems: [");
-    until("the broken file is noticed", || hub.lock().inventory_error.is_some()).await;
+    until("the broken file is noticed", &hub, |state| state.inventory_error.is_some()).await;
     assert_eq!(hub.lock().roster.nodes.len(), 3, "the last good one stays");
     assert!(hub.lock().caveats()[0].contains("inventory.yaml is broken"));
 
     replace(&CLUSTER.replace("name: n3\n", "name: n4\n"));
-    until("the good file is taken", || hub.lock().roster.nodes.contains_key("n4")).await;
+    until("the good file is taken", &hub, |state| state.roster.nodes.contains_key("n4")).await;
     assert_eq!(hub.lock().inventory_error, None);
 
     std::fs::remove_file(&path).unwrap();
-    until("the missing file is noticed", || hub.lock().inventory_error.is_some()).await;
+    until("the missing file is noticed", &hub, |state| state.inventory_error.is_some()).await;
     // Written in place, of the same size as before.
     std::fs::write(&path, CLUSTER.replace("name: n3\n", "name: n5\n")).unwrap();
-    until("the new file is taken", || hub.lock().roster.nodes.contains_key("n5")).await;
+    until("the new file is taken", &hub, |state| state.roster.nodes.contains_key("n5")).await;
     shutdown.cancel();
     running.await.unwrap();
+    ticking.await.unwrap();
 }
