@@ -1,16 +1,20 @@
 //! One node's agent as the hub knows it: its session, its plan, its rows, and how it is.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use netcheck_proto::v1;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::{nanos, positive};
+use self::claim::{Claims, Holder};
+use crate::clock::{nanos, positive, time_of_day};
 use crate::matrix::Rows;
 use crate::plan::{Plan, PlanBook, Timing};
 use crate::verdict::Rules;
+
+pub mod claim;
 
 /// A session that is alive.
 #[derive(Debug)]
@@ -19,6 +23,10 @@ pub struct Live {
     pub generation: u64,
     /// Since when.
     pub since_ns: i64,
+    /// When it last said anything.
+    pub heard_ns: i64,
+    /// Where it connects from, where that is known.
+    pub peer: Option<SocketAddr>,
     /// Messages besides plans and acknowledgements.
     pub control: mpsc::Sender<v1::session_response::Message>,
     /// Ends it in favour of a newer one.
@@ -38,6 +46,8 @@ pub struct Agent {
     pub rows: Rows,
     /// Its session.
     pub live: Option<Live>,
+    /// Who else says to be this node's agent.
+    pub claims: Claims,
     /// How it introduced itself last.
     pub hello: Option<v1::Hello>,
     /// Highest batch sequence of that boot that is applied.
@@ -87,6 +97,7 @@ impl Agent {
             plans: watch::Sender::new(Arc::default()),
             rows: Rows::default(),
             live: None,
+            claims: Claims::default(),
             hello: None,
             applied_sequence: 0,
             clock_offset_ns: None,
@@ -101,6 +112,33 @@ impl Agent {
             samples: 0,
             kernel_drops: BTreeMap::new(),
         }
+    }
+
+    /// Whether an agent that says hello may have this node's name: see [`claim`].
+    pub fn claim(&mut self, boot_id: &str, peer: Option<SocketAddr>, now_ns: i64) -> bool {
+        let holder = self.live.as_ref().zip(self.hello.as_ref()).map(|(live, hello)| Holder {
+            boot_id: &hello.boot_id,
+            peer: live.peer,
+            heard_ns: live.heard_ns,
+        });
+        self.claims.claim(boot_id, peer, holder, now_ns)
+    }
+
+    /// That somebody else claims its name, in one line; empty where nobody does.
+    #[must_use]
+    pub fn contested(&self) -> String {
+        let Some(contest) = self.claims.contest() else { return String::new() };
+        let name = &self.name;
+        let has = match &self.live {
+            Some(live) => format!("{} has it since {}", from(live.peer), time_of_day(live.since_ns)),
+            None => "none is connected".to_owned(),
+        };
+        format!(
+            "two agents claim to be {name}: {has}; {} was refused {} times since {}",
+            from(contest.rival),
+            contest.refused,
+            time_of_day(contest.since_ns)
+        )
     }
 
     /// How fast its samples come.
@@ -136,7 +174,8 @@ impl Agent {
     /// What is wrong with its measurement, one line each.
     #[must_use]
     pub fn caveats(&self) -> Vec<String> {
-        let mut caveats = Vec::new();
+        let mut caveats: Vec<String> =
+            Some(self.contested()).filter(|line| !line.is_empty()).into_iter().collect();
         let name = &self.name;
         if self.dropped_samples > 0 || self.dropped_batches > 0 {
             caveats.push(format!(
@@ -184,4 +223,9 @@ impl Agent {
         }
         caveats
     }
+}
+
+/// The agent at an address.
+pub(crate) fn from(peer: Option<SocketAddr>) -> String {
+    peer.map_or_else(|| "an agent at an unknown address".to_owned(), |peer| format!("the agent at {peer}"))
 }

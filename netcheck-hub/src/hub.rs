@@ -76,6 +76,8 @@ pub struct Counters {
     pub sessions_superseded: u64,
     /// Sessions that were refused.
     pub sessions_refused: u64,
+    /// Of those, because another living agent has the node's name.
+    pub sessions_contested: u64,
     /// Drop records that were received.
     pub drop_records: u64,
     /// Questions that were asked, answered, and answers that nobody had asked for.
@@ -243,6 +245,14 @@ impl State {
         &mut self.agents[index.0]
     }
 
+    /// The agent of a session that just said something; none where the session is not the node's any more.
+    pub fn spoken(&mut self, node: NodeIx, generation: u64, now_ns: i64) -> Option<&mut Agent> {
+        let agent = self.agent_mut(node);
+        let live = agent.live.as_mut().filter(|live| live.generation == generation)?;
+        live.heard_ns = now_ns;
+        Some(agent)
+    }
+
     /// All agents with their indices.
     pub fn each(&self) -> impl Iterator<Item = (NodeIx, &Agent)> {
         self.agents.iter().enumerate().map(|(index, agent)| (NodeIx(index), agent))
@@ -295,6 +305,7 @@ impl State {
     fn expire(&mut self, oldest_ns: i64, now_ns: i64) {
         self.drops.expire(now_ns);
         for agent in &mut self.agents {
+            agent.claims.forget(now_ns);
             let gone = agent.rows.expire(oldest_ns);
             self.lost_kept = self.lost_kept.saturating_sub(gone);
         }

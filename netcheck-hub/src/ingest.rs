@@ -77,10 +77,7 @@ pub fn decode(batch: v1::SampleBatch) -> Decoded {
 impl State {
     /// Applies a batch of a session. Returns what to acknowledge; none where the session is not the node's any more.
     pub fn apply(&mut self, node: NodeIx, generation: u64, batch: Decoded, now_ns: i64) -> Option<u64> {
-        let agent = self.agent_mut(node);
-        if agent.live.as_ref().map(|live| live.generation) != Some(generation) {
-            return None;
-        }
+        let agent = self.spoken(node, generation, now_ns)?;
         agent.last_batch_ns = Some(now_ns);
         if batch.sequence <= agent.applied_sequence {
             agent.duplicate_batches += 1;

@@ -9,7 +9,7 @@ use hyper_util::rt::TokioIo;
 use netcheck_common::domain::{Outcome, PathId, ProbeKind};
 use netcheck_common::window::PathWindow;
 use netcheck_hub::clock::{SECOND_NS, unix_now_ns};
-use netcheck_hub::hub::{Hub, HubTask, Settings};
+use netcheck_hub::hub::{Hub, HubTask, Settings, State};
 use netcheck_hub::plan::Timing;
 use netcheck_hub::{inventory, server};
 use netcheck_proto::v1::agent_service_client::AgentServiceClient;
@@ -18,8 +18,9 @@ use netcheck_proto::v1::session_request::Message as FromAgent;
 use netcheck_proto::v1::session_response::Message as ToAgent;
 use netcheck_proto::{columns, convert, v1};
 use tokio::io::DuplexStream;
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::{ReceiverStream, UnboundedReceiverStream};
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream, UnboundedReceiverStream};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Status, Streaming};
@@ -75,6 +76,15 @@ impl Rig {
         Endpoint::from_static("http://hub.test").connect_with_connector(connector).await.unwrap()
     }
 
+    /// The same over TCP, where the hub sees an address.
+    pub(crate) async fn tcp_channel(&self) -> Channel {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let incoming = TcpListenerStream::new(listener);
+        tokio::spawn(server::serve(Arc::clone(&self.hub), incoming, self.shutdown.clone()));
+        Endpoint::from_shared(url).unwrap().connect().await.unwrap()
+    }
+
     pub(crate) async fn reader(&self) -> ReachabilityServiceClient<Channel> {
         ReachabilityServiceClient::new(self.channel().await)
     }
@@ -96,6 +106,7 @@ impl Rig {
             ..Default::default()
         };
         let mut reader = self.reader().await;
+        let mut ticks = self.hub.ticks();
         let asking = async {
             loop {
                 let request = v1::GetMatrixRequest { selector: Some(selector.clone()), range: None };
@@ -103,11 +114,17 @@ impl Rig {
                 if !cells.is_empty() && cells.iter().all(&wanted) {
                     return cells;
                 }
-                tokio::task::yield_now().await;
-                tokio::time::sleep(Duration::from_millis(10)).await;
+                ticks.changed().await.unwrap();
             }
         };
         tokio::time::timeout(DEADLINE, asking).await.expect("the cells become as wanted")
+    }
+
+    /// Waits until the hub's state is as wanted; it is looked at after every tick.
+    pub(crate) async fn until(&self, what: &str, wanted: impl Fn(&State) -> bool) {
+        let mut ticks = self.hub.ticks();
+        let waiting = ticks.wait_for(|_| wanted(&self.hub.lock()));
+        tokio::time::timeout(DEADLINE, waiting).await.expect(what).unwrap();
     }
 }
 
@@ -135,13 +152,14 @@ pub(crate) struct FakeAgent {
 }
 
 impl FakeAgent {
-    pub(crate) async fn start(channel: Channel, hello: v1::Hello) -> Self {
+    /// Says hello, and nothing more.
+    pub(crate) async fn greet(channel: Channel, hello: v1::Hello) -> Self {
         let (tx, requests) = mpsc::channel(16);
         let mut client = AgentServiceClient::new(channel);
         let first = v1::SessionRequest { message: Some(FromAgent::Hello(hello.clone())) };
         tx.send(first).await.unwrap();
         let rx = client.session(ReceiverStream::new(requests)).await.unwrap().into_inner();
-        let mut agent = Self {
+        Self {
             hello,
             welcome: v1::Welcome::default(),
             plan: BTreeMap::new(),
@@ -150,7 +168,11 @@ impl FakeAgent {
             sequence: 0,
             tx,
             rx,
-        };
+        }
+    }
+
+    pub(crate) async fn start(channel: Channel, hello: v1::Hello) -> Self {
+        let mut agent = Self::greet(channel, hello).await;
         agent.welcome = agent
             .until(|message| match message {
                 ToAgent::Welcome(welcome) => Some(welcome.clone()),
@@ -175,6 +197,17 @@ impl FakeAgent {
             self.apply(delta);
         }
         Ok(message)
+    }
+
+    /// Why the hub ends the session.
+    pub(crate) async fn ended(&mut self) -> Status {
+        loop {
+            match self.next().await {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("ended without a reason"),
+                Err(status) => return status,
+            }
+        }
     }
 
     pub(crate) async fn until<T>(&mut self, wanted: impl Fn(&ToAgent) -> Option<T>) -> T {

@@ -112,18 +112,48 @@ async fn a_second_session_of_a_node_ends_the_first() {
     let rig = Rig::start();
     let mut old = rig.agent("n1").await;
     let mut new = rig.agent("n1").await;
-    let ended = loop {
-        match old.next().await {
-            Ok(Some(_)) => {}
-            Ok(None) => panic!("ended without a reason"),
-            Err(status) => break status,
-        }
-    };
-    assert_eq!(ended.code(), tonic::Code::Aborted);
+    assert_eq!(old.ended().await.code(), tonic::Code::Aborted);
     let batch = new.windows(3, |_| Outcome::Reply);
     assert_eq!(new.batch(batch).await, 1);
     assert_eq!(rig.hub.lock().counters.sessions_superseded, 1);
     rig.cells("n1", "n2", is(v1::Verdict::Reachable)).await;
+}
+
+#[tokio::test]
+async fn of_two_living_agents_of_one_name_the_first_stays_and_the_other_is_told_who_has_it() {
+    let rig = Rig::start();
+    let (first, other) = (hello("n1", "boot-first"), hello("n1", "boot-other"));
+    let mut holder = FakeAgent::start(rig.tcp_channel().await, first.clone()).await;
+    for hello in [&other, &first] {
+        let newer = FakeAgent::start(rig.tcp_channel().await, hello.clone()).await;
+        assert_eq!(holder.ended().await.code(), tonic::Code::Aborted);
+        holder = newer;
+    }
+    let mut refused = FakeAgent::greet(rig.tcp_channel().await, other.clone()).await;
+    let status = refused.ended().await;
+    assert_eq!(status.code(), tonic::Code::AlreadyExists);
+    let peer = rig.hub.lock().agents[0].live.as_ref().unwrap().peer.unwrap().to_string();
+    assert!(status.message().contains(&format!("the agent at {peer} has this name since ")), "{status}");
+    // The session of the one who has it goes on.
+    let batch = holder.windows(3, |_| Outcome::Reply);
+    assert_eq!(holder.batch(batch).await, 1);
+    rig.cells("n1", "n2", is(v1::Verdict::Reachable)).await;
+
+    let mut reader = rig.reader().await;
+    let report =
+        reader.get_report(v1::GetReportRequest::default()).await.unwrap().into_inner().report.unwrap();
+    let told = format!("two agents claim to be n1: the agent at {peer} has it");
+    assert!(report.caveats.iter().any(|line| line.starts_with(&told)), "{:?}", report.caveats);
+    let nodes = reader.list_nodes(v1::ListNodesRequest {}).await.unwrap().into_inner().nodes;
+    assert!(nodes[0].agent.as_ref().unwrap().contested.starts_with(&told));
+    let metrics = netcheck_hub::metrics::render(&rig.hub).unwrap();
+    assert!(metrics.contains("netcheck_agent_name_contested{node=\"n1\"} 1"), "{metrics}");
+    assert!(metrics.contains("netcheck_hub_sessions_contested_total 1"), "{metrics}");
+
+    // When the one who has it goes, the other one may have it.
+    drop(holder);
+    rig.until("the holder's session ends", |state| state.agents[0].live.is_none()).await;
+    FakeAgent::start(rig.tcp_channel().await, other).await;
 }
 
 #[tokio::test]
