@@ -278,7 +278,8 @@ impl State {
             let mut families: Vec<Family> = addresses.iter().map(|&address| Family::of(address)).collect();
             families.sort_unstable();
             families.dedup();
-            let changed = agent.plan.update(&agent.name, &families, &self.catalog);
+            let retired: Vec<_> = agent.rows.retired().cloned().collect();
+            let changed = agent.plan.update(&agent.name, &families, &self.catalog, &retired);
             agent.rows.follow(&agent.plan.plan().paths, now_ns);
             if let Some(plan) = changed {
                 agent.plans.send_replace(plan);

@@ -1,6 +1,11 @@
 //! Sessions, plans and batches.
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
 use netcheck_common::domain::{Outcome, ProbeKind};
+use netcheck_hub::clock::unix_now_ns;
+use netcheck_hub::inventory;
 use netcheck_proto::v1;
 use netcheck_proto::v1::agent_service_client::AgentServiceClient;
 use netcheck_proto::v1::session_request::Message as FromAgent;
@@ -207,6 +212,61 @@ async fn a_change_of_the_roster_reaches_the_agents_as_a_delta() {
     rig.cells("n2", "node/n1", is(v1::Verdict::ExpectedAbsent)).await;
     let nodes = rig.reader().await.list_nodes(v1::ListNodesRequest {}).await.unwrap().into_inner().nodes;
     assert_eq!(nodes[0].expected_absent, "node n1 is NotReady (NodeStatusUnknown)");
+}
+
+/// The cells from n1 to n2, which must be one for each kind and family.
+async fn six(rig: &Rig, wanted: impl Fn(&v1::MatrixCell) -> bool) -> Vec<v1::MatrixCell> {
+    let cells = rig.cells("n1", "n2", wanted).await;
+    let paths = cells.iter().map(|cell| cell.path.as_ref().unwrap());
+    let distinct: BTreeSet<(i32, i32)> = paths.map(|path| (path.kind, path.family)).collect();
+    assert_eq!((cells.len(), distinct.len()), (6, 6), "{cells:?}");
+    cells
+}
+
+#[tokio::test]
+async fn a_node_that_comes_back_takes_its_cells_over() {
+    let rig = Rig::start();
+    let mut agent = rig.agent("n1").await;
+    let before = agent.plan.clone();
+    let batch = agent.windows(5, |_| Outcome::Reply);
+    agent.batch(batch).await;
+    six(&rig, is(v1::Verdict::Reachable)).await;
+
+    let mut objects = inventory::parse(Path::new("test.yaml"), CLUSTER).unwrap();
+    objects.nodes.retain(|node| node.metadata.name.as_deref() != Some("n2"));
+    rig.hub.set_roster(objects.roster(), unix_now_ns());
+    agent.until_plan(|delta| delta.remove.len() == 6).await;
+    set_roster(&rig.hub, CLUSTER);
+    agent.until_plan(|delta| delta.upsert.len() == 6).await;
+    assert_eq!(agent.plan, before, "the same paths have the same ids");
+    let cells = six(&rig, is(v1::Verdict::Reachable)).await;
+    assert!(cells.iter().all(|cell| cell.stats.unwrap().sent == 5), "what was measured is still theirs");
+}
+
+#[tokio::test]
+async fn a_path_that_another_one_replaces_is_not_shown_beside_it() {
+    let rig = Rig::start();
+    let mut agent = rig.agent("n1").await;
+    let before = agent.plan.clone();
+    let batch = agent.windows(5, |_| Outcome::Reply);
+    agent.batch(batch).await;
+    six(&rig, is(v1::Verdict::Reachable)).await;
+
+    let moved = v1::Hello { responder_port: 7000, ..hello("n2", "boot-moved") };
+    let other = FakeAgent::start(rig.channel().await, moved).await;
+    agent.until_plan(|delta| !delta.upsert.is_empty()).await;
+    for cell in six(&rig, |_| true).await {
+        let path = cell.path.as_ref().unwrap();
+        let measured = path.kind() == v1::ProbeKind::Icmp;
+        assert_eq!((path.port, cell.stats.unwrap().sent), if measured { (0, 5) } else { (7000, 0) });
+    }
+    // And back again.
+    drop(other);
+    let _back = rig.agent("n2").await;
+    agent.until_plan(|delta| !delta.upsert.is_empty()).await;
+    assert_eq!(agent.plan, before);
+    let cells = six(&rig, is(v1::Verdict::Reachable)).await;
+    assert!(cells.iter().all(|cell| cell.stats.unwrap().sent == 5), "{cells:?}");
 }
 
 #[tokio::test]
