@@ -8,15 +8,15 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use netcheck_proto::v1;
-use netcheck_proto::v1::reachability_service_client::ReachabilityServiceClient;
 use tonic::Status;
-use tonic::transport::{Channel, Endpoint};
 
 use crate::clock::wire_duration;
 use crate::config::{EXIT_USAGE, one_line};
 use crate::json;
 
 mod check;
+mod conclusion;
+mod connect;
 mod incidents;
 mod matrix;
 mod nodes;
@@ -26,13 +26,14 @@ mod style;
 #[cfg(test)]
 mod tests;
 
+use conclusion::Conclusion;
+use connect::{Hub, HubUrl};
 use style::Paint;
 
 /// Something is unreachable.
 const EXIT_UNREACHABLE: u8 = 2;
 /// A matrix of a few thousand nodes.
 const ANSWER_LIMIT: usize = 256 << 20;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Where in the cluster's network packets die, and why.
@@ -57,9 +58,10 @@ struct Global {
         env = "NETCHECK_HUB",
         value_name = "URL",
         default_value = "http://127.0.0.1:7070",
+        value_parser = connect::endpoint,
         global = true
     )]
-    hub: String,
+    hub: HubUrl,
     /// How to print.
     #[arg(short, long, value_name = "FORMAT", default_value = "table", global = true)]
     output: Output,
@@ -216,36 +218,6 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// A hub that answers.
-struct Hub {
-    channel: Channel,
-}
-
-impl Hub {
-    async fn connect(url: &str) -> anyhow::Result<Self> {
-        anyhow::ensure!(
-            !url.starts_with("https://"),
-            "{url}: this version speaks to the hub without encryption only (http://)"
-        );
-        let full = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
-        let endpoint = Endpoint::from_shared(full).with_context(|| format!("{url} is not a URL"))?;
-        let endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT);
-        let channel = endpoint.connect().await.map_err(|error| {
-            let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), innermost);
-            anyhow::anyhow!("cannot reach the hub at {url}: {cause} (--hub or NETCHECK_HUB says where it is)")
-        })?;
-        Ok(Self { channel })
-    }
-
-    fn reachability(&self) -> ReachabilityServiceClient<Channel> {
-        ReachabilityServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_LIMIT)
-    }
-}
-
-fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
-    error.source().map_or_else(|| error.to_string(), innermost)
-}
-
 /// What the hub said, without gRPC's wrapping.
 #[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
 fn refused(status: Status) -> anyhow::Error {
@@ -260,47 +232,6 @@ async fn answer<T>(asking: impl Future<Output = Result<tonic::Response<T>, Statu
     let answer =
         answer.with_context(|| format!("the hub did not answer within {} s", ANSWER_TIMEOUT.as_secs()))?;
     Ok(answer.map_err(refused)?.into_inner())
-}
-
-/// What the answer says, as the exit code tells it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Conclusion {
-    /// All that was measured is reachable, and something was, unless all is meant to be away.
-    Fine,
-    /// Something is unreachable.
-    Unreachable,
-    /// Nothing was measured, which says nothing.
-    Unmeasured {
-        /// Paths that were asked about.
-        paths: usize,
-    },
-}
-
-impl Conclusion {
-    fn of(verdicts: impl Iterator<Item = v1::Verdict>) -> Self {
-        let (mut paths, mut measured, mut absent) = (0, 0, 0);
-        for verdict in verdicts {
-            paths += 1;
-            match verdict {
-                v1::Verdict::Unreachable => return Self::Unreachable,
-                v1::Verdict::Reachable | v1::Verdict::Degraded => measured += 1,
-                v1::Verdict::ExpectedAbsent => absent += 1,
-                v1::Verdict::NoData | v1::Verdict::Unspecified => {}
-            }
-        }
-        if measured > 0 || (paths > 0 && absent == paths) { Self::Fine } else { Self::Unmeasured { paths } }
-    }
-
-    fn of_report(report: &v1::Report) -> Self {
-        let all_absent = report.paths > 0 && report.expected_absent == report.paths;
-        if report.unreachable > 0 {
-            Self::Unreachable
-        } else if report.reachable + report.degraded > 0 || all_absent {
-            Self::Fine
-        } else {
-            Self::Unmeasured { paths: report.paths as usize }
-        }
-    }
 }
 
 /// Asks and prints.

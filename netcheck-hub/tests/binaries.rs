@@ -56,6 +56,16 @@ fn bad_usage_is_64() {
     let by_environment =
         hub(&["--insecure", "--inventory", "file:x"]).env("NETCHECK_WINDOW", "9h").output().unwrap();
     assert_eq!(failure(&by_environment).0, 64);
+    for (url, named) in
+        [("ftp://x", "ftp:// is no scheme"), ("https://x", "without encryption"), ("http://", "no")]
+    {
+        let (code, line) = failure(&ask(&["report", "--hub", url]));
+        assert_eq!(code, 64, "{line}");
+        assert!(
+            line.contains("--hub") && line.contains(named) && line.contains("http://HOST:PORT"),
+            "{line}"
+        );
+    }
     for arguments in
         [&["--foo"][..], &["path", "n1"], &["matrix", "--range", "0s"], &["report", "-o", "yaml"]]
     {

@@ -1,8 +1,9 @@
 //! The wire contract `netcheck.v1`: generated messages and services, and the one place where wire input is
-//! validated and turned into domain types ([`columns`], [`convert`]).
+//! validated and turned into domain types ([`columns`], [`convert`], [`text`]).
 
 pub mod columns;
 pub mod convert;
+pub mod text;
 
 /// The generated code of package `netcheck.v1`. What each field means stands in `proto/netcheck/v1/*.proto`.
 pub mod v1 {
