@@ -70,6 +70,12 @@ pub struct Agent {
     pub dropped_batches: u64,
     /// Samples that its buffer dropped.
     pub dropped_samples: u64,
+    /// When it last told of such, as long as that is worth a warning.
+    pub dropped_ns: Option<i64>,
+    /// The same of parts of batches that were refused.
+    pub refused_ns: Option<i64>,
+    /// Since when it is neither in the roster nor connected; none while it is either.
+    pub gone_ns: Option<i64>,
     /// Samples that were applied.
     pub samples: u64,
     /// Packets of anybody that its kernel dropped, by reason, since the hub's start.
@@ -109,6 +115,9 @@ impl Agent {
             duplicate_batches: 0,
             dropped_batches: 0,
             dropped_samples: 0,
+            dropped_ns: None,
+            refused_ns: None,
+            gone_ns: None,
             samples: 0,
             kernel_drops: BTreeMap::new(),
         }
@@ -153,6 +162,28 @@ impl Agent {
         }
     }
 
+    /// Forgets what is older than `oldest_ns`. `wanted`: the roster has its node. Returns how many lost probes with
+    /// evidence went, and whether nothing of it need be kept any more.
+    pub fn expire(&mut self, wanted: bool, oldest_ns: i64, now_ns: i64) -> (usize, bool) {
+        self.claims.forget(now_ns);
+        for warned in [&mut self.dropped_ns, &mut self.refused_ns] {
+            warned.take_if(|at_ns| *at_ns < oldest_ns);
+        }
+        let lost = self.rows.expire(oldest_ns);
+        if wanted || self.live.is_some() {
+            self.gone_ns = None;
+            return (lost, false);
+        }
+        let gone_ns = *self.gone_ns.get_or_insert(now_ns);
+        (lost, gone_ns < oldest_ns && self.rows.is_empty())
+    }
+
+    /// Nobody: a place in the list of agents that the next one gets.
+    #[must_use]
+    pub fn is_vacant(&self) -> bool {
+        self.name.is_empty()
+    }
+
     /// Whether its kernel hooks see packets.
     #[must_use]
     pub fn has_hooks(&self) -> bool {
@@ -177,13 +208,13 @@ impl Agent {
         let mut caveats: Vec<String> =
             Some(self.contested()).filter(|line| !line.is_empty()).into_iter().collect();
         let name = &self.name;
-        if self.dropped_samples > 0 || self.dropped_batches > 0 {
+        if self.dropped_ns.is_some() {
             caveats.push(format!(
                 "{name}: its buffer dropped {} samples ({} batches) while the hub was away",
                 self.dropped_samples, self.dropped_batches
             ));
         }
-        if self.refused_batches > 0 {
+        if self.refused_ns.is_some() {
             caveats.push(format!("{name}: {} malformed batches were refused", self.refused_batches));
         }
         if self.live.is_none() {

@@ -159,8 +159,10 @@ impl Snapshot {
 
     fn agents(&mut self, state: &State) {
         let each = |value: &dyn Fn(&crate::agent::Agent) -> f64| {
-            let named = |agent: &crate::agent::Agent| (vec![("node", agent.name.to_string())], value(agent));
-            state.agents.iter().map(named).collect::<Vec<_>>()
+            let named = |(_, agent): (_, &crate::agent::Agent)| {
+                (vec![("node", agent.name.to_string())], value(agent))
+            };
+            state.each().map(named).collect::<Vec<_>>()
         };
         let connected = each(&|agent| f64::from(u8::from(agent.live.is_some())));
         let hooks = each(&|agent| f64::from(u8::from(agent.has_hooks())));

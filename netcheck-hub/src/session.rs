@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures::Stream;
+use netcheck_proto::agent as wire;
 use netcheck_proto::v1;
 use netcheck_proto::v1::agent_service_server::AgentService;
 use netcheck_proto::v1::session_request::Message as FromAgent;
@@ -185,9 +186,10 @@ impl Session {
         let mut state = hub.lock();
         let Some(agent) = state.spoken(*node, *generation, now_ns) else { return };
         match message {
-            Some(FromAgent::Status(status)) => agent.status = Some(status),
-            Some(FromAgent::EvidenceAnswer(answer)) => state.answered(*node, &answer),
+            Some(FromAgent::Status(status)) => agent.status = Some(wire::status(status)),
+            Some(FromAgent::EvidenceAnswer(answer)) => state.answered(*node, &wire::evidence_answer(answer)),
             Some(FromAgent::PlanApplied(applied)) => {
+                let applied = wire::plan_applied(applied);
                 agent.refused_paths =
                     applied.refused.iter().map(|refused| (refused.path_id, refused.why.clone())).collect();
                 agent.plan_applied = Some(applied);

@@ -1,6 +1,7 @@
 //! The wire contract `netcheck.v1`: generated messages and services, and the one place where wire input is
-//! validated and turned into domain types ([`columns`], [`convert`], [`text`]).
+//! validated and turned into domain types ([`agent`], [`columns`], [`convert`], [`text`]).
 
+pub mod agent;
 pub mod columns;
 pub mod convert;
 pub mod text;

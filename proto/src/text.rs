@@ -54,6 +54,13 @@ pub fn bounded(text: &str, most: usize) -> String {
     line
 }
 
+/// Makes a text such a line where it is none.
+pub(crate) fn tidy(text: &mut String, most: usize) {
+    if text.len() > most || text.chars().any(is_obeyed) {
+        *text = bounded(text, most);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -16,6 +16,7 @@ use super::{Seat, Session, shutting_down};
 use crate::agent::{self, Agent, Live};
 use crate::clock::{time_of_day, unix_now_ns};
 use crate::hub::Hub;
+use crate::reachability::invalid;
 
 /// How long an agent may take to say Hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -23,8 +24,6 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 const CONTROL_DEPTH: usize = 64;
 /// Nodes that the roster does not know may connect, for it may lag behind, but not without end.
 const STRANGERS: usize = 1_000;
-/// Longest node name and boot id (RFC 1123 subdomain).
-const NAME_LEN: usize = 253;
 
 /// A stream on which nobody has said who they are.
 pub(super) struct Opening {
@@ -44,7 +43,9 @@ impl Opening {
         let hello = match first {
             Err(_) => Err(Status::deadline_exceeded("no hello within 10 s")),
             Ok(Err(status)) => Err(status),
-            Ok(Ok(Some(v1::SessionRequest { message: Some(FromAgent::Hello(hello)) }))) => valid(hello),
+            Ok(Ok(Some(v1::SessionRequest { message: Some(FromAgent::Hello(hello)) }))) => {
+                netcheck_proto::agent::hello(hello).map_err(invalid)
+            }
             Ok(Ok(_)) => Err(Status::invalid_argument("the first message of a session is a hello")),
         };
         let hub = Arc::clone(&self.hub);
@@ -54,26 +55,6 @@ impl Opening {
             tracing::debug!("session refused: {status}");
         })
     }
-}
-
-fn valid(hello: v1::Hello) -> Result<v1::Hello, Status> {
-    let name_ok = |name: &str| {
-        (1..=NAME_LEN).contains(&name.len())
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
-    };
-    if !name_ok(&hello.node) {
-        return Err(Status::invalid_argument("hello.node is not a node name"));
-    }
-    if !name_ok(&hello.boot_id) {
-        return Err(Status::invalid_argument("hello.boot_id is missing or malformed"));
-    }
-    if hello.probe_session == 0 {
-        return Err(Status::invalid_argument("hello.probe_session is 0"));
-    }
-    if hello.responder_port > u32::from(u16::MAX) {
-        return Err(Status::invalid_argument("hello.responder_port is not a port"));
-    }
-    Ok(hello)
 }
 
 /// What an agent is told whose node's name another one has.
@@ -96,7 +77,7 @@ impl Session {
         let name = hello.node.clone();
         let mut state = hub.lock();
         let known = state.find(&name).is_some();
-        if !known && state.agents.len() >= state.roster.nodes.len() + STRANGERS {
+        if !known && state.strangers() >= STRANGERS {
             return Err(Status::resource_exhausted("too many agents of nodes that are not in the roster"));
         }
         let node = state.intern(&name);
