@@ -202,6 +202,7 @@ impl Plan {
             timeout: Some(wire_duration(timing.timeout)),
             window: Some(wire_duration(timing.window)),
             packets_per_second: 0,
+            more: false,
         }
     }
 

@@ -9,11 +9,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures::Stream;
-use netcheck_proto::agent as wire;
-use netcheck_proto::v1;
 use netcheck_proto::v1::agent_service_server::AgentService;
 use netcheck_proto::v1::session_request::Message as FromAgent;
 use netcheck_proto::v1::session_response::Message as ToAgent;
+use netcheck_proto::{agent as wire, parts, v1};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
@@ -166,7 +165,7 @@ impl Session {
         let timing = &self.seat.hub.settings.timing;
         let delta = plan.delta(self.told.as_deref(), &self.seat.name, timing);
         self.told = Some(plan);
-        self.ready.push_back(ToAgent::Plan(delta));
+        self.ready.extend(parts::split(delta).into_iter().map(ToAgent::Plan));
     }
 
     fn handle(&mut self, request: v1::SessionRequest) {

@@ -12,11 +12,13 @@ use netcheck_hub::clock::{SECOND_NS, unix_now_ns};
 use netcheck_hub::hub::{Hub, HubTask, Settings, State};
 use netcheck_hub::plan::Timing;
 use netcheck_hub::{inventory, server};
+use netcheck_proto::parts::Joiner;
 use netcheck_proto::v1::agent_service_client::AgentServiceClient;
 use netcheck_proto::v1::reachability_service_client::ReachabilityServiceClient;
 use netcheck_proto::v1::session_request::Message as FromAgent;
 use netcheck_proto::v1::session_response::Message as ToAgent;
 use netcheck_proto::{columns, convert, v1};
+use prost::Message as _;
 use tokio::io::DuplexStream;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -147,6 +149,9 @@ pub(crate) struct FakeAgent {
     pub(crate) plan_version: u64,
     pub(crate) addresses: v1::AddressTable,
     pub(crate) sequence: u64,
+    /// Bytes of the largest message that had a plan or a part of it.
+    pub(crate) largest_part: usize,
+    joiner: Joiner,
     tx: mpsc::Sender<v1::SessionRequest>,
     rx: Streaming<v1::SessionResponse>,
 }
@@ -166,6 +171,8 @@ impl FakeAgent {
             plan_version: 0,
             addresses: v1::AddressTable::default(),
             sequence: 0,
+            largest_part: 0,
+            joiner: Joiner::default(),
             tx,
             rx,
         }
@@ -188,15 +195,22 @@ impl FakeAgent {
         self.tx.send(v1::SessionRequest { message: Some(message) }).await.unwrap();
     }
 
-    /// The next message that the hub sends.
+    /// The next message that the hub sends; the parts of a plan as one.
     pub(crate) async fn next(&mut self) -> Result<Option<ToAgent>, Status> {
-        let message =
-            tokio::time::timeout(DEADLINE, self.rx.message()).await.expect("the hub says something")?;
-        let message = message.and_then(|message| message.message);
-        if let Some(ToAgent::Plan(delta)) = &message {
-            self.apply(delta);
+        loop {
+            let message =
+                tokio::time::timeout(DEADLINE, self.rx.message()).await.expect("the hub says something")?;
+            match message.and_then(|message| message.message) {
+                Some(ToAgent::Plan(part)) => {
+                    self.largest_part = self.largest_part.max(part.encoded_len());
+                    if let Some(delta) = self.joiner.add(part) {
+                        self.apply(&delta);
+                        return Ok(Some(ToAgent::Plan(delta)));
+                    }
+                }
+                other => return Ok(other),
+            }
         }
-        Ok(message)
     }
 
     /// Why the hub ends the session.

@@ -94,3 +94,32 @@ async fn a_path_that_another_one_replaces_is_not_shown_beside_it() {
     let cells = six(&rig, is(v1::Verdict::Reachable)).await;
     assert!(cells.iter().all(|cell| cell.stats.unwrap().sent == 5), "{cells:?}");
 }
+
+#[tokio::test]
+async fn a_large_plan_comes_in_parts() {
+    let rig = Rig::start();
+    let mut waiting = rig.agent("n2").await;
+    let mut objects = inventory::parse(Path::new("test.yaml"), CLUSTER).unwrap();
+    let pattern = objects.pods[0].clone();
+    for number in 0..6_000u32 {
+        let mut pod = pattern.clone();
+        pod.metadata.name = Some(format!("{}-{number}", "long".repeat(40)));
+        let [.., high, low] = number.to_be_bytes();
+        let address = std::net::Ipv4Addr::from([10, 99, high, low]).to_string();
+        let status = pod.status.as_mut().unwrap();
+        status.pod_ip = Some(address.clone());
+        status.pod_ips = Some(vec![k8s_openapi::api::core::v1::PodIP { ip: address }]);
+        objects.pods.push(pod);
+    }
+    rig.hub.set_roster(objects.roster(), unix_now_ns());
+    let change = waiting.until_plan(|delta| delta.base_version > 0).await;
+    assert_eq!((change.upsert.len(), change.more), (6_000, false));
+    let fresh = rig.agent("n1").await;
+    for agent in [&waiting, &fresh] {
+        assert!((500_000..=1 << 20).contains(&agent.largest_part), "{}", agent.largest_part);
+        assert_eq!(agent.addresses.entries.len(), 6_000 + 13);
+        let long = agent.plan.values().filter(|path| path.target.contains("longlong")).count();
+        assert_eq!(long, 6_000);
+    }
+    assert_eq!(waiting.plan_version, rig.hub.lock().agents[1].plan.plan().version);
+}
