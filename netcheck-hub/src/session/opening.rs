@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use netcheck_common::header::DEFAULT_RESPONDER_PORT;
 use netcheck_proto::v1;
 use netcheck_proto::v1::session_request::Message as FromAgent;
 use netcheck_proto::v1::session_response::Message as ToAgent;
@@ -116,7 +117,10 @@ impl Session {
             agent.clock_offset_ns = Some(now_ns.saturating_sub(hello.sent_unix_ns));
         }
         let applied_sequence = agent.applied_sequence;
-        let moved = agent.hello.as_ref().map(|hello| hello.responder_port) != Some(responder);
+        // A plan for everybody is dear: not where the responder is at the port that everybody takes it to be.
+        let was =
+            agent.hello.as_ref().map_or(u32::from(DEFAULT_RESPONDER_PORT), |hello| hello.responder_port);
+        let moved = was != responder;
         tracing::info!(
             node = name,
             version = hello.agent_version,

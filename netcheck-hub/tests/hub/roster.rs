@@ -78,6 +78,10 @@ async fn a_path_that_another_one_replaces_is_not_shown_beside_it() {
     agent.batch(batch).await;
     six(&rig, is(v1::Verdict::Reachable)).await;
 
+    let catalog = || std::sync::Arc::clone(&rig.hub.lock().catalog);
+    let unmoved = catalog();
+    drop(rig.agent("n2").await);
+    assert!(std::sync::Arc::ptr_eq(&unmoved, &catalog()), "where it is taken to be: nothing to plan anew");
     let moved = v1::Hello { responder_port: 7000, ..hello("n2", "boot-moved") };
     let other = FakeAgent::start(rig.channel().await, moved).await;
     agent.until_plan(|delta| !delta.upsert.is_empty()).await;
