@@ -1,16 +1,20 @@
 //! One node's agent as the hub knows it: its session, its plan, its rows, and how it is.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use netcheck_proto::v1;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::{nanos, positive};
+use self::claim::{Claims, Holder};
+use crate::clock::{nanos, positive, time_of_day};
 use crate::matrix::Rows;
 use crate::plan::{Plan, PlanBook, Timing};
 use crate::verdict::Rules;
+
+pub mod claim;
 
 /// A session that is alive.
 #[derive(Debug)]
@@ -19,6 +23,10 @@ pub struct Live {
     pub generation: u64,
     /// Since when.
     pub since_ns: i64,
+    /// When it last said anything.
+    pub heard_ns: i64,
+    /// Where it connects from, where that is known.
+    pub peer: Option<SocketAddr>,
     /// Messages besides plans and acknowledgements.
     pub control: mpsc::Sender<v1::session_response::Message>,
     /// Ends it in favour of a newer one.
@@ -38,6 +46,8 @@ pub struct Agent {
     pub rows: Rows,
     /// Its session.
     pub live: Option<Live>,
+    /// Who else says to be this node's agent.
+    pub claims: Claims,
     /// How it introduced itself last.
     pub hello: Option<v1::Hello>,
     /// Highest batch sequence of that boot that is applied.
@@ -60,6 +70,12 @@ pub struct Agent {
     pub dropped_batches: u64,
     /// Samples that its buffer dropped.
     pub dropped_samples: u64,
+    /// When it last told of such, as long as that is worth a warning.
+    pub dropped_ns: Option<i64>,
+    /// The same of parts of batches that were refused.
+    pub refused_ns: Option<i64>,
+    /// Since when it is neither in the roster nor connected; none while it is either.
+    pub gone_ns: Option<i64>,
     /// Samples that were applied.
     pub samples: u64,
     /// Packets of anybody that its kernel dropped, by reason, since the hub's start.
@@ -87,6 +103,7 @@ impl Agent {
             plans: watch::Sender::new(Arc::default()),
             rows: Rows::default(),
             live: None,
+            claims: Claims::default(),
             hello: None,
             applied_sequence: 0,
             clock_offset_ns: None,
@@ -98,9 +115,39 @@ impl Agent {
             duplicate_batches: 0,
             dropped_batches: 0,
             dropped_samples: 0,
+            dropped_ns: None,
+            refused_ns: None,
+            gone_ns: None,
             samples: 0,
             kernel_drops: BTreeMap::new(),
         }
+    }
+
+    /// Whether an agent that says hello may have this node's name: see [`claim`].
+    pub fn claim(&mut self, boot_id: &str, peer: Option<SocketAddr>, now_ns: i64) -> bool {
+        let holder = self.live.as_ref().zip(self.hello.as_ref()).map(|(live, hello)| Holder {
+            boot_id: &hello.boot_id,
+            peer: live.peer,
+            heard_ns: live.heard_ns,
+        });
+        self.claims.claim(boot_id, peer, holder, now_ns)
+    }
+
+    /// That somebody else claims its name, in one line; empty where nobody does.
+    #[must_use]
+    pub fn contested(&self) -> String {
+        let Some(contest) = self.claims.contest() else { return String::new() };
+        let name = &self.name;
+        let has = match &self.live {
+            Some(live) => format!("{} has it since {}", from(live.peer), time_of_day(live.since_ns)),
+            None => "none is connected".to_owned(),
+        };
+        format!(
+            "two agents claim to be {name}: {has}; {} was refused {} times since {}",
+            from(contest.rival),
+            contest.refused,
+            time_of_day(contest.since_ns)
+        )
     }
 
     /// How fast its samples come.
@@ -113,6 +160,28 @@ impl Agent {
             timeout_ns: nanos(timing.timeout),
             window_ns: nanos(timing.window),
         }
+    }
+
+    /// Forgets what is older than `oldest_ns`. `wanted`: the roster has its node. Returns how many lost probes with
+    /// evidence went, and whether nothing of it need be kept any more.
+    pub fn expire(&mut self, wanted: bool, oldest_ns: i64, now_ns: i64) -> (usize, bool) {
+        self.claims.forget(now_ns);
+        for warned in [&mut self.dropped_ns, &mut self.refused_ns] {
+            warned.take_if(|at_ns| *at_ns < oldest_ns);
+        }
+        let lost = self.rows.expire(oldest_ns);
+        if wanted || self.live.is_some() {
+            self.gone_ns = None;
+            return (lost, false);
+        }
+        let gone_ns = *self.gone_ns.get_or_insert(now_ns);
+        (lost, gone_ns < oldest_ns && self.rows.is_empty())
+    }
+
+    /// Nobody: a place in the list of agents that the next one gets.
+    #[must_use]
+    pub fn is_vacant(&self) -> bool {
+        self.name.is_empty()
     }
 
     /// Whether its kernel hooks see packets.
@@ -136,15 +205,16 @@ impl Agent {
     /// What is wrong with its measurement, one line each.
     #[must_use]
     pub fn caveats(&self) -> Vec<String> {
-        let mut caveats = Vec::new();
+        let mut caveats: Vec<String> =
+            Some(self.contested()).filter(|line| !line.is_empty()).into_iter().collect();
         let name = &self.name;
-        if self.dropped_samples > 0 || self.dropped_batches > 0 {
+        if self.dropped_ns.is_some() {
             caveats.push(format!(
                 "{name}: its buffer dropped {} samples ({} batches) while the hub was away",
                 self.dropped_samples, self.dropped_batches
             ));
         }
-        if self.refused_batches > 0 {
+        if self.refused_ns.is_some() {
             caveats.push(format!("{name}: {} malformed batches were refused", self.refused_batches));
         }
         if self.live.is_none() {
@@ -184,4 +254,9 @@ impl Agent {
         }
         caveats
     }
+}
+
+/// The agent at an address.
+pub(crate) fn from(peer: Option<SocketAddr>) -> String {
+    peer.map_or_else(|| "an agent at an unknown address".to_owned(), |peer| format!("the agent at {peer}"))
 }

@@ -1,5 +1,5 @@
-//! `kubectl-netcheck`: asks the hub and prints. Exit code 0 all reachable, 1 could not ask, 2 something unreachable,
-//! 64 bad usage.
+//! `kubectl-netcheck`: asks the hub and prints. Exit code 0 all that was measured is reachable, 1 could not ask or
+//! nothing was measured, 2 something unreachable, 64 bad usage.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -8,15 +8,15 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use netcheck_proto::v1;
-use netcheck_proto::v1::reachability_service_client::ReachabilityServiceClient;
 use tonic::Status;
-use tonic::transport::{Channel, Endpoint};
 
 use crate::clock::wire_duration;
 use crate::config::{EXIT_USAGE, one_line};
 use crate::json;
 
 mod check;
+mod conclusion;
+mod connect;
 mod incidents;
 mod matrix;
 mod nodes;
@@ -26,20 +26,22 @@ mod style;
 #[cfg(test)]
 mod tests;
 
+use conclusion::Conclusion;
+use connect::{Hub, HubUrl};
 use style::Paint;
 
 /// Something is unreachable.
 const EXIT_UNREACHABLE: u8 = 2;
 /// A matrix of a few thousand nodes.
 const ANSWER_LIMIT: usize = 256 << 20;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Where in the cluster's network packets die, and why.
 #[derive(Debug, Parser)]
 #[command(name = "kubectl-netcheck", bin_name = "kubectl netcheck", version, max_term_width = 100)]
 #[command(
-    after_help = "Exit code: 0 all reachable, 1 could not ask, 2 something is unreachable, 64 bad usage."
+    after_help = "Exit code: 0 all that was measured is reachable, 1 could not ask or nothing was measured, 2 something \
+                  is unreachable, 64 bad usage."
 )]
 struct Cli {
     #[command(flatten)]
@@ -56,9 +58,10 @@ struct Global {
         env = "NETCHECK_HUB",
         value_name = "URL",
         default_value = "http://127.0.0.1:7070",
+        value_parser = connect::endpoint,
         global = true
     )]
-    hub: String,
+    hub: HubUrl,
     /// How to print.
     #[arg(short, long, value_name = "FORMAT", default_value = "table", global = true)]
     output: Output,
@@ -195,43 +198,24 @@ pub fn main() -> ExitCode {
         }
     };
     match run(&cli) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(EXIT_UNREACHABLE),
+        Ok(Conclusion::Fine) => ExitCode::SUCCESS,
+        Ok(Conclusion::Unreachable) => ExitCode::from(EXIT_UNREACHABLE),
+        Ok(Conclusion::Unmeasured { paths: 0 }) => {
+            eprintln!("kubectl-netcheck: nothing is measured: no path is probed, or none was selected");
+            ExitCode::FAILURE
+        }
+        Ok(Conclusion::Unmeasured { paths }) => {
+            eprintln!(
+                "kubectl-netcheck: nothing is measured on any of {paths} paths; `kubectl netcheck nodes` shows which \
+                 agents are connected"
+            );
+            ExitCode::FAILURE
+        }
         Err(error) => {
             eprintln!("kubectl-netcheck: {error:#}");
             ExitCode::FAILURE
         }
     }
-}
-
-/// A hub that answers.
-struct Hub {
-    channel: Channel,
-}
-
-impl Hub {
-    async fn connect(url: &str) -> anyhow::Result<Self> {
-        anyhow::ensure!(
-            !url.starts_with("https://"),
-            "{url}: this version speaks to the hub without encryption only (http://)"
-        );
-        let full = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
-        let endpoint = Endpoint::from_shared(full).with_context(|| format!("{url} is not a URL"))?;
-        let endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT);
-        let channel = endpoint.connect().await.map_err(|error| {
-            let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), innermost);
-            anyhow::anyhow!("cannot reach the hub at {url}: {cause} (--hub or NETCHECK_HUB says where it is)")
-        })?;
-        Ok(Self { channel })
-    }
-
-    fn reachability(&self) -> ReachabilityServiceClient<Channel> {
-        ReachabilityServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_LIMIT)
-    }
-}
-
-fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
-    error.source().map_or_else(|| error.to_string(), innermost)
 }
 
 /// What the hub said, without gRPC's wrapping.
@@ -250,9 +234,9 @@ async fn answer<T>(asking: impl Future<Output = Result<tonic::Response<T>, Statu
     Ok(answer.map_err(refused)?.into_inner())
 }
 
-/// Whether all is reachable.
+/// Asks and prints.
 #[tokio::main(flavor = "current_thread")]
-async fn run(cli: &Cli) -> anyhow::Result<bool> {
+async fn run(cli: &Cli) -> anyhow::Result<Conclusion> {
     let hub = Hub::connect(&cli.global.hub).await?;
     let mut asked = hub.reachability();
     let paint = Paint::for_stdout();
@@ -261,13 +245,13 @@ async fn run(cli: &Cli) -> anyhow::Result<bool> {
         Command::Nodes => {
             let nodes = answer(asked.list_nodes(v1::ListNodesRequest {})).await?;
             print(&if json { pretty(&nodes) } else { nodes::render(&nodes.nodes, paint) })?;
-            Ok(true)
+            Ok(Conclusion::Fine)
         }
         Command::Matrix { range, select } => {
             let request = v1::GetMatrixRequest { selector: Some(select.wire()), range: range.wire() };
             let matrix = answer(asked.get_matrix(request)).await?;
             print(&if json { pretty(&matrix) } else { matrix::render(&matrix, paint, style::width()) })?;
-            Ok(all_reachable(matrix.cells.iter().map(v1::MatrixCell::verdict)))
+            Ok(Conclusion::of(matrix.cells.iter().map(v1::MatrixCell::verdict)))
         }
         Command::Path { source, target, range } => {
             let (source, target) = (source.clone(), target.clone());
@@ -275,14 +259,13 @@ async fn run(cli: &Cli) -> anyhow::Result<bool> {
             let answer = answer(asked.get_path(request)).await?;
             print(&if json { pretty(&answer) } else { path::render(&answer, paint) })?;
             let cells = answer.paths.iter().filter_map(|path| path.cell.as_ref());
-            Ok(all_reachable(cells.map(v1::MatrixCell::verdict)))
+            Ok(Conclusion::of(cells.map(v1::MatrixCell::verdict)))
         }
         Command::Report { range } => {
             let answer = answer(asked.get_report(v1::GetReportRequest { range: range.wire() })).await?;
             let report = answer.report.clone().unwrap_or_default();
             print(&if json { pretty(&answer) } else { report::render(&report, paint) })?;
-            Ok(report.unreachable == 0
-                && (report.reachable + report.degraded > 0 || report.paths == report.expected_absent))
+            Ok(Conclusion::of_report(&report))
         }
         Command::Incidents { closed } => {
             let request = v1::ListIncidentsRequest { include_closed: *closed };
@@ -291,7 +274,8 @@ async fn run(cli: &Cli) -> anyhow::Result<bool> {
             let cut = |incident: &v1::Incident| {
                 incident.state() == v1::IncidentState::Open && incident.verdict() == v1::Verdict::Unreachable
             };
-            Ok(!incidents.incidents.iter().any(cut))
+            let cut = incidents.incidents.iter().any(cut);
+            Ok(if cut { Conclusion::Unreachable } else { Conclusion::Fine })
         }
         Command::Check { select, rounds, deadline } => {
             let request = v1::RunCheckRequest {
@@ -302,23 +286,12 @@ async fn run(cli: &Cli) -> anyhow::Result<bool> {
             let result = check::run(hub.channel.clone(), request, *deadline).await?;
             let report = result.report.clone().unwrap_or_default();
             print(&if json { pretty(&result) } else { report::render(&report, paint) })?;
-            Ok(result.passed)
+            Ok(match Conclusion::of_report(&report) {
+                Conclusion::Fine if !result.passed => Conclusion::Unreachable,
+                conclusion => conclusion,
+            })
         }
     }
-}
-
-/// Nothing is unreachable, and something was measured: silence is not reachability.
-fn all_reachable(verdicts: impl Iterator<Item = v1::Verdict>) -> bool {
-    let (mut measured, mut silent) = (false, false);
-    for verdict in verdicts {
-        match verdict {
-            v1::Verdict::Unreachable => return false,
-            v1::Verdict::Reachable | v1::Verdict::Degraded => measured = true,
-            v1::Verdict::NoData | v1::Verdict::Unspecified => silent = true,
-            v1::Verdict::ExpectedAbsent => {}
-        }
-    }
-    measured || !silent
 }
 
 fn pretty<M: json::Named>(message: &M) -> String {

@@ -31,6 +31,13 @@ pub fn timestamp(unix_ns: i64) -> Timestamp {
     Timestamp { seconds: unix_ns.div_euclid(SECOND_NS), nanos: unix_ns.rem_euclid(SECOND_NS) as i32 }
 }
 
+/// Hours, minutes and seconds of a day, UTC, as people read them.
+#[must_use]
+pub fn time_of_day(unix_ns: i64) -> String {
+    let seconds = unix_ns.div_euclid(SECOND_NS).rem_euclid(86_400);
+    format!("{:02}:{:02}:{:02} UTC", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
+
 /// A duration as protobuf has it.
 #[must_use]
 pub fn wire_duration(duration: Duration) -> prost_types::Duration {

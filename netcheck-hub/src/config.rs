@@ -41,7 +41,8 @@ pub struct Config {
     #[arg(long, env = "NETCHECK_WINDOW", value_name = "DURATION", default_value = "1s", value_parser = window)]
     pub window: Duration,
 
-    /// How long samples, lost probes and paths that left the plan are kept in memory (duration).
+    /// How long samples, lost probes, paths that left the plan, and agents of nodes that are neither in the inventory
+    /// nor connected are kept in memory (duration).
     #[arg(long, env = "NETCHECK_EXPIRE", value_name = "DURATION", default_value = "2m", value_parser = expire)]
     pub expire: Duration,
 

@@ -21,6 +21,10 @@ use crate::incident::Book;
 use crate::plan::{Catalog, Timing};
 use crate::roster::Roster;
 
+mod counters;
+
+pub use counters::Counters;
+
 /// How often verdicts are renewed and questions are asked: well below any window.
 pub const TICK: Duration = Duration::from_millis(200);
 /// Lost probes that are kept with their evidence, over all paths. The loss itself is counted in windows either way.
@@ -33,7 +37,7 @@ pub struct Settings {
     pub timing: Timing,
     /// Name to ask DNS servers for.
     pub dns_name: String,
-    /// How long windows, lost probes and paths that left the plan are kept.
+    /// How long windows, lost probes, paths that left the plan and agents of nodes that left the roster are kept.
     pub expire: Duration,
 }
 
@@ -49,49 +53,6 @@ impl Settings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeIx(pub usize);
 
-/// Events since the start.
-#[derive(Clone, Debug, Default)]
-pub struct Counters {
-    /// Batches that were applied.
-    pub batches_applied: u64,
-    /// Batches that had been applied before.
-    pub batches_duplicate: u64,
-    /// Window batches whose columns did not hold together, and other parts that made no sense.
-    pub parts_refused: u64,
-    /// Windows and lost samples of paths that nobody knows (any more).
-    pub unknown_path: u64,
-    /// Samples that agents' buffers dropped.
-    pub samples_dropped: u64,
-    /// Samples that were applied.
-    pub samples: u64,
-    /// Samples that agents were too starved to judge.
-    pub suspect: u64,
-    /// Lost probes that were reported.
-    pub lost_reported: u64,
-    /// Lost probes whose evidence was given up before its time.
-    pub lost_evicted: u64,
-    /// Sessions that began.
-    pub sessions: u64,
-    /// Sessions that a newer one of the same node ended.
-    pub sessions_superseded: u64,
-    /// Sessions that were refused.
-    pub sessions_refused: u64,
-    /// Drop records that were received.
-    pub drop_records: u64,
-    /// Questions that were asked, answered, and answers that nobody had asked for.
-    pub questions: u64,
-    /// See above.
-    pub answers: u64,
-    /// See above.
-    pub answers_unasked: u64,
-    /// Messages to agents that found their session's queue full.
-    pub control_dropped: u64,
-    /// Rosters that were taken, and inventories that were refused.
-    pub rosters: u64,
-    /// See above.
-    pub inventory_errors: u64,
-}
-
 /// Everything that is known.
 pub struct State {
     /// The cluster.
@@ -102,8 +63,9 @@ pub struct State {
     pub roster_ns: i64,
     /// What is wrong with the newest inventory; the roster is then an older one.
     pub inventory_error: Option<String>,
-    /// Every node that the roster or an agent ever named.
+    /// Every node that the roster or an agent named, until it is gone for long; vacant places among them.
     pub agents: Vec<Agent>,
+    vacant: Vec<NodeIx>,
     by_name: HashMap<String, NodeIx>,
     /// Whose probe headers carry this session.
     pub by_probe_session: HashMap<u64, NodeIx>,
@@ -148,6 +110,7 @@ impl Hub {
             roster_ns: 0,
             inventory_error: None,
             agents: Vec::new(),
+            vacant: Vec::new(),
             by_name: HashMap::new(),
             by_probe_session: HashMap::new(),
             drops: PendingDrops::default(),
@@ -226,26 +189,59 @@ impl State {
         if let Some(found) = self.find(name) {
             return found;
         }
-        let index = NodeIx(self.agents.len());
-        self.agents.push(Agent::new(name));
+        let index = match self.vacant.pop() {
+            Some(index) => {
+                self.agents[index.0] = Agent::new(name);
+                index
+            }
+            None => {
+                self.agents.push(Agent::new(name));
+                NodeIx(self.agents.len() - 1)
+            }
+        };
         self.by_name.insert(name.to_owned(), index);
         index
     }
 
-    /// An agent. Indices are never removed.
+    /// Makes an agent's place free for the next one.
+    fn vacate(&mut self, index: NodeIx) {
+        let old = std::mem::replace(self.agent_mut(index), Agent::new(""));
+        self.by_name.remove(&*old.name);
+        self.by_probe_session.retain(|_, owner| *owner != index);
+        self.dirty.retain(|(owner, _)| *owner != index);
+        self.vacant.push(index);
+        tracing::info!(node = %old.name, "forgotten: it is neither in the inventory nor connected");
+    }
+
+    /// Agents of nodes that the roster does not know.
+    #[must_use]
+    pub fn strangers(&self) -> usize {
+        self.each().filter(|(_, agent)| !self.roster.nodes.contains_key(&*agent.name)).count()
+    }
+
+    /// An agent. Indices stay valid; one whose agent is forgotten is given to another later.
     #[must_use]
     pub fn agent(&self, index: NodeIx) -> &Agent {
         &self.agents[index.0]
     }
 
-    /// An agent. Indices are never removed.
+    /// The same, to change it.
     pub fn agent_mut(&mut self, index: NodeIx) -> &mut Agent {
         &mut self.agents[index.0]
     }
 
+    /// The agent of a session that just said something; none where the session is not the node's any more.
+    pub fn spoken(&mut self, node: NodeIx, generation: u64, now_ns: i64) -> Option<&mut Agent> {
+        let agent = self.agent_mut(node);
+        let live = agent.live.as_mut().filter(|live| live.generation == generation)?;
+        live.heard_ns = now_ns;
+        Some(agent)
+    }
+
     /// All agents with their indices.
     pub fn each(&self) -> impl Iterator<Item = (NodeIx, &Agent)> {
-        self.agents.iter().enumerate().map(|(index, agent)| (NodeIx(index), agent))
+        let all = self.agents.iter().enumerate().map(|(index, agent)| (NodeIx(index), agent));
+        all.filter(|(_, agent)| !agent.is_vacant())
     }
 
     /// Makes the catalog anew, and every plan from it.
@@ -263,12 +259,13 @@ impl State {
             })
             .collect();
         self.catalog = Arc::new(Catalog::of(&roster, &responders, &settings.dns_name));
-        for agent in &mut self.agents {
+        for agent in self.agents.iter_mut().filter(|agent| !agent.is_vacant()) {
             let addresses = roster.nodes.get(&*agent.name).map_or(&[][..], |node| &node.addresses);
             let mut families: Vec<Family> = addresses.iter().map(|&address| Family::of(address)).collect();
             families.sort_unstable();
             families.dedup();
-            let changed = agent.plan.update(&agent.name, &families, &self.catalog);
+            let retired: Vec<_> = agent.rows.retired().cloned().collect();
+            let changed = agent.plan.update(&agent.name, &families, &self.catalog, &retired);
             agent.rows.follow(&agent.plan.plan().paths, now_ns);
             if let Some(plan) = changed {
                 agent.plans.send_replace(plan);
@@ -294,9 +291,15 @@ impl State {
 
     fn expire(&mut self, oldest_ns: i64, now_ns: i64) {
         self.drops.expire(now_ns);
-        for agent in &mut self.agents {
-            let gone = agent.rows.expire(oldest_ns);
-            self.lost_kept = self.lost_kept.saturating_sub(gone);
+        let mut forgotten = Vec::new();
+        for (index, agent) in self.agents.iter_mut().enumerate().filter(|(_, agent)| !agent.is_vacant()) {
+            let wanted = self.roster.nodes.contains_key(&*agent.name);
+            let (lost, over) = agent.expire(wanted, oldest_ns, now_ns);
+            self.lost_kept = self.lost_kept.saturating_sub(lost);
+            forgotten.extend(over.then_some(NodeIx(index)));
+        }
+        for index in forgotten {
+            self.vacate(index);
         }
     }
 
@@ -321,7 +324,7 @@ impl State {
                 missing.join(", ")
             ));
         }
-        for agent in &self.agents {
+        for (_, agent) in self.each() {
             caveats.extend(agent.caveats());
             if agent.live.is_some() && !self.roster.nodes.contains_key(&*agent.name) {
                 caveats

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use netcheck_common::domain::{Outcome, PathId};
 use netcheck_common::window::PathWindow;
-use netcheck_proto::{columns, convert, v1};
+use netcheck_proto::{agent, columns, convert, v1};
 
 use crate::evidence::{DropFact, Flow, Lost, pending};
 use crate::hub::{LOST_TOTAL, NodeIx, State};
@@ -48,8 +48,8 @@ pub fn decode(batch: v1::SampleBatch) -> Decoded {
     let mut decoded = Decoded {
         sequence: batch.sequence,
         arrivals: batch.arrivals,
-        drops: batch.drops,
-        drop_counters: batch.drop_counters,
+        drops: batch.drops.into_iter().map(agent::drop_record).collect(),
+        drop_counters: batch.drop_counters.into_iter().map(agent::drop_counter).collect(),
         dropped_batches: batch.dropped_batches,
         dropped_samples: batch.dropped_samples,
         ..Decoded::default()
@@ -66,9 +66,10 @@ pub fn decode(batch: v1::SampleBatch) -> Decoded {
         }
     }
     for sample in batch.lost {
-        match convert::outcome("lost.outcome", sample.outcome) {
-            Ok(outcome) if outcome != Outcome::Reply => decoded.lost.push((sample, outcome)),
-            Ok(_) | Err(_) => decoded.refused += 1,
+        let outcome = convert::outcome("lost.outcome", sample.outcome);
+        match (outcome, agent::lost_sample(sample)) {
+            (Ok(outcome), Ok(sample)) if outcome != Outcome::Reply => decoded.lost.push((sample, outcome)),
+            _ => decoded.refused += 1,
         }
     }
     decoded
@@ -77,10 +78,7 @@ pub fn decode(batch: v1::SampleBatch) -> Decoded {
 impl State {
     /// Applies a batch of a session. Returns what to acknowledge; none where the session is not the node's any more.
     pub fn apply(&mut self, node: NodeIx, generation: u64, batch: Decoded, now_ns: i64) -> Option<u64> {
-        let agent = self.agent_mut(node);
-        if agent.live.as_ref().map(|live| live.generation) != Some(generation) {
-            return None;
-        }
+        let agent = self.spoken(node, generation, now_ns)?;
         agent.last_batch_ns = Some(now_ns);
         if batch.sequence <= agent.applied_sequence {
             agent.duplicate_batches += 1;
@@ -92,6 +90,12 @@ impl State {
         agent.dropped_batches = agent.dropped_batches.saturating_add(batch.dropped_batches);
         agent.dropped_samples = agent.dropped_samples.saturating_add(batch.dropped_samples);
         agent.refused_batches += batch.refused;
+        if batch.dropped_batches > 0 || batch.dropped_samples > 0 {
+            agent.dropped_ns = Some(now_ns);
+        }
+        if batch.refused > 0 {
+            agent.refused_ns = Some(now_ns);
+        }
         for counter in batch.drop_counters {
             agent.count_drops(counter.reason, counter.packets);
         }

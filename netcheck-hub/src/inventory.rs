@@ -4,19 +4,23 @@
 //! In: the file. Out: rosters, and what is wrong with the file, into the [`Hub`]. [`InventoryTask`] polls the file's
 //! identity (it may be replaced by rename, or be a mounted ConfigMap's symlink); cancelling it loses nothing.
 
+use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::serde::de::DeserializeOwned;
+use netcheck_proto::text;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
+use self::sound::Sound;
 use crate::clock::unix_now_ns;
 use crate::hub::Hub;
 use crate::roster::{Objects, Roster};
 
+mod sound;
 #[cfg(test)]
 mod tests;
 
@@ -50,6 +54,16 @@ pub enum InventoryError {
         path: PathBuf,
         /// What stood there.
         found: String,
+    },
+    /// One of its items is no object at all.
+    #[error("inventory {path}: items[{index}] {message}")]
+    Item {
+        /// Which.
+        path: PathBuf,
+        /// Position in the list, from 0.
+        index: usize,
+        /// What it is instead.
+        message: String,
     },
     /// One of its objects does not hold together.
     #[error("inventory {path}: items[{index}] ({kind} {name}) is broken: {message}")]
@@ -111,11 +125,14 @@ pub fn parse(path: &Path, text: &str) -> Result<Objects, InventoryError> {
     }
     let items = list.items.ok_or_else(|| not_a_list(format!("a {kind} without items")))?;
     let mut objects = Objects::default();
+    let mut known = HashMap::new();
     for (index, item) in items.into_iter().enumerate() {
-        // The items of a typed list, as the API server has it, carry no kind of their own.
-        let own = item.get("kind").and_then(|kind| kind.as_str()).unwrap_or_default();
-        let own = if own.is_empty() { kind.trim_end_matches("List").to_owned() } else { own.to_owned() };
-        let at = Item { path, index, kind: &own };
+        let own = kind_of(&item, &kind).map_err(|message| InventoryError::Item {
+            path: path.to_owned(),
+            index,
+            message,
+        })?;
+        let mut at = Item { path, index, kind: &own, known: &mut known };
         match own.as_str() {
             "Node" => objects.nodes.push(at.read(item)?),
             "Pod" => objects.pods.push(at.read(item)?),
@@ -130,26 +147,60 @@ pub fn parse(path: &Path, text: &str) -> Result<Objects, InventoryError> {
     Ok(objects)
 }
 
+/// The kind of an item. Those of a typed list, as the API server has it, carry none of their own.
+fn kind_of(item: &serde_json::Value, list: &str) -> Result<String, String> {
+    use serde_json::Value;
+    let found = match item {
+        Value::Object(object) => match object.get("kind") {
+            Some(Value::String(kind)) if !kind.is_empty() => return Ok(kind.clone()),
+            None if list != "List" => return Ok(list.trim_end_matches("List").to_owned()),
+            _ => return Err("has no kind".to_owned()),
+        },
+        Value::Null => "nothing",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+    };
+    Err(format!("is {found}, not an object"))
+}
+
 struct Item<'a> {
     path: &'a Path,
     index: usize,
     kind: &'a str,
+    /// Kind, namespace and name of what was read already, and where it stands.
+    known: &'a mut HashMap<(String, String), usize>,
 }
 
 impl Item<'_> {
-    fn read<T: DeserializeOwned>(&self, mut value: serde_json::Value) -> Result<T, InventoryError> {
+    fn read<T: DeserializeOwned + Sound>(
+        &mut self,
+        mut value: serde_json::Value,
+    ) -> Result<T, InventoryError> {
         let name = value.pointer("/metadata/name").and_then(|name| name.as_str()).unwrap_or("?").to_owned();
         if let Some(object) = value.as_object_mut() {
             // The types check these two where they stand; whether they do depends on the kind of list.
             object.remove("kind");
             object.remove("apiVersion");
         }
-        serde_json::from_value(value).map_err(|error| InventoryError::Object {
+        let read: Result<T, String> = serde_json::from_value(value).map_err(|error| error.to_string());
+        let checked = read.and_then(|object| {
+            object.sound()?;
+            let meta = object.meta();
+            let called =
+                [meta.namespace.as_deref(), meta.name.as_deref()].map(Option::unwrap_or_default).join("/");
+            match self.known.insert((self.kind.to_owned(), called), self.index) {
+                None => Ok(object),
+                Some(first) => Err(format!("items[{first}] is the same object")),
+            }
+        });
+        checked.map_err(|message| InventoryError::Object {
             path: self.path.to_owned(),
             index: self.index,
             kind: self.kind.to_owned(),
-            name,
-            message: one_line(&error.to_string()),
+            name: text::line(&name),
+            message: text::line(&one_line(&message)),
         })
     }
 }

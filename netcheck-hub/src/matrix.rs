@@ -3,7 +3,7 @@
 //! Rows live in flat vectors, one per source, ascending by path id: batches come in that order. All times are unix
 //! nanoseconds on the hub's own axis.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use netcheck_common::domain::{Outcome, PathId};
@@ -11,7 +11,7 @@ use netcheck_common::sketch::Sketch;
 use netcheck_common::window::PathWindow;
 
 use crate::evidence::Lost;
-use crate::plan::PlannedPath;
+use crate::plan::{Aim, PlannedPath};
 use crate::verdict::Verdict;
 
 #[cfg(test)]
@@ -162,8 +162,11 @@ pub struct Row {
     pub verdict: Verdict,
     /// Since when.
     pub since_ns: i64,
-    /// When it left the plan. It is shown as expected to be absent until it expires.
+    /// When it left the plan. It is shown as expected to be absent until it expires or comes back.
     pub retired_ns: Option<i64>,
+    /// It left the plan for another path of the same aim, as where a responder's port or a pod's address changed: not
+    /// shown any more.
+    pub replaced: bool,
 }
 
 impl Row {
@@ -175,6 +178,7 @@ impl Row {
             verdict: Verdict::NoData,
             since_ns: now_ns,
             retired_ns: None,
+            replaced: false,
         }
     }
 
@@ -215,6 +219,18 @@ impl Rows {
         self.rows.extend(added);
         self.rows.extend(planned.map(|path| Row::new(Arc::clone(path), now_ns)));
         self.rows.sort_unstable_by_key(Row::id);
+        let aims: HashSet<Aim<'_>> = match self.retired().next() {
+            Some(_) => paths.iter().map(|path| path.aim()).collect(),
+            None => HashSet::new(),
+        };
+        for row in &mut self.rows {
+            row.replaced = row.retired_ns.is_some() && aims.contains(&row.path.aim());
+        }
+    }
+
+    /// Paths that left the plan and are not forgotten yet.
+    pub fn retired(&self) -> impl Iterator<Item = &Arc<PlannedPath>> {
+        self.rows.iter().filter(|row| row.retired_ns.is_some()).map(|row| &row.path)
     }
 
     /// Forgets windows that ended, and rows that were retired, before `oldest_ns`. Returns how many lost probes with
@@ -243,6 +259,11 @@ impl Rows {
     /// The row of a path.
     pub fn get_mut(&mut self, id: PathId) -> Option<&mut Row> {
         self.rows.binary_search_by_key(&id, Row::id).ok().map(|at| &mut self.rows[at])
+    }
+
+    /// The rows that readers see, ascending by path id.
+    pub fn shown(&self) -> impl Iterator<Item = &Row> {
+        self.iter().filter(|row| !row.replaced)
     }
 
     /// All rows, ascending by path id.

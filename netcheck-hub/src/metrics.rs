@@ -159,15 +159,20 @@ impl Snapshot {
 
     fn agents(&mut self, state: &State) {
         let each = |value: &dyn Fn(&crate::agent::Agent) -> f64| {
-            let named = |agent: &crate::agent::Agent| (vec![("node", agent.name.to_string())], value(agent));
-            state.agents.iter().map(named).collect::<Vec<_>>()
+            let named = |(_, agent): (_, &crate::agent::Agent)| {
+                (vec![("node", agent.name.to_string())], value(agent))
+            };
+            state.each().map(named).collect::<Vec<_>>()
         };
         let connected = each(&|agent| f64::from(u8::from(agent.live.is_some())));
         let hooks = each(&|agent| f64::from(u8::from(agent.has_hooks())));
+        let contested = each(&|agent| f64::from(u8::from(agent.claims.contest().is_some())));
         let samples = each(&|agent| agent.samples as f64);
         let dropped = each(&|agent| agent.dropped_samples as f64);
         self.add(false, "agent_connected", "1 while the node's agent has a session.", connected);
         self.add(false, "agent_kernel_hooks", "1 where the agent's kernel hooks see packets.", hooks);
+        let help = "1 while another living agent claims the node's name.";
+        self.add(false, "agent_name_contested", help, contested);
         self.add(true, "agent_samples", "Samples that were applied.", samples);
         self.add(true, "agent_dropped_samples", "Samples that the agent's buffer had to drop.", dropped);
     }
@@ -179,7 +184,7 @@ impl Snapshot {
         let batches =
             vec![batch("applied", counters.batches_applied), batch("duplicate", counters.batches_duplicate)];
         self.add(true, "hub_batches", "Batches of samples.", batches);
-        let all: [(&'static str, &'static str, u64); 16] = [
+        let all: [(&'static str, &'static str, u64); 17] = [
             (
                 "hub_batch_parts_refused",
                 "Parts of messages that did not hold together.",
@@ -193,6 +198,11 @@ impl Snapshot {
             ("hub_sessions", "Agent sessions that began.", counters.sessions),
             ("hub_sessions_superseded", "Sessions ended by a newer one.", counters.sessions_superseded),
             ("hub_sessions_refused", "Sessions that were refused.", counters.sessions_refused),
+            (
+                "hub_sessions_contested",
+                "Sessions that were refused because another agent has the node's name.",
+                counters.sessions_contested,
+            ),
             ("hub_drop_records", "Kernel drop records that were received.", counters.drop_records),
             ("hub_drop_records_evicted", "Drop records that had to go early.", state.drops.evicted),
             ("hub_evidence_questions", "Questions to agents.", counters.questions),

@@ -126,7 +126,17 @@ pub struct PlannedPath {
     pub probe: Probe,
 }
 
+/// What tells one path of a source from another when only the address or port behind it has changed.
+pub(crate) type Aim<'a> = (&'a str, Vantage, ProbeKind, Family);
+
 impl PlannedPath {
+    /// From where, to what, with what. Two paths of one source that have this in common are one to people, unless both
+    /// are in the plan.
+    pub(crate) fn aim(&self) -> Aim<'_> {
+        let Probe { target, kind, address, .. } = &self.probe;
+        (&target.id, self.vantage, *kind, Family::of(*address))
+    }
+
     /// The wire form.
     #[must_use]
     pub fn to_wire(&self) -> v1::PathSpec {
@@ -192,6 +202,7 @@ impl Plan {
             timeout: Some(wire_duration(timing.timeout)),
             window: Some(wire_duration(timing.window)),
             packets_per_second: 0,
+            more: false,
         }
     }
 
@@ -209,7 +220,8 @@ impl Plan {
     }
 }
 
-/// Gives out path ids for one agent: stable while a path stays, never given twice.
+/// Gives out path ids for one agent: stable while a path stays, and the same again when it comes back before it is
+/// forgotten; never given to another path.
 ///
 /// The first id comes from a hash of the first plan. So a restarted hub that finds the roster as it was gives the
 /// same ids, and batches that an agent kept meanwhile still fit; if the roster changed, old ids mean nothing to it
@@ -227,12 +239,20 @@ impl PlanBook {
         &self.plan
     }
 
-    /// Takes what `node` shall do now. Returns the plan where it differs from the last one in what the agent is told.
-    pub fn update(&mut self, node: &str, families: &[Family], catalog: &Catalog) -> Option<Arc<Plan>> {
+    /// Takes what `node` shall do now. `retired` are paths that left its plan and are not forgotten yet. Returns the
+    /// plan where it differs from the last one in what the agent is told.
+    pub fn update(
+        &mut self,
+        node: &str,
+        families: &[Family],
+        catalog: &Catalog,
+        retired: &[Arc<PlannedPath>],
+    ) -> Option<Arc<Plan>> {
         let wanted: Vec<&Probe> = catalog.of_node(node, families).collect();
         let mut next = self.next.unwrap_or_else(|| first_id(node, &wanted));
+        let numbered = |path: &Arc<PlannedPath>| (path.probe.identity(), path.id);
         let known: HashMap<Identity, PathId> =
-            self.plan.paths.iter().map(|path| (path.probe.identity(), path.id)).collect();
+            retired.iter().map(numbered).chain(self.plan.paths.iter().map(numbered)).collect();
         let mut paths: Vec<Arc<PlannedPath>> = Vec::with_capacity(wanted.len());
         for probe in wanted {
             let id = known.get(&probe.identity()).copied().unwrap_or_else(|| {

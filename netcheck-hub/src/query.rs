@@ -131,7 +131,7 @@ impl State {
             }
             let rules = rules(agent);
             let absent = self.roster.node_absent(&agent.name).is_some();
-            for row in agent.rows.iter().filter(|row| selector.takes(&agent.name, &row.path)) {
+            for row in agent.rows.shown().filter(|row| selector.takes(&agent.name, &row.path)) {
                 let verdict = judge_row(row, &rules, absent, range);
                 if selector.takes_verdict(verdict) {
                     cells.push(self.cell(at, row, verdict, range));

@@ -127,6 +127,7 @@ fn wire_agent(agent: &Agent) -> Option<v1::NodeAgent> {
         duplicate_batches: agent.duplicate_batches,
         dropped_samples: agent.dropped_samples,
         samples: agent.samples,
+        contested: agent.contested(),
     })
 }
 

@@ -7,31 +7,23 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::Stream;
-use netcheck_proto::v1;
 use netcheck_proto::v1::agent_service_server::AgentService;
 use netcheck_proto::v1::session_request::Message as FromAgent;
 use netcheck_proto::v1::session_response::Message as ToAgent;
+use netcheck_proto::{agent as wire, parts, v1};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::agent::Live;
+use self::opening::Opening;
 use crate::clock::unix_now_ns;
 use crate::hub::{Hub, NodeIx};
 use crate::ingest;
 use crate::plan::Plan;
 
-/// How long an agent may take to say Hello.
-const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
-/// Questions and expedites on their way to one agent. More than a handful means that it does not read.
-const CONTROL_DEPTH: usize = 64;
-/// Nodes that the roster does not know may connect, for it may lag behind, but not without end.
-const STRANGERS: usize = 1_000;
-/// Longest node name and boot id (RFC 1123 subdomain).
-const NAME_LEN: usize = 253;
+mod opening;
 
 /// The service.
 pub struct Sessions {
@@ -61,6 +53,7 @@ impl AgentService for Sessions {
         let opening = Opening {
             hub: Arc::clone(&self.hub),
             shutdown: self.shutdown.clone(),
+            peer: request.remote_addr(),
             inbound: request.into_inner(),
         };
         let stream = futures::stream::unfold(State::Opening(Box::new(opening)), State::step);
@@ -95,54 +88,6 @@ impl State {
             Err(status) => Some((Err(status), Self::Over)),
         }
     }
-}
-
-/// A stream on which nobody has said who they are.
-struct Opening {
-    hub: Arc<Hub>,
-    shutdown: CancellationToken,
-    inbound: Streaming<v1::SessionRequest>,
-}
-
-impl Opening {
-    async fn open(mut self: Box<Self>) -> Result<Box<Session>, Status> {
-        let first = tokio::select! {
-            () = self.shutdown.cancelled() => return Err(shutting_down()),
-            first = tokio::time::timeout(HELLO_TIMEOUT, self.inbound.message()) => first,
-        };
-        let hello = match first {
-            Err(_) => Err(Status::deadline_exceeded("no hello within 10 s")),
-            Ok(Err(status)) => Err(status),
-            Ok(Ok(Some(v1::SessionRequest { message: Some(FromAgent::Hello(hello)) }))) => valid(hello),
-            Ok(Ok(_)) => Err(Status::invalid_argument("the first message of a session is a hello")),
-        };
-        let hub = Arc::clone(&self.hub);
-        let opened = hello.and_then(|hello| Session::open(*self, hello));
-        opened.inspect_err(|status| {
-            hub.lock().counters.sessions_refused += 1;
-            tracing::debug!("session refused: {status}");
-        })
-    }
-}
-
-fn valid(hello: v1::Hello) -> Result<v1::Hello, Status> {
-    let name_ok = |name: &str| {
-        (1..=NAME_LEN).contains(&name.len())
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
-    };
-    if !name_ok(&hello.node) {
-        return Err(Status::invalid_argument("hello.node is not a node name"));
-    }
-    if !name_ok(&hello.boot_id) {
-        return Err(Status::invalid_argument("hello.boot_id is missing or malformed"));
-    }
-    if hello.probe_session == 0 {
-        return Err(Status::invalid_argument("hello.probe_session is 0"));
-    }
-    if hello.responder_port > u32::from(u16::MAX) {
-        return Err(Status::invalid_argument("hello.responder_port is not a port"));
-    }
-    Ok(hello)
 }
 
 fn shutting_down() -> Status {
@@ -180,73 +125,6 @@ struct Session {
 }
 
 impl Session {
-    fn open(opening: Opening, hello: v1::Hello) -> Result<Box<Self>, Status> {
-        let Opening { hub, shutdown, inbound } = opening;
-        let now_ns = unix_now_ns();
-        let (control_tx, control) = mpsc::channel(CONTROL_DEPTH);
-        let superseded = CancellationToken::new();
-        let name = hello.node.clone();
-        let mut state = hub.lock();
-        let known = state.find(&name).is_some();
-        if !known && state.agents.len() >= state.roster.nodes.len() + STRANGERS {
-            return Err(Status::resource_exhausted("too many agents of nodes that are not in the roster"));
-        }
-        let node = state.intern(&name);
-        state.next_generation += 1;
-        let generation = state.next_generation;
-        state.counters.sessions += 1;
-        if state.agent(node).live.is_some() {
-            state.counters.sessions_superseded += 1;
-        }
-        state.by_probe_session.retain(|_, &mut owner| owner != node);
-        state.by_probe_session.insert(hello.probe_session, node);
-        let responder = hello.responder_port;
-        let agent = state.agent_mut(node);
-        let old = agent.live.replace(Live {
-            generation,
-            since_ns: now_ns,
-            control: control_tx,
-            superseded: superseded.clone(),
-        });
-        if let Some(old) = old {
-            tracing::warn!(node = name, "a second session of this node: the older one ends");
-            old.superseded.cancel();
-        }
-        if agent.hello.as_ref().map(|hello| &hello.boot_id) != Some(&hello.boot_id) {
-            agent.applied_sequence = 0;
-        }
-        if hello.sent_unix_ns != 0 {
-            agent.clock_offset_ns = Some(now_ns.saturating_sub(hello.sent_unix_ns));
-        }
-        let applied_sequence = agent.applied_sequence;
-        let moved = agent.hello.as_ref().map(|hello| hello.responder_port) != Some(responder);
-        tracing::info!(
-            node = name,
-            version = hello.agent_version,
-            kernel = hello.kernel_release,
-            "agent connected"
-        );
-        agent.hello = Some(hello);
-        if !known || moved {
-            state.replan(&hub.settings, now_ns);
-        }
-        let mut plans = state.agent(node).plans.subscribe();
-        plans.mark_changed();
-        drop(state);
-        let welcome =
-            v1::Welcome { hub_instance: hub.instance.clone(), node_id: node.0 as u32 + 1, applied_sequence };
-        Ok(Box::new(Self {
-            seat: Seat { hub, node, name, generation },
-            shutdown,
-            superseded,
-            inbound,
-            plans,
-            told: None,
-            control,
-            ready: VecDeque::from([ToAgent::Welcome(welcome)]),
-        }))
-    }
-
     /// The next thing to tell the agent; none when it hung up.
     async fn next(mut self: Box<Self>) -> Result<Option<(ToAgent, Box<Self>)>, Status> {
         loop {
@@ -287,30 +165,36 @@ impl Session {
         let timing = &self.seat.hub.settings.timing;
         let delta = plan.delta(self.told.as_deref(), &self.seat.name, timing);
         self.told = Some(plan);
-        self.ready.push_back(ToAgent::Plan(delta));
+        self.ready.extend(parts::split(delta).into_iter().map(ToAgent::Plan));
     }
 
     fn handle(&mut self, request: v1::SessionRequest) {
         let Seat { hub, node, generation, .. } = &self.seat;
-        match request.message {
+        let now_ns = unix_now_ns();
+        let message = match request.message {
             Some(FromAgent::Batch(batch)) => {
                 let batch = ingest::decode(batch);
-                let acknowledged = hub.lock().apply(*node, *generation, batch, unix_now_ns());
+                let acknowledged = hub.lock().apply(*node, *generation, batch, now_ns);
                 if let Some(sequence) = acknowledged {
                     self.ready.push_back(ToAgent::Ack(v1::BatchAck { sequence }));
                 }
+                return;
             }
-            Some(FromAgent::Status(status)) => hub.lock().agent_mut(*node).status = Some(status),
-            Some(FromAgent::EvidenceAnswer(answer)) => hub.lock().answered(*node, &answer),
+            other => other,
+        };
+        let mut state = hub.lock();
+        let Some(agent) = state.spoken(*node, *generation, now_ns) else { return };
+        match message {
+            Some(FromAgent::Status(status)) => agent.status = Some(wire::status(status)),
+            Some(FromAgent::EvidenceAnswer(answer)) => state.answered(*node, &wire::evidence_answer(answer)),
             Some(FromAgent::PlanApplied(applied)) => {
-                let mut state = hub.lock();
-                let agent = state.agent_mut(*node);
+                let applied = wire::plan_applied(applied);
                 agent.refused_paths =
                     applied.refused.iter().map(|refused| (refused.path_id, refused.why.clone())).collect();
                 agent.plan_applied = Some(applied);
             }
             // A second hello, or something newer than this hub.
-            Some(FromAgent::Hello(_)) | None => hub.lock().counters.parts_refused += 1,
+            Some(FromAgent::Hello(_) | FromAgent::Batch(_)) | None => state.counters.parts_refused += 1,
         }
     }
 }

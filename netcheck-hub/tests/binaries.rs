@@ -56,6 +56,16 @@ fn bad_usage_is_64() {
     let by_environment =
         hub(&["--insecure", "--inventory", "file:x"]).env("NETCHECK_WINDOW", "9h").output().unwrap();
     assert_eq!(failure(&by_environment).0, 64);
+    for (url, named) in
+        [("ftp://x", "ftp:// is no scheme"), ("https://x", "without encryption"), ("http://", "no")]
+    {
+        let (code, line) = failure(&ask(&["report", "--hub", url]));
+        assert_eq!(code, 64, "{line}");
+        assert!(
+            line.contains("--hub") && line.contains(named) && line.contains("http://HOST:PORT"),
+            "{line}"
+        );
+    }
     for arguments in
         [&["--foo"][..], &["path", "n1"], &["matrix", "--range", "0s"], &["report", "-o", "yaml"]]
     {
@@ -133,11 +143,16 @@ fn a_hub_without_agents_serves_says_so_and_drains_on_sigterm() {
     assert!(String::from_utf8(nodes.stdout).unwrap().contains("never seen"));
     // Silence is not reachability.
     let report = ask(&["report", "--hub", &format!("http://{grpc}")]);
-    assert_eq!(report.status.code(), Some(2));
+    let (code, line) = failure(&report);
+    assert_eq!(code, 1, "nothing is unreachable, and nothing is known to be reachable");
+    assert!(line.contains("nothing is measured on any of"), "{line}");
     let text = String::from_utf8(report.stdout).unwrap();
     assert!(text.starts_with("? nothing is measured on any of"), "{text}");
     assert!(!text.contains('\x1b'), "no colours where it is no terminal");
     let json = ask(&["matrix", "-o", "json", "--hub", grpc]);
+    assert_eq!(failure(&json).0, 1);
+    let none = ask(&["matrix", "--source", "n99", "--hub", grpc]);
+    assert!(failure(&none).1.contains("none was selected"), "a selector that selects nothing is no success");
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!(json["cells"][0]["verdict"], "VERDICT_NO_DATA");
     let (code, line) = failure(&ask(&["path", "n1", "nowhere", "--hub", grpc]));

@@ -33,6 +33,28 @@ pub enum InvalidField {
         /// What stood there.
         value: u32,
     },
+    /// A name that is none.
+    #[error("{field} is missing, too long, or holds other characters than letters, digits, -, . and _")]
+    Name {
+        /// The message's field.
+        field: &'static str,
+    },
+    /// A number that says nothing.
+    #[error("{field} is 0")]
+    Zero {
+        /// The message's field.
+        field: &'static str,
+    },
+    /// More than anybody can have.
+    #[error("{field}: at most {most}, not {len}")]
+    TooMany {
+        /// The message's field.
+        field: &'static str,
+        /// How many there may be.
+        most: usize,
+        /// How many there were.
+        len: usize,
+    },
 }
 
 /// An address in network byte order, 4 or 16 bytes.
@@ -55,6 +77,14 @@ pub fn address(field: &'static str, bytes: &[u8]) -> Result<IpAddr, InvalidField
     <[u8; 16]>::try_from(bytes)
         .map(IpAddr::from)
         .map_err(|_| InvalidField::AddressLength { field, len: bytes.len() })
+}
+
+/// Reads a name: see [`crate::text::is_name`].
+///
+/// # Errors
+/// Anything else.
+pub fn name<'a>(field: &'static str, text: &'a str) -> Result<&'a str, InvalidField> {
+    if crate::text::is_name(text) { Ok(text) } else { Err(InvalidField::Name { field }) }
 }
 
 /// Reads a port.

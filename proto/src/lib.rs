@@ -1,8 +1,11 @@
 //! The wire contract `netcheck.v1`: generated messages and services, and the one place where wire input is
-//! validated and turned into domain types ([`columns`], [`convert`]).
+//! validated and turned into domain types ([`agent`], [`columns`], [`convert`], [`text`]), and cut to size ([`parts`]).
 
+pub mod agent;
 pub mod columns;
 pub mod convert;
+pub mod parts;
+pub mod text;
 
 /// The generated code of package `netcheck.v1`. What each field means stands in `proto/netcheck/v1/*.proto`.
 pub mod v1 {

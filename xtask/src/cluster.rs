@@ -204,8 +204,12 @@ impl Cluster {
     /// If it could not ask the hub.
     pub fn shown(&self, args: &[&str]) -> Result<String> {
         let output = self.cli(args)?;
-        // 2 says that something is unreachable: an answer like any other.
-        let answered = matches!(output.status.code(), Some(0 | 2));
+        // 2 says that something is unreachable, 1 beneath an answer that nothing is measured yet.
+        let answered = match output.status.code() {
+            Some(0 | 2) => true,
+            Some(1) => !output.stdout.is_empty(),
+            _ => false,
+        };
         ensure!(
             answered,
             "kubectl-netcheck {}: {}",

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use netcheck_common::domain::PathId;
+use netcheck_proto::parts::Joiner;
 use netcheck_proto::v1;
 use netcheck_proto::v1::agent_service_client::AgentServiceClient;
 use netcheck_proto::v1::session_request::Message as ToHub;
@@ -22,7 +23,7 @@ use crate::status::agent_status;
 
 /// Messages on their way to the transport; more wait in the outbox, where they are counted.
 const OUTGOING: usize = 8;
-/// A full plan of a very large cluster, address table included.
+/// Far above what either side sends: the hub's plan comes in parts of a megabyte.
 const MESSAGE_MAX: usize = 64 << 20;
 const STATUS_EVERY: Duration = Duration::from_secs(5);
 
@@ -33,6 +34,8 @@ pub(crate) struct Exchange {
     /// Said before the next batch.
     control: VecDeque<ToHub>,
     welcome: v1::Welcome,
+    /// Parts of a plan whose last one has not come yet.
+    plan_parts: Joiner,
     status_timer: Interval,
     acknowledged: bool,
     /// It has ended, as it should at shutdown.
@@ -73,6 +76,7 @@ impl Exchange {
             outgoing,
             control,
             welcome,
+            plan_parts: Joiner::default(),
             status_timer,
             acknowledged: false,
             engine_gone: false,
@@ -131,7 +135,10 @@ impl Exchange {
                 task.outbox.with(|buffer| buffer.acked(ack.sequence));
                 return;
             }
-            Some(FromHub::Plan(delta)) => Command::Plan(Box::new(delta)),
+            Some(FromHub::Plan(part)) => match self.plan_parts.add(part) {
+                Some(delta) => Command::Plan(Box::new(delta)),
+                None => return,
+            },
             Some(FromHub::EvidenceQuestion(question)) => Command::Evidence(question),
             Some(FromHub::Expedite(expedite)) => {
                 Command::Expedite(expedite.path_ids.into_iter().map(PathId).collect())

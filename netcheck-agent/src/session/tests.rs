@@ -315,3 +315,27 @@ async fn a_hub_without_manners_is_left() {
     third.welcome(0).await;
     rig.until(|rig| rig.hub.borrow().sessions == 1).await;
 }
+
+#[tokio::test]
+async fn a_plan_in_parts_is_applied_as_one() {
+    let mut rig = Rig::new(Limits::default());
+    let mut hub = rig.session().await;
+    hub.welcome(0).await;
+    // Refused paths, for they are told of and never probed.
+    let loopback = |path_id: u32| icmp(path_id, [127, 0, 0, 1]);
+    hub.plan(0, 4, vec![loopback(1), loopback(2)]).await;
+    assert_eq!(hub.applied().await.version, 4);
+    let parts = [
+        v1::PlanDelta { base_version: 4, remove: vec![1], more: true, ..Default::default() },
+        v1::PlanDelta { base_version: 5, upsert: vec![loopback(3)], more: true, ..Default::default() },
+        v1::PlanDelta { base_version: 5, upsert: vec![loopback(4)], ..Default::default() },
+    ];
+    for part in parts {
+        hub.say(FromHub::Plan(v1::PlanDelta { version: 5, ..part })).await;
+    }
+    let applied = hub.applied().await;
+    let refused: Vec<u32> = applied.refused.iter().map(|refused| refused.path_id).collect();
+    assert_eq!((applied.version, refused), (5, vec![2, 3, 4]));
+    hub.plan(5, 6, vec![]).await;
+    assert_eq!(hub.applied().await.version, 6, "one change, one answer");
+}

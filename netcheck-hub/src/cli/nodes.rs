@@ -41,6 +41,7 @@ pub(super) fn render(nodes: &[v1::Node], paint: Paint) -> String {
                 "".into(),
             ],
             Some(agent) => {
+                notes.extend(Some(agent.contested.clone()).filter(|line| !line.is_empty()));
                 notes.extend(
                     agent
                         .status

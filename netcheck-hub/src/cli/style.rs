@@ -178,6 +178,5 @@ pub(super) fn ago(then: Option<&prost_types::Timestamp>, now_ns: i64) -> String 
 
 /// Hours, minutes and seconds of a day, UTC.
 pub(super) fn time_of_day(at: Option<&prost_types::Timestamp>) -> String {
-    let seconds = at.map_or(0, |at| at.seconds).rem_euclid(86_400);
-    format!("{:02}:{:02}:{:02} UTC", seconds / 3600, seconds / 60 % 60, seconds % 60)
+    crate::clock::time_of_day(at.map_or(0, |at| at.seconds).saturating_mul(crate::clock::SECOND_NS))
 }

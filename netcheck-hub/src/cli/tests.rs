@@ -55,11 +55,52 @@ fn the_matrix_merges_kinds_and_lists_what_is_lost_where() {
 #[test]
 fn silence_is_not_success() {
     use v1::Verdict::{Degraded, ExpectedAbsent, NoData, Reachable, Unreachable};
-    let all = |verdicts: &[v1::Verdict]| all_reachable(verdicts.iter().copied());
-    assert!(all(&[Reachable, Degraded, ExpectedAbsent, NoData]));
-    assert!(!all(&[Reachable, Unreachable]));
-    assert!(!all(&[NoData, ExpectedAbsent]));
-    assert!(all(&[ExpectedAbsent]));
+    let of = |verdicts: &[v1::Verdict]| Conclusion::of(verdicts.iter().copied());
+    assert_eq!(of(&[Reachable, Degraded, ExpectedAbsent, NoData]), Conclusion::Fine);
+    assert_eq!(of(&[Reachable, Unreachable, NoData]), Conclusion::Unreachable);
+    assert_eq!(of(&[NoData, ExpectedAbsent]), Conclusion::Unmeasured { paths: 2 });
+    assert_eq!(of(&[ExpectedAbsent]), Conclusion::Fine);
+    assert_eq!(of(&[]), Conclusion::Unmeasured { paths: 0 }, "a selector that selects nothing is no success");
+}
+
+#[test]
+fn the_headline_says_how_many_of_how_many_and_ticks_only_what_is_complete() {
+    let rows = [
+        // reachable, degraded, unreachable, expected absent, without data
+        ([176, 0, 0, 0, 0], "✓ all 176 paths are reachable", Conclusion::Fine),
+        ([170, 0, 0, 6, 0], "✓ 170 of 176 paths reachable, 6 expected to be absent", Conclusion::Fine),
+        ([132, 0, 0, 0, 44], "? 132 of 176 paths reachable, 44 without data", Conclusion::Fine),
+        ([100, 32, 0, 0, 44], "~ 32 of 176 paths lose probes, 44 without data", Conclusion::Fine),
+        (
+            [100, 30, 2, 4, 40],
+            "✗ 2 of 176 paths are unreachable, 40 without data, 4 expected to be absent",
+            Conclusion::Unreachable,
+        ),
+        (
+            [0, 0, 0, 0, 176],
+            "? nothing is measured on any of 176 paths",
+            Conclusion::Unmeasured { paths: 176 },
+        ),
+        ([0, 0, 0, 6, 2], "? nothing is measured on any of 8 paths", Conclusion::Unmeasured { paths: 8 }),
+        ([0, 0, 0, 6, 0], "– all 6 paths are expected to be absent", Conclusion::Fine),
+        ([0; 5], "? there is nothing to probe", Conclusion::Unmeasured { paths: 0 }),
+    ];
+    for (counts, expected, conclusion) in rows {
+        let [reachable, degraded, unreachable, expected_absent, no_data] = counts;
+        let paths = counts.iter().sum();
+        let report = v1::Report {
+            paths,
+            reachable,
+            degraded,
+            unreachable,
+            expected_absent,
+            no_data,
+            ..Default::default()
+        };
+        let text = report::render(&report, Paint::plain());
+        assert_eq!(text.lines().next(), Some(expected));
+        assert_eq!(Conclusion::of_report(&report), conclusion, "{expected}");
+    }
 }
 
 #[test]

@@ -82,10 +82,11 @@ proptest! {
         let mut told = Told::default();
         let mut last: Option<Arc<Plan>> = None;
         let mut given: BTreeMap<u32, Identity> = BTreeMap::new();
+        let mut retired: BTreeMap<PathId, Arc<PlannedPath>> = BTreeMap::new();
         for shape in shapes {
             let catalog = Catalog::of(&roster(&shape), &BTreeMap::new(), "a.b");
             let before = Arc::clone(book.plan());
-            let Some(plan) = book.update("n1", &FAMILIES, &catalog) else {
+            let Some(plan) = book.update("n1", &FAMILIES, &catalog, &retired.values().cloned().collect::<Vec<_>>()) else {
                 prop_assert_eq!(before.version, book.plan().version);
                 continue;
             };
@@ -95,7 +96,13 @@ proptest! {
                 // No number ever means two things while it is known, nor comes back as something else.
                 let identity = path.probe.identity();
                 prop_assert_eq!(given.entry(path.id.0).or_insert_with(|| identity.clone()), &identity);
+                retired.remove(&path.id);
             }
+            // Nor does a path that comes back get a second number.
+            let identities: BTreeSet<&Identity> = given.values().collect();
+            prop_assert_eq!(identities.len(), given.len());
+            let gone = before.paths.iter().filter(|path| !plan.paths.iter().any(|other| other.id == path.id));
+            retired.extend(gone.map(|path| (path.id, Arc::clone(path))));
             told.apply(plan.delta(last.as_deref(), "n1", &timing()));
             let mut fresh = Told::default();
             fresh.apply(plan.delta(None, "n1", &timing()));
@@ -110,8 +117,8 @@ proptest! {
     fn the_same_roster_gives_the_same_ids(shape in shape()) {
         let catalog = Catalog::of(&roster(&shape), &BTreeMap::new(), "a.b");
         let (mut one, mut other) = (PlanBook::default(), PlanBook::default());
-        one.update("n1", &FAMILIES, &catalog);
-        other.update("n1", &FAMILIES, &catalog);
+        one.update("n1", &FAMILIES, &catalog, &[]);
+        other.update("n1", &FAMILIES, &catalog, &[]);
         prop_assert_eq!(&one.plan().paths, &other.plan().paths);
     }
 }

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1::{Node as NodeObject, Pod as PodObject, Service as ServiceObject};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use netcheck_proto::text;
 
 use super::{Backend, Node, Owner, Pod, Roster, Service, ServicePort, Transport};
 
@@ -121,12 +122,12 @@ fn node(object: &NodeObject) -> Option<Node> {
         Some(format!("node {name} is being deleted"))
     } else if !ready {
         let reason = ready_condition.and_then(|condition| condition.reason.as_deref()).unwrap_or("no status");
-        Some(format!("node {name} is NotReady ({reason})"))
+        Some(text::line(&format!("node {name} is NotReady ({reason})")))
     } else {
         leaving.map(|taint| format!("node {name} is leaving (taint {taint})"))
     };
     Some(Node {
-        zone: label(&object.metadata, ZONE).unwrap_or_default().to_owned(),
+        zone: text::line(label(&object.metadata, ZONE).unwrap_or_default()),
         addresses,
         ready,
         cordoned: spec.and_then(|spec| spec.unschedulable).unwrap_or(false),
@@ -164,7 +165,7 @@ fn pod(object: &PodObject) -> Option<(String, Pod)> {
     let absent = if object.metadata.deletion_timestamp.is_some() {
         Some(format!("pod {id} is terminating"))
     } else if phase != "Running" {
-        Some(format!("pod {id} is {phase}"))
+        Some(text::line(&format!("pod {id} is {phase}")))
     } else {
         (!ready).then(|| format!("pod {id} is not ready"))
     };

@@ -1,8 +1,10 @@
 //! The hub over gRPC in memory, with scripted agents.
 #![expect(clippy::unwrap_used, reason = "a test that finds something missing has failed")]
 
+mod agents;
 mod checks;
 mod evidence;
 mod incidents;
 mod rig;
+mod roster;
 mod sessions;

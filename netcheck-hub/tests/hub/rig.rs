@@ -9,17 +9,20 @@ use hyper_util::rt::TokioIo;
 use netcheck_common::domain::{Outcome, PathId, ProbeKind};
 use netcheck_common::window::PathWindow;
 use netcheck_hub::clock::{SECOND_NS, unix_now_ns};
-use netcheck_hub::hub::{Hub, HubTask, Settings};
+use netcheck_hub::hub::{Hub, HubTask, Settings, State};
 use netcheck_hub::plan::Timing;
 use netcheck_hub::{inventory, server};
+use netcheck_proto::parts::Joiner;
 use netcheck_proto::v1::agent_service_client::AgentServiceClient;
 use netcheck_proto::v1::reachability_service_client::ReachabilityServiceClient;
 use netcheck_proto::v1::session_request::Message as FromAgent;
 use netcheck_proto::v1::session_response::Message as ToAgent;
 use netcheck_proto::{columns, convert, v1};
+use prost::Message as _;
 use tokio::io::DuplexStream;
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::{ReceiverStream, UnboundedReceiverStream};
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream, UnboundedReceiverStream};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Status, Streaming};
@@ -75,6 +78,15 @@ impl Rig {
         Endpoint::from_static("http://hub.test").connect_with_connector(connector).await.unwrap()
     }
 
+    /// The same over TCP, where the hub sees an address.
+    pub(crate) async fn tcp_channel(&self) -> Channel {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let incoming = TcpListenerStream::new(listener);
+        tokio::spawn(server::serve(Arc::clone(&self.hub), incoming, self.shutdown.clone()));
+        Endpoint::from_shared(url).unwrap().connect().await.unwrap()
+    }
+
     pub(crate) async fn reader(&self) -> ReachabilityServiceClient<Channel> {
         ReachabilityServiceClient::new(self.channel().await)
     }
@@ -96,6 +108,7 @@ impl Rig {
             ..Default::default()
         };
         let mut reader = self.reader().await;
+        let mut ticks = self.hub.ticks();
         let asking = async {
             loop {
                 let request = v1::GetMatrixRequest { selector: Some(selector.clone()), range: None };
@@ -103,11 +116,17 @@ impl Rig {
                 if !cells.is_empty() && cells.iter().all(&wanted) {
                     return cells;
                 }
-                tokio::task::yield_now().await;
-                tokio::time::sleep(Duration::from_millis(10)).await;
+                ticks.changed().await.unwrap();
             }
         };
         tokio::time::timeout(DEADLINE, asking).await.expect("the cells become as wanted")
+    }
+
+    /// Waits until the hub's state is as wanted; it is looked at after every tick.
+    pub(crate) async fn until(&self, what: &str, wanted: impl Fn(&State) -> bool) {
+        let mut ticks = self.hub.ticks();
+        let waiting = ticks.wait_for(|_| wanted(&self.hub.lock()));
+        tokio::time::timeout(DEADLINE, waiting).await.expect(what).unwrap();
     }
 }
 
@@ -130,27 +149,37 @@ pub(crate) struct FakeAgent {
     pub(crate) plan_version: u64,
     pub(crate) addresses: v1::AddressTable,
     pub(crate) sequence: u64,
+    /// Bytes of the largest message that had a plan or a part of it.
+    pub(crate) largest_part: usize,
+    joiner: Joiner,
     tx: mpsc::Sender<v1::SessionRequest>,
     rx: Streaming<v1::SessionResponse>,
 }
 
 impl FakeAgent {
-    pub(crate) async fn start(channel: Channel, hello: v1::Hello) -> Self {
+    /// Says hello, and nothing more.
+    pub(crate) async fn greet(channel: Channel, hello: v1::Hello) -> Self {
         let (tx, requests) = mpsc::channel(16);
         let mut client = AgentServiceClient::new(channel);
         let first = v1::SessionRequest { message: Some(FromAgent::Hello(hello.clone())) };
         tx.send(first).await.unwrap();
         let rx = client.session(ReceiverStream::new(requests)).await.unwrap().into_inner();
-        let mut agent = Self {
+        Self {
             hello,
             welcome: v1::Welcome::default(),
             plan: BTreeMap::new(),
             plan_version: 0,
             addresses: v1::AddressTable::default(),
             sequence: 0,
+            largest_part: 0,
+            joiner: Joiner::default(),
             tx,
             rx,
-        };
+        }
+    }
+
+    pub(crate) async fn start(channel: Channel, hello: v1::Hello) -> Self {
+        let mut agent = Self::greet(channel, hello).await;
         agent.welcome = agent
             .until(|message| match message {
                 ToAgent::Welcome(welcome) => Some(welcome.clone()),
@@ -166,15 +195,33 @@ impl FakeAgent {
         self.tx.send(v1::SessionRequest { message: Some(message) }).await.unwrap();
     }
 
-    /// The next message that the hub sends.
+    /// The next message that the hub sends; the parts of a plan as one.
     pub(crate) async fn next(&mut self) -> Result<Option<ToAgent>, Status> {
-        let message =
-            tokio::time::timeout(DEADLINE, self.rx.message()).await.expect("the hub says something")?;
-        let message = message.and_then(|message| message.message);
-        if let Some(ToAgent::Plan(delta)) = &message {
-            self.apply(delta);
+        loop {
+            let message =
+                tokio::time::timeout(DEADLINE, self.rx.message()).await.expect("the hub says something")?;
+            match message.and_then(|message| message.message) {
+                Some(ToAgent::Plan(part)) => {
+                    self.largest_part = self.largest_part.max(part.encoded_len());
+                    if let Some(delta) = self.joiner.add(part) {
+                        self.apply(&delta);
+                        return Ok(Some(ToAgent::Plan(delta)));
+                    }
+                }
+                other => return Ok(other),
+            }
         }
-        Ok(message)
+    }
+
+    /// Why the hub ends the session.
+    pub(crate) async fn ended(&mut self) -> Status {
+        loop {
+            match self.next().await {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("ended without a reason"),
+                Err(status) => return status,
+            }
+        }
     }
 
     pub(crate) async fn until<T>(&mut self, wanted: impl Fn(&ToAgent) -> Option<T>) -> T {

@@ -2,11 +2,9 @@
 
 use netcheck_common::domain::{Outcome, ProbeKind};
 use netcheck_proto::v1;
-use netcheck_proto::v1::agent_service_client::AgentServiceClient;
 use netcheck_proto::v1::session_request::Message as FromAgent;
-use tokio_stream::wrappers::ReceiverStream;
 
-use crate::rig::{CLUSTER, FakeAgent, Rig, hello, is, set_roster};
+use crate::rig::{FakeAgent, Rig, hello, is};
 
 #[tokio::test]
 async fn an_agent_is_welcomed_planned_and_its_samples_are_seen() {
@@ -105,78 +103,6 @@ async fn nonsense_costs_counters_only() {
     rig.cells("n1", "n2", is(v1::Verdict::Reachable)).await;
     let counters = rig.hub.lock().counters.clone();
     assert_eq!((counters.parts_refused, counters.unknown_path, counters.answers_unasked), (3, 1, 1));
-}
-
-#[tokio::test]
-async fn a_second_session_of_a_node_ends_the_first() {
-    let rig = Rig::start();
-    let mut old = rig.agent("n1").await;
-    let mut new = rig.agent("n1").await;
-    let ended = loop {
-        match old.next().await {
-            Ok(Some(_)) => {}
-            Ok(None) => panic!("ended without a reason"),
-            Err(status) => break status,
-        }
-    };
-    assert_eq!(ended.code(), tonic::Code::Aborted);
-    let batch = new.windows(3, |_| Outcome::Reply);
-    assert_eq!(new.batch(batch).await, 1);
-    assert_eq!(rig.hub.lock().counters.sessions_superseded, 1);
-    rig.cells("n1", "n2", is(v1::Verdict::Reachable)).await;
-}
-
-#[tokio::test]
-async fn who_does_not_say_hello_properly_is_refused() {
-    let rig = Rig::start();
-    let fine = hello("n1", "boot-1");
-    let refused = [
-        FromAgent::Batch(v1::SampleBatch::default()),
-        FromAgent::Hello(v1::Hello { node: String::new(), ..fine.clone() }),
-        FromAgent::Hello(v1::Hello { node: "n1\n".to_owned(), ..fine.clone() }),
-        FromAgent::Hello(v1::Hello { boot_id: String::new(), ..fine.clone() }),
-        FromAgent::Hello(v1::Hello { probe_session: 0, ..fine.clone() }),
-        FromAgent::Hello(v1::Hello { responder_port: 70_000, ..fine }),
-    ];
-    for first in refused {
-        let (tx, rx) = tokio::sync::mpsc::channel(1);
-        tx.send(v1::SessionRequest { message: Some(first.clone()) }).await.unwrap();
-        let mut client = AgentServiceClient::new(rig.channel().await);
-        let mut answers = client.session(ReceiverStream::new(rx)).await.unwrap().into_inner();
-        let status = answers.message().await.expect_err("refused");
-        assert_eq!(status.code(), tonic::Code::InvalidArgument, "{first:?}");
-    }
-    assert_eq!(rig.hub.lock().counters.sessions_refused, 6);
-}
-
-#[tokio::test]
-async fn a_change_of_the_roster_reaches_the_agents_as_a_delta() {
-    let rig = Rig::start();
-    let mut agent = rig.agent("n1").await;
-    let before = agent.plan.clone();
-    let batch = agent.windows(5, |_| Outcome::Reply);
-    agent.batch(batch).await;
-    set_roster(&rig.hub, &CLUSTER.replace("name: web-3, namespace", "name: web-9, namespace"));
-    let delta = agent.until_plan(|delta| delta.base_version > 0).await;
-    assert_eq!((delta.upsert.len(), delta.remove.len()), (2, 2));
-    let kept = |id: &&u32| before.contains_key(*id);
-    assert_eq!(agent.plan.keys().filter(kept).count(), before.len() - 2, "ids stay");
-    let new = agent.paths("pod/default/web-9", ProbeKind::Icmp);
-    assert!(new.iter().all(|id| !before.contains_key(id)), "no id is given twice");
-    rig.cells("n1", "pod/default/web-9", is(v1::Verdict::NoData)).await;
-    // What left the plan after it had been measured stays visible for a while.
-    rig.cells("n1", "n2", is(v1::Verdict::Reachable)).await;
-
-    // A node that goes NotReady is expected to be away, and its silence is no alarm.
-    let not_ready = CLUSTER.replacen(
-        "status: \"True\", reason: KubeletReady",
-        "status: Unknown, reason: NodeStatusUnknown",
-        1,
-    );
-    set_roster(&rig.hub, &not_ready);
-    rig.cells("n2", "node/n1", is(v1::Verdict::ExpectedAbsent)).await;
-    let nodes = rig.reader().await.list_nodes(v1::ListNodesRequest {}).await.unwrap().into_inner().nodes;
-    assert_eq!(nodes[0].expected_absent, "node n1 is NotReady (NodeStatusUnknown)");
 }
 
 #[tokio::test]

@@ -1,0 +1,46 @@
+//! What happened since the start, counted: nothing is lost without a number.
+
+/// Events since the start.
+#[derive(Clone, Debug, Default)]
+pub struct Counters {
+    /// Batches that were applied.
+    pub batches_applied: u64,
+    /// Batches that had been applied before.
+    pub batches_duplicate: u64,
+    /// Window batches whose columns did not hold together, and other parts that made no sense.
+    pub parts_refused: u64,
+    /// Windows and lost samples of paths that nobody knows (any more).
+    pub unknown_path: u64,
+    /// Samples that agents' buffers dropped.
+    pub samples_dropped: u64,
+    /// Samples that were applied.
+    pub samples: u64,
+    /// Samples that agents were too starved to judge.
+    pub suspect: u64,
+    /// Lost probes that were reported.
+    pub lost_reported: u64,
+    /// Lost probes whose evidence was given up before its time.
+    pub lost_evicted: u64,
+    /// Sessions that began.
+    pub sessions: u64,
+    /// Sessions that a newer one of the same node ended.
+    pub sessions_superseded: u64,
+    /// Sessions that were refused.
+    pub sessions_refused: u64,
+    /// Of those, because another living agent has the node's name.
+    pub sessions_contested: u64,
+    /// Drop records that were received.
+    pub drop_records: u64,
+    /// Questions that were asked, answered, and answers that nobody had asked for.
+    pub questions: u64,
+    /// See above.
+    pub answers: u64,
+    /// See above.
+    pub answers_unasked: u64,
+    /// Messages to agents that found their session's queue full.
+    pub control_dropped: u64,
+    /// Rosters that were taken, and inventories that were refused.
+    pub rosters: u64,
+    /// See above.
+    pub inventory_errors: u64,
+}

@@ -1,0 +1,204 @@
+//! What agents send, made fit to be kept and shown: names are names, every text is one bounded line
+//! ([`crate::text`]), and nothing is longer than a real node can make it.
+
+use crate::convert::{self, InvalidField};
+use crate::text::{LINE, tidy};
+use crate::v1;
+
+/// Lines about what is missing on one node.
+const DEGRADED: usize = 32;
+/// Hooks of one node: two for each of its interfaces.
+const HOOKS: usize = 4096;
+/// Hooks that one packet crosses.
+const CROSSED: usize = 64;
+/// Versions, names of interfaces, reasons, functions.
+const WORD: usize = 128;
+
+/// Checks an introduction.
+///
+/// # Errors
+/// Node or boot without a proper name, no probe session, a port that is none.
+pub fn hello(mut hello: v1::Hello) -> Result<v1::Hello, InvalidField> {
+    convert::name("hello.node", &hello.node)?;
+    convert::name("hello.boot_id", &hello.boot_id)?;
+    convert::port("hello.responder_port", hello.responder_port)?;
+    if hello.probe_session == 0 {
+        return Err(InvalidField::Zero { field: "hello.probe_session" });
+    }
+    tidy(&mut hello.agent_version, WORD);
+    tidy(&mut hello.kernel_release, WORD);
+    Ok(hello)
+}
+
+/// Bounds what an agent says of itself. Lines and hooks beyond what is kept are counted in a last line.
+#[must_use]
+pub fn status(mut status: v1::AgentStatus) -> v1::AgentStatus {
+    let hooks = cut(&mut status.hooks, HOOKS);
+    for hook in &mut status.hooks {
+        tidy(&mut hook.interface, WORD);
+        tidy(&mut hook.detail, LINE);
+    }
+    let lines = cut(&mut status.degraded, DEGRADED);
+    for line in &mut status.degraded {
+        tidy(line, LINE);
+    }
+    for (more, what) in [(lines, "lines about what is missing"), (hooks, "hooks")] {
+        if more > 0 {
+            status.degraded.push(format!("… and {more} more {what}, which are not kept"));
+        }
+    }
+    status
+}
+
+/// Shortens a list; how much was cut.
+fn cut<T>(list: &mut Vec<T>, most: usize) -> usize {
+    let more = list.len().saturating_sub(most);
+    list.truncate(most);
+    more
+}
+
+/// Bounds what an agent says of its plan.
+#[must_use]
+pub fn plan_applied(mut applied: v1::PlanApplied) -> v1::PlanApplied {
+    for refused in &mut applied.refused {
+        tidy(&mut refused.why, LINE);
+    }
+    applied
+}
+
+/// Bounds an answer.
+#[must_use]
+pub fn evidence_answer(mut answer: v1::EvidenceAnswer) -> v1::EvidenceAnswer {
+    let of_paths =
+        answer.paths.iter_mut().flat_map(|path| [&mut path.last_request_hook, &mut path.last_reply_hook]);
+    let of_flows =
+        answer.flows.iter_mut().flat_map(|flow| [&mut flow.last_request_hook, &mut flow.last_reply_hook]);
+    for hook in of_paths.chain(of_flows).flatten() {
+        tidy(&mut hook.interface, WORD);
+    }
+    answer
+}
+
+/// Bounds a lost probe's record.
+///
+/// # Errors
+/// More hooks than a packet can cross.
+pub fn lost_sample(mut sample: v1::LostSample) -> Result<v1::LostSample, InvalidField> {
+    for hooks in [&mut sample.request_hooks, &mut sample.reply_hooks] {
+        if hooks.len() > CROSSED {
+            return Err(InvalidField::TooMany { field: "lost.hooks", most: CROSSED, len: hooks.len() });
+        }
+        for hook in hooks {
+            tidy(&mut hook.interface, WORD);
+        }
+    }
+    tidy(&mut sample.errno, WORD);
+    tidy(&mut sample.dns_rcode, WORD);
+    Ok(sample)
+}
+
+/// Bounds a drop record.
+#[must_use]
+pub fn drop_record(mut record: v1::DropRecord) -> v1::DropRecord {
+    for text in [&mut record.interface, &mut record.reason, &mut record.function] {
+        tidy(text, WORD);
+    }
+    // Namespace and name.
+    tidy(&mut record.pod, 2 * LINE);
+    record
+}
+
+/// Bounds a drop counter.
+#[must_use]
+pub fn drop_counter(mut counter: v1::DropCounter) -> v1::DropCounter {
+    tidy(&mut counter.interface, WORD);
+    tidy(&mut counter.reason, WORD);
+    counter
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RED: &str = "\x1b[31mred";
+
+    fn fine() -> v1::Hello {
+        v1::Hello { node: "n1".into(), boot_id: "b".into(), probe_session: 1, ..Default::default() }
+    }
+
+    #[test]
+    fn hellos() {
+        let told = v1::Hello { agent_version: "1".repeat(1000), kernel_release: RED.into(), ..fine() };
+        let read = hello(told).unwrap();
+        assert_eq!((read.agent_version.chars().count(), read.agent_version.ends_with('…')), (WORD, true));
+        assert_eq!(read.kernel_release, "\u{fffd}[31mred");
+        let refused = [
+            v1::Hello { node: RED.into(), ..fine() },
+            v1::Hello { node: "n".repeat(300), ..fine() },
+            v1::Hello { boot_id: String::new(), ..fine() },
+            v1::Hello { probe_session: 0, ..fine() },
+            v1::Hello { responder_port: 70_000, ..fine() },
+        ];
+        for told in refused {
+            assert!(hello(told.clone()).is_err(), "{told:?}");
+        }
+    }
+
+    #[test]
+    fn lists_are_cut_and_say_so() {
+        let hook = v1::HookStatus { interface: RED.into(), detail: RED.into(), ..Default::default() };
+        let told = v1::AgentStatus {
+            degraded: vec![RED.into(); DEGRADED + 3],
+            hooks: vec![hook; HOOKS + 2],
+            ..Default::default()
+        };
+        let kept = status(told);
+        assert_eq!((kept.hooks.len(), kept.degraded.len()), (HOOKS, DEGRADED + 2));
+        assert!(
+            kept.degraded[DEGRADED].contains("3 more lines")
+                && kept.degraded[DEGRADED + 1].contains("2 more hooks")
+        );
+        let short = v1::AgentStatus { degraded: vec!["no tracefs".into()], ..Default::default() };
+        assert_eq!(status(short.clone()), short);
+    }
+
+    #[test]
+    fn no_text_of_an_agent_reaches_a_terminal_raw() {
+        let red = || RED.to_owned();
+        let seen = || Some(v1::HookSeen { interface: red(), ..Default::default() });
+        let reflected =
+            v1::ReflectedState { last_request_hook: seen(), last_reply_hook: seen(), ..Default::default() };
+        let sighting =
+            v1::FlowSighting { last_request_hook: seen(), last_reply_hook: seen(), ..Default::default() };
+        let answer = v1::EvidenceAnswer { id: 1, paths: vec![reflected], flows: vec![sighting] };
+        let sample = v1::LostSample {
+            request_hooks: seen().into_iter().collect(),
+            reply_hooks: seen().into_iter().collect(),
+            errno: red(),
+            dns_rcode: red(),
+            ..Default::default()
+        };
+        let record = v1::DropRecord {
+            interface: red(),
+            pod: red(),
+            reason: red(),
+            function: red(),
+            ..Default::default()
+        };
+        let counter = v1::DropCounter { interface: red(), reason: red(), ..Default::default() };
+        let refused = v1::RefusedPath { path_id: 1, why: red() };
+        let applied = v1::PlanApplied { refused: vec![refused], ..Default::default() };
+        let kept = [
+            format!("{:?}", evidence_answer(answer)),
+            format!("{:?}", lost_sample(sample).unwrap()),
+            format!("{:?}", drop_record(record)),
+            format!("{:?}", drop_counter(counter)),
+            format!("{:?}", plan_applied(applied)),
+        ];
+        for text in kept {
+            assert!(text.contains("[31mred") && !text.contains("u{1b}"), "{text}");
+        }
+        let crossed = vec![v1::HookSeen::default(); CROSSED + 1];
+        assert!(lost_sample(v1::LostSample { reply_hooks: crossed, ..Default::default() }).is_err());
+    }
+}
