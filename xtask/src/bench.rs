@@ -127,7 +127,8 @@ fn cpu_seconds(pid: u32) -> Result<[f64; 2]> {
     Ok(both.into())
 }
 
-fn memory_mib(pid: u32, field: &str) -> Result<f64> {
+/// A line of proc_pid_status(5) that says how much memory.
+pub(crate) fn memory_mib(pid: u32, field: &str) -> Result<f64> {
     let path = format!("/proc/{pid}/status");
     let status = std::fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
     let line =

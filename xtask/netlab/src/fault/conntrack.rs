@@ -51,7 +51,7 @@ const PASSES: usize = 3;
 /// Fills the table of a namespace.
 pub(super) fn fill(ns: &str) -> Result<()> {
     netns::enter(ns, || Table::open()?.fill())?
-    .with_context(|| format!("filling the table of connections of {ns}"))
+        .with_context(|| format!("filling the table of connections of {ns}"))
 }
 
 /// Takes out what [`fill`] put in.
@@ -97,7 +97,8 @@ impl Table {
     /// The next messages; waits for them.
     fn hear(&self) -> Result<Vec<Answer>> {
         let mut bytes = vec![0; 1 << 16];
-        let (len, _) = recv(&self.0, bytes.as_mut_slice(), RecvFlags::empty()).context("the kernel's answer")?;
+        let (len, _) =
+            recv(&self.0, bytes.as_mut_slice(), RecvFlags::empty()).context("the kernel's answer")?;
         Ok(answers(&bytes[..len]))
     }
 
@@ -113,7 +114,8 @@ impl Table {
 
     /// Inserts connections, from this number on, until there is no room. Returns the number to go on with.
     fn insert_until_full(&self, mut next: u32) -> Result<u32> {
-        let limit = fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_max").context("reading the limit")?;
+        let limit =
+            fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_max").context("reading the limit")?;
         let limit: u32 = limit.trim().parse().context("reading the limit")?;
         // Those of an earlier time are there already.
         let end = next.saturating_add(limit.saturating_mul(2));

@@ -176,7 +176,9 @@ impl Settings {
             "nxdomain" => DnsAnswer::Nxdomain,
             "silent" => DnsAnswer::Silent,
             "truncated" => DnsAnswer::Truncated,
-            other => bail!("`answer={other}`: `answer` is one of servfail, nxdomain, slow, silent, truncated"),
+            other => {
+                bail!("`answer={other}`: `answer` is one of servfail, nxdomain, slow, silent, truncated")
+            }
         };
         ensure!(delay.is_none(), "`delay-ms` goes with `answer=slow` only");
         Ok(answer)

@@ -39,7 +39,9 @@ fn main() -> ExitCode {
                 _ => Err(bad("cannot read the arguments of late")),
             }
         }
-        _ => Err(bad("usage: netlab-server http NAME PORT | dns-delay PORT UPSTREAM MILLIS | stuck PORT | late FROM TO MILLIS MARK")),
+        _ => Err(bad(
+            "usage: netlab-server http NAME PORT | dns-delay PORT UPSTREAM MILLIS | stuck PORT | late FROM TO MILLIS MARK",
+        )),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
