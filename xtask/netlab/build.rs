@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use std::process::Command;
 
 fn main() {
-    let source = "src/bin/netlab-server.rs";
-    println!("cargo::rerun-if-changed={source}");
+    let source = "src/bin/netlab-server/main.rs";
+    println!("cargo::rerun-if-changed=src/bin/netlab-server");
     println!("cargo::rerun-if-changed=build.rs");
     let var = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("cargo did not set {name}"));
     let out = PathBuf::from(var("OUT_DIR")).join("netlab-server");

@@ -97,7 +97,13 @@ fn in_mode(mode: Mode, only: &str) -> Result<Vec<Line>> {
     let mut cluster = Cluster::start(lab, Settings::default())?;
     cluster.wait_healthy()?;
     let mut lines = Vec::new();
+    let mut hub_args: &[&str] = &[];
     for row in wanted {
+        if hub_args != ROWS[row].hub_args {
+            hub_args = ROWS[row].hub_args;
+            cluster.restart_hub(hub_args)?;
+            cluster.wait_healthy()?;
+        }
         let tried = one(&mut cluster, mode, &ROWS[row]);
         let mended = mend(&mut cluster, &ROWS[row]);
         let line = match tried.and_then(|cells| mended.map(|()| cells)) {
@@ -132,7 +138,7 @@ fn one(cluster: &mut Cluster, mode: Mode, row: &Row) -> Result<Vec<Cell>> {
 fn broken(cluster: &mut Cluster, mode: Mode, row: &Row) -> Result<Vec<Cell>> {
     let mut program = None;
     match row.deed {
-        Deed::Lab(fault) => cluster.lab.inject(&fault.parse()?)?,
+        Deed::Lab(fault) | Deed::Harmless(fault) => cluster.lab.inject(&fault.parse()?)?,
         Deed::KillNode(node) => cluster.lab.inject(&Fault::NodeKilled { node: node.to_owned() })?,
         Deed::Foreign { node, interface, at } => {
             program = Some(cluster.lab.enter(node, || foreign::attach(interface, at))??);
@@ -152,7 +158,8 @@ fn broken(cluster: &mut Cluster, mode: Mode, row: &Row) -> Result<Vec<Cell>> {
     while start.elapsed() < patience && detected.contains(&None) {
         let report = cluster.report_of(since())?;
         for (family, detected) in families.iter().zip(&mut detected) {
-            if detected.is_none() && row.deed != Deed::Starve && judge::detected(row, family, &report) {
+            let is_broken = !matches!(row.deed, Deed::Starve | Deed::Harmless(_));
+            if detected.is_none() && is_broken && judge::detected(row, family, &report) {
                 *detected = Some(start.elapsed());
             }
         }
@@ -168,6 +175,7 @@ fn broken(cluster: &mut Cluster, mode: Mode, row: &Row) -> Result<Vec<Cell>> {
     let cells = families.into_iter().zip(detected).map(|(family, detected)| {
         let (grade, notes) = match row.deed {
             Deed::Starve => judge::false_alarms(family, &report),
+            Deed::Harmless(_) => judge::false_losses(family, &report),
             _ => judge::grade(row, family, &report),
         };
         Cell { mode, family, grade, detected, notes }

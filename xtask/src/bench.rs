@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use crate::cluster::{self, Profile};
 use crate::{ebpf, setup};
 
-mod idle;
+pub(crate) mod idle;
 
 /// Options of `bench`.
 #[derive(clap::Args, Clone, Debug)]

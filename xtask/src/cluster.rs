@@ -108,6 +108,16 @@ impl Cluster {
         self.hub.take().context("no hub runs")?.kill().map(|_| ())
     }
 
+    /// Kills the hub and starts it with these further arguments; the agents come back by themselves.
+    ///
+    /// # Errors
+    /// If there is none, or it does not listen.
+    pub fn restart_hub(&mut self, args: &[&str]) -> Result<()> {
+        self.kill_hub()?;
+        self.settings.hub_args = args.iter().map(|&arg| arg.to_owned()).collect();
+        self.start_hub()
+    }
+
     /// Starts the agent of a node.
     ///
     /// # Errors

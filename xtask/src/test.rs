@@ -31,6 +31,9 @@ pub(crate) struct Args {
     /// Of the battery, only the rows that contain these words: a mode, a fault, or a piece of it; several with commas
     #[arg(long, value_name = "WORDS", default_value = "")]
     rows: String,
+    /// How long `calm` lasts
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1440))]
+    minutes: u64,
 }
 
 /// How a part ended.
@@ -60,7 +63,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         eprintln!("{error:#}");
     }
 
-    let mut shared = Shared::new(args.advisories, args.rows.clone());
+    let mut shared = Shared::new(args.advisories, args.rows.clone(), args.minutes);
     let outcomes: Vec<_> = selected.iter().map(|part| run_part(part, &mut shared)).collect();
     print!("{}", summary(&outcomes));
     let all_passed = outcomes.iter().all(|outcome| outcome.passed);

@@ -32,6 +32,7 @@ pub(crate) fn delay(faults: &[Fault]) -> Option<Duration> {
 /// - NXDOMAIN: the zone is there and has no names.
 /// - SERVFAIL: the zone is configured, but its primary server cannot be reached to load it.
 /// - silent: queries for the zone are dropped.
+/// - truncated: no answer over UDP is longer than its question.
 pub(crate) fn configuration(dir: &Path, services: &[Service], answer: Option<DnsAnswer>) -> String {
     let mut text = format!(
         "server:\n\
@@ -54,12 +55,15 @@ pub(crate) fn configuration(dir: &Path, services: &[Service], answer: Option<Dns
         dir.display()
     );
     let zone = match answer {
-        None | Some(DnsAnswer::Slow(_) | DnsAnswer::Nxdomain) => "static",
+        None | Some(DnsAnswer::Slow(_) | DnsAnswer::Truncated | DnsAnswer::Nxdomain) => "static",
         Some(DnsAnswer::Silent) => "deny",
         Some(DnsAnswer::Servfail) => "transparent",
     };
     _ = writeln!(text, "  local-zone: \"cluster.local.\" {zone}");
-    if matches!(answer, None | Some(DnsAnswer::Slow(_))) {
+    if answer == Some(DnsAnswer::Truncated) {
+        text.push_str("  max-udp-size: 64\n");
+    }
+    if matches!(answer, None | Some(DnsAnswer::Slow(_) | DnsAnswer::Truncated)) {
         for service in services {
             records(&mut text, service);
         }

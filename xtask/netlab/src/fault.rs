@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 mod act;
+mod conntrack;
 mod rules;
 mod text;
 
@@ -14,7 +15,7 @@ mod text;
 mod tests;
 
 pub(crate) use act::{heal, inject};
-pub(crate) use rules::hash;
+pub(crate) use rules::{MARK, chance, hash};
 pub use text::HELP;
 
 /// Address family.
@@ -71,6 +72,8 @@ pub struct Match {
     pub iif: Option<String>,
     /// Leaving through this interface only.
     pub oif: Option<String>,
+    /// Packets of more bytes than this only, with their IP header.
+    pub longer_bytes: Option<u16>,
     /// This share of them only, by chance; 1 to 100.
     pub percent: Option<u8>,
 }
@@ -135,6 +138,8 @@ pub enum DnsAnswer {
     Slow(Duration),
     /// Not at all.
     Silent,
+    /// Over UDP only that the answer is too long for it; over TCP, where it would be whole, nobody comes through.
+    Truncated,
 }
 
 /// How the control plane sees a node. Only the inventory, and what follows from it for services, changes.
@@ -248,6 +253,34 @@ pub enum Fault {
         percent: u8,
         /// One family only.
         family: Option<Family>,
+        /// Packets of more bytes than this only, with their IP header.
+        longer_bytes: Option<u16>,
+    },
+    /// The cable to a node delivers packets twice.
+    Duplicate {
+        /// The node.
+        node: String,
+        /// This share, 1 to 100.
+        percent: u8,
+    },
+    /// The cable to a node holds packets back, each for a time of its own, so that later ones overtake them.
+    Reorder {
+        /// The node.
+        node: String,
+        /// This share, 1 to 100.
+        percent: u8,
+        /// The longest time.
+        delay: Duration,
+    },
+    /// A node's table of connections is full: only what is in it passes.
+    ConntrackFull {
+        /// The node.
+        node: String,
+    },
+    /// A node drops every fragment that arrives, whatever it is a part of.
+    FragmentsDropped {
+        /// The node.
+        node: String,
     },
     /// The DNS server answers badly.
     Dns {
@@ -256,6 +289,11 @@ pub enum Fault {
     },
     /// No server runs in a backend pod: its kernel refuses.
     BackendRefuses {
+        /// The pod.
+        pod: String,
+    },
+    /// The server in a backend pod accepts nothing, and its queue of connections is full.
+    BackendStuck {
         /// The pod.
         pod: String,
     },
@@ -320,7 +358,9 @@ impl Fault {
         matches!(
             self,
             Self::Dns { .. }
+                | Self::Reorder { .. }
                 | Self::BackendRefuses { .. }
+                | Self::BackendStuck { .. }
                 | Self::BackendDead { .. }
                 | Self::NoEndpoints { .. }
                 | Self::NodeKilled { .. }

@@ -23,6 +23,7 @@ mod dns;
 mod fault;
 mod inventory;
 mod lab;
+mod late;
 mod netns;
 mod process;
 mod servers;

@@ -17,9 +17,9 @@ use crate::process::{self, Identity, Process};
 use crate::service::Service;
 use crate::state::{StateDir, write_atomically};
 use crate::topology::{API_PORT, Topology, WEB_PORT};
-use crate::{dns, netns};
+use crate::{dns, late, netns};
 
-/// The compiled `src/bin/netlab-server.rs`.
+/// The compiled `src/bin/netlab-server/`.
 const SERVER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/netlab-server"));
 
 /// How long a server may take until it listens.
@@ -27,7 +27,7 @@ const START: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Program {
-    /// `src/bin/netlab-server.rs`.
+    /// `src/bin/netlab-server/`.
     Own,
     Unbound,
 }
@@ -61,6 +61,7 @@ struct Wanted {
     netns: String,
     program: Program,
     args: Vec<String>,
+    /// Where it listens; 0 for one that only says so.
     port: u16,
     /// A change of it means a restart.
     configuration: String,
@@ -88,6 +89,7 @@ impl Servers {
         faults: &[Fault],
     ) -> Result<()> {
         let wanted = self.wanted(topology, services, faults);
+        late::before(topology, faults)?;
         for key in self.known()? {
             if !wanted.iter().any(|server| server.key == key) {
                 self.stop(&key)?;
@@ -107,7 +109,7 @@ impl Servers {
         for server in started {
             self.wait(server)?;
         }
-        Ok(())
+        late::after(topology, faults)
     }
 
     fn wanted(&self, topology: &Topology, services: &[Service], faults: &[Fault]) -> Vec<Wanted> {
@@ -120,8 +122,26 @@ impl Servers {
             configuration: String::new(),
         };
         let mut wanted = vec![http("kubernetes", &topology.hub_ns, API_PORT)];
+        wanted.extend(late::relays(topology, faults).into_iter().map(|relay| Wanted {
+            key: relay.key,
+            netns: topology.underlay_ns.clone(),
+            program: Program::Own,
+            args: relay.args,
+            port: 0,
+            configuration: String::new(),
+        }));
         for pod in topology.pods().filter(|pod| !faults.iter().any(|fault| silences(fault, pod))) {
             match pod.app.as_str() {
+                "web" if faults.contains(&Fault::BackendStuck { pod: pod.name.clone() }) => {
+                    wanted.push(Wanted {
+                        key: format!("http-{}", pod.name),
+                        netns: pod.netns.clone(),
+                        program: Program::Own,
+                        args: vec!["stuck".to_owned(), WEB_PORT.to_string()],
+                        port: 0,
+                        configuration: String::new(),
+                    });
+                }
                 "web" => wanted.push(http(&pod.name, &pod.netns, WEB_PORT)),
                 "kube-dns" => {
                     let file = self.dir.path().join("unbound.conf");
@@ -185,7 +205,11 @@ impl Servers {
         // The state folder in its name tells whose it is in a list of processes.
         let name = self.dir.path().join(server.program.name());
         command.arg0(name).args(&server.args);
-        let log = self.dir.log(&format!("{}.log", server.key));
+        let log = self.log(server);
+        if server.port == 0 {
+            // What an earlier one said is not what this one says.
+            _ = fs::remove_file(&log);
+        }
         let child = process::start(command, &log, self.dies_with_driver)?;
         let record = format!("{}\n{}", Identity::of(child.id())?.to_text(), server.fingerprint());
         write_atomically(&self.file(&server.key), record.as_bytes())?;
@@ -193,18 +217,26 @@ impl Servers {
         Ok(())
     }
 
+    fn log(&self, server: &Wanted) -> PathBuf {
+        self.dir.log(&format!("{}.log", server.key))
+    }
+
     fn wait(&mut self, server: &Wanted) -> Result<()> {
         let deadline = Instant::now() + START;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, server.port));
+        let log = self.log(server);
         netns::enter(&server.netns, || {
-            while TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_err() {
+            let ready = || match server.port {
+                0 => fs::read_to_string(&log).is_ok_and(|said| said.lines().any(|line| line == "ready")),
+                _ => TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok(),
+            };
+            while !ready() {
                 if let Some(status) = self.children.get_mut(&server.key).and_then(|c| c.exited().ok()?) {
-                    let log = self.dir.log(&format!("{}.log", server.key));
-                    let said = fs::read_to_string(log).unwrap_or_default();
+                    let said = fs::read_to_string(&log).unwrap_or_default();
                     bail!("server `{}` ended ({status}): {}", server.key, said.trim());
                 }
                 if Instant::now() > deadline {
-                    bail!("server `{}` does not listen on port {}", server.key, server.port);
+                    bail!("server `{}` is not ready", server.key);
                 }
                 thread::sleep(Duration::from_millis(5));
             }

@@ -108,6 +108,13 @@ pub(crate) fn false_alarms(family: &str, report: &Report) -> (Grade, Vec<String>
     (if wrong.is_empty() { Grade::Right } else { Grade::Wrong }, wrong)
 }
 
+/// No packet is lost: any loss is a false one.
+pub(crate) fn false_losses(family: &str, report: &Report) -> (Grade, Vec<String>) {
+    let lost = |finding: &&Finding| finding.paths.iter().any(|path| path.family == family);
+    let wrong: Vec<String> = report.findings.iter().filter(lost).map(described).collect();
+    (if wrong.is_empty() { Grade::Right } else { Grade::Wrong }, wrong)
+}
+
 fn described(finding: &Finding) -> String {
     let evidence = finding.evidence.iter().take(4).map(|line| format!("\n      {line}"));
     let place = finding.location.as_ref().map_or_else(String::new, |at| {

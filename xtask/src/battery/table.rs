@@ -13,6 +13,8 @@ pub(crate) enum Deed {
     KillAgent(&'static str),
     /// A node ends, and its agent has to be started again.
     KillNode(&'static str),
+    /// A fault of the lab that costs no packet.
+    Harmless(&'static str),
     /// All cores are busy. Nothing is broken.
     Starve,
 }
@@ -49,13 +51,15 @@ pub(crate) struct Row {
     pub(crate) places: &'static [Place],
     /// How long it may take until it shows, in seconds.
     pub(crate) patience_s: u64,
+    /// Arguments that the hub is started anew with, for this row.
+    pub(crate) hub_args: &'static [&'static str],
 }
 
 impl Deed {
     /// As it is shown.
     pub(crate) fn text(self) -> String {
         match self {
-            Self::Lab(fault) => fault.to_owned(),
+            Self::Lab(fault) | Self::Harmless(fault) => fault.to_owned(),
             Self::Foreign { node, interface, at } => {
                 let hook = match at {
                     At::TcIngress => "tc ingress",
@@ -85,13 +89,21 @@ const fn wire(wire_end: &'static str, direction: &'static str) -> Place {
     Place { nodes: "", direction, stages: "wire", reasons: "", wire_end }
 }
 
+const fn row(deed: Deed, kinds: &'static [&'static str], places: &'static [Place]) -> Row {
+    Row { deed, families: Families::Both, kinds, places, patience_s: 8, hub_args: &[] }
+}
+
+/// Nothing may be said to be lost.
+const fn harmless(fault: &'static str) -> Row {
+    row(Deed::Harmless(fault), &[], &[])
+}
+
 const fn lab(fault: &'static str, kinds: &'static [&'static str], places: &'static [Place]) -> Row {
-    Row { deed: Deed::Lab(fault), families: Families::Both, kinds, places, patience_s: 8 }
+    row(Deed::Lab(fault), kinds, places)
 }
 
 const fn foreign(at: At, place: &'static [Place]) -> Row {
-    let deed = Deed::Foreign { node: "n2", interface: "vethweb-n2", at };
-    Row { deed, families: Families::Both, kinds: POD, places: place, patience_s: 8 }
+    row(Deed::Foreign { node: "n2", interface: "vethweb-n2", at }, POD, place)
 }
 
 const fn only(families: Families, row: Row) -> Row {
@@ -101,6 +113,11 @@ const fn only(families: Families, row: Row) -> Row {
 /// A fault that takes only some packets, by chance.
 const fn rare(row: Row) -> Row {
     Row { patience_s: 25, ..row }
+}
+
+/// With ten probes a second of each path: for what is seldom, and for probes that overtake each other.
+const fn fast(row: Row) -> Row {
+    Row { hub_args: &["--interval", "100ms", "--timeout", "500ms"], ..row }
 }
 
 const ALL: &[&str] = &["icmp", "udp", "tcp"];
@@ -143,11 +160,16 @@ pub(crate) const ROWS: &[Row] = &[
     rare(lab("reply-loss from=n1 to=n2 at=destination percent=50", ICMP, &[at("n2", "reply", "netfilter_output", "NETFILTER_DROP")])),
     rare(lab("request-loss from=n1 to=n2 at=destination percent=10", &[], &[at("n2", "request", "netfilter_input", "NETFILTER_DROP")])),
     rare(lab("reply-loss from=n1 to=n2 at=destination percent=10", &[], &[at("n2", "reply", "netfilter_output", "NETFILTER_DROP")])),
+    fast(rare(lab("request-loss from=n1 to=n2 at=destination percent=1", &[], &[at("n2", "request", "netfilter_input", "NETFILTER_DROP")]))),
+    fast(rare(lab("reply-loss from=n1 to=n2 at=destination percent=1", &[], &[at("n2", "reply", "netfilter_output", "NETFILTER_DROP")]))),
     // The cable. The agents' session to the hub is IPv4 and must live.
     only(Families::V6, lab("loss node=n2 direction=in percent=100 family=ipv6", ICMP, &[wire("n2", "")])),
     only(Families::V6, lab("loss node=n2 direction=out percent=100 family=ipv6", ICMP, &[wire("n2", "")])),
     only(Families::V6, rare(lab("loss node=n2 direction=in percent=50 family=ipv6", ICMP, &[wire("n2", "")]))),
     only(Families::V6, rare(lab("loss node=n2 direction=out percent=10 family=ipv6", &[], &[wire("n2", "")]))),
+    // Nothing is lost by it.
+    fast(harmless("duplicate node=n2")),
+    fast(harmless("reorder node=n2 delay-ms=400")),
     // Routes.
     lab("route node=n3 type=blackhole to=n1", ALL, &[at("n3", "", DEAD, "")]),
     lab("route node=n3 type=unreachable to=n1", ALL, &[at("n3", "", DEAD, "")]),
@@ -171,6 +193,11 @@ pub(crate) const ROWS: &[Row] = &[
     // Zones.
     lab("zone-cut a=zone-a b=zone-b", ALL, &[at("", "", "netfilter_prerouting", "NETFILTER_DROP")]),
     lab("zone-cut a=zone-a b=zone-b proto=udp", UDP, &[at("", "", "netfilter_prerouting", "NETFILTER_DROP")]),
+    // Tables and queues.
+    lab("conntrack-full node=n2", ALL, &[at("n2", "", "netfilter_prerouting|netfilter_output", FILTERED)]),
+    // The kernel frees a SYN that the full queue takes no more as it frees one that it answered: no drop is reported,
+    // and no other packet tells. What is known is that it went into the pod and nothing came out.
+    rare(lab("backend-stuck pod=web-n1", TCP, &[at("n1", "request", "socket", "")])),
     // Services and DNS.
     lab("backend-refuses pod=web-n1", TCP, &[at("n1", "request", "socket", "")]),
     rare(lab("backend-dead pod=web-n1", TCP, &[at("n1", "request", "neighbour|routing", "")])),
@@ -178,9 +205,10 @@ pub(crate) const ROWS: &[Row] = &[
     lab("dns answer=servfail", DNS, &[at("n4", "", "application|socket", "")]),
     lab("dns answer=nxdomain", DNS, &[at("n4", "", "application|socket", "")]),
     lab("dns answer=silent", DNS, &[at("n4", "", "application|socket", "")]),
+    lab("dns answer=truncated", TCP, &[at("n4", "request", "netfilter_input", "NETFILTER_DROP")]),
     lab("dns answer=slow delay-ms=1000", DNS, &[at("n4", "", "application|socket", "")]),
     // Programs and nodes that end, and a starved machine.
-    Row { deed: Deed::Starve, families: Families::Both, kinds: &[], places: &[], patience_s: 8 },
-    Row { deed: Deed::KillAgent("n2"), families: Families::Both, kinds: UDP, places: &[at("n2", "request", "socket", "")], patience_s: 8 },
-    Row { deed: Deed::KillNode("n3"), families: Families::Both, kinds: ICMP, places: &[wire("n3", ""), at("n3", "", "", ""), at("", "request", "neighbour", ""), at("", "request", "routing", "EHOSTUNREACH")], patience_s: 12 },
+    row(Deed::Starve, &[], &[]),
+    row(Deed::KillAgent("n2"), UDP, &[at("n2", "request", "socket", "")]),
+    Row { patience_s: 12, ..row(Deed::KillNode("n3"), ICMP, &[wire("n3", ""), at("n3", "", "", ""), at("", "request", "neighbour", ""), at("", "request", "routing", "EHOSTUNREACH")]) },
 ];

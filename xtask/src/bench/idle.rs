@@ -162,7 +162,8 @@ fn cables_seconds() -> Result<f64> {
     Ok(run_s)
 }
 
-fn memory_mib(pid: u32, field: &str) -> Result<f64> {
+/// A line of proc_pid_status(5) that says how much memory.
+pub(crate) fn memory_mib(pid: u32, field: &str) -> Result<f64> {
     let path = format!("/proc/{pid}/status");
     let status = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
     let line =

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::steps::{Shared, cargo, cargo_with, program};
 use crate::{
-    battery, ebpf, setup,
+    battery, calm, ebpf, setup,
     tools::{command, output},
 };
 
@@ -37,6 +37,7 @@ pub(crate) const PARTS: &[Part] = &[
     Part { name: "unit", about: "unit, property and in-process tests", tools: &[], embeds: true, by_name_only: false, run: unit },
     Part { name: "lab", about: "real packets and faults in network namespaces (root)", tools: setup::LAB, embeds: true, by_name_only: false, run: lab },
     Part { name: "battery", about: "many faults, each located where it is (root)", tools: setup::LAB, embeds: true, by_name_only: true, run: battery },
+    Part { name: "calm", about: "no false alarm while cores are busy and interfaces come and go (root)", tools: setup::LAB, embeds: true, by_name_only: true, run: calm },
 ];
 
 /// Everything but the kernel programs, which don't compile for the host.
@@ -93,4 +94,8 @@ fn lab(_: &mut Shared) -> Result<()> {
 
 fn battery(shared: &mut Shared) -> Result<()> {
     battery::run(&shared.rows)
+}
+
+fn calm(shared: &mut Shared) -> Result<()> {
+    calm::run(shared.minutes)
 }

@@ -13,13 +13,15 @@ pub(crate) struct Shared {
     pub(crate) advisories: bool,
     /// Words that a row of the battery must contain to be run.
     pub(crate) rows: String,
+    /// How long the calm run lasts.
+    pub(crate) minutes: u64,
     kernel_programs: Option<Result<(), String>>,
 }
 
 impl Shared {
     /// Nothing done yet.
-    pub(crate) fn new(advisories: bool, rows: String) -> Self {
-        Self { advisories, rows, kernel_programs: None }
+    pub(crate) fn new(advisories: bool, rows: String, minutes: u64) -> Self {
+        Self { advisories, rows, minutes, kernel_programs: None }
     }
 
     /// Builds the kernel programs, once a run.

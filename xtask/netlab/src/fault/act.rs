@@ -4,7 +4,7 @@
 
 use anyhow::{Result, ensure};
 
-use super::{Fault, rules};
+use super::{Fault, conntrack, rules};
 use crate::spec::Mode;
 use crate::topology::{Node, Topology};
 use crate::{netns, process, wiring};
@@ -74,6 +74,7 @@ pub(crate) fn inject(fault: &Fault, topology: &Topology) -> Result<()> {
                 .collect();
             netns::ip(&node.netns, &lines)
         }
+        Fault::ConntrackFull { node } => conntrack::fill(&topology.node(node)?.netns),
         Fault::MtuBlackhole { node, mtu_bytes } => {
             let (node, dev) = (topology.node(node)?, tunnel(topology));
             netns::ip(&node.netns, &[format!("link set {dev} mtu {mtu_bytes}")])
@@ -135,6 +136,7 @@ pub(crate) fn heal(fault: &Fault, topology: &Topology) -> Result<()> {
             netns::ip_forgiving(&node.netns, &lines);
             wiring::restore_node(topology, node)
         }
+        Fault::ConntrackFull { node } => conntrack::empty(&topology.node(node)?.netns),
         Fault::MtuBlackhole { node, .. } => {
             let (node, dev) = (topology.node(node)?, tunnel(topology));
             let mtu = if dev == "eth0" { 1500 } else { topology.pod_mtu_bytes() };
@@ -149,14 +151,14 @@ pub(crate) fn heal(fault: &Fault, topology: &Topology) -> Result<()> {
 /// Whether what the fault names is there, for faults that the kernel part does not look up itself.
 fn check(fault: &Fault, topology: &Topology) -> Result<()> {
     match fault {
-        Fault::BackendRefuses { pod } | Fault::BackendDead { pod } => {
+        Fault::BackendRefuses { pod } | Fault::BackendDead { pod } | Fault::BackendStuck { pod } => {
             let found = topology.pod(pod)?;
             let backs = topology.services.iter().flat_map(|service| &service.backends);
             let known = backs.into_iter().any(|backend| backend.pod.as_ref() == Some(&found.name));
             ensure!(known, "pod `{pod}` stands behind no service");
         }
         Fault::PodGone { pod } => _ = topology.pod(pod)?,
-        Fault::NodeState { node, .. } => _ = topology.node(node)?,
+        Fault::NodeState { node, .. } | Fault::Reorder { node, .. } => _ = topology.node(node)?,
         Fault::NoEndpoints { service } => _ = topology.service(service)?,
         _ => {}
     }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{Direction, End, Family, Fault, Hook, Leg, Match, Proto, Verdict};
+use super::{Direction, DnsAnswer, End, Family, Fault, Hook, Leg, Match, Proto, Verdict};
 use crate::spec::Mode;
 use crate::topology::{Node, Topology, VXLAN_PORT};
 
@@ -31,20 +31,42 @@ struct Chain<'a> {
     rules: Vec<String>,
 }
 
+/// Before connection tracking puts fragments together (NF_IP_PRI_CONNTRACK_DEFRAG is -400).
+const BEFORE_REASSEMBLY: i32 = -450;
+/// What has been through the cable's detour already.
+pub(crate) const MARK: &str = "0x77";
+
 /// Everything that a fault puts into nftables.
 pub(super) fn scripts(fault: &Fault, topology: &Topology) -> Result<Vec<Script>> {
     let table = format!("netlab_fault_{:016x}", hash(&fault.to_string()));
+    if let Fault::Duplicate { node, percent } = fault {
+        return Ok(vec![doubled(&table, topology, topology.node(node)?, *percent)]);
+    }
     let chains = chains(fault, topology)?;
-    Ok(chains.iter().map(|chain| script(&table, chain)).collect())
+    let priority = matches!(fault, Fault::FragmentsDropped { .. }).then_some(BEFORE_REASSEMBLY);
+    Ok(chains.iter().map(|chain| script(&table, chain, priority)).collect())
 }
 
-fn script(table: &str, chain: &Chain<'_>) -> Script {
+/// Sends a copy of every packet through the node's port of the switch before the packet itself. The mark keeps the
+/// copy, which comes by here too, from being copied again.
+fn doubled(table: &str, topology: &Topology, node: &Node, percent: u8) -> Script {
+    let (port, chance) = (node.switch_port(), chance(percent));
+    let heal = format!("table netdev {table}\ndelete table netdev {table}\n");
+    let inject = format!(
+        "{heal}table netdev {table} {{\n  chain fault {{\n    \
+         type filter hook egress device \"{port}\" priority 0; policy accept;\n    \
+         meta mark != {MARK} {chance}meta mark set {MARK} counter dup to \"{port}\"\n  }}\n}}\n"
+    );
+    Script { netns: topology.underlay_ns.clone(), inject, heal }
+}
+
+fn script(table: &str, chain: &Chain<'_>, priority: Option<i32>) -> Script {
     let (hook, family) = (chain.hook.name(), chain.table_family);
     // Before translation of addresses where there is one, so that rules see what is on the wire.
-    let priority = match chain.hook {
+    let priority = priority.unwrap_or(match chain.hook {
         Hook::Prerouting | Hook::Postrouting => -150,
         Hook::Input | Hook::Forward | Hook::Output => 0,
-    };
+    });
     let heal = format!("table {family} {table}\ndelete table {family} {table}\n");
     let rules: String = chain.rules.iter().map(|rule| format!("    {rule}\n")).collect();
     let inject = format!(
@@ -75,13 +97,20 @@ fn chains<'a>(fault: &'a Fault, topology: &'a Topology) -> Result<Vec<Chain<'a>>
             let rules = one_way_rules(topology, from, to, *leg, *family, *proto, *port, *percent)?;
             inet(&host.netns, hook, rules)
         }
-        Fault::WireLoss { node, direction, percent, family } => {
+        Fault::WireLoss { node, direction, percent, family, longer_bytes } => {
             let port = topology.node(node)?.switch_port();
             let (iif, oif) = match direction {
                 Direction::Out => (Some(port), None),
                 Direction::In => (None, Some(port)),
             };
-            let matching = Match { family: *family, percent: Some(*percent), iif, oif, ..Match::default() };
+            let matching = Match {
+                family: *family,
+                percent: Some(*percent),
+                iif,
+                oif,
+                longer_bytes: *longer_bytes,
+                ..Match::default()
+            };
             let rules = rules(topology, &matching, "drop")?;
             vec![Chain { netns: &topology.underlay_ns, table_family: "bridge", hook: Hook::Forward, rules }]
         }
@@ -115,6 +144,20 @@ fn chains<'a>(fault: &'a Fault, topology: &'a Topology) -> Result<Vec<Chain<'a>>
                 "icmpv6 type packet-too-big counter drop".to_owned(),
             ],
         ),
+        Fault::FragmentsDropped { node } => inet(
+            &topology.node(node)?.netns,
+            Hook::Prerouting,
+            // All but the last say that more follow, and all but the first where they belong.
+            vec![
+                "ip frag-off & 0x3fff != 0 counter drop".to_owned(),
+                "meta protocol ip6 exthdr frag exists counter drop".to_owned(),
+            ],
+        ),
+        Fault::Dns { answer: DnsAnswer::Truncated } => {
+            let servers = topology.pods().filter(|pod| pod.app == "kube-dns");
+            let rule = || vec!["iifname != \"lo\" tcp dport 53 counter drop".to_owned()];
+            servers.flat_map(|pod| inet(&pod.netns, Hook::Input, rule())).collect()
+        }
         _ => Vec::new(),
     })
 }
@@ -233,6 +276,9 @@ fn rules(topology: &Topology, matching: &Match, verdict: &str) -> Result<Vec<Str
         for (what, value) in [("iifname", &matching.iif), ("oifname", &matching.oif)] {
             rule.push_str(&value.as_ref().map(|name| format!("{what} \"{name}\" ")).unwrap_or_default());
         }
+        rule.push_str(
+            &matching.longer_bytes.map(|bytes| format!("meta length > {bytes} ")).unwrap_or_default(),
+        );
         rule.push_str(&matching.percent.map(chance).unwrap_or_default());
         rules.push(format!("{rule}counter {verdict}"));
     }
@@ -240,7 +286,7 @@ fn rules(topology: &Topology, matching: &Match, verdict: &str) -> Result<Vec<Str
     Ok(rules)
 }
 
-fn chance(percent: u8) -> String {
+pub(crate) fn chance(percent: u8) -> String {
     if percent >= 100 { String::new() } else { format!("numgen random mod 100 < {percent} ") }
 }
 

@@ -10,7 +10,7 @@ fn topology(mode: Mode) -> Topology {
 /// One of each kind, with every setting, in the form that is written.
 const ALL: &[&str] = &[
     "drop node=n2 hook=forward",
-    "drop node=n2 hook=prerouting family=ipv6 proto=udp src=zone-a dst=n2/pods sport=1 dport=2 iif=eth0 oif=cni0 percent=7",
+    "drop node=n2 hook=prerouting family=ipv6 proto=udp src=zone-a dst=n2/pods sport=1 dport=2 iif=eth0 oif=cni0 longer=1400 percent=7",
     "reject node=n1 hook=input proto=tcp",
     "route node=n1 type=blackhole to=n3/pods",
     "route node=n1 type=unreachable to=10.0.0.0/8,fd00::/8",
@@ -28,11 +28,18 @@ const ALL: &[&str] = &[
     "reply-loss from=n1 to=web-n2 at=source family=ipv6 proto=icmp port=8080 percent=50",
     "loss node=n1 direction=in percent=100",
     "loss node=n1 direction=out percent=1 family=ipv6",
+    "loss node=n1 direction=in percent=100 family=ipv4 longer=1400",
+    "duplicate node=n2 percent=100",
+    "reorder node=n2 percent=50 delay-ms=300",
+    "conntrack-full node=n2",
+    "fragments-dropped node=n2",
+    "dns answer=truncated",
     "dns answer=servfail",
     "dns answer=nxdomain",
     "dns answer=silent",
     "dns answer=slow delay-ms=250",
     "backend-refuses pod=web-n1",
+    "backend-stuck pod=web-n1",
     "backend-dead pod=web-n1",
     "no-endpoints service=web",
     "node-killed node=n1",
@@ -66,6 +73,8 @@ fn what_may_be_left_out() {
     };
     same("responder-filtered node=n1", "responder-filtered node=n1 port=6100");
     same("reply-loss from=n1 to=n2", "reply-loss from=n1 to=n2 at=destination port=6100");
+    same("duplicate node=n1", "duplicate node=n1 percent=100");
+    same("reorder node=n1", "reorder node=n1 percent=50 delay-ms=300");
     same("dns answer=slow", "dns answer=slow delay-ms=1000");
     let slow: Fault = "dns answer=slow".parse().unwrap();
     assert!(matches!(slow, Fault::Dns { answer: DnsAnswer::Slow(_) }));

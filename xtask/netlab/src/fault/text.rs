@@ -27,9 +27,14 @@ Faults (settings in [] may be left out):
   request-loss from=A to=B [at=source|destination] [family=] [proto=] [port=6100] [percent=]
   reply-loss from=A to=B [at=source|destination] [family=] [proto=] [port=6100] [percent=]
                                    A, B: where the probe starts and ends; default at=destination
-  loss node=N direction=in|out percent=P [family=]      on the cable, seen by no node
-  dns answer=servfail|nxdomain|slow|silent [delay-ms=1000]
+  loss node=N direction=in|out percent=P [family=] [longer=]   on the cable, seen by no node
+  duplicate node=N [percent=100]   the cable to it delivers twice
+  reorder node=N [percent=50] [delay-ms=300]   the cable to it holds packets back, each for another time
+  conntrack-full node=N            no room for new connections
+  fragments-dropped node=N         as they arrive
+  dns answer=servfail|nxdomain|slow|silent|truncated [delay-ms=1000]   truncated: and no way in over TCP
   backend-refuses pod=P            its HTTP server is killed
+  backend-stuck pod=P              its HTTP server accepts nothing, and its queue is full
   backend-dead pod=P               its endpoints name addresses that nobody has
   no-endpoints service=S
   node-killed node=N
@@ -39,7 +44,7 @@ Faults (settings in [] may be left out):
   node-state node=N state=notready|cordoned|deleted     in the inventory
   pod-gone pod=P                                        in the inventory
 
-MATCH  family=ipv4|ipv6 proto=icmp|udp|tcp src=PLACE dst=PLACE sport= dport= iif= oif= percent=
+MATCH  family=ipv4|ipv6 proto=icmp|udp|tcp src=PLACE dst=PLACE sport= dport= iif= oif= longer=BYTES percent=
 PLACE  node, pod, hub, NODE/pods, zone, address or prefix; several with commas";
 
 /// A value that is written as one of a few words.
@@ -158,6 +163,7 @@ impl Settings {
             dport: self.number("dport")?,
             iif: self.text("iif"),
             oif: self.text("oif"),
+            longer_bytes: self.number("longer")?,
             percent: self.percent()?,
         })
     }
@@ -169,10 +175,20 @@ impl Settings {
             "servfail" => DnsAnswer::Servfail,
             "nxdomain" => DnsAnswer::Nxdomain,
             "silent" => DnsAnswer::Silent,
-            other => bail!("`answer={other}`: `answer` is one of servfail, nxdomain, slow, silent"),
+            "truncated" => DnsAnswer::Truncated,
+            other => {
+                bail!("`answer={other}`: `answer` is one of servfail, nxdomain, slow, silent, truncated")
+            }
         };
         ensure!(delay.is_none(), "`delay-ms` goes with `answer=slow` only");
         Ok(answer)
+    }
+
+    fn reorder(&mut self) -> Result<Fault> {
+        let delay_ms = self.number::<u16>("delay-ms")?.unwrap_or(300);
+        let percent = self.percent()?.unwrap_or(50);
+        let delay = Duration::from_millis(delay_ms.into());
+        Ok(Fault::Reorder { node: self.need("node")?, percent, delay })
     }
 
     fn one_way(&mut self, leg: Leg) -> Result<Fault> {
@@ -248,9 +264,15 @@ fn parse(text: &str) -> Result<Fault> {
             direction: s.need_word("direction")?,
             percent: s.percent()?.context("`percent=` is missing")?,
             family: s.word("family")?,
+            longer_bytes: s.number("longer")?,
         },
+        "duplicate" => Fault::Duplicate { node: s.need("node")?, percent: s.percent()?.unwrap_or(100) },
+        "reorder" => s.reorder()?,
+        "conntrack-full" => Fault::ConntrackFull { node: s.need("node")? },
+        "fragments-dropped" => Fault::FragmentsDropped { node: s.need("node")? },
         "dns" => Fault::Dns { answer: s.dns()? },
         "backend-refuses" => Fault::BackendRefuses { pod: s.need("pod")? },
+        "backend-stuck" => Fault::BackendStuck { pod: s.need("pod")? },
         "backend-dead" => Fault::BackendDead { pod: s.need("pod")? },
         "no-endpoints" => Fault::NoEndpoints { service: s.need("service")? },
         "node-killed" => Fault::NodeKilled { node: s.need("node")? },
@@ -290,6 +312,7 @@ impl fmt::Display for Match {
         set(f, "dport", self.dport)?;
         set(f, "iif", self.iif.as_ref())?;
         set(f, "oif", self.oif.as_ref())?;
+        set(f, "longer", self.longer_bytes)?;
         set(f, "percent", self.percent)
     }
 }
@@ -317,10 +340,17 @@ impl fmt::Display for Fault {
                 write!(f, " port={port}")?;
                 set(f, "percent", *percent)
             }
-            Self::WireLoss { node, direction, percent, family } => {
+            Self::WireLoss { node, direction, percent, family, longer_bytes } => {
                 write!(f, "loss node={node} direction={} percent={percent}", direction.word())?;
-                set_word(f, "family", *family)
+                set_word(f, "family", *family)?;
+                set(f, "longer", *longer_bytes)
             }
+            Self::Duplicate { node, percent } => write!(f, "duplicate node={node} percent={percent}"),
+            Self::Reorder { node, percent, delay } => {
+                write!(f, "reorder node={node} percent={percent} delay-ms={}", delay.as_millis())
+            }
+            Self::ConntrackFull { node } => write!(f, "conntrack-full node={node}"),
+            Self::FragmentsDropped { node } => write!(f, "fragments-dropped node={node}"),
             Self::RouteLoop { a, b, to } => write!(f, "route-loop a={a} b={b} to={to}"),
             Self::ReversePath { node, from } => write!(f, "reverse-path node={node} from={from}"),
             Self::SlowLink { pod, rate_kbit } => write!(f, "slow-link pod={pod} rate-kbit={rate_kbit}"),
@@ -328,9 +358,11 @@ impl fmt::Display for Fault {
                 DnsAnswer::Servfail => f.write_str("dns answer=servfail"),
                 DnsAnswer::Nxdomain => f.write_str("dns answer=nxdomain"),
                 DnsAnswer::Silent => f.write_str("dns answer=silent"),
+                DnsAnswer::Truncated => f.write_str("dns answer=truncated"),
                 DnsAnswer::Slow(delay) => write!(f, "dns answer=slow delay-ms={}", delay.as_millis()),
             },
             Self::BackendRefuses { pod } => write!(f, "backend-refuses pod={pod}"),
+            Self::BackendStuck { pod } => write!(f, "backend-stuck pod={pod}"),
             Self::BackendDead { pod } => write!(f, "backend-dead pod={pod}"),
             Self::NoEndpoints { service } => write!(f, "no-endpoints service={service}"),
             Self::NodeKilled { node } => write!(f, "node-killed node={node}"),

@@ -3,7 +3,7 @@
 use netcheck_netlab::Family;
 
 use crate::probe::Outcome;
-use Check::{Big, Dns, Http, Ping, Udp, Web};
+use Check::{Big, Dns, Http, Pieces, Ping, Udp, Web};
 use Family::{V4, V6};
 use Outcome::{Other, Partly, Rcode, Refused, Reply, Timeout, Unreachable};
 
@@ -13,6 +13,8 @@ pub(crate) enum Check {
     Ping(Family, &'static str, &'static str),
     /// A ping too large for a lowered MTU.
     Big(Family, &'static str, &'static str),
+    /// A ping that has to be cut into pieces.
+    Pieces(Family, &'static str, &'static str),
     /// The responder's port.
     Udp(Family, &'static str, &'static str),
     /// A web pod's own port.
@@ -209,6 +211,48 @@ pub(crate) const CASES: &[Case] = &[
         seen: &[(Ping(V4, "n1", "n4"), Reply), (Ping(V6, "n4", "n2"), Timeout)],
     },
     Case {
+        fault: "loss node=n4 direction=in percent=100 family=ipv4 longer=1400",
+        seen: &[
+            (Big(V4, "n1", "n4"), Timeout),
+            (Big(V6, "n1", "n4"), Reply),
+            (Ping(V4, "n1", "n4"), Reply),
+            (Big(V4, "n1", "n2"), Reply),
+        ],
+    },
+    Case {
+        fault: "drop node=n2 hook=forward longer=1400",
+        seen: &[
+            (Big(V4, "n1", "app-n2-2"), Timeout),
+            (Big(V6, "n1", "app-n2-2"), Timeout),
+            (Ping(V6, "n1", "app-n2-2"), Reply),
+        ],
+    },
+    Case {
+        fault: "fragments-dropped node=n2",
+        seen: &[
+            (Pieces(V4, "n1", "n2"), Timeout),
+            (Pieces(V6, "n1", "n2"), Timeout),
+            (Pieces(V6, "app-n1-2", "app-n2-2"), Timeout),
+            (Big(V4, "n1", "n2"), Reply),
+            (Pieces(V4, "n1", "n3"), Reply),
+        ],
+    },
+    Case {
+        fault: "conntrack-full node=n2",
+        seen: &[
+            (Ping(V4, "n1", "n2"), Timeout),
+            (Udp(V6, "n1", "n2"), Timeout),
+            (Http(V4, "n1", "web-n2"), Timeout),
+            (Ping(V6, "n2", "n1"), Timeout),
+            (Ping(V6, "n1", "n3"), Reply),
+        ],
+    },
+    Case {
+        fault: "dns answer=truncated",
+        // The header says that there is more, and holds no answer.
+        seen: &[(Dns(V4, "n1"), Other), (Dns(V6, "app-n1-2"), Other), (Web(V4, "n1"), Reply)],
+    },
+    Case {
         fault: "dns answer=servfail",
         seen: &[(Dns(V4, "n1"), Rcode(2)), (Dns(V6, "app-n1-2"), Rcode(2)), (Web(V4, "n1"), Reply)],
     },
@@ -229,6 +273,15 @@ pub(crate) const CASES: &[Case] = &[
             (Web(V6, "app-n4-1"), Partly),
             (Http(V4, "n2", "web-n1"), Refused),
             (Http(V6, "n2", "web-n2"), Reply),
+        ],
+    },
+    Case {
+        fault: "backend-stuck pod=web-n1",
+        seen: &[
+            (Http(V4, "n2", "web-n1"), Timeout),
+            (Http(V6, "n1", "web-n1"), Timeout),
+            (Web(V6, "app-n4-1"), Partly),
+            (Ping(V4, "n2", "web-n1"), Reply),
         ],
     },
     Case {

@@ -1,6 +1,6 @@
 //! Every fault breaks what it says, nothing else that is looked at, and heals without a trace.
 
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use netcheck_netlab::{Family, Fault, Lab, LabSpec, Mode};
 
 use crate::cases::{CASES, Case, Check};
 use crate::probe::{self, Echo, Outcome, eventually};
-use Check::{Big, Dns, Http, Ping, Udp, Web};
+use Check::{Big, Dns, Http, Pieces, Ping, Udp, Web};
 use Family::{V4, V6};
 use Outcome::{Reply, Timeout};
 
@@ -17,6 +17,7 @@ fn run(lab: &Lab, check: Check) -> Outcome {
     match check {
         Ping(family, from, to) => probe::ping(lab, from, at(to, family), 56),
         Big(family, from, to) => probe::ping(lab, from, at(to, family), 1380),
+        Pieces(family, from, to) => probe::ping_in_pieces(lab, from, at(to, family)),
         Udp(family, from, to) => probe::udp(lab, from, (at(to, family), 6100).into()),
         Http(family, from, to) => {
             let answer = probe::http(lab, from, (at(to, family), 8080).into());
@@ -137,6 +138,68 @@ fn random_loss_takes_its_share() {
         lab.heal(&fault).unwrap();
         assert_eq!(run(&lab, Udp(V4, "n1", "n2")), Reply);
     }
+    lab.down().unwrap();
+}
+
+#[test]
+fn a_cable_may_deliver_twice() {
+    let lab = Lab::up(LabSpec::named("t-twice")).unwrap();
+    let echo = Echo::new(&lab, "n2");
+    let target = lab.node("n2").unwrap().v4;
+    let send = |count: u64| {
+        let before = echo.received.load(Ordering::Relaxed);
+        lab.enter("n1", || {
+            let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+            for _ in 0..count {
+                socket.send_to(b"probe", (target, 6100)).unwrap();
+            }
+        })
+        .unwrap();
+        before
+    };
+    let fault: Fault = "duplicate node=n2".parse().unwrap();
+    lab.inject(&fault).unwrap();
+    let before = send(20);
+    eventually("each of them twice", || echo.received.load(Ordering::Relaxed) == before + 40);
+    lab.heal(&fault).unwrap();
+    let before = send(20);
+    eventually("each of them", || echo.received.load(Ordering::Relaxed) >= before + 20);
+    assert_eq!(run(&lab, Ping(V4, "n1", "n2")), Reply);
+    assert_eq!(echo.received.load(Ordering::Relaxed), before + 20, "and none twice");
+    lab.down().unwrap();
+}
+
+#[test]
+fn a_cable_may_deliver_late() {
+    let lab = Lab::up(LabSpec::named("t-late")).unwrap();
+    let _echo = Echo::new(&lab, "n2");
+    let fault: Fault = "reorder node=n2 percent=50 delay-ms=100".parse().unwrap();
+    lab.inject(&fault).unwrap();
+    lab.inject(&fault).expect("twice is the same as once");
+    for family in [V4, V6] {
+        let target = probe::address(&lab, "n2", family);
+        let order: Vec<u8> = lab
+            .enter("n1", || {
+                let any: IpAddr = if family == V4 { [0; 4].into() } else { [0; 16].into() };
+                let socket = UdpSocket::bind((any, 0)).unwrap();
+                socket.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+                for number in 0..100 {
+                    socket.send_to(&[number], (target, 6100)).unwrap();
+                }
+                let mut datagram = [0; 1];
+                (0..100).map(|_| socket.recv(&mut datagram).map(|_| datagram[0]).unwrap()).collect()
+            })
+            .unwrap();
+        let mut sorted = order.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, (0..100).collect::<Vec<u8>>(), "none is lost, none doubled");
+        assert_ne!(order, sorted, "{family:?}: some overtake others");
+        // A connection lives with it too, checksums and all.
+        assert_eq!(run(&lab, Http(family, "n1", "web-n2")), Reply);
+    }
+    lab.heal(&fault).unwrap();
+    lab.heal(&fault).expect("twice is the same as once");
+    assert_eq!(run(&lab, Ping(V4, "n1", "n2")), Reply);
     lab.down().unwrap();
 }
 

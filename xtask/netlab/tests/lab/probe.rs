@@ -54,8 +54,17 @@ pub(crate) fn address(lab: &Lab, name: &str, family: Family) -> IpAddr {
 
 /// One echo request, with this much payload and never in fragments.
 pub(crate) fn ping(lab: &Lab, from: &str, to: IpAddr, payload_bytes: u16) -> Outcome {
+    echo_request(lab, from, to, payload_bytes, "-Mdo")
+}
+
+/// One echo request that takes several packets.
+pub(crate) fn ping_in_pieces(lab: &Lab, from: &str, to: IpAddr) -> Outcome {
+    echo_request(lab, from, to, 3000, "-Mdont")
+}
+
+fn echo_request(lab: &Lab, from: &str, to: IpAddr, payload_bytes: u16, fragments: &str) -> Outcome {
     let (to, size) = (to.to_string(), payload_bytes.to_string());
-    let output = lab.exec(from, &["ping", "-n", "-q", "-c1", "-W0.4", "-Mdo", "-s", &size, &to]).unwrap();
+    let output = lab.exec(from, &["ping", "-n", "-q", "-c1", "-W0.4", fragments, "-s", &size, &to]).unwrap();
     if output.status.success() { Outcome::Reply } else { Outcome::Timeout }
 }
 

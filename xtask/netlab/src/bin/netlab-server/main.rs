@@ -3,15 +3,22 @@
 //! - `netlab-server http NAME PORT` answers every HTTP request with 200 and `NAME`, over both families.
 //! - `netlab-server dns-delay PORT UPSTREAM MILLIS` passes DNS queries (UDP and TCP) on to `UPSTREAM` and
 //!   holds each answer back for `MILLIS`, over both families.
+//! - `netlab-server stuck PORT` listens over both families, accepts nothing, and has filled its own queue.
+//! - `netlab-server late FROM TO MILLIS MARK` sends the frames that device `FROM` receives through device `TO`, each
+//!   after a time of its own of up to `MILLIS`, with a packet mark.
 //!
 //! It writes `ready` to standard output once its sockets listen.
 
+use std::ffi::c_int;
 use std::io::{self, Read, Write};
 use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
+
+mod relay;
 
 const IO_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -24,7 +31,17 @@ fn main() -> ExitCode {
             (Ok(port), Ok(upstream), Ok(millis)) => dns_delay(port, upstream, Duration::from_millis(millis)),
             _ => Err(bad("cannot read the arguments of dns-delay")),
         },
-        _ => Err(bad("usage: netlab-server http NAME PORT | dns-delay PORT UPSTREAM MILLIS")),
+        ["stuck", port] => port.parse().map_err(bad).and_then(stuck),
+        ["late", from, to, millis, mark] => {
+            let mark = u32::from_str_radix(mark.trim_start_matches("0x"), 16);
+            match (millis.parse(), mark) {
+                (Ok(millis), Ok(mark)) => relay::late(from, to, Duration::from_millis(millis), mark),
+                _ => Err(bad("cannot read the arguments of late")),
+            }
+        }
+        _ => Err(bad(
+            "usage: netlab-server http NAME PORT | dns-delay PORT UPSTREAM MILLIS | stuck PORT | late FROM TO MILLIS MARK",
+        )),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -63,6 +80,24 @@ fn http(name: &str, port: u16) -> io::Result<()> {
         });
     }
     Ok(())
+}
+
+/// The shortest queue holds one connection, and the first is its own. (`net.ipv4.tcp_abort_on_overflow` is 0: what
+/// comes then gets no answer.)
+fn stuck(port: u16) -> io::Result<()> {
+    unsafe extern "C" {
+        fn listen(fd: c_int, backlog: c_int) -> c_int;
+    }
+    let listener = TcpListener::bind(any(port))?;
+    // SAFETY: no pointers. To listen again changes the queue's length.
+    if unsafe { listen(listener.as_raw_fd(), 0) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let _first = TcpStream::connect((Ipv6Addr::LOCALHOST, port))?;
+    println!("ready");
+    loop {
+        thread::park();
+    }
 }
 
 fn answer_http(mut stream: TcpStream, answer: &str) -> io::Result<()> {
