@@ -47,8 +47,18 @@ pub(crate) struct Row {
     /// Kinds of probes that it must take down or degrade.
     pub(crate) kinds: &'static [&'static str],
     pub(crate) places: &'static [Place],
+    /// The one incident that must be open while it lasts: its kind, then parts of its cause's name, `|` between
+    /// choices of one word. `none`: there must be none. With `maybe` before it, there may be one. Empty: not stated.
+    pub(crate) incident: &'static str,
     /// How long it may take until it shows, in seconds.
     pub(crate) patience_s: u64,
+}
+
+impl Row {
+    /// Says which incident it must open.
+    const fn opens(self, incident: &'static str) -> Self {
+        Self { incident, ..self }
+    }
 }
 
 impl Deed {
@@ -86,12 +96,12 @@ const fn wire(wire_end: &'static str, direction: &'static str) -> Place {
 }
 
 const fn lab(fault: &'static str, kinds: &'static [&'static str], places: &'static [Place]) -> Row {
-    Row { deed: Deed::Lab(fault), families: Families::Both, kinds, places, patience_s: 8 }
+    Row { deed: Deed::Lab(fault), families: Families::Both, kinds, places, incident: "", patience_s: 8 }
 }
 
 const fn foreign(at: At, place: &'static [Place]) -> Row {
     let deed = Deed::Foreign { node: "n2", interface: "vethweb-n2", at };
-    Row { deed, families: Families::Both, kinds: POD, places: place, patience_s: 8 }
+    Row { deed, families: Families::Both, kinds: POD, places: place, incident: "", patience_s: 8 }
 }
 
 const fn only(families: Families, row: Row) -> Row {
@@ -121,66 +131,66 @@ const DEAD: &str = "routing|egress|send";
 #[rustfmt::skip]
 pub(crate) const ROWS: &[Row] = &[
     // Filters, at each hook.
-    lab("drop node=n2 hook=prerouting src=n1", ALL, &[at("n2", "", "netfilter_prerouting", "NETFILTER_DROP")]),
-    lab("drop node=n2 hook=input proto=icmp src=n1", ICMP, &[at("n2", "", "netfilter_input", "NETFILTER_DROP")]),
-    lab("drop node=n2 hook=forward", POD, &[at("n2", "", "netfilter_forward", "NETFILTER_DROP")]),
-    lab("drop node=n2 hook=output dst=n1", ALL, &[at("n2", "", "netfilter_output", FILTERED)]),
-    lab("drop node=n2 hook=postrouting dst=n1", ALL, &[at("n2", "", "netfilter_postrouting", FILTERED)]),
-    lab("reject node=n2 hook=prerouting src=n1", ALL, &[at("n2", "", "netfilter_prerouting", "")]),
-    lab("reject node=n2 hook=input proto=udp dport=6100", UDP, &[at("n2", "request", "netfilter_input", "")]),
-    lab("reject node=n2 hook=forward", POD, &[at("n2", "", "netfilter_forward", "")]),
-    lab("reject node=n2 hook=output dst=n1", ALL, &[at("n2", "", "netfilter_output", "")]),
-    lab("responder-filtered node=n2", UDP, &[at("n2", "request", "netfilter_input", "NETFILTER_DROP")]),
+    lab("drop node=n2 hook=prerouting src=n1", ALL, &[at("n2", "", "netfilter_prerouting", "NETFILTER_DROP")]).opens("place n2 netfilter_prerouting"),
+    lab("drop node=n2 hook=input proto=icmp src=n1", ICMP, &[at("n2", "", "netfilter_input", "NETFILTER_DROP")]).opens("place n2 netfilter_input"),
+    lab("drop node=n2 hook=forward", POD, &[at("n2", "", "netfilter_forward", "NETFILTER_DROP")]).opens("place n2 netfilter_forward"),
+    lab("drop node=n2 hook=output dst=n1", ALL, &[at("n2", "", "netfilter_output", FILTERED)]).opens("place n2 netfilter_output"),
+    lab("drop node=n2 hook=postrouting dst=n1", ALL, &[at("n2", "", "netfilter_postrouting", FILTERED)]).opens("place n2 netfilter_postrouting"),
+    lab("reject node=n2 hook=prerouting src=n1", ALL, &[at("n2", "", "netfilter_prerouting", "")]).opens("place n2 netfilter_prerouting"),
+    lab("reject node=n2 hook=input proto=udp dport=6100", UDP, &[at("n2", "request", "netfilter_input", "")]).opens("place n2 netfilter_input"),
+    lab("reject node=n2 hook=forward", POD, &[at("n2", "", "netfilter_forward", "")]).opens("place n2 netfilter_forward"),
+    lab("reject node=n2 hook=output dst=n1", ALL, &[at("n2", "", "netfilter_output", "")]).opens("place n2 netfilter_output"),
+    lab("responder-filtered node=n2", UDP, &[at("n2", "request", "netfilter_input", "NETFILTER_DROP")]).opens("place n2 netfilter_input"),
     // One direction, at either end.
-    lab("request-loss from=n1 to=n2 at=source", ALL, &[at("n1", "request", "netfilter_output", FILTERED)]),
-    lab("request-loss from=n1 to=n2 at=destination", ALL, &[at("n2", "request", "netfilter_input", "NETFILTER_DROP")]),
-    lab("reply-loss from=n1 to=n2 at=source", ALL, &[at("n1", "reply", "netfilter_input", "NETFILTER_DROP")]),
-    lab("reply-loss from=n1 to=n2 at=destination", ALL, &[at("n2", "reply", "netfilter_output", "NETFILTER_DROP")]),
-    lab("request-loss from=n1 to=web-n2 at=destination port=8080", POD, &[at("n2", "request", "netfilter_forward", "NETFILTER_DROP")]),
-    lab("reply-loss from=n1 to=web-n2 at=destination port=8080", POD, &[at("n2", "reply", "netfilter_forward", "NETFILTER_DROP")]),
+    lab("request-loss from=n1 to=n2 at=source", ALL, &[at("n1", "request", "netfilter_output", FILTERED)]).opens("place n1 netfilter_output"),
+    lab("request-loss from=n1 to=n2 at=destination", ALL, &[at("n2", "request", "netfilter_input", "NETFILTER_DROP")]).opens("place n2 netfilter_input"),
+    lab("reply-loss from=n1 to=n2 at=source", ALL, &[at("n1", "reply", "netfilter_input", "NETFILTER_DROP")]).opens("place n1 netfilter_input"),
+    lab("reply-loss from=n1 to=n2 at=destination", ALL, &[at("n2", "reply", "netfilter_output", "NETFILTER_DROP")]).opens("place n2 netfilter_output"),
+    lab("request-loss from=n1 to=web-n2 at=destination port=8080", POD, &[at("n2", "request", "netfilter_forward", "NETFILTER_DROP")]).opens("place n2 netfilter_forward"),
+    lab("reply-loss from=n1 to=web-n2 at=destination port=8080", POD, &[at("n2", "reply", "netfilter_forward", "NETFILTER_DROP")]).opens("place n2 netfilter_forward"),
     // Chance.
-    rare(lab("request-loss from=n1 to=n2 at=destination percent=50", ICMP, &[at("n2", "request", "netfilter_input", "NETFILTER_DROP")])),
-    rare(lab("reply-loss from=n1 to=n2 at=destination percent=50", ICMP, &[at("n2", "reply", "netfilter_output", "NETFILTER_DROP")])),
-    rare(lab("request-loss from=n1 to=n2 at=destination percent=10", &[], &[at("n2", "request", "netfilter_input", "NETFILTER_DROP")])),
-    rare(lab("reply-loss from=n1 to=n2 at=destination percent=10", &[], &[at("n2", "reply", "netfilter_output", "NETFILTER_DROP")])),
+    rare(lab("request-loss from=n1 to=n2 at=destination percent=50", ICMP, &[at("n2", "request", "netfilter_input", "NETFILTER_DROP")])).opens("place n2 netfilter_input"),
+    rare(lab("reply-loss from=n1 to=n2 at=destination percent=50", ICMP, &[at("n2", "reply", "netfilter_output", "NETFILTER_DROP")])).opens("place n2 netfilter_output"),
+    rare(lab("request-loss from=n1 to=n2 at=destination percent=10", &[], &[at("n2", "request", "netfilter_input", "NETFILTER_DROP")])).opens("maybe place n2 netfilter_input"),
+    rare(lab("reply-loss from=n1 to=n2 at=destination percent=10", &[], &[at("n2", "reply", "netfilter_output", "NETFILTER_DROP")])).opens("maybe place n2 netfilter_output"),
     // The cable. The agents' session to the hub is IPv4 and must live.
-    only(Families::V6, lab("loss node=n2 direction=in percent=100 family=ipv6", ICMP, &[wire("n2", "")])),
-    only(Families::V6, lab("loss node=n2 direction=out percent=100 family=ipv6", ICMP, &[wire("n2", "")])),
-    only(Families::V6, rare(lab("loss node=n2 direction=in percent=50 family=ipv6", ICMP, &[wire("n2", "")]))),
-    only(Families::V6, rare(lab("loss node=n2 direction=out percent=10 family=ipv6", &[], &[wire("n2", "")]))),
+    only(Families::V6, lab("loss node=n2 direction=in percent=100 family=ipv6", ICMP, &[wire("n2", "")])).opens("node n2 IPv6"),
+    only(Families::V6, lab("loss node=n2 direction=out percent=100 family=ipv6", ICMP, &[wire("n2", "")])).opens("node n2 IPv6"),
+    only(Families::V6, rare(lab("loss node=n2 direction=in percent=50 family=ipv6", ICMP, &[wire("n2", "")]))).opens("node n2 IPv6"),
+    only(Families::V6, rare(lab("loss node=n2 direction=out percent=10 family=ipv6", &[], &[wire("n2", "")]))).opens("maybe node n2 IPv6"),
     // Routes.
-    lab("route node=n3 type=blackhole to=n1", ALL, &[at("n3", "", DEAD, "")]),
-    lab("route node=n3 type=unreachable to=n1", ALL, &[at("n3", "", DEAD, "")]),
-    lab("route node=n3 type=prohibit to=n1", ALL, &[at("n3", "", DEAD, "")]),
-    lab("route node=n3 type=throw to=n1", ALL, &[at("n3", "", DEAD, "")]),
-    lab("route node=n2 type=blackhole to=web-n2", POD, &[at("n2", "request", "routing", ""), TRANSLATED]),
-    lab("route node=n1 type=throw to=n2/pods", POD, &[at("n1", "", DEAD, ""), TRANSLATED]),
-    lab("route-loop a=n1 b=n2 to=n3/pods", POD, &[at("n1|n2", "", "routing", "")]),
-    only(Families::V4, lab("reverse-path node=n2 from=n1", ICMP, &[at("n2", "", "routing", "IP_RPFILTER|EHOSTUNREACH"), at("n2", "", "neighbour", "")])),
+    lab("route node=n3 type=blackhole to=n1", ALL, &[at("n3", "", DEAD, "")]).opens("place n3 routing"),
+    lab("route node=n3 type=unreachable to=n1", ALL, &[at("n3", "", DEAD, "")]).opens("place n3 routing"),
+    lab("route node=n3 type=prohibit to=n1", ALL, &[at("n3", "", DEAD, "")]).opens("place n3 routing"),
+    lab("route node=n3 type=throw to=n1", ALL, &[at("n3", "", DEAD, "")]).opens("place n3 routing"),
+    lab("route node=n2 type=blackhole to=web-n2", POD, &[at("n2", "request", "routing", ""), TRANSLATED]).opens("place n2 routing"),
+    lab("route node=n1 type=throw to=n2/pods", POD, &[at("n1", "", DEAD, ""), TRANSLATED]).opens("place n1 routing"),
+    lab("route-loop a=n1 b=n2 to=n3/pods", POD, &[at("n1|n2", "", "routing", "")]).opens("pod_network n3"),
+    only(Families::V4, lab("reverse-path node=n2 from=n1", ICMP, &[at("n2", "", "routing", "IP_RPFILTER|EHOSTUNREACH"), at("n2", "", "neighbour", "")])).opens("place n2 routing"),
     // Neighbours and links.
-    lab("wrong-neighbour node=n1 to=n2", ICMP, &[wire("n1", ""), at("n2", "", "ingress", "OTHERHOST"), at("n1", "", "neighbour", "")]),
-    lab("wrong-neighbour node=n2 to=web-n2", POD, &[at("n2", "request", "", "")]),
-    lab("veth-down pod=web-n2", POD, &[at("n2", "request", "", "")]),
-    lab("pod-link-down pod=web-n2", POD, &[at("n2", "request", "", "")]),
-    lab("uplink-down node=n3", ICMP, &[wire("n3", ""), at("n3", "", "", ""), at("", "request", "neighbour", ""), at("", "request", "routing", "EHOSTUNREACH")]),
-    lab("slow-link pod=web-n2", ICMP, &[at("n2", "request", "qdisc", "QDISC_")]),
+    lab("wrong-neighbour node=n1 to=n2", ICMP, &[wire("n1", ""), at("n2", "", "ingress", "OTHERHOST"), at("n1", "", "neighbour", "")]).opens("one_way n1>n2"),
+    lab("wrong-neighbour node=n2 to=web-n2", POD, &[at("n2", "request", "", "")]).opens("target|pod_network n2|web-n2"),
+    lab("veth-down pod=web-n2", POD, &[at("n2", "request", "", "")]).opens("target|pod_network n2|web-n2"),
+    lab("pod-link-down pod=web-n2", POD, &[at("n2", "request", "", "")]).opens("target|pod_network n2|web-n2"),
+    lab("uplink-down node=n3", ICMP, &[wire("n3", ""), at("n3", "", "", ""), at("", "request", "neighbour", ""), at("", "request", "routing", "EHOSTUNREACH")]).opens("node n3"),
+    lab("slow-link pod=web-n2", ICMP, &[at("n2", "request", "qdisc", "QDISC_")]).opens("place n2 qdisc"),
     // Other people's programs.
-    foreign(At::TcIngress, &[at("n2", "reply", "ingress", "TC_INGRESS")]),
-    foreign(At::TcEgress, &[at("n2", "request", "egress", "TC_EGRESS")]),
-    foreign(At::Xdp, &[at("n2", "reply", "ingress", "XDP|NOT_SPECIFIED")]),
+    foreign(At::TcIngress, &[at("n2", "reply", "ingress", "TC_INGRESS")]).opens("place n2 ingress"),
+    foreign(At::TcEgress, &[at("n2", "request", "egress", "TC_EGRESS")]).opens("place n2 egress"),
+    foreign(At::Xdp, &[at("n2", "reply", "ingress", "XDP|NOT_SPECIFIED")]).opens("place n2 ingress"),
     // Zones.
-    lab("zone-cut a=zone-a b=zone-b", ALL, &[at("", "", "netfilter_prerouting", "NETFILTER_DROP")]),
-    lab("zone-cut a=zone-a b=zone-b proto=udp", UDP, &[at("", "", "netfilter_prerouting", "NETFILTER_DROP")]),
+    lab("zone-cut a=zone-a b=zone-b", ALL, &[at("", "", "netfilter_prerouting", "NETFILTER_DROP")]).opens("link zone-a~zone-b"),
+    lab("zone-cut a=zone-a b=zone-b proto=udp", UDP, &[at("", "", "netfilter_prerouting", "NETFILTER_DROP")]).opens("link zone-a~zone-b UDP"),
     // Services and DNS.
-    lab("backend-refuses pod=web-n1", TCP, &[at("n1", "request", "socket", "")]),
-    rare(lab("backend-dead pod=web-n1", TCP, &[at("n1", "request", "neighbour|routing", "")])),
-    lab("no-endpoints service=web", TCP, &[at("", "request", "netfilter_output", "")]),
-    lab("dns answer=servfail", DNS, &[at("n4", "", "application|socket", "")]),
-    lab("dns answer=nxdomain", DNS, &[at("n4", "", "application|socket", "")]),
-    lab("dns answer=silent", DNS, &[at("n4", "", "application|socket", "")]),
-    lab("dns answer=slow delay-ms=1000", DNS, &[at("n4", "", "application|socket", "")]),
+    lab("backend-refuses pod=web-n1", TCP, &[at("n1", "request", "socket", "")]).opens("backend web-n1"),
+    rare(lab("backend-dead pod=web-n1", TCP, &[at("n1", "request", "neighbour|routing", "")])).opens("backend web-n1"),
+    lab("no-endpoints service=web", TCP, &[at("", "request", "netfilter_output", "")]).opens("service web:80"),
+    lab("dns answer=servfail", DNS, &[at("n4", "", "application|socket", "")]).opens("dns_server"),
+    lab("dns answer=nxdomain", DNS, &[at("n4", "", "application|socket", "")]).opens("dns_server"),
+    lab("dns answer=silent", DNS, &[at("n4", "", "application|socket", "")]).opens("dns_server"),
+    lab("dns answer=slow delay-ms=1000", DNS, &[at("n4", "", "application|socket", "")]).opens("dns_server"),
     // Programs and nodes that end, and a starved machine.
-    Row { deed: Deed::Starve, families: Families::Both, kinds: &[], places: &[], patience_s: 8 },
-    Row { deed: Deed::KillAgent("n2"), families: Families::Both, kinds: UDP, places: &[at("n2", "request", "socket", "")], patience_s: 8 },
-    Row { deed: Deed::KillNode("n3"), families: Families::Both, kinds: ICMP, places: &[wire("n3", ""), at("n3", "", "", ""), at("", "request", "neighbour", ""), at("", "request", "routing", "EHOSTUNREACH")], patience_s: 12 },
+    Row { deed: Deed::Starve, families: Families::Both, kinds: &[], places: &[], incident: "none", patience_s: 8 },
+    Row { deed: Deed::KillAgent("n2"), families: Families::Both, kinds: UDP, places: &[at("n2", "request", "socket", "")], incident: "place n2 socket", patience_s: 8 },
+    Row { deed: Deed::KillNode("n3"), families: Families::Both, kinds: ICMP, places: &[wire("n3", ""), at("n3", "", "", ""), at("", "request", "neighbour", ""), at("", "request", "routing", "EHOSTUNREACH")], incident: "node n3", patience_s: 12 },
 ];
