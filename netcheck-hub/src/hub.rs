@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::agent::Agent;
 use crate::clock::{nanos, unix_now_ns};
 use crate::evidence::ask::Questions;
+use crate::evidence::flows::LostFlows;
 use crate::evidence::pending::PendingDrops;
 use crate::incident::Book;
 use crate::plan::{Catalog, Timing};
@@ -109,6 +110,8 @@ pub struct State {
     pub by_probe_session: HashMap<u64, NodeIx>,
     /// Drop records that wait for their loss.
     pub drops: PendingDrops,
+    /// Whose lost probes had which flow.
+    pub lost_flows: LostFlows,
     /// Questions that wait for their answer.
     pub questions: Questions,
     /// Paths with lost probes whose facts changed.
@@ -151,6 +154,7 @@ impl Hub {
             by_name: HashMap::new(),
             by_probe_session: HashMap::new(),
             drops: PendingDrops::default(),
+            lost_flows: LostFlows::default(),
             questions: Questions::default(),
             dirty: BTreeSet::new(),
             lost_kept: 0,
@@ -294,6 +298,7 @@ impl State {
 
     fn expire(&mut self, oldest_ns: i64, now_ns: i64) {
         self.drops.expire(now_ns);
+        self.lost_flows.expire(now_ns);
         for agent in &mut self.agents {
             let gone = agent.rows.expire(oldest_ns);
             self.lost_kept = self.lost_kept.saturating_sub(gone);

@@ -129,6 +129,8 @@ fn groups(cells: &[Cell]) -> BTreeMap<Cause, Vec<&Cell>> {
             bad().find(|other| wire_of(other) == Some(way)).and_then(place_of)
         };
         let cause = match place_of(cell).or_else(same_way) {
+            // Each source's own kernel refuses what nobody is behind.
+            _ if cell.unbacked.is_some() => Cause::Target(id.to_owned()),
             Some(at) => cause(at),
             None if missed_by.get(id).is_some_and(|sources| sources.len() > 1) => {
                 Cause::Target(id.to_owned())

@@ -61,7 +61,7 @@ pub struct Index {
 
 /// The far end does not answer for its address: the drop is at the near end, the cause is not.
 fn far_end(at: &v1::LossLocation) -> bool {
-    at.stage() == v1::Stage::Neighbour || at.reason.contains("NEIGH") || at.reason == "EHOSTUNREACH"
+    at.stage() == v1::Stage::Neighbour || at.reason.contains("NEIGH")
 }
 
 /// The target itself answered, so it is to blame, not the place where it did.
@@ -70,12 +70,28 @@ fn answered(at: &v1::LossLocation, target: v1::TargetKind) -> bool {
     service && matches!(at.stage(), v1::Stage::Socket | v1::Stage::Application)
 }
 
-/// One name per place; requests and replies, and both families, die of one cause where the reason says why.
+/// One name per place; requests and replies, and both families, die of one cause where the reason says why. A rule
+/// or a route is one cause for all interfaces that packets come from.
 fn place_key(at: &v1::LossLocation) -> (String, bool) {
+    use v1::Stage::{
+        NetfilterForward, NetfilterInput, NetfilterOutput, NetfilterPostrouting, NetfilterPrerouting,
+    };
     let specific = !matches!(at.reason.as_str(), "" | "NOT_SPECIFIED" | "NO_SOCKET" | "OTHERHOST");
     let half = if specific { "" } else { crate::evidence::words::direction(at.direction()) };
     let stage = at.stage().as_str_name().trim_start_matches("STAGE_").to_lowercase();
-    (format!("{}/{}/{stage}/{}/{half}", at.node, at.interface, at.reason), specific)
+    let of_node = [
+        v1::Stage::Send,
+        v1::Stage::Routing,
+        NetfilterForward,
+        NetfilterInput,
+        NetfilterOutput,
+        NetfilterPostrouting,
+        NetfilterPrerouting,
+    ];
+    let interface = if of_node.contains(&at.stage()) { "" } else { &at.interface };
+    let parts = [at.node.as_str(), interface, &stage, &at.reason, half];
+    let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    (parts.join("/"), specific)
 }
 
 #[derive(Default)]
@@ -126,8 +142,11 @@ impl Build {
         let spread = target.backends > 1 || target.kind == v1::TargetKind::DnsServer;
         let at = symptom.at.as_ref();
         let here = at.filter(|at| at.stage() != v1::Stage::Wire && !answered(at, target.kind));
-        let here = here.filter(|at| at.stage() != v1::Stage::Unspecified);
-        let sure = |at: &&v1::LossLocation| at.certainty() == v1::Certainty::Observed && !far_end(at);
+        let here = here.filter(|at| at.stage() != v1::Stage::Unspecified && !far_end(at));
+        // Each source's own kernel refuses what nobody is behind.
+        let here = here.filter(|_| target.unbacked.is_none());
+        let sure =
+            |at: &&v1::LossLocation| at.certainty() == v1::Certainty::Observed && at.reason != "EHOSTUNREACH";
         let item = Item {
             fact: number,
             bad,

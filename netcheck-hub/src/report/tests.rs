@@ -23,6 +23,7 @@ fn cell(source: &str, target: &str, verdict: Verdict, at: Option<v1::LossLocatio
         evidence: vec![format!("seen by {source}")],
         lost_ns: Some((SECOND_NS, 2 * SECOND_NS)),
         towards: None,
+        unbacked: None,
         key: (NodeIx(0), 1),
         probeable: true,
         cell: v1::MatrixCell {
