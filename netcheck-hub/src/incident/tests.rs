@@ -283,6 +283,40 @@ fn a_rule_is_one_cause_for_all_interfaces_and_a_queue_is_not() {
 }
 
 #[test]
+fn a_dead_route_is_one_cause_whatever_it_is_called_and_wherever_its_victims_were_seen_last() {
+    let symptom = |fact: &Fact| {
+        let mut symptom = dropped("n3", v1::Direction::Reply);
+        let at = symptom.at.as_mut().unwrap();
+        match (fact.path.probe.target.kind, fact.path.probe.kind) {
+            // Its own senders; what it passes on; what nobody told of.
+            (v1::TargetKind::Node, ProbeKind::Udp) => {
+                at.set_stage(v1::Stage::Routing);
+                at.reason = "EINVAL".to_owned();
+            }
+            (v1::TargetKind::Node, ProbeKind::Icmp) => {
+                at.set_stage(v1::Stage::Routing);
+                at.reason = "IP_OUTNOROUTES".to_owned();
+            }
+            (v1::TargetKind::Node, _) => {
+                at.set_stage(v1::Stage::Send);
+                at.reason = "EHOSTUNREACH".to_owned();
+            }
+            _ => {
+                at.set_stage(v1::Stage::Ingress);
+                at.set_certainty(v1::Certainty::Inferred);
+                at.reason.clear();
+            }
+        }
+        symptom.summary = crate::evidence::words::place(at);
+        symptom
+    };
+    let between = |fact: &Fact| touches(fact, "n1") && touches(fact, "n3");
+    let causes = World::plain(&SIX).breaks(between, symptom).explain();
+    assert_eq!(kinds(&causes), [("place/n3/routing/no route", v1::IncidentKind::Place, 16)]);
+    assert_eq!(causes[0].certainty, v1::Certainty::Observed);
+}
+
+#[test]
 fn a_backend_whose_address_nobody_has_is_the_cause_and_not_the_bridge_that_asked_for_it() {
     let unanswered = |_: &Fact| {
         let mut symptom = dropped("n1", v1::Direction::Request);
