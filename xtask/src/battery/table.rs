@@ -124,8 +124,15 @@ const FILTERED: &str = "NETFILTER_DROP|EPERM";
 /// A service's address is translated in the output hook, which looks for a route to the backend and drops for want of
 /// one: the kernel says no more than that.
 const TRANSLATED: Place = at("n1|n2", "request", "netfilter_output", "NETFILTER_DROP");
-/// What a sender is told of a route that leads nowhere; over a tunnel, its device finds out.
-const DEAD: &str = "routing|egress|send";
+/// What a route that leads nowhere is called: by its node's own senders (an errno for each kind), and for what is
+/// passed on or wrapped (IPv4 and IPv6, both modes, in their own words).
+const DEAD: &str = "EINVAL|EACCES|ENETUNREACH|IP_OUTNOROUTES|IP_INNOROUTES";
+/// An errno that a route and a silent neighbour share: what it was is left open.
+const NO_HOST: Place = at("", "request", "send", "EHOSTUNREACH");
+/// Whoever is on the same cable asks for a dead node's hardware address in vain.
+const NEIGHBOUR: Place = at("", "request", "neighbour", "NEIGH_");
+/// The lab starts its DNS server anew where a service's endpoints change, and its port is closed for that moment.
+const RESTARTED: Place = at("n4", "request", "socket", "refused");
 
 /// All rows. What destroys most comes last.
 #[rustfmt::skip]
@@ -159,20 +166,21 @@ pub(crate) const ROWS: &[Row] = &[
     only(Families::V6, rare(lab("loss node=n2 direction=in percent=50 family=ipv6", ICMP, &[wire("n2", "")]))).opens("node n2 IPv6"),
     only(Families::V6, rare(lab("loss node=n2 direction=out percent=10 family=ipv6", &[], &[wire("n2", "")]))).opens("maybe node n2 IPv6"),
     // Routes.
-    lab("route node=n3 type=blackhole to=n1", ALL, &[at("n3", "", DEAD, "")]).opens("place n3 routing"),
-    lab("route node=n3 type=unreachable to=n1", ALL, &[at("n3", "", DEAD, "")]).opens("place n3 routing"),
-    lab("route node=n3 type=prohibit to=n1", ALL, &[at("n3", "", DEAD, "")]).opens("place n3 routing"),
-    lab("route node=n3 type=throw to=n1", ALL, &[at("n3", "", DEAD, "")]).opens("place n3 routing"),
+    lab("route node=n3 type=blackhole to=n1", ALL, &[at("n3", "", "routing", DEAD)]).opens("place n3 routing"),
+    lab("route node=n3 type=unreachable to=n1", ALL, &[at("n3", "", "routing", DEAD), at("n3", "", "send", "EHOSTUNREACH")]).opens("place n3 routing"),
+    lab("route node=n3 type=prohibit to=n1", ALL, &[at("n3", "", "routing", DEAD)]).opens("place n3 routing"),
+    lab("route node=n3 type=throw to=n1", ALL, &[at("n3", "", "routing", DEAD)]).opens("place n3 routing"),
     lab("route node=n2 type=blackhole to=web-n2", POD, &[at("n2", "request", "routing", ""), TRANSLATED]).opens("place n2 routing"),
-    lab("route node=n1 type=throw to=n2/pods", POD, &[at("n1", "", DEAD, ""), TRANSLATED]).opens("place n1 routing"),
+    lab("route node=n1 type=throw to=n2/pods", POD, &[at("n1", "", "routing", DEAD), TRANSLATED]).opens("place n1 routing"),
     lab("route-loop a=n1 b=n2 to=n3/pods", POD, &[at("n1|n2", "", "routing", "")]).opens("pod_network n3"),
-    only(Families::V4, lab("reverse-path node=n2 from=n1", ICMP, &[at("n2", "", "routing", "IP_RPFILTER|EHOSTUNREACH"), at("n2", "", "neighbour", "")])).opens("place n2 routing"),
+    only(Families::V4, lab("reverse-path node=n2 from=n1", ICMP, &[// n2's own way to n1 leads into its bridge, where nobody is n1.
+        at("n2", "", "routing", "IP_RPFILTER"), at("n2", "", "neighbour", "NEIGH_"), at("n2", "", "send", "EHOSTUNREACH")])).opens("place n2 routing"),
     // Neighbours and links.
     lab("wrong-neighbour node=n1 to=n2", ICMP, &[wire("n1", ""), at("n2", "", "ingress", "OTHERHOST"), at("n1", "", "neighbour", "")]).opens("one_way n1>n2"),
     lab("wrong-neighbour node=n2 to=web-n2", POD, &[at("n2", "request", "", "")]).opens("target|pod_network n2|web-n2"),
     lab("veth-down pod=web-n2", POD, &[at("n2", "request", "", "")]).opens("target|pod_network n2|web-n2"),
     lab("pod-link-down pod=web-n2", POD, &[at("n2", "request", "", "")]).opens("target|pod_network n2|web-n2"),
-    lab("uplink-down node=n3", ICMP, &[wire("n3", ""), at("n3", "", "", ""), at("", "request", "neighbour", ""), at("", "request", "routing", "EHOSTUNREACH")]).opens("node n3"),
+    lab("uplink-down node=n3", ICMP, &[at("n3", "request", "routing", "ENETUNREACH|ENETDOWN"), NEIGHBOUR, NO_HOST]).opens("node n3"),
     lab("slow-link pod=web-n2", ICMP, &[at("n2", "request", "qdisc", "QDISC_")]).opens("place n2 qdisc"),
     // Other people's programs.
     foreign(At::TcIngress, &[at("n2", "reply", "ingress", "TC_INGRESS")]).opens("place n2 ingress"),
@@ -183,8 +191,8 @@ pub(crate) const ROWS: &[Row] = &[
     lab("zone-cut a=zone-a b=zone-b proto=udp", UDP, &[at("", "", "netfilter_prerouting", "NETFILTER_DROP")]).opens("link zone-a~zone-b UDP"),
     // Services and DNS.
     lab("backend-refuses pod=web-n1", TCP, &[at("n1", "request", "socket", "")]).opens("backend web-n1"),
-    rare(lab("backend-dead pod=web-n1", TCP, &[at("n1", "request", "neighbour|routing", "")])).opens("backend web-n1"),
-    lab("no-endpoints service=web", TCP, &[at("", "request", "netfilter_output", "")]).opens("service web:80"),
+    rare(lab("backend-dead pod=web-n1", TCP, &[at("n1", "request", "neighbour", "NEIGH_"), RESTARTED])).opens("backend web-n1"),
+    lab("no-endpoints service=web", TCP, &[at("", "request", "netfilter_output", "NETFILTER_DROP"), RESTARTED]).opens("service web:80"),
     lab("dns answer=servfail", DNS, &[at("n4", "", "application|socket", "")]).opens("dns_server"),
     lab("dns answer=nxdomain", DNS, &[at("n4", "", "application|socket", "")]).opens("dns_server"),
     lab("dns answer=silent", DNS, &[at("n4", "", "application|socket", "")]).opens("dns_server"),
@@ -192,5 +200,5 @@ pub(crate) const ROWS: &[Row] = &[
     // Programs and nodes that end, and a starved machine.
     Row { deed: Deed::Starve, families: Families::Both, kinds: &[], places: &[], incident: "none", patience_s: 8 },
     Row { deed: Deed::KillAgent("n2"), families: Families::Both, kinds: UDP, places: &[at("n2", "request", "socket", "")], incident: "place n2 socket", patience_s: 8 },
-    Row { deed: Deed::KillNode("n3"), families: Families::Both, kinds: ICMP, places: &[wire("n3", ""), at("n3", "", "", ""), at("", "request", "neighbour", ""), at("", "request", "routing", "EHOSTUNREACH")], incident: "node n3", patience_s: 12 },
+    Row { deed: Deed::KillNode("n3"), families: Families::Both, kinds: ICMP, places: &[NEIGHBOUR, NO_HOST], incident: "node n3", patience_s: 12 },
 ];
