@@ -366,7 +366,7 @@ impl Merge {
             // The reply was seen, and died before it reached its socket.
             if let Some(reflected) = flight.reflected {
                 memory.reflected(now_ns, key.path, key.sequence, reflected, &mut self.report.arrivals);
-                memory.arrived_late(key.path, key.sequence, &mut self.report.arrivals);
+                memory.arrived(key.path, key.sequence, &mut self.report.arrivals);
             }
         }
         if self.report.lost.len() >= DETAILS_MAX {

@@ -24,6 +24,8 @@ use table::{Deed, Families, ROWS, Row};
 const POLL: Duration = Duration::from_millis(200);
 /// How long a fault stays after it was detected: a place that is wrong later is wrong too.
 const SETTLE: Duration = Duration::from_secs(4);
+/// How much longer losses that have no place yet may take to get one.
+const EVIDENCE: Duration = Duration::from_secs(4);
 /// The past that must be clean before the next fault.
 const CLEAN: Duration = Duration::from_secs(3);
 /// The past that is judged, at most.
@@ -174,9 +176,11 @@ fn broken(cluster: &mut Cluster, mode: Mode, row: &Row) -> Result<Tried> {
         }
         std::thread::sleep(POLL);
     }
-    let until = Instant::now() + SETTLE;
+    let settled = Instant::now() + SETTLE;
     let mut report = Report::default();
-    while Instant::now() < until {
+    // The newest losses wait for what kernels have to tell of them.
+    let waits = |report: &Report| report.findings.iter().any(|finding| finding.location.is_none());
+    while Instant::now() < settled || (waits(&report) && Instant::now() < settled + EVIDENCE) {
         std::thread::sleep(POLL);
         report = cluster.report_of(since())?;
     }

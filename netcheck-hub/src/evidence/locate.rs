@@ -138,7 +138,8 @@ impl Case<'_> {
                 None => self.answered(),
             };
         }
-        if self.lost.answered_late || self.came_late(drop.as_ref()) {
+        let told = drop.as_ref().is_some_and(|drop| !vague(&drop.record.reason));
+        if (self.lost.answered_late && !told) || self.came_late(drop.as_ref()) {
             return self.late("its answer came after the deadline: nobody waited for it any more");
         }
         if let Some(drop) = &drop {

@@ -170,6 +170,16 @@ fn what_a_given_up_connection_leaves_behind_is_no_cause() {
     let dns = world.probe("dns/kube-system/coredns-x", ProbeKind::Dns);
     let late = world.locate("dns/kube-system/coredns-x", ProbeKind::Dns, &lost);
     assert!(late.location.is_none() && late.summary.contains("too late"), "{late:?}");
+    // A kernel that gave the late answer up says more than that it was late.
+    let mut filtered = timed_out();
+    filtered.answered_late = true;
+    filtered.add_drop(fact(
+        "n1",
+        1,
+        record("NETFILTER_DROP", v1::Stage::NetfilterInput, v1::Direction::Reply),
+    ));
+    let located = world.locate("node/n2", ProbeKind::Udp, &filtered);
+    assert_eq!(place(&located), "n1 cni0 NetfilterInput Reply observed");
     // Where echo requests to the same address are in time it was not the way that held it up.
     let mut slow = timed_out();
     for told in [&lost, &{
