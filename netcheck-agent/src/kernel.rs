@@ -9,6 +9,7 @@ mod btf;
 mod events;
 mod eye;
 mod interfaces;
+mod lingering;
 mod links;
 mod log;
 mod ports;

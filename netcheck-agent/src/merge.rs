@@ -25,7 +25,7 @@ use self::flight::{Flight, Shares};
 use self::memory::{Past, PathMemory};
 use self::windows::Windows;
 use crate::counters::Counters;
-use crate::observation::{DropIdentity, DropSeen, Observation, ProbeKey, Reflected};
+use crate::observation::{Direction, DropIdentity, DropSeen, Observation, ProbeKey, Reflected};
 use crate::probe::quoted::Quoted;
 use crate::report::{Detail, IcmpSeen, Lost, Report};
 
@@ -196,6 +196,12 @@ impl Merge {
             Observation::Stamp(stamp) => {
                 if let Some(flight) = self.flights.get_mut(&stamp.probe) {
                     flight.stamp(&stamp);
+                } else if stamp.direction == Direction::Reply && stamp.flow.kind == ProbeKind::Udp {
+                    // Of a handshake it may be the answer's retransmission; a datagram comes once.
+                    let ProbeKey { path, sequence } = stamp.probe;
+                    if let Some(memory) = self.paths.get_mut(&path) {
+                        memory.arrived_late(path, sequence, &mut self.report.arrivals);
+                    }
                 }
             }
             Observation::Drop(drop) => {
@@ -360,7 +366,7 @@ impl Merge {
             // The reply was seen, and died before it reached its socket.
             if let Some(reflected) = flight.reflected {
                 memory.reflected(now_ns, key.path, key.sequence, reflected, &mut self.report.arrivals);
-                memory.arrived_late(key.path, key.sequence, &mut self.report.arrivals);
+                memory.arrived(key.path, key.sequence, &mut self.report.arrivals);
             }
         }
         if self.report.lost.len() >= DETAILS_MAX {

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::agent::Agent;
 use crate::clock::{nanos, unix_now_ns};
 use crate::evidence::ask::Questions;
+use crate::evidence::flows::LostFlows;
 use crate::evidence::pending::PendingDrops;
 use crate::incident::Book;
 use crate::plan::{Catalog, Timing};
@@ -71,6 +72,8 @@ pub struct State {
     pub by_probe_session: HashMap<u64, NodeIx>,
     /// Drop records that wait for their loss.
     pub drops: PendingDrops,
+    /// Whose lost probes had which flow.
+    pub lost_flows: LostFlows,
     /// Questions that wait for their answer.
     pub questions: Questions,
     /// Paths with lost probes whose facts changed.
@@ -114,6 +117,7 @@ impl Hub {
             by_name: HashMap::new(),
             by_probe_session: HashMap::new(),
             drops: PendingDrops::default(),
+            lost_flows: LostFlows::default(),
             questions: Questions::default(),
             dirty: BTreeSet::new(),
             lost_kept: 0,
@@ -291,6 +295,7 @@ impl State {
 
     fn expire(&mut self, oldest_ns: i64, now_ns: i64) {
         self.drops.expire(now_ns);
+        self.lost_flows.expire(now_ns);
         let mut forgotten = Vec::new();
         for (index, agent) in self.agents.iter_mut().enumerate().filter(|(_, agent)| !agent.is_vacant()) {
             let wanted = self.roster.nodes.contains_key(&*agent.name);

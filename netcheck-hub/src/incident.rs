@@ -68,6 +68,8 @@ pub struct Symptom {
     pub evidence: Vec<String>,
     /// When the oldest and newest loss were sent, unix nanoseconds.
     pub lost_ns: Option<(i64, i64)>,
+    /// No loss has all its evidence yet: what it looks like now may be another thing in a moment.
+    pub waiting: bool,
     /// How the newest ended.
     pub outcome: Option<Outcome>,
 }
@@ -125,6 +127,8 @@ pub struct Explained {
     pub evidence: Vec<String>,
     /// Whether a kernel's report proves it, or only counting suggests it.
     pub certainty: v1::Certainty,
+    /// The evidence of all its paths is still on its way: too early to open an incident.
+    pub waiting: bool,
     /// Some path is unreachable, not only degraded.
     pub unreachable: bool,
     /// When its oldest loss in the range was sent, unix nanoseconds.

@@ -170,6 +170,7 @@ impl State {
             for fact in self.drops.of(session, &lost) {
                 lost.add_drop((*fact).clone());
             }
+            let flow = lost.flow;
             let full = self.lost_kept >= LOST_TOTAL;
             let Some(row) = self.agents[node.0].rows.get_mut(path) else {
                 self.counters.unknown_path += 1;
@@ -190,6 +191,9 @@ impl State {
                 row.lost.pop_front();
                 self.lost_kept -= 1;
                 self.counters.lost_evicted += 1;
+            }
+            if let Some(flow) = flow {
+                self.lost_flows.add(&flow, (node, path), now_ns);
             }
             self.dirty.insert((node, path));
         }
@@ -221,21 +225,16 @@ impl State {
             return;
         }
         let Some(flow) = record.flow.as_ref().and_then(Flow::read) else { return };
-        let sources = [flow.source.ip(), flow.destination.ip()].map(|ip| {
-            let owner = self.roster.owner(ip).map(|owner| owner.node.clone());
-            owner.and_then(|node| self.find(&node))
-        });
-        for (at, source) in sources.into_iter().enumerate() {
-            // Both ends on one node: once is enough.
-            let Some(source) = source.filter(|_| at == 0 || sources[0] != sources[1]) else { continue };
-            let mut touched = Vec::new();
-            for row in self.agents[source.0].rows.iter_mut() {
-                for lost in row.lost.iter_mut().filter(|lost| pending::matches(fact, lost)) {
-                    lost.add_drop((**fact).clone());
-                    touched.push((source, row.path.id));
-                }
+        for (source, path) in self.lost_flows.of(&flow) {
+            let Some(row) = self.agent_mut(source).rows.get_mut(path) else { continue };
+            let mut touched = false;
+            for lost in row.lost.iter_mut().filter(|lost| pending::matches(fact, lost)) {
+                lost.add_drop((**fact).clone());
+                touched = true;
             }
-            self.dirty.extend(touched);
+            if touched {
+                self.dirty.insert((source, path));
+            }
         }
     }
 }

@@ -50,6 +50,8 @@ pub struct Target {
     pub backends: usize,
     /// Why it is meant to be away, if it is.
     pub absent: Option<String>,
+    /// It is a service that is meant to have backends and has none that is ready: how people are told.
+    pub unbacked: Option<String>,
 }
 
 impl Target {

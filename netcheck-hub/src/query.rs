@@ -107,6 +107,8 @@ pub struct Cell {
     pub evidence: Vec<String>,
     /// When the oldest and the newest loss in the range were sent.
     pub lost_ns: Option<(i64, i64)>,
+    /// Nobody is behind its target, and somebody is meant to be: how people are told.
+    pub unbacked: Option<String>,
     /// The node that its newest lost probe went to.
     pub towards: Option<String>,
     /// Source and path.
@@ -162,6 +164,7 @@ impl State {
             towards: newest
                 .and_then(|lost| destination(&self.roster, &row.path.probe, lost))
                 .map(ToOwned::to_owned),
+            unbacked: row.path.probe.target.unbacked.clone(),
             key: (at, row.path.id.0),
             probeable: self.agent(at).live.is_some()
                 && row.retired_ns.is_none()

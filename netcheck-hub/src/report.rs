@@ -6,13 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use netcheck_common::domain::Outcome;
 use netcheck_proto::v1;
 
 use crate::clock::{timestamp, wire_duration};
 use crate::query::{Cell, Range};
 use crate::verdict::Verdict;
 
+pub mod line;
 #[cfg(test)]
 mod tests;
 
@@ -24,7 +24,7 @@ const EVIDENCE_LINES: usize = 8;
 pub fn build(cells: &[Cell], range: &Range, caveats: Vec<String>) -> v1::Report {
     let count = |verdict: Verdict| cells.iter().filter(|cell| cell.verdict == verdict).count() as u64;
     let mut findings: Vec<v1::Finding> =
-        groups(cells).iter().map(|(cause, cells)| finding(cause, cells)).collect();
+        groups(cells).iter().map(|(cause, group)| finding(cause, group, cells)).collect();
     findings.sort_by_key(|finding| {
         let unreachable = finding.verdict() == v1::Verdict::Unreachable;
         (std::cmp::Reverse(unreachable), std::cmp::Reverse(finding.paths.len()), finding.headline.clone())
@@ -129,6 +129,8 @@ fn groups(cells: &[Cell]) -> BTreeMap<Cause, Vec<&Cell>> {
             bad().find(|other| wire_of(other) == Some(way)).and_then(place_of)
         };
         let cause = match place_of(cell).or_else(same_way) {
+            // Each source's own kernel refuses what nobody is behind.
+            _ if cell.unbacked.is_some() => Cause::Target(id.to_owned()),
             Some(at) => cause(at),
             None if missed_by.get(id).is_some_and(|sources| sources.len() > 1) => {
                 Cause::Target(id.to_owned())
@@ -146,12 +148,12 @@ fn speaker<'a>(cells: &[&'a Cell]) -> Option<(&'a Cell, &'a v1::LocatedLoss)> {
     located.max_by_key(|(_, loss)| loss.probes)
 }
 
-fn finding(cause: &Cause, cells: &[&Cell]) -> v1::Finding {
+fn finding(cause: &Cause, cells: &[&Cell], all: &[Cell]) -> v1::Finding {
     let worst = cells.iter().any(|cell| cell.verdict == Verdict::Unreachable);
     let first = cells.iter().filter_map(|cell| cell.lost_ns).map(|(first, _)| first).min();
     let last = cells.iter().filter_map(|cell| cell.lost_ns).map(|(_, last)| last).max();
     v1::Finding {
-        headline: headline(cause, cells),
+        headline: headline(cause, cells, all),
         verdict: if worst { Verdict::Unreachable } else { Verdict::Degraded }.to_wire().into(),
         loss: speaker(cells).map(|(_, loss)| v1::LocatedLoss {
             probes: cells.iter().filter_map(|cell| cell.cell.loss.as_ref()).map(|loss| loss.probes).sum(),
@@ -221,36 +223,25 @@ pub fn target_name(target: &v1::Target) -> String {
     }
 }
 
-fn headline(cause: &Cause, cells: &[&Cell]) -> String {
-    let targets = listed(cells.iter().filter_map(|cell| target_of(cell)).map(target_name));
-    let sources = listed(cells.iter().map(|cell| source_of(cell).to_owned()));
-    let Some((_, loss)) = speaker(cells) else {
-        let all_degraded = cells.iter().all(|cell| cell.verdict == Verdict::Degraded);
-        let lose = if sources.contains(',') { "lose probes to" } else { "loses probes to" };
-        let cannot = if all_degraded { lose } else { "cannot reach" };
-        return format!("{sources} {cannot} {targets}: cause not located");
-    };
-    let Some(at) = &loss.location else { return loss.summary.clone() };
-    let outcomes = |wanted: Outcome| cells.iter().all(|cell| cell.outcome == Some(wanted));
-    if outcomes(Outcome::Refused) && at.stage() == v1::Stage::Socket {
-        return format!("{targets} {}", loss.summary);
+fn headline(cause: &Cause, cells: &[&Cell], all: &[Cell]) -> String {
+    let bad: Vec<&v1::MatrixCell> = cells.iter().map(|cell| &cell.cell).collect();
+    let every = all.iter().map(|cell| &cell.cell);
+    let loss = speaker(cells).map(|(_, loss)| loss);
+    let why: BTreeSet<&str> = cells.iter().filter_map(|cell| cell.unlocated.as_deref()).collect();
+    // Several reasons are in the evidence.
+    let why = why.first().copied().filter(|_| why.len() == 1);
+    if let Some(nobody) = cells.iter().find_map(|cell| cell.unbacked.as_deref()) {
+        let bare = loss.map(|loss| v1::LocatedLoss { summary: String::new(), ..loss.clone() });
+        let why = why.map(|why| why.trim_start_matches(nobody).trim_start_matches(": "));
+        return format!("{nobody}: {}", line::line(&bad, every, bare.as_ref(), why));
     }
-    if outcomes(Outcome::DnsError) {
-        return format!("{targets}: {}", loss.summary);
-    }
-    if let Cause::Towards(node) = cause {
+    if let (Cause::Towards(node), Some(loss)) = (cause, loss) {
+        // Several uplinks: none stands for all.
         let from = listed(cells.iter().filter_map(|cell| wire_of(cell)).map(|(from, _)| from.to_owned()));
-        return format!(
-            "packets lost on the wire between {from} and {node} [inferred] ({sources} → {targets})"
-        );
+        let summary = format!("lost on the wire between {from} and {node}");
+        return line::line(&bad, every, Some(&v1::LocatedLoss { summary, ..loss.clone() }), why);
     }
-    let directions: BTreeSet<i32> =
-        cells.iter().filter_map(|cell| place_of(cell)).map(|at| at.direction).collect();
-    let summary = match loss.summary.split_once(' ') {
-        Some((_, rest)) if directions.len() > 1 => format!("request and reply {rest}"),
-        _ => loss.summary.clone(),
-    };
-    format!("{summary} ({sources} → {targets})")
+    line::line(&bad, every, loss, why)
 }
 
 /// Up to three names, and how many more there are.

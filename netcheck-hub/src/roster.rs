@@ -73,6 +73,8 @@ pub struct Service {
     pub ports: Vec<ServicePort>,
     /// It is the cluster's DNS.
     pub dns: bool,
+    /// It selects pods: somebody is meant to be behind it. Without, its endpoints are written by hand, or never.
+    pub selects: bool,
     /// Who is behind it, from its endpoint slices.
     pub backends: Vec<Backend>,
     /// Probing it was switched off by annotation.

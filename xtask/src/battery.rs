@@ -1,6 +1,7 @@
 //! `cargo xtask test battery`: many faults, one after the other, in a lab of each mode; what netcheck says of each,
 //! as one table and as JSON under `target/`.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -23,6 +24,8 @@ use table::{Deed, Families, ROWS, Row};
 const POLL: Duration = Duration::from_millis(200);
 /// How long a fault stays after it was detected: a place that is wrong later is wrong too.
 const SETTLE: Duration = Duration::from_secs(4);
+/// How much longer losses that have no place yet may take to get one.
+const EVIDENCE: Duration = Duration::from_secs(4);
 /// The past that must be clean before the next fault.
 const CLEAN: Duration = Duration::from_secs(3);
 /// The past that is judged, at most.
@@ -30,6 +33,7 @@ const JUDGED: Duration = Duration::from_secs(10);
 /// How long mending may take.
 const MEND: Duration = Duration::from_secs(40);
 
+const MODES: [Mode; 2] = [Mode::Routed, Mode::Vxlan];
 const FAMILIES: [&str; 2] = ["ipv4", "ipv6"];
 
 /// What was found of one fault in one mode and family.
@@ -45,10 +49,16 @@ struct Cell {
 /// What was found of one fault.
 struct Line {
     row: usize,
+    mode: Mode,
     cells: Vec<Cell>,
+    /// What was opened for it: one incident for both families.
+    incident: Option<(Grade, Vec<String>)>,
     /// Why the row could not be run.
     failed: Option<String>,
 }
+
+/// What was found, by family, and of the incidents that were opened.
+type Tried = (Vec<Cell>, (Grade, Vec<String>));
 
 /// Runs the rows whose mode and fault contain the words (or some of them, with commas), in each mode at the same time.
 ///
@@ -59,8 +69,7 @@ pub(crate) fn run(only: &str) -> Result<()> {
     let begin = Instant::now();
     let mut lines: Vec<Line> = Vec::new();
     let outcomes: Vec<Result<Vec<Line>>> = std::thread::scope(|scope| {
-        let running: Vec<_> =
-            [Mode::Routed, Mode::Vxlan].map(|mode| scope.spawn(move || in_mode(mode, only))).into();
+        let running: Vec<_> = MODES.map(|mode| scope.spawn(move || in_mode(mode, only))).into();
         running
             .into_iter()
             .map(|handle| {
@@ -79,8 +88,14 @@ pub(crate) fn run(only: &str) -> Result<()> {
         .with_context(|| format!("writing {}", path.display()))?;
     println!("{}", tools::relative(&path));
     let failed = lines.iter().filter(|line| line.failed.is_some()).count();
-    let wrong = count(&lines, Grade::Wrong);
-    ensure!(failed == 0 && wrong == 0, "{wrong} places are wrong, {failed} faults could not be tried");
+    let bad = |grade: &&Grade| matches!(grade, Grade::Wrong | Grade::NotDetected);
+    let places = lines.iter().flat_map(|line| &line.cells).map(|cell| &cell.grade).filter(bad).count();
+    let incidents = lines.iter().filter_map(|line| line.incident.as_ref()).map(|(grade, _)| grade);
+    let incidents = incidents.filter(bad).count();
+    ensure!(
+        failed == 0 && places + incidents == 0,
+        "{places} places and {incidents} incidents are wrong or missing, {failed} faults could not be tried"
+    );
     Ok(())
 }
 
@@ -106,10 +121,12 @@ fn in_mode(mode: Mode, only: &str) -> Result<Vec<Line>> {
         }
         let tried = one(&mut cluster, mode, &ROWS[row]);
         let mended = mend(&mut cluster, &ROWS[row]);
-        let line = match tried.and_then(|cells| mended.map(|()| cells)) {
-            Ok(cells) => Line { row, cells, failed: None },
-            Err(error) => Line { row, cells: Vec::new(), failed: Some(format!("{mode}: {error:#}")) },
+        let (tried, failed) = match tried {
+            Ok((cells, incident)) => ((cells, Some(incident)), mended.err()),
+            Err(error) => ((Vec::new(), None), Some(error)),
         };
+        let failed = failed.map(|error| format!("{mode}: {error:#}"));
+        let line = Line { row, mode, cells: tried.0, incident: tried.1, failed };
         print!("{}", progress(mode, &line));
         lines.push(line);
     }
@@ -118,7 +135,7 @@ fn in_mode(mode: Mode, only: &str) -> Result<Vec<Line>> {
 }
 
 /// Breaks, looks, and leaves the mending to [`mend`].
-fn one(cluster: &mut Cluster, mode: Mode, row: &Row) -> Result<Vec<Cell>> {
+fn one(cluster: &mut Cluster, mode: Mode, row: &Row) -> Result<Tried> {
     let starving = AtomicBool::new(row.deed == Deed::Starve);
     std::thread::scope(|scope| {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
@@ -135,7 +152,8 @@ fn one(cluster: &mut Cluster, mode: Mode, row: &Row) -> Result<Vec<Cell>> {
     })
 }
 
-fn broken(cluster: &mut Cluster, mode: Mode, row: &Row) -> Result<Vec<Cell>> {
+fn broken(cluster: &mut Cluster, mode: Mode, row: &Row) -> Result<Tried> {
+    let before: BTreeSet<String> = cluster.incidents()?.into_iter().map(|incident| incident.id).collect();
     let mut program = None;
     match row.deed {
         Deed::Lab(fault) | Deed::Harmless(fault) => cluster.lab.inject(&fault.parse()?)?,
@@ -165,12 +183,16 @@ fn broken(cluster: &mut Cluster, mode: Mode, row: &Row) -> Result<Vec<Cell>> {
         }
         std::thread::sleep(POLL);
     }
-    let until = Instant::now() + SETTLE;
+    let settled = Instant::now() + SETTLE;
     let mut report = Report::default();
-    while Instant::now() < until {
+    // The newest losses wait for what kernels have to tell of them.
+    let waits = |report: &Report| report.findings.iter().any(|finding| finding.location.is_none());
+    while Instant::now() < settled || (waits(&report) && Instant::now() < settled + EVIDENCE) {
         std::thread::sleep(POLL);
         report = cluster.report_of(since())?;
     }
+    let mut incidents = cluster.incidents()?;
+    incidents.retain(|incident| !before.contains(&incident.id));
     drop(program);
     let cells = families.into_iter().zip(detected).map(|(family, detected)| {
         let (grade, notes) = match row.deed {
@@ -180,10 +202,10 @@ fn broken(cluster: &mut Cluster, mode: Mode, row: &Row) -> Result<Vec<Cell>> {
         };
         Cell { mode, family, grade, detected, notes }
     });
-    Ok(cells.collect())
+    Ok((cells.collect(), judge::incident(row, &incidents)))
 }
 
-/// Mends, and waits until nothing of it is left in the past that the next row looks at.
+/// Mends, and waits until nothing of it is left in the past that the next row looks at, and no incident is open.
 fn mend(cluster: &mut Cluster, row: &Row) -> Result<()> {
     cluster.lab.heal_all()?;
     if let Deed::KillAgent(node) | Deed::KillNode(node) = row.deed {
@@ -192,10 +214,14 @@ fn mend(cluster: &mut Cluster, row: &Row) -> Result<()> {
     let deadline = Instant::now() + MEND;
     loop {
         let report = cluster.report_of(CLEAN)?;
-        if report.is_healthy() {
+        let mut incidents = cluster.incidents()?;
+        incidents.retain(|incident| incident.open);
+        if report.is_healthy() && incidents.is_empty() {
             return Ok(());
         }
-        let left: Vec<&str> = report.findings.iter().map(|finding| finding.headline.as_str()).collect();
+        let headlines = report.findings.iter().map(|finding| finding.headline.as_str());
+        let left: Vec<&str> =
+            headlines.chain(incidents.iter().map(|incident| incident.headline.as_str())).collect();
         ensure!(Instant::now() < deadline, "not mended within {MEND:?}: {}", left.join("; "));
         std::thread::sleep(POLL);
     }
@@ -203,6 +229,10 @@ fn mend(cluster: &mut Cluster, row: &Row) -> Result<()> {
 
 fn count(lines: &[Line], grade: Grade) -> usize {
     lines.iter().flat_map(|line| &line.cells).filter(|cell| cell.grade == grade).count()
+}
+
+fn count_incidents(lines: &[Line], grade: Grade) -> usize {
+    lines.iter().filter_map(|line| line.incident.as_ref()).filter(|(found, _)| *found == grade).count()
 }
 
 fn told(cell: &Cell) -> String {
@@ -216,8 +246,14 @@ fn progress(mode: Mode, line: &Line) -> String {
     for cell in &line.cells {
         _ = write!(text, " {} {:<14}", cell.family, told(cell));
     }
+    if let Some((grade, _)) = &line.incident {
+        _ = write!(text, " incident {grade}");
+    }
     text.push_str(line.failed.as_deref().unwrap_or_default());
     text.push('\n');
+    for note in line.incident.iter().flat_map(|(_, notes)| notes) {
+        _ = writeln!(text, "    {note}");
+    }
     for cell in &line.cells {
         for note in &cell.notes {
             _ = writeln!(text, "    {}: {note}", cell.family);
@@ -228,11 +264,14 @@ fn progress(mode: Mode, line: &Line) -> String {
 
 /// One row a fault, one column a mode and family.
 fn shown(lines: &[Line], took: Duration) -> String {
-    let columns = [Mode::Routed, Mode::Vxlan].map(|mode| FAMILIES.map(|family| (mode, family)));
+    let columns = MODES.map(|mode| FAMILIES.map(|family| (mode, family)));
     let columns: Vec<(Mode, &str)> = columns.into_iter().flatten().collect();
     let mut text = format!("\n{:<62}", "fault");
     for (mode, family) in &columns {
         _ = write!(text, " {:<14}", format!("{mode} {family}"));
+    }
+    for mode in MODES {
+        _ = write!(text, " {:<14}", format!("{mode} incident"));
     }
     text.push('\n');
     for (index, row) in ROWS.iter().enumerate() {
@@ -246,17 +285,28 @@ fn shown(lines: &[Line], took: Duration) -> String {
             let cell = cells.find(|cell| cell.mode == *mode && cell.family == *family);
             _ = write!(text, " {:<14}", cell.map_or_else(|| "-".to_owned(), told));
         }
+        for mode in MODES {
+            let line = of_row.iter().find(|line| line.mode == mode);
+            let grade = line.and_then(|line| line.incident.as_ref()).map(|(grade, _)| grade.to_string());
+            _ = write!(text, " {:<14}", grade.as_deref().unwrap_or("-"));
+        }
         text.push('\n');
         for failed in of_row.iter().filter_map(|line| line.failed.as_ref()) {
             _ = writeln!(text, "    not tried: {failed}");
         }
     }
-    let [right, wrong, unknown, missed] =
-        [Grade::Right, Grade::Wrong, Grade::Unknown, Grade::NotDetected].map(|grade| count(lines, grade));
-    let seconds = took.as_secs_f64();
-    text + &format!(
-        "{right} right, {wrong} wrong, {unknown} unknown, {missed} not detected, in {seconds:.0} s\n"
-    )
+    let places = |grade| count(lines, grade);
+    let incidents = |grade| count_incidents(lines, grade);
+    for (what, count) in [("places", &places as &dyn Fn(Grade) -> usize), ("incidents", &incidents)] {
+        let grades = [Grade::Right, Grade::Wrong, Grade::Unknown, Grade::NotDetected, Grade::NotStated];
+        let told: Vec<String> = grades
+            .iter()
+            .map(|grade| format!("{} {}", count(*grade), grade.to_string().to_lowercase()))
+            .collect();
+        _ = writeln!(text, "{what}: {}", told.join(", "));
+    }
+    _ = writeln!(text, "in {:.0} s", took.as_secs_f64());
+    text
 }
 
 fn as_json(lines: &[Line], took: Duration) -> Value {
@@ -276,7 +326,15 @@ fn as_json(lines: &[Line], took: Duration) -> Value {
                     "notes": cell.notes,
                 })
             });
-            failed.into_iter().chain(cells).collect::<Vec<_>>()
+            let incident = line.incident.iter().map(|(grade, notes)| {
+                json!({
+                    "fault": fault,
+                    "mode": line.mode.to_string(),
+                    "incident": grade.to_string().to_lowercase(),
+                    "notes": notes,
+                })
+            });
+            failed.into_iter().chain(cells).chain(incident).collect::<Vec<_>>()
         })
         .collect();
     json!({
@@ -285,6 +343,9 @@ fn as_json(lines: &[Line], took: Duration) -> Value {
         "wrong": count(lines, Grade::Wrong),
         "unknown": count(lines, Grade::Unknown),
         "not_detected": count(lines, Grade::NotDetected),
+        "incidents_right": count_incidents(lines, Grade::Right),
+        "incidents_wrong": count_incidents(lines, Grade::Wrong),
+        "incidents_not_detected": count_incidents(lines, Grade::NotDetected),
         "rows": rows,
     })
 }

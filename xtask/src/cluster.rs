@@ -16,7 +16,7 @@ use anyhow::{Context, Result, bail, ensure};
 use netcheck_netlab::{Lab, Process};
 use serde_json::Value;
 
-pub use self::answer::{Cell, Finding, Location, Report};
+pub use self::answer::{Cell, Finding, Incident, Location, Report};
 use crate::tools;
 
 /// Port of the hub's gRPC services.
@@ -253,6 +253,14 @@ impl Cluster {
     pub fn report_of(&self, range: Duration) -> Result<Report> {
         let range = format!("{}s", range.as_secs().max(1));
         Report::read(&self.ask(&["report", "--range", &range])?)
+    }
+
+    /// The incidents that are open, and those that closed not long ago.
+    ///
+    /// # Errors
+    /// As [`Cluster::ask`].
+    pub fn incidents(&self) -> Result<Vec<Incident>> {
+        Ok(Incident::read_all(&self.ask(&["incidents", "--closed"])?))
     }
 
     /// All cells of the matrix.

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use aya::Pod;
 use aya::maps::{HashMap as BpfHashMap, MapData, PerCpuArray, PerCpuHashMap, RingBuf};
@@ -18,6 +19,7 @@ use tracing::warn;
 use super::btf::DropReasons;
 use super::events::{RawEvent, address_bytes, direction_of, flow_key, flow_of, protocol_of};
 use super::interfaces::Shared;
+use super::lingering::Lingering;
 use super::ports::PortBits;
 use super::stage::{self, Facts};
 use super::symbols::{Lookup, Symbols};
@@ -72,6 +74,8 @@ pub(crate) struct Eye {
     own_netns: u32,
     /// Where the kernel does not tell of its drops: what interfaces count.
     interface_drops: Option<InterfaceDrops>,
+    /// Flows whose probes are over.
+    lingering: Lingering,
     /// This kernel's number of drop reason OTHERHOST.
     other_host: Option<u32>,
 }
@@ -102,6 +106,7 @@ impl Eye {
             addresses: HashMap::new(),
             own_version: 0,
             own_netns,
+            lingering: Lingering::default(),
             interface_drops: (!drops_seen).then(InterfaceDrops::start),
         }
     }
@@ -263,6 +268,16 @@ impl Eye {
         self.addresses = wanted;
     }
 
+    /// Forgets flows that have been watched long enough.
+    fn end_flows(&mut self) {
+        while let Some((flow, newest)) = self.lingering.next(Instant::now()) {
+            if newest {
+                let _ = self.maps.flows.remove(&Abi(flow_key(&flow)));
+            }
+            self.maps.ports.release(flow.local.port());
+        }
+    }
+
     fn counter(&self, index: u32) -> u64 {
         self.maps.counters.get(&index, 0).map_or(0, |values| values.iter().sum())
     }
@@ -277,6 +292,7 @@ impl KernelEye for Eye {
         if self.own_version != self.shared.addresses_version() {
             self.write_addresses();
         }
+        self.end_flows();
         self.drain_waiting(sink);
         loop {
             // Copied out at once: the ring's slot must be free before anything else is asked of `self`.
@@ -308,13 +324,14 @@ impl KernelEye for Eye {
         if self.maps.flows.insert(Abi(flow_key(flow)), Abi(value), 0).is_err() {
             return false;
         }
+        self.lingering.began(flow);
         self.maps.ports.want(flow.local.port());
         true
     }
 
     fn forget_flow(&mut self, flow: &OwnFlow) {
-        let _ = self.maps.flows.remove(&Abi(flow_key(flow)));
-        self.maps.ports.release(flow.local.port());
+        self.lingering.ended(flow, Instant::now());
+        self.end_flows();
     }
 
     fn set_addresses(&mut self, addresses: &[KnownAddress], watched_ports: &[u16]) {

@@ -74,6 +74,14 @@ impl PathMemory {
         told.map(|arrived| ArrivalSeen { path, sequence, arrived, late: false })
     }
 
+    /// A reply to `sequence` was seen, and got lost before its socket: its request did arrive.
+    pub(crate) fn arrived(&mut self, path: PathId, sequence: Sequence, out: &mut Vec<ArrivalSeen>) {
+        for mark in self.lost.iter_mut().filter(|mark| mark.sequence == sequence && mark.told != Some(true)) {
+            mark.told = Some(true);
+            out.push(ArrivalSeen { path, sequence, arrived: true, late: false });
+        }
+    }
+
     /// A reply to `sequence` came too late: its request did arrive.
     pub(crate) fn arrived_late(&mut self, path: PathId, sequence: Sequence, out: &mut Vec<ArrivalSeen>) {
         for mark in self.lost.iter_mut().filter(|mark| mark.sequence == sequence && !mark.late) {

@@ -4,18 +4,49 @@ use netcheck_proto::v1;
 
 use super::style::{Paint, ago, family, kind, short, symbol, time_of_day, trimmed, word};
 use crate::clock::unix_now_ns;
+use crate::report::line::line;
 use crate::report::target_name;
 
 /// Lost probes of one path that are shown.
 const PROBES: usize = 5;
 
 pub(super) fn render(answer: &v1::GetPathResponse, paint: Paint) -> String {
-    let mut text = String::new();
+    let mut text = causes(answer, paint);
     for (at, path) in answer.paths.iter().enumerate() {
         if at > 0 {
             text.push('\n');
         }
         text += &one(path, paint);
+    }
+    text
+}
+
+/// The causes first: one line for all paths that die at the same place.
+fn causes(answer: &v1::GetPathResponse, paint: Paint) -> String {
+    let bad =
+        |cell: &&v1::MatrixCell| matches!(cell.verdict(), v1::Verdict::Unreachable | v1::Verdict::Degraded);
+    let all = || answer.paths.iter().filter_map(|path| path.cell.as_ref());
+    let mut groups: Vec<(Option<&v1::LossLocation>, Vec<&v1::MatrixCell>)> = Vec::new();
+    for cell in all().filter(bad) {
+        let at = cell.loss.as_ref().and_then(|loss| loss.location.as_ref());
+        match groups.iter_mut().find(|(known, _)| *known == at) {
+            Some((_, cells)) => cells.push(cell),
+            None => groups.push((at, vec![cell])),
+        }
+    }
+    let mut text = String::new();
+    for (_, cells) in groups {
+        let worst = if cells.iter().any(|cell| cell.verdict() == v1::Verdict::Unreachable) {
+            v1::Verdict::Unreachable
+        } else {
+            v1::Verdict::Degraded
+        };
+        let loss = cells.first().and_then(|cell| cell.loss.as_ref());
+        let line = line(&cells, all(), loss, None);
+        text += &format!("{} {}\n", paint.verdict(worst, symbol(worst)), paint.bold(&line));
+    }
+    if !text.is_empty() {
+        text.push('\n');
     }
     text
 }

@@ -24,6 +24,8 @@ const PROBES_PER_QUESTION: usize = 256;
 const ANSWER_NS: i64 = 2 * SECOND_NS;
 /// A probe whose place is not known by then stays without, unless a fact comes late.
 const GIVE_UP_NS: i64 = 5 * SECOND_NS;
+/// What kernels report of a lost probe's packets is here by then.
+const SETTLED_NS: i64 = 3 * SECOND_NS / 2;
 /// How often an agent is asked about one probe.
 const ASK_TIMES: u8 = 2;
 /// How long to wait before asking again.
@@ -53,6 +55,13 @@ fn send_error(agent: &Agent, to: IpAddr, about_ns: i64) -> Option<&str> {
         .filter_map(|row| row.lost.back())
         .filter(|lost| lost.outcome == Outcome::SendError && (lost.sent_ns - about_ns).abs() <= REVERSE_NS);
     newest.map(|lost| lost.sample.errno.as_str()).next()
+}
+
+/// Whether its hooks see all that leaves the node.
+fn watches_uplinks(agent: &Agent) -> bool {
+    let hooks = agent.status.iter().flat_map(|status| &status.hooks);
+    let mut uplinks = hooks.filter(|hook| hook.egress && hook.role() == v1::InterfaceRole::Uplink).peekable();
+    uplinks.peek().is_some() && uplinks.all(|hook| hook.state() == v1::HookState::Attached)
 }
 
 impl State {
@@ -85,9 +94,21 @@ impl State {
             send_error(agent, to, lost.sent_ns)
         });
         let give_up = now_ns - lost.reported_ns > GIVE_UP_NS;
-        let echo_answered = !probe.kind.carries_header() && self.echo_answered(source, probe, lost);
-        let roster = &self.roster;
-        Scene { source, probe, roster, destination, sight, give_up, echo_answered, reverse_errno }
+        let echo_answered = probe.kind != ProbeKind::Icmp && self.echo_answered(source, probe, lost);
+        let own = self.find(source).map(|at| self.agent(at));
+        Scene {
+            source,
+            probe,
+            roster: &self.roster,
+            destination,
+            sight,
+            settled: now_ns - lost.reported_ns > SETTLED_NS,
+            give_up,
+            source_watches_uplinks: own.is_some_and(watches_uplinks),
+            destination_watches_uplinks: agent.is_some_and(watches_uplinks),
+            echo_answered,
+            reverse_errno,
+        }
     }
 
     /// Whether this source's echo requests to the address that the probe went to are answered.
@@ -140,7 +161,8 @@ impl State {
             let Some(row) = self.agent(source).rows.get(path) else { continue };
             for lost in &row.lost {
                 let due = lost.asked == 0 || (lost.asked < ASK_TIMES && now_ns - lost.asked_ns >= AGAIN_NS);
-                let Some(want) = lost.located.want.filter(|_| due && lost.answer.is_none()) else { continue };
+                let asks = |want: &Want| *want != Want::Reports && due && lost.answer.is_none();
+                let Some(want) = lost.located.want.filter(asks) else { continue };
                 let node = destination(&self.roster, &row.path.probe, lost);
                 if let Some(to) = node.and_then(|node| self.find(node)) {
                     wanted.entry(to).or_default().push((source, path, lost.sample.sequence, want));
@@ -177,6 +199,7 @@ impl State {
                     }
                 }
                 Want::Flow => question.flows.extend(lost.sample.flow.clone()),
+                Want::Reports => {}
             }
         }
         let probes = probes.iter().map(|&(source, path, sequence, _)| (source, path, sequence)).collect();

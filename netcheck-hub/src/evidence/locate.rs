@@ -42,8 +42,14 @@ pub struct Scene<'a> {
     pub destination: Option<&'a str>,
     /// What that node's agent can tell.
     pub sight: Sight,
+    /// What kernels have to tell of it is here: an agent looks for the name of a function before it tells of a drop.
+    pub settled: bool,
     /// No more answers are to be expected.
     pub give_up: bool,
+    /// Every uplink of the source's node has a hook that sees what leaves: what it did not see has not left.
+    pub source_watches_uplinks: bool,
+    /// The same of the destination's node.
+    pub destination_watches_uplinks: bool,
     /// Echo requests from this source to the same address are answered meanwhile.
     pub echo_answered: bool,
     /// What the destination node's own kernel says when it is to send to this source: the errno of its newest probe
@@ -51,13 +57,15 @@ pub struct Scene<'a> {
     pub reverse_errno: Option<&'a str>,
 }
 
-/// What to ask the destination's agent.
+/// What is still to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Want {
     /// What its reflector holds of the path.
     Path,
     /// What its hooks saw of the flow.
     Flow,
+    /// Nothing is to be asked: kernels' reports may be on their way.
+    Reports,
 }
 
 /// The conclusion.
@@ -98,6 +106,9 @@ pub fn locate(scene: &Scene<'_>, lost: &Lost) -> Located {
         let location = located.location.as_ref();
         located.summary = location.map(super::words::place).unwrap_or_default();
     }
+    if let Some(why) = &scene.probe.target.unbacked {
+        located.summary = format!("{why}: {}", located.summary);
+    }
     located.evidence = case.evidence;
     located
 }
@@ -127,8 +138,9 @@ impl Case<'_> {
                 None => self.answered(),
             };
         }
-        if self.came_late(drop.as_ref()) {
-            return unlocated("the answer came too late: nobody waited for it any more");
+        let told = drop.as_ref().is_some_and(|drop| !vague(&drop.record.reason));
+        if (self.lost.answered_late && !told) || self.came_late(drop.as_ref()) {
+            return self.late("its answer came after the deadline: nobody waited for it any more");
         }
         if let Some(drop) = &drop {
             let vague = vague(&drop.record.reason);
@@ -205,10 +217,11 @@ fn vague(reason: &str) -> bool {
 /// The stage at which the kernel gives this error to a sender.
 fn stage_of(errno: &str) -> v1::Stage {
     match errno {
-        // What the routing table's special routes answer: unreachable, throw or none, prohibit, blackhole.
-        "EHOSTUNREACH" | "ENETUNREACH" | "EACCES" | "EINVAL" | "ENETDOWN" => v1::Stage::Routing,
-        "EPERM" => v1::Stage::NetfilterOutput,
+        // What the routing table's special routes answer: throw or none, prohibit, blackhole.
+        "ENETUNREACH" | "EACCES" | "EINVAL" | "ENETDOWN" => v1::Stage::Routing,
         "ENOBUFS" => v1::Stage::Qdisc,
+        // EPERM is what netfilter's output and postrouting say alike, EHOSTUNREACH what an unreachable route and a
+        // neighbour that does not answer do.
         _ => v1::Stage::Send,
     }
 }

@@ -1,14 +1,16 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use netcheck_common::domain::ProbeKind;
+use netcheck_common::domain::{PathId, ProbeKind};
 use proptest::prelude::*;
 
 use super::ask::{reflected, sighted};
+use super::flows::LostFlows;
 use super::locate::{Scene, destination, locate};
 use super::pending::PendingDrops;
 use super::*;
 use crate::clock::SECOND_NS;
+use crate::hub::NodeIx;
 use crate::inventory;
 use crate::plan::{Catalog, Probe};
 use crate::roster::Roster;
@@ -31,21 +33,24 @@ impl World {
         self.catalog.probes.iter().find(|probe| *probe.target.id == *target && probe.kind == kind).unwrap()
     }
 
+    fn scene<'a>(&'a self, probe: &'a Probe, lost: &Lost) -> Scene<'a> {
+        Scene {
+            source: "n1",
+            probe,
+            roster: &self.roster,
+            destination: destination(&self.roster, probe, lost),
+            sight: Sight::Sees { uplink: Some("ens3".to_owned()) },
+            settled: true,
+            give_up: false,
+            source_watches_uplinks: true,
+            destination_watches_uplinks: true,
+            echo_answered: false,
+            reverse_errno: None,
+        }
+    }
+
     fn locate_with(&self, probe: &Probe, lost: &Lost, sight: Sight, give_up: bool) -> Located {
-        let destination = destination(&self.roster, probe, lost);
-        locate(
-            &Scene {
-                source: "n1",
-                probe,
-                roster: &self.roster,
-                destination,
-                sight,
-                give_up,
-                echo_answered: false,
-                reverse_errno: None,
-            },
-            lost,
-        )
+        locate(&Scene { sight, give_up, ..self.scene(probe, lost) }, lost)
     }
 
     fn locate(&self, target: &str, kind: ProbeKind, lost: &Lost) -> Located {
@@ -162,8 +167,28 @@ fn what_a_given_up_connection_leaves_behind_is_no_cause() {
     let located = world.locate("node/n2", ProbeKind::Tcp, &lost);
     assert!(!located.observed(), "{located:?}");
     // A question's answer that finds nobody waiting was not lost; it was late.
+    let dns = world.probe("dns/kube-system/coredns-x", ProbeKind::Dns);
     let late = world.locate("dns/kube-system/coredns-x", ProbeKind::Dns, &lost);
     assert!(late.location.is_none() && late.summary.contains("too late"), "{late:?}");
+    // A kernel that gave the late answer up says more than that it was late.
+    let mut filtered = timed_out();
+    filtered.answered_late = true;
+    filtered.add_drop(fact(
+        "n1",
+        1,
+        record("NETFILTER_DROP", v1::Stage::NetfilterInput, v1::Direction::Reply),
+    ));
+    let located = world.locate("node/n2", ProbeKind::Udp, &filtered);
+    assert_eq!(place(&located), "n1 cni0 NetfilterInput Reply observed");
+    // Where echo requests to the same address are in time it was not the way that held it up.
+    let mut slow = timed_out();
+    for told in [&lost, &{
+        slow.answered_late = true;
+        slow
+    }] {
+        let scene = Scene { echo_answered: true, ..world.scene(dns, told) };
+        assert_eq!(place(&locate(&scene, told)), "n1 - Application Request inferred");
+    }
     lost.add_drop(fact("n2", 3, record("TCP_OVERFLOW", v1::Stage::Socket, v1::Direction::Request)));
     let located = world.locate("node/n2", ProbeKind::Tcp, &lost);
     assert_eq!(place(&located), "n2 cni0 Socket Request observed");
@@ -176,13 +201,9 @@ fn where_the_way_is_open_only_the_socket_is_left() {
     let lost = timed_out();
     let scene = |echo_answered| Scene {
         source: "n2",
-        probe,
-        roster: &world.roster,
         destination: Some("n1"),
-        sight: Sight::Sees { uplink: None },
-        give_up: false,
         echo_answered,
-        reverse_errno: None,
+        ..world.scene(probe, &lost)
     };
     assert!(locate(&scene(false), &lost).location.is_none());
     let located = locate(&scene(true), &lost);
@@ -196,7 +217,9 @@ fn send_errors() {
     for (errno, stage) in [
         ("EINVAL", "Routing"),
         ("ENETUNREACH", "Routing"),
-        ("EPERM", "NetfilterOutput"),
+        // Netfilter's output or postrouting; an unreachable route or a silent neighbour: no errno tells them apart.
+        ("EPERM", "Send"),
+        ("EHOSTUNREACH", "Send"),
         ("ENOBUFS", "Qdisc"),
         ("EMSGSIZE", "Send"),
     ] {
@@ -217,7 +240,7 @@ fn icmp_errors_name_their_sender() {
         Lost::new(sample, Outcome::Unreachable, 0, 0)
     };
     let located = world.locate("pod/default/web-2", ProbeKind::Icmp, &error([10, 0, 0, 2], 13));
-    assert_eq!(place(&located), "n2 - NetfilterForward Request observed");
+    assert_eq!(place(&located), "n2 - Unspecified Request observed", "a filter, or a prohibit route");
     assert_eq!(located.evidence, ["n2 (10.0.0.2) sent ICMP administratively prohibited"]);
     let located = world.locate("node/n2", ProbeKind::Icmp, &error([10, 0, 0, 2], 13));
     assert_eq!(place(&located), "n2 - NetfilterInput Request observed");
@@ -291,10 +314,34 @@ fn what_the_source_saw_bounds_the_place() {
         lost.sample.reply_hooks = reply.to_vec();
         place(&world.locate("node/n2", ProbeKind::Icmp, &lost))
     };
-    assert_eq!(with(&[], &[]), "n1 - Send Request inferred");
+    let asks = "unlocated: was not seen to leave n1; waiting for the answer of its destination";
+    let young =
+        Scene { settled: false, ..world.scene(world.probe("node/n2", ProbeKind::Icmp), &timed_out()) };
+    let located = locate(&young, &timed_out());
+    assert_eq!((located.location.is_none(), located.want), (true, Some(Want::Path)), "asked meanwhile");
+    let young = Scene { destination: Some("n1"), ..young };
+    assert_eq!(locate(&young, &timed_out()).want, Some(Want::Reports));
+    assert_eq!(with(&[], &[]), asks, "what was seen there refutes what was not seen here");
     assert_eq!(with(&[uplink(true)], &[uplink(false)]), "n1 eth0 Ingress Reply inferred");
     let bridge = hook("br0", v1::InterfaceRole::Bridge, true);
-    assert_eq!(with(&[bridge], &[]), "n1 br0 Egress Request inferred");
+    assert_eq!(with(std::slice::from_ref(&bridge), &[]), asks);
+    // A tunnel's device only wraps: nothing has left before the wrapped packet was seen at an uplink.
+    let tunnel = hook("flannel.1", v1::InterfaceRole::Tunnel, true);
+    let mut lost = timed_out();
+    for (hooks, expected) in [
+        (vec![], "n1 - Send Request inferred"),
+        (vec![bridge], "n1 br0 Egress Request inferred"),
+        (vec![tunnel.clone()], "n1 flannel.1 Egress Request inferred"),
+        (vec![tunnel, uplink(true)], "n1 eth0 Wire Request inferred n2"),
+    ] {
+        lost.sample.request_hooks = hooks;
+        lost.answer = Some(Answer { arrived: Some(false), ..Answer::default() });
+        assert_eq!(place(&world.locate("node/n2", ProbeKind::Icmp, &lost)), expected);
+        lost.answer =
+            Some(Answer { arrived: Some(true), last_request_hook: Some(uplink(false)), ..Answer::default() });
+        let arrived = place(&world.locate("node/n2", ProbeKind::Icmp, &lost));
+        assert_eq!(arrived, "n2 eth0 Ingress Unspecified inferred");
+    }
     let mut lost = timed_out();
     lost.sample.request_hooks = vec![veth(true)];
     let own = world.locate("pod/default/web-1", ProbeKind::Icmp, &lost);
@@ -318,11 +365,15 @@ fn what_the_destination_saw_tells_the_halves_apart() {
 
     lost.answer =
         Some(Answer { arrived: Some(true), last_request_hook: Some(uplink(false)), ..Answer::default() });
-    assert_eq!(place(&world.locate("node/n2", ProbeKind::Udp, &lost)), "n2 eth0 Ingress Request inferred");
+    // The kernel makes some replies itself, and drops them before any hook.
+    assert_eq!(
+        place(&world.locate("node/n2", ProbeKind::Udp, &lost)),
+        "n2 eth0 Ingress Unspecified inferred"
+    );
     lost.answer =
         Some(Answer { arrived: Some(true), last_request_hook: Some(veth(true)), ..Answer::default() });
     let pod = world.locate("pod/default/web-2", ProbeKind::Icmp, &lost);
-    assert_eq!(place(&pod), "n2 veth1 Egress Request inferred");
+    assert_eq!(place(&pod), "n2 veth1 Egress Unspecified inferred");
     assert_eq!(pod.location.unwrap().pod, "default/web-2");
 
     let replied = |hook| {
@@ -354,7 +405,8 @@ fn who_cannot_be_asked_is_not_guessed_about() {
     let probe = world.probe("node/n2", ProbeKind::Icmp);
     let mut lost = timed_out();
     let located = world.locate_with(probe, &lost, Sight::NoAgent, false);
-    assert_eq!(place(&located), "n1 eth0 Wire Unspecified inferred n2");
+    assert!(located.location.is_none(), "the wire, or anything on n2: {located:?}");
+    assert_eq!(located.summary, "left n1 through eth0; nobody on n2 can tell whether it arrived");
     assert!(located.evidence.contains(&"node n2 has no agent to ask".to_owned()));
     for (sight, give_up) in [(Sight::Blind, false), (Sight::Sees { uplink: None }, true)] {
         let located = world.locate_with(probe, &lost, sight, give_up);
@@ -376,25 +428,8 @@ fn who_cannot_be_asked_is_not_guessed_about() {
 fn a_destination_that_cannot_send_back_is_where_the_reply_died() {
     let world = World::new();
     let probe = world.probe("node/n2", ProbeKind::Icmp);
-    let located = |lost: &Lost| {
-        let destination = destination(&world.roster, probe, lost);
-        let sight = Sight::Sees { uplink: None };
-        let reverse_errno = Some("EINVAL");
-        let roster = &world.roster;
-        locate(
-            &Scene {
-                source: "n1",
-                probe,
-                roster,
-                destination,
-                sight,
-                give_up: false,
-                echo_answered: false,
-                reverse_errno,
-            },
-            lost,
-        )
-    };
+    let located =
+        |lost: &Lost| locate(&Scene { reverse_errno: Some("EINVAL"), ..world.scene(probe, lost) }, lost);
     let mut lost = timed_out();
     let last_request_hook = Some(uplink(false));
     lost.answer = Some(Answer { arrived: Some(true), last_request_hook, ..Answer::default() });
@@ -421,7 +456,10 @@ fn flows_that_no_destination_keeps_are_not_asked_about() {
     lost.flow = Flow::read(&flow([10, 0, 0, 1], 4000, [10, 0, 0, 2], 6100));
     assert_eq!(world.locate("node/n2", ProbeKind::Tcp, &lost).want, Some(Want::Flow));
     let silent = world.locate_with(world.probe("node/n2", ProbeKind::Tcp), &lost, Sight::Silent, false);
-    assert_eq!(place(&silent), "n1 eth0 Wire Unspecified inferred n2");
+    assert!(
+        silent.location.is_none()
+            && silent.evidence.contains(&"the agent of n2 has fallen silent".to_owned())
+    );
 }
 
 #[test]
@@ -515,4 +553,73 @@ proptest! {
         prop_assert_eq!(located.observed(), dropped);
         prop_assert!(!located.summary.is_empty());
     }
+}
+
+#[test]
+fn without_hooks_at_the_uplinks_nothing_is_said_to_have_stayed() {
+    let world = World::new();
+    let probe = world.probe("node/n2", ProbeKind::Icmp);
+    let mut lost = timed_out();
+    lost.sample.request_hooks = vec![hook("flannel.1", v1::InterfaceRole::Tunnel, true)];
+    lost.answer = Some(Answer { arrived: Some(false), ..Answer::default() });
+    let blind = Scene { source_watches_uplinks: false, ..world.scene(probe, &lost) };
+    assert!(locate(&blind, &lost).location.is_none());
+    let last_reply_hook = Some(hook("flannel.1", v1::InterfaceRole::Tunnel, true));
+    lost.answer = Some(Answer { arrived: Some(true), replied: true, last_reply_hook, ..Answer::default() });
+    assert_eq!(place(&world.locate("node/n2", ProbeKind::Icmp, &lost)), "n2 flannel.1 Egress Reply inferred");
+    let blind = Scene { destination_watches_uplinks: false, ..world.scene(probe, &lost) };
+    assert!(locate(&blind, &lost).location.is_none());
+}
+
+#[test]
+fn a_datagrams_answer_that_left_may_have_left_too_late() {
+    let world = World::new();
+    let mut lost = timed_out();
+    lost.flow = Flow::read(&flow([10, 0, 0, 1], 4000, [10, 244, 1, 53], 53));
+    lost.answer = Some(Answer {
+        arrived: Some(true),
+        replied: true,
+        last_reply_hook: Some(uplink(true)),
+        ..Answer::default()
+    });
+    let probe = world.probe("dns/kube-system/coredns-x", ProbeKind::Dns);
+    let from_n2 = Scene { source: "n2", destination: Some("n1"), ..world.scene(probe, &lost) };
+    let located = locate(&from_n2, &lost);
+    assert!(located.location.is_none() && located.summary.contains("perhaps after"), "{located:?}");
+}
+
+#[test]
+fn records_that_come_late_find_the_paths_of_their_flow_whoever_has_its_address() {
+    let mut flows = LostFlows::default();
+    let (path, other) = ((NodeIx(1), PathId(7)), (NodeIx(2), PathId(7)));
+    // A tunnel's address, which no roster knows.
+    let client = |port| Flow::read(&flow([10, 244, 1, 0], port, [10, 244, 3, 2], 8080)).unwrap();
+    flows.add(&client(4000), path, 0);
+    flows.add(&client(4001), other, 20 * SECOND_NS);
+    let reply = Flow::read(&flow([10, 244, 3, 2], 8080, [10, 244, 1, 0], 4000)).unwrap();
+    assert_eq!((flows.of(&client(4000)), flows.of(&reply)), (vec![path], vec![path]));
+    assert_eq!((flows.of(&client(4001)), flows.of(&client(4002))), (vec![other], vec![]));
+    flows.expire(31 * SECOND_NS);
+    assert_eq!((flows.of(&client(4000)), flows.of(&client(4001))), (vec![], vec![other]));
+    for port in 0..70_000 {
+        flows.add(&client(port % 60_000 + 1), path, 40 * SECOND_NS);
+    }
+    assert_eq!(flows.of(&client(4001)), [path], "bounded: the oldest went first");
+}
+
+#[test]
+fn what_nobody_is_behind_says_so_first() {
+    let roster =
+        inventory::parse(Path::new("f"), &CLUSTER.replace("ready: true", "ready: false")).unwrap().roster();
+    let catalog = Catalog::of(&roster, &BTreeMap::new(), "a.b");
+    let world = World { roster, catalog };
+    let mut lost = timed_out();
+    lost.add_drop(fact(
+        "n1",
+        1,
+        record("NETFILTER_DROP", v1::Stage::NetfilterOutput, v1::Direction::Request),
+    ));
+    let located = world.locate("service/default/web:80", ProbeKind::Tcp, &lost);
+    assert_eq!(place(&located), "n1 cni0 NetfilterOutput Request observed");
+    assert!(located.summary.starts_with("service default/web has no ready endpoints: request dropped on n1"));
 }

@@ -94,6 +94,51 @@ pub const fn direction(direction: v1::Direction) -> &'static str {
     }
 }
 
+/// `at n2, interface eth0, netfilter forward`; `on the wire between n1 eth0 and n2 eth0`.
+#[must_use]
+pub fn whereabouts(at: &v1::LossLocation) -> String {
+    let observed = at.certainty() == v1::Certainty::Observed;
+    if at.stage() == v1::Stage::Wire {
+        return wire(at);
+    }
+    let interface = if at.interface.is_empty() { "an interface" } else { &at.interface };
+    let mut text = match (observed, at.stage()) {
+        (false, v1::Stage::Unspecified) => format!("on or behind {}", at.node),
+        // Concluded: where it was seen last.
+        (false, v1::Stage::Ingress) => format!("at {}, after arriving at {interface}", at.node),
+        (false, v1::Stage::Egress) => format!("at {}, after leaving through {interface}", at.node),
+        (false, v1::Stage::Send) => format!("at {}, before any interface", at.node),
+        (_, of) if at.interface.is_empty() => format!("at {}, {}", at.node, stage(of)),
+        (_, of) => format!("at {}, interface {}, {}", at.node, at.interface, stage(of)),
+    };
+    if !at.pod.is_empty() {
+        text += &format!(" (pod {})", at.pod);
+    }
+    text
+}
+
+fn wire(at: &v1::LossLocation) -> String {
+    let end = |node: &str, interface: &str| match (node, interface) {
+        (node, "") => node.to_owned(),
+        (node, interface) => format!("{node} {interface}"),
+    };
+    let from = end(&at.node, &at.interface);
+    let to = end(&at.next_node, &at.next_interface);
+    let half = if at.direction() == v1::Direction::Unspecified { ", or on its way back" } else { "" };
+    format!("on the wire between {from} and {to}{half}")
+}
+
+/// `: NETFILTER_DROP in nft_do_chain`; empty where nothing is known.
+#[must_use]
+pub fn reason(at: &v1::LossLocation) -> String {
+    match (at.reason.as_str(), at.function.as_str()) {
+        ("", "") => String::new(),
+        (reason, "") => format!(": {reason}{}", meaning(reason)),
+        ("", function) => format!(": in {function}"),
+        (reason, function) => format!(": {reason} in {function}"),
+    }
+}
+
 /// One line: what was lost where, why, and how sure that is.
 #[must_use]
 pub fn place(at: &v1::LossLocation) -> String {
@@ -101,14 +146,7 @@ pub fn place(at: &v1::LossLocation) -> String {
     let observed = at.certainty() == v1::Certainty::Observed;
     let stage_name = stage(at.stage());
     if at.stage() == v1::Stage::Wire {
-        let end = |node: &str, interface: &str| match (node, interface) {
-            (node, "") => node.to_owned(),
-            (node, interface) => format!("{node} {interface}"),
-        };
-        let from = end(&at.node, &at.interface);
-        let to = end(&at.next_node, &at.next_interface);
-        let half = if at.direction() == v1::Direction::Unspecified { ", or on its way back" } else { "" };
-        text += &format!("lost on the wire between {from} and {to}{half}");
+        text += &format!("lost {}", wire(at));
     } else if at.stage() == v1::Stage::Unspecified && !observed {
         text += &format!("lost on or behind {}", at.node);
     } else {
@@ -128,13 +166,7 @@ pub fn place(at: &v1::LossLocation) -> String {
             text += &format!(" (pod {})", at.pod);
         }
     }
-    match (at.reason.as_str(), at.function.as_str()) {
-        ("", "") => {}
-        (reason, "") => text += &format!(": {reason}{}", meaning(reason)),
-        ("", function) => text += &format!(": in {function}"),
-        (reason, function) => text += &format!(": {reason} in {function}"),
-    }
-    text + if observed { " [observed]" } else { " [inferred]" }
+    text + &reason(at) + if observed { " [observed]" } else { " [inferred]" }
 }
 
 /// One line about a drop record.

@@ -188,7 +188,7 @@ impl Entry {
     }
 
     fn renew(&mut self, cause: &Explained, paths: &BTreeSet<PathKey>, facts: &[Fact]) {
-        self.seen = self.seen.saturating_add(1);
+        self.seen = self.seen.saturating_add(u32::from(!cause.waiting));
         self.missed = 0;
         let verdict = if cause.unreachable { v1::Verdict::Unreachable } else { v1::Verdict::Degraded };
         if self.key != cause.key || self.paths != *paths || self.wire.verdict() != verdict {

@@ -137,6 +137,9 @@ fn told(speaker: &Speaker<'_>, key: String, one: &Chosen) -> Explained {
         family: one.cause.scope.family,
         evidence: speaker.evidence(&one.cause, &one.bad, &contradictions),
         certainty: if sure { v1::Certainty::Observed } else { v1::Certainty::Inferred },
+        waiting: !paths.is_empty()
+            && symptoms().count() == paths.len()
+            && symptoms().all(|symptom| symptom.waiting),
         unreachable,
         first_ns: symptoms().filter_map(|symptom| symptom.lost_ns).map(|(first, _)| first).min(),
         last_ns: symptoms().filter_map(|symptom| symptom.lost_ns).map(|(_, last)| last).max(),

@@ -77,6 +77,7 @@ impl State {
             at,
             summary,
             evidence: cell.evidence,
+            waiting: judged().next().is_some() && judged().all(|lost| lost.located.want.is_some()),
             lost_ns: cell.lost_ns,
             outcome: cell.outcome,
         }

@@ -32,6 +32,8 @@ pub struct Item {
     pub family: Family,
     /// Which of the places, where it is known.
     pub place: Option<usize>,
+    /// The place is only the last one that saw it: what is behind it on that node may be the same as another's.
+    pub last_seen: bool,
     /// A kernel reported the drop, and the reason is the place's own.
     pub observed: bool,
     /// Its packets died on the way from the source (true) or back (false).
@@ -61,7 +63,7 @@ pub struct Index {
 
 /// The far end does not answer for its address: the drop is at the near end, the cause is not.
 fn far_end(at: &v1::LossLocation) -> bool {
-    at.stage() == v1::Stage::Neighbour || at.reason.contains("NEIGH") || at.reason == "EHOSTUNREACH"
+    at.stage() == v1::Stage::Neighbour || at.reason.contains("NEIGH")
 }
 
 /// The target itself answered, so it is to blame, not the place where it did.
@@ -70,12 +72,47 @@ fn answered(at: &v1::LossLocation, target: v1::TargetKind) -> bool {
     service && matches!(at.stage(), v1::Stage::Socket | v1::Stage::Application)
 }
 
-/// One name per place; requests and replies, and both families, die of one cause where the reason says why.
+/// It was concluded from the hook that saw the packet last, or from none having seen it.
+fn last_seen(at: &v1::LossLocation) -> bool {
+    let open = matches!(at.stage(), v1::Stage::Ingress | v1::Stage::Egress | v1::Stage::Send);
+    at.certainty() == v1::Certainty::Inferred && at.reason.is_empty() && open
+}
+
+/// What a route that leads nowhere is called, by its own node's senders and for what is passed on. An unreachable
+/// neighbour's EHOSTUNREACH is among them: no proof, but no other cause either where a route is one.
+fn no_route(at: &v1::LossLocation) -> bool {
+    matches!(at.stage(), v1::Stage::Routing | v1::Stage::Send)
+        && matches!(
+            at.reason.as_str(),
+            "EHOSTUNREACH" | "ENETUNREACH" | "EACCES" | "EINVAL" | "IP_OUTNOROUTES" | "IP_INNOROUTES"
+        )
+}
+
+/// One name per place; requests and replies, and both families, die of one cause where the reason says why. A rule
+/// or a route is one cause for all interfaces that packets come from.
 fn place_key(at: &v1::LossLocation) -> (String, bool) {
+    use v1::Stage::{
+        NetfilterForward, NetfilterInput, NetfilterOutput, NetfilterPostrouting, NetfilterPrerouting,
+    };
     let specific = !matches!(at.reason.as_str(), "" | "NOT_SPECIFIED" | "NO_SOCKET" | "OTHERHOST");
     let half = if specific { "" } else { crate::evidence::words::direction(at.direction()) };
     let stage = at.stage().as_str_name().trim_start_matches("STAGE_").to_lowercase();
-    (format!("{}/{}/{stage}/{}/{half}", at.node, at.interface, at.reason), specific)
+    let of_node = [
+        v1::Stage::Send,
+        v1::Stage::Routing,
+        NetfilterForward,
+        NetfilterInput,
+        NetfilterOutput,
+        NetfilterPostrouting,
+        NetfilterPrerouting,
+    ];
+    let interface = if of_node.contains(&at.stage()) { "" } else { &at.interface };
+    if no_route(at) {
+        return (format!("{}/routing/no route", at.node), specific);
+    }
+    let parts = [at.node.as_str(), interface, &stage, &at.reason, half];
+    let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    (parts.join("/"), specific)
 }
 
 #[derive(Default)]
@@ -126,8 +163,11 @@ impl Build {
         let spread = target.backends > 1 || target.kind == v1::TargetKind::DnsServer;
         let at = symptom.at.as_ref();
         let here = at.filter(|at| at.stage() != v1::Stage::Wire && !answered(at, target.kind));
-        let here = here.filter(|at| at.stage() != v1::Stage::Unspecified);
-        let sure = |at: &&v1::LossLocation| at.certainty() == v1::Certainty::Observed && !far_end(at);
+        let here = here.filter(|at| at.stage() != v1::Stage::Unspecified && !far_end(at));
+        // Each source's own kernel refuses what nobody is behind.
+        let here = here.filter(|_| target.unbacked.is_none());
+        let sure =
+            |at: &&v1::LossLocation| at.certainty() == v1::Certainty::Observed && at.reason != "EHOSTUNREACH";
         let item = Item {
             fact: number,
             bad,
@@ -142,6 +182,7 @@ impl Build {
             probe: fact.path.probe.kind,
             family: fact.family(),
             place: here.map(|at| self.place(at)),
+            last_seen: here.is_some_and(last_seen),
             observed: here.as_ref().is_some_and(sure),
             request: at.and_then(|at| match at.direction() {
                 v1::Direction::Request => Some(true),

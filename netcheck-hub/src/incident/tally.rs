@@ -183,12 +183,20 @@ impl<'a> Tallies<'a> {
                 near.entry(node).or_default().push(number);
             }
         }
+        let ends = |item: &Item| BTreeSet::from([item.source, item.node]);
         let candidate = |(place, (mut covers, what, observed)): (usize, (Vec<usize>, HashSet<_>, bool))| {
             let Place { node, specific, .. } = index.places[place];
             if observed && specific {
+                let pairs: HashSet<_> = covers.iter().map(|&at| ends(&index.items[at])).collect();
                 let same = |at: &&usize| {
                     let item = &index.items[**at];
-                    item.place.is_none() && what.contains(&(item.probe, item.family))
+                    let open = match item.place {
+                        None => true,
+                        Some(last) => {
+                            item.last_seen && index.places[last].node == node && pairs.contains(&ends(item))
+                        }
+                    };
+                    open && what.contains(&(item.probe, item.family))
                 };
                 covers.extend(near.get(&node).into_iter().flatten().filter(same));
                 covers.sort_unstable();

@@ -212,6 +212,21 @@ fn incidents_open_after_two_evaluations_stay_themselves_and_close_after_five() {
 }
 
 #[test]
+fn no_incident_opens_while_all_its_evidence_is_on_its_way() {
+    let fine = World::plain(&SIX);
+    let of = |waiting| move |_: &Fact| Symptom { waiting, ..timeout() };
+    let young = fine.clone().breaks(|fact| touches(fact, "n2"), of(true));
+    let old = fine.breaks(|fact| touches(fact, "n2"), of(false));
+    let mut book = Book::default();
+    for (now_ns, (world, expected)) in
+        [(&young, 0), (&young, 0), (&young, 0), (&old, 0), (&old, 1), (&young, 1)].into_iter().enumerate()
+    {
+        book.update(&world.explain(), &world.facts, now_ns as i64);
+        assert_eq!(book.open().len(), expected, "evaluation {now_ns}");
+    }
+}
+
+#[test]
 fn a_node_whose_uplink_is_down_is_one_incident_seen_from_both_sides() {
     let symptom = |fact: &Fact| {
         if *fact.source != *"n2" {
@@ -241,4 +256,101 @@ fn many_paths_with_nothing_in_common_are_one_scattered_incident_and_the_work_is_
     let scattered = |cause: &&Explained| cause.kind == v1::IncidentKind::Scattered;
     assert_eq!(causes.iter().filter(scattered).count(), 1, "{:?}", kinds(&causes));
     assert!(causes.len() <= cover::CAUSES + 1);
+}
+
+#[test]
+fn a_rule_is_one_cause_for_all_interfaces_and_a_queue_is_not() {
+    let through = |stage: v1::Stage| {
+        move |fact: &Fact| {
+            let mut symptom = dropped("n2", v1::Direction::Request);
+            let at = symptom.at.as_mut().unwrap();
+            at.set_stage(stage);
+            at.interface = if *fact.source == *"n1" { "eth0" } else { "flannel.1" }.to_owned();
+            symptom.summary = crate::evidence::words::place(at);
+            symptom
+        }
+    };
+    let to_n2 = |fact: &Fact| to(fact) == "n2";
+    let rule = World::plain(&SIX).breaks(to_n2, through(v1::Stage::NetfilterForward)).explain();
+    assert_eq!(kinds(&rule), [("place/n2/netfilter_forward/NETFILTER_DROP", v1::IncidentKind::Place, 42)]);
+    let pods = |fact: &Fact| to_n2(fact) && fact.path.probe.target.kind == v1::TargetKind::Pod;
+    let queue = World::plain(&SIX).breaks(pods, through(v1::Stage::Qdisc)).explain();
+    let keys: BTreeSet<&str> = queue.iter().map(|cause| cause.key.as_str()).collect();
+    assert_eq!(
+        keys,
+        BTreeSet::from(["place/n2/eth0/qdisc/NETFILTER_DROP", "place/n2/flannel.1/qdisc/NETFILTER_DROP"])
+    );
+}
+
+#[test]
+fn a_dead_route_is_one_cause_whatever_it_is_called_and_wherever_its_victims_were_seen_last() {
+    let symptom = |fact: &Fact| {
+        let mut symptom = dropped("n3", v1::Direction::Reply);
+        let at = symptom.at.as_mut().unwrap();
+        match (fact.path.probe.target.kind, fact.path.probe.kind) {
+            // Its own senders; what it passes on; what nobody told of.
+            (v1::TargetKind::Node, ProbeKind::Udp) => {
+                at.set_stage(v1::Stage::Routing);
+                at.reason = "EINVAL".to_owned();
+            }
+            (v1::TargetKind::Node, ProbeKind::Icmp) => {
+                at.set_stage(v1::Stage::Routing);
+                at.reason = "IP_OUTNOROUTES".to_owned();
+            }
+            (v1::TargetKind::Node, _) => {
+                at.set_stage(v1::Stage::Send);
+                at.reason = "EHOSTUNREACH".to_owned();
+            }
+            _ => {
+                at.set_stage(v1::Stage::Ingress);
+                at.set_certainty(v1::Certainty::Inferred);
+                at.reason.clear();
+            }
+        }
+        symptom.summary = crate::evidence::words::place(at);
+        symptom
+    };
+    let between = |fact: &Fact| touches(fact, "n1") && touches(fact, "n3");
+    let causes = World::plain(&SIX).breaks(between, symptom).explain();
+    assert_eq!(kinds(&causes), [("place/n3/routing/no route", v1::IncidentKind::Place, 16)]);
+    assert_eq!(causes[0].certainty, v1::Certainty::Observed);
+}
+
+#[test]
+fn a_backend_whose_address_nobody_has_is_the_cause_and_not_the_bridge_that_asked_for_it() {
+    let unanswered = |_: &Fact| {
+        let mut symptom = dropped("n1", v1::Direction::Request);
+        let at = symptom.at.as_mut().unwrap();
+        at.set_stage(v1::Stage::Neighbour);
+        at.reason = "NEIGH_FAILED".to_owned();
+        symptom.summary = crate::evidence::words::place(at);
+        symptom.backend = Some("default/web-n1".to_owned());
+        symptom.towards = Some("n1".to_owned());
+        symptom
+    };
+    let service = |fact: &Fact| fact.path.probe.target.kind == v1::TargetKind::Service;
+    let causes = World::plain(&SIX).breaks(service, unanswered).explain();
+    assert_eq!(kinds(&causes), [("backend/default/web-n1", v1::IncidentKind::Backend, 12)]);
+}
+
+#[test]
+fn a_service_that_nobody_is_behind_is_one_incident_wherever_it_is_refused() {
+    let refused = |fact: &Fact| {
+        let mut symptom = dropped(&fact.source, v1::Direction::Request);
+        symptom.at.as_mut().unwrap().set_stage(v1::Stage::NetfilterOutput);
+        symptom.outcome = Some(Outcome::Refused);
+        symptom
+    };
+    let service = |fact: &Fact| fact.path.probe.target.kind == v1::TargetKind::Service;
+    let mut world = World::plain(&SIX).breaks(service, refused);
+    for fact in world.facts.iter_mut().filter(|fact| service(fact)) {
+        let mut path = (*fact.path).clone();
+        let mut target = (*path.probe.target).clone();
+        target.unbacked = Some("service default/web has no ready endpoints".to_owned());
+        path.probe.target = Arc::new(target);
+        fact.path = Arc::new(path);
+    }
+    let causes = world.explain();
+    assert_eq!(kinds(&causes), [("target/service/default/web:80", v1::IncidentKind::Service, 12)]);
+    assert_eq!(causes[0].headline, "service default/web has no ready endpoints");
 }

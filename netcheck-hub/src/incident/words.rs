@@ -96,6 +96,9 @@ impl Speaker<'_> {
                 let what = if lossy { "fails its share of" } else { "fails" };
                 format!("{} {}: it {what} {}{only}", name(backend), self.answer(bad), targets())
             }
+            Suspect::Target(_) | Suspect::Service(_) if self.unbacked(bad).is_some() => {
+                self.unbacked(bad).unwrap_or_default()
+            }
             Suspect::Target(_) | Suspect::Service(_) => {
                 let answer = self.answer(bad);
                 let how = match (lossy, answer.starts_with("answers")) {
@@ -130,6 +133,13 @@ impl Speaker<'_> {
                 )
             }
         }
+    }
+
+    /// That nobody is behind any of the targets, where it is so.
+    fn unbacked(&self, bad: &BTreeSet<usize>) -> Option<String> {
+        let why: Option<BTreeSet<&String>> =
+            bad.iter().map(|&at| self.fact(at).path.probe.target.unbacked.as_ref()).collect();
+        why.map(|why| listed(why.into_iter().cloned()))
     }
 
     /// What the target did instead of answering.

@@ -33,7 +33,9 @@ impl Catalog {
         let mut build = Build { roster, probes: Vec::new(), ports: BTreeSet::from([DNS_PORT]) };
         build.nodes(responders);
         build.pods();
-        for service in roster.services.values().filter(|service| !service.opted_out) {
+        // Nobody is meant to be behind a service that neither selects pods nor has endpoints written by hand.
+        let meant = |service: &&Service| service.selects || !service.backends.is_empty();
+        for service in roster.services.values().filter(|service| !service.opted_out).filter(meant) {
             build.service(service, &question);
         }
         let Build { mut probes, ports, .. } = build;
@@ -87,6 +89,7 @@ impl Build<'_> {
                 port: 0,
                 backends: 1,
                 absent: node.absent.clone(),
+                unbacked: None,
             });
             let responder = responders.get(&node.name).copied().unwrap_or(DEFAULT_RESPONDER_PORT);
             for &address in &node.addresses {
@@ -117,6 +120,7 @@ impl Build<'_> {
                 port: 0,
                 backends: 1,
                 absent: self.roster.pod_absent(id),
+                unbacked: None,
             });
             for &address in &pod.addresses {
                 self.add(&target, ProbeKind::Icmp, address, 0);
@@ -131,7 +135,7 @@ impl Build<'_> {
             match port.transport {
                 Transport::Tcp => {
                     let target =
-                        service_target(service, id.into(), v1::TargetKind::Service, &service.name, port);
+                        service_target(self.roster, service, id.into(), v1::TargetKind::Service, port);
                     self.ports.insert(port.port);
                     for &address in &service.cluster_addresses {
                         self.add(&target, ProbeKind::Tcp, address, port.port);
@@ -157,7 +161,7 @@ impl Build<'_> {
             });
         };
         let id = format!("dns/{}/{}", service.namespace, service.name);
-        let target = service_target(service, id.into(), v1::TargetKind::DnsServer, &service.name, port);
+        let target = service_target(self.roster, service, id.into(), v1::TargetKind::DnsServer, port);
         for &address in &service.cluster_addresses {
             ask(&target, address, port.port);
         }
@@ -190,6 +194,7 @@ impl Build<'_> {
                 addresses: addresses.iter().map(|&(address, _)| address).collect(),
                 port: port.port,
                 backends: 1,
+                unbacked: None,
             });
             for (address, number) in addresses {
                 ask(&target, address, number);
@@ -199,30 +204,39 @@ impl Build<'_> {
 }
 
 fn service_target(
+    roster: &Roster,
     service: &Service,
     id: Arc<str>,
     kind: v1::TargetKind,
-    name: &str,
     port: &ServicePort,
 ) -> Arc<Target> {
     let ready = service
         .ready_backends()
         .map(|backend| backend.pod.as_deref().map_or_else(|| backend.address.to_string(), ToOwned::to_owned));
     let ready: BTreeSet<String> = ready.collect();
+    let away = ready.is_empty().then(|| away(roster, service)).flatten();
+    let full = format!("{}/{}", service.namespace, service.name);
     Arc::new(Target {
         id,
         kind,
         namespace: service.namespace.clone(),
-        name: name.to_owned(),
+        name: service.name.clone(),
         node: String::new(),
         zone: String::new(),
         addresses: service.cluster_addresses.clone(),
         port: port.port,
         backends: ready.len().max(1),
-        absent: ready
-            .is_empty()
-            .then(|| format!("service {}/{} has no ready endpoint", service.namespace, service.name)),
+        unbacked: (ready.is_empty() && away.is_none())
+            .then(|| format!("service {full} has no ready endpoints")),
+        absent: away.map(|why| format!("service {full} has no ready endpoints: {why}")),
     })
+}
+
+/// Why nobody is ready behind a service, where that is because all of its endpoints are on nodes that are away.
+fn away(roster: &Roster, service: &Service) -> Option<String> {
+    let mut reasons = service.backends.iter().map(|backend| roster.node_absent(backend.node.as_deref()?));
+    let first = reasons.next()??;
+    reasons.all(|reason| reason.is_some()).then_some(first)
 }
 
 fn absolute(name: &str) -> Arc<str> {
@@ -253,6 +267,14 @@ fn addresses(roster: &Roster) -> Arc<[AddressOf]> {
             address,
             node: pod.node.clone(),
             pod: Some(id.clone()),
+        }));
+    }
+    // An endpoint may name an address that no pod has (any more). That is where the packets go, so that kernels must
+    // know it to tell of them. The sort is stable: whoever has the address goes first.
+    for service in roster.services.values() {
+        all.extend(service.backends.iter().filter_map(|backend| {
+            let owner = roster.owner(backend.address)?;
+            Some(AddressOf { address: backend.address, node: owner.node.clone(), pod: owner.pod.clone() })
         }));
     }
     all.sort_by_key(|of| of.address);

@@ -161,3 +161,65 @@ fn a_responder_elsewhere_or_none_is_respected() {
     assert_eq!(ports("n2"), [0, 7000, 7000]);
     assert_eq!(ports("n3"), [0]);
 }
+
+/// One service with these endpoints, in a cluster of two nodes; n2 is not ready.
+fn with_service(selector: bool, endpoints: &[(&str, &str, bool)]) -> Catalog {
+    let mut objects = Objects::default();
+    for (node, ready) in [("n1", "True"), ("n2", "False")] {
+        let object = json!({
+            "metadata": {"name": node},
+            "status": {
+                "addresses": [{"type": "InternalIP", "address": format!("10.0.0.{}", &node[1..])}],
+                "conditions": [{"type": "Ready", "status": ready}],
+            },
+        });
+        objects.nodes.push(serde_json::from_value(object).unwrap());
+    }
+    let selector = if selector { json!({"app": "web"}) } else { json!(null) };
+    let service = json!({
+        "metadata": {"name": "web", "namespace": "default"},
+        "spec": {"clusterIP": "10.96.0.1", "ports": [{"port": 80}], "selector": selector},
+    });
+    objects.services.push(serde_json::from_value(service).unwrap());
+    let endpoints: Vec<_> = endpoints
+        .iter()
+        .map(|(address, node, ready)| {
+            json!({
+                "addresses": [address], "nodeName": node, "conditions": {"ready": ready},
+                "targetRef": {"kind": "Pod", "name": "web-1"},
+            })
+        })
+        .collect();
+    let slice = json!({
+        "metadata": {"name": "web-x", "namespace": "default", "labels": {"kubernetes.io/service-name": "web"}},
+        "addressType": "IPv4", "ports": [{"port": 8080}], "endpoints": endpoints,
+    });
+    objects.endpoint_slices.push(serde_json::from_value(slice).unwrap());
+    Catalog::of(&objects.roster(), &BTreeMap::new(), "a.b")
+}
+
+#[test]
+fn a_service_that_nobody_is_behind_is_no_absent_node_and_one_that_nobody_is_meant_to_be_behind_is_not_probed()
+{
+    let of = |selector, endpoints: &[(&str, &str, bool)]| {
+        let catalog = with_service(selector, endpoints);
+        let target = catalog.targets().find(|target| target.kind == v1::TargetKind::Service).cloned();
+        target.map(|target| (target.unbacked.clone(), target.absent.clone()))
+    };
+    let nobody = Some("service default/web has no ready endpoints".to_owned());
+    assert_eq!(of(true, &[]), Some((nobody.clone(), None)));
+    assert_eq!(of(true, &[("10.1.1.1", "n1", false)]), Some((nobody.clone(), None)));
+    assert_eq!(of(true, &[("10.1.1.1", "n1", false), ("10.1.2.1", "n2", false)]), Some((nobody, None)));
+    assert_eq!(of(true, &[("10.1.1.1", "n1", true)]), Some((None, None)));
+    assert_eq!(of(false, &[("10.1.1.1", "n1", true)]), Some((None, None)));
+    assert_eq!(of(false, &[]), None);
+    let (unbacked, absent) = of(true, &[("10.1.2.1", "n2", false)]).unwrap();
+    assert!(unbacked.is_none() && absent.unwrap().contains("n2 is NotReady"));
+}
+
+#[test]
+fn kernels_are_told_of_endpoints_that_no_pod_has() {
+    let catalog = with_service(true, &[("10.1.1.254", "n1", true)]);
+    let of = catalog.addresses.iter().find(|of| of.address == IpAddr::from([10, 1, 1, 254])).unwrap();
+    assert_eq!((of.node.as_str(), of.pod.as_deref()), ("n1", Some("default/web-1")));
+}

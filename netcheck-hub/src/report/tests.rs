@@ -1,6 +1,7 @@
 use super::*;
 use crate::clock::SECOND_NS;
 use crate::hub::NodeIx;
+use netcheck_common::domain::Outcome;
 
 fn cell(source: &str, target: &str, verdict: Verdict, at: Option<v1::LossLocation>) -> Cell {
     let target = v1::Target {
@@ -9,7 +10,12 @@ fn cell(source: &str, target: &str, verdict: Verdict, at: Option<v1::LossLocatio
         name: target.to_owned(),
         ..Default::default()
     };
-    let path = v1::Path { source_node: source.to_owned(), target: Some(target), ..Default::default() };
+    let path = v1::Path {
+        source_node: source.to_owned(),
+        target: Some(target),
+        kind: v1::ProbeKind::Icmp.into(),
+        ..Default::default()
+    };
     let loss = at.map(|at| v1::LocatedLoss {
         summary: format!("lost at {}", at.node),
         location: Some(at),
@@ -23,6 +29,7 @@ fn cell(source: &str, target: &str, verdict: Verdict, at: Option<v1::LossLocatio
         evidence: vec![format!("seen by {source}")],
         lost_ns: Some((SECOND_NS, 2 * SECOND_NS)),
         towards: None,
+        unbacked: None,
         key: (NodeIx(0), 1),
         probeable: true,
         cell: v1::MatrixCell {
@@ -57,7 +64,13 @@ fn bad_paths_go_together_by_place_worst_first() {
     assert_eq!(counts, (6, 1, 1, 2));
     assert_eq!((report.expected_absent, report.no_data), (1, 1));
     let headlines: Vec<&str> = report.findings.iter().map(|finding| finding.headline.as_str()).collect();
-    assert_eq!(headlines, ["lost at n3 (n1, n2 → n3)", "lost at n9 (n1 → n2)"]);
+    assert_eq!(
+        headlines,
+        [
+            "n1, n2 → n3, ICMP: 100 % of probes lost: lost at n3 (inferred, 4 of 4)",
+            "n1 → n2, ICMP: 50 % of probes lost: lost at n9 (inferred, 2 of 2)",
+        ]
+    );
     let worst = &report.findings[0];
     assert_eq!((worst.paths.len(), worst.loss.as_ref().unwrap().probes), (2, 4));
     assert_eq!(worst.evidence, ["seen by n1", "seen by n2"]);
@@ -76,7 +89,10 @@ fn unlocated_paths_go_together_by_target_else_by_source() {
     let headlines: Vec<&str> = report.findings.iter().map(|finding| finding.headline.as_str()).collect();
     assert_eq!(
         headlines,
-        ["n1 cannot reach n4, n5: cause not located", "n1, n2 cannot reach n3: cause not located"]
+        [
+            "n1 → n4, n5, ICMP: 100 % of probes lost, not located: nobody knows",
+            "n1, n2 → n3, ICMP: 100 % of probes lost, not located: nobody knows",
+        ]
     );
     assert!(report.findings[0].evidence.contains(&"no place: nobody knows".to_owned()));
 }
@@ -105,8 +121,8 @@ fn one_node_that_nobody_reaches_is_one_finding_with_all_that_goes_the_same_way()
     assert_eq!(
         headlines,
         [
-            "packets lost on the wire between n1, n2 and n4 [inferred] (n1, n2 → n4, service)",
-            "n1 cannot reach other: cause not located",
+            "n1, n2 → n4, service, ICMP: 100 % of probes lost: lost on the wire between n1, n2 and n4 (inferred, 4 of 6)",
+            "n1 → other, ICMP: 100 % of probes lost, not located: nobody knows",
         ]
     );
     assert!(
@@ -136,6 +152,9 @@ fn both_halves_and_both_families_of_one_cause_are_one_finding() {
     }
     let report = report(&[request, reply]);
     assert_eq!(report.findings.len(), 1);
-    assert_eq!(report.findings[0].headline, "request and reply dropped on n2 (n1 → n2)");
+    assert_eq!(
+        report.findings[0].headline,
+        "n1 → n2, ICMP: 100 % of probes lost: request dropped on n2 (inferred, 4 of 4)"
+    );
     assert_eq!(report.findings[0].evidence, ["dropped at eth0 (1 → 2 and 1 other flows)"]);
 }

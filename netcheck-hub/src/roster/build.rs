@@ -220,6 +220,7 @@ fn service(object: &ServiceObject) -> Option<(String, Service)> {
         cluster_addresses,
         ports: ports.collect(),
         dns,
+        selects: spec.selector.as_ref().is_some_and(|selector| !selector.is_empty()),
         backends: Vec::new(),
         opted_out: opted_out(&object.metadata),
     };

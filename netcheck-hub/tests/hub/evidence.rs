@@ -91,9 +91,12 @@ async fn a_drop_record_of_another_node_locates_the_loss_whichever_comes_first() 
             .report
             .unwrap();
         assert_eq!((report.unreachable, report.findings.len()), (1, 1));
+        let (what, place) = report.findings[0].headline.split_once(" UTC at ").unwrap();
+        assert!(what.starts_with("n1 → n2, UDP over IPv4: 100 % of requests lost since "), "{what}");
         assert_eq!(
-            report.findings[0].headline,
-            "request dropped on n2 at netfilter input, eth0: NETFILTER_DROP in nf_hook_slow [observed] (n1 → n2)"
+            place,
+            "n2, interface eth0, netfilter input: NETFILTER_DROP in nf_hook_slow (observed, 1 of 4); \
+             ICMP, TCP and IPv6 on the same path are fine"
         );
     }
 }
@@ -178,10 +181,9 @@ async fn a_refusing_backend_is_named() {
         .report
         .unwrap();
     let finding = &report.findings[0];
-    assert_eq!(
-        finding.headline,
-        "service default/web:80 refused by backend default/web-3 (10.244.3.2) on n3"
-    );
+    let (what, who) = finding.headline.split_once(" UTC: ").unwrap();
+    assert!(what.starts_with("n1 → service default/web:80, TCP: 11 % of requests lost since "), "{what}");
+    assert_eq!(who, "refused by backend default/web-3 (10.244.3.2) on n3 (observed, 1 of 1)");
     assert_eq!(finding.evidence, ["pod default/web-3 (10.244.3.2) on n3 answered with a TCP reset"]);
     let at = finding.loss.as_ref().unwrap().location.as_ref().unwrap();
     assert_eq!((at.node.as_str(), at.pod.as_str(), at.stage()), ("n3", "default/web-3", v1::Stage::Socket));

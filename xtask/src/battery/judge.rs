@@ -3,47 +3,56 @@
 use std::fmt;
 
 use super::table::{Place, Row};
-use crate::cluster::{Finding, Location, Report};
+use crate::cluster::{Finding, Incident, Location, Report};
 
-/// How well a fault was located.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How well a fault was located, or its incident told. Of several, the worst counts; the order is from good to bad.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Grade {
-    /// Every place that is named is right, for each kind of probe that it breaks.
+    /// Every finding names the right place, for each kind of probe that the fault breaks; the one incident is right.
     Right,
-    /// Some place that is named is not.
-    Wrong,
-    /// None is wrong, but for some kind of probe none is named.
+    /// The row does not say what must come.
+    NotStated,
+    /// Nothing that is said is wrong, but some finding names no place, no stage or no direction.
     Unknown,
-    /// Not all kinds of probes were seen to be broken.
+    /// Not all kinds of probes were seen to be broken; no incident opened.
     NotDetected,
+    /// Some place that is named is not right; more than the one incident, or another.
+    Wrong,
 }
 
 impl fmt::Display for Grade {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Right => "right",
-            Self::Wrong => "WRONG",
+            Self::NotStated => "not stated",
             Self::Unknown => "unknown",
             Self::NotDetected => "not detected",
+            Self::Wrong => "WRONG",
         })
     }
 }
 
-/// Whether a place that is named is one of those that a row expects; nothing where it names no place.
-fn fits(row: &Row, location: &Location) -> Option<bool> {
-    if row.places.iter().any(|place| place.holds(location)) {
-        return Some(true);
+/// How a place that is named fits those that a row expects.
+fn fits(row: &Row, location: Option<&Location>) -> Grade {
+    let Some(at) = location else { return Grade::Unknown };
+    if row.places.iter().any(|place| place.holds(at)) {
+        return Grade::Right;
     }
-    // A stage left open, or inferred from the hook that saw the packet last ("after arriving at eth0"), is half an
-    // answer: wrong only where the node or the direction is.
-    let last_seen =
-        location.certainty == "inferred" && matches!(location.stage.as_str(), "ingress" | "egress" | "send");
-    let open = matches!(location.stage.as_str(), "" | "unspecified") || last_seen;
+    // Only what is left open may be missing: the stage, or which half of the exchange it was. A place that was
+    // concluded from the hook that saw the packet last ("after arriving at eth0") leaves the stage open, too.
+    let last_seen = at.certainty == "inferred" && matches!(at.stage.as_str(), "ingress" | "egress" | "send");
+    let open_stage = matches!(at.stage.as_str(), "" | "unspecified") || last_seen;
+    let open_way = matches!(at.direction.as_str(), "" | "unspecified");
     let near = row.places.iter().any(|place| {
-        one_of(place.nodes, |node| node == location.node)
-            && one_of(place.direction, |way| way == location.direction || location.direction.is_empty())
+        let way = one_of(place.direction, |way| way == at.direction) || open_way;
+        if open_stage {
+            // The wire ends at a node, and who saw the packet there last names that node.
+            let node = one_of(place.nodes, |node| node == at.node);
+            return way && node && one_of(place.wire_end, |node| node == at.node);
+        }
+        open_way && place.holds(&Location { direction: place.direction.to_owned(), ..at.clone() })
     });
-    if open && near { None } else { Some(false) }
+    if near { Grade::Unknown } else { Grade::Wrong }
 }
 
 fn one_of(choices: &str, fits: impl Fn(&str) -> bool) -> bool {
@@ -53,7 +62,7 @@ fn one_of(choices: &str, fits: impl Fn(&str) -> bool) -> bool {
 impl Place {
     fn holds(&self, at: &Location) -> bool {
         one_of(self.nodes, |node| node == at.node)
-            && one_of(self.direction, |way| way == at.direction || at.direction.is_empty())
+            && one_of(self.direction, |way| way == at.direction)
             && one_of(self.stages, |stage| at.stage.starts_with(stage))
             && one_of(self.reasons, |reason| at.reason.starts_with(reason))
             && one_of(self.wire_end, |node| node == at.node || node == at.next_node)
@@ -69,34 +78,59 @@ pub(crate) fn detected(row: &Row, family: &str, report: &Report) -> bool {
     row.kinds.iter().all(|kind| paths().any(|path| path.family == family && path.kind == *kind))
 }
 
-/// The grade in one family, and the findings that are wrong or say nothing.
+/// The grade in one family, and the findings that are wrong or leave something open.
 pub(crate) fn grade(row: &Row, family: &str, report: &Report) -> (Grade, Vec<String>) {
     let here = |finding: &&Finding| finding.paths.iter().any(|path| path.family == family);
-    let mut right = Vec::new();
-    let (mut wrong, mut open) = (Vec::new(), Vec::new());
+    let mut grade = if detected(row, family, report) { Grade::Right } else { Grade::NotDetected };
+    let mut notes = Vec::new();
     for finding in report.findings.iter().filter(here) {
-        match finding.location.as_ref().and_then(|location| fits(row, location)) {
-            Some(true) => right.push(finding),
-            Some(false) => wrong.push(described(finding)),
-            None => open.push(described(finding)),
+        let fits = fits(row, finding.location.as_ref());
+        if fits != Grade::Right {
+            notes.push(format!("{fits}: {}", described(finding)));
         }
+        grade = grade.max(fits);
     }
-    let located = |kind: &&str| {
-        right
-            .iter()
-            .flat_map(|finding| &finding.paths)
-            .any(|path| path.kind == **kind && path.family == family)
+    (grade, notes)
+}
+
+/// The grade of the incidents that a fault opened, and those that are wrong. Those that closed meanwhile count, too.
+pub(crate) fn incident(row: &Row, incidents: &[Incident]) -> (Grade, Vec<String>) {
+    let (maybe, wanted) = match row.incident.strip_prefix("maybe ") {
+        Some(wanted) => (true, wanted),
+        None => (row.incident == "none", row.incident),
     };
-    let grade = if !wrong.is_empty() {
-        Grade::Wrong
-    } else if !detected(row, family, report) {
-        Grade::NotDetected
-    } else if row.kinds.iter().all(located) && !(row.kinds.is_empty() && right.is_empty()) {
-        Grade::Right
-    } else {
-        Grade::Unknown
+    let told = |one: &Incident| {
+        let facts = one.evidence.iter().take(3).map(|line| format!("\n      {line}"));
+        let state = if one.open { "" } else { "closed " };
+        format!("{state}incident {} {}: {}{}", one.kind, one.cause, one.headline, facts.collect::<String>())
     };
-    (grade, wrong.into_iter().chain(open).collect())
+    let all = || incidents.iter().map(told).collect::<Vec<_>>();
+    if wanted.is_empty() {
+        return (Grade::NotStated, all());
+    }
+    match incidents {
+        [] if maybe => (Grade::Right, Vec::new()),
+        [] => (Grade::NotDetected, Vec::new()),
+        [one] if one.open && is_of(wanted, one) => (Grade::Right, Vec::new()),
+        // What comes and goes by chance may open twice.
+        many if maybe && many.iter().all(|one| is_of(wanted, one)) => (Grade::Right, Vec::new()),
+        _ => (Grade::Wrong, all()),
+    }
+}
+
+/// Whether the kind is the first word and each other word is a part of the cause's name. What the name has in
+/// brackets narrows it down, and must have been expected.
+fn is_of(wanted: &str, incident: &Incident) -> bool {
+    let mut words = wanted.split(' ');
+    let kind = words.next().unwrap_or_default();
+    let words: Vec<&str> = words.collect();
+    let (name, only) = incident.cause.split_once(" (").unwrap_or((&incident.cause, ""));
+    let only: Vec<&str> =
+        only.trim_end_matches(')').split(' ').filter(|word| !matches!(*word, "" | "over")).collect();
+    let has = |part: &str| name.split('/').any(|of| of == part) || only.contains(&part);
+    one_of(kind, |kind| kind == incident.kind)
+        && words.iter().all(|word| one_of(word, has))
+        && only.iter().all(|part| words.contains(part))
 }
 
 /// Nothing is broken: any unreachable path is a false alarm.
@@ -148,11 +182,80 @@ mod tests {
             ("n3", "", "PROBE_KIND_UDP", Grade::Wrong),
             ("", "", "PROBE_KIND_UDP", Grade::Unknown),
             ("n2", "STAGE_NETFILTER_INPUT", "PROBE_KIND_TCP", Grade::NotDetected),
+            ("n2", "STAGE_ROUTING", "PROBE_KIND_TCP", Grade::Wrong),
         ] {
             let (found, _) = grade(row, "ipv4", &report(node, stage, kind));
             assert_eq!(found, expected, "{node} {stage} {kind}");
         }
         assert_eq!(grade(row, "ipv6", &report("n3", "", "PROBE_KIND_UDP")).0, Grade::NotDetected);
+    }
+
+    #[test]
+    fn what_was_only_concluded_from_the_last_sight_or_without_a_direction_is_half_an_answer() {
+        let row = ROWS.iter().find(|row| row.deed == Deed::Lab("responder-filtered node=n2")).unwrap();
+        let right = Location {
+            node: "n2".to_owned(),
+            stage: "netfilter_input".to_owned(),
+            direction: "request".to_owned(),
+            reason: "NETFILTER_DROP".to_owned(),
+            certainty: "observed".to_owned(),
+            ..Location::default()
+        };
+        let ingress = |certainty: &str| Location {
+            stage: "ingress".to_owned(),
+            certainty: certainty.to_owned(),
+            reason: String::new(),
+            ..right.clone()
+        };
+        assert_eq!(fits(row, Some(&right)), Grade::Right);
+        assert_eq!(fits(row, Some(&ingress("inferred"))), Grade::Unknown);
+        assert_eq!(fits(row, Some(&ingress("observed"))), Grade::Wrong);
+        assert_eq!(fits(row, Some(&Location { direction: String::new(), ..right.clone() })), Grade::Unknown);
+        assert_eq!(
+            fits(row, Some(&Location { direction: "reply".to_owned(), ..right.clone() })),
+            Grade::Wrong
+        );
+        let elsewhere = Location { direction: String::new(), stage: "wire".to_owned(), ..right.clone() };
+        assert_eq!(fits(row, Some(&elsewhere)), Grade::Wrong);
+        assert_eq!(fits(row, None), Grade::Unknown);
+    }
+
+    #[test]
+    fn exactly_the_one_incident_must_be_open() {
+        let of = |cause: &str, kind: &str| Incident {
+            id: cause.to_owned(),
+            kind: kind.to_owned(),
+            open: true,
+            cause: cause.to_owned(),
+            headline: String::new(),
+            evidence: Vec::new(),
+        };
+        let place = of("place/n2/netfilter_input/NETFILTER_DROP", "place");
+        let other = of("place/n2/routing/EINVAL", "place");
+        let zones = of("zones/a~b (UDP over IPv6)", "link");
+        let row = |incident| Row { incident, ..ROWS[0] };
+        let closed = Incident { open: false, ..place.clone() };
+        for (wanted, found, expected) in [
+            ("place n2 netfilter_input", vec![place.clone()], Grade::Right),
+            ("place n2 routing|netfilter_input", vec![place.clone()], Grade::Right),
+            ("place n2 netfilter_input", vec![closed.clone()], Grade::Wrong),
+            ("place n2 netfilter_input", vec![place.clone(), other.clone()], Grade::Wrong),
+            ("place n2 netfilter_input", vec![place.clone(), closed.clone()], Grade::Wrong),
+            ("place n3 netfilter_input", vec![place.clone()], Grade::Wrong),
+            ("node n2 netfilter_input", vec![place.clone()], Grade::Wrong),
+            ("place n2", vec![], Grade::NotDetected),
+            ("none", vec![], Grade::Right),
+            ("none", vec![place.clone()], Grade::Wrong),
+            ("maybe place n2", vec![], Grade::Right),
+            ("maybe place n2", vec![place.clone(), closed.clone()], Grade::Right),
+            ("maybe place n2 routing", vec![place.clone()], Grade::Wrong),
+            ("link a~b UDP IPv6", vec![zones.clone()], Grade::Right),
+            ("link a~b UDP", vec![zones.clone()], Grade::Wrong),
+            ("link a~b", vec![zones.clone()], Grade::Wrong),
+            ("", vec![place.clone()], Grade::NotStated),
+        ] {
+            assert_eq!(incident(&row(wanted), &found).0, expected, "{wanted} {found:?}");
+        }
     }
 
     #[test]

@@ -49,10 +49,20 @@ pub(crate) struct Row {
     /// Kinds of probes that it must take down or degrade.
     pub(crate) kinds: &'static [&'static str],
     pub(crate) places: &'static [Place],
+    /// The one incident that must be open while it lasts: its kind, then parts of its cause's name, `|` between
+    /// choices of one word. `none`: there must be none. With `maybe` before it, there may be one. Empty: not stated.
+    pub(crate) incident: &'static str,
     /// How long it may take until it shows, in seconds.
     pub(crate) patience_s: u64,
     /// Arguments that the hub is started anew with, for this row.
     pub(crate) hub_args: &'static [&'static str],
+}
+
+impl Row {
+    /// Says which incident it must open.
+    const fn opens(self, incident: &'static str) -> Self {
+        Self { incident, ..self }
+    }
 }
 
 impl Deed {
@@ -90,12 +100,12 @@ const fn wire(wire_end: &'static str, direction: &'static str) -> Place {
 }
 
 const fn row(deed: Deed, kinds: &'static [&'static str], places: &'static [Place]) -> Row {
-    Row { deed, families: Families::Both, kinds, places, patience_s: 8, hub_args: &[] }
+    Row { deed, families: Families::Both, kinds, places, incident: "", patience_s: 8, hub_args: &[] }
 }
 
 /// Nothing may be said to be lost.
 const fn harmless(fault: &'static str) -> Row {
-    row(Deed::Harmless(fault), &[], &[])
+    row(Deed::Harmless(fault), &[], &[]).opens("none")
 }
 
 const fn lab(fault: &'static str, kinds: &'static [&'static str], places: &'static [Place]) -> Row {
@@ -131,84 +141,92 @@ const FILTERED: &str = "NETFILTER_DROP|EPERM";
 /// A service's address is translated in the output hook, which looks for a route to the backend and drops for want of
 /// one: the kernel says no more than that.
 const TRANSLATED: Place = at("n1|n2", "request", "netfilter_output", "NETFILTER_DROP");
-/// What a sender is told of a route that leads nowhere; over a tunnel, its device finds out.
-const DEAD: &str = "routing|egress|send";
+/// What a route that leads nowhere is called: by its node's own senders (an errno for each kind), and for what is
+/// passed on or wrapped (IPv4 and IPv6, both modes, in their own words).
+const DEAD: &str = "EINVAL|EACCES|ENETUNREACH|IP_OUTNOROUTES|IP_INNOROUTES";
+/// An errno that a route and a silent neighbour share: what it was is left open.
+const NO_HOST: Place = at("", "request", "send", "EHOSTUNREACH");
+/// Whoever is on the same cable asks for a dead node's hardware address in vain.
+const NEIGHBOUR: Place = at("", "request", "neighbour", "NEIGH_");
+/// The lab starts its DNS server anew where a service's endpoints change, and its port is closed for that moment.
+const RESTARTED: Place = at("n4", "request", "socket", "refused");
 
 /// All rows. What destroys most comes last.
 #[rustfmt::skip]
 pub(crate) const ROWS: &[Row] = &[
     // Filters, at each hook.
-    lab("drop node=n2 hook=prerouting src=n1", ALL, &[at("n2", "", "netfilter_prerouting", "NETFILTER_DROP")]),
-    lab("drop node=n2 hook=input proto=icmp src=n1", ICMP, &[at("n2", "", "netfilter_input", "NETFILTER_DROP")]),
-    lab("drop node=n2 hook=forward", POD, &[at("n2", "", "netfilter_forward", "NETFILTER_DROP")]),
-    lab("drop node=n2 hook=output dst=n1", ALL, &[at("n2", "", "netfilter_output", FILTERED)]),
-    lab("drop node=n2 hook=postrouting dst=n1", ALL, &[at("n2", "", "netfilter_postrouting", FILTERED)]),
-    lab("reject node=n2 hook=prerouting src=n1", ALL, &[at("n2", "", "netfilter_prerouting", "")]),
-    lab("reject node=n2 hook=input proto=udp dport=6100", UDP, &[at("n2", "request", "netfilter_input", "")]),
-    lab("reject node=n2 hook=forward", POD, &[at("n2", "", "netfilter_forward", "")]),
-    lab("reject node=n2 hook=output dst=n1", ALL, &[at("n2", "", "netfilter_output", "")]),
-    lab("responder-filtered node=n2", UDP, &[at("n2", "request", "netfilter_input", "NETFILTER_DROP")]),
+    lab("drop node=n2 hook=prerouting src=n1", ALL, &[at("n2", "", "netfilter_prerouting", "NETFILTER_DROP")]).opens("place n2 netfilter_prerouting"),
+    lab("drop node=n2 hook=input proto=icmp src=n1", ICMP, &[at("n2", "", "netfilter_input", "NETFILTER_DROP")]).opens("place n2 netfilter_input"),
+    lab("drop node=n2 hook=forward", POD, &[at("n2", "", "netfilter_forward", "NETFILTER_DROP")]).opens("place n2 netfilter_forward"),
+    lab("drop node=n2 hook=output dst=n1", ALL, &[at("n2", "", "netfilter_output", FILTERED)]).opens("place n2 netfilter_output"),
+    lab("drop node=n2 hook=postrouting dst=n1", ALL, &[at("n2", "", "netfilter_postrouting", FILTERED)]).opens("place n2 netfilter_postrouting"),
+    lab("reject node=n2 hook=prerouting src=n1", ALL, &[at("n2", "", "netfilter_prerouting", "")]).opens("place n2 netfilter_prerouting"),
+    lab("reject node=n2 hook=input proto=udp dport=6100", UDP, &[at("n2", "request", "netfilter_input", "")]).opens("place n2 netfilter_input"),
+    lab("reject node=n2 hook=forward", POD, &[at("n2", "", "netfilter_forward", "")]).opens("place n2 netfilter_forward"),
+    lab("reject node=n2 hook=output dst=n1", ALL, &[at("n2", "", "netfilter_output", "")]).opens("place n2 netfilter_output"),
+    lab("responder-filtered node=n2", UDP, &[at("n2", "request", "netfilter_input", "NETFILTER_DROP")]).opens("place n2 netfilter_input"),
     // One direction, at either end.
-    lab("request-loss from=n1 to=n2 at=source", ALL, &[at("n1", "request", "netfilter_output", FILTERED)]),
-    lab("request-loss from=n1 to=n2 at=destination", ALL, &[at("n2", "request", "netfilter_input", "NETFILTER_DROP")]),
-    lab("reply-loss from=n1 to=n2 at=source", ALL, &[at("n1", "reply", "netfilter_input", "NETFILTER_DROP")]),
-    lab("reply-loss from=n1 to=n2 at=destination", ALL, &[at("n2", "reply", "netfilter_output", "NETFILTER_DROP")]),
-    lab("request-loss from=n1 to=web-n2 at=destination port=8080", POD, &[at("n2", "request", "netfilter_forward", "NETFILTER_DROP")]),
-    lab("reply-loss from=n1 to=web-n2 at=destination port=8080", POD, &[at("n2", "reply", "netfilter_forward", "NETFILTER_DROP")]),
+    lab("request-loss from=n1 to=n2 at=source", ALL, &[at("n1", "request", "netfilter_output", FILTERED)]).opens("place n1 netfilter_output"),
+    lab("request-loss from=n1 to=n2 at=destination", ALL, &[at("n2", "request", "netfilter_input", "NETFILTER_DROP")]).opens("place n2 netfilter_input"),
+    lab("reply-loss from=n1 to=n2 at=source", ALL, &[at("n1", "reply", "netfilter_input", "NETFILTER_DROP")]).opens("place n1 netfilter_input"),
+    lab("reply-loss from=n1 to=n2 at=destination", ALL, &[at("n2", "reply", "netfilter_output", "NETFILTER_DROP")]).opens("place n2 netfilter_output"),
+    lab("request-loss from=n1 to=web-n2 at=destination port=8080", POD, &[at("n2", "request", "netfilter_forward", "NETFILTER_DROP")]).opens("place n2 netfilter_forward"),
+    lab("reply-loss from=n1 to=web-n2 at=destination port=8080", POD, &[at("n2", "reply", "netfilter_forward", "NETFILTER_DROP")]).opens("place n2 netfilter_forward"),
     // Chance.
-    rare(lab("request-loss from=n1 to=n2 at=destination percent=50", ICMP, &[at("n2", "request", "netfilter_input", "NETFILTER_DROP")])),
-    rare(lab("reply-loss from=n1 to=n2 at=destination percent=50", ICMP, &[at("n2", "reply", "netfilter_output", "NETFILTER_DROP")])),
-    rare(lab("request-loss from=n1 to=n2 at=destination percent=10", &[], &[at("n2", "request", "netfilter_input", "NETFILTER_DROP")])),
-    rare(lab("reply-loss from=n1 to=n2 at=destination percent=10", &[], &[at("n2", "reply", "netfilter_output", "NETFILTER_DROP")])),
-    fast(rare(lab("request-loss from=n1 to=n2 at=destination percent=1", &[], &[at("n2", "request", "netfilter_input", "NETFILTER_DROP")]))),
-    fast(rare(lab("reply-loss from=n1 to=n2 at=destination percent=1", &[], &[at("n2", "reply", "netfilter_output", "NETFILTER_DROP")]))),
+    rare(lab("request-loss from=n1 to=n2 at=destination percent=50", ICMP, &[at("n2", "request", "netfilter_input", "NETFILTER_DROP")])).opens("place n2 netfilter_input"),
+    rare(lab("reply-loss from=n1 to=n2 at=destination percent=50", ICMP, &[at("n2", "reply", "netfilter_output", "NETFILTER_DROP")])).opens("place n2 netfilter_output"),
+    rare(lab("request-loss from=n1 to=n2 at=destination percent=10", &[], &[at("n2", "request", "netfilter_input", "NETFILTER_DROP")])).opens("maybe place n2 netfilter_input"),
+    rare(lab("reply-loss from=n1 to=n2 at=destination percent=10", &[], &[at("n2", "reply", "netfilter_output", "NETFILTER_DROP")])).opens("maybe place n2 netfilter_output"),
+    fast(rare(lab("request-loss from=n1 to=n2 at=destination percent=1", &[], &[at("n2", "request", "netfilter_input", "NETFILTER_DROP")]))).opens("maybe place n2 netfilter_input"),
+    fast(rare(lab("reply-loss from=n1 to=n2 at=destination percent=1", &[], &[at("n2", "reply", "netfilter_output", "NETFILTER_DROP")]))).opens("maybe place n2 netfilter_output"),
     // The cable. The agents' session to the hub is IPv4 and must live.
-    only(Families::V6, lab("loss node=n2 direction=in percent=100 family=ipv6", ICMP, &[wire("n2", "")])),
-    only(Families::V6, lab("loss node=n2 direction=out percent=100 family=ipv6", ICMP, &[wire("n2", "")])),
-    only(Families::V6, rare(lab("loss node=n2 direction=in percent=50 family=ipv6", ICMP, &[wire("n2", "")]))),
-    only(Families::V6, rare(lab("loss node=n2 direction=out percent=10 family=ipv6", &[], &[wire("n2", "")]))),
+    only(Families::V6, lab("loss node=n2 direction=in percent=100 family=ipv6", ICMP, &[wire("n2", "")])).opens("node n2 IPv6"),
+    only(Families::V6, lab("loss node=n2 direction=out percent=100 family=ipv6", ICMP, &[wire("n2", "")])).opens("node n2 IPv6"),
+    only(Families::V6, rare(lab("loss node=n2 direction=in percent=50 family=ipv6", ICMP, &[wire("n2", "")]))).opens("node n2 IPv6"),
+    only(Families::V6, rare(lab("loss node=n2 direction=out percent=10 family=ipv6", &[], &[wire("n2", "")]))).opens("maybe node n2 IPv6"),
     // Nothing is lost by it.
     fast(harmless("duplicate node=n2")),
     fast(harmless("reorder node=n2 delay-ms=400")),
     // Routes.
-    lab("route node=n3 type=blackhole to=n1", ALL, &[at("n3", "", DEAD, "")]),
-    lab("route node=n3 type=unreachable to=n1", ALL, &[at("n3", "", DEAD, "")]),
-    lab("route node=n3 type=prohibit to=n1", ALL, &[at("n3", "", DEAD, "")]),
-    lab("route node=n3 type=throw to=n1", ALL, &[at("n3", "", DEAD, "")]),
-    lab("route node=n2 type=blackhole to=web-n2", POD, &[at("n2", "request", "routing", ""), TRANSLATED]),
-    lab("route node=n1 type=throw to=n2/pods", POD, &[at("n1", "", DEAD, ""), TRANSLATED]),
-    lab("route-loop a=n1 b=n2 to=n3/pods", POD, &[at("n1|n2", "", "routing", "")]),
-    only(Families::V4, lab("reverse-path node=n2 from=n1", ICMP, &[at("n2", "", "routing", "IP_RPFILTER|EHOSTUNREACH"), at("n2", "", "neighbour", "")])),
+    lab("route node=n3 type=blackhole to=n1", ALL, &[at("n3", "", "routing", DEAD)]).opens("place n3 routing"),
+    lab("route node=n3 type=unreachable to=n1", ALL, &[at("n3", "", "routing", DEAD), at("n3", "", "send", "EHOSTUNREACH")]).opens("place n3 routing"),
+    lab("route node=n3 type=prohibit to=n1", ALL, &[at("n3", "", "routing", DEAD)]).opens("place n3 routing"),
+    lab("route node=n3 type=throw to=n1", ALL, &[at("n3", "", "routing", DEAD)]).opens("place n3 routing"),
+    lab("route node=n2 type=blackhole to=web-n2", POD, &[at("n2", "request", "routing", ""), TRANSLATED]).opens("place n2 routing"),
+    lab("route node=n1 type=throw to=n2/pods", POD, &[at("n1", "", "routing", DEAD), TRANSLATED]).opens("place n1 routing"),
+    lab("route-loop a=n1 b=n2 to=n3/pods", POD, &[at("n1|n2", "", "routing", "")]).opens("pod_network n3"),
+    only(Families::V4, lab("reverse-path node=n2 from=n1", ICMP, &[// n2's own way to n1 leads into its bridge, where nobody is n1.
+        at("n2", "", "routing", "IP_RPFILTER"), at("n2", "", "neighbour", "NEIGH_"), at("n2", "", "send", "EHOSTUNREACH")])).opens("place n2 routing"),
     // Neighbours and links.
-    lab("wrong-neighbour node=n1 to=n2", ICMP, &[wire("n1", ""), at("n2", "", "ingress", "OTHERHOST"), at("n1", "", "neighbour", "")]),
-    lab("wrong-neighbour node=n2 to=web-n2", POD, &[at("n2", "request", "", "")]),
-    lab("veth-down pod=web-n2", POD, &[at("n2", "request", "", "")]),
-    lab("pod-link-down pod=web-n2", POD, &[at("n2", "request", "", "")]),
-    lab("uplink-down node=n3", ICMP, &[wire("n3", ""), at("n3", "", "", ""), at("", "request", "neighbour", ""), at("", "request", "routing", "EHOSTUNREACH")]),
-    lab("slow-link pod=web-n2", ICMP, &[at("n2", "request", "qdisc", "QDISC_")]),
+    lab("wrong-neighbour node=n1 to=n2", ICMP, &[wire("n1", ""), at("n2", "", "ingress", "OTHERHOST"), at("n1", "", "neighbour", "")]).opens("one_way n1>n2"),
+    lab("wrong-neighbour node=n2 to=web-n2", POD, &[at("n2", "request", "", "")]).opens("target|pod_network n2|web-n2"),
+    lab("veth-down pod=web-n2", POD, &[at("n2", "request", "", "")]).opens("target|pod_network n2|web-n2"),
+    lab("pod-link-down pod=web-n2", POD, &[at("n2", "request", "", "")]).opens("target|pod_network n2|web-n2"),
+    lab("uplink-down node=n3", ICMP, &[at("n3", "request", "routing", "ENETUNREACH|ENETDOWN"), NEIGHBOUR, NO_HOST]).opens("node n3"),
+    lab("slow-link pod=web-n2", ICMP, &[at("n2", "request", "qdisc", "QDISC_")]).opens("place n2 qdisc"),
     // Other people's programs.
-    foreign(At::TcIngress, &[at("n2", "reply", "ingress", "TC_INGRESS")]),
-    foreign(At::TcEgress, &[at("n2", "request", "egress", "TC_EGRESS")]),
-    foreign(At::Xdp, &[at("n2", "reply", "ingress", "XDP|NOT_SPECIFIED")]),
+    foreign(At::TcIngress, &[at("n2", "reply", "ingress", "TC_INGRESS")]).opens("place n2 ingress"),
+    foreign(At::TcEgress, &[at("n2", "request", "egress", "TC_EGRESS")]).opens("place n2 egress"),
+    foreign(At::Xdp, &[at("n2", "reply", "ingress", "XDP|NOT_SPECIFIED")]).opens("place n2 ingress"),
     // Zones.
-    lab("zone-cut a=zone-a b=zone-b", ALL, &[at("", "", "netfilter_prerouting", "NETFILTER_DROP")]),
-    lab("zone-cut a=zone-a b=zone-b proto=udp", UDP, &[at("", "", "netfilter_prerouting", "NETFILTER_DROP")]),
+    lab("zone-cut a=zone-a b=zone-b", ALL, &[at("", "", "netfilter_prerouting", "NETFILTER_DROP")]).opens("link zone-a~zone-b"),
+    lab("zone-cut a=zone-a b=zone-b proto=udp", UDP, &[at("", "", "netfilter_prerouting", "NETFILTER_DROP")]).opens("link zone-a~zone-b UDP"),
     // Tables and queues.
-    lab("conntrack-full node=n2", ALL, &[at("n2", "", "netfilter_prerouting|netfilter_output", FILTERED)]),
+    lab("conntrack-full node=n2", ALL, &[at("n2", "", "netfilter_prerouting|netfilter_output", FILTERED)]).opens("place n2 netfilter"),
     // The kernel frees a SYN that the full queue takes no more as it frees one that it answered: no drop is reported,
     // and no other packet tells. What is known is that it went into the pod and nothing came out.
-    rare(lab("backend-stuck pod=web-n1", TCP, &[at("n1", "request", "socket", "")])),
+    rare(lab("backend-stuck pod=web-n1", TCP, &[at("n1", "request", "socket", "")])).opens("backend web-n1"),
     // Services and DNS.
-    lab("backend-refuses pod=web-n1", TCP, &[at("n1", "request", "socket", "")]),
-    rare(lab("backend-dead pod=web-n1", TCP, &[at("n1", "request", "neighbour|routing", "")])),
-    lab("no-endpoints service=web", TCP, &[at("", "request", "netfilter_output", "")]),
-    lab("dns answer=servfail", DNS, &[at("n4", "", "application|socket", "")]),
-    lab("dns answer=nxdomain", DNS, &[at("n4", "", "application|socket", "")]),
-    lab("dns answer=silent", DNS, &[at("n4", "", "application|socket", "")]),
-    lab("dns answer=truncated", TCP, &[at("n4", "request", "netfilter_input", "NETFILTER_DROP")]),
-    lab("dns answer=slow delay-ms=1000", DNS, &[at("n4", "", "application|socket", "")]),
+    lab("backend-refuses pod=web-n1", TCP, &[at("n1", "request", "socket", "")]).opens("backend web-n1"),
+    rare(lab("backend-dead pod=web-n1", TCP, &[at("n1", "request", "neighbour", "NEIGH_"), RESTARTED])).opens("backend web-n1"),
+    lab("no-endpoints service=web", TCP, &[at("", "request", "netfilter_output", "NETFILTER_DROP"), RESTARTED]).opens("service web:80"),
+    lab("dns answer=servfail", DNS, &[at("n4", "", "application|socket", "")]).opens("dns_server"),
+    lab("dns answer=nxdomain", DNS, &[at("n4", "", "application|socket", "")]).opens("dns_server"),
+    lab("dns answer=silent", DNS, &[at("n4", "", "application|socket", "")]).opens("dns_server"),
+    lab("dns answer=truncated", TCP, &[at("n4", "request", "netfilter_input", "NETFILTER_DROP")]).opens("place n4 netfilter_input"),
+    lab("dns answer=slow delay-ms=1000", DNS, &[at("n4", "", "application|socket", "")]).opens("dns_server"),
     // Programs and nodes that end, and a starved machine.
-    row(Deed::Starve, &[], &[]),
-    row(Deed::KillAgent("n2"), UDP, &[at("n2", "request", "socket", "")]),
-    Row { patience_s: 12, ..row(Deed::KillNode("n3"), ICMP, &[wire("n3", ""), at("n3", "", "", ""), at("", "request", "neighbour", ""), at("", "request", "routing", "EHOSTUNREACH")]) },
+    row(Deed::Starve, &[], &[]).opens("none"),
+    row(Deed::KillAgent("n2"), UDP, &[at("n2", "request", "socket", "")]).opens("place n2 socket"),
+    Row { patience_s: 12, ..row(Deed::KillNode("n3"), ICMP, &[NEIGHBOUR, NO_HOST]).opens("node n3") },
 ];

@@ -40,6 +40,23 @@ pub struct Finding {
     pub evidence: Vec<String>,
 }
 
+/// One cause, followed over time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Incident {
+    /// The same as long as it lasts.
+    pub id: String,
+    /// `place`, `node`, `one_way`, …
+    pub kind: String,
+    /// It is not over.
+    pub open: bool,
+    /// Names the cause: `place/n2/netfilter_input/NETFILTER_DROP`, `zones/a~b (UDP)`.
+    pub cause: String,
+    /// One line for people.
+    pub headline: String,
+    /// Facts, one line each.
+    pub evidence: Vec<String>,
+}
+
 /// Where probes died. Enum values without their prefix, in lower case: `netfilter_forward`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Location {
@@ -141,6 +158,25 @@ impl Report {
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         self.paths > 0 && self.reachable == self.paths
+    }
+}
+
+impl Incident {
+    /// Reads a `ListIncidentsResponse`.
+    #[must_use]
+    pub fn read_all(answer: &Value) -> Vec<Self> {
+        answer["incidents"].as_array().into_iter().flatten().map(Self::read).collect()
+    }
+
+    fn read(incident: &Value) -> Self {
+        Self {
+            id: text(incident, "id"),
+            kind: word(incident, "kind", "INCIDENT_KIND_"),
+            open: word(incident, "state", "INCIDENT_STATE_") == "open",
+            cause: text(incident, "cause"),
+            headline: text(incident, "headline"),
+            evidence: lines(incident, "evidence"),
+        }
     }
 }
 

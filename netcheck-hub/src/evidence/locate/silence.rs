@@ -13,6 +13,12 @@ impl Case<'_> {
     pub(super) fn silence(&mut self) -> Located {
         let source = self.scene.source;
         let sample = &self.lost.sample;
+        if !self.scene.settled {
+            // Meanwhile the destination can be asked.
+            let want = if self.may_ask() { self.want() } else { None };
+            let why = "waiting for what the kernels on its way have to tell";
+            return Located { want: want.or(Some(Want::Reports)), ..unlocated(why) };
+        }
         if let Some(flow) = self.lost.flow.filter(|flow| flow.destination.ip() != self.scene.probe.address) {
             let backend = whose(self.scene.roster, flow.destination.ip());
             self.evidence.push(format!("it was sent to backend {}", backend.trim_start_matches("pod ")));
@@ -26,25 +32,62 @@ impl Case<'_> {
             self.evidence.push(format!("no kernel hooks watched this probe on {source}"));
             return self.beyond_source(None);
         }
-        let Some(last) = sample.request_hooks.last() else {
-            if self.scene.destination == Some(source) {
+        let last = sample.request_hooks.last();
+        let inside = self.scene.destination == Some(source);
+        match last {
+            Some(last) => {
+                self.evidence.push(format!("the request was last seen on {source} {}", passing(last)));
+            }
+            None if inside => {
                 return unlocated(&format!("its way stays inside {source}, where no hook watches"));
             }
-            self.evidence.push(format!("no hook of {source} saw the request leave"));
-            return inferred(v1::LossLocation {
+            None => self.evidence.push(format!("no hook of {source} saw the request leave")),
+        }
+        if !inside && (last.is_some_and(left) || self.arrived() == Some(true)) {
+            return self.beyond_source(last);
+        }
+        if !inside && self.arrived().is_none() && self.may_ask() {
+            // What was seen there refutes what was not seen here.
+            let want = self.want();
+            let why = format!("was not seen to leave {source}; waiting for the answer of its destination");
+            return Located { want, ..unlocated(&why) };
+        }
+        if !inside && !self.scene.source_watches_uplinks {
+            return unlocated(&format!("no hook at an uplink of {source} to see whether it left"));
+        }
+        match last {
+            Some(last) => self.seen_at(source, last, v1::Direction::Request),
+            None => inferred(v1::LossLocation {
                 node: source.to_owned(),
                 stage: v1::Stage::Send.into(),
                 direction: v1::Direction::Request.into(),
                 ..Default::default()
-            });
-        };
-        self.evidence.push(format!("the request was last seen on {source} {}", passing(last)));
-        if self.scene.destination == Some(source) {
-            return self.seen_at(source, last, v1::Direction::Request);
+            }),
         }
-        let left =
-            last.egress && matches!(last.role(), v1::InterfaceRole::Uplink | v1::InterfaceRole::Tunnel);
-        if left { self.beyond_source(Some(last)) } else { self.seen_at(source, last, v1::Direction::Request) }
+    }
+
+    /// Whether the request reached its destination's node, as far as anybody there said.
+    fn arrived(&self) -> Option<bool> {
+        self.lost.arrival.or_else(|| self.lost.answer.as_ref().and_then(|answer| answer.arrived))
+    }
+
+    /// The destination's agent can still be asked for what it keeps.
+    fn may_ask(&self) -> bool {
+        let sees = matches!(self.scene.sight, Sight::Sees { .. });
+        let inside = self.scene.destination == Some(self.scene.source);
+        sees && !inside && !self.scene.give_up && self.lost.answer.is_none() && self.want().is_some()
+    }
+
+    /// Nothing was lost: the answer came when nobody waited for it any more.
+    pub(super) fn late(&mut self, how: &str) -> Located {
+        self.evidence.push(how.to_owned());
+        match self.scene.destination.filter(|_| self.scene.echo_answered) {
+            Some(destination) => {
+                self.evidence.push("echo requests to the same address are answered in time".to_owned());
+                self.behind_socket(destination)
+            }
+            None => unlocated("the answer came too late, and nothing tells what held it up"),
+        }
     }
 
     /// The request left its node, as far as its node can tell.
@@ -78,6 +121,7 @@ impl Case<'_> {
 
     fn unknown(&mut self, destination: &str, last: Option<&v1::HookSeen>) -> Located {
         match &self.scene.sight {
+            // Whatever is between this node's uplink and the target's socket may have dropped it.
             Sight::NoAgent | Sight::Silent => {
                 self.evidence.push(if self.scene.sight == Sight::Silent {
                     format!("the agent of {destination} has fallen silent")
@@ -85,17 +129,13 @@ impl Case<'_> {
                     format!("node {destination} has no agent to ask")
                 });
                 if self.scene.echo_answered {
-                    // The way is open: it is whoever should have answered.
                     self.evidence.push("echo requests to the same address are answered meanwhile".to_owned());
-                    return self.behind_socket(destination);
                 }
-                match last {
-                    // Which half it was only the other side could tell.
-                    Some(_) => self.on_the_wire(destination, last, v1::Direction::Unspecified),
-                    None => {
-                        unlocated(&format!("no hooks on {}, no agent on {destination}", self.scene.source))
-                    }
-                }
+                let left = match last {
+                    Some(hook) => format!("left {} through {}", self.scene.source, hook_name(hook)),
+                    None => format!("no hooks on {}", self.scene.source),
+                };
+                unlocated(&format!("{left}; nobody on {destination} can tell whether it arrived"))
             }
             Sight::Blind => {
                 self.evidence.push(format!("the agent of {destination} has no kernel hooks"));
@@ -108,6 +148,7 @@ impl Case<'_> {
                 "left {}; no answer from {destination} whether it arrived",
                 self.scene.source
             )),
+            // Its kernel tells of each packet of such a flow that it drops.
             Sight::Sees { .. } if self.want().is_none() && self.scene.echo_answered => {
                 self.evidence.push("echo requests to the same address are answered meanwhile".to_owned());
                 self.evidence.push(format!("no kernel on {destination} or on the way reported a drop"));
@@ -161,10 +202,6 @@ impl Case<'_> {
 
     /// The request arrived at the destination node; the source has seen no reply.
     fn after_arrival(&mut self, destination: &str, answer: Option<&Answer>) -> Located {
-        if self.lost.answered_late {
-            self.evidence.push("its reply came after the deadline: nothing was lost, it was slow".to_owned());
-            return self.behind_socket(destination);
-        }
         let Some(answer) = answer else {
             let ask = matches!(self.scene.sight, Sight::Sees { .. }) && !self.scene.give_up;
             let place = v1::LossLocation {
@@ -185,15 +222,19 @@ impl Case<'_> {
                 return unlocated(&format!("died on {destination}, at no known place"));
             };
             self.evidence.push(format!("the request was last seen on {destination} {}", passing(&hook)));
-            return self.seen_at(destination, &hook, v1::Direction::Request);
+            // The kernel makes some replies itself, and drops them before any hook: which half it was stays open.
+            return self.seen_at(destination, &hook, v1::Direction::Unspecified);
         }
         let Some(hook) = answer.last_reply_hook.clone() else {
             return unlocated(&format!("the reply was lost behind {destination}, at no known place"));
         };
         self.evidence.push(format!("its reply was last seen on {destination} {}", passing(&hook)));
-        let left =
-            hook.egress && matches!(hook.role(), v1::InterfaceRole::Uplink | v1::InterfaceRole::Tunnel);
-        if !left {
+        if !left(&hook) {
+            if !self.scene.destination_watches_uplinks {
+                return unlocated(&format!(
+                    "no hook at an uplink of {destination} to see whether its reply left"
+                ));
+            }
             return self.seen_at(destination, &hook, v1::Direction::Reply);
         }
         if self.lost.sample.unwatched {
@@ -201,6 +242,10 @@ impl Case<'_> {
                 "the reply left {destination}; no hooks on {} to see it",
                 self.scene.source
             ));
+        }
+        if self.scene.probe.kind == ProbeKind::Dns {
+            // Whoever asked may have stopped waiting before it left.
+            return unlocated(&format!("its reply left {destination}, perhaps after the deadline"));
         }
         self.evidence.push(format!("no hook of {} saw it", self.scene.source));
         let back = self.lost.sample.request_hooks.last().filter(|hook| hook.egress);
@@ -255,6 +300,8 @@ impl Case<'_> {
             (true, ProbeKind::Icmp | ProbeKind::Tcp, _) | (false, _, true) => v1::Stage::Egress,
             (false, _, false) => v1::Stage::Ingress,
         };
+        // A program that does not answer has the request.
+        let direction = if stage == v1::Stage::Application { v1::Direction::Request } else { direction };
         inferred(v1::LossLocation {
             node: node.to_owned(),
             interface: hook.interface.clone(),
@@ -265,6 +312,12 @@ impl Case<'_> {
             ..Default::default()
         })
     }
+}
+
+/// Whether it has left the node. A tunnel's device only wraps: what it sent has left when the wrapped packet was seen
+/// at an uplink.
+fn left(hook: &v1::HookSeen) -> bool {
+    hook.egress && hook.role() == v1::InterfaceRole::Uplink
 }
 
 fn passing(hook: &v1::HookSeen) -> String {

@@ -131,14 +131,17 @@ impl Case<'_> {
         let local = Some(node.as_str()) == self.scene.destination
             && self.scene.probe.target.kind == v1::TargetKind::Node;
         let stage = match (from, error.r#type, error.code) {
+            // No route of a node's is asked about what is for itself.
             (IpAddr::V4(_), 3, 9 | 10 | 13) | (IpAddr::V6(_), 1, 1 | 5 | 6) if local => {
                 v1::Stage::NetfilterInput
             }
-            (IpAddr::V4(_), 3, 9 | 10 | 13) | (IpAddr::V6(_), 1, 1 | 5 | 6) => v1::Stage::NetfilterForward,
             (IpAddr::V4(_), 3, 4) | (IpAddr::V6(_), 2, _) => v1::Stage::Egress,
-            (IpAddr::V4(_), 3, 2 | 3) | (IpAddr::V6(_), 1, 4) => v1::Stage::Socket,
-            (IpAddr::V6(_), 1, 3) => v1::Stage::Neighbour,
-            _ => v1::Stage::Routing,
+            (IpAddr::V4(_), 3, 0)
+            | (IpAddr::V4(_), 11, _)
+            | (IpAddr::V6(_), 1, 0)
+            | (IpAddr::V6(_), 3, _) => v1::Stage::Routing,
+            // A filter or a prohibit route; a route or a neighbour that does not answer; a filter or a closed port.
+            _ => v1::Stage::Unspecified,
         };
         let name = icmp_name(from, error);
         self.evidence.push(format!("{} sent {name}", whose(self.scene.roster, from)));

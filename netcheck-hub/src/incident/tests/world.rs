@@ -36,6 +36,7 @@ fn target(kind: v1::TargetKind, name: &str, node: &str, zone: &str, backends: us
         port: if kind == v1::TargetKind::Service { 80 } else { 0 },
         backends,
         absent: None,
+        unbacked: None,
     })
 }
 

@@ -1,0 +1,293 @@
+//! Bad paths that one thing explains → the line that a tired person reads first: which paths, how much of them, since
+//! when, where and why, how sure that is, and what of the same paths is fine. Pure.
+
+use std::collections::BTreeSet;
+
+use netcheck_proto::v1;
+use prost_types::Timestamp;
+
+use super::{listed, target_name};
+use crate::evidence::words;
+
+/// Hours, minutes and seconds of a day, UTC.
+fn time_of_day(at: &Timestamp) -> String {
+    let seconds = at.seconds.rem_euclid(86_400);
+    format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
+
+const fn kind_name(kind: v1::ProbeKind) -> &'static str {
+    match kind {
+        v1::ProbeKind::Icmp => "ICMP",
+        v1::ProbeKind::Udp => "UDP",
+        v1::ProbeKind::Tcp => "TCP",
+        v1::ProbeKind::Dns => "DNS",
+        v1::ProbeKind::Http => "HTTP",
+        v1::ProbeKind::Unspecified => "unknown probes",
+    }
+}
+
+const fn family_name(family: v1::Family) -> &'static str {
+    match family {
+        v1::Family::Ipv4 => "IPv4",
+        v1::Family::Ipv6 => "IPv6",
+        v1::Family::Unspecified => "an unknown family",
+    }
+}
+
+/// A cell's path, as far as the line goes.
+struct Path<'a> {
+    source: &'a str,
+    target: &'a v1::Target,
+    kind: v1::ProbeKind,
+    family: v1::Family,
+}
+
+fn path(cell: &v1::MatrixCell) -> Option<Path<'_>> {
+    let path = cell.path.as_ref()?;
+    let target = path.target.as_ref()?;
+    Some(Path { source: &path.source_node, target, kind: path.kind(), family: path.family() })
+}
+
+/// The line of these bad cells. `all`: every cell that is known, for what is fine beside them. `loss`: the place that
+/// stands for all. `why`: what is known where there is no place.
+#[must_use]
+pub fn line<'a>(
+    bad: &[&'a v1::MatrixCell],
+    all: impl Iterator<Item = &'a v1::MatrixCell>,
+    loss: Option<&v1::LocatedLoss>,
+    why: Option<&str>,
+) -> String {
+    let paths: Vec<Path<'a>> = bad.iter().filter_map(|cell| path(cell)).collect();
+    let pairs: BTreeSet<(&str, &str)> = paths.iter().map(|of| (of.source, of.target.id.as_str())).collect();
+    let kinds: BTreeSet<v1::ProbeKind> = paths.iter().map(|of| of.kind).collect();
+    let families: BTreeSet<v1::Family> = paths.iter().map(|of| of.family).collect();
+    let same: Vec<&v1::MatrixCell> = all
+        .filter(|cell| path(cell).is_some_and(|of| pairs.contains(&(of.source, of.target.id.as_str()))))
+        .collect();
+    let at = loss.and_then(|loss| loss.location.as_ref());
+
+    let sources = listed(paths.iter().map(|of| of.source.to_owned()));
+    let targets = listed(paths.iter().map(|of| target_name(of.target)));
+    let mut text = format!("{sources} → {targets}");
+    if !paths.is_empty() && paths.iter().all(|of| of.target.kind() == v1::TargetKind::Pod) {
+        text += ", pod path";
+    }
+    if at.is_some_and(|at| at.role() == v1::InterfaceRole::Tunnel) {
+        text += " through a tunnel";
+    }
+    text += &format!(", {}", joined(&kinds.iter().map(|kind| kind_name(*kind)).collect::<Vec<_>>()));
+    let other_family = same.iter().filter_map(|cell| path(cell)).any(|of| !families.contains(&of.family));
+    if let (1, Some(family), true) = (families.len(), families.first(), other_family) {
+        text += &format!(" over {}", family_name(*family));
+    }
+    text += &format!(": {} lost{}", share(bad), since(bad));
+    text += &place(bad, loss, why);
+    text + &fine(&same, &kinds, &families)
+}
+
+/// `100 % of requests`. A path is unreachable since its newest probes are lost without exception.
+fn share(bad: &[&v1::MatrixCell]) -> String {
+    let directions: BTreeSet<v1::Direction> = bad
+        .iter()
+        .map(|cell| cell.loss.as_ref().and_then(|loss| loss.location.as_ref()))
+        .map(|at| at.map_or(v1::Direction::Unspecified, v1::LossLocation::direction))
+        .collect();
+    let what = match (directions.len(), directions.first()) {
+        (1, Some(v1::Direction::Request)) => "requests",
+        (1, Some(v1::Direction::Reply)) => "replies",
+        _ => "probes",
+    };
+    let stats = || bad.iter().filter_map(|cell| cell.stats.as_ref());
+    let (sent, lost) = (stats().map(|stats| stats.sent).sum::<u64>(), lost(bad));
+    if bad.iter().all(|cell| cell.verdict() == v1::Verdict::Unreachable) {
+        return format!("100 % of {what}");
+    }
+    match (lost * 100).checked_div(sent.max(lost)) {
+        None | Some(0) => format!("less than 1 % of {what}"),
+        Some(percent) => format!("{percent} % of {what}"),
+    }
+}
+
+/// Probes that were lost, as far as windows or places tell.
+fn lost(bad: &[&v1::MatrixCell]) -> u64 {
+    let of = |cell: &&v1::MatrixCell| {
+        let counted = cell.stats.as_ref().map_or(0, |stats| stats.sent.saturating_sub(stats.reply));
+        counted.max(cell.loss.as_ref().map_or(0, |loss| loss.probes))
+    };
+    bad.iter().map(of).sum()
+}
+
+/// ` since 12:04:31 UTC`: since the paths are as they are, or since the oldest loss that is known.
+fn since(bad: &[&v1::MatrixCell]) -> String {
+    let verdicts = bad.iter().filter_map(|cell| cell.since.as_ref());
+    let losses = bad.iter().filter_map(|cell| cell.loss.as_ref()?.first_seen.as_ref());
+    let first = verdicts.chain(losses).filter(|at| at.seconds > 0).min_by_key(|at| (at.seconds, at.nanos));
+    first.map_or_else(String::new, |at| format!(" since {} UTC", time_of_day(at)))
+}
+
+/// Where and why, and how sure that is.
+fn place(bad: &[&v1::MatrixCell], loss: Option<&v1::LocatedLoss>, why: Option<&str>) -> String {
+    let why = why.filter(|why| !why.is_empty());
+    let Some((loss, at)) = loss.and_then(|loss| Some((loss, loss.location.as_ref()?))) else {
+        return why.map_or_else(|| ", cause not located".to_owned(), |why| format!(", not located: {why}"));
+    };
+    let located: u64 = bad.iter().filter_map(|cell| cell.loss.as_ref()).map(|loss| loss.probes).sum();
+    let sure = match at.certainty() {
+        v1::Certainty::Observed => "observed",
+        v1::Certainty::Inferred | v1::Certainty::Unspecified => "inferred",
+    };
+    // Whoever said no is in the summary.
+    let place = if loss.summary.is_empty() || loss.summary.ends_with(&words::place(at)) {
+        format!(" {}{}", words::whereabouts(at), words::reason(at))
+    } else {
+        format!(": {}", loss.summary)
+    };
+    format!("{place} ({sure}, {located} of {})", lost(bad).max(located))
+}
+
+/// What of the same paths is fine.
+fn fine(
+    same: &[&v1::MatrixCell],
+    kinds: &BTreeSet<v1::ProbeKind>,
+    families: &BTreeSet<v1::Family>,
+) -> String {
+    let mut judged: BTreeSet<v1::ProbeKind> = BTreeSet::new();
+    let mut broken: BTreeSet<v1::ProbeKind> = kinds.clone();
+    let mut other_family: Option<(v1::Family, bool)> = None;
+    for cell in same {
+        let Some(of) = path(cell) else { continue };
+        let good = cell.verdict() == v1::Verdict::Reachable;
+        if kinds.contains(&of.kind) {
+            if !families.contains(&of.family) {
+                let all = other_family.is_none_or(|(_, all)| all) && good;
+                other_family = Some((of.family, all));
+            }
+        } else if good {
+            judged.insert(of.kind);
+        } else {
+            broken.insert(of.kind);
+        }
+    }
+    let mut names: Vec<&str> =
+        judged.iter().filter(|kind| !broken.contains(kind)).map(|kind| kind_name(*kind)).collect();
+    if let Some((family, true)) = other_family {
+        names.push(family_name(family));
+    }
+    match names.len() {
+        0 => String::new(),
+        1 => format!("; {} on the same path is fine", joined(&names)),
+        _ => format!("; {} on the same path are fine", joined(&names)),
+    }
+}
+
+/// `a, b and c`.
+fn joined(names: &[&str]) -> String {
+    match names {
+        [] => String::new(),
+        [one] => (*one).to_owned(),
+        [most @ .., last] => format!("{} and {last}", most.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cell(source: &str, kind: v1::ProbeKind, family: v1::Family, lost: u64) -> v1::MatrixCell {
+        let target = v1::Target {
+            id: "pod/default/web".to_owned(),
+            kind: v1::TargetKind::Pod.into(),
+            namespace: "default".to_owned(),
+            name: "web".to_owned(),
+            ..Default::default()
+        };
+        let path = v1::Path {
+            source_node: source.to_owned(),
+            target: Some(target),
+            kind: kind.into(),
+            family: family.into(),
+            ..Default::default()
+        };
+        let location = v1::LossLocation {
+            node: "node-a".to_owned(),
+            interface: "flannel.1".to_owned(),
+            role: v1::InterfaceRole::Tunnel.into(),
+            stage: v1::Stage::NetfilterForward.into(),
+            direction: v1::Direction::Request.into(),
+            reason: "NETFILTER_DROP".to_owned(),
+            function: "nft_do_chain".to_owned(),
+            certainty: v1::Certainty::Observed.into(),
+            ..Default::default()
+        };
+        let verdict = if lost > 0 { v1::Verdict::Unreachable } else { v1::Verdict::Reachable };
+        v1::MatrixCell {
+            path: Some(path),
+            verdict: verdict.into(),
+            stats: Some(v1::PathStats { sent: 412, reply: 412 - lost, timeout: lost, ..Default::default() }),
+            loss: (lost > 0).then(|| v1::LocatedLoss {
+                summary: words::place(&location),
+                location: Some(location),
+                probes: lost,
+                ..Default::default()
+            }),
+            since: Some(Timestamp { seconds: 12 * 3600 + 4 * 60 + 31, nanos: 0 }),
+        }
+    }
+
+    fn told(cells: &[v1::MatrixCell]) -> String {
+        let bad: Vec<&v1::MatrixCell> = cells.iter().filter(|cell| cell.loss.is_some()).collect();
+        line(&bad, cells.iter(), bad[0].loss.as_ref(), None)
+    }
+
+    #[test]
+    fn paths_share_time_place_reason_certainty_and_what_is_fine() {
+        use v1::{Family, ProbeKind};
+        let mut cells = vec![
+            cell("node-c", ProbeKind::Udp, Family::Ipv4, 412),
+            cell("node-c", ProbeKind::Icmp, Family::Ipv4, 0),
+            cell("node-b", ProbeKind::Tcp, Family::Ipv4, 0),
+        ];
+        assert_eq!(
+            told(&cells),
+            "node-c → pod default/web, pod path through a tunnel, UDP: 100 % of requests lost since 12:04:31 UTC \
+             at node-a, interface flannel.1, netfilter forward: NETFILTER_DROP in nft_do_chain \
+             (observed, 412 of 412); ICMP on the same path is fine"
+        );
+        cells.push(cell("node-c", ProbeKind::Udp, Family::Ipv6, 0));
+        assert!(told(&cells).contains("UDP over IPv4: "), "{}", told(&cells));
+        assert!(told(&cells).ends_with("; ICMP and IPv6 on the same path are fine"), "{}", told(&cells));
+        cells[1].verdict = v1::Verdict::NoData.into();
+        cells[3].verdict = v1::Verdict::Degraded.into();
+        assert!(told(&cells).ends_with("(observed, 412 of 412)"), "silence is not fine: {}", told(&cells));
+        cells[0].verdict = v1::Verdict::Degraded.into();
+        cells[0].stats.as_mut().unwrap().sent = 824;
+        cells[0].stats.as_mut().unwrap().reply = 412;
+        assert!(told(&cells).contains(": 50 % of requests lost"), "{}", told(&cells));
+    }
+
+    #[test]
+    fn without_a_place_it_says_why() {
+        let mut cells = vec![cell("n1", v1::ProbeKind::Udp, v1::Family::Ipv4, 2)];
+        cells[0].loss = None;
+        let bad: Vec<&v1::MatrixCell> = cells.iter().collect();
+        assert_eq!(
+            line(&bad, cells.iter(), None, Some("nobody on n2 can tell")),
+            "n1 → pod default/web, pod path, UDP: 100 % of probes lost since 12:04:31 UTC, \
+             not located: nobody on n2 can tell"
+        );
+        assert!(line(&bad, cells.iter(), None, None).ends_with(", cause not located"));
+    }
+
+    #[test]
+    fn whoever_said_no_is_named() {
+        let mut cells = vec![cell("n1", v1::ProbeKind::Tcp, v1::Family::Ipv4, 2)];
+        let loss = cells[0].loss.as_mut().unwrap();
+        loss.summary = "refused by backend default/web-3 (10.0.0.3) on n3".to_owned();
+        loss.location.as_mut().unwrap().role = 0;
+        assert!(
+            told(&cells).ends_with(": refused by backend default/web-3 (10.0.0.3) on n3 (observed, 2 of 2)"),
+            "{}",
+            told(&cells)
+        );
+    }
+}
