@@ -10,6 +10,7 @@ use clap::{CommandFactory as _, Parser, Subcommand, error::ErrorKind};
 mod battery;
 mod bench;
 mod calm;
+mod chart;
 pub mod cluster;
 mod demo;
 mod ebpf;
@@ -34,6 +35,9 @@ Change it:
   build-ebpf  Build the kernel programs, which the agent embeds
   test        Run all checks and tests, or the named parts
   bench       Measure what netcheck costs (root)
+
+Ship it:
+  chart       Write what is made from the Helm chart
 
 Once, and by itself where needed:
   setup       Install what is missing on this machine
@@ -61,6 +65,8 @@ enum Command {
     Test(test::Args),
     /// Measure what netcheck costs
     Bench(bench::Args),
+    /// Write what is made from the Helm chart: the one-file manifest, the table of values, the golden files
+    Chart(chart::Args),
     /// Install what is missing on this machine
     Setup(setup::Args),
 }
@@ -98,6 +104,7 @@ pub fn main() -> ExitCode {
         Command::BuildEbpf(args) => ebpf::run_command(&args).map(Termination::report),
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(&args).map(Termination::report),
+        Command::Chart(args) => chart::run(&args).map(Termination::report),
         Command::Setup(args) => setup::run(&args).map(Termination::report),
     };
     outcome.unwrap_or_else(|error| {

@@ -26,16 +26,14 @@
 {{- default .Release.Namespace .Values.hub.namespace -}}
 {{- end -}}
 
-{{- /* Labels of an object. In: root, component. */ -}}
+{{- /* Labels of an object. In: root, component; optionally extra. Nobody's labels take the place of the chart's. */ -}}
 {{- define "netcheck.labels" -}}
-{{ include "netcheck.selector" . }}
-app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
-app.kubernetes.io/part-of: netcheck
-app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
-{{- with .root.Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
+{{- $labels := include "netcheck.selector" . | fromYaml -}}
+{{- $_ := set $labels "app.kubernetes.io/version" .root.Chart.AppVersion -}}
+{{- $_ := set $labels "app.kubernetes.io/part-of" "netcheck" -}}
+{{- $_ := set $labels "app.kubernetes.io/managed-by" .root.Release.Service -}}
+{{- $_ := set $labels "helm.sh/chart" (printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_") -}}
+{{- merge $labels (.extra | default dict) .root.Values.commonLabels | toYaml -}}
 {{- end -}}
 
 {{- /* What of them never changes. */ -}}

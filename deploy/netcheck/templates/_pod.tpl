@@ -27,14 +27,9 @@ securityContext: {{- toYaml . | nindent 2 }}
 {{- /* Labels and annotations of a component's pods; none that a new chart changes, for that would restart them. */ -}}
 {{- define "netcheck.podMetadata" -}}
 {{- $own := get .root.Values .component -}}
-labels: {{- include "netcheck.selector" . | nindent 2 }}
-  app.kubernetes.io/part-of: netcheck
-  {{- with .root.Values.commonLabels }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
-  {{- with $own.podLabels }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
+{{- $labels := include "netcheck.selector" . | fromYaml -}}
+{{- $_ := set $labels "app.kubernetes.io/part-of" "netcheck" -}}
+labels: {{- merge $labels $own.podLabels .root.Values.commonLabels | toYaml | nindent 2 }}
 {{- with $own.podAnnotations }}
 annotations: {{- toYaml . | nindent 2 }}
 {{- end }}
