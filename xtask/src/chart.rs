@@ -12,6 +12,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
+use serde_json::Value;
 
 use crate::{
     setup,
@@ -27,6 +28,9 @@ mod objects;
 mod queries;
 mod schemas;
 mod security;
+
+pub(crate) use objects::list;
+pub(crate) use security::AGENT_CAPABILITIES;
 
 /// What the chart's tests need.
 pub(crate) const TOOLS: &[&str] = &["helm", "helm4", "kubernetes-validate", "promtool"];
@@ -94,7 +98,10 @@ pub(crate) fn test() -> Result<()> {
     findings.of("documents of values", docs::check());
     findings.of("golden files", golden::stray(&cases));
     let made = [manifest::wanted()?, docs::wanted()?, golden::wanted(&cases)?];
-    findings.of("files made from the chart", Ok(made.into_iter().flatten().filter_map(stale).collect()));
+    findings.of(
+        "files made from the chart",
+        Ok(made.into_iter().flatten().filter_map(|file| stale(&file)).collect()),
+    );
     findings.conclude()
 }
 
@@ -121,7 +128,7 @@ impl Findings {
 }
 
 /// Says how a file differs from what it should be.
-fn stale(file: Wanted) -> Option<String> {
+fn stale(file: &Wanted) -> Option<String> {
     let there = fs::read_to_string(&file.path).unwrap_or_default();
     if there == file.text {
         return None;
@@ -147,6 +154,27 @@ fn difference(old: &str, new: &str) -> Result<String> {
         bail!("diff failed: {}", String::from_utf8_lossy(&output.stderr));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// What Helm makes of the defaults.
+pub(crate) fn default_objects() -> Result<Vec<Value>> {
+    objects::parse(&helm::template(&[])?)
+}
+
+/// The containers of all cases.
+pub(crate) fn containers() -> Result<Vec<Value>> {
+    let cases = cases::render_all()?;
+    let pods = cases.iter().flat_map(|case| &case.objects).filter_map(objects::pod_spec);
+    Ok(pods.flat_map(|pod| list(&pod["containers"])).cloned().collect())
+}
+
+/// The spec of a component's pods, and their container.
+pub(crate) fn pod_of<'a>(objects: &'a [Value], component: &str) -> Option<(&'a Value, &'a Value)> {
+    let pod = objects
+        .iter()
+        .filter(|object| objects::component(object) == component)
+        .find_map(objects::pod_spec)?;
+    Some((pod, list(&pod["containers"]).first()?))
 }
 
 fn chart_dir() -> PathBuf {

@@ -14,6 +14,7 @@ mod chart;
 pub mod cluster;
 mod demo;
 mod ebpf;
+mod image;
 mod lab;
 mod setup;
 mod test;
@@ -37,6 +38,7 @@ Change it:
   bench       Measure what netcheck costs (root)
 
 Ship it:
+  image       Build the container image
   chart       Write what is made from the Helm chart
 
 Once, and by itself where needed:
@@ -65,6 +67,8 @@ enum Command {
     Test(test::Args),
     /// Measure what netcheck costs
     Bench(bench::Args),
+    /// Build the container image, from static binaries
+    Image(image::Args),
     /// Write what is made from the Helm chart: the one-file manifest, the table of values, the golden files
     Chart(chart::Args),
     /// Install what is missing on this machine
@@ -104,6 +108,7 @@ pub fn main() -> ExitCode {
         Command::BuildEbpf(args) => ebpf::run_command(&args).map(Termination::report),
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(&args).map(Termination::report),
+        Command::Image(args) => image::run(&args).map(Termination::report),
         Command::Chart(args) => chart::run(&args).map(Termination::report),
         Command::Setup(args) => setup::run(&args).map(Termination::report),
     };

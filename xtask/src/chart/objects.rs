@@ -38,6 +38,6 @@ pub(super) fn pod_spec(object: &Value) -> Option<&Value> {
 }
 
 /// A list, empty where there is none.
-pub(super) fn list(value: &Value) -> &[Value] {
+pub(crate) fn list(value: &Value) -> &[Value] {
     value.as_array().map(Vec::as_slice).unwrap_or_default()
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::steps::{Shared, cargo, cargo_with, program};
 use crate::{
-    battery, calm, chart, ebpf, setup,
+    battery, calm, chart, ebpf, image, setup,
     tools::{command, output},
 };
 
@@ -39,6 +39,7 @@ pub(crate) const PARTS: &[Part] = &[
     Part { name: "lab", about: "real packets and faults in network namespaces (root)", tools: setup::LAB, embeds: true, by_name_only: false, run: lab },
     Part { name: "battery", about: "many faults, each located where it is (root)", tools: setup::LAB, embeds: true, by_name_only: true, run: battery },
     Part { name: "calm", about: "no false alarm while cores are busy and interfaces come and go (root)", tools: setup::LAB, embeds: true, by_name_only: true, run: calm },
+    Part { name: "image", about: "the image, run with the rights that the chart gives it (root)", tools: image::TOOLS, embeds: false, by_name_only: true, run: |_| image::test() },
 ];
 
 /// Everything but the kernel programs, which don't compile for the host.
