@@ -10,9 +10,11 @@ use clap::{CommandFactory as _, Parser, Subcommand, error::ErrorKind};
 mod battery;
 mod bench;
 mod calm;
+mod chart;
 pub mod cluster;
 mod demo;
 mod ebpf;
+mod image;
 mod lab;
 mod setup;
 mod test;
@@ -34,6 +36,10 @@ Change it:
   build-ebpf  Build the kernel programs, which the agent embeds
   test        Run all checks and tests, or the named parts
   bench       Measure what netcheck costs (root)
+
+Ship it:
+  image       Build the container image
+  chart       Write what is made from the Helm chart
 
 Once, and by itself where needed:
   setup       Install what is missing on this machine
@@ -61,6 +67,10 @@ enum Command {
     Test(test::Args),
     /// Measure what netcheck costs
     Bench(bench::Args),
+    /// Build the container image, from static binaries
+    Image(image::Args),
+    /// Write what is made from the Helm chart: the one-file manifest, the table of values, the golden files
+    Chart(chart::Args),
     /// Install what is missing on this machine
     Setup(setup::Args),
 }
@@ -98,6 +108,8 @@ pub fn main() -> ExitCode {
         Command::BuildEbpf(args) => ebpf::run_command(&args).map(Termination::report),
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(&args).map(Termination::report),
+        Command::Image(args) => image::run(&args).map(Termination::report),
+        Command::Chart(args) => chart::run(&args).map(Termination::report),
         Command::Setup(args) => setup::run(&args).map(Termination::report),
     };
     outcome.unwrap_or_else(|error| {

