@@ -183,7 +183,9 @@ impl Case<'_> {
             // of it: what follows from the loss, not what it came from.
             let aftermath =
                 tcp_gave_up && fact.record.stage() == v1::Stage::Socket && vague(&fact.record.reason);
-            !copy && !flooded && !aftermath
+            // A connection that is reset ends so, and the reset with it.
+            let reset = fact.record.reason == "TCP_RESET";
+            !copy && !flooded && !aftermath && !reset
         };
         self.lost
             .drops

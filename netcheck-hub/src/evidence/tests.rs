@@ -189,6 +189,8 @@ fn what_a_given_up_connection_leaves_behind_is_no_cause() {
         let scene = Scene { echo_answered: true, ..world.scene(dns, told) };
         assert_eq!(place(&locate(&scene, told)), "n1 - Application Request inferred");
     }
+    lost.add_drop(fact("n2", 2, record("TCP_RESET", v1::Stage::Socket, v1::Direction::Request)));
+    assert!(!world.locate("node/n2", ProbeKind::Tcp, &lost).observed(), "its own reset");
     lost.add_drop(fact("n2", 3, record("TCP_OVERFLOW", v1::Stage::Socket, v1::Direction::Request)));
     let located = world.locate("node/n2", ProbeKind::Tcp, &lost);
     assert_eq!(place(&located), "n2 cni0 Socket Request observed");
@@ -345,7 +347,7 @@ fn what_the_source_saw_bounds_the_place() {
     let mut lost = timed_out();
     lost.sample.request_hooks = vec![veth(true)];
     let own = world.locate("pod/default/web-1", ProbeKind::Icmp, &lost);
-    assert_eq!(place(&own), "n1 veth1 Egress Request inferred");
+    assert_eq!(place(&own), "n1 veth1 Egress Unspecified inferred");
     assert_eq!(own.location.unwrap().pod, "default/web-1");
     lost.sample.request_hooks.clear();
     let inside = world.locate("pod/default/web-1", ProbeKind::Icmp, &lost);

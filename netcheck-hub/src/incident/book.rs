@@ -83,15 +83,32 @@ impl Book {
             }
         }
         let parts: Vec<bool> = new.iter().map(|&number| self.part_of_open(&sets[number])).collect();
-        for (entry, met) in self.current.iter_mut().zip(&met) {
-            match met {
-                Some(number) => entry.renew(&causes[*number], &sets[*number], facts),
-                None => entry.missed += 1,
+        // What an open incident already explains stays with it: that an explanation falls in parts because a path
+        // came back, or turned out to be fine, is no news.
+        let mut folded: Vec<Vec<usize>> = vec![Vec::new(); self.current.len()];
+        let mut kept = Vec::new();
+        for (number, part) in new.into_iter().zip(parts) {
+            let shared = |at: usize| self.current[at].paths.intersection(&sets[number]).count();
+            let open = (0..self.current.len()).filter(|&at| self.current[at].open && met[at].is_some());
+            let home = open.map(|at| (shared(at), std::cmp::Reverse(at))).max();
+            match home {
+                Some((1.., std::cmp::Reverse(at))) if part => folded[at].push(number),
+                _ => kept.push((number, part)),
             }
         }
-        for (number, part) in new.into_iter().zip(parts) {
+        for (at, (entry, met)) in self.current.iter_mut().zip(&met).enumerate() {
+            let Some(number) = met else {
+                entry.missed += 1;
+                continue;
+            };
+            let also: Vec<&Explained> = folded[at].iter().map(|&part| &causes[part]).collect();
+            let mut paths = sets[*number].clone();
+            paths.extend(folded[at].iter().flat_map(|&part| sets[part].iter().cloned()));
+            entry.renew(&causes[*number], &also, &paths, facts);
+        }
+        for (number, part) in kept {
             let mut entry = Entry::new(&causes[number], part);
-            entry.renew(&causes[number], &sets[number], facts);
+            entry.renew(&causes[number], &[], &sets[number], facts);
             self.current.push(entry);
         }
         self.turn(now_ns);
@@ -187,10 +204,12 @@ impl Entry {
         }
     }
 
-    fn renew(&mut self, cause: &Explained, paths: &BTreeSet<PathKey>, facts: &[Fact]) {
+    /// `also`: causes that explain parts of it now.
+    fn renew(&mut self, cause: &Explained, also: &[&Explained], paths: &BTreeSet<PathKey>, facts: &[Fact]) {
         self.seen = self.seen.saturating_add(u32::from(!cause.waiting));
         self.missed = 0;
-        let verdict = if cause.unreachable { v1::Verdict::Unreachable } else { v1::Verdict::Degraded };
+        let unreachable = cause.unreachable || also.iter().any(|part| part.unreachable);
+        let verdict = if unreachable { v1::Verdict::Unreachable } else { v1::Verdict::Degraded };
         if self.key != cause.key || self.paths != *paths || self.wire.verdict() != verdict {
             self.revision = 0;
         }
@@ -205,6 +224,7 @@ impl Entry {
             (Some(a), Some(b)) => Some(if older(&a, &b) { a } else { b }),
             (a, b) => a.or(b),
         };
+        let all = || std::iter::once(cause).chain(also.iter().copied());
         self.wire = v1::Incident {
             id: std::mem::take(&mut self.wire.id),
             kind: cause.kind.into(),
@@ -214,7 +234,7 @@ impl Entry {
             certainty: cause.certainty.into(),
             probe_kind: cause.probe.map_or(v1::ProbeKind::Unspecified, convert::kind_to_wire).into(),
             family: cause.family.map_or(v1::Family::Unspecified, convert::family_to_wire).into(),
-            paths: cause.paths.iter().map(|&at| facts[at].wire()).collect(),
+            paths: all().flat_map(|one| &one.paths).map(|&at| facts[at].wire()).collect(),
             contradictions: cause
                 .contradictions
                 .iter()
@@ -222,9 +242,14 @@ impl Entry {
                 .map(|&at| facts[at].wire())
                 .collect(),
             contradicting: cause.contradictions.len() as u64,
-            evidence: cause.evidence.clone(),
+            evidence: cause
+                .evidence
+                .iter()
+                .cloned()
+                .chain(also.iter().map(|part| format!("also: {}", part.headline)))
+                .collect(),
             first_seen: first,
-            last_seen: cause.last_ns.map(timestamp).or(self.wire.last_seen),
+            last_seen: all().filter_map(|one| one.last_ns).max().map(timestamp).or(self.wire.last_seen),
             opened_at: self.wire.opened_at,
             closed_at: None,
             cause: cause.key.clone(),

@@ -61,9 +61,10 @@ pub struct Index {
     pub places: Vec<Place>,
 }
 
-/// The far end does not answer for its address: the drop is at the near end, the cause is not.
+/// The far end does not answer for its address, or was sent what bears another's hardware address: the drop is at one
+/// end, the cause is not.
 fn far_end(at: &v1::LossLocation) -> bool {
-    at.stage() == v1::Stage::Neighbour || at.reason.contains("NEIGH")
+    at.stage() == v1::Stage::Neighbour || at.reason.contains("NEIGH") || at.reason == "OTHERHOST"
 }
 
 /// The target itself answered, so it is to blame, not the place where it did.
@@ -95,7 +96,9 @@ fn place_key(at: &v1::LossLocation) -> (String, bool) {
         NetfilterForward, NetfilterInput, NetfilterOutput, NetfilterPostrouting, NetfilterPrerouting,
     };
     let specific = !matches!(at.reason.as_str(), "" | "NOT_SPECIFIED" | "NO_SOCKET" | "OTHERHOST");
-    let half = if specific { "" } else { crate::evidence::words::direction(at.direction()) };
+    // A request that was seen last where nobody knows which half it was: the same place.
+    let open = last_seen(at) && at.direction() != v1::Direction::Reply;
+    let half = if specific || open { "" } else { crate::evidence::words::direction(at.direction()) };
     let stage = at.stage().as_str_name().trim_start_matches("STAGE_").to_lowercase();
     let of_node = [
         v1::Stage::Send,

@@ -56,6 +56,8 @@ impl Case<'_> {
             return unlocated(&format!("no hook at an uplink of {source} to see whether it left"));
         }
         match last {
+            // Where both ends are on one node nobody saw which half it was.
+            Some(last) if inside => self.seen_at(source, last, v1::Direction::Unspecified),
             Some(last) => self.seen_at(source, last, v1::Direction::Request),
             None => inferred(v1::LossLocation {
                 node: source.to_owned(),
