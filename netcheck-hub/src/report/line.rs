@@ -267,7 +267,7 @@ mod tests {
 
     #[test]
     fn without_a_place_it_says_why() {
-        let mut cells = vec![cell("n1", v1::ProbeKind::Udp, v1::Family::Ipv4, 2)];
+        let mut cells = [cell("n1", v1::ProbeKind::Udp, v1::Family::Ipv4, 2)];
         cells[0].loss = None;
         let bad: Vec<&v1::MatrixCell> = cells.iter().collect();
         assert_eq!(
@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     fn whoever_said_no_is_named() {
-        let mut cells = vec![cell("n1", v1::ProbeKind::Tcp, v1::Family::Ipv4, 2)];
+        let mut cells = [cell("n1", v1::ProbeKind::Tcp, v1::Family::Ipv4, 2)];
         let loss = cells[0].loss.as_mut().unwrap();
         loss.summary = "refused by backend default/web-3 (10.0.0.3) on n3".to_owned();
         loss.location.as_mut().unwrap().role = 0;
