@@ -15,6 +15,7 @@ mod log;
 mod ports;
 mod stage;
 mod symbols;
+mod tables;
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;

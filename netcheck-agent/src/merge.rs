@@ -199,9 +199,8 @@ impl Merge {
                 } else if stamp.direction == Direction::Reply && stamp.flow.kind == ProbeKind::Udp {
                     // Of a handshake it may be the answer's retransmission; a datagram comes once.
                     let ProbeKey { path, sequence } = stamp.probe;
-                    if let Some(memory) = self.paths.get_mut(&path) {
-                        memory.arrived_late(path, sequence, &mut self.report.arrivals);
-                    }
+                    let Some(memory) = self.paths.get_mut(&path) else { return };
+                    memory.arrived_late(path, sequence, &mut self.report.arrivals);
                 }
             }
             Observation::Drop(drop) => {
@@ -213,13 +212,10 @@ impl Merge {
                         return;
                     }
                 };
+                let lost = |memory: &PathMemory| memory.past(own.sequence) == Past::Lost;
                 if let Some(flight) = self.flights.get_mut(&own) {
                     flight.dropped(drop);
-                } else if self
-                    .paths
-                    .get(&own.path)
-                    .is_some_and(|memory| memory.past(own.sequence) == Past::Lost)
-                {
+                } else if self.paths.get(&own.path).is_some_and(lost) {
                     self.report_drop(drop);
                 }
                 // Else it had its reply: what was dropped is a copy (a raw socket's clone, say).

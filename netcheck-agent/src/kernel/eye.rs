@@ -5,11 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use aya::Pod;
-use aya::maps::{HashMap as BpfHashMap, MapData, PerCpuArray, PerCpuHashMap, RingBuf};
 use netcheck_common::abi::{
-    self, DropEvent, FlowKey, FlowValue, KernelAbi, ReflectKey, ReflectValue, StampEvent, TupleKey,
-    TupleValue, address_flags, counters, flags, identity,
+    self, DropEvent, FlowValue, ReflectKey, StampEvent, TupleKey, address_flags, counters, flags, identity,
 };
 use netcheck_common::domain::{PathId, ProbeSession, Sequence};
 use netcheck_common::packet::{GENEVE_PORT, VXLAN_LINUX_PORT, VXLAN_PORT};
@@ -20,9 +17,9 @@ use super::btf::DropReasons;
 use super::events::{RawEvent, address_bytes, direction_of, flow_key, flow_of, protocol_of};
 use super::interfaces::Shared;
 use super::lingering::Lingering;
-use super::ports::PortBits;
 use super::stage::{self, Facts};
 use super::symbols::{Lookup, Symbols};
+pub(crate) use super::tables::{Abi, Maps};
 use crate::interface_drops::InterfaceDrops;
 use crate::observation::{
     DropCount, DropIdentity, DropSeen, Flow, FlowSeen, Hook, InterfaceRole, KernelEye, KernelStatus,
@@ -31,27 +28,6 @@ use crate::observation::{
 
 /// Drop events that wait for the name of a kernel function, at most; older ones go on without it.
 const WAITING: usize = 1024;
-
-/// A type of the kernel ABI in aya's terms.
-#[derive(Clone, Copy)]
-#[repr(transparent)]
-pub(crate) struct Abi<T>(pub(crate) T);
-
-// SAFETY: KernelAbi promises plain data without implicit padding.
-unsafe impl<T: KernelAbi> Pod for Abi<T> {}
-
-/// All maps that user space touches.
-pub(crate) struct Maps {
-    pub(crate) events: RingBuf<MapData>,
-    pub(crate) ports: PortBits,
-    pub(crate) watched_ports: PortBits,
-    pub(crate) flows: BpfHashMap<MapData, Abi<FlowKey>, Abi<FlowValue>>,
-    pub(crate) addresses: BpfHashMap<MapData, [u8; 16], u32>,
-    pub(crate) reflect: BpfHashMap<MapData, Abi<ReflectKey>, Abi<ReflectValue>>,
-    pub(crate) tuples: BpfHashMap<MapData, Abi<TupleKey>, Abi<TupleValue>>,
-    pub(crate) drops: PerCpuHashMap<MapData, Abi<abi::DropKey>, u64>,
-    pub(crate) counters: PerCpuArray<MapData, u64>,
-}
 
 /// The kernel side, open.
 pub(crate) struct Eye {
@@ -331,7 +307,6 @@ impl KernelEye for Eye {
 
     fn forget_flow(&mut self, flow: &OwnFlow) {
         self.lingering.ended(flow, Instant::now());
-        self.end_flows();
     }
 
     fn set_addresses(&mut self, addresses: &[KnownAddress], watched_ports: &[u16]) {
