@@ -8,15 +8,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use netcheck_netlab::{Lab, LabSpec};
+use netcheck_netlab::{Lab, LabSpec, Node};
 
 use crate::bench::idle::memory_mib;
 use crate::cluster::{Cluster, Profile, Report, Settings, build};
 
 /// How often the hub is asked; it judges once a second.
 const POLL: Duration = Duration::from_millis(500);
-/// Half the time from one new interface to the next: as long as each one is there.
-const CHURN: Duration = Duration::from_millis(50);
+/// How long an interface is there, and how long until the next one: ten a second, some of which get hooks.
+const LIFE: Duration = Duration::from_millis(80);
+const PAUSE: Duration = Duration::from_millis(20);
 /// Where an agent's metrics are.
 const METRICS_PORT: u16 = 6101;
 const IO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -67,8 +68,7 @@ pub(crate) fn run(minutes: u64) -> Result<()> {
         }
         let (lab, over, churned) = (&cluster.lab, &over, &churned);
         let nodes = lab.nodes().iter();
-        let churns: Vec<_> =
-            nodes.map(|node| scope.spawn(move || churn(lab, &node.name, over, churned))).collect();
+        let churns: Vec<_> = nodes.map(|node| scope.spawn(move || churn(lab, node, over, churned))).collect();
         let seen = watch(&cluster, lasts);
         over.store(true, Ordering::Relaxed);
         for churn in churns {
@@ -121,9 +121,15 @@ impl Seen {
     }
 }
 
-/// Makes and destroys a pair of interfaces, again and again, one end of it where a pod's would be.
-fn churn(lab: &Lab, node: &str, over: &AtomicBool, churned: &AtomicU64) -> Result<()> {
-    let mut command = lab.command(node, "ip")?;
+/// Makes and destroys a pair of interfaces, again and again, where those of a new pod would be: one end at the node's
+/// bridge, the other in a pod.
+fn churn(lab: &Lab, node: &Node, over: &AtomicBool, churned: &AtomicU64) -> Result<()> {
+    let pod = node.pods.last().with_context(|| format!("{} has no pod", node.name))?;
+    let made = format!(
+        "link add name vethcalm type veth peer name calm netns {}\nlink set vethcalm master cni0 up\n",
+        pod.netns
+    );
+    let mut command = lab.command(&node.name, "ip")?;
     let mut ip = command
         .args(["-batch", "-"])
         .stdin(Stdio::piped())
@@ -132,23 +138,21 @@ fn churn(lab: &Lab, node: &str, over: &AtomicBool, churned: &AtomicU64) -> Resul
         .context("starting `ip`")?;
     let mut lines = ip.stdin.take().context("`ip` has no standard input")?;
     while !over.load(Ordering::Relaxed) {
-        let made = "link add name vethcalm type veth peer name calm\n\
-                    link set vethcalm master cni0 up\nlink set calm up\n";
         // A pipe that broke is told of by the exit status.
         if lines.write_all(made.as_bytes()).is_err() {
             break;
         }
-        std::thread::sleep(CHURN);
+        std::thread::sleep(LIFE);
         if lines.write_all(b"link del vethcalm\n").is_err() {
             break;
         }
         churned.fetch_add(1, Ordering::Relaxed);
-        std::thread::sleep(CHURN);
+        std::thread::sleep(PAUSE);
     }
     drop(lines);
     let output = ip.wait_with_output().context("waiting for `ip`")?;
     let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "interfaces of {node}: {}", said.trim());
+    ensure!(output.status.success(), "interfaces of {}: {}", node.name, said.trim());
     Ok(())
 }
 

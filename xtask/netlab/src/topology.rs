@@ -122,6 +122,12 @@ impl Node {
         format!("02:f1:00:00:00:{:02x}", self.number)
     }
 
+    /// Hardware address of `cni0`.
+    #[must_use]
+    pub fn bridge_mac(&self) -> String {
+        format!("02:c0:00:00:00:{:02x}", self.number)
+    }
+
     /// The switch's port for this node, in the underlay namespace.
     #[must_use]
     pub fn switch_port(&self) -> String {

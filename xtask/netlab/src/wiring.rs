@@ -96,7 +96,12 @@ fn node_links(topology: &Topology, node: &Node) -> Vec<String> {
     let mtu = topology.pod_mtu_bytes();
     let mut lines = vec![
         "link set lo up".to_owned(),
-        "link add name cni0 type bridge forward_delay 0 mcast_snooping 0".to_owned(),
+        // With an address of its own, as CNI plugins give it: otherwise it takes the lowest of its ports, and pods send
+        // to the old one whenever a port comes or goes.
+        format!(
+            "link add name cni0 address {} type bridge forward_delay 0 mcast_snooping 0",
+            node.bridge_mac()
+        ),
         format!("link set cni0 mtu {mtu} up"),
     ];
     for Pod { veth, netns, .. } in &node.pods {
