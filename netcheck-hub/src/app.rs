@@ -10,18 +10,34 @@ use tokio::task::JoinSet;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::hub::{Hub, HubTask};
 use crate::inventory::InventoryTask;
+use crate::inventory::kubernetes::{self, Access, KubernetesTask, Pulse};
 use crate::{http, server};
 
 /// How long connections may take to end after a signal. Shorter than a pod's grace period.
 const DRAIN: Duration = Duration::from_secs(5);
 
+/// Who makes rosters.
+enum Inventory {
+    Kubernetes(KubernetesTask),
+    File(InventoryTask),
+}
+
+impl Inventory {
+    async fn run(self, shutdown: CancellationToken) {
+        match self {
+            Self::Kubernetes(task) => task.run(shutdown).await,
+            Self::File(task) => task.run(shutdown).await,
+        }
+    }
+}
+
 /// Everything that can fail at the start, done; nothing running yet.
 pub struct App {
     hub: Arc<Hub>,
-    inventory: InventoryTask,
+    inventory: Inventory,
     grpc: TcpListener,
     http: TcpListener,
 }
@@ -33,7 +49,17 @@ impl App {
     /// An inventory that is missing or broken, a port that is taken.
     pub async fn build(config: &Config) -> anyhow::Result<Self> {
         let hub = Hub::new(config.settings());
-        let inventory = InventoryTask::start(config.inventory.clone(), Arc::clone(&hub))?;
+        let inventory = match &config.inventory {
+            config::Inventory::File(path) => {
+                Inventory::File(InventoryTask::start(path.clone(), Arc::clone(&hub))?)
+            }
+            config::Inventory::Kubernetes => {
+                let access = Access { kubeconfig: config.kubeconfig.clone(), ..Access::default() };
+                let pulse = Arc::new(Pulse::default());
+                let client = kubernetes::connect(&access, &pulse).await?;
+                Inventory::Kubernetes(KubernetesTask::new(Arc::clone(&hub), client, access, pulse))
+            }
+        };
         let bind = async |addr, what| {
             TcpListener::bind(addr).await.with_context(|| format!("cannot listen on {addr} for {what}"))
         };

@@ -24,10 +24,21 @@ pub struct Config {
     #[arg(long, env = "NETCHECK_HTTP_ADDR", value_name = "ADDR", default_value = "0.0.0.0:8080")]
     pub http_addr: SocketAddr,
 
-    /// Where the roster of nodes, pods and services comes from: file:PATH, a v1 List as
-    /// `kubectl get nodes,pods,services,endpointslices -A -o yaml` prints it (YAML or JSON). Re-read when it changes.
-    #[arg(long, env = "NETCHECK_INVENTORY", value_name = "file:PATH", value_parser = inventory)]
-    pub inventory: PathBuf,
+    /// Where the roster of nodes, pods and services comes from: kubernetes, the API of the cluster; or file:PATH, a
+    /// v1 List as `kubectl get nodes,pods,services,endpointslices -A -o yaml` prints it (YAML or JSON), re-read when it
+    /// changes.
+    #[arg(
+        long,
+        env = "NETCHECK_INVENTORY",
+        value_name = "kubernetes|file:PATH",
+        default_value = "kubernetes",
+        value_parser = inventory
+    )]
+    pub inventory: Inventory,
+
+    /// How to reach the Kubernetes API (path of a kubeconfig) [default: as a pod of its cluster].
+    #[arg(long, env = "NETCHECK_KUBECONFIG", value_name = "PATH")]
+    pub kubeconfig: Option<PathBuf>,
 
     /// How often each path is probed (duration, as 500ms or 10s).
     #[arg(long, env = "NETCHECK_INTERVAL", value_name = "DURATION", default_value = "1s", value_parser = interval)]
@@ -64,6 +75,15 @@ pub struct Config {
     /// How the log on stderr is written.
     #[arg(long, env = "NETCHECK_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
     pub log_format: LogFormat,
+}
+
+/// Where the roster comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Inventory {
+    /// Watches of the Kubernetes API.
+    Kubernetes,
+    /// A file, re-read when it changes.
+    File(PathBuf),
 }
 
 /// How the log is written.
@@ -112,10 +132,11 @@ pub fn one_line(error: &clap::Error) -> String {
     line.strip_prefix("error: ").map(ToOwned::to_owned).unwrap_or(line)
 }
 
-fn inventory(text: &str) -> Result<PathBuf, String> {
+fn inventory(text: &str) -> Result<Inventory, String> {
     match text.strip_prefix("file:") {
-        Some(path) if !path.is_empty() => Ok(PathBuf::from(path)),
-        _ => Err("this version reads the roster from file:PATH only".to_owned()),
+        Some(path) if !path.is_empty() => Ok(Inventory::File(PathBuf::from(path))),
+        None if text == "kubernetes" => Ok(Inventory::Kubernetes),
+        _ => Err("expected kubernetes or file:PATH".to_owned()),
     }
 }
 
@@ -169,8 +190,9 @@ mod tests {
 
     #[test]
     fn values() {
-        assert_eq!(inventory("file:/x/y.yaml"), Ok(PathBuf::from("/x/y.yaml")));
-        assert!(inventory("kubernetes").is_err());
+        assert_eq!(inventory("file:/x/y.yaml"), Ok(Inventory::File(PathBuf::from("/x/y.yaml"))));
+        assert_eq!(inventory("kubernetes"), Ok(Inventory::Kubernetes));
+        assert!(inventory("/x/y.yaml").is_err());
         assert!(inventory("file:").is_err());
         assert_eq!(interval("500ms"), Ok(Duration::from_millis(500)));
         assert!(interval("0s").is_err());

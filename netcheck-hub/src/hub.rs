@@ -64,6 +64,8 @@ pub struct State {
     pub roster_ns: i64,
     /// What is wrong with the newest inventory; the roster is then an older one.
     pub inventory_error: Option<String>,
+    /// What is missing in the roster in use.
+    pub inventory_caveat: Option<String>,
     /// Every node that the roster or an agent named, until it is gone for long; vacant places among them.
     pub agents: Vec<Agent>,
     vacant: Vec<NodeIx>,
@@ -112,6 +114,7 @@ impl Hub {
             catalog: Arc::default(),
             roster_ns: 0,
             inventory_error: None,
+            inventory_caveat: None,
             agents: Vec::new(),
             vacant: Vec::new(),
             by_name: HashMap::new(),
@@ -150,12 +153,31 @@ impl Hub {
 
     /// Takes a roster, and tells the agents what changes for them.
     pub fn set_roster(&self, roster: Roster, now_ns: i64) {
+        self.set_roster_despite(roster, None, now_ns);
+    }
+
+    /// The same, while something is wrong with the inventory that the roster does not mend.
+    pub fn set_roster_despite(&self, roster: Roster, trouble: Option<String>, now_ns: i64) {
         let mut state = self.lock();
+        let returned = roster.returned_since(&state.roster);
         state.roster = Arc::new(roster);
         state.roster_ns = now_ns;
-        state.inventory_error = None;
+        state.inventory_error = trouble;
         state.counters.rosters += 1;
         state.replan(&self.settings, now_ns);
+        state.expedite(&returned);
+    }
+
+    /// What is wrong with the inventory now, if anything; how many objects were skipped so far, and what is wrong with
+    /// those that are left out now. The roster stays.
+    pub fn inventory_trouble(&self, trouble: Option<String>, (skipped, caveat): (u64, Option<String>)) {
+        let mut state = self.lock();
+        if trouble.is_some() && state.inventory_error.is_none() {
+            state.counters.inventory_errors += 1;
+        }
+        state.inventory_error = trouble;
+        state.inventory_caveat = caveat;
+        state.counters.objects_skipped = skipped;
     }
 
     /// The newest inventory is no good.
@@ -313,8 +335,11 @@ impl State {
     pub fn caveats(&self) -> Vec<String> {
         let mut caveats = Vec::new();
         if let Some(error) = &self.inventory_error {
-            caveats.push(format!("{error}; showing the last good roster"));
+            let then =
+                if self.roster_ns == 0 { "there is no roster yet" } else { "showing the last good roster" };
+            caveats.push(format!("{error}; {then}"));
         }
+        caveats.extend(self.inventory_caveat.clone());
         let missing: Vec<&str> = self
             .roster
             .nodes
@@ -337,6 +362,28 @@ impl State {
             }
         }
         caveats
+    }
+
+    /// Has the paths to and from these nodes probed at once.
+    fn expedite(&mut self, nodes: &BTreeSet<String>) {
+        if nodes.is_empty() {
+            return;
+        }
+        for index in (0..self.agents.len()).map(NodeIx) {
+            let agent = self.agent(index);
+            if agent.live.is_none() {
+                continue;
+            }
+            let from_here = nodes.contains(&*agent.name);
+            let paths = agent.plan.plan().paths.iter();
+            let path_ids: Vec<u32> = paths
+                .filter(|path| from_here || nodes.contains(&path.probe.target.node))
+                .map(|path| path.id.0)
+                .collect();
+            if !path_ids.is_empty() {
+                self.send(index, v1::session_response::Message::Expedite(v1::Expedite { path_ids }));
+            }
+        }
     }
 
     /// Sends a message to an agent's session, if there is one with room.

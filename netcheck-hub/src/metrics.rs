@@ -184,7 +184,7 @@ impl Snapshot {
         let batches =
             vec![batch("applied", counters.batches_applied), batch("duplicate", counters.batches_duplicate)];
         self.add(true, "hub_batches", "Batches of samples.", batches);
-        let all: [(&'static str, &'static str, u64); 17] = [
+        let all: [(&'static str, &'static str, u64); 18] = [
             (
                 "hub_batch_parts_refused",
                 "Parts of messages that did not hold together.",
@@ -210,6 +210,11 @@ impl Snapshot {
             ("hub_evidence_answers_unasked", "Answers that nobody had asked for.", counters.answers_unasked),
             ("hub_control_dropped", "Messages to agents that found no room.", counters.control_dropped),
             ("hub_inventory_errors", "Inventories that could not be read.", counters.inventory_errors),
+            (
+                "hub_kubernetes_objects_skipped",
+                "Objects of the Kubernetes API that did not hold together.",
+                counters.objects_skipped,
+            ),
         ];
         for (name, help, value) in all {
             self.add(true, name, help, one(value));

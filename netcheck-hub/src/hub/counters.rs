@@ -43,4 +43,6 @@ pub struct Counters {
     pub rosters: u64,
     /// See above.
     pub inventory_errors: u64,
+    /// Objects of the Kubernetes API that did not hold together.
+    pub objects_skipped: u64,
 }
