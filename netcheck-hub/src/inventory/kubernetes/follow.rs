@@ -69,8 +69,11 @@ fn report(resource: &str, error: &Error, pulse: &Pulse) -> Remedy {
             return Remedy::Relist;
         }
         Error::WatchStartFailed(cause) => ("watch", cause, Remedy::Resume),
-        // A line that is no event: whatever it would have told is lost.
-        Error::WatchFailed(cause @ kube::Error::SerdeError(_)) => ("watch", cause, Remedy::Relist),
+        // A line that is no event: whatever it would have told is lost. kube takes any JSON for a status.
+        Error::WatchFailed(kube::Error::SerdeError(_) | kube::Error::Api(_)) => {
+            note(pulse, resource, format!("cannot watch {resource}: the API said something that is no event"));
+            return Remedy::Relist;
+        }
         Error::WatchFailed(cause) => {
             // Connections end: only if the next one fails, too, something is wrong.
             tracing::debug!("watch of {resource} broke: {}", innermost(cause));
