@@ -4,6 +4,7 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -52,6 +53,10 @@ pub struct Run {
     /// Talk to the hub without TLS: required for an `http://` URL.
     #[arg(long, env = "NETCHECK_INSECURE")]
     pub insecure: bool,
+    /// Proves to the hub which node this is: a file with a Kubernetes token for the audience netcheck-hub. Read anew
+    /// for every session.
+    #[arg(long, env = "NETCHECK_TOKEN_FILE", value_name = "PATH")]
+    pub token_file: Option<PathBuf>,
     /// Kernel programs: use them where the kernel allows it, insist on them, or go without.
     #[arg(long, env = "NETCHECK_EBPF", value_name = "MODE", default_value = "auto")]
     pub ebpf: EbpfMode,

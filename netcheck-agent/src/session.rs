@@ -23,6 +23,7 @@ use self::exchange::Exchange;
 use crate::buffer::outbox::Outbox;
 use crate::engine::{EngineHandle, EngineReply, EngineStatus};
 use crate::plan::PlanGap;
+use crate::token::{TokenError, TokenFile};
 use crate::usage::Uptime;
 
 /// TCP and HTTP/2 handshakes, and the wait for the hub's welcome.
@@ -54,6 +55,9 @@ pub(crate) enum SessionEnd {
     /// No connection.
     #[error("can't connect: {}", cause(.0))]
     Connect(#[source] tonic::transport::Error),
+    /// There is no token to show.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// The hub ended it. tonic's own timeouts show as `Cancelled` here.
     #[error("the hub ended the session: {code:?}: {}", message)]
     Refused {
@@ -110,6 +114,8 @@ pub(crate) struct HubState {
 /// Keeps up the session.
 pub(crate) struct SessionTask {
     pub(crate) connect: Connect,
+    /// Shown to the hub at the begin of every session.
+    pub(crate) token: Option<TokenFile>,
     /// Everything in it but the plan's version and the time.
     pub(crate) hello: v1::Hello,
     pub(crate) engine: EngineHandle,

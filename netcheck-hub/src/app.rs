@@ -10,8 +10,9 @@ use tokio::task::JoinSet;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{self, Config};
+use crate::config::{self, AgentAuth, Config};
 use crate::hub::{Hub, HubTask};
+use crate::identity::{Identity, Reviewer};
 use crate::inventory::InventoryTask;
 use crate::inventory::kubernetes::{self, Access, KubernetesTask, Pulse};
 use crate::{http, server};
@@ -37,6 +38,7 @@ impl Inventory {
 /// Everything that can fail at the start, done; nothing running yet.
 pub struct App {
     hub: Arc<Hub>,
+    identity: Arc<Identity>,
     inventory: Inventory,
     grpc: TcpListener,
     http: TcpListener,
@@ -49,25 +51,51 @@ impl App {
     /// An inventory that is missing or broken, a port that is taken.
     pub async fn build(config: &Config) -> anyhow::Result<Self> {
         let hub = Hub::new(config.settings());
-        let inventory = match &config.inventory {
-            config::Inventory::File(path) => {
-                Inventory::File(InventoryTask::start(path.clone(), Arc::clone(&hub))?)
-            }
-            config::Inventory::Kubernetes => {
-                let access = Access { kubeconfig: config.kubeconfig.clone(), ..Access::default() };
-                let pulse = Arc::new(Pulse::default());
-                let client = kubernetes::connect(&access, &pulse).await?;
+        let access = Access { kubeconfig: config.kubeconfig.clone(), ..Access::default() };
+        let pulse = Arc::new(Pulse::default());
+        let client = match (&config.inventory, config.agents_prove()) {
+            (config::Inventory::File(_), AgentAuth::None) => None,
+            _ => Some(kubernetes::connect(&access, &pulse).await?),
+        };
+        let reviewer =
+            client.clone().filter(|_| config.agents_prove() == AgentAuth::Token).map(Reviewer::new);
+        let identity = match reviewer {
+            None => Identity::Unchecked,
+            Some(reviewer) => Identity::Tokens {
+                reviewer,
+                account: config.agent_service_account.clone(),
+                all_pods: config.inventory == config::Inventory::Kubernetes,
+            },
+        };
+        let inventory = match (&config.inventory, client) {
+            (config::Inventory::Kubernetes, Some(client)) => {
                 Inventory::Kubernetes(KubernetesTask::new(Arc::clone(&hub), client, access, pulse))
             }
+            (config::Inventory::File(path), _) => {
+                Inventory::File(InventoryTask::start(path.clone(), Arc::clone(&hub))?)
+            }
+            (config::Inventory::Kubernetes, None) => anyhow::bail!("no client of the Kubernetes API"),
         };
         let bind = async |addr, what| {
             TcpListener::bind(addr).await.with_context(|| format!("cannot listen on {addr} for {what}"))
         };
         let grpc = bind(config.grpc_addr, "gRPC").await?;
         let http = bind(config.http_addr, "HTTP").await?;
-        tracing::warn!("serving without encryption and without checking who agents are (--insecure)");
+        match (&identity, &config.agent_service_account) {
+            (Identity::Unchecked, _) => {
+                tracing::warn!("serving without encryption and without checking who agents are (--insecure)");
+            }
+            (Identity::Tokens { .. }, account) => {
+                tracing::warn!("serving without encryption (--insecure)");
+                if account.is_none() {
+                    tracing::warn!(
+                        "whoever has a token for this hub is taken for an agent: --agent-service-account says whose tokens are agents'"
+                    );
+                }
+            }
+        }
         tracing::info!(grpc = %grpc.local_addr()?, http = %http.local_addr()?, "listening");
-        Ok(Self { hub, inventory, grpc, http })
+        Ok(Self { hub, identity: Arc::new(identity), inventory, grpc, http })
     }
 
     /// Runs until SIGTERM, SIGINT, or a task that fails.
@@ -90,7 +118,7 @@ impl App {
             ticker.run(stop).await;
             ("hub", Ok(()))
         });
-        let grpc = server::serve(Arc::clone(&hub), TcpListenerStream::new(self.grpc), token());
+        let grpc = server::serve(Arc::clone(&hub), self.identity, TcpListenerStream::new(self.grpc), token());
         tasks.spawn(async { ("gRPC", grpc.await) });
         let http = http::serve(hub, self.http, token());
         tasks.spawn(async { ("HTTP", http.await) });

@@ -67,6 +67,15 @@ pub struct Config {
     )]
     pub dns_name: String,
 
+    /// How agents prove which node they are: token, a Kubernetes token for the audience netcheck-hub, which the API
+    /// reviews; or none, only with --insecure [default: token; with --insecure and an inventory file, none].
+    #[arg(long, env = "NETCHECK_AGENT_AUTH", value_name = "HOW")]
+    pub agent_auth: Option<AgentAuth>,
+
+    /// The service account whose tokens are agents' (namespace/name) [default: any].
+    #[arg(long, env = "NETCHECK_AGENT_SERVICE_ACCOUNT", value_name = "NAMESPACE/NAME", value_parser = account)]
+    pub agent_service_account: Option<String>,
+
     /// Serve without encryption and without asking agents who they are. This version has no other way to serve, so
     /// it must be given.
     #[arg(long, env = "NETCHECK_INSECURE")]
@@ -75,6 +84,15 @@ pub struct Config {
     /// How the log on stderr is written.
     #[arg(long, env = "NETCHECK_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
     pub log_format: LogFormat,
+}
+
+/// How agents prove which node they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AgentAuth {
+    /// Not at all.
+    None,
+    /// By a token.
+    Token,
 }
 
 /// Where the roster comes from.
@@ -106,10 +124,20 @@ impl Config {
         if !config.insecure {
             return wrong("no encryption is available in this version: say --insecure to serve plaintext");
         }
+        if config.agent_auth == Some(AgentAuth::None) && !config.insecure {
+            return wrong("--agent-auth none takes samples from anybody: say --insecure if that is meant");
+        }
         if config.expire < config.interval * 5 {
             return wrong("--expire must be at least five times --interval");
         }
         Ok(config)
+    }
+
+    /// How agents prove which node they are, said or not.
+    #[must_use]
+    pub fn agents_prove(&self) -> AgentAuth {
+        let lenient = self.insecure && matches!(self.inventory, Inventory::File(_));
+        self.agent_auth.unwrap_or(if lenient { AgentAuth::None } else { AgentAuth::Token })
     }
 
     /// What of it the hub needs.
@@ -137,6 +165,15 @@ fn inventory(text: &str) -> Result<Inventory, String> {
         Some(path) if !path.is_empty() => Ok(Inventory::File(PathBuf::from(path))),
         None if text == "kubernetes" => Ok(Inventory::Kubernetes),
         _ => Err("expected kubernetes or file:PATH".to_owned()),
+    }
+}
+
+fn account(text: &str) -> Result<String, String> {
+    match text.split_once('/') {
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
+            Ok(text.to_owned())
+        }
+        _ => Err("expected NAMESPACE/NAME".to_owned()),
     }
 }
 

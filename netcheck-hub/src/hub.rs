@@ -170,7 +170,7 @@ impl Hub {
 
     /// What is wrong with the inventory now, if anything; how many objects were skipped so far, and what is wrong with
     /// those that are left out now. The roster stays.
-    pub fn inventory_trouble(&self, trouble: Option<String>, (skipped, caveat): (u64, Option<String>)) {
+    pub fn inventory_trouble(&self, trouble: Option<String>, skipped: u64, caveat: Option<String>) {
         let mut state = self.lock();
         if trouble.is_some() && state.inventory_error.is_none() {
             state.counters.inventory_errors += 1;

@@ -15,6 +15,7 @@ pub mod config;
 pub mod evidence;
 pub mod http;
 pub mod hub;
+pub mod identity;
 pub mod incident;
 pub mod ingest;
 pub mod inventory;

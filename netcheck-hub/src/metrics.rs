@@ -184,7 +184,7 @@ impl Snapshot {
         let batches =
             vec![batch("applied", counters.batches_applied), batch("duplicate", counters.batches_duplicate)];
         self.add(true, "hub_batches", "Batches of samples.", batches);
-        let all: [(&'static str, &'static str, u64); 18] = [
+        let all: [(&'static str, &'static str, u64); 21] = [
             (
                 "hub_batch_parts_refused",
                 "Parts of messages that did not hold together.",
@@ -202,6 +202,21 @@ impl Snapshot {
                 "hub_sessions_contested",
                 "Sessions that were refused because another agent has the node's name.",
                 counters.sessions_contested,
+            ),
+            (
+                "hub_sessions_unproven",
+                "Sessions that were refused because their token was missing or not good.",
+                counters.sessions_unproven,
+            ),
+            (
+                "hub_sessions_foreign",
+                "Sessions that were refused because their token, or what they say of themselves, is another node's.",
+                counters.sessions_foreign,
+            ),
+            (
+                "hub_sessions_unreviewed",
+                "Sessions that were put off because their token could not be reviewed.",
+                counters.sessions_unreviewed,
             ),
             ("hub_drop_records", "Kernel drop records that were received.", counters.drop_records),
             ("hub_drop_records_evicted", "Drop records that had to go early.", state.drops.evicted),

@@ -16,6 +16,7 @@ use tonic_health::ServingStatus;
 
 use crate::check::Checks;
 use crate::hub::Hub;
+use crate::identity::Identity;
 use crate::reachability::Reachability;
 use crate::session::Sessions;
 
@@ -27,11 +28,16 @@ const STREAMS: u32 = 64;
 const KEEPALIVE: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Serves `incoming` until `shutdown` is cancelled and the connections have drained.
+/// Serves `incoming`, to agents that `identity` admits, until `shutdown` is cancelled and the connections have drained.
 ///
 /// # Errors
 /// The transport's own.
-pub async fn serve<I, IO, E>(hub: Arc<Hub>, incoming: I, shutdown: CancellationToken) -> anyhow::Result<()>
+pub async fn serve<I, IO, E>(
+    hub: Arc<Hub>,
+    identity: Arc<Identity>,
+    incoming: I,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()>
 where
     I: Stream<Item = Result<IO, E>>,
     IO: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
@@ -48,7 +54,7 @@ where
             .register_encoded_file_descriptor_set(v1::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let sessions = Sessions::new(Arc::clone(&hub), shutdown.clone());
+    let sessions = Sessions::new(Arc::clone(&hub), identity, shutdown.clone());
     let reachability = Reachability::new(Arc::clone(&hub), shutdown.clone());
     let checks = Checks::new(hub, shutdown.clone());
     Server::builder()

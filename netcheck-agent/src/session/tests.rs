@@ -141,6 +141,7 @@ impl Rig {
         let shutdown = CancellationToken::new();
         let task = SessionTask {
             connect,
+            token: None,
             hello: v1::Hello { node: "n1".into(), boot_id: "b".into(), ..Default::default() },
             engine: handle.clone(),
             replies: output.replies,

@@ -29,6 +29,12 @@ pub struct Counters {
     pub sessions_refused: u64,
     /// Of those, because another living agent has the node's name.
     pub sessions_contested: u64,
+    /// Of those, because their token was missing or not good.
+    pub sessions_unproven: u64,
+    /// Of those, because their token, or what they say of themselves, is another node's.
+    pub sessions_foreign: u64,
+    /// Of those, because their token could not be reviewed at that time.
+    pub sessions_unreviewed: u64,
     /// Drop records that were received.
     pub drop_records: u64,
     /// Questions that were asked, answered, and answers that nobody had asked for.

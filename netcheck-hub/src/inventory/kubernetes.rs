@@ -24,6 +24,7 @@ mod pulse;
 mod table;
 
 pub use client::{ClientError, connect};
+pub(crate) use follow::innermost;
 use object::Quiet;
 pub use pulse::Pulse;
 use table::Tables;
@@ -72,9 +73,33 @@ impl Shared {
     }
 }
 
+/// What there is to tell.
+#[derive(Debug)]
+pub enum News {
+    /// The cluster changed.
+    Roster {
+        /// All of it.
+        roster: Roster,
+        /// What is wrong with the API all the same.
+        trouble: Option<String>,
+    },
+    /// How the API is.
+    State {
+        /// What is wrong with it, if anything.
+        trouble: Option<String>,
+        /// How many objects were skipped so far.
+        skipped: u64,
+        /// What is wrong with those that are left out now.
+        caveat: Option<String>,
+    },
+}
+
+/// Who is told. It may take its time: it is called where blocking is allowed.
+pub type Take = Arc<dyn Fn(News) + Send + Sync>;
+
 /// Follows the API.
 pub struct KubernetesTask {
-    hub: Arc<Hub>,
+    take: Take,
     client: Client,
     access: Access,
     pulse: Arc<Pulse>,
@@ -82,10 +107,20 @@ pub struct KubernetesTask {
 }
 
 impl KubernetesTask {
-    /// Nothing is asked of the API yet. `pulse` must be the one that `client` was made with.
+    /// Tells the hub. Nothing is asked of the API yet. `pulse` must be the one that `client` was made with.
     #[must_use]
     pub fn new(hub: Arc<Hub>, client: Client, access: Access, pulse: Arc<Pulse>) -> Self {
-        Self { hub, client, access, pulse, shared: Arc::default() }
+        let take = move |news| match news {
+            News::Roster { roster, trouble } => hub.set_roster_despite(roster, trouble, unix_now_ns()),
+            News::State { trouble, skipped, caveat } => hub.inventory_trouble(trouble, skipped, caveat),
+        };
+        Self::telling(Arc::new(take), client, access, pulse)
+    }
+
+    /// The same, telling somebody else.
+    #[must_use]
+    pub fn telling(take: Take, client: Client, access: Access, pulse: Arc<Pulse>) -> Self {
+        Self { take, client, access, pulse, shared: Arc::default() }
     }
 
     /// Follows the API until cancelled.
@@ -122,11 +157,11 @@ impl KubernetesTask {
             let begin = Instant::now();
             let parts = self.shared.lock().take_changed();
             if let Some(parts) = parts {
-                let (hub, trouble) = (Arc::clone(&self.hub), self.pulse.trouble());
+                let (take, trouble) = (Arc::clone(&self.take), self.pulse.trouble());
                 let made = tokio::task::spawn_blocking(move || {
                     let roster = parts.roster();
-                    tell(&roster, first);
-                    hub.set_roster_despite(roster, trouble, unix_now_ns());
+                    log(&roster, first);
+                    take(News::Roster { roster, trouble });
                 });
                 if let Err(error) = made.await {
                     tracing::error!("a roster could not be made: {error}");
@@ -134,20 +169,23 @@ impl KubernetesTask {
                 }
                 first = false;
             }
-            self.hub.inventory_trouble(self.pulse.trouble(), self.shared.lock().broken());
+            self.tell_state();
             // A change of the API's own state is told at once; only rosters are paced.
             let pause = begin.elapsed() * PAUSE_PER_WORK;
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = self.pulse.changed() => {
-                    self.hub.inventory_trouble(self.pulse.trouble(), self.shared.lock().broken());
-                }
+                () = self.pulse.changed() => self.tell_state(),
             }
         }
     }
+
+    fn tell_state(&self) {
+        let (skipped, caveat) = self.shared.lock().broken();
+        (self.take)(News::State { trouble: self.pulse.trouble(), skipped, caveat });
+    }
 }
 
-fn tell(roster: &Roster, first: bool) {
+fn log(roster: &Roster, first: bool) {
     if first {
         tracing::info!("Kubernetes read: {roster}");
     } else {

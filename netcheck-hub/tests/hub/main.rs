@@ -4,6 +4,7 @@
 mod agents;
 mod checks;
 mod evidence;
+mod identity;
 mod incidents;
 mod rig;
 mod roster;

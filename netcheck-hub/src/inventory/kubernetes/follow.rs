@@ -71,7 +71,11 @@ fn report(resource: &str, error: &Error, pulse: &Pulse) -> Remedy {
         Error::WatchStartFailed(cause) => ("watch", cause, Remedy::Resume),
         // A line that is no event: whatever it would have told is lost. kube takes any JSON for a status.
         Error::WatchFailed(kube::Error::SerdeError(_) | kube::Error::Api(_)) => {
-            note(pulse, resource, format!("cannot watch {resource}: the API said something that is no event"));
+            note(
+                pulse,
+                resource,
+                format!("cannot watch {resource}: the API said something that is no event"),
+            );
             return Remedy::Relist;
         }
         Error::WatchFailed(cause) => {
@@ -121,6 +125,6 @@ fn code(error: &kube::Error) -> Option<u16> {
 }
 
 /// The end of the chain of causes says what happened; the rest says through how many hands it went.
-fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+pub(crate) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     error.source().map_or_else(|| error.to_string(), innermost)
 }
