@@ -6,15 +6,19 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
+use crate::accept::{self, AcceptTask, Limits};
 use crate::config::{self, AgentAuth, Config};
 use crate::hub::{Hub, HubTask};
 use crate::identity::{Identity, Reviewer};
 use crate::inventory::InventoryTask;
 use crate::inventory::kubernetes::{self, Access, KubernetesTask, Pulse};
+use crate::tls::TlsTask;
 use crate::{http, server};
 
 /// How long connections may take to end after a signal. Shorter than a pod's grace period.
@@ -40,6 +44,7 @@ pub struct App {
     hub: Arc<Hub>,
     identity: Arc<Identity>,
     inventory: Inventory,
+    tls: Option<(TlsTask, watch::Receiver<Arc<ServerConfig>>)>,
     grpc: TcpListener,
     http: TcpListener,
 }
@@ -81,21 +86,10 @@ impl App {
         };
         let grpc = bind(config.grpc_addr, "gRPC").await?;
         let http = bind(config.http_addr, "HTTP").await?;
-        match (&identity, &config.agent_service_account) {
-            (Identity::Unchecked, _) => {
-                tracing::warn!("serving without encryption and without checking who agents are (--insecure)");
-            }
-            (Identity::Tokens { .. }, account) => {
-                tracing::warn!("serving without encryption (--insecure)");
-                if account.is_none() {
-                    tracing::warn!(
-                        "whoever has a token for this hub is taken for an agent: --agent-service-account says whose tokens are agents'"
-                    );
-                }
-            }
-        }
+        let tls = config.tls().map(|files| TlsTask::start(files, Arc::clone(&hub))).transpose()?;
+        warn(config, &identity, tls.is_some());
         tracing::info!(grpc = %grpc.local_addr()?, http = %http.local_addr()?, "listening");
-        Ok(Self { hub, identity: Arc::new(identity), inventory, grpc, http })
+        Ok(Self { hub, identity: Arc::new(identity), inventory, tls, grpc, http })
     }
 
     /// Runs until SIGTERM, SIGINT, or a task that fails.
@@ -118,7 +112,28 @@ impl App {
             ticker.run(stop).await;
             ("hub", Ok(()))
         });
-        let grpc = server::serve(Arc::clone(&hub), self.identity, TcpListenerStream::new(self.grpc), token());
+        let (renewal, certificate) = self.tls.unzip();
+        if let Some(renewal) = renewal {
+            let stop = token();
+            tasks.spawn(async {
+                renewal.run(stop).await;
+                ("certificate", Ok(()))
+            });
+        }
+        let (connections, incoming) = mpsc::channel(accept::DEPTH);
+        let accept = AcceptTask {
+            listener: self.grpc,
+            tls: certificate,
+            limits: Limits::default(),
+            hub: Arc::clone(&hub),
+            server: connections,
+        };
+        let stop = token();
+        tasks.spawn(async {
+            accept.run(stop).await;
+            ("accept", Ok(()))
+        });
+        let grpc = server::serve(Arc::clone(&hub), self.identity, ReceiverStream::new(incoming), token());
         tasks.spawn(async { ("gRPC", grpc.await) });
         let http = http::serve(hub, self.http, token());
         tasks.spawn(async { ("HTTP", http.await) });
@@ -144,6 +159,24 @@ impl App {
             Ok(())
         });
         first.map_or(Ok(()), |ended| outcome(ended, false)).and(rest)
+    }
+}
+
+/// Says what is not as safe as it could be.
+fn warn(config: &Config, identity: &Identity, encrypted: bool) {
+    if !encrypted {
+        tracing::warn!("serving without encryption (--insecure)");
+    }
+    match identity {
+        Identity::Unchecked => tracing::warn!("not checking who agents are (--insecure)"),
+        Identity::Tokens { account: None, .. } => tracing::warn!(
+            "whoever has a token for this hub is taken for an agent: --agent-service-account says whose tokens are \
+             agents'"
+        ),
+        Identity::Tokens { .. } => {}
+    }
+    if config.client_ca.is_some() {
+        tracing::info!("agents and readers must show a certificate (--client-ca)");
     }
 }
 

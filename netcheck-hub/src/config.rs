@@ -8,6 +8,7 @@ use clap::{Parser, ValueEnum};
 
 use crate::hub::Settings;
 use crate::plan::Timing;
+use crate::tls::TlsFiles;
 
 /// Exit code for flags that make no sense (sysexits.h EX_USAGE).
 pub const EXIT_USAGE: u8 = 64;
@@ -76,8 +77,20 @@ pub struct Config {
     #[arg(long, env = "NETCHECK_AGENT_SERVICE_ACCOUNT", value_name = "NAMESPACE/NAME", value_parser = account)]
     pub agent_service_account: Option<String>,
 
-    /// Serve without encryption and without asking agents who they are. This version has no other way to serve, so
-    /// it must be given.
+    /// The hub's certificate for gRPC, and those between it and its authority (PEM file). Re-read when it changes.
+    #[arg(long, env = "NETCHECK_TLS_CERT", value_name = "PATH", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// The key of --tls-cert (PEM file).
+    #[arg(long, env = "NETCHECK_TLS_KEY", value_name = "PATH", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Authorities of the certificates that agents and readers must show (PEM file) [default: they need none].
+    #[arg(long, env = "NETCHECK_CLIENT_CA", value_name = "PATH", requires = "tls_cert")]
+    pub client_ca: Option<PathBuf>,
+
+    /// Serve without encryption where no --tls-cert is given, and without asking agents who they are where
+    /// --agent-auth is none.
     #[arg(long, env = "NETCHECK_INSECURE")]
     pub insecure: bool,
 
@@ -121,8 +134,8 @@ impl Config {
     pub fn read() -> Result<Self, clap::Error> {
         let config = Self::try_parse()?;
         let wrong = |message: &str| Err(clap::Error::raw(clap::error::ErrorKind::ValueValidation, message));
-        if !config.insecure {
-            return wrong("no encryption is available in this version: say --insecure to serve plaintext");
+        if !config.insecure && config.tls_cert.is_none() {
+            return wrong("no certificate: say --tls-cert and --tls-key, or --insecure to serve plaintext");
         }
         if config.agent_auth == Some(AgentAuth::None) && !config.insecure {
             return wrong("--agent-auth none takes samples from anybody: say --insecure if that is meant");
@@ -131,6 +144,13 @@ impl Config {
             return wrong("--expire must be at least five times --interval");
         }
         Ok(config)
+    }
+
+    /// Certificate and key, if there are.
+    #[must_use]
+    pub fn tls(&self) -> Option<TlsFiles> {
+        let (cert, key) = self.tls_cert.clone().zip(self.tls_key.clone())?;
+        Some(TlsFiles { cert, key, client_ca: self.client_ca.clone() })
     }
 
     /// How agents prove which node they are, said or not.

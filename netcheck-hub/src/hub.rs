@@ -66,6 +66,8 @@ pub struct State {
     pub inventory_error: Option<String>,
     /// What is missing in the roster in use.
     pub inventory_caveat: Option<String>,
+    /// What is wrong with the newest certificate; an older one is in use.
+    pub tls_error: Option<String>,
     /// Every node that the roster or an agent named, until it is gone for long; vacant places among them.
     pub agents: Vec<Agent>,
     vacant: Vec<NodeIx>,
@@ -115,6 +117,7 @@ impl Hub {
             roster_ns: 0,
             inventory_error: None,
             inventory_caveat: None,
+            tls_error: None,
             agents: Vec::new(),
             vacant: Vec::new(),
             by_name: HashMap::new(),
@@ -196,6 +199,7 @@ impl Hub {
         if now_ns - state.expired_ns > crate::clock::SECOND_NS {
             state.expired_ns = now_ns;
             state.expire(now_ns - nanos(self.settings.expire), now_ns);
+            state.end_silent(now_ns);
         }
         drop(state);
         self.evaluate(now_ns);
@@ -330,6 +334,17 @@ impl State {
         }
     }
 
+    /// Ends the sessions of agents that neither read nor speak.
+    fn end_silent(&mut self, now_ns: i64) {
+        for agent in &mut self.agents {
+            if let Some(silent) = agent.live.take_if(|live| live.is_silent(now_ns)) {
+                tracing::warn!(node = %agent.name, "nothing came of the agent for long: its session ends");
+                silent.superseded.cancel();
+                self.counters.sessions_silent += 1;
+            }
+        }
+    }
+
     /// Warnings about the measurement itself, one line each.
     #[must_use]
     pub fn caveats(&self) -> Vec<String> {
@@ -340,6 +355,9 @@ impl State {
             caveats.push(format!("{error}; {then}"));
         }
         caveats.extend(self.inventory_caveat.clone());
+        if let Some(error) = &self.tls_error {
+            caveats.push(format!("the hub's renewed certificate is of no use: {error}"));
+        }
         let missing: Vec<&str> = self
             .roster
             .nodes

@@ -24,6 +24,8 @@ use crate::session::Sessions;
 pub const MESSAGE_LIMIT: usize = 4 << 20;
 /// Streams of one connection: an agent needs one, a reader a few.
 const STREAMS: u32 = 64;
+/// What a request may have in headers; a token is the largest part (bytes).
+const HEADERS: u32 = 32 << 10;
 /// A peer that does not answer within these two is gone.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -62,6 +64,9 @@ where
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .tcp_nodelay(true)
         .max_concurrent_streams(STREAMS)
+        .http2_max_header_list_size(HEADERS)
+        .concurrency_limit_per_connection(STREAMS as usize)
+        .load_shed(true)
         .add_service(health)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)

@@ -16,7 +16,7 @@ use netcheck_proto::{agent as wire, parts, v1};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::metadata::MetadataMap;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use self::opening::Opening;
 use crate::clock::unix_now_ns;
@@ -164,7 +164,12 @@ impl Session {
                     Ok(None) => return Ok(None),
                     Err(status) => {
                         tracing::debug!(node = self.seat.name, "session ended: {status}");
-                        return Ok(None);
+                        // Too large, or no message: whoever sent it is told. All else is the transport's end.
+                        if !matches!(status.code(), Code::OutOfRange | Code::Internal) {
+                            return Ok(None);
+                        }
+                        self.seat.hub.lock().counters.messages_refused += 1;
+                        return Err(status);
                     }
                 },
             }

@@ -42,7 +42,7 @@ fn inventory(folder: &tempfile::TempDir, text: &str) -> String {
 
 #[test]
 fn bad_usage_is_64() {
-    let rows: [(&[&str], &str); 7] = [
+    let rows: [(&[&str], &str); 11] = [
         (&["--insecure", "--inventory", "file:x", "--frequency", "1s"], "--frequency"),
         (&["--insecure", "--inventory", "file:x", "--interval", "soon"], "--interval"),
         (&["--insecure", "--inventory", "file:x", "--interval", "0s"], "must be 50ms to 1h"),
@@ -50,6 +50,13 @@ fn bad_usage_is_64() {
         (&["--insecure", "--inventory", "file:x", "--grpc-addr", "here"], "--grpc-addr"),
         (&["--insecure", "--inventory", "file:x", "--log-format", "xml"], "--log-format"),
         (&["--inventory", "file:x"], "--insecure"),
+        (&["--inventory", "file:x", "--tls-cert", "x"], "--tls-key"),
+        (&["--insecure", "--inventory", "file:x", "--client-ca", "x"], "--tls-cert"),
+        (
+            &["--inventory", "file:x", "--tls-cert", "x", "--tls-key", "y", "--agent-auth", "none"],
+            "--insecure",
+        ),
+        (&["--insecure", "--agent-service-account", "agent"], "NAMESPACE/NAME"),
     ];
     for (arguments, named) in rows {
         let (code, line) = failure(&hub(arguments).output().unwrap());
@@ -59,9 +66,7 @@ fn bad_usage_is_64() {
     let by_environment =
         hub(&["--insecure", "--inventory", "file:x"]).env("NETCHECK_WINDOW", "9h").output().unwrap();
     assert_eq!(failure(&by_environment).0, 64);
-    for (url, named) in
-        [("ftp://x", "ftp:// is no scheme"), ("https://x", "without encryption"), ("http://", "no")]
-    {
+    for (url, named) in [("ftp://x", "ftp:// is no scheme"), ("https://", "no"), ("http://", "no")] {
         let (code, line) = failure(&ask(&["report", "--hub", url]));
         assert_eq!(code, 64, "{line}");
         assert!(
@@ -93,6 +98,13 @@ fn what_cannot_be_started_is_1() {
     let (code, line) = failure(&hub(&["--insecure", "--kubeconfig", "/no/such/file"]).output().unwrap());
     assert_eq!(code, 1);
     assert!(line.contains("kubeconfig /no/such/file is of no use"), "{line}");
+    let path = folder.path().join("no.pem");
+    let none = path.to_str().unwrap();
+    let good = inventory(&folder, CLUSTER);
+    let arguments = ["--insecure", "--inventory", &good, "--tls-cert", none, "--tls-key", none];
+    let (code, line) = failure(&hub(&arguments).output().unwrap());
+    assert_eq!(code, 1);
+    assert!(line.contains(&format!("--tls-cert {none}")), "{line}");
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let good = inventory(&folder, CLUSTER);

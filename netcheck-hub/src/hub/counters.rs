@@ -35,6 +35,14 @@ pub struct Counters {
     pub sessions_foreign: u64,
     /// Of those, because their token could not be reviewed at that time.
     pub sessions_unreviewed: u64,
+    /// Sessions that were taken off the books because the agent neither read nor spoke.
+    pub sessions_silent: u64,
+    /// Messages from agents that were too large, or no messages.
+    pub messages_refused: u64,
+    /// Connections beyond a limit.
+    pub connections_refused: u64,
+    /// TLS handshakes that failed or took too long.
+    pub handshakes_failed: u64,
     /// Drop records that were received.
     pub drop_records: u64,
     /// Questions that were asked, answered, and answers that nobody had asked for.

@@ -7,5 +7,7 @@ mod evidence;
 mod identity;
 mod incidents;
 mod rig;
+mod rogues;
 mod roster;
 mod sessions;
+mod tls;

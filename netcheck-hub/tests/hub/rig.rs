@@ -1,6 +1,7 @@
 //! A hub that serves in-memory connections, and an agent that does what a test says.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use hyper_util::rt::TokioIo;
 use netcheck_common::domain::{Outcome, PathId, ProbeKind};
 use netcheck_common::window::PathWindow;
+use netcheck_hub::accept::{AcceptTask, DEPTH, Limits};
 use netcheck_hub::clock::{SECOND_NS, unix_now_ns};
 use netcheck_hub::hub::{Hub, HubTask, Settings, State};
 use netcheck_hub::identity::Identity;
@@ -22,7 +24,8 @@ use netcheck_proto::{columns, convert, v1};
 use prost::Message as _;
 use tokio::io::DuplexStream;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use tokio_rustls::rustls::ServerConfig;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream, UnboundedReceiverStream};
 use tokio_util::sync::CancellationToken;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -38,6 +41,18 @@ pub(crate) struct Rig {
     pub(crate) hub: Arc<Hub>,
     connections: mpsc::UnboundedSender<Result<DuplexStream, std::io::Error>>,
     shutdown: CancellationToken,
+}
+
+/// Where a hub listens.
+pub(crate) struct Gate {
+    pub(crate) address: SocketAddr,
+}
+
+impl Gate {
+    /// Without encryption.
+    pub(crate) async fn channel(&self) -> Channel {
+        Endpoint::from_shared(format!("http://{}", self.address)).unwrap().connect().await.unwrap()
+    }
 }
 
 impl Drop for Rig {
@@ -83,6 +98,19 @@ impl Rig {
             async move { client.map(TokioIo::new) }
         });
         Endpoint::from_static("http://hub.test").connect_with_connector(connector).await.unwrap()
+    }
+
+    /// The same as the hub itself listens: limits, and a certificate if there is one.
+    pub(crate) async fn gate(&self, tls: Option<watch::Receiver<Arc<ServerConfig>>>, limits: Limits) -> Gate {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (server, incoming) = mpsc::channel(DEPTH);
+        let accept = AcceptTask { listener, tls, limits, hub: Arc::clone(&self.hub), server };
+        tokio::spawn(accept.run(self.shutdown.clone()));
+        let identity = Arc::new(Identity::Unchecked);
+        let incoming = ReceiverStream::new(incoming);
+        tokio::spawn(server::serve(Arc::clone(&self.hub), identity, incoming, self.shutdown.clone()));
+        Gate { address }
     }
 
     /// The same over TCP, where the hub sees an address.
