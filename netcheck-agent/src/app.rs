@@ -31,7 +31,9 @@ use crate::observation::{Blind, KernelEye};
 use crate::responder::accept::AcceptTask;
 use crate::responder::echo::Echo;
 use crate::responder::{Responder, listen};
-use crate::session::{HubState, SessionTask, over_tcp};
+use crate::session::connect::over_tcp;
+use crate::session::{HubState, SessionTask};
+use crate::token::TokenFile;
 use crate::usage::Uptime;
 
 /// How long the hub may take to acknowledge the last batch; well within a pod's grace period.
@@ -108,7 +110,8 @@ async fn serve(flags: &Run) -> anyhow::Result<()> {
     }
     data.spawn(Collector { reports: output.reports, outbox: Arc::clone(&outbox), session }.run());
     let session_task = SessionTask {
-        connect: over_tcp(flags.hub.clone()),
+        connect: over_tcp(flags.hub.clone(), flags.tls.files()),
+        token: flags.token_file.clone().map(TokenFile),
         hello: v1::Hello {
             node: node.clone(),
             boot_id: format!("{:032x}", rand::random::<u128>()),

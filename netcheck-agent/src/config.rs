@@ -4,11 +4,14 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use netcheck_common::header::DEFAULT_RESPONDER_PORT;
 use tonic::transport::Uri;
+
+use crate::session::connect::TlsFiles;
 
 /// Exit code for bad flags (`EX_USAGE`).
 pub const EXIT_USAGE: u8 = 64;
@@ -52,6 +55,13 @@ pub struct Run {
     /// Talk to the hub without TLS: required for an `http://` URL.
     #[arg(long, env = "NETCHECK_INSECURE")]
     pub insecure: bool,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment would become the help text of the flattened flags")]
+    pub tls: Tls,
+    /// Proves to the hub which node this is: a file with a Kubernetes token for the audience netcheck-hub. Read anew
+    /// for every session.
+    #[arg(long, env = "NETCHECK_TOKEN_FILE", value_name = "PATH")]
+    pub token_file: Option<PathBuf>,
     /// Kernel programs: use them where the kernel allows it, insist on them, or go without.
     #[arg(long, env = "NETCHECK_EBPF", value_name = "MODE", default_value = "auto")]
     pub ebpf: EbpfMode,
@@ -87,6 +97,33 @@ pub struct Run {
     /// How to log.
     #[arg(long, env = "NETCHECK_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
     pub log_format: LogFormat,
+}
+
+/// How the hub and this agent prove to each other who they are, for an `https://` URL.
+#[derive(Clone, Debug, Args)]
+pub struct Tls {
+    /// Authorities that vouch for the hub (PEM file, read anew for every connection) [default: the system's].
+    #[arg(long, env = "NETCHECK_CA_CERT", value_name = "PATH")]
+    pub ca_cert: Option<PathBuf>,
+    /// The certificate that this agent shows (PEM file).
+    #[arg(long, env = "NETCHECK_CLIENT_CERT", value_name = "PATH", requires = "client_key")]
+    pub client_cert: Option<PathBuf>,
+    /// The key of --client-cert (PEM file).
+    #[arg(long, env = "NETCHECK_CLIENT_KEY", value_name = "PATH", requires = "client_cert")]
+    pub client_key: Option<PathBuf>,
+    /// The name that the hub's certificate must have [default: the URL's].
+    #[arg(long, env = "NETCHECK_TLS_SERVER_NAME", value_name = "NAME")]
+    pub tls_server_name: Option<String>,
+}
+
+impl Tls {
+    pub(crate) fn files(&self) -> TlsFiles {
+        TlsFiles {
+            ca_cert: self.ca_cert.clone(),
+            own: self.client_cert.clone().zip(self.client_key.clone()),
+            server_name: self.tls_server_name.clone(),
+        }
+    }
 }
 
 /// Flags of `status`.
@@ -151,20 +188,11 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, NotRun
     }
     let command = Cli::try_parse_from(args).map_err(|error| not_run(&error))?.command;
     if let Command::Run(run) = &command {
-        match run.hub.scheme_str() {
-            Some("http") if !run.insecure => {
-                return Err(NotRun::Usage(format!(
-                    "--hub {}: plain HTTP has no encryption; say --insecure if that is meant",
-                    run.hub
-                )));
-            }
-            Some("http") => {}
-            _ => {
-                return Err(NotRun::Usage(format!(
-                    "--hub {}: this version speaks only plain HTTP to the hub; use http:// and --insecure",
-                    run.hub
-                )));
-            }
+        if run.hub.scheme_str() == Some("http") && !run.insecure {
+            return Err(NotRun::Usage(format!(
+                "--hub {}: plain HTTP has no encryption; use https://, or say --insecure if that is meant",
+                run.hub
+            )));
         }
     }
     Ok(command)
@@ -256,7 +284,7 @@ mod tests {
     fn the_hub_is_checked() {
         for (args, word) in [
             (&["--hub", "http://h:7070"][..], "--insecure"),
-            (&["--hub", "https://h:7070"], "plain HTTP"),
+            (&["--hub", "https://h:7070", "--client-cert", "x"], "--client-key"),
             (&["--hub", "h"], "--hub"),
             (&["--hub", "ftp://h"], "http://HOST"),
             (&[], "--hub"),

@@ -26,6 +26,7 @@ mod responder;
 mod schedule;
 mod session;
 mod status;
+mod token;
 mod usage;
 mod wire;
 

@@ -6,9 +6,9 @@
 //! cancelling it loses what is not.
 
 mod backoff;
+pub(crate) mod connect;
 mod exchange;
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,44 +16,28 @@ use netcheck_proto::v1;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Channel, Endpoint, Uri};
 
 use self::backoff::Backoff;
+use self::connect::{Connect, ConnectError};
 use self::exchange::Exchange;
 use crate::buffer::outbox::Outbox;
 use crate::engine::{EngineHandle, EngineReply, EngineStatus};
 use crate::plan::PlanGap;
+use crate::token::{TokenError, TokenFile};
 use crate::usage::Uptime;
 
 /// TCP and HTTP/2 handshakes, and the wait for the hub's welcome.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Makes a connection to the hub.
-pub(crate) type Connect = Box<dyn Fn() -> Connecting + Send + Sync>;
-type Connecting = Pin<Box<dyn Future<Output = Result<Channel, tonic::transport::Error>> + Send>>;
-
-/// Connects over TCP.
-pub(crate) fn over_tcp(hub: Uri) -> Connect {
-    let endpoint = Endpoint::from(hub)
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
-        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-        .keep_alive_while_idle(true);
-    Box::new(move || {
-        let endpoint = endpoint.clone();
-        Box::pin(async move { endpoint.connect().await })
-    })
-}
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SessionEnd {
     /// No connection.
     #[error("can't connect: {}", cause(.0))]
-    Connect(#[source] tonic::transport::Error),
+    Connect(#[source] ConnectError),
+    /// There is no token to show.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// The hub ended it. tonic's own timeouts show as `Cancelled` here.
     #[error("the hub ended the session: {code:?}: {}", message)]
     Refused {
@@ -83,7 +67,7 @@ pub(crate) enum SessionEnd {
 }
 
 /// tonic says "transport error"; the reason is at the end of the chain.
-fn cause(error: &tonic::transport::Error) -> String {
+fn cause(error: &ConnectError) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {
         cause = source;
@@ -110,6 +94,8 @@ pub(crate) struct HubState {
 /// Keeps up the session.
 pub(crate) struct SessionTask {
     pub(crate) connect: Connect,
+    /// Shown to the hub at the begin of every session.
+    pub(crate) token: Option<TokenFile>,
     /// Everything in it but the plan's version and the time.
     pub(crate) hello: v1::Hello,
     pub(crate) engine: EngineHandle,

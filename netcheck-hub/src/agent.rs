@@ -33,6 +33,18 @@ pub struct Live {
     pub superseded: CancellationToken,
 }
 
+/// How long an agent may be silent, which says every 5 s how it is. One that does not read what it is told is not heard
+/// either: the hub reads no further than it can answer. Then it counts as not connected, or its node would look watched.
+pub const UNHEARD_NS: i64 = 60 * crate::clock::SECOND_NS;
+
+impl Live {
+    /// Whether nothing came of its agent for long.
+    #[must_use]
+    pub fn is_silent(&self, now_ns: i64) -> bool {
+        now_ns.saturating_sub(self.heard_ns) > UNHEARD_NS
+    }
+}
+
 /// What the hub knows of one node's agent.
 #[derive(Debug)]
 pub struct Agent {

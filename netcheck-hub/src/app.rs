@@ -6,22 +6,45 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::accept::{self, AcceptTask, Limits};
+use crate::config::{self, AgentAuth, Config};
 use crate::hub::{Hub, HubTask};
+use crate::identity::{Identity, Reviewer};
 use crate::inventory::InventoryTask;
+use crate::inventory::kubernetes::{self, Access, KubernetesTask, Pulse};
+use crate::tls::TlsTask;
 use crate::{http, server};
 
 /// How long connections may take to end after a signal. Shorter than a pod's grace period.
 const DRAIN: Duration = Duration::from_secs(5);
 
+/// Who makes rosters.
+enum Inventory {
+    Kubernetes(KubernetesTask),
+    File(InventoryTask),
+}
+
+impl Inventory {
+    async fn run(self, shutdown: CancellationToken) {
+        match self {
+            Self::Kubernetes(task) => task.run(shutdown).await,
+            Self::File(task) => task.run(shutdown).await,
+        }
+    }
+}
+
 /// Everything that can fail at the start, done; nothing running yet.
 pub struct App {
     hub: Arc<Hub>,
-    inventory: InventoryTask,
+    identity: Arc<Identity>,
+    inventory: Inventory,
+    tls: Option<(TlsTask, watch::Receiver<Arc<ServerConfig>>)>,
     grpc: TcpListener,
     http: TcpListener,
 }
@@ -33,15 +56,40 @@ impl App {
     /// An inventory that is missing or broken, a port that is taken.
     pub async fn build(config: &Config) -> anyhow::Result<Self> {
         let hub = Hub::new(config.settings());
-        let inventory = InventoryTask::start(config.inventory.clone(), Arc::clone(&hub))?;
+        let access = Access { kubeconfig: config.kubeconfig.clone(), ..Access::default() };
+        let pulse = Arc::new(Pulse::default());
+        let client = match (&config.inventory, config.agents_prove()) {
+            (config::Inventory::File(_), AgentAuth::None) => None,
+            _ => Some(kubernetes::connect(&access, &pulse).await?),
+        };
+        let reviewer =
+            client.clone().filter(|_| config.agents_prove() == AgentAuth::Token).map(Reviewer::new);
+        let identity = match reviewer {
+            None => Identity::Unchecked,
+            Some(reviewer) => Identity::Tokens {
+                reviewer,
+                account: config.agent_service_account.clone(),
+                all_pods: config.inventory == config::Inventory::Kubernetes,
+            },
+        };
+        let inventory = match (&config.inventory, client) {
+            (config::Inventory::Kubernetes, Some(client)) => {
+                Inventory::Kubernetes(KubernetesTask::new(Arc::clone(&hub), client, access, pulse))
+            }
+            (config::Inventory::File(path), _) => {
+                Inventory::File(InventoryTask::start(path.clone(), Arc::clone(&hub))?)
+            }
+            (config::Inventory::Kubernetes, None) => anyhow::bail!("no client of the Kubernetes API"),
+        };
         let bind = async |addr, what| {
             TcpListener::bind(addr).await.with_context(|| format!("cannot listen on {addr} for {what}"))
         };
         let grpc = bind(config.grpc_addr, "gRPC").await?;
         let http = bind(config.http_addr, "HTTP").await?;
-        tracing::warn!("serving without encryption and without checking who agents are (--insecure)");
+        let tls = config.tls().map(|files| TlsTask::start(files, Arc::clone(&hub))).transpose()?;
+        warn(config, &identity, tls.is_some());
         tracing::info!(grpc = %grpc.local_addr()?, http = %http.local_addr()?, "listening");
-        Ok(Self { hub, inventory, grpc, http })
+        Ok(Self { hub, identity: Arc::new(identity), inventory, tls, grpc, http })
     }
 
     /// Runs until SIGTERM, SIGINT, or a task that fails.
@@ -64,7 +112,28 @@ impl App {
             ticker.run(stop).await;
             ("hub", Ok(()))
         });
-        let grpc = server::serve(Arc::clone(&hub), TcpListenerStream::new(self.grpc), token());
+        let (renewal, certificate) = self.tls.unzip();
+        if let Some(renewal) = renewal {
+            let stop = token();
+            tasks.spawn(async {
+                renewal.run(stop).await;
+                ("certificate", Ok(()))
+            });
+        }
+        let (connections, incoming) = mpsc::channel(accept::DEPTH);
+        let accept = AcceptTask {
+            listener: self.grpc,
+            tls: certificate,
+            limits: Limits::default(),
+            hub: Arc::clone(&hub),
+            server: connections,
+        };
+        let stop = token();
+        tasks.spawn(async {
+            accept.run(stop).await;
+            ("accept", Ok(()))
+        });
+        let grpc = server::serve(Arc::clone(&hub), self.identity, ReceiverStream::new(incoming), token());
         tasks.spawn(async { ("gRPC", grpc.await) });
         let http = http::serve(hub, self.http, token());
         tasks.spawn(async { ("HTTP", http.await) });
@@ -90,6 +159,24 @@ impl App {
             Ok(())
         });
         first.map_or(Ok(()), |ended| outcome(ended, false)).and(rest)
+    }
+}
+
+/// Says what is not as safe as it could be.
+fn warn(config: &Config, identity: &Identity, encrypted: bool) {
+    if !encrypted {
+        tracing::warn!("serving without encryption (--insecure)");
+    }
+    match identity {
+        Identity::Unchecked => tracing::warn!("not checking who agents are (--insecure)"),
+        Identity::Tokens { account: None, .. } => tracing::warn!(
+            "whoever has a token for this hub is taken for an agent: --agent-service-account says whose tokens are \
+             agents'"
+        ),
+        Identity::Tokens { .. } => {}
+    }
+    if config.client_ca.is_some() {
+        tracing::info!("agents and readers must show a certificate (--client-ca)");
     }
 }
 

@@ -65,6 +65,8 @@ struct Global {
     /// How to print.
     #[arg(short, long, value_name = "FORMAT", default_value = "table", global = true)]
     output: Output,
+    #[command(flatten)]
+    tls: connect::Tls,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -237,7 +239,7 @@ async fn answer<T>(asking: impl Future<Output = Result<tonic::Response<T>, Statu
 /// Asks and prints.
 #[tokio::main(flavor = "current_thread")]
 async fn run(cli: &Cli) -> anyhow::Result<Conclusion> {
-    let hub = Hub::connect(&cli.global.hub).await?;
+    let hub = Hub::connect(&cli.global.hub, &cli.global.tls).await?;
     let mut asked = hub.reachability();
     let paint = Paint::for_stdout();
     let json = cli.global.output == Output::Json;

@@ -8,6 +8,7 @@ use clap::{Parser, ValueEnum};
 
 use crate::hub::Settings;
 use crate::plan::Timing;
+use crate::tls::TlsFiles;
 
 /// Exit code for flags that make no sense (sysexits.h EX_USAGE).
 pub const EXIT_USAGE: u8 = 64;
@@ -24,10 +25,21 @@ pub struct Config {
     #[arg(long, env = "NETCHECK_HTTP_ADDR", value_name = "ADDR", default_value = "0.0.0.0:8080")]
     pub http_addr: SocketAddr,
 
-    /// Where the roster of nodes, pods and services comes from: file:PATH, a v1 List as
-    /// `kubectl get nodes,pods,services,endpointslices -A -o yaml` prints it (YAML or JSON). Re-read when it changes.
-    #[arg(long, env = "NETCHECK_INVENTORY", value_name = "file:PATH", value_parser = inventory)]
-    pub inventory: PathBuf,
+    /// Where the roster of nodes, pods and services comes from: kubernetes, the API of the cluster; or file:PATH, a
+    /// v1 List as `kubectl get nodes,pods,services,endpointslices -A -o yaml` prints it (YAML or JSON), re-read when it
+    /// changes.
+    #[arg(
+        long,
+        env = "NETCHECK_INVENTORY",
+        value_name = "kubernetes|file:PATH",
+        default_value = "kubernetes",
+        value_parser = inventory
+    )]
+    pub inventory: Inventory,
+
+    /// How to reach the Kubernetes API (path of a kubeconfig) [default: as a pod of its cluster].
+    #[arg(long, env = "NETCHECK_KUBECONFIG", value_name = "PATH")]
+    pub kubeconfig: Option<PathBuf>,
 
     /// How often each path is probed (duration, as 500ms or 10s).
     #[arg(long, env = "NETCHECK_INTERVAL", value_name = "DURATION", default_value = "1s", value_parser = interval)]
@@ -56,14 +68,53 @@ pub struct Config {
     )]
     pub dns_name: String,
 
-    /// Serve without encryption and without asking agents who they are. This version has no other way to serve, so
-    /// it must be given.
+    /// How agents prove which node they are: token, a Kubernetes token for the audience netcheck-hub, which the API
+    /// reviews; or none, only with --insecure [default: token; with --insecure and an inventory file, none].
+    #[arg(long, env = "NETCHECK_AGENT_AUTH", value_name = "HOW")]
+    pub agent_auth: Option<AgentAuth>,
+
+    /// The service account whose tokens are agents' (namespace/name) [default: any].
+    #[arg(long, env = "NETCHECK_AGENT_SERVICE_ACCOUNT", value_name = "NAMESPACE/NAME", value_parser = account)]
+    pub agent_service_account: Option<String>,
+
+    /// The hub's certificate for gRPC, and those between it and its authority (PEM file). Re-read when it changes.
+    #[arg(long, env = "NETCHECK_TLS_CERT", value_name = "PATH", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// The key of --tls-cert (PEM file).
+    #[arg(long, env = "NETCHECK_TLS_KEY", value_name = "PATH", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Authorities of the certificates that agents and readers must show (PEM file) [default: they need none].
+    #[arg(long, env = "NETCHECK_CLIENT_CA", value_name = "PATH", requires = "tls_cert")]
+    pub client_ca: Option<PathBuf>,
+
+    /// Serve without encryption where no --tls-cert is given, and without asking agents who they are where
+    /// --agent-auth is none.
     #[arg(long, env = "NETCHECK_INSECURE")]
     pub insecure: bool,
 
     /// How the log on stderr is written.
     #[arg(long, env = "NETCHECK_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
     pub log_format: LogFormat,
+}
+
+/// How agents prove which node they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AgentAuth {
+    /// Not at all.
+    None,
+    /// By a token.
+    Token,
+}
+
+/// Where the roster comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Inventory {
+    /// Watches of the Kubernetes API.
+    Kubernetes,
+    /// A file, re-read when it changes.
+    File(PathBuf),
 }
 
 /// How the log is written.
@@ -83,13 +134,30 @@ impl Config {
     pub fn read() -> Result<Self, clap::Error> {
         let config = Self::try_parse()?;
         let wrong = |message: &str| Err(clap::Error::raw(clap::error::ErrorKind::ValueValidation, message));
-        if !config.insecure {
-            return wrong("no encryption is available in this version: say --insecure to serve plaintext");
+        if !config.insecure && config.tls_cert.is_none() {
+            return wrong("no certificate: say --tls-cert and --tls-key, or --insecure to serve plaintext");
+        }
+        if config.agent_auth == Some(AgentAuth::None) && !config.insecure {
+            return wrong("--agent-auth none takes samples from anybody: say --insecure if that is meant");
         }
         if config.expire < config.interval * 5 {
             return wrong("--expire must be at least five times --interval");
         }
         Ok(config)
+    }
+
+    /// Certificate and key, if there are.
+    #[must_use]
+    pub fn tls(&self) -> Option<TlsFiles> {
+        let (cert, key) = self.tls_cert.clone().zip(self.tls_key.clone())?;
+        Some(TlsFiles { cert, key, client_ca: self.client_ca.clone() })
+    }
+
+    /// How agents prove which node they are, said or not.
+    #[must_use]
+    pub fn agents_prove(&self) -> AgentAuth {
+        let lenient = self.insecure && matches!(self.inventory, Inventory::File(_));
+        self.agent_auth.unwrap_or(if lenient { AgentAuth::None } else { AgentAuth::Token })
     }
 
     /// What of it the hub needs.
@@ -112,10 +180,20 @@ pub fn one_line(error: &clap::Error) -> String {
     line.strip_prefix("error: ").map(ToOwned::to_owned).unwrap_or(line)
 }
 
-fn inventory(text: &str) -> Result<PathBuf, String> {
+fn inventory(text: &str) -> Result<Inventory, String> {
     match text.strip_prefix("file:") {
-        Some(path) if !path.is_empty() => Ok(PathBuf::from(path)),
-        _ => Err("this version reads the roster from file:PATH only".to_owned()),
+        Some(path) if !path.is_empty() => Ok(Inventory::File(PathBuf::from(path))),
+        None if text == "kubernetes" => Ok(Inventory::Kubernetes),
+        _ => Err("expected kubernetes or file:PATH".to_owned()),
+    }
+}
+
+fn account(text: &str) -> Result<String, String> {
+    match text.split_once('/') {
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
+            Ok(text.to_owned())
+        }
+        _ => Err("expected NAMESPACE/NAME".to_owned()),
     }
 }
 
@@ -169,8 +247,9 @@ mod tests {
 
     #[test]
     fn values() {
-        assert_eq!(inventory("file:/x/y.yaml"), Ok(PathBuf::from("/x/y.yaml")));
-        assert!(inventory("kubernetes").is_err());
+        assert_eq!(inventory("file:/x/y.yaml"), Ok(Inventory::File(PathBuf::from("/x/y.yaml"))));
+        assert_eq!(inventory("kubernetes"), Ok(Inventory::Kubernetes));
+        assert!(inventory("/x/y.yaml").is_err());
         assert!(inventory("file:").is_err());
         assert_eq!(interval("500ms"), Ok(Duration::from_millis(500)));
         assert!(interval("0s").is_err());

@@ -23,6 +23,7 @@ use crate::plan::{Catalog, Timing};
 use crate::roster::Roster;
 
 mod counters;
+mod sessions;
 
 pub use counters::Counters;
 
@@ -64,6 +65,10 @@ pub struct State {
     pub roster_ns: i64,
     /// What is wrong with the newest inventory; the roster is then an older one.
     pub inventory_error: Option<String>,
+    /// What is missing in the roster in use.
+    pub inventory_caveat: Option<String>,
+    /// What is wrong with the newest certificate; an older one is in use.
+    pub tls_error: Option<String>,
     /// Every node that the roster or an agent named, until it is gone for long; vacant places among them.
     pub agents: Vec<Agent>,
     vacant: Vec<NodeIx>,
@@ -112,6 +117,8 @@ impl Hub {
             catalog: Arc::default(),
             roster_ns: 0,
             inventory_error: None,
+            inventory_caveat: None,
+            tls_error: None,
             agents: Vec::new(),
             vacant: Vec::new(),
             by_name: HashMap::new(),
@@ -150,12 +157,31 @@ impl Hub {
 
     /// Takes a roster, and tells the agents what changes for them.
     pub fn set_roster(&self, roster: Roster, now_ns: i64) {
+        self.set_roster_despite(roster, None, now_ns);
+    }
+
+    /// The same, while something is wrong with the inventory that the roster does not mend.
+    pub fn set_roster_despite(&self, roster: Roster, trouble: Option<String>, now_ns: i64) {
         let mut state = self.lock();
+        let returned = roster.returned_since(&state.roster);
         state.roster = Arc::new(roster);
         state.roster_ns = now_ns;
-        state.inventory_error = None;
+        state.inventory_error = trouble;
         state.counters.rosters += 1;
         state.replan(&self.settings, now_ns);
+        state.expedite(&returned);
+    }
+
+    /// What is wrong with the inventory now, if anything; how many objects were skipped so far, and what is wrong with
+    /// those that are left out now. The roster stays.
+    pub fn inventory_trouble(&self, trouble: Option<String>, skipped: u64, caveat: Option<String>) {
+        let mut state = self.lock();
+        if trouble.is_some() && state.inventory_error.is_none() {
+            state.counters.inventory_errors += 1;
+        }
+        state.inventory_error = trouble;
+        state.inventory_caveat = caveat;
+        state.counters.objects_skipped = skipped;
     }
 
     /// The newest inventory is no good.
@@ -174,6 +200,7 @@ impl Hub {
         if now_ns - state.expired_ns > crate::clock::SECOND_NS {
             state.expired_ns = now_ns;
             state.expire(now_ns - nanos(self.settings.expire), now_ns);
+            state.end_silent(now_ns);
         }
         drop(state);
         self.evaluate(now_ns);
@@ -313,7 +340,13 @@ impl State {
     pub fn caveats(&self) -> Vec<String> {
         let mut caveats = Vec::new();
         if let Some(error) = &self.inventory_error {
-            caveats.push(format!("{error}; showing the last good roster"));
+            let then =
+                if self.roster_ns == 0 { "there is no roster yet" } else { "showing the last good roster" };
+            caveats.push(format!("{error}; {then}"));
+        }
+        caveats.extend(self.inventory_caveat.clone());
+        if let Some(error) = &self.tls_error {
+            caveats.push(format!("the hub's renewed certificate is of no use: {error}"));
         }
         let missing: Vec<&str> = self
             .roster
@@ -337,15 +370,6 @@ impl State {
             }
         }
         caveats
-    }
-
-    /// Sends a message to an agent's session, if there is one with room.
-    pub fn send(&mut self, to: NodeIx, message: v1::session_response::Message) -> bool {
-        let sent = self.agent(to).live.as_ref().map(|live| live.control.try_send(message).is_ok());
-        if sent == Some(false) {
-            self.counters.control_dropped += 1;
-        }
-        sent == Some(true)
     }
 }
 

@@ -1,5 +1,5 @@
-//! The cluster's objects from a file: a `v1.List` as `kubectl get nodes,pods,services,endpointslices -A -o yaml`
-//! prints it, as YAML or JSON.
+//! The cluster's objects: from the API ([`kubernetes`]), or from a file, a `v1.List` as
+//! `kubectl get nodes,pods,services,endpointslices -A -o yaml` prints it, as YAML or JSON.
 //!
 //! In: the file. Out: rosters, and what is wrong with the file, into the [`Hub`]. [`InventoryTask`] polls the file's
 //! identity (it may be replaced by rename, or be a mounted ConfigMap's symlink); cancelling it loses nothing.
@@ -20,6 +20,7 @@ use crate::clock::unix_now_ns;
 use crate::hub::Hub;
 use crate::roster::{Objects, Roster};
 
+pub mod kubernetes;
 mod sound;
 #[cfg(test)]
 mod tests;
@@ -137,6 +138,7 @@ pub fn parse(path: &Path, text: &str) -> Result<Objects, InventoryError> {
             "Node" => objects.nodes.push(at.read(item)?),
             "Pod" => objects.pods.push(at.read(item)?),
             "Service" => objects.services.push(at.read(item)?),
+            "Namespace" => objects.namespaces.push(at.read(item)?),
             "EndpointSlice" => objects.endpoint_slices.push(at.read(item)?),
             _ => objects.ignored += 1,
         }
@@ -174,19 +176,9 @@ struct Item<'a> {
 }
 
 impl Item<'_> {
-    fn read<T: DeserializeOwned + Sound>(
-        &mut self,
-        mut value: serde_json::Value,
-    ) -> Result<T, InventoryError> {
+    fn read<T: DeserializeOwned + Sound>(&mut self, value: serde_json::Value) -> Result<T, InventoryError> {
         let name = value.pointer("/metadata/name").and_then(|name| name.as_str()).unwrap_or("?").to_owned();
-        if let Some(object) = value.as_object_mut() {
-            // The types check these two where they stand; whether they do depends on the kind of list.
-            object.remove("kind");
-            object.remove("apiVersion");
-        }
-        let read: Result<T, String> = serde_json::from_value(value).map_err(|error| error.to_string());
-        let checked = read.and_then(|object| {
-            object.sound()?;
+        let checked = object(value).and_then(|object: T| {
             let meta = object.meta();
             let called =
                 [meta.namespace.as_deref(), meta.name.as_deref()].map(Option::unwrap_or_default).join("/");
@@ -203,6 +195,18 @@ impl Item<'_> {
             message: text::line(&one_line(&message)),
         })
     }
+}
+
+/// Reads one object, from a file or from the API.
+fn object<T: DeserializeOwned + Sound>(mut value: serde_json::Value) -> Result<T, String> {
+    if let Some(object) = value.as_object_mut() {
+        // The types check these two where they stand; whether they do depends on the kind of list.
+        object.remove("kind");
+        object.remove("apiVersion");
+    }
+    let object: T = serde_json::from_value(value).map_err(|error| one_line(&error.to_string()))?;
+    object.sound()?;
+    Ok(object)
 }
 
 fn one_line(message: &str) -> String {

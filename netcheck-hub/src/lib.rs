@@ -1,11 +1,12 @@
 //! The hub: what the cluster consists of, what each agent shall probe, and what their samples say.
 //!
 //! In data order: [`inventory`] reads the cluster's objects, [`roster`] normalises them, [`plan`] turns them into
-//! paths, [`session`] talks to the agents, [`ingest`] applies their batches to the [`matrix`] and to the
+//! paths, [`accept`] takes connections ([`tls`]), [`session`] talks to the agents that [`identity`] admits, [`ingest`] applies their batches to the [`matrix`] and to the
 //! [`evidence`], [`verdict`] judges, [`incident`] finds causes, [`report`] explains; [`reachability`], [`check`] and
 //! [`http`] answer readers.
 //! [`hub`] is the one shared state; [`app`] wires the tasks. `kubectl-netcheck` is [`cli`].
 
+pub mod accept;
 pub mod agent;
 pub mod app;
 pub mod check;
@@ -15,6 +16,7 @@ pub mod config;
 pub mod evidence;
 pub mod http;
 pub mod hub;
+pub mod identity;
 pub mod incident;
 pub mod ingest;
 pub mod inventory;
@@ -29,4 +31,5 @@ pub mod roster;
 pub mod server;
 pub mod session;
 pub mod telemetry;
+pub mod tls;
 pub mod verdict;

@@ -88,6 +88,9 @@ impl Snapshot {
             "1 while the newest inventory can't be read.",
             vec![(vec![], error)],
         );
+        let error = f64::from(u8::from(state.tls_error.is_some()));
+        let help = "1 while a renewed certificate can't be used.";
+        snapshot.add(false, "hub_certificate_broken", help, vec![(vec![], error)]);
         let drops = state.agents.iter().flat_map(|agent| {
             let series = |(reason, packets): (&String, &u64)| {
                 (vec![("node", agent.name.to_string()), ("reason", reason.clone())], *packets as f64)
@@ -184,7 +187,7 @@ impl Snapshot {
         let batches =
             vec![batch("applied", counters.batches_applied), batch("duplicate", counters.batches_duplicate)];
         self.add(true, "hub_batches", "Batches of samples.", batches);
-        let all: [(&'static str, &'static str, u64); 17] = [
+        let all: [(&'static str, &'static str, u64); 25] = [
             (
                 "hub_batch_parts_refused",
                 "Parts of messages that did not hold together.",
@@ -203,6 +206,33 @@ impl Snapshot {
                 "Sessions that were refused because another agent has the node's name.",
                 counters.sessions_contested,
             ),
+            (
+                "hub_sessions_unproven",
+                "Sessions that were refused because their token was missing or not good.",
+                counters.sessions_unproven,
+            ),
+            (
+                "hub_sessions_foreign",
+                "Sessions that were refused because their token, or what they say of themselves, is another node's.",
+                counters.sessions_foreign,
+            ),
+            (
+                "hub_sessions_unreviewed",
+                "Sessions that were put off because their token could not be reviewed.",
+                counters.sessions_unreviewed,
+            ),
+            (
+                "hub_sessions_silent",
+                "Sessions ended because the agent neither read nor spoke.",
+                counters.sessions_silent,
+            ),
+            (
+                "hub_messages_refused",
+                "Messages of agents that were too large, or no messages.",
+                counters.messages_refused,
+            ),
+            ("hub_connections_refused", "Connections beyond a limit.", counters.connections_refused),
+            ("hub_handshakes_failed", "TLS handshakes that failed.", counters.handshakes_failed),
             ("hub_drop_records", "Kernel drop records that were received.", counters.drop_records),
             ("hub_drop_records_evicted", "Drop records that had to go early.", state.drops.evicted),
             ("hub_evidence_questions", "Questions to agents.", counters.questions),
@@ -210,6 +240,11 @@ impl Snapshot {
             ("hub_evidence_answers_unasked", "Answers that nobody had asked for.", counters.answers_unasked),
             ("hub_control_dropped", "Messages to agents that found no room.", counters.control_dropped),
             ("hub_inventory_errors", "Inventories that could not be read.", counters.inventory_errors),
+            (
+                "hub_kubernetes_objects_skipped",
+                "Objects of the Kubernetes API that did not hold together.",
+                counters.objects_skipped,
+            ),
         ];
         for (name, help, value) in all {
             self.add(true, name, help, one(value));

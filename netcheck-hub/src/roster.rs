@@ -3,10 +3,10 @@
 //! In: Kubernetes objects, from a file or from watches ([`Objects`]). Out: [`Roster`], which the plan and all
 //! readers share as one immutable snapshot.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
-mod build;
+pub(crate) mod build;
 
 pub use build::Objects;
 
@@ -147,6 +147,18 @@ impl Roster {
             None => Some(format!("node {node} is gone")),
             Some(node) => node.absent.clone(),
         }
+    }
+
+    /// Nodes that are meant to be there and were not in an older roster: new ones, and those that are back.
+    #[must_use]
+    pub fn returned_since(&self, older: &Self) -> BTreeSet<String> {
+        if older.nodes.is_empty() {
+            // The first roster: everything is new, and probed anyway.
+            return BTreeSet::new();
+        }
+        let present = self.nodes.values().filter(|node| node.absent.is_none());
+        let returned = present.filter(|node| older.node_absent(&node.name).is_some());
+        returned.map(|node| node.name.clone()).collect()
     }
 
     /// Why a pod is meant to be away, if it is: its own state or its node's.

@@ -16,6 +16,7 @@ use tonic_health::ServingStatus;
 
 use crate::check::Checks;
 use crate::hub::Hub;
+use crate::identity::Identity;
 use crate::reachability::Reachability;
 use crate::session::Sessions;
 
@@ -23,15 +24,22 @@ use crate::session::Sessions;
 pub const MESSAGE_LIMIT: usize = 4 << 20;
 /// Streams of one connection: an agent needs one, a reader a few.
 const STREAMS: u32 = 64;
+/// What a request may have in headers; a token is the largest part (bytes).
+const HEADERS: u32 = 32 << 10;
 /// A peer that does not answer within these two is gone.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Serves `incoming` until `shutdown` is cancelled and the connections have drained.
+/// Serves `incoming`, to agents that `identity` admits, until `shutdown` is cancelled and the connections have drained.
 ///
 /// # Errors
 /// The transport's own.
-pub async fn serve<I, IO, E>(hub: Arc<Hub>, incoming: I, shutdown: CancellationToken) -> anyhow::Result<()>
+pub async fn serve<I, IO, E>(
+    hub: Arc<Hub>,
+    identity: Arc<Identity>,
+    incoming: I,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()>
 where
     I: Stream<Item = Result<IO, E>>,
     IO: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
@@ -48,7 +56,7 @@ where
             .register_encoded_file_descriptor_set(v1::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let sessions = Sessions::new(Arc::clone(&hub), shutdown.clone());
+    let sessions = Sessions::new(Arc::clone(&hub), identity, shutdown.clone());
     let reachability = Reachability::new(Arc::clone(&hub), shutdown.clone());
     let checks = Checks::new(hub, shutdown.clone());
     Server::builder()
@@ -56,6 +64,9 @@ where
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .tcp_nodelay(true)
         .max_concurrent_streams(STREAMS)
+        .http2_max_header_list_size(HEADERS)
+        .concurrency_limit_per_connection(STREAMS as usize)
+        .load_shed(true)
         .add_service(health)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)

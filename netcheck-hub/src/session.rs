@@ -15,11 +15,13 @@ use netcheck_proto::v1::session_response::Message as ToAgent;
 use netcheck_proto::{agent as wire, parts, v1};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::metadata::MetadataMap;
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use self::opening::Opening;
 use crate::clock::unix_now_ns;
 use crate::hub::{Hub, NodeIx};
+use crate::identity::Identity;
 use crate::ingest;
 use crate::plan::Plan;
 
@@ -28,15 +30,22 @@ mod opening;
 /// The service.
 pub struct Sessions {
     hub: Arc<Hub>,
+    identity: Arc<Identity>,
     shutdown: CancellationToken,
 }
 
 impl Sessions {
     /// Sessions end when `shutdown` is cancelled.
     #[must_use]
-    pub fn new(hub: Arc<Hub>, shutdown: CancellationToken) -> Self {
-        Self { hub, shutdown }
+    pub fn new(hub: Arc<Hub>, identity: Arc<Identity>, shutdown: CancellationToken) -> Self {
+        Self { hub, identity, shutdown }
     }
+}
+
+/// The token of a request (RFC 6750 §2.1).
+fn bearer(metadata: &MetadataMap) -> Option<String> {
+    let (scheme, token) = metadata.get("authorization")?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
 }
 
 type Answers = Pin<Box<dyn Stream<Item = Result<v1::SessionResponse, Status>> + Send>>;
@@ -52,6 +61,8 @@ impl AgentService for Sessions {
         // The answer starts at once: an agent may wait for the headers before it speaks.
         let opening = Opening {
             hub: Arc::clone(&self.hub),
+            identity: Arc::clone(&self.identity),
+            bearer: bearer(request.metadata()),
             shutdown: self.shutdown.clone(),
             peer: request.remote_addr(),
             inbound: request.into_inner(),
@@ -153,7 +164,12 @@ impl Session {
                     Ok(None) => return Ok(None),
                     Err(status) => {
                         tracing::debug!(node = self.seat.name, "session ended: {status}");
-                        return Ok(None);
+                        // Too large, or no message: whoever sent it is told. All else is the transport's end.
+                        if !matches!(status.code(), Code::OutOfRange | Code::Internal) {
+                            return Ok(None);
+                        }
+                        self.seat.hub.lock().counters.messages_refused += 1;
+                        return Err(status);
                     }
                 },
             }

@@ -10,7 +10,11 @@ const CLUSTER: &str = include_str!("hub/cluster.yaml");
 
 fn hub(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_netcheck-hub"));
-    command.args(arguments).env_remove("RUST_LOG").env_remove("NETCHECK_INVENTORY");
+    command
+        .args(arguments)
+        .env_remove("RUST_LOG")
+        .env_remove("NETCHECK_INVENTORY")
+        .env_remove("NETCHECK_KUBECONFIG");
     command
 }
 
@@ -38,15 +42,21 @@ fn inventory(folder: &tempfile::TempDir, text: &str) -> String {
 
 #[test]
 fn bad_usage_is_64() {
-    let rows: [(&[&str], &str); 8] = [
+    let rows: [(&[&str], &str); 11] = [
         (&["--insecure", "--inventory", "file:x", "--frequency", "1s"], "--frequency"),
         (&["--insecure", "--inventory", "file:x", "--interval", "soon"], "--interval"),
         (&["--insecure", "--inventory", "file:x", "--interval", "0s"], "must be 50ms to 1h"),
-        (&["--insecure", "--inventory", "kubernetes"], "file:PATH only"),
+        (&["--insecure", "--inventory", "etcd"], "kubernetes or file:PATH"),
         (&["--insecure", "--inventory", "file:x", "--grpc-addr", "here"], "--grpc-addr"),
         (&["--insecure", "--inventory", "file:x", "--log-format", "xml"], "--log-format"),
-        (&["--insecure"], "--inventory"),
         (&["--inventory", "file:x"], "--insecure"),
+        (&["--inventory", "file:x", "--tls-cert", "x"], "--tls-key"),
+        (&["--insecure", "--inventory", "file:x", "--client-ca", "x"], "--tls-cert"),
+        (
+            &["--inventory", "file:x", "--tls-cert", "x", "--tls-key", "y", "--agent-auth", "none"],
+            "--insecure",
+        ),
+        (&["--insecure", "--agent-service-account", "agent"], "NAMESPACE/NAME"),
     ];
     for (arguments, named) in rows {
         let (code, line) = failure(&hub(arguments).output().unwrap());
@@ -56,9 +66,7 @@ fn bad_usage_is_64() {
     let by_environment =
         hub(&["--insecure", "--inventory", "file:x"]).env("NETCHECK_WINDOW", "9h").output().unwrap();
     assert_eq!(failure(&by_environment).0, 64);
-    for (url, named) in
-        [("ftp://x", "ftp:// is no scheme"), ("https://x", "without encryption"), ("http://", "no")]
-    {
+    for (url, named) in [("ftp://x", "ftp:// is no scheme"), ("https://", "no"), ("http://", "no")] {
         let (code, line) = failure(&ask(&["report", "--hub", url]));
         assert_eq!(code, 64, "{line}");
         assert!(
@@ -83,6 +91,20 @@ fn what_cannot_be_started_is_1() {
     let (code, line) = failure(&hub(&["--insecure", "--inventory", &broken]).output().unwrap());
     assert_eq!(code, 1);
     assert!(line.contains("is broken") && line.contains("line"), "{line}");
+    let mut nowhere = hub(&["--insecure"]);
+    let (code, line) = failure(&nowhere.env_remove("KUBERNETES_SERVICE_HOST").output().unwrap());
+    assert_eq!(code, 1);
+    assert!(line.contains("not inside a cluster") && line.contains("--kubeconfig"), "{line}");
+    let (code, line) = failure(&hub(&["--insecure", "--kubeconfig", "/no/such/file"]).output().unwrap());
+    assert_eq!(code, 1);
+    assert!(line.contains("kubeconfig /no/such/file is of no use"), "{line}");
+    let path = folder.path().join("no.pem");
+    let none = path.to_str().unwrap();
+    let good = inventory(&folder, CLUSTER);
+    let arguments = ["--insecure", "--inventory", &good, "--tls-cert", none, "--tls-key", none];
+    let (code, line) = failure(&hub(&arguments).output().unwrap());
+    assert_eq!(code, 1);
+    assert!(line.contains(&format!("--tls-cert {none}")), "{line}");
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let good = inventory(&folder, CLUSTER);
@@ -100,9 +122,16 @@ fn what_cannot_be_started_is_1() {
 #[test]
 fn help_tells_units_and_defaults() {
     let help = String::from_utf8(hub(&["--help"]).output().unwrap().stdout).unwrap();
-    for flag in
-        ["--interval", "--timeout", "--window", "--expire", "--grpc-addr", "--http-addr", "--inventory"]
-    {
+    for flag in [
+        "--interval",
+        "--timeout",
+        "--window",
+        "--expire",
+        "--grpc-addr",
+        "--http-addr",
+        "--inventory",
+        "--kubeconfig",
+    ] {
         assert!(help.contains(flag), "{flag}");
     }
     assert!(help.contains("[default: 500ms]") && help.contains("[env: NETCHECK_INTERVAL=]"), "{help}");

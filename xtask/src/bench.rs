@@ -6,6 +6,7 @@ use crate::cluster::{self, Profile};
 use crate::{ebpf, setup};
 
 pub(crate) mod idle;
+mod roster;
 
 /// Options of `bench`.
 #[derive(clap::Args, Clone, Debug)]
@@ -18,6 +19,8 @@ pub(crate) struct Args {
 enum What {
     /// An agent that has nothing to complain of: 4 nodes, 1 s interval, all kinds of probes
     Idle(idle::Args),
+    /// A hub that reads a large cluster from the Kubernetes API: time and memory to the roster and to plans
+    Roster(roster::Args),
 }
 
 /// Measures.
@@ -25,13 +28,15 @@ enum What {
 /// # Errors
 /// If something can't be built or raised, or the cluster is not healthy.
 pub(crate) fn run(args: &Args) -> Result<()> {
+    let idle = match &args.what {
+        What::Idle(idle) => idle,
+        What::Roster(args) => return roster::run(args),
+    };
     ensure!(rustix::process::geteuid().is_root(), "the bench raises a lab: run it as root");
     setup::ensure(setup::KERNEL)?;
     setup::ensure(setup::LAB)?;
     setup::ensure(setup::BENCH)?;
     ebpf::build(None)?;
     cluster::build(Profile::Release)?;
-    match &args.what {
-        What::Idle(args) => idle::run(args),
-    }
+    idle::run(idle)
 }

@@ -12,8 +12,8 @@ use tokio::sync::mpsc;
 use tokio::time::{Duration, Interval, MissedTickBehavior, interval, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::Streaming;
 use tonic::transport::Channel;
+use tonic::{Request, Streaming};
 
 use crate::buffer::Buffer;
 use crate::clock::unix_ns;
@@ -56,8 +56,12 @@ impl Exchange {
         let mut client = AgentServiceClient::new(channel)
             .max_decoding_message_size(MESSAGE_MAX)
             .max_encoding_message_size(MESSAGE_MAX);
+        let mut request = Request::new(ReceiverStream::new(requests));
+        if let Some(token) = &task.token {
+            request.metadata_mut().insert("authorization", token.bearer()?);
+        }
         let first = async {
-            let mut inbound = client.session(ReceiverStream::new(requests)).await?.into_inner();
+            let mut inbound = client.session(request).await?.into_inner();
             let first = inbound.message().await?.ok_or(SessionEnd::Closed)?;
             Ok::<_, SessionEnd>((inbound, first))
         };

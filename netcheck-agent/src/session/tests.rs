@@ -12,6 +12,7 @@ use netcheck_proto::v1::session_response::Message as FromHub;
 use tokio::io::DuplexStream;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Endpoint, Uri};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::*;
@@ -123,7 +124,7 @@ impl Rig {
                         Ok::<_, std::io::Error>(TokioIo::new(agent))
                     }
                 });
-                Endpoint::from_static("http://hub").connect_with_connector(connector).await
+                Ok(Endpoint::from_static("http://hub").connect_with_connector(connector).await?)
             })
         });
         let eye = Box::new(Blind::new(v1::EbpfState::Off, vec!["off".into()]));
@@ -141,6 +142,7 @@ impl Rig {
         let shutdown = CancellationToken::new();
         let task = SessionTask {
             connect,
+            token: None,
             hello: v1::Hello { node: "n1".into(), boot_id: "b".into(), ..Default::default() },
             engine: handle.clone(),
             replies: output.replies,

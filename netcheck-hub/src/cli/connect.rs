@@ -1,9 +1,12 @@
 //! Where the hub is, and the connection to it.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anyhow::Context as _;
+use clap::Args;
 use netcheck_proto::v1::reachability_service_client::ReachabilityServiceClient;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use super::ANSWER_LIMIT;
 
@@ -19,15 +22,10 @@ pub(super) struct HubUrl {
 
 /// Reads `--hub`.
 pub(super) fn endpoint(text: &str) -> Result<HubUrl, String> {
-    let schemes = "the hub is reached at http://HOST:PORT, or HOST:PORT for short";
+    let schemes = "the hub is reached at https://HOST:PORT, or http://HOST:PORT without encryption, HOST:PORT for short";
     let scheme = text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
     match scheme.as_deref() {
-        None | Some("http") => {}
-        Some("https") => {
-            return Err(format!(
-                "this version speaks to the hub without encryption only, not by https; {schemes}"
-            ));
-        }
+        None | Some("http" | "https") => {}
         Some(other) => return Err(format!("{other}:// is no scheme that a hub speaks; {schemes}")),
     }
     let full = if scheme.is_some() { text.to_owned() } else { format!("http://{text}") };
@@ -38,14 +36,64 @@ pub(super) fn endpoint(text: &str) -> Result<HubUrl, String> {
     Ok(HubUrl { text: text.to_owned(), endpoint: endpoint.connect_timeout(CONNECT_TIMEOUT) })
 }
 
+/// How the hub and the reader prove to each other who they are, for an `https://` URL.
+#[derive(Debug, Args)]
+pub(super) struct Tls {
+    /// Authorities that vouch for the hub (PEM file) [default: the system's].
+    #[arg(long, env = "NETCHECK_CA_CERT", value_name = "PATH", global = true)]
+    ca_cert: Option<PathBuf>,
+    /// The certificate to show the hub (PEM file); needs --client-key.
+    #[arg(long, env = "NETCHECK_CLIENT_CERT", value_name = "PATH", global = true)]
+    client_cert: Option<PathBuf>,
+    /// The key of --client-cert (PEM file).
+    #[arg(long, env = "NETCHECK_CLIENT_KEY", value_name = "PATH", global = true)]
+    client_key: Option<PathBuf>,
+    /// The name that the hub's certificate must have, as behind a port-forward [default: the URL's].
+    #[arg(long, env = "NETCHECK_TLS_SERVER_NAME", value_name = "NAME", global = true)]
+    tls_server_name: Option<String>,
+}
+
+impl Tls {
+    fn config(&self) -> anyhow::Result<ClientTlsConfig> {
+        let read = |flag: &str, path: &Path| {
+            std::fs::read(path).with_context(|| format!("cannot read {flag} {}", path.display()))
+        };
+        let mut config = match &self.ca_cert {
+            Some(path) => {
+                ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read("--ca-cert", path)?))
+            }
+            None => ClientTlsConfig::new().with_native_roots(),
+        };
+        match (&self.client_cert, &self.client_key) {
+            (Some(cert), Some(key)) => {
+                let (cert, key) = (read("--client-cert", cert)?, read("--client-key", key)?);
+                config = config.identity(Identity::from_pem(cert, key));
+            }
+            (None, None) => {}
+            _ => anyhow::bail!("--client-cert and --client-key go together"),
+        }
+        Ok(match &self.tls_server_name {
+            Some(name) => config.domain_name(name),
+            None => config,
+        })
+    }
+}
+
 /// A hub that answers.
 pub(super) struct Hub {
     pub(super) channel: Channel,
 }
 
 impl Hub {
-    pub(super) async fn connect(hub: &HubUrl) -> anyhow::Result<Self> {
-        let channel = hub.endpoint.connect().await.map_err(|error| {
+    pub(super) async fn connect(hub: &HubUrl, tls: &Tls) -> anyhow::Result<Self> {
+        let encrypted = hub.endpoint.uri().scheme_str() == Some("https");
+        let mut endpoint = hub.endpoint.clone();
+        if encrypted {
+            let config = tls.config()?;
+            endpoint =
+                endpoint.tls_config(config).map_err(|error| anyhow::anyhow!("TLS: {}", innermost(&error)))?;
+        }
+        let channel = endpoint.connect().await.map_err(|error| {
             let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), innermost);
             let url = &hub.text;
             anyhow::anyhow!("cannot reach the hub at {url}: {cause} (--hub or NETCHECK_HUB says where it is)")
@@ -72,7 +120,8 @@ mod tests {
             let url = endpoint(text).unwrap();
             assert_eq!(url.endpoint.uri().scheme_str(), Some("http"), "{text}");
         }
-        for text in ["ftp://x", "https://hub:7070", "http://", "://hub", "", "a b:1", "unix:///x"] {
+        assert_eq!(endpoint("https://hub:7070").unwrap().endpoint.uri().scheme_str(), Some("https"));
+        for text in ["ftp://x", "http://", "://hub", "", "a b:1", "unix:///x"] {
             let error = endpoint(text).expect_err(text);
             assert!(error.contains("http://HOST:PORT"), "{text}: {error}");
             assert_eq!(error.lines().count(), 1);

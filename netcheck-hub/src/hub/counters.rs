@@ -29,6 +29,20 @@ pub struct Counters {
     pub sessions_refused: u64,
     /// Of those, because another living agent has the node's name.
     pub sessions_contested: u64,
+    /// Of those, because their token was missing or not good.
+    pub sessions_unproven: u64,
+    /// Of those, because their token, or what they say of themselves, is another node's.
+    pub sessions_foreign: u64,
+    /// Of those, because their token could not be reviewed at that time.
+    pub sessions_unreviewed: u64,
+    /// Sessions that were taken off the books because the agent neither read nor spoke.
+    pub sessions_silent: u64,
+    /// Messages from agents that were too large, or no messages.
+    pub messages_refused: u64,
+    /// Connections beyond a limit.
+    pub connections_refused: u64,
+    /// TLS handshakes that failed or took too long.
+    pub handshakes_failed: u64,
     /// Drop records that were received.
     pub drop_records: u64,
     /// Questions that were asked, answered, and answers that nobody had asked for.
@@ -43,4 +57,6 @@ pub struct Counters {
     pub rosters: u64,
     /// See above.
     pub inventory_errors: u64,
+    /// Objects of the Kubernetes API that did not hold together.
+    pub objects_skipped: u64,
 }

@@ -1,9 +1,9 @@
-//! Whether an object of a file says what the API server would let it say. The roster leaves out what it can't use;
-//! here a mistake of whoever wrote the file is found before it hides a node.
+//! Whether an object says what the API server would let it say. The roster leaves out what it can't use;
+//! here a mistake of whoever wrote it is found before it hides a node.
 
 use std::net::IpAddr;
 
-use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use netcheck_proto::text;
@@ -105,6 +105,16 @@ impl Sound for EndpointSlice {
                 endpoint.addresses.iter().try_for_each(|text| address("endpoints.addresses", text))?;
             }
         }
+        Ok(())
+    }
+}
+
+impl Sound for Namespace {
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn fields(&self) -> Result<(), String> {
         Ok(())
     }
 }

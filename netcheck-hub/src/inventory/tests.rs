@@ -127,7 +127,7 @@ fn nodes_and_pods_that_are_meant_to_be_away() {
     assert_eq!(absent(node("", "True")), (None, false));
     let cordoned =
         "unschedulable: true, taints: [{key: node.kubernetes.io/unschedulable, effect: NoSchedule}]";
-    assert_eq!(absent(node(cordoned, "True")), (None, true), "a cordoned node still serves");
+    assert_eq!(absent(node(cordoned, "True")), (Some("node n1 is cordoned".to_owned()), true));
     assert_eq!(absent(node("", "Unknown")).0.unwrap(), "node n1 is NotReady (Because)");
     let leaving = "taints: [{key: ToBeDeletedByClusterAutoscaler, effect: NoSchedule}]";
     assert!(absent(node(leaving, "True")).0.unwrap().contains("ToBeDeletedByClusterAutoscaler"));

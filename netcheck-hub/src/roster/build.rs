@@ -1,9 +1,11 @@
 //! Kubernetes objects → [`Roster`]. Pure, and the only place that reads their fields.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
-use k8s_openapi::api::core::v1::{Node as NodeObject, Pod as PodObject, Service as ServiceObject};
+use k8s_openapi::api::core::v1::{
+    Namespace as NamespaceObject, Node as NodeObject, Pod as PodObject, Service as ServiceObject,
+};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use netcheck_proto::text;
@@ -14,15 +16,15 @@ const ZONE: &str = "topology.kubernetes.io/zone";
 const PROBE: &str = "netcheck.io/probe";
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
-/// Taints that say that the node is on its way out. `node.kubernetes.io/unschedulable` is not among them: it only
-/// mirrors the cordon, and a cordoned node still serves.
-const LEAVING: [&str; 8] = [
+/// Taints that say that the node is on its way out. `node.kubernetes.io/unschedulable` only mirrors the cordon.
+const LEAVING: [&str; 9] = [
     "node.kubernetes.io/not-ready",
     "node.kubernetes.io/unreachable",
     "node.kubernetes.io/out-of-service",
     "node.cloudprovider.kubernetes.io/shutdown",
     "node.cloudprovider.kubernetes.io/uninitialized",
     "ToBeDeletedByClusterAutoscaler",
+    "DeletionCandidateOfClusterAutoscaler",
     "karpenter.sh/disrupted",
     "karpenter.sh/disruption",
 ];
@@ -38,6 +40,8 @@ pub struct Objects {
     pub services: Vec<ServiceObject>,
     /// Endpoint slices of all namespaces.
     pub endpoint_slices: Vec<EndpointSlice>,
+    /// Namespaces, for their annotations alone: a cluster may have none of them here.
+    pub namespaces: Vec<NamespaceObject>,
     /// Objects of kinds that are of no use here.
     pub ignored: usize,
 }
@@ -46,13 +50,40 @@ impl Objects {
     /// Normalises them. Objects without a name or an address are left out.
     #[must_use]
     pub fn roster(&self) -> Roster {
-        let mut roster = Roster {
-            nodes: self.nodes.iter().filter_map(node).map(|node| (node.name.clone(), node)).collect(),
+        let parts = Parts {
+            nodes: self.nodes.iter().filter_map(node).collect(),
             pods: self.pods.iter().filter_map(pod).collect(),
             services: self.services.iter().filter_map(service).collect(),
-            owners: HashMap::new(),
+            backends: self.endpoint_slices.iter().filter_map(slice).collect(),
+            quiet: self.namespaces.iter().filter_map(quiet_namespace).collect(),
         };
-        for (id, pod) in &roster.pods {
+        parts.roster()
+    }
+}
+
+/// What is kept of objects, each by itself: a roster before its parts know of each other.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Parts {
+    /// By name.
+    pub(crate) nodes: BTreeMap<String, Node>,
+    /// By `namespace/name`.
+    pub(crate) pods: BTreeMap<String, Pod>,
+    /// By `namespace/name`, without backends.
+    pub(crate) services: BTreeMap<String, Service>,
+    /// Of each slice: the service, as `namespace/name`, and who is behind it.
+    pub(crate) backends: Vec<(String, Vec<Backend>)>,
+    /// Namespaces whose annotation switches probing off.
+    pub(crate) quiet: BTreeSet<String>,
+}
+
+impl Parts {
+    /// Puts them together.
+    #[must_use]
+    pub(crate) fn roster(self) -> Roster {
+        let Self { nodes, pods, services, backends, quiet } = self;
+        let mut roster = Roster { nodes, pods, services, owners: HashMap::new() };
+        for (id, pod) in &mut roster.pods {
+            pod.opted_out |= quiet.contains(&pod.namespace);
             if !pod.host_network {
                 let owner = Owner { node: pod.node.clone(), pod: Some(id.clone()) };
                 roster.owners.extend(pod.addresses.iter().map(|&address| (address, owner.clone())));
@@ -62,14 +93,13 @@ impl Objects {
             let owner = Owner { node: node.name.clone(), pod: None };
             roster.owners.extend(node.addresses.iter().map(|&address| (address, owner.clone())));
         }
-        for slice in &self.endpoint_slices {
-            let labels = slice.metadata.labels.as_ref();
-            let Some(name) = labels.and_then(|labels| labels.get(SERVICE_NAME)) else { continue };
-            if let Some(service) = roster.services.get_mut(&namespaced(&slice.metadata, name)) {
-                service.backends.extend(backends(slice));
+        for (service, backends) in backends {
+            if let Some(service) = roster.services.get_mut(&service) {
+                service.backends.extend(backends);
             }
         }
         for service in roster.services.values_mut() {
+            service.opted_out |= quiet.contains(&service.namespace);
             service.backends.sort_by_key(|backend| backend.address);
             // An endpoint may name an address that its pod does not have (any more): that is where the packets go.
             for backend in &service.backends {
@@ -99,7 +129,8 @@ fn namespaced(meta: &ObjectMeta, name: &str) -> String {
     format!("{}/{name}", meta.namespace.as_deref().unwrap_or("default"))
 }
 
-fn node(object: &NodeObject) -> Option<Node> {
+/// A node, with its name.
+pub(crate) fn node(object: &NodeObject) -> Option<(String, Node)> {
     let name = object.metadata.name.clone()?;
     let (spec, status) = (object.spec.as_ref(), object.status.as_ref());
     let mut addresses: Vec<IpAddr> = Vec::new();
@@ -118,26 +149,32 @@ fn node(object: &NodeObject) -> Option<Node> {
     let ready = ready_condition.is_some_and(|condition| condition.status == "True");
     let taints = spec.and_then(|spec| spec.taints.as_ref()).into_iter().flatten();
     let leaving = taints.map(|taint| taint.key.as_str()).find(|key| LEAVING.contains(key));
+    let cordoned = spec.and_then(|spec| spec.unschedulable).unwrap_or(false);
     let absent = if object.metadata.deletion_timestamp.is_some() {
         Some(format!("node {name} is being deleted"))
     } else if !ready {
         let reason = ready_condition.and_then(|condition| condition.reason.as_deref()).unwrap_or("no status");
         Some(text::line(&format!("node {name} is NotReady ({reason})")))
+    } else if let Some(taint) = leaving {
+        Some(format!("node {name} is leaving (taint {taint})"))
     } else {
-        leaving.map(|taint| format!("node {name} is leaving (taint {taint})"))
+        // While it still serves, its paths are reachable and shown so; when it no longer does, that is no alarm.
+        cordoned.then(|| format!("node {name} is cordoned"))
     };
-    Some(Node {
+    let node = Node {
         zone: text::line(label(&object.metadata, ZONE).unwrap_or_default()),
         addresses,
         ready,
-        cordoned: spec.and_then(|spec| spec.unschedulable).unwrap_or(false),
+        cordoned,
         absent,
         opted_out: opted_out(&object.metadata),
         name,
-    })
+    };
+    Some((node.name.clone(), node))
 }
 
-fn pod(object: &PodObject) -> Option<(String, Pod)> {
+/// A pod that has a node and an address, with its `namespace/name`.
+pub(crate) fn pod(object: &PodObject) -> Option<(String, Pod)> {
     let name = object.metadata.name.clone()?;
     let spec = object.spec.as_ref()?;
     let status = object.status.as_ref()?;
@@ -189,7 +226,8 @@ fn transport(protocol: Option<&str>) -> Transport {
     }
 }
 
-fn service(object: &ServiceObject) -> Option<(String, Service)> {
+/// A service that has an address, with its `namespace/name`.
+pub(crate) fn service(object: &ServiceObject) -> Option<(String, Service)> {
     let name = object.metadata.name.clone()?;
     let spec = object.spec.as_ref()?;
     let mut cluster_addresses: Vec<IpAddr> = Vec::new();
@@ -225,6 +263,17 @@ fn service(object: &ServiceObject) -> Option<(String, Service)> {
         opted_out: opted_out(&object.metadata),
     };
     Some((id, service))
+}
+
+/// Who is behind a service, as far as this slice knows, with the service's `namespace/name`.
+pub(crate) fn slice(object: &EndpointSlice) -> Option<(String, Vec<Backend>)> {
+    let service = label(&object.metadata, SERVICE_NAME)?;
+    Some((namespaced(&object.metadata, service), backends(object).collect()))
+}
+
+/// The name of a namespace whose pods and services are not to be probed.
+pub(crate) fn quiet_namespace(object: &NamespaceObject) -> Option<String> {
+    object.metadata.name.clone().filter(|_| opted_out(&object.metadata))
 }
 
 fn backends(slice: &EndpointSlice) -> impl Iterator<Item = Backend> {

@@ -11,12 +11,13 @@ use netcheck_proto::v1::session_request::Message as FromAgent;
 use netcheck_proto::v1::session_response::Message as ToAgent;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use super::{Seat, Session, shutting_down};
 use crate::agent::{self, Agent, Live};
 use crate::clock::{time_of_day, unix_now_ns};
 use crate::hub::Hub;
+use crate::identity::{Identity, Refusal};
 use crate::reachability::invalid;
 
 /// How long an agent may take to say Hello.
@@ -29,6 +30,9 @@ const STRANGERS: usize = 1_000;
 /// A stream on which nobody has said who they are.
 pub(super) struct Opening {
     pub(super) hub: Arc<Hub>,
+    pub(super) identity: Arc<Identity>,
+    /// The token that it brought.
+    pub(super) bearer: Option<String>,
     pub(super) shutdown: CancellationToken,
     /// Where it comes from, where the transport knows.
     pub(super) peer: Option<SocketAddr>,
@@ -37,24 +41,55 @@ pub(super) struct Opening {
 
 impl Opening {
     pub(super) async fn open(mut self: Box<Self>) -> Result<Box<Session>, Status> {
+        let hub = Arc::clone(&self.hub);
+        let opened = self.admit().await;
+        let opened = opened.and_then(|hello| Session::open(*self, hello));
+        opened.inspect_err(|status| {
+            hub.lock().counters.sessions_refused += 1;
+            tracing::debug!("session refused: {status}");
+        })
+    }
+
+    /// Who it is, by its token; then what it says that it is.
+    async fn admit(&mut self) -> Result<v1::Hello, Status> {
+        let claims = tokio::select! {
+            () = self.shutdown.cancelled() => return Err(shutting_down()),
+            claims = self.identity.review(self.bearer.as_deref()) => claims.map_err(|refusal| self.refuse(refusal))?,
+        };
+        let hello = self.hello().await?;
+        let admitted = self.identity.admit(claims.as_ref(), &hello.node, &self.hub);
+        admitted.map_err(|refusal| self.refuse(refusal))?;
+        Ok(hello)
+    }
+
+    fn refuse(&self, refusal: Refusal) -> Status {
+        let from = agent::from(self.peer);
+        let status = Status::from(refusal);
+        let mut state = self.hub.lock();
+        match status.code() {
+            Code::Unauthenticated => state.counters.sessions_unproven += 1,
+            Code::PermissionDenied => state.counters.sessions_foreign += 1,
+            // Neither good nor bad yet: it will come again.
+            _ => state.counters.sessions_unreviewed += 1,
+        }
+        drop(state);
+        tracing::warn!("no session for an agent {from}: {}", status.message());
+        status
+    }
+
+    async fn hello(&mut self) -> Result<v1::Hello, Status> {
         let first = tokio::select! {
             () = self.shutdown.cancelled() => return Err(shutting_down()),
             first = tokio::time::timeout(HELLO_TIMEOUT, self.inbound.message()) => first,
         };
-        let hello = match first {
+        match first {
             Err(_) => Err(Status::deadline_exceeded("no hello within 10 s")),
             Ok(Err(status)) => Err(status),
             Ok(Ok(Some(v1::SessionRequest { message: Some(FromAgent::Hello(hello)) }))) => {
                 netcheck_proto::agent::hello(hello).map_err(invalid)
             }
             Ok(Ok(_)) => Err(Status::invalid_argument("the first message of a session is a hello")),
-        };
-        let hub = Arc::clone(&self.hub);
-        let opened = hello.and_then(|hello| Session::open(*self, hello));
-        opened.inspect_err(|status| {
-            hub.lock().counters.sessions_refused += 1;
-            tracing::debug!("session refused: {status}");
-        })
+        }
     }
 }
 
@@ -71,7 +106,7 @@ fn taken(agent: &Agent) -> Status {
 
 impl Session {
     pub(super) fn open(opening: Opening, hello: v1::Hello) -> Result<Box<Self>, Status> {
-        let Opening { hub, shutdown, peer, inbound } = opening;
+        let Opening { hub, shutdown, peer, inbound, .. } = opening;
         let now_ns = unix_now_ns();
         let (control_tx, control) = mpsc::channel(CONTROL_DEPTH);
         let superseded = CancellationToken::new();
@@ -82,6 +117,12 @@ impl Session {
             return Err(Status::resource_exhausted("too many agents of nodes that are not in the roster"));
         }
         let node = state.intern(&name);
+        // What probe headers carry tells whose drops the kernels report: nobody may take another's.
+        let owner = state.by_probe_session.get(&hello.probe_session).copied();
+        if owner.is_some_and(|owner| owner != node && state.agent(owner).live.is_some()) {
+            state.counters.sessions_foreign += 1;
+            return Err(Status::permission_denied("hello.probe_session is another node's"));
+        }
         let agent = state.agent_mut(node);
         if !agent.claim(&hello.boot_id, peer, now_ns) {
             let status = taken(agent);

@@ -4,7 +4,10 @@
 mod agents;
 mod checks;
 mod evidence;
+mod identity;
 mod incidents;
 mod rig;
+mod rogues;
 mod roster;
 mod sessions;
+mod tls;

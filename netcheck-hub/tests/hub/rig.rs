@@ -1,6 +1,7 @@
 //! A hub that serves in-memory connections, and an agent that does what a test says.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,8 +9,10 @@ use std::time::Duration;
 use hyper_util::rt::TokioIo;
 use netcheck_common::domain::{Outcome, PathId, ProbeKind};
 use netcheck_common::window::PathWindow;
+use netcheck_hub::accept::{AcceptTask, DEPTH, Limits};
 use netcheck_hub::clock::{SECOND_NS, unix_now_ns};
 use netcheck_hub::hub::{Hub, HubTask, Settings, State};
+use netcheck_hub::identity::Identity;
 use netcheck_hub::plan::Timing;
 use netcheck_hub::{inventory, server};
 use netcheck_proto::parts::Joiner;
@@ -21,11 +24,13 @@ use netcheck_proto::{columns, convert, v1};
 use prost::Message as _;
 use tokio::io::DuplexStream;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use tokio_rustls::rustls::ServerConfig;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream, UnboundedReceiverStream};
 use tokio_util::sync::CancellationToken;
+use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint, Uri};
-use tonic::{Status, Streaming};
+use tonic::{Request, Status, Streaming};
 
 /// Three nodes, one pod each, a service with two backends, a DNS server.
 pub(crate) const CLUSTER: &str = include_str!("cluster.yaml");
@@ -36,6 +41,18 @@ pub(crate) struct Rig {
     pub(crate) hub: Arc<Hub>,
     connections: mpsc::UnboundedSender<Result<DuplexStream, std::io::Error>>,
     shutdown: CancellationToken,
+}
+
+/// Where a hub listens.
+pub(crate) struct Gate {
+    pub(crate) address: SocketAddr,
+}
+
+impl Gate {
+    /// Without encryption.
+    pub(crate) async fn channel(&self) -> Channel {
+        Endpoint::from_shared(format!("http://{}", self.address)).unwrap().connect().await.unwrap()
+    }
 }
 
 impl Drop for Rig {
@@ -51,6 +68,11 @@ pub(crate) fn set_roster(hub: &Hub, text: &str) {
 
 impl Rig {
     pub(crate) fn start() -> Self {
+        Self::start_with(Identity::Unchecked)
+    }
+
+    /// A hub that admits agents by this.
+    pub(crate) fn start_with(identity: Identity) -> Self {
         let second = Duration::from_secs(1);
         let settings = Settings {
             timing: Timing { interval: second, timeout: second / 2, window: second },
@@ -62,7 +84,7 @@ impl Rig {
         let (connections, incoming) = mpsc::unbounded_channel();
         let shutdown = CancellationToken::new();
         let incoming = UnboundedReceiverStream::new(incoming);
-        tokio::spawn(server::serve(Arc::clone(&hub), incoming, shutdown.clone()));
+        tokio::spawn(server::serve(Arc::clone(&hub), Arc::new(identity), incoming, shutdown.clone()));
         tokio::spawn(HubTask { hub: Arc::clone(&hub) }.run(shutdown.clone()));
         Self { hub, connections, shutdown }
     }
@@ -78,12 +100,30 @@ impl Rig {
         Endpoint::from_static("http://hub.test").connect_with_connector(connector).await.unwrap()
     }
 
+    /// The same as the hub itself listens: limits, and a certificate if there is one.
+    pub(crate) async fn gate(&self, tls: Option<watch::Receiver<Arc<ServerConfig>>>, limits: Limits) -> Gate {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (server, incoming) = mpsc::channel(DEPTH);
+        let accept = AcceptTask { listener, tls, limits, hub: Arc::clone(&self.hub), server };
+        tokio::spawn(accept.run(self.shutdown.clone()));
+        let identity = Arc::new(Identity::Unchecked);
+        let incoming = ReceiverStream::new(incoming);
+        tokio::spawn(server::serve(Arc::clone(&self.hub), identity, incoming, self.shutdown.clone()));
+        Gate { address }
+    }
+
     /// The same over TCP, where the hub sees an address.
     pub(crate) async fn tcp_channel(&self) -> Channel {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let incoming = TcpListenerStream::new(listener);
-        tokio::spawn(server::serve(Arc::clone(&self.hub), incoming, self.shutdown.clone()));
+        tokio::spawn(server::serve(
+            Arc::clone(&self.hub),
+            Arc::new(Identity::Unchecked),
+            incoming,
+            self.shutdown.clone(),
+        ));
         Endpoint::from_shared(url).unwrap().connect().await.unwrap()
     }
 
@@ -159,11 +199,20 @@ pub(crate) struct FakeAgent {
 impl FakeAgent {
     /// Says hello, and nothing more.
     pub(crate) async fn greet(channel: Channel, hello: v1::Hello) -> Self {
+        Self::greet_with(channel, hello, None).await
+    }
+
+    async fn greet_with(channel: Channel, hello: v1::Hello, token: Option<&str>) -> Self {
         let (tx, requests) = mpsc::channel(16);
         let mut client = AgentServiceClient::new(channel);
         let first = v1::SessionRequest { message: Some(FromAgent::Hello(hello.clone())) };
         tx.send(first).await.unwrap();
-        let rx = client.session(ReceiverStream::new(requests)).await.unwrap().into_inner();
+        let mut request = Request::new(ReceiverStream::new(requests));
+        if let Some(token) = token {
+            let value: MetadataValue<Ascii> = format!("Bearer {token}").parse().unwrap();
+            request.metadata_mut().insert("authorization", value);
+        }
+        let rx = client.session(request).await.unwrap().into_inner();
         Self {
             hello,
             welcome: v1::Welcome::default(),
@@ -179,7 +228,12 @@ impl FakeAgent {
     }
 
     pub(crate) async fn start(channel: Channel, hello: v1::Hello) -> Self {
-        let mut agent = Self::greet(channel, hello).await;
+        Self::start_with(channel, hello, None).await
+    }
+
+    /// One that shows a token.
+    pub(crate) async fn start_with(channel: Channel, hello: v1::Hello, token: Option<&str>) -> Self {
+        let mut agent = Self::greet_with(channel, hello, token).await;
         agent.welcome = agent
             .until(|message| match message {
                 ToAgent::Welcome(welcome) => Some(welcome.clone()),

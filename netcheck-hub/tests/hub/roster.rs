@@ -7,6 +7,7 @@ use netcheck_common::domain::{Outcome, ProbeKind};
 use netcheck_hub::clock::unix_now_ns;
 use netcheck_hub::inventory;
 use netcheck_proto::v1;
+use netcheck_proto::v1::session_response::Message as ToAgent;
 
 use crate::rig::{CLUSTER, FakeAgent, Rig, hello, is, set_roster};
 
@@ -126,4 +127,33 @@ async fn a_large_plan_comes_in_parts() {
         assert_eq!(long, 6_000);
     }
     assert_eq!(waiting.plan_version, rig.hub.lock().agents[1].plan.plan().version);
+}
+
+#[tokio::test]
+async fn a_node_that_comes_back_is_probed_at_once() {
+    let rig = Rig::start();
+    let mut n1 = rig.agent("n1").await;
+    let mut n2 = rig.agent("n2").await;
+    let gone = CLUSTER.replacen("    name: n2\n", "    name: n4\n", 1);
+    assert_ne!(gone, CLUSTER);
+    set_roster(&rig.hub, &gone);
+    n1.until_plan(|delta| !delta.remove.is_empty()).await;
+    set_roster(&rig.hub, CLUSTER);
+    let expedited = |message: &ToAgent| match message {
+        ToAgent::Expedite(expedite) => Some(expedite.path_ids.clone()),
+        _ => None,
+    };
+    // First the node that is new, then the one that is back: in that order, and after the plan that has them.
+    n1.until(expedited).await;
+    let back = n1.until(expedited).await;
+    let on_n2 = |id: &u32| {
+        let target = n1.plan[id].target.as_str();
+        assert!(matches!(target, "node/n2" | "pod/default/web-2"), "{target}");
+    };
+    back.iter().for_each(on_n2);
+    assert_eq!(back.len(), 8, "three kinds to the node, one to its pod, in two families");
+    // And the node itself has all of its paths probed.
+    let own = n2.until(expedited).await;
+    let own = if own.len() == n2.plan.len() { own } else { n2.until(expedited).await };
+    assert_eq!(own.len(), n2.plan.len());
 }
