@@ -106,11 +106,11 @@ pub struct Tls {
     #[arg(long, env = "NETCHECK_CA_CERT", value_name = "PATH")]
     pub ca_cert: Option<PathBuf>,
     /// The certificate that this agent shows (PEM file).
-    #[arg(long, env = "NETCHECK_CLIENT_CERT", value_name = "PATH", requires = "client_key")]
-    pub client_cert: Option<PathBuf>,
-    /// The key of --client-cert (PEM file).
-    #[arg(long, env = "NETCHECK_CLIENT_KEY", value_name = "PATH", requires = "client_cert")]
-    pub client_key: Option<PathBuf>,
+    #[arg(long, env = "NETCHECK_TLS_CERT", value_name = "PATH", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// The key of --tls-cert (PEM file).
+    #[arg(long, env = "NETCHECK_TLS_KEY", value_name = "PATH", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
     /// The name that the hub's certificate must have [default: the URL's].
     #[arg(long, env = "NETCHECK_TLS_SERVER_NAME", value_name = "NAME")]
     pub tls_server_name: Option<String>,
@@ -120,7 +120,7 @@ impl Tls {
     pub(crate) fn files(&self) -> TlsFiles {
         TlsFiles {
             ca_cert: self.ca_cert.clone(),
-            own: self.client_cert.clone().zip(self.client_key.clone()),
+            own: self.tls_cert.clone().zip(self.tls_key.clone()),
             server_name: self.tls_server_name.clone(),
         }
     }
@@ -284,7 +284,7 @@ mod tests {
     fn the_hub_is_checked() {
         for (args, word) in [
             (&["--hub", "http://h:7070"][..], "--insecure"),
-            (&["--hub", "https://h:7070", "--client-cert", "x"], "--client-key"),
+            (&["--hub", "https://h:7070", "--tls-cert", "x"], "--tls-key"),
             (&["--hub", "h"], "--hub"),
             (&["--hub", "ftp://h"], "http://HOST"),
             (&[], "--hub"),

@@ -43,7 +43,7 @@ impl TokenFile {
         };
         let text = read().map_err(|source| TokenError::Read { path: path(), source })?;
         let token = text.trim();
-        if token.is_empty() || token.contains(char::is_whitespace) {
+        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(TokenError::NoToken { path: path() });
         }
         let value = format!("Bearer {token}").parse::<MetadataValue<Ascii>>();

@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use netcheck_common::domain::{Family, PathId};
-use netcheck_proto::v1;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 

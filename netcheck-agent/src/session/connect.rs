@@ -56,7 +56,7 @@ impl TlsFiles {
             None => config.with_native_roots(),
         };
         if let Some((cert, key)) = &self.own {
-            let (cert, key) = (read("--client-cert", cert)?, read("--client-key", key)?);
+            let (cert, key) = (read("--tls-cert", cert)?, read("--tls-key", key)?);
             config = config.identity(Identity::from_pem(cert, key));
         }
         Ok(match &self.server_name {

@@ -42,12 +42,12 @@ pub(super) struct Tls {
     /// Authorities that vouch for the hub (PEM file) [default: the system's].
     #[arg(long, env = "NETCHECK_CA_CERT", value_name = "PATH", global = true)]
     ca_cert: Option<PathBuf>,
-    /// The certificate to show the hub (PEM file); needs --client-key.
-    #[arg(long, env = "NETCHECK_CLIENT_CERT", value_name = "PATH", global = true)]
-    client_cert: Option<PathBuf>,
-    /// The key of --client-cert (PEM file).
-    #[arg(long, env = "NETCHECK_CLIENT_KEY", value_name = "PATH", global = true)]
-    client_key: Option<PathBuf>,
+    /// The certificate to show the hub (PEM file); needs --tls-key.
+    #[arg(long, env = "NETCHECK_TLS_CERT", value_name = "PATH", global = true)]
+    tls_cert: Option<PathBuf>,
+    /// The key of --tls-cert (PEM file).
+    #[arg(long, env = "NETCHECK_TLS_KEY", value_name = "PATH", global = true)]
+    tls_key: Option<PathBuf>,
     /// The name that the hub's certificate must have, as behind a port-forward [default: the URL's].
     #[arg(long, env = "NETCHECK_TLS_SERVER_NAME", value_name = "NAME", global = true)]
     tls_server_name: Option<String>,
@@ -64,13 +64,13 @@ impl Tls {
             }
             None => ClientTlsConfig::new().with_native_roots(),
         };
-        match (&self.client_cert, &self.client_key) {
+        match (&self.tls_cert, &self.tls_key) {
             (Some(cert), Some(key)) => {
-                let (cert, key) = (read("--client-cert", cert)?, read("--client-key", key)?);
+                let (cert, key) = (read("--tls-cert", cert)?, read("--tls-key", key)?);
                 config = config.identity(Identity::from_pem(cert, key));
             }
             (None, None) => {}
-            _ => anyhow::bail!("--client-cert and --client-key go together"),
+            _ => anyhow::bail!("--tls-cert and --tls-key go together"),
         }
         Ok(match &self.tls_server_name {
             Some(name) => config.domain_name(name),
