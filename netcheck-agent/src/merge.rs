@@ -19,6 +19,7 @@ use std::net::SocketAddr;
 
 use netcheck_common::domain::{Outcome, PathId, ProbeKind, ProbeSession, Sequence};
 use netcheck_common::header::ProbeHeader;
+use rustix::io::Errno;
 
 pub(crate) use self::flight::{Ending, Probe, Seen};
 use self::flight::{Flight, Shares};
@@ -28,6 +29,7 @@ use crate::counters::Counters;
 use crate::observation::{Direction, DropIdentity, DropSeen, Observation, ProbeKey, Reflected};
 use crate::probe::quoted::Quoted;
 use crate::report::{Detail, IcmpSeen, Lost, Report};
+use crate::sizes::Sizes;
 
 /// Lost samples and drop records kept with their evidence per report; beyond, they are only counted.
 const DETAILS_MAX: usize = 8192;
@@ -45,6 +47,8 @@ pub(crate) struct Merge {
     paths: HashMap<PathId, PathMemory>,
     windows: Windows,
     report: Report,
+    /// Which packet sizes pass.
+    pub(crate) sizes: Sizes,
     pub(crate) counters: Counters,
 }
 
@@ -60,6 +64,7 @@ impl Merge {
             paths: HashMap::new(),
             windows: Windows::new(window_ns, unix_offset_ns),
             report: Report::default(),
+            sizes: Sizes::default(),
             counters: Counters::default(),
         }
     }
@@ -76,11 +81,14 @@ impl Merge {
         for path in gone {
             self.paths.remove(path);
         }
+        self.sizes.forget(gone);
         // `gone` is sorted.
         self.flights.retain(|key, flight| {
             let keep = gone.binary_search(&key.path).is_err();
             if !keep {
-                windows.abandoned(flight.window);
+                if let Some(window) = flight.window {
+                    windows.abandoned(window);
+                }
                 on_end(&flight.probe);
             }
             keep
@@ -89,7 +97,8 @@ impl Merge {
 
     /// A probe is about to leave, at `t0_ns`; to be called before its packet can be seen by any hook.
     pub(crate) fn sent(&mut self, probe: Probe, t0_ns: u64) {
-        let window = self.windows.sent(t0_ns);
+        // No window waits for a probe that is no sample.
+        let window = (probe.size_bytes == 0).then(|| self.windows.sent(t0_ns));
         self.paths.entry(probe.key.path).or_default().sent(probe.key.sequence);
         self.deadlines.push_back((t0_ns.saturating_add(self.timeout_ns), probe.key));
         self.flights.insert(probe.key, Flight::new(probe, t0_ns, self.timeout_ns, window));
@@ -290,12 +299,13 @@ impl Merge {
     /// unjudged.
     pub(crate) fn take_report(&mut self, now_ns: u64, last: bool) -> Report {
         if last {
-            for (_, flight) in self.flights.drain() {
-                self.windows.abandoned(flight.window);
+            for window in self.flights.drain().filter_map(|(_, flight)| flight.window) {
+                self.windows.abandoned(window);
             }
             self.deadlines.clear();
         }
         self.report.windows = self.windows.take_closed(now_ns, last);
+        self.report.sizes = self.sizes.take();
         std::mem::take(&mut self.report)
     }
 
@@ -323,6 +333,17 @@ impl Merge {
 
     fn replied(&mut self, flight: &Flight, now_ns: u64, seen: Seen, reflected: Option<Reflected>) {
         let ProbeKey { path, sequence } = flight.probe.key;
+        if let (Some(reflected), Some(memory)) = (reflected, self.paths.get_mut(&path)) {
+            memory.reflected(now_ns, path, sequence, reflected, &mut self.report.arrivals);
+        }
+        let Some(window) = flight.window else {
+            self.counters.sizes_tried += 1;
+            self.sizes.replied(path, flight.probe.size_bytes, now_ns);
+            return;
+        };
+        if flight.probe.kind.carries_header() {
+            self.sizes.ordinary(path, flight.t0_ns, now_ns, true);
+        }
         self.counters.sample(flight.probe.kind, flight.probe.family(), Outcome::Reply);
         let shares = flight.shares(seen, reflected);
         if flight.probe.watched {
@@ -330,7 +351,7 @@ impl Merge {
             self.counters.unstamped += u64::from(shares.network_ns.is_none());
         }
         let Shares { round_trip_ns, network_ns, host_ns, responder_ns } = shares;
-        let window = self.windows.ended(flight.window, path);
+        let window = self.windows.ended(window, path);
         window.count(Outcome::Reply);
         for (sketch, delay_ns) in [
             (&mut window.round_trip, round_trip_ns),
@@ -342,21 +363,31 @@ impl Merge {
                 sketch.record(delay_ns);
             }
         }
-        if let (Some(reflected), Some(memory)) = (reflected, self.paths.get_mut(&path)) {
-            memory.reflected(now_ns, path, sequence, reflected, &mut self.report.arrivals);
-        }
     }
 
     fn lost(&mut self, mut flight: Flight, now_ns: u64, outcome: Outcome, starved: bool, detail: Detail) {
         let key = flight.probe.key;
         let suspect = starved || (flight.shaky && outcome == Outcome::Timeout);
-        let window = self.windows.ended(flight.window, key.path);
-        if suspect {
-            window.suspect += 1;
-            self.counters.suspect += 1;
-        } else {
-            window.count(outcome);
-            self.counters.sample(flight.probe.kind, flight.probe.family(), outcome);
+        match flight.window {
+            None => {
+                self.counters.sizes_tried += 1;
+                if suspect || self.told(&flight, now_ns, &detail) {
+                    return;
+                }
+            }
+            Some(window) => {
+                let window = self.windows.ended(window, key.path);
+                if suspect {
+                    window.suspect += 1;
+                    self.counters.suspect += 1;
+                } else {
+                    window.count(outcome);
+                    self.counters.sample(flight.probe.kind, flight.probe.family(), outcome);
+                    if flight.probe.kind.carries_header() {
+                        self.sizes.ordinary(key.path, flight.t0_ns, now_ns, false);
+                    }
+                }
+            }
         }
         for drop in std::mem::take(&mut flight.drops) {
             self.report_drop(drop);
@@ -384,7 +415,26 @@ impl Merge {
             detail,
             flow: flight.flow(),
             unwatched: !flight.probe.watched,
+            size_bytes: flight.probe.size_bytes,
         });
+    }
+
+    /// A probe that tried a size was not answered. True: a router told what it takes instead, so nothing is lost that
+    /// anybody would send now.
+    fn told(&mut self, flight: &Flight, now_ns: u64, detail: &Detail) -> bool {
+        let (path, bytes) = (flight.probe.key.path, flight.probe.size_bytes);
+        if let Some(icmp) = detail.icmp.filter(|icmp| icmp.mtu_bytes != 0)
+            && self.sizes.too_big(path, bytes, icmp.mtu_bytes, icmp.from, now_ns)
+        {
+            return true;
+        }
+        self.counters.sizes_lost += 1;
+        if detail.errno == Some(Errno::MSGSIZE) {
+            self.sizes.refused(path, bytes, now_ns);
+        } else {
+            self.sizes.lost(path, bytes, flight.t0_ns, now_ns);
+        }
+        false
     }
 
     fn report_drop(&mut self, drop: DropSeen) {

@@ -145,6 +145,20 @@ impl Schedule {
         }
     }
 
+    /// Whether the budget takes one more packet at the moment of the newest [`Schedule::due`].
+    pub(crate) const fn has_room(&self) -> bool {
+        self.spent_packets < self.budget_pps
+    }
+
+    /// Takes one more packet out of the budget at that moment.
+    pub(crate) fn spend(&mut self, now_ns: u64) {
+        self.spent_packets += 1;
+        match self.spent.back_mut() {
+            Some((at_ns, packets)) if *at_ns == now_ns => *packets += 1,
+            _ => self.spent.push_back((now_ns, 1)),
+        }
+    }
+
     /// When [`Schedule::due`] has something next; `None`: never.
     pub(crate) fn next_due(&self, now_ns: u64) -> Option<u64> {
         let (path, at_ns) = match self.expedited.front() {
@@ -203,7 +217,7 @@ pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
 }
 
 /// The finalizer of splitmix64: spreads neighbouring numbers over all 64 bits.
-const fn mix(mut x: u64) -> u64 {
+pub(crate) const fn mix(mut x: u64) -> u64 {
     x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
