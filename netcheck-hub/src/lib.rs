@@ -28,5 +28,6 @@ pub mod report;
 pub mod roster;
 pub mod server;
 pub mod session;
+pub mod sizes;
 pub mod telemetry;
 pub mod verdict;
