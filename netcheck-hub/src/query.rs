@@ -172,7 +172,7 @@ impl State {
         let oversize = sizes.filter(|_| only_large);
         let lost: Vec<&Lost> =
             if oversize.is_some() { range.oversize(row).collect() } else { ordinary().collect() };
-        let loss = losses(lost.iter().copied()).into_iter().next();
+        let loss = losses(&lost).into_iter().next();
         let (newest, oldest) = (lost.first().copied(), lost.last().copied());
         let told = lost
             .iter()
@@ -216,7 +216,7 @@ impl State {
         let sizes = row.sizes.as_deref().map(Sizes::to_wire);
         v1::PathDetail {
             cell: Some(v1::MatrixCell { sizes, ..cell }),
-            losses: losses(lost.iter().copied()),
+            losses: losses(&lost),
             unlocated: lost.iter().filter(|lost| lost.located.location.is_none()).count() as u64,
             lost_probes: lost.into_iter().map(lost_probe).collect(),
         }
@@ -253,7 +253,7 @@ pub fn wire_path(source: &str, zone: &str, path: &PlannedPath) -> v1::Path {
 
 /// The places where probes died, most first; what a kernel reported before what was concluded.
 #[must_use]
-pub fn losses(lost: impl IntoIterator<Item = &Lost>) -> Vec<v1::LocatedLoss> {
+pub fn losses(lost: &[&Lost]) -> Vec<v1::LocatedLoss> {
     let mut found: Vec<(v1::LocatedLoss, i64, i64)> = Vec::new();
     for lost in lost {
         let Some(location) = &lost.located.location else { continue };

@@ -88,10 +88,7 @@ impl Sizes {
     /// One line of evidence.
     #[must_use]
     pub fn line(&self) -> String {
-        let Self { passed_bytes, lost_bytes, route_bytes, .. } = self;
-        format!(
-            "packets of {passed_bytes} bytes pass, of {lost_bytes} are lost; the source's own route takes {route_bytes}"
-        )
+        format!("small packets pass; the route of the source takes {} bytes", self.route_bytes)
     }
 
     /// The wire form.

@@ -130,6 +130,11 @@ const fn fast(row: Row) -> Row {
     Row { hub_args: &["--interval", "100ms", "--timeout", "500ms"], ..row }
 }
 
+/// A fault that only probes show that are sent now and then.
+const fn slow(row: Row) -> Row {
+    Row { patience_s: 30, ..row }
+}
+
 const ALL: &[&str] = &["icmp", "udp", "tcp"];
 const ICMP: &[&str] = &["icmp"];
 const UDP: &[&str] = &["udp"];
@@ -187,6 +192,11 @@ pub(crate) const ROWS: &[Row] = &[
     // Nothing is lost by it.
     fast(harmless("duplicate node=n2")),
     fast(harmless("reorder node=n2 delay-ms=400")),
+    // Links that take no large packets, and nobody says so.
+    slow(lab("mtu-blackhole node=n2 mtu=1400 at=pods", ICMP, &[at("n2", "request", "routing|netfilter_forward", "PKT_TOO_BIG")])).opens("mtu n2"),
+    slow(lab("mtu-blackhole node=n2 mtu=1400 at=cable", &["icmp", "udp"], &[wire("n2", ""), at("n2", "", "egress", "NOT_SPECIFIED")])).opens("mtu n2"),
+    // Over IPv4 the way back from a pod cuts echo replies into pieces: they bear no DF.
+    only(Families::V6, slow(lab("mtu-blackhole node=n2 mtu=1400", ICMP, &[at("n2", "reply", "routing|netfilter_forward", "PKT_TOO_BIG"), wire("n2", "")]))).opens("mtu n2"),
     // Routes.
     lab("route node=n3 type=blackhole to=n1", ALL, &[at("n3", "", "routing", DEAD)]).opens("place n3 routing"),
     lab("route node=n3 type=unreachable to=n1", ALL, &[at("n3", "", "routing", DEAD), at("n3", "", "send", "EHOSTUNREACH")]).opens("place n3 routing"),
