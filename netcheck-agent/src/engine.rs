@@ -260,6 +260,8 @@ impl Engine {
         }
         let timing = self.plan.timing;
         self.merge.set_timing(now_ns, timing.timeout_ns, timing.window_ns, unix_offset_ns());
+        let sizes = self.plan.paths.values().filter(|plan| plan.kind.carries_header()).count() as u64;
+        self.schedule.reserve(if timing.sizes_ns == 0 { 0 } else { sizes.div_ceil(crate::sizes::ONE_IN) });
         let kinds = self.plan.paths.iter().map(|(&path, plan)| (path, plan.kind));
         self.schedule.set(now_ns, kinds, timing.interval_ns, timing.wanted_pps);
         self.merge.sizes.set(timing.sizes_ns, self.schedule.effective_interval_ns());

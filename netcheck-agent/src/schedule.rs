@@ -41,6 +41,8 @@ pub(crate) struct Schedule {
     effective_ns: u64,
     /// Packets of a full round.
     round_packets: u64,
+    /// Those of them that leave beside the paths' own probes.
+    reserved_packets: u64,
     paths: HashMap<PathId, u32>,
     due: BinaryHeap<Reverse<(u64, PathId)>>,
     /// Out of turn, in the order in which they were asked for.
@@ -61,12 +63,19 @@ impl Schedule {
             interval_ns: SECOND_NS,
             effective_ns: SECOND_NS,
             round_packets: 0,
+            reserved_packets: 0,
             paths: HashMap::new(),
             due: BinaryHeap::new(),
             expedited: VecDeque::new(),
             spent: VecDeque::new(),
             spent_packets: 0,
         }
+    }
+
+    /// Keeps room for so many packets a round that go along with probes ([`Schedule::spend`]), from the next
+    /// [`Schedule::set`] on.
+    pub(crate) const fn reserve(&mut self, packets: u64) {
+        self.reserved_packets = packets;
     }
 
     /// Replaces paths, interval and wanted packets per second (0: no wish). Paths that stay keep their phase.
@@ -81,7 +90,8 @@ impl Schedule {
         self.interval_ns = interval_ns.max(1);
         self.paths.clear();
         self.paths.extend(paths.into_iter().map(|(path, kind)| (path, packets(kind).min(self.budget_pps))));
-        self.round_packets = self.paths.values().map(|&packets| u64::from(packets)).sum();
+        let own: u64 = self.paths.values().map(|&packets| u64::from(packets)).sum();
+        self.round_packets = own + self.reserved_packets;
         let needed_ns =
             (u128::from(self.round_packets) * u128::from(SECOND_NS)).div_ceil(u128::from(self.budget_pps));
         self.effective_ns = self.interval_ns.max(u64::try_from(needed_ns).unwrap_or(u64::MAX));

@@ -22,7 +22,7 @@ use crate::schedule::mix;
 /// Largest packet that is tried: what jumbo frames carry.
 pub(crate) const LARGEST: u16 = 9216;
 /// Of so many probes of a healthy path at most one is a large one.
-const ONE_IN: u64 = 10;
+pub(crate) const ONE_IN: u64 = 10;
 /// Losses that make a size lost where it passed before, and while the border is searched for.
 const LOSSES: u8 = 4;
 const LOSSES_IN_SEARCH: u8 = 2;

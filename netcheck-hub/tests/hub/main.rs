@@ -8,3 +8,4 @@ mod incidents;
 mod rig;
 mod roster;
 mod sessions;
+mod sizes;

@@ -28,7 +28,7 @@ fn sizes(cluster: &Cluster, from: &str, pod: &str) -> Vec<[u64; 4]> {
 }
 
 fn black_hole(mode: Mode) {
-    let mut cluster = lab(&format!("size-{mode}"), mode);
+    let cluster = lab(&format!("size-{mode}"), mode);
     let route = if mode == Mode::Vxlan { 1450 } else { 1500 };
     cluster
         .wait("full-size packets pass", PATIENCE, |_| {
