@@ -184,8 +184,7 @@ impl Plan {
         *timeout_ns = clamped(delta.timeout, *timeout_ns, MILLISECOND_NS, 60 * SECOND_NS);
         *window_ns = clamped(delta.window, *window_ns, 100 * MILLISECOND_NS, 300 * SECOND_NS);
         self.timing.wanted_pps = delta.packets_per_second;
-        // Absent from hubs that know nothing of it.
-        self.timing.sizes_ns = match clamped(delta.size_interval, 0, 0, 3600 * SECOND_NS) {
+        self.timing.sizes_ns = match clamped(delta.size_interval, self.timing.sizes_ns, 0, 3600 * SECOND_NS) {
             0 => 0,
             wanted_ns => wanted_ns.max(SECOND_NS),
         };

@@ -134,7 +134,7 @@ fn timing_is_kept_where_absent_and_clamped_where_absurd() {
         }
     );
     plan.apply(&delta(1, 2, vec![], vec![])).unwrap();
-    assert_eq!((plan.timing.interval_ns, plan.timing.sizes_ns), (500 * MILLISECOND_NS, 0));
+    assert_eq!((plan.timing.interval_ns, plan.timing.sizes_ns), (500 * MILLISECOND_NS, SECOND_NS));
 }
 
 #[test]

@@ -1,6 +1,8 @@
 use proptest::prelude::*;
 
+use super::search::KNOWN;
 use super::*;
+use crate::schedule::mix;
 
 const PATH: PathId = PathId(7);
 const FLOOR: u16 = 92;

@@ -51,6 +51,7 @@ fn black_hole(mode: Mode) {
         (at.node.as_str(), at.reason.as_str(), at.certainty.as_str()),
         ("n2", "PKT_TOO_BIG", "observed")
     );
+    assert_eq!(at.interface, "cni0", "the link that is too narrow");
     assert_eq!((at.direction.as_str(), finding.verdict.as_str()), ("request", "degraded"));
     assert!(
         finding.paths.iter().all(|path| path.kind == "icmp" && path.target.contains("-n2")),
