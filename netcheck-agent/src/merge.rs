@@ -20,7 +20,6 @@ use std::net::SocketAddr;
 
 use netcheck_common::domain::{Outcome, PathId, ProbeKind, ProbeSession, Sequence};
 use netcheck_common::header::ProbeHeader;
-use rustix::io::Errno;
 
 use self::flight::Flight;
 pub(crate) use self::flight::{Ending, Probe, Seen};

@@ -2,6 +2,7 @@ use netcheck_common::header::FLAG_REFLECTED;
 use netcheck_common::window::PathWindow;
 use netcheck_proto::v1;
 use proptest::prelude::*;
+use rustix::io::Errno;
 
 use super::*;
 use crate::observation::{Direction, DropSeen, Flow, Hook, InterfaceRole, Stamp};
