@@ -109,7 +109,8 @@ impl Sizes {
 /// `packets above 1400 bytes`; as long as no border is found, `packets of 1500 bytes`. None without any path.
 #[must_use]
 pub fn range(borders: &[(u16, u16)]) -> Option<String> {
-    let found = borders.iter().filter(|(passed, lost)| lost.saturating_sub(*passed) <= 1).map(|&(passed, _)| passed);
+    let found =
+        borders.iter().filter(|(passed, lost)| lost.saturating_sub(*passed) <= 1).map(|&(passed, _)| passed);
     let span = |least: u16, most: u16| {
         if least == most { format!("{least}") } else { format!("{least} to {most}") }
     };

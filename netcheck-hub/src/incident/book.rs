@@ -176,7 +176,11 @@ fn keys(cause: &Explained, facts: &[Fact]) -> BTreeSet<PathKey> {
 }
 
 impl Entry {
+    /// `part`: it may be a part of something that is not wholly seen yet.
     fn new(cause: &Explained, part: bool) -> Self {
+        // Packet sizes are tried on one path after the other: what few paths suggest may soon be told of many.
+        let slow = cause.kind == v1::IncidentKind::Mtu && cause.certainty != v1::Certainty::Observed;
+        let part = part || slow;
         Self {
             key: cause.key.clone(),
             paths: BTreeSet::new(),

@@ -70,8 +70,9 @@ impl State {
 
     fn symptom(&self, row: &Row, cell: crate::query::Cell, range: &Range) -> Symptom {
         let probe = &row.path.probe;
+        let oversize = cell.oversize;
         let judged = || -> Box<dyn Iterator<Item = &Lost>> {
-            match cell.oversize {
+            match oversize {
                 Some(_) => Box::new(range.oversize(row)),
                 None => Box::new(range.lost(row).filter(|lost| !lost.sample.suspect)),
             }
@@ -83,14 +84,13 @@ impl State {
             let owner = self.roster.owner(address)?;
             Some(owner.pod.clone().unwrap_or_else(|| address.to_string()))
         }));
-        let judged = judged().count() as u64;
         let stats = cell.cell.stats.unwrap_or_default();
         let (at, summary) = match cell.cell.loss {
             Some(loss) => (loss.location, loss.summary),
             None => (None, cell.unlocated.unwrap_or_default()),
         };
         Symptom {
-            lost: stats.sent.saturating_sub(stats.reply).max(judged),
+            lost: stats.sent.saturating_sub(stats.reply).max(judged().count() as u64),
             towards_zone: towards.as_deref().map_or("", |node| self.roster.zone(node)).to_owned(),
             towards,
             backend,

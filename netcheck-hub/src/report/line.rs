@@ -315,7 +315,7 @@ mod tests {
             ..Default::default()
         });
         let text = told(&[large.clone(), cell("node-c", v1::ProbeKind::Udp, v1::Family::Ipv4, 0)]);
-        assert!(text.contains("ICMP: packets above 1400 bytes lost since 12:04:31 UTC on node-a"), "{text}");
+        assert!(text.contains("ICMP: packets above 1400 bytes lost since 12:04:31 UTC at node-a"), "{text}");
         assert!(text.contains("4 of 4)") && text.ends_with("UDP on the same path is fine"), "{text}");
         large.stats = Some(v1::PathStats { sent: 10, reply: 9, timeout: 1, ..Default::default() });
         assert!(!told(&[large]).contains("packets above"), "small ones are lost too");

@@ -70,10 +70,8 @@ async fn a_size_that_is_lost_is_a_degraded_path_with_a_place_and_unharmed_figure
     let report = report.into_inner().report.unwrap();
     assert_eq!(report.findings.len(), 1, "{:?}", report.findings);
     let headline = &report.findings[0].headline;
-    assert!(
-        headline.starts_with("packets above 1400 bytes: request dropped on n2 at routing, cni0"),
-        "{headline}"
-    );
+    assert!(headline.starts_with("n1 → n2, UDP: packets above 1400 bytes lost since "), "{headline}");
+    assert!(headline.contains("n2, interface cni0, routing: PKT_TOO_BIG (observed, 2 of 2)"), "{headline}");
     assert_eq!(report.findings[0].verdict(), v1::Verdict::Degraded);
 
     // The largest passes again.

@@ -54,6 +54,8 @@ pub(crate) struct Row {
     pub(crate) incident: &'static str,
     /// How long it may take until it shows, in seconds.
     pub(crate) patience_s: u64,
+    /// How long it stays after it was detected, in seconds: a place that is wrong later is wrong too.
+    pub(crate) settle_s: u64,
     /// Arguments that the hub is started anew with, for this row.
     pub(crate) hub_args: &'static [&'static str],
 }
@@ -100,7 +102,16 @@ const fn wire(wire_end: &'static str, direction: &'static str) -> Place {
 }
 
 const fn row(deed: Deed, kinds: &'static [&'static str], places: &'static [Place]) -> Row {
-    Row { deed, families: Families::Both, kinds, places, incident: "", patience_s: 8, hub_args: &[] }
+    Row {
+        deed,
+        families: Families::Both,
+        kinds,
+        places,
+        incident: "",
+        patience_s: 8,
+        settle_s: 4,
+        hub_args: &[],
+    }
 }
 
 /// Nothing may be said to be lost.
@@ -130,9 +141,9 @@ const fn fast(row: Row) -> Row {
     Row { hub_args: &["--interval", "100ms", "--timeout", "500ms"], ..row }
 }
 
-/// A fault that only probes show that are sent now and then.
+/// A fault that only probes show that are sent now and then, on one path after the other.
 const fn slow(row: Row) -> Row {
-    Row { patience_s: 30, ..row }
+    Row { patience_s: 30, settle_s: 20, ..row }
 }
 
 const ALL: &[&str] = &["icmp", "udp", "tcp"];

@@ -39,7 +39,10 @@ fn black_hole(mode: Mode) {
     cluster.lab.inject(&fault).unwrap();
     let (report, took) = cluster
         .wait("the border is found on all paths", PATIENCE, |report| {
-            report.findings.iter().any(|finding| finding.headline.starts_with("packets above 1400 bytes: "))
+            report
+                .findings
+                .iter()
+                .any(|finding| finding.headline.contains("ICMP: packets above 1400 bytes lost since "))
                 && sizes(&cluster, "n1", "app-n2-2") == [[route, 1400, 1401, 0]; 2]
         })
         .unwrap();
