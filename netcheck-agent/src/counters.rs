@@ -25,6 +25,10 @@ pub(crate) struct Counters {
     pub(crate) details_dropped: u64,
     /// Reports that the buffer's task was too slow to take.
     pub(crate) reports_dropped: u64,
+    /// Probes that tried a packet size, and those of them that were lost; in none of the samples.
+    pub(crate) sizes_tried: u64,
+    /// See above.
+    pub(crate) sizes_lost: u64,
     /// Turns of the loop that came late.
     pub(crate) late_turns: u64,
     /// Turns of the loop.

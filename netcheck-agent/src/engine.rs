@@ -158,14 +158,27 @@ impl Engine {
         let mut previous: Option<(ProbeKey, u64)> = None;
         for path in self.due.drain(..) {
             let Some(plan) = self.plan.paths.get(&path) else { continue };
-            let sequence = self.sequences.entry(path).or_insert(Sequence(self.sequence_floor));
-            sequence.0 = sequence.0.wrapping_add(1).max(1);
-            let key = ProbeKey { path, sequence: *sequence };
-            let t0_ns = self.probers.send(self.identity, key, plan, self.eye.as_mut(), &mut self.merge);
-            if let Some((previous, at_ns)) = previous.replace((key, t0_ns))
-                && self.pace.slow(at_ns, t0_ns)
-            {
-                self.merge.shaky(previous);
+            let mut size_bytes = Some(0);
+            while let Some(bytes) = size_bytes {
+                let sequence = self.sequences.entry(path).or_insert(Sequence(self.sequence_floor));
+                sequence.0 = sequence.0.wrapping_add(1).max(1);
+                let key = ProbeKey { path, sequence: *sequence };
+                let t0_ns =
+                    self.probers.send(self.identity, key, plan, bytes, self.eye.as_mut(), &mut self.merge);
+                if let Some((previous, at_ns)) = previous.replace((key, t0_ns))
+                    && self.pace.slow(at_ns, t0_ns)
+                {
+                    self.merge.shaky(previous);
+                }
+                // A packet of another size may go with an ordinary probe, within the budget.
+                size_bytes = None;
+                if bytes == 0 && plan.kind.carries_header() && self.schedule.has_room() {
+                    let route = || self.probers.route_bytes(plan.target);
+                    size_bytes = self.merge.sizes.next(path, plan.packet_bytes(), now_ns, route);
+                }
+                if size_bytes.is_some() {
+                    self.schedule.spend(now_ns);
+                }
             }
         }
         if let Some((key, at_ns)) = previous {
@@ -247,8 +260,11 @@ impl Engine {
         }
         let timing = self.plan.timing;
         self.merge.set_timing(now_ns, timing.timeout_ns, timing.window_ns, unix_offset_ns());
+        let sizes = self.plan.paths.values().filter(|plan| plan.kind.carries_header()).count() as u64;
+        self.schedule.reserve(if timing.sizes_ns == 0 { 0 } else { sizes.div_ceil(crate::sizes::ONE_IN) });
         let kinds = self.plan.paths.iter().map(|(&path, plan)| (path, plan.kind));
         self.schedule.set(now_ns, kinds, timing.interval_ns, timing.wanted_pps);
+        self.merge.sizes.set(timing.sizes_ns, self.schedule.effective_interval_ns());
         self.pace.set_timeout(timing.timeout_ns);
         self.pace.set_rate(self.schedule.rate_pps(), self.prompt());
         let effective_ns = self.schedule.effective_interval_ns();

@@ -25,6 +25,7 @@ mod report;
 mod responder;
 mod schedule;
 mod session;
+mod sizes;
 mod status;
 mod token;
 mod usage;

@@ -11,6 +11,7 @@
 //! told by the kernel's stamps where there are some, however late user space was.
 
 mod flight;
+mod judge;
 mod memory;
 mod windows;
 
@@ -20,14 +21,15 @@ use std::net::SocketAddr;
 use netcheck_common::domain::{Outcome, PathId, ProbeKind, ProbeSession, Sequence};
 use netcheck_common::header::ProbeHeader;
 
+use self::flight::Flight;
 pub(crate) use self::flight::{Ending, Probe, Seen};
-use self::flight::{Flight, Shares};
 use self::memory::{Past, PathMemory};
 use self::windows::Windows;
 use crate::counters::Counters;
-use crate::observation::{Direction, DropIdentity, DropSeen, Observation, ProbeKey, Reflected};
+use crate::observation::{Direction, DropIdentity, Observation, ProbeKey, Reflected};
 use crate::probe::quoted::Quoted;
-use crate::report::{Detail, IcmpSeen, Lost, Report};
+use crate::report::{Detail, IcmpSeen, Report};
+use crate::sizes::Sizes;
 
 /// Lost samples and drop records kept with their evidence per report; beyond, they are only counted.
 const DETAILS_MAX: usize = 8192;
@@ -45,6 +47,8 @@ pub(crate) struct Merge {
     paths: HashMap<PathId, PathMemory>,
     windows: Windows,
     report: Report,
+    /// Which packet sizes pass.
+    pub(crate) sizes: Sizes,
     pub(crate) counters: Counters,
 }
 
@@ -60,6 +64,7 @@ impl Merge {
             paths: HashMap::new(),
             windows: Windows::new(window_ns, unix_offset_ns),
             report: Report::default(),
+            sizes: Sizes::default(),
             counters: Counters::default(),
         }
     }
@@ -76,11 +81,14 @@ impl Merge {
         for path in gone {
             self.paths.remove(path);
         }
+        self.sizes.forget(gone);
         // `gone` is sorted.
         self.flights.retain(|key, flight| {
             let keep = gone.binary_search(&key.path).is_err();
             if !keep {
-                windows.abandoned(flight.window);
+                if let Some(window) = flight.window {
+                    windows.abandoned(window);
+                }
                 on_end(&flight.probe);
             }
             keep
@@ -89,7 +97,8 @@ impl Merge {
 
     /// A probe is about to leave, at `t0_ns`; to be called before its packet can be seen by any hook.
     pub(crate) fn sent(&mut self, probe: Probe, t0_ns: u64) {
-        let window = self.windows.sent(t0_ns);
+        // No window waits for a probe that is no sample.
+        let window = (probe.size_bytes == 0).then(|| self.windows.sent(t0_ns));
         self.paths.entry(probe.key.path).or_default().sent(probe.key.sequence);
         self.deadlines.push_back((t0_ns.saturating_add(self.timeout_ns), probe.key));
         self.flights.insert(probe.key, Flight::new(probe, t0_ns, self.timeout_ns, window));
@@ -286,109 +295,14 @@ impl Merge {
     /// unjudged.
     pub(crate) fn take_report(&mut self, now_ns: u64, last: bool) -> Report {
         if last {
-            for (_, flight) in self.flights.drain() {
-                self.windows.abandoned(flight.window);
+            for window in self.flights.drain().filter_map(|(_, flight)| flight.window) {
+                self.windows.abandoned(window);
             }
             self.deadlines.clear();
         }
         self.report.windows = self.windows.take_closed(now_ns, last);
+        self.report.sizes = self.sizes.take();
         std::mem::take(&mut self.report)
-    }
-
-    fn judge(&mut self, mut flight: Flight, now_ns: u64, starved: bool) {
-        match flight.ended.take() {
-            Some(Ending::Reply { seen, reflected }) => {
-                let reflected = reflected.or(flight.reflected);
-                match flight.in_time(seen, starved) {
-                    Some(true) => self.replied(&flight, now_ns, seen, reflected),
-                    in_time => {
-                        self.counters.late += 1;
-                        let key = flight.probe.key;
-                        self.lost(flight, now_ns, Outcome::Timeout, in_time.is_none(), Detail::default());
-                        if let Some(memory) = self.paths.get_mut(&key.path) {
-                            memory.arrived_late(key.path, key.sequence, &mut self.report.arrivals);
-                        }
-                    }
-                }
-            }
-            Some(Ending::Failed { outcome, detail }) => self.lost(flight, now_ns, outcome, false, detail),
-            Some(Ending::OwnFault { detail }) => self.lost(flight, now_ns, Outcome::SendError, true, detail),
-            None => self.lost(flight, now_ns, Outcome::Timeout, starved, Detail::default()),
-        }
-    }
-
-    fn replied(&mut self, flight: &Flight, now_ns: u64, seen: Seen, reflected: Option<Reflected>) {
-        let ProbeKey { path, sequence } = flight.probe.key;
-        self.counters.sample(flight.probe.kind, flight.probe.family(), Outcome::Reply);
-        let shares = flight.shares(seen, reflected);
-        if flight.probe.watched {
-            self.counters.stamped += u64::from(shares.network_ns.is_some());
-            self.counters.unstamped += u64::from(shares.network_ns.is_none());
-        }
-        let Shares { round_trip_ns, network_ns, host_ns, responder_ns } = shares;
-        let window = self.windows.ended(flight.window, path);
-        window.count(Outcome::Reply);
-        for (sketch, delay_ns) in [
-            (&mut window.round_trip, round_trip_ns),
-            (&mut window.network, network_ns),
-            (&mut window.host, host_ns),
-            (&mut window.responder, responder_ns),
-        ] {
-            if let Some(delay_ns) = delay_ns {
-                sketch.record(delay_ns);
-            }
-        }
-        if let (Some(reflected), Some(memory)) = (reflected, self.paths.get_mut(&path)) {
-            memory.reflected(now_ns, path, sequence, reflected, &mut self.report.arrivals);
-        }
-    }
-
-    fn lost(&mut self, mut flight: Flight, now_ns: u64, outcome: Outcome, starved: bool, detail: Detail) {
-        let key = flight.probe.key;
-        let suspect = starved || (flight.shaky && outcome == Outcome::Timeout);
-        let window = self.windows.ended(flight.window, key.path);
-        if suspect {
-            window.suspect += 1;
-            self.counters.suspect += 1;
-        } else {
-            window.count(outcome);
-            self.counters.sample(flight.probe.kind, flight.probe.family(), outcome);
-        }
-        for drop in std::mem::take(&mut flight.drops) {
-            self.report_drop(drop);
-        }
-        if let Some(memory) = self.paths.get_mut(&key.path) {
-            self.report.arrivals.extend(memory.lost(now_ns, key.path, key.sequence));
-            // The reply was seen, and died before it reached its socket.
-            if let Some(reflected) = flight.reflected {
-                memory.reflected(now_ns, key.path, key.sequence, reflected, &mut self.report.arrivals);
-                memory.arrived(key.path, key.sequence, &mut self.report.arrivals);
-            }
-        }
-        if self.report.lost.len() >= DETAILS_MAX {
-            self.counters.details_dropped += 1;
-            return;
-        }
-        let (request_hooks, reply_hooks) = flight.hooks();
-        self.report.lost.push(Lost {
-            probe: key,
-            sent_ns: flight.t0_ns,
-            outcome,
-            suspect,
-            request_hooks,
-            reply_hooks,
-            detail,
-            flow: flight.flow(),
-            unwatched: !flight.probe.watched,
-        });
-    }
-
-    fn report_drop(&mut self, drop: DropSeen) {
-        if self.report.drops.len() >= DETAILS_MAX {
-            self.counters.details_dropped += 1;
-        } else {
-            self.report.drops.push(drop);
-        }
     }
 }
 

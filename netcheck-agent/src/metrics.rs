@@ -122,6 +122,12 @@ fn probes(metrics: &mut Metrics, engine: &EngineStatus) {
         counters.details_dropped,
     );
     metrics.counter("dropped_reports", "Reports of the engine that were not taken", counters.reports_dropped);
+    metrics.counter(
+        "size_probes",
+        "Probes that tried a packet size; in none of the probes above",
+        counters.sizes_tried,
+    );
+    metrics.counter("size_probes_lost", "Probes that tried a packet size and were lost", counters.sizes_lost);
     metrics.counter("late_turns", "Turns of the probe loop that came late", counters.late_turns);
     metrics.counter("turns", "Turns of the probe loop", counters.turns);
 }

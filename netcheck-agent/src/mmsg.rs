@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 /// Datagrams per call.
 pub(crate) const BATCH: usize = 64;
 /// Bytes kept of each; what is longer is cut off and marked so.
-pub(crate) const PACKET: usize = 2048;
+pub(crate) const PACKET: usize = 9216;
 /// Room for one control message with a packet's own address.
 const CONTROL: usize = 64;
 

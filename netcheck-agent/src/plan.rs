@@ -17,6 +17,7 @@ use netcheck_proto::{convert, v1};
 use crate::address::AddressPolicy;
 use crate::clock::{MILLISECOND_NS, SECOND_NS};
 use crate::observation::KnownAddress;
+use crate::sizes::overhead_bytes;
 
 /// Most paths of one agent; what is beyond is refused.
 pub(crate) const PATHS_MAX: usize = 1 << 18;
@@ -43,6 +44,13 @@ pub(crate) struct PathPlan {
     pub(crate) question: Option<Arc<Question>>,
 }
 
+impl PathPlan {
+    /// Length of an ordinary ICMP or UDP probe's IP packet.
+    pub(crate) fn packet_bytes(&self) -> u16 {
+        overhead_bytes(Family::of(self.target.ip())) + self.payload_bytes as u16
+    }
+}
+
 /// How often, how long, how much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Timing {
@@ -51,11 +59,19 @@ pub(crate) struct Timing {
     pub(crate) window_ns: u64,
     /// 0: no wish.
     pub(crate) wanted_pps: u32,
+    /// How often the largest packet of each path is tried; 0: never.
+    pub(crate) sizes_ns: u64,
 }
 
 impl Default for Timing {
     fn default() -> Self {
-        Self { interval_ns: SECOND_NS, timeout_ns: SECOND_NS, window_ns: SECOND_NS, wanted_pps: 0 }
+        Self {
+            interval_ns: SECOND_NS,
+            timeout_ns: SECOND_NS,
+            window_ns: SECOND_NS,
+            wanted_pps: 0,
+            sizes_ns: 0,
+        }
     }
 }
 
@@ -168,6 +184,10 @@ impl Plan {
         *timeout_ns = clamped(delta.timeout, *timeout_ns, MILLISECOND_NS, 60 * SECOND_NS);
         *window_ns = clamped(delta.window, *window_ns, 100 * MILLISECOND_NS, 300 * SECOND_NS);
         self.timing.wanted_pps = delta.packets_per_second;
+        self.timing.sizes_ns = match clamped(delta.size_interval, self.timing.sizes_ns, 0, 3600 * SECOND_NS) {
+            0 => 0,
+            wanted_ns => wanted_ns.max(SECOND_NS),
+        };
     }
 
     /// Entries without a readable address are passed over: they only help to name things.

@@ -18,8 +18,8 @@ use netcheck_common::header::{HEADER_LEN, ProbeHeader};
 use rustix::io::Errno;
 
 use crate::observation::ProbeKey;
-use crate::plan::PAYLOAD_MAX;
 use crate::report::Detail;
+use crate::sizes::LARGEST;
 
 /// What all probe headers of this agent have in common.
 #[derive(Clone, Copy, Debug)]
@@ -42,8 +42,8 @@ impl Identity {
     }
 }
 
-/// Room for the largest probe and an ICMP header before it.
-pub(crate) type ProbeBuffer = [u8; 8 + PAYLOAD_MAX as usize];
+/// Room for the largest probe.
+pub(crate) type ProbeBuffer = [u8; LARGEST as usize];
 
 /// Finds the probe header at the start of a payload.
 pub(crate) fn header_of(payload: &[u8]) -> Option<ProbeHeader> {

@@ -8,6 +8,7 @@ use netcheck_common::window::PathWindow;
 use rustix::io::Errno;
 
 use crate::observation::{DropCount, DropSeen, Flow, Hook, ProbeKey};
+use crate::sizes::SizesSeen;
 
 /// All windows of one span of time, complete: every probe sent in it has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub(crate) struct IcmpSeen {
     pub(crate) from: IpAddr,
     pub(crate) kind: u8,
     pub(crate) code: u8,
+    /// For "too big" errors: what the next hop takes; 0: not said.
+    pub(crate) mtu_bytes: u32,
 }
 
 /// What is known of why a probe did not end with a reply.
@@ -50,6 +53,8 @@ pub(crate) struct Lost {
     pub(crate) flow: Option<Flow>,
     /// No kernel hooks watched this probe.
     pub(crate) unwatched: bool,
+    /// The whole IP packet, where its size was tried; else 0.
+    pub(crate) size_bytes: u16,
 }
 
 /// What later replies told of a lost probe.
@@ -71,6 +76,8 @@ pub(crate) struct Report {
     pub(crate) drops: Vec<DropSeen>,
     /// Packets since the last report, not since the start.
     pub(crate) drop_counts: Vec<DropCount>,
+    /// Paths whose sizes were measured anew.
+    pub(crate) sizes: Vec<SizesSeen>,
 }
 
 impl Report {
@@ -81,6 +88,7 @@ impl Report {
             && self.arrivals.is_empty()
             && self.drops.is_empty()
             && self.drop_counts.is_empty()
+            && self.sizes.is_empty()
     }
 }
 

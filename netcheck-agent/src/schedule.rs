@@ -41,6 +41,8 @@ pub(crate) struct Schedule {
     effective_ns: u64,
     /// Packets of a full round.
     round_packets: u64,
+    /// Those of them that leave beside the paths' own probes.
+    reserved_packets: u64,
     paths: HashMap<PathId, u32>,
     due: BinaryHeap<Reverse<(u64, PathId)>>,
     /// Out of turn, in the order in which they were asked for.
@@ -61,12 +63,19 @@ impl Schedule {
             interval_ns: SECOND_NS,
             effective_ns: SECOND_NS,
             round_packets: 0,
+            reserved_packets: 0,
             paths: HashMap::new(),
             due: BinaryHeap::new(),
             expedited: VecDeque::new(),
             spent: VecDeque::new(),
             spent_packets: 0,
         }
+    }
+
+    /// Keeps room for so many packets a round that go along with probes ([`Schedule::spend`]), from the next
+    /// [`Schedule::set`] on.
+    pub(crate) const fn reserve(&mut self, packets: u64) {
+        self.reserved_packets = packets;
     }
 
     /// Replaces paths, interval and wanted packets per second (0: no wish). Paths that stay keep their phase.
@@ -81,7 +90,8 @@ impl Schedule {
         self.interval_ns = interval_ns.max(1);
         self.paths.clear();
         self.paths.extend(paths.into_iter().map(|(path, kind)| (path, packets(kind).min(self.budget_pps))));
-        self.round_packets = self.paths.values().map(|&packets| u64::from(packets)).sum();
+        let own: u64 = self.paths.values().map(|&packets| u64::from(packets)).sum();
+        self.round_packets = own + self.reserved_packets;
         let needed_ns =
             (u128::from(self.round_packets) * u128::from(SECOND_NS)).div_ceil(u128::from(self.budget_pps));
         self.effective_ns = self.interval_ns.max(u64::try_from(needed_ns).unwrap_or(u64::MAX));
@@ -145,6 +155,20 @@ impl Schedule {
         }
     }
 
+    /// Whether the budget takes one more packet at the moment of the newest [`Schedule::due`].
+    pub(crate) const fn has_room(&self) -> bool {
+        self.spent_packets < self.budget_pps
+    }
+
+    /// Takes one more packet out of the budget at that moment.
+    pub(crate) fn spend(&mut self, now_ns: u64) {
+        self.spent_packets += 1;
+        match self.spent.back_mut() {
+            Some((at_ns, packets)) if *at_ns == now_ns => *packets += 1,
+            _ => self.spent.push_back((now_ns, 1)),
+        }
+    }
+
     /// When [`Schedule::due`] has something next; `None`: never.
     pub(crate) fn next_due(&self, now_ns: u64) -> Option<u64> {
         let (path, at_ns) = match self.expedited.front() {
@@ -203,7 +227,7 @@ pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
 }
 
 /// The finalizer of splitmix64: spreads neighbouring numbers over all 64 bits.
-const fn mix(mut x: u64) -> u64 {
+pub(crate) const fn mix(mut x: u64) -> u64 {
     x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -10,6 +10,7 @@ use crate::observation::{
     Direction, DropCount, DropIdentity, DropSeen, Flow, FlowSeen, Hook, InterfaceRole, ReflectedPath,
 };
 use crate::report::{ArrivalSeen, IcmpSeen, Lost, Report, errno_name};
+use crate::sizes::SizesSeen;
 
 /// Who reports, and how its clock stands to the wall clock.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +35,7 @@ impl Reporter {
             arrivals: report.arrivals.iter().copied().map(arrival).collect(),
             drops: report.drops.iter().map(|drop| self.drop_record(drop)).collect(),
             drop_counters: report.drop_counts.iter().map(drop_counter).collect(),
+            sizes: report.sizes.iter().map(|seen| self.path_size(seen)).collect(),
             ..Default::default()
         }
     }
@@ -52,6 +54,20 @@ impl Reporter {
             dns_rcode: lost.detail.rcode.as_deref().unwrap_or_default().to_owned(),
             flow: lost.flow.as_ref().map(flow_tuple),
             unwatched: lost.unwatched,
+            packet_bytes: lost.size_bytes.into(),
+        }
+    }
+
+    fn path_size(&self, seen: &SizesSeen) -> v1::PathSize {
+        v1::PathSize {
+            path_id: seen.path.0,
+            route_bytes: seen.route_bytes.into(),
+            passed_bytes: seen.passed_bytes.into(),
+            lost_bytes: seen.lost_bytes.into(),
+            told_bytes: seen.told.map_or(0, |(bytes, _)| bytes.into()),
+            told_by: seen.told.map(|(_, by)| convert::address_bytes(by)).unwrap_or_default(),
+            measured_unix_ns: self.unix_ns(seen.measured_ns),
+            interval: Some(convert::duration_from_ns(seen.interval_ns)),
         }
     }
 
@@ -113,6 +129,7 @@ fn icmp_error(icmp: IcmpSeen) -> v1::IcmpError {
         from: convert::address_bytes(icmp.from),
         r#type: icmp.kind.into(),
         code: icmp.code.into(),
+        mtu_bytes: icmp.mtu_bytes,
     }
 }
 
@@ -218,7 +235,7 @@ mod tests {
 
     #[test]
     fn lost_samples_say_why() {
-        let icmp = IcmpSeen { from: "10.0.0.9".parse().unwrap(), kind: 3, code: 13 };
+        let icmp = IcmpSeen { from: "10.0.0.9".parse().unwrap(), kind: 3, code: 13, mtu_bytes: 0 };
         let lost = Lost {
             probe: ProbeKey { path: PathId(4), sequence: Sequence(5) },
             sent_ns: 7,
@@ -235,12 +252,14 @@ mod tests {
             detail: Detail { errno: Some(Errno::HOSTUNREACH), icmp: Some(icmp), rcode: None },
             flow: None,
             unwatched: false,
+            size_bytes: 1450,
         };
         let report = Report { lost: vec![lost], ..Report::default() };
         let wire = REPORTER.batch(&report).lost.remove(0);
         assert_eq!((wire.sent_unix_ns, wire.errno.as_str()), (1_000_007, "EHOSTUNREACH"));
         assert_eq!(wire.outcome(), v1::Outcome::Unreachable);
         assert_eq!(wire.icmp_error.unwrap().code, 13);
+        assert_eq!(wire.packet_bytes, 1450);
         assert_eq!(wire.request_hooks[0].role(), v1::InterfaceRole::Uplink);
     }
 

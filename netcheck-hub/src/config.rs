@@ -49,6 +49,11 @@ pub struct Config {
     #[arg(long, env = "NETCHECK_TIMEOUT", value_name = "DURATION", default_value = "500ms", value_parser = interval)]
     pub timeout: Duration,
 
+    /// How often each ICMP and UDP path is also tried with the largest packet that the node's own route takes
+    /// (duration; 0s: never). At most one probe in ten is such a one, so a long --interval stretches it.
+    #[arg(long, env = "NETCHECK_SIZE_INTERVAL", value_name = "DURATION", default_value = "10s", value_parser = sizes)]
+    pub size_interval: Duration,
+
     /// How often agents report, as the length of a reporting window (duration).
     #[arg(long, env = "NETCHECK_WINDOW", value_name = "DURATION", default_value = "1s", value_parser = window)]
     pub window: Duration,
@@ -164,7 +169,12 @@ impl Config {
     #[must_use]
     pub fn settings(&self) -> Settings {
         Settings {
-            timing: Timing { interval: self.interval, timeout: self.timeout, window: self.window },
+            timing: Timing {
+                interval: self.interval,
+                timeout: self.timeout,
+                window: self.window,
+                sizes: self.size_interval,
+            },
             dns_name: self.dns_name.clone(),
             expire: self.expire,
         }
@@ -211,6 +221,10 @@ fn duration(text: &str, least: Duration, most: Duration) -> Result<Duration, Str
 
 fn interval(text: &str) -> Result<Duration, String> {
     duration(text, Duration::from_millis(50), Duration::from_secs(3600))
+}
+
+fn sizes(text: &str) -> Result<Duration, String> {
+    duration(text, Duration::ZERO, Duration::from_secs(3600))
 }
 
 fn window(text: &str) -> Result<Duration, String> {

@@ -124,6 +124,12 @@ impl Lost {
         }
     }
 
+    /// It was to show whether packets of its size pass: it says nothing of smaller ones.
+    #[must_use]
+    pub fn tries_size(&self) -> bool {
+        self.sample.packet_bytes != 0
+    }
+
     /// Adds a drop record. A few are enough: what one probe leaves behind is at most a record per node on its way.
     pub fn add_drop(&mut self, fact: DropFact) {
         let same = |old: &DropFact| old.node == fact.node && old.record == fact.record;

@@ -47,6 +47,9 @@ pub struct Fact {
     pub verdict: Verdict,
     /// Where it is bad: how.
     pub symptom: Option<Symptom>,
+    /// It speaks of the largest packets of the path alone: another fact speaks of all others. Each kind is explained
+    /// for itself.
+    pub large: bool,
 }
 
 /// What is known of a bad path's losses.
@@ -72,6 +75,8 @@ pub struct Symptom {
     pub waiting: bool,
     /// How the newest ended.
     pub outcome: Option<Outcome>,
+    /// Where only large packets are lost: the largest that passes, and the smallest that does not.
+    pub oversize: Option<(u16, u16)>,
 }
 
 impl Fact {

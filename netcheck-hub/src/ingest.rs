@@ -13,6 +13,7 @@ use netcheck_proto::{agent, columns, convert, v1};
 use crate::evidence::{DropFact, Flow, Lost, pending};
 use crate::hub::{LOST_TOTAL, NodeIx, State};
 use crate::matrix::{LOST_PER_PATH, Slot};
+use crate::sizes::Sizes;
 
 /// A window may end this much in the future before the agent's clock is taken to have been set.
 const FUTURE_NS: i64 = 2 * crate::clock::SECOND_NS;
@@ -33,6 +34,8 @@ pub struct Decoded {
     /// As received.
     pub drops: Vec<v1::DropRecord>,
     /// As received.
+    pub sizes: Vec<v1::PathSize>,
+    /// As received.
     pub drop_counters: Vec<v1::DropCounter>,
     /// What the agent's buffer dropped.
     pub dropped_batches: u64,
@@ -50,6 +53,7 @@ pub fn decode(batch: v1::SampleBatch) -> Decoded {
         arrivals: batch.arrivals,
         drops: batch.drops.into_iter().map(agent::drop_record).collect(),
         drop_counters: batch.drop_counters.into_iter().map(agent::drop_counter).collect(),
+        sizes: batch.sizes,
         dropped_batches: batch.dropped_batches,
         dropped_samples: batch.dropped_samples,
         ..Decoded::default()
@@ -108,6 +112,9 @@ impl State {
         self.apply_lost(node, batch.lost, offset_ns, now_ns);
         for arrival in batch.arrivals {
             self.apply_arrival(node, &arrival);
+        }
+        for size in &batch.sizes {
+            self.apply_size(node, size, offset_ns);
         }
         let name = Arc::clone(&self.agent(node).name);
         for record in batch.drops {
@@ -196,6 +203,17 @@ impl State {
                 self.lost_flows.add(&flow, (node, path), now_ns);
             }
             self.dirty.insert((node, path));
+        }
+    }
+
+    fn apply_size(&mut self, node: NodeIx, size: &v1::PathSize, offset_ns: i64) {
+        let Some(row) = self.agent_mut(node).rows.get_mut(PathId(size.path_id)) else {
+            self.counters.unknown_path += 1;
+            return;
+        };
+        match Sizes::read(size, row.sizes.as_deref(), offset_ns) {
+            Some(sizes) => row.sizes = Some(Box::new(sizes)),
+            None => self.counters.parts_refused += 1,
         }
     }
 

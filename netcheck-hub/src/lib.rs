@@ -30,6 +30,7 @@ pub mod report;
 pub mod roster;
 pub mod server;
 pub mod session;
+pub mod sizes;
 pub mod telemetry;
 pub mod tls;
 pub mod verdict;

@@ -12,6 +12,7 @@ use netcheck_common::window::PathWindow;
 
 use crate::evidence::Lost;
 use crate::plan::{Aim, PlannedPath};
+use crate::sizes::Sizes;
 use crate::verdict::Verdict;
 
 #[cfg(test)]
@@ -158,6 +159,8 @@ pub struct Row {
     pub ring: Ring,
     /// Its newest lost probes, ascending by time sent.
     pub lost: VecDeque<Lost>,
+    /// Which packet sizes pass, where that was tried.
+    pub sizes: Option<Box<Sizes>>,
     /// What stands, over the default range.
     pub verdict: Verdict,
     /// Since when.
@@ -175,11 +178,18 @@ impl Row {
             path,
             ring: Ring::default(),
             lost: VecDeque::new(),
+            sizes: None,
             verdict: Verdict::NoData,
             since_ns: now_ns,
             retired_ns: None,
             replaced: false,
         }
+    }
+
+    /// What is lost for its size.
+    #[must_use]
+    pub fn hurt(&self, now_ns: i64) -> Option<&Sizes> {
+        self.sizes.as_deref().filter(|sizes| sizes.hurt(now_ns))
     }
 
     /// Its path's id.

@@ -25,6 +25,8 @@ pub struct Timing {
     pub timeout: Duration,
     /// Length of a reporting window.
     pub window: Duration,
+    /// How often the largest packet of each ICMP and UDP path is tried; zero: never.
+    pub sizes: Duration,
 }
 
 /// One thing that probes are sent to, as of one roster.
@@ -205,6 +207,7 @@ impl Plan {
             window: Some(wire_duration(timing.window)),
             packets_per_second: 0,
             more: false,
+            size_interval: Some(wire_duration(timing.sizes)),
         }
     }
 

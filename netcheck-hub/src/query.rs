@@ -13,6 +13,7 @@ use crate::evidence::locate::destination;
 use crate::hub::{NodeIx, State};
 use crate::matrix::{Row, Slot};
 use crate::plan::PlannedPath;
+use crate::sizes::Sizes;
 use crate::verdict::{Rules, Verdict, View, judge};
 
 mod selector;
@@ -56,7 +57,16 @@ impl Range {
     pub fn lost<'a>(&self, row: &'a Row) -> impl Iterator<Item = &'a Lost> + Clone + use<'a> {
         // As far back as the oldest window that counts.
         let from_ns = self.slots(row).next().map_or(self.from_ns, |slot| slot.start_ns.min(self.from_ns));
-        row.lost.iter().rev().take_while(move |lost| lost.sent_ns >= from_ns)
+        let newest = row.lost.iter().rev().take_while(move |lost| lost.sent_ns >= from_ns);
+        newest.filter(|lost| !lost.tries_size())
+    }
+
+    /// The lost probes that show what is lost for its size, newest first. They are rarer than others, so it is not
+    /// the range that counts but whether what they show still stands.
+    pub fn oversize<'a>(&self, row: &'a Row) -> impl Iterator<Item = &'a Lost> + Clone + use<'a> {
+        let now_ns = self.now_ns;
+        let sizes = row.hurt(now_ns);
+        row.lost.iter().rev().filter(move |lost| sizes.is_some_and(|sizes| sizes.shown_by(lost, now_ns)))
     }
 }
 
@@ -71,7 +81,10 @@ fn judge_row(row: &Row, rules: &Rules, source_absent: bool, range: &Range) -> Ve
     let target = &row.path.probe.target;
     let absent = source_absent || row.retired_ns.is_some() || target.absent.is_some();
     let view = View { slots: range.slots(row), fresh_lost, fresh_lost_ns, backends: target.backends, absent };
-    judge(view, rules, range.now_ns)
+    match judge(view, rules, range.now_ns) {
+        Verdict::Reachable if !absent && row.hurt(range.now_ns).is_some() => Verdict::Degraded,
+        verdict => verdict,
+    }
 }
 
 /// Losses that no window holds yet: how many of the newest follow each other, and when the newest was sent.
@@ -83,13 +96,14 @@ fn fresh(row: &Row, from_ns: i64) -> (u64, Option<i64>) {
         .rev()
         .filter(|lost| !lost.sample.suspect)
         .take_while(|lost| lost.sent_ns >= covered_ns);
-    let Some(newest) = fresh.next() else { return (0, None) };
+    let Some(newest) = fresh.find(|lost| !lost.tries_size()) else { return (0, None) };
     let mut expected = newest.sample.sequence;
+    // Probes that try a size have numbers of their own among the others; they count for nothing here.
     let older = fresh.take_while(|lost| {
         expected = expected.wrapping_sub(1);
         lost.sample.sequence == expected
     });
-    (1 + older.count() as u64, Some(newest.sent_ns))
+    (1 + older.filter(|lost| !lost.tries_size()).count() as u64, Some(newest.sent_ns))
 }
 
 /// A cell and what the report needs beyond it.
@@ -115,6 +129,9 @@ pub struct Cell {
     pub key: (NodeIx, u32),
     /// There is an agent that can probe it now.
     pub probeable: bool,
+    /// All that is wrong with it is that packets of some sizes are lost: the largest that passes and the smallest
+    /// that does not. Then the loss and all that is said of it is that of those packets.
+    pub oversize: Option<(u16, u16)>,
 }
 
 impl State {
@@ -147,19 +164,28 @@ impl State {
     #[must_use]
     pub fn cell(&self, at: NodeIx, row: &Row, verdict: Verdict, range: &Range) -> Cell {
         let source = &self.agent(at).name;
-        let losses = losses(row, range);
-        let loss = losses.first().cloned();
-        let mut in_range = range.lost(row).filter(|lost| !lost.sample.suspect);
-        let newest = in_range.next();
-        let oldest = in_range.last().or(newest);
-        let told = range
-            .lost(row)
+        let ordinary = || range.lost(row).filter(|lost| !lost.sample.suspect);
+        let sizes = row.hurt(range.now_ns);
+        let only_large = verdict == Verdict::Degraded
+            && ordinary().next().is_none()
+            && range.slots(row).all(|slot| slot.lost() == 0);
+        let oversize = sizes.filter(|_| only_large);
+        let lost: Vec<&Lost> =
+            if oversize.is_some() { range.oversize(row).collect() } else { ordinary().collect() };
+        let loss = losses(&lost).into_iter().next();
+        let (newest, oldest) = (lost.first().copied(), lost.last().copied());
+        let told = lost
+            .iter()
+            .copied()
             .find(|lost| loss.as_ref().is_some_and(|loss| lost.located.location == loss.location));
+        let mut evidence = told.or(newest).map(|lost| lost.located.evidence.clone()).unwrap_or_default();
+        evidence.extend(oversize.map(Sizes::line));
         Cell {
             verdict,
             outcome: newest.map(|lost| lost.outcome),
             unlocated: newest.filter(|_| loss.is_none()).map(|lost| lost.located.summary.clone()),
-            evidence: told.or(newest).map(|lost| lost.located.evidence.clone()).unwrap_or_default(),
+            evidence,
+            oversize: oversize.map(|sizes| (sizes.passed_bytes, sizes.lost_bytes)),
             lost_ns: oldest.zip(newest).map(|(oldest, newest)| (oldest.sent_ns, newest.sent_ns)),
             towards: newest
                 .and_then(|lost| destination(&self.roster, &row.path.probe, lost))
@@ -175,6 +201,7 @@ impl State {
                 stats: Some(stats(range.slots(row))),
                 loss,
                 since: Some(timestamp(row.since_ns)),
+                sizes: sizes.map(Sizes::to_wire),
             },
         }
     }
@@ -182,12 +209,16 @@ impl State {
     /// One path in full.
     #[must_use]
     pub fn detail(&self, at: NodeIx, row: &Row, verdict: Verdict, range: &Range) -> v1::PathDetail {
-        let lost = range.lost(row).filter(|lost| !lost.sample.suspect);
+        let ordinary = range.lost(row).filter(|lost| !lost.sample.suspect);
+        let mut lost: Vec<&Lost> = ordinary.chain(range.oversize(row)).collect();
+        lost.sort_by_key(|lost| std::cmp::Reverse(lost.sent_ns));
+        let cell = self.cell(at, row, verdict, range).cell;
+        let sizes = row.sizes.as_deref().map(Sizes::to_wire);
         v1::PathDetail {
-            cell: Some(self.cell(at, row, verdict, range).cell),
-            losses: losses(row, range),
-            unlocated: lost.clone().filter(|lost| lost.located.location.is_none()).count() as u64,
-            lost_probes: lost.map(lost_probe).collect(),
+            cell: Some(v1::MatrixCell { sizes, ..cell }),
+            losses: losses(&lost),
+            unlocated: lost.iter().filter(|lost| lost.located.location.is_none()).count() as u64,
+            lost_probes: lost.into_iter().map(lost_probe).collect(),
         }
     }
 }
@@ -220,11 +251,11 @@ pub fn wire_path(source: &str, zone: &str, path: &PlannedPath) -> v1::Path {
     }
 }
 
-/// The places where a row's probes died in the range, most first; what a kernel reported before what was concluded.
+/// The places where probes died, most first; what a kernel reported before what was concluded.
 #[must_use]
-pub fn losses(row: &Row, range: &Range) -> Vec<v1::LocatedLoss> {
+pub fn losses(lost: &[&Lost]) -> Vec<v1::LocatedLoss> {
     let mut found: Vec<(v1::LocatedLoss, i64, i64)> = Vec::new();
-    for lost in range.lost(row).filter(|lost| !lost.sample.suspect) {
+    for lost in lost {
         let Some(location) = &lost.located.location else { continue };
         let same = found.iter_mut().find(|(loss, ..)| loss.location.as_ref() == Some(location));
         match same {

@@ -24,7 +24,7 @@ const EVIDENCE_LINES: usize = 8;
 pub fn build(cells: &[Cell], range: &Range, caveats: Vec<String>) -> v1::Report {
     let count = |verdict: Verdict| cells.iter().filter(|cell| cell.verdict == verdict).count() as u64;
     let mut findings: Vec<v1::Finding> =
-        groups(cells).iter().map(|(cause, group)| finding(cause, group, cells)).collect();
+        groups(cells).iter().map(|((cause, _), group)| finding(cause, group, cells)).collect();
     findings.sort_by_key(|finding| {
         let unreachable = finding.verdict() == v1::Verdict::Unreachable;
         (std::cmp::Reverse(unreachable), std::cmp::Reverse(finding.paths.len()), finding.headline.clone())
@@ -104,7 +104,8 @@ fn wire_of(cell: &Cell) -> Option<(&str, &str)> {
     Some((&at.node, &at.next_node))
 }
 
-fn groups(cells: &[Cell]) -> BTreeMap<Cause, Vec<&Cell>> {
+/// Bad paths by cause; those that lose only packets of some sizes apart from those that lose any.
+fn groups(cells: &[Cell]) -> BTreeMap<(Cause, bool), Vec<&Cell>> {
     let bad = || cells.iter().filter(|cell| bad(cell));
     let mut missed_by: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for cell in bad().filter(|cell| cell.cell.loss.is_none()) {
@@ -120,7 +121,7 @@ fn groups(cells: &[Cell]) -> BTreeMap<Cause, Vec<&Cell>> {
             && cut_off.get(at.next_node.as_str()).is_some_and(|sources| sources.len() > 1);
         if towards { Cause::Towards(at.next_node.clone()) } else { Cause::of(at) }
     };
-    let mut groups: BTreeMap<Cause, Vec<&Cell>> = BTreeMap::new();
+    let mut groups: BTreeMap<(Cause, bool), Vec<&Cell>> = BTreeMap::new();
     for cell in bad() {
         let id = target_of(cell).map_or("", |target| target.id.as_str());
         // A path without a place whose way is one on which all else is lost on the wire.
@@ -137,7 +138,7 @@ fn groups(cells: &[Cell]) -> BTreeMap<Cause, Vec<&Cell>> {
             }
             None => Cause::Source(source_of(cell).to_owned()),
         };
-        groups.entry(cause).or_default().push(cell);
+        groups.entry((cause, cell.oversize.is_some())).or_default().push(cell);
     }
     groups
 }

@@ -22,8 +22,6 @@ use table::{Deed, Families, ROWS, Row};
 
 /// How often the report is looked at.
 const POLL: Duration = Duration::from_millis(200);
-/// How long a fault stays after it was detected: a place that is wrong later is wrong too.
-const SETTLE: Duration = Duration::from_secs(4);
 /// How much longer losses that have no place yet may take to get one.
 const EVIDENCE: Duration = Duration::from_secs(4);
 /// The past that must be clean before the next fault.
@@ -183,7 +181,7 @@ fn broken(cluster: &mut Cluster, mode: Mode, row: &Row) -> Result<Tried> {
         }
         std::thread::sleep(POLL);
     }
-    let settled = Instant::now() + SETTLE;
+    let settled = Instant::now() + Duration::from_secs(row.settle_s);
     let mut report = Report::default();
     // The newest losses wait for what kernels have to tell of them.
     let waits = |report: &Report| report.findings.iter().any(|finding| finding.location.is_none());

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -13,13 +14,15 @@ use crate::clock::monotonic_ns;
 use crate::merge::{Ending, Merge, Probe, Seen};
 use crate::mmsg::Batch;
 use crate::observation::{KernelEye, ProbeKey};
-use crate::plan::{Missing, PAYLOAD_MAX, PathPlan};
+use crate::plan::{Missing, PathPlan};
 use crate::probe::dns::DnsProber;
 use crate::probe::icmp::{IcmpIncoming, IcmpProber};
 use crate::probe::quoted::Quoted;
+use crate::probe::route::RouteMtu;
 use crate::probe::tcp::TcpProber;
 use crate::probe::udp::UdpProber;
 use crate::probe::{Identity, ProbeBuffer, SendFailure};
+use crate::sizes::{LARGEST, overhead_bytes};
 
 /// Ready sockets taken per system call.
 const EVENTS: usize = 256;
@@ -41,6 +44,7 @@ struct OneFamily {
     udp: Option<UdpProber>,
     tcp: Option<TcpProber>,
     dns: DnsProber,
+    mtu: Option<RouteMtu>,
 }
 
 /// All probers.
@@ -62,6 +66,8 @@ impl Probers {
             udp: keep(&mut missing, ProbeKind::Udp, family, UdpProber::open(family)),
             tcp: keep(&mut missing, ProbeKind::Tcp, family, TcpProber::open(family)),
             dns: DnsProber::new(family),
+            // Without the family itself nothing else of it works either, and says so.
+            mtu: RouteMtu::open(family).ok(),
         });
         for (one, family) in families.iter().zip([Family::V4, Family::V6]) {
             let icmp = one.icmp.as_ref().map(|icmp| (icmp.fd(), ICMP));
@@ -71,13 +77,7 @@ impl Probers {
                 epoll::add(&epoll, fd, data, epoll::EventFlags::IN)?;
             }
         }
-        Ok(Self {
-            epoll,
-            families,
-            missing,
-            batch: Batch::new(),
-            buffer: Box::new([0; 8 + PAYLOAD_MAX as usize]),
-        })
+        Ok(Self { epoll, families, missing, batch: Batch::new(), buffer: Box::new([0; LARGEST as usize]) })
     }
 
     /// What could not be opened and why.
@@ -90,23 +90,34 @@ impl Probers {
         &self.epoll
     }
 
-    /// Sends one probe and enters it in `merge`: its t0.
+    /// The largest packet that this node's kernel would send to `target`; `None` where that can't be told.
+    pub(crate) fn route_bytes(&self, target: SocketAddr) -> Option<u16> {
+        self.families[Family::of(target.ip()) as usize].mtu.as_ref()?.bytes(target)
+    }
+
+    /// Sends one probe and enters it in `merge`: its t0. `size_bytes`: the whole IP packet of an ICMP or UDP probe
+    /// that tries a size, 0 for all others.
     pub(crate) fn send(
         &mut self,
         identity: Identity,
         key: ProbeKey,
         plan: &PathPlan,
+        size_bytes: u16,
         eye: &mut dyn KernelEye,
         merge: &mut Merge,
     ) -> u64 {
         let (target, family) = (plan.target, Family::of(plan.target.ip()));
         let one = &mut self.families[family as usize];
-        let mut probe = Probe { key, kind: plan.kind, target, watched: eye.stamps(), slot: 0 };
+        let mut probe = Probe { key, kind: plan.kind, target, watched: eye.stamps(), slot: 0, size_bytes };
         let before_ns = monotonic_ns();
         // Kernel events of it are drained later, on this same thread: none can overtake `merge.sent`.
         let (t0_ns, ended) = match plan.kind {
             ProbeKind::Icmp | ProbeKind::Udp => {
-                let (payload, buffer) = (plan.payload_bytes, &mut self.buffer);
+                let buffer = &mut self.buffer;
+                let payload = match size_bytes {
+                    0 => plan.payload_bytes,
+                    size => size.saturating_sub(overhead_bytes(family)).into(),
+                };
                 let left =
                     match plan.kind {
                         ProbeKind::Icmp => one.icmp.as_ref().map_or(Err(Errno::AFNOSUPPORT), |p| {

@@ -162,8 +162,9 @@ impl Eye {
             route_ifindex: event.route_ifindex,
             to_self: self.is_own(flow.destination.ip()),
         });
-        let mut hook = self.hook(event.ifindex, event.flags);
-        let mut pod = self.pod_behind.get(&event.ifindex).map(Arc::clone);
+        let ifindex = stage::place(&reason, event.ifindex, event.route_ifindex);
+        let mut hook = self.hook(ifindex, event.flags);
+        let mut pod = self.pod_behind.get(&ifindex).map(Arc::clone);
         if event.netns != self.own_netns {
             // In another namespace, a pod's: its indices are not ours, its addresses tell whose it is.
             hook.interface = Arc::from("");
@@ -172,7 +173,7 @@ impl Eye {
                 .iter()
                 .find_map(|address| self.pods.get(address))
                 .map(Arc::clone);
-        } else if event.ifindex == 0 {
+        } else if ifindex == 0 {
             hook.interface = Arc::from("");
             pod = None;
         }

@@ -151,6 +151,13 @@ fn by_function(facts: &Facts<'_>) -> Stage {
     }
 }
 
+/// The interface to name for a drop. What a packet does not fit into is the interface that its route leads to: IPv4
+/// drops it while it still belongs to the one that it came from, IPv6 does not.
+#[must_use]
+pub(crate) fn place(reason: &str, ifindex: u32, route_ifindex: u32) -> u32 {
+    if reason == "PKT_TOO_BIG" && route_ifindex != 0 { route_ifindex } else { ifindex }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -287,5 +294,12 @@ mod tests {
             let facts = Facts { reason, function, ..Facts::default() };
             assert_eq!(of(&facts), expected, "{reason} in {function}");
         }
+    }
+
+    #[test]
+    fn what_is_too_big_is_so_for_where_it_was_to_go() {
+        assert_eq!(place("PKT_TOO_BIG", 2, 5), 5);
+        assert_eq!(place("PKT_TOO_BIG", 2, 0), 2);
+        assert_eq!(place("NETFILTER_DROP", 2, 5), 2);
     }
 }

@@ -28,6 +28,8 @@ pub(crate) struct Probe {
     pub(crate) watched: bool,
     /// The prober's own number for it; 0 where it needs none.
     pub(crate) slot: u32,
+    /// The whole IP packet, where its size is what is tried: then it is no sample of its path. Else 0.
+    pub(crate) size_bytes: u16,
 }
 
 impl Probe {
@@ -74,8 +76,8 @@ pub(crate) struct Flight {
     pub(crate) t0_ns: u64,
     /// How long a reply is waited for.
     pub(crate) timeout_ns: u64,
-    /// Number of the window that it counts in.
-    pub(crate) window: u64,
+    /// Number of the window that it counts in, if in any.
+    pub(crate) window: Option<u64>,
     pub(crate) ended: Option<Ending>,
     /// Its own turn was late or slow: if it is not answered, nothing follows from that.
     pub(crate) shaky: bool,
@@ -89,7 +91,7 @@ pub(crate) struct Flight {
 }
 
 impl Flight {
-    pub(crate) fn new(probe: Probe, t0_ns: u64, timeout_ns: u64, window: u64) -> Self {
+    pub(crate) fn new(probe: Probe, t0_ns: u64, timeout_ns: u64, window: Option<u64>) -> Self {
         Self {
             probe,
             t0_ns,

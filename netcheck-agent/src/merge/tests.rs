@@ -2,6 +2,7 @@ use netcheck_common::header::FLAG_REFLECTED;
 use netcheck_common::window::PathWindow;
 use netcheck_proto::v1;
 use proptest::prelude::*;
+use rustix::io::Errno;
 
 use super::*;
 use crate::observation::{Direction, DropSeen, Flow, Hook, InterfaceRole, Stamp};
@@ -24,7 +25,7 @@ fn target() -> SocketAddr {
 }
 
 fn probe(key: ProbeKey) -> Probe {
-    Probe { key, kind: ProbeKind::Udp, target: target(), watched: true, slot: 0 }
+    Probe { key, kind: ProbeKind::Udp, target: target(), watched: true, slot: 0, size_bytes: 0 }
 }
 
 fn header(key: ProbeKey) -> ProbeHeader {
@@ -216,18 +217,17 @@ fn a_starved_turn_makes_silence_suspect_and_a_late_stamp_extends_the_deadline() 
 #[test]
 fn errors_end_a_probe_with_their_detail() {
     let mut merge = merge();
-    let icmp = IcmpSeen { from: "10.0.0.9".parse().unwrap(), kind: 3, code: 13 };
+    let icmp = IcmpSeen { from: "10.0.0.9".parse().unwrap(), kind: 3, code: 13, mtu_bytes: 0 };
     (1..=4).for_each(|sequence| merge.sent(probe(key(1, sequence)), 0));
     merge.icmp_error(key(1, 1), target(), Outcome::Unreachable, icmp);
     merge.icmp_error(key(1, 2), "10.9.9.9:6100".parse().unwrap(), Outcome::Unreachable, icmp);
     merge.icmp_error(key(1, 99), target(), Outcome::Unreachable, icmp);
     let errno = |errno| Detail { errno: Some(errno), ..Detail::default() };
-    let unreachable =
-        Ending::Failed { outcome: Outcome::Unreachable, detail: errno(rustix::io::Errno::HOSTUNREACH) };
+    let unreachable = Ending::Failed { outcome: Outcome::Unreachable, detail: errno(Errno::HOSTUNREACH) };
     merge.ended(key(1, 1), unreachable);
-    let send_error = Ending::Failed { outcome: Outcome::SendError, detail: errno(rustix::io::Errno::PERM) };
+    let send_error = Ending::Failed { outcome: Outcome::SendError, detail: errno(Errno::PERM) };
     merge.ended(key(1, 3), send_error);
-    merge.ended(key(1, 4), Ending::OwnFault { detail: errno(rustix::io::Errno::NOBUFS) });
+    merge.ended(key(1, 4), Ending::OwnFault { detail: errno(Errno::NOBUFS) });
     merge.observe(dropped(own(key(1, 3)), Direction::Request));
     let mut over = Vec::new();
     merge.settle(MS, false, |probe| over.push(probe.key.sequence.0));
@@ -237,11 +237,7 @@ fn errors_end_a_probe_with_their_detail() {
     assert_eq!((window.outcome(Outcome::Unreachable), window.outcome(Outcome::SendError)), (1, 1));
     assert_eq!((window.suspect, report.drops.len()), (1, 1));
     assert_eq!(report.lost[0].detail.icmp, Some(icmp));
-    assert_eq!(
-        report.lost[0].detail.errno,
-        Some(rustix::io::Errno::HOSTUNREACH),
-        "the socket's word is added"
-    );
+    assert_eq!(report.lost[0].detail.errno, Some(Errno::HOSTUNREACH), "the socket's word is added");
     assert_eq!((merge.counters.forged, merge.counters.late), (1, 1));
 }
 
@@ -499,4 +495,35 @@ fn details_are_bounded_and_counted() {
     assert_eq!(report.lost.len(), DETAILS_MAX);
     assert_eq!(merge.counters.details_dropped, 5);
     assert_eq!(only(&report).outcome(Outcome::Timeout) as usize, DETAILS_MAX + 5, "the counts are whole");
+}
+
+fn sized(key: ProbeKey, size_bytes: u16) -> Probe {
+    Probe { size_bytes, ..probe(key) }
+}
+
+#[test]
+fn probes_that_try_a_size_are_no_samples() {
+    let mut merge = merge();
+    merge.sizes.set(1, 1);
+    assert_eq!(merge.sizes.next(PathId(1), 92, 0, || Some(1500)), None, "its time has not come");
+    merge.sent(probe(key(1, 1)), 0);
+    merge.sent(sized(key(1, 2), 1500), 1);
+    merge.sent(sized(key(1, 3), 1400), 2);
+    merge.sent(sized(key(1, 4), 1300), 3);
+    merge.echo(target(), &header(key(1, 1)), prompt(MS));
+    merge.echo(target(), &header(key(1, 3)), prompt(MS));
+    let icmp = IcmpSeen { from: "10.0.0.9".parse().unwrap(), kind: 3, code: 4, mtu_bytes: 1200 };
+    merge.icmp_error(key(1, 4), target(), Outcome::Unreachable, icmp);
+    merge.settle(2 * MS, false, |_| {});
+    let early = merge.take_report(1000 * MS, false);
+    assert_eq!(early.windows.len(), 1, "no window waits for them");
+    let sizes: Vec<_> =
+        early.sizes.iter().map(|seen| (seen.passed_bytes, seen.told.map(|told| told.0))).collect();
+    assert_eq!(sizes, [(1400, None), (1200, Some(1200))]);
+    let late = finish(&mut merge, 2000 * MS);
+    assert_eq!((early.windows[0].paths[0].reply, early.windows[0].paths[0].sent()), (1, 1));
+    let lost: Vec<_> = late.lost.iter().map(|lost| (lost.probe, lost.size_bytes)).collect();
+    assert_eq!(lost, [(key(1, 2), 1500)], "what a router told is not lost");
+    assert_eq!((merge.counters.sizes_tried, merge.counters.sizes_lost), (3, 1));
+    assert_eq!(merge.counters.total(Outcome::Reply), 1);
 }

@@ -121,6 +121,7 @@ fn timing_is_kept_where_absent_and_clamped_where_absurd() {
     first.timeout = Some(convert::duration_from_ns(0));
     first.window = Some(prost_types::Duration { seconds: -5, nanos: 0 });
     first.packets_per_second = 7;
+    first.size_interval = Some(convert::duration_from_ns(1));
     plan.apply(&first).unwrap();
     assert_eq!(
         plan.timing,
@@ -128,11 +129,12 @@ fn timing_is_kept_where_absent_and_clamped_where_absurd() {
             interval_ns: 500 * MILLISECOND_NS,
             timeout_ns: MILLISECOND_NS,
             window_ns: SECOND_NS,
-            wanted_pps: 7
+            wanted_pps: 7,
+            sizes_ns: SECOND_NS
         }
     );
     plan.apply(&delta(1, 2, vec![], vec![])).unwrap();
-    assert_eq!(plan.timing.interval_ns, 500 * MILLISECOND_NS);
+    assert_eq!((plan.timing.interval_ns, plan.timing.sizes_ns), (500 * MILLISECOND_NS, SECOND_NS));
 }
 
 #[test]
@@ -163,7 +165,8 @@ proptest! {
         let duration = Some(prost_types::Duration { seconds, nanos });
         let mut plan = plan();
         let delta = v1::PlanDelta {
-            interval: duration, timeout: duration, window: duration, ..delta(0, 1, vec![spec], vec![path_id])
+            interval: duration, timeout: duration, window: duration, size_interval: duration,
+            ..delta(0, 1, vec![spec], vec![path_id])
         };
         plan.apply(&delta).unwrap();
         prop_assert_eq!(plan.paths.len() + plan.refused.len(), 1);

@@ -146,7 +146,9 @@ impl IcmpProber {
             Family::V4 => quoted::meaning_v4(kind, code),
             Family::V6 => quoted::meaning_v6(kind, code),
         }?;
-        let icmp = IcmpSeen { from: from.ip(), kind, code };
+        let field = icmp.get(4..8)?.try_into().ok()?;
+        let mtu_bytes = quoted::next_hop_mtu(self.family, kind, code, field);
+        let icmp = IcmpSeen { from: from.ip(), kind, code, mtu_bytes };
         Some(IcmpIncoming::Error { outcome, icmp, quoted: quoted::parse(rest)? })
     }
 }

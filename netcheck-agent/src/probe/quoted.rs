@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use netcheck_common::domain::{Outcome, ProbeKind};
+use netcheck_common::domain::{Family, Outcome, ProbeKind};
 use netcheck_common::header::ProbeHeader;
 
 use crate::probe::header_of;
@@ -67,6 +67,16 @@ pub(crate) fn parse(quote: &[u8]) -> Option<Quoted> {
     })
 }
 
+/// What the next hop takes, as the four bytes between an error's checksum and its quote say it (RFC 1191 §4,
+/// RFC 4443 §3.2); 0 for other errors, and for routers from before RFC 1191.
+pub(crate) const fn next_hop_mtu(family: Family, kind: u8, code: u8, field: [u8; 4]) -> u32 {
+    match (family, kind, code) {
+        (Family::V4, 3, 4) => u16::from_be_bytes([field[2], field[3]]) as u32,
+        (Family::V6, 2, _) => u32::from_be_bytes(field),
+        _ => 0,
+    }
+}
+
 /// What an ICMP error means for a probe; `None`: nothing.
 pub(crate) const fn meaning_v4(kind: u8, code: u8) -> Option<Outcome> {
     match (kind, code) {
@@ -125,6 +135,15 @@ mod tests {
         assert_eq!(meaning_v6(1, 4), Some(Outcome::Refused));
         assert_eq!(meaning_v6(2, 0), Some(Outcome::Unreachable));
         assert_eq!(meaning_v6(129, 0), None);
+    }
+
+    #[test]
+    fn what_the_next_hop_takes() {
+        assert_eq!(next_hop_mtu(Family::V4, 3, 4, [0, 0, 5, 0x78]), 1400);
+        assert_eq!(next_hop_mtu(Family::V4, 3, 4, [1, 2, 0, 0]), 0);
+        assert_eq!(next_hop_mtu(Family::V4, 3, 1, [0, 0, 5, 0x78]), 0);
+        assert_eq!(next_hop_mtu(Family::V6, 2, 0, [0, 0, 5, 0]), 1280);
+        assert_eq!(next_hop_mtu(Family::V6, 3, 0, [0, 0, 5, 0]), 0);
     }
 
     proptest! {

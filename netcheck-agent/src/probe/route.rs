@@ -55,9 +55,45 @@ impl Routes {
     }
 }
 
+/// What this host would send at most to each target of one family.
+#[derive(Debug)]
+pub(crate) struct RouteMtu {
+    family: Family,
+    socket: OwnedFd,
+}
+
+impl RouteMtu {
+    pub(crate) fn open(family: Family) -> io::Result<Self> {
+        Ok(Self { family, socket: socket::open(family, SocketType::DGRAM, None)? })
+    }
+
+    /// The largest IP packet that the kernel would send to `target`, by its route and by what routers have told it.
+    /// None where it has no way there.
+    pub(crate) fn bytes(&self, target: SocketAddr) -> Option<u16> {
+        connect_unspec(&self.socket).ok()?;
+        connect(&self.socket, &target).ok()?;
+        let (level, name) = match self.family {
+            Family::V4 => (libc::IPPROTO_IP, libc::IP_MTU),
+            Family::V6 => (libc::IPPROTO_IPV6, libc::IPV6_MTU),
+        };
+        let mtu = socket::get(&self.socket, level, name).ok()?;
+        Some(u16::try_from(mtu).unwrap_or(if mtu > 0 { u16::MAX } else { 0 }))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn loopback_takes_the_largest() {
+        for (family, target) in [(Family::V4, "127.0.0.1:1"), (Family::V6, "[::1]:1")] {
+            let mtu = std::fs::read_to_string("/sys/class/net/lo/mtu").unwrap();
+            let mtu = mtu.trim().parse::<u32>().unwrap().min(u16::MAX.into());
+            let routes = RouteMtu::open(family).unwrap();
+            assert_eq!(routes.bytes(target.parse().unwrap()).map(u32::from), Some(mtu));
+        }
+    }
 
     #[test]
     fn loopback_is_reached_from_loopback() {

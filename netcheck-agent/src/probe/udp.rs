@@ -96,6 +96,7 @@ mod tests {
     use rustix::event::{PollFd, PollFlags, poll};
 
     use super::*;
+    use crate::sizes::LARGEST;
 
     #[test]
     fn what_a_responder_sends_back_is_read_with_its_sender() {
@@ -106,7 +107,7 @@ mod tests {
             let prober = UdpProber::open(family).unwrap();
             let identity = Identity { session: ProbeSession(1), source_node: 2 };
             let key = ProbeKey { path: PathId(3), sequence: Sequence(4) };
-            prober.send(identity, key, target, 200, &mut [0; 1480]).unwrap();
+            prober.send(identity, key, target, 200, &mut [0; LARGEST as usize]).unwrap();
             let mut bytes = [0; 300];
             let (len, from) = responder.recv_from(&mut bytes).unwrap();
             assert_eq!((len, from.port()), (200, prober.port()));

@@ -12,12 +12,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use netcheck_common::header::{FLAG_REPLY, VERSION_FLAGS_OFFSET};
 use socket2::Socket;
 
-use crate::mmsg::{BATCH, Batch, Packet};
+use crate::mmsg::{BATCH, Batch, PACKET, Packet};
 use crate::probe::header_of;
 use crate::responder::LiveCounts;
 
 /// Longest packet that is echoed.
-const ECHO_MAX: usize = 1500;
+const ECHO_MAX: usize = PACKET;
 
 /// The echo, shared by its thread and whoever stops it.
 pub(crate) struct Echo {

@@ -156,6 +156,29 @@ fn a_probe_dearer_than_the_budget_still_leaves() {
 }
 
 #[test]
+fn packets_beside_probes_have_room_of_their_own() {
+    let mut schedule = Schedule::new("n1", 11);
+    schedule.reserve(10);
+    schedule.set(0, (0..100).map(|path| (PathId(path), ProbeKind::Icmp)), SECOND_NS, 0);
+    assert_eq!(schedule.effective_interval_ns(), 10 * SECOND_NS);
+    let (mut fired, mut wanted, mut beside, mut due) = (0, 0, 0, Vec::new());
+    for now_ns in (0..100 * SECOND_NS).step_by((20 * MS) as usize) {
+        schedule.due(now_ns, &mut due);
+        for _ in due.drain(..) {
+            fired += 1;
+            wanted += u32::from(fired % 10 == 0);
+            // What finds no room goes with a later one.
+            if wanted > 0 && schedule.has_room() {
+                schedule.spend(now_ns);
+                (wanted, beside) = (wanted - 1, beside + 1);
+            }
+        }
+        assert!(schedule.spent_packets <= 11);
+    }
+    assert!(fired >= 950 && beside >= 60, "{fired} and {beside}");
+}
+
+#[test]
 fn the_plan_can_lower_the_agents_limit_but_not_raise_it() {
     let mut schedule = Schedule::new("n1", 10);
     let paths = || (0..100).map(|path| (PathId(path), ProbeKind::Icmp));

@@ -105,6 +105,7 @@ fn one(detail: &v1::PathDetail, paint: Paint) -> String {
     if any {
         text += &trimmed(&table);
     }
+    text += &cell.sizes.as_ref().map(sizes).unwrap_or_default();
     for loss in &detail.losses {
         text += &format!("    {:>2} lost   {}\n", loss.probes, loss.summary);
     }
@@ -120,10 +121,28 @@ fn one(detail: &v1::PathDetail, paint: Paint) -> String {
             v1::Outcome::SendError => format!("could not be sent: {}", sample.errno),
             v1::Outcome::Timeout | v1::Outcome::Reply | v1::Outcome::Unspecified => "timed out".to_owned(),
         };
+        let how = match sample.packet_bytes {
+            0 => how,
+            bytes => format!("of {bytes} bytes {how}"),
+        };
         text += &format!("    #{} of {} {how}\n", sample.sequence, time_of_day(probe.sent_at.as_ref()));
         for line in &probe.evidence {
             text += &paint.dim(&format!("        {line}\n"));
         }
     }
     text
+}
+
+/// Which packets pass.
+fn sizes(sizes: &v1::PacketSizes) -> String {
+    let passed = match (sizes.largest_passed_bytes, sizes.smallest_lost_bytes) {
+        (0, 0) => return String::new(),
+        (passed, 0) => format!("up to {passed} bytes pass"),
+        (passed, lost) => format!("{passed} bytes pass, {lost} don't"),
+    };
+    let told = match sizes.told_bytes {
+        0 => String::new(),
+        bytes => format!(", {} takes {bytes} and says so", sizes.told_by),
+    };
+    format!("    packets   {passed} (the route of the source takes {}{told})\n", sizes.route_bytes)
 }

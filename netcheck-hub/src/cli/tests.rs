@@ -161,3 +161,37 @@ fn an_incident_says_its_cause_first_and_how_sure_it_is() {
     assert!(text.starts_with("✗ 24 of 404 paths are unreachable, 1 cause\n"), "{text}");
     assert!(text.contains("n7 answers nobody"), "{text}");
 }
+
+#[test]
+fn a_path_says_which_packets_pass() {
+    let sizes = v1::PacketSizes {
+        route_bytes: 1450,
+        largest_passed_bytes: 1400,
+        smallest_lost_bytes: 1401,
+        ..Default::default()
+    };
+    let sample =
+        v1::LostSample { packet_bytes: 1450, outcome: v1::Outcome::Timeout.into(), ..Default::default() };
+    let mut detail = v1::PathDetail {
+        cell: Some(v1::MatrixCell { sizes: Some(sizes.clone()), ..Default::default() }),
+        lost_probes: vec![v1::LostProbe { sample: Some(sample), ..Default::default() }],
+        ..Default::default()
+    };
+    let shown = |detail: &v1::PathDetail| {
+        let answer = v1::GetPathResponse { paths: vec![detail.clone()], ..Default::default() };
+        path::render(&answer, Paint::plain())
+    };
+    let text = shown(&detail);
+    assert!(text.contains("1400 bytes pass, 1401 don't (the route of the source takes 1450)"), "{text}");
+    assert!(text.contains("of 1450 bytes timed out"), "{text}");
+    let sizes =
+        v1::PacketSizes { smallest_lost_bytes: 0, told_bytes: 1400, told_by: "10.0.0.9".to_owned(), ..sizes };
+    detail.cell = Some(v1::MatrixCell { sizes: Some(sizes), ..Default::default() });
+    let text = shown(&detail);
+    assert!(
+        text.contains(
+            "up to 1400 bytes pass (the route of the source takes 1450, 10.0.0.9 takes 1400 and says so)"
+        ),
+        "{text}"
+    );
+}

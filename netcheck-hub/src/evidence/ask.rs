@@ -52,7 +52,7 @@ pub struct Questions {
 fn send_error(agent: &Agent, to: IpAddr, about_ns: i64) -> Option<&str> {
     let rows = agent.rows.iter().filter(|row| row.path.probe.address == to);
     let newest = rows
-        .filter_map(|row| row.lost.back())
+        .filter_map(|row| row.lost.iter().rev().find(|lost| !lost.tries_size()))
         .filter(|lost| lost.outcome == Outcome::SendError && (lost.sent_ns - about_ns).abs() <= REVERSE_NS);
     newest.map(|lost| lost.sample.errno.as_str()).next()
 }
@@ -62,6 +62,11 @@ fn watches_uplinks(agent: &Agent) -> bool {
     let hooks = agent.status.iter().flat_map(|status| &status.hooks);
     let mut uplinks = hooks.filter(|hook| hook.egress && hook.role() == v1::InterfaceRole::Uplink).peekable();
     uplinks.peek().is_some() && uplinks.all(|hook| hook.state() == v1::HookState::Attached)
+}
+
+/// All its ordinary probes are answered, whatever becomes of large ones.
+fn answers(verdict: Verdict, hurt: bool) -> bool {
+    verdict == Verdict::Reachable || (verdict == Verdict::Degraded && hurt)
 }
 
 impl State {
@@ -117,7 +122,9 @@ impl State {
         let agent = self.find(source).map(|at| self.agent(at));
         agent.into_iter().flat_map(|agent| agent.rows.iter()).any(|row| {
             let other = &row.path.probe;
-            other.kind == ProbeKind::Icmp && other.address == address && row.verdict == Verdict::Reachable
+            other.kind == ProbeKind::Icmp
+                && other.address == address
+                && answers(row.verdict, row.hurt(lost.sent_ns).is_some())
         })
     }
 

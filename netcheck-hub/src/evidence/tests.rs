@@ -237,7 +237,7 @@ fn send_errors() {
 fn icmp_errors_name_their_sender() {
     let world = World::new();
     let error = |from: [u8; 4], code| {
-        let icmp_error = Some(v1::IcmpError { from: from.to_vec(), r#type: 3, code });
+        let icmp_error = Some(v1::IcmpError { from: from.to_vec(), r#type: 3, code, mtu_bytes: 0 });
         let sample = v1::LostSample { icmp_error, ..timed_out().sample };
         Lost::new(sample, Outcome::Unreachable, 0, 0)
     };
@@ -273,7 +273,7 @@ fn refusals_and_dns_errors_name_who_answered() {
 
     // A closed TCP port answers with a reset: a filter sent this, from an address that the service's hides.
     let from = vec![10, 96, 0, 80];
-    let icmp_error = Some(v1::IcmpError { from, r#type: 3, code: 3 });
+    let icmp_error = Some(v1::IcmpError { from, r#type: 3, code: 3, mtu_bytes: 0 });
     let to_backend = Some(flow([10, 0, 0, 1], 4000, [10, 244, 3, 2], 8080));
     let translated = v1::LostSample { icmp_error, flow: to_backend.clone(), ..Default::default() };
     let located = world.locate(
@@ -289,7 +289,7 @@ fn refusals_and_dns_errors_name_who_answered() {
         (vec![10, 0, 0, 2], "n2 - NetfilterForward Request observed"),
         (vec![10, 0, 0, 1], "n1 - NetfilterOutput Request observed"),
     ] {
-        let icmp_error = Some(v1::IcmpError { from, r#type: 3, code: 3 });
+        let icmp_error = Some(v1::IcmpError { from, r#type: 3, code: 3, mtu_bytes: 0 });
         let flow = to_backend.clone();
         let lost =
             Lost::new(v1::LostSample { icmp_error, flow, ..Default::default() }, Outcome::Refused, 0, 0);

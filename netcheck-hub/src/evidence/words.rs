@@ -80,6 +80,7 @@ fn meaning(errno: &str) -> &'static str {
         "ENETUNREACH" => " (no route)",
         "ENETDOWN" => " (the interface is down)",
         "EPERM" => " (a firewall rule)",
+        "EMSGSIZE" => " (more than the route's own interface takes)",
         _ => "",
     }
 }

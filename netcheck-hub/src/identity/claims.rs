@@ -94,9 +94,11 @@ mod tests {
         let pod = |names: &'static [&'static str]| -> Extra { (POD_NAME, names) };
         let node = |names: &'static [&'static str]| -> Extra { (NODE_NAME, names) };
         let (web, stranger): (&'static [&str], &'static [&str]) = (&["web-1"], &["new"]);
+        // What it proves, or a part of why it is refused.
+        type Expected = Result<&'static str, &'static str>;
         // Name, extra, and what it proves with all pods known, and without.
         #[rustfmt::skip]
-        let rows: [(&str, Vec<Extra>, Result<&str, &str>, Result<&str, &str>); 9] = [
+        let rows: [(&str, Vec<Extra>, Expected, Expected); 9] = [
             (account, vec![pod(web), node(&["n1"])], Ok("n1"), Ok("n1")),
             (account, vec![pod(web)], Ok("n1"), Ok("n1")),
             (account, vec![pod(web), node(&["n2"])], Err("runs on n1"), Err("runs on n1")),

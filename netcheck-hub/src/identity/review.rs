@@ -24,10 +24,13 @@ const AT_ONCE: usize = 16;
 /// How long the API may take.
 const PATIENCE: Duration = Duration::from_secs(8);
 
+/// What was found of a token, and when.
+type Known = (Instant, Result<Claims, Refusal>);
+
 /// Asks the API.
 pub struct Reviewer {
     api: Api<TokenReview>,
-    known: Mutex<HashMap<String, (Instant, Result<Claims, Refusal>)>>,
+    known: Mutex<HashMap<String, Known>>,
     turns: Semaphore,
 }
 

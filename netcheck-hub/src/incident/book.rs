@@ -21,7 +21,8 @@ const CLOSED: usize = 256;
 /// Paths that contradict it that are listed.
 const CONTRADICTIONS: usize = 64;
 
-type PathKey = (Arc<str>, u32);
+/// Source, path, and whether it is about large packets alone.
+type PathKey = (Arc<str>, u32, bool);
 
 /// An incident that is open or was.
 #[derive(Clone, Debug)]
@@ -187,11 +188,16 @@ impl Book {
 }
 
 fn keys(cause: &Explained, facts: &[Fact]) -> BTreeSet<PathKey> {
-    cause.paths.iter().map(|&at| (Arc::clone(&facts[at].source), facts[at].path.id.0)).collect()
+    let key = |fact: &Fact| (Arc::clone(&fact.source), fact.path.id.0, fact.large);
+    cause.paths.iter().map(|&at| key(&facts[at])).collect()
 }
 
 impl Entry {
+    /// `part`: it may be a part of something that is not wholly seen yet.
     fn new(cause: &Explained, part: bool) -> Self {
+        // Packet sizes are tried on one path after the other: what few paths suggest may soon be told of many.
+        let slow = cause.kind == v1::IncidentKind::Mtu && cause.certainty != v1::Certainty::Observed;
+        let part = part || slow;
         Self {
             key: cause.key.clone(),
             paths: BTreeSet::new(),

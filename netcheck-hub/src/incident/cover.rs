@@ -32,7 +32,18 @@ struct Chosen {
 /// Explains all bad paths. The worst cause comes first.
 #[must_use]
 pub fn explain(facts: &[Fact]) -> Vec<Explained> {
-    let index = Index::of(facts);
+    let mut all = explain_half(facts, false);
+    all.extend(explain_half(facts, true));
+    all.sort_by_key(|one| {
+        let proven = one.certainty == v1::Certainty::Observed;
+        (Reverse(one.unreachable), Reverse(one.paths.len()), Reverse(proven), one.key.clone())
+    });
+    all
+}
+
+/// The facts that speak of large packets alone, or the others.
+fn explain_half(facts: &[Fact], large: bool) -> Vec<Explained> {
+    let index = Index::of(facts, large);
     let mut left: BTreeSet<usize> =
         index.items.iter().enumerate().filter(|(_, item)| item.bad).map(|(number, _)| number).collect();
     if left.is_empty() {
@@ -56,12 +67,26 @@ pub fn explain(facts: &[Fact]) -> Vec<Explained> {
             std::collections::btree_map::Entry::Occupied(mut same) => same.get_mut().bad.extend(one.bad),
         }
     }
-    let mut all: Vec<Explained> = by_key.into_iter().map(|(key, one)| told(&speaker, key, &one)).collect();
-    all.sort_by_key(|one| {
-        let proven = one.certainty == v1::Certainty::Observed;
-        (Reverse(one.unreachable), Reverse(one.paths.len()), Reverse(proven), one.key.clone())
-    });
-    all
+    by_key
+        .into_iter()
+        .map(|(key, one)| {
+            let told = told(&speaker, key, &one);
+            if large { of_large(told, facts) } else { told }
+        })
+        .collect()
+}
+
+/// Says that it is about large packets alone.
+fn of_large(told: Explained, facts: &[Fact]) -> Explained {
+    let symptoms = told.paths.iter().filter_map(|&at| facts[at].symptom.as_ref());
+    let borders: Vec<(u16, u16)> = symptoms.filter_map(|symptom| symptom.oversize).collect();
+    let what = crate::sizes::range(&borders).unwrap_or_else(|| "large packets".to_owned());
+    Explained {
+        key: format!("mtu/{}", told.key),
+        kind: v1::IncidentKind::Mtu,
+        headline: format!("{what}: {}", told.headline),
+        ..told
+    }
 }
 
 fn choose(

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Fact, Symptom, explain};
 use crate::clock::SECOND_NS;
+use crate::evidence::Lost;
 use crate::evidence::locate::destination;
 use crate::hub::{Hub, State};
 use crate::matrix::Row;
@@ -31,6 +32,8 @@ impl State {
         }
         let mut facts = Vec::new();
         let mut in_full = 0;
+        let any_large =
+            self.agents.iter().any(|agent| agent.rows.iter().any(|row| row.hurt(range.now_ns).is_some()));
         for (at, agent) in self.each() {
             let zone: Arc<str> = self.roster.zone(&agent.name).into();
             for row in agent.rows.iter() {
@@ -42,13 +45,24 @@ impl State {
                     let cell = self.cell(at, row, row.verdict, range);
                     self.symptom(row, cell, range)
                 });
-                facts.push(Fact {
+                let fact = |verdict, symptom, large| Fact {
                     source: Arc::clone(&agent.name),
                     zone: Arc::clone(&zone),
                     path: Arc::clone(&row.path),
-                    verdict: row.verdict,
+                    verdict,
                     symptom,
-                });
+                    large,
+                };
+                let large = symptom.as_ref().is_some_and(|symptom| symptom.oversize.is_some());
+                if large {
+                    facts.push(fact(Verdict::Reachable, None, false));
+                } else if any_large
+                    && row.verdict == Verdict::Reachable
+                    && row.sizes.as_ref().is_some_and(|sizes| sizes.whole())
+                {
+                    facts.push(fact(Verdict::Reachable, None, true));
+                }
+                facts.push(fact(row.verdict, symptom, large));
             }
         }
         facts
@@ -56,7 +70,13 @@ impl State {
 
     fn symptom(&self, row: &Row, cell: crate::query::Cell, range: &Range) -> Symptom {
         let probe = &row.path.probe;
-        let judged = || range.lost(row).filter(|lost| !lost.sample.suspect);
+        let oversize = cell.oversize;
+        let judged = || -> Box<dyn Iterator<Item = &Lost>> {
+            match oversize {
+                Some(_) => Box::new(range.oversize(row)),
+                None => Box::new(range.lost(row).filter(|lost| !lost.sample.suspect)),
+            }
+        };
         let towards =
             only(judged().map(|lost| destination(&self.roster, probe, lost).map(ToOwned::to_owned)));
         let backend = only(judged().map(|lost| {
@@ -80,6 +100,7 @@ impl State {
             waiting: judged().next().is_some() && judged().all(|lost| lost.located.want.is_some()),
             lost_ns: cell.lost_ns,
             outcome: cell.outcome,
+            oversize: cell.oversize,
         }
     }
 }

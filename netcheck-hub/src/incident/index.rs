@@ -201,11 +201,12 @@ impl Build {
 }
 
 impl Index {
-    /// Of all facts that are judged.
+    /// Of all facts that are judged, either those that speak of large packets alone or the others.
     #[must_use]
-    pub fn of(facts: &[Fact]) -> Self {
+    pub fn of(facts: &[Fact], large: bool) -> Self {
         let mut build = Build::default();
-        for (number, fact) in facts.iter().enumerate().filter(|(_, fact)| fact.bad() || fact.good()) {
+        let judged = |fact: &Fact| fact.large == large && (fact.bad() || fact.good());
+        for (number, fact) in facts.iter().enumerate().filter(|(_, fact)| judged(fact)) {
             build.item(number, fact);
         }
         let Build { mut index, backends, .. } = build;

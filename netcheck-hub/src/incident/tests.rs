@@ -3,6 +3,7 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::clock::SECOND_NS;
 
+mod large;
 pub(super) mod world;
 
 use world::{World, dropped, timeout, to, touches, wire};

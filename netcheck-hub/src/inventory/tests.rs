@@ -173,7 +173,7 @@ async fn the_file_is_followed_and_a_broken_one_keeps_the_last_good_roster() {
     };
     let second = Duration::from_secs(1);
     let hub = Hub::new(Settings {
-        timing: Timing { interval: second, timeout: second, window: second },
+        timing: Timing { interval: second, timeout: second, window: second, sizes: second * 10 },
         dns_name: "a.b".to_owned(),
         expire: 60 * second,
     });

@@ -41,7 +41,7 @@ fn roster(shape: &Shape) -> Roster {
 
 fn timing() -> Timing {
     let second = Duration::from_secs(1);
-    Timing { interval: second, timeout: second / 2, window: second }
+    Timing { interval: second, timeout: second / 2, window: second, sizes: second * 10 }
 }
 
 /// An agent, as far as plans go.

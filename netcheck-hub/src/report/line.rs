@@ -80,9 +80,21 @@ pub fn line<'a>(
     if let (1, Some(family), true) = (families.len(), families.first(), other_family) {
         text += &format!(" over {}", family_name(*family));
     }
-    text += &format!(": {} lost{}", share(bad), since(bad));
+    text += &format!(": {} lost{}", oversize(bad).unwrap_or_else(|| share(bad)), since(bad));
     text += &place(bad, loss, why);
     text + &fine(&same, &kinds, &families)
+}
+
+/// `packets above 1400 bytes`, where all ordinary probes are answered.
+fn oversize(bad: &[&v1::MatrixCell]) -> Option<String> {
+    let border = |cell: &&v1::MatrixCell| {
+        let sizes = cell.sizes.as_ref().filter(|sizes| sizes.smallest_lost_bytes > 0)?;
+        let answered = cell.stats.as_ref().is_none_or(|stats| stats.sent == stats.reply);
+        let bytes = |bytes: u32| u16::try_from(bytes).ok();
+        answered.then_some((bytes(sizes.largest_passed_bytes)?, bytes(sizes.smallest_lost_bytes)?))
+    };
+    let borders: Option<Vec<(u16, u16)>> = bad.iter().map(border).collect();
+    crate::sizes::range(&borders?)
 }
 
 /// `100 % of requests`. A path is unreachable since its newest probes are lost without exception.
@@ -231,6 +243,7 @@ mod tests {
                 ..Default::default()
             }),
             since: Some(Timestamp { seconds: 12 * 3600 + 4 * 60 + 31, nanos: 0 }),
+            sizes: None,
         }
     }
 
@@ -289,5 +302,22 @@ mod tests {
             "{}",
             told(&cells)
         );
+    }
+
+    #[test]
+    fn large_packets_are_named_by_their_size() {
+        let mut large = cell("node-c", v1::ProbeKind::Icmp, v1::Family::Ipv4, 4);
+        large.verdict = v1::Verdict::Degraded.into();
+        large.stats = Some(v1::PathStats { sent: 10, reply: 10, ..Default::default() });
+        large.sizes = Some(v1::PacketSizes {
+            largest_passed_bytes: 1400,
+            smallest_lost_bytes: 1401,
+            ..Default::default()
+        });
+        let text = told(&[large.clone(), cell("node-c", v1::ProbeKind::Udp, v1::Family::Ipv4, 0)]);
+        assert!(text.contains("ICMP: packets above 1400 bytes lost since 12:04:31 UTC at node-a"), "{text}");
+        assert!(text.contains("4 of 4)") && text.ends_with("UDP on the same path is fine"), "{text}");
+        large.stats = Some(v1::PathStats { sent: 10, reply: 9, timeout: 1, ..Default::default() });
+        assert!(!told(&[large]).contains("packets above"), "small ones are lost too");
     }
 }

@@ -32,12 +32,14 @@ fn cell(source: &str, target: &str, verdict: Verdict, at: Option<v1::LossLocatio
         unbacked: None,
         key: (NodeIx(0), 1),
         probeable: true,
+        oversize: None,
         cell: v1::MatrixCell {
             path: Some(path),
             verdict: verdict.to_wire().into(),
             stats: Some(v1::PathStats { sent: 4, reply: 2, timeout: 2, ..Default::default() }),
             loss,
             since: None,
+            sizes: None,
         },
     }
 }

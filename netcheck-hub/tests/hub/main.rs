@@ -10,4 +10,5 @@ mod rig;
 mod rogues;
 mod roster;
 mod sessions;
+mod sizes;
 mod tls;

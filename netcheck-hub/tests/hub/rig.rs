@@ -75,7 +75,7 @@ impl Rig {
     pub(crate) fn start_with(identity: Identity) -> Self {
         let second = Duration::from_secs(1);
         let settings = Settings {
-            timing: Timing { interval: second, timeout: second / 2, window: second },
+            timing: Timing { interval: second, timeout: second / 2, window: second, sizes: second * 10 },
             dns_name: "kubernetes.default.svc.cluster.local".to_owned(),
             expire: Duration::from_secs(120),
         };

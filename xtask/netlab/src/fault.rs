@@ -8,6 +8,7 @@ use std::time::Duration;
 
 mod act;
 mod conntrack;
+mod mtu;
 mod rules;
 mod text;
 
@@ -15,6 +16,7 @@ mod text;
 mod tests;
 
 pub(crate) use act::{heal, inject};
+pub use mtu::Narrow;
 pub(crate) use rules::{MARK, chance, hash};
 pub use text::HELP;
 
@@ -331,10 +333,12 @@ pub enum Fault {
         /// Node or pod that it is mistaken about.
         to: String,
     },
-    /// A node's tunnel (over plain routes: its uplink) takes only packets up to a size and no ICMP tells so.
+    /// A link takes only packets up to a size and no ICMP tells so.
     MtuBlackhole {
         /// The node.
         node: String,
+        /// Which link of it.
+        at: Narrow,
         /// Largest packet, at least 1280.
         mtu_bytes: u16,
     },

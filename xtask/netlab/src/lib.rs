@@ -34,8 +34,8 @@ mod topology;
 mod wiring;
 
 pub use fault::{
-    DeadRoute, Direction, DnsAnswer, End, Family, Fault, HELP as FAULT_HELP, Hook, Leg, Match, NodeState,
-    Proto, Verdict,
+    DeadRoute, Direction, DnsAnswer, End, Family, Fault, HELP as FAULT_HELP, Hook, Leg, Match, Narrow,
+    NodeState, Proto, Verdict,
 };
 pub use lab::Lab;
 pub use netns::enter;

@@ -54,6 +54,8 @@ pub(crate) struct Row {
     pub(crate) incident: &'static str,
     /// How long it may take until it shows, in seconds.
     pub(crate) patience_s: u64,
+    /// How long it stays after it was detected, in seconds: a place that is wrong later is wrong too.
+    pub(crate) settle_s: u64,
     /// Arguments that the hub is started anew with, for this row.
     pub(crate) hub_args: &'static [&'static str],
 }
@@ -100,7 +102,16 @@ const fn wire(wire_end: &'static str, direction: &'static str) -> Place {
 }
 
 const fn row(deed: Deed, kinds: &'static [&'static str], places: &'static [Place]) -> Row {
-    Row { deed, families: Families::Both, kinds, places, incident: "", patience_s: 8, hub_args: &[] }
+    Row {
+        deed,
+        families: Families::Both,
+        kinds,
+        places,
+        incident: "",
+        patience_s: 8,
+        settle_s: 4,
+        hub_args: &[],
+    }
 }
 
 /// Nothing may be said to be lost.
@@ -133,6 +144,11 @@ const fn seldom(row: Row) -> Row {
 /// With ten probes a second of each path: for what is seldom, and for probes that overtake each other.
 const fn fast(row: Row) -> Row {
     Row { hub_args: &["--interval", "100ms", "--timeout", "500ms"], ..row }
+}
+
+/// A fault that only probes show that are sent now and then, on one path after the other.
+const fn slow(row: Row) -> Row {
+    Row { patience_s: 30, settle_s: 20, ..row }
 }
 
 const ALL: &[&str] = &["icmp", "udp", "tcp"];
@@ -192,6 +208,11 @@ pub(crate) const ROWS: &[Row] = &[
     // Nothing is lost by it.
     fast(harmless("duplicate node=n2")),
     fast(harmless("reorder node=n2 delay-ms=400")),
+    // Links that take no large packets, and nobody says so.
+    slow(lab("mtu-blackhole node=n2 mtu=1400 at=pods", ICMP, &[at("n2", "request", "routing|netfilter_forward", "PKT_TOO_BIG")])).opens("mtu n2"),
+    slow(lab("mtu-blackhole node=n2 mtu=1400 at=cable", &["icmp", "udp"], &[wire("n2", ""), at("n2", "", "egress", "NOT_SPECIFIED")])).opens("mtu n2"),
+    // Over IPv4 the way back from a pod cuts echo replies into pieces: they bear no DF.
+    only(Families::V6, slow(lab("mtu-blackhole node=n2 mtu=1400", ICMP, &[at("n2", "reply", "routing|netfilter_forward", "PKT_TOO_BIG"), wire("n2", "")]))).opens("mtu n2"),
     // Routes.
     lab("route node=n3 type=blackhole to=n1", ALL, &[at("n3", "", "routing", DEAD)]).opens("place n3 routing"),
     lab("route node=n3 type=unreachable to=n1", ALL, &[at("n3", "", "routing", DEAD), at("n3", "", "send", "EHOSTUNREACH")]).opens("place n3 routing"),

@@ -7,6 +7,7 @@ mod clocks;
 mod faults;
 mod forged;
 mod lives;
+mod sizes;
 mod surfaces;
 
 use netcheck_netlab::{Lab, LabSpec, Mode};

@@ -6,6 +6,7 @@ use netcheck_common::domain::{PathId, ProbeKind, ProbeSession, Sequence};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::*;
+use crate::sizes::LARGEST;
 
 const IDENTITY: Identity = Identity { session: ProbeSession(77), source_node: 3 };
 
@@ -36,7 +37,7 @@ fn the_kernel_echoes_the_header_back() {
         let prober = IcmpProber::open(family, 4242).unwrap();
         let target: SocketAddr = target.parse().unwrap();
         for (sequence, payload_bytes) in [(1, 64), (2, 65), (70_000, 1000)] {
-            prober.send(IDENTITY, key(sequence), target, payload_bytes, &mut [0; 1480]).unwrap();
+            prober.send(IDENTITY, key(sequence), target, payload_bytes, &mut [0; LARGEST as usize]).unwrap();
             let reply = wait_for(
                 &prober,
                 |incoming| matches!(incoming, IcmpIncoming::Echo { header, .. } if header.session == 77 && header.sequence == sequence),

@@ -73,6 +73,7 @@ impl World {
                         path: Arc::new(path),
                         verdict: Verdict::Reachable,
                         symptom: None,
+                        large: false,
                     });
                 }
             }

@@ -75,10 +75,7 @@ pub(crate) fn inject(fault: &Fault, topology: &Topology) -> Result<()> {
             netns::ip(&node.netns, &lines)
         }
         Fault::ConntrackFull { node } => conntrack::fill(&topology.node(node)?.netns),
-        Fault::MtuBlackhole { node, mtu_bytes } => {
-            let (node, dev) = (topology.node(node)?, tunnel(topology));
-            netns::ip(&node.netns, &[format!("link set {dev} mtu {mtu_bytes}")])
-        }
+        Fault::MtuBlackhole { node, at, mtu_bytes } => at.set(topology, node, *mtu_bytes),
         _ => Ok(()),
     }
 }
@@ -137,13 +134,7 @@ pub(crate) fn heal(fault: &Fault, topology: &Topology) -> Result<()> {
             wiring::restore_node(topology, node)
         }
         Fault::ConntrackFull { node } => conntrack::empty(&topology.node(node)?.netns),
-        Fault::MtuBlackhole { node, .. } => {
-            let (node, dev) = (topology.node(node)?, tunnel(topology));
-            let mtu = if dev == "eth0" { 1500 } else { topology.pod_mtu_bytes() };
-            netns::ip(&node.netns, &[format!("link set {dev} mtu {mtu}")])?;
-            // An MTU that was too small for a while may have cost addresses and routes.
-            wiring::restore_node(topology, node)
-        }
+        Fault::MtuBlackhole { node, at, .. } => at.unset(topology, node),
         _ => Ok(()),
     }
 }
@@ -171,13 +162,6 @@ fn towards(topology: &Topology, verb: &str, there: &Node, to: &str) -> Result<Ve
     let v4 = v4.iter().map(|prefix| format!("route {verb} {prefix} via {} dev eth0", there.v4));
     let v6 = v6.iter().map(|prefix| format!("route {verb} {prefix} via {} dev eth0 metric 1", there.v6));
     Ok(v4.chain(v6).collect())
-}
-
-fn tunnel(topology: &Topology) -> &'static str {
-    match topology.mode {
-        Mode::Vxlan => "flannel.1",
-        Mode::Routed => "eth0",
-    }
 }
 
 /// The neighbours through which a node reaches another node or a pod, with their interfaces.

@@ -136,14 +136,7 @@ fn chains<'a>(fault: &'a Fault, topology: &'a Topology) -> Result<Vec<Chain<'a>>
             }
             chains
         }
-        Fault::MtuBlackhole { node, .. } => inet(
-            &topology.node(node)?.netns,
-            Hook::Output,
-            vec![
-                "icmp type destination-unreachable icmp code frag-needed counter drop".to_owned(),
-                "icmpv6 type packet-too-big counter drop".to_owned(),
-            ],
-        ),
+        Fault::MtuBlackhole { node, at, .. } => inet(&topology.node(node)?.netns, Hook::Output, at.rules()),
         Fault::FragmentsDropped { node } => inet(
             &topology.node(node)?.netns,
             Hook::Prerouting,

@@ -47,6 +47,8 @@ const ALL: &[&str] = &[
     "zone-cut a=zone-a b=zone-b family=ipv4 proto=udp",
     "wrong-neighbour node=n1 to=n2",
     "mtu-blackhole node=n1 mtu=1300",
+    "mtu-blackhole node=n1 mtu=1300 at=pods",
+    "mtu-blackhole node=n1 mtu=1300 at=cable",
     "node-state node=n1 state=notready",
     "node-state node=n1 state=cordoned",
     "node-state node=n1 state=deleted",

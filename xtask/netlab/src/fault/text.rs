@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Error, Result, bail, ensure};
 
 use super::{
-    DeadRoute, Direction, DnsAnswer, End, Family, Fault, Hook, Leg, Match, NodeState, Proto, Verdict,
+    DeadRoute, Direction, DnsAnswer, End, Family, Fault, Hook, Leg, Match, Narrow, NodeState, Proto, Verdict,
 };
 
 /// All faults with their settings, for `--help`.
@@ -40,7 +40,7 @@ Faults (settings in [] may be left out):
   node-killed node=N
   zone-cut a=Z b=Z [family=] [proto=]
   wrong-neighbour node=N to=A      a node, a pod of N, or over VXLAN any pod
-  mtu-blackhole node=N mtu=BYTES
+  mtu-blackhole node=N mtu=BYTES [at=tunnel|pods|cable]  default tunnel; over plain routes that is the uplink
   node-state node=N state=notready|cordoned|deleted     in the inventory
   pod-gone pod=P                                        in the inventory
 
@@ -105,6 +105,11 @@ impl DeadRoute {
 impl Word for End {
     const WORDS: &'static [(&'static str, Self)] =
         &[("source", Self::Source), ("destination", Self::Destination)];
+}
+
+impl Word for Narrow {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("tunnel", Self::Tunnel), ("pods", Self::Pods), ("cable", Self::Cable)];
 }
 
 impl Word for Direction {
@@ -216,7 +221,8 @@ impl Settings {
     fn mtu(&mut self) -> Result<Fault> {
         let mtu_bytes = self.number("mtu")?.context("`mtu=` is missing")?;
         ensure!(mtu_bytes >= 1280, "`mtu` is at least 1280, or IPv6 is switched off");
-        Ok(Fault::MtuBlackhole { node: self.need("node")?, mtu_bytes })
+        let at = self.word("at")?.unwrap_or(Narrow::Tunnel);
+        Ok(Fault::MtuBlackhole { node: self.need("node")?, at, mtu_bytes })
     }
 }
 
@@ -372,7 +378,10 @@ impl fmt::Display for Fault {
                 set_word(f, "proto", *proto)
             }
             Self::WrongNeighbour { node, to } => write!(f, "wrong-neighbour node={node} to={to}"),
-            Self::MtuBlackhole { node, mtu_bytes } => write!(f, "mtu-blackhole node={node} mtu={mtu_bytes}"),
+            Self::MtuBlackhole { node, at, mtu_bytes } => {
+                write!(f, "mtu-blackhole node={node} mtu={mtu_bytes}")?;
+                set_word(f, "at", Some(*at).filter(|at| *at != Narrow::Tunnel))
+            }
             Self::NodeState { node, state } => write!(f, "node-state node={node} state={}", state.word()),
             Self::PodGone { pod } => write!(f, "pod-gone pod={pod}"),
         }

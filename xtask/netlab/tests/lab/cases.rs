@@ -354,6 +354,24 @@ pub(crate) const CASES: &[Case] = &[
         ],
     },
     Case {
+        fault: "mtu-blackhole node=n2 mtu=1300 at=pods",
+        seen: &[
+            (Big(V4, "n1", "app-n2-2"), Timeout),
+            (Big(V6, "app-n1-2", "app-n2-2"), Timeout),
+            (Ping(V4, "n1", "app-n2-2"), Reply),
+            (Big(V4, "n1", "app-n3-2"), Reply),
+        ],
+    },
+    Case {
+        fault: "mtu-blackhole node=n2 mtu=1300 at=cable",
+        seen: &[
+            (Big(V4, "n1", "n2"), Timeout),
+            (Big(V6, "app-n2-2", "app-n3-2"), Timeout),
+            (Ping(V6, "n1", "n2"), Reply),
+            (Big(V4, "n1", "n3"), Reply),
+        ],
+    },
+    Case {
         fault: "node-state node=n1 state=deleted",
         seen: &[(Web(V4, "n2"), Reply), (Http(V4, "n2", "web-n1"), Refused), (Ping(V6, "n2", "n1"), Reply)],
     },

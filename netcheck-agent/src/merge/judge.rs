@@ -1,0 +1,154 @@
+//! What ended, and what passed its deadline: to samples, to lost probes with their evidence, to sizes that pass.
+
+use netcheck_common::domain::Outcome;
+use rustix::io::Errno;
+
+use super::flight::{Ending, Flight, Seen, Shares};
+use super::{DETAILS_MAX, Merge};
+use crate::observation::{DropSeen, ProbeKey, Reflected};
+use crate::report::{Detail, Lost};
+
+impl Merge {
+    pub(super) fn judge(&mut self, mut flight: Flight, now_ns: u64, starved: bool) {
+        match flight.ended.take() {
+            Some(Ending::Reply { seen, reflected }) => {
+                let reflected = reflected.or(flight.reflected);
+                match flight.in_time(seen, starved) {
+                    Some(true) => self.replied(&flight, now_ns, seen, reflected),
+                    in_time => {
+                        self.counters.late += 1;
+                        let key = flight.probe.key;
+                        self.lost(flight, now_ns, Outcome::Timeout, in_time.is_none(), Detail::default());
+                        if let Some(memory) = self.paths.get_mut(&key.path) {
+                            memory.arrived_late(key.path, key.sequence, &mut self.report.arrivals);
+                        }
+                    }
+                }
+            }
+            Some(Ending::Failed { outcome, detail }) => self.lost(flight, now_ns, outcome, false, detail),
+            Some(Ending::OwnFault { detail }) => self.lost(flight, now_ns, Outcome::SendError, true, detail),
+            None => self.lost(flight, now_ns, Outcome::Timeout, starved, Detail::default()),
+        }
+    }
+
+    fn replied(&mut self, flight: &Flight, now_ns: u64, seen: Seen, reflected: Option<Reflected>) {
+        let ProbeKey { path, sequence } = flight.probe.key;
+        if let (Some(reflected), Some(memory)) = (reflected, self.paths.get_mut(&path)) {
+            memory.reflected(now_ns, path, sequence, reflected, &mut self.report.arrivals);
+        }
+        let Some(window) = flight.window else {
+            self.counters.sizes_tried += 1;
+            self.sizes.replied(path, flight.probe.size_bytes, now_ns);
+            return;
+        };
+        if flight.probe.kind.carries_header() {
+            self.sizes.ordinary(path, flight.t0_ns, now_ns, true);
+        }
+        self.counters.sample(flight.probe.kind, flight.probe.family(), Outcome::Reply);
+        let shares = flight.shares(seen, reflected);
+        if flight.probe.watched {
+            self.counters.stamped += u64::from(shares.network_ns.is_some());
+            self.counters.unstamped += u64::from(shares.network_ns.is_none());
+        }
+        let Shares { round_trip_ns, network_ns, host_ns, responder_ns } = shares;
+        let window = self.windows.ended(window, path);
+        window.count(Outcome::Reply);
+        for (sketch, delay_ns) in [
+            (&mut window.round_trip, round_trip_ns),
+            (&mut window.network, network_ns),
+            (&mut window.host, host_ns),
+            (&mut window.responder, responder_ns),
+        ] {
+            if let Some(delay_ns) = delay_ns {
+                sketch.record(delay_ns);
+            }
+        }
+    }
+
+    pub(super) fn lost(
+        &mut self,
+        mut flight: Flight,
+        now_ns: u64,
+        outcome: Outcome,
+        starved: bool,
+        detail: Detail,
+    ) {
+        let key = flight.probe.key;
+        let suspect = starved || (flight.shaky && outcome == Outcome::Timeout);
+        match flight.window {
+            None => {
+                self.counters.sizes_tried += 1;
+                if suspect || self.told(&flight, now_ns, &detail) {
+                    return;
+                }
+            }
+            Some(window) => {
+                let window = self.windows.ended(window, key.path);
+                if suspect {
+                    window.suspect += 1;
+                    self.counters.suspect += 1;
+                } else {
+                    window.count(outcome);
+                    self.counters.sample(flight.probe.kind, flight.probe.family(), outcome);
+                    if flight.probe.kind.carries_header() {
+                        self.sizes.ordinary(key.path, flight.t0_ns, now_ns, false);
+                    }
+                }
+            }
+        }
+        for drop in std::mem::take(&mut flight.drops) {
+            self.report_drop(drop);
+        }
+        if let Some(memory) = self.paths.get_mut(&key.path) {
+            self.report.arrivals.extend(memory.lost(now_ns, key.path, key.sequence));
+            // The reply was seen, and died before it reached its socket.
+            if let Some(reflected) = flight.reflected {
+                memory.reflected(now_ns, key.path, key.sequence, reflected, &mut self.report.arrivals);
+                memory.arrived(key.path, key.sequence, &mut self.report.arrivals);
+            }
+        }
+        if self.report.lost.len() >= DETAILS_MAX {
+            self.counters.details_dropped += 1;
+            return;
+        }
+        let (request_hooks, reply_hooks) = flight.hooks();
+        self.report.lost.push(Lost {
+            probe: key,
+            sent_ns: flight.t0_ns,
+            outcome,
+            suspect,
+            request_hooks,
+            reply_hooks,
+            detail,
+            flow: flight.flow(),
+            unwatched: !flight.probe.watched,
+            size_bytes: flight.probe.size_bytes,
+        });
+    }
+
+    /// A probe that tried a size was not answered. True: a router told what it takes instead, so nothing is lost that
+    /// anybody would send now.
+    fn told(&mut self, flight: &Flight, now_ns: u64, detail: &Detail) -> bool {
+        let (path, bytes) = (flight.probe.key.path, flight.probe.size_bytes);
+        if let Some(icmp) = detail.icmp.filter(|icmp| icmp.mtu_bytes != 0)
+            && self.sizes.too_big(path, bytes, icmp.mtu_bytes, icmp.from, now_ns)
+        {
+            return true;
+        }
+        self.counters.sizes_lost += 1;
+        if detail.errno == Some(Errno::MSGSIZE) {
+            self.sizes.refused(path, bytes, now_ns);
+        } else {
+            self.sizes.lost(path, bytes, flight.t0_ns, now_ns);
+        }
+        false
+    }
+
+    pub(super) fn report_drop(&mut self, drop: DropSeen) {
+        if self.report.drops.len() >= DETAILS_MAX {
+            self.counters.details_dropped += 1;
+        } else {
+            self.report.drops.push(drop);
+        }
+    }
+}
