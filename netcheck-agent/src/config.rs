@@ -187,13 +187,14 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, NotRun
         args.insert(1.min(args.len()), "run".into());
     }
     let command = Cli::try_parse_from(args).map_err(|error| not_run(&error))?.command;
-    if let Command::Run(run) = &command {
-        if run.hub.scheme_str() == Some("http") && !run.insecure {
-            return Err(NotRun::Usage(format!(
-                "--hub {}: plain HTTP has no encryption; use https://, or say --insecure if that is meant",
-                run.hub
-            )));
-        }
+    if let Command::Run(run) = &command
+        && run.hub.scheme_str() == Some("http")
+        && !run.insecure
+    {
+        return Err(NotRun::Usage(format!(
+            "--hub {}: plain HTTP has no encryption; use https://, or say --insecure if that is meant",
+            run.hub
+        )));
     }
     Ok(command)
 }

@@ -67,7 +67,7 @@ impl App {
         let identity = match reviewer {
             None => Identity::Unchecked,
             Some(reviewer) => Identity::Tokens {
-                reviewer,
+                reviewer: Box::new(reviewer),
                 account: config.agent_service_account.clone(),
                 all_pods: config.inventory == config::Inventory::Kubernetes,
             },

@@ -95,7 +95,7 @@ pub enum Identity {
     /// By a token that the Kubernetes API reviews.
     Tokens {
         /// Who asks the API.
-        reviewer: Reviewer,
+        reviewer: Box<Reviewer>,
         /// `namespace/name` of the service account that agents have; none: any that has a token for the audience.
         account: Option<String>,
         /// The roster has all pods, as the API has them: a token of one that it does not have must wait.

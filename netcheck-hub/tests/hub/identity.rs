@@ -49,7 +49,7 @@ impl Court {
                 Token::of_pod("netcheck", "agent", &format!("agent-{node}"), Some(&format!("n{node}")));
             fake.token(&format!("token-{node}"), token);
         }
-        let reviewer = reviewer(&fake).await;
+        let reviewer = Box::new(reviewer(&fake).await);
         let rig =
             Rig::start_with(Identity::Tokens { reviewer, account: Some(ACCOUNT.to_owned()), all_pods: true });
         set_roster(&rig.hub, &format!("{CLUSTER}{}", agents_pods()));
@@ -130,9 +130,10 @@ async fn rogues_are_refused_counted_and_harm_nobody() {
         (6, 4, 1)
     );
     assert_eq!(counters.sessions_refused, 11);
-    let state = court.rig.hub.lock();
-    assert!(state.find("n2").is_none_or(|n2| state.agent(n2).live.is_none()));
-    drop(state);
+    {
+        let state = court.rig.hub.lock();
+        assert!(state.find("n2").is_none_or(|n2| state.agent(n2).live.is_none()));
+    }
     let batch = honest.windows(3, |_| Outcome::Reply);
     assert_eq!(honest.batch(batch).await, 1);
     court.rig.cells("n1", "n2", is(v1::Verdict::Reachable)).await;

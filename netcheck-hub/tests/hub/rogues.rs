@@ -113,10 +113,11 @@ async fn a_session_that_never_reads() {
         // A minute later, of which the honest one was heard since.
         rig.hub.tick(last + UNHEARD_NS + 1);
         assert_eq!(heard(&rig), None, "it does not count as connected");
-        let state = rig.hub.lock();
-        assert_eq!(state.counters.sessions_silent, 1);
-        assert!(state.find("n1").is_some_and(|n1| state.agent(n1).live.is_some()));
-        drop(state);
+        {
+            let state = rig.hub.lock();
+            assert_eq!(state.counters.sessions_silent, 1);
+            assert!(state.find("n1").is_some_and(|n1| state.agent(n1).live.is_some()));
+        }
         unharmed(&rig, &mut honest).await;
     };
     tokio::select! {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::rig::{Rig, cluster, from_file};
 
-fn pod(name: &str, node: Value, address: &str) -> Value {
+fn pod(name: &str, node: &Value, address: &str) -> Value {
     json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": name, "namespace": "default"},
            "spec": {"nodeName": node, "containers": []},
            "status": {"phase": "Running", "podIP": address, "conditions": [{"type": "Ready", "status": "True"}]}})
@@ -34,7 +34,7 @@ async fn the_api_and_a_file_with_the_same_objects_give_the_same_roster() {
 async fn changes_arrive() {
     let rig = Rig::start().await;
     rig.until_read().await;
-    rig.fake.apply(pod("web-4", json!("n3"), "10.244.3.9"));
+    rig.fake.apply(pod("web-4", &json!("n3"), "10.244.3.9"));
     rig.until("a new pod", |state| state.roster.pods.contains_key("default/web-4")).await;
     let edit_ready = |status: &'static str| {
         rig.fake.edit(Resource::Nodes, "", "n2", |node| {
@@ -93,7 +93,7 @@ async fn changes_arrive() {
 async fn an_object_that_does_not_hold_together_costs_itself_alone() {
     let rig = Rig::start_with(|fake| {
         fake.load(&cluster());
-        fake.apply(pod("broken", json!([1]), "10.244.1.77"));
+        fake.apply(pod("broken", &json!([1]), "10.244.1.77"));
     })
     .await;
     rig.until_read().await;
@@ -102,7 +102,7 @@ async fn an_object_that_does_not_hold_together_costs_itself_alone() {
         state.counters.objects_skipped > 0 && state.caveats().iter().any(|line| line.contains(name))
     };
     rig.until("it is said", |state| skipped(state, "pod default/broken")).await;
-    rig.fake.apply(pod("broken", json!("n1"), "10.244.1.77"));
+    rig.fake.apply(pod("broken", &json!("n1"), "10.244.1.77"));
     rig.until("it is mended", |state| state.roster.pods.contains_key("default/broken")).await;
     rig.until("and nothing more is said", |state| state.inventory_caveat.is_none()).await;
 
@@ -156,7 +156,7 @@ async fn what_comes_out_of_order_ends_up_the_same() {
         faults.hold(Resource::Nodes);
     });
     for index in 5..9 {
-        rig.fake.apply(pod(&format!("web-{index}"), json!("n9"), &format!("10.244.9.{index}")));
+        rig.fake.apply(pod(&format!("web-{index}"), &json!("n9"), &format!("10.244.9.{index}")));
     }
     let mut node = rig.fake.get(Resource::Nodes, "", "n1").unwrap();
     node["metadata"]["name"] = json!("n9");

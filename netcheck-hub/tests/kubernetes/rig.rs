@@ -41,7 +41,7 @@ pub(crate) fn from_file(list: &Value) -> Roster {
 pub(crate) fn hub() -> Arc<Hub> {
     let second = Duration::from_secs(1);
     Hub::new(Settings {
-        timing: Timing { interval: second, timeout: second / 2, window: second },
+        timing: Timing { interval: second, timeout: second / 2, window: second, sizes: second * 10 },
         dns_name: "a.b".to_owned(),
         expire: 60 * second,
     })

@@ -63,11 +63,10 @@ fn missing(resource: Resource, name: &str) -> Response {
     failure(StatusCode::NOT_FOUND, "NotFound", &format!("{} \"{name}\" not found", resource.qualified()))
 }
 
-fn read(resource: Resource, namespace: &str, body: &str) -> Result<Value, Response> {
-    let refuse = |why: &str| failure(StatusCode::BAD_REQUEST, "BadRequest", why);
-    let mut object: Value = serde_json::from_str(body).map_err(|error| refuse(&error.to_string()))?;
+fn read(resource: Resource, namespace: &str, body: &str) -> Result<Value, String> {
+    let mut object: Value = serde_json::from_str(body).map_err(|error| error.to_string())?;
     if !object.is_object() {
-        return Err(refuse("not an object"));
+        return Err("not an object".to_owned());
     }
     object["kind"] = resource.kind().into();
     object["apiVersion"] = resource.api_version().into();
@@ -78,7 +77,7 @@ fn read(resource: Resource, namespace: &str, body: &str) -> Result<Value, Respon
 pub(crate) fn create(shared: &Shared, resource: Resource, namespace: &str, body: &str) -> Response {
     let object = match read(resource, namespace, body) {
         Ok(object) => object,
-        Err(refusal) => return refusal,
+        Err(why) => return failure(StatusCode::BAD_REQUEST, "BadRequest", &why),
     };
     let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let state = shared.lock();
@@ -98,7 +97,7 @@ pub(crate) fn update(
 ) -> Response {
     let object = match read(resource, namespace, body) {
         Ok(object) => object,
-        Err(refusal) => return refusal,
+        Err(why) => return failure(StatusCode::BAD_REQUEST, "BadRequest", &why),
     };
     let state = shared.lock();
     let Some(old) = state.store.get(resource, namespace, name) else { return missing(resource, name) };

@@ -74,7 +74,7 @@ fn report(resource: &str, error: &Error, pulse: &Pulse) -> Remedy {
             note(
                 pulse,
                 resource,
-                format!("cannot watch {resource}: the API said something that is no event"),
+                &format!("cannot watch {resource}: the API said something that is no event"),
             );
             return Remedy::Relist;
         }
@@ -89,11 +89,11 @@ fn report(resource: &str, error: &Error, pulse: &Pulse) -> Remedy {
             return Remedy::Resume;
         }
         Error::WatchError(status) => {
-            note(pulse, resource, format!("cannot watch {resource}: {}", status.message));
+            note(pulse, resource, &format!("cannot watch {resource}: {}", status.message));
             return Remedy::Relist;
         }
         Error::NoResourceVersion => {
-            note(pulse, resource, format!("cannot watch {resource}: an object without a resourceVersion"));
+            note(pulse, resource, &format!("cannot watch {resource}: an object without a resourceVersion"));
             return Remedy::Relist;
         }
     };
@@ -107,12 +107,12 @@ fn report(resource: &str, error: &Error, pulse: &Pulse) -> Remedy {
         kube::Error::Api(status) => format!("cannot {verb} {resource}: {} ({})", status.message, status.code),
         other => format!("cannot {verb} {resource}: {}", innermost(other)),
     };
-    note(pulse, resource, what);
+    note(pulse, resource, &what);
     remedy
 }
 
-fn note(pulse: &Pulse, resource: &str, what: String) {
-    if pulse.set(resource, what.clone()) {
+fn note(pulse: &Pulse, resource: &str, what: &str) {
+    if pulse.set(resource, what.to_owned()) {
         tracing::error!("Kubernetes API: {what}");
     }
 }
