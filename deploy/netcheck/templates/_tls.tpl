@@ -39,13 +39,11 @@
 {{- define "netcheck.clientArgs" -}}
 {{- $tls := .Values.tls -}}
 - --hub={{ include "netcheck.hubUrl" . }}
-{{- if eq $tls.mode "none" }}
-- --insecure
-{{- else }}
+{{- if ne $tls.mode "none" }}
 - --ca-cert=/etc/netcheck/tls/ca.crt
 {{- if $tls.clientAuth }}
-- --tls-cert=/etc/netcheck/tls/tls.crt
-- --tls-key=/etc/netcheck/tls/tls.key
+- --client-cert=/etc/netcheck/tls/tls.crt
+- --client-key=/etc/netcheck/tls/tls.key
 {{- end }}
 {{- end }}
 {{- end -}}
