@@ -42,8 +42,8 @@
 {{- if ne $tls.mode "none" }}
 - --ca-cert=/etc/netcheck/tls/ca.crt
 {{- if $tls.clientAuth }}
-- --client-cert=/etc/netcheck/tls/tls.crt
-- --client-key=/etc/netcheck/tls/tls.key
+- --tls-cert=/etc/netcheck/tls/tls.crt
+- --tls-key=/etc/netcheck/tls/tls.key
 {{- end }}
 {{- end }}
 {{- end -}}
