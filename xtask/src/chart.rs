@@ -20,6 +20,7 @@ use crate::{
 };
 
 mod cases;
+mod certificates;
 mod docs;
 mod golden;
 mod helm;
@@ -33,7 +34,7 @@ pub(crate) use objects::list;
 pub(crate) use security::AGENT_CAPABILITIES;
 
 /// What the chart's tests need.
-pub(crate) const TOOLS: &[&str] = &["helm", "helm4", "kubernetes-validate", "promtool"];
+pub(crate) const TOOLS: &[&str] = &["helm", "helm4", "kubernetes-validate", "promtool", "openssl"];
 
 /// Where the chart is, from the project's root.
 const CHART: &str = "deploy/netcheck";
@@ -94,6 +95,7 @@ pub(crate) fn test() -> Result<()> {
     findings.of("schemas of Kubernetes", schemas::check(&cases));
     findings.of("refused values", cases::check_refused());
     findings.of("pod security", Ok(security::check(&cases)));
+    findings.of("certificates", certificates::check());
     findings.of("queries", queries::check(&cases));
     findings.of("documents of values", docs::check());
     findings.of("golden files", golden::stray(&cases));

@@ -39,9 +39,7 @@
 {{- define "netcheck.clientArgs" -}}
 {{- $tls := .Values.tls -}}
 - --hub={{ include "netcheck.hubUrl" . }}
-{{- if eq $tls.mode "none" }}
-- --insecure
-{{- else }}
+{{- if ne $tls.mode "none" }}
 - --ca-cert=/etc/netcheck/tls/ca.crt
 {{- if $tls.clientAuth }}
 - --tls-cert=/etc/netcheck/tls/tls.crt

@@ -108,6 +108,6 @@ mod tests {
     fn what_is_exported_is_known_and_nothing_else() {
         let known = exported().unwrap();
         assert!(known.contains("netcheck_paths") && known.contains("netcheck_agent_hub_connected"));
-        assert!(!known.contains("netcheck_pathes"));
+        assert!(!known.contains("netcheck_no_such"));
     }
 }

@@ -13,25 +13,14 @@ use crate::{
 /// Flags that the chart passes before the programs have them: `program flag`, or `program subcommand`. One that has come
 /// must leave this list.
 const AWAITED: &[&str] = &[
-    "kubectl-netcheck check --ca-cert",
-    "kubectl-netcheck check --insecure",
-    "kubectl-netcheck check --tls-cert",
-    "kubectl-netcheck check --tls-key",
     "netcheck-agent --allow-cidr",
-    "netcheck-agent --ca-cert",
-    "netcheck-agent --tls-cert",
-    "netcheck-agent --tls-key",
-    "netcheck-agent --token-file",
     "netcheck-agent --vantage-socket",
     "netcheck-agent vantage --log",
     "netcheck-agent vantage --log-format",
     "netcheck-agent vantage --responder-addr",
     "netcheck-agent vantage --vantage-socket",
-    "netcheck-hub --client-ca",
     "netcheck-hub --data-dir",
     "netcheck-hub --remote-write",
-    "netcheck-hub --tls-cert",
-    "netcheck-hub --tls-key",
 ];
 
 /// Compares the flags of all of the chart's cases with those of the programs in a directory.

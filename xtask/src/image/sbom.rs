@@ -113,7 +113,7 @@ mod tests {
             bill["components"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
         assert_eq!(names, ["http", "netcheck-hub", "tonic"]);
         assert_eq!(bill["components"][0]["licenses"][0]["expression"], "MIT OR Apache-2.0");
-        let hub = &bill["dependencies"][1];
+        let hub = &bill["dependencies"][0];
         assert_eq!(
             *hub,
             json!({"ref": "pkg:cargo/netcheck-hub@1.0.0", "dependsOn": ["pkg:cargo/tonic@1.0.0"]})

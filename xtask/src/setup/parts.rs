@@ -235,6 +235,13 @@ pub(crate) const PARTS: &[Part] = &[
         source: Source::Apt(&["prometheus"]),
     },
     Part {
+        name: "openssl",
+        version: "",
+        used_for: "test chart",
+        found_by: Found::Programs(&["openssl"]),
+        source: Source::Apt(&["openssl"]),
+    },
+    Part {
         name: "buildah",
         version: "",
         used_for: "image",
