@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     fn without_a_place_it_says_why() {
-        let mut cells = vec![cell("n1", v1::ProbeKind::Udp, v1::Family::Ipv4, 2)];
+        let mut cells = [cell("n1", v1::ProbeKind::Udp, v1::Family::Ipv4, 2)];
         cells[0].loss = None;
         let bad: Vec<&v1::MatrixCell> = cells.iter().collect();
         assert_eq!(
