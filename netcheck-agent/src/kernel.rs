@@ -13,6 +13,7 @@ mod lingering;
 mod links;
 mod log;
 mod ports;
+mod refusal;
 mod stage;
 mod symbols;
 mod tables;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 
 use aya::maps::{Array, HashMap, MapError, PerCpuArray, PerCpuHashMap, RingBuf};
 use aya::programs::{BtfTracePoint, ProgramError};
-use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
+use aya::{Btf, Ebpf, EbpfLoader};
 use netcheck_common::abi::{globals, maps};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -33,6 +34,8 @@ use self::btf::DropReasons;
 use self::eye::{Abi, Eye, Maps};
 use self::interfaces::Shared;
 use self::ports::PortBits;
+pub use self::refusal::OpenError;
+use self::refusal::{TRACEPOINT, chain, log_verifier, why};
 use self::symbols::Symbols;
 use crate::observation::KernelEye;
 
@@ -62,75 +65,6 @@ pub struct KernelConfig {
     pub clock_offset_ns: i64,
     /// How to attach; none: tcx from Linux 6.6 on.
     pub tc_mode: Option<TcMode>,
-}
-
-/// Why there is no kernel side at all.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The kernel refused a map or the whole object.
-    #[error("{}", load_message(source))]
-    Load {
-        /// What aya said.
-        source: EbpfError,
-    },
-    /// The kernel refused a program.
-    #[error("kernel program {program} was refused: {}", program_message(source))]
-    Program {
-        /// Its name.
-        program: &'static str,
-        /// What aya said; with the verifier's last lines.
-        source: ProgramError,
-    },
-    /// A map is missing or of another type than expected: object and agent don't fit.
-    #[error("map {map} of the embedded kernel programs can't be used")]
-    Map {
-        /// Its name.
-        map: &'static str,
-        /// What aya said.
-        source: Option<MapError>,
-    },
-    /// Netlink or a thread.
-    #[error("{what} can't be set up")]
-    Io {
-        /// What for.
-        what: &'static str,
-        /// What the system said.
-        source: std::io::Error,
-    },
-}
-
-impl OpenError {
-    /// Everything in one line.
-    #[must_use]
-    pub fn one_line(&self) -> String {
-        attach::chain(self).lines().next().unwrap_or_default().to_owned()
-    }
-}
-
-const PRIVILEGES: &str = "it needs the capabilities BPF, NET_ADMIN and PERFMON (or a privileged container)";
-
-fn load_message(error: &EbpfError) -> String {
-    let chain = attach::chain(error);
-    if is_permission(error) {
-        format!("no permission to load kernel programs: {PRIVILEGES}")
-    } else {
-        format!("kernel programs can't be loaded: {chain}")
-    }
-}
-
-fn program_message(error: &ProgramError) -> String {
-    if is_permission(error) { format!("no permission: {PRIVILEGES}") } else { attach::chain(error) }
-}
-
-fn is_permission(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut source = Some(error);
-    while let Some(error) = source {
-        if let Some(io) = error.downcast_ref::<std::io::Error>() {
-            return matches!(io.raw_os_error(), Some(libc::EPERM | libc::EACCES));
-        }
-        source = error.source();
-    }
-    false
 }
 
 /// Follows the node's interfaces. See [`open`].
@@ -209,15 +143,17 @@ pub fn cleanup() -> usize {
 }
 
 fn attach_drops(ebpf: &mut Ebpf) -> Result<(), String> {
-    let btf = Btf::from_sys_fs().map_err(|error| attach::chain(&error))?;
+    let btf = Btf::from_sys_fs().map_err(|error| chain(&error))?;
     let program: &mut BtfTracePoint = ebpf
         .program_mut("netcheck_drops")
         .ok_or("the embedded object has no program for it")?
         .try_into()
-        .map_err(|error: ProgramError| attach::chain(&error))?;
-    program.load("kfree_skb", &btf).map_err(|error| program_message(&error))?;
-    program.attach().map_err(|error| program_message(&error))?;
-    Ok(())
+        .map_err(|error: ProgramError| chain(&error))?;
+    let loaded = program.load("kfree_skb", &btf).and_then(|()| program.attach());
+    loaded.map(drop).map_err(|error| {
+        log_verifier("netcheck_drops", &error);
+        why(&error, TRACEPOINT)
+    })
 }
 
 /// tcx came with Linux 6.6.

@@ -7,6 +7,7 @@
 mod address;
 mod app;
 mod buffer;
+mod capability;
 mod clock;
 pub mod config;
 mod counters;

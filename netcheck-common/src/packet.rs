@@ -59,7 +59,6 @@ pub const GENEVE_PORT: u16 = 6081;
 
 /// Length of an Ethernet header without tags.
 pub const ETHERNET_LEN: u32 = 14;
-const MAX_VLAN_TAGS: usize = 2;
 /// IPv6 extension headers followed at most; a longer chain is not ours.
 const MAX_EXTENSIONS: usize = 6;
 
@@ -154,15 +153,20 @@ pub fn parse<B: Bytes + ?Sized>(bytes: &B, start: Start, packet: &mut Packet) ->
 /// Offset of the IP header behind an Ethernet header at `at`. `None` if what follows is not IP.
 #[inline(always)]
 fn ethernet_payload<B: Bytes + ?Sized>(bytes: &B, at: u32) -> Option<u32> {
-    let mut offset = at + 12;
-    for _ in 0..=MAX_VLAN_TAGS {
-        match u16::from_be_bytes(bytes.load::<2>(offset)?) {
-            ETHERTYPE_IPV4 | ETHERTYPE_IPV6 => return Some(offset + 2),
-            ETHERTYPE_VLAN | ETHERTYPE_QINQ => offset += 4,
-            _ => return None,
+    // Untagged, tagged, tagged twice. Not a loop: for loaders without CAP_PERFMON the verifier also follows what a CPU
+    // may speculate, past the end of loops.
+    let untagged = at + 12;
+    let mut ethertype = u16::from_be_bytes(bytes.load::<2>(untagged)?);
+    let mut offset = untagged;
+    if matches!(ethertype, ETHERTYPE_VLAN | ETHERTYPE_QINQ) {
+        offset = untagged + 4;
+        ethertype = u16::from_be_bytes(bytes.load::<2>(offset)?);
+        if matches!(ethertype, ETHERTYPE_VLAN | ETHERTYPE_QINQ) {
+            offset = untagged + 8;
+            ethertype = u16::from_be_bytes(bytes.load::<2>(offset)?);
         }
     }
-    None
+    matches!(ethertype, ETHERTYPE_IPV4 | ETHERTYPE_IPV6).then_some(offset + 2)
 }
 
 /// Reads the IP header at `at` and the transport header's ports behind it.

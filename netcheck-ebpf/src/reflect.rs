@@ -74,9 +74,15 @@ fn request(key: &ReflectKey, sequence: u32, fresh: &mut ReflectValue, ifindex: u
         }
         value.first_ifindex = ifindex;
         value.first_flags = hook;
-        let slot = &mut value.slots[sequence as usize & (REFLECT_SLOTS - 1)];
-        slot.t2_ns = now_ns();
-        slot.sequence = sequence;
+        let now = now_ns();
+        // No computed index, here and below: adding an unknown number to a pointer makes the verifier give up most of
+        // its pruning where the loader has no CAP_PERFMON.
+        for (index, slot) in value.slots.iter_mut().enumerate() {
+            if sequence as usize & (REFLECT_SLOTS - 1) == index {
+                slot.t2_ns = now;
+                slot.sequence = sequence;
+            }
+        }
         count(counters::REQUESTS);
     }
     // A second sight at a later hook is the same packet; at the hook that saw it first it is a duplicate.
@@ -108,8 +114,12 @@ fn reply(ctx: &TcContext, scratch: &mut Scratch, key: &ReflectKey, ifindex: u32,
         Some(&(roles::UPLINK | roles::TUNNEL)) => {}
         _ => return,
     }
-    let slot = &value.slots[sequence as usize & (REFLECT_SLOTS - 1)];
-    let (t2_ns, t3_ns) = if slot.sequence == sequence { (slot.t2_ns, now_ns()) } else { (0, 0) };
+    let (mut t2_ns, mut t3_ns) = (0, 0);
+    for slot in &value.slots {
+        if slot.sequence == sequence {
+            (t2_ns, t3_ns) = (slot.t2_ns, now_ns());
+        }
+    }
     let part = &mut scratch.reflected;
     put_u64(part, 0, t2_ns);
     put_u64(part, 8, t3_ns);

@@ -91,9 +91,17 @@ fn cargo(toolchain: &Toolchain, verb: &str) -> Command {
     cargo
 }
 
+/// `--disable-expand-memcpy-in-order`: small copies become loads and stores. As calls of a loop they would cost more,
+/// and the verifier allows their pointer arithmetic only to loaders with CAP_PERFMON.
 fn rustflags(toolchain: &Toolchain) -> Vec<String> {
-    let mut flags: Vec<String> =
-        ["-Clinker=bpf-linker", "-Cdebuginfo=2", "-Clink-arg=--btf"].map(str::to_owned).into();
+    let mut flags: Vec<String> = [
+        "-Clinker=bpf-linker",
+        "-Cdebuginfo=2",
+        "-Clink-arg=--btf",
+        "-Clink-arg=--disable-expand-memcpy-in-order",
+    ]
+    .map(str::to_owned)
+    .into();
     // The debug info names files; the same source gives the same object wherever it is built.
     let cargo_home = std::env::var_os("CARGO_HOME")
         .map(PathBuf::from)

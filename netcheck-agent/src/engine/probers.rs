@@ -10,6 +10,7 @@ use netcheck_common::domain::{Family, Outcome, ProbeKind};
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
+use crate::capability::{self, Capability};
 use crate::clock::monotonic_ns;
 use crate::merge::{Ending, Merge, Probe, Seen};
 use crate::mmsg::Batch;
@@ -214,7 +215,12 @@ impl Probers {
 
 fn keep<T>(missing: &mut Vec<Missing>, kind: ProbeKind, family: Family, opened: io::Result<T>) -> Option<T> {
     let miss = |error: io::Error| {
-        let why = format!("no {kind} probes over {family}: {error}");
+        // A raw socket is all that needs a capability.
+        let refused = error.kind() == io::ErrorKind::PermissionDenied;
+        let capability = refused.then(|| capability::missing(&[Capability::NetRaw])).flatten();
+        let why = capability.unwrap_or_else(|| error.to_string());
+        let why = format!("no {kind} probes over {family}: {why}");
+        tracing::warn!("{why}");
         missing.push(Missing { kind, family, why });
     };
     opened.map_err(miss).ok()
@@ -251,5 +257,29 @@ fn whose(one: &OneFamily, icmp: &IcmpProber, quoted: &Quoted, merge: &Merge) -> 
         ProbeKind::Udp => one.dns.quoted(quoted.from_port, quoted.to),
         ProbeKind::Tcp => one.tcp.as_ref()?.quoted(quoted.from_port, quoted.to),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
+
+    use super::*;
+
+    #[test]
+    fn without_raw_sockets_the_capability_is_named_and_the_rest_works() {
+        // Capabilities are a thread's own.
+        let missing = std::thread::spawn(|| {
+            let effective = capabilities(None).unwrap().effective - CapabilitySet::NET_RAW;
+            let inheritable = CapabilitySet::empty();
+            set_capabilities(None, CapabilitySets { effective, permitted: effective, inheritable }).unwrap();
+            Probers::open(7).unwrap().missing().to_vec()
+        });
+        let missing = missing.join().unwrap();
+        let kinds: Vec<_> = missing.iter().map(|missing| (missing.kind, missing.family)).collect();
+        assert_eq!(kinds, [(ProbeKind::Icmp, Family::V4), (ProbeKind::Icmp, Family::V6)]);
+        for missing in missing {
+            assert!(missing.why.ends_with("capability CAP_NET_RAW is missing"), "{missing:?}");
+        }
     }
 }

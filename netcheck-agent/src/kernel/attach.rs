@@ -25,6 +25,7 @@ use tracing::{debug, info, warn};
 use super::TcMode;
 use super::interfaces::{Interface, Link, Shared};
 use super::links::{Netlink, Snapshot, difference};
+use super::refusal::{CLASSIFIERS, errno, log_verifier, why};
 use crate::observation::InterfaceRole;
 use crate::wire;
 
@@ -173,7 +174,7 @@ impl Attacher {
                 return;
             }
             Err(error) => {
-                let detail = chain(&error);
+                let detail = why(&error, CLASSIFIERS);
                 warn!(interface = link.name, egress, detail, "hook not attached");
                 (v1::HookState::Failed, detail)
             }
@@ -266,7 +267,12 @@ pub(crate) fn load_classifiers(ebpf: &mut Ebpf) -> Result<(), (&'static str, Pro
     for (_, _, name) in PROGRAMS {
         let program = ebpf.program_mut(name).ok_or((name, ProgramError::NotLoaded))?;
         let program: &mut SchedClassifier = program.try_into().map_err(|error| (name, error))?;
-        program.load().map_err(|error| (name, error))?;
+        program.load().map_err(|error| {
+            log_verifier(name, &error);
+            (name, error)
+        })?;
+        let instructions = program.info().ok().and_then(|info| info.verified_instruction_count());
+        debug!(target: "netcheck::kernel", name, instructions, "verified");
     }
     Ok(())
 }
@@ -294,29 +300,5 @@ fn role_number(role: InterfaceRole) -> u32 {
 
 /// Whether the interface went away while its hook was being attached.
 fn is_gone(error: &ProgramError) -> bool {
-    let mut source: Option<&dyn std::error::Error> = Some(error);
-    while let Some(error) = source {
-        if let Some(io) = error.downcast_ref::<std::io::Error>()
-            && matches!(io.raw_os_error(), Some(libc::ENODEV | libc::ENXIO))
-        {
-            return true;
-        }
-        source = error.source();
-    }
-    false
-}
-
-/// An error with all its causes in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let text = cause.to_string();
-        if !line.contains(&text) {
-            line.push_str(": ");
-            line.push_str(&text);
-        }
-        source = cause.source();
-    }
-    line
+    matches!(errno(error), Some(libc::ENODEV | libc::ENXIO))
 }

@@ -3,6 +3,7 @@
 #![cfg(feature = "ebpf")]
 #![expect(clippy::unwrap_used, reason = "a test's way to fail")]
 
+mod capabilities;
 mod nodes;
 
 use std::net::{SocketAddr, UdpSocket};
@@ -13,7 +14,7 @@ use netcheck_common::domain::{PathId, ProbeKind, ProbeSession, Sequence};
 use netcheck_common::header::{FLAG_REPLY, HEADER_LEN, ProbeHeader};
 
 use netcheck_agent::kernel::TcMode;
-use nodes::{Node, PATH, Pair, echo};
+use nodes::{How, Node, PATH, Pair, echo};
 
 const SESSION_A: u64 = 0xa11c_e000_0000_0001;
 
@@ -257,7 +258,8 @@ fn filters(node: &Node) -> usize {
 
 #[test]
 fn hooks_of_older_kernels_work_and_are_swept_after_a_crash() {
-    let Pair { a, b } = Pair::attached(SESSION_A, 0, Some(TcMode::Netlink));
+    let how = How { tc_mode: Some(TcMode::Netlink), ..How::default() };
+    let Pair { a, b } = Pair::opened(SESSION_A, how, how);
     // Somebody else's filter on the same qdisc must survive.
     a.run(|| {
         let theirs = "filter add dev eth0 ingress prio 60000 protocol ip u32 match u32 0 0";

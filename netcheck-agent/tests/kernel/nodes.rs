@@ -13,7 +13,10 @@ use std::time::{Duration, Instant};
 use netcheck_agent::kernel::{KernelConfig, TcMode, open};
 use netcheck_agent::observation::{KernelEye, KnownAddress};
 use netcheck_common::header::{HEADER_LEN, ProbeHeader};
-use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, LinkNameSpaceType, UnshareFlags, move_into_link_name_space,
+    set_capabilities, unshare_unsafe,
+};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio_util::sync::CancellationToken;
 
@@ -39,7 +42,7 @@ pub(crate) struct Bare {
 }
 
 impl Bare {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (jobs, work) = mpsc::channel::<Job>();
         let (ready, opened) = mpsc::channel();
         std::thread::spawn(move || {
@@ -72,8 +75,26 @@ impl Bare {
     }
 }
 
+/// How a node's kernel side is opened.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct How {
+    /// Added to its clock.
+    pub(crate) clock_offset_ns: i64,
+    pub(crate) tc_mode: Option<TcMode>,
+    /// All that it may do; none: everything.
+    pub(crate) capabilities: Option<CapabilitySet>,
+}
+
+/// Leaves the calling thread these capabilities alone.
+pub(crate) fn keep_only(effective: CapabilitySet) {
+    let none = CapabilitySet::empty();
+    set_capabilities(None, CapabilitySets { effective, permitted: effective, inheritable: none })
+        .expect("needs root");
+}
+
 impl Node {
-    fn new(bare: Bare, number: u8, session: u64, clock_offset_ns: i64, tc_mode: Option<TcMode>) -> Self {
+    fn new(bare: Bare, number: u8, session: u64, how: How) -> Self {
+        let How { clock_offset_ns, tc_mode, capabilities } = how;
         let stop = CancellationToken::new();
         let config = KernelConfig {
             session,
@@ -87,6 +108,9 @@ impl Node {
         let stopped = stop.clone();
         let attacher = std::thread::spawn(move || {
             move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+            if let Some(effective) = capabilities {
+                keep_only(effective);
+            }
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let (attacher, eye) =
@@ -134,7 +158,7 @@ impl Node {
         // Its task goes on, and so its hooks stay: nobody tells it to stop.
         let mut left = std::mem::ManuallyDrop::new(self);
         let bare = std::mem::replace(&mut left.bare, Bare::new());
-        Self::new(bare, number, session, 0, tc_mode)
+        Self::new(bare, number, session, How { tc_mode, ..How::default() })
     }
 
     /// Ends the kernel programs; the namespace stays.
@@ -173,11 +197,11 @@ pub(crate) struct Pair {
 impl Pair {
     /// Builds them. B's clock is `offset_ns` ahead.
     pub(crate) fn new(session: u64, offset_ns: i64) -> Self {
-        Self::attached(session, offset_ns, None)
+        Self::opened(session, How::default(), How { clock_offset_ns: offset_ns, ..How::default() })
     }
 
-    /// Builds them, with hooks attached in a certain way.
-    pub(crate) fn attached(session: u64, offset_ns: i64, tc_mode: Option<TcMode>) -> Self {
+    /// Builds them, each in its own way.
+    pub(crate) fn opened(session: u64, how_a: How, how_b: How) -> Self {
         let (a, b) = (Bare::new(), Bare::new());
         let peer = b.run(|| rustix::thread::gettid().as_raw_nonzero().get());
         a.ip(&format!("link add eth0 type veth peer name eth0 netns {peer}"));
@@ -190,10 +214,7 @@ impl Pair {
             bare.ip(&format!("addr add fd77::{number}/64 dev eth0 nodad"));
             bare.ip("link set eth0 up");
         }
-        Self {
-            a: Node::new(a, 1, session, 0, tc_mode),
-            b: Node::new(b, 2, session ^ 0xffff, offset_ns, tc_mode),
-        }
+        Self { a: Node::new(a, 1, session, how_a), b: Node::new(b, 2, session ^ 0xffff, how_b) }
     }
 }
 
