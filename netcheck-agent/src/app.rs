@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{JoinSet, LocalSet};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::address;
@@ -145,8 +145,8 @@ async fn serve(flags: &Run) -> anyhow::Result<()> {
         node,
         hub_url: flags.hub.to_string(),
         engine: output.status,
-        hub: hub_seen,
-        outbox,
+        hub: hub_seen.clone(),
+        outbox: Arc::clone(&outbox),
         responder: responder.counts,
         uptime,
     };
@@ -164,14 +164,21 @@ async fn serve(flags: &Run) -> anyhow::Result<()> {
     shutdown.cancel();
     handle.stop();
     echo.stop();
-    let drained = timeout(DRAIN, async { while data.join_next().await.is_some() {} }).await;
-    if drained.is_err() {
-        tracing::warn!("the hub did not take the last batch within {DRAIN:?}");
+    // What is left after that is lost, and said below.
+    let _ = timeout(DRAIN, async { while data.join_next().await.is_some() {} }).await;
+    let lost = outbox.status().batches;
+    if lost > 0 {
+        let hub = hub_seen.borrow().trouble(Instant::now()).to_owned();
+        tracing::warn!(lost, hub, "the hub did not acknowledge the last batches");
     }
+    tracing::debug!("drained");
     detach.cancel();
     data.shutdown().await;
-    watching.shutdown().await;
     answering.shutdown().await;
+    // All that takes time here: the kernel waits for an RCU grace period for each hook, one after the other (its
+    // tcx_link_release holds the RTNL lock meanwhile), 10 ms on an idle machine. Threads or an early exit save nothing.
+    watching.shutdown().await;
+    tracing::debug!("detached");
     let joined = engine_thread.join().is_ok() & echo_thread.join().is_ok();
     if ended_early || !joined {
         bail!("a part of the agent ended by itself; the log says which");

@@ -19,7 +19,7 @@ use crate::buffer::BufferStatus;
 use crate::engine::EngineStatus;
 use crate::responder::ResponderCounts;
 use crate::session::HubState;
-use crate::status::{ebpf_word, hook_word};
+use crate::status::{degraded, ebpf_word, hook_word};
 use crate::usage::{self, Uptime};
 
 type Labels = Vec<(&'static str, &'static str)>;
@@ -66,6 +66,8 @@ pub(crate) fn render(snapshot: &Snapshot<'_>) -> Result<String, fmt::Error> {
     metrics.seconds("uptime", "Time since the agent's start", uptime.elapsed().as_secs_f64());
     probes(&mut metrics, engine);
     kernel(&mut metrics, engine);
+    let missing = degraded(engine, hub).len() as u64;
+    metrics.gauge("degraded", "Things that are missing; /status names them", missing);
     drops(&mut metrics, engine);
 
     let m = &mut metrics;
@@ -73,8 +75,13 @@ pub(crate) fn render(snapshot: &Snapshot<'_>) -> Result<String, fmt::Error> {
     m.gauge("plan_paths", "Paths that are probed", engine.plan.paths as u64);
     m.gauge("plan_refused_paths", "Paths of the plan that can't be probed", engine.plan.refused.len() as u64);
     m.seconds("round", "Length of a full round of probes", engine.plan.effective_interval.as_secs_f64());
-    m.gauge("hub_connected", "Whether there is a session with the hub", hub.connected.into());
+    m.gauge("hub_connected", "Whether there is a session with the hub", hub.connected().into());
     m.counter("hub_sessions", "Sessions with the hub", hub.sessions);
+    let ended = Family::<Labels, Counter>::default();
+    for (&reason, &count) in &hub.ended {
+        ended.get_or_create(&vec![("reason", reason)]).inc_by(count);
+    }
+    m.0.register("hub_sessions_ended", "Sessions with the hub, and attempts at one, that ended", ended);
     m.gauge("buffer_batches", "Batches that the hub has not acknowledged", buffer.batches);
     m.gauge("buffer_bytes", "Memory of those batches", buffer.bytes);
     m.counter("buffer_dropped_batches", "Batches that the buffer had no room for", buffer.dropped_batches);
@@ -167,8 +174,6 @@ fn kernel(metrics: &mut Metrics, engine: &EngineStatus) {
         hooks.get_or_create(&vec![("state", hook_word(hook.state()))]).inc();
     }
     metrics.0.register("hooks", "Kernel hooks by state", hooks);
-    let degraded = engine.kernel.degraded.len() + engine.degraded.len();
-    metrics.gauge("degraded", "Things that are missing; /status names them", degraded as u64);
     metrics.counter("ring_events_lost", "Kernel events that found no room", engine.kernel.ring_events_lost);
 }
 

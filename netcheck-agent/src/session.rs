@@ -7,89 +7,31 @@
 
 mod backoff;
 pub(crate) mod connect;
+mod end;
 mod exchange;
+mod standing;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use netcheck_proto::v1;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::backoff::Backoff;
-use self::connect::{Connect, ConnectError};
+use self::connect::Connect;
+use self::end::SessionEnd;
 use self::exchange::Exchange;
+pub(crate) use self::standing::HubState;
+use self::standing::{Told, was_steady};
 use crate::buffer::outbox::Outbox;
 use crate::engine::{EngineHandle, EngineReply, EngineStatus};
-use crate::plan::PlanGap;
-use crate::token::{TokenError, TokenFile};
+use crate::token::TokenFile;
 use crate::usage::Uptime;
 
 /// TCP and HTTP/2 handshakes, and the wait for the hub's welcome.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Why a session ended.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum SessionEnd {
-    /// No connection.
-    #[error("can't connect: {}", cause(.0))]
-    Connect(#[source] ConnectError),
-    /// There is no token to show.
-    #[error(transparent)]
-    Token(#[from] TokenError),
-    /// The hub ended it. tonic's own timeouts show as `Cancelled` here.
-    #[error("the hub ended the session: {code:?}: {}", message)]
-    Refused {
-        /// gRPC status.
-        code: tonic::Code,
-        /// What the hub said.
-        message: String,
-    },
-    /// The hub closed the stream without an error.
-    #[error("the hub closed the session")]
-    Closed,
-    /// The hub did not speak in time.
-    #[error("the hub did not answer within {CONNECT_TIMEOUT:?}")]
-    Silent,
-    /// The hub spoke out of turn.
-    #[error("the hub began with something else than a welcome")]
-    NoWelcome,
-    /// A plan that builds on one that is not held here: a new session begins with a full one.
-    #[error(transparent)]
-    Gap(#[from] PlanGap),
-    /// The engine's thread is gone.
-    #[error("the probe engine has ended")]
-    Engine,
-    /// Everything is acknowledged, and nothing will come any more.
-    #[error("done")]
-    Done,
-}
-
-/// tonic says "transport error"; the reason is at the end of the chain.
-fn cause(error: &ConnectError) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
-}
-
-impl From<tonic::Status> for SessionEnd {
-    fn from(status: tonic::Status) -> Self {
-        Self::Refused { code: status.code(), message: status.message().to_owned() }
-    }
-}
-
-/// How things stand with the hub.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct HubState {
-    pub(crate) connected: bool,
-    /// Sessions that got a welcome.
-    pub(crate) sessions: u64,
-    /// Why the last one ended or did not begin; empty while connected.
-    pub(crate) trouble: String,
-}
 
 /// Keeps up the session.
 pub(crate) struct SessionTask {
@@ -106,28 +48,47 @@ pub(crate) struct SessionTask {
     pub(crate) uptime: Uptime,
 }
 
+/// How a session went.
+struct Past {
+    end: SessionEnd,
+    /// How long it lived, from the welcome on; `None` where there was none.
+    lived: Option<Duration>,
+    /// The hub took something from it.
+    useful: bool,
+}
+
+impl From<SessionEnd> for Past {
+    /// One that did not begin.
+    fn from(end: SessionEnd) -> Self {
+        Self { end, lived: None, useful: false }
+    }
+}
+
 impl SessionTask {
     /// Runs until `shutdown` and then until the outbox is done, or a last attempt to reach the hub has failed.
     pub(crate) async fn run(mut self, shutdown: CancellationToken) {
         let mut backoff = Backoff::new();
+        let mut told = Told::default();
         loop {
             let last = shutdown.is_cancelled();
-            let (end, healthy) = self.session(&shutdown).await;
+            let Past { end, lived, useful } = self.session(&shutdown, &told).await.unwrap_or_else(Past::from);
             if let SessionEnd::Done = end {
                 return;
             }
-            if healthy {
-                backoff.reset();
-            }
-            let delay = backoff.next_delay();
-            tracing::warn!(retry_in_ms = delay.as_millis() as u64, "{end}");
-            self.hub.send_modify(|hub| {
-                hub.connected = false;
-                hub.trouble = end.to_string();
-            });
+            self.hub.send_modify(|hub| hub.ended(&end));
             if last || self.outbox.is_done() {
                 return;
             }
+            if shutdown.is_cancelled() {
+                // Once more, at once, for what is left.
+                continue;
+            }
+            let steady = was_steady(&end, lived.unwrap_or_default(), useful);
+            if steady {
+                backoff.reset();
+            }
+            let delay = backoff.next_delay();
+            told.ended(&end, lived.is_some(), steady, delay);
             tokio::select! {
                 () = sleep(delay) => {}
                 () = shutdown.cancelled() => {}
@@ -135,27 +96,18 @@ impl SessionTask {
         }
     }
 
-    /// One session: why it ended, and whether it had been a healthy one.
-    async fn session(&mut self, shutdown: &CancellationToken) -> (SessionEnd, bool) {
-        let channel = match timeout(CONNECT_TIMEOUT, (self.connect)()).await {
-            Ok(Ok(channel)) => channel,
-            Ok(Err(error)) => return (SessionEnd::Connect(error), false),
-            Err(_elapsed) => return (SessionEnd::Silent, false),
-        };
+    /// One session, to its end.
+    async fn session(&mut self, shutdown: &CancellationToken, told: &Told) -> Result<Past, SessionEnd> {
+        let connected = timeout(CONNECT_TIMEOUT, (self.connect)()).await;
+        let channel = connected.map_err(|_elapsed| SessionEnd::Silent)?.map_err(SessionEnd::Connect)?;
         // What the engine answered to a session that is gone concerns nobody any more.
         while self.replies.try_recv().is_ok() {}
-        let mut exchange = match Exchange::begin(channel, self).await {
-            Ok(exchange) => exchange,
-            Err(end) => return (end, false),
-        };
-        self.hub.send_modify(|hub| {
-            hub.connected = true;
-            hub.sessions += 1;
-            hub.trouble.clear();
-        });
-        tracing::info!(hub = exchange.hub_instance(), "session with the hub");
+        let mut exchange = Exchange::begin(channel, self).await?;
+        let welcomed = Instant::now();
+        self.hub.send_modify(|hub| hub.welcomed(welcomed));
+        told.begun(exchange.hub_instance());
         let end = exchange.run(self, shutdown).await;
-        (end, exchange.healthy())
+        Ok(Past { end, lived: Some(welcomed.elapsed()), useful: exchange.useful() })
     }
 }
 

@@ -10,6 +10,7 @@ use anyhow::{Context as _, bail};
 use netcheck_common::domain::Outcome;
 use netcheck_proto::v1;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use crate::buffer::BufferStatus;
 use crate::config::Status;
@@ -23,10 +24,15 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_MAX: u64 = 16 << 20;
 
 /// The form for the hub.
-pub(crate) fn agent_status(engine: &EngineStatus, buffer: BufferStatus, uptime: Uptime) -> v1::AgentStatus {
+pub(crate) fn agent_status(
+    engine: &EngineStatus,
+    buffer: BufferStatus,
+    hub: &HubState,
+    uptime: Uptime,
+) -> v1::AgentStatus {
     v1::AgentStatus {
         ebpf: engine.kernel.state.into(),
-        degraded: engine.kernel.degraded.iter().chain(&engine.degraded).cloned().collect(),
+        degraded: degraded(engine, hub),
         hooks: engine.kernel.hooks.clone(),
         ring_events_lost: engine.kernel.ring_events_lost,
         buffer_dropped_batches: buffer.dropped_batches,
@@ -37,6 +43,12 @@ pub(crate) fn agent_status(engine: &EngineStatus, buffer: BufferStatus, uptime: 
         cpu_time: prost_types::Duration::try_from(usage::cpu_time()).ok(),
         resident_bytes: usage::resident_bytes(),
     }
+}
+
+/// What is missing and why, one line each.
+pub(crate) fn degraded(engine: &EngineStatus, hub: &HubState) -> Vec<String> {
+    let own = engine.kernel.degraded.iter().chain(&engine.degraded).cloned();
+    own.chain(hub.degraded(Instant::now())).collect()
 }
 
 /// The word for the kernel side's state.
@@ -132,7 +144,7 @@ impl StatusDocument {
         hub_url: &str,
         engine: &EngineStatus,
         buffer: BufferStatus,
-        hub: HubState,
+        hub: &HubState,
         uptime: Uptime,
     ) -> Self {
         let counters = &engine.counters;
@@ -150,9 +162,9 @@ impl StatusDocument {
             uptime_seconds: uptime.elapsed().as_secs(),
             hub: HubDocument {
                 url: hub_url.to_owned(),
-                connected: hub.connected,
+                connected: hub.connected(),
                 sessions: hub.sessions,
-                trouble: hub.trouble,
+                trouble: hub.trouble(Instant::now()).to_owned(),
             },
             plan: PlanDocument {
                 version: engine.plan.version,
@@ -161,7 +173,7 @@ impl StatusDocument {
                 refused: engine.plan.refused.iter().map(refused).collect(),
             },
             ebpf: ebpf_word(engine.kernel.state).to_owned(),
-            degraded: engine.kernel.degraded.iter().chain(&engine.degraded).cloned().collect(),
+            degraded: degraded(engine, hub),
             hooks: engine.kernel.hooks.iter().map(hook).collect(),
             counters: CountersDocument {
                 replies: counters.total(Outcome::Reply),
@@ -192,7 +204,10 @@ impl StatusDocument {
         row(
             "hub",
             match (self.hub.connected, self.hub.trouble.as_str()) {
-                (true, _) => format!("{}, connected (session {})", self.hub.url, self.hub.sessions),
+                (true, "") => format!("{}, connected (session {})", self.hub.url, self.hub.sessions),
+                (true, trouble) => {
+                    format!("{}, connected (session {}); before: {trouble}", self.hub.url, self.hub.sessions)
+                }
                 (false, "") => format!("{}, not connected yet", self.hub.url),
                 (false, trouble) => format!("{}, not connected: {trouble}", self.hub.url),
             },

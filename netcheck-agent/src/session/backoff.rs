@@ -6,7 +6,8 @@ use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 
 const FIRST: Duration = Duration::from_secs(1);
 const FACTOR: f32 = 1.6;
-const LONGEST: Duration = Duration::from_secs(120);
+/// Longest delay.
+pub(crate) const LONGEST: Duration = Duration::from_secs(120);
 const JITTER: std::ops::Range<f64> = 0.8..1.2;
 
 /// Growing delays.

@@ -92,8 +92,8 @@ impl Exchange {
         &self.welcome.hub_instance
     }
 
-    /// Whether the hub took anything from it: then the next attempt need not wait long.
-    pub(crate) const fn healthy(&self) -> bool {
+    /// Whether the hub took anything from it.
+    pub(crate) const fn useful(&self) -> bool {
         self.acknowledged
     }
 
@@ -155,7 +155,9 @@ impl Exchange {
 
     /// Says how the agent is, unless it is about to anyway.
     fn say_status(&mut self, task: &SessionTask) {
-        let status = agent_status(&task.status.borrow(), task.outbox.status(), task.uptime);
+        let hub = task.hub.borrow();
+        let status = agent_status(&task.status.borrow(), task.outbox.status(), &hub, task.uptime);
+        drop(hub);
         self.control.retain(|message| !matches!(message, ToHub::Status(_)));
         self.control.push_back(ToHub::Status(status));
     }

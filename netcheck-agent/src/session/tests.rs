@@ -1,5 +1,7 @@
 //! Against a scripted hub over an in-memory connection. The engine is a channel's other end.
 
+mod endings;
+
 use std::sync::Mutex;
 use std::time::Instant;
 
@@ -219,7 +221,7 @@ async fn hello_plan_status_and_acknowledged_batches() {
     assert_eq!(hub.batch().await.sequence, 2);
     hub.say(FromHub::Ack(v1::BatchAck { sequence: 2 })).await;
     rig.until(|rig| rig.outbox.status().batches == 0).await;
-    assert!(rig.hub.borrow().connected);
+    assert!(rig.hub.borrow().connected());
 }
 
 #[tokio::test]
@@ -252,8 +254,12 @@ async fn what_was_not_acknowledged_is_sent_again() {
     }
     hub.say.send(Err(Status::unavailable("restarting"))).await.unwrap();
     drop(hub);
-    rig.until(|rig| !rig.hub.borrow().connected).await;
-    assert!(rig.hub.borrow().trouble.contains("restarting"), "{:?}", rig.hub.borrow());
+    rig.until(|rig| !rig.hub.borrow().connected()).await;
+    assert!(
+        rig.hub.borrow().trouble(tokio::time::Instant::now()).contains("restarting"),
+        "{:?}",
+        rig.hub.borrow()
+    );
     let mut hub = rig.session().await;
     hub.welcome(1).await;
     assert_eq!(hub.batch().await.sequence, 2, "what the hub has applied is not sent again");
@@ -310,7 +316,7 @@ async fn a_hub_without_manners_is_left() {
     let mut rig = Rig::new(Limits::default());
     let hub = rig.session().await;
     hub.say(FromHub::Ack(v1::BatchAck { sequence: 1 })).await;
-    rig.until(|rig| rig.hub.borrow().trouble.contains("welcome")).await;
+    rig.until(|rig| rig.hub.borrow().trouble(tokio::time::Instant::now()).contains("welcome")).await;
     // One that says nothing at all is left after a while.
     let _silent = rig.session().await;
     let mut third = rig.session().await;
