@@ -10,6 +10,8 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use netcheck_common::header::DEFAULT_RESPONDER_PORT;
 use tonic::transport::Uri;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::session::connect::TlsFiles;
 
@@ -88,10 +90,10 @@ pub struct Run {
     #[expect(missing_docs, reason = "a doc comment would become the help text of the flattened flags")]
     pub http: Http,
     /// Most packets per second that this agent sends, whatever the plan wants (packets/s).
-    #[arg(long, env = "NETCHECK_PPS", value_name = "N", default_value_t = 1000,
+    #[arg(long, env = "NETCHECK_PPS", value_name = "N", default_value_t = 1000, allow_negative_numbers = true,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub pps: u32,
-    /// What to log: a level, or `target=level` pairs separated by commas.
+    /// What to log: a level, and `target=level` pairs, separated by commas; `info` where no level stands alone.
     #[arg(long, env = "NETCHECK_LOG", value_name = "FILTER", default_value = "info", value_parser = log_filter)]
     pub log: String,
     /// How to log.
@@ -232,9 +234,18 @@ fn hub_url(text: &str) -> Result<Uri, String> {
     }
 }
 
+/// A filter that says what it means: to `EnvFilter` a misspelt level is the name of a target, and all other targets
+/// are silent.
 fn log_filter(text: &str) -> Result<String, String> {
-    tracing_subscriber::EnvFilter::try_new(text).map_err(|error| error.to_string())?;
-    Ok(text.to_owned())
+    EnvFilter::try_new(text).map_err(|error| error.to_string())?;
+    let alone: Vec<&str> =
+        text.split(',').map(str::trim).filter(|directive| !directive.contains(['=', '[', '}'])).collect();
+    if let Some(word) = alone.iter().find(|word| word.is_empty() || word.parse::<LevelFilter>().is_err()) {
+        return Err(format!(
+            "{word:?} is no level (off, error, warn, info, debug, trace) and no target=level pair"
+        ));
+    }
+    Ok(if alone.is_empty() { format!("info,{text}") } else { text.to_owned() })
 }
 
 #[cfg(test)]
@@ -265,12 +276,17 @@ mod tests {
         for (flag, value) in [
             ("--pps", "0"),
             ("--pps", "many"),
+            ("--pps", "1000001"),
             ("--ebpf", "maybe"),
             ("--responder-addr", "6100"),
             ("--http-addr", "localhost"),
             ("--node", "a b"),
             ("--netns-scope", "1,x"),
             ("--log", "=="),
+            ("--log", "blah"),
+            ("--log", "info,blah"),
+            ("--log", "netcheck::kernel=loud"),
+            ("--log", ""),
             ("--log-format", "xml"),
             ("--frobnicate", "1"),
         ] {
@@ -278,6 +294,31 @@ mod tests {
                 panic!("{flag}")
             };
             assert!(line.contains(flag) && !line.contains('\n') && !line.starts_with("error"), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_number_out_of_range_is_told_the_range() {
+        for number in ["-1", "0", "1000001"] {
+            let Err(NotRun::Usage(line)) = run(&["--hub", "http://h:7070", "--insecure", "--pps", number])
+            else {
+                panic!("{number}")
+            };
+            assert!(line.contains(&format!("{number} is not in 1..=1000000")), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_log_filter_never_silences_the_rest() {
+        for (given, expected) in [
+            ("warn", "warn"),
+            ("off", "off"),
+            ("info,netcheck::kernel=debug", "info,netcheck::kernel=debug"),
+            ("netcheck::kernel=debug", "info,netcheck::kernel=debug"),
+            ("h2=trace, error", "h2=trace, error"),
+            ("[span{a=1}]=debug", "info,[span{a=1}]=debug"),
+        ] {
+            assert_eq!(log_filter(given).as_deref(), Ok(expected));
         }
     }
 

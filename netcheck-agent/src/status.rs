@@ -1,6 +1,7 @@
 //! How the agent is, in three forms: for the hub, as a JSON document over HTTP, and as the table of
 //! `netcheck-agent status`, which reads that document from the agent on its own host.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
@@ -22,6 +23,9 @@ use crate::usage::{self, Uptime};
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// More than this is not an agent's status.
 const ANSWER_MAX: u64 = 16 << 20;
+
+/// Reasons of refused paths in the table.
+const REASONS_MAX: usize = 8;
 
 /// The form for the hub.
 pub(crate) fn agent_status(
@@ -225,8 +229,8 @@ impl StatusDocument {
                 ),
             },
         );
-        for refused in &plan.refused {
-            row("", format!("path {}: {}", refused.path, refused.why));
+        for line in refusals(&plan.refused) {
+            row("", line);
         }
         row("ebpf", self.ebpf.clone());
         for line in &self.degraded {
@@ -272,6 +276,30 @@ impl StatusDocument {
         );
         out
     }
+}
+
+/// Refused paths by reason, most first: a line each for the most common ones.
+fn refusals(refused: &[RefusedDocument]) -> Vec<String> {
+    let mut paths: BTreeMap<&str, (usize, u32)> = BTreeMap::new();
+    for one in refused {
+        paths.entry(&one.why).or_insert((0, one.path)).0 += 1;
+    }
+    let mut reasons: Vec<_> = paths.into_iter().collect();
+    reasons.sort_by_key(|&(_, (count, _))| std::cmp::Reverse(count));
+    let mut lines: Vec<String> = reasons
+        .iter()
+        .take(REASONS_MAX)
+        .map(|&(why, (count, first))| match count {
+            1 => format!("path {first} refused: {why}"),
+            _ => format!("{count} paths refused: {why}"),
+        })
+        .collect();
+    let rest = reasons.get(REASONS_MAX..).unwrap_or_default();
+    if !rest.is_empty() {
+        let count: usize = rest.iter().map(|&(_, (count, _))| count).sum();
+        lines.push(format!("{count} paths refused for {} other reasons; --json has them all", rest.len()));
+    }
+    lines
 }
 
 /// Asks the agent on this host and says how it is.
@@ -336,11 +364,30 @@ mod tests {
             ..Default::default()
         };
         let table = document.table();
-        for part in
-            ["n1", "not connected: can't connect", "version 3, 12 paths", "path 9: 127", "failed", "no BPF"]
-        {
+        for part in [
+            "n1",
+            "not connected: can't connect",
+            "version 3, 12 paths",
+            "path 9 refused: 127",
+            "failed",
+            "no BPF",
+        ] {
             assert!(table.contains(part), "{part} in\n{table}");
         }
+    }
+
+    #[test]
+    fn refused_paths_are_a_line_per_reason() {
+        let refused = |path: u32, why: String| RefusedDocument { path, why };
+        let raw = "no icmp probes over IPv4: capability CAP_NET_RAW is missing";
+        let mut all: Vec<_> = (0..44).map(|path| refused(path, raw.to_owned())).collect();
+        assert_eq!(refusals(&all), [format!("44 paths refused: {raw}")]);
+        all.extend((50..60).map(|path| refused(path, format!("127.0.0.{path} is a loopback address"))));
+        let lines = refusals(&all);
+        assert_eq!(lines.len(), REASONS_MAX + 1);
+        assert_eq!(lines[1], "path 50 refused: 127.0.0.50 is a loopback address");
+        assert_eq!(lines[REASONS_MAX], "3 paths refused for 3 other reasons; --json has them all");
+        assert!(refusals(&[]).is_empty());
     }
 
     #[test]
