@@ -2,6 +2,8 @@
 
 use netcheck_common::domain::{Family, Outcome, ProbeKind};
 
+use crate::starvation::Doubt;
+
 /// `[kind][family][outcome]`; the outcomes are reply, then [`Outcome::FAILURES`].
 type ByOutcome = [[[u64; 1 + Outcome::FAILURES.len()]; 2]; ProbeKind::ALL.len()];
 
@@ -9,8 +11,8 @@ type ByOutcome = [[[u64; 1 + Outcome::FAILURES.len()]; 2]; ProbeKind::ALL.len()]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counters {
     samples: ByOutcome,
-    /// Samples that the agent was too starved to judge.
-    pub(crate) suspect: u64,
+    /// Samples that could not be judged, in the order of [`Doubt::ALL`].
+    suspects: [u64; Doubt::ALL.len()],
     /// Answers after the deadline.
     pub(crate) late: u64,
     /// Second answers.
@@ -40,6 +42,21 @@ impl Counters {
     pub(crate) fn sample(&mut self, kind: ProbeKind, family: Family, outcome: Outcome) {
         let outcome = outcome.failure_index().map_or(0, |index| index + 1);
         self.samples[kind_index(kind)][family as usize][outcome] += 1;
+    }
+
+    /// Counts one sample that could not be judged.
+    pub(crate) const fn suspect(&mut self, doubt: Doubt) {
+        self.suspects[doubt as usize] += 1;
+    }
+
+    /// Samples that could not be judged, by what spoke against it.
+    pub(crate) fn suspects(&self) -> impl Iterator<Item = (Doubt, u64)> + '_ {
+        Doubt::ALL.into_iter().zip(self.suspects)
+    }
+
+    /// All samples that could not be judged.
+    pub(crate) fn suspects_total(&self) -> u64 {
+        self.suspects.iter().sum()
     }
 
     /// (kind, family, outcome, samples), all combinations.

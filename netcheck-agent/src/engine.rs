@@ -36,6 +36,7 @@ use crate::plan::Plan;
 use crate::probe::Identity;
 use crate::report::Report;
 use crate::schedule::{Schedule, fnv1a};
+use crate::starvation::{Doubt, Starvation};
 use crate::wire;
 
 /// Evidence (lost samples, drops) waits this long for company, windows for none.
@@ -63,6 +64,8 @@ pub(crate) struct Engine {
     probers: Probers,
     eye: Box<dyn KernelEye>,
     pace: Pace,
+    /// Once the engine's thread runs.
+    starvation: Option<Starvation>,
     trust: StampTrust,
     drops: DropTally,
     /// Last sequence of each path.
@@ -98,6 +101,7 @@ impl Engine {
             identity: Identity { session: config.session, source_node: 0 },
             schedule: Schedule::new(&config.node, config.limit_pps),
             pace: Pace::new(now_ns, fnv1a(config.node.as_bytes()), plan.timing.timeout_ns),
+            starvation: None,
             trust: StampTrust::default(),
             drops: DropTally::default(),
             sequences: std::collections::HashMap::new(),
@@ -119,6 +123,7 @@ impl Engine {
 
     /// Turns until stopped.
     pub(crate) fn run(mut self) {
+        self.starvation = Some(Starvation::watch(monotonic_ns()));
         loop {
             let now_ns = monotonic_ns();
             if self.link.stopped() {
@@ -143,7 +148,11 @@ impl Engine {
         self.probers.read(&mut self.merge, now_ns, self.last_read_ns, prompt && !starved);
         self.last_read_ns = now_ns;
         self.eye.drain(&mut |observation| self.merge.observe(observation));
-        self.merge.settle(now_ns, starved, |probe| self.probers.close(probe, self.eye.as_mut()));
+        let doubt = |since_ns| match (starved, &mut self.starvation) {
+            (true, _) => Some(Doubt::Late),
+            (false, starvation) => starvation.as_mut()?.between(since_ns, now_ns, self.pace.late_ns()),
+        };
+        self.merge.settle(now_ns, doubt, |probe| self.probers.close(probe, self.eye.as_mut()));
         self.send(now_ns);
         self.report(now_ns);
     }
@@ -215,6 +224,9 @@ impl Engine {
         }
         if now_ns >= self.next_status_ns {
             self.next_status_ns = now_ns + STATUS_EVERY_NS;
+            if let Some(starvation) = &mut self.starvation {
+                starvation.look(now_ns);
+            }
             self.trust.update(&self.merge.counters);
             self.pace.set_rate(self.schedule.rate_pps(), self.prompt());
             self.publish();

@@ -27,6 +27,7 @@ mod responder;
 mod schedule;
 mod session;
 mod sizes;
+mod starvation;
 mod status;
 mod token;
 mod usage;

@@ -30,6 +30,7 @@ use crate::observation::{Direction, DropIdentity, Observation, ProbeKey, Reflect
 use crate::probe::quoted::Quoted;
 use crate::report::{Detail, IcmpSeen, Report};
 use crate::sizes::Sizes;
+use crate::starvation::Doubt;
 
 /// Lost samples and drop records kept with their evidence per report; beyond, they are only counted.
 const DETAILS_MAX: usize = 8192;
@@ -233,14 +234,19 @@ impl Merge {
     }
 
     /// Judges what ended, and gives up what has passed its deadline. `now_ns` is when the reading of the sockets
-    /// began in this turn; `starved`: the turn came so late that silence proves nothing. Hands back every probe that
-    /// is judged.
-    pub(crate) fn settle(&mut self, now_ns: u64, starved: bool, mut on_end: impl FnMut(&Probe)) {
+    /// began in this turn. `doubt` tells why silence since a time proves nothing, and is asked only where a loss would
+    /// be declared. Hands back every probe that is judged.
+    pub(crate) fn settle(
+        &mut self,
+        now_ns: u64,
+        mut doubt: impl FnMut(u64) -> Option<Doubt>,
+        mut on_end: impl FnMut(&Probe),
+    ) {
         let mut ended = std::mem::take(&mut self.ended);
         for key in ended.drain(..) {
             if let Some(flight) = self.flights.remove(&key) {
                 on_end(&flight.probe);
-                self.judge(flight, now_ns, starved);
+                self.judge(flight, now_ns, &mut doubt);
             }
         }
         self.ended = ended;
@@ -261,7 +267,8 @@ impl Merge {
             }
             if let Some(flight) = self.flights.remove(&key) {
                 on_end(&flight.probe);
-                self.lost(flight, now_ns, Outcome::Timeout, starved, Detail::default());
+                let doubt = doubt(flight.t0_ns);
+                self.lost(flight, now_ns, Outcome::Timeout, doubt, Detail::default());
             }
         }
     }

@@ -118,7 +118,11 @@ fn probes(metrics: &mut Metrics, engine: &EngineStatus) {
     metrics.0.register("probes", "Probes that could be judged", samples);
     let counters = &engine.counters;
     metrics.gauge("probes_in_flight", "Probes on their way", engine.in_flight as u64);
-    metrics.counter("suspect_probes", "Probes that the agent was too starved to judge", counters.suspect);
+    let suspects = Family::<Labels, Counter>::default();
+    for (doubt, count) in counters.suspects() {
+        suspects.get_or_create(&vec![("cause", doubt.as_str())]).inc_by(count);
+    }
+    metrics.0.register("suspect_probes", "Probes that the agent was too starved to judge", suspects);
     metrics.counter("late_replies", "Replies after the deadline", counters.late);
     metrics.counter("duplicate_replies", "Second replies", counters.duplicate);
     metrics.counter("forged_packets", "Replies to what was never asked, or from elsewhere", counters.forged);
@@ -182,11 +186,13 @@ mod tests {
     use netcheck_common::domain::{Family as AddressFamily, Outcome, ProbeKind};
 
     use super::*;
+    use crate::starvation::Doubt;
 
     #[test]
     fn a_scrape_shows_everything_with_bounded_series() {
         let mut engine = EngineStatus::default();
         engine.counters.sample(ProbeKind::Icmp, AddressFamily::V6, Outcome::Reply);
+        engine.counters.suspect(Doubt::Throttled);
         let text = render(&Snapshot {
             node: "n1",
             engine: &engine,
@@ -201,6 +207,7 @@ mod tests {
             r#"netcheck_agent_probes_total{kind="icmp",family="ipv6",outcome="reply"} 1"#,
             "netcheck_agent_buffer_dropped_batches_total 3",
             "netcheck_agent_hub_connected 0",
+            r#"netcheck_agent_suspect_probes_total{cause="throttled"} 1"#,
             "netcheck_agent_process_cpu_seconds_total ",
             "netcheck_agent_process_resident_memory_bytes ",
             r#"netcheck_agent_ebpf{state="off"} 0"#,

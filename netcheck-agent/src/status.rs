@@ -41,7 +41,7 @@ pub(crate) fn agent_status(
         ring_events_lost: engine.kernel.ring_events_lost,
         buffer_dropped_batches: buffer.dropped_batches,
         buffer_dropped_samples: buffer.dropped_samples,
-        suspect_samples: engine.counters.suspect,
+        suspect_samples: engine.counters.suspects_total(),
         forged_packets: engine.counters.forged,
         uptime: prost_types::Duration::try_from(uptime.elapsed()).ok(),
         cpu_time: prost_types::Duration::try_from(usage::cpu_time()).ok(),
@@ -182,7 +182,7 @@ impl StatusDocument {
             counters: CountersDocument {
                 replies: counters.total(Outcome::Reply),
                 not_replies: Outcome::FAILURES.iter().map(|&outcome| counters.total(outcome)).sum(),
-                suspect: counters.suspect,
+                suspect: counters.suspects_total(),
                 in_flight: engine.in_flight,
                 forged: counters.forged,
                 late: counters.late,

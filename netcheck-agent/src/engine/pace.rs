@@ -81,6 +81,11 @@ impl Pace {
         to_ns.saturating_sub(from_ns) > self.late_ns
     }
 
+    /// From when on lateness is suspicious.
+    pub(crate) const fn late_ns(&self) -> u64 {
+        self.late_ns
+    }
+
     /// Probes left in this turn.
     pub(crate) const fn sent(&mut self) {
         self.collect = true;

@@ -1,5 +1,7 @@
 //! The whole engine against this host's own loopback, which the agent itself would never probe.
 
+mod starved;
+
 use std::net::{TcpListener, UdpSocket};
 use std::time::Instant;
 

@@ -11,6 +11,7 @@ use netcheck_common::domain::{Family, Outcome, ProbeKind};
 
 use crate::observation::{Direction, DropSeen, Flow, Hook, ProbeKey, Reflected, Stamp};
 use crate::report::Detail;
+use crate::starvation::Doubt;
 
 /// Hooks remembered per direction: uplink, bond, bridge, tunnel and veth are five.
 const HOOKS_MAX: usize = 8;
@@ -158,21 +159,23 @@ impl Flight {
         self.t1_ns().map_or(self.t0_ns, |t1_ns| t1_ns.max(self.t0_ns)).saturating_add(self.timeout_ns)
     }
 
-    /// Whether an answer came in time; `None` where that can't be told.
-    pub(crate) fn in_time(&self, seen: Seen, starved: bool) -> Option<bool> {
+    /// Whether an answer came in time, or why that can't be told.
+    pub(crate) fn in_time(
+        &self,
+        seen: Seen,
+        doubt: impl FnOnce(u64) -> Option<Doubt>,
+    ) -> Result<bool, Doubt> {
         let deadline_ns = self.deadline_ns();
         if let Some(t4_ns) = self.t4_ns() {
-            return Some(t4_ns <= deadline_ns);
+            return Ok(t4_ns <= deadline_ns);
         }
         if seen.at_ns <= deadline_ns {
-            Some(true)
+            Ok(true)
         } else if seen.since_ns > deadline_ns {
-            Some(false)
-        } else if starved {
-            None
+            Ok(false)
         } else {
             // It came between two readings that are a tick apart: in doubt for the network.
-            Some(!seen.prompt)
+            doubt(self.t0_ns).map_or(Ok(!seen.prompt), Err)
         }
     }
 

@@ -7,27 +7,38 @@ use super::flight::{Ending, Flight, Seen, Shares};
 use super::{DETAILS_MAX, Merge};
 use crate::observation::{DropSeen, ProbeKey, Reflected};
 use crate::report::{Detail, Lost};
+use crate::starvation::Doubt;
 
 impl Merge {
-    pub(super) fn judge(&mut self, mut flight: Flight, now_ns: u64, starved: bool) {
+    pub(super) fn judge(
+        &mut self,
+        mut flight: Flight,
+        now_ns: u64,
+        mut doubt: impl FnMut(u64) -> Option<Doubt>,
+    ) {
         match flight.ended.take() {
             Some(Ending::Reply { seen, reflected }) => {
                 let reflected = reflected.or(flight.reflected);
-                match flight.in_time(seen, starved) {
-                    Some(true) => self.replied(&flight, now_ns, seen, reflected),
+                match flight.in_time(seen, doubt) {
+                    Ok(true) => self.replied(&flight, now_ns, seen, reflected),
                     in_time => {
                         self.counters.late += 1;
                         let key = flight.probe.key;
-                        self.lost(flight, now_ns, Outcome::Timeout, in_time.is_none(), Detail::default());
+                        self.lost(flight, now_ns, Outcome::Timeout, in_time.err(), Detail::default());
                         if let Some(memory) = self.paths.get_mut(&key.path) {
                             memory.arrived_late(key.path, key.sequence, &mut self.report.arrivals);
                         }
                     }
                 }
             }
-            Some(Ending::Failed { outcome, detail }) => self.lost(flight, now_ns, outcome, false, detail),
-            Some(Ending::OwnFault { detail }) => self.lost(flight, now_ns, Outcome::SendError, true, detail),
-            None => self.lost(flight, now_ns, Outcome::Timeout, starved, Detail::default()),
+            Some(Ending::Failed { outcome, detail }) => self.lost(flight, now_ns, outcome, None, detail),
+            Some(Ending::OwnFault { detail }) => {
+                self.lost(flight, now_ns, Outcome::SendError, Some(Doubt::OwnFault), detail);
+            }
+            None => {
+                let doubt = doubt(flight.t0_ns);
+                self.lost(flight, now_ns, Outcome::Timeout, doubt, Detail::default());
+            }
         }
     }
 
@@ -70,23 +81,24 @@ impl Merge {
         mut flight: Flight,
         now_ns: u64,
         outcome: Outcome,
-        starved: bool,
+        doubt: Option<Doubt>,
         detail: Detail,
     ) {
         let key = flight.probe.key;
-        let suspect = starved || (flight.shaky && outcome == Outcome::Timeout);
+        let shaky = flight.shaky && outcome == Outcome::Timeout;
+        let doubt = doubt.or(shaky.then_some(Doubt::Late));
         match flight.window {
             None => {
                 self.counters.sizes_tried += 1;
-                if suspect || self.told(&flight, now_ns, &detail) {
+                if doubt.is_some() || self.told(&flight, now_ns, &detail) {
                     return;
                 }
             }
             Some(window) => {
                 let window = self.windows.ended(window, key.path);
-                if suspect {
+                if let Some(doubt) = doubt {
                     window.suspect += 1;
-                    self.counters.suspect += 1;
+                    self.counters.suspect(doubt);
                 } else {
                     window.count(outcome);
                     self.counters.sample(flight.probe.kind, flight.probe.family(), outcome);
@@ -116,7 +128,7 @@ impl Merge {
             probe: key,
             sent_ns: flight.t0_ns,
             outcome,
-            suspect,
+            suspect: doubt.is_some(),
             request_hooks,
             reply_hooks,
             detail,

@@ -74,9 +74,14 @@ fn own(key: ProbeKey) -> DropIdentity {
     DropIdentity::Probe { session: SESSION, probe: key }
 }
 
+/// The turn came late.
+const fn late(_since_ns: u64) -> Option<Doubt> {
+    Some(Doubt::Late)
+}
+
 /// Everything until the end of all windows.
 fn finish(merge: &mut Merge, now_ns: u64) -> Report {
-    merge.settle(now_ns, false, |_| {});
+    merge.settle(now_ns, |_| None, |_| {});
     merge.take_report(now_ns, true)
 }
 
@@ -147,7 +152,7 @@ fn silence_is_a_timeout_with_what_the_hooks_saw() {
     merge.sent(probe(key(1, 1)), 1000 * MS);
     merge.observe(stamp(key(1, 1), Direction::Request, 1000 * MS + 5));
     merge.observe(dropped(own(key(1, 1)), Direction::Request));
-    merge.settle(1500 * MS, false, |_| {});
+    merge.settle(1500 * MS, |_| None, |_| {});
     assert_eq!(merge.in_flight(), 1);
     assert_eq!(merge.next_deadline_ns(), Some(2000 * MS));
     let report = finish(&mut merge, 2001 * MS);
@@ -184,7 +189,7 @@ fn whether_a_reply_came_in_time() {
         let seen =
             if is_batched { batched(read_at * MS) } else { Seen { since_ns: 0, ..prompt(read_at * MS) } };
         merge.echo(target(), &header(key(1, 1)), seen);
-        merge.settle(read_at * MS, starved, |_| {});
+        merge.settle(read_at * MS, |_| starved.then_some(Doubt::Late), |_| {});
         let report = merge.take_report(20_000 * MS, false);
         let window = only(&report);
         let found = (window.reply, window.outcome(Outcome::Timeout), window.suspect);
@@ -201,17 +206,51 @@ fn whether_a_reply_came_in_time() {
 fn a_starved_turn_makes_silence_suspect_and_a_late_stamp_extends_the_deadline() {
     let mut merge = merge();
     merge.sent(probe(key(1, 1)), 1000 * MS);
-    merge.settle(5000 * MS, true, |_| {});
+    merge.settle(5000 * MS, late, |_| {});
     merge.sent(probe(key(1, 2)), 5000 * MS);
     merge.shaky(key(1, 2));
     merge.sent(probe(key(1, 3)), 5000 * MS);
     merge.observe(stamp(key(1, 3), Direction::Request, 5600 * MS));
-    merge.settle(6100 * MS, false, |_| {});
+    merge.settle(6100 * MS, |_| None, |_| {});
     assert_eq!(merge.in_flight(), 1);
     let report = finish(&mut merge, 6600 * MS);
     let suspects: Vec<_> = report.lost.iter().map(|lost| (lost.probe.sequence.0, lost.suspect)).collect();
     assert_eq!(suspects, [(1, true), (2, true), (3, false)]);
-    assert_eq!(merge.counters.suspect, 2);
+    assert_eq!(merge.counters.suspects_total(), 2);
+}
+
+#[test]
+fn doubt_is_asked_for_only_when_a_loss_is_declared() {
+    let mut merge = merge();
+    let asked = std::cell::RefCell::new(Vec::new());
+    let throttled_until = |until_ns| {
+        let asked = &asked;
+        move |since_ns| {
+            asked.borrow_mut().push(since_ns / MS);
+            (since_ns < until_ns).then_some(Doubt::Throttled)
+        }
+    };
+    let starved = throttled_until(1200 * MS);
+    for (sequence, sent_ms) in [(1, 1000), (2, 1100), (3, 1200)] {
+        merge.sent(probe(key(1, sequence)), sent_ms * MS);
+    }
+    merge.echo(target(), &header(key(1, 2)), prompt(1101 * MS));
+    let refused = Ending::Failed { outcome: Outcome::Refused, detail: Detail::default() };
+    merge.sent(probe(key(2, 1)), 1000 * MS);
+    merge.ended(key(2, 1), refused);
+    merge.settle(1150 * MS, &starved, |_| {});
+    assert!(asked.borrow().is_empty(), "an answer is an answer");
+    merge.settle(2500 * MS, &starved, |_| {});
+    assert_eq!(*asked.borrow(), [1000, 1200]);
+    let report = merge.take_report(5000 * MS, false);
+    let of = |path, what: fn(&PathWindow) -> u32| -> u32 {
+        let rows = report.windows.iter().flat_map(|window| &window.paths);
+        rows.filter(|row| row.path == PathId(path)).map(what).sum()
+    };
+    let timeouts = |row: &PathWindow| row.outcome(Outcome::Timeout);
+    assert_eq!((of(1, |row| row.reply), of(1, |row| row.suspect), of(1, timeouts)), (1, 1, 1));
+    assert_eq!(of(2, |row| row.outcome(Outcome::Refused)), 1);
+    assert!(merge.counters.suspects().all(|(doubt, count)| count == u64::from(doubt == Doubt::Throttled)));
 }
 
 #[test]
@@ -230,7 +269,7 @@ fn errors_end_a_probe_with_their_detail() {
     merge.ended(key(1, 4), Ending::OwnFault { detail: errno(Errno::NOBUFS) });
     merge.observe(dropped(own(key(1, 3)), Direction::Request));
     let mut over = Vec::new();
-    merge.settle(MS, false, |probe| over.push(probe.key.sequence.0));
+    merge.settle(MS, |_| None, |probe| over.push(probe.key.sequence.0));
     assert_eq!(over, [1, 3, 4]);
     let report = finish(&mut merge, 2 * MS);
     let window = only(&report);
@@ -248,9 +287,9 @@ fn drops_are_evidence_only_for_what_got_no_reply() {
     merge.sent(probe(key(1, 2)), 0);
     merge.observe(dropped(own(key(1, 1)), Direction::Reply));
     merge.echo(target(), &header(key(1, 1)), prompt(MS));
-    merge.settle(MS, false, |_| {});
+    merge.settle(MS, |_| None, |_| {});
     merge.observe(dropped(own(key(1, 1)), Direction::Reply));
-    merge.settle(2000 * MS, false, |_| {});
+    merge.settle(2000 * MS, |_| None, |_| {});
     merge.observe(dropped(own(key(1, 2)), Direction::Reply));
     let stranger = DropIdentity::Probe { session: ProbeSession(1), probe: key(1, 1) };
     merge.observe(dropped(stranger, Direction::Request));
@@ -280,9 +319,9 @@ fn windows_wait_for_their_last_probe_and_leave_in_order() {
     merge.sent(probe(key(1, 1)), 500 * MS);
     merge.sent(probe(key(2, 1)), 1500 * MS);
     merge.echo(target(), &header(key(2, 1)), prompt(1501 * MS));
-    merge.settle(1400 * MS, false, |_| {});
+    merge.settle(1400 * MS, |_| None, |_| {});
     assert!(merge.take_report(3000 * MS, false).windows.is_empty());
-    merge.settle(3000 * MS, false, |_| {});
+    merge.settle(3000 * MS, |_| None, |_| {});
     let windows = merge.take_report(3000 * MS, false).windows;
     let spans: Vec<_> =
         windows.iter().map(|window| (window.start_ns / MS, window.duration_ns / MS)).collect();
@@ -296,7 +335,7 @@ fn window_borders_lie_on_the_wall_clock_and_a_new_length_starts_at_once() {
     merge.sent(probe(key(1, 1)), 10_000 * MS);
     merge.set_timing(10_100 * MS, TIMEOUT, 500 * MS, 300 * MS as i64);
     merge.sent(probe(key(1, 2)), 10_100 * MS);
-    merge.settle(20_000 * MS, false, |_| {});
+    merge.settle(20_000 * MS, |_| None, |_| {});
     let windows = merge.take_report(20_000 * MS, false).windows;
     let spans: Vec<_> =
         windows.iter().map(|window| (window.start_ns / MS, window.duration_ns / MS)).collect();
@@ -364,10 +403,10 @@ fn run(probes: usize, events: &[Event], shift_ns: u64) -> (Report, Counters) {
                 };
                 merge.echo(target(), &reflected, batched(now_ns));
             }
-            Event::Settle => merge.settle(now_ns, false, |_| {}),
+            Event::Settle => merge.settle(now_ns, |_| None, |_| {}),
         }
     }
-    merge.settle(now_ns + 10 * TIMEOUT, false, |_| {});
+    merge.settle(now_ns + 10 * TIMEOUT, |_| None, |_| {});
     let report = merge.take_report(now_ns + 20 * TIMEOUT, false);
     (report, merge.counters)
 }
@@ -458,7 +497,7 @@ fn later_replies_tell_of_lost_ones() {
     let reply =
         |sequence, arrived| ProbeHeader { flags: FLAG_REFLECTED, arrived, ..header(key(1, sequence)) };
     merge.echo(target(), &reply(1, 1), prompt(101 * MS));
-    merge.settle(1500 * MS, false, |_| {});
+    merge.settle(1500 * MS, |_| None, |_| {});
     merge.sent(probe(key(1, 4)), 1600 * MS);
     merge.echo(target(), &reply(4, 0b1011), prompt(1601 * MS));
     let report = finish(&mut merge, 1700 * MS);
@@ -514,7 +553,7 @@ fn probes_that_try_a_size_are_no_samples() {
     merge.echo(target(), &header(key(1, 3)), prompt(MS));
     let icmp = IcmpSeen { from: "10.0.0.9".parse().unwrap(), kind: 3, code: 4, mtu_bytes: 1200 };
     merge.icmp_error(key(1, 4), target(), Outcome::Unreachable, icmp);
-    merge.settle(2 * MS, false, |_| {});
+    merge.settle(2 * MS, |_| None, |_| {});
     let early = merge.take_report(1000 * MS, false);
     assert_eq!(early.windows.len(), 1, "no window waits for them");
     let sizes: Vec<_> =
