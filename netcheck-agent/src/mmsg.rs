@@ -87,6 +87,28 @@ impl Batch {
         usize::try_from(received).map_err(|_| io::Error::last_os_error())
     }
 
+    /// Receives everything that is there. What has no sender's address is `None`.
+    ///
+    /// # Errors
+    /// What recvmmsg says, but for `WouldBlock`.
+    pub(crate) fn drain(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        mut sink: impl FnMut(Option<Packet<'_>>),
+    ) -> io::Result<()> {
+        loop {
+            let count = match self.receive(socket, libc::MSG_DONTWAIT) {
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            (0..count).for_each(|index| sink(self.packet(index)));
+            if count < BATCH {
+                return Ok(());
+            }
+        }
+    }
+
     /// A datagram of the last call; `None` where its sender has no address.
     pub(crate) fn packet(&self, index: usize) -> Option<Packet<'_>> {
         let header = &self.headers[index];

@@ -40,6 +40,13 @@ impl Identity {
             ..ProbeHeader::default()
         }
     }
+
+    /// Fills a payload: the header, then zeroes.
+    pub(crate) fn write(&self, key: ProbeKey, payload: &mut [u8]) {
+        let (header, rest) = payload.split_at_mut(HEADER_LEN);
+        header.copy_from_slice(&self.header(key).to_bytes());
+        rest.fill(0);
+    }
 }
 
 /// Room for the largest probe.

@@ -1,29 +1,27 @@
 //! The probe engine's view of the kernel: reads the ring buffer, keeps flows and addresses in the maps.
 
+mod sight;
+
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use netcheck_common::abi::{
-    self, DropEvent, FlowValue, ReflectKey, StampEvent, TupleKey, address_flags, counters, flags, identity,
-};
+use netcheck_common::abi::{self, DropEvent, FlowValue, ReflectKey, TupleKey, address_flags, counters};
 use netcheck_common::domain::{PathId, ProbeSession, Sequence};
 use netcheck_common::packet::{GENEVE_PORT, VXLAN_LINUX_PORT, VXLAN_PORT};
 use netcheck_proto::v1;
 use tracing::warn;
 
 use super::btf::DropReasons;
-use super::events::{RawEvent, address_bytes, direction_of, flow_key, flow_of, protocol_of};
+use super::events::{RawEvent, address_bytes, flow_key, protocol_of};
 use super::interfaces::Shared;
 use super::lingering::Lingering;
-use super::stage::{self, Facts};
-use super::symbols::{Lookup, Symbols};
+use super::symbols::Symbols;
 pub(crate) use super::tables::{Abi, Maps};
 use crate::interface_drops::InterfaceDrops;
 use crate::observation::{
-    DropCount, DropIdentity, DropSeen, Flow, FlowSeen, Hook, InterfaceRole, KernelEye, KernelStatus,
-    KnownAddress, Observation, OwnFlow, ProbeKey, Reflected, ReflectedPath, Stamp,
+    DropCount, Flow, FlowSeen, KernelEye, KernelStatus, KnownAddress, Observation, OwnFlow, ReflectedPath,
 };
 
 /// Drop events that wait for the name of a kernel function, at most; older ones go on without it.
@@ -84,135 +82,6 @@ impl Eye {
             own_netns,
             lingering: Lingering::default(),
             interface_drops: (!drops_seen).then(InterfaceDrops::start),
-        }
-    }
-
-    fn hook(&self, ifindex: u32, event_flags: u8) -> Hook {
-        let known = self.shared.lock().interfaces.get(&ifindex).cloned();
-        Hook {
-            ifindex,
-            interface: known
-                .as_ref()
-                .map_or_else(|| Arc::from(format!("if#{ifindex}")), |interface| Arc::clone(&interface.name)),
-            role: known.map_or(InterfaceRole::Unknown, |interface| interface.role),
-            egress: event_flags & flags::EGRESS != 0,
-            encapsulated: event_flags & flags::ENCAPSULATED != 0,
-        }
-    }
-
-    fn stamp(&mut self, event: &StampEvent) -> Stamp {
-        let hook = self.hook(event.ifindex, event.flags);
-        let flow = flow_of(
-            event.protocol,
-            (event.source, event.source_port),
-            (event.destination, event.destination_port),
-        );
-        // What comes out of a pod's veth has the pod's address; what goes in may be a copy for another.
-        if hook.role == InterfaceRole::PodVeth
-            && !hook.egress
-            && let Some(pod) = self.pods.get(&flow.source.ip())
-        {
-            self.pod_behind.insert(event.ifindex, Arc::clone(pod));
-        }
-        Stamp {
-            probe: ProbeKey { path: PathId(event.path), sequence: Sequence(event.sequence) },
-            at_ns: event.at_ns,
-            hook,
-            direction: direction_of(event.flags),
-            flow,
-            reflected: (event.flags & flags::REFLECTED != 0).then_some(Reflected {
-                t2_ns: event.t2_ns,
-                t3_ns: event.t3_ns,
-                requests: event.requests,
-                arrived: event.arrived,
-            }),
-            reset: event.flags & flags::RESET != 0,
-        }
-    }
-
-    /// A drop in full, or none while a function's name is being looked up.
-    fn drop_seen(&mut self, event: &DropEvent, wait: bool) -> Option<DropSeen> {
-        let function = match (self.symbols.name(event.location), wait) {
-            (Lookup::Known(name), _) => name,
-            (Lookup::Pending, true) => return None,
-            (Lookup::Pending, false) => Arc::from(""),
-        };
-        let route_input = match (event.route_input, wait) {
-            (0, _) => Arc::from(""),
-            (address, wait) => match (self.symbols.name(address), wait) {
-                (Lookup::Known(name), _) => name,
-                (Lookup::Pending, true) => return None,
-                (Lookup::Pending, false) => Arc::from(""),
-            },
-        };
-        let flow = flow_of(
-            event.protocol,
-            (event.source, event.source_port),
-            (event.destination, event.destination_port),
-        );
-        let reason = self.reasons.name(event.reason);
-        let stage = stage::of(&Facts {
-            reason: &reason,
-            function: &function,
-            has_socket: event.flags & flags::HAS_SOCKET != 0,
-            has_route: event.flags & flags::HAS_ROUTE != 0,
-            route_input: &route_input,
-            ifindex: event.ifindex,
-            input_ifindex: event.input_ifindex,
-            route_ifindex: event.route_ifindex,
-            to_self: self.is_own(flow.destination.ip()),
-        });
-        let ifindex = stage::place(&reason, event.ifindex, event.route_ifindex);
-        let mut hook = self.hook(ifindex, event.flags);
-        let mut pod = self.pod_behind.get(&ifindex).map(Arc::clone);
-        if event.netns != self.own_netns {
-            // In another namespace, a pod's: its indices are not ours, its addresses tell whose it is.
-            hook.interface = Arc::from("");
-            hook.role = InterfaceRole::Unknown;
-            pod = [flow.destination.ip(), flow.source.ip()]
-                .iter()
-                .find_map(|address| self.pods.get(address))
-                .map(Arc::clone);
-        } else if ifindex == 0 {
-            hook.interface = Arc::from("");
-            pod = None;
-        }
-        let probe = ProbeKey { path: PathId(event.path), sequence: Sequence(event.sequence) };
-        Some(DropSeen {
-            identity: match event.identity {
-                identity::PROBE => DropIdentity::Probe { session: ProbeSession(event.session), probe },
-                identity::OWN_FLOW => DropIdentity::OwnFlow(probe),
-                _ => DropIdentity::ForeignFlow,
-            },
-            at_ns: event.at_ns,
-            hook,
-            pod,
-            stage,
-            direction: direction_of(event.flags),
-            flow,
-            reason,
-            function,
-        })
-    }
-
-    fn is_own(&self, address: IpAddr) -> bool {
-        let bits = self.addresses.get(&address_bytes(address));
-        bits.is_some_and(|bits| bits & address_flags::LOCAL_HOST != 0)
-    }
-
-    /// Whether a pod dropped what its bridge sent to all ports for want of the right one: a copy, not the packet.
-    fn is_flooded_copy(&self, event: &DropEvent) -> bool {
-        event.netns != self.own_netns && Some(event.reason) == self.other_host
-    }
-
-    fn drain_waiting(&mut self, sink: &mut dyn FnMut(Observation)) {
-        for _ in 0..self.waiting.len() {
-            let Some(event) = self.waiting.pop_front() else { return };
-            let too_many = self.waiting.len() >= WAITING;
-            match self.drop_seen(&event, !too_many) {
-                Some(seen) => sink(Observation::Drop(seen)),
-                None => self.waiting.push_back(event),
-            }
         }
     }
 

@@ -1,7 +1,10 @@
+mod properties;
+mod sizes;
+mod windows;
+
 use netcheck_common::header::FLAG_REFLECTED;
 use netcheck_common::window::PathWindow;
 use netcheck_proto::v1;
-use proptest::prelude::*;
 use rustix::io::Errno;
 
 use super::*;
@@ -314,35 +317,6 @@ fn a_path_that_leaves_the_plan_takes_its_probes_along() {
 }
 
 #[test]
-fn windows_wait_for_their_last_probe_and_leave_in_order() {
-    let mut merge = merge();
-    merge.sent(probe(key(1, 1)), 500 * MS);
-    merge.sent(probe(key(2, 1)), 1500 * MS);
-    merge.echo(target(), &header(key(2, 1)), prompt(1501 * MS));
-    merge.settle(1400 * MS, |_| None, |_| {});
-    assert!(merge.take_report(3000 * MS, false).windows.is_empty());
-    merge.settle(3000 * MS, |_| None, |_| {});
-    let windows = merge.take_report(3000 * MS, false).windows;
-    let spans: Vec<_> =
-        windows.iter().map(|window| (window.start_ns / MS, window.duration_ns / MS)).collect();
-    assert_eq!(spans, [(0, 1000), (1000, 1000)]);
-    assert_eq!((windows[0].paths[0].path, windows[1].paths[0].path), (PathId(1), PathId(2)));
-}
-
-#[test]
-fn window_borders_lie_on_the_wall_clock_and_a_new_length_starts_at_once() {
-    let mut merge = Merge::new(SESSION, TIMEOUT, 1000 * MS, 300 * MS as i64);
-    merge.sent(probe(key(1, 1)), 10_000 * MS);
-    merge.set_timing(10_100 * MS, TIMEOUT, 500 * MS, 300 * MS as i64);
-    merge.sent(probe(key(1, 2)), 10_100 * MS);
-    merge.settle(20_000 * MS, |_| None, |_| {});
-    let windows = merge.take_report(20_000 * MS, false).windows;
-    let spans: Vec<_> =
-        windows.iter().map(|window| (window.start_ns / MS, window.duration_ns / MS)).collect();
-    assert_eq!(spans, [(9700, 400), (10_100, 100)]);
-}
-
-#[test]
 fn short_quotes_of_icmp_errors_find_the_newest_probe() {
     let mut merge = merge();
     merge.sent(probe(key(1, 1)), 0);
@@ -354,140 +328,6 @@ fn short_quotes_of_icmp_errors_find_the_newest_probe() {
     assert_eq!(merge.quoted(&with_header), Some(key(1, 1)));
     let stranger = ProbeHeader { session: 1, ..header(key(1, 1)) };
     assert_eq!(merge.quoted(&Quoted { header: Some(stranger), ..quoted }), None);
-}
-
-/// What can happen to probe `i` of a run.
-#[derive(Clone, Debug)]
-enum Event {
-    Request(usize),
-    Reply(usize),
-    Read(usize),
-    Drop(usize),
-    Settle,
-}
-
-fn events(probes: usize) -> impl Strategy<Value = Vec<Event>> {
-    let one = (0..probes, 0u8..5).prop_map(|(probe, what)| match what {
-        0 => Event::Request(probe),
-        1 => Event::Reply(probe),
-        2 => Event::Read(probe),
-        3 => Event::Drop(probe),
-        _ => Event::Settle,
-    });
-    prop::collection::vec(one, 0..60)
-}
-
-/// Sends `probes` probes on three paths, 10 ms apart, lets the events happen 1 ms apart, and ends.
-fn run(probes: usize, events: &[Event], shift_ns: u64) -> (Report, Counters) {
-    let mut merge = merge();
-    let keys: Vec<_> = (0..probes).map(|i| key(i as u32 % 3, i as u32 / 3 + 1)).collect();
-    for (i, &key) in keys.iter().enumerate() {
-        merge.sent(probe(key), i as u64 * 10 * MS);
-    }
-    let mut now_ns = probes as u64 * 10 * MS;
-    let t0_ns = |i: usize| i as u64 * 10 * MS;
-    for event in events {
-        now_ns += MS;
-        match *event {
-            Event::Request(i) => merge.observe(stamp(keys[i], Direction::Request, t0_ns(i) + 1000)),
-            Event::Reply(i) => merge.observe(stamp(keys[i], Direction::Reply, t0_ns(i) + 900_000)),
-            Event::Drop(i) => merge.observe(dropped(own(keys[i]), Direction::Reply)),
-            Event::Read(i) => {
-                let reflected = ProbeHeader {
-                    flags: FLAG_REFLECTED,
-                    t2_ns: 1_000_000 + shift_ns,
-                    t3_ns: 1_200_000 + shift_ns,
-                    requests: 1,
-                    arrived: 0b1011,
-                    ..header(keys[i])
-                };
-                merge.echo(target(), &reflected, batched(now_ns));
-            }
-            Event::Settle => merge.settle(now_ns, |_| None, |_| {}),
-        }
-    }
-    merge.settle(now_ns + 10 * TIMEOUT, |_| None, |_| {});
-    let report = merge.take_report(now_ns + 20 * TIMEOUT, false);
-    (report, merge.counters)
-}
-
-proptest! {
-    /// In whatever order stamps, replies, duplicates and drops come: every probe is one sample.
-    #[test]
-    fn every_probe_is_one_sample(events in events(12)) {
-        let (report, counters) = run(12, &events, 0);
-        let rows = || report.windows.iter().flat_map(|window| &window.paths);
-        let sent: u32 = rows().map(|row| row.sent() + row.suspect).sum();
-        prop_assert_eq!(sent, 12);
-        let replied: u32 = rows().map(|row| row.reply).sum();
-        prop_assert_eq!(report.lost.len() as u32, 12 - replied);
-        let mut read: Vec<usize> =
-            events.iter().filter_map(|event| if let Event::Read(i) = event { Some(*i) } else { None }).collect();
-        let reads = read.len() as u64;
-        read.sort_unstable();
-        read.dedup();
-        prop_assert_eq!(u64::from(replied), read.len() as u64);
-        prop_assert_eq!(counters.duplicate, reads - read.len() as u64);
-        prop_assert_eq!(counters.forged, 0);
-        for row in rows() {
-            prop_assert!(row.round_trip.count() <= u64::from(row.reply));
-        }
-    }
-
-    /// The destination's clock may show anything: only its differences count.
-    #[test]
-    fn nothing_depends_on_the_other_clock(events in events(9), shift_ns in 0u64..1 << 62) {
-        prop_assert_eq!(run(9, &events, 0), run(9, &events, shift_ns));
-    }
-
-    /// The order of the kernel's events among themselves does not matter.
-    #[test]
-    fn stamps_in_any_order_give_the_same(order in Just((0..6usize).collect::<Vec<_>>()).prop_shuffle()) {
-        let hooks = [(2, 1001), (3, 1002), (4, 1003)];
-        let mut stamps: Vec<Observation> = Vec::new();
-        for (ifindex, at) in hooks {
-            for (direction, at_ns) in [(Direction::Request, at * MS), (Direction::Reply, (at + 20) * MS)] {
-                let Observation::Stamp(mut seen) = stamp(key(1, 1), direction, at_ns) else { unreachable!() };
-                seen.hook.ifindex = ifindex;
-                stamps.push(Observation::Stamp(seen));
-            }
-        }
-        let outcome = |order: &[usize], reply: bool| {
-            let mut merge = merge();
-            merge.sent(probe(key(1, 1)), 1000 * MS);
-            order.iter().for_each(|&i| merge.observe(stamps[i].clone()));
-            if reply {
-                merge.echo(target(), &header(key(1, 1)), batched(1050 * MS));
-            }
-            finish(&mut merge, 3000 * MS)
-        };
-        for reply in [true, false] {
-            prop_assert_eq!(outcome(&order, reply), outcome(&[0, 1, 2, 3, 4, 5], reply));
-        }
-        let lost = &outcome(&order, false).lost[0];
-        let seen: Vec<u32> = lost.request_hooks.iter().map(|hook| hook.ifindex).collect();
-        prop_assert_eq!(seen, [2, 3, 4]);
-    }
-
-    /// Session, path, sequence and address must all be those of a probe in flight.
-    #[test]
-    fn a_forged_reply_is_never_a_reply(
-        session: u64, path in 0u32..4, sequence in 0u32..6, address in 0u8..3, port in 6099u16..6102,
-    ) {
-        let mut merge = merge();
-        merge.sent(probe(key(1, 1)), 0);
-        merge.sent(probe(key(1, 2)), 0);
-        let from = SocketAddr::from(([10, 0, 0, address], port));
-        let session = if session % 2 == 0 { SESSION.0 } else { session };
-        let forged = ProbeHeader { session, path, sequence, ..ProbeHeader::default() };
-        let genuine = session == SESSION.0 && path == 1 && (1..=2).contains(&sequence) && from == target();
-        merge.echo(from, &forged, prompt(MS));
-        let report = finish(&mut merge, 2000 * MS);
-        let replies: u32 = report.windows.iter().flat_map(|window| &window.paths).map(|row| row.reply).sum();
-        prop_assert_eq!(replies, u32::from(genuine));
-        let known_path = session == SESSION.0 && path != 1;
-        prop_assert_eq!(merge.counters.forged + merge.counters.late, u64::from(!genuine), "{}", known_path);
-    }
 }
 
 #[test]
@@ -534,35 +374,4 @@ fn details_are_bounded_and_counted() {
     assert_eq!(report.lost.len(), DETAILS_MAX);
     assert_eq!(merge.counters.details_dropped, 5);
     assert_eq!(only(&report).outcome(Outcome::Timeout) as usize, DETAILS_MAX + 5, "the counts are whole");
-}
-
-fn sized(key: ProbeKey, size_bytes: u16) -> Probe {
-    Probe { size_bytes, ..probe(key) }
-}
-
-#[test]
-fn probes_that_try_a_size_are_no_samples() {
-    let mut merge = merge();
-    merge.sizes.set(1, 1);
-    assert_eq!(merge.sizes.next(PathId(1), 92, 0, || Some(1500)), None, "its time has not come");
-    merge.sent(probe(key(1, 1)), 0);
-    merge.sent(sized(key(1, 2), 1500), 1);
-    merge.sent(sized(key(1, 3), 1400), 2);
-    merge.sent(sized(key(1, 4), 1300), 3);
-    merge.echo(target(), &header(key(1, 1)), prompt(MS));
-    merge.echo(target(), &header(key(1, 3)), prompt(MS));
-    let icmp = IcmpSeen { from: "10.0.0.9".parse().unwrap(), kind: 3, code: 4, mtu_bytes: 1200 };
-    merge.icmp_error(key(1, 4), target(), Outcome::Unreachable, icmp);
-    merge.settle(2 * MS, |_| None, |_| {});
-    let early = merge.take_report(1000 * MS, false);
-    assert_eq!(early.windows.len(), 1, "no window waits for them");
-    let sizes: Vec<_> =
-        early.sizes.iter().map(|seen| (seen.passed_bytes, seen.told.map(|told| told.0))).collect();
-    assert_eq!(sizes, [(1400, None), (1200, Some(1200))]);
-    let late = finish(&mut merge, 2000 * MS);
-    assert_eq!((early.windows[0].paths[0].reply, early.windows[0].paths[0].sent()), (1, 1));
-    let lost: Vec<_> = late.lost.iter().map(|lost| (lost.probe, lost.size_bytes)).collect();
-    assert_eq!(lost, [(key(1, 2), 1500)], "what a router told is not lost");
-    assert_eq!((merge.counters.sizes_tried, merge.counters.sizes_lost), (3, 1));
-    assert_eq!(merge.counters.total(Outcome::Reply), 1);
 }

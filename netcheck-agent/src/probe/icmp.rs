@@ -12,7 +12,7 @@ use netcheck_common::header::ProbeHeader;
 use rustix::io::Errno;
 use rustix::net::{SendFlags, SocketType, ipproto, sendto};
 
-use crate::mmsg::{BATCH, Batch};
+use crate::mmsg::Batch;
 use crate::observation::ProbeKey;
 use crate::probe::quoted::{self, Quoted};
 use crate::probe::{Identity, ProbeBuffer, header_of, socket};
@@ -90,15 +90,15 @@ impl IcmpProber {
         buffer: &mut ProbeBuffer,
     ) -> Result<(), Errno> {
         let packet = &mut buffer[..8 + payload_bytes];
-        packet.fill(0);
+        let (icmp, payload) = packet.split_at_mut(8);
+        icmp.fill(0);
+        identity.write(key, payload);
         packet[0] = match self.family {
             Family::V4 => ECHO_REQUEST_V4,
             Family::V6 => ECHO_REQUEST_V6,
         };
         packet[4..6].copy_from_slice(&self.identifier.to_be_bytes());
         packet[6..8].copy_from_slice(&(key.sequence.0 as u16).to_be_bytes());
-        let header = identity.header(key).to_bytes();
-        packet[8..8 + header.len()].copy_from_slice(&header);
         // The kernel fills in ICMPv6's checksum, which covers the addresses too (RFC 3542 §3.1).
         if self.family == Family::V4 {
             let checksum = checksum(packet);
@@ -109,21 +109,11 @@ impl IcmpProber {
 
     /// Reads everything that is there.
     pub(crate) fn receive(&self, batch: &mut Batch, mut sink: impl FnMut(IcmpIncoming)) -> io::Result<()> {
-        loop {
-            let count = match batch.receive(self.fd(), libc::MSG_DONTWAIT) {
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
-            };
-            for packet in (0..count).filter_map(|index| batch.packet(index)) {
-                if let Some(incoming) = self.parse(packet.bytes, packet.from) {
-                    sink(incoming);
-                }
+        batch.drain(self.fd(), |packet| {
+            if let Some(incoming) = packet.and_then(|packet| self.parse(packet.bytes, packet.from)) {
+                sink(incoming);
             }
-            if count < BATCH {
-                return Ok(());
-            }
-        }
+        })
     }
 
     fn parse(&self, bytes: &[u8], from: SocketAddr) -> Option<IcmpIncoming> {

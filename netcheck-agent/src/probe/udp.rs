@@ -11,7 +11,7 @@ use netcheck_common::header::ProbeHeader;
 use rustix::io::Errno;
 use rustix::net::{SendFlags, SocketType, bind, getsockname, sendto};
 
-use crate::mmsg::{BATCH, Batch};
+use crate::mmsg::Batch;
 use crate::observation::ProbeKey;
 use crate::probe::{Identity, ProbeBuffer, header_of, socket};
 
@@ -55,9 +55,7 @@ impl UdpProber {
         buffer: &mut ProbeBuffer,
     ) -> Result<(), Errno> {
         let packet = &mut buffer[..payload_bytes];
-        packet.fill(0);
-        let header = identity.header(key).to_bytes();
-        packet[..header.len()].copy_from_slice(&header);
+        identity.write(key, packet);
         sendto(&self.socket, packet, SendFlags::DONTWAIT, &target).map(drop)
     }
 
@@ -68,22 +66,13 @@ impl UdpProber {
         mut echo: impl FnMut(SocketAddr, ProbeHeader),
     ) -> io::Result<u64> {
         let mut strange = 0;
-        loop {
-            let count = match batch.receive(self.fd(), libc::MSG_DONTWAIT) {
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(strange),
-                Err(error) => return Err(error),
-            };
-            for index in 0..count {
-                match batch.packet(index).and_then(|packet| Some((packet.from, header_of(packet.bytes)?))) {
-                    Some((from, header)) => echo(from, header),
-                    None => strange += 1,
-                }
+        batch.drain(self.fd(), |packet| {
+            match packet.and_then(|packet| Some((packet.from, header_of(packet.bytes)?))) {
+                Some((from, header)) => echo(from, header),
+                None => strange += 1,
             }
-            if count < BATCH {
-                return Ok(strange);
-            }
-        }
+        })?;
+        Ok(strange)
     }
 }
 

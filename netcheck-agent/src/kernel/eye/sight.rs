@@ -1,0 +1,146 @@
+//! Events of the ring in the agent's words: hooks by name, drops by reason, function, stage and pod.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use netcheck_common::abi::{DropEvent, StampEvent, address_flags, flags, identity};
+use netcheck_common::domain::{PathId, ProbeSession, Sequence};
+
+use super::{Eye, WAITING};
+use crate::kernel::events::{address_bytes, direction_of, flow_of};
+use crate::kernel::stage::{self, Facts};
+use crate::kernel::symbols::Lookup;
+use crate::observation::{
+    DropIdentity, DropSeen, Hook, InterfaceRole, Observation, ProbeKey, Reflected, Stamp,
+};
+
+impl Eye {
+    pub(super) fn hook(&self, ifindex: u32, event_flags: u8) -> Hook {
+        let known = self.shared.lock().interfaces.get(&ifindex).cloned();
+        Hook {
+            ifindex,
+            interface: known
+                .as_ref()
+                .map_or_else(|| Arc::from(format!("if#{ifindex}")), |interface| Arc::clone(&interface.name)),
+            role: known.map_or(InterfaceRole::Unknown, |interface| interface.role),
+            egress: event_flags & flags::EGRESS != 0,
+            encapsulated: event_flags & flags::ENCAPSULATED != 0,
+        }
+    }
+
+    pub(super) fn stamp(&mut self, event: &StampEvent) -> Stamp {
+        let hook = self.hook(event.ifindex, event.flags);
+        let flow = flow_of(
+            event.protocol,
+            (event.source, event.source_port),
+            (event.destination, event.destination_port),
+        );
+        // What comes out of a pod's veth has the pod's address; what goes in may be a copy for another.
+        if hook.role == InterfaceRole::PodVeth
+            && !hook.egress
+            && let Some(pod) = self.pods.get(&flow.source.ip())
+        {
+            self.pod_behind.insert(event.ifindex, Arc::clone(pod));
+        }
+        Stamp {
+            probe: ProbeKey { path: PathId(event.path), sequence: Sequence(event.sequence) },
+            at_ns: event.at_ns,
+            hook,
+            direction: direction_of(event.flags),
+            flow,
+            reflected: (event.flags & flags::REFLECTED != 0).then_some(Reflected {
+                t2_ns: event.t2_ns,
+                t3_ns: event.t3_ns,
+                requests: event.requests,
+                arrived: event.arrived,
+            }),
+            reset: event.flags & flags::RESET != 0,
+        }
+    }
+
+    /// A drop in full, or none while a function's name is being looked up.
+    pub(super) fn drop_seen(&mut self, event: &DropEvent, wait: bool) -> Option<DropSeen> {
+        let function = match (self.symbols.name(event.location), wait) {
+            (Lookup::Known(name), _) => name,
+            (Lookup::Pending, true) => return None,
+            (Lookup::Pending, false) => Arc::from(""),
+        };
+        let route_input = match (event.route_input, wait) {
+            (0, _) => Arc::from(""),
+            (address, wait) => match (self.symbols.name(address), wait) {
+                (Lookup::Known(name), _) => name,
+                (Lookup::Pending, true) => return None,
+                (Lookup::Pending, false) => Arc::from(""),
+            },
+        };
+        let flow = flow_of(
+            event.protocol,
+            (event.source, event.source_port),
+            (event.destination, event.destination_port),
+        );
+        let reason = self.reasons.name(event.reason);
+        let stage = stage::of(&Facts {
+            reason: &reason,
+            function: &function,
+            has_socket: event.flags & flags::HAS_SOCKET != 0,
+            has_route: event.flags & flags::HAS_ROUTE != 0,
+            route_input: &route_input,
+            ifindex: event.ifindex,
+            input_ifindex: event.input_ifindex,
+            route_ifindex: event.route_ifindex,
+            to_self: self.is_own(flow.destination.ip()),
+        });
+        let ifindex = stage::place(&reason, event.ifindex, event.route_ifindex);
+        let mut hook = self.hook(ifindex, event.flags);
+        let mut pod = self.pod_behind.get(&ifindex).map(Arc::clone);
+        if event.netns != self.own_netns {
+            // In another namespace, a pod's: its indices are not ours, its addresses tell whose it is.
+            hook.interface = Arc::from("");
+            hook.role = InterfaceRole::Unknown;
+            pod = [flow.destination.ip(), flow.source.ip()]
+                .iter()
+                .find_map(|address| self.pods.get(address))
+                .map(Arc::clone);
+        } else if ifindex == 0 {
+            hook.interface = Arc::from("");
+            pod = None;
+        }
+        let probe = ProbeKey { path: PathId(event.path), sequence: Sequence(event.sequence) };
+        Some(DropSeen {
+            identity: match event.identity {
+                identity::PROBE => DropIdentity::Probe { session: ProbeSession(event.session), probe },
+                identity::OWN_FLOW => DropIdentity::OwnFlow(probe),
+                _ => DropIdentity::ForeignFlow,
+            },
+            at_ns: event.at_ns,
+            hook,
+            pod,
+            stage,
+            direction: direction_of(event.flags),
+            flow,
+            reason,
+            function,
+        })
+    }
+
+    fn is_own(&self, address: IpAddr) -> bool {
+        let bits = self.addresses.get(&address_bytes(address));
+        bits.is_some_and(|bits| bits & address_flags::LOCAL_HOST != 0)
+    }
+
+    /// Whether a pod dropped what its bridge sent to all ports for want of the right one: a copy, not the packet.
+    pub(super) fn is_flooded_copy(&self, event: &DropEvent) -> bool {
+        event.netns != self.own_netns && Some(event.reason) == self.other_host
+    }
+
+    pub(super) fn drain_waiting(&mut self, sink: &mut dyn FnMut(Observation)) {
+        for _ in 0..self.waiting.len() {
+            let Some(event) = self.waiting.pop_front() else { return };
+            let too_many = self.waiting.len() >= WAITING;
+            match self.drop_seen(&event, !too_many) {
+                Some(seen) => sink(Observation::Drop(seen)),
+                None => self.waiting.push_back(event),
+            }
+        }
+    }
+}

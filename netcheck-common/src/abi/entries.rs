@@ -1,0 +1,132 @@
+//! Keys and values of the maps.
+
+/// A flow of this agent: what its packets have in common on this node, whatever is translated.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FlowKey {
+    /// The local port.
+    pub port: u16,
+    /// IP protocol.
+    pub protocol: u8,
+    /// 4 or 6.
+    pub version: u8,
+}
+
+/// Which probe a flow is.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowValue {
+    /// Path of the plan.
+    pub path: u32,
+    /// Number on the path.
+    pub sequence: u32,
+    /// The socket's own address.
+    pub address: [u8; 16],
+}
+
+/// A path of another agent.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ReflectKey {
+    /// Of the probe header.
+    pub session: u64,
+    /// Of the probe header.
+    pub path: u32,
+    /// Zero.
+    pub _pad: u32,
+}
+
+/// Requests whose arrival time is kept for their replies; a power of two.
+pub const REFLECT_SLOTS: usize = 4;
+
+/// What arrived of a foreign path.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReflectValue {
+    /// Requests, duplicates included.
+    pub requests: u64,
+    /// Bit i: request (highest − i) arrived.
+    pub arrived: u64,
+    /// The newest request.
+    pub highest_sequence: u32,
+    /// The interface that saw a request first; a second sight there is a duplicate.
+    pub first_ifindex: u32,
+    /// The interface that saw the newest request last.
+    pub request_ifindex: u32,
+    /// The interface that saw the newest reply last.
+    pub reply_ifindex: u32,
+    /// The newest reply.
+    pub reply_sequence: u32,
+    /// [`super::flags`] of the hook that saw the newest request last.
+    pub request_flags: u8,
+    /// [`super::flags`] of the hook that saw the newest reply last.
+    pub reply_flags: u8,
+    /// [`super::flags`] of the hook that saw a request first.
+    pub first_flags: u8,
+    /// Zero.
+    pub _pad: u8,
+    /// By sequence modulo [`REFLECT_SLOTS`].
+    pub slots: [ReflectSlot; REFLECT_SLOTS],
+}
+
+/// When one request arrived.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReflectSlot {
+    /// At the node's first hook.
+    pub t2_ns: u64,
+    /// Which request.
+    pub sequence: u32,
+    /// Zero.
+    pub _pad: u32,
+}
+
+/// A foreign flow without probe header to something on this node, named by its request direction.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TupleKey {
+    /// The client's.
+    pub source: [u8; 16],
+    /// The server's.
+    pub destination: [u8; 16],
+    /// The client's.
+    pub source_port: u16,
+    /// The server's.
+    pub destination_port: u16,
+    /// IP protocol.
+    pub protocol: u8,
+    /// Zero.
+    pub _pad: [u8; 3],
+}
+
+/// What the hooks saw of a foreign flow.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TupleValue {
+    /// SYNs or datagrams, at every hook.
+    pub requests: u32,
+    /// SYN-ACKs, RSTs or datagrams, at every hook.
+    pub replies: u32,
+    /// The interface that saw a request last.
+    pub request_ifindex: u32,
+    /// The interface that saw a reply last.
+    pub reply_ifindex: u32,
+    /// [`super::flags`] of the hook that saw a request last.
+    pub request_flags: u8,
+    /// [`super::flags`] of the hook that saw a reply last.
+    pub reply_flags: u8,
+    /// Zero.
+    pub _pad: [u8; 6],
+}
+
+/// What drops are counted by.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DropKey {
+    /// Inode of the network namespace.
+    pub netns: u32,
+    /// Interface; 0 where the packet had none.
+    pub ifindex: u32,
+    /// `enum skb_drop_reason`.
+    pub reason: u32,
+}

@@ -1,0 +1,46 @@
+//! Map names and capacities.
+
+/// Ring buffer of [`super::StampEvent`] and [`super::DropEvent`].
+pub const EVENTS: &str = "EVENTS";
+/// Bytes; a power of two.
+pub const EVENTS_BYTES: u32 = 1 << 20;
+/// Array of u64: bit `port % 64` of entry `port / 64` sends packets with that port into the slow path.
+pub const PORTS: &str = "PORTS";
+/// 65,536 bits.
+pub const PORTS_ENTRIES: u32 = 1024;
+/// As [`PORTS`], for the drop tracepoint alone: ports of targets anywhere in the cluster.
+pub const WATCHED_PORTS: &str = "WATCHED_PORTS";
+/// Hash [`super::FlowKey`] → [`super::FlowValue`].
+pub const FLOWS: &str = "FLOWS";
+/// Own flows in flight at most.
+pub const FLOWS_ENTRIES: u32 = 16_384;
+/// Hash address → u32 of [`super::address_flags`].
+pub const ADDRESSES: &str = "ADDRESSES";
+/// Nodes and pods known at most.
+pub const ADDRESSES_ENTRIES: u32 = 131_072;
+/// LRU hash [`super::ReflectKey`] → [`super::ReflectValue`].
+pub const REFLECT: &str = "REFLECT";
+/// Foreign paths remembered.
+pub const REFLECT_ENTRIES: u32 = 16_384;
+/// LRU hash address of a pod on this node → ifindex (u32) of its veth's host end, as its packets show it.
+pub const POD_VETHS: &str = "POD_VETHS";
+/// Pods of one node at most.
+pub const POD_VETHS_ENTRIES: u32 = 4_096;
+/// LRU hash [`super::TupleKey`] → [`super::TupleValue`].
+pub const TUPLES: &str = "TUPLES";
+/// Foreign flows remembered.
+pub const TUPLES_ENTRIES: u32 = 16_384;
+/// Hash ifindex → u32 of [`super::roles`].
+pub const INTERFACES: &str = "INTERFACES";
+/// Interfaces with hooks at most.
+pub const INTERFACES_ENTRIES: u32 = 4_096;
+/// Hash netns inode → u8: namespaces whose drops count, when the global `SCOPED` is 1.
+pub const SCOPE: &str = "SCOPE";
+/// Namespaces of one node at most.
+pub const SCOPE_ENTRIES: u32 = 1_024;
+/// Per-CPU hash [`super::DropKey`] → u64.
+pub const DROPS: &str = "DROPS";
+/// Combinations counted at most.
+pub const DROPS_ENTRIES: u32 = 8_192;
+/// Per-CPU array of u64, indexed by [`super::counters`].
+pub const COUNTERS: &str = "COUNTERS";
