@@ -296,8 +296,10 @@ impl Engine {
             wire::reflected_state(session, path, self.eye.reflected_path(session, path))
         });
         let flows = question.flows.iter().map(|asked| {
-            let flow: Option<Flow> = wire::flow(asked).ok();
-            wire::flow_sighting(asked, flow.and_then(|flow| self.eye.flow_seen(&flow)))
+            let flow: Option<Flow> = asked.flow.as_ref().and_then(|flow| wire::flow(flow).ok());
+            // The clock after the map: an age is never negative.
+            let seen = flow.and_then(|flow| self.eye.flow_seen(&flow));
+            wire::flow_sighting(asked, seen, monotonic_ns())
         });
         v1::EvidenceAnswer { id: question.id, paths: paths.collect(), flows: flows.collect() }
     }

@@ -185,10 +185,10 @@ pub struct FlowSeen {
     pub request_packets: u64,
     /// Packets back.
     pub reply_packets: u64,
-    /// The hook that saw a request last.
-    pub last_request_hook: Option<Hook>,
-    /// The hook that saw a reply last.
-    pub last_reply_hook: Option<Hook>,
+    /// The hook that saw a request last, and when.
+    pub last_request: Option<(Hook, u64)>,
+    /// The hook that saw a reply last, and when.
+    pub last_reply: Option<(Hook, u64)>,
 }
 
 /// Drops of all packets at one interface for one reason, since the programs were loaded.
@@ -244,7 +244,8 @@ pub trait KernelEye: Send {
     fn set_addresses(&mut self, addresses: &[KnownAddress], watched_ports: &[u16]);
     /// What this node's kernel saw of another agent's path.
     fn reflected_path(&self, session: ProbeSession, path: PathId) -> Option<ReflectedPath>;
-    /// What this node's hooks saw of a flow, named by its request direction.
+    /// What this node's hooks saw of a flow, named by its request direction; perhaps of an earlier one with the same
+    /// ports.
     fn flow_seen(&self, flow: &Flow) -> Option<FlowSeen>;
     /// All drop counters.
     fn drop_counts(&self) -> Vec<DropCount>;

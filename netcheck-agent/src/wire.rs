@@ -195,17 +195,35 @@ pub(crate) fn reflected_state(
     })
 }
 
-/// What the hooks saw of one flow, or that they saw nothing.
-pub(crate) fn flow_sighting(asked: &v1::FlowTuple, seen: Option<FlowSeen>) -> v1::FlowSighting {
-    let unknown = v1::FlowSighting { flow: Some(asked.clone()), known: false, ..Default::default() };
-    seen.map_or(unknown.clone(), |seen| v1::FlowSighting {
-        known: true,
-        request_packets: seen.request_packets,
-        reply_packets: seen.reply_packets,
-        last_request_hook: seen.last_request_hook.as_ref().map(hook),
-        last_reply_hook: seen.last_reply_hook.as_ref().map(hook),
-        ..unknown
-    })
+/// What the hooks saw of one flow, or that they saw nothing. What is older than the question allows was another flow's.
+pub(crate) fn flow_sighting(
+    asked: &v1::FlowQuestion,
+    seen: Option<FlowSeen>,
+    now_ns: u64,
+) -> v1::FlowSighting {
+    let most_ns = asked.max_age.and_then(|age| std::time::Duration::try_from(age).ok());
+    let most_ns = most_ns.map_or(u64::MAX, |age| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX));
+    let young = |(hook, at_ns): (Hook, u64)| {
+        let age_ns = now_ns.saturating_sub(at_ns);
+        (age_ns <= most_ns).then_some((hook, convert::duration_from_ns(age_ns)))
+    };
+    let mut sighting = v1::FlowSighting { flow: asked.flow.clone(), ..Default::default() };
+    let Some(FlowSeen { request_packets, reply_packets, last_request, last_reply }) = seen else {
+        return sighting;
+    };
+    if let Some((seen, age)) = last_request.and_then(young) {
+        sighting.known = true;
+        sighting.request_packets = request_packets;
+        sighting.last_request_hook = Some(hook(&seen));
+        sighting.last_request_age = Some(age);
+    }
+    if let Some((seen, age)) = last_reply.and_then(young) {
+        sighting.known = true;
+        sighting.reply_packets = reply_packets;
+        sighting.last_reply_hook = Some(hook(&seen));
+        sighting.last_reply_age = Some(age);
+    }
+    sighting
 }
 
 #[cfg(test)]
@@ -261,6 +279,51 @@ mod tests {
         assert_eq!(wire.icmp_error.unwrap().code, 13);
         assert_eq!(wire.packet_bytes, 1450);
         assert_eq!(wire.request_hooks[0].role(), v1::InterfaceRole::Uplink);
+    }
+
+    #[test]
+    fn only_what_is_young_enough_is_this_flows() {
+        const MS: u64 = 1_000_000;
+        let hook = |interface: &str| Hook {
+            ifindex: 2,
+            interface: interface.into(),
+            role: InterfaceRole::Uplink,
+            egress: false,
+            encapsulated: false,
+        };
+        let now_ns = 100_000 * MS;
+        let seen = |request_ms: u64, reply_ms: Option<u64>| FlowSeen {
+            request_packets: 2,
+            reply_packets: 1,
+            last_request: Some((hook("eth0"), now_ns - request_ms * MS)),
+            last_reply: reply_ms.map(|ms| (hook("veth1"), now_ns - ms * MS)),
+        };
+        // (request seen and reply seen so many ms ago, at most) → (requests, replies)
+        for (seen, most_ms, expected) in [
+            (Some(seen(900, Some(800))), Some(2000), (2, 1)),
+            (Some(seen(900, None)), Some(2000), (2, 0)),
+            // The ports were another flow's before, and that one was answered.
+            (Some(seen(900, Some(4000))), Some(2000), (2, 0)),
+            (Some(seen(4001, Some(4000))), Some(2000), (0, 0)),
+            (Some(seen(2000, Some(2000))), Some(2000), (2, 1)),
+            (Some(seen(50_000, Some(50_000))), None, (2, 1)),
+            (None, Some(2000), (0, 0)),
+        ] {
+            let asked = v1::FlowQuestion {
+                flow: Some(v1::FlowTuple { source_port: 61_000, ..Default::default() }),
+                max_age: most_ms.map(|ms| convert::duration_from_ns(ms * MS)),
+            };
+            let told = flow_sighting(&asked, seen, now_ns);
+            let (requests, replies) = expected;
+            assert_eq!((told.request_packets, told.reply_packets), expected, "{told:?}");
+            assert_eq!(told.known, requests + replies > 0, "{told:?}");
+            assert_eq!(told.last_request_hook.is_some(), requests > 0, "{told:?}");
+            assert_eq!(
+                (told.last_reply_hook.is_some(), told.last_reply_age.is_some()),
+                (replies > 0, replies > 0)
+            );
+            assert_eq!(told.flow, asked.flow);
+        }
     }
 
     #[test]

@@ -12,7 +12,8 @@ pub mod maps;
 use core::mem::size_of;
 
 pub use self::entries::{
-    DropKey, FlowKey, FlowValue, REFLECT_SLOTS, ReflectKey, ReflectSlot, ReflectValue, TupleKey, TupleValue,
+    DropKey, FlowKey, FlowValue, REFLECT_SLOTS, ReflectKey, ReflectSlot, ReflectValue, TUPLE_LIFE_NS,
+    TupleKey, TupleValue,
 };
 pub use self::events::{DropEvent, StampEvent};
 pub use self::globals::KernelOffsets;
@@ -133,7 +134,7 @@ kernel_abi! {
     ReflectSlot = 16,
     ReflectValue = 104,
     TupleKey = 40,
-    TupleValue = 24,
+    TupleValue = 40,
     DropKey = 12,
     KernelOffsets = 64,
 }

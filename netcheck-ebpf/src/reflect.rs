@@ -8,7 +8,8 @@ use aya_ebpf::bindings::{BPF_F_MARK_MANGLED_0, BPF_NOEXIST};
 use aya_ebpf::helpers::generated::bpf_csum_diff;
 use aya_ebpf::programs::TcContext;
 use netcheck_common::abi::{
-    REFLECT_SLOTS, ReflectKey, ReflectValue, TupleKey, TupleValue, address_flags, counters, flags, roles,
+    REFLECT_SLOTS, ReflectKey, ReflectValue, TUPLE_LIFE_NS, TupleKey, TupleValue, address_flags, counters,
+    flags, roles,
 };
 use netcheck_common::header::{
     FLAG_REFLECTED, HeaderView, REFLECTED_LEN, REFLECTED_OFFSET, VERSION, VERSION_FLAGS_OFFSET,
@@ -203,6 +204,8 @@ pub(crate) fn tuple(packet: &Packet, ifindex: u32, hook: u8) {
                 replies: 0,
                 request_ifindex: 0,
                 reply_ifindex: 0,
+                request_ns: 0,
+                reply_ns: 0,
                 request_flags: 0,
                 reply_flags: 0,
                 _pad: [0; 6],
@@ -216,11 +219,20 @@ pub(crate) fn tuple(packet: &Packet, ifindex: u32, hook: u8) {
     };
     // SAFETY: as in `request`.
     let value = unsafe { &mut *value };
+    let now = now_ns();
     if is_reply {
         value.replies = value.replies.wrapping_add(1);
+        value.reply_ns = now;
         value.reply_ifindex = ifindex;
         value.reply_flags = hook;
     } else {
+        if now.wrapping_sub(value.request_ns) > TUPLE_LIFE_NS {
+            value.requests = 0;
+            value.replies = 0;
+            value.reply_ns = 0;
+            value.reply_ifindex = 0;
+        }
+        value.request_ns = now;
         value.requests = value.requests.wrapping_add(1);
         value.request_ifindex = ifindex;
         value.request_flags = hook;

@@ -194,7 +194,7 @@ impl Hub {
     pub fn tick(&self, now_ns: i64) {
         let mut state = self.lock();
         state.locate_dirty(&self.settings, now_ns);
-        state.ask(now_ns);
+        state.ask(self.settings.timing.timeout, now_ns);
         state.judge_all(&self.settings, now_ns);
         if now_ns - state.expired_ns > crate::clock::SECOND_NS {
             state.expired_ns = now_ns;

@@ -216,12 +216,13 @@ impl KernelEye for Eye {
             _pad: [0; 3],
         };
         let Abi(value) = self.maps.tuples.get(&Abi(key), 0).ok()?;
-        let hook = |ifindex, flags| (ifindex != 0).then(|| self.hook(ifindex, flags));
+        let seen =
+            |ifindex, flags, at_ns| (ifindex != 0 && at_ns != 0).then(|| (self.hook(ifindex, flags), at_ns));
         Some(FlowSeen {
             request_packets: u64::from(value.requests),
             reply_packets: u64::from(value.replies),
-            last_request_hook: hook(value.request_ifindex, value.request_flags),
-            last_reply_hook: hook(value.reply_ifindex, value.reply_flags),
+            last_request: seen(value.request_ifindex, value.request_flags, value.request_ns),
+            last_reply: seen(value.reply_ifindex, value.reply_flags, value.reply_ns),
         })
     }
 

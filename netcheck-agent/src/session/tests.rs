@@ -232,7 +232,7 @@ async fn evidence_is_answered_even_if_nothing_is_known() {
     let question = v1::EvidenceQuestion {
         id: 9,
         paths: vec![v1::ReflectedPath { probe_session: 4, path_id: 2 }],
-        flows: vec![v1::FlowTuple::default()],
+        flows: vec![v1::FlowQuestion::default()],
     };
     hub.say(FromHub::EvidenceQuestion(question)).await;
     let answer = hub

@@ -9,7 +9,9 @@ mod nodes;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use netcheck_agent::observation::{Direction, DropIdentity, InterfaceRole, Observation, OwnFlow, ProbeKey};
+use netcheck_agent::observation::{
+    Direction, DropIdentity, Flow, InterfaceRole, Observation, OwnFlow, ProbeKey,
+};
 use netcheck_common::domain::{PathId, ProbeKind, ProbeSession, Sequence};
 use netcheck_common::header::{FLAG_REPLY, HEADER_LEN, ProbeHeader};
 
@@ -139,6 +141,58 @@ fn a_registered_flow_is_stamped_and_its_refusal_seen() {
     assert_eq!((request.direction, request.reset, request.probe), (Direction::Request, false, probe(4)));
     assert_eq!((reply.direction, reply.reset, reply.flow.source), (Direction::Reply, true, target));
     pair.a.eye.forget_flow(&flow);
+}
+
+/// A TCP connection from a probe port of A to a closed port of B: whether it was refused.
+fn connect(pair: &Pair, port: u16) -> bool {
+    let (source, target) = (pair.a.v4, SocketAddr::new(pair.b.v4, 81));
+    pair.a.run(move || {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::new(source, port).into()).unwrap();
+        let connected = socket.connect_timeout(&target.into(), Duration::from_millis(200));
+        connected.unwrap_err().kind() == std::io::ErrorKind::ConnectionRefused
+    })
+}
+
+#[test]
+fn a_foreign_flow_is_remembered_with_the_time_of_its_packets() {
+    let offset_ns = 3_600_000_000_000;
+    let pair = Pair::new(SESSION_A, offset_ns);
+    let now_ns = || {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        (now.tv_sec * 1_000_000_000 + now.tv_nsec + offset_ns) as u64
+    };
+    let port = 61_234;
+    let flow = Flow {
+        kind: ProbeKind::Tcp,
+        source: SocketAddr::new(pair.a.v4, port),
+        destination: SocketAddr::new(pair.b.v4, 81),
+    };
+    assert_eq!(pair.b.eye.flow_seen(&flow), None);
+    let before_ns = now_ns();
+    assert!(connect(&pair, port));
+    let after_ns = now_ns();
+    let seen = pair.b.eye.flow_seen(&flow).expect("seen");
+    let (hook, request_ns) = seen.last_request.clone().expect("a request");
+    let (_, reply_ns) = seen.last_reply.clone().expect("a reset");
+    assert_eq!(
+        (&*hook.interface, hook.egress, seen.request_packets, seen.reply_packets),
+        ("eth0", false, 1, 1)
+    );
+    assert!(
+        before_ns < request_ns && request_ns < reply_ns && reply_ns < after_ns,
+        "on the node's own clock"
+    );
+    // The same ports again, and this time the reply is lost before it leaves: the one that was seen is the old one.
+    pair.b.nft(
+        "add table inet t; add chain inet t out { type filter hook output priority 0; }; \
+                add rule inet t out tcp sport 81 drop",
+    );
+    let before_ns = now_ns();
+    assert!(!connect(&pair, port));
+    let seen = pair.b.eye.flow_seen(&flow).expect("seen");
+    assert!(seen.last_request.is_some_and(|(_, at_ns)| at_ns > before_ns));
+    assert!(seen.last_reply.is_some_and(|(_, at_ns)| at_ns == reply_ns));
 }
 
 #[test]

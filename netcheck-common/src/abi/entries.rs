@@ -99,6 +99,9 @@ pub struct TupleKey {
     pub _pad: [u8; 3],
 }
 
+/// A request that comes so long after the one before is of another flow with the same ports: no probe waits longer.
+pub const TUPLE_LIFE_NS: u64 = 60_000_000_000;
+
 /// What the hooks saw of a foreign flow.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +114,10 @@ pub struct TupleValue {
     pub request_ifindex: u32,
     /// The interface that saw a reply last.
     pub reply_ifindex: u32,
+    /// When a request was seen last.
+    pub request_ns: u64,
+    /// When a reply was seen last; 0: never.
+    pub reply_ns: u64,
     /// [`super::flags`] of the hook that saw a request last.
     pub request_flags: u8,
     /// [`super::flags`] of the hook that saw a reply last.

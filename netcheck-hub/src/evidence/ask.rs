@@ -6,9 +6,10 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use netcheck_common::domain::{Outcome, PathId, ProbeKind};
-use netcheck_proto::v1;
+use netcheck_proto::{convert, v1};
 
 use super::locate::{Scene, destination, locate};
 use super::{Answer, Lost, Sight, Want};
@@ -26,6 +27,8 @@ const ANSWER_NS: i64 = 2 * SECOND_NS;
 const GIVE_UP_NS: i64 = 5 * SECOND_NS;
 /// What kernels report of a lost probe's packets is here by then.
 const SETTLED_NS: i64 = 3 * SECOND_NS / 2;
+/// How long a report and a question may be on their way.
+const ON_THE_WAY_NS: i64 = SECOND_NS;
 /// How often an agent is asked about one probe.
 const ASK_TIMES: u8 = 2;
 /// How long to wait before asking again.
@@ -55,6 +58,16 @@ fn send_error(agent: &Agent, to: IpAddr, about_ns: i64) -> Option<&str> {
         .filter_map(|row| row.lost.iter().rev().find(|lost| !lost.tries_size()))
         .filter(|lost| lost.outcome == Outcome::SendError && (lost.sent_ns - about_ns).abs() <= REVERSE_NS);
     newest.map(|lost| lost.sample.errno.as_str()).next()
+}
+
+/// How long ago a lost probe's packets may have been seen at most, when the question about them arrives. Both clocks
+/// count, its agent's as far as the hub knows it and the hub's own: an old sighting taken for new is a smaller evil
+/// than a new one that is passed over.
+fn max_age_ns(lost: &Lost, timeout: Duration, now_ns: i64) -> u64 {
+    let timeout_ns = i64::try_from(timeout.as_nanos()).unwrap_or(i64::MAX);
+    let by_report_ns = now_ns.saturating_sub(lost.reported_ns).saturating_add(timeout_ns);
+    let age_ns = now_ns.saturating_sub(lost.sent_ns).max(by_report_ns).saturating_add(ON_THE_WAY_NS);
+    u64::try_from(age_ns).unwrap_or(0)
 }
 
 /// Whether its hooks see all that leaves the node.
@@ -160,8 +173,8 @@ impl State {
         }
     }
 
-    /// Asks about probes whose place hangs on what their destination saw.
-    pub fn ask(&mut self, now_ns: i64) {
+    /// Asks about probes whose place hangs on what their destination saw. `timeout`: how long agents wait for replies.
+    pub fn ask(&mut self, timeout: Duration, now_ns: i64) {
         self.questions.out.retain(|_, asked| asked.until_ns > now_ns);
         let mut wanted: HashMap<NodeIx, Vec<(NodeIx, PathId, u32, Want)>> = HashMap::new();
         for &(source, path) in &self.dirty {
@@ -181,11 +194,17 @@ impl State {
                 continue;
             }
             probes.truncate(PROBES_PER_QUESTION);
-            self.ask_one(to, &probes, now_ns);
+            self.ask_one(to, &probes, timeout, now_ns);
         }
     }
 
-    fn ask_one(&mut self, to: NodeIx, probes: &[(NodeIx, PathId, u32, Want)], now_ns: i64) {
+    fn ask_one(
+        &mut self,
+        to: NodeIx,
+        probes: &[(NodeIx, PathId, u32, Want)],
+        timeout: Duration,
+        now_ns: i64,
+    ) {
         self.questions.next += 1;
         let id = self.questions.next;
         let mut question = v1::EvidenceQuestion { id, ..Default::default() };
@@ -205,7 +224,10 @@ impl State {
                         question.paths.push(path);
                     }
                 }
-                Want::Flow => question.flows.extend(lost.sample.flow.clone()),
+                Want::Flow => {
+                    let max_age = Some(convert::duration_from_ns(max_age_ns(lost, timeout, now_ns)));
+                    question.flows.push(v1::FlowQuestion { flow: lost.sample.flow.clone(), max_age });
+                }
                 Want::Reports => {}
             }
         }
@@ -277,5 +299,29 @@ pub fn sighted(seen: &v1::FlowSighting) -> Answer {
         replied: seen.reply_packets > 0,
         last_request_hook: seen.last_request_hook.clone(),
         last_reply_hook: seen.last_reply_hook.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sighting_may_be_as_old_as_the_probe() {
+        // (sent, reported, now) in s → at most; the agents' timeout is 2 s.
+        for (sent, reported, now, expected) in [
+            (100, 103, 104, 5),
+            // Reported late, for its agent was cut off: it is as old as it says.
+            (100, 160, 161, 62),
+            // Its agent's clock was set back or forth since it said hello.
+            (50, 103, 104, 55),
+            (900, 103, 104, 4),
+        ] {
+            let second = SECOND_NS;
+            let lost =
+                Lost::new(v1::LostSample::default(), Outcome::Timeout, sent * second, reported * second);
+            let age_ns = max_age_ns(&lost, Duration::from_secs(2), now * second);
+            assert_eq!(age_ns, expected * second as u64, "{sent} {reported} {now}");
+        }
     }
 }
