@@ -6,6 +6,7 @@ use crate::cluster::{self, Profile};
 use crate::{ebpf, setup};
 
 pub(crate) mod idle;
+mod matrix;
 mod roster;
 
 /// Options of `bench`.
@@ -21,6 +22,8 @@ enum What {
     Idle(idle::Args),
     /// A hub that reads a large cluster from the Kubernetes API: time and memory to the roster and to plans
     Roster(roster::Args),
+    /// The hub's memory a path, and how fast it plans, takes samples and judges
+    Matrix(matrix::Args),
 }
 
 /// Measures.
@@ -31,6 +34,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let idle = match &args.what {
         What::Idle(idle) => idle,
         What::Roster(args) => return roster::run(args),
+        What::Matrix(args) => return matrix::run(args),
     };
     ensure!(rustix::process::geteuid().is_root(), "the bench raises a lab: run it as root");
     setup::ensure(setup::KERNEL)?;
