@@ -2,7 +2,7 @@
 //!
 //! In: probes that left, answers and errors from the sockets, [`Observation`]s from the kernel, in any order.
 //! Out: every probe exactly once, as a sample in the window in which it was sent; of those that did not end with a
-//! reply also a [`Lost`] with its evidence; what later replies tell of them; kernel drops.
+//! reply also a lost sample with its evidence; what later replies tell of them; kernel drops.
 //!
 //! A turn of the engine's loop reads all sockets, then drains the kernel's events, then calls [`Merge::settle`]: so
 //! when a probe is judged, all its stamps are there, and nothing that arrived before its deadline is still unread.
