@@ -32,6 +32,13 @@ impl Merge {
                 }
             }
             Some(Ending::Failed { outcome, detail }) => self.lost(flight, now_ns, outcome, None, detail),
+            // What raw IPv6 sockets say, and no others, of a packet that an interface of this node dropped. Ordinary
+            // probes tell whether the agent is out of memory.
+            Some(Ending::OwnFault { detail })
+                if flight.window.is_none() && detail.errno == Some(Errno::NOBUFS) =>
+            {
+                self.lost(flight, now_ns, Outcome::SendError, None, detail);
+            }
             Some(Ending::OwnFault { detail }) => {
                 self.lost(flight, now_ns, Outcome::SendError, Some(Doubt::OwnFault), detail);
             }

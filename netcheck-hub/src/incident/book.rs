@@ -195,9 +195,9 @@ fn keys(cause: &Explained, facts: &[Fact]) -> BTreeSet<PathKey> {
 impl Entry {
     /// `part`: it may be a part of something that is not wholly seen yet.
     fn new(cause: &Explained, part: bool) -> Self {
-        // Packet sizes are tried on one path after the other: what few paths suggest may soon be told of many. A place
-        // stays the same place.
-        let slow = cause.kind == v1::IncidentKind::Mtu && !cause.key.starts_with("mtu/place/");
+        // Packet sizes are tried on one path after the other: what few paths suggest may soon be told of many. The
+        // report has it at once.
+        let slow = cause.kind == v1::IncidentKind::Mtu;
         let part = part || slow;
         Self {
             key: cause.key.clone(),

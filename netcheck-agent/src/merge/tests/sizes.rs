@@ -31,4 +31,13 @@ fn probes_that_try_a_size_are_no_samples() {
     assert_eq!(lost, [(key(1, 2), 1500)], "what a router told is not lost");
     assert_eq!((merge.counters.sizes_tried, merge.counters.sizes_lost), (3, 1));
     assert_eq!(merge.counters.total(Outcome::Reply), 1);
+
+    for (sequence, errno) in [(5, Errno::NOBUFS), (6, Errno::MFILE)] {
+        merge.sent(sized(key(1, sequence), 1500), 3000 * MS);
+        let detail = Detail { errno: Some(errno), ..Detail::default() };
+        merge.ended(key(1, sequence), Ending::OwnFault { detail });
+    }
+    let report = finish(&mut merge, 3001 * MS);
+    let lost: Vec<_> = report.lost.iter().map(|lost| lost.probe).collect();
+    assert_eq!(lost, [key(1, 5)], "an interface dropped it; the other says nothing of the network");
 }
