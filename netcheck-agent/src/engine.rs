@@ -309,11 +309,14 @@ impl Engine {
         let now_ns = monotonic_ns();
         let urgent = [
             self.merge.next_deadline_ns(),
-            // A window that waits for its last probes is closed when they end.
-            self.merge.next_window_end_ns().filter(|&end_ns| end_ns > now_ns),
             self.merge.has_evidence().then(|| self.last_report_ns.saturating_add(EVIDENCE_EVERY_NS)),
         ];
-        let probes = [self.schedule.next_due(now_ns), Some(self.next_status_ns)];
+        let probes = [
+            self.schedule.next_due(now_ns),
+            // A window that waits for its last probes is closed when they end.
+            self.merge.next_window_end_ns().filter(|&end_ns| end_ns > now_ns),
+            Some(self.next_status_ns),
+        ];
         let wanted = Wanted {
             probes_ns: probes.into_iter().flatten().min(),
             urgent_ns: urgent.into_iter().flatten().min(),

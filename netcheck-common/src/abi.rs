@@ -136,5 +136,5 @@ kernel_abi! {
     TupleKey = 40,
     TupleValue = 40,
     DropKey = 12,
-    KernelOffsets = 64,
+    KernelOffsets = 68,
 }

@@ -1,11 +1,14 @@
 //! Drops: `tp_btf/kfree_skb` is called for every packet that the kernel gives up, with the reason and the place
-//! (include/trace/events/skb.h). All are counted by (namespace, interface, reason); those of probes are reported.
+//! (include/trace/events/skb.h). All are counted by (namespace, interface, reason); those of probes are reported. What
+//! the kernel frees at the ordinary end of a probe that went well is neither.
 //!
 //! The offsets of the kernel's structures come from its own BTF at load time ([`OFFSETS`]).
 
 use aya_ebpf::bindings::{BPF_ANY, BPF_RB_NO_WAKEUP};
 use aya_ebpf::programs::BtfTracePointContext;
-use netcheck_common::abi::{DropEvent, DropKey, KernelOffsets, counters, events, flags, identity};
+use netcheck_common::abi::{
+    DropEvent, DropKey, KernelOffsets, counters, events, flags, identity, probe_ports,
+};
 use netcheck_common::header::HeaderView;
 use netcheck_common::packet::{
     ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPPROTO_TCP, IPPROTO_UDP, Packet, Start, TCP_RST, TCP_SYN, parse,
@@ -13,8 +16,8 @@ use netcheck_common::packet::{
 
 use crate::hook::{Found, is_reply, own_flow, probe_header};
 use crate::maps::{
-    DROPS, EVENTS, FOREIGN_BUDGET, OFFSETS, OWN_SESSION, SCOPE, SCOPED, WATCHED_PORTS, address_flags, count,
-    drop_scratch, has_port, now_ns,
+    DROPS, EVENTS, FOREIGN_BUDGET, OFFSETS, OWN_SESSION, RESPONDER_PORT, SCOPE, SCOPED, WATCHED_PORTS,
+    address_flags, count, drop_scratch, has_port, now_ns,
 };
 use crate::skb::{Memory, read};
 
@@ -40,6 +43,14 @@ struct Probe {
     sequence: u32,
 }
 
+/// Whether anything was lost with a packet.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Loss {
+    Some,
+    /// It had done what it was sent for.
+    None,
+}
+
 /// The tracepoint's arguments: skb, location, reason (since 6.9 also the receiving socket, not used).
 #[inline(always)]
 pub(crate) fn dropped(ctx: &BtfTracePointContext) {
@@ -53,9 +64,10 @@ pub(crate) fn dropped(ctx: &BtfTracePointContext) {
     if SCOPED.load() == 1 && unsafe { SCOPE.get(place.netns) }.is_none() {
         return;
     }
-    count(counters::DROPS_SEEN);
-    count_drop(&DropKey { netns: place.netns, ifindex: place.ifindex, reason });
-    report(skb, location, reason, &place, &offsets);
+    if report(skb, location, reason, &place, &offsets) == Loss::Some {
+        count(counters::DROPS_SEEN);
+        count_drop(&DropKey { netns: place.netns, ifindex: place.ifindex, reason });
+    }
 }
 
 #[inline(always)]
@@ -112,12 +124,12 @@ fn count_drop(key: &DropKey) {
 }
 
 #[inline(always)]
-fn report(skb: u64, location: u64, reason: u32, place: &Place, offsets: &KernelOffsets) {
-    let Some(scratch) = drop_scratch() else { return };
+fn report(skb: u64, location: u64, reason: u32, place: &Place, offsets: &KernelOffsets) -> Loss {
+    let Some(scratch) = drop_scratch() else { return Loss::Some };
     let packet = &mut scratch.packet;
     let start = find_packet(skb, offsets, packet);
     if start == 0 {
-        return;
+        return Loss::Some;
     }
     let mut probe = Probe { identity: 0, flags: place.flags, session: 0, path: 0, sequence: 0 };
     if packet.encapsulated != 0 {
@@ -136,15 +148,18 @@ fn report(skb: u64, location: u64, reason: u32, place: &Place, offsets: &KernelO
                 && reason == offsets.reason_no_socket
                 && probe.session == OWN_SESSION.load()
             {
-                return;
+                return Loss::None;
             }
         }
+    } else if ends_handshake(packet) {
+        // A listener that defers accept() frees both unread, and names no reason.
+        return if reason == offsets.reason_not_specified { Loss::None } else { Loss::Some };
     } else if !identify_flow(packet, &mut probe) {
-        return;
+        return Loss::Some;
     }
     let Some(mut entry) = EVENTS.reserve::<DropEvent>(0) else {
         count(counters::DROPS_LOST);
-        return;
+        return Loss::Some;
     };
     // SAFETY: reserved for exactly this type; every field is written before it is submitted.
     let event = unsafe { &mut *entry.as_mut_ptr() };
@@ -169,6 +184,16 @@ fn report(skb: u64, location: u64, reason: u32, place: &Place, offsets: &KernelO
     event.route_ifindex = place.route_ifindex;
     event._pad = 0;
     entry.submit(u64::from(BPF_RB_NO_WAKEUP));
+    Loss::Some
+}
+
+/// Whether it is what a TCP probe sends after its handshake, towards a responder: the last ACK, or the RST that ends it.
+#[inline(always)]
+fn ends_handshake(packet: &Packet) -> bool {
+    packet.protocol == IPPROTO_TCP
+        && packet.detail & TCP_SYN == 0
+        && packet.destination_port == RESPONDER_PORT.load()
+        && probe_ports::contain(packet.source_port)
 }
 
 /// Finds the packet that an skb holds, from its network header, or from its link header where the former is not

@@ -72,6 +72,7 @@ pub(crate) static OFFSETS: Global<KernelOffsets> = Global::new(KernelOffsets {
     dst_dev: 0,
     dst_input: 0,
     reason_no_socket: 0,
+    reason_not_specified: 0,
     reason_consumed: 0,
 });
 

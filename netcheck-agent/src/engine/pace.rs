@@ -7,14 +7,14 @@
 use crate::clock::{MILLISECOND_NS, SECOND_NS};
 
 /// Longest tick: what a few probes a second need. It delays no verdict, for a path's probes keep their distance.
-const TICK_MAX_NS: u64 = 200 * MILLISECOND_NS;
+const TICK_MAX_NS: u64 = 500 * MILLISECOND_NS;
 /// The finer grid.
 const URGENT_TICK_NS: u64 = 10 * MILLISECOND_NS;
 /// Shortest tick: what thousands of probes a second need, and what keeps bursts small where user space does the
 /// timing.
 const TICK_MIN_NS: u64 = 5 * MILLISECOND_NS;
 /// Probes that one wake-up should serve.
-const PROBES_PER_TICK: u64 = 20;
+const PROBES_PER_TICK: u64 = 50;
 /// Being late by less than this is a scheduler's daily life.
 const LATE_NS: u64 = 50 * MILLISECOND_NS;
 /// Longest sleep.
@@ -148,11 +148,11 @@ mod tests {
     fn ticks_fit_the_rate() {
         let mut pace = Pace::new(0, 0, SECOND_NS);
         for (rate, prompt, tick_ms) in [
-            (0, false, 200),
-            (100, false, 200),
-            (400, false, 50),
-            (1000, false, 20),
-            (5000, false, 5),
+            (0, false, 500),
+            (100, false, 500),
+            (500, false, 100),
+            (1000, false, 50),
+            (20_000, false, 5),
             (100, true, 5),
         ] {
             pace.set_rate(rate, prompt);
@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn lateness() {
         let mut pace = Pace::new(0, 0, SECOND_NS);
-        let planned = pace.sleep_until(0, 0, probes(200 * MS), false);
+        let planned = pace.sleep_until(0, 0, probes(500 * MS), false);
         assert!(!pace.woke(planned + 100 * MS), "a tenth of the timeout is tolerated");
         pace.sleep_until(planned, planned, probes(planned), false);
         assert!(pace.woke(planned + 101 * MS));
@@ -179,7 +179,7 @@ mod tests {
     fn replies_are_collected_one_tick_after_sending() {
         let mut pace = Pace::new(0, 0, SECOND_NS);
         pace.sent();
-        assert_eq!(pace.sleep_until(MS, MS, Wanted::default(), true), 200 * MS);
-        assert_eq!(pace.sleep_until(200 * MS, 200 * MS, Wanted::default(), true), 1200 * MS, "once");
+        assert_eq!(pace.sleep_until(MS, MS, Wanted::default(), true), 500 * MS);
+        assert_eq!(pace.sleep_until(500 * MS, 500 * MS, Wanted::default(), true), 1500 * MS, "once");
     }
 }

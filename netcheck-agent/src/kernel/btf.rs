@@ -198,6 +198,7 @@ pub(crate) fn offsets(btf: &Btf, reasons: &DropReasons) -> Result<KernelOffsets,
         dst_dev: btf.offset_of("dst_entry", &["dev"])?,
         dst_input: btf.offset_of("dst_entry", &["input"])?,
         reason_no_socket: reason("NO_SOCKET")?,
+        reason_not_specified: reason("NOT_SPECIFIED")?,
         // Before 6.? SKB_CONSUMED did not exist: then only "not dropped yet", 0, is no drop.
         reason_consumed: reasons.number("CONSUMED").unwrap_or(0),
     })

@@ -45,6 +45,8 @@ pub struct KernelOffsets {
     pub dst_input: u32,
     /// `SKB_DROP_REASON_NO_SOCKET`.
     pub reason_no_socket: u32,
+    /// `SKB_DROP_REASON_NOT_SPECIFIED`.
+    pub reason_not_specified: u32,
     /// `SKB_CONSUMED`; reasons up to it are not drops.
     pub reason_consumed: u32,
 }
