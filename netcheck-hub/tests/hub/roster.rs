@@ -13,11 +13,8 @@ use crate::rig::{CLUSTER, FakeAgent, Rig, hello, is, set_roster};
 
 #[tokio::test]
 async fn a_change_of_the_roster_reaches_the_agents_as_a_delta() {
-    let rig = Rig::start();
-    let mut agent = rig.agent("n1").await;
+    let (rig, mut agent) = measured().await;
     let before = agent.plan.clone();
-    let batch = agent.windows(5, |_| Outcome::Reply);
-    agent.batch(batch).await;
     set_roster(&rig.hub, &CLUSTER.replace("name: web-3, namespace", "name: web-9, namespace"));
     let delta = agent.until_plan(|delta| delta.base_version > 0).await;
     assert_eq!((delta.upsert.len(), delta.remove.len()), (2, 2));
@@ -50,14 +47,20 @@ async fn six(rig: &Rig, wanted: impl Fn(&v1::MatrixCell) -> bool) -> Vec<v1::Mat
     cells
 }
 
-#[tokio::test]
-async fn a_node_that_comes_back_takes_its_cells_over() {
+/// A hub to which n1 has told five replies on every path.
+async fn measured() -> (Rig, FakeAgent) {
     let rig = Rig::start();
     let mut agent = rig.agent("n1").await;
-    let before = agent.plan.clone();
     let batch = agent.windows(5, |_| Outcome::Reply);
     agent.batch(batch).await;
     six(&rig, is(v1::Verdict::Reachable)).await;
+    (rig, agent)
+}
+
+#[tokio::test]
+async fn a_node_that_comes_back_takes_its_cells_over() {
+    let (rig, mut agent) = measured().await;
+    let before = agent.plan.clone();
 
     let mut objects = inventory::parse(Path::new("test.yaml"), CLUSTER).unwrap();
     objects.nodes.retain(|node| node.metadata.name.as_deref() != Some("n2"));
@@ -72,12 +75,8 @@ async fn a_node_that_comes_back_takes_its_cells_over() {
 
 #[tokio::test]
 async fn a_path_that_another_one_replaces_is_not_shown_beside_it() {
-    let rig = Rig::start();
-    let mut agent = rig.agent("n1").await;
+    let (rig, mut agent) = measured().await;
     let before = agent.plan.clone();
-    let batch = agent.windows(5, |_| Outcome::Reply);
-    agent.batch(batch).await;
-    six(&rig, is(v1::Verdict::Reachable)).await;
 
     let catalog = || std::sync::Arc::clone(&rig.hub.lock().catalog);
     let unmoved = catalog();

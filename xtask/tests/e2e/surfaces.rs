@@ -24,6 +24,7 @@ fn grpcurl_works_as_printed_and_exit_codes_tell() {
         );
     }
     assert_eq!(cluster.cli(&["report"]).unwrap().status.code(), Some(0));
+    healthy_probes_leave_no_drops(&cluster);
     // What kernels drop of anybody's packets is on both metrics pages.
     let fault: Fault = "drop node=n3 hook=input proto=udp dport=9".parse().unwrap();
     cluster.lab.inject(&fault).unwrap();
@@ -50,6 +51,31 @@ fn grpcurl_works_as_printed_and_exit_codes_tell() {
     cluster.lab.heal(&fault).unwrap();
     cluster.wait_healthy().unwrap();
     cluster.stop().unwrap().down().unwrap();
+}
+
+/// The kernel frees some packets of every probe with a reason as if it had dropped them.
+fn healthy_probes_leave_no_drops(cluster: &Cluster) {
+    let n3 = SocketAddr::new(cluster.lab.node("n3").unwrap().v4.into(), 6101);
+    let page = || {
+        let text = get(cluster, n3);
+        let counted = |name: &str| {
+            let lines = text.lines().filter(|line| line.starts_with(name));
+            lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum::<f64>()
+        };
+        let at_uplink = "netcheck_agent_kernel_drops_total{interface=\"eth0\",reason=\"NO";
+        (counted("netcheck_agent_probes_total"), counted(at_uplink))
+    };
+    // The counts are read every five seconds.
+    let seven_rounds = || {
+        let sent = page().0 + 44.0 * 7.0;
+        let told = |_: &xtask::cluster::Report| page().0 >= sent;
+        cluster.wait("seven rounds of probes", Duration::from_secs(30), told).unwrap();
+        page().1
+    };
+    let dropped = seven_rounds();
+    let drops = get(cluster, n3);
+    let drops: Vec<_> = drops.lines().filter(|line| line.contains("kernel_drops_total{")).collect();
+    assert_eq!(seven_rounds(), dropped, "before: {drops:#?}");
 }
 
 /// `GET /metrics`, as the hub's namespace sees it.
