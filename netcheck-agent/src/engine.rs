@@ -199,7 +199,7 @@ impl Engine {
     }
 
     fn report(&mut self, now_ns: u64) {
-        if now_ns >= self.next_kernel_ns {
+        if now_ns >= self.next_kernel_ns || self.eye.news() {
             self.next_kernel_ns = now_ns + KERNEL_EVERY_NS;
             let kernel = self.eye.status();
             if kernel != self.status.kernel {

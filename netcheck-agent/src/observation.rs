@@ -206,6 +206,28 @@ pub struct DropCount {
     pub packets: u64,
 }
 
+/// Why a link takes no packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Down {
+    /// It was set down.
+    Itself,
+    /// Its other end is down: no carrier.
+    Peer,
+}
+
+/// A pod's link that takes no packets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodLinkDown {
+    /// This node's end.
+    pub interface: Arc<str>,
+    /// `namespace/name`.
+    pub pod: Arc<str>,
+    /// Which end is down.
+    pub why: Down,
+    /// Since when, CLOCK_MONOTONIC.
+    pub since_ns: u64,
+}
+
 /// How the kernel side is.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct KernelStatus {
@@ -215,6 +237,8 @@ pub struct KernelStatus {
     pub degraded: Vec<String>,
     /// Every hook.
     pub hooks: Vec<v1::HookStatus>,
+    /// Pods' links that take no packets, as far as it is known whose they are.
+    pub pod_links_down: Vec<PodLinkDown>,
     /// Events that the ring buffer had no room for.
     pub ring_events_lost: u64,
 }
@@ -249,6 +273,8 @@ pub trait KernelEye: Send {
     fn flow_seen(&self, flow: &Flow) -> Option<FlowSeen>;
     /// All drop counters.
     fn drop_counts(&self) -> Vec<DropCount>;
+    /// Whether a look at the status should not wait: a link went up or down since the last call.
+    fn news(&mut self) -> bool;
     /// How it is.
     fn status(&self) -> KernelStatus;
 }
@@ -289,6 +315,9 @@ impl KernelEye for Blind {
     }
     fn drop_counts(&self) -> Vec<DropCount> {
         self.drops.counts()
+    }
+    fn news(&mut self) -> bool {
+        false
     }
     fn status(&self) -> KernelStatus {
         KernelStatus { state: self.state, degraded: self.degraded.clone(), ..KernelStatus::default() }

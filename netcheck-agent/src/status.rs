@@ -14,10 +14,12 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::buffer::BufferStatus;
+use crate::clock::monotonic_ns;
 use crate::config::Status;
 use crate::engine::EngineStatus;
 use crate::session::HubState;
 use crate::usage::{self, Uptime};
+use crate::wire;
 
 /// How long the agent on this host may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -46,6 +48,12 @@ pub(crate) fn agent_status(
         uptime: prost_types::Duration::try_from(uptime.elapsed()).ok(),
         cpu_time: prost_types::Duration::try_from(usage::cpu_time()).ok(),
         resident_bytes: usage::resident_bytes(),
+        pod_links_down: engine
+            .kernel
+            .pod_links_down
+            .iter()
+            .map(|link| wire::pod_link_down(link, monotonic_ns()))
+            .collect(),
     }
 }
 

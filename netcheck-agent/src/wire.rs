@@ -7,7 +7,8 @@ use netcheck_proto::convert::{self, InvalidField};
 use netcheck_proto::{columns, v1};
 
 use crate::observation::{
-    Direction, DropCount, DropIdentity, DropSeen, Flow, FlowSeen, Hook, InterfaceRole, ReflectedPath,
+    Direction, Down, DropCount, DropIdentity, DropSeen, Flow, FlowSeen, Hook, InterfaceRole, PodLinkDown,
+    ReflectedPath,
 };
 use crate::report::{ArrivalSeen, IcmpSeen, Lost, Report, errno_name};
 use crate::sizes::SizesSeen;
@@ -93,6 +94,16 @@ impl Reporter {
             function: drop.function.as_ref().to_owned(),
             encapsulated: drop.hook.encapsulated,
         }
+    }
+}
+
+/// A pod's link that is down, as of `now_ns` (CLOCK_MONOTONIC).
+pub(crate) fn pod_link_down(link: &PodLinkDown, now_ns: u64) -> v1::PodLinkDown {
+    v1::PodLinkDown {
+        interface: (*link.interface).to_owned(),
+        pod: (*link.pod).to_owned(),
+        no_carrier: link.why == Down::Peer,
+        age: Some(convert::duration_from_ns(now_ns.saturating_sub(link.since_ns))),
     }
 }
 

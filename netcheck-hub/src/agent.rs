@@ -9,12 +9,14 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::claim::{Claims, Holder};
+use self::links::PodLinks;
 use crate::clock::{nanos, positive, time_of_day};
 use crate::matrix::Rows;
 use crate::plan::{Plan, PlanBook, Timing};
 use crate::verdict::Rules;
 
 pub mod claim;
+pub mod links;
 
 /// A session that is alive.
 #[derive(Debug)]
@@ -70,6 +72,8 @@ pub struct Agent {
     pub last_batch_ns: Option<i64>,
     /// How it said it is.
     pub status: Option<v1::AgentStatus>,
+    /// What it said of its pods' links.
+    pub pod_links: PodLinks,
     /// What it said about its plan.
     pub plan_applied: Option<v1::PlanApplied>,
     /// Paths that it can't probe, and why.
@@ -98,6 +102,13 @@ pub struct Agent {
 const DROP_REASONS: usize = 256;
 
 impl Agent {
+    /// Takes what it says of itself: whether the link of a pod has gone down.
+    pub fn take_status(&mut self, status: v1::AgentStatus, now_ns: i64) -> bool {
+        let news = self.pod_links.tell(&status.pod_links_down, now_ns);
+        self.status = Some(status);
+        news
+    }
+
     /// Adds what its kernel dropped. Beyond 256 of them all other reasons are one.
     pub fn count_drops(&mut self, reason: String, packets: u64) {
         let known = self.kernel_drops.contains_key(&reason) || self.kernel_drops.len() < DROP_REASONS;
@@ -121,6 +132,7 @@ impl Agent {
             clock_offset_ns: None,
             last_batch_ns: None,
             status: None,
+            pod_links: PodLinks::default(),
             plan_applied: None,
             refused_paths: BTreeMap::new(),
             refused_batches: 0,

@@ -9,6 +9,8 @@ use crate::v1;
 const DEGRADED: usize = 32;
 /// Hooks of one node: two for each of its interfaces.
 const HOOKS: usize = 4096;
+/// Links of pods that are down on one node: as many pods as it can hold.
+const POD_LINKS: usize = 1024;
 /// Hooks that one packet crosses.
 const CROSSED: usize = 64;
 /// Versions, names of interfaces, reasons, functions.
@@ -42,7 +44,15 @@ pub fn status(mut status: v1::AgentStatus) -> v1::AgentStatus {
     for line in &mut status.degraded {
         tidy(line, LINE);
     }
-    for (more, what) in [(lines, "lines about what is missing"), (hooks, "hooks")] {
+    let links = cut(&mut status.pod_links_down, POD_LINKS);
+    for link in &mut status.pod_links_down {
+        tidy(&mut link.interface, WORD);
+        // Namespace and name.
+        tidy(&mut link.pod, 2 * LINE);
+    }
+    let cut =
+        [(lines, "lines about what is missing"), (hooks, "hooks"), (links, "pods' links that are down")];
+    for (more, what) in cut {
         if more > 0 {
             status.degraded.push(format!("… and {more} more {what}, which are not kept"));
         }

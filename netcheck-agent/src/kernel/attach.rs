@@ -26,6 +26,7 @@ use super::TcMode;
 use super::interfaces::{Interface, Link, Shared};
 use super::links::{Netlink, Snapshot, difference};
 use super::refusal::{CLASSIFIERS, errno, log_verifier, why};
+use crate::clock::monotonic_ns;
 use crate::observation::InterfaceRole;
 use crate::wire;
 
@@ -126,6 +127,7 @@ impl Attacher {
             self.adopt(&link);
         }
         self.links = links.into_iter().map(|link| (link.ifindex, link)).collect();
+        self.shared.set_down(&self.links, monotonic_ns());
         let mut state = self.shared.lock();
         if state.interfaces.len() > self.links.len() + GONE_MAX {
             state.interfaces.retain(|index, _| self.links.contains_key(index));
@@ -150,6 +152,7 @@ impl Attacher {
             } else {
                 InterfaceRole::Unknown
             }),
+            down: None,
         };
         self.shared.lock().interfaces.insert(link.ifindex, entry);
         let Some(role) = role else { return };

@@ -21,7 +21,8 @@ use super::symbols::Symbols;
 pub(crate) use super::tables::{Abi, Maps};
 use crate::interface_drops::InterfaceDrops;
 use crate::observation::{
-    DropCount, Flow, FlowSeen, KernelEye, KernelStatus, KnownAddress, Observation, OwnFlow, ReflectedPath,
+    DropCount, Flow, FlowSeen, KernelEye, KernelStatus, KnownAddress, Observation, OwnFlow, PodLinkDown,
+    ReflectedPath,
 };
 
 /// Drop events that wait for the name of a kernel function, at most; older ones go on without it.
@@ -45,6 +46,8 @@ pub(crate) struct Eye {
     addresses: HashMap<[u8; 16], u32>,
     /// Version of the node's own addresses that stands there.
     own_version: u64,
+    /// The newest change of links that was told.
+    links_version: u64,
     own_netns: u32,
     /// Where the kernel does not tell of its drops: what interfaces count.
     interface_drops: Option<InterfaceDrops>,
@@ -79,6 +82,7 @@ impl Eye {
             known: Vec::new(),
             addresses: HashMap::new(),
             own_version: 0,
+            links_version: 0,
             own_netns,
             lingering: Lingering::default(),
             interface_drops: (!drops_seen).then(InterfaceDrops::start),
@@ -122,6 +126,27 @@ impl Eye {
             }
             self.maps.ports.release(flow.local.port());
         }
+    }
+
+    /// Pods' links that are down. Whose a link is has shown by what came out of it.
+    fn pod_links_down(&self) -> Vec<PodLinkDown> {
+        let state = self.shared.lock();
+        let mut down: Vec<PodLinkDown> = self
+            .pod_behind
+            .iter()
+            .filter_map(|(ifindex, pod)| {
+                let interface = state.interfaces.get(ifindex)?;
+                let (why, since_ns) = interface.down?;
+                Some(PodLinkDown {
+                    interface: Arc::clone(&interface.name),
+                    pod: Arc::clone(pod),
+                    why,
+                    since_ns,
+                })
+            })
+            .collect();
+        down.sort_by(|a, b| a.interface.cmp(&b.interface));
+        down
     }
 
     fn counter(&self, index: u32) -> u64 {
@@ -248,7 +273,13 @@ impl KernelEye for Eye {
         counts
     }
 
+    fn news(&mut self) -> bool {
+        let version = self.shared.links_version();
+        std::mem::replace(&mut self.links_version, version) != version
+    }
+
     fn status(&self) -> KernelStatus {
+        let pod_links_down = self.pod_links_down();
         let state = self.shared.lock();
         let mut hooks: Vec<v1::HookStatus> = state.hooks.values().cloned().collect();
         hooks.sort_by(|a, b| (&a.interface, a.egress).cmp(&(&b.interface, b.egress)));
@@ -264,6 +295,7 @@ impl KernelEye for Eye {
             state: if degraded.is_empty() { v1::EbpfState::Attached } else { v1::EbpfState::Partial },
             degraded,
             hooks,
+            pod_links_down,
             ring_events_lost: self.counter(counters::STAMPS_LOST) + self.counter(counters::DROPS_LOST),
         }
     }

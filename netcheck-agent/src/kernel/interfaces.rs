@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use netcheck_proto::v1;
 
-use crate::observation::InterfaceRole;
+use crate::observation::{Down, InterfaceRole};
 
 /// A link as netlink shows it, as far as it matters here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub(crate) struct Link {
     pub(crate) peer_elsewhere: bool,
     /// A default route leads through it, or it has an address with a network around it.
     pub(crate) leads_out: bool,
+    /// It takes no packets now.
+    pub(crate) down: Option<Down>,
 }
 
 const ARPHRD_ETHER: u16 = 1;
@@ -55,6 +57,8 @@ impl Link {
 pub(crate) struct Interface {
     pub(crate) name: Arc<str>,
     pub(crate) role: InterfaceRole,
+    /// It takes no packets, since when (CLOCK_MONOTONIC).
+    pub(crate) down: Option<(Down, u64)>,
 }
 
 /// State that the attacher writes and the eye reads.
@@ -63,6 +67,8 @@ pub(crate) struct Shared {
     inner: Mutex<State>,
     /// Counts the changes of [`State::own_addresses`].
     addresses_version: AtomicU64,
+    /// Counts the links that went up or down.
+    links_version: AtomicU64,
 }
 
 /// Under the lock.
@@ -93,6 +99,26 @@ impl Shared {
         }
     }
 
+    /// Takes note of the links that went up or down, or away.
+    pub(crate) fn set_down(&self, links: &HashMap<u32, Link>, now_ns: u64) {
+        let mut changed = false;
+        for (ifindex, interface) in &mut self.lock().interfaces {
+            let down = links.get(ifindex).and_then(|link| link.down);
+            if interface.down.map(|(why, _)| why) != down {
+                interface.down = down.map(|why| (why, now_ns));
+                changed = true;
+            }
+        }
+        if changed {
+            self.links_version.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// Differs from an earlier answer if a link has gone up or down. Takes no lock.
+    pub(crate) fn links_version(&self) -> u64 {
+        self.links_version.load(Ordering::Acquire)
+    }
+
     /// Differs from an earlier answer if the node's own addresses have changed. Takes no lock.
     pub(crate) fn addresses_version(&self) -> u64 {
         self.addresses_version.load(Ordering::Acquire)
@@ -102,6 +128,23 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn links_go_down_once_and_up_and_away() {
+        let shared = Shared::default();
+        let entry = Interface { name: Arc::from("a"), role: InterfaceRole::PodVeth, down: None };
+        shared.lock().interfaces.insert(7, entry);
+        let link = |down| HashMap::from([(7, Link { ifindex: 7, down, ..Link::default() })]);
+        let at = |links: &HashMap<u32, Link>, now_ns| {
+            shared.set_down(links, now_ns);
+            (shared.lock().interfaces[&7].down, shared.links_version())
+        };
+        assert_eq!(at(&link(None), 1), (None, 0));
+        assert_eq!(at(&link(Some(Down::Itself)), 2), (Some((Down::Itself, 2)), 1));
+        assert_eq!(at(&link(Some(Down::Itself)), 3), (Some((Down::Itself, 2)), 1), "since then");
+        assert_eq!(at(&link(Some(Down::Peer)), 4), (Some((Down::Peer, 4)), 2));
+        assert_eq!(at(&HashMap::new(), 5), (None, 3));
+    }
 
     #[test]
     fn roles() {

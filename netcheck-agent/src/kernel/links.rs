@@ -6,12 +6,13 @@ use std::net::IpAddr;
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::AddressAttribute;
-use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
+use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use netlink_packet_route::route::{RouteAttribute, RouteMessage};
 use rtnetlink::{Handle, MulticastGroup, RouteMessageBuilder, new_multicast_connection};
 use tokio::task::JoinHandle;
 
 use super::interfaces::Link;
+use crate::observation::Down;
 
 /// This namespace at one moment.
 #[derive(Clone, Debug, Default)]
@@ -122,6 +123,7 @@ fn read_link(message: &LinkMessage) -> Link {
     let mut link = Link {
         ifindex: message.header.index,
         hardware_type: message.header.link_layer_type.into(),
+        down: down(message.header.flags),
         ..Link::default()
     };
     for attribute in &message.attributes {
@@ -139,6 +141,15 @@ fn read_link(message: &LinkMessage) -> Link {
         }
     }
     link
+}
+
+/// Up is what was asked for, lower up what the other end allows (include/uapi/linux/if.h).
+const fn down(flags: LinkFlags) -> Option<Down> {
+    match (flags.contains(LinkFlags::Up), flags.contains(LinkFlags::LowerUp)) {
+        (false, _) => Some(Down::Itself),
+        (true, false) => Some(Down::Peer),
+        (true, true) => None,
+    }
 }
 
 fn kind_name(kind: &InfoKind) -> String {
@@ -170,6 +181,14 @@ mod tests {
         assert!(snapshot.own_addresses.contains(&IpAddr::from([127, 0, 0, 1])));
         let loopback = snapshot.links.iter().find(|link| link.name == "lo").unwrap();
         assert_eq!((loopback.ifindex, loopback.hardware_type, loopback.role()), (1, 772, None));
+        assert_eq!(loopback.down, None);
+    }
+
+    #[test]
+    fn what_a_links_flags_say() {
+        let (up, lower) = (LinkFlags::Up, LinkFlags::LowerUp);
+        assert_eq!((down(up | lower), down(up)), (None, Some(Down::Peer)));
+        assert_eq!((down(lower), down(LinkFlags::empty())), (Some(Down::Itself), Some(Down::Itself)));
     }
 
     #[test]

@@ -126,6 +126,11 @@ impl State {
             destination_watches_uplinks: agent.is_some_and(watches_uplinks),
             echo_answered,
             reverse_errno,
+            pod_link_down: agent.and_then(|agent| {
+                let address = lost.flow.map_or(probe.address, |flow| flow.destination.ip());
+                let pod = self.roster.owner(address)?.pod.as_ref()?;
+                agent.pod_links.of(pod, lost.sent_ns)
+            }),
         }
     }
 
@@ -148,6 +153,21 @@ impl State {
             addresses.iter().copied().find(|address| address.is_ipv4() == probe.address.is_ipv4())
         };
         lost.flow.map(|flow| flow.source.ip()).or_else(own)
+    }
+
+    /// There is something new to know of a node: what was lost on the way to it is looked at again.
+    pub fn relocate(&mut self, to: NodeIx) {
+        let name = Arc::clone(&self.agent(to).name);
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for (source, agent) in self.each() {
+            for row in agent.rows.iter() {
+                let to_it = |lost| destination(&self.roster, &row.path.probe, lost) == Some(&*name);
+                if row.lost.iter().any(to_it) {
+                    dirty.insert((source, row.path.id));
+                }
+            }
+        }
+        self.dirty = dirty;
     }
 
     /// Locates the lost probes whose facts changed, and those that still wait.

@@ -55,6 +55,8 @@ pub struct Scene<'a> {
     /// What the destination node's own kernel says when it is to send to this source: the errno of its newest probe
     /// that could not be sent. Its replies meet the same.
     pub reverse_errno: Option<&'a str>,
+    /// The target pod's link, where its node says that it took no packets then.
+    pub pod_link_down: Option<&'a v1::PodLinkDown>,
 }
 
 /// What is still to come.

@@ -49,6 +49,7 @@ impl World {
             destination_watches_uplinks: true,
             echo_answered: false,
             reverse_errno: None,
+            pod_link_down: None,
         }
     }
 

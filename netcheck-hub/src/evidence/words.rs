@@ -79,6 +79,7 @@ fn meaning(errno: &str) -> &'static str {
         "EHOSTUNREACH" => " (unreachable route, or the neighbour does not answer)",
         "ENETUNREACH" => " (no route)",
         "ENETDOWN" => " (the interface is down)",
+        "ENOLINK" => " (the interface has no carrier)",
         "EPERM" => " (a firewall rule)",
         "EMSGSIZE" => " (more than the route's own interface takes)",
         _ => "",
@@ -107,7 +108,9 @@ pub fn whereabouts(at: &v1::LossLocation) -> String {
         (false, v1::Stage::Unspecified) => format!("on or behind {}", at.node),
         // Concluded: where it was seen last.
         (false, v1::Stage::Ingress) => format!("at {}, after arriving at {interface}", at.node),
-        (false, v1::Stage::Egress) => format!("at {}, after leaving through {interface}", at.node),
+        (false, v1::Stage::Egress) if at.reason.is_empty() => {
+            format!("at {}, after leaving through {interface}", at.node)
+        }
         (false, v1::Stage::Send) => format!("at {}, before any interface", at.node),
         (_, of) if at.interface.is_empty() => format!("at {}, {}", at.node, stage(of)),
         (_, of) => format!("at {}, interface {}, {}", at.node, at.interface, stage(of)),
@@ -155,7 +158,9 @@ pub fn place(at: &v1::LossLocation) -> String {
         text += &match (observed, at.stage()) {
             // Concluded: where it was seen last.
             (false, v1::Stage::Ingress) => format!("lost on {} after arriving at {interface}", at.node),
-            (false, v1::Stage::Egress) => format!("lost on {} after leaving through {interface}", at.node),
+            (false, v1::Stage::Egress) if at.reason.is_empty() => {
+                format!("lost on {} after leaving through {interface}", at.node)
+            }
             (false, v1::Stage::Send) => format!("lost on {} before any interface", at.node),
             _ => {
                 let verb = if observed { "dropped" } else { "lost" };

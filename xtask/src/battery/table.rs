@@ -227,8 +227,8 @@ pub(crate) const ROWS: &[Row] = &[
     // Neighbours and links.
     lab("wrong-neighbour node=n1 to=n2", ICMP, &[wire("n1", ""), at("n2", "", "ingress", "OTHERHOST"), at("n1", "", "neighbour", "")]).opens("one_way n1>n2"),
     lab("wrong-neighbour node=n2 to=web-n2", POD, &[at("n2", "request", "", "")]).opens("place n2 egress"),
-    lab("veth-down pod=web-n2", POD, &[at("n2", "request", "", "")]).opens("place n2 egress"),
-    lab("pod-link-down pod=web-n2", POD, &[at("n2", "request", "", "")]).opens("place n2 egress"),
+    lab("veth-down pod=web-n2", POD, &[at("n2", "request", "egress", "ENETDOWN")]).opens("place n2 egress"),
+    lab("pod-link-down pod=web-n2", POD, &[at("n2", "request", "egress", "ENOLINK|NOT_SPECIFIED")]).opens("place n2 egress"),
     lab("uplink-down node=n3", ICMP, &[at("n3", "request", "routing", "ENETUNREACH|ENETDOWN"), NEIGHBOUR, NO_HOST]).opens("node n3"),
     lab("slow-link pod=web-n2", ICMP, &[at("n2", "request", "qdisc", "QDISC_")]).opens("place n2 qdisc"),
     // Other people's programs.

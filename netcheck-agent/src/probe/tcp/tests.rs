@@ -44,6 +44,9 @@ impl KernelEye for Recorder {
     fn drop_counts(&self) -> Vec<DropCount> {
         Vec::new()
     }
+    fn news(&mut self) -> bool {
+        false
+    }
     fn status(&self) -> KernelStatus {
         KernelStatus::default()
     }

@@ -55,6 +55,9 @@ impl Case<'_> {
         if !inside && !self.scene.source_watches_uplinks {
             return unlocated(&format!("no hook at an uplink of {source} to see whether it left"));
         }
+        if let Some(located) = self.pod_cut_off(source).filter(|_| inside) {
+            return located;
+        }
         match last {
             // Where both ends are on one node nobody saw which half it was.
             Some(last) if inside => self.seen_at(source, last, v1::Direction::Unspecified),
@@ -217,6 +220,9 @@ impl Case<'_> {
         };
         if !answer.replied {
             self.evidence.push(format!("no hook of {destination} saw a reply to it"));
+            if let Some(located) = self.pod_cut_off(destination) {
+                return located;
+            }
             if let Some(located) = self.cannot_answer(destination) {
                 return located;
             }
@@ -287,6 +293,23 @@ impl Case<'_> {
             stage: stage_of(errno).into(),
             direction: v1::Direction::Reply.into(),
             reason: errno.to_owned(),
+            ..Default::default()
+        }))
+    }
+
+    /// The target pod's link took no packets then: a bridge in front of it drops them without a word.
+    fn pod_cut_off(&mut self, node: &str) -> Option<Located> {
+        let link = self.scene.pod_link_down?;
+        let state = if link.no_carrier { "has no carrier: its other end is down" } else { "is down" };
+        self.evidence.push(format!("the link {} of pod {} {state} on {node}", link.interface, link.pod));
+        Some(inferred(v1::LossLocation {
+            node: node.to_owned(),
+            interface: link.interface.clone(),
+            role: v1::InterfaceRole::PodVeth.into(),
+            pod: link.pod.clone(),
+            stage: v1::Stage::Egress.into(),
+            direction: v1::Direction::Request.into(),
+            reason: if link.no_carrier { "ENOLINK" } else { "ENETDOWN" }.to_owned(),
             ..Default::default()
         }))
     }

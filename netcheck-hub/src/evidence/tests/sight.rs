@@ -217,3 +217,47 @@ fn a_datagrams_answer_that_left_may_have_left_too_late() {
     let located = locate(&from_n2, &lost);
     assert!(located.location.is_none() && located.summary.contains("perhaps after"), "{located:?}");
 }
+
+#[test]
+fn a_pod_whose_link_is_down_is_where_its_packets_end() {
+    let world = World::new();
+    let mut lost = timed_out();
+    lost.arrival = Some(true);
+    lost.answer =
+        Some(Answer { arrived: Some(true), last_request_hook: Some(uplink(false)), ..Answer::default() });
+    let probe = world.probe("pod/default/web-2", ProbeKind::Icmp);
+    let mut link = v1::PodLinkDown {
+        interface: "veth1".to_owned(),
+        pod: "default/web-2".to_owned(),
+        no_carrier: false,
+        age: None,
+    };
+    let locate_with = |source, link: &v1::PodLinkDown, lost: &Lost| {
+        let scene = world.scene(probe, lost);
+        locate(&Scene { source, pod_link_down: Some(link), ..scene }, lost)
+    };
+    let node = destination(&world.roster, probe, &lost).unwrap();
+    for source in ["n1", node] {
+        let located = locate_with(source, &link, &lost);
+        assert_eq!(place(&located), format!("{node} veth1 Egress Request inferred"), "from {source}");
+        assert!(located.summary.ends_with("ENETDOWN (the interface is down) [inferred]"), "{located:?}");
+    }
+    link.no_carrier = true;
+    assert!(locate_with("n1", &link, &lost).summary.contains("no carrier"));
+    // What a kernel saw it do goes before.
+    lost.add_drop(fact(
+        node,
+        1,
+        record("NETFILTER_DROP", v1::Stage::NetfilterForward, v1::Direction::Request),
+    ));
+    assert!(locate_with("n1", &link, &lost).observed());
+    // A pod that answers is not cut off.
+    let mut lost = timed_out();
+    lost.answer = Some(Answer {
+        arrived: Some(true),
+        replied: true,
+        last_reply_hook: Some(uplink(true)),
+        ..Answer::default()
+    });
+    assert_eq!(locate_with("n1", &link, &lost).location.unwrap().stage(), v1::Stage::Wire);
+}
