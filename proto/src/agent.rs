@@ -39,6 +39,7 @@ pub fn status(mut status: v1::AgentStatus) -> v1::AgentStatus {
     for hook in &mut status.hooks {
         tidy(&mut hook.interface, WORD);
         tidy(&mut hook.detail, LINE);
+        tidy(&mut hook.kind, WORD);
     }
     let lines = cut(&mut status.degraded, DEGRADED);
     for line in &mut status.degraded {

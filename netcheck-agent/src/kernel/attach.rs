@@ -189,6 +189,7 @@ impl Attacher {
             egress,
             state: state.into(),
             detail,
+            kind: link.kind.clone(),
         };
         self.shared.lock().hooks.insert((link.ifindex, egress), status);
     }

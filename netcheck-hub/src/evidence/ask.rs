@@ -155,6 +155,16 @@ impl State {
         lost.flow.map(|flow| flow.source.ip()).or_else(own)
     }
 
+    /// What kind of tunnel a loss was at, as the agent of its node says.
+    fn name_tunnel(&self, location: Option<&mut v1::LossLocation>) {
+        let Some(at) = location.filter(|at| at.role() == v1::InterfaceRole::Tunnel) else { return };
+        let agent = self.find(&at.node).map(|index| self.agent(index));
+        let hooks = agent.and_then(|agent| agent.status.as_ref()).map_or(&[][..], |status| &status.hooks);
+        if let Some(hook) = hooks.iter().find(|hook| hook.interface == at.interface) {
+            at.tunnel.clone_from(&hook.kind);
+        }
+    }
+
     /// There is something new to know of a node: what was lost on the way to it is looked at again.
     pub fn relocate(&mut self, to: NodeIx) {
         let name = Arc::clone(&self.agent(to).name);
@@ -182,6 +192,7 @@ impl State {
             for lost in &mut losses {
                 let scene = self.scene_of(&name, &planned.probe, lost, settings, now_ns);
                 lost.located = locate(&scene, lost);
+                self.name_tunnel(lost.located.location.as_mut());
                 waiting |= lost.located.want.is_some();
             }
             if let Some(row) = self.agent_mut(source).rows.get_mut(path) {

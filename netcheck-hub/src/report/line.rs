@@ -72,8 +72,8 @@ pub fn line<'a>(
     if !paths.is_empty() && paths.iter().all(|of| of.target.kind() == v1::TargetKind::Pod) {
         text += ", pod path";
     }
-    if at.is_some_and(|at| at.role() == v1::InterfaceRole::Tunnel) {
-        text += " through a tunnel";
+    if let Some(at) = at.filter(|at| at.role() == v1::InterfaceRole::Tunnel) {
+        text += &through(&at.tunnel);
     }
     text += &format!(", {}", joined(&kinds.iter().map(|kind| kind_name(*kind)).collect::<Vec<_>>()));
     let other_family = same.iter().filter_map(|cell| path(cell)).any(|of| !families.contains(&of.family));
@@ -83,6 +83,17 @@ pub fn line<'a>(
     text += &format!(": {} lost{}", oversize(bad).unwrap_or_else(|| share(bad)), since(bad));
     text += &place(bad, loss, why);
     text + &fine(&same, &kinds, &families)
+}
+
+/// ` over VXLAN`.
+fn through(tunnel: &str) -> String {
+    match tunnel {
+        "" => " through a tunnel".to_owned(),
+        "vxlan" | "ipip" | "sit" | "gre" => format!(" over {}", tunnel.to_uppercase()),
+        "geneve" => " over Geneve".to_owned(),
+        "wireguard" => " over WireGuard".to_owned(),
+        other => format!(" over a tunnel ({other})"),
+    }
 }
 
 /// `packets above 1400 bytes`, where all ordinary probes are answered.
@@ -224,6 +235,7 @@ mod tests {
             node: "node-a".to_owned(),
             interface: "flannel.1".to_owned(),
             role: v1::InterfaceRole::Tunnel.into(),
+            tunnel: "vxlan".to_owned(),
             stage: v1::Stage::NetfilterForward.into(),
             direction: v1::Direction::Request.into(),
             reason: "NETFILTER_DROP".to_owned(),
@@ -262,10 +274,12 @@ mod tests {
         ];
         assert_eq!(
             told(&cells),
-            "node-c → pod default/web, pod path through a tunnel, UDP: 100 % of requests lost since 12:04:31 UTC \
+            "node-c → pod default/web, pod path over VXLAN, UDP: 100 % of requests lost since 12:04:31 UTC \
              at node-a, interface flannel.1, netfilter forward: NETFILTER_DROP in nft_do_chain \
              (observed, 412 of 412); ICMP on the same path is fine"
         );
+        cells[0].loss.as_mut().unwrap().location.as_mut().unwrap().tunnel.clear();
+        assert!(told(&cells).contains(", pod path through a tunnel, UDP: "), "{}", told(&cells));
         cells.push(cell("node-c", ProbeKind::Udp, Family::Ipv6, 0));
         assert!(told(&cells).contains("UDP over IPv4: "), "{}", told(&cells));
         assert!(told(&cells).ends_with("; ICMP and IPv6 on the same path are fine"), "{}", told(&cells));
