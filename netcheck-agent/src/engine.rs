@@ -18,7 +18,7 @@ mod tally;
 use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
-use netcheck_common::domain::{PathId, ProbeSession, Sequence};
+use netcheck_common::domain::{PathId, ProbeKind, ProbeSession, Sequence};
 use netcheck_proto::v1;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::{mpsc, watch};
@@ -87,8 +87,9 @@ impl Engine {
         let probers = Probers::open(fnv1a(&config.session.0.to_be_bytes()) as u16)?;
         let plan = Plan::empty(config.policy, probers.missing().to_vec());
         let now_ns = monotonic_ns();
-        let merge =
+        let mut merge =
             Merge::new(config.session, plan.timing.timeout_ns, plan.timing.window_ns, unix_offset_ns());
+        merge.ports.open(probers.udp_ports());
         let (link, handle, output) = link::open()?;
         let status = EngineStatus {
             degraded: probers.missing().iter().map(|missing| missing.why.clone()).collect(),
@@ -277,6 +278,8 @@ impl Engine {
         let kinds = self.plan.paths.iter().map(|(&path, plan)| (path, plan.kind));
         self.schedule.set(now_ns, kinds, timing.interval_ns, timing.wanted_pps);
         self.merge.sizes.set(timing.sizes_ns, self.schedule.effective_interval_ns());
+        let udp = self.plan.paths.values().filter(|plan| plan.kind == ProbeKind::Udp).count();
+        self.merge.ports.set(udp, self.schedule.effective_interval_ns());
         self.pace.set_timeout(timing.timeout_ns);
         self.pace.set_rate(self.schedule.rate_pps(), self.prompt());
         let effective_ns = self.schedule.effective_interval_ns();

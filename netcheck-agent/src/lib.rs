@@ -21,6 +21,7 @@ mod metrics;
 mod mmsg;
 pub mod observation;
 mod plan;
+mod ports;
 mod probe;
 mod report;
 mod responder;

@@ -27,6 +27,7 @@ use self::memory::{Past, PathMemory};
 use self::windows::Windows;
 use crate::counters::Counters;
 use crate::observation::{Direction, DropIdentity, Observation, ProbeKey, Reflected};
+use crate::ports::Ports;
 use crate::probe::quoted::Quoted;
 use crate::report::{Detail, IcmpSeen, Report};
 use crate::sizes::Sizes;
@@ -50,6 +51,8 @@ pub(crate) struct Merge {
     report: Report,
     /// Which packet sizes pass.
     pub(crate) sizes: Sizes,
+    /// Which source ports lose everything.
+    pub(crate) ports: Ports,
     pub(crate) counters: Counters,
 }
 
@@ -66,6 +69,7 @@ impl Merge {
             windows: Windows::new(window_ns, unix_offset_ns),
             report: Report::default(),
             sizes: Sizes::default(),
+            ports: Ports::default(),
             counters: Counters::default(),
         }
     }
@@ -83,6 +87,7 @@ impl Merge {
             self.paths.remove(path);
         }
         self.sizes.forget(gone);
+        self.ports.forget(gone);
         // `gone` is sorted.
         self.flights.retain(|key, flight| {
             let keep = gone.binary_search(&key.path).is_err();
@@ -184,8 +189,8 @@ impl Merge {
     }
 
     /// The ICMP or UDP probe that an ICMP error quotes. Where the quote is too short for the probe header it is the
-    /// newest one in flight to that target (with that ICMP sequence).
-    pub(crate) fn quoted(&self, quoted: &Quoted) -> Option<ProbeKey> {
+    /// newest one in flight to that target from that slot (with that ICMP sequence).
+    pub(crate) fn quoted(&self, quoted: &Quoted, slot: u32) -> Option<ProbeKey> {
         if let Some(header) = &quoted.header {
             let own = header.session == self.session.0;
             return own
@@ -194,6 +199,7 @@ impl Merge {
         let candidates = self.flights.values().filter(|flight| {
             flight.probe.kind == quoted.transport
                 && flight.probe.target == quoted.to
+                && flight.probe.slot == slot
                 && (quoted.transport != ProbeKind::Icmp
                     || flight.probe.key.sequence.0 as u16 == quoted.icmp_sequence)
         });
@@ -309,6 +315,7 @@ impl Merge {
         }
         self.report.windows = self.windows.take_closed(now_ns, last);
         self.report.sizes = self.sizes.take();
+        self.report.ports = self.ports.take();
         std::mem::take(&mut self.report)
     }
 }

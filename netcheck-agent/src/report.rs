@@ -8,6 +8,7 @@ use netcheck_common::window::PathWindow;
 use rustix::io::Errno;
 
 use crate::observation::{DropCount, DropSeen, Flow, Hook, ProbeKey};
+use crate::ports::PortsSeen;
 use crate::sizes::SizesSeen;
 
 /// All windows of one span of time, complete: every probe sent in it has ended.
@@ -78,6 +79,8 @@ pub(crate) struct Report {
     pub(crate) drop_counts: Vec<DropCount>,
     /// Paths whose sizes were measured anew.
     pub(crate) sizes: Vec<SizesSeen>,
+    /// Paths of which some source ports lose everything, or did until now.
+    pub(crate) ports: Vec<PortsSeen>,
 }
 
 impl Report {
@@ -89,6 +92,7 @@ impl Report {
             && self.drops.is_empty()
             && self.drop_counts.is_empty()
             && self.sizes.is_empty()
+            && self.ports.is_empty()
     }
 }
 

@@ -10,6 +10,7 @@ use crate::observation::{
     Direction, Down, DropCount, DropIdentity, DropSeen, Flow, FlowSeen, Hook, InterfaceRole, PodLinkDown,
     ReflectedPath,
 };
+use crate::ports::PortsSeen;
 use crate::report::{ArrivalSeen, IcmpSeen, Lost, Report, errno_name};
 use crate::sizes::SizesSeen;
 
@@ -37,6 +38,7 @@ impl Reporter {
             drops: report.drops.iter().map(|drop| self.drop_record(drop)).collect(),
             drop_counters: report.drop_counts.iter().map(drop_counter).collect(),
             sizes: report.sizes.iter().map(|seen| self.path_size(seen)).collect(),
+            ports: report.ports.iter().map(|seen| self.path_ports(seen)).collect(),
             ..Default::default()
         }
     }
@@ -67,6 +69,20 @@ impl Reporter {
             lost_bytes: seen.lost_bytes.into(),
             told_bytes: seen.told.map_or(0, |(bytes, _)| bytes.into()),
             told_by: seen.told.map(|(_, by)| convert::address_bytes(by)).unwrap_or_default(),
+            measured_unix_ns: self.unix_ns(seen.measured_ns),
+            interval: Some(convert::duration_from_ns(seen.interval_ns)),
+        }
+    }
+
+    fn path_ports(&self, seen: &PortsSeen) -> v1::PathPorts {
+        let lost =
+            seen.lost.iter().map(|of| v1::PortLoss { port: of.port.into(), sent: of.sent, lost: of.lost });
+        v1::PathPorts {
+            path_id: seen.path.0,
+            ports: seen.ports.into(),
+            lost: lost.collect(),
+            others_sent: seen.others_sent,
+            others_lost: seen.others_lost,
             measured_unix_ns: self.unix_ns(seen.measured_ns),
             interval: Some(convert::duration_from_ns(seen.interval_ns)),
         }

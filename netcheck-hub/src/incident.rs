@@ -14,6 +14,7 @@ use netcheck_common::domain::{Family, Outcome, ProbeKind};
 use netcheck_proto::v1;
 
 use crate::plan::PlannedPath;
+use crate::query::Pattern;
 use crate::verdict::Verdict;
 
 pub mod book;
@@ -50,6 +51,9 @@ pub struct Fact {
     /// It speaks of the largest packets of the path alone: another fact speaks of all others. Each kind is explained
     /// for itself.
     pub large: bool,
+    /// It speaks of single source ports of the path: that some lose their packets, or that none does. These are
+    /// explained for themselves.
+    pub by_port: bool,
 }
 
 /// What is known of a bad path's losses.
@@ -77,6 +81,8 @@ pub struct Symptom {
     pub outcome: Option<Outcome>,
     /// Where only large packets are lost: the largest that passes, and the smallest that does not.
     pub oversize: Option<(u16, u16)>,
+    /// Where only packets from some source ports are lost: which.
+    pub by_port: Option<v1::SourcePorts>,
 }
 
 impl Fact {
@@ -89,6 +95,16 @@ impl Fact {
                 self.symptom.as_ref().is_some_and(|symptom| symptom.lost >= crate::verdict::RUN)
             }
             Verdict::Reachable | Verdict::ExpectedAbsent | Verdict::NoData => false,
+        }
+    }
+
+    /// What it speaks of.
+    #[must_use]
+    pub const fn pattern(&self) -> Pattern {
+        match (self.by_port, self.large) {
+            (true, _) => Pattern::Port,
+            (false, true) => Pattern::Size,
+            (false, false) => Pattern::Any,
         }
     }
 

@@ -13,6 +13,7 @@ use netcheck_proto::{agent, columns, convert, v1};
 use crate::evidence::{DropFact, Flow, Lost, pending};
 use crate::hub::{LOST_TOTAL, NodeIx, State};
 use crate::matrix::{LOST_PER_PATH, Slot};
+use crate::ports::Ports;
 use crate::sizes::Sizes;
 
 /// A window may end this much in the future before the agent's clock is taken to have been set.
@@ -36,6 +37,8 @@ pub struct Decoded {
     /// As received.
     pub sizes: Vec<v1::PathSize>,
     /// As received.
+    pub ports: Vec<v1::PathPorts>,
+    /// As received.
     pub drop_counters: Vec<v1::DropCounter>,
     /// What the agent's buffer dropped.
     pub dropped_batches: u64,
@@ -54,6 +57,7 @@ pub fn decode(batch: v1::SampleBatch) -> Decoded {
         drops: batch.drops.into_iter().map(agent::drop_record).collect(),
         drop_counters: batch.drop_counters.into_iter().map(agent::drop_counter).collect(),
         sizes: batch.sizes,
+        ports: batch.ports,
         dropped_batches: batch.dropped_batches,
         dropped_samples: batch.dropped_samples,
         ..Decoded::default()
@@ -115,6 +119,9 @@ impl State {
         }
         for size in &batch.sizes {
             self.apply_size(node, size, offset_ns);
+        }
+        for ports in &batch.ports {
+            self.apply_ports(node, ports, offset_ns);
         }
         let name = Arc::clone(&self.agent(node).name);
         for record in batch.drops {
@@ -214,6 +221,17 @@ impl State {
         match Sizes::read(size, row.sizes.as_deref(), offset_ns) {
             Some(sizes) => row.sizes = Some(Box::new(sizes)),
             None => self.counters.parts_refused += 1,
+        }
+    }
+
+    fn apply_ports(&mut self, node: NodeIx, ports: &v1::PathPorts, offset_ns: i64) {
+        let Some(row) = self.agent_mut(node).rows.get_mut(PathId(ports.path_id)) else {
+            self.counters.unknown_path += 1;
+            return;
+        };
+        match Ports::read(ports, offset_ns) {
+            Ok(ports) => row.ports = ports.map(Box::new),
+            Err(_) => self.counters.parts_refused += 1,
         }
     }
 

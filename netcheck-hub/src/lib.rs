@@ -24,6 +24,7 @@ pub mod json;
 pub mod matrix;
 pub mod metrics;
 pub mod plan;
+pub mod ports;
 pub mod query;
 pub mod reachability;
 pub mod report;

@@ -12,6 +12,7 @@ use netcheck_common::window::PathWindow;
 
 use crate::evidence::Lost;
 use crate::plan::{Aim, PlannedPath};
+use crate::ports::Ports;
 use crate::sizes::Sizes;
 use crate::verdict::Verdict;
 
@@ -161,6 +162,8 @@ pub struct Row {
     pub lost: VecDeque<Lost>,
     /// Which packet sizes pass, where that was tried.
     pub sizes: Option<Box<Sizes>>,
+    /// Which source ports lose their packets, where some do.
+    pub ports: Option<Box<Ports>>,
     /// What stands, over the default range.
     pub verdict: Verdict,
     /// Since when.
@@ -179,6 +182,7 @@ impl Row {
             ring: Ring::default(),
             lost: VecDeque::new(),
             sizes: None,
+            ports: None,
             verdict: Verdict::NoData,
             since_ns: now_ns,
             retired_ns: None,
@@ -190,6 +194,12 @@ impl Row {
     #[must_use]
     pub fn hurt(&self, now_ns: i64) -> Option<&Sizes> {
         self.sizes.as_deref().filter(|sizes| sizes.hurt(now_ns))
+    }
+
+    /// What is lost for its source port.
+    #[must_use]
+    pub fn by_port(&self, now_ns: i64) -> Option<&Ports> {
+        self.ports.as_deref().filter(|ports| ports.hurt(now_ns))
     }
 
     /// Its path's id.

@@ -13,6 +13,7 @@ use crate::evidence::locate::destination;
 use crate::hub::{NodeIx, State};
 use crate::matrix::{Row, Slot};
 use crate::plan::PlannedPath;
+use crate::ports::Ports;
 use crate::sizes::Sizes;
 use crate::verdict::{Rules, Verdict, View, judge};
 
@@ -61,6 +62,13 @@ impl Range {
         newest.filter(|lost| !lost.tries_size())
     }
 
+    /// The lost probes that show what is lost for its source port, newest first: as long as what they show stands.
+    pub fn by_port<'a>(&self, row: &'a Row) -> impl Iterator<Item = &'a Lost> + Clone + use<'a> {
+        let now_ns = self.now_ns;
+        let ports = row.by_port(now_ns);
+        row.lost.iter().rev().filter(move |lost| ports.is_some_and(|ports| ports.shown_by(lost, now_ns)))
+    }
+
     /// The lost probes that show what is lost for its size, newest first. They are rarer than others, so it is not
     /// the range that counts but whether what they show still stands.
     pub fn oversize<'a>(&self, row: &'a Row) -> impl Iterator<Item = &'a Lost> + Clone + use<'a> {
@@ -68,6 +76,17 @@ impl Range {
         let sizes = row.hurt(now_ns);
         row.lost.iter().rev().filter(move |lost| sizes.is_some_and(|sizes| sizes.shown_by(lost, now_ns)))
     }
+}
+
+/// What a cell's losses have in common, beyond their place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Pattern {
+    /// Nothing.
+    Any,
+    /// Only packets of some sizes are lost.
+    Size,
+    /// Only packets from some source ports are lost.
+    Port,
 }
 
 /// The verdict of a row over the newest samples since `from_ns`.
@@ -80,9 +99,13 @@ fn judge_row(row: &Row, rules: &Rules, source_absent: bool, range: &Range) -> Ve
     let (fresh_lost, fresh_lost_ns) = fresh(row, range.from_ns);
     let target = &row.path.probe.target;
     let absent = source_absent || row.retired_ns.is_some() || target.absent.is_some();
-    let view = View { slots: range.slots(row), fresh_lost, fresh_lost_ns, backends: target.backends, absent };
+    // Ways that are chosen by port are as many as the backends of a service: one that is dead is not all of them.
+    let by_port = row.by_port(range.now_ns);
+    let backends = by_port.map_or(target.backends, |ports| target.backends.max(ports.ports as usize));
+    let view = View { slots: range.slots(row), fresh_lost, fresh_lost_ns, backends, absent };
+    let hurt = by_port.is_some() || row.hurt(range.now_ns).is_some();
     match judge(view, rules, range.now_ns) {
-        Verdict::Reachable if !absent && row.hurt(range.now_ns).is_some() => Verdict::Degraded,
+        Verdict::Reachable if !absent && hurt => Verdict::Degraded,
         verdict => verdict,
     }
 }
@@ -132,6 +155,20 @@ pub struct Cell {
     /// All that is wrong with it is that packets of some sizes are lost: the largest that passes and the smallest
     /// that does not. Then the loss and all that is said of it is that of those packets.
     pub oversize: Option<(u16, u16)>,
+    /// It loses the packets of some source ports. Then the loss and all that is said of it is that of those packets.
+    pub by_port: Option<Ports>,
+}
+
+impl Cell {
+    /// What its losses have in common.
+    #[must_use]
+    pub fn pattern(&self) -> Pattern {
+        match (&self.by_port, self.oversize) {
+            (Some(_), _) => Pattern::Port,
+            (None, Some(_)) => Pattern::Size,
+            (None, None) => Pattern::Any,
+        }
+    }
 }
 
 impl State {
@@ -169,9 +206,14 @@ impl State {
         let only_large = verdict == Verdict::Degraded
             && ordinary().next().is_none()
             && range.slots(row).all(|slot| slot.lost() == 0);
-        let oversize = sizes.filter(|_| only_large);
-        let lost: Vec<&Lost> =
-            if oversize.is_some() { range.oversize(row).collect() } else { ordinary().collect() };
+        let ports = row.by_port(range.now_ns);
+        let by_port = ports.filter(|_| verdict == Verdict::Degraded);
+        let oversize = sizes.filter(|_| only_large && by_port.is_none());
+        let lost: Vec<&Lost> = match (by_port, oversize) {
+            (Some(_), _) => range.by_port(row).collect(),
+            (None, Some(_)) => range.oversize(row).collect(),
+            (None, None) => ordinary().collect(),
+        };
         let loss = losses(&lost).into_iter().next();
         let (newest, oldest) = (lost.first().copied(), lost.last().copied());
         let told = lost
@@ -180,12 +222,14 @@ impl State {
             .find(|lost| loss.as_ref().is_some_and(|loss| lost.located.location == loss.location));
         let mut evidence = told.or(newest).map(|lost| lost.located.evidence.clone()).unwrap_or_default();
         evidence.extend(oversize.map(Sizes::line));
+        evidence.extend(by_port.into_iter().flat_map(Ports::lines));
         Cell {
             verdict,
             outcome: newest.map(|lost| lost.outcome),
             unlocated: newest.filter(|_| loss.is_none()).map(|lost| lost.located.summary.clone()),
             evidence,
             oversize: oversize.map(|sizes| (sizes.passed_bytes, sizes.lost_bytes)),
+            by_port: by_port.cloned(),
             lost_ns: oldest.zip(newest).map(|(oldest, newest)| (oldest.sent_ns, newest.sent_ns)),
             towards: newest
                 .and_then(|lost| destination(&self.roster, &row.path.probe, lost))
@@ -202,6 +246,7 @@ impl State {
                 loss,
                 since: Some(timestamp(row.since_ns)),
                 sizes: sizes.map(Sizes::to_wire),
+                ports: ports.map(Ports::to_wire),
             },
         }
     }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use netcheck_proto::v1;
 
 use crate::clock::{timestamp, wire_duration};
-use crate::query::{Cell, Range};
+use crate::query::{Cell, Pattern, Range};
 use crate::verdict::Verdict;
 
 pub mod line;
@@ -104,8 +104,9 @@ fn wire_of(cell: &Cell) -> Option<(&str, &str)> {
     Some((&at.node, &at.next_node))
 }
 
-/// Bad paths by cause; those that lose only packets of some sizes apart from those that lose any.
-fn groups(cells: &[Cell]) -> BTreeMap<(Cause, bool), Vec<&Cell>> {
+/// Bad paths by cause; those that lose only packets of some sizes, or from some source ports, apart from those that lose
+/// any.
+fn groups(cells: &[Cell]) -> BTreeMap<(Cause, Pattern), Vec<&Cell>> {
     let bad = || cells.iter().filter(|cell| bad(cell));
     let mut missed_by: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for cell in bad().filter(|cell| cell.cell.loss.is_none()) {
@@ -121,7 +122,7 @@ fn groups(cells: &[Cell]) -> BTreeMap<(Cause, bool), Vec<&Cell>> {
             && cut_off.get(at.next_node.as_str()).is_some_and(|sources| sources.len() > 1);
         if towards { Cause::Towards(at.next_node.clone()) } else { Cause::of(at) }
     };
-    let mut groups: BTreeMap<(Cause, bool), Vec<&Cell>> = BTreeMap::new();
+    let mut groups: BTreeMap<(Cause, Pattern), Vec<&Cell>> = BTreeMap::new();
     for cell in bad() {
         let id = target_of(cell).map_or("", |target| target.id.as_str());
         // A path without a place whose way is one on which all else is lost on the wire.
@@ -138,7 +139,7 @@ fn groups(cells: &[Cell]) -> BTreeMap<(Cause, bool), Vec<&Cell>> {
             }
             None => Cause::Source(source_of(cell).to_owned()),
         };
-        groups.entry((cause, cell.oversize.is_some())).or_default().push(cell);
+        groups.entry((cause, cell.pattern())).or_default().push(cell);
     }
     groups
 }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use arrayvec::ArrayVec;
 use netcheck_common::domain::{Family, Outcome, ProbeKind};
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
@@ -16,6 +17,7 @@ use crate::merge::{Ending, Merge, Probe, Seen};
 use crate::mmsg::Batch;
 use crate::observation::{KernelEye, ProbeKey};
 use crate::plan::{Missing, PathPlan};
+use crate::ports::PORTS;
 use crate::probe::dns::DnsProber;
 use crate::probe::icmp::{IcmpIncoming, IcmpProber};
 use crate::probe::quoted::Quoted;
@@ -71,10 +73,11 @@ impl Probers {
             mtu: RouteMtu::open(family).ok(),
         });
         for (one, family) in families.iter().zip([Family::V4, Family::V6]) {
-            let icmp = one.icmp.as_ref().map(|icmp| (icmp.fd(), ICMP));
-            let udp = one.udp.as_ref().map(|udp| (udp.fd(), UDP));
-            for (fd, prober) in [icmp, udp].into_iter().flatten() {
-                let data = epoll::EventData::new_u64(token(prober, family, 0));
+            let icmp = one.icmp.as_ref().map(|icmp| (icmp.fd(), token(ICMP, family, 0)));
+            let udp = one.udp.iter().flat_map(UdpProber::fds).zip(0..);
+            let udp = udp.map(|(fd, slot)| (fd, token(UDP, family, slot)));
+            for (fd, token) in icmp.into_iter().chain(udp) {
+                let data = epoll::EventData::new_u64(token);
                 epoll::add(&epoll, fd, data, epoll::EventFlags::IN)?;
             }
         }
@@ -84,6 +87,12 @@ impl Probers {
     /// What could not be opened and why.
     pub(crate) fn missing(&self) -> &[Missing] {
         &self.missing
+    }
+
+    /// The ports of the UDP sockets, by family.
+    pub(crate) fn udp_ports(&self) -> [ArrayVec<u16, PORTS>; 2] {
+        let ports = |one: &OneFamily| one.udp.as_ref().map(|udp| udp.ports().clone()).unwrap_or_default();
+        [ports(&self.families[0]), ports(&self.families[1])]
     }
 
     /// Readable when any socket is.
@@ -119,15 +128,20 @@ impl Probers {
                     0 => plan.payload_bytes,
                     size => size.saturating_sub(overhead_bytes(family)).into(),
                 };
-                let left =
-                    match plan.kind {
-                        ProbeKind::Icmp => one.icmp.as_ref().map_or(Err(Errno::AFNOSUPPORT), |p| {
-                            p.send(identity, key, target, payload, buffer)
-                        }),
-                        _ => one.udp.as_ref().map_or(Err(Errno::AFNOSUPPORT), |p| {
-                            p.send(identity, key, target, payload, buffer)
-                        }),
-                    };
+                let left = match plan.kind {
+                    ProbeKind::Icmp => one
+                        .icmp
+                        .as_ref()
+                        .map_or(Err(Errno::AFNOSUPPORT), |p| p.send(identity, key, target, payload, buffer)),
+                    _ => one.udp.as_ref().map_or(Err(Errno::AFNOSUPPORT), |p| {
+                        // One that tries a size must not die of its port.
+                        probe.slot = match size_bytes {
+                            0 => merge.ports.next(key.path, family),
+                            _ => merge.ports.passing(key.path),
+                        };
+                        p.send(probe.slot, identity, key, target, payload, buffer)
+                    }),
+                };
                 (before_ns, left.err().map(|errno| ending(SendFailure::of(errno))))
             }
             ProbeKind::Tcp => match one.tcp.as_mut() {
@@ -178,7 +192,7 @@ impl Probers {
                     UDP => {
                         if let Some(udp) = &one.udp {
                             let echo = |from, header| merge.echo(from, &header, seen);
-                            let strange = udp.receive(&mut self.batch, echo).unwrap_or(0);
+                            let strange = udp.receive(slot, &mut self.batch, echo).unwrap_or(0);
                             merge.counters.forged += strange;
                         }
                     }
@@ -250,11 +264,11 @@ fn read_icmp(families: &[OneFamily; 2], family: usize, batch: &mut Batch, merge:
 /// The probe that an ICMP error is about; `None` where it is about another program's packet.
 fn whose(one: &OneFamily, icmp: &IcmpProber, quoted: &Quoted, merge: &Merge) -> Option<ProbeKey> {
     match quoted.transport {
-        ProbeKind::Icmp if icmp.is_own(quoted) => merge.quoted(quoted),
-        ProbeKind::Udp if one.udp.as_ref().is_some_and(|udp| udp.port() == quoted.from_port) => {
-            merge.quoted(quoted)
-        }
-        ProbeKind::Udp => one.dns.quoted(quoted.from_port, quoted.to),
+        ProbeKind::Icmp if icmp.is_own(quoted) => merge.quoted(quoted, 0),
+        ProbeKind::Udp => match one.udp.as_ref().and_then(|udp| udp.slot_of(quoted.from_port)) {
+            Some(slot) => merge.quoted(quoted, slot),
+            None => one.dns.quoted(quoted.from_port, quoted.to),
+        },
         ProbeKind::Tcp => one.tcp.as_ref()?.quoted(quoted.from_port, quoted.to),
         _ => None,
     }

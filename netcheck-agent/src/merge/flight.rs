@@ -27,7 +27,7 @@ pub(crate) struct Probe {
     pub(crate) target: SocketAddr,
     /// Whether kernel hooks watch it.
     pub(crate) watched: bool,
-    /// The prober's own number for it; 0 where it needs none.
+    /// The prober's own number for it, or of the socket that it left from; 0 where it needs none.
     pub(crate) slot: u32,
     /// The whole IP packet, where its size is what is tried: then it is no sample of its path. Else 0.
     pub(crate) size_bytes: u16,

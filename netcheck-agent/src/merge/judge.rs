@@ -1,9 +1,9 @@
 //! What ended, and what passed its deadline: to samples, to lost probes with their evidence, to sizes that pass.
 
-use netcheck_common::domain::Outcome;
+use netcheck_common::domain::{Outcome, ProbeKind};
 use rustix::io::Errno;
 
-use super::flight::{Ending, Flight, Seen, Shares};
+use super::flight::{Ending, Flight, Probe, Seen, Shares};
 use super::{DETAILS_MAX, Merge};
 use crate::observation::{DropSeen, ProbeKey, Reflected};
 use crate::report::{Detail, Lost};
@@ -62,6 +62,7 @@ impl Merge {
         if flight.probe.kind.carries_header() {
             self.sizes.ordinary(path, flight.t0_ns, now_ns, true);
         }
+        self.turn_ended(&flight.probe, Some(true), now_ns);
         self.counters.sample(flight.probe.kind, flight.probe.family(), Outcome::Reply);
         let shares = flight.shares(seen, reflected);
         if flight.probe.watched {
@@ -102,6 +103,7 @@ impl Merge {
                 }
             }
             Some(window) => {
+                self.turn_ended(&flight.probe, doubt.is_none().then_some(false), now_ns);
                 let window = self.windows.ended(window, key.path);
                 if let Some(doubt) = doubt {
                     window.suspect += 1;
@@ -143,6 +145,13 @@ impl Merge {
             unwatched: !flight.probe.watched,
             size_bytes: flight.probe.size_bytes,
         });
+    }
+
+    /// An ordinary probe ended, of those that leave from several ports in turn.
+    fn turn_ended(&mut self, probe: &Probe, answered: Option<bool>, now_ns: u64) {
+        if probe.kind == ProbeKind::Udp {
+            self.ports.ended(probe.key.path, probe.family(), probe.slot, answered, now_ns);
+        }
     }
 
     /// A probe that tried a size was not answered. True: a router told what it takes instead, so nothing is lost that

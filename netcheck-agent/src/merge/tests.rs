@@ -323,11 +323,11 @@ fn short_quotes_of_icmp_errors_find_the_newest_probe() {
     merge.sent(probe(key(1, 2)), MS);
     let quoted =
         Quoted { transport: ProbeKind::Udp, to: target(), from_port: 4000, icmp_sequence: 0, header: None };
-    assert_eq!(merge.quoted(&quoted), Some(key(1, 2)));
+    assert_eq!(merge.quoted(&quoted, 0), Some(key(1, 2)));
     let with_header = Quoted { header: Some(header(key(1, 1))), ..quoted.clone() };
-    assert_eq!(merge.quoted(&with_header), Some(key(1, 1)));
+    assert_eq!(merge.quoted(&with_header, 9), Some(key(1, 1)));
     let stranger = ProbeHeader { session: 1, ..header(key(1, 1)) };
-    assert_eq!(merge.quoted(&Quoted { header: Some(stranger), ..quoted }), None);
+    assert_eq!(merge.quoted(&Quoted { header: Some(stranger), ..quoted }, 0), None);
 }
 
 #[test]

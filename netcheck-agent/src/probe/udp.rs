@@ -1,11 +1,17 @@
-//! UDP to netcheck's responders: one unconnected socket per family, whose port is the same for all its probes.
+//! UDP to netcheck's responders: a few unconnected sockets per family, each with a port of its own; which of them a probe
+//! leaves from is its slot (see [`crate::ports`]). The answer comes back to the same one.
+//!
+//! Routers and network cards choose among parallel ways by a hash of addresses and ports: the ports differ in their
+//! lowest three bits, and by chance in the others.
 //!
 //! ICMP errors about its packets are read by the raw sockets ([`super::icmp`]).
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
+use arrayvec::ArrayVec;
+use netcheck_common::abi::probe_ports;
 use netcheck_common::domain::Family;
 use netcheck_common::header::ProbeHeader;
 use rustix::io::Errno;
@@ -13,41 +19,58 @@ use rustix::net::{SendFlags, SocketType, bind, getsockname, sendto};
 
 use crate::mmsg::Batch;
 use crate::observation::ProbeKey;
+use crate::ports::PORTS;
 use crate::probe::{Identity, ProbeBuffer, header_of, socket};
 
-/// The UDP socket of one family.
+/// How often ports are drawn until the kernel may choose one.
+const DRAWS: u32 = 8;
+
+/// The UDP sockets of one family.
 #[derive(Debug)]
 pub(crate) struct UdpProber {
-    socket: OwnedFd,
-    port: u16,
+    sockets: ArrayVec<OwnedFd, PORTS>,
+    ports: ArrayVec<u16, PORTS>,
 }
 
 impl UdpProber {
-    /// Opens the socket on a port of the kernel's choice.
+    /// Opens the sockets. Those after the first may be missing: then the others do their work.
     pub(crate) fn open(family: Family) -> io::Result<Self> {
-        let socket = socket::open_shared(family, SocketType::DGRAM, None)?;
-        let any = match family {
-            Family::V4 => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-            Family::V6 => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
-        };
-        bind(&socket, &any)?;
-        let port = SocketAddr::try_from(getsockname(&socket)?)?.port();
-        Ok(Self { socket, port })
+        let mut prober = Self { sockets: ArrayVec::new(), ports: ArrayVec::new() };
+        for slot in 0..PORTS as u16 {
+            match open_one(family, slot) {
+                Ok((socket, port)) => {
+                    prober.sockets.push(socket);
+                    prober.ports.push(port);
+                }
+                Err(error) if slot == 0 => return Err(error),
+                Err(error) => {
+                    tracing::debug!(%error, "UDP probes over {family} leave from {slot} ports only");
+                    break;
+                }
+            }
+        }
+        Ok(prober)
     }
 
-    /// The socket, to wait on.
-    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+    /// The sockets, to wait on; their places are the slots.
+    pub(crate) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.sockets.iter().map(OwnedFd::as_fd)
     }
 
-    /// Its own port.
-    pub(crate) const fn port(&self) -> u16 {
-        self.port
+    /// Their own ports.
+    pub(crate) const fn ports(&self) -> &ArrayVec<u16, PORTS> {
+        &self.ports
     }
 
-    /// Sends one datagram of `payload_bytes`.
+    /// The slot of one of its own ports.
+    pub(crate) fn slot_of(&self, port: u16) -> Option<u32> {
+        self.ports.iter().position(|own| *own == port).map(|slot| slot as u32)
+    }
+
+    /// Sends one datagram of `payload_bytes`. A slot that has no socket is that of the first.
     pub(crate) fn send(
         &self,
+        slot: u32,
         identity: Identity,
         key: ProbeKey,
         target: SocketAddr,
@@ -56,17 +79,20 @@ impl UdpProber {
     ) -> Result<(), Errno> {
         let packet = &mut buffer[..payload_bytes];
         identity.write(key, packet);
-        sendto(&self.socket, packet, SendFlags::DONTWAIT, &target).map(drop)
+        let socket = self.sockets.get(slot as usize).unwrap_or(&self.sockets[0]);
+        sendto(socket, packet, SendFlags::DONTWAIT, &target).map(drop)
     }
 
-    /// Reads everything that is there: headers to `echo`; the number of datagrams that have none is returned.
+    /// Reads everything that is there for one slot: headers to `echo`; the number of datagrams that have none is returned.
     pub(crate) fn receive(
         &self,
+        slot: u32,
         batch: &mut Batch,
         mut echo: impl FnMut(SocketAddr, ProbeHeader),
     ) -> io::Result<u64> {
         let mut strange = 0;
-        batch.drain(self.fd(), |packet| {
+        let Some(socket) = self.sockets.get(slot as usize) else { return Ok(0) };
+        batch.drain(socket.as_fd(), |packet| {
             match packet.and_then(|packet| Some((packet.from, header_of(packet.bytes)?))) {
                 Some((from, header)) => echo(from, header),
                 None => strange += 1,
@@ -74,6 +100,28 @@ impl UdpProber {
         })?;
         Ok(strange)
     }
+}
+
+fn open_one(family: Family, slot: u16) -> io::Result<(OwnedFd, u16)> {
+    let socket = socket::open_shared(family, SocketType::DGRAM, None)?;
+    let any: IpAddr = match family {
+        Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
+        Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let mut bound = Err(Errno::ADDRINUSE);
+    for _ in 0..DRAWS {
+        let port = rand::random_range(probe_ports::FIRST..=probe_ports::LAST) & !7 | slot;
+        bound = bind(&socket, &SocketAddr::new(any, port));
+        if bound != Err(Errno::ADDRINUSE) {
+            break;
+        }
+    }
+    match bound {
+        Err(Errno::ADDRINUSE) => bind(&socket, &SocketAddr::new(any, 0))?,
+        bound => bound?,
+    }
+    let port = SocketAddr::try_from(getsockname(&socket)?)?.port();
+    Ok((socket, port))
 }
 
 #[cfg(test)]
@@ -88,29 +136,41 @@ mod tests {
     use crate::sizes::LARGEST;
 
     #[test]
-    fn what_a_responder_sends_back_is_read_with_its_sender() {
+    fn what_a_responder_sends_back_is_read_with_its_sender_from_every_port() {
         for (family, host) in [(Family::V4, "127.0.0.1:0"), (Family::V6, "[::1]:0")] {
             let responder = UdpSocket::bind(host).unwrap();
             responder.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
             let target = responder.local_addr().unwrap();
             let prober = UdpProber::open(family).unwrap();
             let identity = Identity { session: ProbeSession(1), source_node: 2 };
-            let key = ProbeKey { path: PathId(3), sequence: Sequence(4) };
-            prober.send(identity, key, target, 200, &mut [0; LARGEST as usize]).unwrap();
-            let mut bytes = [0; 300];
-            let (len, from) = responder.recv_from(&mut bytes).unwrap();
-            assert_eq!((len, from.port()), (200, prober.port()));
-            responder.send_to(b"not a header", from).unwrap();
-            responder.send_to(&bytes[..len], from).unwrap();
-            let (mut seen, mut strange) = (Vec::new(), 0);
             let mut batch = Batch::new();
-            while seen.is_empty() {
-                let ready = poll(&mut [PollFd::new(&prober.socket, PollFlags::IN)], None).unwrap();
-                assert_eq!(ready, 1);
-                strange += prober.receive(&mut batch, |from, header| seen.push((from, header))).unwrap();
+            for slot in 0..PORTS as u32 {
+                let key = ProbeKey { path: PathId(3), sequence: Sequence(4 + slot) };
+                prober.send(slot, identity, key, target, 200, &mut [0; LARGEST as usize]).unwrap();
+                let mut bytes = [0; 300];
+                let (len, from) = responder.recv_from(&mut bytes).unwrap();
+                assert_eq!((len, prober.slot_of(from.port())), (200, Some(slot)));
+                responder.send_to(b"not a header", from).unwrap();
+                responder.send_to(&bytes[..len], from).unwrap();
+                let (mut seen, mut strange) = (Vec::new(), 0);
+                while seen.is_empty() {
+                    let socket = &prober.sockets[slot as usize];
+                    let ready = poll(&mut [PollFd::new(socket, PollFlags::IN)], None).unwrap();
+                    assert_eq!(ready, 1);
+                    strange +=
+                        prober.receive(slot, &mut batch, |from, header| seen.push((from, header))).unwrap();
+                }
+                assert_eq!(seen, [(target, identity.header(key))]);
+                assert_eq!(strange, 1);
             }
-            assert_eq!(seen, [(target, identity.header(key))]);
-            assert_eq!(strange, 1);
         }
+    }
+
+    #[test]
+    fn ports_differ_where_a_remainder_is_taken() {
+        let prober = UdpProber::open(Family::V4).unwrap();
+        let mut low: Vec<u16> = prober.ports().iter().map(|port| port % PORTS as u16).collect();
+        low.sort_unstable();
+        assert_eq!(low, (0..PORTS as u16).collect::<Vec<_>>(), "{:?}", prober.ports());
     }
 }

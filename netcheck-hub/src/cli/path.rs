@@ -26,9 +26,11 @@ fn causes(answer: &v1::GetPathResponse, paint: Paint) -> String {
     let bad =
         |cell: &&v1::MatrixCell| matches!(cell.verdict(), v1::Verdict::Unreachable | v1::Verdict::Degraded);
     let all = || answer.paths.iter().filter_map(|path| path.cell.as_ref());
-    let mut groups: Vec<(Option<&v1::LossLocation>, Vec<&v1::MatrixCell>)> = Vec::new();
+    // Those that lose packets from some source ports apart from those that lose any.
+    let mut groups: Vec<((Option<&v1::LossLocation>, bool), Vec<&v1::MatrixCell>)> = Vec::new();
     for cell in all().filter(bad) {
         let at = cell.loss.as_ref().and_then(|loss| loss.location.as_ref());
+        let at = (at, cell.ports.is_some() && cell.verdict() == v1::Verdict::Degraded);
         match groups.iter_mut().find(|(known, _)| *known == at) {
             Some((_, cells)) => cells.push(cell),
             None => groups.push((at, vec![cell])),
@@ -106,6 +108,7 @@ fn one(detail: &v1::PathDetail, paint: Paint) -> String {
         text += &trimmed(&table);
     }
     text += &cell.sizes.as_ref().map(sizes).unwrap_or_default();
+    text += &cell.ports.as_ref().map(ports).unwrap_or_default();
     for loss in &detail.losses {
         text += &format!("    {:>2} lost   {}\n", loss.probes, loss.summary);
     }
@@ -145,4 +148,17 @@ fn sizes(sizes: &v1::PacketSizes) -> String {
         bytes => format!(", {} takes {bytes} and says so", sizes.told_by),
     };
     format!("    packets   {passed} (the route of the source takes {}{told})\n", sizes.route_bytes)
+}
+
+/// Which source ports lose their packets.
+fn ports(ports: &v1::SourcePorts) -> String {
+    let lost: Vec<String> =
+        ports.lost.iter().map(|of| format!("{} ({} of {})", of.port, of.lost, of.sent)).collect();
+    let others = (ports.ports as usize).saturating_sub(ports.lost.len());
+    format!(
+        "    ports     lost from {}; {} of {} from the {others} others\n",
+        lost.join(", "),
+        ports.others_lost,
+        ports.others_sent
+    )
 }

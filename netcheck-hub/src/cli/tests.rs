@@ -195,3 +195,23 @@ fn a_path_says_which_packets_pass() {
         "{text}"
     );
 }
+
+#[test]
+fn a_path_says_which_source_ports_lose_packets() {
+    let ports = v1::SourcePorts {
+        ports: 8,
+        lost: vec![v1::PortLoss { port: 61_007, sent: 8, lost: 8 }],
+        others_sent: 56,
+        ..Default::default()
+    };
+    let cell = v1::MatrixCell {
+        ports: Some(ports),
+        verdict: v1::Verdict::Degraded.into(),
+        path: Some(v1::Path::default()),
+        ..Default::default()
+    };
+    let detail = v1::PathDetail { cell: Some(cell), ..Default::default() };
+    let answer = v1::GetPathResponse { paths: vec![detail], ..Default::default() };
+    let text = path::render(&answer, Paint::plain());
+    assert!(text.contains("ports     lost from 61007 (8 of 8); 0 of 56 from the 7 others"), "{text}");
+}

@@ -8,6 +8,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
+use netcheck_common::domain::ProbeKind;
 use netcheck_proto::v1;
 
 use super::cause::{Cause, Scope, Suspect};
@@ -15,6 +16,7 @@ use super::index::Index;
 use super::tally::{Candidate, Tallies};
 use super::words::Speaker;
 use super::{Explained, Fact};
+use crate::query::Pattern;
 
 /// Causes that one evaluation finds at most; what they don't explain is one more, scattered.
 pub(super) const CAUSES: usize = 64;
@@ -32,8 +34,9 @@ struct Chosen {
 /// Explains all bad paths. The worst cause comes first.
 #[must_use]
 pub fn explain(facts: &[Fact]) -> Vec<Explained> {
-    let mut all = explain_half(facts, false);
-    all.extend(explain_half(facts, true));
+    let patterns = [Pattern::Any, Pattern::Size, Pattern::Port];
+    let mut all: Vec<Explained> =
+        patterns.into_iter().flat_map(|pattern| explain_pattern(facts, pattern)).collect();
     all.sort_by_key(|one| {
         let proven = one.certainty == v1::Certainty::Observed;
         (Reverse(one.unreachable), Reverse(one.paths.len()), Reverse(proven), one.key.clone())
@@ -41,9 +44,9 @@ pub fn explain(facts: &[Fact]) -> Vec<Explained> {
     all
 }
 
-/// The facts that speak of large packets alone, or the others.
-fn explain_half(facts: &[Fact], large: bool) -> Vec<Explained> {
-    let index = Index::of(facts, large);
+/// The facts that speak of one pattern alone.
+fn explain_pattern(facts: &[Fact], pattern: Pattern) -> Vec<Explained> {
+    let index = Index::of(facts, pattern);
     let mut left: BTreeSet<usize> =
         index.items.iter().enumerate().filter(|(_, item)| item.bad).map(|(number, _)| number).collect();
     if left.is_empty() {
@@ -71,7 +74,11 @@ fn explain_half(facts: &[Fact], large: bool) -> Vec<Explained> {
         .into_iter()
         .map(|(key, one)| {
             let told = told(&speaker, key, &one);
-            if large { of_large(told, facts) } else { told }
+            match pattern {
+                Pattern::Any => told,
+                Pattern::Size => of_large(told, facts),
+                Pattern::Port => of_ports(told, facts),
+            }
         })
         .collect()
 }
@@ -85,6 +92,21 @@ fn of_large(told: Explained, facts: &[Fact]) -> Explained {
         key: format!("mtu/{}", told.key),
         kind: v1::IncidentKind::Mtu,
         headline: format!("{what}: {}", told.headline),
+        ..told
+    }
+}
+
+/// Says that it is about single source ports alone.
+fn of_ports(told: Explained, facts: &[Fact]) -> Explained {
+    let symptoms = told.paths.iter().filter_map(|&at| facts[at].symptom.as_ref());
+    let found: Vec<v1::SourcePorts> = symptoms.filter_map(|symptom| symptom.by_port.clone()).collect();
+    let what =
+        crate::ports::share(&found).unwrap_or_else(|| "some source ports lose their packets".to_owned());
+    Explained {
+        key: format!("ports/{}", told.key),
+        kind: v1::IncidentKind::SourcePorts,
+        headline: format!("UDP: {what}, {}: {}", crate::ports::LOOKS, told.headline),
+        probe: Some(ProbeKind::Udp),
         ..told
     }
 }

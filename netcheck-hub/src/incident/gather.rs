@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
+use netcheck_common::domain::ProbeKind;
+
 use super::{Fact, Symptom, explain};
 use crate::clock::SECOND_NS;
 use crate::evidence::Lost;
 use crate::evidence::locate::destination;
 use crate::hub::{Hub, State};
 use crate::matrix::Row;
-use crate::query::Range;
+use crate::ports::Ports;
+use crate::query::{Pattern, Range};
 use crate::verdict::Verdict;
 
 /// How often causes are looked for at most.
@@ -34,6 +37,8 @@ impl State {
         let mut in_full = 0;
         let any_large =
             self.agents.iter().any(|agent| agent.rows.iter().any(|row| row.hurt(range.now_ns).is_some()));
+        let any_port =
+            self.agents.iter().any(|agent| agent.rows.iter().any(|row| row.by_port(range.now_ns).is_some()));
         for (at, agent) in self.each() {
             let zone: Arc<str> = self.roster.zone(&agent.name).into();
             for row in agent.rows.iter() {
@@ -52,6 +57,7 @@ impl State {
                     verdict,
                     symptom,
                     large,
+                    by_port: false,
                 };
                 let large = symptom.as_ref().is_some_and(|symptom| symptom.oversize.is_some());
                 if large {
@@ -62,7 +68,11 @@ impl State {
                 {
                     facts.push(fact(Verdict::Reachable, None, true));
                 }
-                facts.push(fact(row.verdict, symptom, large));
+                let by_port = symptom.as_ref().is_some_and(|symptom| symptom.by_port.is_some());
+                if any_port && row.verdict == Verdict::Reachable && row.path.probe.kind == ProbeKind::Udp {
+                    facts.push(Fact { by_port: true, ..fact(Verdict::Reachable, None, false) });
+                }
+                facts.push(Fact { by_port, ..fact(row.verdict, symptom, large) });
             }
         }
         facts
@@ -70,11 +80,12 @@ impl State {
 
     fn symptom(&self, row: &Row, cell: crate::query::Cell, range: &Range) -> Symptom {
         let probe = &row.path.probe;
-        let oversize = cell.oversize;
+        let pattern = cell.pattern();
         let judged = || -> Box<dyn Iterator<Item = &Lost>> {
-            match oversize {
-                Some(_) => Box::new(range.oversize(row)),
-                None => Box::new(range.lost(row).filter(|lost| !lost.sample.suspect)),
+            match pattern {
+                Pattern::Size => Box::new(range.oversize(row)),
+                Pattern::Port => Box::new(range.by_port(row)),
+                Pattern::Any => Box::new(range.lost(row).filter(|lost| !lost.sample.suspect)),
             }
         };
         let towards =
@@ -90,7 +101,11 @@ impl State {
             None => (None, cell.unlocated.unwrap_or_default()),
         };
         Symptom {
-            lost: stats.sent.saturating_sub(stats.reply).max(judged().count() as u64),
+            lost: stats
+                .sent
+                .saturating_sub(stats.reply)
+                .max(judged().count() as u64)
+                .max(cell.by_port.as_ref().map_or(0, Ports::packets_lost)),
             towards_zone: towards.as_deref().map_or("", |node| self.roster.zone(node)).to_owned(),
             towards,
             backend,
@@ -101,6 +116,7 @@ impl State {
             lost_ns: cell.lost_ns,
             outcome: cell.outcome,
             oversize: cell.oversize,
+            by_port: cell.by_port.as_ref().map(Ports::to_wire),
         }
     }
 }

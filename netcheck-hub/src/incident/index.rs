@@ -7,6 +7,7 @@ use netcheck_proto::v1;
 
 use super::cause::{Side, Suspect, Symbol};
 use super::{Fact, Symptom};
+use crate::query::Pattern;
 
 /// One judged path.
 #[derive(Clone, Copy, Debug)]
@@ -201,11 +202,11 @@ impl Build {
 }
 
 impl Index {
-    /// Of all facts that are judged, either those that speak of large packets alone or the others.
+    /// Of all facts that are judged, those of one pattern.
     #[must_use]
-    pub fn of(facts: &[Fact], large: bool) -> Self {
+    pub fn of(facts: &[Fact], pattern: Pattern) -> Self {
         let mut build = Build::default();
-        let judged = |fact: &Fact| fact.large == large && (fact.bad() || fact.good());
+        let judged = |fact: &Fact| fact.pattern() == pattern && (fact.bad() || fact.good());
         for (number, fact) in facts.iter().enumerate().filter(|(_, fact)| judged(fact)) {
             build.item(number, fact);
         }

@@ -4,6 +4,7 @@ use super::*;
 use crate::clock::SECOND_NS;
 
 mod large;
+mod ports;
 pub(super) mod world;
 
 use world::{World, dropped, timeout, to, touches, wire};

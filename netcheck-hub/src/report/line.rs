@@ -80,7 +80,11 @@ pub fn line<'a>(
     if let (1, Some(family), true) = (families.len(), families.first(), other_family) {
         text += &format!(" over {}", family_name(*family));
     }
-    text += &format!(": {} lost{}", oversize(bad).unwrap_or_else(|| share(bad)), since(bad));
+    let by_port = by_port(bad);
+    text += &match crate::ports::share(&by_port) {
+        Some(ports) => format!(": {ports}{}{}", since(bad), crate::ports::named(&by_port)),
+        None => format!(": {} lost{}", oversize(bad).unwrap_or_else(|| share(bad)), since(bad)),
+    };
     text += &place(bad, loss, why);
     text + &fine(&same, &kinds, &families)
 }
@@ -94,6 +98,12 @@ fn through(tunnel: &str) -> String {
         "wireguard" => " over WireGuard".to_owned(),
         other => format!(" over a tunnel ({other})"),
     }
+}
+
+/// The source ports that lose their packets, where each of the paths has some.
+fn by_port(bad: &[&v1::MatrixCell]) -> Vec<v1::SourcePorts> {
+    let of = |cell: &&v1::MatrixCell| cell.ports.clone().filter(|_| cell.verdict() == v1::Verdict::Degraded);
+    bad.iter().map(of).collect::<Option<_>>().unwrap_or_default()
 }
 
 /// `packets above 1400 bytes`, where all ordinary probes are answered.
@@ -256,6 +266,7 @@ mod tests {
             }),
             since: Some(Timestamp { seconds: 12 * 3600 + 4 * 60 + 31, nanos: 0 }),
             sizes: None,
+            ports: None,
         }
     }
 
@@ -316,6 +327,29 @@ mod tests {
             "{}",
             told(&cells)
         );
+    }
+
+    #[test]
+    fn source_ports_are_named_where_they_alone_lose_packets() {
+        let mut some = cell("node-c", v1::ProbeKind::Udp, v1::Family::Ipv4, 4);
+        some.verdict = v1::Verdict::Degraded.into();
+        let port = |port| v1::PortLoss { port, sent: 8, lost: 8 };
+        some.ports = Some(v1::SourcePorts {
+            ports: 8,
+            lost: vec![port(61_007), port(61_012)],
+            others_sent: 48,
+            ..Default::default()
+        });
+        let text = told(std::slice::from_ref(&some));
+        assert!(
+            text.contains(
+                "UDP: 2 of 8 source ports lose everything, the others nothing since 12:04:31 UTC, lost ports 61007 \
+                 and 61012 at node-a, interface flannel.1"
+            ),
+            "{text}"
+        );
+        some.verdict = v1::Verdict::Unreachable.into();
+        assert!(told(&[some]).contains("UDP: 100 % of requests lost"), "now nothing passes");
     }
 
     #[test]

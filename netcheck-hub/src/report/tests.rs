@@ -33,6 +33,7 @@ fn cell(source: &str, target: &str, verdict: Verdict, at: Option<v1::LossLocatio
         key: (NodeIx(0), 1),
         probeable: true,
         oversize: None,
+        by_port: None,
         cell: v1::MatrixCell {
             path: Some(path),
             verdict: verdict.to_wire().into(),
@@ -40,6 +41,7 @@ fn cell(source: &str, target: &str, verdict: Verdict, at: Option<v1::LossLocatio
             loss,
             since: None,
             sizes: None,
+            ports: None,
         },
     }
 }

@@ -6,6 +6,7 @@ mod checks;
 mod evidence;
 mod identity;
 mod incidents;
+mod ports;
 mod rig;
 mod rogues;
 mod roster;

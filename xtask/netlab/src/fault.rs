@@ -258,6 +258,18 @@ pub enum Fault {
         /// Packets of more bytes than this only, with their IP header.
         longer_bytes: Option<u16>,
     },
+    /// One of eight parallel ways between two nodes, which the switch chooses by the source port, is dead for UDP: no
+    /// kernel on any node sees the drop. What the overlay wraps is spared, for its outer ports follow from a hash.
+    SourcePorts {
+        /// From this node.
+        from: String,
+        /// To this one.
+        to: String,
+        /// Which way: the source ports with this remainder, 0 to 7.
+        way: u8,
+        /// One family only.
+        family: Option<Family>,
+    },
     /// The cable to a node delivers packets twice.
     Duplicate {
         /// The node.

@@ -208,6 +208,8 @@ pub(crate) const ROWS: &[Row] = &[
     // Nothing is lost by it.
     fast(harmless("duplicate node=n2")),
     fast(harmless("reorder node=n2 delay-ms=400")),
+    // One of several parallel ways is dead. The losses themselves are of every eighth packet.
+    Row { settle_s: 45, ..rare(lab("source-ports from=n1 to=n3", UDP, &[wire("n3", "request")])) }.opens("source_ports n1 n3"),
     // Links that take no large packets, and nobody says so.
     slow(lab("mtu-blackhole node=n2 mtu=1400 at=pods", ICMP, &[at("n2", "request", "routing|netfilter_forward", "PKT_TOO_BIG")])).opens("mtu n2"),
     slow(lab("mtu-blackhole node=n2 mtu=1400 at=cable", &["icmp", "udp"], &[wire("n2", ""), at("n2", "", "egress", "NOT_SPECIFIED")])).opens("mtu n2"),

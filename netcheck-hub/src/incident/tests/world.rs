@@ -74,6 +74,7 @@ impl World {
                         verdict: Verdict::Reachable,
                         symptom: None,
                         large: false,
+                        by_port: false,
                     });
                 }
             }

@@ -114,6 +114,19 @@ fn chains<'a>(fault: &'a Fault, topology: &'a Topology) -> Result<Vec<Chain<'a>>
             let rules = rules(topology, &matching, "drop")?;
             vec![Chain { netns: &topology.underlay_ns, table_family: "bridge", hook: Hook::Forward, rules }]
         }
+        Fault::SourcePorts { from, to, way, family } => {
+            let (iif, oif) = (topology.node(from)?.switch_port(), topology.node(to)?.switch_port());
+            let mut rules = vec![format!("udp dport {VXLAN_PORT} accept")];
+            for (is, protocol) in [(Family::V4, "ip"), (Family::V6, "ip6")] {
+                if family.is_none_or(|family| family == is) {
+                    rules.push(format!(
+                        "meta protocol {protocol} udp sport & 7 == {way} iifname \"{iif}\" oifname \"{oif}\" \
+                         counter drop"
+                    ));
+                }
+            }
+            vec![Chain { netns: &topology.underlay_ns, table_family: "bridge", hook: Hook::Forward, rules }]
+        }
         Fault::ZoneCut { a, b, family, proto } => {
             let mut chains = Vec::new();
             for (here, there) in [(a, b), (b, a)] {

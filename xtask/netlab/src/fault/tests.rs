@@ -29,6 +29,8 @@ const ALL: &[&str] = &[
     "loss node=n1 direction=in percent=100",
     "loss node=n1 direction=out percent=1 family=ipv6",
     "loss node=n1 direction=in percent=100 family=ipv4 longer=1400",
+    "source-ports from=n1 to=n3 way=3",
+    "source-ports from=n1 to=n3 way=0 family=ipv6",
     "duplicate node=n2 percent=100",
     "reorder node=n2 percent=50 delay-ms=300",
     "conntrack-full node=n2",
@@ -75,6 +77,7 @@ fn what_may_be_left_out() {
     };
     same("responder-filtered node=n1", "responder-filtered node=n1 port=6100");
     same("reply-loss from=n1 to=n2", "reply-loss from=n1 to=n2 at=destination port=6100");
+    same("source-ports from=n1 to=n3", "source-ports from=n1 to=n3 way=3");
     same("duplicate node=n1", "duplicate node=n1 percent=100");
     same("reorder node=n1", "reorder node=n1 percent=50 delay-ms=300");
     same("dns answer=slow", "dns answer=slow delay-ms=1000");
@@ -99,6 +102,7 @@ fn what_is_wrong_is_named() {
         ("drop node hook=input", "`node` is not of the form key=value"),
         ("reject node=n1 hook=postrouting", "no reject in postrouting"),
         ("loss node=n1 direction=in", "`percent=` is missing"),
+        ("source-ports from=n1 to=n2 way=8", "`way` is 0 to 7"),
         ("dns answer=rude", "`answer` is one of servfail"),
         ("dns answer=silent delay-ms=3", "`delay-ms` goes with `answer=slow` only"),
         ("mtu-blackhole node=n1 mtu=900", "at least 1280"),
@@ -173,6 +177,19 @@ fn a_cut_for_one_protocol_spares_the_overlay_itself() {
     let routed = rules("zone-cut a=zone-a b=zone-b proto=udp", Mode::Routed);
     assert!(routed.iter().all(|(_, rules)| rules.len() == 2));
     assert!(scripts(&"zone-cut a=zone-a b=zone-x".parse().unwrap(), &topology(Mode::Vxlan)).is_err());
+}
+
+#[test]
+fn a_dead_way_is_at_the_switch_and_spares_the_overlay() {
+    let found = rules("source-ports from=n1 to=n3 way=5 family=ipv6", Mode::Vxlan);
+    let expected = [
+        "udp dport 8472 accept",
+        "meta protocol ip6 udp sport & 7 == 5 iifname \"PORT1\" oifname \"PORT3\" counter drop",
+    ];
+    let topology = topology(Mode::Vxlan);
+    let port = |node: &str| topology.node(node).unwrap().switch_port();
+    let expected = expected.map(|rule| rule.replace("PORT1", &port("n1")).replace("PORT3", &port("n3")));
+    assert_eq!(found, [(topology.underlay_ns.clone(), expected.to_vec())]);
 }
 
 #[test]

@@ -28,6 +28,7 @@ Faults (settings in [] may be left out):
   reply-loss from=A to=B [at=source|destination] [family=] [proto=] [port=6100] [percent=]
                                    A, B: where the probe starts and ends; default at=destination
   loss node=N direction=in|out percent=P [family=] [longer=]   on the cable, seen by no node
+  source-ports from=N to=N [way=3] [family=]   one of eight ways between them, chosen by UDP source port, is dead
   duplicate node=N [percent=100]   the cable to it delivers twice
   reorder node=N [percent=50] [delay-ms=300]   the cable to it holds packets back, each for another time
   conntrack-full node=N            no room for new connections
@@ -189,6 +190,17 @@ impl Settings {
         Ok(answer)
     }
 
+    fn source_ports(&mut self) -> Result<Fault> {
+        let way = self.number::<u8>("way")?.unwrap_or(3);
+        ensure!(way < 8, "`way` is 0 to 7");
+        Ok(Fault::SourcePorts {
+            from: self.need("from")?,
+            to: self.need("to")?,
+            way,
+            family: self.word("family")?,
+        })
+    }
+
     fn reorder(&mut self) -> Result<Fault> {
         let delay_ms = self.number::<u16>("delay-ms")?.unwrap_or(300);
         let percent = self.percent()?.unwrap_or(50);
@@ -272,6 +284,7 @@ fn parse(text: &str) -> Result<Fault> {
             family: s.word("family")?,
             longer_bytes: s.number("longer")?,
         },
+        "source-ports" => s.source_ports()?,
         "duplicate" => Fault::Duplicate { node: s.need("node")?, percent: s.percent()?.unwrap_or(100) },
         "reorder" => s.reorder()?,
         "conntrack-full" => Fault::ConntrackFull { node: s.need("node")? },
@@ -350,6 +363,10 @@ impl fmt::Display for Fault {
                 write!(f, "loss node={node} direction={} percent={percent}", direction.word())?;
                 set_word(f, "family", *family)?;
                 set(f, "longer", *longer_bytes)
+            }
+            Self::SourcePorts { from, to, way, family } => {
+                write!(f, "source-ports from={from} to={to} way={way}")?;
+                set_word(f, "family", *family)
             }
             Self::Duplicate { node, percent } => write!(f, "duplicate node={node} percent={percent}"),
             Self::Reorder { node, percent, delay } => {

@@ -111,6 +111,30 @@ fn one_way_loss_is_one_way() {
 }
 
 #[test]
+fn a_dead_way_takes_the_ports_that_choose_it() {
+    let lab = Lab::up(LabSpec::named("t-ways")).unwrap();
+    let _echo = [Echo::new(&lab, "n2"), Echo::new(&lab, "n3")];
+    let fault: Fault = "source-ports from=n1 to=n3 way=5".parse().unwrap();
+    lab.inject(&fault).unwrap();
+    let passing = |from: &str, to: &str| -> Vec<u16> {
+        let target = lab.node(to).unwrap().v4;
+        let passes = |port: &u16| {
+            let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 62_000 + port)).unwrap();
+            socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+            socket.send_to(b"probe", (target, 6100)).unwrap();
+            socket.recv(&mut [0; 16]).is_ok()
+        };
+        lab.enter(from, || (0..8).filter(passes).collect()).unwrap()
+    };
+    assert_eq!(passing("n1", "n3"), [0, 1, 2, 3, 4, 6, 7]);
+    assert_eq!(passing("n1", "n2"), (0..8).collect::<Vec<_>>(), "another way");
+    assert_eq!(passing("n3", "n2"), (0..8).collect::<Vec<_>>(), "from elsewhere");
+    lab.heal(&fault).unwrap();
+    assert_eq!(passing("n1", "n3"), (0..8).collect::<Vec<_>>());
+    lab.down().unwrap();
+}
+
+#[test]
 fn random_loss_takes_its_share() {
     let lab = Lab::up(LabSpec::named("t-share")).unwrap();
     let echo = Echo::new(&lab, "n2");
