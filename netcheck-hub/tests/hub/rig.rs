@@ -368,6 +368,7 @@ pub(crate) fn healthy() -> v1::AgentStatus {
         egress,
         state: v1::HookState::Attached.into(),
         detail: String::new(),
+        kind: String::new(),
     };
     v1::AgentStatus {
         ebpf: v1::EbpfState::Attached.into(),
