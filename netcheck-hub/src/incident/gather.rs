@@ -7,7 +7,7 @@ use netcheck_common::domain::ProbeKind;
 use super::{Fact, Symptom, explain};
 use crate::clock::SECOND_NS;
 use crate::evidence::Lost;
-use crate::evidence::locate::destination;
+use crate::evidence::locate::{destination, holder};
 use crate::hub::{Hub, State};
 use crate::matrix::Row;
 use crate::ports::Ports;
@@ -101,8 +101,7 @@ impl State {
             only(judged().map(|lost| destination(&self.roster, probe, lost).map(ToOwned::to_owned)));
         let zone = |lost: &Lost| Some(self.roster.zone(destination(&self.roster, probe, lost)?).to_owned());
         let backend = only(judged().map(|lost| {
-            let address = lost.flow?.destination.ip();
-            let owner = self.roster.owner(address)?;
+            let (address, owner) = holder(&self.roster, lost)?;
             Some(owner.pod.clone().unwrap_or_else(|| address.to_string()))
         }));
         let stats = cell.cell.stats.unwrap_or_default();

@@ -61,6 +61,8 @@ pub struct Tallies<'a> {
     died: Vec<Vec<usize>>,
     /// By node: the other nodes that paths with nothing around them lead to or from.
     neighbours: HashMap<Symbol, HashSet<Symbol>>,
+    /// By pod: bad items that go to it as such, and that no kernel reported.
+    direct: HashMap<Symbol, Vec<usize>>,
 }
 
 impl<'a> Tallies<'a> {
@@ -94,16 +96,20 @@ impl<'a> Tallies<'a> {
         }
         let mut died = vec![Vec::new(); index.places.len()];
         let mut neighbours: HashMap<Symbol, HashSet<Symbol>> = HashMap::new();
+        let mut direct: HashMap<Symbol, Vec<usize>> = HashMap::new();
         for (number, item) in index.items.iter().enumerate() {
             if let Some(place) = item.place.filter(|_| item.observed) {
                 died[place].push(number);
+            }
+            if item.bad && !item.observed && item.to_pod {
+                direct.entry(item.pod).or_default().push(number);
             }
             if item.bare && item.source != item.node {
                 neighbours.entry(item.source).or_default().insert(item.node);
                 neighbours.entry(item.node).or_default().insert(item.source);
             }
         }
-        Self { index, all, directed, died, neighbours }
+        Self { index, all, directed, died, neighbours, direct }
     }
 
     /// The tally of a cause.

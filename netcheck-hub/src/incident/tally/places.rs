@@ -34,6 +34,10 @@ impl Victims {
         self.what.contains(&(item.probe, item.family))
     }
 
+    fn of_family(&self, family: Family) -> bool {
+        self.what.iter().any(|&(_, of)| of == family)
+    }
+
     /// Packets between the same ends died of it, or on their way to the same pod.
     fn akin(&self, item: &Item) -> bool {
         self.ends.contains(&item.ends()) || self.pods.contains(&item.pod)
@@ -80,14 +84,11 @@ impl Tallies<'_> {
 
     /// Whether what is known to die at a place explains this one, which ends at its node.
     fn dies_of(&self, place: &Place, victims: &Victims, item: &Item) -> bool {
-        let open = match item.place {
-            None => !item.observed,
-            Some(last) => {
-                let silent = item.last_seen || (place.no_route && item.untranslatable);
-                silent && self.index.places[last].node == place.node && victims.akin(item)
-            }
-        };
-        open && victims.alike(item)
+        let Some(last) = item.place else { return !item.observed && victims.alike(item) };
+        let silent = item.last_seen || (place.no_route && item.untranslatable);
+        // Routes take all kinds of packets alike.
+        let alike = victims.alike(item) || (place.no_route && victims.of_family(item.family));
+        silent && self.index.places[last].node == place.node && victims.akin(item) && alike
     }
 
     /// What comes round on its way to a node dies wherever its time to live ends, or where its own sender sees it
@@ -124,10 +125,7 @@ impl Tallies<'_> {
     /// Bad paths to a backend itself with probes of the kinds that it fails in its service's stead.
     pub(super) fn asked_directly(&self, backend: Symbol, covers: &[usize]) -> Vec<usize> {
         let victims = Victims::of(self.index, covers);
-        let same = |item: &Item| {
-            item.bad && !item.observed && item.to_pod && item.pod == backend && victims.alike(item)
-        };
-        let items = self.index.items.iter().enumerate();
-        items.filter(|(_, item)| same(item)).map(|(number, _)| number).collect()
+        let same = |at: &&usize| victims.alike(&self.index.items[**at]);
+        self.direct.get(&backend).into_iter().flatten().filter(same).copied().collect()
     }
 }
