@@ -273,7 +273,10 @@ impl Entry {
         self.missed = 0;
         // Packet sizes are tried on one path after the other, and what is lost by chance shows so: what few paths
         // suggest may soon be told of many. The report has it at once.
-        let lone = paths.len() == 1 && !cause.unreachable && cause.certainty != v1::Certainty::Observed;
+        let by_chance = cause.certainty != v1::Certainty::Observed
+            && !cause.unreachable
+            && cause.kind != v1::IncidentKind::SourcePorts;
+        let lone = paths.len() == 1 && by_chance;
         self.slow = lone || cause.kind == v1::IncidentKind::Mtu;
         let unreachable = cause.unreachable || also.iter().any(|part| part.unreachable);
         let verdict = if unreachable { v1::Verdict::Unreachable } else { v1::Verdict::Degraded };
