@@ -2,8 +2,8 @@
 //!
 //! In: one [`Fact`] per path, as of one moment. Out: [`Explained`], one per cause, by [`explain`]; [`Book`] follows
 //! them from evaluation to evaluation, so that an incident opens, stays itself while its symptoms grow, and closes.
-//! [`gather`] makes the facts of the hub's state, [`index`] numbers what they name, [`tally`] counts the paths that
-//! cross each suspect, [`cover`] chooses, [`words`] says it, [`proof`] shows the arithmetic; [`serve`] answers readers.
+//! [`gather`] makes the facts of the hub's state, [`index`] numbers what they name, [`place`] says what a place is
+//! called, [`tally`] counts the paths that cross each suspect, [`cover`] chooses, [`words`] says it, [`proof`] shows the arithmetic; [`serve`] answers readers.
 //!
 //! Only paths that are judged count: `expected_absent` and `no_data` are neither a symptom nor a contradiction, nor
 //! is a single lost probe.
@@ -22,6 +22,7 @@ pub mod cause;
 pub mod cover;
 pub mod gather;
 pub mod index;
+pub mod place;
 pub mod proof;
 pub mod serve;
 pub mod tally;
@@ -63,7 +64,7 @@ pub struct Symptom {
     pub lost: u64,
     /// The only node that its lost probes went to, where there is one.
     pub towards: Option<String>,
-    /// That node's zone.
+    /// The only zone that they went to, where there is one.
     pub towards_zone: String,
     /// Of a service or DNS server: the only backend that its lost probes went to (pod name, else address).
     pub backend: Option<String>,

@@ -23,8 +23,12 @@ pub(super) fn render(answer: &v1::ListIncidentsResponse, paint: Paint) -> String
         text += &format!("\n{}\n", paint.bold("Closed:"));
     }
     for incident in closed {
+        let merged = match incident.merged_into.as_str() {
+            "" => String::new(),
+            into => format!(" (one with {into})"),
+        };
         text += &paint.dim(&format!(
-            "  {} to {}  {}\n",
+            "  {} to {}  {}{merged}\n",
             time_of_day(incident.opened_at.as_ref()),
             time_of_day(incident.closed_at.as_ref()),
             incident.headline

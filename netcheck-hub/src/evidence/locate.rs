@@ -3,12 +3,14 @@
 //! The order is that of strength: a kernel's drop record, an error that the source's own kernel returned, an answer
 //! of the target or of a router, and only then what can be concluded from who saw the packet and who did not.
 
+use std::net::IpAddr;
+
 use netcheck_common::domain::{Outcome, ProbeKind};
 use netcheck_proto::v1;
 
-use super::{Answer, DropFact, Lost};
+use super::{Answer, DropFact, Flow, Lost};
 use crate::plan::Probe;
-use crate::roster::Roster;
+use crate::roster::{Owner, Roster};
 
 mod silence;
 mod told;
@@ -92,11 +94,25 @@ impl Located {
     }
 }
 
+/// The address that its packets went to after any translation, and its holder: as they left their node, or as a kernel
+/// says that dropped one.
+#[must_use]
+pub fn holder<'a>(roster: &'a Roster, lost: &Lost) -> Option<(IpAddr, &'a Owner)> {
+    let left = lost.flow.map(|flow| flow.destination.ip());
+    let requests = lost
+        .drops
+        .iter()
+        .map(|fact| &fact.record)
+        .filter(|record| record.direction() == v1::Direction::Request && !record.encapsulated);
+    let dropped = requests.filter_map(|record| Some(Flow::read(record.flow.as_ref()?)?.destination.ip()));
+    left.into_iter().chain(dropped).find_map(|address| Some((address, roster.owner(address)?)))
+}
+
 /// The node where a request of this probe was to arrive: the holder of the address that its packets went to.
 #[must_use]
 pub fn destination<'a>(roster: &'a Roster, probe: &Probe, lost: &Lost) -> Option<&'a str> {
-    let address = lost.flow.map_or(probe.address, |flow| flow.destination.ip());
-    roster.owner(address).or_else(|| roster.owner(probe.address)).map(|owner| owner.node.as_str())
+    let known = holder(roster, lost).map(|(_, owner)| owner);
+    known.or_else(|| roster.owner(probe.address)).map(|owner| owner.node.as_str())
 }
 
 /// Concludes.

@@ -1,5 +1,6 @@
 //! Incidents from one evaluation to the next: opened when seen twice, closed when missed for a while, the same one as
-//! long as its cause is, or as most of its paths are, the same. Pure; takes `now`.
+//! long as its cause is, or as most of its paths are, the same. What one of them comes to explain of another, wholly,
+//! is one with it. Pure; takes `now`.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -43,6 +44,8 @@ struct Entry {
     missed: u32,
     /// When it was found, only a part of what open incidents explain.
     part: bool,
+    /// What it is now may soon be told of more paths.
+    slow: bool,
     revision: u64,
 }
 
@@ -97,6 +100,7 @@ impl Book {
                 _ => kept.push((number, part)),
             }
         }
+        let taken = self.taken_over(&mut met, &sets);
         for (at, (entry, met)) in self.current.iter_mut().zip(&met).enumerate() {
             let Some(number) = met else {
                 entry.missed += 1;
@@ -107,12 +111,61 @@ impl Book {
             paths.extend(folded[at].iter().flat_map(|&part| sets[part].iter().cloned()));
             entry.renew(&causes[*number], &also, &paths, facts);
         }
+        self.merge(&taken, now_ns);
         for (number, part) in kept {
             let mut entry = Entry::new(&causes[number], part);
             entry.renew(&causes[number], &[], &sets[number], facts);
             self.current.push(entry);
         }
         self.turn(now_ns);
+    }
+
+    /// Open entries whose cause was not found any more, each with the entry that explains now what of it is still bad.
+    /// Where that one has not opened yet, it gives its cause to the one that has.
+    fn taken_over(&self, met: &mut [Option<usize>], sets: &[BTreeSet<PathKey>]) -> Vec<(usize, usize)> {
+        let bad: BTreeSet<&PathKey> = sets.iter().flatten().collect();
+        let mut taken = Vec::new();
+        for at in (0..self.current.len()).filter(|&at| self.current[at].open) {
+            if met[at].is_some() {
+                continue;
+            }
+            let paths = &self.current[at].paths;
+            let left: Vec<&PathKey> = paths.iter().filter(|path| bad.contains(path)).collect();
+            let explains = |number: usize| left.iter().all(|path| sets[number].contains(path));
+            let other = (0..met.len()).find(|&other| met[other].is_some_and(explains));
+            let Some(other) = other.filter(|_| left.len() * 2 > paths.len()) else { continue };
+            if self.current[other].open {
+                taken.push((at, other));
+            } else {
+                met.swap(at, other);
+            }
+        }
+        taken
+    }
+
+    /// Closes what was taken over; whoever took it over has been there since the first of both was.
+    fn merge(&mut self, taken: &[(usize, usize)], now_ns: i64) {
+        for &(at, into) in taken {
+            let first = self.current[at].wire.first_seen;
+            let (id, since) = (self.current[into].wire.id.clone(), &mut self.current[into].wire.first_seen);
+            *since = earlier(*since, first);
+            let mut entry = self.current[at].clone();
+            entry.wire.merged_into = id;
+            self.close(entry, now_ns);
+        }
+        let mut gone = taken.iter().map(|&(at, _)| at).collect::<Vec<_>>();
+        gone.sort_unstable();
+        for at in gone.into_iter().rev() {
+            self.current.remove(at);
+        }
+    }
+
+    fn close(&mut self, mut entry: Entry, now_ns: i64) {
+        entry.wire.state = v1::IncidentState::Closed.into();
+        entry.wire.closed_at = Some(timestamp(now_ns));
+        self.revision += 1;
+        self.closed.push_front(Incident { wire: entry.wire, revision: self.revision });
+        self.closed.truncate(CLOSED);
     }
 
     fn part_of_open(&self, paths: &BTreeSet<PathKey>) -> bool {
@@ -126,7 +179,7 @@ impl Book {
     /// Opens and closes.
     fn turn(&mut self, now_ns: i64) {
         for entry in &mut self.current {
-            let needed = if entry.part { SPLIT_AFTER } else { OPEN_AFTER };
+            let needed = if entry.part || entry.slow { SPLIT_AFTER } else { OPEN_AFTER };
             if !entry.open && entry.missed == 0 && entry.seen >= needed {
                 entry.open = true;
                 self.opened += 1;
@@ -143,13 +196,9 @@ impl Book {
             .into_iter()
             .partition(|entry| entry.missed < if entry.open { CLOSE_AFTER } else { 1 });
         self.current = keep;
-        for mut entry in gone.into_iter().filter(|entry| entry.open) {
-            entry.wire.state = v1::IncidentState::Closed.into();
-            entry.wire.closed_at = Some(timestamp(now_ns));
-            self.revision += 1;
-            self.closed.push_front(Incident { wire: entry.wire, revision: self.revision });
+        for entry in gone.into_iter().filter(|entry| entry.open) {
+            self.close(entry, now_ns);
         }
-        self.closed.truncate(CLOSED);
     }
 
     /// Open incidents, worst first.
@@ -187,6 +236,16 @@ impl Book {
     }
 }
 
+fn earlier(
+    a: Option<prost_types::Timestamp>,
+    b: Option<prost_types::Timestamp>,
+) -> Option<prost_types::Timestamp> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(if (a.seconds, a.nanos) <= (b.seconds, b.nanos) { a } else { b }),
+        (a, b) => a.or(b),
+    }
+}
+
 fn keys(cause: &Explained, facts: &[Fact]) -> BTreeSet<PathKey> {
     let key = |fact: &Fact| (Arc::clone(&fact.source), fact.path.id.0, fact.large);
     cause.paths.iter().map(|&at| key(&facts[at])).collect()
@@ -195,10 +254,6 @@ fn keys(cause: &Explained, facts: &[Fact]) -> BTreeSet<PathKey> {
 impl Entry {
     /// `part`: it may be a part of something that is not wholly seen yet.
     fn new(cause: &Explained, part: bool) -> Self {
-        // Packet sizes are tried on one path after the other: what few paths suggest may soon be told of many. The
-        // report has it at once.
-        let slow = cause.kind == v1::IncidentKind::Mtu;
-        let part = part || slow;
         Self {
             key: cause.key.clone(),
             paths: BTreeSet::new(),
@@ -207,6 +262,7 @@ impl Entry {
             seen: 0,
             missed: 0,
             part,
+            slow: false,
             revision: 0,
         }
     }
@@ -215,6 +271,13 @@ impl Entry {
     fn renew(&mut self, cause: &Explained, also: &[&Explained], paths: &BTreeSet<PathKey>, facts: &[Fact]) {
         self.seen = self.seen.saturating_add(u32::from(!cause.waiting));
         self.missed = 0;
+        // Packet sizes are tried on one path after the other, and what is lost by chance shows so: what few paths
+        // suggest may soon be told of many. The report has it at once.
+        let by_chance = cause.certainty != v1::Certainty::Observed
+            && !cause.unreachable
+            && cause.kind != v1::IncidentKind::SourcePorts;
+        let lone = paths.len() == 1 && by_chance;
+        self.slow = lone || cause.kind == v1::IncidentKind::Mtu;
         let unreachable = cause.unreachable || also.iter().any(|part| part.unreachable);
         let verdict = if unreachable { v1::Verdict::Unreachable } else { v1::Verdict::Degraded };
         if self.key != cause.key || self.paths != *paths || self.wire.verdict() != verdict {
@@ -222,15 +285,7 @@ impl Entry {
         }
         self.key.clone_from(&cause.key);
         self.paths.clone_from(paths);
-        let earlier = self.wire.first_seen;
-        let first = cause.first_ns.map(timestamp);
-        let older = |a: &prost_types::Timestamp, b: &prost_types::Timestamp| {
-            (a.seconds, a.nanos) <= (b.seconds, b.nanos)
-        };
-        let first = match (earlier, first) {
-            (Some(a), Some(b)) => Some(if older(&a, &b) { a } else { b }),
-            (a, b) => a.or(b),
-        };
+        let first = earlier(self.wire.first_seen, cause.first_ns.map(timestamp));
         let all = || std::iter::once(cause).chain(also.iter().copied());
         self.wire = v1::Incident {
             id: std::mem::take(&mut self.wire.id),
@@ -260,6 +315,7 @@ impl Entry {
             opened_at: self.wire.opened_at,
             closed_at: None,
             cause: cause.key.clone(),
+            merged_into: String::new(),
         };
     }
 }

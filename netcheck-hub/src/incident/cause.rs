@@ -40,6 +40,10 @@ pub enum Suspect {
     Pods(Symbol),
     /// A node.
     Node(Symbol, Side),
+    /// The wire at a node: what is bare on it.
+    Cable(Symbol),
+    /// What goes to this node comes round.
+    Loop(Symbol),
     /// All paths.
     Everywhere,
     /// One source's paths to one target.
@@ -53,19 +57,20 @@ impl Suspect {
     #[must_use]
     pub const fn rank(&self) -> u8 {
         match self {
-            Self::Place(_) => 0,
+            Self::Place(_) | Self::Loop(_) => 0,
             Self::Backend(_) => 1,
             Self::Target(_) => 3,
             Self::Service(_) => 4,
             Self::Pods(_) => 2,
             Self::Node(..) => 5,
-            Self::LinkOneWay(..) => 6,
-            Self::Link(..) => 7,
-            Self::ZonesOneWay(..) => 8,
-            Self::Zones(..) => 9,
-            Self::Everywhere => 10,
-            Self::From(..) => 11,
-            Self::Scattered => 12,
+            Self::Cable(_) => 6,
+            Self::LinkOneWay(..) => 7,
+            Self::Link(..) => 8,
+            Self::ZonesOneWay(..) => 9,
+            Self::Zones(..) => 10,
+            Self::Everywhere => 11,
+            Self::From(..) => 12,
+            Self::Scattered => 13,
         }
     }
 
@@ -85,26 +90,42 @@ impl Suspect {
 pub struct Scope {
     /// Of one kind of probe.
     pub probe: Option<ProbeKind>,
+    /// And of those that run over it: DNS over UDP, HTTP over TCP.
+    pub carried: bool,
     /// Of one family.
     pub family: Option<Family>,
 }
 
+/// What carries a kind of probe, or is carried with others.
+const fn carrier(probe: ProbeKind) -> Option<ProbeKind> {
+    match probe {
+        ProbeKind::Udp | ProbeKind::Dns => Some(ProbeKind::Udp),
+        ProbeKind::Tcp | ProbeKind::Http => Some(ProbeKind::Tcp),
+        ProbeKind::Icmp => None,
+    }
+}
+
 impl Scope {
-    /// All scopes that take these packets, widest first.
+    /// All scopes that take these packets.
+    pub fn around(probe: ProbeKind, family: Family) -> impl Iterator<Item = Self> {
+        let carried = carrier(probe).map(|carrier| (Some(carrier), true));
+        let kinds = [Some((None, false)), Some((Some(probe), false)), carried];
+        kinds.into_iter().flatten().flat_map(move |(probe, carried)| {
+            [None, Some(family)].map(|family| Self { probe, carried, family })
+        })
+    }
+
+    /// It takes packets of this kind and family.
     #[must_use]
-    pub const fn around(probe: ProbeKind, family: Family) -> [Self; 4] {
-        [
-            Self { probe: None, family: None },
-            Self { probe: Some(probe), family: None },
-            Self { probe: None, family: Some(family) },
-            Self { probe: Some(probe), family: Some(family) },
-        ]
+    pub fn takes(&self, probe: ProbeKind, family: Family) -> bool {
+        let kind = self.probe.is_none_or(|own| own == probe || (self.carried && Some(own) == carrier(probe)));
+        kind && self.family.is_none_or(|own| own == family)
     }
 
     /// Of two that explain the same paths, the lower.
     #[must_use]
     pub const fn rank(&self) -> u8 {
-        self.probe.is_some() as u8 * 2 + self.family.is_some() as u8
+        self.probe.is_some() as u8 * 4 + self.carried as u8 * 2 + self.family.is_some() as u8
     }
 
     /// `UDP over IPv6`; empty for all packets.
@@ -161,8 +182,9 @@ impl Cause {
                 Some(v1::TargetKind::Service) => v1::IncidentKind::Service,
                 _ => v1::IncidentKind::Target,
             },
-            Suspect::Pods(_) => v1::IncidentKind::PodNetwork,
-            Suspect::Node(..) => v1::IncidentKind::Node,
+            Suspect::Loop(_) if target == Some(v1::TargetKind::Node) => v1::IncidentKind::Node,
+            Suspect::Pods(_) | Suspect::Loop(_) => v1::IncidentKind::PodNetwork,
+            Suspect::Node(..) | Suspect::Cable(_) => v1::IncidentKind::Node,
             Suspect::Everywhere => match (self.scope.probe, self.scope.family) {
                 (Some(ProbeKind::Dns), _) => v1::IncidentKind::DnsServer,
                 (Some(_), _) => v1::IncidentKind::Protocol,

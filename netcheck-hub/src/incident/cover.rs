@@ -147,7 +147,11 @@ fn scatter(chosen: &mut Vec<Chosen>, left: BTreeSet<usize>) {
     let single = |one: &Chosen| {
         let small = matches!(
             one.cause.suspect,
-            Suspect::Link(..) | Suspect::LinkOneWay(..) | Suspect::From(..) | Suspect::Node(..)
+            Suspect::Link(..)
+                | Suspect::LinkOneWay(..)
+                | Suspect::From(..)
+                | Suspect::Node(..)
+                | Suspect::Cable(_)
         );
         one.partial && small
     };
@@ -167,7 +171,12 @@ fn told(speaker: &Speaker<'_>, key: String, one: &Chosen) -> Explained {
     let paths: Vec<usize> = items().map(|item| item.fact).collect();
     let symptoms = || paths.iter().filter_map(|&at| speaker.facts[at].symptom.as_ref());
     let contradictions = speaker.contradictions(&one.cause, &one.bad);
-    let target = paths.first().map(|&at| speaker.facts[at].path.probe.target.kind);
+    let mut targets = paths.iter().map(|&at| speaker.facts[at].path.probe.target.kind);
+    let target = match one.cause.suspect {
+        // Not only its pods are out of reach.
+        Suspect::Loop(_) => targets.find(|kind| *kind == v1::TargetKind::Node),
+        _ => targets.next(),
+    };
     let unreachable =
         paths.iter().any(|&at| speaker.facts[at].verdict == crate::verdict::Verdict::Unreachable);
     // A service that is to blame, and whose own answer was seen, is as sure as a drop that was seen.

@@ -7,7 +7,7 @@ use netcheck_common::domain::ProbeKind;
 use super::{Fact, Symptom, explain};
 use crate::clock::SECOND_NS;
 use crate::evidence::Lost;
-use crate::evidence::locate::destination;
+use crate::evidence::locate::{destination, holder};
 use crate::hub::{Hub, State};
 use crate::matrix::Row;
 use crate::ports::Ports;
@@ -34,6 +34,7 @@ impl State {
             return Vec::new();
         }
         let mut facts = Vec::new();
+        let mut tried = Vec::new();
         let mut in_full = 0;
         let any_large =
             self.agents.iter().any(|agent| agent.rows.iter().any(|row| row.hurt(range.now_ns).is_some()));
@@ -64,8 +65,9 @@ impl State {
                     facts.push(fact(Verdict::Reachable, None, false));
                 } else if any_large
                     && row.verdict == Verdict::Reachable
-                    && row.sizes.as_ref().is_some_and(|sizes| sizes.whole())
+                    && let Some(sizes) = row.sizes.as_ref().filter(|sizes| sizes.whole())
                 {
+                    tried.push((facts.len(), sizes.measured_ns));
                     facts.push(fact(Verdict::Reachable, None, true));
                 }
                 let by_port = symptom.as_ref().is_some_and(|symptom| symptom.by_port.is_some());
@@ -73,6 +75,13 @@ impl State {
                     facts.push(Fact { by_port: true, ..fact(Verdict::Reachable, None, false) });
                 }
                 facts.push(Fact { by_port, ..fact(row.verdict, symptom, large) });
+            }
+        }
+        // What was tried before the first large packet was lost tells nothing of now.
+        let large = facts.iter().filter(|fact| fact.large).filter_map(|fact| fact.symptom.as_ref());
+        if let Some(first_ns) = large.filter_map(|symptom| symptom.lost_ns).map(|(first, _)| first).min() {
+            for (at, _) in tried.into_iter().filter(|&(_, measured_ns)| measured_ns < first_ns) {
+                facts[at].verdict = Verdict::NoData;
             }
         }
         facts
@@ -90,9 +99,9 @@ impl State {
         };
         let towards =
             only(judged().map(|lost| destination(&self.roster, probe, lost).map(ToOwned::to_owned)));
+        let zone = |lost: &Lost| Some(self.roster.zone(destination(&self.roster, probe, lost)?).to_owned());
         let backend = only(judged().map(|lost| {
-            let address = lost.flow?.destination.ip();
-            let owner = self.roster.owner(address)?;
+            let (address, owner) = holder(&self.roster, lost)?;
             Some(owner.pod.clone().unwrap_or_else(|| address.to_string()))
         }));
         let stats = cell.cell.stats.unwrap_or_default();
@@ -106,7 +115,7 @@ impl State {
                 .saturating_sub(stats.reply)
                 .max(judged().count() as u64)
                 .max(cell.by_port.as_ref().map_or(0, Ports::packets_lost)),
-            towards_zone: towards.as_deref().map_or("", |node| self.roster.zone(node)).to_owned(),
+            towards_zone: only(judged().map(zone)).unwrap_or_default(),
             towards,
             backend,
             at,

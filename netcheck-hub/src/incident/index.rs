@@ -6,7 +6,7 @@ use netcheck_common::domain::{Family, ProbeKind, Vantage};
 use netcheck_proto::v1;
 
 use super::cause::{Side, Suspect, Symbol};
-use super::{Fact, Symptom};
+use super::{Fact, Symptom, place};
 use crate::query::Pattern;
 
 /// One judged path.
@@ -25,7 +25,8 @@ pub struct Item {
     pub target: Symbol,
     service: Symbol,
     backend: Symbol,
-    to_pod: bool,
+    /// What is probed is a pod.
+    pub to_pod: bool,
     from_pod: bool,
     /// With what.
     pub probe: ProbeKind,
@@ -35,6 +36,16 @@ pub struct Item {
     pub place: Option<usize>,
     /// The place is only the last one that saw it: what is behind it on that node may be the same as another's.
     pub last_seen: bool,
+    /// Its place is the output hook of its own node, where the address of a service is translated.
+    pub untranslatable: bool,
+    /// The pod that it goes to, directly or in a service's stead.
+    pub pod: Symbol,
+    /// From a node to a node, inside of no tunnel.
+    pub bare: bool,
+    /// It died on the wire from the one node to the other.
+    pub wire: Option<(Symbol, Symbol)>,
+    /// It came round: on its way to this node, and where it died of that.
+    pub looped: Option<(Symbol, Symbol)>,
     /// A kernel reported the drop, and the reason is the place's own.
     pub observed: bool,
     /// Its packets died on the way from the source (true) or back (false).
@@ -50,6 +61,12 @@ pub struct Place {
     pub key: String,
     /// The reason says why, so that it explains more than the paths that it was reported for.
     pub specific: bool,
+    /// A route leads nowhere.
+    pub no_route: bool,
+    /// Names what drops there, the same on every node.
+    pub rule: String,
+    /// The pod behind the interface.
+    pub pod: Symbol,
 }
 
 /// Everything that one evaluation names.
@@ -60,63 +77,8 @@ pub struct Index {
     pub items: Vec<Item>,
     /// Places.
     pub places: Vec<Place>,
-}
-
-/// The far end does not answer for its address, or was sent what bears another's hardware address: the drop is at one
-/// end, the cause is not.
-fn far_end(at: &v1::LossLocation) -> bool {
-    at.stage() == v1::Stage::Neighbour || at.reason.contains("NEIGH") || at.reason == "OTHERHOST"
-}
-
-/// The target itself answered, so it is to blame, not the place where it did.
-fn answered(at: &v1::LossLocation, target: v1::TargetKind) -> bool {
-    let service = matches!(target, v1::TargetKind::Service | v1::TargetKind::DnsServer);
-    service && matches!(at.stage(), v1::Stage::Socket | v1::Stage::Application)
-}
-
-/// It was concluded from the hook that saw the packet last, or from none having seen it.
-fn last_seen(at: &v1::LossLocation) -> bool {
-    let open = matches!(at.stage(), v1::Stage::Ingress | v1::Stage::Egress | v1::Stage::Send);
-    at.certainty() == v1::Certainty::Inferred && at.reason.is_empty() && open
-}
-
-/// What a route that leads nowhere is called, by its own node's senders and for what is passed on. An unreachable
-/// neighbour's EHOSTUNREACH is among them: no proof, but no other cause either where a route is one.
-fn no_route(at: &v1::LossLocation) -> bool {
-    matches!(at.stage(), v1::Stage::Routing | v1::Stage::Send)
-        && matches!(
-            at.reason.as_str(),
-            "EHOSTUNREACH" | "ENETUNREACH" | "EACCES" | "EINVAL" | "IP_OUTNOROUTES" | "IP_INNOROUTES"
-        )
-}
-
-/// One name per place; requests and replies, and both families, die of one cause where the reason says why. A rule
-/// or a route is one cause for all interfaces that packets come from.
-fn place_key(at: &v1::LossLocation) -> (String, bool) {
-    use v1::Stage::{
-        NetfilterForward, NetfilterInput, NetfilterOutput, NetfilterPostrouting, NetfilterPrerouting,
-    };
-    let specific = !matches!(at.reason.as_str(), "" | "NOT_SPECIFIED" | "NO_SOCKET" | "OTHERHOST");
-    // A request that was seen last where nobody knows which half it was: the same place.
-    let open = last_seen(at) && at.direction() != v1::Direction::Reply;
-    let half = if specific || open { "" } else { crate::evidence::words::direction(at.direction()) };
-    let stage = at.stage().as_str_name().trim_start_matches("STAGE_").to_lowercase();
-    let of_node = [
-        v1::Stage::Send,
-        v1::Stage::Routing,
-        NetfilterForward,
-        NetfilterInput,
-        NetfilterOutput,
-        NetfilterPostrouting,
-        NetfilterPrerouting,
-    ];
-    let interface = if of_node.contains(&at.stage()) { "" } else { &at.interface };
-    if no_route(at) {
-        return (format!("{}/routing/no route", at.node), specific);
-    }
-    let parts = [at.node.as_str(), interface, &stage, &at.reason, half];
-    let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-    (parts.join("/"), specific)
+    /// Facts that nobody can judge now.
+    pub unjudged: usize,
 }
 
 #[derive(Default)]
@@ -143,10 +105,11 @@ impl Build {
     }
 
     fn place(&mut self, at: &v1::LossLocation) -> usize {
-        let (key, specific) = place_key(at);
-        let node = self.symbol('n', &at.node);
+        let (key, specific) = place::name(at);
+        let (node, pod) = (self.symbol('n', &at.node), self.symbol('b', &at.pod));
         *self.places.entry(key.clone()).or_insert_with(|| {
-            self.index.places.push(Place { node, key, specific });
+            let (no_route, rule) = (place::no_route(at), place::rule(at));
+            self.index.places.push(Place { node, key, specific, no_route, rule, pod });
             self.index.places.len() - 1
         })
     }
@@ -157,17 +120,28 @@ impl Build {
         let bad = fact.bad();
         let none = Symptom::default();
         let symptom = fact.symptom.as_ref().filter(|_| bad).unwrap_or(&none);
-        let (node, zone) = match (&symptom.towards, target.node.as_str()) {
-            (Some(node), "") => (node.as_str(), symptom.towards_zone.as_str()),
-            (_, node) => (node, target.zone.as_str()),
+        let (node, zone) = match target.node.as_str() {
+            "" => (symptom.towards.as_deref().unwrap_or_default(), symptom.towards_zone.as_str()),
+            node => (node, target.zone.as_str()),
         };
         let full = format!("{}/{}", target.namespace, target.name);
         let own = target.kind == v1::TargetKind::DnsServer && !target.node.is_empty();
         let backend = if own { full.as_str() } else { symptom.backend.as_deref().unwrap_or_default() };
         let spread = target.backends > 1 || target.kind == v1::TargetKind::DnsServer;
+        let to_pod = target.kind == v1::TargetKind::Pod;
+        let from_pod = fact.path.vantage == Vantage::Pod;
         let at = symptom.at.as_ref();
-        let here = at.filter(|at| at.stage() != v1::Stage::Wire && !answered(at, target.kind));
-        let here = here.filter(|at| at.stage() != v1::Stage::Unspecified && !far_end(at));
+        let request = at.and_then(|at| match at.direction() {
+            v1::Direction::Request => Some(true),
+            v1::Direction::Reply => Some(false),
+            v1::Direction::Unspecified => None,
+        });
+        let looped = at.filter(|at| place::looped(at)).zip(request).and_then(|(at, request)| {
+            let to = self.symbol('n', if request { node } else { &fact.source });
+            (to != 0).then(|| (to, self.symbol('n', &at.node)))
+        });
+        let here = at.filter(|at| at.stage() != v1::Stage::Wire && !place::answered(at, target.kind));
+        let here = here.filter(|at| at.stage() != v1::Stage::Unspecified && !place::far_end(at));
         // Each source's own kernel refuses what nobody is behind.
         let here = here.filter(|_| target.unbacked.is_none());
         let sure =
@@ -181,18 +155,23 @@ impl Build {
             target: self.symbol('t', &target.id),
             service: if service { self.symbol('s', &full) } else { 0 },
             backend: if service && spread { self.symbol('b', backend) } else { 0 },
-            to_pod: target.kind == v1::TargetKind::Pod,
-            from_pod: fact.path.vantage == Vantage::Pod,
+            to_pod,
+            from_pod,
             probe: fact.path.probe.kind,
             family: fact.family(),
-            place: here.map(|at| self.place(at)),
-            last_seen: here.is_some_and(last_seen),
+            // Where it was when it had come round too often says nothing.
+            place: here.filter(|_| looped.is_none()).map(|at| self.place(at)),
+            last_seen: here.is_some_and(place::last_seen),
+            untranslatable: here
+                .is_some_and(|at| service && at.node == *fact.source && place::untranslatable(at)),
+            pod: self.symbol('b', if to_pod { &full } else { backend }),
+            bare: target.kind == v1::TargetKind::Node && !from_pod,
+            wire: at
+                .filter(|at| at.stage() == v1::Stage::Wire)
+                .map(|at| (self.symbol('n', &at.node), self.symbol('n', &at.next_node))),
+            looped,
             observed: here.as_ref().is_some_and(sure),
-            request: at.and_then(|at| match at.direction() {
-                v1::Direction::Request => Some(true),
-                v1::Direction::Reply => Some(false),
-                v1::Direction::Unspecified => None,
-            }),
+            request,
         };
         if bad && item.backend != 0 {
             self.backends.entry(item.service).or_default().insert(item.backend);
@@ -206,9 +185,12 @@ impl Index {
     #[must_use]
     pub fn of(facts: &[Fact], pattern: Pattern) -> Self {
         let mut build = Build::default();
-        let judged = |fact: &Fact| fact.pattern() == pattern && (fact.bad() || fact.good());
-        for (number, fact) in facts.iter().enumerate().filter(|(_, fact)| judged(fact)) {
-            build.item(number, fact);
+        for (number, fact) in facts.iter().enumerate().filter(|(_, fact)| fact.pattern() == pattern) {
+            if fact.bad() || fact.good() {
+                build.item(number, fact);
+            } else {
+                build.index.unjudged += 1;
+            }
         }
         let Build { mut index, backends, .. } = build;
         // Where all probes of a service that are known to have met a backend met the same, the others did, too.
@@ -253,6 +235,9 @@ impl Item {
         if let Some((a, b)) = pair(self.source, self.node) {
             each(Suspect::Link(a, b));
         }
+        for end in self.cables().into_iter().flatten() {
+            each(Suspect::Cable(end));
+        }
         if let Some((a, b)) = pair(self.zones.0, self.zones.1) {
             each(Suspect::Zones(a, b));
         }
@@ -264,6 +249,24 @@ impl Item {
             each(Suspect::Backend(self.backend));
         }
         each(Suspect::From(self.source, self.target));
+    }
+
+    /// The nodes whose wires it crosses as it is. What goes to or from a pod may be inside of a tunnel, whose packets
+    /// are others; where it died on the wire, it was there. A target without a known node is behind its source's wire.
+    fn cables(&self) -> [Option<Symbol>; 2] {
+        let (a, b) = match self.wire {
+            Some(ends) => ends,
+            None if self.bare && self.source != self.node => (self.source, self.node),
+            None if self.bad && self.node == 0 && self.place.is_none() => (self.source, 0),
+            None => (0, 0),
+        };
+        [Some(a), Some(b)].map(|end| end.filter(|&end| end != 0))
+    }
+
+    /// Its source and the node that it goes to, in the order of their numbers.
+    #[must_use]
+    pub fn ends(&self) -> (Symbol, Symbol) {
+        (self.source.min(self.node), self.source.max(self.node))
     }
 
     /// From where to where its packets died, as nodes and as zones.

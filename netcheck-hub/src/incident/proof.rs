@@ -13,8 +13,7 @@ const FACTS: usize = 6;
 const NAMED: usize = 3;
 
 fn scoped(scope: Scope, item: &Item) -> bool {
-    scope.probe.is_none_or(|probe| probe == item.probe)
-        && scope.family.is_none_or(|family| family == item.family)
+    scope.takes(item.probe, item.family)
 }
 
 impl Speaker<'_> {
@@ -137,6 +136,8 @@ impl Speaker<'_> {
             Suspect::Node(node, Side::In) => format!("{probes} to {}", name(node)),
             Suspect::Node(node, Side::Out) => format!("{probes} from {}", name(node)),
             Suspect::Node(node, Side::Both) => format!("{probes} to and from {}", name(node)),
+            Suspect::Cable(node) => format!("{probes} over the wire at {}", name(node)),
+            Suspect::Loop(node) => format!("{probes} to or from {} that were seen to come round", name(node)),
             Suspect::Everywhere => format!("{probes} in the cluster"),
             Suspect::From(source, target) => format!("{probes} from {} to {}", name(source), name(target)),
             Suspect::Scattered => probes,

@@ -6,7 +6,7 @@ use proptest::prelude::{Just, Strategy, any, prop};
 use proptest::test_runner::Config;
 use proptest::{prop_assert, prop_assert_eq, prop_oneof, proptest};
 
-use super::tests::world::{World, dropped, timeout, to, touches};
+use super::tests::world::{World, died, dropped, timeout, to, touches, wire};
 use super::*;
 
 const ZONES: [&str; 5] = ["a", "a", "b", "b", "c"];
@@ -16,6 +16,10 @@ const ZONES: [&str; 5] = ["a", "a", "b", "b", "c"];
 enum Fault {
     Node(usize),
     Link(usize, usize),
+    /// The cable, for IPv6 outside of tunnels.
+    Cable(usize),
+    /// A rule on every node between zones a and b.
+    Rules,
     Udp,
     Some(Vec<bool>),
 }
@@ -24,6 +28,8 @@ fn fault() -> impl Strategy<Value = Fault> {
     prop_oneof![
         (0..5usize).prop_map(Fault::Node),
         (0..5usize, 0..5usize).prop_map(|(a, b)| Fault::Link(a, b)),
+        (0..5usize).prop_map(Fault::Cable),
+        Just(Fault::Rules),
         Just(Fault::Udp),
         prop::collection::vec(prop::bool::weighted(0.1), 256).prop_map(Fault::Some),
     ]
@@ -38,6 +44,8 @@ fn world(faults: &[Fault], name: impl Fn(usize) -> String) -> World {
                 let both = |fact: &Fact| touches(fact, &name(*a)) && touches(fact, &name(*b));
                 world.breaks(|fact| a != b && both(fact), |_| timeout())
             }
+            Fault::Cable(at) => cut(world, &name(*at)),
+            Fault::Rules => world.breaks(zones_apart, rule),
             Fault::Udp => world.breaks(|fact| fact.path.probe.kind == ProbeKind::Udp, |_| timeout()),
             Fault::Some(which) => {
                 for (fact, _) in world.facts.iter_mut().zip(which).filter(|(_, bad)| **bad) {
@@ -48,6 +56,31 @@ fn world(faults: &[Fault], name: impl Fn(usize) -> String) -> World {
         };
     }
     world
+}
+
+/// Nothing that a node sends over IPv6 outside of tunnels arrives.
+fn cut(world: World, node: &str) -> World {
+    let bare = |fact: &Fact| {
+        let host = fact.path.probe.target.kind == v1::TargetKind::Node;
+        touches(fact, node) && host && fact.family() == Family::V6
+    };
+    world.breaks(bare, |fact| {
+        if *fact.source == *node {
+            wire(node, to(fact), v1::Direction::Request)
+        } else {
+            wire(node, &fact.source, v1::Direction::Reply)
+        }
+    })
+}
+
+fn zones_apart(fact: &Fact) -> bool {
+    let zones = [&*fact.zone, fact.path.probe.target.zone.as_str()];
+    zones == ["a", "b"] || zones == ["b", "a"]
+}
+
+/// The kernel of the destination drops it.
+fn rule(fact: &Fact) -> Symptom {
+    dropped(to(fact), v1::Direction::Request)
 }
 
 fn names(at: usize) -> String {
@@ -91,13 +124,15 @@ proptest! {
         let at = healed.index(world.facts.len());
         (world.facts[at].verdict, world.facts[at].symptom) = (Verdict::NoData, None);
         let mut book = Book::default();
+        let causes = explain(&world.facts);
         for now_ns in 0..3 {
-            book.update(&explain(&world.facts), &world.facts, now_ns);
+            book.update(&causes, &world.facts, now_ns);
         }
         let before: BTreeSet<String> = book.open().into_iter().map(|incident| incident.wire.id).collect();
         world.facts[at].verdict = Verdict::Reachable;
+        let causes = explain(&world.facts);
         for now_ns in 3..20 {
-            book.update(&explain(&world.facts), &world.facts, now_ns);
+            book.update(&causes, &world.facts, now_ns);
         }
         for incident in book.open() {
             prop_assert!(before.contains(&incident.wire.id), "{:?}", incident.wire.headline);
@@ -167,6 +202,16 @@ enum Single {
     Link,
     /// One protocol between two zones.
     Zones,
+    /// The same rule on all nodes of two zones.
+    Rules,
+    /// What a node sends over IPv6 outside of tunnels.
+    Cable,
+    /// What is for the pods of a node comes round between two others.
+    Loop,
+    /// A node's full table of connections.
+    Tracker,
+    /// A node has no route to the pods of another.
+    DeadRoute,
     /// All pods of a node.
     Pods,
     /// A backend that every source meets.
@@ -174,8 +219,10 @@ enum Single {
 }
 
 fn single() -> impl Strategy<Value = Single> {
-    use Single::{Backend, DeadNode, Filter, Link, Pods, Zones};
-    prop::sample::select(vec![DeadNode, Filter, Link, Zones, Pods, Backend])
+    use Single::{Backend, Cable, DeadNode, DeadRoute, Filter, Link, Loop, Pods, Rules, Tracker, Zones};
+    prop::sample::select(vec![
+        DeadNode, Filter, Link, Zones, Rules, Cable, Loop, Tracker, DeadRoute, Pods, Backend,
+    ])
 }
 
 impl Single {
@@ -193,13 +240,22 @@ impl Single {
                 },
             ),
             Self::Link => world.breaks(|fact| touches(fact, "n0") && touches(fact, "n2"), |_| timeout()),
-            Self::Zones => {
-                let between = |fact: &Fact| {
-                    let zones = [&*fact.zone, fact.path.probe.target.zone.as_str()];
-                    (zones == ["a", "b"] || zones == ["b", "a"]) && fact.path.probe.kind == ProbeKind::Udp
-                };
-                world.breaks(between, |_| timeout())
-            }
+            Self::Zones => world
+                .breaks(|fact| zones_apart(fact) && fact.path.probe.kind == ProbeKind::Udp, |_| timeout()),
+            Self::Rules => world.breaks(zones_apart, rule),
+            Self::Cable => cut(world, "n2"),
+            Self::Loop => round(world, "n0", "n1", "n2"),
+            Self::Tracker => world.breaks(
+                |fact| touches(fact, "n2"),
+                |fact| {
+                    let own = *fact.source == *"n2";
+                    let stage = if own { v1::Stage::NetfilterOutput } else { v1::Stage::NetfilterPrerouting };
+                    died("n2", v1::Direction::Request, stage, "NETFILTER_DROP", "nf_hook_slow")
+                },
+            ),
+            // Each family has routes of its own.
+            Self::DeadRoute => no_route(world, "n0", "n2")
+                .silent(|fact| fact.bad() && fact.family() == Family::V6, Verdict::Reachable),
             Self::Pods => {
                 let pods =
                     |fact: &Fact| fact.path.probe.target.kind == v1::TargetKind::Pod && to(fact) == "n2";
@@ -211,4 +267,38 @@ impl Single {
             }
         }
     }
+}
+
+fn to_pods_of(fact: &Fact, node: &str) -> bool {
+    fact.path.probe.target.kind == v1::TargetKind::Pod && to(fact) == node
+}
+
+/// Two nodes send what is for the pods of another to each other.
+pub(super) fn round(world: World, a: &str, b: &str, pods: &str) -> World {
+    let request = v1::Direction::Request;
+    world.breaks(
+        |fact| to_pods_of(fact, pods) && (*fact.source == *a || *fact.source == *b),
+        |fact| match fact.family() {
+            Family::V4 => {
+                died(&fact.source, request, v1::Stage::Routing, "IP_LOCAL_SOURCE", "ip_rcv_finish_core")
+            }
+            Family::V6 => died(a, request, v1::Stage::Routing, "IP_INHDR", "ip6_forward"),
+        },
+    )
+}
+
+/// The senders of a node are told that there is no route to another's pods; to a service, only a drop tells.
+pub(super) fn no_route(world: World, node: &str, pods: &str) -> World {
+    let request = v1::Direction::Request;
+    let service = |fact: &Fact| fact.path.probe.target.kind == v1::TargetKind::Service;
+    world.breaks(
+        |fact| *fact.source == *node && (to_pods_of(fact, pods) || service(fact)),
+        |fact| match service(fact) {
+            false => died(node, request, v1::Stage::Routing, "EINVAL", ""),
+            true => Symptom {
+                towards: Some(pods.to_owned()),
+                ..died(node, request, v1::Stage::NetfilterOutput, "NETFILTER_DROP", "nf_hook_slow")
+            },
+        },
+    )
 }

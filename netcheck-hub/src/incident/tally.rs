@@ -3,7 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::cause::{Cause, Scope, Side, Suspect, Symbol};
-use super::index::{Index, Item, Place};
+use super::index::{Index, Item};
+
+mod places;
+mod rules;
+mod wire;
+
+pub(super) use wire::one_way_at;
 
 /// Paths that cross one cause.
 #[derive(Clone, Debug, Default)]
@@ -51,6 +57,12 @@ pub struct Tallies<'a> {
     all: HashMap<Cause, Tally>,
     /// By cause without direction: those of its bad items that died in each direction.
     directed: BTreeMap<Cause, (usize, usize)>,
+    /// By place: the bad items that a kernel reported there, ascending.
+    died: Vec<Vec<usize>>,
+    /// By node: the other nodes that paths with nothing around them lead to or from.
+    neighbours: HashMap<Symbol, HashSet<Symbol>>,
+    /// By pod: bad items that go to it as such, and that no kernel reported.
+    direct: HashMap<Symbol, Vec<usize>>,
 }
 
 impl<'a> Tallies<'a> {
@@ -82,7 +94,22 @@ impl<'a> Tallies<'a> {
                 });
             }
         }
-        Self { index, all, directed }
+        let mut died = vec![Vec::new(); index.places.len()];
+        let mut neighbours: HashMap<Symbol, HashSet<Symbol>> = HashMap::new();
+        let mut direct: HashMap<Symbol, Vec<usize>> = HashMap::new();
+        for (number, item) in index.items.iter().enumerate() {
+            if let Some(place) = item.place.filter(|_| item.observed) {
+                died[place].push(number);
+            }
+            if item.bad && !item.observed && item.to_pod {
+                direct.entry(item.pod).or_default().push(number);
+            }
+            if item.bare && item.source != item.node {
+                neighbours.entry(item.source).or_default().insert(item.node);
+                neighbours.entry(item.node).or_default().insert(item.source);
+            }
+        }
+        Self { index, all, directed, died, neighbours, direct }
     }
 
     /// The tally of a cause.
@@ -106,23 +133,43 @@ impl<'a> Tallies<'a> {
             }
             Suspect::Node(node, _) if strict => tally.full() && tally.others(node) >= 2,
             Suspect::Node(node, side) => side == Side::Both && tally.others(node) >= 3,
-            Suspect::Everywhere => enough && tally.sources.len() >= 2 && tally.ends.len() >= 3,
+            // While most is not known, what is known is no sample.
+            Suspect::Everywhere => {
+                enough
+                    && tally.sources.len() >= 2
+                    && tally.ends.len() >= 3
+                    && self.index.unjudged <= self.index.items.len()
+            }
             Suspect::Zones(..) => enough && tally.ends.len() >= 3,
             Suspect::Pods(_) | Suspect::Target(_) | Suspect::Service(_) => enough && tally.sources.len() >= 2,
-            Suspect::Link(..) | Suspect::Backend(_) => !strict || tally.full(),
+            // One path is not all that is between two nodes.
+            Suspect::Link(..) => !strict || (tally.full() && tally.bad.len() >= 2),
+            Suspect::Backend(_) => !strict || tally.full(),
             Suspect::From(..) => !strict,
-            Suspect::Place(_) | Suspect::LinkOneWay(..) | Suspect::ZonesOneWay(..) | Suspect::Scattered => {
-                false
-            }
+            Suspect::Place(_)
+            | Suspect::LinkOneWay(..)
+            | Suspect::ZonesOneWay(..)
+            | Suspect::Cable(_)
+            | Suspect::Loop(_)
+            | Suspect::Scattered => false,
         }
     }
 
-    /// Everything that may be blamed, in no particular order.
+    /// Everything that may be blamed, in an order in which of those with one name always the same comes first.
     #[must_use]
     pub fn candidates(&self, strict: bool) -> Vec<Candidate> {
-        let mut candidates = if strict { self.places() } else { Vec::new() };
+        let mut candidates = Vec::new();
+        if strict {
+            candidates.extend(self.places());
+            candidates.extend(self.loops());
+        }
         for (cause, tally) in &self.all {
-            if self.eligible(cause, tally, strict) {
+            if let Suspect::Cable(node) = cause.suspect {
+                candidates.extend(self.cable(*cause, node, tally, strict));
+            } else if strict && self.ruled(cause, tally) {
+                let (covers, good) = (tally.bad.clone(), tally.good);
+                candidates.push(Candidate { cause: *cause, proven: true, covers, good });
+            } else if self.eligible(cause, tally, strict) {
                 candidates.extend(self.candidate(*cause, tally));
             }
         }
@@ -141,6 +188,7 @@ impl<'a> Tallies<'a> {
                 candidates.extend(self.candidate(*cause, tally));
             }
         }
+        candidates.sort_by_key(|candidate| candidate.cause);
         candidates
     }
 
@@ -161,50 +209,15 @@ impl<'a> Tallies<'a> {
                     tally.bad.iter().map(item).filter(|item| item.observed).filter_map(place_node).collect();
                 (tally.bad.clone(), nodes.len() >= 2)
             }
+            Suspect::Backend(backend) => {
+                let mut covers: Vec<usize> =
+                    tally.bad.iter().copied().filter(|at| !item(at).observed).collect();
+                covers.extend(self.asked_directly(backend, &covers));
+                covers.sort_unstable();
+                (covers, false)
+            }
             _ => (tally.bad.iter().copied().filter(|at| !item(at).observed).collect(), false),
         };
         (!covers.is_empty()).then_some(Candidate { cause, proven, covers, good: tally.good })
-    }
-
-    /// A place explains what dies there, and what ends at its node, is of the same kind and has no place of its own.
-    fn places(&self) -> Vec<Candidate> {
-        let index = self.index;
-        let mut at: Vec<(Vec<usize>, HashSet<_>, bool)> = vec![Default::default(); index.places.len()];
-        for (number, item) in index.items.iter().enumerate() {
-            if let Some(place) = item.place {
-                at[place].0.push(number);
-                at[place].1.insert((item.probe, item.family));
-                at[place].2 |= item.observed;
-            }
-        }
-        let mut near: HashMap<Symbol, Vec<usize>> = HashMap::new();
-        for (number, item) in index.items.iter().enumerate().filter(|(_, item)| item.bad && !item.observed) {
-            for node in BTreeSet::from([item.source, item.node]) {
-                near.entry(node).or_default().push(number);
-            }
-        }
-        let ends = |item: &Item| BTreeSet::from([item.source, item.node]);
-        let candidate = |(place, (mut covers, what, observed)): (usize, (Vec<usize>, HashSet<_>, bool))| {
-            let Place { node, specific, .. } = index.places[place];
-            if observed && specific {
-                let pairs: HashSet<_> = covers.iter().map(|&at| ends(&index.items[at])).collect();
-                let same = |at: &&usize| {
-                    let item = &index.items[**at];
-                    let open = match item.place {
-                        None => true,
-                        Some(last) => {
-                            item.last_seen && index.places[last].node == node && pairs.contains(&ends(item))
-                        }
-                    };
-                    open && what.contains(&(item.probe, item.family))
-                };
-                covers.extend(near.get(&node).into_iter().flatten().filter(same));
-                covers.sort_unstable();
-                covers.dedup();
-            }
-            let cause = Cause { suspect: Suspect::Place(place), scope: Scope::default() };
-            Candidate { cause, proven: observed, covers, good: 0 }
-        };
-        at.into_iter().enumerate().map(candidate).collect()
     }
 }

@@ -5,6 +5,7 @@ use crate::clock::SECOND_NS;
 
 mod large;
 mod ports;
+mod shared;
 pub(super) mod world;
 
 use world::{World, dropped, timeout, to, touches, wire};

@@ -46,6 +46,8 @@ impl Speaker<'_> {
             Suspect::Service(service) => format!("service/{}", name(service)),
             Suspect::Pods(node) => format!("pods/{}", name(node)),
             Suspect::Node(node, _) => format!("node/{}", name(node)),
+            Suspect::Cable(node) => format!("cable/{}", name(node)),
+            Suspect::Loop(node) => format!("loop/{}", name(node)),
             Suspect::Everywhere => "everywhere".to_owned(),
             Suspect::From(source, target) => format!("from/{}/{}", name(source), name(target)),
             Suspect::Scattered => "scattered".to_owned(),
@@ -118,6 +120,24 @@ impl Speaker<'_> {
             }
             Suspect::Node(node, Side::In) => format!("{} answers nobody{only}{place}", name(node)),
             Suspect::Node(node, Side::Out) => format!("{} reaches nobody{only}{place}", name(node)),
+            Suspect::Cable(node) => {
+                let wires = bad.iter().filter_map(|&at| self.index.items[at].wire);
+                let what = match super::tally::one_way_at(node, wires) {
+                    Some(true) => format!("packets to {} are", name(node)),
+                    Some(false) => format!("packets from {} are", name(node)),
+                    None => format!("packets to and from {} are", name(node)),
+                };
+                format!("{what} lost on the wire there{only}{place}")
+            }
+            Suspect::Loop(node) => {
+                let circle = listed(bad.iter().filter_map(|&at| {
+                    self.index.items[at].looped.map(|(_, at)| self.index.name(at).to_owned())
+                }));
+                format!(
+                    "packets on their way to {} go round in a circle, seen on {circle}{place}",
+                    name(node)
+                )
+            }
             Suspect::Everywhere => {
                 let what = cause.scope.name();
                 let what = if what.is_empty() { "every kind of probe" } else { &what };

@@ -93,7 +93,8 @@ pub(crate) fn grade(row: &Row, family: &str, report: &Report) -> (Grade, Vec<Str
     (grade, notes)
 }
 
-/// The grade of the incidents that a fault opened, and those that are wrong. Those that closed meanwhile count, too.
+/// The grade of the incidents that a fault opened, and those that are wrong. Those that closed meanwhile count, too, but
+/// for those that became one with another.
 pub(crate) fn incident(row: &Row, incidents: &[Incident]) -> (Grade, Vec<String>) {
     let (maybe, wanted) = match row.incident.strip_prefix("maybe ") {
         Some(wanted) => (true, wanted),
@@ -101,17 +102,23 @@ pub(crate) fn incident(row: &Row, incidents: &[Incident]) -> (Grade, Vec<String>
     };
     let told = |one: &Incident| {
         let facts = one.evidence.iter().take(3).map(|line| format!("\n      {line}"));
-        let state = if one.open { "" } else { "closed " };
+        let state = match (one.open, one.merged_into.as_str()) {
+            (true, _) => "",
+            (false, "") => "closed ",
+            (false, _) => "merged ",
+        };
         format!("{state}incident {} {}: {}{}", one.kind, one.cause, one.headline, facts.collect::<String>())
     };
     let all = || incidents.iter().map(told).collect::<Vec<_>>();
+    let goes_on = |one: &&Incident| !incidents.iter().any(|other| other.id == one.merged_into);
+    let merged = || incidents.iter().filter(|one| !goes_on(one)).map(told).collect::<Vec<_>>();
     if wanted.is_empty() {
         return (Grade::NotStated, all());
     }
-    match incidents {
+    match incidents.iter().filter(goes_on).collect::<Vec<_>>().as_slice() {
         [] if maybe => (Grade::Right, Vec::new()),
         [] => (Grade::NotDetected, Vec::new()),
-        [one] if one.open && is_of(wanted, one) => (Grade::Right, Vec::new()),
+        [one] if one.open && is_of(wanted, one) => (Grade::Right, merged()),
         // What comes and goes by chance may open twice.
         many if maybe && many.iter().all(|one| is_of(wanted, one)) => (Grade::Right, Vec::new()),
         _ => (Grade::Wrong, all()),
@@ -227,6 +234,7 @@ mod tests {
             kind: kind.to_owned(),
             open: true,
             cause: cause.to_owned(),
+            merged_into: String::new(),
             headline: String::new(),
             evidence: Vec::new(),
         };
@@ -235,12 +243,15 @@ mod tests {
         let zones = of("zones/a~b (UDP over IPv6)", "link");
         let row = |incident| Row { incident, ..ROWS[0] };
         let closed = Incident { open: false, ..place.clone() };
+        let merged = Incident { merged_into: place.id.clone(), open: false, ..other.clone() };
         for (wanted, found, expected) in [
             ("place n2 netfilter_input", vec![place.clone()], Grade::Right),
             ("place n2 routing|netfilter_input", vec![place.clone()], Grade::Right),
             ("place n2 netfilter_input", vec![closed.clone()], Grade::Wrong),
             ("place n2 netfilter_input", vec![place.clone(), other.clone()], Grade::Wrong),
             ("place n2 netfilter_input", vec![place.clone(), closed.clone()], Grade::Wrong),
+            ("place n2 netfilter_input", vec![place.clone(), merged.clone()], Grade::Right),
+            ("place n2 netfilter_input", vec![merged], Grade::Wrong),
             ("place n3 netfilter_input", vec![place.clone()], Grade::Wrong),
             ("node n2 netfilter_input", vec![place.clone()], Grade::Wrong),
             ("place n2", vec![], Grade::NotDetected),

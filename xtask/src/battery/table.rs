@@ -241,7 +241,7 @@ pub(crate) const ROWS: &[Row] = &[
     lab("zone-cut a=zone-a b=zone-b", ALL, &[at("", "", "netfilter_prerouting", "NETFILTER_DROP")]).opens("link zone-a~zone-b"),
     lab("zone-cut a=zone-a b=zone-b proto=udp", UDP, &[at("", "", "netfilter_prerouting", "NETFILTER_DROP")]).opens("link zone-a~zone-b UDP"),
     // Tables and queues.
-    lab("conntrack-full node=n2", ALL, &[at("n2", "", "netfilter_prerouting|netfilter_output", FILTERED)]).opens("place n2 netfilter_prerouting|netfilter_output"),
+    lab("conntrack-full node=n2", ALL, &[at("n2", "", "netfilter_prerouting|netfilter_output", FILTERED)]).opens("place n2 netfilter"),
     // The kernel frees a SYN that the full queue takes no more as it frees one that it answered: no drop is reported,
     // and no other packet tells. What is known is that it went into the pod and nothing came out.
     rare(lab("backend-stuck pod=web-n1", TCP, &[at("n1", "request", "socket", "")])).opens("backend web-n1"),

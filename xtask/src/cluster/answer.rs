@@ -51,6 +51,8 @@ pub struct Incident {
     pub open: bool,
     /// Names the cause: `place/n2/netfilter_input/NETFILTER_DROP`, `zones/a~b (UDP)`.
     pub cause: String,
+    /// The one that explains all of it, and goes on for both; empty without.
+    pub merged_into: String,
     /// One line for people.
     pub headline: String,
     /// Facts, one line each.
@@ -174,6 +176,7 @@ impl Incident {
             kind: word(incident, "kind", "INCIDENT_KIND_"),
             open: word(incident, "state", "INCIDENT_STATE_") == "open",
             cause: text(incident, "cause"),
+            merged_into: text(incident, "mergedInto"),
             headline: text(incident, "headline"),
             evidence: lines(incident, "evidence"),
         }

@@ -133,6 +133,22 @@ pub(crate) fn dropped(node: &str, direction: v1::Direction) -> Symptom {
     Symptom { summary: crate::evidence::words::place(&at), at: Some(at), ..timeout() }
 }
 
+/// A kernel reported it, with the function that did it.
+pub(crate) fn died(
+    node: &str,
+    direction: v1::Direction,
+    stage: v1::Stage,
+    reason: &str,
+    function: &str,
+) -> Symptom {
+    let mut symptom = dropped(node, direction);
+    let at = symptom.at.as_mut().unwrap();
+    at.set_stage(stage);
+    (at.reason, at.function) = (reason.to_owned(), function.to_owned());
+    symptom.summary = crate::evidence::words::place(at);
+    symptom
+}
+
 pub(crate) fn wire(from: &str, to: &str, direction: v1::Direction) -> Symptom {
     let at = v1::LossLocation {
         node: from.to_owned(),

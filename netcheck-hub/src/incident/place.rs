@@ -1,0 +1,94 @@
+//! A loss location → what it is called as a cause, and what kind of thing happened there. Pure.
+
+use netcheck_proto::v1;
+
+/// The far end does not answer for its address, or was sent what bears another's hardware address: the drop is at one
+/// end, the cause is not.
+pub(super) fn far_end(at: &v1::LossLocation) -> bool {
+    at.stage() == v1::Stage::Neighbour || at.reason.contains("NEIGH") || at.reason == "OTHERHOST"
+}
+
+/// The target itself answered, so it is to blame, not the place where it did.
+pub(super) fn answered(at: &v1::LossLocation, target: v1::TargetKind) -> bool {
+    let service = matches!(target, v1::TargetKind::Service | v1::TargetKind::DnsServer);
+    service && matches!(at.stage(), v1::Stage::Socket | v1::Stage::Application)
+}
+
+/// It was concluded from the hook that saw the packet last, or from none having seen it.
+pub(super) fn last_seen(at: &v1::LossLocation) -> bool {
+    let open = matches!(at.stage(), v1::Stage::Ingress | v1::Stage::Egress | v1::Stage::Send);
+    at.certainty() == v1::Certainty::Inferred && at.reason.is_empty() && open
+}
+
+/// What a route that leads nowhere is called, by its own node's senders and for what is passed on: an errno, a reason,
+/// or only the function that such routes hand their packets to (net/core/dst.c, net/ipv4/route.c, net/ipv6/route.c). An unreachable
+/// neighbour's EHOSTUNREACH is among them: no proof, but no other cause either where a route is one.
+pub(super) fn no_route(at: &v1::LossLocation) -> bool {
+    let called = matches!(
+        at.reason.as_str(),
+        "EHOSTUNREACH" | "ENETUNREACH" | "EACCES" | "EINVAL" | "IP_OUTNOROUTES" | "IP_INNOROUTES"
+    );
+    let discarded = ["dst_discard", "ip_error", "ip6_pkt_discard", "ip6_pkt_prohibit"];
+    matches!(at.stage(), v1::Stage::Routing | v1::Stage::Send)
+        && (called || discarded.iter().any(|function| at.function.starts_with(function)))
+}
+
+/// It came round: to a node that had sent it, or until its time to live ran out.
+pub(super) fn looped(at: &v1::LossLocation) -> bool {
+    let forward = matches!(at.function.as_str(), "ip_forward" | "ip6_forward");
+    at.certainty() == v1::Certainty::Observed
+        && (at.reason == "IP_LOCAL_SOURCE" || (at.reason == "IP_INHDR" && forward))
+}
+
+/// A hook of netfilter dropped it that is no chain of rules: connection tracking, translation.
+fn tracked(at: &v1::LossLocation) -> bool {
+    at.reason == "NETFILTER_DROP" && at.function == "nf_hook_slow"
+}
+
+/// The translation of a service's address on the sender's node found no route to the backend: the kernel drops it in
+/// the output hook (net/netfilter/nf_nat_proto.c), and says no more than that.
+pub(super) fn untranslatable(at: &v1::LossLocation) -> bool {
+    tracked(at) && at.stage() == v1::Stage::NetfilterOutput
+}
+
+/// One name per place, and whether its reason says why, so that it explains more than the paths that it was reported
+/// for. Requests and replies, and both families, die of one cause where it does. A rule or a route is one cause for
+/// all interfaces that packets come from, and what tracks connections is one for all stages that it watches.
+pub(super) fn name(at: &v1::LossLocation) -> (String, bool) {
+    use v1::Stage::{
+        NetfilterForward, NetfilterInput, NetfilterOutput, NetfilterPostrouting, NetfilterPrerouting,
+    };
+    if no_route(at) {
+        return (format!("{}/routing/no route", at.node), true);
+    }
+    if tracked(at) {
+        return (format!("{}/netfilter/{}", at.node, at.reason), true);
+    }
+    let specific = !matches!(at.reason.as_str(), "" | "NOT_SPECIFIED" | "NO_SOCKET" | "OTHERHOST");
+    // A request that was seen last where nobody knows which half it was: the same place.
+    let open = last_seen(at) && at.direction() != v1::Direction::Reply;
+    let half = if specific || open { "" } else { crate::evidence::words::direction(at.direction()) };
+    let of_node = [
+        v1::Stage::Send,
+        v1::Stage::Routing,
+        NetfilterForward,
+        NetfilterInput,
+        NetfilterOutput,
+        NetfilterPostrouting,
+        NetfilterPrerouting,
+    ];
+    let interface = if of_node.contains(&at.stage()) { "" } else { &at.interface };
+    let stage = stage(at);
+    let parts = [at.node.as_str(), interface, &stage, &at.reason, half];
+    let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    (parts.join("/"), specific)
+}
+
+fn stage(at: &v1::LossLocation) -> String {
+    at.stage().as_str_name().trim_start_matches("STAGE_").to_lowercase()
+}
+
+/// What the same rule on another node would be called.
+pub(super) fn rule(at: &v1::LossLocation) -> String {
+    format!("{} {}", stage(at), at.reason)
+}

@@ -1,0 +1,131 @@
+//! What one place explains, one loop, and one backend that is also asked directly.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use netcheck_common::domain::{Family, ProbeKind};
+
+use super::{Candidate, Tallies};
+use crate::incident::cause::{Cause, Scope, Suspect, Symbol};
+use crate::incident::index::{Index, Item, Place};
+
+/// What is known of the packets that one cause is known to have killed.
+#[derive(Default)]
+struct Victims {
+    what: HashSet<(ProbeKind, Family)>,
+    ends: HashSet<(Symbol, Symbol)>,
+    pods: HashSet<Symbol>,
+}
+
+impl Victims {
+    fn of(index: &Index, numbers: &[usize]) -> Self {
+        let mut victims = Self::default();
+        for item in numbers.iter().map(|&number| &index.items[number]) {
+            victims.what.insert((item.probe, item.family));
+            victims.ends.insert(item.ends());
+            if item.pod != 0 {
+                victims.pods.insert(item.pod);
+            }
+        }
+        victims
+    }
+
+    /// Packets of this kind died of it.
+    fn alike(&self, item: &Item) -> bool {
+        self.what.contains(&(item.probe, item.family))
+    }
+
+    fn of_family(&self, family: Family) -> bool {
+        self.what.iter().any(|&(_, of)| of == family)
+    }
+
+    /// Packets between the same ends died of it, or on their way to the same pod.
+    fn akin(&self, item: &Item) -> bool {
+        self.ends.contains(&item.ends()) || self.pods.contains(&item.pod)
+    }
+}
+
+impl Tallies<'_> {
+    /// A place explains what dies there, and what ends at its node, is of the same kind and has no place of its own.
+    pub(super) fn places(&self) -> Vec<Candidate> {
+        let index = self.index;
+        let mut at: Vec<Vec<usize>> = vec![Vec::new(); index.places.len()];
+        let mut near: HashMap<Symbol, Vec<usize>> = HashMap::new();
+        let mut fine: HashMap<Symbol, usize> = HashMap::new();
+        for (number, item) in index.items.iter().enumerate() {
+            if let Some(place) = item.place {
+                at[place].push(number);
+            }
+            if item.bad && (!item.observed || item.untranslatable) {
+                for node in BTreeSet::from([item.source, item.node]) {
+                    near.entry(node).or_default().push(number);
+                }
+            }
+            if !item.bad && item.to_pod {
+                *fine.entry(item.pod).or_default() += 1;
+            }
+        }
+        let candidate = |(number, mut covers): (usize, Vec<usize>)| {
+            let place = &index.places[number];
+            let proven = !self.died[number].is_empty();
+            if proven && place.specific {
+                let victims = Victims::of(index, &covers);
+                let same = |at: &&usize| self.dies_of(place, &victims, &index.items[**at]);
+                covers.extend(near.get(&place.node).into_iter().flatten().filter(same));
+                covers.sort_unstable();
+                covers.dedup();
+            }
+            // Where a pod was the last to see it and others get through to that pod, the way there is open.
+            let good = if proven { 0 } else { fine.get(&place.pod).copied().unwrap_or_default() };
+            let cause = Cause { suspect: Suspect::Place(number), scope: Scope::default() };
+            Candidate { cause, proven, covers, good }
+        };
+        at.into_iter().enumerate().map(candidate).collect()
+    }
+
+    /// Whether what is known to die at a place explains this one, which ends at its node.
+    fn dies_of(&self, place: &Place, victims: &Victims, item: &Item) -> bool {
+        let Some(last) = item.place else { return !item.observed && victims.alike(item) };
+        let silent = item.last_seen || (place.no_route && item.untranslatable);
+        // Routes take all kinds of packets alike.
+        let alike = victims.alike(item) || (place.no_route && victims.of_family(item.family));
+        silent && self.index.places[last].node == place.node && victims.akin(item) && alike
+    }
+
+    /// What comes round on its way to a node dies wherever its time to live ends, or where its own sender sees it
+    /// again. That is one cause, and explains what was seen last in the circle as well.
+    pub(super) fn loops(&self) -> Vec<Candidate> {
+        let index = self.index;
+        let mut circles: BTreeMap<Symbol, (Vec<usize>, HashSet<Symbol>)> = BTreeMap::new();
+        for (number, item) in index.items.iter().enumerate() {
+            if let Some((to, at)) = item.looped {
+                let (covers, nodes) = circles.entry(to).or_default();
+                covers.push(number);
+                nodes.insert(at);
+            }
+        }
+        let candidate = |(to, (mut covers, nodes)): (Symbol, (Vec<usize>, HashSet<Symbol>))| {
+            let victims = Victims::of(index, &covers);
+            let in_circle = |item: &Item| match item.place {
+                None => victims.akin(item),
+                Some(last) => item.last_seen && nodes.contains(&index.places[last].node),
+            };
+            let same = |item: &Item| {
+                item.bad && !item.observed && (item.source == to || item.node == to) && in_circle(item)
+            };
+            let others = index.items.iter().enumerate().filter(|(_, item)| same(item));
+            covers.extend(others.map(|(number, _)| number));
+            covers.sort_unstable();
+            covers.dedup();
+            let cause = Cause { suspect: Suspect::Loop(to), scope: Scope::default() };
+            Candidate { cause, proven: true, covers, good: 0 }
+        };
+        circles.into_iter().map(candidate).collect()
+    }
+
+    /// Bad paths to a backend itself with probes of the kinds that it fails in its service's stead.
+    pub(super) fn asked_directly(&self, backend: Symbol, covers: &[usize]) -> Vec<usize> {
+        let victims = Victims::of(self.index, covers);
+        let same = |at: &&usize| victims.alike(&self.index.items[**at]);
+        self.direct.get(&backend).into_iter().flatten().filter(same).copied().collect()
+    }
+}
