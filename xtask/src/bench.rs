@@ -5,9 +5,13 @@ use anyhow::{Result, ensure};
 use crate::cluster::{self, Profile};
 use crate::{ebpf, setup};
 
+mod cable;
 pub(crate) mod idle;
 mod matrix;
+mod overhead;
 mod roster;
+mod split;
+mod spread;
 
 /// Options of `bench`.
 #[derive(clap::Args, Clone, Debug)]
@@ -20,6 +24,10 @@ pub(crate) struct Args {
 enum What {
     /// An agent that has nothing to complain of: 4 nodes, 1 s interval, all kinds of probes
     Idle(idle::Args),
+    /// What hooks cost packets that are not netcheck's: the programs' own time, a veth's throughput
+    Overhead(overhead::Args),
+    /// How far delays are off, and in whose share they land, while hosts are starved
+    Split(split::Args),
     /// A hub that reads a large cluster from the Kubernetes API: time and memory to the roster and to plans
     Roster(roster::Args),
     /// The hub's memory a path, and how fast it plans, takes samples and judges
@@ -31,16 +39,22 @@ enum What {
 /// # Errors
 /// If something can't be built or raised, or the cluster is not healthy.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let idle = match &args.what {
-        What::Idle(idle) => idle,
-        What::Roster(args) => return roster::run(args),
-        What::Matrix(args) => return matrix::run(args),
-    };
+    match &args.what {
+        What::Idle(args) => in_lab(|| cluster::build(Profile::Release), || idle::run(args)),
+        What::Overhead(args) => in_lab(|| cable::build(args.profile()), || overhead::run(args)),
+        What::Split(args) => in_lab(|| cable::build(args.profile()), || split::run(args)),
+        What::Roster(args) => roster::run(args),
+        What::Matrix(args) => matrix::run(args),
+    }
+}
+
+/// Gets what a lab needs, builds, then measures in one.
+fn in_lab(build: impl FnOnce() -> Result<()>, measure: impl FnOnce() -> Result<()>) -> Result<()> {
     ensure!(rustix::process::geteuid().is_root(), "the bench raises a lab: run it as root");
     setup::ensure(setup::KERNEL)?;
     setup::ensure(setup::LAB)?;
     setup::ensure(setup::BENCH)?;
     ebpf::build(None)?;
-    cluster::build(Profile::Release)?;
-    idle::run(idle)
+    build()?;
+    measure()
 }

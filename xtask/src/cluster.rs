@@ -332,7 +332,7 @@ pub fn binary(name: &str) -> Result<PathBuf> {
     built(name, Profile::Dev)
 }
 
-fn built(name: &str, profile: Profile) -> Result<PathBuf> {
+pub(crate) fn built(name: &str, profile: Profile) -> Result<PathBuf> {
     let folder = if profile == Profile::Release { "release" } else { "debug" };
     let path = tools::target_dir().join(folder).join(name);
     ensure!(path.is_file(), "{name} is not built: run `cargo build -p netcheck-agent -p netcheck-hub`");

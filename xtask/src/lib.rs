@@ -9,6 +9,7 @@ use clap::{CommandFactory as _, Parser, Subcommand, error::ErrorKind};
 
 mod battery;
 mod bench;
+mod bpf;
 mod calm;
 mod chart;
 pub mod cluster;

@@ -22,7 +22,7 @@ pub(crate) const KERNEL: &[&str] = &["bpf-linker", "rust-src"];
 pub(crate) const LAB: &[&str] = &["nftables", "iproute2", "ping", "unbound", "procps", "grpcurl"];
 
 /// What the bench needs besides.
-pub(crate) const BENCH: &[&str] = &["ethtool"];
+pub(crate) const BENCH: &[&str] = &["ethtool", "iperf3", "tcpdump"];
 
 /// Options of `setup`.
 #[derive(clap::Args)]

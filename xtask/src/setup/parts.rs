@@ -132,6 +132,20 @@ pub(crate) const PARTS: &[Part] = &[
         source: Source::Apt(&["ethtool"]),
     },
     Part {
+        name: "iperf3",
+        version: "",
+        used_for: "bench",
+        found_by: Found::Programs(&["iperf3"]),
+        source: Source::Apt(&["iperf3"]),
+    },
+    Part {
+        name: "tcpdump",
+        version: "",
+        used_for: "bench",
+        found_by: Found::Programs(&["tcpdump"]),
+        source: Source::Apt(&["tcpdump"]),
+    },
+    Part {
         name: "bpf-linker",
         version: "0.13.0",
         used_for: "build-ebpf",

@@ -1,0 +1,127 @@
+//! Two nodes of a lab with a cable of their own between them, a veth pair, and agents that watch it.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use netcheck_netlab::{Lab, LabSpec, Process};
+
+use crate::cluster::{Profile, built};
+use crate::tools;
+
+/// The nodes at its ends.
+pub(super) const NEAR: &str = "n1";
+pub(super) const FAR: &str = "n2";
+/// Its interface in both.
+pub(super) const INTERFACE: &str = "bench0";
+/// Of the network that is set aside for benchmarks (RFC 2544).
+pub(super) const NEAR_V4: &str = "198.18.0.1";
+pub(super) const FAR_V4: &str = "198.18.0.2";
+/// How long SIGTERM may take.
+const GRACE: Duration = Duration::from_secs(5);
+/// How long programs may take to load.
+const PATIENCE: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(20);
+
+/// Builds the agent, and what stands in for a hub. Hub and command line come along: without them the others' dependencies would be
+/// built anew for want of some of their features.
+pub(super) fn build(profile: Profile) -> Result<()> {
+    let mut cargo = tools::cargo();
+    cargo.args(["build", "--package", "netcheck-agent", "--package", "netcheck-hub"]);
+    cargo.args(["--package", "netcheck-proto", "--bins", "--example", "listener"]);
+    if profile == Profile::Release {
+        cargo.arg("--release");
+    }
+    tools::run(&mut cargo)
+}
+
+/// A lab with the cable in it. Everything goes with it.
+pub(super) struct Cable {
+    pub(super) lab: Lab,
+    profile: Profile,
+}
+
+impl Cable {
+    /// Raises it.
+    pub(super) fn up(profile: Profile) -> Result<Self> {
+        let lab = Lab::up(LabSpec { nodes: 2, ..LabSpec::named("bench") })?;
+        let far = lab.node(FAR)?.netns.clone();
+        let cable = Self { lab, profile };
+        let (name, netns) = (INTERFACE, &far);
+        cable.sh(NEAR, &format!("ip link add {name} type veth peer name {name} netns {netns}"))?;
+        for (node, address) in [(NEAR, NEAR_V4), (FAR, FAR_V4)] {
+            let line = format!(
+                "ip link set {name} addrgenmode none && ip addr add {address}/30 dev {name} && ip link set {name} up"
+            );
+            cable.sh(node, &line)?;
+        }
+        Ok(cable)
+    }
+
+    /// Runs a line of shell on a node.
+    pub(super) fn sh(&self, node: &str, line: &str) -> Result<String> {
+        let output = self.lab.exec(node, &["sh", "-c", line])?;
+        ensure!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr).trim());
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Lets both ends receive in kernel threads that go before everything else, as a network card's interrupts do.
+    pub(super) fn receive_like_hardware(&self) -> Result<()> {
+        for node in [NEAR, FAR] {
+            // See `Lab::receive_in_threads`.
+            let line = format!(
+                "ethtool -K {INTERFACE} gro on tso off && echo 1 > /sys/class/net/{INTERFACE}/threaded"
+            );
+            self.sh(node, &line)?;
+        }
+        let mut threads = 0;
+        for process in fs::read_dir("/proc").context("reading /proc")?.flatten() {
+            let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
+            if name.starts_with(&format!("napi/{INTERFACE}-")) {
+                let pid = process.file_name();
+                self.sh(NEAR, &format!("chrt --fifo --pid 50 {}", pid.to_string_lossy()))?;
+                threads += 1;
+            }
+        }
+        ensure!(threads >= 2, "the ends of the cable have no threads of their own");
+        Ok(())
+    }
+
+    /// Starts the agent of a node and waits until its hooks are on the cable.
+    pub(super) fn start_agent(&self, node: &str, hub: &str) -> Result<Process> {
+        let netns = format!("/run/netns/{}", self.lab.node(node)?.netns);
+        let scope = fs::metadata(&netns).with_context(|| netns)?.ino().to_string();
+        let args =
+            ["--node", node, "--hub", hub, "--insecure", "--ebpf", "required", "--netns-scope", &scope];
+        let log = format!("agent-{node}");
+        let path = self.lab.log_path(&log);
+        drop(fs::remove_file(&path));
+        let mut agent = self.lab.spawn_in(node, built("netcheck-agent", self.profile)?, &args, &[], &log)?;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let said = fs::read_to_string(&path).unwrap_or_default();
+            if said.contains("kernel programs loaded") {
+                ensure!(!said.contains("hook not attached"), "not all hooks are attached: {said}");
+                return Ok(agent);
+            }
+            if let Some(status) = agent.exited()? {
+                bail!("the agent of {node} ended ({status}): {said}");
+            }
+            ensure!(Instant::now() < deadline, "the agent of {node} loads no kernel programs: {said}");
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// Ends an agent in order.
+    pub(super) fn stop_agent(mut agent: Process) -> Result<()> {
+        let status = agent.stop(GRACE)?;
+        ensure!(status.success(), "an agent did not end in order: {status}");
+        Ok(())
+    }
+
+    /// Tears it down.
+    pub(super) fn down(self) -> Result<()> {
+        self.lab.down()
+    }
+}

@@ -1,0 +1,103 @@
+//! What an agent's hooks cost packets that are not netcheck's: the programs' own time, and what is left of a veth's
+//! throughput.
+
+mod programs;
+mod throughput;
+
+use anyhow::{Context as _, Result};
+use indicatif::{ProgressBar, ProgressStyle};
+use netcheck_netlab::Process;
+use serde_json::{Value, json};
+
+use self::programs::Programs;
+use self::throughput::Throughput;
+use super::cable::{Cable, FAR, FAR_V4, NEAR};
+use super::spread::Goal;
+use crate::cluster::Profile;
+
+/// Where no hub is: agents without a plan send nothing, and nothing but foreign traffic is measured.
+const NO_HUB: &str = "http://198.18.0.9:7070";
+
+/// Options of `bench overhead`.
+#[derive(clap::Args, Clone, Debug)]
+pub(super) struct Args {
+    /// How many pairs of runs with and without hooks
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    rounds: u16,
+    /// How often the programs' own time is taken
+    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    program_rounds: u16,
+    /// Measure the debug build of the agent: the kernel programs are the same
+    #[arg(long)]
+    debug: bool,
+    /// Print JSON instead of tables
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args {
+    pub(super) fn profile(&self) -> Profile {
+        if self.debug { Profile::Dev } else { Profile::Release }
+    }
+}
+
+/// Measures, and prints both tables and the goals.
+pub(super) fn run(args: &Args) -> Result<()> {
+    let cable = Cable::up(args.profile())?;
+    let server = Iperf::start(&cable)?;
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} rounds, {eta} to go")
+        .context("the progress bar's template")?;
+    let bar = ProgressBar::new(u64::from(args.program_rounds + args.rounds)).with_style(style);
+    bar.tick();
+    let programs = programs::measure(&cable, args.program_rounds, &bar)?;
+    let throughput = throughput::measure(&cable, args.rounds, &bar)?;
+    bar.finish_and_clear();
+    drop(server);
+    cable.down()?;
+    let goals = [programs.goals(), throughput.goals()].concat();
+    if args.json {
+        println!("{}", to_json(&programs, &throughput, &goals));
+        return Ok(());
+    }
+    print!("{programs}\n{throughput}\n");
+    for goal in goals {
+        println!("{}", goal.line());
+    }
+    Ok(())
+}
+
+fn to_json(programs: &Programs, throughput: &Throughput, goals: &[Goal]) -> Value {
+    let goals: Vec<Value> = goals.iter().map(Goal::to_json).collect();
+    json!({"programs": programs.to_json(), "throughput": throughput.to_json(), "goals": goals})
+}
+
+/// The server at the far end of the cable.
+struct Iperf {
+    _process: Process,
+}
+
+impl Iperf {
+    fn start(cable: &Cable) -> Result<Self> {
+        let process = cable.lab.spawn_in(FAR, "iperf3", &["--server", "--bind", FAR_V4], &[], "iperf3")?;
+        Ok(Self { _process: process })
+    }
+}
+
+/// Runs a client for a second and returns the sums of its report.
+fn iperf(cable: &Cable, options: &str) -> Result<Value> {
+    // With each end on a core of its own the results are not of two kinds.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let affinity = if cores > 1 { "--affinity 0,1" } else { "" };
+    // A server that has just started, or just ended a test, may refuse.
+    let line = format!(
+        "for try in 1 2 3 4 5 6 7 8 9 10; do \
+           out=$(iperf3 --client {FAR_V4} --json --time 1 {affinity} {options}) && break; sleep 0.2; \
+         done; echo \"$out\""
+    );
+    let said = cable.sh(NEAR, &line)?;
+    let report: Value = serde_json::from_str(&said).with_context(|| format!("iperf3 said {said}"))?;
+    if let Some(error) = report["error"].as_str() {
+        anyhow::bail!("iperf3: {error}");
+    }
+    Ok(report["end"].clone())
+}

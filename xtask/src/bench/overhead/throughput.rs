@@ -1,0 +1,125 @@
+//! Throughput of the cable, with and without an agent's hooks at both of its ends, in turns.
+
+use std::fmt;
+
+use anyhow::{Context as _, Result};
+use indicatif::ProgressBar;
+use serde_json::{Value, json};
+
+use super::super::cable::{Cable, FAR, NEAR};
+use super::super::spread::{Aim, Goal, Spread};
+use super::programs::SMALL;
+use super::{NO_HUB, iperf};
+
+/// One run.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    /// TCP, received.
+    gbit_per_s: f64,
+    /// UDP of 64 bytes, sent.
+    packets_per_s: f64,
+}
+
+/// All pairs.
+pub(super) struct Throughput {
+    tcp: Compared,
+    udp: Compared,
+    /// What both hooks on its way add to a packet, of the UDP runs; nanoseconds a hook.
+    hook_ns: Spread,
+}
+
+/// One figure, with and without.
+struct Compared {
+    without: Spread,
+    with: Spread,
+    /// Of each pair.
+    ratio: Spread,
+}
+
+pub(super) fn measure(cable: &Cable, rounds: u16, bar: &ProgressBar) -> Result<Throughput> {
+    // What a first run pays is nobody's cost.
+    once(cable)?;
+    let mut pairs = Vec::new();
+    for round in 0..rounds {
+        // Each of them first in turns: what drifts goes to both.
+        pairs.push(if round % 2 == 0 {
+            let without = once(cable)?;
+            (without, hooked(cable)?)
+        } else {
+            let with = hooked(cable)?;
+            (once(cable)?, with)
+        });
+        bar.inc(1);
+    }
+    let compared = |of: fn(&Run) -> f64| Compared {
+        without: Spread::of(pairs.iter().map(|(without, _)| of(without)).collect()),
+        with: Spread::of(pairs.iter().map(|(_, with)| of(with)).collect()),
+        ratio: Spread::of(pairs.iter().map(|(without, with)| of(with) / of(without)).collect()),
+    };
+    let hook_ns =
+        |(without, with): &(Run, Run)| (1e9 / with.packets_per_s - 1e9 / without.packets_per_s) / 2.0;
+    Ok(Throughput {
+        tcp: compared(|run| run.gbit_per_s),
+        udp: compared(|run| run.packets_per_s),
+        hook_ns: Spread::of(pairs.iter().map(hook_ns).collect()),
+    })
+}
+
+fn hooked(cable: &Cable) -> Result<Run> {
+    let agents = [cable.start_agent(NEAR, NO_HUB)?, cable.start_agent(FAR, NO_HUB)?];
+    let run = once(cable)?;
+    agents.into_iter().try_for_each(Cable::stop_agent)?;
+    Ok(run)
+}
+
+fn once(cable: &Cable) -> Result<Run> {
+    let figure = |value: &Value| value.as_f64().context("iperf3's report lacks a sum");
+    let tcp = iperf(cable, "")?;
+    let udp = iperf(cable, SMALL)?;
+    Ok(Run {
+        gbit_per_s: figure(&tcp["sum_received"]["bits_per_second"])? / 1e9,
+        packets_per_s: figure(&udp["sum"]["packets"])? / figure(&udp["sum"]["seconds"])?,
+    })
+}
+
+impl Throughput {
+    pub(super) fn goals(&self) -> Vec<Goal> {
+        vec![
+            Goal::new(
+                "TCP through the veth, share of that without hooks",
+                self.tcp.ratio.median,
+                Aim::AtLeast(0.98),
+            ),
+            Goal::new("whole hook, ns a UDP packet of 64 bytes", self.hook_ns.median, Aim::AtMost(50.0)),
+        ]
+    }
+
+    pub(super) fn to_json(&self) -> Value {
+        let compared = |compared: &Compared| {
+            json!({"without": compared.without.to_json(), "with": compared.with.to_json(),
+                   "ratio": compared.ratio.to_json()})
+        };
+        json!({"tcp_gbit_per_s": compared(&self.tcp), "udp_packets_per_s": compared(&self.udp),
+               "hook_ns": self.hook_ns.to_json()})
+    }
+}
+
+impl fmt::Display for Throughput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rounds = self.tcp.ratio.rounds;
+        writeln!(
+            f,
+            "iperf3 through a veth pair, agents' hooks at both ends, medians of {rounds} interleaved pairs"
+        )?;
+        writeln!(f, "{:<28} {:>10} {:>9} {:>7}  quartiles", "", "without", "with", "ratio")?;
+        for (what, scale, Compared { without, with, ratio }) in
+            [("TCP, Gbit/s", 1.0, &self.tcp), ("UDP, 64 bytes, 1000/s", 1e3, &self.udp)]
+        {
+            let (without, with, [low, high]) = (without.median / scale, with.median / scale, ratio.quarters);
+            let ratio = ratio.median;
+            writeln!(f, "{what:<28} {without:>10.2} {with:>9.2} {ratio:>7.3}  {low:.3} to {high:.3}")?;
+        }
+        let [low, high] = self.hook_ns.quarters;
+        writeln!(f, "{:<28} {:>28.1}  {low:.1} to {high:.1}", "a hook, ns a UDP packet", self.hook_ns.median)
+    }
+}
