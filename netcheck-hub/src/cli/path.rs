@@ -27,7 +27,8 @@ fn causes(answer: &v1::GetPathResponse, paint: Paint) -> String {
         |cell: &&v1::MatrixCell| matches!(cell.verdict(), v1::Verdict::Unreachable | v1::Verdict::Degraded);
     let all = || answer.paths.iter().filter_map(|path| path.cell.as_ref());
     // Those that lose packets from some source ports apart from those that lose any.
-    let mut groups: Vec<((Option<&v1::LossLocation>, bool), Vec<&v1::MatrixCell>)> = Vec::new();
+    type Kind<'a> = (Option<&'a v1::LossLocation>, bool);
+    let mut groups: Vec<(Kind<'_>, Vec<&v1::MatrixCell>)> = Vec::new();
     for cell in all().filter(bad) {
         let at = cell.loss.as_ref().and_then(|loss| loss.location.as_ref());
         let at = (at, cell.ports.is_some() && cell.verdict() == v1::Verdict::Degraded);

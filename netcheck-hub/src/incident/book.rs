@@ -271,12 +271,16 @@ impl Entry {
     fn renew(&mut self, cause: &Explained, also: &[&Explained], paths: &BTreeSet<PathKey>, facts: &[Fact]) {
         self.seen = self.seen.saturating_add(u32::from(!cause.waiting));
         self.missed = 0;
-        // Packet sizes are tried on one path after the other, and what is lost by chance shows so: what few paths
-        // suggest may soon be told of many. The report has it at once.
-        let by_chance = cause.certainty != v1::Certainty::Observed
-            && !cause.unreachable
-            && cause.kind != v1::IncidentKind::SourcePorts;
-        let lone = paths.len() == 1 && by_chance;
+        // Packet sizes are tried on one path after the other, and what is lost by chance between nodes shows so: what
+        // few paths suggest may soon be told of many. The report has it at once.
+        let between = [
+            v1::IncidentKind::Node,
+            v1::IncidentKind::Link,
+            v1::IncidentKind::OneWay,
+            v1::IncidentKind::Target,
+        ];
+        let counted = cause.certainty != v1::Certainty::Observed && between.contains(&cause.kind);
+        let lone = paths.len() == 1 && counted && !cause.unreachable;
         self.slow = lone || cause.kind == v1::IncidentKind::Mtu;
         let unreachable = cause.unreachable || also.iter().any(|part| part.unreachable);
         let verdict = if unreachable { v1::Verdict::Unreachable } else { v1::Verdict::Degraded };
