@@ -133,13 +133,13 @@ fn send_to_be_dropped(cable: &Cable) -> Result<()> {
 /// Empty programs at the same places, behind netcheck's.
 struct Empty {
     programs: BTreeMap<Place, OwnedFd>,
-    _links: Vec<OwnedFd>,
+    links: Vec<OwnedFd>,
 }
 
 impl Empty {
     /// In the caller's network namespace.
     fn attach() -> Result<Self> {
-        let mut empty = Self { programs: BTreeMap::new(), _links: Vec::new() };
+        let mut empty = Self { programs: BTreeMap::new(), links: Vec::new() };
         for place in Place::ALL {
             let (program, link);
             match place {
@@ -154,7 +154,7 @@ impl Empty {
                 }
             }
             empty.programs.insert(place, program);
-            empty._links.push(link);
+            empty.links.push(link);
         }
         Ok(empty)
     }

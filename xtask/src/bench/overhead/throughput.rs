@@ -18,14 +18,17 @@ struct Run {
     gbit_per_s: f64,
     /// UDP of 64 bytes, sent.
     packets_per_s: f64,
+    /// Of these, the share that was dropped at the receiver's socket.
+    lost: f64,
 }
 
 /// All pairs.
 pub(super) struct Throughput {
     tcp: Compared,
     udp: Compared,
-    /// What both hooks on its way add to a packet, of the UDP runs; nanoseconds a hook.
-    hook_ns: Spread,
+    /// Share of the UDP packets that the receiver had no room for. Each of these is a drop, which costs the tracepoint
+    /// of both agents, so that the ratio of UDP is not that of the hooks alone.
+    lost: Compared,
 }
 
 /// One figure, with and without.
@@ -56,12 +59,10 @@ pub(super) fn measure(cable: &Cable, rounds: u16, bar: &ProgressBar) -> Result<T
         with: Spread::of(pairs.iter().map(|(_, with)| of(with)).collect()),
         ratio: Spread::of(pairs.iter().map(|(without, with)| of(with) / of(without)).collect()),
     };
-    let hook_ns =
-        |(without, with): &(Run, Run)| (1e9 / with.packets_per_s - 1e9 / without.packets_per_s) / 2.0;
     Ok(Throughput {
         tcp: compared(|run| run.gbit_per_s),
         udp: compared(|run| run.packets_per_s),
-        hook_ns: Spread::of(pairs.iter().map(hook_ns).collect()),
+        lost: compared(|run| run.lost),
     })
 }
 
@@ -79,19 +80,14 @@ fn once(cable: &Cable) -> Result<Run> {
     Ok(Run {
         gbit_per_s: figure(&tcp["sum_received"]["bits_per_second"])? / 1e9,
         packets_per_s: figure(&udp["sum"]["packets"])? / figure(&udp["sum"]["seconds"])?,
+        lost: figure(&udp["sum"]["lost_percent"])? / 100.0,
     })
 }
 
 impl Throughput {
     pub(super) fn goals(&self) -> Vec<Goal> {
-        vec![
-            Goal::new(
-                "TCP through the veth, share of that without hooks",
-                self.tcp.ratio.median,
-                Aim::AtLeast(0.98),
-            ),
-            Goal::new("whole hook, ns a UDP packet of 64 bytes", self.hook_ns.median, Aim::AtMost(50.0)),
-        ]
+        let what = "TCP through the veth, share of that without hooks";
+        vec![Goal::new(what, self.tcp.ratio.median, Aim::AtLeast(0.98))]
     }
 
     pub(super) fn to_json(&self) -> Value {
@@ -100,7 +96,7 @@ impl Throughput {
                    "ratio": compared.ratio.to_json()})
         };
         json!({"tcp_gbit_per_s": compared(&self.tcp), "udp_packets_per_s": compared(&self.udp),
-               "hook_ns": self.hook_ns.to_json()})
+               "udp_lost": compared(&self.lost)})
     }
 }
 
@@ -119,7 +115,11 @@ impl fmt::Display for Throughput {
             let ratio = ratio.median;
             writeln!(f, "{what:<28} {without:>10.2} {with:>9.2} {ratio:>7.3}  {low:.3} to {high:.3}")?;
         }
-        let [low, high] = self.hook_ns.quarters;
-        writeln!(f, "{:<28} {:>28.1}  {low:.1} to {high:.1}", "a hook, ns a UDP packet", self.hook_ns.median)
+        let (without, with) = (100.0 * self.lost.without.median, 100.0 * self.lost.with.median);
+        writeln!(
+            f,
+            "{:<28} {without:>10.1} {with:>9.1}          drops, which cost the tracepoint of both agents",
+            "of these lost, %"
+        )
     }
 }

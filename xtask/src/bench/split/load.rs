@@ -142,6 +142,8 @@ struct Quota {
     folder: PathBuf,
     /// Where its processes go when it ends.
     parent: PathBuf,
+    /// Groups of version 2 had no share of the CPU to give before.
+    enabled: bool,
 }
 
 impl Quota {
@@ -149,15 +151,18 @@ impl Quota {
         let first = Path::new("/sys/fs/cgroup/cpu");
         let is_first = first.join("cgroup.procs").exists();
         let parent = if is_first { first } else { Path::new("/sys/fs/cgroup") };
-        if !is_first {
-            write(&parent.join("cgroup.subtree_control"), "+cpu")?;
+        let control = parent.join("cgroup.subtree_control");
+        let given = is_first
+            || fs::read_to_string(&control).is_ok_and(|all| all.split(' ').any(|one| one.trim() == "cpu"));
+        if !given {
+            write(&control, "+cpu")?;
         }
         let folder = parent.join("netcheck-bench");
         // One that a killed bench left behind does as well.
         if !folder.exists() {
             fs::create_dir(&folder).with_context(|| format!("making {}", folder.display()))?;
         }
-        let quota = Self { folder, parent: parent.to_owned() };
+        let quota = Self { folder, parent: parent.to_owned(), enabled: !given };
         if is_first {
             write(&quota.folder.join("cpu.cfs_period_us"), "100000")?;
             write(&quota.folder.join("cpu.cfs_quota_us"), "10000")?;
@@ -177,7 +182,11 @@ impl Quota {
             // One that has ended meanwhile is out of it.
             _ = write(&self.parent.join("cgroup.procs"), pid);
         }
-        fs::remove_dir(&self.folder).with_context(|| format!("removing {}", self.folder.display()))
+        fs::remove_dir(&self.folder).with_context(|| format!("removing {}", self.folder.display()))?;
+        if self.enabled {
+            write(&self.parent.join("cgroup.subtree_control"), "-cpu")?;
+        }
+        Ok(())
     }
 }
 
