@@ -43,6 +43,8 @@ pub(crate) struct PortsSeen {
     /// Packets from the others.
     pub(crate) others_sent: u32,
     pub(crate) others_lost: u32,
+    /// Chance explains it still.
+    pub(crate) undecided: bool,
     pub(crate) measured_ns: u64,
     pub(crate) interval_ns: u64,
 }
@@ -112,13 +114,14 @@ impl Ports {
         if !turns.ended(slot as usize, answered, width) {
             return;
         }
-        let Found { lost, others_sent, others_lost } = turns.found(width);
+        let Found { lost, others_sent, others_lost, undecided } = turns.found(width);
         self.found.push(PortsSeen {
             path,
             ports: width as u8,
             lost: lost.iter().map(|&(slot, sent, lost)| PortLoss { port: local[slot], sent, lost }).collect(),
             others_sent,
             others_lost,
+            undecided,
             measured_ns: now_ns,
             interval_ns: self.round_ns.saturating_mul(width as u64),
         });

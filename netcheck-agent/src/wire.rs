@@ -85,6 +85,7 @@ impl Reporter {
             others_lost: seen.others_lost,
             measured_unix_ns: self.unix_ns(seen.measured_ns),
             interval: Some(convert::duration_from_ns(seen.interval_ns)),
+            undecided: seen.undecided,
         }
     }
 

@@ -31,6 +31,8 @@ pub struct Ports {
     pub lost: Vec<(u16, u32, u32)>,
     /// Packets from all others, sent and lost.
     pub others: (u32, u32),
+    /// Chance explains it still: a few more packets will tell.
+    pub undecided: bool,
     /// When this was last true, on the hub's axis.
     pub measured_ns: i64,
     /// What is older is worth nothing.
@@ -61,6 +63,7 @@ impl Ports {
             ports: wire.ports,
             lost,
             others: (wire.others_sent, wire.others_lost),
+            undecided: wire.undecided,
             measured_ns: wire.measured_unix_ns.saturating_add(offset_ns),
             stale_ns: crate::clock::nanos(interval).saturating_mul(ROUNDS).max(LEAST_NS),
         }))
@@ -69,6 +72,16 @@ impl Ports {
     /// It still stands.
     #[must_use]
     pub fn hurt(&self, now_ns: i64) -> bool {
+        !self.undecided && self.young(now_ns)
+    }
+
+    /// It soon may stand.
+    #[must_use]
+    pub fn in_question(&self, now_ns: i64) -> bool {
+        self.undecided && self.young(now_ns)
+    }
+
+    fn young(&self, now_ns: i64) -> bool {
         now_ns.saturating_sub(self.measured_ns) <= self.stale_ns
     }
 

@@ -14,10 +14,11 @@ fn ports(paths: usize) -> Ports {
     ports
 }
 
-/// What was told, and of every probe its slot and whether it was lost.
+/// What was told for sure and what was only in question until then, with the probe's number, and of every probe its slot and whether it was lost.
 #[derive(Default)]
 struct Run {
     told: Vec<(usize, PortsSeen)>,
+    doubted: Vec<(usize, PortsSeen)>,
     probes: Vec<(usize, bool)>,
 }
 
@@ -28,7 +29,14 @@ fn run(path: PathId, count: usize, mut lost: impl FnMut(usize, usize) -> bool) -
         let slot = ports.next(path, Family::V4);
         let is_lost = lost(number, slot as usize);
         ports.ended(path, Family::V4, slot, Some(!is_lost), number as u64 * SECOND_NS);
-        run.told.extend(ports.take().into_iter().map(|seen| (number, seen)));
+        for seen in ports.take() {
+            let sure = run.told.last().is_some_and(|(_, last)| !last.lost.is_empty());
+            match (seen.undecided, seen.lost.is_empty()) {
+                (true, _) => run.doubted.push((number, seen)),
+                (false, true) if !sure => run.doubted.push((number, seen)),
+                (false, _) => run.told.push((number, seen)),
+            }
+        }
         run.probes.push((slot as usize, is_lost));
     }
     run
@@ -52,7 +60,11 @@ fn every_port_has_its_turn_in_each_round() {
 
 #[test]
 fn a_dead_port_is_told_while_it_lasts_and_when_it_is_over() {
-    let told = run(PATH, 300, |number, slot| (100..200).contains(&number) && slot == 3).told;
+    let run = run(PATH, 300, |number, slot| (100..200).contains(&number) && slot == 3);
+    let told = run.told;
+    let (at, doubted) = &run.doubted[0];
+    assert_eq!((lost_ports(doubted), doubted.lost[0].lost), (vec![3], 2), "in question before it is sure");
+    assert!(*at < told[0].0);
     let (at, first) = &told[0];
     assert!(*at < 140, "told at {at}");
     assert_eq!((lost_ports(first), first.ports, first.others_lost), (vec![3], 8, 0));

@@ -12,6 +12,8 @@ const NEWEST: u8 = 8;
 const LOSSES: u8 = 6;
 /// Packets of the others that were answered meanwhile.
 const OTHERS: u8 = 8;
+/// Losses in a row that put a port in question.
+const DOUBTED: u8 = 2;
 /// Answers in a row that make it one like the others again.
 const ANSWERS: u8 = 3;
 /// The ports that lose nothing are at least so many.
@@ -54,6 +56,7 @@ pub(super) struct Found {
     pub(super) lost: ArrayVec<(usize, u32, u32), PORTS>,
     pub(super) others_sent: u32,
     pub(super) others_lost: u32,
+    pub(super) undecided: bool,
 }
 
 /// One path. Sets of ports are bits.
@@ -69,6 +72,8 @@ pub(super) struct Turns {
     left: u8,
     /// Those that lose their packets.
     dead: u8,
+    /// Those that may: a few more packets decide.
+    doubted: u8,
     /// The last outcome was a loss.
     lost_last: bool,
     /// Of a port that is not known to lose its packets.
@@ -86,6 +91,7 @@ impl Turns {
             chosen: 0,
             left: 0,
             dead: 0,
+            doubted: 0,
             lost_last: false,
             news: false,
             passing: 0,
@@ -166,20 +172,33 @@ impl Turns {
             |dead: u8, least| (dead != 0 && self.is_told(dead, fine & !dead, width, least)).then_some(dead);
         let standing = lossy & was_dead;
         self.dead = told(lossy, CHANCE).or_else(|| told(standing, CHANCE_STANDING)).unwrap_or(0);
+        let was_doubted = self.doubted;
+        let doubted = set_of(width, |at| (DOUBTED..NEWEST).contains(&self.ports[at].run()));
+        let alone = self.dead == 0 && self.others_pass(fine & !doubted, width);
+        self.doubted = if alone { doubted } else { 0 };
         // Every loss that shows it again keeps it young.
-        self.dead != was_dead || (!answered && self.dead & bit != 0)
+        self.dead != was_dead || self.doubted != was_doubted || (!answered && self.dead & bit != 0)
     }
 
     /// Whether it is these ports, and hardly by chance, that lose their packets, while these others lose none.
     fn is_told(&self, dead: u8, fine: u8, width: usize, least: f64) -> bool {
+        self.others_pass(fine, width) && chance(&self.sums(dead, width), width) < least
+    }
+
+    /// Whether these are enough, and lose hardly any packet.
+    fn others_pass(&self, fine: u8, width: usize) -> bool {
         let of_fine = || (0..width).filter(|at| fine & (1 << at) != 0).map(|at| self.ports[at]);
         let lost: u32 = of_fine().map(|port| port.lost.count_ones()).sum();
         let sent: u32 = of_fine().map(|port| u32::from(port.known)).sum();
-        fine.count_ones() >= FINE && lost * 10 <= sent && chance(&self.sums(dead, width), width) < least
+        fine.count_ones() >= FINE && lost * 10 <= sent
     }
 
     pub(super) fn found(&self, width: usize) -> Found {
-        if self.dead == 0 { Found::default() } else { self.sums(self.dead, width) }
+        match (self.dead, self.doubted) {
+            (0, 0) => Found::default(),
+            (0, doubted) => Found { undecided: true, ..self.sums(doubted, width) },
+            (dead, _) => self.sums(dead, width),
+        }
     }
 
     fn sums(&self, dead: u8, width: usize) -> Found {

@@ -121,7 +121,9 @@ impl State {
             at,
             summary,
             evidence: cell.evidence,
-            waiting: judged().next().is_some() && judged().all(|lost| lost.located.want.is_some()),
+            // Whether it is a port that loses everything, or some packets of any, a few more probes will tell.
+            waiting: row.ports.as_ref().is_some_and(|ports| ports.in_question(range.now_ns))
+                || (judged().next().is_some() && judged().all(|lost| lost.located.want.is_some())),
             lost_ns: cell.lost_ns,
             outcome: cell.outcome,
             oversize: cell.oversize,

@@ -14,6 +14,7 @@ fn wire(lost: &[(u32, u32, u32)], at_s: i64) -> v1::PathPorts {
         others_lost: 0,
         measured_unix_ns: at_s * SECOND_NS,
         interval: Some(convert::duration_from_ns(20 * SECOND_NS as u64)),
+        undecided: false,
     }
 }
 
@@ -39,6 +40,11 @@ fn hurt_until_it_is_over_or_forgotten() {
     {
         assert_eq!(ports.shown_by(&lost(port, sent_s), 100 * SECOND_NS), expected, "{port:?} {sent_s}");
     }
+    let undecided = v1::PathPorts { undecided: true, ..wire(&[(61_007, 2, 2)], 100) };
+    let undecided = Ports::read(&undecided, 0).unwrap().unwrap();
+    let at = |seconds: i64| seconds * SECOND_NS;
+    assert!(!undecided.hurt(at(100)) && undecided.in_question(at(100)) && !undecided.in_question(at(161)));
+    assert!(!ports.in_question(at(100)));
     let mut sized = lost(None, 90);
     sized.sample.packet_bytes = 1500;
     assert!(!ports.shown_by(&sized, 100 * SECOND_NS));

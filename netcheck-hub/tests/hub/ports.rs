@@ -18,6 +18,7 @@ fn ports(path_id: u32, lost: &[u32]) -> v1::PathPorts {
         others_lost: 0,
         measured_unix_ns: unix_now_ns(),
         interval: Some(convert::duration_from_ns(8 * SECOND_NS)),
+        undecided: false,
     }
 }
 
