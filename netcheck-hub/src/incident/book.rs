@@ -273,14 +273,12 @@ impl Entry {
         self.missed = 0;
         // Packet sizes are tried on one path after the other, and what is lost by chance between nodes shows so: what
         // few paths suggest may soon be told of many. The report has it at once.
-        let between = [
-            v1::IncidentKind::Node,
-            v1::IncidentKind::Link,
-            v1::IncidentKind::OneWay,
-            v1::IncidentKind::Target,
-        ];
-        let counted = cause.certainty != v1::Certainty::Observed && between.contains(&cause.kind);
-        let lone = paths.len() == 1 && counted && !cause.unreachable;
+        let between_two = match cause.kind {
+            v1::IncidentKind::Link | v1::IncidentKind::OneWay | v1::IncidentKind::Target => true,
+            v1::IncidentKind::Node => paths.len() == 1,
+            _ => false,
+        };
+        let lone = between_two && cause.certainty != v1::Certainty::Observed && !cause.unreachable;
         self.slow = lone || cause.kind == v1::IncidentKind::Mtu;
         let unreachable = cause.unreachable || also.iter().any(|part| part.unreachable);
         let verdict = if unreachable { v1::Verdict::Unreachable } else { v1::Verdict::Degraded };
