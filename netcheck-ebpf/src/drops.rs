@@ -11,7 +11,8 @@ use netcheck_common::abi::{
 };
 use netcheck_common::header::HeaderView;
 use netcheck_common::packet::{
-    ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPPROTO_TCP, IPPROTO_UDP, Packet, Start, TCP_RST, TCP_SYN, parse,
+    Bytes as _, ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPPROTO_TCP, IPPROTO_UDP, Packet, Start, TCP_RST, TCP_SYN,
+    parse,
 };
 
 use crate::hook::{Found, is_reply, own_flow, probe_header};
@@ -19,7 +20,20 @@ use crate::maps::{
     DROPS, EVENTS, FOREIGN_BUDGET, OFFSETS, OWN_SESSION, RESPONDER_PORT, SCOPE, SCOPED, WATCHED_PORTS,
     address_flags, count, drop_scratch, has_port, now_ns,
 };
-use crate::skb::{Memory, read};
+use crate::skb::{WINDOW, Window, member, read};
+
+/// A field of [`OFFSETS`], by itself: so the verifier takes it for the constant that it is.
+macro_rules! offset {
+    ($field:ident) => {
+        offset_at(core::mem::offset_of!(KernelOffsets, $field))
+    };
+}
+
+#[inline(always)]
+fn offset_at(at: usize) -> u32 {
+    // SAFETY: `at` is where a field of the static begins, all of which are u32.
+    unsafe { (&raw const OFFSETS).cast::<u8>().add(at).cast::<u32>().read_volatile() }
+}
 
 /// Records of foreign flows per second and CPU at most.
 const FOREIGN_PER_SECOND: u64 = 500;
@@ -29,8 +43,8 @@ struct Place {
     ifindex: u32,
     netns: u32,
     input_ifindex: u32,
-    route_ifindex: u32,
-    route_input: u64,
+    /// Address of the `dst_entry`; 0 where it has none.
+    route: u64,
     flags: u8,
 }
 
@@ -54,63 +68,82 @@ enum Loss {
 /// The tracepoint's arguments: skb, location, reason (since 6.9 also the receiving socket, not used).
 #[inline(always)]
 pub(crate) fn dropped(ctx: &BtfTracePointContext) {
-    let offsets = OFFSETS.load();
-    let (skb, location, reason): (u64, u64, u32) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
-    if offsets.valid != 1 || reason <= offsets.reason_consumed {
+    let (skb, location, reason): (*const u8, u64, u32) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
+    if offset!(valid) != 1 || reason <= offset!(reason_consumed) {
         return;
     }
-    let Some(place) = place(skb, &offsets) else { return };
+    let place = place(skb);
     // SAFETY: a plain integer, only its presence matters.
     if SCOPED.load() == 1 && unsafe { SCOPE.get(place.netns) }.is_none() {
         return;
     }
-    if report(skb, location, reason, &place, &offsets) == Loss::Some {
+    if report(skb, location, reason, &place) == Loss::Some {
         count(counters::DROPS_SEEN);
         count_drop(&DropKey { netns: place.netns, ifindex: place.ifindex, reason });
     }
 }
 
 #[inline(always)]
-fn place(skb: u64, offsets: &KernelOffsets) -> Option<Place> {
-    let at = |offset: u32| skb.wrapping_add(u64::from(offset));
-    let device = read::<u64>(at(offsets.skb_dev))?;
-    let socket = read::<u64>(at(offsets.skb_sk))?;
-    // The lowest bit says that the reference is not counted (include/linux/skbuff.h, SKB_DST_NOREF).
-    let route = read::<u64>(at(offsets.skb_refdst))? & !1;
-    let mut place = Place {
-        ifindex: 0,
-        netns: 0,
-        input_ifindex: read::<u32>(at(offsets.skb_iif)).unwrap_or(0),
-        route_ifindex: 0,
-        route_input: 0,
-        flags: 0,
+fn place(skb: *const u8) -> Place {
+    // SAFETY: the kernel's own skb, and what its members point to; the verifier knows their types.
+    let (device, socket, route, input) = unsafe {
+        (
+            member::<*const u8>(skb, offset!(skb_dev)),
+            member::<*const u8>(skb, offset!(skb_sk)),
+            member::<u64>(skb, offset!(skb_refdst)),
+            member::<u32>(skb, offset!(skb_iif)),
+        )
     };
-    let mut net = 0u64;
-    if device != 0 {
-        place.ifindex = read::<u32>(device + u64::from(offsets.dev_ifindex)).unwrap_or(0);
-        net = read::<u64>(device + u64::from(offsets.dev_net)).unwrap_or(0);
+    // The lowest bit says that the reference is not counted (include/linux/skbuff.h, SKB_DST_NOREF).
+    let mut place = Place { ifindex: 0, netns: 0, input_ifindex: input, route: route & !1, flags: 0 };
+    if !device.is_null() {
+        // SAFETY: as above.
+        unsafe {
+            place.ifindex = member(device, offset!(dev_ifindex));
+            place.netns = netns(member(device, offset!(dev_net)));
+        }
     }
-    if socket != 0 {
+    if !socket.is_null() {
         place.flags |= flags::HAS_SOCKET;
-        if net == 0 {
-            net = read::<u64>(socket + u64::from(offsets.sk_net)).unwrap_or(0);
+        if place.netns == 0 {
+            // SAFETY: as above.
+            place.netns = unsafe { netns(member(socket, offset!(sk_net))) };
         }
     }
-    if route != 0 {
+    if place.route != 0 {
         place.flags |= flags::HAS_ROUTE;
-        place.route_input = read::<u64>(route + u64::from(offsets.dst_input)).unwrap_or(0);
-        let route_device = read::<u64>(route + u64::from(offsets.dst_dev)).unwrap_or(0);
-        if route_device != 0 {
-            place.route_ifindex = read::<u32>(route_device + u64::from(offsets.dev_ifindex)).unwrap_or(0);
-            if net == 0 {
-                net = read::<u64>(route_device + u64::from(offsets.dev_net)).unwrap_or(0);
-            }
+        if place.netns == 0 {
+            place.netns = netns_of_route(place.route).unwrap_or(0);
         }
     }
-    if net != 0 {
-        place.netns = read::<u32>(net + u64::from(offsets.net_inum)).unwrap_or(0);
-    }
-    Some(place)
+    place
+}
+
+/// What a route's address leads to, the verifier does not know.
+#[inline(always)]
+fn route_device(route: u64) -> Option<u64> {
+    read::<u64>(route.wrapping_add(u64::from(offset!(dst_dev)))).filter(|&device| device != 0)
+}
+
+#[inline(always)]
+fn netns_of_route(route: u64) -> Option<u32> {
+    let net = read::<u64>(route_device(route)?.wrapping_add(u64::from(offset!(dev_net))))?;
+    if net == 0 { None } else { read::<u32>(net.wrapping_add(u64::from(offset!(net_inum)))) }
+}
+
+#[inline(always)]
+fn ifindex_of_route(route: u64) -> Option<u32> {
+    read::<u32>(route_device(route)?.wrapping_add(u64::from(offset!(dev_ifindex))))
+}
+
+/// A network namespace's inode.
+///
+/// # Safety
+/// `net` must be a `struct net` to the verifier.
+#[inline(always)]
+unsafe fn netns(net: *const u8) -> u32 {
+    // SAFETY: the caller's promise.
+    if net.is_null() { 0 } else { unsafe { member(net, offset!(net_inum)) } }
 }
 
 #[inline(always)]
@@ -124,18 +157,18 @@ fn count_drop(key: &DropKey) {
 }
 
 #[inline(always)]
-fn report(skb: u64, location: u64, reason: u32, place: &Place, offsets: &KernelOffsets) -> Loss {
+fn report(skb: *const u8, location: u64, reason: u32, place: &Place) -> Loss {
     let Some(scratch) = drop_scratch() else { return Loss::Some };
     let packet = &mut scratch.packet;
-    let start = find_packet(skb, offsets, packet);
-    if start == 0 {
+    let Some((bytes, start)) = find_packet(skb, &mut scratch.window) else { return Loss::Some };
+    if !parse_window(&bytes, start, packet) {
         return Loss::Some;
     }
     let mut probe = Probe { identity: 0, flags: place.flags, session: 0, path: 0, sequence: 0 };
     if packet.encapsulated != 0 {
         probe.flags |= flags::ENCAPSULATED;
     }
-    if probe_header(&Memory(start), packet, &mut scratch.header) == Found::Ours {
+    if probe_header(&bytes, packet, &mut scratch.header) == Found::Ours {
         let header = HeaderView(&scratch.header);
         probe.identity = identity::PROBE;
         probe.session = header.session();
@@ -145,7 +178,7 @@ fn report(skb: u64, location: u64, reason: u32, place: &Place, offsets: &KernelO
             probe.flags |= flags::REPLY;
             // Every echo reply that a raw socket received is freed once more for want of another socket.
             if packet.protocol != IPPROTO_UDP
-                && reason == offsets.reason_no_socket
+                && reason == offset!(reason_no_socket)
                 && probe.session == OWN_SESSION.load()
             {
                 return Loss::None;
@@ -153,9 +186,14 @@ fn report(skb: u64, location: u64, reason: u32, place: &Place, offsets: &KernelO
         }
     } else if ends_handshake(packet) {
         // A listener that defers accept() frees both unread, and names no reason.
-        return if reason == offsets.reason_not_specified { Loss::None } else { Loss::Some };
+        return if reason == offset!(reason_not_specified) { Loss::None } else { Loss::Some };
     } else if !identify_flow(packet, &mut probe) {
         return Loss::Some;
+    }
+    let (mut route_ifindex, mut route_input) = (0, 0);
+    if place.route != 0 {
+        route_ifindex = ifindex_of_route(place.route).unwrap_or(0);
+        route_input = read::<u64>(place.route.wrapping_add(u64::from(offset!(dst_input)))).unwrap_or(0);
     }
     let Some(mut entry) = EVENTS.reserve::<DropEvent>(0) else {
         count(counters::DROPS_LOST);
@@ -178,10 +216,10 @@ fn report(skb: u64, location: u64, reason: u32, place: &Place, offsets: &KernelO
     event.destination_port = packet.destination_port;
     event.netns = place.netns;
     event.location = location;
-    event.route_input = place.route_input;
+    event.route_input = route_input;
     event.reason = reason;
     event.input_ifindex = place.input_ifindex;
-    event.route_ifindex = place.route_ifindex;
+    event.route_ifindex = route_ifindex;
     event._pad = 0;
     entry.submit(u64::from(BPF_RB_NO_WAKEUP));
     Loss::Some
@@ -196,29 +234,33 @@ fn ends_handshake(packet: &Packet) -> bool {
         && probe_ports::contain(packet.source_port)
 }
 
-/// Finds the packet that an skb holds, from its network header, or from its link header where the former is not
-/// set. Returns the address that the packet's offsets count from; 0 where there is none.
-#[inline(never)]
-fn find_packet(skb: u64, offsets: &KernelOffsets, packet: &mut Packet) -> u64 {
-    let at = |offset: u32| skb.wrapping_add(u64::from(offset));
-    let (Some(head), Some(network), Some(link)) = (
-        read::<u64>(at(offsets.skb_head)),
-        read::<u16>(at(offsets.skb_network_header)),
-        read::<u16>(at(offsets.skb_mac_header)),
-    ) else {
-        return 0;
+/// Finds the packet that an skb holds, from its network header on; and whether that is a link header, for it is where
+/// the latter is as long as it is not set, and on devices without a link layer always.
+#[inline(always)]
+fn find_packet(skb: *const u8, room: &mut [u8; WINDOW]) -> Option<(Window<'_>, Start)> {
+    // SAFETY: the kernel's own skb; the verifier knows its type.
+    let (head, network, link) = unsafe {
+        (
+            member::<u64>(skb, offset!(skb_head)),
+            member::<u16>(skb, offset!(skb_network_header)),
+            member::<u16>(skb, offset!(skb_mac_header)),
+        )
     };
-    let address = head.wrapping_add(u64::from(network));
-    // Before the network header is set it stands where the link header does; on devices without a link layer always.
-    let bare = network == link && is_ethernet(address);
-    let start = if bare { Start::Ethernet } else { Start::Ip };
-    if parse(&Memory(address), start, packet).is_some() { address } else { 0 }
+    let bytes = Window::open(head.wrapping_add(u64::from(network)), room)?;
+    let start = if network == link && is_ethernet(&bytes) { Start::Ethernet } else { Start::Ip };
+    Some((bytes, start))
+}
+
+/// A program of its own to the verifier: with its own stack frame, checked once.
+#[inline(never)]
+fn parse_window(bytes: &Window<'_>, start: Start, packet: &mut Packet) -> bool {
+    parse(bytes, start, packet).is_some()
 }
 
 /// Whether an Ethernet header with an IP packet or a tag behind it begins here.
 #[inline(always)]
-fn is_ethernet(address: u64) -> bool {
-    let ethertype = read::<[u8; 2]>(address.wrapping_add(12)).unwrap_or([0; 2]);
+fn is_ethernet(bytes: &Window<'_>) -> bool {
+    let ethertype = bytes.load::<2>(12).unwrap_or([0; 2]);
     matches!(u16::from_be_bytes(ethertype), ETHERTYPE_IPV4 | ETHERTYPE_IPV6 | 0x8100 | 0x88a8)
 }
 

@@ -12,6 +12,8 @@ use netcheck_common::abi::{
 use netcheck_common::header::{HEADER_LEN, REFLECTED_LEN};
 use netcheck_common::packet::{Address, Packet};
 
+use crate::skb::WINDOW;
+
 /// `BPF_F_NO_PREALLOC`: memory only for entries that exist.
 const NO_PREALLOC: u32 = 1;
 
@@ -88,12 +90,22 @@ pub(crate) struct Scratch {
     pub(crate) fresh: ReflectValue,
 }
 
+/// The same for the drop tracepoint.
+pub(crate) struct DropScratch {
+    /// The packet at hand.
+    pub(crate) packet: Packet,
+    /// Its probe header, as on the wire.
+    pub(crate) header: [u8; HEADER_LEN],
+    /// Its first bytes.
+    pub(crate) window: [u8; WINDOW],
+}
+
 /// A classifier's: one at a time on a CPU, since both directions run with softirqs off.
 #[map]
 static HOOK_SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 /// The drop tracepoint's: the kernel does not let it interrupt itself.
 #[map]
-static DROP_SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+static DROP_SCRATCH: PerCpuArray<DropScratch> = PerCpuArray::with_max_entries(1, 0);
 
 /// Records of foreign flows in the current second.
 pub(crate) struct Budget {
@@ -113,7 +125,7 @@ pub(crate) fn hook_scratch() -> Option<&'static mut Scratch> {
 
 /// The drop tracepoint's scratch room.
 #[inline(always)]
-pub(crate) fn drop_scratch() -> Option<&'static mut Scratch> {
+pub(crate) fn drop_scratch() -> Option<&'static mut DropScratch> {
     // SAFETY: as above.
     DROP_SCRATCH.get_ptr_mut(0).map(|scratch| unsafe { &mut *scratch })
 }
