@@ -26,10 +26,12 @@ pub(crate) struct Batch {
     controls: Box<[Control]>,
     iovecs: Box<[libc::iovec]>,
     headers: Box<[libc::mmsghdr]>,
+    /// So many headers, from the first on, are not as a receive wants them.
+    used: usize,
 }
 
-// SAFETY: the raw pointers in `iovecs` and `headers` point into this struct's own boxes, are written before each
-// system call that follows them, and are never handed out.
+// SAFETY: the raw pointers in `iovecs` and `headers` point into this struct's own boxes, which stay where they are when
+// it is moved; they are written before the first system call that follows them, and are never handed out.
 unsafe impl Send for Batch {}
 
 /// One datagram of a batch.
@@ -53,6 +55,7 @@ impl Batch {
             controls: vec![Control([0; CONTROL]); BATCH].into_boxed_slice(),
             iovecs: vec![iovec; BATCH].into_boxed_slice(),
             headers: vec![header; BATCH].into_boxed_slice(),
+            used: BATCH,
         }
     }
 
@@ -61,7 +64,7 @@ impl Batch {
     /// # Errors
     /// What recvmmsg says; `WouldBlock` where there is none.
     pub(crate) fn receive(&mut self, socket: BorrowedFd<'_>, flags: libc::c_int) -> io::Result<usize> {
-        for index in 0..BATCH {
+        for index in 0..mem::take(&mut self.used) {
             self.iovecs[index] =
                 libc::iovec { iov_base: self.packets[index].as_mut_ptr().cast(), iov_len: PACKET };
             let header = &mut self.headers[index].msg_hdr;
@@ -84,7 +87,10 @@ impl Batch {
                 std::ptr::null_mut(),
             )
         };
-        usize::try_from(received).map_err(|_| io::Error::last_os_error())
+        let received = usize::try_from(received).map_err(|_| io::Error::last_os_error());
+        // It may have begun with one more.
+        self.used = (received.as_ref().copied().unwrap_or(0) + 1).min(BATCH);
+        received
     }
 
     /// Receives everything that is there. What has no sender's address is `None`.
