@@ -200,14 +200,18 @@ impl Engine {
     }
 
     fn report(&mut self, now_ns: u64) {
-        if now_ns >= self.next_kernel_ns || self.eye.news() {
-            self.next_kernel_ns = now_ns + KERNEL_EVERY_NS;
+        let kernel_due = now_ns >= self.next_kernel_ns;
+        // Both are asked: news that a look has shown are none any more.
+        if self.eye.news() | kernel_due {
             let kernel = self.eye.status();
             if kernel != self.status.kernel {
                 self.status.kernel = kernel;
                 self.next_status_ns = now_ns;
                 self.link.reply(EngineReply::StatusChanged);
             }
+        }
+        if kernel_due {
+            self.next_kernel_ns = now_ns + KERNEL_EVERY_NS;
             self.status.drops = self.eye.drop_counts();
             let drop_counts = self.drops.since_last(&self.status.drops);
             if !drop_counts.is_empty() {

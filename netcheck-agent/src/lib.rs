@@ -1,8 +1,8 @@
 //! The netcheck agent: probes from one node, and what that node's kernel saw of them.
 //!
 //! In the order of the data: `session` takes the `plan` from the hub, `schedule` says what is due, the `engine` sends
-//! it through the probers (`probe`), `merge` joins what sockets and `kernel` saw (as [`observation`]s), `wire` and `buffer`
-//! pack and keep it until the hub has it. Beside that stand the `responder`, which other agents probe, and `http`.
+//! it through the probers (`probe`), `merge` joins what sockets and `kernel` saw (as [`observation`]s), `wire` and
+//! `buffer` pack and keep it until the hub has it. Beside that stand the `responder`, which other agents probe, and `http`.
 
 mod address;
 mod app;

@@ -102,11 +102,10 @@ pub struct Agent {
 const DROP_REASONS: usize = 256;
 
 impl Agent {
-    /// Takes what it says of itself: whether the link of a pod has gone down.
-    pub fn take_status(&mut self, status: v1::AgentStatus, now_ns: i64) -> bool {
-        let news = self.pod_links.tell(&status.pod_links_down, now_ns);
+    /// Takes what it says of itself.
+    pub fn take_status(&mut self, status: v1::AgentStatus, now_ns: i64) {
+        self.pod_links.tell(&status.pod_links_down, now_ns);
         self.status = Some(status);
-        news
     }
 
     /// Adds what its kernel dropped. Beyond 256 of them all other reasons are one.

@@ -1,7 +1,8 @@
 //! Why each lost probe was lost: what its source saw, what other nodes' kernels say, joined into one place.
 //!
 //! [`locate`] is the pure core: facts of one probe → place, certainty and the lines that say why. [`pending`] keeps
-//! drop records that came before the loss was reported, [`flows`] finds the loss for those that came after. [`ask`] asks destination agents what their kernels saw.
+//! drop records that came before the loss was reported, [`flows`] finds the loss for those that came after. [`ask`]
+//! asks destination agents what their kernels saw.
 //! Only what a kernel reported is `observed`; what no fact covers stays without a place, with the reason why.
 
 use std::net::SocketAddr;

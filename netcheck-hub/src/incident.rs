@@ -3,7 +3,8 @@
 //! In: one [`Fact`] per path, as of one moment. Out: [`Explained`], one per cause, by [`explain`]; [`Book`] follows
 //! them from evaluation to evaluation, so that an incident opens, stays itself while its symptoms grow, and closes.
 //! [`gather`] makes the facts of the hub's state, [`index`] numbers what they name, [`place`] says what a place is
-//! called, [`tally`] counts the paths that cross each suspect, [`cover`] chooses, [`words`] says it, [`proof`] shows the arithmetic; [`serve`] answers readers.
+//! called, [`tally`] counts the paths that cross each suspect, [`cover`] chooses, [`words`] says it, [`proof`] shows the
+//! arithmetic; [`serve`] answers readers.
 //!
 //! Only paths that are judged count: `expected_absent` and `no_data` are neither a symptom nor a contradiction, nor
 //! is a single lost probe.

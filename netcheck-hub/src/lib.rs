@@ -1,8 +1,8 @@
 //! The hub: what the cluster consists of, what each agent shall probe, and what their samples say.
 //!
 //! In data order: [`inventory`] reads the cluster's objects, [`roster`] normalises them, [`plan`] turns them into
-//! paths, [`accept`] takes connections ([`tls`]), [`session`] talks to the agents that [`identity`] admits, [`ingest`] applies their batches to the [`matrix`] and to the
-//! [`evidence`], [`verdict`] judges, [`incident`] finds causes, [`report`] explains; [`reachability`], [`check`] and
+//! paths, [`accept`] takes connections ([`tls`]), [`session`] talks to the agents that [`identity`] admits, [`ingest`]
+//! applies their batches to the [`matrix`] and to the [`evidence`], [`verdict`] judges, [`incident`] finds causes, [`report`] explains; [`reachability`], [`check`] and
 //! [`http`] answer readers.
 //! [`hub`] is the one shared state; [`app`] wires the tasks. `kubectl-netcheck` is [`cli`].
 

@@ -41,10 +41,27 @@ enum What {
 pub(crate) fn run(args: &Args) -> Result<()> {
     match &args.what {
         What::Idle(args) => in_lab(|| cluster::build(Profile::Release), || idle::run(args)),
-        What::Overhead(args) => in_lab(|| cable::build(args.profile()), || overhead::run(args)),
-        What::Split(args) => in_lab(|| cable::build(args.profile()), || split::run(args)),
+        What::Overhead(args) => in_lab(|| cable::build(args.output.profile()), || overhead::run(args)),
+        What::Split(args) => in_lab(|| cable::build(args.output.profile()), || split::run(args)),
         What::Roster(args) => roster::run(args),
         What::Matrix(args) => matrix::run(args),
+    }
+}
+
+/// How figures are taken and shown.
+#[derive(clap::Args, Clone, Copy, Debug)]
+struct Output {
+    /// Measure debug builds; the kernel programs are the same
+    #[arg(long)]
+    debug: bool,
+    /// Print JSON instead of tables
+    #[arg(long)]
+    json: bool,
+}
+
+impl Output {
+    const fn profile(self) -> Profile {
+        if self.debug { Profile::Dev } else { Profile::Release }
     }
 }
 

@@ -6,7 +6,8 @@
 
 use crate::clock::{MILLISECOND_NS, SECOND_NS};
 
-/// Longest tick: what a few probes a second need. It delays no verdict, for a path's probes keep their distance.
+/// Longest tick: what a few probes a second need. It delays no loss, for a path's probes keep their distance and a
+/// deadline has the finer grid; a refusal is read a tick later.
 const TICK_MAX_NS: u64 = 500 * MILLISECOND_NS;
 /// The finer grid.
 const URGENT_TICK_NS: u64 = 10 * MILLISECOND_NS;

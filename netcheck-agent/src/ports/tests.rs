@@ -14,7 +14,8 @@ fn ports(paths: usize) -> Ports {
     ports
 }
 
-/// What was told for sure and what was only in question until then, with the probe's number, and of every probe its slot and whether it was lost.
+/// What was told for sure and what was only in question until then, with the probe's number, and of every probe its
+/// slot and whether it was lost.
 #[derive(Default)]
 struct Run {
     told: Vec<(usize, PortsSeen)>,
@@ -160,7 +161,8 @@ fn many_paths_share_fewer_ports_and_too_few_are_one() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whichever ports die, and whenever: exactly they are told, and once another one was answered no two are lost in a row.
+    /// Whichever ports die, and whenever: exactly they are told, and once another one was answered no two are lost in
+    /// a row.
     #[test]
     fn exactly_the_dead_ports_are_told(
         path in any::<u32>(),

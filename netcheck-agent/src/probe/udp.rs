@@ -83,7 +83,7 @@ impl UdpProber {
         sendto(socket, packet, SendFlags::DONTWAIT, &target).map(drop)
     }
 
-    /// Reads everything that is there for one slot: headers to `echo`; the number of datagrams that have none is returned.
+    /// Reads everything that is there for one slot: headers to `echo`; returns the number of datagrams that have none.
     pub(crate) fn receive(
         &self,
         slot: u32,

@@ -1,57 +1,54 @@
 //! Links of a node's pods that are down or were a while ago: what happened to a packet is often asked later. Pure.
 
+use std::collections::{BTreeMap, VecDeque};
+
 use netcheck_proto::v1;
 
 use crate::clock::{SECOND_NS, nanos, positive};
 
 /// How long a link that is up again is remembered.
 const KEEP_NS: i64 = 60 * SECOND_NS;
-/// Spells that are kept in all, the newest: what a node with bad hardware tells in a minute is bounded.
-const SPELLS: usize = 4096;
+/// Ended spells that are kept, the newest: what a node with bad hardware tells in a minute is bounded.
+const ENDED: usize = 1024;
 /// A packet that was on its way when the link went down met it all the same, and a kernel tells of a lost carrier up to
 /// a second late (net/core/link_watch.c).
 const ON_THE_WAY_NS: i64 = 2 * SECOND_NS;
+
+/// Interface, pod, and which end is down.
+type Key = (String, String, bool);
 
 /// A time in which one link took no packets, on the hub's axis.
 #[derive(Clone, Debug)]
 struct Spell {
     link: v1::PodLinkDown,
     since_ns: i64,
-    /// None: it lasts.
-    until_ns: Option<i64>,
+    /// The far future while it lasts.
+    until_ns: i64,
 }
 
 /// The links of one node's pods.
 #[derive(Clone, Debug, Default)]
 pub struct PodLinks {
-    spells: Vec<Spell>,
+    down: BTreeMap<Key, Spell>,
+    /// In the order in which they ended.
+    ended: VecDeque<Spell>,
 }
 
 impl PodLinks {
-    /// The agent says which are down now: whether one of them was not before.
-    pub fn tell(&mut self, down: &[v1::PodLinkDown], now_ns: i64) -> bool {
-        let same = |a: &v1::PodLinkDown, b: &v1::PodLinkDown| {
-            (&a.interface, &a.pod, a.no_carrier) == (&b.interface, &b.pod, b.no_carrier)
-        };
-        for spell in self.spells.iter_mut().filter(|spell| spell.until_ns.is_none()) {
-            if !down.iter().any(|link| same(link, &spell.link)) {
-                spell.until_ns = Some(now_ns);
-            }
-        }
-        let mut news = false;
+    /// The agent says which are down now.
+    pub fn tell(&mut self, down: &[v1::PodLinkDown], now_ns: i64) {
+        let mut before = std::mem::take(&mut self.down);
         for link in down {
-            let known = |spell: &Spell| spell.until_ns.is_none() && same(link, &spell.link);
-            if !self.spells.iter().any(known) {
-                let age_ns = positive(link.age.as_ref()).map_or(0, nanos);
-                let since_ns = now_ns.saturating_sub(age_ns);
-                self.spells.push(Spell { link: link.clone(), since_ns, until_ns: None });
-                news = true;
-            }
+            let key = (link.interface.clone(), link.pod.clone(), link.no_carrier);
+            let age_ns = positive(link.age.as_ref()).map_or(0, nanos);
+            let since_ns = now_ns.saturating_sub(age_ns);
+            let spell = before.remove(&key);
+            let spell = spell.unwrap_or_else(|| Spell { link: link.clone(), since_ns, until_ns: i64::MAX });
+            self.down.insert(key, spell);
         }
-        self.spells.retain(|spell| spell.until_ns.is_none_or(|until_ns| now_ns - until_ns < KEEP_NS));
-        let surplus = self.spells.len().saturating_sub(SPELLS);
-        self.spells.drain(..surplus);
-        news
+        self.ended.extend(before.into_values().map(|spell| Spell { until_ns: now_ns, ..spell }));
+        let old = self.ended.partition_point(|spell| now_ns.saturating_sub(spell.until_ns) >= KEEP_NS);
+        self.ended.drain(..old.max(self.ended.len().saturating_sub(ENDED)));
     }
 
     /// The link of `pod` (`namespace/name`) that took no packet sent at `sent_ns`.
@@ -60,9 +57,9 @@ impl PodLinks {
         let met = |spell: &&Spell| {
             spell.link.pod == pod
                 && spell.since_ns <= sent_ns.saturating_add(ON_THE_WAY_NS)
-                && spell.until_ns.is_none_or(|until_ns| until_ns > sent_ns)
+                && spell.until_ns > sent_ns
         };
-        self.spells.iter().rev().find(met).map(|spell| &spell.link)
+        self.down.values().chain(self.ended.iter().rev()).find(met).map(|spell| &spell.link)
     }
 }
 
@@ -84,9 +81,8 @@ mod tests {
         links.tell(&[link("v", 5)], 100 * second);
         assert_eq!([92, 93, 95, 200].map(|at| met(&links, at)), [false, true, true, true]);
         assert!(links.of("a/w", 100 * second).is_none());
-        assert!(links.tell(&[link("v", 15), link("w", 1)], 110 * second));
-        assert_eq!(links.spells.len(), 2, "the same one goes on");
-        assert!(!links.tell(&[link("v", 25), link("w", 11)], 115 * second));
+        links.tell(&[link("v", 15), link("w", 1)], 110 * second);
+        assert_eq!((links.down.len(), links.ended.len()), (2, 0), "the same one goes on");
         links.tell(&[], 120 * second);
         assert_eq!([93, 119, 120].map(|at| met(&links, at)), [true, true, false]);
         links.tell(&[link("v", 0)], 130 * second);
@@ -98,10 +94,11 @@ mod tests {
     #[test]
     fn spells_are_bounded() {
         let mut links = PodLinks::default();
-        for round in 0..SPELLS as i64 + 9 {
+        for round in 0..ENDED as i64 + 9 {
             links.tell(&[link(&round.to_string(), 0)], round);
         }
-        assert_eq!(links.spells.len(), SPELLS);
-        assert!(links.of(&format!("a/{}", SPELLS + 8), SPELLS as i64 + 8).is_some());
+        assert_eq!((links.down.len(), links.ended.len()), (1, ENDED));
+        assert!(links.of("a/7", 7).is_none(), "the oldest went");
+        assert!(links.of("a/8", 8).is_some());
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use netcheck_common::domain::{Outcome, PathId, ProbeKind};
 use netcheck_proto::{convert, v1};
 
-use super::locate::{Scene, destination, locate};
+use super::locate::{Scene, addressee, destination, locate};
 use super::{Answer, Lost, Sight, Want};
 use crate::agent::{Agent, Live};
 use crate::clock::SECOND_NS;
@@ -127,8 +127,7 @@ impl State {
             echo_answered,
             reverse_errno,
             pod_link_down: agent.and_then(|agent| {
-                let address = lost.flow.map_or(probe.address, |flow| flow.destination.ip());
-                let pod = self.roster.owner(address)?.pod.as_ref()?;
+                let pod = addressee(&self.roster, probe, lost)?.pod.as_ref()?;
                 agent.pod_links.of(pod, lost.sent_ns)
             }),
         }
@@ -163,21 +162,6 @@ impl State {
         if let Some(hook) = hooks.iter().find(|hook| hook.interface == at.interface) {
             at.tunnel.clone_from(&hook.kind);
         }
-    }
-
-    /// There is something new to know of a node: what was lost on the way to it is looked at again.
-    pub fn relocate(&mut self, to: NodeIx) {
-        let name = Arc::clone(&self.agent(to).name);
-        let mut dirty = std::mem::take(&mut self.dirty);
-        for (source, agent) in self.each() {
-            for row in agent.rows.iter() {
-                let to_it = |lost| destination(&self.roster, &row.path.probe, lost) == Some(&*name);
-                if row.lost.iter().any(to_it) {
-                    dirty.insert((source, row.path.id));
-                }
-            }
-        }
-        self.dirty = dirty;
     }
 
     /// Locates the lost probes whose facts changed, and those that still wait.

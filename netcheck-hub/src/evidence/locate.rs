@@ -108,11 +108,17 @@ pub fn holder<'a>(roster: &'a Roster, lost: &Lost) -> Option<(IpAddr, &'a Owner)
     left.into_iter().chain(dropped).find_map(|address| Some((address, roster.owner(address)?)))
 }
 
-/// The node where a request of this probe was to arrive: the holder of the address that its packets went to.
+/// Whom a request of this probe was for: the holder of the address that its packets went to, or else of its own.
+#[must_use]
+pub fn addressee<'a>(roster: &'a Roster, probe: &Probe, lost: &Lost) -> Option<&'a Owner> {
+    let known = holder(roster, lost).map(|(_, owner)| owner);
+    known.or_else(|| roster.owner(probe.address))
+}
+
+/// The node where a request of this probe was to arrive.
 #[must_use]
 pub fn destination<'a>(roster: &'a Roster, probe: &Probe, lost: &Lost) -> Option<&'a str> {
-    let known = holder(roster, lost).map(|(_, owner)| owner);
-    known.or_else(|| roster.owner(probe.address)).map(|owner| owner.node.as_str())
+    addressee(roster, probe, lost).map(|owner| owner.node.as_str())
 }
 
 /// Concludes.

@@ -21,8 +21,8 @@ pub(super) fn last_seen(at: &v1::LossLocation) -> bool {
 }
 
 /// What a route that leads nowhere is called, by its own node's senders and for what is passed on: an errno, a reason,
-/// or only the function that such routes hand their packets to (net/core/dst.c, net/ipv4/route.c, net/ipv6/route.c). An unreachable
-/// neighbour's EHOSTUNREACH is among them: no proof, but no other cause either where a route is one.
+/// or only the function that such routes hand their packets to (net/core/dst.c, net/ipv4/route.c, net/ipv6/route.c). An
+/// unreachable neighbour's EHOSTUNREACH is among them: no proof, but no other cause either where a route is one.
 pub(super) fn no_route(at: &v1::LossLocation) -> bool {
     let called = matches!(
         at.reason.as_str(),

@@ -248,12 +248,21 @@ impl Lab {
         let ports = self.nodes().iter().map(|node| (self.topology.underlay_ns.as_str(), node.switch_port()));
         let uplinks = self.nodes().iter().map(|node| (node.netns.as_str(), "eth0".to_owned()));
         for (ns, link) in ports.chain(uplinks) {
-            // A veth has a queue of its own, which is what such a thread serves, only while GRO is on and the other
-            // end has no TSO (drivers/net/veth.c, veth_skb_is_eligible_for_gro).
-            let line = format!("ethtool -K {link} gro on tso off && echo 1 > /sys/class/net/{link}/threaded");
-            let output = self.exec(ns, &["sh", "-c", &line])?;
-            ensure!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr).trim());
+            self.receive_in_thread(ns, &link)?;
         }
+        Ok(())
+    }
+
+    /// The same for one end of a veth.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn receive_in_thread(&self, ns: &str, link: &str) -> Result<()> {
+        // A veth has a queue of its own, which is what such a thread serves, only while GRO is on and the other end has
+        // no TSO (drivers/net/veth.c, veth_skb_is_eligible_for_gro).
+        let line = format!("ethtool -K {link} gro on tso off && echo 1 > /sys/class/net/{link}/threaded");
+        let output = self.exec(ns, &["sh", "-c", &line])?;
+        ensure!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr).trim());
         Ok(())
     }
 

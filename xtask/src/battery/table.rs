@@ -224,8 +224,8 @@ pub(crate) const ROWS: &[Row] = &[
     lab("route node=n3 type=throw to=n1", ALL, &[at("n3", "", "routing", DEAD)]).opens("place n3 routing"),
     lab("route node=n2 type=blackhole to=web-n2", POD, &[at("n2", "request", "routing", ""), TRANSLATED]).opens("place n2 routing"),
     lab("route node=n1 type=throw to=n2/pods", POD, &[at("n1", "", "routing", DEAD), TRANSLATED]).opens("place n1 routing"),
-    lab("route-loop a=n1 b=n2 to=n3/pods", POD, &[// Its time to live runs out, or it comes back to the node whose own address it bears.
-        at("n1|n2", "", "routing", "IP_INHDR|IP_LOCAL_SOURCE")]).opens("pod_network n3"),
+    // Its time to live runs out, or it comes back to the node whose own address it bears.
+    lab("route-loop a=n1 b=n2 to=n3/pods", POD, &[at("n1|n2", "", "routing", "IP_INHDR|IP_LOCAL_SOURCE")]).opens("pod_network n3"),
     only(Families::V4, lab("reverse-path node=n2 from=n1", ICMP, &[// n2's own way to n1 leads into its bridge, where nobody is n1.
         at("n2", "", "routing", "IP_RPFILTER"), at("n2", "", "neighbour", "NEIGH_"), at("n2", "", "send", "EHOSTUNREACH")])).opens("place n2 routing"),
     // Neighbours and links.
@@ -249,8 +249,8 @@ pub(crate) const ROWS: &[Row] = &[
     rare(lab("backend-stuck pod=web-n1", TCP, &[at("n1", "request", "socket", "")])).opens("backend web-n1"),
     // Services and DNS.
     lab("backend-refuses pod=web-n1", TCP, &[at("n1", "request", "socket", "")]).opens("backend web-n1"),
-    rare(lab("backend-dead pod=web-n1", TCP, &[// IPv6 gives up what waits for a neighbour without a reason (net/ipv6/ndisc.c, ndisc_error_report).
-        at("n1", "request", "neighbour", "NEIGH_|NOT_SPECIFIED"), RESTARTED])).opens("backend web-n1"),
+    // IPv6 gives up what waits for a neighbour without a reason (net/ipv6/ndisc.c, ndisc_error_report).
+    rare(lab("backend-dead pod=web-n1", TCP, &[at("n1", "request", "neighbour", "NEIGH_|NOT_SPECIFIED"), RESTARTED])).opens("backend web-n1"),
     lab("no-endpoints service=web", TCP, &[at("", "request", "netfilter_output", "NETFILTER_DROP"), RESTARTED]).opens("service web:80"),
     lab("dns answer=servfail", DNS, &[at("n4", "", "application|socket", "")]).opens("dns_server"),
     lab("dns answer=nxdomain", DNS, &[at("n4", "", "application|socket", "")]).opens("dns_server"),

@@ -24,8 +24,8 @@ const GRACE: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
 
-/// Builds the agent, and what stands in for a hub. Hub and command line come along: without them the others' dependencies would be
-/// built anew for want of some of their features.
+/// Builds the agent, and what stands in for a hub. Hub and command line come along: without them the others'
+/// dependencies would be built anew for want of some of their features.
 pub(super) fn build(profile: Profile) -> Result<()> {
     let mut cargo = tools::cargo();
     cargo.args(["build", "--package", "netcheck-agent", "--package", "netcheck-hub"]);
@@ -69,11 +69,7 @@ impl Cable {
     /// Lets both ends receive in kernel threads that go before everything else, as a network card's interrupts do.
     pub(super) fn receive_like_hardware(&self) -> Result<()> {
         for node in [NEAR, FAR] {
-            // See `Lab::receive_in_threads`.
-            let line = format!(
-                "ethtool -K {INTERFACE} gro on tso off && echo 1 > /sys/class/net/{INTERFACE}/threaded"
-            );
-            self.sh(node, &line)?;
+            self.lab.receive_in_thread(node, INTERFACE)?;
         }
         let mut threads = 0;
         for process in fs::read_dir("/proc").context("reading /proc")?.flatten() {

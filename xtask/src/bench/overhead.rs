@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 
 use self::programs::Programs;
 use self::throughput::Throughput;
+use super::Output;
 use super::cable::{Cable, FAR, FAR_V4, NEAR};
 use super::spread::Goal;
-use crate::cluster::Profile;
 
 /// Where no hub is: agents without a plan send nothing, and nothing but foreign traffic is measured.
 const NO_HUB: &str = "http://198.18.0.9:7070";
@@ -27,23 +27,13 @@ pub(super) struct Args {
     /// How often the programs' own time is taken
     #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u16).range(1..=1000))]
     program_rounds: u16,
-    /// Measure the debug build of the agent: the kernel programs are the same
-    #[arg(long)]
-    debug: bool,
-    /// Print JSON instead of tables
-    #[arg(long)]
-    json: bool,
-}
-
-impl Args {
-    pub(super) fn profile(&self) -> Profile {
-        if self.debug { Profile::Dev } else { Profile::Release }
-    }
+    #[command(flatten)]
+    pub(super) output: Output,
 }
 
 /// Measures, and prints both tables and the goals.
 pub(super) fn run(args: &Args) -> Result<()> {
-    let cable = Cable::up(args.profile())?;
+    let cable = Cable::up(args.output.profile())?;
     let server = Iperf::start(&cable)?;
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} rounds, {eta} to go")
         .context("the progress bar's template")?;
@@ -55,7 +45,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     drop(server);
     cable.down()?;
     let goals = [programs.goals(), throughput.goals()].concat();
-    if args.json {
+    if args.output.json {
         println!("{}", to_json(&programs, &throughput, &goals));
         return Ok(());
     }

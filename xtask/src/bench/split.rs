@@ -22,6 +22,7 @@ use self::capture::Capture;
 use self::load::Load;
 use self::ping::Ping;
 use self::reported::{Delays, Kind, Samples};
+use super::Output;
 use super::cable::{Cable, FAR, FAR_V4, NEAR};
 use super::spread::{Aim, Goal, Tail, short};
 use crate::cluster::Profile;
@@ -40,18 +41,8 @@ pub(super) struct Args {
     /// How many seconds each of the five loads lasts
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(2..=3600))]
     seconds: u64,
-    /// Measure debug builds
-    #[arg(long)]
-    debug: bool,
-    /// Print JSON instead of tables
-    #[arg(long)]
-    json: bool,
-}
-
-impl Args {
-    pub(super) fn profile(&self) -> Profile {
-        if self.debug { Profile::Dev } else { Profile::Release }
-    }
+    #[command(flatten)]
+    pub(super) output: Output,
 }
 
 /// One kind of figure under one load; microseconds.
@@ -85,9 +76,9 @@ const UDP_NETWORK: &str = "UDP network share";
 
 /// Measures under each load, and prints a table for each and the goals.
 pub(super) fn run(args: &Args) -> Result<()> {
-    let cable = Cable::up(args.profile())?;
+    let cable = Cable::up(args.output.profile())?;
     cable.receive_like_hardware()?;
-    let listener = listen(&cable, args.profile())?;
+    let listener = listen(&cable, args.output.profile())?;
     let style =
         ProgressStyle::with_template("{bar:40} {pos}/{len} s, {msg}").context("the bar's template")?;
     let bar = ProgressBar::new(args.seconds * Load::ALL.len() as u64).with_style(style);
@@ -100,7 +91,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     drop(listener);
     cable.down()?;
     let goals = goals(&phases);
-    if args.json {
+    if args.output.json {
         let goals: Vec<Value> = goals.iter().map(Goal::to_json).collect();
         let phases: Vec<Value> = phases.iter().map(Phase::to_json).collect();
         println!("{}", json!({"seconds": args.seconds, "phases": phases, "goals": goals}));

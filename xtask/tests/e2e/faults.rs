@@ -35,9 +35,8 @@ const CASES: &[Case] = &[
     Case {
         fault: "veth-down pod=web-n2",
         kinds: &["icmp", "tcp"],
-        // On the way to the pod: at cni0, or before it once the neighbour has failed. The bridge floods what it has no
-        // port for, but copies in other pods' veths are not where it died.
-        right: |at| at.node == "n2" && (!at.interface.starts_with("veth") || at.interface == "vethweb-n2"),
+        // The bridge drops it without a word, and floods copies into other pods' veths.
+        right: |at| at.node == "n2" && at.interface == "vethweb-n2" && at.reason == "ENETDOWN",
     },
     Case {
         fault: "responder-filtered node=n2",
