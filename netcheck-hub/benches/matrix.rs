@@ -12,6 +12,7 @@ use netcheck_hub::clock::{SECOND_NS, unix_now_ns};
 use netcheck_hub::hub::{Hub, NodeIx, Settings};
 use netcheck_hub::ingest;
 use netcheck_hub::plan::Timing;
+use netcheck_hub::plan::rotation::Rotation;
 use netcheck_hub::roster::Objects;
 use netcheck_proto::{columns, v1};
 use serde_json::json;
@@ -46,6 +47,8 @@ fn main() {
     let interval = Duration::from_secs(10);
     let hub = Hub::new(Settings {
         timing: Timing { interval, timeout: interval / 20, window: interval, sizes: Duration::ZERO },
+        // The full mesh.
+        rotation: Rotation { paths_per_node: usize::MAX, ..Rotation::default() },
         dns_name: "a.b".to_owned(),
         expire: Duration::from_secs(120),
     });

@@ -1,29 +1,31 @@
-//! What it costs to read a large cluster from the Kubernetes API: time and memory to the roster, to the catalog of all
-//! probes, and to plans. Nothing is asserted. `cargo xtask bench roster` starts the API that it reads from.
+//! What it costs to read a large cluster from the Kubernetes API: time and memory to the roster, to the plans of all
+//! nodes, and of the moment in which all nodes' turns end. Nothing is asserted. `cargo xtask bench roster` starts the API that it reads from.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Parser;
-use netcheck_common::domain::Family;
+use netcheck_hub::hub::{Hub, Settings};
 use netcheck_hub::inventory::kubernetes::{Access, KubernetesTask, News, Pulse, connect};
-use netcheck_hub::plan::{Catalog, PlanBook};
+use netcheck_hub::plan::Timing;
+use netcheck_hub::plan::rotation::Rotation;
 use netcheck_hub::roster::Roster;
 use serde_json::json;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+
+const SECOND: Duration = Duration::from_secs(1);
 
 #[derive(Parser)]
 struct Args {
     /// Where the API is.
     #[arg(long)]
     kubeconfig: PathBuf,
-    /// For how many nodes to make plans; the rest is estimated from these.
-    #[arg(long, default_value_t = 20)]
-    plans: usize,
+    /// How many paths each node probes at a time.
+    #[arg(long, default_value_t = 1_000)]
+    paths_per_node: usize,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -84,21 +86,40 @@ async fn main() -> anyhow::Result<()> {
     let begin = Instant::now();
     let roster = read(args.kubeconfig).await?;
     steps.push(step("roster", begin)?);
+    let settings = Settings {
+        timing: Timing { interval: SECOND, timeout: SECOND / 2, window: SECOND, sizes: SECOND * 10 },
+        rotation: Rotation { paths_per_node: args.paths_per_node, ..Rotation::default() },
+        dns_name: "kubernetes.default.svc.cluster.local".to_owned(),
+        expire: SECOND * 120,
+    };
+    let told = roster.to_string();
+    let hub = Hub::new(settings);
+    let mut now_ns = hub.started_ns;
     let begin = Instant::now();
-    let catalog = Catalog::of(&roster, &BTreeMap::new(), "kubernetes.default.svc.cluster.local");
-    steps.push(step("catalog", begin)?);
-    let before = memory_mib("VmRSS:")?;
+    hub.set_roster(Arc::unwrap_or_clone(roster), now_ns);
+    steps.push(step("plans", begin)?);
     let begin = Instant::now();
-    let names: Vec<&String> = roster.nodes.keys().take(args.plans).collect();
-    let mut books: Vec<PlanBook> = names.iter().map(|_| PlanBook::default()).collect();
-    for (book, name) in books.iter_mut().zip(&names) {
-        book.update(name, &[Family::V4, Family::V6], &catalog, &[]);
-    }
-    let plans = step("plans", begin)?;
-    let each = (plans.seconds / names.len() as f64, (plans.resident_mib - before) / names.len() as f64);
-    let paths = books.first().map_or(0, |book| book.plan().paths.len());
-    steps.push(plans);
-    let all = roster.nodes.len() as f64;
+    now_ns += 2 * SECOND.as_nanos() as i64;
+    hub.tick(now_ns);
+    steps.push(step("tick", begin)?);
+    let longest_ns = {
+        let state = hub.lock();
+        state
+            .each()
+            .filter_map(|(_, agent)| agent.turns)
+            .map(|turns| turns.length_ns)
+            .max()
+            .unwrap_or_default()
+    };
+    // Every node's turn ends in it.
+    let begin = Instant::now();
+    now_ns += longest_ns;
+    hub.tick(now_ns);
+    steps.push(step("turn", begin)?);
+    let coverage = hub.lock().coverage(now_ns).to_wire(Duration::ZERO).unwrap_or_default();
+    let planned: usize = hub.lock().each().map(|(_, agent)| agent.plan.plan().paths.len()).sum();
+    let probes = hub.lock().catalog.probes.len();
+    let cover_s = coverage.promised.map_or(0, |promised| promised.seconds);
     if args.json {
         let rows: Vec<_> = steps
             .iter()
@@ -109,23 +130,20 @@ async fn main() -> anyhow::Result<()> {
             .collect();
         println!(
             "{}",
-            json!({"roster": roster.to_string(), "probes": catalog.probes.len(), "paths_per_node": paths,
-                   "plans": names.len(), "steps": rows,
-                   "estimate_all_plans": {"seconds": each.0 * all, "mib": each.1 * all}})
+            json!({"roster": told, "probes": probes, "paths": coverage.paths, "planned": planned,
+                   "turn_seconds": longest_ns / 1_000_000_000, "cover_seconds": cover_s, "steps": rows})
         );
         return Ok(());
     }
-    println!("{roster}; {} probes, {paths} paths a node", catalog.probes.len());
+    println!("{told}; {probes} probes; {planned} paths in the plans of all nodes, of {}", coverage.paths);
+    println!(
+        "every path has its turn within {cover_s} s; the longest turn is {} s",
+        longest_ns / 1_000_000_000
+    );
     println!("{:<10} {:>10} {:>14} {:>10}", "step", "seconds", "resident MiB", "peak MiB");
     for step in &steps {
         let Step { what, seconds, resident_mib, peak_mib } = step;
         println!("{what:<10} {seconds:>10.2} {resident_mib:>14.1} {peak_mib:>10.1}");
     }
-    println!(
-        "plans of {} nodes were made; all {all} of the full mesh would take {:.0} s and {:.0} MiB (estimated)",
-        names.len(),
-        each.0 * all,
-        each.1 * all
-    );
     Ok(())
 }

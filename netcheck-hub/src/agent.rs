@@ -11,7 +11,9 @@ use tokio_util::sync::CancellationToken;
 use self::claim::{Claims, Holder};
 use self::links::PodLinks;
 use crate::clock::{nanos, positive, time_of_day};
+use crate::coverage::Ledger;
 use crate::matrix::Rows;
+use crate::plan::rotation::Turns;
 use crate::plan::{Plan, PlanBook, Timing};
 use crate::verdict::Rules;
 
@@ -96,6 +98,14 @@ pub struct Agent {
     pub samples: u64,
     /// Packets of anybody that its kernel dropped, by reason, since the hub's start.
     pub kernel_drops: BTreeMap<String, u64>,
+    /// How its paths take turns; none where it probes all of them all the time.
+    pub turns: Option<Turns>,
+    /// What its paths are that are not in turn.
+    pub ledger: Ledger,
+    /// Targets that somebody asked for, and until when they are probed out of turn.
+    pub asked: BTreeMap<Arc<str>, i64>,
+    /// Its plan is due for what was asked.
+    pub in_demand: bool,
 }
 
 /// Reasons kept apart per node; kernels have about a hundred.
@@ -143,6 +153,10 @@ impl Agent {
             gone_ns: None,
             samples: 0,
             kernel_drops: BTreeMap::new(),
+            turns: None,
+            ledger: Ledger::default(),
+            asked: BTreeMap::new(),
+            in_demand: false,
         }
     }
 
@@ -192,7 +206,7 @@ impl Agent {
         for warned in [&mut self.dropped_ns, &mut self.refused_ns] {
             warned.take_if(|at_ns| *at_ns < oldest_ns);
         }
-        let lost = self.rows.expire(oldest_ns);
+        let lost = self.rows.expire(oldest_ns, now_ns);
         if wanted || self.live.is_some() {
             self.gone_ns = None;
             return (lost, false);

@@ -143,7 +143,13 @@ impl Check {
     }
 
     fn result(&self, cells: &[Cell], range: &Range) -> v1::CheckResult {
-        let caveats = self.hub.lock().caveats();
+        let state = self.hub.lock();
+        let mut caveats = state.caveats();
+        let resting = state.resting_cells(&self.selector.clone().any_verdict(), range.now_ns).len();
+        drop(state);
+        if resting > 0 {
+            caveats.push(format!("{resting} paths are not in turn now and were not checked"));
+        }
         let fine = |verdict: Verdict| matches!(verdict, Verdict::Reachable | Verdict::ExpectedAbsent);
         let told = |cell: &&Cell| {
             if self.by_verdict {

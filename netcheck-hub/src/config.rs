@@ -8,6 +8,7 @@ use clap::{Parser, ValueEnum};
 
 use crate::hub::Settings;
 use crate::plan::Timing;
+use crate::plan::rotation::Rotation;
 use crate::tls::TlsFiles;
 
 /// Exit code for flags that make no sense (sysexits.h EX_USAGE).
@@ -62,6 +63,21 @@ pub struct Config {
     /// nor connected are kept in memory (duration).
     #[arg(long, env = "NETCHECK_EXPIRE", value_name = "DURATION", default_value = "2m", value_parser = expire)]
     pub expire: Duration,
+
+    /// How many paths each node probes at a time, at most. Where it has more, they take turns.
+    #[arg(
+        long,
+        env = "NETCHECK_PATHS_PER_NODE",
+        value_name = "NUMBER",
+        default_value = "1000",
+        value_parser = clap::value_parser!(u32).range(16..=100_000)
+    )]
+    pub paths_per_node: u32,
+
+    /// How long it may take until every path had its turn (duration). Where --paths-per-node does not allow it, it takes
+    /// longer, and the report says how long.
+    #[arg(long, env = "NETCHECK_COVER", value_name = "DURATION", default_value = "10m", value_parser = cover)]
+    pub cover: Duration,
 
     /// The name that DNS servers are asked for.
     #[arg(
@@ -175,6 +191,11 @@ impl Config {
                 window: self.window,
                 sizes: self.size_interval,
             },
+            rotation: Rotation {
+                paths_per_node: self.paths_per_node as usize,
+                cover: self.cover,
+                interval: self.interval,
+            },
             dns_name: self.dns_name.clone(),
             expire: self.expire,
         }
@@ -229,6 +250,10 @@ fn sizes(text: &str) -> Result<Duration, String> {
 
 fn window(text: &str) -> Result<Duration, String> {
     duration(text, Duration::from_millis(100), Duration::from_secs(60))
+}
+
+fn cover(text: &str) -> Result<Duration, String> {
+    duration(text, Duration::from_secs(10), Duration::from_secs(24 * 3600))
 }
 
 fn expire(text: &str) -> Result<Duration, String> {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use netcheck_common::domain::{Family, PathId};
+use netcheck_common::domain::PathId;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -18,11 +18,13 @@ use crate::evidence::ask::Questions;
 use crate::evidence::flows::LostFlows;
 use crate::evidence::pending::PendingDrops;
 use crate::incident::Book;
+use crate::plan::rotation::Rotation;
 use crate::plan::{Catalog, Timing};
 use crate::roster::Roster;
 
 mod counters;
 mod sessions;
+mod turns;
 
 pub use counters::Counters;
 
@@ -36,6 +38,8 @@ pub const LOST_TOTAL: usize = 200_000;
 pub struct Settings {
     /// Probing.
     pub timing: Timing,
+    /// How many paths a node probes at a time.
+    pub rotation: Rotation,
     /// Name to ask DNS servers for.
     pub dns_name: String,
     /// How long windows, lost probes, paths that left the plan and agents of nodes that left the roster are kept.
@@ -88,6 +92,10 @@ pub struct State {
     pub incidents: Book,
     /// When causes are looked for next.
     pub evaluate_ns: i64,
+    /// Nodes that came back, and until when the paths to them stay in the plans.
+    returned: BTreeMap<String, i64>,
+    /// When the hub started.
+    started_ns: i64,
     /// Events.
     pub counters: Counters,
     /// Numbers of sessions.
@@ -111,6 +119,7 @@ impl Hub {
     /// A hub that knows nothing yet.
     #[must_use]
     pub fn new(settings: Settings) -> Arc<Self> {
+        let started_ns = unix_now_ns();
         let state = State {
             roster: Arc::default(),
             catalog: Arc::default(),
@@ -129,6 +138,8 @@ impl Hub {
             lost_kept: 0,
             incidents: Book::default(),
             evaluate_ns: 0,
+            returned: BTreeMap::new(),
+            started_ns,
             counters: Counters::default(),
             next_generation: 0,
             expired_ns: 0,
@@ -136,7 +147,7 @@ impl Hub {
         Arc::new(Self {
             settings,
             instance: format!("{:016x}", rand::random::<u64>()),
-            started_ns: unix_now_ns(),
+            started_ns,
             state: Mutex::new(state),
             ticks: watch::Sender::new(0),
         })
@@ -167,6 +178,7 @@ impl Hub {
         state.roster_ns = now_ns;
         state.inventory_error = trouble;
         state.counters.rosters += 1;
+        state.keep(returned.iter().cloned(), now_ns);
         state.replan(&self.settings, now_ns);
         state.expedite(&returned);
     }
@@ -200,6 +212,7 @@ impl Hub {
             state.expired_ns = now_ns;
             state.expire(now_ns - nanos(self.settings.expire), now_ns);
             state.end_silent(now_ns);
+            state.take_turns(&self.settings, now_ns);
         }
         drop(state);
         self.evaluate(now_ns);
@@ -288,19 +301,15 @@ impl State {
                 Some((agent.name.to_string(), u16::try_from(hello.responder_port).ok()?))
             })
             .collect();
-        self.catalog = Arc::new(Catalog::of(&roster, &responders, &settings.dns_name));
-        for agent in self.agents.iter_mut().filter(|agent| !agent.is_vacant()) {
-            let addresses = roster.nodes.get(&*agent.name).map_or(&[][..], |node| &node.addresses);
-            let mut families: Vec<Family> = addresses.iter().map(|&address| Family::of(address)).collect();
-            families.sort_unstable();
-            families.dedup();
-            let retired: Vec<_> = agent.rows.retired().cloned().collect();
-            let changed = agent.plan.update(&agent.name, &families, &self.catalog, &retired);
-            agent.rows.follow(&agent.plan.plan().paths, now_ns);
-            if let Some(plan) = changed {
-                agent.plans.send_replace(plan);
+        let catalog = Catalog::of(&roster, &responders, &settings.dns_name);
+        if self.agents.iter().any(|agent| agent.turns.is_some()) {
+            let places = catalog.places_in(&self.catalog);
+            for agent in &mut self.agents {
+                agent.ledger.follow(&places);
             }
         }
+        self.catalog = Arc::new(catalog);
+        self.plan_agents(settings, now_ns, |agent| !agent.is_vacant());
     }
 
     fn judge_all(&mut self, settings: &Settings, now_ns: i64) {

@@ -13,6 +13,7 @@ pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod coverage;
 pub mod evidence;
 pub mod http;
 pub mod hub;

@@ -10,11 +10,12 @@ use netcheck_common::domain::{Outcome, PathId};
 use netcheck_common::sketch::Sketch;
 use netcheck_common::window::PathWindow;
 
+use crate::coverage::Rested;
 use crate::evidence::Lost;
 use crate::plan::{Aim, PlannedPath};
 use crate::ports::Ports;
 use crate::sizes::Sizes;
-use crate::verdict::Verdict;
+use crate::verdict::{Rules, Verdict};
 
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,8 @@ mod tests;
 pub const LOST_PER_PATH: usize = 64;
 /// Windows that are kept for one path, whatever their length.
 const SLOTS_PER_PATH: usize = 256;
+/// How long a path whose turn is over is kept for windows that come late.
+const RESTING_NS: i64 = 15 * crate::clock::SECOND_NS;
 
 /// Distributions of one window. Boxed: a window without replies has none.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -170,6 +173,12 @@ pub struct Row {
     pub since_ns: i64,
     /// When it left the plan. It is shown as expected to be absent until it expires or comes back.
     pub retired_ns: Option<i64>,
+    /// Its turn is over: it left the plan and is not shown as a row any more.
+    pub resting: bool,
+    /// When it came into the plan.
+    pub planned_ns: i64,
+    /// What it was when it was probed last, before this turn.
+    pub rested: Option<Rested>,
     /// It left the plan for another path of the same aim, as where a responder's port or a pod's address changed: not
     /// shown any more.
     pub replaced: bool,
@@ -186,8 +195,26 @@ impl Row {
             verdict: Verdict::NoData,
             since_ns: now_ns,
             retired_ns: None,
+            resting: false,
+            planned_ns: now_ns,
+            rested: None,
             replaced: false,
         }
+    }
+
+    /// Its turn is over.
+    pub fn rest(&mut self, now_ns: i64) {
+        self.retired_ns = Some(now_ns);
+        self.resting = true;
+    }
+
+    /// It came into the plan anew, so that nothing can be known of this turn yet, and was reachable before.
+    #[must_use]
+    pub fn begins(&self, rules: &Rules, now_ns: i64) -> bool {
+        let newest = self.ring.newest().map_or(i64::MIN, Slot::end_ns);
+        self.rested.is_some_and(|rested| rested.verdict == Verdict::Reachable)
+            && newest < self.planned_ns
+            && now_ns.saturating_sub(self.planned_ns) <= rules.stale_ns()
     }
 
     /// What is lost for its size.
@@ -227,7 +254,10 @@ impl Rows {
             match planned.next_if(|path| path.id == row.path.id) {
                 Some(path) => {
                     row.path = Arc::clone(path);
-                    row.retired_ns = None;
+                    if row.retired_ns.take().is_some() {
+                        row.planned_ns = now_ns;
+                    }
+                    row.resting = false;
                 }
                 None => {
                     row.retired_ns.get_or_insert(now_ns);
@@ -255,7 +285,7 @@ impl Rows {
 
     /// Forgets windows that ended, and rows that were retired, before `oldest_ns`. Returns how many lost probes with
     /// evidence went with them.
-    pub fn expire(&mut self, oldest_ns: i64) -> usize {
+    pub fn expire(&mut self, oldest_ns: i64, now_ns: i64) -> usize {
         let mut gone = 0;
         self.rows.retain_mut(|row| {
             row.ring.expire(oldest_ns);
@@ -263,7 +293,8 @@ impl Rows {
             while row.lost.front().is_some_and(|lost| lost.sent_ns < oldest_ns) {
                 row.lost.pop_front();
             }
-            let keep = row.retired_ns.is_none_or(|retired| retired >= oldest_ns);
+            let kept_ns = if row.resting { oldest_ns.max(now_ns - RESTING_NS) } else { oldest_ns };
+            let keep = row.retired_ns.is_none_or(|retired| retired >= kept_ns);
             gone += if keep { before - row.lost.len() } else { before };
             keep
         });
@@ -283,7 +314,7 @@ impl Rows {
 
     /// The rows that readers see, ascending by path id.
     pub fn shown(&self) -> impl Iterator<Item = &Row> {
-        self.iter().filter(|row| !row.replaced)
+        self.iter().filter(|row| !row.replaced && !row.resting)
     }
 
     /// All rows, ascending by path id.

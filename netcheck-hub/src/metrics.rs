@@ -11,6 +11,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
+use crate::coverage::Coverage;
 use crate::hub::{Hub, State};
 use crate::query::{Range, Selector};
 use crate::verdict::Verdict;
@@ -80,6 +81,7 @@ impl Snapshot {
         snapshot.paths(&cells);
         snapshot.agents(&state);
         snapshot.incidents(&state);
+        snapshot.coverage(&state.coverage(range.now_ns));
         snapshot.counters(&state);
         let error = f64::from(u8::from(state.inventory_error.is_some()));
         snapshot.add(
@@ -158,6 +160,17 @@ impl Snapshot {
             (vec![("kind", name)], count as f64)
         });
         self.add(false, "incidents_open", "Open incidents by kind of cause.", series.collect());
+    }
+
+    /// Paths that take turns. The series are there whether any do or not.
+    fn coverage(&mut self, coverage: &Coverage) {
+        let resting = Verdict::ALL.map(|verdict| {
+            (vec![("verdict", verdict.as_str().to_owned())], coverage.resting(verdict) as f64)
+        });
+        let help = "Paths that are not in turn now, by the verdict of their last turn.";
+        self.add(false, "paths_resting", help, resting.to_vec());
+        let help = "How long it takes until every path had its turn; 0 where all are probed all the time.";
+        self.add(false, "cover_seconds", help, vec![(vec![], coverage.promised().as_secs_f64())]);
     }
 
     fn agents(&mut self, state: &State) {

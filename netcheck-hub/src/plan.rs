@@ -11,6 +11,7 @@ use netcheck_proto::{convert, v1};
 use crate::clock::wire_duration;
 
 mod catalog;
+pub mod rotation;
 #[cfg(test)]
 mod tests;
 
@@ -97,9 +98,21 @@ pub struct Probe {
     pub question: Option<Question>,
 }
 
+/// A path that a node is meant to probe, now or in turn.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted<'a> {
+    /// Where its probes start.
+    pub(crate) vantage: Vantage,
+    /// Its probe's place in the catalog.
+    pub(crate) at: u32,
+    /// What they are.
+    pub(crate) probe: &'a Probe,
+}
+
 /// What makes a path the same path after the roster changed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Identity {
+pub(crate) struct Identity {
+    vantage: Vantage,
     target: Arc<str>,
     kind: ProbeKind,
     address: IpAddr,
@@ -108,8 +121,14 @@ struct Identity {
 }
 
 impl Probe {
-    fn identity(&self) -> Identity {
+    /// The order of catalogs.
+    fn order(&self) -> (&str, ProbeKind, IpAddr, u16) {
+        (&self.target.id, self.kind, self.address, self.port)
+    }
+
+    pub(crate) fn identity(&self, vantage: Vantage) -> Identity {
         Identity {
+            vantage,
             target: Arc::clone(&self.target.id),
             kind: self.kind,
             address: self.address,
@@ -126,6 +145,8 @@ pub struct PlannedPath {
     pub id: PathId,
     /// Where its probes start.
     pub vantage: Vantage,
+    /// Its probe's place in the catalog that the plan was made from.
+    pub at: u32,
     /// What they are.
     pub probe: Probe,
 }
@@ -134,6 +155,11 @@ pub struct PlannedPath {
 pub(crate) type Aim<'a> = (&'a str, Vantage, ProbeKind, Family);
 
 impl PlannedPath {
+    /// What makes it the same path after the roster changed.
+    pub(crate) fn identity(&self) -> Identity {
+        self.probe.identity(self.vantage)
+    }
+
     /// From where, to what, with what. Two paths of one source that have this in common are one to people, unless both
     /// are in the plan.
     pub(crate) fn aim(&self) -> Aim<'_> {
@@ -244,29 +270,28 @@ impl PlanBook {
         &self.plan
     }
 
-    /// Takes what `node` shall do now. `retired` are paths that left its plan and are not forgotten yet. Returns the
+    /// Takes what `node` shall probe now. `retired` are paths that left its plan and are not forgotten yet. Returns the
     /// plan where it differs from the last one in what the agent is told.
-    pub fn update(
+    pub(crate) fn update(
         &mut self,
         node: &str,
-        families: &[Family],
+        wanted: &[Wanted<'_>],
         catalog: &Catalog,
         retired: &[Arc<PlannedPath>],
     ) -> Option<Arc<Plan>> {
-        let wanted: Vec<&Probe> = catalog.of_node(node, families).collect();
-        let mut next = self.next.unwrap_or_else(|| first_id(node, &wanted));
-        let numbered = |path: &Arc<PlannedPath>| (path.probe.identity(), path.id);
+        let mut next = self.next.unwrap_or_else(|| first_id(node, wanted));
+        let numbered = |path: &Arc<PlannedPath>| (path.identity(), path.id);
         let known: HashMap<Identity, PathId> =
             retired.iter().map(numbered).chain(self.plan.paths.iter().map(numbered)).collect();
         let mut paths: Vec<Arc<PlannedPath>> = Vec::with_capacity(wanted.len());
-        for probe in wanted {
-            let id = known.get(&probe.identity()).copied().unwrap_or_else(|| {
+        for &Wanted { vantage, at, probe } in wanted {
+            let id = known.get(&probe.identity(vantage)).copied().unwrap_or_else(|| {
                 let id = PathId(next);
                 // 0 is no path; the numbers do not run out in any hub's life.
                 next = next.checked_add(1).unwrap_or(1);
                 id
             });
-            paths.push(Arc::new(PlannedPath { id, vantage: Vantage::Host, probe: probe.clone() }));
+            paths.push(Arc::new(PlannedPath { id, vantage, at, probe: probe.clone() }));
         }
         paths.sort_unstable_by_key(|path| path.id);
         let same = self.next.is_some()
@@ -285,7 +310,7 @@ impl PlanBook {
 }
 
 /// FNV-1a over what the plan consists of, folded into 1 to 2³⁰.
-fn first_id(node: &str, probes: &[&Probe]) -> u32 {
+fn first_id(node: &str, paths: &[Wanted<'_>]) -> u32 {
     let mut hash = 0xcbf2_9ce4_8422_2325u64;
     let mut eat = |bytes: &[u8]| {
         for &byte in bytes.iter().chain(&[0xff]) {
@@ -293,7 +318,8 @@ fn first_id(node: &str, probes: &[&Probe]) -> u32 {
         }
     };
     eat(node.as_bytes());
-    for probe in probes {
+    for Wanted { vantage, probe, .. } in paths {
+        eat(vantage.as_str().as_bytes());
         eat(probe.target.id.as_bytes());
         eat(probe.kind.as_str().as_bytes());
         eat(&convert::address_bytes(probe.address));

@@ -105,6 +105,8 @@ fn judge_row(row: &Row, rules: &Rules, source_absent: bool, range: &Range) -> Ve
     let view = View { slots: range.slots(row), fresh_lost, fresh_lost_ns, backends, absent };
     let hurt = by_port.is_some() || row.hurt(range.now_ns).is_some();
     match judge(view, rules, range.now_ns) {
+        // In turn again, and nothing came yet: what it was stands for as long as silence says nothing.
+        Verdict::NoData if !absent && !range.strict && row.begins(rules, range.now_ns) => Verdict::Reachable,
         Verdict::Reachable if !absent && hurt => Verdict::Degraded,
         verdict => verdict,
     }
@@ -247,6 +249,8 @@ impl State {
                 since: Some(timestamp(row.since_ns)),
                 sizes: sizes.map(Sizes::to_wire),
                 ports: ports.map(Ports::to_wire),
+                resting: false,
+                measured_at: None,
             },
         }
     }

@@ -62,10 +62,13 @@ impl Hub {
     /// The matrix.
     #[must_use]
     pub fn matrix(&self, selector: &Selector, range: &Range) -> v1::GetMatrixResponse {
+        let state = self.lock();
+        let measured = self.cells_in(&state, selector, range).into_iter().map(|cell| cell.cell);
+        let resting = state.resting_cells(selector, range.now_ns).into_iter().map(|(_, cell)| cell);
         v1::GetMatrixResponse {
             generated_at: Some(timestamp(range.now_ns)),
             range: Some(wire_duration(range.length())),
-            cells: self.cells(selector, range).into_iter().map(|cell| cell.cell).collect(),
+            cells: measured.chain(resting).collect(),
         }
     }
 
@@ -75,9 +78,12 @@ impl Hub {
         let state = self.lock();
         let cells = self.cells_in(&state, &Selector::default(), range);
         let caveats = state.caveats();
+        let coverage = state.coverage(range.now_ns);
         drop(state);
         let incidents = self.incidents(false).incidents;
-        v1::Report { incidents, ..report::build(&cells, range, caveats) }
+        let mut report = v1::Report { incidents, ..report::build(&cells, range, caveats) };
+        report::add_resting(&mut report, &coverage, self.settings.rotation.cover);
+        report
     }
 
     /// All nodes: the roster's, and those whose agents the roster does not know.
@@ -211,8 +217,8 @@ impl ReachabilityService for Reachability {
         let range = self.hub.range(request.range.as_ref());
         let selector = Selector::read(request.selector).map_err(invalid)?;
         let selector = selector.between(&request.source, &request.target);
-        let state = self.hub.lock();
-        let paths: Vec<v1::PathDetail> = self
+        let mut state = self.hub.lock();
+        let mut paths: Vec<v1::PathDetail> = self
             .hub
             .cells_in(&state, &selector, &range)
             .into_iter()
@@ -221,6 +227,12 @@ impl ReachabilityService for Reachability {
                 Some(state.detail(cell.key.0, row, cell.verdict, &range))
             })
             .collect();
+        for (source, cell) in state.resting_cells(&selector, range.now_ns) {
+            let target = cell.path.as_ref().and_then(|path| path.target.as_ref());
+            let target = target.map(|target| target.id.clone()).unwrap_or_default();
+            state.ask_for(source, &target, range.now_ns);
+            paths.push(v1::PathDetail { cell: Some(cell), ..Default::default() });
+        }
         if paths.is_empty() {
             let known = state.find(&request.source).is_some();
             let why = if known { "is probed to no such target" } else { "is no node of the cluster" };

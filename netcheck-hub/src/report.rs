@@ -5,10 +5,12 @@
 //! it, else by source.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use netcheck_proto::v1;
 
 use crate::clock::{timestamp, wire_duration};
+use crate::coverage::Coverage;
 use crate::query::{Cell, Pattern, Range};
 use crate::verdict::Verdict;
 
@@ -42,7 +44,25 @@ pub fn build(cells: &[Cell], range: &Range, caveats: Vec<String>) -> v1::Report 
         findings,
         caveats,
         incidents: Vec::new(),
+        coverage: None,
     }
+}
+
+/// Counts the paths that are not in turn with what they were when they were probed last.
+pub fn add_resting(report: &mut v1::Report, coverage: &Coverage, wanted: Duration) {
+    let mut all = 0;
+    for (verdict, count) in [
+        (Verdict::Reachable, &mut report.reachable),
+        (Verdict::Degraded, &mut report.degraded),
+        (Verdict::Unreachable, &mut report.unreachable),
+        (Verdict::ExpectedAbsent, &mut report.expected_absent),
+        (Verdict::NoData, &mut report.no_data),
+    ] {
+        *count += coverage.resting(verdict);
+        all += coverage.resting(verdict);
+    }
+    report.paths += all;
+    report.coverage = coverage.to_wire(wanted);
 }
 
 /// What makes paths one finding. Ordered only to be deterministic.

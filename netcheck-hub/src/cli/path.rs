@@ -71,8 +71,22 @@ fn one(detail: &v1::PathDetail, paint: Paint) -> String {
         family(path.family()),
         path.address,
         paint.verdict(verdict, word(verdict)),
-        paint.dim(&format!("for {}", ago(cell.since.as_ref(), unix_now_ns()))),
+        paint.dim(
+            &cell
+                .since
+                .as_ref()
+                .map_or_else(String::new, |since| { format!("for {}", ago(Some(since), unix_now_ns())) })
+        ),
     );
+    if cell.resting {
+        let last = match &cell.measured_at {
+            Some(at) => format!("probed last {} ago", ago(Some(at), unix_now_ns())),
+            None => "not probed yet".to_owned(),
+        };
+        text +=
+            &format!("    not in turn now, {last}; it is probed for a minute because you ask: ask again\n");
+        return text;
+    }
     let stats = cell.stats.unwrap_or_default();
     let outcomes = [
         (stats.timeout, "timed out"),

@@ -1,6 +1,7 @@
 //! The report: one line of verdict, the causes with their evidence, then what may be wrong with the measurement.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use netcheck_proto::v1;
 
@@ -80,7 +81,41 @@ fn verdict(report: &v1::Report, paint: Paint) -> String {
         Some(time_of_day(report.generated_at.as_ref())),
     ];
     let rest: Vec<String> = rest.into_iter().flatten().collect();
-    format!("{head}\n{}\n", paint.dim(&rest.join("; ")))
+    let coverage =
+        report.coverage.as_ref().map(|coverage| format!("{}\n", coverage_line(coverage))).unwrap_or_default();
+    format!("{head}\n{}\n{coverage}", paint.dim(&rest.join("; ")))
+}
+
+/// `2000 nodes probe 2000000 of their 24000000 paths at a time, each within 10m; 83 % are covered`.
+fn coverage_line(coverage: &v1::Coverage) -> String {
+    let nodes = if coverage.nodes == 1 {
+        "1 node probes".to_owned()
+    } else {
+        format!("{} nodes probe", coverage.nodes)
+    };
+    let seconds = |wire: Option<&prost_types::Duration>| {
+        let seconds = wire.map_or(0, |wire| u64::try_from(wire.seconds).unwrap_or_default());
+        humantime::format_duration(Duration::from_secs(seconds)).to_string()
+    };
+    let promised = seconds(coverage.promised.as_ref());
+    let longer =
+        coverage.promised.as_ref().zip(coverage.wanted.as_ref()).is_some_and(|(promised, wanted)| {
+            (promised.seconds, promised.nanos) > (wanted.seconds, wanted.nanos)
+        });
+    let meant = if longer {
+        format!(
+            " (meant: {}; more --paths-per-node or a longer --cover would do)",
+            seconds(coverage.wanted.as_ref())
+        )
+    } else {
+        String::new()
+    };
+    format!(
+        "In turns: {nodes} {} of {} paths at a time, every path within {promised}{meant}; {} % are covered",
+        coverage.at_once,
+        coverage.paths,
+        coverage.covered * 100 / coverage.paths.max(1),
+    )
 }
 
 /// Whether a headline says all of a summary, but for which half of the exchange it was.

@@ -3,6 +3,7 @@ use std::time::Duration;
 use super::*;
 use crate::hub::{HubTask, Settings, State};
 use crate::plan::Timing;
+use crate::plan::rotation::Rotation;
 
 const CLUSTER: &str = include_str!("../../tests/hub/cluster.yaml");
 
@@ -174,6 +175,7 @@ async fn the_file_is_followed_and_a_broken_one_keeps_the_last_good_roster() {
     let second = Duration::from_secs(1);
     let hub = Hub::new(Settings {
         timing: Timing { interval: second, timeout: second, window: second, sizes: second * 10 },
+        rotation: Rotation::default(),
         dns_name: "a.b".to_owned(),
         expire: 60 * second,
     });

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use netcheck_common::domain::{Family, ProbeKind};
+use netcheck_common::domain::{Family, ProbeKind, Vantage};
 use netcheck_common::header::DEFAULT_RESPONDER_PORT;
 use netcheck_proto::v1;
 
-use super::{AddressOf, Probe, Question, Target};
+use super::{AddressOf, Probe, Question, Target, Wanted};
 use crate::roster::{Roster, Service, ServicePort, Transport};
 
 const DNS_PORT: u16 = 53;
@@ -39,19 +39,30 @@ impl Catalog {
             build.service(service, &question);
         }
         let Build { mut probes, ports, .. } = build;
-        probes.sort_by(|a, b| {
-            (&a.target.id, a.kind, a.address, a.port).cmp(&(&b.target.id, b.kind, b.address, b.port))
-        });
-        probes.dedup_by(|a, b| a.identity() == b.identity());
+        probes.sort_by(|a, b| a.order().cmp(&b.order()));
+        probes.dedup_by(|a, b| a.identity(Vantage::Host) == b.identity(Vantage::Host));
         Self { probes, addresses: addresses(roster), watched_ports: ports.into_iter().collect() }
     }
 
-    /// What one node probes: everything but itself, in the families that it has.
-    pub fn of_node<'a>(&'a self, node: &'a str, families: &'a [Family]) -> impl Iterator<Item = &'a Probe> {
-        self.probes.iter().filter(move |probe| {
+    /// What one node probes: everything but itself, in the families that it has. Paths of one target are next to each
+    /// other.
+    pub(crate) fn of_node<'a>(&'a self, node: &str, families: &[Family]) -> Vec<Wanted<'a>> {
+        let wanted = (0u32..).zip(&self.probes).filter(|(_, probe)| {
             let own = probe.target.kind == v1::TargetKind::Node && probe.target.name == node;
             !own && families.contains(&Family::of(probe.address))
-        })
+        });
+        wanted.map(|(at, probe)| Wanted { vantage: Vantage::Host, at, probe }).collect()
+    }
+
+    /// Where each probe was in an older catalog, if it was in it.
+    pub(crate) fn places_in(&self, older: &Self) -> Vec<Option<u32>> {
+        let mut old = (0u32..).zip(&older.probes).peekable();
+        let mut place = |probe: &Probe| {
+            let key = probe.order();
+            while old.next_if(|(_, other)| other.order() < key).is_some() {}
+            old.peek().filter(|(_, other)| other.order() == key).map(|&(at, _)| at)
+        };
+        self.probes.iter().map(&mut place).collect()
     }
 
     /// Every target once.

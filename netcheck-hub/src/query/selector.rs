@@ -72,11 +72,17 @@ impl Selector {
         !self.verdicts.is_empty()
     }
 
+    /// Whether it selects paths of this source.
+    #[must_use]
+    pub fn takes_source(&self, source: &str) -> bool {
+        self.sources.is_empty() || self.sources.iter().any(|wanted| wanted == source)
+    }
+
     /// Whether it selects a path of this source, whatever its verdict.
     #[must_use]
     pub fn takes(&self, source: &str, path: &PlannedPath) -> bool {
         let probe = &path.probe;
-        (self.sources.is_empty() || self.sources.iter().any(|wanted| wanted == source))
+        self.takes_source(source)
             && any(&self.kinds, &probe.kind)
             && any(&self.families, &Family::of(probe.address))
             && any(&self.vantages, &path.vantage)

@@ -265,8 +265,7 @@ mod tests {
                 ..Default::default()
             }),
             since: Some(Timestamp { seconds: 12 * 3600 + 4 * 60 + 31, nanos: 0 }),
-            sizes: None,
-            ports: None,
+            ..Default::default()
         }
     }
 

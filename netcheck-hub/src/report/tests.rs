@@ -40,8 +40,7 @@ fn cell(source: &str, target: &str, verdict: Verdict, at: Option<v1::LossLocatio
             stats: Some(v1::PathStats { sent: 4, reply: 2, timeout: 2, ..Default::default() }),
             loss,
             since: None,
-            sizes: None,
-            ports: None,
+            ..Default::default()
         },
     }
 }

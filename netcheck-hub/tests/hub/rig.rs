@@ -13,6 +13,7 @@ use netcheck_hub::clock::unix_now_ns;
 use netcheck_hub::hub::{Hub, HubTask, Settings, State};
 use netcheck_hub::identity::Identity;
 use netcheck_hub::plan::Timing;
+use netcheck_hub::plan::rotation::Rotation;
 use netcheck_hub::{inventory, server};
 use netcheck_proto::v1;
 use netcheck_proto::v1::reachability_service_client::ReachabilityServiceClient;
@@ -70,6 +71,7 @@ impl Rig {
         let second = Duration::from_secs(1);
         let settings = Settings {
             timing: Timing { interval: second, timeout: second / 2, window: second, sizes: second * 10 },
+            rotation: Rotation::default(),
             dns_name: "kubernetes.default.svc.cluster.local".to_owned(),
             expire: Duration::from_secs(120),
         };

@@ -8,6 +8,7 @@ use netcheck_hub::hub::{Hub, Settings, State};
 use netcheck_hub::inventory;
 use netcheck_hub::inventory::kubernetes::{Access, KubernetesTask, Pulse, connect};
 use netcheck_hub::plan::Timing;
+use netcheck_hub::plan::rotation::Rotation;
 use netcheck_hub::roster::Roster;
 use netcheck_kubefake::FakeApi;
 use serde_json::Value;
@@ -42,6 +43,7 @@ pub(crate) fn hub() -> Arc<Hub> {
     let second = Duration::from_secs(1);
     Hub::new(Settings {
         timing: Timing { interval: second, timeout: second / 2, window: second, sizes: second * 10 },
+        rotation: Rotation::default(),
         dns_name: "a.b".to_owned(),
         expire: 60 * second,
     })

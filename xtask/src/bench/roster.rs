@@ -20,9 +20,9 @@ pub(super) struct Args {
     /// How many services, of ten pods each
     #[arg(long, default_value_t = 2_000)]
     services: usize,
-    /// For how many nodes to make plans; the rest is estimated from these
-    #[arg(long, default_value_t = 20)]
-    plans: usize,
+    /// How many paths each node probes at a time
+    #[arg(long, default_value_t = 1_000)]
+    paths_per_node: usize,
     /// Print JSON instead of a table
     #[arg(long)]
     json: bool,
@@ -62,7 +62,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     std::fs::write(&path, kubeconfig).with_context(|| format!("writing {}", path.display()))?;
     let mut cargo = tools::cargo();
     cargo.args(["bench", "--package", "netcheck-hub", "--bench", "roster", "--"]);
-    cargo.arg("--kubeconfig").arg(&path).args(["--plans", &args.plans.to_string()]);
+    cargo.arg("--kubeconfig").arg(&path).args(["--paths-per-node", &args.paths_per_node.to_string()]);
     if args.json {
         cargo.arg("--json");
     }

@@ -9,6 +9,7 @@ mod forged;
 mod lives;
 mod sizes;
 mod surfaces;
+mod turns;
 
 use netcheck_netlab::{Lab, LabSpec, Mode};
 use xtask::cluster::{Cluster, Settings};

@@ -66,7 +66,7 @@ impl World {
                     }
                     let address: IpAddr = address.parse().unwrap();
                     let probe = Probe { target: Arc::clone(target), kind, address, port: 0, question: None };
-                    let path = PlannedPath { id: PathId(id), vantage: Vantage::Host, probe };
+                    let path = PlannedPath { id: PathId(id), vantage: Vantage::Host, at: id, probe };
                     facts.push(Fact {
                         source: source.as_str().into(),
                         zone: (*zone).into(),
