@@ -74,6 +74,9 @@ pub struct Answer {
     pub last_request_hook: Option<v1::HookSeen>,
     /// See above.
     pub last_reply_hook: Option<v1::HookSeen>,
+    /// From the request's last sighting to the reply's, by the destination's clock, where both were seen and the
+    /// packets are this probe's own.
+    pub reply_delay_ns: Option<u64>,
 }
 
 /// One lost probe, what is known of it, and where that puts its end.

@@ -14,7 +14,7 @@ use netcheck_proto::{convert, v1};
 use super::locate::{Scene, addressee, destination, locate};
 use super::{Answer, Lost, Sight, Want};
 use crate::agent::{Agent, Live};
-use crate::clock::SECOND_NS;
+use crate::clock::{SECOND_NS, positive};
 use crate::hub::{NodeIx, Settings, State};
 use crate::plan::Probe;
 use crate::verdict::Verdict;
@@ -126,6 +126,14 @@ impl State {
             destination_watches_uplinks: agent.is_some_and(watches_uplinks),
             echo_answered,
             reverse_errno,
+            promptly_answered: lost.answer.as_ref().and_then(|answer| answer.reply_delay_ns).is_some_and(
+                |delay| {
+                    // An answer that comes too late nevertheless is reported as a drop by a source that sees drops.
+                    let sees = own.and_then(|own| own.status.as_ref()).map(v1::AgentStatus::ebpf)
+                        == Some(v1::EbpfState::Attached);
+                    sees && delay <= u64::try_from(settings.timing.timeout.as_nanos() / 2).unwrap_or(u64::MAX)
+                },
+            ),
             pod_link_down: agent.and_then(|agent| {
                 let pod = addressee(&self.roster, probe, lost)?.pod.as_ref()?;
                 agent.pod_links.of(pod, lost.sent_ns)
@@ -303,13 +311,17 @@ pub fn reflected(state: &v1::ReflectedState, sequence: u32) -> Answer {
         replied: state.last_reply_hook.is_some() && newer_reply,
         last_request_hook: state.last_request_hook.clone(),
         last_reply_hook: state.last_reply_hook.clone(),
+        reply_delay_ns: None,
     }
 }
 
 /// What the hooks' sighting of one flow says.
 #[must_use]
 pub fn sighted(seen: &v1::FlowSighting) -> Answer {
+    let ages = positive(seen.last_request_age.as_ref()).zip(positive(seen.last_reply_age.as_ref()));
+    let delay = ages.and_then(|(request, reply)| request.checked_sub(reply));
     Answer {
+        reply_delay_ns: delay.and_then(|delay| u64::try_from(delay.as_nanos()).ok()),
         arrived: Some(seen.known && seen.request_packets > 0),
         replied: seen.reply_packets > 0,
         last_request_hook: seen.last_request_hook.clone(),

@@ -57,6 +57,9 @@ pub struct Scene<'a> {
     /// What the destination node's own kernel says when it is to send to this source: the errno of its newest probe
     /// that could not be sent. Its replies meet the same.
     pub reverse_errno: Option<&'a str>,
+    /// The destination's reply left it well within the time that the source waits, and the source's kernel would have
+    /// told of one that came too late.
+    pub promptly_answered: bool,
     /// The target pod's link, where its node says that it took no packets then.
     pub pod_link_down: Option<&'a v1::PodLinkDown>,
 }
@@ -205,8 +208,10 @@ impl Case<'_> {
             let flooded = fact.record.reason == "OTHERHOST" && !ends.contains(&Some(&*fact.node));
             // Whoever gives a connection up has no socket for its retransmissions, and resets what the other end holds
             // of it: what follows from the loss, not what it came from.
-            let aftermath =
-                tcp_gave_up && fact.record.stage() == v1::Stage::Socket && vague(&fact.record.reason);
+            let reason = &fact.record.reason;
+            let aftermath = tcp_gave_up
+                && fact.record.stage() == v1::Stage::Socket
+                && (vague(reason) || out_of_step(reason));
             // A connection that is reset ends so, and the reset with it.
             let reset = fact.record.reason == "TCP_RESET";
             !copy && !flooded && !aftermath && !reset
@@ -238,6 +243,21 @@ impl Case<'_> {
 /// Reasons that say that a packet was dropped, and not why.
 fn vague(reason: &str) -> bool {
     matches!(reason, "" | "NOT_SPECIFIED" | "NO_SOCKET" | "OTHERHOST")
+}
+
+/// Reasons of `enum skb_drop_reason` (include/net/dropreason-core.h) that say that a segment does not fit what its
+/// connection has come to: a retransmission of what did arrive, because the answer to it did not.
+fn out_of_step(reason: &str) -> bool {
+    matches!(
+        reason,
+        "TCP_OVERWINDOW"
+            | "TCP_OLD_SEQUENCE"
+            | "TCP_OLD_DATA"
+            | "TCP_OLD_ACK"
+            | "TCP_OLD_SYN"
+            | "TCP_INVALID_SEQUENCE"
+            | "TCP_INVALID_ACK_SEQUENCE"
+    )
 }
 
 /// The stage at which the kernel gives this error to a sender.

@@ -49,6 +49,7 @@ impl World {
             destination_watches_uplinks: true,
             echo_answered: false,
             reverse_errno: None,
+            promptly_answered: false,
             pod_link_down: None,
         }
     }
@@ -195,6 +196,8 @@ fn what_a_given_up_connection_leaves_behind_is_no_cause() {
     }
     lost.add_drop(fact("n2", 2, record("TCP_RESET", v1::Stage::Socket, v1::Direction::Request)));
     assert!(!world.locate("node/n2", ProbeKind::Tcp, &lost).observed(), "its own reset");
+    lost.add_drop(fact("n2", 2, record("TCP_OVERWINDOW", v1::Stage::Socket, v1::Direction::Request)));
+    assert!(!world.locate("node/n2", ProbeKind::Tcp, &lost).observed(), "what it sent again");
     lost.add_drop(fact("n2", 3, record("TCP_OVERFLOW", v1::Stage::Socket, v1::Direction::Request)));
     let located = world.locate("node/n2", ProbeKind::Tcp, &lost);
     assert_eq!(place(&located), "n2 cni0 Socket Request observed");
@@ -355,7 +358,7 @@ proptest! {
         lost.sample.reply_hooks = reply;
         lost.sample.unwatched = unwatched;
         lost.arrival = arrival;
-        lost.answer = Some(Answer { arrived, replied, last_request_hook: hooks.0, last_reply_hook: hooks.1 });
+        lost.answer = Some(Answer { arrived, replied, last_request_hook: hooks.0, last_reply_hook: hooks.1, reply_delay_ns: None });
         if dropped {
             lost.add_drop(fact("n2", 1, record("X", v1::Stage::Ingress, v1::Direction::Request)));
         }

@@ -251,7 +251,7 @@ impl Case<'_> {
                 self.scene.source
             ));
         }
-        if self.scene.probe.kind == ProbeKind::Dns {
+        if self.scene.probe.kind == ProbeKind::Dns && !self.scene.promptly_answered {
             // Whoever asked may have stopped waiting before it left.
             return unlocated(&format!("its reply left {destination}, perhaps after the deadline"));
         }

@@ -216,6 +216,22 @@ fn a_datagrams_answer_that_left_may_have_left_too_late() {
     let from_n2 = Scene { source: "n2", destination: Some("n1"), ..world.scene(probe, &lost) };
     let located = locate(&from_n2, &lost);
     assert!(located.location.is_none() && located.summary.contains("perhaps after"), "{located:?}");
+    let located = locate(&Scene { promptly_answered: true, ..from_n2 }, &lost);
+    assert_eq!(place(&located), "n1 eth0 Wire Reply inferred n2");
+}
+
+#[test]
+fn how_long_a_destination_took_is_told_by_its_own_clock() {
+    let ages = |request: Option<u64>, reply: Option<u64>| v1::FlowSighting {
+        last_request_age: request.map(convert::duration_from_ns),
+        last_reply_age: reply.map(convert::duration_from_ns),
+        ..Default::default()
+    };
+    assert_eq!(sighted(&ages(Some(9_000), Some(2_000))).reply_delay_ns, Some(7_000));
+    // A reply of before: that request is a later one.
+    assert_eq!(sighted(&ages(Some(2_000), Some(9_000))).reply_delay_ns, None);
+    assert_eq!(sighted(&ages(Some(9_000), None)).reply_delay_ns, None);
+    assert_eq!(sighted(&ages(None, Some(1))).reply_delay_ns, None);
 }
 
 #[test]
