@@ -14,6 +14,7 @@ mod calm;
 mod chart;
 pub mod cluster;
 mod demo;
+mod e2e;
 mod ebpf;
 mod image;
 mod lab;
@@ -41,6 +42,7 @@ Change it:
 Ship it:
   image       Build the container image
   chart       Write what is made from the Helm chart
+  e2e         Install it on a real Kubernetes cluster, break something, see it, remove it
 
 Once, and by itself where needed:
   setup       Install what is missing on this machine
@@ -72,6 +74,8 @@ enum Command {
     Image(image::Args),
     /// Write what is made from the Helm chart: the one-file manifest, the table of values, the golden files
     Chart(chart::Args),
+    /// Install it on a real Kubernetes cluster, break something, see it, remove it
+    E2e(e2e::Args),
     /// Install what is missing on this machine
     Setup(setup::Args),
 }
@@ -111,6 +115,7 @@ pub fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args).map(Termination::report),
         Command::Image(args) => image::run(&args).map(Termination::report),
         Command::Chart(args) => chart::run(&args).map(Termination::report),
+        Command::E2e(args) => e2e::run(&args).map(Termination::report),
         Command::Setup(args) => setup::run(&args).map(Termination::report),
     };
     outcome.unwrap_or_else(|error| {

@@ -1,0 +1,208 @@
+//! `cargo xtask e2e`: netcheck on a real cluster, from `helm install` to `helm uninstall` and a look at what is left.
+//!
+//! It installs the chart into namespaces of its own, waits until every node is measured, holds what the hub says
+//! against what Kubernetes says, breaks two things and sees them, runs `helm test`, uninstalls, and searches the whole
+//! cluster for what stayed behind. What it changes outside of its namespaces is one node's cordon, which it takes back.
+
+mod cluster;
+mod expect;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use self::cluster::{Install, Kube};
+use crate::cluster::{Cell, Report};
+use crate::{image, setup};
+
+/// How often the cluster is asked.
+const POLL: Duration = Duration::from_secs(2);
+/// How long a change may take until the hub shows it.
+const SHOWN: Duration = Duration::from_secs(90);
+
+/// Options of `e2e`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// How to reach the cluster
+    #[arg(long, value_name = "PATH")]
+    kubeconfig: PathBuf,
+    /// The kubeconfig's context [default: its current one]
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
+    /// The image that nodes can pull or already have, as NAME:TAG or NAME@DIGEST [default: the chart's]
+    #[arg(long, value_name = "IMAGE")]
+    image: Option<String>,
+    /// Build the image first, and have this command take its archive to the nodes, which stands for {}: as in
+    /// 'kind load image-archive {}'
+    #[arg(long, value_name = "COMMAND", conflicts_with = "image")]
+    load: Option<String>,
+    /// A file of values for the chart; may be given more than once
+    #[arg(long, value_name = "PATH")]
+    values: Vec<PathBuf>,
+    /// A value for the chart, as KEY=VALUE; may be given more than once
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Namespace to make for the release; its hub gets NAME-hub
+    #[arg(long, value_name = "NAME", default_value = "netcheck-e2e")]
+    namespace: String,
+    /// How long installing may take (seconds)
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    timeout: u64,
+    /// Leave it installed, whatever comes of it
+    #[arg(long)]
+    keep: bool,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// If anything is not as it should be; what was installed is removed nevertheless, unless `--keep` was said.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    setup::ensure(&["helm"])?;
+    let kube = Kube::new(&args.kubeconfig, args.context.as_deref(), &args.namespace)?;
+    println!("{}", kube.greet()?);
+    kube.is_clean()
+        .context("the cluster must be without this release; helm uninstall it, or say --namespace")?;
+    let (image, pull) = match &args.load {
+        None => (args.image.clone(), None),
+        Some(load) => (Some(build_and_load(load)?), Some("IfNotPresent")),
+    };
+    let install = Install {
+        image: image.as_deref(),
+        pull_policy: pull,
+        values: &args.values,
+        set: &args.set,
+        timeout: Duration::from_secs(args.timeout),
+    };
+    let outcome = trial(&kube, &install);
+    if let Err(error) = &outcome {
+        eprintln!("\n{error:#}\n\n{}", kube.diagnosis());
+    }
+    if args.keep {
+        println!("left as it is in namespaces {} and {}", kube.namespace(), kube.hub_namespace());
+        return outcome;
+    }
+    let removed = step("uninstalled, and nothing left", || {
+        kube.uninstall(Duration::from_secs(args.timeout))?;
+        kube.wait(SHOWN, "something is left", || kube.is_clean().map(|()| Some(String::new())))
+    });
+    outcome.and(removed)
+}
+
+fn build_and_load(load: &str) -> Result<String> {
+    setup::ensure(&["buildah"])?;
+    let image = image::build(None)?;
+    ensure!(load.contains("{}"), "--load says where the image's archive goes by {{}}: {load}");
+    let line = load.replace("{}", &image.archive.display().to_string());
+    println!("$ {line}");
+    crate::tools::run(crate::tools::command("sh").args(["-c", &line]))?;
+    Ok(image.name)
+}
+
+/// One line a step: what it found, and how long it took.
+fn step(what: &str, body: impl FnOnce() -> Result<String>) -> Result<()> {
+    let begin = Instant::now();
+    match body() {
+        Ok(told) => {
+            let told = if told.is_empty() { told } else { format!(": {told}") };
+            println!("ok      {:>6.1} s  {what}{told}", begin.elapsed().as_secs_f64());
+            Ok(())
+        }
+        Err(error) => {
+            println!("FAILED  {:>6.1} s  {what}", begin.elapsed().as_secs_f64());
+            Err(error.context(what.to_owned()))
+        }
+    }
+}
+
+fn trial(kube: &Kube, install: &Install<'_>) -> Result<()> {
+    step("installed", || kube.install(install))?;
+    let nodes = kube.ready_nodes()?;
+    ensure!(!nodes.is_empty(), "no node is Ready");
+    let vantage = kube.has_vantage()?;
+    step("every Ready node has an agent", || {
+        kube.wait(SHOWN, "agents are missing", || {
+            let missing = expect::without_agent(&nodes, &kube.ask(&["nodes"])?);
+            ensure!(missing.is_empty(), "no agent of {}", missing.join(", "));
+            Ok(Some(format!("{} nodes", nodes.len())))
+        })
+    })?;
+    step("kernel programs watch on every node", || {
+        let blind = expect::without_hooks(&nodes, &kube.ask(&["nodes"])?);
+        // An old kernel or a strict seccomp profile is the cluster's affair: it is said, and nothing else fails.
+        Ok(if blind.is_empty() { String::new() } else { format!("not on {}", blind.join(", ")) })
+    })?;
+    step("every ordered pair of nodes is reachable", || {
+        kube.wait(SHOWN, "pairs are missing", || {
+            let cells = Cell::read_all(&kube.ask(&["matrix"])?)?;
+            expect::pairs(&nodes, &cells).map(Some)
+        })
+    })?;
+    step("the default services are reachable from every node", || {
+        kube.wait(SHOWN, "services are missing", || {
+            let cells = Cell::read_all(&kube.ask(&["matrix"])?)?;
+            expect::services(&nodes, &cells).map(Some)
+        })
+    })?;
+    if vantage {
+        step("pods reach pods of every other node", || {
+            kube.wait(SHOWN, "paths between pods are missing", || {
+                let cells = Cell::read_all(&expect::of_vantage("POD", kube.ask(&["matrix"])?))?;
+                expect::pods(&nodes, &cells).map(Some)
+            })
+        })?;
+    }
+    step("the report says so", || {
+        let report = Report::read(&kube.ask(&["report"])?)?;
+        ensure!(report.paths > 0 && report.unreachable == 0, "{}", kube.show(&["report"])?);
+        Ok(format!("{} of {} paths reachable", report.reachable, report.paths))
+    })?;
+    step("a cordoned node is shown as such, and alarms nobody", || cordon(kube, &nodes))?;
+    if vantage {
+        step("a NetworkPolicy is seen", || network_policy(kube))?;
+    }
+    step("helm test", || kube.helm_test())
+}
+
+fn cordon(kube: &Kube, nodes: &[String]) -> Result<String> {
+    let node = nodes.last().context("no node")?;
+    let _cordon = kube.cordon(node)?;
+    kube.wait(SHOWN, "the cordon is not shown", || {
+        ensure!(expect::is_cordoned(node, &kube.ask(&["nodes"])?), "{node} is not shown as cordoned");
+        let report = Report::read(&kube.ask(&["report"])?)?;
+        ensure!(report.unreachable == 0, "{}", kube.show(&["report"])?);
+        Ok(Some(node.clone()))
+    })
+}
+
+/// Denies all that comes in to the vantage's pods. Not every cluster's network enforces that.
+fn network_policy(kube: &Kube) -> Result<String> {
+    let deny = kube.deny_ingress()?;
+    let begin = Instant::now();
+    let broken = loop {
+        let report = Report::read(&kube.ask(&["report"])?)?;
+        if report.unreachable > 0 {
+            break Some(report);
+        }
+        if begin.elapsed() > SHOWN {
+            break None;
+        }
+        std::thread::sleep(POLL);
+    };
+    drop(deny);
+    let Some(report) = broken else {
+        return Ok("this cluster's network does not enforce NetworkPolicies: nothing to see".to_owned());
+    };
+    let told = report.findings.first().map(|finding| finding.headline.clone()).unwrap_or_default();
+    let took = begin.elapsed();
+    kube.wait(SHOWN, "not reachable again", || {
+        let report = Report::read(&kube.ask(&["report"])?)?;
+        ensure!(report.unreachable == 0, "{}", kube.show(&["report"])?);
+        Ok(Some(String::new()))
+    })?;
+    if told.is_empty() {
+        bail!("{} paths were unreachable, and no cause was told", report.unreachable);
+    }
+    Ok(format!("after {:.0} s: {told}", took.as_secs_f64()))
+}
