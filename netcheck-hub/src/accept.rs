@@ -1,6 +1,6 @@
 //! Connections before anybody says anything on them: counted, limited, encrypted.
 //!
-//! In: a listener. Out: connections for the gRPC server. [`AcceptTask`] accepts, and owns the handshakes, which are
+//! In: a listener. Out: connections for the gRPC server, or the HTTP server. [`AcceptTask`] accepts, and owns the handshakes, which are
 //! tasks of its own set; cancelling it drops those that are not done. A connection beyond a limit is closed at once
 //! and counted.
 
@@ -39,6 +39,14 @@ pub struct Limits {
     pub handshakes: usize,
     /// How long a handshake may take, and then again the first word.
     pub handshake: Duration,
+}
+
+impl Limits {
+    /// Those of the HTTP port: a few readers, scrapers and probes.
+    #[must_use]
+    pub fn of_http() -> Self {
+        Self { connections: 1_024, from_one_address: 256, handshakes: 64, ..Self::default() }
+    }
 }
 
 impl Default for Limits {
@@ -175,6 +183,14 @@ pub struct Connection {
     /// Runs until the first word is said.
     silence: Option<Pin<Box<Sleep>>>,
     _place: Place,
+}
+
+impl Connection {
+    /// Who is at the other end.
+    #[must_use]
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
 }
 
 impl Connected for Connection {

@@ -6,19 +6,20 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio_rustls::rustls::ServerConfig;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::accept::{self, AcceptTask, Limits};
 use crate::config::{self, AgentAuth, Config};
+use crate::http::Accepted;
 use crate::hub::{Hub, HubTask};
 use crate::identity::{Identity, Reviewer};
 use crate::inventory::InventoryTask;
 use crate::inventory::kubernetes::{self, Access, KubernetesTask, Pulse};
-use crate::tls::TlsTask;
+use crate::readers::{Readers, read_token};
+use crate::tls::{Certificates, TlsTask};
 use crate::{http, server};
 
 /// How long connections may take to end after a signal. Shorter than a pod's grace period.
@@ -44,7 +45,9 @@ pub struct App {
     hub: Arc<Hub>,
     identity: Arc<Identity>,
     inventory: Inventory,
-    tls: Option<(TlsTask, watch::Receiver<Arc<ServerConfig>>)>,
+    readers: Readers,
+    tls: Option<(TlsTask, Certificates)>,
+    http_tls: bool,
     grpc: TcpListener,
     http: TcpListener,
 }
@@ -87,9 +90,14 @@ impl App {
         let grpc = bind(config.grpc_addr, "gRPC").await?;
         let http = bind(config.http_addr, "HTTP").await?;
         let tls = config.tls().map(|files| TlsTask::start(files, Arc::clone(&hub))).transpose()?;
+        let readers = config.readers();
+        if let Readers::Token(path) = &readers {
+            read_token(path).map_err(|error| anyhow::anyhow!("--read-token-file {error}"))?;
+        }
         warn(config, &identity, tls.is_some());
         tracing::info!(grpc = %grpc.local_addr()?, http = %http.local_addr()?, "listening");
-        Ok(Self { hub, identity: Arc::new(identity), inventory, tls, grpc, http })
+        let (identity, http_tls) = (Arc::new(identity), config.http_tls);
+        Ok(Self { hub, identity, inventory, readers, tls, http_tls, grpc, http })
     }
 
     /// Runs until SIGTERM, SIGINT, or a task that fails.
@@ -112,7 +120,7 @@ impl App {
             ticker.run(stop).await;
             ("hub", Ok(()))
         });
-        let (renewal, certificate) = self.tls.unzip();
+        let (renewal, certificates) = self.tls.unzip();
         if let Some(renewal) = renewal {
             let stop = token();
             tasks.spawn(async {
@@ -120,22 +128,24 @@ impl App {
                 ("certificate", Ok(()))
             });
         }
-        let (connections, incoming) = mpsc::channel(accept::DEPTH);
-        let accept = AcceptTask {
-            listener: self.grpc,
-            tls: certificate,
-            limits: Limits::default(),
-            hub: Arc::clone(&hub),
-            server: connections,
+        let address = self.http.local_addr()?;
+        let mut accept = |listener, tls, limits| {
+            let (server, connections) = mpsc::channel(accept::DEPTH);
+            let task = AcceptTask { listener, tls, limits, hub: Arc::clone(&hub), server };
+            let stop = token();
+            tasks.spawn(async {
+                task.run(stop).await;
+                ("accept", Ok(()))
+            });
+            connections
         };
-        let stop = token();
-        tasks.spawn(async {
-            accept.run(stop).await;
-            ("accept", Ok(()))
-        });
-        let grpc = server::serve(Arc::clone(&hub), self.identity, ReceiverStream::new(incoming), token());
+        let grpc_tls = certificates.as_ref().map(|certificates| certificates.grpc.clone());
+        let http_tls = certificates.filter(|_| self.http_tls).map(|certificates| certificates.http);
+        let incoming = ReceiverStream::new(accept(self.grpc, grpc_tls, Limits::default()));
+        let connections = accept(self.http, http_tls, Limits::of_http());
+        let grpc = server::serve(Arc::clone(&hub), self.identity, self.readers.clone(), incoming, token());
         tasks.spawn(async { ("gRPC", grpc.await) });
-        let http = http::serve(hub, self.http, token());
+        let http = http::serve(hub, self.readers, Accepted { connections, address }, token());
         tasks.spawn(async { ("HTTP", http.await) });
 
         let first = tokio::select! {
@@ -177,6 +187,13 @@ fn warn(config: &Config, identity: &Identity, encrypted: bool) {
     }
     if config.client_ca.is_some() {
         tracing::info!("agents and readers must show a certificate (--client-ca)");
+    }
+    match config.readers() {
+        Readers::Anybody => {
+            tracing::info!("whoever reaches the hub may read (--read-token-file restricts it)");
+        }
+        Readers::Certified => tracing::info!("by HTTP, only health and metrics are served (--client-ca)"),
+        Readers::Token(_) => {}
     }
 }
 

@@ -67,6 +67,8 @@ struct Global {
     output: Output,
     #[command(flatten)]
     tls: connect::Tls,
+    #[command(flatten)]
+    token: connect::Token,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -224,7 +226,9 @@ pub fn main() -> ExitCode {
 #[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
 fn refused(status: Status) -> anyhow::Error {
     match status.code() {
-        tonic::Code::NotFound | tonic::Code::InvalidArgument => anyhow::anyhow!("{}", status.message()),
+        tonic::Code::NotFound | tonic::Code::InvalidArgument | tonic::Code::Unauthenticated => {
+            anyhow::anyhow!("{}", status.message())
+        }
         code => anyhow::anyhow!("the hub did not answer: {} ({code})", status.message()),
     }
 }
@@ -239,7 +243,7 @@ async fn answer<T>(asking: impl Future<Output = Result<tonic::Response<T>, Statu
 /// Asks and prints.
 #[tokio::main(flavor = "current_thread")]
 async fn run(cli: &Cli) -> anyhow::Result<Conclusion> {
-    let hub = Hub::connect(&cli.global.hub, &cli.global.tls).await?;
+    let hub = Hub::connect(&cli.global.hub, &cli.global.tls, &cli.global.token).await?;
     let mut asked = hub.reachability();
     let paint = Paint::for_stdout();
     let json = cli.global.output == Output::Json;

@@ -9,6 +9,7 @@ use clap::{Parser, ValueEnum};
 use crate::hub::Settings;
 use crate::plan::Timing;
 use crate::plan::rotation::Rotation;
+use crate::readers::Readers;
 use crate::tls::TlsFiles;
 
 /// Exit code for flags that make no sense (sysexits.h EX_USAGE).
@@ -110,6 +111,15 @@ pub struct Config {
     #[arg(long, env = "NETCHECK_CLIENT_CA", value_name = "PATH", requires = "tls_cert")]
     pub client_ca: Option<PathBuf>,
 
+    /// Serve HTTP with the same certificate as gRPC. It asks nobody for a certificate.
+    #[arg(long, env = "NETCHECK_HTTP_TLS", requires = "tls_cert")]
+    pub http_tls: bool,
+
+    /// The token that readers must show, by gRPC and HTTP (file); health and metrics need none [default: whoever reaches
+    /// the port may read; with --client-ca, by gRPC only].
+    #[arg(long, env = "NETCHECK_READ_TOKEN_FILE", value_name = "PATH")]
+    pub read_token_file: Option<PathBuf>,
+
     /// Serve without encryption where no --tls-cert is given, and without asking agents who they are where
     /// --agent-auth is none.
     #[arg(long, env = "NETCHECK_INSECURE")]
@@ -179,6 +189,16 @@ impl Config {
     pub fn agents_prove(&self) -> AgentAuth {
         let lenient = self.insecure && matches!(self.inventory, Inventory::File(_));
         self.agent_auth.unwrap_or(if lenient { AgentAuth::None } else { AgentAuth::Token })
+    }
+
+    /// Who may read.
+    #[must_use]
+    pub fn readers(&self) -> Readers {
+        match (&self.read_token_file, &self.client_ca) {
+            (Some(path), _) => Readers::Token(path.clone()),
+            (None, Some(_)) => Readers::Certified,
+            (None, None) => Readers::Anybody,
+        }
     }
 
     /// What of it the hub needs.

@@ -1,45 +1,90 @@
 //! The HTTP side: health, metrics, and the answers of the gRPC services as JSON.
 
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
+use axum::middleware;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
+use axum::serve::Listener;
 use netcheck_proto::v1;
 use serde::Deserialize;
-use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::accept::Connection;
 use crate::clock::wire_duration;
 use crate::hub::Hub;
 use crate::query::{Range, Selector};
+use crate::readers::{Readers, gate};
 use crate::{json, metrics};
 
 /// Ticks that may be missed before the hub counts as stuck.
 const STUCK_NS: i64 = 10 * crate::clock::SECOND_NS;
 
-/// The routes.
-pub fn router(hub: Arc<Hub>) -> Router {
-    Router::new()
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(scrape))
+/// The routes. Health and metrics are everybody's, the rest is for readers.
+pub fn router(hub: Arc<Hub>, readers: Readers) -> Router {
+    let read = Router::new()
         .route("/api/v1/report", get(report))
         .route("/api/v1/incidents", get(incidents))
         .route("/api/v1/matrix", get(matrix))
         .route("/api/v1/nodes", get(nodes))
+        .route_layer(middleware::from_fn_with_state((Arc::clone(&hub), readers), gate));
+    Router::new()
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(scrape))
+        .merge(read)
         .with_state(hub)
+}
+
+/// Connections that were accepted, limited and maybe encrypted by an [`AcceptTask`](crate::accept::AcceptTask).
+pub struct Accepted {
+    /// From it.
+    pub connections: mpsc::Receiver<io::Result<Connection>>,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+impl Listener for Accepted {
+    type Io = Connection;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Connection, SocketAddr) {
+        loop {
+            match self.connections.recv().await {
+                Some(Ok(connection)) => {
+                    let peer = connection.peer();
+                    return (connection, peer);
+                }
+                Some(Err(error)) => tracing::debug!("a connection failed: {error}"),
+                // The hub is shutting down: the server is told so by its own signal.
+                None => std::future::pending::<()>().await,
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.address)
+    }
 }
 
 /// Serves until `shutdown` is cancelled and the connections have drained.
 ///
 /// # Errors
-/// The listener's own.
-pub async fn serve(hub: Arc<Hub>, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
-    axum::serve(listener, router(hub)).with_graceful_shutdown(shutdown.cancelled_owned()).await?;
+/// The server's own.
+pub async fn serve(
+    hub: Arc<Hub>,
+    readers: Readers,
+    accepted: Accepted,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    axum::serve(accepted, router(hub, readers)).with_graceful_shutdown(shutdown.cancelled_owned()).await?;
     Ok(())
 }
 

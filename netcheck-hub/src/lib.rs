@@ -28,6 +28,7 @@ pub mod plan;
 pub mod ports;
 pub mod query;
 pub mod reachability;
+pub mod readers;
 pub mod report;
 pub mod roster;
 pub mod server;

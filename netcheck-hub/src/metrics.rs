@@ -200,7 +200,7 @@ impl Snapshot {
         let batches =
             vec![batch("applied", counters.batches_applied), batch("duplicate", counters.batches_duplicate)];
         self.add(true, "hub_batches", "Batches of samples.", batches);
-        let all: [(&'static str, &'static str, u64); 25] = [
+        let all: [(&'static str, &'static str, u64); 26] = [
             (
                 "hub_batch_parts_refused",
                 "Parts of messages that did not hold together.",
@@ -244,6 +244,7 @@ impl Snapshot {
                 "Messages of agents that were too large, or no messages.",
                 counters.messages_refused,
             ),
+            ("hub_readers_refused", "Readers that did not show the token.", counters.readers_refused),
             ("hub_connections_refused", "Connections beyond a limit.", counters.connections_refused),
             ("hub_handshakes_failed", "TLS handshakes that failed.", counters.handshakes_failed),
             ("hub_drop_records", "Kernel drop records that were received.", counters.drop_records),

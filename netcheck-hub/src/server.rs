@@ -10,6 +10,7 @@ use netcheck_proto::v1::check_service_server::CheckServiceServer;
 use netcheck_proto::v1::reachability_service_server::ReachabilityServiceServer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tonic::transport::server::Connected;
 use tonic_health::ServingStatus;
@@ -18,6 +19,7 @@ use crate::check::Checks;
 use crate::hub::Hub;
 use crate::identity::Identity;
 use crate::reachability::Reachability;
+use crate::readers::Readers;
 use crate::session::Sessions;
 
 /// Largest message that is taken. A batch of 200,000 samples fits.
@@ -30,13 +32,14 @@ const HEADERS: u32 = 32 << 10;
 const KEEPALIVE: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Serves `incoming`, to agents that `identity` admits, until `shutdown` is cancelled and the connections have drained.
+/// Serves `incoming`, to agents that `identity` admits and to `readers`, until `shutdown` is cancelled and the connections have drained.
 ///
 /// # Errors
 /// The transport's own.
 pub async fn serve<I, IO, E>(
     hub: Arc<Hub>,
     identity: Arc<Identity>,
+    readers: Readers,
     incoming: I,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()>
@@ -58,7 +61,10 @@ where
     };
     let sessions = Sessions::new(Arc::clone(&hub), identity, shutdown.clone());
     let reachability = Reachability::new(Arc::clone(&hub), shutdown.clone());
-    let checks = Checks::new(hub, shutdown.clone());
+    let checks = Checks::new(Arc::clone(&hub), shutdown.clone());
+    let reachability = ReachabilityServiceServer::new(reachability).max_decoding_message_size(MESSAGE_LIMIT);
+    let checks = CheckServiceServer::new(checks).max_decoding_message_size(MESSAGE_LIMIT);
+    let gate = move |request| readers.admit_grpc(&hub, request);
     Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
@@ -71,8 +77,8 @@ where
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
         .add_service(AgentServiceServer::new(sessions).max_decoding_message_size(MESSAGE_LIMIT))
-        .add_service(ReachabilityServiceServer::new(reachability).max_decoding_message_size(MESSAGE_LIMIT))
-        .add_service(CheckServiceServer::new(checks).max_decoding_message_size(MESSAGE_LIMIT))
+        .add_service(InterceptedService::new(reachability, gate.clone()))
+        .add_service(InterceptedService::new(checks, gate))
         .serve_with_incoming_shutdown(incoming, shutdown.cancelled_owned())
         .await?;
     Ok(())

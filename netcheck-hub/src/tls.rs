@@ -61,6 +61,15 @@ pub enum TlsError {
     },
 }
 
+/// Who is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// Agents and readers, who may be asked for certificates.
+    Grpc,
+    /// Readers, scrapers and the kubelet's probes, who are asked for none.
+    Http,
+}
+
 /// Where certificate and keys are. PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
@@ -84,7 +93,7 @@ impl TlsFiles {
     ///
     /// # Errors
     /// See [`TlsError`].
-    pub fn load(&self) -> Result<Arc<ServerConfig>, TlsError> {
+    pub fn load(&self, port: Port) -> Result<Arc<ServerConfig>, TlsError> {
         let provider: Arc<CryptoProvider> = Arc::new(aws_lc_rs::default_provider());
         let pair = |source| TlsError::Pair { cert: self.cert.clone(), source };
         let chain = certificates("--tls-cert", &self.cert)?;
@@ -95,7 +104,7 @@ impl TlsFiles {
         })?;
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
         let builder = builder.with_safe_default_protocol_versions().map_err(pair)?;
-        let builder = match &self.client_ca {
+        let builder = match self.client_ca.as_ref().filter(|_| port == Port::Grpc) {
             None => builder.with_no_client_auth(),
             Some(path) => {
                 let broken = |message| TlsError::ClientCa { path: path.clone(), message };
@@ -108,7 +117,10 @@ impl TlsFiles {
             }
         };
         let mut config = builder.with_single_cert(chain, key).map_err(pair)?;
-        config.alpn_protocols = vec![b"h2".to_vec()];
+        config.alpn_protocols = match port {
+            Port::Grpc => vec![b"h2".to_vec()],
+            Port::Http => vec![b"http/1.1".to_vec()],
+        };
         Ok(Arc::new(config))
     }
 
@@ -128,7 +140,17 @@ pub struct TlsTask {
     files: TlsFiles,
     hub: Arc<Hub>,
     loaded: Vec<Option<(u64, u64, i64, i64)>>,
-    current: watch::Sender<Arc<ServerConfig>>,
+    grpc: watch::Sender<Arc<ServerConfig>>,
+    http: watch::Sender<Arc<ServerConfig>>,
+}
+
+/// The configurations for the next handshakes.
+#[derive(Clone, Debug)]
+pub struct Certificates {
+    /// Of the gRPC port.
+    pub grpc: watch::Receiver<Arc<ServerConfig>>,
+    /// Of the HTTP port, if it is encrypted.
+    pub http: watch::Receiver<Arc<ServerConfig>>,
 }
 
 impl TlsTask {
@@ -136,13 +158,11 @@ impl TlsTask {
     ///
     /// # Errors
     /// They are missing or make no sense.
-    pub fn start(
-        files: TlsFiles,
-        hub: Arc<Hub>,
-    ) -> Result<(Self, watch::Receiver<Arc<ServerConfig>>), TlsError> {
+    pub fn start(files: TlsFiles, hub: Arc<Hub>) -> Result<(Self, Certificates), TlsError> {
         let loaded = files.identity();
-        let (current, seen) = watch::channel(files.load()?);
-        Ok((Self { files, hub, loaded, current }, seen))
+        let (grpc, for_grpc) = watch::channel(files.load(Port::Grpc)?);
+        let (http, for_http) = watch::channel(files.load(Port::Http)?);
+        Ok((Self { files, hub, loaded, grpc, http }, Certificates { grpc: for_grpc, http: for_http }))
     }
 
     /// Follows the files until cancelled.
@@ -165,12 +185,14 @@ impl TlsTask {
     }
 
     fn reload(&self) {
-        let loaded = self.files.load();
+        let load = |port| self.files.load(port);
+        let loaded = load(Port::Grpc).and_then(|grpc| Ok((grpc, load(Port::Http)?)));
         let trouble = loaded.as_ref().err().map(ToString::to_string);
         match loaded {
-            Ok(config) => {
+            Ok((grpc, http)) => {
                 tracing::info!("certificate renewed");
-                self.current.send_replace(config);
+                self.grpc.send_replace(grpc);
+                self.http.send_replace(http);
             }
             Err(error) => tracing::error!("{error}; going on with the last good certificate"),
         }

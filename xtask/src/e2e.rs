@@ -85,7 +85,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let removed = step("uninstalled, and nothing left", || {
         kube.uninstall(Duration::from_secs(args.timeout))?;
-        kube.wait(SHOWN, "something is left", || kube.is_clean().map(|()| Some(String::new())))
+        Kube::wait(SHOWN, "something is left", || kube.is_clean().map(|()| Some(String::new())))
     });
     outcome.and(removed)
 }
@@ -122,7 +122,7 @@ fn trial(kube: &Kube, install: &Install<'_>) -> Result<()> {
     ensure!(!nodes.is_empty(), "no node is Ready");
     let vantage = kube.has_vantage()?;
     step("every Ready node has an agent", || {
-        kube.wait(SHOWN, "agents are missing", || {
+        Kube::wait(SHOWN, "agents are missing", || {
             let missing = expect::without_agent(&nodes, &kube.ask(&["nodes"])?);
             ensure!(missing.is_empty(), "no agent of {}", missing.join(", "));
             Ok(Some(format!("{} nodes", nodes.len())))
@@ -134,20 +134,20 @@ fn trial(kube: &Kube, install: &Install<'_>) -> Result<()> {
         Ok(if blind.is_empty() { String::new() } else { format!("not on {}", blind.join(", ")) })
     })?;
     step("every ordered pair of nodes is reachable", || {
-        kube.wait(SHOWN, "pairs are missing", || {
+        Kube::wait(SHOWN, "pairs are missing", || {
             let cells = Cell::read_all(&kube.ask(&["matrix"])?)?;
             expect::pairs(&nodes, &cells).map(Some)
         })
     })?;
     step("the default services are reachable from every node", || {
-        kube.wait(SHOWN, "services are missing", || {
+        Kube::wait(SHOWN, "services are missing", || {
             let cells = Cell::read_all(&kube.ask(&["matrix"])?)?;
             expect::services(&nodes, &cells).map(Some)
         })
     })?;
     if vantage {
         step("pods reach pods of every other node", || {
-            kube.wait(SHOWN, "paths between pods are missing", || {
+            Kube::wait(SHOWN, "paths between pods are missing", || {
                 let cells = Cell::read_all(&expect::of_vantage("POD", kube.ask(&["matrix"])?))?;
                 expect::pods(&nodes, &cells).map(Some)
             })
@@ -168,7 +168,7 @@ fn trial(kube: &Kube, install: &Install<'_>) -> Result<()> {
 fn cordon(kube: &Kube, nodes: &[String]) -> Result<String> {
     let node = nodes.last().context("no node")?;
     let _cordon = kube.cordon(node)?;
-    kube.wait(SHOWN, "the cordon is not shown", || {
+    Kube::wait(SHOWN, "the cordon is not shown", || {
         ensure!(expect::is_cordoned(node, &kube.ask(&["nodes"])?), "{node} is not shown as cordoned");
         let report = Report::read(&kube.ask(&["report"])?)?;
         ensure!(report.unreachable == 0, "{}", kube.show(&["report"])?);
@@ -196,7 +196,7 @@ fn network_policy(kube: &Kube) -> Result<String> {
     };
     let told = report.findings.first().map(|finding| finding.headline.clone()).unwrap_or_default();
     let took = begin.elapsed();
-    kube.wait(SHOWN, "not reachable again", || {
+    Kube::wait(SHOWN, "not reachable again", || {
         let report = Report::read(&kube.ask(&["report"])?)?;
         ensure!(report.unreachable == 0, "{}", kube.show(&["report"])?);
         Ok(Some(String::new()))

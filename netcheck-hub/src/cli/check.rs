@@ -7,8 +7,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use netcheck_proto::v1;
 use netcheck_proto::v1::check_service_client::CheckServiceClient;
 use netcheck_proto::v1::run_check_response::Message;
-use tonic::transport::Channel;
 
+use super::connect::Asking;
 use super::{ANSWER_LIMIT, refused};
 
 /// How much later than its deadline a check's result may come.
@@ -16,7 +16,7 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// Runs it. The bar hides itself where stderr is no terminal.
 pub(super) async fn run(
-    channel: Channel,
+    channel: Asking,
     request: v1::RunCheckRequest,
     deadline: Duration,
 ) -> anyhow::Result<v1::CheckResult> {

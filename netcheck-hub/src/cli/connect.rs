@@ -6,9 +6,14 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use netcheck_proto::v1::reachability_service_client::ReachabilityServiceClient;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::{Request, Status};
 
 use super::ANSWER_LIMIT;
+use crate::readers::read_token;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -53,6 +58,37 @@ pub(super) struct Tls {
     tls_server_name: Option<String>,
 }
 
+/// How the reader shows that it may read.
+#[derive(Debug, Args)]
+pub(super) struct Token {
+    /// The readers' token, where the hub wants one (file).
+    #[arg(long = "token-file", env = "NETCHECK_READ_TOKEN_FILE", value_name = "PATH", global = true)]
+    token_file: Option<PathBuf>,
+}
+
+/// Puts the token into every request.
+#[derive(Clone, Debug)]
+pub(super) struct Bearer(Option<MetadataValue<Ascii>>);
+
+impl Token {
+    fn bearer(&self) -> anyhow::Result<Bearer> {
+        let Some(path) = &self.token_file else { return Ok(Bearer(None)) };
+        let token = read_token(path).map_err(|error| anyhow::anyhow!("--token-file {error}"))?;
+        let mut words: MetadataValue<Ascii> = format!("Bearer {token}").parse()?;
+        words.set_sensitive(true);
+        Ok(Bearer(Some(words)))
+    }
+}
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(words) = &self.0 {
+            request.metadata_mut().insert("authorization", words.clone());
+        }
+        Ok(request)
+    }
+}
+
 impl Tls {
     fn config(&self) -> anyhow::Result<ClientTlsConfig> {
         let read = |flag: &str, path: &Path| {
@@ -79,13 +115,17 @@ impl Tls {
     }
 }
 
+/// What requests go through.
+pub(super) type Asking = InterceptedService<Channel, Bearer>;
+
 /// A hub that answers.
 pub(super) struct Hub {
-    pub(super) channel: Channel,
+    pub(super) channel: Asking,
 }
 
 impl Hub {
-    pub(super) async fn connect(hub: &HubUrl, tls: &Tls) -> anyhow::Result<Self> {
+    pub(super) async fn connect(hub: &HubUrl, tls: &Tls, token: &Token) -> anyhow::Result<Self> {
+        let bearer = token.bearer()?;
         let encrypted = hub.endpoint.uri().scheme_str() == Some("https");
         let mut endpoint = hub.endpoint.clone();
         if encrypted {
@@ -98,10 +138,10 @@ impl Hub {
             let url = &hub.text;
             anyhow::anyhow!("cannot reach the hub at {url}: {cause} (--hub or NETCHECK_HUB says where it is)")
         })?;
-        Ok(Self { channel })
+        Ok(Self { channel: InterceptedService::new(channel, bearer) })
     }
 
-    pub(super) fn reachability(&self) -> ReachabilityServiceClient<Channel> {
+    pub(super) fn reachability(&self) -> ReachabilityServiceClient<Asking> {
         ReachabilityServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_LIMIT)
     }
 }

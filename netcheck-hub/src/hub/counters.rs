@@ -39,6 +39,8 @@ pub struct Counters {
     pub sessions_silent: u64,
     /// Messages from agents that were too large, or no messages.
     pub messages_refused: u64,
+    /// Readers that did not show the token.
+    pub readers_refused: u64,
     /// Connections beyond a limit.
     pub connections_refused: u64,
     /// TLS handshakes that failed or took too long.

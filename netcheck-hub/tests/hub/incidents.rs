@@ -2,6 +2,7 @@
 
 use netcheck_common::domain::Outcome;
 use netcheck_hub::http;
+use netcheck_hub::readers::Readers;
 use netcheck_proto::v1;
 use tower::ServiceExt as _;
 
@@ -23,7 +24,8 @@ async fn tell(agents: &mut [FakeAgent], outcome: impl Fn(&v1::PathSpec) -> Outco
 
 async fn get(rig: &Rig, path: &str) -> String {
     let request = axum::http::Request::get(path).body(axum::body::Body::empty()).unwrap();
-    let response = http::router(std::sync::Arc::clone(&rig.hub)).oneshot(request).await.unwrap();
+    let response =
+        http::router(std::sync::Arc::clone(&rig.hub), Readers::Anybody).oneshot(request).await.unwrap();
     assert!(response.status().is_success(), "{path}");
     let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
     String::from_utf8(body.to_vec()).unwrap()

@@ -7,6 +7,7 @@ mod evidence;
 mod identity;
 mod incidents;
 mod ports;
+mod readers;
 mod rig;
 mod rogues;
 mod roster;

@@ -10,10 +10,12 @@ use std::time::Duration;
 use hyper_util::rt::TokioIo;
 use netcheck_hub::accept::{AcceptTask, DEPTH, Limits};
 use netcheck_hub::clock::unix_now_ns;
+use netcheck_hub::http::{self, Accepted};
 use netcheck_hub::hub::{Hub, HubTask, Settings, State};
 use netcheck_hub::identity::Identity;
 use netcheck_hub::plan::Timing;
 use netcheck_hub::plan::rotation::Rotation;
+use netcheck_hub::readers::Readers;
 use netcheck_hub::{inventory, server};
 use netcheck_proto::v1;
 use netcheck_proto::v1::reachability_service_client::ReachabilityServiceClient;
@@ -71,7 +73,7 @@ impl Rig {
         let second = Duration::from_secs(1);
         let settings = Settings {
             timing: Timing { interval: second, timeout: second / 2, window: second, sizes: second * 10 },
-            rotation: Rotation::default(),
+            rotation: Rotation { paths_per_node: 100_000, ..Rotation::default() },
             dns_name: "kubernetes.default.svc.cluster.local".to_owned(),
             expire: Duration::from_secs(120),
         };
@@ -80,7 +82,13 @@ impl Rig {
         let (connections, incoming) = mpsc::unbounded_channel();
         let shutdown = CancellationToken::new();
         let incoming = UnboundedReceiverStream::new(incoming);
-        tokio::spawn(server::serve(Arc::clone(&hub), Arc::new(identity), incoming, shutdown.clone()));
+        tokio::spawn(server::serve(
+            Arc::clone(&hub),
+            Arc::new(identity),
+            Readers::Anybody,
+            incoming,
+            shutdown.clone(),
+        ));
         tokio::spawn(HubTask { hub: Arc::clone(&hub) }.run(shutdown.clone()));
         Self { hub, connections, shutdown }
     }
@@ -105,21 +113,47 @@ impl Rig {
         tokio::spawn(accept.run(self.shutdown.clone()));
         let identity = Arc::new(Identity::Unchecked);
         let incoming = ReceiverStream::new(incoming);
-        tokio::spawn(server::serve(Arc::clone(&self.hub), identity, incoming, self.shutdown.clone()));
-        Gate { address }
-    }
-
-    /// The same over TCP, where the hub sees an address.
-    pub(crate) async fn tcp_channel(&self) -> Channel {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let incoming = TcpListenerStream::new(listener);
         tokio::spawn(server::serve(
             Arc::clone(&self.hub),
-            Arc::new(Identity::Unchecked),
+            identity,
+            Readers::Anybody,
             incoming,
             self.shutdown.clone(),
         ));
+        Gate { address }
+    }
+
+    /// Its HTTP port, as it listens itself, for these readers.
+    pub(crate) async fn http(
+        &self,
+        readers: Readers,
+        tls: Option<watch::Receiver<Arc<ServerConfig>>>,
+    ) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (server, connections) = mpsc::channel(DEPTH);
+        let limits = Limits::of_http();
+        let accept = AcceptTask { listener, tls, limits, hub: Arc::clone(&self.hub), server };
+        tokio::spawn(accept.run(self.shutdown.clone()));
+        let accepted = Accepted { connections, address };
+        tokio::spawn(http::serve(Arc::clone(&self.hub), readers, accepted, self.shutdown.clone()));
+        address
+    }
+
+    /// Where it listens over TCP, for these readers.
+    pub(crate) async fn tcp(&self, readers: Readers) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let identity = Arc::new(Identity::Unchecked);
+        let incoming = TcpListenerStream::new(listener);
+        let hub = Arc::clone(&self.hub);
+        tokio::spawn(server::serve(hub, identity, readers, incoming, self.shutdown.clone()));
+        address
+    }
+
+    /// The same as [`Rig::channel`] over TCP, where the hub sees an address.
+    pub(crate) async fn tcp_channel(&self) -> Channel {
+        let url = format!("http://{}", self.tcp(Readers::Anybody).await);
         Endpoint::from_shared(url).unwrap().connect().await.unwrap()
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use netcheck_common::domain::Outcome;
 use netcheck_hub::accept::Limits;
-use netcheck_hub::tls::{TlsFiles, TlsTask};
+use netcheck_hub::tls::{Port, TlsFiles, TlsTask};
 use netcheck_proto::v1;
 use netcheck_proto::v1::reachability_service_client::ReachabilityServiceClient;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -15,21 +15,21 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use crate::rig::{FakeAgent, Gate, Rig, hello};
 
 /// An authority.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    fn pem(&self) -> String {
+    pub(crate) fn pem(&self) -> String {
         self.0.pem()
     }
 
     /// Certificate and key for a name.
-    fn issue(&self, name: &str) -> (String, String) {
+    pub(crate) fn issue(&self, name: &str) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         (params.signed_by(&key, &self.0).unwrap().pem(), key.serialize_pem())
@@ -37,7 +37,7 @@ impl Authority {
 }
 
 /// Writes a pair where the hub looks for it, as a renewal does: by rename.
-fn install(folder: &Path, (cert, key): &(String, String)) {
+pub(crate) fn install(folder: &Path, (cert, key): &(String, String)) {
     for (name, text) in [("cert.pem", cert), ("key.pem", key)] {
         let new = folder.join("new");
         std::fs::write(&new, text).unwrap();
@@ -45,7 +45,7 @@ fn install(folder: &Path, (cert, key): &(String, String)) {
     }
 }
 
-fn files(folder: &Path, client_ca: Option<&Authority>) -> TlsFiles {
+pub(crate) fn files(folder: &Path, client_ca: Option<&Authority>) -> TlsFiles {
     let client_ca = client_ca.map(|authority| {
         let path = folder.join("clients.pem");
         std::fs::write(&path, authority.pem()).unwrap();
@@ -78,10 +78,10 @@ async fn a_renewed_certificate_is_taken_without_a_restart_and_sessions_go_on() {
     let (rig, folder) = (Rig::start(), tempfile::tempdir().unwrap());
     let (old, new) = (Authority::new(), Authority::new());
     install(folder.path(), &old.issue("netcheck-hub"));
-    let (task, certificate) = TlsTask::start(files(folder.path(), None), Arc::clone(&rig.hub)).unwrap();
+    let (task, certificates) = TlsTask::start(files(folder.path(), None), Arc::clone(&rig.hub)).unwrap();
     let shutdown = CancellationToken::new();
     let renewal = tokio::spawn(task.run(shutdown.clone()));
-    let gate = rig.gate(Some(certificate), Limits::default()).await;
+    let gate = rig.gate(Some(certificates.grpc), Limits::default()).await;
     let mut agent = FakeAgent::start(connect(&gate, &old, None).await.unwrap(), hello("n1", "boot-1")).await;
     assert!(!answers(connect(&gate, &new, None).await).await, "not yet its certificate");
     rig.until("the stranger's handshake is counted", |state| state.counters.handshakes_failed == 1).await;
@@ -111,8 +111,8 @@ async fn with_a_client_authority_only_its_clients_are_answered() {
     let (hubs, clients, strangers) = (Authority::new(), Authority::new(), Authority::new());
     install(folder.path(), &hubs.issue("netcheck-hub"));
     let files = files(folder.path(), Some(&clients));
-    let (_task, certificate) = TlsTask::start(files, Arc::clone(&rig.hub)).unwrap();
-    let gate = rig.gate(Some(certificate), Limits::default()).await;
+    let (_task, certificates) = TlsTask::start(files, Arc::clone(&rig.hub)).unwrap();
+    let gate = rig.gate(Some(certificates.grpc), Limits::default()).await;
     assert!(answers(connect(&gate, &hubs, Some(clients.issue("reader"))).await).await);
     assert!(!answers(connect(&gate, &hubs, None).await).await);
     assert!(!answers(connect(&gate, &hubs, Some(strangers.issue("reader"))).await).await);
@@ -124,7 +124,7 @@ fn files_that_make_no_sense_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let authority = Authority::new();
     let hub = TlsFiles { client_ca: None, ..files(folder.path(), None) };
-    let error = |files: &TlsFiles| files.load().unwrap_err().to_string();
+    let error = |files: &TlsFiles| files.load(Port::Grpc).unwrap_err().to_string();
     assert!(error(&hub).contains("--tls-cert"));
     install(folder.path(), &(authority.issue("a").0, String::new()));
     assert!(error(&hub).contains("--tls-key"));
@@ -133,7 +133,7 @@ fn files_that_make_no_sense_are_named() {
     install(folder.path(), &(String::new(), authority.issue("a").1));
     assert!(error(&hub).contains("no certificate"), "{}", error(&hub));
     install(folder.path(), &authority.issue("a"));
-    assert!(hub.load().is_ok());
+    assert!(hub.load(Port::Http).is_ok());
     let path = folder.path().join("ca.pem");
     std::fs::write(&path, "").unwrap();
     assert!(error(&TlsFiles { client_ca: Some(path), ..hub }).contains("--client-ca"));

@@ -12,6 +12,8 @@ use crate::tools::{command, output, root};
 
 /// Name of the release and of all that belongs to it.
 pub(super) const RELEASE: &str = "netcheck-e2e";
+/// The chart.
+const CHART: &str = "deploy/netcheck";
 /// The policy that denies.
 const DENY: &str = "netcheck-e2e-deny";
 
@@ -148,7 +150,8 @@ impl Kube {
             "pod-security.kubernetes.io/enforce=privileged",
         ]))?;
         let seconds = format!("{}s", install.timeout.as_secs());
-        let mut helm = self.helm(&["install", RELEASE, "deploy/netcheck", "--wait", "--timeout", &seconds]);
+        let mut helm = self.helm(&["install", RELEASE, "--wait", "--timeout", &seconds]);
+        helm.arg(root().join(CHART));
         let own = [
             format!("fullnameOverride={RELEASE}"),
             format!("hub.namespace={}", self.hub_namespace()),
@@ -228,7 +231,6 @@ impl Kube {
 
     /// Asks until it is as it should be: `Some` ends it; an error is why it isn't yet.
     pub(super) fn wait(
-        &self,
         patience: Duration,
         what: &str,
         mut look: impl FnMut() -> Result<Option<String>>,
@@ -338,11 +340,6 @@ fn image_values(image: &str) -> Result<Vec<String>> {
     }
 }
 
-/// Where the chart is, for who wants to see that it is there.
-pub(super) fn chart() -> PathBuf {
-    root().join("deploy/netcheck")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -360,6 +357,6 @@ mod tests {
         ] {
             assert_eq!(values(image).as_deref(), expected, "{image}");
         }
-        assert!(chart().join("Chart.yaml").is_file());
+        assert!(root().join(CHART).join("Chart.yaml").is_file());
     }
 }

@@ -14,7 +14,7 @@ fn node<'a>(name: &str, nodes: &'a Value) -> Option<&'a Value> {
     nodes["nodes"].as_array()?.iter().find(|node| node["name"] == name)
 }
 
-fn those<'a>(nodes: &'a [String], which: impl Fn(&str) -> bool) -> Vec<&'a str> {
+fn those(nodes: &[String], which: impl Fn(&str) -> bool) -> Vec<&str> {
     nodes.iter().map(String::as_str).filter(|name| which(name)).collect()
 }
 

@@ -1,0 +1,162 @@
+//! Who may read: by gRPC, by HTTP with and without encryption, and from the command line.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::Arc;
+
+use netcheck_hub::readers::Readers;
+use netcheck_hub::tls::TlsTask;
+use netcheck_proto::v1;
+use netcheck_proto::v1::check_service_client::CheckServiceClient;
+use netcheck_proto::v1::reachability_service_client::ReachabilityServiceClient;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tonic::Code;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::rig::{FakeAgent, Rig, hello};
+use crate::tls::{Authority, files, install};
+
+const TOKEN: &str = "readers-token-0123456789";
+
+fn token_in(folder: &Path) -> PathBuf {
+    let path = folder.join("token");
+    std::fs::write(&path, format!("{TOKEN}\n")).unwrap();
+    path
+}
+
+async fn channel(address: SocketAddr) -> Channel {
+    Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap()
+}
+
+fn with<T>(message: T, token: &str) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    request
+}
+
+#[tokio::test]
+async fn by_grpc_readers_show_the_token_and_agents_and_health_need_none() {
+    let (rig, folder) = (Rig::start(), tempfile::tempdir().unwrap());
+    let address = rig.tcp(Readers::Token(token_in(folder.path()))).await;
+    let mut reader = ReachabilityServiceClient::new(channel(address).await);
+    let mut checks = CheckServiceClient::new(channel(address).await);
+    let code = |status: tonic::Status| status.code();
+
+    let none = reader.list_nodes(v1::ListNodesRequest {}).await.map(drop).map_err(code);
+    assert_eq!(none, Err(Code::Unauthenticated));
+    let wrong = reader.list_nodes(with(v1::ListNodesRequest {}, "another-token-0123456789")).await;
+    assert_eq!(wrong.map(drop).map_err(code), Err(Code::Unauthenticated));
+    let watch = reader.watch_matrix(v1::WatchMatrixRequest::default()).await;
+    assert_eq!(watch.map(drop).map_err(code), Err(Code::Unauthenticated));
+    let check = checks.run_check(v1::RunCheckRequest::default()).await;
+    assert_eq!(check.map(drop).map_err(code), Err(Code::Unauthenticated));
+    assert_eq!(rig.hub.lock().counters.readers_refused, 4);
+
+    assert!(reader.list_nodes(with(v1::ListNodesRequest {}, TOKEN)).await.is_ok());
+    assert!(checks.run_check(with(v1::RunCheckRequest::default(), TOKEN)).await.is_ok());
+    let agent = FakeAgent::start(channel(address).await, hello("n1", "boot-1")).await;
+    drop(agent);
+    let mut health = tonic_health::pb::health_client::HealthClient::new(channel(address).await);
+    assert!(health.check(tonic_health::pb::HealthCheckRequest::default()).await.is_ok());
+
+    std::fs::remove_file(folder.path().join("token")).unwrap();
+    let gone = reader.list_nodes(with(v1::ListNodesRequest {}, TOKEN)).await;
+    assert_eq!(gone.map(drop).map_err(code), Err(Code::Unavailable), "not open because the token is gone");
+}
+
+/// Status and body of a GET.
+async fn get(mut io: impl AsyncRead + AsyncWrite + Unpin, path: &str, token: Option<&str>) -> (u16, String) {
+    let token = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: netcheck-hub\r\nConnection: close\r\n{token}\r\n");
+    io.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    // A peer that closes without TLS's good-bye has said all that it wanted.
+    drop(io.read_to_end(&mut answer).await);
+    let answer = String::from_utf8(answer).unwrap();
+    let status = answer.split_whitespace().nth(1).unwrap().parse().unwrap();
+    (status, answer.split_once("\r\n\r\n").unwrap().1.to_owned())
+}
+
+#[tokio::test]
+async fn by_http_health_and_metrics_are_open_and_the_rest_is_for_readers() {
+    let (rig, folder) = (Rig::start(), tempfile::tempdir().unwrap());
+    let paths = ["/api/v1/report", "/api/v1/matrix", "/api/v1/nodes", "/api/v1/incidents"];
+    for (readers, without, with) in [
+        (Readers::Anybody, 200, 200),
+        (Readers::Token(token_in(folder.path())), 401, 200),
+        (Readers::Certified, 403, 403),
+    ] {
+        let address = rig.http(readers, None).await;
+        let ask = async |path, token| get(TcpStream::connect(address).await.unwrap(), path, token).await.0;
+        for path in ["/healthz", "/readyz", "/metrics"] {
+            assert_eq!(ask(path, None).await, 200, "{path}");
+        }
+        for path in paths {
+            assert_eq!((ask(path, None).await, ask(path, Some(TOKEN)).await), (without, with), "{path}");
+        }
+        assert_eq!(ask("/nothing", None).await, 404);
+    }
+}
+
+#[tokio::test]
+async fn http_with_encryption_asks_nobody_for_a_certificate() {
+    let (rig, folder) = (Rig::start(), tempfile::tempdir().unwrap());
+    let (hubs, clients) = (Authority::new(), Authority::new());
+    install(folder.path(), &hubs.issue("netcheck-hub"));
+    let (_task, certificates) =
+        TlsTask::start(files(folder.path(), Some(&clients)), Arc::clone(&rig.hub)).unwrap();
+    let address = rig.http(Readers::Token(token_in(folder.path())), Some(certificates.http)).await;
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(hubs.pem().as_bytes()).unwrap()).unwrap();
+    let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let connector = TlsConnector::from(Arc::new(config.with_root_certificates(roots).with_no_client_auth()));
+    let connect = async || {
+        let stream = TcpStream::connect(address).await.unwrap();
+        connector.connect(ServerName::try_from("netcheck-hub").unwrap(), stream).await.unwrap()
+    };
+    assert_eq!(get(connect().await, "/healthz", None).await, (200, "ok\n".to_owned()));
+    assert_eq!(get(connect().await, "/api/v1/nodes", None).await.0, 401);
+    let (status, body) = get(connect().await, "/api/v1/nodes", Some(TOKEN)).await;
+    assert!(status == 200 && body.contains("\"n1\""), "{status} {body}");
+    // Plaintext to the encrypted port gets no answer, and is counted.
+    let mut plain = TcpStream::connect(address).await.unwrap();
+    plain.write_all(b"GET /healthz HTTP/1.1\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    drop(plain.read_to_end(&mut answer).await);
+    assert!(!answer.starts_with(b"HTTP"));
+    rig.until("it is counted", |state| state.counters.handshakes_failed == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_command_line_shows_the_token_and_says_when_it_is_missing() {
+    let (rig, folder) = (Rig::start(), tempfile::tempdir().unwrap());
+    let path = token_in(folder.path());
+    let address = rig.tcp(Readers::Token(path.clone())).await;
+    let run = async |token: Option<PathBuf>| -> Output {
+        let url = format!("http://{address}");
+        let ask = move || {
+            let mut cli = Command::new(env!("CARGO_BIN_EXE_kubectl-netcheck"));
+            cli.args(["nodes", "--hub", &url])
+                .args(token.iter().flat_map(|path| [Path::new("--token-file"), path]));
+            cli.output().unwrap()
+        };
+        tokio::task::spawn_blocking(ask).await.unwrap()
+    };
+    let denied = run(None).await;
+    let line = String::from_utf8_lossy(&denied.stderr).into_owned();
+    assert_eq!(denied.status.code(), Some(1), "{line}");
+    assert_eq!(line.lines().count(), 1, "{line}");
+    assert!(line.contains("--token-file"), "{line}");
+    let admitted = run(Some(path)).await;
+    assert_eq!(admitted.status.code(), Some(0), "{}", String::from_utf8_lossy(&admitted.stderr));
+    assert!(String::from_utf8_lossy(&admitted.stdout).contains("n1"));
+    let unreadable = run(Some(folder.path().join("nothing"))).await;
+    assert!(String::from_utf8_lossy(&unreadable.stderr).contains("--token-file"));
+}
