@@ -18,8 +18,6 @@ use crate::{image, setup};
 
 /// How often the cluster is asked.
 const POLL: Duration = Duration::from_secs(2);
-/// How long a change may take until the hub shows it.
-const SHOWN: Duration = Duration::from_secs(90);
 
 /// Options of `e2e`.
 #[derive(clap::Args)]
@@ -49,6 +47,9 @@ pub(crate) struct Args {
     /// How long installing may take (seconds)
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     timeout: u64,
+    /// How long it may take until the hub shows what is (seconds)
+    #[arg(long, value_name = "SECONDS", default_value_t = 90)]
+    patience: u64,
     /// Leave it installed, whatever comes of it
     #[arg(long)]
     keep: bool,
@@ -60,7 +61,12 @@ pub(crate) struct Args {
 /// If anything is not as it should be; what was installed is removed nevertheless, unless `--keep` was said.
 pub(crate) fn run(args: &Args) -> Result<()> {
     setup::ensure(&["helm"])?;
-    let kube = Kube::new(&args.kubeconfig, args.context.as_deref(), &args.namespace)?;
+    let kube = Kube::new(
+        &args.kubeconfig,
+        args.context.as_deref(),
+        &args.namespace,
+        Duration::from_secs(args.patience),
+    )?;
     println!("{}", kube.greet()?);
     kube.is_clean()
         .context("the cluster must be without this release; helm uninstall it, or say --namespace")?;
@@ -85,7 +91,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let removed = step("uninstalled, and nothing left", || {
         kube.uninstall(Duration::from_secs(args.timeout))?;
-        Kube::wait(SHOWN, "something is left", || kube.is_clean().map(|()| Some(String::new())))
+        kube.wait("something is left", || kube.is_clean().map(|()| Some(String::new())))
     });
     outcome.and(removed)
 }
@@ -122,7 +128,7 @@ fn trial(kube: &Kube, install: &Install<'_>) -> Result<()> {
     ensure!(!nodes.is_empty(), "no node is Ready");
     let vantage = kube.has_vantage()?;
     step("every Ready node has an agent", || {
-        Kube::wait(SHOWN, "agents are missing", || {
+        kube.wait("agents are missing", || {
             let missing = expect::without_agent(&nodes, &kube.ask(&["nodes"])?);
             ensure!(missing.is_empty(), "no agent of {}", missing.join(", "));
             Ok(Some(format!("{} nodes", nodes.len())))
@@ -134,20 +140,20 @@ fn trial(kube: &Kube, install: &Install<'_>) -> Result<()> {
         Ok(if blind.is_empty() { String::new() } else { format!("not on {}", blind.join(", ")) })
     })?;
     step("every ordered pair of nodes is reachable", || {
-        Kube::wait(SHOWN, "pairs are missing", || {
+        kube.wait("pairs are missing", || {
             let cells = Cell::read_all(&kube.ask(&["matrix"])?)?;
             expect::pairs(&nodes, &cells).map(Some)
         })
     })?;
     step("the default services are reachable from every node", || {
-        Kube::wait(SHOWN, "services are missing", || {
+        kube.wait("services are missing", || {
             let cells = Cell::read_all(&kube.ask(&["matrix"])?)?;
             expect::services(&nodes, &cells).map(Some)
         })
     })?;
     if vantage {
         step("pods reach pods of every other node", || {
-            Kube::wait(SHOWN, "paths between pods are missing", || {
+            kube.wait("paths between pods are missing", || {
                 let cells = Cell::read_all(&expect::of_vantage("POD", kube.ask(&["matrix"])?))?;
                 expect::pods(&nodes, &cells).map(Some)
             })
@@ -168,7 +174,7 @@ fn trial(kube: &Kube, install: &Install<'_>) -> Result<()> {
 fn cordon(kube: &Kube, nodes: &[String]) -> Result<String> {
     let node = nodes.last().context("no node")?;
     let _cordon = kube.cordon(node)?;
-    Kube::wait(SHOWN, "the cordon is not shown", || {
+    kube.wait("the cordon is not shown", || {
         ensure!(expect::is_cordoned(node, &kube.ask(&["nodes"])?), "{node} is not shown as cordoned");
         let report = Report::read(&kube.ask(&["report"])?)?;
         ensure!(report.unreachable == 0, "{}", kube.show(&["report"])?);
@@ -185,7 +191,7 @@ fn network_policy(kube: &Kube) -> Result<String> {
         if report.unreachable > 0 {
             break Some(report);
         }
-        if begin.elapsed() > SHOWN {
+        if begin.elapsed() > kube.patience() {
             break None;
         }
         std::thread::sleep(POLL);
@@ -196,7 +202,7 @@ fn network_policy(kube: &Kube) -> Result<String> {
     };
     let told = report.findings.first().map(|finding| finding.headline.clone()).unwrap_or_default();
     let took = begin.elapsed();
-    Kube::wait(SHOWN, "not reachable again", || {
+    kube.wait("not reachable again", || {
         let report = Report::read(&kube.ask(&["report"])?)?;
         ensure!(report.unreachable == 0, "{}", kube.show(&["report"])?);
         Ok(Some(String::new()))

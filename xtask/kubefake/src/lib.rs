@@ -4,6 +4,7 @@
 //! In: objects ([`FakeApi::apply`], [`FakeApi::load`]) and faults ([`Faults`]). Out: what kube asks for, and a record
 //! of every call ([`FakeApi::calls`]) to hold a role's rules against. Its tasks end when the [`FakeApi`] is dropped.
 
+pub mod cluster;
 mod fault;
 mod objects;
 mod resource;
@@ -27,6 +28,15 @@ pub use fault::Faults;
 pub use resource::Resource;
 pub use review::Token;
 use store::Store;
+
+fn kubeconfig(address: SocketAddr) -> String {
+    format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: fake\n\
+         clusters: [{{name: fake, cluster: {{server: 'http://{address}'}}}}]\n\
+         contexts: [{{name: fake, context: {{cluster: fake, user: fake}}}}]\n\
+         users: [{{name: fake, user: {{}}}}]\n"
+    )
+}
 
 /// What was called, as a role's rules name it: verb and resource (with its group, as in `discovery.k8s.io/endpointslices`).
 pub type Calls = BTreeMap<(String, String), usize>;
@@ -125,13 +135,7 @@ impl FakeApi {
     /// A kubeconfig that leads here.
     #[must_use]
     pub fn kubeconfig(&self) -> String {
-        format!(
-            "apiVersion: v1\nkind: Config\ncurrent-context: fake\n\
-             clusters: [{{name: fake, cluster: {{server: 'http://{}'}}}}]\n\
-             contexts: [{{name: fake, context: {{cluster: fake, user: fake}}}}]\n\
-             users: [{{name: fake, user: {{}}}}]\n",
-            self.address
-        )
+        kubeconfig(self.address)
     }
 
     /// Adds or replaces an object; watches hear of it.

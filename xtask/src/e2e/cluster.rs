@@ -1,11 +1,12 @@
 //! The cluster, by kubectl and helm as its operator would.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::POLL;
 use crate::tools::{command, output, root};
@@ -31,6 +32,7 @@ pub(super) struct Kube {
     kubeconfig: PathBuf,
     context: Option<String>,
     namespace: String,
+    patience: Duration,
 }
 
 /// Takes something back when it is dropped, whatever happens.
@@ -47,11 +49,26 @@ impl Drop for Undo {
 }
 
 impl Kube {
-    pub(super) fn new(kubeconfig: &Path, context: Option<&str>, namespace: &str) -> Result<Self> {
+    pub(super) fn new(
+        kubeconfig: &Path,
+        context: Option<&str>,
+        namespace: &str,
+        patience: Duration,
+    ) -> Result<Self> {
         let kubeconfig = kubeconfig
             .canonicalize()
             .with_context(|| format!("no kubeconfig at {}", kubeconfig.display()))?;
-        Ok(Self { kubeconfig, context: context.map(str::to_owned), namespace: namespace.to_owned() })
+        Ok(Self {
+            kubeconfig,
+            context: context.map(str::to_owned),
+            namespace: namespace.to_owned(),
+            patience,
+        })
+    }
+
+    /// How long it may take until the hub shows what is.
+    pub(super) fn patience(&self) -> Duration {
+        self.patience
     }
 
     pub(super) fn namespace(&self) -> &str {
@@ -79,6 +96,25 @@ impl Kube {
     fn get(&self, words: &[&str]) -> Result<Value> {
         let text = output(&mut self.kubectl(&[&["get", "--output", "json"], words].concat()))?;
         serde_json::from_str(&text).with_context(|| format!("kubectl get {}", words.join(" ")))
+    }
+
+    /// Makes an object.
+    fn create(&self, object: &Value) -> Result<()> {
+        let mut kubectl = self.kubectl(&["create", "--filename=-"]);
+        let mut child = kubectl
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("starting kubectl")?;
+        let mut stdin = child.stdin.take().context("kubectl takes no input")?;
+        stdin.write_all(object.to_string().as_bytes()).context("telling kubectl what to create")?;
+        drop(stdin);
+        let done = child.wait_with_output().context("waiting for kubectl")?;
+        let kind = object["kind"].as_str().unwrap_or_default();
+        let why = String::from_utf8_lossy(&done.stderr);
+        ensure!(done.status.success(), "cannot create the {kind}: {}", why.trim());
+        Ok(())
     }
 
     /// What kind of cluster it is.
@@ -112,7 +148,7 @@ impl Kube {
             match self.labelled(&kinds, namespaced) {
                 Ok(found) => left.extend(found),
                 Err(_) => {
-                    left.extend(kinds.iter().flat_map(|kind| self.labelled(&[kind], namespaced)).flatten())
+                    left.extend(kinds.iter().flat_map(|kind| self.labelled(&[kind], namespaced)).flatten());
                 }
             }
         }
@@ -148,13 +184,15 @@ impl Kube {
     }
 
     pub(super) fn install(&self, install: &Install<'_>) -> Result<String> {
-        output(&mut self.kubectl(&["create", "namespace", &self.namespace]))?;
-        output(&mut self.kubectl(&[
-            "label",
-            "namespace",
-            &self.namespace,
-            "pod-security.kubernetes.io/enforce=privileged",
-        ]))?;
+        self.create(&json!({
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {
+                "name": self.namespace,
+                // The agent is in the host's network.
+                "labels": {"pod-security.kubernetes.io/enforce": "privileged"},
+            },
+        }))?;
         let seconds = format!("{}s", install.timeout.as_secs());
         let mut helm = self.helm(&["install", RELEASE, "--wait", "--timeout", &seconds]);
         helm.arg(root().join(CHART));
@@ -167,8 +205,12 @@ impl Kube {
         ];
         let image = install.image.map(image_values).transpose()?.unwrap_or_default();
         let pull = install.pull_policy.map(|policy| format!("image.pullPolicy={policy}"));
-        for value in own.iter().chain(&image).chain(&pull) {
+        for value in own.iter().chain(&pull) {
             helm.args(["--set", value]);
+        }
+        for value in &image {
+            // A tag may look like a number.
+            helm.args(["--set-string", value]);
         }
         for path in install.values {
             // Helm runs at the project's root.
@@ -237,7 +279,7 @@ impl Kube {
 
     /// Asks until it is as it should be: `Some` ends it; an error is why it isn't yet.
     pub(super) fn wait(
-        patience: Duration,
+        &self,
         what: &str,
         mut look: impl FnMut() -> Result<Option<String>>,
     ) -> Result<String> {
@@ -248,9 +290,9 @@ impl Kube {
                 Ok(None) => None,
                 Err(error) => Some(error),
             };
-            if begin.elapsed() > patience {
+            if begin.elapsed() > self.patience {
                 let why = error.map(|error| format!(": {error:#}")).unwrap_or_default();
-                bail!("{what} after {} s{why}", patience.as_secs());
+                bail!("{what} after {} s{why}", self.patience.as_secs());
             }
             std::thread::sleep(POLL);
         }
@@ -264,7 +306,7 @@ impl Kube {
 
     /// Denies what comes in to the vantage's pods until what is returned is dropped.
     pub(super) fn deny_ingress(&self) -> Result<Undo> {
-        let policy = serde_json::json!({
+        let policy = json!({
             "apiVersion": "networking.k8s.io/v1",
             "kind": "NetworkPolicy",
             "metadata": {
@@ -280,9 +322,7 @@ impl Kube {
                 "policyTypes": ["Ingress"],
             },
         });
-        let file = crate::tools::target_dir().join("e2e-policy.json");
-        std::fs::write(&file, policy.to_string()).with_context(|| format!("writing {}", file.display()))?;
-        output(self.kubectl(&["apply", "--filename"]).arg(&file))?;
+        self.create(&policy)?;
         Ok(Undo(Some(self.kubectl(&["--namespace", &self.namespace, "delete", "networkpolicy", DENY]))))
     }
 
