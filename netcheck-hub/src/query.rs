@@ -12,7 +12,7 @@ use crate::evidence::Lost;
 use crate::evidence::locate::destination;
 use crate::hub::{NodeIx, State};
 use crate::matrix::{Row, Slot};
-use crate::plan::PlannedPath;
+use crate::plan::{PlannedPath, Target};
 use crate::ports::Ports;
 use crate::sizes::Sizes;
 use crate::verdict::{Rules, Verdict, View, judge};
@@ -267,13 +267,14 @@ impl State {
             cell: Some(v1::MatrixCell { sizes, ..cell }),
             losses: losses(&lost),
             unlocated: lost.iter().filter(|lost| lost.located.location.is_none()).count() as u64,
-            lost_probes: lost.into_iter().map(lost_probe).collect(),
+            lost_probes: lost.into_iter().map(|lost| lost_probe(lost, &row.path.probe.target)).collect(),
         }
     }
 }
 
-fn lost_probe(lost: &Lost) -> v1::LostProbe {
+fn lost_probe(lost: &Lost, target: &Target) -> v1::LostProbe {
     let mut evidence = lost.located.evidence.clone();
+    evidence.extend(target.absent.as_ref().map(|why| format!("that is to be expected: {why}")));
     if lost.located.location.is_none() {
         evidence.push(format!("no place: {}", lost.located.summary));
     }

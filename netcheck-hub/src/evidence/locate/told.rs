@@ -20,6 +20,13 @@ impl Case<'_> {
         let translated = icmp_from.is_some() && !icmp_from.as_ref().is_some_and(own);
         let icmp_from = icmp_from.filter(own);
         let tcp = scene.probe.kind == ProbeKind::Tcp;
+        let refused = self.lost.outcome == Outcome::Refused;
+        // Whoever passes it on rejects what it knows nobody for, and says so.
+        let rejected = self.lost.sample.icmp_error.is_some() && scene.probe.target.unbacked.is_some();
+        let elsewhere = icmp_from.is_some_and(|from| from != scene.probe.address);
+        if refused && !rejected && !elsewhere && self.relayed() {
+            return self.refused_relayed();
+        }
         if tcp && translated {
             // A closed TCP port answers with a reset. A filter sent this, from an address that the translation hid.
             if let Some(flow) = self.lost.flow {
@@ -60,7 +67,11 @@ impl Case<'_> {
         let owner = scene.roster.owner(from);
         let who = whose(scene.roster, from);
         let service = scene.probe.target.kind == v1::TargetKind::Service;
-        let who = if service { format!("backend {}", who.trim_start_matches("pod ")) } else { who };
+        let who = if service && from != scene.probe.address {
+            format!("backend {}", who.trim_start_matches("pod "))
+        } else {
+            who
+        };
         let summary = match self.lost.outcome {
             Outcome::DnsError => format!("{reason} from {who}"),
             _ => format!("refused by {who}"),
@@ -126,6 +137,11 @@ impl Case<'_> {
             // Translated on its way back, like every packet of the service's flows.
             let name = icmp_name(from, error);
             return unlocated(&format!("somebody behind the service's address sent {name}"));
+        }
+        if from == self.scene.probe.address && self.relayed() {
+            // Translated on its way back, where somebody behind the address sent it.
+            let (who, name) = (whose(self.scene.roster, from), icmp_name(from, error));
+            return unlocated(&format!("{who} sent {name}, or somebody that it passed the request on to"));
         }
         let node = owner.map_or_else(|| from.to_string(), |owner| owner.node.clone());
         let local = Some(node.as_str()) == self.scene.destination
