@@ -136,7 +136,9 @@ pub(super) fn mark(meta: &ObjectMeta) -> Mark {
 
 /// The labels that the chart gives to the vantage's pods and to the service in front of them.
 pub(super) fn is_vantage(meta: &ObjectMeta) -> bool {
-    label(meta, "app.kubernetes.io/name") == Some("netcheck")
+    // The name is the operator's to change.
+    let ours = ["app.kubernetes.io/name", "app.kubernetes.io/part-of"];
+    ours.iter().any(|key| label(meta, key) == Some("netcheck"))
         && label(meta, "app.kubernetes.io/component") == Some("vantage")
 }
 
