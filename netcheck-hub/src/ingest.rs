@@ -13,6 +13,7 @@ use netcheck_proto::{agent, columns, convert, v1};
 use crate::evidence::{DropFact, Flow, Lost, pending};
 use crate::hub::{LOST_TOTAL, NodeIx, State};
 use crate::matrix::{LOST_PER_PATH, Slot};
+use crate::matrix::Row;
 use crate::ports::Ports;
 use crate::sizes::Sizes;
 
@@ -218,6 +219,9 @@ impl State {
             self.counters.unknown_path += 1;
             return;
         };
+        if translated(row) {
+            return;
+        }
         match Sizes::read(size, row.sizes.as_deref(), offset_ns) {
             Some(sizes) => row.sizes = Some(Box::new(sizes)),
             None => self.counters.parts_refused += 1,
@@ -229,6 +233,9 @@ impl State {
             self.counters.unknown_path += 1;
             return;
         };
+        if translated(row) {
+            return;
+        }
         match Ports::read(ports, offset_ns) {
             Ok(ports) => row.ports = ports.map(Box::new),
             Err(_) => self.counters.parts_refused += 1,
@@ -273,4 +280,11 @@ impl State {
             }
         }
     }
+}
+
+/// Whether the packets of a path are translated on their way: then what the source's route takes is nobody's measure,
+/// and from each of its ports they go to another backend.
+fn translated(row: &Row) -> bool {
+    let target = &row.path.probe.target;
+    target.kind == v1::TargetKind::Service && !target.is_at(v1::ServiceAddress::Endpoint)
 }
