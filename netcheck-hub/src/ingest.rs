@@ -12,8 +12,8 @@ use netcheck_proto::{agent, columns, convert, v1};
 
 use crate::evidence::{DropFact, Flow, Lost, pending};
 use crate::hub::{LOST_TOTAL, NodeIx, State};
-use crate::matrix::{LOST_PER_PATH, Slot};
 use crate::matrix::Row;
+use crate::matrix::{LOST_PER_PATH, Slot};
 use crate::ports::Ports;
 use crate::sizes::Sizes;
 

@@ -119,7 +119,7 @@ mod tests {
         let pairs = || nodes.iter().map(|(node, zone)| (node.as_str(), zone.as_str()));
         let plain = |(node, sources): (&str, Sources)| match sources {
             Sources::Only(sources) => (node.to_owned(), (*sources).clone()),
-            Sources::All => unreachable!("a choice is a few"),
+            Sources::All | Sources::Rest(_) => unreachable!("a choice is a few"),
         };
         around(pairs(), pairs()).into_iter().map(plain).collect()
     }

@@ -55,7 +55,8 @@ fn world() -> World {
                 question: None,
                 sources: Sources::All,
             };
-            let path = PlannedPath { id: PathId(900 + number as u32), vantage: Vantage::Host, probe };
+            let id = 900 + number as u32;
+            let path = PlannedPath { id: PathId(id), vantage: Vantage::Host, at: id, probe };
             world.facts.push(Fact {
                 path: Arc::new(path),
                 verdict: Verdict::Reachable,
