@@ -218,5 +218,9 @@ fn a_backend_that_refuses_is_never_blamed_on_who_passes_on(cluster: &Cluster) {
     let open = cluster.incidents().unwrap().into_iter().filter(|incident| incident.open);
     let causes: Vec<String> = open.map(|incident| incident.cause).collect();
     assert!(causes.iter().any(|cause| cause.starts_with("backend/default/web-n1")), "{causes:?}");
+    let blamed = |cause: &String| {
+        ["node/", "link/", "zones/", "pods/", "everywhere"].iter().any(|kind| cause.starts_with(kind))
+    };
+    assert!(!causes.iter().any(blamed), "{causes:?}");
     heal(cluster);
 }

@@ -20,7 +20,7 @@ impl Case<'_> {
         outer.into_iter().any(|at| target.is_at(at)) && self.lost.flow.is_none_or(untranslated)
     }
 
-    /// Somebody refused it. Only a kernel that had no socket for the very address tells that it was not passed on.
+    /// Somebody refused it. Only a kernel that had no socket for it tells who.
     pub(super) fn refused_relayed(&mut self) -> Located {
         let place = service_place(&self.scene.probe.target.to_wire());
         let Some(drop) = self.unheard() else {
@@ -29,6 +29,13 @@ impl Case<'_> {
                 "refused at {place}, by {who} or by a backend that it was passed on to"
             ));
         };
+        let sent_to = SocketAddr::new(self.scene.probe.address, self.scene.probe.port);
+        let dropped = drop.record.flow.as_ref().and_then(Flow::read);
+        if let Some(flow) = dropped.filter(|flow| flow.destination != sent_to) {
+            let backend = whose(self.scene.roster, flow.destination.ip());
+            let summary = format!("refused by backend {}", backend.trim_start_matches("pod "));
+            return Located { summary, ..Self::observed_drop(&drop) };
+        }
         let node = drop.node.to_string();
         let service = self.scene.probe.target.at.as_ref().map_or(0, |at| at.port);
         let target = &self.scene.probe.target;
@@ -39,7 +46,8 @@ impl Case<'_> {
         Located { summary, ..Self::observed_drop(&drop) }
     }
 
-    /// A kernel's word that nobody listened at the address as it was sent.
+    /// A kernel's word that nobody listened: at the address as it was sent, or, where the packet itself says whose it is,
+    /// at whichever it was passed on to.
     fn unheard(&self) -> Option<DropFact> {
         let probe = self.scene.probe;
         let sent_to = SocketAddr::new(probe.address, probe.port);
@@ -49,7 +57,7 @@ impl Case<'_> {
             record.stage() == v1::Stage::Socket
                 && record.direction() == v1::Direction::Request
                 && record.reason == "NO_SOCKET"
-                && flow.is_some_and(|flow| flow.destination == sent_to)
+                && (record.probe_session != 0 || flow.is_some_and(|flow| flow.destination == sent_to))
         };
         self.lost.drops.iter().find(here).cloned()
     }

@@ -15,8 +15,10 @@ impl Case<'_> {
         let icmp_from = self.lost.sample.icmp_error.as_ref();
         let icmp_from = icmp_from.and_then(|error| convert::address("icmp_error.from", &error.from).ok());
         // An error that seems to come from the service itself was translated on its way back.
-        let own =
-            |address: &IpAddr| *address != scene.probe.address || scene.roster.owner(*address).is_some();
+        let moved = self.lost.flow.is_some_and(|flow| flow.destination.ip() != scene.probe.address);
+        let own = |address: &IpAddr| {
+            *address != scene.probe.address || (!moved && scene.roster.owner(*address).is_some())
+        };
         let translated = icmp_from.is_some() && !icmp_from.as_ref().is_some_and(own);
         let icmp_from = icmp_from.filter(own);
         let tcp = scene.probe.kind == ProbeKind::Tcp;
@@ -27,8 +29,11 @@ impl Case<'_> {
         if refused && !rejected && !elsewhere && self.relayed() {
             return self.refused_relayed();
         }
-        if tcp && translated {
-            // A closed TCP port answers with a reset. A filter sent this, from an address that the translation hid.
+        let unheard = self.lost.drops.iter().any(|fact| fact.record.stage() == v1::Stage::Socket);
+        let filtered = tcp || (scene.probe.kind == ProbeKind::Udp && !unheard);
+        if filtered && translated {
+            // A closed TCP port answers with a reset, and of a closed UDP port its kernel tells. A filter sent this, from an
+            // address that the translation hid.
             if let Some(flow) = self.lost.flow {
                 let backend = whose(scene.roster, flow.destination.ip());
                 self.evidence.push(format!("it was sent to backend {}", backend.trim_start_matches("pod ")));

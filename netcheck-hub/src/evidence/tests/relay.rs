@@ -119,3 +119,33 @@ fn an_icmp_error_with_the_node_ports_own_address_may_be_anybodys() {
     lost.sample.icmp_error.as_mut().unwrap().from = vec![10, 0, 0, 3];
     assert!(place(&world.locate(NODE_PORT, ProbeKind::Tcp, &lost)).starts_with("n3 "));
 }
+
+#[test]
+fn what_carries_its_name_tells_which_backend_refused_it() {
+    let world = World::of(
+        &CLUSTER
+            .replacen("ports: [{name: http, port: 80, targetPort: 8080, protocol: TCP}]", "type: NodePort\n    ports: [{name: http, port: 80, nodePort: 30080, protocol: UDP}]", 1)
+            .replacen("name: web, namespace: default}", "name: web, namespace: default, labels: {app.kubernetes.io/name: netcheck, app.kubernetes.io/component: vantage}}", 1),
+    );
+    let mut lost = timed_out();
+    lost.outcome = Outcome::Refused;
+    lost.sample.icmp_error =
+        Some(v1::IcmpError { from: vec![10, 0, 0, 2], r#type: 3, code: 3, mtu_bytes: 0 });
+    let located = world.locate(NODE_PORT, ProbeKind::Udp, &lost);
+    assert!(place(&located).starts_with("unlocated: refused at NodePort 30080 on n2"), "{located:?}");
+    // A hook of the sender's node that saw it once more, on its way from there to a backend.
+    lost.flow = Flow::read(&flow([10, 0, 0, 2], 40_000, [10, 244, 3, 2], 8080));
+    assert!(world.locate(NODE_PORT, ProbeKind::Udp, &lost).location.is_none());
+    let named = v1::DropRecord {
+        probe_session: 1,
+        flow: Some(flow([10, 0, 0, 2], 40_000, [10, 244, 3, 2], 8080)),
+        ..record("NO_SOCKET", v1::Stage::Socket, v1::Direction::Request)
+    };
+    lost.add_drop(fact("n3", 1, named));
+    for flow in [lost.flow, None] {
+        lost.flow = flow;
+        let located = world.locate(NODE_PORT, ProbeKind::Udp, &lost);
+        assert!(place(&located).starts_with("n3 "), "{located:?}");
+        assert_eq!(located.summary, "refused by backend default/web-3 (10.244.3.2) on n3");
+    }
+}
