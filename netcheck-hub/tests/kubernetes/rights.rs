@@ -108,17 +108,17 @@ async fn the_role_in_the_chart_is_what_the_hub_uses() {
             tx.send(v1::SessionRequest { message: Some(FromAgent::Hello(hello.clone())) }).await.unwrap();
             let mut request = Request::new(ReceiverStream::new(rx));
             request.metadata_mut().insert("authorization", "Bearer secret".parse().unwrap());
-            match client.session(request).await {
-                // Its session lasts as long as what it speaks with.
-                Ok(answer) => return (tx, answer.into_inner()),
+            let answered = async { client.session(request).await?.into_inner().message().await };
+            match answered.await {
+                Ok(welcome) => return welcome,
                 // The hub has not read of its pod yet.
                 Err(status) => assert_eq!(status.code(), Code::Unavailable, "{status:?}"),
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    let (_speaking, mut session) = tokio::time::timeout(DEADLINE, admitted).await.unwrap();
-    assert!(session.message().await.unwrap().is_some(), "it is let in");
+    let welcome = tokio::time::timeout(DEADLINE, admitted).await.unwrap();
+    assert!(welcome.is_some(), "it is let in");
 
     // What happens in the life of a hub: things change, watches end, a state is too old to go on from.
     let wanted = granted();
