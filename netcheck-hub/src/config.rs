@@ -31,7 +31,7 @@ pub struct Config {
     pub http_addr: SocketAddr,
 
     /// Where the roster of nodes, pods and services comes from: kubernetes, the API of the cluster; or file:PATH, a
-    /// v1 List as `kubectl get nodes,pods,services,endpointslices -A -o yaml` prints it (YAML or JSON), re-read when it
+    /// v1 List as `kubectl get nodes,namespaces,pods,services,endpointslices -A -o yaml` prints it (YAML or JSON), re-read when it
     /// changes.
     #[arg(
         long,
