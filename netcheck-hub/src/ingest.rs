@@ -40,6 +40,8 @@ pub struct Decoded {
     /// As received.
     pub ports: Vec<v1::PathPorts>,
     /// As received.
+    pub backends: Vec<v1::BackendSeen>,
+    /// As received.
     pub drop_counters: Vec<v1::DropCounter>,
     /// What the agent's buffer dropped.
     pub dropped_batches: u64,
@@ -59,6 +61,7 @@ pub fn decode(batch: v1::SampleBatch) -> Decoded {
         drop_counters: batch.drop_counters.into_iter().map(agent::drop_counter).collect(),
         sizes: batch.sizes,
         ports: batch.ports,
+        backends: batch.backends,
         dropped_batches: batch.dropped_batches,
         dropped_samples: batch.dropped_samples,
         ..Decoded::default()
@@ -123,6 +126,9 @@ impl State {
         }
         for ports in &batch.ports {
             self.apply_ports(node, ports, offset_ns);
+        }
+        for seen in &batch.backends {
+            self.apply_backend(node, seen, offset_ns);
         }
         let name = Arc::clone(&self.agent(node).name);
         for record in batch.drops {
@@ -239,6 +245,16 @@ impl State {
         match Ports::read(ports, offset_ns) {
             Ok(ports) => row.ports = ports.map(Box::new),
             Err(_) => self.counters.parts_refused += 1,
+        }
+    }
+
+    fn apply_backend(&mut self, node: NodeIx, seen: &v1::BackendSeen, offset_ns: i64) {
+        let Some(row) = self.agent_mut(node).rows.get_mut(PathId(seen.path_id)) else {
+            self.counters.unknown_path += 1;
+            return;
+        };
+        if row.backends.get_or_insert_default().add(seen, offset_ns).is_err() {
+            self.counters.parts_refused += 1;
         }
     }
 

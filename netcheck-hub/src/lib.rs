@@ -10,6 +10,7 @@
 pub mod accept;
 pub mod agent;
 pub mod app;
+pub mod backends;
 pub mod check;
 pub mod cli;
 pub mod clock;

@@ -48,6 +48,7 @@ const EVERYBODY: [&str; 4] = ["n1", "n2", "n3", "n4"];
 fn over_vxlan() {
     let cluster = start("e2e-svc-vxlan", Mode::Vxlan);
     every_address_is_probed(&cluster);
+    every_backend_is_met(&cluster);
     local_policies_are_no_alarm(&cluster);
     a_node_port_without_a_rule_is_located(&cluster);
     a_filter_before_a_node_port_is_located(&cluster);
@@ -97,6 +98,29 @@ fn every_address_is_probed(cluster: &Cluster) {
         8 * 5,
         "the cluster IP and four node ports, in two families"
     );
+}
+
+/// What `path` says of backends, as far as it does.
+fn backends(cluster: &Cluster, source: &str, target: &str) -> Vec<String> {
+    let text = cluster.shown(&["path", source, target]).unwrap();
+    let lines = text.lines().filter_map(|line| line.trim().strip_prefix("backend "));
+    lines.map(|line| line.trim().to_owned()).collect()
+}
+
+fn every_backend_is_met(cluster: &Cluster) {
+    cluster
+        .wait("all backends are met", PATIENCE, |_| {
+            let met = backends(cluster, "n4", "service/default/shop:80");
+            let answers =
+                |who: &str| met.iter().any(|line| line.starts_with(who) && line.ends_with(" answered"));
+            (1..=3).all(|n| {
+                answers(&format!("default/web-n{n} (10.244.{n}.11:8080) on n{n}: "))
+                    && answers(&format!("default/web-n{n} ([fd00:10:244:{n}::11]:8080) on n{n}: "))
+            })
+        })
+        .unwrap();
+    // Nobody here knows whom another node passes on to.
+    assert_eq!(backends(cluster, "n4", "service/default/shop:80/node-port/n1"), Vec::<String>::new());
 }
 
 fn local_policies_are_no_alarm(cluster: &Cluster) {
@@ -215,6 +239,19 @@ fn a_backend_that_refuses_is_never_blamed_on_who_passes_on(cluster: &Cluster) {
         }
         if placed.is_empty() { Err("no place".to_owned()) } else { Ok(()) }
     });
+    cluster
+        .wait("it is told that it does not answer", PATIENCE, |report| {
+            let mut lines = report.findings.iter().flat_map(|finding| &finding.evidence);
+            lines.any(|line| {
+                line.starts_with("backend default/web-n1 (") && line.ends_with("does not answer any more")
+            })
+        })
+        .unwrap();
+    let met = backends(cluster, "n4", "service/default/shop:80");
+    assert!(
+        met.iter().any(|line| line.starts_with("default/web-n1 ") && line.contains(" answered, last at ")),
+        "{met:?}"
+    );
     let open = cluster.incidents().unwrap().into_iter().filter(|incident| incident.open);
     let causes: Vec<String> = open.map(|incident| incident.cause).collect();
     assert!(causes.iter().any(|cause| cause.starts_with("backend/default/web-n1")), "{causes:?}");
