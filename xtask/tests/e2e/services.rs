@@ -163,7 +163,7 @@ fn under(cluster: &Cluster, fault: &str, targets: &[&str], right: impl Fn(&Repor
         };
         let judged = right(report);
         last = judged.clone().err().unwrap_or_default();
-        targets.iter().all(|target| down(&target)) && judged.is_ok()
+        targets.iter().all(down) && judged.is_ok()
     });
     if let Err(error) = located {
         panic!("{last}\n{error:#}");
