@@ -6,6 +6,7 @@
 
 mod address;
 mod app;
+mod backends;
 mod buffer;
 mod capability;
 mod clock;

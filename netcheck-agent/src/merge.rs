@@ -25,6 +25,7 @@ use self::flight::Flight;
 pub(crate) use self::flight::{Ending, Probe, Seen};
 use self::memory::{Past, PathMemory};
 use self::windows::Windows;
+use crate::backends::Backends;
 use crate::counters::Counters;
 use crate::observation::{Direction, DropIdentity, Observation, ProbeKey, Reflected};
 use crate::ports::Ports;
@@ -53,6 +54,8 @@ pub(crate) struct Merge {
     pub(crate) sizes: Sizes,
     /// Which source ports lose everything.
     pub(crate) ports: Ports,
+    /// Who answers behind translated addresses.
+    backends: Backends,
     pub(crate) counters: Counters,
 }
 
@@ -70,6 +73,7 @@ impl Merge {
             report: Report::default(),
             sizes: Sizes::default(),
             ports: Ports::default(),
+            backends: Backends::default(),
             counters: Counters::default(),
         }
     }
@@ -87,6 +91,7 @@ impl Merge {
             self.paths.remove(path);
         }
         self.sizes.forget(gone);
+        self.backends.forget(gone);
         self.ports.forget(gone);
         // `gone` is sorted.
         self.flights.retain(|key, flight| {
@@ -316,6 +321,7 @@ impl Merge {
         self.report.windows = self.windows.take_closed(now_ns, last);
         self.report.sizes = self.sizes.take();
         self.report.ports = self.ports.take();
+        self.report.backends = self.backends.take(now_ns, last);
         std::mem::take(&mut self.report)
     }
 }

@@ -7,6 +7,7 @@ use netcheck_common::domain::{Outcome, PathId, Sequence};
 use netcheck_common::window::PathWindow;
 use rustix::io::Errno;
 
+use crate::backends::BackendSeen;
 use crate::observation::{DropCount, DropSeen, Flow, Hook, ProbeKey};
 use crate::ports::PortsSeen;
 use crate::sizes::SizesSeen;
@@ -81,6 +82,8 @@ pub(crate) struct Report {
     pub(crate) sizes: Vec<SizesSeen>,
     /// Paths of which some source ports lose everything, or did until now.
     pub(crate) ports: Vec<PortsSeen>,
+    /// Who got the probes of paths whose address is translated.
+    pub(crate) backends: Vec<BackendSeen>,
 }
 
 impl Report {
@@ -93,6 +96,7 @@ impl Report {
             && self.drop_counts.is_empty()
             && self.sizes.is_empty()
             && self.ports.is_empty()
+            && self.backends.is_empty()
     }
 }
 

@@ -6,6 +6,7 @@ use netcheck_common::domain::{PathId, ProbeSession};
 use netcheck_proto::convert::{self, InvalidField};
 use netcheck_proto::{columns, v1};
 
+use crate::backends::BackendSeen;
 use crate::observation::{
     Direction, Down, DropCount, DropIdentity, DropSeen, Flow, FlowSeen, Hook, InterfaceRole, PodLinkDown,
     ReflectedPath,
@@ -39,6 +40,7 @@ impl Reporter {
             drop_counters: report.drop_counts.iter().map(drop_counter).collect(),
             sizes: report.sizes.iter().map(|seen| self.path_size(seen)).collect(),
             ports: report.ports.iter().map(|seen| self.path_ports(seen)).collect(),
+            backends: report.backends.iter().map(|seen| self.backend(seen)).collect(),
             ..Default::default()
         }
     }
@@ -86,6 +88,19 @@ impl Reporter {
             measured_unix_ns: self.unix_ns(seen.measured_ns),
             interval: Some(convert::duration_from_ns(seen.interval_ns)),
             undecided: seen.undecided,
+        }
+    }
+
+    fn backend(&self, seen: &BackendSeen) -> v1::BackendSeen {
+        let unix_ns = |at_ns| if at_ns == 0 { 0 } else { self.unix_ns(at_ns) };
+        v1::BackendSeen {
+            path_id: seen.path.0,
+            address: convert::address_bytes(seen.backend.ip()),
+            port: seen.backend.port().into(),
+            answered: seen.answered,
+            lost: seen.lost,
+            answered_unix_ns: unix_ns(seen.answered_ns),
+            lost_unix_ns: unix_ns(seen.lost_ns),
         }
     }
 

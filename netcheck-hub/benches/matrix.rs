@@ -14,6 +14,7 @@ use netcheck_hub::ingest;
 use netcheck_hub::plan::Timing;
 use netcheck_hub::plan::rotation::Rotation;
 use netcheck_hub::roster::Objects;
+use netcheck_hub::selection::Selection;
 use netcheck_proto::{columns, v1};
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -50,6 +51,7 @@ fn main() {
         // The full mesh.
         rotation: Rotation { paths_per_node: usize::MAX, ..Rotation::default() },
         dns_name: "a.b".to_owned(),
+        selection: Selection::everything(),
         expire: Duration::from_secs(120),
     });
     let roster = objects(nodes).roster();

@@ -12,6 +12,7 @@ use netcheck_hub::inventory::kubernetes::{Access, KubernetesTask, News, Pulse, c
 use netcheck_hub::plan::Timing;
 use netcheck_hub::plan::rotation::Rotation;
 use netcheck_hub::roster::Roster;
+use netcheck_hub::selection::Selection;
 use serde_json::json;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -90,6 +91,7 @@ async fn main() -> anyhow::Result<()> {
         timing: Timing { interval: SECOND, timeout: SECOND / 2, window: SECOND, sizes: SECOND * 10 },
         rotation: Rotation { paths_per_node: args.paths_per_node, ..Rotation::default() },
         dns_name: "kubernetes.default.svc.cluster.local".to_owned(),
+        selection: Selection::everything(),
         expire: SECOND * 120,
     };
     let told = roster.to_string();

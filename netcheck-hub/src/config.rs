@@ -5,11 +5,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use kube::core::Selector;
+use netcheck_proto::text::is_name;
 
 use crate::hub::Settings;
 use crate::plan::Timing;
 use crate::plan::rotation::Rotation;
 use crate::readers::Readers;
+use crate::selection::{Extent, Selection, labels};
 use crate::tls::TlsFiles;
 
 /// Exit code for flags that make no sense (sysexits.h EX_USAGE).
@@ -28,7 +31,7 @@ pub struct Config {
     pub http_addr: SocketAddr,
 
     /// Where the roster of nodes, pods and services comes from: kubernetes, the API of the cluster; or file:PATH, a
-    /// v1 List as `kubectl get nodes,pods,services,endpointslices -A -o yaml` prints it (YAML or JSON), re-read when it
+    /// v1 List as `kubectl get nodes,namespaces,pods,services,endpointslices -A -o yaml` prints it (YAML or JSON), re-read when it
     /// changes.
     #[arg(
         long,
@@ -89,6 +92,37 @@ pub struct Config {
         value_parser = dns_name
     )]
     pub dns_name: String,
+
+    /// Which pods are probed: selected, netcheck's own vantages and those annotated netcheck.io/probe: "true", they or
+    /// their namespace; or all but those annotated "false".
+    #[arg(
+        long,
+        env = "NETCHECK_PODS",
+        value_name = "selected|all",
+        default_value = "selected",
+        hide_possible_values = true
+    )]
+    pub pods: Extent,
+
+    /// Which services are probed: selected, the API server's, the cluster's DNS, netcheck's vantages', those annotated
+    /// netcheck.io/probe: "true", they or their namespace, and those of the next two flags; or all but those annotated
+    /// "false".
+    #[arg(
+        long,
+        env = "NETCHECK_SERVICES",
+        value_name = "selected|all",
+        default_value = "selected",
+        hide_possible_values = true
+    )]
+    pub services: Extent,
+
+    /// Probe services with these labels, too (label selector, as app=web,tier in (front,back),!legacy).
+    #[arg(long, env = "NETCHECK_SERVICE_SELECTOR", value_name = "LABELS", value_parser = labels::parse)]
+    pub service_selector: Option<Selector>,
+
+    /// Probe the services of these namespaces, too (names, separated by commas).
+    #[arg(long, env = "NETCHECK_SERVICE_NAMESPACES", value_name = "NAMESPACES", value_delimiter = ',', value_parser = namespace)]
+    pub service_namespaces: Vec<String>,
 
     /// How agents prove which node they are: token, a Kubernetes token for the audience netcheck-hub, which the API
     /// reviews; or none, only with --insecure [default: token; with --insecure and an inventory file, none].
@@ -217,6 +251,12 @@ impl Config {
                 interval: self.interval,
             },
             dns_name: self.dns_name.clone(),
+            selection: Selection {
+                pods: self.pods,
+                services: self.services,
+                service_labels: self.service_selector.clone(),
+                service_namespaces: self.service_namespaces.iter().cloned().collect(),
+            },
             expire: self.expire,
         }
     }
@@ -246,6 +286,11 @@ fn account(text: &str) -> Result<String, String> {
         }
         _ => Err("expected NAMESPACE/NAME".to_owned()),
     }
+}
+
+fn namespace(text: &str) -> Result<String, String> {
+    let plain = is_name(text) && text.len() <= 63 && !text.contains(['.', '_']);
+    if plain { Ok(text.to_owned()) } else { Err("is not the name of a namespace".to_owned()) }
 }
 
 fn duration(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {
@@ -315,5 +360,36 @@ mod tests {
         assert!(interval("soon").is_err());
         assert!(dns_name("kubernetes.default.svc.cluster.local.").is_ok());
         assert!(dns_name("a..b").is_err());
+        assert!(namespace("kube-system").is_ok() && namespace("").is_err() && namespace("a b").is_err());
+    }
+
+    #[test]
+    fn what_is_probed() {
+        let read = |words: &str| {
+            let words = ["netcheck-hub", "--insecure"].into_iter().chain(words.split_whitespace());
+            Config::try_parse_from(words)
+                .map(|config| config.settings().selection)
+                .map_err(|error| one_line(&error))
+        };
+        assert_eq!(read(""), Ok(Selection::default()));
+        assert_eq!(read("--pods all --services all"), Ok(Selection::everything()));
+        let some = read("--service-selector app=web,!legacy --service-namespaces shop,team-a").unwrap();
+        assert_eq!(some.service_labels.unwrap().to_string(), "app=web,!legacy");
+        assert!(some.service_namespaces.iter().eq(["shop", "team-a"]));
+        for (words, why) in [
+            ("--pods some", "'some' for '--pods <selected|all>'"),
+            ("--services none", "'none' for '--services <selected|all>'"),
+            ("--service-selector app=", ""),
+            (
+                "--service-selector =web",
+                "'--service-selector <LABELS>': `=web`: \"\" is not the name of a label",
+            ),
+            ("--service-namespaces a,,b", "is not the name of a namespace"),
+        ] {
+            match read(words) {
+                Ok(_) => assert!(why.is_empty(), "{words}"),
+                Err(error) => assert!(!why.is_empty() && error.contains(why), "{words}: {error}"),
+            }
+        }
     }
 }

@@ -21,6 +21,7 @@ use crate::incident::Book;
 use crate::plan::rotation::Rotation;
 use crate::plan::{Catalog, Timing};
 use crate::roster::Roster;
+use crate::selection::Selection;
 
 mod counters;
 mod sessions;
@@ -42,6 +43,8 @@ pub struct Settings {
     pub rotation: Rotation,
     /// Name to ask DNS servers for.
     pub dns_name: String,
+    /// Which pods and services are probed.
+    pub selection: Selection,
     /// How long windows, lost probes, paths that left the plan and agents of nodes that left the roster are kept.
     pub expire: Duration,
 }
@@ -301,7 +304,7 @@ impl State {
                 Some((agent.name.to_string(), u16::try_from(hello.responder_port).ok()?))
             })
             .collect();
-        let catalog = Catalog::of(&roster, &responders, &settings.dns_name);
+        let catalog = Catalog::of(&roster, &settings.selection, &responders, &settings.dns_name);
         if self.agents.iter().any(|agent| agent.turns.is_some()) {
             let places = catalog.places_in(&self.catalog);
             for agent in &mut self.agents {
@@ -377,6 +380,7 @@ impl State {
                     .push(format!("{}: an agent is connected, but the roster has no such node", agent.name));
             }
         }
+        caveats.extend(self.catalog.left_out.iter().cloned());
         caveats
     }
 }

@@ -12,6 +12,7 @@ use netcheck_proto::{agent, columns, convert, v1};
 
 use crate::evidence::{DropFact, Flow, Lost, pending};
 use crate::hub::{LOST_TOTAL, NodeIx, State};
+use crate::matrix::Row;
 use crate::matrix::{LOST_PER_PATH, Slot};
 use crate::ports::Ports;
 use crate::sizes::Sizes;
@@ -39,6 +40,8 @@ pub struct Decoded {
     /// As received.
     pub ports: Vec<v1::PathPorts>,
     /// As received.
+    pub backends: Vec<v1::BackendSeen>,
+    /// As received.
     pub drop_counters: Vec<v1::DropCounter>,
     /// What the agent's buffer dropped.
     pub dropped_batches: u64,
@@ -58,6 +61,7 @@ pub fn decode(batch: v1::SampleBatch) -> Decoded {
         drop_counters: batch.drop_counters.into_iter().map(agent::drop_counter).collect(),
         sizes: batch.sizes,
         ports: batch.ports,
+        backends: batch.backends,
         dropped_batches: batch.dropped_batches,
         dropped_samples: batch.dropped_samples,
         ..Decoded::default()
@@ -122,6 +126,9 @@ impl State {
         }
         for ports in &batch.ports {
             self.apply_ports(node, ports, offset_ns);
+        }
+        for seen in &batch.backends {
+            self.apply_backend(node, seen, offset_ns);
         }
         let name = Arc::clone(&self.agent(node).name);
         for record in batch.drops {
@@ -218,6 +225,9 @@ impl State {
             self.counters.unknown_path += 1;
             return;
         };
+        if translated(row) {
+            return;
+        }
         match Sizes::read(size, row.sizes.as_deref(), offset_ns) {
             Some(sizes) => row.sizes = Some(Box::new(sizes)),
             None => self.counters.parts_refused += 1,
@@ -229,9 +239,22 @@ impl State {
             self.counters.unknown_path += 1;
             return;
         };
+        if translated(row) {
+            return;
+        }
         match Ports::read(ports, offset_ns) {
             Ok(ports) => row.ports = ports.map(Box::new),
             Err(_) => self.counters.parts_refused += 1,
+        }
+    }
+
+    fn apply_backend(&mut self, node: NodeIx, seen: &v1::BackendSeen, offset_ns: i64) {
+        let Some(row) = self.agent_mut(node).rows.get_mut(PathId(seen.path_id)) else {
+            self.counters.unknown_path += 1;
+            return;
+        };
+        if row.backends.get_or_insert_default().add(seen, offset_ns).is_err() {
+            self.counters.parts_refused += 1;
         }
     }
 
@@ -273,4 +296,11 @@ impl State {
             }
         }
     }
+}
+
+/// Whether the packets of a path are translated on their way: then what the source's route takes is nobody's measure,
+/// and from each of its ports they go to another backend.
+fn translated(row: &Row) -> bool {
+    let target = &row.path.probe.target;
+    target.kind == v1::TargetKind::Service && !target.is_at(v1::ServiceAddress::Endpoint)
 }

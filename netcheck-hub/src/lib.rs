@@ -1,6 +1,7 @@
 //! The hub: what the cluster consists of, what each agent shall probe, and what their samples say.
 //!
-//! In data order: [`inventory`] reads the cluster's objects, [`roster`] normalises them, [`plan`] turns them into
+//! In data order: [`inventory`] reads the cluster's objects, [`roster`] normalises them, [`selection`] tells what of them is
+//! probed, [`plan`] turns them into
 //! paths, [`accept`] takes connections ([`tls`]), [`session`] talks to the agents that [`identity`] admits, [`ingest`]
 //! applies their batches to the [`matrix`] and to the [`evidence`], [`verdict`] judges, [`incident`] finds causes, [`report`] explains; [`reachability`], [`check`] and
 //! [`http`] answer readers.
@@ -9,6 +10,7 @@
 pub mod accept;
 pub mod agent;
 pub mod app;
+pub mod backends;
 pub mod check;
 pub mod cli;
 pub mod clock;
@@ -31,6 +33,7 @@ pub mod reachability;
 pub mod readers;
 pub mod report;
 pub mod roster;
+pub mod selection;
 pub mod server;
 pub mod session;
 pub mod sizes;

@@ -10,6 +10,7 @@ use netcheck_common::domain::{Outcome, PathId};
 use netcheck_common::sketch::Sketch;
 use netcheck_common::window::PathWindow;
 
+use crate::backends::Backends;
 use crate::coverage::Rested;
 use crate::evidence::Lost;
 use crate::plan::{Aim, PlannedPath};
@@ -167,6 +168,8 @@ pub struct Row {
     pub sizes: Option<Box<Sizes>>,
     /// Which source ports lose their packets, where some do.
     pub ports: Option<Box<Ports>>,
+    /// Which backends its probes met, where its address is translated.
+    pub backends: Option<Box<Backends>>,
     /// What stands, over the default range.
     pub verdict: Verdict,
     /// Since when.
@@ -192,6 +195,7 @@ impl Row {
             lost: VecDeque::new(),
             sizes: None,
             ports: None,
+            backends: None,
             verdict: Verdict::NoData,
             since_ns: now_ns,
             retired_ns: None,
@@ -289,6 +293,7 @@ impl Rows {
         let mut gone = 0;
         self.rows.retain_mut(|row| {
             row.ring.expire(oldest_ns);
+            row.backends.take_if(|backends| !backends.expire(oldest_ns));
             let before = row.lost.len();
             while row.lost.front().is_some_and(|lost| lost.sent_ns < oldest_ns) {
                 row.lost.pop_front();

@@ -122,7 +122,12 @@ impl Snapshot {
                     *by_target.entry((target.node.clone(), verdict)).or_default() += 1;
                 }
                 v1::TargetKind::Service | v1::TargetKind::DnsServer => {
-                    *by_service.entry((target.id.clone(), verdict)).or_default() += 1;
+                    // One series for all addresses of a service's port: node ports would be as many as nodes.
+                    let id = match target.service_port {
+                        0 => target.id.clone(),
+                        port => format!("service/{}/{}:{port}", target.namespace, target.name),
+                    };
+                    *by_service.entry((id, verdict)).or_default() += 1;
                 }
                 v1::TargetKind::Unspecified => {}
             }

@@ -10,12 +10,15 @@ use netcheck_proto::{convert, v1};
 
 use crate::clock::wire_duration;
 
+mod around;
 mod catalog;
 pub mod rotation;
+mod sources;
 #[cfg(test)]
 mod tests;
 
 pub use catalog::Catalog;
+pub use sources::Sources;
 
 /// What the operator asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +36,7 @@ pub struct Timing {
 /// One thing that probes are sent to, as of one roster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// `node/NAME`, `pod/NAMESPACE/NAME`, `service/NAMESPACE/NAME:PORT`, `dns/NAMESPACE/NAME`.
+    /// `node/NAME`, `pod/NAMESPACE/NAME`, `service/NAMESPACE/NAME:PORT`, `dns/NAMESPACE/NAME`; see the wire form for more.
     pub id: Arc<str>,
     /// Its kind.
     pub kind: v1::TargetKind,
@@ -41,14 +44,16 @@ pub struct Target {
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// The node that holds it; empty for services.
+    /// The node that holds it; of services only for node ports and endpoints.
     pub node: String,
     /// That node's zone.
     pub zone: String,
     /// All its addresses.
     pub addresses: Vec<IpAddr>,
-    /// 0 where it has none.
+    /// What is connected to; 0 where it has none.
     pub port: u16,
+    /// For services: at what kind of address.
+    pub at: Option<At>,
     /// How many backends answer in its stead; 1 where it answers itself.
     pub backends: usize,
     /// Why it is meant to be away, if it is.
@@ -57,7 +62,24 @@ pub struct Target {
     pub unbacked: Option<String>,
 }
 
+/// Where a service is probed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct At {
+    /// At what kind of address.
+    pub address: v1::ServiceAddress,
+    /// The service's own port.
+    pub port: u16,
+    /// `namespace/name` of the one pod that answers there, where it is one.
+    pub pod: String,
+}
+
 impl Target {
+    /// Whether it is a service at this kind of address.
+    #[must_use]
+    pub fn is_at(&self, address: v1::ServiceAddress) -> bool {
+        self.at.as_ref().is_some_and(|at| at.address == address)
+    }
+
     /// The wire form.
     #[must_use]
     pub fn to_wire(&self) -> v1::Target {
@@ -70,6 +92,9 @@ impl Target {
             zone: self.zone.clone(),
             addresses: self.addresses.iter().map(ToString::to_string).collect(),
             port: u32::from(self.port),
+            service_address: self.at.as_ref().map_or(v1::ServiceAddress::Unspecified, |at| at.address).into(),
+            service_port: self.at.as_ref().map_or(0, |at| u32::from(at.port)),
+            pod: self.at.as_ref().map(|at| at.pod.clone()).unwrap_or_default(),
         }
     }
 }
@@ -83,7 +108,7 @@ pub struct Question {
     pub record_type: u16,
 }
 
-/// How one target is probed at one address. Without a source: the same for all agents.
+/// How one target is probed at one address. The same for all agents that do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
     /// To what.
@@ -96,6 +121,8 @@ pub struct Probe {
     pub port: u16,
     /// For DNS.
     pub question: Option<Question>,
+    /// Who sends it.
+    pub sources: Sources,
 }
 
 /// A path that a node is meant to probe, now or in turn.
@@ -122,8 +149,8 @@ pub(crate) struct Identity {
 
 impl Probe {
     /// The order of catalogs.
-    fn order(&self) -> (&str, ProbeKind, IpAddr, u16) {
-        (&self.target.id, self.kind, self.address, self.port)
+    fn order(&self) -> (&str, ProbeKind, IpAddr, u16, bool) {
+        (&self.target.id, self.kind, self.address, self.port, self.sources.are_rest())
     }
 
     pub(crate) fn identity(&self, vantage: Vantage) -> Identity {

@@ -12,7 +12,7 @@ use crate::evidence::Lost;
 use crate::evidence::locate::destination;
 use crate::hub::{NodeIx, State};
 use crate::matrix::{Row, Slot};
-use crate::plan::PlannedPath;
+use crate::plan::{PlannedPath, Target};
 use crate::ports::Ports;
 use crate::sizes::Sizes;
 use crate::verdict::{Rules, Verdict, View, judge};
@@ -225,6 +225,9 @@ impl State {
         let mut evidence = told.or(newest).map(|lost| lost.located.evidence.clone()).unwrap_or_default();
         evidence.extend(oversize.map(Sizes::line));
         evidence.extend(by_port.into_iter().flat_map(Ports::lines));
+        let bad = matches!(verdict, Verdict::Degraded | Verdict::Unreachable);
+        let silent = row.backends.iter().filter(|_| bad).flat_map(|backends| backends.silent(&self.roster));
+        evidence.extend(silent);
         Cell {
             verdict,
             outcome: newest.map(|lost| lost.outcome),
@@ -249,6 +252,7 @@ impl State {
                 since: Some(timestamp(row.since_ns)),
                 sizes: sizes.map(Sizes::to_wire),
                 ports: ports.map(Ports::to_wire),
+                backends: Vec::new(),
                 resting: false,
                 measured_at: None,
             },
@@ -263,17 +267,20 @@ impl State {
         lost.sort_by_key(|lost| std::cmp::Reverse(lost.sent_ns));
         let cell = self.cell(at, row, verdict, range).cell;
         let sizes = row.sizes.as_deref().map(Sizes::to_wire);
+        let backends =
+            row.backends.as_ref().map(|backends| backends.to_wire(&self.roster)).unwrap_or_default();
         v1::PathDetail {
-            cell: Some(v1::MatrixCell { sizes, ..cell }),
+            cell: Some(v1::MatrixCell { sizes, backends, ..cell }),
             losses: losses(&lost),
             unlocated: lost.iter().filter(|lost| lost.located.location.is_none()).count() as u64,
-            lost_probes: lost.into_iter().map(lost_probe).collect(),
+            lost_probes: lost.into_iter().map(|lost| lost_probe(lost, &row.path.probe.target)).collect(),
         }
     }
 }
 
-fn lost_probe(lost: &Lost) -> v1::LostProbe {
+fn lost_probe(lost: &Lost, target: &Target) -> v1::LostProbe {
     let mut evidence = lost.located.evidence.clone();
+    evidence.extend(target.absent.as_ref().map(|why| format!("that is to be expected: {why}")));
     if lost.located.location.is_none() {
         evidence.push(format!("no place: {}", lost.located.summary));
     }

@@ -173,7 +173,7 @@ impl ReachabilityService for Reachability {
     ) -> Result<Response<v1::ListTargetsResponse>, Status> {
         let catalog = Arc::clone(&self.hub.lock().catalog);
         let targets = catalog.targets().map(|target| target.to_wire()).collect();
-        Ok(Response::new(v1::ListTargetsResponse { targets }))
+        Ok(Response::new(v1::ListTargetsResponse { targets, left_out: catalog.left_out.to_vec() }))
     }
 
     async fn get_matrix(

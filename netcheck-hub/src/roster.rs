@@ -7,8 +7,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 pub(crate) mod build;
+mod service;
 
 pub use build::Objects;
+pub use service::{Backend, Service, ServicePort, Transport};
 
 /// A snapshot of the cluster. Keys are names; pods and services go by `namespace/name`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +21,8 @@ pub struct Roster {
     pub pods: BTreeMap<String, Pod>,
     /// By `namespace/name`.
     pub services: BTreeMap<String, Service>,
+    /// Objects whose annotation says neither yes nor no, as `service default/web`.
+    pub misannotated: BTreeSet<String>,
     owners: HashMap<IpAddr, Owner>,
 }
 
@@ -56,66 +60,35 @@ pub struct Pod {
     pub host_network: bool,
     /// Why it is meant to be away, if it is (not ready, terminating).
     pub absent: Option<String>,
-    /// Probing it was switched off by annotation.
-    pub opted_out: bool,
+    /// It is one of netcheck's own vantages.
+    pub vantage: bool,
+    /// What annotations say, its own before its namespace's.
+    pub mark: Mark,
 }
 
-/// A service with at least one cluster address.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Service {
-    /// Namespace.
-    pub namespace: String,
-    /// Name.
-    pub name: String,
-    /// Its cluster addresses.
-    pub cluster_addresses: Vec<IpAddr>,
-    /// Its ports.
-    pub ports: Vec<ServicePort>,
-    /// It is the cluster's DNS.
-    pub dns: bool,
-    /// It selects pods: somebody is meant to be behind it. Without, its endpoints are written by hand, or never.
-    pub selects: bool,
-    /// Who is behind it, from its endpoint slices.
-    pub backends: Vec<Backend>,
-    /// Probing it was switched off by annotation.
-    pub opted_out: bool,
+/// What the annotation `netcheck.io/probe` of an object says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mark {
+    /// There is none.
+    #[default]
+    None,
+    /// `"true"`.
+    Probe,
+    /// `"false"`.
+    Skip,
+    /// Something else, which counts for nothing.
+    Odd,
 }
 
-/// Transport protocol of a port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Transport {
-    /// TCP.
-    Tcp,
-    /// UDP.
-    Udp,
-    /// SCTP and whatever else there may be: not probed.
-    Other,
-}
-
-/// A port of a service.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServicePort {
-    /// Its name; empty for a service's only port.
-    pub name: String,
-    /// The service's port.
-    pub port: u16,
-    /// Its transport.
-    pub transport: Transport,
-}
-
-/// One address behind a service.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Backend {
-    /// The address.
-    pub address: IpAddr,
-    /// Ports as (name, transport, number), which may differ from the service's.
-    pub ports: Vec<(String, Transport, u16)>,
-    /// `namespace/name` of the pod.
-    pub pod: Option<String>,
-    /// Its node.
-    pub node: Option<String>,
-    /// It takes traffic.
-    pub ready: bool,
+impl Mark {
+    /// This one where it says something, else the other.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        match self {
+            Self::Probe | Self::Skip => self,
+            Self::None | Self::Odd => other,
+        }
+    }
 }
 
 /// Who has an address.
@@ -168,12 +141,5 @@ impl Roster {
             None => Some(format!("pod {pod} is gone")),
             Some(pod) => pod.absent.clone().or_else(|| self.node_absent(&pod.node)),
         }
-    }
-}
-
-impl Service {
-    /// Backends that take traffic.
-    pub fn ready_backends(&self) -> impl Iterator<Item = &Backend> {
-        self.backends.iter().filter(|backend| backend.ready)
     }
 }

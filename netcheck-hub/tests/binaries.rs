@@ -42,7 +42,7 @@ fn inventory(folder: &tempfile::TempDir, text: &str) -> String {
 
 #[test]
 fn bad_usage_is_64() {
-    let rows: [(&[&str], &str); 11] = [
+    let rows: [(&[&str], &str); 15] = [
         (&["--insecure", "--inventory", "file:x", "--frequency", "1s"], "--frequency"),
         (&["--insecure", "--inventory", "file:x", "--interval", "soon"], "--interval"),
         (&["--insecure", "--inventory", "file:x", "--interval", "0s"], "must be 50ms to 1h"),
@@ -57,6 +57,10 @@ fn bad_usage_is_64() {
             "--insecure",
         ),
         (&["--insecure", "--agent-service-account", "agent"], "NAMESPACE/NAME"),
+        (&["--insecure", "--pods", "some"], "--pods <selected|all>"),
+        (&["--insecure", "--services", "none"], "--services <selected|all>"),
+        (&["--insecure", "--service-selector", "app in web"], "is not the name of a label"),
+        (&["--insecure", "--service-namespaces", "a,B!"], "is not the name of a namespace"),
     ];
     for (arguments, named) in rows {
         let (code, line) = failure(&hub(arguments).output().unwrap());

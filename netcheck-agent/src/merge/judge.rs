@@ -63,6 +63,7 @@ impl Merge {
             self.sizes.ordinary(path, flight.t0_ns, now_ns, true);
         }
         self.turn_ended(&flight.probe, Some(true), now_ns);
+        self.met(flight, true);
         self.counters.sample(flight.probe.kind, flight.probe.family(), Outcome::Reply);
         let shares = flight.shares(seen, reflected);
         if flight.probe.watched {
@@ -110,6 +111,7 @@ impl Merge {
                     self.counters.suspect(doubt);
                 } else {
                     window.count(outcome);
+                    self.met(&flight, false);
                     self.counters.sample(flight.probe.kind, flight.probe.family(), outcome);
                     if flight.probe.kind.carries_header() {
                         self.sizes.ordinary(key.path, flight.t0_ns, now_ns, false);
@@ -145,6 +147,18 @@ impl Merge {
             unwatched: !flight.probe.watched,
             size_bytes: flight.probe.size_bytes,
         });
+    }
+
+    /// A judged probe ended. Where it left for another address than its own, that is whose backend answered, or did not.
+    fn met(&mut self, flight: &Flight, answered: bool) {
+        let Some(flow) = flight.flow().filter(|flow| flow.destination != flight.probe.target) else { return };
+        // What carries no port was not sent to anybody's.
+        if flow.destination.port() == 0 {
+            return;
+        }
+        if !self.backends.ended(flight.probe.key.path, flow.destination, answered, flight.t0_ns) {
+            self.counters.details_dropped += 1;
+        }
     }
 
     /// An ordinary probe ended, of those that leave from several ports in turn.

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use netcheck_proto::v1;
 
+use crate::report::service_place;
+
 use super::style::{Paint, family, kind, letter, symbol, time_of_day, trimmed, word};
 
 /// Worst first: what a merged cell shows.
@@ -19,14 +21,17 @@ pub(super) fn render(matrix: &v1::GetMatrixResponse, paint: Paint, width: usize)
         ("nodes", &[v1::TargetKind::Node][..]),
         ("pods", &[v1::TargetKind::Pod]),
         ("services", &[v1::TargetKind::Service]),
+        ("services elsewhere than at their cluster IP", &[]),
         ("DNS servers", &[v1::TargetKind::DnsServer]),
     ];
+    let elsewhere = |target: &v1::Target| !service_place(target).is_empty();
     for (title, kinds) in groups {
-        let cells: Vec<&v1::MatrixCell> = matrix
-            .cells
-            .iter()
-            .filter(|cell| target(cell).is_some_and(|target| kinds.contains(&target.kind())))
-            .collect();
+        let of = |target: &v1::Target| match elsewhere(target) {
+            true => kinds.is_empty(),
+            false => kinds.contains(&target.kind()),
+        };
+        let cells: Vec<&v1::MatrixCell> =
+            matrix.cells.iter().filter(|cell| target(cell).is_some_and(of)).collect();
         if !cells.is_empty() {
             text += &format!("{} {}\n", paint.bold(&format!("→ {title}")), families(&cells));
             text += &tables(&cells, paint, width);
@@ -55,7 +60,10 @@ fn families(cells: &[&v1::MatrixCell]) -> String {
 
 fn label(target: &v1::Target) -> String {
     match target.kind() {
-        v1::TargetKind::Service => format!("{}:{}", target.name, target.port),
+        v1::TargetKind::Service => match service_place(target) {
+            place if place.is_empty() => format!("{}:{}", target.name, target.port),
+            place => format!("{}:{} {place}", target.name, target.service_port),
+        },
         _ => target.name.clone(),
     }
 }

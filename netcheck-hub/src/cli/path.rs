@@ -1,5 +1,8 @@
 //! One path in full: figures, where its probes died, the newest lost probes with their evidence.
 
+use std::net::SocketAddr;
+use std::str::FromStr as _;
+
 use netcheck_proto::v1;
 
 use super::style::{Paint, ago, family, kind, short, symbol, time_of_day, trimmed, word};
@@ -124,6 +127,9 @@ fn one(detail: &v1::PathDetail, paint: Paint) -> String {
     }
     text += &cell.sizes.as_ref().map(sizes).unwrap_or_default();
     text += &cell.ports.as_ref().map(ports).unwrap_or_default();
+    for backend in &cell.backends {
+        text += &reached(backend);
+    }
     for loss in &detail.losses {
         text += &format!("    {:>2} lost   {}\n", loss.probes, loss.summary);
     }
@@ -163,6 +169,27 @@ fn sizes(sizes: &v1::PacketSizes) -> String {
         bytes => format!(", {} takes {bytes} and says so", sizes.told_by),
     };
     format!("    packets   {passed} (the route of the source takes {}{told})\n", sizes.route_bytes)
+}
+
+/// What became of the probes that one backend got.
+fn reached(of: &v1::BackendReach) -> String {
+    let address = std::net::IpAddr::from_str(&of.address).map(|ip| SocketAddr::new(ip, of.port as u16));
+    let address = address.map_or_else(|_| of.address.clone(), |end| end.to_string());
+    let who = match (of.pod.as_str(), of.node.as_str()) {
+        ("", "") => address,
+        ("", node) => format!("{node} ({address})"),
+        (pod, node) => format!("{pod} ({address}) on {node}"),
+    };
+    let last = of.last_answered.as_ref().map(|at| format!(", last at {}", time_of_day(Some(at))));
+    let sent = of.answered + of.lost;
+    let how = match of.answered {
+        0 => format!("never answered, {sent} probes"),
+        answered if of.lost_in_a_row > 0 => {
+            format!("{answered} of {sent} answered{}", last.unwrap_or_default())
+        }
+        answered => format!("{answered} of {sent} answered"),
+    };
+    format!("    backend   {who}: {how}\n")
 }
 
 /// Which source ports lose their packets.

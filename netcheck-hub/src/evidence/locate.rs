@@ -12,6 +12,7 @@ use super::{Answer, DropFact, Flow, Lost};
 use crate::plan::Probe;
 use crate::roster::{Owner, Roster};
 
+mod relay;
 mod silence;
 mod told;
 

@@ -14,8 +14,10 @@ use crate::hub::NodeIx;
 use crate::inventory;
 use crate::plan::{Catalog, Probe};
 use crate::roster::Roster;
+use crate::selection::Selection;
 
 mod pending;
+mod relay;
 mod sight;
 
 const CLUSTER: &str = include_str!("../../tests/hub/cluster.yaml");
@@ -27,8 +29,12 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let roster = inventory::parse(Path::new("f"), CLUSTER).unwrap().roster();
-        let catalog = Catalog::of(&roster, &BTreeMap::new(), "a.b");
+        Self::of(CLUSTER)
+    }
+
+    fn of(cluster: &str) -> Self {
+        let roster = inventory::parse(Path::new("f"), cluster).unwrap().roster();
+        let catalog = Catalog::of(&roster, &Selection::everything(), &BTreeMap::new(), "a.b");
         Self { roster, catalog }
     }
 
@@ -318,7 +324,7 @@ fn refusals_and_dns_errors_name_who_answered() {
 fn what_nobody_is_behind_says_so_first() {
     let roster =
         inventory::parse(Path::new("f"), &CLUSTER.replace("ready: true", "ready: false")).unwrap().roster();
-    let catalog = Catalog::of(&roster, &BTreeMap::new(), "a.b");
+    let catalog = Catalog::of(&roster, &Selection::everything(), &BTreeMap::new(), "a.b");
     let world = World { roster, catalog };
     let mut lost = timed_out();
     lost.add_drop(fact(

@@ -1,5 +1,6 @@
 //! The hub's state → facts, and the evaluation on the hub's tick.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use netcheck_common::domain::ProbeKind;
@@ -12,6 +13,7 @@ use crate::hub::{Hub, State};
 use crate::matrix::Row;
 use crate::ports::Ports;
 use crate::query::{Pattern, Range};
+use crate::roster::Owner;
 use crate::verdict::Verdict;
 
 /// How often causes are looked for at most.
@@ -101,7 +103,10 @@ impl State {
             only(judged().map(|lost| destination(&self.roster, probe, lost).map(ToOwned::to_owned)));
         let zone = |lost: &Lost| Some(self.roster.zone(destination(&self.roster, probe, lost)?).to_owned());
         let backend = only(judged().map(|lost| {
-            let (address, owner) = holder(&self.roster, lost)?;
+            // Who has a node port's address passes it on.
+            let passed =
+                |(address, owner): &(IpAddr, &Owner)| *address != probe.address || owner.pod.is_some();
+            let (address, owner) = holder(&self.roster, lost).filter(passed)?;
             Some(owner.pod.clone().unwrap_or_else(|| address.to_string()))
         }));
         let stats = cell.cell.stats.unwrap_or_default();

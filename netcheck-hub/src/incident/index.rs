@@ -24,8 +24,10 @@ pub struct Item {
     /// What is probed.
     pub target: Symbol,
     service: Symbol,
+    /// A service's port at one kind of address: all its node ports, say.
+    entrance: Symbol,
     backend: Symbol,
-    /// What is probed is a pod.
+    /// What is probed is a pod, as itself or as an endpoint.
     pub to_pod: bool,
     from_pod: bool,
     /// With what.
@@ -126,9 +128,19 @@ impl Build {
         };
         let full = format!("{}/{}", target.namespace, target.name);
         let own = target.kind == v1::TargetKind::DnsServer && !target.node.is_empty();
-        let backend = if own { full.as_str() } else { symptom.backend.as_deref().unwrap_or_default() };
-        let spread = target.backends > 1 || target.kind == v1::TargetKind::DnsServer;
-        let to_pod = target.kind == v1::TargetKind::Pod;
+        let endpoint = target.at.as_ref().map_or("", |at| at.pod.as_str());
+        let backend = match (own, endpoint) {
+            (true, _) => full.as_str(),
+            (false, "") => symptom.backend.as_deref().unwrap_or_default(),
+            (false, pod) => pod,
+        };
+        let spread = target.backends > 1 || target.kind == v1::TargetKind::DnsServer || !endpoint.is_empty();
+        let to_pod = target.kind == v1::TargetKind::Pod || !endpoint.is_empty();
+        let entrance = target.at.as_ref().filter(|at| at.address != v1::ServiceAddress::ClusterIp);
+        let entrance = entrance.map_or_else(String::new, |at| {
+            let kind = at.address.as_str_name().trim_start_matches("SERVICE_ADDRESS_").to_lowercase();
+            format!("{full}:{} {}", at.port, kind.replace('_', " "))
+        });
         let from_pod = fact.path.vantage == Vantage::Pod;
         let at = symptom.at.as_ref();
         let request = at.and_then(|at| match at.direction() {
@@ -154,6 +166,7 @@ impl Build {
             zones: (self.symbol('z', &fact.zone), self.symbol('z', zone)),
             target: self.symbol('t', &target.id),
             service: if service { self.symbol('s', &full) } else { 0 },
+            entrance: self.symbol('s', &entrance),
             backend: if service && spread { self.symbol('b', backend) } else { 0 },
             to_pod,
             from_pod,
@@ -164,7 +177,7 @@ impl Build {
             last_seen: here.is_some_and(place::last_seen),
             untranslatable: here
                 .is_some_and(|at| service && at.node == *fact.source && place::untranslatable(at)),
-            pod: self.symbol('b', if to_pod { &full } else { backend }),
+            pod: self.symbol('b', if target.kind == v1::TargetKind::Pod { &full } else { backend }),
             bare: target.kind == v1::TargetKind::Node && !from_pod,
             wire: at
                 .filter(|at| at.stage() == v1::Stage::Wire)
@@ -242,8 +255,8 @@ impl Item {
             each(Suspect::Zones(a, b));
         }
         each(Suspect::Target(self.target));
-        if self.service != 0 {
-            each(Suspect::Service(self.service));
+        for service in [self.service, self.entrance].into_iter().filter(|&service| service != 0) {
+            each(Suspect::Service(service));
         }
         if self.backend != 0 {
             each(Suspect::Backend(self.backend));

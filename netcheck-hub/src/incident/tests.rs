@@ -5,6 +5,7 @@ use crate::clock::SECOND_NS;
 
 mod large;
 mod ports;
+mod services;
 mod shared;
 pub(super) mod world;
 

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::unix_now_ns;
 use crate::hub::Hub;
-use crate::roster::{Backend, Node, Pod, Roster, Service};
+use crate::roster::{Backend, Mark, Node, Pod, Roster, Service};
 
 mod client;
 mod follow;
@@ -25,7 +25,6 @@ mod table;
 
 pub use client::{ClientError, connect};
 pub(crate) use follow::innermost;
-use object::Quiet;
 pub use pulse::Pulse;
 use table::Tables;
 
@@ -136,7 +135,7 @@ impl KubernetesTask {
                     &self.shared,
                     &self.pulse
                 ),
-                follow::follow::<Quiet>(&self.client, &self.access, &self.shared, &self.pulse),
+                follow::follow::<Mark>(&self.client, &self.access, &self.shared, &self.pulse),
             )
         };
         tokio::select! {

@@ -84,7 +84,16 @@ impl Sound for Service {
         // Headless services say so in place of an address; ExternalName services say nothing.
         let mut all = all.filter(|ip| !matches!(ip.as_str(), "" | "None"));
         all.try_for_each(|ip| address("spec.clusterIPs", ip))?;
-        spec.ports.iter().flatten().try_for_each(|port_of| port("spec.ports", port_of.port))
+        spec.external_ips.iter().flatten().try_for_each(|ip| address("spec.externalIPs", ip))?;
+        let status = self.status.as_ref().and_then(|status| status.load_balancer.as_ref());
+        let ingress = status.and_then(|status| status.ingress.as_ref()).into_iter().flatten();
+        let mut ingress = ingress.filter_map(|at| at.ip.as_deref()).filter(|ip| !ip.is_empty());
+        ingress.try_for_each(|ip| address("status.loadBalancer.ingress", ip))?;
+        spec.ports.iter().flatten().try_for_each(|of| {
+            // 0: none yet, as some tools write it.
+            of.node_port.filter(|&number| number != 0).map_or(Ok(()), |number| port("nodePort", number))?;
+            port("spec.ports", of.port)
+        })
     }
 }
 

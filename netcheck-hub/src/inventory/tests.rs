@@ -4,6 +4,7 @@ use super::*;
 use crate::hub::{HubTask, Settings, State};
 use crate::plan::Timing;
 use crate::plan::rotation::Rotation;
+use crate::roster::Mark;
 
 const CLUSTER: &str = include_str!("../../tests/hub/cluster.yaml");
 
@@ -151,8 +152,15 @@ fn annotated_away() {
         1,
     );
     let roster = parsed(&text).unwrap().roster();
-    assert!(roster.pods["default/web-1"].opted_out && !roster.pods["default/web-2"].opted_out);
-    let catalog = crate::plan::Catalog::of(&roster, &std::collections::BTreeMap::new(), "a.b");
+    assert!(
+        roster.pods["default/web-1"].mark == Mark::Skip && roster.pods["default/web-2"].mark == Mark::None
+    );
+    let catalog = crate::plan::Catalog::of(
+        &roster,
+        &crate::selection::Selection::everything(),
+        &std::collections::BTreeMap::new(),
+        "a.b",
+    );
     assert!(catalog.targets().all(|target| *target.id != *"pod/default/web-1"));
 }
 
@@ -177,6 +185,7 @@ async fn the_file_is_followed_and_a_broken_one_keeps_the_last_good_roster() {
         timing: Timing { interval: second, timeout: second, window: second, sizes: second * 10 },
         rotation: Rotation::default(),
         dns_name: "a.b".to_owned(),
+        selection: crate::selection::Selection::default(),
         expire: 60 * second,
     });
     let missing = InventoryTask::start(path.clone(), Arc::clone(&hub));

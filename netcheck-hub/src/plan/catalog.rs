@@ -8,8 +8,16 @@ use netcheck_common::domain::{Family, ProbeKind, Vantage};
 use netcheck_common::header::DEFAULT_RESPONDER_PORT;
 use netcheck_proto::v1;
 
-use super::{AddressOf, Probe, Question, Target, Wanted};
-use crate::roster::{Roster, Service, ServicePort, Transport};
+use super::{AddressOf, Probe, Question, Sources, Target, Wanted};
+use crate::roster::{Roster, Service, ServicePort};
+use crate::selection::{Choice, Selection};
+
+mod notes;
+mod services;
+#[cfg(test)]
+mod tests;
+
+use notes::Notes;
 
 const DNS_PORT: u16 = 53;
 
@@ -22,34 +30,59 @@ pub struct Catalog {
     pub addresses: Arc<[AddressOf]>,
     /// Ports of targets anywhere in the cluster.
     pub watched_ports: Arc<[u16]>,
+    /// What is not probed, and why, one line each.
+    pub left_out: Arc<[String]>,
 }
 
 impl Catalog {
     /// Builds it. `responders`: ports of the responders of connected agents, 0 for none; others are taken to listen
     /// on the default port. `dns_name`: absolute name to ask DNS servers for.
     #[must_use]
-    pub fn of(roster: &Roster, responders: &BTreeMap<String, u16>, dns_name: &str) -> Self {
+    pub fn of(
+        roster: &Roster,
+        selection: &Selection,
+        responders: &BTreeMap<String, u16>,
+        dns_name: &str,
+    ) -> Self {
         let question = Question { name: absolute(dns_name), record_type: record_type(roster) };
-        let mut build = Build { roster, probes: Vec::new(), ports: BTreeSet::from([DNS_PORT]) };
+        let mut build = Build {
+            roster,
+            selection,
+            probes: Vec::new(),
+            ports: BTreeSet::from([DNS_PORT]),
+            around: None,
+            notes: Notes::default(),
+        };
         build.nodes(responders);
         build.pods();
         // Nobody is meant to be behind a service that neither selects pods nor has endpoints written by hand.
         let meant = |service: &&Service| service.selects || !service.backends.is_empty();
-        for service in roster.services.values().filter(|service| !service.opted_out).filter(meant) {
-            build.service(service, &question);
+        let chosen = |service: &&Service| selection.of_service(service) == Choice::Probed;
+        for service in roster.services.values().filter(chosen) {
+            build.notes.names_of(service);
+            if meant(&service) {
+                build.service(service, &question);
+            }
         }
-        let Build { mut probes, ports, .. } = build;
+        let Build { mut probes, ports, notes, .. } = build;
         probes.sort_by(|a, b| a.order().cmp(&b.order()));
-        probes.dedup_by(|a, b| a.identity(Vantage::Host) == b.identity(Vantage::Host));
-        Self { probes, addresses: addresses(roster), watched_ports: ports.into_iter().collect() }
+        probes.dedup_by(|a, b| {
+            a.identity(Vantage::Host) == b.identity(Vantage::Host) && a.sources == b.sources
+        });
+        Self {
+            probes,
+            addresses: addresses(roster),
+            watched_ports: ports.into_iter().collect(),
+            left_out: notes.lines(roster, selection),
+        }
     }
 
-    /// What one node probes: everything but itself, in the families that it has. Paths of one target are next to each
-    /// other.
+    /// What one node probes: all that it is a source of but itself, in the families that it has. Paths of one target
+    /// are next to each other.
     pub(crate) fn of_node<'a>(&'a self, node: &str, families: &[Family]) -> Vec<Wanted<'a>> {
         let wanted = (0u32..).zip(&self.probes).filter(|(_, probe)| {
             let own = probe.target.kind == v1::TargetKind::Node && probe.target.name == node;
-            !own && families.contains(&Family::of(probe.address))
+            !own && families.contains(&Family::of(probe.address)) && probe.sources.take(node)
         });
         wanted.map(|(at, probe)| Wanted { vantage: Vantage::Host, at, probe }).collect()
     }
@@ -78,13 +111,17 @@ impl Catalog {
 
 struct Build<'a> {
     roster: &'a Roster,
+    selection: &'a Selection,
     probes: Vec<Probe>,
     ports: BTreeSet<u16>,
+    /// Who probes each node's own ports; made when the first is wanted.
+    around: Option<BTreeMap<&'a str, Sources>>,
+    notes: Notes,
 }
 
 impl Build<'_> {
     fn add(&mut self, target: &Arc<Target>, kind: ProbeKind, address: IpAddr, port: u16) {
-        self.probes.push(Probe { target: Arc::clone(target), kind, address, port, question: None });
+        self.add_from(target, kind, (address, port), Sources::All);
     }
 
     fn nodes(&mut self, responders: &BTreeMap<String, u16>) {
@@ -98,6 +135,7 @@ impl Build<'_> {
                 zone: node.zone.clone(),
                 addresses: node.addresses.clone(),
                 port: 0,
+                at: None,
                 backends: 1,
                 absent: node.absent.clone(),
                 unbacked: None,
@@ -106,7 +144,6 @@ impl Build<'_> {
             for &address in &node.addresses {
                 self.add(&target, ProbeKind::Icmp, address, 0);
                 if responder > 0 {
-                    self.ports.insert(responder);
                     self.add(&target, ProbeKind::Udp, address, responder);
                     self.add(&target, ProbeKind::Tcp, address, responder);
                 }
@@ -117,7 +154,7 @@ impl Build<'_> {
     fn pods(&mut self) {
         for (id, pod) in &self.roster.pods {
             // A pod that is not ready stays in the plan: it may answer, and if not, that is expected.
-            if pod.host_network || pod.opted_out {
+            if pod.host_network || self.selection.of_pod(pod) != Choice::Probed {
                 continue;
             }
             let target = Arc::new(Target {
@@ -129,6 +166,7 @@ impl Build<'_> {
                 zone: self.roster.zone(&pod.node).to_owned(),
                 addresses: pod.addresses.clone(),
                 port: 0,
+                at: None,
                 backends: 1,
                 absent: self.roster.pod_absent(id),
                 unbacked: None,
@@ -139,25 +177,15 @@ impl Build<'_> {
         }
     }
 
-    fn service(&mut self, service: &Service, question: &Question) {
-        self.ports.extend(service.backends.iter().flat_map(|backend| &backend.ports).map(|port| port.2));
-        for port in &service.ports {
-            let id = format!("service/{}/{}:{}", service.namespace, service.name, port.port);
-            match port.transport {
-                Transport::Tcp => {
-                    let target =
-                        service_target(self.roster, service, id.into(), v1::TargetKind::Service, port);
-                    self.ports.insert(port.port);
-                    for &address in &service.cluster_addresses {
-                        self.add(&target, ProbeKind::Tcp, address, port.port);
-                    }
-                }
-                Transport::Udp if service.dns && (port.port == DNS_PORT || port.name.starts_with("dns")) => {
-                    self.dns(service, port, question);
-                }
-                Transport::Udp | Transport::Other => {}
-            }
-        }
+    fn add_from(
+        &mut self,
+        target: &Arc<Target>,
+        kind: ProbeKind,
+        (address, port): (IpAddr, u16),
+        sources: Sources,
+    ) {
+        self.ports.extend((port > 0).then_some(port));
+        self.probes.push(Probe { target: Arc::clone(target), kind, address, port, question: None, sources });
     }
 
     fn dns(&mut self, service: &Service, port: &ServicePort, question: &Question) {
@@ -169,20 +197,23 @@ impl Build<'_> {
                 address,
                 port,
                 question: Some(question.clone()),
+                sources: Sources::All,
             });
         };
         let id = format!("dns/{}/{}", service.namespace, service.name);
-        let target = service_target(self.roster, service, id.into(), v1::TargetKind::DnsServer, port);
+        let behind = services::Behind::of(self.roster, service);
+        let target = Arc::new(Target {
+            id: id.into(),
+            kind: v1::TargetKind::DnsServer,
+            at: None,
+            ..behind.target(service, port)
+        });
         for &address in &service.cluster_addresses {
             ask(&target, address, port.port);
         }
         let mut servers: BTreeMap<String, Vec<(IpAddr, u16)>> = BTreeMap::new();
         for backend in service.ready_backends() {
-            let number = backend
-                .ports
-                .iter()
-                .find(|(name, transport, _)| *transport == Transport::Udp && *name == port.name)
-                .map_or(port.port, |port| port.2);
+            let number = backend.port(port).unwrap_or(port.port);
             let address = backend.address.to_string();
             let name = backend
                 .pod
@@ -204,6 +235,7 @@ impl Build<'_> {
                 name,
                 addresses: addresses.iter().map(|&(address, _)| address).collect(),
                 port: port.port,
+                at: None,
                 backends: 1,
                 unbacked: None,
             });
@@ -212,42 +244,6 @@ impl Build<'_> {
             }
         }
     }
-}
-
-fn service_target(
-    roster: &Roster,
-    service: &Service,
-    id: Arc<str>,
-    kind: v1::TargetKind,
-    port: &ServicePort,
-) -> Arc<Target> {
-    let ready = service
-        .ready_backends()
-        .map(|backend| backend.pod.as_deref().map_or_else(|| backend.address.to_string(), ToOwned::to_owned));
-    let ready: BTreeSet<String> = ready.collect();
-    let away = ready.is_empty().then(|| away(roster, service)).flatten();
-    let full = format!("{}/{}", service.namespace, service.name);
-    Arc::new(Target {
-        id,
-        kind,
-        namespace: service.namespace.clone(),
-        name: service.name.clone(),
-        node: String::new(),
-        zone: String::new(),
-        addresses: service.cluster_addresses.clone(),
-        port: port.port,
-        backends: ready.len().max(1),
-        unbacked: (ready.is_empty() && away.is_none())
-            .then(|| format!("service {full} has no ready endpoints")),
-        absent: away.map(|why| format!("service {full} has no ready endpoints: {why}")),
-    })
-}
-
-/// Why nobody is ready behind a service, where that is because all of its endpoints are on nodes that are away.
-fn away(roster: &Roster, service: &Service) -> Option<String> {
-    let mut reasons = service.backends.iter().map(|backend| roster.node_absent(backend.node.as_deref()?));
-    let first = reasons.next()??;
-    reasons.all(|reason| reason.is_some()).then_some(first)
 }
 
 fn absolute(name: &str) -> Arc<str> {

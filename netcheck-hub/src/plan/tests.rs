@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::*;
 use crate::roster::{Objects, Roster};
+use crate::selection::Selection;
 
 /// Which nodes there are, and how many pods each has.
 type Shape = BTreeMap<u8, u8>;
@@ -84,7 +85,7 @@ proptest! {
         let mut given: BTreeMap<u32, Identity> = BTreeMap::new();
         let mut retired: BTreeMap<PathId, Arc<PlannedPath>> = BTreeMap::new();
         for shape in shapes {
-            let catalog = Catalog::of(&roster(&shape), &BTreeMap::new(), "a.b");
+            let catalog = Catalog::of(&roster(&shape), &Selection::everything(), &BTreeMap::new(), "a.b");
             let before = Arc::clone(book.plan());
             let Some(plan) = book.update(
                 "n1",
@@ -120,7 +121,7 @@ proptest! {
 
     #[test]
     fn the_same_roster_gives_the_same_ids(shape in shape()) {
-        let catalog = Catalog::of(&roster(&shape), &BTreeMap::new(), "a.b");
+        let catalog = Catalog::of(&roster(&shape), &Selection::everything(), &BTreeMap::new(), "a.b");
         let (mut one, mut other) = (PlanBook::default(), PlanBook::default());
         let wanted = catalog.of_node("n1", &FAMILIES);
         one.update("n1", &wanted, &catalog, &[]);
@@ -131,7 +132,12 @@ proptest! {
 
 #[test]
 fn full_mesh_without_oneself_in_the_families_that_one_has() {
-    let catalog = Catalog::of(&roster(&Shape::from([(1, 1), (2, 2)])), &BTreeMap::new(), "a.b");
+    let catalog = Catalog::of(
+        &roster(&Shape::from([(1, 1), (2, 2)])),
+        &Selection::everything(),
+        &BTreeMap::new(),
+        "a.b",
+    );
     let probes = |families: &[Family]| -> Vec<String> {
         catalog
             .of_node("n1", families)
@@ -158,7 +164,12 @@ fn full_mesh_without_oneself_in_the_families_that_one_has() {
 #[test]
 fn a_responder_elsewhere_or_none_is_respected() {
     let responders = BTreeMap::from([("n2".to_owned(), 7000), ("n3".to_owned(), 0)]);
-    let catalog = Catalog::of(&roster(&Shape::from([(1, 0), (2, 0), (3, 0)])), &responders, "a.b");
+    let catalog = Catalog::of(
+        &roster(&Shape::from([(1, 0), (2, 0), (3, 0)])),
+        &Selection::everything(),
+        &responders,
+        "a.b",
+    );
     let ports = |target: &str| -> Vec<u16> {
         catalog
             .of_node("n1", &[Family::V4])
@@ -205,7 +216,7 @@ fn with_service(selector: bool, endpoints: &[(&str, &str, bool)]) -> Catalog {
         "addressType": "IPv4", "ports": [{"port": 8080}], "endpoints": endpoints,
     });
     objects.endpoint_slices.push(serde_json::from_value(slice).unwrap());
-    Catalog::of(&objects.roster(), &BTreeMap::new(), "a.b")
+    Catalog::of(&objects.roster(), &Selection::everything(), &BTreeMap::new(), "a.b")
 }
 
 #[test]

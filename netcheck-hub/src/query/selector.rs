@@ -1,5 +1,7 @@
 //! Which paths a reader asks for, by the names that people use.
 
+use std::net::SocketAddr;
+
 use netcheck_common::domain::{Family, ProbeKind, Vantage};
 use netcheck_proto::{convert, v1};
 
@@ -96,20 +98,27 @@ impl Selector {
     }
 }
 
-/// Whether people call a path's target so: by id, node name, pod name, service name, or address.
+/// Whether people call a path's target so: by id, node name, pod name, service name, or address, with or without port.
 fn is_called(path: &PlannedPath, text: &str) -> bool {
     let target: &Target = &path.probe.target;
     if *target.id == *text || target.name == text {
         return true;
     }
     if let Ok(address) = text.parse() {
-        return path.probe.address == address || target.addresses.contains(&address);
+        // A node port is not what people mean by its node's address.
+        let whole = !target.is_at(v1::ServiceAddress::NodePort);
+        return whole && (path.probe.address == address || target.addresses.contains(&address));
+    }
+    if let Ok(end) = text.parse::<SocketAddr>() {
+        return path.probe.port == end.port() && target.addresses.contains(&end.ip());
     }
     let (name, port) = match text.rsplit_once(':') {
         Some((name, port)) => (name, port.parse::<u16>().ok()),
         None => (text, None),
     };
-    let port_ok = !text.contains(':') || (port.is_some() && port == Some(target.port));
+    let service_port = target.at.as_ref().map(|at| at.port);
+    let port_ok =
+        !text.contains(':') || (port.is_some() && (port == Some(target.port) || port == service_port));
     port_ok
         && match name.split_once('/') {
             Some((namespace, name)) => target.namespace == namespace && target.name == name,

@@ -10,11 +10,12 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use netcheck_proto::text;
 
-use super::{Backend, Node, Owner, Pod, Roster, Service, ServicePort, Transport};
+use super::{Backend, Mark, Node, Owner, Pod, Roster, Service};
+
+pub(crate) use super::service::{service, slice};
 
 const ZONE: &str = "topology.kubernetes.io/zone";
 const PROBE: &str = "netcheck.io/probe";
-const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 /// Taints that say that the node is on its way out. `node.kubernetes.io/unschedulable` only mirrors the cordon.
 const LEAVING: [&str; 9] = [
@@ -55,7 +56,7 @@ impl Objects {
             pods: self.pods.iter().filter_map(pod).collect(),
             services: self.services.iter().filter_map(service).collect(),
             backends: self.endpoint_slices.iter().filter_map(slice).collect(),
-            quiet: self.namespaces.iter().filter_map(quiet_namespace).collect(),
+            namespaces: self.namespaces.iter().filter_map(namespace).collect(),
         };
         parts.roster()
     }
@@ -72,18 +73,20 @@ pub(crate) struct Parts {
     pub(crate) services: BTreeMap<String, Service>,
     /// Of each slice: the service, as `namespace/name`, and who is behind it.
     pub(crate) backends: Vec<(String, Vec<Backend>)>,
-    /// Namespaces whose annotation switches probing off.
-    pub(crate) quiet: BTreeSet<String>,
+    /// Namespaces whose annotation says something.
+    pub(crate) namespaces: BTreeMap<String, Mark>,
 }
 
 impl Parts {
     /// Puts them together.
     #[must_use]
     pub(crate) fn roster(self) -> Roster {
-        let Self { nodes, pods, services, backends, quiet } = self;
-        let mut roster = Roster { nodes, pods, services, owners: HashMap::new() };
+        let Self { nodes, pods, services, backends, namespaces } = self;
+        let misannotated = misannotated(&pods, &services, &namespaces);
+        let mut roster = Roster { nodes, pods, services, misannotated, owners: HashMap::new() };
+        let of_namespace = |name: &str| namespaces.get(name).copied().unwrap_or_default();
         for (id, pod) in &mut roster.pods {
-            pod.opted_out |= quiet.contains(&pod.namespace);
+            pod.mark = pod.mark.or(of_namespace(&pod.namespace));
             if !pod.host_network {
                 let owner = Owner { node: pod.node.clone(), pod: Some(id.clone()) };
                 roster.owners.extend(pod.addresses.iter().map(|&address| (address, owner.clone())));
@@ -99,7 +102,7 @@ impl Parts {
             }
         }
         for service in roster.services.values_mut() {
-            service.opted_out |= quiet.contains(&service.namespace);
+            service.mark = service.mark.or(of_namespace(&service.namespace));
             service.backends.sort_by_key(|backend| backend.address);
             // An endpoint may name an address that its pod does not have (any more): that is where the packets go.
             for backend in &service.backends {
@@ -117,15 +120,41 @@ fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
     meta.annotations.as_ref()?.get(key).map(String::as_str)
 }
 
-fn label<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+pub(super) fn label<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
     meta.labels.as_ref()?.get(key).map(String::as_str)
 }
 
-fn opted_out(meta: &ObjectMeta) -> bool {
-    annotation(meta, PROBE) == Some("false")
+/// What an object's annotation says.
+pub(super) fn mark(meta: &ObjectMeta) -> Mark {
+    match annotation(meta, PROBE) {
+        None => Mark::None,
+        Some("true") => Mark::Probe,
+        Some("false") => Mark::Skip,
+        Some(_) => Mark::Odd,
+    }
 }
 
-fn namespaced(meta: &ObjectMeta, name: &str) -> String {
+/// The labels that the chart gives to the vantage's pods and to the service in front of them.
+pub(super) fn is_vantage(meta: &ObjectMeta) -> bool {
+    // The name is the operator's to change.
+    let ours = ["app.kubernetes.io/name", "app.kubernetes.io/part-of"];
+    ours.iter().any(|key| label(meta, key) == Some("netcheck"))
+        && label(meta, "app.kubernetes.io/component") == Some("vantage")
+}
+
+fn misannotated(
+    pods: &BTreeMap<String, Pod>,
+    services: &BTreeMap<String, Service>,
+    namespaces: &BTreeMap<String, Mark>,
+) -> BTreeSet<String> {
+    let pods = pods.iter().map(|(id, pod)| ("pod", id, pod.mark));
+    let services = services.iter().map(|(id, service)| ("service", id, service.mark));
+    let namespaces = namespaces.iter().map(|(name, &mark)| ("namespace", name, mark));
+    let all = pods.chain(services).chain(namespaces).filter(|(.., mark)| *mark == Mark::Odd);
+    all.map(|(kind, name, _)| format!("{kind} {name}")).collect()
+}
+
+pub(super) fn namespaced(meta: &ObjectMeta, name: &str) -> String {
     format!("{}/{name}", meta.namespace.as_deref().unwrap_or("default"))
 }
 
@@ -167,7 +196,7 @@ pub(crate) fn node(object: &NodeObject) -> Option<(String, Node)> {
         ready,
         cordoned,
         absent,
-        opted_out: opted_out(&object.metadata),
+        opted_out: mark(&object.metadata) == Mark::Skip,
         name,
     };
     Some((node.name.clone(), node))
@@ -213,98 +242,16 @@ pub(crate) fn pod(object: &PodObject) -> Option<(String, Pod)> {
         addresses,
         host_network: spec.host_network.unwrap_or(false),
         absent,
-        opted_out: opted_out(&object.metadata),
+        vantage: is_vantage(&object.metadata),
+        mark: mark(&object.metadata),
     };
     Some((id, pod))
 }
 
-fn transport(protocol: Option<&str>) -> Transport {
-    match protocol.unwrap_or("TCP") {
-        "TCP" => Transport::Tcp,
-        "UDP" => Transport::Udp,
-        _ => Transport::Other,
-    }
-}
-
-/// A service that has an address, with its `namespace/name`.
-pub(crate) fn service(object: &ServiceObject) -> Option<(String, Service)> {
-    let name = object.metadata.name.clone()?;
-    let spec = object.spec.as_ref()?;
-    let mut cluster_addresses: Vec<IpAddr> = Vec::new();
-    let all = spec.cluster_ips.iter().flatten().map(String::as_str).chain(spec.cluster_ip.as_deref());
-    for address in all.filter_map(|ip| ip.parse().ok()) {
-        if !cluster_addresses.contains(&address) {
-            cluster_addresses.push(address);
-        }
-    }
-    // Headless and ExternalName services have no address of their own.
-    if cluster_addresses.is_empty() {
-        return None;
-    }
-    let ports = spec.ports.iter().flatten();
-    let ports = ports.filter_map(|port| {
-        Some(ServicePort {
-            name: port.name.clone().unwrap_or_default(),
-            port: u16::try_from(port.port).ok().filter(|&number| number > 0)?,
-            transport: transport(port.protocol.as_deref()),
-        })
-    });
-    let dns = label(&object.metadata, "k8s-app") == Some("kube-dns")
-        || matches!(name.as_str(), "kube-dns" | "coredns");
-    let id = namespaced(&object.metadata, &name);
-    let service = Service {
-        namespace: object.metadata.namespace.clone().unwrap_or_else(|| "default".to_owned()),
-        name,
-        cluster_addresses,
-        ports: ports.collect(),
-        dns,
-        selects: spec.selector.as_ref().is_some_and(|selector| !selector.is_empty()),
-        backends: Vec::new(),
-        opted_out: opted_out(&object.metadata),
-    };
-    Some((id, service))
-}
-
-/// Who is behind a service, as far as this slice knows, with the service's `namespace/name`.
-pub(crate) fn slice(object: &EndpointSlice) -> Option<(String, Vec<Backend>)> {
-    let service = label(&object.metadata, SERVICE_NAME)?;
-    Some((namespaced(&object.metadata, service), backends(object).collect()))
-}
-
-/// The name of a namespace whose pods and services are not to be probed.
-pub(crate) fn quiet_namespace(object: &NamespaceObject) -> Option<String> {
-    object.metadata.name.clone().filter(|_| opted_out(&object.metadata))
-}
-
-fn backends(slice: &EndpointSlice) -> impl Iterator<Item = Backend> {
-    let ports: Vec<(String, Transport, u16)> = slice
-        .ports
-        .iter()
-        .flatten()
-        .filter_map(|port| {
-            let number = u16::try_from(port.port?).ok().filter(|&number| number > 0)?;
-            Some((port.name.clone().unwrap_or_default(), transport(port.protocol.as_deref()), number))
-        })
-        .collect();
-    slice.endpoints.iter().flat_map(move |endpoint| {
-        let conditions = endpoint.conditions.as_ref();
-        let ready = conditions.and_then(|conditions| conditions.ready).unwrap_or(true)
-            && !conditions.and_then(|conditions| conditions.terminating).unwrap_or(false);
-        let pod = endpoint
-            .target_ref
-            .as_ref()
-            .filter(|target| target.kind.as_deref() == Some("Pod"))
-            .and_then(|target| target.name.as_deref())
-            .map(|name| namespaced(&slice.metadata, name));
-        let ports = ports.clone();
-        endpoint.addresses.iter().filter_map(|address| address.parse().ok()).map(move |address| Backend {
-            address,
-            ports: ports.clone(),
-            pod: pod.clone(),
-            node: endpoint.node_name.clone(),
-            ready,
-        })
-    })
+/// What a namespace's annotation says, with its name, where there is one.
+pub(crate) fn namespace(object: &NamespaceObject) -> Option<(String, Mark)> {
+    let mark = mark(&object.metadata);
+    object.metadata.name.clone().filter(|_| mark != Mark::None).map(|name| (name, mark))
 }
 
 /// Counts by kind, for the log.

@@ -16,6 +16,7 @@ use netcheck_hub::identity::Identity;
 use netcheck_hub::plan::Timing;
 use netcheck_hub::plan::rotation::Rotation;
 use netcheck_hub::readers::Readers;
+use netcheck_hub::selection::Selection;
 use netcheck_hub::{inventory, server};
 use netcheck_proto::v1;
 use netcheck_proto::v1::reachability_service_client::ReachabilityServiceClient;
@@ -75,6 +76,7 @@ impl Rig {
             timing: Timing { interval: second, timeout: second / 2, window: second, sizes: second * 10 },
             rotation: Rotation { paths_per_node: 100_000, ..Rotation::default() },
             dns_name: "kubernetes.default.svc.cluster.local".to_owned(),
+            selection: Selection::everything(),
             expire: Duration::from_secs(120),
         };
         let hub = Hub::new(settings);

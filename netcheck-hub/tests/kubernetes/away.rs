@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use netcheck_hub::inventory::kubernetes::{Access, Pulse, connect};
+use netcheck_hub::roster::Mark;
 use netcheck_kubefake::Resource;
 use serde_json::json;
 
@@ -85,7 +86,7 @@ async fn a_bookmark_saves_a_list() {
     rig.fake.edit(Resource::Services, "default", "web", |service| {
         service["metadata"]["annotations"] = json!({"netcheck.io/probe": "false"});
     });
-    rig.until("the change", |state| state.roster.services["default/web"].opted_out).await;
+    rig.until("the change", |state| state.roster.services["default/web"].mark == Mark::Skip).await;
     assert_eq!(rig.fake.called("list", "services"), 1);
 }
 

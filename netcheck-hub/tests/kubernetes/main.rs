@@ -4,3 +4,4 @@
 mod away;
 mod objects;
 mod rig;
+mod rights;

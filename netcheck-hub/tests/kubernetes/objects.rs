@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use netcheck_hub::roster::Mark;
 use netcheck_kubefake::{Resource, synthetic};
 use serde_json::{Value, json};
 
@@ -82,10 +83,12 @@ async fn changes_arrive() {
                "metadata": {"name": "kube-system", "annotations": {"netcheck.io/probe": probe}}})
     };
     rig.fake.apply(namespace("false"));
-    rig.until("nothing of the namespace", |state| state.roster.services["kube-system/kube-dns"].opted_out)
-        .await;
+    rig.until("nothing of the namespace", |state| {
+        state.roster.services["kube-system/kube-dns"].mark == Mark::Skip
+    })
+    .await;
     rig.fake.apply(namespace("true"));
-    rig.until("all of it", |state| !state.roster.services["kube-system/kube-dns"].opted_out).await;
+    rig.until("all of it", |state| state.roster.services["kube-system/kube-dns"].mark == Mark::Probe).await;
     assert_eq!(rig.fake.called("list", "pods"), 1, "all of it came by watches");
 }
 

@@ -10,6 +10,7 @@ use netcheck_hub::inventory::kubernetes::{Access, KubernetesTask, Pulse, connect
 use netcheck_hub::plan::Timing;
 use netcheck_hub::plan::rotation::Rotation;
 use netcheck_hub::roster::Roster;
+use netcheck_hub::selection::Selection;
 use netcheck_kubefake::FakeApi;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -45,6 +46,7 @@ pub(crate) fn hub() -> Arc<Hub> {
         timing: Timing { interval: second, timeout: second / 2, window: second, sizes: second * 10 },
         rotation: Rotation::default(),
         dns_name: "a.b".to_owned(),
+        selection: Selection::everything(),
         expire: 60 * second,
     })
 }

@@ -60,7 +60,9 @@ fn router(shared: Shared) -> Router {
     }
     router
         .route("/apis/authentication.k8s.io/v1/tokenreviews", post(review::review))
-        .fallback(|uri: Uri| async move {
+        .fallback(|Ext(shared): Ext<Shared>, method: Method, uri: Uri| async move {
+            let call = (method.as_str().to_lowercase(), uri.path().to_owned());
+            *shared.lock().calls.entry(call).or_default() += 1;
             failure(StatusCode::NOT_FOUND, "NotFound", &format!("the fake does not serve {}", uri.path()))
         })
         .with_state(shared)

@@ -321,6 +321,13 @@ pub enum Fault {
         /// The service.
         service: String,
     },
+    /// The rules of a node lack a service's node ports.
+    NoNodePort {
+        /// The node.
+        node: String,
+        /// The service.
+        service: String,
+    },
     /// Power loss: every process on the node and in its pods is killed, the cable is dead.
     NodeKilled {
         /// The node.
@@ -379,6 +386,7 @@ impl Fault {
                 | Self::BackendStuck { .. }
                 | Self::BackendDead { .. }
                 | Self::NoEndpoints { .. }
+                | Self::NoNodePort { .. }
                 | Self::NodeKilled { .. }
                 | Self::NodeState { .. }
                 | Self::PodGone { .. }

@@ -13,7 +13,9 @@ const CREATED: &str = "2026-01-01T00:00:00Z";
 
 /// The whole list under the active faults.
 pub(crate) fn list(topology: &Topology, services: &[Service], faults: &[Fault]) -> Value {
-    let mut items = Vec::new();
+    // Everything of the lab is to be probed.
+    let namespaces = ["default", "kube-system"].map(|name| namespace_object(topology, name));
+    let mut items = Vec::from(namespaces);
     let there = |node: &&Node| state(faults, &node.name) != Some(NodeState::Deleted);
     for node in topology.nodes.iter().filter(there) {
         items.push(node_object(topology, node, state(faults, &node.name)));
@@ -58,6 +60,23 @@ fn uid(topology: &Topology, kind: &str, name: &str) -> String {
         b >> 48 & 0xfff,
         b & 0xffff_ffff_ffff
     )
+}
+
+fn namespace_object(topology: &Topology, name: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {
+            "name": name,
+            "uid": uid(topology, "namespace", name),
+            "resourceVersion": "1",
+            "creationTimestamp": CREATED,
+            "labels": { "kubernetes.io/metadata.name": name },
+            "annotations": { "netcheck.io/probe": "true" },
+        },
+        "spec": { "finalizers": ["kubernetes"] },
+        "status": { "phase": "Active" },
+    })
 }
 
 fn node_object(topology: &Topology, node: &Node, state: Option<NodeState>) -> Value {
@@ -266,16 +285,21 @@ fn service_object(topology: &Topology, service: &Service) -> Value {
         .ports
         .iter()
         .map(|port| {
-            json!({
+            let mut object = json!({
                 "name": port.name, "port": port.port, "protocol": port.transport.kubernetes(),
                 "targetPort": port.target,
-            })
+            });
+            if let Some(number) = port.node_port {
+                object["nodePort"] = json!(number);
+            }
+            object
         })
         .collect();
+    let policy = |local: bool| if local { "Local" } else { "Cluster" };
     let mut spec = json!({
         "clusterIP": cluster_ips[0],
         "clusterIPs": cluster_ips,
-        "internalTrafficPolicy": "Cluster",
+        "internalTrafficPolicy": policy(service.internal_local),
         "ipFamilies": ["IPv4", "IPv6"],
         "ipFamilyPolicy": "RequireDualStack",
         "ports": ports,
@@ -285,7 +309,20 @@ fn service_object(topology: &Topology, service: &Service) -> Value {
     if let Some((key, value)) = service.selector {
         spec["selector"] = json!({ key: value });
     }
-    json!({
+    if service.ports.iter().any(|port| port.node_port.is_some()) {
+        spec["type"] = json!(if service.balancer.is_some() { "LoadBalancer" } else { "NodePort" });
+        spec["externalTrafficPolicy"] = json!(policy(service.external_local));
+    }
+    if let Some((v4, v6)) = service.external {
+        spec["externalIPs"] = json!(dual(v4, v6));
+    }
+    let ingress: Vec<Value> = service
+        .balancer
+        .iter()
+        .flat_map(|&(v4, v6)| dual(v4, v6))
+        .map(|address| json!({ "ip": address, "ipMode": "VIP" }))
+        .collect();
+    let mut object = json!({
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {
@@ -298,10 +335,20 @@ fn service_object(topology: &Topology, service: &Service) -> Value {
         },
         "spec": spec,
         "status": { "loadBalancer": {} },
-    })
+    });
+    if !ingress.is_empty() {
+        object["status"]["loadBalancer"]["ingress"] = json!(ingress);
+    }
+    if let Some(probe) = service.probe {
+        object["metadata"]["annotations"] = json!({ "netcheck.io/probe": probe });
+    }
+    object
 }
 
 fn service_labels(service: &Service) -> Value {
+    if !service.labels.is_empty() {
+        return service.labels.iter().map(|&(key, value)| (key.to_owned(), json!(value))).collect();
+    }
     match service.name {
         "kubernetes" => json!({ "component": "apiserver", "provider": "kubernetes" }),
         "kube-dns" => json!({ "k8s-app": "kube-dns", "kubernetes.io/name": "CoreDNS" }),

@@ -40,7 +40,7 @@ pub use fault::{
 pub use lab::Lab;
 pub use netns::enter;
 pub use process::Process;
-pub use service::{Backend, Port, Service, Transport};
+pub use service::{Backend, ECHO_PORT, Port, Service, Transport};
 pub use spec::{LabSpec, Lifetime, Mode};
 pub use topology::{
     API_PORT, CLUSTER_CIDR_V4, CLUSTER_CIDR_V6, GATEWAY_V4, GATEWAY_V6, Node, Pod, Topology, VXLAN_PORT,

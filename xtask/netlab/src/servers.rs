@@ -14,9 +14,9 @@ use anyhow::{Context, Result, bail};
 
 use crate::fault::{Fault, NodeState};
 use crate::process::{self, Identity, Process};
-use crate::service::Service;
+use crate::service::{ECHO_PORT, Service};
 use crate::state::{StateDir, write_atomically};
-use crate::topology::{API_PORT, Topology, WEB_PORT};
+use crate::topology::{API_PORT, Pod, Topology, WEB_PORT};
 use crate::{dns, late, netns};
 
 /// The compiled `src/bin/netlab-server/`.
@@ -130,6 +130,19 @@ impl Servers {
             port: 0,
             configuration: String::new(),
         }));
+        let echo = |pod: &Pod| Wanted {
+            key: format!("echo-{}", pod.name),
+            netns: pod.netns.clone(),
+            program: Program::Own,
+            args: vec!["echo".to_owned(), ECHO_PORT.to_string()],
+            port: 0,
+            configuration: String::new(),
+        };
+        let echoes = services.iter().find(|service| service.name == "echo");
+        let echoes = echoes.into_iter().flat_map(|echoes| &echoes.backends);
+        let echoes: Vec<&String> = echoes.filter_map(|backend| backend.pod.as_ref()).collect();
+        let alive = topology.pods().filter(|pod| !faults.iter().any(|fault| silences(fault, pod)));
+        wanted.extend(alive.filter(|pod| echoes.contains(&&pod.name)).map(echo));
         for pod in topology.pods().filter(|pod| !faults.iter().any(|fault| silences(fault, pod))) {
             match pod.app.as_str() {
                 "web" if faults.contains(&Fault::BackendStuck { pod: pod.name.clone() }) => {
@@ -273,7 +286,7 @@ impl Wanted {
 }
 
 /// Whether a fault means that nothing runs in this pod.
-fn silences(fault: &Fault, at: &crate::topology::Pod) -> bool {
+fn silences(fault: &Fault, at: &Pod) -> bool {
     match fault {
         Fault::BackendRefuses { pod } | Fault::PodGone { pod } => *pod == at.name,
         Fault::NodeKilled { node } | Fault::NodeState { node, state: NodeState::Deleted } => *node == at.node,

@@ -1,14 +1,18 @@
 //! Services as kube-proxy's nftables mode makes them: which there are, what stands behind them under the
 //! active faults, and the rules of a node. Pure, except for [`apply`].
 
-use std::fmt::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use anyhow::Result;
 
 use crate::fault::{Fault, NodeState};
 use crate::netns;
-use crate::topology::{API_PORT, CLUSTER_CIDR_V4, CLUSTER_CIDR_V6, Node, Topology, WEB_PORT};
+use crate::topology::{API_PORT, Topology, WEB_PORT};
+
+mod more;
+mod rules;
+
+pub use more::ECHO_PORT;
 
 /// Table that holds the rules on every node.
 const TABLE: &str = "netlab_services";
@@ -51,6 +55,8 @@ pub struct Port {
     pub port: u16,
     /// Port of the backends.
     pub target: u16,
+    /// Port of every node that leads there, if there is one.
+    pub node_port: Option<u16>,
 }
 
 /// One address pair behind a service.
@@ -69,7 +75,7 @@ pub struct Backend {
 }
 
 /// One service.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Service {
     /// Name.
     pub name: &'static str,
@@ -83,32 +89,46 @@ pub struct Service {
     pub ports: Vec<Port>,
     /// What stands behind it.
     pub backends: Vec<Backend>,
+    /// What its load balancer answers at.
+    pub balancer: Option<(Ipv4Addr, Ipv6Addr)>,
+    /// Its external addresses.
+    pub external: Option<(Ipv4Addr, Ipv6Addr)>,
+    /// `internalTrafficPolicy: Local`.
+    pub internal_local: bool,
+    /// `externalTrafficPolicy: Local`.
+    pub external_local: bool,
+    /// Labels in the place of those that all services of the lab have.
+    pub labels: &'static [(&'static str, &'static str)],
+    /// What its annotation `netcheck.io/probe` says, if it has one.
+    pub probe: Option<&'static str>,
+    /// Nodes whose rules lack its node ports.
+    pub portless: Vec<String>,
 }
 
 impl Service {
-    /// The services of a healthy lab.
-    pub(crate) fn all(topology: &Topology) -> Vec<Self> {
-        let http = |port| vec![Port { name: "http", transport: Transport::Tcp, port, target: WEB_PORT }];
+    /// The services of a healthy lab; `more`: of every type.
+    pub(crate) fn all(topology: &Topology, more: bool) -> Vec<Self> {
+        let plain = |name, transport, port, target| Port { name, transport, port, target, node_port: None };
+        let http = |port| vec![plain("http", Transport::Tcp, port, WEB_PORT)];
         let api = Backend { pod: None, node: None, v4: topology.hub_v4, v6: topology.hub_v6, ready: true };
-        vec![
+        let mut services = vec![
             Self {
                 name: "kubernetes",
                 namespace: "default",
                 cluster_ips: Some(cluster_ips(1)),
                 selector: None,
-                ports: vec![Port { name: "https", transport: Transport::Tcp, port: 443, target: API_PORT }],
+                ports: vec![plain("https", Transport::Tcp, 443, API_PORT)],
                 backends: vec![api],
+                ..Self::default()
             },
             Self {
                 name: "kube-dns",
                 namespace: "kube-system",
                 cluster_ips: Some(cluster_ips(0x10)),
                 selector: Some(("k8s-app", "kube-dns")),
-                ports: vec![
-                    Port { name: "dns", transport: Transport::Udp, port: 53, target: 53 },
-                    Port { name: "dns-tcp", transport: Transport::Tcp, port: 53, target: 53 },
-                ],
+                ports: vec![plain("dns", Transport::Udp, 53, 53), plain("dns-tcp", Transport::Tcp, 53, 53)],
                 backends: pods_of(topology, "kube-dns"),
+                ..Self::default()
             },
             Self {
                 name: "web",
@@ -117,6 +137,7 @@ impl Service {
                 selector: Some(("app", "web")),
                 ports: http(80),
                 backends: pods_of(topology, "web"),
+                ..Self::default()
             },
             Self {
                 name: "web-headless",
@@ -125,8 +146,14 @@ impl Service {
                 selector: Some(("app", "web")),
                 ports: http(WEB_PORT),
                 backends: pods_of(topology, "web"),
+                probe: (!more).then_some("false"),
+                ..Self::default()
             },
-        ]
+        ];
+        if more {
+            services.extend(more::all(topology));
+        }
+        services
     }
 }
 
@@ -154,6 +181,9 @@ pub(crate) fn under(topology: &Topology, faults: &[Fault]) -> Vec<Service> {
         for service in &mut services {
             match fault {
                 Fault::NoEndpoints { service: name } if service.name == name => service.backends.clear(),
+                Fault::NoNodePort { node, service: name } if service.name == name => {
+                    service.portless.push(node.clone());
+                }
                 Fault::PodGone { pod } => {
                     service.backends.retain(|backend| backend.pod.as_ref() != Some(pod));
                 }
@@ -184,72 +214,7 @@ fn bury(backend: &mut Backend) {
     backend.v6 = groups.into();
 }
 
-/// The rules of one node, as a script for `nft -f -` that replaces what was there.
-///
-/// Packets that turn back into the pod network they came from, and those from outside of the cluster's pods,
-/// are masqueraded, or the reply would not come back this way.
-pub(crate) fn ruleset(node: &Node, services: &[Service]) -> String {
-    let mut nat = String::new();
-    let mut refuse = String::new();
-    for service in services {
-        let Some((v4, v6)) = service.cluster_ips else { continue };
-        let ready: Vec<&Backend> = service.backends.iter().filter(|backend| backend.ready).collect();
-        for port in &service.ports {
-            let addresses_v4: Vec<String> = ready.iter().map(|b| b.v4.to_string()).collect();
-            let addresses_v6: Vec<String> = ready.iter().map(|b| b.v6.to_string()).collect();
-            for (family, address, backends) in
-                [("ip", v4.to_string(), addresses_v4), ("ip6", v6.to_string(), addresses_v6)]
-            {
-                let to = format!("{family} daddr {address} {} dport {}", port.transport.nft(), port.port);
-                if backends.is_empty() {
-                    _ = writeln!(refuse, "    {to} counter reject");
-                } else {
-                    let choice = choice(&backends, port.target);
-                    _ = writeln!(nat, "    {to} counter dnat {family} {choice}");
-                }
-            }
-        }
-    }
-    let (here_v4, here_v6) = (node.pod_cidr_v4(), node.pod_cidr_v6());
-    let mut text = format!("table inet {TABLE}\ndelete table inet {TABLE}\ntable inet {TABLE} {{\n");
-    _ = write!(text, "  chain services {{\n{nat}  }}\n  chain refuse {{\n{refuse}  }}\n");
-    for (hook, priority) in [("prerouting", "dstnat"), ("output", "-100")] {
-        _ = write!(
-            text,
-            "  chain nat_{hook} {{\n    type nat hook {hook} priority {priority}; policy accept;\n    \
-             jump services\n  }}\n"
-        );
-    }
-    for hook in ["forward", "output"] {
-        _ = write!(
-            text,
-            "  chain filter_{hook} {{\n    type filter hook {hook} priority filter; policy accept;\n    \
-             ct state new jump refuse\n  }}\n"
-        );
-    }
-    _ = write!(
-        text,
-        "  chain nat_postrouting {{\n    type nat hook postrouting priority srcnat; policy accept;\n    \
-         ct status dnat ip saddr {here_v4} ip daddr {here_v4} masquerade\n    \
-         ct status dnat ip6 saddr {here_v6} ip6 daddr {here_v6} masquerade\n    \
-         ct status dnat ip saddr != {CLUSTER_CIDR_V4} masquerade\n    \
-         ct status dnat ip6 saddr != {CLUSTER_CIDR_V6} masquerade\n    \
-         oifname \"eth0\" ip saddr {here_v4} ip daddr != {CLUSTER_CIDR_V4} masquerade\n    \
-         oifname \"eth0\" ip6 saddr {here_v6} ip6 daddr != {CLUSTER_CIDR_V6} masquerade\n  }}\n}}\n"
-    );
-    text
-}
-
-fn choice(backends: &[String], port: u16) -> String {
-    if let [only] = backends {
-        return if only.contains(':') { format!("to [{only}]:{port}") } else { format!("to {only}:{port}") };
-    }
-    let entries: Vec<String> =
-        backends.iter().enumerate().map(|(i, address)| format!("{i} : {address} . {port}")).collect();
-    format!("addr . port to numgen random mod {} map {{ {} }}", backends.len(), entries.join(", "))
-}
-
 /// Puts the rules in force on every node.
 pub(crate) fn apply(topology: &Topology, services: &[Service]) -> Result<()> {
-    netns::each(&topology.nodes, |node| netns::nft(&node.netns, &ruleset(node, services)))
+    netns::each(&topology.nodes, |node| netns::nft(&node.netns, &rules::ruleset(node, services)))
 }

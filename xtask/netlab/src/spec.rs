@@ -63,6 +63,9 @@ pub struct LabSpec {
     pub zones: Vec<String>,
     /// Whether the lab ends with its driver.
     pub lifetime: Lifetime,
+    /// Services of every type besides the plain ones: node ports, load balancers, headless, Local traffic policies, UDP.
+    #[serde(default)]
+    pub all_services: bool,
 }
 
 impl Default for LabSpec {
@@ -74,6 +77,7 @@ impl Default for LabSpec {
             mode: Mode::Vxlan,
             zones: vec!["zone-a".to_owned(), "zone-b".to_owned()],
             lifetime: Lifetime::Driver,
+            all_services: false,
         }
     }
 }

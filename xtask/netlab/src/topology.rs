@@ -171,7 +171,7 @@ impl Topology {
             nodes,
             services: Vec::new(),
         };
-        topology.services = Service::all(&topology);
+        topology.services = Service::all(&topology, spec.all_services);
         topology
     }
 

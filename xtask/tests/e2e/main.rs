@@ -7,6 +7,7 @@ mod clocks;
 mod faults;
 mod forged;
 mod lives;
+mod services;
 mod sizes;
 mod surfaces;
 mod turns;

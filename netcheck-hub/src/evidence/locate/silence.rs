@@ -73,7 +73,9 @@ impl Case<'_> {
 
     /// Whether the request reached its destination's node, as far as anybody there said.
     fn arrived(&self) -> Option<bool> {
-        self.lost.arrival.or_else(|| self.lost.answer.as_ref().and_then(|answer| answer.arrived))
+        let balanced = self.scene.probe.target.kind == v1::TargetKind::Service;
+        let told = self.lost.arrival.filter(|_| !balanced);
+        told.or_else(|| self.lost.answer.as_ref().and_then(|answer| answer.arrived))
     }
 
     /// The destination's agent can still be asked for what it keeps.
@@ -86,7 +88,7 @@ impl Case<'_> {
     /// Nothing was lost: the answer came when nobody waited for it any more.
     pub(super) fn late(&mut self, how: &str) -> Located {
         self.evidence.push(how.to_owned());
-        match self.scene.destination.filter(|_| self.scene.echo_answered) {
+        match self.scene.destination.filter(|_| self.scene.echo_answered && !self.relayed()) {
             Some(destination) => {
                 self.evidence.push("echo requests to the same address are answered in time".to_owned());
                 self.behind_socket(destination)
@@ -102,7 +104,9 @@ impl Case<'_> {
             return unlocated(&format!("the target has no node that could be asked; left {} ", scene.source));
         };
         let answer = self.lost.answer.as_ref();
-        let arrived = match self.lost.arrival {
+        // Of a service's backends each counts what itself gets.
+        let balanced = scene.probe.target.kind == v1::TargetKind::Service;
+        let arrived = match self.lost.arrival.filter(|_| !balanced) {
             Some(arrived) => {
                 let word = if arrived { "had arrived" } else { "had not arrived" };
                 self.evidence.push(format!("a later reply of {destination} tells that the request {word}"));
@@ -118,6 +122,7 @@ impl Case<'_> {
             }
         };
         match arrived {
+            Some(true) if self.relayed() => self.lost_behind(destination),
             Some(true) => self.after_arrival(destination, answer),
             Some(false) => self.on_the_wire(destination, last, v1::Direction::Request),
             None => self.unknown(destination, last),
@@ -154,7 +159,7 @@ impl Case<'_> {
                 self.scene.source
             )),
             // Its kernel tells of each packet of such a flow that it drops.
-            Sight::Sees { .. } if self.want().is_none() && self.scene.echo_answered => {
+            Sight::Sees { .. } if self.want().is_none() && self.scene.echo_answered && !self.relayed() => {
                 self.evidence.push("echo requests to the same address are answered meanwhile".to_owned());
                 self.evidence.push(format!("no kernel on {destination} or on the way reported a drop"));
                 self.behind_socket(destination)

@@ -15,13 +15,25 @@ impl Case<'_> {
         let icmp_from = self.lost.sample.icmp_error.as_ref();
         let icmp_from = icmp_from.and_then(|error| convert::address("icmp_error.from", &error.from).ok());
         // An error that seems to come from the service itself was translated on its way back.
-        let own =
-            |address: &IpAddr| *address != scene.probe.address || scene.roster.owner(*address).is_some();
+        let moved = self.lost.flow.is_some_and(|flow| flow.destination.ip() != scene.probe.address);
+        let own = |address: &IpAddr| {
+            *address != scene.probe.address || (!moved && scene.roster.owner(*address).is_some())
+        };
         let translated = icmp_from.is_some() && !icmp_from.as_ref().is_some_and(own);
         let icmp_from = icmp_from.filter(own);
         let tcp = scene.probe.kind == ProbeKind::Tcp;
-        if tcp && translated {
-            // A closed TCP port answers with a reset. A filter sent this, from an address that the translation hid.
+        let refused = self.lost.outcome == Outcome::Refused;
+        // Whoever passes it on rejects what it knows nobody for, and says so.
+        let rejected = self.lost.sample.icmp_error.is_some() && scene.probe.target.unbacked.is_some();
+        let elsewhere = icmp_from.is_some_and(|from| from != scene.probe.address);
+        if refused && !rejected && !elsewhere && self.relayed() {
+            return self.refused_relayed();
+        }
+        let unheard = self.lost.drops.iter().any(|fact| fact.record.stage() == v1::Stage::Socket);
+        let filtered = tcp || (scene.probe.kind == ProbeKind::Udp && !unheard);
+        if filtered && translated {
+            // A closed TCP port answers with a reset, and of a closed UDP port its kernel tells. A filter sent this, from an
+            // address that the translation hid.
             if let Some(flow) = self.lost.flow {
                 let backend = whose(scene.roster, flow.destination.ip());
                 self.evidence.push(format!("it was sent to backend {}", backend.trim_start_matches("pod ")));
@@ -60,7 +72,11 @@ impl Case<'_> {
         let owner = scene.roster.owner(from);
         let who = whose(scene.roster, from);
         let service = scene.probe.target.kind == v1::TargetKind::Service;
-        let who = if service { format!("backend {}", who.trim_start_matches("pod ")) } else { who };
+        let who = if service && from != scene.probe.address {
+            format!("backend {}", who.trim_start_matches("pod "))
+        } else {
+            who
+        };
         let summary = match self.lost.outcome {
             Outcome::DnsError => format!("{reason} from {who}"),
             _ => format!("refused by {who}"),
@@ -126,6 +142,11 @@ impl Case<'_> {
             // Translated on its way back, like every packet of the service's flows.
             let name = icmp_name(from, error);
             return unlocated(&format!("somebody behind the service's address sent {name}"));
+        }
+        if from == self.scene.probe.address && self.relayed() {
+            // Translated on its way back, where somebody behind the address sent it.
+            let (who, name) = (whose(self.scene.roster, from), icmp_name(from, error));
+            return unlocated(&format!("{who} sent {name}, or somebody that it passed the request on to"));
         }
         let node = owner.map_or_else(|| from.to_string(), |owner| owner.node.clone());
         let local = Some(node.as_str()) == self.scene.destination

@@ -9,6 +9,7 @@ use crate::matrix::Slot;
 use crate::plan::Timing;
 use crate::query::Range;
 use crate::roster::Objects;
+use crate::selection::Selection;
 
 const NODES: usize = 60;
 /// 59 others, by ICMP, UDP and TCP.
@@ -27,6 +28,7 @@ impl Rig {
             timing: Timing { interval: second, timeout: second / 2, window: second, sizes: second * 10 },
             rotation: Rotation { paths_per_node: 64, cover: second * 120, interval: second },
             dns_name: "a.b".to_owned(),
+            selection: Selection::everything(),
             expire: second * 120,
         });
         let rig = Self { now_ns: hub.started_ns, hub };

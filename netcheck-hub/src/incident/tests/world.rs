@@ -8,7 +8,7 @@ use netcheck_proto::v1;
 
 use crate::clock::SECOND_NS;
 use crate::incident::{Explained, Fact, Symptom, explain};
-use crate::plan::{PlannedPath, Probe, Target};
+use crate::plan::{PlannedPath, Probe, Sources, Target};
 use crate::verdict::Verdict;
 
 /// A made-up cluster: nodes in zones, a pod each, one service with three backends, one DNS server.
@@ -34,6 +34,7 @@ fn target(kind: v1::TargetKind, name: &str, node: &str, zone: &str, backends: us
         zone: zone.to_owned(),
         addresses: Vec::new(),
         port: if kind == v1::TargetKind::Service { 80 } else { 0 },
+        at: None,
         backends,
         absent: None,
         unbacked: None,
@@ -65,7 +66,14 @@ impl World {
                         continue;
                     }
                     let address: IpAddr = address.parse().unwrap();
-                    let probe = Probe { target: Arc::clone(target), kind, address, port: 0, question: None };
+                    let probe = Probe {
+                        target: Arc::clone(target),
+                        kind,
+                        address,
+                        port: 0,
+                        question: None,
+                        sources: Sources::All,
+                    };
                     let path = PlannedPath { id: PathId(id), vantage: Vantage::Host, at: id, probe };
                     facts.push(Fact {
                         source: source.as_str().into(),

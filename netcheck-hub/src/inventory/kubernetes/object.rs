@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::table::{Table, Tables};
 use crate::inventory::{self, Sound};
-use crate::roster::{Backend, Node, Pod, Service, build};
+use crate::roster::{Backend, Mark, Node, Pod, Service, build};
 
 /// What is kept of one kind of object.
 pub(super) trait Kept: Clone + Debug + PartialEq + Send + 'static {
@@ -87,19 +87,15 @@ impl Kept for (String, Vec<Backend>) {
     }
 }
 
-/// A namespace in which nothing is to be probed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Quiet;
-
-impl Kept for Quiet {
+impl Kept for Mark {
     type Object = core::Namespace;
 
     fn keep(object: &core::Namespace) -> Option<Self> {
-        build::quiet_namespace(object).map(|_| Self)
+        build::namespace(object).map(|(_, mark)| mark)
     }
 
     fn table(tables: &mut Tables) -> &mut Table<Self> {
-        &mut tables.quiet
+        &mut tables.namespaces
     }
 }
 

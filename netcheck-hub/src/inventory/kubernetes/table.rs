@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 
 use kube::runtime::watcher::Event;
 
-use super::object::{Kept, Quiet, Read, Watched};
+use super::object::{Kept, Read, Watched};
 use crate::roster::build::Parts;
-use crate::roster::{Backend, Node, Pod, Service};
+use crate::roster::{Backend, Mark, Node, Pod, Service};
 
 /// Broken objects that are kept by name; beyond, they are only counted.
 const NAMED: usize = 100;
@@ -105,7 +105,7 @@ pub(super) struct Tables {
     pub(super) pods: Table<Pod>,
     pub(super) services: Table<Service>,
     pub(super) slices: Table<(String, Vec<Backend>)>,
-    pub(super) quiet: Table<Quiet>,
+    pub(super) namespaces: Table<Mark>,
     changed: bool,
     /// Objects that were skipped because they did not hold together, since the start.
     skipped: u64,
@@ -127,7 +127,7 @@ impl Tables {
         told || (changed && self.complete())
     }
 
-    /// Whether all that a roster needs has been listed. Namespaces are not needed: without them nothing is opted out.
+    /// Whether all that a roster needs has been listed. Namespaces are not needed: without them only objects' own annotations count.
     fn complete(&self) -> bool {
         self.nodes.listed && self.pods.listed && self.services.listed && self.slices.listed
     }
@@ -142,7 +142,7 @@ impl Tables {
             pods: self.pods.current.clone(),
             services: self.services.current.clone(),
             backends: self.slices.current.values().cloned().collect(),
-            quiet: self.quiet.current.keys().cloned().collect(),
+            namespaces: self.namespaces.current.clone(),
         })
     }
 
@@ -153,7 +153,7 @@ impl Tables {
             ("pod", &self.pods.broken),
             ("service", &self.services.broken),
             ("endpointslice", &self.slices.broken),
-            ("namespace", &self.quiet.broken),
+            ("namespace", &self.namespaces.broken),
         ];
         let count: usize = all.iter().map(|(_, broken)| broken.len()).sum();
         let first = all.iter().find_map(|(kind, broken)| {

@@ -4,7 +4,7 @@ use netcheck_common::domain::{ProbeKind, Vantage};
 use proptest::prelude::*;
 
 use super::*;
-use crate::plan::{Probe, Target};
+use crate::plan::{Probe, Sources, Target};
 
 const SECOND: i64 = 1_000_000_000;
 
@@ -18,6 +18,7 @@ fn target(kind: v1::TargetKind, name: String, zone: String) -> Arc<Target> {
         zone,
         addresses: Vec::new(),
         port: 0,
+        at: None,
         backends: 1,
         absent: None,
         unbacked: None,
@@ -37,7 +38,14 @@ fn probes(nodes: usize, zones: usize, services: usize) -> Vec<Probe> {
         };
         for &kind in kinds {
             let address = [10, 0, 0, 1].into();
-            probes.push(Probe { target: Arc::clone(&target), kind, address, port: 0, question: None });
+            probes.push(Probe {
+                target: Arc::clone(&target),
+                kind,
+                address,
+                port: 0,
+                question: None,
+                sources: Sources::All,
+            });
         }
     }
     probes

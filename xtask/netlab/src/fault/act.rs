@@ -151,6 +151,10 @@ fn check(fault: &Fault, topology: &Topology) -> Result<()> {
         Fault::PodGone { pod } => _ = topology.pod(pod)?,
         Fault::NodeState { node, .. } | Fault::Reorder { node, .. } => _ = topology.node(node)?,
         Fault::NoEndpoints { service } => _ = topology.service(service)?,
+        Fault::NoNodePort { node, service } => {
+            topology.node(node)?;
+            topology.service(service)?;
+        }
         _ => {}
     }
     Ok(())

@@ -44,6 +44,7 @@ const ALL: &[&str] = &[
     "backend-stuck pod=web-n1",
     "backend-dead pod=web-n1",
     "no-endpoints service=web",
+    "no-node-port node=n2 service=shop",
     "node-killed node=n1",
     "zone-cut a=zone-a b=zone-b",
     "zone-cut a=zone-a b=zone-b family=ipv4 proto=udp",

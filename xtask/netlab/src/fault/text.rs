@@ -35,6 +35,7 @@ Faults (settings in [] may be left out):
   backend-stuck pod=P              its HTTP server accepts nothing, and its queue is full
   backend-dead pod=P               its endpoints name addresses that nobody has
   no-endpoints service=S
+  no-node-port node=N service=S    its rules there are missing
   node-killed node=N
   zone-cut a=Z b=Z [family=] [proto=]
   wrong-neighbour node=N to=A      a node, a pod of N, or over VXLAN any pod
@@ -195,6 +196,7 @@ impl fmt::Display for Fault {
             Self::BackendStuck { pod } => write!(f, "backend-stuck pod={pod}"),
             Self::BackendDead { pod } => write!(f, "backend-dead pod={pod}"),
             Self::NoEndpoints { service } => write!(f, "no-endpoints service={service}"),
+            Self::NoNodePort { node, service } => write!(f, "no-node-port node={node} service={service}"),
             Self::NodeKilled { node } => write!(f, "node-killed node={node}"),
             Self::ZoneCut { a, b, family, proto } => {
                 write!(f, "zone-cut a={a} b={b}")?;

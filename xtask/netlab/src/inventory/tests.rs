@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde_json::Value;
 
@@ -12,6 +12,7 @@ use crate::topology::Topology;
 
 /// The objects, read as Kubernetes' own types read them.
 struct Inventory {
+    namespaces: Vec<Namespace>,
     nodes: Vec<Node>,
     pods: Vec<Pod>,
     services: Vec<Service>,
@@ -27,10 +28,12 @@ fn json(faults: &[&str]) -> Value {
 fn inventory(faults: &[&str]) -> Inventory {
     let list = json(faults);
     assert_eq!((&list["apiVersion"], &list["kind"]), (&"v1".into(), &"List".into()));
-    let mut all = Inventory { nodes: vec![], pods: vec![], services: vec![], slices: vec![] };
+    let mut all =
+        Inventory { namespaces: vec![], nodes: vec![], pods: vec![], services: vec![], slices: vec![] };
     for item in list["items"].as_array().unwrap() {
         let object = item.clone();
         match item["kind"].as_str().unwrap() {
+            "Namespace" => all.namespaces.push(serde_json::from_value(object).unwrap()),
             "Node" => all.nodes.push(serde_json::from_value(object).unwrap()),
             "Pod" => all.pods.push(serde_json::from_value(object).unwrap()),
             "Service" => all.services.push(serde_json::from_value(object).unwrap()),

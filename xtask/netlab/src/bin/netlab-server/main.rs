@@ -3,6 +3,7 @@
 //! - `netlab-server http NAME PORT` answers every HTTP request with 200 and `NAME`, over both families.
 //! - `netlab-server dns-delay PORT UPSTREAM MILLIS` passes DNS queries (UDP and TCP) on to `UPSTREAM` and
 //!   holds each answer back for `MILLIS`, over both families.
+//! - `netlab-server echo PORT` sends every UDP packet back, over both families.
 //! - `netlab-server stuck PORT` listens over both families, accepts nothing, and has filled its own queue.
 //! - `netlab-server late FROM TO MILLIS MARK` sends the frames that device `FROM` receives through device `TO`, each
 //!   after a time of its own of up to `MILLIS`, with a packet mark.
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
             (Ok(port), Ok(upstream), Ok(millis)) => dns_delay(port, upstream, Duration::from_millis(millis)),
             _ => Err(bad("cannot read the arguments of dns-delay")),
         },
+        ["echo", port] => port.parse().map_err(bad).and_then(echo),
         ["stuck", port] => port.parse().map_err(bad).and_then(stuck),
         ["late", from, to, millis, mark] => {
             let mark = u32::from_str_radix(mark.trim_start_matches("0x"), 16);
@@ -40,7 +42,7 @@ fn main() -> ExitCode {
             }
         }
         _ => Err(bad(
-            "usage: netlab-server http NAME PORT | dns-delay PORT UPSTREAM MILLIS | stuck PORT | late FROM TO MILLIS MARK",
+            "usage: netlab-server http NAME PORT | dns-delay PORT UPSTREAM MILLIS | echo PORT | stuck PORT | late FROM TO MILLIS MARK",
         )),
     };
     match result {
@@ -80,6 +82,17 @@ fn http(name: &str, port: u16) -> io::Result<()> {
         });
     }
     Ok(())
+}
+
+fn echo(port: u16) -> io::Result<()> {
+    let socket = UdpSocket::bind(any(port))?;
+    println!("ready");
+    let mut packet = vec![0; 65_535];
+    loop {
+        let (length, from) = socket.recv_from(&mut packet)?;
+        // What can't be sent back is lost, as anywhere on the way.
+        let _ = socket.send_to(&packet[..length], from);
+    }
 }
 
 /// The shortest queue holds one connection, and the first is its own. (`net.ipv4.tcp_abort_on_overflow` is 0: what

@@ -181,6 +181,7 @@ fn parse(text: &str) -> Result<Fault> {
         "backend-stuck" => Fault::BackendStuck { pod: s.need("pod")? },
         "backend-dead" => Fault::BackendDead { pod: s.need("pod")? },
         "no-endpoints" => Fault::NoEndpoints { service: s.need("service")? },
+        "no-node-port" => Fault::NoNodePort { node: s.need("node")?, service: s.need("service")? },
         "node-killed" => Fault::NodeKilled { node: s.need("node")? },
         "zone-cut" => Fault::ZoneCut {
             a: s.need("a")?,

@@ -1,0 +1,147 @@
+//! Services at node ports, load balancers and endpoints.
+
+use std::sync::Arc;
+
+use netcheck_common::domain::{Outcome, PathId, ProbeKind, Vantage};
+use netcheck_proto::v1::{self, ServiceAddress};
+
+use super::world::{World, timeout, touches};
+use super::{SIX, kinds};
+use crate::incident::{Fact, Symptom};
+use crate::plan::{At, PlannedPath, Probe, Sources, Target};
+use crate::verdict::Verdict;
+
+/// The cluster with the service's node port on every node, a load balancer, and an endpoint on three of the nodes, each
+/// probed by all.
+fn world() -> World {
+    let mut world = World::plain(&SIX);
+    let web = world.facts.iter().find(|fact| fact.path.probe.target.kind == v1::TargetKind::Service).unwrap();
+    let web = Target::clone(&web.path.probe.target);
+    let at = |address, place: &str, pod: &str| Target {
+        id: format!("service/default/web:80/{place}").into(),
+        at: Some(At { address, port: 80, pod: pod.to_owned() }),
+        ..web.clone()
+    };
+    let mut targets = vec![Target {
+        addresses: vec!["192.0.2.1".parse().unwrap()],
+        ..at(ServiceAddress::LoadBalancer, "load-balancer/192.0.2.1", "")
+    }];
+    for (number, zone) in SIX.iter().enumerate() {
+        let node = format!("n{}", number + 1);
+        let here = Target { node: node.clone(), zone: (*zone).to_owned(), ..web.clone() };
+        let port = at(ServiceAddress::NodePort, &format!("node-port/{node}"), "");
+        targets.push(Target { node: here.node.clone(), zone: here.zone.clone(), port: 30080, ..port });
+        if number < 3 {
+            let pod = format!("default/pod-{node}");
+            let endpoint = at(ServiceAddress::Endpoint, &format!("endpoint/pod-{node}"), &pod);
+            targets.push(Target { node: here.node, zone: here.zone, backends: 1, ..endpoint });
+        }
+    }
+    let sources: Vec<Fact> = SIX
+        .iter()
+        .enumerate()
+        .map(|(number, _)| {
+            let name = format!("n{}", number + 1);
+            world.facts.iter().find(|fact| *fact.source == *name).unwrap().clone()
+        })
+        .collect();
+    for source in sources {
+        for (number, target) in targets.iter().enumerate() {
+            let probe = Probe {
+                target: Arc::new(target.clone()),
+                kind: ProbeKind::Tcp,
+                address: "10.0.0.1".parse().unwrap(),
+                port: target.port,
+                question: None,
+                sources: Sources::All,
+            };
+            let id = 900 + number as u32;
+            let path = PlannedPath { id: PathId(id), vantage: Vantage::Host, at: id, probe };
+            world.facts.push(Fact {
+                path: Arc::new(path),
+                verdict: Verdict::Reachable,
+                symptom: None,
+                ..source.clone()
+            });
+        }
+    }
+    world
+}
+
+fn is_at(fact: &Fact, address: ServiceAddress) -> bool {
+    fact.path.probe.target.is_at(address)
+}
+
+fn refused() -> Symptom {
+    Symptom { outcome: Some(Outcome::Refused), ..timeout() }
+}
+
+#[test]
+fn a_node_port_that_fails_on_one_node_is_one_cause_that_names_both() {
+    let port = |fact: &Fact| is_at(fact, ServiceAddress::NodePort) && fact.path.probe.target.node == "n3";
+    let causes = world().breaks(port, |_| refused()).explain();
+    assert_eq!(
+        kinds(&causes),
+        [("target/service/default/web:80/node-port/n3", v1::IncidentKind::Service, 6)]
+    );
+    assert!(
+        causes[0].headline.starts_with("NodePort 30080 on n3 of service default/web:80 answers nobody"),
+        "{}",
+        causes[0].headline
+    );
+}
+
+#[test]
+fn a_load_balancer_that_fails_is_one_cause() {
+    let causes = world().breaks(|fact| is_at(fact, ServiceAddress::LoadBalancer), |_| timeout()).explain();
+    assert_eq!(
+        kinds(&causes),
+        [("target/service/default/web:80/load-balancer/192.0.2.1", v1::IncidentKind::Service, 6)]
+    );
+    let begin = "load balancer 192.0.2.1 of service default/web:80 answers nobody";
+    assert!(causes[0].headline.starts_with(begin), "{}", causes[0].headline);
+}
+
+#[test]
+fn node_ports_that_fail_on_all_nodes_are_one_cause() {
+    let causes = world().breaks(|fact| is_at(fact, ServiceAddress::NodePort), |_| refused()).explain();
+    assert_eq!(kinds(&causes), [("service/default/web:80 node port", v1::IncidentKind::Service, 36)]);
+}
+
+#[test]
+fn a_service_that_fails_everywhere_is_one_cause() {
+    let service = |fact: &Fact| fact.path.probe.target.kind == v1::TargetKind::Service;
+    let causes = world().breaks(service, |_| refused()).explain();
+    assert_eq!(causes.len(), 1, "{:?}", kinds(&causes));
+    assert_eq!(causes[0].key, "service/default/web");
+}
+
+#[test]
+fn a_dead_node_takes_its_node_port_along() {
+    let causes = world()
+        .breaks(|fact| touches(fact, "n5"), |_| timeout())
+        .silent(|fact| *fact.source == *"n5", Verdict::NoData)
+        .explain();
+    assert_eq!(causes.len(), 1, "{:?}", kinds(&causes));
+    assert!(causes[0].key.starts_with("node/n5"), "{}", causes[0].key);
+}
+
+#[test]
+fn an_endpoint_and_the_service_that_it_fails_are_one_cause() {
+    let endpoint =
+        |fact: &Fact| fact.path.probe.target.at.as_ref().is_some_and(|at| at.pod == "default/pod-n2");
+    let met = |fact: &Fact| is_at(fact, ServiceAddress::ClusterIp);
+    let mut world = world();
+    for fact in &mut world.facts {
+        if fact.path.probe.target.kind == v1::TargetKind::Service && fact.path.probe.target.at.is_none() {
+            let mut path = PlannedPath::clone(&fact.path);
+            let at = Some(At { address: ServiceAddress::ClusterIp, port: 80, pod: String::new() });
+            path.probe.target = Arc::new(Target { at, ..Target::clone(&path.probe.target) });
+            fact.path = Arc::new(path);
+        }
+    }
+    let backend = || Symptom { backend: Some("default/pod-n2".to_owned()), ..refused() };
+    let causes = world.breaks(|fact| endpoint(fact) || met(fact), |_| backend()).explain();
+    assert_eq!(causes.len(), 1, "{:?}", kinds(&causes));
+    assert_eq!(causes[0].key, "backend/default/pod-n2");
+}

@@ -1,0 +1,78 @@
+//! What is selected and yet not probed, so that nobody takes silence about it for health. Pure.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::report::listed;
+use crate::roster::{Roster, Service, ServicePort, Transport};
+use crate::selection::Selection;
+
+/// What was passed over, by why.
+#[derive(Debug, Default)]
+pub(super) struct Notes {
+    external_names: BTreeSet<String>,
+    named_balancers: BTreeSet<String>,
+    unjudged_ports: BTreeSet<String>,
+    headless_without_ports: BTreeSet<String>,
+    headless_without_endpoints: BTreeSet<String>,
+}
+
+impl Notes {
+    /// Notes what of a service is but a name.
+    pub(super) fn names_of(&mut self, service: &Service) {
+        if service.name_only {
+            self.external_names.insert(service.full_name());
+        }
+        let names = &service.load_balancer_names;
+        self.named_balancers.extend(names.iter().map(|name| format!("{} at {name}", service.full_name())));
+    }
+
+    /// Notes a port whose silence could mean anything.
+    pub(super) fn unjudged(&mut self, service: &Service, port: &ServicePort) {
+        let transport = if port.transport == Transport::Udp { "UDP" } else { "SCTP" };
+        self.unjudged_ports.insert(format!("{}:{} {transport}", service.full_name(), port.port));
+    }
+
+    /// Notes a headless service that leads nowhere.
+    pub(super) fn headless(&mut self, service: &Service) {
+        if service.ports.is_empty() {
+            self.headless_without_ports.insert(service.full_name());
+        } else if service.selects && service.ready_backends().next().is_none() {
+            self.headless_without_endpoints.insert(service.full_name());
+        }
+    }
+
+    /// One line each.
+    pub(super) fn lines(&self, roster: &Roster, selection: &Selection) -> Arc<[String]> {
+        let told = [
+            (
+                &roster.misannotated,
+                "object",
+                "with netcheck.io/probe neither \"true\" nor \"false\", which counts for nothing",
+            ),
+            (
+                &self.headless_without_endpoints,
+                "headless service",
+                "without a ready endpoint: there is nothing to probe",
+            ),
+            (
+                &self.headless_without_ports,
+                "headless service",
+                "without ports: there is nothing to connect to",
+            ),
+            (&self.unjudged_ports, "UDP or SCTP port", "of services not probed: silence there says nothing"),
+            (
+                &self.named_balancers,
+                "load balancer",
+                "known by name alone not probed: agents resolve no names",
+            ),
+            (&self.external_names, "ExternalName service", "not probed: what it names is not of the cluster"),
+        ];
+        let line = |(names, what, why): (&BTreeSet<String>, &str, &str)| {
+            let many = if names.len() == 1 { "" } else { "s" };
+            let line = || format!("{} {what}{many} {why} ({})", names.len(), listed(names.iter().cloned()));
+            (!names.is_empty()).then(line)
+        };
+        selection.left_out(roster).into_iter().chain(told.into_iter().filter_map(line)).collect()
+    }
+}
