@@ -205,6 +205,7 @@ impl Hub {
     /// Renews verdicts and incidents, locates losses, asks for evidence, forgets what is old.
     pub fn tick(&self, now_ns: i64) {
         let mut state = self.lock();
+        state.follow_vantages(&self.settings, now_ns);
         state.locate_dirty(&self.settings, now_ns);
         state.ask(self.settings.timing.timeout, now_ns);
         state.judge_all(&self.settings, now_ns);
@@ -301,7 +302,10 @@ impl State {
                 Some((agent.name.to_string(), u16::try_from(hello.responder_port).ok()?))
             })
             .collect();
-        let catalog = Catalog::of(&roster, &responders, &settings.dns_name);
+        let vantages = self.agents.iter().filter_map(|agent| agent.vantage.known());
+        let pods =
+            vantages.flat_map(|pod| pod.addresses.iter().map(|&address| (address, pod.responder_port)));
+        let catalog = Catalog::of(&roster, &responders, &settings.dns_name).with_responders(&pods.collect());
         if self.agents.iter().any(|agent| agent.turns.is_some()) {
             let places = catalog.places_in(&self.catalog);
             for agent in &mut self.agents {
@@ -310,6 +314,17 @@ impl State {
         }
         self.catalog = Arc::new(catalog);
         self.plan_agents(settings, now_ns, |agent| !agent.is_vacant());
+    }
+
+    /// Makes the plans anew where a pod vantage came, changed, or was forgotten: once for all that did since the last tick.
+    fn follow_vantages(&mut self, settings: &Settings, now_ns: i64) {
+        let mut changed = false;
+        for agent in &mut self.agents {
+            changed |= agent.vantage.take_changed();
+        }
+        if changed {
+            self.replan(settings, now_ns);
+        }
     }
 
     fn judge_all(&mut self, settings: &Settings, now_ns: i64) {
@@ -343,6 +358,24 @@ impl State {
         }
     }
 
+    /// Where nothing is measured from pods, though it is or should be: one line for all nodes of one reason.
+    fn vantages_missing(&self) -> Vec<String> {
+        let live = || self.each().map(|(_, agent)| agent).filter(|agent| agent.live.is_some());
+        let any = live().any(|agent| agent.vantage.known().is_some());
+        let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for agent in live().filter(|agent| agent.status.is_some()) {
+            let none = agent.vantage.known().is_none().then_some("its agent was not told to expect one");
+            let why = agent.vantage.missing().or(none.filter(|_| any));
+            if let Some(why) = why {
+                by_reason.entry(why).or_default().push(&agent.name);
+            }
+        }
+        let line = |(why, nodes): (&str, Vec<&str>)| {
+            format!("no pod vantage on {}: nothing is measured from pods there ({why})", nodes.join(", "))
+        };
+        by_reason.into_iter().map(line).collect()
+    }
+
     /// Warnings about the measurement itself, one line each.
     #[must_use]
     pub fn caveats(&self) -> Vec<String> {
@@ -370,6 +403,7 @@ impl State {
                 missing.join(", ")
             ));
         }
+        caveats.extend(self.vantages_missing());
         for (_, agent) in self.each() {
             caveats.extend(agent.caveats());
             if agent.live.is_some() && !self.roster.nodes.contains_key(&*agent.name) {

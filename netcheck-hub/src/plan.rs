@@ -14,6 +14,7 @@ mod catalog;
 pub mod rotation;
 #[cfg(test)]
 mod tests;
+mod vantage;
 
 pub use catalog::Catalog;
 

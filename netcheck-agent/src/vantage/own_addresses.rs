@@ -22,7 +22,7 @@ pub(crate) fn own_addresses() -> io::Result<Vec<IpAddr>> {
     }
     // SAFETY: what getifaddrs made, once.
     unsafe { libc::freeifaddrs(list) };
-    addresses.sort_by_key(|address| address.is_ipv6());
+    addresses.sort_by_key(IpAddr::is_ipv6);
     addresses.dedup();
     Ok(addresses)
 }

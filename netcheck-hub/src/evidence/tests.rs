@@ -39,6 +39,8 @@ impl World {
     fn scene<'a>(&'a self, probe: &'a Probe, lost: &Lost) -> Scene<'a> {
         Scene {
             source: "n1",
+            source_pod: None,
+            source_watches_pods: true,
             probe,
             roster: &self.roster,
             destination: destination(&self.roster, probe, lost),

@@ -38,6 +38,12 @@ pub enum Suspect {
     Service(Symbol),
     /// The pods of a node.
     Pods(Symbol),
+    /// What leaves the pods of a node.
+    PodsOut(Symbol),
+    /// What leaves any pod, towards one target.
+    PodsTo(Symbol),
+    /// What leaves any pod.
+    AllPods,
     /// A node.
     Node(Symbol, Side),
     /// The wire at a node: what is bare on it.
@@ -61,7 +67,9 @@ impl Suspect {
             Self::Backend(_) => 1,
             Self::Target(_) => 3,
             Self::Service(_) => 4,
-            Self::Pods(_) => 2,
+            Self::Pods(_) | Self::PodsOut(_) => 2,
+            Self::PodsTo(_) => 4,
+            Self::AllPods => 10,
             Self::Node(..) => 5,
             Self::Cable(_) => 6,
             Self::LinkOneWay(..) => 7,
@@ -183,7 +191,11 @@ impl Cause {
                 _ => v1::IncidentKind::Target,
             },
             Suspect::Loop(_) if target == Some(v1::TargetKind::Node) => v1::IncidentKind::Node,
-            Suspect::Pods(_) | Suspect::Loop(_) => v1::IncidentKind::PodNetwork,
+            Suspect::Pods(_)
+            | Suspect::PodsOut(_)
+            | Suspect::PodsTo(_)
+            | Suspect::AllPods
+            | Suspect::Loop(_) => v1::IncidentKind::PodNetwork,
             Suspect::Node(..) | Suspect::Cable(_) => v1::IncidentKind::Node,
             Suspect::Everywhere => match (self.scope.probe, self.scope.family) {
                 (Some(ProbeKind::Dns), _) => v1::IncidentKind::DnsServer,

@@ -6,6 +6,7 @@ use crate::clock::SECOND_NS;
 mod large;
 mod ports;
 mod shared;
+mod vantage;
 pub(super) mod world;
 
 use world::{World, dropped, timeout, to, touches, wire};
