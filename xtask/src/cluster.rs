@@ -23,6 +23,16 @@ use crate::tools;
 pub const GRPC_PORT: u16 = 7070;
 /// How long SIGTERM may take.
 const GRACE: Duration = Duration::from_secs(5);
+/// For setpriv(1): what the chart's security context leaves a vantage.
+const UNPRIVILEGED: &[&str] = &[
+    "--reuid=65532",
+    "--regid=65532",
+    "--clear-groups",
+    "--inh-caps=-all",
+    "--bounding-set=-all",
+    "--no-new-privs",
+    "--pdeathsig=keep",
+];
 /// How often a condition is looked at while it is waited for.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -32,6 +42,8 @@ pub struct Cluster {
     pub lab: Lab,
     hub: Option<Process>,
     agents: BTreeMap<String, Process>,
+    /// Where the lab has pods for them.
+    vantages: BTreeMap<String, Process>,
     settings: Settings,
 }
 
@@ -64,11 +76,13 @@ impl Cluster {
     /// # Errors
     /// If a program is not built, or ends at once.
     pub fn start(lab: Lab, settings: Settings) -> Result<Self> {
-        let mut cluster = Self { lab, hub: None, agents: BTreeMap::new(), settings };
+        let mut cluster =
+            Self { lab, hub: None, agents: BTreeMap::new(), vantages: BTreeMap::new(), settings };
         cluster.start_hub()?;
         let nodes: Vec<String> = cluster.lab.nodes().iter().map(|node| node.name.clone()).collect();
         for node in nodes {
             cluster.start_agent(&node)?;
+            cluster.start_vantage(&node)?;
         }
         Ok(cluster)
     }
@@ -126,6 +140,10 @@ impl Cluster {
         let hub = format!("http://{}:{GRPC_PORT}", self.lab.topology().hub_v4);
         let scope = self.netns_scope(node)?;
         let mut args = vec!["--node", node, "--hub", &hub, "--insecure", "--netns-scope", &scope];
+        let socket = self.vantage_socket(node)?;
+        if let Some(socket) = &socket {
+            args.extend(["--vantage-socket", socket]);
+        }
         args.extend(self.settings.agent_args.iter().map(String::as_str));
         args.extend(self.settings.node_args.get(node).into_iter().flatten().map(String::as_str));
         let agent = self.lab.spawn_in(
@@ -137,6 +155,45 @@ impl Cluster {
         )?;
         self.agents.insert(node.to_owned(), agent);
         Ok(())
+    }
+
+    /// Starts the vantage of a node, as the chart runs it: without any capability, as a user of its own. Nothing where
+    /// the lab has no pod for it.
+    ///
+    /// # Errors
+    /// If it is not built.
+    pub fn start_vantage(&mut self, node: &str) -> Result<()> {
+        let (Some(pod), Some(socket)) = (self.lab.topology().vantage(node), self.vantage_socket(node)?)
+        else {
+            return Ok(());
+        };
+        let binary = built("netcheck-agent", self.settings.profile)?;
+        let binary = binary.to_str().context("a path that is text")?;
+        let full = format!("{}/{}", pod.namespace, pod.name);
+        let mut args: Vec<&str> = UNPRIVILEGED.to_vec();
+        args.extend([binary, "vantage", "--vantage-socket", &socket, "--node", node, "--pod", &full]);
+        let vantage = self.lab.spawn_in(&pod.name, "setpriv", &args, &[], &vantage_log(node))?;
+        self.vantages.insert(node.to_owned(), vantage);
+        Ok(())
+    }
+
+    /// SIGKILL for the vantage of a node.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn kill_vantage(&mut self, node: &str) -> Result<()> {
+        let vantage = self.vantages.get_mut(node).with_context(|| format!("no vantage runs on {node}"))?;
+        vantage.kill()?;
+        self.vantages.remove(node);
+        Ok(())
+    }
+
+    /// Where the agent of a node listens for its vantage, where there is to be one.
+    fn vantage_socket(&self, node: &str) -> Result<Option<String>> {
+        let Some(pod) = self.lab.topology().vantage(node) else { return Ok(None) };
+        let directory = self.lab.log_path(&pod.name).with_extension("run");
+        std::fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
+        Ok(Some(format!("{}/vantage.sock", directory.display())))
     }
 
     /// The running agent of a node.
@@ -157,9 +214,11 @@ impl Cluster {
         Ok(())
     }
 
-    /// Name and id of every process of netcheck: the agents, then the hub.
+    /// Name and id of every process of netcheck: the agents, their vantages, then the hub.
     pub fn processes(&self) -> impl Iterator<Item = (String, u32)> {
         let agents = self.agents.iter().map(|(node, agent)| (agent_log(node), agent.id()));
+        let vantages = self.vantages.iter().map(|(node, vantage)| (vantage_log(node), vantage.id()));
+        let agents = agents.chain(vantages);
         agents.chain(self.hub.iter().map(|hub| ("hub".to_owned(), hub.id())))
     }
 
@@ -169,8 +228,10 @@ impl Cluster {
     /// If one had to be killed or ended with another code than 0.
     pub fn stop(mut self) -> Result<Lab> {
         let mut failed = Vec::new();
-        let agents =
-            std::mem::take(&mut self.agents).into_iter().map(|(node, agent)| (agent_log(&node), agent));
+        let vantages = std::mem::take(&mut self.vantages).into_iter();
+        let vantages = vantages.map(|(node, vantage)| (vantage_log(&node), vantage));
+        let agents = std::mem::take(&mut self.agents).into_iter();
+        let agents = vantages.chain(agents.map(|(node, agent)| (agent_log(&node), agent)));
         for (name, mut process) in agents.chain(self.hub.take().map(|hub| ("hub".to_owned(), hub))) {
             let status = process.stop(GRACE)?;
             if !status.success() {
@@ -318,6 +379,10 @@ pub fn grpcurl_commands(cluster: &Cluster) -> [String; 3] {
         call("-d '{\"source\":\"n1\",\"target\":\"n2\"}' HUB netcheck.v1.ReachabilityService/GetPath"),
         call("HUB netcheck.v1.ReachabilityService/GetReport"),
     ]
+}
+
+fn vantage_log(node: &str) -> String {
+    format!("vantage-{node}")
 }
 
 fn agent_log(node: &str) -> String {

@@ -69,6 +69,9 @@ struct UpArgs {
     /// Zone names.
     #[arg(long, value_delimiter = ',', default_value = "zone-a,zone-b")]
     zones: Vec<String>,
+    /// One more pod on each node, for netcheck's vantage.
+    #[arg(long)]
+    vantage: bool,
 }
 
 /// Does what the command line asks for.
@@ -87,9 +90,9 @@ pub(crate) fn run(args: Args) -> Result<()> {
 }
 
 fn up(args: UpArgs) -> Result<()> {
-    let UpArgs { name, nodes, pods, mode, zones } = args;
+    let UpArgs { name, nodes, pods, mode, zones, vantage } = args;
     let lifetime = Lifetime::Detached;
-    let lab = Lab::up(LabSpec { name, nodes, pods_per_node: pods, mode, zones, lifetime })?;
+    let lab = Lab::up(LabSpec { name, nodes, pods_per_node: pods, mode, zones, vantage, lifetime })?;
     print!("{}", summary(&lab));
     Ok(())
 }

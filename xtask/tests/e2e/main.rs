@@ -10,6 +10,7 @@ mod lives;
 mod sizes;
 mod surfaces;
 mod turns;
+mod vantage;
 
 use netcheck_netlab::{Lab, LabSpec, Mode};
 use xtask::cluster::{Cluster, Settings};
