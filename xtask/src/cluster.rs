@@ -355,12 +355,21 @@ impl Cluster {
         }
     }
 
-    /// Waits until every path has samples and all is well.
+    /// Waits until every path has samples and all is well, of all nodes and of all vantages.
     ///
     /// # Errors
     /// If that takes longer than half a minute.
     pub fn wait_healthy(&self) -> Result<(Report, Duration)> {
-        self.wait("all paths reachable", Duration::from_secs(30), Report::is_healthy)
+        let done = |report: &Report| report.is_healthy() && self.has_all_vantages();
+        self.wait("all paths reachable", Duration::from_secs(30), done)
+    }
+
+    /// Whether something is measured from each vantage that runs.
+    #[must_use]
+    pub fn has_all_vantages(&self) -> bool {
+        let cells = if self.vantages.is_empty() { Vec::new() } else { self.cells().unwrap_or_default() };
+        let measured = |node: &String| cells.iter().any(|cell| cell.vantage == "pod" && cell.source == *node);
+        self.vantages.keys().all(measured)
     }
 }
 

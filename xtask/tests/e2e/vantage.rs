@@ -11,19 +11,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 fn healthy(name: &str, mode: Mode) -> Cluster {
     let lab = Lab::up(LabSpec { mode, vantage: true, ..LabSpec::named(name) }).unwrap();
     let cluster = Cluster::start(lab, Settings::default()).unwrap();
-    wait_healthy(&cluster);
+    cluster.wait_healthy().unwrap();
     cluster
-}
-
-fn wait_healthy(cluster: &Cluster) {
-    let what = "all paths of nodes and pods reachable";
-    let done = |report: &xtask::cluster::Report| {
-        report.is_healthy() && {
-            let cells = cluster.cells().unwrap();
-            (1..=4).all(|n| cells.iter().any(|cell| from_pod(cell, &format!("n{n}"))))
-        }
-    };
-    cluster.wait(what, Duration::from_secs(40), done).unwrap();
 }
 
 fn from_pod(cell: &Cell, node: &str) -> bool {
@@ -120,7 +109,7 @@ fn what_only_pods_miss_is_located_and_nodes_are_fine() {
     assert!(incidents[0].cause.starts_with("place/n2/netfilter_forward"), "{incidents:#?}");
     assert!(incidents[0].headline.contains("pods of n1, n2"), "{incidents:#?}");
     cluster.lab.heal(&fault).unwrap();
-    wait_healthy(&cluster);
+    cluster.wait_healthy().unwrap();
 
     // At the other end, for one pod among all: as a policy for a pod's ingress would.
     let fault = inject(&cluster, "drop node=n1 hook=forward src=vantage-n3 dst=web-n1");
@@ -146,7 +135,7 @@ fn what_only_pods_miss_is_located_and_nodes_are_fine() {
         "{report}"
     );
     cluster.lab.heal(&fault).unwrap();
-    wait_healthy(&cluster);
+    cluster.wait_healthy().unwrap();
     cluster.stop().unwrap().down().unwrap();
 }
 
@@ -175,12 +164,12 @@ fn a_vantage_that_is_replaced_costs_nothing_but_time() {
         mine.clone().count() > 0 && mine.all(|cell| cell.verdict == "reachable")
     });
     cluster.lab.heal(&gone).unwrap();
-    wait_healthy(&cluster);
+    cluster.wait_healthy().unwrap();
     // An agent that is replaced is found again by its vantage.
     cluster.kill_agent("n3").unwrap();
     cluster.start_agent("n3").unwrap();
     let since = format!("{}s", killed.elapsed().as_secs() + 5);
-    wait_healthy(&cluster);
+    cluster.wait_healthy().unwrap();
     let lost = cluster.ask(&["matrix", "--vantage", "pod", "--source", "n2", "--range", &since]).unwrap();
     let cells = Cell::read_all(&lost).unwrap();
     assert!(cells.iter().any(|cell| cell.sent > 0));
