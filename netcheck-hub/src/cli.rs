@@ -293,8 +293,7 @@ async fn run(cli: &Cli) -> anyhow::Result<Conclusion> {
         Command::Path { source, target, from, range } => {
             let (source, target) = (source.clone(), target.clone());
             let selector = Some(v1::PathSelector { vantages: from.wire(), ..Default::default() });
-            let request =
-                v1::GetPathRequest { source, target, selector, range: range.wire(), ..Default::default() };
+            let request = v1::GetPathRequest { source, target, selector, range: range.wire() };
             let answer = answer(asked.get_path(request)).await?;
             print(&if json { pretty(&answer) } else { path::render(&answer, paint) })?;
             let cells = answer.paths.iter().filter_map(|path| path.cell.as_ref());

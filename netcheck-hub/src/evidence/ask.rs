@@ -120,6 +120,9 @@ impl State {
         let source_pod = own.filter(|_| vantage == Vantage::Pod).map(|own| self.pod_of(own, probe));
         Scene {
             source,
+            source_link_down: own
+                .zip(source_pod.as_ref())
+                .and_then(|(own, pod)| own.pod_links.of(pod, lost.sent_ns)),
             source_pod,
             source_watches_pods: own.is_some_and(Agent::watches_pods),
             probe,

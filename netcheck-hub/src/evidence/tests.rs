@@ -17,6 +17,7 @@ use crate::roster::Roster;
 
 mod pending;
 mod sight;
+mod vantage;
 
 const CLUSTER: &str = include_str!("../../tests/hub/cluster.yaml");
 
@@ -40,6 +41,7 @@ impl World {
         Scene {
             source: "n1",
             source_pod: None,
+            source_link_down: None,
             source_watches_pods: true,
             probe,
             roster: &self.roster,

@@ -61,7 +61,12 @@ impl Case<'_> {
         if !inside && !self.scene.source_watches_uplinks {
             return unlocated(&format!("no hook at an uplink of {source} to see whether it left"));
         }
-        if let Some(located) = self.pod_cut_off(source).filter(|_| inside) {
+        if let Some(located) = self.pod_cut_off(source, self.scene.pod_link_down).filter(|_| inside) {
+            return located;
+        }
+        if let Some(located) =
+            self.pod_cut_off(source, self.scene.source_link_down).filter(|_| last.is_none())
+        {
             return located;
         }
         match last {
@@ -227,7 +232,7 @@ impl Case<'_> {
         };
         if !answer.replied {
             self.evidence.push(format!("no hook of {destination} saw a reply to it"));
-            if let Some(located) = self.pod_cut_off(destination) {
+            if let Some(located) = self.pod_cut_off(destination, self.scene.pod_link_down) {
                 return located;
             }
             if let Some(located) = self.cannot_answer(destination) {
@@ -304,9 +309,9 @@ impl Case<'_> {
         }))
     }
 
-    /// The target pod's link took no packets then: a bridge in front of it drops them without a word.
-    fn pod_cut_off(&mut self, node: &str) -> Option<Located> {
-        let link = self.scene.pod_link_down?;
+    /// A pod's link took no packets then: a bridge in front of it drops them without a word.
+    fn pod_cut_off(&mut self, node: &str, link: Option<&v1::PodLinkDown>) -> Option<Located> {
+        let link = link?;
         let state = if link.no_carrier { "has no carrier: its other end is down" } else { "is down" };
         self.evidence.push(format!("the link {} of pod {} {state} on {node}", link.interface, link.pod));
         Some(inferred(v1::LossLocation {
