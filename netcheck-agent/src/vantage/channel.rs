@@ -36,7 +36,7 @@ pub(crate) enum ChannelError {
     Io(#[from] io::Error),
     #[error("malformed: {0}")]
     Frame(#[from] BadFrame),
-    #[error("malformed: more sockets than were asked for")]
+    #[error("malformed: more sockets than were asked for, or than this agent may have open files")]
     TooManySockets,
 }
 

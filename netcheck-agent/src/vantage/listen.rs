@@ -20,6 +20,7 @@ use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with,
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::task::JoinSet;
@@ -36,6 +37,8 @@ use crate::engine::{Command, EngineHandle, VantageChange};
 /// Connections that have not shown yet what they are.
 const ARRIVING_MAX: usize = 4;
 const BACKLOG: i32 = 8;
+/// Open files that are enough for all stocks and all probes in flight.
+const DESCRIPTORS: u64 = 65_536;
 /// How long the other side may take for an answer: it is on this very node.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// After accepting failed, for want of descriptors say.
@@ -122,6 +125,7 @@ impl ListenTask {
                 }
             }
         }
+        raise_descriptors();
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let listener = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
         let address = SocketAddrUnix::new(path).context("a socket's path has at most 107 bytes")?;
@@ -204,6 +208,17 @@ impl ListenTask {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let accept = |listener: &OwnedFd| Ok(accept_with(listener, flags)?);
         Channel::new(self.listener.async_io(Interest::READABLE, accept).await?)
+    }
+}
+
+/// Sockets in stock are open files, of which a service that nobody configured may have 1024: as many as it may ask for.
+fn raise_descriptors() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let wanted = maximum.map_or(DESCRIPTORS, |maximum| maximum.min(DESCRIPTORS));
+    if current.is_some_and(|current| current < wanted)
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum })
+    {
+        tracing::debug!(%error, "the limit of open files stays");
     }
 }
 
