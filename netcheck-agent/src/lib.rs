@@ -33,7 +33,7 @@ mod starvation;
 mod status;
 mod token;
 mod usage;
-pub mod vantage;
+mod vantage;
 mod wire;
 
 pub use app::{cleanup, run};

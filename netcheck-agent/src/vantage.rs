@@ -13,7 +13,7 @@ pub(crate) mod frame;
 pub(crate) mod listen;
 pub(crate) mod origin;
 pub(crate) mod own_addresses;
-pub mod pod;
+pub(crate) mod pod;
 pub(crate) mod pool;
 pub(crate) mod serve;
 

@@ -25,6 +25,7 @@ use crate::roster::Roster;
 mod counters;
 mod sessions;
 mod turns;
+mod vantages;
 
 pub use counters::Counters;
 
@@ -302,10 +303,8 @@ impl State {
                 Some((agent.name.to_string(), u16::try_from(hello.responder_port).ok()?))
             })
             .collect();
-        let vantages = self.agents.iter().filter_map(|agent| agent.vantage.known());
-        let pods =
-            vantages.flat_map(|pod| pod.addresses.iter().map(|&address| (address, pod.responder_port)));
-        let catalog = Catalog::of(&roster, &responders, &settings.dns_name).with_responders(&pods.collect());
+        let catalog = Catalog::of(&roster, &responders, &settings.dns_name);
+        let catalog = catalog.with_responders(&self.pod_responders());
         if self.agents.iter().any(|agent| agent.turns.is_some()) {
             let places = catalog.places_in(&self.catalog);
             for agent in &mut self.agents {
@@ -314,17 +313,6 @@ impl State {
         }
         self.catalog = Arc::new(catalog);
         self.plan_agents(settings, now_ns, |agent| !agent.is_vacant());
-    }
-
-    /// Makes the plans anew where a pod vantage came, changed, or was forgotten: once for all that did since the last tick.
-    fn follow_vantages(&mut self, settings: &Settings, now_ns: i64) {
-        let mut changed = false;
-        for agent in &mut self.agents {
-            changed |= agent.vantage.take_changed();
-        }
-        if changed {
-            self.replan(settings, now_ns);
-        }
     }
 
     fn judge_all(&mut self, settings: &Settings, now_ns: i64) {
@@ -356,24 +344,6 @@ impl State {
         for index in forgotten {
             self.vacate(index);
         }
-    }
-
-    /// Where nothing is measured from pods, though it is or should be: one line for all nodes of one reason.
-    fn vantages_missing(&self) -> Vec<String> {
-        let live = || self.each().map(|(_, agent)| agent).filter(|agent| agent.live.is_some());
-        let any = live().any(|agent| agent.vantage.known().is_some());
-        let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for agent in live().filter(|agent| agent.status.is_some()) {
-            let none = agent.vantage.known().is_none().then_some("its agent was not told to expect one");
-            let why = agent.vantage.missing().or(none.filter(|_| any));
-            if let Some(why) = why {
-                by_reason.entry(why).or_default().push(&agent.name);
-            }
-        }
-        let line = |(why, nodes): (&str, Vec<&str>)| {
-            format!("no pod vantage on {}: nothing is measured from pods there ({why})", nodes.join(", "))
-        };
-        by_reason.into_iter().map(line).collect()
     }
 
     /// Warnings about the measurement itself, one line each.

@@ -4,6 +4,7 @@
 //! `kubectl-netcheck … -o json`; it knows no inner part of hub or agent.
 
 mod answer;
+mod vantage;
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpStream};
@@ -17,22 +18,13 @@ use netcheck_netlab::{Lab, Process};
 use serde_json::Value;
 
 pub use self::answer::{Cell, Finding, Incident, Location, Report};
+use self::vantage::vantage_log;
 use crate::tools;
 
 /// Port of the hub's gRPC services.
 pub const GRPC_PORT: u16 = 7070;
 /// How long SIGTERM may take.
 const GRACE: Duration = Duration::from_secs(5);
-/// For setpriv(1): what the chart's security context leaves a vantage.
-const UNPRIVILEGED: &[&str] = &[
-    "--reuid=65532",
-    "--regid=65532",
-    "--clear-groups",
-    "--inh-caps=-all",
-    "--bounding-set=-all",
-    "--no-new-privs",
-    "--pdeathsig=keep",
-];
 /// How often a condition is looked at while it is waited for.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -155,45 +147,6 @@ impl Cluster {
         )?;
         self.agents.insert(node.to_owned(), agent);
         Ok(())
-    }
-
-    /// Starts the vantage of a node, as the chart runs it: without any capability, as a user of its own. Nothing where
-    /// the lab has no pod for it.
-    ///
-    /// # Errors
-    /// If it is not built.
-    pub fn start_vantage(&mut self, node: &str) -> Result<()> {
-        let (Some(pod), Some(socket)) = (self.lab.topology().vantage(node), self.vantage_socket(node)?)
-        else {
-            return Ok(());
-        };
-        let binary = built("netcheck-agent", self.settings.profile)?;
-        let binary = binary.to_str().context("a path that is text")?;
-        let full = format!("{}/{}", pod.namespace, pod.name);
-        let mut args: Vec<&str> = UNPRIVILEGED.to_vec();
-        args.extend([binary, "vantage", "--vantage-socket", &socket, "--node", node, "--pod", &full]);
-        let vantage = self.lab.spawn_in(&pod.name, "setpriv", &args, &[], &vantage_log(node))?;
-        self.vantages.insert(node.to_owned(), vantage);
-        Ok(())
-    }
-
-    /// SIGKILL for the vantage of a node.
-    ///
-    /// # Errors
-    /// If there is none.
-    pub fn kill_vantage(&mut self, node: &str) -> Result<()> {
-        let vantage = self.vantages.get_mut(node).with_context(|| format!("no vantage runs on {node}"))?;
-        vantage.kill()?;
-        self.vantages.remove(node);
-        Ok(())
-    }
-
-    /// Where the agent of a node listens for its vantage, where there is to be one.
-    fn vantage_socket(&self, node: &str) -> Result<Option<String>> {
-        let Some(pod) = self.lab.topology().vantage(node) else { return Ok(None) };
-        let directory = self.lab.log_path(&pod.name).with_extension("run");
-        std::fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
-        Ok(Some(format!("{}/vantage.sock", directory.display())))
     }
 
     /// The running agent of a node.
@@ -363,14 +316,6 @@ impl Cluster {
         let done = |report: &Report| report.is_healthy() && self.has_all_vantages();
         self.wait("all paths reachable", Duration::from_secs(30), done)
     }
-
-    /// Whether something is measured from each vantage that runs.
-    #[must_use]
-    pub fn has_all_vantages(&self) -> bool {
-        let cells = if self.vantages.is_empty() { Vec::new() } else { self.cells().unwrap_or_default() };
-        let measured = |node: &String| cells.iter().any(|cell| cell.vantage == "pod" && cell.source == *node);
-        self.vantages.keys().all(measured)
-    }
 }
 
 /// Three commands that work as printed, from the project's root.
@@ -388,10 +333,6 @@ pub fn grpcurl_commands(cluster: &Cluster) -> [String; 3] {
         call("-d '{\"source\":\"n1\",\"target\":\"n2\"}' HUB netcheck.v1.ReachabilityService/GetPath"),
         call("HUB netcheck.v1.ReachabilityService/GetReport"),
     ]
-}
-
-fn vantage_log(node: &str) -> String {
-    format!("vantage-{node}")
 }
 
 fn agent_log(node: &str) -> String {
