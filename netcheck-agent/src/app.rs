@@ -35,9 +35,12 @@ use crate::session::connect::over_tcp;
 use crate::session::{HubState, SessionTask};
 use crate::token::TokenFile;
 use crate::usage::Uptime;
+use crate::vantage::listen::{ListenTask, VantageCounts};
 
 /// How long the hub may take to acknowledge the last batch; well within a pod's grace period.
 const DRAIN: Duration = Duration::from_secs(3);
+/// What is said of a vantage until one has come.
+const NO_VANTAGE: &str = "no pod vantage has connected yet";
 /// What is missing, and why, where the flag says so.
 const OFF: &str = "no kernel programs: switched off by --ebpf off";
 
@@ -79,6 +82,12 @@ async fn serve(flags: &Run) -> anyhow::Result<()> {
         .with_context(|| format!("--responder-addr {}", flags.responder_addr))?;
     let http =
         listen(flags.http.http_addr).with_context(|| format!("--http-addr {}", flags.http.http_addr))?;
+    let vantage_counts = Arc::new(VantageCounts::default());
+    let vantage = flags.vantage_socket.as_deref().map(|path| {
+        ListenTask::bind(path, Arc::clone(&vantage_counts))
+            .with_context(|| format!("--vantage-socket {}", path.display()))
+    });
+    let vantage = vantage.transpose()?;
     let kernel = KernelSide::open(flags, session, responder.port).await?;
     let config = EngineConfig {
         node: node.clone(),
@@ -86,6 +95,7 @@ async fn serve(flags: &Run) -> anyhow::Result<()> {
         limit_pps: flags.pps,
         policy: address::refusal,
         eye: kernel.eye,
+        vantage: vantage.as_ref().map(|_| (NO_VANTAGE.to_owned(), vantage_counts)),
     };
     let (engine, handle, output) = Engine::new(config).context("start the probe engine")?;
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
@@ -130,6 +140,10 @@ async fn serve(flags: &Run) -> anyhow::Result<()> {
     };
     data.spawn(session_task.run(shutdown.clone()));
 
+    let mut handing = JoinSet::new();
+    if let Some(vantage) = vantage {
+        handing.spawn(vantage.run(handle.clone(), shutdown.clone()));
+    }
     let echo = Echo::new(responder.udp, responder.port, Arc::clone(&responder.counts));
     let echo_thread = std::thread::Builder::new()
         .name("udp-echo".to_owned())
@@ -158,6 +172,7 @@ async fn serve(flags: &Run) -> anyhow::Result<()> {
         _ = interrupt.recv() => false,
         _ = data.join_next() => true,
         _ = answering.join_next() => true,
+        Some(_) = handing.join_next() => true,
         Some(_) = watching.join_next() => true,
     };
     tracing::info!("stopping");
@@ -175,6 +190,7 @@ async fn serve(flags: &Run) -> anyhow::Result<()> {
     detach.cancel();
     data.shutdown().await;
     answering.shutdown().await;
+    handing.shutdown().await;
     // All that takes time here: the kernel waits for an RCU grace period for each hook, one after the other (its
     // tcx_link_release holds the RTNL lock meanwhile), 10 ms on an idle machine. Threads or an early exit save nothing.
     watching.shutdown().await;

@@ -39,6 +39,8 @@ pub struct Cli {
 pub enum Command {
     /// Probe, watch and report until stopped (the default).
     Run(Box<Run>),
+    /// Be the agent's vantage in the pod network: answer probes there, and hand it sockets to probe with.
+    Vantage(Vantage),
     /// Show how the agent on this node is.
     Status(Status),
     /// Remove what an agent that was killed may have left in the kernel.
@@ -86,6 +88,10 @@ pub struct Run {
     #[arg(long, env = "NETCHECK_RESPONDER_ADDR", value_name = "ADDR:PORT",
           default_value_t = SocketAddr::from(([0, 0, 0, 0], DEFAULT_RESPONDER_PORT)))]
     pub responder_addr: SocketAddr,
+    /// Where to listen for the vantage, which runs in a pod of this node and opens sockets in the pod network for this
+    /// agent; its directory must exist [default: no vantage, probes leave from the node only].
+    #[arg(long, env = "NETCHECK_VANTAGE_SOCKET", value_name = "PATH")]
+    pub vantage_socket: Option<PathBuf>,
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment would become the help text of the flattened flags")]
     pub http: Http,
@@ -93,6 +99,30 @@ pub struct Run {
     #[arg(long, env = "NETCHECK_PPS", value_name = "N", default_value_t = 1000, allow_negative_numbers = true,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub pps: u32,
+    /// What to log: a level, and `target=level` pairs, separated by commas; `info` where no level stands alone.
+    #[arg(long, env = "NETCHECK_LOG", value_name = "FILTER", default_value = "info", value_parser = log_filter)]
+    pub log: String,
+    /// How to log.
+    #[arg(long, env = "NETCHECK_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+/// Flags of `vantage`.
+#[derive(Clone, Debug, Args)]
+pub struct Vantage {
+    /// Where the agent of this node listens for its vantage.
+    #[arg(long, env = "NETCHECK_VANTAGE_SOCKET", value_name = "PATH")]
+    pub vantage_socket: PathBuf,
+    /// Name of this node, for the log.
+    #[arg(long, env = "NETCHECK_NODE", value_parser = node_name)]
+    pub node: Option<String>,
+    /// Name of this pod, as NAMESPACE/NAME [default: the host's name, which in Kubernetes is the pod's].
+    #[arg(long, env = "NETCHECK_POD", value_parser = node_name)]
+    pub pod: Option<String>,
+    /// Where the responder listens (UDP echo, TCP, `GET /health`); `0.0.0.0` means both families.
+    #[arg(long, env = "NETCHECK_RESPONDER_ADDR", value_name = "ADDR:PORT",
+          default_value_t = SocketAddr::from(([0, 0, 0, 0], DEFAULT_RESPONDER_PORT)))]
+    pub responder_addr: SocketAddr,
     /// What to log: a level, and `target=level` pairs, separated by commas; `info` where no level stands alone.
     #[arg(long, env = "NETCHECK_LOG", value_name = "FILTER", default_value = "info", value_parser = log_filter)]
     pub log: String,
@@ -268,6 +298,10 @@ mod tests {
         }
         assert!(matches!(run(&["status", "--http-addr", "127.0.0.1:1"]), Ok(Command::Status(_))));
         assert!(matches!(run(&["cleanup"]), Ok(Command::Cleanup)));
+        let Ok(Command::Vantage(vantage)) = run(&["vantage", "--vantage-socket", "/run/v.sock"]) else {
+            panic!()
+        };
+        assert_eq!(vantage.responder_addr, "0.0.0.0:6100".parse().unwrap());
     }
 
     #[test]

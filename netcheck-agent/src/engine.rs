@@ -14,16 +14,19 @@ pub(crate) mod link;
 mod pace;
 mod probers;
 mod tally;
+mod vantage;
 
 use std::os::fd::AsFd as _;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use netcheck_common::domain::{PathId, ProbeKind, ProbeSession, Sequence};
+use netcheck_common::domain::{Family, PathId, ProbeKind, ProbeSession, Sequence, Vantage};
 use netcheck_proto::v1;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::{mpsc, watch};
 
-pub(crate) use self::link::{Command, EngineHandle, EngineReply, EngineStatus};
+pub(crate) use self::link::{Command, EngineHandle, EngineReply, EngineStatus, VantageChange, VantageStatus};
 use self::link::{EngineLink, PlanSummary};
 use self::pace::{Pace, Wanted};
 use self::probers::Probers;
@@ -32,11 +35,12 @@ use crate::address::AddressPolicy;
 use crate::clock::{MILLISECOND_NS, SECOND_NS, monotonic_ns, unix_offset_ns};
 use crate::merge::Merge;
 use crate::observation::{Flow, KernelEye, KernelStatus, ProbeKey};
-use crate::plan::Plan;
+use crate::plan::{PathPlan, Plan};
 use crate::probe::Identity;
 use crate::report::Report;
 use crate::schedule::{Schedule, fnv1a};
 use crate::starvation::{Doubt, Starvation};
+use crate::vantage::listen::VantageCounts;
 use crate::wire;
 
 /// Evidence (lost samples, drops) waits this long for company, windows for none.
@@ -53,6 +57,8 @@ pub(crate) struct EngineConfig {
     pub(crate) limit_pps: u32,
     pub(crate) policy: AddressPolicy,
     pub(crate) eye: Box<dyn KernelEye>,
+    /// Where a pod vantage is expected: why there is none yet, and what its connections count.
+    pub(crate) vantage: Option<(String, Arc<VantageCounts>)>,
 }
 
 /// The engine; lives on its own thread.
@@ -73,6 +79,7 @@ pub(crate) struct Engine {
     /// Above every sequence of a path that left: should its number come back, it goes on from here.
     sequence_floor: u32,
     due: Vec<PathId>,
+    vantage_counts: Arc<VantageCounts>,
     link: EngineLink,
     status: EngineStatus,
     last_read_ns: u64,
@@ -85,15 +92,16 @@ impl Engine {
     /// Opens the sockets. What can't be opened is reported as degraded, and its probes as send errors.
     pub(crate) fn new(config: EngineConfig) -> anyhow::Result<(Self, EngineHandle, EngineOutput)> {
         let probers = Probers::open(fnv1a(&config.session.0.to_be_bytes()) as u16)?;
-        let plan = Plan::empty(config.policy, probers.missing().to_vec());
+        let plan = Plan::empty(config.policy, probers.missing().to_vec(), config.vantage.is_some());
         let now_ns = monotonic_ns();
         let mut merge =
             Merge::new(config.session, plan.timing.timeout_ns, plan.timing.window_ns, unix_offset_ns());
-        merge.ports.open(probers.udp_ports());
+        merge.ports.open(Vantage::Host, probers.udp_ports(Vantage::Host));
         let (link, handle, output) = link::open()?;
         let status = EngineStatus {
             degraded: probers.missing().iter().map(|missing| missing.why.clone()).collect(),
             kernel: config.eye.status(),
+            vantage: config.vantage.as_ref().map(|(why, _)| VantageStatus::none(why.clone())),
             ..EngineStatus::default()
         };
         // Whoever looks before the first turn is told the truth.
@@ -108,6 +116,7 @@ impl Engine {
             sequences: std::collections::HashMap::new(),
             sequence_floor: 0,
             due: Vec::new(),
+            vantage_counts: config.vantage.map(|(_, counts)| counts).unwrap_or_default(),
             plan,
             merge,
             probers,
@@ -183,7 +192,7 @@ impl Engine {
                 // A packet of another size may go with an ordinary probe, within the budget.
                 size_bytes = None;
                 if bytes == 0 && plan.kind.carries_header() && self.schedule.has_room() {
-                    let route = || self.probers.route_bytes(plan.target);
+                    let route = || self.probers.route_bytes(plan.vantage, plan.target);
                     size_bytes = self.merge.sizes.next(path, plan.packet_bytes(), now_ns, route);
                 }
                 if size_bytes.is_some() {
@@ -241,6 +250,10 @@ impl Engine {
     fn publish(&mut self) {
         self.status.counters = self.merge.counters.clone();
         self.status.in_flight = self.merge.in_flight();
+        if let Some(vantage) = &mut self.status.vantage {
+            vantage.refused = self.vantage_counts.refused.load(Ordering::Relaxed);
+            vantage.sockets = self.vantage_counts.sockets.load(Ordering::Relaxed);
+        }
         self.status.batched = !self.prompt();
         self.status.published = Instant::now();
         self.link.status(&self.status);
@@ -251,6 +264,7 @@ impl Engine {
             Command::Identify { source_node } => self.identity.source_node = source_node,
             Command::Plan(delta) => self.apply(&delta, now_ns),
             Command::Expedite(paths) => self.schedule.expedite(&paths),
+            Command::Vantage(change) => self.vantage(change, now_ns),
             Command::Evidence(question) => {
                 let answer = self.answer(&question);
                 self.link.reply(EngineReply::Evidence(answer));
@@ -277,15 +291,7 @@ impl Engine {
         }
         let timing = self.plan.timing;
         self.merge.set_timing(now_ns, timing.timeout_ns, timing.window_ns, unix_offset_ns());
-        let sizes = self.plan.paths.values().filter(|plan| plan.kind.carries_header()).count() as u64;
-        self.schedule.reserve(if timing.sizes_ns == 0 { 0 } else { sizes.div_ceil(crate::sizes::ONE_IN) });
-        let kinds = self.plan.paths.iter().map(|(&path, plan)| (path, plan.kind));
-        self.schedule.set(now_ns, kinds, timing.interval_ns, timing.wanted_pps);
-        self.merge.sizes.set(timing.sizes_ns, self.schedule.effective_interval_ns());
-        let udp = self.plan.paths.values().filter(|plan| plan.kind == ProbeKind::Udp).count();
-        self.merge.ports.set(udp, self.schedule.effective_interval_ns());
-        self.pace.set_timeout(timing.timeout_ns);
-        self.pace.set_rate(self.schedule.rate_pps(), self.prompt());
+        self.reschedule(now_ns);
         let effective_ns = self.schedule.effective_interval_ns();
         self.status.plan = PlanSummary {
             version: self.plan.version,
@@ -295,6 +301,25 @@ impl Engine {
         };
         self.publish();
         self.link.reply(EngineReply::PlanApplied(self.status.plan.to_wire()));
+    }
+
+    /// Sets the pace for the paths of the plan that can be probed now.
+    fn reschedule(&mut self, now_ns: u64) {
+        let timing = self.plan.timing;
+        let usable = |plan: &PathPlan| {
+            plan.vantage == Vantage::Host
+                || self.probers.can(plan.vantage, plan.kind, Family::of(plan.target.ip()))
+        };
+        let paths = self.plan.paths.iter().filter(|(_, plan)| usable(plan));
+        let sizes = paths.clone().filter(|(_, plan)| plan.kind.carries_header()).count() as u64;
+        let udp = paths.clone().filter(|(_, plan)| plan.kind == ProbeKind::Udp).count();
+        self.schedule.reserve(if timing.sizes_ns == 0 { 0 } else { sizes.div_ceil(crate::sizes::ONE_IN) });
+        let kinds = paths.map(|(&path, plan)| (path, plan.kind));
+        self.schedule.set(now_ns, kinds, timing.interval_ns, timing.wanted_pps);
+        self.merge.sizes.set(timing.sizes_ns, self.schedule.effective_interval_ns());
+        self.merge.ports.set(udp, self.schedule.effective_interval_ns());
+        self.pace.set_timeout(timing.timeout_ns);
+        self.pace.set_rate(self.schedule.rate_pps(), self.prompt());
     }
 
     fn answer(&self, question: &v1::EvidenceQuestion) -> v1::EvidenceAnswer {
@@ -360,6 +385,7 @@ impl Default for EngineStatus {
             kernel: KernelStatus::default(),
             drops: Vec::new(),
             degraded: Vec::new(),
+            vantage: None,
             plan: PlanSummary::default(),
             in_flight: 0,
             batched: false,

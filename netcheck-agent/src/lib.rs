@@ -2,7 +2,8 @@
 //!
 //! In the order of the data: `session` takes the `plan` from the hub, `schedule` says what is due, the `engine` sends
 //! it through the probers (`probe`), `merge` joins what sockets and `kernel` saw (as [`observation`]s), `wire` and
-//! `buffer` pack and keep it until the hub has it. Beside that stand the `responder`, which other agents probe, and `http`.
+//! `buffer` pack and keep it until the hub has it. Beside that stand the `responder`, which other agents probe, `http`, and the pod
+//! `vantage`, whose sockets are in another network namespace.
 
 mod address;
 mod app;
@@ -33,7 +34,9 @@ mod starvation;
 mod status;
 mod token;
 mod usage;
+mod vantage;
 mod wire;
 
 pub use app::{cleanup, run};
 pub use status::show as show_status;
+pub use vantage::pod::run as run_vantage;

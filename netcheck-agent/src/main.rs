@@ -20,6 +20,10 @@ fn main() -> ExitCode {
             log_to_stderr(&flags.log, flags.log_format);
             netcheck_agent::run(&flags)
         }
+        Command::Vantage(flags) => {
+            log_to_stderr(&flags.log, flags.log_format);
+            netcheck_agent::run_vantage(&flags)
+        }
         Command::Status(flags) => netcheck_agent::show_status(&flags).map(|text| print(&text)),
         Command::Cleanup => {
             print(&netcheck_agent::cleanup());

@@ -18,7 +18,7 @@ mod windows;
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 
-use netcheck_common::domain::{Outcome, PathId, ProbeKind, ProbeSession, Sequence};
+use netcheck_common::domain::{Outcome, PathId, ProbeKind, ProbeSession, Sequence, Vantage};
 use netcheck_common::header::ProbeHeader;
 
 use self::flight::Flight;
@@ -194,8 +194,8 @@ impl Merge {
     }
 
     /// The ICMP or UDP probe that an ICMP error quotes. Where the quote is too short for the probe header it is the
-    /// newest one in flight to that target from that slot (with that ICMP sequence).
-    pub(crate) fn quoted(&self, quoted: &Quoted, slot: u32) -> Option<ProbeKey> {
+    /// newest one in flight to that target from that vantage and slot (with that ICMP sequence).
+    pub(crate) fn quoted(&self, quoted: &Quoted, vantage: Vantage, slot: u32) -> Option<ProbeKey> {
         if let Some(header) = &quoted.header {
             let own = header.session == self.session.0;
             return own
@@ -204,7 +204,7 @@ impl Merge {
         let candidates = self.flights.values().filter(|flight| {
             flight.probe.kind == quoted.transport
                 && flight.probe.target == quoted.to
-                && flight.probe.slot == slot
+                && (flight.probe.vantage, flight.probe.slot) == (vantage, slot)
                 && (quoted.transport != ProbeKind::Icmp
                     || flight.probe.key.sequence.0 as u16 == quoted.icmp_sequence)
         });

@@ -75,6 +75,13 @@ pub(crate) fn render(snapshot: &Snapshot<'_>) -> Result<String, fmt::Error> {
     m.gauge("plan_paths", "Paths that are probed", engine.plan.paths as u64);
     m.gauge("plan_refused_paths", "Paths of the plan that can't be probed", engine.plan.refused.len() as u64);
     m.seconds("round", "Length of a full round of probes", engine.plan.effective_interval.as_secs_f64());
+    if let Some(vantage) = &engine.vantage {
+        let up = !vantage.pod.is_empty();
+        m.gauge("vantage_connected", "Whether a pod vantage hands over sockets", up.into());
+        m.counter("vantage_sockets", "Sockets that the pod vantage handed over", vantage.sockets);
+        let help = "Connections of a pod vantage that ended because something was not as agreed";
+        m.counter("vantage_refused", help, vantage.refused);
+    }
     m.gauge("hub_connected", "Whether there is a session with the hub", hub.connected().into());
     m.counter("hub_sessions", "Sessions with the hub", hub.sessions);
     let ended = Family::<Labels, Counter>::default();

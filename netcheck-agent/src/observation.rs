@@ -266,6 +266,8 @@ pub trait KernelEye: Send {
     fn forget_flow(&mut self, flow: &OwnFlow);
     /// Replaces the address table and the watched ports.
     fn set_addresses(&mut self, addresses: &[KnownAddress], watched_ports: &[u16]);
+    /// Says which network namespace the pod vantage is in, and which addresses it has; none where there is none.
+    fn set_vantage(&mut self, vantage: Option<(u32, Vec<IpAddr>)>);
     /// What this node's kernel saw of another agent's path.
     fn reflected_path(&self, session: ProbeSession, path: PathId) -> Option<ReflectedPath>;
     /// What this node's hooks saw of a flow, named by its request direction; perhaps of an earlier one with the same
@@ -307,6 +309,7 @@ impl KernelEye for Blind {
     }
     fn forget_flow(&mut self, _flow: &OwnFlow) {}
     fn set_addresses(&mut self, _addresses: &[KnownAddress], _watched_ports: &[u16]) {}
+    fn set_vantage(&mut self, _vantage: Option<(u32, Vec<IpAddr>)>) {}
     fn reflected_path(&self, _session: ProbeSession, _path: PathId) -> Option<ReflectedPath> {
         None
     }

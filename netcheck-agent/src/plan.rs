@@ -35,6 +35,7 @@ pub(crate) struct Question {
 /// One path that can be probed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PathPlan {
+    pub(crate) vantage: Vantage,
     pub(crate) kind: ProbeKind,
     /// Port 0 for ICMP.
     pub(crate) target: SocketAddr,
@@ -105,6 +106,8 @@ pub(crate) struct Missing {
 pub(crate) struct Plan {
     policy: AddressPolicy,
     missing: Vec<Missing>,
+    /// A pod vantage may come: its paths are held even where there is none just now.
+    has_pods: bool,
     pub(crate) version: u64,
     pub(crate) timing: Timing,
     pub(crate) paths: HashMap<PathId, PathPlan>,
@@ -115,10 +118,11 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// No plan: version 0, no paths.
-    pub(crate) fn empty(policy: AddressPolicy, missing: Vec<Missing>) -> Self {
+    pub(crate) fn empty(policy: AddressPolicy, missing: Vec<Missing>, has_pods: bool) -> Self {
         Self {
             policy,
             missing,
+            has_pods,
             version: 0,
             timing: Timing::default(),
             paths: HashMap::new(),
@@ -216,7 +220,8 @@ impl Plan {
         if self.paths.len() >= PATHS_MAX {
             return Err(format!("more than {PATHS_MAX} paths"));
         }
-        if convert::vantage("vantage", spec.vantage).map_err(text)? == Vantage::Pod {
+        let vantage = convert::vantage("vantage", spec.vantage).map_err(text)?;
+        if vantage == Vantage::Pod && !self.has_pods {
             return Err("no pod vantage on this node".to_owned());
         }
         let kind = convert::kind("kind", spec.kind).map_err(text)?;
@@ -225,9 +230,8 @@ impl Plan {
             return Err(format!("{address} is {why}"));
         }
         let family = Family::of(address);
-        if let Some(missing) =
-            self.missing.iter().find(|missing| (missing.kind, missing.family) == (kind, family))
-        {
+        let misses = |missing: &&Missing| (missing.kind, missing.family) == (kind, family);
+        if let Some(missing) = self.missing.iter().find(misses).filter(|_| vantage == Vantage::Host) {
             return Err(missing.why.clone());
         }
         let port = match (kind, convert::port("port", spec.port).map_err(text)?) {
@@ -244,7 +248,7 @@ impl Plan {
             ProbeKind::Http => return Err("this agent does not speak HTTP yet".to_owned()),
         };
         let payload_bytes = (spec.payload_bytes as usize).max(HEADER_LEN);
-        Ok(PathPlan { kind, target: SocketAddr::new(address, port), payload_bytes, question })
+        Ok(PathPlan { vantage, kind, target: SocketAddr::new(address, port), payload_bytes, question })
     }
 }
 

@@ -13,11 +13,18 @@ mod turns;
 use std::collections::HashMap;
 
 use arrayvec::ArrayVec;
-use netcheck_common::domain::{Family, PathId};
+use netcheck_common::domain::{Family, PathId, Vantage};
 
 use self::turns::{Found, Turns};
 
-/// Sockets of each family, at most.
+/// Sockets have ports of their own by vantage and family.
+pub(crate) type Lane = (Vantage, Family);
+
+const fn index((vantage, family): Lane) -> usize {
+    vantage as usize * 2 + family as usize
+}
+
+/// Sockets of each lane, at most.
 pub(crate) const PORTS: usize = 8;
 /// Below that, no port can be told from chance by the outcomes that are remembered.
 const FEWEST: usize = 4;
@@ -52,8 +59,8 @@ pub(crate) struct PortsSeen {
 /// All paths.
 #[derive(Debug, Default)]
 pub(crate) struct Ports {
-    /// Of the sockets, by family.
-    local: [ArrayVec<u16, PORTS>; 2],
+    /// Of the sockets, by lane.
+    local: [ArrayVec<u16, PORTS>; 4],
     /// Sockets in use.
     width: usize,
     round_ns: u64,
@@ -62,9 +69,11 @@ pub(crate) struct Ports {
 }
 
 impl Ports {
-    /// Says which ports the sockets have.
-    pub(crate) fn open(&mut self, local: [ArrayVec<u16, PORTS>; 2]) {
-        self.local = local;
+    /// Says which ports the sockets of a vantage have, by family.
+    pub(crate) fn open(&mut self, vantage: Vantage, local: [ArrayVec<u16, PORTS>; 2]) {
+        for (family, ports) in [Family::V4, Family::V6].into_iter().zip(local) {
+            self.local[index((vantage, family))] = ports;
+        }
     }
 
     /// Says how many paths take turns, and how often each is probed.
@@ -85,8 +94,8 @@ impl Ports {
     }
 
     /// The socket that the next ordinary probe of a path leaves from.
-    pub(crate) fn next(&mut self, path: PathId, family: Family) -> u32 {
-        let width = self.width.min(self.local[family as usize].len());
+    pub(crate) fn next(&mut self, path: PathId, lane: Lane) -> u32 {
+        let width = self.width.min(self.local[index(lane)].len());
         if width < FEWEST {
             return 0;
         }
@@ -100,15 +109,8 @@ impl Ports {
     }
 
     /// An ordinary probe ended: answered, lost, or neither can be said.
-    pub(crate) fn ended(
-        &mut self,
-        path: PathId,
-        family: Family,
-        slot: u32,
-        answered: Option<bool>,
-        now_ns: u64,
-    ) {
-        let local = &self.local[family as usize];
+    pub(crate) fn ended(&mut self, path: PathId, lane: Lane, slot: u32, answered: Option<bool>, now_ns: u64) {
+        let local = &self.local[index(lane)];
         let width = self.width.min(local.len());
         let Some(turns) = self.paths.get_mut(&path).filter(|_| (slot as usize) < width) else { return };
         if !turns.ended(slot as usize, answered, width) {

@@ -3,7 +3,9 @@
 //! In: "send this probe now"; readable sockets. Out: what arrived, told to the [`Merge`](crate::merge::Merge).
 
 pub(crate) mod dns;
+pub(crate) mod errors;
 pub(crate) mod icmp;
+pub(crate) mod ping;
 pub(crate) mod quoted;
 pub(crate) mod route;
 pub(crate) mod slots;

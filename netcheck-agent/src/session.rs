@@ -5,7 +5,7 @@
 //! nothing but the outbox. When told to shut down it goes on until everything in the outbox is acknowledged;
 //! cancelling it loses what is not.
 
-mod backoff;
+pub(crate) mod backoff;
 pub(crate) mod connect;
 mod end;
 mod exchange;

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::buffer::BufferStatus;
 use crate::clock::monotonic_ns;
-use crate::engine::EngineStatus;
+use crate::engine::{EngineStatus, VantageStatus};
 use crate::session::HubState;
 use crate::usage::{self, Uptime};
 use crate::wire;
@@ -42,6 +42,7 @@ pub(crate) fn agent_status(
             .iter()
             .map(|link| wire::pod_link_down(link, monotonic_ns()))
             .collect(),
+        vantage: engine.vantage.as_ref().map(wire::pod_vantage),
     }
 }
 
@@ -82,10 +83,36 @@ pub(crate) struct StatusDocument {
     pub(crate) plan: PlanDocument,
     pub(crate) ebpf: String,
     pub(crate) degraded: Vec<String>,
+    /// Where one is expected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) vantage: Option<VantageDocument>,
     pub(crate) hooks: Vec<HookDocument>,
     pub(crate) counters: CountersDocument,
     pub(crate) cpu_seconds: f64,
     pub(crate) resident_bytes: u64,
+}
+
+/// The pod vantage.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct VantageDocument {
+    /// Empty: none is connected.
+    pub(crate) pod: String,
+    pub(crate) addresses: Vec<String>,
+    pub(crate) detail: Vec<String>,
+    pub(crate) refused: u64,
+    pub(crate) sockets: u64,
+}
+
+impl VantageDocument {
+    fn new(status: &VantageStatus) -> Self {
+        Self {
+            pod: status.pod.clone(),
+            addresses: status.addresses.iter().map(ToString::to_string).collect(),
+            detail: status.detail.clone(),
+            refused: status.refused,
+            sockets: status.sockets,
+        }
+    }
 }
 
 /// How things stand with the hub.
@@ -174,6 +201,7 @@ impl StatusDocument {
             },
             ebpf: ebpf_word(engine.kernel.state).to_owned(),
             degraded: degraded(engine, hub),
+            vantage: engine.vantage.as_ref().map(VantageDocument::new),
             hooks: engine.kernel.hooks.iter().map(hook).collect(),
             counters: CountersDocument {
                 replies: counters.total(Outcome::Reply),

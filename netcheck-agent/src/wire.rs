@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 
-use netcheck_common::domain::{PathId, ProbeSession};
+use netcheck_common::domain::{Family, PathId, ProbeKind, ProbeSession};
 use netcheck_proto::convert::{self, InvalidField};
 use netcheck_proto::{columns, v1};
 
 use crate::backends::BackendSeen;
+use crate::engine::VantageStatus;
 use crate::observation::{
     Direction, Down, DropCount, DropIdentity, DropSeen, Flow, FlowSeen, Hook, InterfaceRole, PodLinkDown,
     ReflectedPath,
@@ -126,6 +127,25 @@ impl Reporter {
             function: drop.function.as_ref().to_owned(),
             encapsulated: drop.hook.encapsulated,
         }
+    }
+}
+
+/// The pod vantage of this node.
+pub(crate) fn pod_vantage(status: &VantageStatus) -> v1::PodVantage {
+    let can = |&(kind, family): &(ProbeKind, Family)| v1::VantageKind {
+        kind: convert::kind_to_wire(kind).into(),
+        ip_version: match family {
+            Family::V4 => 4,
+            Family::V6 => 6,
+        },
+    };
+    v1::PodVantage {
+        pod: status.pod.clone(),
+        addresses: status.addresses.iter().copied().map(convert::address_bytes).collect(),
+        detail: status.detail.clone(),
+        can: status.can.iter().map(can).collect(),
+        refused: status.refused,
+        responder_port: status.responder_port.into(),
     }
 }
 

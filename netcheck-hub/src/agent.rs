@@ -19,6 +19,7 @@ use crate::verdict::Rules;
 
 pub mod claim;
 pub mod links;
+pub mod vantage;
 
 /// A session that is alive.
 #[derive(Debug)]
@@ -76,6 +77,8 @@ pub struct Agent {
     pub status: Option<v1::AgentStatus>,
     /// What it said of its pods' links.
     pub pod_links: PodLinks,
+    /// The pod that opens sockets for it in the pod network.
+    pub vantage: vantage::Vantage,
     /// What it said about its plan.
     pub plan_applied: Option<v1::PlanApplied>,
     /// Paths that it can't probe, and why.
@@ -115,6 +118,7 @@ impl Agent {
     /// Takes what it says of itself.
     pub fn take_status(&mut self, status: v1::AgentStatus, now_ns: i64) {
         self.pod_links.tell(&status.pod_links_down, now_ns);
+        self.vantage.tell(status.vantage.as_ref(), now_ns);
         self.status = Some(status);
     }
 
@@ -142,6 +146,7 @@ impl Agent {
             last_batch_ns: None,
             status: None,
             pod_links: PodLinks::default(),
+            vantage: vantage::Vantage::default(),
             plan_applied: None,
             refused_paths: BTreeMap::new(),
             refused_batches: 0,
@@ -207,6 +212,7 @@ impl Agent {
             warned.take_if(|at_ns| *at_ns < oldest_ns);
         }
         let lost = self.rows.expire(oldest_ns, now_ns);
+        self.vantage.expire(oldest_ns);
         if wanted || self.live.is_some() {
             self.gone_ns = None;
             return (lost, false);
@@ -226,6 +232,15 @@ impl Agent {
     pub fn has_hooks(&self) -> bool {
         let state = self.status.as_ref().map(v1::AgentStatus::ebpf);
         matches!(state, Some(v1::EbpfState::Attached | v1::EbpfState::Partial))
+    }
+
+    /// Whether its hooks see all that comes out of the pods.
+    #[must_use]
+    pub fn watches_pods(&self) -> bool {
+        let hooks = self.status.iter().flat_map(|status| &status.hooks);
+        let mut veths =
+            hooks.filter(|hook| !hook.egress && hook.role() == v1::InterfaceRole::PodVeth).peekable();
+        veths.peek().is_some() && veths.all(|hook| hook.state() == v1::HookState::Attached)
     }
 
     /// The interface that faces the other nodes: where its hooks are attached.
@@ -273,6 +288,7 @@ impl Agent {
                 };
                 caveats.extend(state.map(|state| format!("{name}: {state}")));
                 caveats.extend(status.degraded.iter().map(|why| format!("{name}: {why}")));
+                caveats.extend(self.vantage.detail().iter().map(|why| format!("{name}: {why}")));
                 for hook in status.hooks.iter().filter(|hook| hook.state() == v1::HookState::Shadowed) {
                     caveats
                         .push(format!("{name}: the hook at {} is shadowed: {}", hook.interface, hook.detail));

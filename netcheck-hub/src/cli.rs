@@ -97,6 +97,8 @@ enum Command {
         /// What it probes: node, pod, service or address.
         target: String,
         #[command(flatten)]
+        from: From,
+        #[command(flatten)]
         range: RangeArg,
     },
     /// What is wrong, by cause.
@@ -147,6 +149,25 @@ struct Select {
     /// Only these kinds of probe (comma-separated).
     #[arg(long, value_name = "KIND", value_delimiter = ',')]
     kind: Vec<Kind>,
+    #[command(flatten)]
+    from: From,
+}
+
+#[derive(Debug, Args)]
+struct From {
+    /// Only probes that leave from nodes, or from pods [default: both].
+    #[arg(long, value_name = "VANTAGE", value_delimiter = ',')]
+    vantage: Vec<VantageArg>,
+}
+
+impl From {
+    fn wire(&self) -> Vec<i32> {
+        let wire = |vantage: &VantageArg| match vantage {
+            VantageArg::Host => v1::Vantage::Host.into(),
+            VantageArg::Pod => v1::Vantage::Pod.into(),
+        };
+        self.vantage.iter().map(wire).collect()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -155,6 +176,15 @@ enum Kind {
     Udp,
     Tcp,
     Dns,
+}
+
+/// Where probes leave from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum VantageArg {
+    /// The nodes themselves.
+    Host,
+    /// A pod on each node.
+    Pod,
 }
 
 impl Select {
@@ -169,6 +199,7 @@ impl Select {
             sources: self.source.clone(),
             targets: self.target.clone(),
             kinds: self.kind.iter().map(kind).collect(),
+            vantages: self.from.wire(),
             ..Default::default()
         }
     }
@@ -259,9 +290,10 @@ async fn run(cli: &Cli) -> anyhow::Result<Conclusion> {
             print(&if json { pretty(&matrix) } else { matrix::render(&matrix, paint, style::width()) })?;
             Ok(Conclusion::of(matrix.cells.iter().map(v1::MatrixCell::verdict)))
         }
-        Command::Path { source, target, range } => {
+        Command::Path { source, target, from, range } => {
             let (source, target) = (source.clone(), target.clone());
-            let request = v1::GetPathRequest { source, target, range: range.wire(), ..Default::default() };
+            let selector = Some(v1::PathSelector { vantages: from.wire(), ..Default::default() });
+            let request = v1::GetPathRequest { source, target, selector, range: range.wire() };
             let answer = answer(asked.get_path(request)).await?;
             print(&if json { pretty(&answer) } else { path::render(&answer, paint) })?;
             let cells = answer.paths.iter().filter_map(|path| path.cell.as_ref());

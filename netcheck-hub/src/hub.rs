@@ -26,6 +26,7 @@ use crate::selection::Selection;
 mod counters;
 mod sessions;
 mod turns;
+mod vantages;
 
 pub use counters::Counters;
 
@@ -208,6 +209,7 @@ impl Hub {
     /// Renews verdicts and incidents, locates losses, asks for evidence, forgets what is old.
     pub fn tick(&self, now_ns: i64) {
         let mut state = self.lock();
+        state.follow_vantages(&self.settings, now_ns);
         state.locate_dirty(&self.settings, now_ns);
         state.ask(self.settings.timing.timeout, now_ns);
         state.judge_all(&self.settings, now_ns);
@@ -305,6 +307,7 @@ impl State {
             })
             .collect();
         let catalog = Catalog::of(&roster, &settings.selection, &responders, &settings.dns_name);
+        let catalog = catalog.with_responders(&self.pod_responders());
         if self.agents.iter().any(|agent| agent.turns.is_some()) {
             let places = catalog.places_in(&self.catalog);
             for agent in &mut self.agents {
@@ -373,6 +376,7 @@ impl State {
                 missing.join(", ")
             ));
         }
+        caveats.extend(self.vantages_missing());
         for (_, agent) in self.each() {
             caveats.extend(agent.caveats());
             if agent.live.is_some() && !self.roster.nodes.contains_key(&*agent.name) {

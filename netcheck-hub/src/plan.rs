@@ -16,6 +16,7 @@ pub mod rotation;
 mod sources;
 #[cfg(test)]
 mod tests;
+mod vantage;
 
 pub use catalog::Catalog;
 pub use sources::Sources;

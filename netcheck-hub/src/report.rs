@@ -110,6 +110,10 @@ fn target_of(cell: &Cell) -> Option<&v1::Target> {
     cell.cell.path.as_ref().and_then(|path| path.target.as_ref())
 }
 
+fn from_pod(cell: &Cell) -> bool {
+    cell.cell.path.as_ref().is_some_and(|path| path.vantage() == v1::Vantage::Pod)
+}
+
 fn source_of(cell: &Cell) -> &str {
     cell.cell.path.as_ref().map_or("", |path| path.source_node.as_str())
 }
@@ -157,7 +161,7 @@ fn groups(cells: &[Cell]) -> BTreeMap<(Cause, Pattern), Vec<&Cell>> {
             None if missed_by.get(id).is_some_and(|sources| sources.len() > 1) => {
                 Cause::Target(id.to_owned())
             }
-            None => Cause::Source(source_of(cell).to_owned()),
+            None => Cause::Source(source_name(source_of(cell), from_pod(cell))),
         };
         groups.entry((cause, cell.pattern())).or_default().push(cell);
     }
@@ -267,6 +271,28 @@ pub fn service_place(target: &v1::Target) -> String {
         v1::ServiceAddress::ExternalIp => format!("external IP {address}"),
         v1::ServiceAddress::Endpoint if target.pod.is_empty() => format!("endpoint {address}"),
         v1::ServiceAddress::Endpoint => format!("endpoint {}", target.pod),
+    }
+}
+
+/// `n2`, `pods of n2`.
+pub(crate) fn source_name(node: &str, from_pod: bool) -> String {
+    if from_pod { format!("pods of {node}") } else { node.to_owned() }
+}
+
+/// Sources in short: nodes, and those probed from their pods, `(node, from its pods)`.
+pub(crate) fn sources_listed(sources: impl Iterator<Item = (String, bool)>) -> String {
+    let (pods, nodes): (BTreeSet<_>, BTreeSet<_>) = sources.partition(|(_, from_pod)| *from_pod);
+    let names = |of: BTreeSet<(String, bool)>| of.into_iter().map(|(node, _)| node).collect::<BTreeSet<_>>();
+    let (pods, nodes) = (names(pods), names(nodes));
+    let same = pods == nodes;
+    let (any_pods, any_nodes) = (!pods.is_empty(), !nodes.is_empty());
+    let (pods, nodes) = (listed(pods.into_iter()), listed(nodes.into_iter()));
+    match (any_nodes, any_pods) {
+        (_, false) => nodes,
+        (false, true) => format!("pods of {pods}"),
+        (true, true) if same && nodes.contains(',') => format!("{nodes} and their pods"),
+        (true, true) if same => format!("{nodes} and its pods"),
+        (true, true) => format!("{nodes} and pods of {pods}"),
     }
 }
 

@@ -15,6 +15,8 @@ const POD_LINKS: usize = 1024;
 const CROSSED: usize = 64;
 /// Versions, names of interfaces, reasons, functions.
 const WORD: usize = 128;
+/// Addresses, kinds and lines of a pod vantage that are kept.
+const VANTAGE: usize = 16;
 
 /// Checks an introduction.
 ///
@@ -50,6 +52,13 @@ pub fn status(mut status: v1::AgentStatus) -> v1::AgentStatus {
         tidy(&mut link.interface, WORD);
         // Namespace and name.
         tidy(&mut link.pod, 2 * LINE);
+    }
+    if let Some(vantage) = &mut status.vantage {
+        tidy(&mut vantage.pod, 2 * LINE);
+        vantage.addresses.truncate(VANTAGE);
+        vantage.can.truncate(VANTAGE);
+        vantage.detail.truncate(VANTAGE);
+        vantage.detail.iter_mut().for_each(|line| tidy(line, LINE));
     }
     let cut =
         [(lines, "lines about what is missing"), (hooks, "hooks"), (links, "pods' links that are down")];

@@ -4,6 +4,7 @@
 //! `kubectl-netcheck … -o json`; it knows no inner part of hub or agent.
 
 mod answer;
+mod vantage;
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpStream};
@@ -17,6 +18,7 @@ use netcheck_netlab::{Lab, Process};
 use serde_json::Value;
 
 pub use self::answer::{Cell, Finding, Incident, Location, Report};
+use self::vantage::vantage_log;
 use crate::tools;
 
 /// Port of the hub's gRPC services.
@@ -32,6 +34,8 @@ pub struct Cluster {
     pub lab: Lab,
     hub: Option<Process>,
     agents: BTreeMap<String, Process>,
+    /// Where the lab has pods for them.
+    vantages: BTreeMap<String, Process>,
     settings: Settings,
 }
 
@@ -64,11 +68,13 @@ impl Cluster {
     /// # Errors
     /// If a program is not built, or ends at once.
     pub fn start(lab: Lab, settings: Settings) -> Result<Self> {
-        let mut cluster = Self { lab, hub: None, agents: BTreeMap::new(), settings };
+        let mut cluster =
+            Self { lab, hub: None, agents: BTreeMap::new(), vantages: BTreeMap::new(), settings };
         cluster.start_hub()?;
         let nodes: Vec<String> = cluster.lab.nodes().iter().map(|node| node.name.clone()).collect();
         for node in nodes {
             cluster.start_agent(&node)?;
+            cluster.start_vantage(&node)?;
         }
         Ok(cluster)
     }
@@ -126,6 +132,10 @@ impl Cluster {
         let hub = format!("http://{}:{GRPC_PORT}", self.lab.topology().hub_v4);
         let scope = self.netns_scope(node)?;
         let mut args = vec!["--node", node, "--hub", &hub, "--insecure", "--netns-scope", &scope];
+        let socket = self.vantage_socket(node)?;
+        if let Some(socket) = &socket {
+            args.extend(["--vantage-socket", socket]);
+        }
         args.extend(self.settings.agent_args.iter().map(String::as_str));
         args.extend(self.settings.node_args.get(node).into_iter().flatten().map(String::as_str));
         let agent = self.lab.spawn_in(
@@ -157,9 +167,11 @@ impl Cluster {
         Ok(())
     }
 
-    /// Name and id of every process of netcheck: the agents, then the hub.
+    /// Name and id of every process of netcheck: the agents, their vantages, then the hub.
     pub fn processes(&self) -> impl Iterator<Item = (String, u32)> {
         let agents = self.agents.iter().map(|(node, agent)| (agent_log(node), agent.id()));
+        let vantages = self.vantages.iter().map(|(node, vantage)| (vantage_log(node), vantage.id()));
+        let agents = agents.chain(vantages);
         agents.chain(self.hub.iter().map(|hub| ("hub".to_owned(), hub.id())))
     }
 
@@ -169,8 +181,10 @@ impl Cluster {
     /// If one had to be killed or ended with another code than 0.
     pub fn stop(mut self) -> Result<Lab> {
         let mut failed = Vec::new();
-        let agents =
-            std::mem::take(&mut self.agents).into_iter().map(|(node, agent)| (agent_log(&node), agent));
+        let vantages = std::mem::take(&mut self.vantages).into_iter();
+        let vantages = vantages.map(|(node, vantage)| (vantage_log(&node), vantage));
+        let agents = std::mem::take(&mut self.agents).into_iter();
+        let agents = vantages.chain(agents.map(|(node, agent)| (agent_log(&node), agent)));
         for (name, mut process) in agents.chain(self.hub.take().map(|hub| ("hub".to_owned(), hub))) {
             let status = process.stop(GRACE)?;
             if !status.success() {
@@ -294,12 +308,13 @@ impl Cluster {
         }
     }
 
-    /// Waits until every path has samples and all is well.
+    /// Waits until every path has samples and all is well, of all nodes and of all vantages.
     ///
     /// # Errors
     /// If that takes longer than half a minute.
     pub fn wait_healthy(&self) -> Result<(Report, Duration)> {
-        self.wait("all paths reachable", Duration::from_secs(30), Report::is_healthy)
+        let done = |report: &Report| report.is_healthy() && self.has_all_vantages();
+        self.wait("all paths reachable", Duration::from_secs(30), done)
     }
 }
 

@@ -17,6 +17,9 @@ pub(crate) struct Args {
     /// Clean up and exit after the last step; else the cluster stays up until Ctrl-C
     #[arg(long)]
     once: bool,
+    /// From the nodes alone, without a pod vantage
+    #[arg(long)]
+    no_vantage: bool,
     /// Name of the lab
     #[arg(long, default_value = "demo")]
     name: String,
@@ -90,7 +93,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     cluster::build(Profile::Dev)?;
 
     let spinner = spinner("raising four nodes in two zones, eight pods, VXLAN between them");
-    let lab = Lab::up(LabSpec::named(&args.name))?;
+    let lab = Lab::up(LabSpec { vantage: !args.no_vantage, ..LabSpec::named(&args.name) })?;
     let cluster = Cluster::start(lab, Settings::default())?;
     spinner.finish_and_clear();
     let report = wait_for_samples(&cluster)?;
@@ -155,7 +158,7 @@ fn wait_for_samples(cluster: &Cluster) -> Result<Report> {
     let (report, _) = cluster.wait("all paths reachable", Duration::from_secs(40), |report| {
         bar.set_length(report.paths);
         bar.set_position(report.paths - report.no_data);
-        report.is_healthy()
+        report.is_healthy() && cluster.has_all_vantages()
     })?;
     bar.finish_and_clear();
     Ok(report)

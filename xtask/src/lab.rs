@@ -72,6 +72,9 @@ struct UpArgs {
     /// Services of every type: node ports, load balancers, headless, Local traffic policies, UDP.
     #[arg(long)]
     all_services: bool,
+    /// One more pod on each node, for netcheck's vantage.
+    #[arg(long)]
+    vantage: bool,
 }
 
 /// Does what the command line asks for.
@@ -90,9 +93,10 @@ pub(crate) fn run(args: Args) -> Result<()> {
 }
 
 fn up(args: UpArgs) -> Result<()> {
-    let UpArgs { name, nodes, pods, mode, zones, all_services } = args;
+    let UpArgs { name, nodes, pods, mode, zones, all_services, vantage } = args;
     let lifetime = Lifetime::Detached;
-    let lab = Lab::up(LabSpec { name, nodes, pods_per_node: pods, mode, zones, lifetime, all_services })?;
+    let lab =
+        Lab::up(LabSpec { name, nodes, pods_per_node: pods, mode, zones, vantage, lifetime, all_services })?;
     print!("{}", summary(&lab));
     Ok(())
 }

@@ -1,11 +1,12 @@
 //! How the engine's thread and the rest of the agent talk: bounded channels and a bell.
 
+use std::net::IpAddr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use netcheck_common::domain::PathId;
+use netcheck_common::domain::{Family, PathId, ProbeKind};
 use netcheck_proto::v1;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::{read, write};
@@ -16,6 +17,7 @@ use crate::engine::EngineOutput;
 use crate::observation::{DropCount, KernelStatus};
 use crate::plan::PlanGap;
 use crate::report::Report;
+use crate::vantage::pool::Pool;
 
 /// Commands come at the pace of the hub's messages, and the engine obeys within a turn.
 const COMMANDS: usize = 64;
@@ -35,6 +37,40 @@ pub(crate) enum Command {
     /// None named: all.
     Expedite(Vec<PathId>),
     Evidence(v1::EvidenceQuestion),
+    Vantage(VantageChange),
+}
+
+/// The pod vantage came or went.
+#[derive(Debug)]
+pub(crate) enum VantageChange {
+    /// Its first sockets are in stock. Takes the place of another that may be there.
+    Up(Arc<Pool>),
+    /// It is gone: why, in one line.
+    Down(String),
+}
+
+/// The pod vantage of an agent that expects one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct VantageStatus {
+    /// `namespace/name`; empty: none is connected.
+    pub(crate) pod: String,
+    pub(crate) addresses: Vec<IpAddr>,
+    /// 0 for none.
+    pub(crate) responder_port: u16,
+    /// What can be probed from it.
+    pub(crate) can: Vec<(ProbeKind, Family)>,
+    /// What can't be and why, or why there is none; one line each.
+    pub(crate) detail: Vec<String>,
+    /// Connections that were refused since the agent's start.
+    pub(crate) refused: u64,
+    /// Sockets that were taken since the agent's start.
+    pub(crate) sockets: u64,
+}
+
+impl VantageStatus {
+    pub(crate) fn none(why: String) -> Self {
+        Self { detail: vec![why], ..Self::default() }
+    }
 }
 
 /// What the engine has to say to the session.
@@ -75,6 +111,8 @@ pub(crate) struct EngineStatus {
     pub(crate) drops: Vec<DropCount>,
     /// What of the engine's own is missing and why, one line each.
     pub(crate) degraded: Vec<String>,
+    /// Where one is expected.
+    pub(crate) vantage: Option<VantageStatus>,
     pub(crate) plan: PlanSummary,
     pub(crate) in_flight: usize,
     /// Replies are read on ticks, for the kernel stamps them.

@@ -1,4 +1,6 @@
-//! All probers of both families, and the one epoll set that their sockets are in.
+//! All probers of both families, of the host and of the pod vantage, and the one epoll set that their sockets are in.
+
+mod family;
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -7,54 +9,52 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
-use netcheck_common::domain::{Family, Outcome, ProbeKind};
+use netcheck_common::domain::{Family, Outcome, ProbeKind, Vantage};
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
-use crate::capability::{self, Capability};
+use self::family::{OneFamily, quoted_by_socket};
 use crate::clock::monotonic_ns;
 use crate::merge::{Ending, Merge, Probe, Seen};
 use crate::mmsg::Batch;
 use crate::observation::{KernelEye, ProbeKey};
 use crate::plan::{Missing, PathPlan};
 use crate::ports::PORTS;
-use crate::probe::dns::DnsProber;
-use crate::probe::icmp::{IcmpIncoming, IcmpProber};
-use crate::probe::quoted::Quoted;
-use crate::probe::route::RouteMtu;
-use crate::probe::tcp::TcpProber;
-use crate::probe::udp::UdpProber;
 use crate::probe::{Identity, ProbeBuffer, SendFailure};
 use crate::sizes::{LARGEST, overhead_bytes};
+use crate::vantage::pool::Pool;
 
 /// Ready sockets taken per system call.
 const EVENTS: usize = 256;
 
-/// Which prober a ready socket belongs to; the upper half of an epoll token, a slot is the lower.
+/// Which prober a ready socket belongs to; with vantage and family the upper half of an epoll token, a slot is the lower.
 const ICMP: u64 = 0;
 const UDP: u64 = 1;
 const TCP: u64 = 2;
 const DNS: u64 = 3;
 
-const fn token(prober: u64, family: Family, slot: u32) -> u64 {
-    (prober << 1 | family as u64) << 32 | slot as u64
+const fn token(prober: u64, vantage: Vantage, family: Family, slot: u32) -> u64 {
+    (prober << 2 | (vantage as u64) << 1 | family as u64) << 32 | slot as u64
 }
 
-/// The probers of one family.
-#[derive(Debug)]
-struct OneFamily {
-    icmp: Option<IcmpProber>,
-    udp: Option<UdpProber>,
-    tcp: Option<TcpProber>,
-    dns: DnsProber,
-    mtu: Option<RouteMtu>,
+const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
+
+/// Waits for what comes in through the shared sockets of a vantage.
+fn watch(epoll: &OwnedFd, vantage: Vantage, families: &[OneFamily; 2]) -> io::Result<()> {
+    for (fd, token) in families.iter().flat_map(|one| one.shared(vantage)) {
+        epoll::add(epoll, fd, epoll::EventData::new_u64(token), epoll::EventFlags::IN)?;
+    }
+    Ok(())
 }
 
 /// All probers.
 pub(crate) struct Probers {
     epoll: OwnedFd,
-    families: [OneFamily; 2],
+    host: [OneFamily; 2],
+    /// Of the vantage that is connected.
+    pod: Option<[OneFamily; 2]>,
     missing: Vec<Missing>,
+    pod_missing: Vec<Missing>,
     batch: Batch,
     buffer: Box<ProbeBuffer>,
 }
@@ -64,35 +64,76 @@ impl Probers {
     pub(crate) fn open(identifier: u16) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let mut missing = Vec::new();
-        let families = [Family::V4, Family::V6].map(|family| OneFamily {
-            icmp: keep(&mut missing, ProbeKind::Icmp, family, IcmpProber::open(family, identifier)),
-            udp: keep(&mut missing, ProbeKind::Udp, family, UdpProber::open(family)),
-            tcp: keep(&mut missing, ProbeKind::Tcp, family, TcpProber::open(family)),
-            dns: DnsProber::new(family),
-            // Without the family itself nothing else of it works either, and says so.
-            mtu: RouteMtu::open(family).ok(),
-        });
-        for (one, family) in families.iter().zip([Family::V4, Family::V6]) {
-            let icmp = one.icmp.as_ref().map(|icmp| (icmp.fd(), token(ICMP, family, 0)));
-            let udp = one.udp.iter().flat_map(UdpProber::fds).zip(0..);
-            let udp = udp.map(|(fd, slot)| (fd, token(UDP, family, slot)));
-            for (fd, token) in icmp.into_iter().chain(udp) {
-                let data = epoll::EventData::new_u64(token);
-                epoll::add(&epoll, fd, data, epoll::EventFlags::IN)?;
-            }
-        }
-        Ok(Self { epoll, families, missing, batch: Batch::new(), buffer: Box::new([0; LARGEST as usize]) })
+        let host = FAMILIES.map(|family| OneFamily::of_host(family, identifier, &mut missing));
+        watch(&epoll, Vantage::Host, &host)?;
+        Ok(Self {
+            epoll,
+            host,
+            pod: None,
+            missing,
+            pod_missing: Vec::new(),
+            batch: Batch::new(),
+            buffer: Box::new([0; LARGEST as usize]),
+        })
     }
 
-    /// What could not be opened and why.
+    /// Takes the sockets of a vantage, in place of those of another.
+    pub(crate) fn open_pod(&mut self, pool: &Arc<Pool>) -> io::Result<()> {
+        self.close_pod();
+        let mut missing = Vec::new();
+        let pod = FAMILIES.map(|family| OneFamily::of_pod(family, pool, &mut missing));
+        self.pod_missing = missing;
+        let watched = watch(&self.epoll, Vantage::Pod, &pod);
+        self.pod = Some(pod);
+        watched
+    }
+
+    /// Closes all sockets of the vantage. Its probes in flight must be forgotten.
+    pub(crate) fn close_pod(&mut self) {
+        // The other side may keep copies, which would stay in the set.
+        for one in self.pod.take().iter().flatten() {
+            for (fd, _) in one.shared(Vantage::Pod) {
+                let _ = epoll::delete(&self.epoll, fd);
+            }
+        }
+        self.pod_missing.clear();
+    }
+
+    /// What could not be opened on the host and why.
     pub(crate) fn missing(&self) -> &[Missing] {
         &self.missing
     }
 
+    /// What the vantage can't do and why.
+    pub(crate) fn pod_missing(&self) -> &[Missing] {
+        &self.pod_missing
+    }
+
+    /// Whether such probes can be sent now.
+    pub(crate) fn can(&self, vantage: Vantage, kind: ProbeKind, family: Family) -> bool {
+        let missing = match vantage {
+            Vantage::Host => &self.missing,
+            Vantage::Pod if self.pod.is_none() => return false,
+            Vantage::Pod => &self.pod_missing,
+        };
+        !missing.iter().any(|missing| (missing.kind, missing.family) == (kind, family))
+    }
+
     /// The ports of the UDP sockets, by family.
-    pub(crate) fn udp_ports(&self) -> [ArrayVec<u16, PORTS>; 2] {
-        let ports = |one: &OneFamily| one.udp.as_ref().map(|udp| udp.ports().clone()).unwrap_or_default();
-        [ports(&self.families[0]), ports(&self.families[1])]
+    pub(crate) fn udp_ports(&self, vantage: Vantage) -> [ArrayVec<u16, PORTS>; 2] {
+        let ports = |family: Family| {
+            let udp = self.lane(vantage, family).and_then(|one| one.udp.as_ref());
+            udp.map(|udp| udp.ports().clone()).unwrap_or_default()
+        };
+        FAMILIES.map(ports)
+    }
+
+    fn lane(&self, vantage: Vantage, family: Family) -> Option<&OneFamily> {
+        let families = match vantage {
+            Vantage::Host => Some(&self.host),
+            Vantage::Pod => self.pod.as_ref(),
+        };
+        families.map(|families| &families[family as usize])
     }
 
     /// Readable when any socket is.
@@ -100,9 +141,9 @@ impl Probers {
         &self.epoll
     }
 
-    /// The largest packet that this node's kernel would send to `target`; `None` where that can't be told.
-    pub(crate) fn route_bytes(&self, target: SocketAddr) -> Option<u16> {
-        self.families[Family::of(target.ip()) as usize].mtu.as_ref()?.bytes(target)
+    /// The largest packet that the vantage's own kernel would send to `target`; `None` where that can't be told.
+    pub(crate) fn route_bytes(&self, vantage: Vantage, target: SocketAddr) -> Option<u16> {
+        self.lane(vantage, Family::of(target.ip()))?.mtu.as_ref()?.bytes(target)
     }
 
     /// Sends one probe and enters it in `merge`: its t0. `size_bytes`: the whole IP packet of an ICMP or UDP probe
@@ -116,9 +157,16 @@ impl Probers {
         eye: &mut dyn KernelEye,
         merge: &mut Merge,
     ) -> u64 {
-        let (target, family) = (plan.target, Family::of(plan.target.ip()));
-        let one = &mut self.families[family as usize];
-        let mut probe = Probe { key, kind: plan.kind, target, watched: eye.stamps(), slot: 0, size_bytes };
+        let (vantage, target, family) = (plan.vantage, plan.target, Family::of(plan.target.ip()));
+        let mut probe =
+            Probe { key, vantage, kind: plan.kind, target, watched: eye.stamps(), slot: 0, size_bytes };
+        let families = match vantage {
+            Vantage::Host => Some(&mut self.host),
+            Vantage::Pod => self.pod.as_mut(),
+        };
+        let Some(one) = families.map(|families| &mut families[family as usize]) else {
+            return monotonic_ns();
+        };
         let before_ns = monotonic_ns();
         // Kernel events of it are drained later, on this same thread: none can overtake `merge.sent`.
         let (t0_ns, ended) = match plan.kind {
@@ -130,13 +178,13 @@ impl Probers {
                 };
                 let left = match plan.kind {
                     ProbeKind::Icmp => one
-                        .icmp
+                        .echo
                         .as_ref()
                         .map_or(Err(Errno::AFNOSUPPORT), |p| p.send(identity, key, target, payload, buffer)),
                     _ => one.udp.as_ref().map_or(Err(Errno::AFNOSUPPORT), |p| {
                         // One that tries a size must not die of its port.
                         probe.slot = match size_bytes {
-                            0 => merge.ports.next(key.path, family),
+                            0 => merge.ports.next(key.path, (vantage, family)),
                             _ => merge.ports.passing(key.path),
                         };
                         p.send(probe.slot, identity, key, target, payload, buffer)
@@ -150,7 +198,7 @@ impl Probers {
                     Err(failure) => (before_ns, Some(ending(failure))),
                     Ok((slot, watched)) => {
                         (probe.slot, probe.watched) = (slot, watched);
-                        (monotonic_ns(), tcp.launch(slot, &self.epoll, token(TCP, family, slot)))
+                        (monotonic_ns(), tcp.launch(slot, &self.epoll, token(TCP, vantage, family, slot)))
                     }
                 },
             },
@@ -160,7 +208,7 @@ impl Probers {
                     Err(failure) => (before_ns, Some(ending(failure))),
                     Ok((slot, watched)) => {
                         (probe.slot, probe.watched) = (slot, watched);
-                        (monotonic_ns(), one.dns.launch(slot, &self.epoll, token(DNS, family, slot)))
+                        (monotonic_ns(), one.dns.launch(slot, &self.epoll, token(DNS, vantage, family, slot)))
                     }
                 },
             },
@@ -185,12 +233,17 @@ impl Probers {
             for event in events {
                 let token = event.data.u64();
                 let (tag, slot) = (token >> 32, token as u32);
-                let family = (tag & 1) as usize;
-                let one = &mut self.families[family];
-                match tag >> 1 {
-                    ICMP => read_icmp(&self.families, family, &mut self.batch, merge, seen),
+                let families = match tag >> 1 & 1 {
+                    0 => Some(&mut self.host),
+                    _ => self.pod.as_mut(),
+                };
+                // It may be about a vantage that is gone.
+                let Some(one) = families.map(|families| &mut families[(tag & 1) as usize]) else { continue };
+                match tag >> 2 {
+                    ICMP => one.read_icmp(&mut self.batch, merge, seen),
                     UDP => {
                         if let Some(udp) = &one.udp {
+                            udp.errors(slot, |told| quoted_by_socket(merge, ProbeKind::Udp, slot, &told));
                             let echo = |from, header| merge.echo(from, &header, seen);
                             let strange = udp.receive(slot, &mut self.batch, echo).unwrap_or(0);
                             merge.counters.forged += strange;
@@ -218,7 +271,11 @@ impl Probers {
 
     /// A probe is over: closes what it had open.
     pub(crate) fn close(&mut self, probe: &Probe, eye: &mut dyn KernelEye) {
-        let one = &mut self.families[probe.family() as usize];
+        let families = match probe.vantage {
+            Vantage::Host => Some(&mut self.host),
+            Vantage::Pod => self.pod.as_mut(),
+        };
+        let Some(one) = families.map(|families| &mut families[probe.family() as usize]) else { return };
         match (probe.kind, &mut one.tcp) {
             (ProbeKind::Tcp, Some(tcp)) => tcp.close(probe.slot, probe.key, eye),
             (ProbeKind::Dns, _) => one.dns.close(probe.slot, probe.key, eye),
@@ -227,50 +284,10 @@ impl Probers {
     }
 }
 
-fn keep<T>(missing: &mut Vec<Missing>, kind: ProbeKind, family: Family, opened: io::Result<T>) -> Option<T> {
-    let miss = |error: io::Error| {
-        // A raw socket is all that needs a capability.
-        let refused = error.kind() == io::ErrorKind::PermissionDenied;
-        let capability = refused.then(|| capability::missing(&[Capability::NetRaw])).flatten();
-        let why = capability.unwrap_or_else(|| error.to_string());
-        let why = format!("no {kind} probes over {family}: {why}");
-        tracing::warn!("{why}");
-        missing.push(Missing { kind, family, why });
-    };
-    opened.map_err(miss).ok()
-}
-
 fn ending(failure: SendFailure) -> Ending {
     match failure {
         SendFailure::Refused(_) => Ending::Failed { outcome: Outcome::SendError, detail: failure.detail() },
         SendFailure::Own(_) => Ending::OwnFault { detail: failure.detail() },
-    }
-}
-
-fn read_icmp(families: &[OneFamily; 2], family: usize, batch: &mut Batch, merge: &mut Merge, seen: Seen) {
-    let one = &families[family];
-    let Some(icmp) = &one.icmp else { return };
-    // A pending error of the socket itself says nothing that a probe's deadline won't.
-    let _ = icmp.receive(batch, |incoming| match incoming {
-        IcmpIncoming::Echo { from, header } => merge.echo(from, &header, seen),
-        IcmpIncoming::Error { outcome, icmp: error, quoted } => {
-            if let Some(key) = whose(one, icmp, &quoted, merge) {
-                merge.icmp_error(key, quoted.to, outcome, error);
-            }
-        }
-    });
-}
-
-/// The probe that an ICMP error is about; `None` where it is about another program's packet.
-fn whose(one: &OneFamily, icmp: &IcmpProber, quoted: &Quoted, merge: &Merge) -> Option<ProbeKey> {
-    match quoted.transport {
-        ProbeKind::Icmp if icmp.is_own(quoted) => merge.quoted(quoted, 0),
-        ProbeKind::Udp => match one.udp.as_ref().and_then(|udp| udp.slot_of(quoted.from_port)) {
-            Some(slot) => merge.quoted(quoted, slot),
-            None => one.dns.quoted(quoted.from_port, quoted.to),
-        },
-        ProbeKind::Tcp => one.tcp.as_ref()?.quoted(quoted.from_port, quoted.to),
-        _ => None,
     }
 }
 

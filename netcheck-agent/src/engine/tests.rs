@@ -23,6 +23,7 @@ fn start() -> (EngineHandle, EngineOutput, std::thread::JoinHandle<()>) {
         limit_pps: 1000,
         policy: |_| None,
         eye: Box::new(Blind::new(v1::EbpfState::Off, Vec::new())),
+        vantage: None,
     };
     let (engine, handle, output) = Engine::new(config).unwrap();
     (handle, output, std::thread::spawn(move || engine.run()))
@@ -77,7 +78,7 @@ async fn probes_of_every_kind_and_family_end_as_they_should() {
     let responder = Responder::bind("0.0.0.0:0".parse().unwrap()).unwrap();
     let echo = Echo::new(responder.udp, responder.port, responder.counts);
     let echo_thread = std::thread::spawn({
-        let echo = std::sync::Arc::clone(&echo);
+        let echo = Arc::clone(&echo);
         move || echo.run()
     });
     let closed_udp = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();

@@ -38,6 +38,10 @@ pub(crate) struct Eye {
     waiting: VecDeque<DropEvent>,
     /// Pods by address, for naming what is behind an interface.
     pods: HashMap<IpAddr, Arc<str>>,
+    /// Those of this node.
+    local_pods: HashMap<IpAddr, Arc<str>>,
+    /// The network namespace of the pod vantage, and its addresses.
+    vantage: Option<(u32, Vec<IpAddr>)>,
     /// Which pod's packets were seen at an interface.
     pod_behind: HashMap<u32, Arc<str>>,
     /// The plan's table.
@@ -78,6 +82,8 @@ impl Eye {
             symbols,
             waiting: VecDeque::new(),
             pods: HashMap::new(),
+            local_pods: HashMap::new(),
+            vantage: None,
             pod_behind: HashMap::new(),
             known: Vec::new(),
             addresses: HashMap::new(),
@@ -206,15 +212,18 @@ impl KernelEye for Eye {
 
     fn set_addresses(&mut self, addresses: &[KnownAddress], watched_ports: &[u16]) {
         self.known = addresses.to_vec();
-        self.pods = addresses
-            .iter()
-            .filter_map(|known| Some((known.address, Arc::clone(known.pod.as_ref()?))))
-            .collect();
+        let pods = |known: &KnownAddress| Some((known.address, Arc::clone(known.pod.as_ref()?)));
+        self.pods = addresses.iter().filter_map(pods).collect();
+        self.local_pods = addresses.iter().filter(|known| known.local).filter_map(pods).collect();
         self.pod_behind.retain(|_, pod| self.pods.values().any(|known| known == pod));
         self.write_addresses();
         let before = self.maps.watched_ports.wanted();
         watched_ports.iter().for_each(|&port| self.maps.watched_ports.want(port));
         before.iter().for_each(|&port| self.maps.watched_ports.release(port));
+    }
+
+    fn set_vantage(&mut self, vantage: Option<(u32, Vec<IpAddr>)>) {
+        self.vantage = vantage;
     }
 
     fn reflected_path(&self, session: ProbeSession, path: PathId) -> Option<ReflectedPath> {

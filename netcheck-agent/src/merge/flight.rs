@@ -1,15 +1,17 @@
 //! One probe on its way: what its socket and the hooks saw, in whichever order, and what follows from it.
 //!
 //! Nothing here depends on the order of the events: of every hook the earliest sight counts (later ones are
-//! retransmissions or the rest of a TCP handshake), t1 is the last egress hook of the request, t4 the first ingress
-//! hook of the reply.
+//! retransmissions or the rest of a TCP handshake). From the host, t1 is the last egress hook of the request, t4 the
+//! first ingress hook of the reply. From a pod, t1 is the first hook at all (the host's end of its veth pair), t4 the
+//! last one.
 
 use std::net::SocketAddr;
 
 use arrayvec::ArrayVec;
-use netcheck_common::domain::{Family, Outcome, ProbeKind};
+use netcheck_common::domain::{Family, Outcome, ProbeKind, Vantage};
 
 use crate::observation::{Direction, DropSeen, Flow, Hook, ProbeKey, Reflected, Stamp};
+use crate::ports::Lane;
 use crate::report::Detail;
 use crate::starvation::Doubt;
 
@@ -22,6 +24,7 @@ const DROPS_MAX: usize = 4;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Probe {
     pub(crate) key: ProbeKey,
+    pub(crate) vantage: Vantage,
     pub(crate) kind: ProbeKind,
     /// Port 0 for ICMP.
     pub(crate) target: SocketAddr,
@@ -36,6 +39,11 @@ pub(crate) struct Probe {
 impl Probe {
     pub(crate) const fn family(&self) -> Family {
         Family::of(self.target.ip())
+    }
+
+    /// Which of the agent's sockets it leaves from.
+    pub(crate) const fn lane(&self) -> Lane {
+        (self.vantage, self.family())
     }
 }
 
@@ -146,12 +154,23 @@ impl Flight {
 
     /// Source egress of the request.
     pub(crate) fn t1_ns(&self) -> Option<u64> {
-        self.request.iter().filter(|(_, hook)| hook.egress).map(|&(at_ns, _)| at_ns).max()
+        match self.probe.vantage {
+            Vantage::Host => {
+                self.request.iter().filter(|(_, hook)| hook.egress).map(|&(at_ns, _)| at_ns).max()
+            }
+            // To a pod its node is network already: the packet leaves it where it first meets a hook.
+            Vantage::Pod => self.request.iter().map(|&(at_ns, _)| at_ns).min(),
+        }
     }
 
     /// Source ingress of the reply.
     pub(crate) fn t4_ns(&self) -> Option<u64> {
-        self.reply.iter().filter(|(_, hook)| !hook.egress).map(|&(at_ns, _)| at_ns).min()
+        match self.probe.vantage {
+            Vantage::Host => {
+                self.reply.iter().filter(|(_, hook)| !hook.egress).map(|&(at_ns, _)| at_ns).min()
+            }
+            Vantage::Pod => self.reply.iter().map(|&(at_ns, _)| at_ns).max(),
+        }
     }
 
     /// When it is given up: the time that it spent on its way out of this host is not held against the network.

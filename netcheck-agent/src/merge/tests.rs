@@ -28,7 +28,15 @@ fn target() -> SocketAddr {
 }
 
 fn probe(key: ProbeKey) -> Probe {
-    Probe { key, kind: ProbeKind::Udp, target: target(), watched: true, slot: 0, size_bytes: 0 }
+    Probe {
+        key,
+        vantage: Vantage::Host,
+        kind: ProbeKind::Udp,
+        target: target(),
+        watched: true,
+        slot: 0,
+        size_bytes: 0,
+    }
 }
 
 fn header(key: ProbeKey) -> ProbeHeader {
@@ -323,11 +331,11 @@ fn short_quotes_of_icmp_errors_find_the_newest_probe() {
     merge.sent(probe(key(1, 2)), MS);
     let quoted =
         Quoted { transport: ProbeKind::Udp, to: target(), from_port: 4000, icmp_sequence: 0, header: None };
-    assert_eq!(merge.quoted(&quoted, 0), Some(key(1, 2)));
+    assert_eq!(merge.quoted(&quoted, Vantage::Host, 0), Some(key(1, 2)));
     let with_header = Quoted { header: Some(header(key(1, 1))), ..quoted.clone() };
-    assert_eq!(merge.quoted(&with_header, 9), Some(key(1, 1)));
+    assert_eq!(merge.quoted(&with_header, Vantage::Host, 9), Some(key(1, 1)));
     let stranger = ProbeHeader { session: 1, ..header(key(1, 1)) };
-    assert_eq!(merge.quoted(&Quoted { header: Some(stranger), ..quoted }, 0), None);
+    assert_eq!(merge.quoted(&Quoted { header: Some(stranger), ..quoted }, Vantage::Host, 0), None);
 }
 
 #[test]

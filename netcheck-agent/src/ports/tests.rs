@@ -1,4 +1,4 @@
-use netcheck_common::domain::{Family, PathId};
+use netcheck_common::domain::{Family, PathId, Vantage};
 use proptest::prelude::*;
 
 use super::*;
@@ -9,7 +9,7 @@ const PATH: PathId = PathId(7);
 fn ports(paths: usize) -> Ports {
     let mut ports = Ports::default();
     let local: ArrayVec<u16, PORTS> = (61_000..61_000 + PORTS as u16).collect();
-    ports.open([local.clone(), local]);
+    ports.open(Vantage::Host, [local.clone(), local]);
     ports.set(paths, SECOND_NS);
     ports
 }
@@ -27,9 +27,9 @@ struct Run {
 fn run(path: PathId, count: usize, mut lost: impl FnMut(usize, usize) -> bool) -> Run {
     let (mut ports, mut run) = (ports(1), Run::default());
     for number in 0..count {
-        let slot = ports.next(path, Family::V4);
+        let slot = ports.next(path, (Vantage::Host, Family::V4));
         let is_lost = lost(number, slot as usize);
-        ports.ended(path, Family::V4, slot, Some(!is_lost), number as u64 * SECOND_NS);
+        ports.ended(path, (Vantage::Host, Family::V4), slot, Some(!is_lost), number as u64 * SECOND_NS);
         for seen in ports.take() {
             let sure = run.told.last().is_some_and(|(_, last)| !last.lost.is_empty());
             match (seen.undecided, seen.lost.is_empty()) {
@@ -133,14 +133,14 @@ fn losses_by_chance_are_no_ports() {
 fn what_can_not_be_judged_says_nothing_and_what_left_is_forgotten() {
     let mut ports = ports(1);
     for _ in 0..200 {
-        let slot = ports.next(PATH, Family::V4);
+        let slot = ports.next(PATH, (Vantage::Host, Family::V4));
         let answered = (slot != 2).then_some(true);
-        ports.ended(PATH, Family::V4, slot, answered, 0);
+        ports.ended(PATH, (Vantage::Host, Family::V4), slot, answered, 0);
     }
     assert!(ports.take().is_empty());
     assert_ne!(ports.passing(PATH), 2);
     ports.forget(&[PATH]);
-    ports.ended(PATH, Family::V4, 0, Some(false), 0);
+    ports.ended(PATH, (Vantage::Host, Family::V4), 0, Some(false), 0);
     assert!(ports.take().is_empty() && ports.paths.is_empty());
 }
 
@@ -150,8 +150,8 @@ fn many_paths_share_fewer_ports_and_too_few_are_one() {
         let mut ports = ports(paths);
         let mut slots = std::collections::BTreeSet::new();
         for _ in 0..200 {
-            let slot = ports.next(PATH, Family::V6);
-            ports.ended(PATH, Family::V6, slot, Some(true), 0);
+            let slot = ports.next(PATH, (Vantage::Host, Family::V6));
+            ports.ended(PATH, (Vantage::Host, Family::V6), slot, Some(true), 0);
             slots.insert(slot);
         }
         assert_eq!(slots.len(), expected, "{paths} paths");
@@ -206,10 +206,10 @@ proptest! {
         let mut ports = ports(1);
         for (what, slot) in outcomes {
             match what {
-                0..3 => prop_assert!((ports.next(PATH, Family::V4) as usize) < PORTS),
-                3 => ports.ended(PATH, Family::V4, slot, Some(true), 0),
-                4 => ports.ended(PATH, Family::V4, slot, Some(false), 0),
-                _ => ports.ended(PATH, Family::V4, slot, None, 0),
+                0..3 => prop_assert!((ports.next(PATH, (Vantage::Host, Family::V4)) as usize) < PORTS),
+                3 => ports.ended(PATH, (Vantage::Host, Family::V4), slot, Some(true), 0),
+                4 => ports.ended(PATH, (Vantage::Host, Family::V4), slot, Some(false), 0),
+                _ => ports.ended(PATH, (Vantage::Host, Family::V4), slot, None, 0),
             }
             for seen in ports.take() {
                 prop_assert!(seen.lost.iter().all(|of| of.lost <= of.sent && of.lost > 0));

@@ -8,7 +8,7 @@
 //! does too: the server was reached and is at work, and that is what is probed.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 
 use hickory_proto::op::{Message, MessageType, ResponseCode};
@@ -21,7 +21,8 @@ use crate::merge::{Ending, Seen};
 use crate::observation::{KernelEye, OwnFlow, ProbeKey};
 use crate::plan::Question;
 use crate::probe::slots::Slots;
-use crate::probe::{SendFailure, bare, socket};
+use crate::probe::socket::Sockets;
+use crate::probe::{SendFailure, bare, errors};
 use crate::report::Detail;
 
 /// Largest answer without EDNS (RFC 1035 §4.2.1), and some more: servers are liberal.
@@ -42,6 +43,7 @@ struct Asked {
 #[derive(Debug)]
 pub(crate) struct DnsProber {
     family: Family,
+    sockets: Sockets,
     asked: Slots<Asked>,
 }
 
@@ -57,8 +59,8 @@ pub(crate) enum Answer {
 }
 
 impl DnsProber {
-    pub(crate) fn new(family: Family) -> Self {
-        Self { family, asked: Slots::default() }
+    pub(crate) fn new(family: Family, sockets: Sockets) -> Self {
+        Self { family, sockets, asked: Slots::default() }
     }
 
     /// Makes the socket of one probe, and registers its flow: its number, and whether hooks watch it.
@@ -69,11 +71,11 @@ impl DnsProber {
         question: Arc<Question>,
         eye: &mut dyn KernelEye,
     ) -> Result<(u32, bool), SendFailure> {
-        let socket = socket::open(self.family, SocketType::DGRAM, None).map_err(SendFailure::of)?;
+        let socket = self.sockets.open(self.family, SocketType::DGRAM, None).map_err(SendFailure::of)?;
         if eye.stamps() {
             let any =
                 if target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-            socket::bind_probe_port(&socket, any).map_err(SendFailure::Own)?;
+            self.sockets.bind_probe_port(&socket, any).map_err(SendFailure::Own)?;
         }
         connect(&socket, &target).map_err(SendFailure::of)?;
         let local = getsockname(&socket).and_then(SocketAddr::try_from).map_err(SendFailure::Own)?;
@@ -124,13 +126,18 @@ impl DnsProber {
                     }
                 },
                 Err(Errno::AGAIN | Errno::INTR) => return None,
-                Err(Errno::CONNREFUSED) => {
-                    Ending::Failed { outcome: Outcome::Refused, detail: Detail::default() }
+                Err(errno) => {
+                    let refused = errno == Errno::CONNREFUSED;
+                    let icmp = match self.sockets {
+                        Sockets::Host => None,
+                        Sockets::Pod(_) => errors::newest(asked.socket.as_fd(), self.family),
+                    };
+                    let errno = (!refused).then_some(errno);
+                    Ending::Failed {
+                        outcome: if refused { Outcome::Refused } else { Outcome::Unreachable },
+                        detail: Detail { errno, icmp, ..Detail::default() },
+                    }
                 }
-                Err(errno) => Ending::Failed {
-                    outcome: Outcome::Unreachable,
-                    detail: Detail { errno: Some(errno), ..Detail::default() },
-                },
             };
             return Some((asked.key, ending));
         }

@@ -52,7 +52,8 @@ impl IcmpProber {
             Family::V4 => ipproto::ICMP,
             Family::V6 => ipproto::ICMPV6,
         };
-        let raw = socket::open_shared(family, SocketType::RAW, Some(protocol))?;
+        let raw = socket::open(family, SocketType::RAW, Some(protocol))?;
+        let raw = socket::share(raw, family, SocketType::RAW)?;
         match family {
             Family::V4 => {
                 // A set bit blocks its type; types from 32 on always pass.

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use rustix::net::{SocketType, connect, connect_unspec, getsockname};
 
 use crate::clock::SECOND_NS;
-use crate::probe::socket;
+use crate::probe::socket::{self, Sockets};
 
 /// How long an answer is believed; routes and addresses seldom change, and a failed bind asks anew.
 const FRESH_NS: u64 = 10 * SECOND_NS;
@@ -28,8 +28,8 @@ pub(crate) struct Routes {
 }
 
 impl Routes {
-    pub(crate) fn open(family: Family) -> io::Result<Self> {
-        Ok(Self { socket: socket::open(family, SocketType::DGRAM, None)?, known: HashMap::new() })
+    pub(crate) fn open(family: Family, sockets: &Sockets) -> io::Result<Self> {
+        Ok(Self { socket: sockets.open(family, SocketType::DGRAM, None)?, known: HashMap::new() })
     }
 
     /// The source address for `target`.
@@ -63,8 +63,8 @@ pub(crate) struct RouteMtu {
 }
 
 impl RouteMtu {
-    pub(crate) fn open(family: Family) -> io::Result<Self> {
-        Ok(Self { family, socket: socket::open(family, SocketType::DGRAM, None)? })
+    pub(crate) fn open(family: Family, sockets: &Sockets) -> io::Result<Self> {
+        Ok(Self { family, socket: sockets.open(family, SocketType::DGRAM, None)? })
     }
 
     /// The largest IP packet that the kernel would send to `target`, by its route and by what routers have told it.
@@ -90,7 +90,7 @@ mod tests {
         for (family, target) in [(Family::V4, "127.0.0.1:1"), (Family::V6, "[::1]:1")] {
             let mtu = std::fs::read_to_string("/sys/class/net/lo/mtu").unwrap();
             let mtu = mtu.trim().parse::<u32>().unwrap().min(u16::MAX.into());
-            let routes = RouteMtu::open(family).unwrap();
+            let routes = RouteMtu::open(family, &Sockets::Host).unwrap();
             assert_eq!(routes.bytes(target.parse().unwrap()).map(u32::from), Some(mtu));
         }
     }
@@ -99,7 +99,7 @@ mod tests {
     fn loopback_is_reached_from_loopback() {
         for (family, target) in [(Family::V4, "127.0.0.1:1"), (Family::V6, "[::1]:1")] {
             let target: SocketAddr = target.parse().unwrap();
-            let mut routes = Routes::open(family).unwrap();
+            let mut routes = Routes::open(family, &Sockets::Host).unwrap();
             assert_eq!(routes.source(target, 0), Ok(target.ip()));
             assert_eq!(routes.source(target, FRESH_NS), Ok(target.ip()));
             routes.forget(target);

@@ -3,11 +3,16 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::sync::Arc;
 
 use netcheck_common::abi::probe_ports;
-use netcheck_common::domain::Family;
+use netcheck_common::domain::{Family, Vantage};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, bind, socket_with};
+
+use crate::probe::errors;
+use crate::vantage::frame::Kind;
+use crate::vantage::pool::Pool;
 
 /// Wanted receive buffer of the sockets that all replies of a kind come in through: a second of 10,000 probes/s.
 /// The kernel may give less to an agent without CAP_NET_ADMIN.
@@ -30,35 +35,91 @@ pub(crate) fn open(
     socket_with(address_family(family), kind, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, protocol)
 }
 
-/// How many of the probe ports are tried before any other will do.
-const PORT_TRIES: u16 = 8;
-
-/// Binds to one of the ports that destinations know probes by, or to any where too many are taken.
-pub(crate) fn bind_probe_port(socket: &OwnedFd, address: IpAddr) -> rustix::io::Result<()> {
-    let count = probe_ports::LAST - probe_ports::FIRST + 1;
-    let start = rand::random_range(0..count);
-    for step in 0..PORT_TRIES {
-        // A step that shares no divisor with the number of ports never meets the same port twice.
-        let port =
-            probe_ports::FIRST + (u32::from(start) + u32::from(step) * 997).rem_euclid(count.into()) as u16;
-        match bind(socket, &SocketAddr::new(address, port)) {
-            Err(Errno::ADDRINUSE) => {}
-            done => return done,
-        }
-    }
-    bind(socket, &SocketAddr::new(address, 0))
+/// Where the probers of a vantage have their sockets from.
+#[derive(Clone, Debug)]
+pub(crate) enum Sockets {
+    /// Their own, in the node's network namespace.
+    Host,
+    /// Those that the vantage handed over.
+    Pod(Arc<Pool>),
 }
 
-/// A socket through which all replies of a kind come: large buffer, no path MTU memory.
+impl Sockets {
+    pub(crate) const fn vantage(&self) -> Vantage {
+        match self {
+            Self::Host => Vantage::Host,
+            Self::Pod(_) => Vantage::Pod,
+        }
+    }
+
+    /// A non-blocking socket. A pod's tells of ICMP errors in its error queue ([`errors`]).
+    pub(crate) fn open(
+        &self,
+        family: Family,
+        kind: SocketType,
+        protocol: Option<Protocol>,
+    ) -> rustix::io::Result<OwnedFd> {
+        match self {
+            Self::Host => open(family, kind, protocol),
+            Self::Pod(pool) => {
+                let socket = pool.take(family, Kind::of(kind, protocol).ok_or(Errno::PROTONOSUPPORT)?)?;
+                // Without the queue an error is one without details.
+                let _ = errors::enable(&socket, family);
+                Ok(socket)
+            }
+        }
+    }
+
+    /// A socket through which all replies of a kind come: see [`share`].
+    pub(crate) fn open_shared(
+        &self,
+        family: Family,
+        kind: SocketType,
+        protocol: Option<Protocol>,
+    ) -> io::Result<OwnedFd> {
+        share(self.open(family, kind, protocol)?, family, kind)
+    }
+
+    /// Binds to one of the ports that destinations know probes by; on the host, to any where too many are taken.
+    pub(crate) fn bind_probe_port(&self, socket: &OwnedFd, address: IpAddr) -> rustix::io::Result<()> {
+        let count = probe_ports::LAST - probe_ports::FIRST + 1;
+        let start = rand::random_range(0..count);
+        for step in 0..PORT_TRIES {
+            // A step that shares no divisor with the number of ports never meets the same port twice.
+            let offset = (u32::from(start) + u32::from(step) * 997).rem_euclid(count.into()) as u16;
+            match bind(socket, &SocketAddr::new(address, self.probe_port(offset))) {
+                Err(Errno::ADDRINUSE) => {}
+                done => return done,
+            }
+        }
+        match self {
+            Self::Host => bind(socket, &SocketAddr::new(address, 0)),
+            Self::Pod(_) => Err(Errno::ADDRINUSE),
+        }
+    }
+
+    /// The probe port with this offset, or its neighbour: host and pods never have the same one, for the hooks of this
+    /// node tell flows of both by the port alone.
+    pub(crate) const fn probe_port(&self, offset: u16) -> u16 {
+        let lane = match self {
+            Self::Host => 0,
+            Self::Pod(_) => LANE,
+        };
+        probe_ports::FIRST + (offset & !LANE | lane)
+    }
+}
+
+/// How many of the probe ports are tried before any other will do.
+const PORT_TRIES: u16 = 8;
+/// The bit of a probe port's offset that tells pods from hosts; above the three that the UDP sockets differ in.
+const LANE: u16 = 8;
+const _: () = assert!((probe_ports::LAST - probe_ports::FIRST + 1).is_multiple_of(2 * LANE));
+
+/// Makes a socket one through which all replies of a kind come: large buffer, no path MTU memory.
 ///
 /// Path MTU discovery is set to `PROBE`: packets have DF set, and the kernel's own memory of a smaller path MTU does
 /// not fragment them, so that a large probe tests the path as it is.
-pub(crate) fn open_shared(
-    family: Family,
-    kind: SocketType,
-    protocol: Option<Protocol>,
-) -> io::Result<OwnedFd> {
-    let socket = open(family, kind, protocol)?;
+pub(crate) fn share(socket: OwnedFd, family: Family, kind: SocketType) -> io::Result<OwnedFd> {
     if set(&socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &(RECEIVE_BUFFER as libc::c_int)).is_err() {
         set(&socket, libc::SOL_SOCKET, libc::SO_RCVBUF, &(RECEIVE_BUFFER as libc::c_int))?;
     }
@@ -96,8 +157,13 @@ pub(crate) fn set<T: Copy>(
 
 /// Reads a socket option that is a C int.
 pub(crate) fn get(socket: &OwnedFd, level: libc::c_int, name: libc::c_int) -> io::Result<libc::c_int> {
-    let mut value: libc::c_int = 0;
-    let mut len = size_of::<libc::c_int>() as libc::socklen_t;
+    get_as(socket, level, name)
+}
+
+/// Reads a socket option that is an integer of another size.
+pub(crate) fn get_as<T: Default>(socket: &OwnedFd, level: libc::c_int, name: libc::c_int) -> io::Result<T> {
+    let mut value = T::default();
+    let mut len = size_of::<T>() as libc::socklen_t;
     // SAFETY: `value` is writable for the length given, and the kernel writes no more than that.
     let result =
         unsafe { libc::getsockopt(socket.as_raw_fd(), level, name, (&raw mut value).cast(), &raw mut len) };

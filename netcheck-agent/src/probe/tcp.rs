@@ -7,7 +7,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
 
 use netcheck_common::domain::{Family, Outcome, ProbeKind};
@@ -20,7 +20,8 @@ use crate::merge::{Ending, Seen};
 use crate::observation::{KernelEye, OwnFlow, ProbeKey};
 use crate::probe::route::Routes;
 use crate::probe::slots::Slots;
-use crate::probe::{SendFailure, bare, socket};
+use crate::probe::socket::Sockets;
+use crate::probe::{SendFailure, bare, errors};
 use crate::report::Detail;
 
 /// One connection attempt.
@@ -38,13 +39,14 @@ struct Attempt {
 #[derive(Debug)]
 pub(crate) struct TcpProber {
     family: Family,
+    sockets: Sockets,
     routes: Routes,
     attempts: Slots<Attempt>,
 }
 
 impl TcpProber {
-    pub(crate) fn open(family: Family) -> io::Result<Self> {
-        Ok(Self { family, routes: Routes::open(family)?, attempts: Slots::default() })
+    pub(crate) fn open(family: Family, sockets: Sockets) -> io::Result<Self> {
+        Ok(Self { family, routes: Routes::open(family, &sockets)?, sockets, attempts: Slots::default() })
     }
 
     /// Makes the socket of one probe, and registers its flow: its number, and whether hooks watch it.
@@ -55,11 +57,11 @@ impl TcpProber {
         now_ns: u64,
         eye: &mut dyn KernelEye,
     ) -> Result<(u32, bool), SendFailure> {
-        let socket = socket::open(self.family, SocketType::STREAM, None).map_err(SendFailure::of)?;
+        let socket = self.sockets.open(self.family, SocketType::STREAM, None).map_err(SendFailure::of)?;
         let (mut flow, mut local_port) = (None, 0);
         if eye.stamps() {
             let source = self.routes.source(target, now_ns).map_err(SendFailure::of)?;
-            if let Err(errno) = socket::bind_probe_port(&socket, source) {
+            if let Err(errno) = self.sockets.bind_probe_port(&socket, source) {
                 self.routes.forget(target);
                 return Err(SendFailure::Own(errno));
             }
@@ -111,7 +113,13 @@ impl TcpProber {
                 let _ = set_socket_linger(&attempt.socket, Some(Duration::ZERO));
                 Ending::Reply { seen, reflected: None }
             }
-            Ok(Err(errno)) => Ending::Failed { outcome: outcome_of(errno), detail: detail_of(errno) },
+            Ok(Err(errno)) => {
+                let mut detail = detail_of(errno);
+                if let Sockets::Pod(_) = self.sockets {
+                    detail.icmp = errors::newest(attempt.socket.as_fd(), self.family);
+                }
+                Ending::Failed { outcome: outcome_of(errno), detail }
+            }
             Err(errno) => Ending::OwnFault { detail: SendFailure::Own(errno).detail() },
         };
         Some((attempt.key, ending))

@@ -4,7 +4,7 @@
 //! Routers and network cards choose among parallel ways by a hash of addresses and ports: the ports differ in their
 //! lowest three bits, and by chance in the others.
 //!
-//! ICMP errors about its packets are read by the raw sockets ([`super::icmp`]).
+//! ICMP errors about its packets are read by the raw sockets ([`super::icmp`]), a pod's from the sockets themselves.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -12,7 +12,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use arrayvec::ArrayVec;
 use netcheck_common::abi::probe_ports;
-use netcheck_common::domain::Family;
+use netcheck_common::domain::{Family, Vantage};
 use netcheck_common::header::ProbeHeader;
 use rustix::io::Errno;
 use rustix::net::{SendFlags, SocketType, bind, getsockname, sendto};
@@ -20,7 +20,9 @@ use rustix::net::{SendFlags, SocketType, bind, getsockname, sendto};
 use crate::mmsg::Batch;
 use crate::observation::ProbeKey;
 use crate::ports::PORTS;
-use crate::probe::{Identity, ProbeBuffer, header_of, socket};
+use crate::probe::errors::{self, Told};
+use crate::probe::socket::Sockets;
+use crate::probe::{Identity, ProbeBuffer, header_of};
 
 /// How often ports are drawn until the kernel may choose one.
 const DRAWS: u32 = 8;
@@ -30,14 +32,17 @@ const DRAWS: u32 = 8;
 pub(crate) struct UdpProber {
     sockets: ArrayVec<OwnedFd, PORTS>,
     ports: ArrayVec<u16, PORTS>,
+    family: Family,
+    vantage: Vantage,
 }
 
 impl UdpProber {
     /// Opens the sockets. Those after the first may be missing: then the others do their work.
-    pub(crate) fn open(family: Family) -> io::Result<Self> {
-        let mut prober = Self { sockets: ArrayVec::new(), ports: ArrayVec::new() };
+    pub(crate) fn open(family: Family, sockets: &Sockets) -> io::Result<Self> {
+        let vantage = sockets.vantage();
+        let mut prober = Self { sockets: ArrayVec::new(), ports: ArrayVec::new(), family, vantage };
         for slot in 0..PORTS as u16 {
-            match open_one(family, slot) {
+            match open_one(family, slot, sockets) {
                 Ok((socket, port)) => {
                     prober.sockets.push(socket);
                     prober.ports.push(port);
@@ -80,7 +85,18 @@ impl UdpProber {
         let packet = &mut buffer[..payload_bytes];
         identity.write(key, packet);
         let socket = self.sockets.get(slot as usize).unwrap_or(&self.sockets[0]);
-        sendto(socket, packet, SendFlags::DONTWAIT, &target).map(drop)
+        match (sendto(socket, packet, SendFlags::DONTWAIT, &target), self.vantage) {
+            // A socket with an error queue gives an earlier packet's error to the next one, once.
+            (Err(_), Vantage::Pod) => sendto(socket, packet, SendFlags::DONTWAIT, &target).map(drop),
+            (sent, _) => sent.map(drop),
+        }
+    }
+
+    /// Takes the ICMP errors about a slot's packets, of sockets of a pod; the host's raw sockets read them themselves.
+    pub(crate) fn errors(&self, slot: u32, sink: impl FnMut(Told)) {
+        if let Some(socket) = self.sockets.get(slot as usize).filter(|_| self.vantage == Vantage::Pod) {
+            errors::take(socket.as_fd(), self.family, sink);
+        }
     }
 
     /// Reads everything that is there for one slot: headers to `echo`; returns the number of datagrams that have none.
@@ -102,15 +118,16 @@ impl UdpProber {
     }
 }
 
-fn open_one(family: Family, slot: u16) -> io::Result<(OwnedFd, u16)> {
-    let socket = socket::open_shared(family, SocketType::DGRAM, None)?;
+fn open_one(family: Family, slot: u16, sockets: &Sockets) -> io::Result<(OwnedFd, u16)> {
+    let socket = sockets.open_shared(family, SocketType::DGRAM, None)?;
     let any: IpAddr = match family {
         Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
         Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
     };
     let mut bound = Err(Errno::ADDRINUSE);
     for _ in 0..DRAWS {
-        let port = rand::random_range(probe_ports::FIRST..=probe_ports::LAST) & !7 | slot;
+        let offset = rand::random_range(0..=probe_ports::LAST - probe_ports::FIRST) & !7 | slot;
+        let port = sockets.probe_port(offset);
         bound = bind(&socket, &SocketAddr::new(any, port));
         if bound != Err(Errno::ADDRINUSE) {
             break;
@@ -141,7 +158,7 @@ mod tests {
             let responder = UdpSocket::bind(host).unwrap();
             responder.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
             let target = responder.local_addr().unwrap();
-            let prober = UdpProber::open(family).unwrap();
+            let prober = UdpProber::open(family, &Sockets::Host).unwrap();
             let identity = Identity { session: ProbeSession(1), source_node: 2 };
             let mut batch = Batch::new();
             for slot in 0..PORTS as u32 {
@@ -168,7 +185,7 @@ mod tests {
 
     #[test]
     fn ports_differ_where_a_remainder_is_taken() {
-        let prober = UdpProber::open(Family::V4).unwrap();
+        let prober = UdpProber::open(Family::V4, &Sockets::Host).unwrap();
         let mut low: Vec<u16> = prober.ports().iter().map(|port| port % PORTS as u16).collect();
         low.sort_unstable();
         assert_eq!(low, (0..PORTS as u16).collect::<Vec<_>>(), "{:?}", prober.ports());

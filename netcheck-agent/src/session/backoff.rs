@@ -14,28 +14,34 @@ const JITTER: std::ops::Range<f64> = 0.8..1.2;
 #[derive(Debug)]
 pub(crate) struct Backoff {
     delays: ExponentialBackoff,
+    longest: Duration,
 }
 
 impl Backoff {
     pub(crate) fn new() -> Self {
+        Self::up_to(LONGEST)
+    }
+
+    /// The same, up to another longest delay.
+    pub(crate) fn up_to(longest: Duration) -> Self {
         let delays = ExponentialBuilder::default()
             .with_min_delay(FIRST)
             .with_factor(FACTOR)
-            .with_max_delay(LONGEST)
+            .with_max_delay(longest)
             .without_max_times()
             .build();
-        Self { delays }
+        Self { delays, longest }
     }
 
     /// Begins with the shortest delay again.
     pub(crate) fn reset(&mut self) {
-        *self = Self::new();
+        *self = Self::up_to(self.longest);
     }
 
     /// The next delay.
     pub(crate) fn next_delay(&mut self) -> Duration {
-        let delay = self.delays.next().unwrap_or(LONGEST);
-        delay.mul_f64(rand::random_range(JITTER)).min(LONGEST)
+        let delay = self.delays.next().unwrap_or(self.longest);
+        delay.mul_f64(rand::random_range(JITTER)).min(self.longest)
     }
 }
 

@@ -136,6 +136,7 @@ impl Rig {
             limit_pps: 100,
             policy: address::refusal,
             eye,
+            vantage: None,
         };
         let (engine, handle, output) = Engine::new(config).unwrap();
         let engine_thread = Some(std::thread::spawn(move || engine.run()));

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
-use super::{RefusedDocument, StatusDocument};
+use super::{RefusedDocument, StatusDocument, VantageDocument};
 use crate::config::Status;
 
 /// How long the agent on this host may take to answer.
@@ -58,6 +58,21 @@ impl StatusDocument {
         row("ebpf", self.ebpf.clone());
         for line in &self.degraded {
             row("degraded", line.clone());
+        }
+        if let Some(vantage) = &self.vantage {
+            let VantageDocument { pod, addresses, refused, .. } = vantage;
+            row(
+                "vantage",
+                match (pod.as_str(), *refused) {
+                    ("", refused) => format!("none, {refused} connections refused"),
+                    (pod, refused) => {
+                        format!("pod {pod} ({}), {refused} connections refused", addresses.join(", "))
+                    }
+                },
+            );
+            for line in &vantage.detail {
+                row("", line.clone());
+            }
         }
         for hook in &self.hooks {
             row(

@@ -7,6 +7,7 @@ use netcheck_proto::v1;
 use crate::report::service_place;
 
 use super::style::{Paint, family, kind, letter, symbol, time_of_day, trimmed, word};
+use crate::report::source_name;
 
 /// Worst first: what a merged cell shows.
 const ORDER: [v1::Verdict; 4] =
@@ -68,17 +69,24 @@ fn label(target: &v1::Target) -> String {
     }
 }
 
+/// `n1`, `n1 pods`.
+fn row_name((node, from_pod): (&str, bool)) -> String {
+    if from_pod { format!("{node} pods") } else { node.to_owned() }
+}
+
 fn tables(cells: &[&v1::MatrixCell], paint: Paint, width: usize) -> String {
-    let mut sources: BTreeSet<&str> = BTreeSet::new();
+    // A row for the node, and one for its pods.
+    let mut sources: BTreeSet<(&str, bool)> = BTreeSet::new();
     let mut columns: BTreeMap<&str, &v1::Target> = BTreeMap::new();
-    let mut merged: BTreeMap<(&str, &str), Vec<&v1::MatrixCell>> = BTreeMap::new();
+    let mut merged: BTreeMap<((&str, bool), &str), Vec<&v1::MatrixCell>> = BTreeMap::new();
     for cell in cells {
         let (Some(path), Some(target)) = (&cell.path, target(cell)) else { continue };
-        sources.insert(&path.source_node);
+        let source = (path.source_node.as_str(), path.vantage() == v1::Vantage::Pod);
+        sources.insert(source);
         columns.insert(&target.id, target);
-        merged.entry((&path.source_node, &target.id)).or_default().push(cell);
+        merged.entry((source, &target.id)).or_default().push(cell);
     }
-    let first = sources.iter().map(|source| source.len()).max().unwrap_or(0) + 3;
+    let first = sources.iter().map(|&source| row_name(source).len()).max().unwrap_or(0) + 3;
     let columns: Vec<(&str, &v1::Target)> = columns.into_iter().collect();
     let mut text = String::new();
     let mut rest = columns.as_slice();
@@ -98,14 +106,18 @@ fn tables(cells: &[&v1::MatrixCell], paint: Paint, width: usize) -> String {
         let mut table = paint.table();
         table.set_header(std::iter::once(String::new()).chain(now.iter().map(|(_, target)| label(target))));
         for &source in &sources {
-            let mut row = vec![comfy_table::Cell::new(source)];
+            let mut row = vec![comfy_table::Cell::new(row_name(source))];
             for (id, target) in now {
                 row.push(match merged.get(&(source, *id)) {
                     Some(cells) => {
                         let (verdict, text) = merge(cells);
                         paint.cell(verdict, &text)
                     }
-                    None if target.kind() == v1::TargetKind::Node && target.name == source => "·".into(),
+                    None if target.kind() == v1::TargetKind::Node
+                        && (target.name.as_str(), false) == source =>
+                    {
+                        "·".into()
+                    }
                     None => "".into(),
                 });
             }
@@ -210,10 +222,10 @@ fn losses(cells: &[v1::MatrixCell], paint: Paint) -> String {
             lines
                 .entry((crate::report::target_name(target), what))
                 .or_default()
-                .insert(path.source_node.clone());
+                .insert(source_name(&path.source_node, path.vantage() == v1::Vantage::Pod));
         }
         for ((target, what), sources) in lines {
-            let sources = sources.into_iter().collect::<Vec<_>>().join(" ");
+            let sources = sources.into_iter().collect::<Vec<_>>().join(", ");
             text += &format!("    {what:<6} {sources} → {target}\n");
         }
     }

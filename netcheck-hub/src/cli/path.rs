@@ -8,7 +8,7 @@ use netcheck_proto::v1;
 use super::style::{Paint, ago, family, kind, short, symbol, time_of_day, trimmed, word};
 use crate::clock::unix_now_ns;
 use crate::report::line::line;
-use crate::report::target_name;
+use crate::report::{source_name, target_name};
 
 /// Lost probes of one path that are shown.
 const PROBES: usize = 5;
@@ -67,7 +67,7 @@ fn one(detail: &v1::PathDetail, paint: Paint) -> String {
         paint.verdict(verdict, symbol(verdict)),
         paint.bold(&format!(
             "{} → {}",
-            path.source_node,
+            source_name(&path.source_node, path.vantage() == v1::Vantage::Pod),
             path.target.as_ref().map(target_name).unwrap_or_default()
         )),
         kind(path.kind()),

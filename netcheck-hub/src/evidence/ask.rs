@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use netcheck_common::domain::{Outcome, PathId, ProbeKind};
+use netcheck_common::domain::{Outcome, PathId, ProbeKind, Vantage};
 use netcheck_proto::{convert, v1};
 
 use super::locate::{Scene, addressee, destination, locate};
@@ -16,6 +16,7 @@ use super::{Answer, Lost, Sight, Want};
 use crate::agent::{Agent, Live};
 use crate::clock::{SECOND_NS, positive};
 use crate::hub::{NodeIx, Settings, State};
+use crate::matrix::Row;
 use crate::plan::Probe;
 use crate::verdict::Verdict;
 
@@ -53,7 +54,8 @@ pub struct Questions {
 
 /// The error that an agent's kernel gave when it was to send to this address about then.
 fn send_error(agent: &Agent, to: IpAddr, about_ns: i64) -> Option<&str> {
-    let rows = agent.rows.iter().filter(|row| row.path.probe.address == to);
+    let own = |row: &&Row| row.path.vantage == Vantage::Host && row.path.probe.address == to;
+    let rows = agent.rows.iter().filter(own);
     let newest = rows
         .filter_map(|row| row.lost.iter().rev().find(|lost| !lost.tries_size()))
         .filter(|lost| lost.outcome == Outcome::SendError && (lost.sent_ns - about_ns).abs() <= REVERSE_NS);
@@ -86,6 +88,7 @@ impl State {
     fn scene_of<'a>(
         &'a self,
         source: &'a str,
+        vantage: Vantage,
         probe: &'a Probe,
         lost: &Lost,
         settings: &Settings,
@@ -108,14 +111,20 @@ impl State {
         // Only where it was there and did not answer does it matter what it can send.
         let reached = lost.arrival == Some(true) || lost.answer.is_some() || !lost.drops.is_empty();
         let reverse_errno = agent.filter(|_| reached && destination != Some(source)).and_then(|agent| {
-            let to = self.replies_to(source, probe, lost)?;
+            let to = self.replies_to(source, vantage, probe, lost)?;
             send_error(agent, to, lost.sent_ns)
         });
         let give_up = now_ns - lost.reported_ns > GIVE_UP_NS;
-        let echo_answered = probe.kind != ProbeKind::Icmp && self.echo_answered(source, probe, lost);
+        let echo_answered = probe.kind != ProbeKind::Icmp && self.echo_answered(source, vantage, probe, lost);
         let own = self.find(source).map(|at| self.agent(at));
+        let source_pod = own.filter(|_| vantage == Vantage::Pod).map(|own| self.pod_of(own, probe));
         Scene {
             source,
+            source_link_down: own
+                .zip(source_pod.as_ref())
+                .and_then(|(own, pod)| own.pod_links.of(pod, lost.sent_ns)),
+            source_pod,
+            source_watches_pods: own.is_some_and(Agent::watches_pods),
             probe,
             roster: &self.roster,
             destination,
@@ -141,21 +150,33 @@ impl State {
         }
     }
 
+    /// The pod that an agent's vantage is, by the name that the roster has for it.
+    fn pod_of(&self, agent: &Agent, probe: &Probe) -> String {
+        let Some(known) = agent.vantage.known() else { return String::new() };
+        let owner = known.address(probe.address.is_ipv4()).and_then(|address| self.roster.owner(address));
+        owner.and_then(|owner| owner.pod.clone()).unwrap_or_else(|| known.pod.clone())
+    }
+
     /// Whether this source's echo requests to the address that the probe went to are answered.
-    fn echo_answered(&self, source: &str, probe: &Probe, lost: &Lost) -> bool {
+    fn echo_answered(&self, source: &str, vantage: Vantage, probe: &Probe, lost: &Lost) -> bool {
         let address = lost.flow.map_or(probe.address, |flow| flow.destination.ip());
         let agent = self.find(source).map(|at| self.agent(at));
         agent.into_iter().flat_map(|agent| agent.rows.iter()).any(|row| {
             let other = &row.path.probe;
             other.kind == ProbeKind::Icmp
+                && row.path.vantage == vantage
                 && other.address == address
                 && answers(row.verdict, row.hurt(lost.sent_ns).is_some())
         })
     }
 
     /// The address that the target's replies go to, where it is known.
-    fn replies_to(&self, source: &str, probe: &Probe, lost: &Lost) -> Option<IpAddr> {
+    fn replies_to(&self, source: &str, vantage: Vantage, probe: &Probe, lost: &Lost) -> Option<IpAddr> {
         let own = || {
+            if vantage == Vantage::Pod {
+                let agent = self.agent(self.find(source)?);
+                return agent.vantage.known()?.address(probe.address.is_ipv4());
+            }
             let addresses = &self.roster.nodes.get(source)?.addresses;
             addresses.iter().copied().find(|address| address.is_ipv4() == probe.address.is_ipv4())
         };
@@ -182,7 +203,7 @@ impl State {
             let name = Arc::clone(&self.agent(source).name);
             let mut waiting = false;
             for lost in &mut losses {
-                let scene = self.scene_of(&name, &planned.probe, lost, settings, now_ns);
+                let scene = self.scene_of(&name, planned.vantage, &planned.probe, lost, settings, now_ns);
                 lost.located = locate(&scene, lost);
                 self.name_tunnel(lost.located.location.as_mut());
                 waiting |= lost.located.want.is_some();

@@ -41,6 +41,12 @@ pub struct Scene<'a> {
     pub probe: &'a Probe,
     /// Whose the addresses are.
     pub roster: &'a Roster,
+    /// The pod that it was sent from; none where it was sent from the node itself.
+    pub source_pod: Option<String>,
+    /// That pod's link, where its node says that it took no packets then.
+    pub source_link_down: Option<&'a v1::PodLinkDown>,
+    /// The hooks of its own node see all that comes out of pods: what they did not see has not left its pod.
+    pub source_watches_pods: bool,
     /// The node where the request was to arrive; none where that is not known.
     pub destination: Option<&'a str>,
     /// What that node's agent can tell.

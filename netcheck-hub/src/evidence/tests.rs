@@ -19,6 +19,7 @@ use crate::selection::Selection;
 mod pending;
 mod relay;
 mod sight;
+mod vantage;
 
 const CLUSTER: &str = include_str!("../../tests/hub/cluster.yaml");
 
@@ -45,6 +46,9 @@ impl World {
     fn scene<'a>(&'a self, probe: &'a Probe, lost: &Lost) -> Scene<'a> {
         Scene {
             source: "n1",
+            source_pod: None,
+            source_link_down: None,
+            source_watches_pods: true,
             probe,
             roster: &self.roster,
             destination: destination(&self.roster, probe, lost),

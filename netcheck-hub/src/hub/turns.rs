@@ -27,7 +27,7 @@ fn wanted<'a>(agent: &Agent, roster: &Roster, catalog: &'a Catalog) -> Vec<Wante
     let mut families: Vec<Family> = addresses.iter().map(|&address| Family::of(address)).collect();
     families.sort_unstable();
     families.dedup();
-    catalog.of_node(&agent.name, &families)
+    catalog.of_node_and_pod(&agent.name, &families, agent.vantage.known())
 }
 
 /// The paths that are in its plan, by vantage and place in the catalog.

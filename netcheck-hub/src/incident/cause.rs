@@ -38,6 +38,12 @@ pub enum Suspect {
     Service(Symbol),
     /// The pods of a node.
     Pods(Symbol),
+    /// What leaves the pods of a node.
+    PodsOut(Symbol),
+    /// What leaves any pod, towards one target.
+    PodsTo(Symbol),
+    /// What leaves any pod.
+    AllPods,
     /// A node.
     Node(Symbol, Side),
     /// The wire at a node: what is bare on it.
@@ -60,14 +66,14 @@ impl Suspect {
             Self::Place(_) | Self::Loop(_) => 0,
             Self::Backend(_) => 1,
             Self::Target(_) => 3,
-            Self::Service(_) => 4,
-            Self::Pods(_) => 2,
+            Self::Service(_) | Self::PodsTo(_) => 4,
+            Self::Pods(_) | Self::PodsOut(_) => 2,
             Self::Node(..) => 5,
             Self::Cable(_) => 6,
             Self::LinkOneWay(..) => 7,
             Self::Link(..) => 8,
             Self::ZonesOneWay(..) => 9,
-            Self::Zones(..) => 10,
+            Self::Zones(..) | Self::AllPods => 10,
             Self::Everywhere => 11,
             Self::From(..) => 12,
             Self::Scattered => 13,
@@ -183,7 +189,11 @@ impl Cause {
                 _ => v1::IncidentKind::Target,
             },
             Suspect::Loop(_) if target == Some(v1::TargetKind::Node) => v1::IncidentKind::Node,
-            Suspect::Pods(_) | Suspect::Loop(_) => v1::IncidentKind::PodNetwork,
+            Suspect::Pods(_)
+            | Suspect::PodsOut(_)
+            | Suspect::PodsTo(_)
+            | Suspect::AllPods
+            | Suspect::Loop(_) => v1::IncidentKind::PodNetwork,
             Suspect::Node(..) | Suspect::Cable(_) => v1::IncidentKind::Node,
             Suspect::Everywhere => match (self.scope.probe, self.scope.family) {
                 (Some(ProbeKind::Dns), _) => v1::IncidentKind::DnsServer,

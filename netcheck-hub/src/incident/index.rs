@@ -29,7 +29,8 @@ pub struct Item {
     backend: Symbol,
     /// What is probed is a pod, as itself or as an endpoint.
     pub to_pod: bool,
-    from_pod: bool,
+    /// It is probed from a pod.
+    pub from_pod: bool,
     /// With what.
     pub probe: ProbeKind,
     /// Over what.
@@ -244,6 +245,11 @@ impl Item {
         }
         if self.from_pod && !(self.to_pod && self.source == self.node) {
             each(Suspect::Pods(self.source));
+        }
+        if self.from_pod {
+            each(Suspect::PodsOut(self.source));
+            each(Suspect::PodsTo(self.target));
+            each(Suspect::AllPods);
         }
         if let Some((a, b)) = pair(self.source, self.node) {
             each(Suspect::Link(a, b));

@@ -40,6 +40,12 @@ pub(super) fn looped(at: &v1::LossLocation) -> bool {
         && (at.reason == "IP_LOCAL_SOURCE" || (at.reason == "IP_INHDR" && forward))
 }
 
+/// The kernel refused to send it from a pod: in the pod's network, not the node's. An errno is what a sender is told.
+fn of_pod(at: &v1::LossLocation) -> bool {
+    let errno = at.reason.starts_with('E') && !at.reason.contains('_');
+    !at.pod.is_empty() && at.interface.is_empty() && at.direction() == v1::Direction::Request && errno
+}
+
 /// A hook of netfilter dropped it that is no chain of rules: connection tracking, translation.
 fn tracked(at: &v1::LossLocation) -> bool {
     at.reason == "NETFILTER_DROP" && at.function == "nf_hook_slow"
@@ -59,7 +65,9 @@ pub(super) fn name(at: &v1::LossLocation) -> (String, bool) {
         NetfilterForward, NetfilterInput, NetfilterOutput, NetfilterPostrouting, NetfilterPrerouting,
     };
     if no_route(at) {
-        return (format!("{}/routing/no route", at.node), true);
+        // What a pod's own kernel could not send says nothing of the node's routes.
+        let pod = if of_pod(at) { format!("/pod {}", at.pod) } else { String::new() };
+        return (format!("{}{pod}/routing/no route", at.node), true);
     }
     if tracked(at) {
         return (format!("{}/netfilter/{}", at.node, at.reason), true);

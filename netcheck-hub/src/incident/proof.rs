@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use netcheck_common::domain::Vantage;
+
 use super::cause::{Cause, Scope, Side, Suspect, probe_name};
 use super::index::Item;
 use super::words::Speaker;
-use crate::report::target_name;
+use crate::report::{source_name, target_name};
 
 /// Facts under one cause.
 const FACTS: usize = 6;
@@ -94,7 +96,8 @@ impl Speaker<'_> {
             let name = |&at: &usize| {
                 let fact = &self.facts[at];
                 let target = target_name(&fact.path.probe.target.to_wire());
-                format!("{} → {target} ({})", fact.source, probe_name(fact.path.probe.kind))
+                let source = source_name(&fact.source, fact.path.vantage == Vantage::Pod);
+                format!("{source} → {target} ({})", probe_name(fact.path.probe.kind))
             };
             let named: Vec<String> = contradictions.iter().take(NAMED).map(name).collect();
             lines.push(format!(
@@ -133,6 +136,9 @@ impl Speaker<'_> {
             Suspect::Target(target) => format!("{probes} to {}", name(target)),
             Suspect::Service(service) => format!("{probes} to service {}", name(service)),
             Suspect::Pods(node) => format!("{probes} of pods on {}", name(node)),
+            Suspect::PodsOut(node) => format!("{probes} from pods on {}", name(node)),
+            Suspect::PodsTo(target) => format!("{probes} from pods to {}", name(target)),
+            Suspect::AllPods => format!("{probes} from pods"),
             Suspect::Node(node, Side::In) => format!("{probes} to {}", name(node)),
             Suspect::Node(node, Side::Out) => format!("{probes} from {}", name(node)),
             Suspect::Node(node, Side::Both) => format!("{probes} to and from {}", name(node)),

@@ -134,14 +134,16 @@ impl<'a> Tallies<'a> {
             Suspect::Node(node, _) if strict => tally.full() && tally.others(node) >= 2,
             Suspect::Node(node, side) => side == Side::Both && tally.others(node) >= 3,
             // While most is not known, what is known is no sample.
-            Suspect::Everywhere => {
+            Suspect::Everywhere | Suspect::AllPods => {
                 enough
                     && tally.sources.len() >= 2
                     && tally.ends.len() >= 3
                     && self.index.unjudged <= self.index.items.len()
             }
-            Suspect::Zones(..) => enough && tally.ends.len() >= 3,
+            Suspect::Zones(..) | Suspect::PodsOut(_) => enough && tally.ends.len() >= 3,
             Suspect::Pods(_) | Suspect::Target(_) | Suspect::Service(_) => enough && tally.sources.len() >= 2,
+            // What a node loses as well is not its pods' alone: then others explain as much, and more of it.
+            Suspect::PodsTo(_) => enough && strict && tally.sources.len() >= 2,
             // One path is not all that is between two nodes.
             Suspect::Link(..) => !strict || (tally.full() && tally.bad.len() >= 2),
             Suspect::Backend(_) => !strict || tally.full(),

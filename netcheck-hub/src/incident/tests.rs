@@ -7,6 +7,7 @@ mod large;
 mod ports;
 mod services;
 mod shared;
+mod vantage;
 pub(super) mod world;
 
 use world::{World, dropped, timeout, to, touches, wire};

@@ -8,7 +8,7 @@ use super::Fact;
 use super::cause::{Cause, Side, Suspect, Symbol};
 use super::index::Index;
 use super::tally::Tallies;
-use crate::report::{listed, target_name};
+use crate::report::{listed, sources_listed, target_name};
 
 /// Says what the numbers mean.
 pub struct Speaker<'a> {
@@ -45,6 +45,9 @@ impl Speaker<'_> {
             Suspect::Target(target) => format!("target/{}", name(target)),
             Suspect::Service(service) => format!("service/{}", name(service)),
             Suspect::Pods(node) => format!("pods/{}", name(node)),
+            Suspect::PodsOut(node) => format!("pods/{}/out", name(node)),
+            Suspect::PodsTo(target) => format!("pods/to/{}", name(target)),
+            Suspect::AllPods => "pods/out".to_owned(),
             Suspect::Node(node, _) => format!("node/{}", name(node)),
             Suspect::Cable(node) => format!("cable/{}", name(node)),
             Suspect::Loop(node) => format!("loop/{}", name(node)),
@@ -64,7 +67,10 @@ impl Speaker<'_> {
         let name = |symbol| self.index.name(symbol);
         let targets =
             || listed(bad.iter().map(|&at| target_name(&self.fact(at).path.probe.target.to_wire())));
-        let sources = || listed(bad.iter().map(|&at| self.fact(at).source.to_string()));
+        let sources = || {
+            let of = |&at: &usize| (self.fact(at).source.to_string(), self.index.items[at].from_pod);
+            sources_listed(bad.iter().map(of))
+        };
         let only = match cause.scope.name() {
             scope if scope.is_empty() => String::new(),
             scope => format!(", {scope} only"),
@@ -114,6 +120,14 @@ impl Speaker<'_> {
                 let how = if lossy { "lose probes" } else { "are cut off" };
                 format!("the pods on {} {how}{only}{place}", name(node))
             }
+            Suspect::PodsOut(node) if lossy => format!("pods on {} lose probes{only}{place}", name(node)),
+            Suspect::PodsOut(node) => format!("pods on {} reach nobody{only}{place}", name(node)),
+            Suspect::PodsTo(_) => {
+                let how = if lossy { "lose probes to" } else { "can't reach" };
+                format!("pods {how} {}{only}{place}", targets())
+            }
+            Suspect::AllPods if lossy => format!("pods lose probes to everywhere{only}{place}"),
+            Suspect::AllPods => format!("pods reach nobody{only}{place}"),
             Suspect::Node(node, _) if lossy => format!("{} loses probes{only}{place}", name(node)),
             Suspect::Node(node, Side::Both) => {
                 format!("{} answers nobody and reaches nobody{only}{place}", name(node))

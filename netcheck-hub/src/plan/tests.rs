@@ -244,3 +244,55 @@ fn kernels_are_told_of_endpoints_that_no_pod_has() {
     let of = catalog.addresses.iter().find(|of| of.address == IpAddr::from([10, 1, 1, 254])).unwrap();
     assert_eq!((of.node.as_str(), of.pod.as_deref()), ("n1", Some("default/web-1")));
 }
+
+/// The vantage that is pod p1-1 of n1.
+fn vantage(kinds: &[v1::ProbeKind]) -> crate::agent::vantage::Vantage {
+    let mut vantage = crate::agent::vantage::Vantage::default();
+    let can = |&kind: &v1::ProbeKind| v1::VantageKind { kind: kind.into(), ip_version: 4 };
+    let told = v1::PodVantage {
+        pod: "default/p1-1".into(),
+        addresses: vec![vec![10, 1, 1, 1]],
+        can: kinds.iter().map(can).collect(),
+        responder_port: 6100,
+        ..Default::default()
+    };
+    vantage.tell(Some(&told), 1);
+    vantage
+}
+
+fn aims(plan: &Plan, from: Vantage) -> BTreeSet<String> {
+    let paths = plan.paths.iter().filter(|path| path.vantage == from);
+    paths.map(|path| format!("{} {} {}", path.probe.target.id, path.probe.kind, path.probe.address)).collect()
+}
+
+#[test]
+fn what_a_node_probes_its_pod_vantage_probes_too_but_for_itself() {
+    let roster = roster(&Shape::from([(1, 2), (2, 1)]));
+    let responders = BTreeMap::from(["10.1.1.1", "10.1.2.1"].map(|address| (address.parse().unwrap(), 6100)));
+    let catalog =
+        Catalog::of(&roster, &Selection::everything(), &BTreeMap::new(), "a.b").with_responders(&responders);
+    let mut book = PlanBook::default();
+    let before = book.update("n1", &catalog.of_node_and_pod("n1", &FAMILIES, None), &catalog, &[]).unwrap();
+    assert!(aims(&before, Vantage::Pod).is_empty());
+    let from_host = aims(&before, Vantage::Host);
+    assert!(from_host.contains("pod/default/p1-1 tcp 10.1.1.1"), "{from_host:?}");
+    assert!(!from_host.contains("pod/default/p1-2 tcp 10.1.1.2"), "nobody is known to listen there");
+    let able = vantage(&[v1::ProbeKind::Udp, v1::ProbeKind::Tcp, v1::ProbeKind::Icmp]);
+    let after =
+        book.update("n1", &catalog.of_node_and_pod("n1", &FAMILIES, able.known()), &catalog, &[]).unwrap();
+    assert_eq!(aims(&after, Vantage::Host), from_host);
+    let same = |path: &&Arc<PlannedPath>| before.paths.iter().any(|was| was.id == path.id);
+    assert_eq!(after.paths.iter().filter(same).count(), before.paths.len(), "the host's keep their numbers");
+    let from_pod = aims(&after, Vantage::Pod);
+    for expected in ["node/n1 icmp 10.0.0.1", "node/n2 udp 10.0.0.2", "pod/default/p1-2 icmp 10.1.1.2"] {
+        assert!(from_pod.contains(expected), "{expected}: {from_pod:?}");
+    }
+    let itself = |aim: &String| aim.contains("p1-1");
+    assert!(!from_pod.iter().any(itself) && !from_pod.iter().any(|aim| aim.contains("fd00")), "{from_pod:?}");
+    let without_icmp = vantage(&[v1::ProbeKind::Udp, v1::ProbeKind::Tcp]);
+    let fewer = book
+        .update("n1", &catalog.of_node_and_pod("n1", &FAMILIES, without_icmp.known()), &catalog, &[])
+        .unwrap();
+    assert!(!aims(&fewer, Vantage::Pod).iter().any(|aim| aim.contains("icmp")));
+    assert_eq!(aims(&fewer, Vantage::Host), from_host);
+}

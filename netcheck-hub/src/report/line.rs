@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use netcheck_proto::v1;
 use prost_types::Timestamp;
 
-use super::{listed, target_name};
+use super::{listed, sources_listed, target_name};
 use crate::evidence::words;
 
 /// Hours, minutes and seconds of a day, UTC.
@@ -37,6 +37,7 @@ const fn family_name(family: v1::Family) -> &'static str {
 /// A cell's path, as far as the line goes.
 struct Path<'a> {
     source: &'a str,
+    from_pod: bool,
     target: &'a v1::Target,
     kind: v1::ProbeKind,
     family: v1::Family,
@@ -45,7 +46,13 @@ struct Path<'a> {
 fn path(cell: &v1::MatrixCell) -> Option<Path<'_>> {
     let path = cell.path.as_ref()?;
     let target = path.target.as_ref()?;
-    Some(Path { source: &path.source_node, target, kind: path.kind(), family: path.family() })
+    Some(Path {
+        source: &path.source_node,
+        from_pod: path.vantage() == v1::Vantage::Pod,
+        target,
+        kind: path.kind(),
+        family: path.family(),
+    })
 }
 
 /// The line of these bad cells. `all`: every cell that is known, for what is fine beside them. `loss`: the place that
@@ -58,15 +65,16 @@ pub fn line<'a>(
     why: Option<&str>,
 ) -> String {
     let paths: Vec<Path<'a>> = bad.iter().filter_map(|cell| path(cell)).collect();
-    let pairs: BTreeSet<(&str, &str)> = paths.iter().map(|of| (of.source, of.target.id.as_str())).collect();
+    let pair = |of: &Path<'a>| (of.source, of.from_pod, of.target.id.as_str());
+    let pairs: BTreeSet<(&str, bool, &str)> = paths.iter().map(pair).collect();
     let kinds: BTreeSet<v1::ProbeKind> = paths.iter().map(|of| of.kind).collect();
     let families: BTreeSet<v1::Family> = paths.iter().map(|of| of.family).collect();
-    let same: Vec<&v1::MatrixCell> = all
-        .filter(|cell| path(cell).is_some_and(|of| pairs.contains(&(of.source, of.target.id.as_str()))))
-        .collect();
+    let all: Vec<&v1::MatrixCell> = all.collect();
+    let same: Vec<&v1::MatrixCell> =
+        all.iter().copied().filter(|cell| path(cell).is_some_and(|of| pairs.contains(&pair(&of)))).collect();
     let at = loss.and_then(|loss| loss.location.as_ref());
 
-    let sources = listed(paths.iter().map(|of| of.source.to_owned()));
+    let sources = sources_listed(paths.iter().map(|of| (of.source.to_owned(), of.from_pod)));
     let targets = listed(paths.iter().map(|of| target_name(of.target)));
     let mut text = format!("{sources} → {targets}");
     if !paths.is_empty() && paths.iter().all(|of| of.target.kind() == v1::TargetKind::Pod) {
@@ -86,7 +94,20 @@ pub fn line<'a>(
         None => format!(": {} lost{}", oversize(bad).unwrap_or_else(|| share(bad)), since(bad)),
     };
     text += &place(bad, loss, why);
-    text + &fine(&same, &kinds, &families)
+    text += &fine(&same, &kinds, &families);
+    let from_node = |cell: &&v1::MatrixCell| {
+        path(cell).is_some_and(|of| {
+            !of.from_pod
+                && kinds.contains(&of.kind)
+                && pairs.contains(&(of.source, true, of.target.id.as_str()))
+        })
+    };
+    let beside: Vec<&v1::MatrixCell> = all.into_iter().filter(from_node).collect();
+    let from_pods = !paths.is_empty() && paths.iter().all(|of| of.from_pod);
+    if from_pods && !beside.is_empty() && beside.iter().all(|cell| cell.verdict() == v1::Verdict::Reachable) {
+        text += "; from the nodes themselves it is fine";
+    }
+    text
 }
 
 /// ` over VXLAN`.

@@ -14,3 +14,4 @@ mod roster;
 mod sessions;
 mod sizes;
 mod tls;
+mod vantage;

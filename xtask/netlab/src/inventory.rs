@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::fault::{Fault, NodeState};
 use crate::service::{Backend, Service};
-use crate::topology::{API_PORT, Node, Pod, Topology, WEB_PORT, dual};
+use crate::topology::{API_PORT, Node, Pod, Topology, VANTAGE_NAMESPACE, WEB_PORT, dual};
 
 /// When everything in the lab "was created"; constant, so that equal labs give equal files.
 const CREATED: &str = "2026-01-01T00:00:00Z";
@@ -188,9 +188,16 @@ fn pod_object(topology: &Topology, node: &Node, pod: &Pod, ready: bool) -> Value
         "restartPolicy": "Always",
         "serviceAccountName": "default",
     });
-    let owner = json!([owner(topology, "ReplicaSet", &pod.app)]);
+    let vantage = pod.namespace == VANTAGE_NAMESPACE;
+    let kind = if vantage { "DaemonSet" } else { "ReplicaSet" };
+    let owner = json!([owner(topology, kind, &pod.app)]);
     let addresses = dual(pod.v4, pod.v6).map(|address| address.to_string());
-    let labels = json!({ label: pod.app });
+    // Those of the chart.
+    let labels = if vantage {
+        json!({ "app.kubernetes.io/name": "netcheck", "app.kubernetes.io/component": "vantage" })
+    } else {
+        json!({ label: pod.app })
+    };
     object(
         topology,
         (&pod.namespace, &pod.name),

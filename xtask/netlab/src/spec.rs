@@ -61,6 +61,9 @@ pub struct LabSpec {
     pub mode: Mode,
     /// Zone names; nodes are dealt to them in blocks (4 nodes, 2 zones: n1 n2 | n3 n4).
     pub zones: Vec<String>,
+    /// One more pod on each node, `vantage-nN` in namespace `netcheck`, for netcheck's own vantage.
+    #[serde(default)]
+    pub vantage: bool,
     /// Whether the lab ends with its driver.
     pub lifetime: Lifetime,
     /// Services of every type besides the plain ones: node ports, load balancers, headless, Local traffic policies, UDP.
@@ -76,6 +79,7 @@ impl Default for LabSpec {
             pods_per_node: 2,
             mode: Mode::Vxlan,
             zones: vec!["zone-a".to_owned(), "zone-b".to_owned()],
+            vantage: false,
             lifetime: Lifetime::Driver,
             all_services: false,
         }
@@ -151,7 +155,7 @@ mod tests {
     #[test]
     fn the_largest_lab_fits_into_names_and_addresses() {
         let zones = vec!["a".to_owned(), "b".to_owned(), "c".to_owned()];
-        let spec = LabSpec { nodes: 64, pods_per_node: 99, zones, ..LabSpec::default() };
+        let spec = LabSpec { nodes: 64, pods_per_node: 99, zones, vantage: true, ..LabSpec::default() };
         let topology = Topology::new(&spec);
         // IFNAMSIZ is 16, with the zero at the end.
         assert!(topology.pods().all(|pod| pod.veth.len() <= 15));

@@ -36,6 +36,10 @@ pub const CLUSTER_CIDR_V6: &str = "fd00:10:244::/48";
 pub const VXLAN_PORT: u16 = 8472;
 /// Port of the HTTP servers in the `web` pods.
 pub const WEB_PORT: u16 = 8080;
+/// Namespace of the pods for netcheck's vantage.
+pub(crate) const VANTAGE_NAMESPACE: &str = "netcheck";
+/// What they are called among the pods.
+pub(crate) const VANTAGE_APP: &str = "vantage";
 /// Port of the stand-in for an API server in the hub's namespace.
 pub const API_PORT: u16 = 6443;
 
@@ -211,6 +215,12 @@ impl Topology {
         })
     }
 
+    /// The pod for netcheck's vantage on a node, where the lab has them.
+    #[must_use]
+    pub fn vantage(&self, node: &str) -> Option<&Pod> {
+        self.pods().find(|pod| pod.node == node && pod.namespace == VANTAGE_NAMESPACE)
+    }
+
     /// The node that a pod runs on.
     ///
     /// # Errors
@@ -299,7 +309,10 @@ fn node(spec: &LabSpec, number: u8) -> Node {
         netns: netns(&spec.name, &name),
         v4: Ipv4Addr::new(172, 30, 0, 10 + number),
         v6: underlay_v6(10 + number),
-        pods: (1..=spec.pods_per_node).map(|k| pod(spec, number, k)).collect(),
+        pods: (1..=spec.pods_per_node)
+            .map(|k| pod(spec, number, k))
+            .chain(spec.vantage.then(|| vantage(spec, number)))
+            .collect(),
         name,
         number,
     }
@@ -316,6 +329,15 @@ fn pod(spec: &LabSpec, node: u8, k: u8) -> Pod {
     } else {
         (format!("app-n{node}-{k}"), "default", "app")
     };
+    pod_of(spec, node, k, name, (namespace, app))
+}
+
+/// The pod for netcheck's vantage comes after all others.
+fn vantage(spec: &LabSpec, node: u8) -> Pod {
+    pod_of(spec, node, spec.pods_per_node + 1, format!("vantage-n{node}"), (VANTAGE_NAMESPACE, VANTAGE_APP))
+}
+
+fn pod_of(spec: &LabSpec, node: u8, k: u8, name: String, (namespace, app): (&str, &str)) -> Pod {
     Pod {
         namespace: namespace.to_owned(),
         app: app.to_owned(),

@@ -87,6 +87,8 @@ pub struct Location {
 pub struct Cell {
     /// Source node.
     pub source: String,
+    /// `host` or `pod`.
+    pub vantage: String,
     /// Target id.
     pub target: String,
     /// `icmp`, `udp`, …
@@ -241,6 +243,7 @@ impl Cell {
     fn of_path(path: &Value) -> Self {
         Self {
             source: text(path, "sourceNode"),
+            vantage: word(path, "vantage", "VANTAGE_"),
             target: text(&path["target"], "id"),
             kind: word(path, "kind", "PROBE_KIND_"),
             family: word(path, "family", "FAMILY_"),

@@ -11,6 +11,7 @@ mod services;
 mod sizes;
 mod surfaces;
 mod turns;
+mod vantage;
 
 use netcheck_netlab::{Lab, LabSpec, Mode};
 use xtask::cluster::{Cluster, Settings};

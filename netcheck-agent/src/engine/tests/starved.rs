@@ -66,9 +66,9 @@ fn under_a_cpu_quota_silence_is_suspect() {
 /// The same probes, of which none is answered, in a process whose quota is used up by others of its threads.
 async fn inside() {
     std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
-    let stop = std::sync::Arc::new(AtomicBool::new(false));
+    let stop = Arc::new(AtomicBool::new(false));
     let busy = std::thread::spawn({
-        let stop = std::sync::Arc::clone(&stop);
+        let stop = Arc::clone(&stop);
         move || {
             while !stop.load(Ordering::Relaxed) {
                 std::hint::spin_loop();

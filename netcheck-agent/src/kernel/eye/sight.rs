@@ -97,10 +97,7 @@ impl Eye {
             // In another namespace, a pod's: its indices are not ours, its addresses tell whose it is.
             hook.interface = Arc::from("");
             hook.role = InterfaceRole::Unknown;
-            pod = [flow.destination.ip(), flow.source.ip()]
-                .iter()
-                .find_map(|address| self.pods.get(address))
-                .map(Arc::clone);
+            pod = self.pod_of_netns(event.netns, flow.destination.ip(), flow.source.ip());
         } else if ifindex == 0 {
             hook.interface = Arc::from("");
             pod = None;
@@ -121,6 +118,18 @@ impl Eye {
             reason,
             function,
         })
+    }
+
+    /// The pod of this node in whose namespace a packet was. With the vantage both ends may be pods of this node.
+    fn pod_of_netns(&self, netns: u32, destination: IpAddr, source: IpAddr) -> Option<Arc<str>> {
+        let vantage = |address: &IpAddr| {
+            let (inode, own) = self.vantage.as_ref()?;
+            own.contains(address).then_some(*inode == netns)
+        };
+        let mut ends = [destination, source].into_iter().filter(|address| vantage(address) != Some(false));
+        let known = ends.clone().find(|address| vantage(address) == Some(true));
+        let address = known.or_else(|| ends.find(|address| self.local_pods.contains_key(address)))?;
+        self.local_pods.get(&address).map(Arc::clone)
     }
 
     fn is_own(&self, address: IpAddr) -> bool {

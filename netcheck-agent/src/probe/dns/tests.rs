@@ -101,7 +101,7 @@ fn asks_a_server_and_believes_only_its_answer() {
         let target = server.local_addr().unwrap();
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
         let mut eye = Blind::new(v1::EbpfState::Off, Vec::new());
-        let mut prober = DnsProber::new(family);
+        let mut prober = DnsProber::new(family, Sockets::Host);
         let (slot, watched) = prober.prepare(KEY, target, question(), &mut eye).unwrap();
         assert!(!watched);
         assert_eq!(prober.launch(slot, &epoll, 3), None);
@@ -130,7 +130,7 @@ fn a_closed_port_refuses() {
     let target = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
     let mut eye = Blind::new(v1::EbpfState::Off, Vec::new());
-    let mut prober = DnsProber::new(Family::V4);
+    let mut prober = DnsProber::new(Family::V4, Sockets::Host);
     let (slot, _) = prober.prepare(KEY, target, question(), &mut eye).unwrap();
     assert_eq!(prober.launch(slot, &epoll, 3), None);
     let (ending, _) = wait(&mut prober, &epoll, slot);

@@ -1,4 +1,4 @@
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 
 use netcheck_common::domain::{PathId, Sequence};
 use netcheck_proto::v1;
@@ -31,6 +31,7 @@ impl KernelEye for Recorder {
         self.forgotten.push(*flow);
     }
     fn set_addresses(&mut self, _addresses: &[KnownAddress], _watched_ports: &[u16]) {}
+    fn set_vantage(&mut self, _vantage: Option<(u32, Vec<IpAddr>)>) {}
     fn reflected_path(
         &self,
         _session: netcheck_common::domain::ProbeSession,
@@ -78,7 +79,7 @@ fn probe(prober: &mut TcpProber, target: SocketAddr, eye: &mut dyn KernelEye) ->
 #[test]
 fn accepted_and_refused() {
     for (family, host) in [(Family::V4, "127.0.0.1:0"), (Family::V6, "[::1]:0")] {
-        let mut prober = TcpProber::open(family).unwrap();
+        let mut prober = TcpProber::open(family, Sockets::Host).unwrap();
         let listener = TcpListener::bind(host).unwrap();
         let target = listener.local_addr().unwrap();
         let mut blind = Blind::new(v1::EbpfState::Off, Vec::new());
@@ -101,7 +102,7 @@ fn accepted_and_refused() {
 fn a_connection_leaves_no_time_wait() {
     use std::io::Read as _;
 
-    let mut prober = TcpProber::open(Family::V4).unwrap();
+    let mut prober = TcpProber::open(Family::V4, Sockets::Host).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut eye = Blind::new(v1::EbpfState::Off, Vec::new());
     probe(&mut prober, listener.local_addr().unwrap(), &mut eye);
@@ -112,7 +113,7 @@ fn a_connection_leaves_no_time_wait() {
 
 #[test]
 fn an_icmp_error_finds_its_attempt() {
-    let mut prober = TcpProber::open(Family::V4).unwrap();
+    let mut prober = TcpProber::open(Family::V4, Sockets::Host).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let target = listener.local_addr().unwrap();
     let mut eye = Recorder::default();

@@ -38,10 +38,16 @@ impl Case<'_> {
             Some(last) => {
                 self.evidence.push(format!("the request was last seen on {source} {}", passing(last)));
             }
-            None if inside => {
-                return unlocated(&format!("its way stays inside {source}, where no hook watches"));
-            }
-            None => self.evidence.push(format!("no hook of {source} saw the request leave")),
+            None => match &self.scene.source_pod {
+                Some(pod) if !self.scene.source_watches_pods => {
+                    return unlocated(&format!("no hook to see whether it came out of pod {pod}"));
+                }
+                Some(pod) => self.evidence.push(format!("no hook of {source} saw it come out of pod {pod}")),
+                None if inside => {
+                    return unlocated(&format!("its way stays inside {source}, where no hook watches"));
+                }
+                None => self.evidence.push(format!("no hook of {source} saw the request leave")),
+            },
         }
         if !inside && (last.is_some_and(left) || self.arrived() == Some(true)) {
             return self.beyond_source(last);
@@ -55,7 +61,12 @@ impl Case<'_> {
         if !inside && !self.scene.source_watches_uplinks {
             return unlocated(&format!("no hook at an uplink of {source} to see whether it left"));
         }
-        if let Some(located) = self.pod_cut_off(source).filter(|_| inside) {
+        if let Some(located) = self.pod_cut_off(source, self.scene.pod_link_down).filter(|_| inside) {
+            return located;
+        }
+        if let Some(located) =
+            self.pod_cut_off(source, self.scene.source_link_down).filter(|_| last.is_none())
+        {
             return located;
         }
         match last {
@@ -64,6 +75,7 @@ impl Case<'_> {
             Some(last) => self.seen_at(source, last, v1::Direction::Request),
             None => inferred(v1::LossLocation {
                 node: source.to_owned(),
+                pod: self.scene.source_pod.clone().unwrap_or_default(),
                 stage: v1::Stage::Send.into(),
                 direction: v1::Direction::Request.into(),
                 ..Default::default()
@@ -225,7 +237,7 @@ impl Case<'_> {
         };
         if !answer.replied {
             self.evidence.push(format!("no hook of {destination} saw a reply to it"));
-            if let Some(located) = self.pod_cut_off(destination) {
+            if let Some(located) = self.pod_cut_off(destination, self.scene.pod_link_down) {
                 return located;
             }
             if let Some(located) = self.cannot_answer(destination) {
@@ -302,9 +314,9 @@ impl Case<'_> {
         }))
     }
 
-    /// The target pod's link took no packets then: a bridge in front of it drops them without a word.
-    fn pod_cut_off(&mut self, node: &str) -> Option<Located> {
-        let link = self.scene.pod_link_down?;
+    /// A pod's link took no packets then: a bridge in front of it drops them without a word.
+    fn pod_cut_off(&mut self, node: &str, link: Option<&v1::PodLinkDown>) -> Option<Located> {
+        let link = link?;
         let state = if link.no_carrier { "has no carrier: its other end is down" } else { "is down" };
         self.evidence.push(format!("the link {} of pod {} {state} on {node}", link.interface, link.pod));
         Some(inferred(v1::LossLocation {
@@ -321,9 +333,17 @@ impl Case<'_> {
 
     /// Last seen at a hook of `node`, never at the next place.
     fn seen_at(&self, node: &str, hook: &v1::HookSeen, direction: v1::Direction) -> Located {
-        let into_pod = hook.egress && hook.role() == v1::InterfaceRole::PodVeth;
         let own = self.lost.flow.map_or(self.scene.probe.address, |flow| flow.destination.ip());
         let pod = self.scene.roster.owner(own).and_then(|owner| owner.pod.clone()).unwrap_or_default();
+        let reply = direction == v1::Direction::Reply;
+        // On the source's own node there may be two pods' links on its way: the one that it comes out of, and the one
+        // that it goes into.
+        let source_pod = self.scene.source_pod.as_ref().filter(|_| node == self.scene.source);
+        let (pod, to_source) = match source_pod {
+            Some(source) if reply == hook.egress => (source.clone(), true),
+            _ => (pod, false),
+        };
+        let into_pod = hook.egress && hook.role() == v1::InterfaceRole::PodVeth && !(to_source && reply);
         let stage = match (into_pod, self.scene.probe.kind, hook.egress) {
             // The hook sits before the queue. Had the pod's kernel refused it, it would have said so.
             (true, ProbeKind::Udp | ProbeKind::Dns | ProbeKind::Http, _) => v1::Stage::Application,

@@ -122,9 +122,15 @@ impl Case<'_> {
     pub(super) fn send_error(&mut self) -> Located {
         let errno = self.lost.sample.errno.clone();
         let stage = stage_of(&errno);
-        self.evidence.push(format!("the kernel of {} refused to send it: {errno}", self.scene.source));
+        let pod = self.scene.source_pod.clone().unwrap_or_default();
+        let at = match pod.as_str() {
+            "" => String::new(),
+            pod => format!(", in the network of pod {pod},"),
+        };
+        self.evidence.push(format!("the kernel of {}{at} refused to send it: {errno}", self.scene.source));
         located(v1::LossLocation {
             node: self.scene.source.to_owned(),
+            pod,
             stage: stage.into(),
             direction: v1::Direction::Request.into(),
             reason: errno,

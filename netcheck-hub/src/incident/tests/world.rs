@@ -94,6 +94,17 @@ impl World {
         Self::new(zones, |at| format!("n{}", at + 1))
     }
 
+    /// The same with a pod vantage on every node, which probes what its node does.
+    pub(crate) fn with_vantages(mut self) -> Self {
+        let own = |fact: &Fact| {
+            let mut path = (*fact.path).clone();
+            (path.vantage, path.id) = (Vantage::Pod, PathId(path.id.0 + 10_000));
+            Fact { path: Arc::new(path), ..fact.clone() }
+        };
+        self.facts.extend(self.facts.iter().map(own).collect::<Vec<_>>());
+        self
+    }
+
     /// Breaks what is selected.
     pub(crate) fn breaks(
         mut self,

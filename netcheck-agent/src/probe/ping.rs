@@ -1,0 +1,89 @@
+//! ICMP echo without CAP_NET_RAW: the kernel's own ping sockets (icmp(7)), one per family, handed over by the vantage.
+//!
+//! The kernel chooses the identifier and computes the checksum; only answers to this very socket's requests come in.
+//! Errors about them are in the socket's error queue.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+use netcheck_common::domain::Family;
+use netcheck_common::header::ProbeHeader;
+use rustix::io::Errno;
+use rustix::net::{SendFlags, SocketType, ipproto, sendto};
+
+use crate::mmsg::Batch;
+use crate::observation::ProbeKey;
+use crate::probe::errors::{self, Told};
+use crate::probe::socket::Sockets;
+use crate::probe::{Identity, ProbeBuffer, header_of};
+
+/// Length of an ICMP echo's own header, bytes.
+pub(crate) const ICMP_HEADER: usize = 8;
+
+/// The ping socket of one family.
+#[derive(Debug)]
+pub(crate) struct PingProber {
+    family: Family,
+    socket: OwnedFd,
+}
+
+impl PingProber {
+    /// Takes a socket.
+    pub(crate) fn open(family: Family, sockets: &Sockets) -> io::Result<Self> {
+        let protocol = match family {
+            Family::V4 => ipproto::ICMP,
+            Family::V6 => ipproto::ICMPV6,
+        };
+        let socket = sockets.open_shared(family, SocketType::DGRAM, Some(protocol))?;
+        Ok(Self { family, socket })
+    }
+
+    /// The socket, to wait on.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Sends one echo request with `payload_bytes` after the ICMP header.
+    pub(crate) fn send(
+        &self,
+        identity: Identity,
+        key: ProbeKey,
+        target: SocketAddr,
+        payload_bytes: usize,
+        buffer: &mut ProbeBuffer,
+    ) -> Result<(), Errno> {
+        let packet = &mut buffer[..ICMP_HEADER + payload_bytes];
+        let (icmp, payload) = packet.split_at_mut(ICMP_HEADER);
+        icmp.fill(0);
+        identity.write(key, payload);
+        packet[0] = match self.family {
+            Family::V4 => 8,
+            Family::V6 => 128,
+        };
+        packet[6..8].copy_from_slice(&(key.sequence.0 as u16).to_be_bytes());
+        let send = || sendto(&self.socket, &*packet, SendFlags::DONTWAIT, &target).map(drop);
+        // A socket with an error queue gives an earlier packet's error to the next one, once.
+        send().or_else(|_| send())
+    }
+
+    /// Takes the ICMP errors about its packets.
+    pub(crate) fn errors(&self, sink: impl FnMut(Told)) {
+        errors::take(self.fd(), self.family, sink);
+    }
+
+    /// Reads everything that is there: headers with their senders, port 0.
+    pub(crate) fn receive(
+        &self,
+        batch: &mut Batch,
+        mut echo: impl FnMut(SocketAddr, ProbeHeader),
+    ) -> io::Result<()> {
+        batch.drain(self.fd(), |packet| {
+            if let Some(packet) = packet
+                && let Some(header) = packet.bytes.get(ICMP_HEADER..).and_then(header_of)
+            {
+                echo(SocketAddr::new(packet.from.ip(), 0), header);
+            }
+        })
+    }
+}

@@ -1,0 +1,240 @@
+//! What agent and vantage say to each other: one JSON object per SEQPACKET message.
+//!
+//! The vantage begins with [`Frame::Hello`]; from then on it only answers: each [`Frame::Ask`] with one
+//! [`Frame::Sockets`], which carries the sockets themselves as control message. [`Frame::Refused`] is the agent's last
+//! word, for the vantage's log.
+
+use std::net::IpAddr;
+
+use netcheck_common::domain::Family;
+use rustix::net::{Protocol, SocketType, ipproto};
+use serde::{Deserialize, Serialize};
+
+/// Version of this protocol. Both ends come from one image; another version is refused.
+pub(crate) const VERSION: u32 = 1;
+/// Longest frame, bytes.
+pub(crate) const FRAME_MAX: usize = 4096;
+/// Most sockets of one frame; the kernel takes 253 (`SCM_MAX_FD`).
+pub(crate) const SOCKETS_MAX: usize = 64;
+/// Most addresses of a pod.
+const ADDRESSES_MAX: usize = 16;
+/// Longest `namespace/name`, bytes: two DNS names of Kubernetes.
+const POD_MAX: usize = 320;
+
+/// One message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "frame", rename_all = "snake_case")]
+pub(crate) enum Frame {
+    /// The vantage introduces itself.
+    Hello(Hello),
+    /// The agent wants so many sockets.
+    Ask(Ask),
+    /// What came of an [`Ask`]: the sockets, or why there are none.
+    Sockets {
+        /// The errno of socket(2) where it was refused.
+        errno: Option<i32>,
+    },
+    /// The agent does not take this vantage.
+    Refused {
+        /// One line.
+        why: String,
+    },
+}
+
+/// Who the vantage is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Hello {
+    /// [`VERSION`].
+    pub(crate) version: u32,
+    /// `namespace/name`, or the name alone.
+    pub(crate) pod: String,
+    /// The pod's addresses.
+    pub(crate) addresses: Vec<IpAddr>,
+    /// Where its responder listens; 0 for none.
+    pub(crate) responder_port: u16,
+}
+
+/// What sockets the agent wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ask {
+    /// 4 or 6.
+    pub(crate) ip_version: u8,
+    pub(crate) kind: Kind,
+    pub(crate) count: u8,
+}
+
+/// The kinds of sockets that are handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Kind {
+    /// UDP.
+    Datagram,
+    /// TCP.
+    Stream,
+    /// ICMP echo without CAP_NET_RAW (icmp(7), `ping_group_range`).
+    Ping,
+}
+
+impl Kind {
+    /// All of them.
+    pub(crate) const ALL: [Self; 3] = [Self::Datagram, Self::Stream, Self::Ping];
+
+    /// The same in the kernel's words.
+    pub(crate) const fn socket(self, family: Family) -> (SocketType, Protocol) {
+        match (self, family) {
+            (Self::Datagram, _) => (SocketType::DGRAM, ipproto::UDP),
+            (Self::Stream, _) => (SocketType::STREAM, ipproto::TCP),
+            (Self::Ping, Family::V4) => (SocketType::DGRAM, ipproto::ICMP),
+            (Self::Ping, Family::V6) => (SocketType::DGRAM, ipproto::ICMPV6),
+        }
+    }
+
+    /// The kind that a prober means by these; none where it is never handed over.
+    pub(crate) fn of(kind: SocketType, protocol: Option<Protocol>) -> Option<Self> {
+        match (kind, protocol) {
+            (SocketType::STREAM, None | Some(ipproto::TCP)) => Some(Self::Stream),
+            (SocketType::DGRAM, None | Some(ipproto::UDP)) => Some(Self::Datagram),
+            (SocketType::DGRAM, Some(ipproto::ICMP | ipproto::ICMPV6)) => Some(Self::Ping),
+            _ => None,
+        }
+    }
+}
+
+/// A frame that can't be taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BadFrame {
+    #[error("a message of {0} bytes, {FRAME_MAX} are allowed")]
+    TooLong(usize),
+    #[error("no frame of this protocol: {0}")]
+    Unreadable(#[from] serde_json::Error),
+    #[error("protocol version {0}, this side speaks {VERSION}")]
+    Version(u32),
+    #[error("{0}")]
+    Field(&'static str),
+}
+
+impl Frame {
+    /// The message.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        // Strings, numbers and lists of them always have a JSON form.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// Reads and checks a message.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, BadFrame> {
+        if bytes.len() > FRAME_MAX {
+            return Err(BadFrame::TooLong(bytes.len()));
+        }
+        let frame: Self = serde_json::from_slice(bytes)?;
+        match &frame {
+            Self::Hello(hello) => hello.check()?,
+            Self::Ask(ask) => ask.check()?,
+            Self::Sockets { .. } | Self::Refused { .. } => {}
+        }
+        Ok(frame)
+    }
+}
+
+impl Hello {
+    fn check(&self) -> Result<(), BadFrame> {
+        if self.version != VERSION {
+            return Err(BadFrame::Version(self.version));
+        }
+        if self.pod.is_empty() || self.pod.len() > POD_MAX {
+            return Err(BadFrame::Field("a pod's name has 1 to 320 bytes"));
+        }
+        if self.pod.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            return Err(BadFrame::Field("a pod's name has no spaces"));
+        }
+        if self.addresses.is_empty() || self.addresses.len() > ADDRESSES_MAX {
+            return Err(BadFrame::Field("a pod has 1 to 16 addresses"));
+        }
+        Ok(())
+    }
+
+    /// Whether it has an address of this family.
+    pub(crate) fn has(&self, family: Family) -> bool {
+        self.addresses.iter().any(|&address| Family::of(address) == family)
+    }
+}
+
+impl Ask {
+    pub(crate) const fn new(family: Family, kind: Kind, count: u8) -> Self {
+        let ip_version = match family {
+            Family::V4 => 4,
+            Family::V6 => 6,
+        };
+        Self { ip_version, kind, count }
+    }
+
+    fn check(&self) -> Result<(), BadFrame> {
+        if !matches!(self.ip_version, 4 | 6) {
+            return Err(BadFrame::Field("an IP version is 4 or 6"));
+        }
+        if self.count == 0 || usize::from(self.count) > SOCKETS_MAX {
+            return Err(BadFrame::Field("1 to 64 sockets can be asked for"));
+        }
+        Ok(())
+    }
+
+    pub(crate) const fn family(&self) -> Family {
+        if self.ip_version == 6 { Family::V6 } else { Family::V4 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn hello() -> Hello {
+        Hello {
+            version: VERSION,
+            pod: "netcheck/vantage-abcde".into(),
+            addresses: vec!["10.244.1.9".parse().unwrap()],
+            responder_port: 6100,
+        }
+    }
+
+    #[test]
+    fn what_is_said_is_understood() {
+        for frame in [
+            Frame::Hello(hello()),
+            Frame::Ask(Ask::new(Family::V6, Kind::Ping, 3)),
+            Frame::Sockets { errno: None },
+            Frame::Sockets { errno: Some(13) },
+            Frame::Refused { why: "no".into() },
+        ] {
+            assert_eq!(Frame::decode(&frame.encode()).unwrap(), frame);
+        }
+    }
+
+    #[test]
+    fn what_is_out_of_bounds_is_refused() {
+        let long = Hello { pod: "x".repeat(POD_MAX + 1), ..hello() };
+        let many = Hello { addresses: vec!["::2".parse().unwrap(); ADDRESSES_MAX + 1], ..hello() };
+        for (frame, word) in [
+            (Frame::Hello(Hello { version: 2, ..hello() }), "version 2"),
+            (Frame::Hello(Hello { pod: String::new(), ..hello() }), "name"),
+            (Frame::Hello(Hello { pod: "a\nb".into(), ..hello() }), "name"),
+            (Frame::Hello(long), "name"),
+            (Frame::Hello(Hello { addresses: Vec::new(), ..hello() }), "addresses"),
+            (Frame::Hello(many), "addresses"),
+            (Frame::Ask(Ask { ip_version: 5, kind: Kind::Ping, count: 1 }), "IP version"),
+            (Frame::Ask(Ask::new(Family::V4, Kind::Ping, 0)), "64"),
+            (Frame::Ask(Ask::new(Family::V4, Kind::Ping, 65)), "64"),
+            (Frame::Refused { why: "x".repeat(FRAME_MAX) }, "bytes"),
+        ] {
+            let error = Frame::decode(&frame.encode()).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = Frame::decode(&bytes);
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! The vantage's own end: connects to the agent, says who it is, and opens the sockets that it is asked for.
+//!
+//! The agent may come and go: a connection that ends is made anew, by growing delays. Cancelling closes it, and the agent
+//! lets go of every socket at once.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::channel::{Channel, ChannelError};
+use super::frame::{Ask, Frame, Hello, VERSION};
+use super::own_addresses::own_addresses;
+use crate::probe::socket;
+use crate::session::backoff::Backoff;
+
+/// Longest wait between attempts: the agent is on this very node, and its probes wait for it.
+const LONGEST_DELAY: Duration = Duration::from_secs(10);
+/// A connection that lived for so long was no accident.
+const STEADY: Duration = Duration::from_secs(5);
+
+/// The task.
+pub(crate) struct ServeTask {
+    /// The agent's socket.
+    pub(crate) path: PathBuf,
+    /// `namespace/name` of this pod, or its name.
+    pub(crate) pod: String,
+    pub(crate) responder_port: u16,
+}
+
+impl ServeTask {
+    /// Serves the agent until `shutdown`.
+    pub(crate) async fn run(self, shutdown: CancellationToken) {
+        let mut backoff = Backoff::up_to(LONGEST_DELAY);
+        let mut told = None;
+        loop {
+            let begun = Instant::now();
+            let ended = tokio::select! {
+                ended = self.connection() => ended,
+                () = shutdown.cancelled() => return,
+            };
+            if begun.elapsed() >= STEADY {
+                backoff.reset();
+                told = None;
+            }
+            let delay = backoff.next_delay();
+            let (why, retry_in_ms) = (ended.to_string(), delay.as_millis() as u64);
+            if told.as_ref() == Some(&why) {
+                tracing::debug!(retry_in_ms, "{why}");
+            } else {
+                tracing::warn!(retry_in_ms, "{why}");
+                told = Some(why);
+            }
+            tokio::select! {
+                () = sleep(delay) => {}
+                () = shutdown.cancelled() => return,
+            }
+        }
+    }
+
+    /// One connection, to its end.
+    async fn connection(&self) -> ServeError {
+        let channel = match self.connect() {
+            Ok(channel) => channel,
+            Err(error) => return ServeError::Connect { path: self.path.clone(), source: error },
+        };
+        match self.serve(&channel).await {
+            Ok(why) => ServeError::Refused(why),
+            Err(error) => error.into(),
+        }
+    }
+
+    fn connect(&self) -> io::Result<Channel> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        connect(&socket, &SocketAddrUnix::new(&self.path)?)?;
+        Channel::new(socket)
+    }
+
+    /// Serves until the agent refuses it, and says why.
+    async fn serve(&self, channel: &Channel) -> Result<String, ChannelError> {
+        let hello = Hello {
+            version: VERSION,
+            pod: self.pod.clone(),
+            addresses: own_addresses()?,
+            responder_port: self.responder_port,
+        };
+        let addresses: Vec<String> = hello.addresses.iter().map(ToString::to_string).collect();
+        channel.send(&Frame::Hello(hello), &[]).await?;
+        let mut taken = false;
+        loop {
+            match channel.receive().await?.0 {
+                Frame::Ask(ask) => {
+                    if !std::mem::replace(&mut taken, true) {
+                        tracing::info!(pod = self.pod, addresses = addresses.join(" "), "serving the agent");
+                    }
+                    let (sockets, errno) = open(ask);
+                    let frame = Frame::Sockets { errno: errno.map(Errno::raw_os_error) };
+                    let sockets: Vec<_> = sockets.iter().map(OwnedFd::as_fd).collect();
+                    channel.send(&frame, &sockets).await?;
+                }
+                Frame::Refused { why } => return Ok(why),
+                // The agent is newer than this, and knows what this can't do: nothing depends on it.
+                Frame::Hello(_) | Frame::Sockets { .. } => {}
+            }
+        }
+    }
+}
+
+/// Why there is no connection any more.
+#[derive(Debug, thiserror::Error)]
+enum ServeError {
+    #[error("can't connect to the agent at {path}: {source}", path = path.display())]
+    Connect { path: PathBuf, source: io::Error },
+    #[error("the agent refuses this vantage: {0}")]
+    Refused(String),
+    #[error("the connection to the agent ended: {0}")]
+    Ended(#[from] ChannelError),
+}
+
+/// Opens what was asked for: all of it, or as much as there is, and the error where there is none.
+fn open(ask: Ask) -> (Vec<OwnedFd>, Option<Errno>) {
+    let (kind, protocol) = ask.kind.socket(ask.family());
+    let mut sockets = Vec::new();
+    for _ in 0..ask.count {
+        match socket::open(ask.family(), kind, Some(protocol)) {
+            Ok(socket) => sockets.push(socket),
+            Err(errno) => return (sockets, Some(errno)),
+        }
+    }
+    (sockets, None)
+}
+
+/// How this pod is called where nobody said: in Kubernetes the host's name is the pod's.
+pub(crate) fn pod_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let namespace = fs::read_to_string("/var/run/secrets/kubernetes.io/serviceaccount/namespace");
+    namespace.map_or(name.clone(), |namespace| format!("{}/{name}", namespace.trim()))
+}
