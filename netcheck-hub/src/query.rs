@@ -1,10 +1,8 @@
 //! Rows → cells and details for readers; selectors. Pure but for the state that is passed in.
 
-use std::borrow::Borrow;
 use std::time::Duration;
 
 use netcheck_common::domain::{Family, Outcome};
-use netcheck_common::sketch::{Sketch, bucket_bounds};
 use netcheck_proto::{convert, v1};
 
 use crate::clock::{nanos, timestamp};
@@ -17,8 +15,10 @@ use crate::ports::Ports;
 use crate::sizes::Sizes;
 use crate::verdict::{Rules, Verdict, View, judge};
 
+mod figures;
 mod selector;
 
+pub use figures::{delay, stats};
 pub use selector::Selector;
 
 /// Which samples a reader asks for.
@@ -344,63 +344,4 @@ pub fn losses(lost: &[&Lost]) -> Vec<v1::LocatedLoss> {
         (std::cmp::Reverse(loss.probes), certainty)
     });
     losses
-}
-
-/// Sums of windows.
-#[must_use]
-pub fn stats(slots: impl Iterator<Item = impl Borrow<Slot>>) -> v1::PathStats {
-    let (mut reply, mut suspect) = (0u64, 0u64);
-    let mut failed = [0u64; Outcome::FAILURES.len()];
-    let mut delays: [Sketch; 4] = Default::default();
-    for slot in slots {
-        let slot = slot.borrow();
-        reply += u64::from(slot.reply);
-        suspect += u64::from(slot.suspect);
-        for (sum, &count) in failed.iter_mut().zip(&slot.failed) {
-            *sum += u64::from(count);
-        }
-        if let Some(slot) = &slot.delays {
-            let parts = [&slot.round_trip, &slot.network, &slot.host, &slot.responder];
-            for (sum, part) in delays.iter_mut().zip(parts) {
-                sum.merge(part);
-            }
-        }
-    }
-    let [timeout, refused, unreachable, dns_error, send_error] = failed;
-    let [round_trip, network, host, responder] = delays.map(|sketch| Some(delay(&sketch)));
-    v1::PathStats {
-        sent: reply + failed.iter().sum::<u64>(),
-        reply,
-        timeout,
-        refused,
-        unreachable,
-        dns_error,
-        send_error,
-        suspect,
-        round_trip,
-        network,
-        host,
-        responder,
-    }
-}
-
-/// A sketch as readers see it.
-#[must_use]
-pub fn delay(sketch: &Sketch) -> v1::Delay {
-    let at = |q: f64| sketch.quantile_ns(q).map(convert::duration_from_ns);
-    let entries = sketch.entries();
-    let bound = |entry: Option<&(u16, u32)>, high: bool| {
-        entry.map(|&(index, _)| {
-            let (low_ns, high_ns) = bucket_bounds(index);
-            convert::duration_from_ns(if high { high_ns } else { low_ns })
-        })
-    };
-    v1::Delay {
-        samples: sketch.count(),
-        min: bound(entries.first(), false),
-        p50: at(0.5),
-        p90: at(0.9),
-        p99: at(0.99),
-        max: bound(entries.last(), true),
-    }
 }
