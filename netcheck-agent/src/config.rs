@@ -99,6 +99,10 @@ pub struct Run {
     #[arg(long, env = "NETCHECK_PPS", value_name = "N", default_value_t = 1000, allow_negative_numbers = true,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub pps: u32,
+    /// Networks whose addresses may be probed though nothing in the cluster has them, separated by commas, as in
+    /// `192.0.2.0/24,2001:db8::/32` [default: none]. Loopback, link-local and metadata addresses never are.
+    #[arg(long, env = "NETCHECK_ALLOW_CIDR", value_name = "CIDRS", value_delimiter = ',', value_parser = network)]
+    pub allow_cidr: Vec<ipnet::IpNet>,
     /// What to log: a level, and `target=level` pairs, separated by commas; `info` where no level stands alone.
     #[arg(long, env = "NETCHECK_LOG", value_name = "FILTER", default_value = "info", value_parser = log_filter)]
     pub log: String,
@@ -256,6 +260,15 @@ fn node_name(text: &str) -> Result<String, &'static str> {
     Ok(text.to_owned())
 }
 
+fn network(text: &str) -> Result<ipnet::IpNet, String> {
+    let network: ipnet::IpNet =
+        text.parse().map_err(|_| "expected a network, as 192.0.2.0/24 or 2001:db8::/32".to_owned())?;
+    if network.trunc() != network {
+        return Err(format!("has bits beyond its length: did you mean {}?", network.trunc()));
+    }
+    Ok(network)
+}
+
 fn hub_url(text: &str) -> Result<Uri, String> {
     let url: Uri = text.parse().map_err(|error| format!("{error}"))?;
     match (url.scheme_str(), url.host()) {
@@ -316,6 +329,10 @@ mod tests {
             ("--http-addr", "localhost"),
             ("--node", "a b"),
             ("--netns-scope", "1,x"),
+            ("--allow-cidr", "192.0.2.0"),
+            ("--allow-cidr", "192.0.2.1/24"),
+            ("--allow-cidr", "192.0.2.0/24,example.org"),
+            ("--allow-cidr", "192.0.2.0/33"),
             ("--log", "=="),
             ("--log", "blah"),
             ("--log", "info,blah"),

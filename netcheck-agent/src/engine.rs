@@ -30,9 +30,11 @@ pub(crate) use self::link::{Command, EngineHandle, EngineReply, EngineStatus, Va
 use self::link::{EngineLink, PlanSummary};
 use self::pace::{Pace, Wanted};
 use self::probers::Probers;
+pub(crate) use self::probers::Terms;
 use self::tally::{DropTally, StampTrust};
-use crate::address::AddressPolicy;
+use crate::address::{AddressPolicy, Allowed};
 use crate::clock::{MILLISECOND_NS, SECOND_NS, monotonic_ns, unix_offset_ns};
+use crate::exchange::{self, ExchangeEnd};
 use crate::merge::Merge;
 use crate::observation::{Flow, KernelEye, KernelStatus, ProbeKey};
 use crate::plan::{PathPlan, Plan};
@@ -56,6 +58,7 @@ pub(crate) struct EngineConfig {
     pub(crate) session: ProbeSession,
     pub(crate) limit_pps: u32,
     pub(crate) policy: AddressPolicy,
+    pub(crate) allowed: Allowed,
     pub(crate) eye: Box<dyn KernelEye>,
     /// Where a pod vantage is expected: why there is none yet, and what its connections count.
     pub(crate) vantage: Option<(String, Arc<VantageCounts>)>,
@@ -91,13 +94,19 @@ pub(crate) struct Engine {
 impl Engine {
     /// Opens the sockets. What can't be opened is reported as degraded, and its probes as send errors.
     pub(crate) fn new(config: EngineConfig) -> anyhow::Result<(Self, EngineHandle, EngineOutput)> {
-        let probers = Probers::open(fnv1a(&config.session.0.to_be_bytes()) as u16)?;
-        let plan = Plan::empty(config.policy, probers.missing().to_vec(), config.vantage.is_some());
+        let (exchange_link, exchanges) = exchange::open();
+        let probers = Probers::open(fnv1a(&config.session.0.to_be_bytes()) as u16, exchange_link)?;
+        let plan = Plan::empty(
+            config.policy,
+            config.allowed,
+            probers.missing().to_vec(),
+            config.vantage.is_some(),
+        );
         let now_ns = monotonic_ns();
         let mut merge =
             Merge::new(config.session, plan.timing.timeout_ns, plan.timing.window_ns, unix_offset_ns());
         merge.ports.open(Vantage::Host, probers.udp_ports(Vantage::Host));
-        let (link, handle, output) = link::open()?;
+        let (link, handle, output) = link::open(exchanges)?;
         let status = EngineStatus {
             degraded: probers.missing().iter().map(|missing| missing.why.clone()).collect(),
             kernel: config.eye.status(),
@@ -292,6 +301,7 @@ impl Engine {
         let timing = self.plan.timing;
         self.merge.set_timing(now_ns, timing.timeout_ns, timing.window_ns, unix_offset_ns());
         self.reschedule(now_ns);
+        self.probers.set_terms(self.plan.terms());
         let effective_ns = self.schedule.effective_interval_ns();
         self.status.plan = PlanSummary {
             version: self.plan.version,
@@ -314,8 +324,8 @@ impl Engine {
         let sizes = paths.clone().filter(|(_, plan)| plan.kind.carries_header()).count() as u64;
         let udp = paths.clone().filter(|(_, plan)| plan.kind == ProbeKind::Udp).count();
         self.schedule.reserve(if timing.sizes_ns == 0 { 0 } else { sizes.div_ceil(crate::sizes::ONE_IN) });
-        let kinds = paths.map(|(&path, plan)| (path, plan.kind));
-        self.schedule.set(now_ns, kinds, timing.interval_ns, timing.wanted_pps);
+        let loads = paths.map(|(&path, plan)| (path, plan.load(&timing)));
+        self.schedule.set(now_ns, loads, timing.interval_ns, timing.wanted_pps);
         self.merge.sizes.set(timing.sizes_ns, self.schedule.effective_interval_ns());
         self.merge.ports.set(udp, self.schedule.effective_interval_ns());
         self.pace.set_timeout(timing.timeout_ns);
@@ -375,6 +385,8 @@ pub(crate) struct EngineOutput {
     pub(crate) reports: mpsc::Receiver<Report>,
     pub(crate) replies: mpsc::Receiver<EngineReply>,
     pub(crate) status: watch::Receiver<EngineStatus>,
+    /// What of the probes is carried out elsewhere.
+    pub(crate) exchanges: ExchangeEnd,
 }
 
 /// How the kernel side is before it was ever asked.

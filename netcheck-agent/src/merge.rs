@@ -22,7 +22,7 @@ use netcheck_common::domain::{Outcome, PathId, ProbeKind, ProbeSession, Sequence
 use netcheck_common::header::ProbeHeader;
 
 use self::flight::Flight;
-pub(crate) use self::flight::{Ending, Probe, Seen};
+pub(crate) use self::flight::{Ending, Probe, Seen, StepTimes};
 use self::memory::{Past, PathMemory};
 use self::windows::Windows;
 use crate::backends::Backends;
@@ -108,11 +108,21 @@ impl Merge {
 
     /// A probe is about to leave, at `t0_ns`; to be called before its packet can be seen by any hook.
     pub(crate) fn sent(&mut self, probe: Probe, t0_ns: u64) {
-        // No window waits for a probe that is no sample.
-        let window = (probe.size_bytes == 0).then(|| self.windows.sent(t0_ns));
+        // No window waits for a probe that is no sample, or for an exchange.
+        let window = (probe.size_bytes == 0 && !probe.is_exchange()).then(|| self.windows.sent(t0_ns));
         self.paths.entry(probe.key.path).or_default().sent(probe.key.sequence);
-        self.deadlines.push_back((t0_ns.saturating_add(self.timeout_ns), probe.key));
-        self.flights.insert(probe.key, Flight::new(probe, t0_ns, self.timeout_ns, window));
+        let timeout_ns = if probe.is_exchange() { probe.timeout_ns } else { self.timeout_ns };
+        self.expect(t0_ns.saturating_add(timeout_ns), probe.key);
+        self.flights.insert(probe.key, Flight::new(probe, t0_ns, timeout_ns, window));
+    }
+
+    fn expect(&mut self, deadline_ns: u64, key: ProbeKey) {
+        if self.deadlines.back().is_none_or(|&(last_ns, _)| last_ns <= deadline_ns) {
+            self.deadlines.push_back((deadline_ns, key));
+        } else {
+            let at = self.deadlines.partition_point(|&(other_ns, _)| other_ns <= deadline_ns);
+            self.deadlines.insert(at, (deadline_ns, key));
+        }
     }
 
     /// Sending it took suspiciously long: no answer is no evidence.
@@ -272,13 +282,14 @@ impl Merge {
             self.deadlines.pop_front();
             let deadline_ns = flight.deadline_ns();
             if deadline_ns > now_ns {
-                let at = self.deadlines.partition_point(|&(other_ns, _)| other_ns <= deadline_ns);
-                self.deadlines.insert(at, (deadline_ns, key));
+                self.expect(deadline_ns, key);
                 continue;
             }
             if let Some(flight) = self.flights.remove(&key) {
                 on_end(&flight.probe);
-                let doubt = doubt(flight.t0_ns);
+                // Whoever carries exchanges out has deadlines of its own, which are earlier.
+                let silent = flight.probe.is_exchange().then_some(Doubt::OwnFault);
+                let doubt = doubt(flight.t0_ns).or(silent);
                 self.lost(flight, now_ns, Outcome::Timeout, doubt, Detail::default());
             }
         }

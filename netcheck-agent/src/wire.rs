@@ -13,8 +13,26 @@ use crate::observation::{
     ReflectedPath,
 };
 use crate::ports::PortsSeen;
-use crate::report::{ArrivalSeen, IcmpSeen, Lost, Report, errno_name};
+use crate::report::{ArrivalSeen, ExchangeSeen, IcmpSeen, Lost, Report, errno_name};
 use crate::sizes::SizesSeen;
+
+/// The part of a lost sample that only exchanges over TCP have.
+fn exchange_seen(seen: &ExchangeSeen) -> v1::LostSample {
+    let (tls_error, tls_detail) = match &seen.tls {
+        Some(trouble) => (trouble.what.to_owned(), trouble.more.clone()),
+        None => Default::default(),
+    };
+    v1::LostSample {
+        step: seen.step.into(),
+        http_status: seen.status.into(),
+        tls_error,
+        tls_detail,
+        exchange_error: seen.broke.to_owned(),
+        acknowledged: seen.acknowledged,
+        waited: Some(convert::duration_from_ns(seen.waited_ns)),
+        ..Default::default()
+    }
+}
 
 /// Who reports, and how its clock stands to the wall clock.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +79,7 @@ impl Reporter {
             flow: lost.flow.as_ref().map(flow_tuple),
             unwatched: lost.unwatched,
             packet_bytes: lost.size_bytes.into(),
+            ..lost.detail.exchange.as_deref().map(exchange_seen).unwrap_or_default()
         }
     }
 
@@ -330,7 +349,7 @@ mod tests {
                 encapsulated: false,
             }],
             reply_hooks: Vec::new(),
-            detail: Detail { errno: Some(Errno::HOSTUNREACH), icmp: Some(icmp), rcode: None },
+            detail: Detail { errno: Some(Errno::HOSTUNREACH), icmp: Some(icmp), ..Detail::default() },
             flow: None,
             unwatched: false,
             size_bytes: 1450,

@@ -114,6 +114,9 @@ pub fn lost_sample(mut sample: v1::LostSample) -> Result<v1::LostSample, Invalid
     }
     tidy(&mut sample.errno, WORD);
     tidy(&mut sample.dns_rcode, WORD);
+    tidy(&mut sample.tls_error, WORD);
+    tidy(&mut sample.tls_detail, LINE);
+    tidy(&mut sample.exchange_error, WORD);
     Ok(sample)
 }
 
