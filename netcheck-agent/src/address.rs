@@ -14,17 +14,25 @@ const METADATA_V6: [Ipv6Addr; 2] =
 
 /// What no object of the cluster has, and may be probed none the less.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Allowed(Vec<IpNet>);
+pub(crate) struct Allowed {
+    networks: Vec<IpNet>,
+    node_local_dns: Vec<IpAddr>,
+}
 
 impl Allowed {
-    /// These networks.
-    pub(crate) const fn new(networks: Vec<IpNet>) -> Self {
-        Self(networks)
+    /// These networks, and DNS servers at these very addresses, link-local ones too.
+    pub(crate) const fn new(networks: Vec<IpNet>, node_local_dns: Vec<IpAddr>) -> Self {
+        Self { networks, node_local_dns }
     }
 
-    /// Whether one of them holds the address.
+    /// Whether one of the networks holds the address.
     pub(crate) fn holds(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|network| network.contains(&address))
+        self.networks.iter().any(|network| network.contains(&address))
+    }
+
+    /// Whether a DNS server of this node is there, for all that the policy says of its address.
+    pub(crate) fn is_node_local_dns(&self, address: IpAddr) -> bool {
+        self.node_local_dns.contains(&address)
     }
 }
 
@@ -110,7 +118,7 @@ mod tests {
     #[test]
     fn networks_that_are_allowed() {
         let networks = ["192.0.2.0/24", "2001:db8::/32", "198.51.100.7/32"].map(|text| text.parse().unwrap());
-        let allowed = Allowed::new(networks.into());
+        let allowed = Allowed::new(networks.into(), Vec::new());
         for (address, expected) in [
             ("192.0.2.255", true),
             ("192.0.3.0", false),

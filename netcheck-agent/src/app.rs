@@ -95,7 +95,7 @@ async fn serve(flags: &Run) -> anyhow::Result<()> {
         session,
         limit_pps: flags.pps,
         policy: address::refusal,
-        allowed: Allowed::new(flags.allow_cidr.clone()),
+        allowed: Allowed::new(flags.allow_cidr.clone(), flags.node_local_dns.clone()),
         eye: kernel.eye,
         vantage: vantage.as_ref().map(|_| (NO_VANTAGE.to_owned(), vantage_counts)),
     };
@@ -142,7 +142,11 @@ async fn serve(flags: &Run) -> anyhow::Result<()> {
         uptime,
     };
     data.spawn(session_task.run(shutdown.clone()));
-    let exchanges = ExchangeTask { end: output.exchanges, engine: handle.clone() };
+    let exchanges = ExchangeTask {
+        end: output.exchanges,
+        engine: handle.clone(),
+        resolv_conf: flags.resolv_conf.clone(),
+    };
     answering.spawn(exchanges.run(shutdown.clone()));
 
     let mut handing = JoinSet::new();

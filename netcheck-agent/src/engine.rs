@@ -49,6 +49,8 @@ use crate::wire;
 const EVIDENCE_EVERY_NS: u64 = 250 * MILLISECOND_NS;
 /// How often the kernel side is asked how it is, and for its drop counters.
 const KERNEL_EVERY_NS: u64 = 5 * SECOND_NS;
+/// How often short names are looked up.
+const SEARCH_EVERY_NS: u64 = 60 * SECOND_NS;
 /// How often the status is brought up to date.
 const STATUS_EVERY_NS: u64 = SECOND_NS;
 
@@ -89,6 +91,7 @@ pub(crate) struct Engine {
     last_report_ns: u64,
     next_status_ns: u64,
     next_kernel_ns: u64,
+    next_search_ns: u64,
 }
 
 impl Engine {
@@ -96,12 +99,8 @@ impl Engine {
     pub(crate) fn new(config: EngineConfig) -> anyhow::Result<(Self, EngineHandle, EngineOutput)> {
         let (exchange_link, exchanges) = exchange::open();
         let probers = Probers::open(fnv1a(&config.session.0.to_be_bytes()) as u16, exchange_link)?;
-        let plan = Plan::empty(
-            config.policy,
-            config.allowed,
-            probers.missing().to_vec(),
-            config.vantage.is_some(),
-        );
+        let plan =
+            Plan::empty(config.policy, config.allowed, probers.missing().to_vec(), config.vantage.is_some());
         let now_ns = monotonic_ns();
         let mut merge =
             Merge::new(config.session, plan.timing.timeout_ns, plan.timing.window_ns, unix_offset_ns());
@@ -136,6 +135,7 @@ impl Engine {
             last_report_ns: now_ns,
             next_status_ns: now_ns,
             next_kernel_ns: now_ns,
+            next_search_ns: now_ns,
         };
         Ok((engine, handle, output))
     }
@@ -218,6 +218,10 @@ impl Engine {
     }
 
     fn report(&mut self, now_ns: u64) {
+        if now_ns >= self.next_search_ns && !self.plan.search_names.is_empty() {
+            self.next_search_ns = now_ns + SEARCH_EVERY_NS;
+            self.probers.search(self.plan.search_names.clone());
+        }
         let kernel_due = now_ns >= self.next_kernel_ns;
         // Both are asked: news that a look has shown are none any more.
         if self.eye.news() | kernel_due {
@@ -294,6 +298,8 @@ impl Engine {
                 self.sequence_floor = self.sequence_floor.max(sequence.0);
             }
         }
+        // What is asked for may be other names now.
+        self.next_search_ns = self.next_search_ns.min(now_ns + SECOND_NS);
         self.merge.forget(&change.gone, |probe| self.probers.close(probe, self.eye.as_mut()));
         if change.addresses {
             self.eye.set_addresses(&self.plan.addresses, &self.plan.watched_ports);

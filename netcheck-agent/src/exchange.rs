@@ -10,17 +10,20 @@
 
 pub(crate) mod dns;
 pub(crate) mod http;
+pub(crate) mod search;
 pub(crate) mod tls;
 
 use std::io;
 use std::net::{SocketAddr, TcpStream as StdTcpStream};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use netcheck_common::domain::Outcome;
 use netcheck_proto::v1;
 use rustix::io::Errno;
+use rustix::net::sockopt::set_socket_linger;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpSocket;
 use tokio::sync::mpsc;
@@ -28,6 +31,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use self::search::{Searched, look_up};
 use crate::clock::{MILLISECOND_NS, monotonic_ns};
 use crate::engine::EngineHandle;
 use crate::merge::{Ending, StepTimes};
@@ -59,24 +63,34 @@ pub(crate) struct Job {
     pub(crate) timeout_ns: u64,
 }
 
-/// How an exchange ended.
+/// What there is to do.
 #[derive(Debug)]
-pub(crate) struct Done {
-    pub(crate) key: ProbeKey,
-    pub(crate) ending: Ending,
+enum Work {
+    Exchange(Job),
+    /// Short names to look up.
+    Search(Vec<String>),
+}
+
+/// What was done.
+#[derive(Debug)]
+pub(crate) enum Done {
+    /// An exchange ended.
+    Ended { key: ProbeKey, ending: Ending },
+    /// Names were looked up.
+    Searched(Vec<Searched>),
 }
 
 /// The engine's end.
 #[derive(Debug)]
 pub(crate) struct ExchangeLink {
-    jobs: mpsc::Sender<Job>,
+    jobs: mpsc::Sender<Work>,
     done: mpsc::Receiver<Done>,
 }
 
 /// The task's end.
 #[derive(Debug)]
 pub(crate) struct ExchangeEnd {
-    jobs: mpsc::Receiver<Job>,
+    jobs: mpsc::Receiver<Work>,
     done: mpsc::Sender<Done>,
 }
 
@@ -90,7 +104,12 @@ pub(crate) fn open() -> (ExchangeLink, ExchangeEnd) {
 impl ExchangeLink {
     /// Hands over a job; false where there are too many, or nobody takes them any more.
     pub(crate) fn start(&self, job: Job) -> bool {
-        self.jobs.try_send(job).is_ok()
+        self.jobs.try_send(Work::Exchange(job)).is_ok()
+    }
+
+    /// Has names looked up. Where there is too much to do, not this time.
+    pub(crate) fn search(&self, names: Vec<String>) {
+        let _ = self.jobs.try_send(Work::Search(names));
     }
 
     pub(crate) fn next_done(&mut self) -> Option<Done> {
@@ -103,12 +122,14 @@ impl ExchangeLink {
 pub(crate) struct ExchangeTask {
     pub(crate) end: ExchangeEnd,
     pub(crate) engine: EngineHandle,
+    /// Whose search list is this node's.
+    pub(crate) resolv_conf: PathBuf,
 }
 
 impl ExchangeTask {
     /// Until cancelled, or until the engine is gone.
     pub(crate) async fn run(self, shutdown: CancellationToken) {
-        let Self { mut end, engine } = self;
+        let Self { mut end, engine, resolv_conf } = self;
         let mut under_way = JoinSet::new();
         loop {
             tokio::select! {
@@ -121,7 +142,11 @@ impl ExchangeTask {
                     engine.ring();
                 }
                 job = end.jobs.recv(), if under_way.len() < AT_ONCE => match job {
-                    Some(job) => drop(under_way.spawn(carry_out(job))),
+                    Some(Work::Exchange(job)) => drop(under_way.spawn(carry_out(job))),
+                    Some(Work::Search(names)) => {
+                        let path = resolv_conf.clone();
+                        under_way.spawn(async move { Done::Searched(look_up(&path, &names).await) });
+                    }
                     None => return,
                 },
             }
@@ -182,6 +207,14 @@ impl Log {
         (self.step, self.since_ns) = (next, now_ns);
     }
 
+    /// What went well ends by FIN: a reset would have what is still on its way dropped.
+    fn part_in_peace(&self) {
+        if let Some(socket) = &self.socket {
+            // Failing to set it costs a drop that is counted, no more.
+            let _ = set_socket_linger(socket, None);
+        }
+    }
+
     fn seen(&self) -> ExchangeSeen {
         ExchangeSeen {
             step: self.step,
@@ -212,6 +245,7 @@ async fn carry_out(job: Job) -> Done {
     let talk = talk(target, socket, &exchange, &authorities, &mut log);
     let ending = match timeout(Duration::from_nanos(timeout_ns), talk).await {
         Ok(Ok(())) => {
+            log.part_in_peace();
             let total_ns = monotonic_ns().saturating_sub(began_ns);
             Ending::Exchanged { steps: StepTimes { total_ns, ..log.times }, not_after: log.not_after }
         }
@@ -222,7 +256,7 @@ async fn carry_out(job: Job) -> Done {
             failed(Outcome::Timeout, seen)
         }
     };
-    Done { key, ending }
+    Done::Ended { key, ending }
 }
 
 async fn talk(

@@ -27,6 +27,7 @@ use self::memory::{Past, PathMemory};
 use self::windows::Windows;
 use crate::backends::Backends;
 use crate::counters::Counters;
+use crate::exchange::search::Searched;
 use crate::observation::{Direction, DropIdentity, Observation, ProbeKey, Reflected};
 use crate::ports::Ports;
 use crate::probe::quoted::Quoted;
@@ -295,6 +296,11 @@ impl Merge {
         }
     }
 
+    /// Names were looked up.
+    pub(crate) fn searched(&mut self, names: Vec<Searched>) {
+        self.report.searches.extend(names);
+    }
+
     /// The earliest deadline, if anything is in flight.
     pub(crate) fn next_deadline_ns(&self) -> Option<u64> {
         // Those that have ended may stand in front: waking for one of them now and then is cheaper than a search.
@@ -317,7 +323,10 @@ impl Merge {
 
     /// Whether something is to be told that waits for no window.
     pub(crate) fn has_evidence(&self) -> bool {
-        !(self.report.lost.is_empty() && self.report.drops.is_empty() && self.report.arrivals.is_empty())
+        !(self.report.lost.is_empty()
+            && self.report.drops.is_empty()
+            && self.report.arrivals.is_empty()
+            && self.report.searches.is_empty())
     }
 
     /// Takes everything that is finished; with `last`, the window in progress too, and what is in flight is let go

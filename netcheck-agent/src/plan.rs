@@ -29,6 +29,9 @@ pub(crate) const PATHS_MAX: usize = 1 << 18;
 /// Largest payload of a probe: an Ethernet frame's, less IPv4 and UDP headers.
 pub(crate) const PAYLOAD_MAX: u32 = 1472;
 
+/// Most short names that are looked up.
+const SEARCH_NAMES_MAX: usize = 16;
+
 /// What a DNS path asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Question {
@@ -132,6 +135,8 @@ pub(crate) struct Plan {
     has_pods: bool,
     /// Who must vouch for servers.
     pub(crate) authorities: Arc<Authorities>,
+    /// Short names to look up.
+    pub(crate) search_names: Vec<String>,
     pub(crate) version: u64,
     pub(crate) timing: Timing,
     pub(crate) paths: HashMap<PathId, PathPlan>,
@@ -154,6 +159,7 @@ impl Plan {
             missing,
             has_pods,
             authorities: Arc::default(),
+            search_names: Vec::new(),
             version: 0,
             timing: Timing::default(),
             paths: HashMap::new(),
@@ -172,6 +178,7 @@ impl Plan {
         if delta.authorities != self.authorities.pem {
             self.authorities = Arc::new(Authorities::read(&delta.authorities));
         }
+        self.search_names = delta.search_names.iter().take(SEARCH_NAMES_MAX).cloned().collect();
         let mut change = Change::default();
         let mut before = HashMap::new();
         if full {
@@ -270,7 +277,8 @@ impl Plan {
         }
         let kind = convert::kind("kind", spec.kind).map_err(text)?;
         let address: IpAddr = convert::address("address", &spec.address).map_err(text)?;
-        if let Some(why) = (self.policy)(address) {
+        let node_local_dns = kind == ProbeKind::Dns && self.allowed.is_node_local_dns(address);
+        if let Some(why) = (self.policy)(address).filter(|_| !node_local_dns) {
             return Err(format!("{address} is {why}"));
         }
         let family = Family::of(address);
@@ -297,7 +305,14 @@ impl Plan {
         };
         let exchange = Exchange::read(spec, kind, question.as_ref())?.map(Arc::new);
         let payload_bytes = (spec.payload_bytes as usize).max(HEADER_LEN);
-        Ok(PathPlan { vantage, kind, target: SocketAddr::new(address, port), payload_bytes, question, exchange })
+        Ok(PathPlan {
+            vantage,
+            kind,
+            target: SocketAddr::new(address, port),
+            payload_bytes,
+            question,
+            exchange,
+        })
     }
 }
 

@@ -9,6 +9,7 @@ use netcheck_proto::v1;
 use rustix::io::Errno;
 
 use crate::backends::BackendSeen;
+use crate::exchange::search::Searched;
 use crate::exchange::tls::Trouble;
 use crate::observation::{DropCount, DropSeen, Flow, Hook, ProbeKey};
 use crate::ports::PortsSeen;
@@ -106,6 +107,8 @@ pub(crate) struct Report {
     pub(crate) ports: Vec<PortsSeen>,
     /// Who got the probes of paths whose address is translated.
     pub(crate) backends: Vec<BackendSeen>,
+    /// How short names were looked up.
+    pub(crate) searches: Vec<Searched>,
 }
 
 impl Report {
@@ -119,6 +122,7 @@ impl Report {
             && self.sizes.is_empty()
             && self.ports.is_empty()
             && self.backends.is_empty()
+            && self.searches.is_empty()
     }
 }
 

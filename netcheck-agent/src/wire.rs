@@ -8,6 +8,7 @@ use netcheck_proto::{columns, v1};
 
 use crate::backends::BackendSeen;
 use crate::engine::VantageStatus;
+use crate::exchange::search::{Searched, Step};
 use crate::observation::{
     Direction, Down, DropCount, DropIdentity, DropSeen, Flow, FlowSeen, Hook, InterfaceRole, PodLinkDown,
     ReflectedPath,
@@ -31,6 +32,16 @@ fn exchange_seen(seen: &ExchangeSeen) -> v1::LostSample {
         acknowledged: seen.acknowledged,
         waited: Some(convert::duration_from_ns(seen.waited_ns)),
         ..Default::default()
+    }
+}
+
+fn searched(seen: &Searched) -> v1::NameSearch {
+    let step = |step: &Step| v1::SearchStep { name: step.name.clone(), answer: step.answer.clone() };
+    v1::NameSearch {
+        name: seen.name.clone(),
+        server: seen.server.map(|server| server.to_string()).unwrap_or_default(),
+        ndots: seen.ndots as u32,
+        steps: seen.steps.iter().map(step).collect(),
     }
 }
 
@@ -60,6 +71,7 @@ impl Reporter {
             sizes: report.sizes.iter().map(|seen| self.path_size(seen)).collect(),
             ports: report.ports.iter().map(|seen| self.path_ports(seen)).collect(),
             backends: report.backends.iter().map(|seen| self.backend(seen)).collect(),
+            searches: report.searches.iter().map(searched).collect(),
             ..Default::default()
         }
     }

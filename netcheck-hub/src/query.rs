@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use netcheck_common::domain::{Family, Outcome};
 use netcheck_common::sketch::{Sketch, bucket_bounds};
+use netcheck_common::window::Steps;
 use netcheck_proto::{convert, v1};
 
 use crate::clock::{nanos, timestamp};
@@ -96,6 +97,13 @@ pub fn verdict(row: &Row, rules: &Rules, source_absent: bool, from_ns: i64, now_
 }
 
 fn judge_row(row: &Row, rules: &Rules, source_absent: bool, range: &Range) -> Verdict {
+    let slower;
+    let rules = if row.path.probe.exchange.is_some() {
+        slower = rules.of_exchanges();
+        &slower
+    } else {
+        rules
+    };
     let (fresh_lost, fresh_lost_ns) = fresh(row, range.from_ns);
     let target = &row.path.probe.target;
     let absent = source_absent || row.retired_ns.is_some() || target.absent.is_some();
@@ -203,6 +211,8 @@ impl State {
     #[must_use]
     pub fn cell(&self, at: NodeIx, row: &Row, verdict: Verdict, range: &Range) -> Cell {
         let source = &self.agent(at).name;
+        let steps = row.path.probe.exchange.is_some().then(|| steps(range.slots(row)));
+        let steps = steps.filter(|steps| *steps != Steps::default());
         let ordinary = || range.lost(row).filter(|lost| !lost.sample.suspect);
         let sizes = row.hurt(range.now_ns);
         let only_large = verdict == Verdict::Degraded
@@ -255,6 +265,10 @@ impl State {
                 backends: Vec::new(),
                 resting: false,
                 measured_at: None,
+                phases: steps.as_ref().map(phases),
+                certificate_expires_at: steps
+                    .and_then(|steps| steps.not_after)
+                    .map(|seconds| prost_types::Timestamp { seconds, nanos: 0 }),
             },
         }
     }
@@ -304,6 +318,7 @@ pub fn wire_path(source: &str, zone: &str, path: &PlannedPath) -> v1::Path {
         family: convert::family_to_wire(Family::of(path.probe.address)).into(),
         address: path.probe.address.to_string(),
         port: u32::from(path.probe.port),
+        detail: path.probe.detail(),
     }
 }
 
@@ -366,7 +381,7 @@ pub fn stats(slots: impl Iterator<Item = impl Borrow<Slot>>) -> v1::PathStats {
             }
         }
     }
-    let [timeout, refused, unreachable, dns_error, send_error] = failed;
+    let [timeout, refused, unreachable, dns_error, send_error, http_error] = failed;
     let [round_trip, network, host, responder] = delays.map(|sketch| Some(delay(&sketch)));
     v1::PathStats {
         sent: reply + failed.iter().sum::<u64>(),
@@ -381,6 +396,26 @@ pub fn stats(slots: impl Iterator<Item = impl Borrow<Slot>>) -> v1::PathStats {
         network,
         host,
         responder,
+        http_error,
+    }
+}
+
+/// Parts of exchanges over TCP, summed over windows.
+fn steps(slots: impl Iterator<Item = impl Borrow<Slot>>) -> Steps {
+    let mut sum = Steps::default();
+    for slot in slots {
+        if let Some(steps) = slot.borrow().delays.as_ref().and_then(|delays| delays.steps.as_deref()) {
+            sum.merge(steps);
+        }
+    }
+    sum
+}
+
+fn phases(steps: &Steps) -> v1::Phases {
+    v1::Phases {
+        connect: Some(delay(&steps.connect)),
+        tls: Some(delay(&steps.tls)),
+        first_byte: Some(delay(&steps.first_byte)),
     }
 }
 

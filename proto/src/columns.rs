@@ -171,7 +171,10 @@ fn read_steps(windows: &mut [PathWindow], batch: &v1::WindowBatch) -> Result<(),
     Ok(())
 }
 
-fn sketch_column<'a>(windows: &'a [PathWindow], of: impl Fn(&'a PathWindow) -> &'a Sketch) -> v1::SketchColumn {
+fn sketch_column<'a>(
+    windows: &'a [PathWindow],
+    of: impl Fn(&'a PathWindow) -> &'a Sketch,
+) -> v1::SketchColumn {
     let mut column = v1::SketchColumn::default();
     for window in windows {
         let entries = of(window).entries();

@@ -27,11 +27,7 @@ pub fn split(mut delta: v1::PlanDelta) -> Vec<v1::PlanDelta> {
     let addresses = delta.addresses.take();
     delta.more = true;
     let mut parts = Parts {
-        next: v1::PlanDelta {
-            base_version: delta.version,
-            authorities: Vec::new(),
-            ..delta.clone()
-        },
+        next: v1::PlanDelta { base_version: delta.version, authorities: Vec::new(), ..delta.clone() },
         room: (PART_BYTES - FRAME_BYTES).saturating_sub(delta.authorities.len()),
         all: vec![delta],
     };

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 
 use self::family::{OneFamily, quoted_by_socket};
 use crate::clock::{MILLISECOND_NS, monotonic_ns};
-use crate::exchange::{ExchangeLink, Job};
+use crate::exchange::{Done, ExchangeLink, Job};
 use crate::merge::{Ending, Merge, Probe, Seen};
 use crate::mmsg::Batch;
 use crate::observation::{KernelEye, ProbeKey};
@@ -120,6 +120,11 @@ impl Probers {
             }
         }
         self.pod_missing.clear();
+    }
+
+    /// Has names looked up as this node's programs do.
+    pub(crate) fn search(&self, names: Vec<String>) {
+        self.exchanges.search(names);
     }
 
     /// What could not be opened on the host and why.
@@ -298,7 +303,10 @@ impl Probers {
     pub(crate) fn read(&mut self, merge: &mut Merge, now_ns: u64, since_ns: u64, prompt: bool) {
         let seen = Seen { at_ns: now_ns, since_ns, prompt };
         while let Some(done) = self.exchanges.next_done() {
-            merge.ended(done.key, done.ending);
+            match done {
+                Done::Ended { key, ending } => merge.ended(key, ending),
+                Done::Searched(names) => merge.searched(names),
+            }
         }
         let mut room = [const { MaybeUninit::<epoll::Event>::uninit() }; EVENTS];
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };

@@ -60,7 +60,9 @@ async fn probe(target: SocketAddr, spec: v1::PathSpec, authorities: &[u8], timeo
     let (plan, authorities) = planned(spec, authorities);
     let socket = Sockets::Host.open(netcheck_common::domain::Family::V4, SocketType::STREAM, None).unwrap();
     let exchange = plan.exchange.unwrap();
-    carry_out(Job { key: KEY, target, socket, exchange, authorities, timeout_ns }).await.ending
+    let job = Job { key: KEY, target, socket, exchange, authorities, timeout_ns };
+    let Done::Ended { key: KEY, ending } = carry_out(job).await else { panic!("another probe") };
+    ending
 }
 
 fn seen(ending: Ending, expected: Outcome) -> ExchangeSeen {
@@ -234,10 +236,9 @@ async fn silence_tells_the_step_and_that_all_was_acknowledged() {
             while stream.read(&mut sink).await.is_ok_and(|len| len > 0) {}
         })
     };
-    for (spec, step) in [
-        (spec(v1::ProbeKind::Http), v1::ExchangeStep::Answer),
-        (https("", false), v1::ExchangeStep::Tls),
-    ] {
+    for (spec, step) in
+        [(spec(v1::ProbeKind::Http), v1::ExchangeStep::Answer), (https("", false), v1::ExchangeStep::Tls)]
+    {
         let ending = probe(silent().await, spec, &[], IMPATIENCE_NS).await;
         let seen = seen(ending, Outcome::Timeout);
         assert_eq!((seen.step, seen.acknowledged), (step, true));
@@ -257,7 +258,7 @@ async fn a_closed_port_refuses_and_a_reset_is_told() {
         let mut one = [0; 1];
         let _ = stream.read(&mut one).await;
         let fd: OwnedFd = stream.into_std().unwrap().into();
-        rustix::net::sockopt::set_socket_linger(&fd, Some(Duration::ZERO)).unwrap();
+        set_socket_linger(&fd, Some(Duration::ZERO)).unwrap();
     });
     let ending = probe(rude.await, spec(v1::ProbeKind::Http), &[], PATIENCE_NS).await;
     assert_eq!(seen(ending, Outcome::HttpError).broke, "connection reset");

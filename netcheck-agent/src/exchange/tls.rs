@@ -9,17 +9,15 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::client::Resumption;
-use tokio_rustls::rustls::client::danger::{
-    HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
-};
+use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use tokio_rustls::rustls::crypto::{
     CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
 };
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
-use tokio_rustls::TlsConnector;
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
 use super::Broke;
@@ -63,7 +61,8 @@ where
         provider: Arc::new(aws_lc_rs::default_provider()),
         seen: Mutex::default(),
     });
-    let config = ClientConfig::builder_with_provider(Arc::clone(&judge.provider)).with_safe_default_protocol_versions();
+    let config = ClientConfig::builder_with_provider(Arc::clone(&judge.provider))
+        .with_safe_default_protocol_versions();
     let mut config = match config {
         Ok(config) => config
             .dangerous()

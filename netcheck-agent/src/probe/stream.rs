@@ -50,7 +50,7 @@ impl StreamProber {
         eye: &mut dyn KernelEye,
     ) -> Result<(u32, bool, OwnedFd), SendFailure> {
         let socket = self.sockets.open(self.family, SocketType::STREAM, None).map_err(SendFailure::of)?;
-        // Closed by RST, as TCP probes are. Failing to set it costs a TIME_WAIT, no more.
+        // Closed by RST, as TCP probes are, unless all goes well. Failing to set it costs a TIME_WAIT, no more.
         let _ = set_socket_linger(&socket, Some(Duration::ZERO));
         let (mut flow, mut local_port) = (None, 0);
         if eye.stamps() {
