@@ -43,7 +43,7 @@ fn every_server_has_its_verdict_and_words() {
     // Service, words of its headline, stage, certainty and node.
     let bad = [
         ("expired", "TLS handshake failed: certificate expired 3 days ago", "application", "observed", "n2"),
-        ("broken", "HTTP 503 from backend default/web-n2", "application", "observed", "n2"),
+        ("broken", "HTTP 503 from pod default/web-n2", "application", "observed", "n2"),
         ("silent", "the request got no answer from pod default/web-n3", "application", "inferred", "n3"),
     ];
     // Those that are on their way to be located make findings of their own.
