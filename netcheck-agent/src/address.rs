@@ -5,10 +5,36 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipnet::IpNet;
+
 /// Metadata services outside the link-local ranges.
 const METADATA_V4: [Ipv4Addr; 1] = [Ipv4Addr::new(100, 100, 100, 200)];
 const METADATA_V6: [Ipv6Addr; 2] =
     [Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254), Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)];
+
+/// What no object of the cluster has, and may be probed none the less.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Allowed {
+    networks: Vec<IpNet>,
+    node_local_dns: Vec<IpAddr>,
+}
+
+impl Allowed {
+    /// These networks, and DNS servers at these very addresses, link-local ones too.
+    pub(crate) const fn new(networks: Vec<IpNet>, node_local_dns: Vec<IpAddr>) -> Self {
+        Self { networks, node_local_dns }
+    }
+
+    /// Whether one of the networks holds the address.
+    pub(crate) fn holds(&self, address: IpAddr) -> bool {
+        self.networks.iter().any(|network| network.contains(&address))
+    }
+
+    /// Whether a DNS server of this node is there, for all that the policy says of its address.
+    pub(crate) fn is_node_local_dns(&self, address: IpAddr) -> bool {
+        self.node_local_dns.contains(&address)
+    }
+}
 
 /// Says why an address must not be probed; `None` where it may.
 pub(crate) type AddressPolicy = fn(IpAddr) -> Option<&'static str>;
@@ -87,6 +113,24 @@ mod tests {
         ] {
             assert!(refusal(text.parse().unwrap()).is_some(), "{text}");
         }
+    }
+
+    #[test]
+    fn networks_that_are_allowed() {
+        let networks = ["192.0.2.0/24", "2001:db8::/32", "198.51.100.7/32"].map(|text| text.parse().unwrap());
+        let allowed = Allowed::new(networks.into(), Vec::new());
+        for (address, expected) in [
+            ("192.0.2.255", true),
+            ("192.0.3.0", false),
+            ("2001:db8:ffff::1", true),
+            ("2001:db9::", false),
+            ("198.51.100.7", true),
+            ("198.51.100.8", false),
+            ("::ffff:192.0.2.1", false),
+        ] {
+            assert_eq!(allowed.holds(address.parse().unwrap()), expected, "{address}");
+        }
+        assert!(!Allowed::default().holds([192, 0, 2, 1].into()));
     }
 
     #[test]

@@ -18,12 +18,13 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::address;
+use crate::address::{self, Allowed};
 use crate::buffer::Limits;
 use crate::buffer::outbox::{Collector, Outbox};
 use crate::clock;
 use crate::config::{EbpfMode, Run};
 use crate::engine::{Engine, EngineConfig};
+use crate::exchange::ExchangeTask;
 use crate::http::{HttpTask, Sources};
 #[cfg(feature = "ebpf")]
 use crate::kernel;
@@ -94,6 +95,7 @@ async fn serve(flags: &Run) -> anyhow::Result<()> {
         session,
         limit_pps: flags.pps,
         policy: address::refusal,
+        allowed: Allowed::new(flags.allow_cidr.clone(), flags.node_local_dns.clone()),
         eye: kernel.eye,
         vantage: vantage.as_ref().map(|_| (NO_VANTAGE.to_owned(), vantage_counts)),
     };
@@ -111,6 +113,7 @@ async fn serve(flags: &Run) -> anyhow::Result<()> {
         .spawn(move || engine.run())
         .context("start the probe engine's thread")?;
     let mut data = JoinSet::new();
+    let mut answering = JoinSet::new();
     let mut watching = JoinSet::<()>::new();
     // Not with `shutdown`: the hooks stay until the last probe is judged.
     let detach = CancellationToken::new();
@@ -139,6 +142,12 @@ async fn serve(flags: &Run) -> anyhow::Result<()> {
         uptime,
     };
     data.spawn(session_task.run(shutdown.clone()));
+    let exchanges = ExchangeTask {
+        end: output.exchanges,
+        engine: handle.clone(),
+        resolv_conf: flags.resolv_conf.clone(),
+    };
+    answering.spawn(exchanges.run(shutdown.clone()));
 
     let mut handing = JoinSet::new();
     if let Some(vantage) = vantage {
@@ -152,7 +161,6 @@ async fn serve(flags: &Run) -> anyhow::Result<()> {
             move || echo.run()
         })
         .context("start the echo's thread")?;
-    let mut answering = JoinSet::new();
     let accept = AcceptTask { listener: listener(responder.tcp)?, counts: Arc::clone(&responder.counts) };
     answering.spawn(accept.run(shutdown.clone()));
     let sources = Sources {

@@ -3,7 +3,7 @@
 //! In: arguments. Out: [`Command`], checked, or one clear line and the exit code for it.
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
@@ -13,6 +13,7 @@ use tonic::transport::Uri;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::address::refusal;
 use crate::session::connect::TlsFiles;
 
 /// Exit code for bad flags (`EX_USAGE`).
@@ -99,6 +100,18 @@ pub struct Run {
     #[arg(long, env = "NETCHECK_PPS", value_name = "N", default_value_t = 1000, allow_negative_numbers = true,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub pps: u32,
+    /// Networks whose addresses may be probed though nothing in the cluster has them, separated by commas, as in
+    /// `192.0.2.0/24,2001:db8::/32` [default: none]. Loopback, link-local and metadata addresses never are.
+    #[arg(long, env = "NETCHECK_ALLOW_CIDR", value_name = "CIDRS", value_delimiter = ',', value_parser = network)]
+    pub allow_cidr: Vec<ipnet::IpNet>,
+    /// Addresses of this node's own DNS cache, as 169.254.20.10, separated by commas: DNS probes, and no others, may go
+    /// there though the address is link-local [default: none].
+    #[arg(long, env = "NETCHECK_NODE_LOCAL_DNS", value_name = "ADDRESSES", value_delimiter = ',',
+          value_parser = link_local)]
+    pub node_local_dns: Vec<IpAddr>,
+    /// Whose search list short names are looked up with, where the hub asks for that (file).
+    #[arg(long, env = "NETCHECK_RESOLV_CONF", value_name = "PATH", default_value = "/etc/resolv.conf")]
+    pub resolv_conf: PathBuf,
     /// What to log: a level, and `target=level` pairs, separated by commas; `info` where no level stands alone.
     #[arg(long, env = "NETCHECK_LOG", value_name = "FILTER", default_value = "info", value_parser = log_filter)]
     pub log: String,
@@ -256,6 +269,24 @@ fn node_name(text: &str) -> Result<String, &'static str> {
     Ok(text.to_owned())
 }
 
+fn network(text: &str) -> Result<ipnet::IpNet, String> {
+    let network: ipnet::IpNet =
+        text.parse().map_err(|_| "expected a network, as 192.0.2.0/24 or 2001:db8::/32".to_owned())?;
+    if network.trunc() != network {
+        return Err(format!("has bits beyond its length: did you mean {}?", network.trunc()));
+    }
+    Ok(network)
+}
+
+/// A cache may listen at a link-local address; at a metadata service's or on loopback nothing is probed.
+fn link_local(text: &str) -> Result<IpAddr, String> {
+    let address: IpAddr = text.parse().map_err(|_| "expected an address, as 169.254.20.10".to_owned())?;
+    match refusal(address) {
+        Some("a link-local address") | None => Ok(address),
+        Some(why) => Err(format!("is {why}")),
+    }
+}
+
 fn hub_url(text: &str) -> Result<Uri, String> {
     let url: Uri = text.parse().map_err(|error| format!("{error}"))?;
     match (url.scheme_str(), url.host()) {
@@ -316,6 +347,13 @@ mod tests {
             ("--http-addr", "localhost"),
             ("--node", "a b"),
             ("--netns-scope", "1,x"),
+            ("--node-local-dns", "169.254.169.254"),
+            ("--node-local-dns", "127.0.0.1"),
+            ("--node-local-dns", "cache"),
+            ("--allow-cidr", "192.0.2.0"),
+            ("--allow-cidr", "192.0.2.1/24"),
+            ("--allow-cidr", "192.0.2.0/24,example.org"),
+            ("--allow-cidr", "192.0.2.0/33"),
             ("--log", "=="),
             ("--log", "blah"),
             ("--log", "info,blah"),

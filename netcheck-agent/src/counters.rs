@@ -105,6 +105,6 @@ mod tests {
             ]
         );
         assert_eq!(counters.total(Outcome::Reply), 1);
-        assert_eq!(counters.samples().count(), 60);
+        assert_eq!(counters.samples().count(), 70);
     }
 }

@@ -30,9 +30,11 @@ pub(crate) use self::link::{Command, EngineHandle, EngineReply, EngineStatus, Va
 use self::link::{EngineLink, PlanSummary};
 use self::pace::{Pace, Wanted};
 use self::probers::Probers;
+pub(crate) use self::probers::Terms;
 use self::tally::{DropTally, StampTrust};
-use crate::address::AddressPolicy;
+use crate::address::{AddressPolicy, Allowed};
 use crate::clock::{MILLISECOND_NS, SECOND_NS, monotonic_ns, unix_offset_ns};
+use crate::exchange::{self, ExchangeEnd};
 use crate::merge::Merge;
 use crate::observation::{Flow, KernelEye, KernelStatus, ProbeKey};
 use crate::plan::{PathPlan, Plan};
@@ -47,6 +49,8 @@ use crate::wire;
 const EVIDENCE_EVERY_NS: u64 = 250 * MILLISECOND_NS;
 /// How often the kernel side is asked how it is, and for its drop counters.
 const KERNEL_EVERY_NS: u64 = 5 * SECOND_NS;
+/// How often short names are looked up.
+const SEARCH_EVERY_NS: u64 = 60 * SECOND_NS;
 /// How often the status is brought up to date.
 const STATUS_EVERY_NS: u64 = SECOND_NS;
 
@@ -56,6 +60,7 @@ pub(crate) struct EngineConfig {
     pub(crate) session: ProbeSession,
     pub(crate) limit_pps: u32,
     pub(crate) policy: AddressPolicy,
+    pub(crate) allowed: Allowed,
     pub(crate) eye: Box<dyn KernelEye>,
     /// Where a pod vantage is expected: why there is none yet, and what its connections count.
     pub(crate) vantage: Option<(String, Arc<VantageCounts>)>,
@@ -86,18 +91,21 @@ pub(crate) struct Engine {
     last_report_ns: u64,
     next_status_ns: u64,
     next_kernel_ns: u64,
+    next_search_ns: u64,
 }
 
 impl Engine {
     /// Opens the sockets. What can't be opened is reported as degraded, and its probes as send errors.
     pub(crate) fn new(config: EngineConfig) -> anyhow::Result<(Self, EngineHandle, EngineOutput)> {
-        let probers = Probers::open(fnv1a(&config.session.0.to_be_bytes()) as u16)?;
-        let plan = Plan::empty(config.policy, probers.missing().to_vec(), config.vantage.is_some());
+        let (exchange_link, exchanges) = exchange::open();
+        let probers = Probers::open(fnv1a(&config.session.0.to_be_bytes()) as u16, exchange_link)?;
+        let plan =
+            Plan::empty(config.policy, config.allowed, probers.missing().to_vec(), config.vantage.is_some());
         let now_ns = monotonic_ns();
         let mut merge =
             Merge::new(config.session, plan.timing.timeout_ns, plan.timing.window_ns, unix_offset_ns());
         merge.ports.open(Vantage::Host, probers.udp_ports(Vantage::Host));
-        let (link, handle, output) = link::open()?;
+        let (link, handle, output) = link::open(exchanges)?;
         let status = EngineStatus {
             degraded: probers.missing().iter().map(|missing| missing.why.clone()).collect(),
             kernel: config.eye.status(),
@@ -127,6 +135,7 @@ impl Engine {
             last_report_ns: now_ns,
             next_status_ns: now_ns,
             next_kernel_ns: now_ns,
+            next_search_ns: now_ns,
         };
         Ok((engine, handle, output))
     }
@@ -209,6 +218,10 @@ impl Engine {
     }
 
     fn report(&mut self, now_ns: u64) {
+        if now_ns >= self.next_search_ns && !self.plan.search_names.is_empty() {
+            self.next_search_ns = now_ns + SEARCH_EVERY_NS;
+            self.probers.search(self.plan.search_names.clone());
+        }
         let kernel_due = now_ns >= self.next_kernel_ns;
         // Both are asked: news that a look has shown are none any more.
         if self.eye.news() | kernel_due {
@@ -285,6 +298,8 @@ impl Engine {
                 self.sequence_floor = self.sequence_floor.max(sequence.0);
             }
         }
+        // What is asked for may be other names now.
+        self.next_search_ns = self.next_search_ns.min(now_ns + SECOND_NS);
         self.merge.forget(&change.gone, |probe| self.probers.close(probe, self.eye.as_mut()));
         if change.addresses {
             self.eye.set_addresses(&self.plan.addresses, &self.plan.watched_ports);
@@ -292,6 +307,7 @@ impl Engine {
         let timing = self.plan.timing;
         self.merge.set_timing(now_ns, timing.timeout_ns, timing.window_ns, unix_offset_ns());
         self.reschedule(now_ns);
+        self.probers.set_terms(self.plan.terms());
         let effective_ns = self.schedule.effective_interval_ns();
         self.status.plan = PlanSummary {
             version: self.plan.version,
@@ -314,8 +330,8 @@ impl Engine {
         let sizes = paths.clone().filter(|(_, plan)| plan.kind.carries_header()).count() as u64;
         let udp = paths.clone().filter(|(_, plan)| plan.kind == ProbeKind::Udp).count();
         self.schedule.reserve(if timing.sizes_ns == 0 { 0 } else { sizes.div_ceil(crate::sizes::ONE_IN) });
-        let kinds = paths.map(|(&path, plan)| (path, plan.kind));
-        self.schedule.set(now_ns, kinds, timing.interval_ns, timing.wanted_pps);
+        let loads = paths.map(|(&path, plan)| (path, plan.load(&timing)));
+        self.schedule.set(now_ns, loads, timing.interval_ns, timing.wanted_pps);
         self.merge.sizes.set(timing.sizes_ns, self.schedule.effective_interval_ns());
         self.merge.ports.set(udp, self.schedule.effective_interval_ns());
         self.pace.set_timeout(timing.timeout_ns);
@@ -375,6 +391,8 @@ pub(crate) struct EngineOutput {
     pub(crate) reports: mpsc::Receiver<Report>,
     pub(crate) replies: mpsc::Receiver<EngineReply>,
     pub(crate) status: watch::Receiver<EngineStatus>,
+    /// What of the probes is carried out elsewhere.
+    pub(crate) exchanges: ExchangeEnd,
 }
 
 /// How the kernel side is before it was ever asked.

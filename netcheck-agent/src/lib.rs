@@ -14,6 +14,7 @@ mod clock;
 pub mod config;
 mod counters;
 mod engine;
+mod exchange;
 mod http;
 mod interface_drops;
 #[cfg(feature = "ebpf")]

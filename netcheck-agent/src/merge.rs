@@ -22,11 +22,12 @@ use netcheck_common::domain::{Outcome, PathId, ProbeKind, ProbeSession, Sequence
 use netcheck_common::header::ProbeHeader;
 
 use self::flight::Flight;
-pub(crate) use self::flight::{Ending, Probe, Seen};
+pub(crate) use self::flight::{Ending, Probe, Seen, StepTimes};
 use self::memory::{Past, PathMemory};
 use self::windows::Windows;
 use crate::backends::Backends;
 use crate::counters::Counters;
+use crate::exchange::search::Searched;
 use crate::observation::{Direction, DropIdentity, Observation, ProbeKey, Reflected};
 use crate::ports::Ports;
 use crate::probe::quoted::Quoted;
@@ -108,11 +109,21 @@ impl Merge {
 
     /// A probe is about to leave, at `t0_ns`; to be called before its packet can be seen by any hook.
     pub(crate) fn sent(&mut self, probe: Probe, t0_ns: u64) {
-        // No window waits for a probe that is no sample.
-        let window = (probe.size_bytes == 0).then(|| self.windows.sent(t0_ns));
+        // No window waits for a probe that is no sample, or for an exchange.
+        let window = (probe.size_bytes == 0 && !probe.is_exchange()).then(|| self.windows.sent(t0_ns));
         self.paths.entry(probe.key.path).or_default().sent(probe.key.sequence);
-        self.deadlines.push_back((t0_ns.saturating_add(self.timeout_ns), probe.key));
-        self.flights.insert(probe.key, Flight::new(probe, t0_ns, self.timeout_ns, window));
+        let timeout_ns = if probe.is_exchange() { probe.timeout_ns } else { self.timeout_ns };
+        self.expect(t0_ns.saturating_add(timeout_ns), probe.key);
+        self.flights.insert(probe.key, Flight::new(probe, t0_ns, timeout_ns, window));
+    }
+
+    fn expect(&mut self, deadline_ns: u64, key: ProbeKey) {
+        if self.deadlines.back().is_none_or(|&(last_ns, _)| last_ns <= deadline_ns) {
+            self.deadlines.push_back((deadline_ns, key));
+        } else {
+            let at = self.deadlines.partition_point(|&(other_ns, _)| other_ns <= deadline_ns);
+            self.deadlines.insert(at, (deadline_ns, key));
+        }
     }
 
     /// Sending it took suspiciously long: no answer is no evidence.
@@ -272,16 +283,22 @@ impl Merge {
             self.deadlines.pop_front();
             let deadline_ns = flight.deadline_ns();
             if deadline_ns > now_ns {
-                let at = self.deadlines.partition_point(|&(other_ns, _)| other_ns <= deadline_ns);
-                self.deadlines.insert(at, (deadline_ns, key));
+                self.expect(deadline_ns, key);
                 continue;
             }
             if let Some(flight) = self.flights.remove(&key) {
                 on_end(&flight.probe);
-                let doubt = doubt(flight.t0_ns);
+                // Whoever carries exchanges out has deadlines of its own, which are earlier.
+                let silent = flight.probe.is_exchange().then_some(Doubt::OwnFault);
+                let doubt = doubt(flight.t0_ns).or(silent);
                 self.lost(flight, now_ns, Outcome::Timeout, doubt, Detail::default());
             }
         }
+    }
+
+    /// Names were looked up.
+    pub(crate) fn searched(&mut self, names: Vec<Searched>) {
+        self.report.searches.extend(names);
     }
 
     /// The earliest deadline, if anything is in flight.
@@ -306,7 +323,10 @@ impl Merge {
 
     /// Whether something is to be told that waits for no window.
     pub(crate) fn has_evidence(&self) -> bool {
-        !(self.report.lost.is_empty() && self.report.drops.is_empty() && self.report.arrivals.is_empty())
+        !(self.report.lost.is_empty()
+            && self.report.drops.is_empty()
+            && self.report.arrivals.is_empty()
+            && self.report.searches.is_empty())
     }
 
     /// Takes everything that is finished; with `last`, the window in progress too, and what is in flight is let go

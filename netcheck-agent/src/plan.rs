@@ -14,15 +14,23 @@ use netcheck_common::domain::{Family, PathId, ProbeKind, Vantage};
 use netcheck_common::header::HEADER_LEN;
 use netcheck_proto::{convert, v1};
 
-use crate::address::AddressPolicy;
+use self::exchange::{Authorities, Exchange};
+use crate::address::{AddressPolicy, Allowed};
 use crate::clock::{MILLISECOND_NS, SECOND_NS};
+use crate::engine::Terms;
 use crate::observation::KnownAddress;
+use crate::schedule::Load;
 use crate::sizes::overhead_bytes;
+
+pub(crate) mod exchange;
 
 /// Most paths of one agent; what is beyond is refused.
 pub(crate) const PATHS_MAX: usize = 1 << 18;
 /// Largest payload of a probe: an Ethernet frame's, less IPv4 and UDP headers.
 pub(crate) const PAYLOAD_MAX: u32 = 1472;
+
+/// Most short names that are looked up.
+const SEARCH_NAMES_MAX: usize = 16;
 
 /// What a DNS path asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,12 +51,22 @@ pub(crate) struct PathPlan {
     pub(crate) payload_bytes: usize,
     /// For DNS.
     pub(crate) question: Option<Arc<Question>>,
+    /// For HTTP, and for DNS over TCP and TLS.
+    pub(crate) exchange: Option<Arc<Exchange>>,
 }
 
 impl PathPlan {
     /// Length of an ordinary ICMP or UDP probe's IP packet.
     pub(crate) fn packet_bytes(&self) -> u16 {
         overhead_bytes(Family::of(self.target.ip())) + self.payload_bytes as u16
+    }
+
+    /// What a probe of it costs, and how often it may be sent at most.
+    pub(crate) fn load(&self, timing: &Timing) -> Load {
+        match &self.exchange {
+            None => self.kind.into(),
+            Some(exchange) => Load { packets: exchange.packets(), least_ns: timing.exchange_interval_ns },
+        }
     }
 }
 
@@ -62,6 +80,10 @@ pub(crate) struct Timing {
     pub(crate) wanted_pps: u32,
     /// How often the largest packet of each path is tried; 0: never.
     pub(crate) sizes_ns: u64,
+    /// How often, and how long, for exchanges over TCP; 0: as all others.
+    pub(crate) exchange_interval_ns: u64,
+    /// See above.
+    pub(crate) exchange_timeout_ns: u64,
 }
 
 impl Default for Timing {
@@ -72,6 +94,8 @@ impl Default for Timing {
             window_ns: SECOND_NS,
             wanted_pps: 0,
             sizes_ns: 0,
+            exchange_interval_ns: 0,
+            exchange_timeout_ns: 0,
         }
     }
 }
@@ -105,9 +129,14 @@ pub(crate) struct Missing {
 #[derive(Debug)]
 pub(crate) struct Plan {
     policy: AddressPolicy,
+    allowed: Allowed,
     missing: Vec<Missing>,
     /// A pod vantage may come: its paths are held even where there is none just now.
     has_pods: bool,
+    /// Who must vouch for servers.
+    pub(crate) authorities: Arc<Authorities>,
+    /// Short names to look up.
+    pub(crate) search_names: Vec<String>,
     pub(crate) version: u64,
     pub(crate) timing: Timing,
     pub(crate) paths: HashMap<PathId, PathPlan>,
@@ -118,11 +147,19 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// No plan: version 0, no paths.
-    pub(crate) fn empty(policy: AddressPolicy, missing: Vec<Missing>, has_pods: bool) -> Self {
+    pub(crate) fn empty(
+        policy: AddressPolicy,
+        allowed: Allowed,
+        missing: Vec<Missing>,
+        has_pods: bool,
+    ) -> Self {
         Self {
             policy,
+            allowed,
             missing,
             has_pods,
+            authorities: Arc::default(),
+            search_names: Vec::new(),
             version: 0,
             timing: Timing::default(),
             paths: HashMap::new(),
@@ -138,6 +175,10 @@ impl Plan {
         if !full && delta.base_version != self.version {
             return Err(PlanGap { version: delta.version, base: delta.base_version, held: self.version });
         }
+        if delta.authorities != self.authorities.pem {
+            self.authorities = Arc::new(Authorities::read(&delta.authorities));
+        }
+        self.search_names = delta.search_names.iter().take(SEARCH_NAMES_MAX).cloned().collect();
         let mut change = Change::default();
         let mut before = HashMap::new();
         if full {
@@ -177,6 +218,13 @@ impl Plan {
         Ok(change)
     }
 
+    /// What holds for all exchanges over TCP.
+    pub(crate) fn terms(&self) -> Terms {
+        let Timing { timeout_ns, exchange_timeout_ns, .. } = self.timing;
+        let timeout_ns = if exchange_timeout_ns == 0 { timeout_ns } else { exchange_timeout_ns };
+        Terms { timeout_ns, authorities: Arc::clone(&self.authorities) }
+    }
+
     /// The refused paths on the wire.
     pub(crate) fn refused_wire(&self) -> Vec<v1::RefusedPath> {
         self.refused.iter().map(|(path, why)| v1::RefusedPath { path_id: path.0, why: why.clone() }).collect()
@@ -192,6 +240,9 @@ impl Plan {
             0 => 0,
             wanted_ns => wanted_ns.max(SECOND_NS),
         };
+        let Timing { exchange_interval_ns, exchange_timeout_ns, .. } = &mut self.timing;
+        *exchange_interval_ns = clamped(delta.exchange_interval, *exchange_interval_ns, 0, 3600 * SECOND_NS);
+        *exchange_timeout_ns = clamped(delta.exchange_timeout, *exchange_timeout_ns, 0, 60 * SECOND_NS);
     }
 
     /// Entries without a readable address are passed over: they only help to name things.
@@ -226,7 +277,8 @@ impl Plan {
         }
         let kind = convert::kind("kind", spec.kind).map_err(text)?;
         let address: IpAddr = convert::address("address", &spec.address).map_err(text)?;
-        if let Some(why) = (self.policy)(address) {
+        let node_local_dns = kind == ProbeKind::Dns && self.allowed.is_node_local_dns(address);
+        if let Some(why) = (self.policy)(address).filter(|_| !node_local_dns) {
             return Err(format!("{address} is {why}"));
         }
         let family = Family::of(address);
@@ -242,13 +294,25 @@ impl Plan {
         if spec.payload_bytes > PAYLOAD_MAX {
             return Err(format!("payload of {} bytes is above {PAYLOAD_MAX}", spec.payload_bytes));
         }
+        if spec.free && !self.allowed.holds(address) {
+            return Err(format!(
+                "{address} belongs to no object of the cluster, and is not in --allow-cidr of this agent"
+            ));
+        }
         let question = match kind {
-            ProbeKind::Icmp | ProbeKind::Udp | ProbeKind::Tcp => None,
+            ProbeKind::Icmp | ProbeKind::Udp | ProbeKind::Tcp | ProbeKind::Http => None,
             ProbeKind::Dns => Some(Arc::new(question(spec)?)),
-            ProbeKind::Http => return Err("this agent does not speak HTTP yet".to_owned()),
         };
+        let exchange = Exchange::read(spec, kind, question.as_ref())?.map(Arc::new);
         let payload_bytes = (spec.payload_bytes as usize).max(HEADER_LEN);
-        Ok(PathPlan { vantage, kind, target: SocketAddr::new(address, port), payload_bytes, question })
+        Ok(PathPlan {
+            vantage,
+            kind,
+            target: SocketAddr::new(address, port),
+            payload_bytes,
+            question,
+            exchange,
+        })
     }
 }
 

@@ -10,6 +10,7 @@ pub(crate) mod quoted;
 pub(crate) mod route;
 pub(crate) mod slots;
 pub(crate) mod socket;
+pub(crate) mod stream;
 pub(crate) mod tcp;
 pub(crate) mod udp;
 

@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use netcheck_common::domain::{Outcome, PathId, Sequence};
 use netcheck_common::window::PathWindow;
+use netcheck_proto::v1;
 use rustix::io::Errno;
 
 use crate::backends::BackendSeen;
+use crate::exchange::search::Searched;
+use crate::exchange::tls::Trouble;
 use crate::observation::{DropCount, DropSeen, Flow, Hook, ProbeKey};
 use crate::ports::PortsSeen;
 use crate::sizes::SizesSeen;
@@ -38,6 +41,26 @@ pub(crate) struct Detail {
     pub(crate) errno: Option<Errno>,
     pub(crate) icmp: Option<IcmpSeen>,
     pub(crate) rcode: Option<Arc<str>>,
+    pub(crate) exchange: Option<Box<ExchangeSeen>>,
+}
+
+/// How far an exchange over TCP came, and how it ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ExchangeSeen {
+    pub(crate) step: v1::ExchangeStep,
+    /// 0 where there was none.
+    pub(crate) status: u16,
+    pub(crate) tls: Option<Trouble>,
+    /// Why it broke off, in a few words; empty where it did not.
+    pub(crate) broke: &'static str,
+    /// All that was sent was acknowledged.
+    pub(crate) acknowledged: bool,
+    /// How long the last step was waited for.
+    pub(crate) waited_ns: u64,
+    /// When the server's certificate expires, unix seconds.
+    pub(crate) not_after: Option<i64>,
+    /// The timer that ended it was late itself.
+    pub(crate) late: bool,
 }
 
 /// A probe that did not end with a reply.
@@ -84,6 +107,8 @@ pub(crate) struct Report {
     pub(crate) ports: Vec<PortsSeen>,
     /// Who got the probes of paths whose address is translated.
     pub(crate) backends: Vec<BackendSeen>,
+    /// How short names were looked up.
+    pub(crate) searches: Vec<Searched>,
 }
 
 impl Report {
@@ -97,6 +122,7 @@ impl Report {
             && self.sizes.is_empty()
             && self.ports.is_empty()
             && self.backends.is_empty()
+            && self.searches.is_empty()
     }
 }
 

@@ -21,8 +21,23 @@ pub(crate) const fn packets(kind: ProbeKind) -> u32 {
         ProbeKind::Icmp | ProbeKind::Udp | ProbeKind::Dns => 1,
         // SYN, ACK, RST.
         ProbeKind::Tcp => 3,
-        // SYN, ACK, request, ACK, FIN, ACK.
+        // SYN, ACK, request, two ACKs of the answer, RST.
         ProbeKind::Http => 6,
+    }
+}
+
+/// What a path's probes cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Load {
+    /// Packets of one, at most, when all is well.
+    pub(crate) packets: u32,
+    /// They keep this distance at least; 0: the plan's interval is enough.
+    pub(crate) least_ns: u64,
+}
+
+impl From<ProbeKind> for Load {
+    fn from(kind: ProbeKind) -> Self {
+        Self { packets: packets(kind), least_ns: 0 }
     }
 }
 
@@ -43,7 +58,7 @@ pub(crate) struct Schedule {
     round_packets: u64,
     /// Those of them that leave beside the paths' own probes.
     reserved_packets: u64,
-    paths: HashMap<PathId, u32>,
+    paths: HashMap<PathId, Load>,
     due: BinaryHeap<Reverse<(u64, PathId)>>,
     /// Out of turn, in the order in which they were asked for.
     expedited: VecDeque<PathId>,
@@ -82,15 +97,19 @@ impl Schedule {
     pub(crate) fn set(
         &mut self,
         now_ns: u64,
-        paths: impl IntoIterator<Item = (PathId, ProbeKind)>,
+        paths: impl IntoIterator<Item = (PathId, impl Into<Load>)>,
         interval_ns: u64,
         wanted_pps: u32,
     ) {
         self.budget_pps = if wanted_pps == 0 { self.limit_pps } else { wanted_pps.min(self.limit_pps) };
         self.interval_ns = interval_ns.max(1);
         self.paths.clear();
-        self.paths.extend(paths.into_iter().map(|(path, kind)| (path, packets(kind).min(self.budget_pps))));
-        let own: u64 = self.paths.values().map(|&packets| u64::from(packets)).sum();
+        let budget = self.budget_pps;
+        self.paths.extend(paths.into_iter().map(|(path, load)| {
+            let Load { packets, least_ns } = load.into();
+            (path, Load { packets: packets.min(budget), least_ns })
+        }));
+        let own: u64 = self.paths.values().map(|load| u64::from(load.packets)).sum();
         self.round_packets = own + self.reserved_packets;
         let needed_ns =
             (u128::from(self.round_packets) * u128::from(SECOND_NS)).div_ceil(u128::from(self.budget_pps));
@@ -132,7 +151,7 @@ impl Schedule {
         self.forget_spent(now_ns);
         let mut burst = 0;
         while let Some((path, at_ns)) = self.first(now_ns) {
-            let packets = self.paths[&path];
+            let packets = self.paths[&path].packets;
             if self.spent_packets + packets > self.budget_pps || burst + packets > BURST_MAX.max(packets) {
                 break;
             }
@@ -142,8 +161,9 @@ impl Schedule {
                 }
                 Some(at_ns) => {
                     self.due.pop();
-                    let missed = (now_ns - at_ns) / self.effective_ns;
-                    self.due.push(Reverse((at_ns + (missed + 1) * self.effective_ns, path)));
+                    let period_ns = self.period_ns(path);
+                    let missed = (now_ns - at_ns) / period_ns;
+                    self.due.push(Reverse((at_ns + (missed + 1) * period_ns, path)));
                 }
             }
             burst += packets;
@@ -178,7 +198,7 @@ impl Schedule {
         let mut free = self.budget_pps.saturating_sub(self.spent_packets);
         let mut affordable_ns = at_ns;
         for &(spent_ns, packets) in &self.spent {
-            if free >= self.paths[&path] {
+            if free >= self.paths[&path].packets {
                 break;
             }
             free += packets;
@@ -211,10 +231,16 @@ impl Schedule {
 
     fn first_due(&self, path: PathId, now_ns: u64) -> u64 {
         let hash = mix(self.node_hash ^ u64::from(path.0));
-        let phase_ns = ((u128::from(hash) * u128::from(self.effective_ns)) >> 64) as u64;
-        let round_ns = now_ns - now_ns % self.effective_ns;
+        let period_ns = self.period_ns(path);
+        let phase_ns = ((u128::from(hash) * u128::from(period_ns)) >> 64) as u64;
+        let round_ns = now_ns - now_ns % period_ns;
         let at_ns = round_ns + phase_ns;
-        if at_ns >= now_ns { at_ns } else { at_ns + self.effective_ns }
+        if at_ns >= now_ns { at_ns } else { at_ns + period_ns }
+    }
+
+    /// The distance of a path's probes.
+    fn period_ns(&self, path: PathId) -> u64 {
+        self.paths.get(&path).map_or(self.effective_ns, |load| load.least_ns.max(self.effective_ns))
     }
 }
 

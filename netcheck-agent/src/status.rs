@@ -1,5 +1,5 @@
 //! How the agent is, in three forms: for the hub, as a JSON document over HTTP, and as the table of
-//! `netcheck-agent status` ([`show`]).
+//! `netcheck-agent status` ([`mod@show`]).
 
 mod show;
 

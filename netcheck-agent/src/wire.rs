@@ -8,13 +8,42 @@ use netcheck_proto::{columns, v1};
 
 use crate::backends::BackendSeen;
 use crate::engine::VantageStatus;
+use crate::exchange::search::{Searched, Step};
 use crate::observation::{
     Direction, Down, DropCount, DropIdentity, DropSeen, Flow, FlowSeen, Hook, InterfaceRole, PodLinkDown,
     ReflectedPath,
 };
 use crate::ports::PortsSeen;
-use crate::report::{ArrivalSeen, IcmpSeen, Lost, Report, errno_name};
+use crate::report::{ArrivalSeen, ExchangeSeen, IcmpSeen, Lost, Report, errno_name};
 use crate::sizes::SizesSeen;
+
+/// The part of a lost sample that only exchanges over TCP have.
+fn exchange_seen(seen: &ExchangeSeen) -> v1::LostSample {
+    let (tls_error, tls_detail) = match &seen.tls {
+        Some(trouble) => (trouble.what.to_owned(), trouble.more.clone()),
+        None => Default::default(),
+    };
+    v1::LostSample {
+        step: seen.step.into(),
+        http_status: seen.status.into(),
+        tls_error,
+        tls_detail,
+        exchange_error: seen.broke.to_owned(),
+        acknowledged: seen.acknowledged,
+        waited: Some(convert::duration_from_ns(seen.waited_ns)),
+        ..Default::default()
+    }
+}
+
+fn searched(seen: &Searched) -> v1::NameSearch {
+    let step = |step: &Step| v1::SearchStep { name: step.name.clone(), answer: step.answer.clone() };
+    v1::NameSearch {
+        name: seen.name.clone(),
+        server: seen.server.map(|server| server.to_string()).unwrap_or_default(),
+        ndots: seen.ndots as u32,
+        steps: seen.steps.iter().map(step).collect(),
+    }
+}
 
 /// Who reports, and how its clock stands to the wall clock.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +71,7 @@ impl Reporter {
             sizes: report.sizes.iter().map(|seen| self.path_size(seen)).collect(),
             ports: report.ports.iter().map(|seen| self.path_ports(seen)).collect(),
             backends: report.backends.iter().map(|seen| self.backend(seen)).collect(),
+            searches: report.searches.iter().map(searched).collect(),
             ..Default::default()
         }
     }
@@ -61,6 +91,7 @@ impl Reporter {
             flow: lost.flow.as_ref().map(flow_tuple),
             unwatched: lost.unwatched,
             packet_bytes: lost.size_bytes.into(),
+            ..lost.detail.exchange.as_deref().map(exchange_seen).unwrap_or_default()
         }
     }
 
@@ -330,7 +361,7 @@ mod tests {
                 encapsulated: false,
             }],
             reply_hooks: Vec::new(),
-            detail: Detail { errno: Some(Errno::HOSTUNREACH), icmp: Some(icmp), rcode: None },
+            detail: Detail { errno: Some(Errno::HOSTUNREACH), icmp: Some(icmp), ..Detail::default() },
             flow: None,
             unwatched: false,
             size_bytes: 1450,

@@ -33,7 +33,7 @@ pub enum ProbeKind {
     Udp,
     /// A TCP handshake.
     Tcp,
-    /// A DNS query over UDP.
+    /// A DNS query over UDP, TCP or TLS.
     Dns,
     /// An HTTP GET.
     Http,
@@ -85,12 +85,15 @@ pub enum Outcome {
     DnsError,
     /// The kernel of the source refused to send it.
     SendError,
+    /// A server was reached over TCP, and did not give the expected answer: another status, a certificate that is no
+    /// good, a connection that it closed.
+    HttpError,
 }
 
 impl Outcome {
     /// Everything but [`Outcome::Reply`], in the order of [`crate::window::PathWindow::failed`].
-    pub const FAILURES: [Self; 5] =
-        [Self::Timeout, Self::Refused, Self::Unreachable, Self::DnsError, Self::SendError];
+    pub const FAILURES: [Self; 6] =
+        [Self::Timeout, Self::Refused, Self::Unreachable, Self::DnsError, Self::SendError, Self::HttpError];
 
     /// Index in [`Outcome::FAILURES`]; none for a reply.
     #[must_use]
@@ -128,4 +131,5 @@ display_as!(Outcome {
     Self::Unreachable => "unreachable",
     Self::DnsError => "dns_error",
     Self::SendError => "send_error",
+    Self::HttpError => "http_error",
 });

@@ -3,6 +3,34 @@
 use crate::domain::{Outcome, PathId};
 use crate::sketch::Sketch;
 
+/// Parts of exchanges over TCP, one after the other, and the certificates that were seen in them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Steps {
+    /// Until the connection stands.
+    pub connect: Sketch,
+    /// The TLS handshake.
+    pub tls: Sketch,
+    /// From the request to the head of the answer.
+    pub first_byte: Sketch,
+    /// When the first of the servers' certificates expires, unix seconds.
+    pub not_after: Option<i64>,
+}
+
+impl Steps {
+    /// Adds others. Commutative and associative.
+    pub fn merge(&mut self, other: &Self) {
+        self.connect.merge(&other.connect);
+        self.tls.merge(&other.tls);
+        self.first_byte.merge(&other.first_byte);
+        self.expires(other.not_after);
+    }
+
+    /// A certificate was seen.
+    pub fn expires(&mut self, not_after: Option<i64>) {
+        self.not_after = self.not_after.into_iter().chain(not_after).min();
+    }
+}
+
 /// What became of the probes that one path sent in one window.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathWindow {
@@ -22,6 +50,8 @@ pub struct PathWindow {
     pub host: Sketch,
     /// t3 − t2.
     pub responder: Sketch,
+    /// Of exchanges over TCP.
+    pub steps: Option<Box<Steps>>,
 }
 
 impl PathWindow {
@@ -37,6 +67,7 @@ impl PathWindow {
             network: Sketch::new(),
             host: Sketch::new(),
             responder: Sketch::new(),
+            steps: None,
         }
     }
 
@@ -72,5 +103,8 @@ impl PathWindow {
         self.network.merge(&other.network);
         self.host.merge(&other.host);
         self.responder.merge(&other.responder);
+        if let Some(steps) = &other.steps {
+            self.steps.get_or_insert_default().merge(steps);
+        }
     }
 }

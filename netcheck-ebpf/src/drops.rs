@@ -15,7 +15,7 @@ use netcheck_common::packet::{
     parse,
 };
 
-use crate::hook::{Found, is_reply, own_flow, probe_header};
+use crate::hook::{Found, is_reply, of_exchange, own_flow, probe_header};
 use crate::maps::{
     DROPS, EVENTS, FOREIGN_BUDGET, OFFSETS, OWN_SESSION, RESPONDER_PORT, SCOPE, SCOPED, WATCHED_PORTS,
     address_flags, count, drop_scratch, has_port, now_ns,
@@ -270,8 +270,8 @@ fn identify_flow(packet: &Packet, probe: &mut Probe) -> bool {
     if packet.protocol != IPPROTO_TCP && packet.protocol != IPPROTO_UDP {
         return false;
     }
-    // Of TCP only the handshake is the probe's.
-    if packet.protocol == IPPROTO_TCP && packet.detail & (TCP_SYN | TCP_RST) == 0 {
+    // Of TCP the handshake is the probe's, and what follows it in an exchange.
+    if packet.protocol == IPPROTO_TCP && packet.detail & (TCP_SYN | TCP_RST) == 0 && !of_exchange(packet) {
         return false;
     }
     if let Some((value, reply)) = own_flow(packet) {

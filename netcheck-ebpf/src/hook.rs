@@ -146,35 +146,49 @@ pub(crate) fn own_flow(packet: &Packet) -> Option<(FlowValue, bool)> {
 /// A packet without a probe header: of an own flow, or of a foreign probe's to something on this node.
 #[inline(always)]
 fn flow(packet: &Packet, ifindex: u32, mut flags: u8) {
-    if packet.protocol == IPPROTO_TCP {
-        // Of a TCP flow only the handshake matters: SYN, its answer, or a reset.
-        if packet.detail & (TCP_SYN | TCP_RST) == 0 {
-            return;
-        }
-        if packet.detail & TCP_RST != 0 {
-            flags |= flags::RESET;
-        }
+    let tcp = packet.protocol == IPPROTO_TCP;
+    // Of a TCP flow the handshake matters: SYN, its answer, or a reset. What follows it is only counted, so that it can
+    // be told when which end of an exchange was heard last.
+    let handshake = !tcp || packet.detail & (TCP_SYN | TCP_RST) != 0;
+    let exchange = tcp && packet.detail & TCP_SYN == 0 && of_exchange(packet);
+    if !handshake && !exchange {
+        return;
     }
-    if let Some((value, reply)) = own_flow(packet) {
+    if tcp && packet.detail & TCP_RST != 0 {
+        flags |= flags::RESET;
+    }
+    if handshake && let Some((value, reply)) = own_flow(packet) {
         if reply {
             flags |= flags::REPLY;
         }
-        // The source's own reset (it closes its probe so) is no part of the exchange.
+        // The source's own reset (it closes its probe so) is no part of the exchange. It ends the wait for an answer.
         if reply || flags & flags::RESET == 0 {
             stamp::flow(packet, &value, ifindex, flags);
+            return;
         }
-        return;
+        if !exchange {
+            return;
+        }
     }
-    let tcp = packet.protocol == IPPROTO_TCP;
     let responder = RESPONDER_PORT.load();
     let from_probe =
         probe_ports::contain(packet.source_port) || (tcp && packet.destination_port == responder);
     let to_probe = probe_ports::contain(packet.destination_port) || (tcp && packet.source_port == responder);
-    // A handshake tells itself which way it goes; of datagrams the probe's port does.
-    let answer = if tcp { packet.detail & (TCP_ACK | TCP_RST) != 0 } else { !from_probe };
+    // A handshake tells itself which way it goes; of datagrams, and of what follows, the probe's port does.
+    let answer = if tcp && !exchange { packet.detail & (TCP_ACK | TCP_RST) != 0 } else { !from_probe };
     if from_probe && !answer {
         reflect::tuple(packet, ifindex, flags);
     } else if to_probe && answer {
         reflect::tuple(packet, ifindex, flags | flags::REPLY);
     }
+}
+
+/// Whether exactly one end of a TCP packet has a port of probes, and neither is a responder: those say no more than their
+/// handshake.
+#[inline(always)]
+pub(crate) fn of_exchange(packet: &Packet) -> bool {
+    let responder = RESPONDER_PORT.load();
+    probe_ports::contain(packet.source_port) != probe_ports::contain(packet.destination_port)
+        && packet.source_port != responder
+        && packet.destination_port != responder
 }

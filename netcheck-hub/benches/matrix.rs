@@ -47,9 +47,18 @@ fn main() {
     let (nodes, windows) = (numbers.first().copied().unwrap_or(500), numbers.get(1).copied().unwrap_or(12));
     let interval = Duration::from_secs(10);
     let hub = Hub::new(Settings {
-        timing: Timing { interval, timeout: interval / 20, window: interval, sizes: Duration::ZERO },
         // The full mesh.
         rotation: Rotation { paths_per_node: usize::MAX, ..Rotation::default() },
+        timing: Timing {
+            interval,
+            timeout: interval / 20,
+            window: interval,
+            sizes: Duration::ZERO,
+            exchange: Default::default(),
+        },
+        dns: Default::default(),
+        http: Default::default(),
+        certificate_warning: Duration::ZERO,
         dns_name: "a.b".to_owned(),
         selection: Selection::everything(),
         expire: Duration::from_secs(120),

@@ -88,8 +88,17 @@ async fn main() -> anyhow::Result<()> {
     let roster = read(args.kubeconfig).await?;
     steps.push(step("roster", begin)?);
     let settings = Settings {
-        timing: Timing { interval: SECOND, timeout: SECOND / 2, window: SECOND, sizes: SECOND * 10 },
+        timing: Timing {
+            interval: SECOND,
+            timeout: SECOND / 2,
+            window: SECOND,
+            sizes: SECOND * 10,
+            exchange: Default::default(),
+        },
         rotation: Rotation { paths_per_node: args.paths_per_node, ..Rotation::default() },
+        dns: Default::default(),
+        http: Default::default(),
+        certificate_warning: Duration::ZERO,
         dns_name: "kubernetes.default.svc.cluster.local".to_owned(),
         selection: Selection::everything(),
         expire: SECOND * 120,

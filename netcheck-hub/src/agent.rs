@@ -15,6 +15,7 @@ use crate::coverage::Ledger;
 use crate::matrix::Rows;
 use crate::plan::rotation::Turns;
 use crate::plan::{Plan, PlanBook, Timing};
+use crate::search::Searches;
 use crate::verdict::Rules;
 
 pub mod claim;
@@ -101,6 +102,8 @@ pub struct Agent {
     pub samples: u64,
     /// Packets of anybody that its kernel dropped, by reason, since the hub's start.
     pub kernel_drops: BTreeMap<String, u64>,
+    /// How short names are looked up on its node.
+    pub searches: Searches,
     /// How its paths take turns; none where it probes all of them all the time.
     pub turns: Option<Turns>,
     /// What its paths are that are not in turn.
@@ -158,6 +161,7 @@ impl Agent {
             gone_ns: None,
             samples: 0,
             kernel_drops: BTreeMap::new(),
+            searches: Searches::default(),
             turns: None,
             ledger: Ledger::default(),
             asked: BTreeMap::new(),
@@ -201,6 +205,7 @@ impl Agent {
             interval_ns: nanos(timing.interval.max(effective.unwrap_or_default())),
             timeout_ns: nanos(timing.timeout),
             window_ns: nanos(timing.window),
+            exchange_ns: (nanos(timing.exchange.interval), nanos(timing.exchange.timeout)),
         }
     }
 

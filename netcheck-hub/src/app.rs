@@ -58,7 +58,7 @@ impl App {
     /// # Errors
     /// An inventory that is missing or broken, a port that is taken.
     pub async fn build(config: &Config) -> anyhow::Result<Self> {
-        let hub = Hub::new(config.settings());
+        let hub = Hub::new(config.settings()?);
         let access = Access { kubeconfig: config.kubeconfig.clone(), ..Access::default() };
         let pulse = Arc::new(Pulse::default());
         let client = match (&config.inventory, config.agents_prove()) {

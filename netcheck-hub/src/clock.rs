@@ -44,6 +44,12 @@ pub fn wire_duration(duration: Duration) -> prost_types::Duration {
     netcheck_proto::convert::duration_from_ns(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
 }
 
+/// A protobuf duration as nanoseconds, saturating; negative or absurd ones are 0.
+#[must_use]
+pub fn duration_ns(wire: &prost_types::Duration) -> i64 {
+    positive(Some(wire)).map_or(0, nanos)
+}
+
 /// A protobuf duration, if it is positive.
 #[must_use]
 pub fn positive(wire: Option<&prost_types::Duration>) -> Option<Duration> {

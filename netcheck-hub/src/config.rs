@@ -8,12 +8,16 @@ use clap::{Parser, ValueEnum};
 use kube::core::Selector;
 use netcheck_proto::text::is_name;
 
+use self::http::HttpFlagError;
 use crate::hub::Settings;
 use crate::plan::Timing;
 use crate::plan::rotation::Rotation;
 use crate::readers::Readers;
 use crate::selection::{Extent, Selection, labels};
 use crate::tls::TlsFiles;
+
+pub mod dns;
+pub mod http;
 
 /// Exit code for flags that make no sense (sysexits.h EX_USAGE).
 pub const EXIT_USAGE: u8 = 64;
@@ -83,15 +87,13 @@ pub struct Config {
     #[arg(long, env = "NETCHECK_COVER", value_name = "DURATION", default_value = "10m", value_parser = cover)]
     pub cover: Duration,
 
-    /// The name that DNS servers are asked for.
-    #[arg(
-        long,
-        env = "NETCHECK_DNS_NAME",
-        value_name = "NAME",
-        default_value = "kubernetes.default.svc.cluster.local",
-        value_parser = dns_name
-    )]
-    pub dns_name: String,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment would become the help text of the flattened flags")]
+    pub dns: dns::DnsFlags,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment would become the help text of the flattened flags")]
+    pub http: http::HttpFlags,
 
     /// Which pods are probed: selected, netcheck's own vantages and those annotated netcheck.io/probe: "true", they or
     /// their namespace; or all but those annotated "false".
@@ -236,29 +238,36 @@ impl Config {
     }
 
     /// What of it the hub needs.
-    #[must_use]
-    pub fn settings(&self) -> Settings {
-        Settings {
+    ///
+    /// # Errors
+    /// A file that it names can't be read.
+    pub fn settings(&self) -> Result<Settings, HttpFlagError> {
+        let (dns_name, dns) = self.dns.settings();
+        Ok(Settings {
             timing: Timing {
                 interval: self.interval,
                 timeout: self.timeout,
                 window: self.window,
                 sizes: self.size_interval,
+                exchange: self.http.timing(),
             },
             rotation: Rotation {
                 paths_per_node: self.paths_per_node as usize,
                 cover: self.cover,
                 interval: self.interval,
             },
-            dns_name: self.dns_name.clone(),
             selection: Selection {
                 pods: self.pods,
                 services: self.services,
                 service_labels: self.service_selector.clone(),
                 service_namespaces: self.service_namespaces.iter().cloned().collect(),
             },
+            dns_name,
+            dns,
+            http: self.http.settings()?,
+            certificate_warning: self.http.certificate_warning,
             expire: self.expire,
-        }
+        })
     }
 }
 
@@ -368,7 +377,7 @@ mod tests {
         let read = |words: &str| {
             let words = ["netcheck-hub", "--insecure"].into_iter().chain(words.split_whitespace());
             Config::try_parse_from(words)
-                .map(|config| config.settings().selection)
+                .map(|config| config.settings().unwrap().selection)
                 .map_err(|error| one_line(&error))
         };
         assert_eq!(read(""), Ok(Selection::default()));

@@ -77,6 +77,8 @@ pub struct Answer {
     /// From the request's last sighting to the reply's, by the destination's clock, where both were seen and the
     /// packets are this probe's own.
     pub reply_delay_ns: Option<u64>,
+    /// How long after the last reply it saw the last request, nanoseconds: of flows alone.
+    pub quiet_ns: Option<i64>,
 }
 
 /// One lost probe, what is known of it, and where that puts its end.

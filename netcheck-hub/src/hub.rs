@@ -18,6 +18,8 @@ use crate::evidence::ask::Questions;
 use crate::evidence::flows::LostFlows;
 use crate::evidence::pending::PendingDrops;
 use crate::incident::Book;
+use crate::plan::dns::DnsSettings;
+use crate::plan::http::HttpSettings;
 use crate::plan::rotation::Rotation;
 use crate::plan::{Catalog, Timing};
 use crate::roster::Roster;
@@ -47,6 +49,12 @@ pub struct Settings {
     pub dns_name: String,
     /// Which pods and services are probed.
     pub selection: Selection,
+    /// What else is asked of DNS servers, and how.
+    pub dns: DnsSettings,
+    /// What is asked for by HTTP.
+    pub http: HttpSettings,
+    /// Certificates that expire sooner are warned of.
+    pub certificate_warning: Duration,
     /// How long windows, lost probes, paths that left the plan and agents of nodes that left the roster are kept.
     pub expire: Duration,
 }
@@ -55,7 +63,8 @@ impl Settings {
     /// The range that readers get when they name none.
     #[must_use]
     pub fn default_range(&self) -> Duration {
-        Duration::from_secs(10).max(self.timing.interval * 3)
+        // Two exchanges at least.
+        Duration::from_secs(10).max(self.timing.interval * 3).max(self.timing.exchange.interval * 2)
     }
 }
 
@@ -101,6 +110,8 @@ pub struct State {
     returned: BTreeMap<String, i64>,
     /// When the hub started.
     started_ns: i64,
+    /// Certificates that expire sooner are warned of.
+    pub certificate_warning: Duration,
     /// Events.
     pub counters: Counters,
     /// Numbers of sessions.
@@ -145,6 +156,7 @@ impl Hub {
             evaluate_ns: 0,
             returned: BTreeMap::new(),
             started_ns,
+            certificate_warning: settings.certificate_warning,
             counters: Counters::default(),
             next_generation: 0,
             expired_ns: 0,
@@ -308,6 +320,8 @@ impl State {
             })
             .collect();
         let catalog = Catalog::of(&roster, &settings.selection, &responders, &settings.dns_name);
+        let catalog = catalog.with_dns(&roster, &settings.dns_name, &settings.dns);
+        let catalog = catalog.with_http(&roster, &settings.http);
         let catalog = catalog.with_responders(&self.pod_responders());
         if self.agents.iter().any(|agent| agent.turns.is_some()) {
             let places = catalog.places_in(&self.catalog);

@@ -42,6 +42,8 @@ pub struct Decoded {
     /// As received.
     pub backends: Vec<v1::BackendSeen>,
     /// As received.
+    pub searches: Vec<v1::NameSearch>,
+    /// As received.
     pub drop_counters: Vec<v1::DropCounter>,
     /// What the agent's buffer dropped.
     pub dropped_batches: u64,
@@ -62,6 +64,7 @@ pub fn decode(batch: v1::SampleBatch) -> Decoded {
         sizes: batch.sizes,
         ports: batch.ports,
         backends: batch.backends,
+        searches: batch.searches.into_iter().map(agent::name_search).collect(),
         dropped_batches: batch.dropped_batches,
         dropped_samples: batch.dropped_samples,
         ..Decoded::default()
@@ -108,6 +111,7 @@ impl State {
         if batch.refused > 0 {
             agent.refused_ns = Some(now_ns);
         }
+        agent.searches.take(batch.searches, now_ns);
         for counter in batch.drop_counters {
             agent.count_drops(counter.reason, counter.packets);
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use netcheck_common::domain::{Outcome, PathId};
 use netcheck_common::sketch::Sketch;
-use netcheck_common::window::PathWindow;
+use netcheck_common::window::{PathWindow, Steps};
 
 use crate::backends::Backends;
 use crate::coverage::Rested;
@@ -39,6 +39,8 @@ pub struct Delays {
     pub host: Sketch,
     /// t3 − t2.
     pub responder: Sketch,
+    /// Of exchanges over TCP.
+    pub steps: Option<Box<Steps>>,
 }
 
 impl Delays {
@@ -47,6 +49,9 @@ impl Delays {
         self.network.merge(&other.network);
         self.host.merge(&other.host);
         self.responder.merge(&other.responder);
+        if let Some(steps) = &other.steps {
+            self.steps.get_or_insert_default().merge(steps);
+        }
     }
 }
 
@@ -71,8 +76,8 @@ impl Slot {
     /// A slot that holds one window.
     #[must_use]
     pub fn of(start_ns: i64, duration_ns: i64, window: PathWindow) -> Self {
-        let PathWindow { reply, failed, suspect, round_trip, network, host, responder, .. } = window;
-        let delays = Delays { round_trip, network, host, responder };
+        let PathWindow { reply, failed, suspect, round_trip, network, host, responder, steps, .. } = window;
+        let delays = Delays { round_trip, network, host, responder, steps };
         let empty = delays == Delays::default();
         let delays = (!empty).then(|| Box::new(delays));
         Self { start_ns, duration_ns, reply, failed, suspect, delays }

@@ -11,6 +11,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
+use crate::clock::duration_ns;
 use crate::coverage::Coverage;
 use crate::hub::{Hub, State};
 use crate::query::{Range, Selector};
@@ -79,6 +80,7 @@ impl Snapshot {
         let cells = hub.cells_in(&state, &Selector::default(), &range);
         let mut snapshot = Self::default();
         snapshot.paths(&cells);
+        snapshot.http(&state, &cells);
         snapshot.agents(&state);
         snapshot.incidents(&state);
         snapshot.coverage(&state.coverage(range.now_ns));
@@ -121,7 +123,7 @@ impl Snapshot {
                 v1::TargetKind::Node | v1::TargetKind::Pod => {
                     *by_target.entry((target.node.clone(), verdict)).or_default() += 1;
                 }
-                v1::TargetKind::Service | v1::TargetKind::DnsServer => {
+                v1::TargetKind::Service | v1::TargetKind::DnsServer | v1::TargetKind::Endpoint => {
                     // One series for all addresses of a service's port: node ports would be as many as nodes.
                     let id = match target.service_port {
                         0 => target.id.clone(),
@@ -151,6 +153,46 @@ impl Snapshot {
             "service_paths",
             "Paths to a service or DNS server, by verdict.",
             series(by_service, "service"),
+        );
+    }
+
+    /// Of exchanges over TCP, by target: the slowest source's figures, and the certificate that expires first.
+    fn http(&mut self, state: &State, cells: &[crate::query::Cell]) {
+        let mut slowest: BTreeMap<(&str, &str), f64> = BTreeMap::new();
+        for cell in cells.iter().map(|cell| &cell.cell) {
+            let (Some(phases), Some(path)) = (&cell.phases, &cell.path) else { continue };
+            let target = path.target.as_ref().map_or("", |target| target.id.as_str());
+            let total = cell.stats.as_ref().and_then(|stats| stats.round_trip.as_ref());
+            let parts = [
+                ("connect", phases.connect.as_ref()),
+                ("tls", phases.tls.as_ref()),
+                ("first_byte", phases.first_byte.as_ref()),
+                ("total", total),
+            ];
+            for (phase, delay) in parts {
+                let Some(p90) = delay.and_then(|delay| delay.p90.as_ref()) else { continue };
+                let seconds = duration_ns(p90) as f64 / 1e9;
+                let known = slowest.entry((target, phase)).or_default();
+                *known = known.max(seconds);
+            }
+        }
+        let series = |((target, phase), seconds): ((&str, &str), f64)| {
+            (vec![("service", target.to_owned()), ("phase", phase.to_owned())], seconds)
+        };
+        self.add(
+            false,
+            "http_phase_p90_seconds",
+            "90th percentile of the parts of HTTP requests, and of DNS over TCP and TLS, from the slowest node.",
+            slowest.into_iter().map(series).collect(),
+        );
+        let expiring = state.certificates().into_iter();
+        let expiring = expiring
+            .map(|(target, (not_after, _))| (vec![("service", target.to_string())], not_after as f64));
+        self.add(
+            false,
+            "certificate_expiry_timestamp_seconds",
+            "When the first certificate of a service expires, seconds since 1970.",
+            expiring.collect(),
         );
     }
 

@@ -12,6 +12,9 @@ use crate::clock::wire_duration;
 
 mod around;
 mod catalog;
+pub mod dns;
+pub mod exchange;
+pub mod http;
 pub mod rotation;
 mod sources;
 #[cfg(test)]
@@ -19,6 +22,7 @@ mod tests;
 mod vantage;
 
 pub use catalog::Catalog;
+use exchange::Exchange;
 pub use sources::Sources;
 
 /// What the operator asked for.
@@ -32,6 +36,23 @@ pub struct Timing {
     pub window: Duration,
     /// How often the largest packet of each ICMP and UDP path is tried; zero: never.
     pub sizes: Duration,
+    /// For exchanges over TCP.
+    pub exchange: ExchangeTiming,
+}
+
+/// How often, and how long, for HTTP and for DNS over TCP and TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExchangeTiming {
+    /// How often each path is probed.
+    pub interval: Duration,
+    /// How long the whole exchange may take.
+    pub timeout: Duration,
+}
+
+impl Default for ExchangeTiming {
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(5), timeout: Duration::from_secs(3) }
+    }
 }
 
 /// One thing that probes are sent to, as of one roster.
@@ -107,6 +128,8 @@ pub struct Question {
     pub name: Arc<str>,
     /// 1 A, 28 AAAA.
     pub record_type: u16,
+    /// It is not the first of the names that servers are asked for.
+    pub further: bool,
 }
 
 /// How one target is probed at one address. The same for all agents that do.
@@ -124,6 +147,8 @@ pub struct Probe {
     pub question: Option<Question>,
     /// Who sends it.
     pub sources: Sources,
+    /// For HTTP, and for DNS over TCP and TLS.
+    pub exchange: Option<Arc<Exchange>>,
 }
 
 /// A path that a node is meant to probe, now or in turn.
@@ -146,12 +171,30 @@ pub(crate) struct Identity {
     address: IpAddr,
     port: u16,
     question: Option<Question>,
+    exchange: Option<Arc<Exchange>>,
 }
 
 impl Probe {
+    /// Whether a TCP connection is part of it.
+    #[must_use]
+    pub fn over_tcp(&self) -> bool {
+        self.kind == ProbeKind::Tcp || self.exchange.is_some()
+    }
+
+    /// What tells it from other probes of its kind to the same target: `https /readyz`, `for example.org. over TCP`;
+    /// empty where nothing does.
+    #[must_use]
+    pub fn detail(&self) -> String {
+        let how = self.exchange.as_ref().map(|exchange| exchange.detail());
+        let name = self.question.as_ref().filter(|question| question.further);
+        let name = name.map(|question| format!("for {}", question.name));
+        name.into_iter().chain(how).collect::<Vec<_>>().join(" ")
+    }
+
     /// The order of catalogs.
-    fn order(&self) -> (&str, ProbeKind, IpAddr, u16, bool) {
-        (&self.target.id, self.kind, self.address, self.port, self.sources.are_rest())
+    fn order(&self) -> (&str, ProbeKind, IpAddr, u16, &Option<Question>, &Option<Arc<Exchange>>, bool) {
+        let rest = self.sources.are_rest();
+        (&self.target.id, self.kind, self.address, self.port, &self.question, &self.exchange, rest)
     }
 
     pub(crate) fn identity(&self, vantage: Vantage) -> Identity {
@@ -162,6 +205,7 @@ impl Probe {
             address: self.address,
             port: self.port,
             question: self.question.clone(),
+            exchange: self.exchange.clone(),
         }
     }
 }
@@ -198,7 +242,7 @@ impl PlannedPath {
     /// The wire form.
     #[must_use]
     pub fn to_wire(&self) -> v1::PathSpec {
-        v1::PathSpec {
+        let mut spec = v1::PathSpec {
             path_id: self.id.0,
             vantage: convert::vantage_to_wire(self.vantage).into(),
             kind: convert::kind_to_wire(self.probe.kind).into(),
@@ -207,8 +251,12 @@ impl PlannedPath {
             target: self.probe.target.id.to_string(),
             dns_name: self.probe.question.as_ref().map(|ask| ask.name.to_string()).unwrap_or_default(),
             dns_type: self.probe.question.as_ref().map_or(0, |ask| u32::from(ask.record_type)),
-            payload_bytes: 0,
+            ..Default::default()
+        };
+        if let Some(exchange) = &self.probe.exchange {
+            exchange.write(&mut spec);
         }
+        spec
     }
 }
 
@@ -234,6 +282,10 @@ pub struct Plan {
     pub addresses: Arc<[AddressOf]>,
     /// Ascending. Shared by all agents.
     pub watched_ports: Arc<[u16]>,
+    /// Who must vouch for servers where a path asks for it (PEM). Shared by all agents.
+    pub authorities: Arc<[u8]>,
+    /// Short names to look up with the node's own search list. Shared by all agents.
+    pub search_names: Arc<[String]>,
 }
 
 impl Plan {
@@ -262,6 +314,10 @@ impl Plan {
             packets_per_second: 0,
             more: false,
             size_interval: Some(wire_duration(timing.sizes)),
+            exchange_interval: Some(wire_duration(timing.exchange.interval)),
+            exchange_timeout: Some(wire_duration(timing.exchange.timeout)),
+            authorities: self.authorities.to_vec(),
+            search_names: self.search_names.to_vec(),
         }
     }
 
@@ -325,6 +381,8 @@ impl PlanBook {
         let same = self.next.is_some()
             && self.plan.addresses == catalog.addresses
             && self.plan.watched_ports == catalog.watched_ports
+            && self.plan.authorities == catalog.authorities
+            && self.plan.search_names == catalog.search_names
             && self.plan.paths.iter().map(|path| path.id).eq(paths.iter().map(|path| path.id));
         self.next = Some(next);
         self.plan = Arc::new(Plan {
@@ -332,6 +390,8 @@ impl PlanBook {
             paths,
             addresses: Arc::clone(&catalog.addresses),
             watched_ports: Arc::clone(&catalog.watched_ports),
+            authorities: Arc::clone(&catalog.authorities),
+            search_names: Arc::clone(&catalog.search_names),
         });
         (!same).then(|| Arc::clone(&self.plan))
     }
@@ -355,6 +415,9 @@ fn first_id(node: &str, paths: &[Wanted<'_>]) -> u32 {
         if let Some(question) = &probe.question {
             eat(question.name.as_bytes());
             eat(&question.record_type.to_be_bytes());
+        }
+        if let Some(exchange) = &probe.exchange {
+            eat(exchange.detail().as_bytes());
         }
     }
     ((hash ^ (hash >> 32)) as u32 & 0x3fff_ffff) + 1

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use netcheck_common::domain::{Family, Outcome};
+use netcheck_common::window::Steps;
 use netcheck_proto::{convert, v1};
 
 use crate::clock::{nanos, timestamp};
@@ -19,6 +20,7 @@ mod figures;
 mod selector;
 
 pub use figures::{delay, stats};
+use figures::{phases, steps};
 pub use selector::Selector;
 
 /// Which samples a reader asks for.
@@ -96,6 +98,13 @@ pub fn verdict(row: &Row, rules: &Rules, source_absent: bool, from_ns: i64, now_
 }
 
 fn judge_row(row: &Row, rules: &Rules, source_absent: bool, range: &Range) -> Verdict {
+    let slower;
+    let rules = if row.path.probe.exchange.is_some() {
+        slower = rules.of_exchanges();
+        &slower
+    } else {
+        rules
+    };
     let (fresh_lost, fresh_lost_ns) = fresh(row, range.from_ns);
     let target = &row.path.probe.target;
     let absent = source_absent || row.retired_ns.is_some() || target.absent.is_some();
@@ -203,6 +212,8 @@ impl State {
     #[must_use]
     pub fn cell(&self, at: NodeIx, row: &Row, verdict: Verdict, range: &Range) -> Cell {
         let source = &self.agent(at).name;
+        let steps = row.path.probe.exchange.is_some().then(|| steps(range.slots(row)));
+        let steps = steps.filter(|steps| *steps != Steps::default());
         let ordinary = || range.lost(row).filter(|lost| !lost.sample.suspect);
         let sizes = row.hurt(range.now_ns);
         let only_large = verdict == Verdict::Degraded
@@ -255,6 +266,10 @@ impl State {
                 backends: Vec::new(),
                 resting: false,
                 measured_at: None,
+                phases: steps.as_ref().map(phases),
+                certificate_expires_at: steps
+                    .and_then(|steps| steps.not_after)
+                    .map(|seconds| prost_types::Timestamp { seconds, nanos: 0 }),
             },
         }
     }
@@ -304,6 +319,7 @@ pub fn wire_path(source: &str, zone: &str, path: &PlannedPath) -> v1::Path {
         family: convert::family_to_wire(Family::of(path.probe.address)).into(),
         address: path.probe.address.to_string(),
         port: u32::from(path.probe.port),
+        detail: path.probe.detail(),
     }
 }
 

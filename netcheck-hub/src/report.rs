@@ -245,7 +245,7 @@ pub fn target_name(target: &v1::Target) -> String {
         v1::TargetKind::Service => service_name(target, &full),
         v1::TargetKind::DnsServer => format!("DNS server {full}"),
         v1::TargetKind::Pod => format!("pod {full}"),
-        v1::TargetKind::Node | v1::TargetKind::Unspecified => target.name.clone(),
+        v1::TargetKind::Node | v1::TargetKind::Endpoint | v1::TargetKind::Unspecified => target.name.clone(),
     }
 }
 
@@ -338,6 +338,7 @@ fn totals(cells: &[Cell]) -> v1::PathStats {
         totals.unreachable += stats.unreachable;
         totals.dns_error += stats.dns_error;
         totals.send_error += stats.send_error;
+        totals.http_error += stats.http_error;
         totals.suspect += stats.suspect;
     }
     totals

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 pub(crate) mod build;
+pub mod http;
 mod service;
 
 pub use build::Objects;

@@ -81,9 +81,18 @@ pub struct Rules {
     pub timeout_ns: i64,
     /// Length of its windows.
     pub window_ns: i64,
+    /// Interval and timeout of exchanges over TCP.
+    pub exchange_ns: (i64, i64),
 }
 
 impl Rules {
+    /// Those of exchanges over TCP.
+    #[must_use]
+    pub fn of_exchanges(&self) -> Self {
+        let (interval_ns, timeout_ns) = self.exchange_ns;
+        Self { interval_ns: self.interval_ns.max(interval_ns), timeout_ns, ..*self }
+    }
+
     /// Silence that makes the last verdict worthless: a window is reported when its last probe has timed out.
     #[must_use]
     pub fn stale_ns(&self) -> i64 {

@@ -114,7 +114,26 @@ pub fn lost_sample(mut sample: v1::LostSample) -> Result<v1::LostSample, Invalid
     }
     tidy(&mut sample.errno, WORD);
     tidy(&mut sample.dns_rcode, WORD);
+    tidy(&mut sample.tls_error, WORD);
+    tidy(&mut sample.tls_detail, LINE);
+    tidy(&mut sample.exchange_error, WORD);
     Ok(sample)
+}
+
+/// Names of one search list, and some more.
+const SEARCH_STEPS: usize = 64;
+
+/// Bounds how a name was looked up.
+#[must_use]
+pub fn name_search(mut search: v1::NameSearch) -> v1::NameSearch {
+    tidy(&mut search.name, LINE);
+    tidy(&mut search.server, WORD);
+    search.steps.truncate(SEARCH_STEPS);
+    for step in &mut search.steps {
+        tidy(&mut step.name, 2 * LINE);
+        tidy(&mut step.answer, WORD);
+    }
+    search
 }
 
 /// Bounds a drop record.

@@ -4,7 +4,7 @@
 
 use netcheck_common::domain::{Outcome, PathId};
 use netcheck_common::sketch::{BUCKETS, Sketch};
-use netcheck_common::window::PathWindow;
+use netcheck_common::window::{PathWindow, Steps};
 
 use crate::convert;
 use crate::v1;
@@ -65,6 +65,20 @@ pub fn encode(start_unix_ns: i64, duration_ns: i64, windows: &[PathWindow]) -> v
         responder: Some(sketch_column(windows, |window| &window.responder)),
         ..Default::default()
     };
+    if windows.iter().any(|window| window.steps.is_some()) {
+        let none = Steps::default();
+        let column = |of: fn(&Steps) -> &Sketch| {
+            Some(sketch_column(windows, |window| of(window.steps.as_deref().unwrap_or(&none))))
+        };
+        batch.connect = column(|steps| &steps.connect);
+        batch.tls = column(|steps| &steps.tls);
+        batch.first_byte = column(|steps| &steps.first_byte);
+        let seen = (0u32..).zip(windows).filter_map(|(row, window)| {
+            let not_after_unix_seconds = window.steps.as_deref()?.not_after?;
+            Some(v1::CertificateSeen { row, not_after_unix_seconds })
+        });
+        batch.certificates = seen.collect();
+    }
     let mut previous = 0;
     for (row, window) in (0u32..).zip(windows) {
         batch.path_delta.push(window.path.0 - previous);
@@ -127,10 +141,40 @@ pub fn decode(batch: &v1::WindowBatch) -> Result<Vec<PathWindow>, InvalidColumns
     read_sketches(&mut windows, "network", batch.network.as_ref(), |window| &mut window.network)?;
     read_sketches(&mut windows, "host", batch.host.as_ref(), |window| &mut window.host)?;
     read_sketches(&mut windows, "responder", batch.responder.as_ref(), |window| &mut window.responder)?;
+    read_steps(&mut windows, batch)?;
     Ok(windows)
 }
 
-fn sketch_column(windows: &[PathWindow], of: impl Fn(&PathWindow) -> &Sketch) -> v1::SketchColumn {
+/// Rows without any step have none.
+fn read_steps(windows: &mut [PathWindow], batch: &v1::WindowBatch) -> Result<(), InvalidColumns> {
+    let columns = [&batch.connect, &batch.tls, &batch.first_byte];
+    if columns.iter().all(|column| column.is_none()) && batch.certificates.is_empty() {
+        return Ok(());
+    }
+    read_sketches(windows, "connect", batch.connect.as_ref(), |window| {
+        &mut window.steps.get_or_insert_default().connect
+    })?;
+    read_sketches(windows, "tls", batch.tls.as_ref(), |window| {
+        &mut window.steps.get_or_insert_default().tls
+    })?;
+    read_sketches(windows, "first_byte", batch.first_byte.as_ref(), |window| {
+        &mut window.steps.get_or_insert_default().first_byte
+    })?;
+    for &v1::CertificateSeen { row, not_after_unix_seconds } in &batch.certificates {
+        let window =
+            windows.get_mut(row as usize).ok_or(InvalidColumns::Row { column: "certificates", row })?;
+        window.steps.get_or_insert_default().expires(Some(not_after_unix_seconds));
+    }
+    for window in windows {
+        window.steps.take_if(|steps| **steps == Steps::default());
+    }
+    Ok(())
+}
+
+fn sketch_column<'a>(
+    windows: &'a [PathWindow],
+    of: impl Fn(&'a PathWindow) -> &'a Sketch,
+) -> v1::SketchColumn {
     let mut column = v1::SketchColumn::default();
     for window in windows {
         let entries = of(window).entries();
@@ -191,15 +235,20 @@ mod tests {
     }
 
     fn windows() -> impl Strategy<Value = Vec<PathWindow>> {
-        let window = (any::<[u16; 5]>(), any::<u16>(), any::<u8>(), sketch(), sketch());
+        let steps = prop::option::of((sketch(), sketch(), any::<i64>()));
+        let window = (any::<[u16; 6]>(), any::<u16>(), any::<u8>(), sketch(), sketch(), steps);
         prop::collection::btree_map(any::<u32>(), window, 0..20).prop_map(|rows| {
             rows.into_iter()
-                .map(|(path, (failed, reply, suspect, round_trip, network))| PathWindow {
+                .map(|(path, (failed, reply, suspect, round_trip, network, steps))| PathWindow {
                     failed: failed.map(u32::from),
                     reply: u32::from(reply),
                     suspect: u32::from(suspect),
                     round_trip,
                     network,
+                    steps: steps.map(|(connect, tls, not_after)| {
+                        let not_after = Some(not_after);
+                        Box::new(Steps { connect, tls, first_byte: Sketch::new(), not_after })
+                    }),
                     ..PathWindow::empty(PathId(path))
                 })
                 .collect()

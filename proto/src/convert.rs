@@ -126,6 +126,7 @@ enum_codec!(outcome_to_wire, outcome, Outcome {
     Unreachable = Unreachable,
     DnsError = DnsError,
     SendError = SendError,
+    HttpError = HttpError,
 });
 
 /// A delay as protobuf has it. Saturates at the largest duration that protobuf can hold.

@@ -10,7 +10,7 @@ use crate::v1;
 
 /// Largest part, in bytes on the wire.
 pub const PART_BYTES: usize = 1 << 20;
-/// Version, timing, and what begins a table: in every part.
+/// Version, timing, and what begins a table: in every part. (Authorities are in the first.)
 const FRAME_BYTES: usize = 256;
 /// What begins an entry: its field and its length.
 const ENTRY_BYTES: usize = 6;
@@ -27,8 +27,8 @@ pub fn split(mut delta: v1::PlanDelta) -> Vec<v1::PlanDelta> {
     let addresses = delta.addresses.take();
     delta.more = true;
     let mut parts = Parts {
-        next: v1::PlanDelta { base_version: delta.version, ..delta.clone() },
-        room: PART_BYTES - FRAME_BYTES,
+        next: v1::PlanDelta { base_version: delta.version, authorities: Vec::new(), ..delta.clone() },
+        room: (PART_BYTES - FRAME_BYTES).saturating_sub(delta.authorities.len()),
         all: vec![delta],
     };
     for path in remove {

@@ -86,6 +86,13 @@ impl Cluster {
     pub fn start_hub(&mut self) -> Result<()> {
         let inventory = format!("file:{}", self.lab.inventory_path().display());
         let mut args = vec!["--insecure", "--inventory", &inventory];
+        // The lab's API server does not speak TLS; tests of DNS over TCP and TLS say so.
+        if !self.settings.hub_args.iter().any(|arg| arg.starts_with("--http-api")) {
+            args.push("--http-api=off");
+        }
+        if !self.settings.hub_args.iter().any(|arg| arg.starts_with("--dns-transports")) {
+            args.push("--dns-transports=udp");
+        }
         args.extend(self.settings.hub_args.iter().map(String::as_str));
         let mut hub =
             self.lab.spawn_in("hub", built("netcheck-hub", self.settings.profile)?, &args, &[], "hub")?;

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::counters::Counters;
 use crate::engine::EngineOutput;
+use crate::exchange::ExchangeEnd;
 use crate::observation::{DropCount, KernelStatus};
 use crate::plan::PlanGap;
 use crate::report::Report;
@@ -148,6 +149,11 @@ impl EngineHandle {
         self.bell.ring();
     }
 
+    /// Wakes the engine.
+    pub(crate) fn ring(&self) {
+        self.bell.ring();
+    }
+
     /// Tells the engine to end.
     pub(crate) fn stop(&self) {
         self.bell.stop.store(true, Ordering::Release);
@@ -166,7 +172,7 @@ pub(crate) struct EngineLink {
 }
 
 /// Makes both ends.
-pub(crate) fn open() -> std::io::Result<(EngineLink, EngineHandle, EngineOutput)> {
+pub(crate) fn open(exchanges: ExchangeEnd) -> std::io::Result<(EngineLink, EngineHandle, EngineOutput)> {
     let fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
     let bell = Arc::new(Bell { fd, stop: AtomicBool::new(false) });
     let (to_engine, commands) = mpsc::channel(COMMANDS);
@@ -175,7 +181,7 @@ pub(crate) fn open() -> std::io::Result<(EngineLink, EngineHandle, EngineOutput)
     let (to_all, status) = watch::channel(EngineStatus::default());
     let handle = EngineHandle { commands: to_engine, bell: Arc::clone(&bell) };
     let link = EngineLink { commands, bell, reports: to_buffer, replies: to_session, status: to_all };
-    Ok((link, handle, EngineOutput { reports, replies, status }))
+    Ok((link, handle, EngineOutput { reports, replies, status, exchanges }))
 }
 
 impl EngineLink {

@@ -14,18 +14,32 @@ use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
 use self::family::{OneFamily, quoted_by_socket};
-use crate::clock::monotonic_ns;
+use crate::clock::{MILLISECOND_NS, monotonic_ns};
+use crate::exchange::{Done, ExchangeLink, Job};
 use crate::merge::{Ending, Merge, Probe, Seen};
 use crate::mmsg::Batch;
 use crate::observation::{KernelEye, ProbeKey};
+use crate::plan::exchange::{Authorities, Exchange};
 use crate::plan::{Missing, PathPlan};
 use crate::ports::PORTS;
+use crate::probe::stream::TOO_MANY;
 use crate::probe::{Identity, ProbeBuffer, SendFailure};
 use crate::sizes::{LARGEST, overhead_bytes};
 use crate::vantage::pool::Pool;
 
 /// Ready sockets taken per system call.
 const EVENTS: usize = 256;
+
+/// Whoever carries an exchange out tells its end so much later than its time is over, at most.
+const SLACK_NS: u64 = 250 * MILLISECOND_NS;
+
+/// What holds for all exchanges over TCP.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Terms {
+    /// How long each may take.
+    pub(crate) timeout_ns: u64,
+    pub(crate) authorities: Arc<Authorities>,
+}
 
 /// Which prober a ready socket belongs to; with vantage and family the upper half of an epoll token, a slot is the lower.
 const ICMP: u64 = 0;
@@ -57,11 +71,13 @@ pub(crate) struct Probers {
     pod_missing: Vec<Missing>,
     batch: Batch,
     buffer: Box<ProbeBuffer>,
+    exchanges: ExchangeLink,
+    terms: Terms,
 }
 
 impl Probers {
     /// Opens what can be opened; the rest is [`Probers::missing`]. Only without epoll there is nothing.
-    pub(crate) fn open(identifier: u16) -> io::Result<Self> {
+    pub(crate) fn open(identifier: u16, exchanges: ExchangeLink) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let mut missing = Vec::new();
         let host = FAMILIES.map(|family| OneFamily::of_host(family, identifier, &mut missing));
@@ -74,7 +90,14 @@ impl Probers {
             pod_missing: Vec::new(),
             batch: Batch::new(),
             buffer: Box::new([0; LARGEST as usize]),
+            exchanges,
+            terms: Terms::default(),
         })
+    }
+
+    /// What holds for exchanges from now on.
+    pub(crate) fn set_terms(&mut self, terms: Terms) {
+        self.terms = terms;
     }
 
     /// Takes the sockets of a vantage, in place of those of another.
@@ -97,6 +120,11 @@ impl Probers {
             }
         }
         self.pod_missing.clear();
+    }
+
+    /// Has names looked up as this node's programs do.
+    pub(crate) fn search(&self, names: Vec<String>) {
+        self.exchanges.search(names);
     }
 
     /// What could not be opened on the host and why.
@@ -158,8 +186,11 @@ impl Probers {
         merge: &mut Merge,
     ) -> u64 {
         let (vantage, target, family) = (plan.vantage, plan.target, Family::of(plan.target.ip()));
-        let mut probe =
-            Probe { key, vantage, kind: plan.kind, target, watched: eye.stamps(), slot: 0, size_bytes };
+        let (watched, kind) = (eye.stamps(), plan.kind);
+        let mut probe = Probe { key, vantage, kind, target, watched, slot: 0, timeout_ns: 0, size_bytes };
+        if let Some(exchange) = &plan.exchange {
+            return self.exchange(probe, exchange, monotonic_ns(), eye, merge);
+        }
         let families = match vantage {
             Vantage::Host => Some(&mut self.host),
             Vantage::Pod => self.pod.as_mut(),
@@ -202,6 +233,7 @@ impl Probers {
                     }
                 },
             },
+            // (HTTP is an exchange.)
             ProbeKind::Dns | ProbeKind::Http => match &plan.question {
                 None => (before_ns, Some(ending(SendFailure::Own(Errno::OPNOTSUPP)))),
                 Some(question) => match one.dns.prepare(key, target, Arc::clone(question), eye) {
@@ -220,10 +252,62 @@ impl Probers {
         t0_ns
     }
 
+    /// Makes the socket of an exchange over TCP, and hands it over to be carried out.
+    fn exchange(
+        &mut self,
+        mut probe: Probe,
+        exchange: &Arc<Exchange>,
+        before_ns: u64,
+        eye: &mut dyn KernelEye,
+        merge: &mut Merge,
+    ) -> u64 {
+        let Probe { key, target, .. } = probe;
+        probe.timeout_ns = self.terms.timeout_ns + SLACK_NS;
+        let families = match probe.vantage {
+            Vantage::Host => Some(&mut self.host),
+            Vantage::Pod => self.pod.as_mut(),
+        };
+        let Some(one) = families.map(|families| &mut families[probe.family() as usize]) else {
+            return monotonic_ns();
+        };
+        let prepared = match one.stream.as_mut() {
+            None => Err(SendFailure::Refused(Errno::AFNOSUPPORT)),
+            Some(stream) => stream.prepare(key, target, before_ns, eye),
+        };
+        let t0_ns = monotonic_ns();
+        let ended = match prepared {
+            Err(failure) => Some(failure),
+            Ok((slot, watched, socket)) => {
+                (probe.slot, probe.watched) = (slot, watched);
+                let job = Job {
+                    key,
+                    target,
+                    socket,
+                    exchange: Arc::clone(exchange),
+                    authorities: Arc::clone(&self.terms.authorities),
+                    timeout_ns: self.terms.timeout_ns,
+                };
+                (!self.exchanges.start(job)).then_some(TOO_MANY)
+            }
+        };
+        // What comes back of it is read later, on this same thread.
+        merge.sent(probe, t0_ns);
+        if let Some(failure) = ended {
+            merge.ended(key, ending(failure));
+        }
+        t0_ns
+    }
+
     /// Reads every socket that has something. ICMP comes first: where an error ends a TCP or DNS probe, the error
     /// itself says more than the errno that the socket makes of it.
     pub(crate) fn read(&mut self, merge: &mut Merge, now_ns: u64, since_ns: u64, prompt: bool) {
         let seen = Seen { at_ns: now_ns, since_ns, prompt };
+        while let Some(done) = self.exchanges.next_done() {
+            match done {
+                Done::Ended { key, ending } => merge.ended(key, ending),
+                Done::Searched(names) => merge.searched(names),
+            }
+        }
         let mut room = [const { MaybeUninit::<epoll::Event>::uninit() }; EVENTS];
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
         loop {
@@ -277,6 +361,11 @@ impl Probers {
         };
         let Some(one) = families.map(|families| &mut families[probe.family() as usize]) else { return };
         match (probe.kind, &mut one.tcp) {
+            _ if probe.is_exchange() => {
+                if let Some(stream) = &mut one.stream {
+                    stream.close(probe.slot, probe.key, eye);
+                }
+            }
             (ProbeKind::Tcp, Some(tcp)) => tcp.close(probe.slot, probe.key, eye),
             (ProbeKind::Dns, _) => one.dns.close(probe.slot, probe.key, eye),
             _ => {}
@@ -296,6 +385,7 @@ mod tests {
     use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 
     use super::*;
+    use crate::exchange;
 
     #[test]
     fn without_raw_sockets_the_capability_is_named_and_the_rest_works() {
@@ -304,7 +394,7 @@ mod tests {
             let effective = capabilities(None).unwrap().effective - CapabilitySet::NET_RAW;
             let inheritable = CapabilitySet::empty();
             set_capabilities(None, CapabilitySets { effective, permitted: effective, inheritable }).unwrap();
-            Probers::open(7).unwrap().missing().to_vec()
+            Probers::open(7, exchange::open().0).unwrap().missing().to_vec()
         });
         let missing = missing.join().unwrap();
         let kinds: Vec<_> = missing.iter().map(|missing| (missing.kind, missing.family)).collect();

@@ -22,6 +22,7 @@ fn start() -> (EngineHandle, EngineOutput, std::thread::JoinHandle<()>) {
         session: ProbeSession(11),
         limit_pps: 1000,
         policy: |_| None,
+        allowed: Allowed::default(),
         eye: Box::new(Blind::new(v1::EbpfState::Off, Vec::new())),
         vantage: None,
     };

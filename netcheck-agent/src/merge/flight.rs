@@ -32,6 +32,8 @@ pub(crate) struct Probe {
     pub(crate) watched: bool,
     /// The prober's own number for it, or of the socket that it left from; 0 where it needs none.
     pub(crate) slot: u32,
+    /// How long its answer is waited for; 0: as long as all others'.
+    pub(crate) timeout_ns: u64,
     /// The whole IP packet, where its size is what is tried: then it is no sample of its path. Else 0.
     pub(crate) size_bytes: u16,
 }
@@ -44,6 +46,12 @@ impl Probe {
     /// Which of the agent's sockets it leaves from.
     pub(crate) const fn lane(&self) -> Lane {
         (self.vantage, self.family())
+    }
+
+    /// It is an exchange over TCP, with a timeout of its own. It counts in the window in which it ends, for others are
+    /// not to wait for it.
+    pub(crate) const fn is_exchange(&self) -> bool {
+        self.timeout_ns != 0
     }
 }
 
@@ -58,11 +66,24 @@ pub(crate) struct Seen {
     pub(crate) prompt: bool,
 }
 
+/// How long the parts of an exchange over TCP took, one after the other; `None` for what there was none of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct StepTimes {
+    pub(crate) connect_ns: Option<u64>,
+    pub(crate) tls_ns: Option<u64>,
+    /// From the request to the head of the answer.
+    pub(crate) first_byte_ns: Option<u64>,
+    /// From the first SYN to the end of the answer.
+    pub(crate) total_ns: u64,
+}
+
 /// How a probe ended, as far as user space can tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
     /// An answer, with what the destination's kernel wrote into it.
     Reply { seen: Seen, reflected: Option<Reflected> },
+    /// The answer to an exchange over TCP, in time, and when the server's certificate expires (unix seconds).
+    Exchanged { steps: StepTimes, not_after: Option<i64> },
     /// Something else than the answer.
     Failed { outcome: Outcome, detail: Detail },
     /// The agent itself could not send it: nothing is known of the network.
@@ -222,6 +243,11 @@ impl Flight {
                 .map(|(sent_ns, received_ns)| sent_ns + received_ns),
             responder_ns,
         }
+    }
+
+    /// What the network took of a TCP handshake: from the SYN's way out to the way in of what came back.
+    pub(crate) fn handshake_ns(&self) -> Option<u64> {
+        self.t4_ns()?.checked_sub(self.t1_ns()?)
     }
 
     /// Hooks in the order in which they saw the request, and the reply.

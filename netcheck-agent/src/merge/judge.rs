@@ -3,7 +3,7 @@
 use netcheck_common::domain::{Outcome, ProbeKind};
 use rustix::io::Errno;
 
-use super::flight::{Ending, Flight, Probe, Seen, Shares};
+use super::flight::{Ending, Flight, Probe, Seen, Shares, StepTimes};
 use super::{DETAILS_MAX, Merge};
 use crate::observation::{DropSeen, ProbeKey, Reflected};
 use crate::report::{Detail, Lost};
@@ -31,11 +31,19 @@ impl Merge {
                     }
                 }
             }
-            Some(Ending::Failed { outcome, detail }) => self.lost(flight, now_ns, outcome, None, detail),
+            Some(Ending::Exchanged { steps, not_after }) => {
+                self.exchanged(&flight, now_ns, steps, not_after);
+            }
+            Some(Ending::Failed { outcome, detail }) => {
+                let late = detail.exchange.as_ref().is_some_and(|seen| seen.late).then_some(Doubt::Late);
+                let silent = outcome == Outcome::Timeout;
+                let doubt = late.or_else(|| silent.then(|| doubt(flight.t0_ns)).flatten());
+                self.lost(flight, now_ns, outcome, doubt, detail);
+            }
             // What raw IPv6 sockets say, and no others, of a packet that an interface of this node dropped. Ordinary
             // probes tell whether the agent is out of memory.
             Some(Ending::OwnFault { detail })
-                if flight.window.is_none() && detail.errno == Some(Errno::NOBUFS) =>
+                if flight.probe.size_bytes != 0 && detail.errno == Some(Errno::NOBUFS) =>
             {
                 self.lost(flight, now_ns, Outcome::SendError, None, detail);
             }
@@ -85,6 +93,35 @@ impl Merge {
         }
     }
 
+    /// An exchange over TCP ended as it should. The hooks saw its first packet and the first one back: what they tell
+    /// is the handshake's share of the network.
+    fn exchanged(&mut self, flight: &Flight, now_ns: u64, steps: StepTimes, not_after: Option<i64>) {
+        self.counters.sample(flight.probe.kind, flight.probe.family(), Outcome::Reply);
+        let network_ns = flight.handshake_ns();
+        if flight.probe.watched {
+            self.counters.stamped += u64::from(network_ns.is_some());
+            self.counters.unstamped += u64::from(network_ns.is_none());
+        }
+        let number = self.windows.sent(now_ns);
+        let window = self.windows.ended(number, flight.probe.key.path);
+        window.count(Outcome::Reply);
+        window.round_trip.record(steps.total_ns);
+        if let Some(network_ns) = network_ns {
+            window.network.record(network_ns);
+        }
+        let parts = window.steps.get_or_insert_default();
+        parts.expires(not_after);
+        for (sketch, delay_ns) in [
+            (&mut parts.connect, steps.connect_ns),
+            (&mut parts.tls, steps.tls_ns),
+            (&mut parts.first_byte, steps.first_byte_ns),
+        ] {
+            if let Some(delay_ns) = delay_ns {
+                sketch.record(delay_ns);
+            }
+        }
+    }
+
     pub(super) fn lost(
         &mut self,
         mut flight: Flight,
@@ -96,7 +133,11 @@ impl Merge {
         let key = flight.probe.key;
         let shaky = flight.shaky && outcome == Outcome::Timeout;
         let doubt = doubt.or(shaky.then_some(Doubt::Late));
-        match flight.window {
+        let window = flight.window.or_else(|| {
+            // Exchanges count where they end.
+            flight.probe.is_exchange().then(|| self.windows.sent(now_ns))
+        });
+        match window {
             None => {
                 self.counters.sizes_tried += 1;
                 if doubt.is_some() || self.told(&flight, now_ns, &detail) {
@@ -106,6 +147,11 @@ impl Merge {
             Some(window) => {
                 self.turn_ended(&flight.probe, doubt.is_none().then_some(false), now_ns);
                 let window = self.windows.ended(window, key.path);
+                if let Some(seen) = &detail.exchange
+                    && seen.not_after.is_some()
+                {
+                    window.steps.get_or_insert_default().expires(seen.not_after);
+                }
                 if let Some(doubt) = doubt {
                     window.suspect += 1;
                     self.counters.suspect(doubt);

@@ -35,6 +35,7 @@ fn probe(key: ProbeKey) -> Probe {
         target: target(),
         watched: true,
         slot: 0,
+        timeout_ns: 0,
         size_bytes: 0,
     }
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::address;
 
 fn plan() -> Plan {
-    Plan::empty(address::refusal, Vec::new(), false)
+    Plan::empty(address::refusal, Allowed::default(), Vec::new(), false)
 }
 
 fn spec(path_id: u32, kind: v1::ProbeKind, address: &str, port: u32) -> v1::PathSpec {
@@ -71,7 +71,7 @@ fn unusable_paths_are_refused_with_a_reason_and_the_rest_stays() {
         (spec(0, v1::ProbeKind::Udp, "239.1.1.1", 80), "multicast"),
         (spec(0, v1::ProbeKind::Udp, "10.0.0.1", 0), "port"),
         (spec(0, v1::ProbeKind::Tcp, "10.0.0.1", 70_000), "not a port"),
-        (spec(0, v1::ProbeKind::Http, "10.0.0.1", 80), "HTTP"),
+        (spec(0, v1::ProbeKind::Http, "10.0.0.1", 80), "needs a request"),
         (spec(0, v1::ProbeKind::Unspecified, "10.0.0.1", 80), "kind"),
         (
             v1::PathSpec { address: vec![1, 2], ..spec(0, v1::ProbeKind::Icmp, "10.0.0.1", 0) },
@@ -103,7 +103,7 @@ fn unusable_paths_are_refused_with_a_reason_and_the_rest_stays() {
 fn what_the_agent_can_not_send_is_refused() {
     let why = "no icmp probes over ipv6: not permitted".to_owned();
     let missing = Missing { kind: ProbeKind::Icmp, family: Family::V6, why: why.clone() };
-    let mut plan = Plan::empty(address::refusal, vec![missing], false);
+    let mut plan = Plan::empty(address::refusal, Allowed::default(), vec![missing], false);
     let upsert = vec![
         spec(1, v1::ProbeKind::Icmp, "fd00::1", 0),
         spec(2, v1::ProbeKind::Icmp, "10.0.0.1", 0),
@@ -130,7 +130,8 @@ fn timing_is_kept_where_absent_and_clamped_where_absurd() {
             timeout_ns: MILLISECOND_NS,
             window_ns: SECOND_NS,
             wanted_pps: 7,
-            sizes_ns: SECOND_NS
+            sizes_ns: SECOND_NS,
+            ..Timing::default()
         }
     );
     plan.apply(&delta(1, 2, vec![], vec![])).unwrap();
@@ -161,6 +162,7 @@ proptest! {
     ) {
         let spec = v1::PathSpec {
             path_id, vantage, kind, address, port, dns_name, dns_type, payload_bytes, target: String::new(),
+            ..Default::default()
         };
         let duration = Some(prost_types::Duration { seconds, nanos });
         let mut plan = plan();

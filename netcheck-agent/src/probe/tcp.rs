@@ -153,7 +153,7 @@ impl TcpProber {
 
 /// What the error of a handshake means: RST, an ICMP error or a neighbour that does not answer, the kernel's own
 /// patience.
-const fn outcome_of(errno: Errno) -> Outcome {
+pub(crate) const fn outcome_of(errno: Errno) -> Outcome {
     match errno {
         Errno::CONNREFUSED | Errno::CONNRESET => Outcome::Refused,
         Errno::TIMEDOUT => Outcome::Timeout,
@@ -162,7 +162,7 @@ const fn outcome_of(errno: Errno) -> Outcome {
 }
 
 /// An RST needs no errno beside the outcome.
-fn detail_of(errno: Errno) -> Detail {
+pub(crate) fn detail_of(errno: Errno) -> Detail {
     Detail { errno: (errno != Errno::CONNREFUSED).then_some(errno), ..Detail::default() }
 }
 

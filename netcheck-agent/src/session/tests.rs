@@ -135,6 +135,7 @@ impl Rig {
             session: ProbeSession(5),
             limit_pps: 100,
             policy: address::refusal,
+            allowed: address::Allowed::default(),
             eye,
             vantage: None,
         };

@@ -183,7 +183,7 @@ async fn the_sockets_place_is_checked() {
 
 #[test]
 fn an_agent_without_a_vantage_refuses_its_paths_at_once() {
-    let mut plan = crate::plan::Plan::empty(|_| None, Vec::new(), false);
+    let mut plan = crate::plan::Plan::empty(|_| None, crate::address::Allowed::default(), Vec::new(), false);
     let upsert = vec![spec(1, v1::ProbeKind::Icmp, IpAddr::V4(V4), 0)];
     plan.apply(&v1::PlanDelta { version: 1, upsert, ..Default::default() }).unwrap();
     assert!(plan.refused.values().next().unwrap().contains("no pod vantage"));

@@ -24,6 +24,7 @@ pub(super) fn render(matrix: &v1::GetMatrixResponse, paint: Paint, width: usize)
         ("services", &[v1::TargetKind::Service]),
         ("services elsewhere than at their cluster IP", &[]),
         ("DNS servers", &[v1::TargetKind::DnsServer]),
+        ("endpoints", &[v1::TargetKind::Endpoint]),
     ];
     let elsewhere = |target: &v1::Target| !service_place(target).is_empty();
     for (title, kinds) in groups {

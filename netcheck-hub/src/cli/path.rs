@@ -6,7 +6,9 @@ use std::str::FromStr as _;
 use netcheck_proto::v1;
 
 use super::style::{Paint, ago, family, kind, short, symbol, time_of_day, trimmed, word};
+use crate::certificates;
 use crate::clock::unix_now_ns;
+use crate::evidence::locate::exchange;
 use crate::report::line::line;
 use crate::report::{source_name, target_name};
 
@@ -70,7 +72,7 @@ fn one(detail: &v1::PathDetail, paint: Paint) -> String {
             source_name(&path.source_node, path.vantage() == v1::Vantage::Pod),
             path.target.as_ref().map(target_name).unwrap_or_default()
         )),
-        kind(path.kind()),
+        label(&path),
         family(path.family()),
         path.address,
         paint.verdict(verdict, word(verdict)),
@@ -97,6 +99,7 @@ fn one(detail: &v1::PathDetail, paint: Paint) -> String {
         (stats.unreachable, "unreachable"),
         (stats.dns_error, "DNS error"),
         (stats.send_error, "send error"),
+        (stats.http_error, "not as expected"),
         (stats.suspect, "not judged"),
     ];
     let failed: Vec<String> = outcomes
@@ -106,8 +109,12 @@ fn one(detail: &v1::PathDetail, paint: Paint) -> String {
         .collect();
     let failed = if failed.is_empty() { String::new() } else { format!(", {}", failed.join(", ")) };
     text += &format!("    probes    {} of {} answered{failed}\n", stats.reply, stats.sent);
+    let phases = cell.phases.unwrap_or_default();
     let delays = [
         ("round trip", &stats.round_trip),
+        ("connect", &phases.connect),
+        ("TLS", &phases.tls),
+        ("first byte", &phases.first_byte),
         ("network", &stats.network),
         ("host", &stats.host),
         ("responder", &stats.responder),
@@ -125,6 +132,7 @@ fn one(detail: &v1::PathDetail, paint: Paint) -> String {
     if any {
         text += &trimmed(&table);
     }
+    text += &cell.certificate_expires_at.as_ref().map(certificate).unwrap_or_default();
     text += &cell.sizes.as_ref().map(sizes).unwrap_or_default();
     text += &cell.ports.as_ref().map(ports).unwrap_or_default();
     for backend in &cell.backends {
@@ -143,6 +151,7 @@ fn one(detail: &v1::PathDetail, paint: Paint) -> String {
             v1::Outcome::Unreachable => "was answered unreachable".to_owned(),
             v1::Outcome::DnsError => format!("was answered {}", sample.dns_rcode),
             v1::Outcome::SendError => format!("could not be sent: {}", sample.errno),
+            v1::Outcome::HttpError => format!("was not answered as expected: {}", exchange::reason(&sample)),
             v1::Outcome::Timeout | v1::Outcome::Reply | v1::Outcome::Unspecified => "timed out".to_owned(),
         };
         let how = match sample.packet_bytes {
@@ -155,6 +164,20 @@ fn one(detail: &v1::PathDetail, paint: Paint) -> String {
         }
     }
     text
+}
+
+/// When the server's certificate expires.
+fn certificate(at: &prost_types::Timestamp) -> String {
+    format!("    TLS       the certificate {}\n", certificates::expiry(at.seconds, unix_now_ns()))
+}
+
+/// `icmp`, `https /readyz`, `dns over TCP`.
+fn label(path: &v1::Path) -> String {
+    match (path.kind(), path.detail.as_str()) {
+        (of, "") => kind(of).to_owned(),
+        (v1::ProbeKind::Http, detail) => format!("{detail} "),
+        (of, detail) => format!("{} {detail} ", kind(of)),
+    }
 }
 
 /// Which packets pass.

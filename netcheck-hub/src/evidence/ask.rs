@@ -14,7 +14,7 @@ use netcheck_proto::{convert, v1};
 use super::locate::{Scene, addressee, destination, locate};
 use super::{Answer, Lost, Sight, Want};
 use crate::agent::{Agent, Live};
-use crate::clock::{SECOND_NS, positive};
+use crate::clock::{SECOND_NS, duration_ns, positive};
 use crate::hub::{NodeIx, Settings, State};
 use crate::matrix::Row;
 use crate::plan::Probe;
@@ -333,6 +333,7 @@ pub fn reflected(state: &v1::ReflectedState, sequence: u32) -> Answer {
         last_request_hook: state.last_request_hook.clone(),
         last_reply_hook: state.last_reply_hook.clone(),
         reply_delay_ns: None,
+        quiet_ns: None,
     }
 }
 
@@ -347,6 +348,11 @@ pub fn sighted(seen: &v1::FlowSighting) -> Answer {
         replied: seen.reply_packets > 0,
         last_request_hook: seen.last_request_hook.clone(),
         last_reply_hook: seen.last_reply_hook.clone(),
+        quiet_ns: seen
+            .last_reply_age
+            .as_ref()
+            .zip(seen.last_request_age.as_ref())
+            .map(|(reply, request)| duration_ns(reply).saturating_sub(duration_ns(request))),
     }
 }
 

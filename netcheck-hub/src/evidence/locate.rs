@@ -12,6 +12,7 @@ use super::{Answer, DropFact, Flow, Lost};
 use crate::plan::Probe;
 use crate::roster::{Owner, Roster};
 
+pub(crate) mod exchange;
 mod relay;
 mod silence;
 mod told;
@@ -162,11 +163,12 @@ impl Case<'_> {
         if let Some(drop) = &drop {
             self.evidence.push(super::words::drop_line(drop));
         }
-        if matches!(self.lost.outcome, Outcome::Refused | Outcome::DnsError) {
+        if matches!(self.lost.outcome, Outcome::Refused | Outcome::DnsError | Outcome::HttpError) {
             // The target itself answered. A drop before its socket (a reject rule) explains more than the answer.
-            let before_socket = drop.as_ref().filter(|drop| {
-                self.lost.outcome == Outcome::Refused && drop.record.stage() != v1::Stage::Socket
-            });
+            let reset = self.lost.outcome == Outcome::Refused
+                || self.lost.sample.exchange_error == "connection reset";
+            let before_socket =
+                drop.as_ref().filter(|drop| reset && drop.record.stage() != v1::Stage::Socket);
             return match before_socket {
                 Some(drop) => Self::observed_drop(drop),
                 None => self.answered(),
@@ -184,8 +186,16 @@ impl Case<'_> {
         match self.lost.outcome {
             Outcome::SendError => self.send_error(),
             Outcome::Unreachable => self.icmp_error(),
-            Outcome::Reply | Outcome::Timeout | Outcome::Refused | Outcome::DnsError => self.silence(),
+            _ if self.stood() => self.broken_off(),
+            Outcome::Reply | Outcome::Timeout | Outcome::Refused | Outcome::DnsError | Outcome::HttpError => {
+                self.silence()
+            }
         }
+    }
+
+    /// It is an exchange over TCP whose connection stood.
+    fn stood(&self) -> bool {
+        !matches!(self.lost.sample.step(), v1::ExchangeStep::Unspecified | v1::ExchangeStep::Connect)
     }
 
     /// Whether the best record is of an answer that found its socket closed: each DNS question has one of its own, until
@@ -197,6 +207,7 @@ impl Case<'_> {
                 && drop.record.reason == "NO_SOCKET"
         };
         self.scene.probe.kind == ProbeKind::Dns
+            && !self.scene.probe.over_tcp()
             && self.lost.outcome == Outcome::Timeout
             && drop.is_some_and(late)
     }
@@ -205,7 +216,7 @@ impl Case<'_> {
     fn best_drop(&self) -> Option<&DropFact> {
         let ends = [Some(self.scene.source), self.scene.destination];
         let icmp = self.scene.probe.kind == ProbeKind::Icmp;
-        let tcp_gave_up = self.scene.probe.kind == ProbeKind::Tcp && self.lost.outcome == Outcome::Timeout;
+        let tcp_gave_up = self.scene.probe.over_tcp() && self.lost.outcome == Outcome::Timeout;
         let counts = |fact: &&DropFact| {
             // The kernel reports every echo reply that a raw socket got a copy of as dropped for want of a socket.
             let copy = icmp

@@ -16,6 +16,7 @@ use crate::plan::{Catalog, Probe};
 use crate::roster::Roster;
 use crate::selection::Selection;
 
+mod exchange;
 mod pending;
 mod relay;
 mod sight;
@@ -368,7 +369,7 @@ proptest! {
         lost.sample.reply_hooks = reply;
         lost.sample.unwatched = unwatched;
         lost.arrival = arrival;
-        lost.answer = Some(Answer { arrived, replied, last_request_hook: hooks.0, last_reply_hook: hooks.1, reply_delay_ns: None });
+        lost.answer = Some(Answer { arrived, replied, last_request_hook: hooks.0, last_reply_hook: hooks.1, reply_delay_ns: None, quiet_ns: None });
         if dropped {
             lost.add_drop(fact("n2", 1, record("X", v1::Stage::Ingress, v1::Direction::Request)));
         }

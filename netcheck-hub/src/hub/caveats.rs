@@ -1,9 +1,10 @@
 //! Warnings about the measurement itself.
 
 use super::State;
+use crate::clock::unix_now_ns;
 
 impl State {
-    /// Warnings about the measurement itself, one line each.
+    /// Warnings about the measurement itself, and of servers' certificates that expire soon; one line each.
     #[must_use]
     pub fn caveats(&self) -> Vec<String> {
         let mut caveats = Vec::new();
@@ -13,6 +14,7 @@ impl State {
             caveats.push(format!("{error}; {then}"));
         }
         caveats.extend(self.inventory_caveat.clone());
+        caveats.extend(self.catalog.troubles.iter().cloned());
         if let Some(error) = &self.tls_error {
             caveats.push(format!("the hub's renewed certificate is of no use: {error}"));
         }
@@ -31,6 +33,8 @@ impl State {
             ));
         }
         caveats.extend(self.vantages_missing());
+        caveats.extend(self.certificates_expiring(self.certificate_warning, unix_now_ns()));
+        caveats.extend(self.long_searches(unix_now_ns()));
         for (_, agent) in self.each() {
             caveats.extend(agent.caveats());
             if agent.live.is_some() && !self.roster.nodes.contains_key(&*agent.name) {

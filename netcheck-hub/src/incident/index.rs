@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use netcheck_common::domain::{Family, ProbeKind, Vantage};
+use netcheck_common::domain::{Family, Outcome, ProbeKind, Vantage};
 use netcheck_proto::v1;
 
 use super::cause::{Side, Suspect, Symbol};
@@ -51,6 +51,8 @@ pub struct Item {
     pub looped: Option<(Symbol, Symbol)>,
     /// A kernel reported the drop, and the reason is the place's own.
     pub observed: bool,
+    /// A server was reached, and answered otherwise than expected: nobody else is to blame.
+    answered: bool,
     /// Its packets died on the way from the source (true) or back (false).
     pub request: Option<bool>,
 }
@@ -149,6 +151,9 @@ impl Build {
             v1::Direction::Reply => Some(false),
             v1::Direction::Unspecified => None,
         });
+        let answered = symptom.outcome == Some(Outcome::HttpError)
+            && at.is_none_or(|at| at.stage() == v1::Stage::Application);
+        let request = request.filter(|_| !answered);
         let looped = at.filter(|at| place::looped(at)).zip(request).and_then(|(at, request)| {
             let to = self.symbol('n', if request { node } else { &fact.source });
             (to != 0).then(|| (to, self.symbol('n', &at.node)))
@@ -185,6 +190,7 @@ impl Build {
                 .map(|at| (self.symbol('n', &at.node), self.symbol('n', &at.next_node))),
             looped,
             observed: here.as_ref().is_some_and(sure),
+            answered,
             request,
         };
         if bad && item.backend != 0 {
@@ -231,6 +237,9 @@ fn pair(a: Symbol, b: Symbol) -> Option<(Symbol, Symbol)> {
 impl Item {
     /// Everything that it crosses, bar the places.
     pub fn crosses(&self, mut each: impl FnMut(Suspect)) {
+        if self.answered {
+            return self.crosses_target(each);
+        }
         each(Suspect::Everywhere);
         if self.source != self.node {
             each(Suspect::Node(self.source, Side::Out));
@@ -260,6 +269,10 @@ impl Item {
         if let Some((a, b)) = pair(self.zones.0, self.zones.1) {
             each(Suspect::Zones(a, b));
         }
+        self.crosses_target(each);
+    }
+
+    fn crosses_target(&self, mut each: impl FnMut(Suspect)) {
         each(Suspect::Target(self.target));
         for service in [self.service, self.entrance].into_iter().filter(|&service| service != 0) {
             each(Suspect::Service(service));

@@ -186,7 +186,7 @@ impl Speaker<'_> {
         let mut only = outcomes.iter().flatten();
         match (only.next(), only.next()) {
             (Some(Outcome::Refused), None) => "refuses".to_owned(),
-            (Some(Outcome::DnsError), None) => {
+            (Some(Outcome::DnsError | Outcome::HttpError), None) => {
                 let reason =
                     |at: &usize| self.fact(*at).symptom.as_ref()?.at.as_ref().map(|at| at.reason.clone());
                 let reasons: BTreeSet<String> =

@@ -182,8 +182,17 @@ async fn the_file_is_followed_and_a_broken_one_keeps_the_last_good_roster() {
     };
     let second = Duration::from_secs(1);
     let hub = Hub::new(Settings {
-        timing: Timing { interval: second, timeout: second, window: second, sizes: second * 10 },
         rotation: Rotation::default(),
+        timing: Timing {
+            interval: second,
+            timeout: second,
+            window: second,
+            sizes: second * 10,
+            exchange: Default::default(),
+        },
+        dns: Default::default(),
+        http: Default::default(),
+        certificate_warning: Duration::ZERO,
         dns_name: "a.b".to_owned(),
         selection: crate::selection::Selection::default(),
         expire: 60 * second,

@@ -32,6 +32,12 @@ pub struct Catalog {
     pub watched_ports: Arc<[u16]>,
     /// What is not probed, and why, one line each.
     pub left_out: Arc<[String]>,
+    /// Who must vouch for servers where a probe asks for it (PEM).
+    pub authorities: Arc<[u8]>,
+    /// Short names that every node looks up with its own search list.
+    pub search_names: Arc<[String]>,
+    /// What of the wishes makes no sense, one line each.
+    pub troubles: Vec<String>,
 }
 
 impl Catalog {
@@ -44,7 +50,8 @@ impl Catalog {
         responders: &BTreeMap<String, u16>,
         dns_name: &str,
     ) -> Self {
-        let question = Question { name: absolute(dns_name), record_type: record_type(roster) };
+        let question =
+            Question { name: absolute(dns_name), record_type: record_type(roster), further: false };
         let mut build = Build {
             roster,
             selection,
@@ -64,17 +71,24 @@ impl Catalog {
                 build.service(service, &question);
             }
         }
-        let Build { mut probes, ports, notes, .. } = build;
-        probes.sort_by(|a, b| a.order().cmp(&b.order()));
-        probes.dedup_by(|a, b| {
-            a.identity(Vantage::Host) == b.identity(Vantage::Host) && a.sources == b.sources
-        });
-        Self {
+        let Build { probes, ports, notes, .. } = build;
+        let mut catalog = Self {
             probes,
             addresses: addresses(roster),
             watched_ports: ports.into_iter().collect(),
             left_out: notes.lines(roster, selection),
-        }
+            ..Self::default()
+        };
+        catalog.sort();
+        catalog
+    }
+
+    /// Brings the probes into their order, each once.
+    pub(super) fn sort(&mut self) {
+        self.probes.sort_by(|a, b| a.order().cmp(&b.order()));
+        self.probes.dedup_by(|a, b| {
+            a.identity(Vantage::Host) == b.identity(Vantage::Host) && a.sources == b.sources
+        });
     }
 
     /// What one node probes: all that it is a source of but itself, in the families that it has. Paths of one target
@@ -185,7 +199,15 @@ impl Build<'_> {
         sources: Sources,
     ) {
         self.ports.extend((port > 0).then_some(port));
-        self.probes.push(Probe { target: Arc::clone(target), kind, address, port, question: None, sources });
+        self.probes.push(Probe {
+            target: Arc::clone(target),
+            kind,
+            address,
+            port,
+            question: None,
+            exchange: None,
+            sources,
+        });
     }
 
     fn dns(&mut self, service: &Service, port: &ServicePort, question: &Question) {
@@ -198,6 +220,7 @@ impl Build<'_> {
                 port,
                 question: Some(question.clone()),
                 sources: Sources::All,
+                exchange: None,
             });
         };
         let id = format!("dns/{}/{}", service.namespace, service.name);
@@ -246,12 +269,17 @@ impl Build<'_> {
     }
 }
 
-fn absolute(name: &str) -> Arc<str> {
+/// A service's port, as it is probed at its cluster addresses.
+pub(super) fn service_target(roster: &Roster, service: &Service, port: &ServicePort) -> Arc<Target> {
+    Arc::new(services::Behind::of(roster, service).target(service, port))
+}
+
+pub(super) fn absolute(name: &str) -> Arc<str> {
     format!("{}.", name.trim_end_matches('.')).into()
 }
 
 /// What to ask for: the API server's own service name has an address of whichever family the cluster has.
-fn record_type(roster: &Roster) -> u16 {
+pub(super) fn record_type(roster: &Roster) -> u16 {
     let v4 = |addresses: &[IpAddr]| addresses.iter().any(IpAddr::is_ipv4);
     let has_v4 = match roster.services.get("default/kubernetes") {
         Some(service) => v4(&service.cluster_addresses),

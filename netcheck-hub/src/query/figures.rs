@@ -4,6 +4,7 @@ use std::borrow::Borrow;
 
 use netcheck_common::domain::Outcome;
 use netcheck_common::sketch::{Sketch, bucket_bounds};
+use netcheck_common::window::Steps;
 use netcheck_proto::{convert, v1};
 
 use crate::matrix::Slot;
@@ -28,7 +29,7 @@ pub fn stats(slots: impl Iterator<Item = impl Borrow<Slot>>) -> v1::PathStats {
             }
         }
     }
-    let [timeout, refused, unreachable, dns_error, send_error] = failed;
+    let [timeout, refused, unreachable, dns_error, send_error, http_error] = failed;
     let [round_trip, network, host, responder] = delays.map(|sketch| Some(delay(&sketch)));
     v1::PathStats {
         sent: reply + failed.iter().sum::<u64>(),
@@ -43,6 +44,27 @@ pub fn stats(slots: impl Iterator<Item = impl Borrow<Slot>>) -> v1::PathStats {
         network,
         host,
         responder,
+        http_error,
+    }
+}
+
+/// Parts of exchanges over TCP, summed over windows.
+pub(super) fn steps(slots: impl Iterator<Item = impl Borrow<Slot>>) -> Steps {
+    let mut sum = Steps::default();
+    for slot in slots {
+        if let Some(steps) = slot.borrow().delays.as_ref().and_then(|delays| delays.steps.as_deref()) {
+            sum.merge(steps);
+        }
+    }
+    sum
+}
+
+/// The parts of exchanges, as readers see them.
+pub(super) fn phases(steps: &Steps) -> v1::Phases {
+    v1::Phases {
+        connect: Some(delay(&steps.connect)),
+        tls: Some(delay(&steps.tls)),
+        first_byte: Some(delay(&steps.first_byte)),
     }
 }
 

@@ -84,6 +84,7 @@ pub fn line<'a>(
         text += &through(&at.tunnel);
     }
     text += &format!(", {}", joined(&kinds.iter().map(|kind| kind_name(*kind)).collect::<Vec<_>>()));
+    text += &which(bad, &same);
     let other_family = same.iter().filter_map(|cell| path(cell)).any(|of| !families.contains(&of.family));
     if let (1, Some(family), true) = (families.len(), families.first(), other_family) {
         text += &format!(" over {}", family_name(*family));
@@ -91,10 +92,19 @@ pub fn line<'a>(
     let by_port = by_port(bad);
     text += &match crate::ports::share(&by_port) {
         Some(ports) => format!(": {ports}{}{}", since(bad), crate::ports::named(&by_port)),
-        None => format!(": {} lost{}", oversize(bad).unwrap_or_else(|| share(bad)), since(bad)),
+        None => {
+            // What was answered is not lost.
+            let answered = |cell: &&v1::MatrixCell| {
+                let at = cell.loss.as_ref().and_then(|loss| loss.location.as_ref());
+                at.is_some_and(|at| at.stage() == v1::Stage::Application)
+            };
+            let failed = kinds.iter().eq(&[v1::ProbeKind::Http]) && bad.iter().all(answered);
+            let verb = if failed { "failed" } else { "lost" };
+            format!(": {} {verb}{}", oversize(bad).unwrap_or_else(|| share(bad)), since(bad))
+        }
     };
     text += &place(bad, loss, why);
-    text += &fine(&same, &kinds, &families);
+    text += &fine(bad, &same, &kinds, &families);
     let from_node = |cell: &&v1::MatrixCell| {
         path(cell).is_some_and(|of| {
             !of.from_pod
@@ -108,6 +118,20 @@ pub fn line<'a>(
         text += "; from the nodes themselves it is fine";
     }
     text
+}
+
+/// ` over TCP`, ` (https /readyz)`: what tells these paths from others of the same kind; nothing where they differ.
+fn which(bad: &[&v1::MatrixCell], same: &[&v1::MatrixCell]) -> String {
+    let of = |cell: &v1::MatrixCell| cell.path.as_ref().map(|path| (path.kind(), path.detail.clone()));
+    let own: BTreeSet<_> = bad.iter().filter_map(|cell| of(cell)).collect();
+    let Some((kind, detail)) = own.first().filter(|_| own.len() == 1) else { return String::new() };
+    let others = same.iter().filter_map(|cell| of(cell)).any(|(other, how)| other == *kind && how != *detail);
+    match (kind, detail.as_str()) {
+        (v1::ProbeKind::Dns, "") if others => " over UDP".to_owned(),
+        (_, "") => String::new(),
+        (v1::ProbeKind::Http, detail) => format!(" ({detail})"),
+        (_, detail) => format!(" {detail}"),
+    }
 }
 
 /// ` over VXLAN`.
@@ -201,6 +225,7 @@ fn place(bad: &[&v1::MatrixCell], loss: Option<&v1::LocatedLoss>, why: Option<&s
 
 /// What of the same paths is fine.
 fn fine(
+    bad: &[&v1::MatrixCell],
     same: &[&v1::MatrixCell],
     kinds: &BTreeSet<v1::ProbeKind>,
     families: &BTreeSet<v1::Family>,
@@ -208,11 +233,22 @@ fn fine(
     let mut judged: BTreeSet<v1::ProbeKind> = BTreeSet::new();
     let mut broken: BTreeSet<v1::ProbeKind> = kinds.clone();
     let mut other_family: Option<(v1::Family, bool)> = None;
+    let mut other_ways: std::collections::BTreeMap<String, bool> = std::collections::BTreeMap::new();
+    let ways: BTreeSet<&str> =
+        bad.iter().filter_map(|cell| cell.path.as_ref()).map(|path| path.detail.as_str()).collect();
     for cell in same {
         let Some(of) = path(cell) else { continue };
         let good = cell.verdict() == v1::Verdict::Reachable;
         if kinds.contains(&of.kind) {
-            if !families.contains(&of.family) {
+            let way = cell.path.as_ref().map_or("", |path| path.detail.as_str());
+            if !ways.contains(way) {
+                let name = match (of.kind, way) {
+                    (v1::ProbeKind::Http, way) => way.to_owned(),
+                    (kind, "") => format!("{} over UDP", kind_name(kind)),
+                    (kind, way) => format!("{} {way}", kind_name(kind)),
+                };
+                *other_ways.entry(name).or_insert(true) &= good;
+            } else if !families.contains(&of.family) {
                 let all = other_family.is_none_or(|(_, all)| all) && good;
                 other_family = Some((of.family, all));
             }
@@ -224,6 +260,7 @@ fn fine(
     }
     let mut names: Vec<&str> =
         judged.iter().filter(|kind| !broken.contains(kind)).map(|kind| kind_name(*kind)).collect();
+    names.extend(other_ways.iter().filter(|(_, good)| **good).map(|(name, _)| name.as_str()));
     if let Some((family, true)) = other_family {
         names.push(family_name(family));
     }

@@ -39,7 +39,6 @@ fn cell(source: &str, target: &str, verdict: Verdict, at: Option<v1::LossLocatio
             verdict: verdict.to_wire().into(),
             stats: Some(v1::PathStats { sent: 4, reply: 2, timeout: 2, ..Default::default() }),
             loss,
-            since: None,
             ..Default::default()
         },
     }

@@ -10,6 +10,7 @@ use netcheck_proto::text;
 
 use super::Mark;
 use super::build::{is_vantage, label, mark, namespaced};
+use super::http::HttpWishes;
 
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
@@ -45,6 +46,8 @@ pub struct Service {
     /// At its node ports, load balancer's and external addresses a node sends to its own backends alone
     /// (`externalTrafficPolicy`).
     pub external_local: bool,
+    /// What its annotations say of HTTP.
+    pub http: HttpWishes,
     /// Who is behind it, from its endpoint slices.
     pub backends: Vec<Backend>,
     /// Its labels.
@@ -192,6 +195,7 @@ pub(crate) fn service(object: &ServiceObject) -> Option<(String, Service)> {
         selects: spec.selector.as_ref().is_some_and(|selector| !selector.is_empty()),
         internal_local: local(&spec.internal_traffic_policy),
         external_local: local(&spec.external_traffic_policy),
+        http: HttpWishes::read(object.metadata.annotations.as_ref()),
         backends: Vec::new(),
         labels: object.metadata.labels.clone().unwrap_or_default(),
         mark: mark(&object.metadata),

@@ -3,7 +3,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::clock::SECOND_NS;
 
-const RULES: Rules = Rules { interval_ns: SECOND_NS, timeout_ns: SECOND_NS / 2, window_ns: SECOND_NS };
+const RULES: Rules =
+    Rules { interval_ns: SECOND_NS, timeout_ns: SECOND_NS / 2, window_ns: SECOND_NS, exchange_ns: (0, 0) };
 
 /// One slot per letter, one second each, the last one ending at `now`: `r` a reply, `l` a loss, `s` a suspect, `m`
 /// one of each, `.` nothing.
@@ -16,7 +17,7 @@ fn slots(text: &str, now_ns: i64) -> Vec<Slot> {
             start_ns: first + at as i64 * SECOND_NS,
             duration_ns: SECOND_NS,
             reply: u32::from(matches!(letter, 'r' | 'm')),
-            failed: [u32::from(matches!(letter, 'l' | 'm')), 0, 0, 0, 0],
+            failed: [u32::from(matches!(letter, 'l' | 'm')), 0, 0, 0, 0, 0],
             suspect: u32::from(letter == 's'),
             delays: None,
         })

@@ -73,8 +73,17 @@ impl Rig {
     pub(crate) fn start_with(identity: Identity) -> Self {
         let second = Duration::from_secs(1);
         let settings = Settings {
-            timing: Timing { interval: second, timeout: second / 2, window: second, sizes: second * 10 },
             rotation: Rotation { paths_per_node: 100_000, ..Rotation::default() },
+            timing: Timing {
+                interval: second,
+                timeout: second / 2,
+                window: second,
+                sizes: second * 10,
+                exchange: Default::default(),
+            },
+            dns: Default::default(),
+            http: Default::default(),
+            certificate_warning: Duration::ZERO,
             dns_name: "kubernetes.default.svc.cluster.local".to_owned(),
             selection: Selection::everything(),
             expire: Duration::from_secs(120),

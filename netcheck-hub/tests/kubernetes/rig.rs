@@ -43,8 +43,17 @@ pub(crate) fn from_file(list: &Value) -> Roster {
 pub(crate) fn hub() -> Arc<Hub> {
     let second = Duration::from_secs(1);
     Hub::new(Settings {
-        timing: Timing { interval: second, timeout: second / 2, window: second, sizes: second * 10 },
         rotation: Rotation::default(),
+        timing: Timing {
+            interval: second,
+            timeout: second / 2,
+            window: second,
+            sizes: second * 10,
+            exchange: Default::default(),
+        },
+        dns: Default::default(),
+        http: Default::default(),
+        certificate_warning: Duration::ZERO,
         dns_name: "a.b".to_owned(),
         selection: Selection::everything(),
         expire: 60 * second,

@@ -5,8 +5,11 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
+use anyhow::{Context as _, Result};
+
 use crate::fault::{DnsAnswer, Fault};
 use crate::service::Service;
+use crate::state::write_atomically;
 
 /// Where the answers of a slow server are held back.
 pub(crate) const DELAY_PORT: u16 = 5300;
@@ -27,6 +30,22 @@ pub(crate) fn delay(faults: &[Fault]) -> Option<Duration> {
     }
 }
 
+/// What DNS over TLS shows: a certificate that vouches for itself, made once for each lab.
+///
+/// # Errors
+/// If it can't be made or written.
+pub(crate) fn certificate(dir: &Path) -> Result<()> {
+    let (pem, key) = (dir.join("dns.pem"), dir.join("dns.key"));
+    if pem.exists() && key.exists() {
+        return Ok(());
+    }
+    let names = vec!["kube-dns.kube-system.svc".to_owned()];
+    let made =
+        rcgen::generate_simple_self_signed(names).context("making a certificate for the DNS server")?;
+    write_atomically(&key, made.signing_key.serialize_pem().as_bytes())?;
+    write_atomically(&pem, made.cert.pem().as_bytes())
+}
+
 /// The configuration file.
 ///
 /// - NXDOMAIN: the zone is there and has no names.
@@ -39,6 +58,11 @@ pub(crate) fn configuration(dir: &Path, services: &[Service], answer: Option<Dns
         "server:\n\
          \x20 interface: 0.0.0.0\n\
          \x20 interface: ::0\n\
+         \x20 interface: 0.0.0.0@853\n\
+         \x20 interface: ::0@853\n\
+         \x20 tls-port: 853\n\
+         \x20 tls-service-pem: \"{dir}/dns.pem\"\n\
+         \x20 tls-service-key: \"{dir}/dns.key\"\n\
          \x20 access-control: 0.0.0.0/0 allow\n\
          \x20 access-control: ::/0 allow\n\
          \x20 do-daemonize: no\n\
@@ -47,13 +71,13 @@ pub(crate) fn configuration(dir: &Path, services: &[Service], answer: Option<Dns
          \x20 username: \"\"\n\
          \x20 chroot: \"\"\n\
          \x20 pidfile: \"\"\n\
-         \x20 directory: \"{}\"\n\
+         \x20 directory: \"{dir}\"\n\
          \x20 num-threads: 1\n\
          \x20 msg-cache-size: 1m\n\
          \x20 rrset-cache-size: 1m\n\
          \x20 module-config: \"iterator\"\n\
          \x20 local-zone: \".\" static\n",
-        dir.display()
+        dir = dir.display()
     );
     let zone = match answer {
         None | Some(DnsAnswer::Slow(_) | DnsAnswer::Truncated | DnsAnswer::Nxdomain) => "static",

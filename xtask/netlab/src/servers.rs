@@ -211,6 +211,7 @@ impl Servers {
 
     fn start(&mut self, server: &Wanted) -> Result<()> {
         if server.program == Program::Unbound {
+            dns::certificate(self.dir.path())?;
             write_atomically(&self.dir.path().join("unbound.conf"), server.configuration.as_bytes())?;
         }
         let image = server.program.image()?;

@@ -6,6 +6,7 @@
 mod clocks;
 mod faults;
 mod forged;
+mod http;
 mod lives;
 mod services;
 mod sizes;

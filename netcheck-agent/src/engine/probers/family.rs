@@ -21,6 +21,7 @@ use crate::probe::ping::{ICMP_HEADER, PingProber};
 use crate::probe::quoted::Quoted;
 use crate::probe::route::RouteMtu;
 use crate::probe::socket::Sockets;
+use crate::probe::stream::StreamProber;
 use crate::probe::tcp::TcpProber;
 use crate::probe::udp::UdpProber;
 use crate::probe::{Identity, ProbeBuffer, header_of};
@@ -67,6 +68,7 @@ pub(super) struct OneFamily {
     pub(super) udp: Option<UdpProber>,
     pub(super) tcp: Option<TcpProber>,
     pub(super) dns: DnsProber,
+    pub(super) stream: Option<StreamProber>,
     pub(super) mtu: Option<RouteMtu>,
 }
 
@@ -84,6 +86,8 @@ impl OneFamily {
             udp: UdpProber::open(family, &own).map_err(|error| keep(ProbeKind::Udp, error)).ok(),
             tcp: TcpProber::open(family, own.clone()).map_err(|error| keep(ProbeKind::Tcp, error)).ok(),
             dns: DnsProber::new(family, own.clone()),
+            // As TCP, which says what is missing.
+            stream: StreamProber::open(family, own.clone()).ok(),
             // Without the family itself nothing else of it works either, and says so.
             mtu: RouteMtu::open(family, &own).ok(),
         }
@@ -112,6 +116,7 @@ impl OneFamily {
             udp: UdpProber::open(family, &handed).map_err(|error| keep(ProbeKind::Udp, error)).ok(),
             tcp: streams.map_err(|error| keep(ProbeKind::Tcp, error)).ok(),
             dns: DnsProber::new(family, handed.clone()),
+            stream: StreamProber::open(family, handed.clone()).ok(),
             mtu: RouteMtu::open(family, &handed).ok(),
         }
     }
@@ -154,7 +159,10 @@ impl OneFamily {
                 Some(slot) => merge.quoted(quoted, Vantage::Host, slot),
                 None => self.dns.quoted(quoted.from_port, quoted.to),
             },
-            ProbeKind::Tcp => self.tcp.as_ref()?.quoted(quoted.from_port, quoted.to),
+            ProbeKind::Tcp => {
+                let shaking = self.tcp.as_ref()?.quoted(quoted.from_port, quoted.to);
+                shaking.or_else(|| self.stream.as_ref()?.quoted(quoted.from_port, quoted.to))
+            }
             _ => None,
         }
     }

@@ -170,6 +170,7 @@ impl Agent {
         let path = directory.join("vantage.sock");
         let counts = Arc::new(VantageCounts::default());
         let config = EngineConfig {
+            allowed: crate::address::Allowed::default(),
             node: "n1".into(),
             session: ProbeSession(11),
             limit_pps: 1000,

@@ -190,7 +190,7 @@ impl Case<'_> {
 
     /// What the destination's kernel keeps: per path of probes with a header, flows to its own responder, and flows
     /// from a probe port. Others leave no trace there but their drops.
-    fn want(&self) -> Option<Want> {
+    pub(super) fn want(&self) -> Option<Want> {
         let probe = self.scene.probe;
         if probe.kind.carries_header() {
             return Some(Want::Path);
@@ -268,7 +268,8 @@ impl Case<'_> {
                 self.scene.source
             ));
         }
-        if self.scene.probe.kind == ProbeKind::Dns && !self.scene.promptly_answered {
+        let datagrams = self.scene.probe.kind == ProbeKind::Dns && !self.scene.probe.over_tcp();
+        if datagrams && !self.scene.promptly_answered {
             // Whoever asked may have stopped waiting before it left.
             return unlocated(&format!("its reply left {destination}, perhaps after the deadline"));
         }
@@ -290,7 +291,7 @@ impl Case<'_> {
     fn behind_socket(&self, destination: &str) -> Located {
         let address = self.lost.flow.map_or(self.scene.probe.address, |flow| flow.destination.ip());
         let owner = self.scene.roster.owner(address);
-        let tcp = self.scene.probe.kind == ProbeKind::Tcp;
+        let tcp = self.scene.probe.over_tcp();
         inferred(v1::LossLocation {
             node: destination.to_owned(),
             pod: owner.and_then(|owner| owner.pod.clone()).unwrap_or_default(),
@@ -344,7 +345,8 @@ impl Case<'_> {
             _ => (pod, false),
         };
         let into_pod = hook.egress && hook.role() == v1::InterfaceRole::PodVeth && !(to_source && reply);
-        let stage = match (into_pod, self.scene.probe.kind, hook.egress) {
+        let kind = if self.scene.probe.over_tcp() { ProbeKind::Tcp } else { self.scene.probe.kind };
+        let stage = match (into_pod, kind, hook.egress) {
             // The hook sits before the queue. Had the pod's kernel refused it, it would have said so.
             (true, ProbeKind::Udp | ProbeKind::Dns | ProbeKind::Http, _) => v1::Stage::Application,
             (true, ProbeKind::Icmp | ProbeKind::Tcp, _) | (false, _, true) => v1::Stage::Egress,

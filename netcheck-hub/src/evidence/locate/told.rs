@@ -6,7 +6,7 @@ use netcheck_common::domain::{Outcome, ProbeKind};
 use netcheck_proto::{convert, v1};
 
 use super::super::words::{icmp_name, whose};
-use super::{Case, Located, Sight, located, stage_of, unlocated};
+use super::{Case, Located, Sight, exchange, located, stage_of, unlocated};
 
 impl Case<'_> {
     /// The target, or one backend of it, said no.
@@ -21,7 +21,7 @@ impl Case<'_> {
         };
         let translated = icmp_from.is_some() && !icmp_from.as_ref().is_some_and(own);
         let icmp_from = icmp_from.filter(own);
-        let tcp = scene.probe.kind == ProbeKind::Tcp;
+        let tcp = scene.probe.over_tcp();
         let refused = self.lost.outcome == Outcome::Refused;
         // Whoever passes it on rejects what it knows nobody for, and says so.
         let rejected = self.lost.sample.icmp_error.is_some() && scene.probe.target.unbacked.is_some();
@@ -52,14 +52,20 @@ impl Case<'_> {
                 scene.roster.owner(scene.probe.address).map(|_| scene.probe.address)
             });
         let Some(from) = from else {
-            return unlocated("answered with a refusal, but which backend gave it is not known");
+            let what = match self.lost.outcome {
+                Outcome::HttpError => exchange::summary(&self.lost.sample, "a backend"),
+                _ => "answered with a refusal".to_owned(),
+            };
+            return unlocated(&format!("{what}, but which backend gave it is not known"));
         };
         let (stage, reason) = match self.lost.outcome {
             Outcome::DnsError => (v1::Stage::Application, self.lost.sample.dns_rcode.clone()),
+            Outcome::HttpError => (v1::Stage::Application, exchange::reason(&self.lost.sample)),
             _ => (v1::Stage::Socket, "refused".to_owned()),
         };
         let how = match (&self.lost.sample.icmp_error, self.lost.outcome) {
             (_, Outcome::DnsError) => format!("answered {reason}"),
+            (_, Outcome::HttpError) => exchange::evidence(&self.lost.sample),
             (Some(error), _) => format!("answered with {}", icmp_name(from, error)),
             (None, _) => "answered with a TCP reset".to_owned(),
         };
@@ -79,6 +85,7 @@ impl Case<'_> {
         };
         let summary = match self.lost.outcome {
             Outcome::DnsError => format!("{reason} from {who}"),
+            Outcome::HttpError => exchange::summary(&self.lost.sample, &who),
             _ => format!("refused by {who}"),
         };
         Located {

@@ -25,8 +25,17 @@ impl Rig {
     fn start() -> Self {
         let second = Duration::from_secs(1);
         let hub = Hub::new(Settings {
-            timing: Timing { interval: second, timeout: second / 2, window: second, sizes: second * 10 },
+            timing: Timing {
+                interval: second,
+                timeout: second / 2,
+                window: second,
+                sizes: second * 10,
+                exchange: Default::default(),
+            },
             rotation: Rotation { paths_per_node: 96, cover: second * 120, interval: second },
+            dns: Default::default(),
+            http: Default::default(),
+            certificate_warning: Duration::ZERO,
             dns_name: "a.b".to_owned(),
             selection: Selection::everything(),
             expire: second * 120,

@@ -52,6 +52,7 @@ fn world() -> World {
                 kind: ProbeKind::Tcp,
                 address: "10.0.0.1".parse().unwrap(),
                 port: target.port,
+                exchange: None,
                 question: None,
                 sources: Sources::All,
             };

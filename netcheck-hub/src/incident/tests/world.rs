@@ -73,6 +73,7 @@ impl World {
                         port: 0,
                         question: None,
                         sources: Sources::All,
+                        exchange: None,
                     };
                     let path = PlannedPath { id: PathId(id), vantage: Vantage::Host, at: id, probe };
                     facts.push(Fact {

@@ -45,6 +45,7 @@ fn probes(nodes: usize, zones: usize, services: usize) -> Vec<Probe> {
                 port: 0,
                 question: None,
                 sources: Sources::All,
+                exchange: None,
             });
         }
     }

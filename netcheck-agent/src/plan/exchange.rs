@@ -1,0 +1,179 @@
+//! What is said over a TCP connection: an HTTP request, or a DNS query; with or without TLS. Pure.
+//!
+//! In: a path of the hub's plan. Out: an [`Exchange`] that can be carried out, or why it can't.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use http::uri::PathAndQuery;
+use http::{HeaderValue, StatusCode};
+use netcheck_common::domain::ProbeKind;
+use netcheck_proto::v1;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+
+use super::Question;
+
+/// Longest list of expected statuses.
+const EXPECTED_MAX: usize = 32;
+/// SYN, ACK, request, two ACKs of the answer, RST.
+const PACKETS: u32 = 6;
+/// Of the handshake: hello, two ACKs, finished.
+const TLS_PACKETS: u32 = 4;
+
+/// What is said, and to whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Exchange {
+    pub(crate) talk: Talk,
+    pub(crate) tls: Option<TlsCheck>,
+}
+
+/// What is said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Talk {
+    Http(Request),
+    Dns(Arc<Question>),
+}
+
+/// A GET.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Request {
+    pub(crate) host: HeaderValue,
+    pub(crate) path: PathAndQuery,
+    expected: Vec<RangeInclusive<u16>>,
+}
+
+impl Request {
+    /// Whether this answer is the expected one.
+    pub(crate) fn expects(&self, status: StatusCode) -> bool {
+        self.expected.iter().any(|range| range.contains(&status.as_u16()))
+    }
+}
+
+/// What is asked of the server's certificate, beyond that it is valid today.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TlsCheck {
+    /// It must be for this name.
+    pub(crate) name: Option<ServerName<'static>>,
+    /// One of the plan's authorities must vouch for it.
+    pub(crate) authority: bool,
+}
+
+/// Who must vouch for servers.
+#[derive(Debug, Default)]
+pub(crate) struct Authorities {
+    /// As the plan has them.
+    pub(crate) pem: Vec<u8>,
+    pub(crate) certificates: Vec<CertificateDer<'static>>,
+}
+
+impl Authorities {
+    /// What can't be read is left out: the hub has checked it.
+    pub(crate) fn read(pem: &[u8]) -> Self {
+        let certificates = CertificateDer::pem_slice_iter(pem).filter_map(Result::ok).collect();
+        Self { pem: pem.to_owned(), certificates }
+    }
+}
+
+impl Exchange {
+    /// Reads a path; `None` where it is no exchange over TCP.
+    pub(super) fn read(
+        spec: &v1::PathSpec,
+        kind: ProbeKind,
+        question: Option<&Arc<Question>>,
+    ) -> Result<Option<Self>, String> {
+        let mut tls = spec.tls.as_ref().map(check).transpose()?;
+        let talk = match (kind, question, spec.dns_transport()) {
+            (ProbeKind::Http, ..) => Talk::Http(request(spec)?),
+            (ProbeKind::Dns, Some(question), v1::DnsTransport::Tcp) => {
+                tls = None;
+                Talk::Dns(Arc::clone(question))
+            }
+            (ProbeKind::Dns, Some(question), v1::DnsTransport::Tls) => {
+                tls.get_or_insert(TlsCheck { name: None, authority: false });
+                Talk::Dns(Arc::clone(question))
+            }
+            _ => return Ok(None),
+        };
+        Ok(Some(Self { talk, tls }))
+    }
+
+    /// Packets that it sends, when all is well.
+    pub(crate) const fn packets(&self) -> u32 {
+        PACKETS + if self.tls.is_some() { TLS_PACKETS } else { 0 }
+    }
+}
+
+fn request(spec: &v1::PathSpec) -> Result<Request, String> {
+    let http = spec.http.as_ref().ok_or("an http path needs a request")?;
+    let host = HeaderValue::from_str(&http.host).map_err(|error| format!("http.host: {error}"))?;
+    let path: PathAndQuery = http.path.parse().map_err(|error| format!("http.path: {error}"))?;
+    if http.host.is_empty() || !http.path.starts_with('/') {
+        return Err("an http path needs a host, and a path that starts with a slash".to_owned());
+    }
+    if http.expected.len() > EXPECTED_MAX {
+        return Err(format!("more than {EXPECTED_MAX} ranges of statuses"));
+    }
+    let range = |range: &v1::StatusRange| {
+        let ends = (u16::try_from(range.first), u16::try_from(range.last));
+        match ends {
+            (Ok(first), Ok(last)) if (100..=999).contains(&first) && first <= last => Ok(first..=last),
+            _ => Err(format!("{} to {} is no range of statuses", range.first, range.last)),
+        }
+    };
+    let mut expected: Vec<RangeInclusive<u16>> = http.expected.iter().map(range).collect::<Result<_, _>>()?;
+    if expected.is_empty() {
+        expected.push(200..=399);
+    }
+    Ok(Request { host, path, expected })
+}
+
+fn check(wire: &v1::TlsCheck) -> Result<TlsCheck, String> {
+    let name = (!wire.name.is_empty())
+        .then(|| ServerName::try_from(wire.name.clone()).map_err(|error| format!("tls.name: {error}")))
+        .transpose()?;
+    Ok(TlsCheck { name, authority: wire.authority })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn http(host: &str, path: &str, expected: &[(u32, u32)]) -> v1::PathSpec {
+        let expected = expected.iter().map(|&(first, last)| v1::StatusRange { first, last }).collect();
+        let http = v1::HttpRequest { host: host.to_owned(), path: path.to_owned(), expected };
+        v1::PathSpec { http: Some(http), ..Default::default() }
+    }
+
+    #[test]
+    fn statuses_that_are_expected() {
+        let read = |expected: &[(u32, u32)]| request(&http("web", "/", expected)).unwrap();
+        let status = |code| StatusCode::from_u16(code).unwrap();
+        let usual = read(&[]);
+        assert!(usual.expects(status(200)) && usual.expects(status(302)) && !usual.expects(status(401)));
+        let api = read(&[(200, 200), (401, 401), (403, 403)]);
+        assert!(api.expects(status(401)) && !api.expects(status(402)) && !api.expects(status(500)));
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused() {
+        for (spec, word) in [
+            (v1::PathSpec::default(), "needs a request"),
+            (http("", "/", &[]), "host"),
+            (http("web", "", &[]), "http.path"),
+            (http("web", "x", &[]), ""),
+            (http("web\r\nx: y", "/", &[]), "http.host"),
+            (http("web", "/a b", &[]), "http.path"),
+            (http("web", "/", &[(99, 200)]), "range"),
+            (http("web", "/", &[(300, 200)]), "range"),
+            (http("web", "/", &[(200, 70_000)]), "range"),
+            (http("web", "/", &[(200, 200); 33]), "more than"),
+        ] {
+            let why = request(&spec).unwrap_err();
+            assert!(why.contains(word), "{why}");
+        }
+        let tls = v1::TlsCheck { name: "not a name".to_owned(), authority: false };
+        let spec = v1::PathSpec { tls: Some(tls), ..http("web", "/", &[]) };
+        assert!(Exchange::read(&spec, ProbeKind::Http, None).unwrap_err().contains("tls.name"));
+    }
+}

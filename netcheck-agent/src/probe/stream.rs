@@ -1,0 +1,89 @@
+//! Sockets for exchanges over TCP: made, bound and registered with the hooks here, handed over to whoever carries them
+//! out ([`crate::exchange`]).
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use netcheck_common::domain::{Family, ProbeKind};
+use rustix::io::Errno;
+use rustix::net::sockopt::set_socket_linger;
+use rustix::net::{SocketType, getsockname};
+
+use crate::observation::{KernelEye, OwnFlow, ProbeKey};
+use crate::probe::route::Routes;
+use crate::probe::slots::Slots;
+use crate::probe::socket::Sockets;
+use crate::probe::{SendFailure, bare};
+
+/// One exchange under way.
+#[derive(Debug)]
+struct UnderWay {
+    key: ProbeKey,
+    target: SocketAddr,
+    /// The flow, where it is registered with the hooks.
+    flow: Option<OwnFlow>,
+    local_port: u16,
+}
+
+/// All exchanges of one family.
+#[derive(Debug)]
+pub(crate) struct StreamProber {
+    family: Family,
+    sockets: Sockets,
+    routes: Routes,
+    under_way: Slots<UnderWay>,
+}
+
+impl StreamProber {
+    pub(crate) fn open(family: Family, sockets: Sockets) -> io::Result<Self> {
+        Ok(Self { family, routes: Routes::open(family, &sockets)?, sockets, under_way: Slots::default() })
+    }
+
+    /// Makes the socket of one probe, and registers its flow: its number, and whether hooks watch it.
+    pub(crate) fn prepare(
+        &mut self,
+        key: ProbeKey,
+        target: SocketAddr,
+        now_ns: u64,
+        eye: &mut dyn KernelEye,
+    ) -> Result<(u32, bool, OwnedFd), SendFailure> {
+        let socket = self.sockets.open(self.family, SocketType::STREAM, None).map_err(SendFailure::of)?;
+        // Closed by RST, as TCP probes are, unless all goes well. Failing to set it costs a TIME_WAIT, no more.
+        let _ = set_socket_linger(&socket, Some(Duration::ZERO));
+        let (mut flow, mut local_port) = (None, 0);
+        if eye.stamps() {
+            let source = self.routes.source(target, now_ns).map_err(SendFailure::of)?;
+            if let Err(errno) = self.sockets.bind_probe_port(&socket, source) {
+                self.routes.forget(target);
+                return Err(SendFailure::Own(errno));
+            }
+            let local = getsockname(&socket).and_then(SocketAddr::try_from).map_err(SendFailure::Own)?;
+            local_port = local.port();
+            let own = OwnFlow { probe: key, transport: ProbeKind::Tcp, local: bare(local) };
+            flow = eye.watch_flow(&own).then_some(own);
+        }
+        let watched = flow.is_some();
+        let slot = self.under_way.insert(UnderWay { key, target, flow, local_port });
+        Ok((slot, watched, socket))
+    }
+
+    /// A probe is over, however: ends its flow. The number may be someone else's by now.
+    pub(crate) fn close(&mut self, slot: u32, key: ProbeKey, eye: &mut dyn KernelEye) {
+        if self.under_way.get(slot).is_some_and(|of| of.key == key)
+            && let Some(flow) = self.under_way.remove(slot).and_then(|of| of.flow)
+        {
+            eye.forget_flow(&flow);
+        }
+    }
+
+    /// The exchange that an ICMP error quotes, as far as its port is known.
+    pub(crate) fn quoted(&self, local_port: u16, target: SocketAddr) -> Option<ProbeKey> {
+        let mut all = self.under_way.iter().filter(|of| of.local_port != 0);
+        all.find(|of| of.local_port == local_port && of.target == target).map(|of| of.key)
+    }
+}
+
+/// What is said where too many wait already.
+pub(crate) const TOO_MANY: SendFailure = SendFailure::Own(Errno::AGAIN);

@@ -1,0 +1,86 @@
+//! Flags about DNS.
+
+use std::net::IpAddr;
+
+use clap::Args;
+
+use super::dns_name;
+use crate::plan::dns::{DnsSettings, Over};
+
+const NAME: &str = "kubernetes.default.svc.cluster.local";
+
+/// Flags about DNS.
+#[derive(Clone, Debug, Args)]
+pub struct DnsFlags {
+    /// The names that DNS servers are asked for, separated by commas; may be repeated [default:
+    /// kubernetes.default.svc.cluster.local].
+    #[arg(long, env = "NETCHECK_DNS_NAMES", value_name = "NAMES", value_delimiter = ',', value_parser = dns_name)]
+    pub dns_names: Vec<String>,
+
+    /// One such name, as older versions had it.
+    #[arg(long, env = "NETCHECK_DNS_NAME", value_name = "NAME", value_parser = dns_name, hide = true)]
+    pub dns_name: Option<String>,
+
+    /// In which ways each DNS server is asked, separated by commas: udp, tcp, tls (port 853; a service only where it has
+    /// that port). TCP and TLS as often as --http-interval says.
+    #[arg(
+        long,
+        env = "NETCHECK_DNS_TRANSPORTS",
+        value_name = "WAYS",
+        value_delimiter = ',',
+        default_value = "udp,tcp"
+    )]
+    pub dns_transports: Vec<Over>,
+
+    /// Addresses of DNS caches that every node has of its own, as 169.254.20.10, separated by commas; agents must be told
+    /// the same by their own --node-local-dns [default: none].
+    #[arg(long, env = "NETCHECK_NODE_LOCAL_DNS", value_name = "ADDRESSES", value_delimiter = ',')]
+    pub node_local_dns: Vec<IpAddr>,
+
+    /// Short names that every agent looks up now and then with its node's own search list, as a program there would,
+    /// separated by commas; how many queries that takes is told [default: none].
+    #[arg(long, env = "NETCHECK_DNS_SEARCH_NAMES", value_name = "NAMES", value_delimiter = ',',
+          value_parser = dns_name)]
+    pub dns_search_names: Vec<String>,
+}
+
+impl DnsFlags {
+    /// The first name, and all else.
+    #[must_use]
+    pub fn settings(&self) -> (String, DnsSettings) {
+        let mut names: Vec<String> = self.dns_names.iter().chain(&self.dns_name).cloned().collect();
+        if names.is_empty() {
+            names.push(NAME.to_owned());
+        }
+        let first = names.remove(0);
+        let settings = DnsSettings {
+            more_names: names,
+            over: self.dns_transports.clone(),
+            node_local: self.node_local_dns.clone(),
+            search_names: self.dns_search_names.clone(),
+        };
+        (first, settings)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_old_and_new() {
+        let none = DnsFlags {
+            dns_names: Vec::new(),
+            dns_name: None,
+            dns_transports: vec![Over::Udp],
+            node_local_dns: Vec::new(),
+            dns_search_names: Vec::new(),
+        };
+        assert_eq!(none.settings().0, NAME);
+        let old = DnsFlags { dns_name: Some("a.b".to_owned()), ..none.clone() };
+        assert_eq!(old.settings().0, "a.b");
+        let both = DnsFlags { dns_names: vec!["c.d".to_owned(), "e.f".to_owned()], ..old };
+        let (first, settings) = both.settings();
+        assert_eq!((first.as_str(), settings.more_names), ("c.d", vec!["e.f".to_owned(), "a.b".to_owned()]));
+    }
+}
