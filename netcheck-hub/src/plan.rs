@@ -174,6 +174,9 @@ pub(crate) struct Identity {
     exchange: Option<Arc<Exchange>>,
 }
 
+/// By target, kind, address and port, then by what tells probes of these from each other.
+type Order<'a> = (&'a str, ProbeKind, IpAddr, u16, (&'a Option<Question>, &'a Option<Arc<Exchange>>), bool);
+
 impl Probe {
     /// Whether a TCP connection is part of it.
     #[must_use]
@@ -192,9 +195,9 @@ impl Probe {
     }
 
     /// The order of catalogs.
-    fn order(&self) -> (&str, ProbeKind, IpAddr, u16, &Option<Question>, &Option<Arc<Exchange>>, bool) {
+    fn order(&self) -> Order<'_> {
         let rest = self.sources.are_rest();
-        (&self.target.id, self.kind, self.address, self.port, &self.question, &self.exchange, rest)
+        (&self.target.id, self.kind, self.address, self.port, (&self.question, &self.exchange), rest)
     }
 
     pub(crate) fn identity(&self, vantage: Vantage) -> Identity {
