@@ -14,7 +14,7 @@ struct Log(Arc<Mutex<Vec<u8>>>);
 impl Log {
     fn start() -> (Self, DefaultGuard) {
         // A line that another thread reaches while nobody listens would be left out for all from then on.
-        static LISTENER: Once = Once::new();
+        static LISTENER: std::sync::Once = std::sync::Once::new();
         LISTENER.call_once(|| drop(tracing::subscriber::set_global_default(tracing_subscriber::registry())));
         let log = Self::default();
         let writer = log.clone();
