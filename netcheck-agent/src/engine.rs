@@ -24,9 +24,10 @@ use std::time::{Duration, Instant};
 use netcheck_common::domain::{Family, PathId, ProbeKind, ProbeSession, Sequence, Vantage};
 use netcheck_proto::v1;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use tokio::sync::{mpsc, watch};
 
-pub(crate) use self::link::{Command, EngineHandle, EngineReply, EngineStatus, VantageChange, VantageStatus};
+pub(crate) use self::link::{
+    Command, EngineHandle, EngineOutput, EngineReply, EngineStatus, VantageChange, VantageStatus,
+};
 use self::link::{EngineLink, PlanSummary};
 use self::pace::{Pace, Wanted};
 use self::probers::Probers;
@@ -34,9 +35,9 @@ pub(crate) use self::probers::Terms;
 use self::tally::{DropTally, StampTrust};
 use crate::address::{AddressPolicy, Allowed};
 use crate::clock::{MILLISECOND_NS, SECOND_NS, monotonic_ns, unix_offset_ns};
-use crate::exchange::{self, ExchangeEnd};
+use crate::exchange;
 use crate::merge::Merge;
-use crate::observation::{Flow, KernelEye, KernelStatus, ProbeKey};
+use crate::observation::{Flow, KernelEye, ProbeKey};
 use crate::plan::{PathPlan, Plan};
 use crate::probe::Identity;
 use crate::report::Report;
@@ -382,32 +383,6 @@ impl Engine {
         let _ = poll(&mut both[..count], Some(&timeout));
         if !both[0].revents().is_empty() {
             self.link.hush();
-        }
-    }
-}
-
-/// The engine's outgoing channels.
-pub(crate) struct EngineOutput {
-    pub(crate) reports: mpsc::Receiver<Report>,
-    pub(crate) replies: mpsc::Receiver<EngineReply>,
-    pub(crate) status: watch::Receiver<EngineStatus>,
-    /// What of the probes is carried out elsewhere.
-    pub(crate) exchanges: ExchangeEnd,
-}
-
-/// How the kernel side is before it was ever asked.
-impl Default for EngineStatus {
-    fn default() -> Self {
-        Self {
-            counters: crate::counters::Counters::default(),
-            kernel: KernelStatus::default(),
-            drops: Vec::new(),
-            degraded: Vec::new(),
-            vantage: None,
-            plan: PlanSummary::default(),
-            in_flight: 0,
-            batched: false,
-            published: Instant::now(),
         }
     }
 }

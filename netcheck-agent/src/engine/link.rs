@@ -13,7 +13,6 @@ use rustix::io::{read, write};
 use tokio::sync::{mpsc, watch};
 
 use crate::counters::Counters;
-use crate::engine::EngineOutput;
 use crate::exchange::ExchangeEnd;
 use crate::observation::{DropCount, KernelStatus};
 use crate::plan::PlanGap;
@@ -132,6 +131,32 @@ impl Bell {
     fn ring(&self) {
         // It can only fail when it has been rung 2⁶⁴ times without being heard.
         let _ = write(&self.fd, &1u64.to_ne_bytes());
+    }
+}
+
+/// The engine's outgoing channels.
+pub(crate) struct EngineOutput {
+    pub(crate) reports: mpsc::Receiver<Report>,
+    pub(crate) replies: mpsc::Receiver<EngineReply>,
+    pub(crate) status: watch::Receiver<EngineStatus>,
+    /// What of the probes is carried out elsewhere.
+    pub(crate) exchanges: ExchangeEnd,
+}
+
+/// How the kernel side is before it was ever asked.
+impl Default for EngineStatus {
+    fn default() -> Self {
+        Self {
+            counters: Counters::default(),
+            kernel: KernelStatus::default(),
+            drops: Vec::new(),
+            degraded: Vec::new(),
+            vantage: None,
+            plan: PlanSummary::default(),
+            in_flight: 0,
+            batched: false,
+            published: Instant::now(),
+        }
     }
 }
 

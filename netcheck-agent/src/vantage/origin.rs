@@ -86,8 +86,9 @@ pub(crate) enum NotTaken {
 
 /// Checks one socket, and makes it non-blocking. `own`: the agent's namespace. Returns the socket's.
 ///
-/// The other side may keep a copy, and with it the power over what a copy shares, such as that flag: it can spoil its own
-/// measurement, no more.
+/// The other side may keep a copy, and with it the power over what a copy shares, such as that flag: a vantage that is
+/// hostile can hold up the thread that sends, until the agent's liveness probe has it restarted. It can't make the agent
+/// send anything else, or in another namespace.
 pub(crate) fn check(socket: &OwnedFd, family: Family, kind: Kind, own: &Netns) -> Result<Netns, NotTaken> {
     let no_socket = |errno: rustix::io::Errno| NotTaken::NoSocket(errno.into());
     let domain = socket_domain(socket.as_fd()).map_err(no_socket)?;

@@ -4,50 +4,28 @@
 //! What runs in it is up to whoever starts it: [`FakeCluster::start`] takes what answers `kubectl exec`.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::ws::{CloseFrame, Message, WebSocketUpgrade};
-use axum::extract::{FromRequestParts as _, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::watch as changes;
 use tokio::task::JoinHandle;
 
+use self::discovery::{KINDS, groups, resources};
+use self::exec::exec;
+use self::watch::follow;
 use crate::serve::{failure, json_body};
 
-/// Group and version, kind, plural, whether it is in a namespace.
-const KINDS: [(&str, &str, &str, bool); 22] = [
-    ("v1", "Namespace", "namespaces", false),
-    ("v1", "Node", "nodes", false),
-    ("v1", "PersistentVolume", "persistentvolumes", false),
-    ("v1", "PersistentVolumeClaim", "persistentvolumeclaims", true),
-    ("v1", "Pod", "pods", true),
-    ("v1", "Service", "services", true),
-    ("v1", "Secret", "secrets", true),
-    ("v1", "ConfigMap", "configmaps", true),
-    ("v1", "ServiceAccount", "serviceaccounts", true),
-    ("v1", "Event", "events", true),
-    ("apps/v1", "DaemonSet", "daemonsets", true),
-    ("apps/v1", "Deployment", "deployments", true),
-    ("apps/v1", "ReplicaSet", "replicasets", true),
-    ("apps/v1", "ControllerRevision", "controllerrevisions", true),
-    ("batch/v1", "Job", "jobs", true),
-    ("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets", true),
-    ("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies", true),
-    ("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles", false),
-    ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "clusterrolebindings", false),
-    ("rbac.authorization.k8s.io/v1", "Role", "roles", true),
-    ("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings", true),
-    ("scheduling.k8s.io/v1", "PriorityClass", "priorityclasses", false),
-];
+mod discovery;
+mod exec;
+mod watch;
 
 /// What a command in a pod comes to: its words → standard output, standard error, exit code.
 pub type Exec = Arc<dyn Fn(&[String]) -> (String, String, u8) + Send + Sync>;
@@ -64,7 +42,7 @@ struct Objects {
 #[derive(Clone)]
 struct Shared {
     objects: Arc<Mutex<Objects>>,
-    changed: Arc<watch::Sender<u64>>,
+    changed: Arc<changes::Sender<u64>>,
     exec: Exec,
 }
 
@@ -100,7 +78,7 @@ impl FakeCluster {
     pub async fn start(nodes: &[&str], exec: Exec) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("the fake cluster cannot listen")?;
         let address = listener.local_addr()?;
-        let shared = Shared { objects: Arc::default(), changed: Arc::new(watch::Sender::new(0)), exec };
+        let shared = Shared { objects: Arc::default(), changed: Arc::new(changes::Sender::new(0)), exec };
         for name in nodes {
             let node = json!({
                 "apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "uid": name}, "spec": {},
@@ -386,129 +364,6 @@ fn chosen<'a>(
     })
 }
 
-/// All that is there, then what comes and goes.
-fn follow(shared: Shared, group: String, plural: String, namespace: String, query: Query) -> Response {
-    let (sender, receiver) = tokio::sync::mpsc::channel::<Result<String, Infallible>>(64);
-    tokio::spawn(async move {
-        let mut changed = shared.changed.subscribe();
-        let mut known: BTreeMap<Key, Value> = BTreeMap::new();
-        loop {
-            let now: BTreeMap<Key, Value> = {
-                let objects = shared.lock();
-                let chosen = chosen(&objects, &group, &plural, &namespace, &query);
-                chosen.map(|(key, object)| (key.clone(), object.clone())).collect()
-            };
-            let mut news = Vec::new();
-            for (key, object) in &now {
-                match known.get(key) {
-                    None => news.push(("ADDED", object.clone())),
-                    Some(old) if old != object => news.push(("MODIFIED", object.clone())),
-                    Some(_) => {}
-                }
-            }
-            news.extend(
-                known
-                    .iter()
-                    .filter(|(key, _)| !now.contains_key(key))
-                    .map(|(_, old)| ("DELETED", old.clone())),
-            );
-            for (what, object) in news {
-                if sender.send(Ok(format!("{}\n", json!({"type": what, "object": object})))).await.is_err() {
-                    return;
-                }
-            }
-            known = now;
-            tokio::select! {
-                () = sender.closed() => return,
-                changed = changed.changed() => if changed.is_err() { return },
-                () = tokio::time::sleep(Duration::from_secs(300)) => return,
-            }
-        }
-    });
-    let stream = futures::stream::unfold(receiver, |mut receiver| async {
-        let next = receiver.recv().await?;
-        Some((next, receiver))
-    });
-    json_body(Body::from_stream(stream))
-}
-
-/// `kubectl exec` over a web socket: each message's first byte is a channel: 1 output, 2 error, 3 how it ended.
-async fn exec(shared: Shared, request: Request) -> Response {
-    let words: Vec<String> = form(request.uri().query().unwrap_or_default())
-        .filter(|(name, _)| name == "command")
-        .map(|(_, value)| value)
-        .collect();
-    let (mut parts, _) = request.into_parts();
-    let upgrade = match WebSocketUpgrade::from_request_parts(&mut parts, &shared).await {
-        Ok(upgrade) => upgrade.protocols(["v5.channel.k8s.io", "v4.channel.k8s.io"]),
-        Err(rejection) => return rejection.into_response(),
-    };
-    upgrade.on_upgrade(move |mut socket| async move {
-        let run = Arc::clone(&shared.exec);
-        let done = tokio::task::spawn_blocking(move || run(&words)).await;
-        let (out, err, code) = done.unwrap_or_else(|error| (String::new(), error.to_string(), 255));
-        let status = match code {
-            0 => json!({"metadata": {}, "status": "Success"}),
-            code => json!({
-                "metadata": {}, "status": "Failure", "reason": "NonZeroExitCode",
-                "message": format!("command terminated with exit code {code}"),
-                "details": {"causes": [{"reason": "ExitCode", "message": code.to_string()}]},
-            }),
-        };
-        for (channel, text) in [(1u8, out), (2, err), (3, status.to_string())] {
-            for chunk in text.as_bytes().chunks(16 << 10) {
-                let message: Vec<u8> = std::iter::once(channel).chain(chunk.iter().copied()).collect();
-                if socket.send(Message::Binary(message.into())).await.is_err() {
-                    return;
-                }
-            }
-        }
-        drop(socket.send(Message::Close(Some(CloseFrame { code: 1000, reason: "".into() }))).await);
-    })
-}
-
-/// The pairs of a query, decoded.
-fn form(query: &str) -> impl Iterator<Item = (String, String)> {
-    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-    pairs.map(|(name, value)| (decoded(name), decoded(value)))
-}
-
-fn decoded(text: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        let hex = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16));
-        match byte {
-            b'+' => bytes.push(b' '),
-            b'%' => bytes
-                .extend(hex(rest.next()).zip(hex(rest.next())).map(|(high, low)| (high * 16 + low) as u8)),
-            byte => bytes.push(byte),
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
 fn answer(value: &Value) -> Response {
     json_body(value.to_string())
-}
-
-fn groups() -> Value {
-    let mut names: Vec<&str> = KINDS.iter().map(|kind| kind.0).filter(|group| *group != "v1").collect();
-    names.dedup();
-    let group = |full: &&str| {
-        let (name, version) = full.split_once('/').unwrap_or((full, ""));
-        let version = json!({"groupVersion": full, "version": version});
-        json!({"name": name, "versions": [version], "preferredVersion": version})
-    };
-    json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": names.iter().map(group).collect::<Vec<_>>()})
-}
-
-fn resources(group: &str) -> Value {
-    let of_group = KINDS.iter().filter(|kind| kind.0 == group);
-    let resource = |&(_, kind, plural, namespaced): &(&str, &str, &str, bool)| {
-        json!({"name": plural, "singularName": kind.to_lowercase(), "namespaced": namespaced, "kind": kind,
-               "verbs": ["create", "delete", "get", "list", "patch", "update", "watch"]})
-    };
-    json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group,
-           "resources": of_group.map(resource).collect::<Vec<_>>()})
 }

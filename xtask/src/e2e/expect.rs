@@ -36,15 +36,6 @@ pub(super) fn is_cordoned(name: &str, told: &Value) -> bool {
     node(name, told).is_some_and(|node| node["cordoned"] == true)
 }
 
-/// The cells of a matrix whose probes start there: `HOST` or `POD`.
-pub(super) fn of_vantage(vantage: &str, mut matrix: Value) -> Value {
-    let vantage = format!("VANTAGE_{vantage}");
-    if let Some(cells) = matrix["cells"].as_array_mut() {
-        cells.retain(|cell| cell["path"]["vantage"] == vantage.as_str());
-    }
-    matrix
-}
-
 fn named(mut missing: Vec<String>) -> String {
     let more = missing.len().saturating_sub(NAMED);
     missing.truncate(NAMED);
@@ -114,7 +105,7 @@ pub(super) fn services(nodes: &[String], cells: &[Cell]) -> Result<String> {
 
 /// From every node's pod network there is a reachable path to a pod, and none that is not.
 pub(super) fn pods(nodes: &[String], cells: &[Cell]) -> Result<String> {
-    let to_pods = || cells.iter().filter(|cell| cell.target.starts_with("pod/"));
+    let to_pods = || cells.iter().filter(|cell| cell.vantage == "pod" && cell.target.starts_with("pod/"));
     let mut missing: Vec<String> = nodes
         .iter()
         .filter(|from| !to_pods().any(|cell| cell.source == **from))
@@ -194,18 +185,15 @@ mod tests {
 
     #[test]
     fn pods_are_reached_from_every_node() {
+        let from_pods = |paths: &[_]| {
+            let cells = cells(paths).into_iter();
+            cells.map(|cell| Cell { vantage: "pod".to_owned(), ..cell }).collect::<Vec<_>>()
+        };
         let some = [("a", "pod/x/p", "ICMP", "REACHABLE"), ("b", "pod/x/p", "UDP", "REACHABLE")];
-        assert_eq!(pods(&names(), &cells(&some)).unwrap(), "2 paths");
-        assert!(pods(&names(), &cells(&some[..1])).is_err());
-        assert!(pods(&names(), &cells(&[some[0], ("b", "pod/x/p", "UDP", "DEGRADED")])).is_err());
-    }
-
-    #[test]
-    fn vantages_are_told_apart() {
-        let cell = |vantage: &str| json!({"path": {"vantage": vantage, "sourceNode": vantage}});
-        let matrix = json!({"cells": [cell("VANTAGE_HOST"), cell("VANTAGE_POD")]});
-        let left = Cell::read_all(&of_vantage("POD", matrix)).unwrap();
-        assert_eq!(left.iter().map(|cell| cell.source.as_str()).collect::<Vec<_>>(), ["VANTAGE_POD"]);
+        assert_eq!(pods(&names(), &from_pods(&some)).unwrap(), "2 paths");
+        assert!(pods(&names(), &cells(&some)).is_err(), "that was the nodes themselves");
+        assert!(pods(&names(), &from_pods(&some[..1])).is_err());
+        assert!(pods(&names(), &from_pods(&[some[0], ("b", "pod/x/p", "UDP", "DEGRADED")])).is_err());
     }
 
     #[test]

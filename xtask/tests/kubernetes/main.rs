@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's way to fail")]
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +21,7 @@ fn e2e(fake: &FakeCluster, folder: &Path, more: &[&str]) -> (Output, String) {
     let kubeconfig = folder.join("kubeconfig");
     std::fs::write(&kubeconfig, fake.kubeconfig()).unwrap();
     let mut run = Command::new(env!("CARGO_BIN_EXE_xtask"));
-    run.arg("e2e").arg("--kubeconfig").arg(&kubeconfig).args(["--set", "vantage.enabled=false"]).args(more);
+    run.arg("e2e").arg("--kubeconfig").arg(&kubeconfig).args(more);
     // Discovery of other clusters must not be taken for this one's.
     run.env("HOME", folder);
     let output = run.output().unwrap();
@@ -35,39 +36,39 @@ fn fake(runtime: &tokio::runtime::Runtime, exec: Exec) -> FakeCluster {
     runtime.block_on(FakeCluster::start(&NODES, exec)).unwrap()
 }
 
-/// Takes over what the API says of cordons into the inventory of the lab.
-fn cordons(fake: &FakeCluster, inventory: &Path) {
-    let cordoned = |name: &str| {
+/// Does in the lab what the API says: cordons, and a policy that lets nothing in to the vantages.
+fn follow(fake: &FakeCluster, cluster: &Mutex<Cluster>, done: &mut BTreeSet<String>) {
+    let cordoned = |name: &&str| {
         let node = fake.get("v1", "nodes", "", name);
         node.is_some_and(|node| node["spec"]["unschedulable"] == true)
     };
-    let text = std::fs::read_to_string(inventory).unwrap();
-    let mut list: serde_json::Value = serde_json::from_str(&text).unwrap();
-    for item in list["items"].as_array_mut().unwrap() {
-        if item["kind"] == "Node" {
-            let cordoned = cordoned(item["metadata"]["name"].as_str().unwrap());
-            item["spec"]["unschedulable"] = cordoned.into();
-        }
+    let cordons =
+        NODES.into_iter().filter(cordoned).map(|node| format!("node-state node={node} state=cordoned"));
+    let denied = fake.objects().iter().any(|(kind, ..)| kind == "networkpolicies");
+    let drops = NODES.into_iter().filter(|_| denied);
+    let drops = drops.map(|node| format!("drop node={node} hook=forward dst=vantage-{node}"));
+    let wanted: BTreeSet<String> = cordons.chain(drops).collect();
+    let cluster = cluster.lock().unwrap();
+    for fault in wanted.difference(done) {
+        cluster.lab.inject(&fault.parse().unwrap()).unwrap();
     }
-    let new = list.to_string();
-    if new != text {
-        let beside = inventory.with_extension("new");
-        std::fs::write(&beside, new).unwrap();
-        std::fs::rename(&beside, inventory).unwrap();
+    for fault in done.difference(&wanted) {
+        cluster.lab.heal(&fault.parse().unwrap()).unwrap();
     }
+    drop(cluster);
+    *done = wanted;
 }
 
 #[test]
 fn it_is_installed_seen_and_removed() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let lab = Lab::up(LabSpec { mode: Mode::Routed, ..LabSpec::named("kube") }).unwrap();
-    let inventory = lab.inventory_path();
+    let lab = Lab::up(LabSpec { mode: Mode::Routed, vantage: true, ..LabSpec::named("kube") }).unwrap();
     let cluster = Cluster::start(lab, Settings::default()).unwrap();
     cluster.wait_healthy().unwrap();
     let cluster = Arc::new(Mutex::new(cluster));
     let answers = Arc::clone(&cluster);
-    let fake = Arc::new(fake(
+    let fake = fake(
         &runtime,
         Arc::new(move |words: &[String]| {
             let words: Vec<&str> = words.iter().skip(1).map(String::as_str).collect();
@@ -75,24 +76,28 @@ fn it_is_installed_seen_and_removed() {
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
             (text(&output.stdout), text(&output.stderr), output.status.code().unwrap_or(255) as u8)
         }),
-    ));
-    let over = Arc::new(AtomicBool::new(false));
-    let (watched, ended) = (Arc::clone(&fake), Arc::clone(&over));
-    let watcher = std::thread::spawn(move || {
-        while !ended.load(Ordering::Relaxed) {
-            cordons(&watched, &inventory);
-            std::thread::sleep(Duration::from_millis(200));
-        }
+    );
+    let over = AtomicBool::new(false);
+    let (output, told) = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut done = BTreeSet::new();
+            while !over.load(Ordering::Relaxed) {
+                follow(&fake, &cluster, &mut done);
+                std::thread::sleep(Duration::from_millis(200));
+            }
+        });
+        let ended = e2e(&fake, folder.path(), &["--image", "registry.example/netcheck:1"]);
+        over.store(true, Ordering::Relaxed);
+        ended
     });
-    let (output, told) = e2e(&fake, folder.path(), &["--image", "registry.example/netcheck:1"]);
-    over.store(true, Ordering::Relaxed);
-    watcher.join().unwrap();
     assert!(output.status.success());
     for line in [
         "12 pairs: icmp ipv4",
         "service/default/kubernetes:443",
-        "176 of 176 paths reachable",
+        "pods reach pods of every other node",
+        "544 of 544 paths reachable",
         "alarms nobody: n4",
+        "a NetworkPolicy is seen: after",
     ] {
         assert!(told.contains(line), "{line:?} is missing");
     }

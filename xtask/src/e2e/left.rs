@@ -1,0 +1,53 @@
+//! What of the release is anywhere in the cluster.
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::cluster::{Kube, RELEASE};
+use crate::tools::output;
+
+impl Kube {
+    /// Sees that nothing of the release is anywhere in the cluster.
+    pub(super) fn is_clean(&self) -> Result<()> {
+        let mut left = Vec::new();
+        for namespaced in [true, false] {
+            let kinds = self.kinds(namespaced)?;
+            let kinds: Vec<&str> = kinds.iter().map(String::as_str).collect();
+            // All at once; where one kind can't be listed, one by one, and without that.
+            match self.labelled(&kinds, namespaced) {
+                Ok(found) => left.extend(found),
+                Err(_) => {
+                    left.extend(kinds.iter().flat_map(|kind| self.labelled(&[kind], namespaced)).flatten());
+                }
+            }
+        }
+        for namespace in [self.namespace().to_owned(), self.hub_namespace()] {
+            let words = ["get", "namespace", &namespace, "--ignore-not-found", "--output=name"];
+            let name = output(&mut self.kubectl(&words))?;
+            left.extend((!name.is_empty()).then_some(name));
+        }
+        left.sort();
+        left.dedup();
+        ensure!(left.is_empty(), "there is {}", left.join(", "));
+        Ok(())
+    }
+
+    /// All kinds of objects that can be listed. An aggregated API that is down does not hide the others.
+    fn kinds(&self, namespaced: bool) -> Result<Vec<String>> {
+        let scope = format!("--namespaced={namespaced}");
+        let mut ask = self.kubectl(&["api-resources", "--verbs=list", "--output=name", &scope]);
+        let told = ask.output().context("starting kubectl")?;
+        let text = String::from_utf8_lossy(&told.stdout).into_owned();
+        ensure!(!text.is_empty(), "kubectl api-resources: {}", String::from_utf8_lossy(&told.stderr).trim());
+        // Events outlive what they tell of, and metrics are no objects.
+        let objects = |kind: &&str| !kind.starts_with("events") && !kind.contains("metrics.k8s.io");
+        Ok(text.lines().filter(objects).map(str::to_owned).collect())
+    }
+
+    /// Names of the release's objects of these kinds.
+    fn labelled(&self, kinds: &[&str], namespaced: bool) -> Result<Vec<String>> {
+        let (kinds, selector) = (kinds.join(","), format!("app.kubernetes.io/instance={RELEASE}"));
+        let mut words = vec!["get", &kinds, "--ignore-not-found", "--output=name", "--selector", &selector];
+        words.extend(namespaced.then_some("--all-namespaces"));
+        Ok(output(&mut self.kubectl(&words))?.lines().map(str::to_owned).collect())
+    }
+}
