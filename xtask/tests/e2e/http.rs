@@ -14,8 +14,9 @@ use crate::{args, healthy};
 
 const PATIENCE: Duration = Duration::from_secs(40);
 
-fn start(name: &str) -> (Servers, Cluster) {
-    let lab = Lab::up(LabSpec::named(name)).unwrap();
+/// `vantage`: all is asked from pods as well.
+fn start(name: &str, vantage: bool) -> (Servers, Cluster) {
+    let lab = Lab::up(LabSpec { vantage, ..LabSpec::named(name) }).unwrap();
     let servers = Servers::start(&lab);
     let hub_args = args("--http-interval 1s --http-timeout 2s");
     (servers, Cluster::start(lab, Settings { hub_args, ..Settings::default() }).unwrap())
@@ -39,7 +40,7 @@ fn phase(cell: &Value, name: &str) -> f64 {
 
 #[test]
 fn every_server_has_its_verdict_and_words() {
-    let (_servers, cluster) = start("e2e-http");
+    let (_servers, cluster) = start("e2e-http", true);
     // Service, words of its headline, stage, certainty and node.
     let bad = [
         ("expired", "TLS handshake failed: certificate expired 3 days ago", "application", "observed", "n2"),
@@ -104,7 +105,7 @@ fn phases(cluster: &Cluster) {
             .map(|detail| &detail["cell"])
             .filter(|cell| cell["path"]["kind"] == "PROBE_KIND_HTTP")
             .collect();
-        assert_eq!(http.len(), 2, "both families: {answer}");
+        assert_eq!(http.len(), 4, "both families, from the node and from its pods: {answer}");
         for cell in http {
             let total = phase(cell, "total");
             let parts = ["connect", "tls", "firstByte"].map(|name| phase(cell, name));
@@ -122,7 +123,7 @@ fn phases(cluster: &Cluster) {
 
 #[test]
 fn a_packet_of_a_handshake_that_is_dropped_is_located() {
-    let (_servers, cluster) = start("e2e-tls");
+    let (_servers, cluster) = start("e2e-tls", false);
     let told = |report: &Report| about(report, "broken").is_some() && about(report, "good").is_none();
     cluster.wait("all are probed", PATIENCE, told).unwrap();
     // The hello of TLS is longer than any packet of a TCP handshake.
