@@ -14,7 +14,6 @@ use netcheck_hub::ingest;
 use netcheck_hub::plan::Timing;
 use netcheck_hub::plan::rotation::Rotation;
 use netcheck_hub::roster::Objects;
-use netcheck_hub::selection::Selection;
 use netcheck_proto::{columns, v1};
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -49,19 +48,8 @@ fn main() {
     let hub = Hub::new(Settings {
         // The full mesh.
         rotation: Rotation { paths_per_node: usize::MAX, ..Rotation::default() },
-        timing: Timing {
-            interval,
-            timeout: interval / 20,
-            window: interval,
-            sizes: Duration::ZERO,
-            exchange: Default::default(),
-        },
-        dns: Default::default(),
-        http: Default::default(),
-        certificate_warning: Duration::ZERO,
-        dns_name: "a.b".to_owned(),
-        selection: Selection::everything(),
-        expire: Duration::from_secs(120),
+        timing: Timing { timeout: interval / 20, sizes: Duration::ZERO, ..Timing::every(interval) },
+        ..Settings::every(interval)
     });
     let roster = objects(nodes).roster();
     let (before, began) = (resident_bytes(), Instant::now());

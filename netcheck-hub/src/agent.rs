@@ -259,26 +259,24 @@ impl Agent {
         uplinks.all(|other| other == first).then_some(first)
     }
 
-    /// What is wrong with its measurement, one line each.
+    /// What is wrong with its measurement, one line each, without its name.
     #[must_use]
     pub fn caveats(&self) -> Vec<String> {
-        let mut caveats: Vec<String> =
-            Some(self.contested()).filter(|line| !line.is_empty()).into_iter().collect();
-        let name = &self.name;
+        let mut caveats = Vec::new();
         if self.dropped_ns.is_some() {
             caveats.push(format!(
-                "{name}: its buffer dropped {} samples ({} batches) while the hub was away",
+                "its buffer dropped {} samples ({} batches) while the hub was away",
                 self.dropped_samples, self.dropped_batches
             ));
         }
         if self.refused_ns.is_some() {
-            caveats.push(format!("{name}: {} malformed batches were refused", self.refused_batches));
+            caveats.push(format!("{} malformed batches were refused", self.refused_batches));
         }
         if self.live.is_none() {
             return caveats;
         }
         match &self.status {
-            None => caveats.push(format!("{name}: the agent has not said yet how it is")),
+            None => caveats.push("the agent has not said yet how it is".to_owned()),
             Some(status) => {
                 let state = match status.ebpf() {
                     v1::EbpfState::Attached => None,
@@ -291,16 +289,17 @@ impl Agent {
                     }
                     v1::EbpfState::Unspecified => Some("the state of its kernel hooks is unknown"),
                 };
-                caveats.extend(state.map(|state| format!("{name}: {state}")));
-                caveats.extend(status.degraded.iter().map(|why| format!("{name}: {why}")));
-                caveats.extend(self.vantage.detail().iter().map(|why| format!("{name}: {why}")));
-                for hook in status.hooks.iter().filter(|hook| hook.state() == v1::HookState::Shadowed) {
-                    caveats
-                        .push(format!("{name}: the hook at {} is shadowed: {}", hook.interface, hook.detail));
-                }
+                caveats.extend(state.map(ToOwned::to_owned));
+                caveats.extend(status.degraded.iter().cloned());
+                caveats.extend(self.vantage.detail().iter().cloned());
+                let shadowed = status.hooks.iter().filter(|hook| hook.state() == v1::HookState::Shadowed);
+                caveats.extend(
+                    shadowed
+                        .map(|hook| format!("the hook at {} is shadowed: {}", hook.interface, hook.detail)),
+                );
                 if status.suspect_samples > 0 {
                     caveats.push(format!(
-                        "{name}: {} samples could not be judged, the agent was starved of CPU",
+                        "{} samples could not be judged, the agent was starved of CPU",
                         status.suspect_samples
                     ));
                 }
@@ -308,7 +307,7 @@ impl Agent {
         }
         if !self.refused_paths.is_empty() {
             let why = self.refused_paths.values().next().map_or("", String::as_str);
-            caveats.push(format!("{name}: cannot probe {} of its paths ({why})", self.refused_paths.len()));
+            caveats.push(format!("cannot probe {} of its paths ({why})", self.refused_paths.len()));
         }
         caveats
     }

@@ -60,6 +60,21 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// All pods and services, each path that often, DNS over UDP and no HTTP; else what `netcheck-hub --help` says.
+    #[must_use]
+    pub fn every(interval: Duration) -> Self {
+        Self {
+            timing: Timing::every(interval),
+            rotation: Rotation { interval, ..Rotation::default() },
+            dns_name: crate::config::dns::NAME.to_owned(),
+            selection: Selection::everything(),
+            dns: DnsSettings::default(),
+            http: HttpSettings::default(),
+            certificate_warning: Duration::ZERO,
+            expire: Duration::from_secs(120),
+        }
+    }
+
     /// The range that readers get when they name none.
     #[must_use]
     pub fn default_range(&self) -> Duration {

@@ -42,6 +42,20 @@ pub struct Timing {
     pub exchange: ExchangeTiming,
 }
 
+impl Timing {
+    /// Each path that often; half of it to wait for replies, a window each, and the largest packet every tenth time.
+    #[must_use]
+    pub fn every(interval: Duration) -> Self {
+        Self {
+            interval,
+            timeout: interval / 2,
+            window: interval,
+            sizes: interval * 10,
+            exchange: ExchangeTiming::default(),
+        }
+    }
+}
+
 /// How often, and how long, for HTTP and for DNS over TCP and TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExchangeTiming {

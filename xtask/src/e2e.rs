@@ -61,7 +61,7 @@ pub(crate) struct Args {
 /// # Errors
 /// If anything is not as it should be; what was installed is removed nevertheless, unless `--keep` was said.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    setup::ensure(&["helm"])?;
+    setup::ensure(&["helm", "kubectl"])?;
     let kube = Kube::new(
         &args.kubeconfig,
         args.context.as_deref(),

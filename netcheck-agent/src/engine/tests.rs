@@ -30,7 +30,8 @@ fn start() -> (EngineHandle, EngineOutput, std::thread::JoinHandle<()>) {
     (handle, output, std::thread::spawn(move || engine.run()))
 }
 
-fn spec(path_id: u32, kind: v1::ProbeKind, address: &str, port: u16) -> v1::PathSpec {
+/// A path from the host, with a question for where it needs one.
+pub(crate) fn spec(path_id: u32, kind: v1::ProbeKind, address: &str, port: u16) -> v1::PathSpec {
     v1::PathSpec {
         path_id,
         vantage: v1::Vantage::Host.into(),

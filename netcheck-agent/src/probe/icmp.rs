@@ -27,6 +27,29 @@ const ECHO_REPLY_V4: u8 = 0;
 const ECHO_REQUEST_V6: u8 = 128;
 const ECHO_REPLY_V6: u8 = 129;
 
+/// Length of an ICMP echo's own header, bytes.
+pub(crate) const ICMP_HEADER: usize = 8;
+
+/// An echo request with `payload_bytes` after its header; identifier and checksum are still to be filled in.
+pub(crate) fn echo_request(
+    family: Family,
+    identity: Identity,
+    key: ProbeKey,
+    payload_bytes: usize,
+    buffer: &mut ProbeBuffer,
+) -> &mut [u8] {
+    let packet = &mut buffer[..ICMP_HEADER + payload_bytes];
+    let (icmp, payload) = packet.split_at_mut(ICMP_HEADER);
+    icmp.fill(0);
+    identity.write(key, payload);
+    packet[0] = match family {
+        Family::V4 => ECHO_REQUEST_V4,
+        Family::V6 => ECHO_REQUEST_V6,
+    };
+    packet[6..8].copy_from_slice(&(key.sequence.0 as u16).to_be_bytes());
+    packet
+}
+
 /// What a raw socket read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum IcmpIncoming {
@@ -90,16 +113,8 @@ impl IcmpProber {
         payload_bytes: usize,
         buffer: &mut ProbeBuffer,
     ) -> Result<(), Errno> {
-        let packet = &mut buffer[..8 + payload_bytes];
-        let (icmp, payload) = packet.split_at_mut(8);
-        icmp.fill(0);
-        identity.write(key, payload);
-        packet[0] = match self.family {
-            Family::V4 => ECHO_REQUEST_V4,
-            Family::V6 => ECHO_REQUEST_V6,
-        };
+        let packet = echo_request(self.family, identity, key, payload_bytes, buffer);
         packet[4..6].copy_from_slice(&self.identifier.to_be_bytes());
-        packet[6..8].copy_from_slice(&(key.sequence.0 as u16).to_be_bytes());
         // The kernel fills in ICMPv6's checksum, which covers the addresses too (RFC 3542 §3.1).
         if self.family == Family::V4 {
             let checksum = checksum(packet);

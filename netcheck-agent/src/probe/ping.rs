@@ -15,11 +15,9 @@ use rustix::net::{SendFlags, SocketType, ipproto, sendto};
 use crate::mmsg::Batch;
 use crate::observation::ProbeKey;
 use crate::probe::errors::{self, Told};
+use crate::probe::icmp::{ICMP_HEADER, echo_request};
 use crate::probe::socket::Sockets;
 use crate::probe::{Identity, ProbeBuffer, header_of};
-
-/// Length of an ICMP echo's own header, bytes.
-pub(crate) const ICMP_HEADER: usize = 8;
 
 /// The ping socket of one family.
 #[derive(Debug)]
@@ -53,15 +51,7 @@ impl PingProber {
         payload_bytes: usize,
         buffer: &mut ProbeBuffer,
     ) -> Result<(), Errno> {
-        let packet = &mut buffer[..ICMP_HEADER + payload_bytes];
-        let (icmp, payload) = packet.split_at_mut(ICMP_HEADER);
-        icmp.fill(0);
-        identity.write(key, payload);
-        packet[0] = match self.family {
-            Family::V4 => 8,
-            Family::V6 => 128,
-        };
-        packet[6..8].copy_from_slice(&(key.sequence.0 as u16).to_be_bytes());
+        let packet = echo_request(self.family, identity, key, payload_bytes, buffer);
         let send = || sendto(&self.socket, &*packet, SendFlags::DONTWAIT, &target).map(drop);
         // A socket with an error queue gives an earlier packet's error to the next one, once.
         send().or_else(|_| send())

@@ -8,12 +8,14 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 
-use netcheck_common::domain::Family;
+use netcheck_common::domain::{Family, ProbeKind};
 use rustix::io::Errno;
 use rustix::net::{SocketType, connect, connect_unspec, getsockname};
 
 use crate::clock::SECOND_NS;
+use crate::observation::{KernelEye, OwnFlow, ProbeKey};
 use crate::probe::socket::{self, Sockets};
+use crate::probe::{SendFailure, bare};
 
 /// How long an answer is believed; routes and addresses seldom change, and a failed bind asks anew.
 const FRESH_NS: u64 = 10 * SECOND_NS;
@@ -49,10 +51,42 @@ impl Routes {
         Ok(source)
     }
 
+    /// Binds a TCP socket that is for `target` and tells the hooks of its flow, where there are any.
+    pub(crate) fn register(
+        &mut self,
+        sockets: &Sockets,
+        socket: &OwnedFd,
+        key: ProbeKey,
+        target: SocketAddr,
+        now_ns: u64,
+        eye: &mut dyn KernelEye,
+    ) -> Result<Registered, SendFailure> {
+        if !eye.stamps() {
+            return Ok(Registered::default());
+        }
+        let source = self.source(target, now_ns).map_err(SendFailure::of)?;
+        if let Err(errno) = sockets.bind_probe_port(socket, source) {
+            self.forget(target);
+            return Err(SendFailure::Own(errno));
+        }
+        let local = getsockname(socket).and_then(SocketAddr::try_from).map_err(SendFailure::Own)?;
+        let flow = OwnFlow { probe: key, transport: ProbeKind::Tcp, local: bare(local) };
+        Ok(Registered { flow: eye.watch_flow(&flow).then_some(flow), local_port: local.port() })
+    }
+
     /// The answer for `target` turned out to be wrong.
     pub(crate) fn forget(&mut self, target: SocketAddr) {
         self.known.remove(&target.ip());
     }
+}
+
+/// A TCP socket before it connects.
+#[derive(Debug, Default)]
+pub(crate) struct Registered {
+    /// The flow, where it is registered with the hooks.
+    pub(crate) flow: Option<OwnFlow>,
+    /// 0 where it is not bound.
+    pub(crate) local_port: u16,
 }
 
 /// What this host would send at most to each target of one family.

@@ -6,16 +6,16 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use netcheck_common::domain::{Family, ProbeKind};
+use netcheck_common::domain::Family;
 use rustix::io::Errno;
+use rustix::net::SocketType;
 use rustix::net::sockopt::set_socket_linger;
-use rustix::net::{SocketType, getsockname};
 
 use crate::observation::{KernelEye, OwnFlow, ProbeKey};
-use crate::probe::route::Routes;
+use crate::probe::SendFailure;
+use crate::probe::route::{Registered, Routes};
 use crate::probe::slots::Slots;
 use crate::probe::socket::Sockets;
-use crate::probe::{SendFailure, bare};
 
 /// One exchange under way.
 #[derive(Debug)]
@@ -52,18 +52,8 @@ impl StreamProber {
         let socket = self.sockets.open(self.family, SocketType::STREAM, None).map_err(SendFailure::of)?;
         // Closed by RST, as TCP probes are, unless all goes well. Failing to set it costs a TIME_WAIT, no more.
         let _ = set_socket_linger(&socket, Some(Duration::ZERO));
-        let (mut flow, mut local_port) = (None, 0);
-        if eye.stamps() {
-            let source = self.routes.source(target, now_ns).map_err(SendFailure::of)?;
-            if let Err(errno) = self.sockets.bind_probe_port(&socket, source) {
-                self.routes.forget(target);
-                return Err(SendFailure::Own(errno));
-            }
-            let local = getsockname(&socket).and_then(SocketAddr::try_from).map_err(SendFailure::Own)?;
-            local_port = local.port();
-            let own = OwnFlow { probe: key, transport: ProbeKind::Tcp, local: bare(local) };
-            flow = eye.watch_flow(&own).then_some(own);
-        }
+        let Registered { flow, local_port } =
+            self.routes.register(&self.sockets, &socket, key, target, now_ns, eye)?;
         let watched = flow.is_some();
         let slot = self.under_way.insert(UnderWay { key, target, flow, local_port });
         Ok((slot, watched, socket))

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
 
-use netcheck_common::domain::{Family, Outcome, ProbeKind};
+use netcheck_common::domain::{Family, Outcome};
 use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_linger, socket_error};
@@ -18,10 +18,10 @@ use rustix::net::{SocketType, connect, getsockname};
 
 use crate::merge::{Ending, Seen};
 use crate::observation::{KernelEye, OwnFlow, ProbeKey};
-use crate::probe::route::Routes;
+use crate::probe::route::{Registered, Routes};
 use crate::probe::slots::Slots;
 use crate::probe::socket::Sockets;
-use crate::probe::{SendFailure, bare, errors};
+use crate::probe::{SendFailure, errors};
 use crate::report::Detail;
 
 /// One connection attempt.
@@ -58,18 +58,8 @@ impl TcpProber {
         eye: &mut dyn KernelEye,
     ) -> Result<(u32, bool), SendFailure> {
         let socket = self.sockets.open(self.family, SocketType::STREAM, None).map_err(SendFailure::of)?;
-        let (mut flow, mut local_port) = (None, 0);
-        if eye.stamps() {
-            let source = self.routes.source(target, now_ns).map_err(SendFailure::of)?;
-            if let Err(errno) = self.sockets.bind_probe_port(&socket, source) {
-                self.routes.forget(target);
-                return Err(SendFailure::Own(errno));
-            }
-            let local = getsockname(&socket).and_then(SocketAddr::try_from).map_err(SendFailure::Own)?;
-            local_port = local.port();
-            let own = OwnFlow { probe: key, transport: ProbeKind::Tcp, local: bare(local) };
-            flow = eye.watch_flow(&own).then_some(own);
-        }
+        let Registered { flow, local_port } =
+            self.routes.register(&self.sockets, &socket, key, target, now_ns, eye)?;
         let watched = flow.is_some();
         Ok((self.attempts.insert(Attempt { key, target, socket, flow, local_port }), watched))
     }

@@ -19,16 +19,8 @@ use crate::report::Report;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn spec(path_id: u32, kind: v1::ProbeKind, address: IpAddr, port: u16) -> v1::PathSpec {
-    v1::PathSpec {
-        path_id,
-        vantage: v1::Vantage::Pod.into(),
-        kind: kind.into(),
-        address: convert::address_bytes(address),
-        port: port.into(),
-        dns_name: "web.default.svc.cluster.local.".into(),
-        dns_type: 1,
-        ..Default::default()
-    }
+    let spec = crate::engine::tests::spec(path_id, kind, &address.to_string(), port);
+    v1::PathSpec { vantage: v1::Vantage::Pod.into(), ..spec }
 }
 
 fn plan(upsert: Vec<v1::PathSpec>) -> Command {

@@ -7,7 +7,7 @@ use clap::Args;
 use super::dns_name;
 use crate::plan::dns::{DnsSettings, Over};
 
-const NAME: &str = "kubernetes.default.svc.cluster.local";
+pub(crate) const NAME: &str = "kubernetes.default.svc.cluster.local";
 
 /// Flags about DNS.
 #[derive(Clone, Debug, Args)]

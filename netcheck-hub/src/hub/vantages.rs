@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::{Settings, State};
+use crate::report::listed;
 
 impl State {
     /// Where the responders of pods listen.
@@ -36,7 +37,10 @@ impl State {
             }
         }
         let line = |(why, nodes): (&str, Vec<&str>)| {
-            format!("no pod vantage on {}: nothing is measured from pods there ({why})", nodes.join(", "))
+            format!(
+                "no pod vantage on {}: nothing is measured from pods there ({why})",
+                listed(nodes.into_iter().map(ToOwned::to_owned))
+            )
         };
         by_reason.into_iter().map(line).collect()
     }

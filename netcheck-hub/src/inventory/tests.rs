@@ -2,8 +2,6 @@ use std::time::Duration;
 
 use super::*;
 use crate::hub::{HubTask, Settings, State};
-use crate::plan::Timing;
-use crate::plan::rotation::Rotation;
 use crate::roster::Mark;
 
 const CLUSTER: &str = include_str!("../../tests/hub/cluster.yaml");
@@ -180,22 +178,9 @@ async fn the_file_is_followed_and_a_broken_one_keeps_the_last_good_roster() {
         std::fs::write(&new, text).unwrap();
         std::fs::rename(&new, &path).unwrap();
     };
-    let second = Duration::from_secs(1);
     let hub = Hub::new(Settings {
-        rotation: Rotation::default(),
-        timing: Timing {
-            interval: second,
-            timeout: second,
-            window: second,
-            sizes: second * 10,
-            exchange: Default::default(),
-        },
-        dns: Default::default(),
-        http: Default::default(),
-        certificate_warning: Duration::ZERO,
-        dns_name: "a.b".to_owned(),
         selection: crate::selection::Selection::default(),
-        expire: 60 * second,
+        ..Settings::every(Duration::from_secs(1))
     });
     let missing = InventoryTask::start(path.clone(), Arc::clone(&hub));
     assert!(matches!(missing, Err(InventoryError::Read { .. })));

@@ -41,14 +41,7 @@ fn roster(shape: &Shape) -> Roster {
 }
 
 fn timing() -> Timing {
-    let second = Duration::from_secs(1);
-    Timing {
-        interval: second,
-        timeout: second / 2,
-        window: second,
-        sizes: second * 10,
-        exchange: Default::default(),
-    }
+    Timing::every(Duration::from_secs(1))
 }
 
 /// An agent, as far as plans go.

@@ -13,10 +13,8 @@ use netcheck_hub::clock::unix_now_ns;
 use netcheck_hub::http::{self, Accepted};
 use netcheck_hub::hub::{Hub, HubTask, Settings, State};
 use netcheck_hub::identity::Identity;
-use netcheck_hub::plan::Timing;
 use netcheck_hub::plan::rotation::Rotation;
 use netcheck_hub::readers::Readers;
-use netcheck_hub::selection::Selection;
 use netcheck_hub::{inventory, server};
 use netcheck_proto::v1;
 use netcheck_proto::v1::reachability_service_client::ReachabilityServiceClient;
@@ -71,22 +69,9 @@ impl Rig {
 
     /// A hub that admits agents by this.
     pub(crate) fn start_with(identity: Identity) -> Self {
-        let second = Duration::from_secs(1);
         let settings = Settings {
             rotation: Rotation { paths_per_node: 100_000, ..Rotation::default() },
-            timing: Timing {
-                interval: second,
-                timeout: second / 2,
-                window: second,
-                sizes: second * 10,
-                exchange: Default::default(),
-            },
-            dns: Default::default(),
-            http: Default::default(),
-            certificate_warning: Duration::ZERO,
-            dns_name: "kubernetes.default.svc.cluster.local".to_owned(),
-            selection: Selection::everything(),
-            expire: Duration::from_secs(120),
+            ..Settings::every(Duration::from_secs(1))
         };
         let hub = Hub::new(settings);
         set_roster(&hub, CLUSTER);

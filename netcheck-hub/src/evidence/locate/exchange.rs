@@ -15,6 +15,9 @@ const MILLISECOND_NS: i64 = 1_000_000;
 /// retransmission timeout of Linux is 200 ms, include/net/tcp.h).
 const SHORTEST_WAIT_NS: i64 = 300 * MILLISECOND_NS;
 
+/// What an agent says of an answer that it can't read.
+const NOT_HTTP: &str = "answer is not HTTP";
+
 /// Who answered what, in a few words that stay the same: the reason of its place.
 #[must_use]
 pub(crate) fn reason(sample: &v1::LostSample) -> String {
@@ -35,7 +38,8 @@ pub(crate) fn summary(sample: &v1::LostSample, who: &str) -> String {
         more => format!(": {more}"),
     };
     match (sample.http_status, sample.tls_error.is_empty()) {
-        (0, true) => format!("{reason} by {who}").replace("answer is not HTTP by", "what is not HTTP from"),
+        (0, true) if reason == NOT_HTTP => format!("what is not HTTP from {who}"),
+        (0, true) => format!("{reason} by {who}"),
         (0, false) => format!("TLS handshake failed: {reason}{} ({who})", more.trim_end()),
         _ => format!("{reason} from {who}"),
     }

@@ -6,10 +6,8 @@ use serde_json::json;
 use super::*;
 use crate::hub::Hub;
 use crate::matrix::Slot;
-use crate::plan::Timing;
 use crate::query::Range;
 use crate::roster::Objects;
-use crate::selection::Selection;
 
 const NODES: usize = 60;
 /// 59 others, by ICMP, UDP and TCP.
@@ -25,20 +23,8 @@ impl Rig {
     fn start() -> Self {
         let second = Duration::from_secs(1);
         let hub = Hub::new(Settings {
-            timing: Timing {
-                interval: second,
-                timeout: second / 2,
-                window: second,
-                sizes: second * 10,
-                exchange: Default::default(),
-            },
             rotation: Rotation { paths_per_node: 96, cover: second * 120, interval: second },
-            dns: Default::default(),
-            http: Default::default(),
-            certificate_warning: Duration::ZERO,
-            dns_name: "a.b".to_owned(),
-            selection: Selection::everything(),
-            expire: second * 120,
+            ..Settings::every(second)
         });
         // Turns hang on the time of day: always the same one, after the hub's start.
         let rig = Self { now_ns: 2_000_000_000 * SECOND_NS, hub };
