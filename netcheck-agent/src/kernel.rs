@@ -184,7 +184,10 @@ fn take_maps(ebpf: &mut Ebpf, config: &KernelConfig) -> Result<Maps, OpenError> 
     }
     Ok(Maps {
         events: take(ebpf, maps::EVENTS, RingBuf::try_from)?,
-        ports: PortBits::new(take(ebpf, maps::PORTS, Array::try_from)?),
+        ports: PortBits::sifted(
+            take(ebpf, maps::PORTS, Array::try_from)?,
+            take(ebpf, maps::SIEVE, Array::try_from)?,
+        ),
         watched_ports: PortBits::new(take(ebpf, maps::WATCHED_PORTS, Array::try_from)?),
         flows: take(ebpf, maps::FLOWS, HashMap::try_from)?,
         addresses: take(ebpf, maps::ADDRESSES, HashMap::try_from)?,

@@ -49,6 +49,11 @@ pub(crate) static DROPS: PerCpuHashMap<DropKey, u64> =
 #[map]
 pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counters::COUNT, 0);
 
+/// [`maps::SIEVE`].
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".data.sieve")]
+pub(crate) static SIEVE: Global<u64> = Global::new(0);
+
 #[unsafe(no_mangle)]
 pub(crate) static OWN_SESSION: Global<u64> = Global::new(0);
 #[unsafe(no_mangle)]

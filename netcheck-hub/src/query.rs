@@ -149,7 +149,7 @@ pub struct Cell {
     pub verdict: Verdict,
     /// How its newest loss ended.
     pub outcome: Option<Outcome>,
-    /// Why its newest loss has no place, where it has none.
+    /// Why its newest loss of which all is told has no place, where none has one.
     pub unlocated: Option<String>,
     /// The facts behind its newest loss at the place that the cell names.
     pub evidence: Vec<String>,
@@ -233,7 +233,9 @@ impl State {
             .iter()
             .copied()
             .find(|lost| loss.as_ref().is_some_and(|loss| lost.located.location == loss.location));
-        let mut evidence = told.or(newest).map(|lost| lost.located.evidence.clone()).unwrap_or_default();
+        // Of a path that loses all of its probes the newest losses still wait for what is to be told of them.
+        let settled = lost.iter().copied().find(|lost| lost.located.want.is_none()).or(newest);
+        let mut evidence = told.or(settled).map(|lost| lost.located.evidence.clone()).unwrap_or_default();
         evidence.extend(oversize.map(Sizes::line));
         evidence.extend(by_port.into_iter().flat_map(Ports::lines));
         let bad = matches!(verdict, Verdict::Degraded | Verdict::Unreachable);
@@ -242,7 +244,7 @@ impl State {
         Cell {
             verdict,
             outcome: newest.map(|lost| lost.outcome),
-            unlocated: newest.filter(|_| loss.is_none()).map(|lost| lost.located.summary.clone()),
+            unlocated: settled.filter(|_| loss.is_none()).map(|lost| lost.located.summary.clone()),
             evidence,
             oversize: oversize.map(|sizes| (sizes.passed_bytes, sizes.lost_bytes)),
             by_port: by_port.cloned(),

@@ -9,6 +9,8 @@ use tracing::warn;
 /// A bitmap of ports in the kernel, with how often each is wanted.
 pub(crate) struct PortBits {
     map: Array<MapData, u64>,
+    /// [`abi::maps::SIEVE`], of the bitmap that has one.
+    sieve: Option<Array<MapData, u64>>,
     /// As in the kernel.
     words: Box<[u64; abi::maps::PORTS_ENTRIES as usize]>,
     /// Those that stay.
@@ -20,7 +22,12 @@ impl PortBits {
     /// No port is set.
     pub(crate) fn new(map: Array<MapData, u64>) -> Self {
         let none = Box::new([0; abi::maps::PORTS_ENTRIES as usize]);
-        Self { map, words: none.clone(), fixed: none, wanted: HashMap::new() }
+        Self { map, sieve: None, words: none.clone(), fixed: none, wanted: HashMap::new() }
+    }
+
+    /// The same, with a sieve before it.
+    pub(crate) fn sifted(map: Array<MapData, u64>, sieve: Array<MapData, u64>) -> Self {
+        Self { sieve: Some(sieve), ..Self::new(map) }
     }
 
     /// Sets ports for good.
@@ -60,6 +67,20 @@ impl PortBits {
         self.wanted.keys().copied().collect()
     }
 
+    /// Writes the sieve as the bitmap is.
+    fn sift(&mut self) {
+        let Some(sieve) = &mut self.sieve else { return };
+        let ports = self.words.iter().zip(0u16..).filter(|(bits, _)| **bits != 0);
+        let ports = ports.flat_map(|(&bits, word)| {
+            (0..64).filter(move |bit| bits >> bit & 1 == 1).map(move |bit| word << 6 | bit)
+        });
+        let others = ports.filter(|&port| !abi::probe_ports::contain(port));
+        let bits = others.fold(0, |bits, port| bits | abi::maps::sieve_bit(port));
+        if let Err(error) = sieve.set(0, bits, 0) {
+            warn!(%error, "the kernel's sieve of ports can't be written");
+        }
+    }
+
     fn set(&mut self, port: u16, set: bool) {
         let (word, bit) = (usize::from(port >> 6), 1 << (port & 63));
         let bits = if set { self.words[word] | bit } else { self.words[word] & !bit | self.fixed[word] };
@@ -69,7 +90,15 @@ impl PortBits {
     }
 
     fn write(&mut self, word: usize, bits: u64) {
+        // A port must not be missing in the sieve while it is in the bitmap.
+        let before = std::mem::replace(&mut self.words[word], self.words[word] | bits);
+        if before & bits != bits {
+            self.sift();
+        }
         self.words[word] = bits;
+        if before & bits != before {
+            self.sift();
+        }
         if let Err(error) = self.map.set(word as u32, bits, 0) {
             warn!(word, %error, "the kernel's table of ports can't be written");
         }

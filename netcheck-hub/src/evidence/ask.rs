@@ -62,6 +62,16 @@ fn send_error(agent: &Agent, to: IpAddr, about_ns: i64) -> Option<&str> {
     newest.map(|lost| lost.sample.errno.as_str()).next()
 }
 
+/// Whether an agent that probes this address has told nothing yet of probes that it sent there since.
+fn send_untold(agent: &Agent, to: IpAddr, since_ns: i64) -> bool {
+    let own = |row: &&Row| {
+        row.path.vantage == Vantage::Host && row.path.probe.address == to && row.retired_ns.is_none()
+    };
+    let mut rows = agent.rows.iter().filter(own).peekable();
+    let told = |row: &Row| row.ring.newest().is_some_and(|slot| slot.start_ns >= since_ns);
+    rows.peek().is_some() && !rows.any(told)
+}
+
 /// How long ago a lost probe's packets may have been seen at most, when the question about them arrives. Both clocks
 /// count, its agent's as far as the hub knows it and the hub's own: an old sighting taken for new is a smaller evil
 /// than a new one that is passed over.
@@ -115,6 +125,12 @@ impl State {
             send_error(agent, to, lost.sent_ns)
         });
         let give_up = now_ns - lost.reported_ns > GIVE_UP_NS;
+        let reverse_untold = reached
+            && reverse_errno.is_none()
+            && agent
+                .filter(|_| destination != Some(source))
+                .zip(self.replies_to(source, vantage, probe, lost))
+                .is_some_and(|(agent, to)| agent.live.is_some() && send_untold(agent, to, lost.sent_ns));
         let echo_answered = probe.kind != ProbeKind::Icmp && self.echo_answered(source, vantage, probe, lost);
         let own = self.find(source).map(|at| self.agent(at));
         let source_pod = own.filter(|_| vantage == Vantage::Pod).map(|own| self.pod_of(own, probe));
@@ -135,6 +151,7 @@ impl State {
             destination_watches_uplinks: agent.is_some_and(watches_uplinks),
             echo_answered,
             reverse_errno,
+            reverse_untold,
             promptly_answered: lost.answer.as_ref().and_then(|answer| answer.reply_delay_ns).is_some_and(
                 |delay| {
                     // An answer that comes too late nevertheless is reported as a drop by a source that sees drops.

@@ -65,6 +65,8 @@ pub struct Scene<'a> {
     /// What the destination node's own kernel says when it is to send to this source: the errno of its newest probe
     /// that could not be sent. Its replies meet the same.
     pub reverse_errno: Option<&'a str>,
+    /// Without such an error: the destination's agent probes this source too, and has told of no probe since.
+    pub reverse_untold: bool,
     /// The destination's reply left it well within the time that the source waits, and the source's kernel would have
     /// told of one that came too late.
     pub promptly_answered: bool,

@@ -60,6 +60,7 @@ impl World {
             destination_watches_uplinks: true,
             echo_answered: false,
             reverse_errno: None,
+            reverse_untold: false,
             promptly_answered: false,
             pod_link_down: None,
         }

@@ -189,3 +189,25 @@ async fn a_refusing_backend_is_named() {
     assert_eq!((at.node.as_str(), at.pod.as_str(), at.stage()), ("n3", "default/web-3", v1::Stage::Socket));
     assert_eq!(at.certainty(), v1::Certainty::Observed);
 }
+
+#[tokio::test]
+async fn what_is_known_of_older_losses_is_told_while_newer_ones_wait() {
+    let rig = Rig::start();
+    // Nobody on n2 can be asked.
+    let mut source = rig.agent("n1").await;
+    let path = source.paths("node/n2", ProbeKind::Udp)[0];
+    let mut losses = source.windows(4, broken(&[path]));
+    losses.lost = vec![lost(path, 5)];
+    source.batch(losses).await;
+    let why = |state: &netcheck_hub::hub::State| {
+        let at = state.find("n1").unwrap();
+        let row = state.agent(at).rows.get(netcheck_common::domain::PathId(path)).unwrap();
+        let range = netcheck_hub::query::Range::newest(std::time::Duration::from_secs(10), unix_now_ns());
+        let waiting = row.lost.back().is_some_and(|lost| lost.located.want.is_some());
+        (row.lost.len(), waiting, state.cell(at, row, row.verdict, &range).unlocated.unwrap_or_default())
+    };
+    let known = "left n1 through eth0; nobody on n2 can tell whether it arrived";
+    rig.until("the first is settled", |state| why(state).2 == known).await;
+    source.batch(v1::SampleBatch { lost: vec![lost(path, 6)], ..Default::default() }).await;
+    rig.until("the second waits", |state| why(state) == (2, true, known.to_owned())).await;
+}

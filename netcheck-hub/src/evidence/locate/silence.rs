@@ -113,7 +113,11 @@ impl Case<'_> {
     fn beyond_source(&mut self, last: Option<&v1::HookSeen>) -> Located {
         let scene = self.scene;
         let Some(destination) = scene.destination else {
-            return unlocated(&format!("the target has no node that could be asked; left {} ", scene.source));
+            let address = self.lost.flow.map_or(scene.probe.address, |flow| flow.destination.ip());
+            return unlocated(&format!(
+                "left {}; {address} is no node or pod of the cluster, and nobody there can be asked",
+                scene.source
+            ));
         };
         let answer = self.lost.answer.as_ref();
         // Of a service's backends each counts what itself gets.
@@ -242,6 +246,13 @@ impl Case<'_> {
             }
             if let Some(located) = self.cannot_answer(destination) {
                 return located;
+            }
+            if self.scene.reverse_untold && !self.scene.give_up {
+                let why = format!(
+                    "reached {destination}; waiting for whether it can send to {}",
+                    self.scene.source
+                );
+                return Located { want: Some(Want::Reports), ..unlocated(&why) };
             }
             let Some(hook) = answer.last_request_hook.clone() else {
                 return unlocated(&format!("died on {destination}, at no known place"));

@@ -101,7 +101,10 @@ fn a_load_balancer_that_the_own_node_knows_is_its_backend_and_another_is_a_riddl
     );
     let silent = Lost { outcome: Outcome::Timeout, ..refused([192, 0, 2, 1], 80) };
     let silent = world.locate(BALANCER, ProbeKind::Tcp, &silent);
-    assert_eq!(place(&silent), "unlocated: the target has no node that could be asked; left n1");
+    assert_eq!(
+        place(&silent),
+        "unlocated: left n1; 192.0.2.1 is no node or pod of the cluster, and nobody there can be asked"
+    );
 }
 
 #[test]

@@ -131,6 +131,13 @@ fn a_destination_that_cannot_send_back_is_where_the_reply_died() {
     let last_request_hook = Some(uplink(false));
     lost.answer = Some(Answer { arrived: Some(true), last_request_hook, ..Answer::default() });
     assert_eq!(place(&located(&lost)), "n2 - Routing Reply inferred");
+    // Until its agent has told of a probe of its own to this source, nobody knows whether it could.
+    let untold = |give_up| {
+        let scene = Scene { reverse_untold: true, give_up, ..world.scene(probe, &lost) };
+        locate(&scene, &lost)
+    };
+    assert!(untold(false).location.is_none() && untold(false).want == Some(Want::Reports));
+    assert_eq!(place(&untold(true)), "n2 eth0 Ingress Unspecified inferred");
     // The kernel's vague record of the request that it could not answer says less.
     lost.answer = None;
     lost.add_drop(fact("n2", 1, record("NOT_SPECIFIED", v1::Stage::Socket, v1::Direction::Request)));
