@@ -91,7 +91,8 @@ impl PortBits {
 
     fn write(&mut self, word: usize, bits: u64) {
         // A port must not be missing in the sieve while it is in the bitmap.
-        let before = std::mem::replace(&mut self.words[word], self.words[word] | bits);
+        let before = self.words[word];
+        self.words[word] |= bits;
         if before & bits != bits {
             self.sift();
         }
