@@ -15,6 +15,7 @@ pub mod ask;
 pub mod flows;
 pub mod locate;
 pub mod pending;
+pub mod sights;
 pub mod words;
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use crate::clock::{nanos, unix_now_ns};
 use crate::evidence::ask::Questions;
 use crate::evidence::flows::LostFlows;
 use crate::evidence::pending::PendingDrops;
+use crate::evidence::sights::Sights;
 use crate::incident::Book;
 use crate::plan::dns::DnsSettings;
 use crate::plan::http::HttpSettings;
@@ -113,6 +114,8 @@ pub struct State {
     pub lost_flows: LostFlows,
     /// Questions that wait for their answer.
     pub questions: Questions,
+    /// Whose hooks see which further network of pods.
+    pub sights: Sights,
     /// Paths with lost probes whose facts changed.
     pub dirty: BTreeSet<(NodeIx, PathId)>,
     /// Lost probes that are kept.
@@ -165,6 +168,7 @@ impl Hub {
             drops: PendingDrops::default(),
             lost_flows: LostFlows::default(),
             questions: Questions::default(),
+            sights: Sights::default(),
             dirty: BTreeSet::new(),
             lost_kept: 0,
             incidents: Book::default(),
@@ -283,6 +287,7 @@ impl State {
     fn vacate(&mut self, index: NodeIx) {
         let old = std::mem::replace(self.agent_mut(index), Agent::new(""));
         self.by_name.remove(&*old.name);
+        self.sights.forget(&old.name);
         self.by_probe_session.retain(|_, owner| *owner != index);
         self.dirty.retain(|(owner, _)| *owner != index);
         self.vacant.push(index);

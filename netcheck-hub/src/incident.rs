@@ -2,6 +2,7 @@
 //!
 //! In: one [`Fact`] per path, as of one moment. Out: [`Explained`], one per cause, by [`explain`]; [`Book`] follows
 //! them from evaluation to evaluation, so that an incident opens, stays itself while its symptoms grow, and closes.
+//! Each further network of pods is explained for itself ([`networks`]): that one is well says nothing of another.
 //! [`gather`] makes the facts of the hub's state, [`index`] numbers what they name, [`place`] says what a place is
 //! called, [`tally`] counts the paths that cross each suspect, [`cover`] chooses, [`words`] says it, [`proof`] shows the
 //! arithmetic; [`serve`] answers readers.
@@ -23,6 +24,7 @@ pub mod cause;
 pub mod cover;
 pub mod gather;
 pub mod index;
+mod networks;
 pub mod place;
 pub mod proof;
 pub mod serve;
@@ -108,6 +110,12 @@ impl Fact {
             (false, true) => Pattern::Size,
             (false, false) => Pattern::Any,
         }
+    }
+
+    /// The further network of pods that it stays in; none: the cluster's own.
+    #[must_use]
+    pub fn network(&self) -> Option<&str> {
+        self.path.probe.target.network()
     }
 
     /// It says that something is fine.

@@ -160,7 +160,7 @@ impl State {
 
     fn apply_windows(&mut self, node: NodeIx, windows: Vec<(i64, i64, Vec<PathWindow>)>, offset_ns: i64) {
         let (mut samples, mut suspect, mut unknown) = (0u64, 0u64, 0u64);
-        let agent = self.agent_mut(node);
+        let agent = &mut self.agents[node.0];
         for (start_ns, duration_ns, rows) in windows {
             let start_ns = start_ns.saturating_add(offset_ns);
             for window in rows {
@@ -171,6 +171,7 @@ impl State {
                 };
                 samples += judged;
                 suspect += u64::from(window.suspect);
+                self.sights.learn(&agent.name, &row.path.probe.target, &window);
                 row.ring.add(Slot::of(start_ns, duration_ns, window));
             }
         }

@@ -1,7 +1,7 @@
 //! `/metrics`: the state of the moment and the counters, as OpenMetrics. Made anew for every scrape, so that a series
 //! of a node or service that is gone is gone, too. Series grow with nodes plus services, never with pairs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use netcheck_proto::v1;
@@ -28,6 +28,9 @@ pub fn render(hub: &Hub) -> Result<String, fmt::Error> {
     prometheus_client::encoding::text::encode(&mut text, &registry)?;
     Ok(text)
 }
+
+/// Further networks of pods that have a series of their own.
+const NETWORKS: usize = 64;
 
 type Labels = Vec<(&'static str, String)>;
 
@@ -114,6 +117,8 @@ impl Snapshot {
         let mut by_source: BTreeMap<(String, &str), u64> = BTreeMap::new();
         let mut by_target: BTreeMap<(String, &str), u64> = BTreeMap::new();
         let mut by_service: BTreeMap<(String, &str), u64> = BTreeMap::new();
+        let mut by_network: BTreeMap<(String, &str), u64> = BTreeMap::new();
+        let mut networks: BTreeSet<String> = BTreeSet::new();
         for cell in cells {
             let verdict = cell.verdict.as_str();
             let Some(path) = &cell.cell.path else { continue };
@@ -121,6 +126,12 @@ impl Snapshot {
             let Some(target) = &path.target else { continue };
             match target.kind() {
                 v1::TargetKind::Node | v1::TargetKind::Pod => {
+                    if !target.network.is_empty() {
+                        let known = networks.len() < NETWORKS || networks.contains(&target.network);
+                        let network = if known { target.network.clone() } else { "other".to_owned() };
+                        networks.insert(network.clone());
+                        *by_network.entry((network, verdict)).or_default() += 1;
+                    }
                     *by_target.entry((target.node.clone(), verdict)).or_default() += 1;
                 }
                 v1::TargetKind::Service | v1::TargetKind::DnsServer | v1::TargetKind::Endpoint => {
@@ -148,6 +159,9 @@ impl Snapshot {
         self.add(false, "source_paths", "Paths by source node and verdict.", series(by_source, "node"));
         let help = "Paths to a node and its pods, by that node and verdict.";
         self.add(false, "target_paths", help, series(by_target, "node"));
+        let help =
+            "Paths on a further network of pods, by network and verdict; beyond 64 of them all are one.";
+        self.add(false, "network_paths", help, series(by_network, "network"));
         self.add(
             false,
             "service_paths",

@@ -75,6 +75,7 @@ impl Default for ExchangeTiming {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// `node/NAME`, `pod/NAMESPACE/NAME`, `service/NAMESPACE/NAME:PORT`, `dns/NAMESPACE/NAME`; see the wire form for more.
+    /// A pod on a further network is a target of its own, `pod/NAMESPACE/NAME@NETWORK`: see [`Target::network`].
     pub id: Arc<str>,
     /// Its kind.
     pub kind: v1::TargetKind,
@@ -133,6 +134,7 @@ impl Target {
             service_address: self.at.as_ref().map_or(v1::ServiceAddress::Unspecified, |at| at.address).into(),
             service_port: self.at.as_ref().map_or(0, |at| u32::from(at.port)),
             pod: self.at.as_ref().map(|at| at.pod.clone()).unwrap_or_default(),
+            network: self.network().unwrap_or_default().to_owned(),
         }
     }
 }
@@ -268,6 +270,7 @@ impl PlannedPath {
             address: convert::address_bytes(self.probe.address),
             port: u32::from(self.probe.port),
             target: self.probe.target.id.to_string(),
+            network: self.probe.target.network().unwrap_or_default().to_owned(),
             dns_name: self.probe.question.as_ref().map(|ask| ask.name.to_string()).unwrap_or_default(),
             dns_type: self.probe.question.as_ref().map_or(0, |ask| u32::from(ask.record_type)),
             ..Default::default()
@@ -288,6 +291,8 @@ pub struct AddressOf {
     pub node: String,
     /// `namespace/name` where it is a pod's.
     pub pod: Option<String>,
+    /// The further network that it is on; none: the cluster's own.
+    pub network: Option<Arc<str>>,
 }
 
 /// All that one agent shall do, at one version.
@@ -346,6 +351,7 @@ impl Plan {
             node: of.node.clone(),
             pod: of.pod.clone().unwrap_or_default(),
             local: of.node == node,
+            network: of.network.as_deref().unwrap_or_default().to_owned(),
         };
         v1::AddressTable {
             entries: self.addresses.iter().map(entry).collect(),

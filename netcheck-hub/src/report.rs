@@ -161,7 +161,11 @@ fn groups(cells: &[Cell]) -> BTreeMap<(Cause, Pattern), Vec<&Cell>> {
             None if missed_by.get(id).is_some_and(|sources| sources.len() > 1) => {
                 Cause::Target(id.to_owned())
             }
-            None => Cause::Source(source_name(source_of(cell), from_pod(cell))),
+            None => {
+                let network = target_of(cell).map_or("", |target| target.network.as_str());
+                let on = if network.is_empty() { "" } else { " on network " };
+                Cause::Source(format!("{}{on}{network}", source_name(source_of(cell), from_pod(cell))))
+            }
         };
         groups.entry((cause, cell.pattern())).or_default().push(cell);
     }
@@ -237,13 +241,17 @@ fn evidence(cells: &[&Cell]) -> Vec<String> {
     evidence
 }
 
-/// `service default/web:80`, `NodePort 30080 on n3 of service default/web:80`, `pod default/web-1`, `n2`.
+/// `service default/web:80`, `NodePort 30080 on n3 of service default/web:80`, `pod default/web-1`,
+/// `pod default/web-1 on network default/storage`, `n2`.
 #[must_use]
 pub fn target_name(target: &v1::Target) -> String {
     let full = format!("{}/{}", target.namespace, target.name);
     match target.kind() {
         v1::TargetKind::Service => service_name(target, &full),
         v1::TargetKind::DnsServer => format!("DNS server {full}"),
+        v1::TargetKind::Pod if !target.network.is_empty() => {
+            format!("pod {full} on network {}", target.network)
+        }
         v1::TargetKind::Pod => format!("pod {full}"),
         v1::TargetKind::Node | v1::TargetKind::Endpoint | v1::TargetKind::Unspecified => target.name.clone(),
     }

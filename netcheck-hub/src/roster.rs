@@ -5,12 +5,15 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 pub(crate) mod build;
 pub mod http;
+mod network;
 mod service;
 
 pub use build::Objects;
+pub use network::Attachment;
 pub use service::{Backend, Service, ServicePort, Transport};
 
 /// A snapshot of the cluster. Keys are names; pods and services go by `namespace/name`.
@@ -24,6 +27,8 @@ pub struct Roster {
     pub services: BTreeMap<String, Service>,
     /// Objects whose annotation says neither yes nor no, as `service default/web`.
     pub misannotated: BTreeSet<String>,
+    /// Addresses on further networks that more than one pod has, or somebody on the cluster's own network as well.
+    pub shared_addresses: BTreeSet<String>,
     owners: HashMap<IpAddr, Owner>,
 }
 
@@ -55,8 +60,12 @@ pub struct Pod {
     pub name: String,
     /// The node that it runs on.
     pub node: String,
-    /// Its addresses.
+    /// Its addresses on the cluster's own network.
     pub addresses: Vec<IpAddr>,
+    /// Further networks that it is on.
+    pub networks: Vec<Attachment>,
+    /// What is wrong with the note of its networks, if anything.
+    pub networks_wrong: Option<String>,
     /// It shares its node's network: its addresses are the node's.
     pub host_network: bool,
     /// Why it is meant to be away, if it is (not ready, terminating).
@@ -65,6 +74,14 @@ pub struct Pod {
     pub vantage: bool,
     /// What annotations say, its own before its namespace's.
     pub mark: Mark,
+}
+
+impl Pod {
+    /// Its place on a further network, if it is there.
+    #[must_use]
+    pub fn on(&self, network: &str) -> Option<&Attachment> {
+        self.networks.iter().find(|attachment| *attachment.network == *network)
+    }
 }
 
 /// What the annotation `netcheck.io/probe` of an object says.
@@ -99,6 +116,8 @@ pub struct Owner {
     pub node: String,
     /// `namespace/name` of the pod that has it.
     pub pod: Option<String>,
+    /// The further network that it is on; none: the cluster's own.
+    pub network: Option<Arc<str>>,
 }
 
 impl Roster {

@@ -15,8 +15,10 @@ const POD_LINKS: usize = 1024;
 const CROSSED: usize = 64;
 /// Versions, names of interfaces, reasons, functions.
 const WORD: usize = 128;
-/// Addresses, kinds and lines of a pod vantage that are kept.
+/// Kinds and lines of a pod vantage that are kept.
 const VANTAGE: usize = 16;
+/// Interfaces of a pod vantage, and addresses of all of them and of one.
+const VANTAGE_ADDRESSES: usize = 64;
 
 /// Checks an introduction.
 ///
@@ -52,10 +54,16 @@ pub fn status(mut status: v1::AgentStatus) -> v1::AgentStatus {
         tidy(&mut link.interface, WORD);
         // Namespace and name.
         tidy(&mut link.pod, 2 * LINE);
+        tidy(&mut link.network, 2 * LINE);
     }
     if let Some(vantage) = &mut status.vantage {
         tidy(&mut vantage.pod, 2 * LINE);
-        vantage.addresses.truncate(VANTAGE);
+        vantage.addresses.truncate(VANTAGE_ADDRESSES);
+        vantage.links.truncate(VANTAGE_ADDRESSES);
+        for link in &mut vantage.links {
+            tidy(&mut link.interface, WORD);
+            link.addresses.truncate(VANTAGE_ADDRESSES);
+        }
         vantage.can.truncate(VANTAGE);
         vantage.detail.truncate(VANTAGE);
         vantage.detail.iter_mut().for_each(|line| tidy(line, LINE));

@@ -14,8 +14,8 @@ const ENDED: usize = 1024;
 /// a second late (net/core/link_watch.c).
 const ON_THE_WAY_NS: i64 = 2 * SECOND_NS;
 
-/// Interface, pod, and which end is down.
-type Key = (String, String, bool);
+/// Interface, pod, network, and which end is down.
+type Key = (String, String, String, bool);
 
 /// A time in which one link took no packets, on the hub's axis.
 #[derive(Clone, Debug)]
@@ -39,7 +39,7 @@ impl PodLinks {
     pub fn tell(&mut self, down: &[v1::PodLinkDown], now_ns: i64) {
         let mut before = std::mem::take(&mut self.down);
         for link in down {
-            let key = (link.interface.clone(), link.pod.clone(), link.no_carrier);
+            let key = (link.interface.clone(), link.pod.clone(), link.network.clone(), link.no_carrier);
             let age_ns = positive(link.age.as_ref()).map_or(0, nanos);
             let since_ns = now_ns.saturating_sub(age_ns);
             let spell = before.remove(&key);
@@ -51,11 +51,13 @@ impl PodLinks {
         self.ended.drain(..old.max(self.ended.len().saturating_sub(ENDED)));
     }
 
-    /// The link of `pod` (`namespace/name`) that took no packet sent at `sent_ns`.
+    /// The link of `pod` (`namespace/name`) to a further network, or to the cluster's own, that took no packet sent at
+    /// `sent_ns`.
     #[must_use]
-    pub fn of(&self, pod: &str, sent_ns: i64) -> Option<&v1::PodLinkDown> {
+    pub fn of(&self, pod: &str, network: Option<&str>, sent_ns: i64) -> Option<&v1::PodLinkDown> {
         let met = |spell: &&Spell| {
             spell.link.pod == pod
+                && spell.link.network == network.unwrap_or_default()
                 && spell.since_ns <= sent_ns.saturating_add(ON_THE_WAY_NS)
                 && spell.until_ns > sent_ns
         };
@@ -71,16 +73,18 @@ mod tests {
 
     fn link(interface: &str, age_s: i64) -> v1::PodLinkDown {
         let age = Some(convert::duration_from_ns((age_s * SECOND_NS) as u64));
-        v1::PodLinkDown { interface: interface.into(), pod: format!("a/{interface}"), no_carrier: false, age }
+        let pod = format!("a/{interface}");
+        v1::PodLinkDown { interface: interface.into(), pod, age, ..Default::default() }
     }
 
     #[test]
     fn a_spell_lasts_from_when_it_began_until_it_is_told_no_more() {
         let (mut links, second) = (PodLinks::default(), SECOND_NS);
-        let met = |links: &PodLinks, at: i64| links.of("a/v", at * SECOND_NS).is_some();
+        let met = |links: &PodLinks, at: i64| links.of("a/v", None, at * SECOND_NS).is_some();
         links.tell(&[link("v", 5)], 100 * second);
         assert_eq!([92, 93, 95, 200].map(|at| met(&links, at)), [false, true, true, true]);
-        assert!(links.of("a/w", 100 * second).is_none());
+        assert!(links.of("a/w", None, 100 * second).is_none());
+        assert!(links.of("a/v", Some("a/storage"), 100 * second).is_none(), "another of its links");
         links.tell(&[link("v", 15), link("w", 1)], 110 * second);
         assert_eq!((links.down.len(), links.ended.len()), (2, 0), "the same one goes on");
         links.tell(&[], 120 * second);
@@ -98,7 +102,7 @@ mod tests {
             links.tell(&[link(&round.to_string(), 0)], round);
         }
         assert_eq!((links.down.len(), links.ended.len()), (1, ENDED));
-        assert!(links.of("a/7", 7).is_none(), "the oldest went");
-        assert!(links.of("a/8", 8).is_some());
+        assert!(links.of("a/7", None, 7).is_none(), "the oldest went");
+        assert!(links.of("a/8", None, 8).is_some());
     }
 }

@@ -27,17 +27,26 @@ pub(super) fn render(matrix: &v1::GetMatrixResponse, paint: Paint, width: usize)
         ("endpoints", &[v1::TargetKind::Endpoint]),
     ];
     let elsewhere = |target: &v1::Target| !service_place(target).is_empty();
-    for (title, kinds) in groups {
-        let of = |target: &v1::Target| match elsewhere(target) {
-            true => kinds.is_empty(),
-            false => kinds.contains(&target.kind()),
-        };
+    let mut group = |title: &str, of: &dyn Fn(&v1::Target) -> bool| {
         let cells: Vec<&v1::MatrixCell> =
             matrix.cells.iter().filter(|cell| target(cell).is_some_and(of)).collect();
         if !cells.is_empty() {
             text += &format!("{} {}\n", paint.bold(&format!("→ {title}")), families(&cells));
             text += &tables(&cells, paint, width);
             text.push('\n');
+        }
+    };
+    let networks: BTreeSet<&str> =
+        matrix.cells.iter().filter_map(|cell| Some(target(cell)?.network.as_str())).collect();
+    for (title, kinds) in groups {
+        group(title, &|target| match elsewhere(target) {
+            true => kinds.is_empty(),
+            false => kinds.contains(&target.kind()) && target.network.is_empty(),
+        });
+        if kinds.contains(&v1::TargetKind::Pod) {
+            for network in networks.iter().filter(|network| !network.is_empty()) {
+                group(&format!("pods on network {network}"), &|target| target.network == **network);
+            }
         }
     }
     text += &legend(matrix, paint);
@@ -161,11 +170,30 @@ fn merge(cells: &[&v1::MatrixCell]) -> (v1::Verdict, String) {
                 && let Some(path) = bad.first()
             {
                 letters += family(path.family());
+                letters += &at_address(&bad, cells);
             }
         }
         parts.push(format!("{}{letters}", symbol(verdict)));
     }
     (worst, parts.join(" "))
+}
+
+/// `(10.0.0.2)`: the address of these paths, where others of the target and family are not among them.
+fn at_address(paths: &[&&v1::Path], cells: &[&v1::MatrixCell]) -> String {
+    let Some(first) = paths.first() else { return String::new() };
+    let alike = |path: &&v1::Path| path.kind == first.kind && path.family == first.family;
+    let of = |paths: &mut dyn Iterator<Item = &v1::Path>| -> BTreeSet<String> {
+        paths.filter(alike).map(|path| path.address.clone()).collect()
+    };
+    let all = of(&mut cells.iter().filter_map(|cell| cell.path.as_ref()));
+    let these = of(&mut paths.iter().map(|path| **path));
+    let own = target(cells[0])
+        .is_some_and(|target| matches!(target.kind(), v1::TargetKind::Node | v1::TargetKind::Pod));
+    if own && these.len() < all.len() {
+        format!("({})", these.into_iter().collect::<Vec<_>>().join(" "))
+    } else {
+        String::new()
+    }
 }
 
 fn legend(matrix: &v1::GetMatrixResponse, paint: Paint) -> String {

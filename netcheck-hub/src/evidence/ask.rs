@@ -110,9 +110,13 @@ impl State {
             let heard_ns = agent.last_batch_ns.unwrap_or(0).max(live.since_ns);
             now_ns - heard_ns > agent.rules(&settings.timing).stale_ns()
         };
+        let network = probe.target.network();
+        let sees = |node: &str| network.is_none_or(|network| self.sights.see(node, network));
+        let destination_sees = destination.is_some_and(sees);
         let sight = match agent.and_then(|agent| Some((agent, agent.live.as_ref()?))) {
             None => Sight::NoAgent,
             Some((agent, live)) if silent(agent, live) => Sight::Silent,
+            Some((agent, _)) if agent.has_hooks() && !destination_sees => Sight::Elsewhere,
             Some((agent, _)) if agent.has_hooks() => {
                 Sight::Sees { uplink: agent.uplink().map(ToOwned::to_owned) }
             }
@@ -133,22 +137,22 @@ impl State {
                 .is_some_and(|(agent, to)| agent.live.is_some() && send_untold(agent, to, lost.sent_ns));
         let echo_answered = probe.kind != ProbeKind::Icmp && self.echo_answered(source, vantage, probe, lost);
         let own = self.find(source).map(|at| self.agent(at));
-        let source_pod = own.filter(|_| vantage == Vantage::Pod).map(|own| self.pod_of(own, probe));
+        let source_pod = own.filter(|_| vantage == Vantage::Pod).map(|own| self.pod_of(own));
         Scene {
             source,
             source_link_down: own
                 .zip(source_pod.as_ref())
-                .and_then(|(own, pod)| own.pod_links.of(pod, lost.sent_ns)),
+                .and_then(|(own, pod)| own.pod_links.of(pod, network, lost.sent_ns)),
             source_pod,
-            source_watches_pods: own.is_some_and(Agent::watches_pods),
+            source_watches_pods: sees(source) && own.is_some_and(Agent::watches_pods),
             probe,
             roster: &self.roster,
             destination,
             sight,
             settled: now_ns - lost.reported_ns > SETTLED_NS,
             give_up,
-            source_watches_uplinks: own.is_some_and(watches_uplinks),
-            destination_watches_uplinks: agent.is_some_and(watches_uplinks),
+            source_watches_uplinks: sees(source) && own.is_some_and(watches_uplinks),
+            destination_watches_uplinks: destination_sees && agent.is_some_and(watches_uplinks),
             echo_answered,
             reverse_errno,
             reverse_untold,
@@ -161,17 +165,16 @@ impl State {
                 },
             ),
             pod_link_down: agent.and_then(|agent| {
-                let pod = addressee(&self.roster, probe, lost)?.pod.as_ref()?;
-                agent.pod_links.of(pod, lost.sent_ns)
+                let owner = addressee(&self.roster, probe, lost)?;
+                agent.pod_links.of(owner.pod.as_ref()?, owner.network.as_deref(), lost.sent_ns)
             }),
         }
     }
 
     /// The pod that an agent's vantage is, by the name that the roster has for it.
-    fn pod_of(&self, agent: &Agent, probe: &Probe) -> String {
+    fn pod_of(&self, agent: &Agent) -> String {
         let Some(known) = agent.vantage.known() else { return String::new() };
-        let owner = known.address(probe.address.is_ipv4()).and_then(|address| self.roster.owner(address));
-        owner.and_then(|owner| owner.pod.clone()).unwrap_or_else(|| known.pod.clone())
+        self.pod_behind(known).map_or_else(|| known.pod.clone(), |(id, _)| id.to_owned())
     }
 
     /// Whether this source's echo requests to the address that the probe went to are answered.
@@ -192,7 +195,8 @@ impl State {
         let own = || {
             if vantage == Vantage::Pod {
                 let agent = self.agent(self.find(source)?);
-                return agent.vantage.known()?.address(probe.address.is_ipv4());
+                let known = agent.vantage.known()?;
+                return self.vantage_address(known, probe.target.network(), probe.address.is_ipv4());
             }
             let addresses = &self.roster.nodes.get(source)?.addresses;
             addresses.iter().copied().find(|address| address.is_ipv4() == probe.address.is_ipv4())

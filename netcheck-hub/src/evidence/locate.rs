@@ -26,6 +26,8 @@ pub enum Sight {
     Silent,
     /// Its agent has no kernel hooks.
     Blind,
+    /// Its hooks are not known to see anything of the further network that the probe stays in.
+    Elsewhere,
     /// Its hooks see; this is the one that faces the other nodes.
     Sees {
         /// Interface name, where it is known.

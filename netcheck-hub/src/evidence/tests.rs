@@ -17,6 +17,7 @@ use crate::roster::Roster;
 use crate::selection::Selection;
 
 mod exchange;
+mod networks;
 mod pending;
 mod relay;
 mod sight;

@@ -19,7 +19,10 @@ pub fn hook_name(hook: &v1::HookSeen) -> String {
 pub fn whose(roster: &Roster, address: IpAddr) -> String {
     match roster.owner(address) {
         Some(owner) => match &owner.pod {
-            Some(pod) => format!("pod {pod} ({address}) on {}", owner.node),
+            Some(pod) => match &owner.network {
+                None => format!("pod {pod} ({address}) on {}", owner.node),
+                Some(network) => format!("pod {pod} ({address} on network {network}) on {}", owner.node),
+            },
             None => format!("{} ({address})", owner.node),
         },
         None => format!("{address} (no node or pod of the cluster)"),

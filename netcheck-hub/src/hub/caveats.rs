@@ -39,6 +39,7 @@ impl State {
             ));
         }
         caveats.extend(self.vantages_missing());
+        caveats.extend(self.vantage_addresses_missing());
         caveats.extend(self.certificates_expiring(self.certificate_warning, unix_now_ns()));
         caveats.extend(self.long_searches(unix_now_ns()));
         caveats.extend(self.each().map(|(_, agent)| agent.contested()).filter(|line| !line.is_empty()));

@@ -4,13 +4,77 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::{Settings, State};
+use crate::agent::vantage::PodSource;
 use crate::report::listed;
+use crate::roster::Pod;
 
 impl State {
     /// Where the responders of pods listen.
     pub(super) fn pod_responders(&self) -> BTreeMap<IpAddr, u16> {
-        let known = self.agents.iter().filter_map(|agent| agent.vantage.known());
-        known.flat_map(|pod| pod.addresses.iter().map(|&address| (address, pod.responder_port))).collect()
+        let mut responders = BTreeMap::new();
+        for known in self.agents.iter().filter_map(|agent| agent.vantage.known()) {
+            // Also where it is meant to be and has no address just now: that nobody answers there is to be seen.
+            let further = self.pod_behind(known).into_iter().flat_map(|(_, pod)| &pod.networks);
+            let further = further.flat_map(|network| &network.addresses);
+            responders.extend(
+                known.addresses.iter().chain(further).map(|&address| (address, known.responder_port)),
+            );
+        }
+        responders
+    }
+
+    /// The pod that a vantage is, as the roster has it.
+    pub(crate) fn pod_behind(&self, known: &PodSource) -> Option<(&str, &Pod)> {
+        let owners = known.addresses.iter().filter_map(|&address| self.roster.owner(address)?.pod.as_ref());
+        let (id, pod) = owners.filter_map(|id| self.roster.pods.get_key_value(id)).next()?;
+        Some((id, pod))
+    }
+
+    /// The address that a vantage sends from on a network; none: the cluster's own.
+    pub(crate) fn vantage_address(
+        &self,
+        known: &PodSource,
+        network: Option<&str>,
+        v4: bool,
+    ) -> Option<IpAddr> {
+        let of_family =
+            |addresses: &[IpAddr]| addresses.iter().copied().find(|address| address.is_ipv4() == v4);
+        match (self.pod_behind(known), network) {
+            (Some((_, pod)), Some(network)) => of_family(&pod.on(network)?.addresses),
+            (Some((_, pod)), None) => of_family(&pod.addresses).or_else(|| known.address(v4)),
+            (None, Some(_)) => None,
+            (None, None) => known.address(v4),
+        }
+    }
+
+    /// Vantages that lack an address on a further network that the cluster says they have: one line each.
+    pub(super) fn vantage_addresses_missing(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for agent in self.agents.iter().filter(|agent| agent.live.is_some()) {
+            // While it is away that is told for all of it.
+            let known = agent.vantage.known().filter(|_| agent.vantage.missing().is_none());
+            let Some((id, pod)) = known.and_then(|known| self.pod_behind(known)) else { continue };
+            for network in &pod.networks {
+                let has = |address: &&IpAddr| known.is_some_and(|known| known.addresses.contains(address));
+                let missing: Vec<String> = network
+                    .addresses
+                    .iter()
+                    .filter(|address| !has(address))
+                    .map(ToString::to_string)
+                    .collect();
+                if !missing.is_empty() {
+                    lines.push(format!(
+                        "pod {id} on {} has no address {} (any more), which it is meant to have on network {} at {}: \
+                         nothing is measured from there",
+                        agent.name,
+                        missing.join(", "),
+                        network.network,
+                        network.interface
+                    ));
+                }
+            }
+        }
+        lines
     }
 
     /// Makes the plans anew where a pod vantage came, changed, or was forgotten: once for all that did since the last tick.

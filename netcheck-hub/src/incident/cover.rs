@@ -15,7 +15,7 @@ use super::cause::{Cause, Scope, Suspect};
 use super::index::Index;
 use super::tally::{Candidate, Tallies};
 use super::words::Speaker;
-use super::{Explained, Fact};
+use super::{Explained, Fact, networks};
 use crate::query::Pattern;
 
 /// Causes that one evaluation finds at most; what they don't explain is one more, scattered.
@@ -35,8 +35,14 @@ struct Chosen {
 #[must_use]
 pub fn explain(facts: &[Fact]) -> Vec<Explained> {
     let patterns = [Pattern::Any, Pattern::Size, Pattern::Port];
-    let mut all: Vec<Explained> =
-        patterns.into_iter().flat_map(|pattern| explain_pattern(facts, pattern)).collect();
+    let on = |network: Option<&str>| -> Vec<Explained> {
+        patterns.into_iter().flat_map(|pattern| explain_pattern(facts, pattern, network)).collect()
+    };
+    let mut all = on(None);
+    let own = all.len();
+    for network in networks::hurt(facts) {
+        networks::join(&mut all, own, on(Some(network)), facts);
+    }
     all.sort_by_key(|one| {
         let proven = one.certainty == v1::Certainty::Observed;
         (Reverse(one.unreachable), Reverse(one.paths.len()), Reverse(proven), one.key.clone())
@@ -44,9 +50,9 @@ pub fn explain(facts: &[Fact]) -> Vec<Explained> {
     all
 }
 
-/// The facts that speak of one pattern alone.
-fn explain_pattern(facts: &[Fact], pattern: Pattern) -> Vec<Explained> {
-    let index = Index::of(facts, pattern);
+/// The facts that speak of one pattern on one network alone.
+fn explain_pattern(facts: &[Fact], pattern: Pattern, network: Option<&str>) -> Vec<Explained> {
+    let index = Index::of(facts, pattern, network);
     let mut left: BTreeSet<usize> =
         index.items.iter().enumerate().filter(|(_, item)| item.bad).map(|(number, _)| number).collect();
     if left.is_empty() {
@@ -74,10 +80,14 @@ fn explain_pattern(facts: &[Fact], pattern: Pattern) -> Vec<Explained> {
         .into_iter()
         .map(|(key, one)| {
             let told = told(&speaker, key, &one);
-            match pattern {
+            let told = match pattern {
                 Pattern::Any => told,
                 Pattern::Size => of_large(told, facts),
                 Pattern::Port => of_ports(told, facts),
+            };
+            match network {
+                None => told,
+                Some(network) => networks::named(told, network, speaker.node_of(&one.cause)),
             }
         })
         .collect()

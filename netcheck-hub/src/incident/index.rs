@@ -23,6 +23,8 @@ pub struct Item {
     zones: (Symbol, Symbol),
     /// What is probed.
     pub target: Symbol,
+    /// The one of its addresses that is, where it has several of a family.
+    address: Symbol,
     service: Symbol,
     /// A service's port at one kind of address: all its node ports, say.
     entrance: Symbol,
@@ -31,6 +33,8 @@ pub struct Item {
     pub to_pod: bool,
     /// It is probed from a pod.
     pub from_pod: bool,
+    /// It stays in a further network of pods.
+    further: bool,
     /// With what.
     pub probe: ProbeKind,
     /// Over what.
@@ -84,6 +88,8 @@ pub struct Index {
     pub places: Vec<Place>,
     /// Facts that nobody can judge now.
     pub unjudged: usize,
+    /// All of this is about one further network of pods.
+    pub network: Option<String>,
 }
 
 #[derive(Default)]
@@ -171,11 +177,13 @@ impl Build {
             node: self.symbol('n', node),
             zones: (self.symbol('z', &fact.zone), self.symbol('z', zone)),
             target: self.symbol('t', &target.id),
+            address: self.symbol('t', &at_address(fact)),
             service: if service { self.symbol('s', &full) } else { 0 },
             entrance: self.symbol('s', &entrance),
             backend: if service && spread { self.symbol('b', backend) } else { 0 },
             to_pod,
             from_pod,
+            further: fact.network().is_some(),
             probe: fact.path.probe.kind,
             family: fact.family(),
             // Where it was when it had come round too often says nothing.
@@ -201,11 +209,13 @@ impl Build {
 }
 
 impl Index {
-    /// Of all facts that are judged, those of one pattern.
+    /// Of all facts that are judged, those of one pattern on one network.
     #[must_use]
-    pub fn of(facts: &[Fact], pattern: Pattern) -> Self {
+    pub fn of(facts: &[Fact], pattern: Pattern, network: Option<&str>) -> Self {
         let mut build = Build::default();
-        for (number, fact) in facts.iter().enumerate().filter(|(_, fact)| fact.pattern() == pattern) {
+        build.index.network = network.map(ToOwned::to_owned);
+        let own = |fact: &Fact| fact.pattern() == pattern && fact.network() == network;
+        for (number, fact) in facts.iter().enumerate().filter(|(_, fact)| own(fact)) {
             if fact.bad() || fact.good() {
                 build.item(number, fact);
             } else {
@@ -227,6 +237,18 @@ impl Index {
     pub fn name(&self, symbol: Symbol) -> &str {
         let at = (symbol as usize).checked_sub(1);
         at.and_then(|at| self.names.get(at)).map_or("", String::as_str)
+    }
+}
+
+/// `node/n2 at 10.0.0.2` of a node or pod that has several addresses of the family; empty otherwise.
+fn at_address(fact: &Fact) -> String {
+    let target = &fact.path.probe.target;
+    let own = matches!(target.kind, v1::TargetKind::Node | v1::TargetKind::Pod);
+    let alike = target.addresses.iter().filter(|&&address| Family::of(address) == fact.family());
+    if own && alike.count() > 1 {
+        format!("{} at {}", target.id, fact.path.probe.address)
+    } else {
+        String::new()
     }
 }
 
@@ -255,7 +277,8 @@ impl Item {
         if self.from_pod && !(self.to_pod && self.source == self.node) {
             each(Suspect::Pods(self.source));
         }
-        if self.from_pod {
+        // On a further network there is nobody else to tell pods from.
+        if self.from_pod && !self.further {
             each(Suspect::PodsOut(self.source));
             each(Suspect::PodsTo(self.target));
             each(Suspect::AllPods);
@@ -274,6 +297,9 @@ impl Item {
 
     fn crosses_target(&self, mut each: impl FnMut(Suspect)) {
         each(Suspect::Target(self.target));
+        if self.address != 0 {
+            each(Suspect::Target(self.address));
+        }
         for service in [self.service, self.entrance].into_iter().filter(|&service| service != 0) {
             each(Suspect::Service(service));
         }

@@ -302,3 +302,57 @@ pub(super) fn no_route(world: World, node: &str, pods: &str) -> World {
         },
     )
 }
+
+/// What breaks on a further network of pods between some nodes.
+fn on_network(world: World, pairs: &[(usize, usize)]) -> World {
+    let hit = |fact: &Fact| {
+        let between = |a: &str, b: &str| touches(fact, a) && touches(fact, b);
+        fact.network().is_some() && pairs.iter().any(|&(a, b)| a != b && between(&names(a), &names(b)))
+    };
+    world.breaks(hit, |_| timeout())
+}
+
+fn told(facts: &[Fact], of_network: bool) -> Vec<(String, String, Vec<String>, usize)> {
+    let causes = explain(facts).into_iter().filter(|cause| cause.key.starts_with("network/") == of_network);
+    causes.map(|cause| (cause.key, cause.headline, cause.evidence, cause.contradictions.len())).collect()
+}
+
+proptest! {
+    #![proptest_config(Config::with_cases(48))]
+
+    /// Whatever is well or broken on one network, what is said of the other stays the same.
+    #[test]
+    fn networks_say_nothing_of_each_other(
+        faults in prop::collection::vec(fault(), 0..3),
+        pairs in prop::collection::vec((0..5usize, 0..5usize), 0..4),
+    ) {
+        let own = World::new(&ZONES, names);
+        let further = own.clone().with_network("a/b");
+        let broken = on_network(further.clone(), &pairs);
+        // Alone: the further network's facts without the others, and the others without them.
+        let only_further: Vec<Fact> =
+            broken.facts.iter().filter(|fact| fact.network().is_some()).cloned().collect();
+        prop_assert_eq!(told(&broken.facts, true), told(&only_further, true));
+        prop_assert!(told(&broken.facts, false).is_empty());
+        let hurt = world(&faults, names).facts;
+        let mut beside = hurt.clone();
+        beside.extend(further.facts.iter().filter(|fact| fact.network().is_some()).cloned());
+        prop_assert_eq!(told(&hurt, false), told(&beside, false));
+        prop_assert!(told(&beside, true).is_empty());
+    }
+
+    #[test]
+    fn every_bad_path_of_every_network_is_explained_once(
+        faults in prop::collection::vec(fault(), 0..3),
+        pairs in prop::collection::vec((0..5usize, 0..5usize), 0..4),
+    ) {
+        let mut facts = world(&faults, names).facts;
+        let further = on_network(World::new(&ZONES, names).with_network("a/b"), &pairs);
+        facts.extend(further.facts.into_iter().filter(|fact| fact.network().is_some()));
+        let bad: Vec<usize> = (0..facts.len()).filter(|&at| facts[at].bad()).collect();
+        let mut explained: Vec<usize> = explain(&facts).into_iter().flat_map(|cause| cause.paths).collect();
+        explained.sort_unstable();
+        explained.dedup();
+        prop_assert_eq!(bad, explained);
+    }
+}

@@ -141,6 +141,8 @@ impl<'a> Tallies<'a> {
                     && self.index.unjudged <= self.index.items.len()
             }
             Suspect::Zones(..) | Suspect::PodsOut(_) => enough && tally.ends.len() >= 3,
+            // Of two nodes, neither is more to blame than the other.
+            Suspect::Pods(node) if self.index.network.is_some() => enough && tally.others(node) >= 2,
             Suspect::Pods(_) | Suspect::Target(_) | Suspect::Service(_) => enough && tally.sources.len() >= 2,
             // What a node loses as well is not its pods' alone: then others explain as much, and more of it.
             Suspect::PodsTo(_) => enough && strict && tally.sources.len() >= 2,

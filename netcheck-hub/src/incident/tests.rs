@@ -4,6 +4,7 @@ use super::*;
 use crate::clock::SECOND_NS;
 
 mod large;
+mod networks;
 mod ports;
 mod services;
 mod shared;

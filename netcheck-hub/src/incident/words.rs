@@ -31,6 +31,17 @@ impl Speaker<'_> {
         names
     }
 
+    /// The one node that a cause is about, if it is about one.
+    #[must_use]
+    pub fn node_of(&self, cause: &Cause) -> Option<&str> {
+        let node = match cause.suspect {
+            Suspect::Place(place) => self.index.places[place].node,
+            Suspect::Pods(node) | Suspect::Node(node, _) | Suspect::Cable(node) => node,
+            _ => return None,
+        };
+        Some(self.index.name(node)).filter(|name| !name.is_empty())
+    }
+
     /// Names the cause, the same in every evaluation.
     #[must_use]
     pub fn key(&self, cause: &Cause) -> String {
@@ -108,13 +119,18 @@ impl Speaker<'_> {
                 self.unbacked(bad).unwrap_or_default()
             }
             Suspect::Target(_) | Suspect::Service(_) => {
+                let address = match cause.suspect {
+                    Suspect::Target(target) => name(target).split_once(" at ").map(|(_, address)| address),
+                    _ => None,
+                };
+                let at = address.map(|address| format!(" at {address}")).unwrap_or_default();
                 let answer = self.answer(bad);
                 let how = match (lossy, answer.starts_with("answers")) {
                     (true, _) => "loses probes from everybody",
                     (false, true) => "answers nobody as it should",
                     (false, false) => "answers nobody",
                 };
-                format!("{} {how}{only}: it {answer}", targets())
+                format!("{}{at} {how}{only}: it {answer}", targets())
             }
             Suspect::Pods(node) => {
                 let how = if lossy { "lose probes" } else { "are cut off" };

@@ -12,11 +12,13 @@ use super::{AddressOf, Probe, Question, Sources, Target, Wanted};
 use crate::roster::{Roster, Service, ServicePort};
 use crate::selection::{Choice, Selection};
 
+mod networks;
 mod notes;
 mod services;
 #[cfg(test)]
 mod tests;
 
+use networks::{Vantages, vantages};
 use notes::Notes;
 
 const DNS_PORT: u16 = 53;
@@ -38,6 +40,8 @@ pub struct Catalog {
     pub search_names: Arc<[String]>,
     /// What of the wishes makes no sense, one line each.
     pub troubles: Vec<String>,
+    /// Vantages on further networks of pods.
+    vantages: Vantages,
 }
 
 impl Catalog {
@@ -77,6 +81,7 @@ impl Catalog {
             addresses: addresses(roster),
             watched_ports: ports.into_iter().collect(),
             left_out: notes.lines(roster, selection),
+            vantages: vantages(roster),
             ..Self::default()
         };
         catalog.sort();
@@ -96,7 +101,9 @@ impl Catalog {
     pub(crate) fn of_node<'a>(&'a self, node: &str, families: &[Family]) -> Vec<Wanted<'a>> {
         let wanted = (0u32..).zip(&self.probes).filter(|(_, probe)| {
             let own = probe.target.kind == v1::TargetKind::Node && probe.target.name == node;
-            !own && families.contains(&Family::of(probe.address)) && probe.sources.take(node)
+            // No node has a way into a further network of its pods.
+            let reaches = probe.target.network().is_none();
+            !own && reaches && families.contains(&Family::of(probe.address)) && probe.sources.take(node)
         });
         wanted.map(|(at, probe)| Wanted { vantage: Vantage::Host, at, probe }).collect()
     }
@@ -166,6 +173,7 @@ impl Build<'_> {
     }
 
     fn pods(&mut self) {
+        let attached = Self::attached(self.roster);
         for (id, pod) in &self.roster.pods {
             // A pod that is not ready stays in the plan: it may answer, and if not, that is expected.
             if pod.host_network || self.selection.of_pod(pod) != Choice::Probed {
@@ -188,6 +196,7 @@ impl Build<'_> {
             for &address in &pod.addresses {
                 self.add(&target, ProbeKind::Icmp, address, 0);
             }
+            self.networks(id, pod, &target, &attached);
         }
     }
 
@@ -295,21 +304,34 @@ fn addresses(roster: &Roster) -> Arc<[AddressOf]> {
             address,
             node: node.name.clone(),
             pod: None,
+            network: None,
         }));
     }
     for (id, pod) in roster.pods.iter().filter(|(_, pod)| !pod.host_network) {
-        all.extend(pod.addresses.iter().map(|&address| AddressOf {
-            address,
-            node: pod.node.clone(),
-            pod: Some(id.clone()),
-        }));
+        let mut of = |address: IpAddr, network: Option<&Arc<str>>| {
+            all.push(AddressOf {
+                address,
+                node: pod.node.clone(),
+                pod: Some(id.clone()),
+                network: network.map(Arc::clone),
+            });
+        };
+        pod.addresses.iter().for_each(|&address| of(address, None));
+        for network in &pod.networks {
+            network.addresses.iter().for_each(|&address| of(address, Some(&network.network)));
+        }
     }
     // An endpoint may name an address that no pod has (any more). That is where the packets go, so that kernels must
     // know it to tell of them. The sort is stable: whoever has the address goes first.
     for service in roster.services.values() {
         all.extend(service.backends.iter().filter_map(|backend| {
             let owner = roster.owner(backend.address)?;
-            Some(AddressOf { address: backend.address, node: owner.node.clone(), pod: owner.pod.clone() })
+            Some(AddressOf {
+                address: backend.address,
+                node: owner.node.clone(),
+                pod: owner.pod.clone(),
+                network: owner.network.clone(),
+            })
         }));
     }
     all.sort_by_key(|of| of.address);

@@ -137,16 +137,17 @@ fn groups(node: &str, wanted: &[Wanted<'_>]) -> Vec<Group> {
     groups
 }
 
-/// Zones first, so that every pair of zones is always covered; then what all nodes want of all others: services and
+/// Zones first, so that every pair of zones is always covered, on each network of pods; then what all nodes want of all others: services and
 /// DNS. As much as there is room for.
 fn always(groups: &[Group], wanted: &[Wanted<'_>], room: usize) -> BTreeSet<usize> {
-    let mut of_zone: BTreeMap<(&str, bool), usize> = BTreeMap::new();
+    let mut of_zone: BTreeMap<(&str, bool, Option<&str>), usize> = BTreeMap::new();
     let mut shared = Vec::new();
     for (at, group) in groups.iter().enumerate() {
         let target = &wanted[group.members.start].probe.target;
         match target.kind {
             v1::TargetKind::Node | v1::TargetKind::Pod if target.absent.is_none() => {
-                let first = of_zone.entry((&target.zone, target.kind == v1::TargetKind::Pod)).or_insert(at);
+                let pod = target.kind == v1::TargetKind::Pod;
+                let first = of_zone.entry((&target.zone, pod, target.network())).or_insert(at);
                 if group.rank < groups[*first].rank {
                     *first = at;
                 }
@@ -157,7 +158,7 @@ fn always(groups: &[Group], wanted: &[Wanted<'_>], room: usize) -> BTreeSet<usiz
     }
     shared.sort_unstable_by_key(|&at| (groups[at].rank, at));
     // Nodes before pods.
-    let (pods, nodes): (Vec<_>, Vec<_>) = of_zone.into_iter().partition(|((_, pod), _)| *pod);
+    let (pods, nodes): (Vec<_>, Vec<_>) = of_zone.into_iter().partition(|((_, pod, _), _)| *pod);
     let zones = nodes.into_iter().chain(pods).map(|(_, at)| at);
     let mut left = room;
     let mut taken = BTreeSet::new();

@@ -1,5 +1,5 @@
-//! What is probed from the pod network: everything that is probed from the node, but the vantage itself; and of each
-//! vantage more than of other pods, for netcheck's own responder is there.
+//! What is probed from the pod network: everything that is probed from the node, but the vantage itself; of each
+//! vantage more than of other pods, for netcheck's own responder is there; and what is on the same further networks.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -50,7 +50,7 @@ impl Catalog {
         let Some(pod) = pod else { return wanted };
         wanted.extend((0u32..).zip(&self.probes).filter_map(|(at, probe)| {
             let own = probe.target.addresses.iter().any(|address| pod.addresses.contains(address));
-            let takes = !own && pod.can(probe.kind, Family::of(probe.address));
+            let takes = !own && pod.can(probe.kind, Family::of(probe.address)) && self.reaches(pod, probe);
             takes.then_some(Wanted { vantage: Vantage::Pod, at, probe })
         }));
         // The catalog has them by target.

@@ -98,11 +98,21 @@ impl Selector {
     }
 }
 
-/// Whether people call a path's target so: by id, node name, pod name, service name, or address, with or without port.
+/// Whether people call a path's target so: by id, node name, pod name, service name, or address, with or without port;
+/// `POD@NETWORK` or `@NETWORK` for further networks of pods alone.
 fn is_called(path: &PlannedPath, text: &str) -> bool {
     let target: &Target = &path.probe.target;
     if *target.id == *text || target.name == text {
         return true;
+    }
+    if let Some((pod, network)) = text.split_once('@') {
+        let called = |own: &str| own == network || own.rsplit('/').next() == Some(network);
+        let own = match pod.split_once('/') {
+            _ if pod.is_empty() => true,
+            Some((namespace, name)) => target.namespace == namespace && target.name == name,
+            None => target.name == pod,
+        };
+        return own && target.network().is_some_and(called);
     }
     if let Ok(address) = text.parse() {
         // A node port is not what people mean by its node's address.
@@ -124,4 +134,57 @@ fn is_called(path: &PlannedPath, text: &str) -> bool {
             Some((namespace, name)) => target.namespace == namespace && target.name == name,
             None => target.name == name,
         }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use netcheck_common::domain::PathId;
+
+    use super::*;
+    use crate::plan::{Probe, Sources};
+
+    fn called(id: &str, text: &str) -> bool {
+        let target = Target {
+            id: id.into(),
+            kind: v1::TargetKind::Pod,
+            namespace: "default".into(),
+            name: "db-1".into(),
+            node: "n2".into(),
+            zone: String::new(),
+            addresses: vec![[10, 1, 0, 2].into()],
+            port: 0,
+            at: None,
+            backends: 1,
+            absent: None,
+            unbacked: None,
+        };
+        let probe = Probe {
+            target: Arc::new(target),
+            kind: ProbeKind::Icmp,
+            address: [10, 1, 0, 2].into(),
+            port: 0,
+            question: None,
+            sources: Sources::All,
+            exchange: None,
+        };
+        is_called(&PlannedPath { id: PathId(1), vantage: Vantage::Pod, at: 0, probe }, text)
+    }
+
+    #[test]
+    fn a_pod_on_a_further_network_is_called_by_both() {
+        let (own, further) = ("pod/default/db-1", "pod/default/db-1@a/storage");
+        for text in
+            ["db-1@a/storage", "db-1@storage", "default/db-1@a/storage", "@a/storage", "@storage", further]
+        {
+            assert!(called(further, text) && !called(own, text), "{text}");
+        }
+        for text in ["db-2@storage", "db-1@a/db", "other/db-1@storage", "@stor", own] {
+            assert!(!called(further, text), "{text}");
+        }
+        for text in ["db-1", "default/db-1", "10.1.0.2"] {
+            assert!(called(further, text) && called(own, text), "{text}: on any network");
+        }
+    }
 }

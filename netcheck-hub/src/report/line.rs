@@ -41,6 +41,20 @@ struct Path<'a> {
     target: &'a v1::Target,
     kind: v1::ProbeKind,
     family: v1::Family,
+    address: &'a str,
+}
+
+impl Path<'_> {
+    /// The target, with its address where it has others of the family that are not among the bad ones.
+    fn target_name(&self, bad: &[Path<'_>]) -> String {
+        let name = target_name(self.target);
+        let own = matches!(self.target.kind(), v1::TargetKind::Node | v1::TargetKind::Pod);
+        let v6 = self.address.contains(':');
+        let hurt =
+            |address: &str| bad.iter().any(|of| of.target.id == self.target.id && of.address == address);
+        let fine = self.target.addresses.iter().any(|other| other.contains(':') == v6 && !hurt(other));
+        if own && fine && !self.address.is_empty() { format!("{name} at {}", self.address) } else { name }
+    }
 }
 
 fn path(cell: &v1::MatrixCell) -> Option<Path<'_>> {
@@ -52,6 +66,7 @@ fn path(cell: &v1::MatrixCell) -> Option<Path<'_>> {
         target,
         kind: path.kind(),
         family: path.family(),
+        address: &path.address,
     })
 }
 
@@ -75,7 +90,7 @@ pub fn line<'a>(
     let at = loss.and_then(|loss| loss.location.as_ref());
 
     let sources = sources_listed(paths.iter().map(|of| (of.source.to_owned(), of.from_pod)));
-    let targets = listed(paths.iter().map(|of| target_name(of.target)));
+    let targets = listed(paths.iter().map(|of| of.target_name(&paths)));
     let mut text = format!("{sources} → {targets}");
     if !paths.is_empty() && paths.iter().all(|of| of.target.kind() == v1::TargetKind::Pod) {
         text += ", pod path";

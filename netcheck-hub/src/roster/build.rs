@@ -10,7 +10,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use netcheck_proto::text;
 
-use super::{Backend, Mark, Node, Owner, Pod, Roster, Service};
+use super::{Backend, Mark, Node, Owner, Pod, Roster, Service, network};
 
 pub(crate) use super::service::{service, slice};
 
@@ -83,17 +83,24 @@ impl Parts {
     pub(crate) fn roster(self) -> Roster {
         let Self { nodes, pods, services, backends, namespaces } = self;
         let misannotated = misannotated(&pods, &services, &namespaces);
-        let mut roster = Roster { nodes, pods, services, misannotated, owners: HashMap::new() };
+        let mut roster = Roster {
+            nodes,
+            pods,
+            services,
+            misannotated,
+            shared_addresses: BTreeSet::new(),
+            owners: HashMap::new(),
+        };
         let of_namespace = |name: &str| namespaces.get(name).copied().unwrap_or_default();
         for (id, pod) in &mut roster.pods {
             pod.mark = pod.mark.or(of_namespace(&pod.namespace));
             if !pod.host_network {
-                let owner = Owner { node: pod.node.clone(), pod: Some(id.clone()) };
+                let owner = Owner { node: pod.node.clone(), pod: Some(id.clone()), network: None };
                 roster.owners.extend(pod.addresses.iter().map(|&address| (address, owner.clone())));
             }
         }
         for node in roster.nodes.values() {
-            let owner = Owner { node: node.name.clone(), pod: None };
+            let owner = Owner { node: node.name.clone(), pod: None, network: None };
             roster.owners.extend(node.addresses.iter().map(|&address| (address, owner.clone())));
         }
         for (service, backends) in backends {
@@ -107,11 +114,12 @@ impl Parts {
             // An endpoint may name an address that its pod does not have (any more): that is where the packets go.
             for backend in &service.backends {
                 if let Some(node) = &backend.node {
-                    let owner = || Owner { node: node.clone(), pod: backend.pod.clone() };
+                    let owner = || Owner { node: node.clone(), pod: backend.pod.clone(), network: None };
                     roster.owners.entry(backend.address).or_insert_with(owner);
                 }
             }
         }
+        roster.shared_addresses = network::settle(&mut roster.pods, &mut roster.owners);
         roster
     }
 }
@@ -235,12 +243,19 @@ pub(crate) fn pod(object: &PodObject) -> Option<(String, Pod)> {
     } else {
         (!ready).then(|| format!("pod {id} is not ready"))
     };
+    let host_network = spec.host_network.unwrap_or(false);
+    // A pod in its node's network has no other.
+    let note = network::KEYS.iter().find_map(|key| annotation(&object.metadata, key));
+    let note = note.filter(|_| !host_network).unwrap_or_default();
+    let (networks, networks_wrong) = network::attachments(note, &addresses);
     let pod = Pod {
         namespace: object.metadata.namespace.clone().unwrap_or_else(|| "default".to_owned()),
         name,
         node,
         addresses,
-        host_network: spec.host_network.unwrap_or(false),
+        networks,
+        networks_wrong,
+        host_network,
         absent,
         vantage: is_vantage(&object.metadata),
         mark: mark(&object.metadata),

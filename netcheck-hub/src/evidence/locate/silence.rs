@@ -7,6 +7,7 @@ use netcheck_proto::v1;
 use super::super::Flow;
 use super::super::words::{hook_name, whose};
 use super::{Answer, Case, Located, Sight, Want, inferred, stage_of, unlocated};
+use crate::plan::Probe;
 
 impl Case<'_> {
     /// Nothing came back, and no kernel reported a drop: only conclusions are left.
@@ -170,6 +171,14 @@ impl Case<'_> {
                     self.scene.source
                 ))
             }
+            Sight::Elsewhere => {
+                let network = scene_network(self.scene.probe);
+                self.evidence.push(format!("no hook of {destination} is known to see network {network}"));
+                unlocated(&format!(
+                    "left {}; {destination} cannot tell whether it arrived on network {network}",
+                    self.scene.source
+                ))
+            }
             Sight::Sees { .. } if self.scene.give_up && self.want().is_some() => unlocated(&format!(
                 "left {}; no answer from {destination} whether it arrived",
                 self.scene.source
@@ -212,7 +221,7 @@ impl Case<'_> {
     ) -> Located {
         let next_interface = match &self.scene.sight {
             Sight::Sees { uplink } => uplink.clone().unwrap_or_default(),
-            Sight::NoAgent | Sight::Silent | Sight::Blind => String::new(),
+            Sight::NoAgent | Sight::Silent | Sight::Blind | Sight::Elsewhere => String::new(),
         };
         inferred(v1::LossLocation {
             node: self.scene.source.to_owned(),
@@ -381,6 +390,10 @@ impl Case<'_> {
 /// at an uplink.
 fn left(hook: &v1::HookSeen) -> bool {
     hook.egress && hook.role() == v1::InterfaceRole::Uplink
+}
+
+fn scene_network(probe: &Probe) -> &str {
+    probe.target.network().unwrap_or_default()
 }
 
 fn passing(hook: &v1::HookSeen) -> String {

@@ -252,8 +252,7 @@ fn a_pod_whose_link_is_down_is_where_its_packets_end() {
     let mut link = v1::PodLinkDown {
         interface: "veth1".to_owned(),
         pod: "default/web-2".to_owned(),
-        no_carrier: false,
-        age: None,
+        ..Default::default()
     };
     let locate_with = |source, link: &v1::PodLinkDown, lost: &Lost| {
         let scene = world.scene(probe, lost);

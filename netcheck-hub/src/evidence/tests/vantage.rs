@@ -80,8 +80,7 @@ fn what_its_own_kernel_refused_is_the_pods_not_the_nodes() {
 #[test]
 fn its_own_link_that_is_down_is_where_its_packets_end() {
     let world = World::new();
-    let link =
-        v1::PodLinkDown { interface: "veth7".to_owned(), pod: POD.to_owned(), no_carrier: false, age: None };
+    let link = v1::PodLinkDown { interface: "veth7".to_owned(), pod: POD.to_owned(), ..Default::default() };
     let sample = v1::LostSample { path_id: 1, sequence: 7, ..Default::default() };
     let lost = Lost::new(sample, Outcome::Timeout, 100 * SECOND_NS, 101 * SECOND_NS);
     let mut scene = world.scene(world.probe("node/n2", ProbeKind::Icmp), &lost);

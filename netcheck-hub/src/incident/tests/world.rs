@@ -1,5 +1,6 @@
 //! A cluster to break.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -103,6 +104,60 @@ impl World {
             Fact { path: Arc::new(path), ..fact.clone() }
         };
         self.facts.extend(self.facts.iter().map(own).collect::<Vec<_>>());
+        self
+    }
+
+    /// The same with a further network of pods, on which every node's vantage probes every pod but itself.
+    pub(crate) fn with_network(mut self, network: &str) -> Self {
+        let pods: Vec<Arc<Target>> = self
+            .facts
+            .iter()
+            .map(|fact| &fact.path.probe.target)
+            .filter(|target| target.kind == v1::TargetKind::Pod && target.network().is_none())
+            .cloned()
+            .collect();
+        let pods: BTreeMap<Arc<str>, Arc<Target>> =
+            pods.into_iter().map(|target| (Arc::clone(&target.id), target)).collect();
+        let sources: BTreeMap<Arc<str>, Arc<str>> =
+            self.facts.iter().map(|fact| (Arc::clone(&fact.source), Arc::clone(&fact.zone))).collect();
+        for (source, zone) in sources {
+            let mut id = 20_000;
+            for (pod, address) in pods.values().flat_map(|pod| ["10.9.0.1", "fd09::1"].map(|a| (pod, a))) {
+                // Two pods a node: the vantage, and another.
+                for name in ["vantage", "other"] {
+                    for kind in [ProbeKind::Icmp, ProbeKind::Udp] {
+                        id += 1;
+                        if name == "vantage" && *pod.node == *source {
+                            continue;
+                        }
+                        let target = Target {
+                            id: format!("pod/default/{name}-{}@{network}", pod.node).into(),
+                            name: format!("{name}-{}", pod.node),
+                            ..(**pod).clone()
+                        };
+                        let probe = Probe {
+                            target: Arc::new(target),
+                            kind,
+                            address: address.parse().unwrap(),
+                            port: 0,
+                            question: None,
+                            sources: Sources::All,
+                            exchange: None,
+                        };
+                        let path = PlannedPath { id: PathId(id), vantage: Vantage::Pod, at: id, probe };
+                        self.facts.push(Fact {
+                            source: Arc::clone(&source),
+                            zone: Arc::clone(&zone),
+                            path: Arc::new(path),
+                            verdict: Verdict::Reachable,
+                            symptom: None,
+                            large: false,
+                            by_port: false,
+                        });
+                    }
+                }
+            }
+        }
         self
     }
 

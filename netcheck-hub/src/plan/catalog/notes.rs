@@ -15,6 +15,8 @@ pub(super) struct Notes {
     unjudged_ports: BTreeSet<String>,
     headless_without_ports: BTreeSet<String>,
     headless_without_endpoints: BTreeSet<String>,
+    networks_wrong: BTreeSet<String>,
+    unattached: BTreeSet<String>,
 }
 
 impl Notes {
@@ -42,13 +44,42 @@ impl Notes {
         }
     }
 
+    /// Notes a pod whose own note of its networks is wrong.
+    pub(super) fn network_wrong(&mut self, pod: &str, why: &str) {
+        self.networks_wrong.insert(format!("{pod}: {why}"));
+    }
+
+    /// Notes a pod on a network that nobody can probe.
+    pub(super) fn unattached(&mut self, pod: &str, network: &str) {
+        self.unattached.insert(format!("{pod} on {network}"));
+    }
+
     /// One line each.
     pub(super) fn lines(&self, roster: &Roster, selection: &Selection) -> Arc<[String]> {
+        // Where nobody probes further networks, nobody misses these.
+        let none = BTreeSet::new();
+        let networks = roster.pods.values().any(|pod| pod.vantage && !pod.networks.is_empty());
+        let shared = if networks { &roster.shared_addresses } else { &none };
         let told = [
             (
                 &roster.misannotated,
                 "object",
                 "with netcheck.io/probe neither \"true\" nor \"false\", which counts for nothing",
+            ),
+            (
+                &self.networks_wrong,
+                "pod",
+                "with something wrong in annotation k8s.v1.cni.cncf.io/network-status, of which the rest counts",
+            ),
+            (
+                &self.unattached,
+                "pod's further network",
+                "not probed: no vantage is on it (value vantage.podAnnotations of the chart)",
+            ),
+            (
+                shared,
+                "address",
+                "on further networks not probed: somebody else has the same, so nothing would tell who answers",
             ),
             (
                 &self.headless_without_endpoints,
@@ -69,7 +100,11 @@ impl Notes {
             (&self.external_names, "ExternalName service", "not probed: what it names is not of the cluster"),
         ];
         let line = |(names, what, why): (&BTreeSet<String>, &str, &str)| {
-            let many = if names.len() == 1 { "" } else { "s" };
+            let many = match (names.len(), what.ends_with("ss")) {
+                (1, _) => "",
+                (_, false) => "s",
+                (_, true) => "es",
+            };
             let line = || format!("{} {what}{many} {why} ({})", names.len(), listed(names.iter().cloned()));
             (!names.is_empty()).then(line)
         };
