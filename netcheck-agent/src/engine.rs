@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use netcheck_common::domain::{Family, PathId, ProbeKind, ProbeSession, Sequence, Vantage};
+use netcheck_common::domain::{PathId, ProbeKind, ProbeSession, Sequence, Vantage};
 use netcheck_proto::v1;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -31,7 +31,7 @@ pub(crate) use self::link::{
 use self::link::{EngineLink, PlanSummary};
 use self::pace::{Pace, Wanted};
 use self::probers::Probers;
-pub(crate) use self::probers::Terms;
+pub(crate) use self::probers::{NetworkKey, Terms, WantedNetworks};
 use self::tally::{DropTally, StampTrust};
 use crate::address::{AddressPolicy, Allowed};
 use crate::clock::{MILLISECOND_NS, SECOND_NS, monotonic_ns, unix_offset_ns};
@@ -202,7 +202,7 @@ impl Engine {
                 // A packet of another size may go with an ordinary probe, within the budget.
                 size_bytes = None;
                 if bytes == 0 && plan.kind.carries_header() && self.schedule.has_room() {
-                    let route = || self.probers.route_bytes(plan.vantage, plan.target);
+                    let route = || self.probers.route_bytes(plan);
                     size_bytes = self.merge.sizes.next(path, plan.packet_bytes(), now_ns, route);
                 }
                 if size_bytes.is_some() {
@@ -255,6 +255,7 @@ impl Engine {
             if let Some(starvation) = &mut self.starvation {
                 starvation.look(now_ns);
             }
+            self.complete_networks(now_ns);
             self.trust.update(&self.merge.counters);
             self.pace.set_rate(self.schedule.rate_pps(), self.prompt());
             self.publish();
@@ -305,6 +306,7 @@ impl Engine {
         if change.addresses {
             self.eye.set_addresses(&self.plan.addresses, &self.plan.watched_ports);
         }
+        self.follow_networks();
         let timing = self.plan.timing;
         self.merge.set_timing(now_ns, timing.timeout_ns, timing.window_ns, unix_offset_ns());
         self.reschedule(now_ns);
@@ -323,10 +325,7 @@ impl Engine {
     /// Sets the pace for the paths of the plan that can be probed now.
     fn reschedule(&mut self, now_ns: u64) {
         let timing = self.plan.timing;
-        let usable = |plan: &PathPlan| {
-            plan.vantage == Vantage::Host
-                || self.probers.can(plan.vantage, plan.kind, Family::of(plan.target.ip()))
-        };
+        let usable = |plan: &PathPlan| plan.vantage == Vantage::Host || self.probers.can_send(plan);
         let paths = self.plan.paths.iter().filter(|(_, plan)| usable(plan));
         let sizes = paths.clone().filter(|(_, plan)| plan.kind.carries_header()).count() as u64;
         let udp = paths.clone().filter(|(_, plan)| plan.kind == ProbeKind::Udp).count();

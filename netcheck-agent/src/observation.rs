@@ -222,6 +222,8 @@ pub struct PodLinkDown {
     pub interface: Arc<str>,
     /// `namespace/name`.
     pub pod: Arc<str>,
+    /// The further network of pods that it is the link to; none: the cluster's own.
+    pub network: Option<Arc<str>>,
     /// Which end is down.
     pub why: Down,
     /// Since when, CLOCK_MONOTONIC.
@@ -252,6 +254,8 @@ pub struct KnownAddress {
     pub pod: Option<Arc<str>>,
     /// On this very node.
     pub local: bool,
+    /// The further network of pods that it is on; none: the cluster's own.
+    pub network: Option<Arc<str>>,
 }
 
 /// The kernel side as the probe engine uses it. Owned by the engine's thread; no call blocks.

@@ -4,7 +4,7 @@
 //! why. The last plan stays in force while the hub is away. A delta that does not build on the version held here is
 //! a [`PlanGap`]: nothing of it is applied, and the session starts over, for a session begins with a full plan.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -17,10 +17,11 @@ use netcheck_proto::{convert, v1};
 use self::exchange::{Authorities, Exchange};
 use crate::address::{AddressPolicy, Allowed};
 use crate::clock::{MILLISECOND_NS, SECOND_NS};
-use crate::engine::Terms;
+use crate::engine::{NetworkKey, Terms, WantedNetworks};
 use crate::observation::KnownAddress;
 use crate::schedule::Load;
 use crate::sizes::overhead_bytes;
+use crate::vantage::frame::Kind;
 
 pub(crate) mod exchange;
 
@@ -44,6 +45,8 @@ pub(crate) struct Question {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PathPlan {
     pub(crate) vantage: Vantage,
+    /// The further network of pods that it stays in; none: the cluster's own.
+    pub(crate) network: Option<Arc<str>>,
     pub(crate) kind: ProbeKind,
     /// Port 0 for ICMP.
     pub(crate) target: SocketAddr,
@@ -115,6 +118,17 @@ pub(crate) struct Change {
     /// Paths that are no more, or are probed otherwise than before.
     pub(crate) gone: Vec<PathId>,
     pub(crate) addresses: bool,
+}
+
+impl Missing {
+    /// Which sockets it would take.
+    pub(crate) const fn stock(&self) -> Kind {
+        match self.kind {
+            ProbeKind::Icmp => Kind::Ping,
+            ProbeKind::Udp | ProbeKind::Dns => Kind::Datagram,
+            ProbeKind::Tcp | ProbeKind::Http => Kind::Stream,
+        }
+    }
 }
 
 /// Probes that this agent can't send at all.
@@ -218,6 +232,26 @@ impl Plan {
         Ok(change)
     }
 
+    /// The further networks that paths stay in, and the first address that the vantage's pod, which has those of `own`,
+    /// has on each. Networks without one are left out: there is nothing to probe them from.
+    pub(crate) fn networks(&self, own: &[IpAddr]) -> WantedNetworks {
+        let of_path =
+            |plan: &PathPlan| Some((Arc::clone(plan.network.as_ref()?), Family::of(plan.target.ip())));
+        let used: HashSet<NetworkKey> = self.paths.values().filter_map(of_path).collect();
+        if used.is_empty() {
+            return WantedNetworks::new();
+        }
+        let mut wanted = WantedNetworks::new();
+        for known in self.addresses.iter().filter(|known| known.local && own.contains(&known.address)) {
+            let Some(network) = &known.network else { continue };
+            let key = (Arc::clone(network), Family::of(known.address));
+            if used.contains(&key) {
+                wanted.entry(key).or_insert(known.address);
+            }
+        }
+        wanted
+    }
+
     /// What holds for all exchanges over TCP.
     pub(crate) fn terms(&self) -> Terms {
         let Timing { timeout_ns, exchange_timeout_ns, .. } = self.timing;
@@ -255,6 +289,7 @@ impl Plan {
                     address: convert::address("address", &entry.address).ok()?,
                     pod: (!entry.pod.is_empty()).then(|| Arc::from(entry.pod.as_str())),
                     local: entry.local,
+                    network: (!entry.network.is_empty()).then(|| Arc::from(entry.network.as_str())),
                 })
             })
             .collect();
@@ -275,6 +310,9 @@ impl Plan {
         if vantage == Vantage::Pod && !self.has_pods {
             return Err("no pod vantage on this node".to_owned());
         }
+        if vantage == Vantage::Host && !spec.network.is_empty() {
+            return Err(format!("the node itself has no way into network {}", spec.network));
+        }
         let kind = convert::kind("kind", spec.kind).map_err(text)?;
         let address: IpAddr = convert::address("address", &spec.address).map_err(text)?;
         let node_local_dns = kind == ProbeKind::Dns && self.allowed.is_node_local_dns(address);
@@ -285,6 +323,9 @@ impl Plan {
         let misses = |missing: &&Missing| (missing.kind, missing.family) == (kind, family);
         if let Some(missing) = self.missing.iter().find(misses).filter(|_| vantage == Vantage::Host) {
             return Err(missing.why.clone());
+        }
+        if !spec.network.is_empty() && matches!(kind, ProbeKind::Dns | ProbeKind::Http) {
+            return Err(format!("no {kind} probes on further networks of pods"));
         }
         let port = match (kind, convert::port("port", spec.port).map_err(text)?) {
             (ProbeKind::Icmp, _) => 0,
@@ -307,6 +348,7 @@ impl Plan {
         let payload_bytes = (spec.payload_bytes as usize).max(HEADER_LEN);
         Ok(PathPlan {
             vantage,
+            network: (!spec.network.is_empty()).then(|| Arc::from(spec.network.as_str())),
             kind,
             target: SocketAddr::new(address, port),
             payload_bytes,

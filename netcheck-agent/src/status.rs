@@ -107,7 +107,7 @@ impl VantageDocument {
     fn new(status: &VantageStatus) -> Self {
         Self {
             pod: status.pod.clone(),
-            addresses: status.addresses.iter().map(ToString::to_string).collect(),
+            addresses: status.addresses.iter().map(|&address| status.named(address)).collect(),
             detail: status.detail.clone(),
             refused: status.refused,
             sockets: status.sockets,

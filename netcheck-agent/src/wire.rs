@@ -16,6 +16,7 @@ use crate::observation::{
 use crate::ports::PortsSeen;
 use crate::report::{ArrivalSeen, ExchangeSeen, IcmpSeen, Lost, Report, errno_name};
 use crate::sizes::SizesSeen;
+use crate::vantage::frame::PodLink;
 
 /// The part of a lost sample that only exchanges over TCP have.
 fn exchange_seen(seen: &ExchangeSeen) -> v1::LostSample {
@@ -170,6 +171,10 @@ pub(crate) fn pod_vantage(status: &VantageStatus) -> v1::PodVantage {
             Family::V6 => 6,
         },
     };
+    let link = |link: &PodLink| v1::VantageLink {
+        interface: link.interface.clone(),
+        addresses: link.addresses.iter().copied().map(convert::address_bytes).collect(),
+    };
     v1::PodVantage {
         pod: status.pod.clone(),
         addresses: status.addresses.iter().copied().map(convert::address_bytes).collect(),
@@ -177,6 +182,7 @@ pub(crate) fn pod_vantage(status: &VantageStatus) -> v1::PodVantage {
         can: status.can.iter().map(can).collect(),
         refused: status.refused,
         responder_port: status.responder_port.into(),
+        links: status.links.iter().map(link).collect(),
     }
 }
 
@@ -187,6 +193,7 @@ pub(crate) fn pod_link_down(link: &PodLinkDown, now_ns: u64) -> v1::PodLinkDown 
         pod: (*link.pod).to_owned(),
         no_carrier: link.why == Down::Peer,
         age: Some(convert::duration_from_ns(now_ns.saturating_sub(link.since_ns))),
+        network: link.network.as_deref().unwrap_or_default().to_owned(),
     }
 }
 

@@ -79,8 +79,11 @@ enum Cause {
         function: String,
         next_node: String,
     },
-    /// Several nodes' packets get lost on the wire towards one.
-    Towards(String),
+    /// Several nodes' packets get lost on the wire towards one, on the cluster's own network or on a further one.
+    Towards {
+        node: String,
+        network: String,
+    },
     Target(String),
     Source(String),
 }
@@ -110,6 +113,11 @@ fn target_of(cell: &Cell) -> Option<&v1::Target> {
     cell.cell.path.as_ref().and_then(|path| path.target.as_ref())
 }
 
+/// The further network of pods that its path stays in; empty: the cluster's own.
+fn network_of(cell: &Cell) -> &str {
+    target_of(cell).map_or("", |target| target.network.as_str())
+}
+
 fn from_pod(cell: &Cell) -> bool {
     cell.cell.path.as_ref().is_some_and(|path| path.vantage() == v1::Vantage::Pod)
 }
@@ -137,14 +145,18 @@ fn groups(cells: &[Cell]) -> BTreeMap<(Cause, Pattern), Vec<&Cell>> {
         let id = target_of(cell).map_or("", |target| target.id.as_str());
         missed_by.entry(id).or_default().insert(source_of(cell));
     }
-    let mut cut_off: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for (from, to) in bad().filter_map(wire_of) {
-        cut_off.entry(to).or_default().insert(from);
+    let mut cut_off: BTreeMap<(&str, &str), BTreeSet<&str>> = BTreeMap::new();
+    for (cell, (from, to)) in bad().filter_map(|cell| Some((cell, wire_of(cell)?))) {
+        cut_off.entry((to, network_of(cell))).or_default().insert(from);
     }
-    let cause = |at: &v1::LossLocation| {
-        let towards = at.stage() == v1::Stage::Wire
-            && cut_off.get(at.next_node.as_str()).is_some_and(|sources| sources.len() > 1);
-        if towards { Cause::Towards(at.next_node.clone()) } else { Cause::of(at) }
+    let cause = |at: &v1::LossLocation, network: &str| {
+        let sources = cut_off.get(&(at.next_node.as_str(), network));
+        let towards = at.stage() == v1::Stage::Wire && sources.is_some_and(|sources| sources.len() > 1);
+        if towards {
+            Cause::Towards { node: at.next_node.clone(), network: network.to_owned() }
+        } else {
+            Cause::of(at)
+        }
     };
     let mut groups: BTreeMap<(Cause, Pattern), Vec<&Cell>> = BTreeMap::new();
     for cell in bad() {
@@ -152,17 +164,18 @@ fn groups(cells: &[Cell]) -> BTreeMap<(Cause, Pattern), Vec<&Cell>> {
         // A path without a place whose way is one on which all else is lost on the wire.
         let same_way = || {
             let way = (source_of(cell), cell.towards.as_deref()?);
-            bad().find(|other| wire_of(other) == Some(way)).and_then(place_of)
+            let same = |other: &&Cell| wire_of(other) == Some(way) && network_of(other) == network_of(cell);
+            bad().find(same).and_then(place_of)
         };
         let cause = match place_of(cell).or_else(same_way) {
             // Each source's own kernel refuses what nobody is behind.
             _ if cell.unbacked.is_some() => Cause::Target(id.to_owned()),
-            Some(at) => cause(at),
+            Some(at) => cause(at, network_of(cell)),
             None if missed_by.get(id).is_some_and(|sources| sources.len() > 1) => {
                 Cause::Target(id.to_owned())
             }
             None => {
-                let network = target_of(cell).map_or("", |target| target.network.as_str());
+                let network = network_of(cell);
                 let on = if network.is_empty() { "" } else { " on network " };
                 Cause::Source(format!("{}{on}{network}", source_name(source_of(cell), from_pod(cell))))
             }
@@ -316,7 +329,7 @@ fn headline(cause: &Cause, cells: &[&Cell], all: &[Cell]) -> String {
         let why = why.map(|why| why.trim_start_matches(nobody).trim_start_matches(": "));
         return format!("{nobody}: {}", line::line(&bad, every, bare.as_ref(), why));
     }
-    if let (Cause::Towards(node), Some(loss)) = (cause, loss) {
+    if let (Cause::Towards { node, .. }, Some(loss)) = (cause, loss) {
         // Several uplinks: none stands for all.
         let from = listed(cells.iter().filter_map(|cell| wire_of(cell)).map(|(from, _)| from.to_owned()));
         let summary = format!("lost on the wire between {from} and {node}");

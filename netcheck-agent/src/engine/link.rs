@@ -17,6 +17,7 @@ use crate::exchange::ExchangeEnd;
 use crate::observation::{DropCount, KernelStatus};
 use crate::plan::PlanGap;
 use crate::report::Report;
+use crate::vantage::frame::PodLink;
 use crate::vantage::pool::Pool;
 
 /// Commands come at the pace of the hub's messages, and the engine obeys within a turn.
@@ -55,6 +56,8 @@ pub(crate) struct VantageStatus {
     /// `namespace/name`; empty: none is connected.
     pub(crate) pod: String,
     pub(crate) addresses: Vec<IpAddr>,
+    /// Which of its interfaces has which of them.
+    pub(crate) links: Vec<PodLink>,
     /// 0 for none.
     pub(crate) responder_port: u16,
     /// What can be probed from it.
@@ -68,6 +71,14 @@ pub(crate) struct VantageStatus {
 }
 
 impl VantageStatus {
+    /// An address, with the interface that has it.
+    pub(crate) fn named(&self, address: IpAddr) -> String {
+        match self.links.iter().find(|link| link.addresses.contains(&address)) {
+            Some(link) if self.links.len() > 1 => format!("{address} on {}", link.interface),
+            _ => address.to_string(),
+        }
+    }
+
     pub(crate) fn none(why: String) -> Self {
         Self { detail: vec![why], ..Self::default() }
     }

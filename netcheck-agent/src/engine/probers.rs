@@ -1,10 +1,11 @@
-//! All probers of both families, of the host and of the pod vantage, and the one epoll set that their sockets are in.
+//! All probers of both families, of the host and of the pod vantage on each of its networks, and the one epoll set that
+//! their sockets are in.
 
 mod family;
+mod networks;
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -14,6 +15,8 @@ use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
 use self::family::{OneFamily, quoted_by_socket};
+use self::networks::Networks;
+pub(crate) use self::networks::{NetworkKey, Wanted as WantedNetworks};
 use crate::clock::{MILLISECOND_NS, monotonic_ns};
 use crate::exchange::{Done, ExchangeLink, Job};
 use crate::merge::{Ending, Merge, Probe, Seen};
@@ -22,6 +25,7 @@ use crate::observation::{KernelEye, ProbeKey};
 use crate::plan::exchange::{Authorities, Exchange};
 use crate::plan::{Missing, PathPlan};
 use crate::ports::PORTS;
+use crate::probe::socket::Sockets;
 use crate::probe::stream::TOO_MANY;
 use crate::probe::{Identity, ProbeBuffer, SendFailure};
 use crate::sizes::{LARGEST, overhead_bytes};
@@ -41,32 +45,72 @@ pub(crate) struct Terms {
     pub(crate) authorities: Arc<Authorities>,
 }
 
-/// Which prober a ready socket belongs to; with vantage and family the upper half of an epoll token, a slot is the lower.
+/// Which prober a ready socket belongs to; with lane and family the upper half of an epoll token, a slot is the lower.
 const ICMP: u64 = 0;
 const UDP: u64 = 1;
 const TCP: u64 = 2;
 const DNS: u64 = 3;
 
-const fn token(prober: u64, vantage: Vantage, family: Family, slot: u32) -> u64 {
-    (prober << 2 | (vantage as u64) << 1 | family as u64) << 32 | slot as u64
+/// Lanes: the host's sockets, the pod's, and from 2 on those of its further networks.
+const HOST: u32 = 0;
+const POD: u32 = 1;
+
+const fn token(prober: u64, lane: u32, family: Family, slot: u32) -> u64 {
+    // There are fewer lanes than 2²⁹ in any agent's life.
+    ((lane as u64) << 3 | prober << 1 | family as u64) << 32 | slot as u64
 }
 
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
-/// Waits for what comes in through the shared sockets of a vantage.
-fn watch(epoll: &OwnedFd, vantage: Vantage, families: &[OneFamily; 2]) -> io::Result<()> {
-    for (fd, token) in families.iter().flat_map(|one| one.shared(vantage)) {
+/// Waits for what comes in through the shared sockets of a lane.
+fn watch(epoll: &OwnedFd, lane: u32, families: &[&OneFamily]) -> io::Result<()> {
+    for (fd, token) in families.iter().flat_map(|one| one.shared(lane)) {
         epoll::add(epoll, fd, epoll::EventData::new_u64(token), epoll::EventFlags::IN)?;
     }
     Ok(())
 }
 
-/// All probers.
-pub(crate) struct Probers {
-    epoll: OwnedFd,
+/// The probers of all lanes.
+struct Lanes {
     host: [OneFamily; 2],
     /// Of the vantage that is connected.
     pod: Option<[OneFamily; 2]>,
+    networks: Networks,
+}
+
+impl Lanes {
+    /// The lane that a path's probes take now.
+    fn of(&self, plan: &PathPlan) -> Option<u32> {
+        match (plan.vantage, &plan.network) {
+            (Vantage::Host, _) => Some(HOST),
+            (Vantage::Pod, None) => self.pod.as_ref().map(|_| POD),
+            (Vantage::Pod, Some(network)) => {
+                self.networks.find(network, Family::of(plan.target.ip())).map(|one| one.lane)
+            }
+        }
+    }
+
+    fn get(&self, lane: u32, family: Family) -> Option<&OneFamily> {
+        match lane {
+            HOST => Some(&self.host[family as usize]),
+            POD => self.pod.as_ref().map(|pod| &pod[family as usize]),
+            lane => self.networks.lane(lane),
+        }
+    }
+
+    fn get_mut(&mut self, lane: u32, family: Family) -> Option<&mut OneFamily> {
+        match lane {
+            HOST => Some(&mut self.host[family as usize]),
+            POD => self.pod.as_mut().map(|pod| &mut pod[family as usize]),
+            lane => self.networks.lane_mut(lane),
+        }
+    }
+}
+
+/// All probers.
+pub(crate) struct Probers {
+    epoll: OwnedFd,
+    lanes: Lanes,
     missing: Vec<Missing>,
     pod_missing: Vec<Missing>,
     batch: Batch,
@@ -81,11 +125,10 @@ impl Probers {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let mut missing = Vec::new();
         let host = FAMILIES.map(|family| OneFamily::of_host(family, identifier, &mut missing));
-        watch(&epoll, Vantage::Host, &host)?;
+        watch(&epoll, HOST, &host.each_ref())?;
         Ok(Self {
             epoll,
-            host,
-            pod: None,
+            lanes: Lanes { host, pod: None, networks: Networks::default() },
             missing,
             pod_missing: Vec::new(),
             batch: Batch::new(),
@@ -104,21 +147,44 @@ impl Probers {
     pub(crate) fn open_pod(&mut self, pool: &Arc<Pool>) -> io::Result<()> {
         self.close_pod();
         let mut missing = Vec::new();
-        let pod = FAMILIES.map(|family| OneFamily::of_pod(family, pool, &mut missing));
+        let handed = Sockets::Pod(Arc::clone(pool));
+        let pod = FAMILIES.map(|family| OneFamily::of_pod(family, pool, &handed, &mut missing));
         self.pod_missing = missing;
-        let watched = watch(&self.epoll, Vantage::Pod, &pod);
-        self.pod = Some(pod);
+        let watched = watch(&self.epoll, POD, &pod.each_ref());
+        self.lanes.pod = Some(pod);
+        self.lanes.networks.serve(&self.epoll, Some(pool));
         watched
+    }
+
+    /// Further networks whose sockets are not as they are wanted now: their probes have to be forgotten first.
+    pub(crate) fn stale_networks(&self, wanted: &WantedNetworks) -> Vec<NetworkKey> {
+        self.lanes.networks.stale(wanted)
+    }
+
+    /// Opens sockets on these further networks of the vantage's pod, and closes those on others.
+    pub(crate) fn want_networks(&mut self, wanted: WantedNetworks) {
+        self.lanes.networks.want(&self.epoll, wanted);
+    }
+
+    /// Tries again where sockets could not be opened. Whether they could now.
+    pub(crate) fn complete_networks(&mut self) -> bool {
+        self.lanes.networks.incomplete() && self.lanes.networks.open_missing(&self.epoll)
+    }
+
+    /// Why sockets on further networks can't be opened, one line each.
+    pub(crate) fn networks_wrong(&self) -> Vec<String> {
+        self.lanes.networks.wrong().cloned().collect()
     }
 
     /// Closes all sockets of the vantage. Its probes in flight must be forgotten.
     pub(crate) fn close_pod(&mut self) {
         // The other side may keep copies, which would stay in the set.
-        for one in self.pod.take().iter().flatten() {
-            for (fd, _) in one.shared(Vantage::Pod) {
+        for one in self.lanes.pod.take().iter().flatten() {
+            for (fd, _) in one.shared(POD) {
                 let _ = epoll::delete(&self.epoll, fd);
             }
         }
+        self.lanes.networks.serve(&self.epoll, None);
         self.pod_missing.clear();
     }
 
@@ -141,27 +207,29 @@ impl Probers {
     pub(crate) fn can(&self, vantage: Vantage, kind: ProbeKind, family: Family) -> bool {
         let missing = match vantage {
             Vantage::Host => &self.missing,
-            Vantage::Pod if self.pod.is_none() => return false,
+            Vantage::Pod if self.lanes.pod.is_none() => return false,
             Vantage::Pod => &self.pod_missing,
         };
         !missing.iter().any(|missing| (missing.kind, missing.family) == (kind, family))
     }
 
+    /// Whether a path's probes can be sent now.
+    pub(crate) fn can_send(&self, plan: &PathPlan) -> bool {
+        let family = Family::of(plan.target.ip());
+        match &plan.network {
+            Some(network) => self.lanes.networks.can(network, plan.kind, family),
+            None => self.can(plan.vantage, plan.kind, family),
+        }
+    }
+
     /// The ports of the UDP sockets, by family.
     pub(crate) fn udp_ports(&self, vantage: Vantage) -> [ArrayVec<u16, PORTS>; 2] {
         let ports = |family: Family| {
-            let udp = self.lane(vantage, family).and_then(|one| one.udp.as_ref());
+            let lane = if vantage == Vantage::Host { HOST } else { POD };
+            let udp = self.lanes.get(lane, family).and_then(|one| one.udp.as_ref());
             udp.map(|udp| udp.ports().clone()).unwrap_or_default()
         };
         FAMILIES.map(ports)
-    }
-
-    fn lane(&self, vantage: Vantage, family: Family) -> Option<&OneFamily> {
-        let families = match vantage {
-            Vantage::Host => Some(&self.host),
-            Vantage::Pod => self.pod.as_ref(),
-        };
-        families.map(|families| &families[family as usize])
     }
 
     /// Readable when any socket is.
@@ -169,9 +237,10 @@ impl Probers {
         &self.epoll
     }
 
-    /// The largest packet that the vantage's own kernel would send to `target`; `None` where that can't be told.
-    pub(crate) fn route_bytes(&self, vantage: Vantage, target: SocketAddr) -> Option<u16> {
-        self.lane(vantage, Family::of(target.ip()))?.mtu.as_ref()?.bytes(target)
+    /// The largest packet that the vantage's own kernel would send on a path; `None` where that can't be told.
+    pub(crate) fn route_bytes(&self, plan: &PathPlan) -> Option<u16> {
+        let lane = self.lanes.of(plan)?;
+        self.lanes.get(lane, Family::of(plan.target.ip()))?.mtu.as_ref()?.bytes(plan.target)
     }
 
     /// Sends one probe and enters it in `merge`: its t0. `size_bytes`: the whole IP packet of an ICMP or UDP probe
@@ -187,17 +256,13 @@ impl Probers {
     ) -> u64 {
         let (vantage, target, family) = (plan.vantage, plan.target, Family::of(plan.target.ip()));
         let (watched, kind) = (eye.stamps(), plan.kind);
-        let mut probe = Probe { key, vantage, kind, target, watched, slot: 0, timeout_ns: 0, size_bytes };
+        let Some(lane) = self.lanes.of(plan) else { return monotonic_ns() };
+        let mut probe =
+            Probe { key, vantage, lane, kind, target, watched, slot: 0, timeout_ns: 0, size_bytes };
         if let Some(exchange) = &plan.exchange {
             return self.exchange(probe, exchange, monotonic_ns(), eye, merge);
         }
-        let families = match vantage {
-            Vantage::Host => Some(&mut self.host),
-            Vantage::Pod => self.pod.as_mut(),
-        };
-        let Some(one) = families.map(|families| &mut families[family as usize]) else {
-            return monotonic_ns();
-        };
+        let Some(one) = self.lanes.get_mut(lane, family) else { return monotonic_ns() };
         let before_ns = monotonic_ns();
         // Kernel events of it are drained later, on this same thread: none can overtake `merge.sent`.
         let (t0_ns, ended) = match plan.kind {
@@ -215,6 +280,7 @@ impl Probers {
                     _ => one.udp.as_ref().map_or(Err(Errno::AFNOSUPPORT), |p| {
                         // One that tries a size must not die of its port.
                         probe.slot = match size_bytes {
+                            _ if plan.network.is_some() => 0,
                             0 => merge.ports.next(key.path, (vantage, family)),
                             _ => merge.ports.passing(key.path),
                         };
@@ -229,7 +295,7 @@ impl Probers {
                     Err(failure) => (before_ns, Some(ending(failure))),
                     Ok((slot, watched)) => {
                         (probe.slot, probe.watched) = (slot, watched);
-                        (monotonic_ns(), tcp.launch(slot, &self.epoll, token(TCP, vantage, family, slot)))
+                        (monotonic_ns(), tcp.launch(slot, &self.epoll, token(TCP, lane, family, slot)))
                     }
                 },
             },
@@ -240,16 +306,28 @@ impl Probers {
                     Err(failure) => (before_ns, Some(ending(failure))),
                     Ok((slot, watched)) => {
                         (probe.slot, probe.watched) = (slot, watched);
-                        (monotonic_ns(), one.dns.launch(slot, &self.epoll, token(DNS, vantage, family, slot)))
+                        (monotonic_ns(), one.dns.launch(slot, &self.epoll, token(DNS, lane, family, slot)))
                     }
                 },
             },
         };
         merge.sent(probe, t0_ns);
-        if let Some(ending) = ended {
+        if let Some(ending) = ended.map(|ending| self.without_address(lane, ending)) {
             merge.ended(key, ending);
         }
         t0_ns
+    }
+
+    /// What a kernel says that is to send from an address that its pod has not any more is nothing of the network.
+    fn without_address(&self, lane: u32, ending: Ending) -> Ending {
+        match ending {
+            Ending::Failed { outcome: Outcome::SendError, detail }
+                if lane > POD && !self.lanes.networks.is_there(lane) =>
+            {
+                Ending::OwnFault { detail }
+            }
+            ending => ending,
+        }
     }
 
     /// Makes the socket of an exchange over TCP, and hands it over to be carried out.
@@ -263,13 +341,7 @@ impl Probers {
     ) -> u64 {
         let Probe { key, target, .. } = probe;
         probe.timeout_ns = self.terms.timeout_ns + SLACK_NS;
-        let families = match probe.vantage {
-            Vantage::Host => Some(&mut self.host),
-            Vantage::Pod => self.pod.as_mut(),
-        };
-        let Some(one) = families.map(|families| &mut families[probe.family() as usize]) else {
-            return monotonic_ns();
-        };
+        let Some(one) = self.lanes.get_mut(probe.lane, probe.family()) else { return monotonic_ns() };
         let prepared = match one.stream.as_mut() {
             None => Err(SendFailure::Refused(Errno::AFNOSUPPORT)),
             Some(stream) => stream.prepare(key, target, before_ns, eye),
@@ -317,13 +389,10 @@ impl Probers {
             for event in events {
                 let token = event.data.u64();
                 let (tag, slot) = (token >> 32, token as u32);
-                let families = match tag >> 1 & 1 {
-                    0 => Some(&mut self.host),
-                    _ => self.pod.as_mut(),
-                };
+                let family = FAMILIES[(tag & 1) as usize];
                 // It may be about a vantage that is gone.
-                let Some(one) = families.map(|families| &mut families[(tag & 1) as usize]) else { continue };
-                match tag >> 2 {
+                let Some(one) = self.lanes.get_mut((tag >> 3) as u32, family) else { continue };
+                match tag >> 1 & 3 {
                     ICMP => one.read_icmp(&mut self.batch, merge, seen),
                     UDP => {
                         if let Some(udp) = &one.udp {
@@ -355,11 +424,7 @@ impl Probers {
 
     /// A probe is over: closes what it had open.
     pub(crate) fn close(&mut self, probe: &Probe, eye: &mut dyn KernelEye) {
-        let families = match probe.vantage {
-            Vantage::Host => Some(&mut self.host),
-            Vantage::Pod => self.pod.as_mut(),
-        };
-        let Some(one) = families.map(|families| &mut families[probe.family() as usize]) else { return };
+        let Some(one) = self.lanes.get_mut(probe.lane, probe.family()) else { return };
         match (probe.kind, &mut one.tcp) {
             _ if probe.is_exchange() => {
                 if let Some(stream) = &mut one.stream {

@@ -3,6 +3,7 @@
 use netcheck_common::domain::{Family, PathId, ProbeKind, Vantage};
 
 use super::{Engine, EngineReply, VantageChange, VantageStatus};
+use crate::plan::PathPlan;
 
 impl Engine {
     /// Takes a vantage into use, or lets go of it. Its probes in flight are not judged: their sockets are gone, which
@@ -30,6 +31,7 @@ impl Engine {
                 let status = VantageStatus {
                     pod: hello.pod.clone(),
                     addresses: hello.addresses.clone(),
+                    links: hello.links.clone(),
                     responder_port: hello.responder_port,
                     can: self.pod_can(),
                     detail: self.pod_cannot(|family| hello.has(family)),
@@ -41,9 +43,53 @@ impl Engine {
         self.eye.set_vantage(netns.map(|inode| (inode, status.addresses.clone())));
         self.merge.ports.open(Vantage::Pod, self.probers.udp_ports(Vantage::Pod));
         self.status.vantage = Some(status);
+        self.follow_networks();
         self.reschedule(now_ns);
         self.publish();
         self.link.reply(EngineReply::StatusChanged);
+    }
+
+    /// Brings the sockets on further networks in line with the plan and with the addresses of the vantage's pod. Their
+    /// probes in flight are not judged where these changed.
+    pub(super) fn follow_networks(&mut self) {
+        let own = self.status.vantage.as_ref().map_or(&[][..], |vantage| &vantage.addresses);
+        let wanted = self.plan.networks(own);
+        let stale = self.probers.stale_networks(&wanted);
+        let left = |plan: &PathPlan| {
+            stale.iter().any(|(network, family)| {
+                plan.network.as_ref() == Some(network) && Family::of(plan.target.ip()) == *family
+            })
+        };
+        let mut paths: Vec<PathId> =
+            self.plan.paths.iter().filter(|(_, plan)| left(plan)).map(|(&path, _)| path).collect();
+        paths.sort_unstable();
+        self.merge.forget(&paths, |probe| self.probers.close(probe, self.eye.as_mut()));
+        self.probers.want_networks(wanted);
+        self.tell_networks();
+    }
+
+    /// Opens what could not be opened at once.
+    pub(super) fn complete_networks(&mut self, now_ns: u64) {
+        if self.probers.complete_networks() {
+            self.reschedule(now_ns);
+        }
+        self.tell_networks();
+    }
+
+    /// Says what is wrong with further networks, after what is wrong with the rest.
+    fn tell_networks(&mut self) {
+        let has = |family| {
+            let vantage = self.status.vantage.as_ref();
+            vantage.is_some_and(|vantage| vantage.addresses.iter().any(|&own| Family::of(own) == family))
+        };
+        let mut detail = self.pod_cannot(has);
+        detail.extend(self.probers.networks_wrong());
+        if let Some(vantage) = self.status.vantage.as_mut().filter(|vantage| !vantage.pod.is_empty())
+            && vantage.detail != detail
+        {
+            vantage.detail = detail;
+            self.link.reply(EngineReply::StatusChanged);
+        }
     }
 
     fn pod_can(&self) -> Vec<(ProbeKind, Family)> {

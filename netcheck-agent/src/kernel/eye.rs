@@ -28,6 +28,14 @@ use crate::observation::{
 /// Drop events that wait for the name of a kernel function, at most; older ones go on without it.
 const WAITING: usize = 1024;
 
+/// What is behind an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct PodEnd {
+    pod: Arc<str>,
+    /// The further network that the pod is on there.
+    network: Option<Arc<str>>,
+}
+
 /// The kernel side, open.
 pub(crate) struct Eye {
     maps: Maps,
@@ -37,13 +45,13 @@ pub(crate) struct Eye {
     /// Drop events whose function is being looked up, oldest first.
     waiting: VecDeque<DropEvent>,
     /// Pods by address, for naming what is behind an interface.
-    pods: HashMap<IpAddr, Arc<str>>,
+    pods: HashMap<IpAddr, PodEnd>,
     /// Those of this node.
     local_pods: HashMap<IpAddr, Arc<str>>,
     /// The network namespace of the pod vantage, and its addresses.
     vantage: Option<(u32, Vec<IpAddr>)>,
     /// Which pod's packets were seen at an interface.
-    pod_behind: HashMap<u32, Arc<str>>,
+    pod_behind: HashMap<u32, PodEnd>,
     /// The plan's table.
     known: Vec<KnownAddress>,
     /// What stands in the kernel's map.
@@ -140,12 +148,13 @@ impl Eye {
         let mut down: Vec<PodLinkDown> = self
             .pod_behind
             .iter()
-            .filter_map(|(ifindex, pod)| {
+            .filter_map(|(ifindex, end)| {
                 let interface = state.interfaces.get(ifindex)?;
                 let (why, since_ns) = interface.down?;
                 Some(PodLinkDown {
                     interface: Arc::clone(&interface.name),
-                    pod: Arc::clone(pod),
+                    pod: Arc::clone(&end.pod),
+                    network: end.network.clone(),
                     why,
                     since_ns,
                 })
@@ -193,6 +202,9 @@ impl KernelEye for Eye {
     }
 
     fn watch_flow(&mut self, flow: &OwnFlow) -> bool {
+        if self.lingering.is_taken(flow) {
+            return false;
+        }
         let value = FlowValue {
             path: flow.probe.path.0,
             sequence: flow.probe.sequence.0,
@@ -213,9 +225,13 @@ impl KernelEye for Eye {
     fn set_addresses(&mut self, addresses: &[KnownAddress], watched_ports: &[u16]) {
         self.known = addresses.to_vec();
         let pods = |known: &KnownAddress| Some((known.address, Arc::clone(known.pod.as_ref()?)));
-        self.pods = addresses.iter().filter_map(pods).collect();
+        let end = |known: &KnownAddress| {
+            let (address, pod) = pods(known)?;
+            Some((address, PodEnd { pod, network: known.network.clone() }))
+        };
+        self.pods = addresses.iter().filter_map(end).collect();
         self.local_pods = addresses.iter().filter(|known| known.local).filter_map(pods).collect();
-        self.pod_behind.retain(|_, pod| self.pods.values().any(|known| known == pod));
+        self.pod_behind.retain(|_, end| self.pods.values().any(|known| known == end));
         self.write_addresses();
         let before = self.maps.watched_ports.wanted();
         watched_ports.iter().for_each(|&port| self.maps.watched_ports.want(port));

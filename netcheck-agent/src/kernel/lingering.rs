@@ -1,7 +1,7 @@
 //! Flows whose probe is over, and which are watched for a little longer: a packet may wait for seconds before its
 //! kernel gives it up (for a neighbour that does not answer, three), and a late answer says that nothing was lost. Pure.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use netcheck_common::domain::ProbeKind;
@@ -25,18 +25,27 @@ pub(crate) struct Lingering {
     /// Which watch of a port is the newest: an older one has nothing in the kernel's table any more.
     newest: HashMap<Key, u64>,
     watches: u64,
+    /// Ports whose probes are not over.
+    active: HashSet<Key>,
     over: VecDeque<(Instant, u64, OwnFlow)>,
 }
 
 impl Lingering {
+    /// Whether a flow with the same port is not over: two interfaces of a pod may have the same one at the same time.
+    pub(crate) fn is_taken(&self, flow: &OwnFlow) -> bool {
+        self.active.contains(&key(flow))
+    }
+
     /// A flow is watched from now on, whoever had its port before.
     pub(crate) fn began(&mut self, flow: &OwnFlow) {
+        self.active.insert(key(flow));
         self.watches += 1;
         self.newest.insert(key(flow), self.watches);
     }
 
     /// Its probe is over.
     pub(crate) fn ended(&mut self, flow: &OwnFlow, now: Instant) {
+        self.active.remove(&key(flow));
         let watch = self.newest.get(&key(flow)).copied().unwrap_or_default();
         self.over.push_back((now, watch, *flow));
     }
@@ -75,7 +84,9 @@ mod tests {
     fn a_flow_lingers_and_a_port_that_is_taken_again_is_the_newer_probes() {
         let (mut flows, start) = (Lingering::default(), Instant::now());
         flows.began(&flow(7, 1));
+        assert!(flows.is_taken(&flow(7, 2)) && !flows.is_taken(&flow(8, 2)));
         flows.ended(&flow(7, 1), start);
+        assert!(!flows.is_taken(&flow(7, 2)));
         assert!(flows.next(start + LINGER / 2).is_none());
         flows.began(&flow(7, 2));
         let (gone, newest) = flows.next(start + LINGER).unwrap();

@@ -25,6 +25,8 @@ const DROPS_MAX: usize = 4;
 pub(crate) struct Probe {
     pub(crate) key: ProbeKey,
     pub(crate) vantage: Vantage,
+    /// The probers' own number for the sockets that it left from.
+    pub(crate) lane: u32,
     pub(crate) kind: ProbeKind,
     /// Port 0 for ICMP.
     pub(crate) target: SocketAddr,
@@ -43,8 +45,8 @@ impl Probe {
         Family::of(self.target.ip())
     }
 
-    /// Which of the agent's sockets it leaves from.
-    pub(crate) const fn lane(&self) -> Lane {
+    /// Whose source ports it leaves from in turn.
+    pub(crate) const fn ports_lane(&self) -> Lane {
         (self.vantage, self.family())
     }
 

@@ -210,7 +210,7 @@ impl Merge {
     /// An ordinary probe ended, of those that leave from several ports in turn.
     fn turn_ended(&mut self, probe: &Probe, answered: Option<bool>, now_ns: u64) {
         if probe.kind == ProbeKind::Udp {
-            self.ports.ended(probe.key.path, probe.lane(), probe.slot, answered, now_ns);
+            self.ports.ended(probe.key.path, probe.ports_lane(), probe.slot, answered, now_ns);
         }
     }
 

@@ -31,6 +31,7 @@ fn probe(key: ProbeKey) -> Probe {
     Probe {
         key,
         vantage: Vantage::Host,
+        lane: 0,
         kind: ProbeKind::Udp,
         target: target(),
         watched: true,

@@ -78,6 +78,10 @@ fn unusable_paths_are_refused_with_a_reason_and_the_rest_stays() {
             "4 or 16 bytes",
         ),
         (v1::PathSpec { vantage: 2, ..spec(0, v1::ProbeKind::Icmp, "10.0.0.1", 0) }, "pod vantage"),
+        (
+            v1::PathSpec { network: "a/b".into(), ..spec(0, v1::ProbeKind::Icmp, "10.0.0.1", 0) },
+            "no way into network a/b",
+        ),
         (v1::PathSpec { payload_bytes: 9000, ..spec(0, v1::ProbeKind::Udp, "10.0.0.1", 6100) }, "payload"),
         (dns("a.example.", 15), "record type"),
         (dns("", 1), "name"),

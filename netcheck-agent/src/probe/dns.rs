@@ -130,7 +130,9 @@ impl DnsProber {
                     let refused = errno == Errno::CONNREFUSED;
                     let icmp = match self.sockets {
                         Sockets::Host => None,
-                        Sockets::Pod(_) => errors::newest(asked.socket.as_fd(), self.family),
+                        Sockets::Pod(_) | Sockets::Further(..) => {
+                            errors::newest(asked.socket.as_fd(), self.family)
+                        }
                     };
                     let errno = (!refused).then_some(errno);
                     Ending::Failed {

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use netcheck_common::domain::Family;
 use netcheck_common::header::ProbeHeader;
 use rustix::io::Errno;
-use rustix::net::{SendFlags, SocketType, ipproto, sendto};
+use rustix::net::{SendFlags, SocketType, bind, ipproto, sendto};
 
 use crate::mmsg::Batch;
 use crate::observation::ProbeKey;
@@ -34,6 +34,10 @@ impl PingProber {
             Family::V6 => ipproto::ICMPV6,
         };
         let socket = sockets.open_shared(family, SocketType::DGRAM, Some(protocol))?;
+        if let Some(origin) = sockets.origin() {
+            // 0: the kernel chooses the identifier, as it would later.
+            bind(&socket, &SocketAddr::new(origin, 0))?;
+        }
         Ok(Self { family, socket })
     }
 

@@ -51,7 +51,8 @@ impl Routes {
         Ok(source)
     }
 
-    /// Binds a TCP socket that is for `target` and tells the hooks of its flow, where there are any.
+    /// Binds a TCP socket that is for `target` and tells the hooks of its flow, where there are any. One that has to stay
+    /// in a further network of its pod is bound in any case.
     pub(crate) fn register(
         &mut self,
         sockets: &Sockets,
@@ -61,10 +62,11 @@ impl Routes {
         now_ns: u64,
         eye: &mut dyn KernelEye,
     ) -> Result<Registered, SendFailure> {
-        if !eye.stamps() {
-            return Ok(Registered::default());
-        }
-        let source = self.source(target, now_ns).map_err(SendFailure::of)?;
+        let source = match sockets.origin() {
+            Some(origin) => origin,
+            None if !eye.stamps() => return Ok(Registered::default()),
+            None => self.source(target, now_ns).map_err(SendFailure::of)?,
+        };
         if let Err(errno) = sockets.bind_probe_port(socket, source) {
             self.forget(target);
             return Err(SendFailure::Own(errno));

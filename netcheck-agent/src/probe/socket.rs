@@ -42,13 +42,32 @@ pub(crate) enum Sockets {
     Host,
     /// Those that the vantage handed over.
     Pod(Arc<Pool>),
+    /// The same, bound to one of the pod's further networks.
+    Further(Arc<Pool>, Arc<Origin>),
+}
+
+/// Where probes on a further network of a pod leave from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Origin {
+    /// The pod's address there.
+    pub(crate) address: IpAddr,
+    /// The interface that has it; empty where the vantage does not say.
+    pub(crate) interface: String,
 }
 
 impl Sockets {
     pub(crate) const fn vantage(&self) -> Vantage {
         match self {
             Self::Host => Vantage::Host,
-            Self::Pod(_) => Vantage::Pod,
+            Self::Pod(_) | Self::Further(..) => Vantage::Pod,
+        }
+    }
+
+    /// The address that its sockets have to be bound to; none: the kernel chooses.
+    pub(crate) fn origin(&self) -> Option<IpAddr> {
+        match self {
+            Self::Host | Self::Pod(_) => None,
+            Self::Further(_, origin) => Some(origin.address),
         }
     }
 
@@ -61,10 +80,13 @@ impl Sockets {
     ) -> rustix::io::Result<OwnedFd> {
         match self {
             Self::Host => open(family, kind, protocol),
-            Self::Pod(pool) => {
+            Self::Pod(pool) | Self::Further(pool, _) => {
                 let socket = pool.take(family, Kind::of(kind, protocol).ok_or(Errno::PROTONOSUPPORT)?)?;
                 // Without the queue an error is one without details.
                 let _ = errors::enable(&socket, family);
+                if let Self::Further(_, origin) = self {
+                    bind_interface(&socket, &origin.interface)?;
+                }
                 Ok(socket)
             }
         }
@@ -94,26 +116,46 @@ impl Sockets {
         }
         match self {
             Self::Host => bind(socket, &SocketAddr::new(address, 0)),
-            Self::Pod(_) => Err(Errno::ADDRINUSE),
+            Self::Pod(_) | Self::Further(..) => Err(Errno::ADDRINUSE),
         }
     }
 
-    /// The probe port with this offset, or its neighbour: host and pods never have the same one, for the hooks of this
-    /// node tell flows of both by the port alone.
+    /// The probe port with this offset, or its neighbour: the host, the pod, and the pod on its further networks never
+    /// have the same one, for the hooks of this node tell flows of all by the port alone.
     pub(crate) const fn probe_port(&self, offset: u16) -> u16 {
-        let lane = match self {
-            Self::Host => 0,
-            Self::Pod(_) => LANE,
+        let offset = match self {
+            Self::Host => offset & !LANE,
+            Self::Pod(_) => offset & !FURTHER | LANE,
+            Self::Further(..) => offset | LANE | FURTHER,
         };
-        probe_ports::FIRST + (offset & !LANE | lane)
+        probe_ports::FIRST + offset
     }
+}
+
+/// Binds a socket to an interface of its network namespace (`SO_BINDTODEVICE`, socket(7)). Needs no capability where it
+/// is not bound yet, since Linux 5.7. An interface that is gone is an address that is gone.
+fn bind_interface(socket: &OwnedFd, interface: &str) -> rustix::io::Result<()> {
+    if interface.is_empty() {
+        return Ok(());
+    }
+    let mut name = [0u8; libc::IFNAMSIZ];
+    for (to, from) in name.iter_mut().take(libc::IFNAMSIZ - 1).zip(interface.bytes()) {
+        *to = from;
+    }
+    let bound = set(socket, libc::SOL_SOCKET, libc::SO_BINDTODEVICE, &name);
+    bound.map_err(|error| match error.raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error) {
+        Errno::NODEV | Errno::NXIO => Errno::ADDRNOTAVAIL,
+        errno => errno,
+    })
 }
 
 /// How many of the probe ports are tried before any other will do.
 const PORT_TRIES: u16 = 8;
 /// The bit of a probe port's offset that tells pods from hosts; above the three that the UDP sockets differ in.
 const LANE: u16 = 8;
-const _: () = assert!((probe_ports::LAST - probe_ports::FIRST + 1).is_multiple_of(2 * LANE));
+/// The bit that tells a pod's further networks from its own.
+const FURTHER: u16 = 16;
+const _: () = assert!((probe_ports::LAST - probe_ports::FIRST + 1).is_multiple_of(2 * FURTHER));
 
 /// Makes a socket one through which all replies of a kind come: large buffer, no path MTU memory.
 ///

@@ -105,7 +105,7 @@ impl TcpProber {
             }
             Ok(Err(errno)) => {
                 let mut detail = detail_of(errno);
-                if let Sockets::Pod(_) = self.sockets {
+                if let Sockets::Pod(_) | Sockets::Further(..) = self.sockets {
                     detail.icmp = errors::newest(attempt.socket.as_fd(), self.family);
                 }
                 Ending::Failed { outcome: outcome_of(errno), detail }

@@ -41,7 +41,9 @@ impl UdpProber {
     pub(crate) fn open(family: Family, sockets: &Sockets) -> io::Result<Self> {
         let vantage = sockets.vantage();
         let mut prober = Self { sockets: ArrayVec::new(), ports: ArrayVec::new(), family, vantage };
-        for slot in 0..PORTS as u16 {
+        // On a pod's further networks there is seldom more than one way; each socket there is another open file.
+        let ports = if sockets.origin().is_some() { 1 } else { PORTS as u16 };
+        for slot in 0..ports {
             match open_one(family, slot, sockets) {
                 Ok((socket, port)) => {
                     prober.sockets.push(socket);
@@ -120,9 +122,10 @@ impl UdpProber {
 
 fn open_one(family: Family, slot: u16, sockets: &Sockets) -> io::Result<(OwnedFd, u16)> {
     let socket = sockets.open_shared(family, SocketType::DGRAM, None)?;
-    let any: IpAddr = match family {
-        Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
-        Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
+    let any: IpAddr = match (sockets.origin(), family) {
+        (Some(origin), _) => origin,
+        (None, Family::V4) => Ipv4Addr::UNSPECIFIED.into(),
+        (None, Family::V6) => Ipv6Addr::UNSPECIFIED.into(),
     };
     let mut bound = Err(Errno::ADDRINUSE);
     for _ in 0..DRAWS {

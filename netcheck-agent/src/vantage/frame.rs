@@ -13,11 +13,15 @@ use serde::{Deserialize, Serialize};
 /// Version of this protocol. Both ends come from one image; another version is refused.
 pub(crate) const VERSION: u32 = 1;
 /// Longest frame, bytes.
-pub(crate) const FRAME_MAX: usize = 4096;
+pub(crate) const FRAME_MAX: usize = 16 << 10;
 /// Most sockets of one frame; the kernel takes 253 (`SCM_MAX_FD`).
 pub(crate) const SOCKETS_MAX: usize = 64;
 /// Most addresses of a pod.
-const ADDRESSES_MAX: usize = 16;
+pub(crate) const ADDRESSES_MAX: usize = 64;
+/// Most interfaces of a pod.
+pub(crate) const LINKS_MAX: usize = 32;
+/// Longest name of an interface, bytes (IFNAMSIZ, with the zero at the end).
+const INTERFACE_MAX: usize = 15;
 /// Longest `namespace/name`, bytes: two DNS names of Kubernetes.
 const POD_MAX: usize = 320;
 
@@ -52,6 +56,16 @@ pub(crate) struct Hello {
     pub(crate) addresses: Vec<IpAddr>,
     /// Where its responder listens; 0 for none.
     pub(crate) responder_port: u16,
+    /// Which of its interfaces has which of the addresses. Older vantages don't say.
+    #[serde(default)]
+    pub(crate) links: Vec<PodLink>,
+}
+
+/// An interface of the pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PodLink {
+    pub(crate) interface: String,
+    pub(crate) addresses: Vec<IpAddr>,
 }
 
 /// What sockets the agent wants.
@@ -147,15 +161,33 @@ impl Hello {
             return Err(BadFrame::Field("a pod's name has no spaces"));
         }
         if self.addresses.is_empty() || self.addresses.len() > ADDRESSES_MAX {
-            return Err(BadFrame::Field("a pod has 1 to 16 addresses"));
+            return Err(BadFrame::Field("a pod has 1 to 64 addresses"));
+        }
+        if self.links.len() > LINKS_MAX
+            || self.links.iter().any(|link| link.addresses.len() > ADDRESSES_MAX)
+            || !self.links.iter().all(|link| is_interface(&link.interface))
+        {
+            return Err(BadFrame::Field("a pod has up to 32 interfaces, each with a name of 1 to 15 bytes"));
         }
         Ok(())
+    }
+
+    /// The interface that has an address.
+    pub(crate) fn interface_of(&self, address: IpAddr) -> Option<&str> {
+        let link = self.links.iter().find(|link| link.addresses.contains(&address))?;
+        Some(&link.interface)
     }
 
     /// Whether it has an address of this family.
     pub(crate) fn has(&self, family: Family) -> bool {
         self.addresses.iter().any(|&address| Family::of(address) == family)
     }
+}
+
+/// What the kernel takes for one (dev_valid_name() in net/core/dev.c), and nothing that does not show.
+fn is_interface(name: &str) -> bool {
+    (1..=INTERFACE_MAX).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/')
 }
 
 impl Ask {
@@ -194,7 +226,12 @@ mod tests {
             pod: "netcheck/vantage-abcde".into(),
             addresses: vec!["10.244.1.9".parse().unwrap()],
             responder_port: 6100,
+            links: vec![link("eth0")],
         }
+    }
+
+    fn link(interface: &str) -> PodLink {
+        PodLink { interface: interface.into(), addresses: vec!["10.244.1.9".parse().unwrap()] }
     }
 
     #[test]
@@ -221,6 +258,9 @@ mod tests {
             (Frame::Hello(long), "name"),
             (Frame::Hello(Hello { addresses: Vec::new(), ..hello() }), "addresses"),
             (Frame::Hello(many), "addresses"),
+            (Frame::Hello(Hello { links: vec![link("a b")], ..hello() }), "interfaces"),
+            (Frame::Hello(Hello { links: vec![link(&"x".repeat(16))], ..hello() }), "interfaces"),
+            (Frame::Hello(Hello { links: vec![link("eth0"); LINKS_MAX + 1], ..hello() }), "interfaces"),
             (Frame::Ask(Ask { ip_version: 5, kind: Kind::Ping, count: 1 }), "IP version"),
             (Frame::Ask(Ask::new(Family::V4, Kind::Ping, 0)), "64"),
             (Frame::Ask(Ask::new(Family::V4, Kind::Ping, 65)), "64"),
@@ -229,6 +269,15 @@ mod tests {
             let error = Frame::decode(&frame.encode()).unwrap_err().to_string();
             assert!(error.contains(word), "{error}");
         }
+    }
+
+    #[test]
+    fn an_older_vantage_says_nothing_of_its_interfaces() {
+        let old = br#"{"frame":"hello","version":1,"pod":"p","addresses":["10.0.0.1"],"responder_port":0}"#;
+        let Frame::Hello(older) = Frame::decode(old).unwrap() else { panic!("no introduction") };
+        assert_eq!(older.interface_of("10.0.0.1".parse().unwrap()), None);
+        let said = hello();
+        assert_eq!(said.interface_of("10.244.1.9".parse().unwrap()), Some("eth0"));
     }
 
     proptest! {

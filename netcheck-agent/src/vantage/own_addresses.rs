@@ -1,16 +1,33 @@
-//! The addresses of this network namespace (getifaddrs(3)).
+//! The addresses of this network namespace, by interface (getifaddrs(3)).
 
+use std::ffi::CStr;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// All that others could reach, in the order of the interfaces: not those of the loopback, nor of a link alone.
-pub(crate) fn own_addresses() -> io::Result<Vec<IpAddr>> {
+use super::frame::{ADDRESSES_MAX, LINKS_MAX, PodLink};
+
+/// All addresses of these interfaces, IPv4 first, as many as can be told.
+pub(crate) fn all(links: &[PodLink]) -> Vec<IpAddr> {
+    let mut addresses: Vec<IpAddr> = Vec::new();
+    for &address in links.iter().flat_map(|link| &link.addresses) {
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    addresses.sort_by_key(IpAddr::is_ipv6);
+    addresses.truncate(ADDRESSES_MAX);
+    addresses
+}
+
+/// The interfaces with an address that others could reach: not those of the loopback, nor of a link alone. In the
+/// kernel's order, which is that of their making, as many as can be told.
+pub(crate) fn own_links() -> io::Result<Vec<PodLink>> {
     let mut list: *mut libc::ifaddrs = std::ptr::null_mut();
     // SAFETY: `list` is a place for the list's address.
     if unsafe { libc::getifaddrs(&raw mut list) } != 0 {
         return Err(io::Error::last_os_error());
     }
-    let mut addresses = Vec::new();
+    let mut links: Vec<PodLink> = Vec::new();
     let mut next = list;
     while !next.is_null() {
         // SAFETY: an element of the list, which lives until it is freed below.
@@ -18,13 +35,23 @@ pub(crate) fn own_addresses() -> io::Result<Vec<IpAddr>> {
         next = entry.ifa_next;
         // SAFETY: `ifa_addr` is null, or a socket address as long as its family says.
         let address = unsafe { address_of(entry.ifa_addr) };
-        addresses.extend(address.filter(|&address| is_reachable(address)));
+        let Some(address) = address.filter(|&address| is_reachable(address)) else { continue };
+        // SAFETY: `ifa_name` is a string that lives as long as the list.
+        let name = unsafe { CStr::from_ptr(entry.ifa_name) }.to_string_lossy();
+        // An alias of ifconfig's, `eth0:1`, is the same interface.
+        let name = name.split(':').next().unwrap_or_default();
+        let at = links.iter().position(|link| link.interface == name).unwrap_or_else(|| {
+            links.push(PodLink { interface: name.to_owned(), addresses: Vec::new() });
+            links.len() - 1
+        });
+        if links[at].addresses.len() < ADDRESSES_MAX && !links[at].addresses.contains(&address) {
+            links[at].addresses.push(address);
+        }
     }
     // SAFETY: what getifaddrs made, once.
     unsafe { libc::freeifaddrs(list) };
-    addresses.sort_by_key(IpAddr::is_ipv6);
-    addresses.dedup();
-    Ok(addresses)
+    links.truncate(LINKS_MAX);
+    Ok(links)
 }
 
 /// # Safety
@@ -62,7 +89,7 @@ mod tests {
 
     #[test]
     fn what_is_only_for_this_host_is_left_out() {
-        let addresses = own_addresses().unwrap();
+        let addresses = all(&own_links().unwrap());
         assert!(addresses.iter().all(|&address| is_reachable(address)), "{addresses:?}");
         for (address, expected) in [
             ("127.0.0.1", false),

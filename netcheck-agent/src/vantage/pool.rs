@@ -16,7 +16,7 @@ use super::origin::Netns;
 
 /// Sockets of a kind and family at first: what its probers open for good, and a turn's probes.
 const FIRST: usize = 64;
-/// Ping sockets are not used up: one is open for good.
+/// Ping sockets are not used up: one is open for good on each of the pod's networks, of which it has an interface each.
 const PINGS: usize = 1;
 /// Largest stock of a kind and family: the descriptors count against the agent's own limit.
 const LARGEST: usize = 512;
@@ -53,7 +53,7 @@ impl Pool {
         let stocks = array::from_fn(|at| {
             let kind = Kind::ALL[at / 2];
             let family = if at % 2 == 0 { Family::V4 } else { Family::V6 };
-            let most = if kind == Kind::Ping { PINGS } else { FIRST };
+            let most = if kind == Kind::Ping { PINGS.max(hello.links.len()) } else { FIRST };
             let wanted = if hello.has(family) { most } else { 0 };
             let refused = (wanted == 0).then_some(Errno::AFNOSUPPORT);
             Stock { sockets: Vec::new(), wanted, coming: 0, refused }
@@ -77,7 +77,10 @@ impl Pool {
         if taken.is_none() && kind != Kind::Ping {
             stock.wanted = (stock.wanted * 2).min(LARGEST);
         }
-        let low = kind != Kind::Ping && stock.sockets.len() + stock.coming <= stock.wanted / 2;
+        let low = match kind {
+            Kind::Ping => taken.is_none(),
+            Kind::Datagram | Kind::Stream => stock.sockets.len() + stock.coming <= stock.wanted / 2,
+        };
         drop(stocks);
         if low {
             self.low.notify_one();
@@ -157,6 +160,7 @@ mod tests {
             pod: "p".into(),
             addresses: vec!["10.0.0.1".parse().unwrap()],
             responder_port: 0,
+            links: Vec::new(),
         };
         Pool::new(hello, Netns::default())
     }

@@ -11,17 +11,19 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::channel::{Channel, ChannelError};
 use super::frame::{Ask, Frame, Hello, VERSION};
-use super::own_addresses::own_addresses;
+use super::own_addresses::{self, own_links};
 use crate::probe::socket;
 use crate::session::backoff::Backoff;
 
 /// Longest wait between attempts: the agent is on this very node, and its probes wait for it.
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
+/// How often the pod's addresses are looked at.
+const LOOK: Duration = Duration::from_secs(1);
 /// A connection that lived for so long was no accident.
 const STEADY: Duration = Duration::from_secs(5);
 
@@ -71,7 +73,8 @@ impl ServeTask {
             Err(error) => return ServeError::Connect { path: self.path.clone(), source: error },
         };
         match self.serve(&channel).await {
-            Ok(why) => ServeError::Refused(why),
+            Ok(Over::Refused(why)) => ServeError::Refused(why),
+            Ok(Over::Moved) => ServeError::Moved,
             Err(error) => error.into(),
         }
     }
@@ -83,19 +86,31 @@ impl ServeTask {
         Channel::new(socket)
     }
 
-    /// Serves until the agent refuses it, and says why.
-    async fn serve(&self, channel: &Channel) -> Result<String, ChannelError> {
+    /// Serves until the agent refuses it, or what it said of itself is not true any more.
+    async fn serve(&self, channel: &Channel) -> Result<Over, ChannelError> {
+        let links = own_links()?;
         let hello = Hello {
             version: VERSION,
             pod: self.pod.clone(),
-            addresses: own_addresses()?,
+            addresses: own_addresses::all(&links),
             responder_port: self.responder_port,
+            links: links.clone(),
         };
         let addresses: Vec<String> = hello.addresses.iter().map(ToString::to_string).collect();
         channel.send(&Frame::Hello(hello), &[]).await?;
         let mut taken = false;
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            match channel.receive().await?.0 {
+            let received = tokio::select! {
+                received = channel.receive() => received?,
+                // Sockets are bound to addresses: what is said of these must be true.
+                _ = look.tick() => match own_links() {
+                    Ok(now) if now != links => return Ok(Over::Moved),
+                    _ => continue,
+                },
+            };
+            match received.0 {
                 Frame::Ask(ask) => {
                     if !std::mem::replace(&mut taken, true) {
                         tracing::info!(pod = self.pod, addresses = addresses.join(" "), "serving the agent");
@@ -105,12 +120,18 @@ impl ServeTask {
                     let sockets: Vec<_> = sockets.iter().map(OwnedFd::as_fd).collect();
                     channel.send(&frame, &sockets).await?;
                 }
-                Frame::Refused { why } => return Ok(why),
+                Frame::Refused { why } => return Ok(Over::Refused(why)),
                 // The agent is newer than this, and knows what this can't do: nothing depends on it.
                 Frame::Hello(_) | Frame::Sockets { .. } => {}
             }
         }
     }
+}
+
+/// Why it stopped serving.
+enum Over {
+    Refused(String),
+    Moved,
 }
 
 /// Why there is no connection any more.
@@ -120,6 +141,8 @@ enum ServeError {
     Connect { path: PathBuf, source: io::Error },
     #[error("the agent refuses this vantage: {0}")]
     Refused(String),
+    #[error("the pod's addresses changed: introducing it anew")]
+    Moved,
     #[error("the connection to the agent ended: {0}")]
     Ended(#[from] ChannelError),
 }

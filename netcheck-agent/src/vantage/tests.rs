@@ -1,5 +1,6 @@
 //! Agent and vantage, each in its network namespace: real sockets handed over, and what rogues get.
 
+mod networks;
 mod pod_net;
 mod rogues;
 

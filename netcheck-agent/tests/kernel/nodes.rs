@@ -123,7 +123,7 @@ impl Node {
         let v4 = IpAddr::from([10, 77, 0, number]);
         let v6 = IpAddr::from([0xfd77, 0, 0, 0, 0, 0, 0, u16::from(number)]);
         let mut node = Self { v4, v6, eye, bare, stop, attacher: Some(attacher) };
-        let known = |address, local| KnownAddress { address, pod: None, local };
+        let known = |address, local| KnownAddress { address, pod: None, local, network: None };
         let other = 3 - number;
         node.eye.set_addresses(
             &[

@@ -93,9 +93,13 @@ impl OneFamily {
         }
     }
 
-    /// With sockets of the vantage.
-    pub(super) fn of_pod(family: Family, pool: &Arc<Pool>, missing: &mut Vec<Missing>) -> Self {
-        let handed = Sockets::Pod(Arc::clone(pool));
+    /// With sockets of the vantage, made from its pool as `handed` says.
+    pub(super) fn of_pod(
+        family: Family,
+        pool: &Arc<Pool>,
+        handed: &Sockets,
+        missing: &mut Vec<Missing>,
+    ) -> Self {
         let mut keep = |kind, error: io::Error| missing.push(pod_missing(kind, family, &error));
         let streams = match pool.refusal(family, Kind::Stream) {
             Some(errno) => Err(errno.into()),
@@ -109,23 +113,23 @@ impl OneFamily {
         }
         Self {
             family,
-            echo: PingProber::open(family, &handed)
+            echo: PingProber::open(family, handed)
                 .map_err(|error| keep(ProbeKind::Icmp, error))
                 .ok()
                 .map(Echo::Ping),
-            udp: UdpProber::open(family, &handed).map_err(|error| keep(ProbeKind::Udp, error)).ok(),
+            udp: UdpProber::open(family, handed).map_err(|error| keep(ProbeKind::Udp, error)).ok(),
             tcp: streams.map_err(|error| keep(ProbeKind::Tcp, error)).ok(),
             dns: DnsProber::new(family, handed.clone()),
             stream: StreamProber::open(family, handed.clone()).ok(),
-            mtu: RouteMtu::open(family, &handed).ok(),
+            mtu: RouteMtu::open(family, handed).ok(),
         }
     }
 
     /// The sockets that replies of many probes come in through, with their tokens.
-    pub(super) fn shared(&self, vantage: Vantage) -> impl Iterator<Item = (BorrowedFd<'_>, u64)> {
-        let echo = self.echo.as_ref().map(|echo| (echo.fd(), token(ICMP, vantage, self.family, 0)));
+    pub(super) fn shared(&self, lane: u32) -> impl Iterator<Item = (BorrowedFd<'_>, u64)> {
+        let echo = self.echo.as_ref().map(|echo| (echo.fd(), token(ICMP, lane, self.family, 0)));
         let udp = self.udp.iter().flat_map(UdpProber::fds).zip(0..);
-        let udp = udp.map(move |(fd, slot)| (fd, token(UDP, vantage, self.family, slot)));
+        let udp = udp.map(move |(fd, slot)| (fd, token(UDP, lane, self.family, slot)));
         echo.into_iter().chain(udp)
     }
 

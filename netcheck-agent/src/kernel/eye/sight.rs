@@ -38,9 +38,9 @@ impl Eye {
         // What comes out of a pod's veth has the pod's address; what goes in may be a copy for another.
         if hook.role == InterfaceRole::PodVeth
             && !hook.egress
-            && let Some(pod) = self.pods.get(&flow.source.ip())
+            && let Some(end) = self.pods.get(&flow.source.ip())
         {
-            self.pod_behind.insert(event.ifindex, Arc::clone(pod));
+            self.pod_behind.insert(event.ifindex, end.clone());
         }
         Stamp {
             probe: ProbeKey { path: PathId(event.path), sequence: Sequence(event.sequence) },
@@ -92,7 +92,7 @@ impl Eye {
         });
         let ifindex = stage::place(&reason, event.ifindex, event.route_ifindex);
         let mut hook = self.hook(ifindex, event.flags);
-        let mut pod = self.pod_behind.get(&ifindex).map(Arc::clone);
+        let mut pod = self.pod_behind.get(&ifindex).map(|end| Arc::clone(&end.pod));
         if event.netns != self.own_netns {
             // In another namespace, a pod's: its indices are not ours, its addresses tell whose it is.
             hook.interface = Arc::from("");

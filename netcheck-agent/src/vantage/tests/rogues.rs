@@ -36,8 +36,13 @@ impl Rogue {
     }
 
     fn introduce(&self) {
-        let hello =
-            Hello { version: VERSION, pod: "rogue".into(), addresses: vec![V4.into()], responder_port: 0 };
+        let hello = Hello {
+            version: VERSION,
+            pod: "rogue".into(),
+            addresses: vec![V4.into()],
+            responder_port: 0,
+            links: Vec::new(),
+        };
         self.say(&Frame::Hello(hello).encode(), &[]);
         let asked = self.hear();
         assert!(matches!(asked, Some(Frame::Ask(_))), "{asked:?}");
