@@ -72,6 +72,9 @@ struct UpArgs {
     /// Services of every type: node ports, load balancers, headless, Local traffic policies, UDP.
     #[arg(long)]
     all_services: bool,
+    /// A further network of pods, `default/storage`, with the app pods and the vantages on it.
+    #[arg(long)]
+    storage: bool,
     /// One more pod on each node, for netcheck's vantage.
     #[arg(long)]
     vantage: bool,
@@ -93,10 +96,11 @@ pub(crate) fn run(args: Args) -> Result<()> {
 }
 
 fn up(args: UpArgs) -> Result<()> {
-    let UpArgs { name, nodes, pods, mode, zones, all_services, vantage } = args;
+    let UpArgs { name, nodes, pods, mode, zones, all_services, vantage, storage } = args;
     let lifetime = Lifetime::Detached;
-    let lab =
-        Lab::up(LabSpec { name, nodes, pods_per_node: pods, mode, zones, vantage, lifetime, all_services })?;
+    let spec =
+        LabSpec { name, nodes, pods_per_node: pods, mode, zones, vantage, lifetime, all_services, storage };
+    let lab = Lab::up(spec)?;
     print!("{}", summary(&lab));
     Ok(())
 }

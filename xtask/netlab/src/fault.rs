@@ -217,6 +217,16 @@ pub enum Fault {
         /// The node.
         node: String,
     },
+    /// A node's port of the network `default/storage` towards other nodes is down.
+    StorageDown {
+        /// The node.
+        node: String,
+    },
+    /// A pod has lost its addresses on the network `default/storage`.
+    StorageAddressGone {
+        /// The pod.
+        pod: String,
+    },
     /// UDP to the responder's port is dropped in the input hook of a node.
     ResponderFiltered {
         /// The node.

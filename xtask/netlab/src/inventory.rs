@@ -2,11 +2,13 @@
 //! `kubectl get nodes,pods,services,endpointslices -A -o json` prints it. Pure: topology and faults in, JSON
 //! out. (JSON is YAML too.)
 
+use std::net::IpAddr;
+
 use serde_json::{Value, json};
 
 use crate::fault::{Fault, NodeState};
 use crate::service::Service;
-use crate::topology::{Node, Pod, Topology, VANTAGE_NAMESPACE, WEB_PORT, dual};
+use crate::topology::{Node, Pod, STORAGE, Topology, VANTAGE_NAMESPACE, WEB_PORT, dual};
 
 mod service;
 
@@ -202,14 +204,29 @@ fn pod_object(topology: &Topology, node: &Node, pod: &Pod, ready: bool) -> Value
     } else {
         json!({ label: pod.app })
     };
-    object(
-        topology,
-        (&pod.namespace, &pod.name),
-        &labels,
-        &owner,
-        &spec,
-        &pod_status(node, &addresses, ready),
-    )
+    let status = pod_status(node, &addresses, ready);
+    let mut object = object(topology, (&pod.namespace, &pod.name), &labels, &owner, &spec, &status);
+    if let Some(note) = network_status(pod) {
+        object["metadata"]["annotations"] = json!({ "k8s.v1.cni.cncf.io/network-status": note });
+    }
+    object
+}
+
+/// What Multus notes on a pod that it attached to further networks, as text.
+fn network_status(pod: &Pod) -> Option<String> {
+    let storage = pod.storage.as_ref()?;
+    let entry = |name: &str, interface: &str, ips: [IpAddr; 2], default: bool| {
+        let mut entry = json!({ "name": name, "interface": interface, "ips": ips, "dns": {} });
+        if default {
+            entry["default"] = json!(true);
+        }
+        entry
+    };
+    let list = json!([
+        entry("cbr0", "eth0", dual(pod.v4, pod.v6), true),
+        entry(STORAGE, "net1", dual(storage.v4, storage.v6), false),
+    ]);
+    Some(list.to_string())
 }
 
 /// A pod in the node's own network, as every cluster has some.

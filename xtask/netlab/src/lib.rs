@@ -43,6 +43,6 @@ pub use process::Process;
 pub use service::{Backend, ECHO_PORT, Port, Service, Transport};
 pub use spec::{LabSpec, Lifetime, Mode};
 pub use topology::{
-    API_PORT, CLUSTER_CIDR_V4, CLUSTER_CIDR_V6, GATEWAY_V4, GATEWAY_V6, Node, Pod, Topology, VXLAN_PORT,
-    WEB_PORT,
+    API_PORT, CLUSTER_CIDR_V4, CLUSTER_CIDR_V6, GATEWAY_V4, GATEWAY_V6, Node, Pod, STORAGE, STORAGE_BRIDGE,
+    STORAGE_UPLINK, Storage, Topology, VXLAN_PORT, WEB_PORT,
 };

@@ -69,6 +69,9 @@ pub struct LabSpec {
     /// Services of every type besides the plain ones: node ports, load balancers, headless, Local traffic policies, UDP.
     #[serde(default)]
     pub all_services: bool,
+    /// A further network of pods, `default/storage`, as Multus would attach it: of the vantages and the `app` pods.
+    #[serde(default)]
+    pub storage: bool,
 }
 
 impl Default for LabSpec {
@@ -82,6 +85,7 @@ impl Default for LabSpec {
             vantage: false,
             lifetime: Lifetime::Driver,
             all_services: false,
+            storage: false,
         }
     }
 }
@@ -155,12 +159,22 @@ mod tests {
     #[test]
     fn the_largest_lab_fits_into_names_and_addresses() {
         let zones = vec!["a".to_owned(), "b".to_owned(), "c".to_owned()];
-        let spec = LabSpec { nodes: 64, pods_per_node: 99, zones, vantage: true, ..LabSpec::default() };
+        let spec = LabSpec {
+            nodes: 64,
+            pods_per_node: 99,
+            zones,
+            vantage: true,
+            storage: true,
+            ..LabSpec::default()
+        };
         let topology = Topology::new(&spec);
         // IFNAMSIZ is 16, with the zero at the end.
         assert!(topology.pods().all(|pod| pod.veth.len() <= 15));
+        let storage = || topology.pods().filter_map(|pod| pod.storage.as_ref());
+        assert!(storage().count() > 0 && storage().all(|storage| storage.veth.len() <= 15));
         assert!(topology.nodes.iter().all(|node| node.switch_port().len() <= 15));
         let mut addresses: Vec<_> = topology.pods().map(|pod| pod.v6).collect();
+        addresses.extend(storage().map(|storage| storage.v6));
         addresses
             .extend(topology.nodes.iter().flat_map(|node| [node.v6, node.bridge_v6(), node.overlay_v6()]));
         let count = addresses.len();

@@ -11,6 +11,7 @@
 //! | pod k of node n | 10.244.n.(10+k) | fd00:10:244:n::(10+k) |
 //! | overlay end of node n | 10.244.n.0 | fd00:10:244:n:: |
 //! | services | 10.96.0.0/16 | fd00:10:96::/112 |
+//! | pod k of node n on network `default/storage` | 10.250.n.(10+k)/16 | fd00:10:250::n:(10+k)/64 |
 //!
 //! The digits of the IPv6 addresses are the decimal ones of IPv4, so that one can be read from the other.
 //! All labs use the same addresses; none of them is in the machine's own namespace.
@@ -40,6 +41,12 @@ pub const WEB_PORT: u16 = 8080;
 pub(crate) const VANTAGE_NAMESPACE: &str = "netcheck";
 /// What they are called among the pods.
 pub(crate) const VANTAGE_APP: &str = "vantage";
+/// A further network of pods: one link for all of them, without a gateway, and without any address of a node.
+pub const STORAGE: &str = "default/storage";
+/// Its bridge on each node.
+pub const STORAGE_BRIDGE: &str = "storage0";
+/// The bridge's port towards other nodes: an overlay of its own (VNI 2).
+pub const STORAGE_UPLINK: &str = "storage.1";
 /// Port of the stand-in for an API server in the hub's namespace.
 pub const API_PORT: u16 = 6443;
 
@@ -61,6 +68,19 @@ pub struct Pod {
     /// Address.
     pub v4: Ipv4Addr,
     /// Address.
+    pub v6: Ipv6Addr,
+    /// Its place on the network [`STORAGE`], where it is on it.
+    pub storage: Option<Storage>,
+}
+
+/// A pod's place on the network [`STORAGE`]: its interface `net1`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Storage {
+    /// Name of the node's side of its veth pair, a port of [`STORAGE_BRIDGE`].
+    pub veth: String,
+    /// Address, in a network of 16 bits.
+    pub v4: Ipv4Addr,
+    /// Address, in a network of 64 bits.
     pub v6: Ipv6Addr,
 }
 
@@ -191,6 +211,12 @@ impl Topology {
     /// All pods, node by node.
     pub fn pods(&self) -> impl Iterator<Item = &Pod> {
         self.nodes.iter().flat_map(|node| &node.pods)
+    }
+
+    /// Whether the lab has the network [`STORAGE`].
+    #[must_use]
+    pub fn has_storage(&self) -> bool {
+        self.pods().any(|pod| pod.storage.is_some())
     }
 
     /// A node by its name.
@@ -338,7 +364,14 @@ fn vantage(spec: &LabSpec, node: u8) -> Pod {
 }
 
 fn pod_of(spec: &LabSpec, node: u8, k: u8, name: String, (namespace, app): (&str, &str)) -> Pod {
+    let attached = spec.storage && matches!(app, "app" | VANTAGE_APP);
+    let storage = attached.then(|| Storage {
+        veth: format!("st-{name}"),
+        v4: Ipv4Addr::new(10, 250, node, 10 + k),
+        v6: Ipv6Addr::new(0xfd00, 0x10, 0x250, 0, 0, 0, digits(node), digits(10 + k)),
+    });
     Pod {
+        storage,
         namespace: namespace.to_owned(),
         app: app.to_owned(),
         node: format!("n{node}"),

@@ -5,7 +5,9 @@ use anyhow::Result;
 
 use crate::netns;
 use crate::spec::Mode;
-use crate::topology::{GATEWAY_V4, GATEWAY_V6, Node, Pod, Topology, VXLAN_PORT};
+use crate::topology::{
+    GATEWAY_V4, GATEWAY_V6, Node, Pod, STORAGE_BRIDGE, STORAGE_UPLINK, Topology, VXLAN_PORT,
+};
 
 /// For every namespace, before it has interfaces: addresses are usable at once, nothing is filtered by
 /// source, a link that went down keeps its IPv6 addresses, and ping needs no privilege (as in pods).
@@ -54,10 +56,7 @@ pub(crate) fn wire(topology: &Topology) -> Result<()> {
 /// Puts a node's addresses, routes and neighbours back.
 pub(crate) fn restore_node(topology: &Topology, node: &Node) -> Result<()> {
     netns::ip(&node.netns, &node_addresses(topology, node))?;
-    match topology.mode {
-        Mode::Routed => Ok(()),
-        Mode::Vxlan => netns::bridge(&node.netns, &forwarding(topology, node)),
-    }
+    netns::bridge(&node.netns, &forwarding(topology, node))
 }
 
 /// Puts a pod's addresses and routes back.
@@ -108,6 +107,9 @@ fn node_links(topology: &Topology, node: &Node) -> Vec<String> {
         lines.push(format!("link add name {veth} mtu {mtu} type veth peer name eth0 netns {netns}"));
         lines.push(format!("link set {veth} master cni0 up"));
     }
+    if topology.has_storage() {
+        lines.extend(storage_links(node));
+    }
     if topology.mode == Mode::Vxlan {
         lines.push(format!(
             "link add name flannel.1 address {} mtu {mtu} type vxlan id 1 local {} dev eth0 \
@@ -115,6 +117,29 @@ fn node_links(topology: &Topology, node: &Node) -> Vec<String> {
             node.overlay_mac(),
             node.v4
         ));
+    }
+    lines
+}
+
+/// Bytes that the overlay adds to a packet.
+const OVERLAY: u16 = 50;
+
+/// The bridge of the network `default/storage`, its pods' ports and the one towards other nodes.
+fn storage_links(node: &Node) -> Vec<String> {
+    let mtu = 1500 - OVERLAY;
+    let mut lines = vec![
+        format!("link add name {STORAGE_BRIDGE} type bridge forward_delay 0 mcast_snooping 0"),
+        format!("link set {STORAGE_BRIDGE} mtu {mtu} up"),
+        format!(
+            "link add name {STORAGE_UPLINK} mtu {mtu} type vxlan id 2 local {} dev eth0 dstport {VXLAN_PORT}",
+            node.v4
+        ),
+        format!("link set {STORAGE_UPLINK} master {STORAGE_BRIDGE}"),
+    ];
+    for (pod, storage) in node.pods.iter().filter_map(|pod| Some((pod, pod.storage.as_ref()?))) {
+        let (veth, netns) = (&storage.veth, &pod.netns);
+        lines.push(format!("link add name {veth} mtu {mtu} type veth peer name net1 netns {netns}"));
+        lines.push(format!("link set {veth} master {STORAGE_BRIDGE} up"));
     }
     lines
 }
@@ -133,6 +158,9 @@ fn node_addresses(topology: &Topology, node: &Node) -> Vec<String> {
         lines.push(format!("link set flannel.1 mtu {} up", topology.pod_mtu_bytes()));
         lines.push(format!("addr replace {}/32 dev flannel.1", node.overlay_v4()));
         lines.push(format!("addr replace {}/128 dev flannel.1 nodad", node.overlay_v6()));
+    }
+    if topology.has_storage() {
+        lines.push(format!("link set {STORAGE_UPLINK} up"));
     }
     for peer in topology.nodes.iter().filter(|peer| peer.number != node.number) {
         let ends = [
@@ -154,19 +182,34 @@ fn node_addresses(topology: &Topology, node: &Node) -> Vec<String> {
 }
 
 fn forwarding(topology: &Topology, node: &Node) -> Vec<String> {
-    let peers = topology.nodes.iter().filter(|peer| peer.number != node.number);
-    peers
-        .map(|peer| format!("fdb replace {} dev flannel.1 dst {} self", peer.overlay_mac(), peer.v4))
-        .collect()
+    let mut lines = Vec::new();
+    for peer in topology.nodes.iter().filter(|peer| peer.number != node.number) {
+        if topology.mode == Mode::Vxlan {
+            lines.push(format!("fdb replace {} dev flannel.1 dst {} self", peer.overlay_mac(), peer.v4));
+        }
+        if topology.has_storage() {
+            // What it knows no node for goes to all. The same line again changes nothing.
+            lines.push(format!("fdb append 00:00:00:00:00:00 dev {STORAGE_UPLINK} dst {} self", peer.v4));
+        }
+    }
+    lines
 }
 
 fn pod_addresses(topology: &Topology, node: &Node, pod: &Pod) -> Vec<String> {
-    vec![
+    let mut lines = vec![
         "link set lo up".to_owned(),
         format!("link set eth0 mtu {} up", topology.pod_mtu_bytes()),
         format!("addr replace {}/24 dev eth0", pod.v4),
         format!("addr replace {}/64 dev eth0 nodad", pod.v6),
         format!("route replace 0.0.0.0/0 via {}", node.bridge_v4()),
         format!("route replace ::/0 via {}", node.bridge_v6()),
-    ]
+    ];
+    if let Some(storage) = &pod.storage {
+        lines.extend([
+            "link set net1 up".to_owned(),
+            format!("addr replace {}/16 dev net1", storage.v4),
+            format!("addr replace {}/64 dev net1 nodad", storage.v6),
+        ]);
+    }
+    lines
 }

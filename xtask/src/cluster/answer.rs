@@ -91,6 +91,8 @@ pub struct Cell {
     pub vantage: String,
     /// Target id.
     pub target: String,
+    /// The further network that the target is on; empty: the cluster's own.
+    pub network: String,
     /// `icmp`, `udp`, …
     pub kind: String,
     /// `ipv4` or `ipv6`.
@@ -245,6 +247,7 @@ impl Cell {
             source: text(path, "sourceNode"),
             vantage: word(path, "vantage", "VANTAGE_"),
             target: text(&path["target"], "id"),
+            network: text(&path["target"], "network"),
             kind: word(path, "kind", "PROBE_KIND_"),
             family: word(path, "family", "FAMILY_"),
             verdict: String::new(),

@@ -8,6 +8,7 @@ mod faults;
 mod forged;
 mod http;
 mod lives;
+mod networks;
 mod services;
 mod sizes;
 mod surfaces;

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 
 use super::{Fault, conntrack, rules};
 use crate::spec::Mode;
-use crate::topology::{Node, Topology};
+use crate::topology::{Node, STORAGE, STORAGE_UPLINK, Topology};
 use crate::{netns, process, wiring};
 
 /// A hardware address that nobody has.
@@ -57,6 +57,17 @@ pub(crate) fn inject(fault: &Fault, topology: &Topology) -> Result<()> {
         }
         Fault::UplinkDown { node } => {
             netns::ip(&topology.node(node)?.netns, &["link set eth0 down".to_owned()])
+        }
+        Fault::StorageDown { node } => {
+            let node = topology.node(node)?;
+            ensure!(topology.has_storage(), "this lab has no network {STORAGE}");
+            netns::ip(&node.netns, &[format!("link set {STORAGE_UPLINK} down")])
+        }
+        Fault::StorageAddressGone { pod } => {
+            let pod = topology.pod(pod)?;
+            ensure!(pod.storage.is_some(), "pod `{}` is not on network {STORAGE}", pod.name);
+            // Both families; IPv6's link-local address stays.
+            netns::ip(&pod.netns, &["addr flush dev net1 scope global".to_owned()])
         }
         Fault::NodeKilled { node } => {
             let node = topology.node(node)?;
@@ -118,8 +129,12 @@ pub(crate) fn heal(fault: &Fault, topology: &Topology) -> Result<()> {
             _ = netns::tc(&topology.node_of(pod)?.netns, &format!("qdisc del dev {} root", pod.veth));
             Ok(())
         }
-        Fault::PodLinkDown { pod } => wiring::restore_pod(topology, topology.pod(pod)?),
-        Fault::UplinkDown { node } => wiring::restore_node(topology, topology.node(node)?),
+        Fault::PodLinkDown { pod } | Fault::StorageAddressGone { pod } => {
+            wiring::restore_pod(topology, topology.pod(pod)?)
+        }
+        Fault::UplinkDown { node } | Fault::StorageDown { node } => {
+            wiring::restore_node(topology, topology.node(node)?)
+        }
         Fault::NodeKilled { node } => {
             let port = topology.node(node)?.switch_port();
             netns::ip(&topology.underlay_ns, &[format!("link set {port} up")])

@@ -22,6 +22,8 @@ const ALL: &[&str] = &[
     "veth-down pod=web-n2",
     "pod-link-down pod=web-n2",
     "uplink-down node=n4",
+    "storage-down node=n2",
+    "storage-address-gone pod=vantage-n3",
     "responder-filtered node=n2 port=6100",
     "responder-filtered node=n2 port=7000 family=ipv4",
     "request-loss from=n1 to=n2 at=destination port=6100",

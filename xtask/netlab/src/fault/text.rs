@@ -20,6 +20,8 @@ Faults (settings in [] may be left out):
   veth-down pod=P                  host side of the pod's veth pair
   pod-link-down pod=P              eth0 inside the pod
   uplink-down node=N               eth0 of the node
+  storage-down node=N              its port of network default/storage towards other nodes
+  storage-address-gone pod=P       its addresses on network default/storage
   responder-filtered node=N [port=6100] [family=]
   request-loss from=A to=B [at=source|destination] [family=] [proto=] [port=6100] [percent=]
   reply-loss from=A to=B [at=source|destination] [family=] [proto=] [port=6100] [percent=]
@@ -155,6 +157,8 @@ impl fmt::Display for Fault {
             Self::VethDown { pod } => write!(f, "veth-down pod={pod}"),
             Self::PodLinkDown { pod } => write!(f, "pod-link-down pod={pod}"),
             Self::UplinkDown { node } => write!(f, "uplink-down node={node}"),
+            Self::StorageDown { node } => write!(f, "storage-down node={node}"),
+            Self::StorageAddressGone { pod } => write!(f, "storage-address-gone pod={pod}"),
             Self::ResponderFiltered { node, port, family } => {
                 write!(f, "responder-filtered node={node} port={port}")?;
                 set_word(f, "family", *family)

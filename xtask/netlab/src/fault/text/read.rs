@@ -156,6 +156,8 @@ fn parse(text: &str) -> Result<Fault> {
         }
         "veth-down" => Fault::VethDown { pod: s.need("pod")? },
         "pod-link-down" => Fault::PodLinkDown { pod: s.need("pod")? },
+        "storage-down" => Fault::StorageDown { node: s.need("node")? },
+        "storage-address-gone" => Fault::StorageAddressGone { pod: s.need("pod")? },
         "uplink-down" => Fault::UplinkDown { node: s.need("node")? },
         "responder-filtered" => Fault::ResponderFiltered {
             node: s.need("node")?,
