@@ -121,12 +121,12 @@ fn node_links(topology: &Topology, node: &Node) -> Vec<String> {
     lines
 }
 
-/// Bytes that the overlay adds to a packet.
-const OVERLAY: u16 = 50;
+/// Largest packet of the network `default/storage`: the underlay's 1500 bytes less the overlay's 50.
+const STORAGE_MTU: u16 = 1450;
 
 /// The bridge of the network `default/storage`, its pods' ports and the one towards other nodes.
 fn storage_links(node: &Node) -> Vec<String> {
-    let mtu = 1500 - OVERLAY;
+    let mtu = STORAGE_MTU;
     let mut lines = vec![
         format!("link add name {STORAGE_BRIDGE} type bridge forward_delay 0 mcast_snooping 0"),
         format!("link set {STORAGE_BRIDGE} mtu {mtu} up"),
@@ -206,7 +206,7 @@ fn pod_addresses(topology: &Topology, node: &Node, pod: &Pod) -> Vec<String> {
     ];
     if let Some(storage) = &pod.storage {
         lines.extend([
-            "link set net1 up".to_owned(),
+            format!("link set net1 mtu {STORAGE_MTU} up"),
             format!("addr replace {}/16 dev net1", storage.v4),
             format!("addr replace {}/64 dev net1 nodad", storage.v6),
         ]);
