@@ -189,7 +189,9 @@ impl KernelEye for Eye {
             match event {
                 Some(RawEvent::Stamp(event)) => {
                     let stamp = self.stamp(&event);
-                    sink(Observation::Stamp(stamp));
+                    if !self.is_stray_copy(&stamp) {
+                        sink(Observation::Stamp(stamp));
+                    }
                 }
                 Some(RawEvent::Drop(event)) if self.is_flooded_copy(&event) => {}
                 Some(RawEvent::Drop(event)) => match self.drop_seen(&event, true) {

@@ -47,9 +47,12 @@ fn netfilter(facts: &Facts<'_>) -> Stage {
         return leaving(facts);
     }
     if !facts.has_route {
-        return Stage::NetfilterPrerouting;
+        // A bridge asks no route: what it has chosen a port for has that port's device (__br_forward() in
+        // net/bridge/br_forward.c).
+        let bridged = facts.input_ifindex != 0 && facts.ifindex != 0 && !arriving(facts);
+        return if bridged { Stage::NetfilterForward } else { Stage::NetfilterPrerouting };
     }
-    let arriving = facts.input_ifindex != 0 && facts.ifindex == facts.input_ifindex;
+    let arriving = arriving(facts);
     match facts.route_input {
         // A packet that is rejected before it has a route gets one back to its sender, for the answer
         // (nf_reject_fill_skb_dst). IPv4's can't be taken for another; IPv6's looks like one that leads on.
@@ -69,6 +72,11 @@ fn netfilter(facts: &Facts<'_>) -> Stage {
         "dst_discard" => leaving(facts),
         _ => Stage::Unspecified,
     }
+}
+
+/// It is still at the device that it came in through.
+fn arriving(facts: &Facts<'_>) -> bool {
+    facts.input_ifindex != 0 && facts.ifindex == facts.input_ifindex
 }
 
 /// ip_output() sets the device to the route's before POSTROUTING. LOCAL_OUT comes before that: there is none yet, or
@@ -172,6 +180,7 @@ mod tests {
                 Stage::NetfilterPostrouting,
             ),
             (Facts { ifindex: 2, input_ifindex: 2, ..drop }, Stage::NetfilterPrerouting),
+            (Facts { ifindex: 3, input_ifindex: 2, ..drop }, Stage::NetfilterForward),
             (
                 Facts {
                     has_route: true,

@@ -58,6 +58,16 @@ impl Eye {
         }
     }
 
+    /// Whether a bridge sends into a pod of this node what is for a pod of another: a copy, for want of a port that leads
+    /// there. The packet itself went no further than the bridge.
+    pub(super) fn is_stray_copy(&self, stamp: &Stamp) -> bool {
+        let to = stamp.flow.destination.ip();
+        stamp.hook.role == InterfaceRole::PodVeth
+            && stamp.hook.egress
+            && self.pods.contains_key(&to)
+            && !self.local_pods.contains_key(&to)
+    }
+
     /// A drop in full, or none while a function's name is being looked up.
     pub(super) fn drop_seen(&mut self, event: &DropEvent, wait: bool) -> Option<DropSeen> {
         let function = match (self.symbols.name(event.location), wait) {
