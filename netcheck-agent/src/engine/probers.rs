@@ -2,6 +2,7 @@
 //! their sockets are in.
 
 mod family;
+mod lanes;
 mod networks;
 
 use std::io;
@@ -15,6 +16,7 @@ use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
 use self::family::{OneFamily, quoted_by_socket};
+use self::lanes::{DNS, HOST, ICMP, Lanes, POD, TCP, UDP, token};
 use self::networks::Networks;
 pub(crate) use self::networks::{NetworkKey, Wanted as WantedNetworks};
 use crate::clock::{MILLISECOND_NS, monotonic_ns};
@@ -45,21 +47,6 @@ pub(crate) struct Terms {
     pub(crate) authorities: Arc<Authorities>,
 }
 
-/// Which prober a ready socket belongs to; with lane and family the upper half of an epoll token, a slot is the lower.
-const ICMP: u64 = 0;
-const UDP: u64 = 1;
-const TCP: u64 = 2;
-const DNS: u64 = 3;
-
-/// Lanes: the host's sockets, the pod's, and from 2 on those of its further networks.
-const HOST: u32 = 0;
-const POD: u32 = 1;
-
-const fn token(prober: u64, lane: u32, family: Family, slot: u32) -> u64 {
-    // There are fewer lanes than 2²⁹ in any agent's life.
-    ((lane as u64) << 3 | prober << 1 | family as u64) << 32 | slot as u64
-}
-
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
 /// Waits for what comes in through the shared sockets of a lane.
@@ -68,43 +55,6 @@ fn watch(epoll: &OwnedFd, lane: u32, families: &[&OneFamily]) -> io::Result<()> 
         epoll::add(epoll, fd, epoll::EventData::new_u64(token), epoll::EventFlags::IN)?;
     }
     Ok(())
-}
-
-/// The probers of all lanes.
-struct Lanes {
-    host: [OneFamily; 2],
-    /// Of the vantage that is connected.
-    pod: Option<[OneFamily; 2]>,
-    networks: Networks,
-}
-
-impl Lanes {
-    /// The lane that a path's probes take now.
-    fn of(&self, plan: &PathPlan) -> Option<u32> {
-        match (plan.vantage, &plan.network) {
-            (Vantage::Host, _) => Some(HOST),
-            (Vantage::Pod, None) => self.pod.as_ref().map(|_| POD),
-            (Vantage::Pod, Some(network)) => {
-                self.networks.find(network, Family::of(plan.target.ip())).map(|one| one.lane)
-            }
-        }
-    }
-
-    fn get(&self, lane: u32, family: Family) -> Option<&OneFamily> {
-        match lane {
-            HOST => Some(&self.host[family as usize]),
-            POD => self.pod.as_ref().map(|pod| &pod[family as usize]),
-            lane => self.networks.lane(lane),
-        }
-    }
-
-    fn get_mut(&mut self, lane: u32, family: Family) -> Option<&mut OneFamily> {
-        match lane {
-            HOST => Some(&mut self.host[family as usize]),
-            POD => self.pod.as_mut().map(|pod| &mut pod[family as usize]),
-            lane => self.networks.lane_mut(lane),
-        }
-    }
 }
 
 /// All probers.

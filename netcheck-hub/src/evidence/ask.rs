@@ -111,7 +111,8 @@ impl State {
             now_ns - heard_ns > agent.rules(&settings.timing).stale_ns()
         };
         let network = probe.target.network();
-        let sees = |node: &str| network.is_none_or(|network| self.sights.see(node, network));
+        let inside = destination == Some(source);
+        let sees = |node: &str| network.is_none_or(|network| self.sights.see(node, network, inside));
         let destination_sees = destination.is_some_and(sees);
         let sight = match agent.and_then(|agent| Some((agent, agent.live.as_ref()?))) {
             None => Sight::NoAgent,

@@ -84,7 +84,6 @@ fn absorb(one: &mut Explained, other: Explained) {
     one.contradictions.extend(other.contradictions);
     one.contradictions.sort_unstable();
     one.unreachable |= other.unreachable;
-    let least = |a: Option<i64>, b: Option<i64>| a.into_iter().chain(b).min();
-    one.first_ns = least(one.first_ns, other.first_ns);
+    one.first_ns = one.first_ns.into_iter().chain(other.first_ns).min();
     one.last_ns = one.last_ns.max(other.last_ns);
 }

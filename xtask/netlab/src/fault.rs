@@ -384,22 +384,3 @@ pub enum Fault {
         pod: String,
     },
 }
-
-impl Fault {
-    /// Whether it changes servers, services or the inventory, beyond rules and links.
-    pub(crate) fn changes_cluster(&self) -> bool {
-        matches!(
-            self,
-            Self::Dns { .. }
-                | Self::Reorder { .. }
-                | Self::BackendRefuses { .. }
-                | Self::BackendStuck { .. }
-                | Self::BackendDead { .. }
-                | Self::NoEndpoints { .. }
-                | Self::NoNodePort { .. }
-                | Self::NodeKilled { .. }
-                | Self::NodeState { .. }
-                | Self::PodGone { .. }
-        )
-    }
-}

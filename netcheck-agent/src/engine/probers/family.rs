@@ -8,7 +8,7 @@ use std::sync::Arc;
 use netcheck_common::domain::{Family, ProbeKind, Vantage};
 use rustix::io::Errno;
 
-use super::{ICMP, UDP, token};
+use super::lanes::{ICMP, UDP, token};
 use crate::capability::{self, Capability};
 use crate::merge::{Merge, Seen};
 use crate::mmsg::Batch;

@@ -12,6 +12,25 @@ use crate::{netns, process, wiring};
 /// A hardware address that nobody has.
 const NOBODY: &str = "02:de:ad:00:00:01";
 
+impl Fault {
+    /// Whether it changes servers, services or the inventory, beyond rules and links.
+    pub(crate) fn changes_cluster(&self) -> bool {
+        matches!(
+            self,
+            Self::Dns { .. }
+                | Self::Reorder { .. }
+                | Self::BackendRefuses { .. }
+                | Self::BackendStuck { .. }
+                | Self::BackendDead { .. }
+                | Self::NoEndpoints { .. }
+                | Self::NoNodePort { .. }
+                | Self::NodeKilled { .. }
+                | Self::NodeState { .. }
+                | Self::PodGone { .. }
+        )
+    }
+}
+
 /// Breaks what the fault says.
 pub(crate) fn inject(fault: &Fault, topology: &Topology) -> Result<()> {
     check(fault, topology)?;

@@ -177,3 +177,23 @@ fn endpoints_that_lie_or_lack() {
     assert!(all.endpoints("web-ipv6").contains(&dead));
     assert_eq!(all.endpoints("web-headless-ipv6"), []);
 }
+
+#[test]
+fn a_further_network_is_noted_as_multus_does() {
+    let spec = LabSpec { vantage: true, storage: true, ..LabSpec::default() };
+    let topology = Topology::new(&spec);
+    let list = list(&topology, &service::under(&topology, &[]), &[]);
+    let note = |name: &str| {
+        let pod =
+            list["items"].as_array().unwrap().iter().find(|item| item["metadata"]["name"] == name).unwrap();
+        let note = pod["metadata"]["annotations"]["k8s.v1.cni.cncf.io/network-status"].as_str();
+        note.map(|note| serde_json::from_str::<Value>(note).unwrap())
+    };
+    let vantage = note("vantage-n2").unwrap();
+    assert_eq!((&vantage[0]["default"], &vantage[0]["ips"][0]), (&true.into(), &"10.244.2.13".into()));
+    assert_eq!((&vantage[1]["name"], &vantage[1]["interface"]), (&"default/storage".into(), &"net1".into()));
+    assert_eq!(vantage[1]["ips"], serde_json::json!(["10.250.2.13", "fd00:10:250::2:13"]));
+    assert!(vantage[1]["default"].is_null() && note("app-n1-2").is_some() && note("web-n1").is_none());
+    let plain = json(&[]);
+    assert!(!plain.to_string().contains("network-status"), "a lab without it has none");
+}
