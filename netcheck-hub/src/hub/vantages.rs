@@ -47,34 +47,32 @@ impl State {
         }
     }
 
-    /// Vantages that lack an address on a further network that the cluster says they have: one line each.
+    /// Vantages that lack an address on a further network that the cluster says they have: one line for each network.
     pub(super) fn vantage_addresses_missing(&self) -> Vec<String> {
-        let mut lines = Vec::new();
+        let mut by_network: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for agent in self.agents.iter().filter(|agent| agent.live.is_some()) {
             // While it is away that is told for all of it.
             let known = agent.vantage.known().filter(|_| agent.vantage.missing().is_none());
-            let Some((id, pod)) = known.and_then(|known| self.pod_behind(known)) else { continue };
+            let Some((known, (id, pod))) = known.and_then(|known| Some((known, self.pod_behind(known)?)))
+            else {
+                continue;
+            };
             for network in &pod.networks {
-                let has = |address: &&IpAddr| known.is_some_and(|known| known.addresses.contains(address));
-                let missing: Vec<String> = network
-                    .addresses
-                    .iter()
-                    .filter(|address| !has(address))
-                    .map(ToString::to_string)
-                    .collect();
+                let missing = network.addresses.iter().filter(|address| !known.addresses.contains(address));
+                let missing: Vec<String> = missing.map(ToString::to_string).collect();
                 if !missing.is_empty() {
-                    lines.push(format!(
-                        "pod {id} on {} has no address {} (any more), which it is meant to have on network {} at {}: \
-                         nothing is measured from there",
-                        agent.name,
-                        missing.join(", "),
-                        network.network,
-                        network.interface
-                    ));
+                    let what = format!("pod {id} on {} has no address {}", agent.name, missing.join(", "));
+                    by_network.entry(&network.network).or_default().push(what);
                 }
             }
         }
-        lines
+        let line = |(network, pods): (&str, Vec<String>)| {
+            format!(
+                "{} (any more) on network {network}, where it is meant to be: nothing is measured from there",
+                listed(pods.into_iter())
+            )
+        };
+        by_network.into_iter().map(line).collect()
     }
 
     /// Makes the plans anew where a pod vantage came, changed, or was forgotten: once for all that did since the last tick.
