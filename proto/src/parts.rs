@@ -130,6 +130,7 @@ mod tests {
             node: target.clone(),
             pod: target.clone(),
             local: at % 2 == 0,
+            ..Default::default()
         });
         v1::PlanDelta {
             version: 9,
