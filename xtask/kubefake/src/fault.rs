@@ -9,6 +9,7 @@ use crate::Resource;
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
     denied: BTreeSet<(String, Resource)>,
+    missing: BTreeSet<Resource>,
     pub(crate) slow: BTreeMap<Resource, Duration>,
     pub(crate) held: BTreeSet<Resource>,
     pub(crate) reversed: BTreeSet<Resource>,
@@ -35,6 +36,19 @@ impl Faults {
 
     pub(crate) fn denies(&self, verb: &str, resource: Resource) -> bool {
         self.denied.contains(&(verb.to_owned(), resource))
+    }
+
+    /// There is no such resource, as before its definition is installed; or there is.
+    pub fn missing(&mut self, resource: Resource, missing: bool) {
+        if missing {
+            self.missing.insert(resource);
+        } else {
+            self.missing.remove(&resource);
+        }
+    }
+
+    pub(crate) fn misses(&self, resource: Resource) -> bool {
+        self.missing.contains(&resource)
     }
 
     /// Every page of a list takes this long.

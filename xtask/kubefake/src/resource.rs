@@ -15,12 +15,27 @@ pub enum Resource {
     EndpointSlices,
     /// coordination.k8s.io/v1.
     Leases,
+    /// networking.k8s.io/v1.
+    Ingresses,
+    /// gateway.networking.k8s.io/v1.
+    Gateways,
+    /// gateway.networking.k8s.io/v1.
+    HttpRoutes,
 }
 
 impl Resource {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Nodes, Self::Namespaces, Self::Pods, Self::Services, Self::EndpointSlices, Self::Leases];
+    pub const ALL: [Self; 9] = [
+        Self::Nodes,
+        Self::Namespaces,
+        Self::Pods,
+        Self::Services,
+        Self::EndpointSlices,
+        Self::Leases,
+        Self::Ingresses,
+        Self::Gateways,
+        Self::HttpRoutes,
+    ];
 
     /// Kind, group and version, plural name.
     const fn parts(self) -> (&'static str, &'static str, &'static str) {
@@ -31,6 +46,9 @@ impl Resource {
             Self::Services => ("Service", "v1", "services"),
             Self::EndpointSlices => ("EndpointSlice", "discovery.k8s.io/v1", "endpointslices"),
             Self::Leases => ("Lease", "coordination.k8s.io/v1", "leases"),
+            Self::Ingresses => ("Ingress", "networking.k8s.io/v1", "ingresses"),
+            Self::Gateways => ("Gateway", "gateway.networking.k8s.io/v1", "gateways"),
+            Self::HttpRoutes => ("HTTPRoute", "gateway.networking.k8s.io/v1", "httproutes"),
         }
     }
 

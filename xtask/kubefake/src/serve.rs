@@ -123,6 +123,10 @@ async fn answer(
 fn record(shared: &Shared, verb: &str, resource: Resource) -> Option<Response> {
     let mut state = shared.lock();
     *state.calls.entry((verb.to_owned(), resource.qualified())).or_default() += 1;
+    if state.faults.misses(resource) {
+        // No Status: the API's own router says so.
+        return Some((StatusCode::NOT_FOUND, "404 page not found\n").into_response());
+    }
     state.faults.denies(verb, resource).then(|| {
         let message = format!(
             "{} is forbidden: User \"system:serviceaccount:netcheck:hub\" cannot {verb} resource \"{}\" \
