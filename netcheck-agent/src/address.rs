@@ -39,6 +39,32 @@ impl Allowed {
 /// Says why an address must not be probed; `None` where it may.
 pub(crate) type AddressPolicy = fn(IpAddr) -> Option<&'static str>;
 
+/// What holds for addresses that are known only when a probe is sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) policy: AddressPolicy,
+    pub(crate) allowed: Allowed,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { policy: refusal, allowed: Allowed::default() }
+    }
+}
+
+impl Bounds {
+    /// Why what `name` was looked up to must not be probed; `None` where it may. `free`: it is named by no object of the
+    /// cluster.
+    pub(crate) fn refusal(&self, name: &str, address: IpAddr, free: bool) -> Option<String> {
+        if let Some(why) = (self.policy)(address) {
+            return Some(format!("{name} is {address}, which is {why}"));
+        }
+        (free && !self.allowed.holds(address)).then(|| {
+            format!("{name} is {address}, which is not in --allow-cidr of this agent: nothing is sent there")
+        })
+    }
+}
+
 /// The policy of every agent.
 #[must_use]
 pub(crate) fn refusal(address: IpAddr) -> Option<&'static str> {
@@ -131,6 +157,18 @@ mod tests {
             assert_eq!(allowed.holds(address.parse().unwrap()), expected, "{address}");
         }
         assert!(!Allowed::default().holds([192, 0, 2, 1].into()));
+        let bounds = Bounds { policy: refusal, allowed };
+        for (address, free, word) in [
+            ("192.0.2.1", true, None),
+            ("10.0.0.1", true, Some("--allow-cidr")),
+            ("10.0.0.1", false, None),
+            ("127.0.0.1", false, Some("loopback")),
+            ("169.254.169.254", true, Some("metadata")),
+        ] {
+            let why = bounds.refusal("a.b", address.parse().unwrap(), free);
+            let told = why.as_ref().map(|why| word.is_some_and(|word| why.contains(word)));
+            assert_eq!(told, word.map(|_| true), "{address}: {why:?}");
+        }
     }
 
     #[test]

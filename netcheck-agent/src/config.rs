@@ -109,7 +109,7 @@ pub struct Run {
     #[arg(long, env = "NETCHECK_NODE_LOCAL_DNS", value_name = "ADDRESSES", value_delimiter = ',',
           value_parser = link_local)]
     pub node_local_dns: Vec<IpAddr>,
-    /// Whose search list short names are looked up with, where the hub asks for that (file).
+    /// How names are looked up, where the hub asks for that: servers, search list and options (file).
     #[arg(long, env = "NETCHECK_RESOLV_CONF", value_name = "PATH", default_value = "/etc/resolv.conf")]
     pub resolv_conf: PathBuf,
     /// What to log: a level, and `target=level` pairs, separated by commas; `info` where no level stands alone.
@@ -136,6 +136,9 @@ pub struct Vantage {
     #[arg(long, env = "NETCHECK_RESPONDER_ADDR", value_name = "ADDR:PORT",
           default_value_t = SocketAddr::from(([0, 0, 0, 0], DEFAULT_RESPONDER_PORT)))]
     pub responder_addr: SocketAddr,
+    /// How programs of this pod look names up (file): the agent does so, too, where it probes by name from here.
+    #[arg(long, env = "NETCHECK_RESOLV_CONF", value_name = "PATH", default_value = "/etc/resolv.conf")]
+    pub resolv_conf: PathBuf,
     /// What to log: a level, and `target=level` pairs, separated by commas; `info` where no level stands alone.
     #[arg(long, env = "NETCHECK_LOG", value_name = "FILTER", default_value = "info", value_parser = log_filter)]
     pub log: String,

@@ -36,7 +36,7 @@ use self::tally::{DropTally, StampTrust};
 use crate::address::{AddressPolicy, Allowed};
 use crate::clock::{MILLISECOND_NS, SECOND_NS, monotonic_ns, unix_offset_ns};
 use crate::exchange;
-use crate::merge::Merge;
+use crate::merge::{Merge, Seen};
 use crate::observation::{Flow, KernelEye, ProbeKey};
 use crate::plan::{PathPlan, Plan};
 use crate::probe::Identity;
@@ -165,7 +165,11 @@ impl Engine {
             self.obey(command, now_ns);
         }
         let prompt = self.prompt();
-        self.probers.read(&mut self.merge, now_ns, self.last_read_ns, prompt && !starved);
+        let seen = Seen { at_ns: now_ns, since_ns: self.last_read_ns, prompt: prompt && !starved };
+        self.probers.read(&mut self.merge, self.eye.as_mut(), seen);
+        if self.probers.bars_changed() {
+            self.tell_plan();
+        }
         self.last_read_ns = now_ns;
         self.eye.drain(&mut |observation| self.merge.observe(observation));
         let doubt = |since_ns| match (starved, &mut self.starvation) {
@@ -303,6 +307,7 @@ impl Engine {
         // What is asked for may be other names now.
         self.next_search_ns = self.next_search_ns.min(now_ns + SECOND_NS);
         self.merge.forget(&change.gone, |probe| self.probers.close(probe, self.eye.as_mut()));
+        self.probers.forget(&change.gone);
         if change.addresses {
             self.eye.set_addresses(&self.plan.addresses, &self.plan.watched_ports);
         }
@@ -311,12 +316,16 @@ impl Engine {
         self.merge.set_timing(now_ns, timing.timeout_ns, timing.window_ns, unix_offset_ns());
         self.reschedule(now_ns);
         self.probers.set_terms(self.plan.terms());
-        let effective_ns = self.schedule.effective_interval_ns();
+        self.tell_plan();
+    }
+
+    /// Tells what of the plan is carried out, and what is not.
+    fn tell_plan(&mut self) {
         self.status.plan = PlanSummary {
             version: self.plan.version,
             paths: self.plan.paths.len(),
-            refused: self.plan.refused_wire(),
-            effective_interval: Duration::from_nanos(effective_ns),
+            refused: self.plan.refused_wire().into_iter().chain(self.probers.barred()).collect(),
+            effective_interval: Duration::from_nanos(self.schedule.effective_interval_ns()),
         };
         self.publish();
         self.link.reply(EngineReply::PlanApplied(self.status.plan.to_wire()));

@@ -10,6 +10,8 @@
 
 pub(crate) mod dns;
 pub(crate) mod http;
+pub(crate) mod lookup;
+pub(crate) mod resolv;
 pub(crate) mod search;
 pub(crate) mod tls;
 
@@ -20,7 +22,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use netcheck_common::domain::Outcome;
+use netcheck_common::domain::{Family, Outcome};
 use netcheck_proto::v1;
 use rustix::io::Errno;
 use rustix::net::sockopt::set_socket_linger;
@@ -31,12 +33,14 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use self::lookup::{Configuration, Found};
 use self::search::{Searched, look_up};
 use crate::clock::{MILLISECOND_NS, monotonic_ns};
 use crate::engine::EngineHandle;
 use crate::merge::{Ending, StepTimes};
 use crate::observation::ProbeKey;
 use crate::plan::exchange::{Authorities, Exchange, Talk};
+use crate::probe::socket::Sockets;
 use crate::probe::tcp::{detail_of, outcome_of};
 use crate::report::{Detail, ExchangeSeen};
 
@@ -61,12 +65,36 @@ pub(crate) struct Job {
     pub(crate) exchange: Arc<Exchange>,
     pub(crate) authorities: Arc<Authorities>,
     pub(crate) timeout_ns: u64,
+    pub(crate) prior: Prior,
+}
+
+/// What came before the connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Prior {
+    /// How long it took.
+    pub(crate) took_ns: u64,
+    /// The server's name was looked up.
+    pub(crate) resolved: Option<Found>,
+    /// The question was asked over UDP, and the answer was truncated.
+    pub(crate) truncated: bool,
+}
+
+/// A server whose name is to be looked up, before its probe goes on.
+#[derive(Debug)]
+pub(crate) struct Query {
+    pub(crate) key: ProbeKey,
+    pub(crate) name: Arc<str>,
+    pub(crate) family: Family,
+    /// Of the vantage that the probe starts from.
+    pub(crate) sockets: Sockets,
+    pub(crate) timeout_ns: u64,
 }
 
 /// What there is to do.
 #[derive(Debug)]
 enum Work {
     Exchange(Job),
+    LookUp(Query),
     /// Short names to look up.
     Search(Vec<String>),
 }
@@ -76,6 +104,8 @@ enum Work {
 pub(crate) enum Done {
     /// An exchange ended.
     Ended { key: ProbeKey, ending: Ending },
+    /// A server's name was looked up; the probe goes on.
+    Found { key: ProbeKey, found: Found, took_ns: u64 },
     /// Names were looked up.
     Searched(Vec<Searched>),
 }
@@ -107,6 +137,11 @@ impl ExchangeLink {
         self.jobs.try_send(Work::Exchange(job)).is_ok()
     }
 
+    /// Has a server's name looked up; false as above.
+    pub(crate) fn look_up(&self, query: Query) -> bool {
+        self.jobs.try_send(Work::LookUp(query)).is_ok()
+    }
+
     /// Has names looked up. Where there is too much to do, not this time.
     pub(crate) fn search(&self, names: Vec<String>) {
         let _ = self.jobs.try_send(Work::Search(names));
@@ -122,7 +157,7 @@ impl ExchangeLink {
 pub(crate) struct ExchangeTask {
     pub(crate) end: ExchangeEnd,
     pub(crate) engine: EngineHandle,
-    /// Whose search list is this node's.
+    /// Whose servers and search list are this node's.
     pub(crate) resolv_conf: PathBuf,
 }
 
@@ -143,6 +178,13 @@ impl ExchangeTask {
                 }
                 job = end.jobs.recv(), if under_way.len() < AT_ONCE => match job {
                     Some(Work::Exchange(job)) => drop(under_way.spawn(carry_out(job))),
+                    Some(Work::LookUp(query)) => {
+                        let configuration = match &query.sockets {
+                            Sockets::Host => Configuration::File(resolv_conf.clone()),
+                            Sockets::Pod(pool) | Sockets::Further(pool, _) => Configuration::Text(pool.hello.resolv_conf.clone()),
+                        };
+                        under_way.spawn(lookup::resolve(query, configuration, lookup::PORT));
+                    }
                     Some(Work::Search(names)) => {
                         let path = resolv_conf.clone();
                         under_way.spawn(async move { Done::Searched(look_up(&path, &names).await) });
@@ -181,16 +223,18 @@ pub(crate) struct Log {
     not_after: Option<i64>,
     /// The connection's socket, for a look when it is over.
     socket: Option<OwnedFd>,
+    prior: Prior,
 }
 
 impl Log {
-    fn begin() -> Self {
+    fn begin(prior: Prior) -> Self {
         Self {
             step: v1::ExchangeStep::Connect,
             since_ns: monotonic_ns(),
-            times: StepTimes::default(),
+            times: StepTimes { dns_ns: prior.resolved.map(|_| prior.took_ns), ..StepTimes::default() },
             not_after: None,
             socket: None,
+            prior,
         }
     }
 
@@ -202,7 +246,7 @@ impl Log {
             v1::ExchangeStep::Connect => self.times.connect_ns = took_ns,
             v1::ExchangeStep::Tls => self.times.tls_ns = took_ns,
             v1::ExchangeStep::Answer => self.times.first_byte_ns = took_ns,
-            v1::ExchangeStep::Body | v1::ExchangeStep::Unspecified => {}
+            v1::ExchangeStep::Body | v1::ExchangeStep::Resolve | v1::ExchangeStep::Unspecified => {}
         }
         (self.step, self.since_ns) = (next, now_ns);
     }
@@ -221,6 +265,9 @@ impl Log {
             waited_ns: monotonic_ns().saturating_sub(self.since_ns),
             acknowledged: self.socket.as_ref().is_some_and(|socket| unsent_bytes(socket) == Ok(0)),
             not_after: self.not_after,
+            resolved: self.prior.resolved.map(|found| found.address),
+            resolver: self.prior.resolved.map(|found| found.server),
+            truncated: self.prior.truncated,
             ..ExchangeSeen::default()
         }
     }
@@ -240,13 +287,13 @@ fn unsent_bytes(socket: &OwnedFd) -> Result<libc::c_int, Errno> {
 
 /// Carries one out, within its time.
 async fn carry_out(job: Job) -> Done {
-    let Job { key, target, socket, exchange, authorities, timeout_ns } = job;
-    let (began_ns, mut log) = (monotonic_ns(), Log::begin());
+    let Job { key, target, socket, exchange, authorities, timeout_ns, prior } = job;
+    let (began_ns, mut log) = (monotonic_ns(), Log::begin(prior));
     let talk = talk(target, socket, &exchange, &authorities, &mut log);
     let ending = match timeout(Duration::from_nanos(timeout_ns), talk).await {
         Ok(Ok(())) => {
             log.part_in_peace();
-            let total_ns = monotonic_ns().saturating_sub(began_ns);
+            let total_ns = monotonic_ns().saturating_sub(began_ns).saturating_add(prior.took_ns);
             Ending::Exchanged { steps: StepTimes { total_ns, ..log.times }, not_after: log.not_after }
         }
         Ok(Err(broke)) => ending(broke, log.seen()),

@@ -222,6 +222,33 @@ impl Merge {
         candidates.max_by_key(|flight| flight.t0_ns).map(|flight| flight.probe.key)
     }
 
+    /// A probe on its way.
+    pub(crate) fn on_its_way(&self, key: ProbeKey) -> Option<Probe> {
+        let flight = self.flights.get(&key).filter(|flight| flight.ended.is_none())?;
+        Some(flight.probe)
+    }
+
+    /// When a probe on its way left.
+    pub(crate) fn sent_at(&self, key: ProbeKey) -> Option<u64> {
+        self.flights.get(&key).map(|flight| flight.t0_ns)
+    }
+
+    /// A probe on its way goes on as this one, over TCP, until then at most.
+    pub(crate) fn goes_on(&mut self, probe: Probe, until_ns: u64) {
+        let Some(flight) = self.flights.get_mut(&probe.key) else { return };
+        if let Some(window) = flight.goes_on(probe, until_ns) {
+            // It counts where it ends, as all exchanges do.
+            self.windows.abandoned(window);
+        }
+    }
+
+    /// A probe was not sent after all: nothing is known, and nobody counts it.
+    pub(crate) fn not_sent(&mut self, key: ProbeKey) {
+        if let Some(window) = self.flights.remove(&key).and_then(|flight| flight.window) {
+            self.windows.abandoned(window);
+        }
+    }
+
     /// The kernel saw something.
     pub(crate) fn observe(&mut self, observation: Observation) {
         match observation {

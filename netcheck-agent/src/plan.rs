@@ -14,8 +14,8 @@ use netcheck_common::domain::{Family, PathId, ProbeKind, Vantage};
 use netcheck_common::header::HEADER_LEN;
 use netcheck_proto::{convert, v1};
 
-use self::exchange::{Authorities, Exchange};
-use crate::address::{AddressPolicy, Allowed};
+use self::exchange::{Authorities, Exchange, lookup};
+use crate::address::{AddressPolicy, Allowed, Bounds};
 use crate::clock::{MILLISECOND_NS, SECOND_NS};
 use crate::engine::{NetworkKey, Terms, WantedNetworks};
 use crate::observation::KnownAddress;
@@ -256,7 +256,8 @@ impl Plan {
     pub(crate) fn terms(&self) -> Terms {
         let Timing { timeout_ns, exchange_timeout_ns, .. } = self.timing;
         let timeout_ns = if exchange_timeout_ns == 0 { timeout_ns } else { exchange_timeout_ns };
-        Terms { timeout_ns, authorities: Arc::clone(&self.authorities) }
+        let bounds = Arc::new(Bounds { policy: self.policy, allowed: self.allowed.clone() });
+        Terms { timeout_ns, authorities: Arc::clone(&self.authorities), bounds }
     }
 
     /// The refused paths on the wire.
@@ -316,7 +317,12 @@ impl Plan {
         let kind = convert::kind("kind", spec.kind).map_err(text)?;
         let address: IpAddr = convert::address("address", &spec.address).map_err(text)?;
         let node_local_dns = kind == ProbeKind::Dns && self.allowed.is_node_local_dns(address);
-        if let Some(why) = (self.policy)(address).filter(|_| !node_local_dns) {
+        // Of a name that is looked up first, the address says no more than the family.
+        let named = kind == ProbeKind::Http && lookup(spec).is_some();
+        if named && !address.is_unspecified() {
+            return Err("a path whose name is looked up has no address".to_owned());
+        }
+        if let Some(why) = (self.policy)(address).filter(|_| !node_local_dns && !named) {
             return Err(format!("{address} is {why}"));
         }
         let family = Family::of(address);
@@ -335,7 +341,7 @@ impl Plan {
         if spec.payload_bytes > PAYLOAD_MAX {
             return Err(format!("payload of {} bytes is above {PAYLOAD_MAX}", spec.payload_bytes));
         }
-        if spec.free && !self.allowed.holds(address) {
+        if spec.free && !named && !self.allowed.holds(address) {
             return Err(format!(
                 "{address} belongs to no object of the cluster, and is not in --allow-cidr of this agent"
             ));

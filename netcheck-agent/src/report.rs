@@ -61,6 +61,12 @@ pub(crate) struct ExchangeSeen {
     pub(crate) not_after: Option<i64>,
     /// The timer that ended it was late itself.
     pub(crate) late: bool,
+    /// Where the server's name was looked up: the address that it has, and who was asked last.
+    pub(crate) resolved: Option<IpAddr>,
+    /// See above.
+    pub(crate) resolver: Option<IpAddr>,
+    /// The answer to the same question over UDP was truncated.
+    pub(crate) truncated: bool,
 }
 
 /// A probe that did not end with a reply.

@@ -32,6 +32,9 @@ fn exchange_seen(seen: &ExchangeSeen) -> v1::LostSample {
         exchange_error: seen.broke.to_owned(),
         acknowledged: seen.acknowledged,
         waited: Some(convert::duration_from_ns(seen.waited_ns)),
+        resolved_address: seen.resolved.map(convert::address_bytes).unwrap_or_default(),
+        resolver: seen.resolver.map(|server| server.to_string()).unwrap_or_default(),
+        truncated: seen.truncated,
         ..Default::default()
     }
 }

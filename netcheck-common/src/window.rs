@@ -6,6 +6,8 @@ use crate::sketch::Sketch;
 /// Parts of exchanges over TCP, one after the other, and the certificates that were seen in them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Steps {
+    /// Looking the server's name up.
+    pub dns: Sketch,
     /// Until the connection stands.
     pub connect: Sketch,
     /// The TLS handshake.
@@ -19,6 +21,7 @@ pub struct Steps {
 impl Steps {
     /// Adds others. Commutative and associative.
     pub fn merge(&mut self, other: &Self) {
+        self.dns.merge(&other.dns);
         self.connect.merge(&other.connect);
         self.tls.merge(&other.tls);
         self.first_byte.merge(&other.first_byte);

@@ -59,7 +59,12 @@ impl App {
     /// An inventory that is missing or broken, a port that is taken.
     pub async fn build(config: &Config) -> anyhow::Result<Self> {
         let hub = Hub::new(config.settings()?);
-        let access = Access { kubeconfig: config.kubeconfig.clone(), ..Access::default() };
+        let access = Access {
+            kubeconfig: config.kubeconfig.clone(),
+            ingresses: config.http.http_ingress,
+            gateways: config.http.http_gateway,
+            ..Access::default()
+        };
         let pulse = Arc::new(Pulse::default());
         let client = match (&config.inventory, config.agents_prove()) {
             (config::Inventory::File(_), AgentAuth::None) => None,

@@ -5,11 +5,15 @@
 //! asks destination agents what their kernels saw.
 //! Only what a kernel reported is `observed`; what no fact covers stays without a place, with the reason why.
 
-use std::net::SocketAddr;
+use std::borrow::Cow;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use netcheck_common::domain::{Outcome, ProbeKind};
 use netcheck_proto::{convert, v1};
+
+use crate::plan::Probe;
+use crate::plan::exchange::{Exchange, Talk};
 
 pub mod ask;
 pub mod flows;
@@ -129,6 +133,28 @@ impl Lost {
             asked_ns: 0,
             located: Located::default(),
         }
+    }
+
+    /// The address that it went to before any translation; none where a server's name had no address.
+    #[must_use]
+    pub fn aim(&self, probe: &Probe) -> Option<IpAddr> {
+        let resolved = || convert::address("resolved_address", &self.sample.resolved_address).ok();
+        if probe.address.is_unspecified() { resolved() } else { Some(probe.address) }
+    }
+
+    /// What it was, in the end: to the address that the server's name had, or over TCP after an answer that was
+    /// truncated.
+    #[must_use]
+    pub fn in_the_end<'a>(&self, probe: &'a Probe) -> Cow<'a, Probe> {
+        let address = self.aim(probe).filter(|_| probe.address.is_unspecified());
+        let again = self.sample.truncated && probe.exchange.is_none();
+        if address.is_none() && !again {
+            return Cow::Borrowed(probe);
+        }
+        let over_tcp = Exchange { talk: Talk::Dns, tls: None, free: false, lookup: None };
+        let exchange = if again { Some(Arc::new(over_tcp)) } else { probe.exchange.clone() };
+        let address = address.unwrap_or(probe.address);
+        Cow::Owned(Probe { address, exchange, ..probe.clone() })
     }
 
     /// It was to show whether packets of its size pass: it says nothing of smaller ones.

@@ -341,7 +341,7 @@ impl State {
             .collect();
         let catalog = Catalog::of(&roster, &settings.selection, &responders, &settings.dns_name);
         let catalog = catalog.with_dns(&roster, &settings.dns_name, &settings.dns);
-        let catalog = catalog.with_http(&roster, &settings.http);
+        let catalog = catalog.with_http(&roster, &settings.selection, &settings.http);
         let catalog = catalog.with_responders(&self.pod_responders());
         if self.agents.iter().any(|agent| agent.turns.is_some()) {
             let places = catalog.places_in(&self.catalog);

@@ -140,6 +140,9 @@ pub fn parse(path: &Path, text: &str) -> Result<Objects, InventoryError> {
             "Service" => objects.services.push(at.read(item)?),
             "Namespace" => objects.namespaces.push(at.read(item)?),
             "EndpointSlice" => objects.endpoint_slices.push(at.read(item)?),
+            "Gateway" if of_gateway_api(&item, &kind) => objects.gateways.push(at.read(item)?),
+            "HTTPRoute" => objects.http_routes.push(at.read(item)?),
+            "Ingress" => objects.ingresses.push(at.read(item)?),
             _ => objects.ignored += 1,
         }
     }
@@ -165,6 +168,12 @@ fn kind_of(item: &serde_json::Value, list: &str) -> Result<String, String> {
         Value::Array(_) => "a list",
     };
     Err(format!("is {found}, not an object"))
+}
+
+/// Others have objects of this name, too.
+fn of_gateway_api(item: &serde_json::Value, list: &str) -> bool {
+    let version = item.get("apiVersion").and_then(serde_json::Value::as_str);
+    version.map_or(list == "GatewayList", |version| version.starts_with("gateway.networking.k8s.io/"))
 }
 
 struct Item<'a> {

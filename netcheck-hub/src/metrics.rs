@@ -178,6 +178,7 @@ impl Snapshot {
             let target = path.target.as_ref().map_or("", |target| target.id.as_str());
             let total = cell.stats.as_ref().and_then(|stats| stats.round_trip.as_ref());
             let parts = [
+                ("dns", phases.dns.as_ref().filter(|dns| dns.samples > 0)),
                 ("connect", phases.connect.as_ref()),
                 ("tls", phases.tls.as_ref()),
                 ("first_byte", phases.first_byte.as_ref()),

@@ -119,6 +119,12 @@ impl Target {
         self.at.as_ref().is_some_and(|at| at.address == address)
     }
 
+    /// Whether it is an address of an Ingress or a Gateway: whoever has it passes requests on.
+    #[must_use]
+    pub fn is_entrance(&self) -> bool {
+        self.kind == v1::TargetKind::Endpoint && !self.namespace.is_empty()
+    }
+
     /// The wire form.
     #[must_use]
     pub fn to_wire(&self) -> v1::Target {

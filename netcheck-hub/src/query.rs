@@ -319,7 +319,12 @@ pub fn wire_path(source: &str, zone: &str, path: &PlannedPath) -> v1::Path {
         target: Some(path.probe.target.to_wire()),
         kind: convert::kind_to_wire(path.probe.kind).into(),
         family: convert::family_to_wire(Family::of(path.probe.address)).into(),
-        address: path.probe.address.to_string(),
+        address: path
+            .probe
+            .exchange
+            .as_ref()
+            .and_then(|exchange| exchange.lookup.clone())
+            .unwrap_or_else(|| path.probe.address.to_string()),
         port: u32::from(path.probe.port),
         detail: path.probe.detail(),
     }

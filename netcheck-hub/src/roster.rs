@@ -8,6 +8,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 pub(crate) mod build;
+pub mod entrance;
+pub mod gateway;
 pub mod http;
 mod network;
 mod service;
@@ -25,6 +27,8 @@ pub struct Roster {
     pub pods: BTreeMap<String, Pod>,
     /// By `namespace/name`.
     pub services: BTreeMap<String, Service>,
+    /// Ingresses and Gateways, as `ingress default/web`.
+    pub entrances: BTreeMap<String, entrance::Entrance>,
     /// Objects whose annotation says neither yes nor no, as `service default/web`.
     pub misannotated: BTreeSet<String>,
     /// Addresses on further networks that more than one pod has, or somebody on the cluster's own network as well.

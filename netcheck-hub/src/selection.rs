@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use clap::ValueEnum;
 use kube::core::{Selector, SelectorExt as _};
 
+use crate::roster::entrance::Entrance;
 use crate::roster::{Mark, Pod, Roster, Service};
 
 pub mod labels;
@@ -71,6 +72,15 @@ impl Selection {
             || self.service_namespaces.contains(&service.namespace)
             || self.service_labels.as_ref().is_some_and(|labels| labels.matches(&service.labels));
         choice(service.mark, wanted)
+    }
+
+    /// Whether an Ingress or a Gateway is probed: as services are.
+    #[must_use]
+    pub fn of_entrance(&self, entrance: &Entrance) -> Choice {
+        let wanted = self.services == Extent::All
+            || self.service_namespaces.contains(&entrance.namespace)
+            || self.service_labels.as_ref().is_some_and(|labels| labels.matches(&entrance.labels));
+        choice(entrance.mark, wanted)
     }
 
     /// How many pods and services nobody selected, in one line that says how to; nothing where all are.

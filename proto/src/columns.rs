@@ -70,6 +70,7 @@ pub fn encode(start_unix_ns: i64, duration_ns: i64, windows: &[PathWindow]) -> v
         let column = |of: fn(&Steps) -> &Sketch| {
             Some(sketch_column(windows, |window| of(window.steps.as_deref().unwrap_or(&none))))
         };
+        batch.dns = column(|steps| &steps.dns);
         batch.connect = column(|steps| &steps.connect);
         batch.tls = column(|steps| &steps.tls);
         batch.first_byte = column(|steps| &steps.first_byte);
@@ -147,10 +148,13 @@ pub fn decode(batch: &v1::WindowBatch) -> Result<Vec<PathWindow>, InvalidColumns
 
 /// Rows without any step have none.
 fn read_steps(windows: &mut [PathWindow], batch: &v1::WindowBatch) -> Result<(), InvalidColumns> {
-    let columns = [&batch.connect, &batch.tls, &batch.first_byte];
+    let columns = [&batch.dns, &batch.connect, &batch.tls, &batch.first_byte];
     if columns.iter().all(|column| column.is_none()) && batch.certificates.is_empty() {
         return Ok(());
     }
+    read_sketches(windows, "dns", batch.dns.as_ref(), |window| {
+        &mut window.steps.get_or_insert_default().dns
+    })?;
     read_sketches(windows, "connect", batch.connect.as_ref(), |window| {
         &mut window.steps.get_or_insert_default().connect
     })?;
@@ -247,7 +251,13 @@ mod tests {
                     network,
                     steps: steps.map(|(connect, tls, not_after)| {
                         let not_after = Some(not_after);
-                        Box::new(Steps { connect, tls, first_byte: Sketch::new(), not_after })
+                        Box::new(Steps {
+                            dns: tls.clone(),
+                            connect,
+                            tls,
+                            first_byte: Sketch::new(),
+                            not_after,
+                        })
                     }),
                     ..PathWindow::empty(PathId(path))
                 })

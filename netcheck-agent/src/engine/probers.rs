@@ -1,12 +1,14 @@
 //! All probers of both families, of the host and of the pod vantage on each of its networks, and the one epoll set that
 //! their sockets are in.
 
+mod exchanges;
 mod family;
 mod lanes;
 mod networks;
 
 use std::io;
 use std::mem::MaybeUninit;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -15,20 +17,22 @@ use netcheck_common::domain::{Family, Outcome, ProbeKind, Vantage};
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
+use self::exchanges::Lookups;
 use self::family::{OneFamily, quoted_by_socket};
 use self::lanes::{DNS, HOST, ICMP, Lanes, POD, TCP, UDP, token};
 use self::networks::Networks;
 pub(crate) use self::networks::{NetworkKey, Wanted as WantedNetworks};
+use crate::address::Bounds;
 use crate::clock::{MILLISECOND_NS, monotonic_ns};
-use crate::exchange::{Done, ExchangeLink, Job};
+use crate::exchange::{Done, ExchangeLink};
 use crate::merge::{Ending, Merge, Probe, Seen};
 use crate::mmsg::Batch;
 use crate::observation::{KernelEye, ProbeKey};
-use crate::plan::exchange::{Authorities, Exchange};
-use crate::plan::{Missing, PathPlan};
+use crate::plan::exchange::Authorities;
+use crate::plan::{Missing, PathPlan, Question};
 use crate::ports::PORTS;
+use crate::probe::dns::Read;
 use crate::probe::socket::Sockets;
-use crate::probe::stream::TOO_MANY;
 use crate::probe::{Identity, ProbeBuffer, SendFailure};
 use crate::sizes::{LARGEST, overhead_bytes};
 use crate::vantage::pool::Pool;
@@ -45,6 +49,8 @@ pub(crate) struct Terms {
     /// How long each may take.
     pub(crate) timeout_ns: u64,
     pub(crate) authorities: Arc<Authorities>,
+    /// Where it may go.
+    pub(crate) bounds: Arc<Bounds>,
 }
 
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
@@ -67,6 +73,7 @@ pub(crate) struct Probers {
     buffer: Box<ProbeBuffer>,
     exchanges: ExchangeLink,
     terms: Terms,
+    lookups: Lookups,
 }
 
 impl Probers {
@@ -85,6 +92,7 @@ impl Probers {
             buffer: Box::new([0; LARGEST as usize]),
             exchanges,
             terms: Terms::default(),
+            lookups: Lookups::default(),
         })
     }
 
@@ -280,60 +288,23 @@ impl Probers {
         }
     }
 
-    /// Makes the socket of an exchange over TCP, and hands it over to be carried out.
-    fn exchange(
-        &mut self,
-        mut probe: Probe,
-        exchange: &Arc<Exchange>,
-        before_ns: u64,
-        eye: &mut dyn KernelEye,
-        merge: &mut Merge,
-    ) -> u64 {
-        let Probe { key, target, .. } = probe;
-        probe.timeout_ns = self.terms.timeout_ns + SLACK_NS;
-        let Some(one) = self.lanes.get_mut(probe.lane, probe.family()) else { return monotonic_ns() };
-        let prepared = match one.stream.as_mut() {
-            None => Err(SendFailure::Refused(Errno::AFNOSUPPORT)),
-            Some(stream) => stream.prepare(key, target, before_ns, eye),
-        };
-        let t0_ns = monotonic_ns();
-        let ended = match prepared {
-            Err(failure) => Some(failure),
-            Ok((slot, watched, socket)) => {
-                (probe.slot, probe.watched) = (slot, watched);
-                let job = Job {
-                    key,
-                    target,
-                    socket,
-                    exchange: Arc::clone(exchange),
-                    authorities: Arc::clone(&self.terms.authorities),
-                    timeout_ns: self.terms.timeout_ns,
-                };
-                (!self.exchanges.start(job)).then_some(TOO_MANY)
-            }
-        };
-        // What comes back of it is read later, on this same thread.
-        merge.sent(probe, t0_ns);
-        if let Some(failure) = ended {
-            merge.ended(key, ending(failure));
-        }
-        t0_ns
-    }
-
     /// Reads every socket that has something. ICMP comes first: where an error ends a TCP or DNS probe, the error
     /// itself says more than the errno that the socket makes of it.
-    pub(crate) fn read(&mut self, merge: &mut Merge, now_ns: u64, since_ns: u64, prompt: bool) {
-        let seen = Seen { at_ns: now_ns, since_ns, prompt };
+    pub(crate) fn read(&mut self, merge: &mut Merge, eye: &mut dyn KernelEye, seen: Seen) {
+        let mut truncated: Vec<(ProbeKey, SocketAddr, Arc<Question>)> = Vec::new();
         while let Some(done) = self.exchanges.next_done() {
             match done {
-                Done::Ended { key, ending } => merge.ended(key, ending),
+                Done::Ended { key, ending } => {
+                    self.lookups.end(key);
+                    merge.ended(key, ending);
+                }
+                Done::Found { key, found, took_ns } => self.found(key, found, took_ns, eye, merge),
                 Done::Searched(names) => merge.searched(names),
             }
         }
         let mut room = [const { MaybeUninit::<epoll::Event>::uninit() }; EVENTS];
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-        loop {
-            let Ok((events, rest)) = epoll::wait(&self.epoll, &mut room, Some(&at_once)) else { return };
+        while let Ok((events, rest)) = epoll::wait(&self.epoll, &mut room, Some(&at_once)) {
             let full = rest.is_empty();
             events.sort_unstable_by_key(|event| event.data.u64());
             for event in events {
@@ -359,16 +330,24 @@ impl Probers {
                     }
                     _ => {
                         let mut strange = 0;
-                        if let Some((key, ending)) = one.dns.ready(slot, seen, &mut strange) {
-                            merge.ended(key, ending);
+                        match one.dns.ready(slot, seen, &mut strange) {
+                            Some((key, Read::Ended(ending))) => merge.ended(key, ending),
+                            Some((key, Read::Truncated { target, question })) => {
+                                one.dns.close(slot, key, eye);
+                                truncated.push((key, target, question));
+                            }
+                            None => {}
                         }
                         merge.counters.forged += strange;
                     }
                 }
             }
             if !full {
-                return;
+                break;
             }
+        }
+        for (key, target, question) in truncated {
+            self.again(key, target, question, seen.at_ns, eye, merge);
         }
     }
 

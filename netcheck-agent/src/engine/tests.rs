@@ -1,5 +1,6 @@
 //! The whole engine against this host's own loopback, which the agent itself would never probe.
 
+mod goes_on;
 mod starved;
 
 use std::net::{TcpListener, UdpSocket};

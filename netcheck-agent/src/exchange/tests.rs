@@ -36,6 +36,7 @@ fn spec(kind: v1::ProbeKind) -> v1::PathSpec {
             host: "web.test".to_owned(),
             path: "/healthz?a=b".to_owned(),
             expected: Vec::new(),
+            resolve: String::new(),
         }),
         ..Default::default()
     }
@@ -58,9 +59,9 @@ fn planned(spec: v1::PathSpec, authorities: &[u8]) -> (PathPlan, Arc<Authorities
 
 async fn probe(target: SocketAddr, spec: v1::PathSpec, authorities: &[u8], timeout_ns: u64) -> Ending {
     let (plan, authorities) = planned(spec, authorities);
-    let socket = Sockets::Host.open(netcheck_common::domain::Family::V4, SocketType::STREAM, None).unwrap();
+    let socket = Sockets::Host.open(Family::V4, SocketType::STREAM, None).unwrap();
     let exchange = plan.exchange.unwrap();
-    let job = Job { key: KEY, target, socket, exchange, authorities, timeout_ns };
+    let job = Job { key: KEY, target, socket, exchange, authorities, timeout_ns, prior: Prior::default() };
     let Done::Ended { key: KEY, ending } = carry_out(job).await else { panic!("another probe") };
     ending
 }
@@ -171,7 +172,7 @@ async fn what_is_wrong_with_a_certificate() {
         // Nobody need vouch for it, and it is expired all the same.
         (expired, "", false, &pem, "certificate expired", "days ago"),
         (early, "", false, &pem, "certificate not valid yet", "for another"),
-        (good, "else.test", true, &pem, "name mismatch", "not else.test"),
+        (good, "else.test", true, &pem, "name mismatch", "it is for web.test, not else.test"),
         (good, "web.test", true, &other, "unknown authority", "nobody that is trusted"),
         (good, "web.test", true, &String::new(), "unknown authority", ""),
     ] {

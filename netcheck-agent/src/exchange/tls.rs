@@ -171,7 +171,8 @@ impl Judge {
             let error = certificate.verify_is_valid_for_subject_name(name).err()?;
             let more = match error {
                 webpki::Error::CertNotValidForName(context) if !context.presented.is_empty() => {
-                    format!("it is for {}, not {}", context.presented.join(", "), name.to_str())
+                    let presented: Vec<&str> = context.presented.iter().map(|of| bare(of)).collect();
+                    format!("it is for {}, not {}", presented.join(", "), name.to_str())
                 }
                 _ => format!("it is not for {}", name.to_str()),
             };
@@ -193,6 +194,11 @@ impl Judge {
             not_after: i64::try_from(not_after.as_secs()).ok(),
         }
     }
+}
+
+/// A name as webpki tells it, `DnsName("shop.test")`, without that.
+fn bare(presented: &str) -> &str {
+    presented.split('"').nth(1).unwrap_or(presented)
 }
 
 /// `3 days`, `5 hours`, `1 minute`.

@@ -71,11 +71,13 @@ pub(crate) struct Seen {
 /// How long the parts of an exchange over TCP took, one after the other; `None` for what there was none of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct StepTimes {
+    /// Looking the server's name up.
+    pub(crate) dns_ns: Option<u64>,
     pub(crate) connect_ns: Option<u64>,
     pub(crate) tls_ns: Option<u64>,
     /// From the request to the head of the answer.
     pub(crate) first_byte_ns: Option<u64>,
-    /// From the first SYN to the end of the answer.
+    /// From the first packet of all to the end of the answer.
     pub(crate) total_ns: u64,
 }
 
@@ -116,6 +118,8 @@ pub(crate) struct Flight {
     pub(crate) drops: Vec<DropSeen>,
     pub(crate) reflected: Option<Reflected>,
     pub(crate) reset: bool,
+    /// It began as a datagram, and goes on over TCP: what hooks tell of datagrams is not of this part.
+    stream_alone: bool,
     request: ArrayVec<(u64, Hook), HOOKS_MAX>,
     reply: ArrayVec<(u64, Hook), HOOKS_MAX>,
     /// The flow at the last egress hook of the request.
@@ -134,14 +138,30 @@ impl Flight {
             drops: Vec::new(),
             reflected: None,
             reset: false,
+            stream_alone: false,
             request: ArrayVec::new(),
             reply: ArrayVec::new(),
             flow: None,
         }
     }
 
+    /// It goes on as an exchange over TCP, until then at most. Hands back the window that it counted in until now.
+    pub(crate) fn goes_on(&mut self, probe: Probe, until_ns: u64) -> Option<u64> {
+        self.probe = probe;
+        self.timeout_ns = until_ns.saturating_sub(self.t0_ns);
+        self.stream_alone = true;
+        self.request.clear();
+        self.reply.clear();
+        (self.flow, self.reset, self.reflected) = (None, false, None);
+        self.drops.clear();
+        self.window.take()
+    }
+
     /// A hook saw one of its packets.
     pub(crate) fn stamp(&mut self, stamp: &Stamp) {
+        if self.stream_alone && stamp.flow.kind != ProbeKind::Tcp {
+            return;
+        }
         self.reflected = self.reflected.or(stamp.reflected);
         self.reset |= stamp.reset;
         let hooks = match stamp.direction {
@@ -170,6 +190,9 @@ impl Flight {
 
     /// A kernel drop of one of its packets. Only evidence if it does not end with a reply.
     pub(crate) fn dropped(&mut self, drop: DropSeen) {
+        if self.stream_alone && drop.flow.kind != ProbeKind::Tcp {
+            return;
+        }
         if self.drops.len() < DROPS_MAX {
             self.drops.push(drop);
         }

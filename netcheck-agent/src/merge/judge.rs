@@ -36,7 +36,7 @@ impl Merge {
             }
             Some(Ending::Failed { outcome, detail }) => {
                 let late = detail.exchange.as_ref().is_some_and(|seen| seen.late).then_some(Doubt::Late);
-                let silent = outcome == Outcome::Timeout;
+                let silent = outcome == Outcome::Timeout || detail.rcode.as_deref() == Some("timeout");
                 let doubt = late.or_else(|| silent.then(|| doubt(flight.t0_ns)).flatten());
                 self.lost(flight, now_ns, outcome, doubt, detail);
             }
@@ -112,6 +112,7 @@ impl Merge {
         let parts = window.steps.get_or_insert_default();
         parts.expires(not_after);
         for (sketch, delay_ns) in [
+            (&mut parts.dns, steps.dns_ns),
             (&mut parts.connect, steps.connect_ns),
             (&mut parts.tls, steps.tls_ns),
             (&mut parts.first_byte, steps.first_byte_ns),

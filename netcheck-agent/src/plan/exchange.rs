@@ -2,9 +2,11 @@
 //!
 //! In: a path of the hub's plan. Out: an [`Exchange`] that can be carried out, or why it can't.
 
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use hickory_proto::rr::Name;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, StatusCode};
 use netcheck_common::domain::ProbeKind;
@@ -20,12 +22,27 @@ const EXPECTED_MAX: usize = 32;
 const PACKETS: u32 = 6;
 /// Of the handshake: hello, two ACKs, finished.
 const TLS_PACKETS: u32 = 4;
+/// Of a look-up: a few names of a search list.
+const LOOKUP_PACKETS: u32 = 4;
+/// Longest name (RFC 1035 §2.3.4), in text.
+const NAME_MAX: usize = 254;
 
 /// What is said, and to whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Exchange {
     pub(crate) talk: Talk,
     pub(crate) tls: Option<TlsCheck>,
+    /// Where the server's address is not planned: it is looked up before each probe.
+    pub(crate) lookup: Option<Lookup>,
+}
+
+/// Whose address is looked up before each probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Lookup {
+    /// As it is configured: without a dot at its end, search lists apply.
+    pub(crate) name: Arc<str>,
+    /// It is none of a Kubernetes object's: only addresses that the agent allows are gone to.
+    pub(crate) free: bool,
 }
 
 /// What is said.
@@ -95,13 +112,35 @@ impl Exchange {
             }
             _ => return Ok(None),
         };
-        Ok(Some(Self { talk, tls }))
+        let lookup = lookup(spec).map(|name| check_name(name, spec.free)).transpose()?;
+        Ok(Some(Self { talk, tls, lookup }))
+    }
+
+    /// DNS over TCP, where an answer over UDP was truncated.
+    pub(crate) const fn again(question: Arc<Question>) -> Self {
+        Self { talk: Talk::Dns(question), tls: None, lookup: None }
     }
 
     /// Packets that it sends, when all is well.
     pub(crate) const fn packets(&self) -> u32 {
-        PACKETS + if self.tls.is_some() { TLS_PACKETS } else { 0 }
+        PACKETS
+            + if self.tls.is_some() { TLS_PACKETS } else { 0 }
+            + if self.lookup.is_some() { LOOKUP_PACKETS } else { 0 }
     }
+}
+
+/// The name that a path's server is looked up by, if it is.
+pub(super) fn lookup(spec: &v1::PathSpec) -> Option<&str> {
+    spec.http.as_ref().map(|http| http.resolve.as_str()).filter(|name| !name.is_empty())
+}
+
+fn check_name(name: &str, free: bool) -> Result<Lookup, String> {
+    Name::from_ascii(name).map_err(|error| format!("http.resolve: {error}"))?;
+    let plain = name.bytes().all(|byte| byte.is_ascii_graphic());
+    if name.len() > NAME_MAX || !plain || name.parse::<IpAddr>().is_ok() {
+        return Err("http.resolve is no name".to_owned());
+    }
+    Ok(Lookup { name: name.into(), free })
 }
 
 fn request(spec: &v1::PathSpec) -> Result<Request, String> {
@@ -141,7 +180,8 @@ mod tests {
 
     fn http(host: &str, path: &str, expected: &[(u32, u32)]) -> v1::PathSpec {
         let expected = expected.iter().map(|&(first, last)| v1::StatusRange { first, last }).collect();
-        let http = v1::HttpRequest { host: host.to_owned(), path: path.to_owned(), expected };
+        let (host, path) = (host.to_owned(), path.to_owned());
+        let http = v1::HttpRequest { host, path, expected, resolve: String::new() };
         v1::PathSpec { http: Some(http), ..Default::default() }
     }
 

@@ -4,14 +4,15 @@
 //! translated by connection tracking. The socket is connected (which sends nothing), so only the server's own packets
 //! get in, and its flow is registered before the query leaves.
 //!
-//! An answer counts as reply if id and question match and the server answers what was asked. A truncated one (TC)
-//! does too: the server was reached and is at work, and that is what is probed.
+//! An answer counts as reply if id and question match and the server answers what was asked. A truncated one (TC) is
+//! none: the same question is asked again over TCP, as RFC 7766 §5 wants, and what comes of that is what counts.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 
 use hickory_proto::op::{Message, MessageType, ResponseCode};
+use hickory_proto::rr::RecordType;
 use netcheck_common::domain::{Family, Outcome, ProbeKind};
 use rustix::event::epoll;
 use rustix::io::Errno;
@@ -47,11 +48,22 @@ pub(crate) struct DnsProber {
     asked: Slots<Asked>,
 }
 
+/// What came of reading a probe's socket.
+#[derive(Debug)]
+pub(crate) enum Read {
+    /// The probe ended.
+    Ended(Ending),
+    /// The answer was truncated: it goes on over TCP.
+    Truncated { target: SocketAddr, question: Arc<Question> },
+}
+
 /// What a datagram from the server is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     /// What was asked for.
     Answered,
+    /// A part of it: the rest is to be had over TCP.
+    Truncated,
     /// The server said something else; the rcode's name.
     Error(Arc<str>),
     /// Not an answer to this query.
@@ -109,13 +121,17 @@ impl DnsProber {
     }
 
     /// A socket is ready: how its probe ended, if it did. Packets that are no answer are counted in `strange`.
-    pub(crate) fn ready(&mut self, slot: u32, seen: Seen, strange: &mut u64) -> Option<(ProbeKey, Ending)> {
+    pub(crate) fn ready(&mut self, slot: u32, seen: Seen, strange: &mut u64) -> Option<(ProbeKey, Read)> {
         let asked = self.asked.get(slot)?;
         let mut bytes = [0; ANSWER_MAX];
         loop {
             let ending = match recv(&asked.socket, &mut bytes, RecvFlags::DONTWAIT) {
                 Ok((len, _)) => match read_answer(&bytes[..len], asked.id, &asked.question) {
                     Answer::Answered => Ending::Reply { seen, reflected: None },
+                    Answer::Truncated => {
+                        let (target, question) = (asked.target, Arc::clone(&asked.question));
+                        return Some((asked.key, Read::Truncated { target, question }));
+                    }
                     Answer::Error(rcode) => {
                         let detail = Detail { rcode: Some(rcode), ..Detail::default() };
                         Ending::Failed { outcome: Outcome::DnsError, detail }
@@ -141,7 +157,7 @@ impl DnsProber {
                     }
                 }
             };
-            return Some((asked.key, ending));
+            return Some((asked.key, Read::Ended(ending)));
         }
     }
 
@@ -182,13 +198,21 @@ pub(crate) fn read_answer(bytes: &[u8], id: u16, question: &Question) -> Answer 
     let wanted = question.query.query_type();
     if rcode != ResponseCode::NoError {
         Answer::Error(rcode_name(rcode))
-    } else if message.metadata.truncation
-        || message.answers.iter().any(|answer| answer.record_type() == wanted)
-    {
+    } else if message.metadata.truncation {
+        // Whatever it holds may be a part of it only (RFC 2181 §9).
+        Answer::Truncated
+    } else if message.answers.iter().any(|answer| answer.record_type() == wanted) {
         Answer::Answered
     } else {
         Answer::Error("NODATA".into())
     }
+}
+
+/// The addresses of this type that an answer holds, in its order.
+pub(crate) fn addresses(bytes: &[u8], wanted: RecordType) -> Vec<IpAddr> {
+    let Ok(message) = Message::from_vec(bytes) else { return Vec::new() };
+    let of_type = message.answers.iter().filter(|answer| answer.record_type() == wanted);
+    of_type.filter_map(|answer| answer.data.ip_addr()).collect()
 }
 
 /// The name that operators know an rcode by (IANA DNS RCODEs).

@@ -41,6 +41,11 @@ impl StreamProber {
         Ok(Self { family, routes: Routes::open(family, &sockets)?, sockets, under_way: Slots::default() })
     }
 
+    /// Where its sockets come from.
+    pub(crate) const fn sockets(&self) -> &Sockets {
+        &self.sockets
+    }
+
     /// Makes the socket of one probe, and registers its flow: its number, and whether hooks watch it.
     pub(crate) fn prepare(
         &mut self,

@@ -22,6 +22,8 @@ pub(crate) const ADDRESSES_MAX: usize = 64;
 pub(crate) const LINKS_MAX: usize = 32;
 /// Longest name of an interface, bytes (IFNAMSIZ, with the zero at the end).
 const INTERFACE_MAX: usize = 15;
+/// Longest resolv.conf, bytes.
+pub(crate) const RESOLV_CONF_MAX: usize = 2048;
 /// Longest `namespace/name`, bytes: two DNS names of Kubernetes.
 const POD_MAX: usize = 320;
 
@@ -59,6 +61,9 @@ pub(crate) struct Hello {
     /// Which of its interfaces has which of the addresses. Older vantages don't say.
     #[serde(default)]
     pub(crate) links: Vec<PodLink>,
+    /// The text of its resolv.conf(5); empty where it has none, or one that is too long to be real.
+    #[serde(default)]
+    pub(crate) resolv_conf: String,
 }
 
 /// An interface of the pod.
@@ -160,6 +165,9 @@ impl Hello {
         if self.pod.chars().any(|c| c.is_whitespace() || c.is_control()) {
             return Err(BadFrame::Field("a pod's name has no spaces"));
         }
+        if self.resolv_conf.len() > RESOLV_CONF_MAX {
+            return Err(BadFrame::Field("a resolv.conf has at most 2048 bytes"));
+        }
         if self.addresses.is_empty() || self.addresses.len() > ADDRESSES_MAX {
             return Err(BadFrame::Field("a pod has 1 to 64 addresses"));
         }
@@ -227,6 +235,7 @@ mod tests {
             addresses: vec!["10.244.1.9".parse().unwrap()],
             responder_port: 6100,
             links: vec![link("eth0")],
+            resolv_conf: "nameserver 10.96.0.10\n".into(),
         }
     }
 
@@ -261,6 +270,7 @@ mod tests {
             (Frame::Hello(Hello { links: vec![link("a b")], ..hello() }), "interfaces"),
             (Frame::Hello(Hello { links: vec![link(&"x".repeat(16))], ..hello() }), "interfaces"),
             (Frame::Hello(Hello { links: vec![link("eth0"); LINKS_MAX + 1], ..hello() }), "interfaces"),
+            (Frame::Hello(Hello { resolv_conf: "x".repeat(RESOLV_CONF_MAX + 1), ..hello() }), "resolv.conf"),
             (Frame::Ask(Ask { ip_version: 5, kind: Kind::Ping, count: 1 }), "IP version"),
             (Frame::Ask(Ask::new(Family::V4, Kind::Ping, 0)), "64"),
             (Frame::Ask(Ask::new(Family::V4, Kind::Ping, 65)), "64"),

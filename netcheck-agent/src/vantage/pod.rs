@@ -46,8 +46,8 @@ async fn serve(flags: &Vantage) -> anyhow::Result<()> {
     let mut tasks = JoinSet::new();
     let listener = TcpListener::from_std(std::os::fd::OwnedFd::from(responder.tcp).into())?;
     tasks.spawn(AcceptTask { listener, counts: responder.counts }.run(shutdown.clone()));
-    let path = flags.vantage_socket.clone();
-    tasks.spawn(ServeTask { path, pod, responder_port: responder.port }.run(shutdown.clone()));
+    let (path, resolv_conf) = (flags.vantage_socket.clone(), flags.resolv_conf.clone());
+    tasks.spawn(ServeTask { path, pod, responder_port: responder.port, resolv_conf }.run(shutdown.clone()));
 
     let ended_early = tokio::select! {
         _ = terminate.recv() => false,

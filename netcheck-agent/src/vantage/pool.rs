@@ -161,6 +161,7 @@ mod tests {
             addresses: vec!["10.0.0.1".parse().unwrap()],
             responder_port: 0,
             links: Vec::new(),
+            resolv_conf: "".into(),
         };
         Pool::new(hello, Netns::default())
     }

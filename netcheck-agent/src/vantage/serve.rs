@@ -6,7 +6,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -15,7 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::channel::{Channel, ChannelError};
-use super::frame::{Ask, Frame, Hello, VERSION};
+use super::frame::{Ask, Frame, Hello, RESOLV_CONF_MAX, VERSION};
 use super::own_addresses::{self, own_links};
 use crate::probe::socket;
 use crate::session::backoff::Backoff;
@@ -34,6 +34,8 @@ pub(crate) struct ServeTask {
     /// `namespace/name` of this pod, or its name.
     pub(crate) pod: String,
     pub(crate) responder_port: u16,
+    /// How programs of this pod look names up.
+    pub(crate) resolv_conf: PathBuf,
 }
 
 impl ServeTask {
@@ -95,6 +97,7 @@ impl ServeTask {
             addresses: own_addresses::all(&links),
             responder_port: self.responder_port,
             links: links.clone(),
+            resolv_conf: resolv_conf(&self.resolv_conf),
         };
         let addresses: Vec<String> = hello.addresses.iter().map(ToString::to_string).collect();
         channel.send(&Frame::Hello(hello), &[]).await?;
@@ -158,6 +161,20 @@ fn open(ask: Ask) -> (Vec<OwnedFd>, Option<Errno>) {
         }
     }
     (sockets, None)
+}
+
+/// The text of a resolv.conf, as far as it can be told: whole lines, none of which is a comment.
+fn resolv_conf(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let mut told = String::new();
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with(['#', ';']));
+    for line in lines {
+        if told.len() + line.len() < RESOLV_CONF_MAX {
+            told.push_str(line);
+            told.push('\n');
+        }
+    }
+    told
 }
 
 /// How this pod is called where nobody said: in Kubernetes the host's name is the pod's.

@@ -112,6 +112,7 @@ fn one(detail: &v1::PathDetail, paint: Paint) -> String {
     let phases = cell.phases.unwrap_or_default();
     let delays = [
         ("round trip", &stats.round_trip),
+        ("DNS", &phases.dns),
         ("connect", &phases.connect),
         ("TLS", &phases.tls),
         ("first byte", &phases.first_byte),
@@ -149,11 +150,15 @@ fn one(detail: &v1::PathDetail, paint: Paint) -> String {
         let how = match sample.outcome() {
             v1::Outcome::Refused => "was refused".to_owned(),
             v1::Outcome::Unreachable => "was answered unreachable".to_owned(),
+            v1::Outcome::DnsError if sample.step() == v1::ExchangeStep::Resolve => {
+                format!("was not sent: looking up its server's name: {}", sample.dns_rcode)
+            }
             v1::Outcome::DnsError => format!("was answered {}", sample.dns_rcode),
             v1::Outcome::SendError => format!("could not be sent: {}", sample.errno),
             v1::Outcome::HttpError => format!("was not answered as expected: {}", exchange::reason(&sample)),
             v1::Outcome::Timeout | v1::Outcome::Reply | v1::Outcome::Unspecified => "timed out".to_owned(),
         };
+        let how = if sample.truncated { format!("was answered truncated, and over TCP {how}") } else { how };
         let how = match sample.packet_bytes {
             0 => how,
             bytes => format!("of {bytes} bytes {how}"),

@@ -10,8 +10,11 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 
 use super::duration;
 use crate::plan::ExchangeTiming;
+use crate::plan::http::url::NamedUrl;
 use crate::plan::http::{Endpoint, HttpSettings};
 
+/// Servers that are known by name.
+const URLS_MAX: usize = 64;
 /// What agents are sent of authorities at most, with every change of their plan.
 const AUTHORITIES_MAX: usize = 512 << 10;
 
@@ -32,6 +35,9 @@ pub enum HttpFlagError {
         /// Which.
         path: PathBuf,
     },
+    /// More than is probed.
+    #[error("--http-url: more than {URLS_MAX} of them")]
+    TooMany,
     /// All together are too long.
     #[error("--http-ca: more than {AUTHORITIES_MAX} bytes of certificates")]
     TooLong,
@@ -50,6 +56,22 @@ pub struct HttpFlags {
     #[arg(long = "http-target", env = "NETCHECK_HTTP_TARGET", value_name = "URL", value_delimiter = ' ',
           value_parser = Endpoint::read)]
     pub http_targets: Vec<Endpoint>,
+
+    /// Ask this server by HTTP from every node, whose name each agent looks up before each probe: `https://NAME[:PORT][/PATH]`,
+    /// and after a # options with & between them: ipv4, ipv6 (the cluster's first family without), status=200-399,
+    /// verify (--http-ca must vouch for it). May be repeated. Agents go there only where their --allow-cidr holds the
+    /// address.
+    #[arg(long = "http-url", env = "NETCHECK_HTTP_URL", value_name = "URL", value_delimiter = ' ',
+          value_parser = NamedUrl::read)]
+    pub http_urls: Vec<NamedUrl>,
+
+    /// Also watch Ingresses, and ask each host and path of those that are selected at each of their addresses.
+    #[arg(long, env = "NETCHECK_HTTP_INGRESS")]
+    pub http_ingress: bool,
+
+    /// The same of Gateways and the HTTPRoutes attached to them, where the cluster has the Gateway API.
+    #[arg(long, env = "NETCHECK_HTTP_GATEWAY")]
+    pub http_gateway: bool,
 
     /// Who must vouch for the certificates of services with the annotation netcheck.io/https-verify (PEM file); may be
     /// repeated.
@@ -86,6 +108,9 @@ impl HttpFlags {
     /// # Errors
     /// A file can't be read, or is none of certificates.
     pub fn settings(&self) -> Result<HttpSettings, HttpFlagError> {
+        if self.http_urls.len() > URLS_MAX {
+            return Err(HttpFlagError::TooMany);
+        }
         let mut authorities = Vec::new();
         for path in &self.http_ca {
             let pem =
@@ -105,6 +130,9 @@ impl HttpFlags {
         Ok(HttpSettings {
             api: self.http_api.0.clone(),
             endpoints: self.http_targets.clone(),
+            urls: self.http_urls.clone(),
+            ingress: self.http_ingress,
+            gateway: self.http_gateway,
             authorities: Arc::from(authorities),
         })
     }

@@ -225,7 +225,8 @@ impl State {
             let name = Arc::clone(&self.agent(source).name);
             let mut waiting = false;
             for lost in &mut losses {
-                let scene = self.scene_of(&name, planned.vantage, &planned.probe, lost, settings, now_ns);
+                let probe = lost.in_the_end(&planned.probe);
+                let scene = self.scene_of(&name, planned.vantage, &probe, lost, settings, now_ns);
                 lost.located = locate(&scene, lost);
                 self.name_tunnel(lost.located.location.as_mut());
                 waiting |= lost.located.want.is_some();

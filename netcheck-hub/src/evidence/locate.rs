@@ -14,6 +14,7 @@ use crate::roster::{Owner, Roster};
 
 pub(crate) mod exchange;
 mod relay;
+mod resolve;
 mod silence;
 mod told;
 
@@ -127,7 +128,7 @@ pub fn holder<'a>(roster: &'a Roster, lost: &Lost) -> Option<(IpAddr, &'a Owner)
 #[must_use]
 pub fn addressee<'a>(roster: &'a Roster, probe: &Probe, lost: &Lost) -> Option<&'a Owner> {
     let known = holder(roster, lost).map(|(_, owner)| owner);
-    known.or_else(|| roster.owner(probe.address))
+    known.or_else(|| roster.owner(lost.aim(probe)?))
 }
 
 /// The node where a request of this probe was to arrive.
@@ -162,6 +163,13 @@ impl Case<'_> {
     fn decide(&mut self) -> Located {
         if self.lost.sample.suspect {
             return unlocated("the agent was too starved to judge this probe: not counted as lost");
+        }
+        if self.lost.sample.step() == v1::ExchangeStep::Resolve {
+            return self.unresolved();
+        }
+        if self.lost.sample.truncated {
+            let line = "the answer over UDP was truncated, so that it was asked again over TCP (RFC 7766)";
+            self.evidence.push(line.to_owned());
         }
         let drop = self.best_drop().cloned();
         if let Some(drop) = &drop {

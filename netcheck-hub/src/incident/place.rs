@@ -10,7 +10,8 @@ pub(super) fn far_end(at: &v1::LossLocation) -> bool {
 
 /// The target itself answered, so it is to blame, not the place where it did.
 pub(super) fn answered(at: &v1::LossLocation, target: v1::TargetKind) -> bool {
-    let service = matches!(target, v1::TargetKind::Service | v1::TargetKind::DnsServer);
+    use v1::TargetKind::{DnsServer, Endpoint, Service};
+    let service = matches!(target, Service | DnsServer | Endpoint);
     service && matches!(at.stage(), v1::Stage::Socket | v1::Stage::Application)
 }
 

@@ -1,6 +1,6 @@
-//! The cluster's objects from the Kubernetes API: five kinds, listed page by page and then watched.
+//! The cluster's objects from the Kubernetes API: five kinds, and those that are asked for besides, listed page by page and then watched.
 //!
-//! In: the API. Out: rosters, and what is wrong with the API, into the [`Hub`]. [`KubernetesTask`] is one task: five
+//! In: the API. Out: rosters, and what is wrong with the API, into the [`Hub`]. [`KubernetesTask`] is one task: its
 //! followers fill the tables, and whenever something in them changed, a roster is made of them. Nothing is kept
 //! of an object but what a roster needs. While the API is away the last state stays, and the hub says since when.
 //! Cancelling the task loses nothing.
@@ -15,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::unix_now_ns;
 use crate::hub::Hub;
+use crate::roster::entrance::Entrance;
+use crate::roster::gateway::{Gateway, HttpRoute};
 use crate::roster::{Backend, Mark, Node, Pod, Roster, Service};
 
 mod client;
@@ -45,6 +47,12 @@ pub struct Access {
     pub pause: Duration,
     /// See above.
     pub longest_pause: Duration,
+    /// Also follow Ingresses.
+    pub ingresses: bool,
+    /// Also follow Gateways and HTTPRoutes, where the API has them.
+    pub gateways: bool,
+    /// How often what the API does not have is looked for.
+    pub missing: Duration,
 }
 
 impl Default for Access {
@@ -54,6 +62,9 @@ impl Default for Access {
             watch: Duration::from_secs(60),
             pause: Duration::from_millis(500),
             longest_pause: Duration::from_secs(30),
+            ingresses: false,
+            gateways: false,
+            missing: Duration::from_secs(60),
         }
     }
 }
@@ -136,6 +147,25 @@ impl KubernetesTask {
                     &self.pulse
                 ),
                 follow::follow::<Mark>(&self.client, &self.access, &self.shared, &self.pulse),
+                async {
+                    if self.access.ingresses {
+                        follow::follow::<Entrance>(&self.client, &self.access, &self.shared, &self.pulse)
+                            .await;
+                    }
+                },
+                async {
+                    if self.access.gateways {
+                        tokio::join!(
+                            follow::follow::<Gateway>(&self.client, &self.access, &self.shared, &self.pulse),
+                            follow::follow::<HttpRoute>(
+                                &self.client,
+                                &self.access,
+                                &self.shared,
+                                &self.pulse
+                            ),
+                        );
+                    }
+                },
             )
         };
         tokio::select! {

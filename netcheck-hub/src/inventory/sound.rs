@@ -5,8 +5,11 @@ use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use netcheck_proto::text;
+
+use crate::roster::gateway::{GatewayObject, HttpRouteObject};
 
 /// An object that can be checked.
 pub(super) trait Sound {
@@ -114,6 +117,43 @@ impl Sound for EndpointSlice {
                 endpoint.addresses.iter().try_for_each(|text| address("endpoints.addresses", text))?;
             }
         }
+        Ok(())
+    }
+}
+
+impl Sound for Ingress {
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn fields(&self) -> Result<(), String> {
+        let rules = self.spec.iter().flat_map(|spec| spec.rules.iter().flatten());
+        rules
+            .filter_map(|rule| rule.host.as_deref())
+            .try_for_each(|host| named("spec.rules.host", Some(host.trim_start_matches("*."))))?;
+        let status = self.status.as_ref().and_then(|status| status.load_balancer.as_ref());
+        let at = status.and_then(|status| status.ingress.as_ref()).into_iter().flatten();
+        let mut at = at.filter_map(|at| at.ip.as_deref()).filter(|ip| !ip.is_empty());
+        at.try_for_each(|ip| address("status.loadBalancer.ingress", ip))
+    }
+}
+
+impl Sound for GatewayObject {
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn fields(&self) -> Result<(), String> {
+        self.spec.listeners.iter().try_for_each(|listener| port("spec.listeners.port", listener.port))
+    }
+}
+
+impl Sound for HttpRouteObject {
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn fields(&self) -> Result<(), String> {
         Ok(())
     }
 }

@@ -90,7 +90,7 @@ impl Catalog {
                 probes.push(Probe {
                     port,
                     question: Some(question.clone()),
-                    exchange: Some(Arc::new(Exchange { talk: Talk::Dns, tls, free: false })),
+                    exchange: Some(Arc::new(Exchange { talk: Talk::Dns, tls, free: false, lookup: None })),
                     ..probe.clone()
                 });
             }

@@ -13,6 +13,8 @@ pub struct Exchange {
     pub tls: Option<TlsCheck>,
     /// The address is none of a Kubernetes object's.
     pub free: bool,
+    /// The name that the server's address is looked up by, by each agent; none where the address is planned.
+    pub lookup: Option<String>,
 }
 
 /// What is said.
@@ -66,6 +68,7 @@ impl Exchange {
                     host: request.host.clone(),
                     path: request.path.clone(),
                     expected: request.expected.iter().map(range).collect(),
+                    resolve: self.lookup.clone().unwrap_or_default(),
                 });
             }
             Talk::Dns => {

@@ -12,6 +12,12 @@ use super::exchange::{Exchange, Request, Talk, TlsCheck};
 use super::{Catalog, Probe, Sources, Target};
 use crate::roster::http::{HttpWish, HttpWishes, Statuses};
 use crate::roster::{Mark, Roster, Service, Transport};
+use crate::selection::Selection;
+
+mod ingress;
+pub mod url;
+
+use url::NamedUrl;
 
 /// The API server's service, and its port.
 const API: (&str, u16) = ("default/kubernetes", 443);
@@ -25,6 +31,12 @@ pub struct HttpSettings {
     pub api: Option<String>,
     /// Addresses that no object of the cluster has.
     pub endpoints: Vec<Endpoint>,
+    /// Servers that are known by name.
+    pub urls: Vec<NamedUrl>,
+    /// Ingresses that are selected.
+    pub ingress: bool,
+    /// Gateways that are selected.
+    pub gateway: bool,
     /// Who must vouch for servers where that is asked for (PEM).
     pub authorities: Arc<[u8]>,
 }
@@ -72,7 +84,7 @@ impl Endpoint {
 impl Catalog {
     /// The same, with HTTP probes, and what of those wishes makes no sense.
     #[must_use]
-    pub fn with_http(mut self, roster: &Roster, settings: &HttpSettings) -> Self {
+    pub fn with_http(mut self, roster: &Roster, selection: &Selection, settings: &HttpSettings) -> Self {
         let mut ports: BTreeSet<u16> = self.watched_ports.iter().copied().collect();
         for (id, service) in roster.services.iter().filter(|(_, service)| service.mark != Mark::Skip) {
             let api = settings.api.as_ref().filter(|_| id == API.0 && service.http.requests.is_empty());
@@ -103,6 +115,13 @@ impl Catalog {
             self.ask_endpoint(endpoint);
             ports.insert(endpoint.address.port());
         }
+        for url in &settings.urls {
+            self.ask_url(roster, url, settings);
+            ports.insert(url.port);
+        }
+        if settings.ingress || settings.gateway {
+            self.ask_ingresses(roster, selection, settings, &mut ports);
+        }
         self.authorities = Arc::clone(&settings.authorities);
         self.watched_ports = ports.into_iter().collect();
         self.sort();
@@ -131,12 +150,12 @@ impl Catalog {
             "" => format!("{}.{}.svc", service.name, service.namespace),
             name => name.to_owned(),
         };
-        let host =
-            if port.port == if wish.tls { 443 } else { 80 } { host } else { format!("{host}:{}", port.port) };
+        let host = host_header(&host, wish.tls, port.port);
         let exchange = Arc::new(Exchange {
             talk: request(host, &wish.path, &wishes.expected),
             tls: wish.tls.then(|| TlsCheck { name: wishes.name.clone(), authority: wishes.verify }),
             free: false,
+            lookup: None,
         });
         ports.insert(port.port);
         self.probes.extend(service.cluster_addresses.iter().map(|&address| Probe {
@@ -151,27 +170,16 @@ impl Catalog {
         true
     }
 
-    fn ask_endpoint(&mut self, endpoint: &Endpoint) {
-        let address = endpoint.address;
-        let origin = endpoint.origin();
-        let target = Arc::new(Target {
-            id: format!("endpoint/{origin}").into(),
-            kind: v1::TargetKind::Endpoint,
-            namespace: String::new(),
-            name: origin,
-            node: String::new(),
-            zone: String::new(),
-            addresses: vec![address.ip()],
-            port: address.port(),
-            at: None,
-            backends: 1,
-            absent: None,
-            unbacked: None,
-        });
+    fn ask_endpoint(&mut self, of: &Endpoint) {
+        let address = of.address;
+        let origin = of.origin();
+        let id = format!("endpoint/{origin}");
+        let target = endpoint(id, origin, String::new(), vec![address.ip()], address.port());
         let exchange = Exchange {
-            talk: request(address.to_string(), &endpoint.path, &Vec::new()),
-            tls: endpoint.tls.then(TlsCheck::default),
+            talk: request(address.to_string(), &of.path, &Vec::new()),
+            tls: of.tls.then(TlsCheck::default),
             free: true,
+            lookup: None,
         };
         self.probes.push(Probe {
             target,
@@ -192,6 +200,29 @@ fn api_wishes(path: &str, annotated: &HttpWishes) -> HttpWishes {
         wishes.expected = API_STATUSES.to_vec();
     }
     wishes
+}
+
+/// Something that is asked by HTTP and is no service.
+fn endpoint(id: String, name: String, namespace: String, addresses: Vec<IpAddr>, port: u16) -> Arc<Target> {
+    Arc::new(Target {
+        id: id.into(),
+        kind: v1::TargetKind::Endpoint,
+        namespace,
+        name,
+        node: String::new(),
+        zone: String::new(),
+        addresses,
+        port,
+        at: None,
+        backends: 1,
+        absent: None,
+        unbacked: None,
+    })
+}
+
+/// The Host header: with the port where it is not the scheme's own.
+fn host_header(name: &str, tls: bool, port: u16) -> String {
+    if port == if tls { 443 } else { 80 } { name.to_owned() } else { format!("{name}:{port}") }
 }
 
 fn request(host: String, path: &str, expected: &Statuses) -> Talk {

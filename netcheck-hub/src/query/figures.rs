@@ -62,6 +62,7 @@ pub(super) fn steps(slots: impl Iterator<Item = impl Borrow<Slot>>) -> Steps {
 /// The parts of exchanges, as readers see them.
 pub(super) fn phases(steps: &Steps) -> v1::Phases {
     v1::Phases {
+        dns: Some(delay(&steps.dns)),
         connect: Some(delay(&steps.connect)),
         tls: Some(delay(&steps.tls)),
         first_byte: Some(delay(&steps.first_byte)),

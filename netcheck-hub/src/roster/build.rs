@@ -7,11 +7,15 @@ use k8s_openapi::api::core::v1::{
     Namespace as NamespaceObject, Node as NodeObject, Pod as PodObject, Service as ServiceObject,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::Ingress as IngressObject;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use netcheck_proto::text;
 
+use super::entrance::Entrance;
+use super::gateway::{GatewayObject, HttpRouteObject, gateway, join, route};
 use super::{Backend, Mark, Node, Owner, Pod, Roster, Service, network};
 
+pub(crate) use super::entrance::ingress;
 pub(crate) use super::service::{service, slice};
 
 const ZONE: &str = "topology.kubernetes.io/zone";
@@ -43,6 +47,12 @@ pub struct Objects {
     pub endpoint_slices: Vec<EndpointSlice>,
     /// Namespaces, for their annotations alone: a cluster may have none of them here.
     pub namespaces: Vec<NamespaceObject>,
+    /// Ingresses of all namespaces: only where they are to be probed.
+    pub ingresses: Vec<IngressObject>,
+    /// Gateways of all namespaces, as above.
+    pub gateways: Vec<GatewayObject>,
+    /// HTTPRoutes of all namespaces, as above.
+    pub http_routes: Vec<HttpRouteObject>,
     /// Objects of kinds that are of no use here.
     pub ignored: usize,
 }
@@ -51,7 +61,11 @@ impl Objects {
     /// Normalises them. Objects without a name or an address are left out.
     #[must_use]
     pub fn roster(&self) -> Roster {
+        let gateways: Vec<_> = self.gateways.iter().filter_map(gateway).collect();
+        let routes: Vec<_> = self.http_routes.iter().filter_map(route).collect();
+        let ingresses = self.ingresses.iter().filter_map(ingress).map(|(_, entrance)| entrance);
         let parts = Parts {
+            entrances: ingresses.chain(join(gateways.iter(), routes.iter())).collect(),
             nodes: self.nodes.iter().filter_map(node).collect(),
             pods: self.pods.iter().filter_map(pod).collect(),
             services: self.services.iter().filter_map(service).collect(),
@@ -75,23 +89,33 @@ pub(crate) struct Parts {
     pub(crate) backends: Vec<(String, Vec<Backend>)>,
     /// Namespaces whose annotation says something.
     pub(crate) namespaces: BTreeMap<String, Mark>,
+    /// Ingresses and Gateways.
+    pub(crate) entrances: Vec<Entrance>,
 }
 
 impl Parts {
     /// Puts them together.
     #[must_use]
     pub(crate) fn roster(self) -> Roster {
-        let Self { nodes, pods, services, backends, namespaces } = self;
-        let misannotated = misannotated(&pods, &services, &namespaces);
+        let Self { nodes, pods, services, backends, namespaces, entrances } = self;
+        let mut misannotated = misannotated(&pods, &services, &namespaces);
+        let odd = entrances.iter().filter(|entrance| entrance.mark == Mark::Odd);
+        misannotated.extend(odd.map(Entrance::full_name));
+        let of_namespace = |name: &str| namespaces.get(name).copied().unwrap_or_default();
+        let marked = |mut entrance: Entrance| {
+            entrance.mark = entrance.mark.or(of_namespace(&entrance.namespace));
+            (entrance.full_name(), entrance)
+        };
+        let entrances = entrances.into_iter().map(marked).collect();
         let mut roster = Roster {
             nodes,
             pods,
             services,
+            entrances,
             misannotated,
             shared_addresses: BTreeSet::new(),
             owners: HashMap::new(),
         };
-        let of_namespace = |name: &str| namespaces.get(name).copied().unwrap_or_default();
         for (id, pod) in &mut roster.pods {
             pod.mark = pod.mark.or(of_namespace(&pod.namespace));
             if !pod.host_network {
@@ -133,7 +157,7 @@ pub(super) fn label<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
 }
 
 /// What an object's annotation says.
-pub(super) fn mark(meta: &ObjectMeta) -> Mark {
+pub(crate) fn mark(meta: &ObjectMeta) -> Mark {
     match annotation(meta, PROBE) {
         None => Mark::None,
         Some("true") => Mark::Probe,

@@ -50,6 +50,9 @@ pub(crate) fn access(folder: &Path, fake: &FakeApi) -> Access {
         watch: DEADLINE,
         pause: Duration::from_millis(10),
         longest_pause: Duration::from_millis(100),
+        missing: Duration::from_millis(20),
+        ingresses: false,
+        gateways: false,
     }
 }
 
@@ -65,11 +68,19 @@ impl Rig {
 
     /// With watches that end after a while.
     pub(crate) async fn start_watching(watch: Duration, prepare: impl FnOnce(&FakeApi)) -> Self {
+        Self::start_as(|access| Access { watch, ..access }, prepare).await
+    }
+
+    /// With other access.
+    pub(crate) async fn start_as(
+        other: impl FnOnce(Access) -> Access,
+        prepare: impl FnOnce(&FakeApi),
+    ) -> Self {
         let fake = FakeApi::start().await.unwrap();
         prepare(&fake);
         let (hub, shutdown) = (hub(), CancellationToken::new());
         let folder = tempfile::tempdir().unwrap();
-        let access = Access { watch, ..access(folder.path(), &fake) };
+        let access = other(access(folder.path(), &fake));
         let pulse = Arc::new(Pulse::default());
         let client = connect(&access, &pulse).await.unwrap();
         let task = KubernetesTask::new(Arc::clone(&hub), client, access, pulse);

@@ -43,7 +43,7 @@ fn answers() {
                 message.answers.clear();
                 message.metadata.truncation = true;
             },
-            Answer::Answered,
+            Answer::Truncated,
         ),
         (|message| message.metadata.response_code = ResponseCode::ServFail, error("SERVFAIL")),
         (|message| message.metadata.response_code = ResponseCode::NXDomain, error("NXDOMAIN")),
@@ -86,7 +86,7 @@ fn wait(prober: &mut DnsProber, epoll: &OwnedFd, slot: u32) -> (Ending, u64) {
         epoll::wait(epoll, spare_capacity(&mut events), Some(&timeout)).unwrap();
         assert_eq!(events[0].data.u64(), 3);
         let seen = Seen { at_ns: 0, since_ns: 0, prompt: true };
-        if let Some((key, ending)) = prober.ready(slot, seen, &mut strange) {
+        if let Some((key, Read::Ended(ending))) = prober.ready(slot, seen, &mut strange) {
             assert_eq!(key, KEY);
             return (ending, strange);
         }

@@ -105,7 +105,12 @@ impl PodNet {
     /// Starts the vantage.
     pub(super) fn serve(&mut self, path: &Path) {
         let shutdown = CancellationToken::new();
-        let task = ServeTask { path: path.to_owned(), pod: self.name.to_owned(), responder_port: self.port };
+        let task = ServeTask {
+            path: path.to_owned(),
+            pod: self.name.to_owned(),
+            responder_port: self.port,
+            resolv_conf: "/etc/resolv.conf".into(),
+        };
         let (stopped, netns) = (shutdown.clone(), self.netns());
         let thread = std::thread::spawn(move || {
             use std::os::fd::AsFd as _;

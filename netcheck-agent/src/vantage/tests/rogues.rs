@@ -42,6 +42,7 @@ impl Rogue {
             addresses: vec![V4.into()],
             responder_port: 0,
             links: Vec::new(),
+            resolv_conf: "".into(),
         };
         self.say(&Frame::Hello(hello).encode(), &[]);
         let asked = self.hear();

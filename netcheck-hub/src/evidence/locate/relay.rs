@@ -17,12 +17,16 @@ impl Case<'_> {
         let target = &self.scene.probe.target;
         let outer = [ServiceAddress::NodePort, ServiceAddress::LoadBalancer, ServiceAddress::ExternalIp];
         let untranslated = |flow: Flow| flow.destination.ip() == self.scene.probe.address;
-        outer.into_iter().any(|at| target.is_at(at)) && self.lost.flow.is_none_or(untranslated)
+        let passed_on = outer.into_iter().any(|at| target.is_at(at)) || target.is_entrance();
+        passed_on && self.lost.flow.is_none_or(untranslated)
     }
 
     /// Somebody refused it. Only a kernel that had no socket for it tells who.
     pub(super) fn refused_relayed(&mut self) -> Located {
-        let place = service_place(&self.scene.probe.target.to_wire());
+        let place = match service_place(&self.scene.probe.target.to_wire()) {
+            place if place.is_empty() => self.scene.probe.target.name.clone(),
+            place => place,
+        };
         let Some(drop) = self.unheard() else {
             let who = whose(self.scene.roster, self.scene.probe.address);
             return unlocated(&format!(

@@ -1,5 +1,7 @@
 //! Exchanges over TCP: what was answered is the server's, what was not is told as far as it is known.
 
+use std::net::IpAddr;
+
 use netcheck_proto::convert::duration_from_ns;
 
 use super::*;
@@ -10,7 +12,7 @@ const MS: u64 = 1_000_000;
 /// An HTTP probe to the service web, in the stead of its TCP probe.
 fn probe(world: &World) -> Probe {
     let request = Request { host: "web".to_owned(), path: "/".to_owned(), expected: Vec::new() };
-    let exchange = Exchange { talk: Talk::Http(request), tls: None, free: false };
+    let exchange = Exchange { talk: Talk::Http(request), tls: None, free: false, lookup: None };
     let tcp = world.probe("service/default/web:80", ProbeKind::Tcp).clone();
     Probe { kind: ProbeKind::Http, exchange: Some(Arc::new(exchange)), ..tcp }
 }
@@ -155,4 +157,51 @@ fn a_handshake_that_got_no_answer_is_located_as_that_of_a_tcp_probe() {
     let tcp = world.locate("service/default/web:80", ProbeKind::Tcp, &lost);
     assert_eq!(place(&located), place(&tcp));
     assert!(place(&located).contains("Wire Request inferred"), "{}", place(&located));
+}
+
+#[test]
+fn a_name_that_is_not_found_is_the_dns_servers_word() {
+    let world = World::new();
+    let named = probe(&world);
+    let exchange =
+        Exchange { lookup: Some("shop.test".to_owned()), ..named.exchange.as_deref().unwrap().clone() };
+    let address = [0, 0, 0, 0].into();
+    let named = Probe { address, exchange: Some(Arc::new(exchange)), ..named };
+    let sample = |rcode: &str, resolver: &str| v1::LostSample {
+        step: v1::ExchangeStep::Resolve.into(),
+        dns_rcode: rcode.to_owned(),
+        resolver: resolver.to_owned(),
+        ..timed_out().sample
+    };
+    let dns = world.roster.services["kube-system/kube-dns"].cluster_addresses[0].to_string();
+    let locate = |sample| world.locate_with(&named, &lost(sample, Outcome::DnsError), Sight::Blind, false);
+    let located = locate(sample("NXDOMAIN", &dns));
+    let at = located.location.unwrap();
+    assert_eq!((at.node.as_str(), at.reason.as_str()), (dns.as_str(), "NXDOMAIN for its name"));
+    assert_eq!((at.stage(), at.certainty()), (v1::Stage::Application, v1::Certainty::Observed));
+    let expected = format!("looking up shop.test: NXDOMAIN from DNS server kube-system/kube-dns ({dns})");
+    assert_eq!(located.summary, expected);
+    // Of silence nobody knows where it comes from.
+    let located = locate(sample("timeout", "192.0.2.53"));
+    assert!(located.location.is_none() && located.summary.contains("looking up shop.test at"), "{located:?}");
+    let located = locate(sample("no DNS server configured", ""));
+    assert_eq!(located.summary, "looking up shop.test: no DNS server configured");
+}
+
+#[test]
+fn what_was_looked_up_or_asked_again_is_located_as_what_it_was_in_the_end() {
+    let world = World::new();
+    let named = Probe { address: [0, 0, 0, 0].into(), ..probe(&world) };
+    let resolved_address = vec![10, 244, 3, 2];
+    let sample = v1::LostSample { resolved_address, flow: None, ..sample(v1::ExchangeStep::Answer) };
+    let refused = lost(sample, Outcome::Refused);
+    let end = refused.in_the_end(&named);
+    assert_eq!(end.address, IpAddr::from([10, 244, 3, 2]));
+    assert_eq!(destination(&world.roster, &named, &refused), destination(&world.roster, &end, &refused));
+    assert!(destination(&world.roster, &named, &refused).is_some());
+    let udp = world.catalog.probes.iter().find(|probe| probe.kind == ProbeKind::Dns).unwrap();
+    let truncated = lost(v1::LostSample { truncated: true, ..timed_out().sample }, Outcome::Timeout);
+    assert!(!udp.over_tcp() && truncated.in_the_end(udp).over_tcp());
+    let located = world.locate_with(&truncated.in_the_end(udp), &truncated, Sight::Blind, true);
+    assert!(located.evidence[0].contains("truncated"), "{located:?}");
 }

@@ -48,6 +48,16 @@ pub(super) async fn follow<K: Kept>(client: &Client, access: &Access, shared: &S
                         shared.changed.notify_one();
                     }
                 }
+                Err(error) if K::MAY_BE_MISSING && is_missing(&error) => {
+                    if shared.lock().miss::<K>() {
+                        tracing::info!("the Kubernetes API has no {resource}: looked for again now and then");
+                        shared.changed.notify_one();
+                    }
+                    // What was wrong before is not, any more.
+                    pulse.clear(&resource);
+                    tokio::time::sleep(access.missing).await;
+                    break;
+                }
                 Err(error) => {
                     let remedy = report(&resource, &error, pulse);
                     tokio::time::sleep(pauses.next().unwrap_or(access.longest_pause)).await;
@@ -57,6 +67,14 @@ pub(super) async fn follow<K: Kept>(client: &Client, access: &Access, shared: &S
                 }
             }
         }
+    }
+}
+
+/// Whether the API has no such kind.
+fn is_missing(error: &Error) -> bool {
+    match error {
+        Error::InitialListFailed(cause) | Error::WatchStartFailed(cause) => code(cause) == Some(404),
+        _ => false,
     }
 }
 

@@ -7,6 +7,7 @@ use std::fmt::Debug;
 
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use kube::core::ClusterResourceScope;
@@ -16,6 +17,8 @@ use serde_json::Value;
 
 use super::table::{Table, Tables};
 use crate::inventory::{self, Sound};
+use crate::roster::entrance::Entrance;
+use crate::roster::gateway::{self, Gateway, GatewayObject, HttpRoute, HttpRouteObject};
 use crate::roster::{Backend, Mark, Node, Pod, Service, build};
 
 /// What is kept of one kind of object.
@@ -24,6 +27,8 @@ pub(super) trait Kept: Clone + Debug + PartialEq + Send + 'static {
     type Object: DeserializeOwned + Sound + Resource<DynamicType = ()>;
     /// What the API need not send.
     const FIELDS: Option<&'static str> = None;
+    /// Not every cluster has this kind: where it is missing there are none, and nothing is wrong.
+    const MAY_BE_MISSING: bool = false;
 
     /// Keeps what is needed; nothing of objects that are of no use.
     fn keep(object: &Self::Object) -> Option<Self>;
@@ -84,6 +89,44 @@ impl Kept for (String, Vec<Backend>) {
 
     fn table(tables: &mut Tables) -> &mut Table<Self> {
         &mut tables.slices
+    }
+}
+
+impl Kept for Entrance {
+    type Object = Ingress;
+
+    fn keep(object: &Ingress) -> Option<Self> {
+        build::ingress(object).map(|(_, entrance)| entrance)
+    }
+
+    fn table(tables: &mut Tables) -> &mut Table<Self> {
+        &mut tables.ingresses
+    }
+}
+
+impl Kept for Gateway {
+    type Object = GatewayObject;
+    const MAY_BE_MISSING: bool = true;
+
+    fn keep(object: &GatewayObject) -> Option<Self> {
+        gateway::gateway(object)
+    }
+
+    fn table(tables: &mut Tables) -> &mut Table<Self> {
+        &mut tables.gateways
+    }
+}
+
+impl Kept for HttpRoute {
+    type Object = HttpRouteObject;
+    const MAY_BE_MISSING: bool = true;
+
+    fn keep(object: &HttpRouteObject) -> Option<Self> {
+        gateway::route(object)
+    }
+
+    fn table(tables: &mut Tables) -> &mut Table<Self> {
+        &mut tables.http_routes
     }
 }
 

@@ -2,12 +2,14 @@
 //!
 //! A list replaces a table only once it is complete: while the API is asked again, the old state stands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kube::runtime::watcher::Event;
 
 use super::object::{Kept, Read, Watched};
 use crate::roster::build::Parts;
+use crate::roster::entrance::Entrance;
+use crate::roster::gateway::{Gateway, HttpRoute, join};
 use crate::roster::{Backend, Mark, Node, Pod, Service};
 
 /// Broken objects that are kept by name; beyond, they are only counted.
@@ -106,6 +108,11 @@ pub(super) struct Tables {
     pub(super) services: Table<Service>,
     pub(super) slices: Table<(String, Vec<Backend>)>,
     pub(super) namespaces: Table<Mark>,
+    pub(super) ingresses: Table<Entrance>,
+    pub(super) gateways: Table<Gateway>,
+    pub(super) http_routes: Table<HttpRoute>,
+    /// Kinds that the cluster does not have.
+    missing: BTreeSet<String>,
     changed: bool,
     /// Objects that were skipped because they did not hold together, since the start.
     skipped: u64,
@@ -114,6 +121,9 @@ pub(super) struct Tables {
 impl Tables {
     /// Takes an event of one kind. Returns whether there is something new to tell.
     pub(super) fn take<K: Kept>(&mut self, event: Event<Watched<K>>) -> bool {
+        if matches!(event, Event::InitDone) && K::MAY_BE_MISSING {
+            self.missing.remove(&*K::plural());
+        }
         if let Event::Apply(object) | Event::InitApply(object) = &event
             && matches!(object.read, Read::Broken(_))
         {
@@ -127,7 +137,17 @@ impl Tables {
         told || (changed && self.complete())
     }
 
+    /// The cluster does not have this kind. Returns whether that is news.
+    pub(super) fn miss<K: Kept>(&mut self) -> bool {
+        let table = K::table(self);
+        let had = !table.current.is_empty();
+        *table = Table::default();
+        self.changed |= had;
+        self.missing.insert(K::plural().into_owned())
+    }
+
     /// Whether all that a roster needs has been listed. Namespaces are not needed: without them only objects' own annotations count.
+    /// Ingresses are not, either: most clusters' hubs do not ask for them.
     fn complete(&self) -> bool {
         self.nodes.listed && self.pods.listed && self.services.listed && self.slices.listed
     }
@@ -143,6 +163,13 @@ impl Tables {
             services: self.services.current.clone(),
             backends: self.slices.current.values().cloned().collect(),
             namespaces: self.namespaces.current.clone(),
+            entrances: self
+                .ingresses
+                .current
+                .values()
+                .cloned()
+                .chain(join(self.gateways.current.values(), self.http_routes.current.values()))
+                .collect(),
         })
     }
 
@@ -154,6 +181,9 @@ impl Tables {
             ("service", &self.services.broken),
             ("endpointslice", &self.slices.broken),
             ("namespace", &self.namespaces.broken),
+            ("ingress", &self.ingresses.broken),
+            ("gateway", &self.gateways.broken),
+            ("httproute", &self.http_routes.broken),
         ];
         let count: usize = all.iter().map(|(_, broken)| broken.len()).sum();
         let first = all.iter().find_map(|(kind, broken)| {
@@ -165,6 +195,14 @@ impl Tables {
                 "{count} Kubernetes object(s) can't be read and are taken as they were, or left out ({first})"
             )
         });
-        (self.skipped, caveat)
+        let missing = (!self.missing.is_empty()).then(|| {
+            let kinds: Vec<&str> = self.missing.iter().map(String::as_str).collect();
+            format!(
+                "--http-gateway: the cluster has no {} (Gateway API v1): looked for again now and then",
+                kinds.join(" and no ")
+            )
+        });
+        let lines: Vec<String> = caveat.into_iter().chain(missing).collect();
+        (self.skipped, (!lines.is_empty()).then(|| lines.join("; ")))
     }
 }

@@ -95,7 +95,7 @@ impl Notes {
             (
                 &self.named_balancers,
                 "load balancer",
-                "known by name alone not probed: agents resolve no names",
+                "known by name alone not probed: --http-url asks by name",
             ),
             (&self.external_names, "ExternalName service", "not probed: what it names is not of the cluster"),
         ];

@@ -125,7 +125,7 @@ fn load_balancers_and_external_addresses_are_targets_of_their_own() {
         ]
     );
     let line =
-        "1 load balancer known by name alone not probed: agents resolve no names (shop/web at lb.example)";
+        "1 load balancer known by name alone not probed: --http-url asks by name (shop/web at lb.example)";
     assert_eq!(*catalog.left_out, [line.to_owned()]);
 }
 

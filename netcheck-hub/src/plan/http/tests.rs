@@ -27,7 +27,7 @@ fn service(name: &str, annotations: &serde_json::Value) -> serde_json::Value {
 
 fn catalog(roster: &Roster, settings: &HttpSettings) -> Catalog {
     Catalog::of(roster, &Selection::everything(), &BTreeMap::new(), "kubernetes.default.svc.cluster.local")
-        .with_http(roster, settings)
+        .with_http(roster, &Selection::everything(), settings)
 }
 
 fn http(catalog: &Catalog) -> Vec<(String, String, String)> {
