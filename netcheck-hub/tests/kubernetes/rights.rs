@@ -23,6 +23,28 @@ const RENDERED: &str = include_str!("../../../deploy/tests/golden/default.yaml")
 /// Verb and resource, the latter with its group as in `discovery.k8s.io/endpointslices`.
 type Rights = BTreeSet<(String, String)>;
 
+/// What the chart adds to it with everything switched on.
+const MORE: &str = include_str!("../../../deploy/tests/golden/everything.diff");
+
+/// The rights beyond those of the default that the chart gives with everything switched on.
+fn more() -> Rights {
+    let added: Vec<&str> = MORE.lines().filter_map(|line| line.strip_prefix('+')).map(str::trim).collect();
+    let mut rights = Rights::new();
+    let mut group = "";
+    for line in added {
+        let list = |key: &str| line.strip_prefix(key)?.trim().strip_prefix('[')?.strip_suffix(']');
+        if let Some(name) = list("- apiGroups:") {
+            group = name;
+        } else if let Some(resources) = list("resources:").filter(|_| !group.is_empty()) {
+            let each = resources.split(", ").flat_map(|resource| {
+                ["list", "watch"].map(|verb| (verb.to_owned(), format!("{group}/{resource}")))
+            });
+            rights.extend(each);
+        }
+    }
+    rights
+}
+
 /// The rights of all cluster roles and roles in the chart.
 fn granted() -> Rights {
     let documents = RENDERED.split("\n---\n").filter(|text| text.contains("kind: "));
@@ -58,6 +80,26 @@ impl Drop for Running {
 
 #[tokio::test]
 async fn the_role_in_the_chart_is_what_the_hub_uses() {
+    uses(&[], granted()).await;
+}
+
+#[tokio::test]
+async fn what_is_switched_on_has_its_rights() {
+    let mut wanted = granted();
+    let more = more();
+    let names = [
+        "networking.k8s.io/ingresses",
+        "gateway.networking.k8s.io/gateways",
+        "gateway.networking.k8s.io/httproutes",
+    ];
+    for name in names {
+        assert!(more.contains(&("watch".to_owned(), name.to_owned())), "{name}: {more:?}");
+    }
+    wanted.extend(more);
+    uses(&["--http-ingress", "--http-gateway"], wanted).await;
+}
+
+async fn uses(flags: &[&str], wanted: Rights) {
     let fake = FakeApi::start().await.unwrap();
     fake.load(&cluster());
     let pod = json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "agent-1", "namespace": "netcheck"},
@@ -78,6 +120,7 @@ async fn the_role_in_the_chart_is_what_the_hub_uses() {
             "--log-format",
             "json",
         ])
+        .args(flags)
         .args(["--agent-service-account", "netcheck/agent", "--pods", "all", "--services", "all"])
         .arg("--kubeconfig")
         .arg(&kubeconfig)
@@ -121,7 +164,6 @@ async fn the_role_in_the_chart_is_what_the_hub_uses() {
     assert!(welcome.is_some(), "it is let in");
 
     // What happens in the life of a hub: things change, watches end, a state is too old to go on from.
-    let wanted = granted();
     let used = || -> Rights { fake.calls().into_keys().collect() };
     let waiting = async {
         while !wanted.is_subset(&used()) {
