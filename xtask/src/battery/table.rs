@@ -157,6 +157,8 @@ const UDP: &[&str] = &["udp"];
 const TCP: &[&str] = &["tcp"];
 const POD: &[&str] = &["icmp", "tcp"];
 const DNS: &[&str] = &["dns"];
+/// What is asked over UDP has its answer over TCP.
+const DNS_TCP: &[&str] = &["dns", "tcp"];
 /// What a sender is told of its own kernel's filter.
 const FILTERED: &str = "NETFILTER_DROP|EPERM";
 /// A service's address is translated in the output hook, which looks for a route to the backend and drops for want of
@@ -255,7 +257,7 @@ pub(crate) const ROWS: &[Row] = &[
     lab("dns answer=servfail", DNS, &[at("n4", "", "application|socket", "")]).opens("dns_server"),
     lab("dns answer=nxdomain", DNS, &[at("n4", "", "application|socket", "")]).opens("dns_server"),
     lab("dns answer=silent", DNS, &[at("n4", "", "application|socket", "")]).opens("dns_server"),
-    lab("dns answer=truncated", TCP, &[at("n4", "request", "netfilter_input", "NETFILTER_DROP"), RESTARTED]).opens("place n4 netfilter_input"),
+    lab("dns answer=truncated", DNS_TCP, &[at("n4", "request", "netfilter_input", "NETFILTER_DROP"), RESTARTED]).opens("place n4 netfilter_input"),
     lab("dns answer=slow delay-ms=1000", DNS, &[at("n4", "", "application|socket", "")]).opens("dns_server"),
     // Programs and nodes that end, and a starved machine.
     row(Deed::Starve, &[], &[]).opens("none"),

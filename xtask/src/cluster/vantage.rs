@@ -31,6 +31,9 @@ impl Cluster {
         let full = format!("{}/{}", pod.namespace, pod.name);
         let mut args: Vec<&str> = UNPRIVILEGED.to_vec();
         args.extend([binary, "vantage", "--vantage-socket", &socket, "--node", node, "--pod", &full]);
+        // How names are looked up there is the test's to say, as on the nodes.
+        let resolver = self.settings.agent_args.iter().filter(|arg| arg.starts_with("--resolv-conf="));
+        args.extend(resolver.map(String::as_str));
         let vantage = self.lab.spawn_in(&pod.name, "setpriv", &args, &[], &vantage_log(node))?;
         self.vantages.insert(node.to_owned(), vantage);
         Ok(())

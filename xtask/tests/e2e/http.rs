@@ -1,6 +1,7 @@
 //! HTTP(S) and DNS over TCP and TLS: every server that misbehaves is told by name, with what it did; phases are parts of
 //! the whole; a packet of a TLS handshake that a kernel drops is located as any other.
 
+mod entrances;
 mod servers;
 
 use std::time::Duration;
@@ -30,6 +31,7 @@ fn about<'a>(report: &'a Report, service: &str) -> Option<&'a Finding> {
         .find(|finding| finding.paths.iter().any(|of| of.kind == "http" && of.target.starts_with(&target)))
 }
 
+/// Seconds of a cell's part, by its wire name; 0 where there is none.
 fn phase(cell: &Value, name: &str) -> f64 {
     let delay = match name {
         "total" => &cell["stats"]["roundTrip"]["p50"],

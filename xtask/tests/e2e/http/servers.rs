@@ -29,6 +29,8 @@ enum Way {
     Silent,
     /// Answers after [`SLOW`].
     Slow,
+    /// Answers 200 for this host, 404 for all others.
+    Only(&'static str),
 }
 
 /// The servers; they end with this.
@@ -63,7 +65,7 @@ impl Servers {
             let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
             let listener = lab.enter(pod, || std::net::TcpListener::bind(any)).unwrap().unwrap();
             listener.set_nonblocking(true).unwrap();
-            let tls = expiry.map(|expiry| TlsAcceptor::from(Arc::new(certificate(expiry))));
+            let tls = expiry.map(|expiry| TlsAcceptor::from(Arc::new(certificate("web.test", expiry))));
             runtime.spawn(accept(listener, way, tls));
             let pod = lab.pod(pod).unwrap();
             let key = if expiry.is_some() { "netcheck.io/https" } else { "netcheck.io/http" };
@@ -100,9 +102,24 @@ impl Servers {
         add(&lab.inventory_path(), services);
         Self { _runtime: runtime }
     }
+
+    /// Starts what stands behind an Ingress: at a pod's ports 80 and 443, for this host alone.
+    pub(super) fn ingress(lab: &Lab, pod: &str, host: &'static str) -> Self {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let tls = TlsAcceptor::from(Arc::new(certificate(host, Expiry::Far)));
+        for (port, tls) in [(80, None), (443, Some(tls))] {
+            let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+            let listener = lab.enter(pod, || std::net::TcpListener::bind(any)).unwrap().unwrap();
+            listener.set_nonblocking(true).unwrap();
+            runtime.spawn(accept(listener, Way::Only(host), tls));
+        }
+        Self { _runtime: runtime }
+    }
 }
 
-fn add(inventory: &PathBuf, objects: Vec<Value>) {
+/// Adds objects to a lab's inventory.
+pub(super) fn add(inventory: &PathBuf, objects: Vec<Value>) {
     let text = std::fs::read_to_string(inventory).unwrap();
     let mut list: Value = serde_json::from_str(&text).unwrap();
     list["items"].as_array_mut().unwrap().extend(objects);
@@ -111,9 +128,9 @@ fn add(inventory: &PathBuf, objects: Vec<Value>) {
     std::fs::rename(&fresh, inventory).unwrap();
 }
 
-/// A certificate for `web.test` that vouches for itself.
-fn certificate(expiry: Expiry) -> ServerConfig {
-    let mut params = CertificateParams::new(vec!["web.test".to_owned()]).unwrap();
+/// A certificate that vouches for itself.
+fn certificate(name: &str, expiry: Expiry) -> ServerConfig {
+    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
     params.not_before = date_time_ymd(2020, 1, 1);
     params.not_after = match expiry {
         Expiry::Far => date_time_ymd(2100, 1, 1),
@@ -162,6 +179,10 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, way: Way) {
     }
     let status = match way {
         Way::Status(status) => status,
+        Way::Only(host) => {
+            let head = String::from_utf8_lossy(&head).to_lowercase();
+            if head.lines().any(|line| line == format!("host: {host}")) { 200 } else { 404 }
+        }
         Way::Slow => {
             tokio::time::sleep(SLOW).await;
             200
