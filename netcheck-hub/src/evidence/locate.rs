@@ -167,6 +167,7 @@ impl Case<'_> {
         if self.lost.sample.step() == v1::ExchangeStep::Resolve {
             return self.unresolved();
         }
+        self.note_resolved();
         if self.lost.sample.truncated {
             let line = "the answer over UDP was truncated, so that it was asked again over TCP (RFC 7766)";
             self.evidence.push(line.to_owned());

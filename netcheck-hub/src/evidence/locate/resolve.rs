@@ -1,6 +1,6 @@
 //! The server's name could not be looked up: nothing was sent to the server itself.
 
-use netcheck_proto::v1;
+use netcheck_proto::{convert, v1};
 
 use super::super::words::whose;
 use super::{Case, Located, located, unlocated};
@@ -12,6 +12,16 @@ pub(crate) fn reason(sample: &v1::LostSample) -> String {
 }
 
 impl Case<'_> {
+    /// Notes where its server's name led it, and who said so.
+    pub(super) fn note_resolved(&mut self) {
+        let sample = &self.lost.sample;
+        let lookup = self.scene.probe.exchange.as_ref().and_then(|exchange| exchange.lookup.as_deref());
+        if let (Some(name), Ok(address)) = (lookup, convert::address("resolved", &sample.resolved_address)) {
+            let server = &sample.resolver;
+            self.evidence.push(format!("DNS server {server} answered {address} for {name}"));
+        }
+    }
+
     /// The name had no address. Who said so is known; of a server that said nothing, not why.
     pub(super) fn unresolved(&mut self) -> Located {
         let sample = &self.lost.sample;

@@ -191,14 +191,20 @@ fn a_name_that_is_not_found_is_the_dns_servers_word() {
 #[test]
 fn what_was_looked_up_or_asked_again_is_located_as_what_it_was_in_the_end() {
     let world = World::new();
-    let named = Probe { address: [0, 0, 0, 0].into(), ..probe(&world) };
-    let resolved_address = vec![10, 244, 3, 2];
-    let sample = v1::LostSample { resolved_address, flow: None, ..sample(v1::ExchangeStep::Answer) };
+    let named = probe(&world);
+    let exchange =
+        Exchange { lookup: Some("shop.test".to_owned()), ..named.exchange.as_deref().unwrap().clone() };
+    let named = Probe { address: [0, 0, 0, 0].into(), exchange: Some(Arc::new(exchange)), ..named };
+    let (resolved_address, resolver) = (vec![10, 244, 3, 2], "10.96.0.10".to_owned());
+    let sample =
+        v1::LostSample { resolved_address, resolver, flow: None, ..sample(v1::ExchangeStep::Answer) };
     let refused = lost(sample, Outcome::Refused);
     let end = refused.in_the_end(&named);
     assert_eq!(end.address, IpAddr::from([10, 244, 3, 2]));
     assert_eq!(destination(&world.roster, &named, &refused), destination(&world.roster, &end, &refused));
     assert!(destination(&world.roster, &named, &refused).is_some());
+    let located = world.locate_with(&end, &refused, Sight::Blind, true);
+    assert_eq!(located.evidence[0], "DNS server 10.96.0.10 answered 10.244.3.2 for shop.test");
     let udp = world.catalog.probes.iter().find(|probe| probe.kind == ProbeKind::Dns).unwrap();
     let truncated = lost(v1::LostSample { truncated: true, ..timed_out().sample }, Outcome::Timeout);
     assert!(!udp.over_tcp() && truncated.in_the_end(udp).over_tcp());
