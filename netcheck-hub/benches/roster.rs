@@ -1,5 +1,6 @@
-//! What it costs to read a large cluster from the Kubernetes API: time and memory to the roster, to the plans of all
-//! nodes, and of the moment in which all nodes' turns end. Nothing is asserted. `cargo xtask bench roster` starts the API that it reads from.
+//! What it costs to read a large cluster from the Kubernetes API: time, memory and the longest hold of the hub's lock to the
+//! roster, to the plans of all nodes, when the same roster comes again, of the moment in which all nodes' turns end, and
+//! of what readers ask. Nothing is asserted. `cargo xtask bench roster` starts the API that it reads from.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -11,8 +12,10 @@ use netcheck_hub::hub::{Hub, Settings};
 use netcheck_hub::inventory::kubernetes::{Access, KubernetesTask, News, Pulse, connect};
 use netcheck_hub::plan::Timing;
 use netcheck_hub::plan::rotation::Rotation;
+use netcheck_hub::query::{Range, Selector};
 use netcheck_hub::roster::Roster;
 use netcheck_hub::selection::Selection;
+use netcheck_proto::v1;
 use serde_json::json;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +30,9 @@ struct Args {
     /// How many paths each node probes at a time.
     #[arg(long, default_value_t = 1_000)]
     paths_per_node: usize,
+    /// Which pods and services are probed.
+    #[arg(long, default_value = "everything")]
+    selection: Which,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -35,10 +41,20 @@ struct Args {
     bench: bool,
 }
 
-/// Seconds since the last step, and memory after it.
+/// What is selected.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Which {
+    /// What a hub selects that is told nothing.
+    Default,
+    /// All pods and services.
+    Everything,
+}
+
+/// Seconds since the last step, the longest that the hub's lock was held in it, and memory after it.
 struct Step {
     what: &'static str,
     seconds: f64,
+    held_ms: f64,
     resident_mib: f64,
     peak_mib: f64,
 }
@@ -49,9 +65,10 @@ fn memory_mib(field: &str) -> anyhow::Result<f64> {
     Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
 }
 
-fn step(what: &'static str, begin: Instant) -> anyhow::Result<Step> {
+fn step(what: &'static str, begin: Instant, hub: Option<&Hub>) -> anyhow::Result<Step> {
     let seconds = begin.elapsed().as_secs_f64();
-    Ok(Step { what, seconds, resident_mib: memory_mib("VmRSS:")?, peak_mib: memory_mib("VmHWM:")? })
+    let held_ms = hub.map_or(0.0, |hub| hub.longest_held().as_secs_f64() * 1e3);
+    Ok(Step { what, seconds, held_ms, resident_mib: memory_mib("VmRSS:")?, peak_mib: memory_mib("VmHWM:")? })
 }
 
 async fn read(kubeconfig: PathBuf) -> anyhow::Result<Arc<Roster>> {
@@ -83,10 +100,10 @@ async fn read(kubeconfig: PathBuf) -> anyhow::Result<Arc<Roster>> {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    let mut steps = vec![step("start", Instant::now())?];
+    let mut steps = vec![step("start", Instant::now(), None)?];
     let begin = Instant::now();
     let roster = read(args.kubeconfig).await?;
-    steps.push(step("roster", begin)?);
+    steps.push(step("roster", begin, None)?);
     let settings = Settings {
         timing: Timing {
             interval: SECOND,
@@ -100,19 +117,27 @@ async fn main() -> anyhow::Result<()> {
         http: Default::default(),
         certificate_warning: Duration::ZERO,
         dns_name: "kubernetes.default.svc.cluster.local".to_owned(),
-        selection: Selection::everything(),
+        selection: match args.selection {
+            Which::Default => Selection::default(),
+            Which::Everything => Selection::everything(),
+        },
         expire: SECOND * 120,
     };
     let told = roster.to_string();
+    let first_pod = roster.pods.keys().next().map(|pod| format!("pod/{pod}")).unwrap_or_default();
+    let again = Roster::clone(&roster);
     let hub = Hub::new(settings);
     let mut now_ns = hub.started_ns;
     let begin = Instant::now();
     hub.set_roster(Arc::unwrap_or_clone(roster), now_ns);
-    steps.push(step("plans", begin)?);
+    steps.push(step("plans", begin, Some(&hub))?);
     let begin = Instant::now();
     now_ns += 2 * SECOND.as_nanos() as i64;
     hub.tick(now_ns);
-    steps.push(step("tick", begin)?);
+    steps.push(step("tick", begin, Some(&hub))?);
+    let begin = Instant::now();
+    hub.set_roster(again, now_ns);
+    steps.push(step("again", begin, Some(&hub))?);
     let longest_ns = {
         let state = hub.lock();
         state
@@ -122,12 +147,19 @@ async fn main() -> anyhow::Result<()> {
             .max()
             .unwrap_or_default()
     };
-    // Every node's turn ends in it.
+    // Every node's turn ends in it: a first one is up to twice as long.
     let begin = Instant::now();
-    now_ns += longest_ns;
+    now_ns += 2 * longest_ns;
     hub.tick(now_ns);
-    steps.push(step("turn", begin)?);
-    let coverage = hub.lock().coverage(now_ns).to_wire(Duration::ZERO).unwrap_or_default();
+    steps.push(step("turn", begin, Some(&hub))?);
+    let begin = Instant::now();
+    let coverage = hub.coverage(now_ns).to_wire(Duration::ZERO).unwrap_or_default();
+    steps.push(step("coverage", begin, Some(&hub))?);
+    let begin = Instant::now();
+    let one = v1::PathSelector { targets: vec![first_pod], ..Default::default() };
+    let cells = hub.matrix(&Selector::read(Some(one))?, &Range::newest(SECOND * 10, now_ns)).cells.len();
+    steps.push(step("one target", begin, Some(&hub))?);
+    anyhow::ensure!(cells <= coverage.nodes as usize, "a path is shown twice");
     let planned: usize = hub.lock().each().map(|(_, agent)| agent.plan.plan().paths.len()).sum();
     let probes = hub.lock().catalog.probes.len();
     let cover_s = coverage.promised.map_or(0, |promised| promised.seconds);
@@ -135,8 +167,8 @@ async fn main() -> anyhow::Result<()> {
         let rows: Vec<_> = steps
             .iter()
             .map(|step| {
-                json!({"step": step.what, "seconds": step.seconds, "resident_mib": step.resident_mib,
-                       "peak_mib": step.peak_mib})
+                json!({"step": step.what, "seconds": step.seconds, "held_ms": step.held_ms,
+                       "resident_mib": step.resident_mib, "peak_mib": step.peak_mib})
             })
             .collect();
         println!(
@@ -151,10 +183,13 @@ async fn main() -> anyhow::Result<()> {
         "every path has its turn within {cover_s} s; the longest turn is {} s",
         longest_ns / 1_000_000_000
     );
-    println!("{:<10} {:>10} {:>14} {:>10}", "step", "seconds", "resident MiB", "peak MiB");
+    println!(
+        "{:<10} {:>10} {:>13} {:>14} {:>10}",
+        "step", "seconds", "held at most", "resident MiB", "peak MiB"
+    );
     for step in &steps {
-        let Step { what, seconds, resident_mib, peak_mib } = step;
-        println!("{what:<10} {seconds:>10.2} {resident_mib:>14.1} {peak_mib:>10.1}");
+        let Step { what, seconds, held_ms, resident_mib, peak_mib } = step;
+        println!("{what:<10} {seconds:>10.2} {held_ms:>10.1} ms {resident_mib:>14.1} {peak_mib:>10.1}");
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use crate::clock::{nanos, positive, time_of_day};
 use crate::coverage::Ledger;
 use crate::matrix::Rows;
 use crate::plan::rotation::Turns;
-use crate::plan::{Plan, PlanBook, Timing};
+use crate::plan::{Catalog, Plan, PlanBook, Share, Timing};
 use crate::search::Searches;
 use crate::verdict::Rules;
 
@@ -108,6 +108,10 @@ pub struct Agent {
     pub turns: Option<Turns>,
     /// What its paths are that are not in turn.
     pub ledger: Ledger,
+    /// What its plan, its rows' paths and its ledger are of.
+    pub catalog: Arc<Catalog>,
+    /// What of that is its own.
+    pub(crate) share: Option<Arc<Share>>,
     /// Targets that somebody asked for, and until when they are probed out of turn.
     pub asked: BTreeMap<Arc<str>, i64>,
     /// Its plan is due for what was asked.
@@ -164,6 +168,8 @@ impl Agent {
             searches: Searches::default(),
             turns: None,
             ledger: Ledger::default(),
+            catalog: Arc::default(),
+            share: None,
             asked: BTreeMap::new(),
             in_demand: false,
         }

@@ -143,10 +143,8 @@ impl Check {
     }
 
     fn result(&self, cells: &[Cell], range: &Range) -> v1::CheckResult {
-        let state = self.hub.lock();
-        let mut caveats = state.caveats();
-        let resting = state.resting_cells(&self.selector.clone().any_verdict(), range.now_ns).len();
-        drop(state);
+        let mut caveats = self.hub.lock().caveats();
+        let resting = self.hub.count_resting(&self.selector.clone().any_verdict(), range.now_ns);
         if resting > 0 {
             caveats.push(format!("{resting} paths are not in turn now and were not checked"));
         }

@@ -1,17 +1,16 @@
-//! What is known of paths that are not in turn: the verdict that stood when they were probed last, four bytes each.
-//! Pure.
-//!
-//! Times are whole seconds since the hub's start.
+//! What is known of paths that are not in turn: the verdict that stood when they were probed last. Pure.
 
 use std::time::Duration;
 
-use netcheck_common::domain::Vantage;
 use netcheck_proto::v1;
 
-use crate::clock::{SECOND_NS, nanos, timestamp, wire_duration};
-use crate::plan::Wanted;
+use crate::clock::{nanos, timestamp, wire_duration};
 use crate::plan::rotation::Turns;
 use crate::verdict::Verdict;
+
+mod ledger;
+
+pub use ledger::Ledger;
 
 /// What a path was when it was probed last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,66 +19,6 @@ pub struct Rested {
     pub verdict: Verdict,
     /// When that was (unix time of the hub, to the second).
     pub measured_ns: i64,
-}
-
-/// The paths of one node that are not in turn.
-#[derive(Debug, Default)]
-pub struct Ledger {
-    /// By vantage, then by place in the catalog. 0: never.
-    seen: [Vec<u32>; 2],
-}
-
-const VERDICT_BITS: u32 = 3;
-
-impl Ledger {
-    fn plane(vantage: Vantage) -> usize {
-        match vantage {
-            Vantage::Host => 0,
-            Vantage::Pod => 1,
-        }
-    }
-
-    /// Notes what a path was when it left the plan.
-    pub fn note(&mut self, vantage: Vantage, at: u32, rested: Rested, started_ns: i64) {
-        let plane = &mut self.seen[Self::plane(vantage)];
-        if plane.len() <= at as usize {
-            plane.resize(at as usize + 1, 0);
-        }
-        let seconds =
-            (rested.measured_ns.saturating_sub(started_ns) / SECOND_NS).clamp(0, (1 << 29) - 2) as u32 + 1;
-        plane[at as usize] = seconds << VERDICT_BITS | rested.verdict as u32;
-    }
-
-    /// What it was.
-    #[must_use]
-    pub fn get(&self, vantage: Vantage, at: u32, started_ns: i64) -> Option<Rested> {
-        let &entry = self.seen[Self::plane(vantage)].get(at as usize).filter(|&&entry| entry != 0)?;
-        let verdict = *Verdict::ALL.get((entry & ((1 << VERDICT_BITS) - 1)) as usize)?;
-        let seconds = i64::from((entry >> VERDICT_BITS) - 1);
-        Some(Rested { verdict, measured_ns: started_ns + seconds * SECOND_NS })
-    }
-
-    /// Takes it out: the path is in turn again.
-    pub fn take(&mut self, vantage: Vantage, at: u32, started_ns: i64) -> Option<Rested> {
-        let rested = self.get(vantage, at, started_ns)?;
-        self.seen[Self::plane(vantage)][at as usize] = 0;
-        Some(rested)
-    }
-
-    /// Follows a new catalog: `was[at]` is where the path at `at` was before.
-    pub fn follow(&mut self, was: &[Option<u32>]) {
-        for plane in &mut self.seen {
-            if !plane.is_empty() {
-                let moved = |at: &Option<u32>| at.and_then(|at| plane.get(at as usize).copied()).unwrap_or(0);
-                *plane = was.iter().map(moved).collect();
-            }
-        }
-    }
-
-    /// Forgets everything.
-    pub fn clear(&mut self) {
-        self.seen = Default::default();
-    }
 }
 
 /// How far the paths are covered of those nodes that don't probe all of theirs at once.
@@ -94,27 +33,27 @@ pub struct Coverage {
 }
 
 impl Coverage {
-    /// Adds a node's paths that are not in turn, with what they were.
+    /// Adds a node's `paths`, of which so many are in turn, and what the others were.
     pub fn add(
         &mut self,
         turns: &Turns,
         in_turn: usize,
-        resting: impl Iterator<Item = Option<Rested>>,
-        now_ns: i64,
+        paths: u64,
+        ledger: &Ledger,
+        (started_ns, now_ns): (i64, i64),
     ) {
         self.nodes += 1;
         self.promised = self.promised.max(turns.cover());
-        self.paths += in_turn as u64;
         self.at_once += in_turn as u64;
-        for rested in resting {
-            self.paths += 1;
-            let verdict = standing(rested, turns, now_ns);
-            self.verdicts[verdict as usize] += 1;
-            if let Some(rested) = rested.filter(|_| verdict != Verdict::NoData) {
-                self.oldest_ns =
-                    Some(self.oldest_ns.map_or(rested.measured_ns, |old| old.min(rested.measured_ns)));
-            }
+        let resting = paths.saturating_sub(in_turn as u64);
+        self.paths += in_turn as u64 + resting;
+        let (counts, oldest_ns) = ledger.count(oldest_standing(turns, now_ns), started_ns);
+        for (verdict, count) in self.verdicts.iter_mut().zip(counts) {
+            *verdict += u64::from(count);
         }
+        let known: u64 = counts.iter().map(|&count| u64::from(count)).sum();
+        self.verdicts[Verdict::NoData as usize] += resting.saturating_sub(known);
+        self.oldest_ns = self.oldest_ns.into_iter().chain(oldest_ns).min();
     }
 
     /// How many of the paths that are not in turn were that when they were probed last.
@@ -147,24 +86,22 @@ impl Coverage {
 /// What a path that is not in turn counts as: what it was, unless that is older than it may be.
 #[must_use]
 pub fn standing(rested: Option<Rested>, turns: &Turns, now_ns: i64) -> Verdict {
-    // Turns are cut anew when the roster changes, so a path may wait for up to two rounds.
-    let oldest_ns = now_ns.saturating_sub(nanos(turns.cover()).saturating_mul(2));
+    let oldest_ns = oldest_standing(turns, now_ns);
     rested.filter(|rested| rested.measured_ns >= oldest_ns).map_or(Verdict::NoData, |rested| rested.verdict)
 }
 
-/// The paths of a node that are wanted and not among those of its plan, by vantage and place in the catalog.
-pub(crate) fn resting<'a, 'b>(
-    wanted: &'b [Wanted<'a>],
-    in_turn: &'b std::collections::HashSet<(Vantage, u32)>,
-) -> impl Iterator<Item = &'b Wanted<'a>> {
-    wanted.iter().filter(|path| !in_turn.contains(&(path.vantage, path.at)))
+/// Turns are longer by what is added to the roster, and a path that was probed always may wait for one: up to two rounds.
+fn oldest_standing(turns: &Turns, now_ns: i64) -> i64 {
+    now_ns.saturating_sub(nanos(turns.cover()).saturating_mul(2))
 }
 
 #[cfg(test)]
 mod tests {
+    use netcheck_common::domain::Vantage;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::clock::SECOND_NS;
 
     const START_NS: i64 = 1_700_000_000 * SECOND_NS;
 
@@ -190,14 +127,14 @@ mod tests {
         let rested = Rested { verdict: Verdict::Reachable, measured_ns: START_NS };
         let mut ledger = Ledger::default();
         ledger.note(Vantage::Host, 2, rested, START_NS);
-        ledger.follow(&[None, Some(2), Some(0), Some(7)]);
+        ledger.follow(&[None, Some(2), Some(0), Some(7)], |_, _| true);
         assert_eq!(ledger.get(Vantage::Host, 1, START_NS), Some(rested));
         assert_eq!((0..9).filter(|&at| ledger.get(Vantage::Host, at, START_NS).is_some()).count(), 1);
     }
 
     #[test]
     fn what_was_not_probed_for_two_rounds_is_no_data() {
-        let turns = Turns { count: 6, length_ns: 10 * SECOND_NS, ends_ns: 0 };
+        let turns = Turns { count: 6, length_ns: 10 * SECOND_NS, ..Turns::default() };
         let rested = Some(Rested { verdict: Verdict::Reachable, measured_ns: START_NS });
         assert_eq!(standing(rested, &turns, START_NS + 120 * SECOND_NS), Verdict::Reachable);
         assert_eq!(standing(rested, &turns, START_NS + 121 * SECOND_NS), Verdict::NoData);

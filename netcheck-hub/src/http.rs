@@ -175,7 +175,9 @@ async fn report(State(hub): State<Arc<Hub>>, Query(params): Query<Params>) -> Re
 }
 
 async fn matrix(State(hub): State<Arc<Hub>>, Query(params): Query<Params>) -> Result<Response, BadRequest> {
-    let matrix = hub.matrix(&params.selector()?, &params.range(&hub)?);
+    let selector = params.selector()?;
+    hub.fits(&selector).map_err(|error| bad_request(&error.to_string()))?;
+    let matrix = hub.matrix(&selector, &params.range(&hub)?);
     Ok(Json(json::value(&matrix)).into_response())
 }
 

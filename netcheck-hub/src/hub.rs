@@ -1,16 +1,16 @@
 //! The one shared state: roster, agents with their rows, evidence. Short critical sections under one lock.
 //!
 //! In: rosters ([`crate::inventory`]), sessions and batches ([`crate::session`], [`crate::ingest`]), the clock's tick
-//! ([`HubTask`]). Out: plans and questions to the sessions, everything that readers ask for. Cancelling the task stops
-//! verdicts and questions; nothing is held across an await.
+//! ([`HubTask`]). Out: plans and questions to the sessions, everything that readers ask for. Nothing is held across an
+//! await.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use netcheck_common::domain::PathId;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 use crate::agent::Agent;
 use crate::clock::{nanos, unix_now_ns};
@@ -28,14 +28,20 @@ use crate::selection::Selection;
 
 mod caveats;
 mod counters;
+mod held;
+mod planning;
+mod resting;
 mod sessions;
+mod task;
 mod turns;
 mod vantages;
 
 pub use counters::Counters;
+pub use held::Held;
+use held::Lock;
+pub use resting::TooMany;
+pub use task::{HubTask, TICK};
 
-/// How often verdicts are renewed and questions are asked: well below any window.
-pub const TICK: Duration = Duration::from_millis(200);
 /// Lost probes that are kept with their evidence, over all paths. The loss itself is counted in windows either way.
 pub const LOST_TOTAL: usize = 200_000;
 
@@ -92,8 +98,12 @@ pub struct NodeIx(pub usize);
 pub struct State {
     /// The cluster.
     pub roster: Arc<Roster>,
-    /// What is probed.
+    /// What is probed. Plans that are not made of it yet are due.
     pub catalog: Arc<Catalog>,
+    /// The roster that the catalog is made of.
+    planned_roster: Arc<Roster>,
+    /// What the catalog is made of has changed.
+    pub stale: bool,
     /// When the roster was taken.
     pub roster_ns: i64,
     /// What is wrong with the newest inventory; the roster is then an older one.
@@ -126,6 +136,8 @@ pub struct State {
     pub evaluate_ns: i64,
     /// Nodes that came back, and until when the paths to them stay in the plans.
     returned: BTreeMap<String, i64>,
+    /// Those of them whose paths are probed at once when the plans are made.
+    expedited: BTreeSet<String>,
     /// When the hub started.
     started_ns: i64,
     /// Certificates that expire sooner are warned of.
@@ -145,7 +157,10 @@ pub struct Hub {
     pub instance: String,
     /// When it started.
     pub started_ns: i64,
-    state: Mutex<State>,
+    state: Lock,
+    /// Whoever makes plans has it. Taken before the state's lock, never after.
+    planning: Mutex<()>,
+    ending: AtomicBool,
     ticks: watch::Sender<i64>,
 }
 
@@ -157,6 +172,8 @@ impl Hub {
         let state = State {
             roster: Arc::default(),
             catalog: Arc::default(),
+            planned_roster: Arc::default(),
+            stale: false,
             roster_ns: 0,
             inventory_error: None,
             inventory_caveat: None,
@@ -174,6 +191,7 @@ impl Hub {
             incidents: Book::default(),
             evaluate_ns: 0,
             returned: BTreeMap::new(),
+            expedited: BTreeSet::new(),
             started_ns,
             certificate_warning: settings.certificate_warning,
             counters: Counters::default(),
@@ -184,15 +202,27 @@ impl Hub {
             settings,
             instance: format!("{:016x}", rand::random::<u64>()),
             started_ns,
-            state: Mutex::new(state),
+            state: Lock::new(state),
+            planning: Mutex::new(()),
+            ending: AtomicBool::new(false),
             ticks: watch::Sender::new(0),
         })
     }
 
-    /// The state. Held for the length of one message or one answer.
-    pub fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic while it was held left counters and rows as they were between two updates: still readable.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The state. Held for the length of one message or one answer; what is done to many agents is done in pieces.
+    pub fn lock(&self) -> Held<'_> {
+        self.state.hold()
+    }
+
+    /// The longest that the state was held since this was asked last.
+    #[must_use]
+    pub fn longest_held(&self) -> Duration {
+        self.state.take_longest()
+    }
+
+    /// All agents that there are, in the order of their indices, and vacant places among them.
+    pub(crate) fn indices(&self) -> impl Iterator<Item = NodeIx> + use<> {
+        (0..self.lock().agents.len()).map(NodeIx)
     }
 
     /// Changes with every tick.
@@ -201,7 +231,8 @@ impl Hub {
         self.ticks.subscribe()
     }
 
-    /// Takes a roster, and tells the agents what changes for them.
+    /// Takes a roster, and tells the agents what changes for them: when it returns, the plans are made. That may take
+    /// long where there are many; the state is not locked meanwhile.
     pub fn set_roster(&self, roster: Roster, now_ns: i64) {
         self.set_roster_despite(roster, None, now_ns);
     }
@@ -210,13 +241,16 @@ impl Hub {
     pub fn set_roster_despite(&self, roster: Roster, trouble: Option<String>, now_ns: i64) {
         let mut state = self.lock();
         let returned = roster.returned_since(&state.roster);
-        state.roster = Arc::new(roster);
+        let older = std::mem::replace(&mut state.roster, Arc::new(roster));
         state.roster_ns = now_ns;
         state.inventory_error = trouble;
         state.counters.rosters += 1;
         state.keep(returned.iter().cloned(), now_ns);
-        state.replan(&self.settings, now_ns);
-        state.expedite(&returned);
+        state.expedited.extend(returned);
+        state.stale = true;
+        drop(state);
+        drop(older);
+        self.plan_due(now_ns);
     }
 
     /// What is wrong with the inventory now, if anything; how many objects were skipped so far, and what is wrong with
@@ -238,20 +272,34 @@ impl Hub {
         state.inventory_error = Some(error);
     }
 
-    /// Renews verdicts and incidents, locates losses, asks for evidence, forgets what is old.
+    /// Does what a tick does, and makes the plans that are due.
     pub fn tick(&self, now_ns: i64) {
+        self.observe(now_ns);
+        self.plan_due(now_ns);
+    }
+
+    /// Renews verdicts and incidents, locates losses, asks for evidence, forgets what is old.
+    pub fn observe(&self, now_ns: i64) {
         let mut state = self.lock();
-        state.follow_vantages(&self.settings, now_ns);
         state.locate_dirty(&self.settings, now_ns);
         state.ask(self.settings.timing.timeout, now_ns);
-        state.judge_all(&self.settings, now_ns);
-        if now_ns - state.expired_ns > crate::clock::SECOND_NS {
+        let expire = now_ns - state.expired_ns > crate::clock::SECOND_NS;
+        if expire {
             state.expired_ns = now_ns;
-            state.expire(now_ns - nanos(self.settings.expire), now_ns);
-            state.end_silent(now_ns);
-            state.take_turns(&self.settings, now_ns);
+            state.drops.expire(now_ns);
+            state.lost_flows.expire(now_ns);
         }
         drop(state);
+        let oldest_ns = now_ns - nanos(self.settings.expire);
+        self.in_pieces(self.indices(), |state, index| {
+            state.judge(index, &self.settings, now_ns);
+            if expire {
+                state.expire(index, oldest_ns, now_ns);
+            }
+        });
+        if expire {
+            self.lock().end_silent(now_ns);
+        }
         self.evaluate(now_ns);
         self.ticks.send_replace(now_ns);
     }
@@ -325,82 +373,30 @@ impl State {
         all.filter(|(_, agent)| !agent.is_vacant())
     }
 
-    /// Makes the catalog anew, and every plan from it.
-    pub fn replan(&mut self, settings: &Settings, now_ns: i64) {
-        let roster = Arc::clone(&self.roster);
-        for name in roster.nodes.keys() {
-            self.intern(name);
-        }
-        let responders: BTreeMap<String, u16> = self
-            .agents
-            .iter()
-            .filter_map(|agent| {
-                let hello = agent.hello.as_ref()?;
-                Some((agent.name.to_string(), u16::try_from(hello.responder_port).ok()?))
-            })
-            .collect();
-        let catalog = Catalog::of(&roster, &settings.selection, &responders, &settings.dns_name);
-        let catalog = catalog.with_dns(&roster, &settings.dns_name, &settings.dns);
-        let catalog = catalog.with_http(&roster, &settings.selection, &settings.http);
-        let catalog = catalog.with_responders(&self.pod_responders());
-        if self.agents.iter().any(|agent| agent.turns.is_some()) {
-            let places = catalog.places_in(&self.catalog);
-            for agent in &mut self.agents {
-                agent.ledger.follow(&places);
-            }
-        }
-        self.catalog = Arc::new(catalog);
-        self.plan_agents(settings, now_ns, |agent| !agent.is_vacant());
-    }
-
-    fn judge_all(&mut self, settings: &Settings, now_ns: i64) {
+    fn judge(&mut self, index: NodeIx, settings: &Settings, now_ns: i64) {
         let from_ns = now_ns - nanos(settings.default_range());
-        let roster = Arc::clone(&self.roster);
-        for agent in &mut self.agents {
-            let rules = agent.rules(&settings.timing);
-            let absent = roster.node_absent(&agent.name).is_some();
-            for row in agent.rows.iter_mut() {
-                let verdict = crate::query::verdict(row, &rules, absent, from_ns, now_ns);
-                if verdict != row.verdict {
-                    row.verdict = verdict;
-                    row.since_ns = now_ns;
-                }
+        let agent = &mut self.agents[index.0];
+        let rules = agent.rules(&settings.timing);
+        let absent = self.roster.node_absent(&agent.name).is_some();
+        for row in agent.rows.iter_mut() {
+            let verdict = crate::query::verdict(row, &rules, absent, from_ns, now_ns);
+            if verdict != row.verdict {
+                row.verdict = verdict;
+                row.since_ns = now_ns;
             }
         }
     }
 
-    fn expire(&mut self, oldest_ns: i64, now_ns: i64) {
-        self.drops.expire(now_ns);
-        self.lost_flows.expire(now_ns);
-        let mut forgotten = Vec::new();
-        for (index, agent) in self.agents.iter_mut().enumerate().filter(|(_, agent)| !agent.is_vacant()) {
-            let wanted = self.roster.nodes.contains_key(&*agent.name);
-            let (lost, over) = agent.expire(wanted, oldest_ns, now_ns);
-            self.lost_kept = self.lost_kept.saturating_sub(lost);
-            forgotten.extend(over.then_some(NodeIx(index)));
+    fn expire(&mut self, index: NodeIx, oldest_ns: i64, now_ns: i64) {
+        let agent = &mut self.agents[index.0];
+        if agent.is_vacant() {
+            return;
         }
-        for index in forgotten {
+        let wanted = self.roster.nodes.contains_key(&*agent.name);
+        let (lost, over) = agent.expire(wanted, oldest_ns, now_ns);
+        self.lost_kept = self.lost_kept.saturating_sub(lost);
+        if over {
             self.vacate(index);
-        }
-    }
-}
-
-/// Ticks the hub until cancelled.
-pub struct HubTask {
-    /// Whose clock this is.
-    pub hub: Arc<Hub>,
-}
-
-impl HubTask {
-    /// Ticks.
-    pub async fn run(self, shutdown: CancellationToken) {
-        let mut ticks = tokio::time::interval(TICK);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                () = shutdown.cancelled() => return,
-                _ = ticks.tick() => self.hub.tick(unix_now_ns()),
-            }
         }
     }
 }

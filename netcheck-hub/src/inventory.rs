@@ -274,7 +274,7 @@ impl InventoryTask {
         let path = self.path.clone();
         let read = tokio::task::spawn_blocking(move || read(&path).map(|objects| objects.roster())).await;
         match read {
-            Ok(Ok(roster)) => self.accept(roster),
+            Ok(Ok(roster)) => self.accept(roster).await,
             Ok(Err(error)) => {
                 let error = format!("{:#}", anyhow::Error::from(error));
                 tracing::error!("{error}; keeping the last good roster");
@@ -284,8 +284,13 @@ impl InventoryTask {
         }
     }
 
-    fn accept(&self, roster: Roster) {
+    async fn accept(&self, roster: Roster) {
         tracing::info!(path = %self.path.display(), "inventory changed: {roster}");
-        self.hub.set_roster(roster, unix_now_ns());
+        let hub = Arc::clone(&self.hub);
+        // Plans of many nodes take their time.
+        let taken = tokio::task::spawn_blocking(move || hub.set_roster(roster, unix_now_ns())).await;
+        if let Err(error) = taken {
+            self.hub.inventory_failed(format!("plans could not be made of the inventory: {error}"));
+        }
     }
 }

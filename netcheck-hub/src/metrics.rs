@@ -14,7 +14,7 @@ use prometheus_client::registry::Registry;
 use crate::clock::duration_ns;
 use crate::coverage::Coverage;
 use crate::hub::{Hub, State};
-use crate::query::{Range, Selector};
+use crate::query::Range;
 use crate::verdict::Verdict;
 
 /// All metrics as text.
@@ -79,14 +79,14 @@ impl Snapshot {
 
     fn take(hub: &Hub) -> Self {
         let range = Range::newest(hub.settings.default_range(), crate::clock::unix_now_ns());
+        let (cells, coverage) = hub.survey(&range);
         let state = hub.lock();
-        let cells = hub.cells_in(&state, &Selector::default(), &range);
         let mut snapshot = Self::default();
         snapshot.paths(&cells);
         snapshot.http(&state, &cells);
         snapshot.agents(&state);
         snapshot.incidents(&state);
-        snapshot.coverage(&state.coverage(range.now_ns));
+        snapshot.coverage(&coverage);
         snapshot.counters(&state);
         let error = f64::from(u8::from(state.inventory_error.is_some()));
         snapshot.add(

@@ -15,8 +15,12 @@ mod book;
 mod catalog;
 pub mod dns;
 pub mod exchange;
+mod groups;
 pub mod http;
+mod order;
+mod prober;
 pub mod rotation;
+mod share;
 mod sources;
 #[cfg(test)]
 mod tests;
@@ -25,6 +29,8 @@ mod vantage;
 pub use book::PlanBook;
 pub use catalog::Catalog;
 use exchange::Exchange;
+pub(crate) use prober::Prober;
+pub(crate) use share::Share;
 pub use sources::Sources;
 
 /// What the operator asked for.
@@ -222,6 +228,14 @@ impl Probe {
     fn order(&self) -> Order<'_> {
         let rest = self.sources.are_rest();
         (&self.target.id, self.kind, self.address, self.port, (&self.question, &self.exchange), rest)
+    }
+
+    /// Whether both are the same path to whoever sends them from the same place.
+    fn is(&self, other: &Self) -> bool {
+        self.target.id == other.target.id
+            && (self.kind, self.address, self.port) == (other.kind, other.address, other.port)
+            && self.question == other.question
+            && self.exchange == other.exchange
     }
 
     pub(crate) fn identity(&self, vantage: Vantage) -> Identity {

@@ -183,26 +183,19 @@ impl Cell {
 }
 
 impl State {
-    /// All cells that a selector selects, by source and path.
+    /// The cells of one source that a selector selects, by path.
     #[must_use]
-    pub fn cells(
-        &self,
-        rules: impl Fn(&crate::agent::Agent) -> Rules,
-        selector: &Selector,
-        range: &Range,
-    ) -> Vec<Cell> {
+    pub fn cells_of(&self, at: NodeIx, rules: &Rules, selector: &Selector, range: &Range) -> Vec<Cell> {
+        let agent = self.agent(at);
         let mut cells = Vec::new();
-        for (at, agent) in self.each() {
-            if agent.rows.is_empty() {
-                continue;
-            }
-            let rules = rules(agent);
-            let absent = self.roster.node_absent(&agent.name).is_some();
-            for row in agent.rows.shown().filter(|row| selector.takes(&agent.name, &row.path)) {
-                let verdict = judge_row(row, &rules, absent, range);
-                if selector.takes_verdict(verdict) {
-                    cells.push(self.cell(at, row, verdict, range));
-                }
+        if agent.rows.is_empty() || !selector.takes_source(&agent.name) {
+            return cells;
+        }
+        let absent = self.roster.node_absent(&agent.name).is_some();
+        for row in agent.rows.shown().filter(|row| selector.takes(&agent.name, &row.path)) {
+            let verdict = judge_row(row, rules, absent, range);
+            if selector.takes_verdict(verdict) {
+                cells.push(self.cell(at, row, verdict, range));
             }
         }
         cells

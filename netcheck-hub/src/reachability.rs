@@ -13,7 +13,8 @@ use tonic::{Request, Response, Status};
 
 use crate::agent::Agent;
 use crate::clock::{positive, timestamp, unix_now_ns, wire_duration};
-use crate::hub::{Hub, NodeIx, State};
+use crate::coverage::Coverage;
+use crate::hub::{Hub, NodeIx, State, TooMany};
 use crate::incident::serve::Told;
 use crate::query::{Cell, Range, Selector};
 use crate::report;
@@ -29,6 +30,10 @@ pub struct Reachability {
 #[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
 pub(crate) fn invalid(error: netcheck_proto::convert::InvalidField) -> Status {
     Status::invalid_argument(error.to_string())
+}
+
+fn too_many(error: TooMany) -> Status {
+    Status::resource_exhausted(error.to_string())
 }
 
 impl Reachability {
@@ -47,39 +52,68 @@ impl Hub {
         Range::newest(length.min(self.settings.expire), unix_now_ns())
     }
 
-    /// The cells that a selector selects.
+    /// The cells that a selector selects, by source and path. Those of one source are of one moment.
     #[must_use]
     pub fn cells(&self, selector: &Selector, range: &Range) -> Vec<Cell> {
-        self.cells_in(&self.lock(), selector, range)
+        let mut cells = Vec::new();
+        self.in_pieces(self.indices(), |state, source| {
+            cells.extend(self.cells_of(state, source, selector, range));
+        });
+        cells
     }
 
-    /// The same, of a state that is locked already.
-    #[must_use]
-    pub fn cells_in(&self, state: &State, selector: &Selector, range: &Range) -> Vec<Cell> {
-        state.cells(|agent| agent.rules(&self.settings.timing), selector, range)
+    /// The same of one source.
+    fn cells_of(&self, state: &State, source: NodeIx, selector: &Selector, range: &Range) -> Vec<Cell> {
+        state.cells_of(source, &state.agent(source).rules(&self.settings.timing), selector, range)
+    }
+
+    /// All cells, and how far the other paths are covered.
+    pub(crate) fn survey(&self, range: &Range) -> (Vec<Cell>, Coverage) {
+        let (mut cells, mut coverage) = (Vec::new(), Coverage::default());
+        self.in_pieces(self.indices(), |state, source| {
+            cells.extend(self.cells_of(state, source, &Selector::default(), range));
+            state.cover(source, &mut coverage, range.now_ns);
+        });
+        (cells, coverage)
+    }
+
+    /// The cells of paths in turn, and of those that are not. Each path of a source is among one of them: both are of one
+    /// moment.
+    fn measured_and_resting(
+        &self,
+        selector: &Selector,
+        resting: &Selector,
+        range: &Range,
+    ) -> (Vec<Cell>, Vec<v1::MatrixCell>) {
+        let mut chosen = self.chosen(resting);
+        let (mut measured, mut rest) = (Vec::new(), Vec::new());
+        for source in self.indices() {
+            let state = self.lock();
+            measured.extend(self.cells_of(&state, source, selector, range));
+            let found = state.resting(source, &mut chosen);
+            drop(state);
+            let Some(found) = found else { continue };
+            rest.extend(found.paths(resting, range.now_ns).iter().map(|path| found.cell(path)));
+        }
+        (measured, rest)
     }
 
     /// The matrix.
     #[must_use]
     pub fn matrix(&self, selector: &Selector, range: &Range) -> v1::GetMatrixResponse {
-        let state = self.lock();
-        let measured = self.cells_in(&state, selector, range).into_iter().map(|cell| cell.cell);
-        let resting = state.resting_cells(selector, range.now_ns).into_iter().map(|(_, cell)| cell);
+        let (measured, resting) = self.measured_and_resting(selector, selector, range);
         v1::GetMatrixResponse {
             generated_at: Some(timestamp(range.now_ns)),
             range: Some(wire_duration(range.length())),
-            cells: measured.chain(resting).collect(),
+            cells: measured.into_iter().map(|cell| cell.cell).chain(resting).collect(),
         }
     }
 
     /// The report over all paths.
     #[must_use]
     pub fn report(&self, range: &Range) -> v1::Report {
-        let state = self.lock();
-        let cells = self.cells_in(&state, &Selector::default(), range);
-        let caveats = state.caveats();
-        let coverage = state.coverage(range.now_ns);
-        drop(state);
+        let (cells, coverage) = self.survey(range);
+        let caveats = self.lock().caveats();
         let incidents = self.incidents(false).incidents;
         let mut report = v1::Report { incidents, ..report::build(&cells, range, caveats) };
         report::add_resting(&mut report, &coverage, self.settings.rotation.cover);
@@ -182,6 +216,7 @@ impl ReachabilityService for Reachability {
     ) -> Result<Response<v1::GetMatrixResponse>, Status> {
         let request = request.into_inner();
         let selector = Selector::read(request.selector).map_err(invalid)?;
+        self.hub.fits(&selector).map_err(too_many)?;
         Ok(Response::new(self.hub.matrix(&selector, &self.hub.range(request.range.as_ref()))))
     }
 
@@ -190,8 +225,12 @@ impl ReachabilityService for Reachability {
         request: Request<v1::WatchMatrixRequest>,
     ) -> Result<Response<Cells>, Status> {
         let request = request.into_inner();
+        let selector = Selector::read(request.selector).map_err(invalid)?;
+        if !request.changes_only {
+            self.hub.fits(&selector).map_err(too_many)?;
+        }
         let watch = Watch {
-            selector: Selector::read(request.selector).map_err(invalid)?,
+            selector,
             range: request.range,
             changes_only: request.changes_only,
             known: None,
@@ -217,25 +256,30 @@ impl ReachabilityService for Reachability {
         let range = self.hub.range(request.range.as_ref());
         let selector = Selector::read(request.selector).map_err(invalid)?;
         let selector = selector.between(&request.source, &request.target);
+        let mut chosen = self.hub.chosen(&selector);
+        let mut paths: Vec<v1::PathDetail> = Vec::new();
         let mut state = self.hub.lock();
-        let mut paths: Vec<v1::PathDetail> = self
-            .hub
-            .cells_in(&state, &selector, &range)
-            .into_iter()
-            .filter_map(|cell| {
-                let row = state.agent(cell.key.0).rows.get(netcheck_common::domain::PathId(cell.key.1))?;
-                Some(state.detail(cell.key.0, row, cell.verdict, &range))
-            })
-            .collect();
-        for (source, cell) in state.resting_cells(&selector, range.now_ns) {
-            let target = cell.path.as_ref().and_then(|path| path.target.as_ref());
-            let target = target.map(|target| target.id.clone()).unwrap_or_default();
-            state.ask_for(source, &target, range.now_ns);
-            paths.push(v1::PathDetail { cell: Some(cell), ..Default::default() });
+        let source = state.find(&request.source);
+        if let Some(source) = source {
+            paths.extend(self.hub.cells_of(&state, source, &selector, &range).into_iter().filter_map(
+                |cell| {
+                    let row = state.agent(source).rows.get(netcheck_common::domain::PathId(cell.key.1))?;
+                    Some(state.detail(source, row, cell.verdict, &range))
+                },
+            ));
+            if let Some(resting) = state.resting(source, &mut chosen) {
+                drop(state);
+                let found = resting.paths(&selector, range.now_ns);
+                state = self.hub.lock();
+                for path in found {
+                    state.ask_for(source, resting.target(&path), range.now_ns);
+                    paths.push(v1::PathDetail { cell: Some(resting.cell(&path)), ..Default::default() });
+                }
+            }
         }
         if paths.is_empty() {
-            let known = state.find(&request.source).is_some();
-            let why = if known { "is probed to no such target" } else { "is no node of the cluster" };
+            let why =
+                if source.is_some() { "is probed to no such target" } else { "is no node of the cluster" };
             return Err(Status::not_found(format!(
                 "no path from {} to {}: {} {why}",
                 request.source, request.target, request.source
@@ -294,14 +338,18 @@ impl Watch {
     }
 
     fn first(&mut self) -> Vec<v1::WatchMatrixResponse> {
-        let cells = self.cells();
+        let (cells, resting) = if self.changes_only {
+            (self.cells(), Vec::new())
+        } else {
+            let range = self.hub.range(self.range.as_ref());
+            self.hub.measured_and_resting(&self.selector.clone().any_verdict(), &self.selector, &range)
+        };
         self.known = Some(cells.iter().map(|cell| (cell.key, cell.verdict)).collect());
         let mut pass: Vec<v1::WatchMatrixResponse> = Vec::new();
         if !self.changes_only {
             let told = cells.into_iter().filter(|cell| told(&self.selector, cell, None));
-            pass.extend(
-                told.map(|cell| v1::WatchMatrixResponse { cell: Some(cell.cell), ..Default::default() }),
-            );
+            let told = told.map(|cell| cell.cell).chain(resting);
+            pass.extend(told.map(|cell| v1::WatchMatrixResponse { cell: Some(cell), ..Default::default() }));
         }
         pass.push(v1::WatchMatrixResponse { initial_done: true, ..Default::default() });
         pass

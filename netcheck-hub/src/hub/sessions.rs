@@ -7,25 +7,20 @@ use netcheck_proto::v1;
 use super::{NodeIx, State};
 
 impl State {
-    /// Has the paths to and from these nodes probed at once.
-    pub(super) fn expedite(&mut self, nodes: &BTreeSet<String>) {
-        if nodes.is_empty() {
+    /// Has an agent probe its paths to and from these nodes at once.
+    pub(super) fn expedite(&mut self, index: NodeIx, nodes: &BTreeSet<String>) {
+        let agent = self.agent(index);
+        if agent.live.is_none() {
             return;
         }
-        for index in (0..self.agents.len()).map(NodeIx) {
-            let agent = self.agent(index);
-            if agent.live.is_none() {
-                continue;
-            }
-            let from_here = nodes.contains(&*agent.name);
-            let paths = agent.plan.plan().paths.iter();
-            let path_ids: Vec<u32> = paths
-                .filter(|path| from_here || nodes.contains(&path.probe.target.node))
-                .map(|path| path.id.0)
-                .collect();
-            if !path_ids.is_empty() {
-                self.send(index, v1::session_response::Message::Expedite(v1::Expedite { path_ids }));
-            }
+        let from_here = nodes.contains(&*agent.name);
+        let paths = agent.plan.plan().paths.iter();
+        let path_ids: Vec<u32> = paths
+            .filter(|path| from_here || nodes.contains(&path.probe.target.node))
+            .map(|path| path.id.0)
+            .collect();
+        if !path_ids.is_empty() {
+            self.send(index, v1::session_response::Message::Expedite(v1::Expedite { path_ids }));
         }
     }
 

@@ -1,9 +1,9 @@
-//! Pod vantages that come and go: plans anew, and where one is missing.
+//! Pod vantages: where their responders are, and where one is missing.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::{Settings, State};
+use super::State;
 use crate::agent::vantage::PodSource;
 use crate::report::listed;
 use crate::roster::Pod;
@@ -73,17 +73,6 @@ impl State {
             )
         };
         by_network.into_iter().map(line).collect()
-    }
-
-    /// Makes the plans anew where a pod vantage came, changed, or was forgotten: once for all that did since the last tick.
-    pub(super) fn follow_vantages(&mut self, settings: &Settings, now_ns: i64) {
-        let mut changed = false;
-        for agent in &mut self.agents {
-            changed |= agent.vantage.take_changed();
-        }
-        if changed {
-            self.replan(settings, now_ns);
-        }
     }
 
     /// Where nothing is measured from pods, though it is or should be: one line for all nodes of one reason.

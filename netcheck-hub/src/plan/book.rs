@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use netcheck_common::domain::PathId;
+use netcheck_common::domain::{PathId, Vantage};
 use netcheck_proto::convert;
 
+use super::groups::Groups;
 use super::{Catalog, Identity, Plan, PlannedPath, Wanted};
 
 /// Gives out path ids for one agent: stable while a path stays, and the same again when it comes back before it is
@@ -18,6 +19,8 @@ use super::{Catalog, Identity, Plan, PlannedPath, Wanted};
 pub struct PlanBook {
     next: Option<u32>,
     plan: Arc<Plan>,
+    /// Tells the catalog that the plan was made from.
+    of: Option<Arc<Groups>>,
 }
 
 impl PlanBook {
@@ -37,11 +40,23 @@ impl PlanBook {
         retired: &[Arc<PlannedPath>],
     ) -> Option<Arc<Plan>> {
         let mut next = self.next.unwrap_or_else(|| first_id(node, wanted));
+        let same_catalog = self.of.as_ref().is_some_and(|of| Arc::ptr_eq(of, &catalog.groups));
+        // Within one catalog places tell paths apart, and what stays is as it was.
+        let places: HashMap<(Vantage, u32), &Arc<PlannedPath>> = if same_catalog {
+            self.plan.paths.iter().map(|path| ((path.vantage, path.at), path)).collect()
+        } else {
+            HashMap::new()
+        };
         let numbered = |path: &Arc<PlannedPath>| (path.identity(), path.id);
+        let planned = self.plan.paths.iter().filter(|_| !same_catalog);
         let known: HashMap<Identity, PathId> =
-            retired.iter().map(numbered).chain(self.plan.paths.iter().map(numbered)).collect();
+            retired.iter().map(numbered).chain(planned.map(numbered)).collect();
         let mut paths: Vec<Arc<PlannedPath>> = Vec::with_capacity(wanted.len());
         for &Wanted { vantage, at, probe } in wanted {
+            if let Some(&path) = places.get(&(vantage, at)) {
+                paths.push(Arc::clone(path));
+                continue;
+            }
             let id = known.get(&probe.identity(vantage)).copied().unwrap_or_else(|| {
                 let id = PathId(next);
                 // 0 is no path; the numbers do not run out in any hub's life.
@@ -58,6 +73,7 @@ impl PlanBook {
             && self.plan.search_names == catalog.search_names
             && self.plan.paths.iter().map(|path| path.id).eq(paths.iter().map(|path| path.id));
         self.next = Some(next);
+        self.of = Some(Arc::clone(&catalog.groups));
         self.plan = Arc::new(Plan {
             version: if same { self.plan.version } else { self.plan.version + 1 },
             paths,

@@ -4,11 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use netcheck_common::domain::{Family, ProbeKind, Vantage};
+#[cfg(test)]
+use netcheck_common::domain::Family;
+use netcheck_common::domain::{ProbeKind, Vantage};
 use netcheck_common::header::DEFAULT_RESPONDER_PORT;
 use netcheck_proto::v1;
 
-use super::{AddressOf, Probe, Question, Sources, Target, Wanted};
+#[cfg(test)]
+use super::Wanted;
+use super::groups::Groups;
+use super::prober::Prober;
+use super::{AddressOf, PlannedPath, Probe, Question, Sources, Target};
 use crate::roster::{Roster, Service, ServicePort};
 use crate::selection::{Choice, Selection};
 
@@ -18,6 +24,7 @@ mod services;
 #[cfg(test)]
 mod tests;
 
+pub(super) use networks::Attached;
 use networks::{Vantages, vantages};
 use notes::Notes;
 
@@ -41,7 +48,9 @@ pub struct Catalog {
     /// What of the wishes makes no sense, one line each.
     pub troubles: Vec<String>,
     /// Vantages on further networks of pods.
-    vantages: Vantages,
+    pub(super) vantages: Vantages,
+    /// The probes by target; made last.
+    pub(crate) groups: Arc<Groups>,
 }
 
 impl Catalog {
@@ -96,8 +105,25 @@ impl Catalog {
         });
     }
 
+    /// The same, ready for plans to be made of it. What is the same as in an older one is shared with it.
+    #[must_use]
+    pub fn grouped(mut self, older: &Self) -> Self {
+        if self.addresses == older.addresses {
+            self.addresses = Arc::clone(&older.addresses);
+        }
+        if self.watched_ports == older.watched_ports {
+            self.watched_ports = Arc::clone(&older.watched_ports);
+        }
+        if self.search_names == older.search_names {
+            self.search_names = Arc::clone(&older.search_names);
+        }
+        self.groups = Arc::new(Groups::of(&self.probes));
+        self
+    }
+
     /// What one node probes: all that it is a source of but itself, in the families that it has. Paths of one target
     /// are next to each other.
+    #[cfg(test)]
     pub(crate) fn of_node<'a>(&'a self, node: &str, families: &[Family]) -> Vec<Wanted<'a>> {
         let wanted = (0u32..).zip(&self.probes).filter(|(_, probe)| {
             let own = probe.target.kind == v1::TargetKind::Node && probe.target.name == node;
@@ -106,6 +132,13 @@ impl Catalog {
             !own && reaches && families.contains(&Family::of(probe.address)) && probe.sources.take(node)
         });
         wanted.map(|(at, probe)| Wanted { vantage: Vantage::Host, at, probe }).collect()
+    }
+
+    /// The place of the probe that a path is of, for a source that takes it, whatever the catalog that it was planned from.
+    pub(crate) fn place_of(&self, path: &PlannedPath, prober: &Prober) -> Option<u32> {
+        let places = self.groups.places(self.groups.find(&self.probes, &path.probe.target.id)?);
+        let mut places = places.map(|at| (at, &self.probes[at as usize]));
+        places.find(|(_, probe)| probe.is(&path.probe) && prober.takes(path.vantage, probe)).map(|(at, _)| at)
     }
 
     /// Where each probe was in an older catalog, if it was in it.

@@ -7,15 +7,24 @@
 //! |---|---|
 //! | always | one node and one pod of each zone, services, DNS servers: at most half |
 //! | kept | paths that are bad, and those to nodes that came back or were asked for: at most an eighth, or a quarter if one target needs it |
-//! | in turn | all others, in an order that is each node's own, for [`Turns::length_ns`] each |
+//! | in turn | all others, in an order that is each node's own (`plan/order.rs`), for [`Turns::length_ns`] each |
+//!
+//! **What is promised.** A node goes around its targets like a hand around a dial: a turn begins where the one before it
+//! ended, and takes as many targets as there is room for. While nothing changes, every path has a whole turn within
+//! [`Turns::cover`]. When the catalog changes, the hand stays where it is and so do all other targets, for where a target is
+//! on the dial hangs on nothing but itself. So a target that was there all the time has a whole turn before the hand has
+//! been around once; what was added on the way there makes that longer by what it takes itself, one turn for a room full
+//! of paths, and what was removed makes it shorter. A target that is new has its first turn within one round as well, but that
+//! may be what is left of the turn of now. Only who is no longer probed always begins to wait as if it were new.
+//!
+//! A turn is as long as it was meant to be at its begin. While it lasts, nothing is taken in from behind its end; where
+//! its targets have become too many for it, the last ones have theirs next.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 use std::time::Duration;
 
-use netcheck_proto::v1;
-
-use super::Wanted;
+use super::Catalog;
+use super::order::{Order, point};
+use super::share::{Parts, Share};
 use crate::clock::nanos;
 
 #[cfg(test)]
@@ -43,7 +52,7 @@ impl Default for Rotation {
 }
 
 /// How a node's paths take turns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Turns {
     /// How many turns it takes until every path was probed.
     pub count: usize,
@@ -51,6 +60,18 @@ pub struct Turns {
     pub length_ns: i64,
     /// When the one of now ends: unix time of the hub.
     pub ends_ns: i64,
+    /// Which it is.
+    pub hand: Hand,
+}
+
+/// The targets of one turn: from a rank in the node's order up to another one, where the next turn begins. All of them
+/// where both are the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hand {
+    /// The rank of its first target, at least.
+    pub from: u64,
+    /// The rank after its last.
+    pub to: u64,
 }
 
 impl Turns {
@@ -59,144 +80,110 @@ impl Turns {
     pub fn cover(&self) -> Duration {
         crate::clock::duration(self.length_ns).saturating_mul(u32::try_from(self.count).unwrap_or(u32::MAX))
     }
+
+    /// The turn that is to be at this time, as far as it is known before its targets are.
+    fn at(before: Option<&Self>, node: &str, count: usize, rotation: &Rotation, now_ns: i64) -> Self {
+        let least_ns = nanos(SHORTEST_TURN.max(rotation.interval.saturating_mul(10)));
+        let length_ns = (nanos(rotation.cover) / (count as i64).max(1)).max(least_ns);
+        let turns = Self { count, length_ns, ..Self::default() };
+        // Not all nodes begin a turn in the same moment.
+        let shifted_ns = now_ns + (point(node) % length_ns as u64) as i64;
+        let ends_ns = now_ns + length_ns - shifted_ns.rem_euclid(length_ns);
+        match before {
+            Some(before) if now_ns < before.ends_ns => {
+                Self { ends_ns: before.ends_ns, hand: before.hand, ..turns }
+            }
+            // As planned, unless that was long ago.
+            Some(before) if before.ends_ns + length_ns > now_ns + length_ns / 2 => Self {
+                ends_ns: before.ends_ns + length_ns,
+                hand: Hand { from: before.hand.to, to: before.hand.to },
+                ..turns
+            },
+            _ => {
+                // A hub that starts over and over does not begin at the same place each time.
+                let turn = shifted_ns.div_euclid(length_ns).rem_euclid((count as i64).max(1));
+                let from = ((turn as u128) << 64) / (count as u128).max(1);
+                let from = before.map_or(from as u64, |before| before.hand.to);
+                // What has the first turn has a whole one.
+                let short = ends_ns - now_ns < least_ns;
+                let ends_ns = if short { ends_ns + length_ns } else { ends_ns };
+                Self { ends_ns, hand: Hand { from, to: from }, ..turns }
+            }
+        }
+    }
 }
 
 /// What a node probes now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Choice {
-    /// Places in what was wanted, ascending.
-    pub(crate) picks: Vec<usize>,
+    /// Groups of the catalog, ascending.
+    pub(crate) picks: Vec<u32>,
     /// None where everything is probed all the time.
     pub(crate) turns: Option<Turns>,
 }
 
-/// All that is wanted of one target.
-struct Group {
-    members: Range<usize>,
-    rank: u64,
-}
-
-/// Chooses. `wanted` has the paths of one target next to each other; `keep` says which must not leave the plan.
+/// Chooses. `before`: the turns as they were left last. `keep`: groups that must not leave the plan, in any order; those
+/// that the node has no paths to count for nothing.
 pub(crate) fn choose(
-    node: &str,
-    wanted: &[Wanted<'_>],
-    keep: impl Fn(&Wanted<'_>) -> bool,
+    share: &Share,
+    catalog: &Catalog,
+    before: Option<&Turns>,
+    keep: impl Iterator<Item = u32>,
     rotation: &Rotation,
     now_ns: i64,
 ) -> Choice {
-    let most = rotation.paths_per_node;
-    if wanted.len() <= most {
-        return Choice { picks: (0..wanted.len()).collect(), turns: None };
+    let groups = &*catalog.groups;
+    let node = &*share.prober.node;
+    let order = Order::of(node);
+    let Some(parts) = &share.parts else {
+        let mut picks: Vec<u32> = share.walk(groups, &order, 0).map(|(_, group)| group).collect();
+        picks.sort_unstable();
+        return Choice { picks, turns: None };
+    };
+    let mut turns = Turns::at(before, node, parts.turns, rotation, now_ns);
+    let mut picks = slice(share, parts, catalog, &order, &mut turns.hand);
+    picks.extend(&parts.always);
+    picks.sort_unstable();
+    let candidate = |group: &u32| share.size(*group) > 0 && picks.binary_search(group).is_err();
+    let mut kept: Vec<(u64, u32)> =
+        keep.filter(candidate).map(|group| (order.rank(groups.point(group)), group)).collect();
+    // Each is one path at least.
+    if kept.len() > parts.reserve * 4 && parts.reserve > 0 {
+        kept.select_nth_unstable(parts.reserve * 4);
+        kept.truncate(parts.reserve * 4);
     }
-    let groups = groups(node, wanted);
-    let always = always(&groups, wanted, most / 2);
-    let size = |group: &usize| groups[*group].members.len();
-    let mut waiting: Vec<usize> = (0..groups.len()).filter(|group| !always.contains(group)).collect();
-    waiting.sort_unstable_by_key(|&group| (groups[group].rank, group));
-    let largest = waiting.iter().map(size).max().unwrap_or(0);
-    let reserve = (most / 8).max(largest.min(most / 4));
-    let room = most.saturating_sub(reserve + always.iter().map(size).sum::<usize>());
-    let slices = cut(&waiting, room, size);
-    let length_ns = {
-        let least = SHORTEST_TURN.max(rotation.interval.saturating_mul(10));
-        (nanos(rotation.cover) / (slices.len() as i64).max(1)).max(nanos(least))
-    };
-    // Not all nodes begin a turn in the same moment.
-    let shifted_ns = now_ns + (hash(node, "") % length_ns as u64) as i64;
-    let turn = shifted_ns.div_euclid(length_ns);
-    let turns = Turns {
-        count: slices.len(),
-        length_ns,
-        ends_ns: now_ns + length_ns - shifted_ns.rem_euclid(length_ns),
-    };
-    let slice = slices.get(turn.rem_euclid((slices.len() as i64).max(1)) as usize).cloned().unwrap_or(0..0);
-    let mut chosen: BTreeSet<usize> = always;
-    chosen.extend(&waiting[slice]);
-    let mut left = reserve;
-    for &group in &waiting {
-        if wanted[groups[group].members.clone()].iter().any(&keep)
-            && !chosen.contains(&group)
-            && size(&group) <= left
-        {
-            left -= size(&group);
-            chosen.insert(group);
+    kept.sort_unstable();
+    kept.dedup();
+    let mut left = parts.reserve;
+    for (_, group) in kept {
+        let size = share.size(group);
+        if size <= left {
+            left -= size;
+            picks.push(group);
         }
     }
-    let picks = chosen.into_iter().flat_map(|group| groups[group].members.clone()).collect();
+    picks.sort_unstable();
     Choice { picks, turns: Some(turns) }
 }
 
-fn groups(node: &str, wanted: &[Wanted<'_>]) -> Vec<Group> {
-    let mut groups = Vec::new();
-    let mut at = 0;
-    for paths in wanted.chunk_by(|one, next| one.probe.target.id == next.probe.target.id) {
-        let rank = hash(node, &paths[0].probe.target.id);
-        groups.push(Group { members: at..at + paths.len(), rank });
-        at += paths.len();
-    }
-    groups
-}
-
-/// Zones first, so that every pair of zones is always covered, on each network of pods; then what all nodes want of all others: services and
-/// DNS. As much as there is room for.
-fn always(groups: &[Group], wanted: &[Wanted<'_>], room: usize) -> BTreeSet<usize> {
-    let mut of_zone: BTreeMap<(&str, bool, Option<&str>), usize> = BTreeMap::new();
-    let mut shared = Vec::new();
-    for (at, group) in groups.iter().enumerate() {
-        let target = &wanted[group.members.start].probe.target;
-        match target.kind {
-            v1::TargetKind::Node | v1::TargetKind::Pod if target.absent.is_none() => {
-                let pod = target.kind == v1::TargetKind::Pod;
-                let first = of_zone.entry((&target.zone, pod, target.network())).or_insert(at);
-                if group.rank < groups[*first].rank {
-                    *first = at;
-                }
-            }
-            v1::TargetKind::Node | v1::TargetKind::Pod => {}
-            _ => shared.push(at),
-        }
-    }
-    shared.sort_unstable_by_key(|&at| (groups[at].rank, at));
-    // Nodes before pods.
-    let (pods, nodes): (Vec<_>, Vec<_>) = of_zone.into_iter().partition(|((_, pod, _), _)| *pod);
-    let zones = nodes.into_iter().chain(pods).map(|(_, at)| at);
-    let mut left = room;
-    let mut taken = BTreeSet::new();
-    for at in zones.chain(shared) {
-        let size = groups[at].members.len();
-        if size <= left {
-            left -= size;
-            taken.insert(at);
-        }
-    }
-    taken
-}
-
-/// Cuts what waits into turns of at most `room` paths each, but of one target at least.
-fn cut(waiting: &[usize], room: usize, size: impl Fn(&usize) -> usize) -> Vec<Range<usize>> {
-    let mut turns: Vec<Range<usize>> = Vec::new();
+/// The targets in turn. The hand is moved to where they end.
+fn slice(share: &Share, parts: &Parts, catalog: &Catalog, order: &Order, hand: &mut Hand) -> Vec<u32> {
+    let until = hand.to.wrapping_sub(hand.from);
+    let mut slice = Vec::new();
     let mut used = 0;
-    for (at, group) in waiting.iter().enumerate() {
-        let more = size(group);
-        match turns.last_mut() {
-            Some(turn) if used + more <= room => {
-                turn.end = at + 1;
-                used += more;
-            }
-            _ => {
-                turns.push(at..at + 1);
-                used = more;
-            }
+    for (far, group) in share.walk(&catalog.groups, order, hand.from) {
+        if until > 0 && far >= until {
+            return slice;
         }
+        if parts.always.binary_search(&group).is_ok() {
+            continue;
+        }
+        used += share.size(group);
+        if used > parts.room && !slice.is_empty() {
+            hand.to = hand.from.wrapping_add(far);
+            return slice;
+        }
+        slice.push(group);
     }
-    turns
-}
-
-/// FNV-1a, then mixed: neighbouring names shall not stay neighbours.
-fn hash(node: &str, target: &str) -> u64 {
-    let bytes = node.bytes().chain([0xff]).chain(target.bytes());
-    let hash = bytes
-        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-    let mixed = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-    mixed ^ (mixed >> 33)
+    slice
 }

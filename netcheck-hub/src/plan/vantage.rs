@@ -4,10 +4,15 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use netcheck_common::domain::{Family, ProbeKind, Vantage};
+use netcheck_common::domain::ProbeKind;
+#[cfg(test)]
+use netcheck_common::domain::{Family, Vantage};
 use netcheck_proto::v1;
 
-use super::{Catalog, Probe, Wanted};
+#[cfg(test)]
+use super::Wanted;
+use super::{Catalog, Probe};
+#[cfg(test)]
 use crate::agent::vantage::PodSource;
 
 impl Catalog {
@@ -33,13 +38,13 @@ impl Catalog {
         ports.dedup();
         self.watched_ports = ports.into();
         self.probes.extend(more);
-        self.probes.sort_by(|a, b| a.order().cmp(&b.order()));
-        self.probes.dedup_by(|a, b| a.identity(Vantage::Host) == b.identity(Vantage::Host));
+        self.sort();
         self
     }
 
     /// What a node probes, and what its vantage does: everything but itself, as far as it can. Paths of one target are
     /// next to each other.
+    #[cfg(test)]
     pub(crate) fn of_node_and_pod<'a>(
         &'a self,
         node: &str,
@@ -50,7 +55,10 @@ impl Catalog {
         let Some(pod) = pod else { return wanted };
         wanted.extend((0u32..).zip(&self.probes).filter_map(|(at, probe)| {
             let own = probe.target.addresses.iter().any(|address| pod.addresses.contains(address));
-            let takes = !own && pod.can(probe.kind, Family::of(probe.address)) && self.reaches(pod, probe);
+            let takes = !own
+                && probe.sources.take(node)
+                && pod.can(probe.kind, Family::of(probe.address))
+                && self.reaches(pod, probe);
             takes.then_some(Wanted { vantage: Vantage::Pod, at, probe })
         }));
         // The catalog has them by target.

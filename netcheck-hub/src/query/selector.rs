@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use netcheck_common::domain::{Family, ProbeKind, Vantage};
 use netcheck_proto::{convert, v1};
 
-use crate::plan::{PlannedPath, Target};
+use crate::plan::{PlannedPath, Probe, Target};
 use crate::verdict::Verdict;
 
 /// A selector whose enums are checked.
@@ -83,12 +83,21 @@ impl Selector {
     /// Whether it selects a path of this source, whatever its verdict.
     #[must_use]
     pub fn takes(&self, source: &str, path: &PlannedPath) -> bool {
-        let probe = &path.probe;
-        self.takes_source(source)
-            && any(&self.kinds, &probe.kind)
+        self.takes_source(source) && self.takes_vantage(path.vantage) && self.takes_probe(&path.probe)
+    }
+
+    /// Whether it selects paths that start there.
+    #[must_use]
+    pub fn takes_vantage(&self, vantage: Vantage) -> bool {
+        any(&self.vantages, &vantage)
+    }
+
+    /// Whether it selects paths of this probe, whoever sends it.
+    #[must_use]
+    pub fn takes_probe(&self, probe: &Probe) -> bool {
+        any(&self.kinds, &probe.kind)
             && any(&self.families, &Family::of(probe.address))
-            && any(&self.vantages, &path.vantage)
-            && (self.targets.is_empty() || self.targets.iter().any(|wanted| is_called(path, wanted)))
+            && (self.targets.is_empty() || self.targets.iter().any(|wanted| is_called(probe, wanted)))
     }
 
     /// Whether it selects this verdict.
@@ -98,10 +107,10 @@ impl Selector {
     }
 }
 
-/// Whether people call a path's target so: by id, node name, pod name, service name, or address, with or without port;
+/// Whether people call a probe's target so: by id, node name, pod name, service name, or address, with or without port;
 /// `POD@NETWORK` or `@NETWORK` for further networks of pods alone.
-fn is_called(path: &PlannedPath, text: &str) -> bool {
-    let target: &Target = &path.probe.target;
+fn is_called(probe: &Probe, text: &str) -> bool {
+    let target: &Target = &probe.target;
     if *target.id == *text || target.name == text {
         return true;
     }
@@ -117,10 +126,10 @@ fn is_called(path: &PlannedPath, text: &str) -> bool {
     if let Ok(address) = text.parse() {
         // A node port is not what people mean by its node's address.
         let whole = !target.is_at(v1::ServiceAddress::NodePort);
-        return whole && (path.probe.address == address || target.addresses.contains(&address));
+        return whole && (probe.address == address || target.addresses.contains(&address));
     }
     if let Ok(end) = text.parse::<SocketAddr>() {
-        return path.probe.port == end.port() && target.addresses.contains(&end.ip());
+        return probe.port == end.port() && target.addresses.contains(&end.ip());
     }
     let (name, port) = match text.rsplit_once(':') {
         Some((name, port)) => (name, port.parse::<u16>().ok()),
@@ -139,8 +148,6 @@ fn is_called(path: &PlannedPath, text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-
-    use netcheck_common::domain::PathId;
 
     use super::*;
     use crate::plan::{Probe, Sources};
@@ -169,7 +176,7 @@ mod tests {
             sources: Sources::All,
             exchange: None,
         };
-        is_called(&PlannedPath { id: PathId(1), vantage: Vantage::Pod, at: 0, probe }, text)
+        is_called(&probe, text)
     }
 
     #[test]

@@ -169,9 +169,8 @@ impl Session {
             "agent connected"
         );
         agent.hello = Some(hello);
-        if !known || moved {
-            state.replan(&hub.settings, now_ns);
-        }
+        // Its own comes at once if it is known; what others get to know of it comes with the next tick.
+        state.stale |= !known || moved;
         let mut plans = state.agent(node).plans.subscribe();
         plans.mark_changed();
         drop(state);

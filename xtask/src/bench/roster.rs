@@ -23,9 +23,21 @@ pub(super) struct Args {
     /// How many paths each node probes at a time
     #[arg(long, default_value_t = 1_000)]
     paths_per_node: usize,
+    /// Which pods and services are probed
+    #[arg(long, value_enum, default_value_t = Selection::Everything)]
+    selection: Selection,
     /// Print JSON instead of a table
     #[arg(long)]
     json: bool,
+}
+
+/// What is selected.
+#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+enum Selection {
+    /// What a hub selects that is told nothing
+    Default,
+    /// All pods and services
+    Everything,
 }
 
 /// The fake; it ends with the bench.
@@ -63,6 +75,10 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let mut cargo = tools::cargo();
     cargo.args(["bench", "--package", "netcheck-hub", "--bench", "roster", "--"]);
     cargo.arg("--kubeconfig").arg(&path).args(["--paths-per-node", &args.paths_per_node.to_string()]);
+    cargo.args(match args.selection {
+        Selection::Default => ["--selection", "default"],
+        Selection::Everything => ["--selection", "everything"],
+    });
     if args.json {
         cargo.arg("--json");
     }

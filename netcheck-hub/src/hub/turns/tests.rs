@@ -1,12 +1,16 @@
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use netcheck_common::window::PathWindow;
+use netcheck_proto::v1;
 use serde_json::json;
 
 use super::*;
-use crate::hub::Hub;
+use crate::coverage::Coverage;
+use crate::hub::{Hub, Settings};
 use crate::matrix::Slot;
-use crate::query::Range;
+use crate::query::{Range, Selector};
 use crate::roster::Objects;
 
 const NODES: usize = 60;
@@ -184,5 +188,64 @@ fn a_path_whose_turn_begins_does_not_look_unmeasured() {
         rig.second("nobody");
         let blank = rig.cells_of_n0().iter().filter(|cell| cell.verdict() == v1::Verdict::NoData).count();
         assert_eq!(blank, 0);
+    }
+}
+
+/// While rosters change all the time, readers see each path once, and in the end all plans are of the newest.
+#[test]
+fn plans_are_made_while_rosters_come_and_readers_ask() {
+    let rig = Rig::start();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for round in 0..12 {
+                rig.take_nodes(|node| node % 6 != round % 6);
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                rig.hub.tick(rig.now_ns);
+            }
+        });
+        while !over.load(Ordering::Relaxed) {
+            assert_eq!(rig.cells_of_n0().len() as u64, PATHS);
+            assert_eq!(rig.report().coverage.unwrap().paths, NODES as u64 * PATHS);
+        }
+    });
+    let state = rig.hub.lock();
+    assert!(!state.stale);
+    assert!(state.each().all(|(_, agent)| Arc::ptr_eq(&agent.catalog, &state.catalog)));
+    assert!(state.each().all(|(_, agent)| agent.plan.plan().paths.len() <= 96));
+}
+
+#[test]
+fn a_hub_that_ends_plans_no_further() {
+    let rig = Rig::start();
+    let catalog = Arc::clone(&rig.hub.lock().catalog);
+    rig.hub.end();
+    rig.take_nodes(|node| node != 3);
+    let state = rig.hub.lock();
+    assert!(state.each().all(|(_, agent)| Arc::ptr_eq(&agent.catalog, &catalog)));
+}
+
+/// What the ledger counts is what the cells show, whatever comes and goes.
+#[test]
+fn coverage_is_what_the_cells_show() {
+    let mut rig = Rig::start();
+    for round in 0..60 {
+        rig.second(if round % 2 == 0 { "n7" } else { "nobody" });
+        if round % 9 == 0 {
+            rig.take_nodes(|node| node != round);
+        }
+        let resting: Vec<_> = rig.cells_of_n0().into_iter().filter(|cell| cell.resting).collect();
+        let mut coverage = Coverage::default();
+        let state = rig.hub.lock();
+        state.cover(state.find("n0").unwrap(), &mut coverage, rig.now_ns);
+        drop(state);
+        for verdict in Verdict::ALL {
+            let shown = resting.iter().filter(|cell| cell.verdict() == verdict.to_wire()).count();
+            assert_eq!(coverage.resting(verdict), shown as u64, "{verdict:?} after {round} s");
+        }
     }
 }

@@ -12,7 +12,9 @@ use netcheck_proto::v1;
 
 use super::{Build, Catalog};
 use crate::agent::vantage::PodSource;
-use crate::plan::{Probe, Target};
+#[cfg(test)]
+use crate::plan::Probe;
+use crate::plan::Target;
 use crate::roster::{Pod, Roster};
 
 /// What stands between a pod and its network in a target's id; no name of Kubernetes has it.
@@ -31,7 +33,7 @@ impl Target {
 
 /// Which networks a vantage's pod is on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Attached {
+pub(in crate::plan) struct Attached {
     /// `namespace/name`.
     pod: String,
     /// Families of its addresses on the cluster's own network.
@@ -54,11 +56,21 @@ impl Attached {
         }
     }
 
+    /// Whether it reaches the cluster's own network in this family.
+    pub(in crate::plan) fn reaches_own(&self, family: Family) -> bool {
+        self.further.is_empty() || self.own.contains(&family)
+    }
+
+    /// The further networks.
+    pub(in crate::plan) fn networks(&self) -> impl Iterator<Item = &str> {
+        self.further.keys().map(|network| &**network)
+    }
+
     /// Whether a vantage in this pod can reach such a target at such an address at all.
-    fn reaches(&self, target: &Target, family: Family) -> bool {
+    pub(in crate::plan) fn reaches(&self, target: &Target, family: Family) -> bool {
         match target.network() {
             // What the pod has addresses for on other networks says nothing of this one.
-            None => self.further.is_empty() || self.own.contains(&family),
+            None => self.reaches_own(family),
             Some(network) => {
                 let itself = target.id.strip_prefix("pod/").and_then(|id| id.split_once(AT));
                 self.further.get(network).is_some_and(|families| families.contains(&family))
@@ -69,7 +81,7 @@ impl Attached {
 }
 
 /// Vantages' pods that are on further networks, by each of their addresses.
-pub(super) type Vantages = Arc<HashMap<IpAddr, Arc<Attached>>>;
+pub(in crate::plan) type Vantages = Arc<HashMap<IpAddr, Arc<Attached>>>;
 
 /// The vantages of a roster.
 pub(super) fn vantages(roster: &Roster) -> Vantages {
@@ -85,10 +97,15 @@ pub(super) fn vantages(roster: &Roster) -> Vantages {
 }
 
 impl Catalog {
+    /// Which networks a vantage is on, where it is on further ones.
+    pub(in crate::plan) fn attached(&self, pod: &PodSource) -> Option<Arc<Attached>> {
+        pod.addresses.iter().find_map(|address| self.vantages.get(address)).map(Arc::clone)
+    }
+
     /// Whether a probe can be sent from a vantage, as far as networks go.
+    #[cfg(test)]
     pub(in crate::plan) fn reaches(&self, pod: &PodSource, probe: &Probe) -> bool {
-        let attached = pod.addresses.iter().find_map(|address| self.vantages.get(address));
-        match attached {
+        match self.attached(pod) {
             Some(attached) => attached.reaches(&probe.target, Family::of(probe.address)),
             None => probe.target.network().is_none(),
         }

@@ -1,0 +1,59 @@
+//! The lock around the state, and how long it is held at most.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
+
+use super::State;
+
+/// The state behind its lock. Fair: who lets go of it after long and wants it back comes after whoever waits.
+pub(super) struct Lock {
+    state: Mutex<State>,
+    longest_ns: AtomicU64,
+}
+
+impl Lock {
+    pub(super) const fn new(state: State) -> Self {
+        Self { state: Mutex::new(state), longest_ns: AtomicU64::new(0) }
+    }
+
+    pub(super) fn hold(&self) -> Held<'_> {
+        let state = self.state.lock();
+        Held { state, since: Instant::now(), longest_ns: &self.longest_ns }
+    }
+
+    /// The longest that it was held since this was asked last.
+    pub(super) fn take_longest(&self) -> Duration {
+        Duration::from_nanos(self.longest_ns.swap(0, Ordering::Relaxed))
+    }
+}
+
+/// The state, locked.
+pub struct Held<'a> {
+    state: MutexGuard<'a, State>,
+    since: Instant,
+    longest_ns: &'a AtomicU64,
+}
+
+impl Deref for Held<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+impl DerefMut for Held<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        let held_ns = u64::try_from(self.since.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.longest_ns.fetch_max(held_ns, Ordering::Relaxed);
+    }
+}
