@@ -6,10 +6,11 @@ use std::sync::Arc;
 use netcheck_common::domain::ProbeKind;
 
 use super::{Fact, Symptom, explain};
+use crate::agent::Agent;
 use crate::clock::SECOND_NS;
 use crate::evidence::Lost;
 use crate::evidence::locate::{destination, holder};
-use crate::hub::{Hub, State};
+use crate::hub::{Hub, NodeIx, State};
 use crate::matrix::Row;
 use crate::ports::Ports;
 use crate::query::{Pattern, Range};
@@ -27,58 +28,76 @@ fn is_bad(verdict: Verdict) -> bool {
     matches!(verdict, Verdict::Degraded | Verdict::Unreachable)
 }
 
-impl State {
-    /// All paths as of now. None where nothing is bad.
-    #[must_use]
-    pub fn facts(&self, range: &Range) -> Vec<Fact> {
-        let any = self.agents.iter().any(|agent| agent.rows.iter().any(|row| is_bad(row.verdict)));
-        if !any {
-            return Vec::new();
+/// What there is to be looked at.
+#[derive(Default)]
+struct Seen {
+    bad: bool,
+    large: bool,
+    port: bool,
+}
+
+impl Seen {
+    fn look(&mut self, agent: &Agent, now_ns: i64) {
+        for row in agent.rows.iter() {
+            self.bad |= is_bad(row.verdict);
+            self.large |= row.hurt(now_ns).is_some();
+            self.port |= row.by_port(now_ns).is_some();
         }
-        let mut facts = Vec::new();
-        let mut tried = Vec::new();
-        let mut in_full = 0;
-        let any_large =
-            self.agents.iter().any(|agent| agent.rows.iter().any(|row| row.hurt(range.now_ns).is_some()));
-        let any_port =
-            self.agents.iter().any(|agent| agent.rows.iter().any(|row| row.by_port(range.now_ns).is_some()));
-        for (at, agent) in self.each() {
-            let zone: Arc<str> = self.roster.zone(&agent.name).into();
-            for row in agent.rows.iter() {
-                let symptom = is_bad(row.verdict).then(|| {
-                    in_full += 1;
-                    if in_full > IN_FULL {
-                        return Symptom { lost: crate::verdict::RUN, ..Default::default() };
-                    }
-                    let cell = self.cell(at, row, row.verdict, range);
-                    self.symptom(row, cell, range)
-                });
-                let fact = |verdict, symptom, large| Fact {
-                    source: Arc::clone(&agent.name),
-                    zone: Arc::clone(&zone),
-                    path: Arc::clone(&row.path),
-                    verdict,
-                    symptom,
-                    large,
-                    by_port: false,
-                };
-                let large = symptom.as_ref().is_some_and(|symptom| symptom.oversize.is_some());
-                if large {
-                    facts.push(fact(Verdict::Reachable, None, false));
-                } else if any_large
-                    && row.verdict == Verdict::Reachable
-                    && let Some(sizes) = row.sizes.as_ref().filter(|sizes| sizes.whole())
-                {
-                    tried.push((facts.len(), sizes.measured_ns));
-                    facts.push(fact(Verdict::Reachable, None, true));
+    }
+}
+
+/// Facts of all agents, one after the other.
+struct Gathering<'a> {
+    range: &'a Range,
+    seen: Seen,
+    facts: Vec<Fact>,
+    /// Facts of large packets that pass, and when they were tried.
+    tried: Vec<(usize, i64)>,
+    in_full: usize,
+}
+
+impl Gathering<'_> {
+    fn add(&mut self, state: &State, at: NodeIx) {
+        let agent = state.agent(at);
+        let zone: Arc<str> = state.roster.zone(&agent.name).into();
+        for row in agent.rows.iter() {
+            let symptom = is_bad(row.verdict).then(|| {
+                self.in_full += 1;
+                if self.in_full > IN_FULL {
+                    return Symptom { lost: crate::verdict::RUN, ..Default::default() };
                 }
-                let by_port = symptom.as_ref().is_some_and(|symptom| symptom.by_port.is_some());
-                if any_port && row.verdict == Verdict::Reachable && row.path.probe.kind == ProbeKind::Udp {
-                    facts.push(Fact { by_port: true, ..fact(Verdict::Reachable, None, false) });
-                }
-                facts.push(Fact { by_port, ..fact(row.verdict, symptom, large) });
+                let cell = state.cell(at, row, row.verdict, self.range);
+                state.symptom(row, cell, self.range)
+            });
+            let fact = |verdict, symptom, large| Fact {
+                source: Arc::clone(&agent.name),
+                zone: Arc::clone(&zone),
+                path: Arc::clone(&row.path),
+                verdict,
+                symptom,
+                large,
+                by_port: false,
+            };
+            let large = symptom.as_ref().is_some_and(|symptom| symptom.oversize.is_some());
+            if large {
+                self.facts.push(fact(Verdict::Reachable, None, false));
+            } else if self.seen.large
+                && row.verdict == Verdict::Reachable
+                && let Some(sizes) = row.sizes.as_ref().filter(|sizes| sizes.whole())
+            {
+                self.tried.push((self.facts.len(), sizes.measured_ns));
+                self.facts.push(fact(Verdict::Reachable, None, true));
             }
+            let by_port = symptom.as_ref().is_some_and(|symptom| symptom.by_port.is_some());
+            if self.seen.port && row.verdict == Verdict::Reachable && row.path.probe.kind == ProbeKind::Udp {
+                self.facts.push(Fact { by_port: true, ..fact(Verdict::Reachable, None, false) });
+            }
+            self.facts.push(Fact { by_port, ..fact(row.verdict, symptom, large) });
         }
+    }
+
+    fn end(self) -> Vec<Fact> {
+        let Self { mut facts, tried, .. } = self;
         // What was tried before the first large packet was lost tells nothing of now.
         let large = facts.iter().filter(|fact| fact.large).filter_map(|fact| fact.symptom.as_ref());
         if let Some(first_ns) = large.filter_map(|symptom| symptom.lost_ns).map(|(first, _)| first).min() {
@@ -88,7 +107,9 @@ impl State {
         }
         facts
     }
+}
 
+impl State {
     fn symptom(&self, row: &Row, cell: crate::query::Cell, range: &Range) -> Symptom {
         let probe = &row.path.probe;
         let pattern = cell.pattern();
@@ -144,15 +165,27 @@ fn only(mut values: impl Iterator<Item = Option<String>>) -> Option<String> {
 }
 
 impl Hub {
+    /// All paths as of now. None where nothing is bad.
+    fn facts(&self, range: &Range) -> Vec<Fact> {
+        let mut seen = Seen::default();
+        self.in_pieces(self.indices(), |state, at| seen.look(state.agent(at), range.now_ns));
+        if !seen.bad {
+            return Vec::new();
+        }
+        let mut gathering = Gathering { range, seen, facts: Vec::new(), tried: Vec::new(), in_full: 0 };
+        self.in_pieces(self.indices(), |state, at| gathering.add(state, at));
+        gathering.end()
+    }
+
     /// Looks for causes, if it is time to. Facts are taken under the lock, causes are found without it.
     pub(crate) fn evaluate(&self, now_ns: i64) {
-        let mut state = self.lock();
-        if now_ns < state.evaluate_ns {
+        if now_ns < self.lock().evaluate_ns {
             return;
         }
         let began = std::time::Instant::now();
         let range = Range::newest(self.settings.default_range(), now_ns);
-        let facts = state.facts(&range);
+        let facts = self.facts(&range);
+        let mut state = self.lock();
         if facts.is_empty() && state.incidents.is_idle() {
             state.evaluate_ns = now_ns + PERIOD_NS;
             return;
