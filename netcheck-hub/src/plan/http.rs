@@ -1,6 +1,6 @@
 //! HTTP probes of the catalog: the API server, what services' annotations ask for, and what the operator names. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -86,6 +86,9 @@ impl Catalog {
     #[must_use]
     pub fn with_http(mut self, roster: &Roster, selection: &Selection, settings: &HttpSettings) -> Self {
         let mut ports: BTreeSet<u16> = self.watched_ports.iter().copied().collect();
+        let services = self.probes.iter().rev().filter(|probe| probe.target.kind == v1::TargetKind::Service);
+        let mut known: HashMap<Arc<str>, Arc<Target>> =
+            services.map(|probe| (Arc::clone(&probe.target.id), Arc::clone(&probe.target))).collect();
         for (id, service) in roster.services.iter().filter(|(_, service)| service.mark != Mark::Skip) {
             let api = settings.api.as_ref().filter(|_| id == API.0 && service.http.requests.is_empty());
             let own;
@@ -103,7 +106,7 @@ impl Catalog {
                 ));
             }
             for wish in &wishes.requests {
-                if !self.ask_service(roster, service, wishes, wish, &mut ports) {
+                if !self.ask_service(roster, service, wishes, wish, &mut known, &mut ports) {
                     self.troubles.push(format!(
                         "service {id} is not asked by HTTP: it has no TCP port {}, or no address",
                         wish.port
@@ -135,6 +138,7 @@ impl Catalog {
         service: &Service,
         wishes: &HttpWishes,
         wish: &HttpWish,
+        known: &mut HashMap<Arc<str>, Arc<Target>>,
         ports: &mut BTreeSet<u16>,
     ) -> bool {
         let mut tcp = service.ports.iter().filter(|port| port.transport == Transport::Tcp);
@@ -143,9 +147,8 @@ impl Catalog {
             tcp.find(|port| Some(port.port) == number || (number.is_none() && port.name == wish.port));
         let Some(port) = found.filter(|_| !service.cluster_addresses.is_empty()) else { return false };
         let id: Arc<str> = format!("service/{}/{}:{}", service.namespace, service.name, port.port).into();
-        let known = self.probes.iter().find(|probe| probe.target.id == id);
-        let target =
-            known.map_or_else(|| service_target(roster, service, port), |probe| Arc::clone(&probe.target));
+        let new = || service_target(roster, service, port);
+        let target = Arc::clone(known.entry(id).or_insert_with(new));
         let host = match wishes.name.as_str() {
             "" => format!("{}.{}.svc", service.name, service.namespace),
             name => name.to_owned(),
