@@ -120,10 +120,11 @@ async fn what_an_agent_says_of_itself_reaches_readers_as_bounded_lines() {
 #[tokio::test]
 async fn agents_of_nodes_that_are_gone_are_forgotten_in_time() {
     let rig = Rig::start();
-    let dropped = || v1::SampleBatch { dropped_samples: 50, ..Default::default() };
+    // Not the same of both, which would be one warning.
+    let dropped = |samples| v1::SampleBatch { dropped_samples: samples, ..Default::default() };
     let (mut leaving, mut stranger) = (rig.agent("n3").await, rig.agent("n9").await);
-    leaving.batch(dropped()).await;
-    stranger.batch(dropped()).await;
+    leaving.batch(dropped(50)).await;
+    stranger.batch(dropped(51)).await;
     let measured = leaving.windows(3, |_| Outcome::Reply);
     leaving.batch(measured).await;
     rig.cells("n3", "n1", is(v1::Verdict::Reachable)).await;
