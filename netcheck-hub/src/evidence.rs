@@ -15,6 +15,7 @@ use netcheck_proto::{convert, v1};
 use crate::plan::Probe;
 use crate::plan::exchange::{Exchange, Talk};
 
+pub mod answers;
 pub mod ask;
 pub mod flows;
 pub mod locate;

@@ -19,12 +19,8 @@ use crate::evidence::flows::LostFlows;
 use crate::evidence::pending::PendingDrops;
 use crate::evidence::sights::Sights;
 use crate::incident::Book;
-use crate::plan::dns::DnsSettings;
-use crate::plan::http::HttpSettings;
-use crate::plan::rotation::Rotation;
-use crate::plan::{Catalog, Timing};
+use crate::plan::Catalog;
 use crate::roster::Roster;
-use crate::selection::Selection;
 
 mod caveats;
 mod counters;
@@ -32,6 +28,7 @@ mod held;
 mod planning;
 mod resting;
 mod sessions;
+mod settings;
 mod task;
 mod turns;
 mod vantages;
@@ -40,55 +37,11 @@ pub use counters::Counters;
 pub use held::Held;
 use held::Lock;
 pub use resting::TooMany;
+pub use settings::Settings;
 pub use task::{HubTask, TICK};
 
 /// Lost probes that are kept with their evidence, over all paths. The loss itself is counted in windows either way.
 pub const LOST_TOTAL: usize = 200_000;
-
-/// What the operator asked of the hub.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Probing.
-    pub timing: Timing,
-    /// How many paths a node probes at a time.
-    pub rotation: Rotation,
-    /// Name to ask DNS servers for.
-    pub dns_name: String,
-    /// Which pods and services are probed.
-    pub selection: Selection,
-    /// What else is asked of DNS servers, and how.
-    pub dns: DnsSettings,
-    /// What is asked for by HTTP.
-    pub http: HttpSettings,
-    /// Certificates that expire sooner are warned of.
-    pub certificate_warning: Duration,
-    /// How long windows, lost probes, paths that left the plan and agents of nodes that left the roster are kept.
-    pub expire: Duration,
-}
-
-impl Settings {
-    /// All pods and services, each path that often, DNS over UDP and no HTTP; else what `netcheck-hub --help` says.
-    #[must_use]
-    pub fn every(interval: Duration) -> Self {
-        Self {
-            timing: Timing::every(interval),
-            rotation: Rotation { interval, ..Rotation::default() },
-            dns_name: crate::config::dns::NAME.to_owned(),
-            selection: Selection::everything(),
-            dns: DnsSettings::default(),
-            http: HttpSettings::default(),
-            certificate_warning: Duration::ZERO,
-            expire: Duration::from_secs(120),
-        }
-    }
-
-    /// The range that readers get when they name none.
-    #[must_use]
-    pub fn default_range(&self) -> Duration {
-        // Two exchanges at least.
-        Duration::from_secs(10).max(self.timing.interval * 3).max(self.timing.exchange.interval * 2)
-    }
-}
 
 /// Number of a node in this hub's memory; `node_id` of the probe header is one more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -11,10 +11,11 @@ use std::time::Duration;
 use netcheck_common::domain::{Outcome, PathId, ProbeKind, Vantage};
 use netcheck_proto::{convert, v1};
 
+use super::answers::{reflected, sighted};
 use super::locate::{Scene, addressee, destination, locate};
-use super::{Answer, Lost, Sight, Want};
+use super::{Lost, Sight, Want};
 use crate::agent::{Agent, Live};
-use crate::clock::{SECOND_NS, duration_ns, positive};
+use crate::clock::SECOND_NS;
 use crate::hub::{NodeIx, Settings, State};
 use crate::matrix::Row;
 use crate::plan::Probe;
@@ -332,50 +333,6 @@ impl State {
             };
             self.dirty.insert((source, path));
         }
-    }
-}
-
-/// What a reflector's state says about one probe of its path. It was asked after the probe had timed out, so a probe
-/// above the highest that arrived did not arrive.
-#[must_use]
-pub fn reflected(state: &v1::ReflectedState, sequence: u32) -> Answer {
-    if !state.known {
-        return Answer { arrived: Some(false), ..Answer::default() };
-    }
-    // Numbers wrap: what matters is which way round the shorter distance is.
-    let behind = state.highest_sequence.wrapping_sub(sequence) as i32;
-    let arrived = match behind {
-        ..=-1 => Some(false),
-        0..=63 => Some(state.arrived >> behind & 1 == 1),
-        64.. => None,
-    };
-    let newer_reply = state.last_reply_sequence.wrapping_sub(sequence) as i32 >= 0;
-    Answer {
-        arrived,
-        replied: state.last_reply_hook.is_some() && newer_reply,
-        last_request_hook: state.last_request_hook.clone(),
-        last_reply_hook: state.last_reply_hook.clone(),
-        reply_delay_ns: None,
-        quiet_ns: None,
-    }
-}
-
-/// What the hooks' sighting of one flow says.
-#[must_use]
-pub fn sighted(seen: &v1::FlowSighting) -> Answer {
-    let ages = positive(seen.last_request_age.as_ref()).zip(positive(seen.last_reply_age.as_ref()));
-    let delay = ages.and_then(|(request, reply)| request.checked_sub(reply));
-    Answer {
-        reply_delay_ns: delay.and_then(|delay| u64::try_from(delay.as_nanos()).ok()),
-        arrived: Some(seen.known && seen.request_packets > 0),
-        replied: seen.reply_packets > 0,
-        last_request_hook: seen.last_request_hook.clone(),
-        last_reply_hook: seen.last_reply_hook.clone(),
-        quiet_ns: seen
-            .last_reply_age
-            .as_ref()
-            .zip(seen.last_request_age.as_ref())
-            .map(|(reply, request)| duration_ns(reply).saturating_sub(duration_ns(request))),
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use netcheck_common::domain::{PathId, ProbeKind};
 use proptest::prelude::*;
 
-use super::ask::{reflected, sighted};
+use super::answers::{reflected, sighted};
 use super::flows::LostFlows;
 use super::locate::{Scene, destination, locate};
 use super::pending::PendingDrops;

@@ -14,6 +14,13 @@ pub fn hook_name(hook: &v1::HookSeen) -> String {
     if hook.encapsulated { format!("{name} (inside a tunnel's packet)") } else { name.to_owned() }
 }
 
+/// `arriving at eth0`.
+#[must_use]
+pub fn passing(hook: &v1::HookSeen) -> String {
+    let way = if hook.egress { "leaving through" } else { "arriving at" };
+    format!("{way} {}", hook_name(hook))
+}
+
 /// An address with its owner's name.
 #[must_use]
 pub fn whose(roster: &Roster, address: IpAddr) -> String {

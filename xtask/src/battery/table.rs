@@ -167,7 +167,8 @@ const TRANSLATED: Place = at("n1|n2", "request", "netfilter_output", "NETFILTER_
 /// What a route that leads nowhere is called: by its node's own senders (an errno for each kind), and for what is
 /// passed on or wrapped (IPv4 and IPv6, both modes, in their own words).
 const DEAD: &str = "EINVAL|EACCES|ENETUNREACH|IP_OUTNOROUTES|IP_INNOROUTES";
-/// A reply that a blackhole route swallows: IPv6 names the function alone (net/ipv6/route.c, ip6_route_info_create).
+/// A reply that a blackhole or unreachable route swallows: the kernel names the function alone (net/ipv6/route.c,
+/// ip6_route_info_create; net/ipv4/route.c, ip_error).
 const DISCARDED: Place = at("n3", "reply", "routing", "NOT_SPECIFIED");
 /// An errno that a route and a silent neighbour share: what it was is left open.
 const NO_HOST: Place = at("", "request", "send", "EHOSTUNREACH");
@@ -221,7 +222,7 @@ pub(crate) const ROWS: &[Row] = &[
     only(Families::V6, slow(lab("mtu-blackhole node=n2 mtu=1400", ICMP, &[at("n2", "reply", "routing|netfilter_forward", "PKT_TOO_BIG"), wire("n2", "")]))).opens("mtu n2"),
     // Routes.
     lab("route node=n3 type=blackhole to=n1", ALL, &[at("n3", "", "routing", DEAD), DISCARDED]).opens("place n3 routing"),
-    lab("route node=n3 type=unreachable to=n1", ALL, &[at("n3", "", "routing", DEAD), at("n3", "", "send", "EHOSTUNREACH")]).opens("place n3 routing"),
+    lab("route node=n3 type=unreachable to=n1", ALL, &[at("n3", "", "routing", DEAD), DISCARDED, at("n3", "", "send", "EHOSTUNREACH")]).opens("place n3 routing"),
     lab("route node=n3 type=prohibit to=n1", ALL, &[at("n3", "", "routing", DEAD)]).opens("place n3 routing"),
     lab("route node=n3 type=throw to=n1", ALL, &[at("n3", "", "routing", DEAD)]).opens("place n3 routing"),
     lab("route node=n2 type=blackhole to=web-n2", POD, &[at("n2", "request", "routing", ""), TRANSLATED]).opens("place n2 routing"),

@@ -5,7 +5,7 @@ use netcheck_common::domain::ProbeKind;
 use netcheck_proto::v1;
 
 use super::super::Flow;
-use super::super::words::{hook_name, whose};
+use super::super::words::{hook_name, passing, whose};
 use super::{Answer, Case, Located, Sight, Want, inferred, stage_of, unlocated};
 use crate::plan::Probe;
 
@@ -394,9 +394,4 @@ fn left(hook: &v1::HookSeen) -> bool {
 
 fn scene_network(probe: &Probe) -> &str {
     probe.target.network().unwrap_or_default()
-}
-
-fn passing(hook: &v1::HookSeen) -> String {
-    let way = if hook.egress { "leaving through" } else { "arriving at" };
-    format!("{way} {}", hook_name(hook))
 }
