@@ -122,11 +122,13 @@ pub struct Agent {
 const DROP_REASONS: usize = 256;
 
 impl Agent {
-    /// Takes what it says of itself.
-    pub fn take_status(&mut self, status: v1::AgentStatus, now_ns: i64) {
-        self.pod_links.tell(&status.pod_links_down, now_ns);
+    /// Takes what it says of itself. Returns whether it tells of a pod's link that went down: what died there may have
+    /// been taken for something else.
+    pub fn take_status(&mut self, status: v1::AgentStatus, now_ns: i64) -> bool {
+        let cut_off = self.pod_links.tell(&status.pod_links_down, now_ns);
         self.vantage.tell(status.vantage.as_ref(), now_ns);
         self.status = Some(status);
+        cut_off
     }
 
     /// Adds what its kernel dropped. Beyond 256 of them all other reasons are one.

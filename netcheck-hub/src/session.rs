@@ -201,7 +201,11 @@ impl Session {
         let mut state = hub.lock();
         let Some(agent) = state.spoken(*node, *generation, now_ns) else { return };
         match message {
-            Some(FromAgent::Status(status)) => agent.take_status(wire::status(status), now_ns),
+            Some(FromAgent::Status(status)) => {
+                if agent.take_status(wire::status(status), now_ns) {
+                    state.locate_again(*node);
+                }
+            }
             Some(FromAgent::EvidenceAnswer(answer)) => state.answered(*node, &wire::evidence_answer(answer)),
             Some(FromAgent::PlanApplied(applied)) => {
                 let applied = wire::plan_applied(applied);

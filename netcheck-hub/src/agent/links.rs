@@ -35,20 +35,23 @@ pub struct PodLinks {
 }
 
 impl PodLinks {
-    /// The agent says which are down now.
-    pub fn tell(&mut self, down: &[v1::PodLinkDown], now_ns: i64) {
+    /// The agent says which are down now. Returns whether one is that was not.
+    pub fn tell(&mut self, down: &[v1::PodLinkDown], now_ns: i64) -> bool {
         let mut before = std::mem::take(&mut self.down);
+        let mut news = false;
         for link in down {
             let key = (link.interface.clone(), link.pod.clone(), link.network.clone(), link.no_carrier);
             let age_ns = positive(link.age.as_ref()).map_or(0, nanos);
             let since_ns = now_ns.saturating_sub(age_ns);
             let spell = before.remove(&key);
+            news |= spell.is_none();
             let spell = spell.unwrap_or_else(|| Spell { link: link.clone(), since_ns, until_ns: i64::MAX });
             self.down.insert(key, spell);
         }
         self.ended.extend(before.into_values().map(|spell| Spell { until_ns: now_ns, ..spell }));
         let old = self.ended.partition_point(|spell| now_ns.saturating_sub(spell.until_ns) >= KEEP_NS);
         self.ended.drain(..old.max(self.ended.len().saturating_sub(ENDED)));
+        news
     }
 
     /// The link of `pod` (`namespace/name`) to a further network, or to the cluster's own, that took no packet sent at
@@ -81,11 +84,12 @@ mod tests {
     fn a_spell_lasts_from_when_it_began_until_it_is_told_no_more() {
         let (mut links, second) = (PodLinks::default(), SECOND_NS);
         let met = |links: &PodLinks, at: i64| links.of("a/v", None, at * SECOND_NS).is_some();
-        links.tell(&[link("v", 5)], 100 * second);
+        assert!(links.tell(&[link("v", 5)], 100 * second));
         assert_eq!([92, 93, 95, 200].map(|at| met(&links, at)), [false, true, true, true]);
         assert!(links.of("a/w", None, 100 * second).is_none());
         assert!(links.of("a/v", Some("a/storage"), 100 * second).is_none(), "another of its links");
-        links.tell(&[link("v", 15), link("w", 1)], 110 * second);
+        assert!(links.tell(&[link("v", 15), link("w", 1)], 110 * second));
+        assert!(!links.tell(&[link("v", 15), link("w", 1)], 110 * second), "no news");
         assert_eq!((links.down.len(), links.ended.len()), (2, 0), "the same one goes on");
         links.tell(&[], 120 * second);
         assert_eq!([93, 119, 120].map(|at| met(&links, at)), [true, true, false]);

@@ -216,6 +216,20 @@ impl State {
         }
     }
 
+    /// A node told what it had not told before: losses whose end was inferred to be there are looked at anew.
+    pub(crate) fn locate_again(&mut self, node: NodeIx) {
+        let name = &self.agent(node).name;
+        let there = |lost: &Lost| {
+            let at = lost.located.location.as_ref();
+            at.is_some_and(|at| *at.node == **name && at.certainty() == v1::Certainty::Inferred)
+        };
+        let hurt = self.each().flat_map(|(source, agent)| {
+            agent.rows.iter().filter(|row| row.lost.iter().any(there)).map(move |row| (source, row.id()))
+        });
+        let hurt: Vec<_> = hurt.collect();
+        self.dirty.extend(hurt);
+    }
+
     /// Locates the lost probes whose facts changed, and those that still wait.
     pub fn locate_dirty(&mut self, settings: &Settings, now_ns: i64) {
         let dirty = std::mem::take(&mut self.dirty);

@@ -6,7 +6,7 @@ use netcheck_proto::v1;
 use netcheck_proto::v1::session_request::Message as FromAgent;
 use netcheck_proto::v1::session_response::Message as ToAgent;
 
-use crate::rig::{FakeAgent, Rig, eth0, lost};
+use crate::rig::{FakeAgent, Rig, eth0, healthy, lost};
 
 fn broken(ids: &[u32]) -> impl Fn(&v1::PathSpec) -> Outcome + '_ {
     move |path| if ids.contains(&path.path_id) { Outcome::Timeout } else { Outcome::Reply }
@@ -210,4 +210,41 @@ async fn what_is_known_of_older_losses_is_told_while_newer_ones_wait() {
     rig.until("the first is settled", |state| why(state).2 == known).await;
     source.batch(v1::SampleBatch { lost: vec![lost(path, 6)], ..Default::default() }).await;
     rig.until("the second waits", |state| why(state) == (2, true, known.to_owned())).await;
+}
+
+#[tokio::test]
+async fn a_link_that_is_told_to_be_down_later_is_where_it_died() {
+    let rig = Rig::start();
+    let (mut source, mut other) = (rig.agent("n1").await, rig.agent("n2").await);
+    let path = source.paths("pod/default/web-2", ProbeKind::Icmp)[0];
+    let session = source.hello.probe_session;
+    let mut losses = source.windows(4, broken(&[path]));
+    losses.lost = vec![lost(path, 5)];
+    source.batch(losses).await;
+    answer(&mut other, |_| v1::ReflectedState {
+        probe_session: session,
+        path_id: path,
+        known: true,
+        requests: 5,
+        highest_sequence: 5,
+        arrived: 0b1_1111,
+        last_request_hook: Some(eth0(false)),
+        ..Default::default()
+    })
+    .await;
+    let reason = |state: &netcheck_hub::hub::State| {
+        let row =
+            state.agent(state.find("n1").unwrap()).rows.get(netcheck_common::domain::PathId(path)).unwrap();
+        row.lost[0].located.location.as_ref().map(|at| at.reason.clone())
+    };
+    rig.until("a place", |state| reason(state).is_some_and(|reason| reason.is_empty())).await;
+    let link = v1::PodLinkDown {
+        interface: "vethweb-2".to_owned(),
+        pod: "default/web-2".to_owned(),
+        age: Some(netcheck_proto::convert::duration_from_ns(10_000_000_000)),
+        ..Default::default()
+    };
+    let status = v1::AgentStatus { pod_links_down: vec![link], ..healthy() };
+    other.send(FromAgent::Status(status)).await;
+    rig.until("another place", |state| reason(state).as_deref() == Some("ENETDOWN")).await;
 }
