@@ -81,6 +81,8 @@ pub struct State {
     pub sights: Sights,
     /// Paths with lost probes whose facts changed.
     pub dirty: BTreeSet<(NodeIx, PathId)>,
+    /// Nodes that told of a pod's link that went down: what died there is looked at anew with the next tick.
+    pub told_anew: BTreeSet<Arc<str>>,
     /// Lost probes that are kept.
     pub lost_kept: usize,
     /// Causes of bad paths.
@@ -140,6 +142,7 @@ impl Hub {
             questions: Questions::default(),
             sights: Sights::default(),
             dirty: BTreeSet::new(),
+            told_anew: BTreeSet::new(),
             lost_kept: 0,
             incidents: Book::default(),
             evaluate_ns: 0,
@@ -236,6 +239,7 @@ impl Hub {
         let mut state = self.lock();
         state.locate_dirty(&self.settings, now_ns);
         state.ask(self.settings.timing.timeout, now_ns);
+        let told_anew = std::mem::take(&mut state.told_anew);
         let expire = now_ns - state.expired_ns > crate::clock::SECOND_NS;
         if expire {
             state.expired_ns = now_ns;
@@ -246,6 +250,9 @@ impl Hub {
         let oldest_ns = now_ns - nanos(self.settings.expire);
         self.in_pieces(self.indices(), |state, index| {
             state.judge(index, &self.settings, now_ns);
+            if !told_anew.is_empty() {
+                state.locate_again(index, &told_anew);
+            }
             if expire {
                 state.expire(index, oldest_ns, now_ns);
             }

@@ -107,6 +107,26 @@ pub struct Target {
     pub unbacked: Option<String>,
 }
 
+/// It answers itself, and nothing else is known of it.
+impl Default for Target {
+    fn default() -> Self {
+        Self {
+            id: "".into(),
+            kind: v1::TargetKind::Unspecified,
+            namespace: String::new(),
+            name: String::new(),
+            node: String::new(),
+            zone: String::new(),
+            addresses: Vec::new(),
+            port: 0,
+            at: None,
+            backends: 1,
+            absent: None,
+            unbacked: None,
+        }
+    }
+}
+
 /// Where a service is probed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct At {

@@ -203,7 +203,8 @@ impl Session {
         match message {
             Some(FromAgent::Status(status)) => {
                 if agent.take_status(wire::status(status), now_ns) {
-                    state.locate_again(*node);
+                    let name = Arc::clone(&agent.name);
+                    state.told_anew.insert(name);
                 }
             }
             Some(FromAgent::EvidenceAnswer(answer)) => state.answered(*node, &wire::evidence_answer(answer)),

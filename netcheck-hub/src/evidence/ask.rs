@@ -3,7 +3,7 @@
 //! One question at a time per agent, so a node that everybody lost is not asked by everybody at once; an answer counts
 //! only for the probes that its question was about.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -216,18 +216,15 @@ impl State {
         }
     }
 
-    /// A node told what it had not told before: losses whose end was inferred to be there are looked at anew.
-    pub(crate) fn locate_again(&mut self, node: NodeIx) {
-        let name = &self.agent(node).name;
+    /// Has losses of this source looked at anew whose end was inferred to be at one of these nodes: they told what they had
+    /// not told before.
+    pub(crate) fn locate_again(&mut self, source: NodeIx, told: &BTreeSet<Arc<str>>) {
         let there = |lost: &Lost| {
             let at = lost.located.location.as_ref();
-            at.is_some_and(|at| *at.node == **name && at.certainty() == v1::Certainty::Inferred)
+            at.is_some_and(|at| at.certainty() == v1::Certainty::Inferred && told.contains(at.node.as_str()))
         };
-        let hurt = self.each().flat_map(|(source, agent)| {
-            agent.rows.iter().filter(|row| row.lost.iter().any(there)).map(move |row| (source, row.id()))
-        });
-        let hurt: Vec<_> = hurt.collect();
-        self.dirty.extend(hurt);
+        let rows = self.agents[source.0].rows.iter().filter(|row| row.lost.iter().any(there));
+        self.dirty.extend(rows.map(|row| (source, row.id())));
     }
 
     /// Locates the lost probes whose facts changed, and those that still wait.

@@ -56,13 +56,7 @@ mod tests {
             namespace: "default".into(),
             name: "db-1".into(),
             node: "n2".into(),
-            zone: String::new(),
-            addresses: Vec::new(),
-            port: 0,
-            at: None,
-            backends: 1,
-            absent: None,
-            unbacked: None,
+            ..Target::default()
         }
     }
 

@@ -183,16 +183,12 @@ impl Build<'_> {
             let target = Arc::new(Target {
                 id: format!("node/{}", node.name).into(),
                 kind: v1::TargetKind::Node,
-                namespace: String::new(),
                 name: node.name.clone(),
                 node: node.name.clone(),
                 zone: node.zone.clone(),
                 addresses: node.addresses.clone(),
-                port: 0,
-                at: None,
-                backends: 1,
                 absent: node.absent.clone(),
-                unbacked: None,
+                ..Target::default()
             });
             let responder = responders.get(&node.name).copied().unwrap_or(DEFAULT_RESPONDER_PORT);
             for &address in &node.addresses {
@@ -220,11 +216,8 @@ impl Build<'_> {
                 node: pod.node.clone(),
                 zone: self.roster.zone(&pod.node).to_owned(),
                 addresses: pod.addresses.clone(),
-                port: 0,
-                at: None,
-                backends: 1,
                 absent: self.roster.pod_absent(id),
-                unbacked: None,
+                ..Target::default()
             });
             for &address in &pod.addresses {
                 self.add(&target, ProbeKind::Icmp, address, 0);
@@ -300,9 +293,7 @@ impl Build<'_> {
                 name,
                 addresses: addresses.iter().map(|&(address, _)| address).collect(),
                 port: port.port,
-                at: None,
-                backends: 1,
-                unbacked: None,
+                ..Target::default()
             });
             for (address, number) in addresses {
                 ask(&target, address, number);

@@ -212,14 +212,9 @@ fn endpoint(id: String, name: String, namespace: String, addresses: Vec<IpAddr>,
         kind: v1::TargetKind::Endpoint,
         namespace,
         name,
-        node: String::new(),
-        zone: String::new(),
         addresses,
         port,
-        at: None,
-        backends: 1,
-        absent: None,
-        unbacked: None,
+        ..Target::default()
     })
 }
 

@@ -85,8 +85,8 @@ impl Share {
         groups.walk(order, &self.few, from).filter(|(_, group)| self.size(*group) > 0)
     }
 
-    /// Zones first, so that every pair of zones is always covered, on each network of pods; then what all nodes want of all others: services and
-    /// DNS. As much as there is room for.
+    /// Zones first, so that every pair of zones is always covered, on each network of pods; then what all nodes want of all
+    /// others: services and DNS. As much as there is room for.
     fn always(&self, groups: &Groups, room: usize) -> Vec<u32> {
         let node = point(&self.prober.node);
         let drawn = |group: &u32| (mix(groups.point(*group) ^ node), *group);

@@ -159,13 +159,8 @@ mod tests {
             namespace: "default".into(),
             name: "db-1".into(),
             node: "n2".into(),
-            zone: String::new(),
             addresses: vec![[10, 1, 0, 2].into()],
-            port: 0,
-            at: None,
-            backends: 1,
-            absent: None,
-            unbacked: None,
+            ..Target::default()
         };
         let probe = Probe {
             target: Arc::new(target),

@@ -15,8 +15,10 @@ mod surfaces;
 mod turns;
 mod vantage;
 
-use netcheck_netlab::{Lab, LabSpec, Mode};
-use xtask::cluster::{Cluster, Settings};
+use std::time::Duration;
+
+use netcheck_netlab::{Fault, Lab, LabSpec, Mode};
+use xtask::cluster::{Cell, Cluster, Settings};
 
 /// A healthy cluster.
 fn healthy(name: &str, mode: Mode, settings: Settings) -> Cluster {
@@ -29,4 +31,26 @@ fn healthy(name: &str, mode: Mode, settings: Settings) -> Cluster {
 /// Arguments as their owner wants them.
 fn args(words: &str) -> Vec<String> {
     words.split_whitespace().map(str::to_owned).collect()
+}
+
+fn is_bad(cell: &Cell) -> bool {
+    cell.verdict == "unreachable" || cell.verdict == "degraded"
+}
+
+fn inject(cluster: &Cluster, fault: &str) -> Fault {
+    let fault: Fault = fault.parse().unwrap();
+    cluster.lab.inject(&fault).unwrap();
+    fault
+}
+
+/// Waits until the cells satisfy a condition.
+fn wait_cells(cluster: &Cluster, what: &str, condition: impl Fn(&[Cell]) -> bool) -> Vec<Cell> {
+    let mut seen = Vec::new();
+    cluster
+        .wait(what, Duration::from_secs(25), |_| {
+            seen = cluster.cells().unwrap();
+            condition(&seen)
+        })
+        .unwrap();
+    seen
 }

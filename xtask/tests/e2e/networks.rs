@@ -2,38 +2,18 @@
 
 use std::time::Duration;
 
-use netcheck_netlab::{Fault, Lab, LabSpec};
+use netcheck_netlab::{Lab, LabSpec};
 use xtask::cluster::{Cell, Cluster, Incident, Settings};
+
+use crate::{inject, is_bad, wait_cells};
 
 const PATIENCE: Duration = Duration::from_secs(25);
 const NETWORK: &str = "default/storage";
 /// Nodes of the lab, each with a vantage and an `app` pod on the network.
 const NODES: usize = 3;
 
-fn is_bad(cell: &Cell) -> bool {
-    cell.verdict == "unreachable" || cell.verdict == "degraded"
-}
-
 fn on_network(cell: &&Cell) -> bool {
     cell.network == NETWORK
-}
-
-fn inject(cluster: &Cluster, fault: &str) -> Fault {
-    let fault: Fault = fault.parse().unwrap();
-    cluster.lab.inject(&fault).unwrap();
-    fault
-}
-
-/// Waits until the cells satisfy a condition.
-fn wait_cells(cluster: &Cluster, what: &str, condition: impl Fn(&[Cell]) -> bool) -> Vec<Cell> {
-    let mut seen = Vec::new();
-    cluster
-        .wait(what, PATIENCE, |_| {
-            seen = cluster.cells().unwrap();
-            condition(&seen)
-        })
-        .unwrap();
-    seen
 }
 
 fn open(cluster: &Cluster) -> Vec<Incident> {

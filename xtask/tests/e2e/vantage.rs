@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use netcheck_netlab::{Fault, Lab, LabSpec, Mode};
+use netcheck_netlab::{Lab, LabSpec, Mode};
 use xtask::cluster::{Cell, Cluster, Settings};
+
+use crate::{inject, is_bad, wait_cells};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -17,28 +19,6 @@ fn healthy(name: &str, mode: Mode) -> Cluster {
 
 fn from_pod(cell: &Cell, node: &str) -> bool {
     cell.vantage == "pod" && cell.source == node
-}
-
-fn is_bad(cell: &Cell) -> bool {
-    cell.verdict == "unreachable" || cell.verdict == "degraded"
-}
-
-fn inject(cluster: &Cluster, fault: &str) -> Fault {
-    let fault: Fault = fault.parse().unwrap();
-    cluster.lab.inject(&fault).unwrap();
-    fault
-}
-
-/// Waits until the cells satisfy a condition.
-fn wait_cells(cluster: &Cluster, what: &str, condition: impl Fn(&[Cell]) -> bool) -> Vec<Cell> {
-    let mut seen = Vec::new();
-    cluster
-        .wait(what, PATIENCE, |_| {
-            seen = cluster.cells().unwrap();
-            condition(&seen)
-        })
-        .unwrap();
-    seen
 }
 
 /// What pods measure is measured whole: every kind, both families, to everything but themselves, with all shares.

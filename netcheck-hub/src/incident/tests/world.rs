@@ -33,12 +33,9 @@ fn target(kind: v1::TargetKind, name: &str, node: &str, zone: &str, backends: us
         name: name.to_owned(),
         node: node.to_owned(),
         zone: zone.to_owned(),
-        addresses: Vec::new(),
         port: if kind == v1::TargetKind::Service { 80 } else { 0 },
-        at: None,
         backends,
-        absent: None,
-        unbacked: None,
+        ..Target::default()
     })
 }
 

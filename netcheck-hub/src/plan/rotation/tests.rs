@@ -14,16 +14,10 @@ fn target(kind: v1::TargetKind, name: String, zone: String) -> Arc<Target> {
     Arc::new(Target {
         id: format!("{}/{name}", kind.as_str_name()).into(),
         kind,
-        namespace: String::new(),
         node: name.clone(),
         name,
         zone,
-        addresses: Vec::new(),
-        port: 0,
-        at: None,
-        backends: 1,
-        absent: None,
-        unbacked: None,
+        ..Target::default()
     })
 }
 

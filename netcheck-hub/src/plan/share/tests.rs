@@ -30,16 +30,11 @@ fn probes(number: usize, (kind, address, sources, kinds): &Made) -> Vec<Probe> {
     let target = Arc::new(Target {
         id: format!("{}/{name}", if kind == v1::TargetKind::Node { "node" } else { "other" }).into(),
         kind,
-        namespace: String::new(),
         node: name.clone(),
         name,
         zone: format!("z{}", number % 2),
         addresses: vec![address],
-        port: 0,
-        at: None,
-        backends: 1,
-        absent: None,
-        unbacked: None,
+        ..Target::default()
     });
     // Nodes and pods are everybody's.
     let few = kind == v1::TargetKind::Service && !sources.is_empty();
