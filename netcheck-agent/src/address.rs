@@ -12,17 +12,25 @@ const METADATA_V4: [Ipv4Addr; 1] = [Ipv4Addr::new(100, 100, 100, 200)];
 const METADATA_V6: [Ipv6Addr; 2] =
     [Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254), Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)];
 
+const LINK_LOCAL: &str = "a link-local address";
+
 /// What no object of the cluster has, and may be probed none the less.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Allowed {
     networks: Vec<IpNet>,
     node_local_dns: Vec<IpAddr>,
+    found_dns: Vec<IpAddr>,
 }
 
 impl Allowed {
     /// These networks, and DNS servers at these very addresses, link-local ones too.
     pub(crate) const fn new(networks: Vec<IpNet>, node_local_dns: Vec<IpAddr>) -> Self {
-        Self { networks, node_local_dns }
+        Self { networks, node_local_dns, found_dns: Vec::new() }
+    }
+
+    /// DNS caches that were found on this node, in place of those that were found before.
+    pub(crate) fn set_found_dns(&mut self, found: Vec<IpAddr>) {
+        self.found_dns = found;
     }
 
     /// Whether one of the networks holds the address.
@@ -32,7 +40,7 @@ impl Allowed {
 
     /// Whether a DNS server of this node is there, for all that the policy says of its address.
     pub(crate) fn is_node_local_dns(&self, address: IpAddr) -> bool {
-        self.node_local_dns.contains(&address)
+        self.node_local_dns.contains(&address) || self.found_dns.contains(&address)
     }
 }
 
@@ -65,6 +73,12 @@ impl Bounds {
     }
 }
 
+/// Whether a node's own cache may be there: an address that may be probed, or one for this link alone, as caches have
+/// them. Metadata services are name servers on some clouds, and never asked.
+pub(crate) fn may_be_cache(address: IpAddr) -> bool {
+    matches!((refusal(address), address), (None, _) | (Some(LINK_LOCAL), IpAddr::V4(_)))
+}
+
 /// The policy of every agent.
 #[must_use]
 pub(crate) fn refusal(address: IpAddr) -> Option<&'static str> {
@@ -82,7 +96,7 @@ fn refusal_v4(address: Ipv4Addr) -> Option<&'static str> {
     } else if address == Ipv4Addr::new(169, 254, 169, 254) || METADATA_V4.contains(&address) {
         Some("a metadata service's address")
     } else if address.is_link_local() {
-        Some("a link-local address")
+        Some(LINK_LOCAL)
     } else if address.is_multicast() {
         Some("a multicast address")
     } else if address.is_broadcast() {
@@ -100,7 +114,7 @@ fn refusal_v6(address: Ipv6Addr) -> Option<&'static str> {
     } else if METADATA_V6.contains(&address) {
         Some("a metadata service's address")
     } else if address.is_unicast_link_local() {
-        Some("a link-local address")
+        Some(LINK_LOCAL)
     } else if address.is_multicast() {
         Some("a multicast address")
     } else if address.to_ipv4_mapped().is_some() {
@@ -168,6 +182,22 @@ mod tests {
             let why = bounds.refusal("a.b", address.parse().unwrap(), free);
             let told = why.as_ref().map(|why| word.is_some_and(|word| why.contains(word)));
             assert_eq!(told, word.map(|_| true), "{address}: {why:?}");
+        }
+    }
+
+    #[test]
+    fn where_caches_may_be() {
+        for (text, expected) in [
+            ("169.254.20.10", true),
+            ("10.0.0.1", true),
+            ("fd00::10", true),
+            ("127.0.0.53", false),
+            ("169.254.169.254", false),
+            ("100.100.100.200", false),
+            ("fe80::1", false),
+            ("::1", false),
+        ] {
+            assert_eq!(may_be_cache(text.parse().unwrap()), expected, "{text}");
         }
     }
 

@@ -23,6 +23,7 @@ use crate::buffer::Limits;
 use crate::buffer::outbox::{Collector, Outbox};
 use crate::clock;
 use crate::config::{EbpfMode, Run};
+use crate::dns_caches::CachesTask;
 use crate::engine::{Engine, EngineConfig};
 use crate::exchange::ExchangeTask;
 use crate::http::{HttpTask, Sources};
@@ -142,6 +143,12 @@ async fn serve(flags: &Run) -> anyhow::Result<()> {
         uptime,
     };
     data.spawn(session_task.run(shutdown.clone()));
+    let caches = CachesTask {
+        resolv_conf: flags.resolv_conf.clone(),
+        engine: handle.clone(),
+        status: output.status.clone(),
+    };
+    answering.spawn(caches.run(shutdown.clone()));
     let exchanges = ExchangeTask {
         end: output.exchanges,
         engine: handle.clone(),

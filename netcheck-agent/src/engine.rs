@@ -16,6 +16,7 @@ mod probers;
 mod tally;
 mod vantage;
 
+use std::net::IpAddr;
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -284,6 +285,7 @@ impl Engine {
             Command::Plan(delta) => self.apply(&delta, now_ns),
             Command::Expedite(paths) => self.schedule.expedite(&paths),
             Command::Vantage(change) => self.vantage(change, now_ns),
+            Command::DnsCaches(found) => self.dns_caches(found, now_ns),
             Command::Evidence(question) => {
                 let answer = self.answer(&question);
                 self.link.reply(EngineReply::Evidence(answer));
@@ -317,6 +319,17 @@ impl Engine {
         self.reschedule(now_ns);
         self.probers.set_terms(self.plan.terms());
         self.tell_plan();
+    }
+
+    /// Takes what was found of this node's own DNS caches: the hub is told, and what it plans there may be probed.
+    fn dns_caches(&mut self, found: Vec<IpAddr>, now_ns: u64) {
+        self.status.dns_caches.clone_from(&found);
+        if self.plan.set_found_dns(found) {
+            self.reschedule(now_ns);
+            self.tell_plan();
+        }
+        self.publish();
+        self.link.reply(EngineReply::StatusChanged);
     }
 
     /// Tells what of the plan is carried out, and what is not.

@@ -155,6 +155,8 @@ pub(crate) struct Plan {
     pub(crate) timing: Timing,
     pub(crate) paths: HashMap<PathId, PathPlan>,
     pub(crate) refused: BTreeMap<PathId, String>,
+    /// Of these, DNS servers' that are refused for their address: it may turn out to be a cache of this node's own.
+    strange_dns: BTreeMap<PathId, v1::PathSpec>,
     pub(crate) addresses: Vec<KnownAddress>,
     pub(crate) watched_ports: Vec<u16>,
 }
@@ -178,6 +180,7 @@ impl Plan {
             timing: Timing::default(),
             paths: HashMap::new(),
             refused: BTreeMap::new(),
+            strange_dns: BTreeMap::new(),
             addresses: Vec::new(),
             watched_ports: Vec::new(),
         }
@@ -198,6 +201,7 @@ impl Plan {
         if full {
             before = std::mem::take(&mut self.paths);
             self.refused.clear();
+            self.strange_dns.clear();
             if delta.addresses.is_none() {
                 change.addresses = true;
                 self.addresses.clear();
@@ -205,17 +209,11 @@ impl Plan {
             }
         }
         for &path in &delta.remove {
-            self.refused.remove(&PathId(path));
-            before.extend(self.paths.remove_entry(&PathId(path)));
+            before.extend(self.take_out(PathId(path)));
         }
         for spec in &delta.upsert {
-            let path = PathId(spec.path_id);
-            before.extend(self.paths.remove_entry(&path));
-            self.refused.remove(&path);
-            match self.check(spec) {
-                Ok(plan) => drop(self.paths.insert(path, plan)),
-                Err(why) => drop(self.refused.insert(path, why)),
-            }
+            before.extend(self.take_out(PathId(spec.path_id)));
+            self.put_in(spec);
         }
         change.gone = before
             .into_iter()
@@ -230,6 +228,39 @@ impl Plan {
         self.set_timing(delta);
         self.version = delta.version;
         Ok(change)
+    }
+
+    /// Takes what was found of this node's own DNS caches. Paths that were refused for want of that are none any more;
+    /// returns whether there were such.
+    pub(crate) fn set_found_dns(&mut self, found: Vec<IpAddr>) -> bool {
+        self.allowed.set_found_dns(found);
+        let strange = std::mem::take(&mut self.strange_dns);
+        for spec in strange.values() {
+            self.refused.remove(&PathId(spec.path_id));
+            self.put_in(spec);
+        }
+        self.strange_dns.len() < strange.len()
+    }
+
+    fn take_out(&mut self, path: PathId) -> Option<(PathId, PathPlan)> {
+        self.refused.remove(&path);
+        self.strange_dns.remove(&path);
+        self.paths.remove_entry(&path)
+    }
+
+    fn put_in(&mut self, spec: &v1::PathSpec) {
+        let path = PathId(spec.path_id);
+        match self.check(spec) {
+            Ok(plan) => drop(self.paths.insert(path, plan)),
+            Err(why) => {
+                let address = convert::address("address", &spec.address);
+                let strange = address.is_ok_and(|address| (self.policy)(address).is_some());
+                if strange && spec.kind() == v1::ProbeKind::Dns {
+                    self.strange_dns.insert(path, spec.clone());
+                }
+                self.refused.insert(path, why);
+            }
+        }
     }
 
     /// The further networks that paths stay in, and the first address that the vantage's pod, which has those of `own`,

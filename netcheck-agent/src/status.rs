@@ -3,8 +3,10 @@
 
 mod show;
 
+use std::net::IpAddr;
+
 use netcheck_common::domain::Outcome;
-use netcheck_proto::v1;
+use netcheck_proto::{convert, v1};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -43,6 +45,7 @@ pub(crate) fn agent_status(
             .map(|link| wire::pod_link_down(link, monotonic_ns()))
             .collect(),
         vantage: engine.vantage.as_ref().map(wire::pod_vantage),
+        dns_caches: engine.dns_caches.iter().copied().map(convert::address_bytes).collect(),
     }
 }
 
@@ -86,6 +89,9 @@ pub(crate) struct StatusDocument {
     /// Where one is expected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) vantage: Option<VantageDocument>,
+    /// Found on this node.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) dns_caches: Vec<IpAddr>,
     pub(crate) hooks: Vec<HookDocument>,
     pub(crate) counters: CountersDocument,
     pub(crate) cpu_seconds: f64,
@@ -202,6 +208,7 @@ impl StatusDocument {
             ebpf: ebpf_word(engine.kernel.state).to_owned(),
             degraded: degraded(engine, hub),
             vantage: engine.vantage.as_ref().map(VantageDocument::new),
+            dns_caches: engine.dns_caches.clone(),
             hooks: engine.kernel.hooks.iter().map(hook).collect(),
             counters: CountersDocument {
                 replies: counters.total(Outcome::Reply),

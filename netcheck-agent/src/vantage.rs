@@ -12,7 +12,6 @@ pub(crate) mod channel;
 pub(crate) mod frame;
 pub(crate) mod listen;
 pub(crate) mod origin;
-pub(crate) mod own_addresses;
 pub(crate) mod pod;
 pub(crate) mod pool;
 pub(crate) mod serve;

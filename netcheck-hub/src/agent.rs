@@ -1,10 +1,10 @@
 //! One node's agent as the hub knows it: its session, its plan, its rows, and how it is.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use netcheck_proto::v1;
+use netcheck_proto::{convert, v1};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -80,6 +80,10 @@ pub struct Agent {
     pub pod_links: PodLinks,
     /// The pod that opens sockets for it in the pod network.
     pub vantage: vantage::Vantage,
+    /// DNS caches that it found on its node.
+    pub dns_caches: Vec<IpAddr>,
+    /// These are not what the catalog was made of.
+    pub(crate) caches_changed: bool,
     /// What it said about its plan.
     pub plan_applied: Option<v1::PlanApplied>,
     /// Paths that it can't probe, and why.
@@ -127,6 +131,12 @@ impl Agent {
     pub fn take_status(&mut self, status: v1::AgentStatus, now_ns: i64) -> bool {
         let cut_off = self.pod_links.tell(&status.pod_links_down, now_ns);
         self.vantage.tell(status.vantage.as_ref(), now_ns);
+        let caches = status.dns_caches.iter().filter_map(|told| convert::address("dns_caches", told).ok());
+        let caches: Vec<IpAddr> = caches.collect();
+        if self.dns_caches != caches {
+            self.dns_caches = caches;
+            self.caches_changed = true;
+        }
         self.status = Some(status);
         cut_off
     }
@@ -156,6 +166,8 @@ impl Agent {
             status: None,
             pod_links: PodLinks::default(),
             vantage: vantage::Vantage::default(),
+            dns_caches: Vec::new(),
+            caches_changed: false,
             plan_applied: None,
             refused_paths: BTreeMap::new(),
             refused_batches: 0,

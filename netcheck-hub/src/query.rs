@@ -243,7 +243,7 @@ impl State {
             by_port: by_port.cloned(),
             lost_ns: oldest.zip(newest).map(|(oldest, newest)| (oldest.sent_ns, newest.sent_ns)),
             towards: newest
-                .and_then(|lost| destination(&self.roster, &row.path.probe, lost))
+                .and_then(|lost| destination(&self.roster, source, &row.path.probe, lost))
                 .map(ToOwned::to_owned),
             unbacked: row.path.probe.target.unbacked.clone(),
             key: (at, row.path.id.0),

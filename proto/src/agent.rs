@@ -17,6 +17,8 @@ const CROSSED: usize = 64;
 const WORD: usize = 128;
 /// Kinds and lines of a pod vantage that are kept.
 const VANTAGE: usize = 16;
+/// DNS caches of one node.
+const DNS_CACHES: usize = 8;
 /// Interfaces of a pod vantage, and addresses of all of them and of one.
 const VANTAGE_ADDRESSES: usize = 64;
 
@@ -56,6 +58,7 @@ pub fn status(mut status: v1::AgentStatus) -> v1::AgentStatus {
         tidy(&mut link.pod, 2 * LINE);
         tidy(&mut link.network, 2 * LINE);
     }
+    let caches = cut(&mut status.dns_caches, DNS_CACHES);
     if let Some(vantage) = &mut status.vantage {
         tidy(&mut vantage.pod, 2 * LINE);
         vantage.addresses.truncate(VANTAGE_ADDRESSES);
@@ -68,8 +71,12 @@ pub fn status(mut status: v1::AgentStatus) -> v1::AgentStatus {
         vantage.detail.truncate(VANTAGE);
         vantage.detail.iter_mut().for_each(|line| tidy(line, LINE));
     }
-    let cut =
-        [(lines, "lines about what is missing"), (hooks, "hooks"), (links, "pods' links that are down")];
+    let cut = [
+        (lines, "lines about what is missing"),
+        (hooks, "hooks"),
+        (links, "pods' links that are down"),
+        (caches, "DNS caches"),
+    ];
     for (more, what) in cut {
         if more > 0 {
             status.degraded.push(format!("… and {more} more {what}, which are not kept"));

@@ -39,6 +39,8 @@ pub(crate) enum Command {
     Expedite(Vec<PathId>),
     Evidence(v1::EvidenceQuestion),
     Vantage(VantageChange),
+    /// DNS caches that were found on this node, all of them.
+    DnsCaches(Vec<IpAddr>),
 }
 
 /// The pod vantage came or went.
@@ -60,6 +62,8 @@ pub(crate) struct VantageStatus {
     pub(crate) links: Vec<PodLink>,
     /// 0 for none.
     pub(crate) responder_port: u16,
+    /// Who is asked for names there.
+    pub(crate) name_servers: Vec<IpAddr>,
     /// What can be probed from it.
     pub(crate) can: Vec<(ProbeKind, Family)>,
     /// What can't be and why, or why there is none; one line each.
@@ -124,6 +128,8 @@ pub(crate) struct EngineStatus {
     pub(crate) degraded: Vec<String>,
     /// Where one is expected.
     pub(crate) vantage: Option<VantageStatus>,
+    /// DNS caches that were found on this node.
+    pub(crate) dns_caches: Vec<IpAddr>,
     pub(crate) plan: PlanSummary,
     pub(crate) in_flight: usize,
     /// Replies are read on ticks, for the kernel stamps them.
@@ -163,6 +169,7 @@ impl Default for EngineStatus {
             drops: Vec::new(),
             degraded: Vec::new(),
             vantage: None,
+            dns_caches: Vec::new(),
             plan: PlanSummary::default(),
             in_flight: 0,
             batched: false,

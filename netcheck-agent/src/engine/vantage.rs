@@ -3,6 +3,7 @@
 use netcheck_common::domain::{Family, PathId, ProbeKind, Vantage};
 
 use super::{Engine, EngineReply, VantageChange, VantageStatus};
+use crate::exchange::resolv::ResolvConf;
 use crate::plan::PathPlan;
 
 impl Engine {
@@ -33,6 +34,7 @@ impl Engine {
                     addresses: hello.addresses.clone(),
                     links: hello.links.clone(),
                     responder_port: hello.responder_port,
+                    name_servers: ResolvConf::parse(&hello.resolv_conf).servers,
                     can: self.pod_can(),
                     detail: self.pod_cannot(|family| hello.has(family)),
                     ..VantageStatus::default()

@@ -118,6 +118,31 @@ fn what_the_agent_can_not_send_is_refused() {
 }
 
 #[test]
+fn a_dns_cache_may_be_found_after_its_path_was_planned() {
+    let mut plan = plan();
+    let dns = v1::PathSpec {
+        dns_name: "a.example.".into(),
+        dns_type: 1,
+        ..spec(1, v1::ProbeKind::Dns, "169.254.20.10", 53)
+    };
+    let other = v1::PathSpec { path_id: 3, address: vec![169, 254, 20, 11], ..dns.clone() };
+    let tcp = spec(2, v1::ProbeKind::Tcp, "169.254.20.10", 53);
+    plan.apply(&delta(0, 1, vec![dns, tcp, other], vec![])).unwrap();
+    assert_eq!((plan.paths.len(), plan.refused.len()), (0, 3));
+    let cache: IpAddr = [169, 254, 20, 10].into();
+    assert!(plan.set_found_dns(vec![cache]));
+    assert_eq!(plan.paths.keys().collect::<Vec<_>>(), [&PathId(1)], "DNS, and nothing else, goes there");
+    assert_eq!(plan.refused.keys().collect::<Vec<_>>(), [&PathId(2), &PathId(3)]);
+    assert!(!plan.set_found_dns(vec![cache]), "that is no news");
+    plan.apply(&delta(1, 2, vec![], vec![3])).unwrap();
+    assert!(
+        !plan.set_found_dns(vec![[169, 254, 20, 11].into()]),
+        "a path that left the plan does not come back"
+    );
+    assert_eq!((plan.paths.len(), plan.refused.len()), (1, 1));
+}
+
+#[test]
 fn timing_is_kept_where_absent_and_clamped_where_absurd() {
     let mut plan = plan();
     let mut first = delta(0, 1, vec![], vec![]);

@@ -74,6 +74,10 @@ impl StatusDocument {
                 row("", line.clone());
             }
         }
+        if !self.dns_caches.is_empty() {
+            let caches: Vec<String> = self.dns_caches.iter().map(ToString::to_string).collect();
+            row("dns cache", format!("{}, of this node's own", caches.join(", ")));
+        }
         for hook in &self.hooks {
             row(
                 "hook",

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::channel::{Channel, ChannelError};
 use super::frame::{Ask, Frame, Hello, RESOLV_CONF_MAX, VERSION};
-use super::own_addresses::{self, own_links};
+use crate::own_addresses::{self, own_links};
 use crate::probe::socket;
 use crate::session::backoff::Backoff;
 

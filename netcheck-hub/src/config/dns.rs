@@ -32,10 +32,15 @@ pub struct DnsFlags {
     )]
     pub dns_transports: Vec<Over>,
 
-    /// Addresses of DNS caches that every node has of its own, as 169.254.20.10, separated by commas; agents must be told
-    /// the same by their own --node-local-dns [default: none].
+    /// Addresses of DNS caches that every node has of its own and that agents don't find by themselves, separated by
+    /// commas; agents must be told the same by their own --node-local-dns [default: none].
     #[arg(long, env = "NETCHECK_NODE_LOCAL_DNS", value_name = "ADDRESSES", value_delimiter = ',')]
     pub node_local_dns: Vec<IpAddr>,
+
+    /// Don't probe the DNS caches that agents find on their own nodes: name servers of the node's resolv.conf or the
+    /// vantage's whose address is the node's own, and those of NodeLocal DNSCache.
+    #[arg(long, env = "NETCHECK_IGNORE_FOUND_DNS")]
+    pub ignore_found_dns: bool,
 
     /// Short names that every agent looks up now and then with its node's own search list, as a program there would,
     /// separated by commas; how many queries that takes is told [default: none].
@@ -57,6 +62,7 @@ impl DnsFlags {
             more_names: names,
             over: self.dns_transports.clone(),
             node_local: self.node_local_dns.clone(),
+            find_node_local: !self.ignore_found_dns,
             search_names: self.dns_search_names.clone(),
         };
         (first, settings)
@@ -74,6 +80,7 @@ mod tests {
             dns_name: None,
             dns_transports: vec![Over::Udp],
             node_local_dns: Vec::new(),
+            ignore_found_dns: false,
             dns_search_names: Vec::new(),
         };
         assert_eq!(none.settings().0, NAME);

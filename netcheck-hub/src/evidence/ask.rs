@@ -105,7 +105,7 @@ impl State {
         settings: &Settings,
         now_ns: i64,
     ) -> Scene<'a> {
-        let destination = destination(&self.roster, probe, lost);
+        let destination = destination(&self.roster, source, probe, lost);
         let agent = destination.and_then(|node| self.find(node)).map(|at| self.agent(at));
         let silent = |agent: &Agent, live: &Live| {
             let heard_ns = agent.last_batch_ns.unwrap_or(0).max(live.since_ns);
@@ -257,12 +257,13 @@ impl State {
         self.questions.out.retain(|_, asked| asked.until_ns > now_ns);
         let mut wanted: HashMap<NodeIx, Vec<(NodeIx, PathId, u32, Want)>> = HashMap::new();
         for &(source, path) in &self.dirty {
-            let Some(row) = self.agent(source).rows.get(path) else { continue };
+            let agent = self.agent(source);
+            let Some(row) = agent.rows.get(path) else { continue };
             for lost in &row.lost {
                 let due = lost.asked == 0 || (lost.asked < ASK_TIMES && now_ns - lost.asked_ns >= AGAIN_NS);
                 let asks = |want: &Want| *want != Want::Reports && due && lost.answer.is_none();
                 let Some(want) = lost.located.want.filter(asks) else { continue };
-                let node = destination(&self.roster, &row.path.probe, lost);
+                let node = destination(&self.roster, &agent.name, &row.path.probe, lost);
                 if let Some(to) = node.and_then(|node| self.find(node)) {
                     wanted.entry(to).or_default().push((source, path, lost.sample.sequence, want));
                 }

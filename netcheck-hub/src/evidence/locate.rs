@@ -131,9 +131,12 @@ pub fn addressee<'a>(roster: &'a Roster, probe: &Probe, lost: &Lost) -> Option<&
     known.or_else(|| roster.owner(lost.aim(probe)?))
 }
 
-/// The node where a request of this probe was to arrive.
+/// The node where a request of this probe of `source`'s was to arrive.
 #[must_use]
-pub fn destination<'a>(roster: &'a Roster, probe: &Probe, lost: &Lost) -> Option<&'a str> {
+pub fn destination<'a>(roster: &'a Roster, source: &'a str, probe: &Probe, lost: &Lost) -> Option<&'a str> {
+    if probe.target.is_node_local() {
+        return Some(source);
+    }
     addressee(roster, probe, lost).map(|owner| owner.node.as_str())
 }
 

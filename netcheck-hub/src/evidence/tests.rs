@@ -12,6 +12,7 @@ use super::*;
 use crate::clock::SECOND_NS;
 use crate::hub::NodeIx;
 use crate::inventory;
+use crate::plan::dns::{DnsSettings, Found};
 use crate::plan::{Catalog, Probe};
 use crate::roster::Roster;
 use crate::selection::Selection;
@@ -53,7 +54,7 @@ impl World {
             source_watches_pods: true,
             probe,
             roster: &self.roster,
-            destination: destination(&self.roster, probe, lost),
+            destination: destination(&self.roster, "n1", probe, lost),
             sight: Sight::Sees { uplink: Some("ens3".to_owned()) },
             settled: true,
             give_up: false,
@@ -268,6 +269,32 @@ fn icmp_errors_name_their_sender() {
     assert_eq!(place(&located), "n2 - NetfilterInput Request observed");
     let located = world.locate("node/n2", ProbeKind::Icmp, &error([192, 0, 2, 1], 0));
     assert_eq!(place(&located), "192.0.2.1 - Routing Request observed");
+}
+
+#[test]
+fn a_nodes_own_dns_cache_is_on_that_very_node() {
+    let world = World::new();
+    let settings = DnsSettings { node_local: vec![[169, 254, 20, 10].into()], ..DnsSettings::default() };
+    let catalog = world.catalog.clone().with_dns(&world.roster, "a.b", &settings, &Found::new());
+    let probe = catalog.probes.iter().find(|probe| probe.target.is_node_local()).unwrap();
+    let sample = v1::LostSample { dns_rcode: "SERVFAIL".to_owned(), ..Default::default() };
+    for (outcome, place_of, summary) in [
+        (Outcome::Refused, "n1 - Socket Request observed", "refused by the DNS cache of n1 (169.254.20.10)"),
+        (
+            Outcome::DnsError,
+            "n1 - Application Request observed",
+            "SERVFAIL from the DNS cache of n1 (169.254.20.10)",
+        ),
+    ] {
+        let lost = Lost::new(sample.clone(), outcome, 0, 0);
+        let located = locate(&world.scene(probe, &lost), &lost);
+        assert_eq!((place(&located).as_str(), located.summary.as_str()), (place_of, summary));
+    }
+    // From a pod of the node: it came to the node, and that is all that its hooks can know.
+    let request_hooks = vec![veth(false)];
+    let silent = v1::LostSample { request_hooks, ..Default::default() };
+    let lost = Lost::new(silent, Outcome::Timeout, 0, 0);
+    assert_eq!(place(&locate(&world.scene(probe, &lost), &lost)), "n1 veth1 Ingress Unspecified inferred");
 }
 
 #[test]

@@ -15,6 +15,7 @@ use super::turns::{Brief, Draft, Planner};
 use super::{Hub, NodeIx, State};
 use crate::agent::Agent;
 use crate::plan::Catalog;
+use crate::plan::dns::Found;
 
 /// How long one piece of work on many agents holds the lock, and the one agent more that it was about to begin.
 const PIECE: Duration = Duration::from_millis(3);
@@ -63,7 +64,7 @@ impl Hub {
         let mut state = self.lock();
         let mut stale = std::mem::take(&mut state.stale);
         for agent in &mut state.agents {
-            stale |= agent.vantage.take_changed();
+            stale |= agent.vantage.take_changed() | std::mem::take(&mut agent.caches_changed);
         }
         if !stale {
             return None;
@@ -74,10 +75,11 @@ impl Hub {
         }
         let (responders, pods, older) =
             (state.responders(), state.pod_responders(), Arc::clone(&state.catalog));
+        let caches = state.dns_caches();
         drop(state);
         let settings = &self.settings;
         let catalog = Catalog::of(&roster, &settings.selection, &responders, &settings.dns_name)
-            .with_dns(&roster, &settings.dns_name, &settings.dns)
+            .with_dns(&roster, &settings.dns_name, &settings.dns, &caches)
             .with_http(&roster, &settings.selection, &settings.http)
             .with_responders(&pods)
             .grouped(&older);
@@ -119,6 +121,17 @@ impl State {
             Some((agent.name.to_string(), u16::try_from(hello.responder_port).ok()?))
         });
         told.collect()
+    }
+
+    /// DNS caches that agents found, and on which nodes.
+    fn dns_caches(&self) -> Found {
+        let mut found = Found::new();
+        for agent in &self.agents {
+            for &address in &agent.dns_caches {
+                found.entry(address).or_default().insert(agent.name.to_string());
+            }
+        }
+        found
     }
 
     /// Whether its plan is to be made anew.

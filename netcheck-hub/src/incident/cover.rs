@@ -190,11 +190,13 @@ fn told(speaker: &Speaker<'_>, key: String, one: &Chosen) -> Explained {
     let unreachable =
         paths.iter().any(|&at| speaker.facts[at].verdict == crate::verdict::Verdict::Unreachable);
     // A service that is to blame, and whose own answer was seen, is as sure as a drop that was seen.
-    let answered =
-        matches!(one.cause.suspect, Suspect::Backend(_) | Suspect::Target(_) | Suspect::Service(_))
-            && symptoms().any(|symptom| {
-                symptom.at.as_ref().is_some_and(|at| at.certainty() == v1::Certainty::Observed)
-            });
+    let blamed = matches!(
+        one.cause.suspect,
+        Suspect::Backend(_) | Suspect::Target(_) | Suspect::Service(_) | Suspect::From(..)
+    );
+    let answered = blamed
+        && symptoms()
+            .any(|symptom| symptom.at.as_ref().is_some_and(|at| at.certainty() == v1::Certainty::Observed));
     let sure = one.proven || answered;
     Explained {
         kind: one.cause.kind(target),

@@ -67,7 +67,7 @@ impl Gathering<'_> {
                     return Symptom { lost: crate::verdict::RUN, ..Default::default() };
                 }
                 let cell = state.cell(at, row, row.verdict, self.range);
-                state.symptom(row, cell, self.range)
+                state.symptom(&agent.name, row, cell, self.range)
             });
             let fact = |verdict, symptom, large| Fact {
                 source: Arc::clone(&agent.name),
@@ -110,7 +110,7 @@ impl Gathering<'_> {
 }
 
 impl State {
-    fn symptom(&self, row: &Row, cell: crate::query::Cell, range: &Range) -> Symptom {
+    fn symptom(&self, source: &str, row: &Row, cell: crate::query::Cell, range: &Range) -> Symptom {
         let probe = &row.path.probe;
         let pattern = cell.pattern();
         let judged = || -> Box<dyn Iterator<Item = &Lost>> {
@@ -120,9 +120,9 @@ impl State {
                 Pattern::Any => Box::new(range.lost(row).filter(|lost| !lost.sample.suspect)),
             }
         };
-        let towards =
-            only(judged().map(|lost| destination(&self.roster, probe, lost).map(ToOwned::to_owned)));
-        let zone = |lost: &Lost| Some(self.roster.zone(destination(&self.roster, probe, lost)?).to_owned());
+        let destination = |lost: &Lost| destination(&self.roster, source, probe, lost).map(ToOwned::to_owned);
+        let towards = only(judged().map(destination));
+        let zone = |lost: &Lost| Some(self.roster.zone(&destination(lost)?).to_owned());
         let backend = only(judged().map(|lost| {
             // Who has a node port's address passes it on.
             let passed =

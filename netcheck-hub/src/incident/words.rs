@@ -173,7 +173,12 @@ impl Speaker<'_> {
                 let what = if what.is_empty() { "every kind of probe" } else { &what };
                 format!("{what} {} everywhere{place}", if lossy { "loses probes" } else { "fails" })
             }
-            Suspect::From(..) => format!("{} loses probes to {}{only}{place}", sources(), targets()),
+            Suspect::From(..) => {
+                let who = sources();
+                let several = who.starts_with("pods of ") || who.contains(" and ");
+                let lose = if several { "lose" } else { "loses" };
+                format!("{who} {lose} probes to {}{only}{place}", targets())
+            }
             Suspect::Scattered => {
                 format!(
                     "{} paths fail that have nothing in common ({} → {})",

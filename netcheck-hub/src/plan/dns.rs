@@ -1,5 +1,6 @@
 //! DNS probes of the catalog in more ways: further names, over TCP and TLS, and node-local caches. Pure.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -14,6 +15,8 @@ use crate::roster::{Roster, Transport};
 /// Port of DNS over TLS (RFC 7858 §3.1).
 const TLS_PORT: u16 = 853;
 const DNS_PORT: u16 = 53;
+/// Where Kubernetes has a namespace, for servers of nodes' own.
+const NODE_LOCAL: &str = "node-local";
 
 /// How a question travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, clap::ValueEnum)]
@@ -35,6 +38,8 @@ pub struct DnsSettings {
     pub over: Vec<Over>,
     /// Caches that every node has at the same address.
     pub node_local: Vec<IpAddr>,
+    /// Also those that agents find on their nodes.
+    pub find_node_local: bool,
     /// Short names to look up with each node's own search list.
     pub search_names: Vec<String>,
 }
@@ -45,25 +50,37 @@ impl Default for DnsSettings {
             more_names: Vec::new(),
             over: vec![Over::Udp],
             node_local: Vec::new(),
+            find_node_local: true,
             search_names: Vec::new(),
         }
+    }
+}
+
+/// Caches that agents found on their own nodes: at which address, and which nodes.
+pub type Found = BTreeMap<IpAddr, BTreeSet<String>>;
+
+impl Target {
+    /// Whether it is a DNS cache of the very node that asks it.
+    #[must_use]
+    pub fn is_node_local(&self) -> bool {
+        self.kind == v1::TargetKind::DnsServer && self.namespace == NODE_LOCAL
     }
 }
 
 impl Catalog {
     /// The same, with every DNS server asked for all names in all ways. `first`: the name that is asked for already.
     #[must_use]
-    pub fn with_dns(mut self, roster: &Roster, first: &str, settings: &DnsSettings) -> Self {
+    pub fn with_dns(mut self, roster: &Roster, first: &str, settings: &DnsSettings, found: &Found) -> Self {
         let record_type = record_type(roster);
-        for &address in &settings.node_local {
+        for (address, sources) in node_local_caches(roster, settings, found) {
             let question = Question { name: absolute(first), record_type, further: false };
             self.probes.push(Probe {
-                target: node_local(address),
+                target: node_local(roster, address),
                 kind: ProbeKind::Dns,
                 address,
                 port: DNS_PORT,
                 question: Some(question),
-                sources: Sources::All,
+                sources,
                 exchange: None,
             });
         }
@@ -115,21 +132,43 @@ fn may_have_tls(roster: &Roster, probe: &Probe) -> bool {
     })
 }
 
-/// Each node has its own, all at the same address.
-fn node_local(address: IpAddr) -> Arc<Target> {
+/// Where caches of nodes' own are, and who asks: nobody but the node that has it. What is a service's address or a pod's
+/// is asked as that, though a cache may answer in its stead; another node's is none of this node's own.
+fn node_local_caches(roster: &Roster, settings: &DnsSettings, found: &Found) -> Vec<(IpAddr, Sources)> {
+    let mut all: Vec<(IpAddr, Sources)> =
+        settings.node_local.iter().map(|&address| (address, Sources::All)).collect();
+    if !settings.find_node_local || found.is_empty() {
+        return all;
+    }
+    let services = roster.services.values().flat_map(|service| &service.cluster_addresses);
+    let known: BTreeSet<IpAddr> = services.chain(&settings.node_local).copied().collect();
+    for (&address, nodes) in found.iter().filter(|(address, _)| !known.contains(address)) {
+        let nodes = nodes.iter().filter(|&node| {
+            let owner = roster.owner(address);
+            owner.is_none_or(|owner| owner.pod.is_none() && owner.node == *node)
+        });
+        let nodes: BTreeSet<String> = nodes.cloned().collect();
+        if !nodes.is_empty() {
+            all.push((address, nodes.into_iter().collect()));
+        }
+    }
+    all
+}
+
+/// Each node has its own, most often all at the same address.
+fn node_local(roster: &Roster, address: IpAddr) -> Arc<Target> {
+    let node = roster.owner(address).map(|owner| owner.node.clone()).unwrap_or_default();
     Arc::new(Target {
+        zone: roster.zone(&node).to_owned(),
+        absent: if node.is_empty() { None } else { roster.node_absent(&node) },
+        node,
         id: format!("dns/node-local/{address}").into(),
         kind: v1::TargetKind::DnsServer,
-        namespace: "node-local".to_owned(),
+        namespace: NODE_LOCAL.to_owned(),
         name: address.to_string(),
-        node: String::new(),
-        zone: String::new(),
         addresses: vec![address],
         port: DNS_PORT,
-        at: None,
-        backends: 1,
-        absent: None,
-        unbacked: None,
+        ..Target::default()
     })
 }
 
@@ -167,8 +206,12 @@ mod tests {
             ..Objects::default()
         };
         let roster = objects.roster();
-        Catalog::of(&roster, &Selection::everything(), &BTreeMap::new(), "a.b")
-            .with_dns(&roster, "a.b", settings)
+        Catalog::of(&roster, &Selection::everything(), &BTreeMap::new(), "a.b").with_dns(
+            &roster,
+            "a.b",
+            settings,
+            &Found::new(),
+        )
     }
 
     fn asked(catalog: &Catalog) -> Vec<String> {
@@ -219,5 +262,56 @@ mod tests {
         let catalog = catalog(false, &DnsSettings { node_local, ..DnsSettings::default() });
         assert!(asked(&catalog).contains(&"169.254.20.10 53 a.b. UDP".to_owned()), "{:?}", asked(&catalog));
         assert!(catalog.targets().any(|target| &*target.id == "dns/node-local/169.254.20.10"));
+    }
+
+    #[test]
+    fn what_agents_find_is_asked_by_their_own_nodes_alone() {
+        let node = |name: &str, address: &str| {
+            serde_json::from_value(json!({
+                "metadata": { "name": name },
+                "status": { "addresses": [{ "type": "InternalIP", "address": address }] },
+            }))
+            .unwrap()
+        };
+        let service = json!({
+            "metadata": { "name": "kube-dns", "namespace": "kube-system" },
+            "spec": { "clusterIPs": ["10.96.0.10"], "ports": [{ "port": 53, "protocol": "UDP" }] },
+        });
+        let objects = Objects {
+            nodes: vec![node("n1", "10.0.0.1"), node("n2", "10.0.0.2")],
+            services: vec![serde_json::from_value(service).unwrap()],
+            ..Objects::default()
+        };
+        let roster = objects.roster();
+        let told = [
+            ("169.254.20.10", &["n1", "n2"][..]),
+            ("169.254.20.11", &["n2"]),
+            ("10.0.0.2", &["n1", "n2"]),
+            ("10.96.0.10", &["n1"]),
+        ];
+        let found: Found = told
+            .iter()
+            .map(|(address, nodes)| {
+                (address.parse().unwrap(), nodes.iter().map(|&node| node.to_owned()).collect())
+            })
+            .collect();
+        let caches = |settings: &DnsSettings| -> Vec<(String, bool, bool)> {
+            let caches = node_local_caches(&roster, settings, &found);
+            caches.iter().map(|(at, who)| (at.to_string(), who.take("n1"), who.take("n2"))).collect()
+        };
+        let of = |address: &str, n1, n2| (address.to_owned(), n1, n2);
+        let own = of("10.0.0.2", false, true);
+        assert_eq!(
+            caches(&DnsSettings::default()),
+            [own.clone(), of("169.254.20.10", true, true), of("169.254.20.11", false, true)]
+        );
+        assert_eq!(&*node_local(&roster, "10.0.0.2".parse().unwrap()).node, "n2");
+        let configured =
+            DnsSettings { node_local: vec!["169.254.20.11".parse().unwrap()], ..DnsSettings::default() };
+        assert_eq!(
+            caches(&configured),
+            [of("169.254.20.11", true, true), own, of("169.254.20.10", true, true)]
+        );
+        assert!(caches(&DnsSettings { find_node_local: false, ..DnsSettings::default() }).is_empty());
     }
 }

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test's way to fail")]
 
 mod clocks;
+mod dns_caches;
 mod faults;
 mod forged;
 mod http;

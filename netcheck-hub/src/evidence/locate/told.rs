@@ -49,7 +49,9 @@ impl Case<'_> {
         let from: Option<IpAddr> =
             icmp_from.or(self.lost.flow.map(|flow| flow.destination.ip())).or_else(|| {
                 // An address of its own is where the answer came from; a service's is not.
-                scene.roster.owner(scene.probe.address).map(|_| scene.probe.address)
+                let own =
+                    scene.probe.target.is_node_local() || scene.roster.owner(scene.probe.address).is_some();
+                own.then_some(scene.probe.address)
             });
         let Some(from) = from else {
             let what = match self.lost.outcome {
@@ -69,14 +71,14 @@ impl Case<'_> {
             (Some(error), _) => format!("answered with {}", icmp_name(from, error)),
             (None, _) => "answered with a TCP reset".to_owned(),
         };
-        self.evidence.push(format!("{} {how}", whose(scene.roster, from)));
+        let (node, who) = self.answerer(from);
+        self.evidence.push(format!("{who} {how}"));
 
         if scene.probe.target.kind == v1::TargetKind::Node && scene.sight == Sight::NoAgent {
             let node = &scene.probe.target.name;
             self.evidence.push(format!("the agent of {node}, whose responder this is, is not connected"));
         }
         let owner = scene.roster.owner(from);
-        let who = whose(scene.roster, from);
         let service = scene.probe.target.kind == v1::TargetKind::Service;
         let who = if service && from != scene.probe.address {
             format!("backend {}", who.trim_start_matches("pod "))
@@ -91,7 +93,7 @@ impl Case<'_> {
         Located {
             summary,
             ..located(v1::LossLocation {
-                node: owner.map_or_else(|| from.to_string(), |owner| owner.node.clone()),
+                node,
                 pod: owner.and_then(|owner| owner.pod.clone()).unwrap_or_default(),
                 stage: stage.into(),
                 direction: v1::Direction::Request.into(),
@@ -100,6 +102,17 @@ impl Case<'_> {
                 ..Default::default()
             })
         }
+    }
+
+    /// The node of whoever answered from this address, and what he is called.
+    fn answerer(&self, from: IpAddr) -> (String, String) {
+        let scene = self.scene;
+        if scene.probe.target.is_node_local() && from == scene.probe.address {
+            return (scene.source.to_owned(), format!("the DNS cache of {} ({from})", scene.source));
+        }
+        let owner = scene.roster.owner(from);
+        let node = owner.map_or_else(|| from.to_string(), |owner| owner.node.clone());
+        (node, whose(scene.roster, from))
     }
 
     /// Port unreachable that no closed port sends: a filter rejects. Its answer bears the target's address where it is

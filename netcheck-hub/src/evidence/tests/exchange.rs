@@ -201,8 +201,11 @@ fn what_was_looked_up_or_asked_again_is_located_as_what_it_was_in_the_end() {
     let refused = lost(sample, Outcome::Refused);
     let end = refused.in_the_end(&named);
     assert_eq!(end.address, IpAddr::from([10, 244, 3, 2]));
-    assert_eq!(destination(&world.roster, &named, &refused), destination(&world.roster, &end, &refused));
-    assert!(destination(&world.roster, &named, &refused).is_some());
+    assert_eq!(
+        destination(&world.roster, "n1", &named, &refused),
+        destination(&world.roster, "n1", &end, &refused)
+    );
+    assert!(destination(&world.roster, "n1", &named, &refused).is_some());
     let located = world.locate_with(&end, &refused, Sight::Blind, true);
     assert_eq!(located.evidence[0], "DNS server 10.96.0.10 answered 10.244.3.2 for shop.test");
     let udp = world.catalog.probes.iter().find(|probe| probe.kind == ProbeKind::Dns).unwrap();

@@ -258,7 +258,7 @@ fn a_pod_whose_link_is_down_is_where_its_packets_end() {
         let scene = world.scene(probe, lost);
         locate(&Scene { source, pod_link_down: Some(link), ..scene }, lost)
     };
-    let node = destination(&world.roster, probe, &lost).unwrap();
+    let node = destination(&world.roster, "n1", probe, &lost).unwrap();
     for source in ["n1", node] {
         let located = locate_with(source, &link, &lost);
         assert_eq!(place(&located), format!("{node} veth1 Egress Request inferred"), "from {source}");

@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::frame::{ADDRESSES_MAX, LINKS_MAX, PodLink};
+use crate::vantage::frame::{ADDRESSES_MAX, LINKS_MAX, PodLink};
 
 /// All addresses of these interfaces, IPv4 first, as many as can be told.
 pub(crate) fn all(links: &[PodLink]) -> Vec<IpAddr> {
@@ -19,9 +19,19 @@ pub(crate) fn all(links: &[PodLink]) -> Vec<IpAddr> {
     addresses
 }
 
-/// The interfaces with an address that others could reach: not those of the loopback, nor of a link alone. In the
-/// kernel's order, which is that of their making, as many as can be told.
+/// The interfaces with an address that others could reach: not those of the loopback, nor of a link alone. As many as
+/// can be told.
 pub(crate) fn own_links() -> io::Result<Vec<PodLink>> {
+    let mut links = links_with(is_reachable)?;
+    links.truncate(LINKS_MAX);
+    Ok(links)
+}
+
+/// The interfaces with such addresses, in the kernel's order, which is that of their making.
+///
+/// # Errors
+/// Of getifaddrs(3).
+pub(crate) fn links_with(wanted: impl Fn(IpAddr) -> bool) -> io::Result<Vec<PodLink>> {
     let mut list: *mut libc::ifaddrs = std::ptr::null_mut();
     // SAFETY: `list` is a place for the list's address.
     if unsafe { libc::getifaddrs(&raw mut list) } != 0 {
@@ -35,7 +45,7 @@ pub(crate) fn own_links() -> io::Result<Vec<PodLink>> {
         next = entry.ifa_next;
         // SAFETY: `ifa_addr` is null, or a socket address as long as its family says.
         let address = unsafe { address_of(entry.ifa_addr) };
-        let Some(address) = address.filter(|&address| is_reachable(address)) else { continue };
+        let Some(address) = address.filter(|&address| wanted(address)) else { continue };
         // SAFETY: `ifa_name` is a string that lives as long as the list.
         let name = unsafe { CStr::from_ptr(entry.ifa_name) }.to_string_lossy();
         // An alias of ifconfig's, `eth0:1`, is the same interface.
@@ -50,7 +60,6 @@ pub(crate) fn own_links() -> io::Result<Vec<PodLink>> {
     }
     // SAFETY: what getifaddrs made, once.
     unsafe { libc::freeifaddrs(list) };
-    links.truncate(LINKS_MAX);
     Ok(links)
 }
 
