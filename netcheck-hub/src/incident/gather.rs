@@ -121,9 +121,11 @@ impl State {
             }
         };
         let destination = |lost: &Lost| destination(&self.roster, source, probe, lost).map(ToOwned::to_owned);
-        let towards = only(judged().map(destination));
+        // A loss that nobody has placed and that may have gone anywhere tells nothing of where the others went.
+        let told = || judged().filter(|lost| lost.located.location.is_some() || destination(lost).is_some());
+        let towards = only(told().map(destination));
         let zone = |lost: &Lost| Some(self.roster.zone(&destination(lost)?).to_owned());
-        let backend = only(judged().map(|lost| {
+        let backend = only(told().map(|lost| {
             // Who has a node port's address passes it on.
             let passed =
                 |(address, owner): &(IpAddr, &Owner)| *address != probe.address || owner.pod.is_some();
@@ -141,7 +143,7 @@ impl State {
                 .saturating_sub(stats.reply)
                 .max(judged().count() as u64)
                 .max(cell.by_port.as_ref().map_or(0, Ports::packets_lost)),
-            towards_zone: only(judged().map(zone)).unwrap_or_default(),
+            towards_zone: only(told().map(zone)).unwrap_or_default(),
             towards,
             backend,
             at,

@@ -321,6 +321,12 @@ impl Item {
         [Some(a), Some(b)].map(|end| end.filter(|&end| end != 0))
     }
 
+    /// Neither the node nor the zone that it goes to is known.
+    #[must_use]
+    pub const fn goes_anywhere(&self) -> bool {
+        self.node == 0 && self.zones.1 == 0
+    }
+
     /// Its source and the node that it goes to, in the order of their numbers.
     #[must_use]
     pub fn ends(&self) -> (Symbol, Symbol) {

@@ -170,9 +170,8 @@ impl<'a> Tallies<'a> {
         for (cause, tally) in &self.all {
             if let Suspect::Cable(node) = cause.suspect {
                 candidates.extend(self.cable(*cause, node, tally, strict));
-            } else if strict && self.ruled(cause, tally) {
-                let (covers, good) = (tally.bad.clone(), tally.good);
-                candidates.push(Candidate { cause: *cause, proven: true, covers, good });
+            } else if let Some(covers) = self.ruled(cause, tally).filter(|_| strict) {
+                candidates.push(Candidate { cause: *cause, proven: true, covers, good: tally.good });
             } else if self.eligible(cause, tally, strict) {
                 candidates.extend(self.candidate(*cause, tally));
             }

@@ -7,26 +7,36 @@ use crate::incident::cause::{Cause, Suspect, Symbol};
 use crate::incident::index::Item;
 
 impl Tallies<'_> {
-    /// Whether kernels of several nodes report drops for one and the same reason, all of which are between these two
-    /// zones or nodes, and nothing else passes there: then that it is between them is the cause, and the places are
-    /// its evidence. Between zones, some kinds of packets may pass where every pair of nodes is hurt.
-    pub(super) fn ruled(&self, cause: &Cause, tally: &Tally) -> bool {
+    /// What a link explains where kernels of several nodes report drops for one and the same reason, all of which are
+    /// between these two zones or nodes, and nothing else passes there: then that it is between them is the cause, and
+    /// the places are its evidence. Between zones, some kinds of packets may pass where every pair of nodes is hurt. What
+    /// died at these places on its way to nobody knows where is one with the rest.
+    pub(super) fn ruled(&self, cause: &Cause, tally: &Tally) -> Option<Vec<usize>> {
         let zones = matches!(cause.suspect, Suspect::Zones(..));
         if !zones && !matches!(cause.suspect, Suspect::Link(..)) {
-            return false;
+            return None;
         }
-        let observed = || tally.bad.iter().map(|&at| &self.index.items[at]).filter(|item| item.observed);
-        let Some(places) = observed().map(|item| item.place).collect::<Option<BTreeSet<usize>>>() else {
-            return false;
-        };
+        let item = |at: usize| &self.index.items[at];
+        let observed = tally.bad.iter().map(|&at| item(at)).filter(|item| item.observed);
+        let places = observed.map(|item| item.place).collect::<Option<BTreeSet<usize>>>()?;
         let place = |&number: &usize| &self.index.places[number];
         let rules: BTreeSet<&str> = places.iter().map(|at| place(at).rule.as_str()).collect();
         let nodes: BTreeSet<Symbol> = places.iter().map(|at| place(at).node).collect();
-        let exact = |number: &usize| self.died[*number].iter().all(|at| tally.bad.binary_search(at).is_ok());
-        rules.len() == 1
+        let died = || places.iter().flat_map(|&number| self.died[number].iter().copied());
+        let elsewhere: Vec<usize> = died().filter(|at| tally.bad.binary_search(at).is_err()).collect();
+        let open =
+            |&at: &usize| item(at).goes_anywhere() && cause.scope.takes(item(at).probe, item(at).family);
+        let found = rules.len() == 1
             && nodes.len() >= 2
-            && places.iter().all(|at| place(at).specific && exact(at))
-            && (tally.full() || (zones && tally.ends.len() >= 3 && self.every_pair(cause, tally)))
+            && places.iter().all(|at| place(at).specific)
+            && elsewhere.iter().all(open)
+            && (tally.full() || (zones && tally.ends.len() >= 3 && self.every_pair(cause, tally)));
+        found.then(|| {
+            let mut covers = tally.bad.clone();
+            covers.extend(elsewhere);
+            covers.sort_unstable();
+            covers
+        })
     }
 
     /// Every pair of nodes whose paths cross it has a bad one.

@@ -128,6 +128,18 @@ fn a_rule_for_udp_between_zones_takes_dns_with_it() {
     };
     let causes = World::plain(&zones).breaks(udp, symptom).explain();
     assert_eq!(kinds(&causes), [("zones/a~b (UDP)", v1::IncidentKind::Link, 20)]);
+    // The same where nobody knows to which server the questions went: they died of the same rule.
+    let anywhere = |fact: &Fact| if to(fact).is_empty() { prerouting("n4") } else { prerouting(to(fact)) };
+    let causes = World::plain(&zones).breaks(udp, anywhere).explain();
+    assert_eq!(kinds(&causes), [("zones/a~b (UDP)", v1::IncidentKind::Link, 20)]);
+    // What went to yet another zone died there of something that is not between these two.
+    let zones = ["a", "a", "b", "b", "c"];
+    let third = |fact: &Fact| match to(fact) {
+        "" => Symptom { towards_zone: "c".to_owned(), ..prerouting("n4") },
+        node => prerouting(node),
+    };
+    let causes = World::plain(&zones).breaks(udp, third).explain();
+    assert!(causes.iter().all(|cause| cause.kind == v1::IncidentKind::Place), "{:?}", kinds(&causes));
 }
 
 #[test]
