@@ -305,6 +305,8 @@ pub enum Fault {
     FragmentsDropped {
         /// The node.
         node: String,
+        /// Another node, whose way to this one takes no whole packets: what may be cut into pieces is.
+        from: Option<String>,
     },
     /// The DNS server answers badly.
     Dns {

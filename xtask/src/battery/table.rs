@@ -218,6 +218,8 @@ pub(crate) const ROWS: &[Row] = &[
     // Links that take no large packets, and nobody says so.
     slow(lab("mtu-blackhole node=n2 mtu=1400 at=pods", ICMP, &[at("n2", "request", "routing|netfilter_forward", "PKT_TOO_BIG")])).opens("mtu n2"),
     slow(lab("mtu-blackhole node=n2 mtu=1400 at=cable", &["icmp", "udp"], &[wire("n2", ""), at("n2", "", "egress", "NOT_SPECIFIED")])).opens("mtu n2"),
+    // What answers to large packets is cut into pieces, and a firewall takes none of these.
+    slow(lab("fragments-dropped node=n1 from=n2", &["icmp", "udp"], &[at("n1", "reply", "netfilter_prerouting", "NETFILTER_DROP")])).opens("mtu n1 netfilter_prerouting"),
     // Over IPv4 the way back from a pod cuts echo replies into pieces: they bear no DF.
     only(Families::V6, slow(lab("mtu-blackhole node=n2 mtu=1400", ICMP, &[at("n2", "reply", "routing|netfilter_forward", "PKT_TOO_BIG"), wire("n2", "")]))).opens("mtu n2"),
     // Routes.

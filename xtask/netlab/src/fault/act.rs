@@ -104,6 +104,9 @@ pub(crate) fn inject(fault: &Fault, topology: &Topology) -> Result<()> {
                 .collect();
             netns::ip(&node.netns, &lines)
         }
+        Fault::FragmentsDropped { node, from: Some(from) } => {
+            netns::ip(&topology.node(from)?.netns, &in_pieces(topology, "replace", node)?)
+        }
         Fault::ConntrackFull { node } => conntrack::fill(&topology.node(node)?.netns),
         Fault::MtuBlackhole { node, at, mtu_bytes } => at.set(topology, node, *mtu_bytes),
         _ => Ok(()),
@@ -167,6 +170,10 @@ pub(crate) fn heal(fault: &Fault, topology: &Topology) -> Result<()> {
             netns::ip_forgiving(&node.netns, &lines);
             wiring::restore_node(topology, node)
         }
+        Fault::FragmentsDropped { node, from: Some(from) } => {
+            netns::ip_forgiving(&topology.node(from)?.netns, &in_pieces(topology, "del", node)?);
+            Ok(())
+        }
         Fault::ConntrackFull { node } => conntrack::empty(&topology.node(node)?.netns),
         Fault::MtuBlackhole { node, at, .. } => at.unset(topology, node),
         _ => Ok(()),
@@ -200,6 +207,14 @@ fn towards(topology: &Topology, verb: &str, there: &Node, to: &str) -> Result<Ve
     let v4 = v4.iter().map(|prefix| format!("route {verb} {prefix} via {} dev eth0", there.v4));
     let v6 = v6.iter().map(|prefix| format!("route {verb} {prefix} via {} dev eth0 metric 1", there.v6));
     Ok(v4.chain(v6).collect())
+}
+
+/// A route to a node that whole packets don't fit through. Its MTU is locked: senders that leave it to the kernel whether
+/// their packets may be cut are not asked for smaller ones (net/ipv4/ip_output.c, ip_dont_fragment).
+fn in_pieces(topology: &Topology, verb: &str, to: &str) -> Result<[String; 2]> {
+    let node = topology.node(to)?;
+    let route = |prefix: String, metric| format!("route {verb} {prefix} dev eth0 mtu lock 1400{metric}");
+    Ok([route(format!("{}/32", node.v4), ""), route(format!("{}/128", node.v6), " metric 1")])
 }
 
 /// The neighbours through which a node reaches another node or a pod, with their interfaces.

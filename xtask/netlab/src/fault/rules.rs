@@ -150,7 +150,7 @@ fn chains<'a>(fault: &'a Fault, topology: &'a Topology) -> Result<Vec<Chain<'a>>
             chains
         }
         Fault::MtuBlackhole { node, at, .. } => inet(&topology.node(node)?.netns, Hook::Output, at.rules()),
-        Fault::FragmentsDropped { node } => inet(
+        Fault::FragmentsDropped { node, .. } => inet(
             &topology.node(node)?.netns,
             Hook::Prerouting,
             // All but the last say that more follow, and all but the first where they belong.

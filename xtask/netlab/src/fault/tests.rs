@@ -37,6 +37,7 @@ const ALL: &[&str] = &[
     "reorder node=n2 percent=50 delay-ms=300",
     "conntrack-full node=n2",
     "fragments-dropped node=n2",
+    "fragments-dropped node=n1 from=n2",
     "dns answer=truncated",
     "dns answer=servfail",
     "dns answer=nxdomain",

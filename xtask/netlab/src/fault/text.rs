@@ -31,7 +31,7 @@ Faults (settings in [] may be left out):
   duplicate node=N [percent=100]   the cable to it delivers twice
   reorder node=N [percent=50] [delay-ms=300]   the cable to it holds packets back, each for another time
   conntrack-full node=N            no room for new connections
-  fragments-dropped node=N         as they arrive
+  fragments-dropped node=N [from=N]   as they arrive; from: what that node sends there is cut into pieces
   dns answer=servfail|nxdomain|slow|silent|truncated [delay-ms=1000]   truncated: and no way in over TCP
   backend-refuses pod=P            its HTTP server is killed
   backend-stuck pod=P              its HTTP server accepts nothing, and its queue is full
@@ -185,7 +185,10 @@ impl fmt::Display for Fault {
                 write!(f, "reorder node={node} percent={percent} delay-ms={}", delay.as_millis())
             }
             Self::ConntrackFull { node } => write!(f, "conntrack-full node={node}"),
-            Self::FragmentsDropped { node } => write!(f, "fragments-dropped node={node}"),
+            Self::FragmentsDropped { node, from } => {
+                write!(f, "fragments-dropped node={node}")?;
+                from.iter().try_for_each(|from| write!(f, " from={from}"))
+            }
             Self::RouteLoop { a, b, to } => write!(f, "route-loop a={a} b={b} to={to}"),
             Self::ReversePath { node, from } => write!(f, "reverse-path node={node} from={from}"),
             Self::SlowLink { pod, rate_kbit } => write!(f, "slow-link pod={pod} rate-kbit={rate_kbit}"),

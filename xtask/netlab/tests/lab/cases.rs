@@ -238,6 +238,15 @@ pub(crate) const CASES: &[Case] = &[
         ],
     },
     Case {
+        fault: "fragments-dropped node=n1 from=n2",
+        seen: &[
+            (Big(V4, "n1", "n2"), Timeout),
+            (Big(V6, "n1", "n2"), Timeout),
+            (Ping(V4, "n1", "n2"), Reply),
+            (Big(V4, "n3", "n2"), Reply),
+        ],
+    },
+    Case {
         fault: "conntrack-full node=n2",
         seen: &[
             (Ping(V4, "n1", "n2"), Timeout),

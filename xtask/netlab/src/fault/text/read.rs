@@ -177,7 +177,7 @@ fn parse(text: &str) -> Result<Fault> {
         "duplicate" => Fault::Duplicate { node: s.need("node")?, percent: s.percent()?.unwrap_or(100) },
         "reorder" => s.reorder()?,
         "conntrack-full" => Fault::ConntrackFull { node: s.need("node")? },
-        "fragments-dropped" => Fault::FragmentsDropped { node: s.need("node")? },
+        "fragments-dropped" => Fault::FragmentsDropped { node: s.need("node")?, from: s.text("from") },
         "dns" => Fault::Dns { answer: s.dns()? },
         "backend-refuses" => Fault::BackendRefuses { pod: s.need("pod")? },
         "backend-stuck" => Fault::BackendStuck { pod: s.need("pod")? },
