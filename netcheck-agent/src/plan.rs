@@ -202,11 +202,9 @@ impl Plan {
             before = std::mem::take(&mut self.paths);
             self.refused.clear();
             self.strange_dns.clear();
-            if delta.addresses.is_none() {
-                change.addresses = true;
-                self.addresses.clear();
-                self.watched_ports.clear();
-            }
+            change.addresses = true;
+            self.addresses.clear();
+            self.watched_ports.clear();
         }
         for &path in &delta.remove {
             before.extend(self.take_out(PathId(path)));
@@ -313,18 +311,25 @@ impl Plan {
 
     /// Entries without a readable address are passed over: they only help to name things.
     fn set_addresses(&mut self, table: &v1::AddressTable) {
-        self.addresses = table
-            .entries
-            .iter()
-            .filter_map(|entry| {
-                Some(KnownAddress {
-                    address: convert::address("address", &entry.address).ok()?,
-                    pod: (!entry.pod.is_empty()).then(|| Arc::from(entry.pod.as_str())),
-                    local: entry.local,
-                    network: (!entry.network.is_empty()).then(|| Arc::from(entry.network.as_str())),
-                })
+        let known = table.entries.iter().filter_map(|entry| {
+            Some(KnownAddress {
+                address: convert::address("address", &entry.address).ok()?,
+                pod: (!entry.pod.is_empty()).then(|| Arc::from(entry.pod.as_str())),
+                local: entry.local,
+                network: (!entry.network.is_empty()).then(|| Arc::from(entry.network.as_str())),
             })
-            .collect();
+        });
+        let known: Vec<KnownAddress> = known.collect();
+        if table.change {
+            let gone = table.gone.iter().filter_map(|address| convert::address("gone", address).ok());
+            let stale: HashSet<IpAddr> = known.iter().map(|known| known.address).chain(gone).collect();
+            self.addresses.retain(|held| !stale.contains(&held.address));
+            self.addresses.extend(known);
+            // As the hub sends a whole table.
+            self.addresses.sort_unstable_by_key(|known| known.address);
+        } else {
+            self.addresses = known;
+        }
         self.watched_ports = table
             .watched_ports
             .iter()

@@ -10,6 +10,7 @@ use netcheck_proto::{convert, v1};
 
 use crate::clock::wire_duration;
 
+pub mod addresses;
 mod around;
 mod book;
 mod catalog;
@@ -26,6 +27,7 @@ mod sources;
 mod tests;
 mod vantage;
 
+use addresses::Addresses;
 pub use book::PlanBook;
 pub use catalog::Catalog;
 use exchange::Exchange;
@@ -322,19 +324,6 @@ impl PlannedPath {
     }
 }
 
-/// An address and whose it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AddressOf {
-    /// The address.
-    pub address: IpAddr,
-    /// The node that has it or holds the pod that has it.
-    pub node: String,
-    /// `namespace/name` where it is a pod's.
-    pub pod: Option<String>,
-    /// The further network that it is on; none: the cluster's own.
-    pub network: Option<Arc<str>>,
-}
-
 /// All that one agent shall do, at one version.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
@@ -343,7 +332,7 @@ pub struct Plan {
     /// Ascending by id.
     pub paths: Vec<Arc<PlannedPath>>,
     /// Shared by all agents.
-    pub addresses: Arc<[AddressOf]>,
+    pub addresses: Arc<Addresses>,
     /// Ascending. Shared by all agents.
     pub watched_ports: Arc<[u16]>,
     /// Who must vouch for servers where a path asks for it (PEM). Shared by all agents.
@@ -359,8 +348,14 @@ impl Plan {
         let known: BTreeMap<PathId, &Arc<PlannedPath>> =
             base.into_iter().flat_map(|base| &base.paths).map(|path| (path.id, path)).collect();
         let kept: BTreeSet<PathId> = self.paths.iter().map(|path| path.id).collect();
-        let same_table = base
-            .is_some_and(|base| base.addresses == self.addresses && base.watched_ports == self.watched_ports);
+        let same_table = |base: &Self| {
+            let same = Arc::ptr_eq(&base.addresses, &self.addresses) || base.addresses == self.addresses;
+            same && base.watched_ports == self.watched_ports
+        };
+        let table = || v1::AddressTable {
+            watched_ports: self.watched_ports.iter().map(|&port| u32::from(port)).collect(),
+            ..self.addresses.to_wire(base.map(|base| &base.addresses), node)
+        };
         v1::PlanDelta {
             version: self.version,
             base_version: base.map_or(0, |base| base.version),
@@ -371,7 +366,7 @@ impl Plan {
                 .map(|path| path.to_wire())
                 .collect(),
             remove: known.keys().filter(|id| !kept.contains(id)).map(|id| id.0).collect(),
-            addresses: (!same_table).then(|| self.address_table(node)),
+            addresses: (!base.is_some_and(same_table)).then(table),
             interval: Some(wire_duration(timing.interval)),
             timeout: Some(wire_duration(timing.timeout)),
             window: Some(wire_duration(timing.window)),
@@ -382,20 +377,6 @@ impl Plan {
             exchange_timeout: Some(wire_duration(timing.exchange.timeout)),
             authorities: self.authorities.to_vec(),
             search_names: self.search_names.to_vec(),
-        }
-    }
-
-    fn address_table(&self, node: &str) -> v1::AddressTable {
-        let entry = |of: &AddressOf| v1::AddressEntry {
-            address: convert::address_bytes(of.address),
-            node: of.node.clone(),
-            pod: of.pod.clone().unwrap_or_default(),
-            local: of.node == node,
-            network: of.network.as_deref().unwrap_or_default().to_owned(),
-        };
-        v1::AddressTable {
-            entries: self.addresses.iter().map(entry).collect(),
-            watched_ports: self.watched_ports.iter().map(|&port| u32::from(port)).collect(),
         }
     }
 }

@@ -39,12 +39,17 @@ pub fn split(mut delta: v1::PlanDelta) -> Vec<v1::PlanDelta> {
         parts.with_room(bytes).upsert.push(path);
     }
     if let Some(table) = addresses {
-        let ports = v1::AddressTable { entries: Vec::new(), watched_ports: table.watched_ports };
+        let empty = v1::AddressTable { change: table.change, ..Default::default() };
+        let ports = v1::AddressTable { watched_ports: table.watched_ports, ..empty.clone() };
         let bytes = ports.encoded_len();
         parts.with_room(bytes).addresses = Some(ports);
+        for address in table.gone {
+            let bytes = address.len();
+            parts.with_room(bytes).addresses.get_or_insert_with(|| empty.clone()).gone.push(address);
+        }
         for entry in table.entries {
             let bytes = entry.encoded_len();
-            parts.with_room(bytes).addresses.get_or_insert_default().entries.push(entry);
+            parts.with_room(bytes).addresses.get_or_insert_with(|| empty.clone()).entries.push(entry);
         }
     }
     let mut all = parts.all;
@@ -96,6 +101,7 @@ impl Joiner {
                     (Some(table), Some(more)) => {
                         table.entries.extend(more.entries);
                         table.watched_ports.extend(more.watched_ports);
+                        table.gone.extend(more.gone);
                     }
                     (table @ None, more) => *table = more,
                     (Some(_), None) => {}
@@ -137,7 +143,12 @@ mod tests {
             base_version: 8,
             upsert: upsert.collect(),
             remove: (0..removed).map(|at| u32::MAX - at).collect(),
-            addresses: Some(v1::AddressTable { entries: entries.collect(), watched_ports: vec![53, 65_535] }),
+            addresses: Some(v1::AddressTable {
+                entries: entries.collect(),
+                watched_ports: vec![53, 65_535],
+                change: removed > 0,
+                gone: (0..removed / 2).map(|at| at.to_be_bytes().to_vec()).collect(),
+            }),
             interval: Some(crate::convert::duration_from_ns(u64::MAX)),
             packets_per_second: u32::MAX,
             ..Default::default()

@@ -176,11 +176,31 @@ fn the_address_table_is_replaced_only_when_present() {
     first.addresses = Some(v1::AddressTable {
         entries: vec![entry(vec![10, 0, 0, 1], ""), entry(vec![10, 0, 0, 2], "ns/p"), entry(vec![1], "")],
         watched_ports: vec![80, 70_000],
+        ..Default::default()
     });
     assert!(plan.apply(&first).unwrap().addresses);
     assert_eq!((plan.addresses.len(), plan.watched_ports.as_slice()), (2, &[80u16][..]));
     assert!(!plan.apply(&delta(1, 2, vec![], vec![])).unwrap().addresses);
     assert_eq!(plan.addresses.len(), 2);
+
+    let mut second = delta(2, 3, vec![], vec![]);
+    second.addresses = Some(v1::AddressTable {
+        entries: vec![entry(vec![10, 0, 0, 0], "ns/new"), entry(vec![10, 0, 0, 2], "ns/q")],
+        watched_ports: vec![80, 81],
+        change: true,
+        gone: vec![vec![10, 0, 0, 1], vec![10, 0, 0, 99], vec![1, 2]],
+    });
+    assert!(plan.apply(&second).unwrap().addresses);
+    let held = |plan: &Plan| {
+        let of = |known: &KnownAddress| format!("{} {}", known.address, known.pod.as_deref().unwrap_or("-"));
+        plan.addresses.iter().map(of).collect::<Vec<_>>()
+    };
+    assert_eq!(held(&plan), ["10.0.0.0 ns/new", "10.0.0.2 ns/q"]);
+    assert_eq!(plan.watched_ports, [80, 81]);
+    // A plan that replaces all begins with nothing.
+    let table = v1::AddressTable { change: true, ..first.addresses.clone().unwrap() };
+    plan.apply(&v1::PlanDelta { version: 9, addresses: Some(table), ..first }).unwrap();
+    assert_eq!(held(&plan), ["10.0.0.1 -", "10.0.0.2 ns/p"]);
 }
 
 proptest! {

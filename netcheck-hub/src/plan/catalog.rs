@@ -12,9 +12,10 @@ use netcheck_proto::v1;
 
 #[cfg(test)]
 use super::Wanted;
+use super::addresses::{AddressOf, Addresses};
 use super::groups::Groups;
 use super::prober::Prober;
-use super::{AddressOf, PlannedPath, Probe, Question, Sources, Target};
+use super::{PlannedPath, Probe, Question, Sources, Target};
 use crate::roster::{Roster, Service, ServicePort};
 use crate::selection::{Choice, Selection};
 
@@ -36,7 +37,7 @@ pub struct Catalog {
     /// Ordered by target, then kind, then address.
     pub probes: Vec<Probe>,
     /// Whose each address is, ascending by address.
-    pub addresses: Arc<[AddressOf]>,
+    pub addresses: Arc<Addresses>,
     /// Ports of targets anywhere in the cluster.
     pub watched_ports: Arc<[u16]>,
     /// What is not probed, and why, one line each.
@@ -87,7 +88,7 @@ impl Catalog {
         let Build { probes, ports, notes, .. } = build;
         let mut catalog = Self {
             probes,
-            addresses: addresses(roster),
+            addresses: Arc::new(addresses(roster)),
             watched_ports: ports.into_iter().collect(),
             left_out: notes.lines(roster, selection),
             vantages: vantages(roster),
@@ -108,9 +109,7 @@ impl Catalog {
     /// The same, ready for plans to be made of it. What is the same as in an older one is shared with it.
     #[must_use]
     pub fn grouped(mut self, older: &Self) -> Self {
-        if self.addresses == older.addresses {
-            self.addresses = Arc::clone(&older.addresses);
-        }
+        self.addresses = Arc::unwrap_or_clone(self.addresses).after(&older.addresses);
         if self.watched_ports == older.watched_ports {
             self.watched_ports = Arc::clone(&older.watched_ports);
         }
@@ -321,7 +320,7 @@ pub(super) fn record_type(roster: &Roster) -> u16 {
     if has_v4 { 1 } else { 28 }
 }
 
-fn addresses(roster: &Roster) -> Arc<[AddressOf]> {
+fn addresses(roster: &Roster) -> Addresses {
     let mut all: Vec<AddressOf> = Vec::new();
     for node in roster.nodes.values() {
         all.extend(node.addresses.iter().map(|&address| AddressOf {
@@ -346,7 +345,7 @@ fn addresses(roster: &Roster) -> Arc<[AddressOf]> {
         }
     }
     // An endpoint may name an address that no pod has (any more). That is where the packets go, so that kernels must
-    // know it to tell of them. The sort is stable: whoever has the address goes first.
+    // know it to tell of them. Whoever has the address goes first.
     for service in roster.services.values() {
         all.extend(service.backends.iter().filter_map(|backend| {
             let owner = roster.owner(backend.address)?;
@@ -358,7 +357,5 @@ fn addresses(roster: &Roster) -> Arc<[AddressOf]> {
             })
         }));
     }
-    all.sort_by_key(|of| of.address);
-    all.dedup_by_key(|of| of.address);
-    all.into()
+    all.into_iter().collect()
 }

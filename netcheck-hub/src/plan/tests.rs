@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use serde_json::json;
 
+use super::addresses::tests::{Held, applied};
 use super::*;
 use crate::roster::{Objects, Roster};
 use crate::selection::Selection;
@@ -49,7 +50,8 @@ fn timing() -> Timing {
 struct Told {
     version: u64,
     paths: BTreeMap<u32, v1::PathSpec>,
-    addresses: Option<v1::AddressTable>,
+    addresses: Held,
+    watched_ports: Vec<u32>,
 }
 
 impl Told {
@@ -64,7 +66,10 @@ impl Told {
         for path in delta.upsert {
             assert!(self.paths.insert(path.path_id, path).is_none());
         }
-        self.addresses = delta.addresses.or(self.addresses.take());
+        if let Some(table) = delta.addresses {
+            self.watched_ports.clone_from(&table.watched_ports);
+            applied(&mut self.addresses, table);
+        }
         self.version = delta.version;
     }
 }
@@ -79,12 +84,12 @@ proptest! {
     #[test]
     fn deltas_lead_to_the_full_plan_and_ids_stay(shapes in prop::collection::vec(shape(), 1..6)) {
         let mut book = PlanBook::default();
-        let mut told = Told::default();
+        let (mut told, mut older) = (Told::default(), Catalog::default());
         let mut last: Option<Arc<Plan>> = None;
         let mut given: BTreeMap<u32, Identity> = BTreeMap::new();
         let mut retired: BTreeMap<PathId, Arc<PlannedPath>> = BTreeMap::new();
         for shape in shapes {
-            let catalog = Catalog::of(&roster(&shape), &Selection::everything(), &BTreeMap::new(), "a.b");
+            let catalog = Catalog::of(&roster(&shape), &Selection::everything(), &BTreeMap::new(), "a.b").grouped(&older);
             let before = Arc::clone(book.plan());
             let Some(plan) = book.update(
                 "n1",
@@ -113,8 +118,10 @@ proptest! {
             fresh.apply(plan.delta(None, "n1", &timing()));
             prop_assert_eq!(&told.paths, &fresh.paths);
             prop_assert_eq!(&told.addresses, &fresh.addresses);
+            prop_assert_eq!(&told.watched_ports, &fresh.watched_ports);
             prop_assert_eq!(told.version, fresh.version);
             last = Some(plan);
+            older = catalog;
         }
     }
 

@@ -154,7 +154,19 @@ impl FakeAgent {
             assert!(self.plan.remove(id).is_some(), "only what is there is removed");
         }
         self.plan.extend(delta.upsert.iter().map(|path| (path.path_id, path.clone())));
-        self.addresses = delta.addresses.clone().unwrap_or_else(|| self.addresses.clone());
+        match delta.addresses.clone() {
+            Some(change) if change.change => {
+                let stale = |of: &v1::AddressEntry| {
+                    change.gone.contains(&of.address)
+                        || change.entries.iter().any(|fresh| fresh.address == of.address)
+                };
+                self.addresses.entries.retain(|of| !stale(of));
+                self.addresses.entries.extend(change.entries);
+                self.addresses.watched_ports = change.watched_ports;
+            }
+            Some(table) => self.addresses = table,
+            None => {}
+        }
         self.plan_version = delta.version;
     }
 
