@@ -17,12 +17,15 @@ use crate::{filter, reflect, stamp};
 #[inline(always)]
 pub(crate) fn packet(ctx: &TcContext, start: Start, egress: bool) {
     if filter::may_be_ours(ctx, start) {
-        ours(ctx, start, egress);
+        ours(ctx.as_ptr().cast(), start, egress);
     }
 }
 
-#[inline(always)]
-fn ours(ctx: &TcContext, start: Start, egress: bool) {
+/// A program of its own to the verifier, so that the way of all other packets is short, in one piece of memory, and needs
+/// no room on the stack.
+#[inline(never)]
+fn ours(skb: *mut __sk_buff, start: Start, egress: bool) {
+    let ctx = &TcContext::new(skb);
     let Some(scratch) = maps::hook_scratch() else { return };
     if !parse_skb(ctx, start, &mut scratch.packet) {
         return;

@@ -18,6 +18,8 @@ const BPF_ENABLE_STATS: libc::c_long = 32;
 pub(crate) const SCHED_CLS: u32 = 3;
 pub(crate) const XDP: u32 = 6;
 pub(crate) const RAW_TRACEPOINT: u32 = 17;
+/// Before all others that are there (`BPF_F_BEFORE`).
+pub(crate) const BEFORE: u32 = 8;
 pub(crate) const AT_XDP: u32 = 37;
 pub(crate) const AT_TCX_INGRESS: u32 = 46;
 pub(crate) const AT_TCX_EGRESS: u32 = 47;
@@ -91,6 +93,7 @@ const _: () =
     assert!(std::mem::offset_of!(Info, name) == 64 && std::mem::offset_of!(Info, run_time_ns) == 192);
 
 /// One instruction (include/uapi/linux/bpf.h, `struct bpf_insn`).
+#[derive(Clone, Copy)]
 #[repr(C)]
 pub(crate) struct Insn {
     code: u8,

@@ -18,11 +18,15 @@ pub(super) const INTERFACE: &str = "bench0";
 /// Of the network that is set aside for benchmarks (RFC 2544).
 pub(super) const NEAR_V4: &str = "198.18.0.1";
 pub(super) const FAR_V4: &str = "198.18.0.2";
+/// Where no hub is: agents without a plan send nothing, and nothing but foreign traffic is measured.
+const NO_HUB: &str = "http://198.18.0.9:7070";
 /// How long SIGTERM may take.
 const GRACE: Duration = Duration::from_secs(5);
 /// How long programs may take to load.
 const PATIENCE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
+/// Without a tick of CPU time (10 ms) in so long a process is at rest.
+const IDLE: Duration = Duration::from_millis(500);
 
 /// Builds the agent, and what stands in for a hub. Hub and command line come along: without them the others'
 /// dependencies would be built anew for want of some of their features.
@@ -84,12 +88,20 @@ impl Cable {
         Ok(())
     }
 
-    /// Starts the agent of a node and waits until its hooks are on the cable.
+    /// Starts the agent of a node, which counts that node's drops alone, and waits until its hooks are on the cable.
     pub(super) fn start_agent(&self, node: &str, hub: &str) -> Result<Process> {
         let netns = format!("/run/netns/{}", self.lab.node(node)?.netns);
         let scope = fs::metadata(&netns).with_context(|| netns)?.ino().to_string();
-        let args =
-            ["--node", node, "--hub", hub, "--insecure", "--ebpf", "required", "--netns-scope", &scope];
+        self.start(node, &["--hub", hub, "--netns-scope", &scope])
+    }
+
+    /// The same as on a machine of its own: whatever drops, it counts. It has no hub and sends nothing.
+    pub(super) fn start_alone(&self, node: &str) -> Result<Process> {
+        self.start(node, &["--hub", NO_HUB])
+    }
+
+    fn start(&self, node: &str, args: &[&str]) -> Result<Process> {
+        let args = [&["--node", node, "--insecure", "--ebpf", "required"], args].concat();
         let log = format!("agent-{node}");
         let path = self.lab.log_path(&log);
         drop(fs::remove_file(&path));
@@ -109,6 +121,21 @@ impl Cable {
         }
     }
 
+    /// Waits until a process hardly uses the CPU any more.
+    pub(super) fn wait_idle(pid: u32) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut before = cpu_ticks(pid)?;
+        loop {
+            std::thread::sleep(IDLE);
+            let now = cpu_ticks(pid)?;
+            if now == before {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "process {pid} does not come to rest");
+            before = now;
+        }
+    }
+
     /// Ends an agent in order.
     pub(super) fn stop_agent(mut agent: Process) -> Result<()> {
         let status = agent.stop(GRACE)?;
@@ -120,4 +147,14 @@ impl Cable {
     pub(super) fn down(self) -> Result<()> {
         self.lab.down()
     }
+}
+
+/// CPU time of a process in user and kernel space, in ticks (proc_pid_stat(5), fields 14 and 15).
+fn cpu_ticks(pid: u32) -> Result<u64> {
+    let path = format!("/proc/{pid}/stat");
+    let text = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+    // What is before the last bracket is the name, which may have spaces.
+    let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok());
+    ticks(11).zip(ticks(12)).map(|(user, system)| user + system).with_context(|| format!("{path}: {text}"))
 }

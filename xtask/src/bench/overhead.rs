@@ -15,9 +15,6 @@ use super::Output;
 use super::cable::{Cable, FAR, FAR_V4, NEAR};
 use super::spread::Goal;
 
-/// Where no hub is: agents without a plan send nothing, and nothing but foreign traffic is measured.
-const NO_HUB: &str = "http://198.18.0.9:7070";
-
 /// Options of `bench overhead`.
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct Args {

@@ -1,5 +1,9 @@
 //! The kernel's own measurement of each program (`BPF_ENABLE_STATS`), beside an empty program at the same place.
 //! What the kernel adds for measuring is in both, so that the difference is the program's body.
+//!
+//! Whichever program is the first of a packet pays for being so: caches are cold, and the packet's header may be new to
+//! the CPU. The kernel's own next steps would pay most of that instead. So another program, which does no more than read
+//! the header's fields, stands before netcheck's here, and what it costs over an empty one is told by itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -13,11 +17,27 @@ use serde_json::{Value, json};
 
 use super::super::cable::{Cable, FAR, FAR_V4, INTERFACE, NEAR};
 use super::super::spread::{Aim, Goal, Spread};
-use super::{NO_HUB, iperf};
+use super::iperf;
 use crate::bpf::{self, Insn, Runs, insn};
 
 /// `return TCX_NEXT`, which means nothing to a tracepoint.
 const EMPTY: [Insn; 2] = [insn(0xb7, 0, 0, -1), insn(0x95, 0, 0, 0)];
+/// Reads what tells a packet's flow: ethertype, protocol, ports; then the same.
+const READER: [Insn; 11] = [
+    // r2 = data, r3 = data_end, of `struct __sk_buff`.
+    insn(0x61, 2 | 1 << 4, 76, 0),
+    insn(0x61, 3 | 1 << 4, 80, 0),
+    // Not without 38 bytes.
+    insn(0xbf, 4 | 2 << 4, 0, 0),
+    insn(0x07, 4, 0, 38),
+    insn(0x2d, 4 | 3 << 4, 4, 0),
+    insn(0x69, 5 | 2 << 4, 12, 0),
+    insn(0x71, 5 | 2 << 4, 23, 0),
+    insn(0x69, 5 | 2 << 4, 34, 0),
+    insn(0x69, 5 | 2 << 4, 36, 0),
+    EMPTY[0],
+    EMPTY[1],
+];
 /// A port whose packets the far node's firewall drops.
 const DROPPED_PORT: u16 = 9;
 /// How long packets are sent that are dropped.
@@ -35,6 +55,15 @@ enum Place {
 
 impl Place {
     const ALL: [Self; 3] = [Self::Ingress, Self::Egress, Self::Drop];
+
+    /// Where programs stand one behind the other.
+    const fn of_chain(self) -> Option<u32> {
+        match self {
+            Self::Ingress => Some(bpf::AT_TCX_INGRESS),
+            Self::Egress => Some(bpf::AT_TCX_EGRESS),
+            Self::Drop => None,
+        }
+    }
 
     /// netcheck's program there.
     const fn program(self) -> &'static str {
@@ -56,29 +85,37 @@ struct Row {
     empty: Spread,
     /// Differences of each round.
     body: Spread,
+    /// What the first one pays over an empty one; none where the kernel has no order.
+    first: Option<Spread>,
 }
 
 /// What was measured.
 pub(super) struct Programs(Vec<Row>);
 
-/// Means of one round, nanoseconds: netcheck's and the empty program's.
-type Means = (u64, f64, f64);
+/// Means of one round, nanoseconds a run.
+#[derive(Clone, Copy)]
+struct Means {
+    runs: u64,
+    netcheck: f64,
+    empty: f64,
+    reader: Option<f64>,
+}
 
 pub(super) fn measure(cable: &Cable, rounds: u16, bar: &ProgressBar) -> Result<Programs> {
-    let agent = cable.start_agent(FAR, NO_HUB)?;
+    let agent = cable.start_alone(FAR)?;
     let rule = format!(
         "nft 'table inet bench {{ chain in {{ type filter hook input priority 0; udp dport {DROPPED_PORT} drop; }}; }}'"
     );
     cable.sh(FAR, &rule)?;
     let netcheck = of_process(agent.id())?;
-    let empty = cable.lab.enter(FAR, Empty::attach)??;
+    let others = cable.lab.enter(FAR, Others::attach)??;
     let measuring = bpf::measure()?;
     let mut all: BTreeMap<(usize, Place), Vec<Means>> = BTreeMap::new();
     for _ in 0..rounds {
         for (index, (_, _, traffic)) in TRAFFIC.iter().enumerate() {
-            let before = read(&netcheck, &empty)?;
+            let before = read(&netcheck, &others)?;
             traffic(cable)?;
-            let after = read(&netcheck, &empty)?;
+            let after = read(&netcheck, &others)?;
             for (place, means) in means(&before, &after) {
                 all.entry((index, place)).or_default().push(means);
             }
@@ -86,18 +123,24 @@ pub(super) fn measure(cable: &Cable, rounds: u16, bar: &ProgressBar) -> Result<P
         bar.inc(1);
     }
     drop(measuring);
-    drop(empty);
+    drop(others);
     cable.sh(FAR, "nft delete table inet bench")?;
     Cable::stop_agent(agent)?;
     let rows = TRAFFIC.iter().enumerate().map(|(index, (what, place, _))| {
         let rounds = all.remove(&(index, *place)).with_context(|| format!("no packets: {what}"))?;
         let spread = |of: fn(&Means) -> f64| Spread::of(rounds.iter().map(of).collect());
+        let first = |rounds: &[Means]| {
+            let all: Option<Vec<f64>> =
+                rounds.iter().map(|means| means.reader.map(|reader| reader - means.empty)).collect();
+            all.map(Spread::of)
+        };
         Ok(Row {
             what,
-            runs: rounds.iter().map(|(runs, ..)| runs).sum(),
-            netcheck: spread(|(_, netcheck, _)| *netcheck),
-            empty: spread(|(.., empty)| *empty),
-            body: spread(|(_, netcheck, empty)| netcheck - empty),
+            runs: rounds.iter().map(|means| means.runs).sum(),
+            netcheck: spread(|means| means.netcheck),
+            empty: spread(|means| means.empty),
+            body: spread(|means| means.netcheck - means.empty),
+            first: first(&rounds),
         })
     });
     Ok(Programs(rows.collect::<Result<_>>()?))
@@ -130,33 +173,34 @@ fn send_to_be_dropped(cable: &Cable) -> Result<()> {
     })?
 }
 
-/// Empty programs at the same places, behind netcheck's.
-struct Empty {
-    programs: BTreeMap<Place, OwnedFd>,
+/// What stands at the same places.
+struct Others {
+    /// Behind netcheck's.
+    empty: BTreeMap<Place, OwnedFd>,
+    /// Before it.
+    reader: BTreeMap<Place, OwnedFd>,
     links: Vec<OwnedFd>,
 }
 
-impl Empty {
+impl Others {
     /// In the caller's network namespace.
     fn attach() -> Result<Self> {
-        let mut empty = Self { programs: BTreeMap::new(), links: Vec::new() };
+        let mut others = Self { empty: BTreeMap::new(), reader: BTreeMap::new(), links: Vec::new() };
         for place in Place::ALL {
-            let (program, link);
-            match place {
-                Place::Ingress | Place::Egress => {
-                    program = bpf::load(bpf::SCHED_CLS, &EMPTY)?;
-                    let at = if place == Place::Ingress { bpf::AT_TCX_INGRESS } else { bpf::AT_TCX_EGRESS };
-                    link = bpf::attach(&program, INTERFACE, at, 0)?;
-                }
-                Place::Drop => {
-                    program = bpf::load(bpf::RAW_TRACEPOINT, &EMPTY)?;
-                    link = bpf::attach_tracepoint(&program, "kfree_skb")?;
-                }
-            }
-            empty.programs.insert(place, program);
-            empty.links.push(link);
+            let Some(at) = place.of_chain() else {
+                let program = bpf::load(bpf::RAW_TRACEPOINT, &EMPTY)?;
+                others.links.push(bpf::attach_tracepoint(&program, "kfree_skb")?);
+                others.empty.insert(place, program);
+                continue;
+            };
+            let empty = bpf::load(bpf::SCHED_CLS, &EMPTY)?;
+            let reader = bpf::load(bpf::SCHED_CLS, &READER)?;
+            others.links.push(bpf::attach(&empty, INTERFACE, at, 0)?);
+            others.links.push(bpf::attach(&reader, INTERFACE, at, bpf::BEFORE)?);
+            others.empty.insert(place, empty);
+            others.reader.insert(place, reader);
         }
-        Ok(empty)
+        Ok(others)
     }
 }
 
@@ -181,11 +225,15 @@ fn of_process(pid: u32) -> Result<BTreeMap<Place, OwnedFd>> {
     Ok(programs)
 }
 
-type Reading = BTreeMap<Place, (Runs, Runs)>;
+/// Of netcheck's, the empty one, and the reader.
+type Reading = BTreeMap<Place, (Runs, Runs, Option<Runs>)>;
 
-fn read(netcheck: &BTreeMap<Place, OwnedFd>, empty: &Empty) -> Result<Reading> {
-    let both = |(&place, program)| Ok((place, (bpf::runs(program)?, bpf::runs(&empty.programs[&place])?)));
-    netcheck.iter().map(both).collect()
+fn read(netcheck: &BTreeMap<Place, OwnedFd>, others: &Others) -> Result<Reading> {
+    let all = |(&place, program)| {
+        let reader = others.reader.get(&place).map(bpf::runs).transpose()?;
+        Ok((place, (bpf::runs(program)?, bpf::runs(&others.empty[&place])?, reader)))
+    };
+    netcheck.iter().map(all).collect()
 }
 
 fn means(before: &Reading, after: &Reading) -> Vec<(Place, Means)> {
@@ -196,7 +244,9 @@ fn means(before: &Reading, after: &Reading) -> Vec<(Place, Means)> {
     let places = before.iter().filter_map(|(place, before)| {
         let after = after.get(place)?;
         let ((runs, netcheck), (_, empty)) = (mean(&before.0, &after.0)?, mean(&before.1, &after.1)?);
-        Some((*place, (runs, netcheck, empty)))
+        let reader = before.2.as_ref().zip(after.2.as_ref());
+        let reader = reader.and_then(|(before, after)| mean(before, after)).map(|(_, reader)| reader);
+        Some((*place, Means { runs, netcheck, empty, reader }))
     });
     places.collect()
 }
@@ -214,7 +264,8 @@ impl Programs {
     pub(super) fn to_json(&self) -> Value {
         let row = |row: &Row| {
             json!({"what": row.what, "runs": row.runs, "netcheck_ns": row.netcheck.to_json(),
-                   "empty_ns": row.empty.to_json(), "body_ns": row.body.to_json()})
+                   "empty_ns": row.empty.to_json(), "body_ns": row.body.to_json(),
+                   "first_ns": row.first.map(Spread::to_json)})
         };
         self.0.iter().map(row).collect()
     }
@@ -229,17 +280,22 @@ impl fmt::Display for Programs {
         )?;
         writeln!(
             f,
-            "{:<28} {:>10} {:>9} {:>7} {:>7}  quartiles",
-            "packets", "runs", "netcheck", "empty", "body"
+            "{:<28} {:>10} {:>9} {:>7} {:>7}  {:<14} {:>7}",
+            "packets", "runs", "netcheck", "empty", "body", "quartiles", "first"
         )?;
-        for Row { what, runs, netcheck, empty, body } in &self.0 {
+        for Row { what, runs, netcheck, empty, body, first } in &self.0 {
+            let first = first.as_ref().map_or_else(|| "-".to_owned(), |first| format!("{:.1}", first.median));
             let ([low, high], netcheck, empty, body) =
                 (body.quarters, netcheck.median, empty.median, body.median);
             writeln!(
                 f,
-                "{what:<28} {runs:>10} {netcheck:>9.1} {empty:>7.1} {body:>7.1}  {low:.1} to {high:.1}"
+                "{what:<28} {runs:>10} {netcheck:>9.1} {empty:>7.1} {body:>7.1}  {:<14} {first:>7}",
+                format!("{low:.1} to {high:.1}")
             )?;
         }
-        Ok(())
+        writeln!(
+            f,
+            "first: what a program that only reads the header pays over an empty one, as the first of a packet"
+        )
     }
 }

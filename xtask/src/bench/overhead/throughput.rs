@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::super::cable::{Cable, FAR, NEAR};
 use super::super::spread::{Aim, Goal, Spread};
+use super::iperf;
 use super::programs::SMALL;
-use super::{NO_HUB, iperf};
 
 /// One run.
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +67,9 @@ pub(super) fn measure(cable: &Cable, rounds: u16, bar: &ProgressBar) -> Result<T
 }
 
 fn hooked(cable: &Cable) -> Result<Run> {
-    let agents = [cable.start_agent(NEAR, NO_HUB)?, cable.start_agent(FAR, NO_HUB)?];
+    let agents = [cable.start_alone(NEAR)?, cable.start_alone(FAR)?];
+    // What they do once, at their start, is no packet's cost.
+    agents.iter().try_for_each(|agent| Cable::wait_idle(agent.id()))?;
     let run = once(cable)?;
     agents.into_iter().try_for_each(Cable::stop_agent)?;
     Ok(run)
