@@ -91,8 +91,10 @@ impl Catalog {
         let mut ports = self.watched_ports.to_vec();
         for probe in &dns {
             let questions = probe.question.iter().chain(&more);
-            for (question, &over) in questions.flat_map(|of| settings.over.iter().map(move |over| (of, over)))
-            {
+            // At its other addresses a service has other ports for other transports: TCP is a port of its own there.
+            let is_server = probe.target.kind == v1::TargetKind::DnsServer;
+            let ways: &[Over] = if is_server { &settings.over } else { &[Over::Udp] };
+            for (question, &over) in questions.flat_map(|of| ways.iter().map(move |over| (of, over))) {
                 let tls = match over {
                     Over::Udp => {
                         probes.push(Probe { question: Some(question.clone()), ..probe.clone() });

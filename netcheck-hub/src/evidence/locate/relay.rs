@@ -21,12 +21,23 @@ impl Case<'_> {
         passed_on && self.lost.flow.is_none_or(untranslated)
     }
 
-    /// Somebody refused it. Only a kernel that had no socket for it tells who.
-    pub(super) fn refused_relayed(&mut self) -> Located {
-        let place = match service_place(&self.scene.probe.target.to_wire()) {
+    /// The address's name.
+    fn entrance(&self) -> String {
+        match service_place(&self.scene.probe.target.to_wire()) {
             place if place.is_empty() => self.scene.probe.target.name.clone(),
             place => place,
-        };
+        }
+    }
+
+    /// A DNS server behind it answered with an error.
+    pub(super) fn failed_relayed(&mut self) -> Located {
+        let (rcode, place) = (&self.lost.sample.dns_rcode, self.entrance());
+        unlocated(&format!("{rcode} at {place}, from whichever server it was passed on to"))
+    }
+
+    /// Somebody refused it. Only a kernel that had no socket for it tells who.
+    pub(super) fn refused_relayed(&mut self) -> Located {
+        let place = self.entrance();
         let Some(drop) = self.unheard() else {
             let who = whose(self.scene.roster, self.scene.probe.address);
             return unlocated(&format!(

@@ -29,6 +29,9 @@ impl Case<'_> {
         if refused && !rejected && !elsewhere && self.relayed() {
             return self.refused_relayed();
         }
+        if self.lost.outcome == Outcome::DnsError && self.relayed() {
+            return self.failed_relayed();
+        }
         let unheard = self.lost.drops.iter().any(|fact| fact.record.stage() == v1::Stage::Socket);
         let filtered = tcp || (scene.probe.kind == ProbeKind::Udp && !unheard);
         if filtered && translated {

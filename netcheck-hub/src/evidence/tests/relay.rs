@@ -49,6 +49,19 @@ fn only_a_kernel_without_a_socket_tells_that_a_node_port_leads_nowhere() {
 }
 
 #[test]
+fn a_dns_error_behind_a_node_port_is_nobodys_in_particular() {
+    let world = world();
+    let sample = v1::LostSample { dns_rcode: "SERVFAIL".to_owned(), ..Default::default() };
+    let mut lost = Lost::new(sample, Outcome::DnsError, 0, 0);
+    lost.flow = Flow::read(&flow([10, 0, 0, 1], 40_000, [10, 0, 0, 2], 30080));
+    let probe = Probe { kind: ProbeKind::Dns, ..world.probe(NODE_PORT, ProbeKind::Tcp).clone() };
+    assert_eq!(
+        place(&locate(&world.scene(&probe, &lost), &lost)),
+        "unlocated: SERVFAIL at NodePort 30080 on n2, from whichever server it was passed on to"
+    );
+}
+
+#[test]
 fn a_rule_on_the_node_that_passes_on_is_named() {
     let world = world();
     let mut lost = timed_out();

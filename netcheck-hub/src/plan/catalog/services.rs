@@ -7,6 +7,9 @@
 //! | load balancer, external IP | every node |
 //! | endpoint of a headless service | every node |
 //!
+//! DNS is a question to each of these where it is the cluster's DNS service (its cluster address and its backends are
+//! servers by themselves, see [`super::Build::dns`]).
+//!
 //! Where a traffic policy is Local, a node without a ready backend of its own is meant to get nothing: its paths are
 //! there, and expected to be silent.
 
@@ -80,6 +83,19 @@ impl Behind {
     }
 }
 
+/// What is sent there.
+struct How<'a> {
+    kind: ProbeKind,
+    /// For DNS.
+    question: Option<&'a Question>,
+}
+
+impl<'a> How<'a> {
+    const fn asking(question: &'a Question) -> Self {
+        Self { kind: ProbeKind::Dns, question: Some(question) }
+    }
+}
+
 /// Why nobody is ready behind a service, where that is because all of its endpoints are on nodes that are away.
 fn away(roster: &Roster, service: &Service) -> Option<String> {
     let mut reasons = service.backends.iter().map(|backend| roster.node_absent(backend.node.as_deref()?));
@@ -98,7 +114,10 @@ impl<'a> Build<'a> {
             let dns = service.dns && (port.port == DNS_PORT || port.name.starts_with("dns"));
             match port.transport {
                 Transport::Tcp => self.port(service, &behind, port, ProbeKind::Tcp),
-                Transport::Udp if dns => self.dns(service, port, question),
+                Transport::Udp if dns => {
+                    self.dns(service, port, question);
+                    self.outer(service, &behind, port, &How::asking(question));
+                }
                 Transport::Udp if self.echoes(service) => self.port(service, &behind, port, ProbeKind::Udp),
                 Transport::Udp | Transport::Other => self.notes.unjudged(service, port),
             }
@@ -115,29 +134,42 @@ impl<'a> Build<'a> {
     }
 
     fn port(&mut self, service: &Service, behind: &Behind, port: &ServicePort, kind: ProbeKind) {
-        use v1::ServiceAddress::{ExternalIp, LoadBalancer};
+        let how = How { kind, question: None };
         let policy = service.internal_local.then_some("internalTrafficPolicy");
         let target = behind.target(service, port);
         for &address in &service.cluster_addresses {
-            self.local_or_all(service, behind, &target, kind, (address, port.port), policy);
+            self.local_or_all(service, behind, &target, &how, (address, port.port), policy);
         }
+        self.outer(service, behind, port, &how);
+        if service.headless {
+            self.endpoints(service, behind, port, kind);
+        }
+    }
+
+    /// Where the service is for others than the cluster's own: load balancers, external addresses, node ports.
+    fn outer(&mut self, service: &Service, behind: &Behind, port: &ServicePort, how: &How<'_>) {
+        use v1::ServiceAddress::{ExternalIp, LoadBalancer};
         let policy = service.external_local.then_some("externalTrafficPolicy");
         let outer = [
             (LoadBalancer, "load-balancer", &service.load_balancer),
             (ExternalIp, "external-ip", &service.external_addresses),
         ];
-        for (how, place, addresses) in outer {
+        for (kind, place, addresses) in outer {
             for &address in addresses {
-                let target = behind.elsewhere(service, port, how, &format!("{place}/{address}"));
+                let target = behind.elsewhere(service, port, kind, &format!("{place}/{address}"));
                 let target = Target { addresses: vec![address], ..target };
-                self.local_or_all(service, behind, &target, kind, (address, port.port), policy);
+                self.local_or_all(service, behind, &target, how, (address, port.port), policy);
             }
         }
         if port.node_port > 0 {
-            self.node_ports(service, behind, port, kind);
+            self.node_ports(service, behind, port, how);
         }
-        if service.headless {
-            self.endpoints(service, behind, port, kind);
+    }
+
+    fn add_so(&mut self, target: &Arc<Target>, how: &How<'_>, at: (IpAddr, u16), sources: Sources) {
+        self.add_from(target, how.kind, at, sources);
+        if let Some(probe) = self.probes.last_mut() {
+            probe.question = how.question.cloned();
         }
     }
 
@@ -147,13 +179,13 @@ impl<'a> Build<'a> {
         service: &Service,
         behind: &Behind,
         target: &Target,
-        kind: ProbeKind,
+        how: &How<'_>,
         at: (IpAddr, u16),
         policy: Option<&str>,
     ) {
         let target = Arc::new(target.clone());
         let Some(policy) = policy.filter(|_| behind.somebody()) else {
-            return self.add_from(&target, kind, at, Sources::All);
+            return self.add_so(&target, how, at, Sources::All);
         };
         let family = Family::of(at.0);
         let (with, without): (Vec<&String>, Vec<&String>) =
@@ -164,15 +196,15 @@ impl<'a> Build<'a> {
         );
         let silent = Arc::new(Target { absent: Some(why), ..Target::clone(&target) });
         if !with.is_empty() {
-            self.add_from(&target, kind, at, with.into_iter().cloned().collect());
+            self.add_so(&target, how, at, with.into_iter().cloned().collect());
         }
         if !without.is_empty() {
             let without = Sources::Rest(Arc::new(without.into_iter().cloned().collect()));
-            self.add_from(&silent, kind, at, without);
+            self.add_so(&silent, how, at, without);
         }
     }
 
-    fn node_ports(&mut self, service: &Service, behind: &Behind, port: &ServicePort, kind: ProbeKind) {
+    fn node_ports(&mut self, service: &Service, behind: &Behind, port: &ServicePort, how: &How<'_>) {
         let roster = self.roster;
         for node in roster.nodes.values().filter(|node| !node.opted_out) {
             let sources = self.around(&node.name);
@@ -199,7 +231,7 @@ impl<'a> Build<'a> {
                 };
                 let absent = target.absent.clone().or_else(|| silent.then(why));
                 let target = Arc::new(Target { absent, ..target.clone() });
-                self.add_from(&target, kind, (address, port.node_port), sources.clone());
+                self.add_so(&target, how, (address, port.node_port), sources.clone());
             }
         }
     }

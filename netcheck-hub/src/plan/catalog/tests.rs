@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::*;
 use crate::inventory;
+use crate::plan::dns::{DnsSettings, Found, Over};
 
 /// Four nodes in two zones, the last of which is not ready; a `web` pod on n1 and n2, a vantage on each of n1 to n3.
 const CLUSTER: &str = include_str!("tests/cluster.yaml");
@@ -227,6 +228,41 @@ fn udp_only_where_the_answer_is_certain() {
     assert_eq!(from(&other, "n3"), Vec::<String>::new());
     let line = "1 UDP or SCTP port of services not probed: silence there says nothing (tools/echo:6100 UDP)";
     assert_eq!(*other.left_out, [line.to_owned()]);
+}
+
+#[test]
+fn a_dns_service_is_asked_at_its_other_addresses_too() {
+    let text = "- kind: Service\n  metadata: {name: kube-dns, namespace: kube-system}\n  \
+                spec: {selector: {a: b}, type: LoadBalancer, clusterIP: 10.96.0.10, ports: [\
+                {name: dns, port: 53, protocol: UDP, nodePort: 30053},\
+                {name: dns-tcp, port: 53, protocol: TCP, nodePort: 30054}]}\n  \
+                status: {loadBalancer: {ingress: [{ip: 192.0.2.53}]}}\n";
+    let over = vec![Over::Udp, Over::Tcp, Over::Tls];
+    let settings = DnsSettings { over, more_names: vec!["c.d".to_owned()], ..DnsSettings::default() };
+    let text = format!("{CLUSTER}{text}");
+    let roster = inventory::parse(Path::new("test.yaml"), &text).unwrap().roster();
+    let catalog = Catalog::of(&roster, &Selection::everything(), &BTreeMap::new(), "a.b");
+    let catalog = catalog.with_dns(&roster, "a.b", &settings, &Found::new());
+    let asked = |kind: ProbeKind| {
+        let of = |probe: &&Probe| {
+            probe.kind == kind && probe.target.kind == v1::TargetKind::Service && probe.sources.take("n1")
+        };
+        let line = |probe: &Probe| {
+            let name =
+                probe.question.as_ref().map(|question| format!(" {}", question.name)).unwrap_or_default();
+            format!("{}:{}{name}", probe.address, probe.port)
+        };
+        let mut lines: Vec<String> = catalog.probes.iter().filter(of).map(line).collect();
+        lines.retain(|line| line.starts_with("192.") || line.starts_with("10.0.0.1:"));
+        lines.sort();
+        lines
+    };
+    // By UDP alone: what TCP there is has ports of its own, which are connected to.
+    assert_eq!(
+        asked(ProbeKind::Dns),
+        ["10.0.0.1:30053 a.b.", "10.0.0.1:30053 c.d.", "192.0.2.53:53 a.b.", "192.0.2.53:53 c.d."]
+    );
+    assert_eq!(asked(ProbeKind::Tcp), ["10.0.0.1:30054", "192.0.2.53:53"]);
 }
 
 #[test]
