@@ -1,6 +1,7 @@
-//! Runs the image as the chart would: a hub and two agents, each a node of its own on a real CNI bridge, with exactly
-//! the rights that the chart gives them. They must see each other, from the kernel. Then agents with one right less, each
-//! of which must go on and say by name what it lacks.
+//! Runs the image as the chart would: a hub, and two agents with a vantage each, all with addresses of their own on a
+//! real CNI bridge and with exactly the rights that the chart gives them. The agents must see each other, from the kernel,
+//! and probe each other with the sockets of their vantages. Then agents with one right less, each of which must go on and
+//! say by name what it lacks.
 
 use std::{
     fs,
@@ -22,6 +23,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(250);
 const HUB: u8 = 10;
 const NODES: [(&str, u8); 2] = [("n1", 11), ("n2", 12)];
+/// How far behind its node's the place of a vantage is.
+const VANTAGE: u8 = 10;
+/// As containerd has it by default (`enable_unprivileged_icmp`); podman lets root's group alone ping.
+const PING: &str = "--sysctl=net.ipv4.ping_group_range=0 2147483647";
 /// podman's own seccomp profile allows bpf(2) only with CAP_SYS_ADMIN, unlike the one of containerd; see the chart's
 /// README.
 const UNCONFINED: &str = "--security-opt=seccomp=unconfined";
@@ -33,6 +38,7 @@ pub(super) fn run(image: &Image) -> Result<()> {
     let objects = chart::default_objects()?;
     let (agent_pod, agent) = chart::pod_of(&objects, "agent").context("the chart has no agent")?;
     let (hub_pod, hub) = chart::pod_of(&objects, "hub").context("the chart has no hub")?;
+    let (vantage_pod, vantage) = chart::pod_of(&objects, "vantage").context("the chart has no vantage")?;
 
     // With no more than the chart's rights, and its four capabilities doing.
     let inventory = home().join("inventory.json");
@@ -46,12 +52,25 @@ pub(super) fn run(image: &Image) -> Result<()> {
         &["/netcheck-hub", "--insecure", "--inventory=file:/etc/netcheck/inventory.json"],
     )?;
     let full = [rights(agent_pod, agent, None)?, vec![UNCONFINED.to_owned()]].concat();
+    let restricted = [rights(vantage_pod, vantage, None)?, vec![PING.to_owned()]].concat();
     for (node, place) in NODES {
-        podman.start(node, &Network::Bridge(place), &full, &agent_words(node, "required"))?;
+        let directory = home().join(format!("run-{node}"));
+        fs::create_dir_all(&directory)?;
+        let shared = |how: &str| format!("--volume={}:/run/netcheck{how}", directory.display());
+        let words = [agent_words(node, "required"), vec![SOCKET]].concat();
+        podman.start(node, &Network::Bridge(place), &[full.clone(), vec![shared("")]].concat(), &words)?;
+        let (name, pod) = (vantage_of(node), format!("netcheck/{}", vantage_of(node)));
+        let words = ["/netcheck-agent", "vantage", SOCKET, "--node", node, "--pod", &pod];
+        let rights = [restricted.clone(), vec![shared(":ro")]].concat();
+        podman.start(&name, &Network::Bridge(place + VANTAGE), &rights, &words)?;
     }
     until(|| see_each_other(&podman)).with_context(|| everything_said(&podman))?;
-    println!("two agents with {} see each other from the kernel", rights_shown(&full));
-    for name in ["n1", "n2", "hub"] {
+    println!(
+        "two agents with {} see each other from the kernel, and through their vantages",
+        rights_shown(&full)
+    );
+    for name in names() {
+        let name = name.as_str();
         let code = podman.stop(name)?;
         ensure!(code == 0, "{name} ended with {code} when it was stopped:\n{}", podman.said(name)?);
         podman.remove(name)?;
@@ -64,6 +83,20 @@ pub(super) fn run(image: &Image) -> Result<()> {
     }
     let confined: Vec<_> = full.iter().filter(|flag| *flag != UNCONFINED).cloned().collect();
     lacks(&podman, "bpf(2)", &confined, "seccomp")
+}
+
+/// Where agent and vantage meet.
+const SOCKET: &str = "--vantage-socket=/run/netcheck/vantage.sock";
+
+fn vantage_of(node: &str) -> String {
+    format!("vantage-{node}")
+}
+
+/// All containers, in the order in which they are stopped.
+fn names() -> Vec<String> {
+    let vantages = NODES.map(|(node, _)| vantage_of(node));
+    let nodes = NODES.map(|(node, _)| node.to_owned());
+    vantages.into_iter().chain(nodes).chain(["hub".to_owned()]).collect()
 }
 
 fn agent_words<'a>(node: &'a str, ebpf: &'a str) -> Vec<&'a str> {
@@ -104,10 +137,20 @@ fn see_each_other(podman: &Podman) -> Result<()> {
     let cells = list(&matrix["cells"]);
     for (source, _) in NODES {
         for kind in ["PROBE_KIND_ICMP", "PROBE_KIND_UDP", "PROBE_KIND_TCP"] {
-            let of = |cell: &&Value| cell["path"]["sourceNode"] == source && cell["path"]["kind"] == kind;
-            let cell = cells.iter().find(of).with_context(|| format!("no {kind} from {source}: {report}"))?;
-            ensure!(cell["verdict"] == "VERDICT_REACHABLE", "{cell}");
+            let from = |vantage: &str| {
+                let of = |cell: &&Value| {
+                    let path = &cell["path"];
+                    let own = path["target"]["node"] == source;
+                    path["sourceNode"] == source && path["kind"] == kind && path["vantage"] == vantage && !own
+                };
+                let cell = cells.iter().find(of);
+                let cell = cell.with_context(|| format!("no {kind} from {source}, {vantage}: {report}"))?;
+                ensure!(cell["verdict"] == "VERDICT_REACHABLE", "{cell}");
+                Ok(cell)
+            };
+            let cell = from("VANTAGE_HOST")?;
             ensure!(!cell["stats"]["network"].is_null(), "no kernel measured it: {cell}");
+            from("VANTAGE_POD")?;
         }
     }
     Ok(())
@@ -123,7 +166,23 @@ fn inventory() -> Value {
             },
         })
     };
-    json!({"apiVersion": "v1", "kind": "List", "items": NODES.map(node)})
+    let pod = |(node, place): (&str, u8)| {
+        let address = Podman::address(place + VANTAGE);
+        json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {
+                "name": vantage_of(node), "namespace": "netcheck",
+                "labels": {"app.kubernetes.io/name": "netcheck", "app.kubernetes.io/component": "vantage"},
+            },
+            "spec": {"nodeName": node},
+            "status": {
+                "phase": "Running", "podIP": address, "podIPs": [{"ip": address}],
+                "conditions": [{"type": "Ready", "status": "True"}],
+            },
+        })
+    };
+    let items: Vec<Value> = NODES.into_iter().map(node).chain(NODES.into_iter().map(pod)).collect();
+    json!({"apiVersion": "v1", "kind": "List", "items": items})
 }
 
 /// Tries until it holds, or patience ends; then with what was wrong last.
@@ -140,7 +199,7 @@ fn until(mut holds: impl FnMut() -> Result<()>) -> Result<()> {
 
 fn everything_said(podman: &Podman) -> String {
     let said = |name: &str| format!("{name}:\n{}", podman.said(name).unwrap_or_default());
-    ["hub", "n1", "n2"].map(said).join("\n")
+    names().iter().map(|name| said(name)).collect::<Vec<_>>().join("\n")
 }
 
 fn rights_shown(rights: &[String]) -> String {
