@@ -23,6 +23,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) route_ifindex: u32,
     /// It was sent to an address of this node: nothing to be passed on.
     pub(crate) to_self: bool,
+    /// It came from elsewhere and was sent to a pod of this node: nothing leads back to where it came in.
+    pub(crate) into_pod: bool,
 }
 
 /// The stage. `Unspecified` where the facts don't tell.
@@ -58,6 +60,9 @@ fn netfilter(facts: &Facts<'_>) -> Stage {
         // (nf_reject_fill_skb_dst). IPv4's can't be taken for another; IPv6's looks like one that leads on.
         "dst_discard" if arriving => Stage::NetfilterPrerouting,
         "ip6_forward" if arriving && facts.to_self => Stage::NetfilterPrerouting,
+        "ip6_forward" if arriving && facts.ifindex == facts.route_ifindex && facts.into_pod => {
+            Stage::NetfilterPrerouting
+        }
         "ip6_forward" if arriving && facts.ifindex == facts.route_ifindex => Stage::Unspecified,
         "ip_local_deliver" | "ip6_input" => Stage::NetfilterInput,
         "ip_forward" | "ip6_forward"
@@ -264,6 +269,31 @@ mod tests {
                     ..drop
                 },
                 Stage::NetfilterPrerouting,
+            ),
+            // What comes from elsewhere for a pod of this node would go on to the pod, not back.
+            (
+                Facts {
+                    has_route: true,
+                    route_input: "ip6_forward",
+                    ifindex: 2,
+                    input_ifindex: 2,
+                    route_ifindex: 2,
+                    into_pod: true,
+                    ..drop
+                },
+                Stage::NetfilterPrerouting,
+            ),
+            (
+                Facts {
+                    has_route: true,
+                    route_input: "ip6_forward",
+                    ifindex: 2,
+                    input_ifindex: 2,
+                    route_ifindex: 3,
+                    into_pod: true,
+                    ..drop
+                },
+                Stage::NetfilterForward,
             ),
             (
                 Facts {

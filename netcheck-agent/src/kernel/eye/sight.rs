@@ -99,6 +99,9 @@ impl Eye {
             input_ifindex: event.input_ifindex,
             route_ifindex: event.route_ifindex,
             to_self: self.is_own(flow.destination.ip()),
+            into_pod: self.local_pods.contains_key(&flow.destination.ip())
+                && !self.local_pods.contains_key(&flow.source.ip())
+                && !self.is_own(flow.source.ip()),
         });
         let ifindex = stage::place(&reason, event.ifindex, event.route_ifindex);
         let mut hook = self.hook(ifindex, event.flags);
