@@ -2,7 +2,7 @@
 
 mod sight;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -29,7 +29,7 @@ use crate::observation::{
 const WAITING: usize = 1024;
 
 /// What is behind an interface.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct PodEnd {
     pod: Arc<str>,
     /// The further network that the pod is on there.
@@ -233,7 +233,9 @@ impl KernelEye for Eye {
         };
         self.pods = addresses.iter().filter_map(end).collect();
         self.local_pods = addresses.iter().filter(|known| known.local).filter_map(pods).collect();
-        self.pod_behind.retain(|_, end| self.pods.values().any(|known| known == end));
+        let here: HashSet<&PodEnd> =
+            self.local_pods.keys().filter_map(|address| self.pods.get(address)).collect();
+        self.pod_behind.retain(|_, end| here.contains(end));
         self.write_addresses();
         let before = self.maps.watched_ports.wanted();
         watched_ports.iter().for_each(|&port| self.maps.watched_ports.want(port));
