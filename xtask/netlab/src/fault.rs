@@ -15,7 +15,7 @@ mod text;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use act::{heal, inject};
+pub(crate) use act::{forget, heal, inject};
 pub use mtu::Narrow;
 pub(crate) use rules::{MARK, chance, hash};
 pub use text::HELP;

@@ -331,7 +331,10 @@ impl Lab {
         for other in &faults {
             fault::inject(other, &self.topology).with_context(|| format!("keeping `{other}`"))?;
         }
-        if fault.changes_cluster() { self.align(&faults) } else { Ok(()) }
+        if fault.changes_cluster() {
+            self.align(&faults)?;
+        }
+        fault::forget(fault, &self.topology)
     }
 
     /// Mends everything.

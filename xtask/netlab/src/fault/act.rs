@@ -180,6 +180,17 @@ pub(crate) fn heal(fault: &Fault, topology: &Topology) -> Result<()> {
     }
 }
 
+/// Takes away what kernels remember of a fault, once the services are as they were: a SYN that was never answered is
+/// known for two minutes, and what leaves from the same port meanwhile goes to the same dead address.
+pub(crate) fn forget(fault: &Fault, topology: &Topology) -> Result<()> {
+    match fault {
+        Fault::BackendDead { .. } => {
+            topology.nodes.iter().try_for_each(|node| conntrack::forget(&node.netns))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Whether what the fault names is there, for faults that the kernel part does not look up itself.
 fn check(fault: &Fault, topology: &Topology) -> Result<()> {
     match fault {

@@ -63,6 +63,12 @@ pub(super) fn empty(ns: &str) -> Result<()> {
     .with_context(|| format!("emptying the table of connections of {ns}"))
 }
 
+/// Takes all connections of a namespace out but TCP's open ones.
+pub(super) fn forget(ns: &str) -> Result<()> {
+    netns::enter(ns, || Table::open()?.delete_others())?
+        .with_context(|| format!("forgetting the connections of {ns}"))
+}
+
 /// The table of the namespace in which it was opened.
 struct Table(OwnedFd);
 
