@@ -133,6 +133,7 @@ async fn serve(flags: &Run) -> anyhow::Result<()> {
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             kernel_release: uname.release().to_string_lossy().into_owned(),
             responder_port: responder.port.into(),
+            takes_table_changes: true,
             ..v1::Hello::default()
         },
         engine: handle.clone(),

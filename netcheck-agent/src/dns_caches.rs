@@ -1,8 +1,9 @@
 //! DNS caches of this node's own, found where programs of the node and of its pods look names up.
 //!
-//! In: the node's resolv.conf(5), that of the vantage's pod, the node's addresses. Out: [`Command::DnsCaches`] whenever
+//! In: the agent's resolv.conf(5), that of the vantage's pod, the node's addresses. Out: [`Command::DnsCaches`] whenever
 //! something else is found than before. Only an address that this very node has is taken: a name server elsewhere is
-//! one like any other, and may be a cloud's metadata service. Cancelling [`CachesTask`] loses nothing.
+//! one like any other, and may be a cloud's metadata service. A cache that ends in order takes its address with it; where
+//! programs are still told to ask it, that is said. Cancelling [`CachesTask`] loses nothing.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -22,12 +23,45 @@ use crate::vantage::frame::PodLink;
 const LOOK: Duration = Duration::from_secs(5);
 /// The interface that NodeLocal DNSCache makes for its addresses, by its default (`-interfacename`).
 const NODE_LOCAL_DNS: &str = "nodelocaldns";
+/// Where kube-proxy puts the addresses of all services.
+const SERVICES: &str = "kube-ipvs0";
 /// More than any node has.
 const CACHES_MAX: usize = 8;
 
+/// The DNS caches of this node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Caches {
+    /// Ascending.
+    pub(crate) found: Vec<IpAddr>,
+    /// Programs are told to ask these, which were found before and are at no address of the node any more.
+    pub(crate) gone: Vec<IpAddr>,
+}
+
+impl Caches {
+    /// What became of those found so far, of which `servers` are asked.
+    fn next(&self, servers: &[IpAddr], links: &[PodLink]) -> Self {
+        let found = found(servers, links);
+        let before = self.found.iter().chain(&self.gone);
+        let mut gone: Vec<IpAddr> =
+            before.filter(|at| servers.contains(at) && !found.contains(at)).copied().collect();
+        gone.sort_unstable();
+        gone.dedup();
+        Self { found, gone }
+    }
+
+    /// What is wrong with them, one line each.
+    pub(crate) fn degraded(&self) -> impl Iterator<Item = String> {
+        self.gone.iter().map(|gone| {
+            format!(
+                "DNS cache {gone} is gone from this node, whose programs or pods are still told to ask it"
+            )
+        })
+    }
+}
+
 /// The task.
 pub(crate) struct CachesTask {
-    /// The node's.
+    /// The agent's own: of the node, or (`dnsPolicy`) what pods are told.
     pub(crate) resolv_conf: PathBuf,
     pub(crate) engine: EngineHandle,
     /// Says who is asked for names in the vantage's pod.
@@ -39,7 +73,7 @@ impl CachesTask {
     pub(crate) async fn run(self, shutdown: CancellationToken) {
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut of_pods, mut known) = (Vec::new(), Vec::new());
+        let (mut of_pods, mut known) = (Vec::new(), Caches::default());
         loop {
             tokio::select! {
                 _ = look.tick() => {}
@@ -59,11 +93,11 @@ impl CachesTask {
                     continue;
                 }
             };
-            let found = found(&servers, &links);
-            if found != known {
-                tracing::info!(?found, "DNS caches of this node");
-                self.engine.command(Command::DnsCaches(found.clone())).await;
-                known = found;
+            let next = known.next(&servers, &links);
+            if next != known {
+                tracing::info!(found = ?next.found, gone = ?next.gone, "DNS caches of this node");
+                self.engine.command(Command::DnsCaches(next.clone())).await;
+                known = next;
             }
         }
     }
@@ -71,7 +105,8 @@ impl CachesTask {
 
 /// What of a node's own addresses is a cache's, ascending.
 fn found(servers: &[IpAddr], links: &[PodLink]) -> Vec<IpAddr> {
-    let own = links.iter().flat_map(|link| link.addresses.iter().map(move |&own| (&link.interface, own)));
+    let links = links.iter().filter(|link| link.interface != SERVICES);
+    let own = links.flat_map(|link| link.addresses.iter().map(move |&own| (&link.interface, own)));
     let cache = |(interface, own): (&String, IpAddr)| {
         (servers.contains(&own) || interface == NODE_LOCAL_DNS).then_some(own)
     };
@@ -96,6 +131,7 @@ mod tests {
             link("eth0", &["10.0.0.7", "fd00::7"]),
             link("nodelocaldns", &["169.254.20.10", "10.96.0.10"]),
             link("lxc1", &["169.254.1.1"]),
+            link("kube-ipvs0", &["10.96.0.53"]),
         ];
         let servers = |list: &[&str]| list.iter().map(|one| one.parse().unwrap()).collect::<Vec<IpAddr>>();
         let told =
@@ -103,7 +139,18 @@ mod tests {
         let local = ["10.96.0.10", "169.254.20.10"];
         assert_eq!(told(&[]), local);
         assert_eq!(told(&["10.96.0.10", "169.254.169.253", "10.0.0.8"]), local, "servers elsewhere are none");
+        assert_eq!(told(&["10.96.0.53"]), local, "a service's address is on every node");
         assert_eq!(told(&["fd00::7", "10.0.0.7"]), ["10.0.0.7", "10.96.0.10", "169.254.20.10", "fd00::7"]);
         assert!(found(&servers(&["10.0.0.53"]), &links[..1]).is_empty());
+        // One that goes while programs are still told to ask it is missed until it comes back, or they are told otherwise.
+        let asked = servers(&["169.254.20.10"]);
+        let there = Caches::default().next(&asked, &links);
+        assert_eq!((there.found.len(), there.degraded().count()), (2, 0));
+        let away = there.next(&asked, &links[..1]);
+        assert_eq!((away.found.len(), away.gone.as_slice()), (0, asked.as_slice()));
+        assert!(away.degraded().next().unwrap().starts_with("DNS cache 169.254.20.10 is gone"));
+        assert_eq!(away.next(&asked, &links[..1]), away);
+        assert_eq!(away.next(&asked, &links), there);
+        assert_eq!(away.next(&servers(&["10.0.0.53"]), &links[..1]), Caches::default());
     }
 }

@@ -16,7 +16,6 @@ mod probers;
 mod tally;
 mod vantage;
 
-use std::net::IpAddr;
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -36,6 +35,7 @@ pub(crate) use self::probers::{NetworkKey, Terms, WantedNetworks};
 use self::tally::{DropTally, StampTrust};
 use crate::address::{AddressPolicy, Allowed};
 use crate::clock::{MILLISECOND_NS, SECOND_NS, monotonic_ns, unix_offset_ns};
+use crate::dns_caches::Caches;
 use crate::exchange;
 use crate::merge::{Merge, Seen};
 use crate::observation::{Flow, KernelEye, ProbeKey};
@@ -301,15 +301,9 @@ impl Engine {
                 return;
             }
         };
-        for path in &change.gone {
-            if let Some(sequence) = self.sequences.remove(path) {
-                self.sequence_floor = self.sequence_floor.max(sequence.0);
-            }
-        }
         // What is asked for may be other names now.
         self.next_search_ns = self.next_search_ns.min(now_ns + SECOND_NS);
-        self.merge.forget(&change.gone, |probe| self.probers.close(probe, self.eye.as_mut()));
-        self.probers.forget(&change.gone);
+        self.forget(&change.gone);
         if change.addresses {
             self.eye.set_addresses(&self.plan.addresses, &self.plan.watched_ports);
         }
@@ -321,10 +315,23 @@ impl Engine {
         self.tell_plan();
     }
 
-    /// Takes what was found of this node's own DNS caches: the hub is told, and what it plans there may be probed.
-    fn dns_caches(&mut self, found: Vec<IpAddr>, now_ns: u64) {
-        self.status.dns_caches.clone_from(&found);
-        if self.plan.set_found_dns(found) {
+    /// Lets go of paths that left the plan.
+    fn forget(&mut self, gone: &[PathId]) {
+        for path in gone {
+            if let Some(sequence) = self.sequences.remove(path) {
+                self.sequence_floor = self.sequence_floor.max(sequence.0);
+            }
+        }
+        self.merge.forget(gone, |probe| self.probers.close(probe, self.eye.as_mut()));
+        self.probers.forget(gone);
+    }
+
+    /// Takes what was found of this node's own DNS caches: the hub is told, and what it plans there may be probed. Where
+    /// there is none any more nothing is sent.
+    fn dns_caches(&mut self, found: Caches, now_ns: u64) {
+        self.status.dns_caches = found;
+        if let Some(gone) = self.plan.set_found_dns(self.status.dns_caches.found.clone()) {
+            self.forget(&gone);
             self.reschedule(now_ns);
             self.tell_plan();
         }

@@ -155,7 +155,7 @@ pub(crate) struct Plan {
     pub(crate) timing: Timing,
     pub(crate) paths: HashMap<PathId, PathPlan>,
     pub(crate) refused: BTreeMap<PathId, String>,
-    /// Of these, DNS servers' that are refused for their address: it may turn out to be a cache of this node's own.
+    /// DNS servers' paths, probed or refused, whose address only a cache of this node's own may have.
     strange_dns: BTreeMap<PathId, v1::PathSpec>,
     pub(crate) addresses: Vec<KnownAddress>,
     pub(crate) watched_ports: Vec<u16>,
@@ -228,16 +228,20 @@ impl Plan {
         Ok(change)
     }
 
-    /// Takes what was found of this node's own DNS caches. Paths that were refused for want of that are none any more;
-    /// returns whether there were such.
-    pub(crate) fn set_found_dns(&mut self, found: Vec<IpAddr>) -> bool {
+    /// Takes what was found of this node's own DNS caches, in place of what was found before. Returns the paths that may
+    /// not be probed any more, where it makes a difference to any path.
+    pub(crate) fn set_found_dns(&mut self, found: Vec<IpAddr>) -> Option<Vec<PathId>> {
         self.allowed.set_found_dns(found);
-        let strange = std::mem::take(&mut self.strange_dns);
-        for spec in strange.values() {
-            self.refused.remove(&PathId(spec.path_id));
-            self.put_in(spec);
+        let (mut changed, mut gone) = (false, Vec::new());
+        for spec in self.strange_dns.values().cloned().collect::<Vec<_>>() {
+            let path = PathId(spec.path_id);
+            let before = self.take_out(path).is_some();
+            self.put_in(&spec);
+            let after = self.paths.contains_key(&path);
+            changed |= before != after;
+            gone.extend((before && !after).then_some(path));
         }
-        self.strange_dns.len() < strange.len()
+        changed.then_some(gone)
     }
 
     fn take_out(&mut self, path: PathId) -> Option<(PathId, PathPlan)> {
@@ -248,16 +252,14 @@ impl Plan {
 
     fn put_in(&mut self, spec: &v1::PathSpec) {
         let path = PathId(spec.path_id);
+        let address = convert::address("address", &spec.address);
+        let strange = address.is_ok_and(|address| (self.policy)(address).is_some());
+        if strange && spec.kind() == v1::ProbeKind::Dns {
+            self.strange_dns.insert(path, spec.clone());
+        }
         match self.check(spec) {
             Ok(plan) => drop(self.paths.insert(path, plan)),
-            Err(why) => {
-                let address = convert::address("address", &spec.address);
-                let strange = address.is_ok_and(|address| (self.policy)(address).is_some());
-                if strange && spec.kind() == v1::ProbeKind::Dns {
-                    self.strange_dns.insert(path, spec.clone());
-                }
-                self.refused.insert(path, why);
-            }
+            Err(why) => drop(self.refused.insert(path, why)),
         }
     }
 

@@ -45,14 +45,14 @@ pub(crate) fn agent_status(
             .map(|link| wire::pod_link_down(link, monotonic_ns()))
             .collect(),
         vantage: engine.vantage.as_ref().map(wire::pod_vantage),
-        dns_caches: engine.dns_caches.iter().copied().map(convert::address_bytes).collect(),
+        dns_caches: engine.dns_caches.found.iter().copied().map(convert::address_bytes).collect(),
     }
 }
 
 /// What is missing and why, one line each.
 pub(crate) fn degraded(engine: &EngineStatus, hub: &HubState) -> Vec<String> {
     let own = engine.kernel.degraded.iter().chain(&engine.degraded).cloned();
-    own.chain(hub.degraded(Instant::now())).collect()
+    own.chain(engine.dns_caches.degraded()).chain(hub.degraded(Instant::now())).collect()
 }
 
 /// The word for the kernel side's state.
@@ -208,7 +208,7 @@ impl StatusDocument {
             ebpf: ebpf_word(engine.kernel.state).to_owned(),
             degraded: degraded(engine, hub),
             vantage: engine.vantage.as_ref().map(VantageDocument::new),
-            dns_caches: engine.dns_caches.clone(),
+            dns_caches: engine.dns_caches.found.clone(),
             hooks: engine.kernel.hooks.iter().map(hook).collect(),
             counters: CountersDocument {
                 replies: counters.total(Outcome::Reply),

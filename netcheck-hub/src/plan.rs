@@ -352,10 +352,6 @@ impl Plan {
             let same = Arc::ptr_eq(&base.addresses, &self.addresses) || base.addresses == self.addresses;
             same && base.watched_ports == self.watched_ports
         };
-        let table = || v1::AddressTable {
-            watched_ports: self.watched_ports.iter().map(|&port| u32::from(port)).collect(),
-            ..self.addresses.to_wire(base.map(|base| &base.addresses), node)
-        };
         v1::PlanDelta {
             version: self.version,
             base_version: base.map_or(0, |base| base.version),
@@ -366,7 +362,7 @@ impl Plan {
                 .map(|path| path.to_wire())
                 .collect(),
             remove: known.keys().filter(|id| !kept.contains(id)).map(|id| id.0).collect(),
-            addresses: (!base.is_some_and(same_table)).then(table),
+            addresses: (!base.is_some_and(same_table)).then(|| self.address_table(base, node)),
             interval: Some(wire_duration(timing.interval)),
             timeout: Some(wire_duration(timing.timeout)),
             window: Some(wire_duration(timing.window)),
@@ -377,6 +373,13 @@ impl Plan {
             exchange_timeout: Some(wire_duration(timing.exchange.timeout)),
             authorities: self.authorities.to_vec(),
             search_names: self.search_names.to_vec(),
+        }
+    }
+    /// The table for `node`: what changed since `base`, or all of it.
+    pub(crate) fn address_table(&self, base: Option<&Self>, node: &str) -> v1::AddressTable {
+        v1::AddressTable {
+            watched_ports: self.watched_ports.iter().map(|&port| u32::from(port)).collect(),
+            ..self.addresses.to_wire(base.map(|base| &base.addresses), node)
         }
     }
 }

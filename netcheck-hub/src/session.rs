@@ -131,6 +131,8 @@ struct Session {
     inbound: Streaming<v1::SessionRequest>,
     plans: watch::Receiver<Arc<Plan>>,
     told: Option<Arc<Plan>>,
+    /// The agent knows what a change of the address table is.
+    table_changes: bool,
     control: mpsc::Receiver<ToAgent>,
     ready: VecDeque<ToAgent>,
 }
@@ -179,7 +181,10 @@ impl Session {
     fn tell_plan(&mut self) {
         let plan = Arc::clone(&self.plans.borrow_and_update());
         let timing = &self.seat.hub.settings.timing;
-        let delta = plan.delta(self.told.as_deref(), &self.seat.name, timing);
+        let mut delta = plan.delta(self.told.as_deref(), &self.seat.name, timing);
+        if delta.addresses.as_ref().is_some_and(|table| table.change) && !self.table_changes {
+            delta.addresses = Some(plan.address_table(None, &self.seat.name));
+        }
         self.told = Some(plan);
         self.ready.extend(parts::split(delta).into_iter().map(ToAgent::Plan));
     }

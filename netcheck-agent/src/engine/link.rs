@@ -13,6 +13,7 @@ use rustix::io::{read, write};
 use tokio::sync::{mpsc, watch};
 
 use crate::counters::Counters;
+use crate::dns_caches::Caches;
 use crate::exchange::ExchangeEnd;
 use crate::observation::{DropCount, KernelStatus};
 use crate::plan::PlanGap;
@@ -39,8 +40,8 @@ pub(crate) enum Command {
     Expedite(Vec<PathId>),
     Evidence(v1::EvidenceQuestion),
     Vantage(VantageChange),
-    /// DNS caches that were found on this node, all of them.
-    DnsCaches(Vec<IpAddr>),
+    /// The DNS caches of this node, all of them.
+    DnsCaches(Caches),
 }
 
 /// The pod vantage came or went.
@@ -128,8 +129,8 @@ pub(crate) struct EngineStatus {
     pub(crate) degraded: Vec<String>,
     /// Where one is expected.
     pub(crate) vantage: Option<VantageStatus>,
-    /// DNS caches that were found on this node.
-    pub(crate) dns_caches: Vec<IpAddr>,
+    /// The DNS caches of this node.
+    pub(crate) dns_caches: Caches,
     pub(crate) plan: PlanSummary,
     pub(crate) in_flight: usize,
     /// Replies are read on ticks, for the kernel stamps them.
@@ -169,7 +170,7 @@ impl Default for EngineStatus {
             drops: Vec::new(),
             degraded: Vec::new(),
             vantage: None,
-            dns_caches: Vec::new(),
+            dns_caches: Caches::default(),
             plan: PlanSummary::default(),
             in_flight: 0,
             batched: false,

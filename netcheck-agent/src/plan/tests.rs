@@ -118,7 +118,7 @@ fn what_the_agent_can_not_send_is_refused() {
 }
 
 #[test]
-fn a_dns_cache_may_be_found_after_its_path_was_planned() {
+fn a_dns_cache_may_be_found_after_its_path_was_planned_and_may_go() {
     let mut plan = plan();
     let dns = v1::PathSpec {
         dns_name: "a.example.".into(),
@@ -130,16 +130,18 @@ fn a_dns_cache_may_be_found_after_its_path_was_planned() {
     plan.apply(&delta(0, 1, vec![dns, tcp, other], vec![])).unwrap();
     assert_eq!((plan.paths.len(), plan.refused.len()), (0, 3));
     let cache: IpAddr = [169, 254, 20, 10].into();
-    assert!(plan.set_found_dns(vec![cache]));
+    assert_eq!(plan.set_found_dns(vec![cache]), Some(vec![]));
     assert_eq!(plan.paths.keys().collect::<Vec<_>>(), [&PathId(1)], "DNS, and nothing else, goes there");
     assert_eq!(plan.refused.keys().collect::<Vec<_>>(), [&PathId(2), &PathId(3)]);
-    assert!(!plan.set_found_dns(vec![cache]), "that is no news");
+    assert_eq!(plan.set_found_dns(vec![cache]), None, "that is no news");
     plan.apply(&delta(1, 2, vec![], vec![3])).unwrap();
-    assert!(
-        !plan.set_found_dns(vec![[169, 254, 20, 11].into()]),
+    let other = vec![[169, 254, 20, 11].into()];
+    assert_eq!(plan.set_found_dns(other), Some(vec![PathId(1)]), "what is no cache any more is not probed");
+    assert_eq!(
+        (plan.paths.len(), plan.refused.len()),
+        (0, 2),
         "a path that left the plan does not come back"
     );
-    assert_eq!((plan.paths.len(), plan.refused.len()), (1, 1));
 }
 
 #[test]

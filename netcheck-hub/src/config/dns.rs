@@ -37,7 +37,7 @@ pub struct DnsFlags {
     #[arg(long, env = "NETCHECK_NODE_LOCAL_DNS", value_name = "ADDRESSES", value_delimiter = ',')]
     pub node_local_dns: Vec<IpAddr>,
 
-    /// Don't probe the DNS caches that agents find on their own nodes: name servers of the node's resolv.conf or the
+    /// Don't probe the DNS caches that agents find on their own nodes: name servers of the agent's resolv.conf or the
     /// vantage's whose address is the node's own, and those of NodeLocal DNSCache.
     #[arg(long, env = "NETCHECK_IGNORE_FOUND_DNS")]
     pub ignore_found_dns: bool,

@@ -121,8 +121,13 @@ impl State {
             }
         };
         let destination = |lost: &Lost| destination(&self.roster, source, probe, lost).map(ToOwned::to_owned);
-        // A loss that nobody has placed and that may have gone anywhere tells nothing of where the others went.
-        let told = || judged().filter(|lost| lost.located.location.is_some() || destination(lost).is_some());
+        // A loss that nobody has placed and that may have gone anywhere tells nothing of where the others went, as long as
+        // most of them are not such.
+        let tells = |lost: &&Lost| lost.located.location.is_some() || destination(lost).is_some();
+        let all: Vec<&Lost> = judged().collect();
+        let told: Vec<&Lost> = all.iter().copied().filter(tells).collect();
+        let told = if told.len() * 2 >= all.len() { told } else { all };
+        let told = || told.iter().copied();
         let towards = only(told().map(destination));
         let zone = |lost: &Lost| Some(self.roster.zone(&destination(lost)?).to_owned());
         let backend = only(told().map(|lost| {

@@ -321,10 +321,15 @@ impl Item {
         [Some(a), Some(b)].map(|end| end.filter(|&end| end != 0))
     }
 
-    /// Neither the node nor the zone that it goes to is known.
+    /// It starts at one end of this link, and neither the node nor the zone that it goes to is known.
     #[must_use]
-    pub const fn goes_anywhere(&self) -> bool {
-        self.node == 0 && self.zones.1 == 0
+    pub fn may_cross(&self, link: Suspect) -> bool {
+        let starts = match link {
+            Suspect::Link(a, b) => [a, b].contains(&self.source),
+            Suspect::Zones(a, b) => [a, b].contains(&self.zones.0),
+            _ => false,
+        };
+        starts && self.node == 0 && self.zones.1 == 0
     }
 
     /// Its source and the node that it goes to, in the order of their numbers.

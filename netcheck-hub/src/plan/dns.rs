@@ -142,7 +142,10 @@ fn node_local_caches(roster: &Roster, settings: &DnsSettings, found: &Found) -> 
     if !settings.find_node_local || found.is_empty() {
         return all;
     }
-    let services = roster.services.values().flat_map(|service| &service.cluster_addresses);
+    let services = roster.services.values().flat_map(|service| {
+        let outer = service.load_balancer.iter().chain(&service.external_addresses);
+        service.cluster_addresses.iter().chain(outer)
+    });
     let known: BTreeSet<IpAddr> = services.chain(&settings.node_local).copied().collect();
     for (&address, nodes) in found.iter().filter(|(address, _)| !known.contains(address)) {
         let nodes = nodes.iter().filter(|&node| {

@@ -168,6 +168,7 @@ impl Session {
             kernel = hello.kernel_release,
             "agent connected"
         );
+        let table_changes = hello.takes_table_changes;
         agent.hello = Some(hello);
         // Its own comes at once if it is known; what others get to know of it comes with the next tick.
         state.stale |= !known || moved;
@@ -183,6 +184,7 @@ impl Session {
             inbound,
             plans,
             told: None,
+            table_changes,
             control,
             ready: VecDeque::from([ToAgent::Welcome(welcome)]),
         }))

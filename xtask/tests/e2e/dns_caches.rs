@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use netcheck_netlab::{Lab, LabSpec, Mode, Process};
-use xtask::cluster::{Cell, Cluster, Settings};
+use xtask::cluster::{Cell, Cluster, Report, Settings};
 
 use crate::{is_bad, wait_cells};
 
@@ -45,7 +45,7 @@ fn caches_are_found_on_their_nodes_and_asked_by_them_alone() {
     let lab = Lab::up(spec).unwrap();
     let n3 = lab.node("n3").unwrap().v4.to_string();
     let directory = tempfile::tempdir().unwrap();
-    // Two nodes with the cluster's usual cache. Only programs on n3 are told of its own.
+    // Two nodes with the cluster's usual cache, and one whose own address is that of its cache.
     for node in ["n1", "n2"] {
         run(&lab, node, "ip link add nodelocaldns type bridge");
         run(&lab, node, &format!("ip addr add {CACHE}/32 dev nodelocaldns"));
@@ -55,7 +55,7 @@ fn caches_are_found_on_their_nodes_and_asked_by_them_alone() {
     let on_n2 = start(&lab, "n2", CACHE, directory.path());
     let _on_n3 = start(&lab, "n3", &n3, directory.path());
     let conf = directory.path().join("resolv.conf");
-    std::fs::write(&conf, format!("nameserver {n3}\n")).unwrap();
+    std::fs::write(&conf, format!("nameserver {n3}\nnameserver {CACHE}\n")).unwrap();
     // Vantages are not root.
     for path in [directory.path(), &conf] {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -112,14 +112,20 @@ fn caches_are_found_on_their_nodes_and_asked_by_them_alone() {
     let _on_n2 = start(&cluster.lab, "n2", CACHE, directory.path());
     cluster.wait_healthy().unwrap();
 
-    // One is taken away with its address: it is no cache any more, and that is no fault.
+    // One is taken away with its address: nothing is sent there any more, and whoever is still told to ask it is warned.
     drop(on_n1);
     run(&cluster.lab, "n1", "ip link del nodelocaldns");
     wait_cells(&cluster, "n1 has no cache any more", |cells| {
         let mut own = of_caches(cells).into_iter().filter(|cell| cell.source == "n1");
         own.all(|cell| cell.verdict == "expected_absent")
     });
-    let report = cluster.report().unwrap();
+    let warned = |report: &Report| {
+        report
+            .caveats
+            .iter()
+            .any(|line| line.contains("n1") && line.contains("DNS cache 169.254.20.10 is gone"))
+    };
+    let (report, _) = cluster.wait("it is missed", PATIENCE, warned).unwrap();
     assert_eq!((report.findings.len(), report.no_data), (0, 0), "{report:#?}");
     cluster.stop().unwrap().down().unwrap();
 }

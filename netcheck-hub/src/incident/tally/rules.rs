@@ -24,8 +24,9 @@ impl Tallies<'_> {
         let nodes: BTreeSet<Symbol> = places.iter().map(|at| place(at).node).collect();
         let died = || places.iter().flat_map(|&number| self.died[number].iter().copied());
         let elsewhere: Vec<usize> = died().filter(|at| tally.bad.binary_search(at).is_err()).collect();
-        let open =
-            |&at: &usize| item(at).goes_anywhere() && cause.scope.takes(item(at).probe, item(at).family);
+        let open = |&at: &usize| {
+            item(at).may_cross(cause.suspect) && cause.scope.takes(item(at).probe, item(at).family)
+        };
         let found = rules.len() == 1
             && nodes.len() >= 2
             && places.iter().all(|at| place(at).specific)

@@ -140,6 +140,13 @@ fn a_rule_for_udp_between_zones_takes_dns_with_it() {
     };
     let causes = World::plain(&zones).breaks(udp, third).explain();
     assert!(causes.iter().all(|cause| cause.kind == v1::IncidentKind::Place), "{:?}", kinds(&causes));
+    // And so did what came from there.
+    let from_third = |fact: &Fact| {
+        between(fact, "a", "b") && fact.path.probe.kind == ProbeKind::Udp
+            || *fact.zone == *"c" && fact.path.probe.kind == ProbeKind::Dns
+    };
+    let causes = World::plain(&zones).breaks(from_third, anywhere).explain();
+    assert!(causes.iter().all(|cause| cause.kind == v1::IncidentKind::Place), "{:?}", kinds(&causes));
 }
 
 #[test]

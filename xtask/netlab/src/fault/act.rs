@@ -202,6 +202,9 @@ fn check(fault: &Fault, topology: &Topology) -> Result<()> {
         }
         Fault::PodGone { pod } => _ = topology.pod(pod)?,
         Fault::NodeState { node, .. } | Fault::Reorder { node, .. } => _ = topology.node(node)?,
+        Fault::FragmentsDropped { node, from: Some(from) } => {
+            ensure!(node != from, "what node `{node}` sends to itself is not cut into pieces");
+        }
         Fault::NoEndpoints { service } => _ = topology.service(service)?,
         Fault::NoNodePort { node, service } => {
             topology.node(node)?;
