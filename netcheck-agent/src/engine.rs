@@ -10,6 +10,7 @@
 //! replies) every packet wakes it. [`EngineHandle::stop`] ends the thread: it stops probing, lets go of what is in
 //! flight, hands over its last report and returns.
 
+mod caches;
 pub(crate) mod link;
 mod pace;
 mod probers;
@@ -35,7 +36,6 @@ pub(crate) use self::probers::{NetworkKey, Terms, WantedNetworks};
 use self::tally::{DropTally, StampTrust};
 use crate::address::{AddressPolicy, Allowed};
 use crate::clock::{MILLISECOND_NS, SECOND_NS, monotonic_ns, unix_offset_ns};
-use crate::dns_caches::Caches;
 use crate::exchange;
 use crate::merge::{Merge, Seen};
 use crate::observation::{Flow, KernelEye, ProbeKey};
@@ -324,19 +324,6 @@ impl Engine {
         }
         self.merge.forget(gone, |probe| self.probers.close(probe, self.eye.as_mut()));
         self.probers.forget(gone);
-    }
-
-    /// Takes what was found of this node's own DNS caches: the hub is told, and what it plans there may be probed. Where
-    /// there is none any more nothing is sent.
-    fn dns_caches(&mut self, found: Caches, now_ns: u64) {
-        self.status.dns_caches = found;
-        if let Some(gone) = self.plan.set_found_dns(self.status.dns_caches.found.clone()) {
-            self.forget(&gone);
-            self.reschedule(now_ns);
-            self.tell_plan();
-        }
-        self.publish();
-        self.link.reply(EngineReply::StatusChanged);
     }
 
     /// Tells what of the plan is carried out, and what is not.

@@ -4,7 +4,7 @@
 //! why. The last plan stays in force while the hub is away. A delta that does not build on the version held here is
 //! a [`PlanGap`]: nothing of it is applied, and the session starts over, for a session begins with a full plan.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -17,12 +17,13 @@ use netcheck_proto::{convert, v1};
 use self::exchange::{Authorities, Exchange, lookup};
 use crate::address::{AddressPolicy, Allowed, Bounds};
 use crate::clock::{MILLISECOND_NS, SECOND_NS};
-use crate::engine::{NetworkKey, Terms, WantedNetworks};
+use crate::engine::Terms;
 use crate::observation::KnownAddress;
 use crate::schedule::Load;
 use crate::sizes::overhead_bytes;
 use crate::vantage::frame::Kind;
 
+mod addresses;
 pub(crate) mod exchange;
 
 /// Most paths of one agent; what is beyond is refused.
@@ -263,26 +264,6 @@ impl Plan {
         }
     }
 
-    /// The further networks that paths stay in, and the first address that the vantage's pod, which has those of `own`,
-    /// has on each. Networks without one are left out: there is nothing to probe them from.
-    pub(crate) fn networks(&self, own: &[IpAddr]) -> WantedNetworks {
-        let of_path =
-            |plan: &PathPlan| Some((Arc::clone(plan.network.as_ref()?), Family::of(plan.target.ip())));
-        let used: HashSet<NetworkKey> = self.paths.values().filter_map(of_path).collect();
-        if used.is_empty() {
-            return WantedNetworks::new();
-        }
-        let mut wanted = WantedNetworks::new();
-        for known in self.addresses.iter().filter(|known| known.local && own.contains(&known.address)) {
-            let Some(network) = &known.network else { continue };
-            let key = (Arc::clone(network), Family::of(known.address));
-            if used.contains(&key) {
-                wanted.entry(key).or_insert(known.address);
-            }
-        }
-        wanted
-    }
-
     /// What holds for all exchanges over TCP.
     pub(crate) fn terms(&self) -> Terms {
         let Timing { timeout_ns, exchange_timeout_ns, .. } = self.timing;
@@ -309,34 +290,6 @@ impl Plan {
         let Timing { exchange_interval_ns, exchange_timeout_ns, .. } = &mut self.timing;
         *exchange_interval_ns = clamped(delta.exchange_interval, *exchange_interval_ns, 0, 3600 * SECOND_NS);
         *exchange_timeout_ns = clamped(delta.exchange_timeout, *exchange_timeout_ns, 0, 60 * SECOND_NS);
-    }
-
-    /// Entries without a readable address are passed over: they only help to name things.
-    fn set_addresses(&mut self, table: &v1::AddressTable) {
-        let known = table.entries.iter().filter_map(|entry| {
-            Some(KnownAddress {
-                address: convert::address("address", &entry.address).ok()?,
-                pod: (!entry.pod.is_empty()).then(|| Arc::from(entry.pod.as_str())),
-                local: entry.local,
-                network: (!entry.network.is_empty()).then(|| Arc::from(entry.network.as_str())),
-            })
-        });
-        let known: Vec<KnownAddress> = known.collect();
-        if table.change {
-            let gone = table.gone.iter().filter_map(|address| convert::address("gone", address).ok());
-            let stale: HashSet<IpAddr> = known.iter().map(|known| known.address).chain(gone).collect();
-            self.addresses.retain(|held| !stale.contains(&held.address));
-            self.addresses.extend(known);
-            // As the hub sends a whole table.
-            self.addresses.sort_unstable_by_key(|known| known.address);
-        } else {
-            self.addresses = known;
-        }
-        self.watched_ports = table
-            .watched_ports
-            .iter()
-            .filter_map(|&port| convert::port("watched_ports", port).ok())
-            .collect();
     }
 
     /// A usable path, or why it is none.
