@@ -348,10 +348,8 @@ impl Plan {
         let known: BTreeMap<PathId, &Arc<PlannedPath>> =
             base.into_iter().flat_map(|base| &base.paths).map(|path| (path.id, path)).collect();
         let kept: BTreeSet<PathId> = self.paths.iter().map(|path| path.id).collect();
-        let same_table = |base: &Self| {
-            let same = Arc::ptr_eq(&base.addresses, &self.addresses) || base.addresses == self.addresses;
-            same && base.watched_ports == self.watched_ports
-        };
+        let same_table =
+            |base: &Self| base.addresses == self.addresses && base.watched_ports == self.watched_ports;
         v1::PlanDelta {
             version: self.version,
             base_version: base.map_or(0, |base| base.version),

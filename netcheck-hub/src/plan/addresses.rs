@@ -56,6 +56,9 @@ impl PartialEq for Addresses {
     }
 }
 
+/// So that two references to one table are equal at once.
+impl Eq for Addresses {}
+
 impl FromIterator<AddressOf> for Addresses {
     /// Of two rows with one address the first counts.
     fn from_iter<I: IntoIterator<Item = AddressOf>>(rows: I) -> Self {

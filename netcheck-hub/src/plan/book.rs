@@ -67,8 +67,7 @@ impl PlanBook {
         }
         paths.sort_unstable_by_key(|path| path.id);
         let same = self.next.is_some()
-            && (Arc::ptr_eq(&self.plan.addresses, &catalog.addresses)
-                || self.plan.addresses == catalog.addresses)
+            && self.plan.addresses == catalog.addresses
             && self.plan.watched_ports == catalog.watched_ports
             && self.plan.authorities == catalog.authorities
             && self.plan.search_names == catalog.search_names

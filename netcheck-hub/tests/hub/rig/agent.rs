@@ -27,6 +27,7 @@ pub(crate) fn hello(node: &str, boot_id: &str) -> v1::Hello {
         agent_version: "test".to_owned(),
         responder_port: 6100,
         sent_unix_ns: unix_now_ns(),
+        takes_table_changes: true,
         ..Default::default()
     }
 }
