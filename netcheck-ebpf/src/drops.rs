@@ -11,16 +11,16 @@ use netcheck_common::abi::{
 };
 use netcheck_common::header::HeaderView;
 use netcheck_common::packet::{
-    Bytes as _, ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPPROTO_TCP, IPPROTO_UDP, Packet, Start, TCP_RST, TCP_SYN,
-    parse,
+    ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPPROTO_TCP, IPPROTO_UDP, Packet, Start, TCP_RST, TCP_SYN, parse,
 };
 
+use crate::filter::is_strange;
 use crate::hook::{Found, is_reply, of_exchange, own_flow, probe_header};
 use crate::maps::{
     DROPS, EVENTS, FOREIGN_BUDGET, OFFSETS, OWN_SESSION, RESPONDER_PORT, SCOPE, SCOPED, WATCHED_PORTS,
     address_flags, count, drop_scratch, has_port, now_ns,
 };
-use crate::skb::{WINDOW, Window, member, read};
+use crate::skb::{GLANCE, Glance, WINDOW, Window, member, read};
 
 /// A field of [`OFFSETS`], by itself: so the verifier takes it for the constant that it is.
 macro_rules! offset {
@@ -42,10 +42,6 @@ const FOREIGN_PER_SECOND: u64 = 500;
 struct Place {
     ifindex: u32,
     netns: u32,
-    input_ifindex: u32,
-    /// Address of the `dst_entry`; 0 where it has none.
-    route: u64,
-    flags: u8,
 }
 
 /// Whose packet it was.
@@ -86,16 +82,8 @@ pub(crate) fn dropped(ctx: &BtfTracePointContext) {
 #[inline(always)]
 fn place(skb: *const u8) -> Place {
     // SAFETY: the kernel's own skb, and what its members point to; the verifier knows their types.
-    let (device, socket, route, input) = unsafe {
-        (
-            member::<*const u8>(skb, offset!(skb_dev)),
-            member::<*const u8>(skb, offset!(skb_sk)),
-            member::<u64>(skb, offset!(skb_refdst)),
-            member::<u32>(skb, offset!(skb_iif)),
-        )
-    };
-    // The lowest bit says that the reference is not counted (include/linux/skbuff.h, SKB_DST_NOREF).
-    let mut place = Place { ifindex: 0, netns: 0, input_ifindex: input, route: route & !1, flags: 0 };
+    let device = unsafe { member::<*const u8>(skb, offset!(skb_dev)) };
+    let mut place = Place { ifindex: 0, netns: 0 };
     if !device.is_null() {
         // SAFETY: as above.
         unsafe {
@@ -103,25 +91,47 @@ fn place(skb: *const u8) -> Place {
             place.netns = netns(member(device, offset!(dev_net)));
         }
     }
-    if !socket.is_null() {
-        place.flags |= flags::HAS_SOCKET;
-        if place.netns == 0 {
-            // SAFETY: as above.
-            place.netns = unsafe { netns(member(socket, offset!(sk_net))) };
-        }
-    }
-    if place.route != 0 {
-        place.flags |= flags::HAS_ROUTE;
-        if place.netns == 0 {
-            place.netns = netns_of_route(place.route).unwrap_or(0);
-        }
+    if place.netns == 0 {
+        place.netns = netns_of_owner(skb);
     }
     place
+}
+
+/// For want of a device: while a packet waits in a socket, its member holds something else.
+#[inline(always)]
+fn netns_of_owner(skb: *const u8) -> u32 {
+    let socket = socket(skb);
+    if !socket.is_null() {
+        // SAFETY: as above.
+        let netns = unsafe { netns(member(socket, offset!(sk_net))) };
+        if netns != 0 {
+            return netns;
+        }
+    }
+    netns_of_route(route(skb)).unwrap_or(0)
+}
+
+/// The socket that a packet belongs to; null where it has none.
+#[inline(always)]
+fn socket(skb: *const u8) -> *const u8 {
+    // SAFETY: the kernel's own skb; the verifier knows its type.
+    unsafe { member(skb, offset!(skb_sk)) }
+}
+
+/// Address of a packet's `dst_entry`; 0 where it has none.
+#[inline(always)]
+fn route(skb: *const u8) -> u64 {
+    // The lowest bit says that the reference is not counted (include/linux/skbuff.h, SKB_DST_NOREF).
+    // SAFETY: as above.
+    unsafe { member::<u64>(skb, offset!(skb_refdst)) & !1 }
 }
 
 /// What a route's address leads to, the verifier does not know.
 #[inline(always)]
 fn route_device(route: u64) -> Option<u64> {
+    if route == 0 {
+        return None;
+    }
     read::<u64>(route.wrapping_add(u64::from(offset!(dst_dev)))).filter(|&device| device != 0)
 }
 
@@ -160,11 +170,15 @@ fn count_drop(key: &DropKey) {
 fn report(skb: *const u8, location: u64, reason: u32, place: &Place) -> Loss {
     let Some(scratch) = drop_scratch() else { return Loss::Some };
     let packet = &mut scratch.packet;
-    let Some((bytes, start)) = find_packet(skb, &mut scratch.window) else { return Loss::Some };
+    let Some((glance, start)) = find_packet(skb, &mut scratch.window) else { return Loss::Some };
+    if start == Start::Ip && is_strange(glance.bytes()) {
+        return Loss::Some;
+    }
+    let Some(bytes) = glance.widen() else { return Loss::Some };
     if !parse_window(&bytes, start, packet) {
         return Loss::Some;
     }
-    let mut probe = Probe { identity: 0, flags: place.flags, session: 0, path: 0, sequence: 0 };
+    let mut probe = Probe { identity: 0, flags: 0, session: 0, path: 0, sequence: 0 };
     if packet.encapsulated != 0 {
         probe.flags |= flags::ENCAPSULATED;
     }
@@ -190,10 +204,15 @@ fn report(skb: *const u8, location: u64, reason: u32, place: &Place) -> Loss {
     } else if !identify_flow(packet, &mut probe) {
         return Loss::Some;
     }
+    let route = route(skb);
     let (mut route_ifindex, mut route_input) = (0, 0);
-    if place.route != 0 {
-        route_ifindex = ifindex_of_route(place.route).unwrap_or(0);
-        route_input = read::<u64>(place.route.wrapping_add(u64::from(offset!(dst_input)))).unwrap_or(0);
+    if route != 0 {
+        probe.flags |= flags::HAS_ROUTE;
+        route_ifindex = ifindex_of_route(route).unwrap_or(0);
+        route_input = read::<u64>(route.wrapping_add(u64::from(offset!(dst_input)))).unwrap_or(0);
+    }
+    if !socket(skb).is_null() {
+        probe.flags |= flags::HAS_SOCKET;
     }
     let Some(mut entry) = EVENTS.reserve::<DropEvent>(0) else {
         count(counters::DROPS_LOST);
@@ -218,7 +237,8 @@ fn report(skb: *const u8, location: u64, reason: u32, place: &Place) -> Loss {
     event.location = location;
     event.route_input = route_input;
     event.reason = reason;
-    event.input_ifindex = place.input_ifindex;
+    // SAFETY: the kernel's own skb; the verifier knows its type.
+    event.input_ifindex = unsafe { member(skb, offset!(skb_iif)) };
     event.route_ifindex = route_ifindex;
     event._pad = 0;
     entry.submit(u64::from(BPF_RB_NO_WAKEUP));
@@ -237,7 +257,7 @@ fn ends_handshake(packet: &Packet) -> bool {
 /// Finds the packet that an skb holds, from its network header on; and whether that is a link header, for it is where
 /// the latter is as long as it is not set, and on devices without a link layer always.
 #[inline(always)]
-fn find_packet(skb: *const u8, room: &mut [u8; WINDOW]) -> Option<(Window<'_>, Start)> {
+fn find_packet(skb: *const u8, room: &mut [u8; WINDOW]) -> Option<(Glance<'_>, Start)> {
     // SAFETY: the kernel's own skb; the verifier knows its type.
     let (head, network, link) = unsafe {
         (
@@ -246,9 +266,9 @@ fn find_packet(skb: *const u8, room: &mut [u8; WINDOW]) -> Option<(Window<'_>, S
             member::<u16>(skb, offset!(skb_mac_header)),
         )
     };
-    let bytes = Window::open(head.wrapping_add(u64::from(network)), room)?;
-    let start = if network == link && is_ethernet(&bytes) { Start::Ethernet } else { Start::Ip };
-    Some((bytes, start))
+    let glance = Glance::at(head.wrapping_add(u64::from(network)), room)?;
+    let start = if network == link && is_ethernet(glance.bytes()) { Start::Ethernet } else { Start::Ip };
+    Some((glance, start))
 }
 
 /// A program of its own to the verifier: with its own stack frame, checked once.
@@ -259,9 +279,8 @@ fn parse_window(bytes: &Window<'_>, start: Start, packet: &mut Packet) -> bool {
 
 /// Whether an Ethernet header with an IP packet or a tag behind it begins here.
 #[inline(always)]
-fn is_ethernet(bytes: &Window<'_>) -> bool {
-    let ethertype = bytes.load::<2>(12).unwrap_or([0; 2]);
-    matches!(u16::from_be_bytes(ethertype), ETHERTYPE_IPV4 | ETHERTYPE_IPV6 | 0x8100 | 0x88a8)
+fn is_ethernet(bytes: &[u8; GLANCE]) -> bool {
+    matches!(u16::from_be_bytes([bytes[12], bytes[13]]), ETHERTYPE_IPV4 | ETHERTYPE_IPV6 | 0x8100 | 0x88a8)
 }
 
 /// Whether the packet is of an own flow, or of one to or from a watched port of a known address.

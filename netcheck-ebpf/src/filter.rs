@@ -4,76 +4,156 @@
 //! options, extension headers, paged data) goes the slow way: that costs time, never a wrong answer.
 
 use aya_ebpf::programs::TcContext;
-use netcheck_common::abi::maps::sieve_bit;
-use netcheck_common::abi::probe_ports;
 use netcheck_common::header::MAGIC;
 use netcheck_common::packet::{
     ETHERNET_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_IPIP, IPPROTO_IPV6,
     IPPROTO_TCP, IPPROTO_UDP, Start,
 };
 
-use crate::maps::{PORTS, SIEVE, has_port};
+use crate::maps::{PORTS, WATCHED_PORTS, has_port, sieved};
+use crate::skb::GLANCE;
 
 const IPV4_LEN: usize = 20;
 const IPV6_LEN: usize = 40;
 
-/// Whether the packet is worth parsing.
+/// Whether it is TCP or UDP behind a header without options, and none of ours by its ports and its first bytes: what most
+/// packets are.
+///
+/// In few instructions, all in one piece. On the kernel's own way of a packet this code is hardly ever in the CPU's
+/// nearest cache, so that each of its lines costs more than what is done in it.
+#[inline(always)]
+pub(crate) fn is_ordinary(ctx: &TcContext, start: Start) -> bool {
+    let (data, end) = (ctx.data(), ctx.data_end());
+    let ip = data + link_len(start);
+    if ip + IPV4_LEN + 16 > end {
+        return false;
+    }
+    let version = match start {
+        // SAFETY: inside the bounds just checked.
+        Start::Ethernet => Version::of_ethertype(u16::from_be(unsafe { *((data + 12) as *const u16) })),
+        // SAFETY: as above.
+        Start::Ip => Version::of_first_byte(unsafe { *(ip as *const u8) }),
+    };
+    if version == Version::V6 && ip + IPV6_LEN + 16 > end {
+        return false;
+    }
+    // SAFETY: inside the bounds checked above, and headers begin at even addresses.
+    let Some(transport) = (unsafe { plain_transport(ip, version) }) else { return false };
+    // SAFETY: as above.
+    let (source, destination) = unsafe { (*(transport as *const u8), *((transport + 2) as *const u8)) };
+    sieved(source) | sieved(destination) == 0
+}
+
+/// Whether a packet in memory of our own is TCP or UDP behind a header without options, of no port of interest to the
+/// drop tracepoint, and no probe.
+#[inline(always)]
+pub(crate) fn is_strange(packet: &[u8; GLANCE]) -> bool {
+    let ip = packet.as_ptr() as usize;
+    // SAFETY: there are more bytes than the longest of these headers and what is looked at behind it.
+    let Some(transport) = (unsafe { plain_transport(ip, Version::of_first_byte(packet[0])) }) else {
+        return false;
+    };
+    // SAFETY: as above.
+    let (source, destination) = unsafe { (*(transport as *const u16), *((transport + 2) as *const u16)) };
+    let (source, destination) = (u16::from_be(source), u16::from_be(destination));
+    let known = |ports| has_port(ports, destination) || has_port(ports, source);
+    !known(&PORTS) && !known(&WATCHED_PORTS)
+}
+
+/// What comes behind an Ethernet header.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Version {
+    V4,
+    V6,
+    Other,
+}
+
+impl Version {
+    #[inline(always)]
+    const fn of_ethertype(ethertype: u16) -> Self {
+        match ethertype {
+            ETHERTYPE_IPV4 => Self::V4,
+            ETHERTYPE_IPV6 => Self::V6,
+            _ => Self::Other,
+        }
+    }
+
+    #[inline(always)]
+    const fn of_first_byte(byte: u8) -> Self {
+        match byte >> 4 {
+            4 => Self::V4,
+            6 => Self::V6,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Where the transport header of a TCP or UDP packet is whose IP header has no options, and which does not begin as a
+/// probe does. `None` of any other.
+///
+/// # Safety
+/// At `ip` there must be an IP header and 16 bytes behind it, at an even address.
+#[inline(always)]
+unsafe fn plain_transport(ip: usize, version: Version) -> Option<usize> {
+    let (transport, protocol) = match version {
+        // SAFETY: the caller's promise.
+        Version::V4 if unsafe { *(ip as *const u8) } == 0x45 => (ip + IPV4_LEN, ip + 9),
+        Version::V6 => (ip + IPV6_LEN, ip + 6),
+        Version::V4 | Version::Other => return None,
+    };
+    // SAFETY: the caller's promise.
+    let protocol = unsafe { *(protocol as *const u8) };
+    // SAFETY: as above.
+    let is_udp = || protocol == IPPROTO_UDP && unsafe { *((transport + 8) as *const u16) } != MAGIC_BEGIN;
+    if protocol == IPPROTO_TCP || is_udp() { Some(transport) } else { None }
+}
+
+/// Whether a packet that is not ordinary is worth parsing.
 #[inline(always)]
 pub(crate) fn may_be_ours(ctx: &TcContext, start: Start) -> bool {
     let (data, end) = (ctx.data(), ctx.data_end());
-    let link = match start {
-        Start::Ethernet => ETHERNET_LEN as usize,
-        Start::Ip => 0,
-    };
+    let ip = data + link_len(start);
     // The shortest packet that can be ours, an IPv4 TCP handshake, has 20 + 20 bytes; a linear part below that may
     // go on in pages.
-    if data + link + IPV4_LEN + 16 > end {
+    if ip + IPV4_LEN + 16 > end {
         return true;
     }
+    // SAFETY: inside the bounds just checked.
+    let first = unsafe { *(ip as *const u8) };
     let ethertype = match start {
-        // SAFETY: inside the bounds just checked.
-        Start::Ethernet => u16::from_be(unsafe { *((data + 12) as *const u16) }),
         // SAFETY: as above.
-        Start::Ip => match unsafe { *(data as *const u8) } >> 4 {
+        Start::Ethernet => u16::from_be(unsafe { *((data + 12) as *const u16) }),
+        Start::Ip => match first >> 4 {
             4 => ETHERTYPE_IPV4,
             6 => ETHERTYPE_IPV6,
             _ => return false,
         },
     };
-    let ip = data + link;
-    let (at, protocol) = match ethertype {
-        ETHERTYPE_IPV4 => {
-            // SAFETY: inside the bounds checked above.
-            let (first, protocol) = unsafe { (*(ip as *const u8), *((ip + 9) as *const u8)) };
-            if first != 0x45 {
-                return true;
-            }
-            (ip + IPV4_LEN, protocol)
-        }
+    match ethertype {
+        // SAFETY: as above.
+        ETHERTYPE_IPV4 => first != 0x45 || transport(ip + IPV4_LEN, unsafe { *((ip + 9) as *const u8) }),
         ETHERTYPE_IPV6 => {
-            if ip + IPV6_LEN + 16 > end {
-                return true;
-            }
             // SAFETY: inside the bounds just checked.
-            (ip + IPV6_LEN, unsafe { *((ip + 6) as *const u8) })
+            ip + IPV6_LEN + 16 > end || transport(ip + IPV6_LEN, unsafe { *((ip + 6) as *const u8) })
         }
-        0x8100 | 0x88a8 => return true,
-        _ => return false,
-    };
-    transport(at, end, protocol)
+        0x8100 | 0x88a8 => true,
+        _ => false,
+    }
 }
 
-/// Decides by ports and magic. `at + 16` must have been checked to lie inside the packet.
 #[inline(always)]
-fn transport(at: usize, end: usize, protocol: u8) -> bool {
-    if at + 16 > end {
-        return true;
+const fn link_len(start: Start) -> usize {
+    match start {
+        Start::Ethernet => ETHERNET_LEN as usize,
+        Start::Ip => 0,
     }
-    // Most of what others send, decided before the rest is told apart.
-    if protocol == IPPROTO_TCP {
-        return known_port(at);
-    }
-    match core::hint::black_box(protocol) {
+}
+
+/// Decides by ports and magic. Sixteen bytes at `at` must have been checked to lie inside the packet.
+#[inline(always)]
+fn transport(at: usize, protocol: u8) -> bool {
+    match protocol {
+        IPPROTO_TCP => known_port(at),
         IPPROTO_UDP => magic(at + 8) || known_port(at),
         IPPROTO_ICMP | IPPROTO_ICMPV6 => magic(at + 8),
         // Tunnels, and IPv6 extension headers.
@@ -82,14 +162,11 @@ fn transport(at: usize, end: usize, protocol: u8) -> bool {
     }
 }
 
+/// What the magic begins with: one load, where of the whole, for nothing is known to be aligned, each byte is one.
+const MAGIC_BEGIN: u16 = u16::from_ne_bytes([MAGIC[0], MAGIC[1]]);
+
 #[inline(always)]
 fn magic(at: usize) -> bool {
-    const FIRST: u16 = u16::from_ne_bytes([MAGIC[0], MAGIC[1]]);
-    // One load for nearly all packets: of the whole, where nothing is known to be aligned, each byte is one.
-    // SAFETY: the caller checked the bounds, and headers begin at even addresses.
-    if unsafe { *(at as *const u16) } != FIRST {
-        return false;
-    }
     // SAFETY: the caller checked the bounds; packet memory may be read unaligned.
     let bytes = unsafe { core::ptr::read_unaligned(at as *const u64) };
     bytes == u64::from_ne_bytes(MAGIC)
@@ -97,17 +174,7 @@ fn magic(at: usize) -> bool {
 
 #[inline(always)]
 fn known_port(at: usize) -> bool {
-    // SAFETY: the caller checked the bounds.
+    // SAFETY: the caller checked the bounds, and headers begin at even addresses.
     let (source, destination) = unsafe { (*(at as *const u16), *((at + 2) as *const u16)) };
-    let (source, destination) = (u16::from_be(source), u16::from_be(destination));
-    // Nearly all packets are told by these few comparisons; the lookups are for the others.
-    let sieve = SIEVE.load();
-    let may = |port| probe_ports::contain(port) || sieve & sieve_bit(port) != 0;
-    (may(destination) || may(source)) && listed(source, destination)
-}
-
-/// A program of its own to the verifier: it is called for few, and what is not called should not lie in between.
-#[inline(never)]
-fn listed(source: u16, destination: u16) -> bool {
-    has_port(&PORTS, destination) || has_port(&PORTS, source)
+    has_port(&PORTS, u16::from_be(destination)) || has_port(&PORTS, u16::from_be(source))
 }

@@ -16,16 +16,19 @@ use crate::{filter, reflect, stamp};
 /// The entry of every classifier.
 #[inline(always)]
 pub(crate) fn packet(ctx: &TcContext, start: Start, egress: bool) {
-    if filter::may_be_ours(ctx, start) {
-        ours(ctx.as_ptr().cast(), start, egress);
+    if !filter::is_ordinary(ctx, start) {
+        look(ctx.as_ptr().cast(), start, egress);
     }
 }
 
 /// A program of its own to the verifier, so that the way of all other packets is short, in one piece of memory, and needs
 /// no room on the stack.
 #[inline(never)]
-fn ours(skb: *mut __sk_buff, start: Start, egress: bool) {
+fn look(skb: *mut __sk_buff, start: Start, egress: bool) {
     let ctx = &TcContext::new(skb);
+    if !filter::may_be_ours(ctx, start) {
+        return;
+    }
     let Some(scratch) = maps::hook_scratch() else { return };
     if !parse_skb(ctx, start, &mut scratch.packet) {
         return;

@@ -52,7 +52,7 @@ pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(cou
 /// [`maps::SIEVE`].
 #[unsafe(no_mangle)]
 #[unsafe(link_section = ".data.sieve")]
-pub(crate) static SIEVE: Global<u64> = Global::new(0);
+pub(crate) static SIEVE: Global<[u8; maps::SIEVE_BYTES]> = Global::new([0; maps::SIEVE_BYTES]);
 
 #[unsafe(no_mangle)]
 pub(crate) static OWN_SESSION: Global<u64> = Global::new(0);
@@ -156,6 +156,13 @@ pub(crate) fn now_ns() -> u64 {
 #[inline(always)]
 pub(crate) fn has_port(bits: &Array<u64>, port: u16) -> bool {
     bits.get(u32::from(port >> 6)).is_some_and(|word| word >> (port & 63) & 1 == 1)
+}
+
+/// Not 0 where a port with this high byte may be in [`PORTS`].
+#[inline(always)]
+pub(crate) fn sieved(high: u8) -> u8 {
+    // SAFETY: any byte is an index of so many bytes.
+    unsafe { (&raw const SIEVE).cast::<u8>().add(usize::from(high)).read_volatile() }
 }
 
 /// What is known of an address: [`netcheck_common::abi::address_flags`]; 0 where nothing is.

@@ -34,24 +34,58 @@ impl Bytes for Skb<'_> {
     }
 }
 
-/// How much of a packet in kernel memory is read at once: down to the ports inside a tunnel's packet with ordinary
-/// headers.
+/// How much of a packet in kernel memory is read with few calls: down to the ports inside a tunnel's packet with
+/// ordinary headers.
 pub(crate) const WINDOW: usize = 128;
+/// How much of that first: down to the first bytes behind ordinary headers.
+pub(crate) const GLANCE: usize = WINDOW / 2;
 
-/// A packet in kernel memory from an address on. Its first bytes were read with one call, what lies behind them is read
-/// where it is wanted.
+/// A packet in kernel memory from an address on, of which nothing but the first [`GLANCE`] bytes was read.
+pub(crate) struct Glance<'a> {
+    address: u64,
+    room: &'a mut [u8; WINDOW],
+}
+
+impl<'a> Glance<'a> {
+    /// Reads them into `room`. An skb's buffer ends with more bytes of the kernel's own than the whole window has
+    /// (include/linux/skbuff.h, skb_shared_info), so that no packet is too short. `None` where reading faults.
+    #[inline(always)]
+    pub(crate) fn at(address: u64, room: &'a mut [u8; WINDOW]) -> Option<Self> {
+        let (first, _) = halves(room);
+        if read_into(address, first) { Some(Self { address, room }) } else { None }
+    }
+
+    /// Those bytes.
+    #[inline(always)]
+    pub(crate) fn bytes(&self) -> &[u8; GLANCE] {
+        // SAFETY: the first half of the room.
+        unsafe { &*self.room.as_ptr().cast() }
+    }
+
+    /// Reads the rest of the window. `None` where that faults.
+    #[inline(always)]
+    pub(crate) fn widen(self) -> Option<Window<'a>> {
+        let (_, rest) = halves(self.room);
+        if read_into(self.address.wrapping_add(GLANCE as u64), rest) {
+            Some(Window { address: self.address, first: self.room })
+        } else {
+            None
+        }
+    }
+}
+
+#[inline(always)]
+fn halves(room: &mut [u8; WINDOW]) -> (&mut [u8; GLANCE], &mut [u8; WINDOW - GLANCE]) {
+    let start = room.as_mut_ptr();
+    // SAFETY: both lie in the room, one behind the other.
+    unsafe { (&mut *start.cast(), &mut *start.add(GLANCE).cast()) }
+}
+
+/// A packet in kernel memory from an address on. Its first bytes were read, what lies behind them is read where it is
+/// wanted.
 pub(crate) struct Window<'a> {
     address: u64,
     first: &'a [u8; WINDOW],
-}
-
-impl<'a> Window<'a> {
-    /// Reads the first bytes into `room`. An skb's buffer ends with more bytes of the kernel's own than the window has
-    /// (include/linux/skbuff.h, skb_shared_info), so that no packet is too short. `None` where reading faults.
-    #[inline(always)]
-    pub(crate) fn open(address: u64, room: &'a mut [u8; WINDOW]) -> Option<Self> {
-        if read_into(address, room) { Some(Self { address, first: room }) } else { None }
-    }
 }
 
 impl Bytes for Window<'_> {

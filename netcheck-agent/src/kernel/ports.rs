@@ -6,11 +6,16 @@ use aya::maps::{Array, MapData};
 use netcheck_common::abi;
 use tracing::warn;
 
+/// [`abi::maps::SIEVE`].
+type Sieve = [u8; abi::maps::SIEVE_BYTES];
+/// Words of the bitmap for each byte of the sieve.
+const SIEVED: usize = abi::maps::PORTS_ENTRIES as usize / abi::maps::SIEVE_BYTES;
+
 /// A bitmap of ports in the kernel, with how often each is wanted.
 pub(crate) struct PortBits {
     map: Array<MapData, u64>,
-    /// [`abi::maps::SIEVE`], of the bitmap that has one.
-    sieve: Option<Array<MapData, u64>>,
+    /// [`abi::maps::SIEVE`], of the bitmap that has one, and what is in it.
+    sieve: Option<(Array<MapData, Sieve>, Sieve)>,
     /// As in the kernel.
     words: Box<[u64; abi::maps::PORTS_ENTRIES as usize]>,
     /// Those that stay.
@@ -26,8 +31,8 @@ impl PortBits {
     }
 
     /// The same, with a sieve before it.
-    pub(crate) fn sifted(map: Array<MapData, u64>, sieve: Array<MapData, u64>) -> Self {
-        Self { sieve: Some(sieve), ..Self::new(map) }
+    pub(crate) fn sifted(map: Array<MapData, u64>, sieve: Array<MapData, Sieve>) -> Self {
+        Self { sieve: Some((sieve, [0; abi::maps::SIEVE_BYTES])), ..Self::new(map) }
     }
 
     /// Sets ports for good.
@@ -69,15 +74,14 @@ impl PortBits {
 
     /// Writes the sieve as the bitmap is.
     fn sift(&mut self) {
-        let Some(sieve) = &mut self.sieve else { return };
-        let ports = self.words.iter().zip(0u16..).filter(|(bits, _)| **bits != 0);
-        let ports = ports.flat_map(|(&bits, word)| {
-            (0..64).filter(move |bit| bits >> bit & 1 == 1).map(move |bit| word << 6 | bit)
-        });
-        let others = ports.filter(|&port| !abi::probe_ports::contain(port));
-        let bits = others.fold(0, |bits, port| bits | abi::maps::sieve_bit(port));
-        if let Err(error) = sieve.set(0, bits, 0) {
-            warn!(%error, "the kernel's sieve of ports can't be written");
+        let Some((map, sieve)) = &mut self.sieve else { return };
+        let now = sieve_of(&self.words);
+        if now == *sieve {
+            return;
+        }
+        match map.set(0, now, 0) {
+            Ok(()) => *sieve = now,
+            Err(error) => warn!(%error, "the kernel's sieve of ports can't be written"),
         }
     }
 
@@ -102,6 +106,31 @@ impl PortBits {
         }
         if let Err(error) = self.map.set(word as u32, bits, 0) {
             warn!(word, %error, "the kernel's table of ports can't be written");
+        }
+    }
+}
+
+fn sieve_of(words: &[u64; abi::maps::PORTS_ENTRIES as usize]) -> Sieve {
+    let mut sieve = [0; abi::maps::SIEVE_BYTES];
+    for (byte, words) in sieve.iter_mut().zip(words.chunks_exact(SIEVED)) {
+        *byte = u8::from(words.iter().any(|&word| word != 0));
+    }
+    sieve
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_high_bytes_of_ports_pass_the_sieve() {
+        for port in [0, 255, 256, 6100, 8472, 61_000, 64_999, u16::MAX] {
+            let mut words = [0; abi::maps::PORTS_ENTRIES as usize];
+            words[usize::from(port >> 6)] |= 1 << (port & 63);
+            let sieve = sieve_of(&words);
+            for high in 0..=u8::MAX {
+                assert_eq!(sieve[usize::from(high)] != 0, high == port.to_be_bytes()[0], "{port}, {high}");
+            }
         }
     }
 }

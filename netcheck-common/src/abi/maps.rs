@@ -8,9 +8,11 @@ pub const EVENTS_BYTES: u32 = 1 << 20;
 pub const PORTS: &str = "PORTS";
 /// 65,536 bits.
 pub const PORTS_ENTRIES: u32 = 1024;
-/// One u64 in a section of its own, which the fast path reads without a lookup: bit [`sieve_bit`] is set for each port
-/// of [`PORTS`] that is none of [`super::probe_ports`]. Where it isn't, nor is the port in [`PORTS`].
+/// [`SIEVE_BYTES`] in a section of their own, which the fast path reads without a lookup: byte `port / 256` is not 0
+/// where one of its ports is in [`PORTS`].
 pub const SIEVE: &str = ".data.sieve";
+/// One for each value of a port's high byte.
+pub const SIEVE_BYTES: usize = 256;
 /// As [`PORTS`], for the drop tracepoint alone: ports of targets anywhere in the cluster.
 pub const WATCHED_PORTS: &str = "WATCHED_PORTS";
 /// Hash [`super::FlowKey`] → [`super::FlowValue`].
@@ -47,10 +49,3 @@ pub const DROPS: &str = "DROPS";
 pub const DROPS_ENTRIES: u32 = 8_192;
 /// Per-CPU array of u64, indexed by [`super::counters`].
 pub const COUNTERS: &str = "COUNTERS";
-
-/// A port's bit of [`SIEVE`].
-#[inline(always)]
-#[must_use]
-pub const fn sieve_bit(port: u16) -> u64 {
-    1 << ((port ^ port >> 6) & 63)
-}

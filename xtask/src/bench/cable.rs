@@ -1,6 +1,7 @@
 //! Two nodes of a lab with a cable of their own between them, a veth pair, and agents that watch it.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::os::unix::fs::MetadataExt as _;
 use std::time::{Duration, Instant};
 
@@ -50,17 +51,22 @@ impl Cable {
     /// Raises it.
     pub(super) fn up(profile: Profile) -> Result<Self> {
         let lab = Lab::up(LabSpec { nodes: 2, ..LabSpec::named("bench") })?;
-        let far = lab.node(FAR)?.netns.clone();
         let cable = Self { lab, profile };
-        let (name, netns) = (INTERFACE, &far);
-        cable.sh(NEAR, &format!("ip link add {name} type veth peer name {name} netns {netns}"))?;
-        for (node, address) in [(NEAR, NEAR_V4), (FAR, FAR_V4)] {
+        cable.connect(INTERFACE, NEAR_V4.parse()?, FAR_V4.parse()?)?;
+        Ok(cable)
+    }
+
+    /// Lays a veth pair between the nodes, of the same name at both ends.
+    pub(super) fn connect(&self, name: &str, near: Ipv4Addr, far: Ipv4Addr) -> Result<()> {
+        let netns = &self.lab.node(FAR)?.netns;
+        self.sh(NEAR, &format!("ip link add {name} type veth peer name {name} netns {netns}"))?;
+        for (node, address) in [(NEAR, near), (FAR, far)] {
             let line = format!(
                 "ip link set {name} addrgenmode none && ip addr add {address}/30 dev {name} && ip link set {name} up"
             );
-            cable.sh(node, &line)?;
+            self.sh(node, &line)?;
         }
-        Ok(cable)
+        Ok(())
     }
 
     /// Runs a line of shell on a node.

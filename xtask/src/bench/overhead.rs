@@ -1,6 +1,7 @@
-//! What an agent's hooks cost packets that are not netcheck's: the programs' own time, and what is left of a veth's
-//! throughput.
+//! What an agent's hooks cost packets that are not netcheck's: the programs' own time, whole hooks, and what is left of a
+//! veth's throughput.
 
+mod hooks;
 mod programs;
 mod throughput;
 
@@ -9,6 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use netcheck_netlab::Process;
 use serde_json::{Value, json};
 
+use self::hooks::Hooks;
 use self::programs::Programs;
 use self::throughput::Throughput;
 use super::Output;
@@ -24,6 +26,9 @@ pub(super) struct Args {
     /// How often the programs' own time is taken
     #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u16).range(1..=1000))]
     program_rounds: u16,
+    /// How often each of no program, an empty one and netcheck's has its turn while one thread sends; thrice that
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u16).range(1..=10000))]
+    turns: u16,
     #[command(flatten)]
     pub(super) output: Output,
 }
@@ -34,28 +39,32 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let server = Iperf::start(&cable)?;
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} rounds, {eta} to go")
         .context("the progress bar's template")?;
-    let bar = ProgressBar::new(u64::from(args.program_rounds + args.rounds)).with_style(style);
+    let bar =
+        ProgressBar::new(u64::from(args.program_rounds) + 3 * u64::from(args.turns) + u64::from(args.rounds))
+            .with_style(style);
     bar.tick();
-    let programs = programs::measure(&cable, args.program_rounds, &bar)?;
+    let (programs, held) = programs::measure(&cable, args.program_rounds, &bar)?;
+    let hooks = hooks::measure(&cable, &held, args.turns, &bar)?;
+    drop(held);
     let throughput = throughput::measure(&cable, args.rounds, &bar)?;
     bar.finish_and_clear();
     drop(server);
     cable.down()?;
-    let goals = [programs.goals(), throughput.goals()].concat();
+    let goals = [programs.goals(), hooks.goals(), throughput.goals()].concat();
     if args.output.json {
-        println!("{}", to_json(&programs, &throughput, &goals));
+        println!("{}", to_json(&programs, &hooks, &throughput, &goals));
         return Ok(());
     }
-    print!("{programs}\n{throughput}\n");
+    print!("{programs}\n{hooks}\n{throughput}\n");
     for goal in goals {
         println!("{}", goal.line());
     }
     Ok(())
 }
 
-fn to_json(programs: &Programs, throughput: &Throughput, goals: &[Goal]) -> Value {
+fn to_json(programs: &Programs, hooks: &Hooks, throughput: &Throughput, goals: &[Goal]) -> Value {
     let goals: Vec<Value> = goals.iter().map(Goal::to_json).collect();
-    json!({"programs": programs.to_json(), "throughput": throughput.to_json(), "goals": goals})
+    json!({"programs": programs.to_json(), "hooks": hooks.to_json(), "throughput": throughput.to_json(), "goals": goals})
 }
 
 /// The server at the far end of the cable.

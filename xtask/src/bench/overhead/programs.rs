@@ -47,17 +47,17 @@ const RUNS_MIN: u64 = 1000;
 
 /// A place where both programs sit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Place {
+pub(super) enum Place {
     Ingress,
     Egress,
     Drop,
 }
 
 impl Place {
-    const ALL: [Self; 3] = [Self::Ingress, Self::Egress, Self::Drop];
+    pub(super) const ALL: [Self; 3] = [Self::Ingress, Self::Egress, Self::Drop];
 
     /// Where programs stand one behind the other.
-    const fn of_chain(self) -> Option<u32> {
+    pub(super) const fn of_chain(self) -> Option<u32> {
         match self {
             Self::Ingress => Some(bpf::AT_TCX_INGRESS),
             Self::Egress => Some(bpf::AT_TCX_EGRESS),
@@ -92,6 +92,9 @@ struct Row {
 /// What was measured.
 pub(super) struct Programs(Vec<Row>);
 
+/// Programs of an agent's by their places. They outlive it.
+pub(super) type Held = BTreeMap<Place, OwnedFd>;
+
 /// Means of one round, nanoseconds a run.
 #[derive(Clone, Copy)]
 struct Means {
@@ -101,7 +104,8 @@ struct Means {
     reader: Option<f64>,
 }
 
-pub(super) fn measure(cable: &Cable, rounds: u16, bar: &ProgressBar) -> Result<Programs> {
+/// Measures, and hands the programs on.
+pub(super) fn measure(cable: &Cable, rounds: u16, bar: &ProgressBar) -> Result<(Programs, Held)> {
     let agent = cable.start_alone(FAR)?;
     let rule = format!(
         "nft 'table inet bench {{ chain in {{ type filter hook input priority 0; udp dport {DROPPED_PORT} drop; }}; }}'"
@@ -143,7 +147,7 @@ pub(super) fn measure(cable: &Cable, rounds: u16, bar: &ProgressBar) -> Result<P
             first: first(&rounds),
         })
     });
-    Ok(Programs(rows.collect::<Result<_>>()?))
+    Ok((Programs(rows.collect::<Result<_>>()?), netcheck))
 }
 
 /// Makes packets for a while.
@@ -193,7 +197,7 @@ impl Others {
                 others.empty.insert(place, program);
                 continue;
             };
-            let empty = bpf::load(bpf::SCHED_CLS, &EMPTY)?;
+            let empty = empty_classifier()?;
             let reader = bpf::load(bpf::SCHED_CLS, &READER)?;
             others.links.push(bpf::attach(&empty, INTERFACE, at, 0)?);
             others.links.push(bpf::attach(&reader, INTERFACE, at, bpf::BEFORE)?);
@@ -204,8 +208,13 @@ impl Others {
     }
 }
 
-/// The programs that a process holds, by their places.
-fn of_process(pid: u32) -> Result<BTreeMap<Place, OwnedFd>> {
+/// A classifier that does nothing.
+pub(super) fn empty_classifier() -> Result<OwnedFd> {
+    bpf::load(bpf::SCHED_CLS, &EMPTY)
+}
+
+/// The programs that a process holds.
+fn of_process(pid: u32) -> Result<Held> {
     let folder = format!("/proc/{pid}/fdinfo");
     let mut ids = BTreeSet::new();
     for entry in std::fs::read_dir(&folder).with_context(|| format!("reading {folder}"))? {
@@ -228,7 +237,7 @@ fn of_process(pid: u32) -> Result<BTreeMap<Place, OwnedFd>> {
 /// Of netcheck's, the empty one, and the reader.
 type Reading = BTreeMap<Place, (Runs, Runs, Option<Runs>)>;
 
-fn read(netcheck: &BTreeMap<Place, OwnedFd>, others: &Others) -> Result<Reading> {
+fn read(netcheck: &Held, others: &Others) -> Result<Reading> {
     let all = |(&place, program)| {
         let reader = others.reader.get(&place).map(bpf::runs).transpose()?;
         Ok((place, (bpf::runs(program)?, bpf::runs(&others.empty[&place])?, reader)))
