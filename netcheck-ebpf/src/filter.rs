@@ -95,14 +95,21 @@ impl Version {
 /// At `ip` there must be an IP header and 16 bytes behind it, at an even address.
 #[inline(always)]
 unsafe fn plain_transport(ip: usize, version: Version) -> Option<usize> {
-    let (transport, protocol) = match version {
-        // SAFETY: the caller's promise.
-        Version::V4 if unsafe { *(ip as *const u8) } == 0x45 => (ip + IPV4_LEN, ip + 9),
-        Version::V6 => (ip + IPV6_LEN, ip + 6),
-        Version::V4 | Version::Other => return None,
-    };
+    // As if it were IPv4, before it is known: what both cases did alike, the compiler would do once, with an offset for
+    // each; and such the verifier lets nobody without CAP_PERFMON add to a packet's address.
     // SAFETY: the caller's promise.
-    let protocol = unsafe { *(protocol as *const u8) };
+    let mut protocol = unsafe { ((ip + 9) as *const u8).read_volatile() };
+    let mut transport = ip + IPV4_LEN;
+    match version {
+        // SAFETY: as above.
+        Version::V4 if unsafe { *(ip as *const u8) } == 0x45 => {}
+        Version::V6 => {
+            // SAFETY: as above.
+            protocol = unsafe { ((ip + 6) as *const u8).read_volatile() };
+            transport = ip + IPV6_LEN;
+        }
+        Version::V4 | Version::Other => return None,
+    }
     // SAFETY: as above.
     let is_udp = || protocol == IPPROTO_UDP && unsafe { *((transport + 8) as *const u16) } != MAGIC_BEGIN;
     if protocol == IPPROTO_TCP || is_udp() { Some(transport) } else { None }
