@@ -243,6 +243,8 @@ pub struct KernelStatus {
     pub pod_links_down: Vec<PodLinkDown>,
     /// Events that the ring buffer had no room for.
     pub ring_events_lost: u64,
+    /// What the kernel drops is not reported.
+    pub drops_unseen: bool,
 }
 
 /// One line of the plan's address table.

@@ -31,6 +31,7 @@ pub(crate) fn agent_status(
         degraded: degraded(engine, hub),
         hooks: engine.kernel.hooks.clone(),
         ring_events_lost: engine.kernel.ring_events_lost,
+        drops_unseen: engine.kernel.drops_unseen,
         buffer_dropped_batches: buffer.dropped_batches,
         buffer_dropped_samples: buffer.dropped_samples,
         suspect_samples: engine.counters.suspects_total(),

@@ -326,6 +326,8 @@ impl KernelEye for Eye {
             hooks,
             pod_links_down,
             ring_events_lost: self.counter(counters::STAMPS_LOST) + self.counter(counters::DROPS_LOST),
+            // The interfaces' own counters are what is left then.
+            drops_unseen: self.interface_drops.is_some(),
         }
     }
 }

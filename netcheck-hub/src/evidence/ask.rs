@@ -120,7 +120,11 @@ impl State {
             Some((agent, live)) if silent(agent, live) => Sight::Silent,
             Some((agent, _)) if agent.has_hooks() && !destination_sees => Sight::Elsewhere,
             Some((agent, _)) if agent.has_hooks() => {
-                Sight::Sees { uplink: agent.uplink().map(ToOwned::to_owned) }
+                let uplink = agent.uplink().map(ToOwned::to_owned);
+                Sight::Sees {
+                    uplink,
+                    drops: agent.status.as_ref().is_some_and(|status| !status.drops_unseen),
+                }
             }
             Some(_) => Sight::Blind,
         };

@@ -33,6 +33,8 @@ pub enum Sight {
     Sees {
         /// Interface name, where it is known.
         uplink: Option<String>,
+        /// Its kernel tells of what it drops, so that its silence says something, too.
+        drops: bool,
     },
 }
 

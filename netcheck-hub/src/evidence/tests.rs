@@ -55,7 +55,7 @@ impl World {
             probe,
             roster: &self.roster,
             destination: destination(&self.roster, "n1", probe, lost),
-            sight: Sight::Sees { uplink: Some("ens3".to_owned()) },
+            sight: Sight::Sees { uplink: Some("ens3".to_owned()), drops: true },
             settled: true,
             give_up: false,
             source_watches_uplinks: true,
@@ -73,7 +73,7 @@ impl World {
     }
 
     fn locate(&self, target: &str, kind: ProbeKind, lost: &Lost) -> Located {
-        let sight = Sight::Sees { uplink: Some("ens3".to_owned()) };
+        let sight = Sight::Sees { uplink: Some("ens3".to_owned()), drops: true };
         self.locate_with(self.probe(target, kind), lost, sight, false)
     }
 }

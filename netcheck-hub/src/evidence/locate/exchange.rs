@@ -100,7 +100,9 @@ impl Case<'_> {
             self.evidence
                 .push(format!("{destination} saw its last packet {ms} ms before the last one to it"));
         }
-        if sample.step() == v1::ExchangeStep::Body || !kept_silent(answer, waited_ns) {
+        // Where its kernel doesn't tell of drops, the answer may have died before any hook.
+        let silent = kept_silent(answer, waited_ns) && self.tells_drops();
+        if sample.step() == v1::ExchangeStep::Body || !silent {
             return unlocated(&format!(
                 "{what}: the program on {destination}, or its answer on the way back"
             ));

@@ -184,7 +184,12 @@ impl Case<'_> {
                 self.scene.source
             )),
             // Its kernel tells of each packet of such a flow that it drops.
-            Sight::Sees { .. } if self.want().is_none() && self.scene.echo_answered && !self.relayed() => {
+            Sight::Sees { .. }
+                if self.tells_drops()
+                    && self.want().is_none()
+                    && self.scene.echo_answered
+                    && !self.relayed() =>
+            {
                 self.evidence.push("echo requests to the same address are answered meanwhile".to_owned());
                 self.evidence.push(format!("no kernel on {destination} or on the way reported a drop"));
                 self.behind_socket(destination)
@@ -220,7 +225,7 @@ impl Case<'_> {
         direction: v1::Direction,
     ) -> Located {
         let next_interface = match &self.scene.sight {
-            Sight::Sees { uplink } => uplink.clone().unwrap_or_default(),
+            Sight::Sees { uplink, .. } => uplink.clone().unwrap_or_default(),
             Sight::NoAgent | Sight::Silent | Sight::Blind | Sight::Elsewhere => String::new(),
         };
         inferred(v1::LossLocation {
@@ -307,6 +312,34 @@ impl Case<'_> {
         })
     }
 
+    /// The destination's kernel tells of what it drops.
+    pub(super) fn tells_drops(&self) -> bool {
+        matches!(self.scene.sight, Sight::Sees { drops: true, .. })
+    }
+
+    /// Who keeps what went into a pod, behind the last hook before it. Had the pod's kernel or the queue before it refused
+    /// it, they would have said so.
+    fn inside_pod(&mut self, node: &str) -> Option<v1::Stage> {
+        if !self.tells_drops() {
+            self.evidence.push(format!("the kernel of {node} does not tell what it drops"));
+            return None;
+        }
+        match self.scene.probe.kind {
+            // Of a listener whose queue is full a kernel says nothing (net/ipv4/tcp_input.c, tcp_conn_request); that it is
+            // nothing before the listener, echo requests tell.
+            _ if self.scene.probe.over_tcp() => {
+                let line = "echo requests to the same address are answered, and no kernel dropped this: \
+                            the listener takes no connections";
+                self.scene.echo_answered.then(|| {
+                    self.evidence.push(line.to_owned());
+                    v1::Stage::Socket
+                })
+            }
+            ProbeKind::Icmp | ProbeKind::Tcp => None,
+            ProbeKind::Udp | ProbeKind::Dns | ProbeKind::Http => Some(v1::Stage::Application),
+        }
+    }
+
     /// The way to the target's address is open: what is left is the socket and who reads from it.
     fn behind_socket(&self, destination: &str) -> Located {
         let address = self.lost.flow.map_or(self.scene.probe.address, |flow| flow.destination.ip());
@@ -353,7 +386,7 @@ impl Case<'_> {
     }
 
     /// Last seen at a hook of `node`, never at the next place.
-    fn seen_at(&self, node: &str, hook: &v1::HookSeen, direction: v1::Direction) -> Located {
+    fn seen_at(&mut self, node: &str, hook: &v1::HookSeen, direction: v1::Direction) -> Located {
         let own = self.lost.flow.map_or(self.scene.probe.address, |flow| flow.destination.ip());
         let pod = self.scene.roster.owner(own).and_then(|owner| owner.pod.clone()).unwrap_or_default();
         let reply = direction == v1::Direction::Reply;
@@ -365,15 +398,10 @@ impl Case<'_> {
             _ => (pod, false),
         };
         let into_pod = hook.egress && hook.role() == v1::InterfaceRole::PodVeth && !(to_source && reply);
-        let kind = if self.scene.probe.over_tcp() { ProbeKind::Tcp } else { self.scene.probe.kind };
-        let stage = match (into_pod, kind, hook.egress) {
-            // The hook sits before the queue. Had the pod's kernel refused it, it would have said so.
-            (true, ProbeKind::Udp | ProbeKind::Dns | ProbeKind::Http, _) => v1::Stage::Application,
-            (true, ProbeKind::Icmp | ProbeKind::Tcp, _) | (false, _, true) => v1::Stage::Egress,
-            (false, _, false) => v1::Stage::Ingress,
-        };
-        // A program that does not answer has the request.
-        let direction = if stage == v1::Stage::Application { v1::Direction::Request } else { direction };
+        let inside = if into_pod { self.inside_pod(node) } else { None };
+        let stage = inside.unwrap_or(if hook.egress { v1::Stage::Egress } else { v1::Stage::Ingress });
+        // Whoever does not answer has the request.
+        let direction = if inside.is_some() { v1::Direction::Request } else { direction };
         inferred(v1::LossLocation {
             node: node.to_owned(),
             interface: hook.interface.clone(),

@@ -99,7 +99,7 @@ fn a_connection_that_is_reset_by_a_rule_died_at_the_rule() {
 fn silence_after_the_handshake_is_the_programs_only_where_nothing_was_sent_meanwhile() {
     let world = World::new();
     let probe = probe(&world);
-    let sees = || Sight::Sees { uplink: Some("ens3".to_owned()) };
+    let sees = || Sight::Sees { uplink: Some("ens3".to_owned()), drops: true };
     // (acknowledged, waited ms, quiet ms, step) → is it the program?
     for (acknowledged, waited_ms, quiet_ms, step, program) in [
         (true, 1000, Some(990), v1::ExchangeStep::Answer, true),
@@ -152,7 +152,7 @@ fn a_handshake_that_got_no_answer_is_located_as_that_of_a_tcp_probe() {
     let sample = v1::LostSample { reply_hooks: Vec::new(), ..sample(v1::ExchangeStep::Connect) };
     let mut lost = lost(sample, Outcome::Timeout);
     lost.answer = Some(Answer { arrived: Some(false), ..Answer::default() });
-    let sees = Sight::Sees { uplink: Some("ens3".to_owned()) };
+    let sees = Sight::Sees { uplink: Some("ens3".to_owned()), drops: true };
     let located = world.locate_with(&probe(&world), &lost, sees, false);
     let tcp = world.locate("service/default/web:80", ProbeKind::Tcp, &lost);
     assert_eq!(place(&located), place(&tcp));

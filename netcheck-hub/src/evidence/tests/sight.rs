@@ -105,7 +105,7 @@ fn who_cannot_be_asked_is_not_guessed_about() {
     assert!(located.location.is_none(), "the wire, or anything on n2: {located:?}");
     assert_eq!(located.summary, "left n1 through eth0; nobody on n2 can tell whether it arrived");
     assert!(located.evidence.contains(&"node n2 has no agent to ask".to_owned()));
-    for (sight, give_up) in [(Sight::Blind, false), (Sight::Sees { uplink: None }, true)] {
+    for (sight, give_up) in [(Sight::Blind, false), (Sight::Sees { uplink: None, drops: true }, true)] {
         let located = world.locate_with(probe, &lost, sight, give_up);
         assert!(
             located.location.is_none() && located.want.is_none() && !located.summary.is_empty(),
@@ -282,4 +282,33 @@ fn a_pod_whose_link_is_down_is_where_its_packets_end() {
         ..Answer::default()
     });
     assert_eq!(locate_with("n1", &link, &lost).location.unwrap().stage(), v1::Stage::Wire);
+}
+
+#[test]
+fn silence_behind_a_pods_link_means_its_socket_only_where_drops_are_told() {
+    let world = World::new();
+    let sees = |drops| Sight::Sees { uplink: None, drops };
+    let egress = "n2 veth1 Egress Unspecified inferred";
+    for (kind, echo_answered, drops, expected) in [
+        // Full listen queues are silent, and the way to them is open.
+        (ProbeKind::Tcp, true, true, "n2 veth1 Socket Request inferred"),
+        // Whatever keeps echo requests may keep this.
+        (ProbeKind::Tcp, false, true, egress),
+        // So may a firewall inside of the pod that nobody sees.
+        (ProbeKind::Tcp, true, false, egress),
+        (ProbeKind::Udp, false, true, "n2 veth1 Application Request inferred"),
+        (ProbeKind::Udp, false, false, egress),
+        (ProbeKind::Icmp, true, true, egress),
+    ] {
+        let target = if kind == ProbeKind::Icmp { "pod/default/web-2" } else { "node/n2" };
+        let probe = world.probe(target, kind);
+        let mut lost = timed_out();
+        lost.answer =
+            Some(Answer { arrived: Some(true), last_request_hook: Some(veth(true)), ..Answer::default() });
+        let scene = Scene { echo_answered, sight: sees(drops), ..world.scene(probe, &lost) };
+        let located = locate(&scene, &lost);
+        assert_eq!(place(&located), expected, "{kind:?}, {echo_answered}, {drops}");
+        let caveat = located.evidence.iter().any(|line| line.ends_with("does not tell what it drops"));
+        assert_eq!(caveat, !drops, "{:?}", located.evidence);
+    }
 }
