@@ -37,7 +37,7 @@ const ASK_TIMES: u8 = 2;
 const AGAIN_NS: i64 = SECOND_NS;
 
 /// How far apart a loss and the other direction's send error may be to be of one cause.
-const REVERSE_NS: i64 = 3 * SECOND_NS;
+const REVERSE_NS: u64 = 3 * SECOND_NS as u64;
 
 #[derive(Debug)]
 struct Asked {
@@ -56,11 +56,16 @@ pub struct Questions {
 /// The error that an agent's kernel gave when it was to send to this address about then.
 fn send_error(agent: &Agent, to: IpAddr, about_ns: i64) -> Option<&str> {
     let own = |row: &&Row| row.path.vantage == Vantage::Host && row.path.probe.address == to;
-    let rows = agent.rows.iter().filter(own);
-    let newest = rows
-        .filter_map(|row| row.lost.iter().rev().find(|lost| !lost.tries_size()))
-        .filter(|lost| lost.outcome == Outcome::SendError && (lost.sent_ns - about_ns).abs() <= REVERSE_NS);
-    newest.map(|lost| lost.sample.errno.as_str()).next()
+    let of_rows = agent.rows.iter().filter(own).filter_map(|row| nearest(&row.lost, about_ns));
+    let failed = of_rows.filter(|lost| lost.outcome == Outcome::SendError);
+    failed.min_by_key(|lost| lost.sent_ns.abs_diff(about_ns)).map(|lost| lost.sample.errno.as_str())
+}
+
+/// The ordinary probe among these that was sent nearest to then, and near enough to be of the same cause.
+fn nearest<'a>(losses: impl IntoIterator<Item = &'a Lost>, about_ns: i64) -> Option<&'a Lost> {
+    let away_ns = |lost: &&Lost| lost.sent_ns.abs_diff(about_ns);
+    let ordinary = losses.into_iter().filter(|lost| !lost.tries_size());
+    ordinary.min_by_key(away_ns).filter(|lost| away_ns(lost) <= REVERSE_NS)
 }
 
 /// Whether an agent that probes this address has told nothing yet of probes that it sent there since.
@@ -372,6 +377,29 @@ mod tests {
                 Lost::new(v1::LostSample::default(), Outcome::Timeout, sent * second, reported * second);
             let age_ns = max_age_ns(&lost, Duration::from_secs(2), now * second);
             assert_eq!(age_ns, expected * second as u64, "{sent} {reported} {now}");
+        }
+    }
+
+    #[test]
+    fn a_loss_that_is_looked_at_late_meets_what_was_sent_then_and_not_what_came_since() {
+        let second = SECOND_NS;
+        let lost =
+            |sent, outcome| Lost::new(v1::LostSample::default(), outcome, sent * second, sent * second);
+        let losses = [
+            lost(100, Outcome::Timeout),
+            lost(103, Outcome::SendError),
+            lost(104, Outcome::SendError),
+            lost(109, Outcome::SendError),
+        ];
+        for (about, expected) in [
+            (92, None),
+            (100, Some((100, Outcome::Timeout))),
+            (102, Some((103, Outcome::SendError))),
+            (106, Some((104, Outcome::SendError))),
+            (113, None),
+        ] {
+            let found = nearest(&losses, about * second).map(|lost| (lost.sent_ns / second, lost.outcome));
+            assert_eq!(found, expected, "{about}");
         }
     }
 }
