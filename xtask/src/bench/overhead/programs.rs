@@ -3,7 +3,9 @@
 //!
 //! Whichever program is the first of a packet pays for being so: caches are cold, and the packet's header may be new to
 //! the CPU. The kernel's own next steps would pay most of that instead. So another program, which does no more than read
-//! the header's fields, stands before netcheck's here, and what it costs over an empty one is told by itself.
+//! the header's fields, stands before netcheck's here, and what it costs over an empty one is told by itself. It stands
+//! behind netcheck's once more: there it costs what any program of some lines does, for its own code is not in the CPU's
+//! nearest cache.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -85,8 +87,8 @@ struct Row {
     empty: Spread,
     /// Differences of each round.
     body: Spread,
-    /// What the first one pays over an empty one; none where the kernel has no order.
-    first: Option<Spread>,
+    /// What the first one and the reader behind netcheck's cost over an empty one; none where the kernel has no order.
+    readers: Option<[Spread; 2]>,
 }
 
 /// What was measured.
@@ -101,7 +103,8 @@ struct Means {
     runs: u64,
     netcheck: f64,
     empty: f64,
-    reader: Option<f64>,
+    /// Before netcheck's, and behind it.
+    readers: Option<[f64; 2]>,
 }
 
 /// Measures, and hands the programs on.
@@ -133,10 +136,12 @@ pub(super) fn measure(cable: &Cable, rounds: u16, bar: &ProgressBar) -> Result<(
     let rows = TRAFFIC.iter().enumerate().map(|(index, (what, place, _))| {
         let rounds = all.remove(&(index, *place)).with_context(|| format!("no packets: {what}"))?;
         let spread = |of: fn(&Means) -> f64| Spread::of(rounds.iter().map(of).collect());
-        let first = |rounds: &[Means]| {
-            let all: Option<Vec<f64>> =
-                rounds.iter().map(|means| means.reader.map(|reader| reader - means.empty)).collect();
-            all.map(Spread::of)
+        let readers = |rounds: &[Means]| {
+            let all: Option<Vec<[f64; 2]>> = rounds
+                .iter()
+                .map(|means| means.readers.map(|both| both.map(|reader| reader - means.empty)))
+                .collect();
+            all.map(|all| [0, 1].map(|at| Spread::of(all.iter().map(|both| both[at]).collect())))
         };
         Ok(Row {
             what,
@@ -144,7 +149,7 @@ pub(super) fn measure(cable: &Cable, rounds: u16, bar: &ProgressBar) -> Result<(
             netcheck: spread(|means| means.netcheck),
             empty: spread(|means| means.empty),
             body: spread(|means| means.netcheck - means.empty),
-            first: first(&rounds),
+            readers: readers(&rounds),
         })
     });
     Ok((Programs(rows.collect::<Result<_>>()?), netcheck))
@@ -179,17 +184,17 @@ fn send_to_be_dropped(cable: &Cable) -> Result<()> {
 
 /// What stands at the same places.
 struct Others {
-    /// Behind netcheck's.
+    /// Behind all others.
     empty: BTreeMap<Place, OwnedFd>,
-    /// Before it.
-    reader: BTreeMap<Place, OwnedFd>,
+    /// Before netcheck's and behind it.
+    readers: BTreeMap<Place, [OwnedFd; 2]>,
     links: Vec<OwnedFd>,
 }
 
 impl Others {
     /// In the caller's network namespace.
     fn attach() -> Result<Self> {
-        let mut others = Self { empty: BTreeMap::new(), reader: BTreeMap::new(), links: Vec::new() };
+        let mut others = Self { empty: BTreeMap::new(), readers: BTreeMap::new(), links: Vec::new() };
         for place in Place::ALL {
             let Some(at) = place.of_chain() else {
                 let program = bpf::load(bpf::RAW_TRACEPOINT, &EMPTY)?;
@@ -198,11 +203,12 @@ impl Others {
                 continue;
             };
             let empty = empty_classifier()?;
-            let reader = bpf::load(bpf::SCHED_CLS, &READER)?;
+            let [first, reader] = [bpf::load(bpf::SCHED_CLS, &READER)?, bpf::load(bpf::SCHED_CLS, &READER)?];
+            others.links.push(bpf::attach(&reader, INTERFACE, at, 0)?);
             others.links.push(bpf::attach(&empty, INTERFACE, at, 0)?);
-            others.links.push(bpf::attach(&reader, INTERFACE, at, bpf::BEFORE)?);
+            others.links.push(bpf::attach(&first, INTERFACE, at, bpf::BEFORE)?);
             others.empty.insert(place, empty);
-            others.reader.insert(place, reader);
+            others.readers.insert(place, [first, reader]);
         }
         Ok(others)
     }
@@ -234,13 +240,15 @@ fn of_process(pid: u32) -> Result<Held> {
     Ok(programs)
 }
 
-/// Of netcheck's, the empty one, and the reader.
-type Reading = BTreeMap<Place, (Runs, Runs, Option<Runs>)>;
+/// Of netcheck's, the empty one, and the readers.
+type Reading = BTreeMap<Place, (Runs, Runs, Option<[Runs; 2]>)>;
 
 fn read(netcheck: &Held, others: &Others) -> Result<Reading> {
     let all = |(&place, program)| {
-        let reader = others.reader.get(&place).map(bpf::runs).transpose()?;
-        Ok((place, (bpf::runs(program)?, bpf::runs(&others.empty[&place])?, reader)))
+        let both = others.readers.get(&place);
+        let readers =
+            both.map(|[first, reader]| Ok::<_, anyhow::Error>([bpf::runs(first)?, bpf::runs(reader)?]));
+        Ok((place, (bpf::runs(program)?, bpf::runs(&others.empty[&place])?, readers.transpose()?)))
     };
     netcheck.iter().map(all).collect()
 }
@@ -253,9 +261,13 @@ fn means(before: &Reading, after: &Reading) -> Vec<(Place, Means)> {
     let places = before.iter().filter_map(|(place, before)| {
         let after = after.get(place)?;
         let ((runs, netcheck), (_, empty)) = (mean(&before.0, &after.0)?, mean(&before.1, &after.1)?);
-        let reader = before.2.as_ref().zip(after.2.as_ref());
-        let reader = reader.and_then(|(before, after)| mean(before, after)).map(|(_, reader)| reader);
-        Some((*place, Means { runs, netcheck, empty, reader }))
+        let readers = match (&before.2, &after.2) {
+            (Some(before), Some(after)) => {
+                Some([mean(&before[0], &after[0])?.1, mean(&before[1], &after[1])?.1])
+            }
+            _ => None,
+        };
+        Some((*place, Means { runs, netcheck, empty, readers }))
     });
     places.collect()
 }
@@ -274,7 +286,8 @@ impl Programs {
         let row = |row: &Row| {
             json!({"what": row.what, "runs": row.runs, "netcheck_ns": row.netcheck.to_json(),
                    "empty_ns": row.empty.to_json(), "body_ns": row.body.to_json(),
-                   "first_ns": row.first.map(Spread::to_json)})
+                   "first_ns": row.readers.map(|[first, _]| first.to_json()),
+                   "reader_ns": row.readers.map(|[_, reader]| reader.to_json())})
         };
         self.0.iter().map(row).collect()
     }
@@ -289,22 +302,26 @@ impl fmt::Display for Programs {
         )?;
         writeln!(
             f,
-            "{:<28} {:>10} {:>9} {:>7} {:>7}  {:<14} {:>7}",
-            "packets", "runs", "netcheck", "empty", "body", "quartiles", "first"
+            "{:<28} {:>10} {:>9} {:>7} {:>7}  {:<14} {:>7} {:>7}",
+            "packets", "runs", "netcheck", "empty", "body", "quartiles", "reader", "first"
         )?;
-        for Row { what, runs, netcheck, empty, body, first } in &self.0 {
-            let first = first.as_ref().map_or_else(|| "-".to_owned(), |first| format!("{:.1}", first.median));
+        for Row { what, runs, netcheck, empty, body, readers } in &self.0 {
+            let shown = |at: usize| {
+                readers.as_ref().map_or_else(|| "-".to_owned(), |both| format!("{:.1}", both[at].median))
+            };
             let ([low, high], netcheck, empty, body) =
                 (body.quarters, netcheck.median, empty.median, body.median);
             writeln!(
                 f,
-                "{what:<28} {runs:>10} {netcheck:>9.1} {empty:>7.1} {body:>7.1}  {:<14} {first:>7}",
-                format!("{low:.1} to {high:.1}")
+                "{what:<28} {runs:>10} {netcheck:>9.1} {empty:>7.1} {body:>7.1}  {:<14} {:>7} {:>7}",
+                format!("{low:.1} to {high:.1}"),
+                shown(1),
+                shown(0)
             )?;
         }
         writeln!(
             f,
-            "first: what a program that only reads the header pays over an empty one, as the first of a packet"
+            "reader: what a program that only reads the header costs over an empty one, behind netcheck's; first: before it"
         )
     }
 }
