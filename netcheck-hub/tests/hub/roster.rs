@@ -38,6 +38,31 @@ async fn a_change_of_the_roster_reaches_the_agents_as_a_delta() {
     assert_eq!(nodes[0].expected_absent, "node n1 is NotReady (NodeStatusUnknown)");
 }
 
+#[tokio::test]
+async fn only_an_agent_that_takes_them_is_told_changes_of_the_address_table() {
+    let rig = Rig::start();
+    let older = v1::Hello { takes_table_changes: false, ..hello("n2", "boot-older") };
+    let mut agents = [rig.agent("n1").await, FakeAgent::start(rig.channel().await, older).await];
+    set_roster(&rig.hub, &CLUSTER.replace("10.244.1.2", "10.244.1.99"));
+    let mut tables = Vec::new();
+    for agent in &mut agents {
+        let delta = agent.until_plan(|delta| delta.base_version > 0 && delta.addresses.is_some()).await;
+        tables.push(delta.addresses.unwrap());
+    }
+    let [change, whole] = &tables[..] else { panic!("{tables:?}") };
+    assert!(change.change && !whole.change);
+    let new = |table: &v1::AddressTable| {
+        table.entries.iter().filter(|entry| entry.address == [10, 244, 1, 99]).count()
+    };
+    assert_eq!((change.entries.len(), new(change), new(whole)), (1, 1, 1));
+    let known = agents.each_mut().map(|agent| {
+        agent.addresses.entries.sort_by(|a, b| a.address.cmp(&b.address));
+        agent.addresses.entries.iter().map(|entry| entry.address.clone()).collect::<Vec<_>>()
+    });
+    assert_eq!(known[0], known[1], "both know the same in the end");
+    assert_eq!(whole.entries.len(), known[1].len());
+}
+
 /// The cells from n1 to n2, which must be one for each kind and family.
 async fn six(rig: &Rig, wanted: impl Fn(&v1::MatrixCell) -> bool) -> Vec<v1::MatrixCell> {
     let cells = rig.cells("n1", "n2", wanted).await;
