@@ -171,8 +171,18 @@ fn broken(cluster: &mut Cluster, mode: Mode, row: &Row) -> Result<Tried> {
         Families::V6 => vec!["ipv6"],
     };
     let mut detected: Vec<Option<Duration>> = vec![None; families.len()];
+    // What is lost by chance may have left the range that is reported when the row is judged.
+    let mut newest: Vec<Option<Report>> = vec![None; families.len()];
+    let mut keep = |report: &Report| {
+        for (family, newest) in families.iter().zip(&mut newest) {
+            if judge::detected(row, family, report) {
+                *newest = Some(report.clone());
+            }
+        }
+    };
     while start.elapsed() < patience && detected.contains(&None) {
         let report = cluster.report_of(since())?;
+        keep(&report);
         for (family, detected) in families.iter().zip(&mut detected) {
             let is_broken = !matches!(row.deed, Deed::Starve | Deed::Harmless(_));
             if detected.is_none() && is_broken && judge::detected(row, family, &report) {
@@ -188,15 +198,16 @@ fn broken(cluster: &mut Cluster, mode: Mode, row: &Row) -> Result<Tried> {
     while Instant::now() < settled || (waits(&report) && Instant::now() < settled + EVIDENCE) {
         std::thread::sleep(POLL);
         report = cluster.report_of(since())?;
+        keep(&report);
     }
     let mut incidents = cluster.incidents()?;
     incidents.retain(|incident| !before.contains(&incident.id));
     drop(program);
-    let cells = families.into_iter().zip(detected).map(|(family, detected)| {
+    let cells = families.into_iter().zip(detected).zip(newest).map(|((family, detected), newest)| {
         let (grade, notes) = match row.deed {
             Deed::Starve => judge::false_alarms(family, &report),
             Deed::Harmless(_) => judge::false_losses(family, &report),
-            _ => judge::grade(row, family, &report),
+            _ => judge::grade(row, family, newest.as_ref().unwrap_or(&report)),
         };
         Cell { mode, family, grade, detected, notes }
     });
