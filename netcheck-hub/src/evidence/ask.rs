@@ -8,16 +8,16 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use netcheck_common::domain::{Outcome, PathId, ProbeKind, Vantage};
+use netcheck_common::domain::{PathId, ProbeKind, Vantage};
 use netcheck_proto::{convert, v1};
 
 use super::answers::{reflected, sighted};
 use super::locate::{Scene, addressee, destination, locate};
+use super::reverse::{send_error, send_untold};
 use super::{Lost, Sight, Want};
 use crate::agent::{Agent, Live};
 use crate::clock::SECOND_NS;
 use crate::hub::{NodeIx, Settings, State};
-use crate::matrix::Row;
 use crate::plan::Probe;
 use crate::verdict::Verdict;
 
@@ -36,9 +36,6 @@ const ASK_TIMES: u8 = 2;
 /// How long to wait before asking again.
 const AGAIN_NS: i64 = SECOND_NS;
 
-/// How far apart a loss and the other direction's send error may be to be of one cause.
-const REVERSE_NS: u64 = 3 * SECOND_NS as u64;
-
 #[derive(Debug)]
 struct Asked {
     to: NodeIx,
@@ -51,31 +48,6 @@ struct Asked {
 pub struct Questions {
     next: u64,
     out: HashMap<u64, Asked>,
-}
-
-/// The error that an agent's kernel gave when it was to send to this address about then.
-fn send_error(agent: &Agent, to: IpAddr, about_ns: i64) -> Option<&str> {
-    let own = |row: &&Row| row.path.vantage == Vantage::Host && row.path.probe.address == to;
-    let of_rows = agent.rows.iter().filter(own).filter_map(|row| nearest(&row.lost, about_ns));
-    let failed = of_rows.filter(|lost| lost.outcome == Outcome::SendError);
-    failed.min_by_key(|lost| lost.sent_ns.abs_diff(about_ns)).map(|lost| lost.sample.errno.as_str())
-}
-
-/// The ordinary probe among these that was sent nearest to then, and near enough to be of the same cause.
-fn nearest<'a>(losses: impl IntoIterator<Item = &'a Lost>, about_ns: i64) -> Option<&'a Lost> {
-    let away_ns = |lost: &&Lost| lost.sent_ns.abs_diff(about_ns);
-    let ordinary = losses.into_iter().filter(|lost| !lost.tries_size());
-    ordinary.min_by_key(away_ns).filter(|lost| away_ns(lost) <= REVERSE_NS)
-}
-
-/// Whether an agent that probes this address has told nothing yet of probes that it sent there since.
-fn send_untold(agent: &Agent, to: IpAddr, since_ns: i64) -> bool {
-    let own = |row: &&Row| {
-        row.path.vantage == Vantage::Host && row.path.probe.address == to && row.retired_ns.is_none()
-    };
-    let mut rows = agent.rows.iter().filter(own).peekable();
-    let told = |row: &Row| row.ring.newest().is_some_and(|slot| slot.start_ns >= since_ns);
-    rows.peek().is_some() && !rows.any(told)
 }
 
 /// How long ago a lost probe's packets may have been seen at most, when the question about them arrives. Both clocks
@@ -359,6 +331,8 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use netcheck_common::domain::Outcome;
+
     use super::*;
 
     #[test]
@@ -377,29 +351,6 @@ mod tests {
                 Lost::new(v1::LostSample::default(), Outcome::Timeout, sent * second, reported * second);
             let age_ns = max_age_ns(&lost, Duration::from_secs(2), now * second);
             assert_eq!(age_ns, expected * second as u64, "{sent} {reported} {now}");
-        }
-    }
-
-    #[test]
-    fn a_loss_that_is_looked_at_late_meets_what_was_sent_then_and_not_what_came_since() {
-        let second = SECOND_NS;
-        let lost =
-            |sent, outcome| Lost::new(v1::LostSample::default(), outcome, sent * second, sent * second);
-        let losses = [
-            lost(100, Outcome::Timeout),
-            lost(103, Outcome::SendError),
-            lost(104, Outcome::SendError),
-            lost(109, Outcome::SendError),
-        ];
-        for (about, expected) in [
-            (92, None),
-            (100, Some((100, Outcome::Timeout))),
-            (102, Some((103, Outcome::SendError))),
-            (106, Some((104, Outcome::SendError))),
-            (113, None),
-        ] {
-            let found = nearest(&losses, about * second).map(|lost| (lost.sent_ns / second, lost.outcome));
-            assert_eq!(found, expected, "{about}");
         }
     }
 }

@@ -26,7 +26,7 @@ pub(super) struct Args {
     /// How often the programs' own time is taken
     #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u16).range(1..=1000))]
     program_rounds: u16,
-    /// How often each of no program, an empty one and netcheck's has its turn while one thread sends; thrice that
+    /// How many turns no program, an empty one and netcheck's each have on each of three cables
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u16).range(1..=10000))]
     turns: u16,
     #[command(flatten)]
