@@ -10,9 +10,9 @@
 //! replies) every packet wakes it. [`EngineHandle::stop`] ends the thread: it stops probing, lets go of what is in
 //! flight, hands over its last report and returns.
 
-mod caches;
 pub(crate) mod link;
 mod pace;
+mod plans;
 mod probers;
 mod tally;
 mod vantage;
@@ -20,16 +20,16 @@ mod vantage;
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use netcheck_common::domain::{PathId, ProbeKind, ProbeSession, Sequence, Vantage};
+use netcheck_common::domain::{PathId, ProbeSession, Sequence, Vantage};
 use netcheck_proto::v1;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use self::link::EngineLink;
 pub(crate) use self::link::{
     Command, EngineHandle, EngineOutput, EngineReply, EngineStatus, VantageChange, VantageStatus,
 };
-use self::link::{EngineLink, PlanSummary};
 use self::pace::{Pace, Wanted};
 use self::probers::Probers;
 pub(crate) use self::probers::{NetworkKey, Terms, WantedNetworks};
@@ -39,7 +39,7 @@ use crate::clock::{MILLISECOND_NS, SECOND_NS, monotonic_ns, unix_offset_ns};
 use crate::exchange;
 use crate::merge::{Merge, Seen};
 use crate::observation::{Flow, KernelEye, ProbeKey};
-use crate::plan::{PathPlan, Plan};
+use crate::plan::Plan;
 use crate::probe::Identity;
 use crate::report::Report;
 use crate::schedule::{Schedule, fnv1a};
@@ -291,67 +291,6 @@ impl Engine {
                 self.link.reply(EngineReply::Evidence(answer));
             }
         }
-    }
-
-    fn apply(&mut self, delta: &v1::PlanDelta, now_ns: u64) {
-        let change = match self.plan.apply(delta) {
-            Ok(change) => change,
-            Err(gap) => {
-                self.link.reply(EngineReply::PlanGap(gap));
-                return;
-            }
-        };
-        // What is asked for may be other names now.
-        self.next_search_ns = self.next_search_ns.min(now_ns + SECOND_NS);
-        self.forget(&change.gone);
-        if change.addresses {
-            self.eye.set_addresses(&self.plan.addresses, &self.plan.watched_ports);
-        }
-        self.follow_networks();
-        let timing = self.plan.timing;
-        self.merge.set_timing(now_ns, timing.timeout_ns, timing.window_ns, unix_offset_ns());
-        self.reschedule(now_ns);
-        self.probers.set_terms(self.plan.terms());
-        self.tell_plan();
-    }
-
-    /// Lets go of paths that left the plan.
-    fn forget(&mut self, gone: &[PathId]) {
-        for path in gone {
-            if let Some(sequence) = self.sequences.remove(path) {
-                self.sequence_floor = self.sequence_floor.max(sequence.0);
-            }
-        }
-        self.merge.forget(gone, |probe| self.probers.close(probe, self.eye.as_mut()));
-        self.probers.forget(gone);
-    }
-
-    /// Tells what of the plan is carried out, and what is not.
-    fn tell_plan(&mut self) {
-        self.status.plan = PlanSummary {
-            version: self.plan.version,
-            paths: self.plan.paths.len(),
-            refused: self.plan.refused_wire().into_iter().chain(self.probers.barred()).collect(),
-            effective_interval: Duration::from_nanos(self.schedule.effective_interval_ns()),
-        };
-        self.publish();
-        self.link.reply(EngineReply::PlanApplied(self.status.plan.to_wire()));
-    }
-
-    /// Sets the pace for the paths of the plan that can be probed now.
-    fn reschedule(&mut self, now_ns: u64) {
-        let timing = self.plan.timing;
-        let usable = |plan: &PathPlan| plan.vantage == Vantage::Host || self.probers.can_send(plan);
-        let paths = self.plan.paths.iter().filter(|(_, plan)| usable(plan));
-        let sizes = paths.clone().filter(|(_, plan)| plan.kind.carries_header()).count() as u64;
-        let udp = paths.clone().filter(|(_, plan)| plan.kind == ProbeKind::Udp).count();
-        self.schedule.reserve(if timing.sizes_ns == 0 { 0 } else { sizes.div_ceil(crate::sizes::ONE_IN) });
-        let loads = paths.map(|(&path, plan)| (path, plan.load(&timing)));
-        self.schedule.set(now_ns, loads, timing.interval_ns, timing.wanted_pps);
-        self.merge.sizes.set(timing.sizes_ns, self.schedule.effective_interval_ns());
-        self.merge.ports.set(udp, self.schedule.effective_interval_ns());
-        self.pace.set_timeout(timing.timeout_ns);
-        self.pace.set_rate(self.schedule.rate_pps(), self.prompt());
     }
 
     fn answer(&self, question: &v1::EvidenceQuestion) -> v1::EvidenceAnswer {

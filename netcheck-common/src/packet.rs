@@ -45,8 +45,10 @@ pub const IPPROTO_ICMPV6: u8 = 58;
 pub const ETHERTYPE_IPV4: u16 = 0x0800;
 /// EtherType of IPv6.
 pub const ETHERTYPE_IPV6: u16 = 0x86dd;
-const ETHERTYPE_VLAN: u16 = 0x8100;
-const ETHERTYPE_QINQ: u16 = 0x88a8;
+/// EtherType of a tag (IEEE 802.1Q).
+pub const ETHERTYPE_VLAN: u16 = 0x8100;
+/// EtherType of a tag before another (IEEE 802.1ad).
+pub const ETHERTYPE_QINQ: u16 = 0x88a8;
 /// EtherType of bridged Ethernet, in Geneve (RFC 8926 §3.4).
 const ETHERTYPE_BRIDGED: u16 = 0x6558;
 

@@ -11,7 +11,8 @@ use netcheck_common::abi::{
 };
 use netcheck_common::header::HeaderView;
 use netcheck_common::packet::{
-    ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPPROTO_TCP, IPPROTO_UDP, Packet, Start, TCP_RST, TCP_SYN, parse,
+    ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, IPPROTO_TCP, IPPROTO_UDP, Packet, Start,
+    TCP_RST, TCP_SYN, parse,
 };
 
 use crate::filter::is_strange;
@@ -280,7 +281,10 @@ fn parse_window(bytes: &Window<'_>, start: Start, packet: &mut Packet) -> bool {
 /// Whether an Ethernet header with an IP packet or a tag behind it begins here.
 #[inline(always)]
 fn is_ethernet(bytes: &[u8; GLANCE]) -> bool {
-    matches!(u16::from_be_bytes([bytes[12], bytes[13]]), ETHERTYPE_IPV4 | ETHERTYPE_IPV6 | 0x8100 | 0x88a8)
+    matches!(
+        u16::from_be_bytes([bytes[12], bytes[13]]),
+        ETHERTYPE_IPV4 | ETHERTYPE_IPV6 | ETHERTYPE_VLAN | ETHERTYPE_QINQ
+    )
 }
 
 /// Whether the packet is of an own flow, or of one to or from a watched port of a known address.

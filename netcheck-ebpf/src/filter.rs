@@ -1,13 +1,15 @@
-//! The fast way out: tells in a few loads that a packet can't be netcheck's.
+//! The fast ways out: tell in a few loads that a packet can't be netcheck's. What is mostly seen is told first
+//! ([`is_ordinary`], and [`is_strange`] of what is dropped), all else by [`may_be_ours`].
 //!
-//! It reads packet memory directly and only where headers have no options. Whatever is unusual (tags in the data,
+//! They read packet memory directly and only where headers have no options. Whatever is unusual (tags in the data,
 //! options, extension headers, paged data) goes the slow way: that costs time, never a wrong answer.
 
+use aya_ebpf::maps::Array;
 use aya_ebpf::programs::TcContext;
 use netcheck_common::header::MAGIC;
 use netcheck_common::packet::{
-    ETHERNET_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_IPIP, IPPROTO_IPV6,
-    IPPROTO_TCP, IPPROTO_UDP, Start,
+    ETHERNET_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, IPPROTO_ICMP,
+    IPPROTO_ICMPV6, IPPROTO_IPIP, IPPROTO_IPV6, IPPROTO_TCP, IPPROTO_UDP, Start,
 };
 
 use crate::maps::{PORTS, WATCHED_PORTS, has_port, sieved};
@@ -23,17 +25,7 @@ const IPV6_LEN: usize = 40;
 /// nearest cache, so that each of its lines costs more than what is done in it.
 #[inline(always)]
 pub(crate) fn is_ordinary(ctx: &TcContext, start: Start) -> bool {
-    let (data, end) = (ctx.data(), ctx.data_end());
-    let ip = data + link_len(start);
-    if ip + IPV4_LEN + 16 > end {
-        return false;
-    }
-    let version = match start {
-        // SAFETY: inside the bounds just checked.
-        Start::Ethernet => Version::of_ethertype(u16::from_be(unsafe { *((data + 12) as *const u16) })),
-        // SAFETY: as above.
-        Start::Ip => Version::of_first_byte(unsafe { *(ip as *const u8) }),
-    };
+    let Some((ip, end, version)) = begin(ctx, start) else { return false };
     if version == Version::V6 && ip + IPV6_LEN + 16 > end {
         return false;
     }
@@ -54,18 +46,38 @@ pub(crate) fn is_strange(packet: &[u8; GLANCE]) -> bool {
         return false;
     };
     // SAFETY: as above.
-    let (source, destination) = unsafe { (*(transport as *const u16), *((transport + 2) as *const u16)) };
-    let (source, destination) = (u16::from_be(source), u16::from_be(destination));
-    let known = |ports| has_port(ports, destination) || has_port(ports, source);
-    !known(&PORTS) && !known(&WATCHED_PORTS)
+    unsafe { !is_listed(&PORTS, transport) && !is_listed(&WATCHED_PORTS, transport) }
 }
 
-/// What comes behind an Ethernet header.
+/// What a packet is, by the first that tells.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Version {
     V4,
     V6,
+    /// It has a tag before its IP header, if it has one.
+    Tagged,
     Other,
+}
+
+/// Where the IP header is, where the packet's linear part ends, and what it is. `None` where that part is shorter than
+/// the shortest packet that can be ours, an IPv4 TCP handshake: it may go on in pages.
+#[inline(always)]
+fn begin(ctx: &TcContext, start: Start) -> Option<(usize, usize, Version)> {
+    let (data, end) = (ctx.data(), ctx.data_end());
+    let ip = match start {
+        Start::Ethernet => data + ETHERNET_LEN as usize,
+        Start::Ip => data,
+    };
+    if ip + IPV4_LEN + 16 > end {
+        return None;
+    }
+    let version = match start {
+        // SAFETY: inside the bounds just checked.
+        Start::Ethernet => Version::of_ethertype(u16::from_be(unsafe { *((data + 12) as *const u16) })),
+        // SAFETY: as above.
+        Start::Ip => Version::of_first_byte(unsafe { *(ip as *const u8) }),
+    };
+    Some((ip, end, version))
 }
 
 impl Version {
@@ -74,6 +86,7 @@ impl Version {
         match ethertype {
             ETHERTYPE_IPV4 => Self::V4,
             ETHERTYPE_IPV6 => Self::V6,
+            ETHERTYPE_VLAN | ETHERTYPE_QINQ => Self::Tagged,
             _ => Self::Other,
         }
     }
@@ -108,7 +121,7 @@ unsafe fn plain_transport(ip: usize, version: Version) -> Option<usize> {
             protocol = unsafe { ((ip + 6) as *const u8).read_volatile() };
             transport = ip + IPV6_LEN;
         }
-        Version::V4 | Version::Other => return None,
+        Version::V4 | Version::Tagged | Version::Other => return None,
     }
     // SAFETY: as above.
     let is_udp = || protocol == IPPROTO_UDP && unsafe { *((transport + 8) as *const u16) } != MAGIC_BEGIN;
@@ -118,50 +131,32 @@ unsafe fn plain_transport(ip: usize, version: Version) -> Option<usize> {
 /// Whether a packet that is not ordinary is worth parsing.
 #[inline(always)]
 pub(crate) fn may_be_ours(ctx: &TcContext, start: Start) -> bool {
-    let (data, end) = (ctx.data(), ctx.data_end());
-    let ip = data + link_len(start);
-    // The shortest packet that can be ours, an IPv4 TCP handshake, has 20 + 20 bytes; a linear part below that may
-    // go on in pages.
-    if ip + IPV4_LEN + 16 > end {
-        return true;
-    }
-    // SAFETY: inside the bounds just checked.
-    let first = unsafe { *(ip as *const u8) };
-    let ethertype = match start {
-        // SAFETY: as above.
-        Start::Ethernet => u16::from_be(unsafe { *((data + 12) as *const u16) }),
-        Start::Ip => match first >> 4 {
-            4 => ETHERTYPE_IPV4,
-            6 => ETHERTYPE_IPV6,
-            _ => return false,
+    let Some((ip, end, version)) = begin(ctx, start) else { return true };
+    match version {
+        // SAFETY: inside the bounds that were checked.
+        Version::V4 => unsafe {
+            *(ip as *const u8) != 0x45 || transport(ip + IPV4_LEN, *((ip + 9) as *const u8))
         },
-    };
-    match ethertype {
-        // SAFETY: as above.
-        ETHERTYPE_IPV4 => first != 0x45 || transport(ip + IPV4_LEN, unsafe { *((ip + 9) as *const u8) }),
-        ETHERTYPE_IPV6 => {
+        Version::V6 => {
             // SAFETY: inside the bounds just checked.
-            ip + IPV6_LEN + 16 > end || transport(ip + IPV6_LEN, unsafe { *((ip + 6) as *const u8) })
+            ip + IPV6_LEN + 16 > end || unsafe { transport(ip + IPV6_LEN, *((ip + 6) as *const u8)) }
         }
-        0x8100 | 0x88a8 => true,
-        _ => false,
+        Version::Tagged => true,
+        Version::Other => false,
     }
 }
 
+/// Decides by ports and magic.
+///
+/// # Safety
+/// Sixteen bytes at `at`, an even address, must have been checked to lie inside the packet.
 #[inline(always)]
-const fn link_len(start: Start) -> usize {
-    match start {
-        Start::Ethernet => ETHERNET_LEN as usize,
-        Start::Ip => 0,
-    }
-}
-
-/// Decides by ports and magic. Sixteen bytes at `at` must have been checked to lie inside the packet.
-#[inline(always)]
-fn transport(at: usize, protocol: u8) -> bool {
+unsafe fn transport(at: usize, protocol: u8) -> bool {
+    // SAFETY: the caller's promise.
+    let listed = || unsafe { is_listed(&PORTS, at) };
     match protocol {
-        IPPROTO_TCP => known_port(at),
-        IPPROTO_UDP => magic(at + 8) || known_port(at),
+        IPPROTO_TCP => listed(),
+        IPPROTO_UDP => magic(at + 8) || listed(),
         IPPROTO_ICMP | IPPROTO_ICMPV6 => magic(at + 8),
         // Tunnels, and IPv6 extension headers.
         IPPROTO_IPIP | IPPROTO_IPV6 | 0 | 43 | 44 | 51 | 60 => true,
@@ -179,9 +174,13 @@ fn magic(at: usize) -> bool {
     bytes == u64::from_ne_bytes(MAGIC)
 }
 
+/// Whether one of the ports at `at` is in a bitmap.
+///
+/// # Safety
+/// At `at` there must be a TCP or UDP header, at an even address.
 #[inline(always)]
-fn known_port(at: usize) -> bool {
-    // SAFETY: the caller checked the bounds, and headers begin at even addresses.
+unsafe fn is_listed(bits: &Array<u64>, at: usize) -> bool {
+    // SAFETY: the caller's promise.
     let (source, destination) = unsafe { (*(at as *const u16), *((at + 2) as *const u16)) };
-    has_port(&PORTS, u16::from_be(destination)) || has_port(&PORTS, u16::from_be(source))
+    has_port(bits, u16::from_be(destination)) || has_port(bits, u16::from_be(source))
 }

@@ -2,8 +2,7 @@
 //!
 //! [`locate`] is the pure core: facts of one probe → place, certainty and the lines that say why. [`pending`] keeps
 //! drop records that came before the loss was reported, [`flows`] finds the loss for those that came after. [`ask`]
-//! asks destination agents what their kernels saw, [`reverse`]
-//! looks up what their kernels could not send.
+//! asks destination agents what their kernels saw, [`reverse`] looks up what their kernels could not send.
 //! Only what a kernel reported is `observed`; what no fact covers stays without a place, with the reason why.
 
 use std::borrow::Cow;

@@ -170,25 +170,10 @@ fn broken(cluster: &mut Cluster, mode: Mode, row: &Row) -> Result<Tried> {
         Families::V4 => vec!["ipv4"],
         Families::V6 => vec!["ipv6"],
     };
-    let mut detected: Vec<Option<Duration>> = vec![None; families.len()];
-    // What is lost by chance may have left the range that is reported when the row is judged.
-    let mut newest: Vec<Option<Report>> = vec![None; families.len()];
-    let mut keep = |report: &Report| {
-        for (family, newest) in families.iter().zip(&mut newest) {
-            if judge::detected(row, family, report) {
-                *newest = Some(report.clone());
-            }
-        }
-    };
-    while start.elapsed() < patience && detected.contains(&None) {
+    let mut watched: Vec<Watched> = families.iter().map(|&family| Watched::new(row, family)).collect();
+    while start.elapsed() < patience && watched.iter().any(|watched| watched.detected.is_none()) {
         let report = cluster.report_of(since())?;
-        keep(&report);
-        for (family, detected) in families.iter().zip(&mut detected) {
-            let is_broken = !matches!(row.deed, Deed::Starve | Deed::Harmless(_));
-            if detected.is_none() && is_broken && judge::detected(row, family, &report) {
-                *detected = Some(start.elapsed());
-            }
-        }
+        watched.iter_mut().for_each(|watched| watched.look(&report, start.elapsed()));
         std::thread::sleep(POLL);
     }
     let settled = Instant::now() + Duration::from_secs(row.settle_s);
@@ -198,20 +183,43 @@ fn broken(cluster: &mut Cluster, mode: Mode, row: &Row) -> Result<Tried> {
     while Instant::now() < settled || (waits(&report) && Instant::now() < settled + EVIDENCE) {
         std::thread::sleep(POLL);
         report = cluster.report_of(since())?;
-        keep(&report);
+        watched.iter_mut().for_each(|watched| watched.look(&report, start.elapsed()));
     }
     let mut incidents = cluster.incidents()?;
     incidents.retain(|incident| !before.contains(&incident.id));
     drop(program);
-    let cells = families.into_iter().zip(detected).zip(newest).map(|((family, detected), newest)| {
+    let cells = watched.into_iter().map(|Watched { family, detected, newest, .. }| {
         let (grade, notes) = match row.deed {
             Deed::Starve => judge::false_alarms(family, &report),
             Deed::Harmless(_) => judge::false_losses(family, &report),
-            _ => judge::grade(row, family, newest.as_ref().unwrap_or(&report)),
+            _ => judge::grade(row, family, judge::judged(row, newest.as_ref(), &report)),
         };
         Cell { mode, family, grade, detected, notes }
     });
     Ok((cells.collect(), judge::incident(row, &incidents)))
+}
+
+/// What was seen of a row's fault in one family.
+struct Watched {
+    row: Row,
+    family: &'static str,
+    detected: Option<Duration>,
+    /// The newest report that shows it.
+    newest: Option<Report>,
+}
+
+impl Watched {
+    fn new(row: &Row, family: &'static str) -> Self {
+        Self { row: *row, family, detected: None, newest: None }
+    }
+
+    fn look(&mut self, report: &Report, after: Duration) {
+        let is_broken = !matches!(self.row.deed, Deed::Starve | Deed::Harmless(_));
+        if is_broken && judge::detected(&self.row, self.family, report) {
+            self.detected.get_or_insert(after);
+            self.newest = Some(report.clone());
+        }
+    }
 }
 
 /// Mends, and waits until nothing of it is left in the past that the next row looks at, and no incident is open.

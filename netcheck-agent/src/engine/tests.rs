@@ -4,7 +4,7 @@ mod goes_on;
 mod starved;
 
 use std::net::{TcpListener, UdpSocket};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use netcheck_common::domain::{Outcome, PathId};
 use netcheck_proto::convert;

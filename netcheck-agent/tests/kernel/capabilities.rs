@@ -19,6 +19,7 @@ fn without_perfmon_all_but_drops_is_seen() {
     let status = pair.a.eye.status();
     assert_eq!(status.state, EbpfState::Partial);
     assert_eq!(status.degraded, ["drops are not seen: capability CAP_PERFMON is missing"]);
+    assert!(status.drops_unseen);
     for (source, target) in [(pair.a.v4, pair.b.v4), (pair.a.v6, pair.b.v6)] {
         for sequence in 1..=9 {
             let reply = echo(&pair.a, source, target, SESSION_A, sequence).expect("a reply");

@@ -13,7 +13,7 @@ use crate::plan::Probe;
 use crate::roster::{Owner, Roster};
 
 pub(crate) mod exchange;
-mod last_seen;
+mod places;
 mod relay;
 mod resolve;
 mod silence;

@@ -14,10 +14,14 @@ const REVERSE_NS: u64 = 3 * SECOND_NS as u64;
 
 /// The error that an agent's kernel gave when it was to send to this address about then.
 pub(super) fn send_error(agent: &Agent, to: IpAddr, about_ns: i64) -> Option<&str> {
-    let own = |row: &&Row| row.path.vantage == Vantage::Host && row.path.probe.address == to;
-    let of_rows = agent.rows.iter().filter(own).filter_map(|row| nearest(&row.lost, about_ns));
+    let of_rows = rows_to(agent, to).filter_map(|row| nearest(&row.lost, about_ns));
     let failed = of_rows.filter(|lost| lost.outcome == Outcome::SendError);
     failed.min_by_key(|lost| lost.sent_ns.abs_diff(about_ns)).map(|lost| lost.sample.errno.as_str())
+}
+
+/// What the node itself sends there.
+fn rows_to(agent: &Agent, to: IpAddr) -> impl Iterator<Item = &Row> {
+    agent.rows.iter().filter(move |row| row.path.vantage == Vantage::Host && row.path.probe.address == to)
 }
 
 /// The ordinary probe among these that was sent nearest to then, and near enough to be of the same cause.
@@ -29,10 +33,7 @@ fn nearest<'a>(losses: impl IntoIterator<Item = &'a Lost>, about_ns: i64) -> Opt
 
 /// Whether an agent that probes this address has told nothing yet of probes that it sent there since.
 pub(super) fn send_untold(agent: &Agent, to: IpAddr, since_ns: i64) -> bool {
-    let own = |row: &&Row| {
-        row.path.vantage == Vantage::Host && row.path.probe.address == to && row.retired_ns.is_none()
-    };
-    let mut rows = agent.rows.iter().filter(own).peekable();
+    let mut rows = rows_to(agent, to).filter(|row| row.retired_ns.is_none()).peekable();
     let told = |row: &Row| row.ring.newest().is_some_and(|slot| slot.start_ns >= since_ns);
     rows.peek().is_some() && !rows.any(told)
 }

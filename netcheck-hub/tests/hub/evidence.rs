@@ -1,6 +1,6 @@
 //! Losses, facts from other nodes, and where that puts their end.
 
-use netcheck_common::domain::{Outcome, ProbeKind};
+use netcheck_common::domain::{Outcome, PathId, ProbeKind};
 use netcheck_hub::clock::unix_now_ns;
 use netcheck_proto::v1;
 use netcheck_proto::v1::session_request::Message as FromAgent;
@@ -201,7 +201,7 @@ async fn what_is_known_of_older_losses_is_told_while_newer_ones_wait() {
     source.batch(losses).await;
     let why = |state: &netcheck_hub::hub::State| {
         let at = state.find("n1").unwrap();
-        let row = state.agent(at).rows.get(netcheck_common::domain::PathId(path)).unwrap();
+        let row = state.agent(at).rows.get(PathId(path)).unwrap();
         let range = netcheck_hub::query::Range::newest(std::time::Duration::from_secs(10), unix_now_ns());
         let waiting = row.lost.back().is_some_and(|lost| lost.located.want.is_some());
         (row.lost.len(), waiting, state.cell(at, row, row.verdict, &range).unlocated.unwrap_or_default())
@@ -233,8 +233,7 @@ async fn a_link_that_is_told_to_be_down_later_is_where_it_died() {
     })
     .await;
     let reason = |state: &netcheck_hub::hub::State| {
-        let row =
-            state.agent(state.find("n1").unwrap()).rows.get(netcheck_common::domain::PathId(path)).unwrap();
+        let row = state.agent(state.find("n1").unwrap()).rows.get(PathId(path)).unwrap();
         row.lost[0].located.location.as_ref().map(|at| at.reason.clone())
     };
     rig.until("a place", |state| reason(state).is_some_and(|reason| reason.is_empty())).await;
@@ -247,4 +246,35 @@ async fn a_link_that_is_told_to_be_down_later_is_where_it_died() {
     let status = v1::AgentStatus { pod_links_down: vec![link], ..healthy() };
     other.send(FromAgent::Status(status)).await;
     rig.until("another place", |state| reason(state).as_deref() == Some("ENETDOWN")).await;
+}
+
+#[tokio::test]
+async fn what_went_into_a_pod_is_its_programs_only_where_its_node_tells_of_drops() {
+    for (drops_unseen, stage) in [(false, v1::Stage::Application), (true, v1::Stage::Egress)] {
+        let rig = Rig::start();
+        let (mut source, mut other) = (rig.agent("n1").await, rig.agent("n2").await);
+        other.send(FromAgent::Status(v1::AgentStatus { drops_unseen, ..healthy() })).await;
+        let path = source.paths("node/n2", ProbeKind::Udp)[0];
+        let session = source.hello.probe_session;
+        let mut losses = source.windows(4, broken(&[path]));
+        losses.lost = vec![lost(path, 5)];
+        source.batch(losses).await;
+        let veth = v1::HookSeen { role: v1::InterfaceRole::PodVeth.into(), egress: true, ..eth0(true) };
+        answer(&mut other, |_| v1::ReflectedState {
+            probe_session: session,
+            path_id: path,
+            known: true,
+            requests: 5,
+            highest_sequence: 5,
+            arrived: 0b1_1111,
+            last_request_hook: Some(veth.clone()),
+            ..Default::default()
+        })
+        .await;
+        rig.until("a place", |state| {
+            let row = state.agent(state.find("n1").unwrap()).rows.get(PathId(path)).unwrap();
+            row.lost[0].located.location.as_ref().is_some_and(|at| at.stage() == stage)
+        })
+        .await;
+    }
 }

@@ -78,6 +78,12 @@ pub(crate) fn detected(row: &Row, family: &str, report: &Report) -> bool {
     row.kinds.iter().all(|kind| paths().any(|path| path.family == family && path.kind == *kind))
 }
 
+/// The report that a row is judged by: the last one, but for what is lost by chance, which may have left its range.
+pub(crate) fn judged<'a>(row: &Row, showing: Option<&'a Report>, last: &'a Report) -> &'a Report {
+    let by_chance = row.kinds.is_empty();
+    showing.filter(|_| by_chance).unwrap_or(last)
+}
+
 /// The grade in one family, and the findings that are wrong or leave something open.
 pub(crate) fn grade(row: &Row, family: &str, report: &Report) -> (Grade, Vec<String>) {
     let here = |finding: &&Finding| finding.paths.iter().any(|path| path.family == family);
@@ -225,6 +231,17 @@ mod tests {
         let elsewhere = Location { direction: String::new(), stage: "wire".to_owned(), ..right.clone() };
         assert_eq!(fits(row, Some(&elsewhere)), Grade::Wrong);
         assert_eq!(fits(row, None), Grade::Unknown);
+    }
+
+    #[test]
+    fn only_what_is_lost_by_chance_may_be_gone_when_it_is_judged() {
+        let row = |fault: &str| ROWS.iter().find(|row| row.deed.text().starts_with(fault)).unwrap();
+        let (seldom, always) =
+            (row("request-loss from=n1 to=n2 at=destination percent=1"), row("responder-filtered"));
+        let (showing, last) = (report("n2", "netfilter_input", "PROBE_KIND_UDP"), Report::default());
+        let grade_of = |row: &Row| grade(row, "ipv4", judged(row, Some(&showing), &last)).0;
+        assert_eq!((grade_of(seldom), grade_of(always)), (Grade::Right, Grade::NotDetected));
+        assert_eq!(grade(seldom, "ipv4", judged(seldom, None, &last)).0, Grade::NotDetected);
     }
 
     #[test]

@@ -156,7 +156,7 @@ impl Case<'_> {
                     format!("node {destination} has no agent to ask")
                 });
                 if self.scene.echo_answered {
-                    self.evidence.push("echo requests to the same address are answered meanwhile".to_owned());
+                    self.note_echo_answered();
                 }
                 let left = match last {
                     Some(hook) => format!("left {} through {}", self.scene.source, hook_name(hook)),
@@ -190,7 +190,7 @@ impl Case<'_> {
                     && self.scene.echo_answered
                     && !self.relayed() =>
             {
-                self.evidence.push("echo requests to the same address are answered meanwhile".to_owned());
+                self.note_echo_answered();
                 self.evidence.push(format!("no kernel on {destination} or on the way reported a drop"));
                 self.behind_socket(destination)
             }

@@ -29,7 +29,7 @@ const HOOK_RATIO_MOST: f64 = 2.5;
 const EXCHANGES: usize = 2;
 /// What a TCP stream's sender writes at once.
 const PIECE: usize = 64 * 1024;
-/// Far more than a slice: then something was lost.
+/// Far more than a piece takes: then something was lost.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What stands at both ends of the cable, in both directions.
@@ -259,7 +259,8 @@ impl Hooks {
                 ),
                 Goal::new(
                     format!("{}, whole hooks against an empty program's", row.what),
-                    row.netcheck.median / row.empty.median,
+                    // Where an empty one cost nothing, too few turns have been.
+                    if row.empty.median > 0.0 { row.netcheck.median / row.empty.median } else { f64::NAN },
                     Aim::AtMost(HOOK_RATIO_MOST),
                 ),
             ],

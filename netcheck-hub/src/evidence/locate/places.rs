@@ -1,4 +1,5 @@
-//! Who saw a packet last → the place that is said: the wire, a pod's link, or who is behind its socket.
+//! The places that can be concluded where no kernel named one: the wire, a hook that saw the packet last, a pod's link, a
+//! node that cannot answer, a socket and who reads from it.
 
 use netcheck_common::domain::ProbeKind;
 use netcheck_proto::v1;
@@ -41,31 +42,38 @@ impl Case<'_> {
             self.evidence.push(format!("the kernel of {node} does not tell what it drops"));
             return None;
         }
-        match self.scene.probe.kind {
+        if self.scene.probe.kind == ProbeKind::Icmp {
+            return None;
+        }
+        if self.scene.probe.over_tcp() {
             // Of a listener whose queue is full a kernel says nothing (net/ipv4/tcp_input.c, tcp_conn_request); that it is
             // nothing before the listener, echo requests tell.
-            _ if self.scene.probe.over_tcp() => {
-                let line = "echo requests to the same address are answered, and no kernel dropped this: \
-                            the listener takes no connections";
-                self.scene.echo_answered.then(|| {
-                    self.evidence.push(line.to_owned());
-                    v1::Stage::Socket
-                })
+            if !self.scene.echo_answered {
+                return None;
             }
-            ProbeKind::Icmp | ProbeKind::Tcp => None,
-            ProbeKind::Udp | ProbeKind::Dns | ProbeKind::Http => Some(v1::Stage::Application),
+            self.note_echo_answered();
+            self.evidence.push("no kernel dropped it: the listener takes no connections".to_owned());
         }
+        Some(self.reader())
+    }
+
+    /// Who has what came to the socket's address.
+    fn reader(&self) -> v1::Stage {
+        if self.scene.probe.over_tcp() { v1::Stage::Socket } else { v1::Stage::Application }
+    }
+
+    pub(super) fn note_echo_answered(&mut self) {
+        self.evidence.push("echo requests to the same address are answered meanwhile".to_owned());
     }
 
     /// The way to the target's address is open: what is left is the socket and who reads from it.
     pub(super) fn behind_socket(&self, destination: &str) -> Located {
         let address = self.lost.flow.map_or(self.scene.probe.address, |flow| flow.destination.ip());
         let owner = self.scene.roster.owner(address);
-        let tcp = self.scene.probe.over_tcp();
         inferred(v1::LossLocation {
             node: destination.to_owned(),
             pod: owner.and_then(|owner| owner.pod.clone()).unwrap_or_default(),
-            stage: if tcp { v1::Stage::Socket } else { v1::Stage::Application }.into(),
+            stage: self.reader().into(),
             direction: v1::Direction::Request.into(),
             ..Default::default()
         })

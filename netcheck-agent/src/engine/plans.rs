@@ -1,0 +1,89 @@
+//! The plan changed, or what of it can be carried out: what is let go of, and the pace from then on.
+
+use std::time::Duration;
+
+use netcheck_common::domain::{PathId, ProbeKind, Vantage};
+use netcheck_proto::v1;
+
+use super::link::PlanSummary;
+use super::{Engine, EngineReply};
+use crate::clock::{SECOND_NS, unix_offset_ns};
+use crate::dns_caches::Caches;
+use crate::plan::PathPlan;
+
+impl Engine {
+    /// Takes a change of the plan, or asks for all of it.
+    pub(super) fn apply(&mut self, delta: &v1::PlanDelta, now_ns: u64) {
+        let change = match self.plan.apply(delta) {
+            Ok(change) => change,
+            Err(gap) => {
+                self.link.reply(EngineReply::PlanGap(gap));
+                return;
+            }
+        };
+        // What is asked for may be other names now.
+        self.next_search_ns = self.next_search_ns.min(now_ns + SECOND_NS);
+        self.forget(&change.gone);
+        if change.addresses {
+            self.eye.set_addresses(&self.plan.addresses, &self.plan.watched_ports);
+        }
+        self.follow_networks();
+        let timing = self.plan.timing;
+        self.merge.set_timing(now_ns, timing.timeout_ns, timing.window_ns, unix_offset_ns());
+        self.reschedule(now_ns);
+        self.probers.set_terms(self.plan.terms());
+        self.tell_plan();
+    }
+
+    /// Lets go of paths that left the plan.
+    pub(super) fn forget(&mut self, gone: &[PathId]) {
+        for path in gone {
+            if let Some(sequence) = self.sequences.remove(path) {
+                self.sequence_floor = self.sequence_floor.max(sequence.0);
+            }
+        }
+        self.merge.forget(gone, |probe| self.probers.close(probe, self.eye.as_mut()));
+        self.probers.forget(gone);
+    }
+
+    /// Tells what of the plan is carried out, and what is not.
+    pub(super) fn tell_plan(&mut self) {
+        self.status.plan = PlanSummary {
+            version: self.plan.version,
+            paths: self.plan.paths.len(),
+            refused: self.plan.refused_wire().into_iter().chain(self.probers.barred()).collect(),
+            effective_interval: Duration::from_nanos(self.schedule.effective_interval_ns()),
+        };
+        self.publish();
+        self.link.reply(EngineReply::PlanApplied(self.status.plan.to_wire()));
+    }
+
+    /// Sets the pace for the paths of the plan that can be probed now.
+    pub(super) fn reschedule(&mut self, now_ns: u64) {
+        let timing = self.plan.timing;
+        let usable = |plan: &PathPlan| plan.vantage == Vantage::Host || self.probers.can_send(plan);
+        let paths = self.plan.paths.iter().filter(|(_, plan)| usable(plan));
+        let sizes = paths.clone().filter(|(_, plan)| plan.kind.carries_header()).count() as u64;
+        let udp = paths.clone().filter(|(_, plan)| plan.kind == ProbeKind::Udp).count();
+        self.schedule.reserve(if timing.sizes_ns == 0 { 0 } else { sizes.div_ceil(crate::sizes::ONE_IN) });
+        let loads = paths.map(|(&path, plan)| (path, plan.load(&timing)));
+        self.schedule.set(now_ns, loads, timing.interval_ns, timing.wanted_pps);
+        self.merge.sizes.set(timing.sizes_ns, self.schedule.effective_interval_ns());
+        self.merge.ports.set(udp, self.schedule.effective_interval_ns());
+        self.pace.set_timeout(timing.timeout_ns);
+        self.pace.set_rate(self.schedule.rate_pps(), self.prompt());
+    }
+
+    /// Takes what was found of this node's own DNS caches: the hub is told, and what it plans there may be probed. Where
+    /// there is none any more nothing is sent.
+    pub(super) fn dns_caches(&mut self, found: Caches, now_ns: u64) {
+        self.status.dns_caches = found;
+        if let Some(gone) = self.plan.set_found_dns(self.status.dns_caches.found.clone()) {
+            self.forget(&gone);
+            self.reschedule(now_ns);
+            self.tell_plan();
+        }
+        self.publish();
+        self.link.reply(EngineReply::StatusChanged);
+    }
+}
