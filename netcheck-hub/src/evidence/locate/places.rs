@@ -39,7 +39,7 @@ impl Case<'_> {
     /// it, they would have said so.
     fn inside_pod(&mut self, node: &str) -> Option<v1::Stage> {
         if !self.tells_drops() {
-            self.evidence.push(format!("the kernel of {node} does not tell what it drops"));
+            self.evidence.push(format!("whether the kernel of {node} dropped it is not known"));
             return None;
         }
         if self.scene.probe.kind == ProbeKind::Icmp {
