@@ -89,6 +89,8 @@ pub(crate) struct Engine {
     vantage_counts: Arc<VantageCounts>,
     link: EngineLink,
     status: EngineStatus,
+    /// The session is to say the status as soon as it is brought up to date.
+    news: bool,
     last_read_ns: u64,
     last_report_ns: u64,
     next_status_ns: u64,
@@ -115,7 +117,7 @@ impl Engine {
             ..EngineStatus::default()
         };
         // Whoever looks before the first turn is told the truth.
-        link.status(&status);
+        link.status(&status, false);
         let engine = Self {
             identity: Identity { session: config.session, source_node: 0 },
             schedule: Schedule::new(&config.node, config.limit_pps),
@@ -133,6 +135,7 @@ impl Engine {
             eye: config.eye,
             link,
             status,
+            news: false,
             last_read_ns: now_ns,
             last_report_ns: now_ns,
             next_status_ns: now_ns,
@@ -235,7 +238,7 @@ impl Engine {
             if kernel != self.status.kernel {
                 self.status.kernel = kernel;
                 self.next_status_ns = now_ns;
-                self.link.reply(EngineReply::StatusChanged);
+                self.news = true;
             }
         }
         if kernel_due {
@@ -276,7 +279,7 @@ impl Engine {
         }
         self.status.batched = !self.prompt();
         self.status.published = Instant::now();
-        self.link.status(&self.status);
+        self.link.status(&self.status, std::mem::take(&mut self.news));
     }
 
     fn obey(&mut self, command: Command, now_ns: u64) {

@@ -251,7 +251,7 @@ impl Hub {
         self.in_pieces(self.indices(), |state, index| {
             state.judge(index, &self.settings, now_ns);
             if !told_anew.is_empty() {
-                state.locate_again(index, &told_anew);
+                state.locate_again(index, &told_anew, &self.settings, now_ns);
             }
             if expire {
                 state.expire(index, oldest_ns, now_ns);

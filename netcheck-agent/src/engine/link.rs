@@ -95,7 +95,7 @@ pub(crate) enum EngineReply {
     PlanApplied(v1::PlanApplied),
     PlanGap(PlanGap),
     Evidence(v1::EvidenceAnswer),
-    /// The kernel side is not as it was.
+    /// The status has news that the hub is not to wait for. Comes after the status that has them.
     StatusChanged,
 }
 
@@ -259,7 +259,12 @@ impl EngineLink {
         let _ = self.replies.try_send(reply);
     }
 
-    pub(crate) fn status(&self, status: &EngineStatus) {
+    /// Brings the status up to date. `news`: the session is told to say it at once.
+    pub(crate) fn status(&self, status: &EngineStatus, news: bool) {
         self.status.send_replace(status.clone());
+        if news {
+            // Whoever hears of it may look before this returns.
+            self.reply(EngineReply::StatusChanged);
+        }
     }
 }

@@ -83,7 +83,7 @@ impl Engine {
             self.reschedule(now_ns);
             self.tell_plan();
         }
+        self.news = true;
         self.publish();
-        self.link.reply(EngineReply::StatusChanged);
     }
 }

@@ -1,6 +1,7 @@
 //! The whole engine against this host's own loopback, which the agent itself would never probe.
 
 mod goes_on;
+mod news;
 mod starved;
 
 use std::net::{TcpListener, UdpSocket};
@@ -18,13 +19,17 @@ use crate::responder::echo::Echo;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn start() -> (EngineHandle, EngineOutput, std::thread::JoinHandle<()>) {
+    start_with(Box::new(Blind::new(v1::EbpfState::Off, Vec::new())))
+}
+
+fn start_with(eye: Box<dyn KernelEye>) -> (EngineHandle, EngineOutput, std::thread::JoinHandle<()>) {
     let config = EngineConfig {
         node: "n1".into(),
         session: ProbeSession(11),
         limit_pps: 1000,
         policy: |_| None,
         allowed: Allowed::default(),
-        eye: Box::new(Blind::new(v1::EbpfState::Off, Vec::new())),
+        eye,
         vantage: None,
     };
     let (engine, handle, output) = Engine::new(config).unwrap();

@@ -2,7 +2,7 @@
 
 use netcheck_common::domain::{Family, PathId, ProbeKind, Vantage};
 
-use super::{Engine, EngineReply, VantageChange, VantageStatus};
+use super::{Engine, VantageChange, VantageStatus};
 use crate::exchange::resolv::ResolvConf;
 use crate::plan::PathPlan;
 
@@ -47,8 +47,8 @@ impl Engine {
         self.status.vantage = Some(status);
         self.follow_networks();
         self.reschedule(now_ns);
+        self.news = true;
         self.publish();
-        self.link.reply(EngineReply::StatusChanged);
     }
 
     /// Brings the sockets on further networks in line with the plan and with the addresses of the vantage's pod. Their
@@ -90,7 +90,7 @@ impl Engine {
             && vantage.detail != detail
         {
             vantage.detail = detail;
-            self.link.reply(EngineReply::StatusChanged);
+            self.news = true;
         }
     }
 

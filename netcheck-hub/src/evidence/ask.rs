@@ -18,6 +18,7 @@ use super::{Lost, Sight, Want};
 use crate::agent::{Agent, Live};
 use crate::clock::SECOND_NS;
 use crate::hub::{NodeIx, Settings, State};
+use crate::matrix::Row;
 use crate::plan::Probe;
 use crate::verdict::Verdict;
 
@@ -197,39 +198,52 @@ impl State {
         }
     }
 
-    /// Has losses of this source looked at anew whose end was inferred to be at one of these nodes: they told what they had
-    /// not told before.
-    pub(crate) fn locate_again(&mut self, source: NodeIx, told: &BTreeSet<Arc<str>>) {
+    /// Looks anew at losses of this source whose end was inferred to be at one of these nodes: they told what they had not
+    /// told before.
+    pub(crate) fn locate_again(
+        &mut self,
+        source: NodeIx,
+        told: &BTreeSet<Arc<str>>,
+        settings: &Settings,
+        now_ns: i64,
+    ) {
         let there = |lost: &Lost| {
             let at = lost.located.location.as_ref();
             at.is_some_and(|at| at.certainty() == v1::Certainty::Inferred && told.contains(at.node.as_str()))
         };
         let rows = self.agents[source.0].rows.iter().filter(|row| row.lost.iter().any(there));
-        self.dirty.extend(rows.map(|row| (source, row.id())));
+        let paths: Vec<PathId> = rows.map(Row::id).collect();
+        for path in paths {
+            self.locate_row(source, path, settings, now_ns);
+        }
     }
 
     /// Locates the lost probes whose facts changed, and those that still wait.
     pub fn locate_dirty(&mut self, settings: &Settings, now_ns: i64) {
-        let dirty = std::mem::take(&mut self.dirty);
-        for (source, path) in dirty {
-            let Some(row) = self.agent_mut(source).rows.get_mut(path) else { continue };
-            let mut losses = std::mem::take(&mut row.lost);
-            let planned = Arc::clone(&row.path);
-            let name = Arc::clone(&self.agent(source).name);
-            let mut waiting = false;
-            for lost in &mut losses {
-                let probe = lost.in_the_end(&planned.probe);
-                let scene = self.scene_of(&name, planned.vantage, &probe, lost, settings, now_ns);
-                lost.located = locate(&scene, lost);
-                self.name_tunnel(lost.located.location.as_mut());
-                waiting |= lost.located.want.is_some();
-            }
-            if let Some(row) = self.agent_mut(source).rows.get_mut(path) {
-                row.lost = losses;
-            }
-            if waiting {
-                self.dirty.insert((source, path));
-            }
+        for (source, path) in std::mem::take(&mut self.dirty) {
+            self.locate_row(source, path, settings, now_ns);
+        }
+    }
+
+    /// Locates the lost probes of one path, and has it looked at again while one of them waits for something.
+    fn locate_row(&mut self, source: NodeIx, path: PathId, settings: &Settings, now_ns: i64) {
+        let Some(row) = self.agent_mut(source).rows.get_mut(path) else { return };
+        let mut losses = std::mem::take(&mut row.lost);
+        let planned = Arc::clone(&row.path);
+        let name = Arc::clone(&self.agent(source).name);
+        let mut waiting = false;
+        for lost in &mut losses {
+            let probe = lost.in_the_end(&planned.probe);
+            let scene = self.scene_of(&name, planned.vantage, &probe, lost, settings, now_ns);
+            lost.located = locate(&scene, lost);
+            self.name_tunnel(lost.located.location.as_mut());
+            waiting |= lost.located.want.is_some();
+        }
+        if let Some(row) = self.agent_mut(source).rows.get_mut(path) {
+            row.lost = losses;
+        }
+        if waiting {
+            self.dirty.insert((source, path));
         }
     }
 
