@@ -6,6 +6,7 @@
 
 mod attach;
 mod btf;
+mod drop_slots;
 mod events;
 mod eye;
 mod interfaces;
@@ -22,7 +23,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use aya::maps::{Array, HashMap, MapError, PerCpuArray, PerCpuHashMap, RingBuf};
+use aya::maps::{Array, HashMap, MapError, PerCpuArray, RingBuf};
 use aya::programs::{BtfTracePoint, ProgramError};
 use aya::{Btf, Ebpf, EbpfLoader};
 use netcheck_common::abi::{globals, maps};
@@ -31,6 +32,7 @@ use tracing::{info, warn};
 
 pub use self::btf::BtfError;
 use self::btf::DropReasons;
+use self::drop_slots::DropSlots;
 use self::eye::{Abi, Eye, Maps};
 use self::interfaces::Shared;
 use self::ports::PortBits;
@@ -102,11 +104,13 @@ pub async fn open(config: &KernelConfig) -> Result<(Attacher, Box<dyn KernelEye>
     let scoped = u8::from(!config.netns_scope.is_empty());
     let offsets = Abi(offsets);
     let log_level = log::level();
+    let own_netns = std::fs::metadata("/proc/thread-self/ns/net").map_or(0, |netns| netns.ino() as u32);
     let mut ebpf = EbpfLoader::new()
         .override_global(globals::OWN_SESSION, &config.session, true)
         .override_global(globals::RESPONDER_PORT, &config.responder_port, true)
         .override_global(globals::SCOPED, &scoped, true)
         .override_global(globals::CLOCK_OFFSET_NS, &config.clock_offset_ns, true)
+        .override_global(globals::OWN_NETNS, &own_netns, true)
         .override_global(globals::OFFSETS, &offsets, true)
         .override_global(aya_log::LEVEL, &log_level, true)
         .load(OBJECT)
@@ -122,7 +126,6 @@ pub async fn open(config: &KernelConfig) -> Result<(Attacher, Box<dyn KernelEye>
     let eye_maps = take_maps(&mut ebpf, config)?;
     let roles = take(&mut ebpf, maps::INTERFACES, HashMap::try_from)?;
     let symbols = Symbols::start().map_err(|source| OpenError::Io { what: "the symbols thread", source })?;
-    let own_netns = std::fs::metadata("/proc/thread-self/ns/net").map_or(0, |netns| netns.ino() as u32);
     let mode = config.tc_mode.unwrap_or_else(supported_mode);
     let mut attacher = attach::Attacher::new(ebpf, roles, Arc::clone(&shared), mode)
         .map_err(|source| OpenError::Io { what: "netlink", source })?;
@@ -193,7 +196,10 @@ fn take_maps(ebpf: &mut Ebpf, config: &KernelConfig) -> Result<Maps, OpenError> 
         addresses: take(ebpf, maps::ADDRESSES, HashMap::try_from)?,
         reflect: take(ebpf, maps::REFLECT, HashMap::try_from)?,
         tuples: take(ebpf, maps::TUPLES, HashMap::try_from)?,
-        drops: take(ebpf, maps::DROPS, PerCpuHashMap::try_from)?,
+        drops: DropSlots::new(
+            take(ebpf, maps::DROPS, PerCpuArray::try_from)?,
+            take(ebpf, maps::DROP_BANK, Array::try_from)?,
+        ),
         counters: take(ebpf, maps::COUNTERS, PerCpuArray::try_from)?,
     })
 }

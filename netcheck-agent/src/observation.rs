@@ -194,13 +194,13 @@ pub struct FlowSeen {
 /// Drops of all packets at one interface for one reason, since the programs were loaded.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct DropCount {
-    /// Inode of the network namespace.
+    /// Inode of the network namespace; 0 for all that dropped elsewhere or without an interface.
     pub netns: u32,
-    /// The interface; 0 where the packet had none.
+    /// The interface; 0 there.
     pub ifindex: u32,
-    /// Its name where it is in this agent's own namespace, else empty.
+    /// Its name; empty there.
     pub interface: Arc<str>,
-    /// The kernel's name of the reason.
+    /// The kernel's name of the reason; `other` for what was of more kinds than can be told apart.
     pub reason: Arc<str>,
     /// How many.
     pub packets: u64,
@@ -280,7 +280,7 @@ pub trait KernelEye: Send {
     /// ports.
     fn flow_seen(&self, flow: &Flow) -> Option<FlowSeen>;
     /// All drop counters.
-    fn drop_counts(&self) -> Vec<DropCount>;
+    fn drop_counts(&mut self) -> Vec<DropCount>;
     /// Whether a look at the status should not wait: a link went up or down since the last call.
     fn news(&mut self) -> bool;
     /// How it is.
@@ -322,7 +322,7 @@ impl KernelEye for Blind {
     fn flow_seen(&self, _flow: &Flow) -> Option<FlowSeen> {
         None
     }
-    fn drop_counts(&self) -> Vec<DropCount> {
+    fn drop_counts(&mut self) -> Vec<DropCount> {
         self.drops.counts()
     }
     fn news(&mut self) -> bool {

@@ -12,8 +12,8 @@ pub mod maps;
 use core::mem::size_of;
 
 pub use self::entries::{
-    DropKey, FlowKey, FlowValue, REFLECT_SLOTS, ReflectKey, ReflectSlot, ReflectValue, TUPLE_LIFE_NS,
-    TupleKey, TupleValue,
+    DROP_SLOTS, DROP_WAYS, DropBank, DropKey, DropSlot, FlowKey, FlowValue, REFLECT_SLOTS, ReflectKey,
+    ReflectSlot, ReflectValue, TUPLE_LIFE_NS, TupleKey, TupleValue,
 };
 pub use self::events::{DropEvent, StampEvent};
 pub use self::globals::KernelOffsets;
@@ -49,8 +49,8 @@ pub mod counters {
     pub const REQUESTS: u32 = 4;
     /// Packets with magic and an unknown version.
     pub const UNKNOWN_VERSION: u32 = 5;
-    /// Drops that [`super::maps::DROPS`] had no room to count.
-    pub const DROP_KEYS_FULL: u32 = 6;
+    /// Drops of kinds that [`super::maps::DROPS`] had no slot for.
+    pub const DROPS_UNSORTED: u32 = 6;
     /// Drops seen in namespaces in scope.
     pub const DROPS_SEEN: u32 = 7;
     /// Drops of foreign flows beyond what may be reported in a second.
@@ -136,5 +136,7 @@ kernel_abi! {
     TupleKey = 40,
     TupleValue = 40,
     DropKey = 12,
-    KernelOffsets = 68,
+    DropSlot = 24,
+    DropBank = 12288,
+    KernelOffsets = 72,
 }

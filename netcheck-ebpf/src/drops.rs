@@ -4,7 +4,7 @@
 //!
 //! The offsets of the kernel's structures come from its own BTF at load time ([`OFFSETS`]).
 
-use aya_ebpf::bindings::{BPF_ANY, BPF_RB_NO_WAKEUP};
+use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use aya_ebpf::programs::BtfTracePointContext;
 use netcheck_common::abi::{
     DropEvent, DropKey, KernelOffsets, counters, events, flags, identity, probe_ports,
@@ -18,10 +18,11 @@ use netcheck_common::packet::{
 use crate::filter::is_strange;
 use crate::hook::{Found, is_reply, of_exchange, own_flow, probe_header};
 use crate::maps::{
-    DROPS, EVENTS, FOREIGN_BUDGET, OFFSETS, OWN_SESSION, RESPONDER_PORT, SCOPE, SCOPED, WATCHED_PORTS,
+    EVENTS, FOREIGN_BUDGET, OFFSETS, OWN_NETNS, OWN_SESSION, RESPONDER_PORT, SCOPE, SCOPED, WATCHED_PORTS,
     address_flags, count, drop_scratch, has_port, now_ns,
 };
 use crate::skb::{GLANCE, Glance, WINDOW, Window, member, read};
+use crate::slots::count_drop;
 
 /// A field of [`OFFSETS`], by itself: so the verifier takes it for the constant that it is.
 macro_rules! offset {
@@ -147,6 +148,28 @@ fn ifindex_of_route(route: u64) -> Option<u32> {
     read::<u32>(route_device(route)?.wrapping_add(u64::from(offset!(dev_ifindex))))
 }
 
+/// The other end of the packet's device, where that is one of a pair and the other one is in the agent's own namespace: a
+/// pod's link, as its node has it. A pair's drivers begin their own parts with a pointer to the other end (struct veth_priv
+/// in drivers/net/veth.c, struct netkit in drivers/net/netkit.c); others' parts do not lead back.
+#[inline(always)]
+fn peer_here(skb: *const u8) -> Option<u32> {
+    let at = u64::from(offset!(dev_priv));
+    if at == 0 {
+        return None;
+    }
+    // SAFETY: the kernel's own skb; the verifier knows its type.
+    let device = unsafe { member::<u64>(skb, offset!(skb_dev)) };
+    let peer = read::<u64>(device.wrapping_add(at))?;
+    if read::<u64>(peer.wrapping_add(at))? != device {
+        return None;
+    }
+    let net = read::<u64>(peer.wrapping_add(u64::from(offset!(dev_net))))?;
+    if read::<u32>(net.wrapping_add(u64::from(offset!(net_inum))))? != OWN_NETNS.load() {
+        return None;
+    }
+    read::<u32>(peer.wrapping_add(u64::from(offset!(dev_ifindex))))
+}
+
 /// A network namespace's inode.
 ///
 /// # Safety
@@ -155,16 +178,6 @@ fn ifindex_of_route(route: u64) -> Option<u32> {
 unsafe fn netns(net: *const u8) -> u32 {
     // SAFETY: the caller's promise.
     if net.is_null() { 0 } else { unsafe { member(net, offset!(net_inum)) } }
-}
-
-#[inline(always)]
-fn count_drop(key: &DropKey) {
-    if let Some(counter) = DROPS.get_ptr_mut(key) {
-        // SAFETY: a slot of this CPU's own.
-        unsafe { *counter += 1 };
-    } else if DROPS.insert(key, 1, u64::from(BPF_ANY)).is_err() {
-        count(counters::DROP_KEYS_FULL);
-    }
 }
 
 #[inline(always)]
@@ -215,6 +228,8 @@ fn report(skb: *const u8, location: u64, reason: u32, place: &Place) -> Loss {
     if !socket(skb).is_null() {
         probe.flags |= flags::HAS_SOCKET;
     }
+    let elsewhere = place.ifindex != 0 && place.netns != OWN_NETNS.load();
+    let peer_ifindex = if elsewhere { peer_here(skb).unwrap_or(0) } else { 0 };
     let Some(mut entry) = EVENTS.reserve::<DropEvent>(0) else {
         count(counters::DROPS_LOST);
         return Loss::Some;
@@ -241,7 +256,7 @@ fn report(skb: *const u8, location: u64, reason: u32, place: &Place) -> Loss {
     // SAFETY: the kernel's own skb; the verifier knows its type.
     event.input_ifindex = unsafe { member(skb, offset!(skb_iif)) };
     event.route_ifindex = route_ifindex;
-    event._pad = 0;
+    event.peer_ifindex = peer_ifindex;
     entry.submit(u64::from(BPF_RB_NO_WAKEUP));
     Loss::Some
 }

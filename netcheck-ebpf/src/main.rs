@@ -20,6 +20,7 @@ mod hook;
 mod maps;
 mod reflect;
 mod skb;
+mod slots;
 mod stamp;
 
 use aya_ebpf::macros::{btf_tracepoint, classifier};

@@ -3,10 +3,10 @@
 use aya_ebpf::{
     Global,
     macros::map,
-    maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use netcheck_common::abi::{
-    DropKey, FlowKey, FlowValue, KernelOffsets, ReflectKey, ReflectValue, TupleKey, TupleValue, counters,
+    DropBank, FlowKey, FlowValue, KernelOffsets, ReflectKey, ReflectValue, TupleKey, TupleValue, counters,
     maps,
 };
 use netcheck_common::header::{HEADER_LEN, REFLECTED_LEN};
@@ -44,10 +44,14 @@ pub(crate) static INTERFACES: HashMap<u32, u32> =
 #[map]
 pub(crate) static SCOPE: HashMap<u32, u8> = HashMap::with_max_entries(maps::SCOPE_ENTRIES, NO_PREALLOC);
 #[map]
-pub(crate) static DROPS: PerCpuHashMap<DropKey, u64> =
-    PerCpuHashMap::with_max_entries(maps::DROPS_ENTRIES, 0);
+pub(crate) static DROPS: PerCpuArray<DropBank> = PerCpuArray::with_max_entries(maps::DROPS_ENTRIES, 0);
 #[map]
 pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counters::COUNT, 0);
+
+/// [`maps::DROP_BANK`].
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".data.bank")]
+pub(crate) static DROP_BANK: Global<u32> = Global::new(0);
 
 /// [`maps::SIEVE`].
 #[unsafe(no_mangle)]
@@ -63,6 +67,8 @@ pub(crate) static SCOPED: Global<u8> = Global::new(0);
 #[unsafe(no_mangle)]
 pub(crate) static CLOCK_OFFSET_NS: Global<i64> = Global::new(0);
 #[unsafe(no_mangle)]
+pub(crate) static OWN_NETNS: Global<u32> = Global::new(0);
+#[unsafe(no_mangle)]
 pub(crate) static OFFSETS: Global<KernelOffsets> = Global::new(KernelOffsets {
     valid: 0,
     skb_head: 0,
@@ -74,6 +80,7 @@ pub(crate) static OFFSETS: Global<KernelOffsets> = Global::new(KernelOffsets {
     skb_refdst: 0,
     dev_ifindex: 0,
     dev_net: 0,
+    dev_priv: 0,
     net_inum: 0,
     sk_net: 0,
     dst_dev: 0,

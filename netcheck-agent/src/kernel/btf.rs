@@ -124,6 +124,12 @@ impl Btf {
         Ok(offset)
     }
 
+    /// Size in bytes.
+    fn size_of(&self, structure: &str) -> Result<u32, BtfError> {
+        let missing = || BtfError::Missing { what: structure.to_owned() };
+        self.u32_at(self.find(&[KIND_STRUCT], structure).ok_or_else(missing)? + 8)
+    }
+
     /// Offset in bits and type of a member.
     fn member(&self, structure: usize, name: &str, nesting: u32) -> Option<(u32, u32)> {
         let info = self.u32_at(structure + 4).ok()?;
@@ -193,6 +199,7 @@ pub(crate) fn offsets(btf: &Btf, reasons: &DropReasons) -> Result<KernelOffsets,
         skb_refdst: skb("_skb_refdst")?,
         dev_ifindex: btf.offset_of("net_device", &["ifindex"])?,
         dev_net: btf.offset_of("net_device", &["nd_net", "net"])?,
+        dev_priv: device_priv(btf)?,
         net_inum: btf.offset_of("net", &["ns", "inum"])?,
         sk_net: btf.offset_of("sock", &["__sk_common", "skc_net", "net"])?,
         dst_dev: btf.offset_of("dst_entry", &["dev"])?,
@@ -202,6 +209,13 @@ pub(crate) fn offsets(btf: &Btf, reasons: &DropReasons) -> Result<KernelOffsets,
         // Before 6.? SKB_CONSUMED did not exist: then only "not dropped yet", 0, is no drop.
         reason_consumed: reasons.number("CONSUMED").unwrap_or(0),
     })
+}
+
+/// What netdev_priv() adds to a device (include/linux/netdevice.h): where it has no such member, its size, aligned to 32
+/// bytes.
+fn device_priv(btf: &Btf) -> Result<u32, BtfError> {
+    let member = btf.offset_of("net_device", &["priv"]);
+    member.or_else(|_| Ok(btf.size_of("net_device")?.next_multiple_of(32)))
 }
 
 /// This kernel's names of drop reasons, without their prefix: `NETFILTER_DROP`.

@@ -71,7 +71,8 @@ pub(crate) fn address_bytes(address: IpAddr) -> [u8; 16] {
     }
 }
 
-fn ip_address(bytes: [u8; 16]) -> IpAddr {
+/// An address of the kernel programs.
+pub(crate) fn ip_address(bytes: [u8; 16]) -> IpAddr {
     let v6 = Ipv6Addr::from(bytes);
     v6.to_ipv4_mapped().map_or(IpAddr::V6(v6), IpAddr::V4)
 }

@@ -7,7 +7,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use netcheck_common::abi::{self, DropEvent, FlowValue, ReflectKey, TupleKey, address_flags, counters};
+use netcheck_common::abi::{
+    self, DropEvent, DropKey, FlowValue, ReflectKey, TupleKey, address_flags, counters,
+};
 use netcheck_common::domain::{PathId, ProbeSession, Sequence};
 use netcheck_common::packet::{GENEVE_PORT, VXLAN_LINUX_PORT, VXLAN_PORT};
 use netcheck_proto::v1;
@@ -280,24 +282,24 @@ impl KernelEye for Eye {
         })
     }
 
-    fn drop_counts(&self) -> Vec<DropCount> {
+    fn drop_counts(&mut self) -> Vec<DropCount> {
         if let Some(interfaces) = &self.interface_drops {
             return interfaces.counts();
         }
-        let mut counts = Vec::new();
-        for (Abi(key), values) in self.maps.drops.iter().flatten() {
-            let interface = if key.netns == self.own_netns && key.ifindex != 0 {
-                self.hook(key.ifindex, 0).interface
-            } else {
-                Arc::from("")
-            };
-            counts.push(DropCount {
-                netns: key.netns,
-                ifindex: key.ifindex,
-                interface,
-                reason: self.reasons.name(key.reason),
-                packets: values.iter().sum(),
-            });
+        let here: HashSet<u32> = self.shared.lock().interfaces.keys().copied().collect();
+        let totals = self.maps.drops.totals(self.own_netns, &here);
+        let named = |(key, packets): (DropKey, u64)| DropCount {
+            netns: key.netns,
+            ifindex: key.ifindex,
+            interface: if key.ifindex == 0 { Arc::from("") } else { self.hook(key.ifindex, 0).interface },
+            reason: self.reasons.name(key.reason),
+            packets,
+        };
+        let mut counts: Vec<DropCount> = totals.into_iter().map(named).collect();
+        let unsorted = self.counter(counters::DROPS_UNSORTED);
+        if unsorted > 0 {
+            let (interface, reason) = (Arc::from(""), Arc::from("other"));
+            counts.push(DropCount { netns: 0, ifindex: 0, interface, reason, packets: unsorted });
         }
         counts
     }

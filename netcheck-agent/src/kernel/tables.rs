@@ -1,11 +1,10 @@
 //! The kernel programs' maps that user space touches.
 
 use aya::Pod;
-use aya::maps::{HashMap as BpfHashMap, MapData, PerCpuArray, PerCpuHashMap, RingBuf};
-use netcheck_common::abi::{
-    self, FlowKey, FlowValue, KernelAbi, ReflectKey, ReflectValue, TupleKey, TupleValue,
-};
+use aya::maps::{HashMap as BpfHashMap, MapData, PerCpuArray, RingBuf};
+use netcheck_common::abi::{FlowKey, FlowValue, KernelAbi, ReflectKey, ReflectValue, TupleKey, TupleValue};
 
+use super::drop_slots::DropSlots;
 use super::ports::PortBits;
 
 /// A type of the kernel ABI in aya's terms.
@@ -25,6 +24,6 @@ pub(crate) struct Maps {
     pub(crate) addresses: BpfHashMap<MapData, [u8; 16], u32>,
     pub(crate) reflect: BpfHashMap<MapData, Abi<ReflectKey>, Abi<ReflectValue>>,
     pub(crate) tuples: BpfHashMap<MapData, Abi<TupleKey>, Abi<TupleValue>>,
-    pub(crate) drops: PerCpuHashMap<MapData, Abi<abi::DropKey>, u64>,
+    pub(crate) drops: DropSlots,
     pub(crate) counters: PerCpuArray<MapData, u64>,
 }

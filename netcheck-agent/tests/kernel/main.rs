@@ -10,12 +10,13 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use netcheck_agent::observation::{
-    Direction, DropIdentity, Flow, InterfaceRole, Observation, OwnFlow, ProbeKey,
+    Direction, DropCount, DropIdentity, Flow, InterfaceRole, Observation, OwnFlow, ProbeKey,
 };
 use netcheck_common::domain::{PathId, ProbeKind, ProbeSession, Sequence};
 use netcheck_common::header::{FLAG_REPLY, HEADER_LEN, ProbeHeader};
 
 use netcheck_agent::kernel::TcMode;
+use nodes::pods::Pods;
 use nodes::{How, Node, PATH, Pair, echo};
 
 const SESSION_A: u64 = 0xa11c_e000_0000_0001;
@@ -216,6 +217,67 @@ fn a_filtered_request_is_reported_where_it_died() {
         let counted = pair.b.eye.drop_counts();
         assert!(counted.iter().any(|count| &*count.reason == "NETFILTER_DROP" && count.packets > 0));
     }
+}
+
+#[test]
+fn of_copies_that_a_bridge_floods_only_the_addressees_own_is_told() {
+    let Pods { mut node, addresses, pods: _pods } = Pods::new(SESSION_A);
+    for (sequence, address) in (1..).zip(addresses) {
+        // What comes out of their links shows whose they are.
+        echo(&node, node.v4, address, SESSION_A, sequence).expect("a reply");
+    }
+    let seen = observe(&mut node, |seen| stamps(seen) >= 4);
+    assert!(!seen.iter().any(|seen| matches!(seen, Observation::Drop(_))), "{seen:#?}");
+    node.ip(&format!("neigh replace {} lladdr 02:00:00:00:00:99 dev cni0 nud permanent", addresses[0]));
+    let before = node.eye.drop_counts();
+    assert!(echo(&node, node.v4, addresses[0], SESSION_A, 9).is_none());
+    let is_drop = |seen: &Observation| matches!(seen, Observation::Drop(_));
+    let mut seen = observe(&mut node, |seen| seen.iter().any(is_drop));
+    // One of another pod's has the same function's name to wait for.
+    node.eye.drain(&mut |observation| seen.push(observation));
+    let drops = seen.iter().filter_map(|seen| match seen {
+        Observation::Drop(drop) => Some((drop.pod.as_deref(), &*drop.reason)),
+        Observation::Stamp(_) => None,
+    });
+    assert_eq!(drops.collect::<Vec<_>>(), [(Some("default/p1"), "OTHERHOST")]);
+    let counted = |counts: &[DropCount]| {
+        counts.iter().filter(|count| &*count.reason == "OTHERHOST").map(|count| count.packets).sum::<u64>()
+    };
+    assert!(counted(&node.eye.drop_counts()) >= counted(&before) + 2, "each copy was dropped");
+}
+
+#[test]
+fn counts_of_drops_grow_whenever_they_are_read() {
+    const DROPPED: u64 = 400;
+    let mut pair = Pair::new(SESSION_A, 0);
+    pair.b.nft(
+        "add table inet t; add chain inet t in { type filter hook input priority 0; }; \
+                add rule inet t in udp dport 9 drop",
+    );
+    let target = SocketAddr::new(pair.b.v4, 9);
+    let filtered = |pair: &mut Pair| {
+        let counts = pair.b.eye.drop_counts();
+        let own =
+            counts.iter().filter(|count| (&*count.reason, &*count.interface) == ("NETFILTER_DROP", "eth0"));
+        own.map(|count| count.packets).sum::<u64>()
+    };
+    let mut last = 0;
+    for _ in 0..DROPPED / 4 {
+        pair.a.run(move || {
+            let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+            (0..4).for_each(|_| assert_eq!(socket.send_to(&[0; 32], target).unwrap(), 32));
+        });
+        // Faster than banks are changed, and slower.
+        std::thread::sleep(Duration::from_millis(last % 13));
+        let now = filtered(&mut pair);
+        assert!(now >= last, "{last} have become {now}");
+        last = now;
+    }
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while filtered(&mut pair) < DROPPED && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(filtered(&mut pair), DROPPED);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Two nodes in one process: each a thread in a network namespace of its own, with the kernel programs attached.
 
 pub(crate) mod frames;
+pub(crate) mod pods;
 
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
@@ -83,6 +84,8 @@ pub(crate) struct How {
     pub(crate) tc_mode: Option<TcMode>,
     /// All that it may do; none: everything.
     pub(crate) capabilities: Option<CapabilitySet>,
+    /// What is dropped anywhere in this kernel is seen, as on a node that has its kernel to itself.
+    pub(crate) sees_all: bool,
 }
 
 /// Leaves the calling thread these capabilities alone.
@@ -94,12 +97,12 @@ pub(crate) fn keep_only(effective: CapabilitySet) {
 
 impl Node {
     fn new(bare: Bare, number: u8, session: u64, how: How) -> Self {
-        let How { clock_offset_ns, tc_mode, capabilities } = how;
+        let How { clock_offset_ns, tc_mode, capabilities, sees_all } = how;
         let stop = CancellationToken::new();
         let config = KernelConfig {
             session,
             responder_port: 6100,
-            netns_scope: vec![netns_inode(&bare)],
+            netns_scope: if sees_all { Vec::new() } else { vec![netns_inode(&bare)] },
             clock_offset_ns,
             tc_mode,
         };

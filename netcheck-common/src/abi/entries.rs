@@ -128,7 +128,7 @@ pub struct TupleValue {
 
 /// What drops are counted by.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DropKey {
     /// Inode of the network namespace.
     pub netns: u32,
@@ -136,4 +136,49 @@ pub struct DropKey {
     pub ifindex: u32,
     /// `enum skb_drop_reason`.
     pub reason: u32,
+}
+
+/// Drops of one kind on one CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DropSlot {
+    /// How many; 0: nobody's slot. Before the key, which is written first: who reads it all in the order of addresses
+    /// finds a key with each number.
+    pub packets: u64,
+    /// Of which kind.
+    pub key: DropKey,
+    /// Zero.
+    pub _pad: u32,
+}
+
+/// Slots of a [`DropBank`]; a power of two.
+pub const DROP_SLOTS: usize = 512;
+/// Slots, one behind the other, that one kind may have.
+pub const DROP_WAYS: usize = 4;
+
+/// Room to count drops on one CPU, from when it was empty to when it is read.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DropBank {
+    /// By [`DropKey::slot`].
+    pub slots: [DropSlot; DROP_SLOTS],
+}
+
+impl DropBank {
+    /// Nothing counted.
+    pub const EMPTY: Self = Self {
+        slots: [DropSlot { packets: 0, key: DropKey { netns: 0, ifindex: 0, reason: 0 }, _pad: 0 };
+            DROP_SLOTS],
+    };
+}
+
+impl DropKey {
+    /// The first of its [`DROP_WAYS`] slots: by multiplication with the golden ratio (Knuth, The Art of Computer
+    /// Programming 3, 6.4).
+    #[inline(always)]
+    #[must_use]
+    pub const fn slot(&self) -> usize {
+        let mixed = ((self.netns as u64) << 32 | self.ifindex as u64) ^ (self.reason as u64) << 20;
+        (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - DROP_SLOTS.ilog2())) as usize
+    }
 }

@@ -87,6 +87,7 @@ pub struct DropEvent {
     pub input_ifindex: u32,
     /// The interface that its route leads to; 0 where there is none.
     pub route_ifindex: u32,
-    /// Zero.
-    pub _pad: u32,
+    /// The interface in the agent's own namespace that is the other end of its device, where that is one of a pair; else
+    /// 0.
+    pub peer_ifindex: u32,
 }

@@ -8,6 +8,8 @@ pub const RESPONDER_PORT: &str = "RESPONDER_PORT";
 pub const SCOPED: &str = "SCOPED";
 /// i64: added to every time stamp; 0 but in tests.
 pub const CLOCK_OFFSET_NS: &str = "CLOCK_OFFSET_NS";
+/// u32: inode of the agent's own network namespace.
+pub const OWN_NETNS: &str = "OWN_NETNS";
 /// [`KernelOffsets`].
 pub const OFFSETS: &str = "OFFSETS";
 
@@ -35,6 +37,8 @@ pub struct KernelOffsets {
     pub dev_ifindex: u32,
     /// `net_device.nd_net.net`.
     pub dev_net: u32,
+    /// Where a device's driver has its own part, behind `net_device`; 0 where that is not known.
+    pub dev_priv: u32,
     /// `net.ns.inum`.
     pub net_inum: u32,
     /// `sock.__sk_common.skc_net.net`.

@@ -43,9 +43,12 @@ pub const INTERFACES_ENTRIES: u32 = 4_096;
 pub const SCOPE: &str = "SCOPE";
 /// Namespaces of one node at most.
 pub const SCOPE_ENTRIES: u32 = 1_024;
-/// Per-CPU hash [`super::DropKey`] → u64.
+/// Per-CPU array of [`super::DropBank`]. The programs count in the one that [`DROP_BANK`] says; the other one is read, and
+/// emptied.
 pub const DROPS: &str = "DROPS";
-/// Combinations counted at most.
-pub const DROPS_ENTRIES: u32 = 8_192;
+/// Banks.
+pub const DROPS_ENTRIES: u32 = 2;
+/// A u32 in a section of its own: which bank drops are counted in.
+pub const DROP_BANK: &str = ".data.bank";
 /// Per-CPU array of u64, indexed by [`super::counters`].
 pub const COUNTERS: &str = "COUNTERS";

@@ -27,7 +27,7 @@ impl KernelEye for Restless {
     fn flow_seen(&self, _flow: &Flow) -> Option<FlowSeen> {
         None
     }
-    fn drop_counts(&self) -> Vec<DropCount> {
+    fn drop_counts(&mut self) -> Vec<DropCount> {
         Vec::new()
     }
     fn news(&mut self) -> bool {

@@ -1,0 +1,53 @@
+//! A node with a bridge and two pods on it.
+
+use std::net::IpAddr;
+
+use netcheck_agent::observation::KnownAddress;
+
+use super::{Bare, How, Node};
+
+/// A node, and the pods `default/p1` and `default/p2`.
+pub(crate) struct Pods {
+    pub(crate) node: Node,
+    /// Addresses of the pods.
+    pub(crate) addresses: [IpAddr; 2],
+    /// Their namespaces, gone with this.
+    pub(crate) pods: [Bare; 2],
+}
+
+impl Pods {
+    /// Builds them. The host's ends of the pods' links are `p1` and `p2`, the bridge is `cni0`.
+    pub(crate) fn new(session: u64) -> Self {
+        let (node, pods) = (Bare::new(), [Bare::new(), Bare::new()]);
+        node.ip("link add cni0 type bridge");
+        node.ip("addr add 10.78.0.1/24 dev cni0");
+        node.ip("link set cni0 up");
+        let mut addresses = [IpAddr::from([10, 78, 0, 11]); 2];
+        for ((index, pod), address) in pods.iter().enumerate().zip(&mut addresses) {
+            let number = index + 1;
+            *address = IpAddr::from([10, 78, 0, 10 + number as u8]);
+            let peer = pod.run(|| rustix::thread::gettid().as_raw_nonzero().get());
+            node.ip(&format!("link add p{number} type veth peer name eth0 netns {peer}"));
+            node.ip(&format!("link set p{number} master cni0 up"));
+            pod.ip(&format!("addr add {address}/24 dev eth0"));
+            pod.ip("link set eth0 up");
+        }
+        let mut node = Node::new(node, 1, session, How { sees_all: true, ..How::default() });
+        node.v4 = IpAddr::from([10, 78, 0, 1]);
+        let known = |address, pod: Option<&str>| KnownAddress {
+            address,
+            pod: pod.map(Into::into),
+            local: true,
+            network: None,
+        };
+        node.eye.set_addresses(
+            &[
+                known(node.v4, None),
+                known(addresses[0], Some("default/p1")),
+                known(addresses[1], Some("default/p2")),
+            ],
+            &[],
+        );
+        Self { node, addresses, pods }
+    }
+}
