@@ -19,6 +19,9 @@ mod resolve;
 mod silence;
 mod told;
 
+/// The reason of a loss whose packet was seen to come back to the node that had sent it to another.
+pub(crate) const CAME_ROUND: &str = "came round";
+
 /// What the agent of the destination node can be asked.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Sight {
@@ -114,16 +117,19 @@ impl Located {
 }
 
 /// The address that its packets went to after any translation, and its holder: as they left their node, or as a kernel
-/// says that dropped one.
+/// says that dropped one, or an answer to one.
 #[must_use]
 pub fn holder<'a>(roster: &'a Roster, lost: &Lost) -> Option<(IpAddr, &'a Owner)> {
     let left = lost.flow.map(|flow| flow.destination.ip());
-    let requests = lost
-        .drops
-        .iter()
-        .map(|fact| &fact.record)
-        .filter(|record| record.direction() == v1::Direction::Request && !record.encapsulated);
-    let dropped = requests.filter_map(|record| Some(Flow::read(record.flow.as_ref()?)?.destination.ip()));
+    let bare = lost.drops.iter().map(|fact| &fact.record).filter(|record| !record.encapsulated);
+    let dropped = bare.filter_map(|record| {
+        let flow = Flow::read(record.flow.as_ref()?)?;
+        match record.direction() {
+            v1::Direction::Request => Some(flow.destination.ip()),
+            v1::Direction::Reply => Some(flow.source.ip()),
+            v1::Direction::Unspecified => None,
+        }
+    });
     left.into_iter().chain(dropped).find_map(|address| Some((address, roster.owner(address)?)))
 }
 

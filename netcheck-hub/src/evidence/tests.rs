@@ -179,6 +179,24 @@ fn a_flooded_copy_that_a_bystander_did_not_want_is_no_drop() {
 }
 
 #[test]
+fn a_dropped_answer_tells_who_got_the_request() {
+    let world = World::new();
+    let service = world.probe("service/default/web:80", ProbeKind::Tcp);
+    for (from, expected) in [([10, 244, 2, 2], Some("n2")), ([10, 96, 0, 10], None)] {
+        let mut lost = timed_out();
+        let answer = v1::DropRecord {
+            flow: Some(flow(from, 8080, [10, 0, 0, 1], 61_000)),
+            ..record("OTHERHOST", v1::Stage::Ingress, v1::Direction::Reply)
+        };
+        lost.add_drop(fact("n1", 1, answer.clone()));
+        assert_eq!(destination(&world.roster, "n1", service, &lost), expected, "{from:?}");
+        let mut wrapped = timed_out();
+        wrapped.add_drop(fact("n1", 1, v1::DropRecord { encapsulated: true, ..answer }));
+        assert_eq!(destination(&world.roster, "n1", service, &wrapped), None, "a tunnel's ends are nodes'");
+    }
+}
+
+#[test]
 fn what_a_given_up_connection_leaves_behind_is_no_cause() {
     let world = World::new();
     let mut lost = timed_out();

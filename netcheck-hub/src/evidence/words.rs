@@ -81,9 +81,10 @@ pub const fn stage(stage: v1::Stage) -> &'static str {
     }
 }
 
-/// What an errno of send() means to people (ip-route(8), and nft's drop in the output hook); nothing for other reasons.
-fn meaning(errno: &str) -> &'static str {
-    match errno {
+/// What an errno of send() means to people (ip-route(8), and nft's drop in the output hook), and a reason that is short
+/// of words; nothing for other reasons.
+fn meaning(reason: &str) -> &'static str {
+    match reason {
         "EINVAL" => " (blackhole route)",
         "EACCES" => " (prohibit route)",
         "EHOSTUNREACH" => " (unreachable route, or the neighbour does not answer)",
@@ -91,6 +92,7 @@ fn meaning(errno: &str) -> &'static str {
         "ENETDOWN" => " (the interface is down)",
         "ENOLINK" => " (the interface has no carrier)",
         "EPERM" => " (a firewall rule)",
+        "OTHERHOST" => " (sent to another's hardware address)",
         "EMSGSIZE" => " (more than the route's own interface takes)",
         _ => "",
     }
@@ -149,6 +151,7 @@ pub fn reason(at: &v1::LossLocation) -> String {
         ("", "") => String::new(),
         (reason, "") => format!(": {reason}{}", meaning(reason)),
         ("", function) => format!(": in {function}"),
+        ("OTHERHOST", function) => format!(": OTHERHOST{} in {function}", meaning("OTHERHOST")),
         (reason, function) => format!(": {reason} in {function}"),
     }
 }

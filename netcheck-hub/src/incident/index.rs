@@ -76,6 +76,8 @@ pub struct Place {
     pub rule: String,
     /// The pod behind the interface.
     pub pod: Symbol,
+    /// Nothing dies there but what is for that pod, or from it.
+    pub of_pod: bool,
 }
 
 /// Everything that one evaluation names.
@@ -120,7 +122,8 @@ impl Build {
         let (node, pod) = (self.symbol('n', &at.node), self.symbol('b', &at.pod));
         *self.places.entry(key.clone()).or_insert_with(|| {
             let (no_route, rule) = (place::no_route(at), place::rule(at));
-            self.index.places.push(Place { node, key, specific, no_route, rule, pod });
+            let of_pod = place::misaddressed(at);
+            self.index.places.push(Place { node, key, specific, no_route, rule, pod, of_pod });
             self.index.places.len() - 1
         })
     }

@@ -2,10 +2,18 @@
 
 use netcheck_proto::v1;
 
+use crate::evidence::locate::CAME_ROUND;
+
 /// The far end does not answer for its address, or was sent what bears another's hardware address: the drop is at one
-/// end, the cause is not.
+/// end, the cause is not. Who sends to a pod is its own node.
 pub(super) fn far_end(at: &v1::LossLocation) -> bool {
-    at.stage() == v1::Stage::Neighbour || at.reason.contains("NEIGH") || at.reason == "OTHERHOST"
+    let sent_by_another = at.reason == "OTHERHOST" && !misaddressed(at);
+    at.stage() == v1::Stage::Neighbour || at.reason.contains("NEIGH") || sent_by_another
+}
+
+/// A pod got what bears another's hardware address: its node has a wrong one for it, and of others the right ones.
+pub(super) fn misaddressed(at: &v1::LossLocation) -> bool {
+    at.reason == "OTHERHOST" && !at.pod.is_empty()
 }
 
 /// The target itself answered, so it is to blame, not the place where it did.
@@ -37,8 +45,9 @@ pub(super) fn no_route(at: &v1::LossLocation) -> bool {
 /// It came round: to a node that had sent it, or until its time to live ran out.
 pub(super) fn looped(at: &v1::LossLocation) -> bool {
     let forward = matches!(at.function.as_str(), "ip_forward" | "ip6_forward");
-    at.certainty() == v1::Certainty::Observed
-        && (at.reason == "IP_LOCAL_SOURCE" || (at.reason == "IP_INHDR" && forward))
+    let observed = at.certainty() == v1::Certainty::Observed;
+    at.reason == CAME_ROUND
+        || (observed && (at.reason == "IP_LOCAL_SOURCE" || (at.reason == "IP_INHDR" && forward)))
 }
 
 /// The kernel refused to send it from a pod: in the pod's network, not the node's. An errno is what a sender is told.
@@ -72,6 +81,9 @@ pub(super) fn name(at: &v1::LossLocation) -> (String, bool) {
     }
     if tracked(at) {
         return (format!("{}/netfilter/{}", at.node, at.reason), true);
+    }
+    if misaddressed(at) {
+        return (format!("{}/pod {}/{}/{}", at.node, at.pod, stage(at), at.reason), true);
     }
     let specific = !matches!(at.reason.as_str(), "" | "NOT_SPECIFIED" | "NO_SOCKET" | "OTHERHOST");
     // A request that was seen last where nobody knows which half it was: the same place.

@@ -230,12 +230,12 @@ pub(crate) const ROWS: &[Row] = &[
     lab("route node=n2 type=blackhole to=web-n2", POD, &[at("n2", "request", "routing", ""), TRANSLATED]).opens("place n2 routing"),
     lab("route node=n1 type=throw to=n2/pods", POD, &[at("n1", "", "routing", DEAD), TRANSLATED]).opens("place n1 routing"),
     // Its time to live runs out, or it comes back to the node whose own address it bears.
-    lab("route-loop a=n1 b=n2 to=n3/pods", POD, &[at("n1|n2", "", "routing", "IP_INHDR|IP_LOCAL_SOURCE")]).opens("pod_network n3"),
+    lab("route-loop a=n1 b=n2 to=n3/pods", POD, &[at("n1|n2", "", "routing", "IP_INHDR|IP_LOCAL_SOURCE|came round")]).opens("pod_network n3"),
     only(Families::V4, lab("reverse-path node=n2 from=n1", ICMP, &[// n2's own way to n1 leads into its bridge, where nobody is n1.
         at("n2", "", "routing", "IP_RPFILTER"), at("n2", "", "neighbour", "NEIGH_"), at("n2", "", "send", "EHOSTUNREACH")])).opens("place n2 routing"),
     // Neighbours and links.
     lab("wrong-neighbour node=n1 to=n2", ICMP, &[wire("n1", ""), at("n2", "", "ingress", "OTHERHOST"), at("n1", "", "neighbour", "")]).opens("one_way n1>n2"),
-    lab("wrong-neighbour node=n2 to=web-n2", POD, &[at("n2", "request", "", "")]).opens("place n2 egress"),
+    lab("wrong-neighbour node=n2 to=web-n2", POD, &[at("n2", "request", "ingress", "OTHERHOST")]).opens("place n2 web-n2"),
     lab("veth-down pod=web-n2", POD, &[at("n2", "request", "egress", "ENETDOWN")]).opens("place n2 egress"),
     lab("pod-link-down pod=web-n2", POD, &[at("n2", "request", "egress", "ENOLINK|NOT_SPECIFIED")]).opens("place n2 egress"),
     lab("uplink-down node=n3", ICMP, &[at("n3", "request", "routing", "ENETUNREACH|ENETDOWN"), NEIGHBOUR, NO_HOST]).opens("node n3"),

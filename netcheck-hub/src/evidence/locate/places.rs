@@ -4,7 +4,8 @@
 use netcheck_common::domain::ProbeKind;
 use netcheck_proto::v1;
 
-use super::{Case, Located, Sight, inferred, stage_of};
+use super::silence::left;
+use super::{CAME_ROUND, Case, Located, Sight, inferred, stage_of};
 
 impl Case<'_> {
     /// It left one uplink and never came to the other's.
@@ -28,6 +29,27 @@ impl Case<'_> {
             next_interface,
             ..Default::default()
         })
+    }
+
+    /// It left for another node, and was last seen to come back: its sender's kernel passes on what is not for itself, under
+    /// ports that nobody knows where it translates them, and somewhere on the way round its time to live runs out.
+    pub(super) fn came_round(&mut self, last: &v1::HookSeen) -> Option<Located> {
+        let back =
+            !last.egress && matches!(last.role(), v1::InterfaceRole::Uplink | v1::InterfaceRole::Tunnel);
+        let destination = self.scene.destination.filter(|node| back && *node != self.scene.source)?;
+        if !self.lost.sample.request_hooks.iter().any(left) {
+            return None;
+        }
+        let source = self.scene.source;
+        self.evidence
+            .push(format!("it had left {source} before: what {source} sends to {destination} goes round"));
+        Some(inferred(v1::LossLocation {
+            node: source.to_owned(),
+            stage: v1::Stage::Routing.into(),
+            direction: v1::Direction::Request.into(),
+            reason: CAME_ROUND.to_owned(),
+            ..Default::default()
+        }))
     }
 
     /// The destination's kernel tells of what it drops.

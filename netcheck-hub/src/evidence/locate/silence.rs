@@ -50,6 +50,9 @@ impl Case<'_> {
                 None => self.evidence.push(format!("no hook of {source} saw the request leave")),
             },
         }
+        if let Some(located) = last.and_then(|last| self.came_round(last)) {
+            return located;
+        }
         if !inside && (last.is_some_and(left) || self.arrived() == Some(true)) {
             return self.beyond_source(last);
         }
@@ -293,7 +296,7 @@ impl Case<'_> {
 
 /// Whether it has left the node. A tunnel's device only wraps: what it sent has left when the wrapped packet was seen
 /// at an uplink.
-fn left(hook: &v1::HookSeen) -> bool {
+pub(super) fn left(hook: &v1::HookSeen) -> bool {
     hook.egress && hook.role() == v1::InterfaceRole::Uplink
 }
 

@@ -242,6 +242,35 @@ fn how_long_a_destination_took_is_told_by_its_own_clock() {
 }
 
 #[test]
+fn what_comes_back_to_its_sender_goes_round() {
+    let world = World::new();
+    let (out, back) = (uplink(true), uplink(false));
+    for (target, hooks, expected) in [
+        ("node/n2", vec![out.clone(), back.clone()], "n1 - Routing Request inferred"),
+        // It goes on, and may have arrived since.
+        (
+            "node/n2",
+            vec![out.clone(), back.clone(), out.clone()],
+            "unlocated: left n1; waiting for the answer of n2",
+        ),
+        // Nobody saw it leave: it is somebody else's that has come in.
+        (
+            "node/n2",
+            vec![back.clone()],
+            "unlocated: was not seen to leave n1; waiting for the answer of its destination",
+        ),
+        // Whoever has the service's address may send it back to a backend here.
+        ("service/default/web:80", vec![out, back], "n1 eth0 Ingress Request inferred"),
+    ] {
+        let mut lost = timed_out();
+        lost.sample.request_hooks = hooks;
+        let kind = if target.starts_with("node") { ProbeKind::Icmp } else { ProbeKind::Tcp };
+        let located = world.locate(target, kind, &lost);
+        assert_eq!(place(&located), expected, "{target} {located:?}");
+    }
+}
+
+#[test]
 fn a_pod_whose_link_is_down_is_where_its_packets_end() {
     let world = World::new();
     let mut lost = timed_out();

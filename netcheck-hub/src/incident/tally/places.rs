@@ -84,11 +84,12 @@ impl Tallies<'_> {
 
     /// Whether what is known to die at a place explains this one, which ends at its node.
     fn dies_of(&self, place: &Place, victims: &Victims, item: &Item) -> bool {
-        let Some(last) = item.place else { return !item.observed && victims.alike(item) };
+        let reaches = !place.of_pod || item.pod == place.pod;
+        let Some(last) = item.place else { return !item.observed && reaches && victims.alike(item) };
         let silent = item.last_seen || (place.no_route && item.untranslatable);
         // Routes take all kinds of packets alike.
         let alike = victims.alike(item) || (place.no_route && victims.of_family(item.family));
-        silent && self.index.places[last].node == place.node && victims.akin(item) && alike
+        silent && reaches && self.index.places[last].node == place.node && victims.akin(item) && alike
     }
 
     /// What comes round on its way to a node dies wherever its time to live ends, or where its own sender sees it
@@ -116,8 +117,9 @@ impl Tallies<'_> {
             covers.extend(others.map(|(number, _)| number));
             covers.sort_unstable();
             covers.dedup();
+            let proven = covers.iter().any(|&number| index.items[number].observed);
             let cause = Cause { suspect: Suspect::Loop(to), scope: Scope::default() };
-            Candidate { cause, proven: true, covers, good: 0 }
+            Candidate { cause, proven, covers, good: 0 }
         };
         circles.into_iter().map(candidate).collect()
     }

@@ -5,11 +5,45 @@ use std::sync::Arc;
 use netcheck_common::domain::{Outcome, PathId, ProbeKind, Vantage};
 use netcheck_proto::v1::{self, ServiceAddress};
 
-use super::world::{World, timeout, touches};
+use super::world::{World, died, timeout, to, touches};
 use super::{SIX, kinds};
 use crate::incident::{Fact, Symptom};
 use crate::plan::{At, PlannedPath, Probe, Sources, Target};
 use crate::verdict::Verdict;
+
+#[test]
+fn a_node_with_a_wrong_neighbour_entry_for_a_pod_is_one_cause() {
+    let to_pod = |fact: &Fact| &*fact.path.probe.target.id == "pod/default/pod-n2";
+    let misaddressed = |pod: &str| {
+        let mut symptom = died("n2", v1::Direction::Request, v1::Stage::Ingress, "OTHERHOST", "ip_rcv_core");
+        let at = symptom.at.as_mut().unwrap();
+        (at.interface, at.pod) = (String::new(), pod.to_owned());
+        symptom
+    };
+    let met = |fact: &Fact| {
+        let service = fact.path.probe.target.kind == v1::TargetKind::Service;
+        service && matches!(&*fact.source, "n1" | "n4")
+    };
+    let pod = |symptom: Symptom| Symptom {
+        backend: Some("default/pod-n2".to_owned()),
+        towards: Some("n2".to_owned()),
+        ..symptom
+    };
+    // Not every path has its place yet.
+    let symptom =
+        |fact: &Fact| pod(if *fact.source == *"n3" { timeout() } else { misaddressed("default/pod-n2") });
+    let broken =
+        World::plain(&SIX).breaks(to_pod, symptom).breaks(met, |_| pod(misaddressed("default/pod-n2")));
+    let one = broken.explain();
+    assert_eq!(kinds(&one), [("place/n2/pod default/pod-n2/ingress/OTHERHOST", v1::IncidentKind::Place, 16)]);
+    // Between nodes it is who sent it.
+    let between = World::plain(&SIX).breaks(to_pod, |_| misaddressed("")).explain();
+    assert!(between.iter().all(|cause| cause.kind != v1::IncidentKind::Place), "{:?}", kinds(&between));
+    // What else dies at that node without a place is not explained by one pod's neighbour entry.
+    let udp = |fact: &Fact| to(fact) == "n2" && fact.path.probe.kind == ProbeKind::Icmp && !to_pod(fact);
+    let two = broken.breaks(udp, |_| timeout()).explain();
+    assert_eq!(two.len(), 2, "{:?}", kinds(&two));
+}
 
 /// The cluster with the service's node port on every node, a load balancer, and an endpoint on three of the nodes, each
 /// probed by all.

@@ -7,6 +7,7 @@ use netcheck_proto::v1;
 
 use super::world::{World, died, dropped, timeout, to, touches, wire};
 use super::{SIX, kinds};
+use crate::evidence::locate::CAME_ROUND;
 use crate::incident::properties::{no_route, round};
 use crate::incident::{Fact, Symptom, book};
 use crate::verdict::Verdict;
@@ -171,6 +172,15 @@ fn what_comes_round_is_one_cause_wherever_it_died() {
     let symptom = |_: &Fact| died("n2", v1::Direction::Request, v1::Stage::Routing, "IP_INHDR", "ip_forward");
     let causes = World::plain(&SIX).breaks(hosts, symptom).explain();
     assert_eq!(kinds(&causes), [("loop/n3", v1::IncidentKind::Node, 6)]);
+    // Where no kernel tells that it gave one up, their sender's hooks still see them come back.
+    let back = |fact: &Fact| {
+        let mut symptom = died(&fact.source, v1::Direction::Request, v1::Stage::Routing, CAME_ROUND, "");
+        symptom.at.as_mut().unwrap().certainty = v1::Certainty::Inferred.into();
+        symptom
+    };
+    let causes = World::plain(&SIX).breaks(hosts, back).explain();
+    assert_eq!(kinds(&causes), [("loop/n3", v1::IncidentKind::Node, 6)]);
+    assert_eq!(causes[0].certainty, v1::Certainty::Inferred);
 }
 
 #[test]
