@@ -255,11 +255,16 @@ impl Merge {
             Observation::Stamp(stamp) => {
                 if let Some(flight) = self.flights.get_mut(&stamp.probe) {
                     flight.stamp(&stamp);
-                } else if stamp.direction == Direction::Reply && stamp.flow.kind == ProbeKind::Udp {
-                    // Of a handshake it may be the answer's retransmission; a datagram comes once.
+                } else if stamp.direction == Direction::Reply {
                     let ProbeKey { path, sequence } = stamp.probe;
                     let Some(memory) = self.paths.get_mut(&path) else { return };
-                    memory.arrived_late(path, sequence, &mut self.report.arrivals);
+                    let told = &mut self.report.arrivals;
+                    match stamp.flow.kind {
+                        // A datagram comes once.
+                        ProbeKind::Udp => memory.arrived_late(path, sequence, told),
+                        ProbeKind::Tcp => memory.handshake_late(path, sequence, stamp.at_ns, told),
+                        _ => {}
+                    }
                 }
             }
             Observation::Drop(drop) => {

@@ -194,13 +194,14 @@ pub struct FlowSeen {
 /// Drops of all packets at one interface for one reason, since the programs were loaded.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct DropCount {
-    /// Inode of the network namespace; 0 for all that dropped elsewhere or without an interface.
+    /// Inode of the network namespace; 0 for all that was dropped in others than the agent's or without an interface, and
+    /// where the kernel does not tell.
     pub netns: u32,
     /// The interface; 0 there.
     pub ifindex: u32,
-    /// Its name; empty there.
+    /// Its name; empty for what was dropped elsewhere, `other` for what was of more kinds than can be told apart.
     pub interface: Arc<str>,
-    /// The kernel's name of the reason; `other` for what was of more kinds than can be told apart.
+    /// The kernel's name of the reason; `other` as above.
     pub reason: Arc<str>,
     /// How many.
     pub packets: u64,

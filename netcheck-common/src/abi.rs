@@ -135,8 +135,8 @@ kernel_abi! {
     ReflectValue = 104,
     TupleKey = 40,
     TupleValue = 40,
-    DropKey = 12,
-    DropSlot = 24,
-    DropBank = 12288,
+    DropKey = 8,
+    DropSlot = 16,
+    DropBank = 16384,
     KernelOffsets = 72,
 }

@@ -1,5 +1,5 @@
 //! Drops: `tp_btf/kfree_skb` is called for every packet that the kernel gives up, with the reason and the place
-//! (include/trace/events/skb.h). All are counted by (namespace, interface, reason); those of probes are reported. What
+//! (include/trace/events/skb.h). All are counted by (interface, reason); those of probes are reported. What
 //! the kernel frees at the ordinary end of a probe that went well is neither.
 //!
 //! The offsets of the kernel's structures come from its own BTF at load time ([`OFFSETS`]).
@@ -77,7 +77,8 @@ pub(crate) fn dropped(ctx: &BtfTracePointContext) {
     }
     if report(skb, location, reason, &place) == Loss::Some {
         count(counters::DROPS_SEEN);
-        count_drop(&DropKey { netns: place.netns, ifindex: place.ifindex, reason });
+        let here = place.ifindex != 0 && place.netns == OWN_NETNS.load();
+        count_drop(&DropKey { ifindex: if here { place.ifindex } else { 0 }, reason });
     }
 }
 
@@ -150,7 +151,8 @@ fn ifindex_of_route(route: u64) -> Option<u32> {
 
 /// The other end of the packet's device, where that is one of a pair and the other one is in the agent's own namespace: a
 /// pod's link, as its node has it. A pair's drivers begin their own parts with a pointer to the other end (struct veth_priv
-/// in drivers/net/veth.c, struct netkit in drivers/net/netkit.c); others' parts do not lead back.
+/// in drivers/net/veth.c, struct netkit in drivers/net/netkit.c); others' parts lead elsewhere, or back to the device
+/// itself, which is not in the agent's namespace.
 #[inline(always)]
 fn peer_here(skb: *const u8) -> Option<u32> {
     let at = u64::from(offset!(dev_priv));

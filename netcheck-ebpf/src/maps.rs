@@ -115,7 +115,7 @@ pub(crate) struct DropScratch {
 /// A classifier's: one at a time on a CPU, since both directions run with softirqs off.
 #[map]
 static HOOK_SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
-/// The drop tracepoint's: the kernel does not let it interrupt itself.
+/// The drop tracepoint's: newer kernels do not let it interrupt itself.
 #[map]
 static DROP_SCRATCH: PerCpuArray<DropScratch> = PerCpuArray::with_max_entries(1, 0);
 

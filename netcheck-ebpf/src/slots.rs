@@ -1,5 +1,5 @@
-//! Drops of everybody's packets by (namespace, interface, reason). A flood of them is what a node in trouble has, so one
-//! costs a look at a slot of this CPU's own; a hash map would cost half as much again as all else that is done with a drop.
+//! Drops of everybody's packets by (interface, reason); of those that are not in the agent's own namespace by reason
+//! alone. A node in trouble has a flood of them: each costs a look at a slot of this CPU's own, and no hash map's entry.
 
 use netcheck_common::abi::{DROP_SLOTS, DROP_WAYS, DropKey, DropSlot, counters};
 
@@ -11,8 +11,8 @@ pub(crate) fn count_drop(key: &DropKey) {
     let Some(bank) = DROPS.get_ptr_mut(DROP_BANK.load() & 1) else { return };
     let first = key.slot();
     for way in 0..DROP_WAYS {
-        // SAFETY: the index is below the array's length, and the bank is this CPU's own: the kernel does not let the
-        // tracepoint interrupt itself.
+        // SAFETY: the index is below the array's length, and the bank is this CPU's own. Newer kernels do not let the
+        // tracepoint interrupt itself; on older ones what it interrupts may cost a count.
         let slot = unsafe { &raw mut *bank.cast::<DropSlot>().add((first + way) & (DROP_SLOTS - 1)) };
         // SAFETY: as above.
         if unsafe { take(slot, key) } {

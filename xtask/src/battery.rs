@@ -16,6 +16,7 @@ use crate::tools;
 mod foreign;
 mod judge;
 mod table;
+mod tracker;
 
 use judge::Grade;
 use table::{Deed, Families, ROWS, Row};
@@ -152,6 +153,7 @@ fn one(cluster: &mut Cluster, mode: Mode, row: &Row) -> Result<Tried> {
 
 fn broken(cluster: &mut Cluster, mode: Mode, row: &Row) -> Result<Tried> {
     let before: BTreeSet<String> = cluster.incidents()?.into_iter().map(|incident| incident.id).collect();
+    let tracked = tracker::dropped(cluster);
     let mut program = None;
     match row.deed {
         Deed::Lab(fault) | Deed::Harmless(fault) => cluster.lab.inject(&fault.parse()?)?,
@@ -188,11 +190,12 @@ fn broken(cluster: &mut Cluster, mode: Mode, row: &Row) -> Result<Tried> {
     let mut incidents = cluster.incidents()?;
     incidents.retain(|incident| !before.contains(&incident.id));
     drop(program);
+    let clashes = tracker::grown(&tracked, &tracker::dropped(cluster));
     let cells = watched.into_iter().map(|Watched { family, detected, newest, .. }| {
         let (grade, notes) = match row.deed {
             Deed::Starve => judge::false_alarms(family, &report),
             Deed::Harmless(_) => judge::false_losses(family, &report),
-            _ => judge::grade(row, family, judge::judged(row, newest.as_ref(), &report)),
+            _ => judge::grade(row, family, judge::judged(row, newest.as_ref(), &report), &clashes),
         };
         Cell { mode, family, grade, detected, notes }
     });

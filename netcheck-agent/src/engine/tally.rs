@@ -39,7 +39,7 @@ impl StampTrust {
 /// Turns totals into growth.
 #[derive(Debug, Default)]
 pub(crate) struct DropTally {
-    seen: HashMap<(u32, u32, Arc<str>), u64>,
+    seen: HashMap<(u32, u32, Arc<str>, Arc<str>), u64>,
 }
 
 impl DropTally {
@@ -48,7 +48,8 @@ impl DropTally {
         let mut seen = HashMap::with_capacity(totals.len());
         let mut grown = Vec::new();
         for total in totals {
-            let key = (total.netns, total.ifindex, Arc::clone(&total.reason));
+            let (interface, reason) = (Arc::clone(&total.interface), Arc::clone(&total.reason));
+            let key = (total.netns, total.ifindex, interface, reason);
             let before = self.seen.get(&key).copied().unwrap_or(0);
             let packets = total.packets.checked_sub(before).unwrap_or(total.packets);
             seen.insert(key, total.packets);
@@ -96,5 +97,10 @@ mod tests {
         assert_eq!(tally.since_last(&[count(1, 5), count(2, 0)]), [count(1, 5)]);
         assert_eq!(tally.since_last(&[count(1, 5), count(2, 2)]), [count(2, 2)]);
         assert_eq!(tally.since_last(&[count(1, 3), count(2, 9)]), [count(1, 3), count(2, 7)]);
+        // What interfaces themselves count has their names alone.
+        let named = |interface: &str, packets| DropCount { interface: interface.into(), ..count(0, packets) };
+        let totals = [named("eth0", 100), named("lo", 5)];
+        assert_eq!(tally.since_last(&totals), totals);
+        assert!(tally.since_last(&totals).is_empty());
     }
 }

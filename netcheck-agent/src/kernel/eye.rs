@@ -287,9 +287,9 @@ impl KernelEye for Eye {
             return interfaces.counts();
         }
         let here: HashSet<u32> = self.shared.lock().interfaces.keys().copied().collect();
-        let totals = self.maps.drops.totals(self.own_netns, &here);
+        let totals = self.maps.drops.totals(&here);
         let named = |(key, packets): (DropKey, u64)| DropCount {
-            netns: key.netns,
+            netns: if key.ifindex == 0 { 0 } else { self.own_netns },
             ifindex: key.ifindex,
             interface: if key.ifindex == 0 { Arc::from("") } else { self.hook(key.ifindex, 0).interface },
             reason: self.reasons.name(key.reason),
@@ -298,7 +298,8 @@ impl KernelEye for Eye {
         let mut counts: Vec<DropCount> = totals.into_iter().map(named).collect();
         let unsorted = self.counter(counters::DROPS_UNSORTED);
         if unsorted > 0 {
-            let (interface, reason) = (Arc::from(""), Arc::from("other"));
+            let other: Arc<str> = Arc::from("other");
+            let (interface, reason) = (Arc::clone(&other), other);
             counts.push(DropCount { netns: 0, ifindex: 0, interface, reason, packets: unsorted });
         }
         counts

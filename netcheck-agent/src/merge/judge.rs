@@ -170,7 +170,8 @@ impl Merge {
             self.report_drop(drop);
         }
         if let Some(memory) = self.paths.get_mut(&key.path) {
-            self.report.arrivals.extend(memory.lost(now_ns, key.path, key.sequence));
+            let syn_ns = (flight.probe.kind == ProbeKind::Tcp).then_some(flight.t0_ns);
+            self.report.arrivals.extend(memory.lost(now_ns, key.path, key.sequence, syn_ns));
             // The reply was seen, and died before it reached its socket.
             if let Some(reflected) = flight.reflected {
                 memory.reflected(now_ns, key.path, key.sequence, reflected, &mut self.report.arrivals);

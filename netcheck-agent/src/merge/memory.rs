@@ -11,12 +11,17 @@ use crate::report::ArrivalSeen;
 
 /// A reply tells of this many sequences before its own, and lost ones are remembered as far.
 const SPAN: u32 = 64;
+/// When a kernel sends an answer to a SYN again at the earliest (RFC 6298 section 2.1; TCP_TIMEOUT_INIT in
+/// include/net/tcp.h).
+const AGAIN_NS: u64 = SECOND_NS;
 /// Lost sequences are forgotten after this.
 const LOST_FOR_NS: u64 = 30 * SECOND_NS;
 
 #[derive(Clone, Copy, Debug)]
 struct LostMark {
     sequence: Sequence,
+    /// When its SYN was sent; none of a probe that is more than a handshake, or other than that.
+    syn_ns: Option<u64>,
     lost_ns: u64,
     /// What was reported of its arrival.
     told: Option<bool>,
@@ -61,8 +66,14 @@ impl PathMemory {
         }
     }
 
-    /// A probe was lost. Says at once what an earlier-read, later-sent reply already told of it.
-    pub(crate) fn lost(&mut self, now_ns: u64, path: PathId, sequence: Sequence) -> Option<ArrivalSeen> {
+    /// A probe was lost, whose SYN, if it is nothing but a handshake, was sent at `syn_ns`. Says at once what an earlier-read, later-sent reply already told of it.
+    pub(crate) fn lost(
+        &mut self,
+        now_ns: u64,
+        path: PathId,
+        sequence: Sequence,
+        syn_ns: Option<u64>,
+    ) -> Option<ArrivalSeen> {
         while self.lost.front().is_some_and(|mark| now_ns.saturating_sub(mark.lost_ns) > LOST_FOR_NS) {
             self.lost.pop_front();
         }
@@ -70,7 +81,7 @@ impl PathMemory {
             self.lost.pop_front();
         }
         let told = self.reflected.and_then(|(newest, arrived)| tells(newest, arrived, sequence));
-        self.lost.push_back(LostMark { sequence, lost_ns: now_ns, told, late: false });
+        self.lost.push_back(LostMark { sequence, syn_ns, lost_ns: now_ns, told, late: false });
         told.map(|arrived| ArrivalSeen { path, sequence, arrived, late: false })
     }
 
@@ -88,6 +99,22 @@ impl PathMemory {
             mark.told = Some(true);
             mark.late = true;
             out.push(ArrivalSeen { path, sequence, arrived: true, late: true });
+        }
+    }
+
+    /// A hook saw an answer to the SYN of `sequence` that nobody waited for any more. As long as none can have been sent
+    /// again it is the first one, and was not lost.
+    pub(crate) fn handshake_late(
+        &mut self,
+        path: PathId,
+        sequence: Sequence,
+        seen_ns: u64,
+        out: &mut Vec<ArrivalSeen>,
+    ) {
+        let soon = |syn_ns: u64| seen_ns < syn_ns.saturating_add(AGAIN_NS);
+        let first = |mark: &LostMark| mark.sequence == sequence && mark.syn_ns.is_some_and(soon);
+        if self.lost.iter().any(first) {
+            self.arrived_late(path, sequence, out);
         }
     }
 
@@ -163,8 +190,8 @@ mod tests {
         let mut memory = PathMemory::default();
         let reflected = |arrived| Reflected { t2_ns: 0, t3_ns: 0, requests: 0, arrived };
         (1..=5).for_each(|sequence| memory.sent(Sequence(sequence)));
-        assert_eq!(memory.lost(0, PATH, Sequence(2)), None);
-        assert_eq!(memory.lost(0, PATH, Sequence(3)), None);
+        assert_eq!(memory.lost(0, PATH, Sequence(2), None), None);
+        assert_eq!(memory.lost(0, PATH, Sequence(3), None), None);
         let mut out = Vec::new();
         memory.reflected(1, PATH, Sequence(4), reflected(0b1011), &mut out);
         let arrival = |sequence, arrived| ArrivalSeen {
@@ -193,18 +220,38 @@ mod tests {
         let mut memory = PathMemory::default();
         let record = Reflected { t2_ns: 0, t3_ns: 0, requests: 9, arrived: 0b101 };
         memory.reflected(0, PATH, Sequence(7), record, &mut Vec::new());
-        let told = memory.lost(1, PATH, Sequence(6)).unwrap();
+        let told = memory.lost(1, PATH, Sequence(6), None).unwrap();
         assert!(!told.arrived);
+    }
+
+    #[test]
+    fn an_answer_to_a_syn_is_late_only_while_it_cannot_have_been_sent_again() {
+        let sent_ns = 5 * SECOND_NS;
+        for (syn_ns, seen_ns, expected) in [
+            (Some(sent_ns), sent_ns + AGAIN_NS - 1, 1),
+            (Some(sent_ns), sent_ns + AGAIN_NS, 0),
+            // What follows a handshake may be sent again sooner.
+            (None, sent_ns + 1, 0),
+        ] {
+            let (mut memory, mut out) = (PathMemory::default(), Vec::new());
+            memory.lost(sent_ns + SECOND_NS / 2, PATH, Sequence(7), syn_ns);
+            memory.handshake_late(PATH, Sequence(6), seen_ns, &mut out);
+            assert!(out.is_empty(), "of another probe");
+            for _ in 0..2 {
+                memory.handshake_late(PATH, Sequence(7), seen_ns, &mut out);
+            }
+            assert_eq!(out.iter().filter(|seen| seen.late).count(), expected, "{seen_ns}");
+        }
     }
 
     #[test]
     fn memory_is_bounded() {
         let mut memory = PathMemory::default();
         for sequence in 1..1000 {
-            memory.lost(0, PATH, Sequence(sequence));
+            memory.lost(0, PATH, Sequence(sequence), None);
         }
         assert_eq!(memory.lost.len(), SPAN as usize);
-        memory.lost(LOST_FOR_NS + 1, PATH, Sequence(1000));
+        memory.lost(LOST_FOR_NS + 1, PATH, Sequence(1000), None);
         assert_eq!(memory.lost.len(), 1);
     }
 }

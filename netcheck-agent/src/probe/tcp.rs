@@ -98,7 +98,9 @@ impl TcpProber {
     pub(crate) fn ready(&mut self, slot: u32, seen: Seen) -> Option<(ProbeKey, Ending)> {
         let attempt = self.attempts.get(slot)?;
         let ending = match socket_error(&attempt.socket) {
-            Ok(Ok(())) => {
+            // Where the other end has closed already, and then sent a reset, the handshake was through all the same
+            // (tcp_reset() in net/ipv4/tcp_input.c, CLOSE_WAIT).
+            Ok(Ok(()) | Err(Errno::PIPE)) => {
                 // Failing to set it costs a TIME_WAIT, no more.
                 let _ = set_socket_linger(&attempt.socket, Some(Duration::ZERO));
                 Ending::Reply { seen, reflected: None }

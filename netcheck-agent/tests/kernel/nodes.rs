@@ -84,8 +84,8 @@ pub(crate) struct How {
     pub(crate) tc_mode: Option<TcMode>,
     /// All that it may do; none: everything.
     pub(crate) capabilities: Option<CapabilitySet>,
-    /// What is dropped anywhere in this kernel is seen, as on a node that has its kernel to itself.
-    pub(crate) sees_all: bool,
+    /// Inodes of the network namespaces of its pods, if it has any: what is dropped there is seen.
+    pub(crate) pods: Option<[u32; 2]>,
 }
 
 /// Leaves the calling thread these capabilities alone.
@@ -97,15 +97,10 @@ pub(crate) fn keep_only(effective: CapabilitySet) {
 
 impl Node {
     fn new(bare: Bare, number: u8, session: u64, how: How) -> Self {
-        let How { clock_offset_ns, tc_mode, capabilities, sees_all } = how;
+        let How { clock_offset_ns, tc_mode, capabilities, pods } = how;
+        let netns_scope = pods.into_iter().flatten().chain([netns_inode(&bare)]).collect();
         let stop = CancellationToken::new();
-        let config = KernelConfig {
-            session,
-            responder_port: 6100,
-            netns_scope: if sees_all { Vec::new() } else { vec![netns_inode(&bare)] },
-            clock_offset_ns,
-            tc_mode,
-        };
+        let config = KernelConfig { session, responder_port: 6100, netns_scope, clock_offset_ns, tc_mode };
         let netns = bare.netns.try_clone().unwrap();
         let (ready, opened) = mpsc::channel();
         let stopped = stop.clone();

@@ -130,11 +130,9 @@ pub struct TupleValue {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DropKey {
-    /// Inode of the network namespace.
-    pub netns: u32,
-    /// Interface; 0 where the packet had none.
+    /// Interface of the agent's own network namespace; 0 for all that is dropped in others or without an interface.
     pub ifindex: u32,
-    /// `enum skb_drop_reason`.
+    /// `enum skb_drop_reason`; never 0.
     pub reason: u32,
 }
 
@@ -142,17 +140,14 @@ pub struct DropKey {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DropSlot {
-    /// How many; 0: nobody's slot. Before the key, which is written first: who reads it all in the order of addresses
-    /// finds a key with each number.
+    /// How many; 0: nobody's slot. The key is written first; whoever reads meanwhile may find none yet.
     pub packets: u64,
     /// Of which kind.
     pub key: DropKey,
-    /// Zero.
-    pub _pad: u32,
 }
 
 /// Slots of a [`DropBank`]; a power of two.
-pub const DROP_SLOTS: usize = 512;
+pub const DROP_SLOTS: usize = 1024;
 /// Slots, one behind the other, that one kind may have.
 pub const DROP_WAYS: usize = 4;
 
@@ -166,10 +161,8 @@ pub struct DropBank {
 
 impl DropBank {
     /// Nothing counted.
-    pub const EMPTY: Self = Self {
-        slots: [DropSlot { packets: 0, key: DropKey { netns: 0, ifindex: 0, reason: 0 }, _pad: 0 };
-            DROP_SLOTS],
-    };
+    pub const EMPTY: Self =
+        Self { slots: [DropSlot { packets: 0, key: DropKey { ifindex: 0, reason: 0 } }; DROP_SLOTS] };
 }
 
 impl DropKey {
@@ -178,7 +171,7 @@ impl DropKey {
     #[inline(always)]
     #[must_use]
     pub const fn slot(&self) -> usize {
-        let mixed = ((self.netns as u64) << 32 | self.ifindex as u64) ^ (self.reason as u64) << 20;
-        (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - DROP_SLOTS.ilog2())) as usize
+        let both = (self.ifindex as u64) << 32 | self.reason as u64;
+        (both.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - DROP_SLOTS.ilog2())) as usize
     }
 }

@@ -241,7 +241,8 @@ impl Case<'_> {
     fn best_drop(&self) -> Option<&DropFact> {
         let ends = [Some(self.scene.source), self.scene.destination];
         let icmp = self.scene.probe.kind == ProbeKind::Icmp;
-        let tcp_gave_up = self.scene.probe.over_tcp() && self.lost.outcome == Outcome::Timeout;
+        let over_tcp = self.scene.probe.over_tcp();
+        let tcp_gave_up = over_tcp && self.lost.outcome == Outcome::Timeout;
         let counts = |fact: &&DropFact| {
             // The kernel reports every echo reply that a raw socket got a copy of as dropped for want of a socket.
             let copy = icmp
@@ -250,9 +251,13 @@ impl Case<'_> {
             // A switch that does not know a port for it floods it: that others did not want their copy says nothing.
             let flooded = fact.record.reason == "OTHERHOST" && !ends.contains(&Some(&*fact.node));
             // Whoever gives a connection up has no socket for its retransmissions, and resets what the other end holds
-            // of it: what follows from the loss, not what it came from.
+            // of it: what follows from the loss, not what it came from. So it is with all that comes for a connection
+            // that its own end has closed, however it ended.
             let reason = &fact.record.reason;
-            let aftermath = tcp_gave_up
+            let own_end = over_tcp
+                && fact.record.direction() == v1::Direction::Reply
+                && *fact.node == *self.scene.source;
+            let aftermath = (tcp_gave_up || own_end)
                 && fact.record.stage() == v1::Stage::Socket
                 && (vague(reason) || out_of_step(reason));
             // A connection that is reset ends so, and the reset with it.

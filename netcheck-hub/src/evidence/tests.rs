@@ -204,6 +204,10 @@ fn what_a_given_up_connection_leaves_behind_is_no_cause() {
     lost.add_drop(fact("n2", 2, record("NOT_SPECIFIED", v1::Stage::Socket, v1::Direction::Request)));
     let located = world.locate("node/n2", ProbeKind::Tcp, &lost);
     assert!(!located.observed(), "{located:?}");
+    let mut own = timed_out();
+    own.outcome = Outcome::Unreachable;
+    own.add_drop(fact("n1", 1, record("NO_SOCKET", v1::Stage::Socket, v1::Direction::Reply)));
+    assert!(!world.locate("node/n2", ProbeKind::Tcp, &own).observed(), "its end is closed, however it ended");
     // A question's answer that finds nobody waiting was not lost; it was late.
     let dns = world.probe("dns/kube-system/coredns-x", ProbeKind::Dns);
     let late = world.locate("dns/kube-system/coredns-x", ProbeKind::Dns, &lost);

@@ -151,8 +151,7 @@ pub fn reason(at: &v1::LossLocation) -> String {
         ("", "") => String::new(),
         (reason, "") => format!(": {reason}{}", meaning(reason)),
         ("", function) => format!(": in {function}"),
-        ("OTHERHOST", function) => format!(": OTHERHOST{} in {function}", meaning("OTHERHOST")),
-        (reason, function) => format!(": {reason} in {function}"),
+        (reason, function) => format!(": {reason}{} in {function}", meaning(reason)),
     }
 }
 

@@ -76,8 +76,8 @@ pub struct Place {
     pub rule: String,
     /// The pod behind the interface.
     pub pod: Symbol,
-    /// Nothing dies there but what is for that pod, or from it.
-    pub of_pod: bool,
+    /// Nothing dies there but what is for that pod: requests to it, and replies to what it sent.
+    pub one_pod: bool,
 }
 
 /// Everything that one evaluation names.
@@ -122,8 +122,8 @@ impl Build {
         let (node, pod) = (self.symbol('n', &at.node), self.symbol('b', &at.pod));
         *self.places.entry(key.clone()).or_insert_with(|| {
             let (no_route, rule) = (place::no_route(at), place::rule(at));
-            let of_pod = place::misaddressed(at);
-            self.index.places.push(Place { node, key, specific, no_route, rule, pod, of_pod });
+            let one_pod = place::misaddressed(at);
+            self.index.places.push(Place { node, key, specific, no_route, rule, pod, one_pod });
             self.index.places.len() - 1
         })
     }
@@ -168,7 +168,9 @@ impl Build {
             (to != 0).then(|| (to, self.symbol('n', &at.node)))
         });
         let here = at.filter(|at| at.stage() != v1::Stage::Wire && !place::answered(at, target.kind));
-        let here = here.filter(|at| at.stage() != v1::Stage::Unspecified && !place::far_end(at));
+        // On a further network, and on one node, pods send to each other.
+        let routed = fact.network().is_none() && !(from_pod && *fact.source == *node);
+        let here = here.filter(|at| at.stage() != v1::Stage::Unspecified && !place::far_end(at, routed));
         // Each source's own kernel refuses what nobody is behind.
         let here = here.filter(|_| target.unbacked.is_none());
         let sure =

@@ -5,15 +5,16 @@ use netcheck_proto::v1;
 use crate::evidence::locate::CAME_ROUND;
 
 /// The far end does not answer for its address, or was sent what bears another's hardware address: the drop is at one
-/// end, the cause is not. Who sends to a pod is its own node.
-pub(super) fn far_end(at: &v1::LossLocation) -> bool {
-    let sent_by_another = at.reason == "OTHERHOST" && !misaddressed(at);
+/// end, the cause is not. `routed`: what comes into a pod there was sent by its own node.
+pub(super) fn far_end(at: &v1::LossLocation, routed: bool) -> bool {
+    let sent_by_another = at.reason == "OTHERHOST" && !(routed && misaddressed(at));
     at.stage() == v1::Stage::Neighbour || at.reason.contains("NEIGH") || sent_by_another
 }
 
-/// A pod got what bears another's hardware address: its node has a wrong one for it, and of others the right ones.
+/// A pod's own kernel dropped what bears another's hardware address: where nothing but its node sends to it, that node has
+/// a wrong one for it. Nothing else dies of that but what is for this pod.
 pub(super) fn misaddressed(at: &v1::LossLocation) -> bool {
-    at.reason == "OTHERHOST" && !at.pod.is_empty()
+    at.reason == "OTHERHOST" && !at.pod.is_empty() && at.interface.is_empty()
 }
 
 /// The target itself answered, so it is to blame, not the place where it did.

@@ -1,8 +1,10 @@
 //! A report → how well it says what one fault broke. Pure.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use super::table::{Place, Row};
+use super::tracker;
 use crate::cluster::{Finding, Incident, Location, Report};
 
 /// How well a fault was located, or its incident told. Of several, the worst counts; the order is from good to bad.
@@ -85,12 +87,23 @@ pub(crate) fn judged<'a>(row: &Row, showing: Option<&'a Report>, last: &'a Repor
 }
 
 /// The grade in one family, and the findings that are wrong or leave something open.
-pub(crate) fn grade(row: &Row, family: &str, report: &Report) -> (Grade, Vec<String>) {
+/// `clashes`: nodes whose connection tracking dropped packets meanwhile, by its own count.
+pub(crate) fn grade(
+    row: &Row,
+    family: &str,
+    report: &Report,
+    clashes: &BTreeSet<String>,
+) -> (Grade, Vec<String>) {
     let here = |finding: &&Finding| finding.paths.iter().any(|path| path.family == family);
     let mut grade = if detected(row, family, report) { Grade::Right } else { Grade::NotDetected };
     let mut notes = Vec::new();
     for finding in report.findings.iter().filter(here) {
         let fits = fits(row, finding.location.as_ref());
+        let clash = |at: &Location| tracker::is_its(at) && clashes.contains(&at.node);
+        if fits == Grade::Wrong && finding.location.as_ref().is_some_and(clash) {
+            notes.push(format!("true, by connection tracking's own count: {}", described(finding)));
+            continue;
+        }
         if fits != Grade::Right {
             notes.push(format!("{fits}: {}", described(finding)));
         }
@@ -197,10 +210,27 @@ mod tests {
             ("n2", "STAGE_NETFILTER_INPUT", "PROBE_KIND_TCP", Grade::NotDetected),
             ("n2", "STAGE_ROUTING", "PROBE_KIND_TCP", Grade::Wrong),
         ] {
-            let (found, _) = grade(row, "ipv4", &report(node, stage, kind));
+            let (found, _) = grade(row, "ipv4", &report(node, stage, kind), &BTreeSet::new());
             assert_eq!(found, expected, "{node} {stage} {kind}");
         }
-        assert_eq!(grade(row, "ipv6", &report("n3", "", "PROBE_KIND_UDP")).0, Grade::NotDetected);
+        assert_eq!(
+            grade(row, "ipv6", &report("n3", "", "PROBE_KIND_UDP"), &BTreeSet::new()).0,
+            Grade::NotDetected
+        );
+    }
+
+    #[test]
+    fn what_connection_tracking_counts_itself_is_true() {
+        let row = ROWS.iter().find(|row| row.deed == Deed::Lab("responder-filtered node=n2")).unwrap();
+        let mut report = report("n3", "STAGE_NETFILTER_POSTROUTING", "PROBE_KIND_UDP");
+        let at = report.findings[0].location.as_mut().unwrap();
+        (at.certainty, at.function) = ("observed".to_owned(), "nf_hook_slow".to_owned());
+        for (node, expected) in [("n3", Grade::Right), ("n2", Grade::Wrong)] {
+            let clashes = BTreeSet::from([node.to_owned()]);
+            assert_eq!(grade(row, "ipv4", &report, &clashes).0, expected, "{node}");
+        }
+        report.findings[0].location.as_mut().unwrap().function = "nft_do_chain".to_owned();
+        assert_eq!(grade(row, "ipv4", &report, &BTreeSet::from(["n3".to_owned()])).0, Grade::Wrong);
     }
 
     #[test]
@@ -239,9 +269,12 @@ mod tests {
         let (seldom, always) =
             (row("request-loss from=n1 to=n2 at=destination percent=1"), row("responder-filtered"));
         let (showing, last) = (report("n2", "netfilter_input", "PROBE_KIND_UDP"), Report::default());
-        let grade_of = |row: &Row| grade(row, "ipv4", judged(row, Some(&showing), &last)).0;
+        let grade_of = |row: &Row| grade(row, "ipv4", judged(row, Some(&showing), &last), &BTreeSet::new()).0;
         assert_eq!((grade_of(seldom), grade_of(always)), (Grade::Right, Grade::NotDetected));
-        assert_eq!(grade(seldom, "ipv4", judged(seldom, None, &last)).0, Grade::NotDetected);
+        assert_eq!(
+            grade(seldom, "ipv4", judged(seldom, None, &last), &BTreeSet::new()).0,
+            Grade::NotDetected
+        );
     }
 
     #[test]

@@ -212,14 +212,15 @@ pub(crate) const ROWS: &[Row] = &[
     only(Families::V6, rare(lab("loss node=n2 direction=out percent=10 family=ipv6", &[], &[wire("n2", "")]))).opens("maybe node n2 IPv6"),
     // Nothing is lost by it.
     fast(harmless("duplicate node=n2")),
-    fast(harmless("reorder node=n2 delay-ms=400")),
+    fast(harmless("reorder node=n2 delay-ms=300")),
     // One of several parallel ways is dead. The losses themselves are of every eighth packet.
     Row { settle_s: 45, ..rare(lab("source-ports from=n1 to=n3", UDP, &[wire("n3", "request")])) }.opens("source_ports n1 n3"),
     // Links that take no large packets, and nobody says so.
     slow(lab("mtu-blackhole node=n2 mtu=1400 at=pods", ICMP, &[at("n2", "request", "routing|netfilter_forward", "PKT_TOO_BIG")])).opens("mtu n2"),
     slow(lab("mtu-blackhole node=n2 mtu=1400 at=cable", &["icmp", "udp"], &[wire("n2", ""), at("n2", "", "egress", "NOT_SPECIFIED")])).opens("mtu n2"),
-    // What answers to large packets is cut into pieces, and a firewall takes none of these.
-    slow(lab("fragments-dropped node=n1 from=n2", &["icmp", "udp"], &[at("n1", "reply", "netfilter_prerouting", "NETFILTER_DROP")])).opens("mtu n1 netfilter_prerouting"),
+    // What n2 answers to large packets is cut into pieces, and so is what it sends through a tunnel; a firewall takes none
+    // of these.
+    slow(lab("fragments-dropped node=n1 from=n2", &["icmp", "udp"], &[at("n1", "", "netfilter_prerouting", "NETFILTER_DROP")])).opens("mtu n1 netfilter_prerouting"),
     // Over IPv4 the way back from a pod cuts echo replies into pieces: they bear no DF.
     only(Families::V6, slow(lab("mtu-blackhole node=n2 mtu=1400", ICMP, &[at("n2", "reply", "routing|netfilter_forward", "PKT_TOO_BIG"), wire("n2", "")]))).opens("mtu n2"),
     // Routes.

@@ -110,9 +110,9 @@ impl Eye {
             // In another namespace, a pod's: its indices are not ours, its addresses tell whose it is.
             hook.interface = Arc::from("");
             hook.role = InterfaceRole::Unknown;
-            pod = self
-                .behind_peer(event)
-                .or_else(|| self.pod_of_netns(event.netns, flow.destination.ip(), flow.source.ip()));
+            let behind = self.pod_behind.get(&event.peer_ifindex).map(|end| Arc::clone(&end.pod));
+            let by_address = || self.pod_of_netns(event.netns, flow.destination.ip(), flow.source.ip());
+            pod = behind.or_else(by_address);
         } else if ifindex == 0 {
             hook.interface = Arc::from("");
             pod = None;
@@ -152,18 +152,14 @@ impl Eye {
         bits.is_some_and(|bits| bits & address_flags::LOCAL_HOST != 0)
     }
 
-    /// The pod in whose namespace a packet was, by the link that it came in through.
-    fn behind_peer(&self, event: &DropEvent) -> Option<Arc<str>> {
-        self.pod_behind.get(&event.peer_ifindex).map(|end| Arc::clone(&end.pod))
-    }
-
     /// Whether a pod dropped what its bridge sent to all ports for want of the right one: a copy, not the packet. What the
     /// pod itself was to get is none: its bridge has another address for it than it has.
     pub(super) fn is_flooded_copy(&self, event: &DropEvent) -> bool {
-        let addressee = self.local_pods.get(&ip_address(event.destination));
+        let to = ip_address(event.destination);
+        let addressee = self.pods.get(&to).filter(|_| self.local_pods.contains_key(&to));
         event.netns != self.own_netns
             && Some(event.reason) == self.other_host
-            && (addressee.is_none() || self.behind_peer(event).as_ref() != addressee)
+            && (addressee.is_none() || self.pod_behind.get(&event.peer_ifindex) != addressee)
     }
 
     pub(super) fn drain_waiting(&mut self, sink: &mut dyn FnMut(Observation)) {

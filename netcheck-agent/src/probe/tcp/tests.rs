@@ -111,6 +111,29 @@ fn a_connection_leaves_no_time_wait() {
     assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
 }
 
+/// Its server ends it, and the server's process with all that it has, before anybody looks.
+#[test]
+fn a_connection_that_is_closed_and_reset_at_once_stood_all_the_same() {
+    let mut prober = TcpProber::open(Family::V4, Sockets::Host).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut eye = Blind::new(v1::EbpfState::Off, Vec::new());
+    let target = listener.local_addr().unwrap();
+    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
+    let (slot, _) = prober.prepare(KEY, target, monotonic_ns(), &mut eye).unwrap();
+    assert!(prober.launch(slot, &epoll, 7).is_none());
+    let (connection, _) = listener.accept().unwrap();
+    // A FIN, and once that is there a reset.
+    connection.shutdown(std::net::Shutdown::Write).unwrap();
+    std::thread::sleep(Duration::from_millis(20));
+    set_socket_linger(&connection, Some(Duration::ZERO)).unwrap();
+    drop(connection);
+    std::thread::sleep(Duration::from_millis(20));
+    let seen = Seen { at_ns: 0, since_ns: 0, prompt: true };
+    let (_, ending) = prober.ready(slot, seen).unwrap();
+    assert!(matches!(ending, Ending::Reply { .. }), "{ending:?}");
+    prober.close(slot, KEY, &mut eye);
+}
+
 #[test]
 fn an_icmp_error_finds_its_attempt() {
     let mut prober = TcpProber::open(Family::V4, Sockets::Host).unwrap();

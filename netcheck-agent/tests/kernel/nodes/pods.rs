@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use netcheck_agent::observation::KnownAddress;
 
-use super::{Bare, How, Node};
+use super::{Bare, How, Node, netns_inode};
 
 /// A node, and the pods `default/p1` and `default/p2`.
 pub(crate) struct Pods {
@@ -32,7 +32,12 @@ impl Pods {
             pod.ip(&format!("addr add {address}/24 dev eth0"));
             pod.ip("link set eth0 up");
         }
-        let mut node = Node::new(node, 1, session, How { sees_all: true, ..How::default() });
+        let mut node = Node::new(
+            node,
+            1,
+            session,
+            How { pods: Some([netns_inode(&pods[0]), netns_inode(&pods[1])]), ..How::default() },
+        );
         node.v4 = IpAddr::from([10, 78, 0, 1]);
         let known = |address, pod: Option<&str>| KnownAddress {
             address,

@@ -50,9 +50,6 @@ impl Case<'_> {
                 None => self.evidence.push(format!("no hook of {source} saw the request leave")),
             },
         }
-        if let Some(located) = last.and_then(|last| self.came_round(last)) {
-            return located;
-        }
         if !inside && (last.is_some_and(left) || self.arrived() == Some(true)) {
             return self.beyond_source(last);
         }
@@ -61,6 +58,9 @@ impl Case<'_> {
             let want = self.want();
             let why = format!("was not seen to leave {source}; waiting for the answer of its destination");
             return Located { want, ..unlocated(&why) };
+        }
+        if let Some(located) = last.and_then(|last| self.came_round(last)) {
+            return located;
         }
         if !inside && !self.scene.source_watches_uplinks {
             return unlocated(&format!("no hook at an uplink of {source} to see whether it left"));

@@ -245,25 +245,27 @@ fn how_long_a_destination_took_is_told_by_its_own_clock() {
 fn what_comes_back_to_its_sender_goes_round() {
     let world = World::new();
     let (out, back) = (uplink(true), uplink(false));
-    for (target, hooks, expected) in [
-        ("node/n2", vec![out.clone(), back.clone()], "n1 - Routing Request inferred"),
-        // It goes on, and may have arrived since.
+    let other = hook("eth1", v1::InterfaceRole::Uplink, false);
+    let round = "n1 - Routing Request inferred";
+    for (target, hooks, arrived, expected) in [
+        ("node/n2", vec![out.clone(), back.clone()], Some(false), round),
+        // It may have gone on. Of each hook only the first sight is told.
         (
             "node/n2",
-            vec![out.clone(), back.clone(), out.clone()],
-            "unlocated: left n1; waiting for the answer of n2",
-        ),
-        // Nobody saw it leave: it is somebody else's that has come in.
-        (
-            "node/n2",
-            vec![back.clone()],
+            vec![out.clone(), back.clone()],
+            None,
             "unlocated: was not seen to leave n1; waiting for the answer of its destination",
         ),
+        ("node/n2", vec![out.clone(), back.clone()], Some(true), "n2 - Unspecified Reply inferred"),
+        // A switch floods what it has no port for.
+        ("node/n2", vec![out.clone(), other], Some(false), "n1 eth1 Ingress Request inferred"),
+        // Nobody saw it leave: it is somebody else's that has come in.
+        ("node/n2", vec![back.clone()], Some(false), "n1 eth0 Ingress Request inferred"),
         // Whoever has the service's address may send it back to a backend here.
-        ("service/default/web:80", vec![out, back], "n1 eth0 Ingress Request inferred"),
+        ("service/default/web:80", vec![out, back], None, "n1 eth0 Ingress Request inferred"),
     ] {
         let mut lost = timed_out();
-        lost.sample.request_hooks = hooks;
+        (lost.sample.request_hooks, lost.arrival) = (hooks, arrived);
         let kind = if target.starts_with("node") { ProbeKind::Icmp } else { ProbeKind::Tcp };
         let located = world.locate(target, kind, &lost);
         assert_eq!(place(&located), expected, "{target} {located:?}");
