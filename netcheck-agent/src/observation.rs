@@ -261,29 +261,42 @@ pub struct KnownAddress {
     pub network: Option<Arc<str>>,
 }
 
-/// The kernel side as the probe engine uses it. Owned by the engine's thread; no call blocks.
+/// The kernel side as the probe engine uses it. Owned by the engine's thread; no call blocks. What is not implemented is as
+/// where no kernel tells anything.
 pub trait KernelEye: Send {
     /// Whether stamps are to be expected: false means that user-space times are all there is.
-    fn stamps(&self) -> bool;
+    fn stamps(&self) -> bool {
+        false
+    }
     /// Hands over everything that happened since the last call, in order.
-    fn drain(&mut self, sink: &mut dyn FnMut(Observation));
+    fn drain(&mut self, _sink: &mut dyn FnMut(Observation)) {}
     /// Announces a flow before its first packet leaves. False: no room, the flow will not be stamped.
-    fn watch_flow(&mut self, flow: &OwnFlow) -> bool;
+    fn watch_flow(&mut self, _flow: &OwnFlow) -> bool {
+        false
+    }
     /// Ends a flow; to be called once for each that was watched.
-    fn forget_flow(&mut self, flow: &OwnFlow);
+    fn forget_flow(&mut self, _flow: &OwnFlow) {}
     /// Replaces the address table and the watched ports.
-    fn set_addresses(&mut self, addresses: &[KnownAddress], watched_ports: &[u16]);
+    fn set_addresses(&mut self, _addresses: &[KnownAddress], _watched_ports: &[u16]) {}
     /// Says which network namespace the pod vantage is in, and which addresses it has; none where there is none.
-    fn set_vantage(&mut self, vantage: Option<(u32, Vec<IpAddr>)>);
+    fn set_vantage(&mut self, _vantage: Option<(u32, Vec<IpAddr>)>) {}
     /// What this node's kernel saw of another agent's path.
-    fn reflected_path(&self, session: ProbeSession, path: PathId) -> Option<ReflectedPath>;
+    fn reflected_path(&self, _session: ProbeSession, _path: PathId) -> Option<ReflectedPath> {
+        None
+    }
     /// What this node's hooks saw of a flow, named by its request direction; perhaps of an earlier one with the same
     /// ports.
-    fn flow_seen(&self, flow: &Flow) -> Option<FlowSeen>;
+    fn flow_seen(&self, _flow: &Flow) -> Option<FlowSeen> {
+        None
+    }
     /// All drop counters.
-    fn drop_counts(&mut self) -> Vec<DropCount>;
+    fn drop_counts(&mut self) -> Vec<DropCount> {
+        Vec::new()
+    }
     /// Whether a look at the status should not wait: a link went up or down since the last call.
-    fn news(&mut self) -> bool;
+    fn news(&mut self) -> bool {
+        false
+    }
     /// How it is.
     fn status(&self) -> KernelStatus;
 }
@@ -307,27 +320,8 @@ impl Blind {
 }
 
 impl KernelEye for Blind {
-    fn stamps(&self) -> bool {
-        false
-    }
-    fn drain(&mut self, _sink: &mut dyn FnMut(Observation)) {}
-    fn watch_flow(&mut self, _flow: &OwnFlow) -> bool {
-        false
-    }
-    fn forget_flow(&mut self, _flow: &OwnFlow) {}
-    fn set_addresses(&mut self, _addresses: &[KnownAddress], _watched_ports: &[u16]) {}
-    fn set_vantage(&mut self, _vantage: Option<(u32, Vec<IpAddr>)>) {}
-    fn reflected_path(&self, _session: ProbeSession, _path: PathId) -> Option<ReflectedPath> {
-        None
-    }
-    fn flow_seen(&self, _flow: &Flow) -> Option<FlowSeen> {
-        None
-    }
     fn drop_counts(&mut self) -> Vec<DropCount> {
         self.drops.counts()
-    }
-    fn news(&mut self) -> bool {
-        false
     }
     fn status(&self) -> KernelStatus {
         KernelStatus { state: self.state, degraded: self.degraded.clone(), ..KernelStatus::default() }

@@ -191,12 +191,17 @@ fn broken(cluster: &mut Cluster, mode: Mode, row: &Row) -> Result<Tried> {
     incidents.retain(|incident| !before.contains(&incident.id));
     drop(program);
     let clashes = tracker::grown(&tracked, &tracker::dropped(cluster));
-    let cells = watched.into_iter().map(|Watched { family, detected, newest, .. }| {
-        let (grade, notes) = match row.deed {
+    let excused = judge::excuse(row, &mut report, &clashes);
+    let cells = watched.into_iter().map(|Watched { family, detected, mut newest, .. }| {
+        if let Some(newest) = &mut newest {
+            judge::excuse(row, newest, &clashes);
+        }
+        let (grade, mut notes) = match row.deed {
             Deed::Starve => judge::false_alarms(family, &report),
             Deed::Harmless(_) => judge::false_losses(family, &report),
-            _ => judge::grade(row, family, judge::judged(row, newest.as_ref(), &report), &clashes),
+            _ => judge::grade(row, family, judge::judged(row, newest.as_ref(), &report)),
         };
+        notes.extend(excused.iter().cloned());
         Cell { mode, family, grade, detected, notes }
     });
     Ok((cells.collect(), judge::incident(row, &incidents)))

@@ -48,8 +48,9 @@ impl DropTally {
         let mut seen = HashMap::with_capacity(totals.len());
         let mut grown = Vec::new();
         for total in totals {
-            let (interface, reason) = (Arc::clone(&total.interface), Arc::clone(&total.reason));
-            let key = (total.netns, total.ifindex, interface, reason);
+            // An interface may get another name, and one that is only named by it has no number.
+            let name = if total.ifindex == 0 { Arc::clone(&total.interface) } else { Arc::from("") };
+            let key = (total.netns, total.ifindex, name, Arc::clone(&total.reason));
             let before = self.seen.get(&key).copied().unwrap_or(0);
             let packets = total.packets.checked_sub(before).unwrap_or(total.packets);
             seen.insert(key, total.packets);
@@ -102,5 +103,10 @@ mod tests {
         let totals = [named("eth0", 100), named("lo", 5)];
         assert_eq!(tally.since_last(&totals), totals);
         assert!(tally.since_last(&totals).is_empty());
+        tally.since_last(&[count(3, 7)]);
+        assert_eq!(
+            tally.since_last(&[DropCount { interface: "renamed".into(), ..count(3, 8) }])[0].packets,
+            1
+        );
     }
 }

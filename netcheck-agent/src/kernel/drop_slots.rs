@@ -23,16 +23,26 @@ pub(crate) struct DropSlots {
     bank: u32,
     since: Instant,
     totals: Totals,
+    /// What was told last.
+    last: Vec<(DropKey, u64)>,
 }
 
 impl DropSlots {
     /// The programs count in the first bank.
     pub(crate) fn new(banks: PerCpuArray<MapData, Abi<DropBank>>, current: Array<MapData, u32>) -> Self {
-        Self { banks, current, bank: 0, since: Instant::now(), totals: Totals::default() }
+        Self { banks, current, bank: 0, since: Instant::now(), totals: Totals::default(), last: Vec::new() }
     }
 
-    /// All drops so far. Those of interfaces that are not known `here` any more are forgotten when they grow no more.
+    /// All drops so far, or those of the last time where the kernel does not show them. Those of interfaces that are not
+    /// known `here` any more are forgotten when they grow no more.
     pub(crate) fn totals(&mut self, here: &HashSet<u32>) -> Vec<(DropKey, u64)> {
+        if let Some(totals) = self.read(here) {
+            self.last = totals;
+        }
+        self.last.clone()
+    }
+
+    fn read(&mut self, here: &HashSet<u32>) -> Option<Vec<(DropKey, u64)>> {
         let other = (self.bank + 1) % maps::DROPS_ENTRIES;
         let quiet = self.since.elapsed() >= QUIET;
         let read = |bank| self.banks.get(&bank, 0).map(|cpus| counted(&cpus));
@@ -40,15 +50,15 @@ impl DropSlots {
             (Ok(settled), Ok(running)) => (settled, running),
             (Err(error), _) | (_, Err(error)) => {
                 warn!(%error, "the kernel's counts of drops can't be read");
-                return self.totals.with([]);
+                return None;
             }
         };
         if !quiet {
-            return self.totals.with([settled, running]);
+            return Some(self.totals.with([settled, running]));
         }
         if let Err(error) = self.empty(other, !settled.is_empty()) {
             warn!(%error, "the kernel's counts of drops can't be emptied");
-            return self.totals.with([settled, running]);
+            return Some(self.totals.with([settled, running]));
         }
         let gone = |key: &DropKey| key.ifindex != 0 && !here.contains(&key.ifindex);
         self.totals.take_in(settled, |key| gone(key) && !running.contains_key(key));
@@ -56,7 +66,7 @@ impl DropSlots {
             Ok(()) => (self.bank, self.since) = (other, Instant::now()),
             Err(error) => warn!(%error, "drops are counted where they were: the other bank can't be chosen"),
         }
-        self.totals.with([running])
+        Some(self.totals.with([running]))
     }
 
     fn empty(&mut self, bank: u32, used: bool) -> Result<(), MapError> {

@@ -66,7 +66,8 @@ impl PathMemory {
         }
     }
 
-    /// A probe was lost, whose SYN, if it is nothing but a handshake, was sent at `syn_ns`. Says at once what an earlier-read, later-sent reply already told of it.
+    /// A probe was lost, whose SYN, if it is nothing but a handshake, was sent at `syn_ns`. Says at once what an
+    /// earlier-read, later-sent reply already told of it.
     pub(crate) fn lost(
         &mut self,
         now_ns: u64,

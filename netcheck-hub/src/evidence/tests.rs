@@ -222,6 +222,12 @@ fn what_a_given_up_connection_leaves_behind_is_no_cause() {
     ));
     let located = world.locate("node/n2", ProbeKind::Udp, &filtered);
     assert_eq!(place(&located), "n1 cni0 NetfilterInput Reply observed");
+    // A kernel answers a SYN itself: who was late with it is not known.
+    let tcp = world.probe("node/n2", ProbeKind::Tcp);
+    let mut handshake = timed_out();
+    handshake.answered_late = true;
+    let scene = Scene { echo_answered: true, ..world.scene(tcp, &handshake) };
+    assert!(locate(&scene, &handshake).location.is_none());
     // Where echo requests to the same address are in time it was not the way that held it up.
     let mut slow = timed_out();
     for told in [&lost, &{

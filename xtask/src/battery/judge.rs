@@ -86,24 +86,27 @@ pub(crate) fn judged<'a>(row: &Row, showing: Option<&'a Report>, last: &'a Repor
     showing.filter(|_| by_chance).unwrap_or(last)
 }
 
+/// Takes out of a report what is not the row's fault and true all the same: what connection tracking dropped on one of the
+/// nodes on which, by its own count, it dropped something meanwhile. Hands back what that was.
+pub(crate) fn excuse(row: &Row, report: &mut Report, clashes: &BTreeSet<String>) -> Vec<String> {
+    let clash = |at: &Location| tracker::is_its(at) && clashes.contains(&at.node);
+    let excused = |finding: &mut Finding| {
+        let at = finding.location.as_ref();
+        at.is_some_and(clash) && fits(row, at) == Grade::Wrong
+    };
+    let taken = report.findings.extract_if(.., excused);
+    taken
+        .map(|finding| format!("true, by connection tracking's own count: {}", described(&finding)))
+        .collect()
+}
+
 /// The grade in one family, and the findings that are wrong or leave something open.
-/// `clashes`: nodes whose connection tracking dropped packets meanwhile, by its own count.
-pub(crate) fn grade(
-    row: &Row,
-    family: &str,
-    report: &Report,
-    clashes: &BTreeSet<String>,
-) -> (Grade, Vec<String>) {
+pub(crate) fn grade(row: &Row, family: &str, report: &Report) -> (Grade, Vec<String>) {
     let here = |finding: &&Finding| finding.paths.iter().any(|path| path.family == family);
     let mut grade = if detected(row, family, report) { Grade::Right } else { Grade::NotDetected };
     let mut notes = Vec::new();
     for finding in report.findings.iter().filter(here) {
         let fits = fits(row, finding.location.as_ref());
-        let clash = |at: &Location| tracker::is_its(at) && clashes.contains(&at.node);
-        if fits == Grade::Wrong && finding.location.as_ref().is_some_and(clash) {
-            notes.push(format!("true, by connection tracking's own count: {}", described(finding)));
-            continue;
-        }
         if fits != Grade::Right {
             notes.push(format!("{fits}: {}", described(finding)));
         }
@@ -210,27 +213,34 @@ mod tests {
             ("n2", "STAGE_NETFILTER_INPUT", "PROBE_KIND_TCP", Grade::NotDetected),
             ("n2", "STAGE_ROUTING", "PROBE_KIND_TCP", Grade::Wrong),
         ] {
-            let (found, _) = grade(row, "ipv4", &report(node, stage, kind), &BTreeSet::new());
+            let (found, _) = grade(row, "ipv4", &report(node, stage, kind));
             assert_eq!(found, expected, "{node} {stage} {kind}");
         }
-        assert_eq!(
-            grade(row, "ipv6", &report("n3", "", "PROBE_KIND_UDP"), &BTreeSet::new()).0,
-            Grade::NotDetected
-        );
+        assert_eq!(grade(row, "ipv6", &report("n3", "", "PROBE_KIND_UDP")).0, Grade::NotDetected);
     }
 
     #[test]
     fn what_connection_tracking_counts_itself_is_true() {
         let row = ROWS.iter().find(|row| row.deed == Deed::Lab("responder-filtered node=n2")).unwrap();
-        let mut report = report("n3", "STAGE_NETFILTER_POSTROUTING", "PROBE_KIND_UDP");
-        let at = report.findings[0].location.as_mut().unwrap();
-        (at.certainty, at.function) = ("observed".to_owned(), "nf_hook_slow".to_owned());
-        for (node, expected) in [("n3", Grade::Right), ("n2", Grade::Wrong)] {
-            let clashes = BTreeSet::from([node.to_owned()]);
-            assert_eq!(grade(row, "ipv4", &report, &clashes).0, expected, "{node}");
+        let told = |node: &str, function: &str| {
+            let mut report = report(node, "STAGE_NETFILTER_INPUT", "PROBE_KIND_UDP");
+            let at = report.findings[0].location.as_mut().unwrap();
+            (at.certainty, at.function) = ("observed".to_owned(), function.to_owned());
+            report
+        };
+        let clashes = BTreeSet::from(["n2".to_owned(), "n3".to_owned()]);
+        for (node, function, expected) in [
+            // It is not the fault either, which was not seen then.
+            ("n3", "nf_hook_slow", Grade::NotDetected),
+            ("n3", "nft_do_chain", Grade::Wrong),
+            ("n4", "nf_hook_slow", Grade::Wrong),
+            ("n2", "nf_hook_slow", Grade::Right),
+        ] {
+            let mut report = told(node, function);
+            let excused = excuse(row, &mut report, &clashes).len();
+            assert_eq!(grade(row, "ipv4", &report).0, expected, "{node} {function}");
+            assert_eq!(excused, usize::from(expected == Grade::NotDetected));
         }
-        report.findings[0].location.as_mut().unwrap().function = "nft_do_chain".to_owned();
-        assert_eq!(grade(row, "ipv4", &report, &BTreeSet::from(["n3".to_owned()])).0, Grade::Wrong);
     }
 
     #[test]
@@ -269,12 +279,9 @@ mod tests {
         let (seldom, always) =
             (row("request-loss from=n1 to=n2 at=destination percent=1"), row("responder-filtered"));
         let (showing, last) = (report("n2", "netfilter_input", "PROBE_KIND_UDP"), Report::default());
-        let grade_of = |row: &Row| grade(row, "ipv4", judged(row, Some(&showing), &last), &BTreeSet::new()).0;
+        let grade_of = |row: &Row| grade(row, "ipv4", judged(row, Some(&showing), &last)).0;
         assert_eq!((grade_of(seldom), grade_of(always)), (Grade::Right, Grade::NotDetected));
-        assert_eq!(
-            grade(seldom, "ipv4", judged(seldom, None, &last), &BTreeSet::new()).0,
-            Grade::NotDetected
-        );
+        assert_eq!(grade(seldom, "ipv4", judged(seldom, None, &last)).0, Grade::NotDetected);
     }
 
     #[test]

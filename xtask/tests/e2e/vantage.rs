@@ -58,7 +58,9 @@ fn pods_measure_everything(cluster: &Cluster) {
 fn what_only_pods_miss_is_located_and_nodes_are_fine() {
     let cluster = healthy("e2e-vantage", Mode::Vxlan);
     pods_measure_everything(&cluster);
-    assert_eq!(cluster.incidents().unwrap(), []);
+    let mut open = cluster.incidents().unwrap();
+    open.retain(|incident| incident.open);
+    assert_eq!(open, []);
 
     // A rule that takes what one pod sends, on its own node: as a policy for its egress would.
     let fault = inject(&cluster, "drop node=n2 hook=forward src=vantage-n2");

@@ -1,35 +1,15 @@
 //! Who hears that there is news finds it in the status.
 
-use std::net::IpAddr;
 use std::sync::atomic::AtomicU64;
 
 use super::*;
-use crate::observation::{DropCount, Flow, FlowSeen, KernelStatus, KnownAddress, OwnFlow, ReflectedPath};
+use crate::observation::KernelStatus;
 
 /// A kernel side that is another each time it is looked at.
 #[derive(Debug, Default)]
 struct Restless(AtomicU64);
 
 impl KernelEye for Restless {
-    fn stamps(&self) -> bool {
-        false
-    }
-    fn drain(&mut self, _sink: &mut dyn FnMut(crate::observation::Observation)) {}
-    fn watch_flow(&mut self, _flow: &OwnFlow) -> bool {
-        false
-    }
-    fn forget_flow(&mut self, _flow: &OwnFlow) {}
-    fn set_addresses(&mut self, _addresses: &[KnownAddress], _watched_ports: &[u16]) {}
-    fn set_vantage(&mut self, _vantage: Option<(u32, Vec<IpAddr>)>) {}
-    fn reflected_path(&self, _session: ProbeSession, _path: PathId) -> Option<ReflectedPath> {
-        None
-    }
-    fn flow_seen(&self, _flow: &Flow) -> Option<FlowSeen> {
-        None
-    }
-    fn drop_counts(&mut self) -> Vec<DropCount> {
-        Vec::new()
-    }
     fn news(&mut self) -> bool {
         true
     }

@@ -1,4 +1,4 @@
-use std::net::{IpAddr, TcpListener};
+use std::net::TcpListener;
 
 use netcheck_common::domain::{PathId, Sequence};
 use netcheck_proto::v1;
@@ -7,9 +7,7 @@ use rustix::event::Timespec;
 
 use super::*;
 use crate::clock::monotonic_ns;
-use crate::observation::{
-    Blind, DropCount, Flow, FlowSeen, KernelStatus, KnownAddress, Observation, ReflectedPath,
-};
+use crate::observation::{Blind, KernelStatus};
 
 /// Remembers which flows were announced and ended.
 #[derive(Debug, Default)]
@@ -22,31 +20,12 @@ impl KernelEye for Recorder {
     fn stamps(&self) -> bool {
         true
     }
-    fn drain(&mut self, _sink: &mut dyn FnMut(Observation)) {}
     fn watch_flow(&mut self, flow: &OwnFlow) -> bool {
         self.watched.push(*flow);
         true
     }
     fn forget_flow(&mut self, flow: &OwnFlow) {
         self.forgotten.push(*flow);
-    }
-    fn set_addresses(&mut self, _addresses: &[KnownAddress], _watched_ports: &[u16]) {}
-    fn set_vantage(&mut self, _vantage: Option<(u32, Vec<IpAddr>)>) {}
-    fn reflected_path(
-        &self,
-        _session: netcheck_common::domain::ProbeSession,
-        _path: PathId,
-    ) -> Option<ReflectedPath> {
-        None
-    }
-    fn flow_seen(&self, _flow: &Flow) -> Option<FlowSeen> {
-        None
-    }
-    fn drop_counts(&mut self) -> Vec<DropCount> {
-        Vec::new()
-    }
-    fn news(&mut self) -> bool {
-        false
     }
     fn status(&self) -> KernelStatus {
         KernelStatus::default()
@@ -127,7 +106,17 @@ fn a_connection_that_is_closed_and_reset_at_once_stood_all_the_same() {
     std::thread::sleep(Duration::from_millis(20));
     set_socket_linger(&connection, Some(Duration::ZERO)).unwrap();
     drop(connection);
-    std::thread::sleep(Duration::from_millis(20));
+    let is_broken = |event: &epoll::Event| {
+        let flags = event.flags;
+        flags.contains(epoll::EventFlags::ERR)
+    };
+    let mut events = Vec::with_capacity(1);
+    while !events.iter().any(is_broken) {
+        events.clear();
+        let timeout = Timespec { tv_sec: 10, tv_nsec: 0 };
+        let ready = epoll::wait(&epoll, spare_capacity(&mut events), Some(&timeout)).unwrap();
+        assert_ne!(ready, 0, "the reset arrives");
+    }
     let seen = Seen { at_ns: 0, since_ns: 0, prompt: true };
     let (_, ending) = prober.ready(slot, seen).unwrap();
     assert!(matches!(ending, Ending::Reply { .. }), "{ending:?}");

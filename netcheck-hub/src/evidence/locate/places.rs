@@ -31,15 +31,17 @@ impl Case<'_> {
         })
     }
 
-    /// It left for another node, where it did not arrive, and came back by the interface that it had left through: its
-    /// sender's kernel passes on what is not for itself, under ports that nobody knows where it translates them, and
-    /// somewhere on the way round its time to live runs out.
+    /// It left for another node, where it is not known to have arrived, and came back by the interface (or the tunnel) that
+    /// it had left through: its sender's kernel passes on what is not for itself, under ports that nobody knows where it
+    /// translates them, and somewhere on the way round its time to live runs out.
     pub(super) fn came_round(&mut self, last: &v1::HookSeen) -> Option<Located> {
-        let back = !last.egress && !self.relayed();
+        let to_nodes = matches!(last.role(), v1::InterfaceRole::Uplink | v1::InterfaceRole::Tunnel);
+        let back = !last.egress && to_nodes && !self.relayed();
         let destination = self.scene.destination.filter(|node| back && *node != self.scene.source)?;
         // What a switch floods comes to other interfaces, if to any.
-        let same_way = |hook: &v1::HookSeen| left(hook) && hook.interface == last.interface;
-        if !self.lost.sample.request_hooks.iter().any(same_way) {
+        let same_way = |hook: &v1::HookSeen| hook.egress && hook.interface == last.interface;
+        let hooks = &self.lost.sample.request_hooks;
+        if !hooks.iter().any(left) || !hooks.iter().any(same_way) {
             return None;
         }
         let source = self.scene.source;

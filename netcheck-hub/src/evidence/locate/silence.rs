@@ -62,6 +62,10 @@ impl Case<'_> {
         if let Some(located) = last.and_then(|last| self.came_round(last)) {
             return located;
         }
+        // A switch may have flooded it to another interface of its own node: it left all the same.
+        if let Some(gone) = sample.request_hooks.iter().rev().find(|hook| left(hook)).filter(|_| !inside) {
+            return self.beyond_source(Some(gone));
+        }
         if !inside && !self.scene.source_watches_uplinks {
             return unlocated(&format!("no hook at an uplink of {source} to see whether it left"));
         }
@@ -104,7 +108,9 @@ impl Case<'_> {
     /// Nothing was lost: the answer came when nobody waited for it any more.
     pub(super) fn late(&mut self, how: &str) -> Located {
         self.evidence.push(how.to_owned());
-        match self.scene.destination.filter(|_| self.scene.echo_answered && !self.relayed()) {
+        // A handshake asks no program: its kernel was late with it, or the way.
+        let asks = self.scene.probe.kind != ProbeKind::Tcp;
+        match self.scene.destination.filter(|_| asks && self.scene.echo_answered && !self.relayed()) {
             Some(destination) => {
                 self.evidence.push("echo requests to the same address are answered in time".to_owned());
                 self.behind_socket(destination)

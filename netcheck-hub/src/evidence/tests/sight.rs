@@ -246,6 +246,7 @@ fn what_comes_back_to_its_sender_goes_round() {
     let world = World::new();
     let (out, back) = (uplink(true), uplink(false));
     let other = hook("eth1", v1::InterfaceRole::Uplink, false);
+    let wrapped = |egress| hook("flannel.1", v1::InterfaceRole::Tunnel, egress);
     let round = "n1 - Routing Request inferred";
     for (target, hooks, arrived, expected) in [
         ("node/n2", vec![out.clone(), back.clone()], Some(false), round),
@@ -257,12 +258,19 @@ fn what_comes_back_to_its_sender_goes_round() {
             "unlocated: was not seen to leave n1; waiting for the answer of its destination",
         ),
         ("node/n2", vec![out.clone(), back.clone()], Some(true), "n2 - Unspecified Reply inferred"),
+        // A tunnel's packets.
+        ("node/n2", vec![wrapped(true), out.clone(), wrapped(false)], Some(false), round),
         // A switch floods what it has no port for.
-        ("node/n2", vec![out.clone(), other], Some(false), "n1 eth1 Ingress Request inferred"),
+        ("node/n2", vec![out.clone(), other], Some(false), "n1 eth0 Wire Request inferred n2"),
         // Nobody saw it leave: it is somebody else's that has come in.
         ("node/n2", vec![back.clone()], Some(false), "n1 eth0 Ingress Request inferred"),
         // Whoever has the service's address may send it back to a backend here.
-        ("service/default/web:80", vec![out, back], None, "n1 eth0 Ingress Request inferred"),
+        (
+            "service/default/web:80",
+            vec![out, back],
+            None,
+            "unlocated: left n1; 10.96.0.80 is no node or pod of the cluster, and nobody there can be asked",
+        ),
     ] {
         let mut lost = timed_out();
         (lost.sample.request_hooks, lost.arrival) = (hooks, arrived);

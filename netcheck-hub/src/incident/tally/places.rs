@@ -84,8 +84,7 @@ impl Tallies<'_> {
 
     /// Whether what is known to die at a place explains this one, which ends at its node.
     fn dies_of(&self, place: &Place, victims: &Victims, item: &Item) -> bool {
-        let from_it = item.from_pod && item.source == place.node;
-        let reaches = !place.one_pod || item.pod == place.pod || from_it;
+        let reaches = !place.one_pod || item.pod == place.pod;
         let Some(last) = item.place else { return !item.observed && reaches && victims.alike(item) };
         let silent = item.last_seen || (place.no_route && item.untranslatable);
         // Routes take all kinds of packets alike.
