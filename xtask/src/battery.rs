@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use netcheck_netlab::{Fault, Lab, LabSpec, Mode};
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, Profile, Report, Settings, build};
+use crate::cluster::{Cluster, Incident, Profile, Report, Settings, build};
 use crate::tools;
 
 mod foreign;
@@ -187,8 +187,17 @@ fn broken(cluster: &mut Cluster, mode: Mode, row: &Row) -> Result<Tried> {
         report = cluster.report_of(since())?;
         watched.iter_mut().for_each(|watched| watched.look(&report, start.elapsed()));
     }
-    let mut incidents = cluster.incidents()?;
-    incidents.retain(|incident| !before.contains(&incident.id));
+    let opened = |cluster: &Cluster| -> Result<Vec<Incident>> {
+        let mut incidents = cluster.incidents()?;
+        incidents.retain(|incident| !before.contains(&incident.id));
+        Ok(incidents)
+    };
+    let mut incidents = opened(cluster)?;
+    // One opens when it was seen twice, and not while all that it explains still waits.
+    while judge::incident(row, &incidents).0 == Grade::NotDetected && Instant::now() < settled + EVIDENCE {
+        std::thread::sleep(POLL);
+        incidents = opened(cluster)?;
+    }
     drop(program);
     let clashes = tracker::grown(&tracked, &tracker::dropped(cluster));
     let excused = judge::excuse(row, &mut report, &clashes);
