@@ -156,9 +156,6 @@ fn ifindex_of_route(route: u64) -> Option<u32> {
 #[inline(always)]
 fn peer_here(skb: *const u8) -> Option<u32> {
     let at = u64::from(offset!(dev_priv));
-    if at == 0 {
-        return None;
-    }
     // SAFETY: the kernel's own skb; the verifier knows its type.
     let device = unsafe { member::<u64>(skb, offset!(skb_dev)) };
     let peer = read::<u64>(device.wrapping_add(at))?;

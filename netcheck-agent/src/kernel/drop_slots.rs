@@ -117,7 +117,7 @@ impl Totals {
 
 #[cfg(test)]
 mod tests {
-    use netcheck_common::abi::{DROP_SLOTS, DROP_WAYS};
+    use netcheck_common::abi::DROP_SLOTS;
 
     use super::*;
 
@@ -160,20 +160,19 @@ mod tests {
     /// What a node with as many pods as Kubernetes allows by default drops in a few seconds has room.
     #[test]
     fn kinds_spread_over_the_slots() {
+        let kinds = |interfaces: u32, step: u32| {
+            (0..interfaces).flat_map(move |at| [2, 3, 5, 76].map(|reason| key(4 + at * step, reason)))
+        };
         for step in [1, 2, 3, 7] {
-            let mut slots = vec![None; DROP_SLOTS];
-            let (mut kept, mut all) = (0, 0);
-            for (interface, reason) in (0..110).flat_map(|interface| [2, 3, 5, 76].map(|of| (interface, of)))
-            {
-                let key = key(4 + interface * step, reason);
-                let ways = (0..DROP_WAYS).map(|way| (key.slot() + way) & (DROP_SLOTS - 1));
-                all += 1;
-                if let Some(free) = ways.into_iter().find(|&slot: &usize| slots[slot].is_none()) {
-                    slots[free] = Some(key);
-                    kept += 1;
-                }
-            }
-            assert!(kept * 100 >= all * 98, "{kept} of {all}, every {step}th number");
+            let mut bank = DropBank::EMPTY;
+            let kept = kinds(110, step).filter(|key| bank.count(key) && bank.count(key)).count();
+            assert!(kept * 100 >= 440 * 98, "{kept} of 440, every {step}th number");
+            assert!(counted(&[Abi(bank)]).values().all(|&packets| packets == 2));
         }
+        // Of more kinds than there are slots each is counted, or said not to be.
+        let mut bank = DropBank::EMPTY;
+        let kept = kinds(500, 1).filter(|key| bank.count(key)).count();
+        assert!((DROP_SLOTS / 2..=DROP_SLOTS).contains(&kept), "{kept}");
+        assert_eq!(counted(&[Abi(bank)]).values().sum::<u64>(), kept as u64);
     }
 }

@@ -126,8 +126,8 @@ pub struct TupleValue {
     pub _pad: [u8; 6],
 }
 
-/// What drops are counted by.
-#[repr(C)]
+/// What drops are counted by. Written as one word: whoever reads it meanwhile finds all of it or nothing.
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DropKey {
     /// Interface of the agent's own network namespace; 0 for all that is dropped in others or without an interface.
@@ -163,6 +163,25 @@ impl DropBank {
     /// Nothing counted.
     pub const EMPTY: Self =
         Self { slots: [DropSlot { packets: 0, key: DropKey { ifindex: 0, reason: 0 } }; DROP_SLOTS] };
+
+    /// Counts one. False where all slots that it may have are others'.
+    #[inline(always)]
+    pub fn count(&mut self, key: &DropKey) -> bool {
+        let first = key.slot();
+        for way in 0..DROP_WAYS {
+            let slot = &mut self.slots[(first + way) & (DROP_SLOTS - 1)];
+            if slot.packets == 0 {
+                // SAFETY: a place of this bank's own; others read it while it is written, so the order is kept.
+                unsafe { (&raw mut slot.key).write_volatile(*key) };
+            } else if slot.key != *key {
+                continue;
+            }
+            // SAFETY: as above.
+            unsafe { (&raw mut slot.packets).write_volatile(slot.packets + 1) };
+            return true;
+        }
+        false
+    }
 }
 
 impl DropKey {

@@ -37,7 +37,7 @@ pub struct KernelOffsets {
     pub dev_ifindex: u32,
     /// `net_device.nd_net.net`.
     pub dev_net: u32,
-    /// Where a device's driver has its own part, behind `net_device`; 0 where that is not known.
+    /// Where a device's driver has its own part, behind `net_device`.
     pub dev_priv: u32,
     /// `net.ns.inum`.
     pub net_inum: u32,

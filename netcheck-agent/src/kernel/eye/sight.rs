@@ -155,11 +155,12 @@ impl Eye {
     /// Whether a pod dropped what its bridge sent to all ports for want of the right one: a copy, not the packet. What the
     /// pod itself was to get is none: its bridge has another address for it than it has.
     pub(super) fn is_flooded_copy(&self, event: &DropEvent) -> bool {
+        if event.netns == self.own_netns || Some(event.reason) != self.other_host {
+            return false;
+        }
         let to = ip_address(event.destination);
         let addressee = self.pods.get(&to).filter(|_| self.local_pods.contains_key(&to));
-        event.netns != self.own_netns
-            && Some(event.reason) == self.other_host
-            && (addressee.is_none() || self.pod_behind.get(&event.peer_ifindex) != addressee)
+        addressee.is_none() || self.pod_behind.get(&event.peer_ifindex) != addressee
     }
 
     pub(super) fn drain_waiting(&mut self, sink: &mut dyn FnMut(Observation)) {

@@ -3,7 +3,7 @@ use std::net::TcpListener;
 use netcheck_common::domain::{PathId, Sequence};
 use netcheck_proto::v1;
 use rustix::buffer::spare_capacity;
-use rustix::event::Timespec;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::*;
 use crate::clock::monotonic_ns;
@@ -103,7 +103,9 @@ fn a_connection_that_is_closed_and_reset_at_once_stood_all_the_same() {
     let (connection, _) = listener.accept().unwrap();
     // A FIN, and once that is there a reset.
     connection.shutdown(std::net::Shutdown::Write).unwrap();
-    std::thread::sleep(Duration::from_millis(20));
+    let mut ended = [PollFd::new(&prober.attempts.get(slot).unwrap().socket, PollFlags::RDHUP)];
+    poll(&mut ended, Some(&Timespec { tv_sec: 10, tv_nsec: 0 })).unwrap();
+    assert!(ended[0].revents().contains(PollFlags::RDHUP), "the FIN arrives");
     set_socket_linger(&connection, Some(Duration::ZERO)).unwrap();
     drop(connection);
     let is_broken = |event: &epoll::Event| {
