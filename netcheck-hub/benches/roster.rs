@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Parser;
-use netcheck_hub::hub::{Hub, Settings};
-use netcheck_hub::inventory::kubernetes::{Access, KubernetesTask, News, Pulse, connect};
+use netcheck_hub::cluster::inventory::kubernetes::{Access, KubernetesTask, News, Pulse, connect};
+use netcheck_hub::cluster::roster::Roster;
+use netcheck_hub::cluster::selection::Selection;
 use netcheck_hub::plan::Timing;
 use netcheck_hub::plan::rotation::Rotation;
-use netcheck_hub::query::{Range, Selector};
-use netcheck_hub::roster::Roster;
-use netcheck_hub::selection::Selection;
+use netcheck_hub::state::query::{Range, Selector};
+use netcheck_hub::state::{Hub, Settings};
 use netcheck_proto::v1;
 use serde_json::json;
 use tokio::sync::Notify;

@@ -9,12 +9,12 @@ use kube::core::Selector;
 use netcheck_proto::text::is_name;
 
 use self::http::HttpFlagError;
-use crate::hub::Settings;
+use crate::cluster::selection::{Extent, Selection, labels};
 use crate::plan::Timing;
 use crate::plan::rotation::Rotation;
-use crate::readers::Readers;
-use crate::selection::{Extent, Selection, labels};
-use crate::tls::TlsFiles;
+use crate::serve::readers::Readers;
+use crate::serve::tls::TlsFiles;
+use crate::state::Settings;
 
 pub mod dns;
 pub mod http;

@@ -15,9 +15,9 @@ use std::sync::Arc;
 use netcheck_common::domain::{Family, Outcome, ProbeKind};
 use netcheck_proto::v1;
 
+use crate::model::verdict::Verdict;
 use crate::plan::PlannedPath;
-use crate::query::Pattern;
-use crate::verdict::Verdict;
+use crate::state::query::Pattern;
 
 pub mod book;
 pub mod cause;
@@ -96,7 +96,7 @@ impl Fact {
         match self.verdict {
             Verdict::Unreachable => true,
             Verdict::Degraded => {
-                self.symptom.as_ref().is_some_and(|symptom| symptom.lost >= crate::verdict::RUN)
+                self.symptom.as_ref().is_some_and(|symptom| symptom.lost >= crate::model::verdict::RUN)
             }
             Verdict::Reachable | Verdict::ExpectedAbsent | Verdict::NoData => false,
         }
@@ -127,7 +127,7 @@ impl Fact {
     /// The path as readers see it.
     #[must_use]
     pub fn wire(&self) -> v1::Path {
-        crate::query::wire_path(&self.source, &self.zone, &self.path)
+        crate::state::query::wire_path(&self.source, &self.zone, &self.path)
     }
 
     /// The family of its packets.

@@ -8,12 +8,13 @@ use std::time::Duration;
 use netcheck_common::domain::{Family, PathId, ProbeKind, Vantage};
 use netcheck_proto::{convert, v1};
 
-use crate::clock::wire_duration;
+use crate::model::clock::wire_duration;
 
 pub mod addresses;
 mod around;
 mod book;
 mod catalog;
+pub mod coverage;
 pub mod dns;
 pub mod exchange;
 mod groups;

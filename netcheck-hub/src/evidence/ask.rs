@@ -15,12 +15,12 @@ use super::answers::{reflected, sighted};
 use super::locate::{Scene, addressee, destination, locate};
 use super::reverse::{send_error, send_untold};
 use super::{Lost, Sight, Want};
-use crate::agent::{Agent, Live};
-use crate::clock::SECOND_NS;
-use crate::hub::{NodeIx, Settings, State};
 use crate::matrix::Row;
+use crate::model::clock::SECOND_NS;
+use crate::model::verdict::Verdict;
 use crate::plan::Probe;
-use crate::verdict::Verdict;
+use crate::state::agent::{Agent, Live};
+use crate::state::{NodeIx, Settings, State};
 
 /// Probes in one question. What does not fit waits for the next one.
 const PROBES_PER_QUESTION: usize = 256;

@@ -9,8 +9,8 @@ use netcheck_common::domain::{Outcome, ProbeKind};
 use netcheck_proto::v1;
 
 use super::{Answer, DropFact, Flow, Lost};
+use crate::cluster::roster::{Owner, Roster};
 use crate::plan::Probe;
-use crate::roster::{Owner, Roster};
 
 pub(crate) mod exchange;
 mod places;

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use netcheck_common::domain::{Outcome, Vantage};
 
 use super::Lost;
-use crate::agent::Agent;
-use crate::clock::SECOND_NS;
 use crate::matrix::Row;
+use crate::model::clock::SECOND_NS;
+use crate::state::agent::Agent;
 
 /// How far apart a loss and the other direction's send error may be to be of one cause.
 const REVERSE_NS: u64 = 3 * SECOND_NS as u64;

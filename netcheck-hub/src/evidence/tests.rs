@@ -9,13 +9,13 @@ use super::flows::LostFlows;
 use super::locate::{Scene, destination, locate};
 use super::pending::PendingDrops;
 use super::*;
-use crate::clock::SECOND_NS;
-use crate::hub::NodeIx;
-use crate::inventory;
+use crate::cluster::inventory;
+use crate::cluster::roster::Roster;
+use crate::cluster::selection::Selection;
+use crate::model::clock::SECOND_NS;
 use crate::plan::dns::{DnsSettings, Found};
 use crate::plan::{Catalog, Probe};
-use crate::roster::Roster;
-use crate::selection::Selection;
+use crate::state::NodeIx;
 
 mod exchange;
 mod networks;

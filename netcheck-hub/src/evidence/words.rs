@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use netcheck_proto::v1;
 
 use super::{DropFact, Flow};
-use crate::roster::Roster;
+use crate::cluster::roster::Roster;
 
 /// `eth0`, with what it carries there.
 #[must_use]

@@ -6,16 +6,16 @@ use std::sync::Arc;
 use netcheck_common::domain::ProbeKind;
 
 use super::{Fact, Symptom, explain};
-use crate::agent::Agent;
-use crate::clock::SECOND_NS;
+use crate::cluster::roster::Owner;
 use crate::evidence::Lost;
 use crate::evidence::locate::{destination, holder};
-use crate::hub::{Hub, NodeIx, State};
 use crate::matrix::Row;
-use crate::ports::Ports;
-use crate::query::{Pattern, Range};
-use crate::roster::Owner;
-use crate::verdict::Verdict;
+use crate::matrix::ports::Ports;
+use crate::model::clock::SECOND_NS;
+use crate::model::verdict::Verdict;
+use crate::state::agent::Agent;
+use crate::state::query::{Pattern, Range};
+use crate::state::{Hub, NodeIx, State};
 
 /// How often causes are looked for at most.
 const PERIOD_NS: i64 = SECOND_NS;
@@ -64,7 +64,7 @@ impl Gathering<'_> {
             let symptom = is_bad(row.verdict).then(|| {
                 self.in_full += 1;
                 if self.in_full > IN_FULL {
-                    return Symptom { lost: crate::verdict::RUN, ..Default::default() };
+                    return Symptom { lost: crate::model::verdict::RUN, ..Default::default() };
                 }
                 let cell = state.cell(at, row, row.verdict, self.range);
                 state.symptom(&agent.name, row, cell, self.range)
@@ -110,7 +110,7 @@ impl Gathering<'_> {
 }
 
 impl State {
-    fn symptom(&self, source: &str, row: &Row, cell: crate::query::Cell, range: &Range) -> Symptom {
+    fn symptom(&self, source: &str, row: &Row, cell: crate::state::query::Cell, range: &Range) -> Symptom {
         let probe = &row.path.probe;
         let pattern = cell.pattern();
         let judged = || -> Box<dyn Iterator<Item = &Lost>> {
@@ -201,7 +201,7 @@ impl Hub {
         let causes = explain(&facts);
         let mut state = self.lock();
         state.incidents.update(&causes, &facts, now_ns);
-        let cost_ns = crate::clock::nanos(began.elapsed());
+        let cost_ns = crate::model::clock::nanos(began.elapsed());
         state.evaluate_ns = now_ns + PERIOD_NS.max(cost_ns.saturating_mul(SHARE));
     }
 }

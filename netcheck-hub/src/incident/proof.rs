@@ -7,7 +7,7 @@ use netcheck_common::domain::Vantage;
 use super::cause::{Cause, Scope, Side, Suspect, probe_name};
 use super::index::Item;
 use super::words::Speaker;
-use crate::report::{source_name, target_name};
+use crate::view::report::{source_name, target_name};
 
 /// Facts under one cause.
 const FACTS: usize = 6;

@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::Incident;
-use crate::clock::{timestamp, unix_now_ns};
-use crate::hub::Hub;
+use crate::model::clock::{timestamp, unix_now_ns};
+use crate::state::Hub;
 
 /// What a watch tells, in order.
 pub type Told = Pin<Box<dyn Stream<Item = Result<v1::WatchIncidentsResponse, Status>> + Send>>;

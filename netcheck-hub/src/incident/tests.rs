@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::clock::SECOND_NS;
+use crate::model::clock::SECOND_NS;
 
 mod large;
 mod networks;

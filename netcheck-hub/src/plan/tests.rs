@@ -5,8 +5,8 @@ use serde_json::json;
 
 use super::addresses::tests::{Held, applied};
 use super::*;
-use crate::roster::{Objects, Roster};
-use crate::selection::Selection;
+use crate::cluster::roster::{Objects, Roster};
+use crate::cluster::selection::Selection;
 
 /// Which nodes there are, and how many pods each has.
 type Shape = BTreeMap<u8, u8>;
@@ -252,8 +252,8 @@ fn kernels_are_told_of_endpoints_that_no_pod_has() {
 }
 
 /// The vantage that is pod p1-1 of n1.
-fn vantage(kinds: &[v1::ProbeKind]) -> crate::agent::vantage::Vantage {
-    let mut vantage = crate::agent::vantage::Vantage::default();
+fn vantage(kinds: &[v1::ProbeKind]) -> crate::state::agent::vantage::Vantage {
+    let mut vantage = crate::state::agent::vantage::Vantage::default();
     let can = |&kind: &v1::ProbeKind| v1::VantageKind { kind: kind.into(), ip_version: 4 };
     let told = v1::PodVantage {
         pod: "default/p1-1".into(),

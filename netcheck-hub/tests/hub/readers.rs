@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 
-use netcheck_hub::readers::Readers;
-use netcheck_hub::tls::TlsTask;
+use netcheck_hub::serve::readers::Readers;
+use netcheck_hub::serve::tls::TlsTask;
 use netcheck_proto::v1;
 use netcheck_proto::v1::check_service_client::CheckServiceClient;
 use netcheck_proto::v1::reachability_service_client::ReachabilityServiceClient;
@@ -20,7 +20,7 @@ use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::rig::{FakeAgent, Rig, hello};
-use crate::tls::{Authority, files, install};
+use crate::serve::tls::{Authority, files, install};
 
 const TOKEN: &str = "readers-token-0123456789";
 

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use netcheck_hub::hub::{Hub, Settings, State};
-use netcheck_hub::inventory;
-use netcheck_hub::inventory::kubernetes::{Access, KubernetesTask, Pulse, connect};
-use netcheck_hub::roster::Roster;
+use netcheck_hub::cluster::inventory;
+use netcheck_hub::cluster::inventory::kubernetes::{Access, KubernetesTask, Pulse, connect};
+use netcheck_hub::cluster::roster::Roster;
+use netcheck_hub::state::{Hub, Settings, State};
 use netcheck_kubefake::FakeApi;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;

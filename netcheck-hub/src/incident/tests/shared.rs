@@ -10,7 +10,7 @@ use super::{SIX, kinds};
 use crate::evidence::locate::CAME_ROUND;
 use crate::incident::properties::{no_route, round};
 use crate::incident::{Fact, Symptom, book};
-use crate::verdict::Verdict;
+use crate::model::verdict::Verdict;
 
 fn bare(fact: &Fact) -> bool {
     fact.path.probe.target.kind == v1::TargetKind::Node

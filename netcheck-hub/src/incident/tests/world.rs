@@ -7,10 +7,10 @@ use std::sync::Arc;
 use netcheck_common::domain::{Outcome, PathId, ProbeKind, Vantage};
 use netcheck_proto::v1;
 
-use crate::clock::SECOND_NS;
 use crate::incident::{Explained, Fact, Symptom, explain};
+use crate::model::clock::SECOND_NS;
+use crate::model::verdict::Verdict;
 use crate::plan::{PlannedPath, Probe, Sources, Target};
-use crate::verdict::Verdict;
 
 /// A made-up cluster: nodes in zones, a pod each, one service with three backends, one DNS server.
 #[derive(Clone, Debug)]

@@ -6,9 +6,9 @@ use netcheck_proto::{convert, v1};
 use proptest::prelude::*;
 
 use super::*;
-use crate::agent::vantage::Vantage as Told;
 use crate::plan::rotation::choose;
 use crate::plan::{Probe, Sources, Target};
+use crate::state::agent::vantage::Vantage as Told;
 
 /// A target: what it is, its address, who probes it, and with which kinds.
 type Made = (u8, u8, BTreeSet<u8>, BTreeSet<u8>);

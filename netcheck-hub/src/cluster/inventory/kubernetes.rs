@@ -1,0 +1,223 @@
+//! The cluster's objects from the Kubernetes API: five kinds, and those that are asked for besides, listed page by page and then watched.
+//!
+//! In: the API. Out: rosters, and what is wrong with the API, into the [`Hub`]. [`KubernetesTask`] is one task: its
+//! followers fill the tables, and whenever something in them changed, a roster is made of them. Nothing is kept
+//! of an object but what a roster needs. While the API is away the last state stays, and the hub says since when.
+//! Cancelling the task loses nothing.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use kube::Client;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::cluster::roster::entrance::Entrance;
+use crate::cluster::roster::gateway::{Gateway, HttpRoute};
+use crate::cluster::roster::{Backend, Mark, Node, Pod, Roster, Service};
+use crate::model::clock::unix_now_ns;
+use crate::state::Hub;
+
+mod client;
+mod follow;
+mod object;
+mod pulse;
+mod table;
+
+pub use client::{ClientError, connect};
+pub(crate) use follow::innermost;
+pub use pulse::Pulse;
+use table::Tables;
+
+/// Changes are taken together for this long: a rolled-out deployment is one new roster, not hundreds.
+const GATHER: Duration = Duration::from_millis(100);
+/// A roster is made at most for this share of the time, however fast objects change.
+const PAUSE_PER_WORK: u32 = 4;
+
+/// Where the API is and how patient to be with it.
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// A kubeconfig; without one, the API of the cluster that the hub's own pod is in.
+    pub kubeconfig: Option<PathBuf>,
+    /// After this much time without a word a watch is begun anew: how long it takes to notice that the API, or the
+    /// way to it, is gone without a good-bye.
+    pub watch: Duration,
+    /// The first pause after a failure; it doubles up to `longest_pause`.
+    pub pause: Duration,
+    /// See above.
+    pub longest_pause: Duration,
+    /// Also follow Ingresses.
+    pub ingresses: bool,
+    /// Also follow Gateways and HTTPRoutes, where the API has them.
+    pub gateways: bool,
+    /// How often what the API does not have is looked for.
+    pub missing: Duration,
+}
+
+impl Default for Access {
+    fn default() -> Self {
+        Self {
+            kubeconfig: None,
+            watch: Duration::from_secs(60),
+            pause: Duration::from_millis(500),
+            longest_pause: Duration::from_secs(30),
+            ingresses: false,
+            gateways: false,
+            missing: Duration::from_secs(60),
+        }
+    }
+}
+
+/// What the followers fill and the assembler reads.
+#[derive(Default)]
+struct Shared {
+    tables: Mutex<Tables>,
+    /// Something in the tables, or about the API, is not as it was.
+    changed: Notify,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What there is to tell.
+#[derive(Debug)]
+pub enum News {
+    /// The cluster changed.
+    Roster {
+        /// All of it.
+        roster: Roster,
+        /// What is wrong with the API all the same.
+        trouble: Option<String>,
+    },
+    /// How the API is.
+    State {
+        /// What is wrong with it, if anything.
+        trouble: Option<String>,
+        /// How many objects were skipped so far.
+        skipped: u64,
+        /// What is wrong with those that are left out now.
+        caveat: Option<String>,
+    },
+}
+
+/// Who is told. It may take its time: it is called where blocking is allowed.
+pub type Take = Arc<dyn Fn(News) + Send + Sync>;
+
+/// Follows the API.
+pub struct KubernetesTask {
+    take: Take,
+    client: Client,
+    access: Access,
+    pulse: Arc<Pulse>,
+    shared: Arc<Shared>,
+}
+
+impl KubernetesTask {
+    /// Tells the hub. Nothing is asked of the API yet. `pulse` must be the one that `client` was made with.
+    #[must_use]
+    pub fn new(hub: Arc<Hub>, client: Client, access: Access, pulse: Arc<Pulse>) -> Self {
+        let take = move |news| match news {
+            News::Roster { roster, trouble } => hub.set_roster_despite(roster, trouble, unix_now_ns()),
+            News::State { trouble, skipped, caveat } => hub.inventory_trouble(trouble, skipped, caveat),
+        };
+        Self::telling(Arc::new(take), client, access, pulse)
+    }
+
+    /// The same, telling somebody else.
+    #[must_use]
+    pub fn telling(take: Take, client: Client, access: Access, pulse: Arc<Pulse>) -> Self {
+        Self { take, client, access, pulse, shared: Arc::default() }
+    }
+
+    /// Follows the API until cancelled.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let follow = async {
+            tokio::join!(
+                follow::follow::<Node>(&self.client, &self.access, &self.shared, &self.pulse),
+                follow::follow::<Pod>(&self.client, &self.access, &self.shared, &self.pulse),
+                follow::follow::<Service>(&self.client, &self.access, &self.shared, &self.pulse),
+                follow::follow::<(String, Vec<Backend>)>(
+                    &self.client,
+                    &self.access,
+                    &self.shared,
+                    &self.pulse
+                ),
+                follow::follow::<Mark>(&self.client, &self.access, &self.shared, &self.pulse),
+                async {
+                    if self.access.ingresses {
+                        follow::follow::<Entrance>(&self.client, &self.access, &self.shared, &self.pulse)
+                            .await;
+                    }
+                },
+                async {
+                    if self.access.gateways {
+                        tokio::join!(
+                            follow::follow::<Gateway>(&self.client, &self.access, &self.shared, &self.pulse),
+                            follow::follow::<HttpRoute>(
+                                &self.client,
+                                &self.access,
+                                &self.shared,
+                                &self.pulse
+                            ),
+                        );
+                    }
+                },
+            )
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            _ = follow => {}
+            () = self.assemble() => {}
+        }
+    }
+
+    /// Makes a roster whenever something changed.
+    async fn assemble(&self) {
+        let mut first = true;
+        loop {
+            tokio::select! {
+                () = self.shared.changed.notified() => tokio::time::sleep(GATHER).await,
+                () = self.pulse.changed() => {}
+            }
+            let begin = Instant::now();
+            let parts = self.shared.lock().take_changed();
+            if let Some(parts) = parts {
+                let (take, trouble) = (Arc::clone(&self.take), self.pulse.trouble());
+                let made = tokio::task::spawn_blocking(move || {
+                    let roster = parts.roster();
+                    log(&roster, first);
+                    take(News::Roster { roster, trouble });
+                });
+                if let Err(error) = made.await {
+                    tracing::error!("a roster could not be made: {error}");
+                    self.pulse.set("roster", "the roster could not be made of what the API told".to_owned());
+                }
+                first = false;
+            }
+            self.tell_state();
+            // A change of the API's own state is told at once; only rosters are paced.
+            let pause = begin.elapsed() * PAUSE_PER_WORK;
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.pulse.changed() => self.tell_state(),
+            }
+        }
+    }
+
+    fn tell_state(&self) {
+        let (skipped, caveat) = self.shared.lock().broken();
+        (self.take)(News::State { trouble: self.pulse.trouble(), skipped, caveat });
+    }
+}
+
+fn log(roster: &Roster, first: bool) {
+    if first {
+        tracing::info!("Kubernetes read: {roster}");
+    } else {
+        tracing::debug!("Kubernetes changed: {roster}");
+    }
+}
