@@ -19,7 +19,10 @@ use crate::plan::coverage::Rested;
 use crate::plan::{Aim, PlannedPath};
 
 pub mod backends;
+pub mod figures;
+pub mod judging;
 pub mod ports;
+pub mod range;
 pub mod sizes;
 #[cfg(test)]
 mod tests;
@@ -239,6 +242,13 @@ impl Row {
     #[must_use]
     pub fn by_port(&self, now_ns: i64) -> Option<&Ports> {
         self.ports.as_deref().filter(|ports| ports.hurt(now_ns))
+    }
+
+    /// When the certificate of its server expires, unix seconds: of those that were seen last.
+    #[must_use]
+    pub fn certificate(&self) -> Option<i64> {
+        let newest = self.ring.since(i64::MIN).rev();
+        newest.filter_map(|slot| slot.delays.as_ref()?.steps.as_ref()?.not_after).next()
     }
 
     /// Its path's id.

@@ -5,6 +5,7 @@ pub mod accept;
 pub mod check;
 pub mod http;
 pub mod identity;
+pub mod incidents;
 pub mod json;
 pub mod metrics;
 pub mod reachability;

@@ -13,23 +13,25 @@ use netcheck_common::domain::PathId;
 use tokio::sync::watch;
 
 use crate::cluster::roster::Roster;
-use crate::evidence::ask::Questions;
 use crate::evidence::flows::LostFlows;
 use crate::evidence::pending::PendingDrops;
 use crate::evidence::sights::Sights;
 use crate::incident::Book;
+use crate::inventory::{News, Take};
+use crate::model::NodeIx;
 use crate::model::clock::{nanos, unix_now_ns};
 use crate::plan::Catalog;
 use crate::state::agent::Agent;
+use crate::state::locating::Questions;
 
 pub mod agent;
-mod caveats;
+pub mod cells;
 mod counters;
+pub mod evaluating;
 mod held;
 pub mod ingest;
+mod locating;
 mod planning;
-pub mod query;
-mod resting;
 mod sessions;
 mod settings;
 mod task;
@@ -39,16 +41,11 @@ mod vantages;
 pub use counters::Counters;
 pub use held::Held;
 use held::Lock;
-pub use resting::TooMany;
 pub use settings::Settings;
 pub use task::{HubTask, TICK};
 
 /// Lost probes that are kept with their evidence, over all paths. The loss itself is counted in windows either way.
 pub const LOST_TOTAL: usize = 200_000;
-
-/// Number of a node in this hub's memory; `node_id` of the probe header is one more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NodeIx(pub usize);
 
 /// Everything that is known.
 pub struct State {
@@ -97,7 +94,7 @@ pub struct State {
     /// Those of them whose paths are probed at once when the plans are made.
     expedited: BTreeSet<String>,
     /// When the hub started.
-    started_ns: i64,
+    pub(crate) started_ns: i64,
     /// Certificates that expire sooner are warned of.
     pub certificate_warning: Duration,
     /// Events.
@@ -115,7 +112,7 @@ pub struct Hub {
     pub instance: String,
     /// When it started.
     pub started_ns: i64,
-    state: Lock,
+    state: Lock<State>,
     /// Whoever makes plans has it. Taken before the state's lock, never after.
     planning: Mutex<()>,
     ending: AtomicBool,
@@ -169,7 +166,7 @@ impl Hub {
     }
 
     /// The state. Held for the length of one message or one answer; what is done to many agents is done in pieces.
-    pub fn lock(&self) -> Held<'_> {
+    pub fn lock(&self) -> Held<'_, State> {
         self.state.hold()
     }
 
@@ -222,6 +219,22 @@ impl Hub {
         state.inventory_error = trouble;
         state.inventory_caveat = caveat;
         state.counters.objects_skipped = skipped;
+    }
+
+    /// Who takes what an inventory tells.
+    #[must_use]
+    pub fn taker(self: &Arc<Self>) -> Take {
+        let hub = Arc::clone(self);
+        Arc::new(move |news| hub.take(news))
+    }
+
+    /// Takes what an inventory tells. See [`Hub::set_roster`] for how long that may take.
+    fn take(&self, news: News) {
+        match news {
+            News::Roster { roster, trouble } => self.set_roster_despite(roster, trouble, unix_now_ns()),
+            News::Failed(error) => self.inventory_failed(error),
+            News::State { trouble, skipped, caveat } => self.inventory_trouble(trouble, skipped, caveat),
+        }
     }
 
     /// The newest inventory is no good.
@@ -342,7 +355,7 @@ impl State {
         let rules = agent.rules(&settings.timing);
         let absent = self.roster.node_absent(&agent.name).is_some();
         for row in agent.rows.iter_mut() {
-            let verdict = crate::state::query::verdict(row, &rules, absent, from_ns, now_ns);
+            let verdict = crate::matrix::judging::verdict(row, &rules, absent, from_ns, now_ns);
             if verdict != row.verdict {
                 row.verdict = verdict;
                 row.since_ns = now_ns;

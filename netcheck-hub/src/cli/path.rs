@@ -10,7 +10,7 @@ use crate::evidence::locate::exchange;
 use crate::model::clock::unix_now_ns;
 use crate::view::certificates;
 use crate::view::report::line::line;
-use crate::view::report::{source_name, target_name};
+use crate::words::names::{source_name, target_name};
 
 /// Lost probes of one path that are shown.
 const PROBES: usize = 5;

@@ -1,33 +1,20 @@
-//! The cluster's objects: from the API ([`kubernetes`]), or from a file, a `v1.List` as
-//! `kubectl get nodes,pods,services,endpointslices -A -o yaml` prints it, as YAML or JSON.
-//!
-//! In: the file. Out: rosters, and what is wrong with the file, into the [`Hub`]. [`InventoryTask`] polls the file's
-//! identity (it may be replaced by rename, or be a mounted ConfigMap's symlink); cancelling it loses nothing.
+//! The cluster's objects in a text: a `v1.List` as `kubectl get nodes,pods,services,endpointslices -A -o yaml` prints
+//! it, as YAML or JSON. Whether an object holds together is judged here for files and for the API alike. Pure, but
+//! for [`read`].
 
 use std::collections::HashMap;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
 
 use k8s_openapi::serde::de::DeserializeOwned;
 use netcheck_proto::text;
 use serde::Deserialize;
-use tokio_util::sync::CancellationToken;
 
-use self::sound::Sound;
-use crate::cluster::roster::{Objects, Roster};
-use crate::model::clock::unix_now_ns;
-use crate::state::Hub;
+pub use self::sound::Sound;
+use crate::cluster::roster::Objects;
 
-pub mod kubernetes;
 mod sound;
 #[cfg(test)]
 mod tests;
-
-/// How often the file is looked at. A change is taken once it has been the same for two looks, so that a file which
-/// is being written in place is not read by halves.
-pub const POLL: Duration = Duration::from_millis(200);
 
 /// Why there is no roster to be had from a file.
 #[derive(Debug, thiserror::Error)]
@@ -207,7 +194,10 @@ impl Item<'_> {
 }
 
 /// Reads one object, from a file or from the API.
-fn object<T: DeserializeOwned + Sound>(mut value: serde_json::Value) -> Result<T, String> {
+///
+/// # Errors
+/// Says in one line what does not hold together.
+pub fn object<T: DeserializeOwned + Sound>(mut value: serde_json::Value) -> Result<T, String> {
     if let Some(object) = value.as_object_mut() {
         // The types check these two where they stand; whether they do depends on the kind of list.
         object.remove("kind");
@@ -220,77 +210,4 @@ fn object<T: DeserializeOwned + Sound>(mut value: serde_json::Value) -> Result<T
 
 fn one_line(message: &str) -> String {
     message.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// What tells one state of a file from another.
-type Identity = (u64, u64, i64, i64);
-
-fn identity(path: &Path) -> Option<Identity> {
-    let meta = std::fs::metadata(path).ok()?;
-    Some((meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec()))
-}
-
-/// Follows the file.
-pub struct InventoryTask {
-    path: PathBuf,
-    hub: Arc<Hub>,
-    loaded: Option<Identity>,
-}
-
-impl InventoryTask {
-    /// Reads the file once and sets the hub's roster.
-    ///
-    /// # Errors
-    /// A file that is missing or broken at the start.
-    pub fn start(path: PathBuf, hub: Arc<Hub>) -> Result<Self, InventoryError> {
-        let loaded = identity(&path);
-        let objects = read(&path)?;
-        let roster = objects.roster();
-        tracing::info!(path = %path.display(), ignored = objects.ignored, "inventory read: {roster}");
-        hub.set_roster(roster, unix_now_ns());
-        Ok(Self { path, hub, loaded })
-    }
-
-    /// Re-reads the file whenever it changes, until cancelled.
-    pub async fn run(mut self, shutdown: CancellationToken) {
-        let mut ticks = tokio::time::interval(POLL);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut previous = self.loaded;
-        loop {
-            tokio::select! {
-                () = shutdown.cancelled() => return,
-                _ = ticks.tick() => {}
-            }
-            let current = identity(&self.path);
-            if current == previous && current != self.loaded {
-                self.loaded = current;
-                self.reload().await;
-            }
-            previous = current;
-        }
-    }
-
-    async fn reload(&self) {
-        let path = self.path.clone();
-        let read = tokio::task::spawn_blocking(move || read(&path).map(|objects| objects.roster())).await;
-        match read {
-            Ok(Ok(roster)) => self.accept(roster).await,
-            Ok(Err(error)) => {
-                let error = format!("{:#}", anyhow::Error::from(error));
-                tracing::error!("{error}; keeping the last good roster");
-                self.hub.inventory_failed(error);
-            }
-            Err(error) => self.hub.inventory_failed(format!("inventory reader failed: {error}")),
-        }
-    }
-
-    async fn accept(&self, roster: Roster) {
-        tracing::info!(path = %self.path.display(), "inventory changed: {roster}");
-        let hub = Arc::clone(&self.hub);
-        // Plans of many nodes take their time.
-        let taken = tokio::task::spawn_blocking(move || hub.set_roster(roster, unix_now_ns())).await;
-        if let Err(error) = taken {
-            self.hub.inventory_failed(format!("plans could not be made of the inventory: {error}"));
-        }
-    }
 }

@@ -7,8 +7,8 @@
 use std::collections::BTreeSet;
 
 use clap::ValueEnum;
-use kube::core::{Selector, SelectorExt as _};
 
+use self::labels::LabelSelector;
 use crate::cluster::roster::entrance::Entrance;
 use crate::cluster::roster::{Mark, Pod, Roster, Service};
 
@@ -32,7 +32,7 @@ pub struct Selection {
     /// Services.
     pub services: Extent,
     /// Services whose labels match.
-    pub service_labels: Option<Selector>,
+    pub service_labels: Option<LabelSelector>,
     /// Services of these namespaces.
     pub service_namespaces: BTreeSet<String>,
 }

@@ -3,12 +3,11 @@
 //! Such a path is `degraded`, however few of its probes that costs: whoever's connection has the wrong port gets
 //! nothing through. Where they die follows from the same evidence as for any lost probe.
 
-use std::collections::BTreeSet;
-
 use netcheck_proto::v1;
 
 use crate::evidence::Lost;
 use crate::model::clock::{SECOND_NS, timestamp};
+use crate::words::patterns::port_names;
 
 /// Rounds that may be missed until what the last one found is worth nothing.
 const ROUNDS: i64 = 3;
@@ -16,9 +15,6 @@ const ROUNDS: i64 = 3;
 const LEAST_NS: i64 = 30 * SECOND_NS;
 /// Ports of one path that make sense.
 const PORTS_MAX: u32 = 64;
-/// Ports that are named in one line.
-const NAMED: usize = 4;
-
 /// What it looks like when one of several ways is gone.
 pub const LOOKS: &str = "as when one of several parallel ways is dead";
 
@@ -110,7 +106,7 @@ impl Ports {
         let word = if self.lost.len() == 1 { "source port" } else { "source ports" };
         let (others_sent, others_lost) = self.others;
         [
-            format!("{word} {}: {lost} of {sent} packets lost", names(self.lost.iter().map(|of| of.0))),
+            format!("{word} {}: {lost} of {sent} packets lost", port_names(self.lost.iter().map(|of| of.0))),
             format!(
                 "the {} others: {others_lost} of {others_sent}; {LOOKS}",
                 self.ports as usize - self.lost.len()
@@ -136,50 +132,6 @@ impl Ports {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a report of source ports does not hold together")]
 pub struct Nonsense;
-
-fn names(ports: impl Iterator<Item = u16>) -> String {
-    let all: BTreeSet<u16> = ports.collect();
-    let mut named: Vec<String> = all.iter().take(NAMED).map(u16::to_string).collect();
-    if all.len() > NAMED {
-        named.push(format!("{} more", all.len() - NAMED));
-    }
-    match named.as_slice() {
-        [] => String::new(),
-        [one] => one.clone(),
-        [most @ .., last] => format!("{} and {last}", most.join(", ")),
-    }
-}
-
-/// What these paths have in common: `2 of 8 source ports lose everything, the others nothing`. None without any path.
-#[must_use]
-pub fn share(paths: &[v1::SourcePorts]) -> Option<String> {
-    let span = |values: &mut dyn Iterator<Item = u32>| {
-        let all: BTreeSet<u32> = values.collect();
-        let (least, most) = all.first().zip(all.last())?;
-        Some(if least == most { format!("{least}") } else { format!("{least} to {most}") })
-    };
-    let lost = span(&mut paths.iter().map(|of| of.lost.len() as u32))?;
-    let ports = span(&mut paths.iter().map(|of| of.ports))?;
-    let every = || paths.iter().flat_map(|of| &of.lost);
-    let (sent, packets) =
-        every().fold((0u64, 0u64), |sum, of| (sum.0 + u64::from(of.sent), sum.1 + u64::from(of.lost)));
-    let verb = if lost == "1" { "loses" } else { "lose" };
-    let how = match (packets * 100).checked_div(sent) {
-        None | Some(100) => "everything".to_owned(),
-        Some(percent) => format!("{percent} % of their packets"),
-    };
-    let others: u32 = paths.iter().map(|of| of.others_lost).max()?;
-    let others = if others == 0 { "nothing" } else { "hardly any" };
-    Some(format!("{lost} of {ports} source ports {verb} {how}, the others {others}"))
-}
-
-/// `, lost ports 61007 and 61015`.
-#[must_use]
-pub fn named(paths: &[v1::SourcePorts]) -> String {
-    let ports = || paths.iter().flat_map(|of| &of.lost).filter_map(|of| u16::try_from(of.port).ok());
-    let word = if ports().collect::<BTreeSet<u16>>().len() == 1 { "port" } else { "ports" };
-    format!(", lost {word} {}", names(ports()))
-}
 
 #[cfg(test)]
 mod tests;

@@ -105,23 +105,6 @@ impl Sizes {
     }
 }
 
-/// What is lost on paths with these borders (the largest size that passes, the smallest that does not), in words:
-/// `packets above 1400 bytes`; as long as no border is found, `packets of 1500 bytes`. None without any path.
-#[must_use]
-pub fn range(borders: &[(u16, u16)]) -> Option<String> {
-    let found =
-        borders.iter().filter(|(passed, lost)| lost.saturating_sub(*passed) <= 1).map(|&(passed, _)| passed);
-    let span = |least: u16, most: u16| {
-        if least == most { format!("{least}") } else { format!("{least} to {most}") }
-    };
-    if let Some((least, most)) = found.clone().min().zip(found.max()) {
-        return Some(format!("packets above {} bytes", span(least, most)));
-    }
-    let tried = borders.iter().map(|&(_, lost)| lost);
-    let (least, most) = tried.clone().min().zip(tried.max())?;
-    Some(format!("packets of {} bytes", span(least, most)))
-}
-
 #[cfg(test)]
 mod tests {
     use netcheck_common::domain::Outcome;
@@ -156,18 +139,6 @@ mod tests {
         {
             assert_eq!(hurt.shown_by(&lost(bytes, sent_s), 200 * SECOND_NS), expected, "{bytes} {sent_s}");
         }
-    }
-
-    #[test]
-    fn sizes_in_words() {
-        for (borders, expected) in [
-            (&[(1400, 1401)][..], "packets above 1400 bytes"),
-            (&[(1400, 1401), (1372, 1373), (92, 1500)], "packets above 1372 to 1400 bytes"),
-            (&[(92, 1500), (92, 1450)], "packets of 1450 to 1500 bytes"),
-        ] {
-            assert_eq!(range(borders).as_deref(), Some(expected));
-        }
-        assert_eq!(range(&[]), None);
     }
 
     #[test]

@@ -12,6 +12,8 @@ use super::exchange::{Exchange, Talk, TlsCheck};
 use super::{Catalog, Probe, Question, Sources, Target};
 use crate::cluster::roster::{Roster, Transport};
 
+/// The name that DNS servers are asked for where the operator names none.
+pub const NAME: &str = "kubernetes.default.svc.cluster.local";
 /// Port of DNS over TLS (RFC 7858 §3.1).
 const TLS_PORT: u16 = 853;
 const DNS_PORT: u16 = 53;

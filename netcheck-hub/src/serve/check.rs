@@ -15,11 +15,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
+use crate::matrix::range::Range;
+use crate::model::NodeIx;
 use crate::model::clock::{SECOND_NS, positive, unix_now_ns, wire_duration};
 use crate::model::verdict::Verdict;
+use crate::plan::selector::Selector;
 use crate::serve::reachability::invalid;
-use crate::state::query::{Cell, Range, Selector};
-use crate::state::{Hub, NodeIx};
+use crate::state::Hub;
+use crate::state::cells::Cell;
 use crate::view::report;
 
 /// How long a check may take when it says nothing.

@@ -17,12 +17,13 @@ use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::matrix::range::Range;
 use crate::model::clock::wire_duration;
+use crate::plan::selector::Selector;
 use crate::serve::accept::Connection;
 use crate::serve::readers::{Readers, gate};
 use crate::serve::{json, metrics};
 use crate::state::Hub;
-use crate::state::query::{Range, Selector};
 
 /// Ticks that may be missed before the hub counts as stuck.
 const STUCK_NS: i64 = 10 * crate::model::clock::SECOND_NS;

@@ -11,11 +11,12 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
+use crate::matrix::range::Range;
 use crate::model::clock::duration_ns;
 use crate::model::verdict::Verdict;
 use crate::plan::coverage::Coverage;
-use crate::state::query::Range;
-use crate::state::{Hub, State};
+use crate::state::Hub;
+use crate::state::State;
 
 /// All metrics as text.
 ///
@@ -113,7 +114,7 @@ impl Snapshot {
         snapshot
     }
 
-    fn paths(&mut self, cells: &[crate::state::query::Cell]) {
+    fn paths(&mut self, cells: &[crate::state::cells::Cell]) {
         let mut by_source: BTreeMap<(String, &str), u64> = BTreeMap::new();
         let mut by_target: BTreeMap<(String, &str), u64> = BTreeMap::new();
         let mut by_service: BTreeMap<(String, &str), u64> = BTreeMap::new();
@@ -171,7 +172,7 @@ impl Snapshot {
     }
 
     /// Of exchanges over TCP, by target: the slowest source's figures, and the certificate that expires first.
-    fn http(&mut self, state: &State, cells: &[crate::state::query::Cell]) {
+    fn http(&mut self, state: &State, cells: &[crate::state::cells::Cell]) {
         let mut slowest: BTreeMap<(&str, &str), f64> = BTreeMap::new();
         for cell in cells.iter().map(|cell| &cell.cell) {
             let (Some(phases), Some(path)) = (&cell.phases, &cell.path) else { continue };

@@ -11,13 +11,18 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use crate::incident::serve::Told;
+use crate::matrix::range::Range;
+use crate::model::NodeIx;
 use crate::model::clock::{positive, timestamp, unix_now_ns, wire_duration};
 use crate::model::verdict::Verdict;
 use crate::plan::coverage::Coverage;
+use crate::plan::selector::Selector;
+use crate::serve::incidents::Told;
+use crate::state::Hub;
+use crate::state::State;
 use crate::state::agent::Agent;
-use crate::state::query::{Cell, Range, Selector};
-use crate::state::{Hub, NodeIx, State, TooMany};
+use crate::state::cells::Cell;
+use crate::view::inactive::TooMany;
 use crate::view::report;
 
 /// The service.

@@ -10,16 +10,17 @@ use tokio_util::sync::CancellationToken;
 
 use self::claim::{Claims, Holder};
 use self::links::PodLinks;
+use self::searches::Searches;
 use crate::matrix::Rows;
 use crate::model::clock::{nanos, positive, time_of_day};
 use crate::model::verdict::Rules;
 use crate::plan::coverage::Ledger;
 use crate::plan::rotation::Turns;
 use crate::plan::{Catalog, Plan, PlanBook, Share, Timing};
-use crate::view::search::Searches;
 
 pub mod claim;
 pub mod links;
+pub mod searches;
 pub mod vantage;
 
 /// A session that is alive.

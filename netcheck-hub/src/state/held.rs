@@ -1,4 +1,4 @@
-//! The lock around the state, and how long it is held at most.
+//! A lock around what all share, and how long it is held at most.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,20 +6,18 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::State;
-
 /// The state behind its lock. Fair: who lets go of it after long and wants it back comes after whoever waits.
-pub(super) struct Lock {
-    state: Mutex<State>,
+pub(super) struct Lock<T> {
+    state: Mutex<T>,
     longest_ns: AtomicU64,
 }
 
-impl Lock {
-    pub(super) const fn new(state: State) -> Self {
+impl<T> Lock<T> {
+    pub(super) const fn new(state: T) -> Self {
         Self { state: Mutex::new(state), longest_ns: AtomicU64::new(0) }
     }
 
-    pub(super) fn hold(&self) -> Held<'_> {
+    pub(super) fn hold(&self) -> Held<'_, T> {
         let state = self.state.lock();
         Held { state, since: Instant::now(), longest_ns: &self.longest_ns }
     }
@@ -31,27 +29,27 @@ impl Lock {
 }
 
 /// The state, locked.
-pub struct Held<'a> {
-    state: MutexGuard<'a, State>,
+pub struct Held<'a, T> {
+    state: MutexGuard<'a, T>,
     since: Instant,
     longest_ns: &'a AtomicU64,
 }
 
-impl Deref for Held<'_> {
-    type Target = State;
+impl<T> Deref for Held<'_, T> {
+    type Target = T;
 
-    fn deref(&self) -> &State {
+    fn deref(&self) -> &T {
         &self.state
     }
 }
 
-impl DerefMut for Held<'_> {
-    fn deref_mut(&mut self) -> &mut State {
+impl<T> DerefMut for Held<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
         &mut self.state
     }
 }
 
-impl Drop for Held<'_> {
+impl<T> Drop for Held<'_, T> {
     fn drop(&mut self) {
         let held_ns = u64::try_from(self.since.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.longest_ns.fetch_max(held_ns, Ordering::Relaxed);

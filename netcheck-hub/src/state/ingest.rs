@@ -15,7 +15,9 @@ use crate::matrix::Row;
 use crate::matrix::ports::Ports;
 use crate::matrix::sizes::Sizes;
 use crate::matrix::{LOST_PER_PATH, Slot};
-use crate::state::{LOST_TOTAL, NodeIx, State};
+use crate::model::NodeIx;
+use crate::state::LOST_TOTAL;
+use crate::state::State;
 
 /// A window may end this much in the future before the agent's clock is taken to have been set.
 const FUTURE_NS: i64 = 2 * crate::model::clock::SECOND_NS;

@@ -11,10 +11,12 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::turns::{Brief, Draft, Planner};
-use super::{Hub, NodeIx, State};
+use super::turns::input_of;
+use super::{Hub, State};
+use crate::model::NodeIx;
 use crate::plan::Catalog;
 use crate::plan::dns::Found;
+use crate::plan::drafting::{PlanInput, PlanResult, Planner};
 use crate::state::agent::Agent;
 
 /// How long one piece of work on many agents holds the lock, and the one agent more that it was about to begin.
@@ -37,7 +39,7 @@ impl Hub {
         let mut planner = Planner::new(
             (Arc::clone(&state.planned_roster), Arc::clone(&state.catalog)),
             &self.settings.rotation,
-            (state.started_ns, now_ns),
+            now_ns,
         );
         let returned = if due.is_empty() { BTreeMap::new() } else { state.returned.clone() };
         drop(state);
@@ -47,11 +49,12 @@ impl Hub {
                 return;
             }
             let mut state = self.lock();
-            let briefs: Vec<Brief> =
-                batch.iter().map(|&at| Brief::of(at, state.agent_mut(at), now_ns)).collect();
+            let inputs: Vec<PlanInput> =
+                batch.iter().map(|&at| input_of(at, state.agent_mut(at), now_ns)).collect();
             drop(state);
-            let drafts: Vec<Draft> = briefs.into_iter().map(|brief| planner.draft(brief)).collect();
-            self.in_pieces(drafts.iter(), |state, draft| planner.take_over(state, draft));
+            let results: Vec<PlanResult> = inputs.into_iter().map(|input| planner.draft(input)).collect();
+            let catalog = planner.catalog();
+            self.in_pieces(results.iter(), |state, result| state.take_over(result, catalog, now_ns));
         }
         if !expedited.is_empty() {
             let agents = self.lock().agents.len();

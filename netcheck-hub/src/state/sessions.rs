@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use netcheck_proto::v1;
 
-use super::{NodeIx, State};
+use super::State;
+use crate::model::NodeIx;
 
 impl State {
     /// Has an agent probe its paths to and from these nodes at once.

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use crate::cluster::selection::Selection;
-use crate::config::dns::NAME;
 use crate::plan::Timing;
-use crate::plan::dns::DnsSettings;
+use crate::plan::dns::{DnsSettings, NAME};
 use crate::plan::http::HttpSettings;
 use crate::plan::rotation::Rotation;
 

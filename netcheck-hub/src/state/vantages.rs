@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use super::State;
 use crate::cluster::roster::Pod;
-use crate::state::agent::vantage::PodSource;
-use crate::view::report::listed;
+use crate::plan::pod_source::PodSource;
+use crate::words::names::listed;
 
 impl State {
     /// Where the responders of pods listen.
@@ -48,7 +48,7 @@ impl State {
     }
 
     /// Vantages that lack an address on a further network that the cluster says they have: one line for each network.
-    pub(super) fn vantage_addresses_missing(&self) -> Vec<String> {
+    pub(crate) fn vantage_addresses_missing(&self) -> Vec<String> {
         let mut by_network: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for agent in self.agents.iter().filter(|agent| agent.live.is_some()) {
             // While it is away that is told for all of it.
@@ -76,7 +76,7 @@ impl State {
     }
 
     /// Where nothing is measured from pods, though it is or should be: one line for all nodes of one reason.
-    pub(super) fn vantages_missing(&self) -> Vec<String> {
+    pub(crate) fn vantages_missing(&self) -> Vec<String> {
         let live = || self.each().map(|(_, agent)| agent).filter(|agent| agent.live.is_some());
         let any = live().any(|agent| agent.vantage.known().is_some());
         let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();

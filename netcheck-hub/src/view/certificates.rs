@@ -4,22 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use crate::matrix::Row;
 use crate::model::clock::{SECOND_NS, nanos};
 use crate::plan::Target;
 use crate::state::State;
-use crate::view::report::target_name;
+use crate::words::names::target_name;
 
 const DAY_S: i64 = 86_400;
-
-impl Row {
-    /// When the certificate of its server expires, unix seconds: of those that were seen last.
-    #[must_use]
-    pub fn certificate(&self) -> Option<i64> {
-        let newest = self.ring.since(i64::MIN).rev();
-        newest.filter_map(|slot| slot.delays.as_ref()?.steps.as_ref()?.not_after).next()
-    }
-}
 
 impl State {
     /// By target, when the first of its certificates expires (unix seconds).

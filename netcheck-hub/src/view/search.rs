@@ -4,36 +4,8 @@ use std::collections::BTreeMap;
 
 use netcheck_proto::v1;
 
-use crate::model::clock::SECOND_NS;
 use crate::state::State;
-use crate::view::report::listed;
-
-/// What is older was looked up by an agent that is gone.
-const STALE_NS: i64 = 180 * SECOND_NS;
-/// Names of one agent.
-const NAMES_MAX: usize = 16;
-
-/// The newest look-ups of one node, by name.
-#[derive(Clone, Debug, Default)]
-pub struct Searches {
-    newest: BTreeMap<String, (i64, v1::NameSearch)>,
-}
-
-impl Searches {
-    /// Takes what an agent reported.
-    pub fn take(&mut self, searches: Vec<v1::NameSearch>, now_ns: i64) {
-        for search in searches {
-            if self.newest.len() < NAMES_MAX || self.newest.contains_key(&search.name) {
-                self.newest.insert(search.name.clone(), (now_ns, search));
-            }
-        }
-    }
-
-    fn fresh(&self, now_ns: i64) -> impl Iterator<Item = &v1::NameSearch> {
-        let fresh = move |at_ns: i64| now_ns.saturating_sub(at_ns) < STALE_NS;
-        self.newest.values().filter(move |(at_ns, _)| fresh(*at_ns)).map(|(_, search)| search)
-    }
-}
+use crate::words::names::listed;
 
 impl State {
     /// One line for each way in which a name is looked up that takes more than one query, or fails; with the nodes where
@@ -105,15 +77,5 @@ mod tests {
         assert!(failed.contains("takes 1 query") && failed.ends_with("timeout, and no answer"), "{failed}");
         let nobody = v1::NameSearch { server: String::new(), ..search(&[]) };
         assert!(line(&nobody).unwrap().contains("names no server"));
-    }
-
-    #[test]
-    fn the_newest_counts_until_it_is_old() {
-        let mut searches = Searches::default();
-        searches.take(vec![search(&[("a.", "NXDOMAIN")])], 0);
-        searches.take(vec![search(&[("a.", "")])], SECOND_NS);
-        assert_eq!(searches.fresh(2 * SECOND_NS).count(), 1);
-        assert!(searches.fresh(2 * SECOND_NS).all(|search| line(search).is_none()));
-        assert_eq!(searches.fresh(2 * STALE_NS).count(), 0);
     }
 }

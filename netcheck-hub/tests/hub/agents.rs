@@ -4,9 +4,10 @@ use std::path::Path;
 
 use netcheck_common::domain::Outcome;
 use netcheck_hub::cluster::inventory;
+use netcheck_hub::matrix::range::Range;
 use netcheck_hub::model::clock::{SECOND_NS, unix_now_ns};
+use netcheck_hub::plan::selector::Selector;
 use netcheck_hub::state::State;
-use netcheck_hub::state::query::{Range, Selector};
 use netcheck_proto::v1;
 use netcheck_proto::v1::agent_service_client::AgentServiceClient;
 use netcheck_proto::v1::session_request::Message as FromAgent;

@@ -203,7 +203,7 @@ async fn what_is_known_of_older_losses_is_told_while_newer_ones_wait() {
         let at = state.find("n1").unwrap();
         let row = state.agent(at).rows.get(PathId(path)).unwrap();
         let range =
-            netcheck_hub::state::query::Range::newest(std::time::Duration::from_secs(10), unix_now_ns());
+            netcheck_hub::matrix::range::Range::newest(std::time::Duration::from_secs(10), unix_now_ns());
         let waiting = row.lost.back().is_some_and(|lost| lost.located.want.is_some());
         (row.lost.len(), waiting, state.cell(at, row, row.verdict, &range).unlocated.unwrap_or_default())
     };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use netcheck_common::domain::Outcome;
-use netcheck_hub::cluster::inventory::kubernetes::{Access, Pulse, connect};
+use netcheck_hub::inventory::kubernetes::{Access, Pulse, connect};
 use netcheck_hub::serve::identity::{Identity, Reviewer};
 use netcheck_kubefake::{FakeApi, Token};
 use netcheck_proto::v1;

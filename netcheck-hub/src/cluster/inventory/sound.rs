@@ -12,14 +12,20 @@ use netcheck_proto::text;
 use crate::cluster::roster::gateway::{GatewayObject, HttpRouteObject};
 
 /// An object that can be checked.
-pub(super) trait Sound {
+pub trait Sound {
     /// Its name and the like.
     fn meta(&self) -> &ObjectMeta;
 
     /// What is wrong beyond name and namespace.
+    ///
+    /// # Errors
+    /// Says in one line what it is.
     fn fields(&self) -> Result<(), String>;
 
     /// What is wrong with it, if anything.
+    ///
+    /// # Errors
+    /// Says in one line what it is.
     fn sound(&self) -> Result<(), String> {
         let meta = self.meta();
         let name = meta.name.as_deref().filter(|name| !name.is_empty()).ok_or("it has no name")?;

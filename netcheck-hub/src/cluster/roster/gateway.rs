@@ -1,18 +1,13 @@
 //! Gateways and HTTPRoutes of the Gateway API (gateway-api.sigs.k8s.io, `gateway.networking.k8s.io/v1`), which no crate
 //! of the API's own types has: the fields that matter here, and which host and path is asked for where. Pure.
 
-use std::borrow::Cow;
-
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::Resource;
-use kube::core::NamespaceResourceScope;
+use k8s_openapi::{Metadata, NamespaceResourceScope, Resource};
 use netcheck_proto::text;
 use serde::Deserialize;
 
 use super::build::namespaced;
 use super::entrance::{Entrance, EntranceKind, Host, covers, named_hosts};
-
-const GROUP: &str = "gateway.networking.k8s.io";
 
 /// A Gateway, as the API has it.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -124,30 +119,22 @@ struct Condition {
 macro_rules! resource {
     ($object:ty, $kind:literal, $plural:literal) => {
         impl Resource for $object {
-            type DynamicType = ();
+            const API_VERSION: &'static str = "gateway.networking.k8s.io/v1";
+            const GROUP: &'static str = "gateway.networking.k8s.io";
+            const KIND: &'static str = $kind;
+            const VERSION: &'static str = "v1";
+            const URL_PATH_SEGMENT: &'static str = $plural;
             type Scope = NamespaceResourceScope;
+        }
 
-            fn kind((): &()) -> Cow<'_, str> {
-                $kind.into()
-            }
+        impl Metadata for $object {
+            type Ty = ObjectMeta;
 
-            fn group((): &()) -> Cow<'_, str> {
-                GROUP.into()
-            }
-
-            fn version((): &()) -> Cow<'_, str> {
-                "v1".into()
-            }
-
-            fn plural((): &()) -> Cow<'_, str> {
-                $plural.into()
-            }
-
-            fn meta(&self) -> &ObjectMeta {
+            fn metadata(&self) -> &ObjectMeta {
                 &self.metadata
             }
 
-            fn meta_mut(&mut self) -> &mut ObjectMeta {
+            fn metadata_mut(&mut self) -> &mut ObjectMeta {
                 &mut self.metadata
             }
         }

@@ -157,7 +157,7 @@ fn selectors() {
         ("a/b/c=d", "is not the name"),
         ("app>3", "is not the name"),
     ] {
-        let error = labels::parse(text).unwrap_err();
+        let error = labels::parse(text).unwrap_err().to_string();
         assert!(error.contains(why) && error.lines().count() == 1, "{text}: {error}");
     }
 }

@@ -202,7 +202,7 @@ pub(crate) fn dropped(node: &str, direction: v1::Direction) -> Symptom {
         certainty: v1::Certainty::Observed.into(),
         ..Default::default()
     };
-    Symptom { summary: crate::evidence::words::place(&at), at: Some(at), ..timeout() }
+    Symptom { summary: crate::words::location::place(&at), at: Some(at), ..timeout() }
 }
 
 /// A kernel reported it, with the function that did it.
@@ -217,7 +217,7 @@ pub(crate) fn died(
     let at = symptom.at.as_mut().unwrap();
     at.set_stage(stage);
     (at.reason, at.function) = (reason.to_owned(), function.to_owned());
-    symptom.summary = crate::evidence::words::place(at);
+    symptom.summary = crate::words::location::place(at);
     symptom
 }
 
@@ -230,7 +230,7 @@ pub(crate) fn wire(from: &str, to: &str, direction: v1::Direction) -> Symptom {
         certainty: v1::Certainty::Inferred.into(),
         ..Default::default()
     };
-    Symptom { summary: crate::evidence::words::place(&at), at: Some(at), ..timeout() }
+    Symptom { summary: crate::words::location::place(&at), at: Some(at), ..timeout() }
 }
 
 pub(crate) fn to(fact: &Fact) -> &str {

@@ -3,6 +3,7 @@ use netcheck_proto::convert;
 use proptest::prelude::*;
 
 use super::*;
+use crate::words::patterns::{port_names, ports_named, ports_shared};
 
 fn wire(lost: &[(u32, u32, u32)], at_s: i64) -> v1::PathPorts {
     let lost = lost.iter().map(|&(port, sent, lost)| v1::PortLoss { port, sent, lost });
@@ -70,10 +71,10 @@ fn ports_in_words() {
             "1 to 2 of 8 source ports lose 83 % of their packets, the others hardly any, lost ports 61001 and 61007",
         ),
     ] {
-        assert_eq!(share(&paths).unwrap() + &named(&paths), expected);
+        assert_eq!(ports_shared(&paths).unwrap() + &ports_named(&paths), expected);
     }
-    assert_eq!(share(&[]), None);
-    assert_eq!(names([1, 2, 3, 4, 5, 6].into_iter()), "1, 2, 3, 4 and 2 more");
+    assert_eq!(ports_shared(&[]), None);
+    assert_eq!(port_names([1, 2, 3, 4, 5, 6].into_iter()), "1, 2, 3, 4 and 2 more");
     assert_eq!(
         two.lines(),
         [
@@ -120,7 +121,7 @@ proptest! {
         };
         if let Ok(Some(ports)) = Ports::read(&wire, at_ns) {
             prop_assert!(ports.lines().iter().all(|line| !line.is_empty()));
-            prop_assert!(share(&[ports.to_wire()]).is_some());
+            prop_assert!(ports_shared(&[ports.to_wire()]).is_some());
             let _ = ports.hurt(at_ns);
         }
     }

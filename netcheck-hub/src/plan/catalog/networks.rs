@@ -15,7 +15,7 @@ use crate::cluster::roster::{Pod, Roster};
 #[cfg(test)]
 use crate::plan::Probe;
 use crate::plan::Target;
-use crate::state::agent::vantage::PodSource;
+use crate::plan::pod_source::PodSource;
 
 /// What stands between a pod and its network in a target's id; no name of Kubernetes has it.
 const AT: char = '@';

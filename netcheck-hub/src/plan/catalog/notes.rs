@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::cluster::roster::{Roster, Service, ServicePort, Transport};
 use crate::cluster::selection::Selection;
-use crate::view::report::listed;
+use crate::words::names::listed;
 
 /// What was passed over, by why.
 #[derive(Debug, Default)]

@@ -13,7 +13,7 @@ use crate::cluster::roster::entrance::{Entrance, EntranceKind, Site};
 use crate::cluster::selection::{Choice, Selection};
 use crate::plan::Target;
 use crate::plan::exchange::Exchange;
-use crate::view::report::listed;
+use crate::words::names::listed;
 
 /// Where requests go.
 #[derive(Clone, Copy)]

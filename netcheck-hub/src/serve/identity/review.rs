@@ -78,7 +78,7 @@ impl Reviewer {
                     format!("the hub's role needs the verb create on tokenreviews ({})", status.message)
                 }
                 kube::Error::Api(status) => status.message.clone(),
-                other => crate::cluster::inventory::kubernetes::innermost(other),
+                other => crate::inventory::kubernetes::innermost(other),
             };
             tracing::error!("cannot review an agent's token: {why}");
             Refusal::NoAnswer { why }

@@ -1,54 +1,9 @@
 //! The pod that opens sockets for an agent in the pod network, as its agent tells; remembered for a while after it went,
 //! so that its paths stay planned and show that nothing is measured. Pure.
 
-use std::collections::BTreeSet;
-use std::net::IpAddr;
+use netcheck_proto::v1;
 
-use netcheck_common::domain::{Family, ProbeKind};
-use netcheck_proto::{convert, v1};
-
-/// A vantage: what its agent's plan depends on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PodSource {
-    /// `namespace/name`, or the name.
-    pub pod: String,
-    /// The pod's addresses.
-    pub addresses: Vec<IpAddr>,
-    /// Port of its responder; 0 for none.
-    pub responder_port: u16,
-    can: BTreeSet<(ProbeKind, Family)>,
-}
-
-impl PodSource {
-    /// What an agent says; none where none is connected.
-    fn read(told: &v1::PodVantage) -> Option<Self> {
-        let addresses: Vec<IpAddr> =
-            told.addresses.iter().filter_map(|address| convert::address("vantage", address).ok()).collect();
-        let can = told.can.iter().filter_map(|can| {
-            let family = match can.ip_version {
-                4 => Family::V4,
-                6 => Family::V6,
-                _ => return None,
-            };
-            Some((convert::kind("vantage.can", can.kind).ok()?, family))
-        });
-        let can = can.collect();
-        let responder_port = u16::try_from(told.responder_port).unwrap_or(0);
-        (!addresses.is_empty()).then(|| Self { pod: told.pod.clone(), addresses, responder_port, can })
-    }
-
-    /// Whether such probes can be sent from it.
-    #[must_use]
-    pub fn can(&self, kind: ProbeKind, family: Family) -> bool {
-        self.can.contains(&(kind, family))
-    }
-
-    /// Its address of a family.
-    #[must_use]
-    pub fn address(&self, v4: bool) -> Option<IpAddr> {
-        self.addresses.iter().copied().find(|address| address.is_ipv4() == v4)
-    }
-}
+use crate::plan::pod_source::PodSource;
 
 /// The vantage of one agent.
 #[derive(Clone, Debug, Default)]
@@ -120,6 +75,10 @@ impl Vantage {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
+    use netcheck_common::domain::{Family, ProbeKind};
+
     use super::*;
 
     fn told() -> v1::PodVantage {

@@ -9,9 +9,12 @@ use serde_json::json;
 use super::*;
 use crate::cluster::roster::Objects;
 use crate::matrix::Slot;
+use crate::matrix::range::Range;
 use crate::plan::coverage::Coverage;
-use crate::state::query::{Range, Selector};
-use crate::state::{Hub, Settings};
+use crate::plan::rotation::Rotation;
+use crate::plan::selector::Selector;
+use crate::state::Hub;
+use crate::state::Settings;
 
 const NODES: usize = 60;
 /// 59 others, by ICMP, UDP and TCP.

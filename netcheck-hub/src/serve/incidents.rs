@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::Incident;
+use crate::incident::Incident;
 use crate::model::clock::{timestamp, unix_now_ns};
 use crate::state::Hub;
 

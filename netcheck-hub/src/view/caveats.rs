@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::State;
 use crate::model::clock::unix_now_ns;
-use crate::view::report::listed;
+use crate::state::State;
+use crate::words::names::listed;
 
 /// Most lines about agents: a report is read by people.
 const LINES: usize = 32;

@@ -5,17 +5,20 @@ use std::sync::Arc;
 
 use netcheck_common::domain::ProbeKind;
 
-use super::{Fact, Symptom, explain};
 use crate::cluster::roster::Owner;
 use crate::evidence::Lost;
 use crate::evidence::locate::{destination, holder};
+use crate::incident::{Fact, Symptom, explain};
 use crate::matrix::Row;
 use crate::matrix::ports::Ports;
+use crate::matrix::range::Range;
+use crate::model::NodeIx;
+use crate::model::Pattern;
 use crate::model::clock::SECOND_NS;
 use crate::model::verdict::Verdict;
+use crate::state::Hub;
+use crate::state::State;
 use crate::state::agent::Agent;
-use crate::state::query::{Pattern, Range};
-use crate::state::{Hub, NodeIx, State};
 
 /// How often causes are looked for at most.
 const PERIOD_NS: i64 = SECOND_NS;
@@ -110,7 +113,7 @@ impl Gathering<'_> {
 }
 
 impl State {
-    fn symptom(&self, source: &str, row: &Row, cell: crate::state::query::Cell, range: &Range) -> Symptom {
+    fn symptom(&self, source: &str, row: &Row, cell: crate::state::cells::Cell, range: &Range) -> Symptom {
         let probe = &row.path.probe;
         let pattern = cell.pattern();
         let judged = || -> Box<dyn Iterator<Item = &Lost>> {

@@ -1,7 +1,8 @@
 use std::time::Duration;
 
 use super::*;
-use crate::state::{Hub, Settings};
+use crate::state::Hub;
+use crate::state::Settings;
 
 /// A hub that knows so many agents, none of them connected.
 fn hub(agents: usize, mut of: impl FnMut(usize, &mut crate::state::agent::Agent)) -> std::sync::Arc<Hub> {

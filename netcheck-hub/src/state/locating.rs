@@ -11,16 +11,20 @@ use std::time::Duration;
 use netcheck_common::domain::{PathId, ProbeKind, Vantage};
 use netcheck_proto::{convert, v1};
 
-use super::answers::{reflected, sighted};
-use super::locate::{Scene, addressee, destination, locate};
-use super::reverse::{send_error, send_untold};
-use super::{Lost, Sight, Want};
+use self::reverse::{send_error, send_untold};
+use crate::evidence::answers::{reflected, sighted};
+use crate::evidence::locate::{Scene, addressee, destination, locate};
+use crate::evidence::{Lost, Sight, Want};
 use crate::matrix::Row;
+use crate::model::NodeIx;
 use crate::model::clock::SECOND_NS;
 use crate::model::verdict::Verdict;
 use crate::plan::Probe;
+use crate::state::Settings;
+use crate::state::State;
 use crate::state::agent::{Agent, Live};
-use crate::state::{NodeIx, Settings, State};
+
+mod reverse;
 
 /// Probes in one question. What does not fit waits for the next one.
 const PROBES_PER_QUESTION: usize = 256;

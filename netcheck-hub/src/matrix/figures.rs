@@ -49,7 +49,8 @@ pub fn stats(slots: impl Iterator<Item = impl Borrow<Slot>>) -> v1::PathStats {
 }
 
 /// Parts of exchanges over TCP, summed over windows.
-pub(super) fn steps(slots: impl Iterator<Item = impl Borrow<Slot>>) -> Steps {
+#[must_use]
+pub fn steps(slots: impl Iterator<Item = impl Borrow<Slot>>) -> Steps {
     let mut sum = Steps::default();
     for slot in slots {
         if let Some(steps) = slot.borrow().delays.as_ref().and_then(|delays| delays.steps.as_deref()) {
@@ -60,7 +61,8 @@ pub(super) fn steps(slots: impl Iterator<Item = impl Borrow<Slot>>) -> Steps {
 }
 
 /// The parts of exchanges, as readers see them.
-pub(super) fn phases(steps: &Steps) -> v1::Phases {
+#[must_use]
+pub fn phases(steps: &Steps) -> v1::Phases {
     v1::Phases {
         dns: Some(delay(&steps.dns)),
         connect: Some(delay(&steps.connect)),

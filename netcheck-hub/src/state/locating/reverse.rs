@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use netcheck_common::domain::{Outcome, Vantage};
 
-use super::Lost;
+use crate::evidence::Lost;
 use crate::matrix::Row;
 use crate::model::clock::SECOND_NS;
 use crate::state::agent::Agent;

@@ -1,144 +1,23 @@
-//! Rows → cells and details for readers; selectors. Pure but for the state that is passed in.
+//! Rows → cells and details, as readers see them. Pure but for the state that is passed in.
 
-use std::time::Duration;
-
-use netcheck_common::domain::{Family, Outcome};
+use netcheck_common::domain::Outcome;
 use netcheck_common::window::Steps;
-use netcheck_proto::{convert, v1};
+use netcheck_proto::v1;
 
 use crate::evidence::Lost;
 use crate::evidence::locate::destination;
+use crate::matrix::Row;
+use crate::matrix::figures::{phases, stats, steps};
+use crate::matrix::judging::judge_row;
 use crate::matrix::ports::Ports;
+use crate::matrix::range::Range;
 use crate::matrix::sizes::Sizes;
-use crate::matrix::{Row, Slot};
-use crate::model::clock::{nanos, timestamp};
-use crate::model::verdict::{Rules, Verdict, View, judge};
-use crate::plan::{PlannedPath, Target};
-use crate::state::{NodeIx, State};
-
-mod figures;
-mod selector;
-
-pub use figures::{delay, stats};
-use figures::{phases, steps};
-pub use selector::Selector;
-
-/// Which samples a reader asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Range {
-    /// Windows that end later count.
-    pub from_ns: i64,
-    /// Only windows that begin at or after `from_ns`: for checks, which want fresh samples.
-    pub strict: bool,
-    /// The reader's present.
-    pub now_ns: i64,
-}
-
-impl Range {
-    /// The newest `length`.
-    #[must_use]
-    pub fn newest(length: Duration, now_ns: i64) -> Self {
-        Self { from_ns: now_ns.saturating_sub(nanos(length)), strict: false, now_ns }
-    }
-
-    /// Its length.
-    #[must_use]
-    pub fn length(&self) -> Duration {
-        crate::model::clock::duration(self.now_ns - self.from_ns)
-    }
-
-    /// The windows of a row in it, oldest first.
-    pub fn slots<'a>(&self, row: &'a Row) -> Box<dyn DoubleEndedIterator<Item = &'a Slot> + 'a> {
-        if self.strict {
-            Box::new(row.ring.started_since(self.from_ns))
-        } else {
-            Box::new(row.ring.since(self.from_ns))
-        }
-    }
-
-    /// The lost probes of a row in it, newest first.
-    pub fn lost<'a>(&self, row: &'a Row) -> impl Iterator<Item = &'a Lost> + Clone + use<'a> {
-        // As far back as the oldest window that counts.
-        let from_ns = self.slots(row).next().map_or(self.from_ns, |slot| slot.start_ns.min(self.from_ns));
-        let newest = row.lost.iter().rev().take_while(move |lost| lost.sent_ns >= from_ns);
-        newest.filter(|lost| !lost.tries_size())
-    }
-
-    /// The lost probes that show what is lost for its source port, newest first: as long as what they show stands.
-    pub fn by_port<'a>(&self, row: &'a Row) -> impl Iterator<Item = &'a Lost> + Clone + use<'a> {
-        let now_ns = self.now_ns;
-        let ports = row.by_port(now_ns);
-        row.lost.iter().rev().filter(move |lost| ports.is_some_and(|ports| ports.shown_by(lost, now_ns)))
-    }
-
-    /// The lost probes that show what is lost for its size, newest first. They are rarer than others, so it is not
-    /// the range that counts but whether what they show still stands.
-    pub fn oversize<'a>(&self, row: &'a Row) -> impl Iterator<Item = &'a Lost> + Clone + use<'a> {
-        let now_ns = self.now_ns;
-        let sizes = row.hurt(now_ns);
-        row.lost.iter().rev().filter(move |lost| sizes.is_some_and(|sizes| sizes.shown_by(lost, now_ns)))
-    }
-}
-
-/// What a cell's losses have in common, beyond their place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Pattern {
-    /// Nothing.
-    Any,
-    /// Only packets of some sizes are lost.
-    Size,
-    /// Only packets from some source ports are lost.
-    Port,
-}
-
-/// The verdict of a row over the newest samples since `from_ns`.
-#[must_use]
-pub fn verdict(row: &Row, rules: &Rules, source_absent: bool, from_ns: i64, now_ns: i64) -> Verdict {
-    judge_row(row, rules, source_absent, &Range { from_ns, strict: false, now_ns })
-}
-
-fn judge_row(row: &Row, rules: &Rules, source_absent: bool, range: &Range) -> Verdict {
-    let slower;
-    let rules = if row.path.probe.exchange.is_some() {
-        slower = rules.of_exchanges();
-        &slower
-    } else {
-        rules
-    };
-    let (fresh_lost, fresh_lost_ns) = fresh(row, range.from_ns);
-    let target = &row.path.probe.target;
-    let absent = source_absent || row.retired_ns.is_some() || target.absent.is_some();
-    // Ways that are chosen by port are as many as the backends of a service: one that is dead is not all of them.
-    let by_port = row.by_port(range.now_ns);
-    let backends = by_port.map_or(target.backends, |ports| target.backends.max(ports.ports as usize));
-    let view = View { slots: range.slots(row), fresh_lost, fresh_lost_ns, backends, absent };
-    let hurt = by_port.is_some() || row.hurt(range.now_ns).is_some();
-    match judge(view, rules, range.now_ns) {
-        // In turn again, and nothing came yet: what it was stands for as long as silence says nothing.
-        Verdict::NoData if !absent && !range.strict && row.begins(rules, range.now_ns) => Verdict::Reachable,
-        Verdict::Reachable if !absent && hurt => Verdict::Degraded,
-        verdict => verdict,
-    }
-}
-
-/// Losses that no window holds yet: how many of the newest follow each other, and when the newest was sent.
-fn fresh(row: &Row, from_ns: i64) -> (u64, Option<i64>) {
-    let covered_ns = row.ring.newest().map_or(from_ns, Slot::end_ns).max(from_ns);
-    let mut fresh = row
-        .lost
-        .iter()
-        .rev()
-        .filter(|lost| !lost.sample.suspect)
-        .take_while(|lost| lost.sent_ns >= covered_ns);
-    let Some(newest) = fresh.find(|lost| !lost.tries_size()) else { return (0, None) };
-    let mut expected = newest.sample.sequence;
-    // Probes that try a size have numbers of their own among the others; they count for nothing here.
-    let older = fresh.take_while(|lost| {
-        expected = expected.wrapping_sub(1);
-        lost.sample.sequence == expected
-    });
-    (1 + older.filter(|lost| !lost.tries_size()).count() as u64, Some(newest.sent_ns))
-}
+use crate::model::clock::timestamp;
+use crate::model::verdict::{Rules, Verdict};
+use crate::model::{NodeIx, Pattern};
+use crate::plan::selector::Selector;
+use crate::plan::{Target, wire_path};
+use crate::state::State;
 
 /// A cell and what the report needs beyond it.
 #[derive(Clone, Debug)]
@@ -299,27 +178,6 @@ fn lost_probe(lost: &Lost, target: &Target) -> v1::LostProbe {
         sent_at: Some(timestamp(lost.sent_ns)),
         location: lost.located.location.clone(),
         evidence,
-    }
-}
-
-/// The path as readers see it.
-#[must_use]
-pub fn wire_path(source: &str, zone: &str, path: &PlannedPath) -> v1::Path {
-    v1::Path {
-        source_node: source.to_owned(),
-        source_zone: zone.to_owned(),
-        vantage: convert::vantage_to_wire(path.vantage).into(),
-        target: Some(path.probe.target.to_wire()),
-        kind: convert::kind_to_wire(path.probe.kind).into(),
-        family: convert::family_to_wire(Family::of(path.probe.address)).into(),
-        address: path
-            .probe
-            .exchange
-            .as_ref()
-            .and_then(|exchange| exchange.lookup.clone())
-            .unwrap_or_else(|| path.probe.address.to_string()),
-        port: u32::from(path.probe.port),
-        detail: path.probe.detail(),
     }
 }
 

@@ -1,0 +1,36 @@
+//! Where the cluster's objects come from: a [`file`](mod@file), or the API ([`kubernetes`]).
+//!
+//! In: objects. Out: [`News`] to whoever takes them ([`Take`]); nothing here knows the hub's state.
+
+use std::sync::Arc;
+
+use crate::cluster::roster::Roster;
+
+pub mod file;
+pub mod kubernetes;
+
+/// What there is to tell.
+#[derive(Debug)]
+pub enum News {
+    /// The cluster changed.
+    Roster {
+        /// All of it.
+        roster: Roster,
+        /// What is wrong with the API all the same.
+        trouble: Option<String>,
+    },
+    /// The newest inventory is no good: the roster stays as it was.
+    Failed(String),
+    /// How the API is.
+    State {
+        /// What is wrong with it, if anything.
+        trouble: Option<String>,
+        /// How many objects were skipped so far.
+        skipped: u64,
+        /// What is wrong with those that are left out now.
+        caveat: Option<String>,
+    },
+}
+
+/// Who is told. It may take its time: it is called where blocking is allowed.
+pub type Take = Arc<dyn Fn(News) + Send + Sync>;
