@@ -20,7 +20,7 @@ use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::rig::{FakeAgent, Rig, hello};
-use crate::serve::tls::{Authority, files, install};
+use crate::tls::{Authority, files, install};
 
 const TOKEN: &str = "readers-token-0123456789";
 
