@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use netcheck_proto::usage::read_token;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -18,7 +19,7 @@ use crate::hub::{Hub, HubTask};
 use crate::identity::{Identity, Reviewer};
 use crate::inventory::InventoryTask;
 use crate::inventory::kubernetes::{self, Access, KubernetesTask, Pulse};
-use crate::readers::{Readers, read_token};
+use crate::readers::Readers;
 use crate::tls::{Certificates, TlsTask};
 use crate::{http, server};
 

@@ -12,7 +12,7 @@ use axum::middleware;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use axum::serve::Listener;
-use netcheck_proto::v1;
+use netcheck_proto::{json, v1};
 use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -20,9 +20,9 @@ use tokio_util::sync::CancellationToken;
 use crate::accept::Connection;
 use crate::clock::wire_duration;
 use crate::hub::Hub;
+use crate::metrics;
 use crate::query::{Range, Selector};
 use crate::readers::{Readers, gate};
-use crate::{json, metrics};
 
 /// Ticks that may be missed before the hub counts as stuck.
 const STUCK_NS: i64 = 10 * crate::clock::SECOND_NS;

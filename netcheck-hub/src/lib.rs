@@ -5,7 +5,7 @@
 //! paths, [`accept`] takes connections ([`tls`]), [`session`] talks to the agents that [`identity`] admits, [`ingest`]
 //! applies their batches to the [`matrix`] and to the [`evidence`], [`verdict`] judges, [`incident`] finds causes, [`report`] explains; [`reachability`], [`check`] and
 //! [`http`] answer readers.
-//! [`hub`] is the one shared state; [`app`] wires the tasks. `kubectl-netcheck` is [`cli`].
+//! [`hub`] is the one shared state; [`app`] wires the tasks.
 
 pub mod accept;
 pub mod agent;
@@ -13,7 +13,6 @@ pub mod app;
 pub mod backends;
 pub mod certificates;
 pub mod check;
-pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod coverage;
@@ -24,7 +23,6 @@ pub mod identity;
 pub mod incident;
 pub mod ingest;
 pub mod inventory;
-pub mod json;
 pub mod matrix;
 pub mod metrics;
 pub mod plan;

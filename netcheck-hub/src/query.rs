@@ -8,7 +8,7 @@ use netcheck_proto::{convert, v1};
 
 use crate::clock::{nanos, timestamp};
 use crate::evidence::Lost;
-use crate::evidence::locate::destination;
+use crate::evidence::locate::{destination, exchange};
 use crate::hub::{NodeIx, State};
 use crate::matrix::{Row, Slot};
 use crate::plan::{PlannedPath, Target};
@@ -299,6 +299,7 @@ fn lost_probe(lost: &Lost, target: &Target) -> v1::LostProbe {
         sent_at: Some(timestamp(lost.sent_ns)),
         location: lost.located.location.clone(),
         evidence,
+        summary: exchange::ending(&lost.sample),
     }
 }
 

@@ -258,15 +258,16 @@ impl ReachabilityService for Reachability {
         let selector = selector.between(&request.source, &request.target);
         let mut chosen = self.hub.chosen(&selector);
         let mut paths: Vec<v1::PathDetail> = Vec::new();
+        let mut findings = Vec::new();
         let mut state = self.hub.lock();
         let source = state.find(&request.source);
         if let Some(source) = source {
-            paths.extend(self.hub.cells_of(&state, source, &selector, &range).into_iter().filter_map(
-                |cell| {
-                    let row = state.agent(source).rows.get(netcheck_common::domain::PathId(cell.key.1))?;
-                    Some(state.detail(source, row, cell.verdict, &range))
-                },
-            ));
+            let cells = self.hub.cells_of(&state, source, &selector, &range);
+            findings = report::findings(&cells);
+            paths.extend(cells.into_iter().filter_map(|cell| {
+                let row = state.agent(source).rows.get(netcheck_common::domain::PathId(cell.key.1))?;
+                Some(state.detail(source, row, cell.verdict, &range))
+            }));
             if let Some(resting) = state.resting(source, &mut chosen) {
                 drop(state);
                 let found = resting.paths(&selector, range.now_ns);
@@ -286,7 +287,8 @@ impl ReachabilityService for Reachability {
             )));
         }
         drop(state);
-        Ok(Response::new(v1::GetPathResponse { generated_at: Some(timestamp(range.now_ns)), paths }))
+        let generated_at = Some(timestamp(range.now_ns));
+        Ok(Response::new(v1::GetPathResponse { generated_at, paths, findings }))
     }
 
     async fn get_report(

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use netcheck_proto::v1;
+use netcheck_proto::words::source_name;
 
 use crate::clock::{timestamp, wire_duration};
 use crate::coverage::Coverage;
@@ -25,12 +26,6 @@ const EVIDENCE_LINES: usize = 8;
 #[must_use]
 pub fn build(cells: &[Cell], range: &Range, caveats: Vec<String>) -> v1::Report {
     let count = |verdict: Verdict| cells.iter().filter(|cell| cell.verdict == verdict).count() as u64;
-    let mut findings: Vec<v1::Finding> =
-        groups(cells).iter().map(|((cause, _), group)| finding(cause, group, cells)).collect();
-    findings.sort_by_key(|finding| {
-        let unreachable = finding.verdict() == v1::Verdict::Unreachable;
-        (std::cmp::Reverse(unreachable), std::cmp::Reverse(finding.paths.len()), finding.headline.clone())
-    });
     v1::Report {
         generated_at: Some(timestamp(range.now_ns)),
         range: Some(wire_duration(range.length())),
@@ -41,11 +36,23 @@ pub fn build(cells: &[Cell], range: &Range, caveats: Vec<String>) -> v1::Report 
         expected_absent: count(Verdict::ExpectedAbsent),
         no_data: count(Verdict::NoData),
         totals: Some(totals(cells)),
-        findings,
+        findings: findings(cells),
         caveats,
         incidents: Vec::new(),
         coverage: None,
     }
+}
+
+/// The bad ones of these cells by common cause, worst first.
+#[must_use]
+pub fn findings(cells: &[Cell]) -> Vec<v1::Finding> {
+    let mut findings: Vec<v1::Finding> =
+        groups(cells).iter().map(|((cause, _), group)| finding(cause, group, cells)).collect();
+    findings.sort_by_key(|finding| {
+        let unreachable = finding.verdict() == v1::Verdict::Unreachable;
+        (std::cmp::Reverse(unreachable), std::cmp::Reverse(finding.paths.len()), finding.headline.clone())
+    });
+    findings
 }
 
 /// Counts the paths that are not in turn with what they were when they were probed last.
@@ -252,52 +259,6 @@ fn evidence(cells: &[&Cell]) -> Vec<String> {
         evidence.push(format!("and {more} more facts like these"));
     }
     evidence
-}
-
-/// `service default/web:80`, `NodePort 30080 on n3 of service default/web:80`, `pod default/web-1`,
-/// `pod default/web-1 on network default/storage`, `n2`.
-#[must_use]
-pub fn target_name(target: &v1::Target) -> String {
-    let full = format!("{}/{}", target.namespace, target.name);
-    match target.kind() {
-        v1::TargetKind::Service => service_name(target, &full),
-        v1::TargetKind::DnsServer => format!("DNS server {full}"),
-        v1::TargetKind::Pod if !target.network.is_empty() => {
-            format!("pod {full} on network {}", target.network)
-        }
-        v1::TargetKind::Pod => format!("pod {full}"),
-        v1::TargetKind::Node | v1::TargetKind::Endpoint | v1::TargetKind::Unspecified => target.name.clone(),
-    }
-}
-
-fn service_name(target: &v1::Target, full: &str) -> String {
-    use v1::ServiceAddress::{ClusterIp, Endpoint, ExternalIp, LoadBalancer, NodePort, Unspecified};
-    let service = format!("service {full}:{}", target.service_port);
-    match target.service_address() {
-        // Of a hub that knows no others.
-        Unspecified => format!("service {full}:{}", target.port),
-        ClusterIp => service,
-        NodePort | LoadBalancer | ExternalIp | Endpoint => format!("{} of {service}", service_place(target)),
-    }
-}
-
-/// Where a service is probed, in words: `NodePort 30080 on n3`, `load balancer 192.0.2.1`. Empty at its cluster IP.
-#[must_use]
-pub fn service_place(target: &v1::Target) -> String {
-    let address = target.addresses.first().map_or("", String::as_str);
-    match target.service_address() {
-        v1::ServiceAddress::Unspecified | v1::ServiceAddress::ClusterIp => String::new(),
-        v1::ServiceAddress::NodePort => format!("NodePort {} on {}", target.port, target.node),
-        v1::ServiceAddress::LoadBalancer => format!("load balancer {address}"),
-        v1::ServiceAddress::ExternalIp => format!("external IP {address}"),
-        v1::ServiceAddress::Endpoint if target.pod.is_empty() => format!("endpoint {address}"),
-        v1::ServiceAddress::Endpoint => format!("endpoint {}", target.pod),
-    }
-}
-
-/// `n2`, `pods of n2`.
-pub(crate) fn source_name(node: &str, from_pod: bool) -> String {
-    if from_pod { format!("pods of {node}") } else { node.to_owned() }
 }
 
 /// Sources in short: nodes, and those probed from their pods, `(node, from its pods)`.

@@ -1,7 +1,9 @@
 //! What can be the cause of bad paths, and what it is called.
 
 use netcheck_common::domain::{Family, ProbeKind};
+use netcheck_proto::convert::kind_to_wire;
 use netcheck_proto::v1;
+use netcheck_proto::words::kind_name;
 
 /// Number of a name in one evaluation; 0 is none.
 pub type Symbol = u32;
@@ -153,13 +155,7 @@ impl Scope {
 /// As people write it.
 #[must_use]
 pub const fn probe_name(probe: ProbeKind) -> &'static str {
-    match probe {
-        ProbeKind::Icmp => "ICMP",
-        ProbeKind::Udp => "UDP",
-        ProbeKind::Tcp => "TCP",
-        ProbeKind::Dns => "DNS",
-        ProbeKind::Http => "HTTP",
-    }
+    kind_name(kind_to_wire(probe))
 }
 
 /// A suspect, and which of its packets.

@@ -132,7 +132,7 @@ fn only_who_is_on_a_network_probes_it() {
         (wire.id.as_str(), wire.name.as_str(), wire.network.as_str()),
         ("pod/default/db-1@a/db", "db-1", "a/db")
     );
-    assert_eq!(crate::report::target_name(&wire), "pod default/db-1 on network a/db");
+    assert_eq!(netcheck_proto::words::target_name(&wire), "pod default/db-1 on network a/db");
 }
 
 #[test]

@@ -1,6 +1,5 @@
 use clap::CommandFactory as _;
 
-use super::style::Paint;
 use super::*;
 
 fn cell(source: &str, target: &str, kind: v1::ProbeKind, verdict: v1::Verdict) -> v1::MatrixCell {
@@ -170,11 +169,12 @@ fn a_path_says_which_packets_pass() {
         smallest_lost_bytes: 1401,
         ..Default::default()
     };
-    let sample =
-        v1::LostSample { packet_bytes: 1450, outcome: v1::Outcome::Timeout.into(), ..Default::default() };
     let mut detail = v1::PathDetail {
         cell: Some(v1::MatrixCell { sizes: Some(sizes.clone()), ..Default::default() }),
-        lost_probes: vec![v1::LostProbe { sample: Some(sample), ..Default::default() }],
+        lost_probes: vec![v1::LostProbe {
+            summary: "of 1450 bytes timed out".to_owned(),
+            ..Default::default()
+        }],
         ..Default::default()
     };
     let shown = |detail: &v1::PathDetail| {
@@ -183,7 +183,7 @@ fn a_path_says_which_packets_pass() {
     };
     let text = shown(&detail);
     assert!(text.contains("1400 bytes pass, 1401 don't (the route of the source takes 1450)"), "{text}");
-    assert!(text.contains("of 1450 bytes timed out"), "{text}");
+    assert!(text.contains("    #0 of – of 1450 bytes timed out\n"), "{text}");
     let sizes =
         v1::PacketSizes { smallest_lost_bytes: 0, told_bytes: 1400, told_by: "10.0.0.9".to_owned(), ..sizes };
     detail.cell = Some(v1::MatrixCell { sizes: Some(sizes), ..Default::default() });
@@ -211,7 +211,13 @@ fn a_path_says_which_source_ports_lose_packets() {
         ..Default::default()
     };
     let detail = v1::PathDetail { cell: Some(cell), ..Default::default() };
-    let answer = v1::GetPathResponse { paths: vec![detail], ..Default::default() };
+    let finding = v1::Finding {
+        headline: "n1 → n2, UDP: 12 % of probes lost".to_owned(),
+        verdict: v1::Verdict::Degraded.into(),
+        ..Default::default()
+    };
+    let answer = v1::GetPathResponse { paths: vec![detail], findings: vec![finding], ..Default::default() };
     let text = path::render(&answer, Paint::plain());
+    assert!(text.starts_with("~ n1 → n2, UDP: 12 % of probes lost\n\n~ "), "the hub's finding first: {text}");
     assert!(text.contains("ports     lost from 61007 (8 of 8); 0 of 56 from the 7 others"), "{text}");
 }

@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use netcheck_proto::v1;
+use netcheck_proto::words::target_name;
 
-use super::style::{Paint, family, kind, short, symbol, time_of_day};
-use crate::report::target_name;
+use crate::style::{Paint, family, kind, short, symbol, time_of_day};
 
 /// Paths of one finding that are listed.
 const PATHS: usize = 12;
 
-pub(super) fn render(report: &v1::Report, paint: Paint) -> String {
+pub(crate) fn render(report: &v1::Report, paint: Paint) -> String {
     let mut text = verdict(report, paint);
     for incident in &report.incidents {
-        text += &super::incidents::one(incident, paint);
+        text += &crate::incidents::one(incident, paint);
     }
     if !report.incidents.is_empty() && !report.findings.is_empty() {
         text += &format!("\n{}\n", paint.bold("Bad paths by place:"));
