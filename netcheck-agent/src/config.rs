@@ -14,8 +14,8 @@ use tonic::transport::Uri;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::address::refusal;
-use crate::session::connect::TlsFiles;
+use crate::plan::policy::refusal;
+use crate::uplink::session::connect::TlsFiles;
 
 /// Exit code for everything that goes wrong later.
 pub const EXIT_FAILURE: u8 = 1;
