@@ -1,9 +1,9 @@
 //! What can be the cause of bad paths, and what it is called.
 
 use netcheck_common::domain::{Family, ProbeKind};
-use netcheck_proto::convert::kind_to_wire;
 use netcheck_proto::v1;
-use netcheck_proto::words::kind_name;
+
+use crate::words::names::probe_name;
 
 /// Number of a name in one evaluation; 0 is none.
 pub type Symbol = u32;
@@ -150,12 +150,6 @@ impl Scope {
             (Some(probe), Some(family)) => format!("{probe} over {family}"),
         }
     }
-}
-
-/// As people write it.
-#[must_use]
-pub const fn probe_name(probe: ProbeKind) -> &'static str {
-    kind_name(kind_to_wire(probe))
 }
 
 /// A suspect, and which of its packets.

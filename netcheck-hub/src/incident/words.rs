@@ -3,13 +3,12 @@
 use std::collections::BTreeSet;
 
 use netcheck_common::domain::Outcome;
-use netcheck_proto::words::target_name;
 
 use super::Fact;
 use super::cause::{Cause, Side, Suspect, Symbol};
 use super::index::Index;
 use super::tally::Tallies;
-use crate::report::{listed, sources_listed};
+use crate::words::names::{listed, sources_listed, target_name};
 
 /// Says what the numbers mean.
 pub struct Speaker<'a> {

@@ -4,11 +4,11 @@
 use std::net::SocketAddr;
 
 use netcheck_proto::v1::{self, ServiceAddress};
-use netcheck_proto::words::service_address;
 
 use super::super::words::whose;
 use super::super::{DropFact, Flow};
 use super::{Case, Located, unlocated};
+use crate::words::names::service_address;
 
 impl Case<'_> {
     /// Whether it left for an address where it is passed on. Where the sender's own node translates the address already,
