@@ -1,52 +1,36 @@
-//! What an answer comes to, for the exit code. Silence is not reachability.
+//! The exit code of what the hub says that an answer comes to.
 
 use netcheck_proto::v1;
 
 use crate::{EXIT_FAILURE, EXIT_UNREACHABLE};
 
-/// What the answer says, as the exit code tells it.
+/// An answer, as the exit code tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Conclusion {
-    /// All that was measured is reachable, and something was, unless all is meant to be away.
+    /// Nothing that was measured is unreachable.
     Fine,
     /// Something is unreachable.
     Unreachable,
     /// Nothing was measured, which says nothing.
     Unmeasured {
         /// Paths that were asked about.
-        paths: usize,
+        paths: u64,
     },
 }
 
 impl Conclusion {
-    pub(crate) fn of(verdicts: impl Iterator<Item = v1::Verdict>) -> Self {
-        let (mut paths, mut measured, mut absent) = (0, 0, 0);
-        for verdict in verdicts {
-            paths += 1;
-            match verdict {
-                v1::Verdict::Unreachable => return Self::Unreachable,
-                v1::Verdict::Reachable | v1::Verdict::Degraded => measured += 1,
-                v1::Verdict::ExpectedAbsent => absent += 1,
-                v1::Verdict::NoData | v1::Verdict::Unspecified => {}
-            }
-        }
-        if measured > 0 || (paths > 0 && absent == paths) { Self::Fine } else { Self::Unmeasured { paths } }
-    }
-
-    pub(crate) fn of_report(report: &v1::Report) -> Self {
-        let all_absent = report.paths > 0 && report.expected_absent == report.paths;
-        if report.unreachable > 0 {
-            Self::Unreachable
-        } else if report.reachable + report.degraded > 0 || all_absent {
-            Self::Fine
-        } else {
-            Self::Unmeasured { paths: report.paths as usize }
+    /// Of so many paths. What a hub doesn't say is no success.
+    pub(crate) fn of(conclusion: v1::Conclusion, paths: u64) -> Self {
+        match conclusion {
+            v1::Conclusion::Reachable => Self::Fine,
+            v1::Conclusion::Unreachable => Self::Unreachable,
+            v1::Conclusion::Unmeasured | v1::Conclusion::Unspecified => Self::Unmeasured { paths },
         }
     }
 
     /// A check that a path did not pass is no success, even where nothing is unreachable.
     pub(crate) fn of_check(report: &v1::Report, passed: bool) -> Self {
-        match Self::of_report(report) {
+        match Self::of(report.conclusion(), report.paths) {
             Self::Fine if !passed => Self::Unreachable,
             conclusion => conclusion,
         }

@@ -124,7 +124,7 @@ async fn ask(cli: &Cli, screen: &Screen) -> anyhow::Result<(String, Conclusion)>
             let request = v1::GetMatrixRequest { selector: Some(select.wire()), range: range.wire() };
             let matrix = answer(asked.get_matrix(request)).await?;
             let text = if json { pretty(&matrix) } else { matrix::render(&matrix, paint, screen.columns) };
-            (text, Conclusion::of(matrix.cells.iter().map(v1::MatrixCell::verdict)))
+            (text, Conclusion::of(matrix.conclusion(), matrix.cells.len() as u64))
         }
         Command::Path { source, target, from, range } => {
             let (source, target) = (source.clone(), target.clone());
@@ -132,14 +132,13 @@ async fn ask(cli: &Cli, screen: &Screen) -> anyhow::Result<(String, Conclusion)>
             let request = v1::GetPathRequest { source, target, selector, range: range.wire() };
             let answer = answer(asked.get_path(request)).await?;
             let text = if json { pretty(&answer) } else { path::render(&answer, paint) };
-            let cells = answer.paths.iter().filter_map(|path| path.cell.as_ref());
-            (text, Conclusion::of(cells.map(v1::MatrixCell::verdict)))
+            (text, Conclusion::of(answer.conclusion(), answer.paths.len() as u64))
         }
         Command::Report { range } => {
             let answer = answer(asked.get_report(v1::GetReportRequest { range: range.wire() })).await?;
             let report = answer.report.clone().unwrap_or_default();
             let text = if json { pretty(&answer) } else { report::render(&report, paint) };
-            (text, Conclusion::of_report(&report))
+            (text, Conclusion::of(report.conclusion(), report.paths))
         }
         Command::Incidents { closed } => {
             let request = v1::ListIncidentsRequest { include_closed: *closed };

@@ -23,7 +23,7 @@ use crate::state::State;
 use crate::state::agent::Agent;
 use crate::state::cells::Cell;
 use crate::view::inactive::TooMany;
-use crate::view::report;
+use crate::view::report::{self, conclusion};
 
 /// The service.
 pub struct Reachability {
@@ -107,10 +107,12 @@ impl Hub {
     #[must_use]
     pub fn matrix(&self, selector: &Selector, range: &Range) -> v1::GetMatrixResponse {
         let (measured, resting) = self.measured_and_resting(selector, selector, range);
+        let cells: Vec<v1::MatrixCell> = measured.into_iter().map(|cell| cell.cell).chain(resting).collect();
         v1::GetMatrixResponse {
             generated_at: Some(timestamp(range.now_ns)),
             range: Some(wire_duration(range.length())),
-            cells: measured.into_iter().map(|cell| cell.cell).chain(resting).collect(),
+            conclusion: conclusion::of(cells.iter().map(v1::MatrixCell::verdict)).into(),
+            cells,
         }
     }
 
@@ -292,8 +294,13 @@ impl ReachabilityService for Reachability {
             )));
         }
         drop(state);
-        let generated_at = Some(timestamp(range.now_ns));
-        Ok(Response::new(v1::GetPathResponse { generated_at, paths, findings }))
+        let cells = paths.iter().filter_map(|path| path.cell.as_ref());
+        Ok(Response::new(v1::GetPathResponse {
+            generated_at: Some(timestamp(range.now_ns)),
+            findings,
+            conclusion: conclusion::of(cells.map(v1::MatrixCell::verdict)).into(),
+            paths,
+        }))
     }
 
     async fn get_report(

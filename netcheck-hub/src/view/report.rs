@@ -17,6 +17,7 @@ use crate::plan::coverage::Coverage;
 use crate::state::cells::Cell;
 use crate::words::names::{listed, source_name};
 
+pub mod conclusion;
 pub mod line;
 #[cfg(test)]
 mod tests;
@@ -28,7 +29,7 @@ const EVIDENCE_LINES: usize = 8;
 #[must_use]
 pub fn build(cells: &[Cell], range: &Range, caveats: Vec<String>) -> v1::Report {
     let count = |verdict: Verdict| cells.iter().filter(|cell| cell.verdict == verdict).count() as u64;
-    v1::Report {
+    let mut report = v1::Report {
         generated_at: Some(timestamp(range.now_ns)),
         range: Some(wire_duration(range.length())),
         paths: cells.len() as u64,
@@ -40,9 +41,10 @@ pub fn build(cells: &[Cell], range: &Range, caveats: Vec<String>) -> v1::Report 
         totals: Some(totals(cells)),
         findings: findings(cells),
         caveats,
-        incidents: Vec::new(),
-        coverage: None,
-    }
+        ..Default::default()
+    };
+    conclusion::conclude(&mut report);
+    report
 }
 
 /// The bad ones of these cells by common cause, worst first.
@@ -72,6 +74,7 @@ pub fn add_resting(report: &mut v1::Report, coverage: &Coverage, wanted: Duratio
     }
     report.paths += all;
     report.coverage = coverage.to_wire(wanted);
+    conclusion::conclude(report);
 }
 
 /// What makes paths one finding. Ordered only to be deterministic.
