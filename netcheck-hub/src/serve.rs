@@ -3,6 +3,7 @@
 
 pub mod accept;
 pub mod check;
+pub mod follow;
 pub mod http;
 pub mod identity;
 pub mod incidents;
