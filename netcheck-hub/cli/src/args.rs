@@ -9,13 +9,25 @@ use netcheck_proto::{convert, v1};
 
 use crate::connect::{self, HubUrl};
 
+/// What follows the list of flags.
+const AFTER_HELP: &str = "\
+Examples:
+  kubectl netcheck report                        what is wrong, and where packets die
+  kubectl netcheck path node-a node-b            one pair in full, with its newest lost probes
+  kubectl netcheck path node-a shop/web:80       the same to a service
+  kubectl netcheck matrix --vantage pod --kind tcp,http
+  kubectl netcheck check --source node-a         probe now, and wait for the result
+  kubectl -n netcheck exec deployment/netcheck-hub -- /kubectl-netcheck report
+                                                 in the hub's pod: asks by loopback, so it works
+                                                 while the cluster's DNS or Services are broken
+
+Exit code: 0 all that was measured is reachable, 1 could not ask or nothing was measured,
+2 something is unreachable, 64 bad usage.";
+
 /// Where in the cluster's network packets die, and why.
 #[derive(Debug, Parser)]
 #[command(name = "kubectl-netcheck", bin_name = "kubectl netcheck", version, max_term_width = 100)]
-#[command(
-    after_help = "Exit code: 0 all that was measured is reachable, 1 could not ask or nothing was measured, 2 something \
-                  is unreachable, 64 bad usage."
-)]
+#[command(after_help = AFTER_HELP)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -25,9 +37,11 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Args)]
 pub(crate) struct Global {
-    /// The hub's gRPC address (URL or host:port).
+    /// The hub: https://HOST:PORT, or http://HOST:PORT without encryption, HOST:PORT for short. In the hub's pod the
+    /// chart sets it to the pod itself.
     #[arg(
         long,
+        help_heading = "The hub",
         env = "NETCHECK_HUB",
         value_name = "URL",
         default_value = "http://127.0.0.1:7070",
@@ -54,38 +68,38 @@ pub(crate) enum Output {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// The nodes and how their agents are.
+    /// The nodes, and the state of their agents.
     Nodes,
-    /// Who reaches whom, and where it fails why.
+    /// Who reaches whom, as a table, and where what is lost dies.
     Matrix {
         #[command(flatten)]
         range: RangeArg,
         #[command(flatten)]
         select: Select,
     },
-    /// All that is known of the paths from one node to one target.
+    /// The paths from one node to one target in full: delays, losses, the newest lost probes.
     Path {
         /// The node that probes.
         source: String,
-        /// What it probes: node, pod, service or address.
+        /// What it probes: a node, a pod or a service ([NAMESPACE/]NAME, with :PORT if wanted), or an address.
         target: String,
         #[command(flatten)]
         from: From,
         #[command(flatten)]
         range: RangeArg,
     },
-    /// What is wrong, by cause.
+    /// What is wrong, by cause, with the evidence. Begin here.
     Report {
         #[command(flatten)]
         range: RangeArg,
     },
-    /// The causes behind all that is wrong, worst first.
+    /// The fewest causes that explain all bad paths, worst first.
     Incidents {
         /// Also those that are over.
         #[arg(long)]
         closed: bool,
     },
-    /// Probe now, and say what came of it.
+    /// Probe the selected paths now, and report when all were probed.
     Check {
         #[command(flatten)]
         select: Select,

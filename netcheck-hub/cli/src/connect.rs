@@ -43,6 +43,7 @@ pub(crate) fn endpoint(text: &str) -> Result<HubUrl, String> {
 
 /// How the hub and the reader prove to each other who they are, for an `https://` URL.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "The hub")]
 pub(crate) struct Tls {
     /// Authorities that vouch for the hub (PEM file) [default: the system's].
     #[arg(long, env = "NETCHECK_CA_CERT", value_name = "PATH", global = true)]
@@ -60,6 +61,7 @@ pub(crate) struct Tls {
 
 /// How the reader shows that it may read.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "The hub")]
 pub(crate) struct Token {
     /// The readers' token, where the hub wants one (file).
     #[arg(long = "token-file", env = "NETCHECK_READ_TOKEN_FILE", value_name = "PATH", global = true)]
