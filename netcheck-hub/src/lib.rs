@@ -3,11 +3,9 @@
 //! In data order, a folder imports those before it: [`model`] holds the terms of all, [`words`] says what things are called,
 //! [`cluster`] reads the cluster's objects, [`plan`] turns them into paths, [`evidence`] places lost probes, [`matrix`] keeps a row per path,
 //! [`incident`] finds causes, [`state`] is the one shared state of all of them, [`view`] explains it to readers, and
-//! [`serve`] talks to agents and readers. [`config`] reads the flags; [`app`] wires the tasks. `kubectl-netcheck` is
-//! [`cli`].
+//! [`serve`] talks to agents and readers. [`config`] reads the flags; [`app`] wires the tasks.
 
 pub mod app;
-pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod evidence;

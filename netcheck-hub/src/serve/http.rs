@@ -12,7 +12,7 @@ use axum::middleware;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use axum::serve::Listener;
-use netcheck_proto::v1;
+use netcheck_proto::{json, v1};
 use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -21,8 +21,8 @@ use crate::matrix::range::Range;
 use crate::model::clock::wire_duration;
 use crate::plan::selector::Selector;
 use crate::serve::accept::Connection;
+use crate::serve::metrics;
 use crate::serve::readers::{Readers, gate};
-use crate::serve::{json, metrics};
 use crate::state::Hub;
 
 /// Ticks that may be missed before the hub counts as stuck.

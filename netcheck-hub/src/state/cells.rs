@@ -5,7 +5,7 @@ use netcheck_common::window::Steps;
 use netcheck_proto::v1;
 
 use crate::evidence::Lost;
-use crate::evidence::locate::destination;
+use crate::evidence::locate::{destination, exchange};
 use crate::matrix::Row;
 use crate::matrix::figures::{phases, stats, steps};
 use crate::matrix::judging::judge_row;
@@ -178,6 +178,7 @@ fn lost_probe(lost: &Lost, target: &Target) -> v1::LostProbe {
         sent_at: Some(timestamp(lost.sent_ns)),
         location: lost.located.location.clone(),
         evidence,
+        summary: exchange::ending(&lost.sample),
     }
 }
 

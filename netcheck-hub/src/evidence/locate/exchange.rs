@@ -56,6 +56,27 @@ pub(crate) fn evidence(sample: &v1::LostSample) -> String {
     }
 }
 
+/// How a lost probe of any kind ended, in a few words: `of 1450 bytes timed out`, `was answered NXDOMAIN`.
+#[must_use]
+pub(crate) fn ending(sample: &v1::LostSample) -> String {
+    let how = match sample.outcome() {
+        v1::Outcome::Refused => "was refused".to_owned(),
+        v1::Outcome::Unreachable => "was answered unreachable".to_owned(),
+        v1::Outcome::DnsError if sample.step() == v1::ExchangeStep::Resolve => {
+            format!("was not sent: looking up its server's name: {}", sample.dns_rcode)
+        }
+        v1::Outcome::DnsError => format!("was answered {}", sample.dns_rcode),
+        v1::Outcome::SendError => format!("could not be sent: {}", sample.errno),
+        v1::Outcome::HttpError => format!("was not answered as expected: {}", reason(sample)),
+        v1::Outcome::Timeout | v1::Outcome::Reply | v1::Outcome::Unspecified => "timed out".to_owned(),
+    };
+    let how = if sample.truncated { format!("was answered truncated, and over TCP {how}") } else { how };
+    match sample.packet_bytes {
+        0 => how,
+        bytes => format!("of {bytes} bytes {how}"),
+    }
+}
+
 impl Case<'_> {
     /// The connection stood; then nothing came, or no more.
     pub(super) fn broken_off(&mut self) -> Located {
