@@ -57,12 +57,15 @@ fn registered(pair: &mut Pair, sequence: u32, transport: ProbeKind, v4: bool) ->
 }
 
 fn stamps(seen: &[Observation], of: u32) -> Vec<&Stamp> {
-    let own = |seen: &&Observation| matches!(seen, Observation::Stamp(stamp) if stamp.probe == probe(of));
-    let stamp = |seen| match seen {
-        Observation::Stamp(stamp) => stamp,
-        Observation::Drop(_) => unreachable!(),
-    };
-    seen.iter().filter(own).map(stamp).collect()
+    let mut stamps = Vec::new();
+    for seen in seen {
+        if let Observation::Stamp(stamp) = seen
+            && stamp.probe == probe(of)
+        {
+            stamps.push(stamp);
+        }
+    }
+    stamps
 }
 
 #[test]
