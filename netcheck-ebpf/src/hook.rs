@@ -160,14 +160,14 @@ pub(crate) fn is_reply(packet: &Packet, header: &HeaderView<'_>) -> bool {
 /// The own flow that a packet belongs to, and whether it is a reply. A packet is known by the local port; its local
 /// address must be the socket's or, after translation at the source, another of this node's own.
 #[inline(always)]
-pub(crate) fn own_flow(packet: &Packet) -> Option<(FlowValue, bool)> {
+pub(crate) fn own_flow(packet: &Packet) -> Option<(&'static FlowValue, bool)> {
     let local = |port: u16, address: &[u8; 16]| {
         if !has_port(&PORTS, port) {
             return None;
         }
         let key = FlowKey { port, protocol: packet.protocol, version: packet.version };
-        // SAFETY: the value is plain data and copied at once.
-        let value = *unsafe { FLOWS.get(key) }?;
+        // SAFETY: the value is plain data, and lives until the end of the program's run.
+        let value = unsafe { FLOWS.get(key) }?;
         let ours = value.address == *address || maps::address_flags(address) & address_flags::LOCAL_HOST != 0;
         if ours { Some(value) } else { None }
     };
@@ -180,11 +180,11 @@ pub(crate) fn own_flow(packet: &Packet) -> Option<(FlowValue, bool)> {
 /// The same where translation gave it another port than its socket has: a request is known by the socket's, if the packet
 /// still has it; the answer by what the request left as, which is kept for it.
 #[inline(always)]
-pub(crate) fn translated_flow(packet: &Packet, socket_port: u16) -> Option<(FlowValue, bool)> {
+pub(crate) fn translated_flow(packet: &Packet, socket_port: u16) -> Option<(&'static FlowValue, bool)> {
     if socket_port != 0 && socket_port != packet.source_port && has_port(&PORTS, socket_port) {
         let key = FlowKey { port: socket_port, protocol: packet.protocol, version: packet.version };
-        // SAFETY: the value is plain data and copied at once.
-        let value = *unsafe { FLOWS.get(key) }?;
+        // SAFETY: as above.
+        let value = unsafe { FLOWS.get(key) }?;
         if maps::address_flags(&packet.source) & address_flags::LOCAL_HOST == 0 {
             return None;
         }
@@ -202,7 +202,7 @@ pub(crate) fn translated_flow(packet: &Packet, socket_port: u16) -> Option<(Flow
         _pad: [0; 3],
     };
     // SAFETY: as above.
-    unsafe { TRANSLATED.get(request) }.map(|value| (*value, true))
+    unsafe { TRANSLATED.get(request) }.map(|value| (value, true))
 }
 
 /// Keeps what a request leaves as, for its answer.
@@ -237,7 +237,7 @@ fn flow(packet: &Packet, socket_port: u16, ifindex: u32, mut flags: u8) {
     }
     // First by what can't be mistaken: a port that translation chose may be another flow's.
     let translated = if handshake { translated_flow(packet, socket_port) } else { None };
-    if let Some((value, false)) = &translated {
+    if let Some((value, false)) = translated {
         remember(packet, value);
     }
     if handshake && let Some((value, reply)) = translated.or_else(|| own_flow(packet)) {
@@ -246,7 +246,7 @@ fn flow(packet: &Packet, socket_port: u16, ifindex: u32, mut flags: u8) {
         }
         // The source's own reset (it closes its probe so) is no part of the exchange. It ends the wait for an answer.
         if reply || flags & flags::RESET == 0 {
-            stamp::flow(packet, &value, ifindex, flags);
+            stamp::flow(packet, value, ifindex, flags);
             return;
         }
         if !exchange {

@@ -50,11 +50,15 @@ pub(crate) fn of(facts: &Facts<'_>) -> Stage {
 /// Which hook of netfilter, by the function that runs it (callers of NF_HOOK and nf_hook in net/).
 fn by_caller(facts: &Facts<'_>) -> Option<Stage> {
     let frames = || std::iter::once(facts.function).chain(facts.callers.iter().map(AsRef::as_ref));
-    let any =
-        |prefixes: &[&str]| frames().any(|frame| prefixes.iter().any(|prefix| frame.starts_with(prefix)));
+    // What arrives is often handled on the stack of what was sent before: the innermost frame decides.
+    let innermost = |first: &[&str], second: &[&str]| {
+        let among = |frame: &str, names: &[&str]| names.iter().any(|name| frame.starts_with(name));
+        frames().find(|frame| among(frame, first) || among(frame, second)).map(|frame| among(frame, first))
+    };
     // A device's hooks run rules of the family netdev, and of inet's hook ingress (nft_chain_filter.c).
-    if any(&["nft_do_chain_netdev", "nft_do_chain_inet_ingress"]) {
-        let leaves = any(&["__dev_queue_xmit", "nf_hook_egress"]);
+    if innermost(&["nft_do_chain_netdev", "nft_do_chain_inet_ingress"], &[]).is_some() {
+        let leaves =
+            innermost(&["__dev_queue_xmit", "nf_hook_egress"], &["__netif_receive_skb"]) == Some(true);
         return Some(if leaves { Stage::NetdevEgress } else { Stage::NetdevIngress });
     }
     frames().find_map(|frame| {
@@ -78,7 +82,9 @@ fn by_caller(facts: &Facts<'_>) -> Option<Stage> {
             "br_pass_frame_up" => Stage::BridgeInput,
             "br_forward_finish" => Stage::BridgePostrouting,
             // What the node itself sends into the bridge comes from the bridge's own device.
-            "__br_forward" if any(&["br_dev_xmit"]) => Stage::BridgeOutput,
+            "__br_forward" if innermost(&["br_dev_xmit"], &["br_handle_frame"]) == Some(true) => {
+                Stage::BridgeOutput
+            }
             "__br_forward" => Stage::BridgeForward,
             _ => return None,
         })

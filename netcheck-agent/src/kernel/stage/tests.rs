@@ -151,6 +151,15 @@ fn hooks_of_netfilter_by_their_callers() {
         ("nf_hook_slow br_pass_frame_up br_handle_frame", Stage::BridgeInput),
         ("nft_do_chain nft_do_chain_netdev nf_hook_slow __netif_receive_skb_core", Stage::NetdevIngress),
         ("nft_do_chain nft_do_chain_inet_ingress nf_hook_slow", Stage::NetdevIngress),
+        // What arrives while something is sent.
+        (
+            "nft_do_chain nft_do_chain_netdev nf_hook_slow __netif_receive_skb_core process_backlog __dev_queue_xmit",
+            Stage::NetdevIngress,
+        ),
+        (
+            "nft_do_chain nft_do_chain_bridge nf_hook_slow __br_forward br_handle_frame net_rx_action br_dev_xmit",
+            Stage::BridgeForward,
+        ),
         ("nft_do_chain nft_do_chain_netdev nf_hook_slow __dev_queue_xmit ip_output", Stage::NetdevEgress),
         // Of a caller that nobody knows, the other facts tell.
         ("nft_do_chain nft_do_chain_inet nf_hook_slow something_new", Stage::NetfilterPrerouting),
