@@ -26,7 +26,9 @@ use crate::host::clock;
 use crate::host::usage::Uptime;
 #[cfg(feature = "ebpf")]
 use crate::kernel;
-use crate::model::observation::{Blind, KernelEye};
+use crate::model::observation::KernelEye;
+use crate::model::status::{HubState, VantageCounts};
+use crate::net::interface_drops::NoKernelSource;
 use crate::plan::policy::{self, Allowed};
 use crate::probe::exchange::ExchangeTask;
 use crate::responder::accept::AcceptTask;
@@ -34,10 +36,10 @@ use crate::responder::echo::Echo;
 use crate::responder::{Responder, listen};
 use crate::uplink::buffer::Limits;
 use crate::uplink::buffer::outbox::{Collector, Outbox};
+use crate::uplink::session::SessionTask;
 use crate::uplink::session::connect::over_tcp;
-use crate::uplink::session::{HubState, SessionTask};
 use crate::uplink::token::TokenFile;
-use crate::vantage::listen::{ListenTask, VantageCounts};
+use crate::vantage::listen::ListenTask;
 
 /// How long the hub may take to acknowledge the last batch; well within a pod's grace period.
 const DRAIN: Duration = Duration::from_secs(3);
@@ -150,16 +152,15 @@ async fn serve(flags: &Run) -> anyhow::Result<()> {
         status: output.status.clone(),
     };
     answering.spawn(caches.run(shutdown.clone()));
-    let exchanges = ExchangeTask {
-        end: output.exchanges,
-        engine: handle.clone(),
-        resolv_conf: flags.resolv_conf.clone(),
-    };
+    let exchanges =
+        ExchangeTask { end: output.exchanges, waker: handle.waker(), resolv_conf: flags.resolv_conf.clone() };
     answering.spawn(exchanges.run(shutdown.clone()));
 
     let mut handing = JoinSet::new();
     if let Some(vantage) = vantage {
-        handing.spawn(vantage.run(handle.clone(), shutdown.clone()));
+        let engine = handle.clone();
+        let changed = move |change| engine.clone().vantage_changed(change);
+        handing.spawn(vantage.run(changed, shutdown.clone()));
     }
     let echo = Echo::new(responder.udp, responder.port, Arc::clone(&responder.counts));
     let echo_thread = std::thread::Builder::new()
@@ -228,7 +229,7 @@ struct KernelSide {
 impl KernelSide {
     fn blind(state: v1::EbpfState, why: String) -> Self {
         Self {
-            eye: Box::new(Blind::new(state, vec![why])),
+            eye: Box::new(NoKernelSource::new(state, vec![why])),
             #[cfg(feature = "ebpf")]
             attacher: None,
         }

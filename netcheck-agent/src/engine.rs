@@ -14,7 +14,6 @@ pub(crate) mod dns_caches;
 pub(crate) mod link;
 mod pace;
 mod plans;
-mod probers;
 mod tally;
 mod vantage;
 
@@ -24,29 +23,27 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use netcheck_common::domain::{PathId, ProbeSession, Sequence, Vantage};
+use netcheck_common::hash::fnv1a;
 use netcheck_proto::v1;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use self::link::EngineLink;
-pub(crate) use self::link::{
-    Command, EngineHandle, EngineOutput, EngineReply, EngineStatus, VantageChange, VantageStatus,
-};
+pub(crate) use self::link::{Command, EngineHandle, EngineOutput, EngineReply};
 use self::pace::{Pace, Wanted};
-use self::probers::Probers;
-pub(crate) use self::probers::{NetworkKey, Terms, WantedNetworks};
 use self::tally::{DropTally, StampTrust};
 use crate::host::clock::{MILLISECOND_NS, SECOND_NS, monotonic_ns, unix_offset_ns};
-use crate::host::starvation::{Doubt, Starvation};
-use crate::measure::merge::{Merge, Seen};
+use crate::host::starvation::Starvation;
+use crate::measure::merge::Merge;
+use crate::model::evidence::{EvidenceAnswer, EvidenceQuestion, FlowQuestion, PathQuestion};
 use crate::model::observation::{Flow, KernelEye, ProbeKey};
 use crate::model::report::Report;
+use crate::model::sample::{Doubt, Seen};
+use crate::model::status::{EngineStatus, VantageCounts, VantageStatus};
 use crate::plan::Plan;
 use crate::plan::policy::{AddressPolicy, Allowed};
-use crate::plan::schedule::{Schedule, fnv1a};
-use crate::probe::Identity;
-use crate::probe::exchange;
-use crate::uplink::wire;
-use crate::vantage::listen::VantageCounts;
+use crate::plan::schedule::Schedule;
+use crate::probe::probers::Probers;
+use crate::probe::{Identity, exchange};
 
 /// Evidence (lost samples, drops) waits this long for company, windows for none.
 const EVIDENCE_EVERY_NS: u64 = 250 * MILLISECOND_NS;
@@ -167,7 +164,7 @@ impl Engine {
         self.merge.counters.turns += 1;
         self.merge.counters.late_turns += u64::from(starved);
         while let Some(command) = self.link.next_command() {
-            self.obey(command, now_ns);
+            self.handle(command, now_ns);
         }
         let prompt = self.prompt();
         let seen = Seen { at_ns: now_ns, since_ns: self.last_read_ns, prompt: prompt && !starved };
@@ -283,7 +280,7 @@ impl Engine {
         self.link.status(&self.status, std::mem::take(&mut self.news));
     }
 
-    fn obey(&mut self, command: Command, now_ns: u64) {
+    fn handle(&mut self, command: Command, now_ns: u64) {
         match command {
             Command::Identify { source_node } => self.identity.source_node = source_node,
             Command::Plan(delta) => self.apply(&delta, now_ns),
@@ -291,24 +288,19 @@ impl Engine {
             Command::Vantage(change) => self.vantage(change, now_ns),
             Command::DnsCaches(found) => self.dns_caches(found, now_ns),
             Command::Evidence(question) => {
-                let answer = self.answer(&question);
+                let answer = self.answer(question);
                 self.link.reply(EngineReply::Evidence(answer));
             }
         }
     }
 
-    fn answer(&self, question: &v1::EvidenceQuestion) -> v1::EvidenceAnswer {
-        let paths = question.paths.iter().map(|asked| {
-            let (session, path) = (ProbeSession(asked.probe_session), PathId(asked.path_id));
-            wire::reflected_state(session, path, self.eye.reflected_path(session, path))
-        });
-        let flows = question.flows.iter().map(|asked| {
-            let flow: Option<Flow> = asked.flow.as_ref().and_then(|flow| wire::flow(flow).ok());
-            // The clock after the map: an age is never negative.
-            let seen = flow.and_then(|flow| self.eye.flow_seen(&flow));
-            wire::flow_sighting(asked, seen, monotonic_ns())
-        });
-        v1::EvidenceAnswer { id: question.id, paths: paths.collect(), flows: flows.collect() }
+    fn answer(&self, question: EvidenceQuestion) -> EvidenceAnswer {
+        let path = |asked: PathQuestion| (asked, self.eye.reflected_path(asked.session, asked.path));
+        let flow = |asked: FlowQuestion| (asked, self.eye.flow_seen(&asked.flow));
+        let paths = question.paths.into_iter().map(path).collect();
+        let flows = question.flows.into_iter().map(flow).collect();
+        // The clock is read after the kernel's maps, so that no age is negative.
+        EvidenceAnswer { id: question.id, paths, flows, at_ns: monotonic_ns() }
     }
 
     /// Sleeps until there is something to do, a command comes, or (without stamps) a packet.
@@ -333,14 +325,14 @@ impl Engine {
         let timeout_ns = until_ns.saturating_sub(now_ns);
         let timeout =
             Timespec { tv_sec: (timeout_ns / SECOND_NS) as i64, tv_nsec: (timeout_ns % SECOND_NS) as i64 };
-        let bell = PollFd::from_borrowed_fd(self.link.bell(), PollFlags::IN);
+        let waker = PollFd::from_borrowed_fd(self.link.waker(), PollFlags::IN);
         let packets = PollFd::from_borrowed_fd(self.probers.epoll().as_fd(), PollFlags::IN);
-        let mut both = [bell, packets];
+        let mut both = [waker, packets];
         let count = if self.prompt() { 2 } else { 1 };
         // An interrupted sleep is a short one.
         let _ = poll(&mut both[..count], Some(&timeout));
         if !both[0].revents().is_empty() {
-            self.link.hush();
+            self.link.drain();
         }
     }
 }

@@ -14,16 +14,15 @@ use netcheck_common::domain::{Family, PathId, ProbeKind, Vantage};
 use netcheck_common::header::HEADER_LEN;
 use netcheck_proto::{convert, v1};
 
-use self::exchange::{Authorities, Exchange, lookup};
-use crate::engine::Terms;
+use self::exchange::{Authorities, Exchange, Terms, lookup};
 use crate::host::clock::{MILLISECOND_NS, SECOND_NS};
-use crate::measure::sizes::overhead_bytes;
 use crate::model::observation::KnownAddress;
+use crate::model::sample::overhead_bytes;
+use crate::net::socket::Kind;
 use crate::plan::policy::{AddressPolicy, Allowed, Bounds};
 use crate::plan::schedule::Load;
-use crate::vantage::frame::Kind;
 
-mod addresses;
+pub(crate) mod addresses;
 pub(crate) mod exchange;
 pub(crate) mod policy;
 pub(crate) mod schedule;
@@ -125,11 +124,11 @@ pub(crate) struct Change {
 
 impl Missing {
     /// Which sockets it would take.
-    pub(crate) const fn stock(&self) -> Kind {
+    pub(crate) const fn stock(&self) -> SocketKind {
         match self.kind {
-            ProbeKind::Icmp => Kind::Ping,
-            ProbeKind::Udp | ProbeKind::Dns => Kind::Datagram,
-            ProbeKind::Tcp | ProbeKind::Http => Kind::Stream,
+            ProbeKind::Icmp => SocketKind::Ping,
+            ProbeKind::Udp | ProbeKind::Dns => SocketKind::Datagram,
+            ProbeKind::Tcp | ProbeKind::Http => SocketKind::Stream,
         }
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod errors;
 pub(crate) mod exchange;
 pub(crate) mod icmp;
 pub(crate) mod ping;
+pub(crate) mod probers;
 pub(crate) mod quoted;
 pub(crate) mod route;
 pub(crate) mod slots;
@@ -23,7 +24,7 @@ use rustix::io::Errno;
 
 use crate::measure::sizes::LARGEST;
 use crate::model::observation::ProbeKey;
-use crate::model::report::Detail;
+use crate::model::sample::Detail;
 
 /// What all probe headers of this agent have in common.
 #[derive(Clone, Copy, Debug)]
@@ -55,11 +56,6 @@ impl Identity {
 
 /// Room for the largest probe.
 pub(crate) type ProbeBuffer = [u8; LARGEST as usize];
-
-/// Finds the probe header at the start of a payload.
-pub(crate) fn header_of(payload: &[u8]) -> Option<ProbeHeader> {
-    payload.first_chunk::<HEADER_LEN>().and_then(ProbeHeader::from_bytes)
-}
 
 /// An address without what only local sockets know of it (IPv6 scope and flow label).
 pub(crate) fn bare(address: SocketAddr) -> SocketAddr {

@@ -17,11 +17,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::metrics::{Snapshot, render};
-use crate::engine::EngineStatus;
 use crate::host::usage::Uptime;
+use crate::model::status::{EngineStatus, HubState};
 use crate::responder::LiveCounts;
 use crate::uplink::buffer::outbox::Outbox;
-use crate::uplink::session::HubState;
 use crate::uplink::status::{StatusDocument, ebpf_word};
 
 /// An engine whose status is older than this does not turn any more.

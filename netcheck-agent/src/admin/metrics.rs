@@ -15,11 +15,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::engine::EngineStatus;
 use crate::host::usage::{self, Uptime};
+use crate::model::status::{EngineStatus, HubState};
 use crate::responder::ResponderCounts;
 use crate::uplink::buffer::BufferStatus;
-use crate::uplink::session::HubState;
 use crate::uplink::status::{degraded, ebpf_word, hook_word};
 
 type Labels = Vec<(&'static str, &'static str)>;
@@ -193,7 +192,7 @@ mod tests {
     use netcheck_common::domain::{Family as AddressFamily, Outcome, ProbeKind};
 
     use super::*;
-    use crate::host::starvation::Doubt;
+    use crate::model::sample::Doubt;
 
     #[test]
     fn a_scrape_shows_everything_with_bounded_series() {

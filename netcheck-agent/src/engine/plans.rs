@@ -5,10 +5,9 @@ use std::time::Duration;
 use netcheck_common::domain::{PathId, ProbeKind, Vantage};
 use netcheck_proto::v1;
 
-use super::link::PlanSummary;
 use super::{Engine, EngineReply};
-use crate::engine::dns_caches::Caches;
 use crate::host::clock::{SECOND_NS, unix_offset_ns};
+use crate::model::status::{Caches, PlanSummary};
 use crate::plan::PathPlan;
 
 impl Engine {

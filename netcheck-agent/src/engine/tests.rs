@@ -11,15 +11,15 @@ use netcheck_common::domain::{Outcome, PathId};
 use netcheck_proto::convert;
 
 use super::*;
-use crate::model::observation::Blind;
 use crate::model::report::Report;
+use crate::net::interface_drops::NoKernelSource;
 use crate::responder::Responder;
 use crate::responder::echo::Echo;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn start() -> (EngineHandle, EngineOutput, std::thread::JoinHandle<()>) {
-    start_with(Box::new(Blind::new(v1::EbpfState::Off, Vec::new())))
+    start_with(Box::new(NoKernelSource::new(v1::EbpfState::Off, Vec::new())))
 }
 
 fn start_with(eye: Box<dyn KernelEye>) -> (EngineHandle, EngineOutput, std::thread::JoinHandle<()>) {

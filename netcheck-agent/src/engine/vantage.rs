@@ -2,9 +2,11 @@
 
 use netcheck_common::domain::{Family, PathId, ProbeKind, Vantage};
 
-use super::{Engine, VantageChange, VantageStatus};
+use super::Engine;
+use crate::model::status::VantageStatus;
 use crate::net::resolv::ResolvConf;
 use crate::plan::PathPlan;
+use crate::vantage::listen::VantageChange;
 
 impl Engine {
     /// Takes a vantage into use, or lets go of it. Its probes in flight are not judged: their sockets are gone, which

@@ -17,6 +17,7 @@ use std::os::unix::fs::FileExt as _;
 
 pub(crate) use self::cgroup::cpu_stat;
 use crate::host::clock::{MILLISECOND_NS, SECOND_NS};
+use crate::model::sample::Doubt;
 
 /// Readings that are kept to compare with are at least so far apart.
 const SPACING_NS: u64 = 500 * MILLISECOND_NS;
@@ -28,37 +29,6 @@ const SHARE: u64 = 4;
 const QUEUED_NS: u64 = 20 * MILLISECOND_NS;
 /// Room for the CPU lines of /proc/stat on a machine with hundreds of them.
 const STAT_BYTES: usize = 32 << 10;
-
-/// Why a sample can't be judged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Doubt {
-    /// A turn of the engine's loop came late or was slow.
-    Late,
-    /// A cgroup's CPU quota was used up.
-    Throttled,
-    /// The hypervisor ran others on this machine's CPUs.
-    Stolen,
-    /// Others ran while the engine's thread could have.
-    Queued,
-    /// The agent could not send it for want of something of its own: memory, descriptors, ports.
-    OwnFault,
-}
-
-impl Doubt {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Late, Self::Throttled, Self::Stolen, Self::Queued, Self::OwnFault];
-
-    /// Its name in metrics.
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Late => "late",
-            Self::Throttled => "throttled",
-            Self::Stolen => "steal",
-            Self::Queued => "run_queue",
-            Self::OwnFault => "own_fault",
-        }
-    }
-}
 
 /// Totals at one time, nanoseconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -9,22 +9,12 @@ use std::net::SocketAddr;
 
 use netcheck_common::domain::PathId;
 
+use crate::model::report::BackendSeen;
+
 /// Backends that are told of one path at a time; probes to further ones are counted as details that were dropped.
 const PER_PATH: usize = 64;
 /// How often it is told.
 const EVERY_NS: u64 = 5_000_000_000;
-
-/// What became of the probes of a path that one backend got since it was last told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct BackendSeen {
-    pub(crate) path: PathId,
-    pub(crate) backend: SocketAddr,
-    pub(crate) answered: u32,
-    pub(crate) lost: u32,
-    /// When the newest of either kind left, CLOCK_MONOTONIC; 0 without.
-    pub(crate) answered_ns: u64,
-    pub(crate) lost_ns: u64,
-}
 
 /// All paths.
 #[derive(Debug, Default)]

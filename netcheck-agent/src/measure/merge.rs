@@ -22,18 +22,15 @@ use netcheck_common::domain::{Outcome, PathId, ProbeKind, ProbeSession, Sequence
 use netcheck_common::header::ProbeHeader;
 
 use self::flight::Flight;
-pub(crate) use self::flight::{Ending, Probe, Seen, StepTimes};
 use self::memory::{Past, PathMemory};
 use self::windows::Windows;
-use crate::host::starvation::Doubt;
 use crate::measure::backends::Backends;
 use crate::measure::ports::Ports;
 use crate::measure::sizes::Sizes;
 use crate::model::counters::Counters;
 use crate::model::observation::{Direction, DropIdentity, Observation, ProbeKey, Reflected};
-use crate::model::report::{Detail, IcmpSeen, Report};
-use crate::probe::exchange::search::Searched;
-use crate::probe::quoted::Quoted;
+use crate::model::report::Report;
+use crate::model::sample::{Detail, Doubt, Ending, IcmpSeen, Probe, Quoted, Searched, Seen};
 
 /// Lost samples and drop records kept with their evidence per report; beyond, they are only counted.
 const DETAILS_MAX: usize = 8192;

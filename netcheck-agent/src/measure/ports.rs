@@ -16,6 +16,7 @@ use arrayvec::ArrayVec;
 use netcheck_common::domain::{Family, PathId, Vantage};
 
 use self::turns::{Found, Turns};
+use crate::model::report::{PORTS, PortLoss, PortsSeen};
 
 /// Sockets have ports of their own by vantage and family.
 pub(crate) type Lane = (Vantage, Family);
@@ -24,37 +25,10 @@ const fn index((vantage, family): Lane) -> usize {
     vantage as usize * 2 + family as usize
 }
 
-/// Sockets of each lane, at most.
-pub(crate) const PORTS: usize = 8;
 /// Below that, no port can be told from chance by the outcomes that are remembered.
 const FEWEST: usize = 4;
 /// Flows that this agent may have at the same time: each is an entry in tables of connections on its way.
 const FLOWS_MAX: usize = 16_384;
-
-/// Packets from one port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct PortLoss {
-    pub(crate) port: u16,
-    pub(crate) sent: u32,
-    pub(crate) lost: u32,
-}
-
-/// What is known of one path.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct PortsSeen {
-    pub(crate) path: PathId,
-    /// Ports that take turns.
-    pub(crate) ports: u8,
-    /// Those that lose their packets; none where that is over.
-    pub(crate) lost: ArrayVec<PortLoss, PORTS>,
-    /// Packets from the others.
-    pub(crate) others_sent: u32,
-    pub(crate) others_lost: u32,
-    /// Chance explains it still.
-    pub(crate) undecided: bool,
-    pub(crate) measured_ns: u64,
-    pub(crate) interval_ns: u64,
-}
 
 /// All paths.
 #[derive(Debug, Default)]

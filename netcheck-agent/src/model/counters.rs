@@ -2,7 +2,7 @@
 
 use netcheck_common::domain::{Family, Outcome, ProbeKind};
 
-use crate::host::starvation::Doubt;
+use crate::model::sample::Doubt;
 
 /// `[kind][family][outcome]`; the outcomes are reply, then [`Outcome::FAILURES`].
 type ByOutcome = [[[u64; 1 + Outcome::FAILURES.len()]; 2]; ProbeKind::ALL.len()];

@@ -9,8 +9,6 @@ use std::sync::Arc;
 use netcheck_common::domain::{PathId, ProbeKind, ProbeSession, Sequence};
 use netcheck_proto::v1;
 
-use crate::net::interface_drops::InterfaceDrops;
-
 /// Which probe of this agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ProbeKey {
@@ -35,6 +33,21 @@ pub enum InterfaceRole {
     PodVeth,
     /// `lo`.
     Loopback,
+}
+
+impl InterfaceRole {
+    /// Its name in the contract.
+    #[must_use]
+    pub const fn to_wire(self) -> v1::InterfaceRole {
+        match self {
+            Self::Unknown => v1::InterfaceRole::Unspecified,
+            Self::Uplink => v1::InterfaceRole::Uplink,
+            Self::Tunnel => v1::InterfaceRole::Tunnel,
+            Self::Bridge => v1::InterfaceRole::Bridge,
+            Self::PodVeth => v1::InterfaceRole::PodVeth,
+            Self::Loopback => v1::InterfaceRole::Loopback,
+        }
+    }
 }
 
 /// A place where a packet was seen.
@@ -299,31 +312,4 @@ pub trait KernelEye: Send {
     }
     /// How it is.
     fn status(&self) -> KernelStatus;
-}
-
-/// The kernel side where there is none: switched off, refused, or not built in.
-#[derive(Debug)]
-pub struct Blind {
-    /// Off by flag, or failed.
-    pub state: v1::EbpfState,
-    /// Why, one line each.
-    pub degraded: Vec<String>,
-    drops: InterfaceDrops,
-}
-
-impl Blind {
-    /// What interfaces count is all that there will be.
-    #[must_use]
-    pub fn new(state: v1::EbpfState, degraded: Vec<String>) -> Self {
-        Self { state, degraded, drops: InterfaceDrops::start() }
-    }
-}
-
-impl KernelEye for Blind {
-    fn drop_counts(&mut self) -> Vec<DropCount> {
-        self.drops.counts()
-    }
-    fn status(&self) -> KernelStatus {
-        KernelStatus { state: self.state, degraded: self.degraded.clone(), ..KernelStatus::default() }
-    }
 }

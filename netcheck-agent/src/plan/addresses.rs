@@ -1,6 +1,6 @@
 //! Whose each address is, as the hub tells: whole, or what changed of it. Pure.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -8,8 +8,13 @@ use netcheck_common::domain::Family;
 use netcheck_proto::{convert, v1};
 
 use super::{PathPlan, Plan};
-use crate::engine::{NetworkKey, WantedNetworks};
 use crate::model::observation::KnownAddress;
+
+/// Which network, and which family of it.
+pub(crate) type NetworkKey = (Arc<str>, Family);
+
+/// Where each starts: the address of the vantage's pod.
+pub(crate) type WantedNetworks = BTreeMap<NetworkKey, IpAddr>;
 
 impl Plan {
     /// The further networks that paths stay in, and the first address that the vantage's pod, which has those of `own`,

@@ -92,6 +92,16 @@ impl Authorities {
     }
 }
 
+/// What holds for all exchanges over TCP.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Terms {
+    /// How long each may take.
+    pub(crate) timeout_ns: u64,
+    pub(crate) authorities: Arc<Authorities>,
+    /// Where it may go.
+    pub(crate) bounds: Arc<Bounds>,
+}
+
 impl Exchange {
     /// Reads a path; `None` where it is no exchange over TCP.
     pub(super) fn read(

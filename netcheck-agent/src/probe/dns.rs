@@ -18,9 +18,8 @@ use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketType, connect, getsockname, recv, send};
 
-use crate::measure::merge::{Ending, Seen};
 use crate::model::observation::{KernelEye, OwnFlow, ProbeKey};
-use crate::model::report::Detail;
+use crate::model::sample::{Detail, Ending, Seen};
 use crate::plan::Question;
 use crate::probe::slots::Slots;
 use crate::probe::socket::Sockets;

@@ -7,8 +7,9 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 
 use netcheck_common::domain::{Family, Outcome};
 
-use crate::model::report::IcmpSeen;
-use crate::probe::{quoted, socket};
+use crate::model::sample::IcmpSeen;
+use crate::net::socket;
+use crate::probe::quoted;
 
 /// Bytes kept of the packet that an error is about: more than a probe header with ICMP's own.
 const QUOTE: usize = 128;

@@ -13,10 +13,11 @@ use rustix::io::Errno;
 use rustix::net::{SendFlags, SocketType, ipproto, sendto};
 
 use crate::model::observation::ProbeKey;
-use crate::model::report::IcmpSeen;
+use crate::model::sample::{IcmpSeen, Quoted, header_of};
 use crate::net::mmsg::Batch;
-use crate::probe::quoted::{self, Quoted};
-use crate::probe::{Identity, ProbeBuffer, header_of, socket};
+use crate::net::socket;
+use crate::probe::quoted::{self};
+use crate::probe::{Identity, ProbeBuffer};
 
 /// `ICMP_FILTER` of linux/icmp.h.
 const ICMP_FILTER: libc::c_int = 1;

@@ -13,11 +13,12 @@ use rustix::io::Errno;
 use rustix::net::{SendFlags, SocketType, bind, ipproto, sendto};
 
 use crate::model::observation::ProbeKey;
+use crate::model::sample::header_of;
 use crate::net::mmsg::Batch;
 use crate::probe::errors::{self, Told};
 use crate::probe::icmp::{ICMP_HEADER, echo_request};
 use crate::probe::socket::Sockets;
-use crate::probe::{Identity, ProbeBuffer, header_of};
+use crate::probe::{Identity, ProbeBuffer};
 
 /// The ping socket of one family.
 #[derive(Debug)]

@@ -6,22 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use netcheck_common::domain::{Family, Outcome, ProbeKind};
 use netcheck_common::header::ProbeHeader;
 
-use crate::probe::header_of;
-
-/// The packet that an error quotes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Quoted {
-    /// ICMP, UDP or TCP.
-    pub(crate) transport: ProbeKind,
-    /// Where it was going; port 0 for ICMP.
-    pub(crate) to: SocketAddr,
-    /// Its source port, or its ICMP identifier.
-    pub(crate) from_port: u16,
-    /// Its ICMP sequence.
-    pub(crate) icmp_sequence: u16,
-    /// Its probe header, where enough was quoted.
-    pub(crate) header: Option<ProbeHeader>,
-}
+use crate::model::sample::{Quoted, header_of};
 
 /// Reads the quoted packet. `quote` begins with its IP header.
 pub(crate) fn parse(quote: &[u8]) -> Option<Quoted> {

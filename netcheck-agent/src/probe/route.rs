@@ -14,7 +14,8 @@ use rustix::net::{SocketType, connect, connect_unspec, getsockname};
 
 use crate::host::clock::SECOND_NS;
 use crate::model::observation::{KernelEye, OwnFlow, ProbeKey};
-use crate::probe::socket::{self, Sockets};
+use crate::net::socket;
+use crate::probe::socket::Sockets;
 use crate::probe::{SendFailure, bare};
 
 /// How long an answer is believed; routes and addresses seldom change, and a failed bind asks anew.

@@ -16,9 +16,8 @@ use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_linger, socket_error};
 use rustix::net::{SocketType, connect, getsockname};
 
-use crate::measure::merge::{Ending, Seen};
 use crate::model::observation::{KernelEye, OwnFlow, ProbeKey};
-use crate::model::report::Detail;
+use crate::model::sample::{Detail, Ending, Seen};
 use crate::probe::route::{Registered, Routes};
 use crate::probe::slots::Slots;
 use crate::probe::socket::Sockets;

@@ -17,12 +17,13 @@ use netcheck_common::header::ProbeHeader;
 use rustix::io::Errno;
 use rustix::net::{SendFlags, SocketType, bind, getsockname, sendto};
 
-use crate::measure::ports::PORTS;
 use crate::model::observation::ProbeKey;
+use crate::model::report::PORTS;
+use crate::model::sample::header_of;
 use crate::net::mmsg::Batch;
 use crate::probe::errors::{self, Told};
 use crate::probe::socket::Sockets;
-use crate::probe::{Identity, ProbeBuffer, header_of};
+use crate::probe::{Identity, ProbeBuffer};
 
 /// How often ports are drawn until the kernel may choose one.
 const DRAWS: u32 = 8;

@@ -21,10 +21,10 @@ use tokio_util::sync::CancellationToken;
 use self::connect::Connect;
 use self::end::SessionEnd;
 use self::exchange::Exchange;
-pub(crate) use self::standing::HubState;
-use self::standing::{Told, was_steady};
-use crate::engine::{EngineHandle, EngineReply, EngineStatus};
+use self::standing::{Told, note_end, was_steady};
+use crate::engine::{EngineHandle, EngineReply};
 use crate::host::usage::Uptime;
+use crate::model::status::EngineStatus;
 use crate::net::backoff::Backoff;
 use crate::uplink::buffer::outbox::Outbox;
 use crate::uplink::token::TokenFile;
@@ -74,7 +74,7 @@ impl SessionTask {
             if let SessionEnd::Done = end {
                 return;
             }
-            self.hub.send_modify(|hub| hub.ended(&end));
+            self.hub.send_modify(|hub| note_end(hub, &end));
             if last || self.outbox.is_done() {
                 return;
             }

@@ -7,11 +7,10 @@ use netcheck_proto::{convert, v1};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::engine::{EngineStatus, VantageStatus};
 use crate::host::clock::monotonic_ns;
 use crate::host::usage::{self, Uptime};
+use crate::model::status::{EngineStatus, HubState, VantageStatus};
 use crate::uplink::buffer::BufferStatus;
-use crate::uplink::session::HubState;
 use crate::uplink::wire;
 
 /// The form for the hub.

@@ -24,7 +24,7 @@ fn the_status_has_the_news_when_the_session_hears_of_it() {
     const NEWS: u64 = 300;
     let (handle, mut output, thread) = start_with(Box::<Restless>::default());
     for told in 1..=NEWS {
-        handle.ring();
+        handle.waker().wake();
         let deadline = Instant::now() + PATIENCE;
         // Awake when it comes: another thread that has to be woken would be too slow to see it too early.
         let reply = loop {

@@ -10,89 +10,13 @@ use std::net::SocketAddr;
 use arrayvec::ArrayVec;
 use netcheck_common::domain::{Family, Outcome, ProbeKind, Vantage};
 
-use crate::host::starvation::Doubt;
-use crate::measure::ports::Lane;
 use crate::model::observation::{Direction, DropSeen, Flow, Hook, ProbeKey, Reflected, Stamp};
-use crate::model::report::Detail;
+use crate::model::sample::{Detail, Doubt, Ending, Probe, Seen, StepTimes};
 
 /// Hooks remembered per direction: uplink, bond, bridge, tunnel and veth are five.
 const HOOKS_MAX: usize = 8;
 /// Drops remembered per probe: a TCP handshake retransmits.
 const DROPS_MAX: usize = 4;
-
-/// A probe as the engine sends it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Probe {
-    pub(crate) key: ProbeKey,
-    pub(crate) vantage: Vantage,
-    /// The probers' own number for the sockets that it left from.
-    pub(crate) lane: u32,
-    pub(crate) kind: ProbeKind,
-    /// Port 0 for ICMP.
-    pub(crate) target: SocketAddr,
-    /// Whether kernel hooks watch it.
-    pub(crate) watched: bool,
-    /// The prober's own number for it, or of the socket that it left from; 0 where it needs none.
-    pub(crate) slot: u32,
-    /// How long its answer is waited for; 0: as long as all others'.
-    pub(crate) timeout_ns: u64,
-    /// The whole IP packet, where its size is what is tried: then it is no sample of its path. Else 0.
-    pub(crate) size_bytes: u16,
-}
-
-impl Probe {
-    pub(crate) const fn family(&self) -> Family {
-        Family::of(self.target.ip())
-    }
-
-    /// Whose source ports it leaves from in turn.
-    pub(crate) const fn ports_lane(&self) -> Lane {
-        (self.vantage, self.family())
-    }
-
-    /// It is an exchange over TCP, with a timeout of its own. It counts in the window in which it ends, for others are
-    /// not to wait for it.
-    pub(crate) const fn is_exchange(&self) -> bool {
-        self.timeout_ns != 0
-    }
-}
-
-/// When user space learnt of an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Seen {
-    /// It was read at this time.
-    pub(crate) at_ns: u64,
-    /// It had not been there at this time: the last reading before.
-    pub(crate) since_ns: u64,
-    /// The reader slept until this very packet woke it, so that `at_ns` is a measurement (t5).
-    pub(crate) prompt: bool,
-}
-
-/// How long the parts of an exchange over TCP took, one after the other; `None` for what there was none of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct StepTimes {
-    /// Looking the server's name up.
-    pub(crate) dns_ns: Option<u64>,
-    pub(crate) connect_ns: Option<u64>,
-    pub(crate) tls_ns: Option<u64>,
-    /// From the request to the head of the answer.
-    pub(crate) first_byte_ns: Option<u64>,
-    /// From the first packet of all to the end of the answer.
-    pub(crate) total_ns: u64,
-}
-
-/// How a probe ended, as far as user space can tell.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// An answer, with what the destination's kernel wrote into it.
-    Reply { seen: Seen, reflected: Option<Reflected> },
-    /// The answer to an exchange over TCP, in time, and when the server's certificate expires (unix seconds).
-    Exchanged { steps: StepTimes, not_after: Option<i64> },
-    /// Something else than the answer.
-    Failed { outcome: Outcome, detail: Detail },
-    /// The agent itself could not send it: nothing is known of the network.
-    OwnFault { detail: Detail },
-}
 
 /// Delays of one exchange, nanoseconds; `None` where not measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -3,11 +3,11 @@
 use netcheck_common::domain::{Outcome, ProbeKind};
 use rustix::io::Errno;
 
-use super::flight::{Ending, Flight, Probe, Seen, Shares, StepTimes};
+use super::flight::{Flight, Shares};
 use super::{DETAILS_MAX, Merge};
-use crate::host::starvation::Doubt;
 use crate::model::observation::{DropSeen, ProbeKey, Reflected};
-use crate::model::report::{Detail, Lost};
+use crate::model::report::Lost;
+use crate::model::sample::{Detail, Doubt, Ending, Probe, Seen, StepTimes};
 
 impl Merge {
     pub(super) fn judge(
@@ -212,7 +212,7 @@ impl Merge {
     /// An ordinary probe ended, of those that leave from several ports in turn.
     fn turn_ended(&mut self, probe: &Probe, answered: Option<bool>, now_ns: u64) {
         if probe.kind == ProbeKind::Udp {
-            self.ports.ended(probe.key.path, probe.ports_lane(), probe.slot, answered, now_ns);
+            self.ports.ended(probe.key.path, (probe.vantage, probe.family()), probe.slot, answered, now_ns);
         }
     }
 

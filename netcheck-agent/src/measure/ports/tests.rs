@@ -1,4 +1,5 @@
 use netcheck_common::domain::{Family, PathId, Vantage};
+use netcheck_common::hash::splitmix64;
 use proptest::prelude::*;
 
 use super::*;
@@ -120,7 +121,7 @@ fn losses_by_chance_are_no_ports() {
     for percent in [1, 3, 5, 10, 30, 50, 90] {
         for path in 0..40 {
             let lost = |number: usize, _| {
-                let drawn = crate::plan::schedule::mix(u64::from(path) << 32 | number as u64 ^ 0xabcd) % 100;
+                let drawn = splitmix64(u64::from(path) << 32 | number as u64 ^ 0xabcd) % 100;
                 drawn < percent
             };
             let told = run(PathId(path), 1000, lost).told;

@@ -2,9 +2,9 @@
 
 use arrayvec::ArrayVec;
 use netcheck_common::domain::PathId;
+use netcheck_common::hash::splitmix64;
 
-use super::PORTS;
-use crate::plan::schedule::mix;
+use crate::model::report::PORTS;
 
 /// Outcomes that are remembered of each port.
 const NEWEST: u8 = 8;
@@ -95,14 +95,14 @@ impl Turns {
             lost_last: false,
             news: false,
             passing: 0,
-            draws: mix(u64::from(path.0)) as u32,
+            draws: splitmix64(u64::from(path.0)) as u32,
         }
     }
 
     /// The next slot, of the first `width`.
     pub(super) fn next(&mut self, width: usize) -> usize {
         self.draws = self.draws.wrapping_add(1);
-        let chance = mix(u64::from(self.draws));
+        let chance = splitmix64(u64::from(self.draws));
         let all = u8::MAX >> (PORTS - width);
         let (mut from, mut chosen) = (0, 0);
         if self.lost_last {

@@ -4,10 +4,11 @@ use std::net::IpAddr;
 
 use arrayvec::ArrayVec;
 use netcheck_common::domain::PathId;
+use netcheck_common::hash::splitmix64;
 
-use super::{LARGEST, SizesSeen};
+use super::LARGEST;
 use crate::host::clock::SECOND_NS;
-use crate::plan::schedule::mix;
+use crate::model::report::SizesSeen;
 
 /// Losses that make a size lost where it passed before, and while the border is searched for.
 const LOSSES: u8 = 4;
@@ -66,7 +67,7 @@ impl Search {
         Self {
             floor,
             // Paths that came with the same plan are not all tried at once.
-            next_ns: now_ns + mix(u64::from(path.0)) % interval_ns,
+            next_ns: now_ns + splitmix64(u64::from(path.0)) % interval_ns,
             route: 0,
             passed: 0,
             lost: 0,

@@ -1,8 +1,8 @@
+use netcheck_common::hash::splitmix64;
 use proptest::prelude::*;
 
 use super::search::KNOWN;
 use super::*;
-use crate::plan::schedule::mix;
 
 const PATH: PathId = PathId(7);
 const FLOOR: u16 = 92;
@@ -206,7 +206,7 @@ fn chance_knows_no_size() {
     for percent in [1, 5, 10, 30, 50, 80] {
         for seed in 0..30u64 {
             let chance = move |now_ns: u64, bytes: u16| {
-                let lost = mix(mix(seed) ^ now_ns ^ u64::from(bytes)) % 100 < percent;
+                let lost = splitmix64(splitmix64(seed) ^ now_ns ^ u64::from(bytes)) % 100 < percent;
                 if lost { Fate::Lost } else { Fate::Passes }
             };
             let mut path = Path::new(1500, chance);

@@ -10,7 +10,7 @@ use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
 
 use super::*;
-use crate::model::observation::Blind;
+use crate::net::interface_drops::NoKernelSource;
 
 const KEY: ProbeKey = ProbeKey { path: PathId(1), sequence: Sequence(2) };
 
@@ -100,7 +100,7 @@ fn asks_a_server_and_believes_only_its_answer() {
         server.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         let target = server.local_addr().unwrap();
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
-        let mut eye = Blind::new(v1::EbpfState::Off, Vec::new());
+        let mut eye = NoKernelSource::new(v1::EbpfState::Off, Vec::new());
         let mut prober = DnsProber::new(family, Sockets::Host);
         let (slot, watched) = prober.prepare(KEY, target, question(), &mut eye).unwrap();
         assert!(!watched);
@@ -129,7 +129,7 @@ fn asks_a_server_and_believes_only_its_answer() {
 fn a_closed_port_refuses() {
     let target = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
-    let mut eye = Blind::new(v1::EbpfState::Off, Vec::new());
+    let mut eye = NoKernelSource::new(v1::EbpfState::Off, Vec::new());
     let mut prober = DnsProber::new(Family::V4, Sockets::Host);
     let (slot, _) = prober.prepare(KEY, target, question(), &mut eye).unwrap();
     assert_eq!(prober.launch(slot, &epoll, 3), None);

@@ -7,7 +7,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::*;
 use crate::host::clock::monotonic_ns;
-use crate::model::observation::{Blind, KernelStatus};
+use crate::model::observation::KernelStatus;
+use crate::net::interface_drops::NoKernelSource;
 
 /// Remembers which flows were announced and ended.
 #[derive(Debug, Default)]
@@ -61,7 +62,7 @@ fn accepted_and_refused() {
         let mut prober = TcpProber::open(family, Sockets::Host).unwrap();
         let listener = TcpListener::bind(host).unwrap();
         let target = listener.local_addr().unwrap();
-        let mut blind = Blind::new(v1::EbpfState::Off, Vec::new());
+        let mut blind = NoKernelSource::new(v1::EbpfState::Off, Vec::new());
         let mut recorder = Recorder::default();
         for eye in [&mut blind as &mut dyn KernelEye, &mut recorder] {
             assert!(matches!(probe(&mut prober, target, eye), Ending::Reply { .. }));
@@ -83,7 +84,7 @@ fn a_connection_leaves_no_time_wait() {
 
     let mut prober = TcpProber::open(Family::V4, Sockets::Host).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut eye = Blind::new(v1::EbpfState::Off, Vec::new());
+    let mut eye = NoKernelSource::new(v1::EbpfState::Off, Vec::new());
     probe(&mut prober, listener.local_addr().unwrap(), &mut eye);
     let (mut connection, _) = listener.accept().unwrap();
     let error = connection.read(&mut [0]).unwrap_err();
@@ -95,7 +96,7 @@ fn a_connection_leaves_no_time_wait() {
 fn a_connection_that_is_closed_and_reset_at_once_stood_all_the_same() {
     let mut prober = TcpProber::open(Family::V4, Sockets::Host).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut eye = Blind::new(v1::EbpfState::Off, Vec::new());
+    let mut eye = NoKernelSource::new(v1::EbpfState::Off, Vec::new());
     let target = listener.local_addr().unwrap();
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
     let (slot, _) = prober.prepare(KEY, target, monotonic_ns(), &mut eye).unwrap();

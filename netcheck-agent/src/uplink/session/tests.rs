@@ -19,8 +19,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::*;
 use crate::engine::{Engine, EngineConfig};
-use crate::model::observation::Blind;
 use crate::model::report::{ClosedWindow, Report};
+use crate::net::interface_drops::NoKernelSource;
 use crate::plan::policy;
 use crate::uplink::buffer::Limits;
 use crate::uplink::wire::Reporter;
@@ -129,7 +129,7 @@ impl Rig {
                 Ok(Endpoint::from_static("http://hub").connect_with_connector(connector).await?)
             })
         });
-        let eye = Box::new(Blind::new(v1::EbpfState::Off, vec!["off".into()]));
+        let eye = Box::new(NoKernelSource::new(v1::EbpfState::Off, vec!["off".into()]));
         let config = EngineConfig {
             node: "n1".into(),
             session: ProbeSession(5),

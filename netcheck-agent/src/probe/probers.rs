@@ -21,12 +21,12 @@ use self::exchanges::Lookups;
 use self::family::{OneFamily, quoted_by_socket};
 use self::lanes::{DNS, HOST, ICMP, Lanes, POD, TCP, UDP, token};
 use self::networks::Networks;
-pub(crate) use self::networks::{NetworkKey, Wanted as WantedNetworks};
 use crate::host::clock::{MILLISECOND_NS, monotonic_ns};
-use crate::measure::merge::{Ending, Merge, Probe, Seen};
-use crate::measure::ports::PORTS;
-use crate::measure::sizes::{LARGEST, overhead_bytes};
+use crate::measure::merge::Merge;
+use crate::measure::sizes::LARGEST;
 use crate::model::observation::{KernelEye, ProbeKey};
+use crate::model::report::PORTS;
+use crate::model::sample::{Ending, Probe, Seen, overhead_bytes};
 use crate::net::mmsg::Batch;
 use crate::plan::exchange::Authorities;
 use crate::plan::policy::Bounds;
@@ -42,16 +42,6 @@ const EVENTS: usize = 256;
 
 /// Whoever carries an exchange out tells its end so much later than its time is over, at most.
 const SLACK_NS: u64 = 250 * MILLISECOND_NS;
-
-/// What holds for all exchanges over TCP.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Terms {
-    /// How long each may take.
-    pub(crate) timeout_ns: u64,
-    pub(crate) authorities: Arc<Authorities>,
-    /// Where it may go.
-    pub(crate) bounds: Arc<Bounds>,
-}
 
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 

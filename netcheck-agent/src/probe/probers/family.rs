@@ -10,22 +10,22 @@ use rustix::io::Errno;
 
 use super::lanes::{ICMP, UDP, token};
 use crate::host::capability::{self, Capability};
-use crate::measure::merge::{Merge, Seen};
+use crate::measure::merge::Merge;
 use crate::model::observation::ProbeKey;
+use crate::model::sample::{Quoted, Seen, header_of};
 use crate::net::mmsg::Batch;
+use crate::net::socket::Kind;
 use crate::plan::Missing;
 use crate::probe::dns::DnsProber;
 use crate::probe::errors::Told;
 use crate::probe::icmp::{ICMP_HEADER, IcmpIncoming, IcmpProber};
 use crate::probe::ping::PingProber;
-use crate::probe::quoted::Quoted;
 use crate::probe::route::RouteMtu;
 use crate::probe::socket::Sockets;
 use crate::probe::stream::StreamProber;
 use crate::probe::tcp::TcpProber;
 use crate::probe::udp::UdpProber;
-use crate::probe::{Identity, ProbeBuffer, header_of};
-use crate::vantage::frame::Kind;
+use crate::probe::{Identity, ProbeBuffer};
 use crate::vantage::pool::Pool;
 
 /// ICMP echo, by what the vantage may open.
@@ -101,14 +101,14 @@ impl OneFamily {
         missing: &mut Vec<Missing>,
     ) -> Self {
         let mut keep = |kind, error: io::Error| missing.push(pod_missing(kind, family, &error));
-        let streams = match pool.refusal(family, Kind::Stream) {
+        let streams = match pool.refusal(family, SocketKind::Stream) {
             Some(errno) => Err(errno.into()),
             None => TcpProber::open(family, handed.clone()),
         };
-        if let Some(errno) = pool.refusal(family, Kind::Datagram) {
+        if let Some(errno) = pool.refusal(family, SocketKind::Datagram) {
             keep(ProbeKind::Dns, errno.into());
         }
-        if let Some(errno) = pool.refusal(family, Kind::Stream) {
+        if let Some(errno) = pool.refusal(family, SocketKind::Stream) {
             keep(ProbeKind::Http, errno.into());
         }
         Self {

@@ -17,14 +17,9 @@ use rustix::net::{SocketType, bind};
 use super::family::OneFamily;
 use super::watch;
 use crate::plan::Missing;
+use crate::plan::addresses::{NetworkKey, WantedNetworks};
 use crate::probe::socket::{Origin, Sockets};
 use crate::vantage::pool::Pool;
-
-/// Which network, and which family of it.
-pub(crate) type NetworkKey = (Arc<str>, Family);
-
-/// Where each starts: the address of the vantage's pod.
-pub(crate) type Wanted = BTreeMap<NetworkKey, IpAddr>;
 
 /// Lanes of the host and of the pod's own network come before those of further networks.
 const FIRST: u32 = 2;
@@ -43,7 +38,7 @@ pub(super) struct Further {
 #[derive(Debug, Default)]
 pub(super) struct Networks {
     pool: Option<Arc<Pool>>,
-    wanted: Wanted,
+    wanted: WantedNetworks,
     open: Vec<Further>,
     /// Lanes are never used again: what the kernel says of a closed one is nobody's.
     lanes: u32,
@@ -54,18 +49,18 @@ pub(super) struct Networks {
 impl Networks {
     /// Takes the pool of a vantage that has come; none: it is gone, and all sockets with it.
     pub(super) fn serve(&mut self, epoll: &OwnedFd, pool: Option<&Arc<Pool>>) {
-        self.want(epoll, Wanted::new());
+        self.want(epoll, WantedNetworks::new());
         self.pool = pool.map(Arc::clone);
     }
 
     /// Those that are open and not wanted so.
-    pub(super) fn stale(&self, wanted: &Wanted) -> Vec<NetworkKey> {
+    pub(super) fn stale(&self, wanted: &WantedNetworks) -> Vec<NetworkKey> {
         let stale = |one: &&Further| wanted.get(&one.key) != Some(&one.origin.address);
         self.open.iter().filter(stale).map(|one| one.key.clone()).collect()
     }
 
     /// Closes what is not wanted any more, whose probes must be forgotten, and opens the rest.
-    pub(super) fn want(&mut self, epoll: &OwnedFd, wanted: Wanted) {
+    pub(super) fn want(&mut self, epoll: &OwnedFd, wanted: WantedNetworks) {
         let stale = self.stale(&wanted);
         self.open.retain(|one| {
             let keep = !stale.contains(&one.key);

@@ -14,8 +14,9 @@ use rustix::io::Errno;
 
 use super::{Probers, SLACK_NS, ending};
 use crate::host::clock::monotonic_ns;
-use crate::measure::merge::{Merge, Probe};
+use crate::measure::merge::Merge;
 use crate::model::observation::{KernelEye, ProbeKey};
+use crate::model::sample::Probe;
 use crate::plan::Question;
 use crate::plan::exchange::{Exchange, Lookup};
 use crate::probe::SendFailure;
