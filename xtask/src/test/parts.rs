@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::steps::{Shared, cargo, cargo_with, program};
 use crate::{
-    battery, calm, chart, ebpf, image, setup,
+    battery, calm, chart, ebpf, image, layers, setup,
     tools::{command, output},
 };
 
@@ -30,6 +30,7 @@ pub(crate) const PARTS: &[Part] = &[
     Part { name: "typos", about: "no spelling mistakes", tools: &["typos"], embeds: false, by_name_only: false, run: typos },
     Part { name: "buf", about: "the contract's style, and no break since its last release", tools: &["buf"], embeds: false, by_name_only: false, run: buf },
     Part { name: "machete", about: "no unused dependencies", tools: &["cargo-machete"], embeds: false, by_name_only: false, run: machete },
+    Part { name: "layers", about: "no folder imports from a higher layer", tools: &[], embeds: false, by_name_only: false, run: |_| layers::check() },
     Part { name: "deny", about: "licences, bans and sources of dependencies", tools: &["cargo-deny"], embeds: false, by_name_only: false, run: deny },
     Part { name: "chart", about: "the Helm chart: rendered, held against schemas, and what is made from it", tools: chart::TOOLS, embeds: false, by_name_only: false, run: |_| chart::test() },
     Part { name: "ebpf", about: "the kernel programs build", tools: setup::KERNEL, embeds: true, by_name_only: false, run: |_| Ok(()) },
