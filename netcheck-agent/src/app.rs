@@ -26,7 +26,7 @@ use crate::host::clock;
 use crate::host::usage::Uptime;
 #[cfg(feature = "ebpf")]
 use crate::kernel;
-use crate::model::observation::KernelEye;
+use crate::model::observation::KernelSource;
 use crate::model::status::{HubState, VantageCounts};
 use crate::net::interface_drops::NoKernelSource;
 use crate::plan::policy::{self, Allowed};
@@ -99,7 +99,7 @@ async fn serve(flags: &Run) -> anyhow::Result<()> {
         limit_pps: flags.pps,
         policy: policy::refusal,
         allowed: Allowed::new(flags.allow_cidr.clone(), flags.node_local_dns.clone()),
-        eye: kernel.eye,
+        kernel: kernel.source,
         vantage: vantage.as_ref().map(|_| (NO_VANTAGE.to_owned(), vantage_counts)),
     };
     let (engine, handle, output) = Engine::new(config).context("start the probe engine")?;
@@ -219,17 +219,17 @@ async fn serve(flags: &Run) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The kernel side, as the flags want it: the eye for the engine, and the task that follows the interfaces.
+/// The kernel side, as the flags want it: the source for the engine, and the task that follows the interfaces.
 struct KernelSide {
-    eye: Box<dyn KernelEye>,
+    source: Box<dyn KernelSource>,
     #[cfg(feature = "ebpf")]
     attacher: Option<kernel::Attacher>,
 }
 
 impl KernelSide {
-    fn blind(state: v1::EbpfState, why: String) -> Self {
+    fn without(state: v1::EbpfState, why: String) -> Self {
         Self {
-            eye: Box::new(NoKernelSource::new(state, vec![why])),
+            source: Box::new(NoKernelSource::new(state, vec![why])),
             #[cfg(feature = "ebpf")]
             attacher: None,
         }
@@ -238,7 +238,7 @@ impl KernelSide {
     #[cfg(feature = "ebpf")]
     async fn open(flags: &Run, session: ProbeSession, responder_port: u16) -> anyhow::Result<Self> {
         if flags.ebpf == EbpfMode::Off {
-            return Ok(Self::blind(v1::EbpfState::Off, OFF.to_owned()));
+            return Ok(Self::without(v1::EbpfState::Off, OFF.to_owned()));
         }
         let config = kernel::KernelConfig {
             session: session.0,
@@ -248,12 +248,12 @@ impl KernelSide {
             tc_mode: None,
         };
         match kernel::open(&config).await {
-            Ok((attacher, eye)) => Ok(Self { eye, attacher: Some(attacher) }),
+            Ok((attacher, source)) => Ok(Self { source, attacher: Some(attacher) }),
             Err(error) if flags.ebpf == EbpfMode::Required => bail!("--ebpf required: {}", error.one_line()),
             Err(error) => {
                 let why = error.one_line();
                 tracing::warn!("no kernel programs, user-space times only: {why}");
-                Ok(Self::blind(v1::EbpfState::Failed, why))
+                Ok(Self::without(v1::EbpfState::Failed, why))
             }
         }
     }
@@ -263,8 +263,8 @@ impl KernelSide {
     async fn open(flags: &Run, _session: ProbeSession, _responder_port: u16) -> anyhow::Result<Self> {
         let absent = "this agent was built without kernel programs";
         match flags.ebpf {
-            EbpfMode::Off => Ok(Self::blind(v1::EbpfState::Off, OFF.to_owned())),
-            EbpfMode::Auto => Ok(Self::blind(v1::EbpfState::Failed, absent.to_owned())),
+            EbpfMode::Off => Ok(Self::without(v1::EbpfState::Off, OFF.to_owned())),
+            EbpfMode::Auto => Ok(Self::without(v1::EbpfState::Failed, absent.to_owned())),
             EbpfMode::Required => bail!("--ebpf required: {absent}"),
         }
     }

@@ -35,9 +35,9 @@ use crate::host::clock::{MILLISECOND_NS, SECOND_NS, monotonic_ns, unix_offset_ns
 use crate::host::starvation::Starvation;
 use crate::measure::merge::Merge;
 use crate::model::evidence::{EvidenceAnswer, EvidenceQuestion, FlowQuestion, PathQuestion};
-use crate::model::observation::{Flow, KernelEye, ProbeKey};
+use crate::model::observation::{Flow, KernelSource, ProbeKey};
 use crate::model::report::Report;
-use crate::model::sample::{Doubt, Seen};
+use crate::model::sample::{Seen, StarvationReason};
 use crate::model::status::{EngineStatus, VantageCounts, VantageStatus};
 use crate::plan::Plan;
 use crate::plan::policy::{AddressPolicy, Allowed};
@@ -61,7 +61,7 @@ pub(crate) struct EngineConfig {
     pub(crate) limit_pps: u32,
     pub(crate) policy: AddressPolicy,
     pub(crate) allowed: Allowed,
-    pub(crate) eye: Box<dyn KernelEye>,
+    pub(crate) kernel: Box<dyn KernelSource>,
     /// Where a pod vantage is expected: why there is none yet, and what its connections count.
     pub(crate) vantage: Option<(String, Arc<VantageCounts>)>,
 }
@@ -73,7 +73,7 @@ pub(crate) struct Engine {
     schedule: Schedule,
     merge: Merge,
     probers: Probers,
-    eye: Box<dyn KernelEye>,
+    kernel: Box<dyn KernelSource>,
     pace: Pace,
     /// Once the engine's thread runs.
     starvation: Option<Starvation>,
@@ -110,11 +110,11 @@ impl Engine {
         let (link, handle, output) = link::open(exchanges)?;
         let status = EngineStatus {
             degraded: probers.missing().iter().map(|missing| missing.why.clone()).collect(),
-            kernel: config.eye.status(),
+            kernel: config.kernel.status(),
             vantage: config.vantage.as_ref().map(|(why, _)| VantageStatus::none(why.clone())),
             ..EngineStatus::default()
         };
-        // Whoever looks before the first turn is told the truth.
+        // The status is right before the first turn, too.
         link.status(&status, false);
         let engine = Self {
             identity: Identity { session: config.session, source_node: 0 },
@@ -130,7 +130,7 @@ impl Engine {
             plan,
             merge,
             probers,
-            eye: config.eye,
+            kernel: config.kernel,
             link,
             status,
             news: false,
@@ -168,24 +168,24 @@ impl Engine {
         }
         let prompt = self.prompt();
         let seen = Seen { at_ns: now_ns, since_ns: self.last_read_ns, prompt: prompt && !starved };
-        self.probers.read(&mut self.merge, self.eye.as_mut(), seen);
+        self.probers.read(&mut self.merge, self.kernel.as_mut(), seen);
         if self.probers.bars_changed() {
-            self.tell_plan();
+            self.report_plan();
         }
         self.last_read_ns = now_ns;
-        self.eye.drain(&mut |observation| self.merge.observe(observation));
-        let doubt = |since_ns| match (starved, &mut self.starvation) {
-            (true, _) => Some(Doubt::Late),
+        self.kernel.drain(&mut |observation| self.merge.observe(observation));
+        let why_starved = |since_ns| match (starved, &mut self.starvation) {
+            (true, _) => Some(StarvationReason::Late),
             (false, starvation) => starvation.as_mut()?.between(since_ns, now_ns, self.pace.late_ns()),
         };
-        self.merge.settle(now_ns, doubt, |probe| self.probers.close(probe, self.eye.as_mut()));
+        self.merge.settle(now_ns, why_starved, |probe| self.probers.close(probe, self.kernel.as_mut()));
         self.send(now_ns);
         self.report(now_ns);
     }
 
     /// Whether packets wake the loop.
     fn prompt(&self) -> bool {
-        !(self.eye.stamps() && self.trust.trusted())
+        !(self.kernel.stamps() && self.trust.trusted())
     }
 
     fn send(&mut self, now_ns: u64) {
@@ -199,11 +199,11 @@ impl Engine {
                 sequence.0 = sequence.0.wrapping_add(1).max(1);
                 let key = ProbeKey { path, sequence: *sequence };
                 let t0_ns =
-                    self.probers.send(self.identity, key, plan, bytes, self.eye.as_mut(), &mut self.merge);
+                    self.probers.send(self.identity, key, plan, bytes, self.kernel.as_mut(), &mut self.merge);
                 if let Some((previous, at_ns)) = previous.replace((key, t0_ns))
                     && self.pace.slow(at_ns, t0_ns)
                 {
-                    self.merge.shaky(previous);
+                    self.merge.unreliable(previous);
                 }
                 // A packet of another size may go with an ordinary probe, within the budget.
                 size_bytes = None;
@@ -218,7 +218,7 @@ impl Engine {
         }
         if let Some((key, at_ns)) = previous {
             if self.pace.slow(at_ns, monotonic_ns()) {
-                self.merge.shaky(key);
+                self.merge.unreliable(key);
             }
             self.pace.sent();
         }
@@ -231,8 +231,8 @@ impl Engine {
         }
         let kernel_due = now_ns >= self.next_kernel_ns;
         // Both are asked: news that a look has shown are none any more.
-        if self.eye.news() | kernel_due {
-            let kernel = self.eye.status();
+        if self.kernel.news() | kernel_due {
+            let kernel = self.kernel.status();
             if kernel != self.status.kernel {
                 self.status.kernel = kernel;
                 self.next_status_ns = now_ns;
@@ -241,7 +241,7 @@ impl Engine {
         }
         if kernel_due {
             self.next_kernel_ns = now_ns + KERNEL_EVERY_NS;
-            self.status.drops = self.eye.drop_counts();
+            self.status.drops = self.kernel.drop_counts();
             let drop_counts = self.drops.since_last(&self.status.drops);
             if !drop_counts.is_empty() {
                 self.link.report(Report { drop_counts, ..Report::default() }, &mut self.merge.counters);
@@ -295,8 +295,8 @@ impl Engine {
     }
 
     fn answer(&self, question: EvidenceQuestion) -> EvidenceAnswer {
-        let path = |asked: PathQuestion| (asked, self.eye.reflected_path(asked.session, asked.path));
-        let flow = |asked: FlowQuestion| (asked, self.eye.flow_seen(&asked.flow));
+        let path = |asked: PathQuestion| (asked, self.kernel.reflected_path(asked.session, asked.path));
+        let flow = |asked: FlowQuestion| (asked, self.kernel.flow_seen(&asked.flow));
         let paths = question.paths.into_iter().map(path).collect();
         let flows = question.flows.into_iter().map(flow).collect();
         // The clock is read after the kernel's maps, so that no age is negative.

@@ -47,7 +47,7 @@ pub(crate) struct Question {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PathPlan {
     pub(crate) vantage: Vantage,
-    /// The further network of pods that it stays in; none: the cluster's own.
+    /// The secondary network of pods that it stays in; none: the cluster's own.
     pub(crate) network: Option<Arc<str>>,
     pub(crate) kind: ProbeKind,
     /// Port 0 for ICMP.
@@ -85,9 +85,9 @@ pub(crate) struct Timing {
     pub(crate) wanted_pps: u32,
     /// How often the largest packet of each path is tried; 0: never.
     pub(crate) sizes_ns: u64,
-    /// How often, and how long, for exchanges over TCP; 0: as all others.
+    /// How often exchanges over TCP are made; 0: as often as all other probes.
     pub(crate) exchange_interval_ns: u64,
-    /// See above.
+    /// How long an exchange over TCP may take; 0: as long as all other probes.
     pub(crate) exchange_timeout_ns: u64,
 }
 
@@ -323,7 +323,7 @@ impl Plan {
             return Err(missing.why.clone());
         }
         if !spec.network.is_empty() && matches!(kind, ProbeKind::Dns | ProbeKind::Http) {
-            return Err(format!("no {kind} probes on further networks of pods"));
+            return Err(format!("no {kind} probes on secondary networks of pods"));
         }
         let port = match (kind, convert::port("port", spec.port).map_err(text)?) {
             (ProbeKind::Icmp, _) => 0,

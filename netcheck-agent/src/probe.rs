@@ -1,6 +1,6 @@
 //! The probers: one per kind, each with its sockets. All of them live on the engine's thread and none ever blocks.
 //!
-//! In: "send this probe now"; readable sockets. Out: what arrived, told to the [`Merge`](crate::measure::merge::Merge).
+//! In: "send this probe now"; readable sockets. Out: what arrived, for the [`Merge`](crate::measure::merge::Merge).
 
 pub(crate) mod dns;
 pub(crate) mod errors;

@@ -108,7 +108,8 @@ impl Table {
             let text = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
             breaches.extend(self.breaches(inside, &module, &text)?);
         }
-        if let Some((gone, _)) = self.rows.iter().find(|(row, _)| !folders.iter().any(|folder| folder == row)) {
+        if let Some((gone, _)) = self.rows.iter().find(|(row, _)| !folders.iter().any(|folder| folder == row))
+        {
             bail!("{} has no folder {gone}, but a row for it", self.crate_dir);
         }
         Ok(breaches)
@@ -117,7 +118,8 @@ impl Table {
     /// What one file imports against the table.
     fn breaches(&self, file: &Path, module: &[String], text: &str) -> Result<Vec<Breach>> {
         let folder = &module[0];
-        let found = imports(text, module).with_context(|| format!("read the tokens of {}", file.display()))?;
+        let found =
+            imports(text, module).with_context(|| format!("read the tokens of {}", file.display()))?;
         let breach = |Import { line, folder: imported }| {
             let why = self.refusal(folder, &imported)?;
             Some(Breach { file: file.to_owned(), line, folder: folder.clone(), imported, why })

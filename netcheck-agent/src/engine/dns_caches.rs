@@ -114,13 +114,20 @@ mod tests {
             link("kube-ipvs0", &["10.96.0.53"]),
         ];
         let servers = |list: &[&str]| list.iter().map(|one| one.parse().unwrap()).collect::<Vec<IpAddr>>();
-        let told =
+        let reported =
             |list: &[&str]| found(&servers(list), &links).iter().map(ToString::to_string).collect::<Vec<_>>();
         let local = ["10.96.0.10", "169.254.20.10"];
-        assert_eq!(told(&[]), local);
-        assert_eq!(told(&["10.96.0.10", "169.254.169.253", "10.0.0.8"]), local, "servers elsewhere are none");
-        assert_eq!(told(&["10.96.0.53"]), local, "a service's address is on every node");
-        assert_eq!(told(&["fd00::7", "10.0.0.7"]), ["10.0.0.7", "10.96.0.10", "169.254.20.10", "fd00::7"]);
+        assert_eq!(reported(&[]), local);
+        assert_eq!(
+            reported(&["10.96.0.10", "169.254.169.253", "10.0.0.8"]),
+            local,
+            "servers elsewhere are none"
+        );
+        assert_eq!(reported(&["10.96.0.53"]), local, "a service's address is on every node");
+        assert_eq!(
+            reported(&["fd00::7", "10.0.0.7"]),
+            ["10.0.0.7", "10.96.0.10", "169.254.20.10", "fd00::7"]
+        );
         assert!(found(&servers(&["10.0.0.53"]), &links[..1]).is_empty());
         // One that goes while programs are still told to ask it is missed until it comes back, or they are told otherwise.
         let asked = servers(&["169.254.20.10"]);

@@ -20,7 +20,7 @@ use crate::plan::PlanGap;
 use crate::probe::exchange::ExchangeEnd;
 use crate::vantage::listen::VantageChange;
 
-/// Commands come at the pace of the hub's messages, and the engine obeys within a turn.
+/// Commands come at the pace of the hub's messages, and the engine handles each within a turn.
 const COMMANDS: usize = 64;
 /// A minute of one-second windows: the buffer's task only encodes, it never waits.
 const REPORTS: usize = 64;
@@ -71,7 +71,7 @@ pub(crate) struct EngineHandle {
 }
 
 impl EngineHandle {
-    /// Hands over a command. One to an engine that has ended is lost; the end of its replies tells of that.
+    /// Hands over a command. One to an engine that has ended is lost; the end of its replies says so.
     pub(crate) async fn command(&self, command: Command) {
         let _ = self.commands.send(command).await;
         self.waker.wake();
@@ -148,7 +148,7 @@ impl EngineLink {
         let _ = self.replies.try_send(reply);
     }
 
-    /// Brings the status up to date. `news`: the session is told to say it at once.
+    /// Brings the status up to date. `news`: the session reports it at once.
     pub(crate) fn status(&self, status: &EngineStatus, news: bool) {
         self.status.send_replace(status.clone());
         if news {

@@ -94,12 +94,12 @@ impl Sizes {
     }
 
     /// A router told what it takes instead. False where that makes no sense: then the packet counts as lost.
-    pub(crate) fn too_big(&mut self, path: PathId, bytes: u16, told: u32, by: IpAddr, now_ns: u64) -> bool {
-        let Ok(told) = u16::try_from(told) else { return false };
-        if told == 0 || told >= bytes {
+    pub(crate) fn too_big(&mut self, path: PathId, bytes: u16, mtu: u32, by: IpAddr, now_ns: u64) -> bool {
+        let Ok(mtu) = u16::try_from(mtu) else { return false };
+        if mtu == 0 || mtu >= bytes {
             return false;
         }
-        self.change(path, now_ns, |search, _| search.too_big(told, by, now_ns));
+        self.change(path, now_ns, |search, _| search.too_big(mtu, by, now_ns));
         true
     }
 

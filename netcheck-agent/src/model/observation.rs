@@ -1,4 +1,4 @@
-//! What the kernel tells of probes, and what it must be told: the seam between `kernel` (eBPF) and the rest.
+//! What the kernel reports of probes, and what it has to know of them: the seam between `kernel` (eBPF) and the rest.
 //!
 //! In: kernel events. Out: [`Observation`]s, drained by the probe engine's thread on every turn of its loop.
 //! All times are CLOCK_MONOTONIC of this node, in nanoseconds, and can't be compared across nodes.
@@ -90,7 +90,7 @@ pub struct Flow {
 pub struct Reflected {
     /// Ingress of the request at the destination, on the destination's clock; 0 where it did not know any more.
     pub t2_ns: u64,
-    /// Egress of the reply at the destination, on the same clock; 0 as above.
+    /// Egress of the reply at the destination, on the same clock; 0 where it did not know any more.
     pub t3_ns: u64,
     /// Requests of this path that had arrived by then, duplicates included.
     pub requests: u64,
@@ -156,7 +156,7 @@ pub struct DropSeen {
     pub function: Arc<str>,
 }
 
-/// Anything that the kernel tells.
+/// Anything that the kernel reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Observation {
     /// A packet passed.
@@ -208,13 +208,13 @@ pub struct FlowSeen {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct DropCount {
     /// Inode of the network namespace; 0 for all that was dropped in others than the agent's or without an interface, and
-    /// where the kernel does not tell.
+    /// where the kernel does not say.
     pub netns: u32,
     /// The interface; 0 there.
     pub ifindex: u32,
     /// Its name; empty for what was dropped elsewhere, `other` for what was of more kinds than can be told apart.
     pub interface: Arc<str>,
-    /// The kernel's name of the reason; `other` as above.
+    /// The kernel's name of the reason; `other` for what was of more kinds than can be told apart.
     pub reason: Arc<str>,
     /// How many.
     pub packets: u64,
@@ -236,7 +236,7 @@ pub struct PodLinkDown {
     pub interface: Arc<str>,
     /// `namespace/name`.
     pub pod: Arc<str>,
-    /// The further network of pods that it is the link to; none: the cluster's own.
+    /// The secondary network of pods that it is the link to; none: the cluster's own.
     pub network: Option<Arc<str>>,
     /// Which end is down.
     pub why: Down,
@@ -270,13 +270,13 @@ pub struct KnownAddress {
     pub pod: Option<Arc<str>>,
     /// On this very node.
     pub local: bool,
-    /// The further network of pods that it is on; none: the cluster's own.
+    /// The secondary network of pods that it is on; none: the cluster's own.
     pub network: Option<Arc<str>>,
 }
 
 /// The kernel side as the probe engine uses it. Owned by the engine's thread; no call blocks. What is not implemented is as
-/// where no kernel tells anything.
-pub trait KernelEye: Send {
+/// where no kernel reports anything.
+pub trait KernelSource: Send {
     /// Whether stamps are to be expected: false means that user-space times are all there is.
     fn stamps(&self) -> bool {
         false

@@ -37,7 +37,7 @@ pub(crate) struct Lost {
     pub(crate) size_bytes: u16,
 }
 
-/// What later replies told of a lost probe.
+/// What later replies said of a lost probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ArrivalSeen {
     pub(crate) path: PathId,
@@ -50,7 +50,7 @@ pub(crate) struct ArrivalSeen {
 /// Source ports that take turns, at most.
 pub(crate) const PORTS: usize = 8;
 
-/// What became of the probes of a path that one backend got since it was last told.
+/// What became of the probes of a path that one backend got since the last report of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BackendSeen {
     pub(crate) path: PathId,
@@ -98,7 +98,7 @@ pub(crate) struct SizesSeen {
     /// The smallest that is lost.
     pub(crate) lost_bytes: u16,
     /// What a router said that it takes.
-    pub(crate) told: Option<(u16, IpAddr)>,
+    pub(crate) router_mtu: Option<(u16, IpAddr)>,
     pub(crate) measured_ns: u64,
     pub(crate) interval_ns: u64,
 }
@@ -123,7 +123,7 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Whether there is nothing to tell.
+    /// Whether there is nothing to report.
     pub(crate) fn is_empty(&self) -> bool {
         self.windows.is_empty()
             && self.lost.is_empty()

@@ -17,7 +17,7 @@ pub(crate) struct Probe {
     pub(crate) key: ProbeKey,
     pub(crate) vantage: Vantage,
     /// The probers' own number for the sockets that it left from.
-    pub(crate) lane: u32,
+    pub(crate) socket_set: u32,
     pub(crate) kind: ProbeKind,
     /// Port 0 for ICMP.
     pub(crate) target: SocketAddr,
@@ -117,9 +117,9 @@ pub(crate) struct ExchangeSeen {
     pub(crate) not_after: Option<i64>,
     /// The timer that ended it was late itself.
     pub(crate) late: bool,
-    /// Where the server's name was looked up: the address that it has, and who was asked last.
+    /// Where the server's name was looked up: the address that it has.
     pub(crate) resolved: Option<IpAddr>,
-    /// See above.
+    /// Where the server's name was looked up: who was asked last.
     pub(crate) resolver: Option<IpAddr>,
     /// The answer to the same question over UDP was truncated.
     pub(crate) truncated: bool,
@@ -206,7 +206,7 @@ pub(crate) struct Searched {
 
 /// Why a sample can't be judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Doubt {
+pub(crate) enum StarvationReason {
     /// A turn of the engine's loop came late or was slow.
     Late,
     /// A cgroup's CPU quota was used up.
@@ -219,7 +219,7 @@ pub(crate) enum Doubt {
     OwnFault,
 }
 
-impl Doubt {
+impl StarvationReason {
     pub(crate) const ALL: [Self; 5] =
         [Self::Late, Self::Throttled, Self::Stolen, Self::Queued, Self::OwnFault];
 

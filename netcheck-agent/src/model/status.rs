@@ -13,9 +13,9 @@ use tokio::time::Instant as TokioInstant;
 use crate::model::counters::Counters;
 use crate::model::observation::{DropCount, KernelStatus};
 
-/// Most addresses of a pod that are told.
+/// Most addresses of a pod that are reported.
 pub(crate) const ADDRESSES_MAX: usize = 64;
-/// Most interfaces of a pod that are told.
+/// Most interfaces of a pod that are reported.
 pub(crate) const LINKS_MAX: usize = 32;
 
 /// How the engine is; brought up to date once a second.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use netcheck_proto::v1;
 
-use crate::model::observation::{DropCount, KernelEye, KernelStatus};
+use crate::model::observation::{DropCount, KernelSource, KernelStatus};
 
 /// This thread's network namespace; `/proc/net` itself is the main thread's.
 const FILE: &str = "/proc/thread-self/net/dev";
@@ -33,7 +33,7 @@ impl NoKernelSource {
     }
 }
 
-impl KernelEye for NoKernelSource {
+impl KernelSource for NoKernelSource {
     fn drop_counts(&mut self) -> Vec<DropCount> {
         self.drops.counts()
     }

@@ -1,4 +1,4 @@
-//! Whose each address is, as the hub tells: whole, or what changed of it. Pure.
+//! Whose each address is, as the hub says: the whole table, or what changed of it. Pure.
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
@@ -17,7 +17,7 @@ pub(crate) type NetworkKey = (Arc<str>, Family);
 pub(crate) type WantedNetworks = BTreeMap<NetworkKey, IpAddr>;
 
 impl Plan {
-    /// The further networks that paths stay in, and the first address that the vantage's pod, which has those of `own`,
+    /// The secondary networks that paths stay in, and the first address that the vantage's pod, which has those of `own`,
     /// has on each. Networks without one are left out: there is nothing to probe them from.
     pub(crate) fn networks(&self, own: &[IpAddr]) -> WantedNetworks {
         let of_path =
@@ -53,7 +53,7 @@ impl Plan {
             let stale: HashSet<IpAddr> = known.iter().map(|known| known.address).chain(gone).collect();
             self.addresses.retain(|held| !stale.contains(&held.address));
             self.addresses.extend(known);
-            // As the hub sends a whole table.
+            // In the order in which the hub sends a whole table.
             self.addresses.sort_unstable_by_key(|known| known.address);
         } else {
             self.addresses = known;

@@ -135,7 +135,7 @@ impl ExchangeLink {
         self.jobs.try_send(Work::Exchange(job)).is_ok()
     }
 
-    /// Has a server's name looked up; false as above.
+    /// Has a server's name looked up; false where there is too much to do, or nobody does it any more.
     pub(crate) fn look_up(&self, query: Query) -> bool {
         self.jobs.try_send(Work::LookUp(query)).is_ok()
     }
@@ -180,7 +180,7 @@ impl ExchangeTask {
                     Some(Work::LookUp(query)) => {
                         let configuration = match &query.sockets {
                             Sockets::Host => Configuration::File(resolv_conf.clone()),
-                            Sockets::Pod(pool) | Sockets::Further(pool, _) => Configuration::Text(pool.hello.resolv_conf.clone()),
+                            Sockets::Pod(pool) | Sockets::Secondary(pool, _) => Configuration::Text(pool.hello.resolv_conf.clone()),
                         };
                         under_way.spawn(lookup::resolve(query, configuration, lookup::PORT));
                     }

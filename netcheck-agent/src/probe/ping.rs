@@ -15,7 +15,7 @@ use rustix::net::{SendFlags, SocketType, bind, ipproto, sendto};
 use crate::model::observation::ProbeKey;
 use crate::model::sample::header_of;
 use crate::net::mmsg::Batch;
-use crate::probe::errors::{self, Told};
+use crate::probe::errors::{self, QueuedError};
 use crate::probe::icmp::{ICMP_HEADER, echo_request};
 use crate::probe::socket::Sockets;
 use crate::probe::{Identity, ProbeBuffer};
@@ -63,7 +63,7 @@ impl PingProber {
     }
 
     /// Takes the ICMP errors about its packets.
-    pub(crate) fn errors(&self, sink: impl FnMut(Told)) {
+    pub(crate) fn errors(&self, sink: impl FnMut(QueuedError)) {
         errors::take(self.fd(), self.family, sink);
     }
 

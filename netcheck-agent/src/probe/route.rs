@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use rustix::net::{SocketType, connect, connect_unspec, getsockname};
 
 use crate::host::clock::SECOND_NS;
-use crate::model::observation::{KernelEye, OwnFlow, ProbeKey};
+use crate::model::observation::{KernelSource, OwnFlow, ProbeKey};
 use crate::net::socket;
 use crate::probe::socket::Sockets;
 use crate::probe::{SendFailure, bare};
@@ -53,7 +53,7 @@ impl Routes {
     }
 
     /// Binds a TCP socket that is for `target` and tells the hooks of its flow, where there are any. One that has to stay
-    /// in a further network of its pod is bound in any case.
+    /// in a secondary network of its pod is bound in any case.
     pub(crate) fn register(
         &mut self,
         sockets: &Sockets,
@@ -61,11 +61,11 @@ impl Routes {
         key: ProbeKey,
         target: SocketAddr,
         now_ns: u64,
-        eye: &mut dyn KernelEye,
+        kernel: &mut dyn KernelSource,
     ) -> Result<Registered, SendFailure> {
         let source = match sockets.origin() {
             Some(origin) => origin,
-            None if !eye.stamps() => return Ok(Registered::default()),
+            None if !kernel.stamps() => return Ok(Registered::default()),
             None => self.source(target, now_ns).map_err(SendFailure::of)?,
         };
         if let Err(errno) = sockets.bind_probe_port(socket, source) {
@@ -74,7 +74,7 @@ impl Routes {
         }
         let local = getsockname(socket).and_then(SocketAddr::try_from).map_err(SendFailure::Own)?;
         let flow = OwnFlow { probe: key, transport: ProbeKind::Tcp, local: bare(local) };
-        Ok(Registered { flow: eye.watch_flow(&flow).then_some(flow), local_port: local.port() })
+        Ok(Registered { flow: kernel.watch_flow(&flow).then_some(flow), local_port: local.port() })
     }
 
     /// The answer for `target` turned out to be wrong.

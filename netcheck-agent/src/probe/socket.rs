@@ -21,11 +21,11 @@ pub(crate) enum Sockets {
     Host,
     /// Those that the vantage handed over.
     Pod(Arc<Pool>),
-    /// The same, bound to one of the pod's further networks.
-    Further(Arc<Pool>, Arc<Origin>),
+    /// The same, bound to one of the pod's secondary networks.
+    Secondary(Arc<Pool>, Arc<Origin>),
 }
 
-/// Where probes on a further network of a pod leave from.
+/// Where probes on a secondary network of a pod leave from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Origin {
     /// The pod's address there.
@@ -38,7 +38,7 @@ impl Sockets {
     pub(crate) const fn vantage(&self) -> Vantage {
         match self {
             Self::Host => Vantage::Host,
-            Self::Pod(_) | Self::Further(..) => Vantage::Pod,
+            Self::Pod(_) | Self::Secondary(..) => Vantage::Pod,
         }
     }
 
@@ -46,7 +46,7 @@ impl Sockets {
     pub(crate) fn origin(&self) -> Option<IpAddr> {
         match self {
             Self::Host | Self::Pod(_) => None,
-            Self::Further(_, origin) => Some(origin.address),
+            Self::Secondary(_, origin) => Some(origin.address),
         }
     }
 
@@ -59,12 +59,12 @@ impl Sockets {
     ) -> rustix::io::Result<OwnedFd> {
         match self {
             Self::Host => open(family, kind, protocol),
-            Self::Pod(pool) | Self::Further(pool, _) => {
+            Self::Pod(pool) | Self::Secondary(pool, _) => {
                 let socket =
                     pool.take(family, SocketKind::of(kind, protocol).ok_or(Errno::PROTONOSUPPORT)?)?;
                 // Without the queue an error is one without details.
                 let _ = errors::enable(&socket, family);
-                if let Self::Further(_, origin) = self {
+                if let Self::Secondary(_, origin) = self {
                     bind_interface(&socket, &origin.interface)?;
                 }
                 Ok(socket)
@@ -96,17 +96,17 @@ impl Sockets {
         }
         match self {
             Self::Host => bind(socket, &SocketAddr::new(address, 0)),
-            Self::Pod(_) | Self::Further(..) => Err(Errno::ADDRINUSE),
+            Self::Pod(_) | Self::Secondary(..) => Err(Errno::ADDRINUSE),
         }
     }
 
-    /// The probe port with this offset, or its neighbour: the host, the pod, and the pod on its further networks never
+    /// The probe port with this offset, or its neighbour: the host, the pod, and the pod on its secondary networks never
     /// have the same one, for the hooks of this node tell flows of all by the port alone.
     pub(crate) const fn probe_port(&self, offset: u16) -> u16 {
         let offset = match self {
-            Self::Host => offset & !LANE,
-            Self::Pod(_) => offset & !FURTHER | LANE,
-            Self::Further(..) => offset | LANE | FURTHER,
+            Self::Host => offset & !POD_BIT,
+            Self::Pod(_) => offset & !SECONDARY_BIT | POD_BIT,
+            Self::Secondary(..) => offset | POD_BIT | SECONDARY_BIT,
         };
         probe_ports::FIRST + offset
     }
@@ -132,7 +132,7 @@ fn bind_interface(socket: &OwnedFd, interface: &str) -> rustix::io::Result<()> {
 /// How many of the probe ports are tried before any other will do.
 const PORT_TRIES: u16 = 8;
 /// The bit of a probe port's offset that tells pods from hosts; above the three that the UDP sockets differ in.
-const LANE: u16 = 8;
-/// The bit that tells a pod's further networks from its own.
-const FURTHER: u16 = 16;
-const _: () = assert!((probe_ports::LAST - probe_ports::FIRST + 1).is_multiple_of(2 * FURTHER));
+const POD_BIT: u16 = 8;
+/// The bit that tells a pod's secondary networks from its own.
+const SECONDARY_BIT: u16 = 16;
+const _: () = assert!((probe_ports::LAST - probe_ports::FIRST + 1).is_multiple_of(2 * SECONDARY_BIT));

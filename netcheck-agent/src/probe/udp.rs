@@ -21,7 +21,7 @@ use crate::model::observation::ProbeKey;
 use crate::model::report::PORTS;
 use crate::model::sample::header_of;
 use crate::net::mmsg::Batch;
-use crate::probe::errors::{self, Told};
+use crate::probe::errors::{self, QueuedError};
 use crate::probe::socket::Sockets;
 use crate::probe::{Identity, ProbeBuffer};
 
@@ -42,7 +42,7 @@ impl UdpProber {
     pub(crate) fn open(family: Family, sockets: &Sockets) -> io::Result<Self> {
         let vantage = sockets.vantage();
         let mut prober = Self { sockets: ArrayVec::new(), ports: ArrayVec::new(), family, vantage };
-        // On a pod's further networks there is seldom more than one way; each socket there is another open file.
+        // On a pod's secondary networks there is seldom more than one way; each socket there is another open file.
         let ports = if sockets.origin().is_some() { 1 } else { PORTS as u16 };
         for slot in 0..ports {
             match open_one(family, slot, sockets) {
@@ -96,7 +96,7 @@ impl UdpProber {
     }
 
     /// Takes the ICMP errors about a slot's packets, of sockets of a pod; the host's raw sockets read them themselves.
-    pub(crate) fn errors(&self, slot: u32, sink: impl FnMut(Told)) {
+    pub(crate) fn errors(&self, slot: u32, sink: impl FnMut(QueuedError)) {
         if let Some(socket) = self.sockets.get(slot as usize).filter(|_| self.vantage == Vantage::Pod) {
             errors::take(socket.as_fd(), self.family, sink);
         }

@@ -85,7 +85,7 @@ pub(crate) struct ListenTask {
     own: Netns,
     counts: Arc<VantageCounts>,
     /// The last reason that was logged as a warning.
-    told: String,
+    last_logged: String,
 }
 
 /// The vantage that serves.
@@ -142,7 +142,7 @@ impl ListenTask {
             file: (file.dev(), file.ino()),
             own: Netns::own()?,
             counts,
-            told: String::new(),
+            last_logged: String::new(),
         })
     }
 
@@ -200,9 +200,9 @@ impl ListenTask {
         } else {
             format!("the pod vantage is gone: {end}")
         };
-        if self.told != why && (refused || !other) {
+        if self.last_logged != why && (refused || !other) {
             tracing::warn!("{why}");
-            self.told.clone_from(&why);
+            self.last_logged.clone_from(&why);
         } else {
             tracing::debug!("{why}");
         }

@@ -11,7 +11,7 @@ use arrayvec::ArrayVec;
 use netcheck_common::domain::{Family, Outcome, ProbeKind, Vantage};
 
 use crate::model::observation::{Direction, DropSeen, Flow, Hook, ProbeKey, Reflected, Stamp};
-use crate::model::sample::{Detail, Doubt, Ending, Probe, Seen, StepTimes};
+use crate::model::sample::{Detail, Ending, Probe, Seen, StarvationReason, StepTimes};
 
 /// Hooks remembered per direction: uplink, bond, bridge, tunnel and veth are five.
 const HOOKS_MAX: usize = 8;
@@ -38,7 +38,7 @@ pub(crate) struct Flight {
     pub(crate) window: Option<u64>,
     pub(crate) ended: Option<Ending>,
     /// Its own turn was late or slow: if it is not answered, nothing follows from that.
-    pub(crate) shaky: bool,
+    pub(crate) unreliable: bool,
     pub(crate) drops: Vec<DropSeen>,
     pub(crate) reflected: Option<Reflected>,
     pub(crate) reset: bool,
@@ -58,7 +58,7 @@ impl Flight {
             timeout_ns,
             window,
             ended: None,
-            shaky: false,
+            unreliable: false,
             drops: Vec::new(),
             reflected: None,
             reset: false,
@@ -70,7 +70,7 @@ impl Flight {
     }
 
     /// It goes on as an exchange over TCP, until then at most. Hands back the window that it counted in until now.
-    pub(crate) fn goes_on(&mut self, probe: Probe, until_ns: u64) -> Option<u64> {
+    pub(crate) fn continue_over_tcp(&mut self, probe: Probe, until_ns: u64) -> Option<u64> {
         self.probe = probe;
         self.timeout_ns = until_ns.saturating_sub(self.t0_ns);
         self.stream_alone = true;
@@ -152,8 +152,8 @@ impl Flight {
     pub(crate) fn in_time(
         &self,
         seen: Seen,
-        doubt: impl FnOnce(u64) -> Option<Doubt>,
-    ) -> Result<bool, Doubt> {
+        why_starved: impl FnOnce(u64) -> Option<StarvationReason>,
+    ) -> Result<bool, StarvationReason> {
         let deadline_ns = self.deadline_ns();
         if let Some(t4_ns) = self.t4_ns() {
             return Ok(t4_ns <= deadline_ns);
@@ -164,7 +164,7 @@ impl Flight {
             Ok(false)
         } else {
             // It came between two readings that are a tick apart: in doubt for the network.
-            doubt(self.t0_ns).map_or(Ok(!seen.prompt), Err)
+            why_starved(self.t0_ns).map_or(Ok(!seen.prompt), Err)
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use netcheck_common::domain::{Family, ProbeKind, Vantage};
 use rustix::io::Errno;
 
-use super::lanes::{ICMP, UDP, token};
+use super::socket_sets::{ICMP, UDP, token};
 use crate::host::capability::{self, Capability};
 use crate::measure::merge::Merge;
 use crate::model::observation::ProbeKey;
@@ -17,7 +17,7 @@ use crate::net::mmsg::Batch;
 use crate::net::socket::Kind;
 use crate::plan::Missing;
 use crate::probe::dns::DnsProber;
-use crate::probe::errors::Told;
+use crate::probe::errors::QueuedError;
 use crate::probe::icmp::{ICMP_HEADER, IcmpIncoming, IcmpProber};
 use crate::probe::ping::PingProber;
 use crate::probe::route::RouteMtu;
@@ -126,10 +126,10 @@ impl OneFamily {
     }
 
     /// The sockets that replies of many probes come in through, with their tokens.
-    pub(super) fn shared(&self, lane: u32) -> impl Iterator<Item = (BorrowedFd<'_>, u64)> {
-        let echo = self.echo.as_ref().map(|echo| (echo.fd(), token(ICMP, lane, self.family, 0)));
+    pub(super) fn shared(&self, socket_set: u32) -> impl Iterator<Item = (BorrowedFd<'_>, u64)> {
+        let echo = self.echo.as_ref().map(|echo| (echo.fd(), token(ICMP, socket_set, self.family, 0)));
         let udp = self.udp.iter().flat_map(UdpProber::fds).zip(0..);
-        let udp = udp.map(move |(fd, slot)| (fd, token(UDP, lane, self.family, slot)));
+        let udp = udp.map(move |(fd, slot)| (fd, token(UDP, socket_set, self.family, slot)));
         echo.into_iter().chain(udp)
     }
 
@@ -149,7 +149,7 @@ impl OneFamily {
                 });
             }
             Some(Echo::Ping(ping)) => {
-                ping.errors(|told| quoted_by_socket(merge, ProbeKind::Icmp, 0, &told));
+                ping.errors(|queued| quoted_by_socket(merge, ProbeKind::Icmp, 0, &queued));
                 let _ = ping.receive(batch, |from, header| merge.echo(from, &header, seen));
             }
         }
@@ -173,20 +173,20 @@ impl OneFamily {
 }
 
 /// An error from the queue of a pod's socket: to the probe that it quotes.
-pub(super) fn quoted_by_socket(merge: &mut Merge, kind: ProbeKind, slot: u32, told: &Told) {
+pub(super) fn quoted_by_socket(merge: &mut Merge, kind: ProbeKind, slot: u32, queued: &QueuedError) {
     let (skip, sequence) = match kind {
-        ProbeKind::Icmp => (ICMP_HEADER, told.quote.get(6..8)),
+        ProbeKind::Icmp => (ICMP_HEADER, queued.quote.get(6..8)),
         _ => (0, None),
     };
     let quoted = Quoted {
         transport: kind,
-        to: told.to,
+        to: queued.to,
         from_port: 0,
         icmp_sequence: sequence.and_then(|pair| pair.try_into().ok()).map_or(0, u16::from_be_bytes),
-        header: told.quote.get(skip..).and_then(header_of),
+        header: queued.quote.get(skip..).and_then(header_of),
     };
     if let Some(key) = merge.quoted(&quoted, Vantage::Pod, slot) {
-        merge.icmp_error(key, told.to, told.outcome, told.icmp);
+        merge.icmp_error(key, queued.to, queued.outcome, queued.icmp);
     }
 }
 

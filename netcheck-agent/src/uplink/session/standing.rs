@@ -24,13 +24,13 @@ pub(crate) fn note_end(hub: &mut HubState, end: &SessionEnd) {
 
 /// What was logged of ended sessions: the same again goes to debug.
 #[derive(Debug, Default)]
-pub(crate) struct Told {
+pub(crate) struct EndLog {
     last: Option<String>,
     /// The last session was welcomed and ended at once.
     brief: bool,
 }
 
-impl Told {
+impl EndLog {
     /// A session was welcomed.
     pub(crate) fn begun(&self, hub: &str) {
         if self.brief {

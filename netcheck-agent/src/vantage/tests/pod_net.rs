@@ -181,7 +181,7 @@ impl Agent {
             session: ProbeSession(11),
             limit_pps: 1000,
             policy: |_| None,
-            eye: Box::new(NoKernelSource::new(v1::EbpfState::Off, Vec::new())),
+            kernel: Box::new(NoKernelSource::new(v1::EbpfState::Off, Vec::new())),
             vantage: Some(("none yet".into(), Arc::clone(&counts))),
         };
         let (engine, handle, output) = Engine::new(config).unwrap();
