@@ -42,7 +42,7 @@ use crate::model::status::{EngineStatus, VantageCounts, VantageStatus};
 use crate::plan::Plan;
 use crate::plan::policy::{AddressPolicy, Allowed};
 use crate::plan::schedule::Schedule;
-use crate::probe::probers::Probers;
+use crate::probe::probers::{Observers, Probers};
 use crate::probe::{Identity, exchange};
 
 /// Evidence (lost samples, drops) waits this long for company, windows for none.
@@ -168,7 +168,8 @@ impl Engine {
         }
         let prompt = self.prompt();
         let seen = Seen { at_ns: now_ns, since_ns: self.last_read_ns, prompt: prompt && !starved };
-        self.probers.read(&mut self.merge, self.kernel.as_mut(), seen);
+        let mut observers = Observers { kernel: self.kernel.as_mut(), merge: &mut self.merge };
+        self.probers.read(&mut observers, seen);
         if self.probers.bars_changed() {
             self.report_plan();
         }
@@ -198,8 +199,8 @@ impl Engine {
                 let sequence = self.sequences.entry(path).or_insert(Sequence(self.sequence_floor));
                 sequence.0 = sequence.0.wrapping_add(1).max(1);
                 let key = ProbeKey { path, sequence: *sequence };
-                let t0_ns =
-                    self.probers.send(self.identity, key, plan, bytes, self.kernel.as_mut(), &mut self.merge);
+                let mut observers = Observers { kernel: self.kernel.as_mut(), merge: &mut self.merge };
+                let t0_ns = self.probers.send(self.identity, key, plan, bytes, &mut observers);
                 if let Some((previous, at_ns)) = previous.replace((key, t0_ns))
                     && self.pace.slow(at_ns, t0_ns)
                 {

@@ -45,11 +45,23 @@ impl Identity {
             ..ProbeHeader::default()
         }
     }
+}
 
+/// A packet with a probe header that is to leave.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) identity: Identity,
+    pub(crate) key: ProbeKey,
+    pub(crate) target: SocketAddr,
+    /// Bytes after the ICMP or UDP header, probe header included.
+    pub(crate) payload_bytes: usize,
+}
+
+impl Outgoing {
     /// Fills a payload: the header, then zeroes.
-    pub(crate) fn write(&self, key: ProbeKey, payload: &mut [u8]) {
+    pub(crate) fn write(&self, payload: &mut [u8]) {
         let (header, rest) = payload.split_at_mut(HEADER_LEN);
-        header.copy_from_slice(&self.header(key).to_bytes());
+        header.copy_from_slice(&self.identity.header(self.key).to_bytes());
         rest.fill(0);
     }
 }

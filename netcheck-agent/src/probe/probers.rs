@@ -8,7 +8,6 @@ mod socket_sets;
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -17,7 +16,7 @@ use netcheck_common::domain::{Family, Outcome, ProbeKind, Vantage};
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
-use self::exchanges::Lookups;
+use self::exchanges::{Lookups, Truncated};
 use self::family::{OneFamily, quoted_by_socket};
 use self::networks::Networks;
 use self::socket_sets::{DNS, HOST, ICMP, POD, SocketSets, TCP, UDP, token};
@@ -30,11 +29,11 @@ use crate::model::sample::{Ending, Probe, Seen, overhead_bytes};
 use crate::net::mmsg::Batch;
 use crate::plan::exchange::Authorities;
 use crate::plan::policy::Bounds;
-use crate::plan::{Missing, PathPlan, Question};
+use crate::plan::{Missing, PathPlan};
 use crate::probe::dns::Read;
 use crate::probe::exchange::{Done, ExchangeLink};
 use crate::probe::socket::Sockets;
-use crate::probe::{Identity, ProbeBuffer, SendFailure};
+use crate::probe::{Identity, Outgoing, ProbeBuffer, SendFailure};
 use crate::vantage::pool::Pool;
 
 /// Ready sockets taken per system call.
@@ -51,6 +50,12 @@ fn watch(epoll: &OwnedFd, socket_set: u32, families: &[&OneFamily]) -> io::Resul
         epoll::add(epoll, fd, epoll::EventData::new_u64(token), epoll::EventFlags::IN)?;
     }
     Ok(())
+}
+
+/// Who has to know of each probe: the kernel's hooks before it leaves, the merge of how it ended.
+pub(crate) struct Observers<'a> {
+    pub(crate) kernel: &'a mut dyn KernelSource,
+    pub(crate) merge: &'a mut Merge,
 }
 
 /// All probers.
@@ -191,7 +196,7 @@ impl Probers {
         self.socket_sets.get(socket_set, Family::of(plan.target.ip()))?.mtu.as_ref()?.bytes(plan.target)
     }
 
-    /// Sends one probe and enters it in `merge`: its t0. `size_bytes`: the whole IP packet of an ICMP or UDP probe
+    /// Sends one probe, of which its observers learn: its t0. `size_bytes`: the whole IP packet of an ICMP or UDP probe
     /// that tries a size, 0 for all others.
     pub(crate) fn send(
         &mut self,
@@ -199,17 +204,17 @@ impl Probers {
         key: ProbeKey,
         plan: &PathPlan,
         size_bytes: u16,
-        kernel: &mut dyn KernelSource,
-        merge: &mut Merge,
+        seen_by: &mut Observers<'_>,
     ) -> u64 {
         let (vantage, target, family) = (plan.vantage, plan.target, Family::of(plan.target.ip()));
-        let (watched, kind) = (kernel.stamps(), plan.kind);
+        let (watched, kind) = (seen_by.kernel.stamps(), plan.kind);
         let Some(socket_set) = self.socket_sets.of(plan) else { return monotonic_ns() };
         let mut probe =
             Probe { key, vantage, socket_set, kind, target, watched, slot: 0, timeout_ns: 0, size_bytes };
         if let Some(exchange) = &plan.exchange {
-            return self.exchange(probe, exchange, monotonic_ns(), kernel, merge);
+            return self.exchange(probe, exchange, monotonic_ns(), seen_by);
         }
+        let (kernel, merge) = (&mut *seen_by.kernel, &mut *seen_by.merge);
         let Some(one) = self.socket_sets.get_mut(socket_set, family) else { return monotonic_ns() };
         let before_ns = monotonic_ns();
         // Kernel events of it are drained later, on this same thread: none can overtake `merge.sent`.
@@ -220,11 +225,11 @@ impl Probers {
                     0 => plan.payload_bytes,
                     size => size.saturating_sub(overhead_bytes(family)).into(),
                 };
+                let outgoing = Outgoing { identity, key, target, payload_bytes: payload };
                 let left = match plan.kind {
-                    ProbeKind::Icmp => one
-                        .echo
-                        .as_ref()
-                        .map_or(Err(Errno::AFNOSUPPORT), |p| p.send(identity, key, target, payload, buffer)),
+                    ProbeKind::Icmp => {
+                        one.echo.as_ref().map_or(Err(Errno::AFNOSUPPORT), |p| p.send(&outgoing, buffer))
+                    }
                     _ => one.udp.as_ref().map_or(Err(Errno::AFNOSUPPORT), |p| {
                         // One that tries a size must not die of its port.
                         probe.slot = match size_bytes {
@@ -232,7 +237,7 @@ impl Probers {
                             0 => merge.ports.next(key.path, (vantage, family)),
                             _ => merge.ports.passing(key.path),
                         };
-                        p.send(probe.slot, identity, key, target, payload, buffer)
+                        p.send(probe.slot, &outgoing, buffer)
                     }),
                 };
                 (before_ns, left.err().map(|errno| ending(SendFailure::of(errno))))
@@ -283,18 +288,19 @@ impl Probers {
 
     /// Reads every socket that has something. ICMP comes first: where an error ends a TCP or DNS probe, the error
     /// itself says more than the errno that the socket makes of it.
-    pub(crate) fn read(&mut self, merge: &mut Merge, kernel: &mut dyn KernelSource, seen: Seen) {
-        let mut truncated: Vec<(ProbeKey, SocketAddr, Arc<Question>)> = Vec::new();
+    pub(crate) fn read(&mut self, seen_by: &mut Observers<'_>, seen: Seen) {
+        let mut truncated: Vec<Truncated> = Vec::new();
         while let Some(done) = self.exchanges.next_done() {
             match done {
                 Done::Ended { key, ending } => {
                     self.lookups.end(key);
-                    merge.ended(key, ending);
+                    seen_by.merge.ended(key, ending);
                 }
-                Done::Found { key, found, took_ns } => self.found(key, found, took_ns, kernel, merge),
-                Done::Searched(names) => merge.searched(names),
+                Done::Found { key, found, took_ns } => self.found(key, found, took_ns, seen_by),
+                Done::Searched(names) => seen_by.merge.searched(names),
             }
         }
+        let (kernel, merge) = (&mut *seen_by.kernel, &mut *seen_by.merge);
         let mut room = [const { MaybeUninit::<epoll::Event>::uninit() }; EVENTS];
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
         while let Ok((events, rest)) = epoll::wait(&self.epoll, &mut room, Some(&at_once)) {
@@ -327,7 +333,7 @@ impl Probers {
                             Some((key, Read::Ended(ending))) => merge.ended(key, ending),
                             Some((key, Read::Truncated { target, question })) => {
                                 one.dns.close(slot, key, kernel);
-                                truncated.push((key, target, question));
+                                truncated.push(Truncated { key, target, question });
                             }
                             None => {}
                         }
@@ -339,8 +345,8 @@ impl Probers {
                 break;
             }
         }
-        for (key, target, question) in truncated {
-            self.again(key, target, question, seen.at_ns, kernel, merge);
+        for truncated in truncated {
+            self.again(truncated, seen.at_ns, seen_by);
         }
     }
 

@@ -26,13 +26,15 @@ const ANSWERS_MAX: usize = 8192;
 /// Source addresses of one family, remembered for a while.
 #[derive(Debug)]
 pub(crate) struct Routes {
+    sockets: Sockets,
     socket: OwnedFd,
     known: HashMap<IpAddr, (IpAddr, u64)>,
 }
 
 impl Routes {
     pub(crate) fn open(family: Family, sockets: &Sockets) -> io::Result<Self> {
-        Ok(Self { socket: sockets.open(family, SocketType::DGRAM, None)?, known: HashMap::new() })
+        let socket = sockets.open(family, SocketType::DGRAM, None)?;
+        Ok(Self { sockets: sockets.clone(), socket, known: HashMap::new() })
     }
 
     /// The source address for `target`.
@@ -56,19 +58,18 @@ impl Routes {
     /// in a secondary network of its pod is bound in any case.
     pub(crate) fn register(
         &mut self,
-        sockets: &Sockets,
         socket: &OwnedFd,
         key: ProbeKey,
         target: SocketAddr,
         now_ns: u64,
         kernel: &mut dyn KernelSource,
     ) -> Result<Registered, SendFailure> {
-        let source = match sockets.origin() {
+        let source = match self.sockets.origin() {
             Some(origin) => origin,
             None if !kernel.stamps() => return Ok(Registered::default()),
             None => self.source(target, now_ns).map_err(SendFailure::of)?,
         };
-        if let Err(errno) = sockets.bind_probe_port(socket, source) {
+        if let Err(errno) = self.sockets.bind_probe_port(socket, source) {
             self.forget(target);
             return Err(SendFailure::Own(errno));
         }

@@ -57,8 +57,7 @@ impl StreamProber {
         let socket = self.sockets.open(self.family, SocketType::STREAM, None).map_err(SendFailure::of)?;
         // Closed by RST, as TCP probes are, unless all goes well. Failing to set it costs a TIME_WAIT, no more.
         let _ = set_socket_linger(&socket, Some(Duration::ZERO));
-        let Registered { flow, local_port } =
-            self.routes.register(&self.sockets, &socket, key, target, now_ns, kernel)?;
+        let Registered { flow, local_port } = self.routes.register(&socket, key, target, now_ns, kernel)?;
         let watched = flow.is_some();
         let slot = self.under_way.insert(UnderWay { key, target, flow, local_port });
         Ok((slot, watched, socket))

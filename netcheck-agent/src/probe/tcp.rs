@@ -57,8 +57,7 @@ impl TcpProber {
         kernel: &mut dyn KernelSource,
     ) -> Result<(u32, bool), SendFailure> {
         let socket = self.sockets.open(self.family, SocketType::STREAM, None).map_err(SendFailure::of)?;
-        let Registered { flow, local_port } =
-            self.routes.register(&self.sockets, &socket, key, target, now_ns, kernel)?;
+        let Registered { flow, local_port } = self.routes.register(&socket, key, target, now_ns, kernel)?;
         let watched = flow.is_some();
         Ok((self.attempts.insert(Attempt { key, target, socket, flow, local_port }), watched))
     }

@@ -17,13 +17,12 @@ use netcheck_common::header::ProbeHeader;
 use rustix::io::Errno;
 use rustix::net::{SendFlags, SocketType, bind, getsockname, sendto};
 
-use crate::model::observation::ProbeKey;
 use crate::model::report::PORTS;
 use crate::model::sample::header_of;
 use crate::net::mmsg::Batch;
 use crate::probe::errors::{self, QueuedError};
 use crate::probe::socket::Sockets;
-use crate::probe::{Identity, ProbeBuffer};
+use crate::probe::{Outgoing, ProbeBuffer};
 
 /// How often ports are drawn until the kernel may choose one.
 const DRAWS: u32 = 8;
@@ -75,18 +74,11 @@ impl UdpProber {
         self.ports.iter().position(|own| *own == port).map(|slot| slot as u32)
     }
 
-    /// Sends one datagram of `payload_bytes`. A slot that has no socket is that of the first.
-    pub(crate) fn send(
-        &self,
-        slot: u32,
-        identity: Identity,
-        key: ProbeKey,
-        target: SocketAddr,
-        payload_bytes: usize,
-        buffer: &mut ProbeBuffer,
-    ) -> Result<(), Errno> {
-        let packet = &mut buffer[..payload_bytes];
-        identity.write(key, packet);
+    /// Sends one datagram. A slot that has no socket is that of the first.
+    pub(crate) fn send(&self, slot: u32, outgoing: &Outgoing, buffer: &mut ProbeBuffer) -> Result<(), Errno> {
+        let target = outgoing.target;
+        let packet = &mut buffer[..outgoing.payload_bytes];
+        outgoing.write(packet);
         let socket = self.sockets.get(slot as usize).unwrap_or(&self.sockets[0]);
         match (sendto(socket, packet, SendFlags::DONTWAIT, &target), self.vantage) {
             // A socket with an error queue gives an earlier packet's error to the next one, once.
@@ -155,6 +147,8 @@ mod tests {
 
     use super::*;
     use crate::measure::sizes::LARGEST;
+    use crate::model::observation::ProbeKey;
+    use crate::probe::Identity;
 
     #[test]
     fn what_a_responder_sends_back_is_read_with_its_sender_from_every_port() {
@@ -167,7 +161,8 @@ mod tests {
             let mut batch = Batch::new();
             for slot in 0..PORTS as u32 {
                 let key = ProbeKey { path: PathId(3), sequence: Sequence(4 + slot) };
-                prober.send(slot, identity, key, target, 200, &mut [0; LARGEST as usize]).unwrap();
+                let outgoing = Outgoing { identity, key, target, payload_bytes: 200 };
+                prober.send(slot, &outgoing, &mut [0; LARGEST as usize]).unwrap();
                 let mut bytes = [0; 300];
                 let (len, from) = responder.recv_from(&mut bytes).unwrap();
                 assert_eq!((len, prober.slot_of(from.port())), (200, Some(slot)));

@@ -12,10 +12,10 @@ use netcheck_common::domain::PathId;
 use netcheck_proto::v1;
 use rustix::io::Errno;
 
-use super::{Probers, SLACK_NS, ending};
+use super::{Observers, Probers, SLACK_NS, ending};
 use crate::host::clock::monotonic_ns;
 use crate::measure::merge::Merge;
-use crate::model::observation::{KernelSource, ProbeKey};
+use crate::model::observation::ProbeKey;
 use crate::model::sample::Probe;
 use crate::plan::Question;
 use crate::plan::exchange::{Exchange, Lookup};
@@ -26,6 +26,14 @@ use crate::probe::stream::TOO_MANY;
 
 /// From so many look-ups under way on, it is made sure that they are.
 const PENDING: usize = 512;
+
+/// A DNS question whose answer over UDP was truncated.
+#[derive(Debug)]
+pub(super) struct Truncated {
+    pub(super) key: ProbeKey,
+    pub(super) target: SocketAddr,
+    pub(super) question: Arc<Question>,
+}
 
 /// What is looked up just now, and what must not be gone to.
 #[derive(Debug, Default)]
@@ -80,9 +88,9 @@ impl Probers {
         mut probe: Probe,
         exchange: &Arc<Exchange>,
         before_ns: u64,
-        kernel: &mut dyn KernelSource,
-        merge: &mut Merge,
+        seen_by: &mut Observers<'_>,
     ) -> u64 {
+        let (kernel, merge) = (&mut *seen_by.kernel, &mut *seen_by.merge);
         if let Some(lookup) = &exchange.lookup {
             return self.look_up(probe, lookup, exchange, merge);
         }
@@ -165,14 +173,8 @@ impl Probers {
     }
 
     /// A server's name was looked up: goes there, if it may.
-    pub(super) fn found(
-        &mut self,
-        key: ProbeKey,
-        found: Found,
-        took_ns: u64,
-        kernel: &mut dyn KernelSource,
-        merge: &mut Merge,
-    ) {
+    pub(super) fn found(&mut self, key: ProbeKey, found: Found, took_ns: u64, seen_by: &mut Observers<'_>) {
+        let merge = &mut *seen_by.merge;
         let exchange = self.lookups.pending.remove(&key);
         let (Some(exchange), Some(probe)) = (exchange, merge.on_its_way(key)) else { return };
         let Some(lookup) = &exchange.lookup else { return };
@@ -184,29 +186,17 @@ impl Probers {
         self.lookups.changed |= self.lookups.barred.remove(&key.path).is_some();
         let target = SocketAddr::new(found.address, probe.target.port());
         let prior = Prior { took_ns, resolved: Some(found), truncated: false };
-        self.continue_over_tcp(Probe { target, ..probe }, exchange, prior, kernel, merge);
+        self.continue_over_tcp(Probe { target, ..probe }, exchange, prior, seen_by);
     }
 
     /// An answer over UDP was truncated: asks again over TCP.
-    pub(super) fn again(
-        &mut self,
-        key: ProbeKey,
-        target: SocketAddr,
-        question: Arc<Question>,
-        now_ns: u64,
-        kernel: &mut dyn KernelSource,
-        merge: &mut Merge,
-    ) {
+    pub(super) fn again(&mut self, truncated: Truncated, now_ns: u64, seen_by: &mut Observers<'_>) {
+        let (Truncated { key, target, question }, merge) = (truncated, &mut *seen_by.merge);
         let Some((probe, t0_ns)) = merge.on_its_way(key).zip(merge.sent_at(key)) else { return };
         let took_ns = now_ns.saturating_sub(t0_ns);
         let prior = Prior { took_ns, resolved: None, truncated: true };
-        self.continue_over_tcp(
-            Probe { target, ..probe },
-            Arc::new(Exchange::again(question)),
-            prior,
-            kernel,
-            merge,
-        );
+        let exchange = Arc::new(Exchange::again(question));
+        self.continue_over_tcp(Probe { target, ..probe }, exchange, prior, seen_by);
     }
 
     fn continue_over_tcp(
@@ -214,9 +204,9 @@ impl Probers {
         mut probe: Probe,
         exchange: Arc<Exchange>,
         prior: Prior,
-        kernel: &mut dyn KernelSource,
-        merge: &mut Merge,
+        seen_by: &mut Observers<'_>,
     ) {
+        let (kernel, merge) = (&mut *seen_by.kernel, &mut *seen_by.merge);
         let Probe { key, target, socket_set, .. } = probe;
         let now_ns = monotonic_ns();
         let until_ns = now_ns.saturating_add(self.terms.timeout_ns + SLACK_NS);

@@ -1,7 +1,6 @@
 //! The probers of one vantage and family.
 
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
@@ -25,7 +24,7 @@ use crate::probe::socket::Sockets;
 use crate::probe::stream::StreamProber;
 use crate::probe::tcp::TcpProber;
 use crate::probe::udp::UdpProber;
-use crate::probe::{Identity, ProbeBuffer};
+use crate::probe::{Outgoing, ProbeBuffer};
 use crate::vantage::pool::Pool;
 
 /// ICMP echo, by what the vantage may open.
@@ -38,17 +37,10 @@ pub(super) enum Echo {
 }
 
 impl Echo {
-    pub(super) fn send(
-        &self,
-        identity: Identity,
-        key: ProbeKey,
-        target: SocketAddr,
-        payload_bytes: usize,
-        buffer: &mut ProbeBuffer,
-    ) -> Result<(), Errno> {
+    pub(super) fn send(&self, outgoing: &Outgoing, buffer: &mut ProbeBuffer) -> Result<(), Errno> {
         match self {
-            Self::Raw(icmp) => icmp.send(identity, key, target, payload_bytes, buffer),
-            Self::Ping(ping) => ping.send(identity, key, target, payload_bytes, buffer),
+            Self::Raw(icmp) => icmp.send(outgoing, buffer),
+            Self::Ping(ping) => ping.send(outgoing, buffer),
         }
     }
 

@@ -19,7 +19,7 @@ use crate::engine::{Command, EngineReply};
 use crate::host::clock::unix_ns;
 use crate::uplink::buffer::Buffer;
 use crate::uplink::session::{CONNECT_TIMEOUT, SessionEnd, SessionTask};
-use crate::uplink::status::agent_status;
+use crate::uplink::status::{Parts, agent_status};
 use crate::uplink::wire::{evidence_answer, evidence_question};
 
 /// Messages on their way to the transport; more wait in the outbox, where they are counted.
@@ -157,7 +157,10 @@ impl Exchange {
     /// Says how the agent is, unless it is about to anyway.
     fn say_status(&mut self, task: &SessionTask) {
         let hub = task.hub.borrow();
-        let status = agent_status(&task.status.borrow(), task.outbox.status(), &hub, task.uptime);
+        let engine = task.status.borrow();
+        let buffer = task.outbox.status();
+        let status = agent_status(Parts { engine: &engine, buffer, hub: &hub, uptime: task.uptime });
+        drop(engine);
         drop(hub);
         self.control.retain(|message| !matches!(message, ToHub::Status(_)));
         self.control.push_back(ToHub::Status(status));
