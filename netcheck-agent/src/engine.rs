@@ -24,7 +24,6 @@ use std::time::Instant;
 
 use netcheck_common::domain::{PathId, ProbeSession, Sequence, Vantage};
 use netcheck_common::hash::fnv1a;
-use netcheck_proto::v1;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use self::link::EngineLink;
@@ -35,7 +34,7 @@ use crate::host::clock::{MILLISECOND_NS, SECOND_NS, monotonic_ns, unix_offset_ns
 use crate::host::starvation::Starvation;
 use crate::measure::merge::Merge;
 use crate::model::evidence::{EvidenceAnswer, EvidenceQuestion, FlowQuestion, PathQuestion};
-use crate::model::observation::{Flow, KernelSource, ProbeKey};
+use crate::model::observation::{KernelSource, ProbeKey};
 use crate::model::report::Report;
 use crate::model::sample::{Seen, StarvationReason};
 use crate::model::status::{EngineStatus, VantageCounts, VantageStatus};

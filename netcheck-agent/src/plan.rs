@@ -19,7 +19,7 @@ use self::not_probed::NotProbed;
 use crate::host::clock::{MILLISECOND_NS, SECOND_NS};
 use crate::model::observation::KnownAddress;
 use crate::model::sample::overhead_bytes;
-use crate::net::socket::Kind;
+use crate::net::socket::SocketKind;
 use crate::plan::policy::{AddressPolicy, Allowed, Bounds};
 use crate::plan::schedule::Load;
 

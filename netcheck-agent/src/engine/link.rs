@@ -1,21 +1,18 @@
 //! How the engine's thread and the rest of the agent talk: bounded channels and a waker.
 
-use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
-use netcheck_common::domain::{Family, PathId, ProbeKind};
+use netcheck_common::domain::PathId;
 use netcheck_proto::v1;
 use tokio::sync::{mpsc, watch};
 
 use crate::host::waker::Waker;
 use crate::model::counters::Counters;
 use crate::model::evidence::{EvidenceAnswer, EvidenceQuestion};
-use crate::model::observation::{DropCount, KernelStatus};
 use crate::model::report::Report;
-use crate::model::status::{Caches, EngineStatus, PodLink};
+use crate::model::status::{Caches, EngineStatus};
 use crate::plan::PlanGap;
 use crate::probe::exchange::ExchangeEnd;
 use crate::vantage::listen::VantageChange;

@@ -15,7 +15,7 @@ mod search;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use netcheck_common::domain::{Family, PathId};
+use netcheck_common::domain::PathId;
 
 use self::search::Search;
 use crate::host::clock::SECOND_NS;

@@ -16,6 +16,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 
 use super::Question;
 use super::not_probed::NotProbed;
+use crate::plan::policy::Bounds;
 
 /// Longest list of expected statuses.
 const EXPECTED_MAX: usize = 32;

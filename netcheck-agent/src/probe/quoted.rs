@@ -4,7 +4,6 @@
 use std::net::{IpAddr, SocketAddr};
 
 use netcheck_common::domain::{Family, Outcome, ProbeKind};
-use netcheck_common::header::ProbeHeader;
 
 use crate::model::sample::{Quoted, header_of};
 

@@ -24,7 +24,7 @@ use self::exchange::Exchange;
 use self::standing::{EndLog, note_end, was_steady};
 use crate::engine::{EngineHandle, EngineReply};
 use crate::host::usage::Uptime;
-use crate::model::status::EngineStatus;
+use crate::model::status::{EngineStatus, HubState};
 use crate::net::backoff::Backoff;
 use crate::uplink::buffer::outbox::Outbox;
 use crate::uplink::token::TokenFile;

@@ -150,7 +150,7 @@ impl Reporter {
             observed_unix_ns: self.unix_ns(drop.at_ns),
             interface: drop.hook.interface.as_ref().to_owned(),
             ifindex: drop.hook.ifindex,
-            role: role(drop.hook.role).into(),
+            role: drop.hook.role.to_wire().into(),
             pod: drop.pod.as_deref().unwrap_or_default().to_owned(),
             stage: drop.stage.into(),
             direction: direction(drop.direction).into(),

@@ -10,7 +10,7 @@ use netcheck_common::domain::Family;
 use serde::{Deserialize, Serialize};
 
 use crate::model::status::{ADDRESSES_MAX, LINKS_MAX, PodLink};
-use crate::net::socket::Kind;
+use crate::net::socket::SocketKind;
 
 /// Version of this protocol. Both ends come from one image; another version is refused.
 pub(crate) const VERSION: u32 = 1;

@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -33,7 +33,7 @@ use super::frame::{Ask, Frame, Hello};
 use super::origin::{Netns, NotTaken, check};
 use super::pool::Pool;
 use crate::model::status::VantageCounts;
-use crate::net::socket::Kind;
+use crate::net::socket::SocketKind;
 
 /// Connections that have not shown yet what they are.
 const ARRIVING_MAX: usize = 4;

@@ -12,7 +12,7 @@ use rustix::net::sockopt::{socket_domain, socket_protocol, socket_type};
 use rustix::net::{SocketType, getsockname};
 
 use crate::net::socket;
-use crate::net::socket::Kind;
+use crate::net::socket::SocketKind;
 
 /// `SIOCGSKNS` of linux/sockios.h: a descriptor of a socket's network namespace. Wants CAP_NET_ADMIN.
 const SIOCGSKNS: libc::Ioctl = 0x894c;

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use super::frame::{Ask, Hello, SOCKETS_MAX};
 use super::origin::Netns;
-use crate::net::socket::Kind;
+use crate::net::socket::SocketKind;
 
 /// Sockets of a kind and family at first: what its probers open for good, and a turn's probes.
 const FIRST: usize = 64;

@@ -5,13 +5,11 @@
 //! first ingress hook of the reply. From a pod, t1 is the first hook at all (the host's end of its veth pair), t4 the
 //! last one.
 
-use std::net::SocketAddr;
-
 use arrayvec::ArrayVec;
-use netcheck_common::domain::{Family, Outcome, ProbeKind, Vantage};
+use netcheck_common::domain::{ProbeKind, Vantage};
 
-use crate::model::observation::{Direction, DropSeen, Flow, Hook, ProbeKey, Reflected, Stamp};
-use crate::model::sample::{Detail, Ending, Probe, Seen, StarvationReason, StepTimes};
+use crate::model::observation::{Direction, DropSeen, Flow, Hook, Reflected, Stamp};
+use crate::model::sample::{Ending, Probe, Seen, StarvationReason};
 
 /// Hooks remembered per direction: uplink, bond, bridge, tunnel and veth are five.
 const HOOKS_MAX: usize = 8;

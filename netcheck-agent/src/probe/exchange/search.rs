@@ -4,7 +4,7 @@
 //! Nothing is lost by that but time, and queries that somebody else's servers get: so it is no probe of a path, and only
 //! told.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 

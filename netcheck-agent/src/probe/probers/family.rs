@@ -13,7 +13,7 @@ use crate::measure::merge::Merge;
 use crate::model::observation::ProbeKey;
 use crate::model::sample::{Quoted, Seen, header_of};
 use crate::net::mmsg::Batch;
-use crate::net::socket::Kind;
+use crate::net::socket::SocketKind;
 use crate::plan::Missing;
 use crate::probe::dns::DnsProber;
 use crate::probe::errors::QueuedError;
