@@ -80,7 +80,7 @@ async fn serve(flags: &Run) -> anyhow::Result<()> {
     let ready = Ready::take(flags).await?;
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
-    tracing::info!(ready.node, hub = %flags.hub, responder = ready.responder.port, "netcheck agent");
+    tracing::info!(node = ready.node, hub = %flags.hub, responder = ready.responder.port, "netcheck agent");
     let mut running = ready.start(flags)?;
     let ended_early = tokio::select! {
         _ = terminate.recv() => false,

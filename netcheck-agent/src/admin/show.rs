@@ -1,7 +1,7 @@
 //! `netcheck-agent status`: reads the document from the agent on its own host, and shows it as a table.
 
 use std::collections::BTreeMap;
-use std::fmt::{Display, Write as _};
+use std::fmt::{Arguments, Write as _};
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
@@ -27,14 +27,14 @@ const REASONS_MAX: usize = 8;
 struct Table(String);
 
 impl Table {
-    fn row(&mut self, name: &str, value: impl Display) {
+    fn row(&mut self, name: &str, value: Arguments<'_>) {
         let line = format!("{name:<10} {value}");
         // Writing to a String can't fail.
         let _ = writeln!(self.0, "{}", line.trim_end());
     }
 
     /// A row that goes on with what the one before it is about.
-    fn more(&mut self, value: impl Display) {
+    fn more(&mut self, value: Arguments<'_>) {
         self.row("", value);
     }
 }
@@ -47,9 +47,9 @@ impl StatusDocument {
         table.row("node", format_args!("{}, agent {}, up {uptime} s", self.node, self.version));
         self.hub_rows(&mut table);
         self.plan_rows(&mut table);
-        table.row("ebpf", &self.ebpf);
+        table.row("ebpf", format_args!("{}", self.ebpf));
         for line in &self.degraded {
-            table.row("degraded", line);
+            table.row("degraded", format_args!("{line}"));
         }
         self.vantage_rows(&mut table);
         for HookDocument { interface, direction, state, detail } in &self.hooks {
@@ -76,7 +76,7 @@ impl StatusDocument {
     fn plan_rows(&self, table: &mut Table) {
         let PlanDocument { version, paths, effective_interval_seconds: interval, refused } = &self.plan;
         if *version == 0 {
-            table.row("plan", "none");
+            table.row("plan", format_args!("none"));
         } else {
             let plan = format_args!(
                 "version {version}, {paths} paths every {interval:.3} s, {} refused",
@@ -85,7 +85,7 @@ impl StatusDocument {
             table.row("plan", plan);
         }
         for line in refusals(refused) {
-            table.more(line);
+            table.more(format_args!("{line}"));
         }
     }
 
@@ -98,7 +98,7 @@ impl StatusDocument {
                 table.row("vantage", format_args!("pod {pod} ({addresses}), {refused} connections refused"));
             }
             for line in detail {
-                table.more(line);
+                table.more(format_args!("{line}"));
             }
         }
         if !self.dns_caches.is_empty() {
