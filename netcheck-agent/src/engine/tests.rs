@@ -8,7 +8,7 @@ use std::net::{TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
 use netcheck_common::domain::{Outcome, PathId};
-use netcheck_proto::convert;
+use netcheck_proto::{convert, v1};
 
 use super::*;
 use crate::model::report::Report;

@@ -81,6 +81,7 @@ pub(crate) const fn meaning_v6(kind: u8, code: u8) -> Option<Outcome> {
 
 #[cfg(test)]
 mod tests {
+    use netcheck_common::header::ProbeHeader;
     use proptest::prelude::*;
 
     use super::*;

@@ -2,7 +2,7 @@ use netcheck_common::domain::{Outcome, Sequence};
 use rustix::io::Errno;
 
 use super::*;
-use crate::model::observation::ProbeKey;
+use crate::model::observation::{InterfaceRole, ProbeKey};
 use crate::model::sample::Detail;
 
 const REPORTER: Reporter = Reporter { session: ProbeSession(9), unix_offset_ns: 1_000_000 };
