@@ -22,7 +22,7 @@ use super::lingering::Lingering;
 use super::symbols::Symbols;
 pub(crate) use super::tables::{Abi, Maps};
 use crate::model::observation::{
-    DropCount, Flow, FlowSeen, KernelEye, KernelStatus, KnownAddress, Observation, OwnFlow, PodLinkDown,
+    DropCount, Flow, FlowSeen, KernelSource, KernelStatus, KnownAddress, Observation, OwnFlow, PodLinkDown,
     ReflectedPath,
 };
 use crate::net::interface_drops::InterfaceDrops;
@@ -176,7 +176,7 @@ impl Eye {
     }
 }
 
-impl KernelEye for Eye {
+impl KernelSource for Eye {
     fn stamps(&self) -> bool {
         true
     }

@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use netcheck_agent::kernel::{KernelConfig, TcMode, open};
-use netcheck_agent::model::observation::{KernelEye, KnownAddress};
+use netcheck_agent::model::observation::{KernelSource, KnownAddress};
 use netcheck_common::header::{HEADER_LEN, ProbeHeader};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, LinkNameSpaceType, UnshareFlags, move_into_link_name_space,
@@ -30,7 +30,7 @@ type Job = Box<dyn FnOnce() + Send>;
 pub(crate) struct Node {
     pub(crate) v4: IpAddr,
     pub(crate) v6: IpAddr,
-    pub(crate) eye: Box<dyn KernelEye>,
+    pub(crate) eye: Box<dyn KernelSource>,
     bare: Bare,
     stop: CancellationToken,
     attacher: Option<JoinHandle<()>>,
