@@ -14,6 +14,7 @@ mod calm;
 mod chart;
 pub mod cluster;
 mod demo;
+pub mod docs;
 mod e2e;
 mod ebpf;
 mod image;
