@@ -64,11 +64,7 @@ impl Page {
 
     /// Words between backticks in prose, each with its line's number.
     pub(super) fn spans(&self) -> impl Iterator<Item = (usize, &str)> {
-        let spans = |line: &'_ Line| line.text.split('`').skip(1).step_by(2).count();
-        self.prose().flat_map(move |line| {
-            let count = spans(line);
-            line.text.split('`').skip(1).step_by(2).take(count).map(move |span| (line.number, span))
-        })
+        self.prose().flat_map(|line| line.text.split('`').skip(1).step_by(2).map(|span| (line.number, span)))
     }
 }
 
