@@ -16,8 +16,8 @@ use super::addresses::{AddressOf, Addresses};
 use super::groups::Groups;
 use super::prober::Prober;
 use super::{PlannedPath, Probe, Question, Sources, Target};
-use crate::roster::{Roster, Service, ServicePort};
-use crate::selection::{Choice, Selection};
+use crate::cluster::roster::{Roster, Service, ServicePort};
+use crate::cluster::selection::{Choice, Selection};
 
 mod networks;
 mod notes;

@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use kube::runtime::watcher::Event;
 
 use super::object::{Kept, Read, Watched};
-use crate::roster::build::Parts;
-use crate::roster::entrance::Entrance;
-use crate::roster::gateway::{Gateway, HttpRoute, join};
-use crate::roster::{Backend, Mark, Node, Pod, Service};
+use crate::cluster::roster::build::Parts;
+use crate::cluster::roster::entrance::Entrance;
+use crate::cluster::roster::gateway::{Gateway, HttpRoute, join};
+use crate::cluster::roster::{Backend, Mark, Node, Pod, Service};
 
 /// Broken objects that are kept by name; beyond, they are only counted.
 const NAMED: usize = 100;
