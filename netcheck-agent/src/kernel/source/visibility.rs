@@ -8,7 +8,7 @@ use netcheck_common::abi::{
 };
 use netcheck_common::domain::{PathId, ProbeSession, Sequence};
 
-use super::{Eye, WAITING};
+use super::{EbpfSource, WAITING};
 use crate::kernel::events::{address_bytes, direction_of, flow_of, ip_address};
 use crate::kernel::stage::{self, Facts};
 use crate::kernel::symbols::Lookup;
@@ -17,7 +17,7 @@ use crate::model::observation::{
     Direction, DropIdentity, DropSeen, Hook, InterfaceRole, Observation, ProbeKey, Reflected, Stamp,
 };
 
-impl Eye {
+impl EbpfSource {
     pub(super) fn hook(&self, ifindex: u32, event_flags: u8) -> Hook {
         let known = self.shared.lock().interfaces.get(&ifindex).cloned();
         Hook {

@@ -1,6 +1,6 @@
 //! The probe engine's view of the kernel: reads the ring buffer, keeps flows and addresses in the maps.
 
-mod sight;
+mod visibility;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
@@ -27,7 +27,7 @@ use crate::model::observation::{
 };
 use crate::net::interface_drops::InterfaceDrops;
 
-use self::sight::is_delivered;
+use self::visibility::is_delivered;
 
 /// Drop events that wait for the name of a kernel function, at most; older ones go on without it.
 const WAITING: usize = 1024;
@@ -36,12 +36,12 @@ const WAITING: usize = 1024;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct PodEnd {
     pod: Arc<str>,
-    /// The further network that the pod is on there.
+    /// The secondary network that the pod is on there.
     network: Option<Arc<str>>,
 }
 
 /// The kernel side, open.
-pub(crate) struct Eye {
+pub(crate) struct EbpfSource {
     maps: Maps,
     shared: Arc<Shared>,
     reasons: DropReasons,
@@ -75,7 +75,7 @@ pub(crate) struct Eye {
     not_specified: Option<u32>,
 }
 
-impl Eye {
+impl EbpfSource {
     pub(crate) fn new(
         mut maps: Maps,
         shared: Arc<Shared>,
@@ -176,7 +176,7 @@ impl Eye {
     }
 }
 
-impl KernelSource for Eye {
+impl KernelSource for EbpfSource {
     fn stamps(&self) -> bool {
         true
     }
