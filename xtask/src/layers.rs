@@ -44,7 +44,7 @@ const AGENT: Table = Table {
         ("net", &["host", "model"]),
         ("plan", &["host", "model", "net"]),
         ("vantage", &["host", "model", "net"]),
-        ("responder", &["net"]),
+        ("responder", &["model", "net"]),
         ("measure", &["host", "model"]),
         ("probe", &["host", "model", "net", "plan", "vantage", "measure"]),
         ("kernel", &["host", "model", "net"]),
