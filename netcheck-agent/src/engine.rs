@@ -296,7 +296,7 @@ impl Engine {
 
     fn answer(&self, question: EvidenceQuestion) -> EvidenceAnswer {
         let path = |asked: PathQuestion| (asked, self.kernel.reflected_path(asked.session, asked.path));
-        let flow = |asked: FlowQuestion| (asked, self.kernel.flow_seen(&asked.flow));
+        let flow = |asked: FlowQuestion| (asked, asked.flow.and_then(|flow| self.kernel.flow_seen(&flow)));
         let paths = question.paths.into_iter().map(path).collect();
         let flows = question.flows.into_iter().map(flow).collect();
         // The clock is read after the kernel's maps, so that no age is negative.

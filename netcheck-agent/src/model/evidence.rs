@@ -23,7 +23,8 @@ pub(crate) struct PathQuestion {
 /// Where this node's hooks saw a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FlowQuestion {
-    pub(crate) flow: Flow,
+    /// None where the hub names one that can't be read: nobody saw it.
+    pub(crate) flow: Option<Flow>,
     /// What was seen longer ago was another flow's, with the same ports.
     pub(crate) max_age_ns: u64,
 }

@@ -263,7 +263,7 @@ fn flow(tuple: &v1::FlowTuple) -> Result<Flow, InvalidField> {
     })
 }
 
-/// Reads the hub's question. A flow that can't be read is left out: nobody could have seen it.
+/// Reads the hub's question. A flow that can't be read is answered as one that nobody saw.
 pub(crate) fn evidence_question(question: v1::EvidenceQuestion) -> EvidenceQuestion {
     let path = |asked: v1::ReflectedPath| PathQuestion {
         session: ProbeSession(asked.probe_session),
@@ -272,12 +272,12 @@ pub(crate) fn evidence_question(question: v1::EvidenceQuestion) -> EvidenceQuest
     let asked_flow = |asked: v1::FlowQuestion| {
         let age = asked.max_age.and_then(|age| std::time::Duration::try_from(age).ok());
         let max_age_ns = age.map_or(u64::MAX, |age| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX));
-        Some(FlowQuestion { flow: flow(asked.flow.as_ref()?).ok()?, max_age_ns })
+        FlowQuestion { flow: asked.flow.as_ref().and_then(|tuple| flow(tuple).ok()), max_age_ns }
     };
     EvidenceQuestion {
         id: question.id,
         paths: question.paths.into_iter().map(path).collect(),
-        flows: question.flows.into_iter().filter_map(asked_flow).collect(),
+        flows: question.flows.into_iter().map(asked_flow).collect(),
     }
 }
 
@@ -313,7 +313,7 @@ fn flow_sighting(asked: FlowQuestion, seen: Option<FlowSeen>, now_ns: u64) -> v1
         let age_ns = now_ns.saturating_sub(at_ns);
         (age_ns <= asked.max_age_ns).then_some((hook, convert::duration_from_ns(age_ns)))
     };
-    let mut sighting = v1::FlowSighting { flow: Some(flow_tuple(&asked.flow)), ..Default::default() };
+    let mut sighting = v1::FlowSighting { flow: asked.flow.as_ref().map(flow_tuple), ..Default::default() };
     let Some(FlowSeen { request_packets, reply_packets, last_request, last_reply }) = seen else {
         return sighting;
     };

@@ -94,9 +94,10 @@ fn only_what_is_young_enough_is_this_flows() {
             flows: vec![asked.clone(), v1::FlowQuestion::default()],
             ..Default::default()
         });
-        let [flow] = question.flows.as_slice() else { panic!("what can't be read is left out") };
-        let flows = vec![(*flow, seen)];
+        let [flow, unreadable] = question.flows.as_slice() else { panic!("both are answered") };
+        let flows = vec![(*flow, seen), (*unreadable, None)];
         let mut answer = evidence_answer(EvidenceAnswer { id: 3, paths: Vec::new(), flows, at_ns: now_ns });
+        assert!(!answer.flows.remove(1).known);
         let sighting = answer.flows.remove(0);
         let (requests, replies) = expected;
         assert_eq!((sighting.request_packets, sighting.reply_packets), expected, "{sighting:?}");
