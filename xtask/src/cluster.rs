@@ -229,7 +229,7 @@ impl Cluster {
         command.args(args).env("NETCHECK_HUB", hub).output().context("running kubectl-netcheck")
     }
 
-    /// The same, as text for people.
+    /// Runs `kubectl-netcheck` and hands back the text that people read.
     ///
     /// # Errors
     /// If it could not ask the hub.
@@ -250,7 +250,7 @@ impl Cluster {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// The same, as JSON.
+    /// Runs `kubectl-netcheck` and hands back its answer as JSON.
     ///
     /// # Errors
     /// If it could not ask the hub, or the answer is no JSON.
