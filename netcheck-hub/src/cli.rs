@@ -11,8 +11,8 @@ use netcheck_proto::v1;
 use tonic::Status;
 
 use crate::config::{EXIT_USAGE, one_line};
-use crate::model::clock::wire_duration;
 use crate::serve::json;
+use netcheck_analysis::model::clock::wire_duration;
 
 mod check;
 mod conclusion;

@@ -8,13 +8,13 @@ use clap::{Parser, ValueEnum};
 use netcheck_proto::text::is_name;
 
 use self::http::HttpFlagError;
-use crate::cluster::selection::labels::{self, LabelSelector};
-use crate::cluster::selection::{Extent, Selection};
-use crate::plan::Timing;
-use crate::plan::rotation::Rotation;
 use crate::serve::readers::Readers;
 use crate::serve::tls::TlsFiles;
 use crate::state::Settings;
+use netcheck_analysis::cluster::selection::labels::{self, LabelSelector};
+use netcheck_analysis::cluster::selection::{Extent, Selection};
+use netcheck_analysis::plan::Timing;
+use netcheck_analysis::plan::rotation::Rotation;
 
 pub mod dns;
 pub mod http;

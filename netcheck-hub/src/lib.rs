@@ -8,16 +8,9 @@
 
 pub mod app;
 pub mod cli;
-pub mod cluster;
 pub mod config;
-pub mod evidence;
-pub mod incident;
 pub mod inventory;
-pub mod matrix;
-pub mod model;
-pub mod plan;
 pub mod serve;
 pub mod state;
 pub mod telemetry;
 pub mod view;
-pub mod words;

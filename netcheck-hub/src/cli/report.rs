@@ -6,7 +6,7 @@ use std::time::Duration;
 use netcheck_proto::v1;
 
 use super::style::{Paint, family, kind, short, symbol, time_of_day};
-use crate::words::names::target_name;
+use netcheck_analysis::words::names::target_name;
 
 /// Paths of one finding that are listed.
 const PATHS: usize = 12;

@@ -9,9 +9,9 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 
 use super::duration;
-use crate::plan::ExchangeTiming;
-use crate::plan::http::url::NamedUrl;
-use crate::plan::http::{Endpoint, HttpSettings};
+use netcheck_analysis::plan::ExchangeTiming;
+use netcheck_analysis::plan::http::url::NamedUrl;
+use netcheck_analysis::plan::http::{Endpoint, HttpSettings};
 
 /// Servers that are known by name.
 const URLS_MAX: usize = 64;

@@ -10,9 +10,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use crate::incident::Incident;
-use crate::model::clock::{timestamp, unix_now_ns};
 use crate::state::Hub;
+use netcheck_analysis::incident::Incident;
+use netcheck_analysis::model::clock::{timestamp, unix_now_ns};
 
 /// What a watch tells, in order.
 pub type Told = Pin<Box<dyn Stream<Item = Result<v1::WatchIncidentsResponse, Status>> + Send>>;

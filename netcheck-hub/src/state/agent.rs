@@ -11,12 +11,12 @@ use tokio_util::sync::CancellationToken;
 use self::claim::{Claims, Holder};
 use self::links::PodLinks;
 use self::searches::Searches;
-use crate::matrix::Rows;
-use crate::model::clock::{nanos, positive, time_of_day};
-use crate::model::verdict::Rules;
-use crate::plan::coverage::Ledger;
-use crate::plan::rotation::Turns;
-use crate::plan::{Catalog, Plan, PlanBook, Share, Timing};
+use netcheck_analysis::matrix::Rows;
+use netcheck_analysis::model::clock::{nanos, positive, time_of_day};
+use netcheck_analysis::model::verdict::Rules;
+use netcheck_analysis::plan::coverage::Ledger;
+use netcheck_analysis::plan::rotation::Turns;
+use netcheck_analysis::plan::{Catalog, Plan, PlanBook, Share, Timing};
 
 pub mod claim;
 pub mod links;
@@ -42,7 +42,7 @@ pub struct Live {
 
 /// How long an agent may be silent, which says every 5 s how it is. One that does not read what it is told is not heard
 /// either: the hub reads no further than it can answer. Then it counts as not connected, or its node would look watched.
-pub const UNHEARD_NS: i64 = 60 * crate::model::clock::SECOND_NS;
+pub const UNHEARD_NS: i64 = 60 * netcheck_analysis::model::clock::SECOND_NS;
 
 impl Live {
     /// Whether nothing came of its agent for long.

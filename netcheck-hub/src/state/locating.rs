@@ -12,17 +12,17 @@ use netcheck_common::domain::{PathId, ProbeKind, Vantage};
 use netcheck_proto::{convert, v1};
 
 use self::reverse::{send_error, send_untold};
-use crate::evidence::answers::{reflected, sighted};
-use crate::evidence::locate::{Scene, addressee, destination, locate};
-use crate::evidence::{Lost, Sight, Want};
-use crate::matrix::Row;
-use crate::model::NodeIx;
-use crate::model::clock::SECOND_NS;
-use crate::model::verdict::Verdict;
-use crate::plan::Probe;
 use crate::state::Settings;
 use crate::state::State;
 use crate::state::agent::{Agent, Live};
+use netcheck_analysis::evidence::answers::{reflected, sighted};
+use netcheck_analysis::evidence::locate::{Scene, addressee, destination, locate};
+use netcheck_analysis::evidence::{Lost, Sight, Want};
+use netcheck_analysis::matrix::Row;
+use netcheck_analysis::model::NodeIx;
+use netcheck_analysis::model::clock::SECOND_NS;
+use netcheck_analysis::model::verdict::Verdict;
+use netcheck_analysis::plan::Probe;
 
 mod reverse;
 

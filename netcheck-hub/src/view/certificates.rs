@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use crate::model::clock::{SECOND_NS, nanos};
-use crate::plan::Target;
 use crate::state::State;
-use crate::words::names::target_name;
+use netcheck_analysis::model::clock::{SECOND_NS, nanos};
+use netcheck_analysis::plan::Target;
+use netcheck_analysis::words::names::target_name;
 
 const DAY_S: i64 = 86_400;
 

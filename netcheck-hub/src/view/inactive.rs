@@ -8,15 +8,15 @@ use std::sync::Arc;
 use netcheck_common::domain::{PathId, Vantage};
 use netcheck_proto::v1;
 
-use crate::model::NodeIx;
-use crate::model::clock::timestamp;
-use crate::model::verdict::Verdict;
-use crate::plan::coverage::{Coverage, Rested, standing};
-use crate::plan::rotation::Turns;
-use crate::plan::selector::Selector;
-use crate::plan::wire_path;
-use crate::plan::{Catalog, Plan, PlannedPath, Share};
 use crate::state::{Hub, State};
+use netcheck_analysis::model::NodeIx;
+use netcheck_analysis::model::clock::timestamp;
+use netcheck_analysis::model::verdict::Verdict;
+use netcheck_analysis::plan::coverage::{Coverage, Rested, standing};
+use netcheck_analysis::plan::rotation::Turns;
+use netcheck_analysis::plan::selector::Selector;
+use netcheck_analysis::plan::wire_path;
+use netcheck_analysis::plan::{Catalog, Plan, PlannedPath, Share};
 
 /// Cells of such paths in one answer, of about a kilobyte each. The largest clusters have a hundred times as many.
 const MOST: usize = 500_000;

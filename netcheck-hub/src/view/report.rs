@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use netcheck_proto::v1;
 
-use crate::matrix::range::Range;
-use crate::model::Pattern;
-use crate::model::clock::{timestamp, wire_duration};
-use crate::model::verdict::Verdict;
-use crate::plan::coverage::Coverage;
 use crate::state::cells::Cell;
-use crate::words::names::{listed, source_name};
+use netcheck_analysis::matrix::range::Range;
+use netcheck_analysis::model::Pattern;
+use netcheck_analysis::model::clock::{timestamp, wire_duration};
+use netcheck_analysis::model::verdict::Verdict;
+use netcheck_analysis::plan::coverage::Coverage;
+use netcheck_analysis::words::names::{listed, source_name};
 
 pub mod line;
 #[cfg(test)]

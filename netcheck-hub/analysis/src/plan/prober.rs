@@ -25,9 +25,9 @@ pub(crate) const fn class(probe: &Probe) -> usize {
 
 /// A node that probes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Prober {
+pub struct Prober {
     /// Its name.
-    pub(crate) node: Arc<str>,
+    pub node: Arc<str>,
     v4: bool,
     v6: bool,
     pod: Option<PodSource>,
@@ -57,7 +57,8 @@ impl Prober {
 
     /// Whether it is meant to send this probe from there: all that it is a source of but to itself, in the families that
     /// it has; from its pod the same, as far as that can.
-    pub(crate) fn takes(&self, vantage: Vantage, probe: &Probe) -> bool {
+    #[must_use]
+    pub fn takes(&self, vantage: Vantage, probe: &Probe) -> bool {
         let family = Family::of(probe.address);
         let target = &probe.target;
         let able = match (vantage, &self.pod) {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::cluster::roster::Mark;
 
-const CLUSTER: &str = include_str!("../../../tests/hub/cluster.yaml");
+const CLUSTER: &str = include_str!("../../../../tests/hub/cluster.yaml");
 
 fn parsed(text: &str) -> Result<Objects, String> {
     parse(Path::new("f.yaml"), text).map_err(|error| error.to_string())

@@ -161,7 +161,8 @@ fn ports(spec: &ServiceSpec) -> Vec<ServicePort> {
 }
 
 /// A service, with its `namespace/name`. None where it has no address yet.
-pub(crate) fn service(object: &ServiceObject) -> Option<(String, Service)> {
+#[must_use]
+pub fn service(object: &ServiceObject) -> Option<(String, Service)> {
     let name = object.metadata.name.clone()?;
     let spec = object.spec.as_ref()?;
     let texts = || spec.cluster_ips.iter().flatten().map(String::as_str).chain(spec.cluster_ip.as_deref());
@@ -204,7 +205,8 @@ pub(crate) fn service(object: &ServiceObject) -> Option<(String, Service)> {
 }
 
 /// Who is behind a service, as far as this slice knows, with the service's `namespace/name`.
-pub(crate) fn slice(object: &EndpointSlice) -> Option<(String, Vec<Backend>)> {
+#[must_use]
+pub fn slice(object: &EndpointSlice) -> Option<(String, Vec<Backend>)> {
     let service = label(&object.metadata, SERVICE_NAME)?;
     Some((namespaced(&object.metadata, service), backends(object).collect()))
 }

@@ -15,8 +15,8 @@ use super::entrance::Entrance;
 use super::gateway::{GatewayObject, HttpRouteObject, gateway, join, route};
 use super::{Backend, Mark, Node, Owner, Pod, Roster, Service, network};
 
-pub(crate) use super::entrance::ingress;
-pub(crate) use super::service::{service, slice};
+pub use super::entrance::ingress;
+pub use super::service::{service, slice};
 
 const ZONE: &str = "topology.kubernetes.io/zone";
 const PROBE: &str = "netcheck.io/probe";
@@ -78,25 +78,25 @@ impl Objects {
 
 /// What is kept of objects, each by itself: a roster before its parts know of each other.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Parts {
+pub struct Parts {
     /// By name.
-    pub(crate) nodes: BTreeMap<String, Node>,
+    pub nodes: BTreeMap<String, Node>,
     /// By `namespace/name`.
-    pub(crate) pods: BTreeMap<String, Pod>,
+    pub pods: BTreeMap<String, Pod>,
     /// By `namespace/name`, without backends.
-    pub(crate) services: BTreeMap<String, Service>,
+    pub services: BTreeMap<String, Service>,
     /// Of each slice: the service, as `namespace/name`, and who is behind it.
-    pub(crate) backends: Vec<(String, Vec<Backend>)>,
+    pub backends: Vec<(String, Vec<Backend>)>,
     /// Namespaces whose annotation says something.
-    pub(crate) namespaces: BTreeMap<String, Mark>,
+    pub namespaces: BTreeMap<String, Mark>,
     /// Ingresses and Gateways.
-    pub(crate) entrances: Vec<Entrance>,
+    pub entrances: Vec<Entrance>,
 }
 
 impl Parts {
     /// Puts them together.
     #[must_use]
-    pub(crate) fn roster(self) -> Roster {
+    pub fn roster(self) -> Roster {
         let Self { nodes, pods, services, backends, namespaces, entrances } = self;
         let mut misannotated = misannotated(&pods, &services, &namespaces);
         let odd = entrances.iter().filter(|entrance| entrance.mark == Mark::Odd);
@@ -191,7 +191,8 @@ pub(super) fn namespaced(meta: &ObjectMeta, name: &str) -> String {
 }
 
 /// A node, with its name.
-pub(crate) fn node(object: &NodeObject) -> Option<(String, Node)> {
+#[must_use]
+pub fn node(object: &NodeObject) -> Option<(String, Node)> {
     let name = object.metadata.name.clone()?;
     let (spec, status) = (object.spec.as_ref(), object.status.as_ref());
     let mut addresses: Vec<IpAddr> = Vec::new();
@@ -235,7 +236,8 @@ pub(crate) fn node(object: &NodeObject) -> Option<(String, Node)> {
 }
 
 /// A pod that has a node and an address, with its `namespace/name`.
-pub(crate) fn pod(object: &PodObject) -> Option<(String, Pod)> {
+#[must_use]
+pub fn pod(object: &PodObject) -> Option<(String, Pod)> {
     let name = object.metadata.name.clone()?;
     let spec = object.spec.as_ref()?;
     let status = object.status.as_ref()?;
@@ -288,7 +290,8 @@ pub(crate) fn pod(object: &PodObject) -> Option<(String, Pod)> {
 }
 
 /// What a namespace's annotation says, with its name, where there is one.
-pub(crate) fn namespace(object: &NamespaceObject) -> Option<(String, Mark)> {
+#[must_use]
+pub fn namespace(object: &NamespaceObject) -> Option<(String, Mark)> {
     let mark = mark(&object.metadata);
     object.metadata.name.clone().filter(|_| mark != Mark::None).map(|name| (name, mark))
 }

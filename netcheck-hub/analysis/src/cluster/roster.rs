@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-pub(crate) mod build;
+pub mod build;
 pub mod entrance;
 pub mod gateway;
 pub mod http;

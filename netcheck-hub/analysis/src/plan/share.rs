@@ -14,14 +14,14 @@ use crate::plan::rotation::Rotation;
 #[derive(Debug)]
 pub struct Share {
     /// Whose it is.
-    pub(crate) prober: Prober,
+    pub prober: Prober,
     sizes: Arc<Sizes>,
     /// Groups that are not as large as for others of its profile, and those that only some nodes probe; ascending.
     own: Vec<(u32, u16)>,
     /// Those that only some nodes probe.
     few: Vec<u32>,
     /// Its paths, now or in turn.
-    pub(crate) paths: u64,
+    pub paths: u64,
     /// None where all are probed all the time.
     pub(crate) parts: Option<Parts>,
 }

@@ -27,7 +27,7 @@ mod sight;
 mod told;
 mod vantage;
 
-const CLUSTER: &str = include_str!("../../tests/hub/cluster.yaml");
+const CLUSTER: &str = include_str!("../../../tests/hub/cluster.yaml");
 
 struct World {
     roster: Roster,

@@ -174,7 +174,8 @@ struct Parent {
 }
 
 /// Keeps what matters of a Gateway.
-pub(crate) fn gateway(object: &GatewayObject) -> Option<Gateway> {
+#[must_use]
+pub fn gateway(object: &GatewayObject) -> Option<Gateway> {
     let mut entrance = Entrance::plain(EntranceKind::Gateway, &object.metadata)?;
     for address in &object.status.addresses {
         entrance.add_address(&address.value);
@@ -184,7 +185,8 @@ pub(crate) fn gateway(object: &GatewayObject) -> Option<Gateway> {
 }
 
 /// Keeps what matters of a route; nothing of one that no Gateway has taken.
-pub(crate) fn route(object: &HttpRouteObject) -> Option<HttpRoute> {
+#[must_use]
+pub fn route(object: &HttpRouteObject) -> Option<HttpRoute> {
     let accepted = |parent: &&RouteParent| {
         let mut all = parent.conditions.iter();
         all.any(|condition| condition.r#type == "Accepted" && condition.status == "True")
@@ -225,7 +227,7 @@ pub(crate) fn route(object: &HttpRouteObject) -> Option<HttpRoute> {
 }
 
 /// Puts Gateways and routes together.
-pub(crate) fn join<'a>(
+pub fn join<'a>(
     gateways: impl Iterator<Item = &'a Gateway>,
     routes: impl Iterator<Item = &'a HttpRoute>,
 ) -> Vec<Entrance> {

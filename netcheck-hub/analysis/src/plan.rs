@@ -35,7 +35,7 @@ use addresses::Addresses;
 pub use book::PlanBook;
 pub use catalog::Catalog;
 use exchange::Exchange;
-pub(crate) use prober::Prober;
+pub use prober::Prober;
 pub use share::Share;
 pub use sources::Sources;
 

@@ -202,7 +202,8 @@ pub(super) fn named_hosts(meta: &ObjectMeta) -> Vec<String> {
 }
 
 /// An Ingress, with its `namespace/name`.
-pub(crate) fn ingress(object: &IngressObject) -> Option<(String, Entrance)> {
+#[must_use]
+pub fn ingress(object: &IngressObject) -> Option<(String, Entrance)> {
     let mut entrance = Entrance::plain(EntranceKind::Ingress, &object.metadata)?;
     let id = namespaced(&object.metadata, &entrance.name);
     let named = named_hosts(&object.metadata);
