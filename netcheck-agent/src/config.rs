@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use netcheck_common::header::DEFAULT_RESPONDER_PORT;
+use netcheck_proto::usage::one_line;
 use tonic::transport::Uri;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
@@ -16,8 +17,6 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::plan::policy::refusal;
 use crate::uplink::session::connect::TlsFiles;
 
-/// Exit code for bad flags (`EX_USAGE`).
-pub const EXIT_USAGE: u8 = 64;
 /// Exit code for everything that goes wrong later.
 pub const EXIT_FAILURE: u8 = 1;
 
@@ -257,9 +256,7 @@ fn not_run(error: &clap::Error) -> NotRun {
     ) {
         return NotRun::Shown(text);
     }
-    let first = text.split("\n\n").next().unwrap_or_default();
-    let line = first.split_whitespace().collect::<Vec<_>>().join(" ");
-    NotRun::Usage(line.trim_start_matches("error: ").to_owned())
+    NotRun::Usage(one_line(&text))
 }
 
 fn node_name(text: &str) -> Result<String, &'static str> {

@@ -24,6 +24,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use netcheck_common::domain::{PathId, ProbeSession, Sequence, Vantage};
+use netcheck_common::hash::fnv1a;
 use netcheck_proto::v1;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -42,7 +43,7 @@ use crate::model::observation::{Flow, KernelEye, ProbeKey};
 use crate::model::report::Report;
 use crate::plan::Plan;
 use crate::plan::policy::{AddressPolicy, Allowed};
-use crate::plan::schedule::{Schedule, fnv1a};
+use crate::plan::schedule::Schedule;
 use crate::probe::Identity;
 use crate::probe::exchange;
 use crate::uplink::wire;

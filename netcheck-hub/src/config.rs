@@ -19,9 +19,6 @@ use netcheck_analysis::plan::rotation::Rotation;
 pub mod dns;
 pub mod http;
 
-/// Exit code for flags that make no sense (sysexits.h EX_USAGE).
-pub const EXIT_USAGE: u8 = 64;
-
 /// The netcheck hub: takes the agents' samples, judges every path, and says where lost probes died.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "netcheck-hub", version, max_term_width = 100)]
@@ -269,15 +266,6 @@ impl Config {
             expire: self.expire,
         })
     }
-}
-
-/// A clap error as one line.
-#[must_use]
-pub fn one_line(error: &clap::Error) -> String {
-    let text = error.to_string();
-    let paragraph = text.split("\n\n").next().unwrap_or_default();
-    let line = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
-    line.strip_prefix("error: ").map(ToOwned::to_owned).unwrap_or(line)
 }
 
 fn inventory(text: &str) -> Result<Inventory, String> {

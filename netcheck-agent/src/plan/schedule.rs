@@ -11,6 +11,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 
 use netcheck_common::domain::{PathId, ProbeKind};
+use netcheck_common::hash::fnv1a;
 
 use crate::host::clock::SECOND_NS;
 
@@ -242,14 +243,6 @@ impl Schedule {
     fn period_ns(&self, path: PathId) -> u64 {
         self.paths.get(&path).map_or(self.effective_ns, |load| load.least_ns.max(self.effective_ns))
     }
-}
-
-/// FNV-1a, 64 bits: the same on every machine and in every version.
-#[must_use]
-pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
 }
 
 /// The finalizer of splitmix64: spreads neighbouring numbers over all 64 bits.

@@ -12,14 +12,14 @@ use axum::middleware;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use axum::serve::Listener;
-use netcheck_proto::v1;
+use netcheck_proto::{json, v1};
 use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::serve::accept::Connection;
+use crate::serve::metrics;
 use crate::serve::readers::{Readers, gate};
-use crate::serve::{json, metrics};
 use crate::state::Hub;
 use netcheck_analysis::matrix::range::Range;
 use netcheck_analysis::model::clock::wire_duration;

@@ -6,7 +6,7 @@ use netcheck_proto::v1;
 
 use crate::state::State;
 use netcheck_analysis::evidence::Lost;
-use netcheck_analysis::evidence::locate::destination;
+use netcheck_analysis::evidence::locate::{destination, exchange};
 use netcheck_analysis::matrix::Row;
 use netcheck_analysis::matrix::figures::{phases, stats, steps};
 use netcheck_analysis::matrix::judging::judge_row;
@@ -178,6 +178,7 @@ fn lost_probe(lost: &Lost, target: &Target) -> v1::LostProbe {
         sent_at: Some(timestamp(lost.sent_ns)),
         location: lost.located.location.clone(),
         evidence,
+        summary: exchange::ending(&lost.sample),
     }
 }
 

@@ -17,6 +17,7 @@ use netcheck_analysis::model::verdict::Verdict;
 use netcheck_analysis::plan::coverage::Coverage;
 use netcheck_analysis::words::names::{listed, source_name};
 
+pub mod conclusion;
 pub mod line;
 #[cfg(test)]
 mod tests;
@@ -28,13 +29,7 @@ const EVIDENCE_LINES: usize = 8;
 #[must_use]
 pub fn build(cells: &[Cell], range: &Range, caveats: Vec<String>) -> v1::Report {
     let count = |verdict: Verdict| cells.iter().filter(|cell| cell.verdict == verdict).count() as u64;
-    let mut findings: Vec<v1::Finding> =
-        groups(cells).iter().map(|((cause, _), group)| finding(cause, group, cells)).collect();
-    findings.sort_by_key(|finding| {
-        let unreachable = finding.verdict() == v1::Verdict::Unreachable;
-        (std::cmp::Reverse(unreachable), std::cmp::Reverse(finding.paths.len()), finding.headline.clone())
-    });
-    v1::Report {
+    let mut report = v1::Report {
         generated_at: Some(timestamp(range.now_ns)),
         range: Some(wire_duration(range.length())),
         paths: cells.len() as u64,
@@ -44,11 +39,24 @@ pub fn build(cells: &[Cell], range: &Range, caveats: Vec<String>) -> v1::Report 
         expected_absent: count(Verdict::ExpectedAbsent),
         no_data: count(Verdict::NoData),
         totals: Some(totals(cells)),
-        findings,
+        findings: findings(cells),
         caveats,
-        incidents: Vec::new(),
-        coverage: None,
-    }
+        ..Default::default()
+    };
+    conclusion::conclude(&mut report);
+    report
+}
+
+/// The bad ones of these cells by common cause, worst first.
+#[must_use]
+pub fn findings(cells: &[Cell]) -> Vec<v1::Finding> {
+    let mut findings: Vec<v1::Finding> =
+        groups(cells).iter().map(|((cause, _), group)| finding(cause, group, cells)).collect();
+    findings.sort_by_key(|finding| {
+        let unreachable = finding.verdict() == v1::Verdict::Unreachable;
+        (std::cmp::Reverse(unreachable), std::cmp::Reverse(finding.paths.len()), finding.headline.clone())
+    });
+    findings
 }
 
 /// Counts the paths that are not in turn with what they were when they were probed last.
@@ -66,6 +74,7 @@ pub fn add_resting(report: &mut v1::Report, coverage: &Coverage, wanted: Duratio
     }
     report.paths += all;
     report.coverage = coverage.to_wire(wanted);
+    conclusion::conclude(report);
 }
 
 /// What makes paths one finding. Ordered only to be deterministic.

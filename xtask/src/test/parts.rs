@@ -4,9 +4,12 @@ use std::io::{IsTerminal as _, stdout};
 
 use anyhow::Result;
 
-use super::steps::{Shared, cargo, cargo_with, program};
+use super::{
+    steps::{Shared, cargo, cargo_with, program},
+    walls,
+};
 use crate::{
-    battery, calm, chart, ebpf, image, setup,
+    battery, chart, ebpf, image, setup, soak,
     tools::{command, output},
 };
 
@@ -30,6 +33,7 @@ pub(crate) const PARTS: &[Part] = &[
     Part { name: "typos", about: "no spelling mistakes", tools: &["typos"], embeds: false, by_name_only: false, run: typos },
     Part { name: "buf", about: "the contract's style, and no break since its last release", tools: &["buf"], embeds: false, by_name_only: false, run: buf },
     Part { name: "machete", about: "no unused dependencies", tools: &["cargo-machete"], embeds: false, by_name_only: false, run: machete },
+    Part { name: "walls", about: "command line, hub and agent link nothing of each other's", tools: &[], embeds: false, by_name_only: false, run: |_| walls::check() },
     Part { name: "deny", about: "licences, bans and sources of dependencies", tools: &["cargo-deny"], embeds: false, by_name_only: false, run: deny },
     Part { name: "chart", about: "the Helm chart: rendered, held against schemas, and what is made from it", tools: chart::TOOLS, embeds: false, by_name_only: false, run: |_| chart::test() },
     Part { name: "ebpf", about: "the kernel programs build", tools: setup::KERNEL, embeds: true, by_name_only: false, run: |_| Ok(()) },
@@ -38,7 +42,7 @@ pub(crate) const PARTS: &[Part] = &[
     Part { name: "unit", about: "unit, property and in-process tests", tools: &[], embeds: true, by_name_only: false, run: unit },
     Part { name: "lab", about: "real packets and faults in network namespaces (root)", tools: setup::LAB, embeds: true, by_name_only: false, run: lab },
     Part { name: "battery", about: "many faults, each located where it is (root)", tools: setup::LAB, embeds: true, by_name_only: true, run: battery },
-    Part { name: "calm", about: "no false alarm while cores are busy and interfaces come and go (root)", tools: setup::LAB, embeds: true, by_name_only: true, run: calm },
+    Part { name: "soak", about: "no false alarm while cores are busy and interfaces come and go (root)", tools: setup::LAB, embeds: true, by_name_only: true, run: soak },
     Part { name: "image", about: "the image, run with the rights that the chart gives it (root)", tools: image::TOOLS, embeds: false, by_name_only: true, run: |_| image::test() },
 ];
 
@@ -90,14 +94,14 @@ fn unit(_: &mut Shared) -> Result<()> {
 }
 
 fn lab(_: &mut Shared) -> Result<()> {
-    cargo("build --package netcheck-agent --package netcheck-hub")?;
+    cargo("build --package netcheck-agent --package netcheck-hub --package kubectl-netcheck")?;
     cargo("test --package netcheck-netlab --package xtask --tests -- --test-threads=1")
 }
 
 fn battery(shared: &mut Shared) -> Result<()> {
-    battery::run(&shared.rows)
+    battery::run(&shared.selection)
 }
 
-fn calm(shared: &mut Shared) -> Result<()> {
-    calm::run(shared.minutes)
+fn soak(shared: &mut Shared) -> Result<()> {
+    soak::run(shared.minutes, &shared.networks)
 }

@@ -12,7 +12,7 @@ use super::{Answer, DropFact, Flow, Located, Lost, Want};
 use crate::cluster::roster::{Owner, Roster};
 use crate::plan::Probe;
 
-pub(crate) mod exchange;
+pub mod exchange;
 mod places;
 mod relay;
 mod resolve;

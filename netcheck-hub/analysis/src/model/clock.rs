@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+pub use netcheck_proto::convert::duration as wire_duration;
 use prost_types::Timestamp;
 
 /// Nanoseconds of a second.
@@ -31,17 +32,10 @@ pub fn timestamp(unix_ns: i64) -> Timestamp {
     Timestamp { seconds: unix_ns.div_euclid(SECOND_NS), nanos: unix_ns.rem_euclid(SECOND_NS) as i32 }
 }
 
-/// Hours, minutes and seconds of a day, UTC, as people read them.
+/// The time of a day, UTC, as people read it.
 #[must_use]
 pub fn time_of_day(unix_ns: i64) -> String {
-    let seconds = unix_ns.div_euclid(SECOND_NS).rem_euclid(86_400);
-    format!("{:02}:{:02}:{:02} UTC", seconds / 3600, seconds / 60 % 60, seconds % 60)
-}
-
-/// A duration as protobuf has it.
-#[must_use]
-pub fn wire_duration(duration: Duration) -> prost_types::Duration {
-    netcheck_proto::convert::duration_from_ns(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
+    netcheck_proto::words::time_of_day(&timestamp(unix_ns))
 }
 
 /// A protobuf duration as nanoseconds, saturating; negative or absurd ones are 0.

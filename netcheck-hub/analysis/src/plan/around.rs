@@ -7,6 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use netcheck_common::hash::fnv1a;
+
 use super::Sources;
 
 /// Others that probe a node, where there are so many.
@@ -88,10 +90,8 @@ fn highest<'a>(of: Hashed<'_>, among: impl Iterator<Item = Hashed<'a>>) -> Optio
     among.max_by_key(|&other| (mixed(of, other), other.0))
 }
 
-/// FNV-1a.
 fn hashed(name: &str) -> Hashed<'_> {
-    let eat = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    (name, name.bytes().fold(0xcbf2_9ce4_8422_2325, eat))
+    (name, fnv1a(name.as_bytes()))
 }
 
 /// The finaliser of splitmix64: every bit of either depends on every bit of both.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use netcheck_common::domain::{PathId, Vantage};
+use netcheck_common::hash::Fnv1a;
 use netcheck_proto::convert;
 
 use super::groups::Groups;
@@ -88,11 +89,10 @@ impl PlanBook {
 
 /// FNV-1a over what the plan consists of, folded into 1 to 2³⁰.
 fn first_id(node: &str, paths: &[Wanted<'_>]) -> u32 {
-    let mut hash = 0xcbf2_9ce4_8422_2325u64;
+    let mut hash = Fnv1a::default();
     let mut eat = |bytes: &[u8]| {
-        for &byte in bytes.iter().chain(&[0xff]) {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
+        hash.write(bytes);
+        hash.write(&[0xff]);
     };
     eat(node.as_bytes());
     for Wanted { vantage, probe, .. } in paths {
@@ -109,5 +109,6 @@ fn first_id(node: &str, paths: &[Wanted<'_>]) -> u32 {
             eat(exchange.detail().as_bytes());
         }
     }
+    let hash = hash.finish();
     ((hash ^ (hash >> 32)) as u32 & 0x3fff_ffff) + 1
 }

@@ -5,6 +5,8 @@
 //! each sector by the points in it. So the order of two targets hangs on these two and the node, never on what else there
 //! is; and a node's order goes on from any place without being sorted or kept.
 
+use netcheck_common::hash::fnv1a;
+
 /// Into how many parts the points are cut. Of more targets than that, neighbours in a sector are neighbours for all nodes.
 pub(crate) const SECTORS: usize = 1 << (2 * HALF_BITS);
 
@@ -17,8 +19,7 @@ const ROUNDS: usize = 4;
 
 /// Where a target or a node is among all: FNV-1a, then mixed, for neighbouring names shall not stay neighbours.
 pub(crate) fn point(name: &str) -> u64 {
-    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    mix(name.bytes().fold(0xcbf2_9ce4_8422_2325, step))
+    mix(fnv1a(name.as_bytes()))
 }
 
 /// A bijection that leaves no pattern (the finaliser of MurmurHash3).

@@ -3,54 +3,9 @@
 use std::collections::BTreeSet;
 
 use netcheck_common::domain::ProbeKind;
-use netcheck_proto::v1;
-
-/// `service default/web:80`, `NodePort 30080 on n3 of service default/web:80`, `pod default/web-1`,
-/// `pod default/web-1 on network default/storage`, `n2`.
-#[must_use]
-pub fn target_name(target: &v1::Target) -> String {
-    let full = format!("{}/{}", target.namespace, target.name);
-    match target.kind() {
-        v1::TargetKind::Service => service_name(target, &full),
-        v1::TargetKind::DnsServer => format!("DNS server {full}"),
-        v1::TargetKind::Pod if !target.network.is_empty() => {
-            format!("pod {full} on network {}", target.network)
-        }
-        v1::TargetKind::Pod => format!("pod {full}"),
-        v1::TargetKind::Node | v1::TargetKind::Endpoint | v1::TargetKind::Unspecified => target.name.clone(),
-    }
-}
-
-fn service_name(target: &v1::Target, full: &str) -> String {
-    use v1::ServiceAddress::{ClusterIp, Endpoint, ExternalIp, LoadBalancer, NodePort, Unspecified};
-    let service = format!("service {full}:{}", target.service_port);
-    match target.service_address() {
-        // Of a hub that knows no others.
-        Unspecified => format!("service {full}:{}", target.port),
-        ClusterIp => service,
-        NodePort | LoadBalancer | ExternalIp | Endpoint => format!("{} of {service}", service_place(target)),
-    }
-}
-
-/// Where a service is probed, in words: `NodePort 30080 on n3`, `load balancer 192.0.2.1`. Empty at its cluster IP.
-#[must_use]
-pub fn service_place(target: &v1::Target) -> String {
-    let address = target.addresses.first().map_or("", String::as_str);
-    match target.service_address() {
-        v1::ServiceAddress::Unspecified | v1::ServiceAddress::ClusterIp => String::new(),
-        v1::ServiceAddress::NodePort => format!("NodePort {} on {}", target.port, target.node),
-        v1::ServiceAddress::LoadBalancer => format!("load balancer {address}"),
-        v1::ServiceAddress::ExternalIp => format!("external IP {address}"),
-        v1::ServiceAddress::Endpoint if target.pod.is_empty() => format!("endpoint {address}"),
-        v1::ServiceAddress::Endpoint => format!("endpoint {}", target.pod),
-    }
-}
-
-/// `n2`, `pods of n2`.
-#[must_use]
-pub fn source_name(node: &str, from_pod: bool) -> String {
-    if from_pod { format!("pods of {node}") } else { node.to_owned() }
-}
+use netcheck_proto::convert::kind_to_wire;
+use netcheck_proto::words::kind_name;
+pub use netcheck_proto::words::{service_address, source_name, target_name};
 
 /// Sources in short: nodes, and those probed from their pods, `(node, from its pods)`.
 #[must_use]
@@ -85,11 +40,5 @@ pub fn listed(names: impl Iterator<Item = String>) -> String {
 /// As people write it.
 #[must_use]
 pub const fn probe_name(probe: ProbeKind) -> &'static str {
-    match probe {
-        ProbeKind::Icmp => "ICMP",
-        ProbeKind::Udp => "UDP",
-        ProbeKind::Tcp => "TCP",
-        ProbeKind::Dns => "DNS",
-        ProbeKind::Http => "HTTP",
-    }
+    kind_name(kind_to_wire(probe))
 }

@@ -4,35 +4,10 @@
 use std::collections::BTreeSet;
 
 use netcheck_proto::v1;
-use prost_types::Timestamp;
+use netcheck_proto::words::{family_name, kind_name, time_of_day};
 
 use netcheck_analysis::words::location as words;
 use netcheck_analysis::words::names::{listed, sources_listed, target_name};
-
-/// Hours, minutes and seconds of a day, UTC.
-fn time_of_day(at: &Timestamp) -> String {
-    let seconds = at.seconds.rem_euclid(86_400);
-    format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
-}
-
-const fn kind_name(kind: v1::ProbeKind) -> &'static str {
-    match kind {
-        v1::ProbeKind::Icmp => "ICMP",
-        v1::ProbeKind::Udp => "UDP",
-        v1::ProbeKind::Tcp => "TCP",
-        v1::ProbeKind::Dns => "DNS",
-        v1::ProbeKind::Http => "HTTP",
-        v1::ProbeKind::Unspecified => "unknown probes",
-    }
-}
-
-const fn family_name(family: v1::Family) -> &'static str {
-    match family {
-        v1::Family::Ipv4 => "IPv4",
-        v1::Family::Ipv6 => "IPv6",
-        v1::Family::Unspecified => "an unknown family",
-    }
-}
 
 /// A cell's path, as far as the line goes.
 struct Path<'a> {
@@ -217,7 +192,7 @@ fn since(bad: &[&v1::MatrixCell]) -> String {
     let verdicts = bad.iter().filter_map(|cell| cell.since.as_ref());
     let losses = bad.iter().filter_map(|cell| cell.loss.as_ref()?.first_seen.as_ref());
     let first = verdicts.chain(losses).filter(|at| at.seconds > 0).min_by_key(|at| (at.seconds, at.nanos));
-    first.map_or_else(String::new, |at| format!(" since {} UTC", time_of_day(at)))
+    first.map_or_else(String::new, |at| format!(" since {}", time_of_day(at)))
 }
 
 /// Where and why, and how sure that is.

@@ -20,7 +20,7 @@ const NOT_HTTP: &str = "answer is not HTTP";
 
 /// Who answered what, in a few words that stay the same: the reason of its place.
 #[must_use]
-pub(crate) fn reason(sample: &v1::LostSample) -> String {
+pub fn reason(sample: &v1::LostSample) -> String {
     match (sample.http_status, sample.tls_error.as_str(), sample.exchange_error.as_str()) {
         (0, "", "") => "no answer".to_owned(),
         (0, "", broke) => broke.to_owned(),
@@ -31,7 +31,7 @@ pub(crate) fn reason(sample: &v1::LostSample) -> String {
 
 /// The same in full, with who gave it.
 #[must_use]
-pub(crate) fn summary(sample: &v1::LostSample, who: &str) -> String {
+pub fn summary(sample: &v1::LostSample, who: &str) -> String {
     let reason = reason(sample);
     let more = match sample.tls_detail.as_str() {
         more if more.ends_with(" ago") || more.is_empty() => format!(" {more}"),
@@ -47,12 +47,33 @@ pub(crate) fn summary(sample: &v1::LostSample, who: &str) -> String {
 
 /// What the server did, after its name.
 #[must_use]
-pub(crate) fn evidence(sample: &v1::LostSample) -> String {
+pub fn evidence(sample: &v1::LostSample) -> String {
     let more = if sample.tls_detail.is_empty() { String::new() } else { format!(" ({})", sample.tls_detail) };
     match (sample.http_status, sample.tls_error.as_str()) {
         (0, "") => format!("ended it: {}", reason(sample)),
         (0, tls) => format!("showed in the TLS handshake: {tls}{more}"),
         (status, _) => format!("answered HTTP {status}"),
+    }
+}
+
+/// How a lost probe of any kind ended, in a few words: `of 1450 bytes timed out`, `was answered NXDOMAIN`.
+#[must_use]
+pub fn ending(sample: &v1::LostSample) -> String {
+    let how = match sample.outcome() {
+        v1::Outcome::Refused => "was refused".to_owned(),
+        v1::Outcome::Unreachable => "was answered unreachable".to_owned(),
+        v1::Outcome::DnsError if sample.step() == v1::ExchangeStep::Resolve => {
+            format!("was not sent: looking up its server's name: {}", sample.dns_rcode)
+        }
+        v1::Outcome::DnsError => format!("was answered {}", sample.dns_rcode),
+        v1::Outcome::SendError => format!("could not be sent: {}", sample.errno),
+        v1::Outcome::HttpError => format!("was not answered as expected: {}", reason(sample)),
+        v1::Outcome::Timeout | v1::Outcome::Reply | v1::Outcome::Unspecified => "timed out".to_owned(),
+    };
+    let how = if sample.truncated { format!("was answered truncated, and over TCP {how}") } else { how };
+    match sample.packet_bytes {
+        0 => how,
+        bytes => format!("of {bytes} bytes {how}"),
     }
 }
 

@@ -8,7 +8,7 @@ use netcheck_proto::v1::{self, ServiceAddress};
 use super::super::words::whose;
 use super::super::{DropFact, Flow};
 use super::{Case, Located, unlocated};
-use crate::words::names::service_place;
+use crate::words::names::service_address;
 
 impl Case<'_> {
     /// Whether it left for an address where it is passed on. Where the sender's own node translates the address already,
@@ -23,7 +23,7 @@ impl Case<'_> {
 
     /// The address's name.
     fn entrance(&self) -> String {
-        match service_place(&self.scene.probe.target.to_wire()) {
+        match service_address(&self.scene.probe.target.to_wire()) {
             place if place.is_empty() => self.scene.probe.target.name.clone(),
             place => place,
         }
@@ -79,7 +79,7 @@ impl Case<'_> {
 
     /// It reached whoever passes it on.
     pub(super) fn lost_behind(&mut self, node: &str) -> Located {
-        let place = service_place(&self.scene.probe.target.to_wire());
+        let place = service_address(&self.scene.probe.target.to_wire());
         unlocated(&format!("the request reached {node}; where it went from {place} is not known"))
     }
 }

@@ -216,3 +216,31 @@ fn what_was_looked_up_or_asked_again_is_located_as_what_it_was_in_the_end() {
     let located = world.locate_with(&truncated.in_the_end(udp), &truncated, Sight::Blind, true);
     assert!(located.evidence[0].contains("truncated"), "{located:?}");
 }
+
+#[test]
+fn how_a_lost_probe_ended_in_a_few_words() {
+    use v1::Outcome;
+    let of = |outcome: Outcome| v1::LostSample { outcome: outcome.into(), ..Default::default() };
+    let dns = |step: v1::ExchangeStep| v1::LostSample {
+        dns_rcode: "NXDOMAIN".to_owned(),
+        step: step.into(),
+        ..of(Outcome::DnsError)
+    };
+    let truncated = v1::LostSample { truncated: true, ..of(Outcome::Refused) };
+    for (sample, expected) in [
+        (of(Outcome::Timeout), "timed out"),
+        (v1::LostSample { packet_bytes: 1450, ..of(Outcome::Timeout) }, "of 1450 bytes timed out"),
+        (of(Outcome::Refused), "was refused"),
+        (truncated, "was answered truncated, and over TCP was refused"),
+        (of(Outcome::Unreachable), "was answered unreachable"),
+        (v1::LostSample { errno: "EPERM".to_owned(), ..of(Outcome::SendError) }, "could not be sent: EPERM"),
+        (dns(v1::ExchangeStep::Resolve), "was not sent: looking up its server's name: NXDOMAIN"),
+        (dns(v1::ExchangeStep::Unspecified), "was answered NXDOMAIN"),
+        (
+            v1::LostSample { http_status: 503, ..of(Outcome::HttpError) },
+            "was not answered as expected: HTTP 503",
+        ),
+    ] {
+        assert_eq!(locate::exchange::ending(&sample), expected);
+    }
+}

@@ -1,6 +1,5 @@
 use clap::CommandFactory as _;
 
-use super::style::Paint;
 use super::*;
 
 fn cell(source: &str, target: &str, kind: v1::ProbeKind, verdict: v1::Verdict) -> v1::MatrixCell {
@@ -53,62 +52,42 @@ fn the_matrix_merges_kinds_and_lists_what_is_lost_where() {
 }
 
 #[test]
-fn silence_is_not_success() {
-    use v1::Verdict::{Degraded, ExpectedAbsent, NoData, Reachable, Unreachable};
-    let of = |verdicts: &[v1::Verdict]| Conclusion::of(verdicts.iter().copied());
-    assert_eq!(of(&[Reachable, Degraded, ExpectedAbsent, NoData]), Conclusion::Fine);
-    assert_eq!(of(&[Reachable, Unreachable, NoData]), Conclusion::Unreachable);
-    assert_eq!(of(&[NoData, ExpectedAbsent]), Conclusion::Unmeasured { paths: 2 });
-    assert_eq!(of(&[ExpectedAbsent]), Conclusion::Fine);
-    assert_eq!(of(&[]), Conclusion::Unmeasured { paths: 0 }, "a selector that selects nothing is no success");
-}
-
-#[test]
-fn the_headline_says_how_many_of_how_many_and_ticks_only_what_is_complete() {
-    let rows = [
-        // reachable, degraded, unreachable, expected absent, without data
-        ([176, 0, 0, 0, 0], "✓ all 176 paths are reachable", Conclusion::Fine),
-        ([170, 0, 0, 6, 0], "✓ 170 of 176 paths reachable, 6 expected to be absent", Conclusion::Fine),
-        ([132, 0, 0, 0, 44], "? 132 of 176 paths reachable, 44 without data", Conclusion::Fine),
-        ([100, 32, 0, 0, 44], "~ 32 of 176 paths lose probes, 44 without data", Conclusion::Fine),
-        (
-            [100, 30, 2, 4, 40],
-            "✗ 2 of 176 paths are unreachable, 40 without data, 4 expected to be absent",
-            Conclusion::Unreachable,
-        ),
-        (
-            [0, 0, 0, 0, 176],
-            "? nothing is measured on any of 176 paths",
-            Conclusion::Unmeasured { paths: 176 },
-        ),
-        ([0, 0, 0, 6, 2], "? nothing is measured on any of 8 paths", Conclusion::Unmeasured { paths: 8 }),
-        ([0, 0, 0, 6, 0], "– all 6 paths are expected to be absent", Conclusion::Fine),
-        ([0; 5], "? there is nothing to probe", Conclusion::Unmeasured { paths: 0 }),
-    ];
-    for (counts, expected, conclusion) in rows {
-        let [reachable, degraded, unreachable, expected_absent, no_data] = counts;
-        let paths = counts.iter().sum();
-        let report = v1::Report {
-            paths,
-            reachable,
-            degraded,
-            unreachable,
-            expected_absent,
-            no_data,
-            ..Default::default()
-        };
-        let text = report::render(&report, Paint::plain());
-        assert_eq!(text.lines().next(), Some(expected));
-        assert_eq!(Conclusion::of_report(&report), conclusion, "{expected}");
+fn exit_codes_follow_what_the_hub_concludes() {
+    use v1::Conclusion::{Reachable, Unmeasured, Unreachable, Unspecified};
+    use v1::IncidentState::{Closed, Open};
+    for (conclusion, passed, code) in [
+        (Reachable, true, 0),
+        (Reachable, false, 2),
+        (Unreachable, false, 2),
+        (Unmeasured, true, 1),
+        (Unspecified, true, 1),
+    ] {
+        let report = v1::Report { conclusion: conclusion.into(), paths: 7, ..Default::default() };
+        assert_eq!(Conclusion::of_check(&report, passed).exit().0, code, "{conclusion:?} {passed}");
+        let plain = Conclusion::of(conclusion, 7).exit();
+        assert_eq!(plain.0, if conclusion == Reachable { 0 } else { code }, "{conclusion:?}");
+        assert_eq!(plain.1.contains("any of 7 paths"), plain.0 == 1, "{plain:?}");
+    }
+    assert!(Conclusion::of(Unmeasured, 0).exit().1.contains("none was selected"));
+    let open = |verdict: v1::Verdict, state: v1::IncidentState| v1::Incident {
+        state: state.into(),
+        verdict: verdict.into(),
+        ..Default::default()
+    };
+    for (incidents, code) in [
+        (vec![], 0),
+        (vec![open(v1::Verdict::Degraded, Open), open(v1::Verdict::Unreachable, Closed)], 0),
+        (vec![open(v1::Verdict::Unreachable, Open)], 2),
+    ] {
+        assert_eq!(Conclusion::of_incidents(&incidents).exit().0, code);
     }
 }
 
 #[test]
 fn the_report_starts_with_the_verdict_and_the_cause_comes_before_its_evidence() {
     let report = v1::Report {
-        paths: 10,
-        reachable: 8,
-        unreachable: 2,
+        headline: "2 of 10 paths are unreachable".to_owned(),
+        verdict: v1::Verdict::Unreachable.into(),
         findings: vec![v1::Finding {
             headline: "request dropped on n2 at netfilter forward".to_owned(),
             verdict: v1::Verdict::Unreachable.into(),
@@ -156,7 +135,12 @@ fn an_incident_says_its_cause_first_and_how_sure_it_is() {
     assert!(text.contains("Closed:\n") && text.contains("n8 answers nobody"), "{text}");
     let none = v1::ListIncidentsResponse::default();
     assert_eq!(incidents::render(&none, Paint::plain()), "✓ no open incident\n");
-    let report = v1::Report { incidents: vec![incident], unreachable: 24, paths: 404, ..Default::default() };
+    let report = v1::Report {
+        incidents: vec![incident],
+        headline: "24 of 404 paths are unreachable".to_owned(),
+        verdict: v1::Verdict::Unreachable.into(),
+        ..Default::default()
+    };
     let text = report::render(&report, Paint::plain());
     assert!(text.starts_with("✗ 24 of 404 paths are unreachable, 1 cause\n"), "{text}");
     assert!(text.contains("n7 answers nobody"), "{text}");
@@ -170,11 +154,12 @@ fn a_path_says_which_packets_pass() {
         smallest_lost_bytes: 1401,
         ..Default::default()
     };
-    let sample =
-        v1::LostSample { packet_bytes: 1450, outcome: v1::Outcome::Timeout.into(), ..Default::default() };
     let mut detail = v1::PathDetail {
         cell: Some(v1::MatrixCell { sizes: Some(sizes.clone()), ..Default::default() }),
-        lost_probes: vec![v1::LostProbe { sample: Some(sample), ..Default::default() }],
+        lost_probes: vec![v1::LostProbe {
+            summary: "of 1450 bytes timed out".to_owned(),
+            ..Default::default()
+        }],
         ..Default::default()
     };
     let shown = |detail: &v1::PathDetail| {
@@ -183,7 +168,7 @@ fn a_path_says_which_packets_pass() {
     };
     let text = shown(&detail);
     assert!(text.contains("1400 bytes pass, 1401 don't (the route of the source takes 1450)"), "{text}");
-    assert!(text.contains("of 1450 bytes timed out"), "{text}");
+    assert!(text.contains("    #0 of – of 1450 bytes timed out\n"), "{text}");
     let sizes =
         v1::PacketSizes { smallest_lost_bytes: 0, told_bytes: 1400, told_by: "10.0.0.9".to_owned(), ..sizes };
     detail.cell = Some(v1::MatrixCell { sizes: Some(sizes), ..Default::default() });
@@ -211,7 +196,13 @@ fn a_path_says_which_source_ports_lose_packets() {
         ..Default::default()
     };
     let detail = v1::PathDetail { cell: Some(cell), ..Default::default() };
-    let answer = v1::GetPathResponse { paths: vec![detail], ..Default::default() };
+    let finding = v1::Finding {
+        headline: "n1 → n2, UDP: 12 % of probes lost".to_owned(),
+        verdict: v1::Verdict::Degraded.into(),
+        ..Default::default()
+    };
+    let answer = v1::GetPathResponse { paths: vec![detail], findings: vec![finding], ..Default::default() };
     let text = path::render(&answer, Paint::plain());
+    assert!(text.starts_with("~ n1 → n2, UDP: 12 % of probes lost\n\n~ "), "the hub's finding first: {text}");
     assert!(text.contains("ports     lost from 61007 (8 of 8); 0 of 56 from the 7 others"), "{text}");
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use netcheck_proto::usage::read_token;
 use netcheck_proto::v1::reachability_service_client::ReachabilityServiceClient;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
@@ -12,21 +13,20 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Request, Status};
 
-use super::ANSWER_LIMIT;
-use crate::serve::readers::read_token;
+use crate::ANSWER_LIMIT;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An address that can be tried.
 #[derive(Clone, Debug)]
-pub(super) struct HubUrl {
+pub(crate) struct HubUrl {
     /// As it was given.
     text: String,
     endpoint: Endpoint,
 }
 
 /// Reads `--hub`.
-pub(super) fn endpoint(text: &str) -> Result<HubUrl, String> {
+pub(crate) fn endpoint(text: &str) -> Result<HubUrl, String> {
     let schemes = "the hub is reached at https://HOST:PORT, or http://HOST:PORT without encryption, HOST:PORT for short";
     let scheme = text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
     match scheme.as_deref() {
@@ -43,7 +43,8 @@ pub(super) fn endpoint(text: &str) -> Result<HubUrl, String> {
 
 /// How the hub and the reader prove to each other who they are, for an `https://` URL.
 #[derive(Debug, Args)]
-pub(super) struct Tls {
+#[command(next_help_heading = "The hub")]
+pub(crate) struct Tls {
     /// Authorities that vouch for the hub (PEM file) [default: the system's].
     #[arg(long, env = "NETCHECK_CA_CERT", value_name = "PATH", global = true)]
     ca_cert: Option<PathBuf>,
@@ -60,7 +61,8 @@ pub(super) struct Tls {
 
 /// How the reader shows that it may read.
 #[derive(Debug, Args)]
-pub(super) struct Token {
+#[command(next_help_heading = "The hub")]
+pub(crate) struct Token {
     /// The readers' token, where the hub wants one (file).
     #[arg(long = "token-file", env = "NETCHECK_READ_TOKEN_FILE", value_name = "PATH", global = true)]
     token_file: Option<PathBuf>,
@@ -68,7 +70,7 @@ pub(super) struct Token {
 
 /// Puts the token into every request.
 #[derive(Clone, Debug)]
-pub(super) struct Bearer(Option<MetadataValue<Ascii>>);
+pub(crate) struct Bearer(Option<MetadataValue<Ascii>>);
 
 impl Token {
     fn bearer(&self) -> anyhow::Result<Bearer> {
@@ -116,15 +118,15 @@ impl Tls {
 }
 
 /// What requests go through.
-pub(super) type Asking = InterceptedService<Channel, Bearer>;
+pub(crate) type Asking = InterceptedService<Channel, Bearer>;
 
 /// A hub that answers.
-pub(super) struct Hub {
-    pub(super) channel: Asking,
+pub(crate) struct Hub {
+    pub(crate) channel: Asking,
 }
 
 impl Hub {
-    pub(super) async fn connect(hub: &HubUrl, tls: &Tls, token: &Token) -> anyhow::Result<Self> {
+    pub(crate) async fn connect(hub: &HubUrl, tls: &Tls, token: &Token) -> anyhow::Result<Self> {
         let bearer = token.bearer()?;
         let encrypted = hub.endpoint.uri().scheme_str() == Some("https");
         let mut endpoint = hub.endpoint.clone();
@@ -141,7 +143,7 @@ impl Hub {
         Ok(Self { channel: InterceptedService::new(channel, bearer) })
     }
 
-    pub(super) fn reachability(&self) -> ReachabilityServiceClient<Asking> {
+    pub(crate) fn reachability(&self) -> ReachabilityServiceClient<Asking> {
         ReachabilityServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_LIMIT)
     }
 }

@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use netcheck_proto::v1;
+use netcheck_proto::words::target_name;
 
-use super::style::{Paint, family, kind, short, symbol, time_of_day};
-use netcheck_analysis::words::names::target_name;
+use crate::style::{Paint, family, kind, short, symbol, time_of_day};
 
 /// Paths of one finding that are listed.
 const PATHS: usize = 12;
 
-pub(super) fn render(report: &v1::Report, paint: Paint) -> String {
+pub(crate) fn render(report: &v1::Report, paint: Paint) -> String {
     let mut text = verdict(report, paint);
     for incident in &report.incidents {
-        text += &super::incidents::one(incident, paint);
+        text += &crate::incidents::one(incident, paint);
     }
     if !report.incidents.is_empty() && !report.findings.is_empty() {
         text += &format!("\n{}\n", paint.bold("Bad paths by place:"));
@@ -31,44 +31,16 @@ pub(super) fn render(report: &v1::Report, paint: Paint) -> String {
     text
 }
 
-/// The symbol and the line that a report begins with. A tick only where every path that can be measured was.
-fn headline(report: &v1::Report) -> (v1::Verdict, String) {
-    let measured = report.reachable + report.degraded + report.unreachable;
-    let of = report.paths;
-    let (verdict, mut line) = if of == 0 {
-        return (v1::Verdict::NoData, "there is nothing to probe".to_owned());
-    } else if report.expected_absent == of {
-        return (v1::Verdict::ExpectedAbsent, format!("all {of} paths are expected to be absent"));
-    } else if measured == 0 {
-        return (v1::Verdict::NoData, format!("nothing is measured on any of {of} paths"));
-    } else if report.unreachable > 0 {
-        (v1::Verdict::Unreachable, format!("{} of {of} paths are unreachable", report.unreachable))
-    } else if report.degraded > 0 {
-        (v1::Verdict::Degraded, format!("{} of {of} paths lose probes", report.degraded))
-    } else if measured < of {
-        let verdict = if report.no_data > 0 { v1::Verdict::NoData } else { v1::Verdict::Reachable };
-        (verdict, format!("{measured} of {of} paths reachable"))
-    } else {
-        (v1::Verdict::Reachable, format!("all {of} paths are reachable"))
-    };
-    if report.no_data > 0 {
-        line += &format!(", {} without data", report.no_data);
-    }
-    if report.expected_absent > 0 {
-        line += &format!(", {} expected to be absent", report.expected_absent);
-    }
-    (verdict, line)
-}
-
+/// The line that a report begins with, and what it rests on.
 fn verdict(report: &v1::Report, paint: Paint) -> String {
-    let (verdict, line) = headline(report);
+    let verdict = report.verdict();
     let causes = if report.incidents.is_empty() { report.findings.len() } else { report.incidents.len() };
     let causes = match causes {
         0 => String::new(),
         1 => ", 1 cause".to_owned(),
         many => format!(", {many} causes"),
     };
-    let head = paint.verdict(verdict, &format!("{} {line}{causes}", symbol(verdict)));
+    let head = paint.verdict(verdict, &format!("{} {}{causes}", symbol(verdict), report.headline));
     let totals = report.totals.unwrap_or_default();
     let rest = [
         (report.degraded > 0 && report.unreachable > 0).then(|| format!("{} degraded", report.degraded)),

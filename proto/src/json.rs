@@ -2,10 +2,11 @@
 
 use std::sync::LazyLock;
 
-use netcheck_proto::v1;
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use serde_json::value::Serializer;
+
+use crate::v1;
 
 static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
     DescriptorPool::decode(v1::FILE_DESCRIPTOR_SET)

@@ -1,27 +1,56 @@
-//! Colours (on a terminal only, and not where NO_COLOR is set), symbols and short words.
+//! The screen, its colours, symbols and short words.
 
 use std::io::IsTerminal as _;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
-use netcheck_proto::v1;
+use netcheck_common::domain::ProbeKind;
+use netcheck_proto::{convert, v1, words};
+use prost_types::Timestamp;
 
 /// Columns where the width of the terminal is not known.
 const WIDTH: usize = 120;
 
+/// What the answer is shown on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Screen {
+    /// Whether it shows colours.
+    pub colours: bool,
+    /// Its width.
+    pub columns: usize,
+}
+
+impl Screen {
+    /// Standard output's: colours on a terminal only, and not where `NO_COLOR` is set; `COLUMNS` goes before the
+    /// terminal's own width.
+    #[must_use]
+    pub fn of_stdout() -> Self {
+        let told = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+        Self {
+            colours: std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+            columns: told.unwrap_or_else(|| Table::new().width().map_or(WIDTH, usize::from)),
+        }
+    }
+
+    /// A file or a pipe.
+    #[must_use]
+    pub const fn plain() -> Self {
+        Self { colours: false, columns: WIDTH }
+    }
+}
+
 /// Whether to use colours.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Paint(bool);
+pub(crate) struct Paint(bool);
 
 impl Paint {
-    /// For standard output.
-    pub(super) fn for_stdout() -> Self {
-        Self(std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+    pub(crate) const fn on(screen: &Screen) -> Self {
+        Self(screen.colours)
     }
 
     /// Never.
     #[cfg(test)]
-    pub(super) const fn plain() -> Self {
+    pub(crate) const fn plain() -> Self {
         Self(false)
     }
 
@@ -30,17 +59,17 @@ impl Paint {
     }
 
     /// Text that must not be missed.
-    pub(super) fn bold(self, text: &str) -> String {
+    pub(crate) fn bold(self, text: &str) -> String {
         self.wrap("1", text)
     }
 
     /// Text that may be skipped.
-    pub(super) fn dim(self, text: &str) -> String {
+    pub(crate) fn dim(self, text: &str) -> String {
         self.wrap("2", text)
     }
 
     /// Text in the colour of a verdict.
-    pub(super) fn verdict(self, verdict: v1::Verdict, text: &str) -> String {
+    pub(crate) fn verdict(self, verdict: v1::Verdict, text: &str) -> String {
         let code = match verdict {
             v1::Verdict::Reachable => "32",
             v1::Verdict::Degraded => "33",
@@ -52,7 +81,7 @@ impl Paint {
     }
 
     /// A cell in the colour of a verdict.
-    pub(super) fn cell(self, verdict: v1::Verdict, text: &str) -> Cell {
+    pub(crate) fn cell(self, verdict: v1::Verdict, text: &str) -> Cell {
         let color = match verdict {
             v1::Verdict::Reachable => Color::Green,
             v1::Verdict::Degraded => Color::Yellow,
@@ -65,7 +94,7 @@ impl Paint {
     }
 
     /// An empty table.
-    pub(super) fn table(self) -> Table {
+    pub(crate) fn table(self) -> Table {
         let mut table = Table::new();
         table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
         if !self.0 {
@@ -75,16 +104,8 @@ impl Paint {
     }
 }
 
-/// Width of the terminal, in columns.
-pub(super) fn width() -> usize {
-    std::env::var("COLUMNS")
-        .ok()
-        .and_then(|columns| columns.parse().ok())
-        .unwrap_or_else(|| Table::new().width().map_or(WIDTH, usize::from))
-}
-
 /// A table's text without the blanks at its lines' ends.
-pub(super) fn trimmed(table: &Table) -> String {
+pub(crate) fn trimmed(table: &Table) -> String {
     let mut text = String::new();
     for line in table.to_string().lines() {
         text += line.trim_end();
@@ -94,7 +115,7 @@ pub(super) fn trimmed(table: &Table) -> String {
 }
 
 /// The symbol of a verdict.
-pub(super) const fn symbol(verdict: v1::Verdict) -> &'static str {
+pub(crate) const fn symbol(verdict: v1::Verdict) -> &'static str {
     match verdict {
         v1::Verdict::Reachable => "✓",
         v1::Verdict::Degraded => "~",
@@ -105,7 +126,7 @@ pub(super) const fn symbol(verdict: v1::Verdict) -> &'static str {
 }
 
 /// The word for a verdict.
-pub(super) const fn word(verdict: v1::Verdict) -> &'static str {
+pub(crate) const fn word(verdict: v1::Verdict) -> &'static str {
     match verdict {
         v1::Verdict::Reachable => "reachable",
         v1::Verdict::Degraded => "degraded",
@@ -116,19 +137,12 @@ pub(super) const fn word(verdict: v1::Verdict) -> &'static str {
 }
 
 /// The word for a kind of probe.
-pub(super) const fn kind(kind: v1::ProbeKind) -> &'static str {
-    match kind {
-        v1::ProbeKind::Unspecified => "?",
-        v1::ProbeKind::Icmp => "icmp",
-        v1::ProbeKind::Udp => "udp",
-        v1::ProbeKind::Tcp => "tcp",
-        v1::ProbeKind::Dns => "dns",
-        v1::ProbeKind::Http => "http",
-    }
+pub(crate) fn kind(kind: v1::ProbeKind) -> &'static str {
+    convert::kind("kind", kind.into()).map_or("?", ProbeKind::as_str)
 }
 
 /// The letter for a kind of probe.
-pub(super) const fn letter(kind: v1::ProbeKind) -> char {
+pub(crate) const fn letter(kind: v1::ProbeKind) -> char {
     match kind {
         v1::ProbeKind::Unspecified => '?',
         v1::ProbeKind::Icmp => 'I',
@@ -140,7 +154,7 @@ pub(super) const fn letter(kind: v1::ProbeKind) -> char {
 }
 
 /// 4 or 6.
-pub(super) const fn family(family: v1::Family) -> &'static str {
+pub(crate) const fn family(family: v1::Family) -> &'static str {
     match family {
         v1::Family::Unspecified => "",
         v1::Family::Ipv4 => "4",
@@ -149,7 +163,7 @@ pub(super) const fn family(family: v1::Family) -> &'static str {
 }
 
 /// A duration with three digits: `431 µs`, `1.25 ms`.
-pub(super) fn short(wire: Option<&prost_types::Duration>) -> String {
+pub(crate) fn short(wire: Option<&prost_types::Duration>) -> String {
     let Some(wire) = wire else { return "–".to_owned() };
     let seconds = wire.seconds as f64 + f64::from(wire.nanos) / 1e9;
     let (value, unit) = match seconds {
@@ -169,19 +183,14 @@ pub(super) fn short(wire: Option<&prost_types::Duration>) -> String {
 }
 
 /// How long ago, in whole seconds or more: `3s`, `12m 5s`.
-pub(super) fn ago(then: Option<&prost_types::Timestamp>, now_ns: i64) -> String {
+pub(crate) fn ago(then: Option<&Timestamp>) -> String {
     let Some(then) = then else { return "never".to_owned() };
-    let then_ns = then
-        .seconds
-        .saturating_mul(netcheck_analysis::model::clock::SECOND_NS)
-        .saturating_add(i64::from(then.nanos));
-    let seconds = netcheck_analysis::model::clock::duration(now_ns.saturating_sub(then_ns)).as_secs();
+    let then = SystemTime::try_from(*then).unwrap_or(UNIX_EPOCH);
+    let seconds = SystemTime::now().duration_since(then).unwrap_or_default().as_secs();
     humantime::format_duration(Duration::from_secs(seconds)).to_string()
 }
 
 /// Hours, minutes and seconds of a day, UTC.
-pub(super) fn time_of_day(at: Option<&prost_types::Timestamp>) -> String {
-    netcheck_analysis::model::clock::time_of_day(
-        at.map_or(0, |at| at.seconds).saturating_mul(netcheck_analysis::model::clock::SECOND_NS),
-    )
+pub(crate) fn time_of_day(at: Option<&Timestamp>) -> String {
+    at.map_or_else(|| "–".to_owned(), words::time_of_day)
 }

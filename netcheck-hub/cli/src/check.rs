@@ -8,14 +8,14 @@ use netcheck_proto::v1;
 use netcheck_proto::v1::check_service_client::CheckServiceClient;
 use netcheck_proto::v1::run_check_response::Message;
 
-use super::connect::Asking;
-use super::{ANSWER_LIMIT, refused};
+use crate::connect::Asking;
+use crate::{ANSWER_LIMIT, refused};
 
 /// How much later than its deadline a check's result may come.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// Runs it. The bar hides itself where stderr is no terminal.
-pub(super) async fn run(
+pub(crate) async fn run(
     channel: Asking,
     request: v1::RunCheckRequest,
     deadline: Duration,

@@ -2,10 +2,9 @@
 
 use netcheck_proto::v1;
 
-use super::style::{Paint, ago, short, trimmed};
-use netcheck_analysis::model::clock::unix_now_ns;
+use crate::style::{Paint, ago, short, trimmed};
 
-pub(super) fn render(nodes: &[v1::Node], paint: Paint) -> String {
+pub(crate) fn render(nodes: &[v1::Node], paint: Paint) -> String {
     let mut table = paint.table();
     table.set_header([
         "NODE",
@@ -53,7 +52,7 @@ pub(super) fn render(nodes: &[v1::Node], paint: Paint) -> String {
                     if agent.connected {
                         paint.cell(
                             v1::Verdict::Reachable,
-                            &format!("up {}", ago(agent.connected_since.as_ref(), unix_now_ns())),
+                            &format!("up {}", ago(agent.connected_since.as_ref())),
                         )
                     } else {
                         paint.cell(v1::Verdict::Unreachable, "away")
@@ -62,9 +61,7 @@ pub(super) fn render(nodes: &[v1::Node], paint: Paint) -> String {
                     format!("{} every {}", agent.paths, short(agent.effective_interval.as_ref())).into(),
                     agent.samples.to_string().into(),
                     agent.dropped_samples.to_string().into(),
-                    format!("{} ago", ago(agent.last_batch.as_ref(), unix_now_ns()))
-                        .replace("never ago", "never")
-                        .into(),
+                    format!("{} ago", ago(agent.last_batch.as_ref())).replace("never ago", "never").into(),
                     format!("{} on {}", agent.version, agent.kernel_release).into(),
                 ]
             }

@@ -3,17 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use netcheck_proto::v1;
+use netcheck_proto::words::{service_address, source_name, target_name};
 
-use netcheck_analysis::words::names::service_place;
-
-use super::style::{Paint, family, kind, letter, symbol, time_of_day, trimmed, word};
-use netcheck_analysis::words::names::source_name;
+use crate::style::{Paint, family, kind, letter, symbol, time_of_day, trimmed, word};
 
 /// Worst first: what a merged cell shows.
 const ORDER: [v1::Verdict; 4] =
     [v1::Verdict::Unreachable, v1::Verdict::Degraded, v1::Verdict::NoData, v1::Verdict::ExpectedAbsent];
 
-pub(super) fn render(matrix: &v1::GetMatrixResponse, paint: Paint, width: usize) -> String {
+pub(crate) fn render(matrix: &v1::GetMatrixResponse, paint: Paint, width: usize) -> String {
     if matrix.cells.is_empty() {
         return "no paths match\n".to_owned();
     }
@@ -26,7 +24,7 @@ pub(super) fn render(matrix: &v1::GetMatrixResponse, paint: Paint, width: usize)
         ("DNS servers", &[v1::TargetKind::DnsServer]),
         ("endpoints", &[v1::TargetKind::Endpoint]),
     ];
-    let elsewhere = |target: &v1::Target| !service_place(target).is_empty();
+    let elsewhere = |target: &v1::Target| !service_address(target).is_empty();
     let mut group = |title: &str, of: &dyn Fn(&v1::Target) -> bool| {
         let cells: Vec<&v1::MatrixCell> =
             matrix.cells.iter().filter(|cell| target(cell).is_some_and(of)).collect();
@@ -71,7 +69,7 @@ fn families(cells: &[&v1::MatrixCell]) -> String {
 
 fn label(target: &v1::Target) -> String {
     match target.kind() {
-        v1::TargetKind::Service => match service_place(target) {
+        v1::TargetKind::Service => match service_address(target) {
             place if place.is_empty() => format!("{}:{}", target.name, target.port),
             place => format!("{}:{} {place}", target.name, target.service_port),
         },
@@ -218,8 +216,8 @@ fn legend(matrix: &v1::GetMatrixResponse, paint: Paint) -> String {
         matrix.cells.len(),
         all.map(part).join("  "),
         paint.dim(&format!(
-            "rows probe columns; I icmp, U udp, T tcp, D dns, 4/6 only that family; newest {} at {}",
-            super::style::short(matrix.range.as_ref()),
+            "rows probe columns; I icmp, U udp, T tcp, D dns, H http, 4/6 only that family; newest {} at {}",
+            crate::style::short(matrix.range.as_ref()),
             time_of_day(matrix.generated_at.as_ref())
         ))
     )
@@ -249,7 +247,7 @@ fn losses(cells: &[v1::MatrixCell], paint: Paint) -> String {
             let (Some(path), Some(target)) = (&cell.path, target(cell)) else { continue };
             let what = format!("{}{}", kind(path.kind()), family(path.family()));
             lines
-                .entry((netcheck_analysis::words::names::target_name(target), what))
+                .entry((target_name(target), what))
                 .or_default()
                 .insert(source_name(&path.source_node, path.vantage() == v1::Vantage::Pod));
         }

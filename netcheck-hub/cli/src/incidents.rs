@@ -2,9 +2,9 @@
 
 use netcheck_proto::v1;
 
-use super::style::{Paint, symbol, time_of_day};
+use crate::style::{Paint, symbol, time_of_day};
 
-pub(super) fn render(answer: &v1::ListIncidentsResponse, paint: Paint) -> String {
+pub(crate) fn render(answer: &v1::ListIncidentsResponse, paint: Paint) -> String {
     let (open, closed): (Vec<_>, Vec<_>) =
         answer.incidents.iter().partition(|incident| incident.state() == v1::IncidentState::Open);
     let mut text = match open.len() {
@@ -38,7 +38,7 @@ pub(super) fn render(answer: &v1::ListIncidentsResponse, paint: Paint) -> String
 }
 
 /// One open incident.
-pub(super) fn one(incident: &v1::Incident, paint: Paint) -> String {
+pub(crate) fn one(incident: &v1::Incident, paint: Paint) -> String {
     let verdict = incident.verdict();
     let mut text =
         format!("\n{} {}\n", paint.verdict(verdict, symbol(verdict)), paint.bold(&incident.headline));
