@@ -1,6 +1,7 @@
-//! What all stages speak of: the time axis, a node's number, the verdict of a path. Pure; imports no other folder.
+//! What all stages speak of: the time axis, a node's number, a drop's reason, the verdict of a path. Pure; imports no other folder.
 
 pub mod clock;
+pub mod reason;
 pub mod verdict;
 
 /// Number of a node in this hub's memory; `node_id` of the probe header is one more.

@@ -8,8 +8,10 @@ use std::net::IpAddr;
 use netcheck_common::domain::{Outcome, ProbeKind};
 use netcheck_proto::v1;
 
+use self::exchange::ExchangeError;
 use super::{Answer, DropFact, Flow, Located, Lost, Want};
 use crate::cluster::roster::{Owner, Roster};
+use crate::model::reason::DropReason;
 use crate::plan::Probe;
 
 pub mod exchange;
@@ -18,9 +20,6 @@ mod relay;
 mod resolve;
 mod silence;
 mod told;
-
-/// The reason of a loss whose packet was seen to come back to the node that had sent it to another.
-pub(crate) const CAME_ROUND: &str = "came round";
 
 /// What the agent of the destination node can be asked.
 #[derive(Clone, Debug, PartialEq)]
@@ -158,7 +157,7 @@ impl Case<'_> {
         if matches!(self.lost.outcome, Outcome::Refused | Outcome::DnsError | Outcome::HttpError) {
             // The target itself answered. A drop before its socket (a reject rule) explains more than the answer.
             let reset = self.lost.outcome == Outcome::Refused
-                || self.lost.sample.exchange_error == "connection reset";
+                || ExchangeError::of(&self.lost.sample) == ExchangeError::Reset;
             let before_socket =
                 drop.as_ref().filter(|drop| reset && drop.record.stage() != v1::Stage::Socket);
             return match before_socket {
@@ -196,7 +195,7 @@ impl Case<'_> {
         let late = |drop: &DropFact| {
             &*drop.node == self.scene.source
                 && drop.record.direction() == v1::Direction::Reply
-                && drop.record.reason == "NO_SOCKET"
+                && DropReason::of(&drop.record.reason) == DropReason::NoSocket
         };
         self.scene.probe.kind == ProbeKind::Dns
             && !self.scene.probe.over_tcp()
@@ -216,7 +215,8 @@ impl Case<'_> {
                 && fact.record.direction() == v1::Direction::Reply
                 && fact.record.reason.ends_with("NO_SOCKET");
             // A switch that does not know a port for it floods it: that others did not want their copy says nothing.
-            let flooded = fact.record.reason == "OTHERHOST" && !ends.contains(&Some(&*fact.node));
+            let flooded = DropReason::of(&fact.record.reason) == DropReason::OtherHost
+                && !ends.contains(&Some(&*fact.node));
             // Whoever gives a connection up has no socket for its retransmissions, and resets what the other end holds
             // of it: what follows from the loss, not what it came from. So it is with all that comes for a connection
             // that its own end has closed, however it ended.
@@ -228,7 +228,7 @@ impl Case<'_> {
                 && fact.record.stage() == v1::Stage::Socket
                 && (vague(reason) || out_of_step(reason));
             // A connection that is reset ends so, and the reset with it.
-            let reset = fact.record.reason == "TCP_RESET";
+            let reset = DropReason::of(&fact.record.reason) == DropReason::TcpReset;
             !copy && !flooded && !aftermath && !reset
         };
         self.lost
@@ -257,22 +257,13 @@ impl Case<'_> {
 
 /// Reasons that say that a packet was dropped, and not why.
 fn vague(reason: &str) -> bool {
-    matches!(reason, "" | "NOT_SPECIFIED" | "NO_SOCKET" | "OTHERHOST")
+    DropReason::of(reason).says_nothing()
 }
 
-/// Reasons of `enum skb_drop_reason` (include/net/dropreason-core.h) that say that a segment does not fit what its
-/// connection has come to: a retransmission of what did arrive, because the answer to it did not.
+/// Reasons that say that a segment does not fit what its connection has come to: a retransmission of what did arrive,
+/// because the answer to it did not.
 fn out_of_step(reason: &str) -> bool {
-    matches!(
-        reason,
-        "TCP_OVERWINDOW"
-            | "TCP_OLD_SEQUENCE"
-            | "TCP_OLD_DATA"
-            | "TCP_OLD_ACK"
-            | "TCP_OLD_SYN"
-            | "TCP_INVALID_SEQUENCE"
-            | "TCP_INVALID_ACK_SEQUENCE"
-    )
+    DropReason::of(reason) == DropReason::OutOfStep
 }
 
 /// The stage at which the kernel gives this error to a sender.

@@ -51,7 +51,7 @@ pub struct Item {
     pub bare: bool,
     /// It died on the wire from the one node to the other.
     pub wire: Option<(Symbol, Symbol)>,
-    /// It came round: on its way to this node, and where it died of that.
+    /// It is in a routing loop: on its way to this node, and where it died of that.
     pub looped: Option<(Symbol, Symbol)>,
     /// A kernel reported the drop, and the reason is the place's own.
     pub observed: bool,

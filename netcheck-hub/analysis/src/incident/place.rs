@@ -2,19 +2,22 @@
 
 use netcheck_proto::v1;
 
-use crate::evidence::locate::CAME_ROUND;
+use crate::model::reason::DropReason;
 
 /// The far end does not answer for its address, or was sent what bears another's hardware address: the drop is at one
 /// end, the cause is not. `routed`: what comes into a pod there was sent by its own node.
 pub(super) fn far_end(at: &v1::LossLocation, routed: bool) -> bool {
-    let sent_by_another = at.reason == "OTHERHOST" && !(routed && misaddressed(at));
-    at.stage() == v1::Stage::Neighbour || at.reason.contains("NEIGH") || sent_by_another
+    let sent_by_another =
+        DropReason::of(&at.reason) == DropReason::OtherHost && !(routed && misaddressed(at));
+    at.stage() == v1::Stage::Neighbour
+        || DropReason::of(&at.reason) == DropReason::Neighbour
+        || sent_by_another
 }
 
 /// A pod's own kernel dropped what bears another's hardware address: where nothing but its node sends to it, that node has
 /// a wrong one for it. Nothing else dies of that but what is for this pod.
 pub(super) fn misaddressed(at: &v1::LossLocation) -> bool {
-    at.reason == "OTHERHOST" && !at.pod.is_empty() && at.interface.is_empty()
+    DropReason::of(&at.reason) == DropReason::OtherHost && !at.pod.is_empty() && at.interface.is_empty()
 }
 
 /// The target itself answered, so it is to blame, not the place where it did.
@@ -35,31 +38,35 @@ pub(super) fn last_seen(at: &v1::LossLocation) -> bool {
 /// unreachable neighbour's EHOSTUNREACH is among them: no proof, but no other cause either where a route is one.
 pub(super) fn no_route(at: &v1::LossLocation) -> bool {
     let called = matches!(
-        at.reason.as_str(),
-        "EHOSTUNREACH" | "ENETUNREACH" | "EACCES" | "EINVAL" | "IP_OUTNOROUTES" | "IP_INNOROUTES"
+        DropReason::of(&at.reason),
+        DropReason::NoRoute | DropReason::Errno("EHOSTUNREACH" | "ENETUNREACH" | "EACCES" | "EINVAL")
     );
     let discarded = ["dst_discard", "ip_error", "ip6_pkt_discard", "ip6_pkt_prohibit"];
     matches!(at.stage(), v1::Stage::Routing | v1::Stage::Send)
         && (called || discarded.iter().any(|function| at.function.starts_with(function)))
 }
 
-/// It came round: to a node that had sent it, or until its time to live ran out.
+/// It is in a routing loop: it came back to a node that had sent it, or its time to live ran out.
 pub(super) fn looped(at: &v1::LossLocation) -> bool {
     let forward = matches!(at.function.as_str(), "ip_forward" | "ip6_forward");
     let observed = at.certainty() == v1::Certainty::Observed;
-    at.reason == CAME_ROUND
-        || (observed && (at.reason == "IP_LOCAL_SOURCE" || (at.reason == "IP_INHDR" && forward)))
+    match DropReason::of(&at.reason) {
+        DropReason::RoutingLoop => true,
+        DropReason::LocalSource => observed,
+        DropReason::BadHeader => observed && forward,
+        _ => false,
+    }
 }
 
 /// The kernel refused to send it from a pod: in the pod's network, not the node's. An errno is what a sender is told.
 fn of_pod(at: &v1::LossLocation) -> bool {
-    let errno = at.reason.starts_with('E') && !at.reason.contains('_');
+    let errno = matches!(DropReason::of(&at.reason), DropReason::Errno(_));
     !at.pod.is_empty() && at.interface.is_empty() && at.direction() == v1::Direction::Request && errno
 }
 
 /// A hook of netfilter dropped it that is no chain of rules: connection tracking, translation.
 fn tracked(at: &v1::LossLocation) -> bool {
-    at.reason == "NETFILTER_DROP" && at.function == "nf_hook_slow"
+    DropReason::of(&at.reason) == DropReason::NetfilterDrop && at.function == "nf_hook_slow"
 }
 
 /// The translation of a service's address on the sender's node found no route to the backend: the kernel drops it in
@@ -87,7 +94,7 @@ pub(super) fn name(at: &v1::LossLocation) -> (String, bool) {
     if misaddressed(at) {
         return (format!("{}/pod {}/{}/{}", at.node, at.pod, stage(at), at.reason), true);
     }
-    let specific = !matches!(at.reason.as_str(), "" | "NOT_SPECIFIED" | "NO_SOCKET" | "OTHERHOST");
+    let specific = !DropReason::of(&at.reason).says_nothing();
     // A request that was seen last where nobody knows which half it was: the same place.
     let open = last_seen(at) && at.direction() != v1::Direction::Reply;
     let half = if specific || open { "" } else { crate::words::location::direction(at.direction()) };

@@ -15,8 +15,31 @@ const MILLISECOND_NS: i64 = 1_000_000;
 /// retransmission timeout of Linux is 200 ms, include/net/tcp.h).
 const SHORTEST_WAIT_NS: i64 = 300 * MILLISECOND_NS;
 
-/// What an agent says of an answer that it can't read.
-const NOT_HTTP: &str = "answer is not HTTP";
+/// What ended an exchange that had begun, read from what its agent says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExchangeError {
+    /// Nothing did.
+    None,
+    /// The other end reset the connection.
+    Reset,
+    /// The answer can't be read.
+    NotHttp,
+    /// Something else.
+    Other,
+}
+
+impl ExchangeError {
+    /// Of this probe.
+    #[must_use]
+    pub fn of(sample: &v1::LostSample) -> Self {
+        match sample.exchange_error.as_str() {
+            "" => Self::None,
+            "connection reset" => Self::Reset,
+            "answer is not HTTP" => Self::NotHttp,
+            _ => Self::Other,
+        }
+    }
+}
 
 /// Who answered what, in a few words that stay the same: the reason of its place.
 #[must_use]
@@ -38,7 +61,9 @@ pub fn summary(sample: &v1::LostSample, who: &str) -> String {
         more => format!(": {more}"),
     };
     match (sample.http_status, sample.tls_error.is_empty()) {
-        (0, true) if reason == NOT_HTTP => format!("what is not HTTP from {who}"),
+        (0, true) if ExchangeError::of(sample) == ExchangeError::NotHttp => {
+            format!("what is not HTTP from {who}")
+        }
         (0, true) => format!("{reason} by {who}"),
         (0, false) => format!("TLS handshake failed: {reason}{} ({who})", more.trim_end()),
         _ => format!("{reason} from {who}"),

@@ -5,7 +5,8 @@ use netcheck_common::domain::ProbeKind;
 use netcheck_proto::v1;
 
 use super::silence::left;
-use super::{CAME_ROUND, Case, Located, Sight, inferred, stage_of};
+use super::{Case, Located, Sight, inferred, stage_of};
+use crate::model::reason::ROUTING_LOOP;
 
 impl Case<'_> {
     /// It left one uplink and never came to the other's.
@@ -34,7 +35,7 @@ impl Case<'_> {
     /// It left for another node, where it is not known to have arrived, and came back by the interface (or the tunnel) that
     /// it had left through: its sender's kernel passes on what is not for itself, under ports that nobody knows where it
     /// translates them, and somewhere on the way round its time to live runs out.
-    pub(super) fn came_round(&mut self, last: &v1::HookSeen) -> Option<Located> {
+    pub(super) fn routing_loop(&mut self, last: &v1::HookSeen) -> Option<Located> {
         let to_nodes = matches!(last.role(), v1::InterfaceRole::Uplink | v1::InterfaceRole::Tunnel);
         let back = !last.egress && to_nodes && !self.relayed();
         let destination = self.scene.destination.filter(|node| back && *node != self.scene.source)?;
@@ -51,7 +52,7 @@ impl Case<'_> {
             node: source.to_owned(),
             stage: v1::Stage::Routing.into(),
             direction: v1::Direction::Request.into(),
-            reason: CAME_ROUND.to_owned(),
+            reason: ROUTING_LOOP.to_owned(),
             ..Default::default()
         }))
     }

@@ -8,6 +8,7 @@ use netcheck_proto::v1::{self, ServiceAddress};
 use super::super::words::whose;
 use super::super::{DropFact, Flow};
 use super::{Case, Located, unlocated};
+use crate::model::reason::DropReason;
 use crate::words::names::service_address;
 
 impl Case<'_> {
@@ -71,7 +72,7 @@ impl Case<'_> {
             let flow = record.flow.as_ref().and_then(Flow::read);
             record.stage() == v1::Stage::Socket
                 && record.direction() == v1::Direction::Request
-                && record.reason == "NO_SOCKET"
+                && DropReason::of(&record.reason) == DropReason::NoSocket
                 && (record.probe_session != 0 || flow.is_some_and(|flow| flow.destination == sent_to))
         };
         self.lost.drops.iter().find(here).cloned()

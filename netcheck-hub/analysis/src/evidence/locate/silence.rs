@@ -60,7 +60,7 @@ impl Case<'_> {
             let why = format!("was not seen to leave {source}; waiting for the answer of its destination");
             return Located { want, ..unlocated(&why) };
         }
-        if let Some(located) = last.and_then(|last| self.came_round(last)) {
+        if let Some(located) = last.and_then(|last| self.routing_loop(last)) {
             return located;
         }
         // A switch may have flooded it to another interface of its own node: it left all the same.

@@ -7,9 +7,9 @@ use netcheck_proto::v1;
 
 use super::world::{World, died, dropped, timeout, to, touches, wire};
 use super::{SIX, kinds};
-use crate::evidence::locate::CAME_ROUND;
 use crate::incident::properties::{no_route, round};
 use crate::incident::{Fact, Symptom, book};
+use crate::model::reason::ROUTING_LOOP;
 use crate::model::verdict::Verdict;
 
 fn bare(fact: &Fact) -> bool {
@@ -174,7 +174,7 @@ fn what_comes_round_is_one_cause_wherever_it_died() {
     assert_eq!(kinds(&causes), [("loop/n3", v1::IncidentKind::Node, 6)]);
     // Where no kernel tells that it gave one up, their sender's hooks still see them come back.
     let back = |fact: &Fact| {
-        let mut symptom = died(&fact.source, v1::Direction::Request, v1::Stage::Routing, CAME_ROUND, "");
+        let mut symptom = died(&fact.source, v1::Direction::Request, v1::Stage::Routing, ROUTING_LOOP, "");
         symptom.at.as_mut().unwrap().certainty = v1::Certainty::Inferred.into();
         symptom
     };
