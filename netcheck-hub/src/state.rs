@@ -19,7 +19,7 @@ use netcheck_analysis::cluster::roster::Roster;
 use netcheck_analysis::evidence::flows::LostFlows;
 use netcheck_analysis::evidence::pending::PendingDrops;
 use netcheck_analysis::evidence::sights::Sights;
-use netcheck_analysis::incident::Book;
+use netcheck_analysis::incident::IncidentTracker;
 use netcheck_analysis::model::NodeIx;
 use netcheck_analysis::model::clock::{nanos, unix_now_ns};
 use netcheck_analysis::plan::Catalog;
@@ -86,7 +86,7 @@ pub struct State {
     /// Lost probes that are kept.
     pub lost_kept: usize,
     /// Causes of bad paths.
-    pub incidents: Book,
+    pub incidents: IncidentTracker,
     /// When causes are looked for next.
     pub evaluate_ns: i64,
     /// Nodes that came back, and until when the paths to them stay in the plans.
@@ -144,7 +144,7 @@ impl Hub {
             dirty: BTreeSet::new(),
             told_anew: BTreeSet::new(),
             lost_kept: 0,
-            incidents: Book::default(),
+            incidents: IncidentTracker::default(),
             evaluate_ns: 0,
             returned: BTreeMap::new(),
             expedited: BTreeSet::new(),

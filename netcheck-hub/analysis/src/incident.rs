@@ -1,6 +1,6 @@
 //! Bad paths → the smallest set of causes that explains them. Pure.
 //!
-//! In: one [`Fact`] per path, as of one moment. Out: [`Explained`], one per cause, by [`explain`]; [`Book`] follows
+//! In: one [`Fact`] per path, as of one moment. Out: [`Explained`], one per cause, by [`explain`]; [`IncidentTracker`] follows
 //! them from evaluation to evaluation, so that an incident opens, stays itself while its symptoms grow, and closes.
 //! Each further network of pods is explained for itself (`networks`): that one is well says nothing of another.
 //! The state makes the facts; [`index`] numbers what they name, [`place`] says what a place is
@@ -19,7 +19,6 @@ use crate::model::Pattern;
 use crate::model::verdict::Verdict;
 use crate::plan::PlannedPath;
 
-pub mod book;
 pub mod cause;
 pub mod cover;
 pub mod index;
@@ -27,6 +26,7 @@ mod networks;
 pub mod place;
 pub mod proof;
 pub mod tally;
+pub mod tracker;
 pub mod words;
 
 #[cfg(test)]
@@ -34,8 +34,8 @@ mod properties;
 #[cfg(test)]
 mod tests;
 
-pub use book::{Book, Incident};
 pub use cover::explain;
+pub use tracker::{Incident, IncidentTracker};
 
 /// One path as of one evaluation.
 #[derive(Clone, Debug)]

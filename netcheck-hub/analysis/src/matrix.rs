@@ -234,14 +234,14 @@ impl Row {
 
     /// What is lost for its size.
     #[must_use]
-    pub fn hurt(&self, now_ns: i64) -> Option<&Sizes> {
-        self.sizes.as_deref().filter(|sizes| sizes.hurt(now_ns))
+    pub fn has_size_loss(&self, now_ns: i64) -> Option<&Sizes> {
+        self.sizes.as_deref().filter(|sizes| sizes.has_size_loss(now_ns))
     }
 
     /// What is lost for its source port.
     #[must_use]
     pub fn by_port(&self, now_ns: i64) -> Option<&Ports> {
-        self.ports.as_deref().filter(|ports| ports.hurt(now_ns))
+        self.ports.as_deref().filter(|ports| ports.stands(now_ns))
     }
 
     /// When the certificate of its server expires, unix seconds: of those that were seen last.

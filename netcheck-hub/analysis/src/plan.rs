@@ -12,7 +12,7 @@ use crate::model::clock::wire_duration;
 
 pub mod addresses;
 mod around;
-mod book;
+mod assignment;
 mod catalog;
 pub mod coverage;
 pub mod dns;
@@ -21,22 +21,22 @@ pub mod exchange;
 mod groups;
 pub mod http;
 mod order;
+mod path_ids;
 pub mod pod_source;
 mod prober;
 pub mod rotation;
 pub mod selector;
-mod share;
 mod sources;
 #[cfg(test)]
 mod tests;
 mod vantage;
 
 use addresses::Addresses;
-pub use book::PlanBook;
+pub use assignment::NodeAssignment;
 pub use catalog::Catalog;
 use exchange::Exchange;
+pub use path_ids::PathIdAllocator;
 pub use prober::Prober;
-pub use share::Share;
 pub use sources::Sources;
 
 /// What the operator asked for.

@@ -87,7 +87,7 @@ impl State {
         let steps = row.path.probe.exchange.is_some().then(|| steps(range.slots(row)));
         let steps = steps.filter(|steps| *steps != Steps::default());
         let ordinary = || range.lost(row).filter(|lost| !lost.sample.suspect);
-        let sizes = row.hurt(range.now_ns);
+        let sizes = row.has_size_loss(range.now_ns);
         let only_large = verdict == Verdict::Degraded
             && ordinary().next().is_none()
             && range.slots(row).all(|slot| slot.lost() == 0);

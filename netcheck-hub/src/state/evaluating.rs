@@ -43,7 +43,7 @@ impl Seen {
     fn look(&mut self, agent: &Agent, now_ns: i64) {
         for row in agent.rows.iter() {
             self.bad |= is_bad(row.verdict);
-            self.large |= row.hurt(now_ns).is_some();
+            self.large |= row.has_size_loss(now_ns).is_some();
             self.port |= row.by_port(now_ns).is_some();
         }
     }
@@ -86,7 +86,7 @@ impl Gathering<'_> {
                 self.facts.push(fact(Verdict::Reachable, None, false));
             } else if self.seen.large
                 && row.verdict == Verdict::Reachable
-                && let Some(sizes) = row.sizes.as_ref().filter(|sizes| sizes.whole())
+                && let Some(sizes) = row.sizes.as_ref().filter(|sizes| sizes.full_mtu_ok())
             {
                 self.tried.push((self.facts.len(), sizes.measured_ns));
                 self.facts.push(fact(Verdict::Reachable, None, true));

@@ -16,7 +16,7 @@ use crate::state::Settings;
 use crate::state::State;
 use crate::state::agent::{Agent, Live};
 use netcheck_analysis::evidence::answers::{reflected, sighted};
-use netcheck_analysis::evidence::locate::{Scene, addressee, destination, locate};
+use netcheck_analysis::evidence::locate::{LocateInput, addressee, destination, locate};
 use netcheck_analysis::evidence::{Lost, Sight, Want};
 use netcheck_analysis::matrix::Row;
 use netcheck_analysis::model::NodeIx;
@@ -78,7 +78,7 @@ fn answers(verdict: Verdict, hurt: bool) -> bool {
 }
 
 impl State {
-    fn scene_of<'a>(
+    fn locate_input<'a>(
         &'a self,
         source: &'a str,
         vantage: Vantage,
@@ -86,7 +86,7 @@ impl State {
         lost: &Lost,
         settings: &Settings,
         now_ns: i64,
-    ) -> Scene<'a> {
+    ) -> LocateInput<'a> {
         let destination = destination(&self.roster, source, probe, lost);
         let agent = destination.and_then(|node| self.find(node)).map(|at| self.agent(at));
         let silent = |agent: &Agent, live: &Live| {
@@ -126,7 +126,7 @@ impl State {
         let echo_answered = probe.kind != ProbeKind::Icmp && self.echo_answered(source, vantage, probe, lost);
         let own = self.find(source).map(|at| self.agent(at));
         let source_pod = own.filter(|_| vantage == Vantage::Pod).map(|own| self.pod_of(own));
-        Scene {
+        LocateInput {
             source,
             source_link_down: own
                 .zip(source_pod.as_ref())
@@ -174,7 +174,7 @@ impl State {
             other.kind == ProbeKind::Icmp
                 && row.path.vantage == vantage
                 && other.address == address
-                && answers(row.verdict, row.hurt(lost.sent_ns).is_some())
+                && answers(row.verdict, row.has_size_loss(lost.sent_ns).is_some())
         })
     }
 
@@ -238,7 +238,7 @@ impl State {
         let mut waiting = false;
         for lost in &mut losses {
             let probe = lost.in_the_end(&planned.probe);
-            let scene = self.scene_of(&name, planned.vantage, &probe, lost, settings, now_ns);
+            let scene = self.locate_input(&name, planned.vantage, &probe, lost, settings, now_ns);
             lost.located = locate(&scene, lost);
             self.name_tunnel(lost.located.location.as_mut());
             waiting |= lost.located.want.is_some();

@@ -13,10 +13,10 @@ use netcheck_analysis::model::NodeIx;
 use netcheck_analysis::model::clock::timestamp;
 use netcheck_analysis::model::verdict::Verdict;
 use netcheck_analysis::plan::coverage::{Coverage, Rested, standing};
-use netcheck_analysis::plan::rotation::Turns;
+use netcheck_analysis::plan::rotation::RotationSlot;
 use netcheck_analysis::plan::selector::Selector;
 use netcheck_analysis::plan::wire_path;
-use netcheck_analysis::plan::{Catalog, Plan, PlannedPath, Share};
+use netcheck_analysis::plan::{Catalog, NodeAssignment, Plan, PlannedPath};
 
 /// Cells of such paths in one answer, of about a kilobyte each. The largest clusters have a hundred times as many.
 const MOST: usize = 500_000;
@@ -49,9 +49,9 @@ impl<'a> Chosen<'a> {
 pub(crate) struct Resting {
     zone: String,
     catalog: Arc<Catalog>,
-    share: Arc<Share>,
+    share: Arc<NodeAssignment>,
     plan: Arc<Plan>,
-    turns: Turns,
+    turns: RotationSlot,
     places: Arc<[u32]>,
     /// By place, then by vantage.
     rested: Vec<[Option<Rested>; 2]>,

@@ -43,7 +43,7 @@ pub enum Sight {
 
 /// What is known around the probe.
 #[derive(Clone, Debug)]
-pub struct Scene<'a> {
+pub struct LocateInput<'a> {
     /// The probe's node.
     pub source: &'a str,
     /// What it was.
@@ -103,7 +103,7 @@ pub fn holder<'a>(roster: &'a Roster, lost: &Lost) -> Option<(IpAddr, &'a Owner)
 #[must_use]
 pub fn addressee<'a>(roster: &'a Roster, probe: &Probe, lost: &Lost) -> Option<&'a Owner> {
     let known = holder(roster, lost).map(|(_, owner)| owner);
-    known.or_else(|| roster.owner(lost.aim(probe)?))
+    known.or_else(|| roster.owner(lost.probed_address(probe)?))
 }
 
 /// The node where a request of this probe of `source`'s was to arrive.
@@ -117,8 +117,8 @@ pub fn destination<'a>(roster: &'a Roster, source: &'a str, probe: &Probe, lost:
 
 /// Concludes.
 #[must_use]
-pub fn locate(scene: &Scene<'_>, lost: &Lost) -> Located {
-    let mut case = Case { scene, lost, evidence: Vec::new() };
+pub fn locate(scene: &LocateInput<'_>, lost: &Lost) -> Located {
+    let mut case = Locator { scene, lost, evidence: Vec::new() };
     let mut located = case.decide();
     if located.summary.is_empty() {
         let location = located.location.as_ref();
@@ -131,13 +131,13 @@ pub fn locate(scene: &Scene<'_>, lost: &Lost) -> Located {
     located
 }
 
-struct Case<'a> {
-    scene: &'a Scene<'a>,
+struct Locator<'a> {
+    scene: &'a LocateInput<'a>,
     lost: &'a Lost,
     evidence: Vec<String>,
 }
 
-impl Case<'_> {
+impl Locator<'_> {
     fn decide(&mut self) -> Located {
         if self.lost.sample.suspect {
             return unlocated("the agent was too starved to judge this probe: not counted as lost");
@@ -177,7 +177,7 @@ impl Case<'_> {
         match self.lost.outcome {
             Outcome::SendError => self.send_error(),
             Outcome::Unreachable => self.icmp_error(),
-            _ if self.stood() => self.broken_off(),
+            _ if self.established() => self.broken_off(),
             Outcome::Reply | Outcome::Timeout | Outcome::Refused | Outcome::DnsError | Outcome::HttpError => {
                 self.silence()
             }
@@ -185,7 +185,7 @@ impl Case<'_> {
     }
 
     /// It is an exchange over TCP whose connection stood.
-    fn stood(&self) -> bool {
+    fn established(&self) -> bool {
         !matches!(self.lost.sample.step(), v1::ExchangeStep::Unspecified | v1::ExchangeStep::Connect)
     }
 

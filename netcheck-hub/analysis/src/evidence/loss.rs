@@ -120,7 +120,7 @@ impl Lost {
 
     /// The address that it went to before any translation; none where a server's name had no address.
     #[must_use]
-    pub fn aim(&self, probe: &Probe) -> Option<IpAddr> {
+    pub fn probed_address(&self, probe: &Probe) -> Option<IpAddr> {
         let resolved = || convert::address("resolved_address", &self.sample.resolved_address).ok();
         if probe.address.is_unspecified() { resolved() } else { Some(probe.address) }
     }
@@ -129,7 +129,7 @@ impl Lost {
     /// truncated.
     #[must_use]
     pub fn in_the_end<'a>(&self, probe: &'a Probe) -> Cow<'a, Probe> {
-        let address = self.aim(probe).filter(|_| probe.address.is_unspecified());
+        let address = self.probed_address(probe).filter(|_| probe.address.is_unspecified());
         let again = self.sample.truncated && probe.exchange.is_none();
         if address.is_none() && !again {
             return Cow::Borrowed(probe);

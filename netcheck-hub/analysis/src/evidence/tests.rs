@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::answers::{reflected, sighted};
 use super::flows::LostFlows;
-use super::locate::{Scene, destination, locate};
+use super::locate::{LocateInput, destination, locate};
 use super::pending::PendingDrops;
 use super::*;
 use crate::cluster::inventory;
@@ -49,8 +49,8 @@ impl World {
         self.catalog.probes.iter().find(|probe| *probe.target.id == *target && probe.kind == kind).unwrap()
     }
 
-    fn scene<'a>(&'a self, probe: &'a Probe, lost: &Lost) -> Scene<'a> {
-        Scene {
+    fn scene<'a>(&'a self, probe: &'a Probe, lost: &Lost) -> LocateInput<'a> {
+        LocateInput {
             source: "n1",
             source_pod: None,
             source_link_down: None,
@@ -72,7 +72,7 @@ impl World {
     }
 
     fn locate_with(&self, probe: &Probe, lost: &Lost, sight: Sight, give_up: bool) -> Located {
-        locate(&Scene { sight, give_up, ..self.scene(probe, lost) }, lost)
+        locate(&LocateInput { sight, give_up, ..self.scene(probe, lost) }, lost)
     }
 
     fn locate(&self, target: &str, kind: ProbeKind, lost: &Lost) -> Located {
@@ -228,7 +228,7 @@ fn what_a_given_up_connection_leaves_behind_is_no_cause() {
     let tcp = world.probe("node/n2", ProbeKind::Tcp);
     let mut handshake = timed_out();
     handshake.answered_late = true;
-    let scene = Scene { echo_answered: true, ..world.scene(tcp, &handshake) };
+    let scene = LocateInput { echo_answered: true, ..world.scene(tcp, &handshake) };
     assert!(locate(&scene, &handshake).location.is_none());
     // Where echo requests to the same address are in time it was not the way that held it up.
     let mut slow = timed_out();
@@ -236,7 +236,7 @@ fn what_a_given_up_connection_leaves_behind_is_no_cause() {
         slow.answered_late = true;
         slow
     }] {
-        let scene = Scene { echo_answered: true, ..world.scene(dns, told) };
+        let scene = LocateInput { echo_answered: true, ..world.scene(dns, told) };
         assert_eq!(place(&locate(&scene, told)), "n1 - Application Request inferred");
     }
     lost.add_drop(fact("n2", 2, record("TCP_RESET", v1::Stage::Socket, v1::Direction::Request)));
@@ -253,7 +253,7 @@ fn where_the_way_is_open_only_the_socket_is_left() {
     let world = World::new();
     let probe = world.probe("dns/kube-system/coredns-x", ProbeKind::Dns);
     let lost = timed_out();
-    let scene = |echo_answered, drops| Scene {
+    let scene = |echo_answered, drops| LocateInput {
         source: "n2",
         destination: Some("n1"),
         echo_answered,

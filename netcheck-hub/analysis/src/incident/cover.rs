@@ -14,7 +14,7 @@ use netcheck_proto::v1;
 use super::cause::{Cause, Scope, Suspect};
 use super::index::Index;
 use super::tally::{Candidate, Tallies};
-use super::words::Speaker;
+use super::words::Describe;
 use super::{Explained, Fact, networks};
 use crate::model::Pattern;
 
@@ -40,7 +40,7 @@ pub fn explain(facts: &[Fact]) -> Vec<Explained> {
     };
     let mut all = on(None);
     let own = all.len();
-    for network in networks::hurt(facts) {
+    for network in networks::with_losses(facts) {
         networks::join(&mut all, own, on(Some(network)), facts);
     }
     all.sort_by_key(|one| {
@@ -66,7 +66,7 @@ fn explain_pattern(facts: &[Fact], pattern: Pattern, network: Option<&str>) -> V
         }
     }
     scatter(&mut chosen, left);
-    let speaker = Speaker { facts, index: &index, tallies: &tallies };
+    let speaker = Describe { facts, index: &index, tallies: &tallies };
     let mut by_key: BTreeMap<String, Chosen> = BTreeMap::new();
     for one in chosen {
         match by_key.entry(speaker.key(&one.cause)) {
@@ -176,7 +176,7 @@ fn scatter(chosen: &mut Vec<Chosen>, left: BTreeSet<usize>) {
     }
 }
 
-fn told(speaker: &Speaker<'_>, key: String, one: &Chosen) -> Explained {
+fn told(speaker: &Describe<'_>, key: String, one: &Chosen) -> Explained {
     let items = || one.bad.iter().map(|&number| &speaker.index.items[number]);
     let paths: Vec<usize> = items().map(|item| item.fact).collect();
     let symptoms = || paths.iter().filter_map(|&at| speaker.facts[at].symptom.as_ref());

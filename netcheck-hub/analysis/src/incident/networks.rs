@@ -11,7 +11,7 @@ use netcheck_proto::v1;
 use super::{Explained, Fact};
 
 /// Networks on which something is wrong, by name.
-pub(super) fn hurt(facts: &[Fact]) -> BTreeSet<&str> {
+pub(super) fn with_losses(facts: &[Fact]) -> BTreeSet<&str> {
     facts.iter().filter(|fact| fact.bad()).filter_map(Fact::network).collect()
 }
 

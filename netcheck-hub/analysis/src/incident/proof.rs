@@ -6,7 +6,7 @@ use netcheck_common::domain::Vantage;
 
 use super::cause::{Cause, Scope, Side, Suspect};
 use super::index::Item;
-use super::words::Speaker;
+use super::words::Describe;
 use crate::words::names::probe_name;
 use crate::words::names::{source_name, target_name};
 
@@ -19,7 +19,7 @@ fn scoped(scope: Scope, item: &Item) -> bool {
     scope.takes(item.probe, item.family)
 }
 
-impl Speaker<'_> {
+impl Describe<'_> {
     /// Facts of paths that cross a cause and are fine, as places in the facts.
     #[must_use]
     pub fn contradictions(&self, cause: &Cause, bad: &BTreeSet<usize>) -> Vec<usize> {

@@ -123,18 +123,18 @@ proptest! {
         let mut world = world(&faults, names);
         let at = healed.index(world.facts.len());
         (world.facts[at].verdict, world.facts[at].symptom) = (Verdict::NoData, None);
-        let mut book = Book::default();
+        let mut tracker = IncidentTracker::default();
         let causes = explain(&world.facts);
         for now_ns in 0..3 {
-            book.update(&causes, &world.facts, now_ns);
+            tracker.update(&causes, &world.facts, now_ns);
         }
-        let before: BTreeSet<String> = book.open().into_iter().map(|incident| incident.wire.id).collect();
+        let before: BTreeSet<String> = tracker.open().into_iter().map(|incident| incident.wire.id).collect();
         world.facts[at].verdict = Verdict::Reachable;
         let causes = explain(&world.facts);
         for now_ns in 3..20 {
-            book.update(&causes, &world.facts, now_ns);
+            tracker.update(&causes, &world.facts, now_ns);
         }
-        for incident in book.open() {
+        for incident in tracker.open() {
             prop_assert!(before.contains(&incident.wire.id), "{:?}", incident.wire.headline);
         }
     }
@@ -178,13 +178,13 @@ proptest! {
         };
         let small = stage(&|at| first[at % 256]);
         let large = stage(&|at| first[at % 256] || more[at % 256]);
-        let mut book = Book::default();
+        let mut tracker = IncidentTracker::default();
         let mut ids = BTreeSet::new();
         for (now_ns, world) in [&small, &small, &large, &large, &large].into_iter().enumerate() {
-            book.update(&explain(&world.facts), &world.facts, now_ns as i64);
-            ids.extend(book.open().into_iter().map(|incident| incident.wire.id));
+            tracker.update(&explain(&world.facts), &world.facts, now_ns as i64);
+            ids.extend(tracker.open().into_iter().map(|incident| incident.wire.id));
         }
-        let told = book.open().iter().map(|one| one.wire.headline.clone()).collect::<Vec<_>>();
+        let told = tracker.open().iter().map(|one| one.wire.headline.clone()).collect::<Vec<_>>();
         prop_assert!(ids.len() <= 1, "{told:?}");
         prop_assert!(explain(&small.facts).len() <= 1);
         prop_assert!(explain(&large.facts).len() <= 1);

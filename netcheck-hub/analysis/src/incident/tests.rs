@@ -189,12 +189,15 @@ fn incidents_open_after_two_evaluations_stay_themselves_and_close_after_five() {
     let fine = World::plain(&SIX);
     let part = fine.clone().breaks(|fact| to(fact) == "n2" && *fact.source == *"n1", |_| timeout());
     let dead = fine.clone().breaks(|fact| touches(fact, "n2"), |_| timeout());
-    let mut book = Book::default();
+    let mut tracker = IncidentTracker::default();
     let mut now_ns = 0;
     let mut see = |world: &World| {
         now_ns += SECOND_NS;
-        book.update(&world.explain(), &world.facts, now_ns);
-        (book.open().into_iter().map(|incident| incident.wire).collect::<Vec<_>>(), book.closed().count())
+        tracker.update(&world.explain(), &world.facts, now_ns);
+        (
+            tracker.open().into_iter().map(|incident| incident.wire).collect::<Vec<_>>(),
+            tracker.closed().count(),
+        )
     };
     assert!(see(&part).0.is_empty(), "once is not enough");
     assert!(see(&fine).0.is_empty());
@@ -206,7 +209,7 @@ fn incidents_open_after_two_evaluations_stay_themselves_and_close_after_five() {
     assert_eq!(grown.len(), 1);
     assert_eq!((&grown[0].id, grown[0].kind()), (&opened[0].id, v1::IncidentKind::Node));
     assert_eq!(grown[0].opened_at, opened[0].opened_at);
-    for _ in 1..book::CLOSE_AFTER {
+    for _ in 1..tracker::CLOSE_AFTER {
         assert_eq!(see(&fine).0.len(), 1, "not closed at once");
     }
     let (open, closed) = see(&fine);
@@ -223,12 +226,12 @@ fn no_incident_opens_while_all_its_evidence_is_on_its_way() {
     let of = |waiting| move |_: &Fact| Symptom { waiting, ..timeout() };
     let young = fine.clone().breaks(|fact| touches(fact, "n2"), of(true));
     let old = fine.breaks(|fact| touches(fact, "n2"), of(false));
-    let mut book = Book::default();
+    let mut tracker = IncidentTracker::default();
     for (now_ns, (world, expected)) in
         [(&young, 0), (&young, 0), (&young, 0), (&old, 0), (&old, 1), (&young, 1)].into_iter().enumerate()
     {
-        book.update(&world.explain(), &world.facts, now_ns as i64);
-        assert_eq!(book.open().len(), expected, "evaluation {now_ns}");
+        tracker.update(&world.explain(), &world.facts, now_ns as i64);
+        assert_eq!(tracker.open().len(), expected, "evaluation {now_ns}");
     }
 }
 

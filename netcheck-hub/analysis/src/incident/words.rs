@@ -11,7 +11,7 @@ use super::tally::Tallies;
 use crate::words::names::{listed, sources_listed, target_name};
 
 /// Says what the numbers mean.
-pub struct Speaker<'a> {
+pub struct Describe<'a> {
     /// The paths.
     pub facts: &'a [Fact],
     /// Their numbers.
@@ -20,7 +20,7 @@ pub struct Speaker<'a> {
     pub tallies: &'a Tallies<'a>,
 }
 
-impl Speaker<'_> {
+impl Describe<'_> {
     pub(super) fn fact(&self, number: usize) -> &Fact {
         &self.facts[self.index.items[number].fact]
     }

@@ -93,7 +93,7 @@ pub fn judge_row(row: &Row, rules: &Rules, source_absent: bool, range: &Range) -
     let by_port = row.by_port(range.now_ns);
     let backends = by_port.map_or(target.backends, |ports| target.backends.max(ports.ports as usize));
     let view = View { slots: range.slots(row), fresh_lost, fresh_lost_ns, backends, absent };
-    let hurt = by_port.is_some() || row.hurt(range.now_ns).is_some();
+    let hurt = by_port.is_some() || row.has_size_loss(range.now_ns).is_some();
     match judge(view, rules, range.now_ns) {
         // In turn again, and nothing came yet: what it was stands for as long as silence says nothing.
         Verdict::NoData if !absent && !range.strict && row.begins(rules, range.now_ns) => Verdict::Reachable,

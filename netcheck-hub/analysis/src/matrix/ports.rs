@@ -67,7 +67,7 @@ impl Ports {
 
     /// It still stands.
     #[must_use]
-    pub fn hurt(&self, now_ns: i64) -> bool {
+    pub fn stands(&self, now_ns: i64) -> bool {
         !self.undecided && self.young(now_ns)
     }
 

@@ -58,7 +58,7 @@ impl Range {
     /// the range that counts but whether what they show still stands.
     pub fn oversize<'a>(&self, row: &'a Row) -> impl Iterator<Item = &'a Lost> + Clone + use<'a> {
         let now_ns = self.now_ns;
-        let sizes = row.hurt(now_ns);
+        let sizes = row.has_size_loss(now_ns);
         row.lost.iter().rev().filter(move |lost| sizes.is_some_and(|sizes| sizes.shown_by(lost, now_ns)))
     }
 }

@@ -63,13 +63,13 @@ impl Sizes {
 
     /// Packets that the source would send are lost for their size.
     #[must_use]
-    pub fn hurt(&self, now_ns: i64) -> bool {
+    pub fn has_size_loss(&self, now_ns: i64) -> bool {
         self.lost_bytes != 0 && now_ns.saturating_sub(self.measured_ns) <= self.stale_ns
     }
 
     /// The largest packet that the source would send is answered.
     #[must_use]
-    pub fn whole(&self) -> bool {
+    pub fn full_mtu_ok(&self) -> bool {
         let full = self.told.map_or(self.route_bytes, |(told, _)| told.min(self.route_bytes));
         self.lost_bytes == 0 && self.passed_bytes != 0 && self.passed_bytes >= full
     }
@@ -131,9 +131,13 @@ mod tests {
     #[test]
     fn hurt_until_it_passes_or_is_forgotten() {
         let fine = Sizes::read(&wire(1500, 0, 100), None, 0).unwrap();
-        assert!(fine.whole() && !fine.hurt(100 * SECOND_NS));
+        assert!(fine.full_mtu_ok() && !fine.has_size_loss(100 * SECOND_NS));
         let hurt = Sizes::read(&wire(1400, 1401, 200), Some(&fine), 0).unwrap();
-        assert!(hurt.hurt(260 * SECOND_NS) && !hurt.hurt(261 * SECOND_NS) && !hurt.whole());
+        assert!(
+            hurt.has_size_loss(260 * SECOND_NS)
+                && !hurt.has_size_loss(261 * SECOND_NS)
+                && !hurt.full_mtu_ok()
+        );
         for (bytes, sent_s, expected) in
             [(1500, 190, true), (1401, 190, true), (1400, 190, false), (0, 190, false), (1500, 100, false)]
         {

@@ -6,11 +6,11 @@ use netcheck_proto::v1;
 
 use crate::model::clock::{nanos, timestamp, wire_duration};
 use crate::model::verdict::Verdict;
-use crate::plan::rotation::Turns;
+use crate::plan::rotation::RotationSlot;
 
-mod ledger;
+mod last_verdicts;
 
-pub use ledger::Ledger;
+pub use last_verdicts::LastVerdictCache;
 
 /// What a path was when it was probed last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,10 +36,10 @@ impl Coverage {
     /// Adds a node's `paths`, of which so many are in turn, and what the others were.
     pub fn add(
         &mut self,
-        turns: &Turns,
+        turns: &RotationSlot,
         in_turn: usize,
         paths: u64,
-        ledger: &Ledger,
+        ledger: &LastVerdictCache,
         (started_ns, now_ns): (i64, i64),
     ) {
         self.nodes += 1;
@@ -85,13 +85,13 @@ impl Coverage {
 
 /// What a path that is not in turn counts as: what it was, unless that is older than it may be.
 #[must_use]
-pub fn standing(rested: Option<Rested>, turns: &Turns, now_ns: i64) -> Verdict {
+pub fn standing(rested: Option<Rested>, turns: &RotationSlot, now_ns: i64) -> Verdict {
     let oldest_ns = oldest_standing(turns, now_ns);
     rested.filter(|rested| rested.measured_ns >= oldest_ns).map_or(Verdict::NoData, |rested| rested.verdict)
 }
 
 /// Turns are longer by what is added to the roster, and a path that was probed always may wait for one: up to two rounds.
-fn oldest_standing(turns: &Turns, now_ns: i64) -> i64 {
+fn oldest_standing(turns: &RotationSlot, now_ns: i64) -> i64 {
     now_ns.saturating_sub(nanos(turns.cover()).saturating_mul(2))
 }
 
@@ -113,7 +113,7 @@ mod tests {
             let vantage = if pod { Vantage::Pod } else { Vantage::Host };
             let rested =
                 Rested { verdict: Verdict::ALL[verdict], measured_ns: START_NS + seconds * SECOND_NS };
-            let mut ledger = Ledger::default();
+            let mut ledger = LastVerdictCache::default();
             ledger.note(vantage, at, rested, START_NS);
             prop_assert_eq!(ledger.get(vantage, at, START_NS), Some(rested));
             prop_assert_eq!(ledger.get(vantage, at + 1, START_NS), None);
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn a_new_catalog_moves_what_is_known() {
         let rested = Rested { verdict: Verdict::Reachable, measured_ns: START_NS };
-        let mut ledger = Ledger::default();
+        let mut ledger = LastVerdictCache::default();
         ledger.note(Vantage::Host, 2, rested, START_NS);
         ledger.follow(&[None, Some(2), Some(0), Some(7)], |_, _| true);
         assert_eq!(ledger.get(Vantage::Host, 1, START_NS), Some(rested));
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn what_was_not_probed_for_two_rounds_is_no_data() {
-        let turns = Turns { count: 6, length_ns: 10 * SECOND_NS, ..Turns::default() };
+        let turns = RotationSlot { count: 6, length_ns: 10 * SECOND_NS, ..RotationSlot::default() };
         let rested = Some(Rested { verdict: Verdict::Reachable, measured_ns: START_NS });
         assert_eq!(standing(rested, &turns, START_NS + 120 * SECOND_NS), Verdict::Reachable);
         assert_eq!(standing(rested, &turns, START_NS + 121 * SECOND_NS), Verdict::NoData);

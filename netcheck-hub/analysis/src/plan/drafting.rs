@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use netcheck_common::domain::PathId;
 
-use super::rotation::{Rotation, Turns, choose};
-use super::{Catalog, Plan, PlanBook, PlannedPath, Prober, Share};
+use super::rotation::{Rotation, RotationSlot, choose};
+use super::{Catalog, NodeAssignment, PathIdAllocator, Plan, PlannedPath, Prober};
 use crate::cluster::roster::Roster;
 use crate::model::NodeIx;
 use crate::plan::pod_source::PodSource;
@@ -19,15 +19,15 @@ pub struct PlanInput {
     /// Its node's name.
     pub name: Arc<str>,
     /// The plan that it has.
-    pub book: PlanBook,
+    pub book: PathIdAllocator,
     /// What that was made of.
     pub catalog: Arc<Catalog>,
     /// What of that catalog was its own.
-    pub share: Option<Arc<Share>>,
+    pub share: Option<Arc<NodeAssignment>>,
     /// Its pod vantage.
     pub pod: Option<PodSource>,
     /// Where its rotation stands.
-    pub turns: Option<Turns>,
+    pub turns: Option<RotationSlot>,
     /// Paths that left the plan and are not forgotten yet.
     pub retired: Vec<Arc<PlannedPath>>,
     /// Paths that lose probes: they stay in the plan.
@@ -46,11 +46,11 @@ pub struct PlanResult {
     /// What it was made from.
     pub input: PlanInput,
     /// What of the catalog is this node's.
-    pub share: Arc<Share>,
+    pub share: Arc<NodeAssignment>,
     /// Where its rotation stands now.
-    pub turns: Option<Turns>,
+    pub turns: Option<RotationSlot>,
     /// The new plan.
-    pub book: PlanBook,
+    pub book: PathIdAllocator,
     /// What the agent has to be told.
     pub news: Option<Arc<Plan>>,
     /// Paths that leave the plan because their turn is over, and their places in the catalog.
@@ -123,10 +123,10 @@ impl<'a> Planner<'a> {
         PlanResult { input, share, turns: choice.turns, book, news, over, moved }
     }
 
-    fn share(&self, input: &PlanInput) -> Arc<Share> {
+    fn share(&self, input: &PlanInput) -> Arc<NodeAssignment> {
         let addresses = self.roster.nodes.get(&*input.name).map_or(&[][..], |node| &node.addresses);
         let prober = Prober::new(&self.catalog, Arc::clone(&input.name), addresses, input.pod.clone());
-        Arc::new(Share::of(prober, &self.catalog, self.rotation))
+        Arc::new(NodeAssignment::of(prober, &self.catalog, self.rotation))
     }
 
     fn places(&mut self, older: &Arc<Catalog>) -> Places {
@@ -142,7 +142,12 @@ impl<'a> Planner<'a> {
 }
 
 /// The paths that were in the plan and are wanted, but not now.
-fn over(input: &PlanInput, book: &PlanBook, catalog: &Arc<Catalog>, share: &Share) -> Vec<(PathId, u32)> {
+fn over(
+    input: &PlanInput,
+    book: &PathIdAllocator,
+    catalog: &Arc<Catalog>,
+    share: &NodeAssignment,
+) -> Vec<(PathId, u32)> {
     let same = Arc::ptr_eq(&input.catalog, catalog);
     let mut planned = book.plan().paths.iter().map(|path| path.id).peekable();
     let mut over = Vec::new();

@@ -7,11 +7,11 @@
 //! |---|---|
 //! | always | one node and one pod of each zone, services, DNS servers: at most half |
 //! | kept | paths that are bad, and those to nodes that came back or were asked for: at most an eighth, or a quarter if one target needs it |
-//! | in turn | all others, in an order that is each node's own (`plan/order.rs`), for [`Turns::length_ns`] each |
+//! | in turn | all others, in an order that is each node's own (`plan/order.rs`), for [`RotationSlot::length_ns`] each |
 //!
 //! **What is promised.** A node goes around its targets like a hand around a dial: a turn begins where the one before it
 //! ended, and takes as many targets as there is room for. While nothing changes, every path has a whole turn within
-//! [`Turns::cover`]. When the catalog changes, the hand stays where it is and so do all other targets, for where a target is
+//! [`RotationSlot::cover`]. When the catalog changes, the hand stays where it is and so do all other targets, for where a target is
 //! on the dial hangs on nothing but itself. So a target that was there all the time has a whole turn before the hand has
 //! been around once; what was added on the way there makes that longer by what it takes itself, one turn for a room full
 //! of paths, and what was removed makes it shorter. A target that is new has its first turn within one round as well, but that
@@ -23,8 +23,8 @@
 use std::time::Duration;
 
 use super::Catalog;
+use super::assignment::{NodeAssignment, Parts};
 use super::order::{Order, point};
-use super::share::{Parts, Share};
 use crate::model::clock::nanos;
 
 #[cfg(test)]
@@ -53,7 +53,7 @@ impl Default for Rotation {
 
 /// How a node's paths take turns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Turns {
+pub struct RotationSlot {
     /// How many turns it takes until every path was probed.
     pub count: usize,
     /// How long each of them is.
@@ -74,7 +74,7 @@ pub struct Hand {
     pub to: u64,
 }
 
-impl Turns {
+impl RotationSlot {
     /// How long it takes until every path was probed.
     #[must_use]
     pub fn cover(&self) -> Duration {
@@ -120,15 +120,15 @@ pub(crate) struct Choice {
     /// Groups of the catalog, ascending.
     pub(crate) picks: Vec<u32>,
     /// None where everything is probed all the time.
-    pub(crate) turns: Option<Turns>,
+    pub(crate) turns: Option<RotationSlot>,
 }
 
 /// Chooses. `before`: the turns as they were left last. `keep`: groups that must not leave the plan, in any order; those
 /// that the node has no paths to count for nothing.
 pub(crate) fn choose(
-    share: &Share,
+    share: &NodeAssignment,
     catalog: &Catalog,
-    before: Option<&Turns>,
+    before: Option<&RotationSlot>,
     keep: impl Iterator<Item = u32>,
     rotation: &Rotation,
     now_ns: i64,
@@ -141,7 +141,7 @@ pub(crate) fn choose(
         picks.sort_unstable();
         return Choice { picks, turns: None };
     };
-    let mut turns = Turns::at(before, node, parts.turns, rotation, now_ns);
+    let mut turns = RotationSlot::at(before, node, parts.turns, rotation, now_ns);
     let mut picks = slice(share, parts, catalog, &order, &mut turns.hand);
     picks.extend(&parts.always);
     picks.sort_unstable();
@@ -168,7 +168,13 @@ pub(crate) fn choose(
 }
 
 /// The targets in turn. The hand is moved to where they end.
-fn slice(share: &Share, parts: &Parts, catalog: &Catalog, order: &Order, hand: &mut Hand) -> Vec<u32> {
+fn slice(
+    share: &NodeAssignment,
+    parts: &Parts,
+    catalog: &Catalog,
+    order: &Order,
+    hand: &mut Hand,
+) -> Vec<u32> {
     let until = hand.to.wrapping_sub(hand.from);
     let mut slice = Vec::new();
     let mut used = 0;

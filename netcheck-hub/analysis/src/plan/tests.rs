@@ -84,7 +84,7 @@ fn shape() -> impl Strategy<Value = Shape> {
 proptest! {
     #[test]
     fn deltas_lead_to_the_full_plan_and_ids_stay(shapes in prop::collection::vec(shape(), 1..6)) {
-        let mut book = PlanBook::default();
+        let mut book = PathIdAllocator::default();
         let (mut told, mut older) = (Told::default(), Catalog::default());
         let mut last: Option<Arc<Plan>> = None;
         let mut given: BTreeMap<u32, Identity> = BTreeMap::new();
@@ -129,7 +129,7 @@ proptest! {
     #[test]
     fn the_same_roster_gives_the_same_ids(shape in shape()) {
         let catalog = Catalog::of(&roster(&shape), &Selection::everything(), &BTreeMap::new(), "a.b");
-        let (mut one, mut other) = (PlanBook::default(), PlanBook::default());
+        let (mut one, mut other) = (PathIdAllocator::default(), PathIdAllocator::default());
         let wanted = catalog.of_node("n1", &FAMILIES);
         one.update("n1", &wanted, &catalog, &[]);
         other.update("n1", &wanted, &catalog, &[]);
@@ -276,7 +276,7 @@ fn what_a_node_probes_its_pod_vantage_probes_too_but_for_itself() {
     let responders = BTreeMap::from(["10.1.1.1", "10.1.2.1"].map(|address| (address.parse().unwrap(), 6100)));
     let catalog =
         Catalog::of(&roster, &Selection::everything(), &BTreeMap::new(), "a.b").with_responders(&responders);
-    let mut book = PlanBook::default();
+    let mut book = PathIdAllocator::default();
     let before = book.update("n1", &catalog.of_node_and_pod("n1", &FAMILIES, None), &catalog, &[]).unwrap();
     assert!(aims(&before, Vantage::Pod).is_empty());
     let from_host = aims(&before, Vantage::Host);

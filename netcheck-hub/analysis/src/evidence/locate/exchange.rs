@@ -6,7 +6,7 @@
 use netcheck_proto::v1;
 
 use super::super::words::whose;
-use super::{Answer, Case, Located, inferred, unlocated};
+use super::{Answer, Located, Locator, inferred, unlocated};
 use crate::model::clock::duration_ns;
 
 const MILLISECOND_NS: i64 = 1_000_000;
@@ -102,7 +102,7 @@ pub fn ending(sample: &v1::LostSample) -> String {
     }
 }
 
-impl Case<'_> {
+impl Locator<'_> {
     /// The connection stood; then nothing came, or no more.
     pub(super) fn broken_off(&mut self) -> Located {
         let scene = self.scene;

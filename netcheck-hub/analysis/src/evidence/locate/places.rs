@@ -5,10 +5,10 @@ use netcheck_common::domain::ProbeKind;
 use netcheck_proto::v1;
 
 use super::silence::left;
-use super::{Case, Located, Sight, inferred, stage_of};
+use super::{Located, Locator, Sight, inferred, stage_of};
 use crate::model::reason::ROUTING_LOOP;
 
-impl Case<'_> {
+impl Locator<'_> {
     /// It left one uplink and never came to the other's.
     pub(super) fn on_the_wire(
         &self,

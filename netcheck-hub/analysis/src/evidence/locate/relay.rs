@@ -7,11 +7,11 @@ use netcheck_proto::v1::{self, ServiceAddress};
 
 use super::super::words::whose;
 use super::super::{DropFact, Flow};
-use super::{Case, Located, unlocated};
+use super::{Located, Locator, unlocated};
 use crate::model::reason::DropReason;
 use crate::words::names::service_address;
 
-impl Case<'_> {
+impl Locator<'_> {
     /// Whether it left for an address where it is passed on. Where the sender's own node translates the address already,
     /// as it does with all of a service's that it knows, its packets left for a backend.
     pub(super) fn relayed(&self) -> bool {

@@ -3,7 +3,7 @@
 use netcheck_proto::{convert, v1};
 
 use super::super::words::whose;
-use super::{Case, Located, located, unlocated};
+use super::{Located, Locator, located, unlocated};
 
 /// What a look-up came to, in a few words that stay the same.
 #[must_use]
@@ -11,7 +11,7 @@ pub(crate) fn reason(sample: &v1::LostSample) -> String {
     format!("{} for its name", sample.dns_rcode)
 }
 
-impl Case<'_> {
+impl Locator<'_> {
     /// Notes where its server's name led it, and who said so.
     pub(super) fn note_resolved(&mut self) {
         let sample = &self.lost.sample;

@@ -6,11 +6,11 @@ use netcheck_proto::v1;
 
 use super::super::Flow;
 use super::super::words::whose;
-use super::{Answer, Case, Located, Sight, Want, inferred, unlocated};
+use super::{Answer, Located, Locator, Sight, Want, inferred, unlocated};
 use crate::plan::Probe;
 use crate::words::location::{hook_name, passing};
 
-impl Case<'_> {
+impl Locator<'_> {
     /// Nothing came back, and no kernel reported a drop: only conclusions are left.
     pub(super) fn silence(&mut self) -> Located {
         let source = self.scene.source;

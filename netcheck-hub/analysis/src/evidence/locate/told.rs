@@ -6,10 +6,10 @@ use netcheck_common::domain::{Outcome, ProbeKind};
 use netcheck_proto::{convert, v1};
 
 use super::super::words::whose;
-use super::{Case, Located, Sight, exchange, located, stage_of, unlocated};
+use super::{Located, Locator, Sight, exchange, located, stage_of, unlocated};
 use crate::words::location::icmp_name;
 
-impl Case<'_> {
+impl Locator<'_> {
     /// The target, or one backend of it, said no.
     pub(super) fn answered(&mut self) -> Located {
         let scene = self.scene;

@@ -30,7 +30,7 @@ fn lost(hooks: &[v1::HookSeen]) -> Lost {
     Lost::new(sample, Outcome::Timeout, 100 * SECOND_NS, 101 * SECOND_NS)
 }
 
-fn located(lost: &Lost, direct: impl Fn(&mut Scene<'_>)) -> Located {
+fn located(lost: &Lost, direct: impl Fn(&mut LocateInput<'_>)) -> Located {
     let world = World::of(&format!("{CLUSTER}{VANTAGES}"));
     let mut scene = world.scene(world.probe(DB, ProbeKind::Icmp), lost);
     scene.source_pod = Some("netcheck/vantage-1".to_owned());

@@ -96,7 +96,7 @@ fn what_reached_a_node_port_is_not_last_seen_there() {
     lost.answer = None;
     lost.flow = Flow::read(&flow([10, 0, 0, 1], 40_000, [10, 0, 0, 2], 30080));
     let probe = world.probe(NODE_PORT, ProbeKind::Tcp);
-    let scene = Scene { echo_answered: true, ..world.scene(probe, &lost) };
+    let scene = LocateInput { echo_answered: true, ..world.scene(probe, &lost) };
     assert!(locate(&scene, &lost).location.is_none());
 }
 

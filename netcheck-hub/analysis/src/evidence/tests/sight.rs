@@ -13,10 +13,10 @@ fn what_the_source_saw_bounds_the_place() {
     };
     let asks = "unlocated: was not seen to leave n1; waiting for the answer of its destination";
     let young =
-        Scene { settled: false, ..world.scene(world.probe("node/n2", ProbeKind::Icmp), &timed_out()) };
+        LocateInput { settled: false, ..world.scene(world.probe("node/n2", ProbeKind::Icmp), &timed_out()) };
     let located = locate(&young, &timed_out());
     assert_eq!((located.location.is_none(), located.want), (true, Some(Want::Path)), "asked meanwhile");
-    let young = Scene { destination: Some("n1"), ..young };
+    let young = LocateInput { destination: Some("n1"), ..young };
     assert_eq!(locate(&young, &timed_out()).want, Some(Want::Reports));
     assert_eq!(with(&[], &[]), asks, "what was seen there refutes what was not seen here");
     assert_eq!(with(&[uplink(true)], &[uplink(false)]), "n1 eth0 Ingress Reply inferred");
@@ -125,15 +125,16 @@ fn who_cannot_be_asked_is_not_guessed_about() {
 fn a_destination_that_cannot_send_back_is_where_the_reply_died() {
     let world = World::new();
     let probe = world.probe("node/n2", ProbeKind::Icmp);
-    let located =
-        |lost: &Lost| locate(&Scene { reverse_errno: Some("EINVAL"), ..world.scene(probe, lost) }, lost);
+    let located = |lost: &Lost| {
+        locate(&LocateInput { reverse_errno: Some("EINVAL"), ..world.scene(probe, lost) }, lost)
+    };
     let mut lost = timed_out();
     let last_request_hook = Some(uplink(false));
     lost.answer = Some(Answer { arrived: Some(true), last_request_hook, ..Answer::default() });
     assert_eq!(place(&located(&lost)), "n2 - Routing Reply inferred");
     // Until its agent has told of a probe of its own to this source, nobody knows whether it could.
     let untold = |give_up| {
-        let scene = Scene { reverse_untold: true, give_up, ..world.scene(probe, &lost) };
+        let scene = LocateInput { reverse_untold: true, give_up, ..world.scene(probe, &lost) };
         locate(&scene, &lost)
     };
     assert!(untold(false).location.is_none() && untold(false).want == Some(Want::Reports));
@@ -199,12 +200,12 @@ fn without_hooks_at_the_uplinks_nothing_is_said_to_have_stayed() {
     let mut lost = timed_out();
     lost.sample.request_hooks = vec![hook("flannel.1", v1::InterfaceRole::Tunnel, true)];
     lost.answer = Some(Answer { arrived: Some(false), ..Answer::default() });
-    let blind = Scene { source_watches_uplinks: false, ..world.scene(probe, &lost) };
+    let blind = LocateInput { source_watches_uplinks: false, ..world.scene(probe, &lost) };
     assert!(locate(&blind, &lost).location.is_none());
     let last_reply_hook = Some(hook("flannel.1", v1::InterfaceRole::Tunnel, true));
     lost.answer = Some(Answer { arrived: Some(true), replied: true, last_reply_hook, ..Answer::default() });
     assert_eq!(place(&world.locate("node/n2", ProbeKind::Icmp, &lost)), "n2 flannel.1 Egress Reply inferred");
-    let blind = Scene { destination_watches_uplinks: false, ..world.scene(probe, &lost) };
+    let blind = LocateInput { destination_watches_uplinks: false, ..world.scene(probe, &lost) };
     assert!(locate(&blind, &lost).location.is_none());
 }
 
@@ -220,10 +221,10 @@ fn a_datagrams_answer_that_left_may_have_left_too_late() {
         ..Answer::default()
     });
     let probe = world.probe("dns/kube-system/coredns-x", ProbeKind::Dns);
-    let from_n2 = Scene { source: "n2", destination: Some("n1"), ..world.scene(probe, &lost) };
+    let from_n2 = LocateInput { source: "n2", destination: Some("n1"), ..world.scene(probe, &lost) };
     let located = locate(&from_n2, &lost);
     assert!(located.location.is_none() && located.summary.contains("perhaps after"), "{located:?}");
-    let located = locate(&Scene { promptly_answered: true, ..from_n2 }, &lost);
+    let located = locate(&LocateInput { promptly_answered: true, ..from_n2 }, &lost);
     assert_eq!(place(&located), "n1 eth0 Wire Reply inferred n2");
 }
 
@@ -295,7 +296,7 @@ fn a_pod_whose_link_is_down_is_where_its_packets_end() {
     };
     let locate_with = |source, link: &v1::PodLinkDown, lost: &Lost| {
         let scene = world.scene(probe, lost);
-        locate(&Scene { source, pod_link_down: Some(link), ..scene }, lost)
+        locate(&LocateInput { source, pod_link_down: Some(link), ..scene }, lost)
     };
     let node = destination(&world.roster, "n1", probe, &lost).unwrap();
     for source in ["n1", node] {
@@ -344,7 +345,7 @@ fn silence_behind_a_pods_link_means_its_socket_only_where_drops_are_told() {
         let mut lost = timed_out();
         lost.answer =
             Some(Answer { arrived: Some(true), last_request_hook: Some(veth(true)), ..Answer::default() });
-        let scene = Scene { echo_answered, sight: sees(drops), ..world.scene(probe, &lost) };
+        let scene = LocateInput { echo_answered, sight: sees(drops), ..world.scene(probe, &lost) };
         let located = locate(&scene, &lost);
         assert_eq!(place(&located), expected, "{kind:?}, {echo_answered}, {drops}");
         let caveat =

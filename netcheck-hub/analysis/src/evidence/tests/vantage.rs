@@ -5,14 +5,19 @@ use super::*;
 const POD: &str = "default/web-1";
 
 /// A lost probe of pod default/web-1 on n1, whose request these hooks of n1 saw.
-fn from_pod(world: &World, target: &str, hooks: &[v1::HookSeen], direct: impl Fn(&mut Scene<'_>)) -> Located {
+fn from_pod(
+    world: &World,
+    target: &str,
+    hooks: &[v1::HookSeen],
+    direct: impl Fn(&mut LocateInput<'_>),
+) -> Located {
     let sample =
         v1::LostSample { path_id: 1, sequence: 7, request_hooks: hooks.to_vec(), ..Default::default() };
     let lost = Lost::new(sample, Outcome::Timeout, 100 * SECOND_NS, 101 * SECOND_NS);
     located(world, target, &lost, direct)
 }
 
-fn located(world: &World, target: &str, lost: &Lost, direct: impl Fn(&mut Scene<'_>)) -> Located {
+fn located(world: &World, target: &str, lost: &Lost, direct: impl Fn(&mut LocateInput<'_>)) -> Located {
     let mut scene = world.scene(world.probe(target, ProbeKind::Icmp), lost);
     scene.source_pod = Some(POD.to_owned());
     direct(&mut scene);
@@ -26,7 +31,7 @@ fn pod(located: &Located) -> &str {
 #[test]
 fn what_never_came_out_of_its_pod_died_in_there() {
     let world = World::new();
-    let refuted = |scene: &mut Scene<'_>| scene.give_up = true;
+    let refuted = |scene: &mut LocateInput<'_>| scene.give_up = true;
     for target in ["node/n2", "node/n1", "pod/default/web-2"] {
         let located = from_pod(&world, target, &[], refuted);
         assert_eq!(place(&located), "n1 - Send Request inferred", "{target}");
@@ -41,12 +46,12 @@ fn what_never_came_out_of_its_pod_died_in_there() {
 #[test]
 fn of_two_pods_on_the_way_the_right_one_is_named() {
     let world = World::new();
-    let silent = |scene: &mut Scene<'_>| scene.give_up = true;
+    let silent = |scene: &mut LocateInput<'_>| scene.give_up = true;
     // Out of its own link, and not seen at any later place of the node.
     let out = from_pod(&world, "node/n2", &[veth(false)], silent);
     assert_eq!((place(&out).as_str(), pod(&out)), ("n1 veth1 Ingress Request inferred", POD));
     // To a pod of its own node, and into that one's link.
-    let inside = |scene: &mut Scene<'_>| (scene.give_up, scene.destination) = (true, Some("n1"));
+    let inside = |scene: &mut LocateInput<'_>| (scene.give_up, scene.destination) = (true, Some("n1"));
     let into = from_pod(&world, "pod/default/web-2", &[veth(false), veth(true)], inside);
     assert_eq!(
         (place(&into).as_str(), pod(&into)),

@@ -5,7 +5,7 @@ use netcheck_proto::v1;
 
 use super::world::{World, dropped, timeout, to, touches, wire};
 use super::{SIX, kinds};
-use crate::incident::{Book, Fact, Symptom};
+use crate::incident::{Fact, IncidentTracker, Symptom};
 use crate::model::verdict::Verdict;
 
 fn udp(fact: &Fact) -> bool {
@@ -79,12 +79,12 @@ fn losses_that_turn_out_to_be_those_of_a_port_are_the_same_incident() {
     for fact in between.facts.iter_mut().filter(|fact| broken(fact) && *fact.source == *"n3") {
         fact.by_port = false;
     }
-    let mut book = Book::default();
+    let mut tracker = IncidentTracker::default();
     for (now_ns, world) in [&early, &early, &between, &between, &later, &later].into_iter().enumerate() {
-        book.update(&world.explain(), &world.facts, now_ns as i64);
+        tracker.update(&world.explain(), &world.facts, now_ns as i64);
     }
-    let open = book.open();
-    assert_eq!((open.len(), book.closed().count()), (1, 0), "{open:?}");
+    let open = tracker.open();
+    assert_eq!((open.len(), tracker.closed().count()), (1, 0), "{open:?}");
     assert_eq!(open[0].wire.kind(), v1::IncidentKind::SourcePorts);
     assert_eq!(open[0].wire.paths.len(), 4);
 }

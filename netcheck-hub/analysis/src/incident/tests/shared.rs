@@ -8,7 +8,7 @@ use netcheck_proto::v1;
 use super::world::{World, died, dropped, timeout, to, touches, wire};
 use super::{SIX, kinds};
 use crate::incident::properties::{no_route, round};
-use crate::incident::{Fact, Symptom, book};
+use crate::incident::{Fact, Symptom, tracker};
 use crate::model::reason::ROUTING_LOOP;
 use crate::model::verdict::Verdict;
 
@@ -67,13 +67,13 @@ fn a_cable_that_loses_some_is_one_cause_and_one_path_of_it_opens_nothing_at_once
     assert_eq!(kinds(&world.explain()), [("cable/n2 (IPv6)", v1::IncidentKind::Node, 4)]);
     let one = |fact: &Fact| some(fact) && *fact.source == *"n2" && to(fact) == "n1";
     let lone = degraded(World::plain(&SIX).breaks(one, from_wire("n2")));
-    let mut book = book::Book::default();
+    let mut tracker = tracker::IncidentTracker::default();
     for now_ns in 0..4 {
-        book.update(&lone.explain(), &lone.facts, now_ns);
+        tracker.update(&lone.explain(), &lone.facts, now_ns);
     }
-    assert!(book.open().is_empty(), "by chance, it is one path after the other");
-    book.update(&world.explain(), &world.facts, 4);
-    assert_eq!(book.open().len(), 1);
+    assert!(tracker.open().is_empty(), "by chance, it is one path after the other");
+    tracker.update(&world.explain(), &world.facts, 4);
+    assert_eq!(tracker.open().len(), 1);
 }
 
 #[test]
@@ -258,11 +258,11 @@ fn an_incident_that_another_comes_to_explain_is_one_with_it() {
         .breaks(|fact| to(fact) == "n5" && *fact.source == *"n4", |_| prerouting("n5"));
     let apart = |fact: &Fact| touches(fact, "n1") || touches(fact, "n4");
     let second = World::plain(&SIX).breaks(apart, |fact| prerouting(to(fact)));
-    let mut book = book::Book::default();
+    let mut tracker = tracker::IncidentTracker::default();
     for (now_ns, world) in [&first, &first, &first].into_iter().enumerate() {
-        book.update(&world.explain(), &world.facts, now_ns as i64);
+        tracker.update(&world.explain(), &world.facts, now_ns as i64);
     }
-    let before = book.open();
+    let before = tracker.open();
     assert_eq!(before.len(), 2, "two places");
     // All that was known of both is explained by one cause now.
     let mut causes = second.explain();
@@ -270,11 +270,11 @@ fn an_incident_that_another_comes_to_explain_is_one_with_it() {
     one.key = "another".to_owned();
     one.paths = (0..second.facts.len()).filter(|&at| second.facts[at].bad()).collect();
     for now_ns in 3..6 {
-        book.update(std::slice::from_ref(&one), &second.facts, now_ns);
+        tracker.update(std::slice::from_ref(&one), &second.facts, now_ns);
     }
-    let open = book.open();
+    let open = tracker.open();
     assert_eq!(open.len(), 1);
-    let closed: Vec<_> = book.closed().map(|incident| &incident.wire).collect();
+    let closed: Vec<_> = tracker.closed().map(|incident| &incident.wire).collect();
     assert_eq!(closed.len(), 1);
     assert_eq!(closed[0].merged_into, open[0].wire.id);
     assert_eq!(closed[0].state(), v1::IncidentState::Closed);

@@ -34,7 +34,7 @@ fn lost(port: Option<u32>, sent_s: i64) -> Lost {
 #[test]
 fn hurt_until_it_is_over_or_forgotten() {
     let ports = Ports::read(&wire(&[(61_007, 8, 8)], 100), 0).unwrap().unwrap();
-    assert!(ports.hurt(160 * SECOND_NS) && !ports.hurt(161 * SECOND_NS));
+    assert!(ports.stands(160 * SECOND_NS) && !ports.stands(161 * SECOND_NS));
     assert_eq!((ports.packets_lost(), ports.to_wire().lost[0].port), (8, 61_007));
     for (port, sent_s, expected) in
         [(Some(61_007), 90, true), (Some(61_008), 90, false), (None, 90, true), (Some(61_007), 39, false)]
@@ -44,7 +44,7 @@ fn hurt_until_it_is_over_or_forgotten() {
     let undecided = v1::PathPorts { undecided: true, ..wire(&[(61_007, 2, 2)], 100) };
     let undecided = Ports::read(&undecided, 0).unwrap().unwrap();
     let at = |seconds: i64| seconds * SECOND_NS;
-    assert!(!undecided.hurt(at(100)) && undecided.in_question(at(100)) && !undecided.in_question(at(161)));
+    assert!(!undecided.stands(at(100)) && undecided.in_question(at(100)) && !undecided.in_question(at(161)));
     assert!(!ports.in_question(at(100)));
     let mut sized = lost(None, 90);
     sized.sample.packet_bytes = 1500;
@@ -122,7 +122,7 @@ proptest! {
         if let Ok(Some(ports)) = Ports::read(&wire, at_ns) {
             prop_assert!(ports.lines().iter().all(|line| !line.is_empty()));
             prop_assert!(ports_shared(&[ports.to_wire()]).is_some());
-            let _ = ports.hurt(at_ns);
+            let _ = ports.stands(at_ns);
         }
     }
 }

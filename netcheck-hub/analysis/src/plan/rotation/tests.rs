@@ -61,16 +61,16 @@ fn cluster(count: usize, zones: usize, services: usize) -> Catalog {
     catalog(nodes(count, zones).chain(services))
 }
 
-fn share(node: &str, catalog: &Catalog, rotation: &Rotation) -> Share {
-    Share::of(Prober::new(catalog, node.into(), &[[10, 0, 0, 1].into()], None), catalog, rotation)
+fn share(node: &str, catalog: &Catalog, rotation: &Rotation) -> NodeAssignment {
+    NodeAssignment::of(Prober::new(catalog, node.into(), &[[10, 0, 0, 1].into()], None), catalog, rotation)
 }
 
 /// A node over time.
 struct Node<'a> {
-    share: Share,
+    share: NodeAssignment,
     catalog: &'a Catalog,
     rotation: Rotation,
-    turns: Option<Turns>,
+    turns: Option<RotationSlot>,
 }
 
 impl<'a> Node<'a> {
@@ -273,7 +273,7 @@ proptest! {
         let rotation = rotation(60);
         let bound = share("n", &union, &rotation).parts.map_or(1, |parts| parts.turns);
         let mut now_ns = start * SECOND;
-        let mut turns: Option<Turns> = None;
+        let mut turns: Option<RotationSlot> = None;
         let mut waiting: BTreeSet<String> = (0..count).map(|at| format!("n{at}")).collect();
         let mut through: Option<BTreeSet<String>> = None;
         let mut ended = 0;

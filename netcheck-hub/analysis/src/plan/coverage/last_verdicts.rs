@@ -22,7 +22,7 @@ pub(super) type Counts = [u32; Verdict::ALL.len()];
 
 /// The paths of one node that are not in turn.
 #[derive(Debug, Default)]
-pub struct Ledger {
+pub struct LastVerdictCache {
     /// By vantage, then by place in the catalog.
     seen: [Vec<Option<Box<[Entry; PAGE]>>>; 2],
     /// By second.
@@ -46,7 +46,7 @@ fn read(entry: Entry, started_ns: i64) -> Option<Rested> {
     Some(Rested { verdict, measured_ns: started_ns + seconds * SECOND_NS })
 }
 
-impl Ledger {
+impl LastVerdictCache {
     fn entry(&self, plane: usize, at: u32) -> Entry {
         let page = self.seen[plane].get(at as usize / PAGE).and_then(Option::as_ref);
         page.map_or(0, |page| page[at as usize % PAGE])

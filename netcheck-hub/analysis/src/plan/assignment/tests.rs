@@ -83,7 +83,7 @@ proptest! {
         }
         let rotation = Rotation { paths_per_node: most, ..Rotation::default() };
         let prober = Prober::new(&catalog, "n0".into(), &addresses, pod.clone());
-        let share = Share::of(prober, &catalog, &rotation);
+        let share = NodeAssignment::of(prober, &catalog, &rotation);
 
         let expected = catalog.of_node_and_pod("n0", &families, pod.as_ref());
         prop_assert_eq!(share.paths, expected.len() as u64);
@@ -108,7 +108,7 @@ proptest! {
             let mut turns = None;
             let mut seen = BTreeSet::new();
             for _ in 0..parts.turns {
-                let now_ns = turns.map_or(0, |turns: crate::plan::rotation::Turns| turns.ends_ns);
+                let now_ns = turns.map_or(0, |turns: crate::plan::rotation::RotationSlot| turns.ends_ns);
                 let choice = choose(&share, &catalog, turns.as_ref(), std::iter::empty(), &rotation, now_ns);
                 turns = choice.turns;
                 seen.extend(choice.picks);

@@ -51,14 +51,14 @@ struct Entry {
 
 /// All incidents.
 #[derive(Debug, Default)]
-pub struct Book {
+pub struct IncidentTracker {
     current: Vec<Entry>,
     closed: VecDeque<Incident>,
     opened: u64,
     revision: u64,
 }
 
-impl Book {
+impl IncidentTracker {
     /// Takes the causes of one evaluation.
     pub fn update(&mut self, causes: &[Explained], facts: &[Fact], now_ns: i64) {
         let mut met: Vec<Option<usize>> = vec![None; self.current.len()];

@@ -12,7 +12,7 @@ use crate::plan::rotation::Rotation;
 
 /// One node's share of a catalog.
 #[derive(Debug)]
-pub struct Share {
+pub struct NodeAssignment {
     /// Whose it is.
     pub prober: Prober,
     sizes: Arc<Sizes>,
@@ -39,7 +39,7 @@ pub(crate) struct Parts {
     pub(crate) turns: usize,
 }
 
-impl Share {
+impl NodeAssignment {
     /// Of this node.
     pub(crate) fn of(prober: Prober, catalog: &Catalog, rotation: &Rotation) -> Self {
         let groups = &*catalog.groups;

@@ -17,14 +17,14 @@ use super::{Catalog, Identity, Plan, PlannedPath, Wanted};
 /// same ids, and batches that an agent kept meanwhile still fit; if the roster changed, old ids mean nothing to it
 /// (they are counted as unknown) instead of meaning something else.
 #[derive(Clone, Debug, Default)]
-pub struct PlanBook {
+pub struct PathIdAllocator {
     next: Option<u32>,
     plan: Arc<Plan>,
     /// Tells the catalog that the plan was made from.
     of: Option<Arc<Groups>>,
 }
 
-impl PlanBook {
+impl PathIdAllocator {
     /// The plan as it is.
     #[must_use]
     pub fn plan(&self) -> &Arc<Plan> {
