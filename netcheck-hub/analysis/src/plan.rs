@@ -37,6 +37,7 @@ pub use catalog::Catalog;
 use exchange::Exchange;
 pub use path_ids::PathIdAllocator;
 pub use prober::Prober;
+pub use selector::wire_path;
 pub use sources::Sources;
 
 /// What the operator asked for.
@@ -383,26 +384,5 @@ impl Plan {
             watched_ports: self.watched_ports.iter().map(|&port| u32::from(port)).collect(),
             ..self.addresses.to_wire(base.map(|base| &base.addresses), node)
         }
-    }
-}
-
-/// The path as readers see it.
-#[must_use]
-pub fn wire_path(source: &str, zone: &str, path: &PlannedPath) -> v1::Path {
-    v1::Path {
-        source_node: source.to_owned(),
-        source_zone: zone.to_owned(),
-        vantage: convert::vantage_to_wire(path.vantage).into(),
-        target: Some(path.probe.target.to_wire()),
-        kind: convert::kind_to_wire(path.probe.kind).into(),
-        family: convert::family_to_wire(Family::of(path.probe.address)).into(),
-        address: path
-            .probe
-            .exchange
-            .as_ref()
-            .and_then(|exchange| exchange.lookup.clone())
-            .unwrap_or_else(|| path.probe.address.to_string()),
-        port: u32::from(path.probe.port),
-        detail: path.probe.detail(),
     }
 }

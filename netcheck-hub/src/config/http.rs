@@ -8,7 +8,7 @@ use clap::Args;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 
-use super::duration;
+use super::{FlagError, duration};
 use netcheck_analysis::plan::ExchangeTiming;
 use netcheck_analysis::plan::http::url::NamedUrl;
 use netcheck_analysis::plan::http::{Endpoint, HttpSettings};
@@ -138,25 +138,25 @@ impl HttpFlags {
     }
 }
 
-fn api(text: &str) -> Result<Api, String> {
+fn api(text: &str) -> Result<Api, FlagError> {
     match text {
         "off" => Ok(Api(None)),
         path if path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic()) => {
             Ok(Api(Some(path.to_owned())))
         }
-        _ => Err("expected a path that starts with a slash, or off".to_owned()),
+        _ => Err(FlagError::Api),
     }
 }
 
-fn interval(text: &str) -> Result<Duration, String> {
+fn interval(text: &str) -> Result<Duration, FlagError> {
     duration(text, Duration::from_millis(200), Duration::from_secs(3600))
 }
 
-fn timeout(text: &str) -> Result<Duration, String> {
+fn timeout(text: &str) -> Result<Duration, FlagError> {
     duration(text, Duration::from_millis(100), Duration::from_secs(60))
 }
 
-fn warning(text: &str) -> Result<Duration, String> {
+fn warning(text: &str) -> Result<Duration, FlagError> {
     duration(text, Duration::ZERO, Duration::from_secs(3650 * 86_400))
 }
 

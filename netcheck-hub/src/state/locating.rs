@@ -77,16 +77,23 @@ fn answers(verdict: Verdict, hurt: bool) -> bool {
     verdict == Verdict::Reachable || (verdict == Verdict::Degraded && hurt)
 }
 
+/// A probe, and from where it was sent.
+#[derive(Clone, Copy)]
+struct Sent<'a> {
+    source: &'a str,
+    vantage: Vantage,
+    probe: &'a Probe,
+}
+
 impl State {
     fn locate_input<'a>(
         &'a self,
-        source: &'a str,
-        vantage: Vantage,
-        probe: &'a Probe,
+        sent: Sent<'a>,
         lost: &Lost,
         settings: &Settings,
         now_ns: i64,
     ) -> LocateInput<'a> {
+        let Sent { source, vantage, probe } = sent;
         let destination = destination(&self.roster, source, probe, lost);
         let agent = destination.and_then(|node| self.find(node)).map(|at| self.agent(at));
         let silent = |agent: &Agent, live: &Live| {
@@ -113,7 +120,7 @@ impl State {
         // Only where it was there and did not answer does it matter what it can send.
         let reached = lost.arrival == Some(true) || lost.answer.is_some() || !lost.drops.is_empty();
         let reverse_errno = agent.filter(|_| reached && destination != Some(source)).and_then(|agent| {
-            let to = self.replies_to(source, vantage, probe, lost)?;
+            let to = self.replies_to(sent, lost)?;
             send_error(agent, to, lost.sent_ns)
         });
         let give_up = now_ns - lost.reported_ns > GIVE_UP_NS;
@@ -121,9 +128,9 @@ impl State {
             && reverse_errno.is_none()
             && agent
                 .filter(|_| destination != Some(source))
-                .zip(self.replies_to(source, vantage, probe, lost))
+                .zip(self.replies_to(sent, lost))
                 .is_some_and(|(agent, to)| agent.live.is_some() && send_untold(agent, to, lost.sent_ns));
-        let echo_answered = probe.kind != ProbeKind::Icmp && self.echo_answered(source, vantage, probe, lost);
+        let echo_answered = probe.kind != ProbeKind::Icmp && self.echo_answered(sent, lost);
         let own = self.find(source).map(|at| self.agent(at));
         let source_pod = own.filter(|_| vantage == Vantage::Pod).map(|own| self.pod_of(own));
         LocateInput {
@@ -166,7 +173,8 @@ impl State {
     }
 
     /// Whether this source's echo requests to the address that the probe went to are answered.
-    fn echo_answered(&self, source: &str, vantage: Vantage, probe: &Probe, lost: &Lost) -> bool {
+    fn echo_answered(&self, sent: Sent<'_>, lost: &Lost) -> bool {
+        let Sent { source, vantage, probe } = sent;
         let address = lost.flow.map_or(probe.address, |flow| flow.destination.ip());
         let agent = self.find(source).map(|at| self.agent(at));
         agent.into_iter().flat_map(|agent| agent.rows.iter()).any(|row| {
@@ -179,7 +187,8 @@ impl State {
     }
 
     /// The address that the target's replies go to, where it is known.
-    fn replies_to(&self, source: &str, vantage: Vantage, probe: &Probe, lost: &Lost) -> Option<IpAddr> {
+    fn replies_to(&self, sent: Sent<'_>, lost: &Lost) -> Option<IpAddr> {
+        let Sent { source, vantage, probe } = sent;
         let own = || {
             if vantage == Vantage::Pod {
                 let agent = self.agent(self.find(source)?);
@@ -238,8 +247,9 @@ impl State {
         let mut waiting = false;
         for lost in &mut losses {
             let probe = lost.in_the_end(&planned.probe);
-            let scene = self.locate_input(&name, planned.vantage, &probe, lost, settings, now_ns);
-            lost.located = locate(&scene, lost);
+            let sent = Sent { source: &name, vantage: planned.vantage, probe: &probe };
+            let input = self.locate_input(sent, lost, settings, now_ns);
+            lost.located = locate(&input, lost);
             self.name_tunnel(lost.located.location.as_mut());
             waiting |= lost.located.want.is_some();
         }

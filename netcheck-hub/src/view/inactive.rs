@@ -12,7 +12,7 @@ use crate::state::{Hub, State};
 use netcheck_analysis::model::NodeIx;
 use netcheck_analysis::model::clock::timestamp;
 use netcheck_analysis::model::verdict::Verdict;
-use netcheck_analysis::plan::coverage::{Coverage, Rested, standing};
+use netcheck_analysis::plan::coverage::{Coverage, NodeCoverage, Rested, standing};
 use netcheck_analysis::plan::rotation::RotationSlot;
 use netcheck_analysis::plan::selector::Selector;
 use netcheck_analysis::plan::wire_path;
@@ -185,7 +185,8 @@ impl State {
         let agent = self.agent(source);
         if let Some((share, turns)) = agent.share.as_ref().zip(agent.turns.as_ref()) {
             let in_turn = agent.plan.plan().paths.len();
-            coverage.add(turns, in_turn, share.paths, &agent.ledger, (self.started_ns, now_ns));
+            let node = NodeCoverage { turns, in_turn, paths: share.paths, ledger: &agent.ledger };
+            coverage.add(&node, self.started_ns, now_ns);
         }
     }
 }

@@ -76,16 +76,12 @@ impl Describe<'_> {
     #[must_use]
     pub fn headline(&self, cause: &Cause, bad: &BTreeSet<usize>, unreachable: bool, partial: bool) -> String {
         let name = |symbol| self.index.name(symbol);
-        let targets =
-            || listed(bad.iter().map(|&at| target_name(&self.fact(at).path.probe.target.to_wire())));
+        let targets = || self.targets(bad);
         let sources = || {
             let of = |&at: &usize| (self.fact(at).source.to_string(), self.index.items[at].from_pod);
             sources_listed(bad.iter().map(of))
         };
-        let only = match cause.scope.name() {
-            scope if scope.is_empty() => String::new(),
-            scope => format!(", {scope} only"),
-        };
+        let only = Self::only(cause);
         let lossy = partial || !unreachable;
         let between = |[a, b]: [&str; 2], zone: &str| {
             if lossy {
@@ -118,20 +114,74 @@ impl Describe<'_> {
             Suspect::Target(_) | Suspect::Service(_) if self.unbacked(bad).is_some() => {
                 self.unbacked(bad).unwrap_or_default()
             }
-            Suspect::Target(_) | Suspect::Service(_) => {
-                let address = match cause.suspect {
-                    Suspect::Target(target) => name(target).split_once(" at ").map(|(_, address)| address),
-                    _ => None,
-                };
-                let at = address.map(|address| format!(" at {address}")).unwrap_or_default();
-                let answer = self.answer(bad);
-                let how = match (lossy, answer.starts_with("answers")) {
-                    (true, _) => "loses probes from everybody",
-                    (false, true) => "answers nobody as it should",
-                    (false, false) => "answers nobody",
-                };
-                format!("{}{at} {how}{only}: it {answer}", targets())
+            Suspect::Target(_) | Suspect::Service(_) => self.target_line(cause, bad, lossy),
+            Suspect::Pods(_)
+            | Suspect::PodsOut(_)
+            | Suspect::PodsTo(_)
+            | Suspect::AllPods
+            | Suspect::Node(..)
+            | Suspect::Cable(_)
+            | Suspect::Loop(_) => self.node_line(cause, bad, lossy),
+            Suspect::Everywhere => {
+                let what = cause.scope.name();
+                let what = if what.is_empty() { "every kind of probe" } else { &what };
+                format!("{what} {} everywhere{place}", if lossy { "loses probes" } else { "fails" })
             }
+            Suspect::From(..) => {
+                let who = sources();
+                let several = who.starts_with("pods of ") || who.contains(" and ");
+                let lose = if several { "lose" } else { "loses" };
+                format!("{who} {lose} probes to {}{only}{place}", targets())
+            }
+            Suspect::Scattered => {
+                format!(
+                    "{} paths fail that have nothing in common ({} → {})",
+                    bad.len(),
+                    sources(),
+                    targets()
+                )
+            }
+        }
+    }
+
+    /// `, UDP over IPv6 only`; empty for all packets.
+    fn only(cause: &Cause) -> String {
+        match cause.scope.name() {
+            scope if scope.is_empty() => String::new(),
+            scope => format!(", {scope} only"),
+        }
+    }
+
+    fn targets(&self, bad: &BTreeSet<usize>) -> String {
+        listed(bad.iter().map(|&at| target_name(&self.fact(at).path.probe.target.to_wire())))
+    }
+
+    /// The line of a target or a service.
+    fn target_line(&self, cause: &Cause, bad: &BTreeSet<usize>, lossy: bool) -> String {
+        let name = |symbol| self.index.name(symbol);
+        let only = Self::only(cause);
+        let targets = || self.targets(bad);
+        let address = match cause.suspect {
+            Suspect::Target(target) => name(target).split_once(" at ").map(|(_, address)| address),
+            _ => None,
+        };
+        let at = address.map(|address| format!(" at {address}")).unwrap_or_default();
+        let answer = self.answer(bad);
+        let how = match (lossy, answer.starts_with("answers")) {
+            (true, _) => "loses probes from everybody",
+            (false, true) => "answers nobody as it should",
+            (false, false) => "answers nobody",
+        };
+        format!("{}{at} {how}{only}: it {answer}", targets())
+    }
+
+    /// The line of a node, or of pods.
+    fn node_line(&self, cause: &Cause, bad: &BTreeSet<usize>, lossy: bool) -> String {
+        let name = |symbol| self.index.name(symbol);
+        let only = Self::only(cause);
+        let targets = || self.targets(bad);
+        let place = self.place(bad).map(|place| format!(": {place}")).unwrap_or_default();
+        match cause.suspect {
             Suspect::Pods(node) => {
                 let how = if lossy { "lose probes" } else { "are cut off" };
                 format!("the pods on {} {how}{only}{place}", name(node))
@@ -168,25 +218,8 @@ impl Describe<'_> {
                     name(node)
                 )
             }
-            Suspect::Everywhere => {
-                let what = cause.scope.name();
-                let what = if what.is_empty() { "every kind of probe" } else { &what };
-                format!("{what} {} everywhere{place}", if lossy { "loses probes" } else { "fails" })
-            }
-            Suspect::From(..) => {
-                let who = sources();
-                let several = who.starts_with("pods of ") || who.contains(" and ");
-                let lose = if several { "lose" } else { "loses" };
-                format!("{who} {lose} probes to {}{only}{place}", targets())
-            }
-            Suspect::Scattered => {
-                format!(
-                    "{} paths fail that have nothing in common ({} → {})",
-                    bad.len(),
-                    sources(),
-                    targets()
-                )
-            }
+            // All others have lines of their own.
+            _ => String::new(),
         }
     }
 

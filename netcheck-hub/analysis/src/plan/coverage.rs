@@ -21,6 +21,18 @@ pub struct Rested {
     pub measured_ns: i64,
 }
 
+/// One node's part in the coverage.
+pub struct NodeCoverage<'a> {
+    /// Where its rotation stands.
+    pub turns: &'a RotationSlot,
+    /// How many of its paths are in turn.
+    pub in_turn: usize,
+    /// All of its paths.
+    pub paths: u64,
+    /// What the others were.
+    pub ledger: &'a LastVerdictCache,
+}
+
 /// How far the paths are covered of those nodes that don't probe all of theirs at once.
 #[derive(Clone, Debug, Default)]
 pub struct Coverage {
@@ -33,15 +45,9 @@ pub struct Coverage {
 }
 
 impl Coverage {
-    /// Adds a node's `paths`, of which so many are in turn, and what the others were.
-    pub fn add(
-        &mut self,
-        turns: &RotationSlot,
-        in_turn: usize,
-        paths: u64,
-        ledger: &LastVerdictCache,
-        (started_ns, now_ns): (i64, i64),
-    ) {
+    /// Adds a node that takes turns. `started_ns`: when the hub began.
+    pub fn add(&mut self, node: &NodeCoverage<'_>, started_ns: i64, now_ns: i64) {
+        let &NodeCoverage { turns, in_turn, paths, ledger } = node;
         self.nodes += 1;
         self.promised = self.promised.max(turns.cover());
         self.at_once += in_turn as u64;

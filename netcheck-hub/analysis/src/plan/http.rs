@@ -52,25 +52,30 @@ pub struct Endpoint {
     pub path: String,
 }
 
+/// A text that is no [`Endpoint`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected http://ADDRESS[:PORT][/PATH] or https://…, with an address and no name")]
+pub struct NoEndpoint;
+
 impl Endpoint {
     /// Reads `http://ADDRESS[:PORT][/PATH]` or the same with https.
     ///
     /// # Errors
     /// Anything else.
-    pub fn read(url: &str) -> Result<Self, String> {
-        let usage = || "expected http://ADDRESS[:PORT][/PATH] or https://…, with an address and no name";
+    pub fn read(url: &str) -> Result<Self, NoEndpoint> {
+        let usage = || NoEndpoint;
         let url: http::Uri = url.parse().map_err(|_| usage())?;
         let tls = match url.scheme_str() {
             Some("http") => false,
             Some("https") => true,
-            _ => return Err(usage().to_owned()),
+            _ => return Err(usage()),
         };
         let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
         let ip: IpAddr = host.parse().map_err(|_| usage())?;
         let port = url.port_u16().unwrap_or(if tls { 443 } else { 80 });
         let path = url.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned();
         if port == 0 || !path.starts_with('/') {
-            return Err(usage().to_owned());
+            return Err(usage());
         }
         Ok(Self { tls, address: SocketAddr::new(ip, port), path })
     }
@@ -79,6 +84,13 @@ impl Endpoint {
     fn origin(&self) -> String {
         format!("{}://{}", if self.tls { "https" } else { "http" }, self.address)
     }
+}
+
+/// A service, and what is to be asked of it by HTTP.
+struct Wished<'a> {
+    roster: &'a Roster,
+    service: &'a Service,
+    wishes: &'a HttpWishes,
 }
 
 impl Catalog {
@@ -105,8 +117,9 @@ impl Catalog {
                     "service {id}: netcheck.io/https-verify is true, and the hub has no --http-ca: nobody can vouch"
                 ));
             }
+            let wished = Wished { roster, service, wishes };
             for wish in &wishes.requests {
-                if !self.ask_service(roster, service, wishes, wish, &mut known, &mut ports) {
+                if !self.ask_service(&wished, wish, &mut known, &mut ports) {
                     self.troubles.push(format!(
                         "service {id} is not asked by HTTP: it has no TCP port {}, or no address",
                         wish.port
@@ -134,13 +147,12 @@ impl Catalog {
     /// False where the service has no such port.
     fn ask_service(
         &mut self,
-        roster: &Roster,
-        service: &Service,
-        wishes: &HttpWishes,
+        wished: &Wished<'_>,
         wish: &HttpWish,
         known: &mut HashMap<Arc<str>, Arc<Target>>,
         ports: &mut BTreeSet<u16>,
     ) -> bool {
+        let &Wished { roster, service, wishes } = wished;
         let mut tcp = service.ports.iter().filter(|port| port.transport == Transport::Tcp);
         let number = wish.port.parse::<u16>().ok();
         let found =

@@ -83,6 +83,13 @@ impl Behind {
     }
 }
 
+/// A service at one kind of address, and who is behind it.
+struct Offer<'a> {
+    service: &'a Service,
+    behind: &'a Behind,
+    target: &'a Target,
+}
+
 /// What is sent there.
 struct How<'a> {
     kind: ProbeKind,
@@ -138,7 +145,8 @@ impl<'a> Build<'a> {
         let policy = service.internal_local.then_some("internalTrafficPolicy");
         let target = behind.target(service, port);
         for &address in &service.cluster_addresses {
-            self.local_or_all(service, behind, &target, &how, (address, port.port), policy);
+            let offer = Offer { service, behind, target: &target };
+            self.local_or_all(&offer, &how, (address, port.port), policy);
         }
         self.outer(service, behind, port, &how);
         if service.headless {
@@ -158,7 +166,8 @@ impl<'a> Build<'a> {
             for &address in addresses {
                 let target = behind.elsewhere(service, port, kind, &format!("{place}/{address}"));
                 let target = Target { addresses: vec![address], ..target };
-                self.local_or_all(service, behind, &target, how, (address, port.port), policy);
+                let offer = Offer { service, behind, target: &target };
+                self.local_or_all(&offer, how, (address, port.port), policy);
             }
         }
         if port.node_port > 0 {
@@ -174,15 +183,8 @@ impl<'a> Build<'a> {
     }
 
     /// One address. Under a policy that is Local, nodes without a backend of their own are expected to get nothing.
-    fn local_or_all(
-        &mut self,
-        service: &Service,
-        behind: &Behind,
-        target: &Target,
-        how: &How<'_>,
-        at: (IpAddr, u16),
-        policy: Option<&str>,
-    ) {
+    fn local_or_all(&mut self, offer: &Offer<'_>, how: &How<'_>, at: (IpAddr, u16), policy: Option<&str>) {
+        let &Offer { service, behind, target } = offer;
         let target = Arc::new(target.clone());
         let Some(policy) = policy.filter(|_| behind.somebody()) else {
             return self.add_so(&target, how, at, Sources::All);

@@ -38,13 +38,24 @@ pub struct NamedUrl {
     pub verify: bool,
 }
 
+/// Why a text is no [`NamedUrl`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UrlError {
+    /// It has another form.
+    #[error("{USAGE}")]
+    Usage,
+    /// Addresses are asked for by another flag.
+    #[error("its host is an address: say --http-target")]
+    Address,
+}
+
 impl NamedUrl {
     /// Reads `https://NAME[:PORT][/PATH][#OPTIONS]`.
     ///
     /// # Errors
     /// Anything else.
-    pub fn read(text: &str) -> Result<Self, String> {
-        let usage = || USAGE.to_owned();
+    pub fn read(text: &str) -> Result<Self, UrlError> {
+        let usage = || UrlError::Usage;
         let (url, options) = text.split_once('#').unwrap_or((text, ""));
         let url: http::Uri = url.parse().map_err(|_| usage())?;
         let tls = match url.scheme_str() {
@@ -55,7 +66,7 @@ impl NamedUrl {
         let name = url.host().unwrap_or_default();
         let bare = name.trim_end_matches('.');
         if name.parse::<IpAddr>().is_ok() || name.starts_with('[') {
-            return Err("its host is an address: say --http-target".to_owned());
+            return Err(UrlError::Address);
         }
         let authority = url.authority().map_or("", http::uri::Authority::as_str);
         if bare.is_empty() || bare.len() > NAME_MAX || !text::is_name(bare) || authority.contains('@') {
@@ -168,7 +179,7 @@ mod tests {
             assert!(NamedUrl::read(text).is_err(), "{text}");
         }
         for text in ["http://192.0.2.7/", "https://[2001:db8::1]/"] {
-            assert!(NamedUrl::read(text).unwrap_err().contains("--http-target"), "{text}");
+            assert_eq!(NamedUrl::read(text).unwrap_err(), UrlError::Address, "{text}");
         }
     }
 
