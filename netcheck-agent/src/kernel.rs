@@ -42,7 +42,7 @@ use self::ports::PortBits;
 pub use self::refusal::OpenError;
 use self::symbols::Symbols;
 use self::translated::TranslatedSieves;
-use crate::model::observation::KernelSource;
+use crate::model::observation::KernelEye;
 
 /// The kernel programs, as `cargo xtask build-ebpf` made them.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("NETCHECK_EBPF_OBJECT_PATH"));
@@ -91,7 +91,7 @@ impl Attacher {
 ///
 /// # Errors
 /// Where the kernel allows none of it. A missing drop tracepoint is no error: see the status.
-pub async fn open(config: &KernelConfig) -> Result<(Attacher, Box<dyn KernelSource>), OpenError> {
+pub async fn open(config: &KernelConfig) -> Result<(Attacher, Box<dyn KernelEye>), OpenError> {
     let shared = Arc::new(Shared::default());
     let mut reasons = DropReasons::default();
     let mut offsets = netcheck_common::abi::KernelOffsets::default();
@@ -209,7 +209,6 @@ fn take_maps(ebpf: &mut Ebpf, config: &KernelConfig) -> Result<Maps, OpenError> 
                 take(ebpf, maps::TRANSLATED_SIEVES[0], Array::try_from)?,
                 take(ebpf, maps::TRANSLATED_SIEVES[1], Array::try_from)?,
             ],
-            take(ebpf, maps::TRANSLATED_BANK, Array::try_from)?,
             Instant::now(),
         ),
         drops: DropSlots::new(
