@@ -32,7 +32,7 @@ pub(crate) struct Table {
 type Row = (&'static str, &'static [&'static str]);
 
 /// All crates whose folders are held to an order.
-const TABLES: &[Table] = &[AGENT];
+const TABLES: &[Table] = &[AGENT, ANALYSIS, HUB];
 
 /// The agent.
 #[rustfmt::skip]
@@ -54,6 +54,36 @@ const AGENT: Table = Table {
         ("admin", &["host", "model", "responder", "uplink", "config"]),
         ("vantage_app", &["net", "vantage", "responder", "config"]),
         ("app", &["host", "model", "net", "plan", "vantage", "responder", "probe", "kernel", "engine", "uplink", "config", "admin"]),
+    ],
+};
+
+/// The hub's pure part.
+#[rustfmt::skip]
+const ANALYSIS: Table = Table {
+    crate_dir: "netcheck-hub/analysis",
+    rows: &[
+        ("model", &[]),
+        ("words", &[]),
+        ("cluster", &[]),
+        ("plan", &["model", "words", "cluster"]),
+        ("evidence", &["model", "words", "cluster", "plan"]),
+        ("matrix", &["model", "words", "cluster", "plan", "evidence"]),
+        ("incident", &["model", "words", "plan", "matrix"]),
+    ],
+};
+
+/// The hub around it.
+#[rustfmt::skip]
+const HUB: Table = Table {
+    crate_dir: "netcheck-hub",
+    rows: &[
+        ("inventory", &[]),
+        ("state", &["inventory"]),
+        ("view", &["state"]),
+        ("serve", &["inventory", "state", "view"]),
+        ("config", &["state", "serve"]),
+        ("telemetry", &["config"]),
+        ("app", &["inventory", "state", "serve", "config"]),
     ],
 };
 

@@ -15,15 +15,15 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use crate::matrix::range::Range;
-use crate::model::NodeIx;
-use crate::model::clock::{SECOND_NS, positive, unix_now_ns, wire_duration};
-use crate::model::verdict::Verdict;
-use crate::plan::selector::Selector;
 use crate::serve::reachability::invalid;
 use crate::state::Hub;
 use crate::state::cells::Cell;
 use crate::view::report;
+use netcheck_analysis::matrix::range::Range;
+use netcheck_analysis::model::NodeIx;
+use netcheck_analysis::model::clock::{SECOND_NS, positive, unix_now_ns, wire_duration};
+use netcheck_analysis::model::verdict::Verdict;
+use netcheck_analysis::plan::selector::Selector;
 
 /// How long a check may take when it says nothing.
 const DEADLINE: Duration = Duration::from_secs(30);

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use netcheck_proto::v1;
 use tokio_util::sync::CancellationToken;
 
-use crate::incident::Incident;
-use crate::model::clock::{timestamp, unix_now_ns};
 use crate::serve::follow::{Follow, Told, follow};
 use crate::state::Hub;
+use netcheck_analysis::incident::Incident;
+use netcheck_analysis::model::clock::{timestamp, unix_now_ns};
 
 impl Hub {
     /// The incidents as the newest evaluation left them.

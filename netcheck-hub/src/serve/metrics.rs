@@ -11,12 +11,12 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use crate::matrix::range::Range;
-use crate::model::clock::duration_ns;
-use crate::model::verdict::Verdict;
-use crate::plan::coverage::Coverage;
 use crate::state::Hub;
 use crate::state::State;
+use netcheck_analysis::matrix::range::Range;
+use netcheck_analysis::model::clock::duration_ns;
+use netcheck_analysis::model::verdict::Verdict;
+use netcheck_analysis::plan::coverage::Coverage;
 
 /// All metrics as text.
 ///
@@ -79,7 +79,8 @@ impl Snapshot {
     }
 
     fn take(hub: &Hub) -> Self {
-        let range = Range::newest(hub.settings.default_range(), crate::model::clock::unix_now_ns());
+        let range =
+            Range::newest(hub.settings.default_range(), netcheck_analysis::model::clock::unix_now_ns());
         let (cells, coverage) = hub.survey(&range);
         let state = hub.lock();
         let mut snapshot = Self::default();

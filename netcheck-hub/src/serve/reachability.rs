@@ -8,12 +8,6 @@ use netcheck_proto::v1::reachability_service_server::ReachabilityService;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use crate::matrix::range::Range;
-use crate::model::NodeIx;
-use crate::model::clock::{positive, timestamp, unix_now_ns, wire_duration};
-use crate::model::verdict::Verdict;
-use crate::plan::coverage::Coverage;
-use crate::plan::selector::Selector;
 use crate::serve::follow::{Follow, Told, follow};
 use crate::state::Hub;
 use crate::state::State;
@@ -21,6 +15,12 @@ use crate::state::agent::Agent;
 use crate::state::cells::Cell;
 use crate::view::inactive::TooMany;
 use crate::view::report::{self, conclusion};
+use netcheck_analysis::matrix::range::Range;
+use netcheck_analysis::model::NodeIx;
+use netcheck_analysis::model::clock::{positive, timestamp, unix_now_ns, wire_duration};
+use netcheck_analysis::model::verdict::Verdict;
+use netcheck_analysis::plan::coverage::Coverage;
+use netcheck_analysis::plan::selector::Selector;
 
 /// The service.
 pub struct Reachability {

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::State;
-use crate::cluster::roster::Pod;
-use crate::plan::pod_source::PodSource;
-use crate::words::names::listed;
+use netcheck_analysis::cluster::roster::Pod;
+use netcheck_analysis::plan::pod_source::PodSource;
+use netcheck_analysis::words::names::listed;
 
 impl State {
     /// Where the responders of pods listen.

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use netcheck_proto::words::expiry;
 
-use crate::model::clock::{SECOND_NS, nanos};
-use crate::plan::Target;
 use crate::state::State;
-use crate::words::names::target_name;
+use netcheck_analysis::model::clock::{SECOND_NS, nanos};
+use netcheck_analysis::plan::Target;
+use netcheck_analysis::words::names::target_name;
 
 impl State {
     /// By target, when the first of its certificates expires (unix seconds).

@@ -8,15 +8,15 @@ use std::sync::Arc;
 use netcheck_common::domain::{PathId, Vantage};
 use netcheck_proto::v1;
 
-use crate::model::NodeIx;
-use crate::model::clock::timestamp;
-use crate::model::verdict::Verdict;
-use crate::plan::coverage::{Coverage, Rested, standing};
-use crate::plan::rotation::Turns;
-use crate::plan::selector::Selector;
-use crate::plan::wire_path;
-use crate::plan::{Catalog, Plan, PlannedPath, Share};
 use crate::state::{Hub, State};
+use netcheck_analysis::model::NodeIx;
+use netcheck_analysis::model::clock::timestamp;
+use netcheck_analysis::model::verdict::Verdict;
+use netcheck_analysis::plan::coverage::{Coverage, NodeCoverage, Rested, standing};
+use netcheck_analysis::plan::rotation::RotationSlot;
+use netcheck_analysis::plan::selector::Selector;
+use netcheck_analysis::plan::wire_path;
+use netcheck_analysis::plan::{Catalog, NodeAssignment, Plan, PlannedPath};
 
 /// Cells of such paths in one answer, of about a kilobyte each. The largest clusters have a hundred times as many.
 const MOST: usize = 500_000;
@@ -49,9 +49,9 @@ impl<'a> Chosen<'a> {
 pub(crate) struct Resting {
     zone: String,
     catalog: Arc<Catalog>,
-    share: Arc<Share>,
+    share: Arc<NodeAssignment>,
     plan: Arc<Plan>,
-    turns: Turns,
+    turns: RotationSlot,
     places: Arc<[u32]>,
     /// By place, then by vantage.
     rested: Vec<[Option<Rested>; 2]>,
@@ -185,7 +185,8 @@ impl State {
         let agent = self.agent(source);
         if let Some((share, turns)) = agent.share.as_ref().zip(agent.turns.as_ref()) {
             let in_turn = agent.plan.plan().paths.len();
-            coverage.add(turns, in_turn, share.paths, &agent.ledger, (self.started_ns, now_ns));
+            let node = NodeCoverage { turns, in_turn, paths: share.paths, ledger: &agent.ledger };
+            coverage.add(&node, self.started_ns, now_ns);
         }
     }
 }

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use netcheck_proto::v1;
 
-use crate::matrix::range::Range;
-use crate::model::Pattern;
-use crate::model::clock::{timestamp, wire_duration};
-use crate::model::verdict::Verdict;
-use crate::plan::coverage::Coverage;
 use crate::state::cells::Cell;
-use crate::words::names::{listed, source_name};
+use netcheck_analysis::matrix::range::Range;
+use netcheck_analysis::model::Pattern;
+use netcheck_analysis::model::clock::{timestamp, wire_duration};
+use netcheck_analysis::model::reason::DropReason;
+use netcheck_analysis::model::verdict::Verdict;
+use netcheck_analysis::plan::coverage::Coverage;
+use netcheck_analysis::words::names::{listed, source_name};
 
 pub mod conclusion;
 pub mod line;
@@ -103,7 +104,7 @@ enum Cause {
 impl Cause {
     fn of(at: &v1::LossLocation) -> Self {
         // A reason that says something is the same cause whichever half it hits, and in either family's function.
-        let specific = !matches!(at.reason.as_str(), "" | "NOT_SPECIFIED" | "NO_SOCKET");
+        let specific = !DropReason::of(&at.reason).says_nothing();
         Self::Place {
             node: at.node.clone(),
             interface: at.interface.clone(),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kubectl_netcheck::{Answer, Screen};
+use netcheck_hub::serve::accept::Limits;
 use netcheck_hub::serve::readers::Readers;
 use netcheck_hub::serve::tls::TlsTask;
 use netcheck_proto::v1;
@@ -156,4 +157,29 @@ async fn the_command_line_shows_the_token_and_says_when_it_is_missing() {
     assert!(admitted.out.contains("n1"), "{admitted:?}");
     let unreadable = run(Some(folder.path().join("nothing"))).await;
     assert!(unreadable.err.contains("--token-file"), "{unreadable:?}");
+}
+
+/// As `kubectl exec` does in the hub's pod: nothing is looked up, and the certificate has the Service's name alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_command_line_asks_by_loopback_and_knows_the_hub_by_the_name_that_agents_use() {
+    const NAME: &str = "netcheck-hub.netcheck.svc";
+    let (rig, folder) = (Rig::start(), tempfile::tempdir().unwrap());
+    let authority = Authority::new();
+    install(folder.path(), &authority.issue(NAME));
+    let ca = folder.path().join("ca.pem");
+    std::fs::write(&ca, authority.pem()).unwrap();
+    let (_task, certificates) = TlsTask::start(files(folder.path(), None), Arc::clone(&rig.hub)).unwrap();
+    let gate = rig.gate(Some(certificates.grpc), Limits::default()).await;
+    let run = async |more: &[&str]| -> Answer {
+        let mut words = ["kubectl-netcheck", "nodes", "--ca-cert"].map(OsString::from).to_vec();
+        words.extend([ca.clone().into(), "--hub".into(), format!("https://{}", gate.address).into()]);
+        words.extend(more.iter().map(OsString::from));
+        let ask = move || kubectl_netcheck::run(words, &Screen::plain());
+        tokio::task::spawn_blocking(ask).await.unwrap()
+    };
+    assert!(gate.address.ip().is_loopback(), "{}", gate.address);
+    let known = run(&["--tls-server-name", NAME]).await;
+    assert!(known.code == 0 && known.out.contains("n1"), "{known:?}");
+    let other = run(&[]).await;
+    assert!(other.code == 1 && other.err.contains("cannot reach the hub"), "{other:?}");
 }

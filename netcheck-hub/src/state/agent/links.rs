@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use netcheck_proto::v1;
 
-use crate::model::clock::{SECOND_NS, nanos, positive};
+use netcheck_analysis::model::clock::{SECOND_NS, nanos, positive};
 
 /// How long a link that is up again is remembered.
 const KEEP_NS: i64 = 60 * SECOND_NS;

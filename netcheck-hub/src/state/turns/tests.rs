@@ -7,14 +7,14 @@ use netcheck_proto::v1;
 use serde_json::json;
 
 use super::*;
-use crate::cluster::roster::Objects;
-use crate::matrix::Slot;
-use crate::matrix::range::Range;
-use crate::plan::coverage::Coverage;
-use crate::plan::rotation::Rotation;
-use crate::plan::selector::Selector;
 use crate::state::Hub;
 use crate::state::Settings;
+use netcheck_analysis::cluster::roster::Objects;
+use netcheck_analysis::matrix::Slot;
+use netcheck_analysis::matrix::range::Range;
+use netcheck_analysis::plan::coverage::Coverage;
+use netcheck_analysis::plan::rotation::Rotation;
+use netcheck_analysis::plan::selector::Selector;
 
 const NODES: usize = 60;
 /// 59 others, by ICMP, UDP and TCP.

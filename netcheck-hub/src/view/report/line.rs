@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use netcheck_proto::v1;
 use netcheck_proto::words::{family_name, kind_name, time_of_day};
 
-use crate::words::location as words;
-use crate::words::names::{listed, sources_listed, target_name};
+use netcheck_analysis::words::location as words;
+use netcheck_analysis::words::names::{listed, sources_listed, target_name};
 
 /// A cell's path, as far as the line goes.
 struct Path<'a> {
@@ -80,8 +80,10 @@ pub fn line<'a>(
         text += &format!(" over {}", family_name(*family));
     }
     let by_port = by_port(bad);
-    text += &match crate::words::patterns::ports_shared(&by_port) {
-        Some(ports) => format!(": {ports}{}{}", since(bad), crate::words::patterns::ports_named(&by_port)),
+    text += &match netcheck_analysis::words::patterns::ports_shared(&by_port) {
+        Some(ports) => {
+            format!(": {ports}{}{}", since(bad), netcheck_analysis::words::patterns::ports_named(&by_port))
+        }
         None => {
             // What was answered is not lost.
             let answered = |cell: &&v1::MatrixCell| {
@@ -150,7 +152,7 @@ fn oversize(bad: &[&v1::MatrixCell]) -> Option<String> {
         answered.then_some((bytes(sizes.largest_passed_bytes)?, bytes(sizes.smallest_lost_bytes)?))
     };
     let borders: Option<Vec<(u16, u16)>> = bad.iter().map(border).collect();
-    crate::words::patterns::sizes_lost(&borders?)
+    netcheck_analysis::words::patterns::sizes_lost(&borders?)
 }
 
 /// `100 % of requests`. A path is unreachable since its newest probes are lost without exception.
