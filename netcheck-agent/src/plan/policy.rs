@@ -180,8 +180,8 @@ mod tests {
             ("169.254.169.254", true, Some("metadata")),
         ] {
             let why = bounds.refusal("a.b", address.parse().unwrap(), free);
-            let told = why.as_ref().map(|why| word.is_some_and(|word| why.contains(word)));
-            assert_eq!(told, word.map(|_| true), "{address}: {why:?}");
+            let reported = why.as_ref().map(|why| word.is_some_and(|word| why.contains(word)));
+            assert_eq!(reported, word.map(|_| true), "{address}: {why:?}");
         }
     }
 

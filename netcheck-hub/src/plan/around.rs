@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use netcheck_common::hash::fnv1a;
+use netcheck_common::hash::{fnv1a, splitmix64_finish};
 
 use super::Sources;
 
@@ -96,10 +96,7 @@ fn hashed(name: &str) -> Hashed<'_> {
 
 /// The finaliser of splitmix64: every bit of either depends on every bit of both.
 fn mixed(a: Hashed<'_>, b: Hashed<'_>) -> u64 {
-    let mut mixed = a.1.rotate_left(32) ^ b.1.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
+    splitmix64_finish(a.1.rotate_left(32) ^ b.1.wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
 
 #[cfg(test)]

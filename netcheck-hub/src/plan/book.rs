@@ -90,10 +90,7 @@ impl PlanBook {
 /// FNV-1a over what the plan consists of, folded into 1 to 2³⁰.
 fn first_id(node: &str, paths: &[Wanted<'_>]) -> u32 {
     let mut hash = Fnv1a::default();
-    let mut eat = |bytes: &[u8]| {
-        hash.write(bytes);
-        hash.write(&[0xff]);
-    };
+    let mut eat = |bytes: &[u8]| hash = hash.write(bytes).write(&[0xff]);
     eat(node.as_bytes());
     for Wanted { vantage, probe, .. } in paths {
         eat(vantage.as_str().as_bytes());

@@ -9,7 +9,7 @@ use super::{
     walls,
 };
 use crate::{
-    battery, chart, ebpf, image, setup, soak,
+    battery, chart, docs, ebpf, image, layers, setup, soak,
     tools::{command, output},
 };
 
@@ -34,12 +34,14 @@ pub(crate) const PARTS: &[Part] = &[
     Part { name: "buf", about: "the contract's style, and no break since its last release", tools: &["buf"], embeds: false, by_name_only: false, run: buf },
     Part { name: "machete", about: "no unused dependencies", tools: &["cargo-machete"], embeds: false, by_name_only: false, run: machete },
     Part { name: "walls", about: "command line, hub and agent link nothing of each other's", tools: &[], embeds: false, by_name_only: false, run: |_| walls::check() },
+    Part { name: "layers", about: "no folder imports from a higher layer", tools: &[], embeds: false, by_name_only: false, run: |_| layers::check() },
     Part { name: "deny", about: "licences, bans and sources of dependencies", tools: &["cargo-deny"], embeds: false, by_name_only: false, run: deny },
     Part { name: "chart", about: "the Helm chart: rendered, held against schemas, and what is made from it", tools: chart::TOOLS, embeds: false, by_name_only: false, run: |_| chart::test() },
     Part { name: "ebpf", about: "the kernel programs build", tools: setup::KERNEL, embeds: true, by_name_only: false, run: |_| Ok(()) },
     Part { name: "clippy", about: "no warnings, on the host and in the kernel", tools: &[], embeds: true, by_name_only: false, run: clippy },
     Part { name: "doc", about: "the documentation builds without warnings", tools: &[], embeds: true, by_name_only: false, run: doc },
     Part { name: "unit", about: "unit, property and in-process tests", tools: &[], embeds: true, by_name_only: false, run: unit },
+    Part { name: "docs", about: "commands, flags, links and paths of the documentation", tools: docs::TOOLS, embeds: true, by_name_only: false, run: |_| docs::check() },
     Part { name: "lab", about: "real packets and faults in network namespaces (root)", tools: setup::LAB, embeds: true, by_name_only: false, run: lab },
     Part { name: "battery", about: "many faults, each located where it is (root)", tools: setup::LAB, embeds: true, by_name_only: true, run: battery },
     Part { name: "soak", about: "no false alarm while cores are busy and interfaces come and go (root)", tools: setup::LAB, embeds: true, by_name_only: true, run: soak },

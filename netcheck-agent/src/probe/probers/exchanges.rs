@@ -12,10 +12,11 @@ use netcheck_common::domain::PathId;
 use netcheck_proto::v1;
 use rustix::io::Errno;
 
-use super::{Probers, SLACK_NS, ending};
+use super::{Observers, Probers, SLACK_NS, ending};
 use crate::host::clock::monotonic_ns;
-use crate::measure::merge::{Merge, Probe};
-use crate::model::observation::{KernelEye, ProbeKey};
+use crate::measure::merge::Merge;
+use crate::model::observation::ProbeKey;
+use crate::model::sample::Probe;
 use crate::plan::Question;
 use crate::plan::exchange::{Exchange, Lookup};
 use crate::probe::SendFailure;
@@ -25,6 +26,14 @@ use crate::probe::stream::TOO_MANY;
 
 /// From so many look-ups under way on, it is made sure that they are.
 const PENDING: usize = 512;
+
+/// A DNS question whose answer over UDP was truncated.
+#[derive(Debug)]
+pub(super) struct Truncated {
+    pub(super) key: ProbeKey,
+    pub(super) target: SocketAddr,
+    pub(super) question: Arc<Question>,
+}
 
 /// What is looked up just now, and what must not be gone to.
 #[derive(Debug, Default)]
@@ -79,18 +88,20 @@ impl Probers {
         mut probe: Probe,
         exchange: &Arc<Exchange>,
         before_ns: u64,
-        eye: &mut dyn KernelEye,
-        merge: &mut Merge,
+        seen_by: &mut Observers<'_>,
     ) -> u64 {
+        let (kernel, merge) = (&mut *seen_by.kernel, &mut *seen_by.merge);
         if let Some(lookup) = &exchange.lookup {
             return self.look_up(probe, lookup, exchange, merge);
         }
         let Probe { key, target, .. } = probe;
         probe.timeout_ns = self.terms.timeout_ns + SLACK_NS;
-        let Some(one) = self.lanes.get_mut(probe.lane, probe.family()) else { return monotonic_ns() };
+        let Some(one) = self.socket_sets.get_mut(probe.socket_set, probe.family()) else {
+            return monotonic_ns();
+        };
         let prepared = match one.stream.as_mut() {
             None => Err(SendFailure::Refused(Errno::AFNOSUPPORT)),
-            Some(stream) => stream.prepare(key, target, before_ns, eye),
+            Some(stream) => stream.prepare(key, target, before_ns, kernel),
         };
         let t0_ns = monotonic_ns();
         let ended = match prepared {
@@ -129,7 +140,8 @@ impl Probers {
         probe.timeout_ns = 2 * self.terms.timeout_ns + SLACK_NS;
         // No hook watches it yet.
         probe.watched = false;
-        let sockets = self.lanes.get(probe.lane, probe.family()).and_then(|one| one.stream.as_ref());
+        let sockets =
+            self.socket_sets.get(probe.socket_set, probe.family()).and_then(|one| one.stream.as_ref());
         let sockets = sockets.map(|stream| stream.sockets().clone());
         let t0_ns = monotonic_ns();
         merge.sent(probe, t0_ns);
@@ -161,14 +173,8 @@ impl Probers {
     }
 
     /// A server's name was looked up: goes there, if it may.
-    pub(super) fn found(
-        &mut self,
-        key: ProbeKey,
-        found: Found,
-        took_ns: u64,
-        eye: &mut dyn KernelEye,
-        merge: &mut Merge,
-    ) {
+    pub(super) fn found(&mut self, key: ProbeKey, found: Found, took_ns: u64, seen_by: &mut Observers<'_>) {
+        let merge = &mut *seen_by.merge;
         let exchange = self.lookups.pending.remove(&key);
         let (Some(exchange), Some(probe)) = (exchange, merge.on_its_way(key)) else { return };
         let Some(lookup) = &exchange.lookup else { return };
@@ -180,51 +186,45 @@ impl Probers {
         self.lookups.changed |= self.lookups.barred.remove(&key.path).is_some();
         let target = SocketAddr::new(found.address, probe.target.port());
         let prior = Prior { took_ns, resolved: Some(found), truncated: false };
-        self.go_on(Probe { target, ..probe }, exchange, prior, eye, merge);
+        self.continue_over_tcp(Probe { target, ..probe }, exchange, prior, seen_by);
     }
 
     /// An answer over UDP was truncated: asks again over TCP.
-    pub(super) fn again(
-        &mut self,
-        key: ProbeKey,
-        target: SocketAddr,
-        question: Arc<Question>,
-        now_ns: u64,
-        eye: &mut dyn KernelEye,
-        merge: &mut Merge,
-    ) {
+    pub(super) fn again(&mut self, truncated: Truncated, now_ns: u64, seen_by: &mut Observers<'_>) {
+        let (Truncated { key, target, question }, merge) = (truncated, &mut *seen_by.merge);
         let Some((probe, t0_ns)) = merge.on_its_way(key).zip(merge.sent_at(key)) else { return };
         let took_ns = now_ns.saturating_sub(t0_ns);
         let prior = Prior { took_ns, resolved: None, truncated: true };
-        self.go_on(Probe { target, ..probe }, Arc::new(Exchange::again(question)), prior, eye, merge);
+        let exchange = Arc::new(Exchange::again(question));
+        self.continue_over_tcp(Probe { target, ..probe }, exchange, prior, seen_by);
     }
 
-    fn go_on(
+    fn continue_over_tcp(
         &mut self,
         mut probe: Probe,
         exchange: Arc<Exchange>,
         prior: Prior,
-        eye: &mut dyn KernelEye,
-        merge: &mut Merge,
+        seen_by: &mut Observers<'_>,
     ) {
-        let Probe { key, target, lane, .. } = probe;
+        let (kernel, merge) = (&mut *seen_by.kernel, &mut *seen_by.merge);
+        let Probe { key, target, socket_set, .. } = probe;
         let now_ns = monotonic_ns();
         let until_ns = now_ns.saturating_add(self.terms.timeout_ns + SLACK_NS);
         probe.timeout_ns = self.terms.timeout_ns + SLACK_NS;
-        let one = self.lanes.get_mut(lane, probe.family());
+        let one = self.socket_sets.get_mut(socket_set, probe.family());
         let prepared = match one.and_then(|one| one.stream.as_mut()) {
             None => Err(SendFailure::Refused(Errno::AFNOSUPPORT)),
-            Some(stream) => stream.prepare(key, target, now_ns, eye),
+            Some(stream) => stream.prepare(key, target, now_ns, kernel),
         };
         let failed = match prepared {
             Err(failure) => {
-                merge.goes_on(probe, until_ns);
+                merge.continue_over_tcp(probe, until_ns);
                 Some(failure)
             }
             Ok((slot, watched, socket)) => {
                 (probe.slot, probe.watched) = (slot, watched);
                 // Before its first packet can be seen by any hook.
-                merge.goes_on(probe, until_ns);
+                merge.continue_over_tcp(probe, until_ns);
                 let authorities = Arc::clone(&self.terms.authorities);
                 let timeout_ns = self.terms.timeout_ns;
                 let job = Job { key, target, socket, exchange, authorities, timeout_ns, prior };

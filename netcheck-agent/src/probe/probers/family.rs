@@ -1,31 +1,30 @@
 //! The probers of one vantage and family.
 
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use netcheck_common::domain::{Family, ProbeKind, Vantage};
 use rustix::io::Errno;
 
-use super::lanes::{ICMP, UDP, token};
+use super::socket_sets::{ICMP, UDP, token};
 use crate::host::capability::{self, Capability};
-use crate::measure::merge::{Merge, Seen};
+use crate::measure::merge::Merge;
 use crate::model::observation::ProbeKey;
+use crate::model::sample::{Quoted, Seen, header_of};
 use crate::net::mmsg::Batch;
+use crate::net::socket::SocketKind;
 use crate::plan::Missing;
 use crate::probe::dns::DnsProber;
-use crate::probe::errors::Told;
+use crate::probe::errors::QueuedError;
 use crate::probe::icmp::{ICMP_HEADER, IcmpIncoming, IcmpProber};
 use crate::probe::ping::PingProber;
-use crate::probe::quoted::Quoted;
 use crate::probe::route::RouteMtu;
 use crate::probe::socket::Sockets;
 use crate::probe::stream::StreamProber;
 use crate::probe::tcp::TcpProber;
 use crate::probe::udp::UdpProber;
-use crate::probe::{Identity, ProbeBuffer, header_of};
-use crate::vantage::frame::Kind;
+use crate::probe::{Outgoing, ProbeBuffer};
 use crate::vantage::pool::Pool;
 
 /// ICMP echo, by what the vantage may open.
@@ -38,17 +37,10 @@ pub(super) enum Echo {
 }
 
 impl Echo {
-    pub(super) fn send(
-        &self,
-        identity: Identity,
-        key: ProbeKey,
-        target: SocketAddr,
-        payload_bytes: usize,
-        buffer: &mut ProbeBuffer,
-    ) -> Result<(), Errno> {
+    pub(super) fn send(&self, outgoing: &Outgoing, buffer: &mut ProbeBuffer) -> Result<(), Errno> {
         match self {
-            Self::Raw(icmp) => icmp.send(identity, key, target, payload_bytes, buffer),
-            Self::Ping(ping) => ping.send(identity, key, target, payload_bytes, buffer),
+            Self::Raw(icmp) => icmp.send(outgoing, buffer),
+            Self::Ping(ping) => ping.send(outgoing, buffer),
         }
     }
 
@@ -101,14 +93,14 @@ impl OneFamily {
         missing: &mut Vec<Missing>,
     ) -> Self {
         let mut keep = |kind, error: io::Error| missing.push(pod_missing(kind, family, &error));
-        let streams = match pool.refusal(family, Kind::Stream) {
+        let streams = match pool.refusal(family, SocketKind::Stream) {
             Some(errno) => Err(errno.into()),
             None => TcpProber::open(family, handed.clone()),
         };
-        if let Some(errno) = pool.refusal(family, Kind::Datagram) {
+        if let Some(errno) = pool.refusal(family, SocketKind::Datagram) {
             keep(ProbeKind::Dns, errno.into());
         }
-        if let Some(errno) = pool.refusal(family, Kind::Stream) {
+        if let Some(errno) = pool.refusal(family, SocketKind::Stream) {
             keep(ProbeKind::Http, errno.into());
         }
         Self {
@@ -126,10 +118,10 @@ impl OneFamily {
     }
 
     /// The sockets that replies of many probes come in through, with their tokens.
-    pub(super) fn shared(&self, lane: u32) -> impl Iterator<Item = (BorrowedFd<'_>, u64)> {
-        let echo = self.echo.as_ref().map(|echo| (echo.fd(), token(ICMP, lane, self.family, 0)));
+    pub(super) fn shared(&self, socket_set: u32) -> impl Iterator<Item = (BorrowedFd<'_>, u64)> {
+        let echo = self.echo.as_ref().map(|echo| (echo.fd(), token(ICMP, socket_set, self.family, 0)));
         let udp = self.udp.iter().flat_map(UdpProber::fds).zip(0..);
-        let udp = udp.map(move |(fd, slot)| (fd, token(UDP, lane, self.family, slot)));
+        let udp = udp.map(move |(fd, slot)| (fd, token(UDP, socket_set, self.family, slot)));
         echo.into_iter().chain(udp)
     }
 
@@ -149,7 +141,7 @@ impl OneFamily {
                 });
             }
             Some(Echo::Ping(ping)) => {
-                ping.errors(|told| quoted_by_socket(merge, ProbeKind::Icmp, 0, &told));
+                ping.errors(|queued| quoted_by_socket(merge, ProbeKind::Icmp, 0, &queued));
                 let _ = ping.receive(batch, |from, header| merge.echo(from, &header, seen));
             }
         }
@@ -173,20 +165,20 @@ impl OneFamily {
 }
 
 /// An error from the queue of a pod's socket: to the probe that it quotes.
-pub(super) fn quoted_by_socket(merge: &mut Merge, kind: ProbeKind, slot: u32, told: &Told) {
+pub(super) fn quoted_by_socket(merge: &mut Merge, kind: ProbeKind, slot: u32, queued: &QueuedError) {
     let (skip, sequence) = match kind {
-        ProbeKind::Icmp => (ICMP_HEADER, told.quote.get(6..8)),
+        ProbeKind::Icmp => (ICMP_HEADER, queued.quote.get(6..8)),
         _ => (0, None),
     };
     let quoted = Quoted {
         transport: kind,
-        to: told.to,
+        to: queued.to,
         from_port: 0,
         icmp_sequence: sequence.and_then(|pair| pair.try_into().ok()).map_or(0, u16::from_be_bytes),
-        header: told.quote.get(skip..).and_then(header_of),
+        header: queued.quote.get(skip..).and_then(header_of),
     };
     if let Some(key) = merge.quoted(&quoted, Vantage::Pod, slot) {
-        merge.icmp_error(key, told.to, told.outcome, told.icmp);
+        merge.icmp_error(key, queued.to, queued.outcome, queued.icmp);
     }
 }
 

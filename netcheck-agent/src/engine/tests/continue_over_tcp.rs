@@ -102,7 +102,7 @@ fn start_with_exchanges(conf: &Conf) -> (EngineHandle, EngineOutput, Cancellatio
     let (handle, mut output, _thread) = start();
     let end = std::mem::replace(&mut output.exchanges, exchange::open().1);
     let shutdown = CancellationToken::new();
-    let task = ExchangeTask { end, engine: handle.clone(), resolv_conf: conf.0.clone() };
+    let task = ExchangeTask { end, waker: handle.waker(), resolv_conf: conf.0.clone() };
     tokio::spawn(task.run(shutdown.clone()));
     (handle, output, shutdown)
 }

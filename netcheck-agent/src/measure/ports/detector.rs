@@ -1,10 +1,11 @@
-//! One path: whose turn it is, what became of each port's newest packets, and whether that can be chance.
+//! The source-port (ECMP) loss detector of one path: which port the next probe leaves from, what became of each port's
+//! newest packets, and whether that can be chance.
 
 use arrayvec::ArrayVec;
 use netcheck_common::domain::PathId;
+use netcheck_common::hash::splitmix64;
 
-use super::PORTS;
-use crate::plan::schedule::mix;
+use crate::model::report::PORTS;
 
 /// Outcomes that are remembered of each port.
 const NEWEST: u8 = 8;
@@ -13,12 +14,12 @@ const LOSSES: u8 = 6;
 /// Packets of the others that were answered meanwhile.
 const OTHERS: u8 = 8;
 /// Losses in a row that put a port in question.
-const DOUBTED: u8 = 2;
+const QUESTIONED: u8 = 2;
 /// Answers in a row that make it one like the others again.
 const ANSWERS: u8 = 3;
 /// The ports that lose nothing are at least so many.
 const FINE: u32 = 3;
-/// What may be due to chance less often than this is told, and stands as long as it may be less often than that.
+/// What may be due to chance less often than this is reported, and stands as long as it may be less often than that.
 const CHANCE: f64 = 1e-5;
 const CHANCE_STANDING: f64 = 1e-3;
 /// Of so many packets one tries a port in question.
@@ -61,7 +62,7 @@ pub(super) struct Found {
 
 /// One path. Sets of ports are bits.
 #[derive(Debug)]
-pub(super) struct Turns {
+pub(super) struct LossDetector {
     ports: [Port; PORTS],
     /// On their way.
     flying: u8,
@@ -73,7 +74,7 @@ pub(super) struct Turns {
     /// Those that lose their packets.
     dead: u8,
     /// Those that may: a few more packets decide.
-    doubted: u8,
+    questioned: u8,
     /// The last outcome was a loss.
     lost_last: bool,
     /// Of a port that is not known to lose its packets.
@@ -83,7 +84,7 @@ pub(super) struct Turns {
     draws: u32,
 }
 
-impl Turns {
+impl LossDetector {
     pub(super) fn new(path: PathId) -> Self {
         Self {
             ports: [Port::default(); PORTS],
@@ -91,18 +92,18 @@ impl Turns {
             chosen: 0,
             left: 0,
             dead: 0,
-            doubted: 0,
+            questioned: 0,
             lost_last: false,
             news: false,
             passing: 0,
-            draws: mix(u64::from(path.0)) as u32,
+            draws: splitmix64(u64::from(path.0)) as u32,
         }
     }
 
     /// The next slot, of the first `width`.
     pub(super) fn next(&mut self, width: usize) -> usize {
         self.draws = self.draws.wrapping_add(1);
-        let chance = mix(u64::from(self.draws));
+        let chance = splitmix64(u64::from(self.draws));
         let all = u8::MAX >> (PORTS - width);
         let (mut from, mut chosen) = (0, 0);
         if self.lost_last {
@@ -140,7 +141,7 @@ impl Turns {
         self.passing.into()
     }
 
-    /// A packet ended. True: there is something to tell, or not any longer.
+    /// A packet ended. True: there is something to report, or not any longer.
     pub(super) fn ended(&mut self, slot: usize, answered: Option<bool>, width: usize) -> bool {
         let bit = 1u8 << slot;
         self.flying &= !bit;
@@ -168,20 +169,22 @@ impl Turns {
             let fresh = || port.run() >= LOSSES && port.others >= OTHERS && port.met & fine == fine;
             if was_dead & (1 << at) == 0 { fresh() } else { port.answers() < ANSWERS }
         });
-        let told =
-            |dead: u8, least| (dead != 0 && self.is_told(dead, fine & !dead, width, least)).then_some(dead);
+        let significant = |dead: u8, least| {
+            (dead != 0 && self.is_significant(dead, fine & !dead, width, least)).then_some(dead)
+        };
         let standing = lossy & was_dead;
-        self.dead = told(lossy, CHANCE).or_else(|| told(standing, CHANCE_STANDING)).unwrap_or(0);
-        let was_doubted = self.doubted;
-        let doubted = set_of(width, |at| (DOUBTED..NEWEST).contains(&self.ports[at].run()));
-        let alone = self.dead == 0 && self.others_pass(fine & !doubted, width);
-        self.doubted = if alone { doubted } else { 0 };
+        self.dead =
+            significant(lossy, CHANCE).or_else(|| significant(standing, CHANCE_STANDING)).unwrap_or(0);
+        let was_questioned = self.questioned;
+        let questioned = set_of(width, |at| (QUESTIONED..NEWEST).contains(&self.ports[at].run()));
+        let alone = self.dead == 0 && self.others_pass(fine & !questioned, width);
+        self.questioned = if alone { questioned } else { 0 };
         // Every loss that shows it again keeps it young.
-        self.dead != was_dead || self.doubted != was_doubted || (!answered && self.dead & bit != 0)
+        self.dead != was_dead || self.questioned != was_questioned || (!answered && self.dead & bit != 0)
     }
 
     /// Whether it is these ports, and hardly by chance, that lose their packets, while these others lose none.
-    fn is_told(&self, dead: u8, fine: u8, width: usize, least: f64) -> bool {
+    fn is_significant(&self, dead: u8, fine: u8, width: usize, least: f64) -> bool {
         self.others_pass(fine, width) && chance(&self.sums(dead, width), width) < least
     }
 
@@ -194,9 +197,9 @@ impl Turns {
     }
 
     pub(super) fn found(&self, width: usize) -> Found {
-        match (self.dead, self.doubted) {
+        match (self.dead, self.questioned) {
             (0, 0) => Found::default(),
-            (0, doubted) => Found { undecided: true, ..self.sums(doubted, width) },
+            (0, questioned) => Found { undecided: true, ..self.sums(questioned, width) },
             (dead, _) => self.sums(dead, width),
         }
     }
