@@ -36,7 +36,7 @@ const WAITING: usize = 1024;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct PodEnd {
     pod: Arc<str>,
-    /// The further network that the pod is on there.
+    /// The secondary network that the pod is on there.
     network: Option<Arc<str>>,
 }
 
