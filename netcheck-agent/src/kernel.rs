@@ -209,7 +209,6 @@ fn take_maps(ebpf: &mut Ebpf, config: &KernelConfig) -> Result<Maps, OpenError> 
                 take(ebpf, maps::TRANSLATED_SIEVES[0], Array::try_from)?,
                 take(ebpf, maps::TRANSLATED_SIEVES[1], Array::try_from)?,
             ],
-            take(ebpf, maps::TRANSLATED_BANK, Array::try_from)?,
             Instant::now(),
         ),
         drops: DropSlots::new(

@@ -41,7 +41,7 @@ pub(crate) fn is_ordinary(ctx: &TcContext, start: Start, egress: bool) -> bool {
     // An own flow whose port is another behind translation: its requests by their socket's own port, the answers by what
     // the requests left as.
     if egress {
-        sieved((socket_port(ctx) >> 8) as u8) == 0
+        !is_sieved_socket(ctx)
     } else {
         // SAFETY: as above.
         unsafe { !may_be_translated(transport) }
@@ -55,6 +55,22 @@ pub(crate) fn socket_port(ctx: &TcContext) -> u16 {
     unsafe {
         let socket = (*ctx.as_ptr().cast::<__sk_buff>()).__bindgen_anon_2.sk;
         if socket.is_null() { 0 } else { (&raw const (*socket).src_port).read_volatile() as u16 }
+    }
+}
+
+/// Whether a port with the same high byte as a packet's own socket's may be in [`PORTS`]. A packet without a socket takes
+/// no part in the sum of addresses: the verifier lets nobody without CAP_PERFMON add a constant on one way and something
+/// unknown on another.
+#[inline(always)]
+fn is_sieved_socket(ctx: &TcContext) -> bool {
+    // SAFETY: as in `socket_port`.
+    unsafe {
+        let socket = (*ctx.as_ptr().cast::<__sk_buff>()).__bindgen_anon_2.sk;
+        if socket.is_null() {
+            return false;
+        }
+        let port = (&raw const (*socket).src_port).read_volatile();
+        sieved((port >> 8) as u8) != 0
     }
 }
 

@@ -94,11 +94,6 @@ static TRANSLATED_SIEVE_0: Sieve = Sieve::EMPTY;
 #[unsafe(link_section = ".data.nat1")]
 static TRANSLATED_SIEVE_1: Sieve = Sieve::EMPTY;
 
-/// [`maps::TRANSLATED_BANK`].
-#[unsafe(no_mangle)]
-#[unsafe(link_section = ".data.natbank")]
-pub(crate) static TRANSLATED_BANK: Global<u32> = Global::new(0);
-
 #[unsafe(no_mangle)]
 pub(crate) static OWN_SESSION: Global<u64> = Global::new(0);
 #[unsafe(no_mangle)]
@@ -227,14 +222,15 @@ pub(crate) fn sieved_pair(one: u16, other: u16) -> u8 {
     unsafe { TRANSLATED_SIEVE_0.byte(at).read_volatile() | TRANSLATED_SIEVE_1.byte(at).read_volatile() }
 }
 
-/// Lets packets with these ports pass [`sieved_pair`]. A store of one byte: no other CPU's is lost by it.
+/// Lets packets with these ports pass [`sieved_pair`]. Stores of one byte: no other CPU's is lost by them.
 #[inline(always)]
 pub(crate) fn sift_pair(one: u16, other: u16) {
     let at = maps::translated_byte(one, other);
-    let first = TRANSLATED_BANK.load() & 1 == 0;
-    let sieve = if first { &TRANSLATED_SIEVE_0 } else { &TRANSLATED_SIEVE_1 };
     // SAFETY: as above.
-    unsafe { sieve.byte(at).write_volatile(1) };
+    unsafe {
+        TRANSLATED_SIEVE_0.byte(at).write_volatile(1);
+        TRANSLATED_SIEVE_1.byte(at).write_volatile(1);
+    }
 }
 
 /// What is known of an address: [`netcheck_common::abi::address_flags`]; 0 where nothing is.

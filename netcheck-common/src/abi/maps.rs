@@ -49,10 +49,8 @@ pub const TRANSLATED: &str = "TRANSLATED";
 pub const TRANSLATED_ENTRIES: u32 = 4_096;
 /// Two arrays of [`TRANSLATED_BYTES`] in sections of their own, which the fast path reads without a lookup: the byte of a
 /// pair of ports ([`translated_byte`]) is not 0 where an answer with these may be to a flow in [`TRANSLATED`]. The programs
-/// write into the one that [`TRANSLATED_BANK`] says; the other one is emptied from time to time, then they change places.
+/// write into both and read either; they are emptied in turn.
 pub const TRANSLATED_SIEVES: [&str; 2] = [".data.nat0", ".data.nat1"];
-/// A u32 in a section of its own.
-pub const TRANSLATED_BANK: &str = ".data.natbank";
 /// A power of two. Few flows are translated at any time, so that few bytes are not 0.
 pub const TRANSLATED_BYTES: usize = 1_024;
 
