@@ -334,7 +334,7 @@ impl Plan {
         if spec.payload_bytes > PAYLOAD_MAX {
             return Err(NotProbed::Payload { bytes: spec.payload_bytes, most: PAYLOAD_MAX });
         }
-        if spec.free && !named && !self.allowed.holds(address) {
+        if spec.external && !named && !self.allowed.holds(address) {
             return Err(NotProbed::NotAllowed { address });
         }
         let question = match kind {

@@ -77,7 +77,7 @@ pub struct State {
     pub lost_flows: LostFlows,
     /// Questions that wait for their answer.
     pub questions: Questions,
-    /// Whose hooks see which further network of pods.
+    /// Whose hooks see which secondary network of pods.
     pub sights: Sights,
     /// Paths with lost probes whose facts changed.
     pub dirty: BTreeSet<(NodeIx, PathId)>,

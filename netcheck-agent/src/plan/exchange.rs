@@ -44,7 +44,7 @@ pub(crate) struct Lookup {
     /// As it is configured: without a dot at its end, search lists apply.
     pub(crate) name: Arc<str>,
     /// It is none of a Kubernetes object's: only addresses that the agent allows are gone to.
-    pub(crate) free: bool,
+    pub(crate) external: bool,
 }
 
 /// What is said.
@@ -124,7 +124,7 @@ impl Exchange {
             }
             _ => return Ok(None),
         };
-        let lookup = lookup(spec).map(|name| check_name(name, spec.free)).transpose()?;
+        let lookup = lookup(spec).map(|name| check_name(name, spec.external)).transpose()?;
         Ok(Some(Self { talk, tls, lookup }))
     }
 
@@ -146,13 +146,13 @@ pub(super) fn lookup(spec: &v1::PathSpec) -> Option<&str> {
     spec.http.as_ref().map(|http| http.resolve.as_str()).filter(|name| !name.is_empty())
 }
 
-fn check_name(name: &str, free: bool) -> Result<Lookup, NotProbed> {
+fn check_name(name: &str, external: bool) -> Result<Lookup, NotProbed> {
     Name::from_ascii(name).map_err(NotProbed::unreadable("http.resolve"))?;
     let plain = name.bytes().all(|byte| byte.is_ascii_graphic());
     if name.len() > NAME_MAX || !plain || name.parse::<IpAddr>().is_ok() {
         return Err(NotProbed::NotAName);
     }
-    Ok(Lookup { name: name.into(), free })
+    Ok(Lookup { name: name.into(), external })
 }
 
 fn request(spec: &v1::PathSpec) -> Result<Request, NotProbed> {

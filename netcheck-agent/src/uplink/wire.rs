@@ -101,8 +101,8 @@ impl Reporter {
             route_bytes: seen.route_bytes.into(),
             passed_bytes: seen.passed_bytes.into(),
             lost_bytes: seen.lost_bytes.into(),
-            told_bytes: seen.router_mtu.map_or(0, |(bytes, _)| bytes.into()),
-            told_by: seen.router_mtu.map(|(_, by)| convert::address_bytes(by)).unwrap_or_default(),
+            icmp_mtu: seen.router_mtu.map_or(0, |(bytes, _)| bytes.into()),
+            icmp_mtu_from: seen.router_mtu.map(|(_, by)| convert::address_bytes(by)).unwrap_or_default(),
             measured_unix_ns: self.unix_ns(seen.measured_ns),
             interval: Some(convert::duration_from_ns(seen.interval_ns)),
         }

@@ -2,7 +2,7 @@
 //!
 //! In: one [`Fact`] per path, as of one moment. Out: [`Explained`], one per cause, by [`explain`]; [`IncidentTracker`] follows
 //! them from evaluation to evaluation, so that an incident opens, stays itself while its symptoms grow, and closes.
-//! Each further network of pods is explained for itself (`networks`): that one is well says nothing of another.
+//! Each secondary network of pods is explained for itself (`networks`): that one is well says nothing of another.
 //! The state makes the facts; [`index`] numbers what they name, [`place`] says what a place is
 //! called, [`tally`] counts the paths that cross each suspect, [`cover`] chooses, [`words`] says it, [`proof`] shows the
 //! arithmetic.
@@ -110,7 +110,7 @@ impl Fact {
         }
     }
 
-    /// The further network of pods that it stays in; none: the cluster's own.
+    /// The secondary network of pods that it stays in; none: the cluster's own.
     #[must_use]
     pub fn network(&self) -> Option<&str> {
         self.path.probe.target.network()

@@ -188,7 +188,7 @@ pub struct Row {
     /// When it left the plan. It is shown as expected to be absent until it expires or comes back.
     pub retired_ns: Option<i64>,
     /// Its turn is over: it left the plan and is not shown as a row any more.
-    pub resting: bool,
+    pub inactive: bool,
     /// When it came into the plan.
     pub planned_ns: i64,
     /// What it was when it was probed last, before this turn.
@@ -210,7 +210,7 @@ impl Row {
             verdict: Verdict::NoData,
             since_ns: now_ns,
             retired_ns: None,
-            resting: false,
+            inactive: false,
             planned_ns: now_ns,
             rested: None,
             replaced: false,
@@ -220,7 +220,7 @@ impl Row {
     /// Its turn is over.
     pub fn rest(&mut self, now_ns: i64) {
         self.retired_ns = Some(now_ns);
-        self.resting = true;
+        self.inactive = true;
     }
 
     /// It came into the plan anew, so that nothing can be known of this turn yet, and was reachable before.
@@ -279,7 +279,7 @@ impl Rows {
                     if row.retired_ns.take().is_some() {
                         row.planned_ns = now_ns;
                     }
-                    row.resting = false;
+                    row.inactive = false;
                 }
                 None => {
                     row.retired_ns.get_or_insert(now_ns);
@@ -316,7 +316,7 @@ impl Rows {
             while row.lost.front().is_some_and(|lost| lost.sent_ns < oldest_ns) {
                 row.lost.pop_front();
             }
-            let kept_ns = if row.resting { oldest_ns.max(now_ns - RESTING_NS) } else { oldest_ns };
+            let kept_ns = if row.inactive { oldest_ns.max(now_ns - RESTING_NS) } else { oldest_ns };
             let keep = row.retired_ns.is_none_or(|retired| retired >= kept_ns);
             gone += if keep { before - row.lost.len() } else { before };
             keep
@@ -337,7 +337,7 @@ impl Rows {
 
     /// The rows that readers see, ascending by path id.
     pub fn shown(&self) -> impl Iterator<Item = &Row> {
-        self.iter().filter(|row| !row.replaced && !row.resting)
+        self.iter().filter(|row| !row.replaced && !row.inactive)
     }
 
     /// All rows, ascending by path id.

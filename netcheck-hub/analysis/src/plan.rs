@@ -88,7 +88,7 @@ impl Default for ExchangeTiming {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// `node/NAME`, `pod/NAMESPACE/NAME`, `service/NAMESPACE/NAME:PORT`, `dns/NAMESPACE/NAME`; see the wire form for more.
-    /// A pod on a further network is a target of its own, `pod/NAMESPACE/NAME@NETWORK`: see [`Target::network`].
+    /// A pod on a secondary network is a target of its own, `pod/NAMESPACE/NAME@NETWORK`: see [`Target::network`].
     pub id: Arc<str>,
     /// Its kind.
     pub kind: v1::TargetKind,

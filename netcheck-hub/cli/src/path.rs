@@ -31,7 +31,7 @@ pub(crate) fn render(answer: &v1::GetPathResponse, paint: Paint) -> String {
 fn one(detail: &v1::PathDetail, paint: Paint) -> String {
     let cell = detail.cell.clone().unwrap_or_default();
     let mut text = head(&cell, paint);
-    if cell.resting {
+    if cell.inactive {
         let last = match &cell.measured_at {
             Some(at) => format!("probed last {} ago", ago(Some(at))),
             None => "not probed yet".to_owned(),
@@ -158,9 +158,9 @@ fn sizes(sizes: &v1::PacketSizes) -> String {
         (passed, 0) => format!("up to {passed} bytes pass"),
         (passed, lost) => format!("{passed} bytes pass, {lost} don't"),
     };
-    let told = match sizes.told_bytes {
+    let told = match sizes.icmp_mtu {
         0 => String::new(),
-        bytes => format!(", {} takes {bytes} and says so", sizes.told_by),
+        bytes => format!(", {} takes {bytes} and says so", sizes.icmp_mtu_from),
     };
     format!("    packets   {passed} (the route of the source takes {}{told})\n", sizes.route_bytes)
 }

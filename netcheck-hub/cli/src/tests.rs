@@ -169,8 +169,12 @@ fn a_path_says_which_packets_pass() {
     let text = shown(&detail);
     assert!(text.contains("1400 bytes pass, 1401 don't (the route of the source takes 1450)"), "{text}");
     assert!(text.contains("    #0 of – of 1450 bytes timed out\n"), "{text}");
-    let sizes =
-        v1::PacketSizes { smallest_lost_bytes: 0, told_bytes: 1400, told_by: "10.0.0.9".to_owned(), ..sizes };
+    let sizes = v1::PacketSizes {
+        smallest_lost_bytes: 0,
+        icmp_mtu: 1400,
+        icmp_mtu_from: "10.0.0.9".to_owned(),
+        ..sizes
+    };
     detail.cell = Some(v1::MatrixCell { sizes: Some(sizes), ..Default::default() });
     let text = shown(&detail);
     assert!(

@@ -147,9 +147,9 @@ impl Check {
 
     fn result(&self, cells: &[Cell], range: &Range) -> v1::CheckResult {
         let mut caveats = self.hub.lock().caveats();
-        let resting = self.hub.count_resting(&self.selector.clone().any_verdict(), range.now_ns);
-        if resting > 0 {
-            caveats.push(format!("{resting} paths are not in turn now and were not checked"));
+        let inactive = self.hub.count_inactive(&self.selector.clone().any_verdict(), range.now_ns);
+        if inactive > 0 {
+            caveats.push(format!("{inactive} paths are not in turn now and were not checked"));
         }
         let fine = |verdict: Verdict| matches!(verdict, Verdict::Reachable | Verdict::ExpectedAbsent);
         let told = |cell: &&Cell| {

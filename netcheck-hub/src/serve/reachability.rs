@@ -81,21 +81,21 @@ impl Hub {
 
     /// The cells of paths in turn, and of those that are not. Each path of a source is among one of them: both are of one
     /// moment.
-    fn measured_and_resting(
+    fn measured_and_inactive(
         &self,
         selector: &Selector,
-        resting: &Selector,
+        inactive: &Selector,
         range: &Range,
     ) -> (Vec<Cell>, Vec<v1::MatrixCell>) {
-        let mut chosen = self.chosen(resting);
+        let mut chosen = self.chosen(inactive);
         let (mut measured, mut rest) = (Vec::new(), Vec::new());
         for source in self.indices() {
             let state = self.lock();
             measured.extend(self.cells_of(&state, source, selector, range));
-            let found = state.resting(source, &mut chosen);
+            let found = state.inactive(source, &mut chosen);
             drop(state);
             let Some(found) = found else { continue };
-            rest.extend(found.paths(resting, range.now_ns).iter().map(|path| found.cell(path)));
+            rest.extend(found.paths(inactive, range.now_ns).iter().map(|path| found.cell(path)));
         }
         (measured, rest)
     }
@@ -103,8 +103,8 @@ impl Hub {
     /// The matrix.
     #[must_use]
     pub fn matrix(&self, selector: &Selector, range: &Range) -> v1::GetMatrixResponse {
-        let (measured, resting) = self.measured_and_resting(selector, selector, range);
-        let cells: Vec<v1::MatrixCell> = measured.into_iter().map(|cell| cell.cell).chain(resting).collect();
+        let (measured, inactive) = self.measured_and_inactive(selector, selector, range);
+        let cells: Vec<v1::MatrixCell> = measured.into_iter().map(|cell| cell.cell).chain(inactive).collect();
         v1::GetMatrixResponse {
             generated_at: Some(timestamp(range.now_ns)),
             range: Some(wire_duration(range.length())),
@@ -120,7 +120,7 @@ impl Hub {
         let caveats = self.lock().caveats();
         let incidents = self.incidents(false).incidents;
         let mut report = v1::Report { incidents, ..report::build(&cells, range, caveats) };
-        report::add_resting(&mut report, &coverage, self.settings.rotation.cover);
+        report::add_inactive(&mut report, &coverage, self.settings.rotation.cover);
         report
     }
 
@@ -264,13 +264,13 @@ impl ReachabilityService for Reachability {
                 let row = state.agent(source).rows.get(netcheck_common::domain::PathId(cell.key.1))?;
                 Some(state.detail(source, row, cell.verdict, &range))
             }));
-            if let Some(resting) = state.resting(source, &mut chosen) {
+            if let Some(inactive) = state.inactive(source, &mut chosen) {
                 drop(state);
-                let found = resting.paths(&selector, range.now_ns);
+                let found = inactive.paths(&selector, range.now_ns);
                 state = self.hub.lock();
                 for path in found {
-                    state.ask_for(source, resting.target(&path), range.now_ns);
-                    paths.push(v1::PathDetail { cell: Some(resting.cell(&path)), ..Default::default() });
+                    state.ask_for(source, inactive.target(&path), range.now_ns);
+                    paths.push(v1::PathDetail { cell: Some(inactive.cell(&path)), ..Default::default() });
                 }
             }
         }
@@ -327,17 +327,17 @@ impl Follow for Watch {
     type Message = v1::WatchMatrixResponse;
 
     fn first(&mut self) -> Vec<v1::WatchMatrixResponse> {
-        let (cells, resting) = if self.changes_only {
+        let (cells, inactive) = if self.changes_only {
             (self.cells(), Vec::new())
         } else {
             let range = self.hub.range(self.range.as_ref());
-            self.hub.measured_and_resting(&self.selector.clone().any_verdict(), &self.selector, &range)
+            self.hub.measured_and_inactive(&self.selector.clone().any_verdict(), &self.selector, &range)
         };
         self.known = cells.iter().map(|cell| (cell.key, cell.verdict)).collect();
         let mut pass: Vec<v1::WatchMatrixResponse> = Vec::new();
         if !self.changes_only {
             let told = cells.into_iter().filter(|cell| told(&self.selector, cell, None));
-            let told = told.map(|cell| cell.cell).chain(resting);
+            let told = told.map(|cell| cell.cell).chain(inactive);
             pass.extend(told.map(|cell| v1::WatchMatrixResponse { cell: Some(cell), ..Default::default() }));
         }
         pass.push(v1::WatchMatrixResponse { initial_done: true, ..Default::default() });

@@ -138,7 +138,7 @@ impl State {
                 sizes: sizes.map(Sizes::to_wire),
                 ports: ports.map(Ports::to_wire),
                 backends: Vec::new(),
-                resting: false,
+                inactive: false,
                 measured_at: None,
                 phases: steps.as_ref().map(phases),
                 certificate_expires_at: steps

@@ -61,7 +61,7 @@ pub fn findings(cells: &[Cell]) -> Vec<v1::Finding> {
 }
 
 /// Counts the paths that are not in turn with what they were when they were probed last.
-pub fn add_resting(report: &mut v1::Report, coverage: &Coverage, wanted: Duration) {
+pub fn add_inactive(report: &mut v1::Report, coverage: &Coverage, wanted: Duration) {
     let mut all = 0;
     for (verdict, count) in [
         (Verdict::Reachable, &mut report.reachable),
@@ -70,8 +70,8 @@ pub fn add_resting(report: &mut v1::Report, coverage: &Coverage, wanted: Duratio
         (Verdict::ExpectedAbsent, &mut report.expected_absent),
         (Verdict::NoData, &mut report.no_data),
     ] {
-        *count += coverage.resting(verdict);
-        all += coverage.resting(verdict);
+        *count += coverage.inactive(verdict);
+        all += coverage.inactive(verdict);
     }
     report.paths += all;
     report.coverage = coverage.to_wire(wanted);
@@ -92,7 +92,7 @@ enum Cause {
         function: String,
         next_node: String,
     },
-    /// Several nodes' packets get lost on the wire towards one, on the cluster's own network or on a further one.
+    /// Several nodes' packets get lost on the wire towards one, on the cluster's own network or on a secondary one.
     Towards {
         node: String,
         network: String,
@@ -126,7 +126,7 @@ fn target_of(cell: &Cell) -> Option<&v1::Target> {
     cell.cell.path.as_ref().and_then(|path| path.target.as_ref())
 }
 
-/// The further network of pods that its path stays in; empty: the cluster's own.
+/// The secondary network of pods that its path stays in; empty: the cluster's own.
 fn network_of(cell: &Cell) -> &str {
     target_of(cell).map_or("", |target| target.network.as_str())
 }

@@ -178,7 +178,7 @@ impl Probers {
         let exchange = self.lookups.pending.remove(&key);
         let (Some(exchange), Some(probe)) = (exchange, merge.on_its_way(key)) else { return };
         let Some(lookup) = &exchange.lookup else { return };
-        if let Some(why) = self.terms.bounds.refusal(&lookup.name, found.address, lookup.free) {
+        if let Some(why) = self.terms.bounds.refusal(&lookup.name, found.address, lookup.external) {
             self.lookups.bar(key.path, why);
             merge.not_sent(key);
             return;

@@ -31,7 +31,7 @@ pub struct Roster {
     pub entrances: BTreeMap<String, entrance::Entrance>,
     /// Objects whose annotation says neither yes nor no, as `service default/web`.
     pub misannotated: BTreeSet<String>,
-    /// Addresses on further networks that more than one pod has, or somebody on the cluster's own network as well.
+    /// Addresses on secondary networks that more than one pod has, or somebody on the cluster's own network as well.
     pub shared_addresses: BTreeSet<String>,
     owners: HashMap<IpAddr, Owner>,
 }
@@ -66,7 +66,7 @@ pub struct Pod {
     pub node: String,
     /// Its addresses on the cluster's own network.
     pub addresses: Vec<IpAddr>,
-    /// Further networks that it is on.
+    /// Secondary networks that it is on.
     pub networks: Vec<Attachment>,
     /// What is wrong with the note of its networks, if anything.
     pub networks_wrong: Option<String>,
@@ -81,7 +81,7 @@ pub struct Pod {
 }
 
 impl Pod {
-    /// Its place on a further network, if it is there.
+    /// Its place on a secondary network, if it is there.
     #[must_use]
     pub fn on(&self, network: &str) -> Option<&Attachment> {
         self.networks.iter().find(|attachment| *attachment.network == *network)
@@ -120,7 +120,7 @@ pub struct Owner {
     pub node: String,
     /// `namespace/name` of the pod that has it.
     pub pod: Option<String>,
-    /// The further network that it is on; none: the cluster's own.
+    /// The secondary network that it is on; none: the cluster's own.
     pub network: Option<Arc<str>>,
 }
 

@@ -30,7 +30,7 @@ pub enum Sight {
     Silent,
     /// Its agent has no kernel hooks.
     Blind,
-    /// Its hooks are not known to see anything of the further network that the probe stays in.
+    /// Its hooks are not known to see anything of the secondary network that the probe stays in.
     Elsewhere,
     /// Its hooks see; this is the one that faces the other nodes.
     Sees {

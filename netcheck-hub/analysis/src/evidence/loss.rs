@@ -134,7 +134,7 @@ impl Lost {
         if address.is_none() && !again {
             return Cow::Borrowed(probe);
         }
-        let over_tcp = Exchange { talk: Talk::Dns, tls: None, free: false, lookup: None };
+        let over_tcp = Exchange { talk: Talk::Dns, tls: None, external: false, lookup: None };
         let exchange = if again { Some(Arc::new(over_tcp)) } else { probe.exchange.clone() };
         let address = address.unwrap_or(probe.address);
         Cow::Owned(Probe { address, exchange, ..probe.clone() })

@@ -33,7 +33,7 @@ pub struct Item {
     pub to_pod: bool,
     /// It is probed from a pod.
     pub from_pod: bool,
-    /// It stays in a further network of pods.
+    /// It stays in a secondary network of pods.
     further: bool,
     /// With what.
     pub probe: ProbeKind,
@@ -90,7 +90,7 @@ pub struct Index {
     pub places: Vec<Place>,
     /// Facts that nobody can judge now.
     pub unjudged: usize,
-    /// All of this is about one further network of pods.
+    /// All of this is about one secondary network of pods.
     pub network: Option<String>,
 }
 
@@ -168,7 +168,7 @@ impl Build {
             (to != 0).then(|| (to, self.symbol('n', &at.node)))
         });
         let here = at.filter(|at| at.stage() != v1::Stage::Wire && !place::answered(at, target.kind));
-        // On a further network, and on one node, pods send to each other.
+        // On a secondary network, and on one node, pods send to each other.
         let routed = fact.network().is_none() && !(from_pod && *fact.source == *node);
         let here = here.filter(|at| at.stage() != v1::Stage::Unspecified && !place::far_end(at, routed));
         // Each source's own kernel refuses what nobody is behind.
@@ -282,7 +282,7 @@ impl Item {
         if self.from_pod && !(self.to_pod && self.source == self.node) {
             each(Suspect::Pods(self.source));
         }
-        // On a further network there is nobody else to tell pods from.
+        // On a secondary network there is nobody else to tell pods from.
         if self.from_pod && !self.further {
             each(Suspect::PodsOut(self.source));
             each(Suspect::PodsTo(self.target));

@@ -1,4 +1,4 @@
-//! Further networks of pods among the causes. Pure.
+//! Secondary networks of pods among the causes. Pure.
 //!
 //! Each is explained for itself, from its own facts alone. What is found then is a cause of its own, which bears the
 //! network's name, unless the cluster's own network shows the same one: a place where the same kernel's report puts it,
@@ -30,7 +30,7 @@ pub(super) fn named(told: Explained, network: &str, node: Option<&str>) -> Expla
     }
 }
 
-/// Adds the causes that were found on one further network to the others, or to what is the same on the cluster's own:
+/// Adds the causes that were found on one secondary network to the others, or to what is the same on the cluster's own:
 /// the first `own` of them.
 pub(super) fn join(all: &mut Vec<Explained>, own: usize, found: Vec<Explained>, facts: &[Fact]) {
     for cause in found {
@@ -49,7 +49,7 @@ fn place_of(cause: &Explained) -> Option<&str> {
     Some(&cause.key[at + 1..])
 }
 
-/// The cause for which a node is cut off as a whole on the cluster's own network, where all that a further network's
+/// The cause for which a node is cut off as a whole on the cluster's own network, where all that a secondary network's
 /// cause explains begins or ends there.
 fn cut_off(own: &[Explained], cause: &Explained, facts: &[Fact]) -> Option<usize> {
     let first = &facts[*cause.paths.first()?];

@@ -303,7 +303,7 @@ pub(super) fn no_route(world: World, node: &str, pods: &str) -> World {
     )
 }
 
-/// What breaks on a further network of pods between some nodes.
+/// What breaks on a secondary network of pods between some nodes.
 fn on_network(world: World, pairs: &[(usize, usize)]) -> World {
     let hit = |fact: &Fact| {
         let between = |a: &str, b: &str| touches(fact, a) && touches(fact, b);
@@ -329,7 +329,7 @@ proptest! {
         let own = World::new(&ZONES, names);
         let further = own.clone().with_network("a/b");
         let broken = on_network(further.clone(), &pairs);
-        // Alone: the further network's facts without the others, and the others without them.
+        // Alone: the secondary network's facts without the others, and the others without them.
         let only_further: Vec<Fact> =
             broken.facts.iter().filter(|fact| fact.network().is_some()).cloned().collect();
         prop_assert_eq!(told(&broken.facts, true), told(&only_further, true));

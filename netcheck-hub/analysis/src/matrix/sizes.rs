@@ -39,9 +39,9 @@ impl Sizes {
     #[must_use]
     pub fn read(wire: &v1::PathSize, was: Option<&Self>, offset_ns: i64) -> Option<Self> {
         let bytes = |wire: u32| u16::try_from(wire).ok();
-        let told = match wire.told_bytes {
+        let told = match wire.icmp_mtu {
             0 => None,
-            told => Some((bytes(told)?, convert::address("told_by", &wire.told_by).ok()?)),
+            told => Some((bytes(told)?, convert::address("icmp_mtu_from", &wire.icmp_mtu_from).ok()?)),
         };
         let interval = wire.interval.and_then(|interval| std::time::Duration::try_from(interval).ok())?;
         let measured_ns = wire.measured_unix_ns.saturating_add(offset_ns);
@@ -98,8 +98,8 @@ impl Sizes {
             route_bytes: self.route_bytes.into(),
             largest_passed_bytes: self.passed_bytes.into(),
             smallest_lost_bytes: self.lost_bytes.into(),
-            told_bytes: self.told.map_or(0, |(bytes, _)| bytes.into()),
-            told_by: self.told.map(|(_, by)| by.to_string()).unwrap_or_default(),
+            icmp_mtu: self.told.map_or(0, |(bytes, _)| bytes.into()),
+            icmp_mtu_from: self.told.map(|(_, by)| by.to_string()).unwrap_or_default(),
             measured_at: Some(timestamp(self.measured_ns)),
         }
     }
@@ -149,7 +149,7 @@ mod tests {
     fn what_makes_no_sense_is_refused() {
         assert!(Sizes::read(&wire(1401, 1401, 0), None, 0).is_none());
         assert!(Sizes::read(&wire(70_000, 0, 0), None, 0).is_none());
-        assert!(Sizes::read(&v1::PathSize { told_bytes: 1400, ..wire(1400, 0, 0) }, None, 0).is_none());
+        assert!(Sizes::read(&v1::PathSize { icmp_mtu: 1400, ..wire(1400, 0, 0) }, None, 0).is_none());
         assert!(Sizes::read(&v1::PathSize { interval: None, ..wire(1400, 0, 0) }, None, 0).is_none());
     }
 }

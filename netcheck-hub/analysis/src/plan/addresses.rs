@@ -21,7 +21,7 @@ pub struct AddressOf {
     pub node: String,
     /// `namespace/name` where it is a pod's.
     pub pod: Option<String>,
-    /// The further network that it is on; none: the cluster's own.
+    /// The secondary network that it is on; none: the cluster's own.
     pub network: Option<Arc<str>>,
 }
 

@@ -98,7 +98,7 @@ impl NodeAssignment {
             if some(&first) { Some(first) } else { zone.iter().copied().filter(some).min_by_key(drawn) }
         });
         let order = Order::of(&self.prober.node);
-        // Pods of further networks wait as all others do.
+        // Pods of secondary networks wait as all others do.
         let few = groups.few(&self.prober.node);
         let mut shared: Vec<u32> = groups.shared.iter().chain(few).copied().filter(some).collect();
         shared.sort_by_cached_key(|&group| (order.rank(groups.point(group)), group));

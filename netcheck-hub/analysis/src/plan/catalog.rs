@@ -48,7 +48,7 @@ pub struct Catalog {
     pub search_names: Arc<[String]>,
     /// What of the wishes makes no sense, one line each.
     pub troubles: Vec<String>,
-    /// Vantages on further networks of pods.
+    /// Vantages on secondary networks of pods.
     pub(super) vantages: Vantages,
     /// The probes by target; made last.
     pub(crate) groups: Arc<Groups>,
@@ -126,7 +126,7 @@ impl Catalog {
     pub(crate) fn of_node<'a>(&'a self, node: &str, families: &[Family]) -> Vec<Wanted<'a>> {
         let wanted = (0u32..).zip(&self.probes).filter(|(_, probe)| {
             let own = probe.target.kind == v1::TargetKind::Node && probe.target.name == node;
-            // No node has a way into a further network of its pods.
+            // No node has a way into a secondary network of its pods.
             let reaches = probe.target.network().is_none();
             !own && reaches && families.contains(&Family::of(probe.address)) && probe.sources.take(node)
         });

@@ -51,20 +51,20 @@ impl Coverage {
         self.nodes += 1;
         self.promised = self.promised.max(turns.cover());
         self.at_once += in_turn as u64;
-        let resting = paths.saturating_sub(in_turn as u64);
-        self.paths += in_turn as u64 + resting;
+        let inactive = paths.saturating_sub(in_turn as u64);
+        self.paths += in_turn as u64 + inactive;
         let (counts, oldest_ns) = ledger.count(oldest_standing(turns, now_ns), started_ns);
         for (verdict, count) in self.verdicts.iter_mut().zip(counts) {
             *verdict += u64::from(count);
         }
         let known: u64 = counts.iter().map(|&count| u64::from(count)).sum();
-        self.verdicts[Verdict::NoData as usize] += resting.saturating_sub(known);
+        self.verdicts[Verdict::NoData as usize] += inactive.saturating_sub(known);
         self.oldest_ns = self.oldest_ns.into_iter().chain(oldest_ns).min();
     }
 
     /// How many of the paths that are not in turn were that when they were probed last.
     #[must_use]
-    pub fn resting(&self, verdict: Verdict) -> u64 {
+    pub fn inactive(&self, verdict: Verdict) -> u64 {
         self.verdicts[verdict as usize]
     }
 
@@ -81,7 +81,7 @@ impl Coverage {
             nodes: self.nodes,
             paths: self.paths,
             at_once: self.at_once,
-            covered: self.paths - self.resting(Verdict::NoData),
+            covered: self.paths - self.inactive(Verdict::NoData),
             promised: Some(wire_duration(self.promised)),
             wanted: Some(wire_duration(wanted)),
             oldest_measured_at: self.oldest_ns.map(timestamp),

@@ -111,7 +111,12 @@ impl Catalog {
                 probes.push(Probe {
                     port,
                     question: Some(question.clone()),
-                    exchange: Some(Arc::new(Exchange { talk: Talk::Dns, tls, free: false, lookup: None })),
+                    exchange: Some(Arc::new(Exchange {
+                        talk: Talk::Dns,
+                        tls,
+                        external: false,
+                        lookup: None,
+                    })),
                     ..probe.clone()
                 });
             }

@@ -12,7 +12,7 @@ pub struct Exchange {
     /// Over TLS.
     pub tls: Option<TlsCheck>,
     /// The address is none of a Kubernetes object's.
-    pub free: bool,
+    pub external: bool,
     /// The name that the server's address is looked up by, by each agent; none where the address is planned.
     pub lookup: Option<String>,
 }
@@ -80,6 +80,6 @@ impl Exchange {
             .tls
             .as_ref()
             .map(|check| v1::TlsCheck { name: check.name.clone(), authority: check.authority });
-        spec.free = self.free;
+        spec.external = self.external;
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A group is all probes of one target; the groups of a catalog are numbered in its order. Those that every node wants
 //! are in one ring, which each node goes around in its own [`Order`]; those that only some nodes probe are listed by node,
-//! as node ports, or by further network of pods.
+//! as node ports, or by secondary network of pods.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -53,7 +53,7 @@ pub(crate) struct Groups {
     pub(crate) shared: Vec<u32>,
     /// Those that only some nodes probe, by node.
     few: HashMap<String, Vec<u32>>,
-    /// Those on further networks of pods, by network.
+    /// Those on secondary networks of pods, by network.
     further: HashMap<String, Vec<u32>>,
     /// Whether every node probes it, by place in the catalog.
     common: Vec<bool>,
@@ -182,7 +182,7 @@ impl Groups {
         self.few.get(node).map_or(&[], Vec::as_slice)
     }
 
-    /// The groups on a further network of pods.
+    /// The groups on a secondary network of pods.
     pub(crate) fn on(&self, network: &str) -> &[u32] {
         self.further.get(network).map_or(&[], Vec::as_slice)
     }

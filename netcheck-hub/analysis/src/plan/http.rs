@@ -169,7 +169,7 @@ impl Catalog {
         let exchange = Arc::new(Exchange {
             talk: request(host, &wish.path, &wishes.expected),
             tls: wish.tls.then(|| TlsCheck { name: wishes.name.clone(), authority: wishes.verify }),
-            free: false,
+            external: false,
             lookup: None,
         });
         ports.insert(port.port);
@@ -193,7 +193,7 @@ impl Catalog {
         let exchange = Exchange {
             talk: request(address.to_string(), &of.path, &Vec::new()),
             tls: of.tls.then(TlsCheck::default),
-            free: true,
+            external: true,
             lookup: None,
         };
         self.probes.push(Probe {

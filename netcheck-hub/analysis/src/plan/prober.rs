@@ -31,7 +31,7 @@ pub struct Prober {
     v4: bool,
     v6: bool,
     pod: Option<PodSource>,
-    /// The networks of its pod vantage, where that is on further ones.
+    /// The networks of its pod vantage, where that is on secondary ones.
     attached: Option<Arc<Attached>>,
 }
 
@@ -64,7 +64,7 @@ impl Prober {
         let able = match (vantage, &self.pod) {
             (Vantage::Host, _) => {
                 let own = target.kind == v1::TargetKind::Node && *target.name == *self.node;
-                // No node has a way into a further network of its pods.
+                // No node has a way into a secondary network of its pods.
                 !own && target.network().is_none() && self.has(family)
             }
             (Vantage::Pod, None) => false,

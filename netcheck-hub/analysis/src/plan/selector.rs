@@ -129,7 +129,7 @@ pub fn wire_path(source: &str, zone: &str, path: &PlannedPath) -> v1::Path {
 }
 
 /// Whether people call a probe's target so: by id, node name, pod name, service name, or address, with or without port;
-/// `POD@NETWORK` or `@NETWORK` for further networks of pods alone.
+/// `POD@NETWORK` or `@NETWORK` for secondary networks of pods alone.
 fn is_called(probe: &Probe, text: &str) -> bool {
     let target: &Target = &probe.target;
     if *target.id == *text || target.name == text {
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_on_a_further_network_is_called_by_both() {
+    fn a_pod_on_a_secondary_network_is_called_by_both() {
         let (own, further) = ("pod/default/db-1", "pod/default/db-1@a/storage");
         for text in
             ["db-1@a/storage", "db-1@storage", "default/db-1@a/storage", "@a/storage", "@storage", further]

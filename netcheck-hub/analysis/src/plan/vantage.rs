@@ -1,5 +1,5 @@
 //! What is probed from the pod network: everything that is probed from the node, but the vantage itself; of each
-//! vantage more than of other pods, for netcheck's own responder is there; and what is on the same further networks.
+//! vantage more than of other pods, for netcheck's own responder is there; and what is on the same secondary networks.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -54,7 +54,7 @@ impl PodLinks {
         news
     }
 
-    /// The link of `pod` (`namespace/name`) to a further network, or to the cluster's own, that took no packet sent at
+    /// The link of `pod` (`namespace/name`) to a secondary network, or to the cluster's own, that took no packet sent at
     /// `sent_ns`.
     #[must_use]
     pub fn of(&self, pod: &str, network: Option<&str>, sent_ns: i64) -> Option<&v1::PodLinkDown> {

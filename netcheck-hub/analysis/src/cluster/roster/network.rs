@@ -1,4 +1,4 @@
-//! Further networks of pods, as Multus notes them on each: annotation `k8s.v1.cni.cncf.io/network-status` (Network
+//! Secondary networks of pods, as Multus notes them on each: annotation `k8s.v1.cni.cncf.io/network-status` (Network
 //! Plumbing Working Group, multi-network specification §5). Pure.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -15,7 +15,7 @@ pub(super) const KEYS: [&str; 2] =
     ["k8s.v1.cni.cncf.io/network-status", "k8s.v1.cni.cncf.io/networks-status"];
 /// Longest note that is read, bytes: an object's annotations have 256 KiB together.
 const NOTE_MAX: usize = 64 << 10;
-/// Further networks of one pod.
+/// Secondary networks of one pod.
 const NETWORKS_MAX: usize = 16;
 /// Addresses of one pod on one network.
 const ADDRESSES_MAX: usize = 8;
@@ -24,7 +24,7 @@ const NAME_MAX: usize = 320;
 /// See above.
 const INTERFACE_MAX: usize = 32;
 
-/// A pod on a further network.
+/// A pod on a secondary network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attachment {
     /// The network: `namespace/name` of its NetworkAttachmentDefinition.
@@ -48,7 +48,7 @@ struct Entry {
     default: bool,
 }
 
-/// What a pod's note says: its further networks, and what is wrong with the note. `own`: the pod's addresses on the
+/// What a pod's note says: its secondary networks, and what is wrong with the note. `own`: the pod's addresses on the
 /// cluster's own network. What is wrong costs nothing but itself.
 pub(super) fn attachments(note: &str, own: &[IpAddr]) -> (Vec<Attachment>, Option<String>) {
     if note.trim().is_empty() {
@@ -121,7 +121,7 @@ fn is_name(name: &str) -> bool {
     name.len() <= NAME_MAX && parts.clone().count() <= 2 && parts.all(text::is_name)
 }
 
-/// Gives the addresses on further networks to their pods. One that somebody has on the cluster's own network, or that
+/// Gives the addresses on secondary networks to their pods. One that somebody has on the cluster's own network, or that
 /// several pods have (networks that end at each node may have the same addresses everywhere), tells nothing of who
 /// answers there: it is taken from its pods, and noted.
 pub(super) fn settle(

@@ -12,7 +12,7 @@ const MS: u64 = 1_000_000;
 /// An HTTP probe to the service web, in the stead of its TCP probe.
 fn probe(world: &World) -> Probe {
     let request = Request { host: "web".to_owned(), path: "/".to_owned(), expected: Vec::new() };
-    let exchange = Exchange { talk: Talk::Http(request), tls: None, free: false, lookup: None };
+    let exchange = Exchange { talk: Talk::Http(request), tls: None, external: false, lookup: None };
     let tcp = world.probe("service/default/web:80", ProbeKind::Tcp).clone();
     Probe { kind: ProbeKind::Http, exchange: Some(Arc::new(exchange)), ..tcp }
 }

@@ -1,4 +1,4 @@
-//! Further networks of pods: each is explained for itself. And several addresses of one node.
+//! Secondary networks of pods: each is explained for itself. And several addresses of one node.
 
 use netcheck_common::domain::PathId;
 use netcheck_proto::v1;

@@ -104,7 +104,7 @@ impl World {
         self
     }
 
-    /// The same with a further network of pods, on which every node's vantage probes every pod but itself.
+    /// The same with a secondary network of pods, on which every node's vantage probes every pod but itself.
     pub(crate) fn with_network(mut self, network: &str) -> Self {
         let pods: Vec<Arc<Target>> = self
             .facts

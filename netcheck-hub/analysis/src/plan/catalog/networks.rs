@@ -1,4 +1,4 @@
-//! Further networks of pods (Multus): which pods are targets there, and which vantages send. Pure.
+//! Secondary networks of pods (Multus): which pods are targets there, and which vantages send. Pure.
 //!
 //! Nobody but a pod that is on a network can tell anything of it: a node has no way in. So such targets are probed from
 //! vantages that are on the same network alone.
@@ -21,7 +21,7 @@ use crate::plan::pod_source::PodSource;
 const AT: char = '@';
 
 impl Target {
-    /// The further network on which this is a pod; none: it is on the cluster's own.
+    /// The secondary network on which this is a pod; none: it is on the cluster's own.
     #[must_use]
     pub fn network(&self) -> Option<&str> {
         if self.kind != v1::TargetKind::Pod {
@@ -38,7 +38,7 @@ pub(in crate::plan) struct Attached {
     pod: String,
     /// Families of its addresses on the cluster's own network.
     own: BTreeSet<Family>,
-    /// The same on each further network.
+    /// The same on each secondary network.
     further: BTreeMap<Arc<str>, BTreeSet<Family>>,
 }
 
@@ -61,7 +61,7 @@ impl Attached {
         self.further.is_empty() || self.own.contains(&family)
     }
 
-    /// The further networks.
+    /// The secondary networks.
     pub(in crate::plan) fn networks(&self) -> impl Iterator<Item = &str> {
         self.further.keys().map(|network| &**network)
     }
@@ -80,7 +80,7 @@ impl Attached {
     }
 }
 
-/// Vantages' pods that are on further networks, by each of their addresses.
+/// Vantages' pods that are on secondary networks, by each of their addresses.
 pub(in crate::plan) type Vantages = Arc<HashMap<IpAddr, Arc<Attached>>>;
 
 /// The vantages of a roster.
@@ -97,7 +97,7 @@ pub(super) fn vantages(roster: &Roster) -> Vantages {
 }
 
 impl Catalog {
-    /// Which networks a vantage is on, where it is on further ones.
+    /// Which networks a vantage is on, where it is on secondary ones.
     pub(in crate::plan) fn attached(&self, pod: &PodSource) -> Option<Arc<Attached>> {
         pod.addresses.iter().find_map(|address| self.vantages.get(address)).map(Arc::clone)
     }
@@ -113,7 +113,7 @@ impl Catalog {
 }
 
 impl Build<'_> {
-    /// The further networks that any vantage is on.
+    /// The secondary networks that any vantage is on.
     pub(super) fn attached(roster: &Roster) -> BTreeSet<Arc<str>> {
         let vantages = roster.pods.values().filter(|pod| pod.vantage);
         vantages.flat_map(|pod| &pod.networks).map(|network| Arc::clone(&network.network)).collect()

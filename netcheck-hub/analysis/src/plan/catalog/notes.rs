@@ -56,7 +56,7 @@ impl Notes {
 
     /// One line each.
     pub(super) fn lines(&self, roster: &Roster, selection: &Selection) -> Arc<[String]> {
-        // Where nobody probes further networks, nobody misses these.
+        // Where nobody probes secondary networks, nobody misses these.
         let none = BTreeSet::new();
         let networks = roster.pods.values().any(|pod| pod.vantage && !pod.networks.is_empty());
         let shared = if networks { &roster.shared_addresses } else { &none };
@@ -73,13 +73,13 @@ impl Notes {
             ),
             (
                 &self.unattached,
-                "pod's further network",
+                "pod's secondary network",
                 "not probed: no vantage is on it (value vantage.podAnnotations of the chart)",
             ),
             (
                 shared,
                 "address",
-                "on further networks not probed: somebody else has the same, so nothing would tell who answers",
+                "on secondary networks not probed: somebody else has the same, so nothing would tell who answers",
             ),
             (
                 &self.headless_without_endpoints,

@@ -98,7 +98,7 @@ impl Catalog {
                         .tls
                         .then(|| TlsCheck { name: site.host.clone(), authority: entrance.http.verify }),
                     // The address is the object's own.
-                    free: false,
+                    external: false,
                     lookup,
                 };
                 self.probes.push(Probe {
@@ -182,7 +182,7 @@ mod tests {
                 let exchange = probe.exchange.as_ref().unwrap();
                 let Talk::Http(request) = &exchange.talk else { panic!("{probe:?}") };
                 assert_eq!(request.expected, [(200, 204)]);
-                assert!(!exchange.free && probe.target.is_entrance());
+                assert!(!exchange.external && probe.target.is_entrance());
                 let to = exchange.lookup.clone().unwrap_or_else(|| probe.address.to_string());
                 let name = exchange.tls.as_ref().map_or("", |check| &check.name);
                 format!(

@@ -93,8 +93,8 @@ fn what_the_operator_names_is_free() {
     assert_eq!(http(&catalog), [expected].map(|(a, b, c)| (a.to_owned(), b.to_owned(), c.to_owned())));
     let probe = &catalog.probes[0];
     let exchange = probe.exchange.as_ref().unwrap();
-    assert!(exchange.free && catalog.watched_ports.contains(&8443));
+    assert!(exchange.external && catalog.watched_ports.contains(&8443));
     let mut spec = v1::PathSpec::default();
     exchange.write(&mut spec);
-    assert!(spec.free && spec.tls.is_some() && spec.http.unwrap().path == "/x");
+    assert!(spec.external && spec.tls.is_some() && spec.http.unwrap().path == "/x");
 }

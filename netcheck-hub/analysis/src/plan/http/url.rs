@@ -126,7 +126,7 @@ impl Catalog {
         let exchange = Arc::new(Exchange {
             talk: request(host_header(bare, url.tls, url.port), &url.path, &url.expected),
             tls: url.tls.then(|| TlsCheck { name: bare.to_owned(), authority: url.verify }),
-            free: true,
+            external: true,
             lookup: Some(url.name.clone()),
         });
         let usual = [usual_family(roster)];
@@ -201,6 +201,6 @@ mod tests {
         probe.exchange.as_ref().unwrap().write(&mut spec);
         let (http, tls) = (spec.http.unwrap(), spec.tls.unwrap());
         assert_eq!((http.host.as_str(), http.resolve.as_str()), ("shop.test:8443", "shop.test"));
-        assert!(spec.free && tls.name == "shop.test" && catalog.watched_ports.contains(&8443));
+        assert!(spec.external && tls.name == "shop.test" && catalog.watched_ports.contains(&8443));
     }
 }

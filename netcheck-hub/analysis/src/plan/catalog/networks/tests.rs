@@ -1,4 +1,4 @@
-//! Further networks of pods, as tables of targets and paths.
+//! Secondary networks of pods, as tables of targets and paths.
 
 use std::collections::BTreeMap;
 
@@ -65,7 +65,7 @@ fn source(addresses: &[&str]) -> PodSource {
     PodSource::read(&told).unwrap()
 }
 
-/// What is probed from the pod of a node, on further networks and to pods on the cluster's own.
+/// What is probed from the pod of a node, on secondary networks and to pods on the cluster's own.
 fn paths(catalog: &Catalog, node: &str, from: &PodSource) -> Vec<String> {
     let wanted = catalog.of_node_and_pod(node, &FAMILIES, Some(from));
     let host = |target: &Target| target.network().is_some();
@@ -116,7 +116,7 @@ fn only_who_is_on_a_network_probes_it() {
     let told: Vec<&String> = catalog.left_out.iter().filter(|line| line.contains("network")).collect();
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(
-        told[0].starts_with("1 pod's further network not probed")
+        told[0].starts_with("1 pod's secondary network not probed")
             && told[0].contains("default/sriov-1 on a/fast")
     );
     let of = catalog.addresses.iter().find(|of| of.address.to_string() == "10.1.0.11").unwrap();
@@ -150,7 +150,7 @@ fn what_is_wrong_with_a_note_or_an_address_is_told_and_the_rest_is_probed() {
     );
     let has =
         |words: &[&str]| catalog.left_out.iter().any(|line| words.iter().all(|word| line.contains(word)));
-    assert!(has(&["1 address on further networks", "10.1.0.7"]), "{:?}", catalog.left_out);
+    assert!(has(&["1 address on secondary networks", "10.1.0.7"]), "{:?}", catalog.left_out);
     assert!(
         has(&["1 pod with something wrong", "default/web-1: it can't be read"]),
         "{:?}",
