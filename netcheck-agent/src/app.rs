@@ -34,6 +34,7 @@ use crate::responder::echo::Echo;
 use crate::responder::{Responder, listen};
 use crate::uplink::buffer::Limits;
 use crate::uplink::buffer::outbox::{Collector, Outbox};
+use crate::uplink::session::connect::addresses::{HubAddresses, service_address};
 use crate::uplink::session::connect::over_tcp;
 use crate::uplink::session::{HubState, SessionTask};
 use crate::uplink::token::TokenFile;
@@ -54,7 +55,10 @@ pub fn run(flags: &Run) -> anyhow::Result<()> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
     // The task that follows the interfaces can't change threads; there is only one here.
-    LocalSet::new().block_on(&runtime, serve(flags))
+    let served = LocalSet::new().block_on(&runtime, serve(flags));
+    // A look-up of the hub's name may hang in the system's resolver, on a thread that can't be told to stop.
+    runtime.shutdown_background();
+    served
 }
 
 /// Removes what an agent that was killed may have left in the kernel, and says what. Links of Linux 6.6 and newer
@@ -107,6 +111,8 @@ async fn serve(flags: &Run) -> anyhow::Result<()> {
 
     // In the order of the data: engine, collector, session; then who answers others.
     let shutdown = CancellationToken::new();
+    // Not with `shutdown`: others probe the responder until the hub has told them that it goes.
+    let closing = CancellationToken::new();
     let outbox = Outbox::new(Limits::default());
     let (hub, hub_seen) = watch::channel(HubState::default());
     let engine_thread = std::thread::Builder::new()
@@ -123,8 +129,12 @@ async fn serve(flags: &Run) -> anyhow::Result<()> {
         watching.spawn_local(attacher.run(detach.clone()));
     }
     data.spawn(Collector { reports: output.reports, outbox: Arc::clone(&outbox), session }.run());
+    let service =
+        service_address(flags.hub_service_host.as_deref(), flags.hub_service_port.as_deref(), &flags.hub);
+    let addresses = Arc::new(HubAddresses::new(&flags.hub, service, flags.hub_addresses_file.clone()));
     let session_task = SessionTask {
-        connect: over_tcp(flags.hub.clone(), flags.tls.files()),
+        connect: over_tcp(flags.hub.clone(), flags.tls.files(), Arc::clone(&addresses)),
+        addresses,
         token: flags.token_file.clone().map(TokenFile),
         hello: v1::Hello {
             node: node.clone(),
@@ -170,7 +180,7 @@ async fn serve(flags: &Run) -> anyhow::Result<()> {
         })
         .context("start the echo's thread")?;
     let accept = AcceptTask { listener: listener(responder.tcp)?, counts: Arc::clone(&responder.counts) };
-    answering.spawn(accept.run(shutdown.clone()));
+    answering.spawn(accept.run(closing.clone()));
     let sources = Sources {
         node,
         hub_url: flags.hub.to_string(),
@@ -194,7 +204,6 @@ async fn serve(flags: &Run) -> anyhow::Result<()> {
     tracing::info!("stopping");
     shutdown.cancel();
     handle.stop();
-    echo.stop();
     // What is left after that is lost, and said below.
     let _ = timeout(DRAIN, async { while data.join_next().await.is_some() {} }).await;
     let lost = outbox.status().batches;
@@ -203,6 +212,8 @@ async fn serve(flags: &Run) -> anyhow::Result<()> {
         tracing::warn!(lost, hub, "the hub did not acknowledge the last batches");
     }
     tracing::debug!("drained");
+    echo.stop();
+    closing.cancel();
     detach.cancel();
     data.shutdown().await;
     answering.shutdown().await;

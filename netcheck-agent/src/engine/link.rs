@@ -49,6 +49,8 @@ pub(crate) enum Command {
 pub(crate) enum VantageChange {
     /// Its first sockets are in stock. Takes the place of another that may be there.
     Up(Arc<Pool>),
+    /// It is about to go, on purpose.
+    Leaving,
     /// It is gone: why, in one line.
     Down(String),
 }
@@ -73,6 +75,8 @@ pub(crate) struct VantageStatus {
     pub(crate) refused: u64,
     /// Sockets that were taken since the agent's start.
     pub(crate) sockets: u64,
+    /// It is about to go on purpose, or went so.
+    pub(crate) leaving: bool,
 }
 
 impl VantageStatus {

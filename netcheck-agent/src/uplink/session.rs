@@ -19,10 +19,11 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::connect::Connect;
-use self::end::SessionEnd;
+use self::connect::addresses::HubAddresses;
+pub(crate) use self::end::SessionEnd;
 use self::exchange::Exchange;
 pub(crate) use self::standing::HubState;
-use self::standing::{Told, was_steady};
+use self::standing::{Ended, Told, was_steady};
 use crate::engine::{EngineHandle, EngineReply, EngineStatus};
 use crate::host::usage::Uptime;
 use crate::net::backoff::Backoff;
@@ -35,6 +36,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Keeps up the session.
 pub(crate) struct SessionTask {
     pub(crate) connect: Connect,
+    /// Learns which of them were good.
+    pub(crate) addresses: Arc<HubAddresses>,
     /// Shown to the hub at the begin of every session.
     pub(crate) token: Option<TokenFile>,
     /// Everything in it but the plan's version and the time.
@@ -74,6 +77,9 @@ impl SessionTask {
             if let SessionEnd::Done = end {
                 return;
             }
+            if lived.is_none() {
+                self.addresses.failed();
+            }
             self.hub.send_modify(|hub| hub.ended(&end));
             if last || self.outbox.is_done() {
                 return;
@@ -86,8 +92,8 @@ impl SessionTask {
             if steady {
                 backoff.reset();
             }
-            let delay = backoff.next_delay();
-            told.ended(&end, lived.is_some(), steady, delay);
+            let delay = if end.is_contested() { backoff.next_delay() } else { backoff.next_short_delay() };
+            told.ended(&end, Ended { welcomed: lived.is_some(), steady, delay });
             tokio::select! {
                 () = sleep(delay) => {}
                 () = shutdown.cancelled() => {}
@@ -104,6 +110,7 @@ impl SessionTask {
         let mut exchange = Exchange::begin(channel, self).await?;
         let welcomed = Instant::now();
         self.hub.send_modify(|hub| hub.welcomed(welcomed));
+        self.addresses.succeeded();
         told.begun(exchange.hub_instance());
         let end = exchange.run(self, shutdown).await;
         Ok(Past { end, lived: Some(welcomed.elapsed()), useful: exchange.useful() })
