@@ -23,6 +23,7 @@ mod availability;
 mod cases;
 mod certificates;
 mod docs;
+mod exec;
 mod golden;
 mod helm;
 mod manifest;
@@ -97,6 +98,7 @@ pub(crate) fn test() -> Result<()> {
     findings.of("refused values", cases::check_refused());
     findings.of("pod security", Ok(security::check(&cases)));
     findings.of("availability", Ok(availability::check(&cases)));
+    findings.of("the command line in the hub's pod", Ok(exec::check(&cases)));
     findings.of("certificates", certificates::check());
     findings.of("queries", queries::check(&cases));
     findings.of("documents of values", docs::check());

@@ -20,12 +20,11 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::metrics::{Snapshot, render};
-use crate::engine::EngineStatus;
 use crate::host::usage::Uptime;
+use crate::model::status::{EngineStatus, HubState};
 use crate::responder::LiveCounts;
 use crate::uplink::buffer::outbox::Outbox;
-use crate::uplink::session::HubState;
-use crate::uplink::status::{StatusDocument, ebpf_word};
+use crate::uplink::status::{Parts, StatusDocument, ebpf_word};
 
 /// An engine whose status is older than this does not turn any more.
 const STALE: Duration = Duration::from_secs(10);
@@ -149,14 +148,13 @@ fn readiness(engine: &EngineStatus, hub: &HubState) -> (StatusCode, String) {
 }
 
 async fn status(State(sources): State<Arc<Sources>>) -> Json<StatusDocument> {
-    Json(StatusDocument::new(
-        &sources.node,
-        &sources.hub_url,
-        &sources.engine.borrow(),
-        sources.outbox.status(),
-        &sources.hub.borrow(),
-        sources.uptime,
-    ))
+    let parts = Parts {
+        engine: &sources.engine.borrow(),
+        buffer: sources.outbox.status(),
+        hub: &sources.hub.borrow(),
+        uptime: sources.uptime,
+    };
+    Json(StatusDocument::new(&sources.node, &sources.hub_url, parts))
 }
 
 #[cfg(test)]
@@ -170,7 +168,6 @@ mod tests {
     use super::*;
     use crate::config::{Http, Status};
     use crate::uplink::buffer::Limits;
-    use crate::uplink::session::SessionEnd;
 
     /// The endpoints of an agent that never met its hub.
     struct Served {
@@ -237,7 +234,9 @@ mod tests {
             answer.contains("503") && answer.contains("no session with the hub yet: connecting"),
             "{answer}"
         );
-        served.hub.send_modify(|hub| hub.ended(&SessionEnd::Silent));
+        served
+            .hub
+            .send_modify(|hub| hub.ended("silent", "the hub did not answer".to_owned(), Duration::ZERO));
         let answer = served.get("/readyz?wait=20ms").await;
         assert!(answer.contains("503") && answer.contains("did not answer"), "{answer}");
         assert!(served.get("/readyz?wait=long").await.contains("400"));
@@ -255,7 +254,9 @@ mod tests {
         assert!(answer.contains("503") && answer.contains("not turned yet"), "{answer}");
         served.engine.send_modify(|engine| engine.counters.turns = 1);
         served.hub.send_modify(|hub| hub.welcomed(Instant::now()));
-        served.hub.send_modify(|hub| hub.ended(&SessionEnd::Closed));
+        served
+            .hub
+            .send_modify(|hub| hub.ended("closed", "the hub closed the session".to_owned(), Duration::ZERO));
         let answer = served.get("/readyz").await;
         assert!(
             answer.contains("200") && answer.contains("no plan yet; ebpf unknown, 0 of 0 hooks"),

@@ -1,8 +1,8 @@
 //! Good-byes: an agent or a vantage that restarts costs no loss, one that is gone does.
 
+use netcheck_analysis::model::clock::{SECOND_NS, unix_now_ns};
 use netcheck_common::domain::{Outcome, PathId, ProbeKind};
 use netcheck_common::window::PathWindow;
-use netcheck_hub::model::clock::{SECOND_NS, unix_now_ns};
 use netcheck_proto::v1::session_request::Message as FromAgent;
 use netcheck_proto::v1::session_response::Message as ToAgent;
 use netcheck_proto::{columns, v1};
