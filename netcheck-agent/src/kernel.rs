@@ -91,7 +91,7 @@ impl Attacher {
 ///
 /// # Errors
 /// Where the kernel allows none of it. A missing drop tracepoint is no error: see the status.
-pub async fn open(config: &KernelConfig) -> Result<(Attacher, Box<dyn KernelEye>), OpenError> {
+pub async fn open(config: &KernelConfig) -> Result<(Attacher, Box<dyn KernelSource>), OpenError> {
     let shared = Arc::new(Shared::default());
     let mut reasons = DropReasons::default();
     let mut offsets = netcheck_common::abi::KernelOffsets::default();

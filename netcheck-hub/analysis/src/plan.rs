@@ -384,8 +384,9 @@ impl Plan {
             search_names: self.search_names.to_vec(),
         }
     }
+
     /// The table for `node`: what changed since `base`, or all of it.
-    pub(crate) fn address_table(&self, base: Option<&Self>, node: &str) -> v1::AddressTable {
+    pub fn address_table(&self, base: Option<&Self>, node: &str) -> v1::AddressTable {
         v1::AddressTable {
             watched_ports: self.watched_ports.iter().map(|&port| u32::from(port)).collect(),
             ..self.addresses.to_wire(base.map(|base| &base.addresses), node)

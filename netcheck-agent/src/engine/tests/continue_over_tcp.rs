@@ -77,7 +77,7 @@ fn named(path_id: u32, name: &str, port: u16, free: bool) -> v1::PathSpec {
         expected: Vec::new(),
         resolve: name.to_owned(),
     };
-    v1::PathSpec { http: Some(http), free, ..spec(path_id, v1::ProbeKind::Http, "0.0.0.0", port) }
+    v1::PathSpec { http: Some(http), external: free, ..spec(path_id, v1::ProbeKind::Http, "0.0.0.0", port) }
 }
 
 /// A resolv.conf; gone with this.
