@@ -182,6 +182,7 @@ pub(crate) fn pod_vantage(status: &VantageStatus) -> v1::PodVantage {
         refused: status.refused,
         responder_port: status.responder_port.into(),
         links: status.links.iter().map(link).collect(),
+        leaving: status.leaving,
     }
 }
 
