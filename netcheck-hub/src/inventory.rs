@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::cluster::roster::Roster;
+use netcheck_analysis::cluster::roster::Roster;
 
 pub mod file;
 pub mod kubernetes;

@@ -283,7 +283,7 @@ const ROWS: &[Row] = &[
     lab("route node=n2 type=blackhole to=web-n2", POD, &[at("n2", "request", "routing", ""), TRANSLATED]).opens("place n2 routing"),
     lab("route node=n1 type=throw to=n2/pods", POD, &[at("n1", "", "routing", DEAD), TRANSLATED]).opens("place n1 routing"),
     // Its time to live runs out, or it comes back to the node whose own address it bears.
-    lab("route-loop a=n1 b=n2 to=n3/pods", POD, &[at("n1|n2", "", "routing", "IP_INHDR|IP_LOCAL_SOURCE|came round")]).opens("pod_network n3"),
+    lab("route-loop a=n1 b=n2 to=n3/pods", POD, &[at("n1|n2", "", "routing", "IP_INHDR|IP_LOCAL_SOURCE|routing loop")]).opens("pod_network n3"),
     only(Families::V4, lab("reverse-path node=n2 from=n1", ICMP, &[// n2's own way to n1 leads into its bridge, where nobody is n1.
         at("n2", "", "routing", "IP_RPFILTER"), at("n2", "", "neighbour", "NEIGH_"), at("n2", "", "send", "EHOSTUNREACH")])).opens("place n2 routing"),
     // Neighbours and links.

@@ -34,6 +34,7 @@ const IDLE: Duration = Duration::from_millis(500);
 pub(super) fn build(profile: Profile) -> Result<()> {
     let mut cargo = tools::cargo();
     cargo.args(["build", "--package", "netcheck-agent", "--package", "netcheck-hub"]);
+    cargo.args(["--package", "kubectl-netcheck"]);
     cargo.args(["--package", "netcheck-proto", "--bins", "--example", "listener"]);
     if profile == Profile::Release {
         cargo.arg("--release");

@@ -91,7 +91,7 @@ pub struct Cell {
     pub vantage: String,
     /// Target id.
     pub target: String,
-    /// The further network that the target is on; empty: the cluster's own.
+    /// The secondary network that the target is on; empty: the cluster's own.
     pub network: String,
     /// `icmp`, `udp`, …
     pub kind: String,

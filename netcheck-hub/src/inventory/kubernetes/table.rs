@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use kube::runtime::watcher::Event;
 
 use super::object::{Kept, Read, Watched};
-use crate::cluster::roster::build::Parts;
-use crate::cluster::roster::entrance::Entrance;
-use crate::cluster::roster::gateway::{Gateway, HttpRoute, join};
-use crate::cluster::roster::{Backend, Mark, Node, Pod, Service};
+use netcheck_analysis::cluster::roster::build::Parts;
+use netcheck_analysis::cluster::roster::entrance::Entrance;
+use netcheck_analysis::cluster::roster::gateway::{Gateway, HttpRoute, join};
+use netcheck_analysis::cluster::roster::{Backend, Mark, Node, Pod, Service};
 
 /// Broken objects that are kept by name; beyond, they are only counted.
 const NAMED: usize = 100;
