@@ -20,7 +20,7 @@ use crate::evidence::pending::PendingDrops;
 use crate::evidence::sights::Sights;
 use crate::incident::Book;
 use crate::plan::Catalog;
-use crate::roster::Roster;
+use crate::roster::{LeftOut, Roster};
 
 mod caveats;
 mod counters;
@@ -61,7 +61,9 @@ pub struct State {
     pub roster_ns: i64,
     /// What is wrong with the newest inventory; the roster is then an older one.
     pub inventory_error: Option<String>,
-    /// What is missing in the roster in use.
+    /// Objects of the inventory that are left out of the roster in use.
+    pub left_out: LeftOut,
+    /// What else is missing in it.
     pub inventory_caveat: Option<String>,
     /// What is wrong with the newest certificate; an older one is in use.
     pub tls_error: Option<String>,
@@ -131,6 +133,7 @@ impl Hub {
             stale: false,
             roster_ns: 0,
             inventory_error: None,
+            left_out: LeftOut::default(),
             inventory_caveat: None,
             tls_error: None,
             agents: Vec::new(),
@@ -209,16 +212,21 @@ impl Hub {
         self.plan_due(now_ns);
     }
 
-    /// What is wrong with the inventory now, if anything; how many objects were skipped so far, and what is wrong with
-    /// those that are left out now. The roster stays.
-    pub fn inventory_trouble(&self, trouble: Option<String>, skipped: u64, caveat: Option<String>) {
+    /// What is wrong with the inventory now, if anything, and what is missing in it. The roster stays.
+    pub fn inventory_trouble(&self, trouble: Option<String>, caveat: Option<String>) {
         let mut state = self.lock();
         if trouble.is_some() && state.inventory_error.is_none() {
             state.counters.inventory_errors += 1;
         }
         state.inventory_error = trouble;
         state.inventory_caveat = caveat;
-        state.counters.objects_skipped = skipped;
+    }
+
+    /// What of the inventory in use is left out, and how often anything was so far.
+    pub fn inventory_left_out(&self, left_out: LeftOut, so_far: u64) {
+        let mut state = self.lock();
+        state.left_out = left_out;
+        state.counters.objects_skipped = so_far;
     }
 
     /// The newest inventory is no good.

@@ -14,7 +14,7 @@ pub mod http;
 mod network;
 mod service;
 
-pub use build::Objects;
+pub use build::{LeftOut, Objects};
 pub use network::Attachment;
 pub use service::{Backend, Service, ServicePort, Transport};
 

@@ -17,7 +17,7 @@ use crate::clock::unix_now_ns;
 use crate::hub::Hub;
 use crate::roster::entrance::Entrance;
 use crate::roster::gateway::{Gateway, HttpRoute};
-use crate::roster::{Backend, Mark, Node, Pod, Roster, Service};
+use crate::roster::{Backend, LeftOut, Mark, Node, Pod, Roster, Service};
 
 mod client;
 mod follow;
@@ -97,9 +97,11 @@ pub enum News {
     State {
         /// What is wrong with it, if anything.
         trouble: Option<String>,
-        /// How many objects were skipped so far.
+        /// What is left out now.
+        left_out: LeftOut,
+        /// How often an object was left out so far.
         skipped: u64,
-        /// What is wrong with those that are left out now.
+        /// What else is missing.
         caveat: Option<String>,
     },
 }
@@ -122,7 +124,10 @@ impl KubernetesTask {
     pub fn new(hub: Arc<Hub>, client: Client, access: Access, pulse: Arc<Pulse>) -> Self {
         let take = move |news| match news {
             News::Roster { roster, trouble } => hub.set_roster_despite(roster, trouble, unix_now_ns()),
-            News::State { trouble, skipped, caveat } => hub.inventory_trouble(trouble, skipped, caveat),
+            News::State { trouble, left_out, skipped, caveat } => {
+                hub.inventory_trouble(trouble, caveat);
+                hub.inventory_left_out(left_out, skipped);
+            }
         };
         Self::telling(Arc::new(take), client, access, pulse)
     }
@@ -209,8 +214,10 @@ impl KubernetesTask {
     }
 
     fn tell_state(&self) {
-        let (skipped, caveat) = self.shared.lock().broken();
-        (self.take)(News::State { trouble: self.pulse.trouble(), skipped, caveat });
+        let tables = self.shared.lock();
+        let ((left_out, skipped), caveat) = (tables.left_out(), tables.caveat());
+        drop(tables);
+        (self.take)(News::State { trouble: self.pulse.trouble(), left_out, skipped, caveat });
     }
 }
 

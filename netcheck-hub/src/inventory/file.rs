@@ -1,0 +1,106 @@
+//! The inventory file, followed: it is read again whenever it changes.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{InventoryError, read};
+use crate::clock::unix_now_ns;
+use crate::hub::Hub;
+use crate::roster::{LeftOut, Roster};
+
+/// How often the file is looked at. A change is taken once it has been the same for two looks, so that a file which
+/// is being written in place is not read by halves.
+pub const POLL: Duration = Duration::from_millis(200);
+
+/// What tells one state of a file from another.
+type Identity = (u64, u64, i64, i64);
+
+fn identity(path: &Path) -> Option<Identity> {
+    let meta = std::fs::metadata(path).ok()?;
+    Some((meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec()))
+}
+
+/// Follows the file.
+pub struct InventoryTask {
+    path: PathBuf,
+    hub: Arc<Hub>,
+    loaded: Option<Identity>,
+    /// Objects that were left out so far.
+    skipped: u64,
+}
+
+impl InventoryTask {
+    /// Reads the file once and sets the hub's roster.
+    ///
+    /// # Errors
+    /// A file that is missing or broken at the start.
+    pub fn start(path: PathBuf, hub: Arc<Hub>) -> Result<Self, InventoryError> {
+        let loaded = identity(&path);
+        let objects = read(&path)?;
+        let roster = objects.roster();
+        tracing::info!(path = %path.display(), ignored = objects.ignored, "inventory read: {roster}");
+        hub.set_roster(roster, unix_now_ns());
+        let mut task = Self { path, hub, loaded, skipped: 0 };
+        task.tell(objects.left_out);
+        Ok(task)
+    }
+
+    /// Re-reads the file whenever it changes, until cancelled.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        let mut ticks = tokio::time::interval(POLL);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut previous = self.loaded;
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            let current = identity(&self.path);
+            if current == previous && current != self.loaded {
+                self.loaded = current;
+                self.reload().await;
+            }
+            previous = current;
+        }
+    }
+
+    async fn reload(&mut self) {
+        let path = self.path.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            read(&path).map(|objects| (objects.roster(), objects.left_out))
+        });
+        match read.await {
+            Ok(Ok((roster, left_out))) => self.accept(roster, left_out).await,
+            Ok(Err(error)) => {
+                let error = format!("{:#}", anyhow::Error::from(error));
+                tracing::error!("{error}; keeping the last good roster");
+                self.hub.inventory_failed(error);
+            }
+            Err(error) => self.hub.inventory_failed(format!("inventory reader failed: {error}")),
+        }
+    }
+
+    async fn accept(&mut self, roster: Roster, left_out: LeftOut) {
+        tracing::info!(path = %self.path.display(), "inventory changed: {roster}");
+        let hub = Arc::clone(&self.hub);
+        // Plans of many nodes take their time.
+        let taken = tokio::task::spawn_blocking(move || hub.set_roster(roster, unix_now_ns())).await;
+        if let Err(error) = taken {
+            self.hub.inventory_failed(format!("plans could not be made of the inventory: {error}"));
+        }
+        self.tell(left_out);
+    }
+
+    /// Tells what of the file could not be used.
+    fn tell(&mut self, left_out: LeftOut) {
+        for line in left_out.told() {
+            tracing::warn!("{line}");
+        }
+        self.skipped += left_out.count;
+        self.hub.inventory_left_out(left_out, self.skipped);
+    }
+}
