@@ -115,6 +115,7 @@ async fn main() -> anyhow::Result<()> {
         rotation: Rotation { paths_per_node: args.paths_per_node, ..Rotation::default() },
         dns: Default::default(),
         http: Default::default(),
+        agent_archs: Vec::new(),
         certificate_warning: Duration::ZERO,
         dns_name: "kubernetes.default.svc.cluster.local".to_owned(),
         selection: match args.selection {

@@ -25,6 +25,7 @@ use crate::roster::{LeftOut, Roster};
 mod caveats;
 mod counters;
 mod held;
+mod learning;
 mod planning;
 mod resting;
 mod sessions;

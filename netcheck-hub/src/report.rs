@@ -45,6 +45,7 @@ pub fn build(cells: &[Cell], range: &Range, caveats: Vec<String>) -> v1::Report 
         caveats,
         incidents: Vec::new(),
         coverage: None,
+        unjudged: 0,
     }
 }
 

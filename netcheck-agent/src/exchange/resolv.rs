@@ -20,7 +20,7 @@ const ATTEMPTS_MAX: usize = 5;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ResolvConf {
     pub(crate) servers: Vec<IpAddr>,
-    pub(super) domains: Vec<String>,
+    pub(crate) domains: Vec<String>,
     pub(super) ndots: usize,
     /// How long one answer is waited for.
     pub(super) timeout: Duration,

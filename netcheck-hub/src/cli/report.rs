@@ -45,8 +45,12 @@ fn headline(report: &v1::Report) -> (v1::Verdict, String) {
         (v1::Verdict::Unreachable, format!("{} of {of} paths are unreachable", report.unreachable))
     } else if report.degraded > 0 {
         (v1::Verdict::Degraded, format!("{} of {of} paths lose probes", report.degraded))
-    } else if measured < of {
-        let verdict = if report.no_data > 0 { v1::Verdict::NoData } else { v1::Verdict::Reachable };
+    } else if measured < of || report.unjudged > 0 {
+        let verdict = if report.no_data > 0 || report.unjudged > 0 {
+            v1::Verdict::NoData
+        } else {
+            v1::Verdict::Reachable
+        };
         (verdict, format!("{measured} of {of} paths reachable"))
     } else {
         (v1::Verdict::Reachable, format!("all {of} paths are reachable"))
@@ -56,6 +60,11 @@ fn headline(report: &v1::Report) -> (v1::Verdict, String) {
     }
     if report.expected_absent > 0 {
         line += &format!(", {} expected to be absent", report.expected_absent);
+    }
+    match report.unjudged {
+        0 => {}
+        1 => line += ", 1 object that nobody can probe",
+        many => line += &format!(", {many} objects that nobody can probe"),
     }
     (verdict, line)
 }

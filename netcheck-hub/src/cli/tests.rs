@@ -101,6 +101,9 @@ fn the_headline_says_how_many_of_how_many_and_ticks_only_what_is_complete() {
         assert_eq!(text.lines().next(), Some(expected));
         assert_eq!(Conclusion::of_report(&report), conclusion, "{expected}");
     }
+    let blind = v1::Report { paths: 176, reachable: 176, unjudged: 2, ..Default::default() };
+    let text = report::render(&blind, Paint::plain());
+    assert_eq!(text.lines().next(), Some("? 176 of 176 paths reachable, 2 objects that nobody can probe"));
 }
 
 #[test]

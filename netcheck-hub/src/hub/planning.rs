@@ -69,6 +69,7 @@ impl Hub {
         if !stale {
             return None;
         }
+        state.learn(&self.settings);
         let roster = Arc::clone(&state.roster);
         for name in roster.nodes.keys() {
             state.intern(name);
@@ -76,10 +77,11 @@ impl Hub {
         let (responders, pods, older) =
             (state.responders(), state.pod_responders(), Arc::clone(&state.catalog));
         let caches = state.dns_caches();
+        let dns_name = state.dns_name(&self.settings);
         drop(state);
         let settings = &self.settings;
-        let catalog = Catalog::of(&roster, &settings.selection, &responders, &settings.dns_name)
-            .with_dns(&roster, &settings.dns_name, &settings.dns, &caches)
+        let catalog = Catalog::of(&roster, &settings.selection, &responders, &dns_name)
+            .with_dns(&roster, &dns_name, &settings.dns, &caches)
             .with_http(&roster, &settings.selection, &settings.http)
             .with_responders(&pods)
             .grouped(&older);

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{
-    Namespace as NamespaceObject, Node as NodeObject, Pod as PodObject, Service as ServiceObject,
+    Namespace as NamespaceObject, Node as NodeObject, NodeSystemInfo, Pod as PodObject,
+    Service as ServiceObject,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::Ingress as IngressObject;
@@ -13,7 +14,8 @@ use netcheck_proto::text;
 
 use super::entrance::Entrance;
 use super::gateway::{GatewayObject, HttpRouteObject, gateway, join, route};
-use super::{Backend, Mark, Node, Owner, Pod, Roster, Service, network};
+use super::owners::{self, Contested};
+use super::{Backend, Mark, Node, Pod, Roster, Service, network};
 
 pub(crate) use super::entrance::ingress;
 pub(crate) use super::service::{service, slice};
@@ -144,19 +146,12 @@ impl Parts {
             services,
             entrances,
             misannotated,
+            contested: Contested::new(),
             shared_addresses: BTreeSet::new(),
             owners: HashMap::new(),
         };
-        for (id, pod) in &mut roster.pods {
+        for pod in roster.pods.values_mut() {
             pod.mark = pod.mark.or(of_namespace(&pod.namespace));
-            if !pod.host_network {
-                let owner = Owner { node: pod.node.clone(), pod: Some(id.clone()), network: None };
-                roster.owners.extend(pod.addresses.iter().map(|&address| (address, owner.clone())));
-            }
-        }
-        for node in roster.nodes.values() {
-            let owner = Owner { node: node.name.clone(), pod: None, network: None };
-            roster.owners.extend(node.addresses.iter().map(|&address| (address, owner.clone())));
         }
         for (service, backends) in backends {
             if let Some(service) = roster.services.get_mut(&service) {
@@ -166,14 +161,10 @@ impl Parts {
         for service in roster.services.values_mut() {
             service.mark = service.mark.or(of_namespace(&service.namespace));
             service.backends.sort_by_key(|backend| backend.address);
-            // An endpoint may name an address that its pod does not have (any more): that is where the packets go.
-            for backend in &service.backends {
-                if let Some(node) = &backend.node {
-                    let owner = || Owner { node: node.clone(), pod: backend.pod.clone(), network: None };
-                    roster.owners.entry(backend.address).or_insert_with(owner);
-                }
-            }
         }
+        owners::settle(&mut roster);
+        owners::add_endpoints(&mut roster);
+        roster.settle_dns(&BTreeSet::new());
         roster.shared_addresses = network::settle(&mut roster.pods, &mut roster.owners);
         roster
     }
@@ -239,8 +230,10 @@ pub(crate) fn node(object: &NodeObject) -> Option<(String, Node)> {
         .flatten()
         .find(|condition| condition.type_ == "Ready");
     let ready = ready_condition.is_some_and(|condition| condition.status == "True");
-    let taints = spec.and_then(|spec| spec.taints.as_ref()).into_iter().flatten();
-    let leaving = taints.map(|taint| taint.key.as_str()).find(|key| LEAVING.contains(key));
+    let taints = || spec.and_then(|spec| spec.taints.as_ref()).into_iter().flatten();
+    // A soft taint only asks the scheduler for something better: the node stays, and may have it for ever.
+    let hard = taints().filter(|taint| taint.effect != "PreferNoSchedule");
+    let leaving = hard.map(|taint| taint.key.as_str()).find(|key| LEAVING.contains(key));
     let cordoned = spec.and_then(|spec| spec.unschedulable).unwrap_or(false);
     let absent = if object.metadata.deletion_timestamp.is_some() {
         Some(format!("node {name} is being deleted"))
@@ -259,10 +252,40 @@ pub(crate) fn node(object: &NodeObject) -> Option<(String, Node)> {
         ready,
         cordoned,
         absent,
+        agentless: agentless(object),
+        arch: told_or_labelled(object, "arch", |info| &info.architecture),
         opted_out: mark(&object.metadata) == Mark::Skip,
         name,
     };
     Some((node.name.clone(), node))
+}
+
+/// What the node tells of itself, or its label `kubernetes.io/KEY`; empty where neither does.
+fn told_or_labelled(object: &NodeObject, key: &str, of: fn(&NodeSystemInfo) -> &String) -> String {
+    let told = object.status.as_ref().and_then(|status| status.node_info.as_ref()).map(of);
+    let labels = ["kubernetes.io", "beta.kubernetes.io"];
+    let mut labels = labels.iter().filter_map(|prefix| label(&object.metadata, &format!("{prefix}/{key}")));
+    let told = told.map(String::as_str).filter(|told| !told.is_empty()).or_else(|| labels.next());
+    text::line(told.unwrap_or_default())
+}
+
+/// Why no agent can run on a node, where that is so.
+fn agentless(object: &NodeObject) -> Option<String> {
+    let os = told_or_labelled(object, "os", |info| &info.operating_system);
+    let taints = object.spec.as_ref().and_then(|spec| spec.taints.as_ref()).into_iter().flatten();
+    let of_virtual = |key: &str| key.starts_with("virtual-kubelet.io/");
+    let why = if label(&object.metadata, "eks.amazonaws.com/compute-type") == Some("fargate") {
+        "it is Fargate's, which runs no DaemonSet".to_owned()
+    } else if label(&object.metadata, "type") == Some("virtual-kubelet")
+        || taints.map(|taint| taint.key.as_str()).any(of_virtual)
+    {
+        "it is a virtual kubelet's, which runs no DaemonSet".to_owned()
+    } else if !os.is_empty() && !os.eq_ignore_ascii_case("linux") {
+        format!("it runs {os}")
+    } else {
+        return None;
+    };
+    Some(why)
 }
 
 /// A pod that has a node and an address, with its `namespace/name`.
@@ -291,7 +314,8 @@ pub(crate) fn pod(object: &PodObject) -> Option<(String, Pod)> {
         .flatten()
         .any(|condition| condition.type_ == "Ready" && condition.status == "True");
     let id = namespaced(&object.metadata, &name);
-    let absent = if object.metadata.deletion_timestamp.is_some() {
+    let terminating = object.metadata.deletion_timestamp.is_some();
+    let absent = if terminating {
         Some(format!("pod {id} is terminating"))
     } else if phase != "Running" {
         Some(text::line(&format!("pod {id} is {phase}")))
@@ -312,6 +336,7 @@ pub(crate) fn pod(object: &PodObject) -> Option<(String, Pod)> {
         networks_wrong,
         host_network,
         absent,
+        terminating,
         vantage: is_vantage(&object.metadata),
         mark: mark(&object.metadata),
     };

@@ -52,9 +52,9 @@ async fn changes_arrive() {
     edit_ready("True");
     rig.until("a node that is back", |state| state.roster.node_absent("n2").is_none()).await;
     rig.fake.edit(Resource::Nodes, "", "n3", |node| {
-        node["spec"] = json!({"taints": [{"key": "DeletionCandidateOfClusterAutoscaler", "effect": "PreferNoSchedule"}]});
+        node["spec"] = json!({"taints": [{"key": "ToBeDeletedByClusterAutoscaler", "effect": "NoSchedule"}]});
     });
-    rig.until("a node that is leaving", absent("n3", "DeletionCandidate")).await;
+    rig.until("a node that is leaving", absent("n3", "ToBeDeleted")).await;
     assert!(rig.fake.delete(Resource::Nodes, "", "n3"));
     rig.until("a node that is gone", absent("n3", "gone")).await;
 
