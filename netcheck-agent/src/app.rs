@@ -18,25 +18,25 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::address::{self, Allowed};
-use crate::buffer::Limits;
-use crate::buffer::outbox::{Collector, Outbox};
-use crate::clock;
+use crate::admin::http::{HttpTask, Sources};
 use crate::config::{EbpfMode, Run};
-use crate::dns_caches::CachesTask;
+use crate::engine::dns_caches::CachesTask;
 use crate::engine::{Engine, EngineConfig};
-use crate::exchange::ExchangeTask;
-use crate::http::{HttpTask, Sources};
+use crate::host::clock;
+use crate::host::usage::Uptime;
 #[cfg(feature = "ebpf")]
 use crate::kernel;
-use crate::observation::{Blind, KernelEye};
+use crate::model::observation::{Blind, KernelEye};
+use crate::plan::policy::{self, Allowed};
+use crate::probe::exchange::ExchangeTask;
 use crate::responder::accept::AcceptTask;
 use crate::responder::echo::Echo;
 use crate::responder::{Responder, listen};
-use crate::session::connect::over_tcp;
-use crate::session::{HubState, SessionTask};
-use crate::token::TokenFile;
-use crate::usage::Uptime;
+use crate::uplink::buffer::Limits;
+use crate::uplink::buffer::outbox::{Collector, Outbox};
+use crate::uplink::session::connect::over_tcp;
+use crate::uplink::session::{HubState, SessionTask};
+use crate::uplink::token::TokenFile;
 use crate::vantage::listen::{ListenTask, VantageCounts};
 
 /// How long the hub may take to acknowledge the last batch; well within a pod's grace period.
@@ -95,7 +95,7 @@ async fn serve(flags: &Run) -> anyhow::Result<()> {
         node: node.clone(),
         session,
         limit_pps: flags.pps,
-        policy: address::refusal,
+        policy: policy::refusal,
         allowed: Allowed::new(flags.allow_cidr.clone(), flags.node_local_dns.clone()),
         eye: kernel.eye,
         vantage: vantage.as_ref().map(|_| (NO_VANTAGE.to_owned(), vantage_counts)),

@@ -13,8 +13,8 @@ use tonic::transport::Uri;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::address::refusal;
-use crate::session::connect::TlsFiles;
+use crate::plan::policy::refusal;
+use crate::uplink::session::connect::TlsFiles;
 
 /// Exit code for bad flags (`EX_USAGE`).
 pub const EXIT_USAGE: u8 = 64;

@@ -10,6 +10,7 @@
 //! replies) every packet wakes it. [`EngineHandle::stop`] ends the thread: it stops probing, lets go of what is in
 //! flight, hands over its last report and returns.
 
+pub(crate) mod dns_caches;
 pub(crate) mod link;
 mod pace;
 mod plans;
@@ -34,18 +35,18 @@ use self::pace::{Pace, Wanted};
 use self::probers::Probers;
 pub(crate) use self::probers::{NetworkKey, Terms, WantedNetworks};
 use self::tally::{DropTally, StampTrust};
-use crate::address::{AddressPolicy, Allowed};
-use crate::clock::{MILLISECOND_NS, SECOND_NS, monotonic_ns, unix_offset_ns};
-use crate::exchange;
-use crate::merge::{Merge, Seen};
-use crate::observation::{Flow, KernelEye, ProbeKey};
+use crate::host::clock::{MILLISECOND_NS, SECOND_NS, monotonic_ns, unix_offset_ns};
+use crate::host::starvation::{Doubt, Starvation};
+use crate::measure::merge::{Merge, Seen};
+use crate::model::observation::{Flow, KernelEye, ProbeKey};
+use crate::model::report::Report;
 use crate::plan::Plan;
+use crate::plan::policy::{AddressPolicy, Allowed};
+use crate::plan::schedule::{Schedule, fnv1a};
 use crate::probe::Identity;
-use crate::report::Report;
-use crate::schedule::{Schedule, fnv1a};
-use crate::starvation::{Doubt, Starvation};
+use crate::probe::exchange;
+use crate::uplink::wire;
 use crate::vantage::listen::VantageCounts;
-use crate::wire;
 
 /// Evidence (lost samples, drops) waits this long for company, windows for none.
 const EVIDENCE_EVERY_NS: u64 = 250 * MILLISECOND_NS;

@@ -2,7 +2,7 @@
 //!
 //! [`open`] gives two halves: an [`Attacher`], whose task follows the node's interfaces, and an eye for the engine's
 //! thread. What this kernel or these privileges do not allow is an [`OpenError`] (nothing works) or a line in
-//! [`crate::observation::KernelStatus::degraded`] (something is missing); never a crash.
+//! [`crate::model::observation::KernelStatus::degraded`] (something is missing); never a crash.
 
 mod attach;
 mod btf;
@@ -39,7 +39,7 @@ use self::ports::PortBits;
 pub use self::refusal::OpenError;
 use self::refusal::{TRACEPOINT, chain, log_verifier, why};
 use self::symbols::Symbols;
-use crate::observation::KernelEye;
+use crate::model::observation::KernelEye;
 
 /// The kernel programs, as `cargo xtask build-ebpf` made them.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("NETCHECK_EBPF_OBJECT_PATH"));

@@ -1,45 +1,58 @@
 //! The netcheck agent: probes from one node, and what that node's kernel saw of them.
 //!
-//! In the order of the data: `session` takes the `plan` from the hub, `schedule` says what is due, the `engine` sends
-//! it through the probers (`probe`), `merge` joins what sockets and `kernel` saw (as [`observation`]s), `wire` and
-//! `buffer` pack and keep it until the hub has it. Beside that stand the `responder`, which other agents probe, `http`, and the pod
-//! `vantage`, whose sockets are in another network namespace.
+//! In the order of the data: [`uplink`] takes the [`plan`] from the hub, the [`engine`] sends what is due through the
+//! probers ([`probe`]), [`measure`] joins what sockets and the [`mod@kernel`] saw, and the uplink keeps the reports until
+//! the hub has them. Beside that stand the [`responder`], which other agents probe, and the pod [`vantage`], whose sockets
+//! are in another network namespace.
+//!
+//! A folder imports from those above it in the list below, never from one that stands further down.
 
-mod address;
-mod app;
-mod backends;
-mod buffer;
-mod capability;
-mod clock;
-pub mod config;
-mod counters;
-mod dns_caches;
-mod engine;
-mod exchange;
-mod http;
-mod interface_drops;
+/// Clocks, starvation, rights and usage of this process.
+mod host;
+
+/// What was observed, what is reported and counted: plain data.
+pub mod model;
+
+/// Socket options, batches of packets, addresses and name servers of the node.
+mod net;
+
+/// What the hub wants probed, what may be probed, and when.
+mod plan;
+
+/// Sockets of a pod's network namespace, handed over by a process in it.
+mod vantage;
+
+/// What other agents probe: UDP echo and TCP accept.
+mod responder;
+
+/// Samples, windows, sizes, source ports and backends out of observations; without I/O.
+mod measure;
+
+/// The probers, one for each kind of probe, and the exchanges that are more than one packet.
+mod probe;
+
+/// The kernel programs: loaded, attached, their events decoded.
 #[cfg(feature = "ebpf")]
 pub mod kernel;
-mod merge;
-mod metrics;
-mod mmsg;
-pub mod observation;
-mod own_addresses;
-mod plan;
-mod ports;
-mod probe;
-mod report;
-mod responder;
-mod schedule;
-mod session;
-mod sizes;
-mod starvation;
-mod status;
-mod token;
-mod usage;
-mod vantage;
-mod wire;
 
+/// The loop that sends what is due and takes in what comes back.
+mod engine;
+
+/// Reports on their way to the hub, and the session with it.
+mod uplink;
+
+/// The flags.
+pub mod config;
+
+/// Metrics, health and status, shown on the node.
+mod admin;
+
+/// The agent's tasks, put together.
+mod app;
+
+/// The pod vantage's tasks, put together.
+mod vantage_app;
+
+pub use admin::show::show as show_status;
 pub use app::{cleanup, run};
-pub use status::show as show_status;
-pub use vantage::pod::run as run_vantage;
+pub use vantage_app::run as run_vantage;

@@ -15,16 +15,18 @@ use netcheck_common::header::HEADER_LEN;
 use netcheck_proto::{convert, v1};
 
 use self::exchange::{Authorities, Exchange, lookup};
-use crate::address::{AddressPolicy, Allowed, Bounds};
-use crate::clock::{MILLISECOND_NS, SECOND_NS};
 use crate::engine::Terms;
-use crate::observation::KnownAddress;
-use crate::schedule::Load;
-use crate::sizes::overhead_bytes;
+use crate::host::clock::{MILLISECOND_NS, SECOND_NS};
+use crate::measure::sizes::overhead_bytes;
+use crate::model::observation::KnownAddress;
+use crate::plan::policy::{AddressPolicy, Allowed, Bounds};
+use crate::plan::schedule::Load;
 use crate::vantage::frame::Kind;
 
 mod addresses;
 pub(crate) mod exchange;
+pub(crate) mod policy;
+pub(crate) mod schedule;
 
 /// Most paths of one agent; what is beyond is refused.
 pub(crate) const PATHS_MAX: usize = 1 << 18;

@@ -1,9 +1,10 @@
 //! The probers: one per kind, each with its sockets. All of them live on the engine's thread and none ever blocks.
 //!
-//! In: "send this probe now"; readable sockets. Out: what arrived, told to the [`Merge`](crate::merge::Merge).
+//! In: "send this probe now"; readable sockets. Out: what arrived, told to the [`Merge`](crate::measure::merge::Merge).
 
 pub(crate) mod dns;
 pub(crate) mod errors;
+pub(crate) mod exchange;
 pub(crate) mod icmp;
 pub(crate) mod ping;
 pub(crate) mod quoted;
@@ -20,9 +21,9 @@ use netcheck_common::domain::ProbeSession;
 use netcheck_common::header::{HEADER_LEN, ProbeHeader};
 use rustix::io::Errno;
 
-use crate::observation::ProbeKey;
-use crate::report::Detail;
-use crate::sizes::LARGEST;
+use crate::measure::sizes::LARGEST;
+use crate::model::observation::ProbeKey;
+use crate::model::report::Detail;
 
 /// What all probe headers of this agent have in common.
 #[derive(Clone, Copy, Debug)]

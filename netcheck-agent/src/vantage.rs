@@ -3,7 +3,8 @@
 //!
 //! At the agent: [`listen`] takes the vantage's connection, has what it hands over checked ([`origin`]), and keeps a
 //! stock of sockets ([`pool`]) that the probe engine takes from. In the pod: [`serve`] connects, says who it is, and
-//! opens what it is asked for. [`frame`] and [`channel`] are what both speak. The subcommand itself is [`pod`].
+//! opens what it is asked for. [`frame`] and [`channel`] are what both speak. The subcommand itself is
+//! [`crate::vantage_app`].
 //!
 //! Whoever can connect to the agent's socket is trusted with no more than his own measurement: a socket that is not
 //! exactly what was asked for, or not of a pod's network namespace, ends the connection.
@@ -12,7 +13,6 @@ pub(crate) mod channel;
 pub(crate) mod frame;
 pub(crate) mod listen;
 pub(crate) mod origin;
-pub(crate) mod pod;
 pub(crate) mod pool;
 pub(crate) mod serve;
 

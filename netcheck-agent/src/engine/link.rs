@@ -12,12 +12,12 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::{read, write};
 use tokio::sync::{mpsc, watch};
 
-use crate::counters::Counters;
-use crate::dns_caches::Caches;
-use crate::exchange::ExchangeEnd;
-use crate::observation::{DropCount, KernelStatus};
+use crate::engine::dns_caches::Caches;
+use crate::model::counters::Counters;
+use crate::model::observation::{DropCount, KernelStatus};
+use crate::model::report::Report;
 use crate::plan::PlanGap;
-use crate::report::Report;
+use crate::probe::exchange::ExchangeEnd;
 use crate::vantage::frame::PodLink;
 use crate::vantage::pool::Pool;
 

@@ -4,7 +4,7 @@
 //! cold caches is what a probe costs most. What can't wait so long (a deadline that is still open means a loss) has a
 //! finer grid. Grids are shifted by a hash of the node: agents that share a clock don't all wake at once.
 
-use crate::clock::{MILLISECOND_NS, SECOND_NS};
+use crate::host::clock::{MILLISECOND_NS, SECOND_NS};
 
 /// Longest tick: what a few probes a second need. It delays no loss, for a path's probes keep their distance and a
 /// deadline has the finer grid; a refusal is read a tick later.

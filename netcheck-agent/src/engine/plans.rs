@@ -7,8 +7,8 @@ use netcheck_proto::v1;
 
 use super::link::PlanSummary;
 use super::{Engine, EngineReply};
-use crate::clock::{SECOND_NS, unix_offset_ns};
-use crate::dns_caches::Caches;
+use crate::engine::dns_caches::Caches;
+use crate::host::clock::{SECOND_NS, unix_offset_ns};
 use crate::plan::PathPlan;
 
 impl Engine {
@@ -65,7 +65,11 @@ impl Engine {
         let paths = self.plan.paths.iter().filter(|(_, plan)| usable(plan));
         let sizes = paths.clone().filter(|(_, plan)| plan.kind.carries_header()).count() as u64;
         let udp = paths.clone().filter(|(_, plan)| plan.kind == ProbeKind::Udp).count();
-        self.schedule.reserve(if timing.sizes_ns == 0 { 0 } else { sizes.div_ceil(crate::sizes::ONE_IN) });
+        self.schedule.reserve(if timing.sizes_ns == 0 {
+            0
+        } else {
+            sizes.div_ceil(crate::measure::sizes::ONE_IN)
+        });
         let loads = paths.map(|(&path, plan)| (path, plan.load(&timing)));
         self.schedule.set(now_ns, loads, timing.interval_ns, timing.wanted_pps);
         self.merge.sizes.set(timing.sizes_ns, self.schedule.effective_interval_ns());

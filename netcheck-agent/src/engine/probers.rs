@@ -22,19 +22,19 @@ use self::family::{OneFamily, quoted_by_socket};
 use self::lanes::{DNS, HOST, ICMP, Lanes, POD, TCP, UDP, token};
 use self::networks::Networks;
 pub(crate) use self::networks::{NetworkKey, Wanted as WantedNetworks};
-use crate::address::Bounds;
-use crate::clock::{MILLISECOND_NS, monotonic_ns};
-use crate::exchange::{Done, ExchangeLink};
-use crate::merge::{Ending, Merge, Probe, Seen};
-use crate::mmsg::Batch;
-use crate::observation::{KernelEye, ProbeKey};
+use crate::host::clock::{MILLISECOND_NS, monotonic_ns};
+use crate::measure::merge::{Ending, Merge, Probe, Seen};
+use crate::measure::ports::PORTS;
+use crate::measure::sizes::{LARGEST, overhead_bytes};
+use crate::model::observation::{KernelEye, ProbeKey};
+use crate::net::mmsg::Batch;
 use crate::plan::exchange::Authorities;
+use crate::plan::policy::Bounds;
 use crate::plan::{Missing, PathPlan, Question};
-use crate::ports::PORTS;
 use crate::probe::dns::Read;
+use crate::probe::exchange::{Done, ExchangeLink};
 use crate::probe::socket::Sockets;
 use crate::probe::{Identity, ProbeBuffer, SendFailure};
-use crate::sizes::{LARGEST, overhead_bytes};
 use crate::vantage::pool::Pool;
 
 /// Ready sockets taken per system call.

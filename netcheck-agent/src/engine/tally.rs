@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::counters::Counters;
-use crate::observation::DropCount;
+use crate::model::counters::Counters;
+use crate::model::observation::DropCount;
 
 /// Replies needed to judge by.
 const REPLIES_MIN: u64 = 16;

@@ -11,8 +11,8 @@ use netcheck_common::domain::{Outcome, PathId};
 use netcheck_proto::convert;
 
 use super::*;
-use crate::observation::Blind;
-use crate::report::Report;
+use crate::model::observation::Blind;
+use crate::model::report::Report;
 use crate::responder::Responder;
 use crate::responder::echo::Echo;
 

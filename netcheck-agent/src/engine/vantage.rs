@@ -3,7 +3,7 @@
 use netcheck_common::domain::{Family, PathId, ProbeKind, Vantage};
 
 use super::{Engine, VantageChange, VantageStatus};
-use crate::exchange::resolv::ResolvConf;
+use crate::net::resolv::ResolvConf;
 use crate::plan::PathPlan;
 
 impl Engine {

@@ -26,9 +26,9 @@ use super::TcMode;
 use super::interfaces::{Interface, Link, Shared};
 use super::links::{Netlink, Snapshot, difference};
 use super::refusal::{CLASSIFIERS, errno, log_verifier, why};
-use crate::clock::monotonic_ns;
-use crate::observation::InterfaceRole;
-use crate::wire;
+use crate::host::clock::monotonic_ns;
+use crate::model::observation::InterfaceRole;
+use crate::uplink::wire;
 
 /// Fixed place of our filters where tcx is not to be had: far from what CNIs use, never the first.
 const NETLINK_PRIORITY: u16 = 51_966;

@@ -6,7 +6,7 @@ use netcheck_common::abi::{DropEvent, FlowKey, KernelAbi, StampEvent, events, fl
 use netcheck_common::domain::ProbeKind;
 use netcheck_common::packet::{IPPROTO_TCP, IPPROTO_UDP};
 
-use crate::observation::{Direction, Flow, OwnFlow};
+use crate::model::observation::{Direction, Flow, OwnFlow};
 
 /// An event copied out of the ring.
 pub(crate) enum RawEvent {

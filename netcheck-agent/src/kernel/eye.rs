@@ -21,11 +21,11 @@ use super::interfaces::Shared;
 use super::lingering::Lingering;
 use super::symbols::Symbols;
 pub(crate) use super::tables::{Abi, Maps};
-use crate::interface_drops::InterfaceDrops;
-use crate::observation::{
+use crate::model::observation::{
     DropCount, Flow, FlowSeen, KernelEye, KernelStatus, KnownAddress, Observation, OwnFlow, PodLinkDown,
     ReflectedPath,
 };
+use crate::net::interface_drops::InterfaceDrops;
 
 /// Drop events that wait for the name of a kernel function, at most; older ones go on without it.
 const WAITING: usize = 1024;

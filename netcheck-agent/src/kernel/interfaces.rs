@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use netcheck_proto::v1;
 
-use crate::observation::{Down, InterfaceRole};
+use crate::model::observation::{Down, InterfaceRole};
 
 /// A link as netlink shows it, as far as it matters here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use netcheck_common::domain::ProbeKind;
 
-use crate::observation::OwnFlow;
+use crate::model::observation::OwnFlow;
 
 /// How long a flow is watched after its probe.
 const LINGER: Duration = Duration::from_secs(5);
@@ -70,7 +70,7 @@ mod tests {
     use netcheck_common::domain::{PathId, Sequence};
 
     use super::*;
-    use crate::observation::ProbeKey;
+    use crate::model::observation::ProbeKey;
 
     fn flow(port: u16, sequence: u32) -> OwnFlow {
         OwnFlow {

@@ -12,7 +12,7 @@ use rtnetlink::{Handle, MulticastGroup, RouteMessageBuilder, new_multicast_conne
 use tokio::task::JoinHandle;
 
 use super::interfaces::Link;
-use crate::observation::Down;
+use crate::model::observation::Down;
 
 /// This namespace at one moment.
 #[derive(Clone, Debug, Default)]

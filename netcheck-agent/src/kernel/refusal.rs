@@ -11,7 +11,7 @@ use aya::maps::MapError;
 use aya::programs::ProgramError;
 use tracing::debug;
 
-use crate::capability::{Capability, missing};
+use crate::host::capability::{Capability, missing};
 
 /// What maps and classifiers need.
 pub(crate) const CLASSIFIERS: &[Capability] = &[Capability::Bpf, Capability::NetAdmin];

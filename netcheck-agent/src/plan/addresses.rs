@@ -9,7 +9,7 @@ use netcheck_proto::{convert, v1};
 
 use super::{PathPlan, Plan};
 use crate::engine::{NetworkKey, WantedNetworks};
-use crate::observation::KnownAddress;
+use crate::model::observation::KnownAddress;
 
 impl Plan {
     /// The further networks that paths stay in, and the first address that the vantage's pod, which has those of `own`,

@@ -1,10 +1,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::address;
+use crate::plan::policy;
 
 fn plan() -> Plan {
-    Plan::empty(address::refusal, Allowed::default(), Vec::new(), false)
+    Plan::empty(policy::refusal, Allowed::default(), Vec::new(), false)
 }
 
 fn spec(path_id: u32, kind: v1::ProbeKind, address: &str, port: u32) -> v1::PathSpec {
@@ -107,7 +107,7 @@ fn unusable_paths_are_refused_with_a_reason_and_the_rest_stays() {
 fn what_the_agent_can_not_send_is_refused() {
     let why = "no icmp probes over ipv6: not permitted".to_owned();
     let missing = Missing { kind: ProbeKind::Icmp, family: Family::V6, why: why.clone() };
-    let mut plan = Plan::empty(address::refusal, Allowed::default(), vec![missing], false);
+    let mut plan = Plan::empty(policy::refusal, Allowed::default(), vec![missing], false);
     let upsert = vec![
         spec(1, v1::ProbeKind::Icmp, "fd00::1", 0),
         spec(2, v1::ProbeKind::Icmp, "10.0.0.1", 0),

@@ -18,13 +18,13 @@ use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketType, connect, getsockname, recv, send};
 
-use crate::merge::{Ending, Seen};
-use crate::observation::{KernelEye, OwnFlow, ProbeKey};
+use crate::measure::merge::{Ending, Seen};
+use crate::model::observation::{KernelEye, OwnFlow, ProbeKey};
+use crate::model::report::Detail;
 use crate::plan::Question;
 use crate::probe::slots::Slots;
 use crate::probe::socket::Sockets;
 use crate::probe::{SendFailure, bare, errors};
-use crate::report::Detail;
 
 /// Largest answer without EDNS (RFC 1035 §4.2.1), and some more: servers are liberal.
 const ANSWER_MAX: usize = 4096;

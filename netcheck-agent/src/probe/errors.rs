@@ -7,8 +7,8 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 
 use netcheck_common::domain::{Family, Outcome};
 
+use crate::model::report::IcmpSeen;
 use crate::probe::{quoted, socket};
-use crate::report::IcmpSeen;
 
 /// Bytes kept of the packet that an error is about: more than a probe header with ICMP's own.
 const QUOTE: usize = 128;

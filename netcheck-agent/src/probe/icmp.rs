@@ -12,11 +12,11 @@ use netcheck_common::header::ProbeHeader;
 use rustix::io::Errno;
 use rustix::net::{SendFlags, SocketType, ipproto, sendto};
 
-use crate::mmsg::Batch;
-use crate::observation::ProbeKey;
+use crate::model::observation::ProbeKey;
+use crate::model::report::IcmpSeen;
+use crate::net::mmsg::Batch;
 use crate::probe::quoted::{self, Quoted};
 use crate::probe::{Identity, ProbeBuffer, header_of, socket};
-use crate::report::IcmpSeen;
 
 /// `ICMP_FILTER` of linux/icmp.h.
 const ICMP_FILTER: libc::c_int = 1;

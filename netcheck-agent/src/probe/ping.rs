@@ -12,8 +12,8 @@ use netcheck_common::header::ProbeHeader;
 use rustix::io::Errno;
 use rustix::net::{SendFlags, SocketType, bind, ipproto, sendto};
 
-use crate::mmsg::Batch;
-use crate::observation::ProbeKey;
+use crate::model::observation::ProbeKey;
+use crate::net::mmsg::Batch;
 use crate::probe::errors::{self, Told};
 use crate::probe::icmp::{ICMP_HEADER, echo_request};
 use crate::probe::socket::Sockets;

@@ -12,8 +12,8 @@ use netcheck_common::domain::{Family, ProbeKind};
 use rustix::io::Errno;
 use rustix::net::{SocketType, connect, connect_unspec, getsockname};
 
-use crate::clock::SECOND_NS;
-use crate::observation::{KernelEye, OwnFlow, ProbeKey};
+use crate::host::clock::SECOND_NS;
+use crate::model::observation::{KernelEye, OwnFlow, ProbeKey};
 use crate::probe::socket::{self, Sockets};
 use crate::probe::{SendFailure, bare};
 

@@ -1,5 +1,5 @@
 //! Sockets for exchanges over TCP: made, bound and registered with the hooks here, handed over to whoever carries them
-//! out ([`crate::exchange`]).
+//! out ([`crate::probe::exchange`]).
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use rustix::net::SocketType;
 use rustix::net::sockopt::set_socket_linger;
 
-use crate::observation::{KernelEye, OwnFlow, ProbeKey};
+use crate::model::observation::{KernelEye, OwnFlow, ProbeKey};
 use crate::probe::SendFailure;
 use crate::probe::route::{Registered, Routes};
 use crate::probe::slots::Slots;

@@ -16,13 +16,13 @@ use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_linger, socket_error};
 use rustix::net::{SocketType, connect, getsockname};
 
-use crate::merge::{Ending, Seen};
-use crate::observation::{KernelEye, OwnFlow, ProbeKey};
+use crate::measure::merge::{Ending, Seen};
+use crate::model::observation::{KernelEye, OwnFlow, ProbeKey};
+use crate::model::report::Detail;
 use crate::probe::route::{Registered, Routes};
 use crate::probe::slots::Slots;
 use crate::probe::socket::Sockets;
 use crate::probe::{SendFailure, errors};
-use crate::report::Detail;
 
 /// One connection attempt.
 #[derive(Debug)]

@@ -1,5 +1,5 @@
 //! UDP to netcheck's responders: a few unconnected sockets per family, each with a port of its own; which of them a probe
-//! leaves from is its slot (see [`crate::ports`]). The answer comes back to the same one.
+//! leaves from is its slot (see [`crate::measure::ports`]). The answer comes back to the same one.
 //!
 //! Routers and network cards choose among parallel ways by a hash of addresses and ports: the ports differ in their
 //! lowest three bits, and by chance in the others.
@@ -17,9 +17,9 @@ use netcheck_common::header::ProbeHeader;
 use rustix::io::Errno;
 use rustix::net::{SendFlags, SocketType, bind, getsockname, sendto};
 
-use crate::mmsg::Batch;
-use crate::observation::ProbeKey;
-use crate::ports::PORTS;
+use crate::measure::ports::PORTS;
+use crate::model::observation::ProbeKey;
+use crate::net::mmsg::Batch;
 use crate::probe::errors::{self, Told};
 use crate::probe::socket::Sockets;
 use crate::probe::{Identity, ProbeBuffer, header_of};
@@ -153,7 +153,7 @@ mod tests {
     use rustix::event::{PollFd, PollFlags, poll};
 
     use super::*;
-    use crate::sizes::LARGEST;
+    use crate::measure::sizes::LARGEST;
 
     #[test]
     fn what_a_responder_sends_back_is_read_with_its_sender_from_every_port() {

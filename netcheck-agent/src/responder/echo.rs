@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use netcheck_common::header::{FLAG_REPLY, VERSION_FLAGS_OFFSET};
 use socket2::Socket;
 
-use crate::mmsg::{BATCH, Batch, PACKET, Packet};
+use crate::net::mmsg::{BATCH, Batch, PACKET, Packet};
 use crate::probe::header_of;
 use crate::responder::LiveCounts;
 

@@ -16,9 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::channel::{Channel, ChannelError};
 use super::frame::{Ask, Frame, Hello, RESOLV_CONF_MAX, VERSION};
-use crate::own_addresses::{self, own_links};
+use crate::net::backoff::Backoff;
+use crate::net::own_addresses::{self, own_links};
 use crate::probe::socket;
-use crate::session::backoff::Backoff;
 
 /// Longest wait between attempts: the agent is on this very node, and its probes wait for it.
 const LONGEST_DELAY: Duration = Duration::from_secs(10);

@@ -13,9 +13,9 @@ use netcheck_proto::{convert, v1};
 
 use self::pod_net::{Agent, PodNet, V4, V6};
 use super::listen::{ListenTask, VantageCounts};
-use crate::clock::MILLISECOND_NS;
 use crate::engine::Command;
-use crate::report::Report;
+use crate::host::clock::MILLISECOND_NS;
+use crate::model::report::Report;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -176,7 +176,8 @@ async fn the_sockets_place_is_checked() {
 
 #[test]
 fn an_agent_without_a_vantage_refuses_its_paths_at_once() {
-    let mut plan = crate::plan::Plan::empty(|_| None, crate::address::Allowed::default(), Vec::new(), false);
+    let mut plan =
+        crate::plan::Plan::empty(|_| None, crate::plan::policy::Allowed::default(), Vec::new(), false);
     let upsert = vec![spec(1, v1::ProbeKind::Icmp, IpAddr::V4(V4), 0)];
     plan.apply(&v1::PlanDelta { version: 1, upsert, ..Default::default() }).unwrap();
     assert!(plan.refused.values().next().unwrap().contains("no pod vantage"));

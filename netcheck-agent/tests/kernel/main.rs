@@ -9,7 +9,7 @@ mod nodes;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use netcheck_agent::observation::{
+use netcheck_agent::model::observation::{
     Direction, DropCount, DropIdentity, Flow, InterfaceRole, Observation, OwnFlow, ProbeKey,
 };
 use netcheck_common::domain::{PathId, ProbeKind, ProbeSession, Sequence};

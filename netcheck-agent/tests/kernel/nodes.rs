@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use netcheck_agent::kernel::{KernelConfig, TcMode, open};
-use netcheck_agent::observation::{KernelEye, KnownAddress};
+use netcheck_agent::model::observation::{KernelEye, KnownAddress};
 use netcheck_common::header::{HEADER_LEN, ProbeHeader};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, LinkNameSpaceType, UnshareFlags, move_into_link_name_space,

@@ -10,8 +10,10 @@ use super::{cases::Case, chart_dir, objects::list};
 use crate::tools::{command, output, root};
 
 /// The sources that name the metrics, and what is put before each name.
-const SOURCES: &[(&str, &str)] =
-    &[("netcheck_", "netcheck-hub/src/metrics.rs"), ("netcheck_agent_", "netcheck-agent/src/metrics.rs")];
+const SOURCES: &[(&str, &str)] = &[
+    ("netcheck_", "netcheck-hub/src/metrics.rs"),
+    ("netcheck_agent_", "netcheck-agent/src/admin/metrics.rs"),
+];
 /// What OpenMetrics and units put behind.
 const ENDINGS: &[&str] = &["", "_total", "_info", "_seconds", "_bytes", "_seconds_total"];
 

@@ -1,4 +1,4 @@
-//! Exchanges over TCP: their sockets are made here, and handed over to be carried out ([`crate::exchange`]).
+//! Exchanges over TCP: their sockets are made here, and handed over to be carried out ([`crate::probe::exchange`]).
 //!
 //! Some probes come to that only after something else: the server's name is looked up, or an answer over UDP was
 //! truncated. Both begin without a socket of TCP. Once it is known where they go, they go on as exchanges of the same
@@ -13,14 +13,14 @@ use netcheck_proto::v1;
 use rustix::io::Errno;
 
 use super::{Probers, SLACK_NS, ending};
-use crate::clock::monotonic_ns;
-use crate::exchange::lookup::Found;
-use crate::exchange::{Job, Prior, Query};
-use crate::merge::{Merge, Probe};
-use crate::observation::{KernelEye, ProbeKey};
+use crate::host::clock::monotonic_ns;
+use crate::measure::merge::{Merge, Probe};
+use crate::model::observation::{KernelEye, ProbeKey};
 use crate::plan::Question;
 use crate::plan::exchange::{Exchange, Lookup};
 use crate::probe::SendFailure;
+use crate::probe::exchange::lookup::Found;
+use crate::probe::exchange::{Job, Prior, Query};
 use crate::probe::stream::TOO_MANY;
 
 /// From so many look-ups under way on, it is made sure that they are.

@@ -9,10 +9,10 @@ use netcheck_common::domain::{Family, ProbeKind, Vantage};
 use rustix::io::Errno;
 
 use super::lanes::{ICMP, UDP, token};
-use crate::capability::{self, Capability};
-use crate::merge::{Merge, Seen};
-use crate::mmsg::Batch;
-use crate::observation::ProbeKey;
+use crate::host::capability::{self, Capability};
+use crate::measure::merge::{Merge, Seen};
+use crate::model::observation::ProbeKey;
+use crate::net::mmsg::Batch;
 use crate::plan::Missing;
 use crate::probe::dns::DnsProber;
 use crate::probe::errors::Told;

@@ -1,7 +1,7 @@
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 
 use super::*;
-use crate::exchange;
+use crate::probe::exchange;
 
 #[test]
 fn without_raw_sockets_the_capability_is_named_and_the_rest_works() {

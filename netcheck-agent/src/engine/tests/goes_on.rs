@@ -8,7 +8,7 @@ use hickory_proto::rr::{RData, Record};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::exchange::{self, ExchangeTask};
+use crate::probe::exchange::{self, ExchangeTask};
 
 /// A DNS server over UDP: `web.` is 127.0.0.1, what is long is truncated, and nothing else is there.
 fn name_server(address: SocketAddr) -> SocketAddr {

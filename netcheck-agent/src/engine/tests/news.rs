@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicU64;
 
 use super::*;
-use crate::observation::KernelStatus;
+use crate::model::observation::KernelStatus;
 
 /// A kernel side that is another each time it is looked at.
 #[derive(Debug, Default)]

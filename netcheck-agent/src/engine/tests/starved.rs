@@ -6,7 +6,7 @@ use std::process::{Command as Process, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
-use crate::starvation::{Doubt, cpu_stat};
+use crate::host::starvation::{Doubt, cpu_stat};
 
 /// Tells the test that it is the process inside.
 const INSIDE: &str = "NETCHECK_TEST_INSIDE_QUOTA";

@@ -10,7 +10,7 @@ use super::{Eye, WAITING};
 use crate::kernel::events::{address_bytes, direction_of, flow_of, ip_address};
 use crate::kernel::stage::{self, Facts};
 use crate::kernel::symbols::Lookup;
-use crate::observation::{
+use crate::model::observation::{
     DropIdentity, DropSeen, Hook, InterfaceRole, Observation, ProbeKey, Reflected, Stamp,
 };
 

@@ -10,7 +10,7 @@ use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
 
 use super::*;
-use crate::observation::Blind;
+use crate::model::observation::Blind;
 
 const KEY: ProbeKey = ProbeKey { path: PathId(1), sequence: Sequence(2) };
 

@@ -6,7 +6,7 @@ use netcheck_common::domain::{PathId, ProbeKind, ProbeSession, Sequence};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::*;
-use crate::sizes::LARGEST;
+use crate::measure::sizes::LARGEST;
 
 const IDENTITY: Identity = Identity { session: ProbeSession(77), source_node: 3 };
 

@@ -6,8 +6,8 @@ use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::*;
-use crate::clock::monotonic_ns;
-use crate::observation::{Blind, KernelStatus};
+use crate::host::clock::monotonic_ns;
+use crate::model::observation::{Blind, KernelStatus};
 
 /// Remembers which flows were announced and ended.
 #[derive(Debug, Default)]

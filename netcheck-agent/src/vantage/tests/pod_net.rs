@@ -18,8 +18,8 @@ use super::super::listen::{ListenTask, VantageCounts};
 use super::super::serve::ServeTask;
 use super::PATIENCE;
 use crate::engine::{Engine, EngineConfig, EngineHandle, EngineOutput, VantageStatus};
-use crate::observation::Blind;
-use crate::report::Report;
+use crate::model::observation::Blind;
+use crate::model::report::Report;
 use crate::responder::Responder;
 use crate::responder::accept::AcceptTask;
 use crate::responder::echo::Echo;
@@ -175,7 +175,7 @@ impl Agent {
         let path = directory.join("vantage.sock");
         let counts = Arc::new(VantageCounts::default());
         let config = EngineConfig {
-            allowed: crate::address::Allowed::default(),
+            allowed: crate::plan::policy::Allowed::default(),
             node: "n1".into(),
             session: ProbeSession(11),
             limit_pps: 1000,

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use netcheck_agent::observation::KnownAddress;
+use netcheck_agent::model::observation::KnownAddress;
 
 use super::{Bare, How, Node, netns_inode};
 

@@ -1,0 +1,222 @@
+//! The agent's own HTTP: /metrics, /healthz, /readyz and /status.
+//!
+//! In: requests. Out: what engine, buffer, responder and session say of themselves. Readiness is the agent's own
+//! state only: a hub that is away makes an agent degraded, never unready. Cancelling the task ends open requests.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use netcheck_proto::v1;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::metrics::{Snapshot, render};
+use crate::engine::EngineStatus;
+use crate::host::usage::Uptime;
+use crate::responder::LiveCounts;
+use crate::uplink::buffer::outbox::Outbox;
+use crate::uplink::session::HubState;
+use crate::uplink::status::{StatusDocument, ebpf_word};
+
+/// An engine whose status is older than this does not turn any more.
+const STALE: Duration = Duration::from_secs(10);
+
+/// What the endpoints look at.
+pub(crate) struct Sources {
+    pub(crate) node: String,
+    pub(crate) hub_url: String,
+    pub(crate) engine: watch::Receiver<EngineStatus>,
+    pub(crate) hub: watch::Receiver<HubState>,
+    pub(crate) outbox: Arc<Outbox>,
+    pub(crate) responder: Arc<LiveCounts>,
+    pub(crate) uptime: Uptime,
+}
+
+/// The task.
+pub(crate) struct HttpTask {
+    pub(crate) listener: TcpListener,
+    pub(crate) sources: Sources,
+}
+
+impl HttpTask {
+    /// Serves until `shutdown`.
+    pub(crate) async fn run(self, shutdown: CancellationToken) {
+        let router = router(self.sources);
+        let served = axum::serve(self.listener, router).with_graceful_shutdown(shutdown.cancelled_owned());
+        if let Err(error) = served.await {
+            tracing::warn!(%error, "http");
+        }
+    }
+}
+
+fn router(sources: Sources) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(healthy))
+        .route("/readyz", get(ready))
+        .route("/status", get(status))
+        .with_state(Arc::new(sources))
+}
+
+async fn metrics(State(sources): State<Arc<Sources>>) -> Response {
+    let snapshot = Snapshot {
+        node: &sources.node,
+        engine: &sources.engine.borrow(),
+        buffer: sources.outbox.status(),
+        hub: &sources.hub.borrow(),
+        responder: sources.responder.read(),
+        uptime: sources.uptime,
+    };
+    match render(&snapshot) {
+        Ok(text) => {
+            ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
+                .into_response()
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+/// Whether the engine turns. Before its first turn there is nothing that could be unwell.
+async fn healthy(State(sources): State<Arc<Sources>>) -> (StatusCode, &'static str) {
+    if sources.engine.borrow().published.elapsed() > STALE {
+        (StatusCode::SERVICE_UNAVAILABLE, "the probe engine stands still\n")
+    } else {
+        (StatusCode::OK, "ok\n")
+    }
+}
+
+/// Whether the agent does its work: the engine turns, with the sockets and hooks that it could get. Neither the hub nor
+/// any other node has a say: the plan stays in force without them.
+async fn ready(State(sources): State<Arc<Sources>>) -> (StatusCode, String) {
+    let engine = sources.engine.borrow();
+    if engine.counters.turns == 0 {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the probe engine has not turned yet\n".to_owned());
+    }
+    if engine.published.elapsed() > STALE {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the probe engine stands still\n".to_owned());
+    }
+    let hooks = &engine.kernel.hooks;
+    let attached = hooks.iter().filter(|hook| hook.state() == v1::HookState::Attached).count();
+    let plan = match engine.plan.version {
+        0 => "no plan yet".to_owned(),
+        version => format!("plan {version} with {} paths", engine.plan.paths),
+    };
+    let ebpf = ebpf_word(engine.kernel.state);
+    (StatusCode::OK, format!("ok: {plan}; ebpf {ebpf}, {attached} of {} hooks\n", hooks.len()))
+}
+
+async fn status(State(sources): State<Arc<Sources>>) -> Json<StatusDocument> {
+    Json(StatusDocument::new(
+        &sources.node,
+        &sources.hub_url,
+        &sources.engine.borrow(),
+        sources.outbox.status(),
+        &sources.hub.borrow(),
+        sources.uptime,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::time::Instant;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+    use tokio::task::JoinHandle;
+
+    use super::*;
+    use crate::config::{Http, Status};
+    use crate::uplink::buffer::Limits;
+
+    /// The endpoints of an agent that never met its hub.
+    struct Served {
+        engine: watch::Sender<EngineStatus>,
+        http_addr: SocketAddr,
+        shutdown: CancellationToken,
+        task: JoinHandle<()>,
+        _hub: watch::Sender<HubState>,
+    }
+
+    impl Served {
+        async fn start() -> Self {
+            let (engine, engine_seen) = watch::channel(EngineStatus::default());
+            let (hub, hub_seen) = watch::channel(HubState::default());
+            let sources = Sources {
+                node: "n1".into(),
+                hub_url: "http://hub/".into(),
+                engine: engine_seen,
+                hub: hub_seen,
+                outbox: Outbox::new(Limits::default()),
+                responder: Arc::default(),
+                uptime: Uptime::begin(),
+            };
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let http_addr = listener.local_addr().unwrap();
+            let shutdown = CancellationToken::new();
+            let task = tokio::spawn(HttpTask { listener, sources }.run(shutdown.clone()));
+            Self { engine, http_addr, shutdown, task, _hub: hub }
+        }
+
+        async fn get(&self, path: &str) -> String {
+            let request = format!("GET {path} HTTP/1.0\r\n\r\n");
+            let mut stream = TcpStream::connect(self.http_addr).await.unwrap();
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            answer
+        }
+    }
+
+    #[tokio::test]
+    async fn endpoints_answer() {
+        let served = Served::start().await;
+        for (path, part) in
+            [("/metrics", "netcheck_agent_build_info"), ("/healthz", "200"), ("/nothing", "404")]
+        {
+            let answer = served.get(path).await;
+            assert!(answer.contains(part), "{path}: {answer}");
+        }
+        let flags = Status { http: Http { http_addr: served.http_addr }, json: false };
+        let table =
+            tokio::task::spawn_blocking(move || crate::admin::show::show(&flags)).await.unwrap().unwrap();
+        assert!(table.contains("n1") && table.contains("not connected yet"), "{table}");
+        served.shutdown.cancel();
+        served.task.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn ready_is_the_engines_own_state() {
+        let served = Served::start().await;
+        let answer = served.get("/readyz").await;
+        assert!(answer.contains("503") && answer.contains("not turned yet"), "{answer}");
+        served.engine.send_modify(|engine| engine.counters.turns = 1);
+        let answer = served.get("/readyz").await;
+        assert!(
+            answer.contains("200") && answer.contains("no plan yet; ebpf unknown, 0 of 0 hooks"),
+            "{answer}"
+        );
+        let hook = |state: v1::HookState| v1::HookStatus { state: state.into(), ..Default::default() };
+        served.engine.send_modify(|engine| {
+            engine.plan.version = 4;
+            engine.plan.paths = 9;
+            engine.kernel.state = v1::EbpfState::Partial;
+            engine.kernel.hooks = vec![hook(v1::HookState::Attached), hook(v1::HookState::Failed)];
+        });
+        let answer = served.get("/readyz").await;
+        assert!(answer.contains("200"), "something is missing, but it works: {answer}");
+        assert!(answer.contains("plan 4 with 9 paths; ebpf partial, 1 of 2 hooks"), "{answer}");
+        let long_ago = Instant::now().checked_sub(STALE + Duration::from_secs(1)).unwrap();
+        served.engine.send_modify(|engine| engine.published = long_ago);
+        for path in ["/readyz", "/healthz"] {
+            let answer = served.get(path).await;
+            assert!(answer.contains("503") && answer.contains("stands still"), "{path}: {answer}");
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! The machine as this process sees it: its clocks, what it lacks in time and rights, what it uses itself.
+
+pub(crate) mod capability;
+pub(crate) mod clock;
+pub(crate) mod starvation;
+pub(crate) mod usage;

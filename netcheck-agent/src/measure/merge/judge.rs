@@ -1,0 +1,244 @@
+//! What ended, and what passed its deadline: to samples, to lost probes with their evidence, to sizes that pass.
+
+use netcheck_common::domain::{Outcome, ProbeKind};
+use rustix::io::Errno;
+
+use super::flight::{Ending, Flight, Probe, Seen, Shares, StepTimes};
+use super::{DETAILS_MAX, Merge};
+use crate::host::starvation::Doubt;
+use crate::model::observation::{DropSeen, ProbeKey, Reflected};
+use crate::model::report::{Detail, Lost};
+
+impl Merge {
+    pub(super) fn judge(
+        &mut self,
+        mut flight: Flight,
+        now_ns: u64,
+        mut doubt: impl FnMut(u64) -> Option<Doubt>,
+    ) {
+        match flight.ended.take() {
+            Some(Ending::Reply { seen, reflected }) => {
+                let reflected = reflected.or(flight.reflected);
+                match flight.in_time(seen, doubt) {
+                    Ok(true) => self.replied(&flight, now_ns, seen, reflected),
+                    in_time => {
+                        self.counters.late += 1;
+                        let key = flight.probe.key;
+                        self.lost(flight, now_ns, Outcome::Timeout, in_time.err(), Detail::default());
+                        if let Some(memory) = self.paths.get_mut(&key.path) {
+                            memory.arrived_late(key.path, key.sequence, &mut self.report.arrivals);
+                        }
+                    }
+                }
+            }
+            Some(Ending::Exchanged { steps, not_after }) => {
+                self.exchanged(&flight, now_ns, steps, not_after);
+            }
+            Some(Ending::Failed { outcome, detail }) => {
+                let late = detail.exchange.as_ref().is_some_and(|seen| seen.late).then_some(Doubt::Late);
+                let silent = outcome == Outcome::Timeout || detail.rcode.as_deref() == Some("timeout");
+                let doubt = late.or_else(|| silent.then(|| doubt(flight.t0_ns)).flatten());
+                self.lost(flight, now_ns, outcome, doubt, detail);
+            }
+            // What raw IPv6 sockets say, and no others, of a packet that an interface of this node dropped. Ordinary
+            // probes tell whether the agent is out of memory.
+            Some(Ending::OwnFault { detail })
+                if flight.probe.size_bytes != 0 && detail.errno == Some(Errno::NOBUFS) =>
+            {
+                self.lost(flight, now_ns, Outcome::SendError, None, detail);
+            }
+            Some(Ending::OwnFault { detail }) => {
+                self.lost(flight, now_ns, Outcome::SendError, Some(Doubt::OwnFault), detail);
+            }
+            None => {
+                let doubt = doubt(flight.t0_ns);
+                self.lost(flight, now_ns, Outcome::Timeout, doubt, Detail::default());
+            }
+        }
+    }
+
+    fn replied(&mut self, flight: &Flight, now_ns: u64, seen: Seen, reflected: Option<Reflected>) {
+        let ProbeKey { path, sequence } = flight.probe.key;
+        if let (Some(reflected), Some(memory)) = (reflected, self.paths.get_mut(&path)) {
+            memory.reflected(now_ns, path, sequence, reflected, &mut self.report.arrivals);
+        }
+        let Some(window) = flight.window else {
+            self.counters.sizes_tried += 1;
+            self.sizes.replied(path, flight.probe.size_bytes, now_ns);
+            return;
+        };
+        if flight.probe.kind.carries_header() {
+            self.sizes.ordinary(path, flight.t0_ns, now_ns, true);
+        }
+        self.turn_ended(&flight.probe, Some(true), now_ns);
+        self.met(flight, true);
+        self.counters.sample(flight.probe.kind, flight.probe.family(), Outcome::Reply);
+        let shares = flight.shares(seen, reflected);
+        if flight.probe.watched {
+            self.counters.stamped += u64::from(shares.network_ns.is_some());
+            self.counters.unstamped += u64::from(shares.network_ns.is_none());
+        }
+        let Shares { round_trip_ns, network_ns, host_ns, responder_ns } = shares;
+        let window = self.windows.ended(window, path);
+        window.count(Outcome::Reply);
+        for (sketch, delay_ns) in [
+            (&mut window.round_trip, round_trip_ns),
+            (&mut window.network, network_ns),
+            (&mut window.host, host_ns),
+            (&mut window.responder, responder_ns),
+        ] {
+            if let Some(delay_ns) = delay_ns {
+                sketch.record(delay_ns);
+            }
+        }
+    }
+
+    /// An exchange over TCP ended as it should. The hooks saw its first packet and the first one back: what they tell
+    /// is the handshake's share of the network.
+    fn exchanged(&mut self, flight: &Flight, now_ns: u64, steps: StepTimes, not_after: Option<i64>) {
+        self.counters.sample(flight.probe.kind, flight.probe.family(), Outcome::Reply);
+        let network_ns = flight.handshake_ns();
+        if flight.probe.watched {
+            self.counters.stamped += u64::from(network_ns.is_some());
+            self.counters.unstamped += u64::from(network_ns.is_none());
+        }
+        let number = self.windows.sent(now_ns);
+        let window = self.windows.ended(number, flight.probe.key.path);
+        window.count(Outcome::Reply);
+        window.round_trip.record(steps.total_ns);
+        if let Some(network_ns) = network_ns {
+            window.network.record(network_ns);
+        }
+        let parts = window.steps.get_or_insert_default();
+        parts.expires(not_after);
+        for (sketch, delay_ns) in [
+            (&mut parts.dns, steps.dns_ns),
+            (&mut parts.connect, steps.connect_ns),
+            (&mut parts.tls, steps.tls_ns),
+            (&mut parts.first_byte, steps.first_byte_ns),
+        ] {
+            if let Some(delay_ns) = delay_ns {
+                sketch.record(delay_ns);
+            }
+        }
+    }
+
+    pub(super) fn lost(
+        &mut self,
+        mut flight: Flight,
+        now_ns: u64,
+        outcome: Outcome,
+        doubt: Option<Doubt>,
+        detail: Detail,
+    ) {
+        let key = flight.probe.key;
+        let shaky = flight.shaky && outcome == Outcome::Timeout;
+        let doubt = doubt.or(shaky.then_some(Doubt::Late));
+        let window = flight.window.or_else(|| {
+            // Exchanges count where they end.
+            flight.probe.is_exchange().then(|| self.windows.sent(now_ns))
+        });
+        match window {
+            None => {
+                self.counters.sizes_tried += 1;
+                if doubt.is_some() || self.told(&flight, now_ns, &detail) {
+                    return;
+                }
+            }
+            Some(window) => {
+                self.turn_ended(&flight.probe, doubt.is_none().then_some(false), now_ns);
+                let window = self.windows.ended(window, key.path);
+                if let Some(seen) = &detail.exchange
+                    && seen.not_after.is_some()
+                {
+                    window.steps.get_or_insert_default().expires(seen.not_after);
+                }
+                if let Some(doubt) = doubt {
+                    window.suspect += 1;
+                    self.counters.suspect(doubt);
+                } else {
+                    window.count(outcome);
+                    self.met(&flight, false);
+                    self.counters.sample(flight.probe.kind, flight.probe.family(), outcome);
+                    if flight.probe.kind.carries_header() {
+                        self.sizes.ordinary(key.path, flight.t0_ns, now_ns, false);
+                    }
+                }
+            }
+        }
+        for drop in std::mem::take(&mut flight.drops) {
+            self.report_drop(drop);
+        }
+        if let Some(memory) = self.paths.get_mut(&key.path) {
+            let syn_ns = (flight.probe.kind == ProbeKind::Tcp).then_some(flight.t0_ns);
+            self.report.arrivals.extend(memory.lost(now_ns, key.path, key.sequence, syn_ns));
+            // The reply was seen, and died before it reached its socket.
+            if let Some(reflected) = flight.reflected {
+                memory.reflected(now_ns, key.path, key.sequence, reflected, &mut self.report.arrivals);
+                memory.arrived(key.path, key.sequence, &mut self.report.arrivals);
+            }
+        }
+        if self.report.lost.len() >= DETAILS_MAX {
+            self.counters.details_dropped += 1;
+            return;
+        }
+        let (request_hooks, reply_hooks) = flight.hooks();
+        self.report.lost.push(Lost {
+            probe: key,
+            sent_ns: flight.t0_ns,
+            outcome,
+            suspect: doubt.is_some(),
+            request_hooks,
+            reply_hooks,
+            detail,
+            flow: flight.flow(),
+            unwatched: !flight.probe.watched,
+            size_bytes: flight.probe.size_bytes,
+        });
+    }
+
+    /// A judged probe ended. Where it left for another address than its own, that is whose backend answered, or did not.
+    fn met(&mut self, flight: &Flight, answered: bool) {
+        let Some(flow) = flight.flow().filter(|flow| flow.destination != flight.probe.target) else { return };
+        // What carries no port was not sent to anybody's.
+        if flow.destination.port() == 0 {
+            return;
+        }
+        if !self.backends.ended(flight.probe.key.path, flow.destination, answered, flight.t0_ns) {
+            self.counters.details_dropped += 1;
+        }
+    }
+
+    /// An ordinary probe ended, of those that leave from several ports in turn.
+    fn turn_ended(&mut self, probe: &Probe, answered: Option<bool>, now_ns: u64) {
+        if probe.kind == ProbeKind::Udp {
+            self.ports.ended(probe.key.path, probe.ports_lane(), probe.slot, answered, now_ns);
+        }
+    }
+
+    /// A probe that tried a size was not answered. True: a router told what it takes instead, so nothing is lost that
+    /// anybody would send now.
+    fn told(&mut self, flight: &Flight, now_ns: u64, detail: &Detail) -> bool {
+        let (path, bytes) = (flight.probe.key.path, flight.probe.size_bytes);
+        if let Some(icmp) = detail.icmp.filter(|icmp| icmp.mtu_bytes != 0)
+            && self.sizes.too_big(path, bytes, icmp.mtu_bytes, icmp.from, now_ns)
+        {
+            return true;
+        }
+        self.counters.sizes_lost += 1;
+        if detail.errno == Some(Errno::MSGSIZE) {
+            self.sizes.refused(path, bytes, now_ns);
+        } else {
+            self.sizes.lost(path, bytes, flight.t0_ns, now_ns);
+        }
+        false
+    }
+
+    pub(super) fn report_drop(&mut self, drop: DropSeen) {
+        if self.report.drops.len() >= DETAILS_MAX {
+            self.counters.details_dropped += 1;
+        } else {
+            self.report.drops.push(drop);
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! What is remembered of a path between its probes: which sequences were sent, which were lost lately, and what the
+//! destination's kernel last said of those that arrived.
+
+use std::collections::VecDeque;
+
+use netcheck_common::domain::{PathId, Sequence};
+
+use crate::host::clock::SECOND_NS;
+use crate::model::observation::Reflected;
+use crate::model::report::ArrivalSeen;
+
+/// A reply tells of this many sequences before its own, and lost ones are remembered as far.
+const SPAN: u32 = 64;
+/// When a kernel sends an answer to a SYN again at the earliest (RFC 6298 section 2.1; TCP_TIMEOUT_INIT in
+/// include/net/tcp.h).
+const AGAIN_NS: u64 = SECOND_NS;
+/// Lost sequences are forgotten after this.
+const LOST_FOR_NS: u64 = 30 * SECOND_NS;
+
+#[derive(Clone, Copy, Debug)]
+struct LostMark {
+    sequence: Sequence,
+    /// When its SYN was sent; none of a probe that is more than a handshake, or other than that.
+    syn_ns: Option<u64>,
+    lost_ns: u64,
+    /// What was reported of its arrival.
+    told: Option<bool>,
+    /// Its own reply came late.
+    late: bool,
+}
+
+/// What a sequence number is to a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Past {
+    /// It was lost lately.
+    Lost,
+    /// It was sent, and has ended.
+    Ended,
+    /// It was never sent.
+    Unsent,
+}
+
+/// One path's memory.
+#[derive(Debug, Default)]
+pub(crate) struct PathMemory {
+    last_sent: Option<Sequence>,
+    lost: VecDeque<LostMark>,
+    /// The newest reply's own sequence and bitmap.
+    reflected: Option<(Sequence, u64)>,
+}
+
+impl PathMemory {
+    /// A probe left.
+    pub(crate) fn sent(&mut self, sequence: Sequence) {
+        self.last_sent = Some(sequence);
+    }
+
+    /// What a sequence that is not in flight is.
+    pub(crate) fn past(&self, sequence: Sequence) -> Past {
+        if self.lost.iter().any(|mark| mark.sequence == sequence) {
+            return Past::Lost;
+        }
+        match self.last_sent {
+            Some(last) if sequence.0 != 0 && last.0.wrapping_sub(sequence.0) < 1 << 31 => Past::Ended,
+            _ => Past::Unsent,
+        }
+    }
+
+    /// A probe was lost, whose SYN, if it is nothing but a handshake, was sent at `syn_ns`. Says at once what an
+    /// earlier-read, later-sent reply already told of it.
+    pub(crate) fn lost(
+        &mut self,
+        now_ns: u64,
+        path: PathId,
+        sequence: Sequence,
+        syn_ns: Option<u64>,
+    ) -> Option<ArrivalSeen> {
+        while self.lost.front().is_some_and(|mark| now_ns.saturating_sub(mark.lost_ns) > LOST_FOR_NS) {
+            self.lost.pop_front();
+        }
+        if self.lost.len() >= SPAN as usize {
+            self.lost.pop_front();
+        }
+        let told = self.reflected.and_then(|(newest, arrived)| tells(newest, arrived, sequence));
+        self.lost.push_back(LostMark { sequence, syn_ns, lost_ns: now_ns, told, late: false });
+        told.map(|arrived| ArrivalSeen { path, sequence, arrived, late: false })
+    }
+
+    /// A reply to `sequence` was seen, and got lost before its socket: its request did arrive.
+    pub(crate) fn arrived(&mut self, path: PathId, sequence: Sequence, out: &mut Vec<ArrivalSeen>) {
+        for mark in self.lost.iter_mut().filter(|mark| mark.sequence == sequence && mark.told != Some(true)) {
+            mark.told = Some(true);
+            out.push(ArrivalSeen { path, sequence, arrived: true, late: false });
+        }
+    }
+
+    /// A reply to `sequence` came too late: its request did arrive.
+    pub(crate) fn arrived_late(&mut self, path: PathId, sequence: Sequence, out: &mut Vec<ArrivalSeen>) {
+        for mark in self.lost.iter_mut().filter(|mark| mark.sequence == sequence && !mark.late) {
+            mark.told = Some(true);
+            mark.late = true;
+            out.push(ArrivalSeen { path, sequence, arrived: true, late: true });
+        }
+    }
+
+    /// A hook saw an answer to the SYN of `sequence` that nobody waited for any more. As long as none can have been sent
+    /// again it is the first one, and was not lost.
+    pub(crate) fn handshake_late(
+        &mut self,
+        path: PathId,
+        sequence: Sequence,
+        seen_ns: u64,
+        out: &mut Vec<ArrivalSeen>,
+    ) {
+        let soon = |syn_ns: u64| seen_ns < syn_ns.saturating_add(AGAIN_NS);
+        let first = |mark: &LostMark| mark.sequence == sequence && mark.syn_ns.is_some_and(soon);
+        if self.lost.iter().any(first) {
+            self.arrived_late(path, sequence, out);
+        }
+    }
+
+    /// A reply to `sequence` brought the destination's record.
+    pub(crate) fn reflected(
+        &mut self,
+        now_ns: u64,
+        path: PathId,
+        sequence: Sequence,
+        reflected: Reflected,
+        out: &mut Vec<ArrivalSeen>,
+    ) {
+        self.lost.retain(|mark| now_ns.saturating_sub(mark.lost_ns) <= LOST_FOR_NS);
+        for mark in &mut self.lost {
+            let Some(arrived) = tells(sequence, reflected.arrived, mark.sequence) else { continue };
+            if mark.told != Some(arrived) && mark.told != Some(true) {
+                mark.told = Some(arrived);
+                out.push(ArrivalSeen { path, sequence: mark.sequence, arrived, late: false });
+            }
+        }
+        if self.reflected.is_none_or(|(newest, _)| sequence.0.wrapping_sub(newest.0) < 1 << 31) {
+            self.reflected = Some((sequence, reflected.arrived));
+        }
+    }
+}
+
+/// Whether the record of reply `newest` says that `asked` arrived. A bit that is not set means something only if an
+/// older one is: else the destination may have begun counting later, for it forgets paths that were silent and all
+/// of them when it restarts.
+fn tells(newest: Sequence, arrived: u64, asked: Sequence) -> Option<bool> {
+    let back = newest.0.wrapping_sub(asked.0);
+    if back == 0 || back >= SPAN {
+        return None;
+    }
+    if arrived >> back & 1 == 1 {
+        return Some(true);
+    }
+    (back + 1 < SPAN && arrived >> (back + 1) != 0).then_some(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATH: PathId = PathId(1);
+
+    #[test]
+    fn what_a_bitmap_tells() {
+        for (newest, arrived, asked, expected) in [
+            (10, 0b1011, 9, Some(true)),
+            (10, 0b1011, 8, Some(false)),
+            (10, 0b1011, 7, Some(true)),
+            (10, 0b1011, 6, None),
+            (10, 0b1, 9, None),
+            (10, u64::MAX, 10, None),
+            (10, u64::MAX, 11, None),
+            (100, u64::MAX, 37, Some(true)),
+            (100, u64::MAX >> 1, 37, None),
+            (100, u64::MAX, 36, None),
+            (2, 0b1101, u32::MAX, Some(true)),
+            (2, 0b1101, 1, Some(false)),
+        ] {
+            assert_eq!(
+                tells(Sequence(newest), arrived, Sequence(asked)),
+                expected,
+                "{newest} {arrived:b} {asked}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_later_reply_tells_of_lost_ones_once() {
+        let mut memory = PathMemory::default();
+        let reflected = |arrived| Reflected { t2_ns: 0, t3_ns: 0, requests: 0, arrived };
+        (1..=5).for_each(|sequence| memory.sent(Sequence(sequence)));
+        assert_eq!(memory.lost(0, PATH, Sequence(2), None), None);
+        assert_eq!(memory.lost(0, PATH, Sequence(3), None), None);
+        let mut out = Vec::new();
+        memory.reflected(1, PATH, Sequence(4), reflected(0b1011), &mut out);
+        let arrival = |sequence, arrived| ArrivalSeen {
+            path: PATH,
+            sequence: Sequence(sequence),
+            arrived,
+            late: false,
+        };
+        assert_eq!(out, [arrival(2, false), arrival(3, true)]);
+        memory.reflected(2, PATH, Sequence(5), reflected(0b10111), &mut out);
+        assert_eq!(out.len(), 2, "told once");
+        memory.arrived_late(PATH, Sequence(2), &mut out);
+        assert_eq!(
+            out[2..],
+            [ArrivalSeen { late: true, ..arrival(2, true) }],
+            "amended by its own late reply"
+        );
+        assert_eq!(memory.past(Sequence(2)), Past::Lost);
+        assert_eq!(memory.past(Sequence(5)), Past::Ended);
+        assert_eq!(memory.past(Sequence(6)), Past::Unsent);
+        assert_eq!(memory.past(Sequence(0)), Past::Unsent);
+    }
+
+    #[test]
+    fn an_earlier_record_tells_at_once() {
+        let mut memory = PathMemory::default();
+        let record = Reflected { t2_ns: 0, t3_ns: 0, requests: 9, arrived: 0b101 };
+        memory.reflected(0, PATH, Sequence(7), record, &mut Vec::new());
+        let told = memory.lost(1, PATH, Sequence(6), None).unwrap();
+        assert!(!told.arrived);
+    }
+
+    #[test]
+    fn an_answer_to_a_syn_is_late_only_while_it_cannot_have_been_sent_again() {
+        let sent_ns = 5 * SECOND_NS;
+        for (syn_ns, seen_ns, expected) in [
+            (Some(sent_ns), sent_ns + AGAIN_NS - 1, 1),
+            (Some(sent_ns), sent_ns + AGAIN_NS, 0),
+            // What follows a handshake may be sent again sooner.
+            (None, sent_ns + 1, 0),
+        ] {
+            let (mut memory, mut out) = (PathMemory::default(), Vec::new());
+            memory.lost(sent_ns + SECOND_NS / 2, PATH, Sequence(7), syn_ns);
+            memory.handshake_late(PATH, Sequence(6), seen_ns, &mut out);
+            assert!(out.is_empty(), "of another probe");
+            for _ in 0..2 {
+                memory.handshake_late(PATH, Sequence(7), seen_ns, &mut out);
+            }
+            assert_eq!(out.iter().filter(|seen| seen.late).count(), expected, "{seen_ns}");
+        }
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut memory = PathMemory::default();
+        for sequence in 1..1000 {
+            memory.lost(0, PATH, Sequence(sequence), None);
+        }
+        assert_eq!(memory.lost.len(), SPAN as usize);
+        memory.lost(LOST_FOR_NS + 1, PATH, Sequence(1000), None);
+        assert_eq!(memory.lost.len(), 1);
+    }
+}

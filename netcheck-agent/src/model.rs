@@ -1,0 +1,5 @@
+//! What is known of probes and of the node, as plain data: what was observed, what is reported, what is counted.
+
+pub(crate) mod counters;
+pub mod observation;
+pub(crate) mod report;

@@ -1,0 +1,164 @@
+//! What is said within one session.
+
+use std::collections::VecDeque;
+
+use netcheck_common::domain::PathId;
+use netcheck_proto::parts::Joiner;
+use netcheck_proto::v1;
+use netcheck_proto::v1::agent_service_client::AgentServiceClient;
+use netcheck_proto::v1::session_request::Message as ToHub;
+use netcheck_proto::v1::session_response::Message as FromHub;
+use tokio::sync::mpsc;
+use tokio::time::{Duration, Interval, MissedTickBehavior, interval, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+use tonic::{Request, Streaming};
+
+use crate::engine::{Command, EngineReply};
+use crate::host::clock::unix_ns;
+use crate::uplink::buffer::Buffer;
+use crate::uplink::session::{CONNECT_TIMEOUT, SessionEnd, SessionTask};
+use crate::uplink::status::agent_status;
+
+/// Messages on their way to the transport; more wait in the outbox, where they are counted.
+const OUTGOING: usize = 8;
+/// Far above what either side sends: the hub's plan comes in parts of a megabyte.
+const MESSAGE_MAX: usize = 64 << 20;
+const STATUS_EVERY: Duration = Duration::from_secs(5);
+
+/// A session in progress.
+pub(crate) struct Exchange {
+    inbound: Streaming<v1::SessionResponse>,
+    outgoing: mpsc::Sender<v1::SessionRequest>,
+    /// Said before the next batch.
+    control: VecDeque<ToHub>,
+    welcome: v1::Welcome,
+    /// Parts of a plan whose last one has not come yet.
+    plan_parts: Joiner,
+    status_timer: Interval,
+    acknowledged: bool,
+    /// It has ended, as it should at shutdown.
+    engine_gone: bool,
+}
+
+impl Exchange {
+    /// Says hello and waits for the welcome.
+    pub(crate) async fn begin(channel: Channel, task: &mut SessionTask) -> Result<Self, SessionEnd> {
+        let (outgoing, requests) = mpsc::channel(OUTGOING);
+        let hello = v1::Hello {
+            plan_version: task.status.borrow().plan.version,
+            sent_unix_ns: unix_ns(),
+            ..task.hello.clone()
+        };
+        let hello = v1::SessionRequest { message: Some(ToHub::Hello(hello)) };
+        outgoing.try_send(hello).map_err(|_full| SessionEnd::Closed)?;
+        let mut client = AgentServiceClient::new(channel)
+            .max_decoding_message_size(MESSAGE_MAX)
+            .max_encoding_message_size(MESSAGE_MAX);
+        let mut request = Request::new(ReceiverStream::new(requests));
+        if let Some(token) = &task.token {
+            request.metadata_mut().insert("authorization", token.bearer()?);
+        }
+        let first = async {
+            let mut inbound = client.session(request).await?.into_inner();
+            let first = inbound.message().await?.ok_or(SessionEnd::Closed)?;
+            Ok::<_, SessionEnd>((inbound, first))
+        };
+        let (inbound, first) =
+            timeout(CONNECT_TIMEOUT, first).await.map_err(|_elapsed| SessionEnd::Silent)??;
+        let Some(FromHub::Welcome(welcome)) = first.message else { return Err(SessionEnd::NoWelcome) };
+        let source_node = welcome.node_id;
+        task.engine.command(Command::Identify { source_node }).await;
+        task.outbox.with(|buffer| buffer.resume(welcome.applied_sequence));
+        // The first tick is at once: the hub learns at the start how this agent is.
+        let mut status_timer = interval(STATUS_EVERY);
+        status_timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let control = VecDeque::new();
+        Ok(Self {
+            inbound,
+            outgoing,
+            control,
+            welcome,
+            plan_parts: Joiner::default(),
+            status_timer,
+            acknowledged: false,
+            engine_gone: false,
+        })
+    }
+
+    /// The hub's name for its own start.
+    pub(crate) fn hub_instance(&self) -> &str {
+        &self.welcome.hub_instance
+    }
+
+    /// Whether the hub took anything from it.
+    pub(crate) const fn useful(&self) -> bool {
+        self.acknowledged
+    }
+
+    /// Speaks until the session ends.
+    pub(crate) async fn run(&mut self, task: &mut SessionTask, shutdown: &CancellationToken) -> SessionEnd {
+        let outgoing = self.outgoing.clone();
+        loop {
+            if shutdown.is_cancelled() && task.outbox.is_done() {
+                return SessionEnd::Done;
+            }
+            let wants_to_send = !self.control.is_empty() || task.outbox.with(|buffer| buffer.has_next());
+            tokio::select! {
+                message = self.inbound.message() => match message {
+                    Ok(Some(message)) => self.heard(message, task).await,
+                    Ok(None) => return SessionEnd::Closed,
+                    Err(status) => return status.into(),
+                },
+                permit = outgoing.reserve(), if wants_to_send => {
+                    let Ok(permit) = permit else { return SessionEnd::Closed };
+                    let message =
+                        self.control.pop_front().or_else(|| task.outbox.with(Buffer::next).map(ToHub::Batch));
+                    permit.send(v1::SessionRequest { message });
+                }
+                () = task.outbox.changed() => {}
+                reply = task.replies.recv(), if !self.engine_gone => match reply {
+                    Some(EngineReply::PlanApplied(applied)) => self.control.push_back(ToHub::PlanApplied(applied)),
+                    Some(EngineReply::PlanGap(gap)) => return gap.into(),
+                    Some(EngineReply::Evidence(answer)) => self.control.push_back(ToHub::EvidenceAnswer(answer)),
+                    Some(EngineReply::StatusChanged) => self.say_status(task),
+                    None if shutdown.is_cancelled() => self.engine_gone = true,
+                    None => return SessionEnd::Engine,
+                },
+                _ = self.status_timer.tick() => self.say_status(task),
+                () = shutdown.cancelled(), if !shutdown.is_cancelled() => {}
+            }
+        }
+    }
+
+    async fn heard(&mut self, message: v1::SessionResponse, task: &SessionTask) {
+        let command = match message.message {
+            Some(FromHub::Ack(ack)) => {
+                self.acknowledged = true;
+                task.outbox.with(|buffer| buffer.acked(ack.sequence));
+                return;
+            }
+            Some(FromHub::Plan(part)) => match self.plan_parts.add(part) {
+                Some(delta) => Command::Plan(Box::new(delta)),
+                None => return,
+            },
+            Some(FromHub::EvidenceQuestion(question)) => Command::Evidence(question),
+            Some(FromHub::Expedite(expedite)) => {
+                Command::Expedite(expedite.path_ids.into_iter().map(PathId).collect())
+            }
+            // A second welcome, or what a newer hub may say: nothing that this agent must do.
+            Some(FromHub::Welcome(_)) | None => return,
+        };
+        task.engine.command(command).await;
+    }
+
+    /// Says how the agent is, unless it is about to anyway.
+    fn say_status(&mut self, task: &SessionTask) {
+        let hub = task.hub.borrow();
+        let status = agent_status(&task.status.borrow(), task.outbox.status(), &hub, task.uptime);
+        drop(hub);
+        self.control.retain(|message| !matches!(message, ToHub::Status(_)));
+        self.control.push_back(ToHub::Status(status));
+    }
+}
