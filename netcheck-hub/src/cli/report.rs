@@ -35,12 +35,17 @@ pub(super) fn render(report: &v1::Report, paint: Paint) -> String {
 fn headline(report: &v1::Report) -> (v1::Verdict, String) {
     let measured = report.reachable + report.degraded + report.unreachable;
     let of = report.paths;
+    let blind = match report.unjudged {
+        0 => String::new(),
+        1 => ", 1 object that nobody can probe".to_owned(),
+        many => format!(", {many} objects that nobody can probe"),
+    };
     let (verdict, mut line) = if of == 0 {
-        return (v1::Verdict::NoData, "there is nothing to probe".to_owned());
+        return (v1::Verdict::NoData, format!("there is nothing to probe{blind}"));
     } else if report.expected_absent == of {
-        return (v1::Verdict::ExpectedAbsent, format!("all {of} paths are expected to be absent"));
+        return (v1::Verdict::ExpectedAbsent, format!("all {of} paths are expected to be absent{blind}"));
     } else if measured == 0 {
-        return (v1::Verdict::NoData, format!("nothing is measured on any of {of} paths"));
+        return (v1::Verdict::NoData, format!("nothing is measured on any of {of} paths{blind}"));
     } else if report.unreachable > 0 {
         (v1::Verdict::Unreachable, format!("{} of {of} paths are unreachable", report.unreachable))
     } else if report.degraded > 0 {
@@ -61,12 +66,7 @@ fn headline(report: &v1::Report) -> (v1::Verdict, String) {
     if report.expected_absent > 0 {
         line += &format!(", {} expected to be absent", report.expected_absent);
     }
-    match report.unjudged {
-        0 => {}
-        1 => line += ", 1 object that nobody can probe",
-        many => line += &format!(", {many} objects that nobody can probe"),
-    }
-    (verdict, line)
+    (verdict, line + &blind)
 }
 
 fn verdict(report: &v1::Report, paint: Paint) -> String {
