@@ -98,6 +98,8 @@ pub struct State {
     expedited: BTreeSet<String>,
     /// When the hub started.
     started_ns: i64,
+    /// Nodes that are meant to leave, and since when they are (unix time).
+    leaving: BTreeMap<String, i64>,
     /// Certificates that expire sooner are warned of.
     pub certificate_warning: Duration,
     /// Events.
@@ -153,6 +155,7 @@ impl Hub {
             returned: BTreeMap::new(),
             expedited: BTreeSet::new(),
             started_ns,
+            leaving: BTreeMap::new(),
             certificate_warning: settings.certificate_warning,
             counters: Counters::default(),
             next_generation: 0,
@@ -201,6 +204,8 @@ impl Hub {
     pub fn set_roster_despite(&self, roster: Roster, trouble: Option<String>, now_ns: i64) {
         let mut state = self.lock();
         let returned = roster.returned_since(&state.roster);
+        let leaves = |name: &String| roster.nodes.get(name).is_some_and(|node| node.leaving_since.is_some());
+        state.leaving.retain(|name, _| leaves(name));
         let older = std::mem::replace(&mut state.roster, Arc::new(roster));
         state.roster_ns = now_ns;
         state.inventory_error = trouble;

@@ -56,6 +56,8 @@ pub struct Node {
     pub cordoned: bool,
     /// Why it is meant to be away, if it is.
     pub absent: Option<String>,
+    /// It is meant to be away for a taint alone: since when, unix seconds; 0 where it does not say.
+    pub leaving_since: Option<i64>,
     /// Why no agent can run on it, where that is so and none ever connected: what an agent would answer, and what it
     /// would measure, is not to be had.
     pub agentless: Option<String>,

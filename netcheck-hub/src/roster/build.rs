@@ -21,6 +21,8 @@ pub(crate) use super::entrance::ingress;
 pub(crate) use super::service::{service, slice};
 
 const ZONE: &str = "topology.kubernetes.io/zone";
+/// Unix time, seconds: what is less is another number.
+const YEAR_2001: i64 = 1_000_000_000;
 const PROBE: &str = "netcheck.io/probe";
 
 /// Taints that say that the node is on its way out. `node.kubernetes.io/unschedulable` only mirrors the cordon.
@@ -230,18 +232,22 @@ pub(crate) fn node(object: &NodeObject) -> Option<(String, Node)> {
         .flatten()
         .find(|condition| condition.type_ == "Ready");
     let ready = ready_condition.is_some_and(|condition| condition.status == "True");
-    let taints = || spec.and_then(|spec| spec.taints.as_ref()).into_iter().flatten();
+    let taints = spec.and_then(|spec| spec.taints.as_ref()).into_iter().flatten();
     // A soft taint only asks the scheduler for something better: the node stays, and may have it for ever.
-    let hard = taints().filter(|taint| taint.effect != "PreferNoSchedule");
-    let leaving = hard.map(|taint| taint.key.as_str()).find(|key| LEAVING.contains(key));
+    let mut hard = taints.filter(|taint| taint.effect != "PreferNoSchedule");
+    let leaving = hard.find(|taint| LEAVING.contains(&taint.key.as_str()));
     let cordoned = spec.and_then(|spec| spec.unschedulable).unwrap_or(false);
+    let mut since = None;
     let absent = if object.metadata.deletion_timestamp.is_some() {
         Some(format!("node {name} is being deleted"))
     } else if !ready {
         let reason = ready_condition.and_then(|condition| condition.reason.as_deref()).unwrap_or("no status");
         Some(text::line(&format!("node {name} is NotReady ({reason})")))
     } else if let Some(taint) = leaving {
-        Some(format!("node {name} is leaving (taint {taint})"))
+        // The autoscaler writes down when it began (unix time, seconds).
+        let told = taint.value.as_deref().and_then(|value| value.parse::<i64>().ok());
+        since = Some(told.filter(|&seconds| seconds > YEAR_2001).unwrap_or(0));
+        Some(format!("node {name} is leaving (taint {})", taint.key))
     } else {
         // While it still serves, its paths are reachable and shown so; when it no longer does, that is no alarm.
         cordoned.then(|| format!("node {name} is cordoned"))
@@ -252,6 +258,7 @@ pub(crate) fn node(object: &NodeObject) -> Option<(String, Node)> {
         ready,
         cordoned,
         absent,
+        leaving_since: since,
         agentless: agentless(object),
         arch: told_or_labelled(object, "arch", |info| &info.architecture),
         opted_out: mark(&object.metadata) == Mark::Skip,
