@@ -7,13 +7,15 @@
 use std::time::{Duration, Instant};
 
 use netcheck_common::window::PathWindow;
-use netcheck_hub::agent::Live;
-use netcheck_hub::clock::{SECOND_NS, unix_now_ns};
-use netcheck_hub::hub::{Hub, NodeIx, Settings};
-use netcheck_hub::ingest;
+use netcheck_hub::cluster::roster::Objects;
+use netcheck_hub::model::NodeIx;
+use netcheck_hub::model::clock::{SECOND_NS, unix_now_ns};
 use netcheck_hub::plan::Timing;
 use netcheck_hub::plan::rotation::Rotation;
-use netcheck_hub::roster::Objects;
+use netcheck_hub::state::Hub;
+use netcheck_hub::state::Settings;
+use netcheck_hub::state::agent::Live;
+use netcheck_hub::state::ingest;
 use netcheck_proto::{columns, v1};
 use serde_json::json;
 use tokio::sync::mpsc;

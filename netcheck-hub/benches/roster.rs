@@ -8,13 +8,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Parser;
-use netcheck_hub::hub::{Hub, Settings};
-use netcheck_hub::inventory::kubernetes::{Access, KubernetesTask, News, Pulse, connect};
+use netcheck_hub::cluster::roster::Roster;
+use netcheck_hub::cluster::selection::Selection;
+use netcheck_hub::inventory::News;
+use netcheck_hub::inventory::kubernetes::{Access, KubernetesTask, Pulse, connect};
+use netcheck_hub::matrix::range::Range;
 use netcheck_hub::plan::Timing;
 use netcheck_hub::plan::rotation::Rotation;
-use netcheck_hub::query::{Range, Selector};
-use netcheck_hub::roster::Roster;
-use netcheck_hub::selection::Selection;
+use netcheck_hub::plan::selector::Selector;
+use netcheck_hub::state::Hub;
+use netcheck_hub::state::Settings;
 use netcheck_proto::v1;
 use serde_json::json;
 use tokio::sync::Notify;
@@ -82,11 +85,11 @@ async fn read(kubeconfig: PathBuf) -> anyhow::Result<Arc<Roster>> {
             *keep.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Arc::new(roster));
             tell.notify_one();
         }
-        News::State { trouble: Some(trouble), .. } => eprintln!("{trouble}"),
+        News::Failed(trouble) | News::State { trouble: Some(trouble), .. } => eprintln!("{trouble}"),
         News::State { .. } => {}
     };
     let shutdown = CancellationToken::new();
-    let task = KubernetesTask::telling(Arc::new(take), client, access, pulse);
+    let task = KubernetesTask::new(Arc::new(take), client, access, pulse);
     let running = tokio::spawn(task.run(shutdown.clone()));
     tokio::time::timeout(Duration::from_secs(600), came.notified())
         .await

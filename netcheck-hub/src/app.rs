@@ -11,16 +11,17 @@ use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::accept::{self, AcceptTask, Limits};
 use crate::config::{self, AgentAuth, Config};
-use crate::http::Accepted;
-use crate::hub::{Hub, HubTask};
-use crate::identity::{Identity, Reviewer};
-use crate::inventory::InventoryTask;
+use crate::inventory::file::InventoryTask;
 use crate::inventory::kubernetes::{self, Access, KubernetesTask, Pulse};
-use crate::readers::{Readers, read_token};
-use crate::tls::{Certificates, TlsTask};
-use crate::{http, server};
+use crate::serve::accept::{self, AcceptTask, Limits};
+use crate::serve::http::Accepted;
+use crate::serve::identity::{Identity, Reviewer};
+use crate::serve::readers::{Readers, read_token};
+use crate::serve::tls::{Certificates, TlsTask};
+use crate::serve::{http, server};
+use crate::state::Hub;
+use crate::state::HubTask;
 
 /// How long connections may take to end after a signal. Shorter than a pod's grace period.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -82,10 +83,10 @@ impl App {
         };
         let inventory = match (&config.inventory, client) {
             (config::Inventory::Kubernetes, Some(client)) => {
-                Inventory::Kubernetes(KubernetesTask::new(Arc::clone(&hub), client, access, pulse))
+                Inventory::Kubernetes(KubernetesTask::new(hub.taker(), client, access, pulse))
             }
             (config::Inventory::File(path), _) => {
-                Inventory::File(InventoryTask::start(path.clone(), Arc::clone(&hub))?)
+                Inventory::File(InventoryTask::start(path.clone(), hub.taker())?)
             }
             (config::Inventory::Kubernetes, None) => anyhow::bail!("no client of the Kubernetes API"),
         };

@@ -10,9 +10,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use netcheck_proto::v1;
 use tonic::Status;
 
-use crate::clock::wire_duration;
 use crate::config::{EXIT_USAGE, one_line};
-use crate::json;
+use crate::model::clock::wire_duration;
+use crate::serve::json;
 
 mod check;
 mod conclusion;

@@ -5,16 +5,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
-use kube::core::Selector;
 use netcheck_proto::text::is_name;
 
 use self::http::HttpFlagError;
-use crate::hub::Settings;
+use crate::cluster::selection::labels::{self, LabelSelector};
+use crate::cluster::selection::{Extent, Selection};
 use crate::plan::Timing;
 use crate::plan::rotation::Rotation;
-use crate::readers::Readers;
-use crate::selection::{Extent, Selection, labels};
-use crate::tls::TlsFiles;
+use crate::serve::readers::Readers;
+use crate::serve::tls::TlsFiles;
+use crate::state::Settings;
 
 pub mod dns;
 pub mod http;
@@ -125,7 +125,7 @@ pub struct Config {
 
     /// Probe services with these labels, too (label selector, as app=web,tier in (front,back),!legacy).
     #[arg(long, env = "NETCHECK_SERVICE_SELECTOR", value_name = "LABELS", value_parser = labels::parse)]
-    pub service_selector: Option<Selector>,
+    pub service_selector: Option<LabelSelector>,
 
     /// Probe the services of these namespaces, too (names, separated by commas).
     #[arg(long, env = "NETCHECK_SERVICE_NAMESPACES", value_name = "NAMESPACES", value_delimiter = ',', value_parser = namespace)]

@@ -3,9 +3,9 @@
 //! In: one [`Fact`] per path, as of one moment. Out: [`Explained`], one per cause, by [`explain`]; [`Book`] follows
 //! them from evaluation to evaluation, so that an incident opens, stays itself while its symptoms grow, and closes.
 //! Each further network of pods is explained for itself (`networks`): that one is well says nothing of another.
-//! [`gather`] makes the facts of the hub's state, [`index`] numbers what they name, [`place`] says what a place is
+//! The state makes the facts; [`index`] numbers what they name, [`place`] says what a place is
 //! called, [`tally`] counts the paths that cross each suspect, [`cover`] chooses, [`words`] says it, [`proof`] shows the
-//! arithmetic; [`serve`] answers readers.
+//! arithmetic.
 //!
 //! Only paths that are judged count: `expected_absent` and `no_data` are neither a symptom nor a contradiction, nor
 //! is a single lost probe.
@@ -15,19 +15,17 @@ use std::sync::Arc;
 use netcheck_common::domain::{Family, Outcome, ProbeKind};
 use netcheck_proto::v1;
 
+use crate::model::Pattern;
+use crate::model::verdict::Verdict;
 use crate::plan::PlannedPath;
-use crate::query::Pattern;
-use crate::verdict::Verdict;
 
 pub mod book;
 pub mod cause;
 pub mod cover;
-pub mod gather;
 pub mod index;
 mod networks;
 pub mod place;
 pub mod proof;
-pub mod serve;
 pub mod tally;
 pub mod words;
 
@@ -96,7 +94,7 @@ impl Fact {
         match self.verdict {
             Verdict::Unreachable => true,
             Verdict::Degraded => {
-                self.symptom.as_ref().is_some_and(|symptom| symptom.lost >= crate::verdict::RUN)
+                self.symptom.as_ref().is_some_and(|symptom| symptom.lost >= crate::model::verdict::RUN)
             }
             Verdict::Reachable | Verdict::ExpectedAbsent | Verdict::NoData => false,
         }
@@ -127,7 +125,7 @@ impl Fact {
     /// The path as readers see it.
     #[must_use]
     pub fn wire(&self) -> v1::Path {
-        crate::query::wire_path(&self.source, &self.zone, &self.path)
+        crate::plan::wire_path(&self.source, &self.zone, &self.path)
     }
 
     /// The family of its packets.

@@ -1,44 +1,23 @@
 //! The hub: what the cluster consists of, what each agent shall probe, and what their samples say.
 //!
-//! In data order: [`inventory`] reads the cluster's objects, [`roster`] normalises them, [`selection`] tells what of them is
-//! probed, [`plan`] turns them into
-//! paths, [`accept`] takes connections ([`tls`]), [`session`] talks to the agents that [`identity`] admits, [`ingest`]
-//! applies their batches to the [`matrix`] and to the [`evidence`], [`verdict`] judges, [`incident`] finds causes, [`report`] explains; [`reachability`], [`check`] and
-//! [`http`] answer readers.
-//! [`hub`] is the one shared state; [`app`] wires the tasks. `kubectl-netcheck` is [`cli`].
+//! In data order, a folder imports those before it: [`model`] holds the terms of all, [`words`] says what things are called,
+//! [`cluster`] reads the cluster's objects, [`plan`] turns them into paths, [`evidence`] places lost probes, [`matrix`] keeps a row per path,
+//! [`incident`] finds causes, [`state`] is the one shared state of all of them, [`view`] explains it to readers, and
+//! [`serve`] talks to agents and readers. [`config`] reads the flags; [`app`] wires the tasks. `kubectl-netcheck` is
+//! [`cli`].
 
-pub mod accept;
-pub mod agent;
 pub mod app;
-pub mod backends;
-pub mod certificates;
-pub mod check;
 pub mod cli;
-pub mod clock;
+pub mod cluster;
 pub mod config;
-pub mod coverage;
 pub mod evidence;
-pub mod http;
-pub mod hub;
-pub mod identity;
 pub mod incident;
-pub mod ingest;
 pub mod inventory;
-pub mod json;
 pub mod matrix;
-pub mod metrics;
+pub mod model;
 pub mod plan;
-pub mod ports;
-pub mod query;
-pub mod reachability;
-pub mod readers;
-pub mod report;
-pub mod roster;
-pub mod search;
-pub mod selection;
-pub mod server;
-pub mod session;
-pub mod sizes;
+pub mod serve;
+pub mod state;
 pub mod telemetry;
-pub mod tls;
-pub mod verdict;
+pub mod view;
+pub mod words;

@@ -10,14 +10,20 @@ use netcheck_common::domain::{Outcome, PathId};
 use netcheck_common::sketch::Sketch;
 use netcheck_common::window::{PathWindow, Steps};
 
-use crate::backends::Backends;
-use crate::coverage::Rested;
 use crate::evidence::Lost;
+use crate::matrix::backends::Backends;
+use crate::matrix::ports::Ports;
+use crate::matrix::sizes::Sizes;
+use crate::model::verdict::{Rules, Verdict};
+use crate::plan::coverage::Rested;
 use crate::plan::{Aim, PlannedPath};
-use crate::ports::Ports;
-use crate::sizes::Sizes;
-use crate::verdict::{Rules, Verdict};
 
+pub mod backends;
+pub mod figures;
+pub mod judging;
+pub mod ports;
+pub mod range;
+pub mod sizes;
 #[cfg(test)]
 mod tests;
 
@@ -26,7 +32,7 @@ pub const LOST_PER_PATH: usize = 64;
 /// Windows that are kept for one path, whatever their length.
 const SLOTS_PER_PATH: usize = 256;
 /// How long a path whose turn is over is kept for windows that come late.
-const RESTING_NS: i64 = 15 * crate::clock::SECOND_NS;
+const RESTING_NS: i64 = 15 * crate::model::clock::SECOND_NS;
 
 /// Distributions of one window. Boxed: a window without replies has none.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -236,6 +242,13 @@ impl Row {
     #[must_use]
     pub fn by_port(&self, now_ns: i64) -> Option<&Ports> {
         self.ports.as_deref().filter(|ports| ports.hurt(now_ns))
+    }
+
+    /// When the certificate of its server expires, unix seconds: of those that were seen last.
+    #[must_use]
+    pub fn certificate(&self) -> Option<i64> {
+        let newest = self.ring.since(i64::MIN).rev();
+        newest.filter_map(|slot| slot.delays.as_ref()?.steps.as_ref()?.not_after).next()
     }
 
     /// Its path's id.

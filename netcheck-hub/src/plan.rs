@@ -8,19 +8,23 @@ use std::time::Duration;
 use netcheck_common::domain::{Family, PathId, ProbeKind, Vantage};
 use netcheck_proto::{convert, v1};
 
-use crate::clock::wire_duration;
+use crate::model::clock::wire_duration;
 
 pub mod addresses;
 mod around;
 mod book;
 mod catalog;
+pub mod coverage;
 pub mod dns;
+pub mod drafting;
 pub mod exchange;
 mod groups;
 pub mod http;
 mod order;
+pub mod pod_source;
 mod prober;
 pub mod rotation;
+pub mod selector;
 mod share;
 mod sources;
 #[cfg(test)]
@@ -32,7 +36,7 @@ pub use book::PlanBook;
 pub use catalog::Catalog;
 use exchange::Exchange;
 pub(crate) use prober::Prober;
-pub(crate) use share::Share;
+pub use share::Share;
 pub use sources::Sources;
 
 /// What the operator asked for.
@@ -379,5 +383,26 @@ impl Plan {
             watched_ports: self.watched_ports.iter().map(|&port| u32::from(port)).collect(),
             ..self.addresses.to_wire(base.map(|base| &base.addresses), node)
         }
+    }
+}
+
+/// The path as readers see it.
+#[must_use]
+pub fn wire_path(source: &str, zone: &str, path: &PlannedPath) -> v1::Path {
+    v1::Path {
+        source_node: source.to_owned(),
+        source_zone: zone.to_owned(),
+        vantage: convert::vantage_to_wire(path.vantage).into(),
+        target: Some(path.probe.target.to_wire()),
+        kind: convert::kind_to_wire(path.probe.kind).into(),
+        family: convert::family_to_wire(Family::of(path.probe.address)).into(),
+        address: path
+            .probe
+            .exchange
+            .as_ref()
+            .and_then(|exchange| exchange.lookup.clone())
+            .unwrap_or_else(|| path.probe.address.to_string()),
+        port: u32::from(path.probe.port),
+        detail: path.probe.detail(),
     }
 }

@@ -13,7 +13,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use tonic::{Request, Status};
 
 use super::ANSWER_LIMIT;
-use crate::readers::read_token;
+use crate::serve::readers::read_token;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 

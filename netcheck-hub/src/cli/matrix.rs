@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use netcheck_proto::v1;
 
-use crate::report::service_place;
+use crate::words::names::service_place;
 
 use super::style::{Paint, family, kind, letter, symbol, time_of_day, trimmed, word};
-use crate::report::source_name;
+use crate::words::names::source_name;
 
 /// Worst first: what a merged cell shows.
 const ORDER: [v1::Verdict; 4] =
@@ -249,7 +249,7 @@ fn losses(cells: &[v1::MatrixCell], paint: Paint) -> String {
             let (Some(path), Some(target)) = (&cell.path, target(cell)) else { continue };
             let what = format!("{}{}", kind(path.kind()), family(path.family()));
             lines
-                .entry((crate::report::target_name(target), what))
+                .entry((crate::words::names::target_name(target), what))
                 .or_default()
                 .insert(source_name(&path.source_node, path.vantage() == v1::Vantage::Pod));
         }

@@ -3,7 +3,7 @@
 use netcheck_proto::v1;
 
 use super::style::{Paint, ago, short, trimmed};
-use crate::clock::unix_now_ns;
+use crate::model::clock::unix_now_ns;
 
 pub(super) fn render(nodes: &[v1::Node], paint: Paint) -> String {
     let mut table = paint.table();

@@ -6,11 +6,11 @@ use std::str::FromStr as _;
 use netcheck_proto::v1;
 
 use super::style::{Paint, ago, family, kind, short, symbol, time_of_day, trimmed, word};
-use crate::certificates;
-use crate::clock::unix_now_ns;
 use crate::evidence::locate::exchange;
-use crate::report::line::line;
-use crate::report::{source_name, target_name};
+use crate::model::clock::unix_now_ns;
+use crate::view::certificates;
+use crate::view::report::line::line;
+use crate::words::names::{source_name, target_name};
 
 /// Lost probes of one path that are shown.
 const PROBES: usize = 5;

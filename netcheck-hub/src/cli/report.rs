@@ -6,7 +6,7 @@ use std::time::Duration;
 use netcheck_proto::v1;
 
 use super::style::{Paint, family, kind, short, symbol, time_of_day};
-use crate::report::target_name;
+use crate::words::names::target_name;
 
 /// Paths of one finding that are listed.
 const PATHS: usize = 12;

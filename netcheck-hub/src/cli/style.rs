@@ -171,12 +171,15 @@ pub(super) fn short(wire: Option<&prost_types::Duration>) -> String {
 /// How long ago, in whole seconds or more: `3s`, `12m 5s`.
 pub(super) fn ago(then: Option<&prost_types::Timestamp>, now_ns: i64) -> String {
     let Some(then) = then else { return "never".to_owned() };
-    let then_ns = then.seconds.saturating_mul(crate::clock::SECOND_NS).saturating_add(i64::from(then.nanos));
-    let seconds = crate::clock::duration(now_ns.saturating_sub(then_ns)).as_secs();
+    let then_ns =
+        then.seconds.saturating_mul(crate::model::clock::SECOND_NS).saturating_add(i64::from(then.nanos));
+    let seconds = crate::model::clock::duration(now_ns.saturating_sub(then_ns)).as_secs();
     humantime::format_duration(Duration::from_secs(seconds)).to_string()
 }
 
 /// Hours, minutes and seconds of a day, UTC.
 pub(super) fn time_of_day(at: Option<&prost_types::Timestamp>) -> String {
-    crate::clock::time_of_day(at.map_or(0, |at| at.seconds).saturating_mul(crate::clock::SECOND_NS))
+    crate::model::clock::time_of_day(
+        at.map_or(0, |at| at.seconds).saturating_mul(crate::model::clock::SECOND_NS),
+    )
 }

@@ -5,9 +5,7 @@ use std::net::IpAddr;
 use clap::Args;
 
 use super::dns_name;
-use crate::plan::dns::{DnsSettings, Over};
-
-pub(crate) const NAME: &str = "kubernetes.default.svc.cluster.local";
+use crate::plan::dns::{DnsSettings, NAME, Over};
 
 /// Flags about DNS.
 #[derive(Clone, Debug, Args)]

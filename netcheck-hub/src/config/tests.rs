@@ -32,7 +32,7 @@ fn what_is_probed() {
     assert_eq!(read(""), Ok(Selection::default()));
     assert_eq!(read("--pods all --services all"), Ok(Selection::everything()));
     let some = read("--service-selector app=web,!legacy --service-namespaces shop,team-a").unwrap();
-    assert_eq!(some.service_labels.unwrap().to_string(), "app=web,!legacy");
+    assert_eq!(some.service_labels, Some(labels::parse("app=web,!legacy").unwrap()));
     assert!(some.service_namespaces.iter().eq(["shop", "team-a"]));
     for (words, why) in [
         ("--pods some", "'some' for '--pods <selected|all>'"),

@@ -3,7 +3,7 @@
 use netcheck_proto::v1;
 
 use super::Answer;
-use crate::clock::{duration_ns, positive};
+use crate::model::clock::{duration_ns, positive};
 
 /// What a reflector's state says about one probe of its path. It was asked after the probe had timed out, so a probe
 /// above the highest that arrived did not arrive.

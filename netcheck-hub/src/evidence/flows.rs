@@ -9,8 +9,8 @@ use std::net::SocketAddr;
 use netcheck_common::domain::PathId;
 
 use super::Flow;
-use crate::clock::SECOND_NS;
-use crate::hub::NodeIx;
+use crate::model::NodeIx;
+use crate::model::clock::SECOND_NS;
 
 /// Flows that are remembered at most. The oldest goes first: its late records then say nothing.
 const CAPACITY: usize = 65_536;

@@ -8,9 +8,9 @@ use std::net::IpAddr;
 use netcheck_common::domain::{Outcome, ProbeKind};
 use netcheck_proto::v1;
 
-use super::{Answer, DropFact, Flow, Lost};
+use super::{Answer, DropFact, Flow, Located, Lost, Want};
+use crate::cluster::roster::{Owner, Roster};
 use crate::plan::Probe;
-use crate::roster::{Owner, Roster};
 
 pub(crate) mod exchange;
 mod places;
@@ -83,39 +83,6 @@ pub struct Scene<'a> {
     pub pod_link_down: Option<&'a v1::PodLinkDown>,
 }
 
-/// What is still to come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Want {
-    /// What its reflector holds of the path.
-    Path,
-    /// What its hooks saw of the flow.
-    Flow,
-    /// Nothing is to be asked: kernels' reports may be on their way.
-    Reports,
-}
-
-/// The conclusion.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Located {
-    /// Where it died.
-    pub location: Option<v1::LossLocation>,
-    /// One line: the place, or why there is none.
-    pub summary: String,
-    /// What it rests on, one line each.
-    pub evidence: Vec<String>,
-    /// What would help.
-    pub want: Option<Want>,
-}
-
-impl Located {
-    /// Whether a kernel said so.
-    #[must_use]
-    pub fn observed(&self) -> bool {
-        let certainty = self.location.as_ref().map(v1::LossLocation::certainty);
-        certainty == Some(v1::Certainty::Observed)
-    }
-}
-
 /// The address that its packets went to after any translation, and its holder: as they left their node, or as a kernel
 /// says that dropped one, or an answer to one.
 #[must_use]
@@ -156,7 +123,7 @@ pub fn locate(scene: &Scene<'_>, lost: &Lost) -> Located {
     let mut located = case.decide();
     if located.summary.is_empty() {
         let location = located.location.as_ref();
-        located.summary = location.map(super::words::place).unwrap_or_default();
+        located.summary = location.map(crate::words::location::place).unwrap_or_default();
     }
     if let Some(why) = &scene.probe.target.unbacked {
         located.summary = format!("{why}: {}", located.summary);

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::{DropFact, Flow, Lost};
-use crate::clock::SECOND_NS;
+use crate::model::clock::SECOND_NS;
 
 /// Records that wait at most. The oldest goes first, and is counted.
 const CAPACITY: usize = 65_536;

@@ -1,7 +1,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
-use netcheck_common::domain::{PathId, ProbeKind};
+use netcheck_common::domain::{Outcome, PathId, ProbeKind};
+use netcheck_proto::{convert, v1};
 use proptest::prelude::*;
 
 use super::answers::{reflected, sighted};
@@ -9,13 +11,13 @@ use super::flows::LostFlows;
 use super::locate::{Scene, destination, locate};
 use super::pending::PendingDrops;
 use super::*;
-use crate::clock::SECOND_NS;
-use crate::hub::NodeIx;
-use crate::inventory;
+use crate::cluster::inventory;
+use crate::cluster::roster::Roster;
+use crate::cluster::selection::Selection;
+use crate::model::NodeIx;
+use crate::model::clock::SECOND_NS;
 use crate::plan::dns::{DnsSettings, Found};
 use crate::plan::{Catalog, Probe};
-use crate::roster::Roster;
-use crate::selection::Selection;
 
 mod exchange;
 mod networks;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use netcheck_proto::{convert, v1};
 
 use super::{Explained, Fact};
-use crate::clock::timestamp;
+use crate::model::clock::timestamp;
 
 /// Consecutive evaluations that open an incident.
 pub const OPEN_AFTER: u32 = 2;
@@ -183,7 +183,8 @@ impl Book {
             if !entry.open && entry.missed == 0 && entry.seen >= needed {
                 entry.open = true;
                 self.opened += 1;
-                entry.wire.id = format!("{:x}-{}", now_ns.div_euclid(crate::clock::SECOND_NS), self.opened);
+                entry.wire.id =
+                    format!("{:x}-{}", now_ns.div_euclid(crate::model::clock::SECOND_NS), self.opened);
                 entry.wire.opened_at = Some(timestamp(now_ns));
                 entry.revision = 0;
             }

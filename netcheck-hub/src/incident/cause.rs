@@ -3,6 +3,8 @@
 use netcheck_common::domain::{Family, ProbeKind};
 use netcheck_proto::v1;
 
+use crate::words::names::probe_name;
+
 /// Number of a name in one evaluation; 0 is none.
 pub type Symbol = u32;
 
@@ -147,18 +149,6 @@ impl Scope {
             (None, Some(family)) => family.to_owned(),
             (Some(probe), Some(family)) => format!("{probe} over {family}"),
         }
-    }
-}
-
-/// As people write it.
-#[must_use]
-pub const fn probe_name(probe: ProbeKind) -> &'static str {
-    match probe {
-        ProbeKind::Icmp => "ICMP",
-        ProbeKind::Udp => "UDP",
-        ProbeKind::Tcp => "TCP",
-        ProbeKind::Dns => "DNS",
-        ProbeKind::Http => "HTTP",
     }
 }
 

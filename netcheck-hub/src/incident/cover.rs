@@ -16,7 +16,7 @@ use super::index::Index;
 use super::tally::{Candidate, Tallies};
 use super::words::Speaker;
 use super::{Explained, Fact, networks};
-use crate::query::Pattern;
+use crate::model::Pattern;
 
 /// Causes that one evaluation finds at most; what they don't explain is one more, scattered.
 pub(super) const CAUSES: usize = 64;
@@ -97,7 +97,7 @@ fn explain_pattern(facts: &[Fact], pattern: Pattern, network: Option<&str>) -> V
 fn of_large(told: Explained, facts: &[Fact]) -> Explained {
     let symptoms = told.paths.iter().filter_map(|&at| facts[at].symptom.as_ref());
     let borders: Vec<(u16, u16)> = symptoms.filter_map(|symptom| symptom.oversize).collect();
-    let what = crate::sizes::range(&borders).unwrap_or_else(|| "large packets".to_owned());
+    let what = crate::words::patterns::sizes_lost(&borders).unwrap_or_else(|| "large packets".to_owned());
     Explained {
         key: format!("mtu/{}", told.key),
         kind: v1::IncidentKind::Mtu,
@@ -110,12 +110,12 @@ fn of_large(told: Explained, facts: &[Fact]) -> Explained {
 fn of_ports(told: Explained, facts: &[Fact]) -> Explained {
     let symptoms = told.paths.iter().filter_map(|&at| facts[at].symptom.as_ref());
     let found: Vec<v1::SourcePorts> = symptoms.filter_map(|symptom| symptom.by_port.clone()).collect();
-    let what =
-        crate::ports::share(&found).unwrap_or_else(|| "some source ports lose their packets".to_owned());
+    let what = crate::words::patterns::ports_shared(&found)
+        .unwrap_or_else(|| "some source ports lose their packets".to_owned());
     Explained {
         key: format!("ports/{}", told.key),
         kind: v1::IncidentKind::SourcePorts,
-        headline: format!("UDP: {what}, {}: {}", crate::ports::LOOKS, told.headline),
+        headline: format!("UDP: {what}, {}: {}", crate::matrix::ports::LOOKS, told.headline),
         probe: Some(ProbeKind::Udp),
         ..told
     }
@@ -188,7 +188,7 @@ fn told(speaker: &Speaker<'_>, key: String, one: &Chosen) -> Explained {
         _ => targets.next(),
     };
     let unreachable =
-        paths.iter().any(|&at| speaker.facts[at].verdict == crate::verdict::Verdict::Unreachable);
+        paths.iter().any(|&at| speaker.facts[at].verdict == crate::model::verdict::Verdict::Unreachable);
     // A service that is to blame, and whose own answer was seen, is as sure as a drop that was seen.
     let blamed = matches!(
         one.cause.suspect,

@@ -7,7 +7,7 @@ use netcheck_proto::v1;
 
 use super::cause::{Side, Suspect, Symbol};
 use super::{Fact, Symptom, place};
-use crate::query::Pattern;
+use crate::model::Pattern;
 
 /// One judged path.
 #[derive(Clone, Copy, Debug)]

@@ -89,7 +89,7 @@ pub(super) fn name(at: &v1::LossLocation) -> (String, bool) {
     let specific = !matches!(at.reason.as_str(), "" | "NOT_SPECIFIED" | "NO_SOCKET" | "OTHERHOST");
     // A request that was seen last where nobody knows which half it was: the same place.
     let open = last_seen(at) && at.direction() != v1::Direction::Reply;
-    let half = if specific || open { "" } else { crate::evidence::words::direction(at.direction()) };
+    let half = if specific || open { "" } else { crate::words::location::direction(at.direction()) };
     let of_node = [
         v1::Stage::Send,
         v1::Stage::Routing,

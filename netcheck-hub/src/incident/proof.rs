@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use netcheck_common::domain::Vantage;
 
-use super::cause::{Cause, Scope, Side, Suspect, probe_name};
+use super::cause::{Cause, Scope, Side, Suspect};
 use super::index::Item;
 use super::words::Speaker;
-use crate::report::{source_name, target_name};
+use crate::words::names::probe_name;
+use crate::words::names::{source_name, target_name};
 
 /// Facts under one cause.
 const FACTS: usize = 6;

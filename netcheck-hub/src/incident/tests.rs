@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::clock::SECOND_NS;
+use crate::model::clock::SECOND_NS;
 
 mod large;
 mod networks;
@@ -242,7 +242,7 @@ fn a_node_whose_uplink_is_down_is_one_incident_seen_from_both_sides() {
         let at = symptom.at.as_mut().unwrap();
         at.set_stage(v1::Stage::Routing);
         at.reason = "ENETUNREACH".to_owned();
-        symptom.summary = crate::evidence::words::place(at);
+        symptom.summary = crate::words::location::place(at);
         symptom
     };
     let causes = World::plain(&SIX).breaks(|fact| touches(fact, "n2"), symptom).explain();
@@ -272,7 +272,7 @@ fn a_rule_is_one_cause_for_all_interfaces_and_a_queue_is_not() {
             let at = symptom.at.as_mut().unwrap();
             at.set_stage(stage);
             at.interface = if *fact.source == *"n1" { "eth0" } else { "flannel.1" }.to_owned();
-            symptom.summary = crate::evidence::words::place(at);
+            symptom.summary = crate::words::location::place(at);
             symptom
         }
     };
@@ -313,7 +313,7 @@ fn a_dead_route_is_one_cause_whatever_it_is_called_and_wherever_its_victims_were
                 at.reason.clear();
             }
         }
-        symptom.summary = crate::evidence::words::place(at);
+        symptom.summary = crate::words::location::place(at);
         symptom
     };
     let between = |fact: &Fact| touches(fact, "n1") && touches(fact, "n3");
@@ -329,7 +329,7 @@ fn a_backend_whose_address_nobody_has_is_the_cause_and_not_the_bridge_that_asked
         let at = symptom.at.as_mut().unwrap();
         at.set_stage(v1::Stage::Neighbour);
         at.reason = "NEIGH_FAILED".to_owned();
-        symptom.summary = crate::evidence::words::place(at);
+        symptom.summary = crate::words::location::place(at);
         symptom.backend = Some("default/web-n1".to_owned());
         symptom.towards = Some("n1".to_owned());
         symptom

@@ -8,7 +8,7 @@ use super::Fact;
 use super::cause::{Cause, Side, Suspect, Symbol};
 use super::index::Index;
 use super::tally::Tallies;
-use crate::report::{listed, sources_listed, target_name};
+use crate::words::names::{listed, sources_listed, target_name};
 
 /// Says what the numbers mean.
 pub struct Speaker<'a> {

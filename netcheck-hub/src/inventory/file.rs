@@ -1,4 +1,7 @@
-//! The inventory file, followed: it is read again whenever it changes.
+//! Follows an inventory file.
+//!
+//! In: the file. Out: rosters, and what is wrong with the file, as [`News`]. [`InventoryTask`] polls the file's identity
+//! (it may be replaced by rename, or be a mounted ConfigMap's symlink); cancelling it loses nothing.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -7,10 +10,9 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{InventoryError, read};
-use crate::clock::unix_now_ns;
-use crate::hub::Hub;
-use crate::roster::{LeftOut, Roster};
+use super::{News, Take};
+use crate::cluster::inventory::{InventoryError, read};
+use crate::cluster::roster::{LeftOut, Roster};
 
 /// How often the file is looked at. A change is taken once it has been the same for two looks, so that a file which
 /// is being written in place is not read by halves.
@@ -27,24 +29,24 @@ fn identity(path: &Path) -> Option<Identity> {
 /// Follows the file.
 pub struct InventoryTask {
     path: PathBuf,
-    hub: Arc<Hub>,
+    take: Take,
     loaded: Option<Identity>,
     /// Objects that were left out so far.
     skipped: u64,
 }
 
 impl InventoryTask {
-    /// Reads the file once and sets the hub's roster.
+    /// Reads the file once and hands its roster over.
     ///
     /// # Errors
     /// A file that is missing or broken at the start.
-    pub fn start(path: PathBuf, hub: Arc<Hub>) -> Result<Self, InventoryError> {
+    pub fn start(path: PathBuf, take: Take) -> Result<Self, InventoryError> {
         let loaded = identity(&path);
         let objects = read(&path)?;
         let roster = objects.roster();
         tracing::info!(path = %path.display(), ignored = objects.ignored, "inventory read: {roster}");
-        hub.set_roster(roster, unix_now_ns());
-        let mut task = Self { path, hub, loaded, skipped: 0 };
+        take(News::Roster { roster, trouble: None });
+        let mut task = Self { path, take, loaded, skipped: 0 };
         task.tell(objects.left_out);
         Ok(task)
     }
@@ -78,19 +80,19 @@ impl InventoryTask {
             Ok(Err(error)) => {
                 let error = format!("{:#}", anyhow::Error::from(error));
                 tracing::error!("{error}; keeping the last good roster");
-                self.hub.inventory_failed(error);
+                (self.take)(News::Failed(error));
             }
-            Err(error) => self.hub.inventory_failed(format!("inventory reader failed: {error}")),
+            Err(error) => (self.take)(News::Failed(format!("inventory reader failed: {error}"))),
         }
     }
 
     async fn accept(&mut self, roster: Roster, left_out: LeftOut) {
         tracing::info!(path = %self.path.display(), "inventory changed: {roster}");
-        let hub = Arc::clone(&self.hub);
+        let take = Arc::clone(&self.take);
         // Plans of many nodes take their time.
-        let taken = tokio::task::spawn_blocking(move || hub.set_roster(roster, unix_now_ns())).await;
+        let taken = tokio::task::spawn_blocking(move || take(News::Roster { roster, trouble: None })).await;
         if let Err(error) = taken {
-            self.hub.inventory_failed(format!("plans could not be made of the inventory: {error}"));
+            (self.take)(News::Failed(format!("plans could not be made of the inventory: {error}")));
         }
         self.tell(left_out);
     }
@@ -101,6 +103,9 @@ impl InventoryTask {
             tracing::warn!("{line}");
         }
         self.skipped += left_out.count;
-        self.hub.inventory_left_out(left_out, self.skipped);
+        (self.take)(News::LeftOut { left_out, so_far: self.skipped });
     }
 }
+
+#[cfg(test)]
+mod tests;

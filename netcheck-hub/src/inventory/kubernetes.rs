@@ -13,11 +13,11 @@ use kube::Client;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::unix_now_ns;
-use crate::hub::Hub;
-use crate::roster::entrance::Entrance;
-use crate::roster::gateway::{Gateway, HttpRoute};
-use crate::roster::{Backend, LeftOut, Mark, Node, Pod, Roster, Service};
+use crate::cluster::roster::entrance::Entrance;
+use crate::cluster::roster::gateway::{Gateway, HttpRoute};
+use crate::cluster::roster::{Backend, Mark, Node, Pod, Roster, Service};
+
+use super::{News, Take};
 
 mod client;
 mod follow;
@@ -83,32 +83,6 @@ impl Shared {
     }
 }
 
-/// What there is to tell.
-#[derive(Debug)]
-pub enum News {
-    /// The cluster changed.
-    Roster {
-        /// All of it.
-        roster: Roster,
-        /// What is wrong with the API all the same.
-        trouble: Option<String>,
-    },
-    /// How the API is.
-    State {
-        /// What is wrong with it, if anything.
-        trouble: Option<String>,
-        /// What is left out now.
-        left_out: LeftOut,
-        /// How often an object was left out so far.
-        skipped: u64,
-        /// What else is missing.
-        caveat: Option<String>,
-    },
-}
-
-/// Who is told. It may take its time: it is called where blocking is allowed.
-pub type Take = Arc<dyn Fn(News) + Send + Sync>;
-
 /// Follows the API.
 pub struct KubernetesTask {
     take: Take,
@@ -119,22 +93,9 @@ pub struct KubernetesTask {
 }
 
 impl KubernetesTask {
-    /// Tells the hub. Nothing is asked of the API yet. `pulse` must be the one that `client` was made with.
+    /// Nothing is asked of the API yet. `pulse` must be the one that `client` was made with.
     #[must_use]
-    pub fn new(hub: Arc<Hub>, client: Client, access: Access, pulse: Arc<Pulse>) -> Self {
-        let take = move |news| match news {
-            News::Roster { roster, trouble } => hub.set_roster_despite(roster, trouble, unix_now_ns()),
-            News::State { trouble, left_out, skipped, caveat } => {
-                hub.inventory_trouble(trouble, caveat);
-                hub.inventory_left_out(left_out, skipped);
-            }
-        };
-        Self::telling(Arc::new(take), client, access, pulse)
-    }
-
-    /// The same, telling somebody else.
-    #[must_use]
-    pub fn telling(take: Take, client: Client, access: Access, pulse: Arc<Pulse>) -> Self {
+    pub fn new(take: Take, client: Client, access: Access, pulse: Arc<Pulse>) -> Self {
         Self { take, client, access, pulse, shared: Arc::default() }
     }
 
@@ -215,9 +176,10 @@ impl KubernetesTask {
 
     fn tell_state(&self) {
         let tables = self.shared.lock();
-        let ((left_out, skipped), caveat) = (tables.left_out(), tables.caveat());
+        let ((left_out, so_far), caveat) = (tables.left_out(), tables.caveat());
         drop(tables);
-        (self.take)(News::State { trouble: self.pulse.trouble(), left_out, skipped, caveat });
+        (self.take)(News::State { trouble: self.pulse.trouble(), caveat });
+        (self.take)(News::LeftOut { left_out, so_far });
     }
 }
 

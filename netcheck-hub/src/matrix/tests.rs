@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::clock::SECOND_NS;
+use crate::model::clock::SECOND_NS;
 
 fn slot(second: i64, reply: u32, lost: u32) -> Slot {
     let mut window = PathWindow::empty(PathId(1));

@@ -16,8 +16,8 @@ use super::addresses::{AddressOf, Addresses};
 use super::groups::Groups;
 use super::prober::Prober;
 use super::{PlannedPath, Probe, Question, Sources, Target};
-use crate::roster::{Roster, Service, ServicePort};
-use crate::selection::{Choice, Selection};
+use crate::cluster::roster::{Roster, Service, ServicePort};
+use crate::cluster::selection::{Choice, Selection};
 
 mod networks;
 mod notes;
@@ -322,7 +322,7 @@ pub(super) fn record_type(roster: &Roster) -> u16 {
 
 /// Hub and agents agree on who has an address.
 fn addresses(roster: &Roster) -> Addresses {
-    let row = |(address, owner): (IpAddr, &crate::roster::Owner)| AddressOf {
+    let row = |(address, owner): (IpAddr, &crate::cluster::roster::Owner)| AddressOf {
         address,
         node: owner.node.clone(),
         pod: owner.pod.clone(),

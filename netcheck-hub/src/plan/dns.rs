@@ -10,8 +10,10 @@ use netcheck_proto::v1;
 use super::catalog::{absolute, record_type};
 use super::exchange::{Exchange, Talk, TlsCheck};
 use super::{Catalog, Probe, Question, Sources, Target};
-use crate::roster::{Roster, Transport};
+use crate::cluster::roster::{Roster, Transport};
 
+/// The name that DNS servers are asked for where the operator names none.
+pub const NAME: &str = "kubernetes.default.svc.cluster.local";
 /// Port of DNS over TLS (RFC 7858 §3.1).
 const TLS_PORT: u16 = 853;
 const DNS_PORT: u16 = 53;
@@ -193,8 +195,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::roster::Objects;
-    use crate::selection::Selection;
+    use crate::cluster::roster::Objects;
+    use crate::cluster::selection::Selection;
 
     fn catalog(tls_port: bool, settings: &DnsSettings) -> Catalog {
         let mut ports = vec![json!({ "name": "dns", "port": 53, "protocol": "UDP" })];

@@ -2,7 +2,7 @@
 
 use netcheck_proto::v1;
 
-use crate::roster::http::Statuses;
+use crate::cluster::roster::http::Statuses;
 
 /// An exchange over TCP.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

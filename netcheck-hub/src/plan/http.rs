@@ -10,9 +10,9 @@ use netcheck_proto::v1;
 use super::catalog::service_target;
 use super::exchange::{Exchange, Request, Talk, TlsCheck};
 use super::{Catalog, Probe, Sources, Target};
-use crate::roster::http::{HttpWish, HttpWishes, Statuses};
-use crate::roster::{Mark, Roster, Service, Transport};
-use crate::selection::Selection;
+use crate::cluster::roster::http::{HttpWish, HttpWishes, Statuses};
+use crate::cluster::roster::{Mark, Roster, Service, Transport};
+use crate::cluster::selection::Selection;
 
 mod ingress;
 pub mod url;

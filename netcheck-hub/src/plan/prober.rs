@@ -9,7 +9,7 @@ use netcheck_proto::v1;
 use super::catalog::Attached;
 use super::groups::Groups;
 use super::{Catalog, Probe, Wanted};
-use crate::agent::vantage::PodSource;
+use crate::plan::pod_source::PodSource;
 
 /// Kinds of probe in either family.
 const CLASSES: usize = ProbeKind::ALL.len() * 2;

@@ -25,7 +25,7 @@ use std::time::Duration;
 use super::Catalog;
 use super::order::{Order, point};
 use super::share::{Parts, Share};
-use crate::clock::nanos;
+use crate::model::clock::nanos;
 
 #[cfg(test)]
 mod tests;
@@ -78,7 +78,8 @@ impl Turns {
     /// How long it takes until every path was probed.
     #[must_use]
     pub fn cover(&self) -> Duration {
-        crate::clock::duration(self.length_ns).saturating_mul(u32::try_from(self.count).unwrap_or(u32::MAX))
+        crate::model::clock::duration(self.length_ns)
+            .saturating_mul(u32::try_from(self.count).unwrap_or(u32::MAX))
     }
 
     /// The turn that is to be at this time, as far as it is known before its targets are.

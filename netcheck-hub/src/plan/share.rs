@@ -12,7 +12,7 @@ use crate::plan::rotation::Rotation;
 
 /// One node's share of a catalog.
 #[derive(Debug)]
-pub(crate) struct Share {
+pub struct Share {
     /// Whose it is.
     pub(crate) prober: Prober,
     sizes: Arc<Sizes>,

@@ -4,9 +4,10 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::addresses::tests::{Held, applied};
+use super::pod_source::PodSource;
 use super::*;
-use crate::roster::{Objects, Roster};
-use crate::selection::Selection;
+use crate::cluster::roster::{Objects, Roster};
+use crate::cluster::selection::Selection;
 
 /// Which nodes there are, and how many pods each has.
 type Shape = BTreeMap<u8, u8>;
@@ -252,8 +253,7 @@ fn kernels_are_told_of_endpoints_that_no_pod_has() {
 }
 
 /// The vantage that is pod p1-1 of n1.
-fn vantage(kinds: &[v1::ProbeKind]) -> crate::agent::vantage::Vantage {
-    let mut vantage = crate::agent::vantage::Vantage::default();
+fn vantage(kinds: &[v1::ProbeKind]) -> PodSource {
     let can = |&kind: &v1::ProbeKind| v1::VantageKind { kind: kind.into(), ip_version: 4 };
     let told = v1::PodVantage {
         pod: "default/p1-1".into(),
@@ -262,8 +262,7 @@ fn vantage(kinds: &[v1::ProbeKind]) -> crate::agent::vantage::Vantage {
         responder_port: 6100,
         ..Default::default()
     };
-    vantage.tell(Some(&told), 1);
-    vantage
+    PodSource::read(&told).unwrap()
 }
 
 fn aims(plan: &Plan, from: Vantage) -> BTreeSet<String> {
@@ -285,7 +284,7 @@ fn what_a_node_probes_its_pod_vantage_probes_too_but_for_itself() {
     assert!(!from_host.contains("pod/default/p1-2 tcp 10.1.1.2"), "nobody is known to listen there");
     let able = vantage(&[v1::ProbeKind::Udp, v1::ProbeKind::Tcp, v1::ProbeKind::Icmp]);
     let after =
-        book.update("n1", &catalog.of_node_and_pod("n1", &FAMILIES, able.known()), &catalog, &[]).unwrap();
+        book.update("n1", &catalog.of_node_and_pod("n1", &FAMILIES, Some(&able)), &catalog, &[]).unwrap();
     assert_eq!(aims(&after, Vantage::Host), from_host);
     let same = |path: &&Arc<PlannedPath>| before.paths.iter().any(|was| was.id == path.id);
     assert_eq!(after.paths.iter().filter(same).count(), before.paths.len(), "the host's keep their numbers");
@@ -297,7 +296,7 @@ fn what_a_node_probes_its_pod_vantage_probes_too_but_for_itself() {
     assert!(!from_pod.iter().any(itself) && !from_pod.iter().any(|aim| aim.contains("fd00")), "{from_pod:?}");
     let without_icmp = vantage(&[v1::ProbeKind::Udp, v1::ProbeKind::Tcp]);
     let fewer = book
-        .update("n1", &catalog.of_node_and_pod("n1", &FAMILIES, without_icmp.known()), &catalog, &[])
+        .update("n1", &catalog.of_node_and_pod("n1", &FAMILIES, Some(&without_icmp)), &catalog, &[])
         .unwrap();
     assert!(!aims(&fewer, Vantage::Pod).iter().any(|aim| aim.contains("icmp")));
     assert_eq!(aims(&fewer, Vantage::Host), from_host);

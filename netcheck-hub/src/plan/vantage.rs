@@ -13,7 +13,7 @@ use netcheck_proto::v1;
 use super::Wanted;
 use super::{Catalog, Probe};
 #[cfg(test)]
-use crate::agent::vantage::PodSource;
+use crate::plan::pod_source::PodSource;
 
 impl Catalog {
     /// The same, with UDP and TCP to pods at these addresses, whose responders listen on these ports.

@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use netcheck_common::domain::Outcome;
-use netcheck_hub::clock::{SECOND_NS, unix_now_ns};
-use netcheck_hub::hub::State;
-use netcheck_hub::inventory;
-use netcheck_hub::query::{Range, Selector};
+use netcheck_hub::cluster::inventory;
+use netcheck_hub::matrix::range::Range;
+use netcheck_hub::model::clock::{SECOND_NS, unix_now_ns};
+use netcheck_hub::plan::selector::Selector;
+use netcheck_hub::state::State;
 use netcheck_proto::v1;
 use netcheck_proto::v1::agent_service_client::AgentServiceClient;
 use netcheck_proto::v1::session_request::Message as FromAgent;
@@ -53,7 +54,7 @@ async fn of_two_living_agents_of_one_name_the_first_stays_and_the_other_is_told_
     assert!(report.caveats.iter().any(|line| line.starts_with(&told)), "{:?}", report.caveats);
     let nodes = reader.list_nodes(v1::ListNodesRequest {}).await.unwrap().into_inner().nodes;
     assert!(nodes[0].agent.as_ref().unwrap().contested.starts_with(&told));
-    let metrics = netcheck_hub::metrics::render(&rig.hub).unwrap();
+    let metrics = netcheck_hub::serve::metrics::render(&rig.hub).unwrap();
     assert!(metrics.contains("netcheck_agent_name_contested{node=\"n1\"} 1"), "{metrics}");
     assert!(metrics.contains("netcheck_hub_sessions_contested_total 1"), "{metrics}");
 
@@ -142,7 +143,7 @@ async fn agents_of_nodes_that_are_gone_are_forgotten_in_time() {
         let listed = rig.hub.nodes().iter().filter(|node| node.name == name).count();
         let cells = rig.hub.cells(&Selector::default(), &Range::newest(DEADLINE, unix_now_ns()));
         let rows = cells.iter().filter(|cell| cell.cell.path.as_ref().unwrap().source_node == name).count();
-        let metrics = netcheck_hub::metrics::render(&rig.hub).unwrap();
+        let metrics = netcheck_hub::serve::metrics::render(&rig.hub).unwrap();
         (told, listed, rows > 0, metrics.contains(&format!("agent_connected{{node=\"{name}\"}}")))
     };
     rig.hub.tick(now_ns + 2 * SECOND_NS);

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use netcheck_common::domain::Outcome;
-use netcheck_hub::identity::{Identity, Reviewer};
 use netcheck_hub::inventory::kubernetes::{Access, Pulse, connect};
+use netcheck_hub::serve::identity::{Identity, Reviewer};
 use netcheck_kubefake::{FakeApi, Token};
 use netcheck_proto::v1;
 use netcheck_proto::v1::agent_service_client::AgentServiceClient;

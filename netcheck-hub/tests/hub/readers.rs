@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 
-use netcheck_hub::readers::Readers;
-use netcheck_hub::tls::TlsTask;
+use netcheck_hub::serve::readers::Readers;
+use netcheck_hub::serve::tls::TlsTask;
 use netcheck_proto::v1;
 use netcheck_proto::v1::check_service_client::CheckServiceClient;
 use netcheck_proto::v1::reachability_service_client::ReachabilityServiceClient;

@@ -4,8 +4,8 @@ use std::io;
 use std::time::Duration;
 
 use netcheck_common::domain::Outcome;
-use netcheck_hub::accept::Limits;
-use netcheck_hub::agent::UNHEARD_NS;
+use netcheck_hub::serve::accept::Limits;
+use netcheck_hub::state::agent::UNHEARD_NS;
 use netcheck_proto::v1;
 use netcheck_proto::v1::agent_service_client::AgentServiceClient;
 use netcheck_proto::v1::session_request::Message as FromAgent;

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use netcheck_common::domain::Outcome;
-use netcheck_hub::accept::Limits;
-use netcheck_hub::tls::{Port, TlsFiles, TlsTask};
+use netcheck_hub::serve::accept::Limits;
+use netcheck_hub::serve::tls::{Port, TlsFiles, TlsTask};
 use netcheck_proto::v1;
 use netcheck_proto::v1::reachability_service_client::ReachabilityServiceClient;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};

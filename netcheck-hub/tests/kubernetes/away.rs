@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use netcheck_hub::cluster::roster::Mark;
 use netcheck_hub::inventory::kubernetes::{Access, Pulse, connect};
-use netcheck_hub::roster::Mark;
 use netcheck_kubefake::Resource;
 use serde_json::json;
 
@@ -160,7 +160,7 @@ async fn while_the_api_is_away_the_last_state_stays() {
     let trouble = rig.trouble(&["Kubernetes API, since 20", "refused"]).await;
     assert_eq!(*rig.hub.lock().roster, from_file(&cluster()));
     assert!(rig.hub.lock().caveats()[0].ends_with("showing the last good roster"), "{trouble}");
-    let metrics = netcheck_hub::metrics::render(&rig.hub).unwrap();
+    let metrics = netcheck_hub::serve::metrics::render(&rig.hub).unwrap();
     assert!(metrics.contains("netcheck_hub_inventory_broken 1"), "{metrics}");
     cordon(&rig, "n3");
     rig.fake.restart().await.unwrap();

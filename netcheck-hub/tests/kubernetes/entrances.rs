@@ -1,7 +1,7 @@
 //! Ingresses and Gateways of the API: only where they are asked for, and where the API has them.
 
+use netcheck_hub::cluster::roster::Mark;
 use netcheck_hub::inventory::kubernetes::Access;
-use netcheck_hub::roster::Mark;
 use netcheck_kubefake::{FakeApi, Resource};
 use serde_json::{Value, json};
 
@@ -50,7 +50,7 @@ async fn ingresses_come_change_and_go() {
         following(|fake| fake.apply(ingress("a", &json!({ "netcheck.io/probe": "true" }), "192.0.2.1")))
             .await;
     let address = |name: &'static str, address: &'static str| {
-        move |state: &netcheck_hub::hub::State| {
+        move |state: &netcheck_hub::state::State| {
             let found = state.roster.entrances.get(name).and_then(|of| of.addresses.first());
             found.is_some_and(|found| found.to_string() == address)
         }
@@ -104,7 +104,7 @@ async fn gateways_are_waited_for_without_a_fuss() {
     .await;
     rig.until_read().await;
     rig.until_called("list", "gateway.networking.k8s.io/gateways", 3).await;
-    let told = |state: &netcheck_hub::hub::State| {
+    let told = |state: &netcheck_hub::state::State| {
         state.caveats().iter().any(|line| line.contains("no gateways and no httproutes"))
     };
     rig.until("that is told", told).await;
@@ -118,7 +118,7 @@ async fn gateways_are_waited_for_without_a_fuss() {
         faults.missing(Resource::HttpRoutes, false);
     });
     let host = |host: &'static str| {
-        move |state: &netcheck_hub::hub::State| {
+        move |state: &netcheck_hub::state::State| {
             let found = state.roster.entrances.get("gateway default/front");
             found.is_some_and(|of| of.sites.iter().any(|site| site.host == host))
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use netcheck_hub::roster::Mark;
+use netcheck_hub::cluster::roster::Mark;
 use netcheck_kubefake::{Resource, synthetic};
 use serde_json::{Value, json};
 
@@ -44,7 +44,7 @@ async fn changes_arrive() {
     };
     edit_ready("Unknown");
     let absent = |node: &'static str, why: &'static str| {
-        move |state: &netcheck_hub::hub::State| {
+        move |state: &netcheck_hub::state::State| {
             state.roster.node_absent(node).is_some_and(|absent| absent.contains(why))
         }
     };
@@ -62,7 +62,7 @@ async fn changes_arrive() {
     rig.fake.edit(Resource::Pods, "default", "web-4", |pod| {
         pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
     });
-    let terminating = |state: &netcheck_hub::hub::State| {
+    let terminating = |state: &netcheck_hub::state::State| {
         state.roster.pod_absent("default/web-4").is_some_and(|why| why.contains("terminating"))
     };
     rig.until("a terminating pod", terminating).await;
@@ -73,7 +73,7 @@ async fn changes_arrive() {
         slice["endpoints"][0]["conditions"]["ready"] = json!(false);
     });
     let ready =
-        |state: &netcheck_hub::hub::State| state.roster.services["default/web"].ready_backends().count();
+        |state: &netcheck_hub::state::State| state.roster.services["default/web"].ready_backends().count();
     rig.until("a backend less", |state| ready(state) == 1).await;
     assert!(rig.fake.delete(Resource::Services, "default", "web"));
     rig.until("a service less", |state| !state.roster.services.contains_key("default/web")).await;
@@ -101,7 +101,7 @@ async fn an_object_that_does_not_hold_together_costs_itself_alone() {
     .await;
     rig.until_read().await;
     assert_eq!(rig.hub.lock().roster.pods.len(), 4);
-    let skipped = |state: &netcheck_hub::hub::State, name: &str| {
+    let skipped = |state: &netcheck_hub::state::State, name: &str| {
         state.counters.objects_skipped > 0 && state.caveats().iter().any(|line| line.contains(name))
     };
     rig.until("it is said", |state| skipped(state, "pod default/broken")).await;
@@ -169,7 +169,7 @@ async fn what_comes_out_of_order_ends_up_the_same() {
         slice["endpoints"][0] = json!({"addresses": ["10.244.9.5"], "nodeName": "n9",
                                        "targetRef": {"kind": "Pod", "namespace": "default", "name": "web-5"}});
     });
-    let backend = |state: &netcheck_hub::hub::State| {
+    let backend = |state: &netcheck_hub::state::State| {
         state.roster.services["default/web"]
             .backends
             .iter()

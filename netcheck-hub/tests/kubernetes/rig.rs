@@ -4,10 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use netcheck_hub::hub::{Hub, Settings, State};
-use netcheck_hub::inventory;
+use netcheck_hub::cluster::inventory;
+use netcheck_hub::cluster::roster::Roster;
 use netcheck_hub::inventory::kubernetes::{Access, KubernetesTask, Pulse, connect};
-use netcheck_hub::roster::Roster;
+use netcheck_hub::state::Hub;
+use netcheck_hub::state::Settings;
+use netcheck_hub::state::State;
 use netcheck_kubefake::FakeApi;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -83,7 +85,7 @@ impl Rig {
         let access = other(access(folder.path(), &fake));
         let pulse = Arc::new(Pulse::default());
         let client = connect(&access, &pulse).await.unwrap();
-        let task = KubernetesTask::new(Arc::clone(&hub), client, access, pulse);
+        let task = KubernetesTask::new(hub.taker(), client, access, pulse);
         tokio::spawn(task.run(shutdown.clone()));
         Self { fake, hub, shutdown }
     }

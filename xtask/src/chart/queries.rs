@@ -11,7 +11,7 @@ use crate::tools::{command, output, root};
 
 /// The sources that name the metrics, and what is put before each name.
 const SOURCES: &[(&str, &str)] = &[
-    ("netcheck_", "netcheck-hub/src/metrics.rs"),
+    ("netcheck_", "netcheck-hub/src/serve/metrics.rs"),
     ("netcheck_agent_", "netcheck-agent/src/admin/metrics.rs"),
 ];
 /// What OpenMetrics and units put behind.

@@ -7,7 +7,7 @@ use netcheck_proto::v1;
 
 use super::super::words::whose;
 use super::{Answer, Case, Located, inferred, unlocated};
-use crate::clock::duration_ns;
+use crate::model::clock::duration_ns;
 
 const MILLISECOND_NS: i64 = 1_000_000;
 

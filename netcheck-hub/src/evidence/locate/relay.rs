@@ -8,7 +8,7 @@ use netcheck_proto::v1::{self, ServiceAddress};
 use super::super::words::whose;
 use super::super::{DropFact, Flow};
 use super::{Case, Located, unlocated};
-use crate::report::service_place;
+use crate::words::names::service_place;
 
 impl Case<'_> {
     /// Whether it left for an address where it is passed on. Where the sender's own node translates the address already,

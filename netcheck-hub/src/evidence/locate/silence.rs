@@ -5,9 +5,10 @@ use netcheck_common::domain::ProbeKind;
 use netcheck_proto::v1;
 
 use super::super::Flow;
-use super::super::words::{hook_name, passing, whose};
+use super::super::words::whose;
 use super::{Answer, Case, Located, Sight, Want, inferred, unlocated};
 use crate::plan::Probe;
+use crate::words::location::{hook_name, passing};
 
 impl Case<'_> {
     /// Nothing came back, and no kernel reported a drop: only conclusions are left.

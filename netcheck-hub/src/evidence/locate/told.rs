@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use netcheck_common::domain::{Outcome, ProbeKind};
 use netcheck_proto::{convert, v1};
 
-use super::super::words::{icmp_name, whose};
+use super::super::words::whose;
 use super::{Case, Located, Sight, exchange, located, stage_of, unlocated};
+use crate::words::location::icmp_name;
 
 impl Case<'_> {
     /// The target, or one backend of it, said no.

@@ -6,7 +6,7 @@ use netcheck_proto::v1;
 use super::world::{World, died, dropped, timeout, to, touches, wire};
 use super::{SIX, kinds};
 use crate::incident::{Explained, Fact};
-use crate::verdict::Verdict;
+use crate::model::verdict::Verdict;
 
 const NETWORK: &str = "default/storage";
 

@@ -6,7 +6,7 @@ use netcheck_proto::v1;
 use super::world::{World, dropped, timeout, to, touches, wire};
 use super::{SIX, kinds};
 use crate::incident::{Book, Fact, Symptom};
-use crate::verdict::Verdict;
+use crate::model::verdict::Verdict;
 
 fn udp(fact: &Fact) -> bool {
     fact.path.probe.kind == ProbeKind::Udp

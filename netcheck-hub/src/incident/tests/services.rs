@@ -8,8 +8,8 @@ use netcheck_proto::v1::{self, ServiceAddress};
 use super::world::{World, died, timeout, to, touches};
 use super::{SIX, kinds};
 use crate::incident::{Fact, Symptom};
+use crate::model::verdict::Verdict;
 use crate::plan::{At, PlannedPath, Probe, Sources, Target};
-use crate::verdict::Verdict;
 
 #[test]
 fn a_node_with_a_wrong_neighbour_entry_for_a_pod_is_one_cause() {

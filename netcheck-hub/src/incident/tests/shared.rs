@@ -10,7 +10,7 @@ use super::{SIX, kinds};
 use crate::evidence::locate::CAME_ROUND;
 use crate::incident::properties::{no_route, round};
 use crate::incident::{Fact, Symptom, book};
-use crate::verdict::Verdict;
+use crate::model::verdict::Verdict;
 
 fn bare(fact: &Fact) -> bool {
     fact.path.probe.target.kind == v1::TargetKind::Node
@@ -237,7 +237,7 @@ fn a_backend_that_is_silent_behind_an_open_way_is_to_blame_and_not_the_way() {
         at.set_certainty(v1::Certainty::Inferred);
         at.reason.clear();
         (at.interface, at.pod) = ("vethpod".to_owned(), "default/pod-n1".to_owned());
-        symptom.summary = crate::evidence::words::place(at);
+        symptom.summary = crate::words::location::place(at);
         Symptom { towards: Some("n1".to_owned()), backend: Some("default/pod-n1".to_owned()), ..symptom }
     };
     let causes = World::plain(&SIX).breaks(service, silent).explain();

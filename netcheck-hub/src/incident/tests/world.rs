@@ -7,10 +7,10 @@ use std::sync::Arc;
 use netcheck_common::domain::{Outcome, PathId, ProbeKind, Vantage};
 use netcheck_proto::v1;
 
-use crate::clock::SECOND_NS;
 use crate::incident::{Explained, Fact, Symptom, explain};
+use crate::model::clock::SECOND_NS;
+use crate::model::verdict::Verdict;
 use crate::plan::{PlannedPath, Probe, Sources, Target};
-use crate::verdict::Verdict;
 
 /// A made-up cluster: nodes in zones, a pod each, one service with three backends, one DNS server.
 #[derive(Clone, Debug)]
@@ -202,7 +202,7 @@ pub(crate) fn dropped(node: &str, direction: v1::Direction) -> Symptom {
         certainty: v1::Certainty::Observed.into(),
         ..Default::default()
     };
-    Symptom { summary: crate::evidence::words::place(&at), at: Some(at), ..timeout() }
+    Symptom { summary: crate::words::location::place(&at), at: Some(at), ..timeout() }
 }
 
 /// A kernel reported it, with the function that did it.
@@ -217,7 +217,7 @@ pub(crate) fn died(
     let at = symptom.at.as_mut().unwrap();
     at.set_stage(stage);
     (at.reason, at.function) = (reason.to_owned(), function.to_owned());
-    symptom.summary = crate::evidence::words::place(at);
+    symptom.summary = crate::words::location::place(at);
     symptom
 }
 
@@ -230,7 +230,7 @@ pub(crate) fn wire(from: &str, to: &str, direction: v1::Direction) -> Symptom {
         certainty: v1::Certainty::Inferred.into(),
         ..Default::default()
     };
-    Symptom { summary: crate::evidence::words::place(&at), at: Some(at), ..timeout() }
+    Symptom { summary: crate::words::location::place(&at), at: Some(at), ..timeout() }
 }
 
 pub(crate) fn to(fact: &Fact) -> &str {

@@ -16,10 +16,10 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::table::{Table, Tables};
-use crate::inventory::{self, Sound};
-use crate::roster::entrance::Entrance;
-use crate::roster::gateway::{self, Gateway, GatewayObject, HttpRoute, HttpRouteObject};
-use crate::roster::{Backend, Mark, Node, Pod, Service, build};
+use crate::cluster::inventory::{self, Sound};
+use crate::cluster::roster::entrance::Entrance;
+use crate::cluster::roster::gateway::{self, Gateway, GatewayObject, HttpRoute, HttpRouteObject};
+use crate::cluster::roster::{Backend, Mark, Node, Pod, Service, build};
 
 /// What is kept of one kind of object.
 pub(super) trait Kept: Clone + Debug + PartialEq + Send + 'static {

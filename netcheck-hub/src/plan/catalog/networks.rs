@@ -11,11 +11,11 @@ use netcheck_common::domain::{Family, ProbeKind};
 use netcheck_proto::v1;
 
 use super::{Build, Catalog};
-use crate::agent::vantage::PodSource;
+use crate::cluster::roster::{Pod, Roster};
 #[cfg(test)]
 use crate::plan::Probe;
 use crate::plan::Target;
-use crate::roster::{Pod, Roster};
+use crate::plan::pod_source::PodSource;
 
 /// What stands between a pod and its network in a target's id; no name of Kubernetes has it.
 const AT: char = '@';

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::report::listed;
-use crate::roster::{Roster, Service, ServicePort, Transport};
-use crate::selection::Selection;
+use crate::cluster::roster::{Roster, Service, ServicePort, Transport};
+use crate::cluster::selection::Selection;
+use crate::words::names::listed;
 
 /// What was passed over, by why.
 #[derive(Debug, Default)]

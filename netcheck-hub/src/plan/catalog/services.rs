@@ -22,7 +22,7 @@ use netcheck_proto::v1;
 
 use super::super::{At, Question, Sources, Target, around};
 use super::{Build, DNS_PORT};
-use crate::roster::{Backend, Roster, Service, ServicePort, Transport};
+use crate::cluster::roster::{Backend, Roster, Service, ServicePort, Transport};
 
 /// What is known of all ports of a service alike.
 pub(super) struct Behind {
@@ -240,7 +240,8 @@ impl<'a> Build<'a> {
     fn around(&mut self, node: &str) -> Sources {
         let nodes = || self.roster.nodes.values().map(|node| (node.name.as_str(), node));
         let around = self.around.get_or_insert_with(|| {
-            let zoned = |(name, node): (&'a str, &'a crate::roster::Node)| (name, node.zone.as_str());
+            let zoned =
+                |(name, node): (&'a str, &'a crate::cluster::roster::Node)| (name, node.zone.as_str());
             // One that is meant to be away can't be counted on.
             around::around(
                 nodes().map(zoned),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::*;
-use crate::inventory;
+use crate::cluster::inventory;
 use crate::plan::dns::{DnsSettings, Found, Over};
 
 /// Four nodes in two zones, the last of which is not ready; a `web` pod on n1 and n2, a vantage on each of n1 to n3.
@@ -93,7 +93,7 @@ fn node_ports_are_probed_by_their_node_and_three_others() {
     let target =
         catalog.targets().find(|target| *target.id == *"service/shop/web:80/node-port/n2").unwrap().to_wire();
     assert_eq!((target.port, target.service_port, target.node.as_str()), (30080, 80, "n2"));
-    assert_eq!(crate::report::target_name(&target), "NodePort 30080 on n2 of service shop/web:80");
+    assert_eq!(crate::words::names::target_name(&target), "NodePort 30080 on n2 of service shop/web:80");
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn load_balancers_and_external_addresses_are_targets_of_their_own() {
             "tcp service/shop/web:80/load-balancer/2001:db8::1 [2001:db8::1]:80",
         ]
     );
-    let names = catalog.targets().map(|target| crate::report::target_name(&target.to_wire()));
+    let names = catalog.targets().map(|target| crate::words::names::target_name(&target.to_wire()));
     let names: Vec<String> = names.filter(|name| name.contains(" of ")).collect();
     assert_eq!(
         names,
@@ -144,7 +144,10 @@ fn of_a_headless_service_every_ready_endpoint_at_its_own_port() {
     let target =
         catalog.targets().find(|target| *target.id == *"service/shop/web:80/endpoint/web-2").unwrap();
     assert_eq!((target.node.as_str(), target.backends), ("n2", 1));
-    assert_eq!(crate::report::target_name(&target.to_wire()), "endpoint shop/web-2 of service shop/web:80");
+    assert_eq!(
+        crate::words::names::target_name(&target.to_wire()),
+        "endpoint shop/web-2 of service shop/web:80"
+    );
     let nobody =
         web(&format!("clusterIP: None, {HTTP}")).replace("nodeName", "conditions: {ready: false}, nodeName");
     let nobody = self::catalog(&nobody);
@@ -315,7 +318,7 @@ fn every_target_is_called_something_else() {
     let service = service.replacen("\n- kind: EndpointSlice", &format!("\n{status}- kind: EndpointSlice"), 1);
     let catalog = catalog(&service);
     let names: Vec<String> =
-        catalog.targets().map(|target| crate::report::target_name(&target.to_wire())).collect();
+        catalog.targets().map(|target| crate::words::names::target_name(&target.to_wire())).collect();
     let distinct: BTreeSet<&String> = names.iter().collect();
     assert_eq!(distinct.len(), names.len(), "{names:?}");
     let mut again = catalog.clone();

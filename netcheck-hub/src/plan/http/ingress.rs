@@ -8,12 +8,12 @@ use netcheck_common::domain::ProbeKind;
 
 use super::url::{any, usual_family};
 use super::{Catalog, HttpSettings, Probe, Sources, TlsCheck, endpoint, host_header, request};
+use crate::cluster::roster::Roster;
+use crate::cluster::roster::entrance::{Entrance, EntranceKind, Site};
+use crate::cluster::selection::{Choice, Selection};
 use crate::plan::Target;
 use crate::plan::exchange::Exchange;
-use crate::report::listed;
-use crate::roster::Roster;
-use crate::roster::entrance::{Entrance, EntranceKind, Site};
-use crate::selection::{Choice, Selection};
+use crate::words::names::listed;
 
 /// Where requests go.
 #[derive(Clone, Copy)]
@@ -142,8 +142,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::cluster::roster::Objects;
     use crate::plan::exchange::Talk;
-    use crate::roster::Objects;
 
     fn object(name: &str, annotations: &Value, status: &Value) -> Value {
         let path = json!({ "path": "/x", "pathType": "Prefix", "backend": { "service": { "name": "web" } } });

@@ -3,8 +3,8 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::*;
-use crate::roster::Objects;
-use crate::selection::Selection;
+use crate::cluster::roster::Objects;
+use crate::cluster::selection::Selection;
 
 fn roster(services: &[serde_json::Value]) -> Roster {
     let services = services.iter().map(|of| serde_json::from_value(of.clone()).unwrap()).collect();

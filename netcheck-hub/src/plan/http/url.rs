@@ -7,10 +7,10 @@ use netcheck_common::domain::{Family, ProbeKind};
 use netcheck_proto::text;
 
 use super::{Catalog, HttpSettings, Probe, Sources, TlsCheck, endpoint, host_header, request};
+use crate::cluster::roster::Roster;
+use crate::cluster::roster::http::{Statuses, statuses};
 use crate::plan::catalog::record_type;
 use crate::plan::exchange::Exchange;
-use crate::roster::Roster;
-use crate::roster::http::{Statuses, statuses};
 
 /// Longest name (RFC 1035 §2.3.4), and longest path.
 const NAME_MAX: usize = 253;
@@ -139,7 +139,7 @@ mod tests {
     use netcheck_proto::v1;
 
     use super::*;
-    use crate::selection::Selection;
+    use crate::cluster::selection::Selection;
 
     #[test]
     fn what_is_a_url() {

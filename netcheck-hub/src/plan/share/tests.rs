@@ -6,7 +6,7 @@ use netcheck_proto::{convert, v1};
 use proptest::prelude::*;
 
 use super::*;
-use crate::agent::vantage::Vantage as Told;
+use crate::plan::pod_source::PodSource;
 use crate::plan::rotation::choose;
 use crate::plan::{Probe, Sources, Target};
 
@@ -63,19 +63,18 @@ proptest! {
         let mut catalog = Catalog { probes, ..Catalog::default() };
         catalog.sort();
         let catalog = catalog.grouped(&Catalog::default());
-        let mut vantage = Told::default();
-        if let Some((address, can)) = &pod {
+        let pod = pod.and_then(|(address, can)| {
             let can = can.iter().map(|&(kind, v6)| v1::VantageKind {
                 kind: convert::kind_to_wire(ProbeKind::ALL[kind]).into(),
                 ip_version: if v6 { 6 } else { 4 },
             });
             let told = v1::PodVantage {
-                addresses: vec![vec![10, 0, 0, *address]],
+                addresses: vec![vec![10, 0, 0, address]],
                 can: can.collect(),
                 ..Default::default()
             };
-            vantage.tell(Some(&told), 1);
-        }
+            PodSource::read(&told)
+        });
         let mut addresses: Vec<IpAddr> = vec![[10, 0, 0, 200].into()];
         let mut families = vec![Family::V4];
         if v6 {
@@ -83,10 +82,10 @@ proptest! {
             families.push(Family::V6);
         }
         let rotation = Rotation { paths_per_node: most, ..Rotation::default() };
-        let prober = Prober::new(&catalog, "n0".into(), &addresses, vantage.known().cloned());
+        let prober = Prober::new(&catalog, "n0".into(), &addresses, pod.clone());
         let share = Share::of(prober, &catalog, &rotation);
 
-        let expected = catalog.of_node_and_pod("n0", &families, vantage.known());
+        let expected = catalog.of_node_and_pod("n0", &families, pod.as_ref());
         prop_assert_eq!(share.paths, expected.len() as u64);
         for group in 0..catalog.groups.len() {
             let places = catalog.groups.places(group);

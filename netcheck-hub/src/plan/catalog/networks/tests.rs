@@ -6,8 +6,8 @@ use netcheck_common::domain::Vantage;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::roster::Objects;
-use crate::selection::Selection;
+use crate::cluster::roster::Objects;
+use crate::cluster::selection::Selection;
 
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
@@ -52,7 +52,6 @@ fn catalog(pods: Vec<Value>) -> Catalog {
 
 /// Everything can be probed from it.
 fn source(addresses: &[&str]) -> PodSource {
-    let mut vantage = crate::agent::vantage::Vantage::default();
     let can = [(v1::ProbeKind::Icmp, 4), (v1::ProbeKind::Icmp, 6)];
     let told = v1::PodVantage {
         pod: "as-it-calls-itself".into(),
@@ -63,8 +62,7 @@ fn source(addresses: &[&str]) -> PodSource {
         can: can.map(|(kind, ip_version)| v1::VantageKind { kind: kind.into(), ip_version }).into(),
         ..Default::default()
     };
-    vantage.tell(Some(&told), 1);
-    vantage.known().unwrap().clone()
+    PodSource::read(&told).unwrap()
 }
 
 /// What is probed from the pod of a node, on further networks and to pods on the cluster's own.
@@ -132,7 +130,7 @@ fn only_who_is_on_a_network_probes_it() {
         (wire.id.as_str(), wire.name.as_str(), wire.network.as_str()),
         ("pod/default/db-1@a/db", "db-1", "a/db")
     );
-    assert_eq!(crate::report::target_name(&wire), "pod default/db-1 on network a/db");
+    assert_eq!(crate::words::names::target_name(&wire), "pod default/db-1 on network a/db");
 }
 
 #[test]

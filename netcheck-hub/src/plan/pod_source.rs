@@ -1,0 +1,96 @@
+//! The pod that sends probes for an agent in the pod network, as far as plans depend on it. Pure.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use netcheck_common::domain::{Family, ProbeKind};
+use netcheck_proto::{convert, text, v1};
+
+/// A vantage: what its agent's plan depends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodSource {
+    /// `namespace/name`, or the name.
+    pub pod: String,
+    /// The pod's addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Port of its responder; 0 for none.
+    pub responder_port: u16,
+    /// Whom pods there ask for names.
+    pub name_servers: Vec<IpAddr>,
+    /// The cluster's domain, as pods' short names are completed with it.
+    pub domain: Option<String>,
+    can: BTreeSet<(ProbeKind, Family)>,
+}
+
+impl PodSource {
+    /// What an agent says; none where none is connected.
+    #[must_use]
+    pub fn read(told: &v1::PodVantage) -> Option<Self> {
+        let addresses: Vec<IpAddr> =
+            told.addresses.iter().filter_map(|address| convert::address("vantage", address).ok()).collect();
+        let can = told.can.iter().filter_map(|can| {
+            let family = match can.ip_version {
+                4 => Family::V4,
+                6 => Family::V6,
+                _ => return None,
+            };
+            Some((convert::kind("vantage.can", can.kind).ok()?, family))
+        });
+        let can = can.collect();
+        let responder_port = u16::try_from(told.responder_port).unwrap_or(0);
+        let servers = told.name_servers.iter();
+        let name_servers =
+            servers.filter_map(|server| convert::address("name_servers", server).ok()).collect();
+        let domain = told.search_domains.iter().find_map(|domain| cluster_domain(domain));
+        let pod = told.pod.clone();
+        let source = Self { pod, addresses, responder_port, name_servers, domain, can };
+        (!source.addresses.is_empty()).then_some(source)
+    }
+
+    /// Whether such probes can be sent from it.
+    #[must_use]
+    pub fn can(&self, kind: ProbeKind, family: Family) -> bool {
+        self.can.contains(&(kind, family))
+    }
+
+    /// Its address of a family.
+    #[must_use]
+    pub fn address(&self, v4: bool) -> Option<IpAddr> {
+        self.addresses.iter().copied().find(|address| address.is_ipv4() == v4)
+    }
+}
+
+/// What kubelets write behind `svc.` (pkg/kubelet/network/dns): a pod's namespace, services, then all of the cluster.
+fn cluster_domain(search: &str) -> Option<String> {
+    let search = search.trim_end_matches('.');
+    let domain = search.strip_prefix("svc.").or_else(|| Some(search.split_once(".svc.")?.1))?;
+    text::is_name(domain).then(|| domain.to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clusters_domain_is_what_pods_short_names_end_with() {
+        let of = |search: &[&str]| {
+            let search_domains = search.iter().map(|domain| (*domain).to_owned()).collect();
+            let servers = vec![vec![10, 96, 0, 10], vec![1]];
+            let told = v1::PodVantage {
+                search_domains,
+                addresses: vec![vec![10, 244, 1, 9]],
+                name_servers: servers,
+                ..Default::default()
+            };
+            let read = PodSource::read(&told).unwrap();
+            assert_eq!(read.name_servers, [IpAddr::from([10, 96, 0, 10])]);
+            read.domain
+        };
+        let found = |domain: &str| Some(domain.to_owned());
+        assert_eq!(of(&["a.svc.corp.example", "svc.corp.example", "corp.example"]), found("corp.example"));
+        assert_eq!(of(&["example.org", "svc.K8s.local."]), found("k8s.local"));
+        assert_eq!(of(&["a.svc.svc.example"]), found("svc.example"));
+        assert_eq!(of(&["example.org", "svc", "svc.", "svc.a b"]), None);
+        assert_eq!(of(&[]), None);
+    }
+}

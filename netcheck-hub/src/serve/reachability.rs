@@ -1,0 +1,383 @@
+//! `ReachabilityService`: everything that can be read of the hub.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::Stream;
+use netcheck_proto::v1;
+use netcheck_proto::v1::reachability_service_server::ReachabilityService;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
+use crate::matrix::range::Range;
+use crate::model::NodeIx;
+use crate::model::clock::{positive, timestamp, unix_now_ns, wire_duration};
+use crate::model::verdict::Verdict;
+use crate::plan::coverage::Coverage;
+use crate::plan::selector::Selector;
+use crate::serve::incidents::Told;
+use crate::state::Hub;
+use crate::state::State;
+use crate::state::agent::Agent;
+use crate::state::cells::Cell;
+use crate::view::inactive::TooMany;
+use crate::view::report;
+
+/// The service.
+pub struct Reachability {
+    hub: Arc<Hub>,
+    shutdown: CancellationToken,
+}
+
+/// One conversion from what can be wrong with a request.
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
+pub(crate) fn invalid(error: netcheck_proto::convert::InvalidField) -> Status {
+    Status::invalid_argument(error.to_string())
+}
+
+fn too_many(error: TooMany) -> Status {
+    Status::resource_exhausted(error.to_string())
+}
+
+impl Reachability {
+    /// Watches end when `shutdown` is cancelled.
+    #[must_use]
+    pub fn new(hub: Arc<Hub>, shutdown: CancellationToken) -> Self {
+        Self { hub, shutdown }
+    }
+}
+
+impl Hub {
+    /// The newest samples that a request asks for.
+    #[must_use]
+    pub fn range(&self, wire: Option<&prost_types::Duration>) -> Range {
+        let length = positive(wire).unwrap_or_else(|| self.settings.default_range());
+        Range::newest(length.min(self.settings.expire), unix_now_ns())
+    }
+
+    /// The cells that a selector selects, by source and path. Those of one source are of one moment.
+    #[must_use]
+    pub fn cells(&self, selector: &Selector, range: &Range) -> Vec<Cell> {
+        let mut cells = Vec::new();
+        self.in_pieces(self.indices(), |state, source| {
+            cells.extend(self.cells_of(state, source, selector, range));
+        });
+        cells
+    }
+
+    /// The same of one source.
+    fn cells_of(&self, state: &State, source: NodeIx, selector: &Selector, range: &Range) -> Vec<Cell> {
+        state.cells_of(source, &state.agent(source).rules(&self.settings.timing), selector, range)
+    }
+
+    /// All cells, and how far the other paths are covered.
+    pub(crate) fn survey(&self, range: &Range) -> (Vec<Cell>, Coverage) {
+        let (mut cells, mut coverage) = (Vec::new(), Coverage::default());
+        self.in_pieces(self.indices(), |state, source| {
+            cells.extend(self.cells_of(state, source, &Selector::default(), range));
+            state.cover(source, &mut coverage, range.now_ns);
+        });
+        (cells, coverage)
+    }
+
+    /// The cells of paths in turn, and of those that are not. Each path of a source is among one of them: both are of one
+    /// moment.
+    fn measured_and_resting(
+        &self,
+        selector: &Selector,
+        resting: &Selector,
+        range: &Range,
+    ) -> (Vec<Cell>, Vec<v1::MatrixCell>) {
+        let mut chosen = self.chosen(resting);
+        let (mut measured, mut rest) = (Vec::new(), Vec::new());
+        for source in self.indices() {
+            let state = self.lock();
+            measured.extend(self.cells_of(&state, source, selector, range));
+            let found = state.resting(source, &mut chosen);
+            drop(state);
+            let Some(found) = found else { continue };
+            rest.extend(found.paths(resting, range.now_ns).iter().map(|path| found.cell(path)));
+        }
+        (measured, rest)
+    }
+
+    /// The matrix.
+    #[must_use]
+    pub fn matrix(&self, selector: &Selector, range: &Range) -> v1::GetMatrixResponse {
+        let (measured, resting) = self.measured_and_resting(selector, selector, range);
+        v1::GetMatrixResponse {
+            generated_at: Some(timestamp(range.now_ns)),
+            range: Some(wire_duration(range.length())),
+            cells: measured.into_iter().map(|cell| cell.cell).chain(resting).collect(),
+        }
+    }
+
+    /// The report over all paths.
+    #[must_use]
+    pub fn report(&self, range: &Range) -> v1::Report {
+        let (cells, coverage) = self.survey(range);
+        let state = self.lock();
+        let (caveats, unjudged) = (state.caveats(), state.roster.unjudged());
+        drop(state);
+        let incidents = self.incidents(false).incidents;
+        let mut report = v1::Report { incidents, unjudged, ..report::build(&cells, range, caveats) };
+        report::add_resting(&mut report, &coverage, self.settings.rotation.cover);
+        report
+    }
+
+    /// All nodes: the roster's, and those whose agents the roster does not know.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<v1::Node> {
+        let state = self.lock();
+        let mut nodes: Vec<v1::Node> = Vec::new();
+        for node in state.roster.nodes.values() {
+            let agent = state.find(&node.name).map(|at| state.agent(at));
+            nodes.push(v1::Node {
+                name: node.name.clone(),
+                zone: node.zone.clone(),
+                addresses: node.addresses.iter().map(ToString::to_string).collect(),
+                ready: node.ready,
+                cordoned: node.cordoned,
+                expected_absent: node.unanswering().unwrap_or_default(),
+                agent: agent.and_then(wire_agent),
+            });
+        }
+        let strangers = state.agents.iter().filter(|agent| !state.roster.nodes.contains_key(&*agent.name));
+        for agent in strangers.filter(|agent| agent.hello.is_some()) {
+            nodes.push(v1::Node {
+                name: agent.name.to_string(),
+                expected_absent: format!("node {} is not in the roster", agent.name),
+                agent: wire_agent(agent),
+                ..Default::default()
+            });
+        }
+        nodes
+    }
+}
+
+fn wire_agent(agent: &Agent) -> Option<v1::NodeAgent> {
+    let hello = agent.hello.as_ref()?;
+    let applied = agent.plan_applied.as_ref();
+    Some(v1::NodeAgent {
+        connected: agent.live.is_some(),
+        connected_since: agent.live.as_ref().map(|live| timestamp(live.since_ns)),
+        last_batch: agent.last_batch_ns.map(timestamp),
+        version: hello.agent_version.clone(),
+        kernel_release: hello.kernel_release.clone(),
+        plan_version: applied.map_or(0, |applied| applied.version),
+        paths: agent.plan.plan().paths.len() as u32,
+        effective_interval: applied.and_then(|applied| applied.effective_interval),
+        status: agent.status.clone(),
+        refused_batches: agent.refused_batches,
+        duplicate_batches: agent.duplicate_batches,
+        dropped_samples: agent.dropped_samples,
+        samples: agent.samples,
+        contested: agent.contested(),
+    })
+}
+
+type Cells = Pin<Box<dyn Stream<Item = Result<v1::WatchMatrixResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl ReachabilityService for Reachability {
+    type WatchMatrixStream = Cells;
+
+    type WatchIncidentsStream = Told;
+
+    async fn list_incidents(
+        &self,
+        request: Request<v1::ListIncidentsRequest>,
+    ) -> Result<Response<v1::ListIncidentsResponse>, Status> {
+        Ok(Response::new(self.hub.incidents(request.into_inner().include_closed)))
+    }
+
+    async fn watch_incidents(
+        &self,
+        request: Request<v1::WatchIncidentsRequest>,
+    ) -> Result<Response<Told>, Status> {
+        let changes_only = request.into_inner().changes_only;
+        Ok(Response::new(self.hub.watch_incidents(changes_only, self.shutdown.clone())))
+    }
+
+    async fn list_nodes(
+        &self,
+        _: Request<v1::ListNodesRequest>,
+    ) -> Result<Response<v1::ListNodesResponse>, Status> {
+        Ok(Response::new(v1::ListNodesResponse { nodes: self.hub.nodes() }))
+    }
+
+    async fn list_targets(
+        &self,
+        _: Request<v1::ListTargetsRequest>,
+    ) -> Result<Response<v1::ListTargetsResponse>, Status> {
+        let catalog = Arc::clone(&self.hub.lock().catalog);
+        let targets = catalog.targets().map(|target| target.to_wire()).collect();
+        Ok(Response::new(v1::ListTargetsResponse { targets, left_out: catalog.left_out.to_vec() }))
+    }
+
+    async fn get_matrix(
+        &self,
+        request: Request<v1::GetMatrixRequest>,
+    ) -> Result<Response<v1::GetMatrixResponse>, Status> {
+        let request = request.into_inner();
+        let selector = Selector::read(request.selector).map_err(invalid)?;
+        self.hub.fits(&selector).map_err(too_many)?;
+        Ok(Response::new(self.hub.matrix(&selector, &self.hub.range(request.range.as_ref()))))
+    }
+
+    async fn watch_matrix(
+        &self,
+        request: Request<v1::WatchMatrixRequest>,
+    ) -> Result<Response<Cells>, Status> {
+        let request = request.into_inner();
+        let selector = Selector::read(request.selector).map_err(invalid)?;
+        if !request.changes_only {
+            self.hub.fits(&selector).map_err(too_many)?;
+        }
+        let watch = Watch {
+            selector,
+            range: request.range,
+            changes_only: request.changes_only,
+            known: None,
+            ticks: self.hub.ticks(),
+            hub: Arc::clone(&self.hub),
+            shutdown: self.shutdown.clone(),
+        };
+        let passes = futures::stream::unfold(watch, |mut watch| async {
+            let pass = watch.next().await?;
+            Some((futures::stream::iter(pass.into_iter().map(Ok)), watch))
+        });
+        Ok(Response::new(Box::pin(futures::StreamExt::flatten(passes))))
+    }
+
+    async fn get_path(
+        &self,
+        request: Request<v1::GetPathRequest>,
+    ) -> Result<Response<v1::GetPathResponse>, Status> {
+        let request = request.into_inner();
+        if request.source.is_empty() || request.target.is_empty() {
+            return Err(Status::invalid_argument("source and target are both needed"));
+        }
+        let range = self.hub.range(request.range.as_ref());
+        let selector = Selector::read(request.selector).map_err(invalid)?;
+        let selector = selector.between(&request.source, &request.target);
+        let mut chosen = self.hub.chosen(&selector);
+        let mut paths: Vec<v1::PathDetail> = Vec::new();
+        let mut state = self.hub.lock();
+        let source = state.find(&request.source);
+        if let Some(source) = source {
+            paths.extend(self.hub.cells_of(&state, source, &selector, &range).into_iter().filter_map(
+                |cell| {
+                    let row = state.agent(source).rows.get(netcheck_common::domain::PathId(cell.key.1))?;
+                    Some(state.detail(source, row, cell.verdict, &range))
+                },
+            ));
+            if let Some(resting) = state.resting(source, &mut chosen) {
+                drop(state);
+                let found = resting.paths(&selector, range.now_ns);
+                state = self.hub.lock();
+                for path in found {
+                    state.ask_for(source, resting.target(&path), range.now_ns);
+                    paths.push(v1::PathDetail { cell: Some(resting.cell(&path)), ..Default::default() });
+                }
+            }
+        }
+        if paths.is_empty() {
+            let why =
+                if source.is_some() { "is probed to no such target" } else { "is no node of the cluster" };
+            return Err(Status::not_found(format!(
+                "no path from {} to {}: {} {why}",
+                request.source, request.target, request.source
+            )));
+        }
+        drop(state);
+        Ok(Response::new(v1::GetPathResponse { generated_at: Some(timestamp(range.now_ns)), paths }))
+    }
+
+    async fn get_report(
+        &self,
+        request: Request<v1::GetReportRequest>,
+    ) -> Result<Response<v1::GetReportResponse>, Status> {
+        let range = self.hub.range(request.into_inner().range.as_ref());
+        Ok(Response::new(v1::GetReportResponse { report: Some(self.hub.report(&range)) }))
+    }
+}
+
+/// One reader that follows the matrix. It compares with what it was told last, so a reader that is slow misses
+/// states in between but never the newest one.
+struct Watch {
+    hub: Arc<Hub>,
+    selector: Selector,
+    range: Option<prost_types::Duration>,
+    changes_only: bool,
+    known: Option<HashMap<(NodeIx, u32), Verdict>>,
+    ticks: watch::Receiver<i64>,
+    shutdown: CancellationToken,
+}
+
+/// Selecting by verdict would hide the change away from it: a watch compares all verdicts and filters what it tells.
+fn told(selector: &Selector, cell: &Cell, previous: Option<Verdict>) -> bool {
+    selector.takes_verdict(cell.verdict) || previous.is_some_and(|previous| selector.takes_verdict(previous))
+}
+
+impl Watch {
+    async fn next(&mut self) -> Option<Vec<v1::WatchMatrixResponse>> {
+        if self.known.is_none() {
+            return Some(self.first());
+        }
+        loop {
+            tokio::select! {
+                () = self.shutdown.cancelled() => return None,
+                ticked = self.ticks.changed() => ticked.ok()?,
+            }
+            let changes = self.changes();
+            if !changes.is_empty() {
+                return Some(changes);
+            }
+        }
+    }
+
+    fn cells(&self) -> Vec<Cell> {
+        let range = self.hub.range(self.range.as_ref());
+        self.hub.cells(&self.selector.clone().any_verdict(), &range)
+    }
+
+    fn first(&mut self) -> Vec<v1::WatchMatrixResponse> {
+        let (cells, resting) = if self.changes_only {
+            (self.cells(), Vec::new())
+        } else {
+            let range = self.hub.range(self.range.as_ref());
+            self.hub.measured_and_resting(&self.selector.clone().any_verdict(), &self.selector, &range)
+        };
+        self.known = Some(cells.iter().map(|cell| (cell.key, cell.verdict)).collect());
+        let mut pass: Vec<v1::WatchMatrixResponse> = Vec::new();
+        if !self.changes_only {
+            let told = cells.into_iter().filter(|cell| told(&self.selector, cell, None));
+            let told = told.map(|cell| cell.cell).chain(resting);
+            pass.extend(told.map(|cell| v1::WatchMatrixResponse { cell: Some(cell), ..Default::default() }));
+        }
+        pass.push(v1::WatchMatrixResponse { initial_done: true, ..Default::default() });
+        pass
+    }
+
+    fn changes(&mut self) -> Vec<v1::WatchMatrixResponse> {
+        let cells = self.cells();
+        let known = self.known.take().unwrap_or_default();
+        self.known = Some(cells.iter().map(|cell| (cell.key, cell.verdict)).collect());
+        let mut changes = Vec::new();
+        for cell in cells {
+            let previous = known.get(&cell.key).copied();
+            if previous != Some(cell.verdict) && told(&self.selector, &cell, previous) {
+                let previous = previous.map_or(v1::Verdict::Unspecified, Verdict::to_wire).into();
+                changes.push(v1::WatchMatrixResponse {
+                    cell: Some(cell.cell),
+                    previous,
+                    initial_done: false,
+                });
+            }
+        }
+        changes
+    }
+}

@@ -1,0 +1,393 @@
+//! The one shared state: roster, agents with their rows, evidence. Short critical sections under one lock.
+//!
+//! In: rosters ([`crate::cluster::inventory`]), sessions and batches ([`crate::serve::session`], [`crate::state::ingest`]), the clock's tick
+//! ([`HubTask`]). Out: plans and questions to the sessions, everything that readers ask for. Nothing is held across an
+//! await.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use netcheck_common::domain::PathId;
+use tokio::sync::watch;
+
+use crate::cluster::roster::{LeftOut, Roster};
+use crate::evidence::flows::LostFlows;
+use crate::evidence::pending::PendingDrops;
+use crate::evidence::sights::Sights;
+use crate::incident::Book;
+use crate::inventory::{News, Take};
+use crate::model::NodeIx;
+use crate::model::clock::{nanos, unix_now_ns};
+use crate::plan::Catalog;
+use crate::state::agent::Agent;
+use crate::state::locating::Questions;
+
+pub mod agent;
+pub mod cells;
+mod counters;
+pub mod evaluating;
+mod held;
+pub mod ingest;
+mod learning;
+mod locating;
+mod planning;
+mod sessions;
+mod settings;
+mod task;
+mod turns;
+mod vantages;
+
+pub use counters::Counters;
+pub use held::Held;
+use held::Lock;
+pub use settings::Settings;
+pub use task::{HubTask, TICK};
+
+/// Lost probes that are kept with their evidence, over all paths. The loss itself is counted in windows either way.
+pub const LOST_TOTAL: usize = 200_000;
+
+/// Everything that is known.
+pub struct State {
+    /// The cluster.
+    pub roster: Arc<Roster>,
+    /// What is probed. Plans that are not made of it yet are due.
+    pub catalog: Arc<Catalog>,
+    /// The roster that the catalog is made of.
+    planned_roster: Arc<Roster>,
+    /// What the catalog is made of has changed.
+    pub stale: bool,
+    /// When the roster was taken.
+    pub roster_ns: i64,
+    /// What is wrong with the newest inventory; the roster is then an older one.
+    pub inventory_error: Option<String>,
+    /// Objects of the inventory that are left out of the roster in use.
+    pub left_out: LeftOut,
+    /// What else is missing in it.
+    pub inventory_caveat: Option<String>,
+    /// What is wrong with the newest certificate; an older one is in use.
+    pub tls_error: Option<String>,
+    /// Every node that the roster or an agent named, until it is gone for long; vacant places among them.
+    pub agents: Vec<Agent>,
+    vacant: Vec<NodeIx>,
+    by_name: HashMap<String, NodeIx>,
+    /// Whose probe headers carry this session.
+    pub by_probe_session: HashMap<u64, NodeIx>,
+    /// Drop records that wait for their loss.
+    pub drops: PendingDrops,
+    /// Whose lost probes had which flow.
+    pub lost_flows: LostFlows,
+    /// Questions that wait for their answer.
+    pub questions: Questions,
+    /// Whose hooks see which further network of pods.
+    pub sights: Sights,
+    /// Paths with lost probes whose facts changed.
+    pub dirty: BTreeSet<(NodeIx, PathId)>,
+    /// Nodes that told of a pod's link that went down: what died there is looked at anew with the next tick.
+    pub told_anew: BTreeSet<Arc<str>>,
+    /// Lost probes that are kept.
+    pub lost_kept: usize,
+    /// Causes of bad paths.
+    pub incidents: Book,
+    /// When causes are looked for next.
+    pub evaluate_ns: i64,
+    /// Nodes that came back, and until when the paths to them stay in the plans.
+    returned: BTreeMap<String, i64>,
+    /// Those of them whose paths are probed at once when the plans are made.
+    expedited: BTreeSet<String>,
+    /// When the hub started.
+    pub(crate) started_ns: i64,
+    /// Nodes that are meant to leave, and since when they are (unix time).
+    leaving: BTreeMap<String, i64>,
+    /// Certificates that expire sooner are warned of.
+    pub certificate_warning: Duration,
+    /// Events.
+    pub counters: Counters,
+    /// Numbers of sessions.
+    pub next_generation: u64,
+    expired_ns: i64,
+}
+
+/// The hub.
+pub struct Hub {
+    /// What the operator asked for.
+    pub settings: Settings,
+    /// New for every start.
+    pub instance: String,
+    /// When it started.
+    pub started_ns: i64,
+    state: Lock<State>,
+    /// Whoever makes plans has it. Taken before the state's lock, never after.
+    planning: Mutex<()>,
+    ending: AtomicBool,
+    ticks: watch::Sender<i64>,
+}
+
+impl Hub {
+    /// A hub that knows nothing yet.
+    #[must_use]
+    pub fn new(settings: Settings) -> Arc<Self> {
+        let started_ns = unix_now_ns();
+        let state = State {
+            roster: Arc::default(),
+            catalog: Arc::default(),
+            planned_roster: Arc::default(),
+            stale: false,
+            roster_ns: 0,
+            inventory_error: None,
+            left_out: LeftOut::default(),
+            inventory_caveat: None,
+            tls_error: None,
+            agents: Vec::new(),
+            vacant: Vec::new(),
+            by_name: HashMap::new(),
+            by_probe_session: HashMap::new(),
+            drops: PendingDrops::default(),
+            lost_flows: LostFlows::default(),
+            questions: Questions::default(),
+            sights: Sights::default(),
+            dirty: BTreeSet::new(),
+            told_anew: BTreeSet::new(),
+            lost_kept: 0,
+            incidents: Book::default(),
+            evaluate_ns: 0,
+            returned: BTreeMap::new(),
+            expedited: BTreeSet::new(),
+            started_ns,
+            leaving: BTreeMap::new(),
+            certificate_warning: settings.certificate_warning,
+            counters: Counters::default(),
+            next_generation: 0,
+            expired_ns: 0,
+        };
+        Arc::new(Self {
+            settings,
+            instance: format!("{:016x}", rand::random::<u64>()),
+            started_ns,
+            state: Lock::new(state),
+            planning: Mutex::new(()),
+            ending: AtomicBool::new(false),
+            ticks: watch::Sender::new(0),
+        })
+    }
+
+    /// The state. Held for the length of one message or one answer; what is done to many agents is done in pieces.
+    pub fn lock(&self) -> Held<'_, State> {
+        self.state.hold()
+    }
+
+    /// The longest that the state was held since this was asked last.
+    #[must_use]
+    pub fn longest_held(&self) -> Duration {
+        self.state.take_longest()
+    }
+
+    /// All agents that there are, in the order of their indices, and vacant places among them.
+    pub(crate) fn indices(&self) -> impl Iterator<Item = NodeIx> + use<> {
+        (0..self.lock().agents.len()).map(NodeIx)
+    }
+
+    /// Changes with every tick.
+    #[must_use]
+    pub fn ticks(&self) -> watch::Receiver<i64> {
+        self.ticks.subscribe()
+    }
+
+    /// Takes a roster, and tells the agents what changes for them: when it returns, the plans are made. That may take
+    /// long where there are many; the state is not locked meanwhile.
+    pub fn set_roster(&self, roster: Roster, now_ns: i64) {
+        self.set_roster_despite(roster, None, now_ns);
+    }
+
+    /// The same, while something is wrong with the inventory that the roster does not mend.
+    pub fn set_roster_despite(&self, roster: Roster, trouble: Option<String>, now_ns: i64) {
+        let mut state = self.lock();
+        let returned = roster.returned_since(&state.roster);
+        let leaves = |name: &String| roster.nodes.get(name).is_some_and(|node| node.leaving_since.is_some());
+        state.leaving.retain(|name, _| leaves(name));
+        let older = std::mem::replace(&mut state.roster, Arc::new(roster));
+        state.roster_ns = now_ns;
+        state.inventory_error = trouble;
+        state.counters.rosters += 1;
+        state.keep(returned.iter().cloned(), now_ns);
+        state.expedited.extend(returned);
+        state.stale = true;
+        drop(state);
+        drop(older);
+        self.plan_due(now_ns);
+    }
+
+    /// What is wrong with the inventory now, if anything, and what is missing in it. The roster stays.
+    pub fn inventory_trouble(&self, trouble: Option<String>, caveat: Option<String>) {
+        let mut state = self.lock();
+        if trouble.is_some() && state.inventory_error.is_none() {
+            state.counters.inventory_errors += 1;
+        }
+        state.inventory_error = trouble;
+        state.inventory_caveat = caveat;
+    }
+
+    /// What of the inventory in use is left out, and how often anything was so far.
+    pub fn inventory_left_out(&self, left_out: LeftOut, so_far: u64) {
+        let mut state = self.lock();
+        state.left_out = left_out;
+        state.counters.objects_skipped = so_far;
+    }
+
+    /// Who takes what an inventory tells.
+    #[must_use]
+    pub fn taker(self: &Arc<Self>) -> Take {
+        let hub = Arc::clone(self);
+        Arc::new(move |news| hub.take(news))
+    }
+
+    /// Takes what an inventory tells. See [`Hub::set_roster`] for how long that may take.
+    fn take(&self, news: News) {
+        match news {
+            News::Roster { roster, trouble } => self.set_roster_despite(roster, trouble, unix_now_ns()),
+            News::Failed(error) => self.inventory_failed(error),
+            News::State { trouble, caveat } => self.inventory_trouble(trouble, caveat),
+            News::LeftOut { left_out, so_far } => self.inventory_left_out(left_out, so_far),
+        }
+    }
+
+    /// The newest inventory is no good.
+    pub fn inventory_failed(&self, error: String) {
+        let mut state = self.lock();
+        state.counters.inventory_errors += 1;
+        state.inventory_error = Some(error);
+    }
+
+    /// Does what a tick does, and makes the plans that are due.
+    pub fn tick(&self, now_ns: i64) {
+        self.observe(now_ns);
+        self.plan_due(now_ns);
+    }
+
+    /// Renews verdicts and incidents, locates losses, asks for evidence, forgets what is old.
+    pub fn observe(&self, now_ns: i64) {
+        let mut state = self.lock();
+        state.locate_dirty(&self.settings, now_ns);
+        state.ask(self.settings.timing.timeout, now_ns);
+        let told_anew = std::mem::take(&mut state.told_anew);
+        let expire = now_ns - state.expired_ns > crate::model::clock::SECOND_NS;
+        if expire {
+            state.expired_ns = now_ns;
+            state.drops.expire(now_ns);
+            state.lost_flows.expire(now_ns);
+        }
+        drop(state);
+        let oldest_ns = now_ns - nanos(self.settings.expire);
+        self.in_pieces(self.indices(), |state, index| {
+            state.judge(index, &self.settings, now_ns);
+            if !told_anew.is_empty() {
+                state.locate_again(index, &told_anew, &self.settings, now_ns);
+            }
+            if expire {
+                state.expire(index, oldest_ns, now_ns);
+            }
+        });
+        if expire {
+            self.lock().end_silent(now_ns);
+        }
+        self.evaluate(now_ns);
+        self.ticks.send_replace(now_ns);
+    }
+}
+
+impl State {
+    /// The node of that name.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<NodeIx> {
+        self.by_name.get(name).copied()
+    }
+
+    /// The node of that name, made known where it was not.
+    pub fn intern(&mut self, name: &str) -> NodeIx {
+        if let Some(found) = self.find(name) {
+            return found;
+        }
+        let index = match self.vacant.pop() {
+            Some(index) => {
+                self.agents[index.0] = Agent::new(name);
+                index
+            }
+            None => {
+                self.agents.push(Agent::new(name));
+                NodeIx(self.agents.len() - 1)
+            }
+        };
+        self.by_name.insert(name.to_owned(), index);
+        index
+    }
+
+    /// Makes an agent's place free for the next one.
+    fn vacate(&mut self, index: NodeIx) {
+        let old = std::mem::replace(self.agent_mut(index), Agent::new(""));
+        self.by_name.remove(&*old.name);
+        self.sights.forget(&old.name);
+        self.by_probe_session.retain(|_, owner| *owner != index);
+        self.dirty.retain(|(owner, _)| *owner != index);
+        self.vacant.push(index);
+        tracing::info!(node = %old.name, "forgotten: it is neither in the inventory nor connected");
+    }
+
+    /// Agents of nodes that the roster does not know.
+    #[must_use]
+    pub fn strangers(&self) -> usize {
+        self.each().filter(|(_, agent)| !self.roster.nodes.contains_key(&*agent.name)).count()
+    }
+
+    /// An agent. Indices stay valid; one whose agent is forgotten is given to another later.
+    #[must_use]
+    pub fn agent(&self, index: NodeIx) -> &Agent {
+        &self.agents[index.0]
+    }
+
+    /// The same, to change it.
+    pub fn agent_mut(&mut self, index: NodeIx) -> &mut Agent {
+        &mut self.agents[index.0]
+    }
+
+    /// The agent of a session that just said something; none where the session is not the node's any more.
+    pub fn spoken(&mut self, node: NodeIx, generation: u64, now_ns: i64) -> Option<&mut Agent> {
+        let agent = self.agent_mut(node);
+        let live = agent.live.as_mut().filter(|live| live.generation == generation)?;
+        live.heard_ns = now_ns;
+        Some(agent)
+    }
+
+    /// All agents with their indices.
+    pub fn each(&self) -> impl Iterator<Item = (NodeIx, &Agent)> {
+        let all = self.agents.iter().enumerate().map(|(index, agent)| (NodeIx(index), agent));
+        all.filter(|(_, agent)| !agent.is_vacant())
+    }
+
+    fn judge(&mut self, index: NodeIx, settings: &Settings, now_ns: i64) {
+        let from_ns = now_ns - nanos(settings.default_range());
+        let agent = &mut self.agents[index.0];
+        let rules = agent.rules(&settings.timing);
+        let absent = self.roster.node_absent(&agent.name).is_some();
+        for row in agent.rows.iter_mut() {
+            let verdict = crate::matrix::judging::verdict(row, &rules, absent, from_ns, now_ns);
+            if verdict != row.verdict {
+                row.verdict = verdict;
+                row.since_ns = now_ns;
+            }
+        }
+    }
+
+    fn expire(&mut self, index: NodeIx, oldest_ns: i64, now_ns: i64) {
+        let agent = &mut self.agents[index.0];
+        if agent.is_vacant() {
+            return;
+        }
+        let wanted = self.roster.nodes.contains_key(&*agent.name);
+        let (lost, over) = agent.expire(wanted, oldest_ns, now_ns);
+        self.lost_kept = self.lost_kept.saturating_sub(lost);
+        if over {
+            self.vacate(index);
+        }
+    }
+}

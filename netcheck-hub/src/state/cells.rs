@@ -1,0 +1,221 @@
+//! Rows → cells and details, as readers see them. Pure but for the state that is passed in.
+
+use netcheck_common::domain::Outcome;
+use netcheck_common::window::Steps;
+use netcheck_proto::v1;
+
+use crate::evidence::Lost;
+use crate::evidence::locate::destination;
+use crate::matrix::Row;
+use crate::matrix::figures::{phases, stats, steps};
+use crate::matrix::judging::judge_row;
+use crate::matrix::ports::Ports;
+use crate::matrix::range::Range;
+use crate::matrix::sizes::Sizes;
+use crate::model::clock::timestamp;
+use crate::model::verdict::{Rules, Verdict};
+use crate::model::{NodeIx, Pattern};
+use crate::plan::selector::Selector;
+use crate::plan::{Target, wire_path};
+use crate::state::State;
+
+/// A cell and what the report needs beyond it.
+#[derive(Clone, Debug)]
+pub struct Cell {
+    /// What readers get.
+    pub cell: v1::MatrixCell,
+    /// Its verdict.
+    pub verdict: Verdict,
+    /// How its newest loss ended.
+    pub outcome: Option<Outcome>,
+    /// Why its newest loss of which all is told has no place, where none has one.
+    pub unlocated: Option<String>,
+    /// The facts behind its newest loss at the place that the cell names.
+    pub evidence: Vec<String>,
+    /// When the oldest and the newest loss in the range were sent.
+    pub lost_ns: Option<(i64, i64)>,
+    /// Nobody is behind its target, and somebody is meant to be: how people are told.
+    pub unbacked: Option<String>,
+    /// The node that its newest lost probe went to.
+    pub towards: Option<String>,
+    /// Source and path.
+    pub key: (NodeIx, u32),
+    /// There is an agent that can probe it now.
+    pub probeable: bool,
+    /// All that is wrong with it is that packets of some sizes are lost: the largest that passes and the smallest
+    /// that does not. Then the loss and all that is said of it is that of those packets.
+    pub oversize: Option<(u16, u16)>,
+    /// It loses the packets of some source ports. Then the loss and all that is said of it is that of those packets.
+    pub by_port: Option<Ports>,
+}
+
+impl Cell {
+    /// What its losses have in common.
+    #[must_use]
+    pub fn pattern(&self) -> Pattern {
+        match (&self.by_port, self.oversize) {
+            (Some(_), _) => Pattern::Port,
+            (None, Some(_)) => Pattern::Size,
+            (None, None) => Pattern::Any,
+        }
+    }
+}
+
+impl State {
+    /// The cells of one source that a selector selects, by path.
+    #[must_use]
+    pub fn cells_of(&self, at: NodeIx, rules: &Rules, selector: &Selector, range: &Range) -> Vec<Cell> {
+        let agent = self.agent(at);
+        let mut cells = Vec::new();
+        if agent.rows.is_empty() || !selector.takes_source(&agent.name) {
+            return cells;
+        }
+        let absent = self.roster.node_absent(&agent.name).is_some();
+        for row in agent.rows.shown().filter(|row| selector.takes(&agent.name, &row.path)) {
+            let verdict = judge_row(row, rules, absent, range);
+            if selector.takes_verdict(verdict) {
+                cells.push(self.cell(at, row, verdict, range));
+            }
+        }
+        cells
+    }
+
+    /// One cell.
+    #[must_use]
+    pub fn cell(&self, at: NodeIx, row: &Row, verdict: Verdict, range: &Range) -> Cell {
+        let source = &self.agent(at).name;
+        let steps = row.path.probe.exchange.is_some().then(|| steps(range.slots(row)));
+        let steps = steps.filter(|steps| *steps != Steps::default());
+        let ordinary = || range.lost(row).filter(|lost| !lost.sample.suspect);
+        let sizes = row.hurt(range.now_ns);
+        let only_large = verdict == Verdict::Degraded
+            && ordinary().next().is_none()
+            && range.slots(row).all(|slot| slot.lost() == 0);
+        let ports = row.by_port(range.now_ns);
+        let by_port = ports.filter(|_| verdict == Verdict::Degraded);
+        let oversize = sizes.filter(|_| only_large && by_port.is_none());
+        let lost: Vec<&Lost> = match (by_port, oversize) {
+            (Some(_), _) => range.by_port(row).collect(),
+            (None, Some(_)) => range.oversize(row).collect(),
+            (None, None) => ordinary().collect(),
+        };
+        let loss = losses(&lost).into_iter().next();
+        let (newest, oldest) = (lost.first().copied(), lost.last().copied());
+        let told = lost
+            .iter()
+            .copied()
+            .find(|lost| loss.as_ref().is_some_and(|loss| lost.located.location == loss.location));
+        // Of a path that loses all of its probes the newest losses still wait for what is to be told of them.
+        let settled = lost.iter().copied().find(|lost| lost.located.want.is_none()).or(newest);
+        let mut evidence = told.or(settled).map(|lost| lost.located.evidence.clone()).unwrap_or_default();
+        evidence.extend(oversize.map(Sizes::line));
+        evidence.extend(by_port.into_iter().flat_map(Ports::lines));
+        let bad = matches!(verdict, Verdict::Degraded | Verdict::Unreachable);
+        let silent = row.backends.iter().filter(|_| bad).flat_map(|backends| backends.silent(&self.roster));
+        evidence.extend(silent);
+        Cell {
+            verdict,
+            outcome: newest.map(|lost| lost.outcome),
+            unlocated: settled.filter(|_| loss.is_none()).map(|lost| lost.located.summary.clone()),
+            evidence,
+            oversize: oversize.map(|sizes| (sizes.passed_bytes, sizes.lost_bytes)),
+            by_port: by_port.cloned(),
+            lost_ns: oldest.zip(newest).map(|(oldest, newest)| (oldest.sent_ns, newest.sent_ns)),
+            towards: newest
+                .and_then(|lost| destination(&self.roster, source, &row.path.probe, lost))
+                .map(ToOwned::to_owned),
+            unbacked: row.path.probe.target.unbacked.clone(),
+            key: (at, row.path.id.0),
+            probeable: self.agent(at).live.is_some()
+                && row.retired_ns.is_none()
+                && !self.agent(at).refused_paths.contains_key(&row.path.id.0),
+            cell: v1::MatrixCell {
+                path: Some(wire_path(source, self.roster.zone(source), &row.path)),
+                verdict: verdict.to_wire().into(),
+                stats: Some(stats(range.slots(row))),
+                loss,
+                since: Some(timestamp(row.since_ns)),
+                sizes: sizes.map(Sizes::to_wire),
+                ports: ports.map(Ports::to_wire),
+                backends: Vec::new(),
+                resting: false,
+                measured_at: None,
+                phases: steps.as_ref().map(phases),
+                certificate_expires_at: steps
+                    .and_then(|steps| steps.not_after)
+                    .map(|seconds| prost_types::Timestamp { seconds, nanos: 0 }),
+            },
+        }
+    }
+
+    /// One path in full.
+    #[must_use]
+    pub fn detail(&self, at: NodeIx, row: &Row, verdict: Verdict, range: &Range) -> v1::PathDetail {
+        let ordinary = range.lost(row).filter(|lost| !lost.sample.suspect);
+        let mut lost: Vec<&Lost> = ordinary.chain(range.oversize(row)).collect();
+        lost.sort_by_key(|lost| std::cmp::Reverse(lost.sent_ns));
+        let cell = self.cell(at, row, verdict, range).cell;
+        let sizes = row.sizes.as_deref().map(Sizes::to_wire);
+        let backends =
+            row.backends.as_ref().map(|backends| backends.to_wire(&self.roster)).unwrap_or_default();
+        v1::PathDetail {
+            cell: Some(v1::MatrixCell { sizes, backends, ..cell }),
+            losses: losses(&lost),
+            unlocated: lost.iter().filter(|lost| lost.located.location.is_none()).count() as u64,
+            lost_probes: lost.into_iter().map(|lost| lost_probe(lost, &row.path.probe.target)).collect(),
+        }
+    }
+}
+
+fn lost_probe(lost: &Lost, target: &Target) -> v1::LostProbe {
+    let mut evidence = lost.located.evidence.clone();
+    evidence.extend(target.absent.as_ref().map(|why| format!("that is to be expected: {why}")));
+    if lost.located.location.is_none() {
+        evidence.push(format!("no place: {}", lost.located.summary));
+    }
+    v1::LostProbe {
+        sample: Some(lost.sample.clone()),
+        sent_at: Some(timestamp(lost.sent_ns)),
+        location: lost.located.location.clone(),
+        evidence,
+    }
+}
+
+/// The places where probes died, most first; what a kernel reported before what was concluded.
+#[must_use]
+pub fn losses(lost: &[&Lost]) -> Vec<v1::LocatedLoss> {
+    let mut found: Vec<(v1::LocatedLoss, i64, i64)> = Vec::new();
+    for lost in lost {
+        let Some(location) = &lost.located.location else { continue };
+        let same = found.iter_mut().find(|(loss, ..)| loss.location.as_ref() == Some(location));
+        match same {
+            Some((loss, first_ns, last_ns)) => {
+                loss.probes += 1;
+                *first_ns = lost.sent_ns.min(*first_ns);
+                *last_ns = lost.sent_ns.max(*last_ns);
+            }
+            None => {
+                let loss = v1::LocatedLoss {
+                    location: Some(location.clone()),
+                    probes: 1,
+                    summary: lost.located.summary.clone(),
+                    ..Default::default()
+                };
+                found.push((loss, lost.sent_ns, lost.sent_ns));
+            }
+        }
+    }
+    let mut losses: Vec<v1::LocatedLoss> = found
+        .into_iter()
+        .map(|(loss, first_ns, last_ns)| v1::LocatedLoss {
+            first_seen: Some(timestamp(first_ns)),
+            last_seen: Some(timestamp(last_ns)),
+            ..loss
+        })
+        .collect();
+    losses.sort_by_key(|loss| {
+        let certainty = loss.location.as_ref().map_or(v1::Certainty::Inferred, v1::LossLocation::certainty);
+        (std::cmp::Reverse(loss.probes), certainty)
+    });
+    losses
+}

@@ -1,0 +1,210 @@
+//! The hub's state → facts, and the evaluation on the hub's tick.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use netcheck_common::domain::ProbeKind;
+
+use crate::cluster::roster::Owner;
+use crate::evidence::Lost;
+use crate::evidence::locate::{destination, holder};
+use crate::incident::{Fact, Symptom, explain};
+use crate::matrix::Row;
+use crate::matrix::ports::Ports;
+use crate::matrix::range::Range;
+use crate::model::NodeIx;
+use crate::model::Pattern;
+use crate::model::clock::SECOND_NS;
+use crate::model::verdict::Verdict;
+use crate::state::Hub;
+use crate::state::State;
+use crate::state::agent::Agent;
+
+/// How often causes are looked for at most.
+const PERIOD_NS: i64 = SECOND_NS;
+/// Looking for them takes at most one part of so many of the time.
+const SHARE: i64 = 10;
+/// Bad paths that are looked at in full; of more, the rest is known by its verdict alone.
+const IN_FULL: usize = 20_000;
+
+fn is_bad(verdict: Verdict) -> bool {
+    matches!(verdict, Verdict::Degraded | Verdict::Unreachable)
+}
+
+/// What there is to be looked at.
+#[derive(Default)]
+struct Seen {
+    bad: bool,
+    large: bool,
+    port: bool,
+}
+
+impl Seen {
+    fn look(&mut self, agent: &Agent, now_ns: i64) {
+        for row in agent.rows.iter() {
+            self.bad |= is_bad(row.verdict);
+            self.large |= row.hurt(now_ns).is_some();
+            self.port |= row.by_port(now_ns).is_some();
+        }
+    }
+}
+
+/// Facts of all agents, one after the other.
+struct Gathering<'a> {
+    range: &'a Range,
+    seen: Seen,
+    facts: Vec<Fact>,
+    /// Facts of large packets that pass, and when they were tried.
+    tried: Vec<(usize, i64)>,
+    in_full: usize,
+}
+
+impl Gathering<'_> {
+    fn add(&mut self, state: &State, at: NodeIx) {
+        let agent = state.agent(at);
+        let zone: Arc<str> = state.roster.zone(&agent.name).into();
+        for row in agent.rows.iter() {
+            let symptom = is_bad(row.verdict).then(|| {
+                self.in_full += 1;
+                if self.in_full > IN_FULL {
+                    return Symptom { lost: crate::model::verdict::RUN, ..Default::default() };
+                }
+                let cell = state.cell(at, row, row.verdict, self.range);
+                state.symptom(&agent.name, row, cell, self.range)
+            });
+            let fact = |verdict, symptom, large| Fact {
+                source: Arc::clone(&agent.name),
+                zone: Arc::clone(&zone),
+                path: Arc::clone(&row.path),
+                verdict,
+                symptom,
+                large,
+                by_port: false,
+            };
+            let large = symptom.as_ref().is_some_and(|symptom| symptom.oversize.is_some());
+            if large {
+                self.facts.push(fact(Verdict::Reachable, None, false));
+            } else if self.seen.large
+                && row.verdict == Verdict::Reachable
+                && let Some(sizes) = row.sizes.as_ref().filter(|sizes| sizes.whole())
+            {
+                self.tried.push((self.facts.len(), sizes.measured_ns));
+                self.facts.push(fact(Verdict::Reachable, None, true));
+            }
+            let by_port = symptom.as_ref().is_some_and(|symptom| symptom.by_port.is_some());
+            if self.seen.port && row.verdict == Verdict::Reachable && row.path.probe.kind == ProbeKind::Udp {
+                self.facts.push(Fact { by_port: true, ..fact(Verdict::Reachable, None, false) });
+            }
+            self.facts.push(Fact { by_port, ..fact(row.verdict, symptom, large) });
+        }
+    }
+
+    fn end(self) -> Vec<Fact> {
+        let Self { mut facts, tried, .. } = self;
+        // What was tried before the first large packet was lost tells nothing of now.
+        let large = facts.iter().filter(|fact| fact.large).filter_map(|fact| fact.symptom.as_ref());
+        if let Some(first_ns) = large.filter_map(|symptom| symptom.lost_ns).map(|(first, _)| first).min() {
+            for (at, _) in tried.into_iter().filter(|&(_, measured_ns)| measured_ns < first_ns) {
+                facts[at].verdict = Verdict::NoData;
+            }
+        }
+        facts
+    }
+}
+
+impl State {
+    fn symptom(&self, source: &str, row: &Row, cell: crate::state::cells::Cell, range: &Range) -> Symptom {
+        let probe = &row.path.probe;
+        let pattern = cell.pattern();
+        let judged = || -> Box<dyn Iterator<Item = &Lost>> {
+            match pattern {
+                Pattern::Size => Box::new(range.oversize(row)),
+                Pattern::Port => Box::new(range.by_port(row)),
+                Pattern::Any => Box::new(range.lost(row).filter(|lost| !lost.sample.suspect)),
+            }
+        };
+        let destination = |lost: &Lost| destination(&self.roster, source, probe, lost).map(ToOwned::to_owned);
+        // A loss that nobody has placed and that may have gone anywhere tells nothing of where the others went, as long as
+        // most of them are not such.
+        let tells = |lost: &&Lost| lost.located.location.is_some() || destination(lost).is_some();
+        let all: Vec<&Lost> = judged().collect();
+        let told: Vec<&Lost> = all.iter().copied().filter(tells).collect();
+        let told = if told.len() * 2 >= all.len() { told } else { all };
+        let told = || told.iter().copied();
+        let towards = only(told().map(destination));
+        let zone = |lost: &Lost| Some(self.roster.zone(&destination(lost)?).to_owned());
+        let backend = only(told().map(|lost| {
+            // Who has a node port's address passes it on.
+            let passed =
+                |(address, owner): &(IpAddr, &Owner)| *address != probe.address || owner.pod.is_some();
+            let (address, owner) = holder(&self.roster, lost).filter(passed)?;
+            Some(owner.pod.clone().unwrap_or_else(|| address.to_string()))
+        }));
+        let stats = cell.cell.stats.unwrap_or_default();
+        let (at, summary) = match cell.cell.loss {
+            Some(loss) => (loss.location, loss.summary),
+            None => (None, cell.unlocated.unwrap_or_default()),
+        };
+        Symptom {
+            lost: stats
+                .sent
+                .saturating_sub(stats.reply)
+                .max(judged().count() as u64)
+                .max(cell.by_port.as_ref().map_or(0, Ports::packets_lost)),
+            towards_zone: only(told().map(zone)).unwrap_or_default(),
+            towards,
+            backend,
+            at,
+            summary,
+            evidence: cell.evidence,
+            // Whether it is a port that loses everything, or some packets of any, a few more probes will tell.
+            waiting: row.ports.as_ref().is_some_and(|ports| ports.in_question(range.now_ns))
+                || (judged().next().is_some() && judged().all(|lost| lost.located.want.is_some())),
+            lost_ns: cell.lost_ns,
+            outcome: cell.outcome,
+            oversize: cell.oversize,
+            by_port: cell.by_port.as_ref().map(Ports::to_wire),
+        }
+    }
+}
+
+/// The one value that all have; none where they differ, or where one has none.
+fn only(mut values: impl Iterator<Item = Option<String>>) -> Option<String> {
+    let first = values.next()??;
+    values.all(|value| value.as_ref() == Some(&first)).then_some(first)
+}
+
+impl Hub {
+    /// All paths as of now. None where nothing is bad.
+    fn facts(&self, range: &Range) -> Vec<Fact> {
+        let mut seen = Seen::default();
+        self.in_pieces(self.indices(), |state, at| seen.look(state.agent(at), range.now_ns));
+        if !seen.bad {
+            return Vec::new();
+        }
+        let mut gathering = Gathering { range, seen, facts: Vec::new(), tried: Vec::new(), in_full: 0 };
+        self.in_pieces(self.indices(), |state, at| gathering.add(state, at));
+        gathering.end()
+    }
+
+    /// Looks for causes, if it is time to. Facts are taken under the lock, causes are found without it.
+    pub(crate) fn evaluate(&self, now_ns: i64) {
+        if now_ns < self.lock().evaluate_ns {
+            return;
+        }
+        let began = std::time::Instant::now();
+        let range = Range::newest(self.settings.default_range(), now_ns);
+        let facts = self.facts(&range);
+        let mut state = self.lock();
+        if facts.is_empty() && state.incidents.is_idle() {
+            state.evaluate_ns = now_ns + PERIOD_NS;
+            return;
+        }
+        drop(state);
+        let causes = explain(&facts);
+        let mut state = self.lock();
+        state.incidents.update(&causes, &facts, now_ns);
+        let cost_ns = crate::model::clock::nanos(began.elapsed());
+        state.evaluate_ns = now_ns + PERIOD_NS.max(cost_ns.saturating_mul(SHARE));
+    }
+}

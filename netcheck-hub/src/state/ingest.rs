@@ -1,0 +1,313 @@
+//! Batches of samples → rows and evidence, each exactly once.
+//!
+//! [`decode`] checks a batch without the lock; [`State::apply`] puts it where it belongs. A batch is known by
+//! (node, boot, sequence): what was applied before is only acknowledged again. A gap is legal: the agent's buffer had
+//! to drop something, and says how much.
+
+use std::sync::Arc;
+
+use netcheck_common::domain::{Outcome, PathId};
+use netcheck_common::window::PathWindow;
+use netcheck_proto::{agent, columns, convert, v1};
+
+use crate::evidence::{DropFact, Flow, Lost, pending};
+use crate::matrix::Row;
+use crate::matrix::ports::Ports;
+use crate::matrix::sizes::Sizes;
+use crate::matrix::{LOST_PER_PATH, Slot};
+use crate::model::NodeIx;
+use crate::state::LOST_TOTAL;
+use crate::state::State;
+
+/// A window may end this much in the future before the agent's clock is taken to have been set.
+const FUTURE_NS: i64 = 2 * crate::model::clock::SECOND_NS;
+/// Longest window that makes sense.
+const LONGEST_WINDOW_NS: i64 = 3600 * crate::model::clock::SECOND_NS;
+
+/// A batch whose parts hold together.
+#[derive(Debug, Default)]
+pub struct Decoded {
+    /// Its number.
+    pub sequence: u64,
+    /// Windows with their begin and length on the agent's clock.
+    pub windows: Vec<(i64, i64, Vec<PathWindow>)>,
+    /// Lost samples and how they ended.
+    pub lost: Vec<(v1::LostSample, Outcome)>,
+    /// As received.
+    pub arrivals: Vec<v1::Arrival>,
+    /// As received.
+    pub drops: Vec<v1::DropRecord>,
+    /// As received.
+    pub sizes: Vec<v1::PathSize>,
+    /// As received.
+    pub ports: Vec<v1::PathPorts>,
+    /// As received.
+    pub backends: Vec<v1::BackendSeen>,
+    /// As received.
+    pub searches: Vec<v1::NameSearch>,
+    /// As received.
+    pub drop_counters: Vec<v1::DropCounter>,
+    /// What the agent's buffer dropped.
+    pub dropped_batches: u64,
+    /// See above.
+    pub dropped_samples: u64,
+    /// Parts that were left out because they did not hold together.
+    pub refused: u64,
+}
+
+/// Reads a batch. Parts that do not hold together are left out and counted; the rest counts.
+#[must_use]
+pub fn decode(batch: v1::SampleBatch) -> Decoded {
+    let mut decoded = Decoded {
+        sequence: batch.sequence,
+        arrivals: batch.arrivals,
+        drops: batch.drops.into_iter().map(agent::drop_record).collect(),
+        drop_counters: batch.drop_counters.into_iter().map(agent::drop_counter).collect(),
+        sizes: batch.sizes,
+        ports: batch.ports,
+        backends: batch.backends,
+        searches: batch.searches.into_iter().map(agent::name_search).collect(),
+        dropped_batches: batch.dropped_batches,
+        dropped_samples: batch.dropped_samples,
+        ..Decoded::default()
+    };
+    for window in &batch.windows {
+        let length_ok = (1..=LONGEST_WINDOW_NS).contains(&window.duration_ns) && window.start_unix_ns >= 0;
+        match columns::decode(window) {
+            Ok(rows) if length_ok => decoded.windows.push((window.start_unix_ns, window.duration_ns, rows)),
+            Ok(_) => decoded.refused += 1,
+            Err(error) => {
+                tracing::debug!("window batch refused: {error}");
+                decoded.refused += 1;
+            }
+        }
+    }
+    for sample in batch.lost {
+        let outcome = convert::outcome("lost.outcome", sample.outcome);
+        match (outcome, agent::lost_sample(sample)) {
+            (Ok(outcome), Ok(sample)) if outcome != Outcome::Reply => decoded.lost.push((sample, outcome)),
+            _ => decoded.refused += 1,
+        }
+    }
+    decoded
+}
+
+impl State {
+    /// Applies a batch of a session. Returns what to acknowledge; none where the session is not the node's any more.
+    pub fn apply(&mut self, node: NodeIx, generation: u64, batch: Decoded, now_ns: i64) -> Option<u64> {
+        let agent = self.spoken(node, generation, now_ns)?;
+        agent.last_batch_ns = Some(now_ns);
+        if batch.sequence <= agent.applied_sequence {
+            agent.duplicate_batches += 1;
+            let applied = agent.applied_sequence;
+            self.counters.batches_duplicate += 1;
+            return Some(applied);
+        }
+        agent.applied_sequence = batch.sequence;
+        agent.dropped_batches = agent.dropped_batches.saturating_add(batch.dropped_batches);
+        agent.dropped_samples = agent.dropped_samples.saturating_add(batch.dropped_samples);
+        agent.refused_batches += batch.refused;
+        if batch.dropped_batches > 0 || batch.dropped_samples > 0 {
+            agent.dropped_ns = Some(now_ns);
+        }
+        if batch.refused > 0 {
+            agent.refused_ns = Some(now_ns);
+        }
+        agent.searches.take(batch.searches, now_ns);
+        for counter in batch.drop_counters {
+            agent.count_drops(counter.reason, counter.packets);
+        }
+        self.counters.batches_applied += 1;
+        self.counters.samples_dropped = self.counters.samples_dropped.saturating_add(batch.dropped_samples);
+        self.counters.parts_refused += batch.refused;
+        let newest = batch.windows.iter().map(|&(start, length, _)| start.saturating_add(length)).max();
+        let offset_ns = self.clock_offset(node, newest, now_ns);
+        self.apply_windows(node, batch.windows, offset_ns);
+        self.apply_lost(node, batch.lost, offset_ns, now_ns);
+        for arrival in batch.arrivals {
+            self.apply_arrival(node, &arrival);
+        }
+        for size in &batch.sizes {
+            self.apply_size(node, size, offset_ns);
+        }
+        for ports in &batch.ports {
+            self.apply_ports(node, ports, offset_ns);
+        }
+        for seen in &batch.backends {
+            self.apply_backend(node, seen, offset_ns);
+        }
+        let name = Arc::clone(&self.agent(node).name);
+        for record in batch.drops {
+            let observed_ns = record.observed_unix_ns.saturating_add(offset_ns);
+            let fact = Arc::new(DropFact { node: Arc::clone(&name), observed_ns, record });
+            self.apply_drop(&fact);
+            self.drops.add(fact, now_ns);
+            self.counters.drop_records += 1;
+        }
+        Some(batch.sequence)
+    }
+
+    /// What moves this agent's wall clock onto the hub's: measured when it said Hello, guessed where it did not say,
+    /// and set anew when it can't be true any more.
+    fn clock_offset(&mut self, node: NodeIx, newest_end_ns: Option<i64>, now_ns: i64) -> i64 {
+        let agent = self.agent_mut(node);
+        let Some(end_ns) = newest_end_ns else { return agent.clock_offset_ns.unwrap_or(0) };
+        let offset_ns = agent.clock_offset_ns.unwrap_or(0);
+        if end_ns.saturating_add(offset_ns) > now_ns + FUTURE_NS {
+            agent.clock_offset_ns = Some(now_ns - end_ns);
+            tracing::warn!(node = %agent.name, "the agent's clock is ahead by {} ms", (end_ns - now_ns) / 1_000_000);
+        }
+        agent.clock_offset_ns.unwrap_or(0)
+    }
+
+    fn apply_windows(&mut self, node: NodeIx, windows: Vec<(i64, i64, Vec<PathWindow>)>, offset_ns: i64) {
+        let (mut samples, mut suspect, mut unknown) = (0u64, 0u64, 0u64);
+        let agent = &mut self.agents[node.0];
+        for (start_ns, duration_ns, rows) in windows {
+            let start_ns = start_ns.saturating_add(offset_ns);
+            for window in rows {
+                let judged = u64::from(window.sent());
+                let Some(row) = agent.rows.get_mut(window.path) else {
+                    unknown += judged + u64::from(window.suspect);
+                    continue;
+                };
+                samples += judged;
+                suspect += u64::from(window.suspect);
+                self.sights.learn(&agent.name, &row.path.probe.target, &window);
+                row.ring.add(Slot::of(start_ns, duration_ns, window));
+            }
+        }
+        agent.samples += samples;
+        self.counters.samples += samples;
+        self.counters.suspect += suspect;
+        self.counters.unknown_path += unknown;
+    }
+
+    fn apply_lost(
+        &mut self,
+        node: NodeIx,
+        lost: Vec<(v1::LostSample, Outcome)>,
+        offset_ns: i64,
+        now_ns: i64,
+    ) {
+        let session = self.agent(node).hello.as_ref().map_or(0, |hello| hello.probe_session);
+        for (sample, outcome) in lost {
+            let path = PathId(sample.path_id);
+            let sent_ns = sample.sent_unix_ns.saturating_add(offset_ns);
+            let mut lost = Lost::new(sample, outcome, sent_ns, now_ns);
+            for fact in self.drops.of(session, &lost) {
+                lost.add_drop((*fact).clone());
+            }
+            let flow = lost.flow;
+            let full = self.lost_kept >= LOST_TOTAL;
+            let Some(row) = self.agents[node.0].rows.get_mut(path) else {
+                self.counters.unknown_path += 1;
+                continue;
+            };
+            self.counters.lost_reported += 1;
+            if row
+                .lost
+                .iter()
+                .any(|old| old.sample.sequence == lost.sample.sequence && old.sent_ns == sent_ns)
+            {
+                continue;
+            }
+            let at = row.lost.partition_point(|old| old.sent_ns <= sent_ns);
+            row.lost.insert(at, lost);
+            self.lost_kept += 1;
+            if row.lost.len() > LOST_PER_PATH || full {
+                row.lost.pop_front();
+                self.lost_kept -= 1;
+                self.counters.lost_evicted += 1;
+            }
+            if let Some(flow) = flow {
+                self.lost_flows.add(&flow, (node, path), now_ns);
+            }
+            self.dirty.insert((node, path));
+        }
+    }
+
+    fn apply_size(&mut self, node: NodeIx, size: &v1::PathSize, offset_ns: i64) {
+        let Some(row) = self.agent_mut(node).rows.get_mut(PathId(size.path_id)) else {
+            self.counters.unknown_path += 1;
+            return;
+        };
+        if translated(row) {
+            return;
+        }
+        match Sizes::read(size, row.sizes.as_deref(), offset_ns) {
+            Some(sizes) => row.sizes = Some(Box::new(sizes)),
+            None => self.counters.parts_refused += 1,
+        }
+    }
+
+    fn apply_ports(&mut self, node: NodeIx, ports: &v1::PathPorts, offset_ns: i64) {
+        let Some(row) = self.agent_mut(node).rows.get_mut(PathId(ports.path_id)) else {
+            self.counters.unknown_path += 1;
+            return;
+        };
+        if translated(row) {
+            return;
+        }
+        match Ports::read(ports, offset_ns) {
+            Ok(ports) => row.ports = ports.map(Box::new),
+            Err(_) => self.counters.parts_refused += 1,
+        }
+    }
+
+    fn apply_backend(&mut self, node: NodeIx, seen: &v1::BackendSeen, offset_ns: i64) {
+        let Some(row) = self.agent_mut(node).rows.get_mut(PathId(seen.path_id)) else {
+            self.counters.unknown_path += 1;
+            return;
+        };
+        if row.backends.get_or_insert_default().add(seen, offset_ns).is_err() {
+            self.counters.parts_refused += 1;
+        }
+    }
+
+    fn apply_arrival(&mut self, node: NodeIx, arrival: &v1::Arrival) {
+        let path = PathId(arrival.path_id);
+        let Some(row) = self.agent_mut(node).rows.get_mut(path) else { return };
+        let found = row.lost.iter_mut().rev().find(|lost| lost.sample.sequence == arrival.sequence);
+        if let Some(lost) = found {
+            lost.arrival = Some(arrival.arrived);
+            lost.answered_late |= arrival.answered_late;
+            self.dirty.insert((node, path));
+        }
+    }
+
+    /// Adds a drop record to the losses that are known already.
+    fn apply_drop(&mut self, fact: &Arc<DropFact>) {
+        let record = &fact.record;
+        if record.probe_session != 0 {
+            let Some(&source) = self.by_probe_session.get(&record.probe_session) else { return };
+            let path = PathId(record.path_id);
+            let Some(row) = self.agent_mut(source).rows.get_mut(path) else { return };
+            let found = row.lost.iter_mut().rev().find(|lost| lost.sample.sequence == record.sequence);
+            if let Some(lost) = found {
+                lost.add_drop((**fact).clone());
+                self.dirty.insert((source, path));
+            }
+            return;
+        }
+        let Some(flow) = record.flow.as_ref().and_then(Flow::read) else { return };
+        for (source, path) in self.lost_flows.of(&flow) {
+            let Some(row) = self.agent_mut(source).rows.get_mut(path) else { continue };
+            let mut touched = false;
+            for lost in row.lost.iter_mut().filter(|lost| pending::matches(fact, lost)) {
+                lost.add_drop((**fact).clone());
+                touched = true;
+            }
+            if touched {
+                self.dirty.insert((source, path));
+            }
+        }
+    }
+}
+
+/// Whether the packets of a path are translated on their way: then what the source's route takes is nobody's measure,
+/// and from each of its ports they go to another backend.
+fn translated(row: &Row) -> bool {
+    let target = &row.path.probe.target;
+    target.kind == v1::TargetKind::Service && !target.is_at(v1::ServiceAddress::Endpoint)
+}

@@ -1,0 +1,47 @@
+//! What the hub says to sessions of its own accord, and when it gives one up.
+
+use std::collections::BTreeSet;
+
+use netcheck_proto::v1;
+
+use super::State;
+use crate::model::NodeIx;
+
+impl State {
+    /// Has an agent probe its paths to and from these nodes at once.
+    pub(super) fn expedite(&mut self, index: NodeIx, nodes: &BTreeSet<String>) {
+        let agent = self.agent(index);
+        if agent.live.is_none() {
+            return;
+        }
+        let from_here = nodes.contains(&*agent.name);
+        let paths = agent.plan.plan().paths.iter();
+        let path_ids: Vec<u32> = paths
+            .filter(|path| from_here || nodes.contains(&path.probe.target.node))
+            .map(|path| path.id.0)
+            .collect();
+        if !path_ids.is_empty() {
+            self.send(index, v1::session_response::Message::Expedite(v1::Expedite { path_ids }));
+        }
+    }
+
+    /// Ends the sessions of agents that neither read nor speak.
+    pub(super) fn end_silent(&mut self, now_ns: i64) {
+        for agent in &mut self.agents {
+            if let Some(silent) = agent.live.take_if(|live| live.is_silent(now_ns)) {
+                tracing::warn!(node = %agent.name, "nothing came of the agent for long: its session ends");
+                silent.superseded.cancel();
+                self.counters.sessions_silent += 1;
+            }
+        }
+    }
+
+    /// Sends a message to an agent's session, if there is one with room.
+    pub fn send(&mut self, to: NodeIx, message: v1::session_response::Message) -> bool {
+        let sent = self.agent(to).live.as_ref().map(|live| live.control.try_send(message).is_ok());
+        if sent == Some(false) {
+            self.counters.control_dropped += 1;
+        }
+        sent == Some(true)
+    }
+}

@@ -1,0 +1,57 @@
+//! What the operator asked of the hub.
+
+use std::time::Duration;
+
+use crate::cluster::selection::Selection;
+use crate::plan::Timing;
+use crate::plan::dns::{DnsSettings, NAME};
+use crate::plan::http::HttpSettings;
+use crate::plan::rotation::Rotation;
+
+/// What the operator asked of the hub.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Probing.
+    pub timing: Timing,
+    /// How many paths a node probes at a time.
+    pub rotation: Rotation,
+    /// Name to ask DNS servers for.
+    pub dns_name: String,
+    /// Which pods and services are probed.
+    pub selection: Selection,
+    /// What else is asked of DNS servers, and how.
+    pub dns: DnsSettings,
+    /// What is asked for by HTTP.
+    pub http: HttpSettings,
+    /// Architectures that agents' image is made for; of nodes of others none is expected. Empty: any.
+    pub agent_archs: Vec<String>,
+    /// Certificates that expire sooner are warned of.
+    pub certificate_warning: Duration,
+    /// How long windows, lost probes, paths that left the plan and agents of nodes that left the roster are kept.
+    pub expire: Duration,
+}
+
+impl Settings {
+    /// All pods and services, each path that often, DNS over UDP and no HTTP; else what `netcheck-hub --help` says.
+    #[must_use]
+    pub fn every(interval: Duration) -> Self {
+        Self {
+            timing: Timing::every(interval),
+            rotation: Rotation { interval, ..Rotation::default() },
+            dns_name: NAME.to_owned(),
+            selection: Selection::everything(),
+            dns: DnsSettings::default(),
+            http: HttpSettings::default(),
+            agent_archs: Vec::new(),
+            certificate_warning: Duration::ZERO,
+            expire: Duration::from_secs(120),
+        }
+    }
+
+    /// The range that readers get when they name none.
+    #[must_use]
+    pub fn default_range(&self) -> Duration {
+        // Two exchanges at least.
+        Duration::from_secs(10).max(self.timing.interval * 3).max(self.timing.exchange.interval * 2)
+    }
+}

@@ -1,0 +1,191 @@
+//! What readers are told of paths that are not in turn.
+//!
+//! Of each agent a snapshot is taken under the lock, as far as the selector takes its paths; all else is done without it.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use netcheck_common::domain::{PathId, Vantage};
+use netcheck_proto::v1;
+
+use crate::model::NodeIx;
+use crate::model::clock::timestamp;
+use crate::model::verdict::Verdict;
+use crate::plan::coverage::{Coverage, Rested, standing};
+use crate::plan::rotation::Turns;
+use crate::plan::selector::Selector;
+use crate::plan::wire_path;
+use crate::plan::{Catalog, Plan, PlannedPath, Share};
+use crate::state::{Hub, State};
+
+/// Cells of such paths in one answer, of about a kilobyte each. The largest clusters have a hundred times as many.
+const MOST: usize = 500_000;
+
+const VANTAGES: [Vantage; 2] = [Vantage::Host, Vantage::Pod];
+
+/// More paths that are not in turn than one answer holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "up to {0} paths match that are not in turn now, and one answer holds {MOST}: name sources, targets or verdicts"
+)]
+pub struct TooMany(usize);
+
+/// Which probes of a catalog a selector takes, whoever sends them. Found once for all agents.
+pub(crate) struct Chosen<'a> {
+    selector: &'a Selector,
+    catalog: Arc<Catalog>,
+    places: Arc<[u32]>,
+}
+
+impl<'a> Chosen<'a> {
+    fn of(selector: &'a Selector, catalog: &Arc<Catalog>) -> Self {
+        let taken = (0u32..).zip(&catalog.probes).filter(|(_, probe)| selector.takes_probe(probe));
+        let places = taken.map(|(at, _)| at).collect();
+        Self { selector, catalog: Arc::clone(catalog), places }
+    }
+}
+
+/// One agent's paths that are not in turn, as of one moment.
+pub(crate) struct Resting {
+    zone: String,
+    catalog: Arc<Catalog>,
+    share: Arc<Share>,
+    plan: Arc<Plan>,
+    turns: Turns,
+    places: Arc<[u32]>,
+    /// By place, then by vantage.
+    rested: Vec<[Option<Rested>; 2]>,
+}
+
+/// A path that is not in turn.
+pub(crate) struct RestingPath {
+    vantage: Vantage,
+    at: u32,
+    rested: Option<Rested>,
+    /// What it counts as.
+    pub(crate) verdict: Verdict,
+}
+
+impl Resting {
+    /// The id of its target.
+    pub(crate) fn target(&self, path: &RestingPath) -> &str {
+        &self.catalog.probes[path.at as usize].target.id
+    }
+
+    /// Those that the selector takes.
+    pub(crate) fn paths(&self, selector: &Selector, now_ns: i64) -> Vec<RestingPath> {
+        let in_turn: HashSet<(Vantage, u32)> =
+            self.plan.paths.iter().map(|path| (path.vantage, path.at)).collect();
+        let mut paths = Vec::new();
+        for (&at, rested) in self.places.iter().zip(&self.rested) {
+            let probe = &self.catalog.probes[at as usize];
+            for (vantage, &rested) in VANTAGES.into_iter().zip(rested) {
+                let verdict = standing(rested, &self.turns, now_ns);
+                if selector.takes_vantage(vantage)
+                    && selector.takes_verdict(verdict)
+                    && !in_turn.contains(&(vantage, at))
+                    && self.share.prober.takes(vantage, probe)
+                {
+                    paths.push(RestingPath { vantage, at, rested, verdict });
+                }
+            }
+        }
+        paths
+    }
+
+    /// As readers see it: what it was when it was probed last.
+    pub(crate) fn cell(&self, path: &RestingPath) -> v1::MatrixCell {
+        let RestingPath { vantage, at, rested, verdict } = *path;
+        let probe = self.catalog.probes[at as usize].clone();
+        let path = PlannedPath { id: PathId(0), vantage, at, probe };
+        v1::MatrixCell {
+            path: Some(wire_path(&self.share.prober.node, &self.zone, &path)),
+            verdict: verdict.to_wire().into(),
+            resting: true,
+            measured_at: rested.map(|rested| timestamp(rested.measured_ns)),
+            ..Default::default()
+        }
+    }
+}
+
+impl Hub {
+    /// What a selector takes of the catalog in use.
+    pub(crate) fn chosen<'a>(&self, selector: &'a Selector) -> Chosen<'a> {
+        let catalog = Arc::clone(&self.lock().catalog);
+        Chosen::of(selector, &catalog)
+    }
+
+    /// Whether all that a selector takes fits into one answer.
+    ///
+    /// # Errors
+    /// If there may be too much. By verdict, only what is well or unknown is that much.
+    pub fn fits(&self, selector: &Selector) -> Result<(), TooMany> {
+        if ![Verdict::Reachable, Verdict::NoData].iter().any(|verdict| selector.takes_verdict(*verdict)) {
+            return Ok(());
+        }
+        let most = self.chosen(selector).places.len() * VANTAGES.len();
+        let mut sum = 0;
+        self.in_pieces(self.indices(), |state, source| {
+            let agent = state.agent(source);
+            let share = agent.share.as_ref().filter(|_| agent.turns.is_some());
+            if let Some(share) = share.filter(|_| selector.takes_source(&agent.name)) {
+                sum += most.min(share.paths as usize);
+            }
+        });
+        if sum > MOST { Err(TooMany(sum)) } else { Ok(()) }
+    }
+
+    /// How many paths that are not in turn a selector takes.
+    pub(crate) fn count_resting(&self, selector: &Selector, now_ns: i64) -> usize {
+        let mut chosen = self.chosen(selector);
+        let count = |source| {
+            let resting = self.lock().resting(source, &mut chosen);
+            resting.map_or(0, |resting| resting.paths(selector, now_ns).len())
+        };
+        self.indices().map(count).sum()
+    }
+
+    /// How far the paths are covered of those nodes that can't probe all of theirs at once.
+    #[must_use]
+    pub fn coverage(&self, now_ns: i64) -> Coverage {
+        let mut coverage = Coverage::default();
+        self.in_pieces(self.indices(), |state, source| state.cover(source, &mut coverage, now_ns));
+        coverage
+    }
+}
+
+impl State {
+    /// The paths of one agent that are not in turn; none where all of its paths are.
+    pub(crate) fn resting(&self, source: NodeIx, chosen: &mut Chosen<'_>) -> Option<Resting> {
+        let agent = self.agent(source);
+        let (share, turns) = (agent.share.as_ref()?, agent.turns?);
+        if !chosen.selector.takes_source(&agent.name) {
+            return None;
+        }
+        // One whose plan is not yet made of the newest.
+        let older = (!Arc::ptr_eq(&chosen.catalog, &agent.catalog))
+            .then(|| Chosen::of(chosen.selector, &agent.catalog));
+        if let Some(older) = older {
+            *chosen = older;
+        }
+        let rested = |&at: &u32| VANTAGES.map(|vantage| agent.ledger.get(vantage, at, self.started_ns));
+        Some(Resting {
+            zone: self.roster.zone(&agent.name).to_owned(),
+            catalog: Arc::clone(&agent.catalog),
+            share: Arc::clone(share),
+            plan: Arc::clone(agent.plan.plan()),
+            turns,
+            rested: chosen.places.iter().map(rested).collect(),
+            places: Arc::clone(&chosen.places),
+        })
+    }
+
+    /// Adds an agent's part to the coverage.
+    pub(crate) fn cover(&self, source: NodeIx, coverage: &mut Coverage, now_ns: i64) {
+        let agent = self.agent(source);
+        if let Some((share, turns)) = agent.share.as_ref().zip(agent.turns.as_ref()) {
+            let in_turn = agent.plan.plan().paths.len();
+            coverage.add(turns, in_turn, share.paths, &agent.ledger, (self.started_ns, now_ns));
+        }
+    }
+}

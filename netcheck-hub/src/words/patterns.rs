@@ -1,0 +1,87 @@
+//! What is lost for its size or its source port, in words. Pure.
+
+use std::collections::BTreeSet;
+
+use netcheck_proto::v1;
+
+/// Ports that are named in one line.
+const NAMED: usize = 4;
+
+/// What is lost on paths with these borders (the largest size that passes, the smallest that does not), in words:
+/// `packets above 1400 bytes`; as long as no border is found, `packets of 1500 bytes`. None without any path.
+#[must_use]
+pub fn sizes_lost(borders: &[(u16, u16)]) -> Option<String> {
+    let found =
+        borders.iter().filter(|(passed, lost)| lost.saturating_sub(*passed) <= 1).map(|&(passed, _)| passed);
+    let span = |least: u16, most: u16| {
+        if least == most { format!("{least}") } else { format!("{least} to {most}") }
+    };
+    if let Some((least, most)) = found.clone().min().zip(found.max()) {
+        return Some(format!("packets above {} bytes", span(least, most)));
+    }
+    let tried = borders.iter().map(|&(_, lost)| lost);
+    let (least, most) = tried.clone().min().zip(tried.max())?;
+    Some(format!("packets of {} bytes", span(least, most)))
+}
+
+/// `61007`, `61007 and 61015`; of many the first.
+pub(crate) fn port_names(ports: impl Iterator<Item = u16>) -> String {
+    let all: BTreeSet<u16> = ports.collect();
+    let mut named: Vec<String> = all.iter().take(NAMED).map(u16::to_string).collect();
+    if all.len() > NAMED {
+        named.push(format!("{} more", all.len() - NAMED));
+    }
+    match named.as_slice() {
+        [] => String::new(),
+        [one] => one.clone(),
+        [most @ .., last] => format!("{} and {last}", most.join(", ")),
+    }
+}
+
+/// What these paths have in common: `2 of 8 source ports lose everything, the others nothing`. None without any path.
+#[must_use]
+pub fn ports_shared(paths: &[v1::SourcePorts]) -> Option<String> {
+    let span = |values: &mut dyn Iterator<Item = u32>| {
+        let all: BTreeSet<u32> = values.collect();
+        let (least, most) = all.first().zip(all.last())?;
+        Some(if least == most { format!("{least}") } else { format!("{least} to {most}") })
+    };
+    let lost = span(&mut paths.iter().map(|of| of.lost.len() as u32))?;
+    let ports = span(&mut paths.iter().map(|of| of.ports))?;
+    let every = || paths.iter().flat_map(|of| &of.lost);
+    let (sent, packets) =
+        every().fold((0u64, 0u64), |sum, of| (sum.0 + u64::from(of.sent), sum.1 + u64::from(of.lost)));
+    let verb = if lost == "1" { "loses" } else { "lose" };
+    let how = match (packets * 100).checked_div(sent) {
+        None | Some(100) => "everything".to_owned(),
+        Some(percent) => format!("{percent} % of their packets"),
+    };
+    let others: u32 = paths.iter().map(|of| of.others_lost).max()?;
+    let others = if others == 0 { "nothing" } else { "hardly any" };
+    Some(format!("{lost} of {ports} source ports {verb} {how}, the others {others}"))
+}
+
+/// `, lost ports 61007 and 61015`.
+#[must_use]
+pub fn ports_named(paths: &[v1::SourcePorts]) -> String {
+    let ports = || paths.iter().flat_map(|of| &of.lost).filter_map(|of| u16::try_from(of.port).ok());
+    let word = if ports().collect::<BTreeSet<u16>>().len() == 1 { "port" } else { "ports" };
+    format!(", lost {word} {}", port_names(ports()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_in_words() {
+        for (borders, expected) in [
+            (&[(1400, 1401)][..], "packets above 1400 bytes"),
+            (&[(1400, 1401), (1372, 1373), (92, 1500)], "packets above 1372 to 1400 bytes"),
+            (&[(92, 1500), (92, 1450)], "packets of 1450 to 1500 bytes"),
+        ] {
+            assert_eq!(sizes_lost(borders).as_deref(), Some(expected));
+        }
+        assert_eq!(sizes_lost(&[]), None);
+    }
+}
