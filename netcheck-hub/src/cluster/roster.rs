@@ -181,6 +181,15 @@ impl Roster {
         }
     }
 
+    /// An address of the cluster's first family; none where nothing tells.
+    #[must_use]
+    pub fn first_family(&self) -> &[IpAddr] {
+        let api = self.services.get("default/kubernetes").map(|service| &service.cluster_addresses);
+        let nodes = self.nodes.values().map(|node| &node.addresses);
+        let mut known = api.into_iter().chain(nodes).filter(|addresses| !addresses.is_empty());
+        known.next().map_or(&[], |addresses| &addresses[..1])
+    }
+
     /// How many objects are meant to be there and can't be probed by anybody.
     #[must_use]
     pub fn unjudged(&self) -> u64 {

@@ -39,8 +39,8 @@ pub(super) fn text(bytes: Vec<u8>) -> Result<String, EncodingError> {
         [0xff, 0xfe, rest @ ..] => utf16(units(rest, u16::from_le_bytes)),
         [0xfe, 0xff, rest @ ..] => utf16(units(rest, u16::from_be_bytes)),
         // Neither YAML nor JSON has a NUL in it: one of the first two bytes tells the order of all.
-        [1.., 0, ..] => utf16(units(&bytes, u16::from_le_bytes)),
-        [0, 1.., ..] => utf16(units(&bytes, u16::from_be_bytes)),
+        [first, 0, ..] if *first != 0 => utf16(units(&bytes, u16::from_le_bytes)),
+        [0, second, ..] if *second != 0 => utf16(units(&bytes, u16::from_be_bytes)),
         _ => {
             let plain = bytes.strip_prefix(&UTF8_MARK).unwrap_or(&bytes);
             Ok(match String::from_utf8_lossy(plain) {
