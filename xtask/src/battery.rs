@@ -1,25 +1,27 @@
-//! `cargo xtask test battery`: many faults, one after the other, in a lab of each mode; what netcheck says of each,
+//! `cargo xtask test battery`: many faults, one after the other, in a lab of each network; what netcheck says of each,
 //! as one table and as JSON under `target/`.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use netcheck_netlab::{Fault, Lab, LabSpec, Mode};
-use serde_json::{Value, json};
+use netcheck_netlab::{Fault, Lab, LabSpec};
 
 use crate::cluster::{Cluster, Incident, Profile, Report, Settings, build};
+use crate::network::Network;
 use crate::tools;
 
+mod figures;
 mod foreign;
 mod judge;
 mod table;
 mod tracker;
 
 use judge::Grade;
-use table::{Deed, Families, ROWS, Row};
+use table::{Families, FaultAction, Row};
+
+pub(crate) use table::RowSet;
 
 /// How often the report is looked at.
 const POLL: Duration = Duration::from_millis(200);
@@ -32,12 +34,38 @@ const JUDGED: Duration = Duration::from_secs(10);
 /// How long mending may take.
 const MEND: Duration = Duration::from_secs(40);
 
-const MODES: [Mode; 2] = [Mode::Routed, Mode::Vxlan];
 const FAMILIES: [&str; 2] = ["ipv4", "ipv6"];
 
-/// What was found of one fault in one mode and family.
+/// Which rows are run, and where.
+pub(crate) struct Selection {
+    /// One of the tables.
+    pub(crate) set: RowSet,
+    /// Only rows whose network and fault contain one of these.
+    words: Vec<String>,
+    networks: Vec<Network>,
+}
+
+impl Selection {
+    /// Reads `[SET:]WORDS`, or the name of a set alone; without networks, the set's own are taken.
+    pub(crate) fn new(rows: &str, networks: &[Network]) -> Self {
+        let (head, rest) = rows.split_once(':').unwrap_or((rows, ""));
+        let (set, words) = RowSet::named(head).map_or((RowSet::Default, rows), |set| (set, rest));
+        let networks = if networks.is_empty() { set.networks() } else { networks.to_vec() };
+        Self { set, words: words.split(',').map(str::to_owned).collect(), networks }
+    }
+
+    fn rows(&self, network: Network) -> Vec<&'static Row> {
+        let is_wanted = |row: &&Row| {
+            let name = format!("{network} {}", row.action.text());
+            self.words.iter().any(|words| name.contains(words.as_str()))
+        };
+        self.set.rows().iter().filter(is_wanted).collect()
+    }
+}
+
+/// What was found of one fault in one network and family.
 struct Cell {
-    mode: Mode,
+    network: Network,
     family: &'static str,
     grade: Grade,
     detected: Option<Duration>,
@@ -47,8 +75,8 @@ struct Cell {
 
 /// What was found of one fault.
 struct Line {
-    row: usize,
-    mode: Mode,
+    row: &'static Row,
+    network: Network,
     cells: Vec<Cell>,
     /// What was opened for it: one incident for both families.
     incident: Option<(Grade, Vec<String>)>,
@@ -59,16 +87,18 @@ struct Line {
 /// What was found, by family, and of the incidents that were opened.
 type Tried = (Vec<Cell>, (Grade, Vec<String>));
 
-/// Runs the rows whose mode and fault contain the words (or some of them, with commas), in each mode at the same time.
+/// Runs the selected rows, in each network at the same time.
 ///
 /// # Errors
 /// If a lab can't be raised, a row can't be run, or a place is wrong.
-pub(crate) fn run(only: &str) -> Result<()> {
+pub(crate) fn run(selection: &Selection) -> Result<()> {
     build(Profile::Dev)?;
     let begin = Instant::now();
     let mut lines: Vec<Line> = Vec::new();
     let outcomes: Vec<Result<Vec<Line>>> = std::thread::scope(|scope| {
-        let running: Vec<_> = MODES.map(|mode| scope.spawn(move || in_mode(mode, only))).into();
+        let networks = selection.networks.iter();
+        let running: Vec<_> =
+            networks.map(|&network| scope.spawn(move || in_network(network, selection))).collect();
         running
             .into_iter()
             .map(|handle| {
@@ -79,11 +109,11 @@ pub(crate) fn run(only: &str) -> Result<()> {
     for outcome in outcomes {
         lines.extend(outcome?);
     }
-    ensure!(!lines.is_empty(), "no row contains `{only}`");
+    ensure!(!lines.is_empty(), "no row contains `{}`", selection.words.join(","));
     let took = begin.elapsed();
-    print!("{}", shown(&lines, took));
+    print!("{}", figures::shown(selection, &lines, took));
     let path = tools::target_dir().join("battery.json");
-    std::fs::write(&path, serde_json::to_vec_pretty(&as_json(&lines, took))?)
+    std::fs::write(&path, serde_json::to_vec_pretty(&figures::as_json(&lines, took))?)
         .with_context(|| format!("writing {}", path.display()))?;
     println!("{}", tools::relative(&path));
     let failed = lines.iter().filter(|line| line.failed.is_some()).count();
@@ -98,35 +128,32 @@ pub(crate) fn run(only: &str) -> Result<()> {
     Ok(())
 }
 
-fn in_mode(mode: Mode, only: &str) -> Result<Vec<Line>> {
-    let is_wanted = |row: &usize| {
-        let name = format!("{mode} {}", ROWS[*row].deed.text());
-        only.split(',').any(|words| name.contains(words))
-    };
-    let wanted: Vec<usize> = (0..ROWS.len()).filter(is_wanted).collect();
+fn in_network(network: Network, selection: &Selection) -> Result<Vec<Line>> {
+    let wanted = selection.rows(network);
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
-    let lab = Lab::up(LabSpec { mode, ..LabSpec::named(&format!("bat-{mode}")) })?;
+    let vantage = selection.set.has_vantages();
+    let lab = Lab::up(LabSpec { vantage, ..network.spec(&format!("bat-{}", network.short())) })?;
     let mut cluster = Cluster::start(lab, Settings::default())?;
     cluster.wait_healthy()?;
     let mut lines = Vec::new();
     let mut hub_args: &[&str] = &[];
     for row in wanted {
-        if hub_args != ROWS[row].hub_args {
-            hub_args = ROWS[row].hub_args;
+        if hub_args != row.hub_args {
+            hub_args = row.hub_args;
             cluster.restart_hub(hub_args)?;
             cluster.wait_healthy()?;
         }
-        let tried = one(&mut cluster, mode, &ROWS[row]);
-        let mended = mend(&mut cluster, &ROWS[row]);
+        let tried = one(&mut cluster, network, row);
+        let mended = mend(&mut cluster, row);
         let (tried, failed) = match tried {
             Ok((cells, incident)) => ((cells, Some(incident)), mended.err()),
             Err(error) => ((Vec::new(), None), Some(error)),
         };
-        let failed = failed.map(|error| format!("{mode}: {error:#}"));
-        let line = Line { row, mode, cells: tried.0, incident: tried.1, failed };
-        print!("{}", progress(mode, &line));
+        let failed = failed.map(|error| format!("{network}: {error:#}"));
+        let line = Line { row, network, cells: tried.0, incident: tried.1, failed };
+        print!("{}", figures::progress(&line));
         lines.push(line);
     }
     cluster.stop()?.down()?;
@@ -134,35 +161,35 @@ fn in_mode(mode: Mode, only: &str) -> Result<Vec<Line>> {
 }
 
 /// Breaks, looks, and leaves the mending to [`mend`].
-fn one(cluster: &mut Cluster, mode: Mode, row: &Row) -> Result<Tried> {
-    let starving = AtomicBool::new(row.deed == Deed::Starve);
+fn one(cluster: &mut Cluster, network: Network, row: &Row) -> Result<Tried> {
+    let starving = AtomicBool::new(row.action == FaultAction::Starve);
     std::thread::scope(|scope| {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        for _ in 0..if row.deed == Deed::Starve { cores } else { 0 } {
+        for _ in 0..if row.action == FaultAction::Starve { cores } else { 0 } {
             scope.spawn(|| {
                 while starving.load(Ordering::Relaxed) {
                     std::hint::spin_loop();
                 }
             });
         }
-        let cells = broken(cluster, mode, row);
+        let cells = broken(cluster, network, row);
         starving.store(false, Ordering::Relaxed);
         cells
     })
 }
 
-fn broken(cluster: &mut Cluster, mode: Mode, row: &Row) -> Result<Tried> {
+fn broken(cluster: &mut Cluster, network: Network, row: &Row) -> Result<Tried> {
     let before: BTreeSet<String> = cluster.incidents()?.into_iter().map(|incident| incident.id).collect();
     let tracked = tracker::dropped(cluster);
     let mut program = None;
-    match row.deed {
-        Deed::Lab(fault) | Deed::Harmless(fault) => cluster.lab.inject(&fault.parse()?)?,
-        Deed::KillNode(node) => cluster.lab.inject(&Fault::NodeKilled { node: node.to_owned() })?,
-        Deed::Foreign { node, interface, at } => {
+    match row.action {
+        FaultAction::Lab(fault) | FaultAction::Harmless(fault) => cluster.lab.inject(&fault.parse()?)?,
+        FaultAction::KillNode(node) => cluster.lab.inject(&Fault::NodeKilled { node: node.to_owned() })?,
+        FaultAction::Foreign { node, interface, at } => {
             program = Some(cluster.lab.enter(node, || foreign::attach(interface, at))??);
         }
-        Deed::KillAgent(node) => cluster.kill_agent(node)?,
-        Deed::Starve => {}
+        FaultAction::KillAgent(node) => cluster.kill_agent(node)?,
+        FaultAction::Starve => {}
     }
     let start = Instant::now();
     let since = || start.elapsed().clamp(Duration::from_secs(1), JUDGED);
@@ -205,13 +232,13 @@ fn broken(cluster: &mut Cluster, mode: Mode, row: &Row) -> Result<Tried> {
         if let Some(newest) = &mut newest {
             judge::excuse(row, newest, &clashes);
         }
-        let (grade, mut notes) = match row.deed {
-            Deed::Starve => judge::false_alarms(family, &report),
-            Deed::Harmless(_) => judge::false_losses(family, &report),
+        let (grade, mut notes) = match row.action {
+            FaultAction::Starve => judge::false_alarms(family, &report),
+            FaultAction::Harmless(_) => judge::false_losses(family, &report),
             _ => judge::grade(row, family, judge::judged(row, newest.as_ref(), &report)),
         };
         notes.extend(excused.iter().cloned());
-        Cell { mode, family, grade, detected, notes }
+        Cell { network, family, grade, detected, notes }
     });
     Ok((cells.collect(), judge::incident(row, &incidents)))
 }
@@ -231,7 +258,7 @@ impl Watched {
     }
 
     fn look(&mut self, report: &Report, after: Duration) {
-        let is_broken = !matches!(self.row.deed, Deed::Starve | Deed::Harmless(_));
+        let is_broken = !matches!(self.row.action, FaultAction::Starve | FaultAction::Harmless(_));
         if is_broken && judge::detected(&self.row, self.family, report) {
             self.detected.get_or_insert(after);
             self.newest = Some(report.clone());
@@ -242,7 +269,7 @@ impl Watched {
 /// Mends, and waits until nothing of it is left in the past that the next row looks at, and no incident is open.
 fn mend(cluster: &mut Cluster, row: &Row) -> Result<()> {
     cluster.lab.heal_all()?;
-    if let Deed::KillAgent(node) | Deed::KillNode(node) = row.deed {
+    if let FaultAction::KillAgent(node) | FaultAction::KillNode(node) = row.action {
         cluster.start_agent(node)?;
     }
     let deadline = Instant::now() + MEND;
@@ -261,125 +288,26 @@ fn mend(cluster: &mut Cluster, row: &Row) -> Result<()> {
     }
 }
 
-fn count(lines: &[Line], grade: Grade) -> usize {
-    lines.iter().flat_map(|line| &line.cells).filter(|cell| cell.grade == grade).count()
-}
+#[cfg(test)]
+mod tests {
+    use super::{RowSet, Selection};
 
-fn count_incidents(lines: &[Line], grade: Grade) -> usize {
-    lines.iter().filter_map(|line| line.incident.as_ref()).filter(|(found, _)| *found == grade).count()
-}
-
-fn told(cell: &Cell) -> String {
-    let detected = cell.detected.map(|took| format!(" {:.1} s", took.as_secs_f64()));
-    format!("{}{}", cell.grade, detected.unwrap_or_default())
-}
-
-fn progress(mode: Mode, line: &Line) -> String {
-    let name = ROWS[line.row].deed.text();
-    let mut text = format!("{:<7} {name:<62}", mode.to_string());
-    for cell in &line.cells {
-        _ = write!(text, " {} {:<14}", cell.family, told(cell));
+    #[test]
+    fn rows_are_selected_by_set_and_words() {
+        let chosen = |rows: &str| {
+            let selection = Selection::new(rows, &[]);
+            let count: usize = selection.networks.iter().map(|network| selection.rows(*network).len()).sum();
+            (selection.set, count)
+        };
+        let all = |set: RowSet| set.rows().len() * set.networks().len();
+        assert_eq!(chosen(""), (RowSet::Default, all(RowSet::Default)));
+        assert_eq!(chosen("new"), (RowSet::New, all(RowSet::New)));
+        assert_eq!(chosen("kube-proxy"), (RowSet::KubeProxy, all(RowSet::KubeProxy)));
+        assert_eq!(chosen("routed zone-cut"), (RowSet::Default, 2));
+        assert_eq!(chosen("new:echo-ignored,forwarding-off").0, RowSet::New);
+        assert!(chosen("new:echo-ignored").1 > 0 && chosen("new:echo-ignored").1 < all(RowSet::New));
+        assert_eq!(chosen("nothing of the kind").1, 0);
+        let only = Selection::new("", &["vxlan+kube-proxy-nftables".parse().unwrap()]);
+        assert_eq!((only.set, only.networks.len()), (RowSet::Default, 1));
     }
-    if let Some((grade, _)) = &line.incident {
-        _ = write!(text, " incident {grade}");
-    }
-    text.push_str(line.failed.as_deref().unwrap_or_default());
-    text.push('\n');
-    for note in line.incident.iter().flat_map(|(_, notes)| notes) {
-        _ = writeln!(text, "    {note}");
-    }
-    for cell in &line.cells {
-        for note in &cell.notes {
-            _ = writeln!(text, "    {}: {note}", cell.family);
-        }
-    }
-    text
-}
-
-/// One row a fault, one column a mode and family.
-fn shown(lines: &[Line], took: Duration) -> String {
-    let columns = MODES.map(|mode| FAMILIES.map(|family| (mode, family)));
-    let columns: Vec<(Mode, &str)> = columns.into_iter().flatten().collect();
-    let mut text = format!("\n{:<62}", "fault");
-    for (mode, family) in &columns {
-        _ = write!(text, " {:<14}", format!("{mode} {family}"));
-    }
-    for mode in MODES {
-        _ = write!(text, " {:<14}", format!("{mode} incident"));
-    }
-    text.push('\n');
-    for (index, row) in ROWS.iter().enumerate() {
-        let of_row: Vec<&Line> = lines.iter().filter(|line| line.row == index).collect();
-        if of_row.is_empty() {
-            continue;
-        }
-        _ = write!(text, "{:<62}", row.deed.text());
-        for (mode, family) in &columns {
-            let mut cells = of_row.iter().flat_map(|line| &line.cells);
-            let cell = cells.find(|cell| cell.mode == *mode && cell.family == *family);
-            _ = write!(text, " {:<14}", cell.map_or_else(|| "-".to_owned(), told));
-        }
-        for mode in MODES {
-            let line = of_row.iter().find(|line| line.mode == mode);
-            let grade = line.and_then(|line| line.incident.as_ref()).map(|(grade, _)| grade.to_string());
-            _ = write!(text, " {:<14}", grade.as_deref().unwrap_or("-"));
-        }
-        text.push('\n');
-        for failed in of_row.iter().filter_map(|line| line.failed.as_ref()) {
-            _ = writeln!(text, "    not tried: {failed}");
-        }
-    }
-    let places = |grade| count(lines, grade);
-    let incidents = |grade| count_incidents(lines, grade);
-    for (what, count) in [("places", &places as &dyn Fn(Grade) -> usize), ("incidents", &incidents)] {
-        let grades = [Grade::Right, Grade::Wrong, Grade::Unknown, Grade::NotDetected, Grade::NotStated];
-        let told: Vec<String> = grades
-            .iter()
-            .map(|grade| format!("{} {}", count(*grade), grade.to_string().to_lowercase()))
-            .collect();
-        _ = writeln!(text, "{what}: {}", told.join(", "));
-    }
-    _ = writeln!(text, "in {:.0} s", took.as_secs_f64());
-    text
-}
-
-fn as_json(lines: &[Line], took: Duration) -> Value {
-    let rows: Vec<Value> = lines
-        .iter()
-        .flat_map(|line| {
-            let fault = ROWS[line.row].deed.text();
-            let failed =
-                line.failed.iter().map(|why| json!({ "fault": fault, "not_tried": why })).collect::<Vec<_>>();
-            let cells = line.cells.iter().map(|cell| {
-                json!({
-                    "fault": fault,
-                    "mode": cell.mode.to_string(),
-                    "family": cell.family,
-                    "grade": cell.grade.to_string().to_lowercase(),
-                    "detected_s": cell.detected.map(|took| took.as_secs_f64()),
-                    "notes": cell.notes,
-                })
-            });
-            let incident = line.incident.iter().map(|(grade, notes)| {
-                json!({
-                    "fault": fault,
-                    "mode": line.mode.to_string(),
-                    "incident": grade.to_string().to_lowercase(),
-                    "notes": notes,
-                })
-            });
-            failed.into_iter().chain(cells).chain(incident).collect::<Vec<_>>()
-        })
-        .collect();
-    json!({
-        "seconds": took.as_secs_f64(),
-        "right": count(lines, Grade::Right),
-        "wrong": count(lines, Grade::Wrong),
-        "unknown": count(lines, Grade::Unknown),
-        "not_detected": count(lines, Grade::NotDetected),
-        "incidents_right": count_incidents(lines, Grade::Right),
-        "incidents_wrong": count_incidents(lines, Grade::Wrong),
-        "incidents_not_detected": count_incidents(lines, Grade::NotDetected),
-        "rows": rows,
-    })
 }

@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt as _;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args as ClapArgs, Subcommand};
-use netcheck_netlab::{FAULT_HELP, Fault, Lab, LabSpec, Lifetime, Mode};
+use netcheck_netlab::{FAULT_HELP, Fault, Lab, LabSpec, Lifetime, Mode, Proxy};
 
 /// Clusters of network namespaces on this machine, by hand. Needs root.
 #[derive(Debug, ClapArgs)]
@@ -66,6 +66,12 @@ struct UpArgs {
     /// How pods reach each other: `vxlan` or `routed`.
     #[arg(long, default_value_t = Mode::Vxlan)]
     mode: Mode,
+    /// Who translates services: `plain`, `kube-proxy-iptables` or `kube-proxy-nftables`.
+    #[arg(long, value_name = "PROXY", default_value_t = Proxy::Plain)]
+    services: Proxy,
+    /// The CNI plugins `bridge` and `host-local` attach the pods.
+    #[arg(long)]
+    cni_plugins: bool,
     /// Zone names.
     #[arg(long, value_delimiter = ',', default_value = "zone-a,zone-b")]
     zones: Vec<String>,
@@ -96,10 +102,21 @@ pub(crate) fn run(args: Args) -> Result<()> {
 }
 
 fn up(args: UpArgs) -> Result<()> {
-    let UpArgs { name, nodes, pods, mode, zones, all_services, vantage, storage } = args;
-    let lifetime = Lifetime::Detached;
-    let spec =
-        LabSpec { name, nodes, pods_per_node: pods, mode, zones, vantage, lifetime, all_services, storage };
+    let UpArgs { name, nodes, pods, mode, services, cni_plugins, zones, all_services, vantage, storage } =
+        args;
+    let spec = LabSpec {
+        name,
+        nodes,
+        pods_per_node: pods,
+        mode,
+        zones,
+        vantage,
+        lifetime: Lifetime::Detached,
+        all_services,
+        storage,
+        proxy: services,
+        cni_plugins,
+    };
     let lab = Lab::up(spec)?;
     print!("{}", summary(&lab));
     Ok(())

@@ -10,7 +10,6 @@ use clap::{CommandFactory as _, Parser, Subcommand, error::ErrorKind};
 mod battery;
 mod bench;
 mod bpf;
-mod calm;
 mod chart;
 pub mod cluster;
 mod demo;
@@ -18,7 +17,9 @@ mod e2e;
 mod ebpf;
 mod image;
 mod lab;
+mod network;
 mod setup;
+mod soak;
 mod test;
 mod tools;
 

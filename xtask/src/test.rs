@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::Result;
 
+use crate::network::Network;
 use crate::{Usage, setup};
 
 mod parts;
@@ -28,10 +29,15 @@ pub(crate) struct Args {
     /// Let `deny` look for known vulnerabilities too; fetches the advisory database from the network
     #[arg(long)]
     advisories: bool,
-    /// Of the battery, only the rows that contain these words: a mode, a fault, or a piece of it; several with commas
-    #[arg(long, value_name = "WORDS", default_value = "")]
+    /// Of the battery, only the rows that contain these words: a network, a fault, or a piece of it; several with
+    /// commas. `kube-proxy` and `new` are sets of rows of their own; `new:WORDS` are some of them
+    #[arg(long, value_name = "[SET:]WORDS", default_value = "")]
     rows: String,
-    /// How long `calm` lasts
+    /// Networks of the battery's and the soak's labs, several with commas: `vxlan` or `routed`, then
+    /// `+kube-proxy-iptables` or `+kube-proxy-nftables`, then `+cni` for pods that CNI plugins attach
+    #[arg(long, value_name = "NETWORKS", value_delimiter = ',')]
+    networks: Vec<Network>,
+    /// How long `soak` lasts
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1440))]
     minutes: u64,
 }
@@ -63,7 +69,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         eprintln!("{error:#}");
     }
 
-    let mut shared = Shared::new(args.advisories, args.rows.clone(), args.minutes);
+    let mut shared = Shared::new(args);
     let outcomes: Vec<_> = selected.iter().map(|part| run_part(part, &mut shared)).collect();
     print!("{}", summary(&outcomes));
     let all_passed = outcomes.iter().all(|outcome| outcome.passed);

@@ -6,154 +6,24 @@
 
 use std::time::Duration;
 
-mod act;
+mod apply;
 mod conntrack;
+mod misconfigured;
 mod mtu;
 mod rules;
+mod settings;
 mod text;
 
 #[cfg(test)]
 mod tests;
 
-pub(crate) use act::{forget, heal, inject};
+pub(crate) use apply::{forget, heal, inject};
 pub use mtu::Narrow;
 pub(crate) use rules::{MARK, chance, hash};
+pub use settings::{
+    DeadRoute, Direction, DnsAnswer, End, Family, Hook, Leg, Match, NodeState, Proto, Verdict,
+};
 pub use text::HELP;
-
-/// Address family.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Family {
-    /// IPv4.
-    V4,
-    /// IPv6.
-    V6,
-}
-
-/// What kind of packet a rule takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Proto {
-    /// ICMP and ICMPv6 echo requests and replies, never neighbour discovery.
-    Icmp,
-    /// UDP.
-    Udp,
-    /// TCP.
-    Tcp,
-}
-
-/// Where in a node's stack a rule sits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hook {
-    /// Everything that arrives.
-    Prerouting,
-    /// What arrives for the node itself.
-    Input,
-    /// What the node passes on, as between its pods and others.
-    Forward,
-    /// What the node itself sends.
-    Output,
-    /// Everything that leaves.
-    Postrouting,
-}
-
-/// Which packets a rule takes; the default takes all but neighbour discovery.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Match {
-    /// One family only.
-    pub family: Option<Family>,
-    /// One protocol only.
-    pub proto: Option<Proto>,
-    /// From this place only.
-    pub src: Option<String>,
-    /// To this place only.
-    pub dst: Option<String>,
-    /// From this TCP or UDP port only.
-    pub sport: Option<u16>,
-    /// To this TCP or UDP port only.
-    pub dport: Option<u16>,
-    /// Arriving through this interface only.
-    pub iif: Option<String>,
-    /// Leaving through this interface only.
-    pub oif: Option<String>,
-    /// Packets of more bytes than this only, with their IP header.
-    pub longer_bytes: Option<u16>,
-    /// This share of them only, by chance; 1 to 100.
-    pub percent: Option<u8>,
-}
-
-/// What a rule does with a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// Drop it in silence.
-    Drop,
-    /// Drop it and answer with ICMP port unreachable.
-    Reject,
-}
-
-/// Kind of a route that leads nowhere.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeadRoute {
-    /// Drops in silence.
-    Blackhole,
-    /// Answers with ICMP host unreachable.
-    Unreachable,
-    /// Answers with ICMP administratively prohibited.
-    Prohibit,
-    /// Ends the look-up as if there were no route at all, not even a default one.
-    Throw,
-}
-
-/// Which way of a path loses packets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Leg {
-    /// From the probe's source to its destination.
-    Request,
-    /// Back.
-    Reply,
-}
-
-/// At which end of a path the packets are lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// On the node where the probe starts.
-    Source,
-    /// On the node that it is sent to.
-    Destination,
-}
-
-/// Direction as a node sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
-    /// Towards the node.
-    In,
-    /// From the node.
-    Out,
-}
-
-/// How the cluster's DNS answers for `cluster.local`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DnsAnswer {
-    /// With SERVFAIL.
-    Servfail,
-    /// With NXDOMAIN.
-    Nxdomain,
-    /// Well, but only after this time.
-    Slow(Duration),
-    /// Not at all.
-    Silent,
-    /// Over UDP only that the answer is too long for it; over TCP, where it would be whole, nobody comes through.
-    Truncated,
-}
-
-/// How the control plane sees a node. Only the inventory, and what follows from it for services, changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NodeState {
-    /// Condition Ready is Unknown; its pods are not ready.
-    NotReady,
-    /// Unschedulable; its pods stay.
-    Cordoned,
-    /// Gone with its pods.
-    Deleted,
-}
 
 /// Something broken on purpose. Injecting one twice is the same as once, and so is healing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -340,6 +210,13 @@ pub enum Fault {
         /// The service.
         service: String,
     },
+    /// The rules of a node lack a service altogether, as where they are behind.
+    NoTranslation {
+        /// The node.
+        node: String,
+        /// The service.
+        service: String,
+    },
     /// Power loss: every process on the node and in its pods is killed, the cable is dead.
     NodeKilled {
         /// The node.
@@ -372,6 +249,69 @@ pub enum Fault {
         at: Narrow,
         /// Largest packet, at least 1280.
         mtu_bytes: u16,
+    },
+    /// The bridge sends nothing back through a pod's port, so that the pod doesn't reach itself through a service.
+    NoHairpin {
+        /// The pod.
+        pod: String,
+    },
+    /// A node's overlay end bears another network identifier than those of all others.
+    WrongVni {
+        /// The node.
+        node: String,
+    },
+    /// A node sends what is for another node's pods to an underlay address that nobody has any more.
+    StaleTunnel {
+        /// The node that is mistaken.
+        node: String,
+        /// The node that it is mistaken about.
+        to: String,
+    },
+    /// The network between two zones drops the overlay's packets: no kernel on any node sees the drop.
+    TunnelBlocked {
+        /// One zone.
+        a: String,
+        /// The other.
+        b: String,
+    },
+    /// The links of a node's pods take smaller packets than their bridge, and nobody is told.
+    PodMtu {
+        /// The node.
+        node: String,
+        /// Largest packet, at least 1280.
+        mtu_bytes: u16,
+    },
+    /// A pod takes the pods of all nodes for neighbours on its own link.
+    PodMask {
+        /// The pod.
+        pod: String,
+    },
+    /// A kernel leaves echo requests without an answer.
+    EchoIgnored {
+        /// Node or pod.
+        at: String,
+    },
+    /// A node forwards nothing.
+    ForwardingOff {
+        /// The node.
+        node: String,
+    },
+    /// A pod found its IPv6 address in use when it came up, and so doesn't use it.
+    DadFailed {
+        /// The pod.
+        pod: String,
+    },
+    /// Another pod of the same node has a pod's addresses as well, and is the one that the node asks.
+    DuplicateAddress {
+        /// The pod whose addresses they are.
+        of: String,
+        /// The pod that has them, too.
+        at: String,
+    },
+    /// A node lets no new connection to or from a pod pass; those that are open go on.
+    PolicyDeny {
+        /// The pod.
+        pod: String,
     },
     /// The inventory shows a node in another state.
     NodeState {

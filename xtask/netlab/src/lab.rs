@@ -10,10 +10,10 @@ use anyhow::{Context, Result, ensure};
 use crate::fault::{self, Fault};
 use crate::process::{self, Process, find};
 use crate::servers::Servers;
-use crate::spec::{LabSpec, Lifetime};
+use crate::spec::{LabSpec, Lifetime, Proxy};
 use crate::state::{LabLock, Record, StateDir, write_atomically};
 use crate::topology::{NETNS_PREFIX, Node, Pod, Topology, netns_prefix};
-use crate::{inventory, netns, service, wiring};
+use crate::{cni, inventory, netns, service, wiring};
 
 /// Programs that a lab runs, all of which `cargo xtask setup` installs.
 const TOOLS: &[(&str, &str)] =
@@ -42,6 +42,7 @@ impl Lab {
     pub fn up(spec: LabSpec) -> Result<Self> {
         spec.check()?;
         check_machine()?;
+        check_tools(optional_tools(&spec))?;
         let dir = StateDir::new(&spec.name)?;
         let lock = dir.lock().with_context(|| format!("lab `{}`", spec.name))?;
         remove(&spec.name, &dir)?;
@@ -69,7 +70,7 @@ impl Lab {
     }
 
     fn raise(&self) -> Result<()> {
-        wiring::wire(&self.topology)?;
+        wiring::wire(&self.topology, self.dir.path())?;
         let nameservers: String = self
             .topology
             .service("kube-dns")?
@@ -379,7 +380,19 @@ fn check_root() -> Result<()> {
 
 fn check_machine() -> Result<()> {
     check_root()?;
-    for (tool, package) in TOOLS {
+    check_tools(TOOLS.iter().copied())
+}
+
+/// What only some labs run.
+fn optional_tools(spec: &LabSpec) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let iptables = [("iptables-nft-restore", "iptables"), ("ip6tables-nft-restore", "iptables")];
+    let plugins = [(cni::BRIDGE, cni::PACKAGE), (cni::HOST_LOCAL, cni::PACKAGE)];
+    let iptables = iptables.into_iter().filter(|_| spec.proxy == Proxy::KubeProxyIptables);
+    iptables.chain(plugins.into_iter().filter(|_| spec.cni_plugins))
+}
+
+fn check_tools(tools: impl IntoIterator<Item = (&'static str, &'static str)>) -> Result<()> {
+    for (tool, package) in tools {
         ensure!(find(tool).is_some(), "`{tool}` is missing (package {package}): run `cargo xtask setup`");
     }
     Ok(())

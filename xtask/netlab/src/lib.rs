@@ -16,9 +16,10 @@
 //! ```
 //!
 //! Where things are: `spec` (what is asked for) → `topology` (names and addresses, on paper) → `wiring`
-//! (interfaces, routes) → `service`, `dns`, `servers` (what runs on it) → `inventory` (what Kubernetes would
+//! (interfaces, routes) and `cni` (pods that plugins attach) → `service`, `dns`, `servers` (what runs on it) → `inventory` (what Kubernetes would
 //! say about it). `fault` breaks it, `lab` holds it together, `state` survives the driver.
 
+mod cni;
 mod dns;
 mod fault;
 mod inventory;
@@ -41,7 +42,7 @@ pub use lab::Lab;
 pub use netns::enter;
 pub use process::Process;
 pub use service::{Backend, ECHO_PORT, Port, Service, Transport};
-pub use spec::{LabSpec, Lifetime, Mode};
+pub use spec::{LabSpec, Lifetime, Mode, Proxy};
 pub use topology::{
     API_PORT, CLUSTER_CIDR_V4, CLUSTER_CIDR_V6, GATEWAY_V4, GATEWAY_V6, Node, Pod, STORAGE, STORAGE_BRIDGE,
     STORAGE_UPLINK, Storage, Topology, VXLAN_PORT, WEB_PORT,

@@ -157,8 +157,20 @@ pub(crate) fn processes(namespaces: &[String]) -> Result<Vec<i32>> {
     Ok(found)
 }
 
+/// Loads rules of one family's iptables inside a namespace, in the place of all that were there.
+pub(crate) fn iptables(ns: &str, v6: bool, script: &str) -> Result<()> {
+    // By the name that says which kind: `iptables-restore` may be the one of another kernel interface.
+    let tool = if v6 { "ip6tables-nft-restore" } else { "iptables-nft-restore" };
+    enter(ns, || run(&mut Command::new(tool), script))?.with_context(|| format!("{tool} in {ns}:\n{script}"))
+}
+
 /// Runs a tool with `input`; an error carries what the tool said.
 fn run(command: &mut Command, input: &str) -> Result<()> {
+    output(command, input).map(|_| ())
+}
+
+/// The same, and hands back what it printed.
+pub(crate) fn output(command: &mut Command, input: &str) -> Result<String> {
     let tool = command.get_program().to_string_lossy().into_owned();
     let mut child = command
         .stdin(Stdio::piped())
@@ -173,8 +185,9 @@ fn run(command: &mut Command, input: &str) -> Result<()> {
     drop(stdin);
     let output = child.wait_with_output().with_context(|| format!("waiting for `{tool}`"))?;
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        bail!("`{tool}` failed ({}): {}", output.status, said.trim());
+        // CNI plugins say what is wrong on standard output.
+        let said = if output.stderr.is_empty() { &output.stdout } else { &output.stderr };
+        bail!("`{tool}` failed ({}): {}", output.status, String::from_utf8_lossy(said).trim());
     }
-    Ok(())
+    String::from_utf8(output.stdout).with_context(|| format!("what `{tool}` printed is no text"))
 }

@@ -1,20 +1,22 @@
-//! Services as kube-proxy's nftables mode makes them: which there are, what stands behind them under the
-//! active faults, and the rules of a node. Pure, except for [`apply`].
+//! Services: which there are, what stands behind them under the active faults, and the rules of a node, which the lab's
+//! [`Proxy`] decides. Pure, except for [`apply`].
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use anyhow::Result;
 
-use crate::fault::{Fault, NodeState};
+use crate::fault::{Family, Fault, NodeState};
 use crate::netns;
+use crate::spec::Proxy;
 use crate::topology::{API_PORT, Topology, WEB_PORT};
 
+pub(crate) mod kube_proxy;
 mod more;
 mod rules;
 
 pub use more::ECHO_PORT;
 
-/// Table that holds the rules on every node.
+/// Table that holds the plain rules on every node.
 const TABLE: &str = "netlab_services";
 
 /// Transport protocol of a service's port.
@@ -103,6 +105,10 @@ pub struct Service {
     pub probe: Option<&'static str>,
     /// Nodes whose rules lack its node ports.
     pub portless: Vec<String>,
+    /// Nodes whose rules lack it altogether.
+    pub untranslated: Vec<String>,
+    /// `sessionAffinity: ClientIP`; the plain rules know none.
+    pub affinity: bool,
 }
 
 impl Service {
@@ -153,6 +159,9 @@ impl Service {
         if more {
             services.extend(more::all(topology));
         }
+        if topology.proxy != Proxy::Plain {
+            services.extend(more::of_kube_proxy(topology, more));
+        }
         services
     }
 }
@@ -183,6 +192,9 @@ pub(crate) fn under(topology: &Topology, faults: &[Fault]) -> Vec<Service> {
                 Fault::NoEndpoints { service: name } if service.name == name => service.backends.clear(),
                 Fault::NoNodePort { node, service: name } if service.name == name => {
                     service.portless.push(node.clone());
+                }
+                Fault::NoTranslation { node, service: name } if service.name == name => {
+                    service.untranslated.push(node.clone());
                 }
                 Fault::PodGone { pod } => {
                     service.backends.retain(|backend| backend.pod.as_ref() != Some(pod));
@@ -216,5 +228,12 @@ fn bury(backend: &mut Backend) {
 
 /// Puts the rules in force on every node.
 pub(crate) fn apply(topology: &Topology, services: &[Service]) -> Result<()> {
-    netns::each(&topology.nodes, |node| netns::nft(&node.netns, &rules::ruleset(node, services)))
+    netns::each(&topology.nodes, |node| match topology.proxy {
+        Proxy::Plain => netns::nft(&node.netns, &rules::ruleset(node, services)),
+        Proxy::KubeProxyNftables => netns::nft(&node.netns, &kube_proxy::nftables::ruleset(node, services)),
+        Proxy::KubeProxyIptables => [Family::V4, Family::V6].into_iter().try_for_each(|family| {
+            let rules = kube_proxy::iptables::ruleset(node, services, family);
+            netns::iptables(&node.netns, family == Family::V6, &rules)
+        }),
+    })
 }

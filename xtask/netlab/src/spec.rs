@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 /// How pods on different nodes reach each other.
@@ -34,6 +34,45 @@ impl FromStr for Mode {
             "vxlan" => Ok(Self::Vxlan),
             _ => bail!("mode is `routed` or `vxlan`, not `{text}`"),
         }
+    }
+}
+
+/// Who translates services on the nodes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Proxy {
+    /// One nftables table of the lab's own, with the least rules that do it.
+    #[default]
+    Plain,
+    /// The chains of kube-proxy's iptables mode, and bridges whose frames go through netfilter.
+    KubeProxyIptables,
+    /// The tables of kube-proxy's nftables mode, and bridges whose frames go through netfilter.
+    KubeProxyNftables,
+}
+
+impl Proxy {
+    /// All of them, by their names.
+    pub const NAMES: &[(&str, Self)] = &[
+        ("plain", Self::Plain),
+        ("kube-proxy-iptables", Self::KubeProxyIptables),
+        ("kube-proxy-nftables", Self::KubeProxyNftables),
+    ];
+}
+
+impl fmt::Display for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = Self::NAMES.iter().find(|(_, proxy)| proxy == self).map_or("", |(name, _)| name);
+        f.write_str(name)
+    }
+}
+
+impl FromStr for Proxy {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let found = Self::NAMES.iter().find(|(name, _)| *name == text);
+        let names: Vec<&str> = Self::NAMES.iter().map(|(name, _)| *name).collect();
+        found.map(|(_, proxy)| *proxy).with_context(|| format!("`{text}` is none of {}", names.join(", ")))
     }
 }
 
@@ -72,6 +111,12 @@ pub struct LabSpec {
     /// A further network of pods, `default/storage`, as Multus would attach it: of the vantages and the `app` pods.
     #[serde(default)]
     pub storage: bool,
+    /// Who translates services.
+    #[serde(default)]
+    pub proxy: Proxy,
+    /// Whether the CNI plugins `bridge` and `host-local` attach the pods, as a container runtime has them do it.
+    #[serde(default)]
+    pub cni_plugins: bool,
 }
 
 impl Default for LabSpec {
@@ -86,6 +131,8 @@ impl Default for LabSpec {
             lifetime: Lifetime::Driver,
             all_services: false,
             storage: false,
+            proxy: Proxy::Plain,
+            cni_plugins: false,
         }
     }
 }

@@ -21,7 +21,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use anyhow::{Context, Result};
 
 use crate::service::Service;
-use crate::spec::{LabSpec, Mode};
+use crate::spec::{LabSpec, Mode, Proxy};
 
 /// Address of the underlay's gateway, which leads nowhere but makes a default route possible.
 pub const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(172, 30, 0, 1);
@@ -166,6 +166,10 @@ pub struct Topology {
     pub lab: String,
     /// Routes or overlay.
     pub mode: Mode,
+    /// Who translates services.
+    pub proxy: Proxy,
+    /// Whether the CNI plugins attach the pods.
+    pub cni_plugins: bool,
     /// Network namespace that holds the switch.
     pub underlay_ns: String,
     /// Network namespace of the hub.
@@ -188,6 +192,8 @@ impl Topology {
         let mut topology = Self {
             lab: spec.name.clone(),
             mode: spec.mode,
+            proxy: spec.proxy,
+            cni_plugins: spec.cni_plugins,
             underlay_ns: netns(&spec.name, "net"),
             hub_ns: netns(&spec.name, "hub"),
             hub_v4: Ipv4Addr::new(172, 30, 0, 2),

@@ -1,13 +1,15 @@
 //! Turns a [`Topology`] into interfaces, addresses and routes. What is written as `replace` is written again
 //! when a fault that removed it heals.
 
+use std::path::Path;
+
 use anyhow::Result;
 
-use crate::netns;
-use crate::spec::Mode;
+use crate::spec::{Mode, Proxy};
 use crate::topology::{
     GATEWAY_V4, GATEWAY_V6, Node, Pod, STORAGE_BRIDGE, STORAGE_UPLINK, Topology, VXLAN_PORT,
 };
+use crate::{cni, netns};
 
 /// For every namespace, before it has interfaces: addresses are usable at once, nothing is filtered by
 /// source, a link that went down keeps its IPv6 addresses, and ping needs no privilege (as in pods).
@@ -32,8 +34,12 @@ const SYSCTLS: &[(&str, &str)] = &[
 const FORWARDING: &[(&str, &str)] =
     &[("ipv4/ip_forward", "1"), ("ipv6/conf/all/forwarding", "1"), ("ipv6/conf/default/forwarding", "1")];
 
-/// Creates the namespaces and everything in them that carries packets.
-pub(crate) fn wire(topology: &Topology) -> Result<()> {
+/// For nodes with kube-proxy's rules, which need to see what bridges pass on between pods.
+const BRIDGE_NETFILTER: &[(&str, &str)] =
+    &[("bridge/bridge-nf-call-iptables", "1"), ("bridge/bridge-nf-call-ip6tables", "1")];
+
+/// Creates the namespaces and everything in them that carries packets; CNI plugins keep their state below `state`.
+pub(crate) fn wire(topology: &Topology, state: &Path) -> Result<()> {
     let namespaces: Vec<String> = topology.namespaces().collect();
     netns::create(&namespaces)?;
     for ns in &namespaces {
@@ -44,7 +50,14 @@ pub(crate) fn wire(topology: &Topology) -> Result<()> {
     netns::ip(&topology.hub_ns, &hub(topology))?;
     netns::each(&topology.nodes, |node| {
         netns::sysctl(&node.netns, FORWARDING)?;
+        if topology.proxy != Proxy::Plain {
+            netns::sysctl(&node.netns, BRIDGE_NETFILTER)?;
+        }
         netns::ip(&node.netns, &node_links(topology, node))?;
+        if topology.cni_plugins {
+            // Their `ipam` locks a folder, so one pod comes after the other.
+            node.pods.iter().try_for_each(|pod| cni::attach(topology, node, pod, state))?;
+        }
         restore_node(topology, node)?;
         for pod in &node.pods {
             netns::ip(&pod.netns, &pod_addresses(topology, node, pod))?;
@@ -92,9 +105,37 @@ fn hub(topology: &Topology) -> Vec<String> {
 }
 
 fn node_links(topology: &Topology, node: &Node) -> Vec<String> {
+    let mut lines = vec!["link set lo up".to_owned()];
+    if !topology.cni_plugins {
+        lines.extend(bridge_links(topology, node));
+    }
+    if topology.has_storage() {
+        lines.extend(storage_links(node));
+    }
+    if topology.mode == Mode::Vxlan {
+        lines.push(overlay_link(topology, node, OVERLAY_VNI));
+    }
+    lines
+}
+
+/// The overlay's network identifier, the same on all nodes.
+pub(crate) const OVERLAY_VNI: u32 = 1;
+
+/// Makes the node's overlay end, with this network identifier.
+pub(crate) fn overlay_link(topology: &Topology, node: &Node, vni: u32) -> String {
+    format!(
+        "link add name flannel.1 address {} mtu {} type vxlan id {vni} local {} dev eth0 dstport {VXLAN_PORT} \
+         nolearning",
+        node.overlay_mac(),
+        topology.pod_mtu_bytes(),
+        node.v4
+    )
+}
+
+/// The pods' bridge and its ports.
+fn bridge_links(topology: &Topology, node: &Node) -> Vec<String> {
     let mtu = topology.pod_mtu_bytes();
     let mut lines = vec![
-        "link set lo up".to_owned(),
         // With an address of its own, as CNI plugins give it: otherwise it takes the lowest of its ports, and pods send
         // to the old one whenever a port comes or goes.
         format!(
@@ -106,19 +147,17 @@ fn node_links(topology: &Topology, node: &Node) -> Vec<String> {
     for Pod { veth, netns, .. } in &node.pods {
         lines.push(format!("link add name {veth} mtu {mtu} type veth peer name eth0 netns {netns}"));
         lines.push(format!("link set {veth} master cni0 up"));
-    }
-    if topology.has_storage() {
-        lines.extend(storage_links(node));
-    }
-    if topology.mode == Mode::Vxlan {
-        lines.push(format!(
-            "link add name flannel.1 address {} mtu {mtu} type vxlan id 1 local {} dev eth0 \
-             dstport {VXLAN_PORT} nolearning",
-            node.overlay_mac(),
-            node.v4
-        ));
+        if topology.proxy != Proxy::Plain {
+            // A pod's request to a service that it serves itself goes back through the port that it came by.
+            lines.push(hairpin(veth, true));
+        }
     }
     lines
+}
+
+/// Whether the bridge sends frames back through a pod's port.
+pub(crate) fn hairpin(veth: &str, on: bool) -> String {
+    format!("link set {veth} type bridge_slave hairpin {}", if on { "on" } else { "off" })
 }
 
 /// Largest packet of the network `default/storage`: the underlay's 1500 bytes less the overlay's 50.
@@ -195,15 +234,22 @@ fn forwarding(topology: &Topology, node: &Node) -> Vec<String> {
     lines
 }
 
+/// A pod's ways out, through its node.
+pub(crate) fn pod_routes(node: &Node) -> [String; 2] {
+    [
+        format!("route replace 0.0.0.0/0 via {}", node.bridge_v4()),
+        format!("route replace ::/0 via {}", node.bridge_v6()),
+    ]
+}
+
 fn pod_addresses(topology: &Topology, node: &Node, pod: &Pod) -> Vec<String> {
     let mut lines = vec![
         "link set lo up".to_owned(),
         format!("link set eth0 mtu {} up", topology.pod_mtu_bytes()),
         format!("addr replace {}/24 dev eth0", pod.v4),
         format!("addr replace {}/64 dev eth0 nodad", pod.v6),
-        format!("route replace 0.0.0.0/0 via {}", node.bridge_v4()),
-        format!("route replace ::/0 via {}", node.bridge_v6()),
     ];
+    lines.extend(pod_routes(node));
     if let Some(storage) = &pod.storage {
         lines.extend([
             format!("link set net1 mtu {STORAGE_MTU} up"),

@@ -188,9 +188,13 @@ fn described(finding: &Finding) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::table::{Deed, ROWS};
+    use super::super::table::{FaultAction, RowSet};
     use super::*;
     use serde_json::json;
+
+    fn default_rows() -> &'static [Row] {
+        RowSet::Default.rows()
+    }
 
     fn report(node: &str, stage: &str, kind: &str) -> Report {
         let path = json!({ "sourceNode": "n1", "kind": kind, "family": "FAMILY_IPV4", "target": { "id": "node/n2" } });
@@ -202,7 +206,10 @@ mod tests {
 
     #[test]
     fn a_place_is_right_wrong_or_open() {
-        let row = ROWS.iter().find(|row| row.deed == Deed::Lab("responder-filtered node=n2")).unwrap();
+        let row = default_rows()
+            .iter()
+            .find(|row| row.action == FaultAction::Lab("responder-filtered node=n2"))
+            .unwrap();
         for (node, stage, kind, expected) in [
             ("n2", "STAGE_NETFILTER_INPUT", "PROBE_KIND_UDP", Grade::Right),
             ("n2", "STAGE_ROUTING", "PROBE_KIND_UDP", Grade::Wrong),
@@ -221,7 +228,10 @@ mod tests {
 
     #[test]
     fn what_connection_tracking_counts_itself_is_true() {
-        let row = ROWS.iter().find(|row| row.deed == Deed::Lab("responder-filtered node=n2")).unwrap();
+        let row = default_rows()
+            .iter()
+            .find(|row| row.action == FaultAction::Lab("responder-filtered node=n2"))
+            .unwrap();
         let told = |node: &str, function: &str| {
             let mut report = report(node, "STAGE_NETFILTER_INPUT", "PROBE_KIND_UDP");
             let at = report.findings[0].location.as_mut().unwrap();
@@ -245,7 +255,10 @@ mod tests {
 
     #[test]
     fn what_was_only_concluded_from_the_last_sight_or_without_a_direction_is_half_an_answer() {
-        let row = ROWS.iter().find(|row| row.deed == Deed::Lab("responder-filtered node=n2")).unwrap();
+        let row = default_rows()
+            .iter()
+            .find(|row| row.action == FaultAction::Lab("responder-filtered node=n2"))
+            .unwrap();
         let right = Location {
             node: "n2".to_owned(),
             stage: "netfilter_input".to_owned(),
@@ -275,7 +288,8 @@ mod tests {
 
     #[test]
     fn only_what_is_lost_by_chance_may_be_gone_when_it_is_judged() {
-        let row = |fault: &str| ROWS.iter().find(|row| row.deed.text().starts_with(fault)).unwrap();
+        let row =
+            |fault: &str| default_rows().iter().find(|row| row.action.text().starts_with(fault)).unwrap();
         let (seldom, always) =
             (row("request-loss from=n1 to=n2 at=destination percent=1"), row("responder-filtered"));
         let (showing, last) = (report("n2", "netfilter_input", "PROBE_KIND_UDP"), Report::default());
@@ -298,7 +312,7 @@ mod tests {
         let place = of("place/n2/netfilter_input/NETFILTER_DROP", "place");
         let other = of("place/n2/routing/EINVAL", "place");
         let zones = of("zones/a~b (UDP over IPv6)", "link");
-        let row = |incident| Row { incident, ..ROWS[0] };
+        let row = |incident| Row { incident, ..default_rows()[0] };
         let closed = Incident { open: false, ..place.clone() };
         let merged = Incident { merged_into: place.id.clone(), open: false, ..other.clone() };
         for (wanted, found, expected) in [
@@ -328,8 +342,9 @@ mod tests {
 
     #[test]
     fn faults_of_the_table_are_faults_of_the_lab() {
-        for row in ROWS {
-            if let Deed::Lab(text) = row.deed {
+        let sets = [RowSet::Default, RowSet::KubeProxy, RowSet::New];
+        for row in sets.iter().flat_map(|set| set.rows()) {
+            if let FaultAction::Lab(text) = row.action {
                 text.parse::<netcheck_netlab::Fault>().unwrap();
                 assert!(!row.places.is_empty(), "{text}");
             }

@@ -1,10 +1,62 @@
 //! The table of faults: what each breaks, and what must be said of it.
 
+use netcheck_netlab::{Mode, Proxy};
+
 use super::foreign::At;
+use crate::network::Network;
+
+mod kube_proxy;
+mod new;
+
+/// The tables there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RowSet {
+    /// What must be right before a change is taken.
+    Default,
+    /// Faults behind services, under kube-proxy's own rules.
+    KubeProxy,
+    /// What is not yet told as it should be.
+    New,
+}
+
+impl RowSet {
+    /// By its name on the command line; the default one has none.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        match name {
+            "kube-proxy" => Some(Self::KubeProxy),
+            "new" => Some(Self::New),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn rows(self) -> &'static [Row] {
+        match self {
+            Self::Default => ROWS,
+            Self::KubeProxy => kube_proxy::ROWS,
+            Self::New => new::ROWS,
+        }
+    }
+
+    /// Where it is run unless the command line says something else.
+    pub(crate) fn networks(self) -> Vec<Network> {
+        if self == Self::Default {
+            return vec![Network::plain(Mode::Routed), Network::plain(Mode::Vxlan)];
+        }
+        vec![
+            Network { mode: Mode::Routed, proxy: Proxy::KubeProxyNftables, cni_plugins: false },
+            Network { mode: Mode::Vxlan, proxy: Proxy::KubeProxyIptables, cni_plugins: true },
+        ]
+    }
+
+    /// Whether something is probed from pods, too.
+    pub(crate) fn has_vantages(self) -> bool {
+        self == Self::New
+    }
+}
 
 /// What is done to the lab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Deed {
+pub(crate) enum FaultAction {
     /// A fault of the lab, in its textual form.
     Lab(&'static str),
     /// Another program drops what passes an interface of a node.
@@ -44,7 +96,7 @@ pub(crate) enum Families {
 /// One fault.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Row {
-    pub(crate) deed: Deed,
+    pub(crate) action: FaultAction,
     pub(crate) families: Families,
     /// Kinds of probes that it must take down or degrade.
     pub(crate) kinds: &'static [&'static str],
@@ -67,7 +119,7 @@ impl Row {
     }
 }
 
-impl Deed {
+impl FaultAction {
     /// As it is shown.
     pub(crate) fn text(self) -> String {
         match self {
@@ -101,9 +153,9 @@ const fn wire(wire_end: &'static str, direction: &'static str) -> Place {
     Place { nodes: "", direction, stages: "wire", reasons: "", wire_end }
 }
 
-const fn row(deed: Deed, kinds: &'static [&'static str], places: &'static [Place]) -> Row {
+const fn row(action: FaultAction, kinds: &'static [&'static str], places: &'static [Place]) -> Row {
     Row {
-        deed,
+        action,
         families: Families::Both,
         kinds,
         places,
@@ -116,15 +168,15 @@ const fn row(deed: Deed, kinds: &'static [&'static str], places: &'static [Place
 
 /// Nothing may be said to be lost.
 const fn harmless(fault: &'static str) -> Row {
-    row(Deed::Harmless(fault), &[], &[]).opens("none")
+    row(FaultAction::Harmless(fault), &[], &[]).opens("none")
 }
 
 const fn lab(fault: &'static str, kinds: &'static [&'static str], places: &'static [Place]) -> Row {
-    row(Deed::Lab(fault), kinds, places)
+    row(FaultAction::Lab(fault), kinds, places)
 }
 
 const fn foreign(at: At, place: &'static [Place]) -> Row {
-    row(Deed::Foreign { node: "n2", interface: "vethweb-n2", at }, POD, place)
+    row(FaultAction::Foreign { node: "n2", interface: "vethweb-n2", at }, POD, place)
 }
 
 const fn only(families: Families, row: Row) -> Row {
@@ -179,7 +231,7 @@ const RESTARTED: Place = at("n4", "request", "socket", "refused");
 
 /// All rows. What destroys most comes last.
 #[rustfmt::skip]
-pub(crate) const ROWS: &[Row] = &[
+const ROWS: &[Row] = &[
     // Filters, at each hook.
     lab("drop node=n2 hook=prerouting src=n1", ALL, &[at("n2", "", "netfilter_prerouting", "NETFILTER_DROP")]).opens("place n2 netfilter_prerouting"),
     lab("drop node=n2 hook=input proto=icmp src=n1", ICMP, &[at("n2", "", "netfilter_input", "NETFILTER_DROP")]).opens("place n2 netfilter_input"),
@@ -264,7 +316,7 @@ pub(crate) const ROWS: &[Row] = &[
     lab("dns answer=truncated", DNS_TCP, &[at("n4", "request", "netfilter_input", "NETFILTER_DROP"), RESTARTED]).opens("place n4 netfilter_input"),
     lab("dns answer=slow delay-ms=1000", DNS, &[at("n4", "", "application|socket", "")]).opens("dns_server"),
     // Programs and nodes that end, and a starved machine.
-    row(Deed::Starve, &[], &[]).opens("none"),
-    row(Deed::KillAgent("n2"), UDP, &[at("n2", "request", "socket", "")]).opens("place n2 socket"),
-    Row { patience_s: 12, ..row(Deed::KillNode("n3"), ICMP, &[NEIGHBOUR, NO_HOST]).opens("node n3") },
+    row(FaultAction::Starve, &[], &[]).opens("none"),
+    row(FaultAction::KillAgent("n2"), UDP, &[at("n2", "request", "socket", "")]).opens("place n2 socket"),
+    Row { patience_s: 12, ..row(FaultAction::KillNode("n3"), ICMP, &[NEIGHBOUR, NO_HOST]).opens("node n3") },
 ];

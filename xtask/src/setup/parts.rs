@@ -97,6 +97,13 @@ pub(crate) const PARTS: &[Part] = &[
         source: Source::Apt(&["nftables"]),
     },
     Part {
+        name: "iptables",
+        version: "",
+        used_for: "lab",
+        found_by: Found::Programs(&["iptables-nft-restore", "ip6tables-nft-restore"]),
+        source: Source::Apt(&["iptables"]),
+    },
+    Part {
         name: "iproute2",
         version: "",
         used_for: "lab, demo",
@@ -279,8 +286,8 @@ pub(crate) const PARTS: &[Part] = &[
     Part {
         name: "cni",
         version: "",
-        used_for: "test image",
-        found_by: Found::Programs(&["/usr/lib/cni/bridge"]),
+        used_for: "lab, test image",
+        found_by: Found::Programs(&["/usr/lib/cni/bridge", "/usr/lib/cni/host-local"]),
         source: Source::Apt(&["containernetworking-plugins"]),
     },
 ];

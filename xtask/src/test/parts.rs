@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::steps::{Shared, cargo, cargo_with, program};
 use crate::{
-    battery, calm, chart, ebpf, image, setup,
+    battery, chart, ebpf, image, setup, soak,
     tools::{command, output},
 };
 
@@ -38,7 +38,7 @@ pub(crate) const PARTS: &[Part] = &[
     Part { name: "unit", about: "unit, property and in-process tests", tools: &[], embeds: true, by_name_only: false, run: unit },
     Part { name: "lab", about: "real packets and faults in network namespaces (root)", tools: setup::LAB, embeds: true, by_name_only: false, run: lab },
     Part { name: "battery", about: "many faults, each located where it is (root)", tools: setup::LAB, embeds: true, by_name_only: true, run: battery },
-    Part { name: "calm", about: "no false alarm while cores are busy and interfaces come and go (root)", tools: setup::LAB, embeds: true, by_name_only: true, run: calm },
+    Part { name: "soak", about: "no false alarm while cores are busy and interfaces come and go (root)", tools: setup::LAB, embeds: true, by_name_only: true, run: soak },
     Part { name: "image", about: "the image, run with the rights that the chart gives it (root)", tools: image::TOOLS, embeds: false, by_name_only: true, run: |_| image::test() },
 ];
 
@@ -95,9 +95,9 @@ fn lab(_: &mut Shared) -> Result<()> {
 }
 
 fn battery(shared: &mut Shared) -> Result<()> {
-    battery::run(&shared.rows)
+    battery::run(&shared.selection)
 }
 
-fn calm(shared: &mut Shared) -> Result<()> {
-    calm::run(shared.minutes)
+fn soak(shared: &mut Shared) -> Result<()> {
+    soak::run(shared.minutes, &shared.networks)
 }

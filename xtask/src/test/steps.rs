@@ -2,6 +2,9 @@
 
 use anyhow::{Result, anyhow};
 
+use super::Args;
+use crate::battery::Selection;
+use crate::network::Network;
 use crate::{
     ebpf,
     tools::{self, command, run, shown},
@@ -11,17 +14,25 @@ use crate::{
 pub(crate) struct Shared {
     /// Whether `deny` may fetch the advisory database.
     pub(crate) advisories: bool,
-    /// Words that a row of the battery must contain to be run.
-    pub(crate) rows: String,
-    /// How long the calm run lasts.
+    /// What the battery runs.
+    pub(crate) selection: Selection,
+    /// Networks that were named.
+    pub(crate) networks: Vec<Network>,
+    /// How long the soak run lasts.
     pub(crate) minutes: u64,
     kernel_programs: Option<Result<(), String>>,
 }
 
 impl Shared {
     /// Nothing done yet.
-    pub(crate) fn new(advisories: bool, rows: String, minutes: u64) -> Self {
-        Self { advisories, rows, minutes, kernel_programs: None }
+    pub(crate) fn new(args: &Args) -> Self {
+        Self {
+            advisories: args.advisories,
+            selection: Selection::new(&args.rows, &args.networks),
+            networks: args.networks.clone(),
+            minutes: args.minutes,
+            kernel_programs: None,
+        }
     }
 
     /// Builds the kernel programs, once a run.

@@ -149,6 +149,21 @@ fn chains<'a>(fault: &'a Fault, topology: &'a Topology) -> Result<Vec<Chain<'a>>
             }
             chains
         }
+        Fault::TunnelBlocked { a, b } => {
+            ensure!(topology.mode == Mode::Vxlan, "this lab has no tunnels");
+            let rules = vec![tunnel_rule(topology, a, b)?, tunnel_rule(topology, b, a)?];
+            vec![Chain { netns: &topology.underlay_ns, table_family: "bridge", hook: Hook::Forward, rules }]
+        }
+        Fault::PolicyDeny { pod } => {
+            let pod = topology.pod(pod)?;
+            let (v4, v6) = (pod.v4, pod.v6);
+            let mut rules = vec!["ct state established,related accept".to_owned()];
+            for way in ["saddr", "daddr"] {
+                rules.push(format!("ip {way} {v4} counter drop"));
+                rules.push(format!("ip6 {way} {v6} counter drop"));
+            }
+            inet(&topology.node_of(pod)?.netns, Hook::Forward, rules)
+        }
         Fault::MtuBlackhole { node, at, .. } => inet(&topology.node(node)?.netns, Hook::Output, at.rules()),
         Fault::FragmentsDropped { node, .. } => inet(
             &topology.node(node)?.netns,
@@ -166,6 +181,21 @@ fn chains<'a>(fault: &'a Fault, topology: &'a Topology) -> Result<Vec<Chain<'a>>
         }
         _ => Vec::new(),
     })
+}
+
+/// What the switch drops of the overlay from one zone to another.
+fn tunnel_rule(topology: &Topology, from: &str, to: &str) -> Result<String> {
+    let ports = |zone: &str| -> Result<String> {
+        let nodes = topology.nodes.iter().filter(|node| node.zone == zone);
+        let ports: Vec<String> = nodes.map(|node| format!("\"{}\"", node.switch_port())).collect();
+        ensure!(!ports.is_empty(), "no zone `{zone}` in lab `{}`", topology.lab);
+        Ok(ports.join(", "))
+    };
+    Ok(format!(
+        "meta protocol ip udp dport {VXLAN_PORT} iifname {{ {} }} oifname {{ {} }} counter drop",
+        ports(from)?,
+        ports(to)?
+    ))
 }
 
 /// Where a leg passes: through the own stack of a node, or through the one that forwards for a pod.

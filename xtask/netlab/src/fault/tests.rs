@@ -48,6 +48,7 @@ const ALL: &[&str] = &[
     "backend-dead pod=web-n1",
     "no-endpoints service=web",
     "no-node-port node=n2 service=shop",
+    "no-translation node=n2 service=web",
     "node-killed node=n1",
     "zone-cut a=zone-a b=zone-b",
     "zone-cut a=zone-a b=zone-b family=ipv4 proto=udp",
@@ -55,6 +56,17 @@ const ALL: &[&str] = &[
     "mtu-blackhole node=n1 mtu=1300",
     "mtu-blackhole node=n1 mtu=1300 at=pods",
     "mtu-blackhole node=n1 mtu=1300 at=cable",
+    "no-hairpin pod=web-n1",
+    "wrong-vni node=n2",
+    "stale-tunnel node=n1 to=n2",
+    "tunnel-blocked a=zone-a b=zone-b",
+    "pod-mtu node=n2 mtu=1300",
+    "pod-mask pod=web-n2",
+    "echo-ignored at=n2",
+    "forwarding-off node=n2",
+    "dad-failed pod=web-n2",
+    "duplicate-address of=web-n2 at=app-n2-2",
+    "policy-deny pod=web-n2",
     "node-state node=n1 state=notready",
     "node-state node=n1 state=cordoned",
     "node-state node=n1 state=deleted",
@@ -110,6 +122,7 @@ fn what_is_wrong_is_named() {
         ("dns answer=rude", "`answer` is one of servfail"),
         ("dns answer=silent delay-ms=3", "`delay-ms` goes with `answer=slow` only"),
         ("mtu-blackhole node=n1 mtu=900", "at least 1280"),
+        ("pod-mtu node=n1 mtu=900", "at least 1280"),
     ] {
         let error = format!("{:#}", text.parse::<Fault>().unwrap_err());
         assert!(error.contains(named), "`{text}`: {error}");

@@ -38,10 +38,22 @@ Faults (settings in [] may be left out):
   backend-dead pod=P               its endpoints name addresses that nobody has
   no-endpoints service=S
   no-node-port node=N service=S    its rules there are missing
+  no-translation node=N service=S  its rules there are missing altogether
   node-killed node=N
   zone-cut a=Z b=Z [family=] [proto=]
   wrong-neighbour node=N to=A      a node, a pod of N, or over VXLAN any pod
   mtu-blackhole node=N mtu=BYTES [at=tunnel|pods|cable]  default tunnel; over plain routes that is the uplink
+  no-hairpin pod=P                 it doesn't reach itself through a service; with kube-proxy's rules
+  wrong-vni node=N                 its overlay end has another network identifier
+  stale-tunnel node=N to=N         it sends what is for that node's pods to an address that nobody has
+  tunnel-blocked a=Z b=Z           the overlay between two zones, seen by no node
+  pod-mtu node=N mtu=BYTES         its pods' links take less than their bridge
+  pod-mask pod=P                   it takes all nodes' pods for neighbours
+  echo-ignored at=N|P              by sysctl
+  forwarding-off node=N            by sysctl
+  dad-failed pod=P                 its IPv6 address was in use when it came up
+  duplicate-address of=P at=P      another pod of the node has it, too, and is the one that is asked
+  policy-deny pod=P                no new connection to or from it passes
   node-state node=N state=notready|cordoned|deleted     in the inventory
   pod-gone pod=P                                        in the inventory
 
@@ -204,6 +216,9 @@ impl fmt::Display for Fault {
             Self::BackendDead { pod } => write!(f, "backend-dead pod={pod}"),
             Self::NoEndpoints { service } => write!(f, "no-endpoints service={service}"),
             Self::NoNodePort { node, service } => write!(f, "no-node-port node={node} service={service}"),
+            Self::NoTranslation { node, service } => {
+                write!(f, "no-translation node={node} service={service}")
+            }
             Self::NodeKilled { node } => write!(f, "node-killed node={node}"),
             Self::ZoneCut { a, b, family, proto } => {
                 write!(f, "zone-cut a={a} b={b}")?;
@@ -215,6 +230,17 @@ impl fmt::Display for Fault {
                 write!(f, "mtu-blackhole node={node} mtu={mtu_bytes}")?;
                 set_word(f, "at", Some(*at).filter(|at| *at != Narrow::Tunnel))
             }
+            Self::NoHairpin { pod } => write!(f, "no-hairpin pod={pod}"),
+            Self::WrongVni { node } => write!(f, "wrong-vni node={node}"),
+            Self::StaleTunnel { node, to } => write!(f, "stale-tunnel node={node} to={to}"),
+            Self::TunnelBlocked { a, b } => write!(f, "tunnel-blocked a={a} b={b}"),
+            Self::PodMtu { node, mtu_bytes } => write!(f, "pod-mtu node={node} mtu={mtu_bytes}"),
+            Self::PodMask { pod } => write!(f, "pod-mask pod={pod}"),
+            Self::EchoIgnored { at } => write!(f, "echo-ignored at={at}"),
+            Self::ForwardingOff { node } => write!(f, "forwarding-off node={node}"),
+            Self::DadFailed { pod } => write!(f, "dad-failed pod={pod}"),
+            Self::DuplicateAddress { of, at } => write!(f, "duplicate-address of={of} at={at}"),
+            Self::PolicyDeny { pod } => write!(f, "policy-deny pod={pod}"),
             Self::NodeState { node, state } => write!(f, "node-state node={node} state={}", state.word()),
             Self::PodGone { pod } => write!(f, "pod-gone pod={pod}"),
         }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{CREATED, uid};
+use crate::service::kube_proxy::AFFINITY_SECONDS;
 use crate::service::{Backend, Service};
 use crate::topology::{API_PORT, Topology, dual};
 
@@ -34,9 +35,12 @@ pub(super) fn service_object(topology: &Topology, service: &Service) -> Value {
         "ipFamilies": ["IPv4", "IPv6"],
         "ipFamilyPolicy": "RequireDualStack",
         "ports": ports,
-        "sessionAffinity": "None",
+        "sessionAffinity": if service.affinity { "ClientIP" } else { "None" },
         "type": "ClusterIP",
     });
+    if service.affinity {
+        spec["sessionAffinityConfig"] = json!({ "clientIP": { "timeoutSeconds": AFFINITY_SECONDS } });
+    }
     if let Some((key, value)) = service.selector {
         spec["selector"] = json!({ key: value });
     }

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::{Port, Service, Transport, cluster_ips, pods_of};
-use crate::topology::{Topology, WEB_PORT};
+use crate::topology::{Topology, VANTAGE_APP, VANTAGE_NAMESPACE, WEB_PORT};
 
 /// Port at which `web` pods send UDP back.
 pub const ECHO_PORT: u16 = 6100;
@@ -63,4 +63,49 @@ pub(super) fn all(topology: &Topology) -> Vec<Service> {
             ..web()
         },
     ]
+}
+
+/// What only kube-proxy's own rules carry.
+/// - `vantage`: the vantages themselves, each of which so asks for itself now and then, as with the chart.
+/// - `sticky`, for labs with services of every type: session affinity.
+pub(super) fn of_kube_proxy(topology: &Topology, every_type: bool) -> Vec<Service> {
+    let mut services = Vec::new();
+    let vantages = pods_of(topology, VANTAGE_APP);
+    if !vantages.is_empty() {
+        services.push(Service {
+            name: "vantage",
+            namespace: VANTAGE_NAMESPACE,
+            cluster_ips: Some(cluster_ips(0x34)),
+            selector: Some(("app.kubernetes.io/component", "vantage")),
+            ports: vec![Port {
+                name: "udp",
+                transport: Transport::Udp,
+                port: ECHO_PORT,
+                target: ECHO_PORT,
+                node_port: None,
+            }],
+            backends: vantages,
+            labels: &[("app.kubernetes.io/name", "netcheck"), ("app.kubernetes.io/component", "vantage")],
+            ..Service::default()
+        });
+    }
+    if every_type {
+        services.push(Service {
+            name: "sticky",
+            namespace: "default",
+            cluster_ips: Some(cluster_ips(0x33)),
+            selector: Some(("app", "web")),
+            ports: vec![Port {
+                name: "http",
+                transport: Transport::Tcp,
+                port: 80,
+                target: WEB_PORT,
+                node_port: None,
+            }],
+            backends: pods_of(topology, "web"),
+            affinity: true,
+            ..Service::default()
+        });
+    }
+    services
 }

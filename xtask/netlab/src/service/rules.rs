@@ -1,4 +1,4 @@
-//! The rules of one node, as kube-proxy's nftables mode makes them. Pure.
+//! The plain rules of one node: they do what kube-proxy's do, without its shape. Pure.
 //!
 //! What a node's own clients send (`output`) and what arrives from elsewhere (`prerouting`) differ where a traffic policy
 //! is Local: at a cluster address both are sent to the node's own backends alone; at node ports, load balancers' and
@@ -68,7 +68,7 @@ impl Side {
 /// are masqueraded, or the reply would not come back this way.
 pub(crate) fn ruleset(node: &Node, services: &[Service]) -> String {
     let (mut own, mut others) = (Side::default(), Side::default());
-    for service in services {
+    for service in services.iter().filter(|service| !service.untranslated.contains(&node.name)) {
         let ready: Vec<&Backend> = service.backends.iter().filter(|backend| backend.ready).collect();
         let here: Vec<&Backend> =
             ready.iter().copied().filter(|backend| backend.node.as_ref() == Some(&node.name)).collect();

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::thread;
 
-use netcheck_netlab::{Family, Lab, LabSpec, Mode};
+use netcheck_netlab::{Family, Lab, LabSpec, Mode, Proxy};
 
 use crate::probe::{self, Outcome};
 
@@ -11,16 +11,28 @@ const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
 #[test]
 fn everybody_reaches_everybody_over_vxlan() {
-    reach("t-vxlan", Mode::Vxlan);
+    reach(LabSpec { mode: Mode::Vxlan, ..LabSpec::named("t-vxlan") });
 }
 
 #[test]
 fn everybody_reaches_everybody_over_routes() {
-    reach("t-routed", Mode::Routed);
+    reach(LabSpec { mode: Mode::Routed, ..LabSpec::named("t-routed") });
 }
 
-fn reach(name: &str, mode: Mode) {
-    let lab = Lab::up(LabSpec { mode, ..LabSpec::named(name) }).unwrap();
+#[test]
+fn everybody_reaches_everybody_through_cni_plugins_and_kube_proxys_iptables() {
+    let proxy = Proxy::KubeProxyIptables;
+    reach(LabSpec { mode: Mode::Vxlan, proxy, cni_plugins: true, ..LabSpec::named("t-kp-ipt") });
+}
+
+#[test]
+fn everybody_reaches_everybody_through_kube_proxys_nftables() {
+    let proxy = Proxy::KubeProxyNftables;
+    reach(LabSpec { mode: Mode::Routed, proxy, ..LabSpec::named("t-kp-nft") });
+}
+
+fn reach(spec: LabSpec) {
+    let lab = Lab::up(spec).unwrap();
     let nodes = lab.nodes().iter().map(|node| node.name.clone());
     let places: Vec<String> = nodes.chain(lab.topology().pods().map(|pod| pod.name.clone())).collect();
     assert_eq!(places.len(), 12);

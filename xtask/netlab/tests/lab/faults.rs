@@ -32,16 +32,16 @@ fn run(lab: &Lab, check: Check) -> Outcome {
 
 #[test]
 fn every_fault_breaks_and_heals_over_vxlan() {
-    table("t-fault-v", Mode::Vxlan);
+    table(LabSpec { mode: Mode::Vxlan, ..LabSpec::named("t-fault-v") }, CASES);
 }
 
 #[test]
 fn every_fault_breaks_and_heals_over_routes() {
-    table("t-fault-r", Mode::Routed);
+    table(LabSpec { mode: Mode::Routed, ..LabSpec::named("t-fault-r") }, CASES);
 }
 
-fn table(name: &str, mode: Mode) {
-    let lab = Lab::up(LabSpec { mode, ..LabSpec::named(name) }).unwrap();
+pub(crate) fn table(spec: LabSpec, cases: &[Case]) {
+    let lab = Lab::up(spec).unwrap();
     let places = ["n1", "n2", "n3", "n4", "app-n1-2", "app-n2-2", "app-n3-2"];
     let _echoes: Vec<Echo> = places.iter().map(|place| Echo::new(&lab, place)).collect();
     let rules = |lab: &Lab| -> Vec<String> {
@@ -61,7 +61,7 @@ fn table(name: &str, mode: Mode) {
         .collect()
     };
     let (rules_before, routes_before) = (rules(&lab), routes(&lab));
-    for Case { fault, seen } in CASES {
+    for Case { fault, seen } in cases {
         let parsed: Fault = fault.parse().unwrap();
         for (check, _) in *seen {
             eventually(&format!("{check:?} before `{fault}`"), || run(&lab, *check) == Reply);

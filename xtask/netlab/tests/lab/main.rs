@@ -5,5 +5,6 @@
 mod cases;
 mod cluster;
 mod faults;
+mod kube_proxy;
 mod lifecycle;
 mod probe;

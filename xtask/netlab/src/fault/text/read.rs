@@ -117,9 +117,32 @@ impl Settings {
         Ok(Fault::Filter { node: self.need("node")?, hook, verdict, matching: self.matching()? })
     }
 
-    fn mtu(&mut self) -> Result<Fault> {
+    fn mtu_bytes(&mut self) -> Result<u16> {
         let mtu_bytes = self.number("mtu")?.context("`mtu=` is missing")?;
         ensure!(mtu_bytes >= 1280, "`mtu` is at least 1280, or IPv6 is switched off");
+        Ok(mtu_bytes)
+    }
+
+    /// Faults of configuration.
+    fn misconfigured(&mut self, kind: &str) -> Result<Fault> {
+        Ok(match kind {
+            "no-hairpin" => Fault::NoHairpin { pod: self.need("pod")? },
+            "wrong-vni" => Fault::WrongVni { node: self.need("node")? },
+            "stale-tunnel" => Fault::StaleTunnel { node: self.need("node")?, to: self.need("to")? },
+            "tunnel-blocked" => Fault::TunnelBlocked { a: self.need("a")?, b: self.need("b")? },
+            "pod-mtu" => Fault::PodMtu { node: self.need("node")?, mtu_bytes: self.mtu_bytes()? },
+            "pod-mask" => Fault::PodMask { pod: self.need("pod")? },
+            "echo-ignored" => Fault::EchoIgnored { at: self.need("at")? },
+            "forwarding-off" => Fault::ForwardingOff { node: self.need("node")? },
+            "dad-failed" => Fault::DadFailed { pod: self.need("pod")? },
+            "duplicate-address" => Fault::DuplicateAddress { of: self.need("of")?, at: self.need("at")? },
+            "policy-deny" => Fault::PolicyDeny { pod: self.need("pod")? },
+            _ => bail!("there is no such kind; the kinds are\n{HELP}"),
+        })
+    }
+
+    fn mtu(&mut self) -> Result<Fault> {
+        let mtu_bytes = self.mtu_bytes()?;
         let at = self.word("at")?.unwrap_or(Narrow::Tunnel);
         Ok(Fault::MtuBlackhole { node: self.need("node")?, at, mtu_bytes })
     }
@@ -184,6 +207,7 @@ fn parse(text: &str) -> Result<Fault> {
         "backend-dead" => Fault::BackendDead { pod: s.need("pod")? },
         "no-endpoints" => Fault::NoEndpoints { service: s.need("service")? },
         "no-node-port" => Fault::NoNodePort { node: s.need("node")?, service: s.need("service")? },
+        "no-translation" => Fault::NoTranslation { node: s.need("node")?, service: s.need("service")? },
         "node-killed" => Fault::NodeKilled { node: s.need("node")? },
         "zone-cut" => Fault::ZoneCut {
             a: s.need("a")?,
@@ -195,7 +219,7 @@ fn parse(text: &str) -> Result<Fault> {
         "mtu-blackhole" => s.mtu()?,
         "node-state" => Fault::NodeState { node: s.need("node")?, state: s.need_word("state")? },
         "pod-gone" => Fault::PodGone { pod: s.need("pod")? },
-        _ => bail!("there is no such kind; the kinds are\n{HELP}"),
+        other => s.misconfigured(other)?,
     };
     let left: Vec<&str> = settings.0.keys().map(String::as_str).collect();
     ensure!(left.is_empty(), "`{kind}` has no setting `{}`", left.join("`, `"));

@@ -1,4 +1,4 @@
-//! `cargo xtask test calm`: a healthy lab under stress, in which nothing may be said to be broken. All cores are busy,
+//! `cargo xtask test soak`: a healthy lab under stress, in which nothing may be said to be broken. All cores are busy,
 //! and on every node an interface comes and goes ten times a second.
 
 use std::io::{Read as _, Write as _};
@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use netcheck_netlab::{Lab, LabSpec, Node};
+use netcheck_netlab::{Lab, Mode, Node};
 
 use crate::bench::idle::memory_mib;
 use crate::cluster::{Cluster, Profile, Report, Settings, build};
+use crate::network::Network;
 
 /// How often the hub is asked; it judges once a second.
 const POLL: Duration = Duration::from_millis(500);
@@ -44,13 +45,21 @@ struct Seen {
     alarms: Vec<(Duration, String)>,
 }
 
-/// Runs it.
+/// Runs it in each network, one after the other.
 ///
 /// # Errors
 /// If the lab can't be raised, or something is said to be broken.
-pub(crate) fn run(minutes: u64) -> Result<()> {
+pub(crate) fn run(minutes: u64, networks: &[Network]) -> Result<()> {
     build(Profile::Dev)?;
-    let lab = Lab::up(LabSpec::named("calm"))?;
+    match networks {
+        [] => in_network(minutes, Network::plain(Mode::Vxlan)),
+        some => some.iter().try_for_each(|network| in_network(minutes, *network)),
+    }
+}
+
+fn in_network(minutes: u64, network: Network) -> Result<()> {
+    println!("network {network}");
+    let lab = Lab::up(network.spec(&format!("soak-{}", network.short())))?;
     let agent_args = ["--log", "info,netcheck_agent::kernel::attach=debug"].map(str::to_owned).to_vec();
     let cluster = Cluster::start(lab, Settings { agent_args, ..Settings::default() })?;
     cluster.wait_healthy()?;
@@ -126,7 +135,7 @@ impl Seen {
 fn churn(lab: &Lab, node: &Node, over: &AtomicBool, churned: &AtomicU64) -> Result<()> {
     let pod = node.pods.last().with_context(|| format!("{} has no pod", node.name))?;
     let made = format!(
-        "link add name vethcalm type veth peer name calm netns {}\nlink set vethcalm master cni0 up\n",
+        "link add name vethsoak type veth peer name soak netns {}\nlink set vethsoak master cni0 up\n",
         pod.netns
     );
     let mut command = lab.command(&node.name, "ip")?;
@@ -143,7 +152,7 @@ fn churn(lab: &Lab, node: &Node, over: &AtomicBool, churned: &AtomicU64) -> Resu
             break;
         }
         std::thread::sleep(LIFE);
-        if lines.write_all(b"link del vethcalm\n").is_err() {
+        if lines.write_all(b"link del vethsoak\n").is_err() {
             break;
         }
         churned.fetch_add(1, Ordering::Relaxed);

@@ -4,7 +4,7 @@
 
 use anyhow::{Result, ensure};
 
-use super::{Fault, conntrack, rules};
+use super::{Fault, conntrack, misconfigured, rules};
 use crate::spec::Mode;
 use crate::topology::{Node, STORAGE, STORAGE_UPLINK, Topology};
 use crate::{netns, process, wiring};
@@ -24,6 +24,7 @@ impl Fault {
                 | Self::BackendDead { .. }
                 | Self::NoEndpoints { .. }
                 | Self::NoNodePort { .. }
+                | Self::NoTranslation { .. }
                 | Self::NodeKilled { .. }
                 | Self::NodeState { .. }
                 | Self::PodGone { .. }
@@ -109,7 +110,7 @@ pub(crate) fn inject(fault: &Fault, topology: &Topology) -> Result<()> {
         }
         Fault::ConntrackFull { node } => conntrack::fill(&topology.node(node)?.netns),
         Fault::MtuBlackhole { node, at, mtu_bytes } => at.set(topology, node, *mtu_bytes),
-        _ => Ok(()),
+        other => misconfigured::inject(other, topology),
     }
 }
 
@@ -176,7 +177,7 @@ pub(crate) fn heal(fault: &Fault, topology: &Topology) -> Result<()> {
         }
         Fault::ConntrackFull { node } => conntrack::empty(&topology.node(node)?.netns),
         Fault::MtuBlackhole { node, at, .. } => at.unset(topology, node),
-        _ => Ok(()),
+        other => misconfigured::heal(other, topology),
     }
 }
 
@@ -206,7 +207,7 @@ fn check(fault: &Fault, topology: &Topology) -> Result<()> {
             ensure!(node != from, "what node `{node}` sends to itself is not cut into pieces");
         }
         Fault::NoEndpoints { service } => _ = topology.service(service)?,
-        Fault::NoNodePort { node, service } => {
+        Fault::NoNodePort { node, service } | Fault::NoTranslation { node, service } => {
             topology.node(node)?;
             topology.service(service)?;
         }
