@@ -11,7 +11,7 @@ use serde::Deserializer;
 
 use self::documents::{Documents, NoObjects, Placed};
 pub use self::encoding::EncodingError;
-pub use self::sound::Sound;
+pub(crate) use self::sound::Sound;
 use self::tree::Tree;
 use crate::cluster::roster::Objects;
 
@@ -70,7 +70,7 @@ pub enum InventoryError {
         path: PathBuf,
     },
     /// A cluster without nodes is taken for a mistake.
-    #[error("inventory {path} has no Node{}: {COMMAND}", told(.left_out))]
+    #[error("inventory {path} has no Node{}: {COMMAND}", told(.left_out.as_deref()))]
     NoNodes {
         /// Which.
         path: PathBuf,
@@ -79,8 +79,8 @@ pub enum InventoryError {
     },
 }
 
-fn told(left_out: &Option<String>) -> String {
-    left_out.as_ref().map(|first| format!(" that can be used ({first})")).unwrap_or_default()
+fn told(left_out: Option<&str>) -> String {
+    left_out.map(|first| format!(" that can be used ({first})")).unwrap_or_default()
 }
 
 /// Reads a file.

@@ -41,8 +41,7 @@ impl Documents {
         if text.match_indices(DUMPED_LOG).any(|(at, _)| at == 0 || text.as_bytes()[at - 1] == b'\n') {
             return Err(NoObjects::Dump);
         }
-        let (documents, broken) =
-            if text.trim_start().starts_with(['{', '[']) { json(text) } else { yaml(text) };
+        let (documents, broken) = parse(text);
         if documents.is_empty()
             && let Some((_, why)) = broken.first()
         {
@@ -112,6 +111,23 @@ impl Documents {
     }
 }
 
+type Parsed = (Vec<(usize, Tree)>, Vec<(usize, String)>);
+
+fn parse(text: &str) -> Parsed {
+    if !text.trim_start().starts_with(['{', '[']) {
+        return yaml(text);
+    }
+    let parsed = json(text);
+    if !parsed.0.is_empty() {
+        return parsed;
+    }
+    // YAML begins with a bracket as well, where people write it so.
+    let other = yaml(text);
+    let sound =
+        other.1.is_empty() && other.0.iter().all(|(_, tree)| matches!(tree, Tree::Map(_) | Tree::List(_)));
+    if sound { other } else { parsed }
+}
+
 fn is_list(kind: &str) -> bool {
     kind.ends_with("List")
 }
@@ -134,7 +150,7 @@ fn no_list(tree: &Tree) -> Option<String> {
 
 /// JSON values one after the other, and what is wrong with those that are broken, with their number from 1. After a
 /// broken one the next begins where a line does.
-fn json(text: &str) -> (Vec<(usize, Tree)>, Vec<(usize, String)>) {
+fn json(text: &str) -> Parsed {
     let (mut documents, mut broken) = (Vec::new(), Vec::new());
     let mut at = 0;
     for number in 1.. {

@@ -15,7 +15,7 @@ const UNPACKED_MAX: u64 = 4 << 30;
 #[derive(Debug, thiserror::Error)]
 pub enum EncodingError {
     /// It begins as gzip and is none.
-    #[error("it can't be unpacked: {source}")]
+    #[error("it can't be unpacked")]
     Gzip {
         /// Why.
         source: std::io::Error,

@@ -17,7 +17,7 @@ const TOLD: usize = 3;
 
 /// What of an object was left out.
 #[derive(Debug, Default)]
-pub struct Parts {
+pub(crate) struct Parts {
     told: Vec<String>,
     count: usize,
 }
@@ -66,7 +66,7 @@ impl Parts {
 }
 
 /// An object that can be checked.
-pub trait Sound {
+pub(crate) trait Sound {
     /// Its name and the like.
     fn meta(&self) -> &ObjectMeta;
 

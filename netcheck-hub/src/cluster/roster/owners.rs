@@ -69,24 +69,29 @@ pub(super) fn settle(roster: &mut Roster) {
     let mut contested = Contested::new();
     for (address, holder) in holders(&roster.nodes, &roster.pods, &roster.services) {
         match held.entry(address) {
-            Entry::Vacant(free) => drop(free.insert(holder)),
+            Entry::Vacant(free) => {
+                free.insert(holder);
+            }
             Entry::Occupied(first) => {
                 let names = contested.entry(address).or_default();
                 names.extend([first.get().name(), holder.name()]);
             }
         }
     }
-    let clear = held.iter().filter(|(address, _)| !contested.contains_key(address));
+    let clear = held.iter().filter(|(address, _)| !contested.contains_key(*address));
     let owners: HashMap<IpAddr, Owner> =
         clear.filter_map(|(&address, holder)| Some((address, holder.owner()?))).collect();
-    // Whoever probed a pod on its way out would meet the one that has its address now.
-    let taken: Vec<(String, IpAddr)> = roster
-        .pods
-        .iter()
-        .filter(|(_, pod)| pod.terminating && !pod.host_network)
+    // Whoever probed a pod on its way out would meet the one that has its address now, or another that had it.
+    let going = || roster.pods.iter().filter(|(_, pod)| pod.terminating && !pod.host_network);
+    let mut had: HashMap<IpAddr, usize> = HashMap::new();
+    for address in going().flat_map(|(_, pod)| &pod.addresses) {
+        *had.entry(*address).or_default() += 1;
+    }
+    let taken: Vec<(String, IpAddr)> = going()
         .flat_map(|(id, pod)| pod.addresses.iter().map(move |&address| (id.clone(), address)))
-        .filter(|(_, address)| held.contains_key(address))
+        .filter(|(_, address)| held.contains_key(address) || had.get(address).is_some_and(|&pods| pods > 1))
         .collect();
+    drop(held);
     for (id, address) in taken {
         if let Some(pod) = roster.pods.get_mut(&id) {
             pod.addresses.retain(|other| *other != address);
