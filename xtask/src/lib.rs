@@ -13,6 +13,7 @@ mod bpf;
 mod chart;
 pub mod cluster;
 mod demo;
+pub mod docs;
 mod e2e;
 mod ebpf;
 mod image;

@@ -20,7 +20,7 @@ pub(crate) const KERNEL: &[&str] = &["bpf-linker", "rust-src"];
 
 /// What a cluster of network namespaces and its readers need.
 pub(crate) const LAB: &[&str] =
-    &["nftables", "iptables", "iproute2", "cni", "ping", "unbound", "procps", "grpcurl"];
+    &["nftables", "iptables", "iproute2", "cni", "ping", "unbound", "procps", "grpcurl", "curl"];
 
 /// What the bench needs besides.
 pub(crate) const BENCH: &[&str] = &["ethtool", "iperf3", "tcpdump"];

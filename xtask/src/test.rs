@@ -88,6 +88,11 @@ fn run_part(part: &Part, shared: &mut Shared) -> Outcome {
     Outcome { name: part.name, passed: result.is_ok(), took: begin.elapsed() }
 }
 
+/// Whether the parts that a command line names are there.
+pub(crate) fn known(args: &Args) -> Result<()> {
+    select(&args.parts).map(drop)
+}
+
 /// The parts of those names in the order of the table, or all that need not be named.
 fn select(names: &[String]) -> Result<Vec<&'static Part>> {
     let known = |name: &String| PARTS.iter().any(|part| part.name == name);

@@ -1,5 +1,6 @@
 //! Drop records that wait for the loss that they explain: a kernel reports a drop at once, an agent a loss only
-//! after the timeout. Bounded in number and age; most records here explain nothing (see DESIGN on NO_SOCKET).
+//! after the timeout. Bounded in number and age; most records here explain nothing: kernels drop the original
+//! of every echo reply after a raw socket got its clone, with reason NO_SOCKET.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;

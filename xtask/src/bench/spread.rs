@@ -54,7 +54,7 @@ impl Tail {
     }
 }
 
-/// Something that BUDGETS aims at, and what came out.
+/// A limit that a figure should keep, and the figure.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Goal {
     /// What was measured, with its unit.

@@ -132,6 +132,13 @@ pub(crate) const PARTS: &[Part] = &[
         source: Source::Apt(&["procps"]),
     },
     Part {
+        name: "curl",
+        version: "",
+        used_for: "test lab",
+        found_by: Found::Programs(&["curl"]),
+        source: Source::Apt(&["curl"]),
+    },
+    Part {
         name: "ethtool",
         version: "",
         used_for: "bench",

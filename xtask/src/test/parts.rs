@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::steps::{Shared, cargo, cargo_with, program};
 use crate::{
-    battery, chart, ebpf, image, setup, soak,
+    battery, chart, docs, ebpf, image, setup, soak,
     tools::{command, output},
 };
 
@@ -36,6 +36,7 @@ pub(crate) const PARTS: &[Part] = &[
     Part { name: "clippy", about: "no warnings, on the host and in the kernel", tools: &[], embeds: true, by_name_only: false, run: clippy },
     Part { name: "doc", about: "the documentation builds without warnings", tools: &[], embeds: true, by_name_only: false, run: doc },
     Part { name: "unit", about: "unit, property and in-process tests", tools: &[], embeds: true, by_name_only: false, run: unit },
+    Part { name: "docs", about: "commands, flags, links and paths of the documentation", tools: docs::TOOLS, embeds: true, by_name_only: false, run: |_| docs::check() },
     Part { name: "lab", about: "real packets and faults in network namespaces (root)", tools: setup::LAB, embeds: true, by_name_only: false, run: lab },
     Part { name: "battery", about: "many faults, each located where it is (root)", tools: setup::LAB, embeds: true, by_name_only: true, run: battery },
     Part { name: "soak", about: "no false alarm while cores are busy and interfaces come and go (root)", tools: setup::LAB, embeds: true, by_name_only: true, run: soak },

@@ -5,6 +5,7 @@
 
 mod clocks;
 mod dns_caches;
+mod docs;
 mod faults;
 mod forged;
 mod http;

@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's way to fail")]
 
+mod docs;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Output};

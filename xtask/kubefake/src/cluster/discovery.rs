@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 /// Group and version, kind, plural, whether it is in a namespace.
-pub(super) const KINDS: [(&str, &str, &str, bool); 22] = [
+pub(super) const KINDS: [(&str, &str, &str, bool); 23] = [
     ("v1", "Namespace", "namespaces", false),
     ("v1", "Node", "nodes", false),
     ("v1", "PersistentVolume", "persistentvolumes", false),
@@ -19,6 +19,7 @@ pub(super) const KINDS: [(&str, &str, &str, bool); 22] = [
     ("apps/v1", "ReplicaSet", "replicasets", true),
     ("apps/v1", "ControllerRevision", "controllerrevisions", true),
     ("batch/v1", "Job", "jobs", true),
+    ("discovery.k8s.io/v1", "EndpointSlice", "endpointslices", true),
     ("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets", true),
     ("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies", true),
     ("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles", false),
