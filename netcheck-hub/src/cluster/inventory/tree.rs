@@ -136,6 +136,17 @@ fn position(error: &ScanError) -> String {
     format!("{} at line {} column {}", error.info(), error.marker().line(), error.marker().col() + 1)
 }
 
+/// What no document may have, though YAML allows it.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    #[error("an alias stands within its own anchor")]
+    OwnAnchor,
+    #[error("its aliases stand for more than can be held")]
+    Aliases,
+    #[error("{0} stands where a name is meant to")]
+    Name(&'static str),
+}
+
 /// A document that is being read.
 #[derive(Default)]
 struct Document {
@@ -154,7 +165,7 @@ struct Open {
 }
 
 impl Document {
-    fn take(&mut self, event: Event<'_>) -> Result<(), String> {
+    fn take(&mut self, event: Event<'_>) -> Result<(), Refused> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let text = text.into_owned();
@@ -176,11 +187,10 @@ impl Document {
                 self.put(open.map.map_or(Tree::List(open.items), |(entries, _)| Tree::Map(entries)), anchor)
             }
             Event::Alias(anchor) => {
-                let tree =
-                    self.anchors.get(&anchor).cloned().ok_or("an alias stands within its own anchor")?;
+                let tree = self.anchors.get(&anchor).cloned().ok_or(Refused::OwnAnchor)?;
                 self.aliased += tree.nodes();
                 if self.aliased > ALIASED_MAX {
-                    return Err("its aliases stand for more than can be held".to_owned());
+                    return Err(Refused::Aliases);
                 }
                 self.put(tree, 0)
             }
@@ -188,7 +198,7 @@ impl Document {
         }
     }
 
-    fn put(&mut self, tree: Tree, anchor: usize) -> Result<(), String> {
+    fn put(&mut self, tree: Tree, anchor: usize) -> Result<(), Refused> {
         if anchor > 0 {
             self.anchors.insert(anchor, tree.clone());
         }
@@ -197,7 +207,7 @@ impl Document {
             Some(Open { map: None, items, .. }) => items.push(tree),
             Some(Open { map: Some((entries, key)), .. }) => match (key.take(), tree) {
                 (None, Tree::Text(text) | Tree::Plain(text)) => *key = Some(text),
-                (None, other) => return Err(format!("{} stands where a name is meant to", other.what())),
+                (None, other) => return Err(Refused::Name(other.what())),
                 // A merge: what the mapping says itself comes later and counts.
                 (Some(merge), Tree::Map(merged)) if merge == "<<" => drop(entries.splice(0..0, merged)),
                 (Some(key), value) => entries.push((key, value)),
