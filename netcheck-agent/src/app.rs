@@ -245,6 +245,7 @@ impl KernelSide {
             netns_scope: flags.netns_scope.clone(),
             clock_offset_ns: flags.clock_offset_ns,
             tc_mode: None,
+            kernel_names: true,
         };
         match kernel::open(&config).await {
             Ok((attacher, eye)) => Ok(Self { eye, attacher: Some(attacher) }),

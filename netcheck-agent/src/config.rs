@@ -70,8 +70,8 @@ pub struct Run {
     /// Kernel programs: use them where the kernel allows it, insist on them, or go without.
     #[arg(long, env = "NETCHECK_EBPF", value_name = "MODE", default_value = "auto")]
     pub ebpf: EbpfMode,
-    /// Inodes of the network namespaces whose kernel drops count, separated by commas [default: all of this kernel's].
-    /// Only for several agents on one kernel.
+    /// Inodes of the network namespaces whose kernel drops count, separated by commas [default: all of this kernel's; on a
+    /// node that is a container, its own and those with a link to it].
     #[arg(long, env = "NETCHECK_NETNS_SCOPE", value_name = "INODES", value_delimiter = ',')]
     pub netns_scope: Vec<u32>,
     /// Nanoseconds added to this node's monotonic clock, in user space and kernel programs: to show that nothing needs

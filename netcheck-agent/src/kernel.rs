@@ -7,6 +7,7 @@
 mod attach;
 mod btf;
 mod drop_slots;
+mod drops;
 mod events;
 mod eye;
 mod interfaces;
@@ -18,31 +19,36 @@ mod refusal;
 mod stage;
 mod symbols;
 mod tables;
+mod translated;
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use aya::maps::{Array, HashMap, MapError, PerCpuArray, RingBuf};
-use aya::programs::{BtfTracePoint, ProgramError};
-use aya::{Btf, Ebpf, EbpfLoader};
-use netcheck_common::abi::{globals, maps};
+use aya::{Ebpf, EbpfLoader};
+use netcheck_common::abi::{globals, maps, scope};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 pub use self::btf::BtfError;
 use self::btf::DropReasons;
 use self::drop_slots::DropSlots;
+use self::drops::Drops;
 use self::eye::{Abi, Eye, Maps};
 use self::interfaces::Shared;
 use self::ports::PortBits;
 pub use self::refusal::OpenError;
-use self::refusal::{TRACEPOINT, chain, log_verifier, why};
 use self::symbols::Symbols;
+use self::translated::TranslatedSieves;
 use crate::model::observation::KernelEye;
 
 /// The kernel programs, as `cargo xtask build-ebpf` made them.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("NETCHECK_EBPF_OBJECT_PATH"));
+
+/// A setting that the kernel shows in its first network namespace only (net/core/sysctl_net_core.c).
+const FIRST_ALONE: &str = "/proc/sys/net/core/netdev_max_backlog";
 
 /// How classifiers are attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,13 +66,15 @@ pub struct KernelConfig {
     pub session: u64,
     /// Where this node's responder listens.
     pub responder_port: u16,
-    /// Inodes of the network namespaces whose drops count. Empty: all of this kernel's, right for a node that has its
-    /// kernel to itself.
+    /// Inodes of the network namespaces whose drops count. Empty: found: all of
+    /// this kernel's in its first namespace, else those of the agent's own and of the pods behind its links.
     pub netns_scope: Vec<u32>,
     /// Added to all stamps. For showing that nothing depends on clocks that agree.
     pub clock_offset_ns: i64,
     /// How to attach; none: tcx from Linux 6.6 on.
     pub tc_mode: Option<TcMode>,
+    /// Have the kernel name its functions. False: as where it can't.
+    pub kernel_names: bool,
 }
 
 /// Follows the node's interfaces. See [`open`].
@@ -91,7 +99,7 @@ pub async fn open(config: &KernelConfig) -> Result<(Attacher, Box<dyn KernelEye>
         reasons = DropReasons::read(&btf)?;
         btf::offsets(&btf, &reasons)
     });
-    let mut drops_seen = match own_btf {
+    let offsets_known = match own_btf {
         Ok(found) => {
             offsets = found;
             true
@@ -101,7 +109,7 @@ pub async fn open(config: &KernelConfig) -> Result<(Attacher, Box<dyn KernelEye>
             false
         }
     };
-    let scoped = u8::from(!config.netns_scope.is_empty());
+    let scoped = scope_of(&config.netns_scope);
     let offsets = Abi(offsets);
     let log_level = log::level();
     let own_netns = std::fs::metadata("/proc/thread-self/ns/net").map_or(0, |netns| netns.ino() as u32);
@@ -117,15 +125,16 @@ pub async fn open(config: &KernelConfig) -> Result<(Attacher, Box<dyn KernelEye>
         .map_err(|source| OpenError::Load { source })?;
     attach::load_classifiers(&mut ebpf)
         .map_err(|(program, source)| OpenError::Program { program, source })?;
-    if drops_seen && let Err(error) = attach_drops(&mut ebpf) {
-        drops_seen = false;
-        let line = format!("drops are not seen: {error}");
+    let drops = if offsets_known { drops::attach(&mut ebpf, config.kernel_names) } else { Drops::default() };
+    for line in &drops.missing {
         warn!("{line}");
-        shared.lock().degraded.push(line);
     }
+    shared.lock().degraded.extend(drops.missing);
     let eye_maps = take_maps(&mut ebpf, config)?;
     let roles = take(&mut ebpf, maps::INTERFACES, HashMap::try_from)?;
-    let symbols = Symbols::start().map_err(|source| OpenError::Io { what: "the symbols thread", source })?;
+    let names = take(&mut ebpf, maps::NAMES, HashMap::try_from)?;
+    let symbols = Symbols::start(drops.named.then_some(names))
+        .map_err(|source| OpenError::Io { what: "the symbols thread", source })?;
     let mode = config.tc_mode.unwrap_or_else(supported_mode);
     let mut attacher = attach::Attacher::new(ebpf, roles, Arc::clone(&shared), mode)
         .map_err(|source| OpenError::Io { what: "netlink", source })?;
@@ -134,8 +143,21 @@ pub async fn open(config: &KernelConfig) -> Result<(Attacher, Box<dyn KernelEye>
     // SAFETY: gives free pages back; touches nothing that is in use.
     unsafe { libc::malloc_trim(0) };
     info!(?mode, hooks = shared.lock().hooks.len(), "kernel programs loaded");
-    let eye = Eye::new(eye_maps, shared, reasons, symbols, own_netns, config.responder_port, drops_seen);
+    let eye = Eye::new(eye_maps, shared, reasons, symbols, own_netns, config.responder_port, drops.seen);
     Ok((Attacher(attacher), Box::new(eye)))
+}
+
+/// Whose drops count. A node that is a container, as those of kind are, shares its kernel with others: its own are those
+/// in its namespace and in the pods' that have a link to it. The kernel's first namespace is a node's that has the kernel
+/// to itself: its pods may be linked in whichever way.
+fn scope_of(listed: &[u32]) -> u8 {
+    if !listed.is_empty() {
+        scope::LISTED
+    } else if Path::new(FIRST_ALONE).exists() {
+        scope::ALL
+    } else {
+        scope::REACHED
+    }
 }
 
 /// Removes what an agent on a kernel before 6.6 may have left behind. Returns how many filters.
@@ -143,20 +165,6 @@ pub async fn open(config: &KernelConfig) -> Result<(Attacher, Box<dyn KernelEye>
 pub fn cleanup() -> usize {
     let names = std::fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
     names.filter_map(|entry| entry.file_name().into_string().ok()).map(|name| attach::sweep(&name)).sum()
-}
-
-fn attach_drops(ebpf: &mut Ebpf) -> Result<(), String> {
-    let btf = Btf::from_sys_fs().map_err(|error| chain(&error))?;
-    let program: &mut BtfTracePoint = ebpf
-        .program_mut("netcheck_drops")
-        .ok_or("the embedded object has no program for it")?
-        .try_into()
-        .map_err(|error: ProgramError| chain(&error))?;
-    let loaded = program.load("kfree_skb", &btf).and_then(|()| program.attach());
-    loaded.map(drop).map_err(|error| {
-        log_verifier("netcheck_drops", &error);
-        why(&error, TRACEPOINT)
-    })
 }
 
 /// tcx came with Linux 6.6.
@@ -196,6 +204,13 @@ fn take_maps(ebpf: &mut Ebpf, config: &KernelConfig) -> Result<Maps, OpenError> 
         addresses: take(ebpf, maps::ADDRESSES, HashMap::try_from)?,
         reflect: take(ebpf, maps::REFLECT, HashMap::try_from)?,
         tuples: take(ebpf, maps::TUPLES, HashMap::try_from)?,
+        translated: TranslatedSieves::new(
+            [
+                take(ebpf, maps::TRANSLATED_SIEVES[0], Array::try_from)?,
+                take(ebpf, maps::TRANSLATED_SIEVES[1], Array::try_from)?,
+            ],
+            Instant::now(),
+        ),
         drops: DropSlots::new(
             take(ebpf, maps::DROPS, PerCpuArray::try_from)?,
             take(ebpf, maps::DROP_BANK, Array::try_from)?,

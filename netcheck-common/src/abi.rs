@@ -12,10 +12,10 @@ pub mod maps;
 use core::mem::size_of;
 
 pub use self::entries::{
-    DROP_SLOTS, DROP_WAYS, DropBank, DropKey, DropSlot, FlowKey, FlowValue, REFLECT_SLOTS, ReflectKey,
-    ReflectSlot, ReflectValue, TUPLE_LIFE_NS, TupleKey, TupleValue,
+    DROP_SLOTS, DROP_WAYS, DropBank, DropKey, DropSlot, FlowKey, FlowValue, FunctionName, NAME_LEN,
+    REFLECT_SLOTS, Reached, ReflectKey, ReflectSlot, ReflectValue, TUPLE_LIFE_NS, TupleKey, TupleValue,
 };
-pub use self::events::{DropEvent, StampEvent};
+pub use self::events::{DropEvent, FRAMES, StampEvent};
 pub use self::globals::KernelOffsets;
 
 /// Source ports of TCP and DNS probes, the same on all nodes: so a destination's hooks know a stranger's probe by its
@@ -55,8 +55,10 @@ pub mod counters {
     pub const DROPS_SEEN: u32 = 7;
     /// Drops of foreign flows beyond what may be reported in a second.
     pub const FOREIGN_SUPPRESSED: u32 = 8;
+    /// Functions whose names found no room in [`super::maps::NAMES`], once for each record that wanted one.
+    pub const NAMES_LOST: u32 = 9;
     /// Number of counters.
-    pub const COUNT: u32 = 9;
+    pub const COUNT: u32 = 10;
 }
 
 /// Values of [`maps::INTERFACES`].
@@ -101,6 +103,16 @@ pub mod flags {
     pub const HAS_ROUTE: u8 = 64;
 }
 
+/// Whose drops count: values of the global `SCOPED`.
+pub mod scope {
+    /// All of this kernel's.
+    pub const ALL: u8 = 0;
+    /// Those of the namespaces in [`super::maps::SCOPE`].
+    pub const LISTED: u8 = 1;
+    /// Those of the agent's own namespace, and of all that have a link to it.
+    pub const REACHED: u8 = 2;
+}
+
 /// Whose packet a [`DropEvent`] is about.
 pub mod identity {
     /// It carries a probe header.
@@ -127,7 +139,7 @@ macro_rules! kernel_abi {
 
 kernel_abi! {
     StampEvent = 96,
-    DropEvent = 104,
+    DropEvent = 232,
     FlowKey = 4,
     FlowValue = 24,
     ReflectKey = 16,
@@ -138,5 +150,7 @@ kernel_abi! {
     DropKey = 8,
     DropSlot = 16,
     DropBank = 16384,
-    KernelOffsets = 72,
+    FunctionName = 64,
+    KernelOffsets = 88,
+    Reached = 16,
 }

@@ -2,13 +2,11 @@
 //! (include/trace/events/skb.h). All are counted by (interface, reason); those of probes are reported. What
 //! the kernel frees at the ordinary end of a probe that went well is neither.
 //!
-//! The offsets of the kernel's structures come from its own BTF at load time ([`OFFSETS`]).
+//! The offsets of the kernel's structures come from its own BTF at load time.
 
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use aya_ebpf::programs::BtfTracePointContext;
-use netcheck_common::abi::{
-    DropEvent, DropKey, KernelOffsets, counters, events, flags, identity, probe_ports,
-};
+use netcheck_common::abi::{DropEvent, DropKey, FRAMES, counters, events, flags, identity, probe_ports};
 use netcheck_common::header::HeaderView;
 use netcheck_common::packet::{
     ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN, IPPROTO_TCP, IPPROTO_UDP, Packet, Start,
@@ -16,35 +14,20 @@ use netcheck_common::packet::{
 };
 
 use crate::filter::is_strange;
-use crate::hook::{Found, is_reply, of_exchange, own_flow, probe_header};
+use crate::hook::{Found, is_reply, of_exchange, own_flow, probe_header, translated_flow};
 use crate::maps::{
-    EVENTS, FOREIGN_BUDGET, OFFSETS, OWN_NETNS, OWN_SESSION, RESPONDER_PORT, SCOPE, SCOPED, WATCHED_PORTS,
-    address_flags, count, drop_scratch, has_port, now_ns,
+    EVENTS, FOREIGN_BUDGET, OWN_NETNS, OWN_SESSION, PORTS, RESPONDER_PORT, WATCHED_PORTS, address_flags,
+    count, drop_scratch, has_port, now_ns,
+};
+use crate::names::{callers, keep_name};
+use crate::place::{
+    Place, device, ifindex_of_route, in_scope, offset, peer_here, place, route, socket, socket_port,
 };
 use crate::skb::{GLANCE, Glance, WINDOW, Window, member, read};
 use crate::slots::count_drop;
 
-/// A field of [`OFFSETS`], by itself: so the verifier takes it for the constant that it is.
-macro_rules! offset {
-    ($field:ident) => {
-        offset_at(core::mem::offset_of!(KernelOffsets, $field))
-    };
-}
-
-#[inline(always)]
-fn offset_at(at: usize) -> u32 {
-    // SAFETY: `at` is where a field of the static begins, all of which are u32.
-    unsafe { (&raw const OFFSETS).cast::<u8>().add(at).cast::<u32>().read_volatile() }
-}
-
 /// Records of foreign flows per second and CPU at most.
 const FOREIGN_PER_SECOND: u64 = 500;
-
-/// A packet's place in the kernel.
-struct Place {
-    ifindex: u32,
-    netns: u32,
-}
 
 /// Whose packet it was.
 struct Probe {
@@ -63,19 +46,36 @@ enum Loss {
     None,
 }
 
+/// Who names the functions of the records.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Naming {
+    /// The kernel itself, with those that called them.
+    Kernel,
+    /// Nobody here.
+    None,
+}
+
+/// What the kernel gave up, and where.
+struct Dropped<'a> {
+    ctx: &'a BtfTracePointContext,
+    skb: *const u8,
+    location: u64,
+    reason: u32,
+}
+
 /// The tracepoint's arguments: skb, location, reason (since 6.9 also the receiving socket, not used).
 #[inline(always)]
-pub(crate) fn dropped(ctx: &BtfTracePointContext) {
+pub(crate) fn dropped(ctx: &BtfTracePointContext, naming: Naming) {
     let (skb, location, reason): (*const u8, u64, u32) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
+    let dropped = Dropped { ctx, skb, location, reason };
     if offset!(valid) != 1 || reason <= offset!(reason_consumed) {
         return;
     }
     let place = place(skb);
-    // SAFETY: a plain integer, only its presence matters.
-    if SCOPED.load() == 1 && unsafe { SCOPE.get(place.netns) }.is_none() {
+    if !in_scope(&place) {
         return;
     }
-    if report(skb, location, reason, &place) == Loss::Some {
+    if report(&dropped, naming, &place) == Loss::Some {
         count(counters::DROPS_SEEN);
         let here = place.ifindex != 0 && place.netns == OWN_NETNS.load();
         count_drop(&DropKey { ifindex: if here { place.ifindex } else { 0 }, reason });
@@ -83,108 +83,13 @@ pub(crate) fn dropped(ctx: &BtfTracePointContext) {
 }
 
 #[inline(always)]
-fn place(skb: *const u8) -> Place {
-    // SAFETY: the kernel's own skb, and what its members point to; the verifier knows their types.
-    let device = unsafe { member::<*const u8>(skb, offset!(skb_dev)) };
-    let mut place = Place { ifindex: 0, netns: 0 };
-    if !device.is_null() {
-        // SAFETY: as above.
-        unsafe {
-            place.ifindex = member(device, offset!(dev_ifindex));
-            place.netns = netns(member(device, offset!(dev_net)));
-        }
-    }
-    if place.netns == 0 {
-        place.netns = netns_of_owner(skb);
-    }
-    place
-}
-
-/// For want of a device: while a packet waits in a socket, its member holds something else.
-#[inline(always)]
-fn netns_of_owner(skb: *const u8) -> u32 {
-    let socket = socket(skb);
-    if !socket.is_null() {
-        // SAFETY: as above.
-        let netns = unsafe { netns(member(socket, offset!(sk_net))) };
-        if netns != 0 {
-            return netns;
-        }
-    }
-    netns_of_route(route(skb)).unwrap_or(0)
-}
-
-/// The socket that a packet belongs to; null where it has none.
-#[inline(always)]
-fn socket(skb: *const u8) -> *const u8 {
-    // SAFETY: the kernel's own skb; the verifier knows its type.
-    unsafe { member(skb, offset!(skb_sk)) }
-}
-
-/// Address of a packet's `dst_entry`; 0 where it has none.
-#[inline(always)]
-fn route(skb: *const u8) -> u64 {
-    // The lowest bit says that the reference is not counted (include/linux/skbuff.h, SKB_DST_NOREF).
-    // SAFETY: as above.
-    unsafe { member::<u64>(skb, offset!(skb_refdst)) & !1 }
-}
-
-/// What a route's address leads to, the verifier does not know.
-#[inline(always)]
-fn route_device(route: u64) -> Option<u64> {
-    if route == 0 {
-        return None;
-    }
-    read::<u64>(route.wrapping_add(u64::from(offset!(dst_dev)))).filter(|&device| device != 0)
-}
-
-#[inline(always)]
-fn netns_of_route(route: u64) -> Option<u32> {
-    let net = read::<u64>(route_device(route)?.wrapping_add(u64::from(offset!(dev_net))))?;
-    if net == 0 { None } else { read::<u32>(net.wrapping_add(u64::from(offset!(net_inum)))) }
-}
-
-#[inline(always)]
-fn ifindex_of_route(route: u64) -> Option<u32> {
-    read::<u32>(route_device(route)?.wrapping_add(u64::from(offset!(dev_ifindex))))
-}
-
-/// The other end of the packet's device, where that is one of a pair and the other one is in the agent's own namespace: a
-/// pod's link, as its node has it. A pair's drivers begin their own parts with a pointer to the other end (struct veth_priv
-/// in drivers/net/veth.c, struct netkit in drivers/net/netkit.c); others' parts lead elsewhere, or back to the device
-/// itself, which is not in the agent's namespace.
-#[inline(always)]
-fn peer_here(skb: *const u8) -> Option<u32> {
-    let at = u64::from(offset!(dev_priv));
-    // SAFETY: the kernel's own skb; the verifier knows its type.
-    let device = unsafe { member::<u64>(skb, offset!(skb_dev)) };
-    let peer = read::<u64>(device.wrapping_add(at))?;
-    if read::<u64>(peer.wrapping_add(at))? != device {
-        return None;
-    }
-    let net = read::<u64>(peer.wrapping_add(u64::from(offset!(dev_net))))?;
-    if read::<u32>(net.wrapping_add(u64::from(offset!(net_inum))))? != OWN_NETNS.load() {
-        return None;
-    }
-    read::<u32>(peer.wrapping_add(u64::from(offset!(dev_ifindex))))
-}
-
-/// A network namespace's inode.
-///
-/// # Safety
-/// `net` must be a `struct net` to the verifier.
-#[inline(always)]
-unsafe fn netns(net: *const u8) -> u32 {
-    // SAFETY: the caller's promise.
-    if net.is_null() { 0 } else { unsafe { member(net, offset!(net_inum)) } }
-}
-
-#[inline(always)]
-fn report(skb: *const u8, location: u64, reason: u32, place: &Place) -> Loss {
+fn report(dropped: &Dropped<'_>, naming: Naming, place: &Place) -> Loss {
+    let &Dropped { skb, location, reason, .. } = dropped;
     let Some(scratch) = drop_scratch() else { return Loss::Some };
     let packet = &mut scratch.packet;
     let Some((glance, start)) = find_packet(skb, &mut scratch.window) else { return Loss::Some };
-    if start == Start::Ip && is_strange(glance.bytes()) {
+    let socket_port = socket_port(skb);
+    if start == Start::Ip && !has_port(&PORTS, socket_port) && is_strange(glance.bytes()) {
         return Loss::Some;
     }
     let Some(bytes) = glance.widen() else { return Loss::Some };
@@ -214,7 +119,7 @@ fn report(skb: *const u8, location: u64, reason: u32, place: &Place) -> Loss {
     } else if ends_handshake(packet) {
         // A listener that defers accept() frees both unread, and names no reason.
         return if reason == offset!(reason_not_specified) { Loss::None } else { Loss::Some };
-    } else if !identify_flow(packet, &mut probe) {
+    } else if !identify_flow(packet, socket_port, &mut probe) {
         return Loss::Some;
     }
     let route = route(skb);
@@ -228,7 +133,7 @@ fn report(skb: *const u8, location: u64, reason: u32, place: &Place) -> Loss {
         probe.flags |= flags::HAS_SOCKET;
     }
     let elsewhere = place.ifindex != 0 && place.netns != OWN_NETNS.load();
-    let peer_ifindex = if elsewhere { peer_here(skb).unwrap_or(0) } else { 0 };
+    let peer_ifindex = if elsewhere { peer_here(device(skb)).unwrap_or(0) } else { 0 };
     let Some(mut entry) = EVENTS.reserve::<DropEvent>(0) else {
         count(counters::DROPS_LOST);
         return Loss::Some;
@@ -256,6 +161,16 @@ fn report(skb: *const u8, location: u64, reason: u32, place: &Place) -> Loss {
     event.input_ifindex = unsafe { member(skb, offset!(skb_iif)) };
     event.route_ifindex = route_ifindex;
     event.peer_ifindex = peer_ifindex;
+    event.stack = [0; FRAMES];
+    if naming == Naming::Kernel {
+        // Before the record is there for user space to read.
+        keep_name(location, &mut scratch.name);
+        keep_name(route_input, &mut scratch.name);
+        // Which of netfilter's hooks it was, nothing but the caller tells for sure.
+        if reason == offset!(reason_netfilter_drop) {
+            callers(dropped.ctx, &mut event.stack, &mut scratch.name);
+        }
+    }
     entry.submit(u64::from(BPF_RB_NO_WAKEUP));
     Loss::Some
 }
@@ -303,7 +218,7 @@ fn is_ethernet(bytes: &[u8; GLANCE]) -> bool {
 
 /// Whether the packet is of an own flow, or of one to or from a watched port of a known address.
 #[inline(always)]
-fn identify_flow(packet: &Packet, probe: &mut Probe) -> bool {
+fn identify_flow(packet: &Packet, socket_port: u16, probe: &mut Probe) -> bool {
     if packet.protocol != IPPROTO_TCP && packet.protocol != IPPROTO_UDP {
         return false;
     }
@@ -311,7 +226,7 @@ fn identify_flow(packet: &Packet, probe: &mut Probe) -> bool {
     if packet.protocol == IPPROTO_TCP && packet.detail & (TCP_SYN | TCP_RST) == 0 && !of_exchange(packet) {
         return false;
     }
-    if let Some((value, reply)) = own_flow(packet) {
+    if let Some((value, reply)) = translated_flow(packet, socket_port).or_else(|| own_flow(packet)) {
         probe.identity = identity::OWN_FLOW;
         probe.path = value.path;
         probe.sequence = value.sequence;

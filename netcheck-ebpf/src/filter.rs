@@ -4,6 +4,8 @@
 //! They read packet memory directly and only where headers have no options. Whatever is unusual (tags in the data,
 //! options, extension headers, paged data) goes the slow way: that costs time, never a wrong answer.
 
+use aya_ebpf::EbpfContext as _;
+use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::maps::Array;
 use aya_ebpf::programs::TcContext;
 use netcheck_common::header::MAGIC;
@@ -12,7 +14,7 @@ use netcheck_common::packet::{
     IPPROTO_ICMPV6, IPPROTO_IPIP, IPPROTO_IPV6, IPPROTO_TCP, IPPROTO_UDP, Start,
 };
 
-use crate::maps::{PORTS, WATCHED_PORTS, has_port, sieved};
+use crate::maps::{PORTS, WATCHED_PORTS, has_port, sieved, sieved_pair};
 use crate::skb::GLANCE;
 
 const IPV4_LEN: usize = 20;
@@ -24,7 +26,7 @@ const IPV6_LEN: usize = 40;
 /// In few instructions, all in one piece. On the kernel's own way of a packet this code is hardly ever in the CPU's
 /// nearest cache, so that each of its lines costs more than what is done in it.
 #[inline(always)]
-pub(crate) fn is_ordinary(ctx: &TcContext, start: Start) -> bool {
+pub(crate) fn is_ordinary(ctx: &TcContext, start: Start, egress: bool) -> bool {
     let Some((ip, end, version)) = begin(ctx, start) else { return false };
     if version == Version::V6 && ip + IPV6_LEN + 16 > end {
         return false;
@@ -33,7 +35,54 @@ pub(crate) fn is_ordinary(ctx: &TcContext, start: Start) -> bool {
     let Some(transport) = (unsafe { plain_transport(ip, version) }) else { return false };
     // SAFETY: as above.
     let (source, destination) = unsafe { (*(transport as *const u8), *((transport + 2) as *const u8)) };
-    sieved(source) | sieved(destination) == 0
+    if sieved(source) | sieved(destination) != 0 {
+        return false;
+    }
+    // An own flow whose port is another behind translation: its requests by their socket's own port, the answers by what
+    // the requests left as.
+    if egress {
+        !is_sieved_socket(ctx)
+    } else {
+        // SAFETY: as above.
+        unsafe { !may_be_translated(transport) }
+    }
+}
+
+/// The local port of the socket that a packet was sent by; 0 where it has none any more, or never had.
+#[inline(always)]
+pub(crate) fn socket_port(ctx: &TcContext) -> u16 {
+    // SAFETY: a classifier's context is an __sk_buff; the verifier knows what its member is, and that it may be null.
+    unsafe {
+        let socket = (*ctx.as_ptr().cast::<__sk_buff>()).__bindgen_anon_2.sk;
+        if socket.is_null() { 0 } else { (&raw const (*socket).src_port).read_volatile() as u16 }
+    }
+}
+
+/// Whether a port with the same high byte as a packet's own socket's may be in [`PORTS`]. A packet without a socket takes
+/// no part in the sum of addresses: the verifier lets nobody without CAP_PERFMON add a constant on one way and something
+/// unknown on another.
+#[inline(always)]
+fn is_sieved_socket(ctx: &TcContext) -> bool {
+    // SAFETY: as in `socket_port`.
+    unsafe {
+        let socket = (*ctx.as_ptr().cast::<__sk_buff>()).__bindgen_anon_2.sk;
+        if socket.is_null() {
+            return false;
+        }
+        let port = (&raw const (*socket).src_port).read_volatile();
+        sieved((port >> 8) as u8) != 0
+    }
+}
+
+/// Whether a packet may be the answer to an own flow whose port was translated.
+///
+/// # Safety
+/// At `at` there must be a TCP or UDP header, at an even address.
+#[inline(always)]
+unsafe fn may_be_translated(at: usize) -> bool {
+    // SAFETY: the caller's promise.
+    let (source, destination) = unsafe { (*(at as *const u16), *((at + 2) as *const u16)) };
+    sieved_pair(source, destination) != 0
 }
 
 /// Whether a packet in memory of our own is TCP or UDP behind a header without options, of no port of interest to the
@@ -46,7 +95,11 @@ pub(crate) fn is_strange(packet: &[u8; GLANCE]) -> bool {
         return false;
     };
     // SAFETY: as above.
-    unsafe { !is_listed(&PORTS, transport) && !is_listed(&WATCHED_PORTS, transport) }
+    unsafe {
+        !is_listed(&PORTS, transport)
+            && !is_listed(&WATCHED_PORTS, transport)
+            && !may_be_translated(transport)
+    }
 }
 
 /// What a packet is, by the first that tells.
@@ -130,8 +183,11 @@ unsafe fn plain_transport(ip: usize, version: Version) -> Option<usize> {
 
 /// Whether a packet that is not ordinary is worth parsing.
 #[inline(always)]
-pub(crate) fn may_be_ours(ctx: &TcContext, start: Start) -> bool {
+pub(crate) fn may_be_ours(ctx: &TcContext, start: Start, egress: bool) -> bool {
     let Some((ip, end, version)) = begin(ctx, start) else { return true };
+    if egress && has_port(&PORTS, socket_port(ctx)) {
+        return true;
+    }
     match version {
         // SAFETY: inside the bounds that were checked.
         Version::V4 => unsafe {
@@ -153,7 +209,7 @@ pub(crate) fn may_be_ours(ctx: &TcContext, start: Start) -> bool {
 #[inline(always)]
 unsafe fn transport(at: usize, protocol: u8) -> bool {
     // SAFETY: the caller's promise.
-    let listed = || unsafe { is_listed(&PORTS, at) };
+    let listed = || unsafe { is_listed(&PORTS, at) || may_be_translated(at) };
     match protocol {
         IPPROTO_TCP => listed(),
         IPPROTO_UDP => magic(at + 8) || listed(),

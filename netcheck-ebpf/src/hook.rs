@@ -3,20 +3,28 @@
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::programs::TcContext;
-use netcheck_common::abi::{FlowKey, FlowValue, address_flags, counters, flags, probe_ports, roles};
+use netcheck_common::abi::{
+    FlowKey, FlowValue, TupleKey, address_flags, counters, flags, probe_ports, roles,
+};
 use netcheck_common::header::{FLAG_REPLY, HEADER_LEN, HeaderView};
 use netcheck_common::packet::{
     Bytes, IPPROTO_TCP, IPPROTO_UDP, Packet, Start, TCP_ACK, TCP_RST, TCP_SYN, parse,
 };
 
-use crate::maps::{self, FLOWS, INTERFACES, OWN_SESSION, POD_VETHS, PORTS, RESPONDER_PORT, count, has_port};
+use crate::maps::{
+    self, FLOWS, INTERFACES, OWN_SESSION, POD_HARDWARE, POD_VETHS, PORTS, RESPONDER_PORT, TRANSLATED, count,
+    has_port,
+};
 use crate::skb::Skb;
 use crate::{filter, reflect, stamp};
+
+/// Bytes of an Ethernet address: a frame begins with its receiver's, then the sender's.
+const HARDWARE_LEN: usize = 6;
 
 /// The entry of every classifier.
 #[inline(always)]
 pub(crate) fn packet(ctx: &TcContext, start: Start, egress: bool) {
-    if !filter::is_ordinary(ctx, start) {
+    if !filter::is_ordinary(ctx, start, egress) {
         look(ctx.as_ptr().cast(), start, egress);
     }
 }
@@ -26,7 +34,7 @@ pub(crate) fn packet(ctx: &TcContext, start: Start, egress: bool) {
 #[inline(never)]
 fn look(skb: *mut __sk_buff, start: Start, egress: bool) {
     let ctx = &TcContext::new(skb);
-    if !filter::may_be_ours(ctx, start) {
+    if !filter::may_be_ours(ctx, start, egress) {
         return;
     }
     let Some(scratch) = maps::hook_scratch() else { return };
@@ -39,7 +47,9 @@ fn look(skb: *mut __sk_buff, start: Start, egress: bool) {
     if scratch.packet.encapsulated != 0 {
         flags |= flags::ENCAPSULATED;
     }
-    if is_flooded_copy(&scratch.packet, ifindex, egress) {
+    let frame = Skb(ctx);
+    let link = (start == Start::Ethernet).then_some(&frame);
+    if is_flooded_copy(&scratch.packet, link, ifindex, egress) {
         return;
     }
     let found = probe_header(&Skb(ctx), &scratch.packet, &mut scratch.header);
@@ -57,32 +67,50 @@ fn look(skb: *mut __sk_buff, start: Start, egress: bool) {
             reflect::foreign(ctx, scratch, ifindex, flags);
         }
     } else if scratch.packet.protocol == IPPROTO_TCP || scratch.packet.protocol == IPPROTO_UDP {
-        flow(&scratch.packet, ifindex, flags);
+        let socket_port = if egress { filter::socket_port(ctx) } else { 0 };
+        flow(&scratch.packet, socket_port, ifindex, flags);
     }
 }
 
-/// Whether a bridge that doesn't know the right port sends a copy into the wrong pod's. Learns which port is whose from
-/// what pods send.
+/// Whether a bridge that doesn't know the right port sends a copy into the wrong pod's. Learns which port is whose, and
+/// which hardware address is behind it, from what pods send.
 #[inline(always)]
-fn is_flooded_copy(packet: &Packet, ifindex: u32, egress: bool) -> bool {
+fn is_flooded_copy(packet: &Packet, link: Option<&Skb<'_>>, ifindex: u32, egress: bool) -> bool {
     // SAFETY: a plain integer, copied at once.
     if unsafe { INTERFACES.get(ifindex) } != Some(&roles::POD_VETH) {
         return false;
     }
     let pod = if egress { &packet.destination } else { &packet.source };
-    if maps::address_flags(pod) & address_flags::LOCAL_POD == 0 {
-        return false;
+    let of_pod = maps::address_flags(pod);
+    if of_pod & address_flags::LOCAL_POD == 0 {
+        // What is for the node itself, or for a pod or a node elsewhere, is on no pod's link on its way.
+        return egress && of_pod != 0;
     }
     // SAFETY: as above.
     let known = unsafe { POD_VETHS.get(pod) }.copied();
     if egress {
-        return known.is_some_and(|known| known != ifindex);
+        return match known {
+            Some(known) => known != ifindex,
+            // A pod that never said anything; but perhaps the one behind this port did.
+            None => link.is_some_and(|link| is_for_another(link, ifindex)),
+        };
     }
     if known != Some(ifindex) {
         // No room costs precision, never a wrong answer: an unknown port is taken for the right one.
         let _ = POD_VETHS.insert(pod, ifindex, 0);
+        if let Some(sender) = link.and_then(|link| link.load::<HARDWARE_LEN>(HARDWARE_LEN as u32)) {
+            let _ = POD_HARDWARE.insert(ifindex, sender, 0);
+        }
     }
     false
+}
+
+/// Whether a frame has another hardware address than the pod behind a port.
+#[inline(always)]
+fn is_for_another(link: &Skb<'_>, ifindex: u32) -> bool {
+    // SAFETY: plain bytes, copied at once.
+    let Some(behind) = unsafe { POD_HARDWARE.get(ifindex) }.copied() else { return false };
+    link.load::<HARDWARE_LEN>(0).is_some_and(|to| to != behind)
 }
 
 /// A program of its own to the verifier: with its own stack frame, checked once.
@@ -132,14 +160,14 @@ pub(crate) fn is_reply(packet: &Packet, header: &HeaderView<'_>) -> bool {
 /// The own flow that a packet belongs to, and whether it is a reply. A packet is known by the local port; its local
 /// address must be the socket's or, after translation at the source, another of this node's own.
 #[inline(always)]
-pub(crate) fn own_flow(packet: &Packet) -> Option<(FlowValue, bool)> {
+pub(crate) fn own_flow(packet: &Packet) -> Option<(&'static FlowValue, bool)> {
     let local = |port: u16, address: &[u8; 16]| {
         if !has_port(&PORTS, port) {
             return None;
         }
         let key = FlowKey { port, protocol: packet.protocol, version: packet.version };
-        // SAFETY: the value is plain data and copied at once.
-        let value = *unsafe { FLOWS.get(key) }?;
+        // SAFETY: the value is plain data, and lives until the end of the program's run.
+        let value = unsafe { FLOWS.get(key) }?;
         let ours = value.address == *address || maps::address_flags(address) & address_flags::LOCAL_HOST != 0;
         if ours { Some(value) } else { None }
     };
@@ -149,9 +177,53 @@ pub(crate) fn own_flow(packet: &Packet) -> Option<(FlowValue, bool)> {
     local(packet.destination_port, &packet.destination).map(|value| (value, true))
 }
 
+/// The same where translation gave it another port than its socket has: a request is known by the socket's, if the packet
+/// still has it; the answer by what the request left as, which is kept for it.
+#[inline(always)]
+pub(crate) fn translated_flow(packet: &Packet, socket_port: u16) -> Option<(&'static FlowValue, bool)> {
+    if socket_port != 0 && socket_port != packet.source_port && has_port(&PORTS, socket_port) {
+        let key = FlowKey { port: socket_port, protocol: packet.protocol, version: packet.version };
+        // SAFETY: as above.
+        let value = unsafe { FLOWS.get(key) }?;
+        if maps::address_flags(&packet.source) & address_flags::LOCAL_HOST == 0 {
+            return None;
+        }
+        return Some((value, false));
+    }
+    if maps::sieved_pair(packet.source_port.to_be(), packet.destination_port.to_be()) == 0 {
+        return None;
+    }
+    let request = TupleKey {
+        source: packet.destination,
+        destination: packet.source,
+        source_port: packet.destination_port,
+        destination_port: packet.source_port,
+        protocol: packet.protocol,
+        _pad: [0; 3],
+    };
+    // SAFETY: as above.
+    unsafe { TRANSLATED.get(request) }.map(|value| (value, true))
+}
+
+/// Keeps what a request leaves as, for its answer.
+#[inline(always)]
+fn remember(packet: &Packet, value: &FlowValue) {
+    let key = TupleKey {
+        source: packet.source,
+        destination: packet.destination,
+        source_port: packet.source_port,
+        destination_port: packet.destination_port,
+        protocol: packet.protocol,
+        _pad: [0; 3],
+    };
+    // No room costs the sight of an answer.
+    let _ = TRANSLATED.insert(key, value, 0);
+    maps::sift_pair(packet.source_port.to_be(), packet.destination_port.to_be());
+}
+
 /// A packet without a probe header: of an own flow, or of a foreign probe's to something on this node.
 #[inline(always)]
-fn flow(packet: &Packet, ifindex: u32, mut flags: u8) {
+fn flow(packet: &Packet, socket_port: u16, ifindex: u32, mut flags: u8) {
     let tcp = packet.protocol == IPPROTO_TCP;
     // Of a TCP flow the handshake matters: SYN, its answer, or a reset. What follows it is only counted, so that it can
     // be told when which end of an exchange was heard last.
@@ -163,13 +235,18 @@ fn flow(packet: &Packet, ifindex: u32, mut flags: u8) {
     if tcp && packet.detail & TCP_RST != 0 {
         flags |= flags::RESET;
     }
-    if handshake && let Some((value, reply)) = own_flow(packet) {
+    // First by what can't be mistaken: a port that translation chose may be another flow's.
+    let translated = if handshake { translated_flow(packet, socket_port) } else { None };
+    if let Some((value, false)) = translated {
+        remember(packet, value);
+    }
+    if handshake && let Some((value, reply)) = translated.or_else(|| own_flow(packet)) {
         if reply {
             flags |= flags::REPLY;
         }
         // The source's own reset (it closes its probe so) is no part of the exchange. It ends the wait for an answer.
         if reply || flags & flags::RESET == 0 {
-            stamp::flow(packet, &value, ifindex, flags);
+            stamp::flow(packet, value, ifindex, flags);
             return;
         }
         if !exchange {

@@ -18,6 +18,8 @@ mod drops;
 mod filter;
 mod hook;
 mod maps;
+mod names;
+mod place;
 mod reflect;
 mod skb;
 mod slots;
@@ -26,6 +28,8 @@ mod stamp;
 use aya_ebpf::macros::{btf_tracepoint, classifier};
 use aya_ebpf::programs::{BtfTracePointContext, TcContext};
 use netcheck_common::packet::Start;
+
+use crate::drops::Naming;
 
 /// `TCX_NEXT` and `TC_ACT_UNSPEC`: on to the next program, no verdict of ours (include/uapi/linux/bpf.h).
 const NEXT: i32 = -1;
@@ -56,7 +60,14 @@ pub(crate) fn netcheck_out_l3(ctx: TcContext) -> i32 {
 
 #[btf_tracepoint(function = "kfree_skb")]
 pub(crate) fn netcheck_drops(ctx: BtfTracePointContext) -> i32 {
-    drops::dropped(&ctx);
+    drops::dropped(&ctx, Naming::Kernel);
+    0
+}
+
+/// The same for kernels that can't name their functions, or don't let this program ask for it.
+#[btf_tracepoint(function = "kfree_skb")]
+pub(crate) fn netcheck_drops_bare(ctx: BtfTracePointContext) -> i32 {
+    drops::dropped(&ctx, Naming::None);
     0
 }
 

@@ -1,13 +1,15 @@
 //! The maps and globals, and the counters that every loss of information goes to.
 
+use core::cell::UnsafeCell;
+
 use aya_ebpf::{
     Global,
     macros::map,
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use netcheck_common::abi::{
-    DropBank, FlowKey, FlowValue, KernelOffsets, ReflectKey, ReflectValue, TupleKey, TupleValue, counters,
-    maps,
+    DropBank, FlowKey, FlowValue, FunctionName, KernelOffsets, Reached, ReflectKey, ReflectValue, TupleKey,
+    TupleValue, counters, maps,
 };
 use netcheck_common::header::{HEADER_LEN, REFLECTED_LEN};
 use netcheck_common::packet::{Address, Packet};
@@ -36,7 +38,13 @@ pub(crate) static REFLECT: LruHashMap<ReflectKey, ReflectValue> =
 pub(crate) static TUPLES: LruHashMap<TupleKey, TupleValue> =
     LruHashMap::with_max_entries(maps::TUPLES_ENTRIES, 0);
 #[map]
+pub(crate) static TRANSLATED: LruHashMap<TupleKey, FlowValue> =
+    LruHashMap::with_max_entries(maps::TRANSLATED_ENTRIES, 0);
+#[map]
 pub(crate) static POD_VETHS: LruHashMap<Address, u32> =
+    LruHashMap::with_max_entries(maps::POD_VETHS_ENTRIES, 0);
+#[map]
+pub(crate) static POD_HARDWARE: LruHashMap<u32, [u8; 6]> =
     LruHashMap::with_max_entries(maps::POD_VETHS_ENTRIES, 0);
 #[map]
 pub(crate) static INTERFACES: HashMap<u32, u32> =
@@ -44,7 +52,11 @@ pub(crate) static INTERFACES: HashMap<u32, u32> =
 #[map]
 pub(crate) static SCOPE: HashMap<u32, u8> = HashMap::with_max_entries(maps::SCOPE_ENTRIES, NO_PREALLOC);
 #[map]
+pub(crate) static REACHED: LruHashMap<u32, Reached> = LruHashMap::with_max_entries(maps::REACHED_ENTRIES, 0);
+#[map]
 pub(crate) static DROPS: PerCpuArray<DropBank> = PerCpuArray::with_max_entries(maps::DROPS_ENTRIES, 0);
+#[map]
+pub(crate) static NAMES: HashMap<u64, FunctionName> = HashMap::with_max_entries(maps::NAMES_ENTRIES, 0);
 #[map]
 pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counters::COUNT, 0);
 
@@ -57,6 +69,30 @@ pub(crate) static DROP_BANK: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 #[unsafe(link_section = ".data.sieve")]
 pub(crate) static SIEVE: Global<[u8; maps::SIEVE_BYTES]> = Global::new([0; maps::SIEVE_BYTES]);
+
+/// Bytes that the programs write too.
+#[repr(transparent)]
+pub(crate) struct Sieve(UnsafeCell<[u8; maps::TRANSLATED_BYTES]>);
+
+// SAFETY: only single bytes are loaded and stored, by any CPU at any time.
+unsafe impl Sync for Sieve {}
+
+impl Sieve {
+    const EMPTY: Self = Self(UnsafeCell::new([0; maps::TRANSLATED_BYTES]));
+
+    #[inline(always)]
+    fn byte(&self, at: usize) -> *mut u8 {
+        self.0.get().cast::<u8>().wrapping_add(at)
+    }
+}
+
+/// [`maps::TRANSLATED_SIEVES`].
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".data.nat0")]
+static TRANSLATED_SIEVE_0: Sieve = Sieve::EMPTY;
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".data.nat1")]
+static TRANSLATED_SIEVE_1: Sieve = Sieve::EMPTY;
 
 #[unsafe(no_mangle)]
 pub(crate) static OWN_SESSION: Global<u64> = Global::new(0);
@@ -81,12 +117,16 @@ pub(crate) static OFFSETS: Global<KernelOffsets> = Global::new(KernelOffsets {
     dev_ifindex: 0,
     dev_net: 0,
     dev_priv: 0,
+    dev_list: 0,
+    net_devices: 0,
     net_inum: 0,
     sk_net: 0,
+    sk_num: 0,
     dst_dev: 0,
     dst_input: 0,
     reason_no_socket: 0,
     reason_not_specified: 0,
+    reason_netfilter_drop: 0,
     reason_consumed: 0,
 });
 
@@ -110,6 +150,8 @@ pub(crate) struct DropScratch {
     pub(crate) header: [u8; HEADER_LEN],
     /// Its first bytes.
     pub(crate) window: [u8; WINDOW],
+    /// A function's name.
+    pub(crate) name: FunctionName,
 }
 
 /// A classifier's: one at a time on a CPU, since both directions run with softirqs off.
@@ -170,6 +212,25 @@ pub(crate) fn has_port(bits: &Array<u64>, port: u16) -> bool {
 pub(crate) fn sieved(high: u8) -> u8 {
     // SAFETY: any byte is an index of so many bytes.
     unsafe { (&raw const SIEVE).cast::<u8>().add(usize::from(high)).read_volatile() }
+}
+
+/// Not 0 where a flow with these ports may be in [`TRANSLATED`].
+#[inline(always)]
+pub(crate) fn sieved_pair(one: u16, other: u16) -> u8 {
+    let at = maps::translated_byte(one, other);
+    // SAFETY: that is an index of both, whatever the ports are.
+    unsafe { TRANSLATED_SIEVE_0.byte(at).read_volatile() | TRANSLATED_SIEVE_1.byte(at).read_volatile() }
+}
+
+/// Lets packets with these ports pass [`sieved_pair`]. Stores of one byte: no other CPU's is lost by them.
+#[inline(always)]
+pub(crate) fn sift_pair(one: u16, other: u16) {
+    let at = maps::translated_byte(one, other);
+    // SAFETY: as above.
+    unsafe {
+        TRANSLATED_SIEVE_0.byte(at).write_volatile(1);
+        TRANSLATED_SIEVE_1.byte(at).write_volatile(1);
+    }
 }
 
 /// What is known of an address: [`netcheck_common::abi::address_flags`]; 0 where nothing is.

@@ -16,6 +16,8 @@ pub(crate) enum Capability {
     Perfmon,
     /// Raw sockets.
     NetRaw,
+    /// Addresses of kernel functions, where the kernel does not name them itself.
+    Syslog,
 }
 
 impl Capability {
@@ -27,6 +29,7 @@ impl Capability {
             Self::Perfmon => CapabilitySet::PERFMON.union(CapabilitySet::SYS_ADMIN),
             Self::NetAdmin => CapabilitySet::NET_ADMIN,
             Self::NetRaw => CapabilitySet::NET_RAW,
+            Self::Syslog => CapabilitySet::SYSLOG,
         }
     }
 }
@@ -38,6 +41,7 @@ impl fmt::Display for Capability {
             Self::NetAdmin => "CAP_NET_ADMIN",
             Self::Perfmon => "CAP_PERFMON",
             Self::NetRaw => "CAP_NET_RAW",
+            Self::Syslog => "CAP_SYSLOG",
         })
     }
 }

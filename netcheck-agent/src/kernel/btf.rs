@@ -200,12 +200,17 @@ pub(crate) fn offsets(btf: &Btf, reasons: &DropReasons) -> Result<KernelOffsets,
         dev_ifindex: btf.offset_of("net_device", &["ifindex"])?,
         dev_net: btf.offset_of("net_device", &["nd_net", "net"])?,
         dev_priv: device_priv(btf)?,
+        dev_list: btf.offset_of("net_device", &["dev_list"])?,
+        net_devices: btf.offset_of("net", &["dev_base_head"])?,
         net_inum: btf.offset_of("net", &["ns", "inum"])?,
         sk_net: btf.offset_of("sock", &["__sk_common", "skc_net", "net"])?,
+        sk_num: btf.offset_of("sock", &["__sk_common", "skc_num"])?,
         dst_dev: btf.offset_of("dst_entry", &["dev"])?,
         dst_input: btf.offset_of("dst_entry", &["input"])?,
         reason_no_socket: reason("NO_SOCKET")?,
         reason_not_specified: reason("NOT_SPECIFIED")?,
+        // A kernel without it never drops for it.
+        reason_netfilter_drop: reasons.number("NETFILTER_DROP").unwrap_or(u32::MAX),
         // Before 6.? SKB_CONSUMED did not exist: then only "not dropped yet", 0, is no drop.
         reason_consumed: reasons.number("CONSUMED").unwrap_or(0),
     })

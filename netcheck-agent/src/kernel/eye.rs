@@ -27,6 +27,8 @@ use crate::model::observation::{
 };
 use crate::net::interface_drops::InterfaceDrops;
 
+use self::sight::is_delivered;
+
 /// Drop events that wait for the name of a kernel function, at most; older ones go on without it.
 const WAITING: usize = 1024;
 
@@ -69,6 +71,8 @@ pub(crate) struct Eye {
     lingering: Lingering,
     /// This kernel's number of drop reason OTHERHOST.
     other_host: Option<u32>,
+    /// This kernel's number of drop reason NOT_SPECIFIED.
+    not_specified: Option<u32>,
 }
 
 impl Eye {
@@ -88,6 +92,7 @@ impl Eye {
             maps,
             shared,
             other_host: reasons.number("OTHERHOST"),
+            not_specified: reasons.number("NOT_SPECIFIED"),
             reasons,
             symbols,
             waiting: VecDeque::new(),
@@ -181,6 +186,7 @@ impl KernelEye for Eye {
             self.write_addresses();
         }
         self.end_flows();
+        self.maps.translated.turn(Instant::now());
         self.drain_waiting(sink);
         loop {
             // Copied out at once: the ring's slot must be free before anything else is asked of `self`.
@@ -195,8 +201,9 @@ impl KernelEye for Eye {
                         sink(Observation::Stamp(stamp));
                     }
                 }
-                Some(RawEvent::Drop(event)) if self.is_flooded_copy(&event) => {}
+                Some(RawEvent::Drop(event)) if self.is_flooded_copy(&event) || self.is_answered(&event) => {}
                 Some(RawEvent::Drop(event)) => match self.drop_seen(&event, true) {
+                    Some(seen) if is_delivered(&seen) => {}
                     Some(seen) => sink(Observation::Drop(seen)),
                     None => self.waiting.push_back(event),
                 },
@@ -317,6 +324,10 @@ impl KernelEye for Eye {
         hooks.sort_by(|a, b| (&a.interface, a.egress).cmp(&(&b.interface, b.egress)));
         let mut degraded = state.degraded.clone();
         drop(state);
+        let nameless = self.counter(counters::NAMES_LOST);
+        if nameless > 0 {
+            degraded.push(format!("functions of drops without a name, for want of room: {nameless}"));
+        }
         let attached = |hook: &v1::HookStatus| hook.state() == v1::HookState::Attached;
         for hook in hooks.iter().filter(|hook| !attached(hook)) {
             let direction = if hook.egress { "egress" } else { "ingress" };

@@ -1,5 +1,7 @@
 //! How far a dropped packet had come, from what the kernel tells of it. Pure.
 
+use std::sync::Arc;
+
 use netcheck_proto::v1::Stage;
 
 /// What is known of a dropped packet.
@@ -9,6 +11,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) reason: &'a str,
     /// Function that dropped it; empty where hidden.
     pub(crate) function: &'a str,
+    /// Those that called it, innermost first; of what netfilter dropped, as far as the kernel tells.
+    pub(crate) callers: &'a [Arc<str>],
     /// It belonged to a local socket.
     pub(crate) has_socket: bool,
     /// A route had been chosen.
@@ -31,7 +35,7 @@ pub(crate) struct Facts<'a> {
 pub(crate) fn of(facts: &Facts<'_>) -> Stage {
     let Facts { reason, function, .. } = *facts;
     if reason == "NETFILTER_DROP" || function.starts_with("nf_") || function.starts_with("nft_") {
-        return netfilter(facts);
+        return by_caller(facts).unwrap_or_else(|| netfilter(facts));
     }
     // The time to live was up: the header was fine on its way in, and what gave up is the choice of the way on.
     if reason == "IP_INHDR" && matches!(function, "ip_forward" | "ip6_forward") {
@@ -43,7 +47,51 @@ pub(crate) fn of(facts: &Facts<'_>) -> Stage {
     by_function(facts)
 }
 
-/// Which chain of netfilter (net/ipv4/ip_output.c, ip_input.c, ip_forward.c show what is set when).
+/// Which hook of netfilter, by the function that runs it (callers of NF_HOOK and nf_hook in net/).
+fn by_caller(facts: &Facts<'_>) -> Option<Stage> {
+    let frames = || std::iter::once(facts.function).chain(facts.callers.iter().map(AsRef::as_ref));
+    // What arrives is often handled on the stack of what was sent before: the innermost frame decides.
+    let innermost = |first: &[&str], second: &[&str]| {
+        let among = |frame: &str, names: &[&str]| names.iter().any(|name| frame.starts_with(name));
+        frames().find(|frame| among(frame, first) || among(frame, second)).map(|frame| among(frame, first))
+    };
+    // A device's hooks run rules of the family netdev, and of inet's hook ingress (nft_chain_filter.c).
+    if innermost(&["nft_do_chain_netdev", "nft_do_chain_inet_ingress"], &[]).is_some() {
+        let leaves =
+            innermost(&["__dev_queue_xmit", "nf_hook_egress"], &["__netif_receive_skb"]) == Some(true);
+        return Some(if leaves { Stage::NetdevEgress } else { Stage::NetdevIngress });
+    }
+    frames().find_map(|frame| {
+        Some(match frame {
+            "ip_rcv"
+            | "ipv6_rcv"
+            | "ip_list_rcv"
+            | "ipv6_list_rcv"
+            | "ip_sublist_rcv"
+            | "ip6_sublist_rcv"
+            | "br_nf_pre_routing"
+            | "br_nf_pre_routing_ipv6" => Stage::NetfilterPrerouting,
+            "ip_local_deliver" | "ip6_input" => Stage::NetfilterInput,
+            "ip_forward" | "ip6_forward" | "br_nf_forward" | "br_nf_forward_ip" => Stage::NetfilterForward,
+            "ip_output" | "ip6_output" | "ip_mc_output" | "br_nf_post_routing" => Stage::NetfilterPostrouting,
+            "__ip_local_out" | "__ip6_local_out" | "ip_local_out" | "ip6_local_out" | "ip6_xmit"
+            | "raw_sendmsg" | "rawv6_sendmsg" | "raw_send_hdrinc" | "rawv6_send_hdrinc" => {
+                Stage::NetfilterOutput
+            }
+            "br_handle_frame" => Stage::BridgePrerouting,
+            "br_pass_frame_up" => Stage::BridgeInput,
+            "br_forward_finish" => Stage::BridgePostrouting,
+            // What the node itself sends into the bridge comes from the bridge's own device.
+            "__br_forward" if innermost(&["br_dev_xmit"], &["br_handle_frame"]) == Some(true) => {
+                Stage::BridgeOutput
+            }
+            "__br_forward" => Stage::BridgeForward,
+            _ => return None,
+        })
+    })
+}
+
+/// Which chain of netfilter, for want of who called it (net/ipv4/ip_output.c, ip_input.c, ip_forward.c show what is set when).
 fn netfilter(facts: &Facts<'_>) -> Stage {
     if facts.input_ifindex == 0 && facts.has_socket {
         return leaving(facts);
@@ -172,173 +220,4 @@ pub(crate) fn place(reason: &str, ifindex: u32, route_ifindex: u32) -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn chains_of_netfilter() {
-        let drop = Facts { reason: "NETFILTER_DROP", function: "nft_do_chain", ..Facts::default() };
-        for (facts, expected) in [
-            (Facts { has_socket: true, has_route: true, route_ifindex: 2, ..drop }, Stage::NetfilterOutput),
-            (
-                Facts { has_socket: true, has_route: true, ifindex: 2, route_ifindex: 2, ..drop },
-                Stage::NetfilterPostrouting,
-            ),
-            (Facts { ifindex: 2, input_ifindex: 2, ..drop }, Stage::NetfilterPrerouting),
-            (Facts { ifindex: 3, input_ifindex: 2, ..drop }, Stage::NetfilterForward),
-            (
-                Facts {
-                    has_route: true,
-                    route_input: "ip_local_deliver",
-                    ifindex: 2,
-                    input_ifindex: 2,
-                    ..drop
-                },
-                Stage::NetfilterInput,
-            ),
-            (
-                Facts {
-                    has_route: true,
-                    route_input: "ip6_forward",
-                    ifindex: 2,
-                    input_ifindex: 2,
-                    route_ifindex: 3,
-                    ..drop
-                },
-                Stage::NetfilterForward,
-            ),
-            (
-                Facts {
-                    has_route: true,
-                    route_input: "ip_forward",
-                    ifindex: 3,
-                    input_ifindex: 2,
-                    route_ifindex: 3,
-                    ..drop
-                },
-                Stage::NetfilterPostrouting,
-            ),
-            (Facts { has_route: true, route_ifindex: 2, ..drop }, Stage::NetfilterOutput),
-            // Inside a tunnel's packet, made here and passed on.
-            (
-                Facts { has_socket: true, has_route: true, ifindex: 4, route_ifindex: 2, ..drop },
-                Stage::NetfilterOutput,
-            ),
-            (
-                Facts {
-                    has_route: true,
-                    route_input: "dst_discard",
-                    ifindex: 4,
-                    input_ifindex: 3,
-                    route_ifindex: 2,
-                    ..drop
-                },
-                Stage::NetfilterOutput,
-            ),
-            (
-                Facts {
-                    has_route: true,
-                    route_input: "dst_discard",
-                    ifindex: 2,
-                    input_ifindex: 3,
-                    route_ifindex: 2,
-                    ..drop
-                },
-                Stage::NetfilterPostrouting,
-            ),
-            // Rejected before it had a route.
-            (
-                Facts {
-                    has_route: true,
-                    route_input: "dst_discard",
-                    ifindex: 2,
-                    input_ifindex: 2,
-                    route_ifindex: 2,
-                    ..drop
-                },
-                Stage::NetfilterPrerouting,
-            ),
-            (
-                Facts {
-                    has_route: true,
-                    route_input: "ip6_forward",
-                    ifindex: 2,
-                    input_ifindex: 2,
-                    route_ifindex: 2,
-                    to_self: true,
-                    ..drop
-                },
-                Stage::NetfilterPrerouting,
-            ),
-            // What comes from elsewhere for a pod of this node would go on to the pod, not back.
-            (
-                Facts {
-                    has_route: true,
-                    route_input: "ip6_forward",
-                    ifindex: 2,
-                    input_ifindex: 2,
-                    route_ifindex: 2,
-                    into_pod: true,
-                    ..drop
-                },
-                Stage::NetfilterPrerouting,
-            ),
-            (
-                Facts {
-                    has_route: true,
-                    route_input: "ip6_forward",
-                    ifindex: 2,
-                    input_ifindex: 2,
-                    route_ifindex: 3,
-                    into_pod: true,
-                    ..drop
-                },
-                Stage::NetfilterForward,
-            ),
-            (
-                Facts {
-                    has_route: true,
-                    route_input: "ip6_forward",
-                    ifindex: 2,
-                    input_ifindex: 2,
-                    route_ifindex: 2,
-                    ..drop
-                },
-                Stage::Unspecified,
-            ),
-        ] {
-            assert_eq!(of(&facts), expected, "{facts:?}");
-        }
-    }
-
-    #[test]
-    fn reasons_then_functions() {
-        for (reason, function, expected) in [
-            ("NO_SOCKET", "icmp_rcv", Stage::Socket),
-            ("IP_OUTNOROUTES", "ip_forward", Stage::Routing),
-            ("IP_INHDR", "ip_forward", Stage::Routing),
-            ("IP_INHDR", "ip6_forward", Stage::Routing),
-            ("IP_INHDR", "ip_rcv_core", Stage::Ingress),
-            ("NEIGH_FAILED", "", Stage::Neighbour),
-            ("QDISC_DROP", "", Stage::Qdisc),
-            ("TC_INGRESS", "", Stage::Ingress),
-            ("NOT_SPECIFIED", "ip_error", Stage::Routing),
-            ("NOT_SPECIFIED", "icmpv6_rcv", Stage::Routing),
-            ("ICMP_CSUM", "icmpv6_rcv", Stage::Socket),
-            ("NOT_SPECIFIED", "do_xdp_generic", Stage::Ingress),
-            ("NOT_SPECIFIED", "veth_xmit", Stage::Egress),
-            ("NOT_SPECIFIED", "", Stage::Unspecified),
-            ("unknown(70000)", "something_new", Stage::Unspecified),
-        ] {
-            let facts = Facts { reason, function, ..Facts::default() };
-            assert_eq!(of(&facts), expected, "{reason} in {function}");
-        }
-    }
-
-    #[test]
-    fn what_is_too_big_is_so_for_where_it_was_to_go() {
-        assert_eq!(place("PKT_TOO_BIG", 2, 5), 5);
-        assert_eq!(place("PKT_TOO_BIG", 2, 0), 2);
-        assert_eq!(place("NETFILTER_DROP", 2, 5), 2);
-    }
-}
+mod tests;

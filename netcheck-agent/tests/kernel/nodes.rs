@@ -70,6 +70,11 @@ impl Bare {
         self.command("ip", arguments);
     }
 
+    /// An nft script inside.
+    pub(crate) fn nft(&self, script: &str) {
+        self.command("nft", vec![script.to_owned()]);
+    }
+
     fn command(&self, program: &'static str, arguments: Vec<String>) {
         let output = self.run(move || Command::new(program).args(arguments).output().unwrap());
         assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
@@ -82,10 +87,24 @@ pub(crate) struct How {
     /// Added to its clock.
     pub(crate) clock_offset_ns: i64,
     pub(crate) tc_mode: Option<TcMode>,
+    /// As on a kernel that does not name its functions.
+    pub(crate) nameless: bool,
     /// All that it may do; none: everything.
     pub(crate) capabilities: Option<CapabilitySet>,
-    /// Inodes of the network namespaces of its pods, if it has any: what is dropped there is seen.
-    pub(crate) pods: Option<[u32; 2]>,
+    /// Whose drops count.
+    pub(crate) scope: Scope,
+}
+
+/// Whose drops count on a node.
+#[derive(Clone, Copy, Default)]
+pub(crate) enum Scope {
+    /// Its own namespace's.
+    #[default]
+    Own,
+    /// And those of its pods, by their inodes.
+    Listed([u32; 2]),
+    /// What its kernel side finds.
+    Found,
 }
 
 /// Leaves the calling thread these capabilities alone.
@@ -97,10 +116,22 @@ pub(crate) fn keep_only(effective: CapabilitySet) {
 
 impl Node {
     fn new(bare: Bare, number: u8, session: u64, how: How) -> Self {
-        let How { clock_offset_ns, tc_mode, capabilities, pods } = how;
-        let netns_scope = pods.into_iter().flatten().chain([netns_inode(&bare)]).collect();
+        let How { clock_offset_ns, tc_mode, nameless, capabilities, scope } = how;
+        let own = netns_inode(&bare);
+        let netns_scope = match scope {
+            Scope::Own => vec![own],
+            Scope::Listed([first, second]) => vec![own, first, second],
+            Scope::Found => Vec::new(),
+        };
         let stop = CancellationToken::new();
-        let config = KernelConfig { session, responder_port: 6100, netns_scope, clock_offset_ns, tc_mode };
+        let config = KernelConfig {
+            session,
+            responder_port: 6100,
+            netns_scope,
+            clock_offset_ns,
+            tc_mode,
+            kernel_names: !nameless,
+        };
         let netns = bare.netns.try_clone().unwrap();
         let (ready, opened) = mpsc::channel();
         let stopped = stop.clone();
@@ -147,7 +178,7 @@ impl Node {
 
     /// An nft script inside.
     pub(crate) fn nft(&self, script: &str) {
-        self.bare.command("nft", vec![script.to_owned()]);
+        self.bare.nft(script);
     }
 
     /// Starts an agent's kernel side anew, as after a crash that left the first one's hooks behind.
@@ -225,7 +256,18 @@ pub(crate) fn echo(
     session: u64,
     sequence: u32,
 ) -> Option<ProbeHeader> {
-    node.run(move || {
+    echo_from(&node.bare, source, target, session, sequence)
+}
+
+/// The same from a namespace without kernel programs of its own.
+pub(crate) fn echo_from(
+    bare: &Bare,
+    source: IpAddr,
+    target: IpAddr,
+    session: u64,
+    sequence: u32,
+) -> Option<ProbeHeader> {
+    bare.run(move || {
         let (domain, protocol, request, skip) = match target {
             IpAddr::V4(_) => (Domain::IPV4, Protocol::ICMPV4, 8, 20),
             IpAddr::V6(_) => (Domain::IPV6, Protocol::ICMPV6, 128, 0),
@@ -243,7 +285,8 @@ pub(crate) fn echo(
             let checksum = !(((folded & 0xffff) + (folded >> 16)) as u16);
             packet[2..4].copy_from_slice(&checksum.to_be_bytes());
         }
-        socket.send_to(&packet, &SocketAddr::new(target, 0).into()).unwrap();
+        // What a filter of its own namespace drops, the kernel refuses to send.
+        socket.send_to(&packet, &SocketAddr::new(target, 0).into()).ok()?;
         let deadline = Instant::now() + Duration::from_secs(2);
         let mut buffer = [MaybeUninit::<u8>::uninit(); 512];
         while let Some(left) = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())

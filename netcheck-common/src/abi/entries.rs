@@ -194,3 +194,26 @@ impl DropKey {
         (both.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - DROP_SLOTS.ilog2())) as usize
     }
 }
+
+/// Bytes that are kept of a function's name, the NUL behind it among them.
+pub const NAME_LEN: usize = 64;
+
+/// Name of a kernel function, ended by a NUL; behind a space the name of its module.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FunctionName {
+    /// As `%ps` prints it.
+    pub bytes: [u8; NAME_LEN],
+}
+
+/// What was found out about a network namespace.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reached {
+    /// When.
+    pub looked_ns: u64,
+    /// 1: it has a link to the agent's own.
+    pub reached: u32,
+    /// Zero.
+    pub _pad: u32,
+}

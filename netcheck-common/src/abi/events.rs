@@ -45,6 +45,9 @@ pub struct StampEvent {
     pub arrived: u64,
 }
 
+/// Frames of the kernel's stack that come with a drop.
+pub const FRAMES: usize = 16;
+
 /// The kernel dropped a probe's packet.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,4 +93,7 @@ pub struct DropEvent {
     /// The interface in the agent's own namespace that is the other end of its device, where that is one of a pair; else
     /// 0.
     pub peer_ifindex: u32,
+    /// Of what netfilter dropped: return addresses on the kernel's stack, innermost first, [`DropEvent::location`] among
+    /// them where the kernel can unwind it; 0 where there are no more. Else all 0.
+    pub stack: [u64; FRAMES],
 }

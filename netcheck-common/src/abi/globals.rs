@@ -4,7 +4,7 @@
 pub const OWN_SESSION: &str = "OWN_SESSION";
 /// u16: where this node's responder listens.
 pub const RESPONDER_PORT: &str = "RESPONDER_PORT";
-/// u8: 1 if only namespaces in [`super::maps::SCOPE`] count.
+/// u8: [`super::scope`].
 pub const SCOPED: &str = "SCOPED";
 /// i64: added to every time stamp; 0 but in tests.
 pub const CLOCK_OFFSET_NS: &str = "CLOCK_OFFSET_NS";
@@ -39,10 +39,16 @@ pub struct KernelOffsets {
     pub dev_net: u32,
     /// Where a device's driver has its own part, behind `net_device`.
     pub dev_priv: u32,
+    /// `net_device.dev_list`.
+    pub dev_list: u32,
+    /// `net.dev_base_head`.
+    pub net_devices: u32,
     /// `net.ns.inum`.
     pub net_inum: u32,
     /// `sock.__sk_common.skc_net.net`.
     pub sk_net: u32,
+    /// `sock.__sk_common.skc_num`.
+    pub sk_num: u32,
     /// `dst_entry.dev`.
     pub dst_dev: u32,
     /// `dst_entry.input`.
@@ -51,6 +57,8 @@ pub struct KernelOffsets {
     pub reason_no_socket: u32,
     /// `SKB_DROP_REASON_NOT_SPECIFIED`.
     pub reason_not_specified: u32,
+    /// `SKB_DROP_REASON_NETFILTER_DROP`.
+    pub reason_netfilter_drop: u32,
     /// `SKB_CONSUMED`; reasons up to it are not drops.
     pub reason_consumed: u32,
 }

@@ -1,5 +1,10 @@
 //! Map names and capacities.
 
+/// Hash address in the kernel's code (u64) → [`super::FunctionName`] of the function that holds it. Made once for each
+/// address.
+pub const NAMES: &str = "NAMES";
+/// Addresses with a name at most. Packets are dropped at a few hundred places of a kernel.
+pub const NAMES_ENTRIES: u32 = 1_024;
 /// Ring buffer of [`super::StampEvent`] and [`super::DropEvent`].
 pub const EVENTS: &str = "EVENTS";
 /// Bytes; a power of two.
@@ -29,17 +34,43 @@ pub const REFLECT: &str = "REFLECT";
 pub const REFLECT_ENTRIES: u32 = 16_384;
 /// LRU hash address of a pod on this node → ifindex (u32) of its veth's host end, as its packets show it.
 pub const POD_VETHS: &str = "POD_VETHS";
+/// LRU hash ifindex (u32) of a veth's host end → hardware address (6 bytes) of the pod's end, as its packets show it.
+pub const POD_HARDWARE: &str = "POD_HARDWARE";
 /// Pods of one node at most.
 pub const POD_VETHS_ENTRIES: u32 = 4_096;
 /// LRU hash [`super::TupleKey`] → [`super::TupleValue`].
 pub const TUPLES: &str = "TUPLES";
 /// Foreign flows remembered.
 pub const TUPLES_ENTRIES: u32 = 16_384;
+/// LRU hash [`super::TupleKey`] → [`super::FlowValue`]: own flows whose port was translated on this node, by what their
+/// requests left it as.
+pub const TRANSLATED: &str = "TRANSLATED";
+/// Translated flows remembered.
+pub const TRANSLATED_ENTRIES: u32 = 4_096;
+/// Two arrays of [`TRANSLATED_BYTES`] in sections of their own, which the fast path reads without a lookup: the byte of a
+/// pair of ports ([`translated_byte`]) is not 0 where an answer with these may be to a flow in [`TRANSLATED`]. The programs
+/// write into both and read either; they are emptied in turn.
+pub const TRANSLATED_SIEVES: [&str; 2] = [".data.nat0", ".data.nat1"];
+/// A power of two. Few flows are translated at any time, so that few bytes are not 0.
+pub const TRANSLATED_BYTES: usize = 1_024;
+
+/// Which byte of the sieve stands for two ports, in either order and in the order of bytes that both are in.
+#[inline(always)]
+#[must_use]
+pub const fn translated_byte(one: u16, other: u16) -> usize {
+    // The ports of services' backends are few: it is the other one that spreads.
+    (one ^ other) as usize & (TRANSLATED_BYTES - 1)
+}
+
 /// Hash ifindex → u32 of [`super::roles`].
 pub const INTERFACES: &str = "INTERFACES";
 /// Interfaces with hooks at most.
 pub const INTERFACES_ENTRIES: u32 = 4_096;
-/// Hash netns inode → u8: namespaces whose drops count, when the global `SCOPED` is 1.
+/// LRU hash netns inode → [`super::Reached`], when the global `SCOPED` is [`super::scope::REACHED`].
+pub const REACHED: &str = "REACHED";
+/// Namespaces remembered.
+pub const REACHED_ENTRIES: u32 = 1_024;
+/// Hash netns inode → u8: namespaces whose drops count, when the global `SCOPED` is [`super::scope::LISTED`].
 pub const SCOPE: &str = "SCOPE";
 /// Namespaces of one node at most.
 pub const SCOPE_ENTRIES: u32 = 1_024;

@@ -73,7 +73,8 @@ pub(super) fn untranslatable(at: &v1::LossLocation) -> bool {
 /// all interfaces that packets come from, and what tracks connections is one for all stages that it watches.
 pub(super) fn name(at: &v1::LossLocation) -> (String, bool) {
     use v1::Stage::{
-        NetfilterForward, NetfilterInput, NetfilterOutput, NetfilterPostrouting, NetfilterPrerouting,
+        BridgeForward, BridgeInput, BridgeOutput, BridgePostrouting, BridgePrerouting, NetfilterForward,
+        NetfilterInput, NetfilterOutput, NetfilterPostrouting, NetfilterPrerouting,
     };
     if no_route(at) {
         // What a pod's own kernel could not send says nothing of the node's routes.
@@ -98,6 +99,11 @@ pub(super) fn name(at: &v1::LossLocation) -> (String, bool) {
         NetfilterOutput,
         NetfilterPostrouting,
         NetfilterPrerouting,
+        BridgeForward,
+        BridgeInput,
+        BridgeOutput,
+        BridgePostrouting,
+        BridgePrerouting,
     ];
     let interface = if of_node.contains(&at.stage()) { "" } else { &at.interface };
     let stage = stage(at);

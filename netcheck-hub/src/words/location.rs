@@ -60,6 +60,13 @@ pub const fn stage(stage: v1::Stage) -> &'static str {
         v1::Stage::NetfilterInput => "netfilter input",
         v1::Stage::Socket => "the socket",
         v1::Stage::Application => "the application",
+        v1::Stage::BridgePrerouting => "bridge netfilter prerouting",
+        v1::Stage::BridgeInput => "bridge netfilter input",
+        v1::Stage::BridgeForward => "bridge netfilter forward",
+        v1::Stage::BridgeOutput => "bridge netfilter output",
+        v1::Stage::BridgePostrouting => "bridge netfilter postrouting",
+        v1::Stage::NetdevIngress => "netdev ingress",
+        v1::Stage::NetdevEgress => "netdev egress",
     }
 }
 

@@ -3,15 +3,18 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use netcheck_common::abi::{DropEvent, StampEvent, address_flags, flags, identity};
+use netcheck_common::abi::{
+    DropEvent, ReflectKey, StampEvent, TUPLE_LIFE_NS, TupleKey, address_flags, flags, identity,
+};
 use netcheck_common::domain::{PathId, ProbeSession, Sequence};
 
 use super::{Eye, WAITING};
 use crate::kernel::events::{address_bytes, direction_of, flow_of, ip_address};
 use crate::kernel::stage::{self, Facts};
 use crate::kernel::symbols::Lookup;
+use crate::kernel::tables::Abi;
 use crate::model::observation::{
-    DropIdentity, DropSeen, Hook, InterfaceRole, Observation, ProbeKey, Reflected, Stamp,
+    Direction, DropIdentity, DropSeen, Hook, InterfaceRole, Observation, ProbeKey, Reflected, Stamp,
 };
 
 impl Eye {
@@ -70,19 +73,9 @@ impl Eye {
 
     /// A drop in full, or none while a function's name is being looked up.
     pub(super) fn drop_seen(&mut self, event: &DropEvent, wait: bool) -> Option<DropSeen> {
-        let function = match (self.symbols.name(event.location), wait) {
-            (Lookup::Known(name), _) => name,
-            (Lookup::Pending, true) => return None,
-            (Lookup::Pending, false) => Arc::from(""),
-        };
-        let route_input = match (event.route_input, wait) {
-            (0, _) => Arc::from(""),
-            (address, wait) => match (self.symbols.name(address), wait) {
-                (Lookup::Known(name), _) => name,
-                (Lookup::Pending, true) => return None,
-                (Lookup::Pending, false) => Arc::from(""),
-            },
-        };
+        let function = self.name(event.location, wait)?;
+        let route_input = self.name(event.route_input, wait)?;
+        let callers = self.callers(event, wait)?;
         let flow = flow_of(
             event.protocol,
             (event.source, event.source_port),
@@ -92,6 +85,7 @@ impl Eye {
         let stage = stage::of(&Facts {
             reason: &reason,
             function: &function,
+            callers: &callers,
             has_socket: event.flags & flags::HAS_SOCKET != 0,
             has_route: event.flags & flags::HAS_ROUTE != 0,
             route_input: &route_input,
@@ -135,6 +129,23 @@ impl Eye {
         })
     }
 
+    /// The function that holds an address: empty for 0, and where there is none. None to wait for it.
+    fn name(&mut self, address: u64, wait: bool) -> Option<Arc<str>> {
+        if address == 0 {
+            return Some(Arc::from(""));
+        }
+        match self.symbols.name(address) {
+            Lookup::Known(name) => Some(name),
+            Lookup::Pending => (!wait).then(|| Arc::from("")),
+        }
+    }
+
+    /// Who called the function that dropped a packet, innermost first; empty where that is not known. None to wait for it.
+    fn callers(&mut self, event: &DropEvent, wait: bool) -> Option<Vec<Arc<str>>> {
+        let frames = event.stack.iter().skip_while(|&&frame| frame != event.location).skip(1);
+        frames.take_while(|&&frame| frame != 0).map(|&frame| self.name(frame, wait)).collect()
+    }
+
     /// The pod of this node in whose namespace a packet was. With the vantage both ends may be pods of this node.
     fn pod_of_netns(&self, netns: u32, destination: IpAddr, source: IpAddr) -> Option<Arc<str>> {
         let vantage = |address: &IpAddr| {
@@ -163,14 +174,91 @@ impl Eye {
         addressee.is_none() || self.pod_behind.get(&event.peer_ifindex) != addressee
     }
 
+    /// Whether a kernel gave a request up without a reason though it has answered it: it frees so what an echo was made of,
+    /// and a handshake's second request that the first one's answer is on its way to.
+    pub(super) fn is_answered(&self, event: &DropEvent) -> bool {
+        if Some(event.reason) != self.not_specified || event.flags & flags::REPLY != 0 {
+            return false;
+        }
+        if event.identity == identity::PROBE {
+            let key = ReflectKey { session: event.session, path: event.path, _pad: 0 };
+            let held = self.maps.reflect.get(&Abi(key), 0);
+            return held
+                .is_ok_and(|Abi(held)| held.reply_ifindex != 0 && held.reply_sequence == event.sequence);
+        }
+        let key = TupleKey {
+            source: event.source,
+            destination: event.destination,
+            source_port: event.source_port,
+            destination_port: event.destination_port,
+            protocol: event.protocol,
+            _pad: [0; 3],
+        };
+        let held = self.maps.tuples.get(&Abi(key), 0);
+        held.is_ok_and(|Abi(held)| {
+            held.replies > 0 && event.at_ns.saturating_sub(held.reply_ns) < TUPLE_LIFE_NS
+        })
+    }
+
     pub(super) fn drain_waiting(&mut self, sink: &mut dyn FnMut(Observation)) {
         for _ in 0..self.waiting.len() {
             let Some(event) = self.waiting.pop_front() else { return };
             let too_many = self.waiting.len() >= WAITING;
             match self.drop_seen(&event, !too_many) {
+                Some(seen) if is_delivered(&seen) => {}
                 Some(seen) => sink(Observation::Drop(seen)),
                 None => self.waiting.push_back(event),
             }
+        }
+    }
+}
+
+/// Whether a reply is only freed, without a reason, by those that have given it to its socket: no loss.
+pub(super) fn is_delivered(seen: &DropSeen) -> bool {
+    let receiving = ["tcp_", "udp_", "udpv6_", "raw_", "rawv6_", "ping_", "icmp_rcv", "icmpv6_rcv"];
+    &*seen.reason == "NOT_SPECIFIED"
+        && seen.direction == Direction::Reply
+        && receiving.iter().any(|prefix| seen.function.starts_with(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use netcheck_common::domain::ProbeKind;
+    use netcheck_proto::v1::Stage;
+
+    use super::*;
+    use crate::model::observation::Flow;
+
+    #[test]
+    fn a_reply_that_is_freed_where_sockets_receive_is_no_loss() {
+        let end = SocketAddr::from(([10, 0, 0, 1], 80));
+        let seen = |reason: &str, function: &str, direction| DropSeen {
+            identity: DropIdentity::ForeignFlow,
+            at_ns: 1,
+            hook: Hook {
+                ifindex: 2,
+                interface: Arc::from("eth0"),
+                role: InterfaceRole::Uplink,
+                egress: false,
+                encapsulated: false,
+            },
+            pod: None,
+            stage: Stage::Socket,
+            direction,
+            flow: Flow { kind: ProbeKind::Tcp, source: end, destination: end },
+            reason: Arc::from(reason),
+            function: Arc::from(function),
+        };
+        for (reason, function, direction, expected) in [
+            ("NOT_SPECIFIED", "tcp_rcv_state_process", Direction::Reply, true),
+            ("NOT_SPECIFIED", "icmpv6_rcv", Direction::Reply, true),
+            ("NOT_SPECIFIED", "icmpv6_rcv", Direction::Request, false),
+            ("NOT_SPECIFIED", "ip_error", Direction::Reply, false),
+            ("NO_SOCKET", "tcp_v4_rcv", Direction::Reply, false),
+        ] {
+            assert_eq!(is_delivered(&seen(reason, function, direction)), expected, "{reason} in {function}");
         }
     }
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use netcheck_agent::model::observation::KnownAddress;
 
-use super::{Bare, How, Node, netns_inode};
+use super::{Bare, How, Node, Scope, netns_inode};
 
 /// A node, and the pods `default/p1` and `default/p2`.
 pub(crate) struct Pods {
@@ -18,6 +18,15 @@ pub(crate) struct Pods {
 impl Pods {
     /// Builds them. The host's ends of the pods' links are `p1` and `p2`, the bridge is `cni0`.
     pub(crate) fn new(session: u64) -> Self {
+        Self::built(session, None)
+    }
+
+    /// The same, with another scope than the node and both pods by name.
+    pub(crate) fn with_scope(session: u64, scope: Scope) -> Self {
+        Self::built(session, Some(scope))
+    }
+
+    fn built(session: u64, scope: Option<Scope>) -> Self {
         let (node, pods) = (Bare::new(), [Bare::new(), Bare::new()]);
         node.ip("link add cni0 type bridge");
         node.ip("addr add 10.78.0.1/24 dev cni0");
@@ -32,12 +41,9 @@ impl Pods {
             pod.ip(&format!("addr add {address}/24 dev eth0"));
             pod.ip("link set eth0 up");
         }
-        let mut node = Node::new(
-            node,
-            1,
-            session,
-            How { pods: Some([netns_inode(&pods[0]), netns_inode(&pods[1])]), ..How::default() },
-        );
+        let listed = || Scope::Listed([netns_inode(&pods[0]), netns_inode(&pods[1])]);
+        let how = How { scope: scope.unwrap_or_else(listed), ..How::default() };
+        let mut node = Node::new(node, 1, session, how);
         node.v4 = IpAddr::from([10, 78, 0, 1]);
         let known = |address, pod: Option<&str>| KnownAddress {
             address,
