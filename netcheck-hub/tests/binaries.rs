@@ -161,7 +161,7 @@ fn reported(bytes: &[u8]) -> String {
     command.args(["--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", "--log-format", "json"]);
     let mut running = Running(command.stderr(Stdio::piped()).spawn().unwrap());
     let log = BufReader::new(running.0.stderr.take().unwrap());
-    let mut lines = log.lines().map(|line| line.unwrap());
+    let mut lines = log.lines().map(Result::unwrap);
     let listening = lines.find(|line| line.contains("\"listening\"")).expect("it listens");
     let listening: serde_json::Value = serde_json::from_str(&listening).unwrap();
     let report = ask(&["report", "--hub", listening["fields"]["grpc"].as_str().unwrap()]);
