@@ -1,7 +1,7 @@
 //! A text → the objects in it, each with its place: lists within lists, several documents, JSON values one after the
 //! other (as `kubectl get --watch -o json` and tools that write a line for each object have it). Pure.
 
-use super::tree::{Tree, yaml};
+use super::tree::{Parsed, Tree, yaml};
 
 /// What `kubectl cluster-info dump` writes before each container's log.
 const DUMPED_LOG: &str = "==== START logs for container";
@@ -110,8 +110,6 @@ impl Documents {
         }
     }
 }
-
-type Parsed = (Vec<(usize, Tree)>, Vec<(usize, String)>);
 
 fn parse(text: &str) -> Parsed {
     if !text.trim_start().starts_with(['{', '[']) {

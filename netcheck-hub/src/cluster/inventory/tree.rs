@@ -98,8 +98,11 @@ fn boolean(plain: &str) -> Option<bool> {
     }
 }
 
+/// Documents, and what is wrong with those that are broken, with their number from 1.
+pub(super) type Parsed = (Vec<(usize, Tree)>, Vec<(usize, String)>);
+
 /// The documents of a YAML text, and what is wrong with those that are broken, with their number from 1.
-pub(super) fn yaml(text: &str) -> (Vec<(usize, Tree)>, Vec<(usize, String)>) {
+pub(super) fn yaml(text: &str) -> Parsed {
     let options = granit_parser::options! { emit_comments: false };
     let mut parser = Parser::new_from_str_with_options(text, options);
     let (mut documents, mut broken) = (Vec::new(), Vec::new());
@@ -156,12 +159,14 @@ struct Document {
     whole: Option<Tree>,
 }
 
+type Entries = Vec<(String, Tree)>;
+
 /// A list or a mapping that is not complete yet.
 struct Open {
     anchor: usize,
     items: Vec<Tree>,
     /// Of a mapping: what is complete, and the key whose value is awaited.
-    map: Option<(Vec<(String, Tree)>, Option<String>)>,
+    map: Option<(Entries, Option<String>)>,
 }
 
 impl Document {

@@ -21,7 +21,7 @@ impl Roster {
             let dns = found.contains(id);
             std::mem::replace(&mut service.dns, dns) != dns
         };
-        self.services.iter_mut().map(wrong).fold(false, |any, changed| any || changed)
+        self.services.iter_mut().map(wrong).filter(|changed| *changed).count() > 0
     }
 
     /// Whether [`Self::settle_dns`] would change anything.
