@@ -6,6 +6,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -21,12 +22,14 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::http::{HttpTask, Sources};
 use crate::config::{EbpfMode, Run};
 use crate::engine::dns_caches::CachesTask;
-use crate::engine::{Engine, EngineConfig};
+use crate::engine::{Engine, EngineConfig, EngineHandle, EngineOutput};
 use crate::host::clock;
 use crate::host::usage::Uptime;
 #[cfg(feature = "ebpf")]
 use crate::kernel;
-use crate::model::observation::{Blind, KernelEye};
+use crate::model::observation::KernelSource;
+use crate::model::status::{HubState, VantageCounts};
+use crate::net::interface_drops::NoKernelSource;
 use crate::plan::policy::{self, Allowed};
 use crate::probe::exchange::ExchangeTask;
 use crate::responder::accept::AcceptTask;
@@ -34,10 +37,10 @@ use crate::responder::echo::Echo;
 use crate::responder::{Responder, listen};
 use crate::uplink::buffer::Limits;
 use crate::uplink::buffer::outbox::{Collector, Outbox};
+use crate::uplink::session::SessionTask;
 use crate::uplink::session::connect::over_tcp;
-use crate::uplink::session::{HubState, SessionTask};
 use crate::uplink::token::TokenFile;
-use crate::vantage::listen::{ListenTask, VantageCounts};
+use crate::vantage::listen::ListenTask;
 
 /// How long the hub may take to acknowledge the last batch; well within a pod's grace period.
 const DRAIN: Duration = Duration::from_secs(3);
@@ -74,161 +77,249 @@ pub fn cleanup() -> String {
 
 async fn serve(flags: &Run) -> anyhow::Result<()> {
     clock::shift(flags.clock_offset_ns);
-    let uptime = Uptime::begin();
-    let uname = rustix::system::uname();
-    let node = flags.node.clone().unwrap_or_else(|| uname.nodename().to_string_lossy().into_owned());
-    let session = ProbeSession(rand::random());
-
-    // Whatever can fail comes before the first task.
-    let responder = Responder::bind(flags.responder_addr)
-        .with_context(|| format!("--responder-addr {}", flags.responder_addr))?;
-    let http =
-        listen(flags.http.http_addr).with_context(|| format!("--http-addr {}", flags.http.http_addr))?;
-    let vantage_counts = Arc::new(VantageCounts::default());
-    let vantage = flags.vantage_socket.as_deref().map(|path| {
-        ListenTask::bind(path, Arc::clone(&vantage_counts))
-            .with_context(|| format!("--vantage-socket {}", path.display()))
-    });
-    let vantage = vantage.transpose()?;
-    let kernel = KernelSide::open(flags, session, responder.port).await?;
-    let config = EngineConfig {
-        node: node.clone(),
-        session,
-        limit_pps: flags.pps,
-        policy: policy::refusal,
-        allowed: Allowed::new(flags.allow_cidr.clone(), flags.node_local_dns.clone()),
-        eye: kernel.eye,
-        vantage: vantage.as_ref().map(|_| (NO_VANTAGE.to_owned(), vantage_counts)),
-    };
-    let (engine, handle, output) = Engine::new(config).context("start the probe engine")?;
+    let ready = Ready::take(flags).await?;
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
-    tracing::info!(node, hub = %flags.hub, responder = responder.port, "netcheck agent");
-
-    // In the order of the data: engine, collector, session; then who answers others.
-    let shutdown = CancellationToken::new();
-    let outbox = Outbox::new(Limits::default());
-    let (hub, hub_seen) = watch::channel(HubState::default());
-    let engine_thread = std::thread::Builder::new()
-        .name("probe-engine".to_owned())
-        .spawn(move || engine.run())
-        .context("start the probe engine's thread")?;
-    let mut data = JoinSet::new();
-    let mut answering = JoinSet::new();
-    let mut watching = JoinSet::<()>::new();
-    // Not with `shutdown`: the hooks stay until the last probe is judged.
-    let detach = CancellationToken::new();
-    #[cfg(feature = "ebpf")]
-    if let Some(attacher) = kernel.attacher {
-        watching.spawn_local(attacher.run(detach.clone()));
-    }
-    data.spawn(Collector { reports: output.reports, outbox: Arc::clone(&outbox), session }.run());
-    let session_task = SessionTask {
-        connect: over_tcp(flags.hub.clone(), flags.tls.files()),
-        token: flags.token_file.clone().map(TokenFile),
-        hello: v1::Hello {
-            node: node.clone(),
-            boot_id: format!("{:032x}", rand::random::<u128>()),
-            probe_session: session.0,
-            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-            kernel_release: uname.release().to_string_lossy().into_owned(),
-            responder_port: responder.port.into(),
-            takes_table_changes: true,
-            ..v1::Hello::default()
-        },
-        engine: handle.clone(),
-        replies: output.replies,
-        status: output.status.clone(),
-        outbox: Arc::clone(&outbox),
-        hub,
-        uptime,
-    };
-    data.spawn(session_task.run(shutdown.clone()));
-    let caches = CachesTask {
-        resolv_conf: flags.resolv_conf.clone(),
-        engine: handle.clone(),
-        status: output.status.clone(),
-    };
-    answering.spawn(caches.run(shutdown.clone()));
-    let exchanges = ExchangeTask {
-        end: output.exchanges,
-        engine: handle.clone(),
-        resolv_conf: flags.resolv_conf.clone(),
-    };
-    answering.spawn(exchanges.run(shutdown.clone()));
-
-    let mut handing = JoinSet::new();
-    if let Some(vantage) = vantage {
-        handing.spawn(vantage.run(handle.clone(), shutdown.clone()));
-    }
-    let echo = Echo::new(responder.udp, responder.port, Arc::clone(&responder.counts));
-    let echo_thread = std::thread::Builder::new()
-        .name("udp-echo".to_owned())
-        .spawn({
-            let echo = Arc::clone(&echo);
-            move || echo.run()
-        })
-        .context("start the echo's thread")?;
-    let accept = AcceptTask { listener: listener(responder.tcp)?, counts: Arc::clone(&responder.counts) };
-    answering.spawn(accept.run(shutdown.clone()));
-    let sources = Sources {
-        node,
-        hub_url: flags.hub.to_string(),
-        engine: output.status,
-        hub: hub_seen.clone(),
-        outbox: Arc::clone(&outbox),
-        responder: responder.counts,
-        uptime,
-    };
-    let http = HttpTask { listener: listener(http)?, sources };
-    answering.spawn(http.run(shutdown.clone()));
-
+    tracing::info!(node = ready.node, hub = %flags.hub, responder = ready.responder.port, "netcheck agent");
+    let mut running = ready.start(flags)?;
     let ended_early = tokio::select! {
         _ = terminate.recv() => false,
         _ = interrupt.recv() => false,
-        _ = data.join_next() => true,
-        _ = answering.join_next() => true,
-        Some(_) = handing.join_next() => true,
-        Some(_) = watching.join_next() => true,
+        () = running.first_end() => true,
     };
     tracing::info!("stopping");
-    shutdown.cancel();
-    handle.stop();
-    echo.stop();
-    // What is left after that is lost, and said below.
-    let _ = timeout(DRAIN, async { while data.join_next().await.is_some() {} }).await;
-    let lost = outbox.status().batches;
-    if lost > 0 {
-        let hub = hub_seen.borrow().trouble(Instant::now()).to_owned();
-        tracing::warn!(lost, hub, "the hub did not acknowledge the last batches");
-    }
-    tracing::debug!("drained");
-    detach.cancel();
-    data.shutdown().await;
-    answering.shutdown().await;
-    handing.shutdown().await;
-    // All that takes time here: the kernel waits for an RCU grace period for each hook, one after the other (its
-    // tcx_link_release holds the RTNL lock meanwhile), 10 ms on an idle machine. Threads or an early exit save nothing.
-    watching.shutdown().await;
-    tracing::debug!("detached");
-    let joined = engine_thread.join().is_ok() & echo_thread.join().is_ok();
+    let joined = running.stop().await;
     if ended_early || !joined {
         bail!("a part of the agent ended by itself; the log says which");
     }
     Ok(())
 }
 
-/// The kernel side, as the flags want it: the eye for the engine, and the task that follows the interfaces.
+/// All that can fail, taken before the first task starts.
+struct Ready {
+    node: String,
+    session: ProbeSession,
+    uptime: Uptime,
+    responder: Responder,
+    http: std::net::TcpListener,
+    vantage: Option<ListenTask>,
+    #[cfg(feature = "ebpf")]
+    attacher: Option<kernel::Attacher>,
+    engine: Engine,
+    handle: EngineHandle,
+    output: EngineOutput,
+}
+
+impl Ready {
+    async fn take(flags: &Run) -> anyhow::Result<Self> {
+        let uptime = Uptime::begin();
+        let host_name = || rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let node = flags.node.clone().unwrap_or_else(host_name);
+        let session = ProbeSession(rand::random());
+        let responder = Responder::bind(flags.responder_addr)
+            .with_context(|| format!("--responder-addr {}", flags.responder_addr))?;
+        let http =
+            listen(flags.http.http_addr).with_context(|| format!("--http-addr {}", flags.http.http_addr))?;
+        let vantage_counts = Arc::new(VantageCounts::default());
+        let vantage = flags.vantage_socket.as_deref().map(|path| {
+            ListenTask::bind(path, Arc::clone(&vantage_counts))
+                .with_context(|| format!("--vantage-socket {}", path.display()))
+        });
+        let vantage = vantage.transpose()?;
+        let kernel = KernelSide::open(flags, session, responder.port).await?;
+        let config = EngineConfig {
+            node: node.clone(),
+            session,
+            limit_pps: flags.pps,
+            policy: policy::refusal,
+            allowed: Allowed::new(flags.allow_cidr.clone(), flags.node_local_dns.clone()),
+            kernel: kernel.source,
+            vantage: vantage.as_ref().map(|_| (NO_VANTAGE.to_owned(), vantage_counts)),
+        };
+        let (engine, handle, output) = Engine::new(config).context("start the probe engine")?;
+        Ok(Self {
+            node,
+            session,
+            uptime,
+            responder,
+            http,
+            vantage,
+            #[cfg(feature = "ebpf")]
+            attacher: kernel.attacher,
+            engine,
+            handle,
+            output,
+        })
+    }
+
+    /// Starts threads and tasks in the order of the data: engine, collector, session; then who answers others.
+    fn start(self, flags: &Run) -> anyhow::Result<Running> {
+        let hello = self.hello();
+        let Self { node, session, uptime, responder, handle, output, engine, .. } = self;
+        let shutdown = CancellationToken::new();
+        let outbox = Outbox::new(Limits::default());
+        let (hub, hub_seen) = watch::channel(HubState::default());
+        let engine_thread = thread("probe-engine", move || engine.run())?;
+        let mut watching = JoinSet::<()>::new();
+        // Not with `shutdown`: the hooks stay until the last probe is judged.
+        let detach = CancellationToken::new();
+        #[cfg(feature = "ebpf")]
+        if let Some(attacher) = self.attacher {
+            watching.spawn_local(attacher.run(detach.clone()));
+        }
+        let mut data = JoinSet::new();
+        data.spawn(Collector { reports: output.reports, outbox: Arc::clone(&outbox), session }.run());
+        let session_task = SessionTask {
+            connect: over_tcp(flags.hub.clone(), flags.tls.files()),
+            token: flags.token_file.clone().map(TokenFile),
+            hello,
+            engine: handle.clone(),
+            replies: output.replies,
+            status: output.status.clone(),
+            outbox: Arc::clone(&outbox),
+            hub,
+            uptime,
+        };
+        data.spawn(session_task.run(shutdown.clone()));
+
+        let mut answering = JoinSet::new();
+        let (resolv_conf, engine, status) =
+            (flags.resolv_conf.clone(), handle.clone(), output.status.clone());
+        answering.spawn(CachesTask { resolv_conf, engine, status }.run(shutdown.clone()));
+        let (waker, resolv_conf) = (handle.waker(), flags.resolv_conf.clone());
+        answering.spawn(ExchangeTask { end: output.exchanges, waker, resolv_conf }.run(shutdown.clone()));
+        let mut handing = JoinSet::new();
+        if let Some(vantage) = self.vantage {
+            let engine = handle.clone();
+            let changed = move |change| engine.clone().vantage_changed(change);
+            handing.spawn(vantage.run(changed, shutdown.clone()));
+        }
+        let echo = Echo::new(responder.udp, responder.port, Arc::clone(&responder.counts));
+        let echo_thread = thread("udp-echo", {
+            let echo = Arc::clone(&echo);
+            move || echo.run()
+        })?;
+        let accept = AcceptTask { listener: listener(responder.tcp)?, counts: Arc::clone(&responder.counts) };
+        answering.spawn(accept.run(shutdown.clone()));
+        let sources = Sources {
+            node,
+            hub_url: flags.hub.to_string(),
+            engine: output.status,
+            hub: hub_seen.clone(),
+            outbox: Arc::clone(&outbox),
+            responder: responder.counts,
+            uptime,
+        };
+        answering.spawn(HttpTask { listener: listener(self.http)?, sources }.run(shutdown.clone()));
+        let threads = [engine_thread, echo_thread];
+        Ok(Running {
+            data,
+            answering,
+            handing,
+            watching,
+            shutdown,
+            detach,
+            engine: handle,
+            echo,
+            threads,
+            outbox,
+            hub: hub_seen,
+        })
+    }
+
+    /// What the hub is shown of this agent.
+    fn hello(&self) -> v1::Hello {
+        v1::Hello {
+            node: self.node.clone(),
+            boot_id: format!("{:032x}", rand::random::<u128>()),
+            probe_session: self.session.0,
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            kernel_release: rustix::system::uname().release().to_string_lossy().into_owned(),
+            responder_port: self.responder.port.into(),
+            takes_table_changes: true,
+            ..v1::Hello::default()
+        }
+    }
+}
+
+/// The agent at work.
+struct Running {
+    /// Collector and session, which drain.
+    data: JoinSet<()>,
+    /// Who answers others, and what goes on without data to lose.
+    answering: JoinSet<()>,
+    /// The listener for the pod vantage.
+    handing: JoinSet<()>,
+    /// The kernel's hooks.
+    watching: JoinSet<()>,
+    shutdown: CancellationToken,
+    detach: CancellationToken,
+    engine: EngineHandle,
+    echo: Arc<Echo>,
+    threads: [JoinHandle<()>; 2],
+    outbox: Arc<Outbox>,
+    hub: watch::Receiver<HubState>,
+}
+
+impl Running {
+    /// Until a task ends, which none should.
+    async fn first_end(&mut self) {
+        tokio::select! {
+            _ = self.data.join_next() => {}
+            _ = self.answering.join_next() => {}
+            Some(_) = self.handing.join_next() => {}
+            Some(_) = self.watching.join_next() => {}
+        }
+    }
+
+    /// Stops everything in the order of the data. Whether all threads ended as they should.
+    async fn stop(mut self) -> bool {
+        self.shutdown.cancel();
+        self.engine.stop();
+        self.echo.stop();
+        // What is left after that is lost, and said below.
+        let _ = timeout(DRAIN, async { while self.data.join_next().await.is_some() {} }).await;
+        let lost = self.outbox.status().batches;
+        if lost > 0 {
+            let hub = self.hub.borrow().trouble(Instant::now()).to_owned();
+            tracing::warn!(lost, hub, "the hub did not acknowledge the last batches");
+        }
+        tracing::debug!("drained");
+        self.detach.cancel();
+        self.data.shutdown().await;
+        self.answering.shutdown().await;
+        self.handing.shutdown().await;
+        // All that takes time here: the kernel waits for an RCU grace period for each hook, one after the other (its
+        // tcx_link_release holds the RTNL lock meanwhile), 10 ms on an idle machine. Threads or an early exit save
+        // nothing.
+        self.watching.shutdown().await;
+        tracing::debug!("detached");
+        let mut joined = true;
+        for thread in self.threads {
+            joined &= thread.join().is_ok();
+        }
+        joined
+    }
+}
+
+fn thread(name: &str, run: impl FnOnce() + Send + 'static) -> anyhow::Result<JoinHandle<()>> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(run)
+        .with_context(|| format!("start the thread {name}"))
+}
+
+/// The kernel side, as the flags want it: the source for the engine, and the task that follows the interfaces.
 struct KernelSide {
-    eye: Box<dyn KernelEye>,
+    source: Box<dyn KernelSource>,
     #[cfg(feature = "ebpf")]
     attacher: Option<kernel::Attacher>,
 }
 
 impl KernelSide {
-    fn blind(state: v1::EbpfState, why: String) -> Self {
+    fn without(state: v1::EbpfState, why: String) -> Self {
         Self {
-            eye: Box::new(Blind::new(state, vec![why])),
+            source: Box::new(NoKernelSource::new(state, vec![why])),
             #[cfg(feature = "ebpf")]
             attacher: None,
         }
@@ -237,7 +328,7 @@ impl KernelSide {
     #[cfg(feature = "ebpf")]
     async fn open(flags: &Run, session: ProbeSession, responder_port: u16) -> anyhow::Result<Self> {
         if flags.ebpf == EbpfMode::Off {
-            return Ok(Self::blind(v1::EbpfState::Off, OFF.to_owned()));
+            return Ok(Self::without(v1::EbpfState::Off, OFF.to_owned()));
         }
         let config = kernel::KernelConfig {
             session: session.0,
@@ -248,12 +339,12 @@ impl KernelSide {
             kernel_names: true,
         };
         match kernel::open(&config).await {
-            Ok((attacher, eye)) => Ok(Self { eye, attacher: Some(attacher) }),
+            Ok((attacher, source)) => Ok(Self { source, attacher: Some(attacher) }),
             Err(error) if flags.ebpf == EbpfMode::Required => bail!("--ebpf required: {}", error.one_line()),
             Err(error) => {
                 let why = error.one_line();
                 tracing::warn!("no kernel programs, user-space times only: {why}");
-                Ok(Self::blind(v1::EbpfState::Failed, why))
+                Ok(Self::without(v1::EbpfState::Failed, why))
             }
         }
     }
@@ -263,8 +354,8 @@ impl KernelSide {
     async fn open(flags: &Run, _session: ProbeSession, _responder_port: u16) -> anyhow::Result<Self> {
         let absent = "this agent was built without kernel programs";
         match flags.ebpf {
-            EbpfMode::Off => Ok(Self::blind(v1::EbpfState::Off, OFF.to_owned())),
-            EbpfMode::Auto => Ok(Self::blind(v1::EbpfState::Failed, absent.to_owned())),
+            EbpfMode::Off => Ok(Self::without(v1::EbpfState::Off, OFF.to_owned())),
+            EbpfMode::Auto => Ok(Self::without(v1::EbpfState::Failed, absent.to_owned())),
             EbpfMode::Required => bail!("--ebpf required: {absent}"),
         }
     }

@@ -9,15 +9,14 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use netcheck_common::header::DEFAULT_RESPONDER_PORT;
+use netcheck_proto::usage::one_line;
 use tonic::transport::Uri;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, ParseError};
 
 use crate::plan::policy::refusal;
 use crate::uplink::session::connect::TlsFiles;
 
-/// Exit code for bad flags (`EX_USAGE`).
-pub const EXIT_USAGE: u8 = 64;
 /// Exit code for everything that goes wrong later.
 pub const EXIT_FAILURE: u8 = 1;
 
@@ -257,9 +256,7 @@ fn not_run(error: &clap::Error) -> NotRun {
     ) {
         return NotRun::Shown(text);
     }
-    let first = text.split("\n\n").next().unwrap_or_default();
-    let line = first.split_whitespace().collect::<Vec<_>>().join(" ");
-    NotRun::Usage(line.trim_start_matches("error: ").to_owned())
+    NotRun::Usage(one_line(&text))
 }
 
 fn node_name(text: &str) -> Result<String, &'static str> {
@@ -272,42 +269,58 @@ fn node_name(text: &str) -> Result<String, &'static str> {
     Ok(text.to_owned())
 }
 
-fn network(text: &str) -> Result<ipnet::IpNet, String> {
+/// Why a flag's value can't be taken.
+#[derive(Debug, thiserror::Error)]
+enum BadValue {
+    #[error("expected {form}")]
+    Form { form: &'static str },
+    #[error("has bits beyond its length: did you mean {network}?")]
+    HostBits { network: ipnet::IpNet },
+    #[error("is {what}")]
+    Forbidden { what: &'static str },
+    #[error(transparent)]
+    Url(#[from] http::uri::InvalidUri),
+    #[error(transparent)]
+    Filter(#[from] ParseError),
+    #[error("{word:?} is no level (off, error, warn, info, debug, trace) and no target=level pair")]
+    Level { word: String },
+}
+
+fn network(text: &str) -> Result<ipnet::IpNet, BadValue> {
     let network: ipnet::IpNet =
-        text.parse().map_err(|_| "expected a network, as 192.0.2.0/24 or 2001:db8::/32".to_owned())?;
+        text.parse().map_err(|_| BadValue::Form { form: "a network, as 192.0.2.0/24 or 2001:db8::/32" })?;
     if network.trunc() != network {
-        return Err(format!("has bits beyond its length: did you mean {}?", network.trunc()));
+        return Err(BadValue::HostBits { network: network.trunc() });
     }
     Ok(network)
 }
 
 /// A cache may listen at a link-local address; at a metadata service's or on loopback nothing is probed.
-fn link_local(text: &str) -> Result<IpAddr, String> {
-    let address: IpAddr = text.parse().map_err(|_| "expected an address, as 169.254.20.10".to_owned())?;
+fn link_local(text: &str) -> Result<IpAddr, BadValue> {
+    let address: IpAddr =
+        text.parse().map_err(|_| BadValue::Form { form: "an address, as 169.254.20.10" })?;
     match refusal(address) {
         Some("a link-local address") | None => Ok(address),
-        Some(why) => Err(format!("is {why}")),
+        Some(what) => Err(BadValue::Forbidden { what }),
     }
 }
 
-fn hub_url(text: &str) -> Result<Uri, String> {
-    let url: Uri = text.parse().map_err(|error| format!("{error}"))?;
+fn hub_url(text: &str) -> Result<Uri, BadValue> {
+    let url: Uri = text.parse()?;
     match (url.scheme_str(), url.host()) {
         (Some("http" | "https"), Some(host)) if !host.is_empty() => Ok(url),
-        _ => Err("expected http://HOST:PORT or https://HOST:PORT".to_owned()),
+        _ => Err(BadValue::Form { form: "http://HOST:PORT or https://HOST:PORT" }),
     }
 }
 
 /// A filter that says what it means: to `EnvFilter` a misspelt level is the name of a target, and all other targets
 /// are silent.
-fn log_filter(text: &str) -> Result<String, String> {
-    EnvFilter::try_new(text).map_err(|error| error.to_string())?;
+fn log_filter(text: &str) -> Result<String, BadValue> {
+    EnvFilter::try_new(text)?;
     let alone: Vec<&str> =
         text.split(',').map(str::trim).filter(|directive| !directive.contains(['=', '[', '}'])).collect();
     if let Some(word) = alone.iter().find(|word| word.is_empty() || word.parse::<LevelFilter>().is_err()) {
-        return Err(format!(
-            "{word:?} is no level (off, error, warn, info, debug, trace) and no target=level pair"
-        ));
+        return Err(BadValue::Level { word: (*word).to_owned() });
     }
     Ok(if alone.is_empty() { format!("info,{text}") } else { text.to_owned() })
 }

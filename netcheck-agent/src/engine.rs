@@ -14,7 +14,6 @@ pub(crate) mod dns_caches;
 pub(crate) mod link;
 mod pace;
 mod plans;
-mod probers;
 mod tally;
 mod vantage;
 
@@ -24,29 +23,26 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use netcheck_common::domain::{PathId, ProbeSession, Sequence, Vantage};
-use netcheck_proto::v1;
+use netcheck_common::hash::fnv1a;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use self::link::EngineLink;
-pub(crate) use self::link::{
-    Command, EngineHandle, EngineOutput, EngineReply, EngineStatus, VantageChange, VantageStatus,
-};
+pub(crate) use self::link::{Command, EngineHandle, EngineOutput, EngineReply};
 use self::pace::{Pace, Wanted};
-use self::probers::Probers;
-pub(crate) use self::probers::{NetworkKey, Terms, WantedNetworks};
 use self::tally::{DropTally, StampTrust};
 use crate::host::clock::{MILLISECOND_NS, SECOND_NS, monotonic_ns, unix_offset_ns};
-use crate::host::starvation::{Doubt, Starvation};
-use crate::measure::merge::{Merge, Seen};
-use crate::model::observation::{Flow, KernelEye, ProbeKey};
+use crate::host::starvation::Starvation;
+use crate::measure::merge::Merge;
+use crate::model::evidence::{EvidenceAnswer, EvidenceQuestion, FlowQuestion, PathQuestion};
+use crate::model::observation::{KernelSource, ProbeKey};
 use crate::model::report::Report;
+use crate::model::sample::{Seen, StarvationReason};
+use crate::model::status::{EngineStatus, VantageCounts, VantageStatus};
 use crate::plan::Plan;
 use crate::plan::policy::{AddressPolicy, Allowed};
-use crate::plan::schedule::{Schedule, fnv1a};
-use crate::probe::Identity;
-use crate::probe::exchange;
-use crate::uplink::wire;
-use crate::vantage::listen::VantageCounts;
+use crate::plan::schedule::Schedule;
+use crate::probe::probers::{Observers, Probers};
+use crate::probe::{Identity, exchange};
 
 /// Evidence (lost samples, drops) waits this long for company, windows for none.
 const EVIDENCE_EVERY_NS: u64 = 250 * MILLISECOND_NS;
@@ -64,7 +60,7 @@ pub(crate) struct EngineConfig {
     pub(crate) limit_pps: u32,
     pub(crate) policy: AddressPolicy,
     pub(crate) allowed: Allowed,
-    pub(crate) eye: Box<dyn KernelEye>,
+    pub(crate) kernel: Box<dyn KernelSource>,
     /// Where a pod vantage is expected: why there is none yet, and what its connections count.
     pub(crate) vantage: Option<(String, Arc<VantageCounts>)>,
 }
@@ -76,7 +72,7 @@ pub(crate) struct Engine {
     schedule: Schedule,
     merge: Merge,
     probers: Probers,
-    eye: Box<dyn KernelEye>,
+    kernel: Box<dyn KernelSource>,
     pace: Pace,
     /// Once the engine's thread runs.
     starvation: Option<Starvation>,
@@ -113,11 +109,11 @@ impl Engine {
         let (link, handle, output) = link::open(exchanges)?;
         let status = EngineStatus {
             degraded: probers.missing().iter().map(|missing| missing.why.clone()).collect(),
-            kernel: config.eye.status(),
+            kernel: config.kernel.status(),
             vantage: config.vantage.as_ref().map(|(why, _)| VantageStatus::none(why.clone())),
             ..EngineStatus::default()
         };
-        // Whoever looks before the first turn is told the truth.
+        // The status is right before the first turn, too.
         link.status(&status, false);
         let engine = Self {
             identity: Identity { session: config.session, source_node: 0 },
@@ -133,7 +129,7 @@ impl Engine {
             plan,
             merge,
             probers,
-            eye: config.eye,
+            kernel: config.kernel,
             link,
             status,
             news: false,
@@ -167,28 +163,29 @@ impl Engine {
         self.merge.counters.turns += 1;
         self.merge.counters.late_turns += u64::from(starved);
         while let Some(command) = self.link.next_command() {
-            self.obey(command, now_ns);
+            self.handle(command, now_ns);
         }
         let prompt = self.prompt();
         let seen = Seen { at_ns: now_ns, since_ns: self.last_read_ns, prompt: prompt && !starved };
-        self.probers.read(&mut self.merge, self.eye.as_mut(), seen);
+        let mut observers = Observers { kernel: self.kernel.as_mut(), merge: &mut self.merge };
+        self.probers.read(&mut observers, seen);
         if self.probers.bars_changed() {
-            self.tell_plan();
+            self.report_plan();
         }
         self.last_read_ns = now_ns;
-        self.eye.drain(&mut |observation| self.merge.observe(observation));
-        let doubt = |since_ns| match (starved, &mut self.starvation) {
-            (true, _) => Some(Doubt::Late),
+        self.kernel.drain(&mut |observation| self.merge.observe(observation));
+        let why_starved = |since_ns| match (starved, &mut self.starvation) {
+            (true, _) => Some(StarvationReason::Late),
             (false, starvation) => starvation.as_mut()?.between(since_ns, now_ns, self.pace.late_ns()),
         };
-        self.merge.settle(now_ns, doubt, |probe| self.probers.close(probe, self.eye.as_mut()));
+        self.merge.settle(now_ns, why_starved, |probe| self.probers.close(probe, self.kernel.as_mut()));
         self.send(now_ns);
         self.report(now_ns);
     }
 
     /// Whether packets wake the loop.
     fn prompt(&self) -> bool {
-        !(self.eye.stamps() && self.trust.trusted())
+        !(self.kernel.stamps() && self.trust.trusted())
     }
 
     fn send(&mut self, now_ns: u64) {
@@ -201,12 +198,12 @@ impl Engine {
                 let sequence = self.sequences.entry(path).or_insert(Sequence(self.sequence_floor));
                 sequence.0 = sequence.0.wrapping_add(1).max(1);
                 let key = ProbeKey { path, sequence: *sequence };
-                let t0_ns =
-                    self.probers.send(self.identity, key, plan, bytes, self.eye.as_mut(), &mut self.merge);
+                let mut observers = Observers { kernel: self.kernel.as_mut(), merge: &mut self.merge };
+                let t0_ns = self.probers.send(self.identity, key, plan, bytes, &mut observers);
                 if let Some((previous, at_ns)) = previous.replace((key, t0_ns))
                     && self.pace.slow(at_ns, t0_ns)
                 {
-                    self.merge.shaky(previous);
+                    self.merge.unreliable(previous);
                 }
                 // A packet of another size may go with an ordinary probe, within the budget.
                 size_bytes = None;
@@ -221,7 +218,7 @@ impl Engine {
         }
         if let Some((key, at_ns)) = previous {
             if self.pace.slow(at_ns, monotonic_ns()) {
-                self.merge.shaky(key);
+                self.merge.unreliable(key);
             }
             self.pace.sent();
         }
@@ -234,8 +231,8 @@ impl Engine {
         }
         let kernel_due = now_ns >= self.next_kernel_ns;
         // Both are asked: news that a look has shown are none any more.
-        if self.eye.news() | kernel_due {
-            let kernel = self.eye.status();
+        if self.kernel.news() | kernel_due {
+            let kernel = self.kernel.status();
             if kernel != self.status.kernel {
                 self.status.kernel = kernel;
                 self.next_status_ns = now_ns;
@@ -244,7 +241,7 @@ impl Engine {
         }
         if kernel_due {
             self.next_kernel_ns = now_ns + KERNEL_EVERY_NS;
-            self.status.drops = self.eye.drop_counts();
+            self.status.drops = self.kernel.drop_counts();
             let drop_counts = self.drops.since_last(&self.status.drops);
             if !drop_counts.is_empty() {
                 self.link.report(Report { drop_counts, ..Report::default() }, &mut self.merge.counters);
@@ -283,7 +280,7 @@ impl Engine {
         self.link.status(&self.status, std::mem::take(&mut self.news));
     }
 
-    fn obey(&mut self, command: Command, now_ns: u64) {
+    fn handle(&mut self, command: Command, now_ns: u64) {
         match command {
             Command::Identify { source_node } => self.identity.source_node = source_node,
             Command::Plan(delta) => self.apply(&delta, now_ns),
@@ -291,24 +288,19 @@ impl Engine {
             Command::Vantage(change) => self.vantage(change, now_ns),
             Command::DnsCaches(found) => self.dns_caches(found, now_ns),
             Command::Evidence(question) => {
-                let answer = self.answer(&question);
+                let answer = self.answer(question);
                 self.link.reply(EngineReply::Evidence(answer));
             }
         }
     }
 
-    fn answer(&self, question: &v1::EvidenceQuestion) -> v1::EvidenceAnswer {
-        let paths = question.paths.iter().map(|asked| {
-            let (session, path) = (ProbeSession(asked.probe_session), PathId(asked.path_id));
-            wire::reflected_state(session, path, self.eye.reflected_path(session, path))
-        });
-        let flows = question.flows.iter().map(|asked| {
-            let flow: Option<Flow> = asked.flow.as_ref().and_then(|flow| wire::flow(flow).ok());
-            // The clock after the map: an age is never negative.
-            let seen = flow.and_then(|flow| self.eye.flow_seen(&flow));
-            wire::flow_sighting(asked, seen, monotonic_ns())
-        });
-        v1::EvidenceAnswer { id: question.id, paths: paths.collect(), flows: flows.collect() }
+    fn answer(&self, question: EvidenceQuestion) -> EvidenceAnswer {
+        let path = |asked: PathQuestion| (asked, self.kernel.reflected_path(asked.session, asked.path));
+        let flow = |asked: FlowQuestion| (asked, asked.flow.and_then(|flow| self.kernel.flow_seen(&flow)));
+        let paths = question.paths.into_iter().map(path).collect();
+        let flows = question.flows.into_iter().map(flow).collect();
+        // The clock is read after the kernel's maps, so that no age is negative.
+        EvidenceAnswer { id: question.id, paths, flows, at_ns: monotonic_ns() }
     }
 
     /// Sleeps until there is something to do, a command comes, or (without stamps) a packet.
@@ -333,14 +325,14 @@ impl Engine {
         let timeout_ns = until_ns.saturating_sub(now_ns);
         let timeout =
             Timespec { tv_sec: (timeout_ns / SECOND_NS) as i64, tv_nsec: (timeout_ns % SECOND_NS) as i64 };
-        let bell = PollFd::from_borrowed_fd(self.link.bell(), PollFlags::IN);
+        let waker = PollFd::from_borrowed_fd(self.link.waker(), PollFlags::IN);
         let packets = PollFd::from_borrowed_fd(self.probers.epoll().as_fd(), PollFlags::IN);
-        let mut both = [bell, packets];
+        let mut both = [waker, packets];
         let count = if self.prompt() { 2 } else { 1 };
         // An interrupted sleep is a short one.
         let _ = poll(&mut both[..count], Some(&timeout));
         if !both[0].revents().is_empty() {
-            self.link.hush();
+            self.link.drain();
         }
     }
 }

@@ -4,3 +4,4 @@ pub(crate) mod capability;
 pub(crate) mod clock;
 pub(crate) mod starvation;
 pub(crate) mod usage;
+pub(crate) mod waker;

@@ -1,7 +1,7 @@
 //! The kernel side: loads the programs, attaches them, and hands their view to the probe engine.
 //!
-//! [`open`] gives two halves: an [`Attacher`], whose task follows the node's interfaces, and an eye for the engine's
-//! thread. What this kernel or these privileges do not allow is an [`OpenError`] (nothing works) or a line in
+//! [`open`] gives two halves: an [`Attacher`], whose task follows the node's interfaces, and a source of events for the
+//! engine's thread. What this kernel or these privileges do not allow is an [`OpenError`] (nothing works) or a line in
 //! [`crate::model::observation::KernelStatus::degraded`] (something is missing); never a crash.
 
 mod attach;
@@ -9,13 +9,13 @@ mod btf;
 mod drop_slots;
 mod drops;
 mod events;
-mod eye;
 mod interfaces;
 mod lingering;
 mod links;
 mod log;
 mod ports;
 mod refusal;
+mod source;
 mod stage;
 mod symbols;
 mod tables;
@@ -36,13 +36,13 @@ pub use self::btf::BtfError;
 use self::btf::DropReasons;
 use self::drop_slots::DropSlots;
 use self::drops::Drops;
-use self::eye::{Abi, Eye, Maps};
 use self::interfaces::Shared;
 use self::ports::PortBits;
 pub use self::refusal::OpenError;
+use self::source::{Abi, EbpfSource, Maps};
 use self::symbols::Symbols;
 use self::translated::TranslatedSieves;
-use crate::model::observation::KernelEye;
+use crate::model::observation::KernelSource;
 
 /// The kernel programs, as `cargo xtask build-ebpf` made them.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("NETCHECK_EBPF_OBJECT_PATH"));
@@ -91,7 +91,7 @@ impl Attacher {
 ///
 /// # Errors
 /// Where the kernel allows none of it. A missing drop tracepoint is no error: see the status.
-pub async fn open(config: &KernelConfig) -> Result<(Attacher, Box<dyn KernelEye>), OpenError> {
+pub async fn open(config: &KernelConfig) -> Result<(Attacher, Box<dyn KernelSource>), OpenError> {
     let shared = Arc::new(Shared::default());
     let mut reasons = DropReasons::default();
     let mut offsets = netcheck_common::abi::KernelOffsets::default();
@@ -130,7 +130,7 @@ pub async fn open(config: &KernelConfig) -> Result<(Attacher, Box<dyn KernelEye>
         warn!("{line}");
     }
     shared.lock().degraded.extend(drops.missing);
-    let eye_maps = take_maps(&mut ebpf, config)?;
+    let source_maps = take_maps(&mut ebpf, config)?;
     let roles = take(&mut ebpf, maps::INTERFACES, HashMap::try_from)?;
     let names = take(&mut ebpf, maps::NAMES, HashMap::try_from)?;
     let symbols = Symbols::start(drops.named.then_some(names))
@@ -143,8 +143,9 @@ pub async fn open(config: &KernelConfig) -> Result<(Attacher, Box<dyn KernelEye>
     // SAFETY: gives free pages back; touches nothing that is in use.
     unsafe { libc::malloc_trim(0) };
     info!(?mode, hooks = shared.lock().hooks.len(), "kernel programs loaded");
-    let eye = Eye::new(eye_maps, shared, reasons, symbols, own_netns, config.responder_port, drops.seen);
-    Ok((Attacher(attacher), Box::new(eye)))
+    let source =
+        EbpfSource::new(source_maps, shared, reasons, symbols, own_netns, config.responder_port, drops.seen);
+    Ok((Attacher(attacher), Box::new(source)))
 }
 
 /// Whose drops count. A node that is a container, as those of kind are, shares its kernel with others: its own are those

@@ -7,11 +7,11 @@
 //!
 //! A folder imports from those above it in the list below, never from one that stands further down.
 
-/// Clocks, starvation, rights and usage of this process.
-mod host;
-
 /// What was observed, what is reported and counted: plain data.
 pub mod model;
+
+/// Clocks, starvation, rights and usage of this process.
+mod host;
 
 /// Socket options, batches of packets, addresses and name servers of the node.
 mod net;

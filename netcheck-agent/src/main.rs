@@ -3,7 +3,8 @@
 use std::io::{IsTerminal, Write as _};
 use std::process::ExitCode;
 
-use netcheck_agent::config::{Command, EXIT_FAILURE, EXIT_USAGE, LogFormat, NotRun, parse};
+use netcheck_agent::config::{Command, EXIT_FAILURE, LogFormat, NotRun, parse};
+use netcheck_proto::usage::EXIT_USAGE;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {

@@ -6,3 +6,4 @@ pub(crate) mod interface_drops;
 pub(crate) mod mmsg;
 pub(crate) mod own_addresses;
 pub(crate) mod resolv;
+pub(crate) mod socket;

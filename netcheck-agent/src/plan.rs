@@ -14,17 +14,18 @@ use netcheck_common::domain::{Family, PathId, ProbeKind, Vantage};
 use netcheck_common::header::HEADER_LEN;
 use netcheck_proto::{convert, v1};
 
-use self::exchange::{Authorities, Exchange, lookup};
-use crate::engine::Terms;
+use self::exchange::{Authorities, Exchange, Terms, lookup};
+use self::not_probed::NotProbed;
 use crate::host::clock::{MILLISECOND_NS, SECOND_NS};
-use crate::measure::sizes::overhead_bytes;
 use crate::model::observation::KnownAddress;
+use crate::model::sample::overhead_bytes;
+use crate::net::socket::SocketKind;
 use crate::plan::policy::{AddressPolicy, Allowed, Bounds};
 use crate::plan::schedule::Load;
-use crate::vantage::frame::Kind;
 
-mod addresses;
+pub(crate) mod addresses;
 pub(crate) mod exchange;
+mod not_probed;
 pub(crate) mod policy;
 pub(crate) mod schedule;
 
@@ -48,7 +49,7 @@ pub(crate) struct Question {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PathPlan {
     pub(crate) vantage: Vantage,
-    /// The further network of pods that it stays in; none: the cluster's own.
+    /// The secondary network of pods that it stays in; none: the cluster's own.
     pub(crate) network: Option<Arc<str>>,
     pub(crate) kind: ProbeKind,
     /// Port 0 for ICMP.
@@ -86,9 +87,9 @@ pub(crate) struct Timing {
     pub(crate) wanted_pps: u32,
     /// How often the largest packet of each path is tried; 0: never.
     pub(crate) sizes_ns: u64,
-    /// How often, and how long, for exchanges over TCP; 0: as all others.
+    /// How often exchanges over TCP are made; 0: as often as all other probes.
     pub(crate) exchange_interval_ns: u64,
-    /// See above.
+    /// How long an exchange over TCP may take; 0: as long as all other probes.
     pub(crate) exchange_timeout_ns: u64,
 }
 
@@ -125,11 +126,11 @@ pub(crate) struct Change {
 
 impl Missing {
     /// Which sockets it would take.
-    pub(crate) const fn stock(&self) -> Kind {
+    pub(crate) const fn stock(&self) -> SocketKind {
         match self.kind {
-            ProbeKind::Icmp => Kind::Ping,
-            ProbeKind::Udp | ProbeKind::Dns => Kind::Datagram,
-            ProbeKind::Tcp | ProbeKind::Http => Kind::Stream,
+            ProbeKind::Icmp => SocketKind::Ping,
+            ProbeKind::Udp | ProbeKind::Dns => SocketKind::Datagram,
+            ProbeKind::Tcp | ProbeKind::Http => SocketKind::Stream,
         }
     }
 }
@@ -262,7 +263,7 @@ impl Plan {
         }
         match self.check(spec) {
             Ok(plan) => drop(self.paths.insert(path, plan)),
-            Err(why) => drop(self.refused.insert(path, why)),
+            Err(why) => drop(self.refused.insert(path, why.to_string())),
         }
     }
 
@@ -295,49 +296,46 @@ impl Plan {
     }
 
     /// A usable path, or why it is none.
-    fn check(&self, spec: &v1::PathSpec) -> Result<PathPlan, String> {
-        let text = |error: convert::InvalidField| error.to_string();
+    fn check(&self, spec: &v1::PathSpec) -> Result<PathPlan, NotProbed> {
         if self.paths.len() >= PATHS_MAX {
-            return Err(format!("more than {PATHS_MAX} paths"));
+            return Err(NotProbed::TooManyPaths { most: PATHS_MAX });
         }
-        let vantage = convert::vantage("vantage", spec.vantage).map_err(text)?;
+        let vantage = convert::vantage("vantage", spec.vantage)?;
         if vantage == Vantage::Pod && !self.has_pods {
-            return Err("no pod vantage on this node".to_owned());
+            return Err(NotProbed::NoPodVantage);
         }
         if vantage == Vantage::Host && !spec.network.is_empty() {
-            return Err(format!("the node itself has no way into network {}", spec.network));
+            return Err(NotProbed::OutsideNetwork { network: spec.network.clone() });
         }
-        let kind = convert::kind("kind", spec.kind).map_err(text)?;
-        let address: IpAddr = convert::address("address", &spec.address).map_err(text)?;
+        let kind = convert::kind("kind", spec.kind)?;
+        let address: IpAddr = convert::address("address", &spec.address)?;
         let node_local_dns = kind == ProbeKind::Dns && self.allowed.is_node_local_dns(address);
         // Of a name that is looked up first, the address says no more than the family.
         let named = kind == ProbeKind::Http && lookup(spec).is_some();
         if named && !address.is_unspecified() {
-            return Err("a path whose name is looked up has no address".to_owned());
+            return Err(NotProbed::NameAndAddress);
         }
-        if let Some(why) = (self.policy)(address).filter(|_| !node_local_dns && !named) {
-            return Err(format!("{address} is {why}"));
+        if let Some(what) = (self.policy)(address).filter(|_| !node_local_dns && !named) {
+            return Err(NotProbed::Forbidden { address, what });
         }
         let family = Family::of(address);
         let misses = |missing: &&Missing| (missing.kind, missing.family) == (kind, family);
         if let Some(missing) = self.missing.iter().find(misses).filter(|_| vantage == Vantage::Host) {
-            return Err(missing.why.clone());
+            return Err(NotProbed::Missing { why: missing.why.clone() });
         }
         if !spec.network.is_empty() && matches!(kind, ProbeKind::Dns | ProbeKind::Http) {
-            return Err(format!("no {kind} probes on further networks of pods"));
+            return Err(NotProbed::OnSecondaryNetwork { kind });
         }
-        let port = match (kind, convert::port("port", spec.port).map_err(text)?) {
+        let port = match (kind, convert::port("port", spec.port)?) {
             (ProbeKind::Icmp, _) => 0,
-            (_, 0) => return Err(format!("a {kind} path needs a port")),
+            (_, 0) => return Err(NotProbed::NoPort { kind }),
             (_, port) => port,
         };
         if spec.payload_bytes > PAYLOAD_MAX {
-            return Err(format!("payload of {} bytes is above {PAYLOAD_MAX}", spec.payload_bytes));
+            return Err(NotProbed::Payload { bytes: spec.payload_bytes, most: PAYLOAD_MAX });
         }
-        if spec.free && !named && !self.allowed.holds(address) {
-            return Err(format!(
-                "{address} belongs to no object of the cluster, and is not in --allow-cidr of this agent"
-            ));
+        if spec.external && !named && !self.allowed.holds(address) {
+            return Err(NotProbed::NotAllowed { address });
         }
         let question = match kind {
             ProbeKind::Icmp | ProbeKind::Udp | ProbeKind::Tcp | ProbeKind::Http => None,
@@ -357,22 +355,22 @@ impl Plan {
     }
 }
 
-fn question(spec: &v1::PathSpec) -> Result<Question, String> {
+fn question(spec: &v1::PathSpec) -> Result<Question, NotProbed> {
     let record = match spec.dns_type {
         1 => RecordType::A,
         28 => RecordType::AAAA,
-        other => return Err(format!("DNS record type {other} is neither A nor AAAA")),
+        number => return Err(NotProbed::RecordType { number }),
     };
-    let mut name = Name::from_ascii(&spec.dns_name).map_err(|error| format!("dns_name: {error}"))?;
+    let mut name = Name::from_ascii(&spec.dns_name).map_err(NotProbed::unreadable("dns_name"))?;
     if spec.dns_name.is_empty() {
-        return Err("a dns path needs a name".to_owned());
+        return Err(NotProbed::NoDnsName);
     }
     name.set_fqdn(true);
     let query = Query::query(name, record);
     let mut message = Message::new(0, MessageType::Query, OpCode::Query);
     message.metadata.recursion_desired = true;
     message.add_query(query.clone());
-    let message = message.to_vec().map_err(|error| format!("dns_name: {error}"))?;
+    let message = message.to_vec().map_err(NotProbed::unreadable("dns_name"))?;
     Ok(Question { query, message })
 }
 

@@ -1,12 +1,13 @@
 //! The probers: one per kind, each with its sockets. All of them live on the engine's thread and none ever blocks.
 //!
-//! In: "send this probe now"; readable sockets. Out: what arrived, told to the [`Merge`](crate::measure::merge::Merge).
+//! In: "send this probe now"; readable sockets. Out: what arrived, for the [`Merge`](crate::measure::merge::Merge).
 
 pub(crate) mod dns;
 pub(crate) mod errors;
 pub(crate) mod exchange;
 pub(crate) mod icmp;
 pub(crate) mod ping;
+pub(crate) mod probers;
 pub(crate) mod quoted;
 pub(crate) mod route;
 pub(crate) mod slots;
@@ -23,7 +24,7 @@ use rustix::io::Errno;
 
 use crate::measure::sizes::LARGEST;
 use crate::model::observation::ProbeKey;
-use crate::model::report::Detail;
+use crate::model::sample::Detail;
 
 /// What all probe headers of this agent have in common.
 #[derive(Clone, Copy, Debug)]
@@ -44,22 +45,29 @@ impl Identity {
             ..ProbeHeader::default()
         }
     }
+}
 
+/// A packet with a probe header that is to leave.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) identity: Identity,
+    pub(crate) key: ProbeKey,
+    pub(crate) target: SocketAddr,
+    /// Bytes after the ICMP or UDP header, probe header included.
+    pub(crate) payload_bytes: usize,
+}
+
+impl Outgoing {
     /// Fills a payload: the header, then zeroes.
-    pub(crate) fn write(&self, key: ProbeKey, payload: &mut [u8]) {
+    pub(crate) fn write(&self, payload: &mut [u8]) {
         let (header, rest) = payload.split_at_mut(HEADER_LEN);
-        header.copy_from_slice(&self.header(key).to_bytes());
+        header.copy_from_slice(&self.identity.header(self.key).to_bytes());
         rest.fill(0);
     }
 }
 
 /// Room for the largest probe.
 pub(crate) type ProbeBuffer = [u8; LARGEST as usize];
-
-/// Finds the probe header at the start of a payload.
-pub(crate) fn header_of(payload: &[u8]) -> Option<ProbeHeader> {
-    payload.first_chunk::<HEADER_LEN>().and_then(ProbeHeader::from_bytes)
-}
 
 /// An address without what only local sockets know of it (IPv6 scope and flow label).
 pub(crate) fn bare(address: SocketAddr) -> SocketAddr {

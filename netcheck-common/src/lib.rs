@@ -2,7 +2,7 @@
 //!
 //! Without the feature `user` this crate is `no_std` and holds only what runs inside the kernel:
 //! [`abi`] (map layouts), [`header`] (the probe header) and [`packet`] (the packet parser). With `user` come the
-//! domain types: [`domain`], [`sketch`], [`window`].
+//! domain types ([`domain`], [`sketch`], [`window`]) and [`hash`].
 #![cfg_attr(not(feature = "user"), no_std)]
 
 pub mod abi;
@@ -11,6 +11,8 @@ pub mod packet;
 
 #[cfg(feature = "user")]
 pub mod domain;
+#[cfg(feature = "user")]
+pub mod hash;
 #[cfg(feature = "user")]
 pub mod sketch;
 #[cfg(feature = "user")]

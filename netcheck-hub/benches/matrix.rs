@@ -6,12 +6,12 @@
 
 use std::time::{Duration, Instant};
 
+use netcheck_analysis::cluster::roster::Objects;
+use netcheck_analysis::model::NodeIx;
+use netcheck_analysis::model::clock::{SECOND_NS, unix_now_ns};
+use netcheck_analysis::plan::Timing;
+use netcheck_analysis::plan::rotation::Rotation;
 use netcheck_common::window::PathWindow;
-use netcheck_hub::cluster::roster::Objects;
-use netcheck_hub::model::NodeIx;
-use netcheck_hub::model::clock::{SECOND_NS, unix_now_ns};
-use netcheck_hub::plan::Timing;
-use netcheck_hub::plan::rotation::Rotation;
 use netcheck_hub::state::Hub;
 use netcheck_hub::state::Settings;
 use netcheck_hub::state::agent::Live;
@@ -82,7 +82,7 @@ fn main() {
         for (generation, at) in (1u64..).zip(0..nodes) {
             let rows: Vec<PathWindow> = {
                 let state = hub.lock();
-                let ids = state.agent(NodeIx(at)).rows.iter().map(netcheck_hub::matrix::Row::id);
+                let ids = state.agent(NodeIx(at)).rows.iter().map(netcheck_analysis::matrix::Row::id);
                 ids.map(|id| {
                     let mut window = PathWindow::empty(id);
                     window.reply = 1;

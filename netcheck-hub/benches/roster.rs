@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Parser;
-use netcheck_hub::cluster::roster::Roster;
-use netcheck_hub::cluster::selection::Selection;
+use netcheck_analysis::cluster::roster::Roster;
+use netcheck_analysis::cluster::selection::Selection;
+use netcheck_analysis::matrix::range::Range;
+use netcheck_analysis::plan::Timing;
+use netcheck_analysis::plan::rotation::Rotation;
+use netcheck_analysis::plan::selector::Selector;
 use netcheck_hub::inventory::News;
 use netcheck_hub::inventory::kubernetes::{Access, KubernetesTask, Pulse, connect};
-use netcheck_hub::matrix::range::Range;
-use netcheck_hub::plan::Timing;
-use netcheck_hub::plan::rotation::Rotation;
-use netcheck_hub::plan::selector::Selector;
 use netcheck_hub::state::Hub;
 use netcheck_hub::state::Settings;
 use netcheck_proto::v1;
@@ -86,7 +86,7 @@ async fn read(kubeconfig: PathBuf) -> anyhow::Result<Arc<Roster>> {
             tell.notify_one();
         }
         News::Failed(trouble) | News::State { trouble: Some(trouble), .. } => eprintln!("{trouble}"),
-        News::State { .. } => {}
+        News::State { .. } | News::LeftOut { .. } => {}
     };
     let shutdown = CancellationToken::new();
     let task = KubernetesTask::new(Arc::new(take), client, access, pulse);

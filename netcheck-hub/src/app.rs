@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use netcheck_proto::usage::read_token;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -17,7 +18,7 @@ use crate::inventory::kubernetes::{self, Access, KubernetesTask, Pulse};
 use crate::serve::accept::{self, AcceptTask, Limits};
 use crate::serve::http::Accepted;
 use crate::serve::identity::{Identity, Reviewer};
-use crate::serve::readers::{Readers, read_token};
+use crate::serve::readers::Readers;
 use crate::serve::tls::{Certificates, TlsTask};
 use crate::serve::{http, server};
 use crate::state::Hub;

@@ -8,19 +8,16 @@ use clap::{Parser, ValueEnum};
 use netcheck_proto::text::is_name;
 
 use self::http::HttpFlagError;
-use crate::cluster::selection::labels::{self, LabelSelector};
-use crate::cluster::selection::{Extent, Selection};
-use crate::plan::Timing;
-use crate::plan::rotation::Rotation;
 use crate::serve::readers::Readers;
 use crate::serve::tls::TlsFiles;
 use crate::state::Settings;
+use netcheck_analysis::cluster::selection::labels::{self, LabelSelector};
+use netcheck_analysis::cluster::selection::{Extent, Selection};
+use netcheck_analysis::plan::Timing;
+use netcheck_analysis::plan::rotation::Rotation;
 
 pub mod dns;
 pub mod http;
-
-/// Exit code for flags that make no sense (sysexits.h EX_USAGE).
-pub const EXIT_USAGE: u8 = 64;
 
 /// The netcheck hub: takes the agents' samples, judges every path, and says where lost probes died.
 #[derive(Clone, Debug, Parser)]
@@ -277,80 +274,82 @@ impl Config {
     }
 }
 
-/// A clap error as one line.
-#[must_use]
-pub fn one_line(error: &clap::Error) -> String {
-    let text = error.to_string();
-    let paragraph = text.split("\n\n").next().unwrap_or_default();
-    let line = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
-    line.strip_prefix("error: ").map(ToOwned::to_owned).unwrap_or(line)
+/// Why a flag's value is of no use.
+#[derive(Debug, PartialEq, thiserror::Error)]
+enum FlagError {
+    #[error("expected kubernetes or file:PATH")]
+    Inventory,
+    #[error("expected NAMESPACE/NAME")]
+    Account,
+    #[error("is not the name of a namespace")]
+    Namespace,
+    #[error("{0} (try 500ms, 1s, 2m)")]
+    Duration(humantime::DurationError),
+    #[error("must be {} to {}", humantime::format_duration(*least), humantime::format_duration(*most))]
+    Range { least: Duration, most: Duration },
+    #[error("is not a DNS name")]
+    DnsName,
+    #[error("expected a path that starts with a slash, or off")]
+    Api,
 }
 
-fn inventory(text: &str) -> Result<Inventory, String> {
+fn inventory(text: &str) -> Result<Inventory, FlagError> {
     match text.strip_prefix("file:") {
         Some(path) if !path.is_empty() => Ok(Inventory::File(PathBuf::from(path))),
         None if text == "kubernetes" => Ok(Inventory::Kubernetes),
-        _ => Err("expected kubernetes or file:PATH".to_owned()),
+        _ => Err(FlagError::Inventory),
     }
 }
 
-fn account(text: &str) -> Result<String, String> {
+fn account(text: &str) -> Result<String, FlagError> {
     match text.split_once('/') {
         Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
             Ok(text.to_owned())
         }
-        _ => Err("expected NAMESPACE/NAME".to_owned()),
+        _ => Err(FlagError::Account),
     }
 }
 
-fn namespace(text: &str) -> Result<String, String> {
+fn namespace(text: &str) -> Result<String, FlagError> {
     let plain = is_name(text) && text.len() <= 63 && !text.contains(['.', '_']);
-    if plain { Ok(text.to_owned()) } else { Err("is not the name of a namespace".to_owned()) }
+    if plain { Ok(text.to_owned()) } else { Err(FlagError::Namespace) }
 }
 
-fn duration(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {
-    let value = humantime::parse_duration(text).map_err(|error| format!("{error} (try 500ms, 1s, 2m)"))?;
+fn duration(text: &str, least: Duration, most: Duration) -> Result<Duration, FlagError> {
+    let value = humantime::parse_duration(text).map_err(FlagError::Duration)?;
     if value < least || value > most {
-        return Err(format!(
-            "must be {} to {}",
-            humantime::format_duration(least),
-            humantime::format_duration(most)
-        ));
+        return Err(FlagError::Range { least, most });
     }
     Ok(value)
 }
 
-fn interval(text: &str) -> Result<Duration, String> {
+fn interval(text: &str) -> Result<Duration, FlagError> {
     duration(text, Duration::from_millis(50), Duration::from_secs(3600))
 }
 
-fn sizes(text: &str) -> Result<Duration, String> {
+fn sizes(text: &str) -> Result<Duration, FlagError> {
     duration(text, Duration::ZERO, Duration::from_secs(3600))
 }
 
-fn window(text: &str) -> Result<Duration, String> {
+fn window(text: &str) -> Result<Duration, FlagError> {
     duration(text, Duration::from_millis(100), Duration::from_secs(60))
 }
 
-fn cover(text: &str) -> Result<Duration, String> {
+fn cover(text: &str) -> Result<Duration, FlagError> {
     duration(text, Duration::from_secs(10), Duration::from_secs(24 * 3600))
 }
 
-fn expire(text: &str) -> Result<Duration, String> {
+fn expire(text: &str) -> Result<Duration, FlagError> {
     duration(text, Duration::from_secs(30), Duration::from_secs(24 * 3600))
 }
 
-fn dns_name(text: &str) -> Result<String, String> {
+fn dns_name(text: &str) -> Result<String, FlagError> {
     let labels = text.trim_end_matches('.').split('.');
     let ok = |label: &str| {
         (1..=63).contains(&label.len())
             && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
     };
-    if text.len() <= 253 && labels.clone().all(ok) {
-        Ok(text.to_owned())
-    } else {
-        Err("is not a DNS name".to_owned())
-    }
+    if text.len() <= 253 && labels.clone().all(ok) { Ok(text.to_owned()) } else { Err(FlagError::DnsName) }
 }
 
 #[cfg(test)]

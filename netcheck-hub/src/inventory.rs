@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::cluster::roster::{LeftOut, Roster};
+use netcheck_analysis::cluster::roster::{LeftOut, Roster};
 
 pub mod file;
 pub mod kubernetes;

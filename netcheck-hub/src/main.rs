@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 
 use netcheck_hub::app::App;
-use netcheck_hub::config::{self, Config};
+use netcheck_hub::config::Config;
 use netcheck_hub::telemetry;
+use netcheck_proto::usage::{EXIT_USAGE, one_line};
 
 fn main() -> ExitCode {
     let config = match Config::read() {
@@ -15,8 +16,8 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Err(error) => {
-            eprintln!("netcheck-hub: {}", config::one_line(&error));
-            return ExitCode::from(config::EXIT_USAGE);
+            eprintln!("netcheck-hub: {}", one_line(&error.to_string()));
+            return ExitCode::from(EXIT_USAGE);
         }
     };
     telemetry::start(config.log_format);

@@ -3,10 +3,10 @@
 
 pub mod accept;
 pub mod check;
+pub mod follow;
 pub mod http;
 pub mod identity;
 pub mod incidents;
-pub mod json;
 pub mod metrics;
 pub mod reachability;
 pub mod readers;

@@ -1,6 +1,6 @@
 //! The one shared state: roster, agents with their rows, evidence. Short critical sections under one lock.
 //!
-//! In: rosters ([`crate::cluster::inventory`]), sessions and batches ([`crate::serve::session`], [`crate::state::ingest`]), the clock's tick
+//! In: rosters ([`netcheck_analysis::cluster::inventory`]), sessions and batches ([`crate::serve::session`], [`crate::state::ingest`]), the clock's tick
 //! ([`HubTask`]). Out: plans and questions to the sessions, everything that readers ask for. Nothing is held across an
 //! await.
 
@@ -12,17 +12,17 @@ use std::time::Duration;
 use netcheck_common::domain::PathId;
 use tokio::sync::watch;
 
-use crate::cluster::roster::{LeftOut, Roster};
-use crate::evidence::flows::LostFlows;
-use crate::evidence::pending::PendingDrops;
-use crate::evidence::sights::Sights;
-use crate::incident::Book;
 use crate::inventory::{News, Take};
-use crate::model::NodeIx;
-use crate::model::clock::{nanos, unix_now_ns};
-use crate::plan::Catalog;
 use crate::state::agent::Agent;
 use crate::state::locating::Questions;
+use netcheck_analysis::cluster::roster::{LeftOut, Roster};
+use netcheck_analysis::evidence::flows::LostFlows;
+use netcheck_analysis::evidence::pending::PendingDrops;
+use netcheck_analysis::evidence::sights::Sights;
+use netcheck_analysis::incident::IncidentTracker;
+use netcheck_analysis::model::NodeIx;
+use netcheck_analysis::model::clock::{nanos, unix_now_ns};
+use netcheck_analysis::plan::Catalog;
 
 pub mod agent;
 pub mod cells;
@@ -80,7 +80,7 @@ pub struct State {
     pub lost_flows: LostFlows,
     /// Questions that wait for their answer.
     pub questions: Questions,
-    /// Whose hooks see which further network of pods.
+    /// Whose hooks see which secondary network of pods.
     pub sights: Sights,
     /// Paths with lost probes whose facts changed.
     pub dirty: BTreeSet<(NodeIx, PathId)>,
@@ -89,7 +89,7 @@ pub struct State {
     /// Lost probes that are kept.
     pub lost_kept: usize,
     /// Causes of bad paths.
-    pub incidents: Book,
+    pub incidents: IncidentTracker,
     /// When causes are looked for next.
     pub evaluate_ns: i64,
     /// Nodes that came back, and until when the paths to them stay in the plans.
@@ -150,7 +150,7 @@ impl Hub {
             dirty: BTreeSet::new(),
             told_anew: BTreeSet::new(),
             lost_kept: 0,
-            incidents: Book::default(),
+            incidents: IncidentTracker::default(),
             evaluate_ns: 0,
             returned: BTreeMap::new(),
             expedited: BTreeSet::new(),
@@ -271,7 +271,7 @@ impl Hub {
         state.locate_dirty(&self.settings, now_ns);
         state.ask(self.settings.timing.timeout, now_ns);
         let told_anew = std::mem::take(&mut state.told_anew);
-        let expire = now_ns - state.expired_ns > crate::model::clock::SECOND_NS;
+        let expire = now_ns - state.expired_ns > netcheck_analysis::model::clock::SECOND_NS;
         if expire {
             state.expired_ns = now_ns;
             state.drops.expire(now_ns);
@@ -370,7 +370,7 @@ impl State {
         let rules = agent.rules(&settings.timing);
         let absent = self.roster.node_absent(&agent.name).is_some();
         for row in agent.rows.iter_mut() {
-            let verdict = crate::matrix::judging::verdict(row, &rules, absent, from_ns, now_ns);
+            let verdict = netcheck_analysis::matrix::judging::verdict(row, &rules, absent, from_ns, now_ns);
             if verdict != row.verdict {
                 row.verdict = verdict;
                 row.since_ns = now_ns;

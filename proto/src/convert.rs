@@ -129,6 +129,12 @@ enum_codec!(outcome_to_wire, outcome, Outcome {
     HttpError = HttpError,
 });
 
+/// A duration as protobuf has it. Saturates.
+#[must_use]
+pub fn duration(duration: std::time::Duration) -> prost_types::Duration {
+    duration_from_ns(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
+}
+
 /// A delay as protobuf has it. Saturates at the largest duration that protobuf can hold.
 #[must_use]
 pub fn duration_from_ns(delay_ns: u64) -> prost_types::Duration {

@@ -1,11 +1,18 @@
 //! The wire contract `netcheck.v1`: generated messages and services, and the one place where wire input is
 //! validated and turned into domain types ([`agent`], [`columns`], [`convert`], [`text`]), and cut to size ([`parts`]).
+//!
+//! What its readers have in common stands here too: what things are called ([`words`]), messages as JSON ([`json`]), and
+//! how bad usage ends ([`usage`]).
 
 pub mod agent;
 pub mod columns;
 pub mod convert;
+#[cfg(feature = "json")]
+pub mod json;
 pub mod parts;
 pub mod text;
+pub mod usage;
+pub mod words;
 
 /// The generated code of package `netcheck.v1`. What each field means stands in `proto/netcheck/v1/*.proto`.
 pub mod v1 {

@@ -22,6 +22,7 @@ use crate::{
 mod cases;
 mod certificates;
 mod docs;
+mod exec;
 mod golden;
 mod helm;
 mod manifest;
@@ -95,6 +96,7 @@ pub(crate) fn test() -> Result<()> {
     findings.of("schemas of Kubernetes", schemas::check(&cases));
     findings.of("refused values", cases::check_refused());
     findings.of("pod security", Ok(security::check(&cases)));
+    findings.of("the command line in the hub's pod", Ok(exec::check(&cases)));
     findings.of("certificates", certificates::check());
     findings.of("queries", queries::check(&cases));
     findings.of("documents of values", docs::check());

@@ -229,7 +229,7 @@ impl Cluster {
         command.args(args).env("NETCHECK_HUB", hub).output().context("running kubectl-netcheck")
     }
 
-    /// The same, as text for people.
+    /// Runs `kubectl-netcheck` and hands back the text that people read.
     ///
     /// # Errors
     /// If it could not ask the hub.
@@ -250,7 +250,7 @@ impl Cluster {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// The same, as JSON.
+    /// Runs `kubectl-netcheck` and hands back its answer as JSON.
     ///
     /// # Errors
     /// If it could not ask the hub, or the answer is no JSON.
@@ -357,7 +357,10 @@ pub fn binary(name: &str) -> Result<PathBuf> {
 pub(crate) fn built(name: &str, profile: Profile) -> Result<PathBuf> {
     let folder = if profile == Profile::Release { "release" } else { "debug" };
     let path = tools::target_dir().join(folder).join(name);
-    ensure!(path.is_file(), "{name} is not built: run `cargo build -p netcheck-agent -p netcheck-hub`");
+    ensure!(
+        path.is_file(),
+        "{name} is not built: run `cargo build -p netcheck-agent -p netcheck-hub -p kubectl-netcheck`"
+    );
     Ok(path)
 }
 
@@ -367,7 +370,15 @@ pub(crate) fn built(name: &str, profile: Profile) -> Result<PathBuf> {
 /// If it doesn't compile.
 pub fn build(profile: Profile) -> Result<()> {
     let mut cargo = tools::cargo();
-    cargo.args(["build", "--package", "netcheck-agent", "--package", "netcheck-hub"]);
+    cargo.args([
+        "build",
+        "--package",
+        "netcheck-agent",
+        "--package",
+        "netcheck-hub",
+        "--package",
+        "kubectl-netcheck",
+    ]);
     if profile == Profile::Release {
         cargo.arg("--release");
     }

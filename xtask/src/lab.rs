@@ -78,7 +78,7 @@ struct UpArgs {
     /// Services of every type: node ports, load balancers, headless, Local traffic policies, UDP.
     #[arg(long)]
     all_services: bool,
-    /// A further network of pods, `default/storage`, with the app pods and the vantages on it.
+    /// A secondary network of pods, `default/storage`, with the app pods and the vantages on it.
     #[arg(long)]
     storage: bool,
     /// One more pod on each node, for netcheck's vantage.

@@ -18,6 +18,7 @@ mod e2e;
 mod ebpf;
 mod image;
 mod lab;
+mod layers;
 mod network;
 mod setup;
 mod soak;

@@ -13,6 +13,7 @@ use crate::{Usage, setup};
 
 mod parts;
 mod steps;
+mod walls;
 
 use parts::{PARTS, Part};
 use steps::Shared;

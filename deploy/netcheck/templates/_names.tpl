@@ -92,6 +92,13 @@ automountServiceAccountToken: false
 {{- printf "%s://%s:%d" (ternary "http" "https" (eq .Values.tls.mode "none")) (include "netcheck.hubHost" .) (int .Values.hub.service.port) -}}
 {{- end -}}
 
+{{- /* The same in the hub's own pod. Whoever listens on all addresses is on 127.0.0.1 as well, under IPv6 alone, too. */ -}}
+{{- define "netcheck.hubOwnUrl" -}}
+{{- $listen := .Values.hub.listenAddress -}}
+{{- $host := ternary "127.0.0.1" $listen (has $listen (list "0.0.0.0" "[::]")) -}}
+{{- printf "%s://%s:7070" (ternary "http" "https" (eq .Values.tls.mode "none")) $host -}}
+{{- end -}}
+
 {{- /* A volume's path can't be changed, so another path is another volume. */ -}}
 {{- define "netcheck.socketClaim" -}}
 {{- printf "%s-vantage-%s" (include "netcheck.fullname" .) (sha256sum .Values.agent.socketDir | trunc 8) -}}

@@ -17,12 +17,11 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::metrics::{Snapshot, render};
-use crate::engine::EngineStatus;
 use crate::host::usage::Uptime;
+use crate::model::status::{EngineStatus, HubState};
 use crate::responder::LiveCounts;
 use crate::uplink::buffer::outbox::Outbox;
-use crate::uplink::session::HubState;
-use crate::uplink::status::{StatusDocument, ebpf_word};
+use crate::uplink::status::{Parts, StatusDocument, ebpf_word};
 
 /// An engine whose status is older than this does not turn any more.
 const STALE: Duration = Duration::from_secs(10);
@@ -112,14 +111,13 @@ async fn ready(State(sources): State<Arc<Sources>>) -> (StatusCode, String) {
 }
 
 async fn status(State(sources): State<Arc<Sources>>) -> Json<StatusDocument> {
-    Json(StatusDocument::new(
-        &sources.node,
-        &sources.hub_url,
-        &sources.engine.borrow(),
-        sources.outbox.status(),
-        &sources.hub.borrow(),
-        sources.uptime,
-    ))
+    let parts = Parts {
+        engine: &sources.engine.borrow(),
+        buffer: sources.outbox.status(),
+        hub: &sources.hub.borrow(),
+        uptime: sources.uptime,
+    };
+    Json(StatusDocument::new(&sources.node, &sources.hub_url, parts))
 }
 
 #[cfg(test)]

@@ -15,11 +15,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::engine::EngineStatus;
 use crate::host::usage::{self, Uptime};
+use crate::model::status::{EngineStatus, HubState};
 use crate::responder::ResponderCounts;
 use crate::uplink::buffer::BufferStatus;
-use crate::uplink::session::HubState;
 use crate::uplink::status::{degraded, ebpf_word, hook_word};
 
 type Labels = Vec<(&'static str, &'static str)>;
@@ -126,8 +125,8 @@ fn probes(metrics: &mut Metrics, engine: &EngineStatus) {
     let counters = &engine.counters;
     metrics.gauge("probes_in_flight", "Probes on their way", engine.in_flight as u64);
     let suspects = Family::<Labels, Counter>::default();
-    for (doubt, count) in counters.suspects() {
-        suspects.get_or_create(&vec![("cause", doubt.as_str())]).inc_by(count);
+    for (reason, count) in counters.suspects() {
+        suspects.get_or_create(&vec![("cause", reason.as_str())]).inc_by(count);
     }
     metrics.0.register("suspect_probes", "Probes that the agent was too starved to judge", suspects);
     metrics.counter("late_replies", "Replies after the deadline", counters.late);
@@ -193,13 +192,13 @@ mod tests {
     use netcheck_common::domain::{Family as AddressFamily, Outcome, ProbeKind};
 
     use super::*;
-    use crate::host::starvation::Doubt;
+    use crate::model::sample::StarvationReason;
 
     #[test]
     fn a_scrape_shows_everything_with_bounded_series() {
         let mut engine = EngineStatus::default();
         engine.counters.sample(ProbeKind::Icmp, AddressFamily::V6, Outcome::Reply);
-        engine.counters.suspect(Doubt::Throttled);
+        engine.counters.suspect(StarvationReason::Throttled);
         let text = render(&Snapshot {
             node: "n1",
             engine: &engine,

@@ -1,7 +1,7 @@
 //! `netcheck-agent status`: reads the document from the agent on its own host, and shows it as a table.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt::{Arguments, Write as _};
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
@@ -9,7 +9,10 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 
 use crate::config::Status;
-use crate::uplink::status::{RefusedDocument, StatusDocument, VantageDocument};
+use crate::uplink::status::{
+    CountersDocument, HookDocument, HubDocument, PlanDocument, RefusedDocument, StatusDocument,
+    VantageDocument,
+};
 
 /// How long the agent on this host may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -19,104 +22,106 @@ const ANSWER_MAX: u64 = 16 << 20;
 /// Reasons of refused paths in the table.
 const REASONS_MAX: usize = 8;
 
+/// The table for people, row by row.
+#[derive(Default)]
+struct Table(String);
+
+impl Table {
+    fn row(&mut self, name: &str, value: Arguments<'_>) {
+        let line = format!("{name:<10} {value}");
+        // Writing to a String can't fail.
+        let _ = writeln!(self.0, "{}", line.trim_end());
+    }
+
+    /// A row that goes on with what the one before it is about.
+    fn more(&mut self, value: Arguments<'_>) {
+        self.row("", value);
+    }
+}
+
 impl StatusDocument {
     /// The table for people.
     fn table(&self) -> String {
-        let mut out = String::new();
-        let mut row = |name: &str, value: String| {
-            // Writing to a String can't fail.
-            let _ = writeln!(out, "{name:<10} {value}");
-        };
-        row("node", format!("{}, agent {}, up {} s", self.node, self.version, self.uptime_seconds));
-        row(
-            "hub",
-            match (self.hub.connected, self.hub.trouble.as_str()) {
-                (true, "") => format!("{}, connected (session {})", self.hub.url, self.hub.sessions),
-                (true, trouble) => {
-                    format!("{}, connected (session {}); before: {trouble}", self.hub.url, self.hub.sessions)
-                }
-                (false, "") => format!("{}, not connected yet", self.hub.url),
-                (false, trouble) => format!("{}, not connected: {trouble}", self.hub.url),
-            },
-        );
-        let plan = &self.plan;
-        row(
-            "plan",
-            match plan.version {
-                0 => "none".to_owned(),
-                version => format!(
-                    "version {version}, {} paths every {:.3} s, {} refused",
-                    plan.paths,
-                    plan.effective_interval_seconds,
-                    plan.refused.len()
-                ),
-            },
-        );
-        for line in refusals(&plan.refused) {
-            row("", line);
-        }
-        row("ebpf", self.ebpf.clone());
+        let mut table = Table::default();
+        let uptime = self.uptime_seconds;
+        table.row("node", format_args!("{}, agent {}, up {uptime} s", self.node, self.version));
+        self.hub_rows(&mut table);
+        self.plan_rows(&mut table);
+        table.row("ebpf", format_args!("{}", self.ebpf));
         for line in &self.degraded {
-            row("degraded", line.clone());
+            table.row("degraded", format_args!("{line}"));
         }
-        if let Some(vantage) = &self.vantage {
-            let VantageDocument { pod, addresses, refused, .. } = vantage;
-            row(
-                "vantage",
-                match (pod.as_str(), *refused) {
-                    ("", refused) => format!("none, {refused} connections refused"),
-                    (pod, refused) => {
-                        format!("pod {pod} ({}), {refused} connections refused", addresses.join(", "))
-                    }
-                },
+        self.vantage_rows(&mut table);
+        for HookDocument { interface, direction, state, detail } in &self.hooks {
+            table.row("hook", format_args!("{interface:<16} {direction:<8} {state} {detail}"));
+        }
+        self.counter_rows(&mut table);
+        let mebibytes = self.resident_bytes as f64 / f64::from(1 << 20);
+        table.row("cost", format_args!("{:.1} s CPU, {mebibytes:.1} MiB resident", self.cpu_seconds));
+        table.0
+    }
+
+    fn hub_rows(&self, table: &mut Table) {
+        let HubDocument { url, connected, sessions, trouble } = &self.hub;
+        match (connected, trouble.as_str()) {
+            (true, "") => table.row("hub", format_args!("{url}, connected (session {sessions})")),
+            (true, _) => {
+                table.row("hub", format_args!("{url}, connected (session {sessions}); before: {trouble}"));
+            }
+            (false, "") => table.row("hub", format_args!("{url}, not connected yet")),
+            (false, _) => table.row("hub", format_args!("{url}, not connected: {trouble}")),
+        }
+    }
+
+    fn plan_rows(&self, table: &mut Table) {
+        let PlanDocument { version, paths, effective_interval_seconds: interval, refused } = &self.plan;
+        if *version == 0 {
+            table.row("plan", format_args!("none"));
+        } else {
+            let plan = format_args!(
+                "version {version}, {paths} paths every {interval:.3} s, {} refused",
+                refused.len()
             );
-            for line in &vantage.detail {
-                row("", line.clone());
+            table.row("plan", plan);
+        }
+        for line in refusals(refused) {
+            table.more(format_args!("{line}"));
+        }
+    }
+
+    fn vantage_rows(&self, table: &mut Table) {
+        if let Some(VantageDocument { pod, addresses, detail, refused, .. }) = &self.vantage {
+            if pod.is_empty() {
+                table.row("vantage", format_args!("none, {refused} connections refused"));
+            } else {
+                let addresses = addresses.join(", ");
+                table.row("vantage", format_args!("pod {pod} ({addresses}), {refused} connections refused"));
+            }
+            for line in detail {
+                table.more(format_args!("{line}"));
             }
         }
         if !self.dns_caches.is_empty() {
             let caches: Vec<String> = self.dns_caches.iter().map(ToString::to_string).collect();
-            row("dns cache", format!("{}, of this node's own", caches.join(", ")));
+            table.row("dns cache", format_args!("{}, of this node's own", caches.join(", ")));
         }
-        for hook in &self.hooks {
-            row(
-                "hook",
-                format!("{:<16} {:<8} {} {}", hook.interface, hook.direction, hook.state, hook.detail)
-                    .trim_end()
-                    .to_owned(),
-            );
-        }
-        let counters = &self.counters;
-        row(
-            "probes",
-            format!(
-                "{} replies, {} not, {} suspect, {} in flight",
-                counters.replies, counters.not_replies, counters.suspect, counters.in_flight
-            ),
+    }
+
+    fn counter_rows(&self, table: &mut Table) {
+        let CountersDocument { replies, not_replies, suspect, in_flight, .. } = self.counters;
+        let probes =
+            format_args!("{replies} replies, {not_replies} not, {suspect} suspect, {in_flight} in flight");
+        table.row("probes", probes);
+        let CountersDocument { late, duplicate, forged, ring_events_lost, .. } = self.counters;
+        let packets = format_args!(
+            "{late} late, {duplicate} duplicate, {forged} forged; {ring_events_lost} kernel events lost"
         );
-        row(
-            "packets",
-            format!(
-                "{} late, {} duplicate, {} forged; {} kernel events lost",
-                counters.late, counters.duplicate, counters.forged, counters.ring_events_lost
-            ),
+        table.row("packets", packets);
+        let CountersDocument { buffered_batches, dropped_batches, dropped_samples, .. } = self.counters;
+        let buffer = format_args!(
+            "{buffered_batches} batches waiting; {dropped_batches} batches ({dropped_samples} samples) dropped"
         );
-        row(
-            "buffer",
-            format!(
-                "{} batches waiting; {} batches ({} samples) dropped",
-                counters.buffered_batches, counters.dropped_batches, counters.dropped_samples
-            ),
-        );
-        row(
-            "cost",
-            format!(
-                "{:.1} s CPU, {:.1} MiB resident",
-                self.cpu_seconds,
-                self.resident_bytes as f64 / f64::from(1 << 20)
-            ),
-        );
-        out
+        table.row("buffer", buffer);
     }
 }
 
@@ -185,7 +190,6 @@ fn get(address: SocketAddr, path: &str) -> anyhow::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::uplink::status::{HubDocument, PlanDocument};
 
     #[test]
     fn the_table_tells_what_an_operator_asks_for() {

@@ -13,11 +13,11 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{Command, EngineHandle, EngineStatus};
+use crate::engine::{Command, EngineHandle};
+use crate::model::status::{Caches, EngineStatus, PodLink};
 use crate::net::own_addresses::links_with;
 use crate::net::resolv::ResolvConf;
 use crate::plan::policy::may_be_cache;
-use crate::vantage::frame::PodLink;
 
 /// How often it is looked for: caches come with a DaemonSet, some time after the node.
 const LOOK: Duration = Duration::from_secs(5);
@@ -27,37 +27,6 @@ const NODE_LOCAL_DNS: &str = "nodelocaldns";
 const SERVICES: &str = "kube-ipvs0";
 /// More than any node has.
 const CACHES_MAX: usize = 8;
-
-/// The DNS caches of this node.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Caches {
-    /// Ascending.
-    pub(crate) found: Vec<IpAddr>,
-    /// Programs are told to ask these, which were found before and are at no address of the node any more.
-    pub(crate) gone: Vec<IpAddr>,
-}
-
-impl Caches {
-    /// What became of those found so far, of which `servers` are asked.
-    fn next(&self, servers: &[IpAddr], links: &[PodLink]) -> Self {
-        let found = found(servers, links);
-        let before = self.found.iter().chain(&self.gone);
-        let mut gone: Vec<IpAddr> =
-            before.filter(|at| servers.contains(at) && !found.contains(at)).copied().collect();
-        gone.sort_unstable();
-        gone.dedup();
-        Self { found, gone }
-    }
-
-    /// What is wrong with them, one line each.
-    pub(crate) fn degraded(&self) -> impl Iterator<Item = String> {
-        self.gone.iter().map(|gone| {
-            format!(
-                "DNS cache {gone} is gone from this node, whose programs or pods are still told to ask it"
-            )
-        })
-    }
-}
 
 /// The task.
 pub(crate) struct CachesTask {
@@ -93,7 +62,7 @@ impl CachesTask {
                     continue;
                 }
             };
-            let next = known.next(&servers, &links);
+            let next = next(&known, &servers, &links);
             if next != known {
                 tracing::info!(found = ?next.found, gone = ?next.gone, "DNS caches of this node");
                 self.engine.command(Command::DnsCaches(next.clone())).await;
@@ -101,6 +70,17 @@ impl CachesTask {
             }
         }
     }
+}
+
+/// What became of those found so far, of which `servers` are asked.
+fn next(known: &Caches, servers: &[IpAddr], links: &[PodLink]) -> Caches {
+    let found = found(servers, links);
+    let before = known.found.iter().chain(&known.gone);
+    let mut gone: Vec<IpAddr> =
+        before.filter(|at| servers.contains(at) && !found.contains(at)).copied().collect();
+    gone.sort_unstable();
+    gone.dedup();
+    Caches { found, gone }
 }
 
 /// What of a node's own addresses is a cache's, ascending.
@@ -134,23 +114,30 @@ mod tests {
             link("kube-ipvs0", &["10.96.0.53"]),
         ];
         let servers = |list: &[&str]| list.iter().map(|one| one.parse().unwrap()).collect::<Vec<IpAddr>>();
-        let told =
+        let reported =
             |list: &[&str]| found(&servers(list), &links).iter().map(ToString::to_string).collect::<Vec<_>>();
         let local = ["10.96.0.10", "169.254.20.10"];
-        assert_eq!(told(&[]), local);
-        assert_eq!(told(&["10.96.0.10", "169.254.169.253", "10.0.0.8"]), local, "servers elsewhere are none");
-        assert_eq!(told(&["10.96.0.53"]), local, "a service's address is on every node");
-        assert_eq!(told(&["fd00::7", "10.0.0.7"]), ["10.0.0.7", "10.96.0.10", "169.254.20.10", "fd00::7"]);
+        assert_eq!(reported(&[]), local);
+        assert_eq!(
+            reported(&["10.96.0.10", "169.254.169.253", "10.0.0.8"]),
+            local,
+            "servers elsewhere are none"
+        );
+        assert_eq!(reported(&["10.96.0.53"]), local, "a service's address is on every node");
+        assert_eq!(
+            reported(&["fd00::7", "10.0.0.7"]),
+            ["10.0.0.7", "10.96.0.10", "169.254.20.10", "fd00::7"]
+        );
         assert!(found(&servers(&["10.0.0.53"]), &links[..1]).is_empty());
         // One that goes while programs are still told to ask it is missed until it comes back, or they are told otherwise.
         let asked = servers(&["169.254.20.10"]);
-        let there = Caches::default().next(&asked, &links);
+        let there = next(&Caches::default(), &asked, &links);
         assert_eq!((there.found.len(), there.degraded().count()), (2, 0));
-        let away = there.next(&asked, &links[..1]);
+        let away = next(&there, &asked, &links[..1]);
         assert_eq!((away.found.len(), away.gone.as_slice()), (0, asked.as_slice()));
         assert!(away.degraded().next().unwrap().starts_with("DNS cache 169.254.20.10 is gone"));
-        assert_eq!(away.next(&asked, &links[..1]), away);
-        assert_eq!(away.next(&asked, &links), there);
-        assert_eq!(away.next(&servers(&["10.0.0.53"]), &links[..1]), Caches::default());
+        assert_eq!(next(&away, &asked, &links[..1]), away);
+        assert_eq!(next(&away, &asked, &links), there);
+        assert_eq!(next(&away, &servers(&["10.0.0.53"]), &links[..1]), Caches::default());
     }
 }

@@ -5,10 +5,9 @@ use std::time::Duration;
 use netcheck_common::domain::{PathId, ProbeKind, Vantage};
 use netcheck_proto::v1;
 
-use super::link::PlanSummary;
 use super::{Engine, EngineReply};
-use crate::engine::dns_caches::Caches;
 use crate::host::clock::{SECOND_NS, unix_offset_ns};
+use crate::model::status::{Caches, PlanSummary};
 use crate::plan::PathPlan;
 
 impl Engine {
@@ -25,14 +24,14 @@ impl Engine {
         self.next_search_ns = self.next_search_ns.min(now_ns + SECOND_NS);
         self.forget(&change.gone);
         if change.addresses {
-            self.eye.set_addresses(&self.plan.addresses, &self.plan.watched_ports);
+            self.kernel.set_addresses(&self.plan.addresses, &self.plan.watched_ports);
         }
         self.follow_networks();
         let timing = self.plan.timing;
         self.merge.set_timing(now_ns, timing.timeout_ns, timing.window_ns, unix_offset_ns());
         self.reschedule(now_ns);
         self.probers.set_terms(self.plan.terms());
-        self.tell_plan();
+        self.report_plan();
     }
 
     /// Lets go of paths that left the plan.
@@ -42,12 +41,12 @@ impl Engine {
                 self.sequence_floor = self.sequence_floor.max(sequence.0);
             }
         }
-        self.merge.forget(gone, |probe| self.probers.close(probe, self.eye.as_mut()));
+        self.merge.forget(gone, |probe| self.probers.close(probe, self.kernel.as_mut()));
         self.probers.forget(gone);
     }
 
-    /// Tells what of the plan is carried out, and what is not.
-    pub(super) fn tell_plan(&mut self) {
+    /// Reports what of the plan is carried out, and what is not.
+    pub(super) fn report_plan(&mut self) {
         self.status.plan = PlanSummary {
             version: self.plan.version,
             paths: self.plan.paths.len(),
@@ -78,14 +77,14 @@ impl Engine {
         self.pace.set_rate(self.schedule.rate_pps(), self.prompt());
     }
 
-    /// Takes what was found of this node's own DNS caches: the hub is told, and what it plans there may be probed. Where
+    /// Takes what was found of this node's own DNS caches: the hub learns of them, and what it plans there may be probed. Where
     /// there is none any more nothing is sent.
     pub(super) fn dns_caches(&mut self, found: Caches, now_ns: u64) {
         self.status.dns_caches = found;
         if let Some(gone) = self.plan.set_found_dns(self.status.dns_caches.found.clone()) {
             self.forget(&gone);
             self.reschedule(now_ns);
-            self.tell_plan();
+            self.report_plan();
         }
         self.news = true;
         self.publish();

@@ -1,6 +1,6 @@
 //! The whole engine against this host's own loopback, which the agent itself would never probe.
 
-mod goes_on;
+mod continue_over_tcp;
 mod news;
 mod starved;
 
@@ -8,28 +8,28 @@ use std::net::{TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
 use netcheck_common::domain::{Outcome, PathId};
-use netcheck_proto::convert;
+use netcheck_proto::{convert, v1};
 
 use super::*;
-use crate::model::observation::Blind;
 use crate::model::report::Report;
+use crate::net::interface_drops::NoKernelSource;
 use crate::responder::Responder;
 use crate::responder::echo::Echo;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn start() -> (EngineHandle, EngineOutput, std::thread::JoinHandle<()>) {
-    start_with(Box::new(Blind::new(v1::EbpfState::Off, Vec::new())))
+    start_with(Box::new(NoKernelSource::new(v1::EbpfState::Off, Vec::new())))
 }
 
-fn start_with(eye: Box<dyn KernelEye>) -> (EngineHandle, EngineOutput, std::thread::JoinHandle<()>) {
+fn start_with(kernel: Box<dyn KernelSource>) -> (EngineHandle, EngineOutput, std::thread::JoinHandle<()>) {
     let config = EngineConfig {
         node: "n1".into(),
         session: ProbeSession(11),
         limit_pps: 1000,
         policy: |_| None,
         allowed: Allowed::default(),
-        eye,
+        kernel,
         vantage: None,
     };
     let (engine, handle, output) = Engine::new(config).unwrap();

@@ -2,9 +2,11 @@
 
 use netcheck_common::domain::{Family, PathId, ProbeKind, Vantage};
 
-use super::{Engine, VantageChange, VantageStatus};
+use super::Engine;
+use crate::model::status::VantageStatus;
 use crate::net::resolv::ResolvConf;
 use crate::plan::PathPlan;
+use crate::vantage::listen::VantageChange;
 
 impl Engine {
     /// Takes a vantage into use, or lets go of it. Its probes in flight are not judged: their sockets are gone, which
@@ -17,7 +19,7 @@ impl Engine {
             .filter_map(|(&path, plan)| (plan.vantage == Vantage::Pod).then_some(path))
             .collect();
         paths.sort_unstable();
-        self.merge.forget(&paths, |probe| self.probers.close(probe, self.eye.as_mut()));
+        self.merge.forget(&paths, |probe| self.probers.close(probe, self.kernel.as_mut()));
         let (status, netns) = match change {
             VantageChange::Down(why) => {
                 self.probers.close_pod();
@@ -44,7 +46,7 @@ impl Engine {
                 (status, pool.netns.inode)
             }
         };
-        self.eye.set_vantage(netns.map(|inode| (inode, status.addresses.clone())));
+        self.kernel.set_vantage(netns.map(|inode| (inode, status.addresses.clone())));
         self.merge.ports.open(Vantage::Pod, self.probers.udp_ports(Vantage::Pod));
         self.status.vantage = Some(status);
         self.follow_networks();
@@ -53,7 +55,7 @@ impl Engine {
         self.publish();
     }
 
-    /// Brings the sockets on further networks in line with the plan and with the addresses of the vantage's pod. Their
+    /// Brings the sockets on secondary networks in line with the plan and with the addresses of the vantage's pod. Their
     /// probes in flight are not judged where these changed.
     pub(super) fn follow_networks(&mut self) {
         let own = self.status.vantage.as_ref().map_or(&[][..], |vantage| &vantage.addresses);
@@ -67,9 +69,9 @@ impl Engine {
         let mut paths: Vec<PathId> =
             self.plan.paths.iter().filter(|(_, plan)| left(plan)).map(|(&path, _)| path).collect();
         paths.sort_unstable();
-        self.merge.forget(&paths, |probe| self.probers.close(probe, self.eye.as_mut()));
+        self.merge.forget(&paths, |probe| self.probers.close(probe, self.kernel.as_mut()));
         self.probers.want_networks(wanted);
-        self.tell_networks();
+        self.report_networks();
     }
 
     /// Opens what could not be opened at once.
@@ -77,11 +79,11 @@ impl Engine {
         if self.probers.complete_networks() {
             self.reschedule(now_ns);
         }
-        self.tell_networks();
+        self.report_networks();
     }
 
-    /// Says what is wrong with further networks, after what is wrong with the rest.
-    fn tell_networks(&mut self) {
+    /// Reports what is wrong with secondary networks, after what is wrong with the rest.
+    fn report_networks(&mut self) {
         let has = |family| {
             let vantage = self.status.vantage.as_ref();
             vantage.is_some_and(|vantage| vantage.addresses.iter().any(|&own| Family::of(own) == family))

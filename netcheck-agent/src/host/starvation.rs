@@ -1,7 +1,7 @@
 //! Whether this host kept the agent from its work: a CPU quota, a hypervisor that ran others, a queue for the CPU.
 //!
 //! In: three files of the kernel, read when a loss is about to be declared and otherwise once a second, so that there
-//! is something to compare with. Out: a [`Doubt`], which makes a sample suspect. The three reads cost 10 µs
+//! is something to compare with. Out: a [`StarvationReason`], which makes a sample suspect. The three reads cost 10 µs
 //! together on two CPUs. What the kernel does not offer stays 0 and raises no doubt.
 //!
 //! Totals can't tell one long gap from many short ones, so what counts is the share: an agent that lacked a quarter of
@@ -17,6 +17,7 @@ use std::os::unix::fs::FileExt as _;
 
 pub(crate) use self::cgroup::cpu_stat;
 use crate::host::clock::{MILLISECOND_NS, SECOND_NS};
+use crate::model::sample::StarvationReason;
 
 /// Readings that are kept to compare with are at least so far apart.
 const SPACING_NS: u64 = 500 * MILLISECOND_NS;
@@ -28,37 +29,6 @@ const SHARE: u64 = 4;
 const QUEUED_NS: u64 = 20 * MILLISECOND_NS;
 /// Room for the CPU lines of /proc/stat on a machine with hundreds of them.
 const STAT_BYTES: usize = 32 << 10;
-
-/// Why a sample can't be judged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Doubt {
-    /// A turn of the engine's loop came late or was slow.
-    Late,
-    /// A cgroup's CPU quota was used up.
-    Throttled,
-    /// The hypervisor ran others on this machine's CPUs.
-    Stolen,
-    /// Others ran while the engine's thread could have.
-    Queued,
-    /// The agent could not send it for want of something of its own: memory, descriptors, ports.
-    OwnFault,
-}
-
-impl Doubt {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Late, Self::Throttled, Self::Stolen, Self::Queued, Self::OwnFault];
-
-    /// Its name in metrics.
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Late => "late",
-            Self::Throttled => "throttled",
-            Self::Stolen => "steal",
-            Self::Queued => "run_queue",
-            Self::OwnFault => "own_fault",
-        }
-    }
-}
 
 /// Totals at one time, nanoseconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -74,7 +44,7 @@ struct Reading {
 
 impl Reading {
     /// What was missing for too long between this reading and a later one.
-    fn doubt(&self, later: &Self, least_ns: u64) -> Option<Doubt> {
+    fn why_starved(&self, later: &Self, least_ns: u64) -> Option<StarvationReason> {
         let span_ns = later.at_ns.saturating_sub(self.at_ns);
         let too_long_ns = least_ns.max(span_ns / SHARE);
         let grown = |before: u64, after: u64| after.saturating_sub(before);
@@ -83,12 +53,12 @@ impl Reading {
         let queued_ns = grown(self.queued_ns, later.queued_ns);
         let long_waits = queued_ns / grown(self.runs, later.runs).max(1) > QUEUED_NS;
         [
-            (Doubt::Throttled, grown(self.throttled_ns, later.throttled_ns)),
-            (Doubt::Stolen, stolen_ns),
-            (Doubt::Queued, if long_waits { queued_ns } else { 0 }),
+            (StarvationReason::Throttled, grown(self.throttled_ns, later.throttled_ns)),
+            (StarvationReason::Stolen, stolen_ns),
+            (StarvationReason::Queued, if long_waits { queued_ns } else { 0 }),
         ]
         .into_iter()
-        .find_map(|(doubt, missing_ns)| (missing_ns > too_long_ns).then_some(doubt))
+        .find_map(|(why_starved, missing_ns)| (missing_ns > too_long_ns).then_some(why_starved))
     }
 }
 
@@ -175,10 +145,10 @@ impl Starvation {
     }
 
     /// Why silence between two times proves nothing. Less than `least_ns` is a scheduler's daily life.
-    pub(crate) fn between(&mut self, since_ns: u64, now_ns: u64, least_ns: u64) -> Option<Doubt> {
+    pub(crate) fn between(&mut self, since_ns: u64, now_ns: u64, least_ns: u64) -> Option<StarvationReason> {
         self.look(now_ns);
         let before = self.readings.iter().rfind(|reading| reading.at_ns <= since_ns);
-        before.or(self.readings.front())?.doubt(&self.newest, least_ns)
+        before.or(self.readings.front())?.why_starved(&self.newest, least_ns)
     }
 }
 

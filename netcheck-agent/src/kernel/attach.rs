@@ -28,7 +28,6 @@ use super::links::{Netlink, Snapshot, difference};
 use super::refusal::{CLASSIFIERS, errno, log_verifier, why};
 use crate::host::clock::monotonic_ns;
 use crate::model::observation::InterfaceRole;
-use crate::uplink::wire;
 
 /// Fixed place of our filters where tcx is not to be had: far from what CNIs use, never the first.
 const NETLINK_PRIORITY: u16 = 51_966;
@@ -185,7 +184,7 @@ impl Attacher {
         let status = v1::HookStatus {
             interface: link.name.clone(),
             ifindex: link.ifindex,
-            role: wire::role(role).into(),
+            role: role.to_wire().into(),
             egress,
             state: state.into(),
             detail,

@@ -61,7 +61,7 @@ pub(crate) struct Interface {
     pub(crate) down: Option<(Down, u64)>,
 }
 
-/// State that the attacher writes and the eye reads.
+/// State that the attacher writes and the source reads.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     inner: Mutex<State>,

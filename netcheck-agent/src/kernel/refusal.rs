@@ -159,7 +159,7 @@ mod tests {
 
     use super::*;
     use crate::kernel::OBJECT;
-    use crate::kernel::eye::Abi;
+    use crate::kernel::source::Abi;
 
     const LOG: &str = "func#0 @0\n0: R1=ctx() R10=fp0\n; if x > y { @ filter.rs:30\n\
         0: (bf) r6 = r1                       ; R1=ctx() R6_w=ctx()\n\

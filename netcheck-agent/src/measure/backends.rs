@@ -1,7 +1,7 @@
 //! Who answers behind addresses that are translated on their way: per path, how many probes each backend answered and how
 //! many that left for it were not. Pure.
 //!
-//! The backend is the destination of the probe's packets as they left the node. Bounded in backends per path; told every
+//! The backend is the destination of the probe's packets as they left the node. Bounded in backends per path; reported every
 //! few seconds, for this is no evidence that anybody waits for.
 
 use std::collections::HashMap;
@@ -9,28 +9,18 @@ use std::net::SocketAddr;
 
 use netcheck_common::domain::PathId;
 
-/// Backends that are told of one path at a time; probes to further ones are counted as details that were dropped.
-const PER_PATH: usize = 64;
-/// How often it is told.
-const EVERY_NS: u64 = 5_000_000_000;
+use crate::model::report::BackendSeen;
 
-/// What became of the probes of a path that one backend got since it was last told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct BackendSeen {
-    pub(crate) path: PathId,
-    pub(crate) backend: SocketAddr,
-    pub(crate) answered: u32,
-    pub(crate) lost: u32,
-    /// When the newest of either kind left, CLOCK_MONOTONIC; 0 without.
-    pub(crate) answered_ns: u64,
-    pub(crate) lost_ns: u64,
-}
+/// Backends that are reported of one path at a time; probes to more of them are counted as details that were dropped.
+const PER_PATH: usize = 64;
+/// How often they are reported.
+const EVERY_NS: u64 = 5_000_000_000;
 
 /// All paths.
 #[derive(Debug, Default)]
 pub(crate) struct Backends {
     seen: HashMap<PathId, Vec<BackendSeen>>,
-    told_ns: u64,
+    reported_ns: u64,
 }
 
 impl Backends {
@@ -62,12 +52,12 @@ impl Backends {
         }
     }
 
-    /// What is to be told, by path and backend. `all`: though it is not time yet.
+    /// What is to be reported, by path and backend. `all`: though it is not time yet.
     pub(crate) fn take(&mut self, now_ns: u64, all: bool) -> Vec<BackendSeen> {
-        if !all && now_ns.saturating_sub(self.told_ns) < EVERY_NS {
+        if !all && now_ns.saturating_sub(self.reported_ns) < EVERY_NS {
             return Vec::new();
         }
-        self.told_ns = now_ns;
+        self.reported_ns = now_ns;
         let mut seen: Vec<BackendSeen> = self.seen.drain().flat_map(|(_, seen)| seen).collect();
         seen.sort_unstable_by_key(|seen| (seen.path, seen.backend));
         seen
@@ -90,10 +80,16 @@ mod tests {
             assert!(backends.ended(path, backend(number), answered, at_ns));
         }
         assert_eq!(backends.take(EVERY_NS - 1, false), []);
-        let told = backends.take(EVERY_NS, false);
-        assert_eq!(told.len(), 2);
-        assert_eq!((told[0].backend, told[0].answered, told[0].lost, told[0].lost_ns), (backend(1), 1, 0, 0));
-        assert_eq!((told[1].answered, told[1].lost, told[1].answered_ns, told[1].lost_ns), (2, 1, 8, 9));
+        let reported = backends.take(EVERY_NS, false);
+        assert_eq!(reported.len(), 2);
+        assert_eq!(
+            (reported[0].backend, reported[0].answered, reported[0].lost, reported[0].lost_ns),
+            (backend(1), 1, 0, 0)
+        );
+        assert_eq!(
+            (reported[1].answered, reported[1].lost, reported[1].answered_ns, reported[1].lost_ns),
+            (2, 1, 8, 9)
+        );
         assert!(backends.ended(path, backend(1), true, 10));
         assert_eq!(backends.take(EVERY_NS + 1, false), []);
         assert_eq!(backends.take(EVERY_NS + 1, true).len(), 1);

@@ -2,13 +2,13 @@
 //!
 //! In: probes that left, answers and errors from the sockets, [`Observation`]s from the kernel, in any order.
 //! Out: every probe exactly once, as a sample in the window in which it was sent; of those that did not end with a
-//! reply also a lost sample with its evidence; what later replies tell of them; kernel drops.
+//! reply also a lost sample with its evidence; what later replies say of them; kernel drops.
 //!
 //! A turn of the engine's loop reads all sockets, then drains the kernel's events, then calls [`Merge::settle`]: so
 //! when a probe is judged, all its stamps are there, and nothing that arrived before its deadline is still unread.
 //! A reply counts only if user space got it (a stamp alone can still be dropped on the way to the socket) and only
 //! if path, sequence, session and the answering address are those of a probe in flight. Whether it came in time is
-//! told by the kernel's stamps where there are some, however late user space was.
+//! decided by the kernel's stamps where there are some, however late user space was.
 
 mod flight;
 mod judge;
@@ -22,18 +22,15 @@ use netcheck_common::domain::{Outcome, PathId, ProbeKind, ProbeSession, Sequence
 use netcheck_common::header::ProbeHeader;
 
 use self::flight::Flight;
-pub(crate) use self::flight::{Ending, Probe, Seen, StepTimes};
 use self::memory::{Past, PathMemory};
 use self::windows::Windows;
-use crate::host::starvation::Doubt;
 use crate::measure::backends::Backends;
 use crate::measure::ports::Ports;
 use crate::measure::sizes::Sizes;
 use crate::model::counters::Counters;
 use crate::model::observation::{Direction, DropIdentity, Observation, ProbeKey, Reflected};
-use crate::model::report::{Detail, IcmpSeen, Report};
-use crate::probe::exchange::search::Searched;
-use crate::probe::quoted::Quoted;
+use crate::model::report::Report;
+use crate::model::sample::{Detail, Ending, IcmpSeen, Probe, Quoted, Searched, Seen, StarvationReason};
 
 /// Lost samples and drop records kept with their evidence per report; beyond, they are only counted.
 const DETAILS_MAX: usize = 8192;
@@ -127,9 +124,9 @@ impl Merge {
     }
 
     /// Sending it took suspiciously long: no answer is no evidence.
-    pub(crate) fn shaky(&mut self, key: ProbeKey) {
+    pub(crate) fn unreliable(&mut self, key: ProbeKey) {
         if let Some(flight) = self.flights.get_mut(&key) {
-            flight.shaky = true;
+            flight.unreliable = true;
         }
     }
 
@@ -176,7 +173,7 @@ impl Merge {
         }
     }
 
-    /// A probe without a header ended, as its own socket tells.
+    /// A probe without a header ended, as its own socket reports.
     pub(crate) fn ended(&mut self, key: ProbeKey, ending: Ending) {
         let Some(flight) = self.flights.get_mut(&key) else { return };
         if flight.ended.is_none() {
@@ -234,9 +231,9 @@ impl Merge {
     }
 
     /// A probe on its way goes on as this one, over TCP, until then at most.
-    pub(crate) fn goes_on(&mut self, probe: Probe, until_ns: u64) {
+    pub(crate) fn continue_over_tcp(&mut self, probe: Probe, until_ns: u64) {
         let Some(flight) = self.flights.get_mut(&probe.key) else { return };
-        if let Some(window) = flight.goes_on(probe, until_ns) {
+        if let Some(window) = flight.continue_over_tcp(probe, until_ns) {
             // It counts where it ends, as all exchanges do.
             self.windows.abandoned(window);
         }
@@ -258,11 +255,11 @@ impl Merge {
                 } else if stamp.direction == Direction::Reply {
                     let ProbeKey { path, sequence } = stamp.probe;
                     let Some(memory) = self.paths.get_mut(&path) else { return };
-                    let told = &mut self.report.arrivals;
+                    let arrivals = &mut self.report.arrivals;
                     match stamp.flow.kind {
                         // A datagram comes once.
-                        ProbeKind::Udp => memory.arrived_late(path, sequence, told),
-                        ProbeKind::Tcp => memory.handshake_late(path, sequence, stamp.at_ns, told),
+                        ProbeKind::Udp => memory.arrived_late(path, sequence, arrivals),
+                        ProbeKind::Tcp => memory.handshake_late(path, sequence, stamp.at_ns, arrivals),
                         _ => {}
                     }
                 }
@@ -288,19 +285,19 @@ impl Merge {
     }
 
     /// Judges what ended, and gives up what has passed its deadline. `now_ns` is when the reading of the sockets
-    /// began in this turn. `doubt` tells why silence since a time proves nothing, and is asked only where a loss would
+    /// began in this turn. `why_starved` says why silence since a time proves nothing, and is asked only where a loss would
     /// be declared. Hands back every probe that is judged.
     pub(crate) fn settle(
         &mut self,
         now_ns: u64,
-        mut doubt: impl FnMut(u64) -> Option<Doubt>,
+        mut why_starved: impl FnMut(u64) -> Option<StarvationReason>,
         mut on_end: impl FnMut(&Probe),
     ) {
         let mut ended = std::mem::take(&mut self.ended);
         for key in ended.drain(..) {
             if let Some(flight) = self.flights.remove(&key) {
                 on_end(&flight.probe);
-                self.judge(flight, now_ns, &mut doubt);
+                self.judge(flight, now_ns, &mut why_starved);
             }
         }
         self.ended = ended;
@@ -321,9 +318,9 @@ impl Merge {
             if let Some(flight) = self.flights.remove(&key) {
                 on_end(&flight.probe);
                 // Whoever carries exchanges out has deadlines of its own, which are earlier.
-                let silent = flight.probe.is_exchange().then_some(Doubt::OwnFault);
-                let doubt = doubt(flight.t0_ns).or(silent);
-                self.lost(flight, now_ns, Outcome::Timeout, doubt, Detail::default());
+                let silent = flight.probe.is_exchange().then_some(StarvationReason::OwnFault);
+                let why_starved = why_starved(flight.t0_ns).or(silent);
+                self.lost(flight, now_ns, Outcome::Timeout, why_starved, Detail::default());
             }
         }
     }
@@ -353,7 +350,7 @@ impl Merge {
         self.flights.len()
     }
 
-    /// Whether something is to be told that waits for no window.
+    /// Whether something is to be reported that waits for no window.
     pub(crate) fn has_evidence(&self) -> bool {
         !(self.report.lost.is_empty()
             && self.report.drops.is_empty()

@@ -8,63 +8,37 @@
 //! else losses that come and go with time would look like those of a port. After a loss comes a port that was answered
 //! last, so that two losses in a row still mean that nothing passes; then, every other time, the port in question.
 
-mod turns;
+mod detector;
 
 use std::collections::HashMap;
 
 use arrayvec::ArrayVec;
 use netcheck_common::domain::{Family, PathId, Vantage};
 
-use self::turns::{Found, Turns};
+use self::detector::{Found, LossDetector};
+use crate::model::report::{PORTS, PortLoss, PortsSeen};
 
-/// Sockets have ports of their own by vantage and family.
-pub(crate) type Lane = (Vantage, Family);
+/// The sockets of one vantage and family, which have ports of their own.
+pub(crate) type SocketGroup = (Vantage, Family);
 
-const fn index((vantage, family): Lane) -> usize {
+const fn index((vantage, family): SocketGroup) -> usize {
     vantage as usize * 2 + family as usize
 }
 
-/// Sockets of each lane, at most.
-pub(crate) const PORTS: usize = 8;
 /// Below that, no port can be told from chance by the outcomes that are remembered.
 const FEWEST: usize = 4;
 /// Flows that this agent may have at the same time: each is an entry in tables of connections on its way.
 const FLOWS_MAX: usize = 16_384;
 
-/// Packets from one port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct PortLoss {
-    pub(crate) port: u16,
-    pub(crate) sent: u32,
-    pub(crate) lost: u32,
-}
-
-/// What is known of one path.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct PortsSeen {
-    pub(crate) path: PathId,
-    /// Ports that take turns.
-    pub(crate) ports: u8,
-    /// Those that lose their packets; none where that is over.
-    pub(crate) lost: ArrayVec<PortLoss, PORTS>,
-    /// Packets from the others.
-    pub(crate) others_sent: u32,
-    pub(crate) others_lost: u32,
-    /// Chance explains it still.
-    pub(crate) undecided: bool,
-    pub(crate) measured_ns: u64,
-    pub(crate) interval_ns: u64,
-}
-
 /// All paths.
 #[derive(Debug, Default)]
 pub(crate) struct Ports {
-    /// Of the sockets, by lane.
+    /// Of the sockets, by vantage and family.
     local: [ArrayVec<u16, PORTS>; 4],
     /// Sockets in use.
     width: usize,
     round_ns: u64,
-    paths: HashMap<PathId, Turns>,
+    paths: HashMap<PathId, LossDetector>,
     found: Vec<PortsSeen>,
 }
 
@@ -94,29 +68,36 @@ impl Ports {
     }
 
     /// The socket that the next ordinary probe of a path leaves from.
-    pub(crate) fn next(&mut self, path: PathId, lane: Lane) -> u32 {
-        let width = self.width.min(self.local[index(lane)].len());
+    pub(crate) fn next(&mut self, path: PathId, group: SocketGroup) -> u32 {
+        let width = self.width.min(self.local[index(group)].len());
         if width < FEWEST {
             return 0;
         }
-        let turns = self.paths.entry(path).or_insert_with(|| Turns::new(path));
-        turns.next(width) as u32
+        let detector = self.paths.entry(path).or_insert_with(|| LossDetector::new(path));
+        detector.next(width) as u32
     }
 
     /// A socket whose newest probe of this path was answered, for probes that are to show something else.
     pub(crate) fn passing(&self, path: PathId) -> u32 {
-        self.paths.get(&path).map_or(0, |turns| turns.passing() as u32)
+        self.paths.get(&path).map_or(0, |detector| detector.passing() as u32)
     }
 
     /// An ordinary probe ended: answered, lost, or neither can be said.
-    pub(crate) fn ended(&mut self, path: PathId, lane: Lane, slot: u32, answered: Option<bool>, now_ns: u64) {
-        let local = &self.local[index(lane)];
+    pub(crate) fn ended(
+        &mut self,
+        path: PathId,
+        group: SocketGroup,
+        slot: u32,
+        answered: Option<bool>,
+        now_ns: u64,
+    ) {
+        let local = &self.local[index(group)];
         let width = self.width.min(local.len());
-        let Some(turns) = self.paths.get_mut(&path).filter(|_| (slot as usize) < width) else { return };
-        if !turns.ended(slot as usize, answered, width) {
+        let Some(detector) = self.paths.get_mut(&path).filter(|_| (slot as usize) < width) else { return };
+        if !detector.ended(slot as usize, answered, width) {
             return;
         }
-        let Found { lost, others_sent, others_lost, undecided } = turns.found(width);
+        let Found { lost, others_sent, others_lost, undecided } = detector.found(width);
         self.found.push(PortsSeen {
             path,
             ports: width as u8,

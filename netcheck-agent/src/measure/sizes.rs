@@ -15,10 +15,11 @@ mod search;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use netcheck_common::domain::{Family, PathId};
+use netcheck_common::domain::PathId;
 
 use self::search::Search;
 use crate::host::clock::SECOND_NS;
+use crate::model::report::SizesSeen;
 
 /// Largest packet that is tried: what jumbo frames carry.
 pub(crate) const LARGEST: u16 = 9216;
@@ -26,30 +27,6 @@ pub(crate) const LARGEST: u16 = 9216;
 pub(crate) const ONE_IN: u64 = 10;
 /// What did not change is reported again after this.
 const AGAIN_NS: u64 = 60 * SECOND_NS;
-/// What comes before the payload of an ICMP or UDP probe: IP header without options, and 8 bytes.
-#[must_use]
-pub(crate) const fn overhead_bytes(family: Family) -> u16 {
-    match family {
-        Family::V4 => 20 + 8,
-        Family::V6 => 40 + 8,
-    }
-}
-
-/// What is known of one path. Sizes are of whole IP packets, 0 where there is none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SizesSeen {
-    pub(crate) path: PathId,
-    /// What the node's own kernel would send at most.
-    pub(crate) route_bytes: u16,
-    /// The largest that was answered.
-    pub(crate) passed_bytes: u16,
-    /// The smallest that is lost.
-    pub(crate) lost_bytes: u16,
-    /// What a router said that it takes.
-    pub(crate) told: Option<(u16, IpAddr)>,
-    pub(crate) measured_ns: u64,
-    pub(crate) interval_ns: u64,
-}
 
 /// All paths.
 #[derive(Debug, Default)]
@@ -117,12 +94,12 @@ impl Sizes {
     }
 
     /// A router told what it takes instead. False where that makes no sense: then the packet counts as lost.
-    pub(crate) fn too_big(&mut self, path: PathId, bytes: u16, told: u32, by: IpAddr, now_ns: u64) -> bool {
-        let Ok(told) = u16::try_from(told) else { return false };
-        if told == 0 || told >= bytes {
+    pub(crate) fn too_big(&mut self, path: PathId, bytes: u16, mtu: u32, by: IpAddr, now_ns: u64) -> bool {
+        let Ok(mtu) = u16::try_from(mtu) else { return false };
+        if mtu == 0 || mtu >= bytes {
             return false;
         }
-        self.change(path, now_ns, |search, _| search.too_big(told, by, now_ns));
+        self.change(path, now_ns, |search, _| search.too_big(mtu, by, now_ns));
         true
     }
 

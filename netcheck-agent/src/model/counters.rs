@@ -2,7 +2,7 @@
 
 use netcheck_common::domain::{Family, Outcome, ProbeKind};
 
-use crate::host::starvation::Doubt;
+use crate::model::sample::StarvationReason;
 
 /// `[kind][family][outcome]`; the outcomes are reply, then [`Outcome::FAILURES`].
 type ByOutcome = [[[u64; 1 + Outcome::FAILURES.len()]; 2]; ProbeKind::ALL.len()];
@@ -11,8 +11,8 @@ type ByOutcome = [[[u64; 1 + Outcome::FAILURES.len()]; 2]; ProbeKind::ALL.len()]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counters {
     samples: ByOutcome,
-    /// Samples that could not be judged, in the order of [`Doubt::ALL`].
-    suspects: [u64; Doubt::ALL.len()],
+    /// Samples that could not be judged, in the order of [`StarvationReason::ALL`].
+    suspects: [u64; StarvationReason::ALL.len()],
     /// Answers after the deadline.
     pub(crate) late: u64,
     /// Second answers.
@@ -27,9 +27,9 @@ pub(crate) struct Counters {
     pub(crate) details_dropped: u64,
     /// Reports that the buffer's task was too slow to take.
     pub(crate) reports_dropped: u64,
-    /// Probes that tried a packet size, and those of them that were lost; in none of the samples.
+    /// Probes that tried a packet size; they are in none of the samples.
     pub(crate) sizes_tried: u64,
-    /// See above.
+    /// Those of `sizes_tried` that were lost.
     pub(crate) sizes_lost: u64,
     /// Turns of the loop that came late.
     pub(crate) late_turns: u64,
@@ -45,13 +45,13 @@ impl Counters {
     }
 
     /// Counts one sample that could not be judged.
-    pub(crate) const fn suspect(&mut self, doubt: Doubt) {
-        self.suspects[doubt as usize] += 1;
+    pub(crate) const fn suspect(&mut self, why_starved: StarvationReason) {
+        self.suspects[why_starved as usize] += 1;
     }
 
     /// Samples that could not be judged, by what spoke against it.
-    pub(crate) fn suspects(&self) -> impl Iterator<Item = (Doubt, u64)> + '_ {
-        Doubt::ALL.into_iter().zip(self.suspects)
+    pub(crate) fn suspects(&self) -> impl Iterator<Item = (StarvationReason, u64)> + '_ {
+        StarvationReason::ALL.into_iter().zip(self.suspects)
     }
 
     /// All samples that could not be judged.

@@ -1,4 +1,4 @@
-//! What the kernel tells of probes, and what it must be told: the seam between `kernel` (eBPF) and the rest.
+//! What the kernel reports of probes, and what it has to know of them: the seam between `kernel` (eBPF) and the rest.
 //!
 //! In: kernel events. Out: [`Observation`]s, drained by the probe engine's thread on every turn of its loop.
 //! All times are CLOCK_MONOTONIC of this node, in nanoseconds, and can't be compared across nodes.
@@ -8,8 +8,6 @@ use std::sync::Arc;
 
 use netcheck_common::domain::{PathId, ProbeKind, ProbeSession, Sequence};
 use netcheck_proto::v1;
-
-use crate::net::interface_drops::InterfaceDrops;
 
 /// Which probe of this agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -35,6 +33,21 @@ pub enum InterfaceRole {
     PodVeth,
     /// `lo`.
     Loopback,
+}
+
+impl InterfaceRole {
+    /// Its name in the contract.
+    #[must_use]
+    pub const fn to_wire(self) -> v1::InterfaceRole {
+        match self {
+            Self::Unknown => v1::InterfaceRole::Unspecified,
+            Self::Uplink => v1::InterfaceRole::Uplink,
+            Self::Tunnel => v1::InterfaceRole::Tunnel,
+            Self::Bridge => v1::InterfaceRole::Bridge,
+            Self::PodVeth => v1::InterfaceRole::PodVeth,
+            Self::Loopback => v1::InterfaceRole::Loopback,
+        }
+    }
 }
 
 /// A place where a packet was seen.
@@ -77,7 +90,7 @@ pub struct Flow {
 pub struct Reflected {
     /// Ingress of the request at the destination, on the destination's clock; 0 where it did not know any more.
     pub t2_ns: u64,
-    /// Egress of the reply at the destination, on the same clock; 0 as above.
+    /// Egress of the reply at the destination, on the same clock; 0 where it did not know any more.
     pub t3_ns: u64,
     /// Requests of this path that had arrived by then, duplicates included.
     pub requests: u64,
@@ -143,7 +156,7 @@ pub struct DropSeen {
     pub function: Arc<str>,
 }
 
-/// Anything that the kernel tells.
+/// Anything that the kernel reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Observation {
     /// A packet passed.
@@ -195,13 +208,13 @@ pub struct FlowSeen {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct DropCount {
     /// Inode of the network namespace; 0 for all that was dropped in others than the agent's or without an interface, and
-    /// where the kernel does not tell.
+    /// where the kernel does not say.
     pub netns: u32,
     /// The interface; 0 there.
     pub ifindex: u32,
     /// Its name; empty for what was dropped elsewhere, `other` for what was of more kinds than can be told apart.
     pub interface: Arc<str>,
-    /// The kernel's name of the reason; `other` as above.
+    /// The kernel's name of the reason; `other` for what was of more kinds than can be told apart.
     pub reason: Arc<str>,
     /// How many.
     pub packets: u64,
@@ -223,7 +236,7 @@ pub struct PodLinkDown {
     pub interface: Arc<str>,
     /// `namespace/name`.
     pub pod: Arc<str>,
-    /// The further network of pods that it is the link to; none: the cluster's own.
+    /// The secondary network of pods that it is the link to; none: the cluster's own.
     pub network: Option<Arc<str>>,
     /// Which end is down.
     pub why: Down,
@@ -257,13 +270,13 @@ pub struct KnownAddress {
     pub pod: Option<Arc<str>>,
     /// On this very node.
     pub local: bool,
-    /// The further network of pods that it is on; none: the cluster's own.
+    /// The secondary network of pods that it is on; none: the cluster's own.
     pub network: Option<Arc<str>>,
 }
 
 /// The kernel side as the probe engine uses it. Owned by the engine's thread; no call blocks. What is not implemented is as
-/// where no kernel tells anything.
-pub trait KernelEye: Send {
+/// where no kernel reports anything.
+pub trait KernelSource: Send {
     /// Whether stamps are to be expected: false means that user-space times are all there is.
     fn stamps(&self) -> bool {
         false
@@ -299,31 +312,4 @@ pub trait KernelEye: Send {
     }
     /// How it is.
     fn status(&self) -> KernelStatus;
-}
-
-/// The kernel side where there is none: switched off, refused, or not built in.
-#[derive(Debug)]
-pub struct Blind {
-    /// Off by flag, or failed.
-    pub state: v1::EbpfState,
-    /// Why, one line each.
-    pub degraded: Vec<String>,
-    drops: InterfaceDrops,
-}
-
-impl Blind {
-    /// What interfaces count is all that there will be.
-    #[must_use]
-    pub fn new(state: v1::EbpfState, degraded: Vec<String>) -> Self {
-        Self { state, degraded, drops: InterfaceDrops::start() }
-    }
-}
-
-impl KernelEye for Blind {
-    fn drop_counts(&mut self) -> Vec<DropCount> {
-        self.drops.counts()
-    }
-    fn status(&self) -> KernelStatus {
-        KernelStatus { state: self.state, degraded: self.degraded.clone(), ..KernelStatus::default() }
-    }
 }

@@ -1,19 +1,13 @@
 //! What the merge hands on: finished windows and what is known of lost probes. Times are CLOCK_MONOTONIC.
 
-use std::net::IpAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr};
 
+use arrayvec::ArrayVec;
 use netcheck_common::domain::{Outcome, PathId, Sequence};
 use netcheck_common::window::PathWindow;
-use netcheck_proto::v1;
-use rustix::io::Errno;
 
-use crate::measure::backends::BackendSeen;
-use crate::measure::ports::PortsSeen;
-use crate::measure::sizes::SizesSeen;
 use crate::model::observation::{DropCount, DropSeen, Flow, Hook, ProbeKey};
-use crate::probe::exchange::search::Searched;
-use crate::probe::exchange::tls::Trouble;
+use crate::model::sample::{Detail, Searched};
 
 /// All windows of one span of time, complete: every probe sent in it has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,51 +16,6 @@ pub(crate) struct ClosedWindow {
     pub(crate) duration_ns: u64,
     /// Ascending by path, each path once.
     pub(crate) paths: Vec<PathWindow>,
-}
-
-/// An ICMP or ICMPv6 error about a probe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct IcmpSeen {
-    /// Who sent it.
-    pub(crate) from: IpAddr,
-    pub(crate) kind: u8,
-    pub(crate) code: u8,
-    /// For "too big" errors: what the next hop takes; 0: not said.
-    pub(crate) mtu_bytes: u32,
-}
-
-/// What is known of why a probe did not end with a reply.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Detail {
-    pub(crate) errno: Option<Errno>,
-    pub(crate) icmp: Option<IcmpSeen>,
-    pub(crate) rcode: Option<Arc<str>>,
-    pub(crate) exchange: Option<Box<ExchangeSeen>>,
-}
-
-/// How far an exchange over TCP came, and how it ended.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ExchangeSeen {
-    pub(crate) step: v1::ExchangeStep,
-    /// 0 where there was none.
-    pub(crate) status: u16,
-    pub(crate) tls: Option<Trouble>,
-    /// Why it broke off, in a few words; empty where it did not.
-    pub(crate) broke: &'static str,
-    /// All that was sent was acknowledged.
-    pub(crate) acknowledged: bool,
-    /// How long the last step was waited for.
-    pub(crate) waited_ns: u64,
-    /// When the server's certificate expires, unix seconds.
-    pub(crate) not_after: Option<i64>,
-    /// The timer that ended it was late itself.
-    pub(crate) late: bool,
-    /// Where the server's name was looked up: the address that it has, and who was asked last.
-    pub(crate) resolved: Option<IpAddr>,
-    /// See above.
-    pub(crate) resolver: Option<IpAddr>,
-    /// The answer to the same question over UDP was truncated.
-    pub(crate) truncated: bool,
 }
 
 /// A probe that did not end with a reply.
@@ -88,7 +37,7 @@ pub(crate) struct Lost {
     pub(crate) size_bytes: u16,
 }
 
-/// What later replies told of a lost probe.
+/// What later replies said of a lost probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ArrivalSeen {
     pub(crate) path: PathId,
@@ -96,6 +45,62 @@ pub(crate) struct ArrivalSeen {
     pub(crate) arrived: bool,
     /// Its own reply came, after the deadline.
     pub(crate) late: bool,
+}
+
+/// Source ports that take turns, at most.
+pub(crate) const PORTS: usize = 8;
+
+/// What became of the probes of a path that one backend got since the last report of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BackendSeen {
+    pub(crate) path: PathId,
+    pub(crate) backend: SocketAddr,
+    pub(crate) answered: u32,
+    pub(crate) lost: u32,
+    /// When the newest of either kind left, CLOCK_MONOTONIC; 0 without.
+    pub(crate) answered_ns: u64,
+    pub(crate) lost_ns: u64,
+}
+
+/// Packets from one port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PortLoss {
+    pub(crate) port: u16,
+    pub(crate) sent: u32,
+    pub(crate) lost: u32,
+}
+
+/// What is known of one path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PortsSeen {
+    pub(crate) path: PathId,
+    /// Ports that take turns.
+    pub(crate) ports: u8,
+    /// Those that lose their packets; none where that is over.
+    pub(crate) lost: ArrayVec<PortLoss, PORTS>,
+    /// Packets from the others.
+    pub(crate) others_sent: u32,
+    pub(crate) others_lost: u32,
+    /// Chance explains it still.
+    pub(crate) undecided: bool,
+    pub(crate) measured_ns: u64,
+    pub(crate) interval_ns: u64,
+}
+
+/// What is known of one path. Sizes are of whole IP packets, 0 where there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SizesSeen {
+    pub(crate) path: PathId,
+    /// What the node's own kernel would send at most.
+    pub(crate) route_bytes: u16,
+    /// The largest that was answered.
+    pub(crate) passed_bytes: u16,
+    /// The smallest that is lost.
+    pub(crate) lost_bytes: u16,
+    /// What a router said that it takes.
+    pub(crate) router_mtu: Option<(u16, IpAddr)>,
+    pub(crate) measured_ns: u64,
+    pub(crate) interval_ns: u64,
 }
 
 /// Everything since the last report.
@@ -118,7 +123,7 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Whether there is nothing to tell.
+    /// Whether there is nothing to report.
     pub(crate) fn is_empty(&self) -> bool {
         self.windows.is_empty()
             && self.lost.is_empty()
@@ -130,35 +135,4 @@ impl Report {
             && self.backends.is_empty()
             && self.searches.is_empty()
     }
-}
-
-/// The name of an errno, as in `EHOSTUNREACH`.
-pub(crate) fn errno_name(errno: Errno) -> String {
-    let name = match errno {
-        Errno::ACCESS => "EACCES",
-        Errno::ADDRNOTAVAIL => "EADDRNOTAVAIL",
-        Errno::AFNOSUPPORT => "EAFNOSUPPORT",
-        Errno::AGAIN => "EAGAIN",
-        Errno::CONNREFUSED => "ECONNREFUSED",
-        Errno::CONNRESET => "ECONNRESET",
-        Errno::HOSTDOWN => "EHOSTDOWN",
-        Errno::HOSTUNREACH => "EHOSTUNREACH",
-        Errno::INVAL => "EINVAL",
-        Errno::IO => "EIO",
-        Errno::MFILE => "EMFILE",
-        Errno::MSGSIZE => "EMSGSIZE",
-        Errno::NETDOWN => "ENETDOWN",
-        Errno::NETUNREACH => "ENETUNREACH",
-        Errno::NFILE => "ENFILE",
-        Errno::NOBUFS => "ENOBUFS",
-        Errno::NODEV => "ENODEV",
-        Errno::NOMEM => "ENOMEM",
-        Errno::NOPROTOOPT => "ENOPROTOOPT",
-        Errno::OPNOTSUPP => "EOPNOTSUPP",
-        Errno::PERM => "EPERM",
-        Errno::PROTO => "EPROTO",
-        Errno::TIMEDOUT => "ETIMEDOUT",
-        other => return format!("errno {}", other.raw_os_error()),
-    };
-    name.to_owned()
 }

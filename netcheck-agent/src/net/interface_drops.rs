@@ -6,13 +6,41 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::model::observation::DropCount;
+use netcheck_proto::v1;
+
+use crate::model::observation::{DropCount, KernelSource, KernelStatus};
 
 /// This thread's network namespace; `/proc/net` itself is the main thread's.
 const FILE: &str = "/proc/thread-self/net/dev";
 /// What stands for the kernel's reason.
 const RECEIVED: &str = "INTERFACE_RX";
 const SENT: &str = "INTERFACE_TX";
+
+/// The kernel side where there is none: switched off, refused, or not built in.
+#[derive(Debug)]
+pub(crate) struct NoKernelSource {
+    /// Off by flag, or failed.
+    state: v1::EbpfState,
+    /// Why, one line each.
+    degraded: Vec<String>,
+    drops: InterfaceDrops,
+}
+
+impl NoKernelSource {
+    /// What interfaces count is all that there will be.
+    pub(crate) fn new(state: v1::EbpfState, degraded: Vec<String>) -> Self {
+        Self { state, degraded, drops: InterfaceDrops::start() }
+    }
+}
+
+impl KernelSource for NoKernelSource {
+    fn drop_counts(&mut self) -> Vec<DropCount> {
+        self.drops.counts()
+    }
+    fn status(&self) -> KernelStatus {
+        KernelStatus { state: self.state, degraded: self.degraded.clone(), ..KernelStatus::default() }
+    }
+}
 
 /// Totals as they were at the start.
 #[derive(Debug)]

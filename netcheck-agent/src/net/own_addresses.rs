@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::vantage::frame::{ADDRESSES_MAX, LINKS_MAX, PodLink};
+use crate::model::status::{ADDRESSES_MAX, LINKS_MAX, PodLink};
 
 /// All addresses of these interfaces, IPv4 first, as many as can be told.
 pub(crate) fn all(links: &[PodLink]) -> Vec<IpAddr> {

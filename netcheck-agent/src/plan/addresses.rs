@@ -1,6 +1,6 @@
-//! Whose each address is, as the hub tells: whole, or what changed of it. Pure.
+//! Whose each address is, as the hub says: the whole table, or what changed of it. Pure.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -8,11 +8,16 @@ use netcheck_common::domain::Family;
 use netcheck_proto::{convert, v1};
 
 use super::{PathPlan, Plan};
-use crate::engine::{NetworkKey, WantedNetworks};
 use crate::model::observation::KnownAddress;
 
+/// Which network, and which family of it.
+pub(crate) type NetworkKey = (Arc<str>, Family);
+
+/// Where each starts: the address of the vantage's pod.
+pub(crate) type WantedNetworks = BTreeMap<NetworkKey, IpAddr>;
+
 impl Plan {
-    /// The further networks that paths stay in, and the first address that the vantage's pod, which has those of `own`,
+    /// The secondary networks that paths stay in, and the first address that the vantage's pod, which has those of `own`,
     /// has on each. Networks without one are left out: there is nothing to probe them from.
     pub(crate) fn networks(&self, own: &[IpAddr]) -> WantedNetworks {
         let of_path =
@@ -48,7 +53,7 @@ impl Plan {
             let stale: HashSet<IpAddr> = known.iter().map(|known| known.address).chain(gone).collect();
             self.addresses.retain(|held| !stale.contains(&held.address));
             self.addresses.extend(known);
-            // As the hub sends a whole table.
+            // In the order in which the hub sends a whole table.
             self.addresses.sort_unstable_by_key(|known| known.address);
         } else {
             self.addresses = known;

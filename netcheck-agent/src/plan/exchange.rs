@@ -15,6 +15,8 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 
 use super::Question;
+use super::not_probed::NotProbed;
+use crate::plan::policy::Bounds;
 
 /// Longest list of expected statuses.
 const EXPECTED_MAX: usize = 32;
@@ -42,7 +44,7 @@ pub(crate) struct Lookup {
     /// As it is configured: without a dot at its end, search lists apply.
     pub(crate) name: Arc<str>,
     /// It is none of a Kubernetes object's: only addresses that the agent allows are gone to.
-    pub(crate) free: bool,
+    pub(crate) external: bool,
 }
 
 /// What is said.
@@ -92,13 +94,23 @@ impl Authorities {
     }
 }
 
+/// What holds for all exchanges over TCP.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Terms {
+    /// How long each may take.
+    pub(crate) timeout_ns: u64,
+    pub(crate) authorities: Arc<Authorities>,
+    /// Where it may go.
+    pub(crate) bounds: Arc<Bounds>,
+}
+
 impl Exchange {
     /// Reads a path; `None` where it is no exchange over TCP.
     pub(super) fn read(
         spec: &v1::PathSpec,
         kind: ProbeKind,
         question: Option<&Arc<Question>>,
-    ) -> Result<Option<Self>, String> {
+    ) -> Result<Option<Self>, NotProbed> {
         let mut tls = spec.tls.as_ref().map(check).transpose()?;
         let talk = match (kind, question, spec.dns_transport()) {
             (ProbeKind::Http, ..) => Talk::Http(request(spec)?),
@@ -112,7 +124,7 @@ impl Exchange {
             }
             _ => return Ok(None),
         };
-        let lookup = lookup(spec).map(|name| check_name(name, spec.free)).transpose()?;
+        let lookup = lookup(spec).map(|name| check_name(name, spec.external)).transpose()?;
         Ok(Some(Self { talk, tls, lookup }))
     }
 
@@ -134,30 +146,30 @@ pub(super) fn lookup(spec: &v1::PathSpec) -> Option<&str> {
     spec.http.as_ref().map(|http| http.resolve.as_str()).filter(|name| !name.is_empty())
 }
 
-fn check_name(name: &str, free: bool) -> Result<Lookup, String> {
-    Name::from_ascii(name).map_err(|error| format!("http.resolve: {error}"))?;
+fn check_name(name: &str, external: bool) -> Result<Lookup, NotProbed> {
+    Name::from_ascii(name).map_err(NotProbed::unreadable("http.resolve"))?;
     let plain = name.bytes().all(|byte| byte.is_ascii_graphic());
     if name.len() > NAME_MAX || !plain || name.parse::<IpAddr>().is_ok() {
-        return Err("http.resolve is no name".to_owned());
+        return Err(NotProbed::NotAName);
     }
-    Ok(Lookup { name: name.into(), free })
+    Ok(Lookup { name: name.into(), external })
 }
 
-fn request(spec: &v1::PathSpec) -> Result<Request, String> {
-    let http = spec.http.as_ref().ok_or("an http path needs a request")?;
-    let host = HeaderValue::from_str(&http.host).map_err(|error| format!("http.host: {error}"))?;
-    let path: PathAndQuery = http.path.parse().map_err(|error| format!("http.path: {error}"))?;
+fn request(spec: &v1::PathSpec) -> Result<Request, NotProbed> {
+    let http = spec.http.as_ref().ok_or(NotProbed::NoRequest)?;
+    let host = HeaderValue::from_str(&http.host).map_err(NotProbed::unreadable("http.host"))?;
+    let path: PathAndQuery = http.path.parse().map_err(NotProbed::unreadable("http.path"))?;
     if http.host.is_empty() || !http.path.starts_with('/') {
-        return Err("an http path needs a host, and a path that starts with a slash".to_owned());
+        return Err(NotProbed::HostOrPath);
     }
     if http.expected.len() > EXPECTED_MAX {
-        return Err(format!("more than {EXPECTED_MAX} ranges of statuses"));
+        return Err(NotProbed::TooManyStatuses { most: EXPECTED_MAX });
     }
     let range = |range: &v1::StatusRange| {
         let ends = (u16::try_from(range.first), u16::try_from(range.last));
         match ends {
             (Ok(first), Ok(last)) if (100..=999).contains(&first) && first <= last => Ok(first..=last),
-            _ => Err(format!("{} to {} is no range of statuses", range.first, range.last)),
+            _ => Err(NotProbed::StatusRange { first: range.first, last: range.last }),
         }
     };
     let mut expected: Vec<RangeInclusive<u16>> = http.expected.iter().map(range).collect::<Result<_, _>>()?;
@@ -167,9 +179,9 @@ fn request(spec: &v1::PathSpec) -> Result<Request, String> {
     Ok(Request { host, path, expected })
 }
 
-fn check(wire: &v1::TlsCheck) -> Result<TlsCheck, String> {
+fn check(wire: &v1::TlsCheck) -> Result<TlsCheck, NotProbed> {
     let name = (!wire.name.is_empty())
-        .then(|| ServerName::try_from(wire.name.clone()).map_err(|error| format!("tls.name: {error}")))
+        .then(|| ServerName::try_from(wire.name.clone()).map_err(NotProbed::unreadable("tls.name")))
         .transpose()?;
     Ok(TlsCheck { name, authority: wire.authority })
 }
@@ -209,11 +221,11 @@ mod tests {
             (http("web", "/", &[(200, 70_000)]), "range"),
             (http("web", "/", &[(200, 200); 33]), "more than"),
         ] {
-            let why = request(&spec).unwrap_err();
+            let why = request(&spec).unwrap_err().to_string();
             assert!(why.contains(word), "{why}");
         }
         let tls = v1::TlsCheck { name: "not a name".to_owned(), authority: false };
         let spec = v1::PathSpec { tls: Some(tls), ..http("web", "/", &[]) };
-        assert!(Exchange::read(&spec, ProbeKind::Http, None).unwrap_err().contains("tls.name"));
+        assert!(Exchange::read(&spec, ProbeKind::Http, None).unwrap_err().to_string().contains("tls.name"));
     }
 }

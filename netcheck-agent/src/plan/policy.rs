@@ -61,13 +61,13 @@ impl Default for Bounds {
 }
 
 impl Bounds {
-    /// Why what `name` was looked up to must not be probed; `None` where it may. `free`: it is named by no object of the
+    /// Why what `name` was looked up to must not be probed; `None` where it may. `external`: it is named by no object of the
     /// cluster.
-    pub(crate) fn refusal(&self, name: &str, address: IpAddr, free: bool) -> Option<String> {
+    pub(crate) fn refusal(&self, name: &str, address: IpAddr, external: bool) -> Option<String> {
         if let Some(why) = (self.policy)(address) {
             return Some(format!("{name} is {address}, which is {why}"));
         }
-        (free && !self.allowed.holds(address)).then(|| {
+        (external && !self.allowed.holds(address)).then(|| {
             format!("{name} is {address}, which is not in --allow-cidr of this agent: nothing is sent there")
         })
     }
@@ -172,16 +172,16 @@ mod tests {
         }
         assert!(!Allowed::default().holds([192, 0, 2, 1].into()));
         let bounds = Bounds { policy: refusal, allowed };
-        for (address, free, word) in [
+        for (address, external, word) in [
             ("192.0.2.1", true, None),
             ("10.0.0.1", true, Some("--allow-cidr")),
             ("10.0.0.1", false, None),
             ("127.0.0.1", false, Some("loopback")),
             ("169.254.169.254", true, Some("metadata")),
         ] {
-            let why = bounds.refusal("a.b", address.parse().unwrap(), free);
-            let told = why.as_ref().map(|why| word.is_some_and(|word| why.contains(word)));
-            assert_eq!(told, word.map(|_| true), "{address}: {why:?}");
+            let why = bounds.refusal("a.b", address.parse().unwrap(), external);
+            let reported = why.as_ref().map(|why| word.is_some_and(|word| why.contains(word)));
+            assert_eq!(reported, word.map(|_| true), "{address}: {why:?}");
         }
     }
 

@@ -11,6 +11,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 
 use netcheck_common::domain::{PathId, ProbeKind};
+use netcheck_common::hash::{fnv1a, splitmix64};
 
 use crate::host::clock::SECOND_NS;
 
@@ -230,7 +231,7 @@ impl Schedule {
     }
 
     fn first_due(&self, path: PathId, now_ns: u64) -> u64 {
-        let hash = mix(self.node_hash ^ u64::from(path.0));
+        let hash = splitmix64(self.node_hash ^ u64::from(path.0));
         let period_ns = self.period_ns(path);
         let phase_ns = ((u128::from(hash) * u128::from(period_ns)) >> 64) as u64;
         let round_ns = now_ns - now_ns % period_ns;
@@ -242,22 +243,6 @@ impl Schedule {
     fn period_ns(&self, path: PathId) -> u64 {
         self.paths.get(&path).map_or(self.effective_ns, |load| load.least_ns.max(self.effective_ns))
     }
-}
-
-/// FNV-1a, 64 bits: the same on every machine and in every version.
-#[must_use]
-pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
-}
-
-/// The finalizer of splitmix64: spreads neighbouring numbers over all 64 bits.
-pub(crate) const fn mix(mut x: u64) -> u64 {
-    x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
 }
 
 #[cfg(test)]

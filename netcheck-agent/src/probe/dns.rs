@@ -18,9 +18,8 @@ use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketType, connect, getsockname, recv, send};
 
-use crate::measure::merge::{Ending, Seen};
-use crate::model::observation::{KernelEye, OwnFlow, ProbeKey};
-use crate::model::report::Detail;
+use crate::model::observation::{KernelSource, OwnFlow, ProbeKey};
+use crate::model::sample::{Detail, Ending, Seen};
 use crate::plan::Question;
 use crate::probe::slots::Slots;
 use crate::probe::socket::Sockets;
@@ -81,10 +80,10 @@ impl DnsProber {
         key: ProbeKey,
         target: SocketAddr,
         question: Arc<Question>,
-        eye: &mut dyn KernelEye,
+        kernel: &mut dyn KernelSource,
     ) -> Result<(u32, bool), SendFailure> {
         let socket = self.sockets.open(self.family, SocketType::DGRAM, None).map_err(SendFailure::of)?;
-        if eye.stamps() {
+        if kernel.stamps() {
             let any =
                 if target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
             self.sockets.bind_probe_port(&socket, any).map_err(SendFailure::Own)?;
@@ -92,7 +91,7 @@ impl DnsProber {
         connect(&socket, &target).map_err(SendFailure::of)?;
         let local = getsockname(&socket).and_then(SocketAddr::try_from).map_err(SendFailure::Own)?;
         let own = OwnFlow { probe: key, transport: ProbeKind::Udp, local: bare(local) };
-        let flow = (eye.stamps() && eye.watch_flow(&own)).then_some(own);
+        let flow = (kernel.stamps() && kernel.watch_flow(&own)).then_some(own);
         let (watched, id, local_port) = (flow.is_some(), rand::random(), local.port());
         Ok((self.asked.insert(Asked { key, target, socket, local_port, flow, id, question }), watched))
     }
@@ -146,7 +145,7 @@ impl DnsProber {
                     let refused = errno == Errno::CONNREFUSED;
                     let icmp = match self.sockets {
                         Sockets::Host => None,
-                        Sockets::Pod(_) | Sockets::Further(..) => {
+                        Sockets::Pod(_) | Sockets::Secondary(..) => {
                             errors::newest(asked.socket.as_fd(), self.family)
                         }
                     };
@@ -162,11 +161,11 @@ impl DnsProber {
     }
 
     /// A probe is over, however: closes its socket and ends its flow. The number may be someone else's by now.
-    pub(crate) fn close(&mut self, slot: u32, key: ProbeKey, eye: &mut dyn KernelEye) {
+    pub(crate) fn close(&mut self, slot: u32, key: ProbeKey, kernel: &mut dyn KernelSource) {
         if self.asked.get(slot).is_some_and(|asked| asked.key == key)
             && let Some(flow) = self.asked.remove(slot).and_then(|asked| asked.flow)
         {
-            eye.forget_flow(&flow);
+            kernel.forget_flow(&flow);
         }
     }
 

@@ -7,8 +7,9 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 
 use netcheck_common::domain::{Family, Outcome};
 
-use crate::model::report::IcmpSeen;
-use crate::probe::{quoted, socket};
+use crate::model::sample::IcmpSeen;
+use crate::net::socket;
+use crate::probe::quoted;
 
 /// Bytes kept of the packet that an error is about: more than a probe header with ICMP's own.
 const QUOTE: usize = 128;
@@ -19,7 +20,7 @@ const AT_ONCE: usize = 256;
 
 /// One error.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Told {
+pub(crate) struct QueuedError {
     pub(crate) outcome: Outcome,
     pub(crate) icmp: IcmpSeen,
     /// Where the packet was going; port 0 for ICMP.
@@ -40,12 +41,12 @@ pub(crate) fn enable(socket: &OwnedFd, family: Family) -> std::io::Result<()> {
 }
 
 /// Takes what is in the queue.
-pub(crate) fn take(socket: BorrowedFd<'_>, family: Family, mut sink: impl FnMut(Told)) {
+pub(crate) fn take(socket: BorrowedFd<'_>, family: Family, mut sink: impl FnMut(QueuedError)) {
     for _ in 0..AT_ONCE {
         match next(socket, family) {
             Next::None => return,
             Next::Other => {}
-            Next::Told(told) => sink(told),
+            Next::Error(queued) => sink(queued),
         }
     }
 }
@@ -53,7 +54,7 @@ pub(crate) fn take(socket: BorrowedFd<'_>, family: Family, mut sink: impl FnMut(
 /// The newest error about a connected socket's packets.
 pub(crate) fn newest(socket: BorrowedFd<'_>, family: Family) -> Option<IcmpSeen> {
     let mut newest = None;
-    take(socket, family, |told| newest = Some(told.icmp));
+    take(socket, family, |queued| newest = Some(queued.icmp));
     newest
 }
 
@@ -61,7 +62,7 @@ enum Next {
     None,
     /// An error that this host itself made, or one that means nothing.
     Other,
-    Told(Told),
+    Error(QueuedError),
 }
 
 fn next(socket: BorrowedFd<'_>, family: Family) -> Next {
@@ -95,7 +96,7 @@ fn next(socket: BorrowedFd<'_>, family: Family) -> Next {
     let Some(outcome) = outcome else { return Next::Other };
     let mtu_bytes = quoted::next_hop_mtu(family, kind, code, error.ee_info.to_be_bytes());
     let icmp = IcmpSeen { from: from.ip(), kind, code, mtu_bytes };
-    Next::Told(Told { outcome, icmp, to, quote: quote[..len.min(QUOTE)].to_vec() })
+    Next::Error(QueuedError { outcome, icmp, to, quote: quote[..len.min(QUOTE)].to_vec() })
 }
 
 /// The error, and who sent it.
@@ -165,11 +166,11 @@ mod tests {
             sendto(&socket, b"netcheck", SendFlags::empty(), &to).unwrap();
             let patience = Timespec { tv_sec: 10, tv_nsec: 0 };
             poll(&mut [PollFd::new(&socket, PollFlags::empty())], Some(&patience)).unwrap();
-            let mut told = Vec::new();
-            take(socket.as_fd(), family, |one| told.push(one));
-            let [told] = told.as_slice() else { panic!("{told:?}") };
-            assert_eq!((told.outcome, told.to, told.icmp.from), (Outcome::Refused, to, to.ip()));
-            assert_eq!(told.quote, b"netcheck");
+            let mut queued = Vec::new();
+            take(socket.as_fd(), family, |one| queued.push(one));
+            let [queued] = queued.as_slice() else { panic!("{queued:?}") };
+            assert_eq!((queued.outcome, queued.to, queued.icmp.from), (Outcome::Refused, to, to.ip()));
+            assert_eq!(queued.quote, b"netcheck");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Exchanges over TCP: HTTP(S) requests, DNS queries over TCP and TLS.
 //!
 //! In: [`Job`]s of the probe engine, each with a socket that is bound and whose flow is known to the kernel's hooks.
-//! Out: how each ended ([`Done`]), through a bounded channel; the engine's bell is rung for each. [`ExchangeTask`]
+//! Out: how each ended ([`Done`]), through a bounded channel; the engine is woken for each. [`ExchangeTask`]
 //! carries them out, each as a task of its own, so many at once at most; cancelling it drops what is under way: the
 //! connections are reset.
 //!
@@ -33,12 +33,11 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use self::lookup::{Configuration, Found};
-use self::search::{Searched, look_up};
-use crate::engine::EngineHandle;
+use self::search::look_up;
 use crate::host::clock::{MILLISECOND_NS, monotonic_ns};
-use crate::measure::merge::{Ending, StepTimes};
+use crate::host::waker::Waker;
 use crate::model::observation::ProbeKey;
-use crate::model::report::{Detail, ExchangeSeen};
+use crate::model::sample::{Detail, Ending, ExchangeSeen, Searched, StepTimes, Trouble};
 use crate::plan::exchange::{Authorities, Exchange, Talk};
 use crate::probe::socket::Sockets;
 use crate::probe::tcp::{detail_of, outcome_of};
@@ -136,7 +135,7 @@ impl ExchangeLink {
         self.jobs.try_send(Work::Exchange(job)).is_ok()
     }
 
-    /// Has a server's name looked up; false as above.
+    /// Has a server's name looked up; false where there is too much to do, or nobody does it any more.
     pub(crate) fn look_up(&self, query: Query) -> bool {
         self.jobs.try_send(Work::LookUp(query)).is_ok()
     }
@@ -155,7 +154,8 @@ impl ExchangeLink {
 #[derive(Debug)]
 pub(crate) struct ExchangeTask {
     pub(crate) end: ExchangeEnd,
-    pub(crate) engine: EngineHandle,
+    /// Wakes the engine when something is done.
+    pub(crate) waker: Waker,
     /// Whose servers and search list are this node's.
     pub(crate) resolv_conf: PathBuf,
 }
@@ -163,7 +163,7 @@ pub(crate) struct ExchangeTask {
 impl ExchangeTask {
     /// Until cancelled, or until the engine is gone.
     pub(crate) async fn run(self, shutdown: CancellationToken) {
-        let Self { mut end, engine, resolv_conf } = self;
+        let Self { mut end, waker, resolv_conf } = self;
         let mut under_way = JoinSet::new();
         loop {
             tokio::select! {
@@ -173,14 +173,14 @@ impl ExchangeTask {
                     let Ok(done) = done else { continue };
                     // A full channel is one that the engine does not read: its deadlines end these probes.
                     let _ = end.done.try_send(done);
-                    engine.ring();
+                    waker.wake();
                 }
                 job = end.jobs.recv(), if under_way.len() < AT_ONCE => match job {
                     Some(Work::Exchange(job)) => drop(under_way.spawn(carry_out(job))),
                     Some(Work::LookUp(query)) => {
                         let configuration = match &query.sockets {
                             Sockets::Host => Configuration::File(resolv_conf.clone()),
-                            Sockets::Pod(pool) | Sockets::Further(pool, _) => Configuration::Text(pool.hello.resolv_conf.clone()),
+                            Sockets::Pod(pool) | Sockets::Secondary(pool, _) => Configuration::Text(pool.hello.resolv_conf.clone()),
                         };
                         under_way.spawn(lookup::resolve(query, configuration, lookup::PORT));
                     }
@@ -203,7 +203,7 @@ pub(crate) enum Broke {
     /// The connection broke.
     Stream(io::Error),
     /// What is wrong with the server's certificate, or the handshake.
-    Tls(tls::Trouble),
+    Tls(Trouble),
     /// The answer was not the expected one.
     Status(u16),
     /// The DNS server's rcode.

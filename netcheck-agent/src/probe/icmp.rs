@@ -12,11 +12,11 @@ use netcheck_common::header::ProbeHeader;
 use rustix::io::Errno;
 use rustix::net::{SendFlags, SocketType, ipproto, sendto};
 
-use crate::model::observation::ProbeKey;
-use crate::model::report::IcmpSeen;
+use crate::model::sample::{IcmpSeen, Quoted, header_of};
 use crate::net::mmsg::Batch;
-use crate::probe::quoted::{self, Quoted};
-use crate::probe::{Identity, ProbeBuffer, header_of, socket};
+use crate::net::socket;
+use crate::probe::quoted::{self};
+use crate::probe::{Outgoing, ProbeBuffer};
 
 /// `ICMP_FILTER` of linux/icmp.h.
 const ICMP_FILTER: libc::c_int = 1;
@@ -30,23 +30,21 @@ const ECHO_REPLY_V6: u8 = 129;
 /// Length of an ICMP echo's own header, bytes.
 pub(crate) const ICMP_HEADER: usize = 8;
 
-/// An echo request with `payload_bytes` after its header; identifier and checksum are still to be filled in.
-pub(crate) fn echo_request(
+/// An echo request; identifier and checksum are still to be filled in.
+pub(crate) fn echo_request<'b>(
     family: Family,
-    identity: Identity,
-    key: ProbeKey,
-    payload_bytes: usize,
-    buffer: &mut ProbeBuffer,
-) -> &mut [u8] {
-    let packet = &mut buffer[..ICMP_HEADER + payload_bytes];
+    outgoing: &Outgoing,
+    buffer: &'b mut ProbeBuffer,
+) -> &'b mut [u8] {
+    let packet = &mut buffer[..ICMP_HEADER + outgoing.payload_bytes];
     let (icmp, payload) = packet.split_at_mut(ICMP_HEADER);
     icmp.fill(0);
-    identity.write(key, payload);
+    outgoing.write(payload);
     packet[0] = match family {
         Family::V4 => ECHO_REQUEST_V4,
         Family::V6 => ECHO_REQUEST_V6,
     };
-    packet[6..8].copy_from_slice(&(key.sequence.0 as u16).to_be_bytes());
+    packet[6..8].copy_from_slice(&(outgoing.key.sequence.0 as u16).to_be_bytes());
     packet
 }
 
@@ -104,23 +102,16 @@ impl IcmpProber {
         quoted.from_port == self.identifier
     }
 
-    /// Sends one echo request with `payload_bytes` after the ICMP header.
-    pub(crate) fn send(
-        &self,
-        identity: Identity,
-        key: ProbeKey,
-        target: SocketAddr,
-        payload_bytes: usize,
-        buffer: &mut ProbeBuffer,
-    ) -> Result<(), Errno> {
-        let packet = echo_request(self.family, identity, key, payload_bytes, buffer);
+    /// Sends one echo request.
+    pub(crate) fn send(&self, outgoing: &Outgoing, buffer: &mut ProbeBuffer) -> Result<(), Errno> {
+        let packet = echo_request(self.family, outgoing, buffer);
         packet[4..6].copy_from_slice(&self.identifier.to_be_bytes());
         // The kernel fills in ICMPv6's checksum, which covers the addresses too (RFC 3542 §3.1).
         if self.family == Family::V4 {
             let checksum = checksum(packet);
             packet[2..4].copy_from_slice(&checksum.to_be_bytes());
         }
-        sendto(&self.socket, packet, SendFlags::DONTWAIT, &target).map(drop)
+        sendto(&self.socket, packet, SendFlags::DONTWAIT, &outgoing.target).map(drop)
     }
 
     /// Reads everything that is there.

@@ -12,12 +12,12 @@ use netcheck_common::header::ProbeHeader;
 use rustix::io::Errno;
 use rustix::net::{SendFlags, SocketType, bind, ipproto, sendto};
 
-use crate::model::observation::ProbeKey;
+use crate::model::sample::header_of;
 use crate::net::mmsg::Batch;
-use crate::probe::errors::{self, Told};
+use crate::probe::errors::{self, QueuedError};
 use crate::probe::icmp::{ICMP_HEADER, echo_request};
 use crate::probe::socket::Sockets;
-use crate::probe::{Identity, ProbeBuffer, header_of};
+use crate::probe::{Outgoing, ProbeBuffer};
 
 /// The ping socket of one family.
 #[derive(Debug)]
@@ -46,23 +46,16 @@ impl PingProber {
         self.socket.as_fd()
     }
 
-    /// Sends one echo request with `payload_bytes` after the ICMP header.
-    pub(crate) fn send(
-        &self,
-        identity: Identity,
-        key: ProbeKey,
-        target: SocketAddr,
-        payload_bytes: usize,
-        buffer: &mut ProbeBuffer,
-    ) -> Result<(), Errno> {
-        let packet = echo_request(self.family, identity, key, payload_bytes, buffer);
-        let send = || sendto(&self.socket, &*packet, SendFlags::DONTWAIT, &target).map(drop);
+    /// Sends one echo request.
+    pub(crate) fn send(&self, outgoing: &Outgoing, buffer: &mut ProbeBuffer) -> Result<(), Errno> {
+        let packet = echo_request(self.family, outgoing, buffer);
+        let send = || sendto(&self.socket, &*packet, SendFlags::DONTWAIT, &outgoing.target).map(drop);
         // A socket with an error queue gives an earlier packet's error to the next one, once.
         send().or_else(|_| send())
     }
 
     /// Takes the ICMP errors about its packets.
-    pub(crate) fn errors(&self, sink: impl FnMut(Told)) {
+    pub(crate) fn errors(&self, sink: impl FnMut(QueuedError)) {
         errors::take(self.fd(), self.family, sink);
     }
 

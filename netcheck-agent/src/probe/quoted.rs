@@ -4,24 +4,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use netcheck_common::domain::{Family, Outcome, ProbeKind};
-use netcheck_common::header::ProbeHeader;
 
-use crate::probe::header_of;
-
-/// The packet that an error quotes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Quoted {
-    /// ICMP, UDP or TCP.
-    pub(crate) transport: ProbeKind,
-    /// Where it was going; port 0 for ICMP.
-    pub(crate) to: SocketAddr,
-    /// Its source port, or its ICMP identifier.
-    pub(crate) from_port: u16,
-    /// Its ICMP sequence.
-    pub(crate) icmp_sequence: u16,
-    /// Its probe header, where enough was quoted.
-    pub(crate) header: Option<ProbeHeader>,
-}
+use crate::model::sample::{Quoted, header_of};
 
 /// Reads the quoted packet. `quote` begins with its IP header.
 pub(crate) fn parse(quote: &[u8]) -> Option<Quoted> {
@@ -97,6 +81,7 @@ pub(crate) const fn meaning_v6(kind: u8, code: u8) -> Option<Outcome> {
 
 #[cfg(test)]
 mod tests {
+    use netcheck_common::header::ProbeHeader;
     use proptest::prelude::*;
 
     use super::*;

@@ -13,8 +13,9 @@ use rustix::io::Errno;
 use rustix::net::{SocketType, connect, connect_unspec, getsockname};
 
 use crate::host::clock::SECOND_NS;
-use crate::model::observation::{KernelEye, OwnFlow, ProbeKey};
-use crate::probe::socket::{self, Sockets};
+use crate::model::observation::{KernelSource, OwnFlow, ProbeKey};
+use crate::net::socket;
+use crate::probe::socket::Sockets;
 use crate::probe::{SendFailure, bare};
 
 /// How long an answer is believed; routes and addresses seldom change, and a failed bind asks anew.
@@ -25,13 +26,15 @@ const ANSWERS_MAX: usize = 8192;
 /// Source addresses of one family, remembered for a while.
 #[derive(Debug)]
 pub(crate) struct Routes {
+    sockets: Sockets,
     socket: OwnedFd,
     known: HashMap<IpAddr, (IpAddr, u64)>,
 }
 
 impl Routes {
     pub(crate) fn open(family: Family, sockets: &Sockets) -> io::Result<Self> {
-        Ok(Self { socket: sockets.open(family, SocketType::DGRAM, None)?, known: HashMap::new() })
+        let socket = sockets.open(family, SocketType::DGRAM, None)?;
+        Ok(Self { sockets: sockets.clone(), socket, known: HashMap::new() })
     }
 
     /// The source address for `target`.
@@ -52,28 +55,27 @@ impl Routes {
     }
 
     /// Binds a TCP socket that is for `target` and tells the hooks of its flow, where there are any. One that has to stay
-    /// in a further network of its pod is bound in any case.
+    /// in a secondary network of its pod is bound in any case.
     pub(crate) fn register(
         &mut self,
-        sockets: &Sockets,
         socket: &OwnedFd,
         key: ProbeKey,
         target: SocketAddr,
         now_ns: u64,
-        eye: &mut dyn KernelEye,
+        kernel: &mut dyn KernelSource,
     ) -> Result<Registered, SendFailure> {
-        let source = match sockets.origin() {
+        let source = match self.sockets.origin() {
             Some(origin) => origin,
-            None if !eye.stamps() => return Ok(Registered::default()),
+            None if !kernel.stamps() => return Ok(Registered::default()),
             None => self.source(target, now_ns).map_err(SendFailure::of)?,
         };
-        if let Err(errno) = sockets.bind_probe_port(socket, source) {
+        if let Err(errno) = self.sockets.bind_probe_port(socket, source) {
             self.forget(target);
             return Err(SendFailure::Own(errno));
         }
         let local = getsockname(socket).and_then(SocketAddr::try_from).map_err(SendFailure::Own)?;
         let flow = OwnFlow { probe: key, transport: ProbeKind::Tcp, local: bare(local) };
-        Ok(Registered { flow: eye.watch_flow(&flow).then_some(flow), local_port: local.port() })
+        Ok(Registered { flow: kernel.watch_flow(&flow).then_some(flow), local_port: local.port() })
     }
 
     /// The answer for `target` turned out to be wrong.

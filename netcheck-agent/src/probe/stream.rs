@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use rustix::net::SocketType;
 use rustix::net::sockopt::set_socket_linger;
 
-use crate::model::observation::{KernelEye, OwnFlow, ProbeKey};
+use crate::model::observation::{KernelSource, OwnFlow, ProbeKey};
 use crate::probe::SendFailure;
 use crate::probe::route::{Registered, Routes};
 use crate::probe::slots::Slots;
@@ -52,24 +52,23 @@ impl StreamProber {
         key: ProbeKey,
         target: SocketAddr,
         now_ns: u64,
-        eye: &mut dyn KernelEye,
+        kernel: &mut dyn KernelSource,
     ) -> Result<(u32, bool, OwnedFd), SendFailure> {
         let socket = self.sockets.open(self.family, SocketType::STREAM, None).map_err(SendFailure::of)?;
         // Closed by RST, as TCP probes are, unless all goes well. Failing to set it costs a TIME_WAIT, no more.
         let _ = set_socket_linger(&socket, Some(Duration::ZERO));
-        let Registered { flow, local_port } =
-            self.routes.register(&self.sockets, &socket, key, target, now_ns, eye)?;
+        let Registered { flow, local_port } = self.routes.register(&socket, key, target, now_ns, kernel)?;
         let watched = flow.is_some();
         let slot = self.under_way.insert(UnderWay { key, target, flow, local_port });
         Ok((slot, watched, socket))
     }
 
     /// A probe is over, however: ends its flow. The number may be someone else's by now.
-    pub(crate) fn close(&mut self, slot: u32, key: ProbeKey, eye: &mut dyn KernelEye) {
+    pub(crate) fn close(&mut self, slot: u32, key: ProbeKey, kernel: &mut dyn KernelSource) {
         if self.under_way.get(slot).is_some_and(|of| of.key == key)
             && let Some(flow) = self.under_way.remove(slot).and_then(|of| of.flow)
         {
-            eye.forget_flow(&flow);
+            kernel.forget_flow(&flow);
         }
     }
 

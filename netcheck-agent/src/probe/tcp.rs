@@ -16,9 +16,8 @@ use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_linger, socket_error};
 use rustix::net::{SocketType, connect, getsockname};
 
-use crate::measure::merge::{Ending, Seen};
-use crate::model::observation::{KernelEye, OwnFlow, ProbeKey};
-use crate::model::report::Detail;
+use crate::model::observation::{KernelSource, OwnFlow, ProbeKey};
+use crate::model::sample::{Detail, Ending, Seen};
 use crate::probe::route::{Registered, Routes};
 use crate::probe::slots::Slots;
 use crate::probe::socket::Sockets;
@@ -55,11 +54,10 @@ impl TcpProber {
         key: ProbeKey,
         target: SocketAddr,
         now_ns: u64,
-        eye: &mut dyn KernelEye,
+        kernel: &mut dyn KernelSource,
     ) -> Result<(u32, bool), SendFailure> {
         let socket = self.sockets.open(self.family, SocketType::STREAM, None).map_err(SendFailure::of)?;
-        let Registered { flow, local_port } =
-            self.routes.register(&self.sockets, &socket, key, target, now_ns, eye)?;
+        let Registered { flow, local_port } = self.routes.register(&socket, key, target, now_ns, kernel)?;
         let watched = flow.is_some();
         Ok((self.attempts.insert(Attempt { key, target, socket, flow, local_port }), watched))
     }
@@ -107,7 +105,7 @@ impl TcpProber {
             }
             Ok(Err(errno)) => {
                 let mut detail = detail_of(errno);
-                if let Sockets::Pod(_) | Sockets::Further(..) = self.sockets {
+                if let Sockets::Pod(_) | Sockets::Secondary(..) = self.sockets {
                     detail.icmp = errors::newest(attempt.socket.as_fd(), self.family);
                 }
                 Ending::Failed { outcome: outcome_of(errno), detail }
@@ -118,11 +116,11 @@ impl TcpProber {
     }
 
     /// A probe is over, however: closes its socket and ends its flow. The number may be someone else's by now.
-    pub(crate) fn close(&mut self, slot: u32, key: ProbeKey, eye: &mut dyn KernelEye) {
+    pub(crate) fn close(&mut self, slot: u32, key: ProbeKey, kernel: &mut dyn KernelSource) {
         if self.attempts.get(slot).is_some_and(|attempt| attempt.key == key)
             && let Some(flow) = self.attempts.remove(slot).and_then(|attempt| attempt.flow)
         {
-            eye.forget_flow(&flow);
+            kernel.forget_flow(&flow);
         }
     }
 

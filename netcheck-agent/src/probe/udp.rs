@@ -17,12 +17,12 @@ use netcheck_common::header::ProbeHeader;
 use rustix::io::Errno;
 use rustix::net::{SendFlags, SocketType, bind, getsockname, sendto};
 
-use crate::measure::ports::PORTS;
-use crate::model::observation::ProbeKey;
+use crate::model::report::PORTS;
+use crate::model::sample::header_of;
 use crate::net::mmsg::Batch;
-use crate::probe::errors::{self, Told};
+use crate::probe::errors::{self, QueuedError};
 use crate::probe::socket::Sockets;
-use crate::probe::{Identity, ProbeBuffer, header_of};
+use crate::probe::{Outgoing, ProbeBuffer};
 
 /// How often ports are drawn until the kernel may choose one.
 const DRAWS: u32 = 8;
@@ -41,7 +41,7 @@ impl UdpProber {
     pub(crate) fn open(family: Family, sockets: &Sockets) -> io::Result<Self> {
         let vantage = sockets.vantage();
         let mut prober = Self { sockets: ArrayVec::new(), ports: ArrayVec::new(), family, vantage };
-        // On a pod's further networks there is seldom more than one way; each socket there is another open file.
+        // On a pod's secondary networks there is seldom more than one way; each socket there is another open file.
         let ports = if sockets.origin().is_some() { 1 } else { PORTS as u16 };
         for slot in 0..ports {
             match open_one(family, slot, sockets) {
@@ -74,18 +74,11 @@ impl UdpProber {
         self.ports.iter().position(|own| *own == port).map(|slot| slot as u32)
     }
 
-    /// Sends one datagram of `payload_bytes`. A slot that has no socket is that of the first.
-    pub(crate) fn send(
-        &self,
-        slot: u32,
-        identity: Identity,
-        key: ProbeKey,
-        target: SocketAddr,
-        payload_bytes: usize,
-        buffer: &mut ProbeBuffer,
-    ) -> Result<(), Errno> {
-        let packet = &mut buffer[..payload_bytes];
-        identity.write(key, packet);
+    /// Sends one datagram. A slot that has no socket is that of the first.
+    pub(crate) fn send(&self, slot: u32, outgoing: &Outgoing, buffer: &mut ProbeBuffer) -> Result<(), Errno> {
+        let target = outgoing.target;
+        let packet = &mut buffer[..outgoing.payload_bytes];
+        outgoing.write(packet);
         let socket = self.sockets.get(slot as usize).unwrap_or(&self.sockets[0]);
         match (sendto(socket, packet, SendFlags::DONTWAIT, &target), self.vantage) {
             // A socket with an error queue gives an earlier packet's error to the next one, once.
@@ -95,7 +88,7 @@ impl UdpProber {
     }
 
     /// Takes the ICMP errors about a slot's packets, of sockets of a pod; the host's raw sockets read them themselves.
-    pub(crate) fn errors(&self, slot: u32, sink: impl FnMut(Told)) {
+    pub(crate) fn errors(&self, slot: u32, sink: impl FnMut(QueuedError)) {
         if let Some(socket) = self.sockets.get(slot as usize).filter(|_| self.vantage == Vantage::Pod) {
             errors::take(socket.as_fd(), self.family, sink);
         }
@@ -154,6 +147,8 @@ mod tests {
 
     use super::*;
     use crate::measure::sizes::LARGEST;
+    use crate::model::observation::ProbeKey;
+    use crate::probe::Identity;
 
     #[test]
     fn what_a_responder_sends_back_is_read_with_its_sender_from_every_port() {
@@ -166,7 +161,8 @@ mod tests {
             let mut batch = Batch::new();
             for slot in 0..PORTS as u32 {
                 let key = ProbeKey { path: PathId(3), sequence: Sequence(4 + slot) };
-                prober.send(slot, identity, key, target, 200, &mut [0; LARGEST as usize]).unwrap();
+                let outgoing = Outgoing { identity, key, target, payload_bytes: 200 };
+                prober.send(slot, &outgoing, &mut [0; LARGEST as usize]).unwrap();
                 let mut bytes = [0; 300];
                 let (len, from) = responder.recv_from(&mut bytes).unwrap();
                 assert_eq!((len, prober.slot_of(from.port())), (200, Some(slot)));

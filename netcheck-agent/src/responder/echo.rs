@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use netcheck_common::header::{FLAG_REPLY, VERSION_FLAGS_OFFSET};
 use socket2::Socket;
 
+use crate::model::sample::header_of;
 use crate::net::mmsg::{BATCH, Batch, PACKET, Packet};
-use crate::probe::header_of;
 use crate::responder::LiveCounts;
 
 /// Longest packet that is echoed.

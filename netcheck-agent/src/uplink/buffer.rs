@@ -28,7 +28,7 @@ impl Default for Limits {
 }
 
 #[derive(Debug)]
-struct Held {
+struct Buffered {
     batch: v1::SampleBatch,
     cost: usize,
     samples: u64,
@@ -39,11 +39,11 @@ struct Held {
 struct Doubtful {
     sequence: u64,
     samples: u64,
-    /// What it told of earlier losses.
-    told: Losses,
+    /// Earlier losses that it reported.
+    reported: Losses,
 }
 
-/// Losses, to be told or told.
+/// Losses, reported or to be reported.
 #[derive(Clone, Copy, Debug, Default)]
 struct Losses {
     batches: u64,
@@ -70,7 +70,7 @@ pub(crate) struct BufferStatus {
 #[derive(Debug)]
 pub(crate) struct Buffer {
     limits: Limits,
-    held: VecDeque<Held>,
+    held: VecDeque<Buffered>,
     bytes: usize,
     last_sequence: u64,
     /// Of this session: sequences up to here have been handed out.
@@ -78,8 +78,8 @@ pub(crate) struct Buffer {
     /// Of any session.
     ever_handed_out: u64,
     doubtful: Vec<Doubtful>,
-    /// Lost for good, and not told to the hub yet.
-    untold: Losses,
+    /// Lost for good, and not reported to the hub yet.
+    unreported: Losses,
     dropped: Losses,
 }
 
@@ -93,7 +93,7 @@ impl Buffer {
             handed_out: 0,
             ever_handed_out: 0,
             doubtful: Vec::new(),
-            untold: Losses { batches: 0, samples: 0 },
+            unreported: Losses { batches: 0, samples: 0 },
             dropped: Losses { batches: 0, samples: 0 },
         }
     }
@@ -102,18 +102,18 @@ impl Buffer {
     pub(crate) fn push(&mut self, mut batch: v1::SampleBatch) {
         self.last_sequence += 1;
         batch.sequence = self.last_sequence;
-        let cost = batch.encoded_len() * MEMORY_FACTOR + size_of::<Held>();
+        let cost = batch.encoded_len() * MEMORY_FACTOR + size_of::<Buffered>();
         let samples = samples(&batch);
         self.bytes += cost;
-        self.held.push_back(Held { batch, cost, samples });
+        self.held.push_back(Buffered { batch, cost, samples });
         while self.bytes > self.limits.bytes || self.held.len() > self.limits.batches {
             let Some(oldest) = self.held.pop_front() else { break };
             self.bytes -= oldest.cost;
             self.dropped.add(1, oldest.samples);
             let sequence = oldest.batch.sequence;
-            let told =
+            let reported =
                 Losses { batches: oldest.batch.dropped_batches, samples: oldest.batch.dropped_samples };
-            let doubtful = Doubtful { sequence, samples: oldest.samples, told };
+            let doubtful = Doubtful { sequence, samples: oldest.samples, reported };
             if sequence <= self.handed_out {
                 self.doubtful.push(doubtful);
             } else {
@@ -144,7 +144,7 @@ impl Buffer {
     }
 
     /// The next batch to send in this session. What had to be dropped rides on the first batch that no hub can have
-    /// seen yet, and only on that: told once, however often it is sent.
+    /// seen yet, and only on that: reported once, however often it is sent.
     pub(crate) fn next(&mut self) -> Option<v1::SampleBatch> {
         let first = self.held.front()?.batch.sequence;
         let index = (self.handed_out + 1).saturating_sub(first) as usize;
@@ -152,9 +152,9 @@ impl Buffer {
         self.handed_out = held.batch.sequence;
         if self.handed_out > self.ever_handed_out {
             self.ever_handed_out = self.handed_out;
-            let untold = std::mem::take(&mut self.untold);
-            held.batch.dropped_batches = untold.batches;
-            held.batch.dropped_samples = untold.samples;
+            let unreported = std::mem::take(&mut self.unreported);
+            held.batch.dropped_batches = unreported.batches;
+            held.batch.dropped_samples = unreported.samples;
         }
         Some(held.batch.clone())
     }
@@ -178,13 +178,13 @@ impl Buffer {
         }
     }
 
-    /// With it goes what it would have told of earlier losses: that is still to be told.
+    /// With it goes what it would have reported of earlier losses: that is still to be reported.
     const fn lost_for_good(&mut self, lost: Doubtful) {
-        self.untold.add(1 + lost.told.batches, lost.samples + lost.told.samples);
+        self.unreported.add(1 + lost.reported.batches, lost.samples + lost.reported.samples);
     }
 }
 
-/// Probes that a batch tells of.
+/// Probes that a batch reports.
 fn samples(batch: &v1::SampleBatch) -> u64 {
     let of = |window: &v1::WindowBatch| {
         let judged: u64 = window.sent.iter().map(|&sent| u64::from(sent)).sum();
@@ -280,7 +280,7 @@ mod tests {
     struct Hub {
         applied: u64,
         samples: u64,
-        told: u64,
+        reported: u64,
     }
 
     impl Hub {
@@ -290,7 +290,7 @@ mod tests {
             {
                 self.applied = batch.sequence;
                 self.samples += samples(&batch);
-                self.told += batch.dropped_samples;
+                self.reported += batch.dropped_samples;
             }
         }
     }
@@ -324,8 +324,8 @@ mod tests {
             while buffer.has_next() {
                 hub.take(&mut buffer);
             }
-            prop_assert_eq!(hub.samples + hub.told, made + 1);
-            prop_assert_eq!(buffer.status().dropped_samples, hub.told);
+            prop_assert_eq!(hub.samples + hub.reported, made + 1);
+            prop_assert_eq!(buffer.status().dropped_samples, hub.reported);
         }
     }
 }

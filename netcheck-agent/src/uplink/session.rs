@@ -21,10 +21,10 @@ use tokio_util::sync::CancellationToken;
 use self::connect::Connect;
 use self::end::SessionEnd;
 use self::exchange::Exchange;
-pub(crate) use self::standing::HubState;
-use self::standing::{Told, was_steady};
-use crate::engine::{EngineHandle, EngineReply, EngineStatus};
+use self::standing::{EndLog, note_end, was_steady};
+use crate::engine::{EngineHandle, EngineReply};
 use crate::host::usage::Uptime;
+use crate::model::status::{EngineStatus, HubState};
 use crate::net::backoff::Backoff;
 use crate::uplink::buffer::outbox::Outbox;
 use crate::uplink::token::TokenFile;
@@ -67,14 +67,14 @@ impl SessionTask {
     /// Runs until `shutdown` and then until the outbox is done, or a last attempt to reach the hub has failed.
     pub(crate) async fn run(mut self, shutdown: CancellationToken) {
         let mut backoff = Backoff::new();
-        let mut told = Told::default();
+        let mut log = EndLog::default();
         loop {
             let last = shutdown.is_cancelled();
-            let Past { end, lived, useful } = self.session(&shutdown, &told).await.unwrap_or_else(Past::from);
+            let Past { end, lived, useful } = self.session(&shutdown, &log).await.unwrap_or_else(Past::from);
             if let SessionEnd::Done = end {
                 return;
             }
-            self.hub.send_modify(|hub| hub.ended(&end));
+            self.hub.send_modify(|hub| note_end(hub, &end));
             if last || self.outbox.is_done() {
                 return;
             }
@@ -87,7 +87,7 @@ impl SessionTask {
                 backoff.reset();
             }
             let delay = backoff.next_delay();
-            told.ended(&end, lived.is_some(), steady, delay);
+            log.ended(&end, lived.is_some(), steady, delay);
             tokio::select! {
                 () = sleep(delay) => {}
                 () = shutdown.cancelled() => {}
@@ -96,7 +96,7 @@ impl SessionTask {
     }
 
     /// One session, to its end.
-    async fn session(&mut self, shutdown: &CancellationToken, told: &Told) -> Result<Past, SessionEnd> {
+    async fn session(&mut self, shutdown: &CancellationToken, log: &EndLog) -> Result<Past, SessionEnd> {
         let connected = timeout(CONNECT_TIMEOUT, (self.connect)()).await;
         let channel = connected.map_err(|_elapsed| SessionEnd::Silent)?.map_err(SessionEnd::Connect)?;
         // What the engine answered to a session that is gone concerns nobody any more.
@@ -104,7 +104,7 @@ impl SessionTask {
         let mut exchange = Exchange::begin(channel, self).await?;
         let welcomed = Instant::now();
         self.hub.send_modify(|hub| hub.welcomed(welcomed));
-        told.begun(exchange.hub_instance());
+        log.begun(exchange.hub_instance());
         let end = exchange.run(self, shutdown).await;
         Ok(Past { end, lived: Some(welcomed.elapsed()), useful: exchange.useful() })
     }

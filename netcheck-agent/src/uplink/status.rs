@@ -7,20 +7,23 @@ use netcheck_proto::{convert, v1};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::engine::{EngineStatus, VantageStatus};
 use crate::host::clock::monotonic_ns;
 use crate::host::usage::{self, Uptime};
+use crate::model::status::{EngineStatus, HubState, VantageStatus};
 use crate::uplink::buffer::BufferStatus;
-use crate::uplink::session::HubState;
 use crate::uplink::wire;
 
+/// How the agent's parts are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Parts<'a> {
+    pub(crate) engine: &'a EngineStatus,
+    pub(crate) buffer: BufferStatus,
+    pub(crate) hub: &'a HubState,
+    pub(crate) uptime: Uptime,
+}
+
 /// The form for the hub.
-pub(crate) fn agent_status(
-    engine: &EngineStatus,
-    buffer: BufferStatus,
-    hub: &HubState,
-    uptime: Uptime,
-) -> v1::AgentStatus {
+pub(crate) fn agent_status(Parts { engine, buffer, hub, uptime }: Parts<'_>) -> v1::AgentStatus {
     v1::AgentStatus {
         ebpf: engine.kernel.state.into(),
         degraded: degraded(engine, hub),
@@ -168,14 +171,8 @@ pub(crate) struct CountersDocument {
 }
 
 impl StatusDocument {
-    pub(crate) fn new(
-        node: &str,
-        hub_url: &str,
-        engine: &EngineStatus,
-        buffer: BufferStatus,
-        hub: &HubState,
-        uptime: Uptime,
-    ) -> Self {
+    pub(crate) fn new(node: &str, hub_url: &str, parts: Parts<'_>) -> Self {
+        let Parts { engine, buffer, hub, uptime } = parts;
         let counters = &engine.counters;
         let hook = |hook: &v1::HookStatus| HookDocument {
             interface: hook.interface.clone(),

@@ -6,17 +6,13 @@ use netcheck_common::domain::{Family, PathId, ProbeKind, ProbeSession};
 use netcheck_proto::convert::{self, InvalidField};
 use netcheck_proto::{columns, v1};
 
-use crate::engine::VantageStatus;
-use crate::measure::backends::BackendSeen;
-use crate::measure::ports::PortsSeen;
-use crate::measure::sizes::SizesSeen;
+use crate::model::evidence::{EvidenceAnswer, EvidenceQuestion, FlowQuestion, PathQuestion};
 use crate::model::observation::{
-    Direction, Down, DropCount, DropIdentity, DropSeen, Flow, FlowSeen, Hook, InterfaceRole, PodLinkDown,
-    ReflectedPath,
+    Direction, Down, DropCount, DropIdentity, DropSeen, Flow, FlowSeen, Hook, PodLinkDown, ReflectedPath,
 };
-use crate::model::report::{ArrivalSeen, ExchangeSeen, IcmpSeen, Lost, Report, errno_name};
-use crate::probe::exchange::search::{Searched, Step};
-use crate::vantage::frame::PodLink;
+use crate::model::report::{ArrivalSeen, BackendSeen, Lost, PortsSeen, Report, SizesSeen};
+use crate::model::sample::{ExchangeSeen, IcmpSeen, Searched, Step, errno_name};
+use crate::model::status::{PodLink, VantageStatus};
 
 /// The part of a lost sample that only exchanges over TCP have.
 fn exchange_seen(seen: &ExchangeSeen) -> v1::LostSample {
@@ -105,8 +101,8 @@ impl Reporter {
             route_bytes: seen.route_bytes.into(),
             passed_bytes: seen.passed_bytes.into(),
             lost_bytes: seen.lost_bytes.into(),
-            told_bytes: seen.told.map_or(0, |(bytes, _)| bytes.into()),
-            told_by: seen.told.map(|(_, by)| convert::address_bytes(by)).unwrap_or_default(),
+            icmp_mtu: seen.router_mtu.map_or(0, |(bytes, _)| bytes.into()),
+            icmp_mtu_from: seen.router_mtu.map(|(_, by)| convert::address_bytes(by)).unwrap_or_default(),
             measured_unix_ns: self.unix_ns(seen.measured_ns),
             interval: Some(convert::duration_from_ns(seen.interval_ns)),
         }
@@ -154,7 +150,7 @@ impl Reporter {
             observed_unix_ns: self.unix_ns(drop.at_ns),
             interface: drop.hook.interface.as_ref().to_owned(),
             ifindex: drop.hook.ifindex,
-            role: role(drop.hook.role).into(),
+            role: drop.hook.role.to_wire().into(),
             pod: drop.pod.as_deref().unwrap_or_default().to_owned(),
             stage: drop.stage.into(),
             direction: direction(drop.direction).into(),
@@ -202,18 +198,6 @@ pub(crate) fn pod_link_down(link: &PodLinkDown, now_ns: u64) -> v1::PodLinkDown 
     }
 }
 
-/// The wire form of an interface's role.
-pub(crate) const fn role(role: InterfaceRole) -> v1::InterfaceRole {
-    match role {
-        InterfaceRole::Unknown => v1::InterfaceRole::Unspecified,
-        InterfaceRole::Uplink => v1::InterfaceRole::Uplink,
-        InterfaceRole::Tunnel => v1::InterfaceRole::Tunnel,
-        InterfaceRole::Bridge => v1::InterfaceRole::Bridge,
-        InterfaceRole::PodVeth => v1::InterfaceRole::PodVeth,
-        InterfaceRole::Loopback => v1::InterfaceRole::Loopback,
-    }
-}
-
 const fn direction(direction: Direction) -> v1::Direction {
     match direction {
         Direction::Request => v1::Direction::Request,
@@ -224,7 +208,7 @@ const fn direction(direction: Direction) -> v1::Direction {
 fn hook(hook: &Hook) -> v1::HookSeen {
     v1::HookSeen {
         interface: hook.interface.as_ref().to_owned(),
-        role: role(hook.role).into(),
+        role: hook.role.to_wire().into(),
         egress: hook.egress,
         encapsulated: hook.encapsulated,
     }
@@ -270,7 +254,7 @@ pub(crate) fn flow_tuple(flow: &Flow) -> v1::FlowTuple {
 }
 
 /// Reads a flow.
-pub(crate) fn flow(tuple: &v1::FlowTuple) -> Result<Flow, InvalidField> {
+fn flow(tuple: &v1::FlowTuple) -> Result<Flow, InvalidField> {
     let end = |field, address: &[u8], port| {
         Ok(SocketAddr::new(convert::address(field, address)?, convert::port(field, port)?))
     };
@@ -281,14 +265,38 @@ pub(crate) fn flow(tuple: &v1::FlowTuple) -> Result<Flow, InvalidField> {
     })
 }
 
+/// Reads the hub's question. A flow that can't be read is answered as one that nobody saw.
+pub(crate) fn evidence_question(question: v1::EvidenceQuestion) -> EvidenceQuestion {
+    let path = |asked: v1::ReflectedPath| PathQuestion {
+        session: ProbeSession(asked.probe_session),
+        path: PathId(asked.path_id),
+    };
+    let asked_flow = |asked: v1::FlowQuestion| {
+        let age = asked.max_age.and_then(|age| std::time::Duration::try_from(age).ok());
+        let max_age_ns = age.map_or(u64::MAX, |age| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX));
+        FlowQuestion { flow: asked.flow.as_ref().and_then(|tuple| flow(tuple).ok()), max_age_ns }
+    };
+    EvidenceQuestion {
+        id: question.id,
+        paths: question.paths.into_iter().map(path).collect(),
+        flows: question.flows.into_iter().map(asked_flow).collect(),
+    }
+}
+
+/// The answer for the hub.
+pub(crate) fn evidence_answer(answer: EvidenceAnswer) -> v1::EvidenceAnswer {
+    let EvidenceAnswer { id, paths, flows, at_ns } = answer;
+    v1::EvidenceAnswer {
+        id,
+        paths: paths.into_iter().map(|(asked, state)| reflected_state(asked, state)).collect(),
+        flows: flows.into_iter().map(|(asked, seen)| flow_sighting(asked, seen, at_ns)).collect(),
+    }
+}
+
 /// What the reflector holds of one path, or that it holds nothing.
-pub(crate) fn reflected_state(
-    session: ProbeSession,
-    path: PathId,
-    state: Option<ReflectedPath>,
-) -> v1::ReflectedState {
-    let unknown =
-        v1::ReflectedState { probe_session: session.0, path_id: path.0, known: false, ..Default::default() };
+fn reflected_state(asked: PathQuestion, state: Option<ReflectedPath>) -> v1::ReflectedState {
+    let (probe_session, path_id) = (asked.session.0, asked.path.0);
+    let unknown = v1::ReflectedState { probe_session, path_id, known: false, ..Default::default() };
     state.map_or(unknown.clone(), |state| v1::ReflectedState {
         known: true,
         requests: state.requests,
@@ -302,18 +310,12 @@ pub(crate) fn reflected_state(
 }
 
 /// What the hooks saw of one flow, or that they saw nothing. What is older than the question allows was another flow's.
-pub(crate) fn flow_sighting(
-    asked: &v1::FlowQuestion,
-    seen: Option<FlowSeen>,
-    now_ns: u64,
-) -> v1::FlowSighting {
-    let most_ns = asked.max_age.and_then(|age| std::time::Duration::try_from(age).ok());
-    let most_ns = most_ns.map_or(u64::MAX, |age| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX));
+fn flow_sighting(asked: FlowQuestion, seen: Option<FlowSeen>, now_ns: u64) -> v1::FlowSighting {
     let young = |(hook, at_ns): (Hook, u64)| {
         let age_ns = now_ns.saturating_sub(at_ns);
-        (age_ns <= most_ns).then_some((hook, convert::duration_from_ns(age_ns)))
+        (age_ns <= asked.max_age_ns).then_some((hook, convert::duration_from_ns(age_ns)))
     };
-    let mut sighting = v1::FlowSighting { flow: asked.flow.clone(), ..Default::default() };
+    let mut sighting = v1::FlowSighting { flow: asked.flow.as_ref().map(flow_tuple), ..Default::default() };
     let Some(FlowSeen { request_packets, reply_packets, last_request, last_reply }) = seen else {
         return sighting;
     };

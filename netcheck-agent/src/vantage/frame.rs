@@ -7,8 +7,10 @@
 use std::net::IpAddr;
 
 use netcheck_common::domain::Family;
-use rustix::net::{Protocol, SocketType, ipproto};
 use serde::{Deserialize, Serialize};
+
+use crate::model::status::{ADDRESSES_MAX, LINKS_MAX, PodLink};
+use crate::net::socket::SocketKind;
 
 /// Version of this protocol. Both ends come from one image; another version is refused.
 pub(crate) const VERSION: u32 = 1;
@@ -16,10 +18,6 @@ pub(crate) const VERSION: u32 = 1;
 pub(crate) const FRAME_MAX: usize = 16 << 10;
 /// Most sockets of one frame; the kernel takes 253 (`SCM_MAX_FD`).
 pub(crate) const SOCKETS_MAX: usize = 64;
-/// Most addresses of a pod.
-pub(crate) const ADDRESSES_MAX: usize = 64;
-/// Most interfaces of a pod.
-pub(crate) const LINKS_MAX: usize = 32;
 /// Longest name of an interface, bytes (IFNAMSIZ, with the zero at the end).
 const INTERFACE_MAX: usize = 15;
 /// Longest resolv.conf, bytes.
@@ -66,57 +64,13 @@ pub(crate) struct Hello {
     pub(crate) resolv_conf: String,
 }
 
-/// An interface of the pod.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct PodLink {
-    pub(crate) interface: String,
-    pub(crate) addresses: Vec<IpAddr>,
-}
-
 /// What sockets the agent wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Ask {
     /// 4 or 6.
     pub(crate) ip_version: u8,
-    pub(crate) kind: Kind,
+    pub(crate) kind: SocketKind,
     pub(crate) count: u8,
-}
-
-/// The kinds of sockets that are handed over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Kind {
-    /// UDP.
-    Datagram,
-    /// TCP.
-    Stream,
-    /// ICMP echo without CAP_NET_RAW (icmp(7), `ping_group_range`).
-    Ping,
-}
-
-impl Kind {
-    /// All of them.
-    pub(crate) const ALL: [Self; 3] = [Self::Datagram, Self::Stream, Self::Ping];
-
-    /// The same in the kernel's words.
-    pub(crate) const fn socket(self, family: Family) -> (SocketType, Protocol) {
-        match (self, family) {
-            (Self::Datagram, _) => (SocketType::DGRAM, ipproto::UDP),
-            (Self::Stream, _) => (SocketType::STREAM, ipproto::TCP),
-            (Self::Ping, Family::V4) => (SocketType::DGRAM, ipproto::ICMP),
-            (Self::Ping, Family::V6) => (SocketType::DGRAM, ipproto::ICMPV6),
-        }
-    }
-
-    /// The kind that a prober means by these; none where it is never handed over.
-    pub(crate) fn of(kind: SocketType, protocol: Option<Protocol>) -> Option<Self> {
-        match (kind, protocol) {
-            (SocketType::STREAM, None | Some(ipproto::TCP)) => Some(Self::Stream),
-            (SocketType::DGRAM, None | Some(ipproto::UDP)) => Some(Self::Datagram),
-            (SocketType::DGRAM, Some(ipproto::ICMP | ipproto::ICMPV6)) => Some(Self::Ping),
-            _ => None,
-        }
-    }
 }
 
 /// A frame that can't be taken.
@@ -199,7 +153,7 @@ fn is_interface(name: &str) -> bool {
 }
 
 impl Ask {
-    pub(crate) const fn new(family: Family, kind: Kind, count: u8) -> Self {
+    pub(crate) const fn new(family: Family, kind: SocketKind, count: u8) -> Self {
         let ip_version = match family {
             Family::V4 => 4,
             Family::V6 => 6,
@@ -247,7 +201,7 @@ mod tests {
     fn what_is_said_is_understood() {
         for frame in [
             Frame::Hello(hello()),
-            Frame::Ask(Ask::new(Family::V6, Kind::Ping, 3)),
+            Frame::Ask(Ask::new(Family::V6, SocketKind::Ping, 3)),
             Frame::Sockets { errno: None },
             Frame::Sockets { errno: Some(13) },
             Frame::Refused { why: "no".into() },
@@ -271,9 +225,9 @@ mod tests {
             (Frame::Hello(Hello { links: vec![link(&"x".repeat(16))], ..hello() }), "interfaces"),
             (Frame::Hello(Hello { links: vec![link("eth0"); LINKS_MAX + 1], ..hello() }), "interfaces"),
             (Frame::Hello(Hello { resolv_conf: "x".repeat(RESOLV_CONF_MAX + 1), ..hello() }), "resolv.conf"),
-            (Frame::Ask(Ask { ip_version: 5, kind: Kind::Ping, count: 1 }), "IP version"),
-            (Frame::Ask(Ask::new(Family::V4, Kind::Ping, 0)), "64"),
-            (Frame::Ask(Ask::new(Family::V4, Kind::Ping, 65)), "64"),
+            (Frame::Ask(Ask { ip_version: 5, kind: SocketKind::Ping, count: 1 }), "IP version"),
+            (Frame::Ask(Ask::new(Family::V4, SocketKind::Ping, 0)), "64"),
+            (Frame::Ask(Ask::new(Family::V4, SocketKind::Ping, 65)), "64"),
             (Frame::Refused { why: "x".repeat(FRAME_MAX) }, "bytes"),
         ] {
             let error = Frame::decode(&frame.encode()).unwrap_err().to_string();

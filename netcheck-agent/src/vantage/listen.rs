@@ -1,6 +1,6 @@
-//! The agent's own end: listens for the vantage of its node, takes its sockets into a [`Pool`], and tells the engine.
+//! The agent's own end: listens for the vantage of its node, takes its sockets into a [`Pool`], and says when one has come or gone.
 //!
-//! In: connections. Out: [`VantageChange`]s for the engine. One vantage at a time: a newer one, once it has shown that its
+//! In: connections. Out: [`VantageChange`]s. One vantage at a time: a newer one, once it has shown that its
 //! sockets are good, replaces the older one, whose sockets are closed at once (its pod is being replaced, and its network
 //! namespace with it). Whatever is not as agreed ends the connection, is counted, and costs nobody else anything.
 //! Cancelling the task closes the connection.
@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -29,10 +29,11 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::channel::{Channel, ChannelError, watched};
-use super::frame::{Ask, Frame, Hello, Kind};
+use super::frame::{Ask, Frame, Hello};
 use super::origin::{Netns, NotTaken, check};
 use super::pool::Pool;
-use crate::engine::{Command, EngineHandle, VantageChange};
+use crate::model::status::VantageCounts;
+use crate::net::socket::SocketKind;
 
 /// Connections that have not shown yet what they are.
 const ARRIVING_MAX: usize = 4;
@@ -44,13 +45,13 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// After accepting failed, for want of descriptors say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What was counted since the agent's start.
-#[derive(Debug, Default)]
-pub(crate) struct VantageCounts {
-    /// Connections that ended because something was not as agreed.
-    pub(crate) refused: AtomicU64,
-    /// Sockets that were taken.
-    pub(crate) sockets: AtomicU64,
+/// The pod vantage came or went.
+#[derive(Debug)]
+pub(crate) enum VantageChange {
+    /// Its first sockets are in stock. Takes the place of another that may be there.
+    Up(Arc<Pool>),
+    /// It is gone: why, in one line.
+    Down(String),
 }
 
 /// Why a connection ends.
@@ -84,7 +85,7 @@ pub(crate) struct ListenTask {
     own: Netns,
     counts: Arc<VantageCounts>,
     /// The last reason that was logged as a warning.
-    told: String,
+    last_logged: String,
 }
 
 /// The vantage that serves.
@@ -141,12 +142,16 @@ impl ListenTask {
             file: (file.dev(), file.ino()),
             own: Netns::own()?,
             counts,
-            told: String::new(),
+            last_logged: String::new(),
         })
     }
 
-    /// Takes vantages until `shutdown`.
-    pub(crate) async fn run(mut self, engine: EngineHandle, shutdown: CancellationToken) {
+    /// Takes vantages until `shutdown`, and hands each change to `changed`.
+    pub(crate) async fn run<C: Future<Output = ()>>(
+        mut self,
+        changed: impl Fn(VantageChange) -> C,
+        shutdown: CancellationToken,
+    ) {
         let mut arriving: JoinSet<Result<(Channel, Arc<Pool>), End>> = JoinSet::new();
         let mut serving: Option<Serving> = None;
         loop {
@@ -166,7 +171,7 @@ impl ListenTask {
                         let mut task = JoinSet::new();
                         task.spawn(attend(channel, Arc::clone(&pool), self.own, counts));
                         serving = Some(Serving { pool: Arc::clone(&pool), task });
-                        engine.command(Command::Vantage(VantageChange::Up(pool))).await;
+                        changed(VantageChange::Up(pool)).await;
                     }
                     Ok(Err(end)) => drop(self.ended(&end, serving.is_some())),
                     Err(_) => {}
@@ -174,7 +179,7 @@ impl ListenTask {
                 end = Serving::ended(&mut serving) => {
                     serving = None;
                     let why = self.ended(&end, false);
-                    engine.command(Command::Vantage(VantageChange::Down(why))).await;
+                    changed(VantageChange::Down(why)).await;
                 }
                 () = shutdown.cancelled() => break,
             }
@@ -195,9 +200,9 @@ impl ListenTask {
         } else {
             format!("the pod vantage is gone: {end}")
         };
-        if self.told != why && (refused || !other) {
+        if self.last_logged != why && (refused || !other) {
             tracing::warn!("{why}");
-            self.told.clone_from(&why);
+            self.last_logged.clone_from(&why);
         } else {
             tracing::debug!("{why}");
         }
@@ -245,9 +250,9 @@ async fn first_sockets(channel: &Channel, own: &Netns, counts: &VantageCounts) -
     };
     // The first one tells of which network all others have to be.
     let family = if hello.has(Family::V4) { Family::V4 } else { Family::V6 };
-    let (sockets, errno) = answer(channel, Ask::new(family, Kind::Datagram, 1)).await?;
+    let (sockets, errno) = answer(channel, Ask::new(family, SocketKind::Datagram, 1)).await?;
     let Some(socket) = sockets.first() else { return Err(End::NoSockets(errno.unwrap_or(Errno::NODATA))) };
-    let netns = check(socket, family, Kind::Datagram, own)?;
+    let netns = check(socket, family, SocketKind::Datagram, own)?;
     let pool = Arc::new(Pool::new(hello, netns));
     fill(channel, &pool, own, counts).await?;
     Ok(pool)

@@ -11,8 +11,8 @@ use rustix::io::ioctl_fionbio;
 use rustix::net::sockopt::{socket_domain, socket_protocol, socket_type};
 use rustix::net::{SocketType, getsockname};
 
-use super::frame::Kind;
-use crate::probe::socket;
+use crate::net::socket;
+use crate::net::socket::SocketKind;
 
 /// `SIOCGSKNS` of linux/sockios.h: a descriptor of a socket's network namespace. Wants CAP_NET_ADMIN.
 const SIOCGSKNS: libc::Ioctl = 0x894c;
@@ -89,7 +89,12 @@ pub(crate) enum NotTaken {
 /// The other side may keep a copy, and with it the power over what a copy shares, such as that flag: a vantage that is
 /// hostile can hold up the thread that sends, until the agent's liveness probe has it restarted. It can't make the agent
 /// send anything else, or in another namespace.
-pub(crate) fn check(socket: &OwnedFd, family: Family, kind: Kind, own: &Netns) -> Result<Netns, NotTaken> {
+pub(crate) fn check(
+    socket: &OwnedFd,
+    family: Family,
+    kind: SocketKind,
+    own: &Netns,
+) -> Result<Netns, NotTaken> {
     let no_socket = |errno: rustix::io::Errno| NotTaken::NoSocket(errno.into());
     let domain = socket_domain(socket.as_fd()).map_err(no_socket)?;
     let (wanted_type, wanted_protocol) = kind.socket(family);
@@ -129,22 +134,24 @@ mod tests {
         let word = |socket: &OwnedFd, family, kind, own: &Netns| {
             check(socket, family, kind, own).unwrap_err().to_string()
         };
-        assert!(word(&udp(), Family::V4, Kind::Datagram, &own).contains("hostNetwork"));
+        assert!(word(&udp(), Family::V4, SocketKind::Datagram, &own).contains("hostNetwork"));
         let elsewhere = Netns { cookie: Some(u64::MAX), inode: Some(1) };
-        assert_eq!(check(&udp(), Family::V4, Kind::Datagram, &elsewhere).unwrap(), own);
-        for (family, kind) in
-            [(Family::V6, Kind::Datagram), (Family::V4, Kind::Stream), (Family::V4, Kind::Ping)]
-        {
+        assert_eq!(check(&udp(), Family::V4, SocketKind::Datagram, &elsewhere).unwrap(), own);
+        for (family, kind) in [
+            (Family::V6, SocketKind::Datagram),
+            (Family::V4, SocketKind::Stream),
+            (Family::V4, SocketKind::Ping),
+        ] {
             assert!(word(&udp(), family, kind, &elsewhere).contains("another kind"));
         }
         let raw = open(Family::V4, SocketType::RAW, Some(ipproto::ICMP));
-        assert!(word(&raw, Family::V4, Kind::Ping, &elsewhere).contains("another kind"));
+        assert!(word(&raw, Family::V4, SocketKind::Ping, &elsewhere).contains("another kind"));
         let bound = udp();
         bind(&bound, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-        assert!(word(&bound, Family::V4, Kind::Datagram, &elsewhere).contains("bound"));
+        assert!(word(&bound, Family::V4, SocketKind::Datagram, &elsewhere).contains("bound"));
         let file = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
-        assert!(word(&file, Family::V4, Kind::Datagram, &elsewhere).contains("no socket"));
+        assert!(word(&file, Family::V4, SocketKind::Datagram, &elsewhere).contains("no socket"));
         let nameless = Netns::default();
-        assert!(word(&udp(), Family::V4, Kind::Datagram, &nameless).contains("5.14"));
+        assert!(word(&udp(), Family::V4, SocketKind::Datagram, &nameless).contains("5.14"));
     }
 }

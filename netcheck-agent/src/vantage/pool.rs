@@ -11,8 +11,9 @@ use netcheck_common::domain::Family;
 use rustix::io::Errno;
 use tokio::sync::Notify;
 
-use super::frame::{Ask, Hello, Kind, SOCKETS_MAX};
+use super::frame::{Ask, Hello, SOCKETS_MAX};
 use super::origin::Netns;
+use crate::net::socket::SocketKind;
 
 /// Sockets of a kind and family at first: what its probers open for good, and a turn's probes.
 const FIRST: usize = 64;
@@ -43,7 +44,7 @@ pub(crate) struct Pool {
     low: Notify,
 }
 
-const fn place(family: Family, kind: Kind) -> usize {
+const fn place(family: Family, kind: SocketKind) -> usize {
     kind as usize * 2 + family as usize
 }
 
@@ -51,9 +52,9 @@ impl Pool {
     /// An empty one for the vantage that introduced itself so. It asks for sockets of the families that its pod has.
     pub(crate) fn new(hello: Hello, netns: Netns) -> Self {
         let stocks = array::from_fn(|at| {
-            let kind = Kind::ALL[at / 2];
+            let kind = SocketKind::ALL[at / 2];
             let family = if at % 2 == 0 { Family::V4 } else { Family::V6 };
-            let most = if kind == Kind::Ping { PINGS.max(hello.links.len()) } else { FIRST };
+            let most = if kind == SocketKind::Ping { PINGS.max(hello.links.len()) } else { FIRST };
             let wanted = if hello.has(family) { most } else { 0 };
             let refused = (wanted == 0).then_some(Errno::AFNOSUPPORT);
             Stock { sockets: Vec::new(), wanted, coming: 0, refused }
@@ -67,19 +68,21 @@ impl Pool {
     }
 
     /// Takes one. `NOBUFS` where there is none just now, else why there never is.
-    pub(crate) fn take(&self, family: Family, kind: Kind) -> Result<OwnedFd, Errno> {
+    pub(crate) fn take(&self, family: Family, kind: SocketKind) -> Result<OwnedFd, Errno> {
         let mut stocks = self.stocks();
         let stock = &mut stocks[place(family, kind)];
         if let Some(errno) = stock.refused {
             return Err(errno);
         }
         let taken = stock.sockets.pop();
-        if taken.is_none() && kind != Kind::Ping {
+        if taken.is_none() && kind != SocketKind::Ping {
             stock.wanted = (stock.wanted * 2).min(LARGEST);
         }
         let low = match kind {
-            Kind::Ping => taken.is_none(),
-            Kind::Datagram | Kind::Stream => stock.sockets.len() + stock.coming <= stock.wanted / 2,
+            SocketKind::Ping => taken.is_none(),
+            SocketKind::Datagram | SocketKind::Stream => {
+                stock.sockets.len() + stock.coming <= stock.wanted / 2
+            }
         };
         drop(stocks);
         if low {
@@ -89,12 +92,12 @@ impl Pool {
     }
 
     /// Why the vantage can't open such sockets; none where it can.
-    pub(crate) fn refusal(&self, family: Family, kind: Kind) -> Option<Errno> {
+    pub(crate) fn refusal(&self, family: Family, kind: SocketKind) -> Option<Errno> {
         self.stocks()[place(family, kind)].refused
     }
 
     /// Puts in what came; `asked` of them had been asked for.
-    pub(crate) fn put(&self, family: Family, kind: Kind, asked: usize, sockets: Vec<OwnedFd>) {
+    pub(crate) fn put(&self, family: Family, kind: SocketKind, asked: usize, sockets: Vec<OwnedFd>) {
         let mut stocks = self.stocks();
         let stock = &mut stocks[place(family, kind)];
         stock.coming = stock.coming.saturating_sub(asked);
@@ -102,7 +105,7 @@ impl Pool {
     }
 
     /// The vantage can't open such sockets.
-    pub(crate) fn refuse(&self, family: Family, kind: Kind, errno: Errno) {
+    pub(crate) fn refuse(&self, family: Family, kind: SocketKind, errno: Errno) {
         let mut stocks = self.stocks();
         let stock = &mut stocks[place(family, kind)];
         stock.coming = 0;
@@ -118,7 +121,7 @@ impl Pool {
     pub(crate) fn asks(&self) -> Vec<Ask> {
         let mut stocks = self.stocks();
         let mut asks = Vec::new();
-        for kind in Kind::ALL {
+        for kind in SocketKind::ALL {
             for family in [Family::V4, Family::V6] {
                 let stock = &mut stocks[place(family, kind)];
                 if stock.refused.is_some() {
@@ -152,7 +155,7 @@ mod tests {
 
     use super::super::frame::VERSION;
     use super::*;
-    use crate::probe::socket;
+    use crate::net::socket;
 
     fn pool() -> Pool {
         let hello = Hello {
@@ -174,14 +177,17 @@ mod tests {
     fn asks_once_for_what_is_missing_and_for_more_where_that_was_too_little() {
         let pool = pool();
         let first: Vec<_> = pool.asks().iter().map(|ask| (ask.kind, ask.ip_version, ask.count)).collect();
-        assert_eq!(first, [(Kind::Datagram, 4, 64), (Kind::Stream, 4, 64), (Kind::Ping, 4, 1)]);
+        assert_eq!(
+            first,
+            [(SocketKind::Datagram, 4, 64), (SocketKind::Stream, 4, 64), (SocketKind::Ping, 4, 1)]
+        );
         assert!(pool.asks().is_empty(), "they are coming");
-        assert_eq!(pool.take(Family::V4, Kind::Datagram).unwrap_err(), Errno::NOBUFS);
-        pool.put(Family::V4, Kind::Datagram, 64, sockets(64));
-        assert_eq!(pool.asks(), [Ask::new(Family::V4, Kind::Datagram, 64)], "twice as many");
-        pool.put(Family::V4, Kind::Datagram, 64, sockets(64));
+        assert_eq!(pool.take(Family::V4, SocketKind::Datagram).unwrap_err(), Errno::NOBUFS);
+        pool.put(Family::V4, SocketKind::Datagram, 64, sockets(64));
+        assert_eq!(pool.asks(), [Ask::new(Family::V4, SocketKind::Datagram, 64)], "twice as many");
+        pool.put(Family::V4, SocketKind::Datagram, 64, sockets(64));
         for _ in 0..128 {
-            pool.take(Family::V4, Kind::Datagram).unwrap();
+            pool.take(Family::V4, SocketKind::Datagram).unwrap();
         }
         assert_eq!(pool.asks().iter().map(|ask| usize::from(ask.count)).sum::<usize>(), 128);
     }
@@ -189,11 +195,11 @@ mod tests {
     #[test]
     fn why_there_is_none_is_told() {
         let pool = pool();
-        assert_eq!(pool.take(Family::V6, Kind::Stream).unwrap_err(), Errno::AFNOSUPPORT);
-        pool.refuse(Family::V4, Kind::Ping, Errno::ACCESS);
-        assert_eq!(pool.take(Family::V4, Kind::Ping).unwrap_err(), Errno::ACCESS);
-        pool.put(Family::V4, Kind::Stream, 1, sockets(1));
+        assert_eq!(pool.take(Family::V6, SocketKind::Stream).unwrap_err(), Errno::AFNOSUPPORT);
+        pool.refuse(Family::V4, SocketKind::Ping, Errno::ACCESS);
+        assert_eq!(pool.take(Family::V4, SocketKind::Ping).unwrap_err(), Errno::ACCESS);
+        pool.put(Family::V4, SocketKind::Stream, 1, sockets(1));
         pool.close();
-        assert_eq!(pool.take(Family::V4, Kind::Stream).unwrap_err(), Errno::NOBUFS);
+        assert_eq!(pool.take(Family::V4, SocketKind::Stream).unwrap_err(), Errno::NOBUFS);
     }
 }

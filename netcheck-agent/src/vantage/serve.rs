@@ -18,7 +18,7 @@ use super::channel::{Channel, ChannelError};
 use super::frame::{Ask, Frame, Hello, RESOLV_CONF_MAX, VERSION};
 use crate::net::backoff::Backoff;
 use crate::net::own_addresses::{self, own_links};
-use crate::probe::socket;
+use crate::net::socket;
 
 /// Longest wait between attempts: the agent is on this very node, and its probes wait for it.
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
@@ -42,7 +42,7 @@ impl ServeTask {
     /// Serves the agent until `shutdown`.
     pub(crate) async fn run(self, shutdown: CancellationToken) {
         let mut backoff = Backoff::up_to(LONGEST_DELAY);
-        let mut told = None;
+        let mut last_logged = None;
         loop {
             let begun = Instant::now();
             let ended = tokio::select! {
@@ -51,15 +51,15 @@ impl ServeTask {
             };
             if begun.elapsed() >= STEADY {
                 backoff.reset();
-                told = None;
+                last_logged = None;
             }
             let delay = backoff.next_delay();
             let (why, retry_in_ms) = (ended.to_string(), delay.as_millis() as u64);
-            if told.as_ref() == Some(&why) {
+            if last_logged.as_ref() == Some(&why) {
                 tracing::debug!(retry_in_ms, "{why}");
             } else {
                 tracing::warn!(retry_in_ms, "{why}");
-                told = Some(why);
+                last_logged = Some(why);
             }
             tokio::select! {
                 () = sleep(delay) => {}
@@ -166,15 +166,15 @@ fn open(ask: Ask) -> (Vec<OwnedFd>, Option<Errno>) {
 /// The text of a resolv.conf, as far as it can be told: whole lines, none of which is a comment.
 fn resolv_conf(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap_or_default();
-    let mut told = String::new();
+    let mut kept = String::new();
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with(['#', ';']));
     for line in lines {
-        if told.len() + line.len() < RESOLV_CONF_MAX {
-            told.push_str(line);
-            told.push('\n');
+        if kept.len() + line.len() < RESOLV_CONF_MAX {
+            kept.push_str(line);
+            kept.push('\n');
         }
     }
-    told
+    kept
 }
 
 /// How this pod is called where nobody said: in Kubernetes the host's name is the pod's.

@@ -12,10 +12,11 @@ use netcheck_common::domain::{Family, Outcome, PathId, ProbeKind};
 use netcheck_proto::{convert, v1};
 
 use self::pod_net::{Agent, PodNet, V4, V6};
-use super::listen::{ListenTask, VantageCounts};
+use super::listen::ListenTask;
 use crate::engine::Command;
 use crate::host::clock::MILLISECOND_NS;
 use crate::model::report::Report;
+use crate::model::status::VantageCounts;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

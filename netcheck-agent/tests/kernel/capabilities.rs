@@ -34,7 +34,7 @@ fn filtered(pair: &mut Pair) -> DropSeen {
 fn with_the_charts_capabilities_a_drop_has_its_stage_and_function() {
     let how = How { capabilities: Some(of_the_chart()), ..How::default() };
     let mut pair = Pair::opened(SESSION_A, how, how);
-    let status = pair.b.eye.status();
+    let status = pair.b.kernel.status();
     assert_eq!((status.state, status.degraded), (EbpfState::Attached, Vec::new()));
     let drop = filtered(&mut pair);
     assert_eq!((&*drop.reason, drop.stage), ("NETFILTER_DROP", Stage::NetfilterInput), "{drop:?}");
@@ -45,7 +45,7 @@ fn with_the_charts_capabilities_a_drop_has_its_stage_and_function() {
 fn what_a_kernel_does_not_name_is_said_with_what_would_bring_it() {
     let how = How { nameless: true, capabilities: Some(of_the_chart()), ..How::default() };
     let mut pair = Pair::opened(SESSION_A, How::default(), how);
-    let status = pair.b.eye.status();
+    let status = pair.b.kernel.status();
     assert_eq!((status.state, status.drops_unseen), (EbpfState::Partial, false));
     let [line] = &*status.degraded else { panic!("{:?}", status.degraded) };
     assert!(line.starts_with("functions and stages of drops are not known: "), "{line}");
@@ -55,7 +55,7 @@ fn what_a_kernel_does_not_name_is_said_with_what_would_bring_it() {
     // With the right to see addresses nothing is missing.
     let capabilities = Some(of_the_chart() | CapabilitySet::SYSLOG);
     let mut pair = Pair::opened(SESSION_A, How::default(), How { capabilities, ..how });
-    assert_eq!(pair.b.eye.status().degraded, Vec::<String>::new());
+    assert_eq!(pair.b.kernel.status().degraded, Vec::<String>::new());
     let drop = filtered(&mut pair);
     assert_eq!(drop.stage, Stage::NetfilterInput, "{drop:?}");
     assert!(drop.function.starts_with("nf"), "{drop:?}");
@@ -65,7 +65,7 @@ fn what_a_kernel_does_not_name_is_said_with_what_would_bring_it() {
 fn without_perfmon_all_but_drops_is_seen() {
     let how = How { capabilities: Some(classifiers()), ..How::default() };
     let mut pair = Pair::opened(SESSION_A, how, how);
-    let status = pair.a.eye.status();
+    let status = pair.a.kernel.status();
     assert_eq!(status.state, EbpfState::Partial);
     assert_eq!(status.degraded, ["drops are not seen: capability CAP_PERFMON is missing"]);
     assert!(status.drops_unseen);

@@ -16,12 +16,12 @@ fn of_copies_that_a_bridge_floods_only_the_addressees_own_is_told() {
     let seen = observe(&mut node, |seen| stamps(seen) >= 4);
     assert!(!seen.iter().any(|seen| matches!(seen, Observation::Drop(_))), "{seen:#?}");
     node.ip(&format!("neigh replace {} lladdr 02:00:00:00:00:99 dev cni0 nud permanent", addresses[0]));
-    let before = node.eye.drop_counts();
+    let before = node.kernel.drop_counts();
     assert!(echo(&node, node.v4, addresses[0], SESSION_A, 9).is_none());
     let is_drop = |seen: &Observation| matches!(seen, Observation::Drop(_));
     let mut seen = observe(&mut node, |seen| seen.iter().any(is_drop));
     // One of another pod's has the same function's name to wait for.
-    node.eye.drain(&mut |observation| seen.push(observation));
+    node.kernel.drain(&mut |observation| seen.push(observation));
     let drops = seen.iter().filter_map(|seen| match seen {
         Observation::Drop(drop) => Some((drop.pod.as_deref(), &*drop.reason)),
         Observation::Stamp(_) => None,
@@ -30,7 +30,7 @@ fn of_copies_that_a_bridge_floods_only_the_addressees_own_is_told() {
     let counted = |counts: &[DropCount]| {
         counts.iter().filter(|count| &*count.reason == "OTHERHOST").map(|count| count.packets).sum::<u64>()
     };
-    assert!(counted(&node.eye.drop_counts()) >= counted(&before) + 2, "each copy was dropped");
+    assert!(counted(&node.kernel.drop_counts()) >= counted(&before) + 2, "each copy was dropped");
 }
 
 /// Egress hooks at the pods' links that saw a request.

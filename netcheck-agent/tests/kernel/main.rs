@@ -34,7 +34,7 @@ fn observe(node: &mut Node, mut enough: impl FnMut(&[Observation]) -> bool) -> V
     let mut seen = Vec::new();
     while !enough(&seen) {
         assert!(Instant::now() < deadline, "not enough observations: {seen:#?}");
-        node.eye.drain(&mut |observation| seen.push(observation));
+        node.kernel.drain(&mut |observation| seen.push(observation));
         std::thread::yield_now();
     }
     seen
@@ -75,9 +75,9 @@ fn echo_is_stamped_and_reflected_in_both_families() {
             assert_eq!(reflected.arrived.count_ones(), index as u32 + 1);
         }
         // What a kernel frees of requests that it has answered is no loss.
-        pair.b.eye.drain(&mut |seen| assert!(!matches!(seen, Observation::Drop(_)), "{seen:?}"));
+        pair.b.kernel.drain(&mut |seen| assert!(!matches!(seen, Observation::Drop(_)), "{seen:?}"));
         let held =
-            pair.b.eye.reflected_path(ProbeSession(SESSION_A), PathId(PATH)).expect("known at the target");
+            pair.b.kernel.reflected_path(ProbeSession(SESSION_A), PathId(PATH)).expect("known at the target");
         assert_eq!((held.requests, held.highest_sequence, held.arrived), (3, Sequence(3), 0b111));
         pair = Pair::new(SESSION_A, 0);
     }
@@ -138,7 +138,7 @@ fn a_registered_flow_is_stamped_and_its_refusal_seen() {
     });
     let local = socket.local_addr().unwrap().as_socket().unwrap();
     let flow = OwnFlow { probe: probe(4), transport: ProbeKind::Tcp, local };
-    assert!(pair.a.eye.watch_flow(&flow));
+    assert!(pair.a.kernel.watch_flow(&flow));
     let refused = socket.connect(&target.into()).unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
     let seen = observe(&mut pair.a, |seen| stamps(seen) >= 2);
@@ -146,7 +146,7 @@ fn a_registered_flow_is_stamped_and_its_refusal_seen() {
     let Observation::Stamp(reply) = &seen[1] else { panic!("{seen:?}") };
     assert_eq!((request.direction, request.reset, request.probe), (Direction::Request, false, probe(4)));
     assert_eq!((reply.direction, reply.reset, reply.flow.source), (Direction::Reply, true, target));
-    pair.a.eye.forget_flow(&flow);
+    pair.a.kernel.forget_flow(&flow);
 }
 
 /// A TCP connection from a probe port of A to a closed port of B: whether it was refused.
@@ -174,11 +174,11 @@ fn a_foreign_flow_is_remembered_with_the_time_of_its_packets() {
         source: SocketAddr::new(pair.a.v4, port),
         destination: SocketAddr::new(pair.b.v4, 81),
     };
-    assert_eq!(pair.b.eye.flow_seen(&flow), None);
+    assert_eq!(pair.b.kernel.flow_seen(&flow), None);
     let before_ns = now_ns();
     assert!(connect(&pair, port));
     let after_ns = now_ns();
-    let seen = pair.b.eye.flow_seen(&flow).expect("seen");
+    let seen = pair.b.kernel.flow_seen(&flow).expect("seen");
     let (hook, request_ns) = seen.last_request.clone().expect("a request");
     let (_, reply_ns) = seen.last_reply.clone().expect("a reset");
     assert_eq!(
@@ -196,7 +196,7 @@ fn a_foreign_flow_is_remembered_with_the_time_of_its_packets() {
     );
     let before_ns = now_ns();
     assert!(!connect(&pair, port));
-    let seen = pair.b.eye.flow_seen(&flow).expect("seen");
+    let seen = pair.b.kernel.flow_seen(&flow).expect("seen");
     assert!(seen.last_request.is_some_and(|(_, at_ns)| at_ns > before_ns));
     assert!(seen.last_reply.is_some_and(|(_, at_ns)| at_ns == reply_ns));
 }
@@ -219,7 +219,7 @@ fn a_filtered_request_is_reported_where_it_died() {
         assert_eq!(drop.stage, netcheck_proto::v1::Stage::NetfilterInput, "{drop:?}");
         assert_eq!(&*drop.hook.interface, "eth0");
         assert!(!drop.function.is_empty());
-        let counted = pair.b.eye.drop_counts();
+        let counted = pair.b.kernel.drop_counts();
         assert!(counted.iter().any(|count| &*count.reason == "NETFILTER_DROP" && count.packets > 0));
     }
 }
@@ -233,7 +233,7 @@ fn counts_of_drops_grow_whenever_they_are_read() {
     );
     let target = SocketAddr::new(pair.b.v4, 9);
     let filtered = |pair: &mut Pair| {
-        let counts = pair.b.eye.drop_counts();
+        let counts = pair.b.kernel.drop_counts();
         let own =
             counts.iter().filter(|count| (&*count.reason, &*count.interface) == ("NETFILTER_DROP", "eth0"));
         own.map(|count| count.packets).sum::<u64>()
@@ -267,7 +267,7 @@ fn a_strangers_magic_is_passed_on_and_costs_no_event() {
     echo(&pair.a, pair.a.v4, pair.b.v4, SESSION_A, 1).expect("a reply");
     let seen = observe(&mut pair.a, |seen| stamps(seen) >= 2);
     assert_eq!(stamps(&seen), 2, "only its own: {seen:?}");
-    let held = pair.b.eye.reflected_path(ProbeSession(SESSION_A), PathId(PATH)).unwrap();
+    let held = pair.b.kernel.reflected_path(ProbeSession(SESSION_A), PathId(PATH)).unwrap();
     assert_eq!(held.requests, 1, "a stranger's requests are counted apart");
 }
 
@@ -281,14 +281,14 @@ fn malformed_packets_pass_untouched_and_leave_everything_working() {
     capture.wait_for(&frames);
     let reply = echo(&pair.a, pair.a.v4, pair.b.v4, SESSION_A, 70).expect("all goes on");
     assert!(reply.reflected());
-    assert_eq!(pair.b.eye.status().ring_events_lost, 0);
-    pair.a.eye.drain(&mut |_| {});
+    assert_eq!(pair.b.kernel.status().ring_events_lost, 0);
+    pair.a.kernel.drain(&mut |_| {});
 }
 
 #[test]
 fn hooks_are_listed_and_gone_with_their_owner() {
     let pair = Pair::new(SESSION_A, 0);
-    let status = pair.a.eye.status();
+    let status = pair.a.kernel.status();
     assert_eq!(status.state, netcheck_proto::v1::EbpfState::Attached, "{status:?}");
     assert_eq!(status.hooks.len(), 2);
     let programs = |node: &Node| {
@@ -314,7 +314,7 @@ fn hooks_are_listed_and_gone_with_their_owner() {
 fn interfaces_that_come_are_hooked_and_those_that_go_forgotten() {
     let pair = Pair::new(SESSION_A, 0);
     let names = |pair: &Pair| -> Vec<String> {
-        let mut names: Vec<_> = pair.a.eye.status().hooks.into_iter().map(|hook| hook.interface).collect();
+        let mut names: Vec<_> = pair.a.kernel.status().hooks.into_iter().map(|hook| hook.interface).collect();
         names.dedup();
         names
     };
@@ -330,7 +330,7 @@ fn interfaces_that_come_are_hooked_and_those_that_go_forgotten() {
     pair.a.ip("link add flannel.1 type vxlan id 1 dstport 8472 dev eth0");
     wait(&["cni0", "eth0", "flannel.1"]);
     let roles: Vec<_> =
-        pair.a.eye.status().hooks.iter().map(|hook| (hook.interface.clone(), hook.role())).collect();
+        pair.a.kernel.status().hooks.iter().map(|hook| (hook.interface.clone(), hook.role())).collect();
     assert!(roles.contains(&("flannel.1".into(), netcheck_proto::v1::InterfaceRole::Tunnel)));
     pair.a.ip("link del cni0");
     wait(&["eth0", "flannel.1"]);

@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use netcheck_agent::kernel::{KernelConfig, TcMode, open};
-use netcheck_agent::model::observation::{KernelEye, KnownAddress};
+use netcheck_agent::model::observation::{KernelSource, KnownAddress};
 use netcheck_common::header::{HEADER_LEN, ProbeHeader};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, LinkNameSpaceType, UnshareFlags, move_into_link_name_space,
@@ -30,7 +30,7 @@ type Job = Box<dyn FnOnce() + Send>;
 pub(crate) struct Node {
     pub(crate) v4: IpAddr,
     pub(crate) v6: IpAddr,
-    pub(crate) eye: Box<dyn KernelEye>,
+    pub(crate) kernel: Box<dyn KernelSource>,
     bare: Bare,
     stop: CancellationToken,
     attacher: Option<JoinHandle<()>>,
@@ -142,19 +142,19 @@ impl Node {
             }
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let (attacher, eye) =
+                let (attacher, kernel) =
                     open(&config).await.unwrap_or_else(|error| panic!("{}", error.one_line()));
-                ready.send(eye).unwrap();
+                ready.send(kernel).unwrap();
                 attacher.run(stopped).await;
             });
         });
-        let eye = opened.recv().expect("the kernel programs load");
+        let kernel = opened.recv().expect("the kernel programs load");
         let v4 = IpAddr::from([10, 77, 0, number]);
         let v6 = IpAddr::from([0xfd77, 0, 0, 0, 0, 0, 0, u16::from(number)]);
-        let mut node = Self { v4, v6, eye, bare, stop, attacher: Some(attacher) };
+        let mut node = Self { v4, v6, kernel, bare, stop, attacher: Some(attacher) };
         let known = |address, local| KnownAddress { address, pod: None, local, network: None };
         let other = 3 - number;
-        node.eye.set_addresses(
+        node.kernel.set_addresses(
             &[
                 known(v4, true),
                 known(v6, true),

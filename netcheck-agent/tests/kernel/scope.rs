@@ -17,7 +17,7 @@ fn filter(pod: &Bare, hook: &str) {
 
 fn drops(pods: &mut Pods) -> Vec<DropSeen> {
     let mut drops = Vec::new();
-    pods.node.eye.drain(&mut |seen| {
+    pods.node.kernel.drain(&mut |seen| {
         if let Observation::Drop(drop) = seen {
             drops.push(drop);
         }

@@ -52,7 +52,7 @@ fn registered(pair: &mut Pair, sequence: u32, transport: ProbeKind, v4: bool) ->
     });
     let local = socket.local_addr().unwrap().as_socket().unwrap();
     let flow = OwnFlow { probe: probe(sequence), transport, local };
-    assert!(pair.a.eye.watch_flow(&flow));
+    assert!(pair.a.kernel.watch_flow(&flow));
     (socket, flow)
 }
 
@@ -100,7 +100,7 @@ fn a_flow_whose_port_is_translated_is_stamped_both_ways_and_shows_its_backend() 
         assert_eq!(request.flow.source, reply.flow.destination);
         assert_eq!(reply.reset, transport == ProbeKind::Tcp);
         assert!(reply.at_ns > request.at_ns);
-        pair.a.eye.forget_flow(&flow);
+        pair.a.kernel.forget_flow(&flow);
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use clap::Args;
 
 use super::dns_name;
-use crate::plan::dns::{DnsSettings, NAME, Over};
+use netcheck_analysis::plan::dns::{DnsSettings, NAME, Over};
 
 /// Flags about DNS.
 #[derive(Clone, Debug, Args)]

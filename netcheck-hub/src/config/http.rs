@@ -8,10 +8,10 @@ use clap::Args;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 
-use super::duration;
-use crate::plan::ExchangeTiming;
-use crate::plan::http::url::NamedUrl;
-use crate::plan::http::{Endpoint, HttpSettings};
+use super::{FlagError, duration};
+use netcheck_analysis::plan::ExchangeTiming;
+use netcheck_analysis::plan::http::url::NamedUrl;
+use netcheck_analysis::plan::http::{Endpoint, HttpSettings};
 
 /// Servers that are known by name.
 const URLS_MAX: usize = 64;
@@ -138,25 +138,25 @@ impl HttpFlags {
     }
 }
 
-fn api(text: &str) -> Result<Api, String> {
+fn api(text: &str) -> Result<Api, FlagError> {
     match text {
         "off" => Ok(Api(None)),
         path if path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic()) => {
             Ok(Api(Some(path.to_owned())))
         }
-        _ => Err("expected a path that starts with a slash, or off".to_owned()),
+        _ => Err(FlagError::Api),
     }
 }
 
-fn interval(text: &str) -> Result<Duration, String> {
+fn interval(text: &str) -> Result<Duration, FlagError> {
     duration(text, Duration::from_millis(200), Duration::from_secs(3600))
 }
 
-fn timeout(text: &str) -> Result<Duration, String> {
+fn timeout(text: &str) -> Result<Duration, FlagError> {
     duration(text, Duration::from_millis(100), Duration::from_secs(60))
 }
 
-fn warning(text: &str) -> Result<Duration, String> {
+fn warning(text: &str) -> Result<Duration, FlagError> {
     duration(text, Duration::ZERO, Duration::from_secs(3650 * 86_400))
 }
 

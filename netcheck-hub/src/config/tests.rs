@@ -1,5 +1,7 @@
 use clap::CommandFactory as _;
 
+use netcheck_proto::usage::one_line;
+
 use super::*;
 
 #[test]
@@ -27,7 +29,7 @@ fn what_is_probed() {
         let words = ["netcheck-hub", "--insecure"].into_iter().chain(words.split_whitespace());
         Config::try_parse_from(words)
             .map(|config| config.settings().unwrap().selection)
-            .map_err(|error| one_line(&error))
+            .map_err(|error| one_line(&error.to_string()))
     };
     assert_eq!(read(""), Ok(Selection::default()));
     assert_eq!(read("--pods all --services all"), Ok(Selection::everything()));

@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::{News, Take};
-use crate::cluster::inventory::{InventoryError, read};
-use crate::cluster::roster::{LeftOut, Roster};
+use netcheck_analysis::cluster::inventory::{InventoryError, read};
+use netcheck_analysis::cluster::roster::{LeftOut, Roster};
 
 /// How often the file is looked at. A change is taken once it has been the same for two looks, so that a file which
 /// is being written in place is not read by halves.

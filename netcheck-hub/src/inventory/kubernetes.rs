@@ -13,9 +13,9 @@ use kube::Client;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::roster::entrance::Entrance;
-use crate::cluster::roster::gateway::{Gateway, HttpRoute};
-use crate::cluster::roster::{Backend, Mark, Node, Pod, Roster, Service};
+use netcheck_analysis::cluster::roster::entrance::Entrance;
+use netcheck_analysis::cluster::roster::gateway::{Gateway, HttpRoute};
+use netcheck_analysis::cluster::roster::{Backend, Mark, Node, Pod, Roster, Service};
 
 use super::{News, Take};
 

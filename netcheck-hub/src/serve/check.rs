@@ -15,15 +15,15 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use crate::matrix::range::Range;
-use crate::model::NodeIx;
-use crate::model::clock::{SECOND_NS, positive, unix_now_ns, wire_duration};
-use crate::model::verdict::Verdict;
-use crate::plan::selector::Selector;
 use crate::serve::reachability::invalid;
 use crate::state::Hub;
 use crate::state::cells::Cell;
 use crate::view::report;
+use netcheck_analysis::matrix::range::Range;
+use netcheck_analysis::model::NodeIx;
+use netcheck_analysis::model::clock::{SECOND_NS, positive, unix_now_ns, wire_duration};
+use netcheck_analysis::model::verdict::Verdict;
+use netcheck_analysis::plan::selector::Selector;
 
 /// How long a check may take when it says nothing.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -147,9 +147,9 @@ impl Check {
 
     fn result(&self, cells: &[Cell], range: &Range) -> v1::CheckResult {
         let mut caveats = self.hub.lock().caveats();
-        let resting = self.hub.count_resting(&self.selector.clone().any_verdict(), range.now_ns);
-        if resting > 0 {
-            caveats.push(format!("{resting} paths are not in turn now and were not checked"));
+        let inactive = self.hub.count_inactive(&self.selector.clone().any_verdict(), range.now_ns);
+        if inactive > 0 {
+            caveats.push(format!("{inactive} paths are not in turn now and were not checked"));
         }
         let fine = |verdict: Verdict| matches!(verdict, Verdict::Reachable | Verdict::ExpectedAbsent);
         let told = |cell: &&Cell| {

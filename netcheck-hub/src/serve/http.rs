@@ -12,21 +12,21 @@ use axum::middleware;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use axum::serve::Listener;
-use netcheck_proto::v1;
+use netcheck_proto::{json, v1};
 use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::matrix::range::Range;
-use crate::model::clock::wire_duration;
-use crate::plan::selector::Selector;
 use crate::serve::accept::Connection;
+use crate::serve::metrics;
 use crate::serve::readers::{Readers, gate};
-use crate::serve::{json, metrics};
 use crate::state::Hub;
+use netcheck_analysis::matrix::range::Range;
+use netcheck_analysis::model::clock::wire_duration;
+use netcheck_analysis::plan::selector::Selector;
 
 /// Ticks that may be missed before the hub counts as stuck.
-const STUCK_NS: i64 = 10 * crate::model::clock::SECOND_NS;
+const STUCK_NS: i64 = 10 * netcheck_analysis::model::clock::SECOND_NS;
 
 /// The routes. Health and metrics are everybody's, the rest is for readers.
 pub fn router(hub: Arc<Hub>, readers: Readers) -> Router {
@@ -92,11 +92,11 @@ pub async fn serve(
 /// Alive: the hub's own clock ticks. Agents and inventory don't matter here: a restart would not mend them.
 async fn healthz(State(hub): State<Arc<Hub>>) -> Response {
     let ticked_ns = *hub.ticks().borrow();
-    let since_ns = crate::model::clock::unix_now_ns() - ticked_ns.max(hub.started_ns);
+    let since_ns = netcheck_analysis::model::clock::unix_now_ns() - ticked_ns.max(hub.started_ns);
     if since_ns > STUCK_NS {
         return (
             StatusCode::SERVICE_UNAVAILABLE,
-            format!("no tick for {} s\n", since_ns / crate::model::clock::SECOND_NS),
+            format!("no tick for {} s\n", since_ns / netcheck_analysis::model::clock::SECOND_NS),
         )
             .into_response();
     }

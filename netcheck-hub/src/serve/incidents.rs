@@ -1,21 +1,15 @@
 //! Incidents for readers: the list, and a watch that tells what changed since it last looked.
 
 use std::collections::BTreeMap;
-use std::pin::Pin;
 use std::sync::Arc;
 
-use futures::Stream;
 use netcheck_proto::v1;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
 
-use crate::incident::Incident;
-use crate::model::clock::{timestamp, unix_now_ns};
+use crate::serve::follow::{Follow, Told, follow};
 use crate::state::Hub;
-
-/// What a watch tells, in order.
-pub type Told = Pin<Box<dyn Stream<Item = Result<v1::WatchIncidentsResponse, Status>> + Send>>;
+use netcheck_analysis::incident::Incident;
+use netcheck_analysis::model::clock::{timestamp, unix_now_ns};
 
 impl Hub {
     /// The incidents as the newest evaluation left them.
@@ -33,30 +27,21 @@ impl Hub {
 
     /// Follows them until `shutdown` is cancelled. A reader that is slow misses states in between, never the newest.
     #[must_use]
-    pub fn watch_incidents(self: &Arc<Self>, changes_only: bool, shutdown: CancellationToken) -> Told {
-        let watch = Watch {
-            hub: Arc::clone(self),
-            ticks: self.ticks(),
-            shutdown,
-            changes_only,
-            known: None,
-            revision: 0,
-        };
-        let passes = futures::stream::unfold(watch, |mut watch| async {
-            let pass = watch.next().await?;
-            Some((futures::stream::iter(pass.into_iter().map(Ok)), watch))
-        });
-        Box::pin(futures::StreamExt::flatten(passes))
+    pub fn watch_incidents(
+        self: &Arc<Self>,
+        changes_only: bool,
+        shutdown: CancellationToken,
+    ) -> Told<v1::WatchIncidentsResponse> {
+        let watch = Watch { hub: Arc::clone(self), changes_only, known: BTreeMap::new(), revision: 0 };
+        follow(watch, self.ticks(), shutdown)
     }
 }
 
 struct Watch {
     hub: Arc<Hub>,
-    ticks: watch::Receiver<i64>,
-    shutdown: CancellationToken,
     changes_only: bool,
     /// Revisions of the open incidents that were told.
-    known: Option<BTreeMap<String, u64>>,
+    known: BTreeMap<String, u64>,
     revision: u64,
 }
 
@@ -64,28 +49,15 @@ fn told(incident: v1::Incident) -> v1::WatchIncidentsResponse {
     v1::WatchIncidentsResponse { incident: Some(incident), initial_done: false }
 }
 
-impl Watch {
-    async fn next(&mut self) -> Option<Vec<v1::WatchIncidentsResponse>> {
-        let Some(known) = self.known.take() else { return Some(self.first()) };
-        self.known = Some(known);
-        loop {
-            tokio::select! {
-                () = self.shutdown.cancelled() => return None,
-                ticked = self.ticks.changed() => ticked.ok()?,
-            }
-            let changes = self.changes();
-            if !changes.is_empty() {
-                return Some(changes);
-            }
-        }
-    }
+impl Follow for Watch {
+    type Message = v1::WatchIncidentsResponse;
 
     fn first(&mut self) -> Vec<v1::WatchIncidentsResponse> {
         let state = self.hub.lock();
         let open = state.incidents.open();
         self.revision = state.incidents.revision();
         drop(state);
-        self.known = Some(revisions(&open));
+        self.known = revisions(&open);
         let open = open.into_iter().filter(|_| !self.changes_only);
         let mut pass: Vec<v1::WatchIncidentsResponse> = open.map(|incident| told(incident.wire)).collect();
         pass.push(v1::WatchIncidentsResponse { incident: None, initial_done: true });
@@ -110,7 +82,7 @@ impl Watch {
         drop(state);
         self.revision = revision;
         closed.reverse();
-        let known = self.known.replace(revisions(&open)).unwrap_or_default();
+        let known = std::mem::replace(&mut self.known, revisions(&open));
         let changed =
             open.into_iter().filter(|incident| known.get(&incident.wire.id) != Some(&incident.revision));
         changed.map(|incident| incident.wire).chain(closed).map(told).collect()

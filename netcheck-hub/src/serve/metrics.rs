@@ -11,12 +11,12 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use crate::matrix::range::Range;
-use crate::model::clock::duration_ns;
-use crate::model::verdict::Verdict;
-use crate::plan::coverage::Coverage;
 use crate::state::Hub;
 use crate::state::State;
+use netcheck_analysis::matrix::range::Range;
+use netcheck_analysis::model::clock::duration_ns;
+use netcheck_analysis::model::verdict::Verdict;
+use netcheck_analysis::plan::coverage::Coverage;
 
 /// All metrics as text.
 ///
@@ -30,7 +30,7 @@ pub fn render(hub: &Hub) -> Result<String, fmt::Error> {
     Ok(text)
 }
 
-/// Further networks of pods that have a series of their own.
+/// Secondary networks of pods that have a series of their own.
 const NETWORKS: usize = 64;
 
 type Labels = Vec<(&'static str, String)>;
@@ -79,7 +79,8 @@ impl Snapshot {
     }
 
     fn take(hub: &Hub) -> Self {
-        let range = Range::newest(hub.settings.default_range(), crate::model::clock::unix_now_ns());
+        let range =
+            Range::newest(hub.settings.default_range(), netcheck_analysis::model::clock::unix_now_ns());
         let (cells, coverage) = hub.survey(&range);
         let state = hub.lock();
         let mut snapshot = Self::default();
@@ -167,7 +168,7 @@ impl Snapshot {
         let help = "Paths to a node and its pods, by that node and verdict.";
         self.add(false, "target_paths", help, series(by_target, "node"));
         let help =
-            "Paths on a further network of pods, by network and verdict; beyond 64 of them all are one.";
+            "Paths on a secondary network of pods, by network and verdict; beyond 64 of them all are one.";
         self.add(false, "network_paths", help, series(by_network, "network"));
         self.add(
             false,
@@ -233,11 +234,11 @@ impl Snapshot {
 
     /// Paths that take turns. The series are there whether any do or not.
     fn coverage(&mut self, coverage: &Coverage) {
-        let resting = Verdict::ALL.map(|verdict| {
-            (vec![("verdict", verdict.as_str().to_owned())], coverage.resting(verdict) as f64)
+        let inactive = Verdict::ALL.map(|verdict| {
+            (vec![("verdict", verdict.as_str().to_owned())], coverage.inactive(verdict) as f64)
         });
         let help = "Paths that are not in turn now, by the verdict of their last turn.";
-        self.add(false, "paths_resting", help, resting.to_vec());
+        self.add(false, "paths_inactive", help, inactive.to_vec());
         let help = "How long it takes until every path had its turn; 0 where all are probed all the time.";
         self.add(false, "cover_seconds", help, vec![(vec![], coverage.promised().as_secs_f64())]);
     }

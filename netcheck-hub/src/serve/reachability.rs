@@ -1,29 +1,26 @@
 //! `ReachabilityService`: everything that can be read of the hub.
 
 use std::collections::HashMap;
-use std::pin::Pin;
 use std::sync::Arc;
 
-use futures::Stream;
 use netcheck_proto::v1;
 use netcheck_proto::v1::reachability_service_server::ReachabilityService;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use crate::matrix::range::Range;
-use crate::model::NodeIx;
-use crate::model::clock::{positive, timestamp, unix_now_ns, wire_duration};
-use crate::model::verdict::Verdict;
-use crate::plan::coverage::Coverage;
-use crate::plan::selector::Selector;
-use crate::serve::incidents::Told;
+use crate::serve::follow::{Follow, Told, follow};
 use crate::state::Hub;
 use crate::state::State;
 use crate::state::agent::Agent;
 use crate::state::cells::Cell;
 use crate::view::inactive::TooMany;
-use crate::view::report;
+use crate::view::report::{self, conclusion};
+use netcheck_analysis::matrix::range::Range;
+use netcheck_analysis::model::NodeIx;
+use netcheck_analysis::model::clock::{positive, timestamp, unix_now_ns, wire_duration};
+use netcheck_analysis::model::verdict::Verdict;
+use netcheck_analysis::plan::coverage::Coverage;
+use netcheck_analysis::plan::selector::Selector;
 
 /// The service.
 pub struct Reachability {
@@ -84,21 +81,21 @@ impl Hub {
 
     /// The cells of paths in turn, and of those that are not. Each path of a source is among one of them: both are of one
     /// moment.
-    fn measured_and_resting(
+    fn measured_and_inactive(
         &self,
         selector: &Selector,
-        resting: &Selector,
+        inactive: &Selector,
         range: &Range,
     ) -> (Vec<Cell>, Vec<v1::MatrixCell>) {
-        let mut chosen = self.chosen(resting);
+        let mut chosen = self.chosen(inactive);
         let (mut measured, mut rest) = (Vec::new(), Vec::new());
         for source in self.indices() {
             let state = self.lock();
             measured.extend(self.cells_of(&state, source, selector, range));
-            let found = state.resting(source, &mut chosen);
+            let found = state.inactive(source, &mut chosen);
             drop(state);
             let Some(found) = found else { continue };
-            rest.extend(found.paths(resting, range.now_ns).iter().map(|path| found.cell(path)));
+            rest.extend(found.paths(inactive, range.now_ns).iter().map(|path| found.cell(path)));
         }
         (measured, rest)
     }
@@ -106,11 +103,13 @@ impl Hub {
     /// The matrix.
     #[must_use]
     pub fn matrix(&self, selector: &Selector, range: &Range) -> v1::GetMatrixResponse {
-        let (measured, resting) = self.measured_and_resting(selector, selector, range);
+        let (measured, inactive) = self.measured_and_inactive(selector, selector, range);
+        let cells: Vec<v1::MatrixCell> = measured.into_iter().map(|cell| cell.cell).chain(inactive).collect();
         v1::GetMatrixResponse {
             generated_at: Some(timestamp(range.now_ns)),
             range: Some(wire_duration(range.length())),
-            cells: measured.into_iter().map(|cell| cell.cell).chain(resting).collect(),
+            conclusion: conclusion::of(cells.iter().map(v1::MatrixCell::verdict)).into(),
+            cells,
         }
     }
 
@@ -123,7 +122,7 @@ impl Hub {
         drop(state);
         let incidents = self.incidents(false).incidents;
         let mut report = v1::Report { incidents, unjudged, ..report::build(&cells, range, caveats) };
-        report::add_resting(&mut report, &coverage, self.settings.rotation.cover);
+        report::add_inactive(&mut report, &coverage, self.settings.rotation.cover);
         report
     }
 
@@ -178,13 +177,11 @@ fn wire_agent(agent: &Agent) -> Option<v1::NodeAgent> {
     })
 }
 
-type Cells = Pin<Box<dyn Stream<Item = Result<v1::WatchMatrixResponse, Status>> + Send>>;
-
 #[tonic::async_trait]
 impl ReachabilityService for Reachability {
-    type WatchMatrixStream = Cells;
+    type WatchMatrixStream = Told<v1::WatchMatrixResponse>;
 
-    type WatchIncidentsStream = Told;
+    type WatchIncidentsStream = Told<v1::WatchIncidentsResponse>;
 
     async fn list_incidents(
         &self,
@@ -196,7 +193,7 @@ impl ReachabilityService for Reachability {
     async fn watch_incidents(
         &self,
         request: Request<v1::WatchIncidentsRequest>,
-    ) -> Result<Response<Told>, Status> {
+    ) -> Result<Response<Self::WatchIncidentsStream>, Status> {
         let changes_only = request.into_inner().changes_only;
         Ok(Response::new(self.hub.watch_incidents(changes_only, self.shutdown.clone())))
     }
@@ -230,7 +227,7 @@ impl ReachabilityService for Reachability {
     async fn watch_matrix(
         &self,
         request: Request<v1::WatchMatrixRequest>,
-    ) -> Result<Response<Cells>, Status> {
+    ) -> Result<Response<Self::WatchMatrixStream>, Status> {
         let request = request.into_inner();
         let selector = Selector::read(request.selector).map_err(invalid)?;
         if !request.changes_only {
@@ -240,16 +237,10 @@ impl ReachabilityService for Reachability {
             selector,
             range: request.range,
             changes_only: request.changes_only,
-            known: None,
-            ticks: self.hub.ticks(),
+            known: HashMap::new(),
             hub: Arc::clone(&self.hub),
-            shutdown: self.shutdown.clone(),
         };
-        let passes = futures::stream::unfold(watch, |mut watch| async {
-            let pass = watch.next().await?;
-            Some((futures::stream::iter(pass.into_iter().map(Ok)), watch))
-        });
-        Ok(Response::new(Box::pin(futures::StreamExt::flatten(passes))))
+        Ok(Response::new(follow(watch, self.hub.ticks(), self.shutdown.clone())))
     }
 
     async fn get_path(
@@ -265,22 +256,23 @@ impl ReachabilityService for Reachability {
         let selector = selector.between(&request.source, &request.target);
         let mut chosen = self.hub.chosen(&selector);
         let mut paths: Vec<v1::PathDetail> = Vec::new();
+        let mut findings = Vec::new();
         let mut state = self.hub.lock();
         let source = state.find(&request.source);
         if let Some(source) = source {
-            paths.extend(self.hub.cells_of(&state, source, &selector, &range).into_iter().filter_map(
-                |cell| {
-                    let row = state.agent(source).rows.get(netcheck_common::domain::PathId(cell.key.1))?;
-                    Some(state.detail(source, row, cell.verdict, &range))
-                },
-            ));
-            if let Some(resting) = state.resting(source, &mut chosen) {
+            let cells = self.hub.cells_of(&state, source, &selector, &range);
+            findings = report::findings(&cells);
+            paths.extend(cells.into_iter().filter_map(|cell| {
+                let row = state.agent(source).rows.get(netcheck_common::domain::PathId(cell.key.1))?;
+                Some(state.detail(source, row, cell.verdict, &range))
+            }));
+            if let Some(inactive) = state.inactive(source, &mut chosen) {
                 drop(state);
-                let found = resting.paths(&selector, range.now_ns);
+                let found = inactive.paths(&selector, range.now_ns);
                 state = self.hub.lock();
                 for path in found {
-                    state.ask_for(source, resting.target(&path), range.now_ns);
-                    paths.push(v1::PathDetail { cell: Some(resting.cell(&path)), ..Default::default() });
+                    state.ask_for(source, inactive.target(&path), range.now_ns);
+                    paths.push(v1::PathDetail { cell: Some(inactive.cell(&path)), ..Default::default() });
                 }
             }
         }
@@ -293,7 +285,13 @@ impl ReachabilityService for Reachability {
             )));
         }
         drop(state);
-        Ok(Response::new(v1::GetPathResponse { generated_at: Some(timestamp(range.now_ns)), paths }))
+        let cells = paths.iter().filter_map(|path| path.cell.as_ref());
+        Ok(Response::new(v1::GetPathResponse {
+            generated_at: Some(timestamp(range.now_ns)),
+            findings,
+            conclusion: conclusion::of(cells.map(v1::MatrixCell::verdict)).into(),
+            paths,
+        }))
     }
 
     async fn get_report(
@@ -312,9 +310,7 @@ struct Watch {
     selector: Selector,
     range: Option<prost_types::Duration>,
     changes_only: bool,
-    known: Option<HashMap<(NodeIx, u32), Verdict>>,
-    ticks: watch::Receiver<i64>,
-    shutdown: CancellationToken,
+    known: HashMap<(NodeIx, u32), Verdict>,
 }
 
 /// Selecting by verdict would hide the change away from it: a watch compares all verdicts and filters what it tells.
@@ -323,39 +319,27 @@ fn told(selector: &Selector, cell: &Cell, previous: Option<Verdict>) -> bool {
 }
 
 impl Watch {
-    async fn next(&mut self) -> Option<Vec<v1::WatchMatrixResponse>> {
-        if self.known.is_none() {
-            return Some(self.first());
-        }
-        loop {
-            tokio::select! {
-                () = self.shutdown.cancelled() => return None,
-                ticked = self.ticks.changed() => ticked.ok()?,
-            }
-            let changes = self.changes();
-            if !changes.is_empty() {
-                return Some(changes);
-            }
-        }
-    }
-
     fn cells(&self) -> Vec<Cell> {
         let range = self.hub.range(self.range.as_ref());
         self.hub.cells(&self.selector.clone().any_verdict(), &range)
     }
+}
+
+impl Follow for Watch {
+    type Message = v1::WatchMatrixResponse;
 
     fn first(&mut self) -> Vec<v1::WatchMatrixResponse> {
-        let (cells, resting) = if self.changes_only {
+        let (cells, inactive) = if self.changes_only {
             (self.cells(), Vec::new())
         } else {
             let range = self.hub.range(self.range.as_ref());
-            self.hub.measured_and_resting(&self.selector.clone().any_verdict(), &self.selector, &range)
+            self.hub.measured_and_inactive(&self.selector.clone().any_verdict(), &self.selector, &range)
         };
-        self.known = Some(cells.iter().map(|cell| (cell.key, cell.verdict)).collect());
+        self.known = cells.iter().map(|cell| (cell.key, cell.verdict)).collect();
         let mut pass: Vec<v1::WatchMatrixResponse> = Vec::new();
         if !self.changes_only {
             let told = cells.into_iter().filter(|cell| told(&self.selector, cell, None));
-            let told = told.map(|cell| cell.cell).chain(resting);
+            let told = told.map(|cell| cell.cell).chain(inactive);
             pass.extend(told.map(|cell| v1::WatchMatrixResponse { cell: Some(cell), ..Default::default() }));
         }
         pass.push(v1::WatchMatrixResponse { initial_done: true, ..Default::default() });
@@ -364,8 +348,8 @@ impl Watch {
 
     fn changes(&mut self) -> Vec<v1::WatchMatrixResponse> {
         let cells = self.cells();
-        let known = self.known.take().unwrap_or_default();
-        self.known = Some(cells.iter().map(|cell| (cell.key, cell.verdict)).collect());
+        let known = std::mem::take(&mut self.known);
+        self.known = cells.iter().map(|cell| (cell.key, cell.verdict)).collect();
         let mut changes = Vec::new();
         for cell in cells {
             let previous = known.get(&cell.key).copied();

@@ -2,20 +2,18 @@
 //!
 //! The token's file is read anew for every request: readers are few, and a renewed secret counts at once.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use netcheck_proto::usage::read_token;
 use subtle::ConstantTimeEq as _;
 use tonic::Status;
 
 use crate::state::Hub;
-
-/// A token of fewer bytes can be guessed.
-const SHORTEST: usize = 16;
 
 /// Who may read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,22 +48,6 @@ pub enum Denied {
     Uncertified,
 }
 
-/// Reads a token from a file.
-///
-/// # Errors
-/// It can't be read, or what is in it is no token.
-pub fn read_token(path: &Path) -> Result<String, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let token = text.trim();
-    if token.len() < SHORTEST || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        let path = path.display();
-        return Err(format!(
-            "{path}: no token in it; a token is {SHORTEST} or more visible ASCII characters"
-        ));
-    }
-    Ok(token.to_owned())
-}
-
 impl Readers {
     /// Whether who sent these words as `authorization` may read.
     ///
@@ -78,7 +60,7 @@ impl Readers {
             scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
         });
         let shown = shown.ok_or(Denied::Missing)?;
-        let token = read_token(path).map_err(Denied::Unknown)?;
+        let token = read_token(path).map_err(|error| Denied::Unknown(error.to_string()))?;
         if bool::from(token.as_bytes().ct_eq(shown)) { Ok(()) } else { Err(Denied::Wrong) }
     }
 

@@ -19,12 +19,12 @@ use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use self::opening::Opening;
-use crate::model::NodeIx;
-use crate::model::clock::unix_now_ns;
-use crate::plan::Plan;
 use crate::serve::identity::Identity;
 use crate::state::Hub;
 use crate::state::ingest;
+use netcheck_analysis::model::NodeIx;
+use netcheck_analysis::model::clock::unix_now_ns;
+use netcheck_analysis::plan::Plan;
 
 mod opening;
 

@@ -11,12 +11,12 @@ use tokio_util::sync::CancellationToken;
 use self::claim::{Claims, Holder};
 use self::links::PodLinks;
 use self::searches::Searches;
-use crate::matrix::Rows;
-use crate::model::clock::{nanos, positive, time_of_day};
-use crate::model::verdict::Rules;
-use crate::plan::coverage::Ledger;
-use crate::plan::rotation::Turns;
-use crate::plan::{Catalog, Plan, PlanBook, Share, Timing};
+use netcheck_analysis::matrix::Rows;
+use netcheck_analysis::model::clock::{nanos, positive, time_of_day};
+use netcheck_analysis::model::verdict::Rules;
+use netcheck_analysis::plan::coverage::LastVerdictCache;
+use netcheck_analysis::plan::rotation::RotationSlot;
+use netcheck_analysis::plan::{Catalog, NodeAssignment, PathIdAllocator, Plan, Timing};
 
 pub mod claim;
 pub mod links;
@@ -42,7 +42,7 @@ pub struct Live {
 
 /// How long an agent may be silent, which says every 5 s how it is. One that does not read what it is told is not heard
 /// either: the hub reads no further than it can answer. Then it counts as not connected, or its node would look watched.
-pub const UNHEARD_NS: i64 = 60 * crate::model::clock::SECOND_NS;
+pub const UNHEARD_NS: i64 = 60 * netcheck_analysis::model::clock::SECOND_NS;
 
 impl Live {
     /// Whether nothing came of its agent for long.
@@ -58,7 +58,7 @@ pub struct Agent {
     /// The node.
     pub name: Arc<str>,
     /// Gives out its path ids.
-    pub plan: PlanBook,
+    pub plan: PathIdAllocator,
     /// What its session shall tell it.
     pub plans: watch::Sender<Arc<Plan>>,
     /// Its paths.
@@ -110,13 +110,13 @@ pub struct Agent {
     /// How short names are looked up on its node.
     pub searches: Searches,
     /// How its paths take turns; none where it probes all of them all the time.
-    pub turns: Option<Turns>,
+    pub turns: Option<RotationSlot>,
     /// What its paths are that are not in turn.
-    pub ledger: Ledger,
+    pub ledger: LastVerdictCache,
     /// What its plan, its rows' paths and its ledger are of.
     pub catalog: Arc<Catalog>,
     /// What of that is its own.
-    pub(crate) share: Option<Arc<Share>>,
+    pub(crate) share: Option<Arc<NodeAssignment>>,
     /// Targets that somebody asked for, and until when they are probed out of turn.
     pub asked: BTreeMap<Arc<str>, i64>,
     /// Its plan is due for what was asked.
@@ -155,7 +155,7 @@ impl Agent {
     pub fn new(name: &str) -> Self {
         Self {
             name: name.into(),
-            plan: PlanBook::default(),
+            plan: PathIdAllocator::default(),
             plans: watch::Sender::new(Arc::default()),
             rows: Rows::default(),
             live: None,
@@ -182,7 +182,7 @@ impl Agent {
             kernel_drops: BTreeMap::new(),
             searches: Searches::default(),
             turns: None,
-            ledger: Ledger::default(),
+            ledger: LastVerdictCache::default(),
             catalog: Arc::default(),
             share: None,
             asked: BTreeMap::new(),

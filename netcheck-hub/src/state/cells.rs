@@ -4,20 +4,20 @@ use netcheck_common::domain::Outcome;
 use netcheck_common::window::Steps;
 use netcheck_proto::v1;
 
-use crate::evidence::Lost;
-use crate::evidence::locate::destination;
-use crate::matrix::Row;
-use crate::matrix::figures::{phases, stats, steps};
-use crate::matrix::judging::judge_row;
-use crate::matrix::ports::Ports;
-use crate::matrix::range::Range;
-use crate::matrix::sizes::Sizes;
-use crate::model::clock::timestamp;
-use crate::model::verdict::{Rules, Verdict};
-use crate::model::{NodeIx, Pattern};
-use crate::plan::selector::Selector;
-use crate::plan::{Target, wire_path};
 use crate::state::State;
+use netcheck_analysis::evidence::Lost;
+use netcheck_analysis::evidence::locate::{destination, exchange};
+use netcheck_analysis::matrix::Row;
+use netcheck_analysis::matrix::figures::{phases, stats, steps};
+use netcheck_analysis::matrix::judging::judge_row;
+use netcheck_analysis::matrix::ports::Ports;
+use netcheck_analysis::matrix::range::Range;
+use netcheck_analysis::matrix::sizes::Sizes;
+use netcheck_analysis::model::clock::timestamp;
+use netcheck_analysis::model::verdict::{Rules, Verdict};
+use netcheck_analysis::model::{NodeIx, Pattern};
+use netcheck_analysis::plan::selector::Selector;
+use netcheck_analysis::plan::{Target, wire_path};
 
 /// A cell and what the report needs beyond it.
 #[derive(Clone, Debug)]
@@ -87,7 +87,7 @@ impl State {
         let steps = row.path.probe.exchange.is_some().then(|| steps(range.slots(row)));
         let steps = steps.filter(|steps| *steps != Steps::default());
         let ordinary = || range.lost(row).filter(|lost| !lost.sample.suspect);
-        let sizes = row.hurt(range.now_ns);
+        let sizes = row.has_size_loss(range.now_ns);
         let only_large = verdict == Verdict::Degraded
             && ordinary().next().is_none()
             && range.slots(row).all(|slot| slot.lost() == 0);
@@ -138,7 +138,7 @@ impl State {
                 sizes: sizes.map(Sizes::to_wire),
                 ports: ports.map(Ports::to_wire),
                 backends: Vec::new(),
-                resting: false,
+                inactive: false,
                 measured_at: None,
                 phases: steps.as_ref().map(phases),
                 certificate_expires_at: steps
@@ -178,6 +178,7 @@ fn lost_probe(lost: &Lost, target: &Target) -> v1::LostProbe {
         sent_at: Some(timestamp(lost.sent_ns)),
         location: lost.located.location.clone(),
         evidence,
+        summary: exchange::ending(&lost.sample),
     }
 }
 

@@ -5,20 +5,20 @@ use std::sync::Arc;
 
 use netcheck_common::domain::ProbeKind;
 
-use crate::cluster::roster::Owner;
-use crate::evidence::Lost;
-use crate::evidence::locate::{destination, holder};
-use crate::incident::{Fact, Symptom, explain};
-use crate::matrix::Row;
-use crate::matrix::ports::Ports;
-use crate::matrix::range::Range;
-use crate::model::NodeIx;
-use crate::model::Pattern;
-use crate::model::clock::SECOND_NS;
-use crate::model::verdict::Verdict;
 use crate::state::Hub;
 use crate::state::State;
 use crate::state::agent::Agent;
+use netcheck_analysis::cluster::roster::Owner;
+use netcheck_analysis::evidence::Lost;
+use netcheck_analysis::evidence::locate::{destination, holder};
+use netcheck_analysis::incident::{Fact, Symptom, explain};
+use netcheck_analysis::matrix::Row;
+use netcheck_analysis::matrix::ports::Ports;
+use netcheck_analysis::matrix::range::Range;
+use netcheck_analysis::model::NodeIx;
+use netcheck_analysis::model::Pattern;
+use netcheck_analysis::model::clock::SECOND_NS;
+use netcheck_analysis::model::verdict::Verdict;
 
 /// How often causes are looked for at most.
 const PERIOD_NS: i64 = SECOND_NS;
@@ -43,7 +43,7 @@ impl Seen {
     fn look(&mut self, agent: &Agent, now_ns: i64) {
         for row in agent.rows.iter() {
             self.bad |= is_bad(row.verdict);
-            self.large |= row.hurt(now_ns).is_some();
+            self.large |= row.has_size_loss(now_ns).is_some();
             self.port |= row.by_port(now_ns).is_some();
         }
     }
@@ -67,7 +67,7 @@ impl Gathering<'_> {
             let symptom = is_bad(row.verdict).then(|| {
                 self.in_full += 1;
                 if self.in_full > IN_FULL {
-                    return Symptom { lost: crate::model::verdict::RUN, ..Default::default() };
+                    return Symptom { lost: netcheck_analysis::model::verdict::RUN, ..Default::default() };
                 }
                 let cell = state.cell(at, row, row.verdict, self.range);
                 state.symptom(&agent.name, row, cell, self.range)
@@ -86,7 +86,7 @@ impl Gathering<'_> {
                 self.facts.push(fact(Verdict::Reachable, None, false));
             } else if self.seen.large
                 && row.verdict == Verdict::Reachable
-                && let Some(sizes) = row.sizes.as_ref().filter(|sizes| sizes.whole())
+                && let Some(sizes) = row.sizes.as_ref().filter(|sizes| sizes.full_mtu_ok())
             {
                 self.tried.push((self.facts.len(), sizes.measured_ns));
                 self.facts.push(fact(Verdict::Reachable, None, true));
@@ -204,7 +204,7 @@ impl Hub {
         let causes = explain(&facts);
         let mut state = self.lock();
         state.incidents.update(&causes, &facts, now_ns);
-        let cost_ns = crate::model::clock::nanos(began.elapsed());
+        let cost_ns = netcheck_analysis::model::clock::nanos(began.elapsed());
         state.evaluate_ns = now_ns + PERIOD_NS.max(cost_ns.saturating_mul(SHARE));
     }
 }

@@ -10,19 +10,19 @@ use netcheck_common::domain::{Outcome, PathId};
 use netcheck_common::window::PathWindow;
 use netcheck_proto::{agent, columns, convert, v1};
 
-use crate::evidence::{DropFact, Flow, Lost, pending};
-use crate::matrix::Row;
-use crate::matrix::ports::Ports;
-use crate::matrix::sizes::Sizes;
-use crate::matrix::{LOST_PER_PATH, Slot};
-use crate::model::NodeIx;
 use crate::state::LOST_TOTAL;
 use crate::state::State;
+use netcheck_analysis::evidence::{DropFact, Flow, Lost, pending};
+use netcheck_analysis::matrix::Row;
+use netcheck_analysis::matrix::ports::Ports;
+use netcheck_analysis::matrix::sizes::Sizes;
+use netcheck_analysis::matrix::{LOST_PER_PATH, Slot};
+use netcheck_analysis::model::NodeIx;
 
 /// A window may end this much in the future before the agent's clock is taken to have been set.
-const FUTURE_NS: i64 = 2 * crate::model::clock::SECOND_NS;
+const FUTURE_NS: i64 = 2 * netcheck_analysis::model::clock::SECOND_NS;
 /// Longest window that makes sense.
-const LONGEST_WINDOW_NS: i64 = 3600 * crate::model::clock::SECOND_NS;
+const LONGEST_WINDOW_NS: i64 = 3600 * netcheck_analysis::model::clock::SECOND_NS;
 
 /// A batch whose parts hold together.
 #[derive(Debug, Default)]

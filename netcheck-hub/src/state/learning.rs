@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Settings, State};
-use crate::model::clock::{SECOND_NS, nanos};
+use netcheck_analysis::model::clock::{SECOND_NS, nanos};
 
 /// How long a node may be on its way out; draining takes minutes. A taint that is there for longer is one that stays.
 const LEAVE: Duration = Duration::from_secs(3600);
@@ -110,9 +110,9 @@ impl State {
 mod tests {
     use std::path::Path;
 
-    use crate::cluster::inventory;
-    use crate::model::clock::SECOND_NS;
     use crate::state::{Hub, Settings};
+    use netcheck_analysis::cluster::inventory;
+    use netcheck_analysis::model::clock::SECOND_NS;
 
     #[test]
     fn a_taint_that_stays_is_no_leave() {

@@ -12,17 +12,17 @@ use netcheck_common::domain::{PathId, ProbeKind, Vantage};
 use netcheck_proto::{convert, v1};
 
 use self::reverse::{send_error, send_untold};
-use crate::evidence::answers::{reflected, sighted};
-use crate::evidence::locate::{Scene, addressee, destination, locate};
-use crate::evidence::{Lost, Sight, Want};
-use crate::matrix::Row;
-use crate::model::NodeIx;
-use crate::model::clock::SECOND_NS;
-use crate::model::verdict::Verdict;
-use crate::plan::Probe;
 use crate::state::Settings;
 use crate::state::State;
 use crate::state::agent::{Agent, Live};
+use netcheck_analysis::evidence::answers::{reflected, sighted};
+use netcheck_analysis::evidence::locate::{LocateInput, addressee, destination, locate};
+use netcheck_analysis::evidence::{Lost, Sight, Want};
+use netcheck_analysis::matrix::Row;
+use netcheck_analysis::model::NodeIx;
+use netcheck_analysis::model::clock::SECOND_NS;
+use netcheck_analysis::model::verdict::Verdict;
+use netcheck_analysis::plan::Probe;
 
 mod reverse;
 
@@ -77,16 +77,23 @@ fn answers(verdict: Verdict, hurt: bool) -> bool {
     verdict == Verdict::Reachable || (verdict == Verdict::Degraded && hurt)
 }
 
+/// A probe, and from where it was sent.
+#[derive(Clone, Copy)]
+struct Sent<'a> {
+    source: &'a str,
+    vantage: Vantage,
+    probe: &'a Probe,
+}
+
 impl State {
-    fn scene_of<'a>(
+    fn locate_input<'a>(
         &'a self,
-        source: &'a str,
-        vantage: Vantage,
-        probe: &'a Probe,
+        sent: Sent<'a>,
         lost: &Lost,
         settings: &Settings,
         now_ns: i64,
-    ) -> Scene<'a> {
+    ) -> LocateInput<'a> {
+        let Sent { source, vantage, probe } = sent;
         let destination = destination(&self.roster, source, probe, lost);
         let agent = destination.and_then(|node| self.find(node)).map(|at| self.agent(at));
         let silent = |agent: &Agent, live: &Live| {
@@ -113,7 +120,7 @@ impl State {
         // Only where it was there and did not answer does it matter what it can send.
         let reached = lost.arrival == Some(true) || lost.answer.is_some() || !lost.drops.is_empty();
         let reverse_errno = agent.filter(|_| reached && destination != Some(source)).and_then(|agent| {
-            let to = self.replies_to(source, vantage, probe, lost)?;
+            let to = self.replies_to(sent, lost)?;
             send_error(agent, to, lost.sent_ns)
         });
         let give_up = now_ns - lost.reported_ns > GIVE_UP_NS;
@@ -121,12 +128,12 @@ impl State {
             && reverse_errno.is_none()
             && agent
                 .filter(|_| destination != Some(source))
-                .zip(self.replies_to(source, vantage, probe, lost))
+                .zip(self.replies_to(sent, lost))
                 .is_some_and(|(agent, to)| agent.live.is_some() && send_untold(agent, to, lost.sent_ns));
-        let echo_answered = probe.kind != ProbeKind::Icmp && self.echo_answered(source, vantage, probe, lost);
+        let echo_answered = probe.kind != ProbeKind::Icmp && self.echo_answered(sent, lost);
         let own = self.find(source).map(|at| self.agent(at));
         let source_pod = own.filter(|_| vantage == Vantage::Pod).map(|own| self.pod_of(own));
-        Scene {
+        LocateInput {
             source,
             source_link_down: own
                 .zip(source_pod.as_ref())
@@ -166,7 +173,8 @@ impl State {
     }
 
     /// Whether this source's echo requests to the address that the probe went to are answered.
-    fn echo_answered(&self, source: &str, vantage: Vantage, probe: &Probe, lost: &Lost) -> bool {
+    fn echo_answered(&self, sent: Sent<'_>, lost: &Lost) -> bool {
+        let Sent { source, vantage, probe } = sent;
         let address = lost.flow.map_or(probe.address, |flow| flow.destination.ip());
         let agent = self.find(source).map(|at| self.agent(at));
         agent.into_iter().flat_map(|agent| agent.rows.iter()).any(|row| {
@@ -174,12 +182,13 @@ impl State {
             other.kind == ProbeKind::Icmp
                 && row.path.vantage == vantage
                 && other.address == address
-                && answers(row.verdict, row.hurt(lost.sent_ns).is_some())
+                && answers(row.verdict, row.has_size_loss(lost.sent_ns).is_some())
         })
     }
 
     /// The address that the target's replies go to, where it is known.
-    fn replies_to(&self, source: &str, vantage: Vantage, probe: &Probe, lost: &Lost) -> Option<IpAddr> {
+    fn replies_to(&self, sent: Sent<'_>, lost: &Lost) -> Option<IpAddr> {
+        let Sent { source, vantage, probe } = sent;
         let own = || {
             if vantage == Vantage::Pod {
                 let agent = self.agent(self.find(source)?);
@@ -238,8 +247,9 @@ impl State {
         let mut waiting = false;
         for lost in &mut losses {
             let probe = lost.in_the_end(&planned.probe);
-            let scene = self.scene_of(&name, planned.vantage, &probe, lost, settings, now_ns);
-            lost.located = locate(&scene, lost);
+            let sent = Sent { source: &name, vantage: planned.vantage, probe: &probe };
+            let input = self.locate_input(sent, lost, settings, now_ns);
+            lost.located = locate(&input, lost);
             self.name_tunnel(lost.located.location.as_mut());
             waiting |= lost.located.want.is_some();
         }

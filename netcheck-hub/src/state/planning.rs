@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 
 use super::turns::input_of;
 use super::{Hub, State};
-use crate::model::NodeIx;
-use crate::plan::Catalog;
-use crate::plan::dns::Found;
-use crate::plan::drafting::{PlanInput, PlanResult, Planner};
 use crate::state::agent::Agent;
+use netcheck_analysis::model::NodeIx;
+use netcheck_analysis::plan::Catalog;
+use netcheck_analysis::plan::dns::Found;
+use netcheck_analysis::plan::drafting::{PlanInput, PlanResult, Planner};
 
 /// How long one piece of work on many agents holds the lock, and the one agent more that it was about to begin.
 const PIECE: Duration = Duration::from_millis(3);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use netcheck_proto::v1;
 
 use super::State;
-use crate::model::NodeIx;
+use netcheck_analysis::model::NodeIx;
 
 impl State {
     /// Has an agent probe its paths to and from these nodes at once.

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::cluster::selection::Selection;
-use crate::plan::Timing;
-use crate::plan::dns::{DnsSettings, NAME};
-use crate::plan::http::HttpSettings;
-use crate::plan::rotation::Rotation;
+use netcheck_analysis::cluster::selection::Selection;
+use netcheck_analysis::plan::Timing;
+use netcheck_analysis::plan::dns::{DnsSettings, NAME};
+use netcheck_analysis::plan::http::HttpSettings;
+use netcheck_analysis::plan::rotation::Rotation;
 
 /// What the operator asked of the hub.
 #[derive(Clone, Debug)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::Hub;
-use crate::model::clock::unix_now_ns;
+use netcheck_analysis::model::clock::unix_now_ns;
 
 /// How often verdicts are renewed and questions are asked: well below any window.
 pub const TICK: Duration = Duration::from_millis(200);

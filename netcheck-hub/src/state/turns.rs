@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use super::State;
-use crate::model::NodeIx;
-use crate::model::clock::SECOND_NS;
-use crate::model::verdict::Verdict;
-use crate::plan::Catalog;
-use crate::plan::coverage::Rested;
-use crate::plan::drafting::{PlanInput, PlanResult};
 use crate::state::agent::Agent;
+use netcheck_analysis::model::NodeIx;
+use netcheck_analysis::model::clock::SECOND_NS;
+use netcheck_analysis::model::verdict::Verdict;
+use netcheck_analysis::plan::Catalog;
+use netcheck_analysis::plan::coverage::Rested;
+use netcheck_analysis::plan::drafting::{PlanInput, PlanResult};
 
 /// How long paths to a node that came back stay in the plan, and those that somebody asked for.
 const KEPT_NS: i64 = 60 * SECOND_NS;

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::State;
-use crate::cluster::roster::Pod;
-use crate::plan::pod_source::PodSource;
-use crate::words::names::listed;
+use netcheck_analysis::cluster::roster::Pod;
+use netcheck_analysis::plan::pod_source::PodSource;
+use netcheck_analysis::words::names::listed;
 
 impl State {
     /// Where the responders of pods listen.
@@ -47,7 +47,7 @@ impl State {
         }
     }
 
-    /// Vantages that lack an address on a further network that the cluster says they have: one line for each network.
+    /// Vantages that lack an address on a secondary network that the cluster says they have: one line for each network.
     pub(crate) fn vantage_addresses_missing(&self) -> Vec<String> {
         let mut by_network: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for agent in self.agents.iter().filter(|agent| agent.live.is_some()) {

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::clock::unix_now_ns;
 use crate::state::State;
-use crate::words::names::listed;
+use netcheck_analysis::model::clock::unix_now_ns;
+use netcheck_analysis::words::names::listed;
 
 /// Most lines about agents: a report is read by people.
 const LINES: usize = 32;

@@ -8,15 +8,15 @@ use std::sync::Arc;
 use netcheck_common::domain::{PathId, Vantage};
 use netcheck_proto::v1;
 
-use crate::model::NodeIx;
-use crate::model::clock::timestamp;
-use crate::model::verdict::Verdict;
-use crate::plan::coverage::{Coverage, Rested, standing};
-use crate::plan::rotation::Turns;
-use crate::plan::selector::Selector;
-use crate::plan::wire_path;
-use crate::plan::{Catalog, Plan, PlannedPath, Share};
 use crate::state::{Hub, State};
+use netcheck_analysis::model::NodeIx;
+use netcheck_analysis::model::clock::timestamp;
+use netcheck_analysis::model::verdict::Verdict;
+use netcheck_analysis::plan::coverage::{Coverage, NodeCoverage, Rested, standing};
+use netcheck_analysis::plan::rotation::RotationSlot;
+use netcheck_analysis::plan::selector::Selector;
+use netcheck_analysis::plan::wire_path;
+use netcheck_analysis::plan::{Catalog, NodeAssignment, Plan, PlannedPath};
 
 /// Cells of such paths in one answer, of about a kilobyte each. The largest clusters have a hundred times as many.
 const MOST: usize = 500_000;
@@ -46,12 +46,12 @@ impl<'a> Chosen<'a> {
 }
 
 /// One agent's paths that are not in turn, as of one moment.
-pub(crate) struct Resting {
+pub(crate) struct Inactive {
     zone: String,
     catalog: Arc<Catalog>,
-    share: Arc<Share>,
+    share: Arc<NodeAssignment>,
     plan: Arc<Plan>,
-    turns: Turns,
+    turns: RotationSlot,
     places: Arc<[u32]>,
     /// By place, then by vantage.
     rested: Vec<[Option<Rested>; 2]>,
@@ -66,7 +66,7 @@ pub(crate) struct RestingPath {
     pub(crate) verdict: Verdict,
 }
 
-impl Resting {
+impl Inactive {
     /// The id of its target.
     pub(crate) fn target(&self, path: &RestingPath) -> &str {
         &self.catalog.probes[path.at as usize].target.id
@@ -101,7 +101,7 @@ impl Resting {
         v1::MatrixCell {
             path: Some(wire_path(&self.share.prober.node, &self.zone, &path)),
             verdict: verdict.to_wire().into(),
-            resting: true,
+            inactive: true,
             measured_at: rested.map(|rested| timestamp(rested.measured_ns)),
             ..Default::default()
         }
@@ -136,11 +136,11 @@ impl Hub {
     }
 
     /// How many paths that are not in turn a selector takes.
-    pub(crate) fn count_resting(&self, selector: &Selector, now_ns: i64) -> usize {
+    pub(crate) fn count_inactive(&self, selector: &Selector, now_ns: i64) -> usize {
         let mut chosen = self.chosen(selector);
         let count = |source| {
-            let resting = self.lock().resting(source, &mut chosen);
-            resting.map_or(0, |resting| resting.paths(selector, now_ns).len())
+            let inactive = self.lock().inactive(source, &mut chosen);
+            inactive.map_or(0, |inactive| inactive.paths(selector, now_ns).len())
         };
         self.indices().map(count).sum()
     }
@@ -156,7 +156,7 @@ impl Hub {
 
 impl State {
     /// The paths of one agent that are not in turn; none where all of its paths are.
-    pub(crate) fn resting(&self, source: NodeIx, chosen: &mut Chosen<'_>) -> Option<Resting> {
+    pub(crate) fn inactive(&self, source: NodeIx, chosen: &mut Chosen<'_>) -> Option<Inactive> {
         let agent = self.agent(source);
         let (share, turns) = (agent.share.as_ref()?, agent.turns?);
         if !chosen.selector.takes_source(&agent.name) {
@@ -169,7 +169,7 @@ impl State {
             *chosen = older;
         }
         let rested = |&at: &u32| VANTAGES.map(|vantage| agent.ledger.get(vantage, at, self.started_ns));
-        Some(Resting {
+        Some(Inactive {
             zone: self.roster.zone(&agent.name).to_owned(),
             catalog: Arc::clone(&agent.catalog),
             share: Arc::clone(share),
@@ -185,7 +185,8 @@ impl State {
         let agent = self.agent(source);
         if let Some((share, turns)) = agent.share.as_ref().zip(agent.turns.as_ref()) {
             let in_turn = agent.plan.plan().paths.len();
-            coverage.add(turns, in_turn, share.paths, &agent.ledger, (self.started_ns, now_ns));
+            let node = NodeCoverage { turns, in_turn, paths: share.paths, ledger: &agent.ledger };
+            coverage.add(&node, self.started_ns, now_ns);
         }
     }
 }

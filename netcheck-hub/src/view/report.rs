@@ -9,14 +9,16 @@ use std::time::Duration;
 
 use netcheck_proto::v1;
 
-use crate::matrix::range::Range;
-use crate::model::Pattern;
-use crate::model::clock::{timestamp, wire_duration};
-use crate::model::verdict::Verdict;
-use crate::plan::coverage::Coverage;
 use crate::state::cells::Cell;
-use crate::words::names::{listed, source_name};
+use netcheck_analysis::matrix::range::Range;
+use netcheck_analysis::model::Pattern;
+use netcheck_analysis::model::clock::{timestamp, wire_duration};
+use netcheck_analysis::model::reason::DropReason;
+use netcheck_analysis::model::verdict::Verdict;
+use netcheck_analysis::plan::coverage::Coverage;
+use netcheck_analysis::words::names::{listed, source_name};
 
+pub mod conclusion;
 pub mod line;
 #[cfg(test)]
 mod tests;
@@ -28,13 +30,7 @@ const EVIDENCE_LINES: usize = 8;
 #[must_use]
 pub fn build(cells: &[Cell], range: &Range, caveats: Vec<String>) -> v1::Report {
     let count = |verdict: Verdict| cells.iter().filter(|cell| cell.verdict == verdict).count() as u64;
-    let mut findings: Vec<v1::Finding> =
-        groups(cells).iter().map(|((cause, _), group)| finding(cause, group, cells)).collect();
-    findings.sort_by_key(|finding| {
-        let unreachable = finding.verdict() == v1::Verdict::Unreachable;
-        (std::cmp::Reverse(unreachable), std::cmp::Reverse(finding.paths.len()), finding.headline.clone())
-    });
-    v1::Report {
+    let mut report = v1::Report {
         generated_at: Some(timestamp(range.now_ns)),
         range: Some(wire_duration(range.length())),
         paths: cells.len() as u64,
@@ -44,16 +40,28 @@ pub fn build(cells: &[Cell], range: &Range, caveats: Vec<String>) -> v1::Report 
         expected_absent: count(Verdict::ExpectedAbsent),
         no_data: count(Verdict::NoData),
         totals: Some(totals(cells)),
-        findings,
+        findings: findings(cells),
         caveats,
-        incidents: Vec::new(),
-        coverage: None,
-        unjudged: 0,
-    }
+        ..Default::default()
+    };
+    conclusion::conclude(&mut report);
+    report
+}
+
+/// The bad ones of these cells by common cause, worst first.
+#[must_use]
+pub fn findings(cells: &[Cell]) -> Vec<v1::Finding> {
+    let mut findings: Vec<v1::Finding> =
+        groups(cells).iter().map(|((cause, _), group)| finding(cause, group, cells)).collect();
+    findings.sort_by_key(|finding| {
+        let unreachable = finding.verdict() == v1::Verdict::Unreachable;
+        (std::cmp::Reverse(unreachable), std::cmp::Reverse(finding.paths.len()), finding.headline.clone())
+    });
+    findings
 }
 
 /// Counts the paths that are not in turn with what they were when they were probed last.
-pub fn add_resting(report: &mut v1::Report, coverage: &Coverage, wanted: Duration) {
+pub fn add_inactive(report: &mut v1::Report, coverage: &Coverage, wanted: Duration) {
     let mut all = 0;
     for (verdict, count) in [
         (Verdict::Reachable, &mut report.reachable),
@@ -62,11 +70,12 @@ pub fn add_resting(report: &mut v1::Report, coverage: &Coverage, wanted: Duratio
         (Verdict::ExpectedAbsent, &mut report.expected_absent),
         (Verdict::NoData, &mut report.no_data),
     ] {
-        *count += coverage.resting(verdict);
-        all += coverage.resting(verdict);
+        *count += coverage.inactive(verdict);
+        all += coverage.inactive(verdict);
     }
     report.paths += all;
     report.coverage = coverage.to_wire(wanted);
+    conclusion::conclude(report);
 }
 
 /// What makes paths one finding. Ordered only to be deterministic.
@@ -83,7 +92,7 @@ enum Cause {
         function: String,
         next_node: String,
     },
-    /// Several nodes' packets get lost on the wire towards one, on the cluster's own network or on a further one.
+    /// Several nodes' packets get lost on the wire towards one, on the cluster's own network or on a secondary one.
     Towards {
         node: String,
         network: String,
@@ -95,7 +104,7 @@ enum Cause {
 impl Cause {
     fn of(at: &v1::LossLocation) -> Self {
         // A reason that says something is the same cause whichever half it hits, and in either family's function.
-        let specific = !matches!(at.reason.as_str(), "" | "NOT_SPECIFIED" | "NO_SOCKET");
+        let specific = !DropReason::of(&at.reason).says_nothing();
         Self::Place {
             node: at.node.clone(),
             interface: at.interface.clone(),
@@ -117,7 +126,7 @@ fn target_of(cell: &Cell) -> Option<&v1::Target> {
     cell.cell.path.as_ref().and_then(|path| path.target.as_ref())
 }
 
-/// The further network of pods that its path stays in; empty: the cluster's own.
+/// The secondary network of pods that its path stays in; empty: the cluster's own.
 fn network_of(cell: &Cell) -> &str {
     target_of(cell).map_or("", |target| target.network.as_str())
 }

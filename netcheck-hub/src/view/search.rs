@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use netcheck_proto::v1;
 
 use crate::state::State;
-use crate::words::names::listed;
+use netcheck_analysis::words::names::listed;
 
 impl State {
     /// One line for each way in which a name is looked up that takes more than one query, or fails; with the nodes where

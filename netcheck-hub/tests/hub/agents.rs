@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
+use netcheck_analysis::cluster::inventory;
+use netcheck_analysis::matrix::range::Range;
+use netcheck_analysis::model::clock::{SECOND_NS, unix_now_ns};
+use netcheck_analysis::plan::selector::Selector;
 use netcheck_common::domain::Outcome;
-use netcheck_hub::cluster::inventory;
-use netcheck_hub::matrix::range::Range;
-use netcheck_hub::model::clock::{SECOND_NS, unix_now_ns};
-use netcheck_hub::plan::selector::Selector;
 use netcheck_hub::state::State;
 use netcheck_proto::v1;
 use netcheck_proto::v1::agent_service_client::AgentServiceClient;

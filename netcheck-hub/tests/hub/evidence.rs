@@ -1,7 +1,7 @@
 //! Losses, facts from other nodes, and where that puts their end.
 
+use netcheck_analysis::model::clock::unix_now_ns;
 use netcheck_common::domain::{Outcome, PathId, ProbeKind};
-use netcheck_hub::model::clock::unix_now_ns;
 use netcheck_proto::v1;
 use netcheck_proto::v1::session_request::Message as FromAgent;
 use netcheck_proto::v1::session_response::Message as ToAgent;
@@ -202,8 +202,10 @@ async fn what_is_known_of_older_losses_is_told_while_newer_ones_wait() {
     let why = |state: &netcheck_hub::state::State| {
         let at = state.find("n1").unwrap();
         let row = state.agent(at).rows.get(PathId(path)).unwrap();
-        let range =
-            netcheck_hub::matrix::range::Range::newest(std::time::Duration::from_secs(10), unix_now_ns());
+        let range = netcheck_analysis::matrix::range::Range::newest(
+            std::time::Duration::from_secs(10),
+            unix_now_ns(),
+        );
         let waiting = row.lost.back().is_some_and(|lost| lost.located.want.is_some());
         (row.lost.len(), waiting, state.cell(at, row, row.verdict, &range).unlocated.unwrap_or_default())
     };

@@ -72,7 +72,7 @@ async fn agents_that_are_away_are_a_caveat_and_no_incident() {
     agents.pop();
     let mut ticks = rig.hub.ticks();
     let from = *ticks.borrow();
-    let seconds = |ticked: &i64| ticked - from > 3 * netcheck_hub::model::clock::SECOND_NS;
+    let seconds = |ticked: &i64| ticked - from > 3 * netcheck_analysis::model::clock::SECOND_NS;
     tokio::time::timeout(DEADLINE, ticks.wait_for(seconds)).await.expect("it ticks").unwrap();
     let report = rig.reader().await.get_report(v1::GetReportRequest::default()).await.unwrap().into_inner();
     let report = report.report.unwrap();

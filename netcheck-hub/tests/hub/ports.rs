@@ -1,7 +1,7 @@
 //! Paths that lose the packets of some source ports and no others.
 
+use netcheck_analysis::model::clock::unix_now_ns;
 use netcheck_common::domain::{Outcome, ProbeKind};
-use netcheck_hub::model::clock::unix_now_ns;
 use netcheck_proto::{convert, v1};
 
 use crate::rig::{Rig, lost};

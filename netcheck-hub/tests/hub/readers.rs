@@ -1,10 +1,12 @@
 //! Who may read: by gRPC, by HTTP with and without encryption, and from the command line.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 use std::sync::Arc;
 
+use kubectl_netcheck::{Answer, Screen};
+use netcheck_hub::serve::accept::Limits;
 use netcheck_hub::serve::readers::Readers;
 use netcheck_hub::serve::tls::TlsTask;
 use netcheck_proto::v1;
@@ -139,24 +141,45 @@ async fn the_command_line_shows_the_token_and_says_when_it_is_missing() {
     let (rig, folder) = (Rig::start(), tempfile::tempdir().unwrap());
     let path = token_in(folder.path());
     let address = rig.tcp(Readers::Token(path.clone())).await;
-    let run = async |token: Option<PathBuf>| -> Output {
-        let url = format!("http://{address}");
-        let ask = move || {
-            let mut cli = Command::new(env!("CARGO_BIN_EXE_kubectl-netcheck"));
-            cli.args(["nodes", "--hub", &url])
-                .args(token.iter().flat_map(|path| [Path::new("--token-file"), path]));
-            cli.output().unwrap()
-        };
+    let run = async |token: Option<PathBuf>| -> Answer {
+        let mut words = ["kubectl-netcheck", "nodes", "--hub"].map(OsString::from).to_vec();
+        words.push(format!("http://{address}").into());
+        words.extend(token.into_iter().flat_map(|path| ["--token-file".into(), path.into()]));
+        let ask = move || kubectl_netcheck::run(words, &Screen::plain());
         tokio::task::spawn_blocking(ask).await.unwrap()
     };
     let denied = run(None).await;
-    let line = String::from_utf8_lossy(&denied.stderr).into_owned();
-    assert_eq!(denied.status.code(), Some(1), "{line}");
-    assert_eq!(line.lines().count(), 1, "{line}");
-    assert!(line.contains("--token-file"), "{line}");
+    assert_eq!(denied.code, 1, "{denied:?}");
+    assert_eq!(denied.err.lines().count(), 1, "{denied:?}");
+    assert!(denied.err.contains("--token-file"), "{denied:?}");
     let admitted = run(Some(path)).await;
-    assert_eq!(admitted.status.code(), Some(0), "{}", String::from_utf8_lossy(&admitted.stderr));
-    assert!(String::from_utf8_lossy(&admitted.stdout).contains("n1"));
+    assert_eq!(admitted.code, 0, "{admitted:?}");
+    assert!(admitted.out.contains("n1"), "{admitted:?}");
     let unreadable = run(Some(folder.path().join("nothing"))).await;
-    assert!(String::from_utf8_lossy(&unreadable.stderr).contains("--token-file"));
+    assert!(unreadable.err.contains("--token-file"), "{unreadable:?}");
+}
+
+/// As `kubectl exec` does in the hub's pod: nothing is looked up, and the certificate has the Service's name alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_command_line_asks_by_loopback_and_knows_the_hub_by_the_name_that_agents_use() {
+    const NAME: &str = "netcheck-hub.netcheck.svc";
+    let (rig, folder) = (Rig::start(), tempfile::tempdir().unwrap());
+    let authority = Authority::new();
+    install(folder.path(), &authority.issue(NAME));
+    let ca = folder.path().join("ca.pem");
+    std::fs::write(&ca, authority.pem()).unwrap();
+    let (_task, certificates) = TlsTask::start(files(folder.path(), None), Arc::clone(&rig.hub)).unwrap();
+    let gate = rig.gate(Some(certificates.grpc), Limits::default()).await;
+    let run = async |more: &[&str]| -> Answer {
+        let mut words = ["kubectl-netcheck", "nodes", "--ca-cert"].map(OsString::from).to_vec();
+        words.extend([ca.clone().into(), "--hub".into(), format!("https://{}", gate.address).into()]);
+        words.extend(more.iter().map(OsString::from));
+        let ask = move || kubectl_netcheck::run(words, &Screen::plain());
+        tokio::task::spawn_blocking(ask).await.unwrap()
+    };
+    assert!(gate.address.ip().is_loopback(), "{}", gate.address);
+    let known = run(&["--tls-server-name", NAME]).await;
+    assert!(known.code == 0 && known.out.contains("n1"), "{known:?}");
+    let other = run(&[]).await;
+    assert!(other.code == 1 && other.err.contains("cannot reach the hub"), "{other:?}");
 }

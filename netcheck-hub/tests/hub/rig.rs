@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
-use netcheck_hub::cluster::inventory;
-use netcheck_hub::model::clock::unix_now_ns;
-use netcheck_hub::plan::rotation::Rotation;
+use netcheck_analysis::cluster::inventory;
+use netcheck_analysis::model::clock::unix_now_ns;
+use netcheck_analysis::plan::rotation::Rotation;
 use netcheck_hub::serve::accept::{AcceptTask, DEPTH, Limits};
 use netcheck_hub::serve::http::{self, Accepted};
 use netcheck_hub::serve::identity::Identity;

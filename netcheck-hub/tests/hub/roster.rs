@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use netcheck_analysis::cluster::inventory;
+use netcheck_analysis::model::clock::unix_now_ns;
 use netcheck_common::domain::{Outcome, ProbeKind};
-use netcheck_hub::cluster::inventory;
-use netcheck_hub::model::clock::unix_now_ns;
 use netcheck_proto::v1;
 use netcheck_proto::v1::session_response::Message as ToAgent;
 

@@ -1,7 +1,7 @@
 //! Paths that pass small packets and lose large ones.
 
+use netcheck_analysis::model::clock::unix_now_ns;
 use netcheck_common::domain::{Outcome, ProbeKind};
-use netcheck_hub::model::clock::unix_now_ns;
 use netcheck_proto::{convert, v1};
 
 use crate::rig::{Rig, is, lost};

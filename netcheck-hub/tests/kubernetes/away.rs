@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use netcheck_hub::cluster::roster::Mark;
+use netcheck_analysis::cluster::roster::Mark;
 use netcheck_hub::inventory::kubernetes::{Access, Pulse, connect};
 use netcheck_kubefake::Resource;
 use serde_json::json;

@@ -1,6 +1,6 @@
 //! Ingresses and Gateways of the API: only where they are asked for, and where the API has them.
 
-use netcheck_hub::cluster::roster::Mark;
+use netcheck_analysis::cluster::roster::Mark;
 use netcheck_hub::inventory::kubernetes::Access;
 use netcheck_kubefake::{FakeApi, Resource};
 use serde_json::{Value, json};

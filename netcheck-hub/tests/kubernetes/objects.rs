@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use netcheck_hub::cluster::roster::Mark;
+use netcheck_analysis::cluster::roster::Mark;
 use netcheck_kubefake::{Resource, synthetic};
 use serde_json::{Value, json};
 

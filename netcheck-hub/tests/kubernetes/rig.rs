@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use netcheck_hub::cluster::inventory;
-use netcheck_hub::cluster::roster::Roster;
+use netcheck_analysis::cluster::inventory;
+use netcheck_analysis::cluster::roster::Roster;
 use netcheck_hub::inventory::kubernetes::{Access, KubernetesTask, Pulse, connect};
 use netcheck_hub::state::Hub;
 use netcheck_hub::state::Settings;

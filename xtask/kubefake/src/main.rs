@@ -40,7 +40,7 @@ async fn main() -> anyhow::Result<()> {
     for index in 0..args.services {
         synthetic::service(index, args.nodes).into_iter().for_each(|object| fake.apply(object));
     }
-    // Whoever started it waits for this line.
+    // The program that started it waits for this line.
     println!("{}", fake.kubeconfig());
     tokio::signal::ctrl_c().await.context("waiting for SIGINT")
 }

@@ -212,7 +212,7 @@ fn pod_object(topology: &Topology, node: &Node, pod: &Pod, ready: bool) -> Value
     object
 }
 
-/// What Multus notes on a pod that it attached to further networks, as text.
+/// What Multus notes on a pod that it attached to secondary networks, as text.
 fn network_status(pod: &Pod) -> Option<String> {
     let storage = pod.storage.as_ref()?;
     let entry = |name: &str, interface: &str, ips: [IpAddr; 2], default: bool| {

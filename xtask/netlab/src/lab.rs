@@ -254,7 +254,8 @@ impl Lab {
         Ok(())
     }
 
-    /// The same for one end of a veth.
+    /// Lets one end of a veth take what arrives in a kernel thread of its own, as [`Lab::receive_in_threads`] does for
+    /// cables.
     ///
     /// # Errors
     /// If the kernel refuses.

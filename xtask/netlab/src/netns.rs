@@ -169,7 +169,7 @@ fn run(command: &mut Command, input: &str) -> Result<()> {
     output(command, input).map(|_| ())
 }
 
-/// The same, and hands back what it printed.
+/// Runs a tool with `input` and hands back what it printed; an error carries what the tool said.
 pub(crate) fn output(command: &mut Command, input: &str) -> Result<String> {
     let tool = command.get_program().to_string_lossy().into_owned();
     let mut child = command

@@ -108,7 +108,7 @@ pub struct LabSpec {
     /// Services of every type besides the plain ones: node ports, load balancers, headless, Local traffic policies, UDP.
     #[serde(default)]
     pub all_services: bool,
-    /// A further network of pods, `default/storage`, as Multus would attach it: of the vantages and the `app` pods.
+    /// A secondary network of pods, `default/storage`, as Multus would attach it: of the vantages and the `app` pods.
     #[serde(default)]
     pub storage: bool,
     /// Who translates services.

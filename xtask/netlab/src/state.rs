@@ -95,7 +95,7 @@ impl StateDir {
                 file.read_to_string(&mut holder)?;
                 bail!("lab is in use by process {}; stop that first", holder.trim());
             }
-            // Whoever held it before may have deleted the file between our open and our lock.
+            // Its last holder may have deleted the file between our open and our lock.
             let same =
                 fs::metadata(&self.lock).is_ok_and(|now| file.metadata().is_ok_and(|m| m.ino() == now.ino()));
             if same {

@@ -41,7 +41,7 @@ pub const WEB_PORT: u16 = 8080;
 pub(crate) const VANTAGE_NAMESPACE: &str = "netcheck";
 /// What they are called among the pods.
 pub(crate) const VANTAGE_APP: &str = "vantage";
-/// A further network of pods: one link for all of them, without a gateway, and without any address of a node.
+/// A secondary network of pods: one link for all of them, without a gateway, and without any address of a node.
 pub const STORAGE: &str = "default/storage";
 /// Its bridge on each node.
 pub const STORAGE_BRIDGE: &str = "storage0";

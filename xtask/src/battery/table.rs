@@ -188,17 +188,17 @@ const fn rare(row: Row) -> Row {
     Row { patience_s: 25, ..row }
 }
 
-/// The same, but one in a hundred.
+/// A fault that takes one packet in a hundred, by chance.
 const fn seldom(row: Row) -> Row {
     Row { patience_s: 45, ..row }
 }
 
-/// With ten probes a second of each path: for what is seldom, and for probes that overtake each other.
+/// Ten probes a second of each path: for faults that are rare, and for probes that overtake each other.
 const fn fast(row: Row) -> Row {
     Row { hub_args: &["--interval", "100ms", "--timeout", "500ms"], ..row }
 }
 
-/// A fault that only probes show that are sent now and then, on one path after the other.
+/// A fault that only rare probes show, which are sent on one path after the other.
 const fn slow(row: Row) -> Row {
     Row { patience_s: 30, settle_s: 20, ..row }
 }
@@ -224,12 +224,12 @@ const DEAD: &str = "EINVAL|EACCES|ENETUNREACH|IP_OUTNOROUTES|IP_INNOROUTES";
 const DISCARDED: Place = at("n3", "reply", "routing", "NOT_SPECIFIED");
 /// An errno that a route and a silent neighbour share: what it was is left open.
 const NO_HOST: Place = at("", "request", "send", "EHOSTUNREACH");
-/// Whoever is on the same cable asks for a dead node's hardware address in vain.
+/// Nodes on the same cable ask for a dead node's hardware address and get no answer.
 const NEIGHBOUR: Place = at("", "request", "neighbour", "NEIGH_");
 /// The lab starts its DNS server anew where endpoints or its answers change, and its port is closed for that moment.
 const RESTARTED: Place = at("n4", "request", "socket", "refused");
 
-/// All rows. What destroys most comes last.
+/// All rows. Those that destroy most come last.
 #[rustfmt::skip]
 const ROWS: &[Row] = &[
     // Filters, at each hook.
@@ -283,7 +283,7 @@ const ROWS: &[Row] = &[
     lab("route node=n2 type=blackhole to=web-n2", POD, &[at("n2", "request", "routing", ""), TRANSLATED]).opens("place n2 routing"),
     lab("route node=n1 type=throw to=n2/pods", POD, &[at("n1", "", "routing", DEAD), TRANSLATED]).opens("place n1 routing"),
     // Its time to live runs out, or it comes back to the node whose own address it bears.
-    lab("route-loop a=n1 b=n2 to=n3/pods", POD, &[at("n1|n2", "", "routing", "IP_INHDR|IP_LOCAL_SOURCE|came round")]).opens("pod_network n3"),
+    lab("route-loop a=n1 b=n2 to=n3/pods", POD, &[at("n1|n2", "", "routing", "IP_INHDR|IP_LOCAL_SOURCE|routing loop")]).opens("pod_network n3"),
     only(Families::V4, lab("reverse-path node=n2 from=n1", ICMP, &[// n2's own way to n1 leads into its bridge, where nobody is n1.
         at("n2", "", "routing", "IP_RPFILTER"), at("n2", "", "neighbour", "NEIGH_"), at("n2", "", "send", "EHOSTUNREACH")])).opens("place n2 routing"),
     // Neighbours and links.

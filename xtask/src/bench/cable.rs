@@ -34,6 +34,7 @@ const IDLE: Duration = Duration::from_millis(500);
 pub(super) fn build(profile: Profile) -> Result<()> {
     let mut cargo = tools::cargo();
     cargo.args(["build", "--package", "netcheck-agent", "--package", "netcheck-hub"]);
+    cargo.args(["--package", "kubectl-netcheck"]);
     cargo.args(["--package", "netcheck-proto", "--bins", "--example", "listener"]);
     if profile == Profile::Release {
         cargo.arg("--release");
@@ -101,7 +102,8 @@ impl Cable {
         self.start(node, &["--hub", hub, "--netns-scope", &scope])
     }
 
-    /// The same as on a machine of its own: whatever drops, it counts. It has no hub and sends nothing.
+    /// Starts an agent as on a machine of its own: it counts the drops of all namespaces. It has no hub and sends
+    /// nothing.
     pub(super) fn start_alone(&self, node: &str) -> Result<Process> {
         self.start(node, &["--hub", NO_HUB])
     }

@@ -123,7 +123,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
 struct Clock {
     /// Time on a core, of all its threads (first field of `/proc/PID/task/TID/schedstat`).
     run_s: f64,
-    /// The same by the clock's ticks, user and system (fields 14 and 15 of proc_pid_stat(5)).
+    /// Time on a core by the clock's ticks, user and system (fields 14 and 15 of proc_pid_stat(5)).
     ticks_s: [f64; 2],
 }
 

@@ -49,10 +49,10 @@ pub(super) struct Args {
 struct Row {
     what: &'static str,
     value: Tail,
-    /// What it is off from the same packets in the capture; none for what the capture itself says.
+    /// Error against the captured packets; none for what the capture itself says.
     error: Option<Tail>,
-    /// What is left of that where the sketch's rounding is not held against it: how far the captured delay lies outside
-    /// of the bucket that was reported; none for pings.
+    /// Error beyond the sketch's rounding: how far the captured delay lies outside of the reported bucket; none for
+    /// pings.
     beyond: Option<Tail>,
 }
 

@@ -43,7 +43,7 @@ pub struct Finding {
 /// One cause, followed over time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Incident {
-    /// The same as long as it lasts.
+    /// Identifier, which does not change while the incident lasts.
     pub id: String,
     /// `place`, `node`, `one_way`, …
     pub kind: String,
@@ -91,7 +91,7 @@ pub struct Cell {
     pub vantage: String,
     /// Target id.
     pub target: String,
-    /// The further network that the target is on; empty: the cluster's own.
+    /// The secondary network that the target is on; empty: the cluster's own.
     pub network: String,
     /// `icmp`, `udp`, …
     pub kind: String,

@@ -10,7 +10,8 @@ use super::pages::Page;
 use crate::{Cli, cluster};
 
 /// Flags of other programs that the pages name.
-const OTHERS: [(&str, &str); 2] = [("--no-default-features", "cargo"), ("--random-fully", "iptables")];
+const OTHERS: [(&str, &str); 3] =
+    [("--namespace", "kubectl"), ("--no-default-features", "cargo"), ("--random-fully", "iptables")];
 
 /// Pages whose flags are others' business: what is no more, and values that are made from elsewhere.
 const EXEMPT: [&str; 2] = ["CHANGELOG.md", "deploy/netcheck/README.md"];

@@ -226,7 +226,7 @@ impl Kube {
         Ok(String::from_utf8_lossy(&out.stdout).into_owned())
     }
 
-    /// The same, as JSON.
+    /// What the command line answers as JSON, whatever it exits with.
     pub(super) fn ask(&self, words: &[&str]) -> Result<Value> {
         let text = self.show(&[words, &["--output", "json"]].concat())?;
         serde_json::from_str(&text).with_context(|| format!("kubectl-netcheck {}: {text}", words.join(" ")))

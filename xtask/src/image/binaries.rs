@@ -37,7 +37,7 @@ pub(super) fn build(dir: &Path) -> Result<()> {
     let triple = triple()?;
     let mut build = cargo();
     build.args(["build", "--release", "--locked", "--target", &triple]);
-    build.args(["--package", "netcheck-agent", "--package", "netcheck-hub"]);
+    build.args(["--package", "netcheck-agent", "--package", "netcheck-hub", "--package", "kubectl-netcheck"]);
     build.env(OBJECT, object);
     // With a target named, these are for what is built, not for what builds it.
     let variable = format!("CARGO_TARGET_{}_RUSTFLAGS", triple.to_uppercase().replace('-', "_"));

@@ -11,7 +11,7 @@ use crate::tools::{cargo, output};
 /// Its name at the image's root.
 pub(super) const FILE: &str = "netcheck.cdx.json";
 /// What the image holds, kernel programs included.
-const ROOTS: &[&str] = &["netcheck-agent", "netcheck-ebpf", "netcheck-hub"];
+const ROOTS: &[&str] = &["kubectl-netcheck", "netcheck-agent", "netcheck-ebpf", "netcheck-hub"];
 
 /// The document for binaries of this target.
 pub(super) fn document(triple: &str, created: &str) -> Result<String> {

@@ -4,9 +4,12 @@ use std::io::{IsTerminal as _, stdout};
 
 use anyhow::Result;
 
-use super::steps::{Shared, cargo, cargo_with, program};
+use super::{
+    steps::{Shared, cargo, cargo_with, program},
+    walls,
+};
 use crate::{
-    battery, chart, docs, ebpf, image, setup, soak,
+    battery, chart, docs, ebpf, image, layers, setup, soak,
     tools::{command, output},
 };
 
@@ -30,6 +33,8 @@ pub(crate) const PARTS: &[Part] = &[
     Part { name: "typos", about: "no spelling mistakes", tools: &["typos"], embeds: false, by_name_only: false, run: typos },
     Part { name: "buf", about: "the contract's style, and no break since its last release", tools: &["buf"], embeds: false, by_name_only: false, run: buf },
     Part { name: "machete", about: "no unused dependencies", tools: &["cargo-machete"], embeds: false, by_name_only: false, run: machete },
+    Part { name: "walls", about: "command line, hub and agent link nothing of each other's", tools: &[], embeds: false, by_name_only: false, run: |_| walls::check() },
+    Part { name: "layers", about: "no folder imports from a higher layer", tools: &[], embeds: false, by_name_only: false, run: |_| layers::check() },
     Part { name: "deny", about: "licences, bans and sources of dependencies", tools: &["cargo-deny"], embeds: false, by_name_only: false, run: deny },
     Part { name: "chart", about: "the Helm chart: rendered, held against schemas, and what is made from it", tools: chart::TOOLS, embeds: false, by_name_only: false, run: |_| chart::test() },
     Part { name: "ebpf", about: "the kernel programs build", tools: setup::KERNEL, embeds: true, by_name_only: false, run: |_| Ok(()) },
@@ -91,7 +96,7 @@ fn unit(_: &mut Shared) -> Result<()> {
 }
 
 fn lab(_: &mut Shared) -> Result<()> {
-    cargo("build --package netcheck-agent --package netcheck-hub")?;
+    cargo("build --package netcheck-agent --package netcheck-hub --package kubectl-netcheck")?;
     cargo("test --package netcheck-netlab --package xtask --tests -- --test-threads=1")
 }
 

@@ -1,4 +1,4 @@
-//! A further network of pods, as Multus would attach it: measured from who is on it, told apart from the cluster's own.
+//! A secondary network of pods, as Multus would attach it: measured from who is on it, told apart from the cluster's own.
 
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ fn all_are_measured(cluster: &Cluster) {
 }
 
 #[test]
-fn a_further_network_is_measured_from_who_is_on_it_and_fails_alone() {
+fn a_secondary_network_is_measured_from_who_is_on_it_and_fails_alone() {
     let spec = LabSpec { nodes: NODES as u8, vantage: true, storage: true, ..LabSpec::named("e2e-networks") };
     let cluster = Cluster::start(Lab::up(spec).unwrap(), Settings::default()).unwrap();
     cluster.wait_healthy().unwrap();

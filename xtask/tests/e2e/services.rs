@@ -135,7 +135,7 @@ fn local_policies_are_no_alarm(cluster: &Cluster) {
     let mut expected = all(&["n1", "n2", "n3"], "reachable");
     expected.extend(all(&["n4"], "expected_absent"));
     assert_eq!(verdicts(&cells, "service/default/local:80"), expected, "n4 has no backend of its own");
-    // Whoever asks a node without a backend is dropped; its own clients are not external.
+    // A node without a backend drops what clients from outside send; its own clients are not external.
     let mut expected = all(&["n1", "n2", "n3"], "expected_absent");
     expected.extend(all(&["n4"], "reachable"));
     assert_eq!(verdicts(&cells, "service/default/local:80/node-port/n4"), expected);

@@ -22,7 +22,7 @@ fn sizes(cluster: &Cluster, from: &str, pod: &str) -> Vec<[u64; 4]> {
     let icmp = paths.filter(|path| path["cell"]["path"]["kind"] == "PROBE_KIND_ICMP");
     let figure = |path: &Value, key: &str| path["cell"]["sizes"][key].as_u64().unwrap_or(0);
     icmp.map(|path| {
-        ["routeBytes", "largestPassedBytes", "smallestLostBytes", "toldBytes"].map(|key| figure(path, key))
+        ["routeBytes", "largestPassedBytes", "smallestLostBytes", "icmpMtu"].map(|key| figure(path, key))
     })
     .collect()
 }

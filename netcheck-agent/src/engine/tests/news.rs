@@ -9,7 +9,7 @@ use crate::model::observation::KernelStatus;
 #[derive(Debug, Default)]
 struct Restless(AtomicU64);
 
-impl KernelEye for Restless {
+impl KernelSource for Restless {
     fn news(&mut self) -> bool {
         true
     }
@@ -23,8 +23,8 @@ impl KernelEye for Restless {
 fn the_status_has_the_news_when_the_session_hears_of_it() {
     const NEWS: u64 = 300;
     let (handle, mut output, thread) = start_with(Box::<Restless>::default());
-    for told in 1..=NEWS {
-        handle.ring();
+    for reported in 1..=NEWS {
+        handle.waker().wake();
         let deadline = Instant::now() + PATIENCE;
         // Awake when it comes: another thread that has to be woken would be too slow to see it too early.
         let reply = loop {
@@ -35,7 +35,7 @@ fn the_status_has_the_news_when_the_session_hears_of_it() {
         };
         let seen = output.status.borrow().kernel.ring_events_lost;
         assert_eq!(reply, EngineReply::StatusChanged);
-        assert!(seen >= told, "{seen} of {told}");
+        assert!(seen >= reported, "{seen} of {reported}");
     }
     handle.stop();
     thread.join().unwrap();

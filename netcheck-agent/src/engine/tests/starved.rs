@@ -6,7 +6,8 @@ use std::process::{Command as Process, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
-use crate::host::starvation::{Doubt, cpu_stat};
+use crate::host::starvation::cpu_stat;
+use crate::model::sample::StarvationReason;
 
 /// Tells the test that it is the process inside.
 const INSIDE: &str = "NETCHECK_TEST_INSIDE_QUOTA";
@@ -95,6 +96,7 @@ async fn inside() {
     busy.join().unwrap();
     assert_eq!(count(&report, 1, Outcome::Timeout), 0);
     let status = output.status.borrow();
-    let throttled = status.counters.suspects().find(|&(doubt, _)| doubt == Doubt::Throttled);
+    let throttled =
+        status.counters.suspects().find(|&(why_starved, _)| why_starved == StarvationReason::Throttled);
     assert!(throttled.is_some_and(|(_, count)| count > 0), "{:?}", status.counters);
 }

@@ -19,19 +19,19 @@ fn a_quarter_of_the_time_is_too_much() {
     for (after, expected) in [
         (reading(3000, 500, &[70, 900], 40, 20), None),
         (reading(3000, 1000, &[70, 900], 40, 20), None),
-        (reading(3000, 1001, &[70, 900], 40, 20), Some(Doubt::Throttled)),
+        (reading(3000, 1001, &[70, 900], 40, 20), Some(StarvationReason::Throttled)),
         // The share of any one CPU, not of all together.
         (reading(3000, 500, &[370, 1200], 40, 20), None),
-        (reading(3000, 500, &[70, 1401], 40, 20), Some(Doubt::Stolen)),
+        (reading(3000, 500, &[70, 1401], 40, 20), Some(StarvationReason::Stolen)),
         // 51 ms each time, and then 8 ms.
-        (reading(3000, 500, &[70, 900], 551, 20), Some(Doubt::Queued)),
+        (reading(3000, 500, &[70, 900], 551, 20), Some(StarvationReason::Queued)),
         (reading(3000, 500, &[70, 900], 840, 110), None),
         // Half of the time, but no longer than anybody may have to wait.
         (reading(1200, 600, &[70, 900], 40, 20), None),
         // A CPU was taken out, and counters began anew: nothing is known.
         (reading(3000, 0, &[], 0, 0), None),
     ] {
-        assert_eq!(before.doubt(&after, LEAST), expected, "{after:?}");
+        assert_eq!(before.why_starved(&after, LEAST), expected, "{after:?}");
     }
 }
 
@@ -69,7 +69,7 @@ fn readings_reach_back_to_before_the_probe_left() {
     starvation.readings.retain(|reading| reading.at_ns <= 2 * SECOND_NS);
     starvation.readings.push_back(reading(2000, 900, &[], 0, 0));
     starvation.newest = reading(3000, 900, &[], 0, 0);
-    assert_eq!(starvation.between(SECOND_NS, 3 * SECOND_NS, LEAST), Some(Doubt::Throttled));
+    assert_eq!(starvation.between(SECOND_NS, 3 * SECOND_NS, LEAST), Some(StarvationReason::Throttled));
     assert_eq!(starvation.between(2 * SECOND_NS, 3 * SECOND_NS, LEAST), None);
 }
 
@@ -95,16 +95,19 @@ fn a_queue_for_the_cpu_is_seen() {
         sched_setaffinity(None, &one).unwrap();
         let since = monotonic_ns();
         let mut starvation = Starvation::watch(since);
-        let mut doubt = None;
-        while doubt.is_none() && Instant::now() < deadline {
+        let mut why_starved = None;
+        while why_starved.is_none() && Instant::now() < deadline {
             let now = monotonic_ns();
             if now - since > SECOND_NS {
-                doubt = starvation.between(since, now, LEAST);
+                why_starved = starvation.between(since, now, LEAST);
             }
         }
         found.store(true, std::sync::atomic::Ordering::Relaxed);
         // On a virtual machine the hypervisor may have taken its share, too.
-        assert!(matches!(doubt, Some(Doubt::Queued | Doubt::Stolen)), "{doubt:?}");
+        assert!(
+            matches!(why_starved, Some(StarvationReason::Queued | StarvationReason::Stolen)),
+            "{why_starved:?}"
+        );
     });
     sched_setaffinity(None, &all).unwrap();
 }

@@ -5,94 +5,16 @@
 //! first ingress hook of the reply. From a pod, t1 is the first hook at all (the host's end of its veth pair), t4 the
 //! last one.
 
-use std::net::SocketAddr;
-
 use arrayvec::ArrayVec;
-use netcheck_common::domain::{Family, Outcome, ProbeKind, Vantage};
+use netcheck_common::domain::{ProbeKind, Vantage};
 
-use crate::host::starvation::Doubt;
-use crate::measure::ports::Lane;
-use crate::model::observation::{Direction, DropSeen, Flow, Hook, ProbeKey, Reflected, Stamp};
-use crate::model::report::Detail;
+use crate::model::observation::{Direction, DropSeen, Flow, Hook, Reflected, Stamp};
+use crate::model::sample::{Ending, Probe, Seen, StarvationReason};
 
 /// Hooks remembered per direction: uplink, bond, bridge, tunnel and veth are five.
 const HOOKS_MAX: usize = 8;
 /// Drops remembered per probe: a TCP handshake retransmits.
 const DROPS_MAX: usize = 4;
-
-/// A probe as the engine sends it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Probe {
-    pub(crate) key: ProbeKey,
-    pub(crate) vantage: Vantage,
-    /// The probers' own number for the sockets that it left from.
-    pub(crate) lane: u32,
-    pub(crate) kind: ProbeKind,
-    /// Port 0 for ICMP.
-    pub(crate) target: SocketAddr,
-    /// Whether kernel hooks watch it.
-    pub(crate) watched: bool,
-    /// The prober's own number for it, or of the socket that it left from; 0 where it needs none.
-    pub(crate) slot: u32,
-    /// How long its answer is waited for; 0: as long as all others'.
-    pub(crate) timeout_ns: u64,
-    /// The whole IP packet, where its size is what is tried: then it is no sample of its path. Else 0.
-    pub(crate) size_bytes: u16,
-}
-
-impl Probe {
-    pub(crate) const fn family(&self) -> Family {
-        Family::of(self.target.ip())
-    }
-
-    /// Whose source ports it leaves from in turn.
-    pub(crate) const fn ports_lane(&self) -> Lane {
-        (self.vantage, self.family())
-    }
-
-    /// It is an exchange over TCP, with a timeout of its own. It counts in the window in which it ends, for others are
-    /// not to wait for it.
-    pub(crate) const fn is_exchange(&self) -> bool {
-        self.timeout_ns != 0
-    }
-}
-
-/// When user space learnt of an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Seen {
-    /// It was read at this time.
-    pub(crate) at_ns: u64,
-    /// It had not been there at this time: the last reading before.
-    pub(crate) since_ns: u64,
-    /// The reader slept until this very packet woke it, so that `at_ns` is a measurement (t5).
-    pub(crate) prompt: bool,
-}
-
-/// How long the parts of an exchange over TCP took, one after the other; `None` for what there was none of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct StepTimes {
-    /// Looking the server's name up.
-    pub(crate) dns_ns: Option<u64>,
-    pub(crate) connect_ns: Option<u64>,
-    pub(crate) tls_ns: Option<u64>,
-    /// From the request to the head of the answer.
-    pub(crate) first_byte_ns: Option<u64>,
-    /// From the first packet of all to the end of the answer.
-    pub(crate) total_ns: u64,
-}
-
-/// How a probe ended, as far as user space can tell.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// An answer, with what the destination's kernel wrote into it.
-    Reply { seen: Seen, reflected: Option<Reflected> },
-    /// The answer to an exchange over TCP, in time, and when the server's certificate expires (unix seconds).
-    Exchanged { steps: StepTimes, not_after: Option<i64> },
-    /// Something else than the answer.
-    Failed { outcome: Outcome, detail: Detail },
-    /// The agent itself could not send it: nothing is known of the network.
-    OwnFault { detail: Detail },
-}
 
 /// Delays of one exchange, nanoseconds; `None` where not measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -114,7 +36,7 @@ pub(crate) struct Flight {
     pub(crate) window: Option<u64>,
     pub(crate) ended: Option<Ending>,
     /// Its own turn was late or slow: if it is not answered, nothing follows from that.
-    pub(crate) shaky: bool,
+    pub(crate) unreliable: bool,
     pub(crate) drops: Vec<DropSeen>,
     pub(crate) reflected: Option<Reflected>,
     pub(crate) reset: bool,
@@ -134,7 +56,7 @@ impl Flight {
             timeout_ns,
             window,
             ended: None,
-            shaky: false,
+            unreliable: false,
             drops: Vec::new(),
             reflected: None,
             reset: false,
@@ -146,7 +68,7 @@ impl Flight {
     }
 
     /// It goes on as an exchange over TCP, until then at most. Hands back the window that it counted in until now.
-    pub(crate) fn goes_on(&mut self, probe: Probe, until_ns: u64) -> Option<u64> {
+    pub(crate) fn continue_over_tcp(&mut self, probe: Probe, until_ns: u64) -> Option<u64> {
         self.probe = probe;
         self.timeout_ns = until_ns.saturating_sub(self.t0_ns);
         self.stream_alone = true;
@@ -228,8 +150,8 @@ impl Flight {
     pub(crate) fn in_time(
         &self,
         seen: Seen,
-        doubt: impl FnOnce(u64) -> Option<Doubt>,
-    ) -> Result<bool, Doubt> {
+        why_starved: impl FnOnce(u64) -> Option<StarvationReason>,
+    ) -> Result<bool, StarvationReason> {
         let deadline_ns = self.deadline_ns();
         if let Some(t4_ns) = self.t4_ns() {
             return Ok(t4_ns <= deadline_ns);
@@ -240,7 +162,7 @@ impl Flight {
             Ok(false)
         } else {
             // It came between two readings that are a tick apart: in doubt for the network.
-            doubt(self.t0_ns).map_or(Ok(!seen.prompt), Err)
+            why_starved(self.t0_ns).map_or(Ok(!seen.prompt), Err)
         }
     }
 

@@ -3,23 +3,23 @@
 use netcheck_common::domain::{Outcome, ProbeKind};
 use rustix::io::Errno;
 
-use super::flight::{Ending, Flight, Probe, Seen, Shares, StepTimes};
+use super::flight::{Flight, Shares};
 use super::{DETAILS_MAX, Merge};
-use crate::host::starvation::Doubt;
 use crate::model::observation::{DropSeen, ProbeKey, Reflected};
-use crate::model::report::{Detail, Lost};
+use crate::model::report::Lost;
+use crate::model::sample::{Detail, Ending, Probe, Seen, StarvationReason, StepTimes};
 
 impl Merge {
     pub(super) fn judge(
         &mut self,
         mut flight: Flight,
         now_ns: u64,
-        mut doubt: impl FnMut(u64) -> Option<Doubt>,
+        mut why_starved: impl FnMut(u64) -> Option<StarvationReason>,
     ) {
         match flight.ended.take() {
             Some(Ending::Reply { seen, reflected }) => {
                 let reflected = reflected.or(flight.reflected);
-                match flight.in_time(seen, doubt) {
+                match flight.in_time(seen, why_starved) {
                     Ok(true) => self.replied(&flight, now_ns, seen, reflected),
                     in_time => {
                         self.counters.late += 1;
@@ -35,10 +35,11 @@ impl Merge {
                 self.exchanged(&flight, now_ns, steps, not_after);
             }
             Some(Ending::Failed { outcome, detail }) => {
-                let late = detail.exchange.as_ref().is_some_and(|seen| seen.late).then_some(Doubt::Late);
+                let late =
+                    detail.exchange.as_ref().is_some_and(|seen| seen.late).then_some(StarvationReason::Late);
                 let silent = outcome == Outcome::Timeout || detail.rcode.as_deref() == Some("timeout");
-                let doubt = late.or_else(|| silent.then(|| doubt(flight.t0_ns)).flatten());
-                self.lost(flight, now_ns, outcome, doubt, detail);
+                let why_starved = late.or_else(|| silent.then(|| why_starved(flight.t0_ns)).flatten());
+                self.lost(flight, now_ns, outcome, why_starved, detail);
             }
             // What raw IPv6 sockets say, and no others, of a packet that an interface of this node dropped. Ordinary
             // probes tell whether the agent is out of memory.
@@ -48,11 +49,11 @@ impl Merge {
                 self.lost(flight, now_ns, Outcome::SendError, None, detail);
             }
             Some(Ending::OwnFault { detail }) => {
-                self.lost(flight, now_ns, Outcome::SendError, Some(Doubt::OwnFault), detail);
+                self.lost(flight, now_ns, Outcome::SendError, Some(StarvationReason::OwnFault), detail);
             }
             None => {
-                let doubt = doubt(flight.t0_ns);
-                self.lost(flight, now_ns, Outcome::Timeout, doubt, Detail::default());
+                let why_starved = why_starved(flight.t0_ns);
+                self.lost(flight, now_ns, Outcome::Timeout, why_starved, Detail::default());
             }
         }
     }
@@ -128,12 +129,12 @@ impl Merge {
         mut flight: Flight,
         now_ns: u64,
         outcome: Outcome,
-        doubt: Option<Doubt>,
+        why_starved: Option<StarvationReason>,
         detail: Detail,
     ) {
         let key = flight.probe.key;
-        let shaky = flight.shaky && outcome == Outcome::Timeout;
-        let doubt = doubt.or(shaky.then_some(Doubt::Late));
+        let unreliable = flight.unreliable && outcome == Outcome::Timeout;
+        let why_starved = why_starved.or(unreliable.then_some(StarvationReason::Late));
         let window = flight.window.or_else(|| {
             // Exchanges count where they end.
             flight.probe.is_exchange().then(|| self.windows.sent(now_ns))
@@ -141,21 +142,21 @@ impl Merge {
         match window {
             None => {
                 self.counters.sizes_tried += 1;
-                if doubt.is_some() || self.told(&flight, now_ns, &detail) {
+                if why_starved.is_some() || self.router_reported(&flight, now_ns, &detail) {
                     return;
                 }
             }
             Some(window) => {
-                self.turn_ended(&flight.probe, doubt.is_none().then_some(false), now_ns);
+                self.turn_ended(&flight.probe, why_starved.is_none().then_some(false), now_ns);
                 let window = self.windows.ended(window, key.path);
                 if let Some(seen) = &detail.exchange
                     && seen.not_after.is_some()
                 {
                     window.steps.get_or_insert_default().expires(seen.not_after);
                 }
-                if let Some(doubt) = doubt {
+                if let Some(why_starved) = why_starved {
                     window.suspect += 1;
-                    self.counters.suspect(doubt);
+                    self.counters.suspect(why_starved);
                 } else {
                     window.count(outcome);
                     self.met(&flight, false);
@@ -187,7 +188,7 @@ impl Merge {
             probe: key,
             sent_ns: flight.t0_ns,
             outcome,
-            suspect: doubt.is_some(),
+            suspect: why_starved.is_some(),
             request_hooks,
             reply_hooks,
             detail,
@@ -212,13 +213,13 @@ impl Merge {
     /// An ordinary probe ended, of those that leave from several ports in turn.
     fn turn_ended(&mut self, probe: &Probe, answered: Option<bool>, now_ns: u64) {
         if probe.kind == ProbeKind::Udp {
-            self.ports.ended(probe.key.path, probe.ports_lane(), probe.slot, answered, now_ns);
+            self.ports.ended(probe.key.path, (probe.vantage, probe.family()), probe.slot, answered, now_ns);
         }
     }
 
     /// A probe that tried a size was not answered. True: a router told what it takes instead, so nothing is lost that
     /// anybody would send now.
-    fn told(&mut self, flight: &Flight, now_ns: u64, detail: &Detail) -> bool {
+    fn router_reported(&mut self, flight: &Flight, now_ns: u64, detail: &Detail) -> bool {
         let (path, bytes) = (flight.probe.key.path, flight.probe.size_bytes);
         if let Some(icmp) = detail.icmp.filter(|icmp| icmp.mtu_bytes != 0)
             && self.sizes.too_big(path, bytes, icmp.mtu_bytes, icmp.from, now_ns)

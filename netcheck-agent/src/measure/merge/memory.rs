@@ -24,7 +24,7 @@ struct LostMark {
     syn_ns: Option<u64>,
     lost_ns: u64,
     /// What was reported of its arrival.
-    told: Option<bool>,
+    reported: Option<bool>,
     /// Its own reply came late.
     late: bool,
 }
@@ -81,15 +81,17 @@ impl PathMemory {
         if self.lost.len() >= SPAN as usize {
             self.lost.pop_front();
         }
-        let told = self.reflected.and_then(|(newest, arrived)| tells(newest, arrived, sequence));
-        self.lost.push_back(LostMark { sequence, syn_ns, lost_ns: now_ns, told, late: false });
-        told.map(|arrived| ArrivalSeen { path, sequence, arrived, late: false })
+        let reported = self.reflected.and_then(|(newest, arrived)| arrival_of(newest, arrived, sequence));
+        self.lost.push_back(LostMark { sequence, syn_ns, lost_ns: now_ns, reported, late: false });
+        reported.map(|arrived| ArrivalSeen { path, sequence, arrived, late: false })
     }
 
     /// A reply to `sequence` was seen, and got lost before its socket: its request did arrive.
     pub(crate) fn arrived(&mut self, path: PathId, sequence: Sequence, out: &mut Vec<ArrivalSeen>) {
-        for mark in self.lost.iter_mut().filter(|mark| mark.sequence == sequence && mark.told != Some(true)) {
-            mark.told = Some(true);
+        for mark in
+            self.lost.iter_mut().filter(|mark| mark.sequence == sequence && mark.reported != Some(true))
+        {
+            mark.reported = Some(true);
             out.push(ArrivalSeen { path, sequence, arrived: true, late: false });
         }
     }
@@ -97,7 +99,7 @@ impl PathMemory {
     /// A reply to `sequence` came too late: its request did arrive.
     pub(crate) fn arrived_late(&mut self, path: PathId, sequence: Sequence, out: &mut Vec<ArrivalSeen>) {
         for mark in self.lost.iter_mut().filter(|mark| mark.sequence == sequence && !mark.late) {
-            mark.told = Some(true);
+            mark.reported = Some(true);
             mark.late = true;
             out.push(ArrivalSeen { path, sequence, arrived: true, late: true });
         }
@@ -130,9 +132,9 @@ impl PathMemory {
     ) {
         self.lost.retain(|mark| now_ns.saturating_sub(mark.lost_ns) <= LOST_FOR_NS);
         for mark in &mut self.lost {
-            let Some(arrived) = tells(sequence, reflected.arrived, mark.sequence) else { continue };
-            if mark.told != Some(arrived) && mark.told != Some(true) {
-                mark.told = Some(arrived);
+            let Some(arrived) = arrival_of(sequence, reflected.arrived, mark.sequence) else { continue };
+            if mark.reported != Some(arrived) && mark.reported != Some(true) {
+                mark.reported = Some(arrived);
                 out.push(ArrivalSeen { path, sequence: mark.sequence, arrived, late: false });
             }
         }
@@ -145,7 +147,7 @@ impl PathMemory {
 /// Whether the record of reply `newest` says that `asked` arrived. A bit that is not set means something only if an
 /// older one is: else the destination may have begun counting later, for it forgets paths that were silent and all
 /// of them when it restarts.
-fn tells(newest: Sequence, arrived: u64, asked: Sequence) -> Option<bool> {
+fn arrival_of(newest: Sequence, arrived: u64, asked: Sequence) -> Option<bool> {
     let back = newest.0.wrapping_sub(asked.0);
     if back == 0 || back >= SPAN {
         return None;
@@ -179,7 +181,7 @@ mod tests {
             (2, 0b1101, 1, Some(false)),
         ] {
             assert_eq!(
-                tells(Sequence(newest), arrived, Sequence(asked)),
+                arrival_of(Sequence(newest), arrived, Sequence(asked)),
                 expected,
                 "{newest} {arrived:b} {asked}"
             );
@@ -221,8 +223,8 @@ mod tests {
         let mut memory = PathMemory::default();
         let record = Reflected { t2_ns: 0, t3_ns: 0, requests: 9, arrived: 0b101 };
         memory.reflected(0, PATH, Sequence(7), record, &mut Vec::new());
-        let told = memory.lost(1, PATH, Sequence(6), None).unwrap();
-        assert!(!told.arrived);
+        let reported = memory.lost(1, PATH, Sequence(6), None).unwrap();
+        assert!(!reported.arrived);
     }
 
     #[test]

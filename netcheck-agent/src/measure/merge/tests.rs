@@ -32,7 +32,7 @@ fn probe(key: ProbeKey) -> Probe {
     Probe {
         key,
         vantage: Vantage::Host,
-        lane: 0,
+        socket_set: 0,
         kind: ProbeKind::Udp,
         target: target(),
         watched: true,
@@ -89,8 +89,8 @@ fn own(key: ProbeKey) -> DropIdentity {
 }
 
 /// The turn came late.
-const fn late(_since_ns: u64) -> Option<Doubt> {
-    Some(Doubt::Late)
+const fn late(_since_ns: u64) -> Option<StarvationReason> {
+    Some(StarvationReason::Late)
 }
 
 /// Everything until the end of all windows.
@@ -203,7 +203,7 @@ fn whether_a_reply_came_in_time() {
         let seen =
             if is_batched { batched(read_at * MS) } else { Seen { since_ns: 0, ..prompt(read_at * MS) } };
         merge.echo(target(), &header(key(1, 1)), seen);
-        merge.settle(read_at * MS, |_| starved.then_some(Doubt::Late), |_| {});
+        merge.settle(read_at * MS, |_| starved.then_some(StarvationReason::Late), |_| {});
         let report = merge.take_report(20_000 * MS, false);
         let window = only(&report);
         let found = (window.reply, window.outcome(Outcome::Timeout), window.suspect);
@@ -222,7 +222,7 @@ fn a_starved_turn_makes_silence_suspect_and_a_late_stamp_extends_the_deadline() 
     merge.sent(probe(key(1, 1)), 1000 * MS);
     merge.settle(5000 * MS, late, |_| {});
     merge.sent(probe(key(1, 2)), 5000 * MS);
-    merge.shaky(key(1, 2));
+    merge.unreliable(key(1, 2));
     merge.sent(probe(key(1, 3)), 5000 * MS);
     merge.observe(stamp(key(1, 3), Direction::Request, 5600 * MS));
     merge.settle(6100 * MS, |_| None, |_| {});
@@ -241,7 +241,7 @@ fn doubt_is_asked_for_only_when_a_loss_is_declared() {
         let asked = &asked;
         move |since_ns| {
             asked.borrow_mut().push(since_ns / MS);
-            (since_ns < until_ns).then_some(Doubt::Throttled)
+            (since_ns < until_ns).then_some(StarvationReason::Throttled)
         }
     };
     let starved = throttled_until(1200 * MS);
@@ -264,7 +264,12 @@ fn doubt_is_asked_for_only_when_a_loss_is_declared() {
     let timeouts = |row: &PathWindow| row.outcome(Outcome::Timeout);
     assert_eq!((of(1, |row| row.reply), of(1, |row| row.suspect), of(1, timeouts)), (1, 1, 1));
     assert_eq!(of(2, |row| row.outcome(Outcome::Refused)), 1);
-    assert!(merge.counters.suspects().all(|(doubt, count)| count == u64::from(doubt == Doubt::Throttled)));
+    assert!(
+        merge
+            .counters
+            .suspects()
+            .all(|(why_starved, count)| count == u64::from(why_starved == StarvationReason::Throttled))
+    );
 }
 
 #[test]

@@ -1,4 +1,5 @@
 use netcheck_common::domain::{Family, PathId, Vantage};
+use netcheck_common::hash::splitmix64;
 use proptest::prelude::*;
 
 use super::*;
@@ -18,8 +19,8 @@ fn ports(paths: usize) -> Ports {
 /// slot and whether it was lost.
 #[derive(Default)]
 struct Run {
-    told: Vec<(usize, PortsSeen)>,
-    doubted: Vec<(usize, PortsSeen)>,
+    reported: Vec<(usize, PortsSeen)>,
+    questioned: Vec<(usize, PortsSeen)>,
     probes: Vec<(usize, bool)>,
 }
 
@@ -31,11 +32,11 @@ fn run(path: PathId, count: usize, mut lost: impl FnMut(usize, usize) -> bool) -
         let is_lost = lost(number, slot as usize);
         ports.ended(path, (Vantage::Host, Family::V4), slot, Some(!is_lost), number as u64 * SECOND_NS);
         for seen in ports.take() {
-            let sure = run.told.last().is_some_and(|(_, last)| !last.lost.is_empty());
+            let sure = run.reported.last().is_some_and(|(_, last)| !last.lost.is_empty());
             match (seen.undecided, seen.lost.is_empty()) {
-                (true, _) => run.doubted.push((number, seen)),
-                (false, true) if !sure => run.doubted.push((number, seen)),
-                (false, _) => run.told.push((number, seen)),
+                (true, _) => run.questioned.push((number, seen)),
+                (false, true) if !sure => run.questioned.push((number, seen)),
+                (false, _) => run.reported.push((number, seen)),
             }
         }
         run.probes.push((slot as usize, is_lost));
@@ -55,29 +56,33 @@ fn every_port_has_its_turn_in_each_round() {
         slots.sort_unstable();
         assert_eq!(slots, (0..PORTS).collect::<Vec<_>>());
     }
-    assert!(run.told.is_empty());
+    assert!(run.reported.is_empty());
     assert_ne!(run.probes[..PORTS], run.probes[PORTS..2 * PORTS], "the order is another each time");
 }
 
 #[test]
 fn a_dead_port_is_told_while_it_lasts_and_when_it_is_over() {
     let run = run(PATH, 300, |number, slot| (100..200).contains(&number) && slot == 3);
-    let told = run.told;
-    let (at, doubted) = &run.doubted[0];
-    assert_eq!((lost_ports(doubted), doubted.lost[0].lost), (vec![3], 2), "in question before it is sure");
-    assert!(*at < told[0].0);
-    let (at, first) = &told[0];
+    let reported = run.reported;
+    let (at, questioned) = &run.questioned[0];
+    assert_eq!(
+        (lost_ports(questioned), questioned.lost[0].lost),
+        (vec![3], 2),
+        "in question before it is sure"
+    );
+    assert!(*at < reported[0].0);
+    let (at, first) = &reported[0];
     assert!(*at < 140, "told at {at}");
     assert_eq!((lost_ports(first), first.ports, first.others_lost), (vec![3], 8, 0));
     assert_eq!(first.lost[0].sent, first.lost[0].lost);
     assert!(first.others_sent >= 50);
     assert_eq!((first.interval_ns, first.measured_ns), (8 * SECOND_NS, *at as u64 * SECOND_NS));
-    for pair in told.windows(2).filter(|pair| !pair[1].1.lost.is_empty()) {
+    for pair in reported.windows(2).filter(|pair| !pair[1].1.lost.is_empty()) {
         assert!(pair[1].0 - pair[0].0 <= 20, "told again in each round: {} {}", pair[0].0, pair[1].0);
     }
-    let (at, last) = told.last().unwrap();
+    let (at, last) = reported.last().unwrap();
     assert!((203..230).contains(at) && last.lost.is_empty(), "over at {at}: {last:?}");
-    assert_eq!(told.iter().filter(|(_, seen)| seen.lost.is_empty()).count(), 1);
+    assert_eq!(reported.iter().filter(|(_, seen)| seen.lost.is_empty()).count(), 1);
 }
 
 #[test]
@@ -88,17 +93,17 @@ fn a_port_that_loses_most_of_its_packets_is_told_with_its_figures() {
         sent += usize::from(slot == 5);
         number >= 100 && slot == 5 && sent % 10 != 0
     };
-    let told = run(PATH, 600, lossy).told;
-    assert!(told.iter().all(|(_, seen)| matches!(lost_ports(seen)[..], [] | [5])));
+    let reported = run(PATH, 600, lossy).reported;
+    assert!(reported.iter().all(|(_, seen)| matches!(lost_ports(seen)[..], [] | [5])));
     let partly = |seen: &PortsSeen| seen.lost.iter().any(|of| (5..8).contains(&of.lost) && of.sent == 8);
-    assert!(told.iter().any(|(_, seen)| partly(seen)), "{told:?}");
+    assert!(reported.iter().any(|(_, seen)| partly(seen)), "{reported:?}");
 }
 
 #[test]
 fn nothing_is_said_too_early() {
     // Never was another port answered often enough to tell.
-    assert!(run(PATH, 12, |_, slot| slot == 0).told.is_empty());
-    assert!(!run(PATH, 100, |_, slot| slot == 0).told.is_empty());
+    assert!(run(PATH, 12, |_, slot| slot == 0).reported.is_empty());
+    assert!(!run(PATH, 100, |_, slot| slot == 0).reported.is_empty());
 }
 
 /// Losses that have nothing to do with ports, whatever their rhythm: each rhythm on many paths.
@@ -108,8 +113,8 @@ fn losses_with_a_rhythm_of_their_own_are_no_ports() {
         for burst in 1..=period {
             for path in 0..12 {
                 let lost = |number: usize, _| number >= 100 && number % period < burst;
-                let told = run(PathId(path), 400, lost).told;
-                assert!(told.is_empty(), "{burst} of {period}: {told:?}");
+                let reported = run(PathId(path), 400, lost).reported;
+                assert!(reported.is_empty(), "{burst} of {period}: {reported:?}");
             }
         }
     }
@@ -120,11 +125,11 @@ fn losses_by_chance_are_no_ports() {
     for percent in [1, 3, 5, 10, 30, 50, 90] {
         for path in 0..40 {
             let lost = |number: usize, _| {
-                let drawn = crate::plan::schedule::mix(u64::from(path) << 32 | number as u64 ^ 0xabcd) % 100;
+                let drawn = splitmix64(u64::from(path) << 32 | number as u64 ^ 0xabcd) % 100;
                 drawn < percent
             };
-            let told = run(PathId(path), 1000, lost).told;
-            assert!(told.is_empty(), "{percent} %: {told:?}");
+            let reported = run(PathId(path), 1000, lost).reported;
+            assert!(reported.is_empty(), "{percent} %: {reported:?}");
         }
     }
 }
@@ -170,9 +175,9 @@ proptest! {
         from in 64..96usize,
     ) {
         let run = run(PathId(path), 400, |number, slot| number >= from && dead.contains(&slot));
-        let (_, last) = run.told.last().expect("it is told");
+        let (_, last) = run.reported.last().expect("it is told");
         prop_assert_eq!(lost_ports(last), dead.iter().copied().collect::<Vec<_>>());
-        for (_, seen) in &run.told {
+        for (_, seen) in &run.reported {
             prop_assert!(lost_ports(seen).iter().all(|port| dead.contains(port)));
             prop_assert!(!seen.lost.is_empty(), "what was told stands");
         }
@@ -194,8 +199,8 @@ proptest! {
         for (up, down) in outages {
             lost.extend(std::iter::repeat_n(false, up).chain(std::iter::repeat_n(true, down)));
         }
-        let told = run(PathId(path), lost.len() + 50, |number, _| lost.get(number).copied().unwrap_or(false)).told;
-        prop_assert!(told.is_empty(), "{told:?}");
+        let reported = run(PathId(path), lost.len() + 50, |number, _| lost.get(number).copied().unwrap_or(false)).reported;
+        prop_assert!(reported.is_empty(), "{reported:?}");
     }
 
     /// Whatever comes back in whatever order, many at the same time.

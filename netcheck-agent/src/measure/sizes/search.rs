@@ -4,10 +4,11 @@ use std::net::IpAddr;
 
 use arrayvec::ArrayVec;
 use netcheck_common::domain::PathId;
+use netcheck_common::hash::splitmix64;
 
-use super::{LARGEST, SizesSeen};
+use super::LARGEST;
 use crate::host::clock::SECOND_NS;
-use crate::plan::schedule::mix;
+use crate::model::report::SizesSeen;
 
 /// Losses that make a size lost where it passed before, and while the border is searched for.
 const LOSSES: u8 = 4;
@@ -16,7 +17,7 @@ const LOSSES_IN_SEARCH: u8 = 2;
 const LOSSES_WHERE_LOSSY: u8 = 8;
 const LOSSY_FOR_NS: u64 = 30 * SECOND_NS;
 /// What a router told is forgotten after this: the kernel's own route remembers it longer.
-const TOLD_FOR_NS: u64 = 60 * SECOND_NS;
+const ROUTER_MTU_FOR_NS: u64 = 60 * SECOND_NS;
 /// Packets of one trial before it is put off.
 const TRIES: u8 = 32;
 
@@ -36,7 +37,7 @@ pub(super) struct Trial {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Told {
+struct RouterMtu {
     bytes: u16,
     by: IpAddr,
     at_ns: u64,
@@ -51,7 +52,7 @@ pub(super) struct Search {
     route: u16,
     passed: u16,
     lost: u16,
-    told: Option<Told>,
+    router_mtu: Option<RouterMtu>,
     pub(super) trial: Option<Trial>,
     /// Lost, and no ordinary probe that left later was answered yet: size and t0.
     unproven: ArrayVec<(u16, u64), { TRIES as usize }>,
@@ -66,11 +67,11 @@ impl Search {
         Self {
             floor,
             // Paths that came with the same plan are not all tried at once.
-            next_ns: now_ns + mix(u64::from(path.0)) % interval_ns,
+            next_ns: now_ns + splitmix64(u64::from(path.0)) % interval_ns,
             route: 0,
             passed: 0,
             lost: 0,
-            told: None,
+            router_mtu: None,
             trial: None,
             unproven: ArrayVec::new(),
             ordinary_lost_ns: None,
@@ -85,7 +86,7 @@ impl Search {
             route_bytes: self.route,
             passed_bytes: self.passed,
             lost_bytes: self.lost,
-            told: self.told.map(|told| (told.bytes, told.by)),
+            router_mtu: self.router_mtu.map(|router_mtu| (router_mtu.bytes, router_mtu.by)),
             measured_ns,
             interval_ns,
         }
@@ -125,12 +126,12 @@ impl Search {
 
     /// What the kernel would send at most, and no more than a router told.
     fn full(&self) -> u16 {
-        self.told.map_or(self.route, |told| told.bytes.min(self.route))
+        self.router_mtu.map_or(self.route, |router_mtu| router_mtu.bytes.min(self.route))
     }
 
     fn ask_route(&mut self, now_ns: u64, route: u16) {
-        if self.told.is_some_and(|told| now_ns - told.at_ns > TOLD_FOR_NS) {
-            self.told = None;
+        if self.router_mtu.is_some_and(|router_mtu| now_ns - router_mtu.at_ns > ROUTER_MTU_FOR_NS) {
+            self.router_mtu = None;
         }
         self.route = route;
         // What is above what the kernel would send concerns nobody.
@@ -174,17 +175,17 @@ impl Search {
         false
     }
 
-    pub(super) fn too_big(&mut self, told: u16, by: IpAddr, now_ns: u64) -> bool {
-        let told = told.max(self.floor);
-        self.told = Some(Told { bytes: told, by, at_ns: now_ns });
-        self.unproven.retain(|&mut (lost, _)| lost <= told);
-        if self.trial.is_some_and(|trial| trial.bytes > told) {
+    pub(super) fn too_big(&mut self, mtu: u16, by: IpAddr, now_ns: u64) -> bool {
+        let mtu = mtu.max(self.floor);
+        self.router_mtu = Some(RouterMtu { bytes: mtu, by, at_ns: now_ns });
+        self.unproven.retain(|&mut (lost, _)| lost <= mtu);
+        if self.trial.is_some_and(|trial| trial.bytes > mtu) {
             self.trial = None;
         }
-        if self.lost > told {
+        if self.lost > mtu {
             self.lost = 0;
         }
-        self.passed = self.passed.min(told);
+        self.passed = self.passed.min(mtu);
         self.next_ns = now_ns;
         true
     }

@@ -1,8 +1,8 @@
+use netcheck_common::hash::splitmix64;
 use proptest::prelude::*;
 
 use super::search::KNOWN;
 use super::*;
-use crate::plan::schedule::mix;
 
 const PATH: PathId = PathId(7);
 const FLOOR: u16 = 92;
@@ -22,7 +22,7 @@ struct Path<F: Fn(u64, u16) -> Fate> {
 enum Fate {
     Passes,
     Lost,
-    Told(u16),
+    RouterMtu(u16),
     Refused,
 }
 
@@ -51,8 +51,8 @@ impl<F: Fn(u64, u16) -> Fate> Path<F> {
             match (self.fate)(t0_ns, bytes) {
                 Fate::Passes => self.sizes.replied(PATH, bytes, t0_ns + 1),
                 Fate::Lost => self.sizes.lost(PATH, bytes, t0_ns + 1, t0_ns + SECOND_NS / 2),
-                Fate::Told(told) => {
-                    assert!(self.sizes.too_big(PATH, bytes, told.into(), router(), t0_ns + 1));
+                Fate::RouterMtu(mtu) => {
+                    assert!(self.sizes.too_big(PATH, bytes, mtu.into(), router(), t0_ns + 1));
                 }
                 Fate::Refused => self.sizes.refused(PATH, bytes, t0_ns + 1),
             }
@@ -81,13 +81,13 @@ fn a_healthy_path_costs_one_large_packet_in_ten() {
 #[test]
 fn what_did_not_change_is_told_once_a_minute() {
     let mut path = Path::new(1500, hole(1500));
-    let mut told = 0;
+    let mut reported = 0;
     for _ in 0..180 {
         path.last = None;
         path.second();
-        told += u32::from(path.last.is_some());
+        reported += u32::from(path.last.is_some());
     }
-    assert_eq!(told, 3);
+    assert_eq!(reported, 3);
 }
 
 #[test]
@@ -142,11 +142,12 @@ fn it_ends_when_large_ones_pass_again_and_moves_with_its_border() {
 
 #[test]
 fn a_router_that_tells_is_believed() {
-    let mut path = Path::new(1500, |_, bytes| if bytes > 1400 { Fate::Told(1400) } else { Fate::Passes });
+    let mut path =
+        Path::new(1500, |_, bytes| if bytes > 1400 { Fate::RouterMtu(1400) } else { Fate::Passes });
     let seen = path.run(30);
-    assert_eq!((seen.passed_bytes, seen.lost_bytes, seen.told), (1400, 0, Some((1400, router()))));
+    assert_eq!((seen.passed_bytes, seen.lost_bytes, seen.router_mtu), (1400, 0, Some((1400, router()))));
     let mut path = Path::new(1500, |_, bytes| match bytes {
-        1401.. => Fate::Told(1400),
+        1401.. => Fate::RouterMtu(1400),
         1301.. => Fate::Lost,
         _ => Fate::Passes,
     });
@@ -154,8 +155,8 @@ fn a_router_that_tells_is_believed() {
     assert_eq!((seen.passed_bytes, seen.lost_bytes), (1300, 1301), "a hole below what it tells");
     let mut sizes = Sizes::default();
     sizes.set(INTERVAL, SECOND_NS);
-    for told in [0, 1500, 1501, 70_000] {
-        assert!(!sizes.too_big(PATH, 1500, told, router(), 0), "{told} makes no sense");
+    for mtu in [0, 1500, 1501, 70_000] {
+        assert!(!sizes.too_big(PATH, 1500, mtu, router(), 0), "{mtu} makes no sense");
     }
 }
 
@@ -206,7 +207,7 @@ fn chance_knows_no_size() {
     for percent in [1, 5, 10, 30, 50, 80] {
         for seed in 0..30u64 {
             let chance = move |now_ns: u64, bytes: u16| {
-                let lost = mix(mix(seed) ^ now_ns ^ u64::from(bytes)) % 100 < percent;
+                let lost = splitmix64(splitmix64(seed) ^ now_ns ^ u64::from(bytes)) % 100 < percent;
                 if lost { Fate::Lost } else { Fate::Passes }
             };
             let mut path = Path::new(1500, chance);

@@ -10,7 +10,7 @@ use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
 
 use super::*;
-use crate::model::observation::Blind;
+use crate::net::interface_drops::NoKernelSource;
 
 const KEY: ProbeKey = ProbeKey { path: PathId(1), sequence: Sequence(2) };
 
@@ -100,9 +100,9 @@ fn asks_a_server_and_believes_only_its_answer() {
         server.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         let target = server.local_addr().unwrap();
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
-        let mut eye = Blind::new(v1::EbpfState::Off, Vec::new());
+        let mut kernel = NoKernelSource::new(v1::EbpfState::Off, Vec::new());
         let mut prober = DnsProber::new(family, Sockets::Host);
-        let (slot, watched) = prober.prepare(KEY, target, question(), &mut eye).unwrap();
+        let (slot, watched) = prober.prepare(KEY, target, question(), &mut kernel).unwrap();
         assert!(!watched);
         assert_eq!(prober.launch(slot, &epoll, 3), None);
         let mut bytes = [0; 512];
@@ -120,7 +120,7 @@ fn asks_a_server_and_believes_only_its_answer() {
         let (ending, strange) = wait(&mut prober, &epoll, slot);
         let Ending::Failed { outcome: Outcome::DnsError, detail } = ending else { panic!("{ending:?}") };
         assert_eq!((detail.rcode.as_deref(), strange), (Some("SERVFAIL"), 1));
-        prober.close(slot, KEY, &mut eye);
+        prober.close(slot, KEY, &mut kernel);
         assert_eq!(prober.asked.len(), 0);
     }
 }
@@ -129,9 +129,9 @@ fn asks_a_server_and_believes_only_its_answer() {
 fn a_closed_port_refuses() {
     let target = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
-    let mut eye = Blind::new(v1::EbpfState::Off, Vec::new());
+    let mut kernel = NoKernelSource::new(v1::EbpfState::Off, Vec::new());
     let mut prober = DnsProber::new(Family::V4, Sockets::Host);
-    let (slot, _) = prober.prepare(KEY, target, question(), &mut eye).unwrap();
+    let (slot, _) = prober.prepare(KEY, target, question(), &mut kernel).unwrap();
     assert_eq!(prober.launch(slot, &epoll, 3), None);
     let (ending, _) = wait(&mut prober, &epoll, slot);
     assert!(matches!(ending, Ending::Failed { outcome: Outcome::Refused, .. }));

@@ -20,8 +20,7 @@ use tokio::time::timeout;
 use super::dns::over_stream;
 use super::{Done, LATE_NS, Query as Job};
 use crate::host::clock::monotonic_ns;
-use crate::measure::merge::Ending;
-use crate::model::report::{Detail, ExchangeSeen};
+use crate::model::sample::{Detail, Ending, ExchangeSeen};
 use crate::net::resolv::ResolvConf;
 use crate::plan::Question;
 use crate::probe::dns::{Answer, addresses, read_answer};
@@ -84,7 +83,8 @@ pub(super) async fn resolve(query: Job, configuration: Configuration, port: u16)
     let Job { key, name, family, sockets, timeout_ns } = query;
     let (began_ns, mut asked) = (monotonic_ns(), None);
     let conf = configuration.read();
-    let looking = look_up(&conf, &name, family, &sockets, port, &mut asked);
+    let resolver = Resolver { conf: &conf, sockets: &sockets, port };
+    let looking = resolver.look_up(&name, family, &mut asked);
     let looked = timeout(Duration::from_nanos(timeout_ns), looking).await;
     let took_ns = monotonic_ns().saturating_sub(began_ns);
     let (server, what, late) = match looked {
@@ -106,81 +106,91 @@ pub(super) async fn resolve(query: Job, configuration: Configuration, port: u16)
     Done::Ended { key, ending: Ending::Failed { outcome: Outcome::DnsError, detail } }
 }
 
-/// Looks a name up; without end, where nobody answers in a longer time than anybody waits: `asked` is whom it waits for.
-pub(super) async fn look_up(
-    conf: &ResolvConf,
-    name: &str,
-    family: Family,
-    sockets: &Sockets,
-    port: u16,
-    asked: &mut Option<IpAddr>,
-) -> Result<Found, NotFound> {
-    let record = match family {
-        Family::V4 => RecordType::A,
-        Family::V6 => RecordType::AAAA,
-    };
-    let said = |server, what: &str| NotFound::Said { server, what: what.into() };
-    if conf.servers.is_empty() {
-        return Err(said(None, "no DNS server configured"));
-    }
-    // As res_nsearch(3): a name of which there is nothing of this type says more than one that is not there, and a
-    // server that failed more than both, for the name may be there.
-    let (mut failed, mut empty, mut last) = (None, None, None);
-    for candidate in conf.candidates(name) {
-        // Too long with this domain.
-        let Ok(candidate) = Name::from_ascii(&candidate) else { continue };
-        match of_candidate(conf, &candidate, record, sockets, port, asked).await {
-            Ok(found) => return Ok(found),
-            Err(NotFound::Said { server, what }) => match &*what {
-                "NXDOMAIN" => last = Some((server, what)),
-                "NODATA" => empty = Some((server, what)),
-                "SERVFAIL" => failed = Some((server, what)),
-                // No other name has better prospects.
-                _ => return Err(NotFound::Said { server, what }),
-            },
-            Err(own) => return Err(own),
-        }
-    }
-    let (server, what) = failed.or(empty).or(last).unwrap_or_else(|| (None, "the name is too long".into()));
-    Err(NotFound::Said { server, what })
+/// Who looks names up: the configuration of one host's or pod's resolver, and where its sockets are from.
+#[derive(Debug)]
+pub(super) struct Resolver<'a> {
+    pub(super) conf: &'a ResolvConf,
+    pub(super) sockets: &'a Sockets,
+    /// Where the servers listen.
+    pub(super) port: u16,
 }
 
-/// All servers in turn, until one knows.
-async fn of_candidate(
-    conf: &ResolvConf,
-    name: &Name,
-    record: RecordType,
-    sockets: &Sockets,
-    port: u16,
-    asked: &mut Option<IpAddr>,
-) -> Result<Found, NotFound> {
-    let mut last: Option<(IpAddr, Arc<str>)> = None;
-    for _ in 0..conf.attempts {
-        for &server in &conf.servers {
-            *asked = Some(server);
-            let asking = ask(SocketAddr::new(server, port), name, record, sockets);
-            let what: Arc<str> = match timeout(conf.timeout, asking).await {
-                Ok(Ok(Said::Addresses(addresses))) => {
-                    if let Some(&address) = addresses.first() {
-                        return Ok(Found { address, server });
-                    }
-                    "NODATA".into()
-                }
-                Ok(Ok(Said::Error(rcode))) if matches!(&*rcode, "NXDOMAIN" | "NODATA") => {
-                    return Err(NotFound::Said { server: Some(server), what: rcode });
-                }
-                Ok(Ok(Said::Error(rcode))) => rcode,
-                Ok(Err(error)) => refusal(&error)?,
-                Err(_) => "timeout".into(),
-            };
-            // A server's answer says more than another one's silence.
-            if last.is_none() || &*what != "timeout" {
-                last = Some((server, what));
+impl Resolver<'_> {
+    /// Looks a name up; without end, where nobody answers in a longer time than anybody waits: `asked` is whom it waits for.
+    pub(super) async fn look_up(
+        &self,
+        name: &str,
+        family: Family,
+        asked: &mut Option<IpAddr>,
+    ) -> Result<Found, NotFound> {
+        let record = match family {
+            Family::V4 => RecordType::A,
+            Family::V6 => RecordType::AAAA,
+        };
+        let said = |server, what: &str| NotFound::Said { server, what: what.into() };
+        if self.conf.servers.is_empty() {
+            return Err(said(None, "no DNS server configured"));
+        }
+        // As res_nsearch(3): a name of which there is nothing of this type says more than one that is not there, and a
+        // server that failed more than both, for the name may be there.
+        let (mut failed, mut empty, mut last) = (None, None, None);
+        for candidate in self.conf.candidates(name) {
+            // Too long with this domain.
+            let Ok(candidate) = Name::from_ascii(&candidate) else { continue };
+            match self.of_candidate(&candidate, record, asked).await {
+                Ok(found) => return Ok(found),
+                Err(NotFound::Said { server, what }) => match &*what {
+                    "NXDOMAIN" => last = Some((server, what)),
+                    "NODATA" => empty = Some((server, what)),
+                    "SERVFAIL" => failed = Some((server, what)),
+                    // No other name has better prospects.
+                    _ => return Err(NotFound::Said { server, what }),
+                },
+                Err(own) => return Err(own),
             }
         }
+        let (server, what) =
+            failed.or(empty).or(last).unwrap_or_else(|| (None, "the name is too long".into()));
+        Err(NotFound::Said { server, what })
     }
-    let (server, what) = last.map_or_else(|| (None, "timeout".into()), |(server, what)| (Some(server), what));
-    Err(NotFound::Said { server, what })
+
+    /// All servers in turn, until one knows.
+    async fn of_candidate(
+        &self,
+        name: &Name,
+        record: RecordType,
+        asked: &mut Option<IpAddr>,
+    ) -> Result<Found, NotFound> {
+        let Self { conf, sockets, port } = self;
+        let mut last: Option<(IpAddr, Arc<str>)> = None;
+        for _ in 0..conf.attempts {
+            for &server in &conf.servers {
+                *asked = Some(server);
+                let asking = ask(SocketAddr::new(server, *port), name, record, sockets);
+                let what: Arc<str> = match timeout(conf.timeout, asking).await {
+                    Ok(Ok(Said::Addresses(addresses))) => {
+                        if let Some(&address) = addresses.first() {
+                            return Ok(Found { address, server });
+                        }
+                        "NODATA".into()
+                    }
+                    Ok(Ok(Said::Error(rcode))) if matches!(&*rcode, "NXDOMAIN" | "NODATA") => {
+                        return Err(NotFound::Said { server: Some(server), what: rcode });
+                    }
+                    Ok(Ok(Said::Error(rcode))) => rcode,
+                    Ok(Err(error)) => refusal(&error)?,
+                    Err(_) => "timeout".into(),
+                };
+                // A server's answer says more than another one's silence.
+                if last.is_none() || &*what != "timeout" {
+                    last = Some((server, what));
+                }
+            }
+        }
+        let (server, what) =
+            last.map_or_else(|| (None, "timeout".into()), |(server, what)| (Some(server), what));
+        Err(NotFound::Said { server, what })
+    }
 }
 
 /// Why a server could not be asked.

@@ -4,7 +4,7 @@
 //! Nothing is lost by that but time, and queries that somebody else's servers get: so it is no probe of a path, and only
 //! told.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,31 +12,12 @@ use hickory_proto::rr::{Name, RecordType};
 use tokio::time::timeout;
 
 use super::lookup::{self, Said};
+use crate::model::sample::{Searched, Step};
 use crate::net::resolv::ResolvConf;
 use crate::probe::socket::Sockets;
 
 /// How long one answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// One query of a look-up.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Step {
-    /// The whole name.
-    pub(crate) name: String,
-    /// `NXDOMAIN`, `timeout`; empty for the answer.
-    pub(crate) answer: String,
-}
-
-/// How a name was looked up.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Searched {
-    pub(crate) name: String,
-    /// Who was asked; none where the file names nobody.
-    pub(crate) server: Option<IpAddr>,
-    pub(crate) ndots: usize,
-    /// In the order in which they were asked. The last one was answered, or none.
-    pub(crate) steps: Vec<Step>,
-}
 
 /// Looks names up, as the file at `path` says.
 pub(super) async fn look_up(path: &Path, names: &[String]) -> Vec<Searched> {

@@ -21,22 +21,10 @@ use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, Signature
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
 use super::Broke;
+use crate::model::sample::Trouble;
 use crate::plan::exchange::{Authorities, TlsCheck};
 
 const DAY_S: u64 = 86_400;
-
-/// What is wrong, in a few words that stay the same, and more of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Trouble {
-    pub(crate) what: &'static str,
-    pub(crate) more: String,
-}
-
-impl Trouble {
-    fn new(what: &'static str, more: impl Into<String>) -> Self {
-        Self { what, more: more.into() }
-    }
-}
 
 /// How a handshake ended.
 pub(super) struct Shaken<S> {

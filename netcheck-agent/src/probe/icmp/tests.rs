@@ -7,6 +7,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::*;
 use crate::measure::sizes::LARGEST;
+use crate::model::observation::ProbeKey;
+use crate::probe::Identity;
 
 const IDENTITY: Identity = Identity { session: ProbeSession(77), source_node: 3 };
 
@@ -37,7 +39,8 @@ fn the_kernel_echoes_the_header_back() {
         let prober = IcmpProber::open(family, 4242).unwrap();
         let target: SocketAddr = target.parse().unwrap();
         for (sequence, payload_bytes) in [(1, 64), (2, 65), (70_000, 1000)] {
-            prober.send(IDENTITY, key(sequence), target, payload_bytes, &mut [0; LARGEST as usize]).unwrap();
+            let outgoing = Outgoing { identity: IDENTITY, key: key(sequence), target, payload_bytes };
+            prober.send(&outgoing, &mut [0; LARGEST as usize]).unwrap();
             let reply = wait_for(
                 &prober,
                 |incoming| matches!(incoming, IcmpIncoming::Echo { header, .. } if header.session == 77 && header.sequence == sequence),

@@ -7,7 +7,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::*;
 use crate::host::clock::monotonic_ns;
-use crate::model::observation::{Blind, KernelStatus};
+use crate::model::observation::KernelStatus;
+use crate::net::interface_drops::NoKernelSource;
 
 /// Remembers which flows were announced and ended.
 #[derive(Debug, Default)]
@@ -16,7 +17,7 @@ struct Recorder {
     forgotten: Vec<OwnFlow>,
 }
 
-impl KernelEye for Recorder {
+impl KernelSource for Recorder {
     fn stamps(&self) -> bool {
         true
     }
@@ -35,10 +36,10 @@ impl KernelEye for Recorder {
 const KEY: ProbeKey = ProbeKey { path: PathId(1), sequence: Sequence(2) };
 
 /// Probes once, and says how it ended.
-fn probe(prober: &mut TcpProber, target: SocketAddr, eye: &mut dyn KernelEye) -> Ending {
+fn probe(prober: &mut TcpProber, target: SocketAddr, kernel: &mut dyn KernelSource) -> Ending {
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
-    let (slot, watched) = prober.prepare(KEY, target, monotonic_ns(), eye).unwrap();
-    assert_eq!(watched, eye.stamps());
+    let (slot, watched) = prober.prepare(KEY, target, monotonic_ns(), kernel).unwrap();
+    assert_eq!(watched, kernel.stamps());
     let ending = prober.launch(slot, &epoll, 7).unwrap_or_else(|| {
         let mut events = Vec::with_capacity(1);
         let timeout = Timespec { tv_sec: 10, tv_nsec: 0 };
@@ -49,8 +50,8 @@ fn probe(prober: &mut TcpProber, target: SocketAddr, eye: &mut dyn KernelEye) ->
         assert_eq!(key, KEY);
         ending
     });
-    prober.close(slot, KEY, eye);
-    prober.close(slot, KEY, eye);
+    prober.close(slot, KEY, kernel);
+    prober.close(slot, KEY, kernel);
     assert_eq!(prober.open_sockets(), 0);
     ending
 }
@@ -61,10 +62,10 @@ fn accepted_and_refused() {
         let mut prober = TcpProber::open(family, Sockets::Host).unwrap();
         let listener = TcpListener::bind(host).unwrap();
         let target = listener.local_addr().unwrap();
-        let mut blind = Blind::new(v1::EbpfState::Off, Vec::new());
+        let mut absent = NoKernelSource::new(v1::EbpfState::Off, Vec::new());
         let mut recorder = Recorder::default();
-        for eye in [&mut blind as &mut dyn KernelEye, &mut recorder] {
-            assert!(matches!(probe(&mut prober, target, eye), Ending::Reply { .. }));
+        for kernel in [&mut absent as &mut dyn KernelSource, &mut recorder] {
+            assert!(matches!(probe(&mut prober, target, kernel), Ending::Reply { .. }));
         }
         let (_connection, peer) = listener.accept().unwrap();
         assert_ne!(peer.port(), 0);
@@ -83,8 +84,8 @@ fn a_connection_leaves_no_time_wait() {
 
     let mut prober = TcpProber::open(Family::V4, Sockets::Host).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut eye = Blind::new(v1::EbpfState::Off, Vec::new());
-    probe(&mut prober, listener.local_addr().unwrap(), &mut eye);
+    let mut kernel = NoKernelSource::new(v1::EbpfState::Off, Vec::new());
+    probe(&mut prober, listener.local_addr().unwrap(), &mut kernel);
     let (mut connection, _) = listener.accept().unwrap();
     let error = connection.read(&mut [0]).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
@@ -95,10 +96,10 @@ fn a_connection_leaves_no_time_wait() {
 fn a_connection_that_is_closed_and_reset_at_once_stood_all_the_same() {
     let mut prober = TcpProber::open(Family::V4, Sockets::Host).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut eye = Blind::new(v1::EbpfState::Off, Vec::new());
+    let mut kernel = NoKernelSource::new(v1::EbpfState::Off, Vec::new());
     let target = listener.local_addr().unwrap();
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
-    let (slot, _) = prober.prepare(KEY, target, monotonic_ns(), &mut eye).unwrap();
+    let (slot, _) = prober.prepare(KEY, target, monotonic_ns(), &mut kernel).unwrap();
     assert!(prober.launch(slot, &epoll, 7).is_none());
     let (connection, _) = listener.accept().unwrap();
     // A FIN, and once that is there a reset.
@@ -122,7 +123,7 @@ fn a_connection_that_is_closed_and_reset_at_once_stood_all_the_same() {
     let seen = Seen { at_ns: 0, since_ns: 0, prompt: true };
     let (_, ending) = prober.ready(slot, seen).unwrap();
     assert!(matches!(ending, Ending::Reply { .. }), "{ending:?}");
-    prober.close(slot, KEY, &mut eye);
+    prober.close(slot, KEY, &mut kernel);
 }
 
 #[test]
@@ -130,9 +131,9 @@ fn an_icmp_error_finds_its_attempt() {
     let mut prober = TcpProber::open(Family::V4, Sockets::Host).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let target = listener.local_addr().unwrap();
-    let mut eye = Recorder::default();
-    prober.prepare(KEY, target, monotonic_ns(), &mut eye).unwrap();
-    let port = eye.watched[0].local.port();
+    let mut kernel = Recorder::default();
+    prober.prepare(KEY, target, monotonic_ns(), &mut kernel).unwrap();
+    let port = kernel.watched[0].local.port();
     assert_eq!(prober.quoted(port, target), Some(KEY));
     assert_eq!(prober.quoted(port.wrapping_add(1), target), None);
     assert_eq!(prober.quoted(port, SocketAddr::new(target.ip(), 1)), None);

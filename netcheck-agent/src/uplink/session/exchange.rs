@@ -19,7 +19,8 @@ use crate::engine::{Command, EngineReply};
 use crate::host::clock::unix_ns;
 use crate::uplink::buffer::Buffer;
 use crate::uplink::session::{CONNECT_TIMEOUT, SessionEnd, SessionTask};
-use crate::uplink::status::agent_status;
+use crate::uplink::status::{Parts, agent_status};
+use crate::uplink::wire::{evidence_answer, evidence_question};
 
 /// Messages on their way to the transport; more wait in the outbox, where they are counted.
 const OUTGOING: usize = 8;
@@ -121,7 +122,7 @@ impl Exchange {
                 reply = task.replies.recv(), if !self.engine_gone => match reply {
                     Some(EngineReply::PlanApplied(applied)) => self.control.push_back(ToHub::PlanApplied(applied)),
                     Some(EngineReply::PlanGap(gap)) => return gap.into(),
-                    Some(EngineReply::Evidence(answer)) => self.control.push_back(ToHub::EvidenceAnswer(answer)),
+                    Some(EngineReply::Evidence(answer)) => self.control.push_back(ToHub::EvidenceAnswer(evidence_answer(answer))),
                     Some(EngineReply::StatusChanged) => self.say_status(task),
                     None if shutdown.is_cancelled() => self.engine_gone = true,
                     None => return SessionEnd::Engine,
@@ -143,7 +144,7 @@ impl Exchange {
                 Some(delta) => Command::Plan(Box::new(delta)),
                 None => return,
             },
-            Some(FromHub::EvidenceQuestion(question)) => Command::Evidence(question),
+            Some(FromHub::EvidenceQuestion(question)) => Command::Evidence(evidence_question(question)),
             Some(FromHub::Expedite(expedite)) => {
                 Command::Expedite(expedite.path_ids.into_iter().map(PathId).collect())
             }
@@ -156,7 +157,10 @@ impl Exchange {
     /// Says how the agent is, unless it is about to anyway.
     fn say_status(&mut self, task: &SessionTask) {
         let hub = task.hub.borrow();
-        let status = agent_status(&task.status.borrow(), task.outbox.status(), &hub, task.uptime);
+        let engine = task.status.borrow();
+        let buffer = task.outbox.status();
+        let status = agent_status(Parts { engine: &engine, buffer, hub: &hub, uptime: task.uptime });
+        drop(engine);
         drop(hub);
         self.control.retain(|message| !matches!(message, ToHub::Status(_)));
         self.control.push_back(ToHub::Status(status));

@@ -1,10 +1,8 @@
 //! How things stand with the hub: what status and metrics show of the session, and what the log says of its end. Pure.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
+use crate::model::status::HubState;
 use crate::net::backoff;
 use crate::uplink::session::end::SessionEnd;
 
@@ -18,68 +16,21 @@ pub(crate) fn was_steady(end: &SessionEnd, lived: Duration, useful: bool) -> boo
     useful && lived >= if end.is_superseded() { UNCONTESTED } else { STEADY }
 }
 
-/// How things stand with the hub.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct HubState {
-    /// When the session in progress got its welcome.
-    connected_since: Option<Instant>,
-    /// Sessions that got a welcome.
-    pub(crate) sessions: u64,
-    /// Sessions and attempts that ended, by [`SessionEnd::reason`].
-    pub(crate) ended: BTreeMap<&'static str, u64>,
-    /// Why the last one ended or did not begin.
-    last_end: String,
-    /// It ended because another agent took this node's place.
-    contested: bool,
-}
-
-impl HubState {
-    /// The hub said welcome.
-    pub(crate) fn welcomed(&mut self, now: Instant) {
-        self.connected_since = Some(now);
-        self.sessions += 1;
-    }
-
-    /// A session ended, or did not begin.
-    pub(crate) fn ended(&mut self, end: &SessionEnd) {
-        self.connected_since = None;
-        *self.ended.entry(end.reason()).or_default() += 1;
-        self.last_end = end.to_string();
-        self.contested = end.is_superseded();
-    }
-
-    pub(crate) const fn connected(&self) -> bool {
-        self.connected_since.is_some()
-    }
-
-    /// Why there is no session, or why the one in progress may not last; empty where neither is so.
-    pub(crate) fn trouble(&self, now: Instant) -> &str {
-        match self.connected_since {
-            None => &self.last_end,
-            Some(since) if self.contested && now.duration_since(since) < UNCONTESTED => &self.last_end,
-            Some(_) => "",
-        }
-    }
-
-    /// The same, as a line of what is degraded.
-    pub(crate) fn degraded(&self, now: Instant) -> Option<String> {
-        match (self.trouble(now), self.connected()) {
-            ("", _) => None,
-            (trouble, true) => Some(format!("the session with the hub is contested: {trouble}")),
-            (trouble, false) => Some(format!("no session with the hub: {trouble}")),
-        }
-    }
+/// Notes in `hub` that a session ended, or did not begin.
+pub(crate) fn note_end(hub: &mut HubState, end: &SessionEnd) {
+    let contested_for = if end.is_superseded() { UNCONTESTED } else { Duration::ZERO };
+    hub.ended(end.reason(), end.to_string(), contested_for);
 }
 
 /// What was logged of ended sessions: the same again goes to debug.
 #[derive(Debug, Default)]
-pub(crate) struct Told {
+pub(crate) struct EndLog {
     last: Option<String>,
     /// The last session was welcomed and ended at once.
     brief: bool,
 }
 
-impl Told {
+impl EndLog {
     /// A session was welcomed.
     pub(crate) fn begun(&self, hub: &str) {
         if self.brief {
@@ -107,6 +58,8 @@ impl Told {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::Instant;
+
     use super::*;
 
     fn superseded() -> SessionEnd {
@@ -133,11 +86,11 @@ mod tests {
         let now = Instant::now();
         let mut hub = HubState::default();
         assert_eq!(hub.degraded(now), None, "not tried yet");
-        hub.ended(&SessionEnd::Closed);
+        note_end(&mut hub, &SessionEnd::Closed);
         assert_eq!(hub.degraded(now).unwrap(), "no session with the hub: the hub closed the session");
         hub.welcomed(now);
         assert_eq!(hub.degraded(now), None);
-        hub.ended(&superseded());
+        note_end(&mut hub, &superseded());
         hub.welcomed(now);
         let line = hub.degraded(now).unwrap();
         assert!(
@@ -146,7 +99,7 @@ mod tests {
         );
         assert_eq!(hub.degraded(now + UNCONTESTED), None);
         let refused = SessionEnd::from(tonic::Status::resource_exhausted("too many agents"));
-        hub.ended(&refused);
+        note_end(&mut hub, &refused);
         assert!(hub.degraded(now).unwrap().contains("too many agents"));
         assert_eq!(hub.ended, [("closed", 1), ("refused", 1), ("superseded", 1)].into());
     }

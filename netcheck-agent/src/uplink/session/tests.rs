@@ -19,8 +19,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::*;
 use crate::engine::{Engine, EngineConfig};
-use crate::model::observation::Blind;
 use crate::model::report::{ClosedWindow, Report};
+use crate::net::interface_drops::NoKernelSource;
 use crate::plan::policy;
 use crate::uplink::buffer::Limits;
 use crate::uplink::wire::Reporter;
@@ -129,14 +129,14 @@ impl Rig {
                 Ok(Endpoint::from_static("http://hub").connect_with_connector(connector).await?)
             })
         });
-        let eye = Box::new(Blind::new(v1::EbpfState::Off, vec!["off".into()]));
+        let kernel = Box::new(NoKernelSource::new(v1::EbpfState::Off, vec!["off".into()]));
         let config = EngineConfig {
             node: "n1".into(),
             session: ProbeSession(5),
             limit_pps: 100,
             policy: policy::refusal,
             allowed: policy::Allowed::default(),
-            eye,
+            kernel,
             vantage: None,
         };
         let (engine, handle, output) = Engine::new(config).unwrap();

@@ -2,8 +2,8 @@ use netcheck_common::domain::{Outcome, Sequence};
 use rustix::io::Errno;
 
 use super::*;
-use crate::model::observation::ProbeKey;
-use crate::model::report::Detail;
+use crate::model::observation::{InterfaceRole, ProbeKey};
+use crate::model::sample::Detail;
 
 const REPORTER: Reporter = Reporter { session: ProbeSession(9), unix_offset_ns: 1_000_000 };
 
@@ -80,24 +80,39 @@ fn only_what_is_young_enough_is_this_flows() {
         (None, Some(2000), (0, 0)),
     ] {
         let asked = v1::FlowQuestion {
-            flow: Some(v1::FlowTuple { source_port: 61_000, ..Default::default() }),
+            flow: Some(v1::FlowTuple {
+                kind: v1::ProbeKind::Tcp.into(),
+                source_address: vec![10, 0, 0, 1],
+                source_port: 61_000,
+                destination_address: vec![10, 0, 0, 2],
+                destination_port: 80,
+            }),
             max_age: most_ms.map(|ms| convert::duration_from_ns(ms * MS)),
         };
-        let told = flow_sighting(&asked, seen, now_ns);
+        let question = evidence_question(v1::EvidenceQuestion {
+            id: 3,
+            flows: vec![asked.clone(), v1::FlowQuestion::default()],
+            ..Default::default()
+        });
+        let [flow, unreadable] = question.flows.as_slice() else { panic!("both are answered") };
+        let flows = vec![(*flow, seen), (*unreadable, None)];
+        let mut answer = evidence_answer(EvidenceAnswer { id: 3, paths: Vec::new(), flows, at_ns: now_ns });
+        assert!(!answer.flows.remove(1).known);
+        let sighting = answer.flows.remove(0);
         let (requests, replies) = expected;
-        assert_eq!((told.request_packets, told.reply_packets), expected, "{told:?}");
-        assert_eq!(told.known, requests + replies > 0, "{told:?}");
-        assert_eq!(told.last_request_hook.is_some(), requests > 0, "{told:?}");
+        assert_eq!((sighting.request_packets, sighting.reply_packets), expected, "{sighting:?}");
+        assert_eq!(sighting.known, requests + replies > 0, "{sighting:?}");
+        assert_eq!(sighting.last_request_hook.is_some(), requests > 0, "{sighting:?}");
         assert_eq!(
-            (told.last_reply_hook.is_some(), told.last_reply_age.is_some()),
+            (sighting.last_reply_hook.is_some(), sighting.last_reply_age.is_some()),
             (replies > 0, replies > 0)
         );
-        assert_eq!(told.flow, asked.flow);
+        assert_eq!(sighting.flow, asked.flow);
     }
 }
 
 #[test]
 fn an_unknown_path_says_so() {
-    let state = reflected_state(ProbeSession(1), PathId(2), None);
+    let state = reflected_state(PathQuestion { session: ProbeSession(1), path: PathId(2) }, None);
     assert!(!state.known && state.probe_session == 1 && state.path_id == 2);
 }

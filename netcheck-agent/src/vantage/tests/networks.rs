@@ -1,4 +1,4 @@
-//! A pod on a further network: what is probed there leaves from its address there, or not at all.
+//! A pod on a secondary network: what is probed there leaves from its address there, or not at all.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::Command as Process;

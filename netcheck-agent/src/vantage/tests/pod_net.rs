@@ -14,12 +14,13 @@ use rustix::thread::{UnshareFlags, unshare_unsafe};
 use tokio::task::JoinHandle as Task;
 use tokio_util::sync::CancellationToken;
 
-use super::super::listen::{ListenTask, VantageCounts};
+use super::super::listen::ListenTask;
 use super::super::serve::ServeTask;
 use super::PATIENCE;
-use crate::engine::{Engine, EngineConfig, EngineHandle, EngineOutput, VantageStatus};
-use crate::model::observation::Blind;
+use crate::engine::{Engine, EngineConfig, EngineHandle, EngineOutput};
 use crate::model::report::Report;
+use crate::model::status::{VantageCounts, VantageStatus};
+use crate::net::interface_drops::NoKernelSource;
 use crate::responder::Responder;
 use crate::responder::accept::AcceptTask;
 use crate::responder::echo::Echo;
@@ -180,13 +181,15 @@ impl Agent {
             session: ProbeSession(11),
             limit_pps: 1000,
             policy: |_| None,
-            eye: Box::new(Blind::new(v1::EbpfState::Off, Vec::new())),
+            kernel: Box::new(NoKernelSource::new(v1::EbpfState::Off, Vec::new())),
             vantage: Some(("none yet".into(), Arc::clone(&counts))),
         };
         let (engine, handle, output) = Engine::new(config).unwrap();
         let shutdown = CancellationToken::new();
         let listen = ListenTask::bind(&path, counts).unwrap();
-        let listening = tokio::spawn(listen.run(handle.clone(), shutdown.clone()));
+        let engine_handle = handle.clone();
+        let changed = move |change| engine_handle.clone().vantage_changed(change);
+        let listening = tokio::spawn(listen.run(changed, shutdown.clone()));
         let thread = std::thread::spawn(move || engine.run());
         Self { path, handle, output, thread, listening, shutdown, directory }
     }

@@ -106,7 +106,7 @@ async fn whoever_is_not_as_agreed_is_refused_and_costs_nobody_anything() {
     assert!(hands_bound.refusal().contains("bound"));
     let hands_the_hosts = rogue();
     hands_the_hosts.introduce();
-    let fresh = crate::probe::socket::open(netcheck_common::domain::Family::V4, SocketType::DGRAM, None);
+    let fresh = crate::net::socket::open(netcheck_common::domain::Family::V4, SocketType::DGRAM, None);
     hands_the_hosts.say(&none, &[fresh.unwrap().as_fd()]);
     assert!(hands_the_hosts.refusal().contains("hostNetwork"));
     let is_gone = rogue();

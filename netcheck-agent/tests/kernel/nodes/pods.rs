@@ -51,7 +51,7 @@ impl Pods {
             local: true,
             network: None,
         };
-        node.eye.set_addresses(
+        node.kernel.set_addresses(
             &[
                 known(node.v4, None),
                 known(addresses[0], Some("default/p1")),

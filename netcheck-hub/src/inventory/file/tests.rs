@@ -22,7 +22,7 @@ async fn the_file_is_followed_and_a_broken_one_keeps_the_last_good_roster() {
         std::fs::rename(&new, &path).unwrap();
     };
     let hub = Hub::new(Settings {
-        selection: crate::cluster::selection::Selection::default(),
+        selection: netcheck_analysis::cluster::selection::Selection::default(),
         ..Settings::every(Duration::from_secs(1))
     });
     let missing = InventoryTask::start(path.clone(), hub.taker());

@@ -16,10 +16,10 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::table::{Table, Tables};
-use crate::cluster::inventory::{self, Sound};
-use crate::cluster::roster::entrance::Entrance;
-use crate::cluster::roster::gateway::{self, Gateway, GatewayObject, HttpRoute, HttpRouteObject};
-use crate::cluster::roster::{Backend, Mark, Node, Pod, Service, build};
+use netcheck_analysis::cluster::inventory::{self, Sound};
+use netcheck_analysis::cluster::roster::entrance::Entrance;
+use netcheck_analysis::cluster::roster::gateway::{self, Gateway, GatewayObject, HttpRoute, HttpRouteObject};
+use netcheck_analysis::cluster::roster::{Backend, Mark, Node, Pod, Service, build};
 
 /// What is kept of one kind of object.
 pub(super) trait Kept: Clone + Debug + PartialEq + Send + 'static {

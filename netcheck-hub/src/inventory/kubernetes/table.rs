@@ -8,10 +8,10 @@ use kube::runtime::watcher::Event;
 use netcheck_proto::text;
 
 use super::object::{Kept, Read, Watched};
-use crate::cluster::roster::build::Parts;
-use crate::cluster::roster::entrance::Entrance;
-use crate::cluster::roster::gateway::{Gateway, HttpRoute, join};
-use crate::cluster::roster::{Backend, LeftOut, Mark, Node, Pod, Service};
+use netcheck_analysis::cluster::roster::build::Parts;
+use netcheck_analysis::cluster::roster::entrance::Entrance;
+use netcheck_analysis::cluster::roster::gateway::{Gateway, HttpRoute, join};
+use netcheck_analysis::cluster::roster::{Backend, LeftOut, Mark, Node, Pod, Service};
 
 /// The objects of one kind.
 #[derive(Debug)]

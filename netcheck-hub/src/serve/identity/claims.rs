@@ -3,7 +3,7 @@
 use k8s_openapi::api::authentication::v1::UserInfo;
 
 use super::Refusal;
-use crate::cluster::roster::Roster;
+use netcheck_analysis::cluster::roster::Roster;
 
 const NODE_NAME: &str = "authentication.kubernetes.io/node-name";
 const POD_NAME: &str = "authentication.kubernetes.io/pod-name";
@@ -88,7 +88,7 @@ mod tests {
     /// As in the test cluster: web-1 is on n1.
     #[test]
     fn what_a_token_proves() {
-        let roster = crate::cluster::inventory::parse(Path::new("x"), CLUSTER).unwrap().roster();
+        let roster = netcheck_analysis::cluster::inventory::parse(Path::new("x"), CLUSTER).unwrap().roster();
         let account = "system:serviceaccount:default:agent";
         type Extra = (&'static str, &'static [&'static str]);
         let pod = |names: &'static [&'static str]| -> Extra { (POD_NAME, names) };

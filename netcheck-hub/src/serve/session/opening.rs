@@ -14,11 +14,11 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, Streaming};
 
 use super::{Seat, Session, shutting_down};
-use crate::model::clock::{time_of_day, unix_now_ns};
 use crate::serve::identity::{Identity, Refusal};
 use crate::serve::reachability::invalid;
 use crate::state::Hub;
 use crate::state::agent::{self, Agent, Live};
+use netcheck_analysis::model::clock::{time_of_day, unix_now_ns};
 
 /// How long an agent may take to say Hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);

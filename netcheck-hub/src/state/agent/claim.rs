@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use crate::model::clock::SECOND_NS;
+use netcheck_analysis::model::clock::SECOND_NS;
 
 #[cfg(test)]
 mod tests;

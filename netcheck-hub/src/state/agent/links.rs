@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use netcheck_proto::v1;
 
-use crate::model::clock::{SECOND_NS, nanos, positive};
+use netcheck_analysis::model::clock::{SECOND_NS, nanos, positive};
 
 /// How long a link that is up again is remembered.
 const KEEP_NS: i64 = 60 * SECOND_NS;
@@ -54,7 +54,7 @@ impl PodLinks {
         news
     }
 
-    /// The link of `pod` (`namespace/name`) to a further network, or to the cluster's own, that took no packet sent at
+    /// The link of `pod` (`namespace/name`) to a secondary network, or to the cluster's own, that took no packet sent at
     /// `sent_ns`.
     #[must_use]
     pub fn of(&self, pod: &str, network: Option<&str>, sent_ns: i64) -> Option<&v1::PodLinkDown> {

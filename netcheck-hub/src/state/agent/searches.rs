@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use netcheck_proto::v1;
 
-use crate::model::clock::SECOND_NS;
+use netcheck_analysis::model::clock::SECOND_NS;
 
 /// What is older was looked up by an agent that is gone.
 const STALE_NS: i64 = 180 * SECOND_NS;

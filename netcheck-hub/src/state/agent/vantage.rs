@@ -3,7 +3,7 @@
 
 use netcheck_proto::v1;
 
-use crate::plan::pod_source::PodSource;
+use netcheck_analysis::plan::pod_source::PodSource;
 
 /// The vantage of one agent.
 #[derive(Clone, Debug, Default)]

@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 use netcheck_common::domain::{Outcome, Vantage};
 
-use crate::evidence::Lost;
-use crate::matrix::Row;
-use crate::model::clock::SECOND_NS;
 use crate::state::agent::Agent;
+use netcheck_analysis::evidence::Lost;
+use netcheck_analysis::matrix::Row;
+use netcheck_analysis::model::clock::SECOND_NS;
 
 /// How far apart a loss and the other direction's send error may be to be of one cause.
 const REVERSE_NS: u64 = 3 * SECOND_NS as u64;

@@ -7,14 +7,14 @@ use netcheck_proto::v1;
 use serde_json::json;
 
 use super::*;
-use crate::cluster::roster::Objects;
-use crate::matrix::Slot;
-use crate::matrix::range::Range;
-use crate::plan::coverage::Coverage;
-use crate::plan::rotation::Rotation;
-use crate::plan::selector::Selector;
 use crate::state::Hub;
 use crate::state::Settings;
+use netcheck_analysis::cluster::roster::Objects;
+use netcheck_analysis::matrix::Slot;
+use netcheck_analysis::matrix::range::Range;
+use netcheck_analysis::plan::coverage::Coverage;
+use netcheck_analysis::plan::rotation::Rotation;
+use netcheck_analysis::plan::selector::Selector;
 
 const NODES: usize = 60;
 /// 59 others, by ICMP, UDP and TCP.
@@ -119,8 +119,8 @@ fn every_path_is_told_of_once_and_all_are_covered_in_the_time_promised() {
     }
     let cells = rig.cells_of_n0();
     assert!(cells.iter().all(|cell| cell.verdict() == v1::Verdict::Reachable));
-    let resting: Vec<_> = cells.iter().filter(|cell| cell.resting).collect();
-    assert!(resting.len() as u64 >= PATHS - 96 && resting.iter().all(|cell| cell.measured_at.is_some()));
+    let inactive: Vec<_> = cells.iter().filter(|cell| cell.inactive).collect();
+    assert!(inactive.len() as u64 >= PATHS - 96 && inactive.iter().all(|cell| cell.measured_at.is_some()));
     let report = rig.report();
     assert_eq!(report.paths, NODES as u64 * PATHS);
     assert_eq!(report.reachable, PATHS, "of the other nodes nobody told anything");
@@ -241,14 +241,14 @@ fn coverage_is_what_the_cells_show() {
         if round % 9 == 0 {
             rig.take_nodes(|node| node != round);
         }
-        let resting: Vec<_> = rig.cells_of_n0().into_iter().filter(|cell| cell.resting).collect();
+        let inactive: Vec<_> = rig.cells_of_n0().into_iter().filter(|cell| cell.inactive).collect();
         let mut coverage = Coverage::default();
         let state = rig.hub.lock();
         state.cover(state.find("n0").unwrap(), &mut coverage, rig.now_ns);
         drop(state);
         for verdict in Verdict::ALL {
-            let shown = resting.iter().filter(|cell| cell.verdict() == verdict.to_wire()).count();
-            assert_eq!(coverage.resting(verdict), shown as u64, "{verdict:?} after {round} s");
+            let shown = inactive.iter().filter(|cell| cell.verdict() == verdict.to_wire()).count();
+            assert_eq!(coverage.inactive(verdict), shown as u64, "{verdict:?} after {round} s");
         }
     }
 }

@@ -4,35 +4,10 @@
 use std::collections::BTreeSet;
 
 use netcheck_proto::v1;
-use prost_types::Timestamp;
+use netcheck_proto::words::{family_name, kind_name, time_of_day};
 
-use crate::words::location as words;
-use crate::words::names::{listed, sources_listed, target_name};
-
-/// Hours, minutes and seconds of a day, UTC.
-fn time_of_day(at: &Timestamp) -> String {
-    let seconds = at.seconds.rem_euclid(86_400);
-    format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
-}
-
-const fn kind_name(kind: v1::ProbeKind) -> &'static str {
-    match kind {
-        v1::ProbeKind::Icmp => "ICMP",
-        v1::ProbeKind::Udp => "UDP",
-        v1::ProbeKind::Tcp => "TCP",
-        v1::ProbeKind::Dns => "DNS",
-        v1::ProbeKind::Http => "HTTP",
-        v1::ProbeKind::Unspecified => "unknown probes",
-    }
-}
-
-const fn family_name(family: v1::Family) -> &'static str {
-    match family {
-        v1::Family::Ipv4 => "IPv4",
-        v1::Family::Ipv6 => "IPv6",
-        v1::Family::Unspecified => "an unknown family",
-    }
-}
+use netcheck_analysis::words::location as words;
+use netcheck_analysis::words::names::{listed, sources_listed, target_name};
 
 /// A cell's path, as far as the line goes.
 struct Path<'a> {
@@ -105,8 +80,10 @@ pub fn line<'a>(
         text += &format!(" over {}", family_name(*family));
     }
     let by_port = by_port(bad);
-    text += &match crate::words::patterns::ports_shared(&by_port) {
-        Some(ports) => format!(": {ports}{}{}", since(bad), crate::words::patterns::ports_named(&by_port)),
+    text += &match netcheck_analysis::words::patterns::ports_shared(&by_port) {
+        Some(ports) => {
+            format!(": {ports}{}{}", since(bad), netcheck_analysis::words::patterns::ports_named(&by_port))
+        }
         None => {
             // What was answered is not lost.
             let answered = |cell: &&v1::MatrixCell| {
@@ -175,7 +152,7 @@ fn oversize(bad: &[&v1::MatrixCell]) -> Option<String> {
         answered.then_some((bytes(sizes.largest_passed_bytes)?, bytes(sizes.smallest_lost_bytes)?))
     };
     let borders: Option<Vec<(u16, u16)>> = bad.iter().map(border).collect();
-    crate::words::patterns::sizes_lost(&borders?)
+    netcheck_analysis::words::patterns::sizes_lost(&borders?)
 }
 
 /// `100 % of requests`. A path is unreachable since its newest probes are lost without exception.
@@ -215,7 +192,7 @@ fn since(bad: &[&v1::MatrixCell]) -> String {
     let verdicts = bad.iter().filter_map(|cell| cell.since.as_ref());
     let losses = bad.iter().filter_map(|cell| cell.loss.as_ref()?.first_seen.as_ref());
     let first = verdicts.chain(losses).filter(|at| at.seconds > 0).min_by_key(|at| (at.seconds, at.nanos));
-    first.map_or_else(String::new, |at| format!(" since {} UTC", time_of_day(at)))
+    first.map_or_else(String::new, |at| format!(" since {}", time_of_day(at)))
 }
 
 /// Where and why, and how sure that is.

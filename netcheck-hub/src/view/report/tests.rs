@@ -1,6 +1,6 @@
 use super::*;
-use crate::model::NodeIx;
-use crate::model::clock::SECOND_NS;
+use netcheck_analysis::model::NodeIx;
+use netcheck_analysis::model::clock::SECOND_NS;
 use netcheck_common::domain::Outcome;
 
 fn cell(source: &str, target: &str, verdict: Verdict, at: Option<v1::LossLocation>) -> Cell {

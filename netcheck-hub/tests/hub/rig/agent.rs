@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use netcheck_analysis::model::clock::{SECOND_NS, unix_now_ns};
 use netcheck_common::domain::{Outcome, PathId, ProbeKind};
 use netcheck_common::window::PathWindow;
-use netcheck_hub::model::clock::{SECOND_NS, unix_now_ns};
 use netcheck_proto::parts::Joiner;
 use netcheck_proto::v1::agent_service_client::AgentServiceClient;
 use netcheck_proto::v1::session_request::Message as FromAgent;

@@ -113,7 +113,7 @@ fn remake_overlay(topology: &Topology, node: &str, vni: u32) -> Result<()> {
     wiring::restore_node(topology, node)
 }
 
-/// Both ends of the pods' links. The bridge would follow its smallest port if nobody had set it.
+/// Sets the MTU of both ends of the pods' links. The bridge is set as well: it follows its smallest port otherwise.
 fn set_pod_mtu(topology: &Topology, node: &Node, mtu_bytes: u16) -> Result<()> {
     let ports = node.pods.iter().map(|pod| format!("link set {} mtu {mtu_bytes}", pod.veth));
     let bridge = format!("link set cni0 mtu {}", topology.pod_mtu_bytes());

@@ -179,7 +179,7 @@ fn endpoints_that_lie_or_lack() {
 }
 
 #[test]
-fn a_further_network_is_noted_as_multus_does() {
+fn a_secondary_network_is_noted_as_multus_does() {
     let spec = LabSpec { vantage: true, storage: true, ..LabSpec::default() };
     let topology = Topology::new(&spec);
     let list = list(&topology, &service::under(&topology, &[]), &[]);

@@ -7,4 +7,5 @@ mod cluster;
 mod faults;
 mod kube_proxy;
 mod lifecycle;
+mod misconfigured;
 mod probe;

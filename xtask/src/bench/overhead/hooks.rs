@@ -53,20 +53,20 @@ struct Row {
     /// Over nothing, of each turn.
     empty: Spread,
     netcheck: Spread,
-    /// Over an empty program.
+    /// Time that the program takes beyond an empty one.
     body: Spread,
-    /// What is left of the rate.
+    /// Packet rate with the hooks as a share of the rate without them.
     left: Spread,
 }
 
 /// What was measured.
 pub(super) struct Hooks(Vec<Row>);
 
-/// With programs that somebody holds, while none of his is attached.
+/// Measures programs that the caller holds, while none of the caller's own is attached.
 pub(super) fn measure(cable: &Cable, held: &Held, turns: u16, bar: &ProgressBar) -> Result<Hooks> {
     let wires: Vec<Wire> =
         (0..Standing::ALL.len()).map(|number| Wire::up(cable, number)).collect::<Result<_>>()?;
-    // The same CPU for all.
+    // All run on one CPU, so that their times can be compared.
     let all = sched_getaffinity(None)?;
     let mut one = CpuSet::new();
     one.set((0..CpuSet::MAX_CPU).find(|&cpu| all.is_set(cpu)).context("no CPU to run on")?);

@@ -22,7 +22,7 @@ pub(super) enum Load {
     Busy,
     /// The source's agent and both pings share a tenth of a core with a busy loop.
     Quota,
-    /// So does the responder.
+    /// The source's programs and the responder share a tenth of a core with a busy loop.
     Starved,
     /// The responder is stopped for 20 ms out of 40.
     Asleep,

@@ -22,8 +22,11 @@ fn probes_that_try_a_size_are_no_samples() {
     merge.settle(2 * MS, |_| None, |_| {});
     let early = merge.take_report(1000 * MS, false);
     assert_eq!(early.windows.len(), 1, "no window waits for them");
-    let sizes: Vec<_> =
-        early.sizes.iter().map(|seen| (seen.passed_bytes, seen.told.map(|told| told.0))).collect();
+    let sizes: Vec<_> = early
+        .sizes
+        .iter()
+        .map(|seen| (seen.passed_bytes, seen.router_mtu.map(|router_mtu| router_mtu.0)))
+        .collect();
     assert_eq!(sizes, [(1400, None), (1200, Some(1200))]);
     let late = finish(&mut merge, 2000 * MS);
     assert_eq!((early.windows[0].paths[0].reply, early.windows[0].paths[0].sent()), (1, 1));

@@ -73,7 +73,8 @@ fn conf(text: &str) -> ResolvConf {
 
 async fn find(conf: &ResolvConf, name: &str, port: u16) -> Result<Found, String> {
     let mut asked = None;
-    match look_up(conf, name, Family::V4, &Sockets::Host, port, &mut asked).await {
+    let resolver = Resolver { conf, sockets: &Sockets::Host, port };
+    match resolver.look_up(name, Family::V4, &mut asked).await {
         Ok(found) => Ok(found),
         Err(NotFound::Said { server, what }) => {
             assert_eq!(server, asked, "it is told who said so");

@@ -38,7 +38,7 @@ fn cell(source: &str, kind: v1::ProbeKind, family: v1::Family, lost: u64) -> v1:
             probes: lost,
             ..Default::default()
         }),
-        since: Some(Timestamp { seconds: 12 * 3600 + 4 * 60 + 31, nanos: 0 }),
+        since: Some(prost_types::Timestamp { seconds: 12 * 3600 + 4 * 60 + 31, nanos: 0 }),
         ..Default::default()
     }
 }

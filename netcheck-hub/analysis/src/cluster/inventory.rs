@@ -1,0 +1,226 @@
+//! The cluster's objects in a text: a `v1.List` as `kubectl get nodes,pods,services,endpointslices -A -o yaml` prints
+//! it, as YAML or JSON, and whatever comes near to it. One object that does not hold together costs no other: it is left
+//! out and told. Whether it does is judged here for files and for the API alike. Pure, but for [`read`].
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use k8s_openapi::serde::de::DeserializeOwned;
+use netcheck_proto::text;
+use serde::Deserializer;
+
+use self::documents::{Documents, NoObjects, Placed};
+pub use self::encoding::EncodingError;
+pub use self::sound::{Parts, Sound};
+use self::tree::Tree;
+use crate::cluster::roster::Objects;
+
+mod documents;
+mod encoding;
+mod sound;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+/// How to make a file that is one.
+const COMMAND: &str =
+    "make it by `kubectl get nodes,namespaces,pods,services,endpointslices -A -o yaml > inventory.yaml`";
+
+/// Why there is no roster to be had from a file.
+#[derive(Debug, thiserror::Error)]
+pub enum InventoryError {
+    /// The file can't be read.
+    #[error("cannot read inventory {path}")]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Its bytes are no text.
+    #[error("inventory {path} is no text")]
+    Encoding {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: EncodingError,
+    },
+    /// It is neither YAML nor JSON.
+    #[error("inventory {path} is broken: {message}")]
+    Syntax {
+        /// Which.
+        path: PathBuf,
+        /// What the parser says, with line and column.
+        message: String,
+    },
+    /// It is not a list of objects.
+    #[error("inventory {path} is not a v1 List of Kubernetes objects but {found}: {COMMAND}")]
+    NotAList {
+        /// Which.
+        path: PathBuf,
+        /// What stood there.
+        found: String,
+    },
+    /// It is what another command prints, which leaves out who is behind services.
+    #[error(
+        "inventory {path} is a dump by `kubectl cluster-info dump`, which has no endpoint slices: {COMMAND}"
+    )]
+    Dump {
+        /// Which.
+        path: PathBuf,
+    },
+    /// A cluster without nodes is taken for a mistake.
+    #[error("inventory {path} has no Node{}: {COMMAND}", told(.left_out.as_deref()))]
+    NoNodes {
+        /// Which.
+        path: PathBuf,
+        /// The first thing in it that could not be used, if any.
+        left_out: Option<String>,
+    },
+}
+
+fn told(left_out: Option<&str>) -> String {
+    left_out.map(|first| format!(" that can be used ({first})")).unwrap_or_default()
+}
+
+/// Reads a file.
+///
+/// # Errors
+/// See [`InventoryError`].
+pub fn read(path: &Path) -> Result<Objects, InventoryError> {
+    let bytes =
+        std::fs::read(path).map_err(|source| InventoryError::Read { path: path.to_owned(), source })?;
+    let text =
+        encoding::text(bytes).map_err(|source| InventoryError::Encoding { path: path.to_owned(), source })?;
+    parse(path, &text)
+}
+
+/// Reads a text. `path` is for messages.
+///
+/// # Errors
+/// See [`InventoryError`].
+pub fn parse(path: &Path, text: &str) -> Result<Objects, InventoryError> {
+    let path = || path.to_owned();
+    let documents = Documents::read(text).map_err(|none| match none {
+        NoObjects::Syntax(message) => InventoryError::Syntax { path: path(), message: tidy(&message) },
+        NoObjects::Other(found) => InventoryError::NotAList { path: path(), found: tidy(&found) },
+        NoObjects::Dump => InventoryError::Dump { path: path() },
+    })?;
+    let mut reader = Reader::default();
+    documents.broken.iter().for_each(|line| reader.leave_out(line));
+    documents.objects.into_iter().for_each(|placed| reader.sort(placed));
+    let objects = reader.objects;
+    if objects.nodes.is_empty() {
+        let left_out = objects.left_out.lines.first().cloned();
+        return Err(InventoryError::NoNodes { path: path(), left_out });
+    }
+    Ok(objects)
+}
+
+/// Objects by their kind.
+#[derive(Default)]
+struct Reader {
+    objects: Objects,
+    /// Where each object stands: its place in the file, and among those of its kind.
+    known: HashMap<(String, String), (String, usize)>,
+}
+
+impl Reader {
+    fn leave_out(&mut self, line: &str) {
+        self.objects.left_out.add(|| tidy(line));
+    }
+
+    /// Others have kinds of the same names: the group tells them apart. Objects without one, as people write them, are
+    /// taken for what they seem to be.
+    fn sort(&mut self, placed: Placed) {
+        let group = placed.version.split_once('/').map_or("", |(group, _)| group);
+        let of = |ours: &str| placed.version.is_empty() || group == ours;
+        match placed.kind.as_str() {
+            "Node" if of("") => self.read(placed, |objects| &mut objects.nodes),
+            "Pod" if of("") => self.read(placed, |objects| &mut objects.pods),
+            "Service" if of("") => self.read(placed, |objects| &mut objects.services),
+            "Namespace" if of("") => self.read(placed, |objects| &mut objects.namespaces),
+            "EndpointSlice" if of("discovery.k8s.io") => {
+                self.read(placed, |objects| &mut objects.endpoint_slices);
+            }
+            "Ingress" if of("networking.k8s.io") => self.read(placed, |objects| &mut objects.ingresses),
+            "Gateway" if of("gateway.networking.k8s.io") => {
+                self.read(placed, |objects| &mut objects.gateways);
+            }
+            "HTTPRoute" if of("gateway.networking.k8s.io") => {
+                self.read(placed, |objects| &mut objects.http_routes);
+            }
+            _ => self.objects.ignored += 1,
+        }
+    }
+
+    fn read<T: DeserializeOwned + Sound + PartialEq>(
+        &mut self,
+        placed: Placed,
+        all: fn(&mut Objects) -> &mut Vec<T>,
+    ) {
+        let Placed { place, kind, mut tree, .. } = placed;
+        let called = name(&tree);
+        let at = format!("{place} ({kind} {called})");
+        // The types check these two where they stand; whether they do depends on the kind of list.
+        if let Tree::Map(entries) = &mut tree {
+            entries.retain(|(key, _)| !is_type(key));
+        }
+        let Judged { object, parts } = match judge::<T, _>(tree) {
+            Ok(judged) => judged,
+            Err(why) => return self.leave_out(&format!("{at} is left out: {why}")),
+        };
+        let list = all(&mut self.objects);
+        match self.known.get(&(kind.clone(), called.clone())) {
+            // Lists that overlap.
+            Some((_, known)) if list[*known] == object => {}
+            Some((first, _)) => {
+                let line = format!("{at} is left out: {first} is another object of the same name");
+                self.leave_out(&line);
+            }
+            None => {
+                self.known.insert((kind, called), (place, list.len()));
+                list.push(object);
+                if let Some(parts) = parts {
+                    self.leave_out(&format!("{at}: left out of it: {parts}"));
+                }
+            }
+        }
+    }
+}
+
+/// `namespace/name`, as far as an object has them.
+fn name(tree: &Tree) -> String {
+    let meta = tree.get("metadata");
+    let text = |key: &str| meta.and_then(|meta| meta.get(key)).and_then(Tree::as_text);
+    let name = text("name").unwrap_or("?");
+    text("namespace").map_or_else(|| name.to_owned(), |namespace| format!("{namespace}/{name}"))
+}
+
+/// Whether it says what kind of object it is; types check that where it stands, and lists need not have it.
+#[must_use]
+pub fn is_type(key: &str) -> bool {
+    matches!(key, "kind" | "apiVersion")
+}
+
+/// An object that can be used.
+pub struct Judged<T> {
+    /// Without what was left out.
+    pub object: T,
+    /// What of it was left out, if anything: one line.
+    pub parts: Option<String>,
+}
+
+/// Judges one object, from a file or from the API.
+///
+/// # Errors
+/// It can't be used, and why, in one line.
+pub fn judge<'de, T: DeserializeOwned + Sound, D: Deserializer<'de>>(value: D) -> Result<Judged<T>, String> {
+    let mut object = T::deserialize(value).map_err(|error| tidy(&error.to_string()))?;
+    let parts = object.sound()?.line();
+    Ok(Judged { object, parts })
+}
+
+fn tidy(message: &str) -> String {
+    text::line(&message.split_whitespace().collect::<Vec<_>>().join(" "))
+}

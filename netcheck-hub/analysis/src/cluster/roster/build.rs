@@ -1,0 +1,376 @@
+//! Kubernetes objects → [`Roster`]. Pure, and the only place that reads their fields.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+
+use k8s_openapi::api::core::v1::{
+    Namespace as NamespaceObject, Node as NodeObject, NodeSystemInfo, Pod as PodObject,
+    Service as ServiceObject,
+};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::Ingress as IngressObject;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use netcheck_proto::text;
+
+use super::entrance::Entrance;
+use super::gateway::{GatewayObject, HttpRouteObject, gateway, join, route};
+use super::owners::{self, Contested};
+use super::{Backend, Mark, Node, Pod, Roster, Service, network};
+
+pub use super::entrance::ingress;
+pub use super::service::{service, slice};
+
+const ZONE: &str = "topology.kubernetes.io/zone";
+/// Unix time, seconds: what is less is another number.
+const YEAR_2001: i64 = 1_000_000_000;
+const PROBE: &str = "netcheck.io/probe";
+
+/// Taints that say that the node is on its way out. `node.kubernetes.io/unschedulable` only mirrors the cordon.
+const LEAVING: [&str; 9] = [
+    "node.kubernetes.io/not-ready",
+    "node.kubernetes.io/unreachable",
+    "node.kubernetes.io/out-of-service",
+    "node.cloudprovider.kubernetes.io/shutdown",
+    "node.cloudprovider.kubernetes.io/uninitialized",
+    "ToBeDeletedByClusterAutoscaler",
+    "DeletionCandidateOfClusterAutoscaler",
+    "karpenter.sh/disrupted",
+    "karpenter.sh/disruption",
+];
+
+/// The objects that a roster is made of.
+#[derive(Clone, Debug, Default)]
+pub struct Objects {
+    /// Nodes.
+    pub nodes: Vec<NodeObject>,
+    /// Pods of all namespaces.
+    pub pods: Vec<PodObject>,
+    /// Services of all namespaces.
+    pub services: Vec<ServiceObject>,
+    /// Endpoint slices of all namespaces.
+    pub endpoint_slices: Vec<EndpointSlice>,
+    /// Namespaces, for their annotations alone: a cluster may have none of them here.
+    pub namespaces: Vec<NamespaceObject>,
+    /// Ingresses of all namespaces: only where they are to be probed.
+    pub ingresses: Vec<IngressObject>,
+    /// Gateways of all namespaces, as above.
+    pub gateways: Vec<GatewayObject>,
+    /// HTTPRoutes of all namespaces, as above.
+    pub http_routes: Vec<HttpRouteObject>,
+    /// Objects of kinds that are of no use here.
+    pub ignored: usize,
+    /// What does not hold together.
+    pub left_out: LeftOut,
+}
+
+/// Objects that are left out, wholly or in part, because they don't hold together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// How many.
+    pub count: u64,
+    /// The first of them, one line each.
+    pub lines: Vec<String>,
+}
+
+impl LeftOut {
+    /// Most lines: a report is read by people.
+    pub const LINES: usize = 20;
+
+    /// Adds an object, with its line where that is wanted.
+    pub fn add(&mut self, line: impl FnOnce() -> String) {
+        self.count += 1;
+        if self.lines.len() < Self::LINES {
+            self.lines.push(line());
+        }
+    }
+
+    /// All of it, as a report has it.
+    pub fn told(&self) -> impl Iterator<Item = String> {
+        let more = self.count.saturating_sub(self.lines.len() as u64);
+        let more = (more > 0).then(|| format!("{more} more objects are left out, wholly or in part"));
+        self.lines.iter().map(|line| format!("the inventory's {line}")).chain(more)
+    }
+}
+
+impl Objects {
+    /// Normalises them. Objects without a name or an address are left out.
+    #[must_use]
+    pub fn roster(&self) -> Roster {
+        let gateways: Vec<_> = self.gateways.iter().filter_map(gateway).collect();
+        let routes: Vec<_> = self.http_routes.iter().filter_map(route).collect();
+        let ingresses = self.ingresses.iter().filter_map(ingress).map(|(_, entrance)| entrance);
+        let parts = Parts {
+            entrances: ingresses.chain(join(gateways.iter(), routes.iter())).collect(),
+            nodes: self.nodes.iter().filter_map(node).collect(),
+            pods: self.pods.iter().filter_map(pod).collect(),
+            services: self.services.iter().filter_map(service).collect(),
+            backends: self.endpoint_slices.iter().filter_map(slice).collect(),
+            namespaces: self.namespaces.iter().filter_map(namespace).collect(),
+        };
+        parts.roster()
+    }
+}
+
+/// What is kept of objects, each by itself: a roster before its parts know of each other.
+#[derive(Clone, Debug, Default)]
+pub struct Parts {
+    /// By name.
+    pub nodes: BTreeMap<String, Node>,
+    /// By `namespace/name`.
+    pub pods: BTreeMap<String, Pod>,
+    /// By `namespace/name`, without backends.
+    pub services: BTreeMap<String, Service>,
+    /// Of each slice: the service, as `namespace/name`, and who is behind it.
+    pub backends: Vec<(String, Vec<Backend>)>,
+    /// Namespaces whose annotation says something.
+    pub namespaces: BTreeMap<String, Mark>,
+    /// Ingresses and Gateways.
+    pub entrances: Vec<Entrance>,
+}
+
+impl Parts {
+    /// Puts them together.
+    #[must_use]
+    pub fn roster(self) -> Roster {
+        let Self { nodes, pods, services, backends, namespaces, entrances } = self;
+        let mut misannotated = misannotated(&pods, &services, &namespaces);
+        let odd = entrances.iter().filter(|entrance| entrance.mark == Mark::Odd);
+        misannotated.extend(odd.map(Entrance::full_name));
+        let of_namespace = |name: &str| namespaces.get(name).copied().unwrap_or_default();
+        let marked = |mut entrance: Entrance| {
+            entrance.mark = entrance.mark.or(of_namespace(&entrance.namespace));
+            (entrance.full_name(), entrance)
+        };
+        let entrances = entrances.into_iter().map(marked).collect();
+        let mut roster = Roster {
+            nodes,
+            pods,
+            services,
+            entrances,
+            misannotated,
+            contested: Contested::new(),
+            shared_addresses: BTreeSet::new(),
+            owners: HashMap::new(),
+        };
+        for pod in roster.pods.values_mut() {
+            pod.mark = pod.mark.or(of_namespace(&pod.namespace));
+        }
+        for (service, backends) in backends {
+            if let Some(service) = roster.services.get_mut(&service) {
+                service.backends.extend(backends);
+            }
+        }
+        for service in roster.services.values_mut() {
+            service.mark = service.mark.or(of_namespace(&service.namespace));
+            service.backends.sort_by_key(|backend| backend.address);
+        }
+        owners::settle(&mut roster);
+        owners::add_endpoints(&mut roster);
+        roster.settle_dns(&BTreeSet::new());
+        roster.shared_addresses = network::settle(&mut roster.pods, &mut roster.owners);
+        roster
+    }
+}
+
+fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+    meta.annotations.as_ref()?.get(key).map(String::as_str)
+}
+
+pub(super) fn label<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+    meta.labels.as_ref()?.get(key).map(String::as_str)
+}
+
+/// What an object's annotation says.
+pub(crate) fn mark(meta: &ObjectMeta) -> Mark {
+    match annotation(meta, PROBE) {
+        None => Mark::None,
+        Some("true") => Mark::Probe,
+        Some("false") => Mark::Skip,
+        Some(_) => Mark::Odd,
+    }
+}
+
+/// The labels that the chart gives to the vantage's pods and to the service in front of them.
+pub(super) fn is_vantage(meta: &ObjectMeta) -> bool {
+    // The name is the operator's to change.
+    let ours = ["app.kubernetes.io/name", "app.kubernetes.io/part-of"];
+    ours.iter().any(|key| label(meta, key) == Some("netcheck"))
+        && label(meta, "app.kubernetes.io/component") == Some("vantage")
+}
+
+fn misannotated(
+    pods: &BTreeMap<String, Pod>,
+    services: &BTreeMap<String, Service>,
+    namespaces: &BTreeMap<String, Mark>,
+) -> BTreeSet<String> {
+    let pods = pods.iter().map(|(id, pod)| ("pod", id, pod.mark));
+    let services = services.iter().map(|(id, service)| ("service", id, service.mark));
+    let namespaces = namespaces.iter().map(|(name, &mark)| ("namespace", name, mark));
+    let all = pods.chain(services).chain(namespaces).filter(|(.., mark)| *mark == Mark::Odd);
+    all.map(|(kind, name, _)| format!("{kind} {name}")).collect()
+}
+
+pub(super) fn namespaced(meta: &ObjectMeta, name: &str) -> String {
+    format!("{}/{name}", meta.namespace.as_deref().unwrap_or("default"))
+}
+
+/// A node, with its name.
+#[must_use]
+pub fn node(object: &NodeObject) -> Option<(String, Node)> {
+    let name = object.metadata.name.clone()?;
+    let (spec, status) = (object.spec.as_ref(), object.status.as_ref());
+    let mut addresses: Vec<IpAddr> = Vec::new();
+    for address in status.and_then(|status| status.addresses.as_ref()).into_iter().flatten() {
+        if let ("InternalIP", Ok(ip)) = (address.type_.as_str(), address.address.parse())
+            && !addresses.contains(&ip)
+        {
+            addresses.push(ip);
+        }
+    }
+    let ready_condition = status
+        .and_then(|status| status.conditions.as_ref())
+        .into_iter()
+        .flatten()
+        .find(|condition| condition.type_ == "Ready");
+    let ready = ready_condition.is_some_and(|condition| condition.status == "True");
+    let taints = spec.and_then(|spec| spec.taints.as_ref()).into_iter().flatten();
+    // A soft taint only asks the scheduler for something better: the node stays, and may have it for ever.
+    let mut hard = taints.filter(|taint| taint.effect != "PreferNoSchedule");
+    let leaving = hard.find(|taint| LEAVING.contains(&taint.key.as_str()));
+    let cordoned = spec.and_then(|spec| spec.unschedulable).unwrap_or(false);
+    let mut since = None;
+    let absent = if object.metadata.deletion_timestamp.is_some() {
+        Some(format!("node {name} is being deleted"))
+    } else if !ready {
+        let reason = ready_condition.and_then(|condition| condition.reason.as_deref()).unwrap_or("no status");
+        Some(text::line(&format!("node {name} is NotReady ({reason})")))
+    } else if let Some(taint) = leaving {
+        // The autoscaler writes down when it began (unix time, seconds).
+        let told = taint.value.as_deref().and_then(|value| value.parse::<i64>().ok());
+        since = Some(told.filter(|&seconds| seconds > YEAR_2001).unwrap_or(0));
+        Some(format!("node {name} is leaving (taint {})", taint.key))
+    } else {
+        // While it still serves, its paths are reachable and shown so; when it no longer does, that is no alarm.
+        cordoned.then(|| format!("node {name} is cordoned"))
+    };
+    let node = Node {
+        zone: text::line(label(&object.metadata, ZONE).unwrap_or_default()),
+        addresses,
+        ready,
+        cordoned,
+        absent,
+        leaving_since: since,
+        agentless: agentless(object),
+        arch: told_or_labelled(object, "arch", |info| &info.architecture),
+        opted_out: mark(&object.metadata) == Mark::Skip,
+        name,
+    };
+    Some((node.name.clone(), node))
+}
+
+/// What the node tells of itself, or its label `kubernetes.io/KEY`; empty where neither does.
+fn told_or_labelled(object: &NodeObject, key: &str, of: fn(&NodeSystemInfo) -> &String) -> String {
+    let told = object.status.as_ref().and_then(|status| status.node_info.as_ref()).map(of);
+    let labels = ["kubernetes.io", "beta.kubernetes.io"];
+    let mut labels = labels.iter().filter_map(|prefix| label(&object.metadata, &format!("{prefix}/{key}")));
+    let told = told.map(String::as_str).filter(|told| !told.is_empty()).or_else(|| labels.next());
+    text::line(told.unwrap_or_default())
+}
+
+/// Why no agent can run on a node, where that is so.
+fn agentless(object: &NodeObject) -> Option<String> {
+    let os = told_or_labelled(object, "os", |info| &info.operating_system);
+    let taints = object.spec.as_ref().and_then(|spec| spec.taints.as_ref()).into_iter().flatten();
+    let of_virtual = |key: &str| key.starts_with("virtual-kubelet.io/");
+    let why = if label(&object.metadata, "eks.amazonaws.com/compute-type") == Some("fargate") {
+        "it is Fargate's, which runs no DaemonSet".to_owned()
+    } else if label(&object.metadata, "type") == Some("virtual-kubelet")
+        || taints.map(|taint| taint.key.as_str()).any(of_virtual)
+    {
+        "it is a virtual kubelet's, which runs no DaemonSet".to_owned()
+    } else if !os.is_empty() && !os.eq_ignore_ascii_case("linux") {
+        format!("it runs {os}")
+    } else {
+        return None;
+    };
+    Some(why)
+}
+
+/// A pod that has a node and an address, with its `namespace/name`.
+#[must_use]
+pub fn pod(object: &PodObject) -> Option<(String, Pod)> {
+    let name = object.metadata.name.clone()?;
+    let spec = object.spec.as_ref()?;
+    let status = object.status.as_ref()?;
+    let phase = status.phase.as_deref().unwrap_or("Unknown");
+    if matches!(phase, "Succeeded" | "Failed") {
+        return None;
+    }
+    let mut addresses: Vec<IpAddr> = Vec::new();
+    let all = status.pod_ips.iter().flatten().map(|ip| ip.ip.as_str()).chain(status.pod_ip.as_deref());
+    for ip in all.filter_map(|ip| ip.parse().ok()) {
+        if !addresses.contains(&ip) {
+            addresses.push(ip);
+        }
+    }
+    let node = spec.node_name.clone().filter(|node| !node.is_empty())?;
+    if addresses.is_empty() {
+        return None;
+    }
+    let conditions = status.conditions.as_ref();
+    let ready = conditions
+        .into_iter()
+        .flatten()
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    let id = namespaced(&object.metadata, &name);
+    let terminating = object.metadata.deletion_timestamp.is_some();
+    let absent = if terminating {
+        Some(format!("pod {id} is terminating"))
+    } else if phase != "Running" {
+        Some(text::line(&format!("pod {id} is {phase}")))
+    } else {
+        (!ready).then(|| format!("pod {id} is not ready"))
+    };
+    let host_network = spec.host_network.unwrap_or(false);
+    // A pod in its node's network has no other.
+    let note = network::KEYS.iter().find_map(|key| annotation(&object.metadata, key));
+    let note = note.filter(|_| !host_network).unwrap_or_default();
+    let (networks, networks_wrong) = network::attachments(note, &addresses);
+    let pod = Pod {
+        namespace: object.metadata.namespace.clone().unwrap_or_else(|| "default".to_owned()),
+        name,
+        node,
+        addresses,
+        networks,
+        networks_wrong,
+        host_network,
+        absent,
+        terminating,
+        vantage: is_vantage(&object.metadata),
+        mark: mark(&object.metadata),
+    };
+    Some((id, pod))
+}
+
+/// What a namespace's annotation says, with its name, where there is one.
+#[must_use]
+pub fn namespace(object: &NamespaceObject) -> Option<(String, Mark)> {
+    let mark = mark(&object.metadata);
+    object.metadata.name.clone().filter(|_| mark != Mark::None).map(|name| (name, mark))
+}
+
+/// Counts by kind, for the log.
+impl std::fmt::Display for Roster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let backends: BTreeMap<&str, usize> =
+            self.services.iter().map(|(id, service)| (id.as_str(), service.backends.len())).collect();
+        write!(
+            f,
+            "{} nodes, {} pods, {} services, {} endpoints",
+            self.nodes.len(),
+            self.pods.len(),
+            self.services.len(),
+            backends.values().sum::<usize>()
+        )
+    }
+}

@@ -1,0 +1,291 @@
+//! Facts of one lost probe → where it died. Pure.
+//!
+//! The order is that of strength: a kernel's drop record, an error that the source's own kernel returned, an answer
+//! of the target or of a router, and only then what can be concluded from who saw the packet and who did not.
+
+use std::net::IpAddr;
+
+use netcheck_common::domain::{Outcome, ProbeKind};
+use netcheck_proto::v1;
+
+use self::exchange::ExchangeError;
+use super::{Answer, DropFact, Flow, Located, Lost, Want};
+use crate::cluster::roster::{Owner, Roster};
+use crate::model::reason::DropReason;
+use crate::plan::Probe;
+
+pub mod exchange;
+mod places;
+mod relay;
+mod resolve;
+mod silence;
+mod told;
+
+/// What the agent of the destination node can be asked.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Sight {
+    /// No agent is connected there.
+    NoAgent,
+    /// Its agent is connected, and has said nothing for longer than it should: it won't answer either.
+    Silent,
+    /// Its agent has no kernel hooks.
+    Blind,
+    /// Its hooks are not known to see anything of the secondary network that the probe stays in.
+    Elsewhere,
+    /// Its hooks see; this is the one that faces the other nodes.
+    Sees {
+        /// Interface name, where it is known.
+        uplink: Option<String>,
+        /// Its kernel tells of what it drops, so that its silence says something, too.
+        drops: bool,
+    },
+}
+
+/// What is known around the probe.
+#[derive(Clone, Debug)]
+pub struct LocateInput<'a> {
+    /// The probe's node.
+    pub source: &'a str,
+    /// What it was.
+    pub probe: &'a Probe,
+    /// Whose the addresses are.
+    pub roster: &'a Roster,
+    /// The pod that it was sent from; none where it was sent from the node itself.
+    pub source_pod: Option<String>,
+    /// That pod's link, where its node says that it took no packets then.
+    pub source_link_down: Option<&'a v1::PodLinkDown>,
+    /// The hooks of its own node see all that comes out of pods: what they did not see has not left its pod.
+    pub source_watches_pods: bool,
+    /// The node where the request was to arrive; none where that is not known.
+    pub destination: Option<&'a str>,
+    /// What that node's agent can tell.
+    pub sight: Sight,
+    /// What kernels have to tell of it is here: an agent looks for the name of a function before it tells of a drop.
+    pub settled: bool,
+    /// No more answers are to be expected.
+    pub give_up: bool,
+    /// Every uplink of the source's node has a hook that sees what leaves: what it did not see has not left.
+    pub source_watches_uplinks: bool,
+    /// The same of the destination's node.
+    pub destination_watches_uplinks: bool,
+    /// Echo requests from this source to the same address are answered meanwhile.
+    pub echo_answered: bool,
+    /// What the destination node's own kernel says when it is to send to this source: the errno of its newest probe
+    /// that could not be sent. Its replies meet the same.
+    pub reverse_errno: Option<&'a str>,
+    /// Without such an error: the destination's agent probes this source too, and has told of no probe since.
+    pub reverse_untold: bool,
+    /// The destination's reply left it well within the time that the source waits, and the source's kernel would have
+    /// told of one that came too late.
+    pub promptly_answered: bool,
+    /// The target pod's link, where its node says that it took no packets then.
+    pub pod_link_down: Option<&'a v1::PodLinkDown>,
+}
+
+/// The address that its packets went to after any translation, and its holder: as they left their node, or as a kernel
+/// says that dropped one, or an answer to one.
+#[must_use]
+pub fn holder<'a>(roster: &'a Roster, lost: &Lost) -> Option<(IpAddr, &'a Owner)> {
+    let left = lost.flow.map(|flow| flow.destination.ip());
+    let bare = lost.drops.iter().map(|fact| &fact.record).filter(|record| !record.encapsulated);
+    let dropped = bare.filter_map(|record| {
+        let flow = Flow::read(record.flow.as_ref()?)?;
+        match record.direction() {
+            v1::Direction::Request => Some(flow.destination.ip()),
+            v1::Direction::Reply => Some(flow.source.ip()),
+            v1::Direction::Unspecified => None,
+        }
+    });
+    left.into_iter().chain(dropped).find_map(|address| Some((address, roster.owner(address)?)))
+}
+
+/// Whom a request of this probe was for: the holder of the address that its packets went to, or else of its own.
+#[must_use]
+pub fn addressee<'a>(roster: &'a Roster, probe: &Probe, lost: &Lost) -> Option<&'a Owner> {
+    let known = holder(roster, lost).map(|(_, owner)| owner);
+    known.or_else(|| roster.owner(lost.probed_address(probe)?))
+}
+
+/// The node where a request of this probe of `source`'s was to arrive.
+#[must_use]
+pub fn destination<'a>(roster: &'a Roster, source: &'a str, probe: &Probe, lost: &Lost) -> Option<&'a str> {
+    if probe.target.is_node_local() {
+        return Some(source);
+    }
+    addressee(roster, probe, lost).map(|owner| owner.node.as_str())
+}
+
+/// Concludes.
+#[must_use]
+pub fn locate(scene: &LocateInput<'_>, lost: &Lost) -> Located {
+    let mut case = Locator { scene, lost, evidence: Vec::new() };
+    let mut located = case.decide();
+    if located.summary.is_empty() {
+        let location = located.location.as_ref();
+        located.summary = location.map(crate::words::location::place).unwrap_or_default();
+    }
+    if let Some(why) = &scene.probe.target.unbacked {
+        located.summary = format!("{why}: {}", located.summary);
+    }
+    located.evidence = case.evidence;
+    located
+}
+
+struct Locator<'a> {
+    scene: &'a LocateInput<'a>,
+    lost: &'a Lost,
+    evidence: Vec<String>,
+}
+
+impl Locator<'_> {
+    fn decide(&mut self) -> Located {
+        if self.lost.sample.suspect {
+            return unlocated("the agent was too starved to judge this probe: not counted as lost");
+        }
+        if self.lost.sample.step() == v1::ExchangeStep::Resolve {
+            return self.unresolved();
+        }
+        self.note_resolved();
+        if self.lost.sample.truncated {
+            let line = "the answer over UDP was truncated, so that it was asked again over TCP (RFC 7766)";
+            self.evidence.push(line.to_owned());
+        }
+        let drop = self.best_drop().cloned();
+        if let Some(drop) = &drop {
+            self.evidence.push(super::words::drop_line(drop));
+        }
+        if matches!(self.lost.outcome, Outcome::Refused | Outcome::DnsError | Outcome::HttpError) {
+            // The target itself answered. A drop before its socket (a reject rule) explains more than the answer.
+            let reset = self.lost.outcome == Outcome::Refused
+                || ExchangeError::of(&self.lost.sample) == ExchangeError::Reset;
+            let before_socket =
+                drop.as_ref().filter(|drop| reset && drop.record.stage() != v1::Stage::Socket);
+            return match before_socket {
+                Some(drop) => Self::observed_drop(drop),
+                None => self.answered(),
+            };
+        }
+        let told = drop.as_ref().is_some_and(|drop| !vague(&drop.record.reason));
+        if (self.lost.answered_late && !told) || self.came_late(drop.as_ref()) {
+            return self.late("its answer came after the deadline: nobody waited for it any more");
+        }
+        if let Some(drop) = &drop {
+            let vague = vague(&drop.record.reason);
+            let reverse = self.scene.destination.filter(|_| vague).and_then(|node| self.cannot_answer(node));
+            return reverse.unwrap_or_else(|| Self::observed_drop(drop));
+        }
+        match self.lost.outcome {
+            Outcome::SendError => self.send_error(),
+            Outcome::Unreachable => self.icmp_error(),
+            _ if self.established() => self.broken_off(),
+            Outcome::Reply | Outcome::Timeout | Outcome::Refused | Outcome::DnsError | Outcome::HttpError => {
+                self.silence()
+            }
+        }
+    }
+
+    /// It is an exchange over TCP whose connection stood.
+    fn established(&self) -> bool {
+        !matches!(self.lost.sample.step(), v1::ExchangeStep::Unspecified | v1::ExchangeStep::Connect)
+    }
+
+    /// Whether the best record is of an answer that found its socket closed: each DNS question has one of its own, until
+    /// it times out, and asks only once.
+    fn came_late(&self, drop: Option<&DropFact>) -> bool {
+        let late = |drop: &DropFact| {
+            &*drop.node == self.scene.source
+                && drop.record.direction() == v1::Direction::Reply
+                && DropReason::of(&drop.record.reason) == DropReason::NoSocket
+        };
+        self.scene.probe.kind == ProbeKind::Dns
+            && !self.scene.probe.over_tcp()
+            && self.lost.outcome == Outcome::Timeout
+            && drop.is_some_and(late)
+    }
+
+    /// The record that says most: a reason of its own before "no socket" and "not specified", then the earliest.
+    fn best_drop(&self) -> Option<&DropFact> {
+        let ends = [Some(self.scene.source), self.scene.destination];
+        let icmp = self.scene.probe.kind == ProbeKind::Icmp;
+        let over_tcp = self.scene.probe.over_tcp();
+        let tcp_gave_up = over_tcp && self.lost.outcome == Outcome::Timeout;
+        let counts = |fact: &&DropFact| {
+            // The kernel reports every echo reply that a raw socket got a copy of as dropped for want of a socket.
+            let copy = icmp
+                && fact.record.direction() == v1::Direction::Reply
+                && fact.record.reason.ends_with("NO_SOCKET");
+            // A switch that does not know a port for it floods it: that others did not want their copy says nothing.
+            let flooded = DropReason::of(&fact.record.reason) == DropReason::OtherHost
+                && !ends.contains(&Some(&*fact.node));
+            // Whoever gives a connection up has no socket for its retransmissions, and resets what the other end holds
+            // of it: what follows from the loss, not what it came from. So it is with all that comes for a connection
+            // that its own end has closed, however it ended.
+            let reason = &fact.record.reason;
+            let own_end = over_tcp
+                && fact.record.direction() == v1::Direction::Reply
+                && *fact.node == *self.scene.source;
+            let aftermath = (tcp_gave_up || own_end)
+                && fact.record.stage() == v1::Stage::Socket
+                && (vague(reason) || out_of_step(reason));
+            // A connection that is reset ends so, and the reset with it.
+            let reset = DropReason::of(&fact.record.reason) == DropReason::TcpReset;
+            !copy && !flooded && !aftermath && !reset
+        };
+        self.lost
+            .drops
+            .iter()
+            .filter(counts)
+            .min_by_key(|fact| (vague(&fact.record.reason), fact.observed_ns))
+    }
+
+    fn observed_drop(drop: &DropFact) -> Located {
+        let record = &drop.record;
+        located(v1::LossLocation {
+            node: drop.node.to_string(),
+            interface: record.interface.clone(),
+            role: record.role,
+            pod: record.pod.clone(),
+            stage: record.stage,
+            direction: record.direction,
+            reason: record.reason.clone(),
+            function: record.function.clone(),
+            certainty: v1::Certainty::Observed.into(),
+            ..Default::default()
+        })
+    }
+}
+
+/// Reasons that say that a packet was dropped, and not why.
+fn vague(reason: &str) -> bool {
+    DropReason::of(reason).says_nothing()
+}
+
+/// Reasons that say that a segment does not fit what its connection has come to: a retransmission of what did arrive,
+/// because the answer to it did not.
+fn out_of_step(reason: &str) -> bool {
+    DropReason::of(reason) == DropReason::OutOfStep
+}
+
+/// The stage at which the kernel gives this error to a sender.
+fn stage_of(errno: &str) -> v1::Stage {
+    match errno {
+        // What the routing table's special routes answer: throw or none, prohibit, blackhole.
+        "ENETUNREACH" | "EACCES" | "EINVAL" | "ENETDOWN" => v1::Stage::Routing,
+        "ENOBUFS" => v1::Stage::Qdisc,
+        // EPERM is what netfilter's output and postrouting say alike, EHOSTUNREACH what an unreachable route and a
+        // neighbour that does not answer do.
+        _ => v1::Stage::Send,
+    }
+}
+
+fn located(location: v1::LossLocation) -> Located {
+    Located { location: Some(location), ..Default::default() }
+}
+
+fn inferred(location: v1::LossLocation) -> Located {
+    located(v1::LossLocation { certainty: v1::Certainty::Inferred.into(), ..location })
+}
+
+fn unlocated(why: &str) -> Located {
+    Located { summary: why.trim().to_owned(), ..Default::default() }
+}

@@ -1,0 +1,167 @@
+//! The places that can be concluded where no kernel named one: the wire, a hook that saw the packet last, a pod's link, a
+//! node that cannot answer, a socket and who reads from it.
+
+use netcheck_common::domain::ProbeKind;
+use netcheck_proto::v1;
+
+use super::silence::left;
+use super::{Located, Locator, Sight, inferred, stage_of};
+use crate::model::reason::ROUTING_LOOP;
+
+impl Locator<'_> {
+    /// It left one uplink and never came to the other's.
+    pub(super) fn on_the_wire(
+        &self,
+        destination: &str,
+        last: Option<&v1::HookSeen>,
+        direction: v1::Direction,
+    ) -> Located {
+        let next_interface = match &self.scene.sight {
+            Sight::Sees { uplink, .. } => uplink.clone().unwrap_or_default(),
+            Sight::NoAgent | Sight::Silent | Sight::Blind | Sight::Elsewhere => String::new(),
+        };
+        inferred(v1::LossLocation {
+            node: self.scene.source.to_owned(),
+            interface: last.map(|hook| hook.interface.clone()).unwrap_or_default(),
+            role: last.map_or(0, |hook| hook.role),
+            stage: v1::Stage::Wire.into(),
+            direction: direction.into(),
+            next_node: destination.to_owned(),
+            next_interface,
+            ..Default::default()
+        })
+    }
+
+    /// It left for another node, where it is not known to have arrived, and came back by the interface (or the tunnel) that
+    /// it had left through: its sender's kernel passes on what is not for itself, under ports that nobody knows where it
+    /// translates them, and somewhere on the way round its time to live runs out.
+    pub(super) fn routing_loop(&mut self, last: &v1::HookSeen) -> Option<Located> {
+        let to_nodes = matches!(last.role(), v1::InterfaceRole::Uplink | v1::InterfaceRole::Tunnel);
+        let back = !last.egress && to_nodes && !self.relayed();
+        let destination = self.scene.destination.filter(|node| back && *node != self.scene.source)?;
+        // What a switch floods comes to other interfaces, if to any.
+        let same_way = |hook: &v1::HookSeen| hook.egress && hook.interface == last.interface;
+        let hooks = &self.lost.sample.request_hooks;
+        if !hooks.iter().any(left) || !hooks.iter().any(same_way) {
+            return None;
+        }
+        let source = self.scene.source;
+        self.evidence
+            .push(format!("it had left {source} before: what {source} sends to {destination} goes round"));
+        Some(inferred(v1::LossLocation {
+            node: source.to_owned(),
+            stage: v1::Stage::Routing.into(),
+            direction: v1::Direction::Request.into(),
+            reason: ROUTING_LOOP.to_owned(),
+            ..Default::default()
+        }))
+    }
+
+    /// The destination's kernel tells of what it drops.
+    pub(super) fn tells_drops(&self) -> bool {
+        matches!(self.scene.sight, Sight::Sees { drops: true, .. })
+    }
+
+    /// Who keeps what went into a pod, behind the last hook before it. Had the pod's kernel or the queue before it refused
+    /// it, they would have said so.
+    fn inside_pod(&mut self, node: &str) -> Option<v1::Stage> {
+        if !self.tells_drops() {
+            self.evidence.push(format!("whether the kernel of {node} dropped it is not known"));
+            return None;
+        }
+        if self.scene.probe.kind == ProbeKind::Icmp {
+            return None;
+        }
+        if self.scene.probe.over_tcp() {
+            // Of a listener whose queue is full a kernel says nothing (net/ipv4/tcp_input.c, tcp_conn_request); that it is
+            // nothing before the listener, echo requests tell.
+            if !self.scene.echo_answered {
+                return None;
+            }
+            self.note_echo_answered();
+            self.evidence.push("no kernel dropped it: the listener takes no connections".to_owned());
+        }
+        Some(self.reader())
+    }
+
+    /// Who has what came to the socket's address.
+    fn reader(&self) -> v1::Stage {
+        if self.scene.probe.over_tcp() { v1::Stage::Socket } else { v1::Stage::Application }
+    }
+
+    pub(super) fn note_echo_answered(&mut self) {
+        self.evidence.push("echo requests to the same address are answered meanwhile".to_owned());
+    }
+
+    /// The way to the target's address is open: what is left is the socket and who reads from it.
+    pub(super) fn behind_socket(&self, destination: &str) -> Located {
+        let address = self.lost.flow.map_or(self.scene.probe.address, |flow| flow.destination.ip());
+        let owner = self.scene.roster.owner(address);
+        inferred(v1::LossLocation {
+            node: destination.to_owned(),
+            pod: owner.and_then(|owner| owner.pod.clone()).unwrap_or_default(),
+            stage: self.reader().into(),
+            direction: v1::Direction::Request.into(),
+            ..Default::default()
+        })
+    }
+
+    /// The destination's kernel can't send to this source at all: what it wanted to answer died there.
+    pub(super) fn cannot_answer(&mut self, destination: &str) -> Option<Located> {
+        let errno = self.scene.reverse_errno?;
+        let source = self.scene.source;
+        self.evidence.push(format!("the kernel of {destination} cannot send to {source} either: {errno}"));
+        Some(inferred(v1::LossLocation {
+            node: destination.to_owned(),
+            stage: stage_of(errno).into(),
+            direction: v1::Direction::Reply.into(),
+            reason: errno.to_owned(),
+            ..Default::default()
+        }))
+    }
+
+    /// A pod's link took no packets then: a bridge in front of it drops them without a word.
+    pub(super) fn pod_cut_off(&mut self, node: &str, link: Option<&v1::PodLinkDown>) -> Option<Located> {
+        let link = link?;
+        let state = if link.no_carrier { "has no carrier: its other end is down" } else { "is down" };
+        self.evidence.push(format!("the link {} of pod {} {state} on {node}", link.interface, link.pod));
+        Some(inferred(v1::LossLocation {
+            node: node.to_owned(),
+            interface: link.interface.clone(),
+            role: v1::InterfaceRole::PodVeth.into(),
+            pod: link.pod.clone(),
+            stage: v1::Stage::Egress.into(),
+            direction: v1::Direction::Request.into(),
+            reason: if link.no_carrier { "ENOLINK" } else { "ENETDOWN" }.to_owned(),
+            ..Default::default()
+        }))
+    }
+
+    /// Last seen at a hook of `node`, never at the next place.
+    pub(super) fn seen_at(&mut self, node: &str, hook: &v1::HookSeen, direction: v1::Direction) -> Located {
+        let own = self.lost.flow.map_or(self.scene.probe.address, |flow| flow.destination.ip());
+        let pod = self.scene.roster.owner(own).and_then(|owner| owner.pod.clone()).unwrap_or_default();
+        let reply = direction == v1::Direction::Reply;
+        // On the source's own node there may be two pods' links on its way: the one that it comes out of, and the one
+        // that it goes into.
+        let source_pod = self.scene.source_pod.as_ref().filter(|_| node == self.scene.source);
+        let (pod, to_source) = match source_pod {
+            Some(source) if reply == hook.egress => (source.clone(), true),
+            _ => (pod, false),
+        };
+        let into_pod = hook.egress && hook.role() == v1::InterfaceRole::PodVeth && !(to_source && reply);
+        let inside = if into_pod { self.inside_pod(node) } else { None };
+        let stage = inside.unwrap_or(if hook.egress { v1::Stage::Egress } else { v1::Stage::Ingress });
+        // Whoever does not answer has the request.
+        let direction = if inside.is_some() { v1::Direction::Request } else { direction };
+        inferred(v1::LossLocation {
+            node: node.to_owned(),
+            interface: hook.interface.clone(),
+            role: hook.role,
+            pod: if hook.role() == v1::InterfaceRole::PodVeth { pod } else { String::new() },
+            stage: stage.into(),
+            direction: direction.into(),
+            ..Default::default()
+        })
+    }
+}

@@ -1,0 +1,86 @@
+//! Node ports, load balancers, external addresses: what is sent there is passed on by whoever has the address, under
+//! another address. What became of it behind that is not to be told from the sender's packets, and not guessed.
+
+use std::net::SocketAddr;
+
+use netcheck_proto::v1::{self, ServiceAddress};
+
+use super::super::words::whose;
+use super::super::{DropFact, Flow};
+use super::{Located, Locator, unlocated};
+use crate::model::reason::DropReason;
+use crate::words::names::service_address;
+
+impl Locator<'_> {
+    /// Whether it left for an address where it is passed on. Where the sender's own node translates the address already,
+    /// as it does with all of a service's that it knows, its packets left for a backend.
+    pub(super) fn relayed(&self) -> bool {
+        let target = &self.scene.probe.target;
+        let outer = [ServiceAddress::NodePort, ServiceAddress::LoadBalancer, ServiceAddress::ExternalIp];
+        let untranslated = |flow: Flow| flow.destination.ip() == self.scene.probe.address;
+        let passed_on = outer.into_iter().any(|at| target.is_at(at)) || target.is_entrance();
+        passed_on && self.lost.flow.is_none_or(untranslated)
+    }
+
+    /// The address's name.
+    fn entrance(&self) -> String {
+        match service_address(&self.scene.probe.target.to_wire()) {
+            place if place.is_empty() => self.scene.probe.target.name.clone(),
+            place => place,
+        }
+    }
+
+    /// A DNS server behind it answered with an error.
+    pub(super) fn failed_relayed(&mut self) -> Located {
+        let (rcode, place) = (&self.lost.sample.dns_rcode, self.entrance());
+        unlocated(&format!("{rcode} at {place}, from whichever server it was passed on to"))
+    }
+
+    /// Somebody refused it. Only a kernel that had no socket for it tells who.
+    pub(super) fn refused_relayed(&mut self) -> Located {
+        let place = self.entrance();
+        let Some(drop) = self.unheard() else {
+            let who = whose(self.scene.roster, self.scene.probe.address);
+            return unlocated(&format!(
+                "refused at {place}, by {who} or by a backend that it was passed on to"
+            ));
+        };
+        let sent_to = SocketAddr::new(self.scene.probe.address, self.scene.probe.port);
+        let dropped = drop.record.flow.as_ref().and_then(Flow::read);
+        if let Some(flow) = dropped.filter(|flow| flow.destination != sent_to) {
+            let backend = whose(self.scene.roster, flow.destination.ip());
+            let summary = format!("refused by backend {}", backend.trim_start_matches("pod "));
+            return Located { summary, ..Self::observed_drop(&drop) };
+        }
+        let node = drop.node.to_string();
+        let service = self.scene.probe.target.at.as_ref().map_or(0, |at| at.port);
+        let target = &self.scene.probe.target;
+        let summary = format!(
+            "refused by {node} itself: nothing there passes {place} on to service {}/{}:{service}",
+            target.namespace, target.name
+        );
+        Located { summary, ..Self::observed_drop(&drop) }
+    }
+
+    /// A kernel's word that nobody listened: at the address as it was sent, or, where the packet itself says whose it is,
+    /// at whichever it was passed on to.
+    fn unheard(&self) -> Option<DropFact> {
+        let probe = self.scene.probe;
+        let sent_to = SocketAddr::new(probe.address, probe.port);
+        let here = |fact: &&DropFact| {
+            let record = &fact.record;
+            let flow = record.flow.as_ref().and_then(Flow::read);
+            record.stage() == v1::Stage::Socket
+                && record.direction() == v1::Direction::Request
+                && DropReason::of(&record.reason) == DropReason::NoSocket
+                && (record.probe_session != 0 || flow.is_some_and(|flow| flow.destination == sent_to))
+        };
+        self.lost.drops.iter().find(here).cloned()
+    }
+
+    /// It reached whoever passes it on.
+    pub(super) fn lost_behind(&mut self, node: &str) -> Located {
+        let place = service_address(&self.scene.probe.target.to_wire());
+        unlocated(&format!("the request reached {node}; where it went from {place} is not known"))
+    }
+}

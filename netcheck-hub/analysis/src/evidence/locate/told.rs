@@ -1,0 +1,209 @@
+//! Somebody said why: the target refused, the source's kernel could not send, a router sent an ICMP error.
+
+use std::net::IpAddr;
+
+use netcheck_common::domain::{Outcome, ProbeKind};
+use netcheck_proto::{convert, v1};
+
+use super::super::words::whose;
+use super::{Located, Locator, Sight, exchange, located, stage_of, unlocated};
+use crate::words::location::icmp_name;
+
+impl Locator<'_> {
+    /// The target, or one backend of it, said no.
+    pub(super) fn answered(&mut self) -> Located {
+        let scene = self.scene;
+        let icmp_from = self.lost.sample.icmp_error.as_ref();
+        let icmp_from = icmp_from.and_then(|error| convert::address("icmp_error.from", &error.from).ok());
+        // An error that seems to come from the service itself was translated on its way back.
+        let moved = self.lost.flow.is_some_and(|flow| flow.destination.ip() != scene.probe.address);
+        let own = |address: &IpAddr| {
+            *address != scene.probe.address || (!moved && scene.roster.owner(*address).is_some())
+        };
+        let translated = icmp_from.is_some() && !icmp_from.as_ref().is_some_and(own);
+        let icmp_from = icmp_from.filter(own);
+        let tcp = scene.probe.over_tcp();
+        let refused = self.lost.outcome == Outcome::Refused;
+        // Whoever passes it on rejects what it knows nobody for, and says so.
+        let rejected = self.lost.sample.icmp_error.is_some() && scene.probe.target.unbacked.is_some();
+        let elsewhere = icmp_from.is_some_and(|from| from != scene.probe.address);
+        if refused && !rejected && !elsewhere && self.relayed() {
+            return self.refused_relayed();
+        }
+        if self.lost.outcome == Outcome::DnsError && self.relayed() {
+            return self.failed_relayed();
+        }
+        let unheard = self.lost.drops.iter().any(|fact| fact.record.stage() == v1::Stage::Socket);
+        let filtered = tcp || (scene.probe.kind == ProbeKind::Udp && !unheard);
+        if filtered && translated {
+            // A closed TCP port answers with a reset, and of a closed UDP port its kernel tells. A filter sent this, from an
+            // address that the translation hid.
+            if let Some(flow) = self.lost.flow {
+                let backend = whose(scene.roster, flow.destination.ip());
+                self.evidence.push(format!("it was sent to backend {}", backend.trim_start_matches("pod ")));
+            }
+            return unlocated(
+                "rejected with ICMP port unreachable by a filter that hides behind the service",
+            );
+        }
+        let sent_to = self.lost.flow.map_or(scene.probe.address, |flow| flow.destination.ip());
+        if let Some(from) = icmp_from.filter(|from| tcp || *from != sent_to) {
+            return self.rejected(from, sent_to);
+        }
+        let from: Option<IpAddr> =
+            icmp_from.or(self.lost.flow.map(|flow| flow.destination.ip())).or_else(|| {
+                // An address of its own is where the answer came from; a service's is not.
+                let own =
+                    scene.probe.target.is_node_local() || scene.roster.owner(scene.probe.address).is_some();
+                own.then_some(scene.probe.address)
+            });
+        let Some(from) = from else {
+            let what = match self.lost.outcome {
+                Outcome::HttpError => exchange::summary(&self.lost.sample, "a backend"),
+                _ => "answered with a refusal".to_owned(),
+            };
+            return unlocated(&format!("{what}, but which backend gave it is not known"));
+        };
+        let (stage, reason) = match self.lost.outcome {
+            Outcome::DnsError => (v1::Stage::Application, self.lost.sample.dns_rcode.clone()),
+            Outcome::HttpError => (v1::Stage::Application, exchange::reason(&self.lost.sample)),
+            _ => (v1::Stage::Socket, "refused".to_owned()),
+        };
+        let how = match (&self.lost.sample.icmp_error, self.lost.outcome) {
+            (_, Outcome::DnsError) => format!("answered {reason}"),
+            (_, Outcome::HttpError) => exchange::evidence(&self.lost.sample),
+            (Some(error), _) => format!("answered with {}", icmp_name(from, error)),
+            (None, _) => "answered with a TCP reset".to_owned(),
+        };
+        let (node, who) = self.answerer(from);
+        self.evidence.push(format!("{who} {how}"));
+
+        if scene.probe.target.kind == v1::TargetKind::Node && scene.sight == Sight::NoAgent {
+            let node = &scene.probe.target.name;
+            self.evidence.push(format!("the agent of {node}, whose responder this is, is not connected"));
+        }
+        let owner = scene.roster.owner(from);
+        let service = scene.probe.target.kind == v1::TargetKind::Service;
+        let who = if service && from != scene.probe.address {
+            format!("backend {}", who.trim_start_matches("pod "))
+        } else {
+            who
+        };
+        let summary = match self.lost.outcome {
+            Outcome::DnsError => format!("{reason} from {who}"),
+            Outcome::HttpError => exchange::summary(&self.lost.sample, &who),
+            _ => format!("refused by {who}"),
+        };
+        Located {
+            summary,
+            ..located(v1::LossLocation {
+                node,
+                pod: owner.and_then(|owner| owner.pod.clone()).unwrap_or_default(),
+                stage: stage.into(),
+                direction: v1::Direction::Request.into(),
+                reason,
+                certainty: v1::Certainty::Observed.into(),
+                ..Default::default()
+            })
+        }
+    }
+
+    /// The node of whoever answered from this address, and what he is called.
+    fn answerer(&self, from: IpAddr) -> (String, String) {
+        let scene = self.scene;
+        if scene.probe.target.is_node_local() && from == scene.probe.address {
+            return (scene.source.to_owned(), format!("the DNS cache of {} ({from})", scene.source));
+        }
+        let owner = scene.roster.owner(from);
+        let node = owner.map_or_else(|| from.to_string(), |owner| owner.node.clone());
+        (node, whose(scene.roster, from))
+    }
+
+    /// Port unreachable that no closed port sends: a filter rejects. Its answer bears the target's address where it is
+    /// for the target's own stack, the filter's node's where it is passed on.
+    fn rejected(&mut self, from: IpAddr, sent_to: IpAddr) -> Located {
+        let owner = self.scene.roster.owner(from);
+        let node = owner.map_or_else(|| from.to_string(), |owner| owner.node.clone());
+        let stage = if node == self.scene.source {
+            v1::Stage::NetfilterOutput
+        } else if from == sent_to {
+            v1::Stage::NetfilterInput
+        } else {
+            v1::Stage::NetfilterForward
+        };
+        self.evidence.push(format!("{} sent ICMP port unreachable", whose(self.scene.roster, from)));
+        located(v1::LossLocation {
+            node,
+            pod: owner.and_then(|owner| owner.pod.clone()).unwrap_or_default(),
+            stage: stage.into(),
+            direction: v1::Direction::Request.into(),
+            reason: "ICMP port unreachable".to_owned(),
+            certainty: v1::Certainty::Observed.into(),
+            ..Default::default()
+        })
+    }
+
+    pub(super) fn send_error(&mut self) -> Located {
+        let errno = self.lost.sample.errno.clone();
+        let stage = stage_of(&errno);
+        let pod = self.scene.source_pod.clone().unwrap_or_default();
+        let at = match pod.as_str() {
+            "" => String::new(),
+            pod => format!(", in the network of pod {pod},"),
+        };
+        self.evidence.push(format!("the kernel of {}{at} refused to send it: {errno}", self.scene.source));
+        located(v1::LossLocation {
+            node: self.scene.source.to_owned(),
+            pod,
+            stage: stage.into(),
+            direction: v1::Direction::Request.into(),
+            reason: errno,
+            certainty: v1::Certainty::Observed.into(),
+            ..Default::default()
+        })
+    }
+
+    pub(super) fn icmp_error(&mut self) -> Located {
+        let error = self.lost.sample.icmp_error.as_ref();
+        let from = error.and_then(|error| convert::address("icmp_error.from", &error.from).ok());
+        let (Some(error), Some(from)) = (error, from) else { return self.silence() };
+        let owner = self.scene.roster.owner(from);
+        if owner.is_none() && from == self.scene.probe.address {
+            // Translated on its way back, like every packet of the service's flows.
+            let name = icmp_name(from, error);
+            return unlocated(&format!("somebody behind the service's address sent {name}"));
+        }
+        if from == self.scene.probe.address && self.relayed() {
+            // Translated on its way back, where somebody behind the address sent it.
+            let (who, name) = (whose(self.scene.roster, from), icmp_name(from, error));
+            return unlocated(&format!("{who} sent {name}, or somebody that it passed the request on to"));
+        }
+        let node = owner.map_or_else(|| from.to_string(), |owner| owner.node.clone());
+        let local = Some(node.as_str()) == self.scene.destination
+            && self.scene.probe.target.kind == v1::TargetKind::Node;
+        let stage = match (from, error.r#type, error.code) {
+            // No route of a node's is asked about what is for itself.
+            (IpAddr::V4(_), 3, 9 | 10 | 13) | (IpAddr::V6(_), 1, 1 | 5 | 6) if local => {
+                v1::Stage::NetfilterInput
+            }
+            (IpAddr::V4(_), 3, 4) | (IpAddr::V6(_), 2, _) => v1::Stage::Egress,
+            (IpAddr::V4(_), 3, 0)
+            | (IpAddr::V4(_), 11, _)
+            | (IpAddr::V6(_), 1, 0)
+            | (IpAddr::V6(_), 3, _) => v1::Stage::Routing,
+            // A filter or a prohibit route; a route or a neighbour that does not answer; a filter or a closed port.
+            _ => v1::Stage::Unspecified,
+        };
+        let name = icmp_name(from, error);
+        self.evidence.push(format!("{} sent {name}", whose(self.scene.roster, from)));
+        located(v1::LossLocation {
+            node,
+            pod: owner.and_then(|owner| owner.pod.clone()).unwrap_or_default(),
+            stage: stage.into(),
+            direction: v1::Direction::Request.into(),
+            reason: name,
+            certainty: v1::Certainty::Observed.into(),
+            ..Default::default()
+        })
+    }
+}

@@ -1,0 +1,322 @@
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use netcheck_common::domain::{Outcome, PathId, ProbeKind};
+use netcheck_proto::{convert, v1};
+use proptest::prelude::*;
+
+use super::answers::{reflected, sighted};
+use super::flows::LostFlows;
+use super::locate::{LocateInput, destination, locate};
+use super::pending::PendingDrops;
+use super::*;
+use crate::cluster::inventory;
+use crate::cluster::roster::Roster;
+use crate::cluster::selection::Selection;
+use crate::model::NodeIx;
+use crate::model::clock::SECOND_NS;
+use crate::plan::dns::{DnsSettings, Found};
+use crate::plan::{Catalog, Probe};
+
+mod exchange;
+mod networks;
+mod pending;
+mod relay;
+mod sight;
+mod told;
+mod vantage;
+
+const CLUSTER: &str = include_str!("../../../tests/hub/cluster.yaml");
+
+struct World {
+    roster: Roster,
+    catalog: Catalog,
+}
+
+impl World {
+    fn new() -> Self {
+        Self::of(CLUSTER)
+    }
+
+    fn of(cluster: &str) -> Self {
+        let roster = inventory::parse(Path::new("f"), cluster).unwrap().roster();
+        let catalog = Catalog::of(&roster, &Selection::everything(), &BTreeMap::new(), "a.b");
+        Self { roster, catalog }
+    }
+
+    fn probe(&self, target: &str, kind: ProbeKind) -> &Probe {
+        self.catalog.probes.iter().find(|probe| *probe.target.id == *target && probe.kind == kind).unwrap()
+    }
+
+    fn scene<'a>(&'a self, probe: &'a Probe, lost: &Lost) -> LocateInput<'a> {
+        LocateInput {
+            source: "n1",
+            source_pod: None,
+            source_link_down: None,
+            source_watches_pods: true,
+            probe,
+            roster: &self.roster,
+            destination: destination(&self.roster, "n1", probe, lost),
+            sight: Sight::Sees { uplink: Some("ens3".to_owned()), drops: true },
+            settled: true,
+            give_up: false,
+            source_watches_uplinks: true,
+            destination_watches_uplinks: true,
+            echo_answered: false,
+            reverse_errno: None,
+            reverse_untold: false,
+            promptly_answered: false,
+            pod_link_down: None,
+        }
+    }
+
+    fn locate_with(&self, probe: &Probe, lost: &Lost, sight: Sight, give_up: bool) -> Located {
+        locate(&LocateInput { sight, give_up, ..self.scene(probe, lost) }, lost)
+    }
+
+    fn locate(&self, target: &str, kind: ProbeKind, lost: &Lost) -> Located {
+        let sight = Sight::Sees { uplink: Some("ens3".to_owned()), drops: true };
+        self.locate_with(self.probe(target, kind), lost, sight, false)
+    }
+}
+
+fn hook(interface: &str, role: v1::InterfaceRole, egress: bool) -> v1::HookSeen {
+    v1::HookSeen { interface: interface.to_owned(), role: role.into(), egress, encapsulated: false }
+}
+
+fn uplink(egress: bool) -> v1::HookSeen {
+    hook("eth0", v1::InterfaceRole::Uplink, egress)
+}
+
+fn veth(egress: bool) -> v1::HookSeen {
+    hook("veth1", v1::InterfaceRole::PodVeth, egress)
+}
+
+/// A probe that left through eth0 and timed out.
+fn timed_out() -> Lost {
+    let sample =
+        v1::LostSample { path_id: 1, sequence: 7, request_hooks: vec![uplink(true)], ..Default::default() };
+    Lost::new(sample, Outcome::Timeout, 100 * SECOND_NS, 101 * SECOND_NS)
+}
+
+fn record(reason: &str, stage: v1::Stage, direction: v1::Direction) -> v1::DropRecord {
+    v1::DropRecord {
+        interface: "cni0".to_owned(),
+        stage: stage.into(),
+        direction: direction.into(),
+        reason: reason.to_owned(),
+        function: "some_function".to_owned(),
+        ..Default::default()
+    }
+}
+
+fn fact(node: &str, observed_ns: i64, record: v1::DropRecord) -> DropFact {
+    DropFact { node: node.into(), observed_ns, record }
+}
+
+fn flow(source: [u8; 4], source_port: u32, destination: [u8; 4], destination_port: u32) -> v1::FlowTuple {
+    v1::FlowTuple {
+        kind: v1::ProbeKind::Tcp.into(),
+        source_address: source.to_vec(),
+        destination_address: destination.to_vec(),
+        source_port,
+        destination_port,
+    }
+}
+
+/// Node, interface, stage, direction and certainty, in one line.
+fn place(located: &Located) -> String {
+    located.location.as_ref().map_or_else(
+        || format!("unlocated: {}", located.summary),
+        |at| {
+            let sure = if at.certainty() == v1::Certainty::Observed { "observed" } else { "inferred" };
+            format!(
+                "{} {} {:?} {:?} {sure} {}",
+                at.node,
+                if at.interface.is_empty() { "-" } else { &at.interface },
+                at.stage(),
+                at.direction(),
+                at.next_node
+            )
+            .trim()
+            .to_owned()
+        },
+    )
+}
+
+#[test]
+fn a_specific_drop_beats_a_vague_one_and_every_inference() {
+    let world = World::new();
+    let mut lost = timed_out();
+    lost.arrival = Some(false);
+    let vague = record("NOT_SPECIFIED", v1::Stage::Ingress, v1::Direction::Request);
+    lost.add_drop(fact("n2", 1, vague));
+    let specific = record("NETFILTER_DROP", v1::Stage::NetfilterForward, v1::Direction::Request);
+    lost.add_drop(fact("n2", 2, specific));
+    let located = world.locate("node/n2", ProbeKind::Icmp, &lost);
+    assert_eq!(place(&located), "n2 cni0 NetfilterForward Request observed");
+    assert_eq!(located.location.unwrap().reason, "NETFILTER_DROP");
+}
+
+#[test]
+fn the_copy_of_an_echo_reply_that_a_raw_socket_got_is_no_drop() {
+    let world = World::new();
+    let mut lost = timed_out();
+    lost.add_drop(fact("n1", 1, record("NO_SOCKET", v1::Stage::Socket, v1::Direction::Reply)));
+    let icmp = world.locate("node/n2", ProbeKind::Icmp, &lost);
+    assert_eq!(icmp.want, Some(Want::Path), "{icmp:?}");
+    let udp = world.locate("node/n2", ProbeKind::Udp, &lost);
+    assert_eq!(place(&udp), "n1 cni0 Socket Reply observed");
+}
+
+#[test]
+fn a_flooded_copy_that_a_bystander_did_not_want_is_no_drop() {
+    let world = World::new();
+    let mut lost = timed_out();
+    lost.add_drop(fact("n3", 1, record("OTHERHOST", v1::Stage::Ingress, v1::Direction::Request)));
+    assert_eq!(world.locate("node/n2", ProbeKind::Icmp, &lost).want, Some(Want::Path));
+    lost.add_drop(fact("n2", 1, record("OTHERHOST", v1::Stage::Ingress, v1::Direction::Request)));
+    assert_eq!(place(&world.locate("node/n2", ProbeKind::Icmp, &lost)), "n2 cni0 Ingress Request observed");
+}
+
+#[test]
+fn a_dropped_answer_tells_who_got_the_request() {
+    let world = World::new();
+    let service = world.probe("service/default/web:80", ProbeKind::Tcp);
+    for (from, expected) in [([10, 244, 2, 2], Some("n2")), ([10, 96, 0, 10], None)] {
+        let mut lost = timed_out();
+        let answer = v1::DropRecord {
+            flow: Some(flow(from, 8080, [10, 0, 0, 1], 61_000)),
+            ..record("OTHERHOST", v1::Stage::Ingress, v1::Direction::Reply)
+        };
+        lost.add_drop(fact("n1", 1, answer.clone()));
+        assert_eq!(destination(&world.roster, "n1", service, &lost), expected, "{from:?}");
+        let mut wrapped = timed_out();
+        wrapped.add_drop(fact("n1", 1, v1::DropRecord { encapsulated: true, ..answer }));
+        assert_eq!(destination(&world.roster, "n1", service, &wrapped), None, "a tunnel's ends are nodes'");
+    }
+}
+
+#[test]
+fn what_a_given_up_connection_leaves_behind_is_no_cause() {
+    let world = World::new();
+    let mut lost = timed_out();
+    lost.add_drop(fact("n1", 1, record("NO_SOCKET", v1::Stage::Socket, v1::Direction::Reply)));
+    lost.add_drop(fact("n2", 2, record("NOT_SPECIFIED", v1::Stage::Socket, v1::Direction::Request)));
+    let located = world.locate("node/n2", ProbeKind::Tcp, &lost);
+    assert!(!located.observed(), "{located:?}");
+    let mut own = timed_out();
+    own.outcome = Outcome::Unreachable;
+    own.add_drop(fact("n1", 1, record("NO_SOCKET", v1::Stage::Socket, v1::Direction::Reply)));
+    assert!(!world.locate("node/n2", ProbeKind::Tcp, &own).observed(), "its end is closed, however it ended");
+    // A question's answer that finds nobody waiting was not lost; it was late.
+    let dns = world.probe("dns/kube-system/coredns-x", ProbeKind::Dns);
+    let late = world.locate("dns/kube-system/coredns-x", ProbeKind::Dns, &lost);
+    assert!(late.location.is_none() && late.summary.contains("too late"), "{late:?}");
+    // A kernel that gave the late answer up says more than that it was late.
+    let mut filtered = timed_out();
+    filtered.answered_late = true;
+    filtered.add_drop(fact(
+        "n1",
+        1,
+        record("NETFILTER_DROP", v1::Stage::NetfilterInput, v1::Direction::Reply),
+    ));
+    let located = world.locate("node/n2", ProbeKind::Udp, &filtered);
+    assert_eq!(place(&located), "n1 cni0 NetfilterInput Reply observed");
+    // A kernel answers a SYN itself: who was late with it is not known.
+    let tcp = world.probe("node/n2", ProbeKind::Tcp);
+    let mut handshake = timed_out();
+    handshake.answered_late = true;
+    let scene = LocateInput { echo_answered: true, ..world.scene(tcp, &handshake) };
+    assert!(locate(&scene, &handshake).location.is_none());
+    // Where echo requests to the same address are in time it was not the way that held it up.
+    let mut slow = timed_out();
+    for told in [&lost, &{
+        slow.answered_late = true;
+        slow
+    }] {
+        let scene = LocateInput { echo_answered: true, ..world.scene(dns, told) };
+        assert_eq!(place(&locate(&scene, told)), "n1 - Application Request inferred");
+    }
+    lost.add_drop(fact("n2", 2, record("TCP_RESET", v1::Stage::Socket, v1::Direction::Request)));
+    assert!(!world.locate("node/n2", ProbeKind::Tcp, &lost).observed(), "its own reset");
+    lost.add_drop(fact("n2", 2, record("TCP_OVERWINDOW", v1::Stage::Socket, v1::Direction::Request)));
+    assert!(!world.locate("node/n2", ProbeKind::Tcp, &lost).observed(), "what it sent again");
+    lost.add_drop(fact("n2", 3, record("TCP_OVERFLOW", v1::Stage::Socket, v1::Direction::Request)));
+    let located = world.locate("node/n2", ProbeKind::Tcp, &lost);
+    assert_eq!(place(&located), "n2 cni0 Socket Request observed");
+}
+
+#[test]
+fn where_the_way_is_open_only_the_socket_is_left() {
+    let world = World::new();
+    let probe = world.probe("dns/kube-system/coredns-x", ProbeKind::Dns);
+    let lost = timed_out();
+    let scene = |echo_answered, drops| LocateInput {
+        source: "n2",
+        destination: Some("n1"),
+        echo_answered,
+        sight: Sight::Sees { uplink: None, drops },
+        ..world.scene(probe, &lost)
+    };
+    assert!(locate(&scene(false, true), &lost).location.is_none());
+    assert!(locate(&scene(true, false), &lost).location.is_none(), "anything there may have dropped it");
+    let located = locate(&scene(true, true), &lost);
+    assert_eq!(place(&located), "n1 - Application Request inferred");
+    assert_eq!(located.location.unwrap().pod, "kube-system/coredns-x");
+}
+
+#[test]
+fn what_nobody_is_behind_says_so_first() {
+    let roster =
+        inventory::parse(Path::new("f"), &CLUSTER.replace("ready: true", "ready: false")).unwrap().roster();
+    let catalog = Catalog::of(&roster, &Selection::everything(), &BTreeMap::new(), "a.b");
+    let world = World { roster, catalog };
+    let mut lost = timed_out();
+    lost.add_drop(fact(
+        "n1",
+        1,
+        record("NETFILTER_DROP", v1::Stage::NetfilterOutput, v1::Direction::Request),
+    ));
+    let located = world.locate("service/default/web:80", ProbeKind::Tcp, &lost);
+    assert_eq!(place(&located), "n1 cni0 NetfilterOutput Request observed");
+    assert!(located.summary.starts_with("service default/web has no ready endpoints: request dropped on n1"));
+}
+
+fn any_hook() -> impl Strategy<Value = v1::HookSeen> {
+    (0i32..7, any::<bool>()).prop_map(|(role, egress)| v1::HookSeen {
+        interface: "x".to_owned(),
+        role,
+        egress,
+        encapsulated: false,
+    })
+}
+
+proptest! {
+    #[test]
+    fn without_a_report_nothing_is_observed_and_with_a_drop_it_always_is(
+        request in prop::collection::vec(any_hook(), 0..3),
+        reply in prop::collection::vec(any_hook(), 0..2),
+        unwatched: bool,
+        arrival: Option<bool>,
+        arrived: Option<bool>,
+        replied: bool,
+        hooks in (prop::option::of(any_hook()), prop::option::of(any_hook())),
+        dropped: bool,
+    ) {
+        let world = World::new();
+        let mut lost = timed_out();
+        lost.sample.request_hooks = request;
+        lost.sample.reply_hooks = reply;
+        lost.sample.unwatched = unwatched;
+        lost.arrival = arrival;
+        lost.answer = Some(Answer { arrived, replied, last_request_hook: hooks.0, last_reply_hook: hooks.1, reply_delay_ns: None, quiet_ns: None });
+        if dropped {
+            lost.add_drop(fact("n2", 1, record("X", v1::Stage::Ingress, v1::Direction::Request)));
+        }
+        let located = world.locate("node/n2", ProbeKind::Icmp, &lost);
+        prop_assert_eq!(located.observed(), dropped);
+        prop_assert!(!located.summary.is_empty());
+    }
+}

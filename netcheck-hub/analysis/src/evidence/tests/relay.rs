@@ -1,0 +1,167 @@
+//! What is passed on under another address: node ports, load balancers.
+
+use netcheck_common::domain::{Outcome, ProbeKind};
+use netcheck_proto::v1;
+
+use super::*;
+
+/// The cluster, its service with a node port and a load balancer.
+fn world() -> World {
+    let ports = "ports: [{name: http, port: 80, targetPort: 8080, protocol: TCP}]";
+    let more = "type: LoadBalancer\n    ports: [{name: http, port: 80, nodePort: 30080, protocol: TCP}]\n  status: \
+                {loadBalancer: {ingress: [{ip: 192.0.2.1}]}}";
+    World::of(&CLUSTER.replacen(ports, more, 1))
+}
+
+const NODE_PORT: &str = "service/default/web:80/node-port/n2";
+const BALANCER: &str = "service/default/web:80/load-balancer/192.0.2.1";
+
+fn refused(to: [u8; 4], port: u32) -> Lost {
+    let mut lost = timed_out();
+    lost.outcome = Outcome::Refused;
+    lost.flow = Flow::read(&flow([10, 0, 0, 1], 40_000, to, port));
+    lost
+}
+
+#[test]
+fn only_a_kernel_without_a_socket_tells_that_a_node_port_leads_nowhere() {
+    let world = world();
+    let mut lost = refused([10, 0, 0, 2], 30080);
+    let located = world.locate(NODE_PORT, ProbeKind::Tcp, &lost);
+    assert_eq!(
+        place(&located),
+        "unlocated: refused at NodePort 30080 on n2, by n2 (10.0.0.2) or by a backend that it was passed on to"
+    );
+    let reset = |destination, port| v1::DropRecord {
+        flow: Some(flow([10, 0, 0, 1], 40_000, destination, port)),
+        ..record("NO_SOCKET", v1::Stage::Socket, v1::Direction::Request)
+    };
+    // That of a backend, under an address that the sender's packets never had, is of another leg of the way.
+    lost.add_drop(fact("n3", 1, reset([10, 244, 3, 2], 8080)));
+    assert!(world.locate(NODE_PORT, ProbeKind::Tcp, &lost).location.is_none());
+    lost.add_drop(fact("n2", 2, reset([10, 0, 0, 2], 30080)));
+    let located = world.locate(NODE_PORT, ProbeKind::Tcp, &lost);
+    assert_eq!(place(&located), "n2 cni0 Socket Request observed");
+    assert_eq!(
+        located.summary,
+        "refused by n2 itself: nothing there passes NodePort 30080 on n2 on to service default/web:80"
+    );
+}
+
+#[test]
+fn a_dns_error_behind_a_node_port_is_nobodys_in_particular() {
+    let world = world();
+    let sample = v1::LostSample { dns_rcode: "SERVFAIL".to_owned(), ..Default::default() };
+    let mut lost = Lost::new(sample, Outcome::DnsError, 0, 0);
+    lost.flow = Flow::read(&flow([10, 0, 0, 1], 40_000, [10, 0, 0, 2], 30080));
+    let probe = Probe { kind: ProbeKind::Dns, ..world.probe(NODE_PORT, ProbeKind::Tcp).clone() };
+    assert_eq!(
+        place(&locate(&world.scene(&probe, &lost), &lost)),
+        "unlocated: SERVFAIL at NodePort 30080 on n2, from whichever server it was passed on to"
+    );
+}
+
+#[test]
+fn a_rule_on_the_node_that_passes_on_is_named() {
+    let world = world();
+    let mut lost = timed_out();
+    lost.flow = Flow::read(&flow([10, 0, 0, 1], 40_000, [10, 0, 0, 2], 30080));
+    lost.add_drop(fact(
+        "n2",
+        1,
+        record("NETFILTER_DROP", v1::Stage::NetfilterForward, v1::Direction::Request),
+    ));
+    assert_eq!(
+        place(&world.locate(NODE_PORT, ProbeKind::Tcp, &lost)),
+        "n2 cni0 NetfilterForward Request observed"
+    );
+}
+
+#[test]
+fn what_reached_a_node_port_is_not_last_seen_there() {
+    let world = world();
+    let mut lost = timed_out();
+    lost.flow = Flow::read(&flow([10, 0, 0, 1], 61_000, [10, 0, 0, 2], 30080));
+    lost.answer =
+        Some(Answer { arrived: Some(true), last_request_hook: Some(uplink(false)), ..Default::default() });
+    let located = world.locate(NODE_PORT, ProbeKind::Tcp, &lost);
+    assert_eq!(
+        place(&located),
+        "unlocated: the request reached n2; where it went from NodePort 30080 on n2 is not known"
+    );
+    // What did not reach it was lost before.
+    lost.answer = Some(Answer { arrived: Some(false), ..Default::default() });
+    assert_eq!(place(&world.locate(NODE_PORT, ProbeKind::Tcp, &lost)), "n1 eth0 Wire Request inferred n2");
+    // Nor does an answered ping put the blame on a socket of that node.
+    lost.answer = None;
+    lost.flow = Flow::read(&flow([10, 0, 0, 1], 40_000, [10, 0, 0, 2], 30080));
+    let probe = world.probe(NODE_PORT, ProbeKind::Tcp);
+    let scene = LocateInput { echo_answered: true, ..world.scene(probe, &lost) };
+    assert!(locate(&scene, &lost).location.is_none());
+}
+
+#[test]
+fn a_load_balancer_that_the_own_node_knows_is_its_backend_and_another_is_a_riddle() {
+    let world = world();
+    let here = world.locate(BALANCER, ProbeKind::Tcp, &refused([10, 244, 3, 2], 8080));
+    assert_eq!(here.summary, "refused by backend default/web-3 (10.244.3.2) on n3");
+    assert_eq!(place(&here), "n3 - Socket Request observed");
+    let there = world.locate(BALANCER, ProbeKind::Tcp, &refused([192, 0, 2, 1], 80));
+    assert_eq!(
+        place(&there),
+        "unlocated: refused at load balancer 192.0.2.1, by 192.0.2.1 (no node or pod of the cluster) or by a backend \
+         that it was passed on to"
+    );
+    let silent = Lost { outcome: Outcome::Timeout, ..refused([192, 0, 2, 1], 80) };
+    let silent = world.locate(BALANCER, ProbeKind::Tcp, &silent);
+    assert_eq!(
+        place(&silent),
+        "unlocated: left n1; 192.0.2.1 is no node or pod of the cluster, and nobody there can be asked"
+    );
+}
+
+#[test]
+fn an_icmp_error_with_the_node_ports_own_address_may_be_anybodys() {
+    let world = world();
+    let mut lost = refused([10, 0, 0, 2], 30080);
+    lost.outcome = Outcome::Unreachable;
+    lost.sample.icmp_error =
+        Some(v1::IcmpError { from: vec![10, 0, 0, 2], r#type: 3, code: 1, mtu_bytes: 0 });
+    let located = world.locate(NODE_PORT, ProbeKind::Tcp, &lost);
+    assert_eq!(
+        place(&located),
+        "unlocated: n2 (10.0.0.2) sent ICMP host unreachable, or somebody that it passed the request on to"
+    );
+    lost.sample.icmp_error.as_mut().unwrap().from = vec![10, 0, 0, 3];
+    assert!(place(&world.locate(NODE_PORT, ProbeKind::Tcp, &lost)).starts_with("n3 "));
+}
+
+#[test]
+fn what_carries_its_name_tells_which_backend_refused_it() {
+    let world = World::of(
+        &CLUSTER
+            .replacen("ports: [{name: http, port: 80, targetPort: 8080, protocol: TCP}]", "type: NodePort\n    ports: [{name: http, port: 80, nodePort: 30080, protocol: UDP}]", 1)
+            .replacen("name: web, namespace: default}", "name: web, namespace: default, labels: {app.kubernetes.io/name: netcheck, app.kubernetes.io/component: vantage}}", 1),
+    );
+    let mut lost = timed_out();
+    lost.outcome = Outcome::Refused;
+    lost.sample.icmp_error =
+        Some(v1::IcmpError { from: vec![10, 0, 0, 2], r#type: 3, code: 3, mtu_bytes: 0 });
+    let located = world.locate(NODE_PORT, ProbeKind::Udp, &lost);
+    assert!(place(&located).starts_with("unlocated: refused at NodePort 30080 on n2"), "{located:?}");
+    // A hook of the sender's node that saw it once more, on its way from there to a backend.
+    lost.flow = Flow::read(&flow([10, 0, 0, 2], 40_000, [10, 244, 3, 2], 8080));
+    assert!(world.locate(NODE_PORT, ProbeKind::Udp, &lost).location.is_none());
+    let named = v1::DropRecord {
+        probe_session: 1,
+        flow: Some(flow([10, 0, 0, 2], 40_000, [10, 244, 3, 2], 8080)),
+        ..record("NO_SOCKET", v1::Stage::Socket, v1::Direction::Request)
+    };
+    lost.add_drop(fact("n3", 1, named));
+    for flow in [lost.flow, None] {
+        lost.flow = flow;
+        let located = world.locate(NODE_PORT, ProbeKind::Udp, &lost);
+        assert!(place(&located).starts_with("n3 "), "{located:?}");
+        assert_eq!(located.summary, "refused by backend default/web-3 (10.244.3.2) on n3");
+    }
+}

@@ -1,0 +1,218 @@
+//! The greedy cover: the cause that explains most of what is left, again and again. Pure and deterministic.
+//!
+//! First a cause that a kernel's report proves, then the one that explains more bad paths, then the one that fewer
+//! fine paths contradict, then the more particular one. Causes that tie in all of that are all taken: no name
+//! decides. First round: only causes all of whose paths are bad (one in twenty may be fine). Second: what loses
+//! probes only now and then. What is left after that has nothing in common.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use netcheck_common::domain::ProbeKind;
+use netcheck_proto::v1;
+
+use super::cause::{Cause, Scope, Suspect};
+use super::index::Index;
+use super::tally::{Candidate, Tallies};
+use super::words::Describe;
+use super::{Explained, Fact, networks};
+use crate::model::Pattern;
+
+/// Causes that one evaluation finds at most; what they don't explain is one more, scattered.
+pub(super) const CAUSES: usize = 64;
+/// Single links and targets that lose probes now and then: more of them are one scattered incident.
+const SINGLES: usize = 5;
+
+/// A cause that was chosen.
+struct Chosen {
+    cause: Cause,
+    proven: bool,
+    partial: bool,
+    bad: BTreeSet<usize>,
+}
+
+/// Explains all bad paths. The worst cause comes first.
+#[must_use]
+pub fn explain(facts: &[Fact]) -> Vec<Explained> {
+    let patterns = [Pattern::Any, Pattern::Size, Pattern::Port];
+    let on = |network: Option<&str>| -> Vec<Explained> {
+        patterns.into_iter().flat_map(|pattern| explain_pattern(facts, pattern, network)).collect()
+    };
+    let mut all = on(None);
+    let own = all.len();
+    for network in networks::with_losses(facts) {
+        networks::join(&mut all, own, on(Some(network)), facts);
+    }
+    all.sort_by_key(|one| {
+        let proven = one.certainty == v1::Certainty::Observed;
+        (Reverse(one.unreachable), Reverse(one.paths.len()), Reverse(proven), one.key.clone())
+    });
+    all
+}
+
+/// The facts that speak of one pattern on one network alone.
+fn explain_pattern(facts: &[Fact], pattern: Pattern, network: Option<&str>) -> Vec<Explained> {
+    let index = Index::of(facts, pattern, network);
+    let mut left: BTreeSet<usize> =
+        index.items.iter().enumerate().filter(|(_, item)| item.bad).map(|(number, _)| number).collect();
+    if left.is_empty() {
+        return Vec::new();
+    }
+    let tallies = Tallies::of(&index);
+    let mut chosen = Vec::new();
+    for strict in [true, false] {
+        if !left.is_empty() {
+            choose(tallies.candidates(strict), !strict, &mut left, &mut chosen);
+        }
+    }
+    scatter(&mut chosen, left);
+    let speaker = Describe { facts, index: &index, tallies: &tallies };
+    let mut by_key: BTreeMap<String, Chosen> = BTreeMap::new();
+    for one in chosen {
+        match by_key.entry(speaker.key(&one.cause)) {
+            std::collections::btree_map::Entry::Vacant(free) => {
+                free.insert(one);
+            }
+            std::collections::btree_map::Entry::Occupied(mut same) => same.get_mut().bad.extend(one.bad),
+        }
+    }
+    by_key
+        .into_iter()
+        .map(|(key, one)| {
+            let told = told(&speaker, key, &one);
+            let told = match pattern {
+                Pattern::Any => told,
+                Pattern::Size => of_large(told, facts),
+                Pattern::Port => of_ports(told, facts),
+            };
+            match network {
+                None => told,
+                Some(network) => networks::named(told, network, speaker.node_of(&one.cause)),
+            }
+        })
+        .collect()
+}
+
+/// Says that it is about large packets alone.
+fn of_large(told: Explained, facts: &[Fact]) -> Explained {
+    let symptoms = told.paths.iter().filter_map(|&at| facts[at].symptom.as_ref());
+    let borders: Vec<(u16, u16)> = symptoms.filter_map(|symptom| symptom.oversize).collect();
+    let what = crate::words::patterns::sizes_lost(&borders).unwrap_or_else(|| "large packets".to_owned());
+    Explained {
+        key: format!("mtu/{}", told.key),
+        kind: v1::IncidentKind::Mtu,
+        headline: format!("{what}: {}", told.headline),
+        ..told
+    }
+}
+
+/// Says that it is about single source ports alone.
+fn of_ports(told: Explained, facts: &[Fact]) -> Explained {
+    let symptoms = told.paths.iter().filter_map(|&at| facts[at].symptom.as_ref());
+    let found: Vec<v1::SourcePorts> = symptoms.filter_map(|symptom| symptom.by_port.clone()).collect();
+    let what = crate::words::patterns::ports_shared(&found)
+        .unwrap_or_else(|| "some source ports lose their packets".to_owned());
+    Explained {
+        key: format!("ports/{}", told.key),
+        kind: v1::IncidentKind::SourcePorts,
+        headline: format!("UDP: {what}, {}: {}", crate::matrix::ports::LOOKS, told.headline),
+        probe: Some(ProbeKind::Udp),
+        ..told
+    }
+}
+
+fn choose(
+    mut candidates: Vec<Candidate>,
+    partial: bool,
+    left: &mut BTreeSet<usize>,
+    chosen: &mut Vec<Chosen>,
+) {
+    while !left.is_empty() && chosen.len() < CAUSES {
+        let mut best = None;
+        for candidate in &mut candidates {
+            candidate.covers.retain(|number| left.contains(number));
+            best = best.max(Some(score(candidate)).filter(|_| !candidate.covers.is_empty()));
+        }
+        let Some(best) = best else { return };
+        let taken: Vec<&Candidate> = candidates.iter().filter(|one| score(one) == best).collect();
+        for one in taken {
+            one.covers.iter().for_each(|number| {
+                left.remove(number);
+            });
+            let bad = one.covers.iter().copied().collect();
+            chosen.push(Chosen { cause: one.cause, proven: one.proven, partial, bad });
+        }
+    }
+}
+
+type Score = (bool, usize, Reverse<usize>, Reverse<u8>, Reverse<u8>);
+
+fn score(one: &Candidate) -> Score {
+    let Cause { suspect, scope } = one.cause;
+    (one.proven, one.covers.len(), Reverse(one.good), Reverse(suspect.rank()), Reverse(scope.rank()))
+}
+
+/// Makes one of what has nothing in common.
+fn scatter(chosen: &mut Vec<Chosen>, left: BTreeSet<usize>) {
+    let single = |one: &Chosen| {
+        let small = matches!(
+            one.cause.suspect,
+            Suspect::Link(..)
+                | Suspect::LinkOneWay(..)
+                | Suspect::From(..)
+                | Suspect::Node(..)
+                | Suspect::Cable(_)
+        );
+        one.partial && small
+    };
+    let mut bad = left;
+    if chosen.iter().filter(|one| single(one)).count() > SINGLES {
+        bad.extend(chosen.iter().filter(|one| single(one)).flat_map(|one| one.bad.iter().copied()));
+        chosen.retain(|one| !single(one));
+    }
+    if !bad.is_empty() {
+        let cause = Cause { suspect: Suspect::Scattered, scope: Scope::default() };
+        chosen.push(Chosen { cause, proven: false, partial: true, bad });
+    }
+}
+
+fn told(speaker: &Describe<'_>, key: String, one: &Chosen) -> Explained {
+    let items = || one.bad.iter().map(|&number| &speaker.index.items[number]);
+    let paths: Vec<usize> = items().map(|item| item.fact).collect();
+    let symptoms = || paths.iter().filter_map(|&at| speaker.facts[at].symptom.as_ref());
+    let contradictions = speaker.contradictions(&one.cause, &one.bad);
+    let mut targets = paths.iter().map(|&at| speaker.facts[at].path.probe.target.kind);
+    let target = match one.cause.suspect {
+        // Not only its pods are out of reach.
+        Suspect::Loop(_) => targets.find(|kind| *kind == v1::TargetKind::Node),
+        _ => targets.next(),
+    };
+    let unreachable =
+        paths.iter().any(|&at| speaker.facts[at].verdict == crate::model::verdict::Verdict::Unreachable);
+    // A service that is to blame, and whose own answer was seen, is as sure as a drop that was seen.
+    let blamed = matches!(
+        one.cause.suspect,
+        Suspect::Backend(_) | Suspect::Target(_) | Suspect::Service(_) | Suspect::From(..)
+    );
+    let answered = blamed
+        && symptoms()
+            .any(|symptom| symptom.at.as_ref().is_some_and(|at| at.certainty() == v1::Certainty::Observed));
+    let sure = one.proven || answered;
+    Explained {
+        kind: one.cause.kind(target),
+        headline: speaker.headline(&one.cause, &one.bad, unreachable, one.partial),
+        probe: one.cause.scope.probe,
+        family: one.cause.scope.family,
+        evidence: speaker.evidence(&one.cause, &one.bad, &contradictions),
+        certainty: if sure { v1::Certainty::Observed } else { v1::Certainty::Inferred },
+        waiting: !paths.is_empty()
+            && symptoms().count() == paths.len()
+            && symptoms().all(|symptom| symptom.waiting),
+        unreachable,
+        first_ns: symptoms().filter_map(|symptom| symptom.lost_ns).map(|(first, _)| first).min(),
+        last_ns: symptoms().filter_map(|symptom| symptom.lost_ns).map(|(_, last)| last).max(),
+        key,
+        paths,
+        contradictions,
+    }
+}

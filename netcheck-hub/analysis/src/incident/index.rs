@@ -1,0 +1,355 @@
+//! Facts → numbers: every name once, every path with the suspects that it crosses.
+
+use std::collections::{BTreeSet, HashMap};
+
+use netcheck_common::domain::{Family, Outcome, ProbeKind, Vantage};
+use netcheck_proto::v1;
+
+use super::cause::{Side, Suspect, Symbol};
+use super::{Fact, Symptom, place};
+use crate::model::Pattern;
+
+/// One judged path.
+#[derive(Clone, Copy, Debug)]
+pub struct Item {
+    /// Its place in the facts.
+    pub fact: usize,
+    /// It is a symptom; else it is fine.
+    pub bad: bool,
+    /// The node that probes.
+    pub source: Symbol,
+    /// The node that it goes to, where that is known.
+    pub node: Symbol,
+    zones: (Symbol, Symbol),
+    /// What is probed.
+    pub target: Symbol,
+    /// The one of its addresses that is, where it has several of a family.
+    address: Symbol,
+    service: Symbol,
+    /// A service's port at one kind of address: all its node ports, say.
+    entrance: Symbol,
+    backend: Symbol,
+    /// What is probed is a pod, as itself or as an endpoint.
+    pub to_pod: bool,
+    /// It is probed from a pod.
+    pub from_pod: bool,
+    /// It stays in a secondary network of pods.
+    further: bool,
+    /// With what.
+    pub probe: ProbeKind,
+    /// Over what.
+    pub family: Family,
+    /// Which of the places, where it is known.
+    pub place: Option<usize>,
+    /// The place is only the last one that saw it: what is behind it on that node may be the same as another's.
+    pub last_seen: bool,
+    /// Its place is the output hook of its own node, where the address of a service is translated.
+    pub untranslatable: bool,
+    /// The pod that it goes to, directly or in a service's stead.
+    pub pod: Symbol,
+    /// From a node to a node, inside of no tunnel.
+    pub bare: bool,
+    /// It died on the wire from the one node to the other.
+    pub wire: Option<(Symbol, Symbol)>,
+    /// It is in a routing loop: on its way to this node, and where it died of that.
+    pub looped: Option<(Symbol, Symbol)>,
+    /// A kernel reported the drop, and the reason is the place's own.
+    pub observed: bool,
+    /// A server was reached, and answered otherwise than expected: nobody else is to blame.
+    answered: bool,
+    /// Its packets died on the way from the source (true) or back (false).
+    pub request: Option<bool>,
+}
+
+/// Where packets die.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The node.
+    pub node: Symbol,
+    /// Names it.
+    pub key: String,
+    /// The reason says why, so that it explains more than the paths that it was reported for.
+    pub specific: bool,
+    /// A route leads nowhere.
+    pub no_route: bool,
+    /// Names what drops there, the same on every node.
+    pub rule: String,
+    /// The pod behind the interface.
+    pub pod: Symbol,
+    /// Nothing dies there but what is for that pod: requests to it, and replies to what it sent.
+    pub one_pod: bool,
+}
+
+/// Everything that one evaluation names.
+#[derive(Debug, Default)]
+pub struct Index {
+    names: Vec<String>,
+    /// Judged paths, in the order of the facts.
+    pub items: Vec<Item>,
+    /// Places.
+    pub places: Vec<Place>,
+    /// Facts that nobody can judge now.
+    pub unjudged: usize,
+    /// All of this is about one secondary network of pods.
+    pub network: Option<String>,
+}
+
+#[derive(Default)]
+struct Build {
+    index: Index,
+    symbols: HashMap<String, Symbol>,
+    places: HashMap<String, usize>,
+    backends: HashMap<Symbol, BTreeSet<Symbol>>,
+}
+
+impl Build {
+    fn symbol(&mut self, kind: char, name: &str) -> Symbol {
+        if name.is_empty() {
+            return 0;
+        }
+        let key = format!("{kind}{name}");
+        if let Some(&known) = self.symbols.get(&key) {
+            return known;
+        }
+        self.index.names.push(name.to_owned());
+        let symbol = self.index.names.len() as Symbol;
+        self.symbols.insert(key, symbol);
+        symbol
+    }
+
+    fn place(&mut self, at: &v1::LossLocation) -> usize {
+        let (key, specific) = place::name(at);
+        let (node, pod) = (self.symbol('n', &at.node), self.symbol('b', &at.pod));
+        *self.places.entry(key.clone()).or_insert_with(|| {
+            let (no_route, rule) = (place::no_route(at), place::rule(at));
+            let one_pod = place::misaddressed(at);
+            self.index.places.push(Place { node, key, specific, no_route, rule, pod, one_pod });
+            self.index.places.len() - 1
+        })
+    }
+
+    fn item(&mut self, number: usize, fact: &Fact) {
+        let target = &fact.path.probe.target;
+        let service = matches!(target.kind, v1::TargetKind::Service | v1::TargetKind::DnsServer);
+        let bad = fact.bad();
+        let none = Symptom::default();
+        let symptom = fact.symptom.as_ref().filter(|_| bad).unwrap_or(&none);
+        let (node, zone) = match target.node.as_str() {
+            "" => (symptom.towards.as_deref().unwrap_or_default(), symptom.towards_zone.as_str()),
+            node => (node, target.zone.as_str()),
+        };
+        let full = format!("{}/{}", target.namespace, target.name);
+        let own = target.kind == v1::TargetKind::DnsServer && !target.node.is_empty();
+        let endpoint = target.at.as_ref().map_or("", |at| at.pod.as_str());
+        let backend = match (own, endpoint) {
+            (true, _) => full.as_str(),
+            (false, "") => symptom.backend.as_deref().unwrap_or_default(),
+            (false, pod) => pod,
+        };
+        let spread = target.backends > 1 || target.kind == v1::TargetKind::DnsServer || !endpoint.is_empty();
+        let to_pod = target.kind == v1::TargetKind::Pod || !endpoint.is_empty();
+        let entrance = target.at.as_ref().filter(|at| at.address != v1::ServiceAddress::ClusterIp);
+        let entrance = entrance.map_or_else(String::new, |at| {
+            let kind = at.address.as_str_name().trim_start_matches("SERVICE_ADDRESS_").to_lowercase();
+            format!("{full}:{} {}", at.port, kind.replace('_', " "))
+        });
+        let from_pod = fact.path.vantage == Vantage::Pod;
+        let at = symptom.at.as_ref();
+        let request = at.and_then(|at| match at.direction() {
+            v1::Direction::Request => Some(true),
+            v1::Direction::Reply => Some(false),
+            v1::Direction::Unspecified => None,
+        });
+        let answered = symptom.outcome == Some(Outcome::HttpError)
+            && at.is_none_or(|at| at.stage() == v1::Stage::Application);
+        let request = request.filter(|_| !answered);
+        let looped = at.filter(|at| place::looped(at)).zip(request).and_then(|(at, request)| {
+            let to = self.symbol('n', if request { node } else { &fact.source });
+            (to != 0).then(|| (to, self.symbol('n', &at.node)))
+        });
+        let here = at.filter(|at| at.stage() != v1::Stage::Wire && !place::answered(at, target.kind));
+        // On a secondary network, and on one node, pods send to each other.
+        let routed = fact.network().is_none() && !(from_pod && *fact.source == *node);
+        let here = here.filter(|at| at.stage() != v1::Stage::Unspecified && !place::far_end(at, routed));
+        // Each source's own kernel refuses what nobody is behind.
+        let here = here.filter(|_| target.unbacked.is_none());
+        let sure =
+            |at: &&v1::LossLocation| at.certainty() == v1::Certainty::Observed && at.reason != "EHOSTUNREACH";
+        let item = Item {
+            fact: number,
+            bad,
+            source: self.symbol('n', &fact.source),
+            node: self.symbol('n', node),
+            zones: (self.symbol('z', &fact.zone), self.symbol('z', zone)),
+            target: self.symbol('t', &target.id),
+            address: self.symbol('t', &at_address(fact)),
+            service: if service { self.symbol('s', &full) } else { 0 },
+            entrance: self.symbol('s', &entrance),
+            backend: if service && spread { self.symbol('b', backend) } else { 0 },
+            to_pod,
+            from_pod,
+            further: fact.network().is_some(),
+            probe: fact.path.probe.kind,
+            family: fact.family(),
+            // Where it was when it had come round too often says nothing.
+            place: here.filter(|_| looped.is_none()).map(|at| self.place(at)),
+            last_seen: here.is_some_and(place::last_seen),
+            untranslatable: here
+                .is_some_and(|at| service && at.node == *fact.source && place::untranslatable(at)),
+            pod: self.symbol('b', if target.kind == v1::TargetKind::Pod { &full } else { backend }),
+            bare: target.kind == v1::TargetKind::Node && !from_pod,
+            wire: at
+                .filter(|at| at.stage() == v1::Stage::Wire)
+                .map(|at| (self.symbol('n', &at.node), self.symbol('n', &at.next_node))),
+            looped,
+            observed: here.as_ref().is_some_and(sure),
+            answered,
+            request,
+        };
+        if bad && item.backend != 0 {
+            self.backends.entry(item.service).or_default().insert(item.backend);
+        }
+        self.index.items.push(item);
+    }
+}
+
+impl Index {
+    /// Of all facts that are judged, those of one pattern on one network.
+    #[must_use]
+    pub fn of(facts: &[Fact], pattern: Pattern, network: Option<&str>) -> Self {
+        let mut build = Build::default();
+        build.index.network = network.map(ToOwned::to_owned);
+        let own = |fact: &Fact| fact.pattern() == pattern && fact.network() == network;
+        for (number, fact) in facts.iter().enumerate().filter(|(_, fact)| own(fact)) {
+            if fact.bad() || fact.good() {
+                build.item(number, fact);
+            } else {
+                build.index.unjudged += 1;
+            }
+        }
+        let Build { mut index, backends, .. } = build;
+        // Where all probes of a service that are known to have met a backend met the same, the others did, too.
+        for item in index.items.iter_mut().filter(|item| item.bad && item.backend == 0) {
+            if let Some(known) = backends.get(&item.service).filter(|known| known.len() == 1) {
+                item.backend = known.iter().copied().next().unwrap_or_default();
+            }
+        }
+        index
+    }
+
+    /// A name by its number.
+    #[must_use]
+    pub fn name(&self, symbol: Symbol) -> &str {
+        let at = (symbol as usize).checked_sub(1);
+        at.and_then(|at| self.names.get(at)).map_or("", String::as_str)
+    }
+}
+
+/// `node/n2 at 10.0.0.2` of a node or pod that has several addresses of the family; empty otherwise.
+fn at_address(fact: &Fact) -> String {
+    let target = &fact.path.probe.target;
+    let own = matches!(target.kind, v1::TargetKind::Node | v1::TargetKind::Pod);
+    let alike = target.addresses.iter().filter(|&&address| Family::of(address) == fact.family());
+    if own && alike.count() > 1 {
+        format!("{} at {}", target.id, fact.path.probe.address)
+    } else {
+        String::new()
+    }
+}
+
+fn pair(a: Symbol, b: Symbol) -> Option<(Symbol, Symbol)> {
+    (a != 0 && b != 0 && a != b).then(|| (a.min(b), a.max(b)))
+}
+
+impl Item {
+    /// Everything that it crosses, bar the places.
+    pub fn crosses(&self, mut each: impl FnMut(Suspect)) {
+        if self.answered {
+            return self.crosses_target(each);
+        }
+        each(Suspect::Everywhere);
+        if self.source != self.node {
+            each(Suspect::Node(self.source, Side::Out));
+            each(Suspect::Node(self.source, Side::Both));
+            if self.node != 0 {
+                each(Suspect::Node(self.node, Side::In));
+                each(Suspect::Node(self.node, Side::Both));
+            }
+        }
+        if self.to_pod {
+            each(Suspect::Pods(self.node));
+        }
+        if self.from_pod && !(self.to_pod && self.source == self.node) {
+            each(Suspect::Pods(self.source));
+        }
+        // On a secondary network there is nobody else to tell pods from.
+        if self.from_pod && !self.further {
+            each(Suspect::PodsOut(self.source));
+            each(Suspect::PodsTo(self.target));
+            each(Suspect::AllPods);
+        }
+        if let Some((a, b)) = pair(self.source, self.node) {
+            each(Suspect::Link(a, b));
+        }
+        for end in self.cables().into_iter().flatten() {
+            each(Suspect::Cable(end));
+        }
+        if let Some((a, b)) = pair(self.zones.0, self.zones.1) {
+            each(Suspect::Zones(a, b));
+        }
+        self.crosses_target(each);
+    }
+
+    fn crosses_target(&self, mut each: impl FnMut(Suspect)) {
+        each(Suspect::Target(self.target));
+        if self.address != 0 {
+            each(Suspect::Target(self.address));
+        }
+        for service in [self.service, self.entrance].into_iter().filter(|&service| service != 0) {
+            each(Suspect::Service(service));
+        }
+        if self.backend != 0 {
+            each(Suspect::Backend(self.backend));
+        }
+        each(Suspect::From(self.source, self.target));
+    }
+
+    /// The nodes whose wires it crosses as it is. What goes to or from a pod may be inside of a tunnel, whose packets
+    /// are others; where it died on the wire, it was there. A target without a known node is behind its source's wire.
+    fn cables(&self) -> [Option<Symbol>; 2] {
+        let (a, b) = match self.wire {
+            Some(ends) => ends,
+            None if self.bare && self.source != self.node => (self.source, self.node),
+            None if self.bad && self.node == 0 && self.place.is_none() => (self.source, 0),
+            None => (0, 0),
+        };
+        [Some(a), Some(b)].map(|end| end.filter(|&end| end != 0))
+    }
+
+    /// It starts at one end of this link, and neither the node nor the zone that it goes to is known.
+    #[must_use]
+    pub fn may_cross(&self, link: Suspect) -> bool {
+        let starts = match link {
+            Suspect::Link(a, b) => [a, b].contains(&self.source),
+            Suspect::Zones(a, b) => [a, b].contains(&self.zones.0),
+            _ => false,
+        };
+        starts && self.node == 0 && self.zones.1 == 0
+    }
+
+    /// Its source and the node that it goes to, in the order of their numbers.
+    #[must_use]
+    pub fn ends(&self) -> (Symbol, Symbol) {
+        (self.source.min(self.node), self.source.max(self.node))
+    }
+
+    /// From where to where its packets died, as nodes and as zones.
+    #[must_use]
+    pub fn one_way(&self) -> [Option<Suspect>; 2] {
+        let Some(request) = self.request else { return [None, None] };
+        let turned = |(a, b): (Symbol, Symbol)| if request { (a, b) } else { (b, a) };
+        let link = pair(self.source, self.node).map(|_| turned((self.source, self.node)));
+        let zones = pair(self.zones.0, self.zones.1).map(|_| turned(self.zones));
+        [link.map(|(a, b)| Suspect::LinkOneWay(a, b)), zones.map(|(a, b)| Suspect::ZonesOneWay(a, b))]
+    }
+}

@@ -1,0 +1,324 @@
+//! Incidents from one evaluation to the next: opened when seen twice, closed when missed for a while, the same one as
+//! long as its cause is, or as most of its paths are, the same. What one of them comes to explain of another, wholly,
+//! is one with it. Pure; takes `now`.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use netcheck_proto::{convert, v1};
+
+use super::{Explained, Fact};
+use crate::model::clock::timestamp;
+
+/// Consecutive evaluations that open an incident.
+pub const OPEN_AFTER: u32 = 2;
+/// The same for a part of what open incidents explain: that an explanation falls in two because a path came back
+/// is no news at once.
+pub const SPLIT_AFTER: u32 = 10;
+/// Consecutive evaluations without it that close an incident.
+pub const CLOSE_AFTER: u32 = 5;
+/// Closed incidents that are kept.
+const CLOSED: usize = 256;
+/// Paths that contradict it that are listed.
+const CONTRADICTIONS: usize = 64;
+
+/// Source, path, and whether it is about large packets alone.
+type PathKey = (Arc<str>, u32, bool);
+
+/// An incident that is open or was.
+#[derive(Clone, Debug)]
+pub struct Incident {
+    /// What readers get.
+    pub wire: v1::Incident,
+    /// Changes with every change that a reader would want to be told.
+    pub revision: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    key: String,
+    paths: BTreeSet<PathKey>,
+    wire: v1::Incident,
+    open: bool,
+    seen: u32,
+    missed: u32,
+    /// When it was found, only a part of what open incidents explain.
+    part: bool,
+    /// What it is now may soon be told of more paths.
+    slow: bool,
+    revision: u64,
+}
+
+/// All incidents.
+#[derive(Debug, Default)]
+pub struct IncidentTracker {
+    current: Vec<Entry>,
+    closed: VecDeque<Incident>,
+    opened: u64,
+    revision: u64,
+}
+
+impl IncidentTracker {
+    /// Takes the causes of one evaluation.
+    pub fn update(&mut self, causes: &[Explained], facts: &[Fact], now_ns: i64) {
+        let mut met: Vec<Option<usize>> = vec![None; self.current.len()];
+        let sets: Vec<BTreeSet<PathKey>> = causes.iter().map(|cause| keys(cause, facts)).collect();
+        let mut fresh = Vec::new();
+        for (number, cause) in causes.iter().enumerate() {
+            match self.current.iter().position(|entry| entry.key == cause.key) {
+                Some(at) => met[at] = Some(number),
+                None => fresh.push(number),
+            }
+        }
+        let mut new = Vec::new();
+        for number in fresh {
+            // Another reading of the same symptoms: most paths of the one are paths of the other.
+            let shared = |entry: &Entry| {
+                let shared = entry.paths.intersection(&sets[number]).count();
+                (shared * 2 > entry.paths.len().min(sets[number].len())).then_some(shared)
+            };
+            let free = self.current.iter().enumerate().filter(|&(at, _)| met[at].is_none());
+            let heir = free
+                .filter_map(|(at, entry)| Some((entry.open, shared(entry)?, std::cmp::Reverse(at))))
+                .max();
+            match heir {
+                Some((_, _, std::cmp::Reverse(at))) => met[at] = Some(number),
+                None => new.push(number),
+            }
+        }
+        let parts: Vec<bool> = new.iter().map(|&number| self.part_of_open(&sets[number])).collect();
+        // What an open incident already explains stays with it: that an explanation falls in parts because a path
+        // came back, or turned out to be fine, is no news.
+        let mut folded: Vec<Vec<usize>> = vec![Vec::new(); self.current.len()];
+        let mut kept = Vec::new();
+        for (number, part) in new.into_iter().zip(parts) {
+            let shared = |at: usize| self.current[at].paths.intersection(&sets[number]).count();
+            let open = (0..self.current.len()).filter(|&at| self.current[at].open && met[at].is_some());
+            let home = open.map(|at| (shared(at), std::cmp::Reverse(at))).max();
+            match home {
+                Some((1.., std::cmp::Reverse(at))) if part => folded[at].push(number),
+                _ => kept.push((number, part)),
+            }
+        }
+        let taken = self.taken_over(&mut met, &sets);
+        for (at, (entry, met)) in self.current.iter_mut().zip(&met).enumerate() {
+            let Some(number) = met else {
+                entry.missed += 1;
+                continue;
+            };
+            let also: Vec<&Explained> = folded[at].iter().map(|&part| &causes[part]).collect();
+            let mut paths = sets[*number].clone();
+            paths.extend(folded[at].iter().flat_map(|&part| sets[part].iter().cloned()));
+            entry.renew(&causes[*number], &also, &paths, facts);
+        }
+        self.merge(&taken, now_ns);
+        for (number, part) in kept {
+            let mut entry = Entry::new(&causes[number], part);
+            entry.renew(&causes[number], &[], &sets[number], facts);
+            self.current.push(entry);
+        }
+        self.turn(now_ns);
+    }
+
+    /// Open entries whose cause was not found any more, each with the entry that explains now what of it is still bad.
+    /// Where that one has not opened yet, it gives its cause to the one that has.
+    fn taken_over(&self, met: &mut [Option<usize>], sets: &[BTreeSet<PathKey>]) -> Vec<(usize, usize)> {
+        let bad: BTreeSet<&PathKey> = sets.iter().flatten().collect();
+        let mut taken = Vec::new();
+        for at in (0..self.current.len()).filter(|&at| self.current[at].open) {
+            if met[at].is_some() {
+                continue;
+            }
+            let paths = &self.current[at].paths;
+            let left: Vec<&PathKey> = paths.iter().filter(|path| bad.contains(path)).collect();
+            let explains = |number: usize| left.iter().all(|path| sets[number].contains(path));
+            let other = (0..met.len()).find(|&other| met[other].is_some_and(explains));
+            let Some(other) = other.filter(|_| left.len() * 2 > paths.len()) else { continue };
+            if self.current[other].open {
+                taken.push((at, other));
+            } else {
+                met.swap(at, other);
+            }
+        }
+        taken
+    }
+
+    /// Closes what was taken over; whoever took it over has been there since the first of both was.
+    fn merge(&mut self, taken: &[(usize, usize)], now_ns: i64) {
+        for &(at, into) in taken {
+            let first = self.current[at].wire.first_seen;
+            let (id, since) = (self.current[into].wire.id.clone(), &mut self.current[into].wire.first_seen);
+            *since = earlier(*since, first);
+            let mut entry = self.current[at].clone();
+            entry.wire.merged_into = id;
+            self.close(entry, now_ns);
+        }
+        let mut gone = taken.iter().map(|&(at, _)| at).collect::<Vec<_>>();
+        gone.sort_unstable();
+        for at in gone.into_iter().rev() {
+            self.current.remove(at);
+        }
+    }
+
+    fn close(&mut self, mut entry: Entry, now_ns: i64) {
+        entry.wire.state = v1::IncidentState::Closed.into();
+        entry.wire.closed_at = Some(timestamp(now_ns));
+        self.revision += 1;
+        self.closed.push_front(Incident { wire: entry.wire, revision: self.revision });
+        self.closed.truncate(CLOSED);
+    }
+
+    fn part_of_open(&self, paths: &BTreeSet<PathKey>) -> bool {
+        let mut open = self.current.iter().filter(|entry| entry.open).peekable();
+        open.peek().is_some() && {
+            let known: BTreeSet<&PathKey> = open.flat_map(|entry| &entry.paths).collect();
+            paths.iter().all(|path| known.contains(path))
+        }
+    }
+
+    /// Opens and closes.
+    fn turn(&mut self, now_ns: i64) {
+        for entry in &mut self.current {
+            let needed = if entry.part || entry.slow { SPLIT_AFTER } else { OPEN_AFTER };
+            if !entry.open && entry.missed == 0 && entry.seen >= needed {
+                entry.open = true;
+                self.opened += 1;
+                entry.wire.id =
+                    format!("{:x}-{}", now_ns.div_euclid(crate::model::clock::SECOND_NS), self.opened);
+                entry.wire.opened_at = Some(timestamp(now_ns));
+                entry.revision = 0;
+            }
+            if entry.revision == 0 {
+                self.revision += 1;
+                entry.revision = self.revision;
+            }
+        }
+        let (keep, gone): (Vec<Entry>, Vec<Entry>) = std::mem::take(&mut self.current)
+            .into_iter()
+            .partition(|entry| entry.missed < if entry.open { CLOSE_AFTER } else { 1 });
+        self.current = keep;
+        for entry in gone.into_iter().filter(|entry| entry.open) {
+            self.close(entry, now_ns);
+        }
+    }
+
+    /// Open incidents, worst first.
+    #[must_use]
+    pub fn open(&self) -> Vec<Incident> {
+        let mut open: Vec<Incident> = self
+            .current
+            .iter()
+            .filter(|entry| entry.open)
+            .map(|entry| Incident { wire: entry.wire.clone(), revision: entry.revision })
+            .collect();
+        open.sort_by_key(|incident| {
+            let wire = &incident.wire;
+            let unreachable = wire.verdict() == v1::Verdict::Unreachable;
+            (!unreachable, std::cmp::Reverse(wire.paths.len()), wire.id.clone())
+        });
+        open
+    }
+
+    /// Closed incidents, newest first.
+    pub fn closed(&self) -> impl Iterator<Item = &Incident> {
+        self.closed.iter()
+    }
+
+    /// Rises with every change.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// There is nothing to follow.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.current.is_empty()
+    }
+}
+
+fn earlier(
+    a: Option<prost_types::Timestamp>,
+    b: Option<prost_types::Timestamp>,
+) -> Option<prost_types::Timestamp> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(if (a.seconds, a.nanos) <= (b.seconds, b.nanos) { a } else { b }),
+        (a, b) => a.or(b),
+    }
+}
+
+fn keys(cause: &Explained, facts: &[Fact]) -> BTreeSet<PathKey> {
+    let key = |fact: &Fact| (Arc::clone(&fact.source), fact.path.id.0, fact.large);
+    cause.paths.iter().map(|&at| key(&facts[at])).collect()
+}
+
+impl Entry {
+    /// `part`: it may be a part of something that is not wholly seen yet.
+    fn new(cause: &Explained, part: bool) -> Self {
+        Self {
+            key: cause.key.clone(),
+            paths: BTreeSet::new(),
+            wire: v1::Incident { state: v1::IncidentState::Open.into(), ..Default::default() },
+            open: false,
+            seen: 0,
+            missed: 0,
+            part,
+            slow: false,
+            revision: 0,
+        }
+    }
+
+    /// `also`: causes that explain parts of it now.
+    fn renew(&mut self, cause: &Explained, also: &[&Explained], paths: &BTreeSet<PathKey>, facts: &[Fact]) {
+        self.seen = self.seen.saturating_add(u32::from(!cause.waiting));
+        self.missed = 0;
+        // Packet sizes are tried on one path after the other, and what is lost by chance between nodes shows so: what
+        // few paths suggest may soon be told of many. The report has it at once.
+        let between_two = match cause.kind {
+            v1::IncidentKind::Link | v1::IncidentKind::OneWay | v1::IncidentKind::Target => true,
+            v1::IncidentKind::Node => paths.len() == 1,
+            _ => false,
+        };
+        let lone = between_two && cause.certainty != v1::Certainty::Observed && !cause.unreachable;
+        self.slow = lone || cause.kind == v1::IncidentKind::Mtu;
+        let unreachable = cause.unreachable || also.iter().any(|part| part.unreachable);
+        let verdict = if unreachable { v1::Verdict::Unreachable } else { v1::Verdict::Degraded };
+        if self.key != cause.key || self.paths != *paths || self.wire.verdict() != verdict {
+            self.revision = 0;
+        }
+        self.key.clone_from(&cause.key);
+        self.paths.clone_from(paths);
+        let first = earlier(self.wire.first_seen, cause.first_ns.map(timestamp));
+        let all = || std::iter::once(cause).chain(also.iter().copied());
+        self.wire = v1::Incident {
+            id: std::mem::take(&mut self.wire.id),
+            kind: cause.kind.into(),
+            state: v1::IncidentState::Open.into(),
+            headline: cause.headline.clone(),
+            verdict: verdict.into(),
+            certainty: cause.certainty.into(),
+            probe_kind: cause.probe.map_or(v1::ProbeKind::Unspecified, convert::kind_to_wire).into(),
+            family: cause.family.map_or(v1::Family::Unspecified, convert::family_to_wire).into(),
+            paths: all().flat_map(|one| &one.paths).map(|&at| facts[at].wire()).collect(),
+            contradictions: cause
+                .contradictions
+                .iter()
+                .take(CONTRADICTIONS)
+                .map(|&at| facts[at].wire())
+                .collect(),
+            contradicting: cause.contradictions.len() as u64,
+            evidence: cause
+                .evidence
+                .iter()
+                .cloned()
+                .chain(also.iter().map(|part| format!("also: {}", part.headline)))
+                .collect(),
+            first_seen: first,
+            last_seen: all().filter_map(|one| one.last_ns).max().map(timestamp).or(self.wire.last_seen),
+            opened_at: self.wire.opened_at,
+            closed_at: None,
+            cause: cause.key.clone(),
+            merged_into: String::new(),
+        };
+    }
+}

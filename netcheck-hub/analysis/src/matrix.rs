@@ -1,0 +1,364 @@
+//! One row per path: a short ring of windows, the newest lost probes, and the verdict that stands. Pure.
+//!
+//! Rows live in flat vectors, one per source, ascending by path id: batches come in that order. All times are unix
+//! nanoseconds on the hub's own axis.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+
+use netcheck_common::domain::{Outcome, PathId};
+use netcheck_common::sketch::Sketch;
+use netcheck_common::window::{PathWindow, Steps};
+
+use crate::evidence::Lost;
+use crate::matrix::backends::Backends;
+use crate::matrix::ports::Ports;
+use crate::matrix::sizes::Sizes;
+use crate::model::verdict::{Rules, Verdict};
+use crate::plan::coverage::Rested;
+use crate::plan::{Aim, PlannedPath};
+
+pub mod backends;
+pub mod figures;
+pub mod judging;
+pub mod ports;
+pub mod range;
+pub mod sizes;
+#[cfg(test)]
+mod tests;
+
+/// Lost probes that are kept for one path, with their evidence.
+pub const LOST_PER_PATH: usize = 64;
+/// Windows that are kept for one path, whatever their length.
+const SLOTS_PER_PATH: usize = 256;
+/// How long a path whose turn is over is kept for windows that come late.
+const RESTING_NS: i64 = 15 * crate::model::clock::SECOND_NS;
+
+/// Distributions of one window. Boxed: a window without replies has none.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Delays {
+    /// t5 − t0.
+    pub round_trip: Sketch,
+    /// (t4 − t1) − (t3 − t2).
+    pub network: Sketch,
+    /// (t1 − t0) + (t5 − t4).
+    pub host: Sketch,
+    /// t3 − t2.
+    pub responder: Sketch,
+    /// Of exchanges over TCP.
+    pub steps: Option<Box<Steps>>,
+}
+
+impl Delays {
+    fn merge(&mut self, other: &Self) {
+        self.round_trip.merge(&other.round_trip);
+        self.network.merge(&other.network);
+        self.host.merge(&other.host);
+        self.responder.merge(&other.responder);
+        if let Some(steps) = &other.steps {
+            self.steps.get_or_insert_default().merge(steps);
+        }
+    }
+}
+
+/// Counts of one window of one path.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Slot {
+    /// Begin of the window.
+    pub start_ns: i64,
+    /// Its length.
+    pub duration_ns: i64,
+    /// Probes that ended with a reply.
+    pub reply: u32,
+    /// Probes that ended otherwise, as [`Outcome::FAILURES`].
+    pub failed: [u32; Outcome::FAILURES.len()],
+    /// Probes that could not be judged.
+    pub suspect: u32,
+    /// Delays of the replies.
+    pub delays: Option<Box<Delays>>,
+}
+
+impl Slot {
+    /// A slot that holds one window.
+    #[must_use]
+    pub fn of(start_ns: i64, duration_ns: i64, window: PathWindow) -> Self {
+        let PathWindow { reply, failed, suspect, round_trip, network, host, responder, steps, .. } = window;
+        let delays = Delays { round_trip, network, host, responder, steps };
+        let empty = delays == Delays::default();
+        let delays = (!empty).then(|| Box::new(delays));
+        Self { start_ns, duration_ns, reply, failed, suspect, delays }
+    }
+
+    /// End of the window.
+    #[must_use]
+    pub fn end_ns(&self) -> i64 {
+        self.start_ns.saturating_add(self.duration_ns)
+    }
+
+    /// Probes that were judged and did not end with a reply.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.failed.iter().map(|&count| u64::from(count)).sum()
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.reply = self.reply.saturating_add(other.reply);
+        for (mine, theirs) in self.failed.iter_mut().zip(other.failed) {
+            *mine = mine.saturating_add(theirs);
+        }
+        self.suspect = self.suspect.saturating_add(other.suspect);
+        match (&mut self.delays, other.delays) {
+            (Some(mine), Some(theirs)) => mine.merge(&theirs),
+            (mine @ None, theirs) => *mine = theirs,
+            (Some(_), None) => {}
+        }
+    }
+}
+
+/// Windows of one path, ascending by start.
+#[derive(Clone, Debug, Default)]
+pub struct Ring {
+    slots: VecDeque<Slot>,
+}
+
+impl Ring {
+    /// Adds a window: merged where there is one of the same time already, as when an agent reports it in two parts.
+    /// Windows may come late and out of order.
+    pub fn add(&mut self, slot: Slot) {
+        let at = self.slots.partition_point(|old| old.start_ns < slot.start_ns);
+        let near = |old: &Slot| (old.start_ns - slot.start_ns).abs() * 2 < slot.duration_ns.max(1);
+        let same = [at.checked_sub(1), Some(at)]
+            .into_iter()
+            .flatten()
+            .find(|&at| self.slots.get(at).is_some_and(near));
+        match same {
+            Some(same) => self.slots[same].merge(slot),
+            None => self.slots.insert(at, slot),
+        }
+        if self.slots.len() > SLOTS_PER_PATH {
+            self.slots.pop_front();
+        }
+    }
+
+    /// Forgets what ended before `oldest_ns`.
+    pub fn expire(&mut self, oldest_ns: i64) {
+        while self.slots.front().is_some_and(|slot| slot.end_ns() < oldest_ns) {
+            self.slots.pop_front();
+        }
+    }
+
+    /// Windows that end after `from_ns`, oldest first.
+    pub fn since(&self, from_ns: i64) -> impl DoubleEndedIterator<Item = &Slot> {
+        let first = self.slots.partition_point(|slot| slot.end_ns() <= from_ns);
+        self.slots.range(first..)
+    }
+
+    /// Windows that start at or after `from_ns`, oldest first.
+    pub fn started_since(&self, from_ns: i64) -> impl DoubleEndedIterator<Item = &Slot> {
+        let first = self.slots.partition_point(|slot| slot.start_ns < from_ns);
+        self.slots.range(first..)
+    }
+
+    /// The newest window.
+    #[must_use]
+    pub fn newest(&self) -> Option<&Slot> {
+        self.slots.back()
+    }
+}
+
+/// A path and what is known of it.
+#[derive(Debug)]
+pub struct Row {
+    /// What it is. Replaced when the roster says something new about its target.
+    pub path: Arc<PlannedPath>,
+    /// Its windows.
+    pub ring: Ring,
+    /// Its newest lost probes, ascending by time sent.
+    pub lost: VecDeque<Lost>,
+    /// Which packet sizes pass, where that was tried.
+    pub sizes: Option<Box<Sizes>>,
+    /// Which source ports lose their packets, where some do.
+    pub ports: Option<Box<Ports>>,
+    /// Which backends its probes met, where its address is translated.
+    pub backends: Option<Box<Backends>>,
+    /// What stands, over the default range.
+    pub verdict: Verdict,
+    /// Since when.
+    pub since_ns: i64,
+    /// When it left the plan. It is shown as expected to be absent until it expires or comes back.
+    pub retired_ns: Option<i64>,
+    /// Its turn is over: it left the plan and is not shown as a row any more.
+    pub inactive: bool,
+    /// When it came into the plan.
+    pub planned_ns: i64,
+    /// What it was when it was probed last, before this turn.
+    pub rested: Option<Rested>,
+    /// It left the plan for another path of the same aim, as where a responder's port or a pod's address changed: not
+    /// shown any more.
+    pub replaced: bool,
+}
+
+impl Row {
+    fn new(path: Arc<PlannedPath>, now_ns: i64) -> Self {
+        Self {
+            path,
+            ring: Ring::default(),
+            lost: VecDeque::new(),
+            sizes: None,
+            ports: None,
+            backends: None,
+            verdict: Verdict::NoData,
+            since_ns: now_ns,
+            retired_ns: None,
+            inactive: false,
+            planned_ns: now_ns,
+            rested: None,
+            replaced: false,
+        }
+    }
+
+    /// Its turn is over.
+    pub fn rest(&mut self, now_ns: i64) {
+        self.retired_ns = Some(now_ns);
+        self.inactive = true;
+    }
+
+    /// It came into the plan anew, so that nothing can be known of this turn yet, and was reachable before.
+    #[must_use]
+    pub fn begins(&self, rules: &Rules, now_ns: i64) -> bool {
+        let newest = self.ring.newest().map_or(i64::MIN, Slot::end_ns);
+        self.rested.is_some_and(|rested| rested.verdict == Verdict::Reachable)
+            && newest < self.planned_ns
+            && now_ns.saturating_sub(self.planned_ns) <= rules.stale_ns()
+    }
+
+    /// What is lost for its size.
+    #[must_use]
+    pub fn has_size_loss(&self, now_ns: i64) -> Option<&Sizes> {
+        self.sizes.as_deref().filter(|sizes| sizes.has_size_loss(now_ns))
+    }
+
+    /// What is lost for its source port.
+    #[must_use]
+    pub fn by_port(&self, now_ns: i64) -> Option<&Ports> {
+        self.ports.as_deref().filter(|ports| ports.stands(now_ns))
+    }
+
+    /// When the certificate of its server expires, unix seconds: of those that were seen last.
+    #[must_use]
+    pub fn certificate(&self) -> Option<i64> {
+        let newest = self.ring.since(i64::MIN).rev();
+        newest.filter_map(|slot| slot.delays.as_ref()?.steps.as_ref()?.not_after).next()
+    }
+
+    /// Its path's id.
+    #[must_use]
+    pub fn id(&self) -> PathId {
+        self.path.id
+    }
+}
+
+/// The rows of one source.
+#[derive(Debug, Default)]
+pub struct Rows {
+    rows: Vec<Row>,
+}
+
+impl Rows {
+    /// Follows a plan: new paths get a row; those that left are retired, or forgotten where nothing was measured.
+    pub fn follow(&mut self, paths: &[Arc<PlannedPath>], now_ns: i64) {
+        let mut planned = paths.iter().peekable();
+        let mut added = Vec::new();
+        for row in &mut self.rows {
+            while let Some(path) = planned.next_if(|path| path.id < row.path.id) {
+                added.push(Row::new(Arc::clone(path), now_ns));
+            }
+            match planned.next_if(|path| path.id == row.path.id) {
+                Some(path) => {
+                    row.path = Arc::clone(path);
+                    if row.retired_ns.take().is_some() {
+                        row.planned_ns = now_ns;
+                    }
+                    row.inactive = false;
+                }
+                None => {
+                    row.retired_ns.get_or_insert(now_ns);
+                }
+            }
+        }
+        self.rows
+            .retain(|row| row.retired_ns.is_none() || row.ring.newest().is_some() || !row.lost.is_empty());
+        self.rows.extend(added);
+        self.rows.extend(planned.map(|path| Row::new(Arc::clone(path), now_ns)));
+        self.rows.sort_unstable_by_key(Row::id);
+        let aims: HashSet<Aim<'_>> = match self.retired().next() {
+            Some(_) => paths.iter().map(|path| path.aim()).collect(),
+            None => HashSet::new(),
+        };
+        for row in &mut self.rows {
+            row.replaced = row.retired_ns.is_some() && aims.contains(&row.path.aim());
+        }
+    }
+
+    /// Paths that left the plan and are not forgotten yet.
+    pub fn retired(&self) -> impl Iterator<Item = &Arc<PlannedPath>> {
+        self.rows.iter().filter(|row| row.retired_ns.is_some()).map(|row| &row.path)
+    }
+
+    /// Forgets windows that ended, and rows that were retired, before `oldest_ns`. Returns how many lost probes with
+    /// evidence went with them.
+    pub fn expire(&mut self, oldest_ns: i64, now_ns: i64) -> usize {
+        let mut gone = 0;
+        self.rows.retain_mut(|row| {
+            row.ring.expire(oldest_ns);
+            row.backends.take_if(|backends| !backends.expire(oldest_ns));
+            let before = row.lost.len();
+            while row.lost.front().is_some_and(|lost| lost.sent_ns < oldest_ns) {
+                row.lost.pop_front();
+            }
+            let kept_ns = if row.inactive { oldest_ns.max(now_ns - RESTING_NS) } else { oldest_ns };
+            let keep = row.retired_ns.is_none_or(|retired| retired >= kept_ns);
+            gone += if keep { before - row.lost.len() } else { before };
+            keep
+        });
+        gone
+    }
+
+    /// The row of a path.
+    #[must_use]
+    pub fn get(&self, id: PathId) -> Option<&Row> {
+        self.rows.binary_search_by_key(&id, Row::id).ok().map(|at| &self.rows[at])
+    }
+
+    /// The row of a path.
+    pub fn get_mut(&mut self, id: PathId) -> Option<&mut Row> {
+        self.rows.binary_search_by_key(&id, Row::id).ok().map(|at| &mut self.rows[at])
+    }
+
+    /// The rows that readers see, ascending by path id.
+    pub fn shown(&self) -> impl Iterator<Item = &Row> {
+        self.iter().filter(|row| !row.replaced && !row.inactive)
+    }
+
+    /// All rows, ascending by path id.
+    pub fn iter(&self) -> impl Iterator<Item = &Row> {
+        self.rows.iter()
+    }
+
+    /// All rows, ascending by path id.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Row> {
+        self.rows.iter_mut()
+    }
+
+    /// How many.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+}

@@ -1,0 +1,137 @@
+//! Which source ports lose their packets on a path whose other ports lose none, as its agent found. Pure.
+//!
+//! Such a path is `degraded`, however few of its probes that costs: whoever's connection has the wrong port gets
+//! nothing through. Where they die follows from the same evidence as for any lost probe.
+
+use netcheck_proto::v1;
+
+use crate::evidence::Lost;
+use crate::model::clock::{SECOND_NS, timestamp};
+use crate::words::patterns::port_names;
+
+/// Rounds that may be missed until what the last one found is worth nothing.
+const ROUNDS: i64 = 3;
+/// It is worth something for so long at least, and its losses are kept as evidence.
+const LEAST_NS: i64 = 30 * SECOND_NS;
+/// Ports of one path that make sense.
+const PORTS_MAX: u32 = 64;
+/// What it looks like when one of several ways is gone.
+pub const LOOKS: &str = "as when one of several parallel ways is dead";
+
+/// What is known of one path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ports {
+    /// Ports that its probes leave from in turn.
+    pub ports: u32,
+    /// Those that lose their packets: port, packets sent, packets lost.
+    pub lost: Vec<(u16, u32, u32)>,
+    /// Packets from all others, sent and lost.
+    pub others: (u32, u32),
+    /// Chance explains it still: a few more packets will tell.
+    pub undecided: bool,
+    /// When this was last true, on the hub's axis.
+    pub measured_ns: i64,
+    /// What is older is worth nothing.
+    stale_ns: i64,
+}
+
+impl Ports {
+    /// Reads what an agent reported: that no port loses its packets any more, or which do.
+    ///
+    /// # Errors
+    /// Where it does not hold together.
+    pub fn read(wire: &v1::PathPorts, offset_ns: i64) -> Result<Option<Self>, Nonsense> {
+        if wire.lost.is_empty() {
+            return Ok(None);
+        }
+        let interval = wire.interval.and_then(|interval| std::time::Duration::try_from(interval).ok());
+        let sound = |of: &v1::PortLoss| {
+            let port = u16::try_from(of.port).ok().filter(|_| of.lost > 0 && of.lost <= of.sent)?;
+            Some((port, of.sent, of.lost))
+        };
+        let lost: Option<Vec<(u16, u32, u32)>> = wire.lost.iter().map(sound).collect();
+        let (Some(interval), Some(lost)) = (interval, lost) else { return Err(Nonsense) };
+        let some = wire.lost.len() < wire.ports as usize && wire.ports <= PORTS_MAX;
+        if !some || wire.others_lost > wire.others_sent {
+            return Err(Nonsense);
+        }
+        Ok(Some(Self {
+            ports: wire.ports,
+            lost,
+            others: (wire.others_sent, wire.others_lost),
+            undecided: wire.undecided,
+            measured_ns: wire.measured_unix_ns.saturating_add(offset_ns),
+            stale_ns: crate::model::clock::nanos(interval).saturating_mul(ROUNDS).max(LEAST_NS),
+        }))
+    }
+
+    /// It still stands.
+    #[must_use]
+    pub fn stands(&self, now_ns: i64) -> bool {
+        !self.undecided && self.young(now_ns)
+    }
+
+    /// It soon may stand.
+    #[must_use]
+    pub fn in_question(&self, now_ns: i64) -> bool {
+        self.undecided && self.young(now_ns)
+    }
+
+    fn young(&self, now_ns: i64) -> bool {
+        now_ns.saturating_sub(self.measured_ns) <= self.stale_ns
+    }
+
+    /// This lost probe shows it.
+    #[must_use]
+    pub fn shown_by(&self, lost: &Lost, now_ns: i64) -> bool {
+        // Where no hook saw it leave, nobody knows its port.
+        let port = lost.flow.map(|flow| flow.source.port());
+        !lost.tries_size()
+            && !lost.sample.suspect
+            && port.is_none_or(|port| self.lost.iter().any(|(of, ..)| *of == port))
+            && now_ns.saturating_sub(lost.sent_ns) <= self.stale_ns
+    }
+
+    /// Packets that are known to be lost for their port.
+    #[must_use]
+    pub fn packets_lost(&self) -> u64 {
+        self.lost.iter().map(|(_, _, lost)| u64::from(*lost)).sum()
+    }
+
+    /// Lines of evidence.
+    #[must_use]
+    pub fn lines(&self) -> [String; 2] {
+        let sum = |sum: (u64, u64), of: &(u16, u32, u32)| (sum.0 + u64::from(of.1), sum.1 + u64::from(of.2));
+        let (sent, lost) = self.lost.iter().fold((0, 0), sum);
+        let word = if self.lost.len() == 1 { "source port" } else { "source ports" };
+        let (others_sent, others_lost) = self.others;
+        [
+            format!("{word} {}: {lost} of {sent} packets lost", port_names(self.lost.iter().map(|of| of.0))),
+            format!(
+                "the {} others: {others_lost} of {others_sent}; {LOOKS}",
+                self.ports as usize - self.lost.len()
+            ),
+        ]
+    }
+
+    /// The wire form.
+    #[must_use]
+    pub fn to_wire(&self) -> v1::SourcePorts {
+        let lost = self.lost.iter().map(|&(port, sent, lost)| v1::PortLoss { port: port.into(), sent, lost });
+        v1::SourcePorts {
+            ports: self.ports,
+            lost: lost.collect(),
+            others_sent: self.others.0,
+            others_lost: self.others.1,
+            measured_at: Some(timestamp(self.measured_ns)),
+        }
+    }
+}
+
+/// An agent's report contradicts itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a report of source ports does not hold together")]
+pub struct Nonsense;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,20 @@
+//! What all stages speak of: the time axis, a node's number, a drop's reason, the verdict of a path. Pure; imports no other folder.
+
+pub mod clock;
+pub mod reason;
+pub mod verdict;
+
+/// Number of a node in this hub's memory; `node_id` of the probe header is one more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeIx(pub usize);
+
+/// What the losses of a path have in common, beyond their place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Pattern {
+    /// Nothing.
+    Any,
+    /// Only packets of some sizes are lost.
+    Size,
+    /// Only packets from some source ports are lost.
+    Port,
+}

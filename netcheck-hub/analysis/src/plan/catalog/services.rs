@@ -1,0 +1,289 @@
+//! Services: at which addresses each is probed, with what, and by whom. Pure.
+//!
+//! | address | probed by |
+//! |---|---|
+//! | cluster IP | every node |
+//! | node port | itself and a few others ([`super::super::around`]) |
+//! | load balancer, external IP | every node |
+//! | endpoint of a headless service | every node |
+//!
+//! DNS is a question to each of these where it is the cluster's DNS service (its cluster address and its backends are
+//! servers by themselves, see [`super::Build::dns`]).
+//!
+//! Where a traffic policy is Local, a node without a ready backend of its own is meant to get nothing: its paths are
+//! there, and expected to be silent.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use netcheck_common::domain::{Family, ProbeKind};
+use netcheck_proto::v1;
+
+use super::super::{At, Question, Sources, Target, around};
+use super::{Build, DNS_PORT};
+use crate::cluster::roster::{Backend, Roster, Service, ServicePort, Transport};
+
+/// What is known of all ports of a service alike.
+pub(super) struct Behind {
+    /// Who answers in its stead; at least 1.
+    ready: usize,
+    unbacked: Option<String>,
+    absent: Option<String>,
+}
+
+impl Behind {
+    pub(super) fn of(roster: &Roster, service: &Service) -> Self {
+        let name = |backend: &Backend| backend.pod.clone().unwrap_or_else(|| backend.address.to_string());
+        let ready: BTreeSet<String> = service.ready_backends().map(name).collect();
+        let away = ready.is_empty().then(|| away(roster, service)).flatten();
+        let full = service.full_name();
+        Self {
+            ready: ready.len().max(1),
+            unbacked: (ready.is_empty() && away.is_none())
+                .then(|| format!("service {full} has no ready endpoints")),
+            absent: away.map(|why| format!("service {full} has no ready endpoints: {why}")),
+        }
+    }
+
+    /// A port of the service at its cluster addresses.
+    pub(super) fn target(&self, service: &Service, port: &ServicePort) -> Target {
+        Target {
+            id: format!("service/{}/{}:{}", service.namespace, service.name, port.port).into(),
+            kind: v1::TargetKind::Service,
+            namespace: service.namespace.clone(),
+            name: service.name.clone(),
+            node: String::new(),
+            zone: String::new(),
+            addresses: service.cluster_addresses.clone(),
+            port: port.port,
+            at: Some(At { address: v1::ServiceAddress::ClusterIp, port: port.port, pod: String::new() }),
+            backends: self.ready,
+            unbacked: self.unbacked.clone(),
+            absent: self.absent.clone(),
+        }
+    }
+
+    /// The same port elsewhere. `place` names it in the id.
+    fn elsewhere(
+        &self,
+        service: &Service,
+        port: &ServicePort,
+        address: v1::ServiceAddress,
+        place: &str,
+    ) -> Target {
+        let plain = self.target(service, port);
+        let at = At { address, port: port.port, pod: String::new() };
+        Target { id: format!("{}/{place}", plain.id).into(), at: Some(at), ..plain }
+    }
+
+    /// Somebody is there, so that a node without a backend of its own differs from others.
+    const fn somebody(&self) -> bool {
+        self.unbacked.is_none() && self.absent.is_none()
+    }
+}
+
+/// A service at one kind of address, and who is behind it.
+struct Offer<'a> {
+    service: &'a Service,
+    behind: &'a Behind,
+    target: &'a Target,
+}
+
+/// What is sent there.
+struct How<'a> {
+    kind: ProbeKind,
+    /// For DNS.
+    question: Option<&'a Question>,
+}
+
+impl<'a> How<'a> {
+    const fn asking(question: &'a Question) -> Self {
+        Self { kind: ProbeKind::Dns, question: Some(question) }
+    }
+}
+
+/// Why nobody is ready behind a service, where that is because all of its endpoints are on nodes that are away.
+fn away(roster: &Roster, service: &Service) -> Option<String> {
+    let mut reasons = service.backends.iter().map(|backend| roster.node_away(backend.node.as_deref()?));
+    let first = reasons.next()??;
+    reasons.all(|reason| reason.is_some()).then_some(first)
+}
+
+impl<'a> Build<'a> {
+    pub(super) fn service(&mut self, service: &Service, question: &Question) {
+        self.ports.extend(service.backends.iter().flat_map(|backend| &backend.ports).map(|port| port.2));
+        if service.headless {
+            self.notes.headless(service);
+        }
+        let behind = Behind::of(self.roster, service);
+        for port in &service.ports {
+            let dns = service.dns && (port.port == DNS_PORT || port.name.starts_with("dns"));
+            match port.transport {
+                Transport::Tcp => self.port(service, &behind, port, ProbeKind::Tcp),
+                Transport::Udp if dns => {
+                    self.dns(service, port, question);
+                    self.outer(service, &behind, port, &How::asking(question));
+                }
+                Transport::Udp if self.echoes(service) => self.port(service, &behind, port, ProbeKind::Udp),
+                Transport::Udp | Transport::Other => self.notes.unjudged(service, port),
+            }
+        }
+    }
+
+    /// Whether netcheck's own responders answer behind it, so that silence means loss.
+    fn echoes(&self, service: &Service) -> bool {
+        let vantage = |backend: &Backend| {
+            backend.pod.as_ref().and_then(|pod| self.roster.pods.get(pod)).is_some_and(|pod| pod.vantage)
+        };
+        let mut ready = service.ready_backends().peekable();
+        service.vantage || (ready.peek().is_some() && ready.all(vantage))
+    }
+
+    fn port(&mut self, service: &Service, behind: &Behind, port: &ServicePort, kind: ProbeKind) {
+        let how = How { kind, question: None };
+        let policy = service.internal_local.then_some("internalTrafficPolicy");
+        let target = behind.target(service, port);
+        for &address in &service.cluster_addresses {
+            let offer = Offer { service, behind, target: &target };
+            self.local_or_all(&offer, &how, (address, port.port), policy);
+        }
+        self.outer(service, behind, port, &how);
+        if service.headless {
+            self.endpoints(service, behind, port, kind);
+        }
+    }
+
+    /// Where the service is for others than the cluster's own: load balancers, external addresses, node ports.
+    fn outer(&mut self, service: &Service, behind: &Behind, port: &ServicePort, how: &How<'_>) {
+        use v1::ServiceAddress::{ExternalIp, LoadBalancer};
+        let policy = service.external_local.then_some("externalTrafficPolicy");
+        let outer = [
+            (LoadBalancer, "load-balancer", &service.load_balancer),
+            (ExternalIp, "external-ip", &service.external_addresses),
+        ];
+        for (kind, place, addresses) in outer {
+            for &address in addresses {
+                let target = behind.elsewhere(service, port, kind, &format!("{place}/{address}"));
+                let target = Target { addresses: vec![address], ..target };
+                let offer = Offer { service, behind, target: &target };
+                self.local_or_all(&offer, how, (address, port.port), policy);
+            }
+        }
+        if port.node_port > 0 {
+            self.node_ports(service, behind, port, how);
+        }
+    }
+
+    fn add_so(&mut self, target: &Arc<Target>, how: &How<'_>, at: (IpAddr, u16), sources: Sources) {
+        self.add_from(target, how.kind, at, sources);
+        if let Some(probe) = self.probes.last_mut() {
+            probe.question = how.question.cloned();
+        }
+    }
+
+    /// One address. Under a policy that is Local, nodes without a backend of their own are expected to get nothing.
+    fn local_or_all(&mut self, offer: &Offer<'_>, how: &How<'_>, at: (IpAddr, u16), policy: Option<&str>) {
+        let &Offer { service, behind, target } = offer;
+        let target = Arc::new(target.clone());
+        let Some(policy) = policy.filter(|_| behind.somebody()) else {
+            return self.add_so(&target, how, at, Sources::All);
+        };
+        let family = Family::of(at.0);
+        let (with, without): (Vec<&String>, Vec<&String>) =
+            self.roster.nodes.keys().partition(|node| service.has_local(node, family));
+        let why = format!(
+            "{policy} of service {} is Local, and the node that probes has no ready endpoint of it",
+            service.full_name()
+        );
+        let silent = Arc::new(Target { absent: Some(why), ..Target::clone(&target) });
+        if !with.is_empty() {
+            self.add_so(&target, how, at, with.into_iter().cloned().collect());
+        }
+        if !without.is_empty() {
+            let without = Sources::Rest(Arc::new(without.into_iter().cloned().collect()));
+            self.add_so(&silent, how, at, without);
+        }
+    }
+
+    fn node_ports(&mut self, service: &Service, behind: &Behind, port: &ServicePort, how: &How<'_>) {
+        let roster = self.roster;
+        for node in roster.nodes.values().filter(|node| !node.opted_out) {
+            let sources = self.around(&node.name);
+            let place = format!("node-port/{}", node.name);
+            let target = behind.elsewhere(service, port, v1::ServiceAddress::NodePort, &place);
+            let target = Target {
+                node: node.name.clone(),
+                zone: node.zone.clone(),
+                addresses: node.addresses.clone(),
+                port: port.node_port,
+                absent: target.absent.or_else(|| node.absent.clone()),
+                ..target
+            };
+            for &address in &node.addresses {
+                let silent = service.external_local
+                    && behind.somebody()
+                    && !service.has_local(&node.name, Family::of(address));
+                let why = || {
+                    format!(
+                        "externalTrafficPolicy of service {} is Local, and {} has no ready endpoint of it",
+                        service.full_name(),
+                        node.name
+                    )
+                };
+                let absent = target.absent.clone().or_else(|| silent.then(why));
+                let target = Arc::new(Target { absent, ..target.clone() });
+                self.add_so(&target, how, (address, port.node_port), sources.clone());
+            }
+        }
+    }
+
+    /// Who probes a node's own ports.
+    fn around(&mut self, node: &str) -> Sources {
+        let nodes = || self.roster.nodes.values().map(|node| (node.name.as_str(), node));
+        let around = self.around.get_or_insert_with(|| {
+            let zoned =
+                |(name, node): (&'a str, &'a crate::cluster::roster::Node)| (name, node.zone.as_str());
+            // One that is meant to be away can't be counted on.
+            around::around(
+                nodes().map(zoned),
+                nodes().filter(|(_, node)| node.unanswering().is_none()).map(zoned),
+            )
+        });
+        around.get(node).cloned().unwrap_or_default()
+    }
+
+    /// The backends of a headless service, each by itself.
+    fn endpoints(&mut self, service: &Service, behind: &Behind, port: &ServicePort, kind: ProbeKind) {
+        let of = |backend: &Backend| {
+            let address = backend.address.to_string();
+            backend.pod.as_deref().and_then(|pod| pod.split_once('/')).map_or(address, |pod| pod.1.to_owned())
+        };
+        let mut names: Vec<(String, &Backend)> =
+            service.ready_backends().map(|backend| (of(backend), backend)).collect();
+        names.sort_by(|a, b| a.0.cmp(&b.0));
+        for group in names.chunk_by(|a, b| a.0 == b.0) {
+            let [(name, first), ..] = group else { continue };
+            let node = first.node.clone().or_else(|| Some(self.roster.owner(first.address)?.node.clone()));
+            let node = node.unwrap_or_default();
+            let pod = first.pod.clone().unwrap_or_default();
+            let absent = if node.is_empty() { None } else { self.roster.node_away(&node) };
+            let place = format!("endpoint/{name}");
+            let plain = behind.elsewhere(service, port, v1::ServiceAddress::Endpoint, &place);
+            let target = Arc::new(Target {
+                zone: self.roster.zone(&node).to_owned(),
+                node,
+                addresses: group.iter().map(|(_, backend)| backend.address).collect(),
+                port: first.port(port).unwrap_or(port.port),
+                at: plain.at.map(|at| At { pod, ..at }),
+                backends: 1,
+                absent,
+                ..plain
+            });
+            for (_, backend) in group {
+                let number = backend.port(port).unwrap_or(port.port);
+                self.add_from(&target, kind, (backend.address, number), Sources::All);
+            }
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Which paths a reader asks for, by the names that people use.
+
+use std::net::SocketAddr;
+
+use netcheck_common::domain::{Family, ProbeKind, Vantage};
+use netcheck_proto::{convert, v1};
+
+use crate::model::verdict::Verdict;
+use crate::plan::{PlannedPath, Probe, Target};
+
+/// A selector whose enums are checked.
+#[derive(Clone, Debug, Default)]
+pub struct Selector {
+    sources: Vec<String>,
+    targets: Vec<String>,
+    kinds: Vec<ProbeKind>,
+    families: Vec<Family>,
+    vantages: Vec<Vantage>,
+    verdicts: Vec<Verdict>,
+}
+
+fn any<T: PartialEq>(wanted: &[T], is: &T) -> bool {
+    wanted.is_empty() || wanted.contains(is)
+}
+
+impl Selector {
+    /// Reads the wire form; absent selects all.
+    ///
+    /// # Errors
+    /// An enum value that is unspecified or unknown.
+    pub fn read(wire: Option<v1::PathSelector>) -> Result<Self, convert::InvalidField> {
+        let wire = wire.unwrap_or_default();
+        let verdict = |value: i32| {
+            let known = Verdict::ALL.into_iter().find(|verdict| verdict.to_wire() as i32 == value);
+            known.ok_or(convert::InvalidField::UnknownValue { field: "selector.verdicts", value })
+        };
+        Ok(Self {
+            kinds: wire
+                .kinds
+                .iter()
+                .map(|&kind| convert::kind("selector.kinds", kind))
+                .collect::<Result<_, _>>()?,
+            families: wire
+                .families
+                .iter()
+                .map(|&family| convert::family("selector.families", family))
+                .collect::<Result<_, _>>()?,
+            vantages: wire
+                .vantages
+                .iter()
+                .map(|&vantage| convert::vantage("selector.vantages", vantage))
+                .collect::<Result<_, _>>()?,
+            verdicts: wire.verdicts.iter().map(|&value| verdict(value)).collect::<Result<_, _>>()?,
+            sources: wire.sources,
+            targets: wire.targets,
+        })
+    }
+
+    /// The same, from one source to one target.
+    #[must_use]
+    pub fn between(self, source: &str, target: &str) -> Self {
+        Self { sources: vec![source.to_owned()], targets: vec![target.to_owned()], ..self }
+    }
+
+    /// The same, whatever the verdict.
+    #[must_use]
+    pub fn any_verdict(self) -> Self {
+        Self { verdicts: Vec::new(), ..self }
+    }
+
+    /// Whether it asks for verdicts.
+    #[must_use]
+    pub fn by_verdict(&self) -> bool {
+        !self.verdicts.is_empty()
+    }
+
+    /// Whether it selects paths of this source.
+    #[must_use]
+    pub fn takes_source(&self, source: &str) -> bool {
+        self.sources.is_empty() || self.sources.iter().any(|wanted| wanted == source)
+    }
+
+    /// Whether it selects a path of this source, whatever its verdict.
+    #[must_use]
+    pub fn takes(&self, source: &str, path: &PlannedPath) -> bool {
+        self.takes_source(source) && self.takes_vantage(path.vantage) && self.takes_probe(&path.probe)
+    }
+
+    /// Whether it selects paths that start there.
+    #[must_use]
+    pub fn takes_vantage(&self, vantage: Vantage) -> bool {
+        any(&self.vantages, &vantage)
+    }
+
+    /// Whether it selects paths of this probe, whoever sends it.
+    #[must_use]
+    pub fn takes_probe(&self, probe: &Probe) -> bool {
+        any(&self.kinds, &probe.kind)
+            && any(&self.families, &Family::of(probe.address))
+            && (self.targets.is_empty() || self.targets.iter().any(|wanted| is_called(probe, wanted)))
+    }
+
+    /// Whether it selects this verdict.
+    #[must_use]
+    pub fn takes_verdict(&self, verdict: Verdict) -> bool {
+        any(&self.verdicts, &verdict)
+    }
+}
+
+/// The path as readers see it.
+#[must_use]
+pub fn wire_path(source: &str, zone: &str, path: &PlannedPath) -> v1::Path {
+    v1::Path {
+        source_node: source.to_owned(),
+        source_zone: zone.to_owned(),
+        vantage: convert::vantage_to_wire(path.vantage).into(),
+        target: Some(path.probe.target.to_wire()),
+        kind: convert::kind_to_wire(path.probe.kind).into(),
+        family: convert::family_to_wire(Family::of(path.probe.address)).into(),
+        address: path
+            .probe
+            .exchange
+            .as_ref()
+            .and_then(|exchange| exchange.lookup.clone())
+            .unwrap_or_else(|| path.probe.address.to_string()),
+        port: u32::from(path.probe.port),
+        detail: path.probe.detail(),
+    }
+}
+
+/// Whether people call a probe's target so: by id, node name, pod name, service name, or address, with or without port;
+/// `POD@NETWORK` or `@NETWORK` for secondary networks of pods alone.
+fn is_called(probe: &Probe, text: &str) -> bool {
+    let target: &Target = &probe.target;
+    if *target.id == *text || target.name == text {
+        return true;
+    }
+    if let Some((pod, network)) = text.split_once('@') {
+        let called = |own: &str| own == network || own.rsplit('/').next() == Some(network);
+        let own = match pod.split_once('/') {
+            _ if pod.is_empty() => true,
+            Some((namespace, name)) => target.namespace == namespace && target.name == name,
+            None => target.name == pod,
+        };
+        return own && target.network().is_some_and(called);
+    }
+    if let Ok(address) = text.parse() {
+        // A node port is not what people mean by its node's address.
+        let whole = !target.is_at(v1::ServiceAddress::NodePort);
+        return whole && (probe.address == address || target.addresses.contains(&address));
+    }
+    if let Ok(end) = text.parse::<SocketAddr>() {
+        return probe.port == end.port() && target.addresses.contains(&end.ip());
+    }
+    let (name, port) = match text.rsplit_once(':') {
+        Some((name, port)) => (name, port.parse::<u16>().ok()),
+        None => (text, None),
+    };
+    let service_port = target.at.as_ref().map(|at| at.port);
+    let port_ok =
+        !text.contains(':') || (port.is_some() && (port == Some(target.port) || port == service_port));
+    port_ok
+        && match name.split_once('/') {
+            Some((namespace, name)) => target.namespace == namespace && target.name == name,
+            None => target.name == name,
+        }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::plan::{Probe, Sources};
+
+    fn called(id: &str, text: &str) -> bool {
+        let target = Target {
+            id: id.into(),
+            kind: v1::TargetKind::Pod,
+            namespace: "default".into(),
+            name: "db-1".into(),
+            node: "n2".into(),
+            addresses: vec![[10, 1, 0, 2].into()],
+            ..Target::default()
+        };
+        let probe = Probe {
+            target: Arc::new(target),
+            kind: ProbeKind::Icmp,
+            address: [10, 1, 0, 2].into(),
+            port: 0,
+            question: None,
+            sources: Sources::All,
+            exchange: None,
+        };
+        is_called(&probe, text)
+    }
+
+    #[test]
+    fn a_pod_on_a_secondary_network_is_called_by_both() {
+        let (own, further) = ("pod/default/db-1", "pod/default/db-1@a/storage");
+        for text in
+            ["db-1@a/storage", "db-1@storage", "default/db-1@a/storage", "@a/storage", "@storage", further]
+        {
+            assert!(called(further, text) && !called(own, text), "{text}");
+        }
+        for text in ["db-2@storage", "db-1@a/db", "other/db-1@storage", "@stor", own] {
+            assert!(!called(further, text), "{text}");
+        }
+        for text in ["db-1", "default/db-1", "10.1.0.2"] {
+            assert!(called(further, text) && called(own, text), "{text}: on any network");
+        }
+    }
+}

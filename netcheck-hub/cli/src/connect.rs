@@ -1,0 +1,172 @@
+//! Where the hub is, and the connection to it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use netcheck_proto::usage::read_token;
+use netcheck_proto::v1::reachability_service_client::ReachabilityServiceClient;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::{Request, Status};
+
+use crate::ANSWER_LIMIT;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// An address that can be tried.
+#[derive(Clone, Debug)]
+pub(crate) struct HubUrl {
+    /// As it was given.
+    text: String,
+    endpoint: Endpoint,
+}
+
+/// Reads `--hub`.
+pub(crate) fn endpoint(text: &str) -> Result<HubUrl, String> {
+    let schemes = "the hub is reached at https://HOST:PORT, or http://HOST:PORT without encryption, HOST:PORT for short";
+    let scheme = text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+    match scheme.as_deref() {
+        None | Some("http" | "https") => {}
+        Some(other) => return Err(format!("{other}:// is no scheme that a hub speaks; {schemes}")),
+    }
+    let full = if scheme.is_some() { text.to_owned() } else { format!("http://{text}") };
+    let endpoint = Endpoint::from_shared(full).map_err(|_invalid| format!("is not a URL; {schemes}"))?;
+    if endpoint.uri().host().is_none_or(str::is_empty) {
+        return Err(format!("names no host; {schemes}"));
+    }
+    Ok(HubUrl { text: text.to_owned(), endpoint: endpoint.connect_timeout(CONNECT_TIMEOUT) })
+}
+
+/// How the hub and the reader prove to each other who they are, for an `https://` URL.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "The hub")]
+pub(crate) struct Tls {
+    /// Authorities that vouch for the hub (PEM file) [default: the system's].
+    #[arg(long, env = "NETCHECK_CA_CERT", value_name = "PATH", global = true)]
+    ca_cert: Option<PathBuf>,
+    /// The certificate to show the hub (PEM file); needs --tls-key.
+    #[arg(long, env = "NETCHECK_TLS_CERT", value_name = "PATH", global = true)]
+    tls_cert: Option<PathBuf>,
+    /// The key of --tls-cert (PEM file).
+    #[arg(long, env = "NETCHECK_TLS_KEY", value_name = "PATH", global = true)]
+    tls_key: Option<PathBuf>,
+    /// The name that the hub's certificate must have, as behind a port-forward [default: the URL's].
+    #[arg(long, env = "NETCHECK_TLS_SERVER_NAME", value_name = "NAME", global = true)]
+    tls_server_name: Option<String>,
+}
+
+/// How the reader shows that it may read.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "The hub")]
+pub(crate) struct Token {
+    /// The readers' token, where the hub wants one (file).
+    #[arg(long = "token-file", env = "NETCHECK_READ_TOKEN_FILE", value_name = "PATH", global = true)]
+    token_file: Option<PathBuf>,
+}
+
+/// Puts the token into every request.
+#[derive(Clone, Debug)]
+pub(crate) struct Bearer(Option<MetadataValue<Ascii>>);
+
+impl Token {
+    fn bearer(&self) -> anyhow::Result<Bearer> {
+        let Some(path) = &self.token_file else { return Ok(Bearer(None)) };
+        let token = read_token(path).map_err(|error| anyhow::anyhow!("--token-file {error}"))?;
+        let mut words: MetadataValue<Ascii> = format!("Bearer {token}").parse()?;
+        words.set_sensitive(true);
+        Ok(Bearer(Some(words)))
+    }
+}
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(words) = &self.0 {
+            request.metadata_mut().insert("authorization", words.clone());
+        }
+        Ok(request)
+    }
+}
+
+impl Tls {
+    fn config(&self) -> anyhow::Result<ClientTlsConfig> {
+        let read = |flag: &str, path: &Path| {
+            std::fs::read(path).with_context(|| format!("cannot read {flag} {}", path.display()))
+        };
+        let mut config = match &self.ca_cert {
+            Some(path) => {
+                ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read("--ca-cert", path)?))
+            }
+            None => ClientTlsConfig::new().with_native_roots(),
+        };
+        match (&self.tls_cert, &self.tls_key) {
+            (Some(cert), Some(key)) => {
+                let (cert, key) = (read("--tls-cert", cert)?, read("--tls-key", key)?);
+                config = config.identity(Identity::from_pem(cert, key));
+            }
+            (None, None) => {}
+            _ => anyhow::bail!("--tls-cert and --tls-key go together"),
+        }
+        Ok(match &self.tls_server_name {
+            Some(name) => config.domain_name(name),
+            None => config,
+        })
+    }
+}
+
+/// What requests go through.
+pub(crate) type Asking = InterceptedService<Channel, Bearer>;
+
+/// A hub that answers.
+pub(crate) struct Hub {
+    pub(crate) channel: Asking,
+}
+
+impl Hub {
+    pub(crate) async fn connect(hub: &HubUrl, tls: &Tls, token: &Token) -> anyhow::Result<Self> {
+        let bearer = token.bearer()?;
+        let encrypted = hub.endpoint.uri().scheme_str() == Some("https");
+        let mut endpoint = hub.endpoint.clone();
+        if encrypted {
+            let config = tls.config()?;
+            endpoint =
+                endpoint.tls_config(config).map_err(|error| anyhow::anyhow!("TLS: {}", innermost(&error)))?;
+        }
+        let channel = endpoint.connect().await.map_err(|error| {
+            let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), innermost);
+            let url = &hub.text;
+            anyhow::anyhow!("cannot reach the hub at {url}: {cause} (--hub or NETCHECK_HUB says where it is)")
+        })?;
+        Ok(Self { channel: InterceptedService::new(channel, bearer) })
+    }
+
+    pub(crate) fn reachability(&self) -> ReachabilityServiceClient<Asking> {
+        ReachabilityServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_LIMIT)
+    }
+}
+
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    error.source().map_or_else(|| error.to_string(), innermost)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_be_tried() {
+        for text in ["hub:7070", "10.0.0.1:7070", "[fd00::1]:7070", "HTTP://hub", "http://hub:7070/"] {
+            let url = endpoint(text).unwrap();
+            assert_eq!(url.endpoint.uri().scheme_str(), Some("http"), "{text}");
+        }
+        assert_eq!(endpoint("https://hub:7070").unwrap().endpoint.uri().scheme_str(), Some("https"));
+        for text in ["ftp://x", "http://", "://hub", "", "a b:1", "unix:///x"] {
+            let error = endpoint(text).expect_err(text);
+            assert!(error.contains("http://HOST:PORT"), "{text}: {error}");
+            assert_eq!(error.lines().count(), 1);
+        }
+    }
+}
