@@ -144,8 +144,7 @@ fn reported(bytes: &[u8]) -> String {
     let mut lines = log.lines().map(Result::unwrap);
     let listening = lines.find(|line| line.contains("\"listening\"")).expect("it listens");
     let listening: serde_json::Value = serde_json::from_str(&listening).unwrap();
-    let report = ask(&["report", "--hub", listening["fields"]["grpc"].as_str().unwrap()]);
-    String::from_utf8(report.stdout).unwrap()
+    ask(&["report", "--hub", listening["fields"]["grpc"].as_str().unwrap()]).out
 }
 
 #[test]
