@@ -86,7 +86,7 @@ async fn read(kubeconfig: PathBuf) -> anyhow::Result<Arc<Roster>> {
             tell.notify_one();
         }
         News::Failed(trouble) | News::State { trouble: Some(trouble), .. } => eprintln!("{trouble}"),
-        News::State { .. } => {}
+        News::State { .. } | News::LeftOut { .. } => {}
     };
     let shutdown = CancellationToken::new();
     let task = KubernetesTask::new(Arc::new(take), client, access, pulse);
@@ -118,6 +118,7 @@ async fn main() -> anyhow::Result<()> {
         rotation: Rotation { paths_per_node: args.paths_per_node, ..Rotation::default() },
         dns: Default::default(),
         http: Default::default(),
+        agent_archs: Vec::new(),
         certificate_warning: Duration::ZERO,
         dns_name: "kubernetes.default.svc.cluster.local".to_owned(),
         selection: match args.selection {

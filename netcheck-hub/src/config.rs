@@ -64,6 +64,11 @@ pub struct Config {
     #[arg(long, env = "NETCHECK_WINDOW", value_name = "DURATION", default_value = "1s", value_parser = window)]
     pub window: Duration,
 
+    /// Architectures that the agents' image is made for, as kubernetes.io/arch has them, separated by commas. Of nodes of
+    /// others no agent is expected, and their paths are expected_absent [default: any].
+    #[arg(long, env = "NETCHECK_AGENT_ARCHS", value_name = "ARCHS", value_delimiter = ',')]
+    pub agent_archs: Vec<String>,
+
     /// How long samples, lost probes, paths that left the plan, and agents of nodes that are neither in the inventory
     /// nor connected are kept in memory (duration).
     #[arg(long, env = "NETCHECK_EXPIRE", value_name = "DURATION", default_value = "2m", value_parser = expire)]
@@ -263,6 +268,7 @@ impl Config {
             dns,
             http: self.http.settings()?,
             certificate_warning: self.http.certificate_warning,
+            agent_archs: self.agent_archs.clone(),
             expire: self.expire,
         })
     }

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use netcheck_analysis::cluster::roster::Roster;
+use netcheck_analysis::cluster::roster::{LeftOut, Roster};
 
 pub mod file;
 pub mod kubernetes;
@@ -25,10 +25,15 @@ pub enum News {
     State {
         /// What is wrong with it, if anything.
         trouble: Option<String>,
-        /// How many objects were skipped so far.
-        skipped: u64,
-        /// What is wrong with those that are left out now.
+        /// What is missing in it.
         caveat: Option<String>,
+    },
+    /// What does not hold together.
+    LeftOut {
+        /// What of the roster in use is left out for that.
+        left_out: LeftOut,
+        /// How often anything was so far.
+        so_far: u64,
     },
 }
 

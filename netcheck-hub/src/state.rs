@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use crate::inventory::{News, Take};
 use crate::state::agent::Agent;
 use crate::state::locating::Questions;
-use netcheck_analysis::cluster::roster::Roster;
+use netcheck_analysis::cluster::roster::{LeftOut, Roster};
 use netcheck_analysis::evidence::flows::LostFlows;
 use netcheck_analysis::evidence::pending::PendingDrops;
 use netcheck_analysis::evidence::sights::Sights;
@@ -31,6 +31,7 @@ mod counters;
 pub mod evaluating;
 mod held;
 pub mod ingest;
+mod learning;
 mod locating;
 mod planning;
 mod sessions;
@@ -62,7 +63,9 @@ pub struct State {
     pub roster_ns: i64,
     /// What is wrong with the newest inventory; the roster is then an older one.
     pub inventory_error: Option<String>,
-    /// What is missing in the roster in use.
+    /// Objects of the inventory that are left out of the roster in use.
+    pub left_out: LeftOut,
+    /// What else is missing in it.
     pub inventory_caveat: Option<String>,
     /// What is wrong with the newest certificate; an older one is in use.
     pub tls_error: Option<String>,
@@ -98,6 +101,8 @@ pub struct State {
     expedited: BTreeSet<String>,
     /// When the hub started.
     pub(crate) started_ns: i64,
+    /// Nodes that are meant to leave, and since when they are (unix time).
+    leaving: BTreeMap<String, i64>,
     /// Certificates that expire sooner are warned of.
     pub certificate_warning: Duration,
     /// Events.
@@ -134,6 +139,7 @@ impl Hub {
             stale: false,
             roster_ns: 0,
             inventory_error: None,
+            left_out: LeftOut::default(),
             inventory_caveat: None,
             tls_error: None,
             agents: Vec::new(),
@@ -153,6 +159,7 @@ impl Hub {
             returned: BTreeMap::new(),
             expedited: BTreeSet::new(),
             started_ns,
+            leaving: BTreeMap::new(),
             certificate_warning: settings.certificate_warning,
             counters: Counters::default(),
             next_generation: 0,
@@ -201,6 +208,8 @@ impl Hub {
     pub fn set_roster_despite(&self, roster: Roster, trouble: Option<String>, now_ns: i64) {
         let mut state = self.lock();
         let returned = roster.returned_since(&state.roster);
+        let leaves = |name: &String| roster.nodes.get(name).is_some_and(|node| node.leaving_since.is_some());
+        state.leaving.retain(|name, _| leaves(name));
         let older = std::mem::replace(&mut state.roster, Arc::new(roster));
         state.roster_ns = now_ns;
         state.inventory_error = trouble;
@@ -213,16 +222,21 @@ impl Hub {
         self.plan_due(now_ns);
     }
 
-    /// What is wrong with the inventory now, if anything; how many objects were skipped so far, and what is wrong with
-    /// those that are left out now. The roster stays.
-    pub fn inventory_trouble(&self, trouble: Option<String>, skipped: u64, caveat: Option<String>) {
+    /// What is wrong with the inventory now, if anything, and what is missing in it. The roster stays.
+    pub fn inventory_trouble(&self, trouble: Option<String>, caveat: Option<String>) {
         let mut state = self.lock();
         if trouble.is_some() && state.inventory_error.is_none() {
             state.counters.inventory_errors += 1;
         }
         state.inventory_error = trouble;
         state.inventory_caveat = caveat;
-        state.counters.objects_skipped = skipped;
+    }
+
+    /// What of the inventory in use is left out, and how often anything was so far.
+    pub fn inventory_left_out(&self, left_out: LeftOut, so_far: u64) {
+        let mut state = self.lock();
+        state.left_out = left_out;
+        state.counters.objects_skipped = so_far;
     }
 
     /// Who takes what an inventory tells.
@@ -237,7 +251,8 @@ impl Hub {
         match news {
             News::Roster { roster, trouble } => self.set_roster_despite(roster, trouble, unix_now_ns()),
             News::Failed(error) => self.inventory_failed(error),
-            News::State { trouble, skipped, caveat } => self.inventory_trouble(trouble, skipped, caveat),
+            News::State { trouble, caveat } => self.inventory_trouble(trouble, caveat),
+            News::LeftOut { left_out, so_far } => self.inventory_left_out(left_out, so_far),
         }
     }
 

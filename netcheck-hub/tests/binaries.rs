@@ -131,6 +131,101 @@ impl Drop for Running {
     }
 }
 
+/// What the hub's report says of an inventory, all of it.
+fn reported(bytes: &[u8]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("inventory");
+    std::fs::write(&path, bytes).unwrap();
+    let file = format!("file:{}", path.display());
+    let mut command = hub(&["--insecure", "--inventory", &file, "--pods", "all", "--services", "all"]);
+    command.args(["--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", "--log-format", "json"]);
+    let mut running = Running(command.stderr(Stdio::piped()).spawn().unwrap());
+    let log = BufReader::new(running.0.stderr.take().unwrap());
+    let mut lines = log.lines().map(Result::unwrap);
+    let listening = lines.find(|line| line.contains("\"listening\"")).expect("it listens");
+    let listening: serde_json::Value = serde_json::from_str(&listening).unwrap();
+    ask(&["report", "--hub", listening["fields"]["grpc"].as_str().unwrap()]).out
+}
+
+#[test]
+fn files_as_people_have_them_are_read_and_what_is_odd_in_them_is_told() {
+    let with = |item: &str| format!("{CLUSTER}- {}\n", item.trim()).into_bytes();
+    let without = |from: &str, to: &str| {
+        assert!(CLUSTER.contains(from), "{from}");
+        CLUSTER.replace(from, to).into_bytes()
+    };
+    let paths = |report: &str| {
+        let first = report.lines().next().unwrap_or_default().to_owned();
+        first.split_whitespace().find_map(|word| word.parse::<u32>().ok()).expect("a count")
+    };
+    let plain = reported(CLUSTER.as_bytes());
+    let same: [(&str, Vec<u8>); 6] = [
+        ("UTF-16", CLUSTER.encode_utf16().flat_map(u16::to_le_bytes).collect()),
+        ("CRLF and a byte order mark", format!("\u{feff}{}", CLUSTER.replace('\n', "\r\n")).into_bytes()),
+        (
+            "another group's Node",
+            with("{apiVersion: longhorn.io/v1beta2, kind: Node, metadata: {name: n1}, spec: 5}"),
+        ),
+        (
+            "another group's Service",
+            with("{apiVersion: serving.knative.dev/v1, kind: Service, metadata: {name: web}}"),
+        ),
+        (
+            "a label that looks like a number",
+            without("{topology.kubernetes.io/zone: zone-a}", "{topology.kubernetes.io/zone: 83e2010}"),
+        ),
+        (
+            "a soft taint",
+            without(
+                "    name: n2\n",
+                "    name: n2\n  spec: {taints: [{key: DeletionCandidateOfClusterAutoscaler, effect: PreferNoSchedule}]}\n",
+            ),
+        ),
+    ];
+    for (what, bytes) in same {
+        let report = reported(&bytes);
+        assert_eq!(paths(&report), paths(&plain), "{what}: {report}");
+        assert!(!report.contains("left out") && !report.contains("leaving"), "{what}: {report}");
+    }
+    let told: [(Vec<u8>, &str, bool); 6] = [
+        (
+            with(
+                "{kind: Pod, metadata: {name: odd, namespace: a}, spec: {nodeName: n1, hostNetwork: true}, status: {phase: Running, podIP: <nil>}}",
+            ),
+            "(Pod a/odd) is left out: status.podIP is not an address: \"<nil>\"",
+            false,
+        ),
+        (
+            with(
+                "{kind: EndpointSlice, metadata: {name: odd}, addressType: IPv4, endpoints: [], ports: [{port: 0}]}",
+            ),
+            "(EndpointSlice odd): left out of it: ports is not a port: 0",
+            false,
+        ),
+        (
+            with(
+                "{kind: Node, metadata: {name: n9}, status: {addresses: [{type: ExternalIP, address: 192.0.2.9}], \
+               conditions: [{type: Ready, status: 'True'}]}}",
+            ),
+            "no address of type InternalIP on n9",
+            true,
+        ),
+        (without("10.0.0.2}", "10.0.0.1}"), "2 objects have the address 10.0.0.1 (node n1, node n2)", true),
+        (
+            without("10.244.2.2", "10.244.1.2"),
+            "have the address 10.244.1.2 (pod default/web-1, pod default/web-2)",
+            true,
+        ),
+        (without("kube-dns", "names"), "no cluster DNS was found", false),
+    ];
+    for (bytes, expected, unjudged) in told {
+        let report = reported(&bytes);
+        assert!(report.contains(expected), "{expected}: {report}");
+        assert!(!report.starts_with('✓'), "{report}");
+        assert_eq!(report.lines().next().unwrap().contains("nobody can probe"), unjudged, "{report}");
+    }
+}
+
 #[test]
 fn a_hub_without_agents_serves_says_so_and_drains_on_sigterm() {
     let folder = tempfile::tempdir().unwrap();

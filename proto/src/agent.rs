@@ -21,6 +21,10 @@ const VANTAGE: usize = 16;
 const DNS_CACHES: usize = 8;
 /// Interfaces of a pod vantage, and addresses of all of them and of one.
 const VANTAGE_ADDRESSES: usize = 64;
+/// What a resolver reads of its configuration (`MAXNS` of glibc; domains without a bound since 2.26).
+const NAME_SERVERS: usize = 3;
+/// See above.
+const SEARCH_DOMAINS: usize = 32;
 
 /// Checks an introduction.
 ///
@@ -67,6 +71,9 @@ pub fn status(mut status: v1::AgentStatus) -> v1::AgentStatus {
             tidy(&mut link.interface, WORD);
             link.addresses.truncate(VANTAGE_ADDRESSES);
         }
+        vantage.name_servers.truncate(NAME_SERVERS);
+        vantage.search_domains.truncate(SEARCH_DOMAINS);
+        vantage.search_domains.iter_mut().for_each(|domain| tidy(domain, LINE));
         vantage.can.truncate(VANTAGE);
         vantage.detail.truncate(VANTAGE);
         vantage.detail.iter_mut().for_each(|line| tidy(line, LINE));

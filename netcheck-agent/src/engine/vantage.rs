@@ -41,12 +41,14 @@ impl Engine {
                     tracing::warn!(%error, "the pod vantage's sockets");
                 }
                 let hello = &pool.hello;
+                let resolv_conf = ResolvConf::parse(&hello.resolv_conf);
                 let status = VantageStatus {
                     pod: hello.pod.clone(),
                     addresses: hello.addresses.clone(),
                     links: hello.links.clone(),
                     responder_port: hello.responder_port,
-                    name_servers: ResolvConf::parse(&hello.resolv_conf).servers,
+                    name_servers: resolv_conf.servers,
+                    search_domains: resolv_conf.domains,
                     can: self.pod_can(),
                     detail: self.pod_cannot(|family| hello.has(family)),
                     ..VantageStatus::default()

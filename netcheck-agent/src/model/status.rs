@@ -88,6 +88,8 @@ pub(crate) struct VantageStatus {
     pub(crate) responder_port: u16,
     /// Who is asked for names there.
     pub(crate) name_servers: Vec<IpAddr>,
+    /// What short names are completed with there.
+    pub(crate) search_domains: Vec<String>,
     /// What can be probed from it.
     pub(crate) can: Vec<(ProbeKind, Family)>,
     /// What can't be and why, or why there is none; one line each.

@@ -183,6 +183,8 @@ pub(crate) fn pod_vantage(status: &VantageStatus) -> v1::PodVantage {
         responder_port: status.responder_port.into(),
         links: status.links.iter().map(link).collect(),
         leaving: status.leaving,
+        name_servers: status.name_servers.iter().copied().map(convert::address_bytes).collect(),
+        search_domains: status.search_domains.clone(),
     }
 }
 

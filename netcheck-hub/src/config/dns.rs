@@ -10,8 +10,8 @@ use netcheck_analysis::plan::dns::{DnsSettings, NAME, Over};
 /// Flags about DNS.
 #[derive(Clone, Debug, Args)]
 pub struct DnsFlags {
-    /// The names that DNS servers are asked for, separated by commas; may be repeated [default:
-    /// kubernetes.default.svc.cluster.local].
+    /// The names that DNS servers are asked for, separated by commas; may be repeated [default: kubernetes.default.svc in
+    /// the cluster's domain, which pod vantages tell; without any, cluster.local].
     #[arg(long, env = "NETCHECK_DNS_NAMES", value_name = "NAMES", value_delimiter = ',', value_parser = dns_name)]
     pub dns_names: Vec<String>,
 
@@ -52,7 +52,8 @@ impl DnsFlags {
     #[must_use]
     pub fn settings(&self) -> (String, DnsSettings) {
         let mut names: Vec<String> = self.dns_names.iter().chain(&self.dns_name).cloned().collect();
-        if names.is_empty() {
+        let follow_domain = names.is_empty();
+        if follow_domain {
             names.push(NAME.to_owned());
         }
         let first = names.remove(0);
@@ -62,6 +63,7 @@ impl DnsFlags {
             node_local: self.node_local_dns.clone(),
             find_node_local: !self.ignore_found_dns,
             search_names: self.dns_search_names.clone(),
+            follow_domain,
         };
         (first, settings)
     }
@@ -81,9 +83,9 @@ mod tests {
             ignore_found_dns: false,
             dns_search_names: Vec::new(),
         };
-        assert_eq!(none.settings().0, NAME);
+        assert!(none.settings().0 == NAME && none.settings().1.follow_domain);
         let old = DnsFlags { dns_name: Some("a.b".to_owned()), ..none.clone() };
-        assert_eq!(old.settings().0, "a.b");
+        assert!(old.settings().0 == "a.b" && !old.settings().1.follow_domain);
         let both = DnsFlags { dns_names: vec!["c.d".to_owned(), "e.f".to_owned()], ..old };
         let (first, settings) = both.settings();
         assert_eq!((first.as_str(), settings.more_names), ("c.d", vec!["e.f".to_owned(), "a.b".to_owned()]));

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{News, Take};
 use netcheck_analysis::cluster::inventory::{InventoryError, read};
-use netcheck_analysis::cluster::roster::Roster;
+use netcheck_analysis::cluster::roster::{LeftOut, Roster};
 
 /// How often the file is looked at. A change is taken once it has been the same for two looks, so that a file which
 /// is being written in place is not read by halves.
@@ -31,6 +31,8 @@ pub struct InventoryTask {
     path: PathBuf,
     take: Take,
     loaded: Option<Identity>,
+    /// Objects that were left out so far.
+    skipped: u64,
 }
 
 impl InventoryTask {
@@ -44,7 +46,9 @@ impl InventoryTask {
         let roster = objects.roster();
         tracing::info!(path = %path.display(), ignored = objects.ignored, "inventory read: {roster}");
         take(News::Roster { roster, trouble: None });
-        Ok(Self { path, take, loaded })
+        let mut task = Self { path, take, loaded, skipped: 0 };
+        task.tell(objects.left_out);
+        Ok(task)
     }
 
     /// Re-reads the file whenever it changes, until cancelled.
@@ -66,11 +70,13 @@ impl InventoryTask {
         }
     }
 
-    async fn reload(&self) {
+    async fn reload(&mut self) {
         let path = self.path.clone();
-        let read = tokio::task::spawn_blocking(move || read(&path).map(|objects| objects.roster())).await;
-        match read {
-            Ok(Ok(roster)) => self.accept(roster).await,
+        let read = tokio::task::spawn_blocking(move || {
+            read(&path).map(|objects| (objects.roster(), objects.left_out))
+        });
+        match read.await {
+            Ok(Ok((roster, left_out))) => self.accept(roster, left_out).await,
             Ok(Err(error)) => {
                 let error = format!("{:#}", anyhow::Error::from(error));
                 tracing::error!("{error}; keeping the last good roster");
@@ -80,7 +86,7 @@ impl InventoryTask {
         }
     }
 
-    async fn accept(&self, roster: Roster) {
+    async fn accept(&mut self, roster: Roster, left_out: LeftOut) {
         tracing::info!(path = %self.path.display(), "inventory changed: {roster}");
         let take = Arc::clone(&self.take);
         // Plans of many nodes take their time.
@@ -88,6 +94,16 @@ impl InventoryTask {
         if let Err(error) = taken {
             (self.take)(News::Failed(format!("plans could not be made of the inventory: {error}")));
         }
+        self.tell(left_out);
+    }
+
+    /// Tells what of the file could not be used.
+    fn tell(&mut self, left_out: LeftOut) {
+        for line in left_out.told() {
+            tracing::warn!("{line}");
+        }
+        self.skipped += left_out.count;
+        (self.take)(News::LeftOut { left_out, so_far: self.skipped });
     }
 }
 

@@ -175,8 +175,11 @@ impl KubernetesTask {
     }
 
     fn tell_state(&self) {
-        let (skipped, caveat) = self.shared.lock().broken();
-        (self.take)(News::State { trouble: self.pulse.trouble(), skipped, caveat });
+        let tables = self.shared.lock();
+        let ((left_out, so_far), caveat) = (tables.left_out(), tables.caveat());
+        drop(tables);
+        (self.take)(News::State { trouble: self.pulse.trouble(), caveat });
+        (self.take)(News::LeftOut { left_out, so_far });
     }
 }
 

@@ -97,6 +97,12 @@ impl Snapshot {
             "1 while the newest inventory can't be read.",
             vec![(vec![], error)],
         );
+        snapshot.add(
+            false,
+            "hub_inventory_objects_left_out",
+            "Objects of the inventory in use that are left out, wholly or in part.",
+            vec![(vec![], state.left_out.count as f64)],
+        );
         let error = f64::from(u8::from(state.tls_error.is_some()));
         let help = "1 while a renewed certificate can't be used.";
         snapshot.add(false, "hub_certificate_broken", help, vec![(vec![], error)]);
@@ -325,7 +331,7 @@ impl Snapshot {
             ("hub_inventory_errors", "Inventories that could not be read.", counters.inventory_errors),
             (
                 "hub_kubernetes_objects_skipped",
-                "Objects of the Kubernetes API that did not hold together.",
+                "Objects of the inventory that did not hold together, each time that they were read.",
                 counters.objects_skipped,
             ),
         ];

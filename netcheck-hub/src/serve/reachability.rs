@@ -117,9 +117,11 @@ impl Hub {
     #[must_use]
     pub fn report(&self, range: &Range) -> v1::Report {
         let (cells, coverage) = self.survey(range);
-        let caveats = self.lock().caveats();
+        let state = self.lock();
+        let (caveats, unjudged) = (state.caveats(), state.roster.unjudged());
+        drop(state);
         let incidents = self.incidents(false).incidents;
-        let mut report = v1::Report { incidents, ..report::build(&cells, range, caveats) };
+        let mut report = v1::Report { incidents, unjudged, ..report::build(&cells, range, caveats) };
         report::add_inactive(&mut report, &coverage, self.settings.rotation.cover);
         report
     }
@@ -137,7 +139,7 @@ impl Hub {
                 addresses: node.addresses.iter().map(ToString::to_string).collect(),
                 ready: node.ready,
                 cordoned: node.cordoned,
-                expected_absent: node.absent.clone().unwrap_or_default(),
+                expected_absent: node.unanswering().unwrap_or_default(),
                 agent: agent.and_then(wire_agent),
             });
         }

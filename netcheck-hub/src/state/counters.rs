@@ -61,6 +61,6 @@ pub struct Counters {
     pub rosters: u64,
     /// See above.
     pub inventory_errors: u64,
-    /// Objects of the Kubernetes API that did not hold together.
+    /// Objects of the inventory that did not hold together, each time that they were read.
     pub objects_skipped: u64,
 }

@@ -30,7 +30,7 @@ impl Hub {
     pub fn plan_due(&self, now_ns: i64) {
         let _alone = self.planning.lock().unwrap_or_else(PoisonError::into_inner);
         // Kept until the end: nothing large is freed under the lock.
-        let _older = self.renew_catalog();
+        let _older = self.renew_catalog(now_ns);
         let mut state = self.lock();
         state.returned.retain(|_, until_ns| *until_ns > now_ns);
         let due: Vec<NodeIx> =
@@ -63,15 +63,16 @@ impl Hub {
     }
 
     /// Makes the catalog anew where something that it is made of changed. Returns the one before.
-    fn renew_catalog(&self) -> Option<Arc<Catalog>> {
+    fn renew_catalog(&self, now_ns: i64) -> Option<Arc<Catalog>> {
         let mut state = self.lock();
-        let mut stale = std::mem::take(&mut state.stale);
+        let mut stale = std::mem::take(&mut state.stale) | state.watch_leaving(now_ns);
         for agent in &mut state.agents {
             stale |= agent.vantage.take_changed() | std::mem::take(&mut agent.caches_changed);
         }
         if !stale {
             return None;
         }
+        state.learn(&self.settings, now_ns);
         let roster = Arc::clone(&state.roster);
         for name in roster.nodes.keys() {
             state.intern(name);
@@ -79,10 +80,11 @@ impl Hub {
         let (responders, pods, older) =
             (state.responders(), state.pod_responders(), Arc::clone(&state.catalog));
         let caches = state.dns_caches();
+        let dns_name = state.dns_name(&self.settings);
         drop(state);
         let settings = &self.settings;
-        let catalog = Catalog::of(&roster, &settings.selection, &responders, &settings.dns_name)
-            .with_dns(&roster, &settings.dns_name, &settings.dns, &caches)
+        let catalog = Catalog::of(&roster, &settings.selection, &responders, &dns_name)
+            .with_dns(&roster, &dns_name, &settings.dns, &caches)
             .with_http(&roster, &settings.selection, &settings.http)
             .with_responders(&pods)
             .grouped(&older);

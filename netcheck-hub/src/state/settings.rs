@@ -23,6 +23,8 @@ pub struct Settings {
     pub dns: DnsSettings,
     /// What is asked for by HTTP.
     pub http: HttpSettings,
+    /// Architectures that agents' image is made for; of nodes of others none is expected. Empty: any.
+    pub agent_archs: Vec<String>,
     /// Certificates that expire sooner are warned of.
     pub certificate_warning: Duration,
     /// How long windows, lost probes, paths that left the plan and agents of nodes that left the roster are kept.
@@ -40,6 +42,7 @@ impl Settings {
             selection: Selection::everything(),
             dns: DnsSettings::default(),
             http: HttpSettings::default(),
+            agent_archs: Vec::new(),
             certificate_warning: Duration::ZERO,
             expire: Duration::from_secs(120),
         }

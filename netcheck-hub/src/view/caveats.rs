@@ -19,7 +19,9 @@ impl State {
                 if self.roster_ns == 0 { "there is no roster yet" } else { "showing the last good roster" };
             caveats.push(format!("{error}; {then}"));
         }
+        caveats.extend(self.left_out.told());
         caveats.extend(self.inventory_caveat.clone());
+        caveats.extend(self.unprobed());
         caveats.extend(self.catalog.troubles.iter().cloned());
         if let Some(error) = &self.tls_error {
             caveats.push(format!("the hub's renewed certificate is of no use: {error}"));
@@ -28,7 +30,7 @@ impl State {
             .roster
             .nodes
             .values()
-            .filter(|node| node.absent.is_none())
+            .filter(|node| node.unanswering().is_none())
             .filter(|node| self.find(&node.name).is_none_or(|at| self.agent(at).live.is_none()))
             .map(|node| node.name.clone())
             .collect();
@@ -46,6 +48,29 @@ impl State {
         caveats.extend(self.of_agents());
         caveats.extend(self.catalog.left_out.iter().cloned());
         caveats
+    }
+
+    /// What nobody can probe, though it is meant to be there: whatever is measured, not all is known to be well.
+    fn unprobed(&self) -> Vec<String> {
+        let contested = self.roster.contested.iter().map(|(address, names)| {
+            format!(
+                "{} objects have the address {address} ({}): nobody can tell which of them answers there, so that it \
+                 is not probed",
+                names.len(),
+                listed(names.iter().cloned())
+            )
+        });
+        let mut lines: Vec<String> = contested.take(LINES).collect();
+        let more = self.roster.contested.len() - lines.len();
+        if more > 0 {
+            lines.push(format!("{more} more addresses belong to several objects and are not probed"));
+        }
+        let without: Vec<String> = self.roster.addressless().map(|node| node.name.clone()).collect();
+        if !without.is_empty() {
+            let names = listed(without.into_iter());
+            lines.push(format!("no address of type InternalIP on {names}: nobody can probe what has none"));
+        }
+        lines
     }
 
     /// What is to be said of agents: one line for all of which the same is, and of the many lines of a large cluster the

@@ -6,6 +6,7 @@ mod checks;
 mod evidence;
 mod identity;
 mod incidents;
+mod learning;
 mod leaves;
 mod ports;
 mod readers;

@@ -1,20 +1,30 @@
 //! The cluster's objects in a text: a `v1.List` as `kubectl get nodes,pods,services,endpointslices -A -o yaml` prints
-//! it, as YAML or JSON. Whether an object holds together is judged here for files and for the API alike. Pure, but
-//! for [`read`].
+//! it, as YAML or JSON, and whatever comes near to it. One object that does not hold together costs no other: it is left
+//! out and told. Whether it does is judged here for files and for the API alike. Pure, but for [`read`].
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::serde::de::DeserializeOwned;
 use netcheck_proto::text;
-use serde::Deserialize;
+use serde::Deserializer;
 
-pub use self::sound::Sound;
+use self::documents::{Documents, NoObjects, Placed};
+pub use self::encoding::EncodingError;
+pub use self::sound::{Parts, Sound};
+use self::tree::Tree;
 use crate::cluster::roster::Objects;
 
+mod documents;
+mod encoding;
 mod sound;
 #[cfg(test)]
 mod tests;
+mod tree;
+
+/// How to make a file that is one.
+const COMMAND: &str =
+    "make it by `kubectl get nodes,namespaces,pods,services,endpointslices -A -o yaml > inventory.yaml`";
 
 /// Why there is no roster to be had from a file.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +37,14 @@ pub enum InventoryError {
         /// Why.
         source: std::io::Error,
     },
+    /// Its bytes are no text.
+    #[error("inventory {path} is no text")]
+    Encoding {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: EncodingError,
+    },
     /// It is neither YAML nor JSON.
     #[error("inventory {path} is broken: {message}")]
     Syntax {
@@ -36,49 +54,33 @@ pub enum InventoryError {
         message: String,
     },
     /// It is not a list of objects.
-    #[error("inventory {path} is not a v1 List of Kubernetes objects but {found}")]
+    #[error("inventory {path} is not a v1 List of Kubernetes objects but {found}: {COMMAND}")]
     NotAList {
         /// Which.
         path: PathBuf,
         /// What stood there.
         found: String,
     },
-    /// One of its items is no object at all.
-    #[error("inventory {path}: items[{index}] {message}")]
-    Item {
+    /// It is what another command prints, which leaves out who is behind services.
+    #[error(
+        "inventory {path} is a dump by `kubectl cluster-info dump`, which has no endpoint slices: {COMMAND}"
+    )]
+    Dump {
         /// Which.
         path: PathBuf,
-        /// Position in the list, from 0.
-        index: usize,
-        /// What it is instead.
-        message: String,
-    },
-    /// One of its objects does not hold together.
-    #[error("inventory {path}: items[{index}] ({kind} {name}) is broken: {message}")]
-    Object {
-        /// Which.
-        path: PathBuf,
-        /// Position in the list, from 0.
-        index: usize,
-        /// Its kind.
-        kind: String,
-        /// Its name, as far as it has one.
-        name: String,
-        /// What is wrong.
-        message: String,
     },
     /// A cluster without nodes is taken for a mistake.
-    #[error("inventory {path} has no Node")]
+    #[error("inventory {path} has no Node{}: {COMMAND}", told(.left_out.as_deref()))]
     NoNodes {
         /// Which.
         path: PathBuf,
+        /// The first thing in it that could not be used, if any.
+        left_out: Option<String>,
     },
 }
 
-#[derive(Deserialize)]
-struct List {
-    kind: Option<String>,
-    items: Option<Vec<serde_json::Value>>,
+fn told(left_out: Option<&str>) -> String {
+    left_out.map(|first| format!(" that can be used ({first})")).unwrap_or_default()
 }
 
 /// Reads a file.
@@ -86,8 +88,10 @@ struct List {
 /// # Errors
 /// See [`InventoryError`].
 pub fn read(path: &Path) -> Result<Objects, InventoryError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| InventoryError::Read { path: path.to_owned(), source })?;
+    let bytes =
+        std::fs::read(path).map_err(|source| InventoryError::Read { path: path.to_owned(), source })?;
+    let text =
+        encoding::text(bytes).map_err(|source| InventoryError::Encoding { path: path.to_owned(), source })?;
     parse(path, &text)
 }
 
@@ -96,118 +100,127 @@ pub fn read(path: &Path) -> Result<Objects, InventoryError> {
 /// # Errors
 /// See [`InventoryError`].
 pub fn parse(path: &Path, text: &str) -> Result<Objects, InventoryError> {
-    let broken =
-        |message: String| InventoryError::Syntax { path: path.to_owned(), message: one_line(&message) };
-    let list: List = if text.trim_start().starts_with('{') {
-        serde_json::from_str(text).map_err(|error| broken(error.to_string()))?
-    } else {
-        // The file is the operator's own and grows with the cluster: no cap on its size.
-        let options = serde_saphyr::options! { budget: None, with_snippet: false };
-        serde_saphyr::from_str_with_options(text, options)
-            .map_err(|error| broken(error.without_snippet().to_string()))?
-    };
-    let not_a_list = |found: String| InventoryError::NotAList { path: path.to_owned(), found };
-    let kind = list.kind.ok_or_else(|| not_a_list("something without a kind".to_owned()))?;
-    if !kind.ends_with("List") {
-        return Err(not_a_list(format!("a {kind}")));
-    }
-    let items = list.items.ok_or_else(|| not_a_list(format!("a {kind} without items")))?;
-    let mut objects = Objects::default();
-    let mut known = HashMap::new();
-    for (index, item) in items.into_iter().enumerate() {
-        let own = kind_of(&item, &kind).map_err(|message| InventoryError::Item {
-            path: path.to_owned(),
-            index,
-            message,
-        })?;
-        let mut at = Item { path, index, kind: &own, known: &mut known };
-        match own.as_str() {
-            "Node" => objects.nodes.push(at.read(item)?),
-            "Pod" => objects.pods.push(at.read(item)?),
-            "Service" => objects.services.push(at.read(item)?),
-            "Namespace" => objects.namespaces.push(at.read(item)?),
-            "EndpointSlice" => objects.endpoint_slices.push(at.read(item)?),
-            "Gateway" if of_gateway_api(&item, &kind) => objects.gateways.push(at.read(item)?),
-            "HTTPRoute" => objects.http_routes.push(at.read(item)?),
-            "Ingress" => objects.ingresses.push(at.read(item)?),
-            _ => objects.ignored += 1,
-        }
-    }
+    let path = || path.to_owned();
+    let documents = Documents::read(text).map_err(|none| match none {
+        NoObjects::Syntax(message) => InventoryError::Syntax { path: path(), message: tidy(&message) },
+        NoObjects::Other(found) => InventoryError::NotAList { path: path(), found: tidy(&found) },
+        NoObjects::Dump => InventoryError::Dump { path: path() },
+    })?;
+    let mut reader = Reader::default();
+    documents.broken.iter().for_each(|line| reader.leave_out(line));
+    documents.objects.into_iter().for_each(|placed| reader.sort(placed));
+    let objects = reader.objects;
     if objects.nodes.is_empty() {
-        return Err(InventoryError::NoNodes { path: path.to_owned() });
+        let left_out = objects.left_out.lines.first().cloned();
+        return Err(InventoryError::NoNodes { path: path(), left_out });
     }
     Ok(objects)
 }
 
-/// The kind of an item. Those of a typed list, as the API server has it, carry none of their own.
-fn kind_of(item: &serde_json::Value, list: &str) -> Result<String, String> {
-    use serde_json::Value;
-    let found = match item {
-        Value::Object(object) => match object.get("kind") {
-            Some(Value::String(kind)) if !kind.is_empty() => return Ok(kind.clone()),
-            None if list != "List" => return Ok(list.trim_end_matches("List").to_owned()),
-            _ => return Err("has no kind".to_owned()),
-        },
-        Value::Null => "nothing",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a text",
-        Value::Array(_) => "a list",
-    };
-    Err(format!("is {found}, not an object"))
+/// Objects by their kind.
+#[derive(Default)]
+struct Reader {
+    objects: Objects,
+    /// Where each object stands: its place in the file, and among those of its kind.
+    known: HashMap<(String, String), (String, usize)>,
 }
 
-/// Others have objects of this name, too.
-fn of_gateway_api(item: &serde_json::Value, list: &str) -> bool {
-    let version = item.get("apiVersion").and_then(serde_json::Value::as_str);
-    version.map_or(list == "GatewayList", |version| version.starts_with("gateway.networking.k8s.io/"))
-}
+impl Reader {
+    fn leave_out(&mut self, line: &str) {
+        self.objects.left_out.add(|| tidy(line));
+    }
 
-struct Item<'a> {
-    path: &'a Path,
-    index: usize,
-    kind: &'a str,
-    /// Kind, namespace and name of what was read already, and where it stands.
-    known: &'a mut HashMap<(String, String), usize>,
-}
-
-impl Item<'_> {
-    fn read<T: DeserializeOwned + Sound>(&mut self, value: serde_json::Value) -> Result<T, InventoryError> {
-        let name = value.pointer("/metadata/name").and_then(|name| name.as_str()).unwrap_or("?").to_owned();
-        let checked = object(value).and_then(|object: T| {
-            let meta = object.meta();
-            let called =
-                [meta.namespace.as_deref(), meta.name.as_deref()].map(Option::unwrap_or_default).join("/");
-            match self.known.insert((self.kind.to_owned(), called), self.index) {
-                None => Ok(object),
-                Some(first) => Err(format!("items[{first}] is the same object")),
+    /// Others have kinds of the same names: the group tells them apart. Objects without one, as people write them, are
+    /// taken for what they seem to be.
+    fn sort(&mut self, placed: Placed) {
+        let group = placed.version.split_once('/').map_or("", |(group, _)| group);
+        let of = |ours: &str| placed.version.is_empty() || group == ours;
+        match placed.kind.as_str() {
+            "Node" if of("") => self.read(placed, |objects| &mut objects.nodes),
+            "Pod" if of("") => self.read(placed, |objects| &mut objects.pods),
+            "Service" if of("") => self.read(placed, |objects| &mut objects.services),
+            "Namespace" if of("") => self.read(placed, |objects| &mut objects.namespaces),
+            "EndpointSlice" if of("discovery.k8s.io") => {
+                self.read(placed, |objects| &mut objects.endpoint_slices);
             }
-        });
-        checked.map_err(|message| InventoryError::Object {
-            path: self.path.to_owned(),
-            index: self.index,
-            kind: self.kind.to_owned(),
-            name: text::line(&name),
-            message: text::line(&one_line(&message)),
-        })
+            "Ingress" if of("networking.k8s.io") => self.read(placed, |objects| &mut objects.ingresses),
+            "Gateway" if of("gateway.networking.k8s.io") => {
+                self.read(placed, |objects| &mut objects.gateways);
+            }
+            "HTTPRoute" if of("gateway.networking.k8s.io") => {
+                self.read(placed, |objects| &mut objects.http_routes);
+            }
+            _ => self.objects.ignored += 1,
+        }
+    }
+
+    fn read<T: DeserializeOwned + Sound + PartialEq>(
+        &mut self,
+        placed: Placed,
+        all: fn(&mut Objects) -> &mut Vec<T>,
+    ) {
+        let Placed { place, kind, mut tree, .. } = placed;
+        let called = name(&tree);
+        let at = format!("{place} ({kind} {called})");
+        // The types check these two where they stand; whether they do depends on the kind of list.
+        if let Tree::Map(entries) = &mut tree {
+            entries.retain(|(key, _)| !is_type(key));
+        }
+        let Judged { object, parts } = match judge::<T, _>(tree) {
+            Ok(judged) => judged,
+            Err(why) => return self.leave_out(&format!("{at} is left out: {why}")),
+        };
+        let list = all(&mut self.objects);
+        match self.known.get(&(kind.clone(), called.clone())) {
+            // Lists that overlap.
+            Some((_, known)) if list[*known] == object => {}
+            Some((first, _)) => {
+                let line = format!("{at} is left out: {first} is another object of the same name");
+                self.leave_out(&line);
+            }
+            None => {
+                self.known.insert((kind, called), (place, list.len()));
+                list.push(object);
+                if let Some(parts) = parts {
+                    self.leave_out(&format!("{at}: left out of it: {parts}"));
+                }
+            }
+        }
     }
 }
 
-/// Reads one object, from a file or from the API.
+/// `namespace/name`, as far as an object has them.
+fn name(tree: &Tree) -> String {
+    let meta = tree.get("metadata");
+    let text = |key: &str| meta.and_then(|meta| meta.get(key)).and_then(Tree::as_text);
+    let name = text("name").unwrap_or("?");
+    text("namespace").map_or_else(|| name.to_owned(), |namespace| format!("{namespace}/{name}"))
+}
+
+/// Whether it says what kind of object it is; types check that where it stands, and lists need not have it.
+#[must_use]
+pub fn is_type(key: &str) -> bool {
+    matches!(key, "kind" | "apiVersion")
+}
+
+/// An object that can be used.
+pub struct Judged<T> {
+    /// Without what was left out.
+    pub object: T,
+    /// What of it was left out, if anything: one line.
+    pub parts: Option<String>,
+}
+
+/// Judges one object, from a file or from the API.
 ///
 /// # Errors
-/// Says in one line what does not hold together.
-pub fn object<T: DeserializeOwned + Sound>(mut value: serde_json::Value) -> Result<T, String> {
-    if let Some(object) = value.as_object_mut() {
-        // The types check these two where they stand; whether they do depends on the kind of list.
-        object.remove("kind");
-        object.remove("apiVersion");
-    }
-    let object: T = serde_json::from_value(value).map_err(|error| one_line(&error.to_string()))?;
-    object.sound()?;
-    Ok(object)
+/// It can't be used, and why, in one line.
+pub fn judge<'de, T: DeserializeOwned + Sound, D: Deserializer<'de>>(value: D) -> Result<Judged<T>, String> {
+    let mut object = T::deserialize(value).map_err(|error| tidy(&error.to_string()))?;
+    let parts = object.sound()?.line();
+    Ok(Judged { object, parts })
 }
 
-fn one_line(message: &str) -> String {
-    message.split_whitespace().collect::<Vec<_>>().join(" ")
+fn tidy(message: &str) -> String {
+    text::line(&message.split_whitespace().collect::<Vec<_>>().join(" "))
 }

@@ -8,14 +8,17 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 pub mod build;
+mod dns;
 pub mod entrance;
 pub mod gateway;
 pub mod http;
 mod network;
+mod owners;
 mod service;
 
-pub use build::Objects;
+pub use build::{LeftOut, Objects};
 pub use network::Attachment;
+pub use owners::Contested;
 pub use service::{Backend, Service, ServicePort, Transport};
 
 /// A snapshot of the cluster. Keys are names; pods and services go by `namespace/name`.
@@ -31,6 +34,8 @@ pub struct Roster {
     pub entrances: BTreeMap<String, entrance::Entrance>,
     /// Objects whose annotation says neither yes nor no, as `service default/web`.
     pub misannotated: BTreeSet<String>,
+    /// Addresses of several objects, which nobody probes: an answer would not tell whose it is.
+    pub contested: Contested,
     /// Addresses on secondary networks that more than one pod has, or somebody on the cluster's own network as well.
     pub shared_addresses: BTreeSet<String>,
     owners: HashMap<IpAddr, Owner>,
@@ -51,8 +56,25 @@ pub struct Node {
     pub cordoned: bool,
     /// Why it is meant to be away, if it is.
     pub absent: Option<String>,
+    /// It is meant to be away for a taint alone: since when, unix seconds; 0 where it does not say.
+    pub leaving_since: Option<i64>,
+    /// Why no agent can run on it, where that is so and none ever connected: what an agent would answer, and what it
+    /// would measure, is not to be had.
+    pub agentless: Option<String>,
+    /// Its architecture, as `amd64`; empty where nobody says.
+    pub arch: String,
     /// Probing it was switched off by annotation.
     pub opted_out: bool,
+}
+
+impl Node {
+    /// Why it need not answer as a node does, if so.
+    #[must_use]
+    pub fn unanswering(&self) -> Option<String> {
+        let agentless =
+            || self.agentless.as_ref().map(|why| format!("no agent runs on node {}: {why}", self.name));
+        self.absent.clone().or_else(agentless)
+    }
 }
 
 /// A pod that has been given a node and an address.
@@ -74,6 +96,8 @@ pub struct Pod {
     pub host_network: bool,
     /// Why it is meant to be away, if it is (not ready, terminating).
     pub absent: Option<String>,
+    /// It is being deleted: its address may be another's any time.
+    pub terminating: bool,
     /// It is one of netcheck's own vantages.
     pub vantage: bool,
     /// What annotations say, its own before its namespace's.
@@ -131,19 +155,57 @@ impl Roster {
         self.owners.get(&address)
     }
 
+    /// All addresses with their owners, in no order.
+    pub(crate) fn owners(&self) -> impl Iterator<Item = (IpAddr, &Owner)> {
+        self.owners.iter().map(|(&address, owner)| (address, owner))
+    }
+
     /// The zone of a node; empty where there is none.
     #[must_use]
     pub fn zone(&self, node: &str) -> &str {
         self.nodes.get(node).map_or("", |node| node.zone.as_str())
     }
 
-    /// Why paths from this node are meant to be silent, if they are.
+    /// Why paths to and from this node are meant to be silent, if they are.
     #[must_use]
     pub fn node_absent(&self, node: &str) -> Option<String> {
+        self.nodes.get(node).map_or_else(|| self.node_away(node), Node::unanswering)
+    }
+
+    /// Why whatever runs on this node is meant to be silent, if it is: where no agent can run, pods can.
+    #[must_use]
+    pub fn node_away(&self, node: &str) -> Option<String> {
         match self.nodes.get(node) {
             None => Some(format!("node {node} is gone")),
             Some(node) => node.absent.clone(),
         }
+    }
+
+    /// An address of the cluster's first family; none where nothing tells.
+    #[must_use]
+    pub fn first_family(&self) -> &[IpAddr] {
+        let api = self.services.get("default/kubernetes").map(|service| &service.cluster_addresses);
+        let nodes = self.nodes.values().map(|node| &node.addresses);
+        let mut known = api.into_iter().chain(nodes).filter(|addresses| !addresses.is_empty());
+        known.next().map_or(&[], |addresses| &addresses[..1])
+    }
+
+    /// How many objects are meant to be there and can't be probed by anybody.
+    #[must_use]
+    pub fn unjudged(&self) -> u64 {
+        let contested: BTreeSet<&String> = self.contested.values().flatten().collect();
+        (contested.len() + self.addressless().count()) as u64
+    }
+
+    /// Nodes that are meant to be probed and have no address for it, beside those whose addresses are contested.
+    pub fn addressless(&self) -> impl Iterator<Item = &Node> {
+        let told: BTreeSet<&String> = self.contested.values().flatten().collect();
+        self.nodes.values().filter(move |node| {
+            node.addresses.is_empty()
+                && !node.opted_out
+                && node.unanswering().is_none()
+                && !told.contains(&format!("node {}", node.name))
+        })
     }
 
     /// Nodes that are meant to be there and were not in an older roster: new ones, and those that are back.
@@ -153,7 +215,7 @@ impl Roster {
             // The first roster: everything is new, and probed anyway.
             return BTreeSet::new();
         }
-        let present = self.nodes.values().filter(|node| node.absent.is_none());
+        let present = self.nodes.values().filter(|node| node.unanswering().is_none());
         let returned = present.filter(|node| older.node_absent(&node.name).is_some());
         returned.map(|node| node.name.clone()).collect()
     }
@@ -163,7 +225,8 @@ impl Roster {
     pub fn pod_absent(&self, pod: &str) -> Option<String> {
         match self.pods.get(pod) {
             None => Some(format!("pod {pod} is gone")),
-            Some(pod) => pod.absent.clone().or_else(|| self.node_absent(&pod.node)),
+            // Where no agent can run, pods can.
+            Some(pod) => pod.absent.clone().or_else(|| self.node_away(&pod.node)),
         }
     }
 }

@@ -186,7 +186,7 @@ impl Build<'_> {
                 node: node.name.clone(),
                 zone: node.zone.clone(),
                 addresses: node.addresses.clone(),
-                absent: node.absent.clone(),
+                absent: node.unanswering(),
                 ..Target::default()
             });
             let responder = responders.get(&node.name).copied().unwrap_or(DEFAULT_RESPONDER_PORT);
@@ -287,7 +287,7 @@ impl Build<'_> {
                 kind: v1::TargetKind::DnsServer,
                 namespace: service.namespace.clone(),
                 zone: self.roster.zone(&node).to_owned(),
-                absent: if node.is_empty() { None } else { self.roster.node_absent(&node) },
+                absent: if node.is_empty() { None } else { self.roster.node_away(&node) },
                 node,
                 name,
                 addresses: addresses.iter().map(|&(address, _)| address).collect(),
@@ -320,42 +320,13 @@ pub(super) fn record_type(roster: &Roster) -> u16 {
     if has_v4 { 1 } else { 28 }
 }
 
+/// Hub and agents agree on who has an address.
 fn addresses(roster: &Roster) -> Addresses {
-    let mut all: Vec<AddressOf> = Vec::new();
-    for node in roster.nodes.values() {
-        all.extend(node.addresses.iter().map(|&address| AddressOf {
-            address,
-            node: node.name.clone(),
-            pod: None,
-            network: None,
-        }));
-    }
-    for (id, pod) in roster.pods.iter().filter(|(_, pod)| !pod.host_network) {
-        let mut of = |address: IpAddr, network: Option<&Arc<str>>| {
-            all.push(AddressOf {
-                address,
-                node: pod.node.clone(),
-                pod: Some(id.clone()),
-                network: network.map(Arc::clone),
-            });
-        };
-        pod.addresses.iter().for_each(|&address| of(address, None));
-        for network in &pod.networks {
-            network.addresses.iter().for_each(|&address| of(address, Some(&network.network)));
-        }
-    }
-    // An endpoint may name an address that no pod has (any more). That is where the packets go, so that kernels must
-    // know it to tell of them. Whoever has the address goes first.
-    for service in roster.services.values() {
-        all.extend(service.backends.iter().filter_map(|backend| {
-            let owner = roster.owner(backend.address)?;
-            Some(AddressOf {
-                address: backend.address,
-                node: owner.node.clone(),
-                pod: owner.pod.clone(),
-                network: owner.network.clone(),
-            })
-        }));
-    }
-    all.into_iter().collect()
+    let row = |(address, owner): (IpAddr, &crate::cluster::roster::Owner)| AddressOf {
+        address,
+        node: owner.node.clone(),
+        pod: owner.pod.clone(),
+        network: owner.network.clone(),
+    };
+    roster.owners().map(row).collect()
 }

@@ -19,6 +19,9 @@ const TLS_PORT: u16 = 853;
 const DNS_PORT: u16 = 53;
 /// Where Kubernetes has a namespace, for servers of nodes' own.
 const NODE_LOCAL: &str = "node-local";
+/// No service is the cluster's DNS.
+const NONE_FOUND: &str = "no cluster DNS was found, so that no DNS server is asked: no service has an address that pods' \
+                          resolv.conf names, nor the label k8s-app=kube-dns, nor a name that is usual for it";
 
 /// How a question travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, clap::ValueEnum)]
@@ -44,6 +47,8 @@ pub struct DnsSettings {
     pub find_node_local: bool,
     /// Short names to look up with each node's own search list.
     pub search_names: Vec<String>,
+    /// Nobody named the first name: it is in whichever domain the cluster has.
+    pub follow_domain: bool,
 }
 
 impl Default for DnsSettings {
@@ -54,6 +59,7 @@ impl Default for DnsSettings {
             node_local: Vec::new(),
             find_node_local: true,
             search_names: Vec::new(),
+            follow_domain: true,
         }
     }
 }
@@ -120,6 +126,9 @@ impl Catalog {
                     ..probe.clone()
                 });
             }
+        }
+        if dns.is_empty() && !roster.services.is_empty() && !roster.services.values().any(|of| of.dns) {
+            self.left_out = self.left_out.iter().cloned().chain([NONE_FOUND.to_owned()]).collect();
         }
         ports.sort_unstable();
         ports.dedup();
@@ -266,6 +275,23 @@ mod tests {
         let with_port = catalog(true, &settings);
         assert!(asked(&with_port).iter().any(|line| line == "kube-dns 853 a.b. TLS"));
         assert!(with_port.watched_ports.contains(&853));
+    }
+
+    #[test]
+    fn where_no_cluster_dns_is_found_that_is_told() {
+        let told = |name: &str| {
+            let service = json!({
+                "metadata": { "name": name, "namespace": "a" },
+                "spec": { "clusterIPs": ["10.96.0.10"], "ports": [{ "port": 53, "protocol": "UDP" }] },
+            });
+            let objects =
+                Objects { services: vec![serde_json::from_value(service).unwrap()], ..Objects::default() };
+            let roster = objects.roster();
+            let catalog = Catalog::of(&roster, &Selection::everything(), &BTreeMap::new(), "a.b");
+            let catalog = catalog.with_dns(&roster, "a.b", &DnsSettings::default(), &Found::new());
+            catalog.left_out.iter().any(|line| line.contains("no cluster DNS was found"))
+        };
+        assert!(told("web") && !told("coredns"));
     }
 
     #[test]

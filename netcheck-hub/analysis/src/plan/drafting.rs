@@ -124,7 +124,12 @@ impl<'a> Planner<'a> {
     }
 
     fn share(&self, input: &PlanInput) -> Arc<NodeAssignment> {
-        let addresses = self.roster.nodes.get(&*input.name).map_or(&[][..], |node| &node.addresses);
+        let node = self.roster.nodes.get(&*input.name);
+        // One without an address of its own can probe all the same.
+        let addresses = node.map_or(&[][..], |node| match node.addresses.as_slice() {
+            [] => self.roster.first_family(),
+            own => own,
+        });
         let prober = Prober::new(&self.catalog, Arc::clone(&input.name), addresses, input.pod.clone());
         Arc::new(NodeAssignment::of(prober, &self.catalog, self.rotation))
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use netcheck_common::domain::{Family, ProbeKind};
-use netcheck_proto::{convert, v1};
+use netcheck_proto::{convert, text, v1};
 
 /// A vantage: what its agent's plan depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +15,10 @@ pub struct PodSource {
     pub addresses: Vec<IpAddr>,
     /// Port of its responder; 0 for none.
     pub responder_port: u16,
+    /// Whom pods there ask for names.
+    pub name_servers: Vec<IpAddr>,
+    /// The cluster's domain, as pods' short names are completed with it.
+    pub domain: Option<String>,
     can: BTreeSet<(ProbeKind, Family)>,
 }
 
@@ -34,7 +38,13 @@ impl PodSource {
         });
         let can = can.collect();
         let responder_port = u16::try_from(told.responder_port).unwrap_or(0);
-        (!addresses.is_empty()).then(|| Self { pod: told.pod.clone(), addresses, responder_port, can })
+        let servers = told.name_servers.iter();
+        let name_servers =
+            servers.filter_map(|server| convert::address("name_servers", server).ok()).collect();
+        let domain = told.search_domains.iter().find_map(|domain| cluster_domain(domain));
+        let pod = told.pod.clone();
+        let source = Self { pod, addresses, responder_port, name_servers, domain, can };
+        (!source.addresses.is_empty()).then_some(source)
     }
 
     /// Whether such probes can be sent from it.
@@ -47,5 +57,40 @@ impl PodSource {
     #[must_use]
     pub fn address(&self, v4: bool) -> Option<IpAddr> {
         self.addresses.iter().copied().find(|address| address.is_ipv4() == v4)
+    }
+}
+
+/// What kubelets write behind `svc.` (pkg/kubelet/network/dns): a pod's namespace, services, then all of the cluster.
+fn cluster_domain(search: &str) -> Option<String> {
+    let search = search.trim_end_matches('.');
+    let domain = search.strip_prefix("svc.").or_else(|| Some(search.split_once(".svc.")?.1))?;
+    text::is_name(domain).then(|| domain.to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clusters_domain_is_what_pods_short_names_end_with() {
+        let of = |search: &[&str]| {
+            let search_domains = search.iter().map(|domain| (*domain).to_owned()).collect();
+            let servers = vec![vec![10, 96, 0, 10], vec![1]];
+            let told = v1::PodVantage {
+                search_domains,
+                addresses: vec![vec![10, 244, 1, 9]],
+                name_servers: servers,
+                ..Default::default()
+            };
+            let read = PodSource::read(&told).unwrap();
+            assert_eq!(read.name_servers, [IpAddr::from([10, 96, 0, 10])]);
+            read.domain
+        };
+        let found = |domain: &str| Some(domain.to_owned());
+        assert_eq!(of(&["a.svc.corp.example", "svc.corp.example", "corp.example"]), found("corp.example"));
+        assert_eq!(of(&["example.org", "svc.K8s.local."]), found("k8s.local"));
+        assert_eq!(of(&["a.svc.svc.example"]), found("svc.example"));
+        assert_eq!(of(&["example.org", "svc", "svc.", "svc.a b"]), None);
+        assert_eq!(of(&[]), None);
     }
 }

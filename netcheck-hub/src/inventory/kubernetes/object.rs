@@ -145,8 +145,8 @@ impl Kept for Mark {
 /// What came of reading one object.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Read<K> {
-    /// Kept.
-    Kept(K),
+    /// Kept, and what of it was left out, if anything.
+    Kept(K, Option<String>),
     /// Whole, but of no use: a pod without an address.
     Unused,
     /// It does not hold together, and why.
@@ -174,7 +174,7 @@ impl<K> Watched<K> {
 
 impl<'de, K: Kept> Deserialize<'de> for Watched<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = Value::deserialize(deserializer)?;
+        let mut value = Value::deserialize(deserializer)?;
         let text = |name: &str| value["metadata"][name].as_str().map(ToOwned::to_owned);
         let metadata = ObjectMeta {
             name: text("name"),
@@ -182,8 +182,11 @@ impl<'de, K: Kept> Deserialize<'de> for Watched<K> {
             resource_version: text("resourceVersion"),
             ..ObjectMeta::default()
         };
-        let read = match inventory::object::<K::Object>(value) {
-            Ok(object) => K::keep(&object).map_or(Read::Unused, Read::Kept),
+        if let Some(object) = value.as_object_mut() {
+            object.retain(|key, _| !inventory::is_type(key));
+        }
+        let read = match inventory::judge::<K::Object, _>(value) {
+            Ok(judged) => K::keep(&judged.object).map_or(Read::Unused, |kept| Read::Kept(kept, judged.parts)),
             Err(why) => Read::Broken(why),
         };
         Ok(Self { metadata, read })

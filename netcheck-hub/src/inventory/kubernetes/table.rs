@@ -5,15 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kube::runtime::watcher::Event;
+use netcheck_proto::text;
 
 use super::object::{Kept, Read, Watched};
 use netcheck_analysis::cluster::roster::build::Parts;
 use netcheck_analysis::cluster::roster::entrance::Entrance;
 use netcheck_analysis::cluster::roster::gateway::{Gateway, HttpRoute, join};
-use netcheck_analysis::cluster::roster::{Backend, Mark, Node, Pod, Service};
-
-/// Broken objects that are kept by name; beyond, they are only counted.
-const NAMED: usize = 100;
+use netcheck_analysis::cluster::roster::{Backend, LeftOut, Mark, Node, Pod, Service};
 
 /// The objects of one kind.
 #[derive(Debug)]
@@ -24,7 +22,7 @@ pub(super) struct Table<K> {
     incoming: Option<BTreeMap<String, K>>,
     /// A list has been complete.
     listed: bool,
-    /// Objects that do not hold together, and why.
+    /// Objects that do not hold together, wholly or in part, and why.
     broken: BTreeMap<String, String>,
 }
 
@@ -78,25 +76,21 @@ impl<K: Kept> Table<K> {
         }
     }
 
-    /// What is to be kept. Of an object that is broken now: its last good state.
+    /// What is to be kept. Of an object that is broken now, nothing: what it was says nothing of what it is.
     fn judge(&mut self, key: &str, read: Read<K>) -> Option<K> {
-        match read {
-            Read::Kept(kept) => {
-                self.broken.remove(key);
-                Some(kept)
-            }
-            Read::Unused => {
-                self.broken.remove(key);
-                None
-            }
-            Read::Broken(why) => {
-                tracing::warn!("{} {key} is broken: {why}; skipping it", K::plural());
-                if self.broken.len() < NAMED || self.broken.contains_key(key) {
-                    self.broken.insert(key.to_owned(), why);
-                }
-                self.current.get(key).cloned()
+        let (kept, why) = match read {
+            Read::Kept(kept, parts) => (Some(kept), parts.map(|parts| format!("left out of it: {parts}"))),
+            Read::Unused => (None, None),
+            Read::Broken(why) => (None, Some(format!("left out: {why}"))),
+        };
+        match why {
+            None => drop(self.broken.remove(key)),
+            Some(why) => {
+                tracing::warn!("{} {key}: {why}", K::plural());
+                self.broken.insert(key.to_owned(), why);
             }
         }
+        kept
     }
 }
 
@@ -125,14 +119,18 @@ impl Tables {
             self.missing.remove(&*K::plural());
         }
         if let Event::Apply(object) | Event::InitApply(object) = &event
-            && matches!(object.read, Read::Broken(_))
+            && matches!(object.read, Read::Broken(_) | Read::Kept(_, Some(_)))
         {
             self.skipped += 1;
         }
+        let key = match &event {
+            Event::Apply(object) | Event::InitApply(object) | Event::Delete(object) => object.key(),
+            Event::Init | Event::InitDone => String::new(),
+        };
         let table = K::table(self);
-        let broken = table.broken.len();
+        let before = (table.broken.len(), table.broken.get(&key).cloned());
         let changed = table.take(event);
-        let told = broken != table.broken.len();
+        let told = before != (table.broken.len(), table.broken.get(&key).cloned());
         self.changed |= changed;
         told || (changed && self.complete())
     }
@@ -173,8 +171,8 @@ impl Tables {
         })
     }
 
-    /// How often an object was skipped, and what is wrong with those that are broken now.
-    pub(super) fn broken(&self) -> (u64, Option<String>) {
+    /// What is left out now, and how often anything was so far.
+    pub(super) fn left_out(&self) -> (LeftOut, u64) {
         let all = [
             ("node", &self.nodes.broken),
             ("pod", &self.pods.broken),
@@ -185,24 +183,21 @@ impl Tables {
             ("gateway", &self.gateways.broken),
             ("httproute", &self.http_routes.broken),
         ];
-        let count: usize = all.iter().map(|(_, broken)| broken.len()).sum();
-        let first = all.iter().find_map(|(kind, broken)| {
-            let (key, why) = broken.first_key_value()?;
-            Some(format!("{kind} {key}: {why}"))
-        });
-        let caveat = first.map(|first| {
-            format!(
-                "{count} Kubernetes object(s) can't be read and are taken as they were, or left out ({first})"
-            )
-        });
-        let missing = (!self.missing.is_empty()).then(|| {
-            let kinds: Vec<&str> = self.missing.iter().map(String::as_str).collect();
+        let mut left_out = LeftOut::default();
+        for (kind, broken) in all {
+            broken.iter().for_each(|(key, why)| left_out.add(|| text::line(&format!("{kind} {key}: {why}"))));
+        }
+        (left_out, self.skipped)
+    }
+
+    /// Kinds that the cluster does not have, in one line.
+    pub(super) fn caveat(&self) -> Option<String> {
+        let kinds: Vec<&str> = self.missing.iter().map(String::as_str).collect();
+        (!kinds.is_empty()).then(|| {
             format!(
                 "--http-gateway: the cluster has no {} (Gateway API v1): looked for again now and then",
                 kinds.join(" and no ")
             )
-        });
-        let lines: Vec<String> = caveat.into_iter().chain(missing).collect();
-        (self.skipped, (!lines.is_empty()).then(|| lines.join("; ")))
+        })
     }
 }

@@ -172,7 +172,7 @@ impl Session {
         let table_changes = hello.takes_table_changes;
         agent.hello = Some(hello);
         // Its own comes at once if it is known; what others get to know of it comes with the next tick.
-        state.stale |= !known || moved;
+        state.stale |= !known || moved || state.is_agentless(&name);
         let mut plans = state.agent(node).plans.subscribe();
         plans.mark_changed();
         drop(state);

@@ -11,6 +11,8 @@ struct Counts {
     unreachable: u64,
     expected_absent: u64,
     no_data: u64,
+    /// Objects that nobody can probe.
+    unjudged: u64,
 }
 
 impl Counts {
@@ -37,6 +39,7 @@ impl Counts {
             unreachable: report.unreachable,
             expected_absent: report.expected_absent,
             no_data: report.no_data,
+            unjudged: report.unjudged,
         }
     }
 
@@ -56,6 +59,15 @@ impl Counts {
 
     /// The verdict and the line that a report begins with. Reachable only where every path that can be measured was.
     fn headline(&self) -> (v1::Verdict, String) {
+        let (verdict, line) = self.of_paths();
+        match self.unjudged {
+            0 => (verdict, line),
+            1 => (verdict, format!("{line}, 1 object that nobody can probe")),
+            many => (verdict, format!("{line}, {many} objects that nobody can probe")),
+        }
+    }
+
+    fn of_paths(&self) -> (v1::Verdict, String) {
         let (of, measured) = (self.paths, self.reachable + self.degraded + self.unreachable);
         let (verdict, mut line) = if of == 0 {
             return (v1::Verdict::NoData, "there is nothing to probe".to_owned());
@@ -67,8 +79,12 @@ impl Counts {
             (v1::Verdict::Unreachable, format!("{} of {of} paths are unreachable", self.unreachable))
         } else if self.degraded > 0 {
             (v1::Verdict::Degraded, format!("{} of {of} paths lose probes", self.degraded))
-        } else if measured < of {
-            let verdict = if self.no_data > 0 { v1::Verdict::NoData } else { v1::Verdict::Reachable };
+        } else if measured < of || self.unjudged > 0 {
+            let verdict = if self.no_data > 0 || self.unjudged > 0 {
+                v1::Verdict::NoData
+            } else {
+                v1::Verdict::Reachable
+            };
             (verdict, format!("{measured} of {of} paths reachable"))
         } else {
             (v1::Verdict::Reachable, format!("all {of} paths are reachable"))
@@ -179,5 +195,9 @@ mod tests {
             assert_eq!((report.verdict(), report.headline.as_str()), (verdict, line));
             assert_eq!(report.conclusion(), conclusion, "{line}");
         }
+        let mut blind = v1::Report { paths: 176, reachable: 176, unjudged: 2, ..Default::default() };
+        conclude(&mut blind);
+        let line = "176 of 176 paths reachable, 2 objects that nobody can probe";
+        assert_eq!((blind.verdict(), blind.headline.as_str()), (Verdict::NoData, line));
     }
 }

@@ -1,9 +1,10 @@
-//! Whether an object says what the API server would let it say. The roster leaves out what it can't use;
-//! here a mistake of whoever wrote it is found before it hides a node.
+//! Whether an object says what the API server would let it say. What does not hold together costs as little as can be: a
+//! port, an address, and the whole object only where nothing of it is left to use. Here that is found and told, so that no
+//! mistake hides anything without a word; the roster then takes what it is given.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
+use k8s_openapi::api::core::v1::{LoadBalancerStatus, Namespace, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -11,27 +12,82 @@ use netcheck_proto::text;
 
 use crate::cluster::roster::gateway::{GatewayObject, HttpRouteObject};
 
+/// Parts of one object that are told each by itself.
+const TOLD: usize = 3;
+
+/// What of an object was left out.
+#[derive(Debug, Default)]
+pub struct Parts {
+    told: Vec<String>,
+    count: usize,
+}
+
+impl Parts {
+    fn add(&mut self, why: String) {
+        self.count += 1;
+        if self.told.len() < TOLD && !self.told.contains(&why) {
+            self.told.push(why);
+        }
+    }
+
+    /// Takes what holds together of a list.
+    fn keep<T>(&mut self, list: &mut Vec<T>, mut sound: impl FnMut(&mut T) -> Result<(), String>) {
+        list.retain_mut(|item| sound(item).map_err(|why| self.add(why)).is_ok());
+    }
+
+    /// The same of a list that may not be there.
+    fn keep_some<T>(&mut self, list: &mut Option<Vec<T>>, sound: impl FnMut(&mut T) -> Result<(), String>) {
+        if let Some(list) = list {
+            self.keep(list, sound);
+        }
+    }
+
+    /// Takes a text away that does not hold together.
+    fn keep_text(
+        &mut self,
+        text: &mut Option<String>,
+        sound: impl FnOnce(&mut String) -> Result<(), String>,
+    ) {
+        if let Some(Err(why)) = text.as_mut().map(sound) {
+            self.add(why);
+            *text = None;
+        }
+    }
+
+    /// All of them in one line; nothing where nothing was left out.
+    pub(super) fn line(self) -> Option<String> {
+        let more = self.count.saturating_sub(self.told.len());
+        let mut line = self.told.join("; ");
+        if more > 0 {
+            line += &format!(" and {more} more");
+        }
+        (self.count > 0).then_some(line)
+    }
+}
+
 /// An object that can be checked.
 pub trait Sound {
     /// Its name and the like.
     fn meta(&self) -> &ObjectMeta;
 
-    /// What is wrong beyond name and namespace.
+    /// Takes away what does not hold together, beyond name and namespace.
     ///
     /// # Errors
-    /// Says in one line what it is.
-    fn fields(&self) -> Result<(), String>;
+    /// Nothing is left that could be used, and why.
+    fn mend(&mut self, parts: &mut Parts) -> Result<(), String>;
 
-    /// What is wrong with it, if anything.
+    /// Takes away what does not hold together.
     ///
     /// # Errors
-    /// Says in one line what it is.
-    fn sound(&self) -> Result<(), String> {
+    /// The object is of no use, and why.
+    fn sound(&mut self) -> Result<Parts, String> {
         let meta = self.meta();
         let name = meta.name.as_deref().filter(|name| !name.is_empty()).ok_or("it has no name")?;
         named("metadata.name", Some(name))?;
         named("metadata.namespace", meta.namespace.as_deref())?;
-        self.fields()
+        let mut parts = Parts::default();
+        self.mend(&mut parts)?;
+        Ok(parts)
     }
 }
 
@@ -44,8 +100,23 @@ fn named(field: &str, name: Option<&str>) -> Result<(), String> {
     }
 }
 
-fn address(field: &str, text: &str) -> Result<(), String> {
-    text.parse::<IpAddr>().map(drop).map_err(|_invalid| format!("{field} is not an address: {text:?}"))
+/// Makes an address of a text what all others write for it.
+fn address(field: &str, text: &mut String) -> Result<(), String> {
+    let read = text.parse::<IpAddr>().ok().or_else(|| with_zeros(text).map(IpAddr::V4));
+    let read = read.ok_or_else(|| format!("{field} is not an address: {text:?}"))?;
+    *text = read.to_canonical().to_string();
+    Ok(())
+}
+
+/// `10.96.009.012`: objects of old clusters have such, and the API server takes them for decimal.
+fn with_zeros(text: &str) -> Option<Ipv4Addr> {
+    let mut octets = [0; 4];
+    let mut parts = text.split('.');
+    for octet in &mut octets {
+        let part = parts.next().filter(|part| part.bytes().all(|byte| byte.is_ascii_digit()))?;
+        *octet = part.parse().ok()?;
+    }
+    parts.next().is_none().then(|| octets.into())
 }
 
 fn port(field: &str, number: i32) -> Result<(), String> {
@@ -55,15 +126,28 @@ fn port(field: &str, number: i32) -> Result<(), String> {
     }
 }
 
+/// An error where there were addresses and none of them is one.
+fn some_left(had: bool, left: bool, parts: &mut Parts) -> Result<(), String> {
+    if had && !left {
+        return Err(std::mem::take(parts).line().unwrap_or_default());
+    }
+    Ok(())
+}
+
 impl Sound for Node {
     fn meta(&self) -> &ObjectMeta {
         &self.metadata
     }
 
-    fn fields(&self) -> Result<(), String> {
-        let addresses = self.status.iter().flat_map(|status| status.addresses.iter().flatten());
-        let mut internal = addresses.filter(|address| address.type_ == "InternalIP");
-        internal.try_for_each(|internal| address("status.addresses, InternalIP", &internal.address))
+    fn mend(&mut self, parts: &mut Parts) -> Result<(), String> {
+        let addresses = self.status.as_mut().map(|status| &mut status.addresses);
+        let Some(addresses) = addresses else { return Ok(()) };
+        // A node without addresses is still there: that nobody can probe it is told of it.
+        parts.keep_some(addresses, |at| match at.type_.as_str() {
+            "InternalIP" => address("status.addresses, InternalIP", &mut at.address),
+            _ => Ok(()),
+        });
+        Ok(())
     }
 }
 
@@ -72,13 +156,17 @@ impl Sound for Pod {
         &self.metadata
     }
 
-    fn fields(&self) -> Result<(), String> {
+    fn mend(&mut self, parts: &mut Parts) -> Result<(), String> {
         named("spec.nodeName", self.spec.as_ref().and_then(|spec| spec.node_name.as_deref()))?;
-        let Some(status) = &self.status else { return Ok(()) };
-        let mut all = status.pod_ips.iter().flatten().map(|ip| ip.ip.as_str());
-        all.try_for_each(|ip| address("status.podIPs", ip))?;
-        let one = status.pod_ip.as_deref().filter(|ip| !ip.is_empty());
-        one.map_or(Ok(()), |ip| address("status.podIP", ip))
+        let Some(status) = &mut self.status else { return Ok(()) };
+        let is_empty = |ip: &Option<String>| ip.as_deref().unwrap_or_default().is_empty();
+        let had = status.pod_ips.as_ref().is_some_and(|ips| !ips.is_empty()) || !is_empty(&status.pod_ip);
+        parts.keep_some(&mut status.pod_ips, |ip| address("status.podIPs", &mut ip.ip));
+        if !is_empty(&status.pod_ip) {
+            parts.keep_text(&mut status.pod_ip, |ip| address("status.podIP", ip));
+        }
+        let left = status.pod_ips.as_ref().is_some_and(|ips| !ips.is_empty()) || !is_empty(&status.pod_ip);
+        some_left(had, left, parts)
     }
 }
 
@@ -87,23 +175,41 @@ impl Sound for Service {
         &self.metadata
     }
 
-    fn fields(&self) -> Result<(), String> {
-        let Some(spec) = &self.spec else { return Ok(()) };
-        let all = spec.cluster_ips.iter().flatten().chain(&spec.cluster_ip);
-        // Headless services say so in place of an address; ExternalName services say nothing.
-        let mut all = all.filter(|ip| !matches!(ip.as_str(), "" | "None"));
-        all.try_for_each(|ip| address("spec.clusterIPs", ip))?;
-        spec.external_ips.iter().flatten().try_for_each(|ip| address("spec.externalIPs", ip))?;
-        let status = self.status.as_ref().and_then(|status| status.load_balancer.as_ref());
-        let ingress = status.and_then(|status| status.ingress.as_ref()).into_iter().flatten();
-        let mut ingress = ingress.filter_map(|at| at.ip.as_deref()).filter(|ip| !ip.is_empty());
-        ingress.try_for_each(|ip| address("status.loadBalancer.ingress", ip))?;
-        spec.ports.iter().flatten().try_for_each(|of| {
+    fn mend(&mut self, parts: &mut Parts) -> Result<(), String> {
+        if let Some(status) = self.status.as_mut().and_then(|status| status.load_balancer.as_mut()) {
+            balancer(status, parts);
+        }
+        let Some(spec) = &mut self.spec else { return Ok(()) };
+        parts.keep_some(&mut spec.external_ips, |ip| address("spec.externalIPs", ip));
+        let had = spec.ports.as_ref().is_some_and(|ports| !ports.is_empty());
+        parts.keep_some(&mut spec.ports, |of| {
             // 0: none yet, as some tools write it.
             of.node_port.filter(|&number| number != 0).map_or(Ok(()), |number| port("nodePort", number))?;
             port("spec.ports", of.port)
-        })
+        });
+        some_left(had, spec.ports.as_ref().is_some_and(|ports| !ports.is_empty()), parts)?;
+        // Headless services say so in place of an address; ExternalName services say nothing.
+        let cluster = |ip: &mut String| match ip.as_str() {
+            "" | "None" => Ok(()),
+            _ => address("spec.clusterIPs", ip),
+        };
+        let any = |spec: &k8s_openapi::api::core::v1::ServiceSpec| {
+            spec.cluster_ips.as_ref().is_some_and(|ips| !ips.is_empty()) || spec.cluster_ip.is_some()
+        };
+        let had = any(spec);
+        parts.keep_some(&mut spec.cluster_ips, cluster);
+        parts.keep_text(&mut spec.cluster_ip, cluster);
+        some_left(had, any(spec), parts)
     }
+}
+
+fn balancer(status: &mut LoadBalancerStatus, parts: &mut Parts) {
+    parts.keep_some(&mut status.ingress, |at| balancer_ip(&mut at.ip));
+}
+
+fn balancer_ip(ip: &mut Option<String>) -> Result<(), String> {
+    let ip = ip.as_mut().filter(|ip| !ip.is_empty());
+    ip.map_or(Ok(()), |ip| address("status.loadBalancer.ingress", ip))
 }
 
 impl Sound for EndpointSlice {
@@ -111,18 +217,14 @@ impl Sound for EndpointSlice {
         &self.metadata
     }
 
-    fn fields(&self) -> Result<(), String> {
-        self.ports
-            .iter()
-            .flatten()
-            .filter_map(|port| port.port)
-            .try_for_each(|number| port("ports", number))?;
-        for endpoint in &self.endpoints {
-            named("endpoints.nodeName", endpoint.node_name.as_deref())?;
-            if self.address_type != "FQDN" {
-                endpoint.addresses.iter().try_for_each(|text| address("endpoints.addresses", text))?;
-            }
+    fn mend(&mut self, parts: &mut Parts) -> Result<(), String> {
+        parts.keep_some(&mut self.ports, |of| of.port.map_or(Ok(()), |number| port("ports", number)));
+        let names = self.address_type == "FQDN";
+        for endpoint in self.endpoints.iter_mut().filter(|_| !names) {
+            parts.keep(&mut endpoint.addresses, |text| address("endpoints.addresses", text));
         }
+        parts
+            .keep(&mut self.endpoints, |endpoint| named("endpoints.nodeName", endpoint.node_name.as_deref()));
         Ok(())
     }
 }
@@ -132,15 +234,18 @@ impl Sound for Ingress {
         &self.metadata
     }
 
-    fn fields(&self) -> Result<(), String> {
-        let rules = self.spec.iter().flat_map(|spec| spec.rules.iter().flatten());
-        rules
-            .filter_map(|rule| rule.host.as_deref())
-            .try_for_each(|host| named("spec.rules.host", Some(host.trim_start_matches("*."))))?;
-        let status = self.status.as_ref().and_then(|status| status.load_balancer.as_ref());
-        let at = status.and_then(|status| status.ingress.as_ref()).into_iter().flatten();
-        let mut at = at.filter_map(|at| at.ip.as_deref()).filter(|ip| !ip.is_empty());
-        at.try_for_each(|ip| address("status.loadBalancer.ingress", ip))
+    fn mend(&mut self, parts: &mut Parts) -> Result<(), String> {
+        if let Some(spec) = &mut self.spec {
+            parts.keep_some(&mut spec.rules, |rule| {
+                let host = rule.host.as_deref().map(|host| host.trim_start_matches("*."));
+                named("spec.rules.host", host)
+            });
+        }
+        let status = self.status.as_mut().and_then(|status| status.load_balancer.as_mut());
+        if let Some(status) = status {
+            parts.keep_some(&mut status.ingress, |at| balancer_ip(&mut at.ip));
+        }
+        Ok(())
     }
 }
 
@@ -149,8 +254,9 @@ impl Sound for GatewayObject {
         &self.metadata
     }
 
-    fn fields(&self) -> Result<(), String> {
-        self.spec.listeners.iter().try_for_each(|listener| port("spec.listeners.port", listener.port))
+    fn mend(&mut self, parts: &mut Parts) -> Result<(), String> {
+        parts.keep(&mut self.spec.listeners, |listener| port("spec.listeners.port", listener.port));
+        Ok(())
     }
 }
 
@@ -159,7 +265,7 @@ impl Sound for HttpRouteObject {
         &self.metadata
     }
 
-    fn fields(&self) -> Result<(), String> {
+    fn mend(&mut self, _parts: &mut Parts) -> Result<(), String> {
         Ok(())
     }
 }
@@ -169,7 +275,7 @@ impl Sound for Namespace {
         &self.metadata
     }
 
-    fn fields(&self) -> Result<(), String> {
+    fn mend(&mut self, _parts: &mut Parts) -> Result<(), String> {
         Ok(())
     }
 }

@@ -1,6 +1,9 @@
 use super::*;
 use crate::cluster::roster::Mark;
 
+mod judging;
+mod shapes;
+
 const CLUSTER: &str = include_str!("../../../../tests/hub/cluster.yaml");
 
 fn parsed(text: &str) -> Result<Objects, String> {
@@ -17,95 +20,9 @@ fn yaml_and_json_are_the_same() {
     assert_eq!(yaml.roster(), json.roster());
 }
 
-#[test]
-fn what_is_wrong_is_said_with_its_position_in_one_line() {
-    let rows = [
-        ("{\"kind\": \"List\",\n \"items\": [}", "f.yaml is broken", "line 2"),
-        ("kind: List\nitems:\n- a: [\n", "f.yaml is broken", "line"),
-        ("", "f.yaml", ""),
-        ("kind: Pod\nmetadata: {}\n", "not a v1 List of Kubernetes objects but a Pod", ""),
-        ("kind: List\n", "a List without items", ""),
-        ("items: []\n", "without a kind", ""),
-        ("kind: List\nitems: []\n", "has no Node", ""),
-        (
-            "kind: List\nitems:\n- {kind: Node, metadata: {name: n1}}\n- {kind: Pod, metadata: {name: p}, spec: {nodeName: [1]}}\n",
-            "items[1] (Pod p) is broken",
-            "",
-        ),
-    ];
-    for (text, expected, position) in rows {
-        let error = parsed(text).expect_err(text);
-        assert!(error.contains(expected) && error.contains(position), "{text:?}: {error}");
-        assert_eq!(error.lines().count(), 1, "{error}");
-    }
-}
-
-#[test]
-fn malformed_items_are_refused_by_their_position() {
-    let rows = [
-        ("5", "items[1] is a number, not an object"),
-        ("null", "items[1] is nothing, not an object"),
-        ("{metadata: {name: x}}", "items[1] has no kind"),
-        ("{kind: 7, metadata: {name: x}}", "items[1] has no kind"),
-        ("{kind: Node, metadata: {}}", "items[1] (Node ?) is broken: it has no name"),
-        ("{kind: Node, metadata: {name: ''}}", "items[1] (Node ) is broken: it has no name"),
-        ("{kind: Pod, metadata: {namespace: a}}", "items[1] (Pod ?) is broken: it has no name"),
-        ("{kind: Service, metadata: {labels: {a: b}}}", "items[1] (Service ?) is broken: it has no name"),
-        (
-            "{kind: EndpointSlice, metadata: {}, addressType: IPv4, endpoints: []}",
-            "items[1] (EndpointSlice ?) is broken",
-        ),
-        (
-            "{kind: Node, metadata: {name: \"n\\e[2J\"}}",
-            "items[1] (Node n\u{fffd}[2J) is broken: metadata.name is not a name",
-        ),
-        ("{kind: Pod, metadata: {name: p, namespace: a/b}}", "metadata.namespace is not a name: \"a/b\""),
-        (
-            "{kind: Node, metadata: {name: x}, status: {addresses: [{type: InternalIP, address: 10.0.0.300}]}}",
-            "status.addresses, InternalIP is not an address: \"10.0.0.300\"",
-        ),
-        (
-            "{kind: Pod, metadata: {name: x}, status: {podIPs: [{ip: here}]}}",
-            "status.podIPs is not an address",
-        ),
-        ("{kind: Pod, metadata: {name: x}, status: {podIP: here}}", "status.podIP is not an address"),
-        (
-            "{kind: Pod, metadata: {name: x}, spec: {containers: [], nodeName: 'a b'}}",
-            "spec.nodeName is not a name",
-        ),
-        (
-            "{kind: Service, metadata: {name: x}, spec: {clusterIP: 10.0.0}}",
-            "spec.clusterIPs is not an address",
-        ),
-        (
-            "{kind: Service, metadata: {name: x}, spec: {ports: [{port: 70000}]}}",
-            "spec.ports is not a port: 70000",
-        ),
-        (
-            "{kind: EndpointSlice, metadata: {name: x}, addressType: IPv4, endpoints: [{addresses: [web]}]}",
-            "endpoints.addresses is not an address: \"web\"",
-        ),
-        ("{kind: Node, metadata: {name: n1}}", "items[1] (Node n1) is broken: items[0] is the same object"),
-    ];
-    for (item, expected) in rows {
-        let text = format!("kind: List\nitems:\n- {{kind: Node, metadata: {{name: n1}}}}\n- {item}\n");
-        let error = parsed(&text).expect_err(item);
-        assert!(error.contains(expected), "{item}: {error}");
-        assert_eq!(error.lines().count(), 1, "{error}");
-    }
-    let fine = [
-        "{kind: Service, metadata: {name: x}, spec: {clusterIP: None, clusterIPs: [None]}}",
-        "{kind: Service, metadata: {name: x}, spec: {type: ExternalName, externalName: a.b}}",
-        "{kind: EndpointSlice, metadata: {name: x}, addressType: FQDN, endpoints: [{addresses: [a.b]}]}",
-        "{kind: Pod, metadata: {name: x}, status: {phase: Pending}}",
-        "{kind: Pod, metadata: {name: n1}}",
-        "{kind: Secret, metadata: {}}",
-    ];
-    for item in fine {
-        let text = format!("kind: List\nitems:\n- {{kind: Node, metadata: {{name: n1}}}}\n- {item}\n");
-        assert_eq!(parsed(&text).map(|objects| objects.nodes.len()), Ok(1), "{item}");
-    }
-    assert_eq!(parsed("kind: NodeList\nitems: [{metadata: {name: n1}}]\n").unwrap().nodes.len(), 1);
+/// The cluster of the other tests, as JSON.
+fn cluster_json() -> serde_json::Value {
+    serde_saphyr::from_str(CLUSTER).unwrap()
 }
 
 #[test]
@@ -128,6 +45,18 @@ fn nodes_and_pods_that_are_meant_to_be_away() {
     assert_eq!(absent(node("", "Unknown")).0.unwrap(), "node n1 is NotReady (Because)");
     let leaving = "taints: [{key: ToBeDeletedByClusterAutoscaler, effect: NoSchedule}]";
     assert!(absent(node(leaving, "True")).0.unwrap().contains("ToBeDeletedByClusterAutoscaler"));
+    for key in
+        ["DeletionCandidateOfClusterAutoscaler", "ToBeDeletedByClusterAutoscaler", "karpenter.sh/disrupted"]
+    {
+        let soft = format!("taints: [{{key: {key}, value: '1742800000', effect: PreferNoSchedule}}]");
+        assert_eq!(
+            absent(node(&soft, "True")),
+            (None, false),
+            "{key}: a node may have a soft taint for ever"
+        );
+    }
+    let role = "taints: [{key: node-role.kubernetes.io/control-plane, effect: NoSchedule}]";
+    assert_eq!(absent(node(role, "True")), (None, false));
 
     let unready = CLUSTER.replacen("phase: Running", "phase: Pending", 1);
     let roster = parsed(&unready).unwrap().roster();
@@ -137,6 +66,41 @@ fn nodes_and_pods_that_are_meant_to_be_away() {
     let owner = roster.owner("fd00:244:3::2".parse().unwrap()).unwrap();
     assert_eq!((owner.node.as_str(), owner.pod.as_deref()), ("n3", Some("default/web-3")));
     assert!(roster.owner("10.96.0.80".parse().unwrap()).is_none(), "nobody owns a service's address");
+}
+
+#[test]
+fn nodes_on_which_no_agent_can_run() {
+    let of = |labels: &str, rest: &str| {
+        let text = format!(
+            "kind: List\nitems:\n- kind: Node\n  metadata: {{name: n1, labels: {{{labels}}}}}\n  {rest}\n- kind: Pod\n  \
+             metadata: {{name: p}}\n  spec: {{nodeName: n1}}\n  status: {{phase: Running, podIP: 10.0.0.9, \
+             conditions: [{{type: Ready, status: 'True'}}]}}\n"
+        );
+        let ready = "conditions: [{type: Ready, status: 'True'}]";
+        let roster = parsed(&text.replace("READY", ready)).unwrap().roster();
+        assert_eq!(roster.pod_absent("default/p"), None, "pods run there");
+        roster.node_absent("n1")
+    };
+    let plain = "status: {READY}";
+    for linux in ["kubernetes.io/os: linux, kubernetes.io/arch: arm64", "", "type: physical"] {
+        assert_eq!(of(linux, plain), None, "{linux}");
+    }
+    let rows = [
+        ("kubernetes.io/os: windows", plain, "no agent runs on node n1: it runs windows"),
+        ("beta.kubernetes.io/os: windows", plain, "it runs windows"),
+        ("", "status: {nodeInfo: {operatingSystem: windows}, READY}", "it runs windows"),
+        ("eks.amazonaws.com/compute-type: fargate", plain, "Fargate"),
+        ("type: virtual-kubelet, kubernetes.io/os: linux", plain, "virtual kubelet"),
+        (
+            "",
+            "spec: {taints: [{key: virtual-kubelet.io/provider, effect: NoSchedule}]}\n  status: {READY}",
+            "virtual",
+        ),
+    ];
+    for (labels, rest, why) in rows {
+        let absent = of(labels, rest).unwrap_or_else(|| panic!("{labels} {rest}"));
+        assert!(absent.contains(why), "{absent}");
+    }
 }
 
 #[test]

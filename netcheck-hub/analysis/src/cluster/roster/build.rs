@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{
-    Namespace as NamespaceObject, Node as NodeObject, Pod as PodObject, Service as ServiceObject,
+    Namespace as NamespaceObject, Node as NodeObject, NodeSystemInfo, Pod as PodObject,
+    Service as ServiceObject,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::Ingress as IngressObject;
@@ -13,12 +14,15 @@ use netcheck_proto::text;
 
 use super::entrance::Entrance;
 use super::gateway::{GatewayObject, HttpRouteObject, gateway, join, route};
-use super::{Backend, Mark, Node, Owner, Pod, Roster, Service, network};
+use super::owners::{self, Contested};
+use super::{Backend, Mark, Node, Pod, Roster, Service, network};
 
 pub use super::entrance::ingress;
 pub use super::service::{service, slice};
 
 const ZONE: &str = "topology.kubernetes.io/zone";
+/// Unix time, seconds: what is less is another number.
+const YEAR_2001: i64 = 1_000_000_000;
 const PROBE: &str = "netcheck.io/probe";
 /// On a pod that is kept from being reached on purpose: why. Its paths are expected to be silent.
 const UNREACHABLE: &str = "netcheck.io/unreachable";
@@ -57,6 +61,37 @@ pub struct Objects {
     pub http_routes: Vec<HttpRouteObject>,
     /// Objects of kinds that are of no use here.
     pub ignored: usize,
+    /// What does not hold together.
+    pub left_out: LeftOut,
+}
+
+/// Objects that are left out, wholly or in part, because they don't hold together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// How many.
+    pub count: u64,
+    /// The first of them, one line each.
+    pub lines: Vec<String>,
+}
+
+impl LeftOut {
+    /// Most lines: a report is read by people.
+    pub const LINES: usize = 20;
+
+    /// Adds an object, with its line where that is wanted.
+    pub fn add(&mut self, line: impl FnOnce() -> String) {
+        self.count += 1;
+        if self.lines.len() < Self::LINES {
+            self.lines.push(line());
+        }
+    }
+
+    /// All of it, as a report has it.
+    pub fn told(&self) -> impl Iterator<Item = String> {
+        let more = self.count.saturating_sub(self.lines.len() as u64);
+        let more = (more > 0).then(|| format!("{more} more objects are left out, wholly or in part"));
+        self.lines.iter().map(|line| format!("the inventory's {line}")).chain(more)
+    }
 }
 
 impl Objects {
@@ -115,19 +150,12 @@ impl Parts {
             services,
             entrances,
             misannotated,
+            contested: Contested::new(),
             shared_addresses: BTreeSet::new(),
             owners: HashMap::new(),
         };
-        for (id, pod) in &mut roster.pods {
+        for pod in roster.pods.values_mut() {
             pod.mark = pod.mark.or(of_namespace(&pod.namespace));
-            if !pod.host_network {
-                let owner = Owner { node: pod.node.clone(), pod: Some(id.clone()), network: None };
-                roster.owners.extend(pod.addresses.iter().map(|&address| (address, owner.clone())));
-            }
-        }
-        for node in roster.nodes.values() {
-            let owner = Owner { node: node.name.clone(), pod: None, network: None };
-            roster.owners.extend(node.addresses.iter().map(|&address| (address, owner.clone())));
         }
         for (service, backends) in backends {
             if let Some(service) = roster.services.get_mut(&service) {
@@ -137,14 +165,10 @@ impl Parts {
         for service in roster.services.values_mut() {
             service.mark = service.mark.or(of_namespace(&service.namespace));
             service.backends.sort_by_key(|backend| backend.address);
-            // An endpoint may name an address that its pod does not have (any more): that is where the packets go.
-            for backend in &service.backends {
-                if let Some(node) = &backend.node {
-                    let owner = || Owner { node: node.clone(), pod: backend.pod.clone(), network: None };
-                    roster.owners.entry(backend.address).or_insert_with(owner);
-                }
-            }
         }
+        owners::settle(&mut roster);
+        owners::add_endpoints(&mut roster);
+        roster.settle_dns(&BTreeSet::new());
         roster.shared_addresses = network::settle(&mut roster.pods, &mut roster.owners);
         roster
     }
@@ -212,15 +236,21 @@ pub fn node(object: &NodeObject) -> Option<(String, Node)> {
         .find(|condition| condition.type_ == "Ready");
     let ready = ready_condition.is_some_and(|condition| condition.status == "True");
     let taints = spec.and_then(|spec| spec.taints.as_ref()).into_iter().flatten();
-    let leaving = taints.map(|taint| taint.key.as_str()).find(|key| LEAVING.contains(key));
+    // A soft taint only asks the scheduler for something better: the node stays, and may have it for ever.
+    let mut hard = taints.filter(|taint| taint.effect != "PreferNoSchedule");
+    let leaving = hard.find(|taint| LEAVING.contains(&taint.key.as_str()));
     let cordoned = spec.and_then(|spec| spec.unschedulable).unwrap_or(false);
+    let mut since = None;
     let absent = if object.metadata.deletion_timestamp.is_some() {
         Some(format!("node {name} is being deleted"))
     } else if !ready {
         let reason = ready_condition.and_then(|condition| condition.reason.as_deref()).unwrap_or("no status");
         Some(text::line(&format!("node {name} is NotReady ({reason})")))
     } else if let Some(taint) = leaving {
-        Some(format!("node {name} is leaving (taint {taint})"))
+        // The autoscaler writes down when it began (unix time, seconds).
+        let told = taint.value.as_deref().and_then(|value| value.parse::<i64>().ok());
+        since = Some(told.filter(|&seconds| seconds > YEAR_2001).unwrap_or(0));
+        Some(format!("node {name} is leaving (taint {})", taint.key))
     } else {
         // While it still serves, its paths are reachable and shown so; when it no longer does, that is no alarm.
         cordoned.then(|| format!("node {name} is cordoned"))
@@ -231,10 +261,41 @@ pub fn node(object: &NodeObject) -> Option<(String, Node)> {
         ready,
         cordoned,
         absent,
+        leaving_since: since,
+        agentless: agentless(object),
+        arch: told_or_labelled(object, "arch", |info| &info.architecture),
         opted_out: mark(&object.metadata) == Mark::Skip,
         name,
     };
     Some((node.name.clone(), node))
+}
+
+/// What the node tells of itself, or its label `kubernetes.io/KEY`; empty where neither does.
+fn told_or_labelled(object: &NodeObject, key: &str, of: fn(&NodeSystemInfo) -> &String) -> String {
+    let told = object.status.as_ref().and_then(|status| status.node_info.as_ref()).map(of);
+    let labels = ["kubernetes.io", "beta.kubernetes.io"];
+    let mut labels = labels.iter().filter_map(|prefix| label(&object.metadata, &format!("{prefix}/{key}")));
+    let told = told.map(String::as_str).filter(|told| !told.is_empty()).or_else(|| labels.next());
+    text::line(told.unwrap_or_default())
+}
+
+/// Why no agent can run on a node, where that is so.
+fn agentless(object: &NodeObject) -> Option<String> {
+    let os = told_or_labelled(object, "os", |info| &info.operating_system);
+    let taints = object.spec.as_ref().and_then(|spec| spec.taints.as_ref()).into_iter().flatten();
+    let of_virtual = |key: &str| key.starts_with("virtual-kubelet.io/");
+    let why = if label(&object.metadata, "eks.amazonaws.com/compute-type") == Some("fargate") {
+        "it is Fargate's, which runs no DaemonSet".to_owned()
+    } else if label(&object.metadata, "type") == Some("virtual-kubelet")
+        || taints.map(|taint| taint.key.as_str()).any(of_virtual)
+    {
+        "it is a virtual kubelet's, which runs no DaemonSet".to_owned()
+    } else if !os.is_empty() && !os.eq_ignore_ascii_case("linux") {
+        format!("it runs {os}")
+    } else {
+        return None;
+    };
+    Some(why)
 }
 
 /// A pod that has a node and an address, with its `namespace/name`.
@@ -264,7 +325,8 @@ pub fn pod(object: &PodObject) -> Option<(String, Pod)> {
         .flatten()
         .any(|condition| condition.type_ == "Ready" && condition.status == "True");
     let id = namespaced(&object.metadata, &name);
-    let absent = if object.metadata.deletion_timestamp.is_some() {
+    let terminating = object.metadata.deletion_timestamp.is_some();
+    let absent = if terminating {
         Some(format!("pod {id} is terminating"))
     } else if phase != "Running" {
         Some(text::line(&format!("pod {id} is {phase}")))
@@ -287,6 +349,7 @@ pub fn pod(object: &PodObject) -> Option<(String, Pod)> {
         networks_wrong,
         host_network,
         absent,
+        terminating,
         vantage: is_vantage(&object.metadata),
         mark: mark(&object.metadata),
     };

@@ -176,8 +176,6 @@ pub fn service(object: &ServiceObject) -> Option<(String, Service)> {
     let ingress = || status.and_then(|status| status.ingress.as_ref()).into_iter().flatten();
     let names = ingress().filter(|ingress| ingress.ip.as_deref().unwrap_or_default().is_empty());
     let local = |policy: &Option<String>| policy.as_deref() == Some("Local");
-    let dns = label(&object.metadata, "k8s-app") == Some("kube-dns")
-        || matches!(name.as_str(), "kube-dns" | "coredns");
     let id = namespaced(&object.metadata, &name);
     let service = Service {
         namespace: object.metadata.namespace.clone().unwrap_or_else(|| "default".to_owned()),
@@ -191,7 +189,7 @@ pub fn service(object: &ServiceObject) -> Option<(String, Service)> {
         headless,
         name_only,
         ports: ports(spec),
-        dns,
+        dns: false,
         vantage: is_vantage(&object.metadata),
         selects: spec.selector.as_ref().is_some_and(|selector| !selector.is_empty()),
         internal_local: local(&spec.internal_traffic_policy),

@@ -105,7 +105,7 @@ impl<'a> How<'a> {
 
 /// Why nobody is ready behind a service, where that is because all of its endpoints are on nodes that are away.
 fn away(roster: &Roster, service: &Service) -> Option<String> {
-    let mut reasons = service.backends.iter().map(|backend| roster.node_absent(backend.node.as_deref()?));
+    let mut reasons = service.backends.iter().map(|backend| roster.node_away(backend.node.as_deref()?));
     let first = reasons.next()??;
     reasons.all(|reason| reason.is_some()).then_some(first)
 }
@@ -245,7 +245,10 @@ impl<'a> Build<'a> {
             let zoned =
                 |(name, node): (&'a str, &'a crate::cluster::roster::Node)| (name, node.zone.as_str());
             // One that is meant to be away can't be counted on.
-            around::around(nodes().map(zoned), nodes().filter(|(_, node)| node.absent.is_none()).map(zoned))
+            around::around(
+                nodes().map(zoned),
+                nodes().filter(|(_, node)| node.unanswering().is_none()).map(zoned),
+            )
         });
         around.get(node).cloned().unwrap_or_default()
     }
@@ -264,7 +267,7 @@ impl<'a> Build<'a> {
             let node = first.node.clone().or_else(|| Some(self.roster.owner(first.address)?.node.clone()));
             let node = node.unwrap_or_default();
             let pod = first.pod.clone().unwrap_or_default();
-            let absent = if node.is_empty() { None } else { self.roster.node_absent(&node) };
+            let absent = if node.is_empty() { None } else { self.roster.node_away(&node) };
             let place = format!("endpoint/{name}");
             let plain = behind.elsewhere(service, port, v1::ServiceAddress::Endpoint, &place);
             let target = Arc::new(Target {

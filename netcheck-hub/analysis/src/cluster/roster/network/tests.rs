@@ -65,6 +65,7 @@ fn pod(name: &str, address: &str, absent: bool) -> (String, Pod) {
         networks: vec![network],
         networks_wrong: None,
         host_network: false,
+        terminating: absent,
         absent: absent.then(|| "it is terminating".to_owned()),
         vantage: false,
         mark: Mark::None,

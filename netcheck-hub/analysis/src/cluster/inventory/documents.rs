@@ -1,0 +1,181 @@
+//! A text → the objects in it, each with its place: lists within lists, several documents, JSON values one after the
+//! other (as `kubectl get --watch -o json` and tools that write a line for each object have it). Pure.
+
+use super::tree::{Parsed, Tree, yaml};
+
+/// What `kubectl cluster-info dump` writes before each container's log.
+const DUMPED_LOG: &str = "==== START logs for container";
+
+/// An object, or what stands in its place.
+pub(super) struct Placed {
+    /// `items[3]`, `document 2, items[0]`.
+    pub(super) place: String,
+    /// `v1`, as the object or its list says; empty where neither does.
+    pub(super) version: String,
+    pub(super) kind: String,
+    pub(super) tree: Tree,
+}
+
+/// What is in a text.
+#[derive(Default)]
+pub(super) struct Documents {
+    pub(super) objects: Vec<Placed>,
+    /// What is no object, or no document, one line each.
+    pub(super) broken: Vec<String>,
+}
+
+/// Why there are no objects in it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum NoObjects {
+    /// It can't be parsed.
+    Syntax(String),
+    /// It is something else.
+    Other(String),
+    /// It is a dump of the cluster.
+    Dump,
+}
+
+impl Documents {
+    /// Reads a text.
+    pub(super) fn read(text: &str) -> Result<Self, NoObjects> {
+        if text.match_indices(DUMPED_LOG).any(|(at, _)| at == 0 || text.as_bytes()[at - 1] == b'\n') {
+            return Err(NoObjects::Dump);
+        }
+        let (documents, broken) = parse(text);
+        if documents.is_empty()
+            && let Some((_, why)) = broken.first()
+        {
+            return Err(NoObjects::Syntax(why.clone()));
+        }
+        let many = documents.len() + broken.len() > 1;
+        if let ([(_, only)], false) = (documents.as_slice(), many)
+            && let Some(found) = no_list(only)
+        {
+            return Err(NoObjects::Other(found));
+        }
+        if documents.is_empty() {
+            return Err(NoObjects::Other("nothing".to_owned()));
+        }
+        let mut read = Self::default();
+        read.broken
+            .extend(broken.into_iter().map(|(number, why)| format!("document {number} is broken: {why}")));
+        for (number, tree) in documents {
+            let place = if many { format!("document {number}") } else { String::new() };
+            read.add(tree, place, None);
+        }
+        Ok(read)
+    }
+
+    /// Adds an object, or all of a list. `of`: version and kind that the items of its list have.
+    fn add(&mut self, mut tree: Tree, place: String, of: Option<(&str, &str)>) {
+        let within = |index: usize| match place.as_str() {
+            "" => format!("items[{index}]"),
+            place if place.starts_with("document") && !place.contains(',') => {
+                format!("{place}, items[{index}]")
+            }
+            place => format!("{place}.items[{index}]"),
+        };
+        if let Tree::List(items) = tree {
+            let each = items.into_iter().enumerate();
+            return each.for_each(|(index, item)| self.add(item, within(index), of));
+        }
+        let text = |key: &str| tree.get(key).and_then(Tree::as_text).unwrap_or_default().to_owned();
+        let (mut version, mut kind) = (text("apiVersion"), text("kind"));
+        if let Tree::Map(entries) = &mut tree
+            && is_list(&kind)
+            && let Some(at) = entries.iter().rposition(|(key, _)| key == "items")
+            && (matches!(entries[at].1, Tree::List(_)) || entries[at].1.is_null())
+        {
+            let Tree::List(items) = entries.swap_remove(at).1 else { return };
+            let single = kind.trim_end_matches("List");
+            let of = (!single.is_empty()).then_some((version.as_str(), single));
+            let each = items.into_iter().enumerate();
+            return each.for_each(|(index, item)| self.add(item, within(index), of));
+        }
+        // Objects of a typed list, as the API server has it, carry neither.
+        if let (Some((its_version, its_kind)), true) = (of, tree.get("kind").is_none()) {
+            kind = its_kind.to_owned();
+            if version.is_empty() {
+                version = its_version.to_owned();
+            }
+        }
+        let wrong = match &tree {
+            Tree::Map(_) if kind.starts_with(|first: char| first.is_ascii_alphabetic()) => None,
+            Tree::Map(_) => Some("has no kind".to_owned()),
+            other => Some(format!("is {}, not an object", other.what())),
+        };
+        match wrong {
+            None => self.objects.push(Placed { place, version, kind, tree }),
+            Some(wrong) => self.broken.push(format!("{place} {wrong}")),
+        }
+    }
+}
+
+fn parse(text: &str) -> Parsed {
+    if !text.trim_start().starts_with(['{', '[']) {
+        return yaml(text);
+    }
+    let parsed = json(text);
+    if !parsed.0.is_empty() {
+        return parsed;
+    }
+    // YAML begins with a bracket as well, where people write it so.
+    let other = yaml(text);
+    let sound =
+        other.1.is_empty() && other.0.iter().all(|(_, tree)| matches!(tree, Tree::Map(_) | Tree::List(_)));
+    if sound { other } else { parsed }
+}
+
+fn is_list(kind: &str) -> bool {
+    kind.ends_with("List")
+}
+
+/// What the only document of a file is, where it is neither a list nor an object.
+fn no_list(tree: &Tree) -> Option<String> {
+    let kind = tree.get("kind").and_then(Tree::as_text).unwrap_or_default();
+    match tree {
+        Tree::List(_) => None,
+        Tree::Map(_) if kind.is_empty() => Some("something without a kind".to_owned()),
+        Tree::Map(_) if !is_list(kind) => Some(format!("a {kind}")),
+        Tree::Map(_) => match tree.get("items") {
+            None => Some(format!("a {kind} without items")),
+            Some(items) if items.is_null() || matches!(items, Tree::List(_)) => None,
+            Some(other) => Some(format!("a {kind} whose items are {}", other.what())),
+        },
+        other => Some(other.what().to_owned()),
+    }
+}
+
+/// JSON values one after the other, and what is wrong with those that are broken, with their number from 1. After a
+/// broken one the next begins where a line does.
+fn json(text: &str) -> Parsed {
+    let (mut documents, mut broken) = (Vec::new(), Vec::new());
+    let mut at = 0;
+    for number in 1.. {
+        let rest = &text[at..];
+        let mut values = serde_json::Deserializer::from_str(rest).into_iter::<Tree>();
+        match values.next() {
+            None => break,
+            Some(Ok(tree)) => {
+                documents.push((number, tree));
+                at += values.byte_offset();
+            }
+            Some(Err(error)) => {
+                let before = text[..at].matches('\n').count();
+                let what = error.to_string();
+                let what = what.split(" at line ").next().unwrap_or_default();
+                broken.push((
+                    number,
+                    format!("{what} at line {} column {}", before + error.line(), error.column()),
+                ));
+                let next = rest.match_indices(['{', '[']).map(|(next, _)| next);
+                let mut next = next.filter(|&next| next > 0 && rest.as_bytes()[next - 1] == b'\n');
+                match next.find(|&next| !rest[..next].trim().is_empty()) {
+                    Some(next) => at += next,
+                    None => break,
+                }
+            }
+        }
+    }
+    (documents, broken)
+}

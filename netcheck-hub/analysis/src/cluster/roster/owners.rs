@@ -1,0 +1,135 @@
+//! Whose each address is. Pure.
+//!
+//! An address belongs to one node, pod or service, or to nobody: where several say that it is theirs, an answer from
+//! there says nothing of who gave it. Then it is taken from all of them, so that nobody probes it, and noted. A pod that is
+//! on its way out owns nothing any more, and leaves its address to the one that comes.
+
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+
+use super::{Node, Owner, Pod, Roster, Service};
+
+/// Addresses that several objects have on the cluster's own network, and what these are: `node n1`, `pod default/web-1`.
+pub type Contested = BTreeMap<IpAddr, BTreeSet<String>>;
+
+#[derive(Clone, Copy)]
+enum Holder<'a> {
+    Node(&'a Node),
+    Pod(&'a str, &'a Pod),
+    Service(&'a str),
+}
+
+impl Holder<'_> {
+    fn name(self) -> String {
+        match self {
+            Self::Node(node) => format!("node {}", node.name),
+            Self::Pod(id, _) => format!("pod {id}"),
+            Self::Service(id) => format!("service {id}"),
+        }
+    }
+
+    fn owner(self) -> Option<Owner> {
+        let (node, pod) = match self {
+            Self::Node(node) => (node.name.clone(), None),
+            Self::Pod(id, pod) => (pod.node.clone(), Some(id.to_owned())),
+            Self::Service(_) => return None,
+        };
+        Some(Owner { node, pod, network: None })
+    }
+}
+
+/// Whoever says that an address is its own.
+fn holders<'a>(
+    nodes: &'a BTreeMap<String, Node>,
+    pods: &'a BTreeMap<String, Pod>,
+    services: &'a BTreeMap<String, Service>,
+) -> impl Iterator<Item = (IpAddr, Holder<'a>)> {
+    let of_nodes = nodes
+        .values()
+        .flat_map(|node| node.addresses.iter().map(move |&address| (address, Holder::Node(node))));
+    let of_pods = pods.iter().filter(|(_, pod)| !pod.host_network && !pod.terminating);
+    let of_pods = of_pods
+        .flat_map(|(id, pod)| pod.addresses.iter().map(move |&address| (address, Holder::Pod(id, pod))));
+    let of_services = services.iter().flat_map(|(id, service)| {
+        service.cluster_addresses.iter().map(move |&address| (address, Holder::Service(id)))
+    });
+    of_nodes.chain(of_pods).chain(of_services)
+}
+
+/// Gives the addresses on the cluster's own network to whom they belong.
+pub(super) fn settle(roster: &mut Roster) {
+    // A pod that has its own node's address is in its node's network, whatever else is left out of it.
+    for pod in roster.pods.values_mut() {
+        let node = roster.nodes.get(&pod.node);
+        pod.host_network |=
+            node.is_some_and(|node| pod.addresses.iter().any(|at| node.addresses.contains(at)));
+    }
+    let mut held: HashMap<IpAddr, Holder<'_>> = HashMap::new();
+    let mut contested = Contested::new();
+    for (address, holder) in holders(&roster.nodes, &roster.pods, &roster.services) {
+        match held.entry(address) {
+            Entry::Vacant(free) => {
+                free.insert(holder);
+            }
+            Entry::Occupied(first) => {
+                let names = contested.entry(address).or_default();
+                names.extend([first.get().name(), holder.name()]);
+            }
+        }
+    }
+    let clear = held.iter().filter(|(address, _)| !contested.contains_key(*address));
+    let owners: HashMap<IpAddr, Owner> =
+        clear.filter_map(|(&address, holder)| Some((address, holder.owner()?))).collect();
+    // Whoever probed a pod on its way out would meet the one that has its address now, or another that had it.
+    let going = || roster.pods.iter().filter(|(_, pod)| pod.terminating && !pod.host_network);
+    let mut had: HashMap<IpAddr, usize> = HashMap::new();
+    for address in going().flat_map(|(_, pod)| &pod.addresses) {
+        *had.entry(*address).or_default() += 1;
+    }
+    let taken: Vec<(String, IpAddr)> = going()
+        .flat_map(|(id, pod)| pod.addresses.iter().map(move |&address| (id.clone(), address)))
+        .filter(|(_, address)| held.contains_key(address) || had.get(address).is_some_and(|&pods| pods > 1))
+        .collect();
+    drop(held);
+    for (id, address) in taken {
+        if let Some(pod) = roster.pods.get_mut(&id) {
+            pod.addresses.retain(|other| *other != address);
+        }
+    }
+    roster.owners = owners;
+    if !contested.is_empty() {
+        take_away(roster, &contested);
+    }
+    roster.contested = contested;
+}
+
+fn take_away(roster: &mut Roster, contested: &Contested) {
+    let free = |address: &IpAddr| !contested.contains_key(address);
+    roster.nodes.values_mut().for_each(|node| node.addresses.retain(free));
+    let pods = roster.pods.values_mut().filter(|pod| !pod.host_network);
+    pods.for_each(|pod| pod.addresses.retain(free));
+    for service in roster.services.values_mut() {
+        service.cluster_addresses.retain(free);
+        // That somebody answers there is known, but not who.
+        let backends = service.backends.iter_mut().filter(|backend| !free(&backend.address));
+        backends.for_each(|backend| backend.pod = None);
+    }
+}
+
+/// Where endpoints name addresses that no pod has (any more): that is where the packets go.
+pub(super) fn add_endpoints(roster: &mut Roster) {
+    for backend in roster.services.values().flat_map(|service| &service.backends) {
+        let leaving =
+            backend.pod.as_ref().and_then(|pod| roster.pods.get(pod)).is_some_and(|pod| pod.terminating);
+        if let Some(node) = backend.node.as_ref().filter(|_| !leaving)
+            && !roster.contested.contains_key(&backend.address)
+        {
+            let owner = || Owner { node: node.clone(), pod: backend.pod.clone(), network: None };
+            roster.owners.entry(backend.address).or_insert_with(owner);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
