@@ -38,6 +38,7 @@ use crate::responder::{Responder, listen};
 use crate::uplink::buffer::Limits;
 use crate::uplink::buffer::outbox::{Collector, Outbox};
 use crate::uplink::session::SessionTask;
+use crate::uplink::session::connect::addresses::{HubAddresses, service_address};
 use crate::uplink::session::connect::over_tcp;
 use crate::uplink::token::TokenFile;
 use crate::vantage::listen::ListenTask;
@@ -57,7 +58,10 @@ pub fn run(flags: &Run) -> anyhow::Result<()> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
     // The task that follows the interfaces can't change threads; there is only one here.
-    LocalSet::new().block_on(&runtime, serve(flags))
+    let served = LocalSet::new().block_on(&runtime, serve(flags));
+    // A look-up of the hub's name may hang in the system's resolver, on a thread that can't be told to stop.
+    runtime.shutdown_background();
+    served
 }
 
 /// Removes what an agent that was killed may have left in the kernel, and says what. Links of Linux 6.6 and newer
@@ -157,6 +161,8 @@ impl Ready {
         let hello = self.hello();
         let Self { node, session, uptime, responder, handle, output, engine, .. } = self;
         let shutdown = CancellationToken::new();
+        // Not with `shutdown`: others probe the responder until the hub has told them that it goes.
+        let closing = CancellationToken::new();
         let outbox = Outbox::new(Limits::default());
         let (hub, hub_seen) = watch::channel(HubState::default());
         let engine_thread = thread("probe-engine", move || engine.run())?;
@@ -169,8 +175,10 @@ impl Ready {
         }
         let mut data = JoinSet::new();
         data.spawn(Collector { reports: output.reports, outbox: Arc::clone(&outbox), session }.run());
+        let addresses = hub_addresses(flags);
         let session_task = SessionTask {
-            connect: over_tcp(flags.hub.clone(), flags.tls.files()),
+            connect: over_tcp(flags.hub.clone(), flags.tls.files(), Arc::clone(&addresses)),
+            addresses,
             token: flags.token_file.clone().map(TokenFile),
             hello,
             engine: handle.clone(),
@@ -200,7 +208,7 @@ impl Ready {
             move || echo.run()
         })?;
         let accept = AcceptTask { listener: listener(responder.tcp)?, counts: Arc::clone(&responder.counts) };
-        answering.spawn(accept.run(shutdown.clone()));
+        answering.spawn(accept.run(closing.clone()));
         let sources = Sources {
             node,
             hub_url: flags.hub.to_string(),
@@ -218,6 +226,7 @@ impl Ready {
             handing,
             watching,
             shutdown,
+            closing,
             detach,
             engine: handle,
             echo,
@@ -242,6 +251,13 @@ impl Ready {
     }
 }
 
+/// Where the hub may be, by all that is known without asking for its name.
+fn hub_addresses(flags: &Run) -> Arc<HubAddresses> {
+    let (host, port) = (flags.hub_service_host.as_deref(), flags.hub_service_port.as_deref());
+    let service = service_address(host, port, &flags.hub);
+    Arc::new(HubAddresses::new(&flags.hub, service, flags.hub_addresses_file.clone()))
+}
+
 /// The agent at work.
 struct Running {
     /// Collector and session, which drain.
@@ -253,6 +269,8 @@ struct Running {
     /// The kernel's hooks.
     watching: JoinSet<()>,
     shutdown: CancellationToken,
+    /// Ends the responder.
+    closing: CancellationToken,
     detach: CancellationToken,
     engine: EngineHandle,
     echo: Arc<Echo>,
@@ -276,7 +294,6 @@ impl Running {
     async fn stop(mut self) -> bool {
         self.shutdown.cancel();
         self.engine.stop();
-        self.echo.stop();
         // What is left after that is lost, and said below.
         let _ = timeout(DRAIN, async { while self.data.join_next().await.is_some() {} }).await;
         let lost = self.outbox.status().batches;
@@ -285,6 +302,8 @@ impl Running {
             tracing::warn!(lost, hub, "the hub did not acknowledge the last batches");
         }
         tracing::debug!("drained");
+        self.echo.stop();
+        self.closing.cancel();
         self.detach.cancel();
         self.data.shutdown().await;
         self.answering.shutdown().await;

@@ -5,6 +5,7 @@
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -19,6 +20,9 @@ use crate::uplink::session::connect::TlsFiles;
 
 /// Exit code for everything that goes wrong later.
 pub const EXIT_FAILURE: u8 = 1;
+
+/// Longest that a vantage may go on after it was told to end.
+const DRAIN_MAX: Duration = Duration::from_secs(60);
 
 /// Probes the cluster's network from this node and watches its own packets inside the kernel.
 #[derive(Debug, Parser)]
@@ -56,6 +60,17 @@ pub struct Run {
     /// Where the hub listens for agents, as in `http://netcheck-hub:7070`.
     #[arg(long, env = "NETCHECK_HUB", value_name = "URL", value_parser = hub_url)]
     pub hub: Uri,
+    /// File of this node that keeps the addresses at which the hub was reached last: an agent that starts while names
+    /// can't be looked up finds the hub by them [default: they are forgotten with the process].
+    #[arg(long, env = "NETCHECK_HUB_ADDRESSES_FILE", value_name = "PATH")]
+    pub hub_addresses_file: Option<PathBuf>,
+    /// Address of the hub's Service, for while its name can't be looked up; Kubernetes sets the variable in pods of the
+    /// hub's namespace. What is no address counts for nothing.
+    #[arg(long, env = "NETCHECK_HUB_SERVICE_HOST", value_name = "ADDRESS")]
+    pub hub_service_host: Option<String>,
+    /// Port of the hub's Service, the same way [default: that of --hub].
+    #[arg(long, env = "NETCHECK_HUB_SERVICE_PORT", value_name = "PORT")]
+    pub hub_service_port: Option<String>,
     /// Talk to the hub without TLS: required for an `http://` URL.
     #[arg(long, env = "NETCHECK_INSECURE")]
     pub insecure: bool,
@@ -131,6 +146,9 @@ pub struct Vantage {
     /// Name of this pod, as NAMESPACE/NAME [default: the host's name, which in Kubernetes is the pod's].
     #[arg(long, env = "NETCHECK_POD", value_parser = node_name)]
     pub pod: Option<String>,
+    /// How long to go on answering after SIGTERM, as 3s: until no Service sends to this pod any more (duration).
+    #[arg(long, env = "NETCHECK_DRAIN", value_name = "DURATION", default_value = "0s", value_parser = drain)]
+    pub drain: Duration,
     /// Where the responder listens (UDP echo, TCP, `GET /health`); `0.0.0.0` means both families.
     #[arg(long, env = "NETCHECK_RESPONDER_ADDR", value_name = "ADDR:PORT",
           default_value_t = SocketAddr::from(([0, 0, 0, 0], DEFAULT_RESPONDER_PORT)))]
@@ -267,6 +285,11 @@ fn node_name(text: &str) -> Result<String, &'static str> {
         return Err("a node name has no spaces");
     }
     Ok(text.to_owned())
+}
+
+fn drain(text: &str) -> Result<Duration, BadValue> {
+    let drain = humantime::parse_duration(text).map_err(|_| BadValue::Form { form: "a duration, as 3s" })?;
+    if drain > DRAIN_MAX { Err(BadValue::Form { form: "60s at most" }) } else { Ok(drain) }
 }
 
 /// Why a flag's value can't be taken.

@@ -2,6 +2,7 @@
 //! network to the agent of its node.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use tokio::net::TcpListener;
@@ -14,6 +15,9 @@ use crate::responder::Responder;
 use crate::responder::accept::AcceptTask;
 use crate::responder::echo::Echo;
 use crate::vantage::serve::{ServeTask, pod_name};
+
+/// What saying good-bye to the agent takes at least: it is on this very node.
+const GOOD_BYE: Duration = Duration::from_millis(50);
 
 /// Runs the vantage until SIGTERM or SIGINT.
 ///
@@ -34,7 +38,7 @@ async fn serve(flags: &Vantage) -> anyhow::Result<()> {
     let node = flags.node.as_deref().unwrap_or("unknown");
     tracing::info!(pod, node, responder = responder.port, "netcheck vantage");
 
-    let shutdown = CancellationToken::new();
+    let (shutdown, closing) = (CancellationToken::new(), CancellationToken::new());
     let echo = Echo::new(responder.udp, responder.port, Arc::clone(&responder.counts));
     let echo_thread = std::thread::Builder::new()
         .name("udp-echo".to_owned())
@@ -45,7 +49,7 @@ async fn serve(flags: &Vantage) -> anyhow::Result<()> {
         .context("start the echo's thread")?;
     let mut tasks = JoinSet::new();
     let listener = TcpListener::from_std(std::os::fd::OwnedFd::from(responder.tcp).into())?;
-    tasks.spawn(AcceptTask { listener, counts: responder.counts }.run(shutdown.clone()));
+    tasks.spawn(AcceptTask { listener, counts: responder.counts }.run(closing.clone()));
     let (path, resolv_conf) = (flags.vantage_socket.clone(), flags.resolv_conf.clone());
     tasks.spawn(ServeTask { path, pod, responder_port: responder.port, resolv_conf }.run(shutdown.clone()));
 
@@ -56,6 +60,10 @@ async fn serve(flags: &Vantage) -> anyhow::Result<()> {
     };
     tracing::info!("stopping");
     shutdown.cancel();
+    // Services send to this pod until every node has heard that it goes.
+    let drain = if ended_early { Duration::ZERO } else { flags.drain };
+    tokio::time::sleep(drain.max(GOOD_BYE)).await;
+    closing.cancel();
     echo.stop();
     tasks.shutdown().await;
     if echo_thread.join().is_err() || ended_early {

@@ -91,11 +91,10 @@ impl App {
             }
             (config::Inventory::Kubernetes, None) => anyhow::bail!("no client of the Kubernetes API"),
         };
-        let bind = async |addr, what| {
-            TcpListener::bind(addr).await.with_context(|| format!("cannot listen on {addr} for {what}"))
-        };
-        let grpc = bind(config.grpc_addr, "gRPC").await?;
-        let http = bind(config.http_addr, "HTTP").await?;
+        let listen =
+            |addr, what| accept::listen(addr).with_context(|| format!("cannot listen on {addr} for {what}"));
+        let grpc = listen(config.grpc_addr, "gRPC")?;
+        let http = listen(config.http_addr, "HTTP")?;
         let tls = config.tls().map(|files| TlsTask::start(files, Arc::clone(&hub))).transpose()?;
         let readers = config.readers();
         if let Readers::Token(path) = &readers {

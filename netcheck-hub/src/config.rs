@@ -23,11 +23,11 @@ pub mod http;
 #[derive(Clone, Debug, Parser)]
 #[command(name = "netcheck-hub", version, max_term_width = 100)]
 pub struct Config {
-    /// Where agents and readers connect by gRPC (address:port).
+    /// Where agents and readers connect by gRPC (address:port); `0.0.0.0` means both families.
     #[arg(long, env = "NETCHECK_GRPC_ADDR", value_name = "ADDR", default_value = "0.0.0.0:7070")]
     pub grpc_addr: SocketAddr,
 
-    /// Where /metrics, /healthz, /readyz and /api/v1 are served by HTTP (address:port).
+    /// Where /metrics, /healthz, /readyz and /api/v1 are served by HTTP (address:port); `0.0.0.0` means both families.
     #[arg(long, env = "NETCHECK_HTTP_ADDR", value_name = "ADDR", default_value = "0.0.0.0:8080")]
     pub http_addr: SocketAddr,
 

@@ -22,6 +22,7 @@ use netcheck_analysis::evidence::sights::Sights;
 use netcheck_analysis::incident::IncidentTracker;
 use netcheck_analysis::model::NodeIx;
 use netcheck_analysis::model::clock::{nanos, unix_now_ns};
+use netcheck_analysis::model::leave::Leaves;
 use netcheck_analysis::plan::Catalog;
 
 pub mod agent;
@@ -82,6 +83,8 @@ pub struct State {
     pub questions: Questions,
     /// Whose hooks see which secondary network of pods.
     pub sights: Sights,
+    /// Responders that said good-bye.
+    pub leaves: Leaves,
     /// Paths with lost probes whose facts changed.
     pub dirty: BTreeSet<(NodeIx, PathId)>,
     /// Nodes that told of a pod's link that went down: what died there is looked at anew with the next tick.
@@ -147,6 +150,7 @@ impl Hub {
             lost_flows: LostFlows::default(),
             questions: Questions::default(),
             sights: Sights::default(),
+            leaves: Leaves::default(),
             dirty: BTreeSet::new(),
             told_anew: BTreeSet::new(),
             lost_kept: 0,
@@ -276,6 +280,7 @@ impl Hub {
             state.expired_ns = now_ns;
             state.drops.expire(now_ns);
             state.lost_flows.expire(now_ns);
+            state.leaves.expire(now_ns - nanos(self.settings.expire));
         }
         drop(state);
         let oldest_ns = now_ns - nanos(self.settings.expire);
@@ -370,6 +375,7 @@ impl State {
         let rules = agent.rules(&settings.timing);
         let absent = self.roster.node_absent(&agent.name).is_some();
         for row in agent.rows.iter_mut() {
+            let absent = absent || self.leaves.is_away(row.path.probe.kind, row.path.probe.to(), now_ns);
             let verdict = netcheck_analysis::matrix::judging::verdict(row, &rules, absent, from_ns, now_ns);
             if verdict != row.verdict {
                 row.verdict = verdict;

@@ -19,6 +19,7 @@ use crate::{
     tools::{command, relative, root},
 };
 
+mod availability;
 mod cases;
 mod certificates;
 mod docs;
@@ -96,6 +97,7 @@ pub(crate) fn test() -> Result<()> {
     findings.of("schemas of Kubernetes", schemas::check(&cases));
     findings.of("refused values", cases::check_refused());
     findings.of("pod security", Ok(security::check(&cases)));
+    findings.of("availability", Ok(availability::check(&cases)));
     findings.of("the command line in the hub's pod", Ok(exec::check(&cases)));
     findings.of("certificates", certificates::check());
     findings.of("queries", queries::check(&cases));

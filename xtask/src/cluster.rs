@@ -60,6 +60,12 @@ pub struct Settings {
     pub agent_args: Vec<String>,
     /// Further arguments of single agents, by node.
     pub node_args: BTreeMap<String, Vec<String>>,
+    /// The URL by which agents are told where the hub is; none: by its address.
+    pub agent_hub: Option<String>,
+    /// The hub's inventory, where it is not the lab's own.
+    pub inventory: Option<PathBuf>,
+    /// Everybody reaches the hub by IPv6.
+    pub ipv6: bool,
 }
 
 impl Cluster {
@@ -84,7 +90,8 @@ impl Cluster {
     /// # Errors
     /// If it does not.
     pub fn start_hub(&mut self) -> Result<()> {
-        let inventory = format!("file:{}", self.lab.inventory_path().display());
+        let inventory = self.settings.inventory.clone().unwrap_or_else(|| self.lab.inventory_path());
+        let inventory = format!("file:{}", inventory.display());
         let mut args = vec!["--insecure", "--inventory", &inventory];
         // The lab's API server does not speak TLS; tests of DNS over TCP and TLS say so.
         if !self.settings.hub_args.iter().any(|arg| arg.starts_with("--http-api")) {
@@ -96,7 +103,7 @@ impl Cluster {
         args.extend(self.settings.hub_args.iter().map(String::as_str));
         let mut hub =
             self.lab.spawn_in("hub", built("netcheck-hub", self.settings.profile)?, &args, &[], "hub")?;
-        let address = SocketAddr::new(self.lab.topology().hub_v4.into(), GRPC_PORT);
+        let address = self.hub_address();
         let deadline = Instant::now() + Duration::from_secs(20);
         while self
             .lab
@@ -136,7 +143,8 @@ impl Cluster {
     /// # Errors
     /// If it is not built.
     pub fn start_agent(&mut self, node: &str) -> Result<()> {
-        let hub = format!("http://{}:{GRPC_PORT}", self.lab.topology().hub_v4);
+        let by_address = || format!("http://{}", self.hub_address());
+        let hub = self.settings.agent_hub.clone().unwrap_or_else(by_address);
         let scope = self.netns_scope(node)?;
         let mut args = vec!["--node", node, "--hub", &hub, "--insecure", "--netns-scope", &scope];
         let socket = self.vantage_socket(node)?;
@@ -156,6 +164,18 @@ impl Cluster {
         Ok(())
     }
 
+    /// Where the hub listens for gRPC.
+    fn hub_address(&self) -> SocketAddr {
+        let topology = self.lab.topology();
+        let address = if self.settings.ipv6 { topology.hub_v6.into() } else { topology.hub_v4.into() };
+        SocketAddr::new(address, GRPC_PORT)
+    }
+
+    /// What is started from now on is started with.
+    pub fn settings_mut(&mut self) -> &mut Settings {
+        &mut self.settings
+    }
+
     /// The running agent of a node.
     ///
     /// # Errors
@@ -171,6 +191,17 @@ impl Cluster {
     pub fn kill_agent(&mut self, node: &str) -> Result<()> {
         self.agent(node)?.kill()?;
         self.agents.remove(node);
+        Ok(())
+    }
+
+    /// SIGTERM for the agent of a node, as an upgrade does.
+    ///
+    /// # Errors
+    /// If there is none, or it did not end in order.
+    pub fn stop_agent(&mut self, node: &str) -> Result<()> {
+        let status = self.agent(node)?.stop(GRACE)?;
+        self.agents.remove(node);
+        ensure!(status.success(), "the agent of {node}: {status}: {}", self.last_line(&agent_log(node)));
         Ok(())
     }
 
@@ -224,7 +255,7 @@ impl Cluster {
     /// # Errors
     /// If it can't be started.
     pub fn cli(&self, args: &[&str]) -> Result<Output> {
-        let hub = format!("http://{}:{GRPC_PORT}", self.lab.topology().hub_v4);
+        let hub = format!("http://{}", self.hub_address());
         let mut command = self.lab.command("hub", built("kubectl-netcheck", self.settings.profile)?)?;
         command.args(args).env("NETCHECK_HUB", hub).output().context("running kubectl-netcheck")
     }

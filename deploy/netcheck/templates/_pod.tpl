@@ -1,9 +1,11 @@
-{{- /* What all components' pods say about where and as whom they run. In: root, component. */ -}}
+{{- /* What all components' pods say about where and as whom they run. In: root, component; optionally priority,
+       tolerations in place of the component's own, and serviceLinks. */ -}}
 {{- define "netcheck.podPlace" -}}
 {{- $own := get .root.Values .component -}}
 serviceAccountName: {{ include "netcheck.serviceAccountName" . }}
-{{- /* Variables such as NETCHECK_HUB_PORT, which the cluster derives from a Service's name, would look like flags. */}}
-enableServiceLinks: false
+{{- /* Variables such as NETCHECK_HUB_PORT, which the cluster derives from a Service's name, look like flags: only the
+       agent wants them, and none of its flags ends like one of them. */}}
+enableServiceLinks: {{ .serviceLinks | default false }}
 {{- with .root.Values.imagePullSecrets }}
 imagePullSecrets: {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -13,7 +15,7 @@ priorityClassName: {{ . }}
 {{- with $own.nodeSelector }}
 nodeSelector: {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with $own.tolerations }}
+{{- with .tolerations | default $own.tolerations }}
 tolerations: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with $own.affinity }}
@@ -24,13 +26,14 @@ securityContext: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
 
-{{- /* Labels and annotations of a component's pods; none that a new chart changes, for that would restart them. */ -}}
+{{- /* Labels and annotations of a component's pods; none that a new chart changes, for that would restart them. In: root,
+       component; optionally annotations. */ -}}
 {{- define "netcheck.podMetadata" -}}
 {{- $own := get .root.Values .component -}}
 {{- $labels := include "netcheck.selector" . | fromYaml -}}
 {{- $_ := set $labels "app.kubernetes.io/part-of" "netcheck" -}}
 labels: {{- merge $labels $own.podLabels .root.Values.commonLabels | toYaml | nindent 2 }}
-{{- with $own.podAnnotations }}
+{{- with merge (deepCopy $own.podAnnotations) (.annotations | default dict) }}
 annotations: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
@@ -48,4 +51,24 @@ imagePullPolicy: {{ .Values.image.pullPolicy }}
 {{- else if .root.Values.priorityClass.create -}}
 {{- include "netcheck.priorityClassName" .root -}}
 {{- end -}}
+{{- end -}}
+
+{{- /* The hub's tolerations, as JSON: how long it waits for its node, then those of the values. Kubernetes takes the first
+       that matches a taint; where there is none for these two, its API server adds one of 300 seconds. */ -}}
+{{- define "netcheck.hubTolerations" -}}
+{{- $own := .Values.hub -}}
+{{- $named := list -}}
+{{- range $own.tolerations -}}
+{{- $named = append $named .key -}}
+{{- end -}}
+{{- $all := list -}}
+{{- $waits := dict "not-ready" $own.failover.notReadySeconds "unreachable" $own.failover.unreachableSeconds -}}
+{{- range $state := list "not-ready" "unreachable" -}}
+{{- $key := printf "node.kubernetes.io/%s" $state -}}
+{{- if not (has $key $named) -}}
+{{- $seconds := get $waits $state | int -}}
+{{- $all = append $all (dict "key" $key "operator" "Exists" "effect" "NoExecute" "tolerationSeconds" $seconds) -}}
+{{- end -}}
+{{- end -}}
+{{- concat $all $own.tolerations | toJson -}}
 {{- end -}}

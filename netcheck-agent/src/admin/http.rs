@@ -1,19 +1,22 @@
 //! The agent's own HTTP: /metrics, /healthz, /readyz and /status.
 //!
 //! In: requests. Out: what engine, buffer, responder and session say of themselves. Readiness is the agent's own
-//! state only: a hub that is away makes an agent degraded, never unready. Cancelling the task ends open requests.
+//! state, and that it has met its hub once: a hub that goes away later makes an agent degraded, never unready. Cancelling
+//! the task ends open requests.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use netcheck_proto::v1;
+use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::metrics::{Snapshot, render};
@@ -25,6 +28,8 @@ use crate::uplink::status::{Parts, StatusDocument, ebpf_word};
 
 /// An engine whose status is older than this does not turn any more.
 const STALE: Duration = Duration::from_secs(10);
+/// The longest that an answer about readiness is held back: kubelets wait no longer than a minute for one.
+const READY_WAIT_MAX: Duration = Duration::from_secs(55);
 
 /// What the endpoints look at.
 pub(crate) struct Sources {
@@ -90,15 +95,47 @@ async fn healthy(State(sources): State<Arc<Sources>>) -> (StatusCode, &'static s
     }
 }
 
-/// Whether the agent does its work: the engine turns, with the sockets and hooks that it could get. Neither the hub nor
-/// any other node has a say: the plan stays in force without them.
-async fn ready(State(sources): State<Arc<Sources>>) -> (StatusCode, String) {
-    let engine = sources.engine.borrow();
+/// Query parameter of /readyz.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Readiness {
+    /// As in 50s.
+    wait: Option<String>,
+}
+
+/// Whether the agent does its work: it has a plan from its hub, or had one, and the engine turns, with the sockets and
+/// hooks that it could get. A hub that was met once has no more say, nor has any other node: the plan stays in force
+/// without them. With `wait`, the answer is held back until it is yes, but no longer than that: Kubernetes shows every
+/// refusal as a failed probe, and an agent whose hub starts at the same time has not failed.
+async fn ready(State(sources): State<Arc<Sources>>, Query(params): Query<Readiness>) -> (StatusCode, String) {
+    let wait = match params.wait.as_deref().map(humantime::parse_duration) {
+        None => Duration::ZERO,
+        Some(Ok(wait)) => wait.min(READY_WAIT_MAX),
+        Some(Err(_)) => return (StatusCode::BAD_REQUEST, "wait: not a duration, as in 50s\n".to_owned()),
+    };
+    let (mut hub, mut engine) = (sources.hub.clone(), sources.engine.clone());
+    let begun = async {
+        let met = hub.wait_for(|hub| hub.sessions > 0).await.is_ok();
+        met && engine.wait_for(|engine| engine.counters.turns > 0).await.is_ok()
+    };
+    // Where the time is up, the answer says what is missing.
+    let _elapsed = timeout(wait, begun).await;
+    readiness(&sources.engine.borrow(), &sources.hub.borrow())
+}
+
+fn readiness(engine: &EngineStatus, hub: &HubState) -> (StatusCode, String) {
     if engine.counters.turns == 0 {
         return (StatusCode::SERVICE_UNAVAILABLE, "the probe engine has not turned yet\n".to_owned());
     }
     if engine.published.elapsed() > STALE {
         return (StatusCode::SERVICE_UNAVAILABLE, "the probe engine stands still\n".to_owned());
+    }
+    if hub.sessions == 0 {
+        let why = match hub.trouble(Instant::now()) {
+            "" => "connecting",
+            trouble => trouble,
+        };
+        return (StatusCode::SERVICE_UNAVAILABLE, format!("no session with the hub yet: {why}\n"));
     }
     let hooks = &engine.kernel.hooks;
     let attached = hooks.iter().filter(|hook| hook.state() == v1::HookState::Attached).count();
@@ -123,7 +160,6 @@ async fn status(State(sources): State<Arc<Sources>>) -> Json<StatusDocument> {
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
-    use std::time::Instant;
 
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpStream;
@@ -139,7 +175,7 @@ mod tests {
         http_addr: SocketAddr,
         shutdown: CancellationToken,
         task: JoinHandle<()>,
-        _hub: watch::Sender<HubState>,
+        hub: watch::Sender<HubState>,
     }
 
     impl Served {
@@ -159,7 +195,7 @@ mod tests {
             let http_addr = listener.local_addr().unwrap();
             let shutdown = CancellationToken::new();
             let task = tokio::spawn(HttpTask { listener, sources }.run(shutdown.clone()));
-            Self { engine, http_addr, shutdown, task, _hub: hub }
+            Self { engine, http_addr, shutdown, task, hub }
         }
 
         async fn get(&self, path: &str) -> String {
@@ -190,11 +226,37 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn ready_is_the_engines_own_state() {
+    async fn an_agent_that_never_met_its_hub_is_not_ready_and_says_why() {
+        let served = Served::start().await;
+        served.engine.send_modify(|engine| engine.counters.turns = 1);
+        let answer = served.get("/readyz").await;
+        assert!(
+            answer.contains("503") && answer.contains("no session with the hub yet: connecting"),
+            "{answer}"
+        );
+        served
+            .hub
+            .send_modify(|hub| hub.ended("silent", "the hub did not answer".to_owned(), Duration::ZERO));
+        let answer = served.get("/readyz?wait=20ms").await;
+        assert!(answer.contains("503") && answer.contains("did not answer"), "{answer}");
+        assert!(served.get("/readyz?wait=long").await.contains("400"));
+        let (answer, ()) = tokio::join!(served.get("/readyz?wait=50s"), async {
+            tokio::task::yield_now().await;
+            served.hub.send_modify(|hub| hub.welcomed(Instant::now()));
+        });
+        assert!(answer.contains("200"), "as soon as it is: {answer}");
+    }
+
+    #[tokio::test]
+    async fn ready_is_the_agents_own_state() {
         let served = Served::start().await;
         let answer = served.get("/readyz").await;
         assert!(answer.contains("503") && answer.contains("not turned yet"), "{answer}");
         served.engine.send_modify(|engine| engine.counters.turns = 1);
+        served.hub.send_modify(|hub| hub.welcomed(Instant::now()));
+        served
+            .hub
+            .send_modify(|hub| hub.ended("closed", "the hub closed the session".to_owned(), Duration::ZERO));
         let answer = served.get("/readyz").await;
         assert!(
             answer.contains("200") && answer.contains("no plan yet; ebpf unknown, 0 of 0 hooks"),
@@ -210,7 +272,7 @@ mod tests {
         let answer = served.get("/readyz").await;
         assert!(answer.contains("200"), "something is missing, but it works: {answer}");
         assert!(answer.contains("plan 4 with 9 paths; ebpf partial, 1 of 2 hooks"), "{answer}");
-        let long_ago = Instant::now().checked_sub(STALE + Duration::from_secs(1)).unwrap();
+        let long_ago = std::time::Instant::now().checked_sub(STALE + Duration::from_secs(1)).unwrap();
         served.engine.send_modify(|engine| engine.published = long_ago);
         for path in ["/readyz", "/healthz"] {
             let answer = served.get(path).await;

@@ -97,3 +97,14 @@ fn help_is_not_an_error() {
         assert!(matches!(run(args), Err(NotRun::Shown(_))), "{args:?}");
     }
 }
+
+#[test]
+fn a_vantage_goes_on_for_a_while_but_not_for_ever() {
+    let with = |drain: &str| run(&["vantage", "--vantage-socket", "/run/v.sock", "--drain", drain]);
+    let Ok(Command::Vantage(vantage)) = with("3s") else { panic!() };
+    assert_eq!(vantage.drain, Duration::from_secs(3));
+    for drain in ["3", "61s", "soon"] {
+        let Err(NotRun::Usage(line)) = with(drain) else { panic!("{drain}") };
+        assert!(line.contains("--drain"), "{line}");
+    }
+}

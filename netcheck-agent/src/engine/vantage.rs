@@ -12,6 +12,15 @@ impl Engine {
     /// Takes a vantage into use, or lets go of it. Its probes in flight are not judged: their sockets are gone, which
     /// says nothing of the network. Without a vantage its paths stay in the plan and are not probed.
     pub(super) fn vantage(&mut self, change: VantageChange, now_ns: u64) {
+        let leaving = self.status.vantage.as_ref().is_some_and(|vantage| vantage.leaving);
+        if let VantageChange::Leaving = change {
+            if let Some(vantage) = &mut self.status.vantage {
+                vantage.leaving = true;
+            }
+            self.news = true;
+            self.publish();
+            return;
+        }
         let mut paths: Vec<PathId> = self
             .plan
             .paths
@@ -21,9 +30,10 @@ impl Engine {
         paths.sort_unstable();
         self.merge.forget(&paths, |probe| self.probers.close(probe, self.kernel.as_mut()));
         let (status, netns) = match change {
+            VantageChange::Leaving => return,
             VantageChange::Down(why) => {
                 self.probers.close_pod();
-                (VantageStatus::none(why), None)
+                (VantageStatus { leaving, ..VantageStatus::none(why) }, None)
             }
             VantageChange::Up(pool) => {
                 // A socket that can't be waited for is read with the others.

@@ -98,6 +98,8 @@ pub(crate) struct VantageStatus {
     pub(crate) refused: u64,
     /// Sockets that were taken since the agent's start.
     pub(crate) sockets: u64,
+    /// It is about to go on purpose, or went so.
+    pub(crate) leaving: bool,
 }
 
 impl VantageStatus {

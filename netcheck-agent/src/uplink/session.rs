@@ -19,9 +19,10 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::connect::Connect;
+use self::connect::addresses::HubAddresses;
 use self::end::SessionEnd;
 use self::exchange::Exchange;
-use self::standing::{EndLog, note_end, was_steady};
+use self::standing::{EndLog, Ended, note_end, was_steady};
 use crate::engine::{EngineHandle, EngineReply};
 use crate::host::usage::Uptime;
 use crate::model::status::{EngineStatus, HubState};
@@ -35,6 +36,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Keeps up the session.
 pub(crate) struct SessionTask {
     pub(crate) connect: Connect,
+    /// Learns which of them were good.
+    pub(crate) addresses: Arc<HubAddresses>,
     /// Shown to the hub at the begin of every session.
     pub(crate) token: Option<TokenFile>,
     /// Everything in it but the plan's version and the time.
@@ -74,6 +77,9 @@ impl SessionTask {
             if let SessionEnd::Done = end {
                 return;
             }
+            if lived.is_none() {
+                self.addresses.failed();
+            }
             self.hub.send_modify(|hub| note_end(hub, &end));
             if last || self.outbox.is_done() {
                 return;
@@ -86,8 +92,8 @@ impl SessionTask {
             if steady {
                 backoff.reset();
             }
-            let delay = backoff.next_delay();
-            log.ended(&end, lived.is_some(), steady, delay);
+            let delay = if end.is_contested() { backoff.next_delay() } else { backoff.next_short_delay() };
+            log.ended(&end, Ended { welcomed: lived.is_some(), steady, delay });
             tokio::select! {
                 () = sleep(delay) => {}
                 () = shutdown.cancelled() => {}
@@ -104,6 +110,7 @@ impl SessionTask {
         let mut exchange = Exchange::begin(channel, self).await?;
         let welcomed = Instant::now();
         self.hub.send_modify(|hub| hub.welcomed(welcomed));
+        self.addresses.succeeded();
         log.begun(exchange.hub_instance());
         let end = exchange.run(self, shutdown).await;
         Ok(Past { end, lived: Some(welcomed.elapsed()), useful: exchange.useful() })

@@ -43,6 +43,8 @@ pub(crate) fn agent_status(Parts { engine, buffer, hub, uptime }: Parts<'_>) -> 
             .iter()
             .map(|link| wire::pod_link_down(link, monotonic_ns()))
             .collect(),
+        // The session knows.
+        leaving: false,
         vantage: engine.vantage.as_ref().map(wire::pod_vantage),
         dns_caches: engine.dns_caches.found.iter().copied().map(convert::address_bytes).collect(),
     }

@@ -184,6 +184,7 @@ pub(crate) fn pod_vantage(status: &VantageStatus) -> v1::PodVantage {
         links: status.links.iter().map(link).collect(),
         name_servers: status.name_servers.iter().copied().map(convert::address_bytes).collect(),
         search_domains: status.search_domains.clone(),
+        leaving: status.leaving,
     }
 }
 

@@ -1,8 +1,8 @@
 //! What agent and vantage say to each other: one JSON object per SEQPACKET message.
 //!
 //! The vantage begins with [`Frame::Hello`]; from then on it only answers: each [`Frame::Ask`] with one
-//! [`Frame::Sockets`], which carries the sockets themselves as control message. [`Frame::Refused`] is the agent's last
-//! word, for the vantage's log.
+//! [`Frame::Sockets`], which carries the sockets themselves as control message. [`Frame::Leaving`] is its last word, and
+//! [`Frame::Refused`] the agent's, for the vantage's log.
 
 use std::net::IpAddr;
 
@@ -38,6 +38,8 @@ pub(crate) enum Frame {
         /// The errno of socket(2) where it was refused.
         errno: Option<i32>,
     },
+    /// The vantage ends on purpose, as for a restart: that nobody answers at its port then was to be expected.
+    Leaving,
     /// The agent does not take this vantage.
     Refused {
         /// One line.
@@ -102,7 +104,7 @@ impl Frame {
         match &frame {
             Self::Hello(hello) => hello.check()?,
             Self::Ask(ask) => ask.check()?,
-            Self::Sockets { .. } | Self::Refused { .. } => {}
+            Self::Sockets { .. } | Self::Leaving | Self::Refused { .. } => {}
         }
         Ok(frame)
     }
@@ -204,6 +206,7 @@ mod tests {
             Frame::Ask(Ask::new(Family::V6, SocketKind::Ping, 3)),
             Frame::Sockets { errno: None },
             Frame::Sockets { errno: Some(13) },
+            Frame::Leaving,
             Frame::Refused { why: "no".into() },
         ] {
             assert_eq!(Frame::decode(&frame.encode()).unwrap(), frame);

@@ -50,6 +50,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) enum VantageChange {
     /// Its first sockets are in stock. Takes the place of another that may be there.
     Up(Arc<Pool>),
+    /// It is about to go, on purpose.
+    Leaving,
     /// It is gone: why, in one line.
     Down(String),
 }
@@ -155,7 +157,20 @@ impl ListenTask {
         let mut arriving: JoinSet<Result<(Channel, Arc<Pool>), End>> = JoinSet::new();
         let mut serving: Option<Serving> = None;
         loop {
+            let pool = serving.as_ref().map(|serving| Arc::clone(&serving.pool));
+            let leaving = async {
+                match &pool {
+                    Some(pool) => pool.left().await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
+                // Before its end.
+                biased;
+                () = leaving => {
+                    tracing::info!("the pod vantage is leaving");
+                    changed(VantageChange::Leaving).await;
+                }
                 accepted = self.accept(), if arriving.len() < ARRIVING_MAX => match accepted {
                     Ok(channel) => drop(arriving.spawn(introduce(channel, self.own, Arc::clone(&self.counts)))),
                     Err(error) => {
@@ -250,7 +265,7 @@ async fn first_sockets(channel: &Channel, own: &Netns, counts: &VantageCounts) -
     };
     // The first one tells of which network all others have to be.
     let family = if hello.has(Family::V4) { Family::V4 } else { Family::V6 };
-    let (sockets, errno) = answer(channel, Ask::new(family, SocketKind::Datagram, 1)).await?;
+    let (sockets, errno) = answer(channel, Ask::new(family, SocketKind::Datagram, 1), None).await?;
     let Some(socket) = sockets.first() else { return Err(End::NoSockets(errno.unwrap_or(Errno::NODATA))) };
     let netns = check(socket, family, SocketKind::Datagram, own)?;
     let pool = Arc::new(Pool::new(hello, netns));
@@ -267,12 +282,11 @@ async fn attend(channel: Channel, pool: Arc<Pool>, own: Netns, counts: Arc<Vanta
                     return end;
                 }
             }
-            received = channel.receive() => {
-                return match received {
-                    Ok(_) => End::Unexpected("it said something that it was not asked for"),
-                    Err(error) => error.into(),
-                };
-            }
+            received = channel.receive() => match received {
+                Ok((Frame::Leaving, _)) => pool.leave(),
+                Ok(_) => return End::Unexpected("it said something that it was not asked for"),
+                Err(error) => return error.into(),
+            },
         }
     }
 }
@@ -280,7 +294,7 @@ async fn attend(channel: Channel, pool: Arc<Pool>, own: Netns, counts: Arc<Vanta
 /// Asks for all that is missing.
 async fn fill(channel: &Channel, pool: &Pool, own: &Netns, counts: &VantageCounts) -> Result<(), End> {
     for ask in pool.asks() {
-        let (sockets, errno) = answer(channel, ask).await?;
+        let (sockets, errno) = answer(channel, ask, Some(pool)).await?;
         let (family, kind) = (ask.family(), ask.kind);
         for socket in &sockets {
             let netns = check(socket, family, kind, own)?;
@@ -301,10 +315,18 @@ async fn fill(channel: &Channel, pool: &Pool, own: &Netns, counts: &VantageCount
     Ok(())
 }
 
-/// Asks, and waits for the answer.
-async fn answer(channel: &Channel, ask: Ask) -> Result<(Vec<OwnedFd>, Option<Errno>), End> {
+/// Asks, and waits for the answer. A vantage that serves may say in its stead that it leaves.
+async fn answer(
+    channel: &Channel,
+    ask: Ask,
+    serving: Option<&Pool>,
+) -> Result<(Vec<OwnedFd>, Option<Errno>), End> {
     channel.send(&Frame::Ask(ask), &[]).await?;
-    let (frame, sockets) = timeout(ANSWER_TIMEOUT, channel.receive()).await??;
+    let (mut frame, mut sockets) = timeout(ANSWER_TIMEOUT, channel.receive()).await??;
+    if let (Frame::Leaving, Some(pool)) = (&frame, serving) {
+        pool.leave();
+        (frame, sockets) = timeout(ANSWER_TIMEOUT, channel.receive()).await??;
+    }
     let Frame::Sockets { errno } = frame else {
         return Err(End::Unexpected("something else than the sockets that were asked for"));
     };

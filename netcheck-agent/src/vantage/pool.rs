@@ -42,6 +42,7 @@ pub(crate) struct Pool {
     /// By [`place`].
     stocks: Mutex<[Stock; 6]>,
     low: Notify,
+    leaving: Notify,
 }
 
 const fn place(family: Family, kind: SocketKind) -> usize {
@@ -59,7 +60,17 @@ impl Pool {
             let refused = (wanted == 0).then_some(Errno::AFNOSUPPORT);
             Stock { sockets: Vec::new(), wanted, coming: 0, refused }
         });
-        Self { hello, netns, stocks: Mutex::new(stocks), low: Notify::new() }
+        Self { hello, netns, stocks: Mutex::new(stocks), low: Notify::new(), leaving: Notify::new() }
+    }
+
+    /// The vantage said that it ends.
+    pub(crate) fn leave(&self) {
+        self.leaving.notify_one();
+    }
+
+    /// Waits until the vantage says that it ends; once.
+    pub(crate) async fn left(&self) {
+        self.leaving.notified().await;
     }
 
     fn stocks(&self) -> MutexGuard<'_, [Stock; 6]> {

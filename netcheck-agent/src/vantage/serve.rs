@@ -1,7 +1,7 @@
 //! The vantage's own end: connects to the agent, says who it is, and opens the sockets that it is asked for.
 //!
-//! The agent may come and go: a connection that ends is made anew, by growing delays. Cancelling closes it, and the agent
-//! lets go of every socket at once.
+//! The agent may come and go: a connection that ends is made anew, by growing delays. When told to shut down, it says that
+//! it leaves and closes the connection, and the agent lets go of every socket at once.
 
 use std::fs;
 use std::io;
@@ -24,6 +24,8 @@ use crate::net::socket;
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
 /// How often the pod's addresses are looked at.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long saying good-bye may take: the agent is on this very node.
+const FAREWELL: Duration = Duration::from_millis(500);
 /// A connection that lived for so long was no accident.
 const STEADY: Duration = Duration::from_secs(5);
 
@@ -45,10 +47,17 @@ impl ServeTask {
         let mut last_logged = None;
         loop {
             let begun = Instant::now();
-            let ended = tokio::select! {
-                ended = self.connection() => ended,
-                () = shutdown.cancelled() => return,
+            let late = async {
+                shutdown.cancelled().await;
+                sleep(FAREWELL).await;
             };
+            let ended = tokio::select! {
+                ended = self.connection(&shutdown) => ended,
+                () = late => return,
+            };
+            if shutdown.is_cancelled() {
+                return;
+            }
             if begun.elapsed() >= STEADY {
                 backoff.reset();
                 last_logged = None;
@@ -69,14 +78,15 @@ impl ServeTask {
     }
 
     /// One connection, to its end.
-    async fn connection(&self) -> ServeError {
+    async fn connection(&self, shutdown: &CancellationToken) -> ServeError {
         let channel = match self.connect() {
             Ok(channel) => channel,
             Err(error) => return ServeError::Connect { path: self.path.clone(), source: error },
         };
-        match self.serve(&channel).await {
+        match self.serve(&channel, shutdown).await {
             Ok(Over::Refused(why)) => ServeError::Refused(why),
             Ok(Over::Moved) => ServeError::Moved,
+            Ok(Over::Left) => ServeError::Left,
             Err(error) => error.into(),
         }
     }
@@ -88,8 +98,8 @@ impl ServeTask {
         Channel::new(socket)
     }
 
-    /// Serves until the agent refuses it, or what it said of itself is not true any more.
-    async fn serve(&self, channel: &Channel) -> Result<Over, ChannelError> {
+    /// Serves until the agent refuses it, what it said of itself is not true any more, or it has to leave.
+    async fn serve(&self, channel: &Channel, shutdown: &CancellationToken) -> Result<Over, ChannelError> {
         let links = own_links()?;
         let hello = Hello {
             version: VERSION,
@@ -107,6 +117,10 @@ impl ServeTask {
         loop {
             let received = tokio::select! {
                 received = channel.receive() => received?,
+                () = shutdown.cancelled() => {
+                    channel.send(&Frame::Leaving, &[]).await?;
+                    return Ok(Over::Left);
+                }
                 // Sockets are bound to addresses: what is said of these must be true.
                 _ = look.tick() => match own_links() {
                     Ok(now) if now != links => return Ok(Over::Moved),
@@ -125,7 +139,7 @@ impl ServeTask {
                 }
                 Frame::Refused { why } => return Ok(Over::Refused(why)),
                 // The agent is newer than this, and knows what this can't do: nothing depends on it.
-                Frame::Hello(_) | Frame::Sockets { .. } => {}
+                Frame::Hello(_) | Frame::Sockets { .. } | Frame::Leaving => {}
             }
         }
     }
@@ -135,6 +149,7 @@ impl ServeTask {
 enum Over {
     Refused(String),
     Moved,
+    Left,
 }
 
 /// Why there is no connection any more.
@@ -146,6 +161,8 @@ enum ServeError {
     Refused(String),
     #[error("the pod's addresses changed: introducing it anew")]
     Moved,
+    #[error("leaving")]
+    Left,
     #[error("the connection to the agent ended: {0}")]
     Ended(#[from] ChannelError),
 }

@@ -108,11 +108,13 @@ async fn what_is_on_its_way_when_the_vantage_goes_is_no_loss() {
     pod.stop_serving();
     let status = agent.wait(|status| status.pod.is_empty()).await;
     assert!(status.detail[0].contains("gone"), "{:?}", status.detail);
+    assert!(status.leaving, "it said good-bye");
     assert!(status.can.is_empty() && status.addresses.is_empty());
     drop(pod);
     let mut pod = PodNet::new(true);
     pod.serve(&agent.path);
-    agent.wait(|status| !status.pod.is_empty()).await;
+    let status = agent.wait(|status| !status.pod.is_empty()).await;
+    assert!(!status.leaving);
     let report = agent.collect(passing).await;
     assert!(report.lost.is_empty(), "{:?}", report.lost);
     agent.stop().await;

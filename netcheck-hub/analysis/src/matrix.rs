@@ -95,6 +95,14 @@ impl Slot {
         self.start_ns.saturating_add(self.duration_ns)
     }
 
+    /// What was lost counts for nothing. Returns how much that was.
+    pub fn excuse(&mut self) -> u64 {
+        let lost = self.lost();
+        self.failed = Default::default();
+        self.suspect = self.suspect.saturating_add(u32::try_from(lost).unwrap_or(u32::MAX));
+        lost
+    }
+
     /// Probes that were judged and did not end with a reply.
     #[must_use]
     pub fn lost(&self) -> u64 {

@@ -1,6 +1,8 @@
-//! What all stages speak of: the time axis, a node's number, a drop's reason, the verdict of a path. Pure; imports no other folder.
+//! What all stages speak of: the time axis, a node's number, a drop's reason, the verdict of a path, responders that are
+//! away for a moment. Pure; imports no other folder.
 
 pub mod clock;
+pub mod leave;
 pub mod reason;
 pub mod verdict;
 

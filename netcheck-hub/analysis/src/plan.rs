@@ -235,6 +235,12 @@ pub(crate) struct Identity {
 type Order<'a> = (&'a str, ProbeKind, IpAddr, u16, (&'a Option<Question>, &'a Option<Arc<Exchange>>), bool);
 
 impl Probe {
+    /// Where its packets go.
+    #[must_use]
+    pub const fn to(&self) -> (IpAddr, u16) {
+        (self.address, self.port)
+    }
+
     /// Whether a TCP connection is part of it.
     #[must_use]
     pub fn over_tcp(&self) -> bool {

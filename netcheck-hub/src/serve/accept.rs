@@ -6,12 +6,13 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
@@ -58,6 +59,34 @@ impl Default for Limits {
             handshake: Duration::from_secs(5),
         }
     }
+}
+
+/// Connections that wait in the kernel to be accepted: all agents come at once after a hub's start.
+const BACKLOG: i32 = 4_096;
+
+/// Listens at an address. `0.0.0.0` and `[::]` mean all addresses of both families, as far as this host has them: a
+/// cluster's Services and kubelets come by IPv4, by IPv6 or by both, and one default has to do for all of them.
+///
+/// # Errors
+/// If the port is taken, or the address is none of this host's.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let tcp = |domain| Socket::new(domain, Type::STREAM, Some(Protocol::TCP));
+    let both = address.ip().is_unspecified().then(|| tcp(Domain::IPV6));
+    let (socket, address) = match both {
+        Some(Ok(socket)) => {
+            socket.set_only_v6(false)?;
+            (socket, SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), address.port()))
+        }
+        // Kernels can be told to know nothing of IPv6.
+        Some(Err(_)) => (tcp(Domain::IPV4)?, SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port())),
+        None => (tcp(Domain::for_address(address))?, address),
+    };
+    // A restarted hub takes its port at once, whatever connections of the older one still linger.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    TcpListener::from_std(socket.into())
 }
 
 /// Who is connected.
@@ -123,7 +152,8 @@ impl AcceptTask {
                 () = self.server.closed() => return,
                 Some(_) = handshakes.join_next() => continue,
                 accepted = self.listener.accept() => match accepted {
-                    Ok(accepted) => accepted,
+                    // On a socket of both families IPv4 addresses look like `::ffff:192.0.2.1`.
+                    Ok((stream, peer)) => (stream, SocketAddr::new(peer.ip().to_canonical(), peer.port())),
                     Err(error) => {
                         // Out of file descriptors, or the peer was gone already: trying on at once would spin.
                         tracing::warn!("cannot accept a connection: {error}");
@@ -250,5 +280,40 @@ impl AsyncWrite for Connection {
             Io::Plain(stream) => Pin::new(stream).poll_shutdown(context),
             Io::Tls(stream) => Pin::new(stream).poll_shutdown(context),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::Settings;
+
+    #[tokio::test]
+    async fn one_default_does_for_clusters_of_either_family() {
+        for any in ["0.0.0.0:0", "[::]:0"] {
+            let listener = listen(any.parse().unwrap()).unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let (server, mut connections) = mpsc::channel(DEPTH);
+            let hub = Hub::new(Settings::every(Duration::from_secs(1)));
+            let task = AcceptTask { listener, tls: None, limits: Limits::default(), hub, server };
+            let shutdown = CancellationToken::new();
+            let task = tokio::spawn(task.run(shutdown.clone()));
+            for host in ["127.0.0.1", "::1"] {
+                let _client = TcpStream::connect((host, port)).await.unwrap();
+                let connection = connections.recv().await.unwrap().unwrap();
+                assert_eq!(connection.peer().ip(), host.parse::<IpAddr>().unwrap(), "{any}");
+            }
+            shutdown.cancel();
+            task.await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_of_its_own_is_taken_alone() {
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert!(TcpStream::connect(("127.0.0.1", port)).await.is_ok());
+        assert!(TcpStream::connect(("127.0.0.2", port)).await.is_err());
+        assert!(listen(SocketAddr::from(([127, 0, 0, 1], port))).is_err(), "the port is taken");
     }
 }

@@ -27,6 +27,8 @@ use netcheck_analysis::plan::selector::Selector;
 
 /// Ticks that may be missed before the hub counts as stuck.
 const STUCK_NS: i64 = 10 * netcheck_analysis::model::clock::SECOND_NS;
+/// The longest that an answer about readiness is held back: kubelets wait no longer than a minute for one.
+const READY_WAIT_MAX: Duration = Duration::from_secs(55);
 
 /// The routes. Health and metrics are everybody's, the rest is for readers.
 pub fn router(hub: Arc<Hub>, readers: Readers) -> Router {
@@ -103,14 +105,40 @@ async fn healthz(State(hub): State<Arc<Hub>>) -> Response {
     "ok\n".into_response()
 }
 
-/// Ready: there is a roster to plan from.
-async fn readyz(State(hub): State<Arc<Hub>>) -> Response {
+/// Query parameter of /readyz.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Readiness {
+    /// As in 25s.
+    wait: Option<String>,
+}
+
+impl Readiness {
+    fn wait(&self) -> Result<Duration, BadRequest> {
+        match self.wait.as_deref().map(humantime::parse_duration) {
+            None => Ok(Duration::ZERO),
+            Some(Ok(wait)) => Ok(wait.min(READY_WAIT_MAX)),
+            Some(Err(_)) => Err(bad_request("wait: not a duration, as in 25s")),
+        }
+    }
+}
+
+/// Ready: there is a roster to plan from. With `wait`, the answer is held back until it is so, but no longer than that:
+/// Kubernetes shows every refusal as a failed probe, and a hub that starts has not failed.
+async fn readyz(
+    State(hub): State<Arc<Hub>>,
+    Query(params): Query<Readiness>,
+) -> Result<Response, BadRequest> {
+    let mut ticks = hub.ticks();
+    let ready = async { while hub.lock().roster_ns == 0 && ticks.changed().await.is_ok() {} };
+    // Where the time is up, the answer says what is missing.
+    let _elapsed = tokio::time::timeout(params.wait()?, ready).await;
     let state = hub.lock();
-    match (state.roster_ns, &state.inventory_error) {
+    Ok(match (state.roster_ns, &state.inventory_error) {
         (0, _) => (StatusCode::SERVICE_UNAVAILABLE, "no roster yet\n").into_response(),
         (_, None) => "ok\n".into_response(),
         (_, Some(error)) => format!("ok, degraded: {error}\n").into_response(),
-    }
+    })
 }
 
 async fn scrape(State(hub): State<Arc<Hub>>) -> Response {
@@ -197,4 +225,44 @@ async fn incidents(State(hub): State<Arc<Hub>>, Query(params): Query<Incidents>)
 
 async fn nodes(State(hub): State<Arc<Hub>>) -> Response {
     Json(json::value(&v1::ListNodesResponse { nodes: hub.nodes() })).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::Request;
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::state::Settings;
+    use netcheck_analysis::cluster::roster::Roster;
+
+    async fn ask(hub: &Arc<Hub>, path: &str) -> StatusCode {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        router(Arc::clone(hub), Readers::Anybody).oneshot(request).await.unwrap().status()
+    }
+
+    #[tokio::test]
+    async fn readiness_can_be_waited_for() {
+        let hub = Hub::new(Settings::every(Duration::from_secs(1)));
+        assert_eq!(ask(&hub, "/readyz").await, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(ask(&hub, "/readyz?wait=soon").await, StatusCode::BAD_REQUEST);
+        assert_eq!(ask(&hub, "/readyz?wait=20ms").await, StatusCode::SERVICE_UNAVAILABLE);
+        let waiting = tokio::spawn({
+            let hub = Arc::clone(&hub);
+            async move { ask(&hub, "/readyz?wait=50s").await }
+        });
+        hub.set_roster(Roster::default(), 1);
+        hub.tick(2);
+        let answer = tokio::time::timeout(Duration::from_secs(20), waiting).await;
+        assert_eq!(answer.expect("as soon as there is a roster").unwrap(), StatusCode::OK);
+    }
+
+    #[test]
+    fn nobody_waits_for_long() {
+        for (wait, expected) in [(None, 0), (Some("25s"), 25), (Some("1h"), 55)] {
+            let params = Readiness { wait: wait.map(ToOwned::to_owned) };
+            assert_eq!(params.wait().unwrap(), Duration::from_secs(expected), "{wait:?}");
+        }
+    }
 }

@@ -270,7 +270,7 @@ impl Snapshot {
         let batches =
             vec![batch("applied", counters.batches_applied), batch("duplicate", counters.batches_duplicate)];
         self.add(true, "hub_batches", "Batches of samples.", batches);
-        let all: [(&'static str, &'static str, u64); 26] = [
+        let all: [(&'static str, &'static str, u64); 27] = [
             (
                 "hub_batch_parts_refused",
                 "Parts of messages that did not hold together.",
@@ -279,6 +279,11 @@ impl Snapshot {
             ("hub_unknown_path_samples", "Samples of paths that are in no plan.", counters.unknown_path),
             ("hub_samples", "Judged samples that were applied.", counters.samples),
             ("hub_suspect_samples", "Samples that agents could not judge.", counters.suspect),
+            (
+                "hub_excused_samples",
+                "Samples lost at responders that had said that they restart.",
+                counters.excused,
+            ),
             ("hub_lost_probes", "Lost probes that were reported.", counters.lost_reported),
             ("hub_lost_probes_evicted", "Lost probes whose evidence was given up.", counters.lost_evicted),
             ("hub_sessions", "Agent sessions that began.", counters.sessions),

@@ -208,9 +208,15 @@ impl Session {
         let Some(agent) = state.spoken(*node, *generation, now_ns) else { return };
         match message {
             Some(FromAgent::Status(status)) => {
+                let (name, sequence, leaving) =
+                    (Arc::clone(&agent.name), agent.applied_sequence, status.leaving);
                 if agent.take_status(wire::status(status), now_ns) {
-                    let name = Arc::clone(&agent.name);
                     state.told_anew.insert(name);
+                }
+                state.hear_of_leaves(*node, now_ns);
+                if leaving {
+                    // So that it knows that it may end.
+                    self.ready.push_back(ToAgent::Ack(v1::BatchAck { sequence }));
                 }
             }
             Some(FromAgent::EvidenceAnswer(answer)) => state.answered(*node, &wire::evidence_answer(answer)),

@@ -72,6 +72,8 @@ impl State {
         }
         let absent = self.roster.node_absent(&agent.name).is_some();
         for row in agent.rows.shown().filter(|row| selector.takes(&agent.name, &row.path)) {
+            let probe = &row.path.probe;
+            let absent = absent || self.leaves.is_away(probe.kind, probe.to(), range.now_ns);
             let verdict = judge_row(row, rules, absent, range);
             if selector.takes_verdict(verdict) {
                 cells.push(self.cell(at, row, verdict, range));

@@ -17,6 +17,8 @@ pub struct Counters {
     pub samples: u64,
     /// Samples that agents were too starved to judge.
     pub suspect: u64,
+    /// Samples that found a responder away that had said so: lost, and no loss.
+    pub excused: u64,
     /// Lost probes that were reported.
     pub lost_reported: u64,
     /// Lost probes whose evidence was given up before its time.

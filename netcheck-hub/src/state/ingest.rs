@@ -161,7 +161,7 @@ impl State {
     }
 
     fn apply_windows(&mut self, node: NodeIx, windows: Vec<(i64, i64, Vec<PathWindow>)>, offset_ns: i64) {
-        let (mut samples, mut suspect, mut unknown) = (0u64, 0u64, 0u64);
+        let (mut samples, mut suspect, mut unknown, mut excused) = (0u64, 0u64, 0u64, 0u64);
         let agent = &mut self.agents[node.0];
         for (start_ns, duration_ns, rows) in windows {
             let start_ns = start_ns.saturating_add(offset_ns);
@@ -173,13 +173,19 @@ impl State {
                 };
                 samples += judged;
                 suspect += u64::from(window.suspect);
-                self.sights.learn(&agent.name, &row.path.probe.target, &window);
-                row.ring.add(Slot::of(start_ns, duration_ns, window));
+                let probe = &row.path.probe;
+                self.sights.learn(&agent.name, &probe.target, &window);
+                let mut slot = Slot::of(start_ns, duration_ns, window);
+                if self.leaves.excuses_window(probe.kind, probe.to(), (start_ns, slot.end_ns())) {
+                    excused += slot.excuse();
+                }
+                row.ring.add(slot);
             }
         }
         agent.samples += samples;
         self.counters.samples += samples;
         self.counters.suspect += suspect;
+        self.counters.excused += excused;
         self.counters.unknown_path += unknown;
     }
 
@@ -205,6 +211,10 @@ impl State {
                 continue;
             };
             self.counters.lost_reported += 1;
+            let probe = &row.path.probe;
+            if self.leaves.excuses(probe.kind, probe.to(), sent_ns) {
+                continue;
+            }
             if row
                 .lost
                 .iter()

@@ -36,6 +36,35 @@ impl State {
         }
     }
 
+    /// What an agent's newest status says of responders that go or are back.
+    pub fn hear_of_leaves(&mut self, node: NodeIx, now_ns: i64) {
+        let agent = &mut self.agents[node.0];
+        let vantage_left = agent.vantage.take_left();
+        let Some(status) = &agent.status else { return };
+        if status.leaving {
+            let port = agent.hello.as_ref().and_then(|hello| u16::try_from(hello.responder_port).ok());
+            let addresses = self.roster.nodes.get(&*agent.name).map_or(&[][..], |node| &node.addresses);
+            self.leaves.say(addresses, port.unwrap_or_default(), now_ns);
+            tracing::info!(node = %agent.name, "the agent says that it ends, for a restart or an upgrade");
+        }
+        let (Some(told), Some(known)) = (&status.vantage, agent.vantage.known()) else { return };
+        if vantage_left {
+            self.leaves.say(&known.addresses, known.responder_port, now_ns);
+        } else if !told.leaving && !told.addresses.is_empty() {
+            self.leaves.back(&known.addresses, now_ns);
+        }
+    }
+
+    /// An agent says hello. One that was started since its node said good-bye has its responder up.
+    pub fn hear_of_return(&mut self, node: NodeIx, boot_id: &str, now_ns: i64) {
+        let agent = &self.agents[node.0];
+        if agent.hello.as_ref().is_some_and(|hello| hello.boot_id != boot_id)
+            && let Some(node) = self.roster.nodes.get(&*agent.name)
+        {
+            self.leaves.back(&node.addresses, now_ns);
+        }
+    }
+
     /// Sends a message to an agent's session, if there is one with room.
     pub fn send(&mut self, to: NodeIx, message: v1::session_response::Message) -> bool {
         let sent = self.agent(to).live.as_ref().map(|live| live.control.try_send(message).is_ok());

@@ -81,7 +81,9 @@ impl State {
             let stranger = agent.live.is_some() && !self.roster.nodes.contains_key(&*agent.name);
             let stranger =
                 stranger.then(|| "an agent is connected, but the roster has no such node".to_owned());
-            for caveat in agent.caveats().into_iter().chain(stranger) {
+            let addresses = self.roster.nodes.get(&*agent.name).map(|node| &node.addresses[..]);
+            let leaving = addresses.and_then(|addresses| self.leaves.line(addresses, unix_now_ns()));
+            for caveat in agent.caveats().into_iter().chain(stranger).chain(leaving) {
                 nodes_of.entry(caveat).or_default().push(agent.name.to_string());
             }
         }

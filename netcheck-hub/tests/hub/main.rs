@@ -7,6 +7,7 @@ mod evidence;
 mod identity;
 mod incidents;
 mod learning;
+mod leaves;
 mod ports;
 mod readers;
 mod rig;

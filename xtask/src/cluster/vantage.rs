@@ -1,8 +1,8 @@
 //! The vantages of a cluster whose lab has pods for them.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
-use super::{Cluster, built};
+use super::{Cluster, GRACE, built};
 
 /// For setpriv(1): what the chart's security context leaves a vantage.
 const UNPRIVILEGED: &[&str] = &[
@@ -47,6 +47,18 @@ impl Cluster {
         let vantage = self.vantages.get_mut(node).with_context(|| format!("no vantage runs on {node}"))?;
         vantage.kill()?;
         self.vantages.remove(node);
+        Ok(())
+    }
+
+    /// SIGTERM for the vantage of a node, as an upgrade does.
+    ///
+    /// # Errors
+    /// If there is none, or it did not end in order.
+    pub fn stop_vantage(&mut self, node: &str) -> Result<()> {
+        let vantage = self.vantages.get_mut(node).with_context(|| format!("no vantage runs on {node}"))?;
+        let status = vantage.stop(GRACE)?;
+        self.vantages.remove(node);
+        ensure!(status.success(), "the vantage of {node}: {status}: {}", self.last_line(&vantage_log(node)));
         Ok(())
     }
 

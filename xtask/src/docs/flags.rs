@@ -36,13 +36,15 @@ fn help(program: &str, arguments: &[&str]) -> Result<String> {
     String::from_utf8(output.stdout).context("a help text that is no text")
 }
 
-/// Names in the list of commands of a help text.
+/// Names in the list of commands of a help text. A line that is indented further goes on with the text before it.
 fn subcommands(help: &str) -> Vec<String> {
     let list = help.lines().skip_while(|line| *line != "Commands:").skip(1);
-    let names = list.take_while(|line| !line.is_empty()).filter(|line| line.starts_with("  "));
-    let names = names.filter_map(|line| line.split_whitespace().next()).map(str::to_owned);
+    let names = list.take_while(|line| !line.is_empty()).filter_map(|line| line.strip_prefix("  "));
+    let names = names.filter(|line| line.starts_with(|first: char| first.is_ascii_lowercase()));
     names
-        .filter(|name| name != "help" && name.starts_with(|first: char| first.is_ascii_lowercase()))
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| *name != "help")
+        .map(str::to_owned)
         .collect()
 }
 
@@ -97,7 +99,7 @@ mod tests {
     fn subcommands_are_those_of_the_list() {
         let help = "About\n\nUsage: x <COMMAND>\n\nCommands:\n  nodes  Show\n  path   All\n         of it\n  help   Print\n\n\
                     Options:\n  -h, --help\n";
-        assert_eq!(subcommands(help), ["nodes", "path", "of"]);
+        assert_eq!(subcommands(help), ["nodes", "path"]);
     }
 
     #[test]

@@ -95,6 +95,12 @@ impl Podman {
         Ok((String::from_utf8_lossy(&output.stdout).into_owned(), output.status.code()))
     }
 
+    /// Runs a program of this machine's in a container's network namespace.
+    pub(super) fn in_network(&self, name: &str, words: &[&str]) -> Result<()> {
+        let pid = output(&mut self.podman(&["inspect", "--format", "{{.State.Pid}}", name]))?;
+        output(command("nsenter").arg(format!("--net=/proc/{pid}/ns/net")).args(words)).map(drop)
+    }
+
     /// Stops a container as a node would, and returns its exit code.
     pub(super) fn stop(&self, name: &str) -> Result<i64> {
         output(&mut self.podman(&["stop", "--time", "15", name]))?;

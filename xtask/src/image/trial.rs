@@ -69,6 +69,9 @@ pub(super) fn run(image: &Image) -> Result<()> {
         "two agents with {} see each other from the kernel, and through their vantages",
         rights_shown(&full)
     );
+    podman.in_network(NODES[1].0, &["nft", FILTER])?;
+    until(|| drop_is_told(&podman)).with_context(|| everything_said(&podman))?;
+    println!("a drop on {} has its stage and function", NODES[1].0);
     for name in names() {
         let name = name.as_str();
         let code = podman.stop(name)?;
@@ -116,6 +119,35 @@ fn lacks(podman: &Podman, what: &str, rights: &[String], wanted: &str) -> Result
     let said = podman.said("less")?;
     println!("without {what}: {}", said.lines().find(|line| line.contains(wanted)).unwrap_or_default());
     podman.remove("less")
+}
+
+/// Drops all echo requests.
+const FILTER: &str = "add table inet t; add chain inet t c { type filter hook input priority 0; }; \
+    add rule inet t c icmp type echo-request drop";
+
+/// Whether the report names where the filter's drops are, and in which function: with no more than the chart's rights.
+fn drop_is_told(podman: &Podman) -> Result<()> {
+    let (said, code) = podman.exec("hub", &["/kubectl-netcheck", "-o", "json", "report"])?;
+    ensure!(matches!(code, Some(0 | 2)), "the report ended with {code:?}: {said}");
+    let report: Value = serde_json::from_str(&said).context("no JSON")?;
+    ensure!(has_drop(&report), "no drop with stage and function: {report}");
+    Ok(())
+}
+
+/// Whether there is such a location anywhere in it.
+fn has_drop(value: &Value) -> bool {
+    let function = || value["function"].as_str().is_some_and(|function| !function.is_empty());
+    let here = || {
+        value["stage"] == "STAGE_NETFILTER_INPUT"
+            && value["node"] == NODES[1].0
+            && value["reason"] == "NETFILTER_DROP"
+            && function()
+    };
+    match value {
+        Value::Object(members) => here() || members.values().any(has_drop),
+        Value::Array(items) => items.iter().any(has_drop),
+        _ => false,
+    }
 }
 
 /// Whether hub and agents report a healthy cluster that kernels measured.

@@ -1,12 +1,12 @@
 //! What survives: agents that are killed, a hub that goes away and comes back.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use netcheck_netlab::{Lab, Mode};
-use xtask::cluster::Settings;
+use netcheck_netlab::{Lab, LabSpec, Mode};
+use xtask::cluster::{Cluster, Settings};
 
-use crate::{args, healthy};
+use crate::{args, healthy, is_bad};
 
 /// How many tcx programs the kernel has at each interface of a node, by (interface, egress). Nobody but netcheck
 /// attaches any in a lab.
@@ -89,6 +89,73 @@ fn a_killed_agent_leaves_no_hook_and_its_minute_is_no_data() {
     let lab = cluster.stop().unwrap();
     assert_eq!(hooks(&lab, "n1"), BTreeMap::new());
     lab.down().unwrap();
+}
+
+/// Nothing is bad for so long, and nothing was in between.
+fn stays_well(cluster: &Cluster, time: Duration) {
+    let until = Instant::now() + time;
+    while Instant::now() < until {
+        let bad: Vec<_> = cluster.cells().unwrap().into_iter().filter(is_bad).collect();
+        assert!(bad.is_empty(), "{bad:#?}");
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    assert_eq!(
+        cluster.incidents().unwrap().len(),
+        0,
+        "{}",
+        cluster.shown(&["incidents", "--closed"]).unwrap()
+    );
+}
+
+#[test]
+fn an_upgrade_under_probing_is_no_loss() {
+    let lab =
+        Lab::up(LabSpec { mode: Mode::Routed, vantage: true, ..LabSpec::named("e2e-upgrade") }).unwrap();
+    let mut cluster = Cluster::start(lab, Settings::default()).unwrap();
+    cluster.wait_healthy().unwrap();
+    cluster.stop_agent("n2").unwrap();
+    // Its responder is gone; without the good-bye an incident would open within three intervals.
+    stays_well(&cluster, Duration::from_secs(8));
+    let silent = |cell: &&xtask::cluster::Cell| cell.verdict == "expected_absent";
+    let cells = cluster.cells().unwrap();
+    let silent: Vec<_> = cells.iter().filter(silent).collect();
+    assert!(silent.iter().any(|cell| cell.kind == "udp") && silent.iter().any(|cell| cell.kind == "tcp"));
+    assert!(silent.iter().all(|cell| cell.target == "node/n2" && cell.kind != "icmp"), "{silent:#?}");
+    cluster.start_agent("n2").unwrap();
+    cluster.wait_healthy().unwrap();
+    cluster.stop_vantage("n3").unwrap();
+    stays_well(&cluster, Duration::from_secs(6));
+    cluster.start_vantage("n3").unwrap();
+    cluster.wait_healthy().unwrap();
+    stays_well(&cluster, Duration::from_secs(3));
+    // One that is killed says no good-bye.
+    cluster.kill_agent("n2").unwrap();
+    cluster
+        .wait("its responder is missed", Duration::from_secs(20), |report| report.unreachable > 0)
+        .unwrap();
+    cluster.stop().unwrap().down().unwrap();
+}
+
+#[test]
+fn a_hub_is_found_by_agents_that_can_look_up_no_name() {
+    let lab = Lab::up(LabSpec { mode: Mode::Routed, ..LabSpec::named("e2e-no-dns") }).unwrap();
+    let file = lab.log_path("hub-addresses").with_extension("kept");
+    let known = format!("--hub-addresses-file={}", file.display());
+    // A name that nobody can look up, and what Kubernetes would have put into the environment; then what the node kept.
+    let name = "http://netcheck-hub.netcheck.svc:7070";
+    let service = format!("--hub-service-host={}", lab.topology().hub_v4);
+    let mut settings = Settings { agent_hub: Some(name.to_owned()), ..Settings::default() };
+    settings.agent_args = vec![service];
+    settings.node_args.insert("n2".to_owned(), vec![known.clone()]);
+    let mut cluster = Cluster::start(lab, settings).unwrap();
+    cluster.wait_healthy().unwrap();
+    let kept = std::fs::read_to_string(&file).unwrap();
+    assert!(kept.starts_with("netcheck-hub.netcheck.svc\n172.30.0.2:7070"), "{kept}");
+    cluster.stop_agent("n2").unwrap();
+    cluster.settings_mut().agent_args.clear();
+    cluster.start_agent("n2").unwrap();
+    cluster.wait_healthy().unwrap();
+    cluster.stop().unwrap().down().unwrap();
 }
 
 #[test]

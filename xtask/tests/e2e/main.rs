@@ -9,6 +9,7 @@ mod docs;
 mod faults;
 mod forged;
 mod http;
+mod ipv6_only;
 mod lives;
 mod networks;
 mod services;

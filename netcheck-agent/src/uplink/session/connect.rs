@@ -1,10 +1,18 @@
-//! The connection to the hub: TCP, and TLS where the URL says https.
+//! The connection to the hub: TCP to the first of its addresses that answers, and TLS where the URL says https. Whatever
+//! the address, the certificate must be for the name in the URL.
+
+pub(crate) mod addresses;
+mod dial;
 
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
+use hyper_util::rt::TokioIo;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity, Uri};
+
+use self::addresses::HubAddresses;
 
 use super::CONNECT_TIMEOUT;
 
@@ -66,20 +74,23 @@ impl TlsFiles {
     }
 }
 
-/// Connects over TCP.
-pub(crate) fn over_tcp(hub: Uri, tls: TlsFiles) -> Connect {
+/// Connects over TCP, to one of these addresses.
+pub(crate) fn over_tcp(hub: Uri, tls: TlsFiles, addresses: Arc<HubAddresses>) -> Connect {
     let encrypted = hub.scheme_str() == Some("https");
     let endpoint = Endpoint::from(hub)
         .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .keep_alive_while_idle(true);
     Box::new(move || {
-        let (endpoint, tls) = (endpoint.clone(), tls.clone());
+        let (endpoint, tls, addresses) = (endpoint.clone(), tls.clone(), Arc::clone(&addresses));
         Box::pin(async move {
             let endpoint = if encrypted { endpoint.tls_config(tls.config()?)? } else { endpoint };
-            Ok(endpoint.connect().await?)
+            let connector = tower::service_fn(move |_: Uri| {
+                let addresses = Arc::clone(&addresses);
+                async move { addresses.connect().await.map(TokioIo::new) }
+            });
+            Ok(endpoint.connect_with_connector(connector).await?)
         })
     })
 }

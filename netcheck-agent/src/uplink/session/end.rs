@@ -79,6 +79,11 @@ impl SessionEnd {
     pub(crate) const fn is_superseded(&self) -> bool {
         matches!(self, Self::Superseded { .. })
     }
+
+    /// The same, or it has the place and the hub lets nobody else in.
+    pub(crate) const fn is_contested(&self) -> bool {
+        matches!(self, Self::Superseded { .. } | Self::Refused { code: Code::AlreadyExists, .. })
+    }
 }
 
 /// tonic says "transport error"; the reason is at the end of the chain.

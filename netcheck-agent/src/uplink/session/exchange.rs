@@ -9,7 +9,7 @@ use netcheck_proto::v1::agent_service_client::AgentServiceClient;
 use netcheck_proto::v1::session_request::Message as ToHub;
 use netcheck_proto::v1::session_response::Message as FromHub;
 use tokio::sync::mpsc;
-use tokio::time::{Duration, Interval, MissedTickBehavior, interval, timeout};
+use tokio::time::{Duration, Instant, Interval, MissedTickBehavior, interval, sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
@@ -27,6 +27,8 @@ const OUTGOING: usize = 8;
 /// Far above what either side sends: the hub's plan comes in parts of a megabyte.
 const MESSAGE_MAX: usize = 64 << 20;
 const STATUS_EVERY: Duration = Duration::from_secs(5);
+/// How long the hub may take to acknowledge that the agent ends.
+const FAREWELL: Duration = Duration::from_millis(500);
 
 /// A session in progress.
 pub(crate) struct Exchange {
@@ -41,6 +43,10 @@ pub(crate) struct Exchange {
     acknowledged: bool,
     /// It has ended, as it should at shutdown.
     engine_gone: bool,
+    /// Since when the agent is about to end; then every status says so.
+    leaving: Option<Instant>,
+    /// The hub said something after it was told.
+    leave_heard: bool,
 }
 
 impl Exchange {
@@ -85,6 +91,8 @@ impl Exchange {
             status_timer,
             acknowledged: false,
             engine_gone: false,
+            leaving: None,
+            leave_heard: false,
         })
     }
 
@@ -102,7 +110,12 @@ impl Exchange {
     pub(crate) async fn run(&mut self, task: &mut SessionTask, shutdown: &CancellationToken) -> SessionEnd {
         let outgoing = self.outgoing.clone();
         loop {
-            if shutdown.is_cancelled() && task.outbox.is_done() {
+            if shutdown.is_cancelled() && self.leaving.is_none() {
+                // Before anything of this agent ends: others still probe its responder.
+                self.leaving = Some(Instant::now());
+                self.say_status(task);
+            }
+            if task.outbox.is_done() && self.has_left() {
                 return SessionEnd::Done;
             }
             let wants_to_send = !self.control.is_empty() || task.outbox.with(|buffer| buffer.has_next());
@@ -129,6 +142,7 @@ impl Exchange {
                 },
                 _ = self.status_timer.tick() => self.say_status(task),
                 () = shutdown.cancelled(), if !shutdown.is_cancelled() => {}
+                () = sleep(FAREWELL), if self.leaving.is_some() && !self.leave_heard => {}
             }
         }
     }
@@ -137,6 +151,7 @@ impl Exchange {
         let command = match message.message {
             Some(FromHub::Ack(ack)) => {
                 self.acknowledged = true;
+                self.leave_heard |= self.leaving.is_some() && self.control.is_empty();
                 task.outbox.with(|buffer| buffer.acked(ack.sequence));
                 return;
             }
@@ -154,12 +169,18 @@ impl Exchange {
         task.engine.command(command).await;
     }
 
+    /// Whether the hub knows that the agent ends. An older hub never says so: then after a while.
+    fn has_left(&self) -> bool {
+        self.leaving.is_some_and(|since| self.leave_heard || since.elapsed() >= FAREWELL)
+    }
+
     /// Says how the agent is, unless it is about to anyway.
     fn say_status(&mut self, task: &SessionTask) {
         let hub = task.hub.borrow();
         let engine = task.status.borrow();
         let buffer = task.outbox.status();
         let status = agent_status(Parts { engine: &engine, buffer, hub: &hub, uptime: task.uptime });
+        let status = v1::AgentStatus { leaving: self.leaving.is_some(), ..status };
         drop(engine);
         drop(hub);
         self.control.retain(|message| !matches!(message, ToHub::Status(_)));

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::model::status::HubState;
 use crate::net::backoff;
 use crate::uplink::session::end::SessionEnd;
@@ -22,10 +24,25 @@ pub(crate) fn note_end(hub: &mut HubState, end: &SessionEnd) {
     hub.ended(end.reason(), end.to_string(), contested_for);
 }
 
-/// What was logged of ended sessions: the same again goes to debug.
+/// The same reason is logged as a warning again when the last time was so long ago. With the longest wait for the next
+/// attempt and the attempt itself, that is once a minute.
+const SAY_AGAIN: Duration = Duration::from_secs(40);
+
+/// How a session ended, besides why.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ended {
+    /// There was a welcome.
+    pub(crate) welcomed: bool,
+    /// It had proved itself.
+    pub(crate) steady: bool,
+    /// Until the next attempt.
+    pub(crate) delay: Duration,
+}
+
+/// What was logged of ended sessions: the same again goes to debug, but for once a minute.
 #[derive(Debug, Default)]
 pub(crate) struct EndLog {
-    last: Option<String>,
+    last: Option<(String, Instant)>,
     /// The last session was welcomed and ended at once.
     brief: bool,
 }
@@ -40,26 +57,25 @@ impl EndLog {
         }
     }
 
-    /// A session ended, after `lived` where it was welcomed; the next attempt is in `delay`.
-    pub(crate) fn ended(&mut self, end: &SessionEnd, welcomed: bool, steady: bool, delay: Duration) {
+    /// A session ended, or did not begin.
+    pub(crate) fn ended(&mut self, end: &SessionEnd, Ended { welcomed, steady, delay }: Ended) {
         self.brief = welcomed && !steady;
         if steady {
             self.last = None;
         }
         let (text, retry_in_ms) = (end.to_string(), delay.as_millis() as u64);
-        if self.last.as_ref() == Some(&text) {
+        let recent = |(last, said): &(String, Instant)| *last == text && said.elapsed() < SAY_AGAIN;
+        if self.last.as_ref().is_some_and(recent) {
             tracing::debug!(retry_in_ms, "{text}");
         } else {
             tracing::warn!(retry_in_ms, "{text}");
-            self.last = Some(text);
+            self.last = Some((text, Instant::now()));
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::time::Instant;
-
     use super::*;
 
     fn superseded() -> SessionEnd {

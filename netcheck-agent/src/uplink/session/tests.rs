@@ -144,8 +144,10 @@ impl Rig {
         let outbox = Outbox::new(limits);
         let (hub, hub_seen) = watch::channel(HubState::default());
         let shutdown = CancellationToken::new();
+        let addresses = Arc::new(HubAddresses::new(&Uri::from_static("http://hub"), None, None));
         let task = SessionTask {
             connect,
+            addresses,
             token: None,
             hello: v1::Hello { node: "n1".into(), boot_id: "b".into(), ..Default::default() },
             engine: handle.clone(),

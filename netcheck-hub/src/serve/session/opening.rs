@@ -138,6 +138,7 @@ impl Session {
         state.by_probe_session.retain(|_, &mut owner| owner != node);
         state.by_probe_session.insert(hello.probe_session, node);
         let responder = hello.responder_port;
+        state.hear_of_return(node, &hello.boot_id, now_ns);
         let agent = state.agent_mut(node);
         let old = agent.live.replace(Live {
             generation,

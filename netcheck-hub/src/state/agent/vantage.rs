@@ -16,6 +16,10 @@ pub struct Vantage {
     /// What can't be probed from it.
     detail: Vec<String>,
     changed: bool,
+    /// It said good-bye, or the last one did.
+    leaving: bool,
+    /// Since this was asked last.
+    left: bool,
 }
 
 impl Vantage {
@@ -39,6 +43,9 @@ impl Vantage {
 
     /// The agent says how it is.
     pub fn tell(&mut self, told: Option<&v1::PodVantage>, now_ns: i64) {
+        let leaving = told.is_some_and(|told| told.leaving);
+        let before = std::mem::replace(&mut self.leaving, leaving);
+        self.left |= leaving && !before;
         let current = told.and_then(PodSource::read);
         let why = |told: &v1::PodVantage| told.detail.first().cloned().unwrap_or_default();
         self.missing = told.filter(|_| current.is_none()).map(why);
@@ -65,6 +72,11 @@ impl Vantage {
             (self.known, self.gone_ns) = (None, None);
             self.changed = true;
         }
+    }
+
+    /// Whether it said good-bye; asked once. Its agent repeats it for as long as no other comes.
+    pub fn take_left(&mut self) -> bool {
+        std::mem::take(&mut self.left)
     }
 
     /// Whether the plan has to be made anew; asked once.
@@ -119,6 +131,20 @@ mod tests {
         assert!(vantage.known().is_none() && vantage.take_changed());
         vantage.tell(None, 30);
         assert_eq!(vantage.missing(), None, "an agent that expects none");
+    }
+
+    #[test]
+    fn a_good_bye_that_is_repeated_is_one() {
+        let mut vantage = Vantage::default();
+        let said = |vantage: &mut Vantage, told: v1::PodVantage| {
+            vantage.tell(Some(&told), 1);
+            vantage.take_left()
+        };
+        assert!(!said(&mut vantage, told()));
+        assert!(said(&mut vantage, v1::PodVantage { leaving: true, ..told() }));
+        assert!(!said(&mut vantage, v1::PodVantage { leaving: true, ..gone() }));
+        assert!(!said(&mut vantage, gone()) && !said(&mut vantage, told()));
+        assert!(said(&mut vantage, v1::PodVantage { leaving: true, ..told() }), "another time");
     }
 
     #[test]

@@ -20,13 +20,13 @@ fn everybody_reaches_everybody_over_routes() {
 }
 
 #[test]
-fn everybody_reaches_everybody_through_cni_plugins_and_kube_proxys_iptables() {
+fn everybody_reaches_everybody_through_cni_plugins_and_iptables_of_kube_proxy() {
     let proxy = Proxy::KubeProxyIptables;
     reach(LabSpec { mode: Mode::Vxlan, proxy, cni_plugins: true, ..LabSpec::named("t-kp-ipt") });
 }
 
 #[test]
-fn everybody_reaches_everybody_through_kube_proxys_nftables() {
+fn everybody_reaches_everybody_through_nftables_of_kube_proxy() {
     let proxy = Proxy::KubeProxyNftables;
     reach(LabSpec { mode: Mode::Routed, proxy, ..LabSpec::named("t-kp-nft") });
 }

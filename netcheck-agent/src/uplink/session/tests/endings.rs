@@ -141,3 +141,60 @@ async fn a_hub_that_is_gone_at_shutdown_is_not_retried_for_long() {
     assert_eq!(rig.outbox.status().batches, 1);
     assert_eq!(log.lines("retry"), Vec::<String>::new());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_hub_that_was_away_for_minutes_is_found_within_fifteen_seconds() {
+    let mut rig = Rig::new(Limits::default());
+    for _ in 0..12 {
+        let hub = rig.session().await;
+        hub.say.send(Err(Status::unavailable("starting"))).await.unwrap();
+    }
+    let ended = |rig: &Rig| rig.hub.borrow().ended.values().sum::<u64>();
+    rig.until(|rig| ended(rig) == 12).await;
+    let away = Instant::now();
+    let mut hub = rig.session().await;
+    hub.welcome(0).await;
+    assert!(away.elapsed() <= Duration::from_secs(15), "{:?}", away.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_keeps_an_agent_from_its_hub_is_logged_every_minute() {
+    let (log, _guard) = Log::start();
+    let mut rig = Rig::new(Limits::default());
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(600) {
+        let hub = rig.session().await;
+        let _ = hub.say.send(Err(Status::unavailable("no hub here"))).await;
+    }
+    let warnings = log.lines("no hub here").len();
+    assert!((10..=16).contains(&warnings), "{warnings} in ten minutes");
+}
+
+#[tokio::test]
+async fn the_hub_knows_that_an_agent_ends_before_it_does() {
+    let mut rig = Rig::new(Limits::default());
+    let mut hub = rig.session().await;
+    hub.welcome(0).await;
+    let status = |message| if let ToHub::Status(status) = message { Some(status.leaving) } else { None };
+    assert!(!hub.next_of(status).await);
+    rig.shutdown.cancel();
+    rig.engine.stop();
+    rig.outbox.close();
+    hub.next_of(|message| status(message).filter(|leaving| *leaving)).await;
+    hub.say(FromHub::Ack(v1::BatchAck { sequence: 0 })).await;
+    let task = std::mem::replace(&mut rig.task, tokio::spawn(async {}));
+    timeout(PATIENCE, task).await.expect("ends").unwrap();
+    assert!(!rig.hub.borrow().ended.contains_key("closed"), "it ended by itself");
+}
+
+#[tokio::test]
+async fn a_hub_that_acknowledges_nothing_keeps_no_agent() {
+    let mut rig = Rig::new(Limits::default());
+    let mut hub = rig.session().await;
+    hub.welcome(0).await;
+    rig.shutdown.cancel();
+    rig.engine.stop();
+    rig.outbox.close();
+    let task = std::mem::replace(&mut rig.task, tokio::spawn(async {}));
+    timeout(PATIENCE, task).await.expect("ends").unwrap();
+}

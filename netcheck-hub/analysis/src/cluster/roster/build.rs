@@ -24,6 +24,8 @@ const ZONE: &str = "topology.kubernetes.io/zone";
 /// Unix time, seconds: what is less is another number.
 const YEAR_2001: i64 = 1_000_000_000;
 const PROBE: &str = "netcheck.io/probe";
+/// On a pod that is kept from being reached on purpose: why. Its paths are expected to be silent.
+const UNREACHABLE: &str = "netcheck.io/unreachable";
 
 /// Taints that say that the node is on its way out. `node.kubernetes.io/unschedulable` only mirrors the cordon.
 const LEAVING: [&str; 9] = [
@@ -328,8 +330,10 @@ pub fn pod(object: &PodObject) -> Option<(String, Pod)> {
         Some(format!("pod {id} is terminating"))
     } else if phase != "Running" {
         Some(text::line(&format!("pod {id} is {phase}")))
+    } else if ready {
+        annotation(&object.metadata, UNREACHABLE).map(|why| text::line(&format!("pod {id}: {why}")))
     } else {
-        (!ready).then(|| format!("pod {id} is not ready"))
+        Some(format!("pod {id} is not ready"))
     };
     let host_network = spec.host_network.unwrap_or(false);
     // A pod in its node's network has no other.
@@ -372,5 +376,37 @@ impl std::fmt::Display for Roster {
             self.services.len(),
             backends.values().sum::<usize>()
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::pod;
+
+    #[test]
+    fn a_pod_that_nobody_may_reach_says_so_itself() {
+        let why = "its NetworkPolicy lets no ICMP in";
+        for (annotations, ready, expected) in [
+            (json!({}), "True", None),
+            (
+                json!({"netcheck.io/unreachable": why}),
+                "True",
+                Some("pod default/p: its NetworkPolicy lets no ICMP in"),
+            ),
+            (json!({"netcheck.io/unreachable": why}), "False", Some("pod default/p is not ready")),
+        ] {
+            let object = json!({
+                "metadata": {"name": "p", "namespace": "default", "annotations": annotations},
+                "spec": {"nodeName": "n1", "containers": []},
+                "status": {
+                    "phase": "Running", "podIP": "10.0.0.1",
+                    "conditions": [{"type": "Ready", "status": ready}],
+                },
+            });
+            let (_, pod) = pod(&serde_json::from_value(object).unwrap()).unwrap();
+            assert_eq!(pod.absent.as_deref(), expected);
+        }
     }
 }

@@ -1,0 +1,360 @@
+//! Where the hub is: what its name says today, and what is known where nobody can be asked for names.
+//!
+//! In: the hub's URL, the address of its Service from the pod's environment, a file of this node. Out: a connection, and
+//! the file as of the last session. Cluster DNS may be the very thing that is broken, so an agent that ever knew the hub
+//! finds it without. An address that answers and turns out not to be the hub's is tried last from then on.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write as _;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tonic::transport::Uri;
+
+use super::dial::{Candidate, DialError, LookupError, dial};
+
+/// Addresses that are remembered: those of one Service and a few of before.
+const REMEMBERED: usize = 8;
+/// A file of that many addresses has about 400 bytes.
+const FILE_MAX: u64 = 4 << 10;
+/// A look-up that ended before so long is worth nothing any more.
+const LOOKUP_AGE: Duration = Duration::from_secs(20);
+/// How long an address is tried last that turned out not to be the hub's.
+const DISTRUST: Duration = Duration::from_secs(300);
+
+const OF_NAME: &str = "its name";
+const OF_SERVICE: &str = "its Service";
+const LAST_GOOD: &str = "last good";
+
+/// Looks a name up: host and port.
+pub(crate) type Resolve = Box<dyn Fn(String, u16) -> Resolving + Send + Sync>;
+type Resolving = Pin<Box<dyn Future<Output = std::io::Result<Vec<SocketAddr>>> + Send>>;
+
+/// Where the hub may be.
+pub(crate) struct HubAddresses {
+    host: String,
+    port: u16,
+    /// From the pod's environment.
+    service: Option<SocketAddr>,
+    /// Where addresses are kept over a restart.
+    file: Option<PathBuf>,
+    resolve: Resolve,
+    /// One look-up at a time: the system's resolver may take half a minute, and can't be told to stop.
+    looking_up: tokio::sync::Mutex<Option<LookUp>>,
+    known: Mutex<Known>,
+}
+
+struct LookUp {
+    begun: Instant,
+    task: JoinHandle<std::io::Result<Vec<SocketAddr>>>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// Newest first.
+    good: Vec<SocketAddr>,
+    /// What the name said last.
+    named: Vec<SocketAddr>,
+    /// Answered, but no session came of it: until when.
+    doubtful: Vec<(SocketAddr, Instant)>,
+    /// The other end of the newest connection.
+    reached: Option<SocketAddr>,
+}
+
+impl Known {
+    fn doubts(&self, address: SocketAddr, now: Instant) -> bool {
+        self.doubtful.iter().any(|&(other, until)| other == address && now < until)
+    }
+
+    /// Those that are in doubt last.
+    fn sorted(&self, mut candidates: Vec<Candidate>) -> Vec<Candidate> {
+        let now = Instant::now();
+        candidates.sort_by_key(|candidate| self.doubts(candidate.address, now));
+        candidates
+    }
+}
+
+impl HubAddresses {
+    /// Those of a hub. Reads the file, if there is one.
+    pub(crate) fn new(hub: &Uri, service: Option<SocketAddr>, file: Option<PathBuf>) -> Self {
+        Self::with_resolver(hub, service, file, system_resolver())
+    }
+
+    pub(super) fn with_resolver(
+        hub: &Uri,
+        service: Option<SocketAddr>,
+        file: Option<PathBuf>,
+        resolve: Resolve,
+    ) -> Self {
+        let host = hub.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        let default = if hub.scheme_str() == Some("https") { 443 } else { 80 };
+        let port = hub.port_u16().unwrap_or(default);
+        let good = file.as_deref().map(|file| read(file, &host)).unwrap_or_default();
+        let known = Mutex::new(Known { good, ..Known::default() });
+        Self { host, port, service, file, resolve, looking_up: tokio::sync::Mutex::default(), known }
+    }
+
+    /// Connects to the first address that answers.
+    pub(crate) async fn connect(&self) -> Result<TcpStream, DialError> {
+        self.known().reached = None;
+        let stream = match self.host.parse::<IpAddr>() {
+            Ok(address) => {
+                let only = Candidate { address: SocketAddr::new(address, self.port), origin: "its URL" };
+                dial(async { Ok(vec![only]) }, Vec::new()).await?
+            }
+            Err(_name) => dial(self.by_name(), self.without_name()).await?,
+        };
+        self.known().reached = stream.peer_addr().ok();
+        // Reports are small and somebody waits for them; the hub is reached without, too.
+        let _ = stream.set_nodelay(true);
+        Ok(stream)
+    }
+
+    /// A session came of the newest connection: its address is remembered, here and on the node.
+    pub(crate) fn succeeded(&self) {
+        let mut known = self.known();
+        let Some(reached) = known.reached else { return };
+        known.doubtful.retain(|(address, _)| *address != reached);
+        let mut good = vec![reached];
+        for address in known.named.iter().chain(&known.good) {
+            if good.len() < REMEMBERED && !good.contains(address) {
+                good.push(*address);
+            }
+        }
+        let changed = known.good != good;
+        known.good.clone_from(&good);
+        drop(known);
+        if let Some(file) = self.file.as_deref().filter(|file| changed || !file.exists())
+            && let Err(error) = write(file, &self.host, &good)
+        {
+            tracing::warn!(%error, file = %file.display(), "the hub's addresses can't be kept for a restart");
+        }
+    }
+
+    /// No session came of the newest connection: whoever has its address may not be the hub any more.
+    pub(crate) fn failed(&self) {
+        let mut known = self.known();
+        let now = Instant::now();
+        known.doubtful.retain(|(_, until)| now < *until);
+        if let Some(reached) = known.reached.take()
+            && !known.doubts(reached, now)
+        {
+            known.doubtful.push((reached, now + DISTRUST));
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the hub's name says.
+    async fn by_name(&self) -> Result<Vec<Candidate>, LookupError> {
+        let mut looking_up = self.looking_up.lock().await;
+        if looking_up.as_ref().is_some_and(|old| old.task.is_finished() && old.begun.elapsed() > LOOKUP_AGE) {
+            *looking_up = None;
+        }
+        let begin = || LookUp {
+            begun: Instant::now(),
+            task: tokio::spawn((self.resolve)(self.host.clone(), self.port)),
+        };
+        let found = (&mut looking_up.get_or_insert_with(begin).task).await;
+        *looking_up = None;
+        let found = found.unwrap_or_else(|_cancelled| Err(std::io::ErrorKind::Interrupted.into()));
+        let found = found.map_err(|source| LookupError { host: self.host.clone(), source })?;
+        let mut known = self.known();
+        known.named.clone_from(&found);
+        let candidates = found.into_iter().map(|address| Candidate { address, origin: OF_NAME });
+        Ok(known.sorted(candidates.collect()))
+    }
+
+    /// What is known without it.
+    fn without_name(&self) -> Vec<Candidate> {
+        let known = self.known();
+        let good = known.good.iter().map(|&address| Candidate { address, origin: LAST_GOOD });
+        let service = self.service.map(|address| Candidate { address, origin: OF_SERVICE });
+        known.sorted(good.chain(service).collect())
+    }
+}
+
+fn system_resolver() -> Resolve {
+    Box::new(|host, port| Box::pin(async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) }))
+}
+
+/// The addresses of a file, if it speaks of this hub. What is wrong in it is passed over: it only ever helps.
+fn read(file: &Path, host: &str) -> Vec<SocketAddr> {
+    let small = fs::metadata(file).is_ok_and(|found| found.is_file() && found.len() <= FILE_MAX);
+    let text = if small { fs::read_to_string(file).unwrap_or_default() } else { String::new() };
+    let mut lines = text.lines();
+    if lines.next() != Some(host) {
+        return Vec::new();
+    }
+    let mut seen = BTreeSet::new();
+    let addresses = lines.filter_map(|line| line.trim().parse().ok());
+    addresses.filter(|address| seen.insert(*address)).take(REMEMBERED).collect()
+}
+
+/// The hub's name, then one address a line, newest first. Another process never sees half of it.
+fn write(file: &Path, host: &str, addresses: &[SocketAddr]) -> std::io::Result<()> {
+    let fresh = file.with_extension("new");
+    let mut text = format!("{host}\n");
+    for address in addresses {
+        text += &format!("{address}\n");
+    }
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    options.open(&fresh)?.write_all(text.as_bytes())?;
+    fs::rename(&fresh, file)
+}
+
+/// Whatever the pod's environment says of the hub's Service. Kubernetes leaves a reference to a Service that was not there
+/// yet as it is written: that is no address, and no error.
+pub(crate) fn service_address(host: Option<&str>, port: Option<&str>, hub: &Uri) -> Option<SocketAddr> {
+    let address: IpAddr = host?.trim().parse().ok()?;
+    let port = port.and_then(|port| port.trim().parse().ok()).or(hub.port_u16())?;
+    Some(SocketAddr::new(address, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::net::TcpListener;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn hub() -> Uri {
+        Uri::from_static("https://netcheck-hub.netcheck.svc:7070")
+    }
+
+    fn finds(addresses: Vec<SocketAddr>) -> Resolve {
+        Box::new(move |_, _| {
+            let addresses = addresses.clone();
+            Box::pin(async move { Ok(addresses) })
+        })
+    }
+
+    fn broken() -> Resolve {
+        Box::new(|_, _| Box::pin(std::future::pending()))
+    }
+
+    async fn listener() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        (listener, address)
+    }
+
+    fn file() -> PathBuf {
+        std::env::temp_dir().join(format!("netcheck-hub-{:016x}", rand::random::<u64>()))
+    }
+
+    async fn reached(addresses: &HubAddresses) -> SocketAddr {
+        timeout(PATIENCE, addresses.connect()).await.unwrap().unwrap().peer_addr().unwrap()
+    }
+
+    #[tokio::test]
+    async fn after_a_restart_the_hub_is_found_without_dns() {
+        let ((_listener, address), file) = (listener().await, file());
+        let first = HubAddresses::with_resolver(&hub(), None, Some(file.clone()), finds(vec![address]));
+        assert_eq!(reached(&first).await, address);
+        assert!(!file.exists(), "a connection is no session yet");
+        first.succeeded();
+        let again = HubAddresses::with_resolver(&hub(), None, Some(file.clone()), broken());
+        assert_eq!(reached(&again).await, address);
+        let other = Uri::from_static("https://another-hub.netcheck.svc:7070");
+        let other = HubAddresses::with_resolver(&other, None, Some(file.clone()), broken());
+        assert_eq!(other.without_name(), Vec::new(), "what another hub left is not this one's");
+        fs::remove_file(&file).unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_service_of_the_environment_stands_in_for_its_name() {
+        let (_listener, address) = listener().await;
+        let addresses = HubAddresses::with_resolver(&hub(), Some(address), None, broken());
+        assert_eq!(reached(&addresses).await, address);
+        let none = HubAddresses::with_resolver(&hub(), None, None, broken());
+        let error = timeout(PATIENCE, none.connect()).await.unwrap().unwrap_err();
+        assert!(error.to_string().contains("takes too long"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_not_the_hubs_any_more_is_tried_last() {
+        let ((_a, stale), (_b, good)) = (listener().await, listener().await);
+        let addresses = HubAddresses::with_resolver(&hub(), None, None, finds(vec![stale, good]));
+        assert_eq!(reached(&addresses).await, stale);
+        addresses.failed();
+        assert_eq!(reached(&addresses).await, good);
+        addresses.succeeded();
+        assert_eq!(addresses.known().good, [good, stale]);
+        assert_eq!(reached(&addresses).await, good);
+        addresses.failed();
+        assert_eq!(addresses.known().doubtful.len(), 2);
+        assert_eq!(reached(&addresses).await, stale, "where all are in doubt, the order is that of the name");
+    }
+
+    #[tokio::test]
+    async fn a_resolver_that_hangs_is_asked_once() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let resolve: Resolve = Box::new({
+            let asked = Arc::clone(&asked);
+            move |_, _| {
+                asked.fetch_add(1, Ordering::Relaxed);
+                Box::pin(std::future::pending())
+            }
+        });
+        let (_listener, service) = listener().await;
+        let addresses = HubAddresses::with_resolver(&hub(), Some(service), None, resolve);
+        for _ in 0..3 {
+            assert_eq!(reached(&addresses).await, service);
+        }
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn files_that_somebody_else_wrote_do_no_harm() {
+        let file = file();
+        let host = "netcheck-hub.netcheck.svc";
+        assert_eq!(read(&file, host), Vec::<SocketAddr>::new());
+        let address: SocketAddr = "10.96.0.9:7070".parse().unwrap();
+        for (text, expected) in [
+            (format!("{host}\n10.96.0.9:7070\nnonsense\n\n10.96.0.9:7070\n"), vec![address]),
+            (format!("{host}.\n10.96.0.9:7070\n"), Vec::new()),
+            ("10.96.0.9:7070\n".to_owned(), Vec::new()),
+            (format!("{host}\n{}", "10.96.0.9:7070\n".repeat(1000)), Vec::new()),
+        ] {
+            fs::write(&file, text).unwrap();
+            assert_eq!(read(&file, host), expected);
+        }
+        let many: Vec<SocketAddr> = (1..20u8).map(|n| SocketAddr::from(([10, 0, 0, n], 1))).collect();
+        write(&file, host, &many).unwrap();
+        assert_eq!(read(&file, host), many[..REMEMBERED]);
+        fs::remove_file(&file).unwrap();
+    }
+
+    #[test]
+    fn what_the_environment_says_is_taken_if_it_is_an_address() {
+        for (host, port, expected) in [
+            (Some("10.96.0.9"), Some("7070"), Some("10.96.0.9:7070")),
+            (Some("fd00::9"), Some("7071"), Some("[fd00::9]:7071")),
+            (Some("10.96.0.9"), None, Some("10.96.0.9:7070")),
+            (Some("10.96.0.9"), Some("tcp://10.96.0.9:7070"), Some("10.96.0.9:7070")),
+            (Some("$(NETCHECK_HUB_SERVICE_HOST)"), Some("$(NETCHECK_HUB_SERVICE_PORT)"), None),
+            (Some("None"), None, None),
+            (None, Some("7070"), None),
+        ] {
+            let found = service_address(host, port, &hub()).map(|address| address.to_string());
+            assert_eq!(found.as_deref(), expected, "{host:?} {port:?}");
+        }
+    }
+}
