@@ -83,7 +83,7 @@ fn rank(service: &Service) -> Option<u8> {
         _ if named => 4,
         _ => return None,
     };
-    answers(service).then_some(rank)
+    (service.ports.is_empty() || answers(service)).then_some(rank)
 }
 
 #[cfg(test)]

@@ -12,10 +12,12 @@ fn roster(services: &[serde_json::Value]) -> Roster {
 }
 
 fn service(name: &str, annotations: &serde_json::Value) -> serde_json::Value {
+    // Each has addresses of its own.
+    let number = 10 + name.len();
     json!({
         "metadata": { "name": name, "namespace": "default", "annotations": annotations },
         "spec": {
-            "clusterIPs": ["10.96.0.10", "fd00:96::10"],
+            "clusterIPs": [format!("10.96.0.{number}"), format!("fd00:96::{number}")],
             "ports": [
                 { "name": "web", "port": 80, "protocol": "TCP" },
                 { "name": "tls", "port": 443, "protocol": "TCP" },
