@@ -166,6 +166,10 @@ impl Ready {
         let outbox = Outbox::new(Limits::default());
         let (hub, hub_seen) = watch::channel(HubState::default());
         let engine_thread = thread("probe-engine", move || engine.run())?;
+        #[cfg_attr(
+            not(feature = "ebpf"),
+            expect(unused_mut, reason = "nothing attaches without kernel programs")
+        )]
         let mut watching = JoinSet::<()>::new();
         // Not with `shutdown`: the hooks stay until the last probe is judged.
         let detach = CancellationToken::new();

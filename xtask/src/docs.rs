@@ -1,7 +1,7 @@
 //! The documentation, held against the programs: each command that it prints, each flag, link and path that it names.
 //!
 //! In: the Markdown files of the repository, and the programs as they were built. Out: one line for each thing that is
-//! wrong. [`check`] is the part `docs` of `cargo xtask test`. It parses each command. The end-to-end tests run those
+//! wrong. `check` is the part `docs` of `cargo xtask test`. It parses each command. The end-to-end tests run those
 //! that ask a hub or a cluster, and compare the table of metrics with what the programs serve ([`metrics`]).
 
 mod commands;

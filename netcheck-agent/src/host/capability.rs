@@ -6,7 +6,7 @@ use rustix::thread::{CapabilitySet, capabilities};
 
 /// One that some part of the agent needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(not(any(feature = "ebpf", test)), expect(dead_code, reason = "what only kernel programs need"))]
+#[cfg_attr(not(feature = "ebpf"), expect(dead_code, reason = "what only kernel programs need"))]
 pub(crate) enum Capability {
     /// Maps and programs.
     Bpf,
