@@ -177,8 +177,9 @@ fn files_as_people_have_them_are_read_and_what_is_odd_in_them_is_told() {
         (
             "a soft taint",
             without(
-                "    name: n2\n",
-                "    name: n2\n  spec: {taints: [{key: DeletionCandidateOfClusterAutoscaler, effect: PreferNoSchedule}]}\n",
+                "  metadata:\n    name: n2\n",
+                "  spec: {taints: [{key: DeletionCandidateOfClusterAutoscaler, effect: PreferNoSchedule}]}\n  \
+                 metadata:\n    name: n2\n",
             ),
         ),
     ];
