@@ -51,9 +51,14 @@ fn holders<'a>(
     let of_pods = pods.iter().filter(|(_, pod)| !pod.host_network && !pod.terminating);
     let of_pods = of_pods
         .flat_map(|(id, pod)| pod.addresses.iter().map(move |&address| (address, Holder::Pod(id, pod))));
-    let of_services = services.iter().flat_map(|(id, service)| {
-        service.cluster_addresses.iter().map(move |&address| (address, Holder::Service(id)))
-    });
+    // A service at the very address of a backend leads nowhere else: whoever answers there is the backend.
+    let elsewhere = |service: &'a Service| {
+        let leads_to = |at: &IpAddr| service.backends.iter().any(|backend| backend.address == *at);
+        service.cluster_addresses.iter().copied().filter(move |at| !leads_to(at))
+    };
+    let of_services = services
+        .iter()
+        .flat_map(move |(id, service)| elsewhere(service).map(move |address| (address, Holder::Service(id))));
     of_nodes.chain(of_pods).chain(of_services)
 }
 

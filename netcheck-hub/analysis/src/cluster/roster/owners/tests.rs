@@ -42,6 +42,23 @@ fn owner(roster: &Roster, address: &str) -> Option<String> {
 }
 
 #[test]
+fn a_service_at_the_address_of_its_backend_contests_nothing() {
+    let slice = "- {apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: alias-1, \
+                 labels: {kubernetes.io/service-name: alias}}, addressType: IPv4, ports: [{port: 80}], \
+                 endpoints: [{addresses: [10.244.1.2], conditions: {ready: true}}]}\n";
+    let items = [
+        node("n1", &["10.0.0.1"]),
+        pod("web", "n1", "10.244.1.2", ""),
+        service("alias", "10.244.1.2"),
+        slice.to_owned(),
+    ];
+    let led = roster(&items);
+    assert!(led.contested.is_empty(), "{:?}", led.contested);
+    assert_eq!(owner(&led, "10.244.1.2").as_deref(), Some("default/web"));
+    assert_eq!(roster(&items[..3]).contested.len(), 1, "without the endpoint nobody knows whose it is");
+}
+
+#[test]
 fn an_address_of_several_is_nobodys() {
     let pods = roster(&[
         node("n1", &["10.0.0.1"]),
