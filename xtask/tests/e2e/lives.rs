@@ -72,11 +72,7 @@ fn a_killed_agent_leaves_no_hook_and_its_minute_is_no_data() {
     cluster.kill_agent("n2").unwrap();
     assert_eq!(hooks(&cluster.lab, "n2"), BTreeMap::new());
     // UDP needs n2's responder, which is gone too; its kernel still answers the rest.
-    cluster
-        .wait("paths from n2 have no data", Duration::from_secs(15), |report| {
-            report.no_data == report.paths / 4
-        })
-        .unwrap();
+    nothing_from_n2(&cluster);
     for cell in cluster.cells().unwrap().iter().filter(|cell| cell.source == "n2") {
         assert_eq!(cell.verdict, "no_data", "{cell:?}");
     }
@@ -89,6 +85,15 @@ fn a_killed_agent_leaves_no_hook_and_its_minute_is_no_data() {
     let lab = cluster.stop().unwrap();
     assert_eq!(hooks(&lab, "n1"), BTreeMap::new());
     lab.down().unwrap();
+}
+
+/// Waits until what n2's agent measured is too old to count, so that what is well afterwards was measured anew.
+fn nothing_from_n2(cluster: &Cluster) {
+    cluster
+        .wait("paths from n2 have no data", Duration::from_secs(15), |report| {
+            report.no_data == report.paths / 4
+        })
+        .unwrap();
 }
 
 /// Nothing is bad for so long, and nothing was in between.
@@ -152,6 +157,7 @@ fn a_hub_is_found_by_agents_that_can_look_up_no_name() {
     let kept = std::fs::read_to_string(&file).unwrap();
     assert!(kept.starts_with("netcheck-hub.netcheck.svc\n172.30.0.2:7070"), "{kept}");
     cluster.stop_agent("n2").unwrap();
+    nothing_from_n2(&cluster);
     cluster.settings_mut().agent_args.clear();
     cluster.start_agent("n2").unwrap();
     cluster.wait_healthy().unwrap();
