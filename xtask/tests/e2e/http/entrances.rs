@@ -94,9 +94,11 @@ fn an_ingress_routes_by_host_and_a_name_is_looked_up() {
         assert_eq!(cell["verdict"], "VERDICT_REACHABLE", "{cell}");
     }
     assert!(cluster.shown(&["path", "n2", url]).unwrap().contains("DNS"));
-    let secure = cells(&cluster, right);
-    assert_eq!(secure.len(), 4, "both families, from the node and from its pods");
-    assert!(secure.iter().all(|cell| phase(cell, "tls") > 0.0 && phase(cell, "dns") == 0.0), "{secure:?}");
+    let secure = |_: &Report| {
+        let secure = cells(&cluster, right);
+        secure.len() == 4 && secure.iter().all(|cell| phase(cell, "tls") > 0.0 && phase(cell, "dns") == 0.0)
+    };
+    cluster.wait("TLS in both families, from the node and from its pods", PATIENCE, secure).unwrap();
 
     // The name is gone.
     let fault: Fault = "dns answer=nxdomain".parse().unwrap();
