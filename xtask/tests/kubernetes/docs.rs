@@ -27,8 +27,23 @@ fn what_pages_say_of_the_cluster_works_in_their_order() {
         std::fs::write(&kubeconfig, cluster.kubeconfig()).unwrap();
         let removes = commands.iter().any(|command| command.words.iter().any(|word| word == "uninstall"));
         for command in &commands {
-            let run = command.command().env("KUBECONFIG", &kubeconfig).env("HOME", folder.path()).output();
-            let output = run.unwrap();
+            let run = |args: &[&str]| {
+                let mut run = command.command();
+                run.args(args).env("KUBECONFIG", &kubeconfig).env("HOME", folder.path()).output().unwrap()
+            };
+            // kubectl sends a namespace that it makes by itself as protobuf, which the fake does not read; one from a
+            // file goes as JSON.
+            let output = if command.words.starts_with(&["kubectl", "create", "namespace"].map(str::to_owned))
+            {
+                let made = run(&["--dry-run=client", "--output=json"]);
+                let file = folder.path().join("namespace.json");
+                std::fs::write(&file, made.stdout).unwrap();
+                let mut create = std::process::Command::new("kubectl");
+                create.args(["create", "--filename"]).arg(&file);
+                create.env("KUBECONFIG", &kubeconfig).env("HOME", folder.path()).output().unwrap()
+            } else {
+                run(&[])
+            };
             let said = String::from_utf8_lossy(&output.stdout).into_owned();
             let error = String::from_utf8_lossy(&output.stderr);
             let shown = format!("{}: {}", command.place(), command.words.join(" "));
