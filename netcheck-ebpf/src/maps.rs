@@ -78,7 +78,9 @@ pub(crate) struct Sieve(UnsafeCell<[u8; maps::TRANSLATED_BYTES]>);
 unsafe impl Sync for Sieve {}
 
 impl Sieve {
-    const EMPTY: Self = Self(UnsafeCell::new([0; maps::TRANSLATED_BYTES]));
+    const fn empty() -> Self {
+        Self(UnsafeCell::new([0; maps::TRANSLATED_BYTES]))
+    }
 
     #[inline(always)]
     fn byte(&self, at: usize) -> *mut u8 {
@@ -89,10 +91,10 @@ impl Sieve {
 /// [`maps::TRANSLATED_SIEVES`].
 #[unsafe(no_mangle)]
 #[unsafe(link_section = ".data.nat0")]
-static TRANSLATED_SIEVE_0: Sieve = Sieve::EMPTY;
+static TRANSLATED_SIEVE_0: Sieve = Sieve::empty();
 #[unsafe(no_mangle)]
 #[unsafe(link_section = ".data.nat1")]
-static TRANSLATED_SIEVE_1: Sieve = Sieve::EMPTY;
+static TRANSLATED_SIEVE_1: Sieve = Sieve::empty();
 
 #[unsafe(no_mangle)]
 pub(crate) static OWN_SESSION: Global<u64> = Global::new(0);

@@ -1,6 +1,6 @@
 //! The cluster's objects from the Kubernetes API: five kinds, and those that are asked for besides, listed page by page and then watched.
 //!
-//! In: the API. Out: rosters, and what is wrong with the API, into the [`Hub`]. [`KubernetesTask`] is one task: its
+//! In: the API. Out: rosters, and what is wrong with the API, as [`News`]. [`KubernetesTask`] is one task: its
 //! followers fill the tables, and whenever something in them changed, a roster is made of them. Nothing is kept
 //! of an object but what a roster needs. While the API is away the last state stays, and the hub says since when.
 //! Cancelling the task loses nothing.
