@@ -10,6 +10,7 @@ mod faults;
 mod forged;
 mod http;
 mod ipv6_only;
+mod kube_proxy;
 mod lives;
 mod networks;
 mod services;
