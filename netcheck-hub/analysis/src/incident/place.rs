@@ -2,54 +2,53 @@
 
 use netcheck_proto::v1;
 
+use crate::model::location::{Certainty, Direction, Location, Stage};
 use crate::model::reason::DropReason;
 
 /// The far end does not answer for its address, or was sent what bears another's hardware address: the drop is at one
 /// end, the cause is not. `routed`: what comes into a pod there was sent by its own node.
-pub(super) fn far_end(at: &v1::LossLocation, routed: bool) -> bool {
+pub(super) fn far_end(at: &Location, routed: bool) -> bool {
     let sent_by_another =
         DropReason::of(&at.reason) == DropReason::OtherHost && !(routed && misaddressed(at));
-    at.stage() == v1::Stage::Neighbour
-        || DropReason::of(&at.reason) == DropReason::Neighbour
-        || sent_by_another
+    at.stage == Stage::Neighbour || DropReason::of(&at.reason) == DropReason::Neighbour || sent_by_another
 }
 
 /// A pod's own kernel dropped what bears another's hardware address: where nothing but its node sends to it, that node has
 /// a wrong one for it. Nothing else dies of that but what is for this pod.
-pub(super) fn misaddressed(at: &v1::LossLocation) -> bool {
+pub(super) fn misaddressed(at: &Location) -> bool {
     DropReason::of(&at.reason) == DropReason::OtherHost && !at.pod.is_empty() && at.interface.is_empty()
 }
 
 /// The target itself answered, so it is to blame, not the place where it did.
-pub(super) fn answered(at: &v1::LossLocation, target: v1::TargetKind) -> bool {
+pub(super) fn answered(at: &Location, target: v1::TargetKind) -> bool {
     use v1::TargetKind::{DnsServer, Endpoint, Service};
     let service = matches!(target, Service | DnsServer | Endpoint);
-    service && matches!(at.stage(), v1::Stage::Socket | v1::Stage::Application)
+    service && matches!(at.stage, Stage::Socket | Stage::Application)
 }
 
 /// It was concluded from the hook that saw the packet last, or from none having seen it.
-pub(super) fn last_seen(at: &v1::LossLocation) -> bool {
-    let open = matches!(at.stage(), v1::Stage::Ingress | v1::Stage::Egress | v1::Stage::Send);
-    at.certainty() == v1::Certainty::Inferred && at.reason.is_empty() && open
+pub(super) fn last_seen(at: &Location) -> bool {
+    let open = matches!(at.stage, Stage::Ingress | Stage::Egress | Stage::Send);
+    at.certainty == Certainty::Inferred && at.reason.is_empty() && open
 }
 
 /// What a route that leads nowhere is called, by its own node's senders and for what is passed on: an errno, a reason,
 /// or only the function that such routes hand their packets to (net/core/dst.c, net/ipv4/route.c, net/ipv6/route.c). An
 /// unreachable neighbour's EHOSTUNREACH is among them: no proof, but no other cause either where a route is one.
-pub(super) fn no_route(at: &v1::LossLocation) -> bool {
+pub(super) fn no_route(at: &Location) -> bool {
     let called = matches!(
         DropReason::of(&at.reason),
         DropReason::NoRoute | DropReason::Errno("EHOSTUNREACH" | "ENETUNREACH" | "EACCES" | "EINVAL")
     );
     let discarded = ["dst_discard", "ip_error", "ip6_pkt_discard", "ip6_pkt_prohibit"];
-    matches!(at.stage(), v1::Stage::Routing | v1::Stage::Send)
+    matches!(at.stage, Stage::Routing | Stage::Send)
         && (called || discarded.iter().any(|function| at.function.starts_with(function)))
 }
 
 /// It is in a routing loop: it came back to a node that had sent it, or its time to live ran out.
-pub(super) fn looped(at: &v1::LossLocation) -> bool {
+pub(super) fn looped(at: &Location) -> bool {
     let forward = matches!(at.function.as_str(), "ip_forward" | "ip6_forward");
-    let observed = at.certainty() == v1::Certainty::Observed;
+    let observed = at.certainty == Certainty::Observed;
     match DropReason::of(&at.reason) {
         DropReason::RoutingLoop => true,
         DropReason::LocalSource => observed,
@@ -59,27 +58,27 @@ pub(super) fn looped(at: &v1::LossLocation) -> bool {
 }
 
 /// The kernel refused to send it from a pod: in the pod's network, not the node's. An errno is what a sender is told.
-fn of_pod(at: &v1::LossLocation) -> bool {
+fn of_pod(at: &Location) -> bool {
     let errno = matches!(DropReason::of(&at.reason), DropReason::Errno(_));
-    !at.pod.is_empty() && at.interface.is_empty() && at.direction() == v1::Direction::Request && errno
+    !at.pod.is_empty() && at.interface.is_empty() && at.direction == Direction::Request && errno
 }
 
 /// A hook of netfilter dropped it that is no chain of rules: connection tracking, translation.
-fn tracked(at: &v1::LossLocation) -> bool {
+fn tracked(at: &Location) -> bool {
     DropReason::of(&at.reason) == DropReason::NetfilterDrop && at.function == "nf_hook_slow"
 }
 
 /// The translation of a service's address on the sender's node found no route to the backend: the kernel drops it in
 /// the output hook (net/netfilter/nf_nat_proto.c), and says no more than that.
-pub(super) fn untranslatable(at: &v1::LossLocation) -> bool {
-    tracked(at) && at.stage() == v1::Stage::NetfilterOutput
+pub(super) fn untranslatable(at: &Location) -> bool {
+    tracked(at) && at.stage == Stage::NetfilterOutput
 }
 
 /// One name per place, and whether its reason says why, so that it explains more than the paths that it was reported
 /// for. Requests and replies, and both families, die of one cause where it does. A rule or a route is one cause for
 /// all interfaces that packets come from, and what tracks connections is one for all stages that it watches.
-pub(super) fn name(at: &v1::LossLocation) -> (String, bool) {
-    use v1::Stage::{
+pub(super) fn name(at: &Location) -> (String, bool) {
+    use Stage::{
         BridgeForward, BridgeInput, BridgeOutput, BridgePostrouting, BridgePrerouting, NetfilterForward,
         NetfilterInput, NetfilterOutput, NetfilterPostrouting, NetfilterPrerouting,
     };
@@ -96,11 +95,11 @@ pub(super) fn name(at: &v1::LossLocation) -> (String, bool) {
     }
     let specific = !DropReason::of(&at.reason).says_nothing();
     // A request that was seen last where nobody knows which half it was: the same place.
-    let open = last_seen(at) && at.direction() != v1::Direction::Reply;
-    let half = if specific || open { "" } else { crate::words::location::direction(at.direction()) };
+    let open = last_seen(at) && at.direction != Direction::Reply;
+    let half = if specific || open { "" } else { crate::words::location::direction(at.direction) };
     let of_node = [
-        v1::Stage::Send,
-        v1::Stage::Routing,
+        Stage::Send,
+        Stage::Routing,
         NetfilterForward,
         NetfilterInput,
         NetfilterOutput,
@@ -112,18 +111,17 @@ pub(super) fn name(at: &v1::LossLocation) -> (String, bool) {
         BridgePostrouting,
         BridgePrerouting,
     ];
-    let interface = if of_node.contains(&at.stage()) { "" } else { &at.interface };
-    let stage = stage(at);
-    let parts = [at.node.as_str(), interface, &stage, &at.reason, half];
+    let interface = if of_node.contains(&at.stage) { "" } else { &at.interface };
+    let parts = [at.node.as_str(), interface, stage(at), &at.reason, half];
     let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     (parts.join("/"), specific)
 }
 
-fn stage(at: &v1::LossLocation) -> String {
-    at.stage().as_str_name().trim_start_matches("STAGE_").to_lowercase()
+fn stage(at: &Location) -> &'static str {
+    at.stage.key()
 }
 
 /// What the same rule on another node would be called.
-pub(super) fn rule(at: &v1::LossLocation) -> String {
+pub(super) fn rule(at: &Location) -> String {
     format!("{} {}", stage(at), at.reason)
 }
