@@ -1,7 +1,8 @@
 //! The hub: what the cluster consists of, what each agent shall probe, and what their samples say.
 //!
 //! What is pure is the crate [`netcheck_analysis`]. Here, in data order, a folder imports those before it:
-//! [`inventory`] reads the cluster's objects from a file or from the API, [`state`] is the one shared state, [`view`]
+//! [`inventory`] reads the cluster's objects from a file or from the API, [`wire`] reads and writes messages, [`state`] is
+//! the one shared state, [`view`]
 //! explains it to readers, and [`serve`] talks to agents and readers. [`config`] reads the flags; [`app`] wires the
 //! tasks.
 
@@ -12,3 +13,4 @@ pub mod serve;
 pub mod state;
 pub mod telemetry;
 pub mod view;
+pub mod wire;

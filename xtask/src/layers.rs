@@ -63,7 +63,7 @@ const ANALYSIS: Table = Table {
     crate_dir: "netcheck-hub/analysis",
     rows: &[
         ("model", &[]),
-        ("words", &[]),
+        ("words", &["model"]),
         ("cluster", &[]),
         ("plan", &["model", "words", "cluster"]),
         ("evidence", &["model", "words", "cluster", "plan"]),
@@ -78,9 +78,10 @@ const HUB: Table = Table {
     crate_dir: "netcheck-hub",
     rows: &[
         ("inventory", &[]),
-        ("state", &["inventory"]),
-        ("view", &["state"]),
-        ("serve", &["inventory", "state", "view"]),
+        ("wire", &[]),
+        ("state", &["inventory", "wire"]),
+        ("view", &["state", "wire"]),
+        ("serve", &["inventory", "wire", "state", "view"]),
         ("config", &["state", "serve"]),
         ("telemetry", &["config"]),
         ("app", &["inventory", "state", "serve", "config"]),

@@ -9,6 +9,7 @@ pub mod answers;
 pub mod flows;
 pub mod locate;
 pub mod loss;
+pub mod losses;
 pub mod pending;
 pub mod sights;
 pub mod words;
@@ -17,4 +18,7 @@ pub mod words;
 mod tests;
 
 pub use locate::Sight;
-pub use loss::{Answer, DropFact, Flow, Located, Lost, Want};
+pub use loss::{Answer, DropFact, Located, Lost, Want};
+pub use losses::LocatedLoss;
+
+pub use crate::model::evidence::Flow;

@@ -16,6 +16,8 @@ use netcheck_common::domain::{Family, Outcome, ProbeKind};
 use netcheck_proto::v1;
 
 use crate::model::Pattern;
+use crate::model::incident::IncidentKind;
+use crate::model::location::{Certainty, Location};
 use crate::model::verdict::Verdict;
 use crate::plan::PlannedPath;
 
@@ -35,7 +37,7 @@ mod properties;
 mod tests;
 
 pub use cover::explain;
-pub use tracker::{Incident, IncidentTracker};
+pub use tracker::{Incident, IncidentTracker, PathOf};
 
 /// One path as of one evaluation.
 #[derive(Clone, Debug)]
@@ -70,7 +72,7 @@ pub struct Symptom {
     /// Of a service or DNS server: the only backend that its lost probes went to (pod name, else address).
     pub backend: Option<String>,
     /// Where most of them died.
-    pub at: Option<v1::LossLocation>,
+    pub at: Option<Location>,
     /// The same for people; without a place: why there is none.
     pub summary: String,
     /// What it rests on.
@@ -122,10 +124,11 @@ impl Fact {
         self.verdict == Verdict::Reachable
     }
 
-    /// The path as readers see it.
+    /// Its path, as incidents keep it.
     #[must_use]
-    pub fn wire(&self) -> v1::Path {
-        crate::plan::wire_path(&self.source, &self.zone, &self.path)
+    pub fn path_of(&self) -> PathOf {
+        let Self { source, zone, path, .. } = self;
+        PathOf { source: Arc::clone(source), zone: Arc::clone(zone), path: Arc::clone(path) }
     }
 
     /// The family of its packets.
@@ -141,7 +144,7 @@ pub struct Explained {
     /// Names the cause, the same in every evaluation.
     pub key: String,
     /// What kind of thing it is.
-    pub kind: v1::IncidentKind,
+    pub kind: IncidentKind,
     /// One line, cause first.
     pub headline: String,
     /// Only this kind of probe.
@@ -155,7 +158,7 @@ pub struct Explained {
     /// The arithmetic first, then facts, one line each.
     pub evidence: Vec<String>,
     /// Whether a kernel's report proves it, or only counting suggests it.
-    pub certainty: v1::Certainty,
+    pub certainty: Certainty,
     /// The evidence of all its paths is still on its way: too early to open an incident.
     pub waiting: bool,
     /// Some path is unreachable, not only degraded.

@@ -1,8 +1,11 @@
-//! What all stages speak of: the time axis, a node's number, a drop's reason, the verdict of a path, responders that are
-//! away for a moment. Pure; imports no other folder.
+//! What all stages speak of: the time axis, a node's number, what agents report of lost probes, where packets die and for
+//! which reason, the verdict of a path, responders that are away for a moment. Pure; imports no other folder.
 
 pub mod clock;
+pub mod evidence;
+pub mod incident;
 pub mod leave;
+pub mod location;
 pub mod reason;
 pub mod verdict;
 

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::serve::follow::{Follow, Told, follow};
 use crate::state::Hub;
+use crate::wire;
 use netcheck_analysis::incident::Incident;
 use netcheck_analysis::model::clock::{timestamp, unix_now_ns};
 
@@ -16,12 +17,12 @@ impl Hub {
     #[must_use]
     pub fn incidents(&self, include_closed: bool) -> v1::ListIncidentsResponse {
         let state = self.lock();
-        let mut incidents: Vec<v1::Incident> =
-            state.incidents.open().into_iter().map(|incident| incident.wire).collect();
+        let mut incidents = state.incidents.open();
         if include_closed {
-            incidents.extend(state.incidents.closed().map(|incident| incident.wire.clone()));
+            incidents.extend(state.incidents.closed().cloned());
         }
         drop(state);
+        let incidents = incidents.iter().map(wire::incident).collect();
         v1::ListIncidentsResponse { generated_at: Some(timestamp(unix_now_ns())), incidents }
     }
 
@@ -45,8 +46,8 @@ struct Watch {
     revision: u64,
 }
 
-fn told(incident: v1::Incident) -> v1::WatchIncidentsResponse {
-    v1::WatchIncidentsResponse { incident: Some(incident), initial_done: false }
+fn told(incident: &Incident) -> v1::WatchIncidentsResponse {
+    v1::WatchIncidentsResponse { incident: Some(wire::incident(incident)), initial_done: false }
 }
 
 impl Follow for Watch {
@@ -58,8 +59,8 @@ impl Follow for Watch {
         self.revision = state.incidents.revision();
         drop(state);
         self.known = revisions(&open);
-        let open = open.into_iter().filter(|_| !self.changes_only);
-        let mut pass: Vec<v1::WatchIncidentsResponse> = open.map(|incident| told(incident.wire)).collect();
+        let open = open.iter().filter(|_| !self.changes_only);
+        let mut pass: Vec<v1::WatchIncidentsResponse> = open.map(told).collect();
         pass.push(v1::WatchIncidentsResponse { incident: None, initial_done: true });
         pass
     }
@@ -73,22 +74,17 @@ impl Follow for Watch {
         let open = state.incidents.open();
         // Those that opened and closed between two looks are told once, closed.
         let seen = self.revision;
-        let mut closed: Vec<v1::Incident> = state
-            .incidents
-            .closed()
-            .take_while(|incident| incident.revision > seen)
-            .map(|incident| incident.wire.clone())
-            .collect();
+        let mut closed: Vec<Incident> =
+            state.incidents.closed().take_while(|incident| incident.revision > seen).cloned().collect();
         drop(state);
         self.revision = revision;
         closed.reverse();
         let known = std::mem::replace(&mut self.known, revisions(&open));
-        let changed =
-            open.into_iter().filter(|incident| known.get(&incident.wire.id) != Some(&incident.revision));
-        changed.map(|incident| incident.wire).chain(closed).map(told).collect()
+        let changed = open.iter().filter(|incident| known.get(&incident.id) != Some(&incident.revision));
+        changed.chain(&closed).map(told).collect()
     }
 }
 
 fn revisions(open: &[Incident]) -> BTreeMap<String, u64> {
-    open.iter().map(|incident| (incident.wire.id.clone(), incident.revision)).collect()
+    open.iter().map(|incident| (incident.id.clone(), incident.revision)).collect()
 }

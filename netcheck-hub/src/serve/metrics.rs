@@ -13,8 +13,10 @@ use prometheus_client::registry::Registry;
 
 use crate::state::Hub;
 use crate::state::State;
+use crate::wire;
 use netcheck_analysis::matrix::range::Range;
 use netcheck_analysis::model::clock::duration_ns;
+use netcheck_analysis::model::incident::IncidentKind;
 use netcheck_analysis::model::verdict::Verdict;
 use netcheck_analysis::plan::coverage::Coverage;
 
@@ -222,11 +224,10 @@ impl Snapshot {
     /// All kinds, those that there is none of as 0: an alert needs a series to look at.
     fn incidents(&mut self, state: &State) {
         let open = state.incidents.open();
-        let first = v1::IncidentKind::Place as i32;
-        let kinds = (first..).map_while(|kind| v1::IncidentKind::try_from(kind).ok());
-        let series = kinds.map(|kind| {
-            let count = open.iter().filter(|incident| incident.wire.kind() == kind).count();
-            let name = kind.as_str_name().trim_start_matches("INCIDENT_KIND_").to_lowercase();
+        let series = IncidentKind::ALL.into_iter().map(|kind| {
+            let count = open.iter().filter(|incident| incident.kind == kind).count();
+            let name =
+                wire::incident_kind(kind).as_str_name().trim_start_matches("INCIDENT_KIND_").to_lowercase();
             (vec![("kind", name)], count as f64)
         });
         self.add(false, "incidents_open", "Open incidents by kind of cause.", series.collect());

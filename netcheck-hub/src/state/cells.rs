@@ -5,8 +5,10 @@ use netcheck_common::window::Steps;
 use netcheck_proto::v1;
 
 use crate::state::State;
-use netcheck_analysis::evidence::Lost;
+use crate::wire;
 use netcheck_analysis::evidence::locate::{destination, exchange};
+use netcheck_analysis::evidence::losses::losses;
+use netcheck_analysis::evidence::{LocatedLoss, Lost};
 use netcheck_analysis::matrix::Row;
 use netcheck_analysis::matrix::figures::{phases, stats, steps};
 use netcheck_analysis::matrix::judging::judge_row;
@@ -26,6 +28,8 @@ pub struct Cell {
     pub cell: v1::MatrixCell,
     /// Its verdict.
     pub verdict: Verdict,
+    /// Where most of its losses died. None where nothing is lost or nothing is known.
+    pub loss: Option<LocatedLoss>,
     /// How its newest loss ended.
     pub outcome: Option<Outcome>,
     /// Why its newest loss of which all is told has no place, where none has one.
@@ -106,7 +110,7 @@ impl State {
         let told = lost
             .iter()
             .copied()
-            .find(|lost| loss.as_ref().is_some_and(|loss| lost.located.location == loss.location));
+            .find(|lost| loss.as_ref().map(|loss| &loss.location) == lost.located.location.as_ref());
         // Of a path that loses all of its probes the newest losses still wait for what is to be told of them.
         let settled = lost.iter().copied().find(|lost| lost.located.want.is_none()).or(newest);
         let mut evidence = told.or(settled).map(|lost| lost.located.evidence.clone()).unwrap_or_default();
@@ -135,7 +139,7 @@ impl State {
                 path: Some(wire_path(source, self.roster.zone(source), &row.path)),
                 verdict: verdict.to_wire().into(),
                 stats: Some(stats(range.slots(row))),
-                loss,
+                loss: loss.as_ref().map(wire::located_loss),
                 since: Some(timestamp(row.since_ns)),
                 sizes: sizes.map(Sizes::to_wire),
                 ports: ports.map(Ports::to_wire),
@@ -147,6 +151,7 @@ impl State {
                     .and_then(|steps| steps.not_after)
                     .map(|seconds| prost_types::Timestamp { seconds, nanos: 0 }),
             },
+            loss,
         }
     }
 
@@ -162,7 +167,7 @@ impl State {
             row.backends.as_ref().map(|backends| backends.to_wire(&self.roster)).unwrap_or_default();
         v1::PathDetail {
             cell: Some(v1::MatrixCell { sizes, backends, ..cell }),
-            losses: losses(&lost),
+            losses: losses(&lost).iter().map(wire::located_loss).collect(),
             unlocated: lost.iter().filter(|lost| lost.located.location.is_none()).count() as u64,
             lost_probes: lost.into_iter().map(|lost| lost_probe(lost, &row.path.probe.target)).collect(),
         }
@@ -176,49 +181,10 @@ fn lost_probe(lost: &Lost, target: &Target) -> v1::LostProbe {
         evidence.push(format!("no place: {}", lost.located.summary));
     }
     v1::LostProbe {
-        sample: Some(lost.sample.clone()),
+        sample: Some(wire::lost_sample_to_wire(&lost.sample, lost.outcome)),
         sent_at: Some(timestamp(lost.sent_ns)),
-        location: lost.located.location.clone(),
+        location: lost.located.location.as_ref().map(wire::location),
         evidence,
-        summary: exchange::ending(&lost.sample),
+        summary: exchange::ending(lost.outcome, &lost.sample),
     }
-}
-
-/// The places where probes died, most first; what a kernel reported before what was concluded.
-#[must_use]
-pub fn losses(lost: &[&Lost]) -> Vec<v1::LocatedLoss> {
-    let mut found: Vec<(v1::LocatedLoss, i64, i64)> = Vec::new();
-    for lost in lost {
-        let Some(location) = &lost.located.location else { continue };
-        let same = found.iter_mut().find(|(loss, ..)| loss.location.as_ref() == Some(location));
-        match same {
-            Some((loss, first_ns, last_ns)) => {
-                loss.probes += 1;
-                *first_ns = lost.sent_ns.min(*first_ns);
-                *last_ns = lost.sent_ns.max(*last_ns);
-            }
-            None => {
-                let loss = v1::LocatedLoss {
-                    location: Some(location.clone()),
-                    probes: 1,
-                    summary: lost.located.summary.clone(),
-                    ..Default::default()
-                };
-                found.push((loss, lost.sent_ns, lost.sent_ns));
-            }
-        }
-    }
-    let mut losses: Vec<v1::LocatedLoss> = found
-        .into_iter()
-        .map(|(loss, first_ns, last_ns)| v1::LocatedLoss {
-            first_seen: Some(timestamp(first_ns)),
-            last_seen: Some(timestamp(last_ns)),
-            ..loss
-        })
-        .collect();
-    losses.sort_by_key(|loss| {
-        let certainty = loss.location.as_ref().map_or(v1::Certainty::Inferred, v1::LossLocation::certainty);
-        (std::cmp::Reverse(loss.probes), certainty)
-    });
-    losses
 }

@@ -141,8 +141,8 @@ impl State {
             Some(owner.pod.clone().unwrap_or_else(|| address.to_string()))
         }));
         let stats = cell.cell.stats.unwrap_or_default();
-        let (at, summary) = match cell.cell.loss {
-            Some(loss) => (loss.location, loss.summary),
+        let (at, summary) = match cell.loss {
+            Some(loss) => (Some(loss.location), loss.summary),
             None => (None, cell.unlocated.unwrap_or_default()),
         };
         Symptom {

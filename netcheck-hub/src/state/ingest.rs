@@ -12,12 +12,14 @@ use netcheck_proto::{agent, columns, convert, v1};
 
 use crate::state::LOST_TOTAL;
 use crate::state::State;
-use netcheck_analysis::evidence::{DropFact, Flow, Lost, pending};
+use crate::wire;
+use netcheck_analysis::evidence::{DropFact, Lost, pending};
 use netcheck_analysis::matrix::Row;
 use netcheck_analysis::matrix::ports::Ports;
 use netcheck_analysis::matrix::sizes::Sizes;
 use netcheck_analysis::matrix::{LOST_PER_PATH, Slot};
 use netcheck_analysis::model::NodeIx;
+use netcheck_analysis::model::evidence::{DropRecord, LostSample, ProbeIdentity};
 
 /// A window may end this much in the future before the agent's clock is taken to have been set.
 const FUTURE_NS: i64 = 2 * netcheck_analysis::model::clock::SECOND_NS;
@@ -32,11 +34,11 @@ pub struct Decoded {
     /// Windows with their begin and length on the agent's clock.
     pub windows: Vec<(i64, i64, Vec<PathWindow>)>,
     /// Lost samples and how they ended.
-    pub lost: Vec<(v1::LostSample, Outcome)>,
+    pub lost: Vec<(LostSample, Outcome)>,
     /// As received.
     pub arrivals: Vec<v1::Arrival>,
-    /// As received.
-    pub drops: Vec<v1::DropRecord>,
+    /// Records of drops.
+    pub drops: Vec<DropRecord>,
     /// As received.
     pub sizes: Vec<v1::PathSize>,
     /// As received.
@@ -61,7 +63,7 @@ pub fn decode(batch: v1::SampleBatch) -> Decoded {
     let mut decoded = Decoded {
         sequence: batch.sequence,
         arrivals: batch.arrivals,
-        drops: batch.drops.into_iter().map(agent::drop_record).collect(),
+        drops: batch.drops.into_iter().map(agent::drop_record).map(wire::drop_record).collect(),
         drop_counters: batch.drop_counters.into_iter().map(agent::drop_counter).collect(),
         sizes: batch.sizes,
         ports: batch.ports,
@@ -85,7 +87,9 @@ pub fn decode(batch: v1::SampleBatch) -> Decoded {
     for sample in batch.lost {
         let outcome = convert::outcome("lost.outcome", sample.outcome);
         match (outcome, agent::lost_sample(sample)) {
-            (Ok(outcome), Ok(sample)) if outcome != Outcome::Reply => decoded.lost.push((sample, outcome)),
+            (Ok(outcome), Ok(sample)) if outcome != Outcome::Reply => {
+                decoded.lost.push((wire::lost_sample(sample), outcome));
+            }
             _ => decoded.refused += 1,
         }
     }
@@ -189,16 +193,10 @@ impl State {
         self.counters.unknown_path += unknown;
     }
 
-    fn apply_lost(
-        &mut self,
-        node: NodeIx,
-        lost: Vec<(v1::LostSample, Outcome)>,
-        offset_ns: i64,
-        now_ns: i64,
-    ) {
+    fn apply_lost(&mut self, node: NodeIx, lost: Vec<(LostSample, Outcome)>, offset_ns: i64, now_ns: i64) {
         let session = self.agent(node).hello.as_ref().map_or(0, |hello| hello.probe_session);
         for (sample, outcome) in lost {
-            let path = PathId(sample.path_id);
+            let path = sample.path;
             let sent_ns = sample.sent_unix_ns.saturating_add(offset_ns);
             let mut lost = Lost::new(sample, outcome, sent_ns, now_ns);
             for fact in self.drops.of(session, &lost) {
@@ -289,18 +287,17 @@ impl State {
     /// Adds a drop record to the losses that are known already.
     fn apply_drop(&mut self, fact: &Arc<DropFact>) {
         let record = &fact.record;
-        if record.probe_session != 0 {
-            let Some(&source) = self.by_probe_session.get(&record.probe_session) else { return };
-            let path = PathId(record.path_id);
+        if let Some(ProbeIdentity { session, path, sequence }) = record.probe {
+            let Some(&source) = self.by_probe_session.get(&session) else { return };
             let Some(row) = self.agent_mut(source).rows.get_mut(path) else { return };
-            let found = row.lost.iter_mut().rev().find(|lost| lost.sample.sequence == record.sequence);
+            let found = row.lost.iter_mut().rev().find(|lost| lost.sample.sequence == sequence);
             if let Some(lost) = found {
                 lost.add_drop((**fact).clone());
                 self.dirty.insert((source, path));
             }
             return;
         }
-        let Some(flow) = record.flow.as_ref().and_then(Flow::read) else { return };
+        let Some(flow) = record.flow else { return };
         for (source, path) in self.lost_flows.of(&flow) {
             let Some(row) = self.agent_mut(source).rows.get_mut(path) else { continue };
             let mut touched = false;

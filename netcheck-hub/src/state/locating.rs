@@ -15,12 +15,14 @@ use self::reverse::{send_error, send_untold};
 use crate::state::Settings;
 use crate::state::State;
 use crate::state::agent::{Agent, Live};
+use crate::wire;
 use netcheck_analysis::evidence::answers::{reflected, sighted};
 use netcheck_analysis::evidence::locate::{LocateInput, addressee, destination, locate};
 use netcheck_analysis::evidence::{Lost, Sight, Want};
 use netcheck_analysis::matrix::Row;
 use netcheck_analysis::model::NodeIx;
 use netcheck_analysis::model::clock::SECOND_NS;
+use netcheck_analysis::model::location::{Certainty, InterfaceRole, Location};
 use netcheck_analysis::model::verdict::Verdict;
 use netcheck_analysis::plan::Probe;
 
@@ -202,8 +204,8 @@ impl State {
     }
 
     /// What kind of tunnel a loss was at, as the agent of its node says.
-    fn name_tunnel(&self, location: Option<&mut v1::LossLocation>) {
-        let Some(at) = location.filter(|at| at.role() == v1::InterfaceRole::Tunnel) else { return };
+    fn name_tunnel(&self, location: Option<&mut Location>) {
+        let Some(at) = location.filter(|at| at.role == InterfaceRole::Tunnel) else { return };
         let agent = self.find(&at.node).map(|index| self.agent(index));
         let hooks = agent.and_then(|agent| agent.status.as_ref()).map_or(&[][..], |status| &status.hooks);
         if let Some(hook) = hooks.iter().find(|hook| hook.interface == at.interface) {
@@ -222,7 +224,7 @@ impl State {
     ) {
         let there = |lost: &Lost| {
             let at = lost.located.location.as_ref();
-            at.is_some_and(|at| at.certainty() == v1::Certainty::Inferred && told.contains(at.node.as_str()))
+            at.is_some_and(|at| at.certainty == Certainty::Inferred && told.contains(at.node.as_str()))
         };
         let rows = self.agents[source.0].rows.iter().filter(|row| row.lost.iter().any(there));
         let paths: Vec<PathId> = rows.map(Row::id).collect();
@@ -315,7 +317,10 @@ impl State {
                 }
                 Want::Flow => {
                     let max_age = Some(convert::duration_from_ns(max_age_ns(lost, timeout, now_ns)));
-                    question.flows.push(v1::FlowQuestion { flow: lost.sample.flow.clone(), max_age });
+                    question.flows.push(v1::FlowQuestion {
+                        flow: lost.sample.flow.as_ref().map(wire::flow_tuple),
+                        max_age,
+                    });
                 }
                 Want::Reports => {}
             }
@@ -345,11 +350,15 @@ impl State {
             };
             let state =
                 answer.paths.iter().find(|state| state.probe_session == session && state.path_id == path.0);
-            let sighting =
-                answer.flows.iter().find(|seen| seen.flow.is_some() && seen.flow == lost.sample.flow);
+            let sighting = lost
+                .sample
+                .flow
+                .as_ref()
+                .map(wire::flow_tuple)
+                .and_then(|flow| answer.flows.iter().find(|seen| seen.flow.as_ref() == Some(&flow)));
             lost.answer = match (row.path.probe.kind.carries_header(), state, sighting) {
-                (true, Some(state), _) => Some(reflected(state, sequence)),
-                (false, _, Some(seen)) => Some(sighted(seen)),
+                (true, Some(state), _) => Some(reflected(&wire::reflected_state(state), sequence)),
+                (false, _, Some(seen)) => Some(sighted(&wire::flow_sighting(seen))),
                 _ => continue,
             };
             self.dirty.insert((source, path));
@@ -359,6 +368,7 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use netcheck_analysis::model::evidence::LostSample;
     use netcheck_common::domain::Outcome;
 
     use super::*;
@@ -375,8 +385,7 @@ mod tests {
             (900, 103, 104, 4),
         ] {
             let second = SECOND_NS;
-            let lost =
-                Lost::new(v1::LostSample::default(), Outcome::Timeout, sent * second, reported * second);
+            let lost = Lost::new(LostSample::default(), Outcome::Timeout, sent * second, reported * second);
             let age_ns = max_age_ns(&lost, Duration::from_secs(2), now * second);
             assert_eq!(age_ns, expected * second as u64, "{sent} {reported} {now}");
         }

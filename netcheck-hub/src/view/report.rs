@@ -10,9 +10,12 @@ use std::time::Duration;
 use netcheck_proto::v1;
 
 use crate::state::cells::Cell;
+use crate::wire;
+use netcheck_analysis::evidence::LocatedLoss;
 use netcheck_analysis::matrix::range::Range;
 use netcheck_analysis::model::Pattern;
 use netcheck_analysis::model::clock::{timestamp, wire_duration};
+use netcheck_analysis::model::location::{Direction, Location, Stage};
 use netcheck_analysis::model::reason::DropReason;
 use netcheck_analysis::model::verdict::Verdict;
 use netcheck_analysis::plan::coverage::Coverage;
@@ -86,8 +89,8 @@ enum Cause {
         node: String,
         interface: String,
         pod: String,
-        stage: i32,
-        direction: i32,
+        stage: Stage,
+        direction: Direction,
         reason: String,
         function: String,
         next_node: String,
@@ -102,7 +105,7 @@ enum Cause {
 }
 
 impl Cause {
-    fn of(at: &v1::LossLocation) -> Self {
+    fn of(at: &Location) -> Self {
         // A reason that says something is the same cause whichever half it hits, and in either family's function.
         let specific = !DropReason::of(&at.reason).says_nothing();
         Self::Place {
@@ -110,7 +113,7 @@ impl Cause {
             interface: at.interface.clone(),
             pod: at.pod.clone(),
             stage: at.stage,
-            direction: if specific { 0 } else { at.direction },
+            direction: if specific { Direction::Unknown } else { at.direction },
             reason: at.reason.clone(),
             function: if specific { String::new() } else { at.function.clone() },
             next_node: at.next_node.clone(),
@@ -139,13 +142,13 @@ fn source_of(cell: &Cell) -> &str {
     cell.cell.path.as_ref().map_or("", |path| path.source_node.as_str())
 }
 
-fn place_of(cell: &Cell) -> Option<&v1::LossLocation> {
-    cell.cell.loss.as_ref().and_then(|loss| loss.location.as_ref())
+fn place_of(cell: &Cell) -> Option<&Location> {
+    cell.loss.as_ref().map(|loss| &loss.location)
 }
 
 /// Where it was lost on the wire: the node that it came from, and the one that it did not reach.
 fn wire_of(cell: &Cell) -> Option<(&str, &str)> {
-    let at = place_of(cell).filter(|at| at.stage() == v1::Stage::Wire)?;
+    let at = place_of(cell).filter(|at| at.stage == Stage::Wire)?;
     Some((&at.node, &at.next_node))
 }
 
@@ -154,7 +157,7 @@ fn wire_of(cell: &Cell) -> Option<(&str, &str)> {
 fn groups(cells: &[Cell]) -> BTreeMap<(Cause, Pattern), Vec<&Cell>> {
     let bad = || cells.iter().filter(|cell| bad(cell));
     let mut missed_by: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for cell in bad().filter(|cell| cell.cell.loss.is_none()) {
+    for cell in bad().filter(|cell| cell.loss.is_none()) {
         let id = target_of(cell).map_or("", |target| target.id.as_str());
         missed_by.entry(id).or_default().insert(source_of(cell));
     }
@@ -162,9 +165,9 @@ fn groups(cells: &[Cell]) -> BTreeMap<(Cause, Pattern), Vec<&Cell>> {
     for (cell, (from, to)) in bad().filter_map(|cell| Some((cell, wire_of(cell)?))) {
         cut_off.entry((to, network_of(cell))).or_default().insert(from);
     }
-    let cause = |at: &v1::LossLocation, network: &str| {
+    let cause = |at: &Location, network: &str| {
         let sources = cut_off.get(&(at.next_node.as_str(), network));
-        let towards = at.stage() == v1::Stage::Wire && sources.is_some_and(|sources| sources.len() > 1);
+        let towards = at.stage == Stage::Wire && sources.is_some_and(|sources| sources.len() > 1);
         if towards {
             Cause::Towards { node: at.next_node.clone(), network: network.to_owned() }
         } else {
@@ -199,8 +202,8 @@ fn groups(cells: &[Cell]) -> BTreeMap<(Cause, Pattern), Vec<&Cell>> {
 }
 
 /// The cell of a finding whose place stands for all: that with the most losses there.
-fn speaker<'a>(cells: &[&'a Cell]) -> Option<(&'a Cell, &'a v1::LocatedLoss)> {
-    let located = cells.iter().filter_map(|cell| Some((*cell, cell.cell.loss.as_ref()?)));
+fn speaker<'a>(cells: &[&'a Cell]) -> Option<(&'a Cell, &'a LocatedLoss)> {
+    let located = cells.iter().filter_map(|cell| Some((*cell, cell.loss.as_ref()?)));
     located.max_by_key(|(_, loss)| loss.probes)
 }
 
@@ -212,10 +215,10 @@ fn finding(cause: &Cause, cells: &[&Cell], all: &[Cell]) -> v1::Finding {
         headline: headline(cause, cells, all),
         verdict: if worst { Verdict::Unreachable } else { Verdict::Degraded }.to_wire().into(),
         loss: speaker(cells).map(|(_, loss)| v1::LocatedLoss {
-            probes: cells.iter().filter_map(|cell| cell.cell.loss.as_ref()).map(|loss| loss.probes).sum(),
+            probes: cells.iter().filter_map(|cell| cell.loss.as_ref()).map(|loss| loss.probes).sum(),
             first_seen: first.map(timestamp),
             last_seen: last.map(timestamp),
-            ..loss.clone()
+            ..wire::located_loss(loss)
         }),
         paths: cells.iter().filter_map(|cell| cell.cell.path.clone()).collect(),
         first_seen: first.map(timestamp),
@@ -228,8 +231,8 @@ fn finding(cause: &Cause, cells: &[&Cell], all: &[Cell]) -> v1::Finding {
 /// one line.
 fn evidence(cells: &[&Cell]) -> Vec<String> {
     let mut lines: Vec<(&str, &str, BTreeSet<&str>)> = Vec::new();
-    let located = cells.iter().any(|cell| cell.cell.loss.is_some());
-    for cell in cells.iter().filter(|cell| !located || cell.cell.loss.is_some()) {
+    let located = cells.iter().any(|cell| cell.loss.is_some());
+    for cell in cells.iter().filter(|cell| !located || cell.loss.is_some()) {
         for line in &cell.evidence {
             let (fact, packet) = match line.rfind(" (") {
                 Some(at) if line[at..].contains('→') => line.split_at(at),
@@ -251,7 +254,7 @@ fn evidence(cells: &[&Cell]) -> Vec<String> {
         })
         .collect();
     if located {
-        let without = cells.iter().filter(|cell| cell.cell.loss.is_none()).count();
+        let without = cells.iter().filter(|cell| cell.loss.is_none()).count();
         if without > 0 {
             evidence.push(format!("{without} paths without a place of their own go the same way"));
         }
@@ -275,7 +278,7 @@ fn headline(cause: &Cause, cells: &[&Cell], all: &[Cell]) -> String {
     // Several reasons are in the evidence.
     let why = why.first().copied().filter(|_| why.len() == 1);
     if let Some(nobody) = cells.iter().find_map(|cell| cell.unbacked.as_deref()) {
-        let bare = loss.map(|loss| v1::LocatedLoss { summary: String::new(), ..loss.clone() });
+        let bare = loss.map(|loss| LocatedLoss { summary: String::new(), ..loss.clone() });
         let why = why.map(|why| why.trim_start_matches(nobody).trim_start_matches(": "));
         return format!("{nobody}: {}", line::line(&bad, every, bare.as_ref(), why));
     }
@@ -283,7 +286,7 @@ fn headline(cause: &Cause, cells: &[&Cell], all: &[Cell]) -> String {
         // Several uplinks: none stands for all.
         let from = listed(cells.iter().filter_map(|cell| wire_of(cell)).map(|(from, _)| from.to_owned()));
         let summary = format!("lost on the wire between {from} and {node}");
-        return line::line(&bad, every, Some(&v1::LocatedLoss { summary, ..loss.clone() }), why);
+        return line::line(&bad, every, Some(&LocatedLoss { summary, ..loss.clone() }), why);
     }
     line::line(&bad, every, loss, why)
 }

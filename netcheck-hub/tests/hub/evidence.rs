@@ -1,6 +1,7 @@
 //! Losses, facts from other nodes, and where that puts their end.
 
 use netcheck_analysis::model::clock::unix_now_ns;
+use netcheck_analysis::model::location::Stage;
 use netcheck_common::domain::{Outcome, PathId, ProbeKind};
 use netcheck_proto::v1;
 use netcheck_proto::v1::session_request::Message as FromAgent;
@@ -253,7 +254,7 @@ async fn a_link_that_is_told_to_be_down_later_is_where_it_died() {
 
 #[tokio::test]
 async fn what_went_into_a_pod_is_its_programs_only_where_its_node_tells_of_drops() {
-    for (drops_unseen, stage) in [(false, v1::Stage::Application), (true, v1::Stage::Egress)] {
+    for (drops_unseen, stage) in [(false, Stage::Application), (true, Stage::Egress)] {
         let rig = Rig::start();
         let (mut source, mut other) = (rig.agent("n1").await, rig.agent("n2").await);
         other.send(FromAgent::Status(v1::AgentStatus { drops_unseen, ..healthy() })).await;
@@ -277,7 +278,7 @@ async fn what_went_into_a_pod_is_its_programs_only_where_its_node_tells_of_drops
         let place = || {
             let state = rig.hub.lock();
             let row = state.agent(state.find("n1").unwrap()).rows.get(PathId(path)).unwrap();
-            row.lost[0].located.location.as_ref().map(v1::LossLocation::stage)
+            row.lost[0].located.location.as_ref().map(|at| at.stage)
         };
         // An agent that fell silent would tell of no drops either.
         for _ in 0..40 {

@@ -1,14 +1,15 @@
 //! What agents answer to questions about lost probes. Pure.
 
-use netcheck_proto::v1;
+use std::time::Duration;
 
 use super::Answer;
-use crate::model::clock::{duration_ns, positive};
+use crate::model::clock::nanos;
+use crate::model::evidence::{FlowSighting, ReflectedState};
 
 /// What a reflector's state says about one probe of its path. It was asked after the probe had timed out, so a probe
 /// above the highest that arrived did not arrive.
 #[must_use]
-pub fn reflected(state: &v1::ReflectedState, sequence: u32) -> Answer {
+pub fn reflected(state: &ReflectedState, sequence: u32) -> Answer {
     if !state.known {
         return Answer { arrived: Some(false), ..Answer::default() };
     }
@@ -32,8 +33,9 @@ pub fn reflected(state: &v1::ReflectedState, sequence: u32) -> Answer {
 
 /// What the hooks' sighting of one flow says.
 #[must_use]
-pub fn sighted(seen: &v1::FlowSighting) -> Answer {
-    let ages = positive(seen.last_request_age.as_ref()).zip(positive(seen.last_reply_age.as_ref()));
+pub fn sighted(seen: &FlowSighting) -> Answer {
+    let known = |age: Option<Duration>| age.filter(|age| !age.is_zero());
+    let ages = known(seen.last_request_age).zip(known(seen.last_reply_age));
     let delay = ages.and_then(|(request, reply)| request.checked_sub(reply));
     Answer {
         reply_delay_ns: delay.and_then(|delay| u64::try_from(delay.as_nanos()).ok()),
@@ -43,8 +45,7 @@ pub fn sighted(seen: &v1::FlowSighting) -> Answer {
         last_reply_hook: seen.last_reply_hook.clone(),
         quiet_ns: seen
             .last_reply_age
-            .as_ref()
-            .zip(seen.last_request_age.as_ref())
-            .map(|(reply, request)| duration_ns(reply).saturating_sub(duration_ns(request))),
+            .zip(seen.last_request_age)
+            .map(|(reply, request)| nanos(reply).saturating_sub(nanos(request))),
     }
 }

@@ -29,7 +29,7 @@ pub struct LostFlows {
 impl LostFlows {
     /// Remembers the flow of a lost probe.
     pub fn add(&mut self, flow: &Flow, path: (NodeIx, PathId), now_ns: i64) {
-        let key = (flow.tcp, flow.source);
+        let key = (flow.tcp(), flow.source);
         self.paths.entry(key).or_default().push(path);
         self.order.push_back((now_ns, key, path));
         if self.order.len() > CAPACITY {
@@ -41,7 +41,7 @@ impl LostFlows {
     #[must_use]
     pub fn of(&self, packet: &Flow) -> Vec<(NodeIx, PathId)> {
         let ends = [packet.source, packet.destination];
-        let found = ends.into_iter().filter_map(|end| self.paths.get(&(packet.tcp, end)));
+        let found = ends.into_iter().filter_map(|end| self.paths.get(&(packet.tcp(), end)));
         let mut paths: Vec<(NodeIx, PathId)> = found.flatten().copied().collect();
         paths.sort_unstable();
         paths.dedup();

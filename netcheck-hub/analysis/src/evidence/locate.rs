@@ -6,11 +6,12 @@
 use std::net::IpAddr;
 
 use netcheck_common::domain::{Outcome, ProbeKind};
-use netcheck_proto::v1;
 
 use self::exchange::ExchangeError;
-use super::{Answer, DropFact, Flow, Located, Lost, Want};
+use super::{Answer, DropFact, Located, Lost, Want};
 use crate::cluster::roster::{Owner, Roster};
+use crate::model::evidence::{ExchangeStep, PodLinkDown};
+use crate::model::location::{Certainty, Direction, Location, Stage};
 use crate::model::reason::DropReason;
 use crate::plan::Probe;
 
@@ -53,7 +54,7 @@ pub struct LocateInput<'a> {
     /// The pod that it was sent from; none where it was sent from the node itself.
     pub source_pod: Option<String>,
     /// That pod's link, where its node says that it took no packets then.
-    pub source_link_down: Option<&'a v1::PodLinkDown>,
+    pub source_link_down: Option<&'a PodLinkDown>,
     /// The hooks of its own node see all that comes out of pods: what they did not see has not left its pod.
     pub source_watches_pods: bool,
     /// The node where the request was to arrive; none where that is not known.
@@ -79,7 +80,7 @@ pub struct LocateInput<'a> {
     /// told of one that came too late.
     pub promptly_answered: bool,
     /// The target pod's link, where its node says that it took no packets then.
-    pub pod_link_down: Option<&'a v1::PodLinkDown>,
+    pub pod_link_down: Option<&'a PodLinkDown>,
 }
 
 /// The address that its packets went to after any translation, and its holder: as they left their node, or as a kernel
@@ -89,11 +90,11 @@ pub fn holder<'a>(roster: &'a Roster, lost: &Lost) -> Option<(IpAddr, &'a Owner)
     let left = lost.flow.map(|flow| flow.destination.ip());
     let bare = lost.drops.iter().map(|fact| &fact.record).filter(|record| !record.encapsulated);
     let dropped = bare.filter_map(|record| {
-        let flow = Flow::read(record.flow.as_ref()?)?;
-        match record.direction() {
-            v1::Direction::Request => Some(flow.destination.ip()),
-            v1::Direction::Reply => Some(flow.source.ip()),
-            v1::Direction::Unspecified => None,
+        let flow = record.flow?;
+        match record.direction {
+            Direction::Request => Some(flow.destination.ip()),
+            Direction::Reply => Some(flow.source.ip()),
+            Direction::Unknown => None,
         }
     });
     left.into_iter().chain(dropped).find_map(|address| Some((address, roster.owner(address)?)))
@@ -142,7 +143,7 @@ impl Locator<'_> {
         if self.lost.sample.suspect {
             return unlocated("the agent was too starved to judge this probe: not counted as lost");
         }
-        if self.lost.sample.step() == v1::ExchangeStep::Resolve {
+        if self.lost.sample.step == ExchangeStep::Resolve {
             return self.unresolved();
         }
         self.note_resolved();
@@ -158,8 +159,7 @@ impl Locator<'_> {
             // The target itself answered. A drop before its socket (a reject rule) explains more than the answer.
             let reset = self.lost.outcome == Outcome::Refused
                 || ExchangeError::of(&self.lost.sample) == ExchangeError::Reset;
-            let before_socket =
-                drop.as_ref().filter(|drop| reset && drop.record.stage() != v1::Stage::Socket);
+            let before_socket = drop.as_ref().filter(|drop| reset && drop.record.stage != Stage::Socket);
             return match before_socket {
                 Some(drop) => Self::observed_drop(drop),
                 None => self.answered(),
@@ -186,7 +186,7 @@ impl Locator<'_> {
 
     /// It is an exchange over TCP whose connection stood.
     fn established(&self) -> bool {
-        !matches!(self.lost.sample.step(), v1::ExchangeStep::Unspecified | v1::ExchangeStep::Connect)
+        !matches!(self.lost.sample.step, ExchangeStep::None | ExchangeStep::Connect)
     }
 
     /// Whether the best record is of an answer that found its socket closed: each DNS question has one of its own, until
@@ -194,7 +194,7 @@ impl Locator<'_> {
     fn came_late(&self, drop: Option<&DropFact>) -> bool {
         let late = |drop: &DropFact| {
             &*drop.node == self.scene.source
-                && drop.record.direction() == v1::Direction::Reply
+                && drop.record.direction == Direction::Reply
                 && DropReason::of(&drop.record.reason) == DropReason::NoSocket
         };
         self.scene.probe.kind == ProbeKind::Dns
@@ -212,7 +212,7 @@ impl Locator<'_> {
         let counts = |fact: &&DropFact| {
             // The kernel reports every echo reply that a raw socket got a copy of as dropped for want of a socket.
             let copy = icmp
-                && fact.record.direction() == v1::Direction::Reply
+                && fact.record.direction == Direction::Reply
                 && fact.record.reason.ends_with("NO_SOCKET");
             // A switch that does not know a port for it floods it: that others did not want their copy says nothing.
             let flooded = DropReason::of(&fact.record.reason) == DropReason::OtherHost
@@ -221,11 +221,10 @@ impl Locator<'_> {
             // of it: what follows from the loss, not what it came from. So it is with all that comes for a connection
             // that its own end has closed, however it ended.
             let reason = &fact.record.reason;
-            let own_end = over_tcp
-                && fact.record.direction() == v1::Direction::Reply
-                && *fact.node == *self.scene.source;
+            let own_end =
+                over_tcp && fact.record.direction == Direction::Reply && *fact.node == *self.scene.source;
             let aftermath = (tcp_gave_up || own_end)
-                && fact.record.stage() == v1::Stage::Socket
+                && fact.record.stage == Stage::Socket
                 && (vague(reason) || out_of_step(reason));
             // A connection that is reset ends so, and the reset with it.
             let reset = DropReason::of(&fact.record.reason) == DropReason::TcpReset;
@@ -240,7 +239,7 @@ impl Locator<'_> {
 
     fn observed_drop(drop: &DropFact) -> Located {
         let record = &drop.record;
-        located(v1::LossLocation {
+        located(Location {
             node: drop.node.to_string(),
             interface: record.interface.clone(),
             role: record.role,
@@ -249,7 +248,7 @@ impl Locator<'_> {
             direction: record.direction,
             reason: record.reason.clone(),
             function: record.function.clone(),
-            certainty: v1::Certainty::Observed.into(),
+            certainty: Certainty::Observed,
             ..Default::default()
         })
     }
@@ -267,23 +266,23 @@ fn out_of_step(reason: &str) -> bool {
 }
 
 /// The stage at which the kernel gives this error to a sender.
-fn stage_of(errno: &str) -> v1::Stage {
+fn stage_of(errno: &str) -> Stage {
     match errno {
         // What the routing table's special routes answer: throw or none, prohibit, blackhole.
-        "ENETUNREACH" | "EACCES" | "EINVAL" | "ENETDOWN" => v1::Stage::Routing,
-        "ENOBUFS" => v1::Stage::Qdisc,
+        "ENETUNREACH" | "EACCES" | "EINVAL" | "ENETDOWN" => Stage::Routing,
+        "ENOBUFS" => Stage::Qdisc,
         // EPERM is what netfilter's output and postrouting say alike, EHOSTUNREACH what an unreachable route and a
         // neighbour that does not answer do.
-        _ => v1::Stage::Send,
+        _ => Stage::Send,
     }
 }
 
-fn located(location: v1::LossLocation) -> Located {
+fn located(location: Location) -> Located {
     Located { location: Some(location), ..Default::default() }
 }
 
-fn inferred(location: v1::LossLocation) -> Located {
-    located(v1::LossLocation { certainty: v1::Certainty::Inferred.into(), ..location })
+fn inferred(location: Location) -> Located {
+    located(Location { certainty: Certainty::Inferred, ..location })
 }
 
 fn unlocated(why: &str) -> Located {

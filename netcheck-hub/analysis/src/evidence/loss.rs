@@ -1,44 +1,18 @@
 //! One lost probe: what is known of it, and where that puts its end. Pure.
 
 use std::borrow::Cow;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use netcheck_common::domain::{Outcome, ProbeKind};
-use netcheck_proto::{convert, v1};
+use netcheck_common::domain::Outcome;
 
+use crate::model::evidence::{DropRecord, Flow, HookSeen, LostSample};
+use crate::model::location::{Certainty, Location};
 use crate::plan::Probe;
 use crate::plan::exchange::{Exchange, Talk};
 
 /// Drop records that are kept for one probe.
 const DROPS_PER_PROBE: usize = 6;
-
-/// A packet's two ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Flow {
-    /// TCP rather than UDP.
-    pub tcp: bool,
-    /// Who sent it.
-    pub source: SocketAddr,
-    /// To whom.
-    pub destination: SocketAddr,
-}
-
-impl Flow {
-    /// Reads the wire form. None where it does not hold together.
-    #[must_use]
-    pub fn read(wire: &v1::FlowTuple) -> Option<Self> {
-        let kind = convert::kind("flow.kind", wire.kind).ok()?;
-        let end = |address: &[u8], port: u32| {
-            Some(SocketAddr::new(convert::address("flow", address).ok()?, convert::port("flow", port).ok()?))
-        };
-        Some(Self {
-            tcp: matches!(kind, ProbeKind::Tcp | ProbeKind::Http),
-            source: end(&wire.source_address, wire.source_port)?,
-            destination: end(&wire.destination_address, wire.destination_port)?,
-        })
-    }
-}
 
 /// A drop record and the node that reported it.
 #[derive(Clone, Debug)]
@@ -48,7 +22,7 @@ pub struct DropFact {
     /// When, on the hub's axis.
     pub observed_ns: i64,
     /// What.
-    pub record: v1::DropRecord,
+    pub record: DropRecord,
 }
 
 /// What the destination's kernel answered about one probe.
@@ -59,9 +33,9 @@ pub struct Answer {
     /// Replies to this probe, or to later ones of its path, were seen.
     pub replied: bool,
     /// Hooks of the destination node that saw them last.
-    pub last_request_hook: Option<v1::HookSeen>,
+    pub last_request_hook: Option<HookSeen>,
     /// See above.
-    pub last_reply_hook: Option<v1::HookSeen>,
+    pub last_reply_hook: Option<HookSeen>,
     /// From the request's last sighting to the reply's, by the destination's clock, where both were seen and the
     /// packets are this probe's own.
     pub reply_delay_ns: Option<u64>,
@@ -73,7 +47,7 @@ pub struct Answer {
 #[derive(Clone, Debug)]
 pub struct Lost {
     /// What its agent reported.
-    pub sample: v1::LostSample,
+    pub sample: LostSample,
     /// How it ended.
     pub outcome: Outcome,
     /// t0, on the hub's axis.
@@ -101,9 +75,9 @@ pub struct Lost {
 impl Lost {
     /// A lost probe as reported.
     #[must_use]
-    pub fn new(sample: v1::LostSample, outcome: Outcome, sent_ns: i64, now_ns: i64) -> Self {
+    pub fn new(sample: LostSample, outcome: Outcome, sent_ns: i64, now_ns: i64) -> Self {
         Self {
-            flow: sample.flow.as_ref().and_then(Flow::read),
+            flow: sample.flow,
             sample,
             outcome,
             sent_ns,
@@ -121,8 +95,7 @@ impl Lost {
     /// The address that it went to before any translation; none where a server's name had no address.
     #[must_use]
     pub fn probed_address(&self, probe: &Probe) -> Option<IpAddr> {
-        let resolved = || convert::address("resolved_address", &self.sample.resolved_address).ok();
-        if probe.address.is_unspecified() { resolved() } else { Some(probe.address) }
+        if probe.address.is_unspecified() { self.sample.resolved_address } else { Some(probe.address) }
     }
 
     /// What it was, in the end: to the address that the server's name had, or over TCP after an answer that was
@@ -170,7 +143,7 @@ pub enum Want {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Located {
     /// Where it died.
-    pub location: Option<v1::LossLocation>,
+    pub location: Option<Location>,
     /// One line: the place, or why there is none.
     pub summary: String,
     /// What it rests on, one line each.
@@ -183,7 +156,6 @@ impl Located {
     /// Whether a kernel said so.
     #[must_use]
     pub fn observed(&self) -> bool {
-        let certainty = self.location.as_ref().map(v1::LossLocation::certainty);
-        certainty == Some(v1::Certainty::Observed)
+        self.location.as_ref().is_some_and(|at| at.certainty == Certainty::Observed)
     }
 }

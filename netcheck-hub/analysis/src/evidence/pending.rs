@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::{DropFact, Flow, Lost};
 use crate::model::clock::SECOND_NS;
+use crate::model::evidence::ProbeIdentity;
 
 /// Records that wait at most. The oldest goes first, and is counted.
 const CAPACITY: usize = 65_536;
@@ -20,11 +21,7 @@ const AFTER_NS: i64 = 6 * SECOND_NS;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Key {
-    Probe {
-        session: u64,
-        path: u32,
-        sequence: u32,
-    },
+    Probe(ProbeIdentity),
     /// One end of a flow. A client's ephemeral port names the flow on both sides of any translation.
     End {
         tcp: bool,
@@ -44,15 +41,14 @@ pub struct PendingDrops {
 
 fn keys(fact: &DropFact) -> Vec<Key> {
     let record = &fact.record;
-    if record.probe_session != 0 {
-        let (session, path, sequence) = (record.probe_session, record.path_id, record.sequence);
-        return vec![Key::Probe { session, path, sequence }];
+    if let Some(probe) = record.probe {
+        return vec![Key::Probe(probe)];
     }
-    let flow = record.flow.as_ref().and_then(Flow::read);
-    flow.map(|Flow { tcp, source, destination }| {
-        vec![Key::End { tcp, end: source }, Key::End { tcp, end: destination }]
-    })
-    .unwrap_or_default()
+    let ends = |flow: Flow| {
+        let tcp = flow.tcp();
+        vec![Key::End { tcp, end: flow.source }, Key::End { tcp, end: flow.destination }]
+    };
+    record.flow.map(ends).unwrap_or_default()
 }
 
 impl PendingDrops {
@@ -98,10 +94,11 @@ impl PendingDrops {
     /// Records of one lost probe, by its identity or by its flow.
     #[must_use]
     pub fn of(&self, session: u64, lost: &Lost) -> Vec<Arc<DropFact>> {
-        let probe = Key::Probe { session, path: lost.sample.path_id, sequence: lost.sample.sequence };
+        let probe =
+            Key::Probe(ProbeIdentity { session, path: lost.sample.path, sequence: lost.sample.sequence });
         let mut found: Vec<Arc<DropFact>> = self.get(probe).map(Arc::clone).collect();
         if let Some(flow) = lost.flow {
-            let end = Key::End { tcp: flow.tcp, end: flow.source };
+            let end = Key::End { tcp: flow.tcp(), end: flow.source };
             found.extend(self.get(end).filter(|fact| matches(fact, lost)).map(Arc::clone));
         }
         found
@@ -124,10 +121,10 @@ impl PendingDrops {
 /// and the time of the probe.
 #[must_use]
 pub fn matches(fact: &DropFact, lost: &Lost) -> bool {
-    let (Some(flow), Some(dropped)) = (lost.flow, fact.record.flow.as_ref().and_then(Flow::read)) else {
+    let (Some(flow), Some(dropped)) = (lost.flow, fact.record.flow) else {
         return false;
     };
-    flow.tcp == dropped.tcp
+    flow.tcp() == dropped.tcp()
         && flow.source.port() != 0
         && (dropped.source == flow.source || dropped.destination == flow.source)
         && (-BEFORE_NS..=AFTER_NS).contains(&(fact.observed_ns - lost.sent_ns))

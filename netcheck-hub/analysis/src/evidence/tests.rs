@@ -1,9 +1,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use netcheck_common::domain::{Outcome, PathId, ProbeKind};
-use netcheck_proto::{convert, v1};
 use proptest::prelude::*;
 
 use super::answers::{reflected, sighted};
@@ -16,6 +16,11 @@ use crate::cluster::roster::Roster;
 use crate::cluster::selection::Selection;
 use crate::model::NodeIx;
 use crate::model::clock::SECOND_NS;
+use crate::model::evidence::{
+    DropRecord, ExchangeStep, FlowSighting, HookSeen, IcmpError, LostSample, PodLinkDown, ProbeIdentity,
+    ReflectedState,
+};
+use crate::model::location::{Certainty, Direction, InterfaceRole, Stage};
 use crate::plan::dns::{DnsSettings, Found};
 use crate::plan::{Catalog, Probe};
 
@@ -81,47 +86,45 @@ impl World {
     }
 }
 
-fn hook(interface: &str, role: v1::InterfaceRole, egress: bool) -> v1::HookSeen {
-    v1::HookSeen { interface: interface.to_owned(), role: role.into(), egress, encapsulated: false }
+fn hook(interface: &str, role: InterfaceRole, egress: bool) -> HookSeen {
+    HookSeen { interface: interface.to_owned(), role, egress, encapsulated: false }
 }
 
-fn uplink(egress: bool) -> v1::HookSeen {
-    hook("eth0", v1::InterfaceRole::Uplink, egress)
+fn uplink(egress: bool) -> HookSeen {
+    hook("eth0", InterfaceRole::Uplink, egress)
 }
 
-fn veth(egress: bool) -> v1::HookSeen {
-    hook("veth1", v1::InterfaceRole::PodVeth, egress)
+fn veth(egress: bool) -> HookSeen {
+    hook("veth1", InterfaceRole::PodVeth, egress)
 }
 
 /// A probe that left through eth0 and timed out.
 fn timed_out() -> Lost {
     let sample =
-        v1::LostSample { path_id: 1, sequence: 7, request_hooks: vec![uplink(true)], ..Default::default() };
+        LostSample { path: PathId(1), sequence: 7, request_hooks: vec![uplink(true)], ..Default::default() };
     Lost::new(sample, Outcome::Timeout, 100 * SECOND_NS, 101 * SECOND_NS)
 }
 
-fn record(reason: &str, stage: v1::Stage, direction: v1::Direction) -> v1::DropRecord {
-    v1::DropRecord {
+fn record(reason: &str, stage: Stage, direction: Direction) -> DropRecord {
+    DropRecord {
         interface: "cni0".to_owned(),
-        stage: stage.into(),
-        direction: direction.into(),
+        stage,
+        direction,
         reason: reason.to_owned(),
         function: "some_function".to_owned(),
         ..Default::default()
     }
 }
 
-fn fact(node: &str, observed_ns: i64, record: v1::DropRecord) -> DropFact {
+fn fact(node: &str, observed_ns: i64, record: DropRecord) -> DropFact {
     DropFact { node: node.into(), observed_ns, record }
 }
 
-fn flow(source: [u8; 4], source_port: u32, destination: [u8; 4], destination_port: u32) -> v1::FlowTuple {
-    v1::FlowTuple {
-        kind: v1::ProbeKind::Tcp.into(),
-        source_address: source.to_vec(),
-        destination_address: destination.to_vec(),
-        source_port,
-        destination_port,
+fn flow(source: [u8; 4], source_port: u16, destination: [u8; 4], destination_port: u16) -> Flow {
+    Flow {
+        kind: ProbeKind::Tcp,
+        source: (source, source_port).into(),
+        destination: (destination, destination_port).into(),
     }
 }
 
@@ -130,13 +133,13 @@ fn place(located: &Located) -> String {
     located.location.as_ref().map_or_else(
         || format!("unlocated: {}", located.summary),
         |at| {
-            let sure = if at.certainty() == v1::Certainty::Observed { "observed" } else { "inferred" };
+            let sure = if at.certainty == Certainty::Observed { "observed" } else { "inferred" };
             format!(
                 "{} {} {:?} {:?} {sure} {}",
                 at.node,
                 if at.interface.is_empty() { "-" } else { &at.interface },
-                at.stage(),
-                at.direction(),
+                at.stage,
+                at.direction,
                 at.next_node
             )
             .trim()
@@ -150,9 +153,9 @@ fn a_specific_drop_beats_a_vague_one_and_every_inference() {
     let world = World::new();
     let mut lost = timed_out();
     lost.arrival = Some(false);
-    let vague = record("NOT_SPECIFIED", v1::Stage::Ingress, v1::Direction::Request);
+    let vague = record("NOT_SPECIFIED", Stage::Ingress, Direction::Request);
     lost.add_drop(fact("n2", 1, vague));
-    let specific = record("NETFILTER_DROP", v1::Stage::NetfilterForward, v1::Direction::Request);
+    let specific = record("NETFILTER_DROP", Stage::NetfilterForward, Direction::Request);
     lost.add_drop(fact("n2", 2, specific));
     let located = world.locate("node/n2", ProbeKind::Icmp, &lost);
     assert_eq!(place(&located), "n2 cni0 NetfilterForward Request observed");
@@ -163,7 +166,7 @@ fn a_specific_drop_beats_a_vague_one_and_every_inference() {
 fn the_copy_of_an_echo_reply_that_a_raw_socket_got_is_no_drop() {
     let world = World::new();
     let mut lost = timed_out();
-    lost.add_drop(fact("n1", 1, record("NO_SOCKET", v1::Stage::Socket, v1::Direction::Reply)));
+    lost.add_drop(fact("n1", 1, record("NO_SOCKET", Stage::Socket, Direction::Reply)));
     let icmp = world.locate("node/n2", ProbeKind::Icmp, &lost);
     assert_eq!(icmp.want, Some(Want::Path), "{icmp:?}");
     let udp = world.locate("node/n2", ProbeKind::Udp, &lost);
@@ -174,9 +177,9 @@ fn the_copy_of_an_echo_reply_that_a_raw_socket_got_is_no_drop() {
 fn a_flooded_copy_that_a_bystander_did_not_want_is_no_drop() {
     let world = World::new();
     let mut lost = timed_out();
-    lost.add_drop(fact("n3", 1, record("OTHERHOST", v1::Stage::Ingress, v1::Direction::Request)));
+    lost.add_drop(fact("n3", 1, record("OTHERHOST", Stage::Ingress, Direction::Request)));
     assert_eq!(world.locate("node/n2", ProbeKind::Icmp, &lost).want, Some(Want::Path));
-    lost.add_drop(fact("n2", 1, record("OTHERHOST", v1::Stage::Ingress, v1::Direction::Request)));
+    lost.add_drop(fact("n2", 1, record("OTHERHOST", Stage::Ingress, Direction::Request)));
     assert_eq!(place(&world.locate("node/n2", ProbeKind::Icmp, &lost)), "n2 cni0 Ingress Request observed");
 }
 
@@ -186,14 +189,14 @@ fn a_dropped_answer_tells_who_got_the_request() {
     let service = world.probe("service/default/web:80", ProbeKind::Tcp);
     for (from, expected) in [([10, 244, 2, 2], Some("n2")), ([10, 96, 0, 10], None)] {
         let mut lost = timed_out();
-        let answer = v1::DropRecord {
+        let answer = DropRecord {
             flow: Some(flow(from, 8080, [10, 0, 0, 1], 61_000)),
-            ..record("OTHERHOST", v1::Stage::Ingress, v1::Direction::Reply)
+            ..record("OTHERHOST", Stage::Ingress, Direction::Reply)
         };
         lost.add_drop(fact("n1", 1, answer.clone()));
         assert_eq!(destination(&world.roster, "n1", service, &lost), expected, "{from:?}");
         let mut wrapped = timed_out();
-        wrapped.add_drop(fact("n1", 1, v1::DropRecord { encapsulated: true, ..answer }));
+        wrapped.add_drop(fact("n1", 1, DropRecord { encapsulated: true, ..answer }));
         assert_eq!(destination(&world.roster, "n1", service, &wrapped), None, "a tunnel's ends are nodes'");
     }
 }
@@ -202,13 +205,13 @@ fn a_dropped_answer_tells_who_got_the_request() {
 fn what_a_given_up_connection_leaves_behind_is_no_cause() {
     let world = World::new();
     let mut lost = timed_out();
-    lost.add_drop(fact("n1", 1, record("NO_SOCKET", v1::Stage::Socket, v1::Direction::Reply)));
-    lost.add_drop(fact("n2", 2, record("NOT_SPECIFIED", v1::Stage::Socket, v1::Direction::Request)));
+    lost.add_drop(fact("n1", 1, record("NO_SOCKET", Stage::Socket, Direction::Reply)));
+    lost.add_drop(fact("n2", 2, record("NOT_SPECIFIED", Stage::Socket, Direction::Request)));
     let located = world.locate("node/n2", ProbeKind::Tcp, &lost);
     assert!(!located.observed(), "{located:?}");
     let mut own = timed_out();
     own.outcome = Outcome::Unreachable;
-    own.add_drop(fact("n1", 1, record("NO_SOCKET", v1::Stage::Socket, v1::Direction::Reply)));
+    own.add_drop(fact("n1", 1, record("NO_SOCKET", Stage::Socket, Direction::Reply)));
     assert!(!world.locate("node/n2", ProbeKind::Tcp, &own).observed(), "its end is closed, however it ended");
     // A question's answer that finds nobody waiting was not lost; it was late.
     let dns = world.probe("dns/kube-system/coredns-x", ProbeKind::Dns);
@@ -217,11 +220,7 @@ fn what_a_given_up_connection_leaves_behind_is_no_cause() {
     // A kernel that gave the late answer up says more than that it was late.
     let mut filtered = timed_out();
     filtered.answered_late = true;
-    filtered.add_drop(fact(
-        "n1",
-        1,
-        record("NETFILTER_DROP", v1::Stage::NetfilterInput, v1::Direction::Reply),
-    ));
+    filtered.add_drop(fact("n1", 1, record("NETFILTER_DROP", Stage::NetfilterInput, Direction::Reply)));
     let located = world.locate("node/n2", ProbeKind::Udp, &filtered);
     assert_eq!(place(&located), "n1 cni0 NetfilterInput Reply observed");
     // A kernel answers a SYN itself: who was late with it is not known.
@@ -239,11 +238,11 @@ fn what_a_given_up_connection_leaves_behind_is_no_cause() {
         let scene = LocateInput { echo_answered: true, ..world.scene(dns, told) };
         assert_eq!(place(&locate(&scene, told)), "n1 - Application Request inferred");
     }
-    lost.add_drop(fact("n2", 2, record("TCP_RESET", v1::Stage::Socket, v1::Direction::Request)));
+    lost.add_drop(fact("n2", 2, record("TCP_RESET", Stage::Socket, Direction::Request)));
     assert!(!world.locate("node/n2", ProbeKind::Tcp, &lost).observed(), "its own reset");
-    lost.add_drop(fact("n2", 2, record("TCP_OVERWINDOW", v1::Stage::Socket, v1::Direction::Request)));
+    lost.add_drop(fact("n2", 2, record("TCP_OVERWINDOW", Stage::Socket, Direction::Request)));
     assert!(!world.locate("node/n2", ProbeKind::Tcp, &lost).observed(), "what it sent again");
-    lost.add_drop(fact("n2", 3, record("TCP_OVERFLOW", v1::Stage::Socket, v1::Direction::Request)));
+    lost.add_drop(fact("n2", 3, record("TCP_OVERFLOW", Stage::Socket, Direction::Request)));
     let located = world.locate("node/n2", ProbeKind::Tcp, &lost);
     assert_eq!(place(&located), "n2 cni0 Socket Request observed");
 }
@@ -274,23 +273,22 @@ fn what_nobody_is_behind_says_so_first() {
     let catalog = Catalog::of(&roster, &Selection::everything(), &BTreeMap::new(), "a.b");
     let world = World { roster, catalog };
     let mut lost = timed_out();
-    lost.add_drop(fact(
-        "n1",
-        1,
-        record("NETFILTER_DROP", v1::Stage::NetfilterOutput, v1::Direction::Request),
-    ));
+    lost.add_drop(fact("n1", 1, record("NETFILTER_DROP", Stage::NetfilterOutput, Direction::Request)));
     let located = world.locate("service/default/web:80", ProbeKind::Tcp, &lost);
     assert_eq!(place(&located), "n1 cni0 NetfilterOutput Request observed");
     assert!(located.summary.starts_with("service default/web has no ready endpoints: request dropped on n1"));
 }
 
-fn any_hook() -> impl Strategy<Value = v1::HookSeen> {
-    (0i32..7, any::<bool>()).prop_map(|(role, egress)| v1::HookSeen {
-        interface: "x".to_owned(),
-        role,
-        egress,
-        encapsulated: false,
-    })
+fn any_hook() -> impl Strategy<Value = HookSeen> {
+    let roles = [
+        InterfaceRole::Unknown,
+        InterfaceRole::Uplink,
+        InterfaceRole::Tunnel,
+        InterfaceRole::Bridge,
+        InterfaceRole::PodVeth,
+        InterfaceRole::Loopback,
+    ];
+    (prop::sample::select(roles.to_vec()), any::<bool>()).prop_map(|(role, egress)| hook("x", role, egress))
 }
 
 proptest! {
@@ -313,7 +311,7 @@ proptest! {
         lost.arrival = arrival;
         lost.answer = Some(Answer { arrived, replied, last_request_hook: hooks.0, last_reply_hook: hooks.1, reply_delay_ns: None, quiet_ns: None });
         if dropped {
-            lost.add_drop(fact("n2", 1, record("X", v1::Stage::Ingress, v1::Direction::Request)));
+            lost.add_drop(fact("n2", 1, record("X", Stage::Ingress, Direction::Request)));
         }
         let located = world.locate("node/n2", ProbeKind::Icmp, &lost);
         prop_assert_eq!(located.observed(), dropped);

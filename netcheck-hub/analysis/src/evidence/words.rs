@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{DropFact, Flow};
+use super::DropFact;
 use crate::cluster::roster::Roster;
 use crate::words::location::direction;
 
@@ -28,7 +28,7 @@ pub fn drop_line(fact: &DropFact) -> String {
     let mut line = format!(
         "the kernel of {} dropped the {}: {}",
         fact.node,
-        direction(record.direction()),
+        direction(record.direction),
         if record.reason.is_empty() { "no reason given" } else { &record.reason },
     );
     if !record.function.is_empty() {
@@ -37,7 +37,7 @@ pub fn drop_line(fact: &DropFact) -> String {
     if !record.interface.is_empty() {
         line += &format!(" at {}", record.interface);
     }
-    if let Some(flow) = record.flow.as_ref().and_then(Flow::read) {
+    if let Some(flow) = record.flow {
         line += &if flow.source.port() == 0 && flow.destination.port() == 0 {
             format!(" ({} → {})", flow.source.ip(), flow.destination.ip())
         } else {

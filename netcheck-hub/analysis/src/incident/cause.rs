@@ -3,6 +3,7 @@
 use netcheck_common::domain::{Family, ProbeKind};
 use netcheck_proto::v1;
 
+use crate::model::incident::IncidentKind;
 use crate::words::names::probe_name;
 
 /// Number of a name in one evaluation; 0 is none.
@@ -164,34 +165,34 @@ pub struct Cause {
 impl Cause {
     /// The wire form of its kind. `target`: what kind of target it is about, where it is about one.
     #[must_use]
-    pub fn kind(&self, target: Option<v1::TargetKind>) -> v1::IncidentKind {
+    pub fn kind(&self, target: Option<v1::TargetKind>) -> IncidentKind {
         let dns = target == Some(v1::TargetKind::DnsServer);
         match self.suspect {
-            Suspect::Place(_) => v1::IncidentKind::Place,
-            Suspect::LinkOneWay(..) | Suspect::ZonesOneWay(..) => v1::IncidentKind::OneWay,
-            Suspect::Link(..) | Suspect::Zones(..) => v1::IncidentKind::Link,
+            Suspect::Place(_) => IncidentKind::Place,
+            Suspect::LinkOneWay(..) | Suspect::ZonesOneWay(..) => IncidentKind::OneWay,
+            Suspect::Link(..) | Suspect::Zones(..) => IncidentKind::Link,
             Suspect::Backend(_) | Suspect::Target(_) | Suspect::Service(_) | Suspect::From(..) if dns => {
-                v1::IncidentKind::DnsServer
+                IncidentKind::DnsServer
             }
-            Suspect::Backend(_) => v1::IncidentKind::Backend,
+            Suspect::Backend(_) => IncidentKind::Backend,
             Suspect::Target(_) | Suspect::Service(_) | Suspect::From(..) => match target {
-                Some(v1::TargetKind::Service) => v1::IncidentKind::Service,
-                _ => v1::IncidentKind::Target,
+                Some(v1::TargetKind::Service) => IncidentKind::Service,
+                _ => IncidentKind::Target,
             },
-            Suspect::Loop(_) if target == Some(v1::TargetKind::Node) => v1::IncidentKind::Node,
+            Suspect::Loop(_) if target == Some(v1::TargetKind::Node) => IncidentKind::Node,
             Suspect::Pods(_)
             | Suspect::PodsOut(_)
             | Suspect::PodsTo(_)
             | Suspect::AllPods
-            | Suspect::Loop(_) => v1::IncidentKind::PodNetwork,
-            Suspect::Node(..) | Suspect::Cable(_) => v1::IncidentKind::Node,
+            | Suspect::Loop(_) => IncidentKind::PodNetwork,
+            Suspect::Node(..) | Suspect::Cable(_) => IncidentKind::Node,
             Suspect::Everywhere => match (self.scope.probe, self.scope.family) {
-                (Some(ProbeKind::Dns), _) => v1::IncidentKind::DnsServer,
-                (Some(_), _) => v1::IncidentKind::Protocol,
-                (None, Some(_)) => v1::IncidentKind::Family,
-                (None, None) => v1::IncidentKind::Cluster,
+                (Some(ProbeKind::Dns), _) => IncidentKind::DnsServer,
+                (Some(_), _) => IncidentKind::Protocol,
+                (None, Some(_)) => IncidentKind::Family,
+                (None, None) => IncidentKind::Cluster,
             },
-            Suspect::Scattered => v1::IncidentKind::Scattered,
+            Suspect::Scattered => IncidentKind::Scattered,
         }
     }
 }

@@ -17,6 +17,8 @@ use super::tally::{Candidate, Tallies};
 use super::words::Describe;
 use super::{Explained, Fact, networks};
 use crate::model::Pattern;
+use crate::model::incident::IncidentKind;
+use crate::model::location::Certainty;
 
 /// Causes that one evaluation finds at most; what they don't explain is one more, scattered.
 pub(super) const CAUSES: usize = 64;
@@ -44,7 +46,7 @@ pub fn explain(facts: &[Fact]) -> Vec<Explained> {
         networks::join(&mut all, own, on(Some(network)), facts);
     }
     all.sort_by_key(|one| {
-        let proven = one.certainty == v1::Certainty::Observed;
+        let proven = one.certainty == Certainty::Observed;
         (Reverse(one.unreachable), Reverse(one.paths.len()), Reverse(proven), one.key.clone())
     });
     all
@@ -100,7 +102,7 @@ fn of_large(told: Explained, facts: &[Fact]) -> Explained {
     let what = crate::words::patterns::sizes_lost(&borders).unwrap_or_else(|| "large packets".to_owned());
     Explained {
         key: format!("mtu/{}", told.key),
-        kind: v1::IncidentKind::Mtu,
+        kind: IncidentKind::Mtu,
         headline: format!("{what}: {}", told.headline),
         ..told
     }
@@ -114,7 +116,7 @@ fn of_ports(told: Explained, facts: &[Fact]) -> Explained {
         .unwrap_or_else(|| "some source ports lose their packets".to_owned());
     Explained {
         key: format!("ports/{}", told.key),
-        kind: v1::IncidentKind::SourcePorts,
+        kind: IncidentKind::SourcePorts,
         headline: format!("UDP: {what}, {}: {}", crate::matrix::ports::LOOKS, told.headline),
         probe: Some(ProbeKind::Udp),
         ..told
@@ -196,7 +198,7 @@ fn told(speaker: &Describe<'_>, key: String, one: &Chosen) -> Explained {
     );
     let answered = blamed
         && symptoms()
-            .any(|symptom| symptom.at.as_ref().is_some_and(|at| at.certainty() == v1::Certainty::Observed));
+            .any(|symptom| symptom.at.as_ref().is_some_and(|at| at.certainty == Certainty::Observed));
     let sure = one.proven || answered;
     Explained {
         kind: one.cause.kind(target),
@@ -204,7 +206,7 @@ fn told(speaker: &Describe<'_>, key: String, one: &Chosen) -> Explained {
         probe: one.cause.scope.probe,
         family: one.cause.scope.family,
         evidence: speaker.evidence(&one.cause, &one.bad, &contradictions),
-        certainty: if sure { v1::Certainty::Observed } else { v1::Certainty::Inferred },
+        certainty: if sure { Certainty::Observed } else { Certainty::Inferred },
         waiting: !paths.is_empty()
             && symptoms().count() == paths.len()
             && symptoms().all(|symptom| symptom.waiting),

@@ -11,7 +11,7 @@ use netcheck_causes::{Endpoint, Entry, Group, NodeIx, PodIx, PodNetwork, Service
 use netcheck_common::domain::{Outcome, ProbeKind, Vantage};
 use netcheck_proto::v1::{ServiceAddress, TargetKind};
 
-use super::place::sort;
+use super::end::sort;
 use super::{Ending, Fact};
 use crate::cluster::roster::{Owner, Roster};
 use crate::model::Pattern;
@@ -259,11 +259,11 @@ impl<'a> Build<'a> {
             })
         };
         let end = match sort(ending) {
-            super::place::Sort::Nothing => causes::End::Unknown,
-            super::place::Sort::NotSent(errno) => causes::End::NotSent(errno.into()),
-            super::place::Sort::Answered(answer) => causes::End::Answered { by: by(self), answer },
-            super::place::Sort::Dropped(at) => causes::End::Dropped(self.place(at, world)),
-            super::place::Sort::LastSeen(at) => {
+            super::end::Sort::Nothing => causes::End::Unknown,
+            super::end::Sort::NotSent(errno) => causes::End::NotSent(errno.into()),
+            super::end::Sort::Answered(answer) => causes::End::Answered { by: by(self), answer },
+            super::end::Sort::Dropped(at) => causes::End::Dropped(self.place(at, world)),
+            super::end::Sort::LastSeen(at) => {
                 let missing = (!at.next_node.is_empty()).then(|| self.node(&at.next_node, world));
                 causes::End::LastSeen { at: self.place(at, world), missing }
             }
@@ -277,8 +277,8 @@ impl<'a> Build<'a> {
         causes::Place {
             node,
             pod,
-            stage: super::place::stage(at.stage),
-            interface: super::place::role(at.role),
+            stage: super::end::stage(at.stage),
+            interface: super::end::role(at.role),
             reason: at.reason.as_str().into(),
             function: at.function.as_str().into(),
         }

@@ -8,6 +8,7 @@ use netcheck_proto::v1;
 use super::cause::{Side, Suspect, Symbol};
 use super::{Fact, Symptom, place};
 use crate::model::Pattern;
+use crate::model::location::{Certainty, Direction, Location, Stage};
 
 /// One judged path.
 #[derive(Clone, Copy, Debug)]
@@ -117,7 +118,7 @@ impl Build {
         symbol
     }
 
-    fn place(&mut self, at: &v1::LossLocation) -> usize {
+    fn place(&mut self, at: &Location) -> usize {
         let (key, specific) = place::name(at);
         let (node, pod) = (self.symbol('n', &at.node), self.symbol('b', &at.pod));
         *self.places.entry(key.clone()).or_insert_with(|| {
@@ -155,26 +156,25 @@ impl Build {
         });
         let from_pod = fact.path.vantage == Vantage::Pod;
         let at = symptom.at.as_ref();
-        let request = at.and_then(|at| match at.direction() {
-            v1::Direction::Request => Some(true),
-            v1::Direction::Reply => Some(false),
-            v1::Direction::Unspecified => None,
+        let request = at.and_then(|at| match at.direction {
+            Direction::Request => Some(true),
+            Direction::Reply => Some(false),
+            Direction::Unknown => None,
         });
-        let answered = symptom.outcome == Some(Outcome::HttpError)
-            && at.is_none_or(|at| at.stage() == v1::Stage::Application);
+        let answered =
+            symptom.outcome == Some(Outcome::HttpError) && at.is_none_or(|at| at.stage == Stage::Application);
         let request = request.filter(|_| !answered);
         let looped = at.filter(|at| place::looped(at)).zip(request).and_then(|(at, request)| {
             let to = self.symbol('n', if request { node } else { &fact.source });
             (to != 0).then(|| (to, self.symbol('n', &at.node)))
         });
-        let here = at.filter(|at| at.stage() != v1::Stage::Wire && !place::answered(at, target.kind));
+        let here = at.filter(|at| at.stage != Stage::Wire && !place::answered(at, target.kind));
         // On a secondary network, and on one node, pods send to each other.
         let routed = fact.network().is_none() && !(from_pod && *fact.source == *node);
-        let here = here.filter(|at| at.stage() != v1::Stage::Unspecified && !place::far_end(at, routed));
+        let here = here.filter(|at| at.stage != Stage::Unknown && !place::far_end(at, routed));
         // Each source's own kernel refuses what nobody is behind.
         let here = here.filter(|_| target.unbacked.is_none());
-        let sure =
-            |at: &&v1::LossLocation| at.certainty() == v1::Certainty::Observed && at.reason != "EHOSTUNREACH";
+        let sure = |at: &&Location| at.certainty == Certainty::Observed && at.reason != "EHOSTUNREACH";
         let item = Item {
             fact: number,
             bad,
@@ -199,7 +199,7 @@ impl Build {
             pod: self.symbol('b', if target.kind == v1::TargetKind::Pod { &full } else { backend }),
             bare: target.kind == v1::TargetKind::Node && !from_pod,
             wire: at
-                .filter(|at| at.stage() == v1::Stage::Wire)
+                .filter(|at| at.stage == Stage::Wire)
                 .map(|at| (self.symbol('n', &at.node), self.symbol('n', &at.next_node))),
             looped,
             observed: here.as_ref().is_some_and(sure),

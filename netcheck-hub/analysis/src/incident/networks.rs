@@ -6,9 +6,9 @@
 
 use std::collections::BTreeSet;
 
-use netcheck_proto::v1;
-
 use super::{Explained, Fact};
+use crate::model::incident::IncidentKind;
+use crate::model::location::Certainty;
 
 /// Networks on which something is wrong, by name.
 pub(super) fn with_losses(facts: &[Fact]) -> BTreeSet<&str> {
@@ -19,7 +19,7 @@ pub(super) fn with_losses(facts: &[Fact]) -> BTreeSet<&str> {
 pub(super) fn named(told: Explained, network: &str, node: Option<&str>) -> Explained {
     let at = node.map(|node| format!(" at {node}")).unwrap_or_default();
     let kind = match told.kind {
-        v1::IncidentKind::Node | v1::IncidentKind::Cluster => v1::IncidentKind::PodNetwork,
+        IncidentKind::Node | IncidentKind::Cluster => IncidentKind::PodNetwork,
         other => other,
     };
     Explained {
@@ -44,8 +44,8 @@ pub(super) fn join(all: &mut Vec<Explained>, own: usize, found: Vec<Explained>, 
 
 /// The name of the place that a kernel's report puts it at.
 fn place_of(cause: &Explained) -> Option<&str> {
-    let observed = cause.certainty == v1::Certainty::Observed;
-    let at = cause.key.find("/place/").filter(|_| observed && cause.kind == v1::IncidentKind::Place)?;
+    let observed = cause.certainty == Certainty::Observed;
+    let at = cause.key.find("/place/").filter(|_| observed && cause.kind == IncidentKind::Place)?;
     Some(&cause.key[at + 1..])
 }
 

@@ -1,79 +1,127 @@
-//! A lost probe's location and outcome → what the explainer takes for its end. Pure.
+//! A loss location → what it is called as a cause, and what kind of thing happened there. Pure.
 
-use netcheck_causes as causes;
-use netcheck_common::domain::Outcome;
+use netcheck_proto::v1;
 
-use super::Ending;
-use super::groups::answer;
-use crate::model::location::{Certainty, InterfaceRole, Location, Stage};
+use crate::model::location::{Certainty, Direction, Location, Stage};
 use crate::model::reason::DropReason;
 
-/// What became of a lost probe.
-pub(super) enum Sort<'a> {
-    /// Nothing is known.
-    Nothing,
-    /// Its own kernel refused to send it, with this errno's name.
-    NotSent(&'a str),
-    /// Somebody answered otherwise than expected.
-    Answered(causes::Answer),
-    /// A kernel says that it dropped it there.
-    Dropped(&'a Location),
-    /// It was seen last there.
-    LastSeen(&'a Location),
+/// The far end does not answer for its address, or was sent what bears another's hardware address: the drop is at one
+/// end, the cause is not. `routed`: what comes into a pod there was sent by its own node.
+pub(super) fn far_end(at: &Location, routed: bool) -> bool {
+    let sent_by_another =
+        DropReason::of(&at.reason) == DropReason::OtherHost && !(routed && misaddressed(at));
+    at.stage == Stage::Neighbour || DropReason::of(&at.reason) == DropReason::Neighbour || sent_by_another
 }
 
-/// What became of these.
-pub(super) fn sort(ending: &Ending) -> Sort<'_> {
-    let answer = answer(ending.outcome);
-    let Some(at) = &ending.at else { return answer.map_or(Sort::Nothing, Sort::Answered) };
-    let reason = DropReason::of(&at.reason);
-    if let (DropReason::Errno(errno), Outcome::SendError) = (reason, ending.outcome) {
-        return Sort::NotSent(errno);
-    }
-    // A rule that rejects is a kernel's drop with a reason of its own; a closed port or an error of the program is an
-    // answer of who was asked.
-    let at_end = matches!(at.stage, Stage::Socket | Stage::Application);
-    let unexplained = matches!(reason, DropReason::None | DropReason::Errno(_));
-    match (answer, at.certainty) {
-        (Some(answer), _) if at_end || unexplained => Sort::Answered(answer),
-        (_, Certainty::Observed) => Sort::Dropped(at),
-        (_, Certainty::Inferred) => Sort::LastSeen(at),
-    }
+/// A pod's own kernel dropped what bears another's hardware address: where nothing but its node sends to it, that node has
+/// a wrong one for it. Nothing else dies of that but what is for this pod.
+pub(super) fn misaddressed(at: &Location) -> bool {
+    DropReason::of(&at.reason) == DropReason::OtherHost && !at.pod.is_empty() && at.interface.is_empty()
 }
 
-/// The explainer's word for a stage.
-pub(super) const fn stage(stage: Stage) -> causes::Stage {
-    match stage {
-        Stage::Unknown => causes::Stage::Unknown,
-        Stage::Send => causes::Stage::Send,
-        Stage::NetfilterOutput => causes::Stage::NetfilterOutput,
-        Stage::Routing => causes::Stage::Routing,
-        Stage::Neighbour => causes::Stage::Neighbour,
-        Stage::NetfilterPostrouting => causes::Stage::NetfilterPostrouting,
-        Stage::Qdisc => causes::Stage::Qdisc,
-        Stage::Egress | Stage::Wire | Stage::NetdevEgress => causes::Stage::Egress,
-        Stage::Ingress | Stage::NetdevIngress => causes::Stage::Ingress,
-        Stage::NetfilterPrerouting => causes::Stage::NetfilterPrerouting,
-        Stage::NetfilterForward => causes::Stage::NetfilterForward,
-        Stage::NetfilterInput => causes::Stage::NetfilterInput,
-        Stage::Socket => causes::Stage::Socket,
-        Stage::Application => causes::Stage::Application,
-        Stage::BridgePrerouting
-        | Stage::BridgeInput
-        | Stage::BridgeForward
-        | Stage::BridgeOutput
-        | Stage::BridgePostrouting => causes::Stage::Bridge,
+/// The target itself answered, so it is to blame, not the place where it did.
+pub(super) fn answered(at: &Location, target: v1::TargetKind) -> bool {
+    use v1::TargetKind::{DnsServer, Endpoint, Service};
+    let service = matches!(target, Service | DnsServer | Endpoint);
+    service && matches!(at.stage, Stage::Socket | Stage::Application)
+}
+
+/// It was concluded from the hook that saw the packet last, or from none having seen it.
+pub(super) fn last_seen(at: &Location) -> bool {
+    let open = matches!(at.stage, Stage::Ingress | Stage::Egress | Stage::Send);
+    at.certainty == Certainty::Inferred && at.reason.is_empty() && open
+}
+
+/// What a route that leads nowhere is called, by its own node's senders and for what is passed on: an errno, a reason,
+/// or only the function that such routes hand their packets to (net/core/dst.c, net/ipv4/route.c, net/ipv6/route.c). An
+/// unreachable neighbour's EHOSTUNREACH is among them: no proof, but no other cause either where a route is one.
+pub(super) fn no_route(at: &Location) -> bool {
+    let called = matches!(
+        DropReason::of(&at.reason),
+        DropReason::NoRoute | DropReason::Errno("EHOSTUNREACH" | "ENETUNREACH" | "EACCES" | "EINVAL")
+    );
+    let discarded = ["dst_discard", "ip_error", "ip6_pkt_discard", "ip6_pkt_prohibit"];
+    matches!(at.stage, Stage::Routing | Stage::Send)
+        && (called || discarded.iter().any(|function| at.function.starts_with(function)))
+}
+
+/// It is in a routing loop: it came back to a node that had sent it, or its time to live ran out.
+pub(super) fn looped(at: &Location) -> bool {
+    let forward = matches!(at.function.as_str(), "ip_forward" | "ip6_forward");
+    let observed = at.certainty == Certainty::Observed;
+    match DropReason::of(&at.reason) {
+        DropReason::RoutingLoop => true,
+        DropReason::LocalSource => observed,
+        DropReason::BadHeader => observed && forward,
+        _ => false,
     }
 }
 
-/// The explainer's word for what an interface is for.
-pub(super) const fn role(role: InterfaceRole) -> Option<causes::Role> {
-    match role {
-        InterfaceRole::Unknown => None,
-        InterfaceRole::Uplink => Some(causes::Role::Uplink),
-        InterfaceRole::Tunnel => Some(causes::Role::Tunnel),
-        InterfaceRole::Bridge => Some(causes::Role::Bridge),
-        InterfaceRole::PodVeth => Some(causes::Role::PodLink),
-        InterfaceRole::Loopback => Some(causes::Role::Loopback),
+/// The kernel refused to send it from a pod: in the pod's network, not the node's. An errno is what a sender is told.
+fn of_pod(at: &Location) -> bool {
+    let errno = matches!(DropReason::of(&at.reason), DropReason::Errno(_));
+    !at.pod.is_empty() && at.interface.is_empty() && at.direction == Direction::Request && errno
+}
+
+/// A hook of netfilter dropped it that is no chain of rules: connection tracking, translation.
+fn tracked(at: &Location) -> bool {
+    DropReason::of(&at.reason) == DropReason::NetfilterDrop && at.function == "nf_hook_slow"
+}
+
+/// The translation of a service's address on the sender's node found no route to the backend: the kernel drops it in
+/// the output hook (net/netfilter/nf_nat_proto.c), and says no more than that.
+pub(super) fn untranslatable(at: &Location) -> bool {
+    tracked(at) && at.stage == Stage::NetfilterOutput
+}
+
+/// One name per place, and whether its reason says why, so that it explains more than the paths that it was reported
+/// for. Requests and replies, and both families, die of one cause where it does. A rule or a route is one cause for
+/// all interfaces that packets come from, and what tracks connections is one for all stages that it watches.
+pub(super) fn name(at: &Location) -> (String, bool) {
+    use Stage::{
+        BridgeForward, BridgeInput, BridgeOutput, BridgePostrouting, BridgePrerouting, NetfilterForward,
+        NetfilterInput, NetfilterOutput, NetfilterPostrouting, NetfilterPrerouting,
+    };
+    if no_route(at) {
+        // What a pod's own kernel could not send says nothing of the node's routes.
+        let pod = if of_pod(at) { format!("/pod {}", at.pod) } else { String::new() };
+        return (format!("{}{pod}/routing/no route", at.node), true);
     }
+    if tracked(at) {
+        return (format!("{}/netfilter/{}", at.node, at.reason), true);
+    }
+    if misaddressed(at) {
+        return (format!("{}/pod {}/{}/{}", at.node, at.pod, stage(at), at.reason), true);
+    }
+    let specific = !DropReason::of(&at.reason).says_nothing();
+    // A request that was seen last where nobody knows which half it was: the same place.
+    let open = last_seen(at) && at.direction != Direction::Reply;
+    let half = if specific || open { "" } else { crate::words::location::direction(at.direction) };
+    let of_node = [
+        Stage::Send,
+        Stage::Routing,
+        NetfilterForward,
+        NetfilterInput,
+        NetfilterOutput,
+        NetfilterPostrouting,
+        NetfilterPrerouting,
+        BridgeForward,
+        BridgeInput,
+        BridgeOutput,
+        BridgePostrouting,
+        BridgePrerouting,
+    ];
+    let interface = if of_node.contains(&at.stage) { "" } else { &at.interface };
+    let parts = [at.node.as_str(), interface, stage(at), &at.reason, half];
+    let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    (parts.join("/"), specific)
+}
+
+fn stage(at: &Location) -> &'static str {
+    at.stage.key()
+}
+
+/// What the same rule on another node would be called.
+pub(super) fn rule(at: &Location) -> String {
+    format!("{} {}", stage(at), at.reason)
 }

@@ -8,6 +8,8 @@ use proptest::{prop_assert, prop_assert_eq, prop_oneof, proptest};
 
 use super::tests::world::{World, died, dropped, timeout, to, touches, wire};
 use super::*;
+use crate::model::incident::IncidentKind;
+use crate::model::location::{Direction, Stage};
 
 const ZONES: [&str; 5] = ["a", "a", "b", "b", "c"];
 
@@ -66,9 +68,9 @@ fn cut(world: World, node: &str) -> World {
     };
     world.breaks(bare, |fact| {
         if *fact.source == *node {
-            wire(node, to(fact), v1::Direction::Request)
+            wire(node, to(fact), Direction::Request)
         } else {
-            wire(node, &fact.source, v1::Direction::Reply)
+            wire(node, &fact.source, Direction::Reply)
         }
     })
 }
@@ -80,7 +82,7 @@ fn zones_apart(fact: &Fact) -> bool {
 
 /// The kernel of the destination drops it.
 fn rule(fact: &Fact) -> Symptom {
-    dropped(to(fact), v1::Direction::Request)
+    dropped(to(fact), Direction::Request)
 }
 
 fn names(at: usize) -> String {
@@ -93,7 +95,7 @@ fn others(at: usize) -> String {
 }
 
 /// What is found but for names: kinds and numbers of paths.
-fn shape(facts: &[Fact]) -> Vec<(v1::IncidentKind, usize, usize, bool)> {
+fn shape(facts: &[Fact]) -> Vec<(IncidentKind, usize, usize, bool)> {
     let mut shape: Vec<_> = explain(facts)
         .iter()
         .map(|cause| (cause.kind, cause.paths.len(), cause.contradictions.len(), cause.unreachable))
@@ -128,14 +130,14 @@ proptest! {
         for now_ns in 0..3 {
             tracker.update(&causes, &world.facts, now_ns);
         }
-        let before: BTreeSet<String> = tracker.open().into_iter().map(|incident| incident.wire.id).collect();
+        let before: BTreeSet<String> = tracker.open().into_iter().map(|incident| incident.id).collect();
         world.facts[at].verdict = Verdict::Reachable;
         let causes = explain(&world.facts);
         for now_ns in 3..20 {
             tracker.update(&causes, &world.facts, now_ns);
         }
         for incident in tracker.open() {
-            prop_assert!(before.contains(&incident.wire.id), "{:?}", incident.wire.headline);
+            prop_assert!(before.contains(&incident.id), "{:?}", incident.headline);
         }
     }
 
@@ -182,9 +184,9 @@ proptest! {
         let mut ids = BTreeSet::new();
         for (now_ns, world) in [&small, &small, &large, &large, &large].into_iter().enumerate() {
             tracker.update(&explain(&world.facts), &world.facts, now_ns as i64);
-            ids.extend(tracker.open().into_iter().map(|incident| incident.wire.id));
+            ids.extend(tracker.open().into_iter().map(|incident| incident.id));
         }
-        let told = tracker.open().iter().map(|one| one.wire.headline.clone()).collect::<Vec<_>>();
+        let told = tracker.open().iter().map(|one| one.headline.clone()).collect::<Vec<_>>();
         prop_assert!(ids.len() <= 1, "{told:?}");
         prop_assert!(explain(&small.facts).len() <= 1);
         prop_assert!(explain(&large.facts).len() <= 1);
@@ -236,7 +238,7 @@ impl Single {
                 |fact| touches(fact, "n2"),
                 |fact| {
                     let request = to(fact) == "n2";
-                    dropped("n2", if request { v1::Direction::Request } else { v1::Direction::Reply })
+                    dropped("n2", if request { Direction::Request } else { Direction::Reply })
                 },
             ),
             Self::Link => world.breaks(|fact| touches(fact, "n0") && touches(fact, "n2"), |_| timeout()),
@@ -249,8 +251,8 @@ impl Single {
                 |fact| touches(fact, "n2"),
                 |fact| {
                     let own = *fact.source == *"n2";
-                    let stage = if own { v1::Stage::NetfilterOutput } else { v1::Stage::NetfilterPrerouting };
-                    died("n2", v1::Direction::Request, stage, "NETFILTER_DROP", "nf_hook_slow")
+                    let stage = if own { Stage::NetfilterOutput } else { Stage::NetfilterPrerouting };
+                    died("n2", Direction::Request, stage, "NETFILTER_DROP", "nf_hook_slow")
                 },
             ),
             // Each family has routes of its own.
@@ -275,29 +277,29 @@ fn to_pods_of(fact: &Fact, node: &str) -> bool {
 
 /// Two nodes send what is for the pods of another to each other.
 pub(super) fn round(world: World, a: &str, b: &str, pods: &str) -> World {
-    let request = v1::Direction::Request;
+    let request = Direction::Request;
     world.breaks(
         |fact| to_pods_of(fact, pods) && (*fact.source == *a || *fact.source == *b),
         |fact| match fact.family() {
             Family::V4 => {
-                died(&fact.source, request, v1::Stage::Routing, "IP_LOCAL_SOURCE", "ip_rcv_finish_core")
+                died(&fact.source, request, Stage::Routing, "IP_LOCAL_SOURCE", "ip_rcv_finish_core")
             }
-            Family::V6 => died(a, request, v1::Stage::Routing, "IP_INHDR", "ip6_forward"),
+            Family::V6 => died(a, request, Stage::Routing, "IP_INHDR", "ip6_forward"),
         },
     )
 }
 
 /// The senders of a node are told that there is no route to another's pods; to a service, only a drop tells.
 pub(super) fn no_route(world: World, node: &str, pods: &str) -> World {
-    let request = v1::Direction::Request;
+    let request = Direction::Request;
     let service = |fact: &Fact| fact.path.probe.target.kind == v1::TargetKind::Service;
     world.breaks(
         |fact| *fact.source == *node && (to_pods_of(fact, pods) || service(fact)),
         |fact| match service(fact) {
-            false => died(node, request, v1::Stage::Routing, "EINVAL", ""),
+            false => died(node, request, Stage::Routing, "EINVAL", ""),
             true => Symptom {
                 towards: Some(pods.to_owned()),
-                ..died(node, request, v1::Stage::NetfilterOutput, "NETFILTER_DROP", "nf_hook_slow")
+                ..died(node, request, Stage::NetfilterOutput, "NETFILTER_DROP", "nf_hook_slow")
             },
         },
     )

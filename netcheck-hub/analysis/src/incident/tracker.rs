@@ -5,10 +5,14 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use netcheck_proto::{convert, v1};
+use netcheck_common::domain::{Family, ProbeKind};
 
 use super::{Explained, Fact};
-use crate::model::clock::timestamp;
+use crate::model::clock::SECOND_NS;
+use crate::model::incident::IncidentKind;
+use crate::model::location::Certainty;
+use crate::model::verdict::Verdict;
+use crate::plan::PlannedPath;
 
 /// Consecutive evaluations that open an incident.
 pub const OPEN_AFTER: u32 = 2;
@@ -25,20 +29,89 @@ const CONTRADICTIONS: usize = 64;
 /// Source, path, and whether it is about large packets alone.
 type PathKey = (Arc<str>, u32, bool);
 
+/// A path as of one evaluation.
+#[derive(Clone, Debug)]
+pub struct PathOf {
+    /// The node that probes.
+    pub source: Arc<str>,
+    /// Its zone; empty without.
+    pub zone: Arc<str>,
+    /// What it probes.
+    pub path: Arc<PlannedPath>,
+}
+
 /// An incident that is open or was.
 #[derive(Clone, Debug)]
 pub struct Incident {
-    /// What readers get.
-    pub wire: v1::Incident,
-    /// Changes with every change that a reader would want to be told.
+    /// Unique, and the same as long as the incident lasts.
+    pub id: String,
+    /// What it blames.
+    pub kind: IncidentKind,
+    /// One line for people, cause first.
+    pub headline: String,
+    /// The worst verdict of its paths.
+    pub verdict: Verdict,
+    /// Whether a kernel's report proves the cause, or only counting suggests it.
+    pub certainty: Certainty,
+    /// Only this kind of probe.
+    pub probe: Option<ProbeKind>,
+    /// Only this family.
+    pub family: Option<Family>,
+    /// Bad paths that it explains.
+    pub paths: Vec<PathOf>,
+    /// The first of the paths that cross the same cause and are fine.
+    pub contradictions: Vec<PathOf>,
+    /// How many there are of these.
+    pub contradicting: usize,
+    /// The arithmetic first, then facts, one line each.
+    pub evidence: Vec<String>,
+    /// When the first probe that it explains was lost, unix nanoseconds.
+    pub first_ns: Option<i64>,
+    /// The same of the newest.
+    pub last_ns: Option<i64>,
+    /// When it opened, unix nanoseconds.
+    pub opened_ns: Option<i64>,
+    /// When it closed; none while it is open.
+    pub closed_ns: Option<i64>,
+    /// Names the cause; two incidents at different times can have the same.
+    pub cause: String,
+    /// Closed because another incident explains all of it: that one's id.
+    pub merged_into: Option<String>,
+    /// Changes with every change that a reader would want to be told; 0 before it opened.
     pub revision: u64,
+}
+
+impl Incident {
+    /// Of a cause that was found for the first time. It explains nothing yet.
+    fn new(cause: &Explained) -> Self {
+        Self {
+            id: String::new(),
+            kind: cause.kind,
+            headline: String::new(),
+            verdict: Verdict::Reachable,
+            certainty: cause.certainty,
+            probe: None,
+            family: None,
+            paths: Vec::new(),
+            contradictions: Vec::new(),
+            contradicting: 0,
+            evidence: Vec::new(),
+            first_ns: None,
+            last_ns: None,
+            opened_ns: None,
+            closed_ns: None,
+            cause: String::new(),
+            merged_into: None,
+            revision: 0,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
 struct Entry {
     key: String,
     paths: BTreeSet<PathKey>,
-    wire: v1::Incident,
+    incident: Incident,
     open: bool,
     seen: u32,
     missed: u32,
@@ -46,7 +119,6 @@ struct Entry {
     part: bool,
     /// What it is now may soon be told of more paths.
     slow: bool,
-    revision: u64,
 }
 
 /// All incidents.
@@ -146,12 +218,11 @@ impl IncidentTracker {
     /// Closes what was taken over; whoever took it over has been there since the first of both was.
     fn merge(&mut self, taken: &[(usize, usize)], now_ns: i64) {
         for &(at, into) in taken {
-            let first = self.current[at].wire.first_seen;
-            let (id, since) = (self.current[into].wire.id.clone(), &mut self.current[into].wire.first_seen);
-            *since = earlier(*since, first);
-            let mut entry = self.current[at].clone();
-            entry.wire.merged_into = id;
-            self.close(entry, now_ns);
+            let first = self.current[at].incident.first_ns;
+            let into = &mut self.current[into].incident;
+            into.first_ns = earlier(into.first_ns, first);
+            let merged_into = Some(into.id.clone());
+            self.close(Incident { merged_into, ..self.current[at].incident.clone() }, now_ns);
         }
         let mut gone = taken.iter().map(|&(at, _)| at).collect::<Vec<_>>();
         gone.sort_unstable();
@@ -160,11 +231,9 @@ impl IncidentTracker {
         }
     }
 
-    fn close(&mut self, mut entry: Entry, now_ns: i64) {
-        entry.wire.state = v1::IncidentState::Closed.into();
-        entry.wire.closed_at = Some(timestamp(now_ns));
+    fn close(&mut self, incident: Incident, now_ns: i64) {
         self.revision += 1;
-        self.closed.push_front(Incident { wire: entry.wire, revision: self.revision });
+        self.closed.push_front(Incident { closed_ns: Some(now_ns), revision: self.revision, ..incident });
         self.closed.truncate(CLOSED);
     }
 
@@ -183,14 +252,13 @@ impl IncidentTracker {
             if !entry.open && entry.missed == 0 && entry.seen >= needed {
                 entry.open = true;
                 self.opened += 1;
-                entry.wire.id =
-                    format!("{:x}-{}", now_ns.div_euclid(crate::model::clock::SECOND_NS), self.opened);
-                entry.wire.opened_at = Some(timestamp(now_ns));
-                entry.revision = 0;
+                entry.incident.id = format!("{:x}-{}", now_ns.div_euclid(SECOND_NS), self.opened);
+                entry.incident.opened_ns = Some(now_ns);
+                entry.incident.revision = 0;
             }
-            if entry.revision == 0 {
+            if entry.incident.revision == 0 {
                 self.revision += 1;
-                entry.revision = self.revision;
+                entry.incident.revision = self.revision;
             }
         }
         let (keep, gone): (Vec<Entry>, Vec<Entry>) = std::mem::take(&mut self.current)
@@ -198,23 +266,18 @@ impl IncidentTracker {
             .partition(|entry| entry.missed < if entry.open { CLOSE_AFTER } else { 1 });
         self.current = keep;
         for entry in gone.into_iter().filter(|entry| entry.open) {
-            self.close(entry, now_ns);
+            self.close(entry.incident, now_ns);
         }
     }
 
     /// Open incidents, worst first.
     #[must_use]
     pub fn open(&self) -> Vec<Incident> {
-        let mut open: Vec<Incident> = self
-            .current
-            .iter()
-            .filter(|entry| entry.open)
-            .map(|entry| Incident { wire: entry.wire.clone(), revision: entry.revision })
-            .collect();
+        let open = self.current.iter().filter(|entry| entry.open);
+        let mut open: Vec<Incident> = open.map(|entry| entry.incident.clone()).collect();
         open.sort_by_key(|incident| {
-            let wire = &incident.wire;
-            let unreachable = wire.verdict() == v1::Verdict::Unreachable;
-            (!unreachable, std::cmp::Reverse(wire.paths.len()), wire.id.clone())
+            let unreachable = incident.verdict == Verdict::Unreachable;
+            (!unreachable, std::cmp::Reverse(incident.paths.len()), incident.id.clone())
         });
         open
     }
@@ -237,14 +300,8 @@ impl IncidentTracker {
     }
 }
 
-fn earlier(
-    a: Option<prost_types::Timestamp>,
-    b: Option<prost_types::Timestamp>,
-) -> Option<prost_types::Timestamp> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(if (a.seconds, a.nanos) <= (b.seconds, b.nanos) { a } else { b }),
-        (a, b) => a.or(b),
-    }
+fn earlier(a: Option<i64>, b: Option<i64>) -> Option<i64> {
+    a.into_iter().chain(b).min()
 }
 
 fn keys(cause: &Explained, facts: &[Fact]) -> BTreeSet<PathKey> {
@@ -258,13 +315,12 @@ impl Entry {
         Self {
             key: cause.key.clone(),
             paths: BTreeSet::new(),
-            wire: v1::Incident { state: v1::IncidentState::Open.into(), ..Default::default() },
+            incident: Incident::new(cause),
             open: false,
             seen: 0,
             missed: 0,
             part,
             slow: false,
-            revision: 0,
         }
     }
 
@@ -275,50 +331,46 @@ impl Entry {
         // Packet sizes are tried on one path after the other, and what is lost by chance between nodes shows so: what
         // few paths suggest may soon be told of many. The report has it at once.
         let between_two = match cause.kind {
-            v1::IncidentKind::Link | v1::IncidentKind::OneWay | v1::IncidentKind::Target => true,
-            v1::IncidentKind::Node => paths.len() == 1,
+            IncidentKind::Link | IncidentKind::OneWay | IncidentKind::Target => true,
+            IncidentKind::Node => paths.len() == 1,
             _ => false,
         };
-        let lone = between_two && cause.certainty != v1::Certainty::Observed && !cause.unreachable;
-        self.slow = lone || cause.kind == v1::IncidentKind::Mtu;
+        let lone = between_two && cause.certainty != Certainty::Observed && !cause.unreachable;
+        self.slow = lone || cause.kind == IncidentKind::Mtu;
         let unreachable = cause.unreachable || also.iter().any(|part| part.unreachable);
-        let verdict = if unreachable { v1::Verdict::Unreachable } else { v1::Verdict::Degraded };
-        if self.key != cause.key || self.paths != *paths || self.wire.verdict() != verdict {
-            self.revision = 0;
+        let verdict = if unreachable { Verdict::Unreachable } else { Verdict::Degraded };
+        let was = &mut self.incident;
+        if self.key != cause.key || self.paths != *paths || was.verdict != verdict {
+            was.revision = 0;
         }
         self.key.clone_from(&cause.key);
         self.paths.clone_from(paths);
-        let first = earlier(self.wire.first_seen, cause.first_ns.map(timestamp));
         let all = || std::iter::once(cause).chain(also.iter().copied());
-        self.wire = v1::Incident {
-            id: std::mem::take(&mut self.wire.id),
-            kind: cause.kind.into(),
-            state: v1::IncidentState::Open.into(),
+        let path_of = |&at: &usize| facts[at].path_of();
+        *was = Incident {
+            id: std::mem::take(&mut was.id),
+            kind: cause.kind,
             headline: cause.headline.clone(),
-            verdict: verdict.into(),
-            certainty: cause.certainty.into(),
-            probe_kind: cause.probe.map_or(v1::ProbeKind::Unspecified, convert::kind_to_wire).into(),
-            family: cause.family.map_or(v1::Family::Unspecified, convert::family_to_wire).into(),
-            paths: all().flat_map(|one| &one.paths).map(|&at| facts[at].wire()).collect(),
-            contradictions: cause
-                .contradictions
-                .iter()
-                .take(CONTRADICTIONS)
-                .map(|&at| facts[at].wire())
-                .collect(),
-            contradicting: cause.contradictions.len() as u64,
+            verdict,
+            certainty: cause.certainty,
+            probe: cause.probe,
+            family: cause.family,
+            paths: all().flat_map(|one| &one.paths).map(path_of).collect(),
+            contradictions: cause.contradictions.iter().take(CONTRADICTIONS).map(path_of).collect(),
+            contradicting: cause.contradictions.len(),
             evidence: cause
                 .evidence
                 .iter()
                 .cloned()
                 .chain(also.iter().map(|part| format!("also: {}", part.headline)))
                 .collect(),
-            first_seen: first,
-            last_seen: all().filter_map(|one| one.last_ns).max().map(timestamp).or(self.wire.last_seen),
-            opened_at: self.wire.opened_at,
-            closed_at: None,
+            first_ns: earlier(was.first_ns, cause.first_ns),
+            last_ns: all().filter_map(|one| one.last_ns).max().or(was.last_ns),
+            opened_ns: was.opened_ns,
+            closed_ns: None,
             cause: cause.key.clone(),
-            merged_into: String::new(),
+            merged_into: None,
+            revision: was.revision,
         };
     }
 }

@@ -110,6 +110,7 @@ mod tests {
     use netcheck_common::domain::Outcome;
 
     use super::*;
+    use crate::model::evidence::LostSample;
 
     fn wire(passed_bytes: u32, lost_bytes: u32, at_s: i64) -> v1::PathSize {
         v1::PathSize {
@@ -124,7 +125,7 @@ mod tests {
     }
 
     fn lost(packet_bytes: u32, sent_s: i64) -> Lost {
-        let sample = v1::LostSample { packet_bytes, ..Default::default() };
+        let sample = LostSample { packet_bytes, ..Default::default() };
         Lost::new(sample, Outcome::Timeout, sent_s * SECOND_NS, sent_s * SECOND_NS)
     }
 

@@ -1,27 +1,27 @@
 //! Loss locations, hooks and ICMP errors in words for people. Pure.
 
+use crate::model::evidence::{HookSeen, IcmpError};
+use crate::model::location::{Certainty, Direction, Location, Stage};
 use std::net::IpAddr;
-
-use netcheck_proto::v1;
 
 /// `eth0`, with what it carries there.
 #[must_use]
-pub fn hook_name(hook: &v1::HookSeen) -> String {
+pub fn hook_name(hook: &HookSeen) -> String {
     let name = if hook.interface.is_empty() { "an interface that is gone" } else { &hook.interface };
     if hook.encapsulated { format!("{name} (inside a tunnel's packet)") } else { name.to_owned() }
 }
 
 /// `arriving at eth0`.
 #[must_use]
-pub fn passing(hook: &v1::HookSeen) -> String {
+pub fn passing(hook: &HookSeen) -> String {
     let way = if hook.egress { "leaving through" } else { "arriving at" };
     format!("{way} {}", hook_name(hook))
 }
 
 /// RFC 792, RFC 1812 §5.2.7, RFC 4443.
 #[must_use]
-pub fn icmp_name(from: IpAddr, error: &v1::IcmpError) -> String {
-    let name = match (from, error.r#type, error.code) {
+pub fn icmp_name(from: IpAddr, error: &IcmpError) -> String {
+    let name = match (from, error.kind, error.code) {
         (IpAddr::V4(_), 3, 0) => "net unreachable",
         (IpAddr::V4(_), 3, 1) => "host unreachable",
         (IpAddr::V4(_), 3, 2) => "protocol unreachable",
@@ -36,37 +36,37 @@ pub fn icmp_name(from: IpAddr, error: &v1::IcmpError) -> String {
         (IpAddr::V6(_), 1, 5) => "source address failed policy",
         (IpAddr::V6(_), 1, 6) => "reject route",
         (IpAddr::V6(_), 2, _) => "packet too big",
-        _ => return format!("ICMP type {} code {}", error.r#type, error.code),
+        _ => return format!("ICMP type {} code {}", error.kind, error.code),
     };
     format!("ICMP {name}")
 }
 
 /// `netfilter forward`.
 #[must_use]
-pub const fn stage(stage: v1::Stage) -> &'static str {
+pub const fn stage(stage: Stage) -> &'static str {
     match stage {
-        v1::Stage::Unspecified => "an unknown stage",
-        v1::Stage::Send => "sending",
-        v1::Stage::NetfilterOutput => "netfilter output",
-        v1::Stage::Routing => "routing",
-        v1::Stage::Neighbour => "neighbour resolution",
-        v1::Stage::NetfilterPostrouting => "netfilter postrouting",
-        v1::Stage::Qdisc => "the queueing discipline",
-        v1::Stage::Egress => "egress",
-        v1::Stage::Wire => "the wire",
-        v1::Stage::Ingress => "ingress",
-        v1::Stage::NetfilterPrerouting => "netfilter prerouting",
-        v1::Stage::NetfilterForward => "netfilter forward",
-        v1::Stage::NetfilterInput => "netfilter input",
-        v1::Stage::Socket => "the socket",
-        v1::Stage::Application => "the application",
-        v1::Stage::BridgePrerouting => "bridge netfilter prerouting",
-        v1::Stage::BridgeInput => "bridge netfilter input",
-        v1::Stage::BridgeForward => "bridge netfilter forward",
-        v1::Stage::BridgeOutput => "bridge netfilter output",
-        v1::Stage::BridgePostrouting => "bridge netfilter postrouting",
-        v1::Stage::NetdevIngress => "netdev ingress",
-        v1::Stage::NetdevEgress => "netdev egress",
+        Stage::Unknown => "an unknown stage",
+        Stage::Send => "sending",
+        Stage::NetfilterOutput => "netfilter output",
+        Stage::Routing => "routing",
+        Stage::Neighbour => "neighbour resolution",
+        Stage::NetfilterPostrouting => "netfilter postrouting",
+        Stage::Qdisc => "the queueing discipline",
+        Stage::Egress => "egress",
+        Stage::Wire => "the wire",
+        Stage::Ingress => "ingress",
+        Stage::NetfilterPrerouting => "netfilter prerouting",
+        Stage::NetfilterForward => "netfilter forward",
+        Stage::NetfilterInput => "netfilter input",
+        Stage::Socket => "the socket",
+        Stage::Application => "the application",
+        Stage::BridgePrerouting => "bridge netfilter prerouting",
+        Stage::BridgeInput => "bridge netfilter input",
+        Stage::BridgeForward => "bridge netfilter forward",
+        Stage::BridgeOutput => "bridge netfilter output",
+        Stage::BridgePostrouting => "bridge netfilter postrouting",
+        Stage::NetdevIngress => "netdev ingress",
+        Stage::NetdevEgress => "netdev egress",
     }
 }
 
@@ -89,30 +89,30 @@ fn meaning(reason: &str) -> &'static str {
 
 /// `request`, `reply`.
 #[must_use]
-pub const fn direction(direction: v1::Direction) -> &'static str {
+pub const fn direction(direction: Direction) -> &'static str {
     match direction {
-        v1::Direction::Unspecified => "packet",
-        v1::Direction::Request => "request",
-        v1::Direction::Reply => "reply",
+        Direction::Unknown => "packet",
+        Direction::Request => "request",
+        Direction::Reply => "reply",
     }
 }
 
 /// `at n2, interface eth0, netfilter forward`; `on the wire between n1 eth0 and n2 eth0`.
 #[must_use]
-pub fn whereabouts(at: &v1::LossLocation) -> String {
-    let observed = at.certainty() == v1::Certainty::Observed;
-    if at.stage() == v1::Stage::Wire {
+pub fn whereabouts(at: &Location) -> String {
+    let observed = at.certainty == Certainty::Observed;
+    if at.stage == Stage::Wire {
         return wire(at);
     }
     let interface = if at.interface.is_empty() { "an interface" } else { &at.interface };
-    let mut text = match (observed, at.stage()) {
-        (false, v1::Stage::Unspecified) => format!("on or behind {}", at.node),
+    let mut text = match (observed, at.stage) {
+        (false, Stage::Unknown) => format!("on or behind {}", at.node),
         // Concluded: where it was seen last.
-        (false, v1::Stage::Ingress) => format!("at {}, after arriving at {interface}", at.node),
-        (false, v1::Stage::Egress) if at.reason.is_empty() => {
+        (false, Stage::Ingress) => format!("at {}, after arriving at {interface}", at.node),
+        (false, Stage::Egress) if at.reason.is_empty() => {
             format!("at {}, after leaving through {interface}", at.node)
         }
-        (false, v1::Stage::Send) => format!("at {}, before any interface", at.node),
+        (false, Stage::Send) => format!("at {}, before any interface", at.node),
         (_, of) if at.interface.is_empty() => format!("at {}, {}", at.node, stage(of)),
         (_, of) => format!("at {}, interface {}, {}", at.node, at.interface, stage(of)),
     };
@@ -122,20 +122,20 @@ pub fn whereabouts(at: &v1::LossLocation) -> String {
     text
 }
 
-fn wire(at: &v1::LossLocation) -> String {
+fn wire(at: &Location) -> String {
     let end = |node: &str, interface: &str| match (node, interface) {
         (node, "") => node.to_owned(),
         (node, interface) => format!("{node} {interface}"),
     };
     let from = end(&at.node, &at.interface);
     let to = end(&at.next_node, &at.next_interface);
-    let half = if at.direction() == v1::Direction::Unspecified { ", or on its way back" } else { "" };
+    let half = if at.direction == Direction::Unknown { ", or on its way back" } else { "" };
     format!("on the wire between {from} and {to}{half}")
 }
 
 /// `: NETFILTER_DROP in nft_do_chain`; empty where nothing is known.
 #[must_use]
-pub fn reason(at: &v1::LossLocation) -> String {
+pub fn reason(at: &Location) -> String {
     match (at.reason.as_str(), at.function.as_str()) {
         ("", "") => String::new(),
         (reason, "") => format!(": {reason}{}", meaning(reason)),
@@ -146,23 +146,23 @@ pub fn reason(at: &v1::LossLocation) -> String {
 
 /// One line: what was lost where, why, and how sure that is.
 #[must_use]
-pub fn place(at: &v1::LossLocation) -> String {
-    let mut text = format!("{} ", direction(at.direction()));
-    let observed = at.certainty() == v1::Certainty::Observed;
-    let stage_name = stage(at.stage());
-    if at.stage() == v1::Stage::Wire {
+pub fn place(at: &Location) -> String {
+    let mut text = format!("{} ", direction(at.direction));
+    let observed = at.certainty == Certainty::Observed;
+    let stage_name = stage(at.stage);
+    if at.stage == Stage::Wire {
         text += &format!("lost {}", wire(at));
-    } else if at.stage() == v1::Stage::Unspecified && !observed {
+    } else if at.stage == Stage::Unknown && !observed {
         text += &format!("lost on or behind {}", at.node);
     } else {
         let interface = if at.interface.is_empty() { "an interface" } else { &at.interface };
-        text += &match (observed, at.stage()) {
+        text += &match (observed, at.stage) {
             // Concluded: where it was seen last.
-            (false, v1::Stage::Ingress) => format!("lost on {} after arriving at {interface}", at.node),
-            (false, v1::Stage::Egress) if at.reason.is_empty() => {
+            (false, Stage::Ingress) => format!("lost on {} after arriving at {interface}", at.node),
+            (false, Stage::Egress) if at.reason.is_empty() => {
                 format!("lost on {} after leaving through {interface}", at.node)
             }
-            (false, v1::Stage::Send) => format!("lost on {} before any interface", at.node),
+            (false, Stage::Send) => format!("lost on {} before any interface", at.node),
             _ => {
                 let verb = if observed { "dropped" } else { "lost" };
                 let comma = if at.interface.is_empty() { "" } else { ", " };

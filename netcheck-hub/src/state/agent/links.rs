@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use netcheck_proto::v1;
 
+use crate::wire;
 use netcheck_analysis::model::clock::{SECOND_NS, nanos, positive};
+use netcheck_analysis::model::evidence::PodLinkDown;
 
 /// How long a link that is up again is remembered.
 const KEEP_NS: i64 = 60 * SECOND_NS;
@@ -20,7 +22,7 @@ type Key = (String, String, String, bool);
 /// A time in which one link took no packets, on the hub's axis.
 #[derive(Clone, Debug)]
 struct Spell {
-    link: v1::PodLinkDown,
+    link: PodLinkDown,
     since_ns: i64,
     /// The far future while it lasts.
     until_ns: i64,
@@ -45,7 +47,11 @@ impl PodLinks {
             let since_ns = now_ns.saturating_sub(age_ns);
             let spell = before.remove(&key);
             news |= spell.is_none();
-            let spell = spell.unwrap_or_else(|| Spell { link: link.clone(), since_ns, until_ns: i64::MAX });
+            let spell = spell.unwrap_or_else(|| Spell {
+                link: wire::pod_link_down(link),
+                since_ns,
+                until_ns: i64::MAX,
+            });
             self.down.insert(key, spell);
         }
         self.ended.extend(before.into_values().map(|spell| Spell { until_ns: now_ns, ..spell }));
@@ -57,7 +63,7 @@ impl PodLinks {
     /// The link of `pod` (`namespace/name`) to a secondary network, or to the cluster's own, that took no packet sent at
     /// `sent_ns`.
     #[must_use]
-    pub fn of(&self, pod: &str, network: Option<&str>, sent_ns: i64) -> Option<&v1::PodLinkDown> {
+    pub fn of(&self, pod: &str, network: Option<&str>, sent_ns: i64) -> Option<&PodLinkDown> {
         let met = |spell: &&Spell| {
             spell.link.pod == pod
                 && spell.link.network == network.unwrap_or_default()

@@ -40,15 +40,14 @@ pub(super) fn send_untold(agent: &Agent, to: IpAddr, since_ns: i64) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use netcheck_proto::v1;
+    use netcheck_analysis::model::evidence::LostSample;
 
     use super::*;
 
     #[test]
     fn a_loss_that_is_looked_at_late_meets_what_was_sent_then_and_not_what_came_since() {
         let second = SECOND_NS;
-        let lost =
-            |sent, outcome| Lost::new(v1::LostSample::default(), outcome, sent * second, sent * second);
+        let lost = |sent, outcome| Lost::new(LostSample::default(), outcome, sent * second, sent * second);
         let losses = [
             lost(100, Outcome::Timeout),
             lost(103, Outcome::SendError),

@@ -6,6 +6,8 @@ use std::collections::BTreeSet;
 use netcheck_proto::v1;
 use netcheck_proto::words::{family_name, kind_name, time_of_day};
 
+use netcheck_analysis::evidence::LocatedLoss;
+use netcheck_analysis::model::location::{Certainty, InterfaceRole};
 use netcheck_analysis::words::location as words;
 use netcheck_analysis::words::names::{listed, sources_listed, target_name};
 
@@ -51,7 +53,7 @@ fn path(cell: &v1::MatrixCell) -> Option<Path<'_>> {
 pub fn line<'a>(
     bad: &[&'a v1::MatrixCell],
     all: impl Iterator<Item = &'a v1::MatrixCell>,
-    loss: Option<&v1::LocatedLoss>,
+    loss: Option<&LocatedLoss>,
     why: Option<&str>,
 ) -> String {
     let paths: Vec<Path<'a>> = bad.iter().filter_map(|cell| path(cell)).collect();
@@ -62,7 +64,7 @@ pub fn line<'a>(
     let all: Vec<&v1::MatrixCell> = all.collect();
     let same: Vec<&v1::MatrixCell> =
         all.iter().copied().filter(|cell| path(cell).is_some_and(|of| pairs.contains(&pair(&of)))).collect();
-    let at = loss.and_then(|loss| loss.location.as_ref());
+    let at = loss.map(|loss| &loss.location);
 
     let sources = sources_listed(paths.iter().map(|of| (of.source.to_owned(), of.from_pod)));
     let targets = listed(paths.iter().map(|of| of.target_name(&paths)));
@@ -70,7 +72,7 @@ pub fn line<'a>(
     if !paths.is_empty() && paths.iter().all(|of| of.target.kind() == v1::TargetKind::Pod) {
         text += ", pod path";
     }
-    if let Some(at) = at.filter(|at| at.role() == v1::InterfaceRole::Tunnel) {
+    if let Some(at) = at.filter(|at| at.role == InterfaceRole::Tunnel) {
         text += &through(&at.tunnel);
     }
     text += &format!(", {}", joined(&kinds.iter().map(|kind| kind_name(*kind)).collect::<Vec<_>>()));
@@ -196,15 +198,16 @@ fn since(bad: &[&v1::MatrixCell]) -> String {
 }
 
 /// Where and why, and how sure that is.
-fn place(bad: &[&v1::MatrixCell], loss: Option<&v1::LocatedLoss>, why: Option<&str>) -> String {
+fn place(bad: &[&v1::MatrixCell], loss: Option<&LocatedLoss>, why: Option<&str>) -> String {
     let why = why.filter(|why| !why.is_empty());
-    let Some((loss, at)) = loss.and_then(|loss| Some((loss, loss.location.as_ref()?))) else {
+    let Some(loss) = loss else {
         return why.map_or_else(|| ", cause not located".to_owned(), |why| format!(", not located: {why}"));
     };
     let located: u64 = bad.iter().filter_map(|cell| cell.loss.as_ref()).map(|loss| loss.probes).sum();
-    let sure = match at.certainty() {
-        v1::Certainty::Observed => "observed",
-        v1::Certainty::Inferred | v1::Certainty::Unspecified => "inferred",
+    let at = &loss.location;
+    let sure = match at.certainty {
+        Certainty::Observed => "observed",
+        Certainty::Inferred => "inferred",
     };
     // Whoever said no is in the summary.
     let place = if loss.summary.is_empty() || loss.summary.ends_with(&words::place(at)) {

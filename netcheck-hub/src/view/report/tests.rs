@@ -3,7 +3,7 @@ use netcheck_analysis::model::NodeIx;
 use netcheck_analysis::model::clock::SECOND_NS;
 use netcheck_common::domain::Outcome;
 
-fn cell(source: &str, target: &str, verdict: Verdict, at: Option<v1::LossLocation>) -> Cell {
+fn cell(source: &str, target: &str, verdict: Verdict, at: Option<Location>) -> Cell {
     let target = v1::Target {
         id: format!("node/{target}"),
         kind: v1::TargetKind::Node.into(),
@@ -16,11 +16,12 @@ fn cell(source: &str, target: &str, verdict: Verdict, at: Option<v1::LossLocatio
         kind: v1::ProbeKind::Icmp.into(),
         ..Default::default()
     };
-    let loss = at.map(|at| v1::LocatedLoss {
+    let loss = at.map(|at| LocatedLoss {
         summary: format!("lost at {}", at.node),
-        location: Some(at),
+        location: at,
         probes: 2,
-        ..Default::default()
+        first_ns: SECOND_NS,
+        last_ns: 2 * SECOND_NS,
     });
     Cell {
         verdict,
@@ -38,14 +39,15 @@ fn cell(source: &str, target: &str, verdict: Verdict, at: Option<v1::LossLocatio
             path: Some(path),
             verdict: verdict.to_wire().into(),
             stats: Some(v1::PathStats { sent: 4, reply: 2, timeout: 2, ..Default::default() }),
-            loss,
+            loss: loss.as_ref().map(wire::located_loss),
             ..Default::default()
         },
+        loss,
     }
 }
 
-fn at(node: &str) -> Option<v1::LossLocation> {
-    Some(v1::LossLocation { node: node.to_owned(), ..Default::default() })
+fn at(node: &str) -> Option<Location> {
+    Some(Location { node: node.to_owned(), ..Default::default() })
 }
 
 fn report(cells: &[Cell]) -> v1::Report {
@@ -102,10 +104,10 @@ fn unlocated_paths_go_together_by_target_else_by_source() {
 #[test]
 fn one_node_that_nobody_reaches_is_one_finding_with_all_that_goes_the_same_way() {
     let wire = |from: &str| {
-        Some(v1::LossLocation {
+        Some(Location {
             node: from.to_owned(),
             next_node: "n4".to_owned(),
-            stage: v1::Stage::Wire.into(),
+            stage: Stage::Wire,
             ..Default::default()
         })
     };
@@ -136,21 +138,21 @@ fn one_node_that_nobody_reaches_is_one_finding_with_all_that_goes_the_same_way()
 
 #[test]
 fn both_halves_and_both_families_of_one_cause_are_one_finding() {
-    let at = |direction: v1::Direction, function: &str| {
-        Some(v1::LossLocation {
+    let at = |direction: Direction, function: &str| {
+        Some(Location {
             node: "n2".to_owned(),
-            direction: direction.into(),
+            direction,
             reason: "NETFILTER_DROP".to_owned(),
             function: function.to_owned(),
             ..Default::default()
         })
     };
-    let mut request = cell("n1", "n2", Verdict::Unreachable, at(v1::Direction::Request, "a"));
+    let mut request = cell("n1", "n2", Verdict::Unreachable, at(Direction::Request, "a"));
     request.evidence = vec!["dropped at eth0 (1 → 2)".to_owned()];
-    let mut reply = cell("n1", "n2", Verdict::Unreachable, at(v1::Direction::Reply, "b"));
+    let mut reply = cell("n1", "n2", Verdict::Unreachable, at(Direction::Reply, "b"));
     reply.evidence = vec!["dropped at eth0 (2 → 1)".to_owned()];
     for cell in [&mut request, &mut reply] {
-        cell.cell.loss.as_mut().unwrap().summary = "request dropped on n2".to_owned();
+        cell.loss.as_mut().unwrap().summary = "request dropped on n2".to_owned();
     }
     let report = report(&[request, reply]);
     assert_eq!(report.findings.len(), 1);

@@ -3,11 +3,13 @@
 //! The hooks saw a handshake that went well, which says nothing of the packets after it. What the connection's own
 //! sender knows does: whether all that it sent was acknowledged, and how long it waited then.
 
-use netcheck_proto::v1;
+use netcheck_common::domain::Outcome;
 
 use super::super::words::whose;
 use super::{Answer, Located, Locator, inferred, unlocated};
-use crate::model::clock::duration_ns;
+use crate::model::clock::nanos;
+use crate::model::evidence::{ExchangeStep, LostSample};
+use crate::model::location::{Direction, Location, Stage};
 
 const MILLISECOND_NS: i64 = 1_000_000;
 
@@ -31,7 +33,7 @@ pub enum ExchangeError {
 impl ExchangeError {
     /// Of this probe.
     #[must_use]
-    pub fn of(sample: &v1::LostSample) -> Self {
+    pub fn of(sample: &LostSample) -> Self {
         match sample.exchange_error.as_str() {
             "" => Self::None,
             "connection reset" => Self::Reset,
@@ -43,7 +45,7 @@ impl ExchangeError {
 
 /// Who answered what, in a few words that stay the same: the reason of its place.
 #[must_use]
-pub fn reason(sample: &v1::LostSample) -> String {
+pub fn reason(sample: &LostSample) -> String {
     match (sample.http_status, sample.tls_error.as_str(), sample.exchange_error.as_str()) {
         (0, "", "") => "no answer".to_owned(),
         (0, "", broke) => broke.to_owned(),
@@ -54,7 +56,7 @@ pub fn reason(sample: &v1::LostSample) -> String {
 
 /// The same in full, with who gave it.
 #[must_use]
-pub fn summary(sample: &v1::LostSample, who: &str) -> String {
+pub fn summary(sample: &LostSample, who: &str) -> String {
     let reason = reason(sample);
     let more = match sample.tls_detail.as_str() {
         more if more.ends_with(" ago") || more.is_empty() => format!(" {more}"),
@@ -72,7 +74,7 @@ pub fn summary(sample: &v1::LostSample, who: &str) -> String {
 
 /// What the server did, after its name.
 #[must_use]
-pub fn evidence(sample: &v1::LostSample) -> String {
+pub fn evidence(sample: &LostSample) -> String {
     let more = if sample.tls_detail.is_empty() { String::new() } else { format!(" ({})", sample.tls_detail) };
     match (sample.http_status, sample.tls_error.as_str()) {
         (0, "") => format!("ended it: {}", reason(sample)),
@@ -83,17 +85,17 @@ pub fn evidence(sample: &v1::LostSample) -> String {
 
 /// How a lost probe of any kind ended, in a few words: `of 1450 bytes timed out`, `was answered NXDOMAIN`.
 #[must_use]
-pub fn ending(sample: &v1::LostSample) -> String {
-    let how = match sample.outcome() {
-        v1::Outcome::Refused => "was refused".to_owned(),
-        v1::Outcome::Unreachable => "was answered unreachable".to_owned(),
-        v1::Outcome::DnsError if sample.step() == v1::ExchangeStep::Resolve => {
+pub fn ending(outcome: Outcome, sample: &LostSample) -> String {
+    let how = match outcome {
+        Outcome::Refused => "was refused".to_owned(),
+        Outcome::Unreachable => "was answered unreachable".to_owned(),
+        Outcome::DnsError if sample.step == ExchangeStep::Resolve => {
             format!("was not sent: looking up its server's name: {}", sample.dns_rcode)
         }
-        v1::Outcome::DnsError => format!("was answered {}", sample.dns_rcode),
-        v1::Outcome::SendError => format!("could not be sent: {}", sample.errno),
-        v1::Outcome::HttpError => format!("was not answered as expected: {}", reason(sample)),
-        v1::Outcome::Timeout | v1::Outcome::Reply | v1::Outcome::Unspecified => "timed out".to_owned(),
+        Outcome::DnsError => format!("was answered {}", sample.dns_rcode),
+        Outcome::SendError => format!("could not be sent: {}", sample.errno),
+        Outcome::HttpError => format!("was not answered as expected: {}", reason(sample)),
+        Outcome::Timeout | Outcome::Reply => "timed out".to_owned(),
     };
     let how = if sample.truncated { format!("was answered truncated, and over TCP {how}") } else { how };
     match sample.packet_bytes {
@@ -107,10 +109,10 @@ impl Locator<'_> {
     pub(super) fn broken_off(&mut self) -> Located {
         let scene = self.scene;
         let sample = &self.lost.sample;
-        let waited_ns = sample.waited.as_ref().map_or(0, duration_ns);
-        let what = match sample.step() {
-            v1::ExchangeStep::Tls => "the TLS handshake got no answer",
-            v1::ExchangeStep::Body => "the answer began, and did not end",
+        let waited_ns = sample.waited.map_or(0, nanos);
+        let what = match sample.step {
+            ExchangeStep::Tls => "the TLS handshake got no answer",
+            ExchangeStep::Body => "the answer began, and did not end",
             _ => "the request got no answer",
         };
         let ms = waited_ns / MILLISECOND_NS;
@@ -148,7 +150,7 @@ impl Locator<'_> {
         }
         // Where its kernel doesn't tell of drops, the answer may have died before any hook.
         let silent = kept_silent(answer, waited_ns) && self.tells_drops();
-        if sample.step() == v1::ExchangeStep::Body || !silent {
+        if sample.step == ExchangeStep::Body || !silent {
             return unlocated(&format!(
                 "{what}: the program on {destination}, or its answer on the way back"
             ));
@@ -156,11 +158,11 @@ impl Locator<'_> {
         let owner = scene.roster.owner(address);
         Located {
             summary: format!("{what} from {}", whose(scene.roster, address)),
-            ..inferred(v1::LossLocation {
+            ..inferred(Location {
                 node: destination.to_owned(),
                 pod: owner.and_then(|owner| owner.pod.clone()).unwrap_or_default(),
-                stage: v1::Stage::Application.into(),
-                direction: v1::Direction::Request.into(),
+                stage: Stage::Application,
+                direction: Direction::Request,
                 reason: "no answer".to_owned(),
                 ..Default::default()
             })

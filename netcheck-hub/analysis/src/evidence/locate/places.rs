@@ -2,10 +2,11 @@
 //! node that cannot answer, a socket and who reads from it.
 
 use netcheck_common::domain::ProbeKind;
-use netcheck_proto::v1;
 
 use super::silence::left;
 use super::{Located, Locator, Sight, inferred, stage_of};
+use crate::model::evidence::{HookSeen, PodLinkDown};
+use crate::model::location::{Direction, InterfaceRole, Location, Stage};
 use crate::model::reason::ROUTING_LOOP;
 
 impl Locator<'_> {
@@ -13,19 +14,19 @@ impl Locator<'_> {
     pub(super) fn on_the_wire(
         &self,
         destination: &str,
-        last: Option<&v1::HookSeen>,
-        direction: v1::Direction,
+        last: Option<&HookSeen>,
+        direction: Direction,
     ) -> Located {
         let next_interface = match &self.scene.sight {
             Sight::Sees { uplink, .. } => uplink.clone().unwrap_or_default(),
             Sight::NoAgent | Sight::Silent | Sight::Blind | Sight::Elsewhere => String::new(),
         };
-        inferred(v1::LossLocation {
+        inferred(Location {
             node: self.scene.source.to_owned(),
             interface: last.map(|hook| hook.interface.clone()).unwrap_or_default(),
-            role: last.map_or(0, |hook| hook.role),
-            stage: v1::Stage::Wire.into(),
-            direction: direction.into(),
+            role: last.map_or(InterfaceRole::Unknown, |hook| hook.role),
+            stage: Stage::Wire,
+            direction,
             next_node: destination.to_owned(),
             next_interface,
             ..Default::default()
@@ -35,12 +36,12 @@ impl Locator<'_> {
     /// It left for another node, where it is not known to have arrived, and came back by the interface (or the tunnel) that
     /// it had left through: its sender's kernel passes on what is not for itself, under ports that nobody knows where it
     /// translates them, and somewhere on the way round its time to live runs out.
-    pub(super) fn routing_loop(&mut self, last: &v1::HookSeen) -> Option<Located> {
-        let to_nodes = matches!(last.role(), v1::InterfaceRole::Uplink | v1::InterfaceRole::Tunnel);
+    pub(super) fn routing_loop(&mut self, last: &HookSeen) -> Option<Located> {
+        let to_nodes = matches!(last.role, InterfaceRole::Uplink | InterfaceRole::Tunnel);
         let back = !last.egress && to_nodes && !self.relayed();
         let destination = self.scene.destination.filter(|node| back && *node != self.scene.source)?;
         // What a switch floods comes to other interfaces, if to any.
-        let same_way = |hook: &v1::HookSeen| hook.egress && hook.interface == last.interface;
+        let same_way = |hook: &HookSeen| hook.egress && hook.interface == last.interface;
         let hooks = &self.lost.sample.request_hooks;
         if !hooks.iter().any(left) || !hooks.iter().any(same_way) {
             return None;
@@ -48,10 +49,10 @@ impl Locator<'_> {
         let source = self.scene.source;
         self.evidence
             .push(format!("it had left {source} before: what {source} sends to {destination} goes round"));
-        Some(inferred(v1::LossLocation {
+        Some(inferred(Location {
             node: source.to_owned(),
-            stage: v1::Stage::Routing.into(),
-            direction: v1::Direction::Request.into(),
+            stage: Stage::Routing,
+            direction: Direction::Request,
             reason: ROUTING_LOOP.to_owned(),
             ..Default::default()
         }))
@@ -64,7 +65,7 @@ impl Locator<'_> {
 
     /// Who keeps what went into a pod, behind the last hook before it. Had the pod's kernel or the queue before it refused
     /// it, they would have said so.
-    fn inside_pod(&mut self, node: &str) -> Option<v1::Stage> {
+    fn inside_pod(&mut self, node: &str) -> Option<Stage> {
         if !self.tells_drops() {
             self.evidence.push(format!("whether the kernel of {node} dropped it is not known"));
             return None;
@@ -85,8 +86,8 @@ impl Locator<'_> {
     }
 
     /// Who has what came to the socket's address.
-    fn reader(&self) -> v1::Stage {
-        if self.scene.probe.over_tcp() { v1::Stage::Socket } else { v1::Stage::Application }
+    fn reader(&self) -> Stage {
+        if self.scene.probe.over_tcp() { Stage::Socket } else { Stage::Application }
     }
 
     pub(super) fn note_echo_answered(&mut self) {
@@ -97,11 +98,11 @@ impl Locator<'_> {
     pub(super) fn behind_socket(&self, destination: &str) -> Located {
         let address = self.lost.flow.map_or(self.scene.probe.address, |flow| flow.destination.ip());
         let owner = self.scene.roster.owner(address);
-        inferred(v1::LossLocation {
+        inferred(Location {
             node: destination.to_owned(),
             pod: owner.and_then(|owner| owner.pod.clone()).unwrap_or_default(),
-            stage: self.reader().into(),
-            direction: v1::Direction::Request.into(),
+            stage: self.reader(),
+            direction: Direction::Request,
             ..Default::default()
         })
     }
@@ -111,37 +112,37 @@ impl Locator<'_> {
         let errno = self.scene.reverse_errno?;
         let source = self.scene.source;
         self.evidence.push(format!("the kernel of {destination} cannot send to {source} either: {errno}"));
-        Some(inferred(v1::LossLocation {
+        Some(inferred(Location {
             node: destination.to_owned(),
-            stage: stage_of(errno).into(),
-            direction: v1::Direction::Reply.into(),
+            stage: stage_of(errno),
+            direction: Direction::Reply,
             reason: errno.to_owned(),
             ..Default::default()
         }))
     }
 
     /// A pod's link took no packets then: a bridge in front of it drops them without a word.
-    pub(super) fn pod_cut_off(&mut self, node: &str, link: Option<&v1::PodLinkDown>) -> Option<Located> {
+    pub(super) fn pod_cut_off(&mut self, node: &str, link: Option<&PodLinkDown>) -> Option<Located> {
         let link = link?;
         let state = if link.no_carrier { "has no carrier: its other end is down" } else { "is down" };
         self.evidence.push(format!("the link {} of pod {} {state} on {node}", link.interface, link.pod));
-        Some(inferred(v1::LossLocation {
+        Some(inferred(Location {
             node: node.to_owned(),
             interface: link.interface.clone(),
-            role: v1::InterfaceRole::PodVeth.into(),
+            role: InterfaceRole::PodVeth,
             pod: link.pod.clone(),
-            stage: v1::Stage::Egress.into(),
-            direction: v1::Direction::Request.into(),
+            stage: Stage::Egress,
+            direction: Direction::Request,
             reason: if link.no_carrier { "ENOLINK" } else { "ENETDOWN" }.to_owned(),
             ..Default::default()
         }))
     }
 
     /// Last seen at a hook of `node`, never at the next place.
-    pub(super) fn seen_at(&mut self, node: &str, hook: &v1::HookSeen, direction: v1::Direction) -> Located {
+    pub(super) fn seen_at(&mut self, node: &str, hook: &HookSeen, direction: Direction) -> Located {
         let own = self.lost.flow.map_or(self.scene.probe.address, |flow| flow.destination.ip());
         let pod = self.scene.roster.owner(own).and_then(|owner| owner.pod.clone()).unwrap_or_default();
-        let reply = direction == v1::Direction::Reply;
+        let reply = direction == Direction::Reply;
         // On the source's own node there may be two pods' links on its way: the one that it comes out of, and the one
         // that it goes into.
         let source_pod = self.scene.source_pod.as_ref().filter(|_| node == self.scene.source);
@@ -149,18 +150,18 @@ impl Locator<'_> {
             Some(source) if reply == hook.egress => (source.clone(), true),
             _ => (pod, false),
         };
-        let into_pod = hook.egress && hook.role() == v1::InterfaceRole::PodVeth && !(to_source && reply);
+        let into_pod = hook.egress && hook.role == InterfaceRole::PodVeth && !(to_source && reply);
         let inside = if into_pod { self.inside_pod(node) } else { None };
-        let stage = inside.unwrap_or(if hook.egress { v1::Stage::Egress } else { v1::Stage::Ingress });
+        let stage = inside.unwrap_or(if hook.egress { Stage::Egress } else { Stage::Ingress });
         // Whoever does not answer has the request.
-        let direction = if inside.is_some() { v1::Direction::Request } else { direction };
-        inferred(v1::LossLocation {
+        let direction = if inside.is_some() { Direction::Request } else { direction };
+        inferred(Location {
             node: node.to_owned(),
             interface: hook.interface.clone(),
             role: hook.role,
-            pod: if hook.role() == v1::InterfaceRole::PodVeth { pod } else { String::new() },
-            stage: stage.into(),
-            direction: direction.into(),
+            pod: if hook.role == InterfaceRole::PodVeth { pod } else { String::new() },
+            stage,
+            direction,
             ..Default::default()
         })
     }

@@ -3,11 +3,12 @@
 
 use std::net::SocketAddr;
 
-use netcheck_proto::v1::{self, ServiceAddress};
+use netcheck_proto::v1::ServiceAddress;
 
 use super::super::words::whose;
 use super::super::{DropFact, Flow};
 use super::{Located, Locator, unlocated};
+use crate::model::location::{Direction, Stage};
 use crate::model::reason::DropReason;
 use crate::words::names::service_address;
 
@@ -46,7 +47,7 @@ impl Locator<'_> {
             ));
         };
         let sent_to = SocketAddr::new(self.scene.probe.address, self.scene.probe.port);
-        let dropped = drop.record.flow.as_ref().and_then(Flow::read);
+        let dropped = drop.record.flow;
         if let Some(flow) = dropped.filter(|flow| flow.destination != sent_to) {
             let backend = whose(self.scene.roster, flow.destination.ip());
             let summary = format!("refused by backend {}", backend.trim_start_matches("pod "));
@@ -69,11 +70,11 @@ impl Locator<'_> {
         let sent_to = SocketAddr::new(probe.address, probe.port);
         let here = |fact: &&DropFact| {
             let record = &fact.record;
-            let flow = record.flow.as_ref().and_then(Flow::read);
-            record.stage() == v1::Stage::Socket
-                && record.direction() == v1::Direction::Request
+            let flow = record.flow;
+            record.stage == Stage::Socket
+                && record.direction == Direction::Request
                 && DropReason::of(&record.reason) == DropReason::NoSocket
-                && (record.probe_session != 0 || flow.is_some_and(|flow| flow.destination == sent_to))
+                && (record.probe.is_some() || flow.is_some_and(|flow| flow.destination == sent_to))
         };
         self.lost.drops.iter().find(here).cloned()
     }

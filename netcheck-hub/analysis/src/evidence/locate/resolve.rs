@@ -1,13 +1,13 @@
 //! The server's name could not be looked up: nothing was sent to the server itself.
 
-use netcheck_proto::{convert, v1};
-
 use super::super::words::whose;
 use super::{Located, Locator, located, unlocated};
+use crate::model::evidence::LostSample;
+use crate::model::location::{Certainty, Direction, Location, Stage};
 
 /// What a look-up came to, in a few words that stay the same.
 #[must_use]
-pub(crate) fn reason(sample: &v1::LostSample) -> String {
+pub(crate) fn reason(sample: &LostSample) -> String {
     format!("{} for its name", sample.dns_rcode)
 }
 
@@ -16,7 +16,7 @@ impl Locator<'_> {
     pub(super) fn note_resolved(&mut self) {
         let sample = &self.lost.sample;
         let lookup = self.scene.probe.exchange.as_ref().and_then(|exchange| exchange.lookup.as_deref());
-        if let (Some(name), Ok(address)) = (lookup, convert::address("resolved", &sample.resolved_address)) {
+        if let (Some(name), Some(address)) = (lookup, sample.resolved_address) {
             let server = &sample.resolver;
             self.evidence.push(format!("DNS server {server} answered {address} for {name}"));
         }
@@ -43,13 +43,13 @@ impl Locator<'_> {
         let owner = self.scene.roster.owner(server);
         Located {
             summary: format!("looking up {name}: {} from {who}", sample.dns_rcode),
-            ..located(v1::LossLocation {
+            ..located(Location {
                 node: owner.map_or_else(|| server.to_string(), |owner| owner.node.clone()),
                 pod: owner.and_then(|owner| owner.pod.clone()).unwrap_or_default(),
-                stage: v1::Stage::Application.into(),
-                direction: v1::Direction::Request.into(),
+                stage: Stage::Application,
+                direction: Direction::Request,
                 reason: reason(sample),
-                certainty: v1::Certainty::Observed.into(),
+                certainty: Certainty::Observed,
                 ..Default::default()
             })
         }

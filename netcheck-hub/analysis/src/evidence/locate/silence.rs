@@ -7,6 +7,8 @@ use netcheck_proto::v1;
 use super::super::Flow;
 use super::super::words::whose;
 use super::{Answer, Located, Locator, Sight, Want, inferred, unlocated};
+use crate::model::evidence::HookSeen;
+use crate::model::location::{Direction, InterfaceRole, Location, Stage};
 use crate::plan::Probe;
 use crate::words::location::{hook_name, passing};
 
@@ -28,7 +30,7 @@ impl Locator<'_> {
         if let Some(last) = sample.reply_hooks.last() {
             self.evidence.push(format!("the reply was seen at {} of {source}", hook_name(last)));
             self.evidence.push("no socket of the agent got it in time".to_owned());
-            return self.seen_at(source, last, v1::Direction::Reply);
+            return self.seen_at(source, last, Direction::Reply);
         }
         if sample.unwatched {
             self.evidence.push(format!("no kernel hooks watched this probe on {source}"));
@@ -80,13 +82,13 @@ impl Locator<'_> {
         }
         match last {
             // Where both ends are on one node nobody saw which half it was.
-            Some(last) if inside => self.seen_at(source, last, v1::Direction::Unspecified),
-            Some(last) => self.seen_at(source, last, v1::Direction::Request),
-            None => inferred(v1::LossLocation {
+            Some(last) if inside => self.seen_at(source, last, Direction::Unknown),
+            Some(last) => self.seen_at(source, last, Direction::Request),
+            None => inferred(Location {
                 node: source.to_owned(),
                 pod: self.scene.source_pod.clone().unwrap_or_default(),
-                stage: v1::Stage::Send.into(),
-                direction: v1::Direction::Request.into(),
+                stage: Stage::Send,
+                direction: Direction::Request,
                 ..Default::default()
             }),
         }
@@ -121,7 +123,7 @@ impl Locator<'_> {
     }
 
     /// The request left its node, as far as its node can tell.
-    fn beyond_source(&mut self, last: Option<&v1::HookSeen>) -> Located {
+    fn beyond_source(&mut self, last: Option<&HookSeen>) -> Located {
         let scene = self.scene;
         let Some(destination) = scene.destination else {
             let address = self.lost.flow.map_or(scene.probe.address, |flow| flow.destination.ip());
@@ -151,12 +153,12 @@ impl Locator<'_> {
         match arrived {
             Some(true) if self.relayed() => self.lost_behind(destination),
             Some(true) => self.after_arrival(destination, answer),
-            Some(false) => self.on_the_wire(destination, last, v1::Direction::Request),
+            Some(false) => self.on_the_wire(destination, last, Direction::Request),
             None => self.unknown(destination, last),
         }
     }
 
-    fn unknown(&mut self, destination: &str, last: Option<&v1::HookSeen>) -> Located {
+    fn unknown(&mut self, destination: &str, last: Option<&HookSeen>) -> Located {
         match &self.scene.sight {
             // Whatever is between this node's uplink and the target's socket may have dropped it.
             Sight::NoAgent | Sight::Silent => {
@@ -232,11 +234,8 @@ impl Locator<'_> {
     fn after_arrival(&mut self, destination: &str, answer: Option<&Answer>) -> Located {
         let Some(answer) = answer else {
             let ask = matches!(self.scene.sight, Sight::Sees { .. }) && !self.scene.give_up;
-            let place = v1::LossLocation {
-                node: destination.to_owned(),
-                direction: v1::Direction::Reply.into(),
-                ..Default::default()
-            };
+            let place =
+                Location { node: destination.to_owned(), direction: Direction::Reply, ..Default::default() };
             let summary = format!("the request reached {destination}, its reply got lost");
             let want = if ask { self.want() } else { None };
             return Located { want, summary, ..inferred(place) };
@@ -261,7 +260,7 @@ impl Locator<'_> {
             };
             self.evidence.push(format!("the request was last seen on {destination} {}", passing(&hook)));
             // The kernel makes some replies itself, and drops them before any hook: which half it was stays open.
-            return self.seen_at(destination, &hook, v1::Direction::Unspecified);
+            return self.seen_at(destination, &hook, Direction::Unknown);
         }
         let Some(hook) = answer.last_reply_hook.clone() else {
             return unlocated(&format!("the reply was lost behind {destination}, at no known place"));
@@ -273,7 +272,7 @@ impl Locator<'_> {
                     "no hook at an uplink of {destination} to see whether its reply left"
                 ));
             }
-            return self.seen_at(destination, &hook, v1::Direction::Reply);
+            return self.seen_at(destination, &hook, Direction::Reply);
         }
         if self.lost.sample.unwatched {
             return unlocated(&format!(
@@ -288,12 +287,12 @@ impl Locator<'_> {
         }
         self.evidence.push(format!("no hook of {} saw it", self.scene.source));
         let back = self.lost.sample.request_hooks.last().filter(|hook| hook.egress);
-        inferred(v1::LossLocation {
+        inferred(Location {
             node: destination.to_owned(),
             interface: hook.interface,
             role: hook.role,
-            stage: v1::Stage::Wire.into(),
-            direction: v1::Direction::Reply.into(),
+            stage: Stage::Wire,
+            direction: Direction::Reply,
             next_node: self.scene.source.to_owned(),
             next_interface: back.map(|hook| hook.interface.clone()).unwrap_or_default(),
             ..Default::default()
@@ -303,8 +302,8 @@ impl Locator<'_> {
 
 /// Whether it has left the node. A tunnel's device only wraps: what it sent has left when the wrapped packet was seen
 /// at an uplink.
-pub(super) fn left(hook: &v1::HookSeen) -> bool {
-    hook.egress && hook.role() == v1::InterfaceRole::Uplink
+pub(super) fn left(hook: &HookSeen) -> bool {
+    hook.egress && hook.role == InterfaceRole::Uplink
 }
 
 fn scene_network(probe: &Probe) -> &str {

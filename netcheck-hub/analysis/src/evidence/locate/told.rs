@@ -3,10 +3,11 @@
 use std::net::IpAddr;
 
 use netcheck_common::domain::{Outcome, ProbeKind};
-use netcheck_proto::{convert, v1};
+use netcheck_proto::v1;
 
 use super::super::words::whose;
 use super::{Located, Locator, Sight, exchange, located, stage_of, unlocated};
+use crate::model::location::{Certainty, Direction, Location, Stage};
 use crate::words::location::icmp_name;
 
 impl Locator<'_> {
@@ -14,7 +15,7 @@ impl Locator<'_> {
     pub(super) fn answered(&mut self) -> Located {
         let scene = self.scene;
         let icmp_from = self.lost.sample.icmp_error.as_ref();
-        let icmp_from = icmp_from.and_then(|error| convert::address("icmp_error.from", &error.from).ok());
+        let icmp_from = icmp_from.and_then(|error| error.from);
         // An error that seems to come from the service itself was translated on its way back.
         let moved = self.lost.flow.is_some_and(|flow| flow.destination.ip() != scene.probe.address);
         let own = |address: &IpAddr| {
@@ -33,7 +34,7 @@ impl Locator<'_> {
         if self.lost.outcome == Outcome::DnsError && self.relayed() {
             return self.failed_relayed();
         }
-        let unheard = self.lost.drops.iter().any(|fact| fact.record.stage() == v1::Stage::Socket);
+        let unheard = self.lost.drops.iter().any(|fact| fact.record.stage == Stage::Socket);
         let filtered = tcp || (scene.probe.kind == ProbeKind::Udp && !unheard);
         if filtered && translated {
             // A closed TCP port answers with a reset, and of a closed UDP port its kernel tells. A filter sent this, from an
@@ -65,9 +66,9 @@ impl Locator<'_> {
             return unlocated(&format!("{what}, but which backend gave it is not known"));
         };
         let (stage, reason) = match self.lost.outcome {
-            Outcome::DnsError => (v1::Stage::Application, self.lost.sample.dns_rcode.clone()),
-            Outcome::HttpError => (v1::Stage::Application, exchange::reason(&self.lost.sample)),
-            _ => (v1::Stage::Socket, "refused".to_owned()),
+            Outcome::DnsError => (Stage::Application, self.lost.sample.dns_rcode.clone()),
+            Outcome::HttpError => (Stage::Application, exchange::reason(&self.lost.sample)),
+            _ => (Stage::Socket, "refused".to_owned()),
         };
         let how = match (&self.lost.sample.icmp_error, self.lost.outcome) {
             (_, Outcome::DnsError) => format!("answered {reason}"),
@@ -96,13 +97,13 @@ impl Locator<'_> {
         };
         Located {
             summary,
-            ..located(v1::LossLocation {
+            ..located(Location {
                 node,
                 pod: owner.and_then(|owner| owner.pod.clone()).unwrap_or_default(),
-                stage: stage.into(),
-                direction: v1::Direction::Request.into(),
+                stage,
+                direction: Direction::Request,
                 reason,
-                certainty: v1::Certainty::Observed.into(),
+                certainty: Certainty::Observed,
                 ..Default::default()
             })
         }
@@ -125,20 +126,20 @@ impl Locator<'_> {
         let owner = self.scene.roster.owner(from);
         let node = owner.map_or_else(|| from.to_string(), |owner| owner.node.clone());
         let stage = if node == self.scene.source {
-            v1::Stage::NetfilterOutput
+            Stage::NetfilterOutput
         } else if from == sent_to {
-            v1::Stage::NetfilterInput
+            Stage::NetfilterInput
         } else {
-            v1::Stage::NetfilterForward
+            Stage::NetfilterForward
         };
         self.evidence.push(format!("{} sent ICMP port unreachable", whose(self.scene.roster, from)));
-        located(v1::LossLocation {
+        located(Location {
             node,
             pod: owner.and_then(|owner| owner.pod.clone()).unwrap_or_default(),
-            stage: stage.into(),
-            direction: v1::Direction::Request.into(),
+            stage,
+            direction: Direction::Request,
             reason: "ICMP port unreachable".to_owned(),
-            certainty: v1::Certainty::Observed.into(),
+            certainty: Certainty::Observed,
             ..Default::default()
         })
     }
@@ -152,20 +153,20 @@ impl Locator<'_> {
             pod => format!(", in the network of pod {pod},"),
         };
         self.evidence.push(format!("the kernel of {}{at} refused to send it: {errno}", self.scene.source));
-        located(v1::LossLocation {
+        located(Location {
             node: self.scene.source.to_owned(),
             pod,
-            stage: stage.into(),
-            direction: v1::Direction::Request.into(),
+            stage,
+            direction: Direction::Request,
             reason: errno,
-            certainty: v1::Certainty::Observed.into(),
+            certainty: Certainty::Observed,
             ..Default::default()
         })
     }
 
     pub(super) fn icmp_error(&mut self) -> Located {
         let error = self.lost.sample.icmp_error.as_ref();
-        let from = error.and_then(|error| convert::address("icmp_error.from", &error.from).ok());
+        let from = error.and_then(|error| error.from);
         let (Some(error), Some(from)) = (error, from) else { return self.silence() };
         let owner = self.scene.roster.owner(from);
         if owner.is_none() && from == self.scene.probe.address {
@@ -181,28 +182,26 @@ impl Locator<'_> {
         let node = owner.map_or_else(|| from.to_string(), |owner| owner.node.clone());
         let local = Some(node.as_str()) == self.scene.destination
             && self.scene.probe.target.kind == v1::TargetKind::Node;
-        let stage = match (from, error.r#type, error.code) {
+        let stage = match (from, error.kind, error.code) {
             // No route of a node's is asked about what is for itself.
-            (IpAddr::V4(_), 3, 9 | 10 | 13) | (IpAddr::V6(_), 1, 1 | 5 | 6) if local => {
-                v1::Stage::NetfilterInput
-            }
-            (IpAddr::V4(_), 3, 4) | (IpAddr::V6(_), 2, _) => v1::Stage::Egress,
+            (IpAddr::V4(_), 3, 9 | 10 | 13) | (IpAddr::V6(_), 1, 1 | 5 | 6) if local => Stage::NetfilterInput,
+            (IpAddr::V4(_), 3, 4) | (IpAddr::V6(_), 2, _) => Stage::Egress,
             (IpAddr::V4(_), 3, 0)
             | (IpAddr::V4(_), 11, _)
             | (IpAddr::V6(_), 1, 0)
-            | (IpAddr::V6(_), 3, _) => v1::Stage::Routing,
+            | (IpAddr::V6(_), 3, _) => Stage::Routing,
             // A filter or a prohibit route; a route or a neighbour that does not answer; a filter or a closed port.
-            _ => v1::Stage::Unspecified,
+            _ => Stage::Unknown,
         };
         let name = icmp_name(from, error);
         self.evidence.push(format!("{} sent {name}", whose(self.scene.roster, from)));
-        located(v1::LossLocation {
+        located(Location {
             node,
             pod: owner.and_then(|owner| owner.pod.clone()).unwrap_or_default(),
-            stage: stage.into(),
-            direction: v1::Direction::Request.into(),
+            stage,
+            direction: Direction::Request,
             reason: name,
-            certainty: v1::Certainty::Observed.into(),
+            certainty: Certainty::Observed,
             ..Default::default()
         })
     }

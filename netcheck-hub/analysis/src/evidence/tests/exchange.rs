@@ -2,8 +2,6 @@
 
 use std::net::IpAddr;
 
-use netcheck_proto::convert::duration_from_ns;
-
 use super::*;
 use crate::plan::exchange::{Exchange, Request, Talk};
 
@@ -17,19 +15,19 @@ fn probe(world: &World) -> Probe {
     Probe { kind: ProbeKind::Http, exchange: Some(Arc::new(exchange)), ..tcp }
 }
 
-fn sample(step: v1::ExchangeStep) -> v1::LostSample {
-    v1::LostSample {
-        step: step.into(),
+fn sample(step: ExchangeStep) -> LostSample {
+    LostSample {
+        step,
         flow: Some(flow([10, 0, 0, 1], 61_500, [10, 244, 3, 2], 8080)),
         acknowledged: true,
-        waited: Some(duration_from_ns(1_000 * MS)),
+        waited: Some(Duration::from_nanos(1_000 * MS)),
         // Of the handshake, which went well.
         reply_hooks: vec![uplink(false)],
         ..timed_out().sample
     }
 }
 
-fn lost(sample: v1::LostSample, outcome: Outcome) -> Lost {
+fn lost(sample: LostSample, outcome: Outcome) -> Lost {
     Lost::new(sample, outcome, 100 * SECOND_NS, 101 * SECOND_NS)
 }
 
@@ -48,11 +46,11 @@ fn answered(quiet_ms: i64) -> Answer {
 fn what_a_server_did_is_told_with_its_name() {
     let world = World::new();
     let probe = probe(&world);
-    let base = || sample(v1::ExchangeStep::Body);
+    let base = || sample(ExchangeStep::Body);
     for (sample, reason, summary) in [
-        (v1::LostSample { http_status: 503, ..base() }, "HTTP 503", "HTTP 503 from backend "),
+        (LostSample { http_status: 503, ..base() }, "HTTP 503", "HTTP 503 from backend "),
         (
-            v1::LostSample {
+            LostSample {
                 tls_error: "certificate expired".to_owned(),
                 tls_detail: "3 days ago".to_owned(),
                 ..base()
@@ -61,7 +59,7 @@ fn what_a_server_did_is_told_with_its_name() {
             "TLS handshake failed: certificate expired 3 days ago (backend ",
         ),
         (
-            v1::LostSample {
+            LostSample {
                 tls_error: "name mismatch".to_owned(),
                 tls_detail: "it is for a, not b".to_owned(),
                 ..base()
@@ -70,14 +68,14 @@ fn what_a_server_did_is_told_with_its_name() {
             "TLS handshake failed: name mismatch: it is for a, not b (backend ",
         ),
         (
-            v1::LostSample { exchange_error: "connection reset".to_owned(), ..base() },
+            LostSample { exchange_error: "connection reset".to_owned(), ..base() },
             "connection reset",
             "connection reset by backend ",
         ),
     ] {
         let located = world.locate_with(&probe, &lost(sample, Outcome::HttpError), Sight::Blind, false);
         let at = located.location.clone().unwrap();
-        assert_eq!((at.stage(), at.certainty()), (v1::Stage::Application, v1::Certainty::Observed));
+        assert_eq!((at.stage, at.certainty), (Stage::Application, Certainty::Observed));
         assert_eq!(at.reason, reason);
         assert!(located.summary.starts_with(summary), "{}", located.summary);
     }
@@ -86,10 +84,9 @@ fn what_a_server_did_is_told_with_its_name() {
 #[test]
 fn a_connection_that_is_reset_by_a_rule_died_at_the_rule() {
     let world = World::new();
-    let sample =
-        v1::LostSample { exchange_error: "connection reset".to_owned(), ..sample(v1::ExchangeStep::Answer) };
+    let sample = LostSample { exchange_error: "connection reset".to_owned(), ..sample(ExchangeStep::Answer) };
     let mut lost = lost(sample, Outcome::HttpError);
-    let record = record("NETFILTER_DROP", v1::Stage::NetfilterForward, v1::Direction::Request);
+    let record = record("NETFILTER_DROP", Stage::NetfilterForward, Direction::Request);
     lost.add_drop(fact("n2", 100 * SECOND_NS, record));
     let located = world.locate_with(&probe(&world), &lost, Sight::Blind, false);
     assert_eq!(place(&located), "n2 cni0 NetfilterForward Request observed");
@@ -102,20 +99,20 @@ fn silence_after_the_handshake_is_the_programs_only_where_nothing_was_sent_meanw
     let sees = |drops| Sight::Sees { uplink: Some("ens3".to_owned()), drops };
     // (acknowledged, waited ms, quiet ms, step) → is it the program?
     for (acknowledged, waited_ms, quiet_ms, step, program) in [
-        (true, 1000, Some(990), v1::ExchangeStep::Answer, true),
-        (true, 1000, Some(990), v1::ExchangeStep::Tls, true),
+        (true, 1000, Some(990), ExchangeStep::Answer, true),
+        (true, 1000, Some(990), ExchangeStep::Tls, true),
         // It sent something, and sent it again.
-        (true, 1000, Some(400), v1::ExchangeStep::Answer, false),
+        (true, 1000, Some(400), ExchangeStep::Answer, false),
         // Too short to tell.
-        (true, 100, Some(100), v1::ExchangeStep::Answer, false),
+        (true, 100, Some(100), ExchangeStep::Answer, false),
         // The request never got there.
-        (false, 1000, Some(990), v1::ExchangeStep::Answer, false),
+        (false, 1000, Some(990), ExchangeStep::Answer, false),
         // The rest of the answer may be lost.
-        (true, 1000, Some(990), v1::ExchangeStep::Body, false),
-        (true, 1000, None, v1::ExchangeStep::Answer, false),
+        (true, 1000, Some(990), ExchangeStep::Body, false),
+        (true, 1000, None, ExchangeStep::Answer, false),
     ] {
-        let waited = Some(duration_from_ns(waited_ms * MS));
-        let mut lost = lost(v1::LostSample { acknowledged, waited, ..sample(step) }, Outcome::Timeout);
+        let waited = Some(Duration::from_nanos(waited_ms * MS));
+        let mut lost = lost(LostSample { acknowledged, waited, ..sample(step) }, Outcome::Timeout);
         lost.answer = Some(Answer { quiet_ns: None, ..answered(0) });
         if let Some(quiet_ms) = quiet_ms {
             lost.answer = Some(answered(quiet_ms));
@@ -124,14 +121,13 @@ fn silence_after_the_handshake_is_the_programs_only_where_nothing_was_sent_meanw
         assert!(blind.location.is_none(), "its answer may have been dropped before any hook: {blind:?}");
         let located = world.locate_with(&probe, &lost, sees(true), false);
         let at = located.location.as_ref();
-        let is_program = at.is_some_and(|at| {
-            (at.stage(), at.certainty()) == (v1::Stage::Application, v1::Certainty::Inferred)
-        });
+        let is_program =
+            at.is_some_and(|at| (at.stage, at.certainty) == (Stage::Application, Certainty::Inferred));
         assert_eq!((is_program, at.is_some()), (program, program), "{}", located.summary);
         assert!(!located.summary.is_empty() && located.want.is_none(), "{}", located.summary);
     }
     // Before it is known what the other node saw, it is asked.
-    let lost = lost(sample(v1::ExchangeStep::Answer), Outcome::Timeout);
+    let lost = lost(sample(ExchangeStep::Answer), Outcome::Timeout);
     let asking = world.locate_with(&probe, &lost, sees(true), false);
     assert_eq!(asking.want, Some(Want::Flow));
     assert!(asking.location.is_none());
@@ -140,9 +136,8 @@ fn silence_after_the_handshake_is_the_programs_only_where_nothing_was_sent_meanw
 #[test]
 fn a_packet_after_the_handshake_that_a_kernel_dropped_died_there() {
     let world = World::new();
-    let mut lost =
-        lost(v1::LostSample { acknowledged: false, ..sample(v1::ExchangeStep::Tls) }, Outcome::Timeout);
-    let record = record("NETFILTER_DROP", v1::Stage::NetfilterForward, v1::Direction::Request);
+    let mut lost = lost(LostSample { acknowledged: false, ..sample(ExchangeStep::Tls) }, Outcome::Timeout);
+    let record = record("NETFILTER_DROP", Stage::NetfilterForward, Direction::Request);
     lost.add_drop(fact("n3", 100 * SECOND_NS, record));
     let located = world.locate_with(&probe(&world), &lost, Sight::Blind, false);
     assert_eq!(place(&located), "n3 cni0 NetfilterForward Request observed");
@@ -151,7 +146,7 @@ fn a_packet_after_the_handshake_that_a_kernel_dropped_died_there() {
 #[test]
 fn a_handshake_that_got_no_answer_is_located_as_that_of_a_tcp_probe() {
     let world = World::new();
-    let sample = v1::LostSample { reply_hooks: Vec::new(), ..sample(v1::ExchangeStep::Connect) };
+    let sample = LostSample { reply_hooks: Vec::new(), ..sample(ExchangeStep::Connect) };
     let mut lost = lost(sample, Outcome::Timeout);
     lost.answer = Some(Answer { arrived: Some(false), ..Answer::default() });
     let sees = Sight::Sees { uplink: Some("ens3".to_owned()), drops: true };
@@ -169,8 +164,8 @@ fn a_name_that_is_not_found_is_the_dns_servers_word() {
         Exchange { lookup: Some("shop.test".to_owned()), ..named.exchange.as_deref().unwrap().clone() };
     let address = [0, 0, 0, 0].into();
     let named = Probe { address, exchange: Some(Arc::new(exchange)), ..named };
-    let sample = |rcode: &str, resolver: &str| v1::LostSample {
-        step: v1::ExchangeStep::Resolve.into(),
+    let sample = |rcode: &str, resolver: &str| LostSample {
+        step: ExchangeStep::Resolve,
         dns_rcode: rcode.to_owned(),
         resolver: resolver.to_owned(),
         ..timed_out().sample
@@ -180,7 +175,7 @@ fn a_name_that_is_not_found_is_the_dns_servers_word() {
     let located = locate(sample("NXDOMAIN", &dns));
     let at = located.location.unwrap();
     assert_eq!((at.node.as_str(), at.reason.as_str()), (dns.as_str(), "NXDOMAIN for its name"));
-    assert_eq!((at.stage(), at.certainty()), (v1::Stage::Application, v1::Certainty::Observed));
+    assert_eq!((at.stage, at.certainty), (Stage::Application, Certainty::Observed));
     let expected = format!("looking up shop.test: NXDOMAIN from DNS server kube-system/kube-dns ({dns})");
     assert_eq!(located.summary, expected);
     // Of silence nobody knows where it comes from.
@@ -197,9 +192,8 @@ fn what_was_looked_up_or_asked_again_is_located_as_what_it_was_in_the_end() {
     let exchange =
         Exchange { lookup: Some("shop.test".to_owned()), ..named.exchange.as_deref().unwrap().clone() };
     let named = Probe { address: [0, 0, 0, 0].into(), exchange: Some(Arc::new(exchange)), ..named };
-    let (resolved_address, resolver) = (vec![10, 244, 3, 2], "10.96.0.10".to_owned());
-    let sample =
-        v1::LostSample { resolved_address, resolver, flow: None, ..sample(v1::ExchangeStep::Answer) };
+    let (resolved_address, resolver) = (Some([10, 244, 3, 2].into()), "10.96.0.10".to_owned());
+    let sample = LostSample { resolved_address, resolver, flow: None, ..sample(ExchangeStep::Answer) };
     let refused = lost(sample, Outcome::Refused);
     let end = refused.in_the_end(&named);
     assert_eq!(end.address, IpAddr::from([10, 244, 3, 2]));
@@ -211,7 +205,7 @@ fn what_was_looked_up_or_asked_again_is_located_as_what_it_was_in_the_end() {
     let located = world.locate_with(&end, &refused, Sight::Blind, true);
     assert_eq!(located.evidence[0], "DNS server 10.96.0.10 answered 10.244.3.2 for shop.test");
     let udp = world.catalog.probes.iter().find(|probe| probe.kind == ProbeKind::Dns).unwrap();
-    let truncated = lost(v1::LostSample { truncated: true, ..timed_out().sample }, Outcome::Timeout);
+    let truncated = lost(LostSample { truncated: true, ..timed_out().sample }, Outcome::Timeout);
     assert!(!udp.over_tcp() && truncated.in_the_end(udp).over_tcp());
     let located = world.locate_with(&truncated.in_the_end(udp), &truncated, Sight::Blind, true);
     assert!(located.evidence[0].contains("truncated"), "{located:?}");
@@ -219,28 +213,39 @@ fn what_was_looked_up_or_asked_again_is_located_as_what_it_was_in_the_end() {
 
 #[test]
 fn how_a_lost_probe_ended_in_a_few_words() {
-    use v1::Outcome;
-    let of = |outcome: Outcome| v1::LostSample { outcome: outcome.into(), ..Default::default() };
-    let dns = |step: v1::ExchangeStep| v1::LostSample {
-        dns_rcode: "NXDOMAIN".to_owned(),
-        step: step.into(),
-        ..of(Outcome::DnsError)
-    };
-    let truncated = v1::LostSample { truncated: true, ..of(Outcome::Refused) };
-    for (sample, expected) in [
-        (of(Outcome::Timeout), "timed out"),
-        (v1::LostSample { packet_bytes: 1450, ..of(Outcome::Timeout) }, "of 1450 bytes timed out"),
-        (of(Outcome::Refused), "was refused"),
-        (truncated, "was answered truncated, and over TCP was refused"),
-        (of(Outcome::Unreachable), "was answered unreachable"),
-        (v1::LostSample { errno: "EPERM".to_owned(), ..of(Outcome::SendError) }, "could not be sent: EPERM"),
-        (dns(v1::ExchangeStep::Resolve), "was not sent: looking up its server's name: NXDOMAIN"),
-        (dns(v1::ExchangeStep::Unspecified), "was answered NXDOMAIN"),
+    let dns =
+        |step: ExchangeStep| LostSample { dns_rcode: "NXDOMAIN".to_owned(), step, ..LostSample::default() };
+    for (outcome, sample, expected) in [
+        (Outcome::Timeout, LostSample::default(), "timed out"),
         (
-            v1::LostSample { http_status: 503, ..of(Outcome::HttpError) },
+            Outcome::Timeout,
+            LostSample { packet_bytes: 1450, ..LostSample::default() },
+            "of 1450 bytes timed out",
+        ),
+        (Outcome::Refused, LostSample::default(), "was refused"),
+        (
+            Outcome::Refused,
+            LostSample { truncated: true, ..LostSample::default() },
+            "was answered truncated, and over TCP was refused",
+        ),
+        (Outcome::Unreachable, LostSample::default(), "was answered unreachable"),
+        (
+            Outcome::SendError,
+            LostSample { errno: "EPERM".to_owned(), ..LostSample::default() },
+            "could not be sent: EPERM",
+        ),
+        (
+            Outcome::DnsError,
+            dns(ExchangeStep::Resolve),
+            "was not sent: looking up its server's name: NXDOMAIN",
+        ),
+        (Outcome::DnsError, dns(ExchangeStep::None), "was answered NXDOMAIN"),
+        (
+            Outcome::HttpError,
+            LostSample { http_status: 503, ..LostSample::default() },
             "was not answered as expected: HTTP 503",
         ),
     ] {
-        assert_eq!(locate::exchange::ending(&sample), expected);
+        assert_eq!(locate::exchange::ending(outcome, &sample), expected);
     }
 }

@@ -24,9 +24,9 @@ const VANTAGES: &str = r#"
 
 const DB: &str = "pod/default/db-2@a/storage";
 
-fn lost(hooks: &[v1::HookSeen]) -> Lost {
+fn lost(hooks: &[HookSeen]) -> Lost {
     let sample =
-        v1::LostSample { path_id: 1, sequence: 7, request_hooks: hooks.to_vec(), ..Default::default() };
+        LostSample { path: PathId(1), sequence: 7, request_hooks: hooks.to_vec(), ..Default::default() };
     Lost::new(sample, Outcome::Timeout, 100 * SECOND_NS, 101 * SECOND_NS)
 }
 

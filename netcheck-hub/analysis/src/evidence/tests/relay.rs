@@ -1,7 +1,6 @@
 //! What is passed on under another address: node ports, load balancers.
 
 use netcheck_common::domain::{Outcome, ProbeKind};
-use netcheck_proto::v1;
 
 use super::*;
 
@@ -16,10 +15,10 @@ fn world() -> World {
 const NODE_PORT: &str = "service/default/web:80/node-port/n2";
 const BALANCER: &str = "service/default/web:80/load-balancer/192.0.2.1";
 
-fn refused(to: [u8; 4], port: u32) -> Lost {
+fn refused(to: [u8; 4], port: u16) -> Lost {
     let mut lost = timed_out();
     lost.outcome = Outcome::Refused;
-    lost.flow = Flow::read(&flow([10, 0, 0, 1], 40_000, to, port));
+    lost.flow = Some(flow([10, 0, 0, 1], 40_000, to, port));
     lost
 }
 
@@ -32,9 +31,9 @@ fn only_a_kernel_without_a_socket_tells_that_a_node_port_leads_nowhere() {
         place(&located),
         "unlocated: refused at NodePort 30080 on n2, by n2 (10.0.0.2) or by a backend that it was passed on to"
     );
-    let reset = |destination, port| v1::DropRecord {
+    let reset = |destination, port| DropRecord {
         flow: Some(flow([10, 0, 0, 1], 40_000, destination, port)),
-        ..record("NO_SOCKET", v1::Stage::Socket, v1::Direction::Request)
+        ..record("NO_SOCKET", Stage::Socket, Direction::Request)
     };
     // That of a backend, under an address that the sender's packets never had, is of another leg of the way.
     lost.add_drop(fact("n3", 1, reset([10, 244, 3, 2], 8080)));
@@ -51,9 +50,9 @@ fn only_a_kernel_without_a_socket_tells_that_a_node_port_leads_nowhere() {
 #[test]
 fn a_dns_error_behind_a_node_port_is_nobodys_in_particular() {
     let world = world();
-    let sample = v1::LostSample { dns_rcode: "SERVFAIL".to_owned(), ..Default::default() };
+    let sample = LostSample { dns_rcode: "SERVFAIL".to_owned(), ..Default::default() };
     let mut lost = Lost::new(sample, Outcome::DnsError, 0, 0);
-    lost.flow = Flow::read(&flow([10, 0, 0, 1], 40_000, [10, 0, 0, 2], 30080));
+    lost.flow = Some(flow([10, 0, 0, 1], 40_000, [10, 0, 0, 2], 30080));
     let probe = Probe { kind: ProbeKind::Dns, ..world.probe(NODE_PORT, ProbeKind::Tcp).clone() };
     assert_eq!(
         place(&locate(&world.scene(&probe, &lost), &lost)),
@@ -65,12 +64,8 @@ fn a_dns_error_behind_a_node_port_is_nobodys_in_particular() {
 fn a_rule_on_the_node_that_passes_on_is_named() {
     let world = world();
     let mut lost = timed_out();
-    lost.flow = Flow::read(&flow([10, 0, 0, 1], 40_000, [10, 0, 0, 2], 30080));
-    lost.add_drop(fact(
-        "n2",
-        1,
-        record("NETFILTER_DROP", v1::Stage::NetfilterForward, v1::Direction::Request),
-    ));
+    lost.flow = Some(flow([10, 0, 0, 1], 40_000, [10, 0, 0, 2], 30080));
+    lost.add_drop(fact("n2", 1, record("NETFILTER_DROP", Stage::NetfilterForward, Direction::Request)));
     assert_eq!(
         place(&world.locate(NODE_PORT, ProbeKind::Tcp, &lost)),
         "n2 cni0 NetfilterForward Request observed"
@@ -81,7 +76,7 @@ fn a_rule_on_the_node_that_passes_on_is_named() {
 fn what_reached_a_node_port_is_not_last_seen_there() {
     let world = world();
     let mut lost = timed_out();
-    lost.flow = Flow::read(&flow([10, 0, 0, 1], 61_000, [10, 0, 0, 2], 30080));
+    lost.flow = Some(flow([10, 0, 0, 1], 61_000, [10, 0, 0, 2], 30080));
     lost.answer =
         Some(Answer { arrived: Some(true), last_request_hook: Some(uplink(false)), ..Default::default() });
     let located = world.locate(NODE_PORT, ProbeKind::Tcp, &lost);
@@ -94,7 +89,7 @@ fn what_reached_a_node_port_is_not_last_seen_there() {
     assert_eq!(place(&world.locate(NODE_PORT, ProbeKind::Tcp, &lost)), "n1 eth0 Wire Request inferred n2");
     // Nor does an answered ping put the blame on a socket of that node.
     lost.answer = None;
-    lost.flow = Flow::read(&flow([10, 0, 0, 1], 40_000, [10, 0, 0, 2], 30080));
+    lost.flow = Some(flow([10, 0, 0, 1], 40_000, [10, 0, 0, 2], 30080));
     let probe = world.probe(NODE_PORT, ProbeKind::Tcp);
     let scene = LocateInput { echo_answered: true, ..world.scene(probe, &lost) };
     assert!(locate(&scene, &lost).location.is_none());
@@ -126,13 +121,13 @@ fn an_icmp_error_with_the_node_ports_own_address_may_be_anybodys() {
     let mut lost = refused([10, 0, 0, 2], 30080);
     lost.outcome = Outcome::Unreachable;
     lost.sample.icmp_error =
-        Some(v1::IcmpError { from: vec![10, 0, 0, 2], r#type: 3, code: 1, mtu_bytes: 0 });
+        Some(IcmpError { from: Some([10, 0, 0, 2].into()), kind: 3, code: 1, mtu_bytes: 0 });
     let located = world.locate(NODE_PORT, ProbeKind::Tcp, &lost);
     assert_eq!(
         place(&located),
         "unlocated: n2 (10.0.0.2) sent ICMP host unreachable, or somebody that it passed the request on to"
     );
-    lost.sample.icmp_error.as_mut().unwrap().from = vec![10, 0, 0, 3];
+    lost.sample.icmp_error.as_mut().unwrap().from = Some([10, 0, 0, 3].into());
     assert!(place(&world.locate(NODE_PORT, ProbeKind::Tcp, &lost)).starts_with("n3 "));
 }
 
@@ -146,16 +141,16 @@ fn what_carries_its_name_tells_which_backend_refused_it() {
     let mut lost = timed_out();
     lost.outcome = Outcome::Refused;
     lost.sample.icmp_error =
-        Some(v1::IcmpError { from: vec![10, 0, 0, 2], r#type: 3, code: 3, mtu_bytes: 0 });
+        Some(IcmpError { from: Some([10, 0, 0, 2].into()), kind: 3, code: 3, mtu_bytes: 0 });
     let located = world.locate(NODE_PORT, ProbeKind::Udp, &lost);
     assert!(place(&located).starts_with("unlocated: refused at NodePort 30080 on n2"), "{located:?}");
     // A hook of the sender's node that saw it once more, on its way from there to a backend.
-    lost.flow = Flow::read(&flow([10, 0, 0, 2], 40_000, [10, 244, 3, 2], 8080));
+    lost.flow = Some(flow([10, 0, 0, 2], 40_000, [10, 244, 3, 2], 8080));
     assert!(world.locate(NODE_PORT, ProbeKind::Udp, &lost).location.is_none());
-    let named = v1::DropRecord {
-        probe_session: 1,
+    let named = DropRecord {
+        probe: Some(ProbeIdentity { session: 1, path: PathId(0), sequence: 0 }),
         flow: Some(flow([10, 0, 0, 2], 40_000, [10, 244, 3, 2], 8080)),
-        ..record("NO_SOCKET", v1::Stage::Socket, v1::Direction::Request)
+        ..record("NO_SOCKET", Stage::Socket, Direction::Request)
     };
     lost.add_drop(fact("n3", 1, named));
     for flow in [lost.flow, None] {

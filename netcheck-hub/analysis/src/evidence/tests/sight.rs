@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn what_the_source_saw_bounds_the_place() {
     let world = World::new();
-    let with = |request: &[v1::HookSeen], reply: &[v1::HookSeen]| {
+    let with = |request: &[HookSeen], reply: &[HookSeen]| {
         let mut lost = timed_out();
         lost.sample.request_hooks = request.to_vec();
         lost.sample.reply_hooks = reply.to_vec();
@@ -20,10 +20,10 @@ fn what_the_source_saw_bounds_the_place() {
     assert_eq!(locate(&young, &timed_out()).want, Some(Want::Reports));
     assert_eq!(with(&[], &[]), asks, "what was seen there refutes what was not seen here");
     assert_eq!(with(&[uplink(true)], &[uplink(false)]), "n1 eth0 Ingress Reply inferred");
-    let bridge = hook("br0", v1::InterfaceRole::Bridge, true);
+    let bridge = hook("br0", InterfaceRole::Bridge, true);
     assert_eq!(with(std::slice::from_ref(&bridge), &[]), asks);
     // A tunnel's device only wraps: nothing has left before the wrapped packet was seen at an uplink.
-    let tunnel = hook("flannel.1", v1::InterfaceRole::Tunnel, true);
+    let tunnel = hook("flannel.1", InterfaceRole::Tunnel, true);
     let mut lost = timed_out();
     for (hooks, expected) in [
         (vec![], "n1 - Send Request inferred"),
@@ -37,12 +37,12 @@ fn what_the_source_saw_bounds_the_place() {
         lost.answer =
             Some(Answer { arrived: Some(true), last_request_hook: Some(uplink(false)), ..Answer::default() });
         let arrived = place(&world.locate("node/n2", ProbeKind::Icmp, &lost));
-        assert_eq!(arrived, "n2 eth0 Ingress Unspecified inferred");
+        assert_eq!(arrived, "n2 eth0 Ingress Unknown inferred");
     }
     let mut lost = timed_out();
     lost.sample.request_hooks = vec![veth(true)];
     let own = world.locate("pod/default/web-1", ProbeKind::Icmp, &lost);
-    assert_eq!(place(&own), "n1 veth1 Egress Unspecified inferred");
+    assert_eq!(place(&own), "n1 veth1 Egress Unknown inferred");
     assert_eq!(own.location.unwrap().pod, "default/web-1");
     lost.sample.request_hooks.clear();
     let inside = world.locate("pod/default/web-1", ProbeKind::Icmp, &lost);
@@ -63,14 +63,11 @@ fn what_the_destination_saw_tells_the_halves_apart() {
     lost.answer =
         Some(Answer { arrived: Some(true), last_request_hook: Some(uplink(false)), ..Answer::default() });
     // The kernel makes some replies itself, and drops them before any hook.
-    assert_eq!(
-        place(&world.locate("node/n2", ProbeKind::Udp, &lost)),
-        "n2 eth0 Ingress Unspecified inferred"
-    );
+    assert_eq!(place(&world.locate("node/n2", ProbeKind::Udp, &lost)), "n2 eth0 Ingress Unknown inferred");
     lost.answer =
         Some(Answer { arrived: Some(true), last_request_hook: Some(veth(true)), ..Answer::default() });
     let pod = world.locate("pod/default/web-2", ProbeKind::Icmp, &lost);
-    assert_eq!(place(&pod), "n2 veth1 Egress Unspecified inferred");
+    assert_eq!(place(&pod), "n2 veth1 Egress Unknown inferred");
     assert_eq!(pod.location.unwrap().pod, "default/web-2");
 
     let replied = |hook| {
@@ -88,10 +85,7 @@ fn what_the_destination_saw_tells_the_halves_apart() {
     lost.answer = None;
     lost.arrival = Some(true);
     let located = world.locate("node/n2", ProbeKind::Udp, &lost);
-    assert_eq!(
-        (place(&located).as_str(), located.want),
-        ("n2 - Unspecified Reply inferred", Some(Want::Path))
-    );
+    assert_eq!((place(&located).as_str(), located.want), ("n2 - Unknown Reply inferred", Some(Want::Path)));
     lost.arrival = Some(false);
     assert_eq!(place(&world.locate("node/n2", ProbeKind::Udp, &lost)), "n1 eth0 Wire Request inferred n2");
 }
@@ -138,12 +132,12 @@ fn a_destination_that_cannot_send_back_is_where_the_reply_died() {
         locate(&scene, &lost)
     };
     assert!(untold(false).location.is_none() && untold(false).want == Some(Want::Reports));
-    assert_eq!(place(&untold(true)), "n2 eth0 Ingress Unspecified inferred");
+    assert_eq!(place(&untold(true)), "n2 eth0 Ingress Unknown inferred");
     // The kernel's vague record of the request that it could not answer says less.
     lost.answer = None;
-    lost.add_drop(fact("n2", 1, record("NOT_SPECIFIED", v1::Stage::Socket, v1::Direction::Request)));
+    lost.add_drop(fact("n2", 1, record("NOT_SPECIFIED", Stage::Socket, Direction::Request)));
     assert_eq!(place(&located(&lost)), "n2 - Routing Reply inferred");
-    lost.add_drop(fact("n2", 1, record("NETFILTER_DROP", v1::Stage::NetfilterInput, v1::Direction::Request)));
+    lost.add_drop(fact("n2", 1, record("NETFILTER_DROP", Stage::NetfilterInput, Direction::Request)));
     assert_eq!(place(&located(&lost)), "n2 cni0 NetfilterInput Request observed");
     // That it can't send says nothing of a request that never came.
     lost.drops.clear();
@@ -155,10 +149,10 @@ fn a_destination_that_cannot_send_back_is_where_the_reply_died() {
 fn flows_that_no_destination_keeps_are_not_asked_about() {
     let world = World::new();
     let mut lost = timed_out();
-    lost.flow = Flow::read(&flow([10, 0, 0, 1], 4000, [10, 244, 3, 2], 8080));
+    lost.flow = Some(flow([10, 0, 0, 1], 4000, [10, 244, 3, 2], 8080));
     let service = world.locate("service/default/web:80", ProbeKind::Tcp, &lost);
     assert_eq!((service.location.is_none(), service.want), (true, None));
-    lost.flow = Flow::read(&flow([10, 0, 0, 1], 4000, [10, 0, 0, 2], 6100));
+    lost.flow = Some(flow([10, 0, 0, 1], 4000, [10, 0, 0, 2], 6100));
     assert_eq!(world.locate("node/n2", ProbeKind::Tcp, &lost).want, Some(Want::Flow));
     let silent = world.locate_with(world.probe("node/n2", ProbeKind::Tcp), &lost, Sight::Silent, false);
     assert!(
@@ -169,7 +163,7 @@ fn flows_that_no_destination_keeps_are_not_asked_about() {
 
 #[test]
 fn answers_of_reflectors() {
-    let state = |known, highest_sequence, arrived, last_reply_sequence| v1::ReflectedState {
+    let state = |known, highest_sequence, arrived, last_reply_sequence| ReflectedState {
         known,
         highest_sequence,
         arrived,
@@ -177,7 +171,7 @@ fn answers_of_reflectors() {
         last_reply_hook: (last_reply_sequence > 0).then(|| uplink(true)),
         ..Default::default()
     };
-    let arrived = |state: &v1::ReflectedState, sequence| reflected(state, sequence).arrived;
+    let arrived = |state: &ReflectedState, sequence| reflected(state, sequence).arrived;
     assert_eq!(arrived(&state(false, 0, 0, 0), 5), Some(false));
     assert_eq!(arrived(&state(true, 4, 0b1111, 0), 5), Some(false));
     assert_eq!(arrived(&state(true, 5, 0b1, 0), 5), Some(true));
@@ -189,7 +183,7 @@ fn answers_of_reflectors() {
     assert_eq!(arrived(&state(true, u32::MAX, 0b1, 0), 1), Some(false));
     assert!(reflected(&state(true, 7, 0b111, 6), 6).replied);
     assert!(!reflected(&state(true, 7, 0b111, 5), 6).replied);
-    let seen = v1::FlowSighting { known: true, request_packets: 2, ..Default::default() };
+    let seen = FlowSighting { known: true, request_packets: 2, ..Default::default() };
     assert_eq!(sighted(&seen), Answer { arrived: Some(true), ..Answer::default() });
 }
 
@@ -198,11 +192,11 @@ fn without_hooks_at_the_uplinks_nothing_is_said_to_have_stayed() {
     let world = World::new();
     let probe = world.probe("node/n2", ProbeKind::Icmp);
     let mut lost = timed_out();
-    lost.sample.request_hooks = vec![hook("flannel.1", v1::InterfaceRole::Tunnel, true)];
+    lost.sample.request_hooks = vec![hook("flannel.1", InterfaceRole::Tunnel, true)];
     lost.answer = Some(Answer { arrived: Some(false), ..Answer::default() });
     let blind = LocateInput { source_watches_uplinks: false, ..world.scene(probe, &lost) };
     assert!(locate(&blind, &lost).location.is_none());
-    let last_reply_hook = Some(hook("flannel.1", v1::InterfaceRole::Tunnel, true));
+    let last_reply_hook = Some(hook("flannel.1", InterfaceRole::Tunnel, true));
     lost.answer = Some(Answer { arrived: Some(true), replied: true, last_reply_hook, ..Answer::default() });
     assert_eq!(place(&world.locate("node/n2", ProbeKind::Icmp, &lost)), "n2 flannel.1 Egress Reply inferred");
     let blind = LocateInput { destination_watches_uplinks: false, ..world.scene(probe, &lost) };
@@ -213,7 +207,7 @@ fn without_hooks_at_the_uplinks_nothing_is_said_to_have_stayed() {
 fn a_datagrams_answer_that_left_may_have_left_too_late() {
     let world = World::new();
     let mut lost = timed_out();
-    lost.flow = Flow::read(&flow([10, 0, 0, 1], 4000, [10, 244, 1, 53], 53));
+    lost.flow = Some(flow([10, 0, 0, 1], 4000, [10, 244, 1, 53], 53));
     lost.answer = Some(Answer {
         arrived: Some(true),
         replied: true,
@@ -230,9 +224,9 @@ fn a_datagrams_answer_that_left_may_have_left_too_late() {
 
 #[test]
 fn how_long_a_destination_took_is_told_by_its_own_clock() {
-    let ages = |request: Option<u64>, reply: Option<u64>| v1::FlowSighting {
-        last_request_age: request.map(convert::duration_from_ns),
-        last_reply_age: reply.map(convert::duration_from_ns),
+    let ages = |request: Option<u64>, reply: Option<u64>| FlowSighting {
+        last_request_age: request.map(Duration::from_nanos),
+        last_reply_age: reply.map(Duration::from_nanos),
         ..Default::default()
     };
     assert_eq!(sighted(&ages(Some(9_000), Some(2_000))).reply_delay_ns, Some(7_000));
@@ -246,8 +240,8 @@ fn how_long_a_destination_took_is_told_by_its_own_clock() {
 fn what_comes_back_to_its_sender_goes_round() {
     let world = World::new();
     let (out, back) = (uplink(true), uplink(false));
-    let other = hook("eth1", v1::InterfaceRole::Uplink, false);
-    let wrapped = |egress| hook("flannel.1", v1::InterfaceRole::Tunnel, egress);
+    let other = hook("eth1", InterfaceRole::Uplink, false);
+    let wrapped = |egress| hook("flannel.1", InterfaceRole::Tunnel, egress);
     let round = "n1 - Routing Request inferred";
     for (target, hooks, arrived, expected) in [
         ("node/n2", vec![out.clone(), back.clone()], Some(false), round),
@@ -258,7 +252,7 @@ fn what_comes_back_to_its_sender_goes_round() {
             None,
             "unlocated: was not seen to leave n1; waiting for the answer of its destination",
         ),
-        ("node/n2", vec![out.clone(), back.clone()], Some(true), "n2 - Unspecified Reply inferred"),
+        ("node/n2", vec![out.clone(), back.clone()], Some(true), "n2 - Unknown Reply inferred"),
         // A tunnel's packets.
         ("node/n2", vec![wrapped(true), out.clone(), wrapped(false)], Some(false), round),
         // A switch floods what it has no port for.
@@ -289,12 +283,9 @@ fn a_pod_whose_link_is_down_is_where_its_packets_end() {
     lost.answer =
         Some(Answer { arrived: Some(true), last_request_hook: Some(uplink(false)), ..Answer::default() });
     let probe = world.probe("pod/default/web-2", ProbeKind::Icmp);
-    let mut link = v1::PodLinkDown {
-        interface: "veth1".to_owned(),
-        pod: "default/web-2".to_owned(),
-        ..Default::default()
-    };
-    let locate_with = |source, link: &v1::PodLinkDown, lost: &Lost| {
+    let mut link =
+        PodLinkDown { interface: "veth1".to_owned(), pod: "default/web-2".to_owned(), ..Default::default() };
+    let locate_with = |source, link: &PodLinkDown, lost: &Lost| {
         let scene = world.scene(probe, lost);
         locate(&LocateInput { source, pod_link_down: Some(link), ..scene }, lost)
     };
@@ -307,11 +298,7 @@ fn a_pod_whose_link_is_down_is_where_its_packets_end() {
     link.no_carrier = true;
     assert!(locate_with("n1", &link, &lost).summary.contains("no carrier"));
     // What a kernel saw it do goes before.
-    lost.add_drop(fact(
-        node,
-        1,
-        record("NETFILTER_DROP", v1::Stage::NetfilterForward, v1::Direction::Request),
-    ));
+    lost.add_drop(fact(node, 1, record("NETFILTER_DROP", Stage::NetfilterForward, Direction::Request)));
     assert!(locate_with("n1", &link, &lost).observed());
     // A pod that answers is not cut off.
     let mut lost = timed_out();
@@ -321,14 +308,14 @@ fn a_pod_whose_link_is_down_is_where_its_packets_end() {
         last_reply_hook: Some(uplink(true)),
         ..Answer::default()
     });
-    assert_eq!(locate_with("n1", &link, &lost).location.unwrap().stage(), v1::Stage::Wire);
+    assert_eq!(locate_with("n1", &link, &lost).location.unwrap().stage, Stage::Wire);
 }
 
 #[test]
 fn silence_behind_a_pods_link_means_its_socket_only_where_drops_are_told() {
     let world = World::new();
     let sees = |drops| Sight::Sees { uplink: None, drops };
-    let egress = "n2 veth1 Egress Unspecified inferred";
+    let egress = "n2 veth1 Egress Unknown inferred";
     for (kind, echo_answered, drops, expected) in [
         // Full listen queues are silent, and the way to them is open.
         (ProbeKind::Tcp, true, true, "n2 veth1 Socket Request inferred"),

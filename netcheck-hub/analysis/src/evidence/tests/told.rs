@@ -14,7 +14,7 @@ fn send_errors() {
         ("ENOBUFS", "Qdisc"),
         ("EMSGSIZE", "Send"),
     ] {
-        let sample = v1::LostSample { errno: errno.to_owned(), ..Default::default() };
+        let sample = LostSample { errno: errno.to_owned(), ..Default::default() };
         let lost = Lost::new(sample, Outcome::SendError, 0, 0);
         let located = world.locate("node/n2", ProbeKind::Icmp, &lost);
         assert_eq!(place(&located), format!("n1 - {stage} Request observed"));
@@ -26,12 +26,12 @@ fn send_errors() {
 fn icmp_errors_name_their_sender() {
     let world = World::new();
     let error = |from: [u8; 4], code| {
-        let icmp_error = Some(v1::IcmpError { from: from.to_vec(), r#type: 3, code, mtu_bytes: 0 });
-        let sample = v1::LostSample { icmp_error, ..timed_out().sample };
+        let icmp_error = Some(IcmpError { from: Some(from.into()), kind: 3, code, mtu_bytes: 0 });
+        let sample = LostSample { icmp_error, ..timed_out().sample };
         Lost::new(sample, Outcome::Unreachable, 0, 0)
     };
     let located = world.locate("pod/default/web-2", ProbeKind::Icmp, &error([10, 0, 0, 2], 13));
-    assert_eq!(place(&located), "n2 - Unspecified Request observed", "a filter, or a prohibit route");
+    assert_eq!(place(&located), "n2 - Unknown Request observed", "a filter, or a prohibit route");
     assert_eq!(located.evidence, ["n2 (10.0.0.2) sent ICMP administratively prohibited"]);
     let located = world.locate("node/n2", ProbeKind::Icmp, &error([10, 0, 0, 2], 13));
     assert_eq!(place(&located), "n2 - NetfilterInput Request observed");
@@ -45,7 +45,7 @@ fn a_nodes_own_dns_cache_is_on_that_very_node() {
     let settings = DnsSettings { node_local: vec![[169, 254, 20, 10].into()], ..DnsSettings::default() };
     let catalog = world.catalog.clone().with_dns(&world.roster, "a.b", &settings, &Found::new());
     let probe = catalog.probes.iter().find(|probe| probe.target.is_node_local()).unwrap();
-    let sample = v1::LostSample { dns_rcode: "SERVFAIL".to_owned(), ..Default::default() };
+    let sample = LostSample { dns_rcode: "SERVFAIL".to_owned(), ..Default::default() };
     for (outcome, place_of, summary) in [
         (Outcome::Refused, "n1 - Socket Request observed", "refused by the DNS cache of n1 (169.254.20.10)"),
         (
@@ -60,37 +60,33 @@ fn a_nodes_own_dns_cache_is_on_that_very_node() {
     }
     // From a pod of the node: it came to the node, and that is all that its hooks can know.
     let request_hooks = vec![veth(false)];
-    let silent = v1::LostSample { request_hooks, ..Default::default() };
+    let silent = LostSample { request_hooks, ..Default::default() };
     let lost = Lost::new(silent, Outcome::Timeout, 0, 0);
-    assert_eq!(place(&locate(&world.scene(probe, &lost), &lost)), "n1 veth1 Ingress Unspecified inferred");
+    assert_eq!(place(&locate(&world.scene(probe, &lost), &lost)), "n1 veth1 Ingress Unknown inferred");
 }
 
 #[test]
 fn refusals_and_dns_errors_name_who_answered() {
     let world = World::new();
     let sample =
-        v1::LostSample { flow: Some(flow([10, 0, 0, 1], 4000, [10, 244, 3, 2], 8080)), ..Default::default() };
+        LostSample { flow: Some(flow([10, 0, 0, 1], 4000, [10, 244, 3, 2], 8080)), ..Default::default() };
     let mut lost = Lost::new(sample, Outcome::Refused, 0, 0);
     let located = world.locate("service/default/web:80", ProbeKind::Tcp, &lost);
     assert_eq!(place(&located), "n3 - Socket Request observed");
     assert_eq!(located.summary, "refused by backend default/web-3 (10.244.3.2) on n3");
     // The kernel's own record of the missing socket only adds to it; a reject rule before it explains more.
-    lost.add_drop(fact("n3", 1, record("NO_SOCKET", v1::Stage::Socket, v1::Direction::Request)));
+    lost.add_drop(fact("n3", 1, record("NO_SOCKET", Stage::Socket, Direction::Request)));
     let again = world.locate("service/default/web:80", ProbeKind::Tcp, &lost);
     assert_eq!((&again.location, again.evidence.len()), (&located.location, 2));
-    lost.add_drop(fact(
-        "n2",
-        1,
-        record("NETFILTER_DROP", v1::Stage::NetfilterForward, v1::Direction::Request),
-    ));
+    lost.add_drop(fact("n2", 1, record("NETFILTER_DROP", Stage::NetfilterForward, Direction::Request)));
     let rejected = world.locate("service/default/web:80", ProbeKind::Tcp, &lost);
     assert_eq!(place(&rejected), "n2 cni0 NetfilterForward Request observed");
 
     // A closed TCP port answers with a reset: a filter sent this, from an address that the service's hides.
-    let from = vec![10, 96, 0, 80];
-    let icmp_error = Some(v1::IcmpError { from, r#type: 3, code: 3, mtu_bytes: 0 });
+    let from = Some([10, 96, 0, 80].into());
+    let icmp_error = Some(IcmpError { from, kind: 3, code: 3, mtu_bytes: 0 });
     let to_backend = Some(flow([10, 0, 0, 1], 4000, [10, 244, 3, 2], 8080));
-    let translated = v1::LostSample { icmp_error, flow: to_backend.clone(), ..Default::default() };
+    let translated = LostSample { icmp_error, flow: to_backend.clone(), ..Default::default() };
     let located = world.locate(
         "service/default/web:80",
         ProbeKind::Tcp,
@@ -100,22 +96,21 @@ fn refusals_and_dns_errors_name_who_answered() {
     assert_eq!(located.evidence, ["it was sent to backend default/web-3 (10.244.3.2) on n3"]);
     // From an address of its own: the target's where its own stack rejects, another's where a node on the way does.
     for (from, expected) in [
-        (vec![10, 244, 3, 2], "n3 - NetfilterInput Request observed"),
-        (vec![10, 0, 0, 2], "n2 - NetfilterForward Request observed"),
-        (vec![10, 0, 0, 1], "n1 - NetfilterOutput Request observed"),
+        ([10, 244, 3, 2], "n3 - NetfilterInput Request observed"),
+        ([10, 0, 0, 2], "n2 - NetfilterForward Request observed"),
+        ([10, 0, 0, 1], "n1 - NetfilterOutput Request observed"),
     ] {
-        let icmp_error = Some(v1::IcmpError { from, r#type: 3, code: 3, mtu_bytes: 0 });
+        let icmp_error = Some(IcmpError { from: Some(from.into()), kind: 3, code: 3, mtu_bytes: 0 });
         let flow = to_backend.clone();
-        let lost =
-            Lost::new(v1::LostSample { icmp_error, flow, ..Default::default() }, Outcome::Refused, 0, 0);
+        let lost = Lost::new(LostSample { icmp_error, flow, ..Default::default() }, Outcome::Refused, 0, 0);
         assert_eq!(place(&world.locate("service/default/web:80", ProbeKind::Tcp, &lost)), expected);
     }
 
-    let unknown = Lost::new(v1::LostSample::default(), Outcome::Refused, 0, 0);
+    let unknown = Lost::new(LostSample::default(), Outcome::Refused, 0, 0);
     let located = world.locate("service/default/web:80", ProbeKind::Tcp, &unknown);
     assert!(located.location.is_none() && located.want.is_none(), "no backend is guessed");
 
-    let sample = v1::LostSample { dns_rcode: "SERVFAIL".to_owned(), ..Default::default() };
+    let sample = LostSample { dns_rcode: "SERVFAIL".to_owned(), ..Default::default() };
     let lost = Lost::new(sample, Outcome::DnsError, 0, 0);
     let located = world.locate("dns/kube-system/coredns-x", ProbeKind::Dns, &lost);
     assert_eq!(place(&located), "n1 - Application Request observed");

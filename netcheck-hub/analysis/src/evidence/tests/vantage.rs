@@ -8,11 +8,11 @@ const POD: &str = "default/web-1";
 fn from_pod(
     world: &World,
     target: &str,
-    hooks: &[v1::HookSeen],
+    hooks: &[HookSeen],
     direct: impl Fn(&mut LocateInput<'_>),
 ) -> Located {
     let sample =
-        v1::LostSample { path_id: 1, sequence: 7, request_hooks: hooks.to_vec(), ..Default::default() };
+        LostSample { path: PathId(1), sequence: 7, request_hooks: hooks.to_vec(), ..Default::default() };
     let lost = Lost::new(sample, Outcome::Timeout, 100 * SECOND_NS, 101 * SECOND_NS);
     located(world, target, &lost, direct)
 }
@@ -53,10 +53,7 @@ fn of_two_pods_on_the_way_the_right_one_is_named() {
     // To a pod of its own node, and into that one's link.
     let inside = |scene: &mut LocateInput<'_>| (scene.give_up, scene.destination) = (true, Some("n1"));
     let into = from_pod(&world, "pod/default/web-2", &[veth(false), veth(true)], inside);
-    assert_eq!(
-        (place(&into).as_str(), pod(&into)),
-        ("n1 veth1 Egress Unspecified inferred", "default/web-2")
-    );
+    assert_eq!((place(&into).as_str(), pod(&into)), ("n1 veth1 Egress Unknown inferred", "default/web-2"));
 }
 
 #[test]
@@ -75,7 +72,7 @@ fn a_reply_that_went_into_its_link_was_lost_behind_it() {
 #[test]
 fn what_its_own_kernel_refused_is_the_pods_not_the_nodes() {
     let world = World::new();
-    let sample = v1::LostSample { errno: "ENETUNREACH".to_owned(), ..Default::default() };
+    let sample = LostSample { errno: "ENETUNREACH".to_owned(), ..Default::default() };
     let lost = Lost::new(sample, Outcome::SendError, 100 * SECOND_NS, 101 * SECOND_NS);
     let refused = located(&world, "node/n2", &lost, |_| {});
     assert_eq!((place(&refused).as_str(), pod(&refused)), ("n1 - Routing Request observed", POD));
@@ -85,8 +82,8 @@ fn what_its_own_kernel_refused_is_the_pods_not_the_nodes() {
 #[test]
 fn its_own_link_that_is_down_is_where_its_packets_end() {
     let world = World::new();
-    let link = v1::PodLinkDown { interface: "veth7".to_owned(), pod: POD.to_owned(), ..Default::default() };
-    let sample = v1::LostSample { path_id: 1, sequence: 7, ..Default::default() };
+    let link = PodLinkDown { interface: "veth7".to_owned(), pod: POD.to_owned(), ..Default::default() };
+    let sample = LostSample { path: PathId(1), sequence: 7, ..Default::default() };
     let lost = Lost::new(sample, Outcome::Timeout, 100 * SECOND_NS, 101 * SECOND_NS);
     let mut scene = world.scene(world.probe("node/n2", ProbeKind::Icmp), &lost);
     (scene.source_pod, scene.source_link_down, scene.give_up) = (Some(POD.to_owned()), Some(&link), true);

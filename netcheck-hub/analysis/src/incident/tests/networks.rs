@@ -6,6 +6,8 @@ use netcheck_proto::v1;
 use super::world::{World, died, dropped, timeout, to, touches, wire};
 use super::{SIX, kinds};
 use crate::incident::{Explained, Fact};
+use crate::model::incident::IncidentKind;
+use crate::model::location::{Direction, Stage};
 use crate::model::verdict::Verdict;
 
 const NETWORK: &str = "default/storage";
@@ -44,7 +46,7 @@ fn a_network_that_fails_at_a_node_is_one_incident_that_names_both() {
         let cause = &causes[0];
         assert!(cause.headline.starts_with("network default/storage at n2: "), "{name}: {}", cause.headline);
         assert!(cause.key.starts_with("network/default/storage/"), "{}", cause.key);
-        assert_eq!((cause.kind, cause.paths.len()), (v1::IncidentKind::PodNetwork, paths), "{name}");
+        assert_eq!((cause.kind, cause.paths.len()), (IncidentKind::PodNetwork, paths), "{name}");
         assert!(cause.contradictions.is_empty(), "{name}: what is well elsewhere says nothing of it");
     }
 }
@@ -54,10 +56,10 @@ fn between_two_nodes_and_everywhere() {
     let link = |fact: &Fact| on(fact) && touches(fact, "n1") && touches(fact, "n2");
     let causes = world().breaks(link, |_| timeout()).explain();
     assert_eq!(headlines(&causes), ["network default/storage: nothing passes between n1 and n2"]);
-    assert_eq!(causes[0].kind, v1::IncidentKind::Link);
+    assert_eq!(causes[0].kind, IncidentKind::Link);
     let causes = world().breaks(on, |_| timeout()).explain();
     assert_eq!(headlines(&causes), ["network default/storage: every kind of probe fails everywhere"]);
-    assert_eq!(causes[0].kind, v1::IncidentKind::PodNetwork);
+    assert_eq!(causes[0].kind, IncidentKind::PodNetwork);
     // Of two nodes neither is more to blame.
     let two = World::plain(&["a"; 2]).with_vantages().with_network(NETWORK);
     let causes = two.breaks(|fact| on(fact) && *fact.source != *to(fact), |_| timeout()).explain();
@@ -86,14 +88,14 @@ fn a_dead_node_is_one_incident_on_all_networks() {
     let dead = dead.silent(|fact| *fact.source == *"n2", Verdict::NoData);
     let silent = all_of(&dead, |fact| touches(fact, "n2") && *fact.source == *"n2");
     let causes = dead.explain();
-    assert_eq!(kinds(&causes), [("node/n2", v1::IncidentKind::Node, paths - silent)]);
+    assert_eq!(kinds(&causes), [("node/n2", IncidentKind::Node, paths - silent)]);
     assert!(causes[0].evidence.iter().any(|line| line.starts_with("also network default/storage")));
 }
 
 #[test]
 fn what_a_kernel_reports_at_one_place_is_one_incident_on_all_networks() {
     let to_n2 = |fact: &Fact| to(fact) == "n2" && fact.path.probe.target.kind == v1::TargetKind::Pod;
-    let place = |_: &Fact| dropped("n2", v1::Direction::Request);
+    let place = |_: &Fact| dropped("n2", Direction::Request);
     let causes = world().breaks(to_n2, place).explain();
     assert_eq!(causes.len(), 1, "{:?}", headlines(&causes));
     assert_eq!(causes[0].key, "place/n2/netfilter_input/NETFILTER_DROP");
@@ -110,9 +112,9 @@ fn what_differs_by_where_it_was_seen_is_still_one_incident() {
     let symptom = |fact: &Fact| match (*fact.source == *"n2", fact.path.id.0 % 3) {
         // Out of its own pods it reaches nothing that would take it; to them, it never arrives.
         (true, 0) => timeout(),
-        (true, _) => died("n2", v1::Direction::Request, v1::Stage::Ingress, "NO_TX_TARGET", "br_flood"),
-        (false, 0) => died(&fact.source, v1::Direction::Request, v1::Stage::Neighbour, "NEIGH_FAILED", "f"),
-        (false, _) => wire(&fact.source, "n2", v1::Direction::Request),
+        (true, _) => died("n2", Direction::Request, Stage::Ingress, "NO_TX_TARGET", "br_flood"),
+        (false, 0) => died(&fact.source, Direction::Request, Stage::Neighbour, "NEIGH_FAILED", "f"),
+        (false, _) => wire(&fact.source, "n2", Direction::Request),
     };
     let causes = world().breaks(at_n2, symptom).explain();
     assert!(

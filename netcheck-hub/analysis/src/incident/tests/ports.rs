@@ -6,6 +6,8 @@ use netcheck_proto::v1;
 use super::world::{World, dropped, timeout, to, touches, wire};
 use super::{SIX, kinds};
 use crate::incident::{Fact, IncidentTracker, Symptom};
+use crate::model::incident::IncidentKind;
+use crate::model::location::{Certainty, Direction};
 use crate::model::verdict::Verdict;
 
 fn udp(fact: &Fact) -> bool {
@@ -42,8 +44,8 @@ fn world(broken: impl Fn(&Fact) -> bool, symptom: impl Fn(&Fact) -> Symptom) -> 
 #[test]
 fn a_dead_way_between_two_nodes_is_a_cause_of_its_own() {
     let broken = |fact: &Fact| *fact.source == *"n1" && to(fact) == "n3";
-    let causes = world(broken, |_| wire("n1", "n3", v1::Direction::Request)).explain();
-    assert_eq!(kinds(&causes), [("ports/from/n1/node/n3", v1::IncidentKind::SourcePorts, 2)]);
+    let causes = world(broken, |_| wire("n1", "n3", Direction::Request)).explain();
+    assert_eq!(kinds(&causes), [("ports/from/n1/node/n3", IncidentKind::SourcePorts, 2)]);
     assert_eq!(
         causes[0].headline,
         "UDP: 1 of 8 source ports loses everything, the others nothing, as when one of several parallel ways is dead: \
@@ -54,26 +56,24 @@ fn a_dead_way_between_two_nodes_is_a_cause_of_its_own() {
 
 #[test]
 fn a_place_that_drops_some_ports_is_proven_and_another_fault_is_another_cause() {
-    let mut world = world(|fact| to(fact) == "n2", |_| dropped("n2", v1::Direction::Request));
+    let mut world = world(|fact| to(fact) == "n2", |_| dropped("n2", Direction::Request));
     let pods = |fact: &Fact| to(fact) == "n5" && fact.path.probe.target.kind == v1::TargetKind::Pod;
     world = world.breaks(pods, |_| timeout());
     let mut found: Vec<_> = world.explain().iter().map(|cause| (cause.kind, cause.certainty)).collect();
     found.sort_unstable();
-    let expected = [
-        (v1::IncidentKind::PodNetwork, v1::Certainty::Inferred),
-        (v1::IncidentKind::SourcePorts, v1::Certainty::Observed),
-    ];
+    let expected =
+        [(IncidentKind::PodNetwork, Certainty::Inferred), (IncidentKind::SourcePorts, Certainty::Observed)];
     assert_eq!(found, expected);
 }
 
 #[test]
 fn losses_that_turn_out_to_be_those_of_a_port_are_the_same_incident() {
     let broken = |fact: &Fact| udp(fact) && touches(fact, "n1") && touches(fact, "n3");
-    let mut early = World::plain(&SIX).breaks(broken, |_| wire("n1", "n3", v1::Direction::Request));
+    let mut early = World::plain(&SIX).breaks(broken, |_| wire("n1", "n3", Direction::Request));
     for fact in early.facts.iter_mut().filter(|fact| broken(fact)) {
         fact.verdict = Verdict::Degraded;
     }
-    let later = world(broken, |_| wire("n1", "n3", v1::Direction::Request));
+    let later = world(broken, |_| wire("n1", "n3", Direction::Request));
     // One path is told before the others.
     let mut between = later.clone();
     for fact in between.facts.iter_mut().filter(|fact| broken(fact) && *fact.source == *"n3") {
@@ -85,6 +85,6 @@ fn losses_that_turn_out_to_be_those_of_a_port_are_the_same_incident() {
     }
     let open = tracker.open();
     assert_eq!((open.len(), tracker.closed().count()), (1, 0), "{open:?}");
-    assert_eq!(open[0].wire.kind(), v1::IncidentKind::SourcePorts);
-    assert_eq!(open[0].wire.paths.len(), 4);
+    assert_eq!(open[0].kind, IncidentKind::SourcePorts);
+    assert_eq!(open[0].paths.len(), 4);
 }

@@ -8,6 +8,8 @@ use netcheck_proto::v1::{self, ServiceAddress};
 use super::world::{World, died, timeout, to, touches};
 use super::{SIX, kinds};
 use crate::incident::{Fact, Symptom};
+use crate::model::incident::IncidentKind;
+use crate::model::location::{Direction, Stage};
 use crate::model::verdict::Verdict;
 use crate::plan::{At, PlannedPath, Probe, Sources, Target};
 
@@ -15,7 +17,7 @@ use crate::plan::{At, PlannedPath, Probe, Sources, Target};
 fn a_node_with_a_wrong_neighbour_entry_for_a_pod_is_one_cause() {
     let to_pod = |fact: &Fact| &*fact.path.probe.target.id == "pod/default/pod-n2";
     let misaddressed = |pod: &str| {
-        let mut symptom = died("n2", v1::Direction::Request, v1::Stage::Ingress, "OTHERHOST", "ip_rcv_core");
+        let mut symptom = died("n2", Direction::Request, Stage::Ingress, "OTHERHOST", "ip_rcv_core");
         let at = symptom.at.as_mut().unwrap();
         (at.interface, at.pod) = (String::new(), pod.to_owned());
         symptom
@@ -35,10 +37,10 @@ fn a_node_with_a_wrong_neighbour_entry_for_a_pod_is_one_cause() {
     let broken =
         World::plain(&SIX).breaks(to_pod, symptom).breaks(met, |_| pod(misaddressed("default/pod-n2")));
     let one = broken.explain();
-    assert_eq!(kinds(&one), [("place/n2/pod default/pod-n2/ingress/OTHERHOST", v1::IncidentKind::Place, 16)]);
+    assert_eq!(kinds(&one), [("place/n2/pod default/pod-n2/ingress/OTHERHOST", IncidentKind::Place, 16)]);
     // Between nodes it is who sent it.
     let between = World::plain(&SIX).breaks(to_pod, |_| misaddressed("")).explain();
-    assert!(between.iter().all(|cause| cause.kind != v1::IncidentKind::Place), "{:?}", kinds(&between));
+    assert!(between.iter().all(|cause| cause.kind != IncidentKind::Place), "{:?}", kinds(&between));
     // What else dies at that node without a place is not explained by one pod's neighbour entry.
     let udp = |fact: &Fact| to(fact) == "n2" && fact.path.probe.kind == ProbeKind::Icmp && !to_pod(fact);
     let two = broken.breaks(udp, |_| timeout()).explain();
@@ -115,10 +117,7 @@ fn refused() -> Symptom {
 fn a_node_port_that_fails_on_one_node_is_one_cause_that_names_both() {
     let port = |fact: &Fact| is_at(fact, ServiceAddress::NodePort) && fact.path.probe.target.node == "n3";
     let causes = world().breaks(port, |_| refused()).explain();
-    assert_eq!(
-        kinds(&causes),
-        [("target/service/default/web:80/node-port/n3", v1::IncidentKind::Service, 6)]
-    );
+    assert_eq!(kinds(&causes), [("target/service/default/web:80/node-port/n3", IncidentKind::Service, 6)]);
     assert!(
         causes[0].headline.starts_with("NodePort 30080 on n3 of service default/web:80 answers nobody"),
         "{}",
@@ -131,7 +130,7 @@ fn a_load_balancer_that_fails_is_one_cause() {
     let causes = world().breaks(|fact| is_at(fact, ServiceAddress::LoadBalancer), |_| timeout()).explain();
     assert_eq!(
         kinds(&causes),
-        [("target/service/default/web:80/load-balancer/192.0.2.1", v1::IncidentKind::Service, 6)]
+        [("target/service/default/web:80/load-balancer/192.0.2.1", IncidentKind::Service, 6)]
     );
     let begin = "load balancer 192.0.2.1 of service default/web:80 answers nobody";
     assert!(causes[0].headline.starts_with(begin), "{}", causes[0].headline);
@@ -140,7 +139,7 @@ fn a_load_balancer_that_fails_is_one_cause() {
 #[test]
 fn node_ports_that_fail_on_all_nodes_are_one_cause() {
     let causes = world().breaks(|fact| is_at(fact, ServiceAddress::NodePort), |_| refused()).explain();
-    assert_eq!(kinds(&causes), [("service/default/web:80 node port", v1::IncidentKind::Service, 36)]);
+    assert_eq!(kinds(&causes), [("service/default/web:80 node port", IncidentKind::Service, 36)]);
 }
 
 #[test]

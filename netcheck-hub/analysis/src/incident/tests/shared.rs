@@ -9,6 +9,8 @@ use super::world::{World, died, dropped, timeout, to, touches, wire};
 use super::{SIX, kinds};
 use crate::incident::properties::{no_route, round};
 use crate::incident::{Fact, Symptom, tracker};
+use crate::model::incident::IncidentKind;
+use crate::model::location::{Certainty, Direction, Stage};
 use crate::model::reason::ROUTING_LOOP;
 use crate::model::verdict::Verdict;
 
@@ -28,9 +30,9 @@ fn service(fact: &Fact) -> bool {
 fn from_wire(node: &str) -> impl Fn(&Fact) -> Symptom {
     move |fact| {
         if *fact.source == *node {
-            wire(node, to(fact), v1::Direction::Request)
+            wire(node, to(fact), Direction::Request)
         } else {
-            wire(node, &fact.source, v1::Direction::Reply)
+            wire(node, &fact.source, Direction::Reply)
         }
     }
 }
@@ -40,7 +42,7 @@ fn a_cable_that_loses_one_family_is_one_cause_though_tunnels_over_the_other_pass
     let cut = |fact: &Fact| touches(fact, "n2") && bare(fact) && v6(fact);
     let world = World::plain(&SIX).breaks(cut, from_wire("n2"));
     let causes = world.explain();
-    assert_eq!(kinds(&causes), [("cable/n2 (IPv6)", v1::IncidentKind::Node, 30)]);
+    assert_eq!(kinds(&causes), [("cable/n2 (IPv6)", IncidentKind::Node, 30)]);
     let begin = "packets from n2 are lost on the wire there, IPv6 only: ";
     assert!(causes[0].headline.starts_with(begin), "{}", causes[0].headline);
     assert!(causes[0].contradictions.is_empty(), "tunnels are no contradiction");
@@ -48,7 +50,7 @@ fn a_cable_that_loses_one_family_is_one_cause_though_tunnels_over_the_other_pass
     // A service whose backend nobody of the cluster is: it left, and that is all.
     let outside = |fact: &Fact| *fact.source == *"n2" && service(fact) && v6(fact);
     let causes = world.breaks(outside, |_| timeout()).explain();
-    assert_eq!(kinds(&causes), [("cable/n2 (IPv6)", v1::IncidentKind::Node, 31)]);
+    assert_eq!(kinds(&causes), [("cable/n2 (IPv6)", IncidentKind::Node, 31)]);
 }
 
 #[test]
@@ -64,7 +66,7 @@ fn a_cable_that_loses_some_is_one_cause_and_one_path_of_it_opens_nothing_at_once
         world
     };
     let world = degraded(World::plain(&SIX).breaks(some, from_wire("n2")));
-    assert_eq!(kinds(&world.explain()), [("cable/n2 (IPv6)", v1::IncidentKind::Node, 4)]);
+    assert_eq!(kinds(&world.explain()), [("cable/n2 (IPv6)", IncidentKind::Node, 4)]);
     let one = |fact: &Fact| some(fact) && *fact.source == *"n2" && to(fact) == "n1";
     let lone = degraded(World::plain(&SIX).breaks(one, from_wire("n2")));
     let mut tracker = tracker::IncidentTracker::default();
@@ -90,7 +92,7 @@ fn between(fact: &Fact, a: &str, b: &str) -> bool {
 }
 
 fn prerouting(node: &str) -> Symptom {
-    died(node, v1::Direction::Request, v1::Stage::NetfilterPrerouting, "NETFILTER_DROP", "nft_do_chain")
+    died(node, Direction::Request, Stage::NetfilterPrerouting, "NETFILTER_DROP", "nft_do_chain")
 }
 
 #[test]
@@ -99,8 +101,8 @@ fn the_same_rule_on_every_node_between_two_zones_is_one_link_that_is_proven() {
     let apart = |fact: &Fact| between(fact, "a", "b");
     let world = World::plain(&zones).breaks(apart, |fact| prerouting(to(fact)));
     let causes = world.explain();
-    assert_eq!(kinds(&causes), [("zones/a~b", v1::IncidentKind::Link, 64)]);
-    assert_eq!(causes[0].certainty, v1::Certainty::Observed);
+    assert_eq!(kinds(&causes), [("zones/a~b", IncidentKind::Link, 64)]);
+    assert_eq!(causes[0].certainty, Certainty::Observed);
     assert!(causes[0].evidence.iter().any(|line| line.contains("at netfilter prerouting")));
     // A service whose backends are all beyond is hurt as well, whichever of them it was.
     let served = |fact: &Fact| *fact.zone == *"a" && service(fact);
@@ -109,11 +111,11 @@ fn the_same_rule_on_every_node_between_two_zones_is_one_link_that_is_proven() {
         ..prerouting(if v6(fact) { "n3" } else { "n4" })
     };
     let causes = world.clone().breaks(served, beyond).explain();
-    assert_eq!(kinds(&causes), [("zones/a~b", v1::IncidentKind::Link, 68)]);
+    assert_eq!(kinds(&causes), [("zones/a~b", IncidentKind::Link, 68)]);
     // What one of these nodes drops of others too is not only between these zones.
     let more = |fact: &Fact| *fact.zone == *"c" && to(fact) == "n1";
     let causes = world.breaks(more, |fact| prerouting(to(fact))).explain();
-    assert!(causes.iter().all(|cause| cause.kind == v1::IncidentKind::Place), "{:?}", kinds(&causes));
+    assert!(causes.iter().all(|cause| cause.kind == IncidentKind::Place), "{:?}", kinds(&causes));
 }
 
 #[test]
@@ -128,11 +130,11 @@ fn a_rule_for_udp_between_zones_takes_dns_with_it() {
         node => prerouting(node),
     };
     let causes = World::plain(&zones).breaks(udp, symptom).explain();
-    assert_eq!(kinds(&causes), [("zones/a~b (UDP)", v1::IncidentKind::Link, 20)]);
+    assert_eq!(kinds(&causes), [("zones/a~b (UDP)", IncidentKind::Link, 20)]);
     // The same where nobody knows to which server the questions went: they died of the same rule.
     let anywhere = |fact: &Fact| if to(fact).is_empty() { prerouting("n4") } else { prerouting(to(fact)) };
     let causes = World::plain(&zones).breaks(udp, anywhere).explain();
-    assert_eq!(kinds(&causes), [("zones/a~b (UDP)", v1::IncidentKind::Link, 20)]);
+    assert_eq!(kinds(&causes), [("zones/a~b (UDP)", IncidentKind::Link, 20)]);
     // What went to yet another zone died there of something that is not between these two.
     let zones = ["a", "a", "b", "b", "c"];
     let third = |fact: &Fact| match to(fact) {
@@ -140,58 +142,55 @@ fn a_rule_for_udp_between_zones_takes_dns_with_it() {
         node => prerouting(node),
     };
     let causes = World::plain(&zones).breaks(udp, third).explain();
-    assert!(causes.iter().all(|cause| cause.kind == v1::IncidentKind::Place), "{:?}", kinds(&causes));
+    assert!(causes.iter().all(|cause| cause.kind == IncidentKind::Place), "{:?}", kinds(&causes));
     // And so did what came from there.
     let from_third = |fact: &Fact| {
         between(fact, "a", "b") && fact.path.probe.kind == ProbeKind::Udp
             || *fact.zone == *"c" && fact.path.probe.kind == ProbeKind::Dns
     };
     let causes = World::plain(&zones).breaks(from_third, anywhere).explain();
-    assert!(causes.iter().all(|cause| cause.kind == v1::IncidentKind::Place), "{:?}", kinds(&causes));
+    assert!(causes.iter().all(|cause| cause.kind == IncidentKind::Place), "{:?}", kinds(&causes));
 }
 
 #[test]
 fn one_node_that_drops_what_comes_from_a_zone_is_a_place() {
     let apart = |fact: &Fact| between(fact, "a", "b") && to(fact) == "n3";
     let causes = World::plain(&["a", "a", "b", "b"]).breaks(apart, |_| prerouting("n3")).explain();
-    assert_eq!(
-        kinds(&causes),
-        [("place/n3/netfilter_prerouting/NETFILTER_DROP", v1::IncidentKind::Place, 16)]
-    );
+    assert_eq!(kinds(&causes), [("place/n3/netfilter_prerouting/NETFILTER_DROP", IncidentKind::Place, 16)]);
 }
 
 #[test]
 fn what_comes_round_is_one_cause_wherever_it_died() {
     let causes = round(World::plain(&SIX), "n1", "n2", "n3").explain();
-    assert_eq!(kinds(&causes), [("loop/n3", v1::IncidentKind::PodNetwork, 4)]);
-    assert_eq!(causes[0].certainty, v1::Certainty::Observed);
+    assert_eq!(kinds(&causes), [("loop/n3", IncidentKind::PodNetwork, 4)]);
+    assert_eq!(causes[0].certainty, Certainty::Observed);
     let begin = "packets on their way to n3 go round in a circle, seen on n1, n2: ";
     assert!(causes[0].headline.starts_with(begin), "{}", causes[0].headline);
     // A host's own packets are not those of its pods.
     let hosts = |fact: &Fact| *fact.source == *"n1" && to(fact) == "n3" && bare(fact);
-    let symptom = |_: &Fact| died("n2", v1::Direction::Request, v1::Stage::Routing, "IP_INHDR", "ip_forward");
+    let symptom = |_: &Fact| died("n2", Direction::Request, Stage::Routing, "IP_INHDR", "ip_forward");
     let causes = World::plain(&SIX).breaks(hosts, symptom).explain();
-    assert_eq!(kinds(&causes), [("loop/n3", v1::IncidentKind::Node, 6)]);
+    assert_eq!(kinds(&causes), [("loop/n3", IncidentKind::Node, 6)]);
     // Where no kernel tells that it gave one up, their sender's hooks still see them come back.
     let back = |fact: &Fact| {
-        let mut symptom = died(&fact.source, v1::Direction::Request, v1::Stage::Routing, ROUTING_LOOP, "");
-        symptom.at.as_mut().unwrap().certainty = v1::Certainty::Inferred.into();
+        let mut symptom = died(&fact.source, Direction::Request, Stage::Routing, ROUTING_LOOP, "");
+        symptom.at.as_mut().unwrap().certainty = Certainty::Inferred;
         symptom
     };
     let causes = World::plain(&SIX).breaks(hosts, back).explain();
-    assert_eq!(kinds(&causes), [("loop/n3", v1::IncidentKind::Node, 6)]);
-    assert_eq!(causes[0].certainty, v1::Certainty::Inferred);
+    assert_eq!(kinds(&causes), [("loop/n3", IncidentKind::Node, 6)]);
+    assert_eq!(causes[0].certainty, Certainty::Inferred);
 }
 
 #[test]
 fn a_route_that_leads_nowhere_takes_what_cannot_be_translated_with_it() {
     let causes = no_route(World::plain(&SIX), "n1", "n2").explain();
-    assert_eq!(kinds(&causes), [("place/n1/routing/no route", v1::IncidentKind::Place, 4)]);
+    assert_eq!(kinds(&causes), [("place/n1/routing/no route", IncidentKind::Place, 4)]);
     // For other backends it is another thing.
     let other = |fact: &Fact| *fact.source == *"n1" && service(fact);
     let elsewhere = |_: &Fact| Symptom {
         towards: Some("n5".to_owned()),
-        ..died("n1", v1::Direction::Request, v1::Stage::NetfilterOutput, "NETFILTER_DROP", "nf_hook_slow")
+        ..died("n1", Direction::Request, Stage::NetfilterOutput, "NETFILTER_DROP", "nf_hook_slow")
     };
     let causes = no_route(World::plain(&SIX), "n1", "n2").breaks(other, elsewhere).explain();
     assert_eq!(causes.len(), 2, "{:?}", kinds(&causes));
@@ -201,14 +200,12 @@ fn a_route_that_leads_nowhere_takes_what_cannot_be_translated_with_it() {
 fn a_route_is_known_by_the_function_that_it_hands_its_packets_to() {
     let pod = |fact: &Fact| fact.path.probe.target.kind == v1::TargetKind::Pod && to(fact) == "n2";
     let symptom = |fact: &Fact| match (*fact.source == *"n1", v6(fact)) {
-        (true, _) => died("n2", v1::Direction::Request, v1::Stage::Routing, "EINVAL", ""),
-        (_, false) => died("n2", v1::Direction::Request, v1::Stage::Routing, "NOT_SPECIFIED", "ip_error"),
-        (_, true) => {
-            died("n2", v1::Direction::Request, v1::Stage::Routing, "NOT_SPECIFIED", "dst_discard_out")
-        }
+        (true, _) => died("n2", Direction::Request, Stage::Routing, "EINVAL", ""),
+        (_, false) => died("n2", Direction::Request, Stage::Routing, "NOT_SPECIFIED", "ip_error"),
+        (_, true) => died("n2", Direction::Request, Stage::Routing, "NOT_SPECIFIED", "dst_discard_out"),
     };
     let causes = World::plain(&SIX).breaks(pod, symptom).explain();
-    assert_eq!(kinds(&causes), [("place/n2/routing/no route", v1::IncidentKind::Place, 12)]);
+    assert_eq!(kinds(&causes), [("place/n2/routing/no route", IncidentKind::Place, 12)]);
 }
 
 #[test]
@@ -216,14 +213,14 @@ fn what_tracks_connections_is_one_cause_at_all_stages_and_rules_are_one_each() {
     let world = |function: &'static str| {
         let symptom = move |fact: &Fact| {
             let own = *fact.source == *"n2";
-            let stage = if own { v1::Stage::NetfilterOutput } else { v1::Stage::NetfilterPrerouting };
-            died("n2", v1::Direction::Request, stage, "NETFILTER_DROP", function)
+            let stage = if own { Stage::NetfilterOutput } else { Stage::NetfilterPrerouting };
+            died("n2", Direction::Request, stage, "NETFILTER_DROP", function)
         };
         let tcp = |fact: &Fact| touches(fact, "n2") && fact.path.probe.kind == ProbeKind::Tcp;
         World::plain(&SIX).breaks(tcp, symptom)
     };
     let causes = world("nf_hook_slow").explain();
-    assert_eq!(kinds(&causes), [("place/n2/netfilter/NETFILTER_DROP", v1::IncidentKind::Place, 22)]);
+    assert_eq!(kinds(&causes), [("place/n2/netfilter/NETFILTER_DROP", IncidentKind::Place, 22)]);
     let rules = world("nft_do_chain").explain();
     assert!(rules.iter().all(|cause| cause.key != causes[0].key), "{:?}", kinds(&rules));
 }
@@ -231,23 +228,23 @@ fn what_tracks_connections_is_one_cause_at_all_stages_and_rules_are_one_each() {
 #[test]
 fn a_backend_that_is_silent_behind_an_open_way_is_to_blame_and_not_the_way() {
     let silent = |_: &Fact| {
-        let mut symptom = dropped("n1", v1::Direction::Unspecified);
+        let mut symptom = dropped("n1", Direction::Unknown);
         let at = symptom.at.as_mut().unwrap();
-        at.set_stage(v1::Stage::Egress);
-        at.set_certainty(v1::Certainty::Inferred);
+        at.stage = Stage::Egress;
+        at.certainty = Certainty::Inferred;
         at.reason.clear();
         (at.interface, at.pod) = ("vethpod".to_owned(), "default/pod-n1".to_owned());
         symptom.summary = crate::words::location::place(at);
         Symptom { towards: Some("n1".to_owned()), backend: Some("default/pod-n1".to_owned()), ..symptom }
     };
     let causes = World::plain(&SIX).breaks(service, silent).explain();
-    assert_eq!(kinds(&causes), [("backend/default/pod-n1", v1::IncidentKind::Backend, 12)]);
+    assert_eq!(kinds(&causes), [("backend/default/pod-n1", IncidentKind::Backend, 12)]);
     // Where nothing gets through to the pod, it is the way.
     let all = |fact: &Fact| {
         service(fact) || (fact.path.probe.target.kind == v1::TargetKind::Pod && to(fact) == "n1")
     };
     let causes = World::plain(&SIX).breaks(all, silent).explain();
-    assert_eq!(kinds(&causes), [("place/n1/vethpod/egress", v1::IncidentKind::Place, 24)]);
+    assert_eq!(kinds(&causes), [("place/n1/vethpod/egress", IncidentKind::Place, 24)]);
 }
 
 #[test]
@@ -274,12 +271,11 @@ fn an_incident_that_another_comes_to_explain_is_one_with_it() {
     }
     let open = tracker.open();
     assert_eq!(open.len(), 1);
-    let closed: Vec<_> = tracker.closed().map(|incident| &incident.wire).collect();
+    let closed: Vec<_> = tracker.closed().collect();
     assert_eq!(closed.len(), 1);
-    assert_eq!(closed[0].merged_into, open[0].wire.id);
-    assert_eq!(closed[0].state(), v1::IncidentState::Closed);
-    assert!(before.iter().any(|incident| incident.wire.id == open[0].wire.id), "it goes on");
-    let least =
-        before.iter().filter_map(|incident| incident.wire.first_seen).map(|at| (at.seconds, at.nanos)).min();
-    assert_eq!(open[0].wire.first_seen.map(|at| (at.seconds, at.nanos)), least);
+    assert_eq!(closed[0].merged_into.as_ref(), Some(&open[0].id));
+    assert!(closed[0].closed_ns.is_some());
+    assert!(before.iter().any(|incident| incident.id == open[0].id), "it goes on");
+    let least = before.iter().filter_map(|incident| incident.first_ns).min();
+    assert_eq!(open[0].first_ns, least);
 }

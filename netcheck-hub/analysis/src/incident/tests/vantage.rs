@@ -1,10 +1,10 @@
 //! What only pods can't reach.
 
 use netcheck_common::domain::Vantage;
-use netcheck_proto::v1;
 
 use super::world::{World, died, timeout};
 use crate::incident::Fact;
+use crate::model::location::{Direction, Stage};
 
 fn from_pod(fact: &Fact) -> bool {
     fact.path.vantage == Vantage::Pod
@@ -56,8 +56,7 @@ fn what_hurts_node_and_pods_alike_is_called_as_before() {
 #[test]
 fn a_rule_that_a_kernel_reports_is_the_cause_whoever_sends() {
     let world = World::plain(&["a"; 4]).with_vantages();
-    let place =
-        || died("n2", v1::Direction::Request, v1::Stage::NetfilterForward, "NETFILTER_DROP", "nft_do_chain");
+    let place = || died("n2", Direction::Request, Stage::NetfilterForward, "NETFILTER_DROP", "nft_do_chain");
     let told = headlines(&world.breaks(|fact| from_pod(fact) && &*fact.source == "n2", |_| place()));
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].0.starts_with("place/n2/netfilter_forward"), "{told:?}");

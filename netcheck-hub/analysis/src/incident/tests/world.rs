@@ -9,6 +9,7 @@ use netcheck_proto::v1;
 
 use crate::incident::{Explained, Fact, Symptom, explain};
 use crate::model::clock::SECOND_NS;
+use crate::model::location::{Certainty, Direction, Location, Stage};
 use crate::model::verdict::Verdict;
 use crate::plan::{PlannedPath, Probe, Sources, Target};
 
@@ -192,42 +193,36 @@ pub(crate) fn timeout() -> Symptom {
     }
 }
 
-pub(crate) fn dropped(node: &str, direction: v1::Direction) -> Symptom {
-    let at = v1::LossLocation {
+pub(crate) fn dropped(node: &str, direction: Direction) -> Symptom {
+    let at = Location {
         node: node.to_owned(),
         interface: "eth0".to_owned(),
-        stage: v1::Stage::NetfilterInput.into(),
-        direction: direction.into(),
+        stage: Stage::NetfilterInput,
+        direction,
         reason: "NETFILTER_DROP".to_owned(),
-        certainty: v1::Certainty::Observed.into(),
+        certainty: Certainty::Observed,
         ..Default::default()
     };
     Symptom { summary: crate::words::location::place(&at), at: Some(at), ..timeout() }
 }
 
 /// A kernel reported it, with the function that did it.
-pub(crate) fn died(
-    node: &str,
-    direction: v1::Direction,
-    stage: v1::Stage,
-    reason: &str,
-    function: &str,
-) -> Symptom {
+pub(crate) fn died(node: &str, direction: Direction, stage: Stage, reason: &str, function: &str) -> Symptom {
     let mut symptom = dropped(node, direction);
     let at = symptom.at.as_mut().unwrap();
-    at.set_stage(stage);
+    at.stage = stage;
     (at.reason, at.function) = (reason.to_owned(), function.to_owned());
     symptom.summary = crate::words::location::place(at);
     symptom
 }
 
-pub(crate) fn wire(from: &str, to: &str, direction: v1::Direction) -> Symptom {
-    let at = v1::LossLocation {
+pub(crate) fn wire(from: &str, to: &str, direction: Direction) -> Symptom {
+    let at = Location {
         node: from.to_owned(),
-        stage: v1::Stage::Wire.into(),
+        stage: Stage::Wire,
         next_node: to.to_owned(),
-        direction: direction.into(),
-        certainty: v1::Certainty::Inferred.into(),
+        direction,
+        certainty: Certainty::Inferred,
         ..Default::default()
     };
     Symptom { summary: crate::words::location::place(&at), at: Some(at), ..timeout() }

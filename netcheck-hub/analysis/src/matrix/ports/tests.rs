@@ -1,8 +1,9 @@
-use netcheck_common::domain::Outcome;
+use netcheck_common::domain::{Outcome, ProbeKind};
 use netcheck_proto::convert;
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::evidence::{Flow, LostSample};
 use crate::words::patterns::{port_names, ports_named, ports_shared};
 
 fn wire(lost: &[(u32, u32, u32)], at_s: i64) -> v1::PathPorts {
@@ -19,15 +20,13 @@ fn wire(lost: &[(u32, u32, u32)], at_s: i64) -> v1::PathPorts {
     }
 }
 
-fn lost(port: Option<u32>, sent_s: i64) -> Lost {
-    let flow = port.map(|source_port| v1::FlowTuple {
-        kind: v1::ProbeKind::Udp.into(),
-        source_address: vec![10, 0, 0, 1],
-        destination_address: vec![10, 0, 0, 2],
-        source_port,
-        destination_port: 6100,
+fn lost(port: Option<u16>, sent_s: i64) -> Lost {
+    let flow = port.map(|source_port| Flow {
+        kind: ProbeKind::Udp,
+        source: ([10, 0, 0, 1], source_port).into(),
+        destination: ([10, 0, 0, 2], 6100).into(),
     });
-    let sample = v1::LostSample { flow, ..Default::default() };
+    let sample = LostSample { flow, ..Default::default() };
     Lost::new(sample, Outcome::Timeout, sent_s * SECOND_NS, sent_s * SECOND_NS)
 }
 

@@ -1,4 +1,6 @@
 use super::*;
+use crate::wire;
+use netcheck_analysis::model::location::{Direction, Location, Stage};
 
 fn cell(source: &str, kind: v1::ProbeKind, family: v1::Family, lost: u64) -> v1::MatrixCell {
     let target = v1::Target {
@@ -15,37 +17,41 @@ fn cell(source: &str, kind: v1::ProbeKind, family: v1::Family, lost: u64) -> v1:
         family: family.into(),
         ..Default::default()
     };
-    let location = v1::LossLocation {
-        node: "node-a".to_owned(),
-        interface: "flannel.1".to_owned(),
-        role: v1::InterfaceRole::Tunnel.into(),
-        tunnel: "vxlan".to_owned(),
-        stage: v1::Stage::NetfilterForward.into(),
-        direction: v1::Direction::Request.into(),
-        reason: "NETFILTER_DROP".to_owned(),
-        function: "nft_do_chain".to_owned(),
-        certainty: v1::Certainty::Observed.into(),
-        ..Default::default()
-    };
     let verdict = if lost > 0 { v1::Verdict::Unreachable } else { v1::Verdict::Reachable };
     v1::MatrixCell {
         path: Some(path),
         verdict: verdict.into(),
         stats: Some(v1::PathStats { sent: 412, reply: 412 - lost, timeout: lost, ..Default::default() }),
-        loss: (lost > 0).then(|| v1::LocatedLoss {
-            summary: words::place(&location),
-            location: Some(location),
-            probes: lost,
-            ..Default::default()
-        }),
+        loss: (lost > 0).then(|| wire::located_loss(&loss(lost))),
         since: Some(prost_types::Timestamp { seconds: 12 * 3600 + 4 * 60 + 31, nanos: 0 }),
         ..Default::default()
     }
 }
 
-fn told(cells: &[v1::MatrixCell]) -> String {
+/// Where all that the bad ones lose dies.
+fn loss(probes: u64) -> LocatedLoss {
+    let location = Location {
+        node: "node-a".to_owned(),
+        interface: "flannel.1".to_owned(),
+        role: InterfaceRole::Tunnel,
+        tunnel: "vxlan".to_owned(),
+        stage: Stage::NetfilterForward,
+        direction: Direction::Request,
+        reason: "NETFILTER_DROP".to_owned(),
+        function: "nft_do_chain".to_owned(),
+        certainty: Certainty::Observed,
+        ..Default::default()
+    };
+    LocatedLoss { summary: words::place(&location), location, probes, first_ns: 0, last_ns: 0 }
+}
+
+fn told_with(cells: &[v1::MatrixCell], loss: &LocatedLoss) -> String {
     let bad: Vec<&v1::MatrixCell> = cells.iter().filter(|cell| cell.loss.is_some()).collect();
-    line(&bad, cells.iter(), bad[0].loss.as_ref(), None)
+    line(&bad, cells.iter(), Some(loss), None)
+}
+
+fn told(cells: &[v1::MatrixCell]) -> String {
+    told_with(cells, &loss(2))
 }
 
 #[test]
@@ -62,8 +68,10 @@ fn paths_share_time_place_reason_certainty_and_what_is_fine() {
          at node-a, interface flannel.1, netfilter forward: NETFILTER_DROP in nft_do_chain \
          (observed, 412 of 412); ICMP on the same path is fine"
     );
-    cells[0].loss.as_mut().unwrap().location.as_mut().unwrap().tunnel.clear();
-    assert!(told(&cells).contains(", pod path through a tunnel, UDP: "), "{}", told(&cells));
+    let mut unnamed = loss(412);
+    unnamed.location.tunnel.clear();
+    let text = told_with(&cells, &unnamed);
+    assert!(text.contains(", pod path through a tunnel, UDP: "), "{text}");
     cells.push(cell("node-c", ProbeKind::Udp, Family::Ipv6, 0));
     assert!(told(&cells).contains("UDP over IPv4: "), "{}", told(&cells));
     assert!(told(&cells).ends_with("; ICMP and IPv6 on the same path are fine"), "{}", told(&cells));
@@ -91,14 +99,14 @@ fn without_a_place_it_says_why() {
 
 #[test]
 fn whoever_said_no_is_named() {
-    let mut cells = [cell("n1", v1::ProbeKind::Tcp, v1::Family::Ipv4, 2)];
-    let loss = cells[0].loss.as_mut().unwrap();
+    let cells = [cell("n1", v1::ProbeKind::Tcp, v1::Family::Ipv4, 2)];
+    let mut loss = loss(2);
     loss.summary = "refused by backend default/web-3 (10.0.0.3) on n3".to_owned();
-    loss.location.as_mut().unwrap().role = 0;
+    loss.location.role = InterfaceRole::Unknown;
+    let text = told_with(&cells, &loss);
     assert!(
-        told(&cells).ends_with(": refused by backend default/web-3 (10.0.0.3) on n3 (observed, 2 of 2)"),
-        "{}",
-        told(&cells)
+        text.ends_with(": refused by backend default/web-3 (10.0.0.3) on n3 (observed, 2 of 2)"),
+        "{text}"
     );
 }
 

@@ -1,0 +1,414 @@
+//! The hub's own types from and to their wire form. What stands in messages is read here, once, where it comes in; what
+//! readers get is written here. Pure.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use netcheck_common::domain::{Outcome, PathId};
+use netcheck_proto::{convert, v1};
+
+use netcheck_analysis::evidence::LocatedLoss;
+use netcheck_analysis::incident::{Incident, PathOf};
+use netcheck_analysis::model::clock::{positive, timestamp};
+use netcheck_analysis::model::evidence::{
+    DropRecord, ExchangeStep, Flow, FlowSighting, HookSeen, IcmpError, LostSample, PodLinkDown,
+    ProbeIdentity, ReflectedState,
+};
+use netcheck_analysis::model::incident::IncidentKind;
+use netcheck_analysis::model::location::{Certainty, Direction, InterfaceRole, Location, Stage};
+use netcheck_analysis::plan::wire_path;
+
+/// Both ways between an enum here and its wire form. An unspecified value and one of a newer agent read as the first.
+macro_rules! both_ways {
+    ($to:ident, $from:ident, $own:ident { $unknown:ident, $($variant:ident),+ $(,)? }) => {
+        const fn $to(value: $own) -> v1::$own {
+            match value { $own::$unknown => v1::$own::Unspecified, $($own::$variant => v1::$own::$variant),+ }
+        }
+
+        const fn $from(value: v1::$own) -> $own {
+            match value { v1::$own::Unspecified => $own::$unknown, $(v1::$own::$variant => $own::$variant),+ }
+        }
+    };
+}
+
+both_ways!(direction_to_wire, direction, Direction { Unknown, Request, Reply });
+both_ways!(role_to_wire, role, InterfaceRole { Unknown, Uplink, Tunnel, Bridge, PodVeth, Loopback });
+both_ways!(step_to_wire, step, ExchangeStep { None, Resolve, Connect, Tls, Answer, Body });
+both_ways!(
+    stage_to_wire,
+    stage,
+    Stage {
+        Unknown,
+        Send,
+        NetfilterOutput,
+        Routing,
+        Neighbour,
+        NetfilterPostrouting,
+        Qdisc,
+        Egress,
+        Wire,
+        Ingress,
+        NetfilterPrerouting,
+        NetfilterForward,
+        NetfilterInput,
+        Socket,
+        Application,
+        BridgePrerouting,
+        BridgeInput,
+        BridgeForward,
+        BridgeOutput,
+        BridgePostrouting,
+        NetdevIngress,
+        NetdevEgress,
+    }
+);
+
+const fn certainty(certainty: Certainty) -> v1::Certainty {
+    match certainty {
+        Certainty::Observed => v1::Certainty::Observed,
+        Certainty::Inferred => v1::Certainty::Inferred,
+    }
+}
+
+/// Reads a flow. None where it does not hold together.
+#[must_use]
+pub fn flow(wire: &v1::FlowTuple) -> Option<Flow> {
+    let end = |address: &[u8], port: u32| {
+        Some(SocketAddr::new(convert::address("flow", address).ok()?, convert::port("flow", port).ok()?))
+    };
+    Some(Flow {
+        kind: convert::kind("flow.kind", wire.kind).ok()?,
+        source: end(&wire.source_address, wire.source_port)?,
+        destination: end(&wire.destination_address, wire.destination_port)?,
+    })
+}
+
+/// The wire form of a flow.
+#[must_use]
+pub fn flow_tuple(flow: &Flow) -> v1::FlowTuple {
+    v1::FlowTuple {
+        kind: convert::kind_to_wire(flow.kind).into(),
+        source_address: convert::address_bytes(flow.source.ip()),
+        destination_address: convert::address_bytes(flow.destination.ip()),
+        source_port: flow.source.port().into(),
+        destination_port: flow.destination.port().into(),
+    }
+}
+
+fn hook(wire: v1::HookSeen) -> HookSeen {
+    HookSeen {
+        role: role(wire.role()),
+        interface: wire.interface,
+        egress: wire.egress,
+        encapsulated: wire.encapsulated,
+    }
+}
+
+fn hook_to_wire(hook: &HookSeen) -> v1::HookSeen {
+    v1::HookSeen {
+        interface: hook.interface.clone(),
+        role: role_to_wire(hook.role).into(),
+        egress: hook.egress,
+        encapsulated: hook.encapsulated,
+    }
+}
+
+fn hooks(wire: Vec<v1::HookSeen>) -> Vec<HookSeen> {
+    wire.into_iter().map(hook).collect()
+}
+
+/// Reads a lost probe's record. How it ended stands beside it.
+#[must_use]
+pub fn lost_sample(wire: v1::LostSample) -> LostSample {
+    let icmp_error = wire.icmp_error.as_ref().map(|error| IcmpError {
+        from: convert::address("icmp_error.from", &error.from).ok(),
+        kind: error.r#type,
+        code: error.code,
+        mtu_bytes: error.mtu_bytes,
+    });
+    LostSample {
+        step: step(wire.step()),
+        path: PathId(wire.path_id),
+        sequence: wire.sequence,
+        sent_unix_ns: wire.sent_unix_ns,
+        suspect: wire.suspect,
+        request_hooks: hooks(wire.request_hooks),
+        reply_hooks: hooks(wire.reply_hooks),
+        errno: wire.errno,
+        icmp_error,
+        dns_rcode: wire.dns_rcode,
+        flow: wire.flow.as_ref().and_then(flow),
+        unwatched: wire.unwatched,
+        packet_bytes: wire.packet_bytes,
+        http_status: wire.http_status,
+        tls_error: wire.tls_error,
+        tls_detail: wire.tls_detail,
+        exchange_error: wire.exchange_error,
+        acknowledged: wire.acknowledged,
+        waited: positive(wire.waited.as_ref()),
+        resolved_address: convert::address("resolved_address", &wire.resolved_address).ok(),
+        resolver: wire.resolver,
+        truncated: wire.truncated,
+    }
+}
+
+/// A lost probe's record as readers get it.
+#[must_use]
+pub fn lost_sample_to_wire(sample: &LostSample, outcome: Outcome) -> v1::LostSample {
+    v1::LostSample {
+        path_id: sample.path.0,
+        sequence: sample.sequence,
+        sent_unix_ns: sample.sent_unix_ns,
+        outcome: convert::outcome_to_wire(outcome).into(),
+        suspect: sample.suspect,
+        request_hooks: sample.request_hooks.iter().map(hook_to_wire).collect(),
+        reply_hooks: sample.reply_hooks.iter().map(hook_to_wire).collect(),
+        errno: sample.errno.clone(),
+        icmp_error: sample.icmp_error.map(|error| v1::IcmpError {
+            from: error.from.map(convert::address_bytes).unwrap_or_default(),
+            r#type: error.kind,
+            code: error.code,
+            mtu_bytes: error.mtu_bytes,
+        }),
+        dns_rcode: sample.dns_rcode.clone(),
+        flow: sample.flow.as_ref().map(flow_tuple),
+        unwatched: sample.unwatched,
+        packet_bytes: sample.packet_bytes,
+        step: step_to_wire(sample.step).into(),
+        http_status: sample.http_status,
+        tls_error: sample.tls_error.clone(),
+        tls_detail: sample.tls_detail.clone(),
+        exchange_error: sample.exchange_error.clone(),
+        acknowledged: sample.acknowledged,
+        waited: sample.waited.map(convert::duration),
+        resolved_address: sample.resolved_address.map(convert::address_bytes).unwrap_or_default(),
+        resolver: sample.resolver.clone(),
+        truncated: sample.truncated,
+    }
+}
+
+/// Reads a drop record.
+#[must_use]
+pub fn drop_record(wire: v1::DropRecord) -> DropRecord {
+    let identity =
+        ProbeIdentity { session: wire.probe_session, path: PathId(wire.path_id), sequence: wire.sequence };
+    DropRecord {
+        probe: Some(identity).filter(|probe| probe.session != 0),
+        role: role(wire.role()),
+        stage: stage(wire.stage()),
+        direction: direction(wire.direction()),
+        flow: wire.flow.as_ref().and_then(flow),
+        observed_unix_ns: wire.observed_unix_ns,
+        interface: wire.interface,
+        ifindex: wire.ifindex,
+        pod: wire.pod,
+        reason: wire.reason,
+        function: wire.function,
+        encapsulated: wire.encapsulated,
+    }
+}
+
+/// Reads a pod's link that takes no packets. Since when stands beside it.
+#[must_use]
+pub fn pod_link_down(wire: &v1::PodLinkDown) -> PodLinkDown {
+    PodLinkDown {
+        interface: wire.interface.clone(),
+        pod: wire.pod.clone(),
+        network: wire.network.clone(),
+        no_carrier: wire.no_carrier,
+    }
+}
+
+/// Reads what a reflector holds of one path.
+#[must_use]
+pub fn reflected_state(wire: &v1::ReflectedState) -> ReflectedState {
+    ReflectedState {
+        known: wire.known,
+        highest_sequence: wire.highest_sequence,
+        arrived: wire.arrived,
+        last_request_hook: wire.last_request_hook.clone().map(hook),
+        last_reply_hook: wire.last_reply_hook.clone().map(hook),
+        last_reply_sequence: wire.last_reply_sequence,
+    }
+}
+
+/// Reads what hooks saw of one flow.
+#[must_use]
+pub fn flow_sighting(wire: &v1::FlowSighting) -> FlowSighting {
+    let age = |wire: Option<&prost_types::Duration>| -> Option<Duration> {
+        wire.map(|age| positive(Some(age)).unwrap_or_default())
+    };
+    FlowSighting {
+        known: wire.known,
+        request_packets: wire.request_packets,
+        reply_packets: wire.reply_packets,
+        last_request_hook: wire.last_request_hook.clone().map(hook),
+        last_reply_hook: wire.last_reply_hook.clone().map(hook),
+        last_request_age: age(wire.last_request_age.as_ref()),
+        last_reply_age: age(wire.last_reply_age.as_ref()),
+    }
+}
+
+/// A location as readers get it.
+#[must_use]
+pub fn location(at: &Location) -> v1::LossLocation {
+    v1::LossLocation {
+        node: at.node.clone(),
+        interface: at.interface.clone(),
+        role: role_to_wire(at.role).into(),
+        pod: at.pod.clone(),
+        stage: stage_to_wire(at.stage).into(),
+        direction: direction_to_wire(at.direction).into(),
+        reason: at.reason.clone(),
+        function: at.function.clone(),
+        certainty: certainty(at.certainty).into(),
+        next_node: at.next_node.clone(),
+        next_interface: at.next_interface.clone(),
+        tunnel: at.tunnel.clone(),
+    }
+}
+
+/// A location and how much it explains, as readers get it.
+#[must_use]
+pub fn located_loss(loss: &LocatedLoss) -> v1::LocatedLoss {
+    v1::LocatedLoss {
+        location: Some(location(&loss.location)),
+        probes: loss.probes,
+        first_seen: Some(timestamp(loss.first_ns)),
+        last_seen: Some(timestamp(loss.last_ns)),
+        summary: loss.summary.clone(),
+    }
+}
+
+/// The wire form of what an incident blames.
+#[must_use]
+pub const fn incident_kind(kind: IncidentKind) -> v1::IncidentKind {
+    match kind {
+        IncidentKind::Place => v1::IncidentKind::Place,
+        IncidentKind::Node => v1::IncidentKind::Node,
+        IncidentKind::PodNetwork => v1::IncidentKind::PodNetwork,
+        IncidentKind::Link => v1::IncidentKind::Link,
+        IncidentKind::OneWay => v1::IncidentKind::OneWay,
+        IncidentKind::Backend => v1::IncidentKind::Backend,
+        IncidentKind::Service => v1::IncidentKind::Service,
+        IncidentKind::DnsServer => v1::IncidentKind::DnsServer,
+        IncidentKind::Protocol => v1::IncidentKind::Protocol,
+        IncidentKind::Family => v1::IncidentKind::Family,
+        IncidentKind::Cluster => v1::IncidentKind::Cluster,
+        IncidentKind::Target => v1::IncidentKind::Target,
+        IncidentKind::Scattered => v1::IncidentKind::Scattered,
+        IncidentKind::Mtu => v1::IncidentKind::Mtu,
+        IncidentKind::SourcePorts => v1::IncidentKind::SourcePorts,
+    }
+}
+
+fn path_of(of: &PathOf) -> v1::Path {
+    wire_path(&of.source, &of.zone, &of.path)
+}
+
+/// An incident as readers get it.
+#[must_use]
+pub fn incident(of: &Incident) -> v1::Incident {
+    let state = if of.closed_ns.is_some() { v1::IncidentState::Closed } else { v1::IncidentState::Open };
+    v1::Incident {
+        id: of.id.clone(),
+        kind: incident_kind(of.kind).into(),
+        state: state.into(),
+        headline: of.headline.clone(),
+        verdict: of.verdict.to_wire().into(),
+        certainty: certainty(of.certainty).into(),
+        probe_kind: of.probe.map_or(v1::ProbeKind::Unspecified, convert::kind_to_wire).into(),
+        family: of.family.map_or(v1::Family::Unspecified, convert::family_to_wire).into(),
+        paths: of.paths.iter().map(path_of).collect(),
+        contradictions: of.contradictions.iter().map(path_of).collect(),
+        contradicting: of.contradicting as u64,
+        evidence: of.evidence.clone(),
+        first_seen: of.first_ns.map(timestamp),
+        last_seen: of.last_ns.map(timestamp),
+        opened_at: of.opened_ns.map(timestamp),
+        closed_at: of.closed_ns.map(timestamp),
+        cause: of.cause.clone(),
+        merged_into: of.merged_into.clone().unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_stage_keeps_its_name_both_ways() {
+        // Numbers of the contract, with a gap before those of the bridge family.
+        let known = (0..100).filter_map(|number| v1::Stage::try_from(number).ok());
+        let mut count = 0;
+        for wire in known {
+            let own = stage(wire);
+            assert_eq!(stage_to_wire(own), wire);
+            assert_eq!(own.key(), wire.as_str_name().trim_start_matches("STAGE_").to_lowercase());
+            count += 1;
+        }
+        assert_eq!(count, 22);
+    }
+
+    #[test]
+    fn every_kind_of_incident_has_a_wire_form_of_its_own() {
+        let kinds: std::collections::BTreeSet<i32> =
+            IncidentKind::ALL.into_iter().map(|kind| incident_kind(kind).into()).collect();
+        assert_eq!(kinds, (1..=15).collect());
+        assert!(v1::IncidentKind::try_from(16).is_err(), "one that is not among them");
+    }
+
+    #[test]
+    fn a_lost_probe_is_shown_as_it_was_reported() {
+        let seen = |egress| v1::HookSeen {
+            interface: "eth0".to_owned(),
+            role: v1::InterfaceRole::Uplink.into(),
+            egress,
+            encapsulated: true,
+        };
+        let wire = v1::LostSample {
+            path_id: 7,
+            sequence: 9,
+            sent_unix_ns: 1_795_000_000_000_000_000,
+            outcome: v1::Outcome::Unreachable.into(),
+            suspect: true,
+            request_hooks: vec![seen(true), seen(false)],
+            reply_hooks: vec![seen(false)],
+            errno: "EPERM".to_owned(),
+            icmp_error: Some(v1::IcmpError { from: vec![10, 0, 0, 1], r#type: 3, code: 4, mtu_bytes: 1400 }),
+            dns_rcode: "SERVFAIL".to_owned(),
+            flow: Some(v1::FlowTuple {
+                kind: v1::ProbeKind::Http.into(),
+                source_address: vec![10, 0, 0, 1],
+                destination_address: vec![10, 0, 0, 2],
+                source_port: 40_000,
+                destination_port: 80,
+            }),
+            unwatched: true,
+            packet_bytes: 1500,
+            step: v1::ExchangeStep::Body.into(),
+            http_status: 503,
+            tls_error: "certificate expired".to_owned(),
+            tls_detail: "3 days ago".to_owned(),
+            exchange_error: "connection reset".to_owned(),
+            acknowledged: true,
+            waited: Some(prost_types::Duration { seconds: 2, nanos: 5 }),
+            resolved_address: vec![0; 16],
+            resolver: "10.96.0.10".to_owned(),
+            truncated: true,
+        };
+        assert_eq!(lost_sample_to_wire(&lost_sample(wire.clone()), Outcome::Unreachable), wire);
+        // An address that is none is not shown; the error is.
+        let error = v1::IcmpError { from: vec![1], r#type: 3, code: 1, mtu_bytes: 0 };
+        let broken = v1::LostSample { icmp_error: Some(error), ..Default::default() };
+        let read = lost_sample(broken);
+        assert_eq!(read.icmp_error.map(|error| (error.from, error.code)), Some((None, 1)));
+    }
+
+    #[test]
+    fn a_drop_without_a_session_carries_no_probe() {
+        let record = |probe_session| drop_record(v1::DropRecord { probe_session, ..Default::default() });
+        assert_eq!(record(0).probe, None);
+        assert_eq!(record(9).probe.map(|probe| probe.session), Some(9));
+    }
+}
