@@ -7,7 +7,7 @@ use foldhash::fast::FixedState;
 
 use crate::cause::{Component, Extent, Heading, Pattern};
 use crate::class::{Kinds, covers, means, patterns, restrictions};
-use crate::crossings::{Crossings, Suspect};
+use crate::crossings::{Crossings, Hit, Suspect};
 use crate::scope::{Key, component_reach};
 use crate::symptoms::Item;
 use crate::topology::{Topology, Visibility};
@@ -27,6 +27,18 @@ pub(crate) struct Candidate {
     pub(crate) rank: u32,
     /// Others that explain the same.
     pub(crate) equals: Vec<Key>,
+}
+
+impl Candidate {
+    pub(crate) const fn new(key: Key, pattern: Pattern) -> Self {
+        Self { key, pattern, items: Vec::new(), proven: 0, doubted: 0, rank: 0, equals: Vec::new() }
+    }
+
+    pub(crate) fn take(&mut self, hit: Hit) {
+        self.items.push(hit.item);
+        self.proven += u32::from(hit.proof);
+        self.doubted += u32::from(hit.doubt);
+    }
 }
 
 /// Candidates that explain the same as another are its equals, and only the best of them is kept.
@@ -54,24 +66,14 @@ fn of_suspect(
     }
     let tallies = crossings.tallies(suspect.object);
     for pattern in allowed(kinds, &bad, |kind| tallies[kind].groups == 0) {
-        let mut candidate = Candidate {
-            key: suspect.key,
-            pattern,
-            items: Vec::new(),
-            proven: 0,
-            doubted: 0,
-            rank: 0,
-            equals: Vec::new(),
-        };
+        let mut candidate = Candidate::new(suspect.key, pattern);
         for hit in &suspect.hits {
             let item = &items[hit.item as usize];
             if usable(item, hit.first) && means(&pattern, kinds.all[usize::from(item.kind)]) {
-                candidate.items.push(hit.item);
-                candidate.proven += u32::from(hit.proof);
-                candidate.doubted += u32::from(hit.doubt);
+                candidate.take(*hit);
             }
         }
-        candidate.rank = rank(topology, &candidate);
+        candidate.rank = structure(topology, &candidate);
         to.push(candidate);
     }
 }
@@ -122,7 +124,7 @@ fn merge(mut all: Vec<Candidate>) -> Vec<Candidate> {
 
 /// How plausible a cause is by its structure, among such as explain the same: what kernels say first, then the least
 /// extent, the plainest pattern and the lowest layer.
-fn rank(topology: &Topology, candidate: &Candidate) -> u32 {
+pub(crate) fn structure(topology: &Topology, candidate: &Candidate) -> u32 {
     let (component, heading) = candidate.key;
     let all = u32::try_from(candidate.items.len()).unwrap_or(u32::MAX).max(1);
     let doubt = candidate.doubted.saturating_mul(100) / all;

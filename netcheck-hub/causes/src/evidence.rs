@@ -62,8 +62,9 @@ impl View<'_> {
     fn dropped(&self, place: &Place, half: Option<Direction>) -> Option<Sight> {
         let within = self.half(half);
         let here = |step: &Step| step.node(self.topology) == Some(place.node);
-        let proof = within & self.steps(|_, step| here(step) && owns(place, step));
-        let steps = if proof == 0 { within & self.steps(|_, step| here(step)) } else { proof };
+        let proof = within & self.steps(|_, step| here(step) && owns(place, step) == Part::Plain);
+        let rather = within & self.steps(|_, step| here(step) && owns(place, step) == Part::Rather);
+        let steps = if proof | rather == 0 { within & self.steps(|_, step| here(step)) } else { proof | rather };
         if steps == 0 {
             return None;
         }
@@ -71,8 +72,9 @@ impl View<'_> {
         if place.stage == Stage::Neighbour {
             further |= bits(steps).fold(0, |steps, at| steps | self.until_next_kernel(at));
         }
-        let proof = if place.stage == Stage::Neighbour { 0 } else { proof };
-        Some(Sight { steps: steps | further, doubt: 0, proof })
+        let doubt = if proof == 0 { 0 } else { (rather | further) & !proof };
+        let proof = if place.stage == Stage::Neighbour || further & !steps != 0 { 0 } else { proof };
+        Some(Sight { steps: steps | further, doubt, proof })
     }
 
     /// Steps before these whose fault shows at these: a tunnel's endpoint that sends wrongly is noticed where its packets
@@ -112,29 +114,59 @@ impl View<'_> {
     }
 
     fn last_seen(&self, place: &Place, missing: Option<NodeIx>, half: Option<Direction>) -> Option<Sight> {
-        let halves = match half {
-            Some(half) => vec![half],
-            None => vec![Direction::Request, Direction::Reply],
+        let request = self.half(Some(Direction::Request));
+        let reply = self.half(Some(Direction::Reply));
+        // A request whose target took it, as far as anybody saw, may have been lost on either half.
+        let (from, within) = match half {
+            Some(Direction::Request) => (self.position(place, request)?, request),
+            Some(Direction::Reply) => (self.position(place, reply)?, reply),
+            None => match self.position(place, request) {
+                Some(from) => (from, request | reply),
+                None => (self.position(place, reply)?, reply),
+            },
         };
-        let mut steps = 0;
-        for half in halves {
-            let within = self.half(Some(half));
-            let Some(from) = self.position(place, within) else { continue };
-            let until = self.limit(from, missing, within, place);
-            steps |= within & self.steps(|at, _| at >= from && at <= until);
-        }
-        steps |= self.harm_from_afar(steps);
-        let doubt = self.would_have_told(steps);
-        let doubt = if doubt == steps { 0 } else { doubt };
-        (steps != 0).then_some(Sight { steps, doubt, proof: 0 })
+        let seen = within & self.steps(|at, _| at >= from);
+        let seen = seen & self.until(seen, from, missing, place.node);
+        let seen = if seen == 0 { 1 << from } else { seen };
+        let afar = self.harm_from_afar(seen) | self.sent_elsewhere(from, seen);
+        let doubt = (self.would_have_told(seen) | self.bridge_behind(place, seen)) & seen;
+        let doubt = if doubt == seen { afar & !seen } else { doubt | afar & !seen };
+        Some(Sight { steps: seen | afar, doubt, proof: 0 })
+    }
+
+    /// A tunnel's endpoint or a translation that sends a packet to the wrong place: it was seen, and comes nowhere.
+    fn sent_elsewhere(&self, from: usize, seen: Steps) -> Steps {
+        let request = seen & self.half(Some(Direction::Request)) != 0;
+        let half = self.way.direction(from);
+        self.steps(|at, step| match step.component {
+            Component::Translation { .. } => request && at < from,
+            Component::TunnelEnd(_) => {
+                at < from
+                    && step.heading == Heading::Out
+                    && self.way.direction(at) == half
+                    && matches!(self.way.steps[from].component, Component::Uplink(_))
+                    && self.way.steps[from].heading == Heading::Out
+                    && self.way.steps[from].node(self.topology) == step.node(self.topology)
+            }
+            _ => false,
+        })
+    }
+
+    /// Seen at a pod's link, and not yet at the bridge behind it: the bridge can have lost it.
+    fn bridge_behind(&self, place: &Place, seen: Steps) -> Steps {
+        let link = place.interface == Some(Role::PodLink) && place.stage == Stage::Ingress;
+        self.steps(|at, step| {
+            link && seen & (1 << at) != 0
+                && matches!(step.component, Component::PodLink(_))
+                && step.heading == Heading::Out
+                && step.node(self.topology) == Some(place.node)
+        })
     }
 
     /// The first step that may have lost what was seen at this place.
     fn position(&self, place: &Place, within: Steps) -> Option<usize> {
-        let mut on_node = bits(within).filter(|&at| {
-            let step = &self.way.steps[at];
-            step.node(self.topology) == Some(place.node)
-        });
+        let mut on_node =
+            bits(within).filter(|&at| self.way.steps[at].node(self.topology) == Some(place.node));
         if let Some(pod) = place.pod {
             return on_node.find(|&at| self.way.steps[at].component == Component::Stack(Extent::Pod(pod)));
         }
@@ -142,32 +174,31 @@ impl View<'_> {
             return on_node.next();
         }
         let heading = heading_of(place);
-        let fits = |at: usize, wanted: fn(&Component) -> bool| {
-            let step = &self.way.steps[at];
-            wanted(&step.component) && heading.is_none_or(|it| it == step.heading)
+        let mut find = |wanted: fn(&Component) -> bool| {
+            on_node.find(|&at| {
+                let step = &self.way.steps[at];
+                wanted(&step.component) && heading.is_none_or(|it| it == step.heading)
+            })
         };
-        let past = usize::from(behind_the_interface(place.stage));
-        let found = |at: usize, heading: Heading| if heading == Heading::In { at + past } else { at };
         match place.interface {
-            Some(Role::Uplink) => {
-                let at = on_node.find(|&at| fits(at, |it| matches!(it, Component::Uplink(_))))?;
-                Some(found(at, self.way.steps[at].heading))
-            }
-            Some(Role::Tunnel) => {
-                let at = on_node.find(|&at| fits(at, |it| matches!(it, Component::TunnelEnd(_))))?;
-                Some(found(at, self.way.steps[at].heading))
-            }
-            // A copy that a bridge floods to another pod's link is met on the node of neither end's link, or of one
-            // whose link is on the way: a place on the way is the most that it can be taken for.
+            Some(Role::Uplink) => self.past(find(|it| matches!(it, Component::Uplink(_)))?),
+            Some(Role::Tunnel) => self.past(find(|it| matches!(it, Component::TunnelEnd(_)))?),
+            // A copy that a bridge floods to another pod's link is no sight of the way: a way has no such link there.
             Some(Role::PodLink) => on_node.find(|&at| {
                 let step = &self.way.steps[at];
                 matches!(step.component, Component::PodLink(_))
                     && step.heading == if place.stage == Stage::Egress { Heading::In } else { Heading::Out }
             }),
             Some(Role::Bridge) => self.bridge(place, within),
-            Some(Role::Loopback) => on_node.find(|&at| matches!(self.way.steps[at].component, Component::Stack(_))),
-            None => on_node.find(|&at| owns(place, &self.way.steps[at])),
+            Some(Role::Loopback) => find(|it| matches!(it, Component::Stack(_))),
+            None => on_node.find(|&at| owns(place, &self.way.steps[at]) != Part::None),
         }
+    }
+
+    /// What came in at an interface has passed it; what goes out may be lost in it.
+    fn past(&self, at: usize) -> Option<usize> {
+        let at = if self.way.steps[at].heading == Heading::In { at + 1 } else { at };
+        (at < self.way.steps.len().min(64)).then_some(at)
     }
 
     /// A bridge is met between a pod's link and what the node makes of the packet.
@@ -180,32 +211,39 @@ impl View<'_> {
                     && step.heading == heading
             })
         };
-        let towards = || link(Heading::In);
-        let away = || link(Heading::Out).map(|at| at + 1);
+        let hairpin = |at: usize| {
+            let before = at.checked_sub(1).filter(|&at| {
+                matches!(self.way.steps[at].component, Component::Hairpin(_)) && within & (1 << at) != 0
+            });
+            before.unwrap_or(at)
+        };
+        let towards = || link(Heading::In).map(hairpin);
+        let away = || link(Heading::Out).map(|at| at + 1).filter(|&at| at < self.way.steps.len());
         match place.stage {
             Stage::Egress | Stage::Qdisc | Stage::NetfilterPostrouting => towards().or_else(away),
             _ => away().or_else(towards),
         }
     }
 
-    /// The last step that may have lost what did not arrive where it was missed.
-    fn limit(&self, from: usize, missing: Option<NodeIx>, within: Steps, place: &Place) -> usize {
-        let last = bits(within).last().unwrap_or(from);
-        if place.stage == Stage::Send {
-            // It never reached an interface of its own node.
-            let interface = |at: &usize| is_interface(&self.way.steps[*at]);
-            return bits(within).filter(|&at| at >= from).find(interface).unwrap_or(last);
-        }
-        let Some(node) = missing else { return last };
-        let sees = self.topology.nodes.get(node as usize).map(|node| node.visibility);
-        if !matches!(sees, Some(Visibility::Full | Visibility::Interfaces)) {
-            return last;
-        }
-        let of_node = |at: &usize| {
-            let step = &self.way.steps[*at];
-            step.node(self.topology) == Some(node) && is_interface(step)
+    /// Steps up to the next interface that would have seen it: on the same node, or where it was missed.
+    fn until(&self, seen: Steps, from: usize, missing: Option<NodeIx>, here: NodeIx) -> Steps {
+        let sees = |node: NodeIx| {
+            let node = self.topology.nodes.get(node as usize);
+            node.is_some_and(|node| matches!(node.visibility, Visibility::Full | Visibility::Interfaces))
         };
-        bits(within).filter(|&at| at > from).find(of_node).unwrap_or(last)
+        let mut steps = 0;
+        for at in bits(seen) {
+            let step = &self.way.steps[at];
+            let watched = step.node(self.topology).is_some_and(|node| {
+                (node == here || Some(node) == missing) && sees(node) && !step.may
+            });
+            match seen_at(step) {
+                Some(Tap::Before) if watched && at > from => break,
+                Some(Tap::Behind) if watched => return steps | 1 << at,
+                _ => steps |= 1 << at,
+            }
+        }
+        steps
     }
 
     /// Steps whose kernel tells of each packet that it drops.
@@ -224,41 +262,34 @@ impl View<'_> {
     }
 
     fn answered(&self, by: Option<Endpoint>, answer: Answer) -> Option<Sight> {
-        let at_node = |step: &Step| match by {
-            None => true,
-            Some(endpoint) => step.node(self.topology) == self.topology.node_of(endpoint),
-        };
-        let of_end = |step: &Step| match (step.component, by) {
-            (Component::Stack(extent), Some(endpoint)) => match endpoint {
-                Endpoint::Pod(pod) => extent == Extent::Pod(pod),
-                Endpoint::Node(node) => extent == Extent::Node(node),
-                Endpoint::Outside => false,
-            },
-            (Component::Server { endpoint, .. }, Some(by)) => endpoint == by,
-            _ => by.is_none(),
-        };
         let request = self.half(Some(Direction::Request));
-        let server = self.steps(|_, step| matches!(step.component, Component::Server { .. }) && of_end(step));
-        let rejects = |step: &Step| match step.component {
-            Component::Forwarding(_) | Component::Translation { .. } => {
-                at_node(step) && !matches!(by, Some(Endpoint::Pod(_)))
+        let server = self.steps(|_, step| match step.component {
+            Component::Server { endpoint, .. } => by.is_none_or(|by| by == endpoint),
+            _ => false,
+        });
+        let rejects = |step: &Step| match (step.component, by) {
+            (Component::Stack(Extent::Pod(pod)), Some(by)) => by == Endpoint::Pod(pod),
+            (Component::Stack(Extent::Node(node)), Some(by)) => by == Endpoint::Node(node),
+            (Component::Stack(_), None) => step.heading == Heading::In,
+            (Component::Forwarding(_) | Component::Translation { .. }, Some(Endpoint::Node(node))) => {
+                step.node(self.topology) == Some(node)
             }
-            Component::Stack(_) => step.heading == Heading::In && of_end(step),
+            (Component::Forwarding(_) | Component::Translation { .. }, None) => true,
             _ => false,
         };
+        let rejecting = request & self.steps(|_, step| rejects(step));
         match answer {
             Answer::Error => {
                 let server = if server == 0 { self.servers() } else { server };
                 Some(Sight { steps: server, doubt: 0, proof: server })
             }
             Answer::Refused => {
-                let steps = request & (server | self.steps(|_, step| rejects(step)));
+                let steps = request & server | rejecting;
                 Some(Sight { steps, doubt: 0, proof: if by.is_some() { steps } else { 0 } })
             }
             Answer::Unreachable => {
-                let first = request & self.steps(|_, step| rejects(step));
-                let further = bits(first).fold(0, |steps, at| steps | self.until_next_kernel(at));
-                Some(Sight { steps: first | further, doubt: 0, proof: 0 })
+                let further = bits(rejecting).fold(0, |steps, at| steps | self.until_next_kernel(at));
+                Some(Sight { steps: rejecting | further, doubt: further & !rejecting, proof: 0 })
             }
         }
     }
@@ -288,8 +319,24 @@ pub(crate) fn bits(mut steps: Steps) -> impl Iterator<Item = usize> {
     })
 }
 
-const fn is_interface(step: &Step) -> bool {
-    matches!(step.component, Component::PodLink(_) | Component::Uplink(_) | Component::TunnelEnd(_))
+/// Where an interface is watched.
+enum Tap {
+    /// Ahead of it: what is lost in it was seen.
+    Before,
+    /// Behind it: what is lost in it was not.
+    Behind,
+}
+
+const fn seen_at(step: &Step) -> Option<Tap> {
+    match (step.component, step.heading) {
+        (Component::Uplink(_) | Component::TunnelEnd(_), Heading::In) | (Component::PodLink(_), Heading::Out) => {
+            Some(Tap::Behind)
+        }
+        (Component::Uplink(_) | Component::TunnelEnd(_), Heading::Out) | (Component::PodLink(_), Heading::In) => {
+            Some(Tap::Before)
+        }
+        _ => None,
+    }
 }
 
 /// Which way a packet goes at a place of a host's interface, where its stage says it.
@@ -303,61 +350,69 @@ const fn heading_of(place: &Place) -> Option<Heading> {
     }
 }
 
-/// A packet that came in at an interface is past the interface here.
-const fn behind_the_interface(stage: Stage) -> bool {
-    matches!(
-        stage,
-        Stage::NetfilterPrerouting
-            | Stage::NetfilterForward
-            | Stage::NetfilterInput
-            | Stage::Routing
-            | Stage::Socket
-            | Stage::Application
-    )
+/// Whether a place in a kernel's path is a part of what a step crosses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    None,
+    /// It may be, and something else is more plausible.
+    Rather,
+    Plain,
 }
 
-/// Whether a place in a kernel's path is a part of what the step crosses. The node is the same.
-fn owns(place: &Place, step: &Step) -> bool {
+const fn part(plain: bool) -> Part {
+    if plain { Part::Plain } else { Part::None }
+}
+
+/// Whether a place is a part of what the step crosses. The node is the same.
+fn owns(place: &Place, step: &Step) -> Part {
     let component = step.component;
     if let Some(pod) = place.pod {
         return match component {
-            Component::Stack(Extent::Pod(it)) => it == pod,
-            Component::Server { endpoint: Endpoint::Pod(it), .. } => it == pod && at_socket(place.stage),
-            _ => false,
+            Component::Stack(Extent::Pod(it)) => {
+                part(it == pod && heading_of(place).is_none_or(|it| it == step.heading))
+            }
+            Component::Server { endpoint: Endpoint::Pod(it), .. } => part(it == pod && at_socket(place.stage)),
+            _ => Part::None,
         };
     }
     let headed = heading_of(place).is_none_or(|it| it == step.heading || step.heading == Heading::Both);
     let host = matches!(component, Component::Stack(Extent::Node(_)));
     let device = matches!(place.stage, Stage::Ingress | Stage::Egress | Stage::Qdisc | Stage::Bridge);
+    let tunnel = place.reason.contains("VXLAN") || place.reason.contains("TUNNEL");
     match component {
         Component::PodLink(_) => match place.interface {
-            Some(Role::PodLink | Role::Bridge) => {
+            Some(Role::PodLink) => {
                 let towards = matches!(place.stage, Stage::Egress | Stage::Qdisc);
-                let away = matches!(place.stage, Stage::Ingress | Stage::NetfilterPrerouting);
-                (!towards || step.heading == Heading::In) && (!away || step.heading == Heading::Out)
+                let away = matches!(place.stage, Stage::Ingress);
+                part((!towards || step.heading == Heading::In) && (!away || step.heading == Heading::Out))
             }
-            None => place.stage == Stage::Bridge,
-            _ => false,
+            Some(Role::Bridge) => {
+                let away = matches!(place.stage, Stage::Ingress);
+                part(device && (!away || step.heading == Heading::Out))
+            }
+            None => part(place.stage == Stage::Bridge),
+            _ => Part::None,
         },
-        Component::Hairpin(_) => {
-            matches!(place.interface, Some(Role::PodLink | Role::Bridge)) || place.stage == Stage::Bridge
-        }
-        Component::Uplink(_) => {
-            headed && place.interface == Some(Role::Uplink) && !place.reason.contains("VXLAN")
-        }
+        Component::Hairpin(_) => part(device && matches!(place.interface, Some(Role::PodLink | Role::Bridge))),
+        Component::Uplink(_) => part(headed && device && place.interface == Some(Role::Uplink) && !tunnel),
         Component::TunnelEnd(_) => match place.interface {
-            Some(Role::Tunnel) => place.stage == Stage::Unknown || headed,
-            Some(Role::Uplink) => headed && (!device || place.reason.contains("VXLAN")),
-            None => headed && !device && place.stage != Stage::NetfilterForward,
-            _ => false,
+            Some(Role::Tunnel) => part(headed && device),
+            Some(Role::Uplink) => part(headed && (!device || tunnel)),
+            None if headed && !device && place.stage != Stage::NetfilterForward => {
+                if at_socket(place.stage) || tunnel { Part::Plain } else { Part::Rather }
+            }
+            _ => Part::None,
         },
-        Component::Forwarding(_) => !device && !at_socket(place.stage) && place.stage != Stage::NetfilterInput,
-        Component::Translation { .. } => {
-            matches!(place.stage, Stage::NetfilterPrerouting | Stage::NetfilterOutput | Stage::NetfilterForward)
-        }
-        Component::Stack(_) => host && !device && headed && place.stage != Stage::NetfilterForward,
-        Component::Server { endpoint: Endpoint::Node(_), .. } => at_socket(place.stage),
-        _ => false,
+        Component::Forwarding(_) => part(
+            !device && !at_socket(place.stage) && !matches!(place.stage, Stage::NetfilterInput | Stage::Send),
+        ),
+        Component::Translation { .. } => part(matches!(
+            place.stage,
+            Stage::NetfilterPrerouting | Stage::NetfilterOutput
+        )),
+        Component::Stack(_) => part(host && !device && headed && place.stage != Stage::NetfilterForward),
+        Component::Server { endpoint: Endpoint::Node(_), .. } => part(at_socket(place.stage)),
+        _ => Part::None,
     }
 }
 
