@@ -71,6 +71,9 @@ pub enum Component {
     Stack(Extent),
     /// The link between a pod and its node. Of all pods of a node: what these share, its bridge.
     PodLink(Extent),
+    /// The way of a pod's packet back to the same pod, through the link that it came from: what the pod sends to a service
+    /// and is its backend. Of all pods of a node: the bridge's ports have no hairpin mode.
+    Hairpin(Extent),
     /// What a node passes on between its pods and others: its routes, its filters. `Out`: what its pods send; `In`: what
     /// is sent to them.
     Forwarding(Extent),
