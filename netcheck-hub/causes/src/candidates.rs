@@ -109,7 +109,7 @@ fn merge(mut all: Vec<Candidate>) -> Vec<Candidate> {
         match places.get(&candidate.items) {
             Some(&at) => {
                 let best = &mut kept[at];
-                if best.doubted == candidate.doubted && best.key != candidate.key {
+                if best.doubted == candidate.doubted && best.pattern == candidate.pattern {
                     best.equals.push(candidate.key);
                 }
             }

@@ -6,10 +6,10 @@ use std::collections::HashMap;
 use foldhash::fast::FixedState;
 
 use crate::class::{Kind, Kinds};
-use crate::evidence::{Steps, bits};
+use crate::evidence::Steps;
 use crate::objects::Objects;
 use crate::observation::Group;
-use crate::scope::{Key, both_ways, has_ways, lifts};
+use crate::scope::{Key, both_ways, has_ways, lifts, one_way};
 use crate::symptoms::{Item, State};
 use crate::topology::Topology;
 use crate::way::{Route, Way};
@@ -45,6 +45,8 @@ pub(crate) struct Tally {
 pub(crate) struct Suspect {
     pub(crate) key: Key,
     pub(crate) object: u32,
+    /// Of a component with both ways through it, where it is suspected of one way alone.
+    pub(crate) one_way: [Option<u32>; 2],
     /// By item, ascending.
     pub(crate) hits: Vec<Hit>,
 }
@@ -63,7 +65,13 @@ impl Crossings {
         for (at, item) in items.iter().enumerate() {
             collector.item(u32::try_from(at).unwrap_or(u32::MAX), item);
         }
-        let Collector { objects, suspects, .. } = collector;
+        let Collector { objects, mut suspects, numbers: keys, .. } = collector;
+        for suspect in &mut suspects {
+            let (component, heading) = suspect.key;
+            if heading == Heading::Both && has_ways(component) {
+                suspect.one_way = one_way(component).map(|key| keys.get(&key).copied());
+            }
+        }
         let numbers: Vec<u16> = groups.iter().map(|group| kinds.number(Kind::of(&group.class))).collect();
         let count = kinds.all.len();
         let tallies = vec![Tally::default(); objects.count as usize * count];
@@ -140,7 +148,7 @@ impl<'a> Collector<'a> {
                 let hit = Hit {
                     item: at,
                     first: first || suspect.key.0 == Component::Cluster,
-                    doubt: explained & !sight.doubt == 0,
+                    doubt: explained & !(sight.doubt | way.may()) == 0,
                     proof: explained & sight.proof != 0,
                 };
                 match suspect.hits.last_mut() {
@@ -168,8 +176,6 @@ impl<'a> Collector<'a> {
                 self.mark((both_ways(component), Heading::Both), at, new);
             });
         }
-        let wanted_all: Steps = wanted;
-        debug_assert!(bits(wanted_all).all(|at| at < way.steps.len()), "steps of another way");
     }
 
     fn mark(&mut self, key: Key, at: usize, new: bool) {
@@ -180,7 +186,7 @@ impl<'a> Collector<'a> {
             None => {
                 let number = u32::try_from(self.suspects.len()).unwrap_or(u32::MAX);
                 let object = self.objects.intern(both_ways(key.0));
-                self.suspects.push(Suspect { key, object, hits: Vec::new() });
+                self.suspects.push(Suspect { key, object, one_way: [None; 2], hits: Vec::new() });
                 self.steps.push(0);
                 self.numbers.insert(key, number);
                 number

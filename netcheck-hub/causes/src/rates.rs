@@ -51,7 +51,17 @@ pub(crate) fn best(
     kinds: &Kinds,
 ) -> Option<Rated> {
     let mut best: Option<Rated> = None;
+    let explained = |suspect: &Suspect| suspect.hits.iter().filter(|hit| open[hit.item as usize]).count();
     for suspect in &crossings.suspects {
+        // What loses some of what goes both ways would have been met on both.
+        let of_one_way = |at: Option<u32>| at.map_or(0, |at| explained(&crossings.suspects[at as usize]));
+        if suspect.one_way != [None; 2] {
+            let all = explained(suspect);
+            let [one, other] = suspect.one_way.map(of_one_way);
+            if (one == all) != (other == all) {
+                continue;
+            }
+        }
         for rated in of_suspect(topology, crossings, (suspect, items, open), kinds) {
             best = Some(match best {
                 None => rated,

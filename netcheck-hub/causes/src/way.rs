@@ -179,6 +179,12 @@ impl Step {
 }
 
 impl Way {
+    /// Steps that are crossed in some clusters only.
+    pub(crate) fn may(&self) -> u64 {
+        let all = self.steps.iter().enumerate().take(64).filter(|(_, step)| step.may);
+        all.fold(0, |steps, (at, _)| steps | 1 << at)
+    }
+
     /// The half of the way to which a step belongs.
     pub(crate) const fn direction(&self, at: usize) -> Direction {
         if at < self.turn { Direction::Request } else { Direction::Reply }
