@@ -15,6 +15,7 @@ use std::sync::Arc;
 use netcheck_common::domain::{Family, Outcome, ProbeKind};
 use netcheck_proto::v1;
 
+use crate::cluster::roster::Owner;
 use crate::model::Pattern;
 use crate::model::incident::IncidentKind;
 use crate::model::location::{Certainty, Location};
@@ -23,6 +24,10 @@ use crate::plan::PlannedPath;
 
 pub mod cause;
 pub mod cover;
+mod describe;
+mod end;
+mod explained;
+pub mod groups;
 pub mod index;
 mod networks;
 pub mod place;
@@ -36,7 +41,7 @@ mod properties;
 #[cfg(test)]
 mod tests;
 
-pub use cover::explain;
+pub use explained::explain;
 pub use tracker::{Incident, IncidentTracker, PathOf};
 
 /// One path as of one evaluation.
@@ -58,6 +63,25 @@ pub struct Fact {
     /// It speaks of single source ports of the path: that some lose their packets, or that none does. These are
     /// explained for themselves.
     pub by_port: bool,
+    /// The pod that it is sent from, `namespace/name`; none from the node itself, or where nobody knows it.
+    pub source_pod: Option<Arc<str>>,
+    /// Probes that were answered as they should be: of a bad path since its first loss, none of one that is dead.
+    pub answered: u32,
+    /// Of these, who answered in a service's stead, where that is known, and how many.
+    pub met: Vec<(Owner, u32)>,
+}
+
+/// Lost probes of one path that ended alike.
+#[derive(Clone, Debug)]
+pub struct Ending {
+    /// How many.
+    pub probes: u32,
+    /// How.
+    pub outcome: Outcome,
+    /// Where, where that is known.
+    pub at: Option<Location>,
+    /// Whom they went to in a service's stead, where that is known.
+    pub met: Option<Owner>,
 }
 
 /// What is known of a bad path's losses.
@@ -65,6 +89,8 @@ pub struct Fact {
 pub struct Symptom {
     /// Probes lost in the range.
     pub lost: u64,
+    /// The newest of them, alike ones together.
+    pub endings: Vec<Ending>,
     /// The only node that its lost probes went to, where there is one.
     pub towards: Option<String>,
     /// The only zone that they went to, where there is one.

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use netcheck_common::domain::ProbeKind;
+use netcheck_proto::v1;
 
 use crate::state::Hub;
 use crate::state::State;
@@ -11,7 +12,9 @@ use crate::state::agent::Agent;
 use netcheck_analysis::cluster::roster::Owner;
 use netcheck_analysis::evidence::Lost;
 use netcheck_analysis::evidence::locate::{destination, holder};
-use netcheck_analysis::incident::{Fact, Symptom, explain};
+use netcheck_analysis::incident::groups::World;
+use netcheck_analysis::incident::{Ending, Fact, Symptom, explain};
+use netcheck_causes::{PodNetwork, Visibility};
 use netcheck_analysis::matrix::Row;
 use netcheck_analysis::matrix::ports::Ports;
 use netcheck_analysis::matrix::range::Range;
@@ -19,6 +22,7 @@ use netcheck_analysis::model::NodeIx;
 use netcheck_analysis::model::Pattern;
 use netcheck_analysis::model::clock::SECOND_NS;
 use netcheck_analysis::model::verdict::Verdict;
+use netcheck_analysis::plan::Probe;
 
 /// How often causes are looked for at most.
 const PERIOD_NS: i64 = SECOND_NS;
@@ -63,6 +67,8 @@ impl Gathering<'_> {
     fn add(&mut self, state: &State, at: NodeIx) {
         let agent = state.agent(at);
         let zone: Arc<str> = state.roster.zone(&agent.name).into();
+        let source_pod: Option<Arc<str>> =
+            Some(state.pod_of(agent)).filter(|pod| !pod.is_empty()).map(Into::into);
         for row in agent.rows.iter() {
             let symptom = is_bad(row.verdict).then(|| {
                 self.in_full += 1;
@@ -72,7 +78,11 @@ impl Gathering<'_> {
                 let cell = state.cell(at, row, row.verdict, self.range);
                 state.symptom(&agent.name, row, cell, self.range)
             });
+            let (answered, met) = answered(state, row, symptom.as_ref(), self.range);
             let fact = |verdict, symptom, large| Fact {
+                answered,
+                met: met.clone(),
+                source_pod: source_pod.clone(),
                 source: Arc::clone(&agent.name),
                 zone: Arc::clone(&zone),
                 path: Arc::clone(&row.path),
@@ -112,7 +122,74 @@ impl Gathering<'_> {
     }
 }
 
+/// What a node's agent can tell of packets that cross it.
+fn visibility(agent: &Agent, now_ns: i64) -> Visibility {
+    let drops = agent.status.as_ref().is_some_and(|status| !status.drops_unseen);
+    match &agent.live {
+        Some(live) if !live.is_silent(now_ns) => match (agent.has_hooks(), drops) {
+            (true, true) => Visibility::Full,
+            (true, false) => Visibility::Interfaces,
+            (false, _) => Visibility::Blind,
+        },
+        _ => Visibility::Silent,
+    }
+}
+
+/// Probes of a row that were answered: of one that is bad, since its first loss, and none where it is dead. Of a
+/// service's, who answered.
+fn answered(
+    state: &State,
+    row: &Row,
+    symptom: Option<&Symptom>,
+    range: &Range,
+) -> (u32, Vec<(Owner, u32)>) {
+    if row.verdict == Verdict::Unreachable {
+        return (0, Vec::new());
+    }
+    let from_ns = symptom.and_then(|symptom| symptom.lost_ns).map_or(i64::MIN, |(first_ns, _)| first_ns);
+    let slots = range.slots(row).filter(|slot| slot.end_ns() > from_ns);
+    let answered = slots.fold(0u32, |sum, slot| sum.saturating_add(slot.reply));
+    let met = row.backends.iter().flat_map(|backends| backends.answering());
+    let owners = met.filter_map(|(address, answered)| Some((state.roster.owner(address)?.clone(), answered)));
+    (answered.max(u32::from(symptom.is_none())), owners.collect())
+}
+
+/// Lost probes that ended alike, most first.
+fn endings<'a>(state: &State, judged: impl Iterator<Item = &'a Lost>, probe: &Probe) -> Vec<Ending> {
+    let mut endings: Vec<Ending> = Vec::new();
+    for lost in judged {
+        let at = lost.located.location.as_ref();
+        let passed = |(address, owner): &(IpAddr, &Owner)| *address != probe.address || owner.pod.is_some();
+        let met = holder(&state.roster, lost).filter(passed).map(|(_, owner)| owner);
+        let same = |one: &Ending| {
+            one.outcome == lost.outcome && one.at.as_ref() == at && one.met.as_ref() == met
+        };
+        match endings.iter_mut().find(|one| same(one)) {
+            Some(one) => one.probes += 1,
+            None => endings.push(Ending {
+                probes: 1,
+                outcome: lost.outcome,
+                at: at.cloned(),
+                met: met.cloned(),
+            }),
+        }
+    }
+    endings.sort_by_key(|one| std::cmp::Reverse(one.probes));
+    endings
+}
+
 impl State {
+    /// What the explainer is told of the cluster.
+    fn world(&self, now_ns: i64) -> World {
+        let agents = || self.agents.iter();
+        let visibility = agents().map(|agent| (Arc::clone(&agent.name), visibility(agent, now_ns))).collect();
+        let hooks = agents().filter_map(|agent| agent.status.as_ref()).flat_map(|status| &status.hooks);
+        let mut tunnels = hooks.filter(|hook| hook.role() == v1::InterfaceRole::Tunnel);
+        let pod_network =
+            if tunnels.next().is_some() { PodNetwork::Overlay } else { PodNetwork::Routed };
+        World { roster: Arc::clone(&self.roster), visibility, pod_network }
+    }
+
     fn symptom(&self, source: &str, row: &Row, cell: crate::state::cells::Cell, range: &Range) -> Symptom {
         let probe = &row.path.probe;
         let pattern = cell.pattern();
@@ -146,6 +223,7 @@ impl State {
             None => (None, cell.unlocated.unwrap_or_default()),
         };
         Symptom {
+            endings: endings(self, judged(), probe),
             lost: stats
                 .sent
                 .saturating_sub(stats.reply)
@@ -200,8 +278,9 @@ impl Hub {
             state.evaluate_ns = now_ns + PERIOD_NS;
             return;
         }
+        let world = state.world(now_ns);
         drop(state);
-        let causes = explain(&facts);
+        let causes = explain(&facts, &world);
         let mut state = self.lock();
         state.incidents.update(&causes, &facts, now_ns);
         let cost_ns = netcheck_analysis::model::clock::nanos(began.elapsed());

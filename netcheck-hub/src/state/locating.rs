@@ -169,7 +169,7 @@ impl State {
     }
 
     /// The pod that an agent's vantage is, by the name that the roster has for it.
-    fn pod_of(&self, agent: &Agent) -> String {
+    pub(crate) fn pod_of(&self, agent: &Agent) -> String {
         let Some(known) = agent.vantage.known() else { return String::new() };
         self.pod_behind(known).map_or_else(|| known.pod.clone(), |(id, _)| id.to_owned())
     }

@@ -12,10 +12,9 @@ use netcheck_common::domain::{Outcome, ProbeKind, Vantage};
 use netcheck_proto::v1::{ServiceAddress, TargetKind};
 
 use super::end::sort;
-use super::{Ending, Fact};
+use super::{Ending, Fact, Symptom};
 use crate::cluster::roster::{Owner, Roster};
 use crate::model::Pattern;
-use crate::model::verdict::Verdict;
 use crate::plan::Target;
 
 /// The cluster around the paths, as of one evaluation.
@@ -45,6 +44,7 @@ pub struct Grouped {
 struct Build<'a> {
     out: Grouped,
     nodes: HashMap<&'a str, NodeIx>,
+    zones_by_node: HashMap<&'a str, &'a str>,
     zones: HashMap<&'a str, u32>,
     pods: HashMap<(String, Option<u32>), PodIx>,
     services: HashMap<Arc<str>, ServiceIx>,
@@ -57,6 +57,13 @@ struct Build<'a> {
 pub fn groups(facts: &[Fact], world: &World) -> Grouped {
     let mut build = Build::default();
     build.out.topology.pod_network = world.pod_network;
+    for fact in facts {
+        build.zones_by_node.insert(&fact.source, &fact.zone);
+        let target = &fact.path.probe.target;
+        if !target.node.is_empty() && !target.zone.is_empty() {
+            build.zones_by_node.insert(&target.node, &target.zone);
+        }
+    }
     for node in world.roster.nodes.values() {
         build.node(&node.name, world);
     }
@@ -71,7 +78,12 @@ impl<'a> Build<'a> {
         if let Some(&known) = self.nodes.get(name) {
             return known;
         }
-        let zone = match world.roster.zone(name) {
+        let zone = match (world.roster.zone(name), self.zones_by_node.get(name)) {
+            ("", None) => "",
+            ("", Some(&zone)) => zone,
+            (zone, _) => zone,
+        };
+        let zone = match zone {
             "" => None,
             zone => Some(*self.zones.entry(zone).or_insert_with(|| {
                 self.out.topology.zones.push(zone.into());
@@ -228,7 +240,7 @@ impl<'a> Build<'a> {
         }
         if let Some(symptom) = fact.symptom.as_ref().filter(|_| fact.bad()) {
             let mut rest = u32::try_from(symptom.lost).unwrap_or(u32::MAX);
-            for ending in &symptom.endings {
+            for ending in endings(symptom) {
                 let met = ending.met.as_ref().filter(|_| translated).map(|owner| self.owner(owner, world));
                 let endpoint = met.or(target.endpoint);
                 let loss = self.loss(ending, world);
@@ -241,14 +253,26 @@ impl<'a> Build<'a> {
                 parts.entry(target.endpoint).or_insert_with(|| empty(target.endpoint)).lost += rest;
             }
         }
+        self.known_backends(target.service, parts.keys().flatten().copied());
         for group in parts.into_values().filter(|group| group.answered > 0 || group.lost > 0) {
             self.out.groups.push(group);
             self.out.facts.push(number);
         }
     }
 
+    /// Who was met answers for the service, whatever its endpoint slices say.
+    fn known_backends(&mut self, service: Option<ServiceIx>, met: impl Iterator<Item = Endpoint>) {
+        let services = &mut self.out.topology.services;
+        let Some(service) = service.and_then(|service| services.get_mut(service as usize)) else { return };
+        for endpoint in met {
+            if !service.backends.contains(&endpoint) {
+                service.backends.push(endpoint);
+            }
+        }
+    }
+
     fn loss(&mut self, ending: &'a Ending, world: &'a World) -> causes::Loss {
-        let direction = ending.at.as_ref().and_then(|at| at.direction.known());
+        let direction = ending.at.as_ref().and_then(|at| direction(at.direction));
         let by = |build: &mut Self| {
             let at = ending.at.as_ref()?;
             let node = (!at.node.is_empty()).then(|| build.node(&at.node, world))?;
@@ -285,6 +309,11 @@ impl<'a> Build<'a> {
     }
 }
 
+/// How a path's probes ended; where nobody kept them apart, as most did.
+fn endings(symptom: &Symptom) -> &[Ending] {
+    &symptom.endings
+}
+
 /// `namespace/name` of a pod that is a target.
 fn pod_name(target: &Target) -> String {
     format!("{}/{}", target.namespace, target.name)
@@ -311,7 +340,11 @@ pub(super) fn answer(outcome: Outcome) -> Option<causes::Answer> {
     }
 }
 
-/// A path whose newest probes were all lost, whatever was answered before.
-pub(super) fn dead(fact: &Fact) -> bool {
-    fact.verdict == Verdict::Unreachable
+/// The explainer's word for a half of a round trip.
+const fn direction(direction: crate::model::location::Direction) -> Option<causes::Direction> {
+    match direction {
+        crate::model::location::Direction::Unknown => None,
+        crate::model::location::Direction::Request => Some(causes::Direction::Request),
+        crate::model::location::Direction::Reply => Some(causes::Direction::Reply),
+    }
 }

@@ -6,7 +6,7 @@ use proptest::prelude::{Just, Strategy, any, prop};
 use proptest::test_runner::Config;
 use proptest::{prop_assert, prop_assert_eq, prop_oneof, proptest};
 
-use super::tests::world::{World, died, dropped, timeout, to, touches, wire};
+use super::tests::world::{World, around, died, dropped, timeout, to, touches, wire};
 use super::*;
 use crate::model::incident::IncidentKind;
 use crate::model::location::{Direction, Stage};
@@ -96,7 +96,7 @@ fn others(at: usize) -> String {
 
 /// What is found but for names: kinds and numbers of paths.
 fn shape(facts: &[Fact]) -> Vec<(IncidentKind, usize, usize, bool)> {
-    let mut shape: Vec<_> = explain(facts)
+    let mut shape: Vec<_> = explain(facts, &around(facts))
         .iter()
         .map(|cause| (cause.kind, cause.paths.len(), cause.contradictions.len(), cause.unreachable))
         .collect();
@@ -112,7 +112,7 @@ proptest! {
         let world = world(&faults, names);
         let bad: BTreeSet<usize> = (0..world.facts.len()).filter(|&at| world.facts[at].bad()).collect();
         let explained: BTreeSet<usize> =
-            explain(&world.facts).into_iter().flat_map(|cause| cause.paths).collect();
+            explain(&world.facts, &around(&world.facts)).into_iter().flat_map(|cause| cause.paths).collect();
         prop_assert_eq!(bad, explained);
     }
 
@@ -126,13 +126,13 @@ proptest! {
         let at = healed.index(world.facts.len());
         (world.facts[at].verdict, world.facts[at].symptom) = (Verdict::NoData, None);
         let mut tracker = IncidentTracker::default();
-        let causes = explain(&world.facts);
+        let causes = explain(&world.facts, &around(&world.facts));
         for now_ns in 0..3 {
             tracker.update(&causes, &world.facts, now_ns);
         }
         let before: BTreeSet<String> = tracker.open().into_iter().map(|incident| incident.id).collect();
         world.facts[at].verdict = Verdict::Reachable;
-        let causes = explain(&world.facts);
+        let causes = explain(&world.facts, &around(&world.facts));
         for now_ns in 3..20 {
             tracker.update(&causes, &world.facts, now_ns);
         }
@@ -155,7 +155,7 @@ proptest! {
             (mixed ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31)
         });
         let told = |facts: &[Fact]| {
-            let causes = explain(facts);
+            let causes = explain(facts, &around(facts));
             let all: Vec<_> = causes.into_iter().map(|cause| (cause.key, cause.headline, cause.paths.len())).collect();
             all
         };
@@ -183,13 +183,13 @@ proptest! {
         let mut tracker = IncidentTracker::default();
         let mut ids = BTreeSet::new();
         for (now_ns, world) in [&small, &small, &large, &large, &large].into_iter().enumerate() {
-            tracker.update(&explain(&world.facts), &world.facts, now_ns as i64);
+            tracker.update(&explain(&world.facts, &around(&world.facts)), &world.facts, now_ns as i64);
             ids.extend(tracker.open().into_iter().map(|incident| incident.id));
         }
         let told = tracker.open().iter().map(|one| one.headline.clone()).collect::<Vec<_>>();
         prop_assert!(ids.len() <= 1, "{told:?}");
-        prop_assert!(explain(&small.facts).len() <= 1);
-        prop_assert!(explain(&large.facts).len() <= 1);
+        prop_assert!(explain(&small.facts, &around(&small.facts)).len() <= 1);
+        prop_assert!(explain(&large.facts, &around(&large.facts)).len() <= 1);
     }
 }
 
@@ -315,7 +315,7 @@ fn on_network(world: World, pairs: &[(usize, usize)]) -> World {
 }
 
 fn told(facts: &[Fact], of_network: bool) -> Vec<(String, String, Vec<String>, usize)> {
-    let causes = explain(facts).into_iter().filter(|cause| cause.key.starts_with("network/") == of_network);
+    let causes = explain(facts, &around(facts)).into_iter().filter(|cause| cause.key.starts_with("network/") == of_network);
     causes.map(|cause| (cause.key, cause.headline, cause.evidence, cause.contradictions.len())).collect()
 }
 
@@ -352,7 +352,7 @@ proptest! {
         let further = on_network(World::new(&ZONES, names).with_network("a/b"), &pairs);
         facts.extend(further.facts.into_iter().filter(|fact| fact.network().is_some()));
         let bad: Vec<usize> = (0..facts.len()).filter(|&at| facts[at].bad()).collect();
-        let mut explained: Vec<usize> = explain(&facts).into_iter().flat_map(|cause| cause.paths).collect();
+        let mut explained: Vec<usize> = explain(&facts, &around(&facts)).into_iter().flat_map(|cause| cause.paths).collect();
         explained.sort_unstable();
         explained.dedup();
         prop_assert_eq!(bad, explained);

@@ -1,6 +1,6 @@
 //! Which backends a path's probes reached, and which of them do not answer, as its agent saw it. Pure.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use netcheck_proto::{convert, v1};
 
@@ -80,6 +80,12 @@ impl Backends {
     pub fn expire(&mut self, oldest_ns: i64) -> bool {
         self.0.retain(|known| known.heard_ns >= oldest_ns);
         !self.0.is_empty()
+    }
+
+    /// Who answered, and how many probes: those that still do.
+    pub fn answering(&self) -> impl Iterator<Item = (IpAddr, u32)> {
+        let answering = self.0.iter().filter(|known| known.answered > 0 && known.run < RUN);
+        answering.map(|known| (known.backend.ip(), u32::try_from(known.answered).unwrap_or(u32::MAX)))
     }
 
     /// Those that lost all of their newest probes while others may answer, one line each.

@@ -5,9 +5,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use netcheck_common::domain::{Outcome, PathId, ProbeKind, Vantage};
+use netcheck_causes::Visibility;
 use netcheck_proto::v1;
 
-use crate::incident::{Explained, Fact, Symptom, explain};
+use crate::incident::{groups, Explained, Fact, Symptom, explain};
 use crate::model::clock::SECOND_NS;
 use crate::model::location::{Certainty, Direction, Location, Stage};
 use crate::model::verdict::Verdict;
@@ -83,6 +84,9 @@ impl World {
                         symptom: None,
                         large: false,
                         by_port: false,
+                        source_pod: None,
+                        answered: 9,
+                        met: Vec::new(),
                     });
                 }
             }
@@ -151,6 +155,9 @@ impl World {
                             symptom: None,
                             large: false,
                             by_port: false,
+                        source_pod: None,
+                        answered: 9,
+                        met: Vec::new(),
                         });
                     }
                 }
@@ -180,8 +187,14 @@ impl World {
     }
 
     pub(crate) fn explain(&self) -> Vec<Explained> {
-        explain(&self.facts)
+        explain(&self.facts, &around(&self.facts))
     }
+}
+
+/// A cluster whose agents see and tell everything.
+pub(crate) fn around(facts: &[Fact]) -> groups::World {
+    let visibility = facts.iter().map(|fact| (Arc::clone(&fact.source), Visibility::Full)).collect();
+    groups::World { visibility, ..groups::World::default() }
 }
 
 pub(crate) fn timeout() -> Symptom {
