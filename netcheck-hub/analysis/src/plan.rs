@@ -31,6 +31,7 @@ mod sources;
 mod tests;
 mod vantage;
 
+use crate::model::target::{ServiceAddress, TargetKind};
 use addresses::Addresses;
 pub use assignment::NodeAssignment;
 pub use catalog::Catalog;
@@ -91,7 +92,7 @@ pub struct Target {
     /// A pod on a secondary network is a target of its own, `pod/NAMESPACE/NAME@NETWORK`: see [`Target::network`].
     pub id: Arc<str>,
     /// Its kind.
-    pub kind: v1::TargetKind,
+    pub kind: TargetKind,
     /// Empty for nodes.
     pub namespace: String,
     /// Its name.
@@ -119,7 +120,7 @@ impl Default for Target {
     fn default() -> Self {
         Self {
             id: "".into(),
-            kind: v1::TargetKind::Unspecified,
+            kind: TargetKind::Endpoint,
             namespace: String::new(),
             name: String::new(),
             node: String::new(),
@@ -138,7 +139,7 @@ impl Default for Target {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct At {
     /// At what kind of address.
-    pub address: v1::ServiceAddress,
+    pub address: ServiceAddress,
     /// The service's own port.
     pub port: u16,
     /// `namespace/name` of the one pod that answers there, where it is one.
@@ -148,14 +149,14 @@ pub struct At {
 impl Target {
     /// Whether it is a service at this kind of address.
     #[must_use]
-    pub fn is_at(&self, address: v1::ServiceAddress) -> bool {
+    pub fn is_at(&self, address: ServiceAddress) -> bool {
         self.at.as_ref().is_some_and(|at| at.address == address)
     }
 
     /// Whether it is an address of an Ingress or a Gateway: whoever has it passes requests on.
     #[must_use]
     pub fn is_entrance(&self) -> bool {
-        self.kind == v1::TargetKind::Endpoint && !self.namespace.is_empty()
+        self.kind == TargetKind::Endpoint && !self.namespace.is_empty()
     }
 
     /// The wire form.
@@ -163,18 +164,42 @@ impl Target {
     pub fn to_wire(&self) -> v1::Target {
         v1::Target {
             id: self.id.to_string(),
-            kind: self.kind.into(),
+            kind: kind_to_wire(self.kind).into(),
             namespace: self.namespace.clone(),
             name: self.name.clone(),
             node: self.node.clone(),
             zone: self.zone.clone(),
             addresses: self.addresses.iter().map(ToString::to_string).collect(),
             port: u32::from(self.port),
-            service_address: self.at.as_ref().map_or(v1::ServiceAddress::Unspecified, |at| at.address).into(),
+            service_address: self
+                .at
+                .as_ref()
+                .map_or(v1::ServiceAddress::Unspecified, |at| address_to_wire(at.address))
+                .into(),
             service_port: self.at.as_ref().map_or(0, |at| u32::from(at.port)),
             pod: self.at.as_ref().map(|at| at.pod.clone()).unwrap_or_default(),
             network: self.network().unwrap_or_default().to_owned(),
         }
+    }
+}
+
+const fn kind_to_wire(kind: TargetKind) -> v1::TargetKind {
+    match kind {
+        TargetKind::Node => v1::TargetKind::Node,
+        TargetKind::Pod => v1::TargetKind::Pod,
+        TargetKind::Service => v1::TargetKind::Service,
+        TargetKind::DnsServer => v1::TargetKind::DnsServer,
+        TargetKind::Endpoint => v1::TargetKind::Endpoint,
+    }
+}
+
+const fn address_to_wire(address: ServiceAddress) -> v1::ServiceAddress {
+    match address {
+        ServiceAddress::ClusterIp => v1::ServiceAddress::ClusterIp,
+        ServiceAddress::NodePort => v1::ServiceAddress::NodePort,
+        ServiceAddress::LoadBalancer => v1::ServiceAddress::LoadBalancer,
+        ServiceAddress::ExternalIp => v1::ServiceAddress::ExternalIp,
+        ServiceAddress::Endpoint => v1::ServiceAddress::Endpoint,
     }
 }
 

@@ -10,6 +10,7 @@ use super::tests::world::{World, died, dropped, timeout, to, touches, wire};
 use super::*;
 use crate::model::incident::IncidentKind;
 use crate::model::location::{Direction, Stage};
+use crate::model::target::TargetKind;
 
 const ZONES: [&str; 5] = ["a", "a", "b", "b", "c"];
 
@@ -63,7 +64,7 @@ fn world(faults: &[Fault], name: impl Fn(usize) -> String) -> World {
 /// Nothing that a node sends over IPv6 outside of tunnels arrives.
 fn cut(world: World, node: &str) -> World {
     let bare = |fact: &Fact| {
-        let host = fact.path.probe.target.kind == v1::TargetKind::Node;
+        let host = fact.path.probe.target.kind == TargetKind::Node;
         touches(fact, node) && host && fact.family() == Family::V6
     };
     world.breaks(bare, |fact| {
@@ -259,12 +260,11 @@ impl Single {
             Self::DeadRoute => no_route(world, "n0", "n2")
                 .silent(|fact| fact.bad() && fact.family() == Family::V6, Verdict::Reachable),
             Self::Pods => {
-                let pods =
-                    |fact: &Fact| fact.path.probe.target.kind == v1::TargetKind::Pod && to(fact) == "n2";
+                let pods = |fact: &Fact| fact.path.probe.target.kind == TargetKind::Pod && to(fact) == "n2";
                 world.breaks(pods, |_| timeout())
             }
             Self::Backend => {
-                let service = |fact: &Fact| fact.path.probe.target.kind == v1::TargetKind::Service;
+                let service = |fact: &Fact| fact.path.probe.target.kind == TargetKind::Service;
                 world.breaks(service, |_| Symptom { backend: Some("default/web-1".to_owned()), ..timeout() })
             }
         }
@@ -272,7 +272,7 @@ impl Single {
 }
 
 fn to_pods_of(fact: &Fact, node: &str) -> bool {
-    fact.path.probe.target.kind == v1::TargetKind::Pod && to(fact) == node
+    fact.path.probe.target.kind == TargetKind::Pod && to(fact) == node
 }
 
 /// Two nodes send what is for the pods of another to each other.
@@ -292,7 +292,7 @@ pub(super) fn round(world: World, a: &str, b: &str, pods: &str) -> World {
 /// The senders of a node are told that there is no route to another's pods; to a service, only a drop tells.
 pub(super) fn no_route(world: World, node: &str, pods: &str) -> World {
     let request = Direction::Request;
-    let service = |fact: &Fact| fact.path.probe.target.kind == v1::TargetKind::Service;
+    let service = |fact: &Fact| fact.path.probe.target.kind == TargetKind::Service;
     world.breaks(
         |fact| *fact.source == *node && (to_pods_of(fact, pods) || service(fact)),
         |fact| match service(fact) {

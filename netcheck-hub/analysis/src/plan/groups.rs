@@ -9,11 +9,10 @@ use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use netcheck_proto::v1;
-
 use super::order::{Order, SECTORS, point, rank_at, sector_of, within};
 use super::prober::{Profile, class};
 use super::{Probe, Sources};
+use crate::model::target::TargetKind;
 
 /// Profiles whose sizes are kept. Clusters have one or a few; agents that say odd things of themselves cost time only.
 const PROFILES: usize = 64;
@@ -76,9 +75,9 @@ impl Groups {
             let end = begin + members.len();
             let target = &members[0].target;
             groups.all.push(Group { begin: begin as u32, end: end as u32, point: point(&target.id) });
-            let of_zone = matches!(target.kind, v1::TargetKind::Node | v1::TargetKind::Pod);
+            let of_zone = matches!(target.kind, TargetKind::Node | TargetKind::Pod);
             if of_zone && target.absent.is_none() {
-                let pod = target.kind == v1::TargetKind::Pod;
+                let pod = target.kind == TargetKind::Pod;
                 zones.entry((pod, &target.zone, target.network())).or_default().push(number);
             }
             if let Some(network) = target.network() {

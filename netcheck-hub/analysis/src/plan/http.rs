@@ -5,7 +5,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use netcheck_common::domain::ProbeKind;
-use netcheck_proto::v1;
 
 use super::catalog::service_target;
 use super::exchange::{Exchange, Request, Talk, TlsCheck};
@@ -17,6 +16,7 @@ use crate::cluster::selection::Selection;
 mod ingress;
 pub mod url;
 
+use crate::model::target::TargetKind;
 use url::NamedUrl;
 
 /// The API server's service, and its port.
@@ -98,7 +98,7 @@ impl Catalog {
     #[must_use]
     pub fn with_http(mut self, roster: &Roster, selection: &Selection, settings: &HttpSettings) -> Self {
         let mut ports: BTreeSet<u16> = self.watched_ports.iter().copied().collect();
-        let services = self.probes.iter().rev().filter(|probe| probe.target.kind == v1::TargetKind::Service);
+        let services = self.probes.iter().rev().filter(|probe| probe.target.kind == TargetKind::Service);
         let mut known: HashMap<Arc<str>, Arc<Target>> =
             services.map(|probe| (Arc::clone(&probe.target.id), Arc::clone(&probe.target))).collect();
         for (id, service) in roster.services.iter().filter(|(_, service)| service.mark != Mark::Skip) {
@@ -221,7 +221,7 @@ fn api_wishes(path: &str, annotated: &HttpWishes) -> HttpWishes {
 fn endpoint(id: String, name: String, namespace: String, addresses: Vec<IpAddr>, port: u16) -> Arc<Target> {
     Arc::new(Target {
         id: id.into(),
-        kind: v1::TargetKind::Endpoint,
+        kind: TargetKind::Endpoint,
         namespace,
         name,
         addresses,

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use netcheck_common::domain::{Family, ProbeKind, Vantage};
 use netcheck_proto::{convert, v1};
 
+use crate::model::target::ServiceAddress;
 use crate::model::verdict::Verdict;
 use crate::plan::{PlannedPath, Probe, Target};
 
@@ -146,7 +147,7 @@ fn is_called(probe: &Probe, text: &str) -> bool {
     }
     if let Ok(address) = text.parse() {
         // A node port is not what people mean by its node's address.
-        let whole = !target.is_at(v1::ServiceAddress::NodePort);
+        let whole = !target.is_at(ServiceAddress::NodePort);
         return whole && (probe.address == address || target.addresses.contains(&address));
     }
     if let Ok(end) = text.parse::<SocketAddr>() {
@@ -171,12 +172,13 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::model::target::TargetKind;
     use crate::plan::{Probe, Sources};
 
     fn called(id: &str, text: &str) -> bool {
         let target = Target {
             id: id.into(),
-            kind: v1::TargetKind::Pod,
+            kind: TargetKind::Pod,
             namespace: "default".into(),
             name: "db-1".into(),
             node: "n2".into(),

@@ -3,13 +3,12 @@
 
 use std::net::SocketAddr;
 
-use netcheck_proto::v1::ServiceAddress;
-
 use super::super::words::whose;
 use super::super::{DropFact, Flow};
 use super::{Located, Locator, unlocated};
 use crate::model::location::{Direction, Stage};
 use crate::model::reason::DropReason;
+use crate::model::target::ServiceAddress;
 use crate::words::names::service_address;
 
 impl Locator<'_> {

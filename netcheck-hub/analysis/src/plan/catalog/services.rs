@@ -18,11 +18,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use netcheck_common::domain::{Family, ProbeKind};
-use netcheck_proto::v1;
 
 use super::super::{At, Question, Sources, Target, around};
 use super::{Build, DNS_PORT};
 use crate::cluster::roster::{Backend, Roster, Service, ServicePort, Transport};
+use crate::model::target::{ServiceAddress, TargetKind};
 
 /// What is known of all ports of a service alike.
 pub(super) struct Behind {
@@ -50,14 +50,14 @@ impl Behind {
     pub(super) fn target(&self, service: &Service, port: &ServicePort) -> Target {
         Target {
             id: format!("service/{}/{}:{}", service.namespace, service.name, port.port).into(),
-            kind: v1::TargetKind::Service,
+            kind: TargetKind::Service,
             namespace: service.namespace.clone(),
             name: service.name.clone(),
             node: String::new(),
             zone: String::new(),
             addresses: service.cluster_addresses.clone(),
             port: port.port,
-            at: Some(At { address: v1::ServiceAddress::ClusterIp, port: port.port, pod: String::new() }),
+            at: Some(At { address: ServiceAddress::ClusterIp, port: port.port, pod: String::new() }),
             backends: self.ready,
             unbacked: self.unbacked.clone(),
             absent: self.absent.clone(),
@@ -69,7 +69,7 @@ impl Behind {
         &self,
         service: &Service,
         port: &ServicePort,
-        address: v1::ServiceAddress,
+        address: ServiceAddress,
         place: &str,
     ) -> Target {
         let plain = self.target(service, port);
@@ -156,7 +156,7 @@ impl<'a> Build<'a> {
 
     /// Where the service is for others than the cluster's own: load balancers, external addresses, node ports.
     fn outer(&mut self, service: &Service, behind: &Behind, port: &ServicePort, how: &How<'_>) {
-        use v1::ServiceAddress::{ExternalIp, LoadBalancer};
+        use ServiceAddress::{ExternalIp, LoadBalancer};
         let policy = service.external_local.then_some("externalTrafficPolicy");
         let outer = [
             (LoadBalancer, "load-balancer", &service.load_balancer),
@@ -211,7 +211,7 @@ impl<'a> Build<'a> {
         for node in roster.nodes.values().filter(|node| !node.opted_out) {
             let sources = self.around(&node.name);
             let place = format!("node-port/{}", node.name);
-            let target = behind.elsewhere(service, port, v1::ServiceAddress::NodePort, &place);
+            let target = behind.elsewhere(service, port, ServiceAddress::NodePort, &place);
             let target = Target {
                 node: node.name.clone(),
                 zone: node.zone.clone(),
@@ -269,7 +269,7 @@ impl<'a> Build<'a> {
             let pod = first.pod.clone().unwrap_or_default();
             let absent = if node.is_empty() { None } else { self.roster.node_away(&node) };
             let place = format!("endpoint/{name}");
-            let plain = behind.elsewhere(service, port, v1::ServiceAddress::Endpoint, &place);
+            let plain = behind.elsewhere(service, port, ServiceAddress::Endpoint, &place);
             let target = Arc::new(Target {
                 zone: self.roster.zone(&node).to_owned(),
                 node,

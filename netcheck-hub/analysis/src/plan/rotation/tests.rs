@@ -2,17 +2,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use netcheck_common::domain::ProbeKind;
-use netcheck_proto::v1;
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::target::TargetKind;
 use crate::plan::{Probe, Prober, Sources, Target};
 
 const SECOND: i64 = 1_000_000_000;
 
-fn target(kind: v1::TargetKind, name: String, zone: String) -> Arc<Target> {
+fn target(kind: TargetKind, name: String, zone: String) -> Arc<Target> {
     Arc::new(Target {
-        id: format!("{}/{name}", kind.as_str_name()).into(),
+        id: format!("{kind:?}/{name}").into(),
         kind,
         node: name.clone(),
         name,
@@ -22,11 +22,11 @@ fn target(kind: v1::TargetKind, name: String, zone: String) -> Arc<Target> {
 }
 
 fn nodes(count: usize, zones: usize) -> impl Iterator<Item = Arc<Target>> {
-    (0..count).map(move |at| target(v1::TargetKind::Node, format!("n{at}"), format!("z{}", at % zones)))
+    (0..count).map(move |at| target(TargetKind::Node, format!("n{at}"), format!("z{}", at % zones)))
 }
 
 fn pods(numbers: impl IntoIterator<Item = u16>) -> impl Iterator<Item = Arc<Target>> {
-    numbers.into_iter().map(|at| target(v1::TargetKind::Pod, format!("p{at}"), "z0".to_owned()))
+    numbers.into_iter().map(|at| target(TargetKind::Pod, format!("p{at}"), "z0".to_owned()))
 }
 
 /// Three probes of each node, one of each other target.
@@ -34,7 +34,7 @@ fn catalog(targets: impl Iterator<Item = Arc<Target>>) -> Catalog {
     let mut probes = Vec::new();
     for target in targets {
         let kinds: &[_] = match target.kind {
-            v1::TargetKind::Node => &[ProbeKind::Icmp, ProbeKind::Udp, ProbeKind::Tcp],
+            TargetKind::Node => &[ProbeKind::Icmp, ProbeKind::Udp, ProbeKind::Tcp],
             _ => &[ProbeKind::Tcp],
         };
         for &kind in kinds {
@@ -57,7 +57,7 @@ fn catalog(targets: impl Iterator<Item = Arc<Target>>) -> Catalog {
 
 /// Nodes in zones, and services.
 fn cluster(count: usize, zones: usize, services: usize) -> Catalog {
-    let services = (0..services).map(|at| target(v1::TargetKind::Service, format!("s{at}"), String::new()));
+    let services = (0..services).map(|at| target(TargetKind::Service, format!("s{at}"), String::new()));
     catalog(nodes(count, zones).chain(services))
 }
 
