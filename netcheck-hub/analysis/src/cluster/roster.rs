@@ -12,11 +12,13 @@ mod dns;
 pub mod entrance;
 pub mod gateway;
 pub mod http;
+mod left_out;
 mod network;
 mod owners;
 mod service;
 
-pub use build::{LeftOut, Objects};
+pub use build::Objects;
+pub use left_out::LeftOut;
 pub use network::Attachment;
 pub use owners::Contested;
 pub use service::{Backend, Service, ServicePort, Transport};

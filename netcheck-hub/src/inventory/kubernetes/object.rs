@@ -187,7 +187,7 @@ impl<'de, K: Kept> Deserialize<'de> for Watched<K> {
         }
         let read = match inventory::judge::<K::Object, _>(value) {
             Ok(judged) => K::keep(&judged.object).map_or(Read::Unused, |kept| Read::Kept(kept, judged.parts)),
-            Err(why) => Read::Broken(why),
+            Err(why) => Read::Broken(why.to_string()),
         };
         Ok(Self { metadata, read })
     }

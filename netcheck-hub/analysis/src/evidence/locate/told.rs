@@ -65,6 +65,12 @@ impl Locator<'_> {
             };
             return unlocated(&format!("{what}, but which backend gave it is not known"));
         };
+        self.answered_from(from)
+    }
+
+    /// The same, by whoever has this address.
+    fn answered_from(&mut self, from: IpAddr) -> Located {
+        let scene = self.scene;
         let (stage, reason) = match self.lost.outcome {
             Outcome::DnsError => (Stage::Application, self.lost.sample.dns_rcode.clone()),
             Outcome::HttpError => (Stage::Application, exchange::reason(&self.lost.sample)),
@@ -78,7 +84,6 @@ impl Locator<'_> {
         };
         let (node, who) = self.answerer(from);
         self.evidence.push(format!("{who} {how}"));
-
         if scene.probe.target.kind == TargetKind::Node && scene.sight == Sight::NoAgent {
             let node = &scene.probe.target.name;
             self.evidence.push(format!("the agent of {node}, whose responder this is, is not connected"));
