@@ -108,27 +108,6 @@ impl Selector {
     }
 }
 
-/// The path as readers see it.
-#[must_use]
-pub fn wire_path(source: &str, zone: &str, path: &PlannedPath) -> v1::Path {
-    v1::Path {
-        source_node: source.to_owned(),
-        source_zone: zone.to_owned(),
-        vantage: convert::vantage_to_wire(path.vantage).into(),
-        target: Some(path.probe.target.to_wire()),
-        kind: convert::kind_to_wire(path.probe.kind).into(),
-        family: convert::family_to_wire(Family::of(path.probe.address)).into(),
-        address: path
-            .probe
-            .exchange
-            .as_ref()
-            .and_then(|exchange| exchange.lookup.clone())
-            .unwrap_or_else(|| path.probe.address.to_string()),
-        port: u32::from(path.probe.port),
-        detail: path.probe.detail(),
-    }
-}
-
 /// Whether people call a probe's target so: by id, node name, pod name, service name, or address, with or without port;
 /// `POD@NETWORK` or `@NETWORK` for secondary networks of pods alone.
 fn is_called(probe: &Probe, text: &str) -> bool {

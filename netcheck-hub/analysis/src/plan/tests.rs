@@ -1,5 +1,6 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use netcheck_proto::v1;
 use proptest::prelude::*;
 use serde_json::json;
 
