@@ -7,7 +7,6 @@ use std::time::Duration;
 use netcheck_common::domain::{Family, PathId, ProbeKind, Vantage};
 
 pub mod addresses;
-mod around;
 mod assignment;
 mod catalog;
 pub mod coverage;
@@ -16,6 +15,7 @@ pub mod drafting;
 pub mod exchange;
 mod groups;
 pub mod http;
+mod node_port_sources;
 mod order;
 mod path_ids;
 pub mod pod_source;
@@ -152,7 +152,7 @@ impl Target {
 
     /// Whether it is an address of an Ingress or a Gateway: whoever has it passes requests on.
     #[must_use]
-    pub fn is_entrance(&self) -> bool {
+    pub fn is_frontend(&self) -> bool {
         self.kind == TargetKind::Endpoint && !self.namespace.is_empty()
     }
 }

@@ -16,7 +16,7 @@ use super::groups::Groups;
 use super::prober::Prober;
 use super::{PlannedPath, Probe, Question, Sources, Target};
 use crate::cluster::roster::{Roster, Service, ServicePort};
-use crate::cluster::selection::{Choice, Selection};
+use crate::cluster::selection::{Decision, Selection};
 
 mod networks;
 mod notes;
@@ -71,14 +71,14 @@ impl Catalog {
             selection,
             probes: Vec::new(),
             ports: BTreeSet::from([DNS_PORT]),
-            around: None,
+            node_port_sources: None,
             notes: Notes::default(),
         };
         build.nodes(responders);
         build.pods();
         // Nobody is meant to be behind a service that neither selects pods nor has endpoints written by hand.
         let meant = |service: &&Service| service.selects || !service.backends.is_empty();
-        let chosen = |service: &&Service| selection.of_service(service) == Choice::Probed;
+        let chosen = |service: &&Service| selection.of_service(service) == Decision::Probed;
         for service in roster.services.values().filter(chosen) {
             build.notes.names_of(service);
             if meant(&service) {
@@ -168,7 +168,7 @@ struct Build<'a> {
     probes: Vec<Probe>,
     ports: BTreeSet<u16>,
     /// Who probes each node's own ports; made when the first is wanted.
-    around: Option<BTreeMap<&'a str, Sources>>,
+    node_port_sources: Option<BTreeMap<&'a str, Sources>>,
     notes: Notes,
 }
 
@@ -204,7 +204,7 @@ impl Build<'_> {
         let attached = Self::attached(self.roster);
         for (id, pod) in &self.roster.pods {
             // A pod that is not ready stays in the plan: it may answer, and if not, that is expected.
-            if pod.host_network || self.selection.of_pod(pod) != Choice::Probed {
+            if pod.host_network || self.selection.of_pod(pod) != Decision::Probed {
                 continue;
             }
             let target = Arc::new(Target {

@@ -51,7 +51,7 @@ pub(crate) struct Groups {
     /// Of the ring, those that are neither node nor pod.
     pub(crate) shared: Vec<u32>,
     /// Those that only some nodes probe, by node.
-    few: HashMap<String, Vec<u32>>,
+    node_specific: HashMap<String, Vec<u32>>,
     /// Those on secondary networks of pods, by network.
     further: HashMap<String, Vec<u32>>,
     /// Whether every node probes it, by place in the catalog.
@@ -115,9 +115,9 @@ impl Groups {
         for probe in members {
             let (Sources::Only(nodes) | Sources::Rest(nodes)) = &probe.sources else { continue };
             for node in nodes.iter() {
-                let of_node = match self.few.get_mut(node) {
+                let of_node = match self.node_specific.get_mut(node) {
                     Some(of_node) => of_node,
-                    None => self.few.entry(node.clone()).or_default(),
+                    None => self.node_specific.entry(node.clone()).or_default(),
                 };
                 if of_node.last() != Some(&number) {
                     of_node.push(number);
@@ -177,8 +177,8 @@ impl Groups {
     }
 
     /// The groups that this node probes and not every other does.
-    pub(crate) fn few(&self, node: &str) -> &[u32] {
-        self.few.get(node).map_or(&[], Vec::as_slice)
+    pub(crate) fn node_specific(&self, node: &str) -> &[u32] {
+        self.node_specific.get(node).map_or(&[], Vec::as_slice)
     }
 
     /// The groups on a secondary network of pods.
@@ -221,7 +221,7 @@ impl Groups {
     pub(crate) fn walk<'a>(
         &'a self,
         order: &'a Order,
-        few: &[u32],
+        node_specific: &[u32],
         from: u64,
     ) -> impl Iterator<Item = (u64, u32)> + 'a {
         let first = sector_of(from);
@@ -246,13 +246,13 @@ impl Groups {
             })
             .peekable();
         let far = |&group: &u32| (order.rank(self.point(group)).wrapping_sub(from), group);
-        let mut few: Vec<(u64, u32)> = few.iter().map(far).collect();
-        few.sort_unstable();
-        let mut few = few.into_iter().peekable();
-        std::iter::from_fn(move || match (ring.peek(), few.peek()) {
-            (Some(one), Some(other)) if other < one => few.next(),
+        let mut node_specific: Vec<(u64, u32)> = node_specific.iter().map(far).collect();
+        node_specific.sort_unstable();
+        let mut node_specific = node_specific.into_iter().peekable();
+        std::iter::from_fn(move || match (ring.peek(), node_specific.peek()) {
+            (Some(one), Some(other)) if other < one => node_specific.next(),
             (Some(_), _) => ring.next(),
-            (None, _) => few.next(),
+            (None, _) => node_specific.next(),
         })
     }
 }

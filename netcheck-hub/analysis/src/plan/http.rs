@@ -10,7 +10,7 @@ use super::catalog::service_target;
 use super::exchange::{Exchange, Request, Talk, TlsCheck};
 use super::{Catalog, Probe, Sources, Target};
 use crate::cluster::roster::http::{HttpWish, HttpWishes, Statuses};
-use crate::cluster::roster::{Mark, Roster, Service, Transport};
+use crate::cluster::roster::{ProbeAnnotation, Roster, Service, Transport};
 use crate::cluster::selection::Selection;
 
 mod ingress;
@@ -101,7 +101,9 @@ impl Catalog {
         let services = self.probes.iter().rev().filter(|probe| probe.target.kind == TargetKind::Service);
         let mut known: HashMap<Arc<str>, Arc<Target>> =
             services.map(|probe| (Arc::clone(&probe.target.id), Arc::clone(&probe.target))).collect();
-        for (id, service) in roster.services.iter().filter(|(_, service)| service.mark != Mark::Skip) {
+        for (id, service) in
+            roster.services.iter().filter(|(_, service)| service.annotation != ProbeAnnotation::Skip)
+        {
             let api = settings.api.as_ref().filter(|_| id == API.0 && service.http.requests.is_empty());
             let own;
             let wishes = match api {

@@ -102,10 +102,10 @@ impl Prober {
     }
 
     /// The groups that it may probe and not every other node does.
-    pub(crate) fn few(&self, groups: &Groups) -> Vec<u32> {
+    pub(crate) fn node_specific(&self, groups: &Groups) -> Vec<u32> {
         let further = self.attached.iter().flat_map(|attached| attached.networks());
         let further = further.flat_map(|network| groups.on(network));
-        groups.few(&self.node).iter().chain(further).copied().collect()
+        groups.node_specific(&self.node).iter().chain(further).copied().collect()
     }
 
     /// The groups of which it may probe less than others of its profile: its own.

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, Streaming};
 
-use super::{Seat, Session, shutting_down};
+use super::{Session, SessionGuard, shutting_down};
 use crate::serve::identity::{Identity, Refusal};
 use crate::serve::reachability::invalid;
 use crate::state::agent::{self, Agent, Live};
@@ -192,7 +192,7 @@ impl Session {
         let welcome =
             v1::Welcome { hub_instance: hub.instance.clone(), node_id: node.0 as u32 + 1, applied_sequence };
         Ok(Box::new(Self {
-            seat: Seat { hub, node, name, generation },
+            guard: SessionGuard { hub, node, name, generation },
             shutdown,
             superseded,
             inbound,

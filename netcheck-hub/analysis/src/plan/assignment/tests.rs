@@ -38,14 +38,18 @@ fn probes(number: usize, (kind, address, sources, kinds): &Made) -> Vec<Probe> {
         ..Target::default()
     });
     // Nodes and pods are everybody's.
-    let few = kind == TargetKind::Service && !sources.is_empty();
+    let node_specific = kind == TargetKind::Service && !sources.is_empty();
     let probe = |number: &u8| Probe {
         target: Arc::clone(&target),
         kind: ProbeKind::ALL[usize::from(*number)],
         address,
         port: 0,
         question: None,
-        sources: if few { sources.iter().map(|at| format!("n{at}")).collect() } else { Sources::All },
+        sources: if node_specific {
+            sources.iter().map(|at| format!("n{at}")).collect()
+        } else {
+            Sources::All
+        },
         exchange: None,
     };
     kinds.iter().map(probe).collect()

@@ -3,7 +3,7 @@
 //! | address | probed by |
 //! |---|---|
 //! | cluster IP | every node |
-//! | node port | itself and a few others ([`super::super::around`]) |
+//! | node port | itself and a few others ([`super::super::node_port_sources`]) |
 //! | load balancer, external IP | every node |
 //! | endpoint of a headless service | every node |
 //!
@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use netcheck_common::domain::{Family, ProbeKind};
 
-use super::super::{At, Question, Sources, Target, around};
+use super::super::{At, Question, Sources, Target, node_port_sources};
 use super::{Build, DNS_PORT};
 use crate::cluster::roster::{Backend, Roster, Service, ServicePort, Transport};
 use crate::model::target::{ServiceAddress, TargetKind};
@@ -209,7 +209,7 @@ impl<'a> Build<'a> {
     fn node_ports(&mut self, service: &Service, behind: &Behind, port: &ServicePort, how: &How<'_>) {
         let roster = self.roster;
         for node in roster.nodes.values().filter(|node| !node.opted_out) {
-            let sources = self.around(&node.name);
+            let sources = self.node_port_sources(&node.name);
             let place = format!("node-port/{}", node.name);
             let target = behind.elsewhere(service, port, ServiceAddress::NodePort, &place);
             let target = Target {
@@ -239,18 +239,18 @@ impl<'a> Build<'a> {
     }
 
     /// Who probes a node's own ports.
-    fn around(&mut self, node: &str) -> Sources {
+    fn node_port_sources(&mut self, node: &str) -> Sources {
         let nodes = || self.roster.nodes.values().map(|node| (node.name.as_str(), node));
-        let around = self.around.get_or_insert_with(|| {
+        let sources = self.node_port_sources.get_or_insert_with(|| {
             let zoned =
                 |(name, node): (&'a str, &'a crate::cluster::roster::Node)| (name, node.zone.as_str());
             // One that is meant to be away can't be counted on.
-            around::around(
+            node_port_sources::node_port_sources(
                 nodes().map(zoned),
                 nodes().filter(|(_, node)| node.unanswering().is_none()).map(zoned),
             )
         });
-        around.get(node).cloned().unwrap_or_default()
+        sources.get(node).cloned().unwrap_or_default()
     }
 
     /// The backends of a headless service, each by itself.

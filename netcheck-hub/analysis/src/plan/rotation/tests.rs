@@ -78,14 +78,14 @@ impl<'a> Node<'a> {
         Self { share: share(node, catalog, &rotation), catalog, rotation, turns: None }
     }
 
-    fn choose(&mut self, keep: &[u32], now_ns: i64) -> Choice {
+    fn choose(&mut self, keep: &[u32], now_ns: i64) -> PathSelection {
         let keep = keep.iter().copied();
         let choice = choose(&self.share, self.catalog, self.turns.as_ref(), keep, &self.rotation, now_ns);
         self.turns = choice.turns;
         choice
     }
 
-    fn paths(&self, choice: &Choice) -> usize {
+    fn paths(&self, choice: &PathSelection) -> usize {
         self.share.wanted(self.catalog, &choice.picks).len()
     }
 
@@ -93,7 +93,7 @@ impl<'a> Node<'a> {
         &self.catalog.probes[self.catalog.groups.places(group).start as usize].target
     }
 
-    fn names(&self, choice: &Choice) -> BTreeSet<String> {
+    fn names(&self, choice: &PathSelection) -> BTreeSet<String> {
         choice.picks.iter().map(|&group| self.target(group).name.clone()).collect()
     }
 }
@@ -107,7 +107,7 @@ fn what_fits_is_probed_all_the_time() {
     let catalog = cluster(10, 2, 5);
     let mut node = Node::new("n", &catalog, rotation(35));
     let choice = node.choose(&[], 0);
-    assert_eq!(choice, Choice { picks: (0..15).collect(), turns: None });
+    assert_eq!(choice, PathSelection { picks: (0..15).collect(), turns: None });
     assert_eq!(node.paths(&choice), 35);
 }
 
@@ -125,7 +125,7 @@ fn a_turn_is_as_long_as_the_time_to_cover_all_allows_but_never_short() {
 #[test]
 fn nodes_do_not_turn_in_step_nor_to_the_same_targets() {
     let catalog = cluster(400, 1, 0);
-    let choices: Vec<Choice> =
+    let choices: Vec<PathSelection> =
         (0..20).map(|at| Node::new(&format!("n{at}"), &catalog, rotation(120)).choose(&[], 0)).collect();
     let ends: BTreeSet<i64> = choices.iter().filter_map(|choice| Some(choice.turns?.ends_ns)).collect();
     assert!(ends.len() > 15, "{ends:?}");
@@ -234,18 +234,18 @@ proptest! {
     /// The hand goes around once, in order, from wherever it is; what only some nodes probe is among the others.
     #[test]
     fn a_walk_meets_everything_once(
-        numbers in prop::collection::btree_set(0u16..500, 0..200), from: u64, few in prop::collection::vec(any::<bool>(), 200),
+        numbers in prop::collection::btree_set(0u16..500, 0..200), from: u64, node_specific in prop::collection::vec(any::<bool>(), 200),
     ) {
         let whole = catalog(pods(numbers.iter().copied()));
         let mut probes = whole.probes.clone();
-        for (probe, few) in probes.iter_mut().zip(few) {
-            if few {
+        for (probe, node_specific) in probes.iter_mut().zip(node_specific) {
+            if node_specific {
                 probe.sources = ["n".to_owned()].into_iter().collect();
             }
         }
         let mixed = Catalog { probes, ..Catalog::default() }.grouped(&Catalog::default());
         let order = Order::of("n");
-        let walk: Vec<(u64, u32)> = mixed.groups.walk(&order, mixed.groups.few("n"), from).collect();
+        let walk: Vec<(u64, u32)> = mixed.groups.walk(&order, mixed.groups.node_specific("n"), from).collect();
         prop_assert!(walk.is_sorted());
         let other: Vec<(u64, u32)> = whole.groups.walk(&order, &[], from).collect();
         prop_assert_eq!(walk, other);
