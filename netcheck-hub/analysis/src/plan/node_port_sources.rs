@@ -3,8 +3,7 @@
 //!
 //! The others are one of its own zone and one of each of two further zones, filled up to [`OTHERS`] by any; and of every
 //! zone somebody probes somebody of every other zone. Each is chosen by rendezvous hashing (the highest hash of the two
-//! names): a node that
-//! comes or goes changes the choices that it is part of, and no others.
+//! names): a node that comes or goes changes the choices that it is part of, and no others.
 
 use std::collections::{BTreeMap, BTreeSet};
 
