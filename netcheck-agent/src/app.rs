@@ -207,10 +207,8 @@ impl Ready {
             handing.spawn(vantage.run(changed, shutdown.clone()));
         }
         let echo = Echo::new(responder.udp, responder.port, Arc::clone(&responder.counts));
-        let echo_thread = thread("udp-echo", {
-            let echo = Arc::clone(&echo);
-            move || echo.run()
-        })?;
+        let echoing = Arc::clone(&echo);
+        let echo_thread = thread("udp-echo", move || echoing.run())?;
         let accept = AcceptTask { listener: listener(responder.tcp)?, counts: Arc::clone(&responder.counts) };
         answering.spawn(accept.run(closing.clone()));
         let sources = Sources {

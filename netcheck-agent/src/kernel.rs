@@ -39,7 +39,7 @@ use self::drops::Drops;
 use self::interfaces::Shared;
 use self::ports::PortBits;
 pub use self::refusal::OpenError;
-use self::source::{Abi, EbpfSource, Maps};
+use self::source::{Abi, EbpfSource, Maps, SourceParts};
 use self::symbols::Symbols;
 use self::translated::TranslatedSieves;
 use crate::model::observation::KernelSource;
@@ -143,8 +143,15 @@ pub async fn open(config: &KernelConfig) -> Result<(Attacher, Box<dyn KernelSour
     // SAFETY: gives free pages back; touches nothing that is in use.
     unsafe { libc::malloc_trim(0) };
     info!(?mode, hooks = shared.lock().hooks.len(), "kernel programs loaded");
-    let source =
-        EbpfSource::new(source_maps, shared, reasons, symbols, own_netns, config.responder_port, drops.seen);
+    let source = EbpfSource::new(SourceParts {
+        maps: source_maps,
+        shared,
+        reasons,
+        symbols,
+        own_netns,
+        responder_port: config.responder_port,
+        drops_seen: drops.seen,
+    });
     Ok((Attacher(attacher), Box::new(source)))
 }
 

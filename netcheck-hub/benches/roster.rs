@@ -15,7 +15,7 @@ use netcheck_analysis::plan::Timing;
 use netcheck_analysis::plan::rotation::Rotation;
 use netcheck_analysis::plan::selector::Selector;
 use netcheck_hub::inventory::News;
-use netcheck_hub::inventory::kubernetes::{Access, KubernetesTask, Pulse, connect};
+use netcheck_hub::inventory::kubernetes::{Access, ApiHealth, KubernetesTask, connect};
 use netcheck_hub::state::Hub;
 use netcheck_hub::state::Settings;
 use netcheck_proto::v1;
@@ -76,8 +76,8 @@ fn step(what: &'static str, begin: Instant, hub: Option<&Hub>) -> anyhow::Result
 
 async fn read(kubeconfig: PathBuf) -> anyhow::Result<Arc<Roster>> {
     let access = Access { kubeconfig: Some(kubeconfig), ..Access::default() };
-    let pulse = Arc::new(Pulse::default());
-    let client = connect(&access, &pulse).await?;
+    let health = Arc::new(ApiHealth::default());
+    let client = connect(&access, &health).await?;
     let (read, came) = (Arc::new(Mutex::new(None)), Arc::new(Notify::new()));
     let (keep, tell) = (Arc::clone(&read), Arc::clone(&came));
     let take = move |news: News| match news {
@@ -89,7 +89,7 @@ async fn read(kubeconfig: PathBuf) -> anyhow::Result<Arc<Roster>> {
         News::State { .. } | News::LeftOut { .. } => {}
     };
     let shutdown = CancellationToken::new();
-    let task = KubernetesTask::new(Arc::new(take), client, access, pulse);
+    let task = KubernetesTask::new(Arc::new(take), client, access, health);
     let running = tokio::spawn(task.run(shutdown.clone()));
     tokio::time::timeout(Duration::from_secs(600), came.notified())
         .await

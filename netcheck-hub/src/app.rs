@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, AgentAuth, Config};
 use crate::inventory::file::InventoryTask;
-use crate::inventory::kubernetes::{self, Access, KubernetesTask, Pulse};
+use crate::inventory::kubernetes::{self, Access, ApiHealth, KubernetesTask};
 use crate::serve::accept::{self, AcceptTask, Limits};
 use crate::serve::http::Accepted;
 use crate::serve::identity::{Identity, Reviewer};
@@ -67,10 +67,10 @@ impl App {
             gateways: config.http.http_gateway,
             ..Access::default()
         };
-        let pulse = Arc::new(Pulse::default());
+        let health = Arc::new(ApiHealth::default());
         let client = match (&config.inventory, config.agents_prove()) {
             (config::Inventory::File(_), AgentAuth::None) => None,
-            _ => Some(kubernetes::connect(&access, &pulse).await?),
+            _ => Some(kubernetes::connect(&access, &health).await?),
         };
         let reviewer =
             client.clone().filter(|_| config.agents_prove() == AgentAuth::Token).map(Reviewer::new);
@@ -84,7 +84,7 @@ impl App {
         };
         let inventory = match (&config.inventory, client) {
             (config::Inventory::Kubernetes, Some(client)) => {
-                Inventory::Kubernetes(KubernetesTask::new(hub.taker(), client, access, pulse))
+                Inventory::Kubernetes(KubernetesTask::new(hub.taker(), client, access, health))
             }
             (config::Inventory::File(path), _) => {
                 Inventory::File(InventoryTask::start(path.clone(), hub.taker())?)

@@ -29,7 +29,7 @@ pub mod agent;
 pub mod cells;
 mod counters;
 pub mod evaluating;
-mod held;
+mod guard;
 pub mod ingest;
 mod learning;
 mod locating;
@@ -41,8 +41,8 @@ mod turns;
 mod vantages;
 
 pub use counters::Counters;
-pub use held::Held;
-use held::Lock;
+use guard::Lock;
+pub use guard::StateGuard;
 pub use settings::Settings;
 pub use task::{HubTask, TICK};
 
@@ -177,7 +177,7 @@ impl Hub {
     }
 
     /// The state. Held for the length of one message or one answer; what is done to many agents is done in pieces.
-    pub fn lock(&self) -> Held<'_, State> {
+    pub fn lock(&self) -> StateGuard<'_, State> {
         self.state.hold()
     }
 

@@ -4,6 +4,7 @@
 //! `kubectl-netcheck … -o json`; it knows no inner part of hub or agent.
 
 mod answer;
+mod programs;
 mod vantage;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,8 @@ use netcheck_netlab::{Lab, Process};
 use serde_json::Value;
 
 pub use self::answer::{Cell, Finding, Incident, Location, Report};
+pub(crate) use self::programs::built;
+pub use self::programs::{Profile, binary, build};
 use self::vantage::vantage_log;
 use crate::tools;
 
@@ -37,16 +40,6 @@ pub struct Cluster {
     /// Where the lab has pods for them.
     vantages: BTreeMap<String, Process>,
     settings: Settings,
-}
-
-/// How the programs were built.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Profile {
-    /// `cargo build`.
-    #[default]
-    Dev,
-    /// `cargo build --release`.
-    Release,
 }
 
 /// What hub and agents are started with.
@@ -375,43 +368,4 @@ pub fn grpcurl_commands(cluster: &Cluster) -> [String; 3] {
 
 fn agent_log(node: &str) -> String {
     format!("agent-{node}")
-}
-
-/// A program of the workspace, as `cargo build` left it.
-///
-/// # Errors
-/// If it is not built.
-pub fn binary(name: &str) -> Result<PathBuf> {
-    built(name, Profile::Dev)
-}
-
-pub(crate) fn built(name: &str, profile: Profile) -> Result<PathBuf> {
-    let folder = if profile == Profile::Release { "release" } else { "debug" };
-    let path = tools::target_dir().join(folder).join(name);
-    ensure!(
-        path.is_file(),
-        "{name} is not built: run `cargo build -p netcheck-agent -p netcheck-hub -p kubectl-netcheck`"
-    );
-    Ok(path)
-}
-
-/// Builds hub, agent and command line. Cargo's own output shows the progress.
-///
-/// # Errors
-/// If it doesn't compile.
-pub fn build(profile: Profile) -> Result<()> {
-    let mut cargo = tools::cargo();
-    cargo.args([
-        "build",
-        "--package",
-        "netcheck-agent",
-        "--package",
-        "netcheck-hub",
-        "--package",
-        "kubectl-netcheck",
-    ]);
-    if profile == Profile::Release {
-        cargo.arg("--release");
-    }
-    tools::run(&mut cargo)
 }

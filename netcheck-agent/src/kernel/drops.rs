@@ -1,7 +1,7 @@
 //! The drop tracepoint: attached as far as this kernel and these privileges allow.
 
 use aya::programs::{BtfTracePoint, ProgramError};
-use aya::{Btf, Ebpf};
+use aya::{Btf, BtfError, Ebpf};
 use tracing::debug;
 
 use super::refusal::{TRACEPOINT, chain, log_verifier, why};
@@ -27,7 +27,7 @@ pub(crate) struct Drops {
 pub(crate) fn attach(ebpf: &mut Ebpf, kernel_names: bool) -> Drops {
     let refused = match kernel_names.then(|| load(ebpf, NAMING)) {
         Some(Ok(())) => return Drops { seen: true, named: true, missing: Vec::new() },
-        Some(Err(error)) => error,
+        Some(Err(error)) => error.to_string(),
         None => "not asked for".to_owned(),
     };
     if let Err(error) = load(ebpf, BARE) {
@@ -43,16 +43,33 @@ pub(crate) fn attach(ebpf: &mut Ebpf, kernel_names: bool) -> Drops {
     Drops { seen: true, named: false, missing: missing.into_iter().collect() }
 }
 
-fn load(ebpf: &mut Ebpf, name: &'static str) -> Result<(), String> {
-    let btf = Btf::from_sys_fs().map_err(|error| chain(&error))?;
-    let program: &mut BtfTracePoint = ebpf
-        .program_mut(name)
-        .ok_or("the embedded object has no program for it")?
-        .try_into()
-        .map_err(|error: ProgramError| chain(&error))?;
+/// Why the tracepoint can't be attached.
+#[derive(Debug, thiserror::Error)]
+enum LoadError {
+    /// The kernel has no type information.
+    #[error("{}", chain(.0))]
+    Btf(#[from] BtfError),
+    /// The embedded object does not fit this source.
+    #[error("the embedded object has no program {name}")]
+    Missing {
+        /// Its name.
+        name: &'static str,
+    },
+    /// It is no tracepoint program.
+    #[error("{}", chain(.0))]
+    Kind(#[source] ProgramError),
+    /// The kernel refused it.
+    #[error("{}", why(.0, TRACEPOINT))]
+    Refused(#[source] ProgramError),
+}
+
+fn load(ebpf: &mut Ebpf, name: &'static str) -> Result<(), LoadError> {
+    let btf = Btf::from_sys_fs()?;
+    let program: &mut BtfTracePoint =
+        ebpf.program_mut(name).ok_or(LoadError::Missing { name })?.try_into().map_err(LoadError::Kind)?;
     let loaded = program.load("kfree_skb", &btf).and_then(|()| program.attach());
     loaded.map(drop).map_err(|error| {
         log_verifier(name, &error);
-        why(&error, TRACEPOINT)
+        LoadError::Refused(error)
     })
 }

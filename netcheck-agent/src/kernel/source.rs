@@ -75,16 +75,26 @@ pub(crate) struct EbpfSource {
     not_specified: Option<u32>,
 }
 
+/// What the kernel side is made of.
+pub(crate) struct SourceParts {
+    pub(crate) maps: Maps,
+    /// With the task that attaches.
+    pub(crate) shared: Arc<Shared>,
+    /// This kernel's drop reasons.
+    pub(crate) reasons: DropReasons,
+    /// This kernel's functions.
+    pub(crate) symbols: Symbols,
+    /// Number of the agent's network namespace.
+    pub(crate) own_netns: u32,
+    /// Whose flows are followed besides those of probe ports.
+    pub(crate) responder_port: u16,
+    /// The drop tracepoint is attached.
+    pub(crate) drops_seen: bool,
+}
+
 impl EbpfSource {
-    pub(crate) fn new(
-        mut maps: Maps,
-        shared: Arc<Shared>,
-        reasons: DropReasons,
-        symbols: Symbols,
-        own_netns: u32,
-        responder_port: u16,
-        drops_seen: bool,
-    ) -> Self {
+    pub(crate) fn new(parts: SourceParts) -> Self {
+        let SourceParts { mut maps, shared, reasons, symbols, own_netns, responder_port, drops_seen } = parts;
         let tunnels = [VXLAN_PORT, VXLAN_LINUX_PORT, GENEVE_PORT];
         let probes = abi::probe_ports::FIRST..=abi::probe_ports::LAST;
         maps.ports.fix(tunnels.into_iter().chain([responder_port]).chain(probes));

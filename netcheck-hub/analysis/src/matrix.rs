@@ -15,7 +15,7 @@ use crate::matrix::backends::Backends;
 use crate::matrix::ports::Ports;
 use crate::matrix::sizes::Sizes;
 use crate::model::verdict::{Rules, Verdict};
-use crate::plan::coverage::Rested;
+use crate::plan::coverage::LastVerdict;
 use crate::plan::{Aim, PlannedPath};
 
 pub mod backends;
@@ -200,7 +200,7 @@ pub struct Row {
     /// When it came into the plan.
     pub planned_ns: i64,
     /// What it was when it was probed last, before this turn.
-    pub rested: Option<Rested>,
+    pub last_verdict: Option<LastVerdict>,
     /// It left the plan for another path of the same aim, as where a responder's port or a pod's address changed: not
     /// shown any more.
     pub replaced: bool,
@@ -220,7 +220,7 @@ impl Row {
             retired_ns: None,
             inactive: false,
             planned_ns: now_ns,
-            rested: None,
+            last_verdict: None,
             replaced: false,
         }
     }
@@ -235,7 +235,7 @@ impl Row {
     #[must_use]
     pub fn begins(&self, rules: &Rules, now_ns: i64) -> bool {
         let newest = self.ring.newest().map_or(i64::MIN, Slot::end_ns);
-        self.rested.is_some_and(|rested| rested.verdict == Verdict::Reachable)
+        self.last_verdict.is_some_and(|last_verdict| last_verdict.verdict == Verdict::Reachable)
             && newest < self.planned_ns
             && now_ns.saturating_sub(self.planned_ns) <= rules.stale_ns()
     }

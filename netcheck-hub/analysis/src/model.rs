@@ -7,6 +7,7 @@ pub mod incident;
 pub mod leave;
 pub mod location;
 pub mod reason;
+pub mod target;
 pub mod verdict;
 
 /// Number of a node in this hub's memory; `node_id` of the probe header is one more.

@@ -1,17 +1,12 @@
 //! Who probes what: roster → catalog of probes → one plan per agent, and the deltas between plans. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use netcheck_common::domain::{Family, PathId, ProbeKind, Vantage};
-use netcheck_proto::{convert, v1};
-
-use crate::model::clock::wire_duration;
 
 pub mod addresses;
-mod around;
 mod assignment;
 mod catalog;
 pub mod coverage;
@@ -20,6 +15,7 @@ pub mod drafting;
 pub mod exchange;
 mod groups;
 pub mod http;
+mod node_port_sources;
 mod order;
 mod path_ids;
 pub mod pod_source;
@@ -30,15 +26,17 @@ mod sources;
 #[cfg(test)]
 mod tests;
 mod vantage;
+mod wire;
 
+use crate::model::target::{ServiceAddress, TargetKind};
 use addresses::Addresses;
 pub use assignment::NodeAssignment;
 pub use catalog::Catalog;
 use exchange::Exchange;
 pub use path_ids::PathIdAllocator;
 pub use prober::Prober;
-pub use selector::wire_path;
 pub use sources::Sources;
+pub use wire::wire_path;
 
 /// What the operator asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,7 +89,7 @@ pub struct Target {
     /// A pod on a secondary network is a target of its own, `pod/NAMESPACE/NAME@NETWORK`: see [`Target::network`].
     pub id: Arc<str>,
     /// Its kind.
-    pub kind: v1::TargetKind,
+    pub kind: TargetKind,
     /// Empty for nodes.
     pub namespace: String,
     /// Its name.
@@ -119,7 +117,7 @@ impl Default for Target {
     fn default() -> Self {
         Self {
             id: "".into(),
-            kind: v1::TargetKind::Unspecified,
+            kind: TargetKind::Endpoint,
             namespace: String::new(),
             name: String::new(),
             node: String::new(),
@@ -138,7 +136,7 @@ impl Default for Target {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct At {
     /// At what kind of address.
-    pub address: v1::ServiceAddress,
+    pub address: ServiceAddress,
     /// The service's own port.
     pub port: u16,
     /// `namespace/name` of the one pod that answers there, where it is one.
@@ -148,33 +146,14 @@ pub struct At {
 impl Target {
     /// Whether it is a service at this kind of address.
     #[must_use]
-    pub fn is_at(&self, address: v1::ServiceAddress) -> bool {
+    pub fn is_at(&self, address: ServiceAddress) -> bool {
         self.at.as_ref().is_some_and(|at| at.address == address)
     }
 
     /// Whether it is an address of an Ingress or a Gateway: whoever has it passes requests on.
     #[must_use]
-    pub fn is_entrance(&self) -> bool {
-        self.kind == v1::TargetKind::Endpoint && !self.namespace.is_empty()
-    }
-
-    /// The wire form.
-    #[must_use]
-    pub fn to_wire(&self) -> v1::Target {
-        v1::Target {
-            id: self.id.to_string(),
-            kind: self.kind.into(),
-            namespace: self.namespace.clone(),
-            name: self.name.clone(),
-            node: self.node.clone(),
-            zone: self.zone.clone(),
-            addresses: self.addresses.iter().map(ToString::to_string).collect(),
-            port: u32::from(self.port),
-            service_address: self.at.as_ref().map_or(v1::ServiceAddress::Unspecified, |at| at.address).into(),
-            service_port: self.at.as_ref().map_or(0, |at| u32::from(at.port)),
-            pod: self.at.as_ref().map(|at| at.pod.clone()).unwrap_or_default(),
-            network: self.network().unwrap_or_default().to_owned(),
-        }
+    pub fn is_frontend(&self) -> bool {
+        self.kind == TargetKind::Endpoint && !self.namespace.is_empty()
     }
 }
 
@@ -312,27 +291,6 @@ impl PlannedPath {
         let Probe { target, kind, address, .. } = &self.probe;
         (&target.id, self.vantage, *kind, Family::of(*address))
     }
-
-    /// The wire form.
-    #[must_use]
-    pub fn to_wire(&self) -> v1::PathSpec {
-        let mut spec = v1::PathSpec {
-            path_id: self.id.0,
-            vantage: convert::vantage_to_wire(self.vantage).into(),
-            kind: convert::kind_to_wire(self.probe.kind).into(),
-            address: convert::address_bytes(self.probe.address),
-            port: u32::from(self.probe.port),
-            target: self.probe.target.id.to_string(),
-            network: self.probe.target.network().unwrap_or_default().to_owned(),
-            dns_name: self.probe.question.as_ref().map(|ask| ask.name.to_string()).unwrap_or_default(),
-            dns_type: self.probe.question.as_ref().map_or(0, |ask| u32::from(ask.record_type)),
-            ..Default::default()
-        };
-        if let Some(exchange) = &self.probe.exchange {
-            exchange.write(&mut spec);
-        }
-        spec
-    }
 }
 
 /// All that one agent shall do, at one version.
@@ -350,46 +308,4 @@ pub struct Plan {
     pub authorities: Arc<[u8]>,
     /// Short names to look up with the node's own search list. Shared by all agents.
     pub search_names: Arc<[String]>,
-}
-
-impl Plan {
-    /// The change that turns `base` into this plan; of nothing when there is no base.
-    #[must_use]
-    pub fn delta(&self, base: Option<&Self>, node: &str, timing: &Timing) -> v1::PlanDelta {
-        let known: BTreeMap<PathId, &Arc<PlannedPath>> =
-            base.into_iter().flat_map(|base| &base.paths).map(|path| (path.id, path)).collect();
-        let kept: BTreeSet<PathId> = self.paths.iter().map(|path| path.id).collect();
-        let same_table =
-            |base: &Self| base.addresses == self.addresses && base.watched_ports == self.watched_ports;
-        v1::PlanDelta {
-            version: self.version,
-            base_version: base.map_or(0, |base| base.version),
-            upsert: self
-                .paths
-                .iter()
-                .filter(|path| !known.contains_key(&path.id))
-                .map(|path| path.to_wire())
-                .collect(),
-            remove: known.keys().filter(|id| !kept.contains(id)).map(|id| id.0).collect(),
-            addresses: (!base.is_some_and(same_table)).then(|| self.address_table(base, node)),
-            interval: Some(wire_duration(timing.interval)),
-            timeout: Some(wire_duration(timing.timeout)),
-            window: Some(wire_duration(timing.window)),
-            packets_per_second: 0,
-            more: false,
-            size_interval: Some(wire_duration(timing.sizes)),
-            exchange_interval: Some(wire_duration(timing.exchange.interval)),
-            exchange_timeout: Some(wire_duration(timing.exchange.timeout)),
-            authorities: self.authorities.to_vec(),
-            search_names: self.search_names.to_vec(),
-        }
-    }
-
-    /// The table for `node`: what changed since `base`, or all of it.
-    pub fn address_table(&self, base: Option<&Self>, node: &str) -> v1::AddressTable {
-        v1::AddressTable {
-            watched_ports: self.watched_ports.iter().map(|&port| u32::from(port)).collect(),
-            ..self.addresses.to_wire(base.map(|base| &base.addresses), node)
-        }
-    }
 }

@@ -186,10 +186,21 @@ fn kind() -> impl TypedValueParser<Value = ProbeKind> {
     })
 }
 
-fn positive(text: &str) -> Result<Duration, String> {
+/// Why a length of time can't be taken.
+#[derive(Clone, Debug, thiserror::Error)]
+enum DurationError {
+    /// It is zero.
+    #[error("must be more than 0")]
+    Zero,
+    /// The text is none.
+    #[error("{0} (try 500ms, 10s, 2m)")]
+    Syntax(#[source] humantime::DurationError),
+}
+
+fn positive(text: &str) -> Result<Duration, DurationError> {
     match humantime::parse_duration(text) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
-        Ok(_) => Err("must be more than 0".to_owned()),
-        Err(error) => Err(format!("{error} (try 500ms, 10s, 2m)")),
+        Ok(_) => Err(DurationError::Zero),
+        Err(error) => Err(DurationError::Syntax(error)),
     }
 }

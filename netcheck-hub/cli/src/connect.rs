@@ -25,18 +25,41 @@ pub(crate) struct HubUrl {
     endpoint: Endpoint,
 }
 
+/// How a hub is addressed.
+const SCHEMES: &str =
+    "the hub is reached at https://HOST:PORT, or http://HOST:PORT without encryption, HOST:PORT for short";
+
+/// Why `--hub` can't be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum UrlError {
+    /// Neither HTTP nor HTTPS.
+    #[error("{scheme}:// is no scheme that a hub speaks; {SCHEMES}")]
+    Scheme {
+        /// In lower case.
+        scheme: String,
+    },
+    /// No URL at all.
+    #[error("is not a URL; {SCHEMES}")]
+    Syntax,
+    /// A URL without a host.
+    #[error("names no host; {SCHEMES}")]
+    NoHost,
+}
+
 /// Reads `--hub`.
-pub(crate) fn endpoint(text: &str) -> Result<HubUrl, String> {
-    let schemes = "the hub is reached at https://HOST:PORT, or http://HOST:PORT without encryption, HOST:PORT for short";
+///
+/// # Errors
+/// See [`UrlError`].
+pub(crate) fn endpoint(text: &str) -> Result<HubUrl, UrlError> {
     let scheme = text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
     match scheme.as_deref() {
         None | Some("http" | "https") => {}
-        Some(other) => return Err(format!("{other}:// is no scheme that a hub speaks; {schemes}")),
+        Some(other) => return Err(UrlError::Scheme { scheme: other.to_owned() }),
     }
     let full = if scheme.is_some() { text.to_owned() } else { format!("http://{text}") };
-    let endpoint = Endpoint::from_shared(full).map_err(|_invalid| format!("is not a URL; {schemes}"))?;
+    let endpoint = Endpoint::from_shared(full).map_err(|_invalid| UrlError::Syntax)?;
     if endpoint.uri().host().is_none_or(str::is_empty) {
-        return Err(format!("names no host; {schemes}"));
+        return Err(UrlError::NoHost);
     }
     Ok(HubUrl { text: text.to_owned(), endpoint: endpoint.connect_timeout(CONNECT_TIMEOUT) })
 }
@@ -164,7 +187,7 @@ mod tests {
         }
         assert_eq!(endpoint("https://hub:7070").unwrap().endpoint.uri().scheme_str(), Some("https"));
         for text in ["ftp://x", "http://", "://hub", "", "a b:1", "unix:///x"] {
-            let error = endpoint(text).expect_err(text);
+            let error = endpoint(text).expect_err(text).to_string();
             assert!(error.contains("http://HOST:PORT"), "{text}: {error}");
             assert_eq!(error.lines().count(), 1);
         }

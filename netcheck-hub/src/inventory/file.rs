@@ -47,7 +47,7 @@ impl InventoryTask {
         tracing::info!(path = %path.display(), ignored = objects.ignored, "inventory read: {roster}");
         take(News::Roster { roster, trouble: None });
         let mut task = Self { path, take, loaded, skipped: 0 };
-        task.tell(objects.left_out);
+        task.report(objects.left_out);
         Ok(task)
     }
 
@@ -94,12 +94,12 @@ impl InventoryTask {
         if let Err(error) = taken {
             (self.take)(News::Failed(format!("plans could not be made of the inventory: {error}")));
         }
-        self.tell(left_out);
+        self.report(left_out);
     }
 
     /// Tells what of the file could not be used.
-    fn tell(&mut self, left_out: LeftOut) {
-        for line in left_out.told() {
+    fn report(&mut self, left_out: LeftOut) {
+        for line in left_out.report_lines() {
             tracing::warn!("{line}");
         }
         self.skipped += left_out.count;

@@ -13,21 +13,21 @@ use kube::Client;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use netcheck_analysis::cluster::roster::entrance::Entrance;
+use netcheck_analysis::cluster::roster::frontend::HttpFrontend;
 use netcheck_analysis::cluster::roster::gateway::{Gateway, HttpRoute};
-use netcheck_analysis::cluster::roster::{Backend, Mark, Node, Pod, Roster, Service};
+use netcheck_analysis::cluster::roster::{Backend, Node, Pod, ProbeAnnotation, Roster, Service};
 
 use super::{News, Take};
 
 mod client;
 mod follow;
+mod health;
 mod object;
-mod pulse;
 mod table;
 
 pub use client::{ClientError, connect};
 pub(crate) use follow::innermost;
-pub use pulse::Pulse;
+pub use health::ApiHealth;
 use table::Tables;
 
 /// Changes are taken together for this long: a rolled-out deployment is one new roster, not hundreds.
@@ -88,46 +88,51 @@ pub struct KubernetesTask {
     take: Take,
     client: Client,
     access: Access,
-    pulse: Arc<Pulse>,
+    health: Arc<ApiHealth>,
     shared: Arc<Shared>,
 }
 
 impl KubernetesTask {
-    /// Nothing is asked of the API yet. `pulse` must be the one that `client` was made with.
+    /// Nothing is asked of the API yet. `health` must be the one that `client` was made with.
     #[must_use]
-    pub fn new(take: Take, client: Client, access: Access, pulse: Arc<Pulse>) -> Self {
-        Self { take, client, access, pulse, shared: Arc::default() }
+    pub fn new(take: Take, client: Client, access: Access, health: Arc<ApiHealth>) -> Self {
+        Self { take, client, access, health, shared: Arc::default() }
     }
 
     /// Follows the API until cancelled.
     pub async fn run(self, shutdown: CancellationToken) {
         let follow = async {
             tokio::join!(
-                follow::follow::<Node>(&self.client, &self.access, &self.shared, &self.pulse),
-                follow::follow::<Pod>(&self.client, &self.access, &self.shared, &self.pulse),
-                follow::follow::<Service>(&self.client, &self.access, &self.shared, &self.pulse),
+                follow::follow::<Node>(&self.client, &self.access, &self.shared, &self.health),
+                follow::follow::<Pod>(&self.client, &self.access, &self.shared, &self.health),
+                follow::follow::<Service>(&self.client, &self.access, &self.shared, &self.health),
                 follow::follow::<(String, Vec<Backend>)>(
                     &self.client,
                     &self.access,
                     &self.shared,
-                    &self.pulse
+                    &self.health
                 ),
-                follow::follow::<Mark>(&self.client, &self.access, &self.shared, &self.pulse),
+                follow::follow::<ProbeAnnotation>(&self.client, &self.access, &self.shared, &self.health),
                 async {
                     if self.access.ingresses {
-                        follow::follow::<Entrance>(&self.client, &self.access, &self.shared, &self.pulse)
-                            .await;
+                        follow::follow::<HttpFrontend>(
+                            &self.client,
+                            &self.access,
+                            &self.shared,
+                            &self.health,
+                        )
+                        .await;
                     }
                 },
                 async {
                     if self.access.gateways {
                         tokio::join!(
-                            follow::follow::<Gateway>(&self.client, &self.access, &self.shared, &self.pulse),
+                            follow::follow::<Gateway>(&self.client, &self.access, &self.shared, &self.health),
                             follow::follow::<HttpRoute>(
                                 &self.client,
                                 &self.access,
                                 &self.shared,
-                                &self.pulse
+                                &self.health
                             ),
                         );
                     }
@@ -147,12 +152,12 @@ impl KubernetesTask {
         loop {
             tokio::select! {
                 () = self.shared.changed.notified() => tokio::time::sleep(GATHER).await,
-                () = self.pulse.changed() => {}
+                () = self.health.changed() => {}
             }
             let begin = Instant::now();
             let parts = self.shared.lock().take_changed();
             if let Some(parts) = parts {
-                let (take, trouble) = (Arc::clone(&self.take), self.pulse.trouble());
+                let (take, trouble) = (Arc::clone(&self.take), self.health.trouble());
                 let made = tokio::task::spawn_blocking(move || {
                     let roster = parts.roster();
                     log(&roster, first);
@@ -160,7 +165,7 @@ impl KubernetesTask {
                 });
                 if let Err(error) = made.await {
                     tracing::error!("a roster could not be made: {error}");
-                    self.pulse.set("roster", "the roster could not be made of what the API told".to_owned());
+                    self.health.set("roster", "the roster could not be made of what the API told".to_owned());
                 }
                 first = false;
             }
@@ -169,7 +174,7 @@ impl KubernetesTask {
             let pause = begin.elapsed() * PAUSE_PER_WORK;
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = self.pulse.changed() => self.tell_state(),
+                () = self.health.changed() => self.tell_state(),
             }
         }
     }
@@ -178,7 +183,7 @@ impl KubernetesTask {
         let tables = self.shared.lock();
         let ((left_out, so_far), caveat) = (tables.left_out(), tables.caveat());
         drop(tables);
-        (self.take)(News::State { trouble: self.pulse.trouble(), caveat });
+        (self.take)(News::State { trouble: self.health.trouble(), caveat });
         (self.take)(News::LeftOut { left_out, so_far });
     }
 }

@@ -1,7 +1,7 @@
 //! `AgentService.Session`: one stream per agent.
 //!
 //! No task of its own: the response stream is the session. It reads what the agent sends and yields what the hub has
-//! to say; when the transport drops it, at whatever point, the session is over and `Seat` takes it off the books.
+//! to say; when the transport drops it, at whatever point, the session is over and `SessionGuard` takes it off the books.
 //! While the agent does not read, nothing more is read of it either.
 
 use std::collections::VecDeque;
@@ -107,14 +107,14 @@ fn shutting_down() -> Status {
 }
 
 /// Takes the session off the books when it ends, however it ends.
-struct Seat {
+struct SessionGuard {
     hub: Arc<Hub>,
     node: NodeIx,
     name: String,
     generation: u64,
 }
 
-impl Drop for Seat {
+impl Drop for SessionGuard {
     fn drop(&mut self) {
         let mut state = self.hub.lock();
         let agent = state.agent_mut(self.node);
@@ -126,7 +126,7 @@ impl Drop for Seat {
 }
 
 struct Session {
-    seat: Seat,
+    guard: SessionGuard,
     shutdown: CancellationToken,
     superseded: CancellationToken,
     inbound: Streaming<v1::SessionRequest>,
@@ -166,12 +166,12 @@ impl Session {
                     Ok(Some(message)) => self.handle(message),
                     Ok(None) => return Ok(None),
                     Err(status) => {
-                        tracing::debug!(node = self.seat.name, "session ended: {status}");
+                        tracing::debug!(node = self.guard.name, "session ended: {status}");
                         // Too large, or no message: whoever sent it is told. All else is the transport's end.
                         if !matches!(status.code(), Code::OutOfRange | Code::Internal) {
                             return Ok(None);
                         }
-                        self.seat.hub.lock().counters.messages_refused += 1;
+                        self.guard.hub.lock().counters.messages_refused += 1;
                         return Err(status);
                     }
                 },
@@ -181,17 +181,17 @@ impl Session {
 
     fn tell_plan(&mut self) {
         let plan = Arc::clone(&self.plans.borrow_and_update());
-        let timing = &self.seat.hub.settings.timing;
-        let mut delta = plan.delta(self.told.as_deref(), &self.seat.name, timing);
+        let timing = &self.guard.hub.settings.timing;
+        let mut delta = plan.delta(self.told.as_deref(), &self.guard.name, timing);
         if delta.addresses.as_ref().is_some_and(|table| table.change) && !self.table_changes {
-            delta.addresses = Some(plan.address_table(None, &self.seat.name));
+            delta.addresses = Some(plan.address_table(None, &self.guard.name));
         }
         self.told = Some(plan);
         self.ready.extend(parts::split(delta).into_iter().map(ToAgent::Plan));
     }
 
     fn handle(&mut self, request: v1::SessionRequest) {
-        let Seat { hub, node, generation, .. } = &self.seat;
+        let SessionGuard { hub, node, generation, .. } = &self.guard;
         let now_ns = unix_now_ns();
         let message = match request.message {
             Some(FromAgent::Batch(batch)) => {

@@ -112,8 +112,8 @@ pub struct Agent {
     /// How its paths take turns; none where it probes all of them all the time.
     pub turns: Option<RotationSlot>,
     /// What its paths are that are not in turn.
-    pub ledger: LastVerdictCache,
-    /// What its plan, its rows' paths and its ledger are of.
+    pub last_verdicts: LastVerdictCache,
+    /// What its plan, its rows' paths and its last verdicts are of.
     pub catalog: Arc<Catalog>,
     /// What of that is its own.
     pub(crate) share: Option<Arc<NodeAssignment>>,
@@ -182,7 +182,7 @@ impl Agent {
             kernel_drops: BTreeMap::new(),
             searches: Searches::default(),
             turns: None,
-            ledger: LastVerdictCache::default(),
+            last_verdicts: LastVerdictCache::default(),
             catalog: Arc::default(),
             share: None,
             asked: BTreeMap::new(),

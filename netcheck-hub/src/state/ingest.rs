@@ -20,6 +20,7 @@ use netcheck_analysis::matrix::sizes::Sizes;
 use netcheck_analysis::matrix::{LOST_PER_PATH, Slot};
 use netcheck_analysis::model::NodeIx;
 use netcheck_analysis::model::evidence::{DropRecord, LostSample, ProbeIdentity};
+use netcheck_analysis::model::target::{ServiceAddress, TargetKind};
 
 /// A window may end this much in the future before the agent's clock is taken to have been set.
 const FUTURE_NS: i64 = 2 * netcheck_analysis::model::clock::SECOND_NS;
@@ -316,5 +317,5 @@ impl State {
 /// and from each of its ports they go to another backend.
 fn translated(row: &Row) -> bool {
     let target = &row.path.probe.target;
-    target.kind == v1::TargetKind::Service && !target.is_at(v1::ServiceAddress::Endpoint)
+    target.kind == TargetKind::Service && !target.is_at(ServiceAddress::Endpoint)
 }

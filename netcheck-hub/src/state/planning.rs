@@ -4,7 +4,7 @@
 //! Everything is computed from snapshots, without the state's lock, and taken over under it in short pieces. Only one
 //! thread plans at a time, and it ends what it began: a catalog that changes all the time is taken once for each pass over
 //! the agents. What is changed meanwhile is marked, and seen by the next pass. In between, agents are on two catalogs; each
-//! knows which its paths and its ledger speak of.
+//! knows which its paths and its last verdicts speak of.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;

@@ -8,7 +8,7 @@ use netcheck_analysis::model::NodeIx;
 use netcheck_analysis::model::clock::SECOND_NS;
 use netcheck_analysis::model::verdict::Verdict;
 use netcheck_analysis::plan::Catalog;
-use netcheck_analysis::plan::coverage::Rested;
+use netcheck_analysis::plan::coverage::LastVerdict;
 use netcheck_analysis::plan::drafting::{PlanInput, PlanResult};
 
 /// How long paths to a node that came back stay in the plan, and those that somebody asked for.
@@ -33,7 +33,7 @@ pub(super) fn input_of(node: NodeIx, agent: &mut Agent, now_ns: i64) -> PlanInpu
         retired: agent.rows.retired().cloned().collect(),
         bad: bad.map(|row| Arc::clone(&row.path)).collect(),
         asked: agent.asked.keys().cloned().collect(),
-        remembers: !agent.ledger.is_empty(),
+        remembers: !agent.last_verdicts.is_empty(),
     }
 }
 
@@ -46,7 +46,7 @@ impl State {
             return;
         }
         if let Some(moved) = &result.moved {
-            agent.ledger.follow(moved, |vantage, at| result.remembers(catalog, vantage, at));
+            agent.last_verdicts.follow(moved, |vantage, at| result.remembers(catalog, vantage, at));
         }
         agent.catalog = Arc::clone(catalog);
         agent.share = Some(Arc::clone(&result.share));
@@ -56,18 +56,18 @@ impl State {
             let Some(row) = agent.rows.get_mut(id) else { continue };
             row.rest(now_ns);
             let judged = row.verdict != Verdict::NoData;
-            let now = judged.then_some(Rested { verdict: row.verdict, measured_ns: now_ns });
-            if let Some(rested) = now.or(row.rested) {
-                agent.ledger.note(row.path.vantage, at, rested, started_ns);
+            let now = judged.then_some(LastVerdict { verdict: row.verdict, measured_ns: now_ns });
+            if let Some(last_verdict) = now.or(row.last_verdict) {
+                agent.last_verdicts.note(row.path.vantage, at, last_verdict, started_ns);
             }
         }
         if result.turns.is_none() {
-            agent.ledger.clear();
+            agent.last_verdicts.clear();
         }
         agent.rows.follow(&agent.plan.plan().paths, now_ns);
         for row in agent.rows.iter_mut().filter(|row| row.retired_ns.is_none()) {
-            let known = agent.ledger.take(row.path.vantage, row.path.at, started_ns);
-            row.rested = known.or(row.rested.take());
+            let known = agent.last_verdicts.take(row.path.vantage, row.path.at, started_ns);
+            row.last_verdict = known.or(row.last_verdict.take());
         }
         if let Some(plan) = &result.news {
             agent.plans.send_replace(Arc::clone(plan));

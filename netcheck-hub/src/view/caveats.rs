@@ -19,7 +19,7 @@ impl State {
                 if self.roster_ns == 0 { "there is no roster yet" } else { "showing the last good roster" };
             caveats.push(format!("{error}; {then}"));
         }
-        caveats.extend(self.left_out.told());
+        caveats.extend(self.left_out.report_lines());
         caveats.extend(self.inventory_caveat.clone());
         caveats.extend(self.unprobed());
         caveats.extend(self.catalog.troubles.iter().cloned());

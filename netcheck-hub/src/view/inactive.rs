@@ -12,7 +12,7 @@ use crate::state::{Hub, State};
 use netcheck_analysis::model::NodeIx;
 use netcheck_analysis::model::clock::timestamp;
 use netcheck_analysis::model::verdict::Verdict;
-use netcheck_analysis::plan::coverage::{Coverage, NodeCoverage, Rested, standing};
+use netcheck_analysis::plan::coverage::{Coverage, LastVerdict, NodeCoverage, standing};
 use netcheck_analysis::plan::rotation::RotationSlot;
 use netcheck_analysis::plan::selector::Selector;
 use netcheck_analysis::plan::wire_path;
@@ -54,39 +54,39 @@ pub(crate) struct Inactive {
     turns: RotationSlot,
     places: Arc<[u32]>,
     /// By place, then by vantage.
-    rested: Vec<[Option<Rested>; 2]>,
+    last_verdicts: Vec<[Option<LastVerdict>; 2]>,
 }
 
 /// A path that is not in turn.
-pub(crate) struct RestingPath {
+pub(crate) struct InactivePath {
     vantage: Vantage,
     at: u32,
-    rested: Option<Rested>,
+    last_verdict: Option<LastVerdict>,
     /// What it counts as.
     pub(crate) verdict: Verdict,
 }
 
 impl Inactive {
     /// The id of its target.
-    pub(crate) fn target(&self, path: &RestingPath) -> &str {
+    pub(crate) fn target(&self, path: &InactivePath) -> &str {
         &self.catalog.probes[path.at as usize].target.id
     }
 
     /// Those that the selector takes.
-    pub(crate) fn paths(&self, selector: &Selector, now_ns: i64) -> Vec<RestingPath> {
+    pub(crate) fn paths(&self, selector: &Selector, now_ns: i64) -> Vec<InactivePath> {
         let in_turn: HashSet<(Vantage, u32)> =
             self.plan.paths.iter().map(|path| (path.vantage, path.at)).collect();
         let mut paths = Vec::new();
-        for (&at, rested) in self.places.iter().zip(&self.rested) {
+        for (&at, last_verdict) in self.places.iter().zip(&self.last_verdicts) {
             let probe = &self.catalog.probes[at as usize];
-            for (vantage, &rested) in VANTAGES.into_iter().zip(rested) {
-                let verdict = standing(rested, &self.turns, now_ns);
+            for (vantage, &last_verdict) in VANTAGES.into_iter().zip(last_verdict) {
+                let verdict = standing(last_verdict, &self.turns, now_ns);
                 if selector.takes_vantage(vantage)
                     && selector.takes_verdict(verdict)
                     && !in_turn.contains(&(vantage, at))
                     && self.share.prober.takes(vantage, probe)
                 {
-                    paths.push(RestingPath { vantage, at, rested, verdict });
+                    paths.push(InactivePath { vantage, at, last_verdict, verdict });
                 }
             }
         }
@@ -94,15 +94,15 @@ impl Inactive {
     }
 
     /// As readers see it: what it was when it was probed last.
-    pub(crate) fn cell(&self, path: &RestingPath) -> v1::MatrixCell {
-        let RestingPath { vantage, at, rested, verdict } = *path;
+    pub(crate) fn cell(&self, path: &InactivePath) -> v1::MatrixCell {
+        let InactivePath { vantage, at, last_verdict, verdict } = *path;
         let probe = self.catalog.probes[at as usize].clone();
         let path = PlannedPath { id: PathId(0), vantage, at, probe };
         v1::MatrixCell {
             path: Some(wire_path(&self.share.prober.node, &self.zone, &path)),
             verdict: verdict.to_wire().into(),
             inactive: true,
-            measured_at: rested.map(|rested| timestamp(rested.measured_ns)),
+            measured_at: last_verdict.map(|last_verdict| timestamp(last_verdict.measured_ns)),
             ..Default::default()
         }
     }
@@ -168,14 +168,15 @@ impl State {
         if let Some(older) = older {
             *chosen = older;
         }
-        let rested = |&at: &u32| VANTAGES.map(|vantage| agent.ledger.get(vantage, at, self.started_ns));
+        let last_verdict =
+            |&at: &u32| VANTAGES.map(|vantage| agent.last_verdicts.get(vantage, at, self.started_ns));
         Some(Inactive {
             zone: self.roster.zone(&agent.name).to_owned(),
             catalog: Arc::clone(&agent.catalog),
             share: Arc::clone(share),
             plan: Arc::clone(agent.plan.plan()),
             turns,
-            rested: chosen.places.iter().map(rested).collect(),
+            last_verdicts: chosen.places.iter().map(last_verdict).collect(),
             places: Arc::clone(&chosen.places),
         })
     }
@@ -185,7 +186,8 @@ impl State {
         let agent = self.agent(source);
         if let Some((share, turns)) = agent.share.as_ref().zip(agent.turns.as_ref()) {
             let in_turn = agent.plan.plan().paths.len();
-            let node = NodeCoverage { turns, in_turn, paths: share.paths, ledger: &agent.ledger };
+            let node =
+                NodeCoverage { turns, in_turn, paths: share.paths, last_verdicts: &agent.last_verdicts };
             coverage.add(&node, self.started_ns, now_ns);
         }
     }

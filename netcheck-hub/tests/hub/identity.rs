@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use netcheck_common::domain::Outcome;
-use netcheck_hub::inventory::kubernetes::{Access, Pulse, connect};
+use netcheck_hub::inventory::kubernetes::{Access, ApiHealth, connect};
 use netcheck_hub::serve::identity::{Identity, Reviewer};
 use netcheck_kubefake::{FakeApi, Token};
 use netcheck_proto::v1;
@@ -28,7 +28,7 @@ async fn reviewer(fake: &FakeApi) -> Reviewer {
     let kubeconfig = folder.path().join("kubeconfig");
     std::fs::write(&kubeconfig, fake.kubeconfig()).unwrap();
     let access = Access { kubeconfig: Some(kubeconfig), ..Access::default() };
-    Reviewer::new(connect(&access, &Arc::new(Pulse::default())).await.unwrap())
+    Reviewer::new(connect(&access, &Arc::new(ApiHealth::default())).await.unwrap())
 }
 
 fn agents_pods() -> String {

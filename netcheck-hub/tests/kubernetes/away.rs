@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use netcheck_analysis::cluster::roster::Mark;
-use netcheck_hub::inventory::kubernetes::{Access, Pulse, connect};
+use netcheck_analysis::cluster::roster::ProbeAnnotation;
+use netcheck_hub::inventory::kubernetes::{Access, ApiHealth, connect};
 use netcheck_kubefake::Resource;
 use serde_json::json;
 
@@ -86,7 +86,8 @@ async fn a_bookmark_saves_a_list() {
     rig.fake.edit(Resource::Services, "default", "web", |service| {
         service["metadata"]["annotations"] = json!({"netcheck.io/probe": "false"});
     });
-    rig.until("the change", |state| state.roster.services["default/web"].mark == Mark::Skip).await;
+    rig.until("the change", |state| state.roster.services["default/web"].annotation == ProbeAnnotation::Skip)
+        .await;
     assert_eq!(rig.fake.called("list", "services"), 1);
 }
 
@@ -183,13 +184,13 @@ async fn an_api_that_comes_late_is_waited_for() {
 async fn a_kubeconfig_that_is_of_no_use_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("config");
-    let pulse = std::sync::Arc::new(Pulse::default());
+    let health = std::sync::Arc::new(ApiHealth::default());
     let access = Access { kubeconfig: Some(path.clone()), ..Access::default() };
     for text in [None, Some("kind: Config\ncurrent-context: nowhere\n"), Some("}{")] {
         if let Some(text) = text {
             std::fs::write(&path, text).unwrap();
         }
-        let error = connect(&access, &pulse).await.err().unwrap().to_string();
+        let error = connect(&access, &health).await.err().unwrap().to_string();
         assert!(error.contains(path.to_str().unwrap()) && error.contains("of no use"), "{error}");
     }
 }

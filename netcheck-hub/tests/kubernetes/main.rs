@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that finds something missing has failed")]
 
 mod away;
-mod entrances;
+mod frontends;
 mod objects;
 mod rig;
 mod rights;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use netcheck_analysis::cluster::roster::Mark;
+use netcheck_analysis::cluster::roster::ProbeAnnotation;
 use netcheck_kubefake::{Resource, synthetic};
 use serde_json::{Value, json};
 
@@ -84,11 +84,14 @@ async fn changes_arrive() {
     };
     rig.fake.apply(namespace("false"));
     rig.until("nothing of the namespace", |state| {
-        state.roster.services["kube-system/kube-dns"].mark == Mark::Skip
+        state.roster.services["kube-system/kube-dns"].annotation == ProbeAnnotation::Skip
     })
     .await;
     rig.fake.apply(namespace("true"));
-    rig.until("all of it", |state| state.roster.services["kube-system/kube-dns"].mark == Mark::Probe).await;
+    rig.until("all of it", |state| {
+        state.roster.services["kube-system/kube-dns"].annotation == ProbeAnnotation::Probe
+    })
+    .await;
     assert_eq!(rig.fake.called("list", "pods"), 1, "all of it came by watches");
 }
 

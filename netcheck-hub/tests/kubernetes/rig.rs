@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use netcheck_analysis::cluster::inventory;
 use netcheck_analysis::cluster::roster::Roster;
-use netcheck_hub::inventory::kubernetes::{Access, KubernetesTask, Pulse, connect};
+use netcheck_hub::inventory::kubernetes::{Access, ApiHealth, KubernetesTask, connect};
 use netcheck_hub::state::Hub;
 use netcheck_hub::state::Settings;
 use netcheck_hub::state::State;
@@ -83,9 +83,9 @@ impl Rig {
         let (hub, shutdown) = (hub(), CancellationToken::new());
         let folder = tempfile::tempdir().unwrap();
         let access = other(access(folder.path(), &fake));
-        let pulse = Arc::new(Pulse::default());
-        let client = connect(&access, &pulse).await.unwrap();
-        let task = KubernetesTask::new(hub.taker(), client, access, pulse);
+        let health = Arc::new(ApiHealth::default());
+        let client = connect(&access, &health).await.unwrap();
+        let task = KubernetesTask::new(hub.taker(), client, access, health);
         tokio::spawn(task.run(shutdown.clone()));
         Self { fake, hub, shutdown }
     }

@@ -97,7 +97,8 @@ fn unit(_: &mut Shared) -> Result<()> {
 
 fn lab(_: &mut Shared) -> Result<()> {
     cargo("build --package netcheck-agent --package netcheck-hub --package kubectl-netcheck")?;
-    cargo("test --package netcheck-netlab --package xtask --tests -- --test-threads=1")
+    // One that fails keeps no other from running.
+    cargo("test --package netcheck-netlab --package xtask --tests --no-fail-fast -- --test-threads=1")
 }
 
 fn battery(shared: &mut Shared) -> Result<()> {

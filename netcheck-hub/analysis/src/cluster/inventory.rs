@@ -11,7 +11,7 @@ use serde::Deserializer;
 
 use self::documents::{Documents, NoObjects, Placed};
 pub use self::encoding::EncodingError;
-pub use self::sound::{Parts, Sound};
+pub use self::sound::{Parts, Sound, Unsound};
 use self::tree::Tree;
 use crate::cluster::roster::Objects;
 
@@ -211,12 +211,31 @@ pub struct Judged<T> {
     pub parts: Option<String>,
 }
 
+/// Why an object can't be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ObjectError {
+    /// It is not of its kind's shape.
+    #[error("{message}")]
+    Shape {
+        /// What the reader says, in one line.
+        message: String,
+    },
+    /// What it says does not hold together.
+    #[error(transparent)]
+    Unsound(#[from] Unsound),
+}
+
 /// Judges one object, from a file or from the API.
 ///
 /// # Errors
-/// It can't be used, and why, in one line.
-pub fn judge<'de, T: DeserializeOwned + Sound, D: Deserializer<'de>>(value: D) -> Result<Judged<T>, String> {
-    let mut object = T::deserialize(value).map_err(|error| tidy(&error.to_string()))?;
+/// It can't be used, and why.
+pub fn judge<'de, T, D>(value: D) -> Result<Judged<T>, ObjectError>
+where
+    T: DeserializeOwned + Sound,
+    D: Deserializer<'de>,
+{
+    let mut object =
+        T::deserialize(value).map_err(|error| ObjectError::Shape { message: tidy(&error.to_string()) })?;
     let parts = object.sound()?.line();
     Ok(Judged { object, parts })
 }

@@ -9,14 +9,16 @@ use std::sync::Arc;
 
 pub mod build;
 mod dns;
-pub mod entrance;
+pub mod frontend;
 pub mod gateway;
 pub mod http;
+mod left_out;
 mod network;
 mod owners;
 mod service;
 
-pub use build::{LeftOut, Objects};
+pub use build::Objects;
+pub use left_out::LeftOut;
 pub use network::Attachment;
 pub use owners::Contested;
 pub use service::{Backend, Service, ServicePort, Transport};
@@ -31,7 +33,7 @@ pub struct Roster {
     /// By `namespace/name`.
     pub services: BTreeMap<String, Service>,
     /// Ingresses and Gateways, as `ingress default/web`.
-    pub entrances: BTreeMap<String, entrance::Entrance>,
+    pub frontends: BTreeMap<String, frontend::HttpFrontend>,
     /// Objects whose annotation says neither yes nor no, as `service default/web`.
     pub misannotated: BTreeSet<String>,
     /// Addresses of several objects, which nobody probes: an answer would not tell whose it is.
@@ -101,7 +103,7 @@ pub struct Pod {
     /// It is one of netcheck's own vantages.
     pub vantage: bool,
     /// What annotations say, its own before its namespace's.
-    pub mark: Mark,
+    pub annotation: ProbeAnnotation,
 }
 
 impl Pod {
@@ -114,7 +116,7 @@ impl Pod {
 
 /// What the annotation `netcheck.io/probe` of an object says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mark {
+pub enum ProbeAnnotation {
     /// There is none.
     #[default]
     None,
@@ -126,7 +128,7 @@ pub enum Mark {
     Odd,
 }
 
-impl Mark {
+impl ProbeAnnotation {
     /// This one where it says something, else the other.
     #[must_use]
     pub const fn or(self, other: Self) -> Self {

@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use clap::ValueEnum;
 
 use self::labels::LabelSelector;
-use crate::cluster::roster::entrance::Entrance;
-use crate::cluster::roster::{Mark, Pod, Roster, Service};
+use crate::cluster::roster::frontend::HttpFrontend;
+use crate::cluster::roster::{Pod, ProbeAnnotation, Roster, Service};
 
 pub mod labels;
 
@@ -39,7 +39,7 @@ pub struct Selection {
 
 /// Whether something is probed, and if not, whether anybody said so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Choice {
+pub enum Decision {
     /// It is.
     Probed,
     /// Nobody selected it.
@@ -57,13 +57,13 @@ impl Selection {
 
     /// Whether a pod is probed.
     #[must_use]
-    pub fn of_pod(&self, pod: &Pod) -> Choice {
-        choice(pod.mark, self.pods == Extent::All || pod.vantage)
+    pub fn of_pod(&self, pod: &Pod) -> Decision {
+        decision(pod.annotation, self.pods == Extent::All || pod.vantage)
     }
 
     /// Whether a service is probed.
     #[must_use]
-    pub fn of_service(&self, service: &Service) -> Choice {
+    pub fn of_service(&self, service: &Service) -> Decision {
         let api = service.namespace == "default" && service.name == "kubernetes";
         let wanted = self.services == Extent::All
             || api
@@ -71,25 +71,25 @@ impl Selection {
             || service.vantage
             || self.service_namespaces.contains(&service.namespace)
             || self.service_labels.as_ref().is_some_and(|labels| labels.matches(&service.labels));
-        choice(service.mark, wanted)
+        decision(service.annotation, wanted)
     }
 
     /// Whether an Ingress or a Gateway is probed: as services are.
     #[must_use]
-    pub fn of_entrance(&self, entrance: &Entrance) -> Choice {
+    pub fn of_frontend(&self, frontend: &HttpFrontend) -> Decision {
         let wanted = self.services == Extent::All
-            || self.service_namespaces.contains(&entrance.namespace)
-            || self.service_labels.as_ref().is_some_and(|labels| labels.matches(&entrance.labels));
-        choice(entrance.mark, wanted)
+            || self.service_namespaces.contains(&frontend.namespace)
+            || self.service_labels.as_ref().is_some_and(|labels| labels.matches(&frontend.labels));
+        decision(frontend.annotation, wanted)
     }
 
     /// How many pods and services nobody selected, in one line that says how to; nothing where all are.
     #[must_use]
     pub fn left_out(&self, roster: &Roster) -> Option<String> {
         let pods = roster.pods.values().filter(|pod| !pod.host_network);
-        let pods = pods.filter(|pod| self.of_pod(pod) == Choice::Unselected).count();
+        let pods = pods.filter(|pod| self.of_pod(pod) == Decision::Unselected).count();
         let services = roster.services.values();
-        let services = services.filter(|service| self.of_service(service) == Choice::Unselected).count();
+        let services = services.filter(|service| self.of_service(service) == Decision::Unselected).count();
         let count = |count: usize, one: &str| match count {
             0 => None,
             1 => Some(format!("1 {one}")),
@@ -113,11 +113,11 @@ impl Selection {
     }
 }
 
-const fn choice(mark: Mark, wanted: bool) -> Choice {
-    match (mark, wanted) {
-        (Mark::Skip, _) => Choice::Off,
-        (Mark::Probe, _) | (_, true) => Choice::Probed,
-        (Mark::None | Mark::Odd, false) => Choice::Unselected,
+const fn decision(annotation: ProbeAnnotation, wanted: bool) -> Decision {
+    match (annotation, wanted) {
+        (ProbeAnnotation::Skip, _) => Decision::Off,
+        (ProbeAnnotation::Probe, _) | (_, true) => Decision::Probed,
+        (ProbeAnnotation::None | ProbeAnnotation::Odd, false) => Decision::Unselected,
     }
 }
 

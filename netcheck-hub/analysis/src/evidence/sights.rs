@@ -45,14 +45,14 @@ impl Sights {
 #[cfg(test)]
 mod tests {
     use netcheck_common::domain::PathId;
-    use netcheck_proto::v1;
 
     use super::*;
+    use crate::model::target::TargetKind;
 
     fn target(id: &str) -> Target {
         Target {
             id: id.into(),
-            kind: v1::TargetKind::Pod,
+            kind: TargetKind::Pod,
             namespace: "default".into(),
             name: "db-1".into(),
             node: "n2".into(),

@@ -1,9 +1,9 @@
 //! What can be the cause of bad paths, and what it is called.
 
 use netcheck_common::domain::{Family, ProbeKind};
-use netcheck_proto::v1;
 
 use crate::model::incident::IncidentKind;
+use crate::model::target::TargetKind;
 use crate::words::names::probe_name;
 
 /// Number of a name in one evaluation; 0 is none.
@@ -165,8 +165,8 @@ pub struct Cause {
 impl Cause {
     /// The wire form of its kind. `target`: what kind of target it is about, where it is about one.
     #[must_use]
-    pub fn kind(&self, target: Option<v1::TargetKind>) -> IncidentKind {
-        let dns = target == Some(v1::TargetKind::DnsServer);
+    pub fn kind(&self, target: Option<TargetKind>) -> IncidentKind {
+        let dns = target == Some(TargetKind::DnsServer);
         match self.suspect {
             Suspect::Place(_) => IncidentKind::Place,
             Suspect::LinkOneWay(..) | Suspect::ZonesOneWay(..) => IncidentKind::OneWay,
@@ -176,10 +176,10 @@ impl Cause {
             }
             Suspect::Backend(_) => IncidentKind::Backend,
             Suspect::Target(_) | Suspect::Service(_) | Suspect::From(..) => match target {
-                Some(v1::TargetKind::Service) => IncidentKind::Service,
+                Some(TargetKind::Service) => IncidentKind::Service,
                 _ => IncidentKind::Target,
             },
-            Suspect::Loop(_) if target == Some(v1::TargetKind::Node) => IncidentKind::Node,
+            Suspect::Loop(_) if target == Some(TargetKind::Node) => IncidentKind::Node,
             Suspect::Pods(_)
             | Suspect::PodsOut(_)
             | Suspect::PodsTo(_)

@@ -19,6 +19,7 @@ use super::{Explained, Fact, networks};
 use crate::model::Pattern;
 use crate::model::incident::IncidentKind;
 use crate::model::location::Certainty;
+use crate::model::target::TargetKind;
 
 /// Causes that one evaluation finds at most; what they don't explain is one more, scattered.
 pub(super) const CAUSES: usize = 64;
@@ -186,7 +187,7 @@ fn told(speaker: &Describe<'_>, key: String, one: &Chosen) -> Explained {
     let mut targets = paths.iter().map(|&at| speaker.facts[at].path.probe.target.kind);
     let target = match one.cause.suspect {
         // Not only its pods are out of reach.
-        Suspect::Loop(_) => targets.find(|kind| *kind == v1::TargetKind::Node),
+        Suspect::Loop(_) => targets.find(|kind| *kind == TargetKind::Node),
         _ => targets.next(),
     };
     let unreachable =

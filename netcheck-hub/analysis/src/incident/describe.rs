@@ -6,11 +6,11 @@ use netcheck_causes::{
     Carrier, Cause, Component, Endpoint, Extent, Heading, NodeIx, Pattern, PodIx, ServiceIx, Topology,
 };
 use netcheck_common::domain::{Family, Outcome, ProbeKind, Vantage};
-use netcheck_proto::v1::TargetKind;
 
 use super::{Fact, place};
 use crate::model::incident::IncidentKind;
 use crate::model::location::{Certainty, Location};
+use crate::model::target::TargetKind;
 use crate::model::verdict::Verdict;
 use crate::words::names::{listed, probe_name, source_name, sources_listed, target_name};
 

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use netcheck_causes as causes;
 use netcheck_causes::{Endpoint, Entry, Group, NodeIx, PodIx, PodNetwork, ServiceIx, Topology, Visibility};
 use netcheck_common::domain::{Outcome, ProbeKind, Vantage};
-use netcheck_proto::v1::{ServiceAddress, TargetKind};
 
 use super::end::sort;
 use super::{Ending, Fact, Symptom};
 use crate::cluster::roster::{Owner, Roster};
 use crate::model::Pattern;
+use crate::model::target::{ServiceAddress, TargetKind};
 use crate::plan::Target;
 
 /// The cluster around the paths, as of one evaluation.
@@ -189,7 +189,7 @@ impl<'a> Build<'a> {
                 causes::Target { endpoint: Some(endpoint), service, entry: Entry::Direct }
             }
             TargetKind::Service | TargetKind::DnsServer => self.service_target(target, world),
-            TargetKind::Endpoint | TargetKind::Unspecified => {
+            TargetKind::Endpoint => {
                 let owner = world.roster.owner(fact.path.probe.address);
                 let endpoint = owner.map_or(Endpoint::Outside, |owner| self.owner(owner, world));
                 let service = Some(self.service(target, world));
@@ -205,7 +205,7 @@ impl<'a> Build<'a> {
             ServiceAddress::NodePort => Entry::NodePort(self.node(&target.node, world)),
             ServiceAddress::LoadBalancer | ServiceAddress::ExternalIp => Entry::External,
             ServiceAddress::Endpoint => Entry::Direct,
-            ServiceAddress::ClusterIp | ServiceAddress::Unspecified => Entry::ClusterIp,
+            ServiceAddress::ClusterIp => Entry::ClusterIp,
         };
         let pod = target.at.as_ref().map_or("", |at| at.pod.as_str());
         let endpoint = (!pod.is_empty() && !target.node.is_empty())

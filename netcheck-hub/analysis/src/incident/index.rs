@@ -3,12 +3,12 @@
 use std::collections::{BTreeSet, HashMap};
 
 use netcheck_common::domain::{Family, Outcome, ProbeKind, Vantage};
-use netcheck_proto::v1;
 
 use super::cause::{Side, Suspect, Symbol};
 use super::{Fact, Symptom, place};
 use crate::model::Pattern;
 use crate::model::location::{Certainty, Direction, Location, Stage};
+use crate::model::target::{ServiceAddress, TargetKind};
 
 /// One judged path.
 #[derive(Clone, Copy, Debug)]
@@ -131,7 +131,7 @@ impl Build {
 
     fn item(&mut self, number: usize, fact: &Fact) {
         let target = &fact.path.probe.target;
-        let service = matches!(target.kind, v1::TargetKind::Service | v1::TargetKind::DnsServer);
+        let service = matches!(target.kind, TargetKind::Service | TargetKind::DnsServer);
         let bad = fact.bad();
         let none = Symptom::default();
         let symptom = fact.symptom.as_ref().filter(|_| bad).unwrap_or(&none);
@@ -140,20 +140,18 @@ impl Build {
             node => (node, target.zone.as_str()),
         };
         let full = format!("{}/{}", target.namespace, target.name);
-        let own = target.kind == v1::TargetKind::DnsServer && !target.node.is_empty();
+        let own = target.kind == TargetKind::DnsServer && !target.node.is_empty();
         let endpoint = target.at.as_ref().map_or("", |at| at.pod.as_str());
         let backend = match (own, endpoint) {
             (true, _) => full.as_str(),
             (false, "") => symptom.backend.as_deref().unwrap_or_default(),
             (false, pod) => pod,
         };
-        let spread = target.backends > 1 || target.kind == v1::TargetKind::DnsServer || !endpoint.is_empty();
-        let to_pod = target.kind == v1::TargetKind::Pod || !endpoint.is_empty();
-        let entrance = target.at.as_ref().filter(|at| at.address != v1::ServiceAddress::ClusterIp);
-        let entrance = entrance.map_or_else(String::new, |at| {
-            let kind = at.address.as_str_name().trim_start_matches("SERVICE_ADDRESS_").to_lowercase();
-            format!("{full}:{} {}", at.port, kind.replace('_', " "))
-        });
+        let spread = target.backends > 1 || target.kind == TargetKind::DnsServer || !endpoint.is_empty();
+        let to_pod = target.kind == TargetKind::Pod || !endpoint.is_empty();
+        let entrance = target.at.as_ref().filter(|at| at.address != ServiceAddress::ClusterIp);
+        let entrance =
+            entrance.map_or_else(String::new, |at| format!("{full}:{} {}", at.port, at.address.key()));
         let from_pod = fact.path.vantage == Vantage::Pod;
         let at = symptom.at.as_ref();
         let request = at.and_then(|at| match at.direction {
@@ -196,8 +194,8 @@ impl Build {
             last_seen: here.is_some_and(place::last_seen),
             untranslatable: here
                 .is_some_and(|at| service && at.node == *fact.source && place::untranslatable(at)),
-            pod: self.symbol('b', if target.kind == v1::TargetKind::Pod { &full } else { backend }),
-            bare: target.kind == v1::TargetKind::Node && !from_pod,
+            pod: self.symbol('b', if target.kind == TargetKind::Pod { &full } else { backend }),
+            bare: target.kind == TargetKind::Node && !from_pod,
             wire: at
                 .filter(|at| at.stage == Stage::Wire)
                 .map(|at| (self.symbol('n', &at.node), self.symbol('n', &at.next_node))),
@@ -248,7 +246,7 @@ impl Index {
 /// `node/n2 at 10.0.0.2` of a node or pod that has several addresses of the family; empty otherwise.
 fn at_address(fact: &Fact) -> String {
     let target = &fact.path.probe.target;
-    let own = matches!(target.kind, v1::TargetKind::Node | v1::TargetKind::Pod);
+    let own = matches!(target.kind, TargetKind::Node | TargetKind::Pod);
     let alike = target.addresses.iter().filter(|&&address| Family::of(address) == fact.family());
     if own && alike.count() > 1 {
         format!("{} at {}", target.id, fact.path.probe.address)

@@ -1,9 +1,8 @@
 //! A loss location → what it is called as a cause, and what kind of thing happened there. Pure.
 
-use netcheck_proto::v1;
-
 use crate::model::location::{Certainty, Direction, Location, Stage};
 use crate::model::reason::DropReason;
+use crate::model::target::TargetKind;
 
 /// The far end does not answer for its address, or was sent what bears another's hardware address: the drop is at one
 /// end, the cause is not. `routed`: what comes into a pod there was sent by its own node.
@@ -20,8 +19,8 @@ pub(super) fn misaddressed(at: &Location) -> bool {
 }
 
 /// The target itself answered, so it is to blame, not the place where it did.
-pub(super) fn answered(at: &Location, target: v1::TargetKind) -> bool {
-    use v1::TargetKind::{DnsServer, Endpoint, Service};
+pub(super) fn answered(at: &Location, target: TargetKind) -> bool {
+    use TargetKind::{DnsServer, Endpoint, Service};
     let service = matches!(target, Service | DnsServer | Endpoint);
     service && matches!(at.stage, Stage::Socket | Stage::Application)
 }

@@ -6,10 +6,11 @@ use proptest::prelude::{Just, Strategy, any, prop};
 use proptest::test_runner::Config;
 use proptest::{prop_assert, prop_assert_eq, prop_oneof, proptest};
 
-use super::tests::world::{World, around, died, dropped, timeout, to, touches, wire};
+use super::tests::world::{World, explained, died, dropped, timeout, to, touches, wire};
 use super::*;
 use crate::model::incident::IncidentKind;
 use crate::model::location::{Direction, Stage};
+use crate::model::target::TargetKind;
 
 const ZONES: [&str; 5] = ["a", "a", "b", "b", "c"];
 
@@ -63,7 +64,7 @@ fn world(faults: &[Fault], name: impl Fn(usize) -> String) -> World {
 /// Nothing that a node sends over IPv6 outside of tunnels arrives.
 fn cut(world: World, node: &str) -> World {
     let bare = |fact: &Fact| {
-        let host = fact.path.probe.target.kind == v1::TargetKind::Node;
+        let host = fact.path.probe.target.kind == TargetKind::Node;
         touches(fact, node) && host && fact.family() == Family::V6
     };
     world.breaks(bare, |fact| {
@@ -96,7 +97,7 @@ fn others(at: usize) -> String {
 
 /// What is found but for names: kinds and numbers of paths.
 fn shape(facts: &[Fact]) -> Vec<(IncidentKind, usize, usize, bool)> {
-    let mut shape: Vec<_> = explain(facts, &around(facts))
+    let mut shape: Vec<_> = explained(facts)
         .iter()
         .map(|cause| (cause.kind, cause.paths.len(), cause.contradictions.len(), cause.unreachable))
         .collect();
@@ -112,7 +113,7 @@ proptest! {
         let world = world(&faults, names);
         let bad: BTreeSet<usize> = (0..world.facts.len()).filter(|&at| world.facts[at].bad()).collect();
         let explained: BTreeSet<usize> =
-            explain(&world.facts, &around(&world.facts)).into_iter().flat_map(|cause| cause.paths).collect();
+            explained(&world.facts).into_iter().flat_map(|cause| cause.paths).collect();
         prop_assert_eq!(bad, explained);
     }
 
@@ -126,13 +127,13 @@ proptest! {
         let at = healed.index(world.facts.len());
         (world.facts[at].verdict, world.facts[at].symptom) = (Verdict::NoData, None);
         let mut tracker = IncidentTracker::default();
-        let causes = explain(&world.facts, &around(&world.facts));
+        let causes = explained(&world.facts);
         for now_ns in 0..3 {
             tracker.update(&causes, &world.facts, now_ns);
         }
         let before: BTreeSet<String> = tracker.open().into_iter().map(|incident| incident.id).collect();
         world.facts[at].verdict = Verdict::Reachable;
-        let causes = explain(&world.facts, &around(&world.facts));
+        let causes = explained(&world.facts);
         for now_ns in 3..20 {
             tracker.update(&causes, &world.facts, now_ns);
         }
@@ -155,7 +156,7 @@ proptest! {
             (mixed ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31)
         });
         let told = |facts: &[Fact]| {
-            let causes = explain(facts, &around(facts));
+            let causes = explained(facts);
             let all: Vec<_> = causes.into_iter().map(|cause| (cause.key, cause.headline, cause.paths.len())).collect();
             all
         };
@@ -183,13 +184,13 @@ proptest! {
         let mut tracker = IncidentTracker::default();
         let mut ids = BTreeSet::new();
         for (now_ns, world) in [&small, &small, &large, &large, &large].into_iter().enumerate() {
-            tracker.update(&explain(&world.facts, &around(&world.facts)), &world.facts, now_ns as i64);
+            tracker.update(&explained(&world.facts), &world.facts, now_ns as i64);
             ids.extend(tracker.open().into_iter().map(|incident| incident.id));
         }
         let told = tracker.open().iter().map(|one| one.headline.clone()).collect::<Vec<_>>();
         prop_assert!(ids.len() <= 1, "{told:?}");
-        prop_assert!(explain(&small.facts, &around(&small.facts)).len() <= 1);
-        prop_assert!(explain(&large.facts, &around(&large.facts)).len() <= 1);
+        prop_assert!(explained(&small.facts).len() <= 1);
+        prop_assert!(explained(&large.facts).len() <= 1);
     }
 }
 
@@ -259,12 +260,11 @@ impl Single {
             Self::DeadRoute => no_route(world, "n0", "n2")
                 .silent(|fact| fact.bad() && fact.family() == Family::V6, Verdict::Reachable),
             Self::Pods => {
-                let pods =
-                    |fact: &Fact| fact.path.probe.target.kind == v1::TargetKind::Pod && to(fact) == "n2";
+                let pods = |fact: &Fact| fact.path.probe.target.kind == TargetKind::Pod && to(fact) == "n2";
                 world.breaks(pods, |_| timeout())
             }
             Self::Backend => {
-                let service = |fact: &Fact| fact.path.probe.target.kind == v1::TargetKind::Service;
+                let service = |fact: &Fact| fact.path.probe.target.kind == TargetKind::Service;
                 world.breaks(service, |_| Symptom { backend: Some("default/web-1".to_owned()), ..timeout() })
             }
         }
@@ -272,7 +272,7 @@ impl Single {
 }
 
 fn to_pods_of(fact: &Fact, node: &str) -> bool {
-    fact.path.probe.target.kind == v1::TargetKind::Pod && to(fact) == node
+    fact.path.probe.target.kind == TargetKind::Pod && to(fact) == node
 }
 
 /// Two nodes send what is for the pods of another to each other.
@@ -292,7 +292,7 @@ pub(super) fn round(world: World, a: &str, b: &str, pods: &str) -> World {
 /// The senders of a node are told that there is no route to another's pods; to a service, only a drop tells.
 pub(super) fn no_route(world: World, node: &str, pods: &str) -> World {
     let request = Direction::Request;
-    let service = |fact: &Fact| fact.path.probe.target.kind == v1::TargetKind::Service;
+    let service = |fact: &Fact| fact.path.probe.target.kind == TargetKind::Service;
     world.breaks(
         |fact| *fact.source == *node && (to_pods_of(fact, pods) || service(fact)),
         |fact| match service(fact) {
@@ -315,7 +315,7 @@ fn on_network(world: World, pairs: &[(usize, usize)]) -> World {
 }
 
 fn told(facts: &[Fact], of_network: bool) -> Vec<(String, String, Vec<String>, usize)> {
-    let causes = explain(facts, &around(facts)).into_iter().filter(|cause| cause.key.starts_with("network/") == of_network);
+    let causes = explained(facts).into_iter().filter(|cause| cause.key.starts_with("network/") == of_network);
     causes.map(|cause| (cause.key, cause.headline, cause.evidence, cause.contradictions.len())).collect()
 }
 
@@ -352,7 +352,7 @@ proptest! {
         let further = on_network(World::new(&ZONES, names).with_network("a/b"), &pairs);
         facts.extend(further.facts.into_iter().filter(|fact| fact.network().is_some()));
         let bad: Vec<usize> = (0..facts.len()).filter(|&at| facts[at].bad()).collect();
-        let mut explained: Vec<usize> = explain(&facts, &around(&facts)).into_iter().flat_map(|cause| cause.paths).collect();
+        let mut explained: Vec<usize> = explained(&facts).into_iter().flat_map(|cause| cause.paths).collect();
         explained.sort_unstable();
         explained.dedup();
         prop_assert_eq!(bad, explained);

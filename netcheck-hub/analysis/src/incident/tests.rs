@@ -13,6 +13,7 @@ pub(super) mod world;
 
 use crate::model::incident::IncidentKind;
 use crate::model::location::{Certainty, Direction, Location, Stage};
+use crate::model::target::TargetKind;
 use world::{World, dropped, timeout, to, touches, wire};
 
 fn kinds(causes: &[Explained]) -> Vec<(&str, IncidentKind, usize)> {
@@ -103,7 +104,7 @@ fn one_backend_of_three_refuses() {
         summary: "refused by backend default/web-2".to_owned(),
         ..timeout()
     };
-    let service = |fact: &Fact| fact.path.probe.target.kind == v1::TargetKind::Service;
+    let service = |fact: &Fact| fact.path.probe.target.kind == TargetKind::Service;
     let mut world = World::plain(&SIX).breaks(service, refused);
     for fact in world.facts.iter_mut().filter(|fact| service(fact)) {
         fact.verdict = Verdict::Degraded;
@@ -150,7 +151,7 @@ fn one_family_or_one_protocol_only() {
 
 #[test]
 fn the_pods_of_a_node_while_the_node_is_fine() {
-    let pods = |fact: &Fact| to(fact) == "n2" && fact.path.probe.target.kind == v1::TargetKind::Pod;
+    let pods = |fact: &Fact| to(fact) == "n2" && fact.path.probe.target.kind == TargetKind::Pod;
     let causes = World::plain(&SIX).breaks(pods, |_| timeout()).explain();
     assert_eq!(kinds(&causes), [("pods/n2", IncidentKind::PodNetwork, 12)]);
 }
@@ -276,7 +277,7 @@ fn a_rule_is_one_cause_for_all_interfaces_and_a_queue_is_not() {
     let to_n2 = |fact: &Fact| to(fact) == "n2";
     let rule = World::plain(&SIX).breaks(to_n2, through(Stage::NetfilterForward)).explain();
     assert_eq!(kinds(&rule), [("place/n2/netfilter_forward/NETFILTER_DROP", IncidentKind::Place, 42)]);
-    let pods = |fact: &Fact| to_n2(fact) && fact.path.probe.target.kind == v1::TargetKind::Pod;
+    let pods = |fact: &Fact| to_n2(fact) && fact.path.probe.target.kind == TargetKind::Pod;
     let queue = World::plain(&SIX).breaks(pods, through(Stage::Qdisc)).explain();
     let keys: BTreeSet<&str> = queue.iter().map(|cause| cause.key.as_str()).collect();
     assert_eq!(
@@ -292,15 +293,15 @@ fn a_dead_route_is_one_cause_whatever_it_is_called_and_wherever_its_victims_were
         let at = symptom.at.as_mut().unwrap();
         match (fact.path.probe.target.kind, fact.path.probe.kind) {
             // Its own senders; what it passes on; what nobody told of.
-            (v1::TargetKind::Node, ProbeKind::Udp) => {
+            (TargetKind::Node, ProbeKind::Udp) => {
                 at.stage = Stage::Routing;
                 at.reason = "EINVAL".to_owned();
             }
-            (v1::TargetKind::Node, ProbeKind::Icmp) => {
+            (TargetKind::Node, ProbeKind::Icmp) => {
                 at.stage = Stage::Routing;
                 at.reason = "IP_OUTNOROUTES".to_owned();
             }
-            (v1::TargetKind::Node, _) => {
+            (TargetKind::Node, _) => {
                 at.stage = Stage::Send;
                 at.reason = "EHOSTUNREACH".to_owned();
             }
@@ -331,7 +332,7 @@ fn a_backend_whose_address_nobody_has_is_the_cause_and_not_the_bridge_that_asked
         symptom.towards = Some("n1".to_owned());
         symptom
     };
-    let service = |fact: &Fact| fact.path.probe.target.kind == v1::TargetKind::Service;
+    let service = |fact: &Fact| fact.path.probe.target.kind == TargetKind::Service;
     let causes = World::plain(&SIX).breaks(service, unanswered).explain();
     assert_eq!(kinds(&causes), [("backend/default/web-n1", IncidentKind::Backend, 12)]);
 }
@@ -344,7 +345,7 @@ fn a_service_that_nobody_is_behind_is_one_incident_wherever_it_is_refused() {
         symptom.outcome = Some(Outcome::Refused);
         symptom
     };
-    let service = |fact: &Fact| fact.path.probe.target.kind == v1::TargetKind::Service;
+    let service = |fact: &Fact| fact.path.probe.target.kind == TargetKind::Service;
     let mut world = World::plain(&SIX).breaks(service, refused);
     for fact in world.facts.iter_mut().filter(|fact| service(fact)) {
         let mut path = (*fact.path).clone();

@@ -19,7 +19,7 @@ pub struct NodeAssignment {
     /// Groups that are not as large as for others of its profile, and those that only some nodes probe; ascending.
     own: Vec<(u32, u16)>,
     /// Those that only some nodes probe.
-    few: Vec<u32>,
+    node_specific: Vec<u32>,
     /// Its paths, now or in turn.
     pub paths: u64,
     /// None where all are probed all the time.
@@ -49,15 +49,15 @@ impl NodeAssignment {
             let paths: usize = probes.iter().map(|probe| prober.vantages(probe).count()).sum();
             (group, u16::try_from(paths).unwrap_or(u16::MAX))
         };
-        let few = prober.few(groups);
-        let own = prober.own(catalog, groups).into_iter().chain(few.iter().copied());
+        let node_specific = prober.node_specific(groups);
+        let own = prober.own(catalog, groups).into_iter().chain(node_specific.iter().copied());
         let mut own: Vec<(u32, u16)> = own.map(count).collect();
         own.sort_unstable();
         own.dedup();
         let paths = own.iter().fold(sizes.total, |sum, &(group, size)| {
             sum - u64::from(sizes.of[group as usize]) + u64::from(size)
         });
-        let mut share = Self { prober, sizes, own, few, paths, parts: None };
+        let mut share = Self { prober, sizes, own, node_specific, paths, parts: None };
         if paths > rotation.paths_per_node as u64 {
             share.parts = Some(share.part(groups, rotation.paths_per_node));
         }
@@ -82,7 +82,7 @@ impl NodeAssignment {
         order: &'a Order,
         from: u64,
     ) -> impl Iterator<Item = (u64, u32)> + 'a {
-        groups.walk(order, &self.few, from).filter(|(_, group)| self.size(*group) > 0)
+        groups.walk(order, &self.node_specific, from).filter(|(_, group)| self.size(*group) > 0)
     }
 
     /// Zones first, so that every pair of zones is always covered, on each network of pods; then what all nodes want of all
@@ -99,8 +99,8 @@ impl NodeAssignment {
         });
         let order = Order::of(&self.prober.node);
         // Pods of secondary networks wait as all others do.
-        let few = groups.few(&self.prober.node);
-        let mut shared: Vec<u32> = groups.shared.iter().chain(few).copied().filter(some).collect();
+        let node_specific = groups.node_specific(&self.prober.node);
+        let mut shared: Vec<u32> = groups.shared.iter().chain(node_specific).copied().filter(some).collect();
         shared.sort_by_cached_key(|&group| (order.rank(groups.point(group)), group));
         let mut left = room;
         let mut taken = Vec::new();

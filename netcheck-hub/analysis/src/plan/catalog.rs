@@ -8,7 +8,6 @@ use std::sync::Arc;
 use netcheck_common::domain::Family;
 use netcheck_common::domain::{ProbeKind, Vantage};
 use netcheck_common::header::DEFAULT_RESPONDER_PORT;
-use netcheck_proto::v1;
 
 #[cfg(test)]
 use super::Wanted;
@@ -17,7 +16,7 @@ use super::groups::Groups;
 use super::prober::Prober;
 use super::{PlannedPath, Probe, Question, Sources, Target};
 use crate::cluster::roster::{Roster, Service, ServicePort};
-use crate::cluster::selection::{Choice, Selection};
+use crate::cluster::selection::{Decision, Selection};
 
 mod networks;
 mod notes;
@@ -25,6 +24,7 @@ mod services;
 #[cfg(test)]
 mod tests;
 
+use crate::model::target::TargetKind;
 pub(super) use networks::Attached;
 use networks::{Vantages, vantages};
 use notes::Notes;
@@ -71,14 +71,14 @@ impl Catalog {
             selection,
             probes: Vec::new(),
             ports: BTreeSet::from([DNS_PORT]),
-            around: None,
+            node_port_sources: None,
             notes: Notes::default(),
         };
         build.nodes(responders);
         build.pods();
         // Nobody is meant to be behind a service that neither selects pods nor has endpoints written by hand.
         let meant = |service: &&Service| service.selects || !service.backends.is_empty();
-        let chosen = |service: &&Service| selection.of_service(service) == Choice::Probed;
+        let chosen = |service: &&Service| selection.of_service(service) == Decision::Probed;
         for service in roster.services.values().filter(chosen) {
             build.notes.names_of(service);
             if meant(&service) {
@@ -125,7 +125,7 @@ impl Catalog {
     #[cfg(test)]
     pub(crate) fn of_node<'a>(&'a self, node: &str, families: &[Family]) -> Vec<Wanted<'a>> {
         let wanted = (0u32..).zip(&self.probes).filter(|(_, probe)| {
-            let own = probe.target.kind == v1::TargetKind::Node && probe.target.name == node;
+            let own = probe.target.kind == TargetKind::Node && probe.target.name == node;
             // No node has a way into a secondary network of its pods.
             let reaches = probe.target.network().is_none();
             !own && reaches && families.contains(&Family::of(probe.address)) && probe.sources.take(node)
@@ -168,7 +168,7 @@ struct Build<'a> {
     probes: Vec<Probe>,
     ports: BTreeSet<u16>,
     /// Who probes each node's own ports; made when the first is wanted.
-    around: Option<BTreeMap<&'a str, Sources>>,
+    node_port_sources: Option<BTreeMap<&'a str, Sources>>,
     notes: Notes,
 }
 
@@ -181,7 +181,7 @@ impl Build<'_> {
         for node in self.roster.nodes.values().filter(|node| !node.opted_out) {
             let target = Arc::new(Target {
                 id: format!("node/{}", node.name).into(),
-                kind: v1::TargetKind::Node,
+                kind: TargetKind::Node,
                 name: node.name.clone(),
                 node: node.name.clone(),
                 zone: node.zone.clone(),
@@ -204,12 +204,12 @@ impl Build<'_> {
         let attached = Self::attached(self.roster);
         for (id, pod) in &self.roster.pods {
             // A pod that is not ready stays in the plan: it may answer, and if not, that is expected.
-            if pod.host_network || self.selection.of_pod(pod) != Choice::Probed {
+            if pod.host_network || self.selection.of_pod(pod) != Decision::Probed {
                 continue;
             }
             let target = Arc::new(Target {
                 id: format!("pod/{id}").into(),
-                kind: v1::TargetKind::Pod,
+                kind: TargetKind::Pod,
                 namespace: pod.namespace.clone(),
                 name: pod.name.clone(),
                 node: pod.node.clone(),
@@ -261,7 +261,7 @@ impl Build<'_> {
         let behind = services::Behind::of(self.roster, service);
         let target = Arc::new(Target {
             id: id.into(),
-            kind: v1::TargetKind::DnsServer,
+            kind: TargetKind::DnsServer,
             at: None,
             ..behind.target(service, port)
         });
@@ -284,7 +284,7 @@ impl Build<'_> {
             let node = owner.map(|owner| owner.node.clone()).unwrap_or_default();
             let target = Arc::new(Target {
                 id: format!("dns/{}/{name}", service.namespace).into(),
-                kind: v1::TargetKind::DnsServer,
+                kind: TargetKind::DnsServer,
                 namespace: service.namespace.clone(),
                 zone: self.roster.zone(&node).to_owned(),
                 absent: if node.is_empty() { None } else { self.roster.node_away(&node) },

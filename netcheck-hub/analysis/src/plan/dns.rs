@@ -5,12 +5,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use netcheck_common::domain::ProbeKind;
-use netcheck_proto::v1;
 
 use super::catalog::{absolute, record_type};
 use super::exchange::{Exchange, Talk, TlsCheck};
 use super::{Catalog, Probe, Question, Sources, Target};
 use crate::cluster::roster::{Roster, Transport};
+use crate::model::target::TargetKind;
 
 /// The name that DNS servers are asked for where the operator names none.
 pub const NAME: &str = "kubernetes.default.svc.cluster.local";
@@ -71,7 +71,7 @@ impl Target {
     /// Whether it is a DNS cache of the very node that asks it.
     #[must_use]
     pub fn is_node_local(&self) -> bool {
-        self.kind == v1::TargetKind::DnsServer && self.namespace == NODE_LOCAL
+        self.kind == TargetKind::DnsServer && self.namespace == NODE_LOCAL
     }
 }
 
@@ -100,7 +100,7 @@ impl Catalog {
         for probe in &dns {
             let questions = probe.question.iter().chain(&more);
             // At its other addresses a service has other ports for other transports: TCP is a port of its own there.
-            let is_server = probe.target.kind == v1::TargetKind::DnsServer;
+            let is_server = probe.target.kind == TargetKind::DnsServer;
             let ways: &[Over] = if is_server { &settings.over } else { &[Over::Udp] };
             for (question, &over) in questions.flat_map(|of| ways.iter().map(move |over| (of, over))) {
                 let tls = match over {
@@ -184,7 +184,7 @@ fn node_local(roster: &Roster, address: IpAddr) -> Arc<Target> {
         absent: if node.is_empty() { None } else { roster.node_absent(&node) },
         node,
         id: format!("dns/node-local/{address}").into(),
-        kind: v1::TargetKind::DnsServer,
+        kind: TargetKind::DnsServer,
         namespace: NODE_LOCAL.to_owned(),
         name: address.to_string(),
         addresses: vec![address],

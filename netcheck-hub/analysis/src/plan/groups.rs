@@ -9,11 +9,10 @@ use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use netcheck_proto::v1;
-
 use super::order::{Order, SECTORS, point, rank_at, sector_of, within};
 use super::prober::{Profile, class};
 use super::{Probe, Sources};
+use crate::model::target::TargetKind;
 
 /// Profiles whose sizes are kept. Clusters have one or a few; agents that say odd things of themselves cost time only.
 const PROFILES: usize = 64;
@@ -52,7 +51,7 @@ pub(crate) struct Groups {
     /// Of the ring, those that are neither node nor pod.
     pub(crate) shared: Vec<u32>,
     /// Those that only some nodes probe, by node.
-    few: HashMap<String, Vec<u32>>,
+    node_specific: HashMap<String, Vec<u32>>,
     /// Those on secondary networks of pods, by network.
     further: HashMap<String, Vec<u32>>,
     /// Whether every node probes it, by place in the catalog.
@@ -76,9 +75,9 @@ impl Groups {
             let end = begin + members.len();
             let target = &members[0].target;
             groups.all.push(Group { begin: begin as u32, end: end as u32, point: point(&target.id) });
-            let of_zone = matches!(target.kind, v1::TargetKind::Node | v1::TargetKind::Pod);
+            let of_zone = matches!(target.kind, TargetKind::Node | TargetKind::Pod);
             if of_zone && target.absent.is_none() {
-                let pod = target.kind == v1::TargetKind::Pod;
+                let pod = target.kind == TargetKind::Pod;
                 zones.entry((pod, &target.zone, target.network())).or_default().push(number);
             }
             if let Some(network) = target.network() {
@@ -116,9 +115,9 @@ impl Groups {
         for probe in members {
             let (Sources::Only(nodes) | Sources::Rest(nodes)) = &probe.sources else { continue };
             for node in nodes.iter() {
-                let of_node = match self.few.get_mut(node) {
+                let of_node = match self.node_specific.get_mut(node) {
                     Some(of_node) => of_node,
-                    None => self.few.entry(node.clone()).or_default(),
+                    None => self.node_specific.entry(node.clone()).or_default(),
                 };
                 if of_node.last() != Some(&number) {
                     of_node.push(number);
@@ -178,8 +177,8 @@ impl Groups {
     }
 
     /// The groups that this node probes and not every other does.
-    pub(crate) fn few(&self, node: &str) -> &[u32] {
-        self.few.get(node).map_or(&[], Vec::as_slice)
+    pub(crate) fn node_specific(&self, node: &str) -> &[u32] {
+        self.node_specific.get(node).map_or(&[], Vec::as_slice)
     }
 
     /// The groups on a secondary network of pods.
@@ -222,7 +221,7 @@ impl Groups {
     pub(crate) fn walk<'a>(
         &'a self,
         order: &'a Order,
-        few: &[u32],
+        node_specific: &[u32],
         from: u64,
     ) -> impl Iterator<Item = (u64, u32)> + 'a {
         let first = sector_of(from);
@@ -247,13 +246,13 @@ impl Groups {
             })
             .peekable();
         let far = |&group: &u32| (order.rank(self.point(group)).wrapping_sub(from), group);
-        let mut few: Vec<(u64, u32)> = few.iter().map(far).collect();
-        few.sort_unstable();
-        let mut few = few.into_iter().peekable();
-        std::iter::from_fn(move || match (ring.peek(), few.peek()) {
-            (Some(one), Some(other)) if other < one => few.next(),
+        let mut node_specific: Vec<(u64, u32)> = node_specific.iter().map(far).collect();
+        node_specific.sort_unstable();
+        let mut node_specific = node_specific.into_iter().peekable();
+        std::iter::from_fn(move || match (ring.peek(), node_specific.peek()) {
+            (Some(one), Some(other)) if other < one => node_specific.next(),
             (Some(_), _) => ring.next(),
-            (None, _) => few.next(),
+            (None, _) => node_specific.next(),
         })
     }
 }

@@ -5,18 +5,18 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use netcheck_common::domain::ProbeKind;
-use netcheck_proto::v1;
 
 use super::catalog::service_target;
 use super::exchange::{Exchange, Request, Talk, TlsCheck};
 use super::{Catalog, Probe, Sources, Target};
 use crate::cluster::roster::http::{HttpWish, HttpWishes, Statuses};
-use crate::cluster::roster::{Mark, Roster, Service, Transport};
+use crate::cluster::roster::{ProbeAnnotation, Roster, Service, Transport};
 use crate::cluster::selection::Selection;
 
 mod ingress;
 pub mod url;
 
+use crate::model::target::TargetKind;
 use url::NamedUrl;
 
 /// The API server's service, and its port.
@@ -98,10 +98,12 @@ impl Catalog {
     #[must_use]
     pub fn with_http(mut self, roster: &Roster, selection: &Selection, settings: &HttpSettings) -> Self {
         let mut ports: BTreeSet<u16> = self.watched_ports.iter().copied().collect();
-        let services = self.probes.iter().rev().filter(|probe| probe.target.kind == v1::TargetKind::Service);
+        let services = self.probes.iter().rev().filter(|probe| probe.target.kind == TargetKind::Service);
         let mut known: HashMap<Arc<str>, Arc<Target>> =
             services.map(|probe| (Arc::clone(&probe.target.id), Arc::clone(&probe.target))).collect();
-        for (id, service) in roster.services.iter().filter(|(_, service)| service.mark != Mark::Skip) {
+        for (id, service) in
+            roster.services.iter().filter(|(_, service)| service.annotation != ProbeAnnotation::Skip)
+        {
             let api = settings.api.as_ref().filter(|_| id == API.0 && service.http.requests.is_empty());
             let own;
             let wishes = match api {
@@ -221,7 +223,7 @@ fn api_wishes(path: &str, annotated: &HttpWishes) -> HttpWishes {
 fn endpoint(id: String, name: String, namespace: String, addresses: Vec<IpAddr>, port: u16) -> Arc<Target> {
     Arc::new(Target {
         id: id.into(),
-        kind: v1::TargetKind::Endpoint,
+        kind: TargetKind::Endpoint,
         namespace,
         name,
         addresses,

@@ -4,11 +4,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use netcheck_common::domain::{Family, ProbeKind, Vantage};
-use netcheck_proto::v1;
 
 use super::catalog::Attached;
 use super::groups::Groups;
 use super::{Catalog, Probe, Wanted};
+use crate::model::target::TargetKind;
 use crate::plan::pod_source::PodSource;
 
 /// Kinds of probe in either family.
@@ -63,7 +63,7 @@ impl Prober {
         let target = &probe.target;
         let able = match (vantage, &self.pod) {
             (Vantage::Host, _) => {
-                let own = target.kind == v1::TargetKind::Node && *target.name == *self.node;
+                let own = target.kind == TargetKind::Node && *target.name == *self.node;
                 // No node has a way into a secondary network of its pods.
                 !own && target.network().is_none() && self.has(family)
             }
@@ -102,10 +102,10 @@ impl Prober {
     }
 
     /// The groups that it may probe and not every other node does.
-    pub(crate) fn few(&self, groups: &Groups) -> Vec<u32> {
+    pub(crate) fn node_specific(&self, groups: &Groups) -> Vec<u32> {
         let further = self.attached.iter().flat_map(|attached| attached.networks());
         let further = further.flat_map(|network| groups.on(network));
-        groups.few(&self.node).iter().chain(further).copied().collect()
+        groups.node_specific(&self.node).iter().chain(further).copied().collect()
     }
 
     /// The groups of which it may probe less than others of its profile: its own.

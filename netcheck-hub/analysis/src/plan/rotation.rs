@@ -116,7 +116,7 @@ impl RotationSlot {
 
 /// What a node probes now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Choice {
+pub(crate) struct PathSelection {
     /// Groups of the catalog, ascending.
     pub(crate) picks: Vec<u32>,
     /// None where everything is probed all the time.
@@ -132,14 +132,14 @@ pub(crate) fn choose(
     keep: impl Iterator<Item = u32>,
     rotation: &Rotation,
     now_ns: i64,
-) -> Choice {
+) -> PathSelection {
     let groups = &*catalog.groups;
     let node = &*share.prober.node;
     let order = Order::of(node);
     let Some(parts) = &share.parts else {
         let mut picks: Vec<u32> = share.walk(groups, &order, 0).map(|(_, group)| group).collect();
         picks.sort_unstable();
-        return Choice { picks, turns: None };
+        return PathSelection { picks, turns: None };
     };
     let mut turns = RotationSlot::at(before, node, parts.turns, rotation, now_ns);
     let mut picks = slice(share, parts, catalog, &order, &mut turns.hand);
@@ -164,7 +164,7 @@ pub(crate) fn choose(
         }
     }
     picks.sort_unstable();
-    Choice { picks, turns: Some(turns) }
+    PathSelection { picks, turns: Some(turns) }
 }
 
 /// The targets in turn. The hand is moved to where they end.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use netcheck_common::domain::{Family, ProbeKind, Vantage};
 use netcheck_proto::{convert, v1};
 
+use crate::model::target::ServiceAddress;
 use crate::model::verdict::Verdict;
 use crate::plan::{PlannedPath, Probe, Target};
 
@@ -107,27 +108,6 @@ impl Selector {
     }
 }
 
-/// The path as readers see it.
-#[must_use]
-pub fn wire_path(source: &str, zone: &str, path: &PlannedPath) -> v1::Path {
-    v1::Path {
-        source_node: source.to_owned(),
-        source_zone: zone.to_owned(),
-        vantage: convert::vantage_to_wire(path.vantage).into(),
-        target: Some(path.probe.target.to_wire()),
-        kind: convert::kind_to_wire(path.probe.kind).into(),
-        family: convert::family_to_wire(Family::of(path.probe.address)).into(),
-        address: path
-            .probe
-            .exchange
-            .as_ref()
-            .and_then(|exchange| exchange.lookup.clone())
-            .unwrap_or_else(|| path.probe.address.to_string()),
-        port: u32::from(path.probe.port),
-        detail: path.probe.detail(),
-    }
-}
-
 /// Whether people call a probe's target so: by id, node name, pod name, service name, or address, with or without port;
 /// `POD@NETWORK` or `@NETWORK` for secondary networks of pods alone.
 fn is_called(probe: &Probe, text: &str) -> bool {
@@ -146,7 +126,7 @@ fn is_called(probe: &Probe, text: &str) -> bool {
     }
     if let Ok(address) = text.parse() {
         // A node port is not what people mean by its node's address.
-        let whole = !target.is_at(v1::ServiceAddress::NodePort);
+        let whole = !target.is_at(ServiceAddress::NodePort);
         return whole && (probe.address == address || target.addresses.contains(&address));
     }
     if let Ok(end) = text.parse::<SocketAddr>() {
@@ -171,12 +151,13 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::model::target::TargetKind;
     use crate::plan::{Probe, Sources};
 
     fn called(id: &str, text: &str) -> bool {
         let target = Target {
             id: id.into(),
-            kind: v1::TargetKind::Pod,
+            kind: TargetKind::Pod,
             namespace: "default".into(),
             name: "db-1".into(),
             node: "n2".into(),

@@ -1,5 +1,6 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use netcheck_proto::v1;
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -8,6 +9,7 @@ use super::pod_source::PodSource;
 use super::*;
 use crate::cluster::roster::{Objects, Roster};
 use crate::cluster::selection::Selection;
+use crate::model::target::TargetKind;
 
 /// Which nodes there are, and how many pods each has.
 type Shape = BTreeMap<u8, u8>;
@@ -231,7 +233,7 @@ fn a_service_that_nobody_is_behind_is_no_absent_node_and_one_that_nobody_is_mean
 {
     let of = |selector, endpoints: &[(&str, &str, bool)]| {
         let catalog = with_service(selector, endpoints);
-        let target = catalog.targets().find(|target| target.kind == v1::TargetKind::Service).cloned();
+        let target = catalog.targets().find(|target| target.kind == TargetKind::Service).cloned();
         target.map(|target| (target.unbacked.clone(), target.absent.clone()))
     };
     let nobody = Some("service default/web has no ready endpoints".to_owned());

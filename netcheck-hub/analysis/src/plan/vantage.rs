@@ -7,11 +7,11 @@ use std::net::IpAddr;
 use netcheck_common::domain::ProbeKind;
 #[cfg(test)]
 use netcheck_common::domain::{Family, Vantage};
-use netcheck_proto::v1;
 
 #[cfg(test)]
 use super::Wanted;
 use super::{Catalog, Probe};
+use crate::model::target::TargetKind;
 #[cfg(test)]
 use crate::plan::pod_source::PodSource;
 
@@ -23,7 +23,7 @@ impl Catalog {
         let more: Vec<Probe> = pods
             .filter_map(|probe| {
                 let port = *responders.get(&probe.address)?;
-                (port > 0 && probe.target.kind == v1::TargetKind::Pod).then(|| {
+                (port > 0 && probe.target.kind == TargetKind::Pod).then(|| {
                     [ProbeKind::Udp, ProbeKind::Tcp].map(|kind| Probe { kind, port, ..probe.clone() })
                 })
             })

@@ -8,7 +8,7 @@ use kube::client::ClientBuilder;
 use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 
-use super::{Access, Pulse};
+use super::{Access, ApiHealth};
 
 /// TCP and TLS handshakes with the API server.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -44,7 +44,7 @@ pub enum ClientError {
 ///
 /// # Errors
 /// See [`ClientError`].
-pub async fn connect(access: &Access, pulse: &Arc<Pulse>) -> Result<Client, ClientError> {
+pub async fn connect(access: &Access, health: &Arc<ApiHealth>) -> Result<Client, ClientError> {
     let mut config = match &access.kubeconfig {
         None => Config::incluster().map_err(|source| ClientError::NotInCluster { source })?,
         Some(path) => {
@@ -59,5 +59,5 @@ pub async fn connect(access: &Access, pulse: &Arc<Pulse>) -> Result<Client, Clie
     // Pauses are our own, or the report would learn late that the API is away.
     config.default_retry = false;
     let builder = ClientBuilder::try_from(config).map_err(|source| ClientError::Client { source })?;
-    Ok(builder.with_layer(&pulse.layer()).build())
+    Ok(builder.with_layer(&health.layer()).build())
 }

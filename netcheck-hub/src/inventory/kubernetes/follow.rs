@@ -6,7 +6,7 @@ use kube::runtime::watcher::{self, Error, watcher};
 use kube::{Api, Client};
 
 use super::object::{Kept, Watched};
-use super::{Access, Pulse, Shared};
+use super::{Access, ApiHealth, Shared};
 
 /// Objects of one answer to list, which is what the hub holds of them at most before it trims them.
 const PAGE: u32 = 500;
@@ -21,7 +21,7 @@ enum Remedy {
 }
 
 /// Follows one kind for ever.
-pub(super) async fn follow<K: Kept>(client: &Client, access: &Access, shared: &Shared, pulse: &Pulse) {
+pub(super) async fn follow<K: Kept>(client: &Client, access: &Access, shared: &Shared, health: &ApiHealth) {
     let resource = K::plural();
     let backoff = || {
         ExponentialBuilder::new()
@@ -54,12 +54,12 @@ pub(super) async fn follow<K: Kept>(client: &Client, access: &Access, shared: &S
                         shared.changed.notify_one();
                     }
                     // What was wrong before is not, any more.
-                    pulse.clear(&resource);
+                    health.clear(&resource);
                     tokio::time::sleep(access.missing).await;
                     break;
                 }
                 Err(error) => {
-                    let remedy = report(&resource, &error, pulse);
+                    let remedy = report(&resource, &error, health);
                     tokio::time::sleep(pauses.next().unwrap_or(access.longest_pause)).await;
                     if remedy == Remedy::Relist {
                         break;
@@ -79,7 +79,7 @@ fn is_missing(error: &Error) -> bool {
 }
 
 /// Notes what went wrong, and says what to do about it.
-fn report(resource: &str, error: &Error, pulse: &Pulse) -> Remedy {
+fn report(resource: &str, error: &Error, health: &ApiHealth) -> Remedy {
     let (verb, cause, remedy) = match error {
         Error::InitialListFailed(cause) => ("list", cause, Remedy::Resume),
         Error::WatchStartFailed(cause) if code(cause) == Some(410) => {
@@ -90,7 +90,7 @@ fn report(resource: &str, error: &Error, pulse: &Pulse) -> Remedy {
         // A line that is no event: whatever it would have told is lost. kube takes any JSON for a status.
         Error::WatchFailed(kube::Error::SerdeError(_) | kube::Error::Api(_)) => {
             note(
-                pulse,
+                health,
                 resource,
                 &format!("cannot watch {resource}: the API said something that is no event"),
             );
@@ -107,11 +107,11 @@ fn report(resource: &str, error: &Error, pulse: &Pulse) -> Remedy {
             return Remedy::Resume;
         }
         Error::WatchError(status) => {
-            note(pulse, resource, &format!("cannot watch {resource}: {}", status.message));
+            note(health, resource, &format!("cannot watch {resource}: {}", status.message));
             return Remedy::Relist;
         }
         Error::NoResourceVersion => {
-            note(pulse, resource, &format!("cannot watch {resource}: an object without a resourceVersion"));
+            note(health, resource, &format!("cannot watch {resource}: an object without a resourceVersion"));
             return Remedy::Relist;
         }
     };
@@ -125,12 +125,12 @@ fn report(resource: &str, error: &Error, pulse: &Pulse) -> Remedy {
         kube::Error::Api(status) => format!("cannot {verb} {resource}: {} ({})", status.message, status.code),
         other => format!("cannot {verb} {resource}: {}", innermost(other)),
     };
-    note(pulse, resource, &what);
+    note(health, resource, &what);
     remedy
 }
 
-fn note(pulse: &Pulse, resource: &str, what: &str) {
-    if pulse.set(resource, what.to_owned()) {
+fn note(health: &ApiHealth, resource: &str, what: &str) {
+    if health.set(resource, what.to_owned()) {
         tracing::error!("Kubernetes API: {what}");
     }
 }

@@ -17,9 +17,9 @@ use serde_json::Value;
 
 use super::table::{Table, Tables};
 use netcheck_analysis::cluster::inventory::{self, Sound};
-use netcheck_analysis::cluster::roster::entrance::Entrance;
+use netcheck_analysis::cluster::roster::frontend::HttpFrontend;
 use netcheck_analysis::cluster::roster::gateway::{self, Gateway, GatewayObject, HttpRoute, HttpRouteObject};
-use netcheck_analysis::cluster::roster::{Backend, Mark, Node, Pod, Service, build};
+use netcheck_analysis::cluster::roster::{Backend, Node, Pod, ProbeAnnotation, Service, build};
 
 /// What is kept of one kind of object.
 pub(super) trait Kept: Clone + Debug + PartialEq + Send + 'static {
@@ -92,11 +92,11 @@ impl Kept for (String, Vec<Backend>) {
     }
 }
 
-impl Kept for Entrance {
+impl Kept for HttpFrontend {
     type Object = Ingress;
 
     fn keep(object: &Ingress) -> Option<Self> {
-        build::ingress(object).map(|(_, entrance)| entrance)
+        build::ingress(object).map(|(_, frontend)| frontend)
     }
 
     fn table(tables: &mut Tables) -> &mut Table<Self> {
@@ -130,11 +130,11 @@ impl Kept for HttpRoute {
     }
 }
 
-impl Kept for Mark {
+impl Kept for ProbeAnnotation {
     type Object = core::Namespace;
 
     fn keep(object: &core::Namespace) -> Option<Self> {
-        build::namespace(object).map(|(_, mark)| mark)
+        build::namespace(object).map(|(_, annotation)| annotation)
     }
 
     fn table(tables: &mut Tables) -> &mut Table<Self> {
@@ -187,7 +187,7 @@ impl<'de, K: Kept> Deserialize<'de> for Watched<K> {
         }
         let read = match inventory::judge::<K::Object, _>(value) {
             Ok(judged) => K::keep(&judged.object).map_or(Read::Unused, |kept| Read::Kept(kept, judged.parts)),
-            Err(why) => Read::Broken(why),
+            Err(why) => Read::Broken(why.to_string()),
         };
         Ok(Self { metadata, read })
     }

@@ -9,9 +9,9 @@ use netcheck_proto::text;
 
 use super::object::{Kept, Read, Watched};
 use netcheck_analysis::cluster::roster::build::Parts;
-use netcheck_analysis::cluster::roster::entrance::Entrance;
+use netcheck_analysis::cluster::roster::frontend::HttpFrontend;
 use netcheck_analysis::cluster::roster::gateway::{Gateway, HttpRoute, join};
-use netcheck_analysis::cluster::roster::{Backend, LeftOut, Mark, Node, Pod, Service};
+use netcheck_analysis::cluster::roster::{Backend, LeftOut, Node, Pod, ProbeAnnotation, Service};
 
 /// The objects of one kind.
 #[derive(Debug)]
@@ -101,8 +101,8 @@ pub(super) struct Tables {
     pub(super) pods: Table<Pod>,
     pub(super) services: Table<Service>,
     pub(super) slices: Table<(String, Vec<Backend>)>,
-    pub(super) namespaces: Table<Mark>,
-    pub(super) ingresses: Table<Entrance>,
+    pub(super) namespaces: Table<ProbeAnnotation>,
+    pub(super) ingresses: Table<HttpFrontend>,
     pub(super) gateways: Table<Gateway>,
     pub(super) http_routes: Table<HttpRoute>,
     /// Kinds that the cluster does not have.
@@ -161,7 +161,7 @@ impl Tables {
             services: self.services.current.clone(),
             backends: self.slices.current.values().cloned().collect(),
             namespaces: self.namespaces.current.clone(),
-            entrances: self
+            frontends: self
                 .ingresses
                 .current
                 .values()

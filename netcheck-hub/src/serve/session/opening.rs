@@ -13,11 +13,12 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, Streaming};
 
-use super::{Seat, Session, shutting_down};
+use super::{Session, SessionGuard, shutting_down};
 use crate::serve::identity::{Identity, Refusal};
 use crate::serve::reachability::invalid;
-use crate::state::Hub;
 use crate::state::agent::{self, Agent, Live};
+use crate::state::{Hub, State};
+use netcheck_analysis::model::NodeIx;
 use netcheck_analysis::model::clock::{time_of_day, unix_now_ns};
 
 /// How long an agent may take to say Hello.
@@ -104,6 +105,33 @@ fn taken(agent: &Agent) -> Status {
     ))
 }
 
+/// Takes the node's name for this agent, unless it may not have it: too many strangers, another node's probe session, or
+/// another living agent of this name.
+fn claim(
+    state: &mut State,
+    hello: &v1::Hello,
+    peer: Option<SocketAddr>,
+    now_ns: i64,
+) -> Result<NodeIx, Status> {
+    if state.find(&hello.node).is_none() && state.strangers() >= STRANGERS {
+        return Err(Status::resource_exhausted("too many agents of nodes that are not in the roster"));
+    }
+    let node = state.intern(&hello.node);
+    // What probe headers carry tells whose drops the kernels report: nobody may take another's.
+    let owner = state.by_probe_session.get(&hello.probe_session).copied();
+    if owner.is_some_and(|owner| owner != node && state.agent(owner).live.is_some()) {
+        state.counters.sessions_foreign += 1;
+        return Err(Status::permission_denied("hello.probe_session is another node's"));
+    }
+    let agent = state.agent_mut(node);
+    if !agent.claim(&hello.boot_id, peer, now_ns) {
+        let status = taken(agent);
+        state.counters.sessions_contested += 1;
+        return Err(status);
+    }
+    Ok(node)
+}
+
 impl Session {
     pub(super) fn open(opening: Opening, hello: v1::Hello) -> Result<Box<Self>, Status> {
         let Opening { hub, shutdown, peer, inbound, .. } = opening;
@@ -113,22 +141,7 @@ impl Session {
         let name = hello.node.clone();
         let mut state = hub.lock();
         let known = state.find(&name).is_some();
-        if !known && state.strangers() >= STRANGERS {
-            return Err(Status::resource_exhausted("too many agents of nodes that are not in the roster"));
-        }
-        let node = state.intern(&name);
-        // What probe headers carry tells whose drops the kernels report: nobody may take another's.
-        let owner = state.by_probe_session.get(&hello.probe_session).copied();
-        if owner.is_some_and(|owner| owner != node && state.agent(owner).live.is_some()) {
-            state.counters.sessions_foreign += 1;
-            return Err(Status::permission_denied("hello.probe_session is another node's"));
-        }
-        let agent = state.agent_mut(node);
-        if !agent.claim(&hello.boot_id, peer, now_ns) {
-            let status = taken(agent);
-            state.counters.sessions_contested += 1;
-            return Err(status);
-        }
+        let node = claim(&mut state, &hello, peer, now_ns)?;
         state.next_generation += 1;
         let generation = state.next_generation;
         state.counters.sessions += 1;
@@ -179,7 +192,7 @@ impl Session {
         let welcome =
             v1::Welcome { hub_instance: hub.instance.clone(), node_id: node.0 as u32 + 1, applied_sequence };
         Ok(Box::new(Self {
-            seat: Seat { hub, node, name, generation },
+            guard: SessionGuard { hub, node, name, generation },
             shutdown,
             superseded,
             inbound,

@@ -232,7 +232,7 @@ fn a_hub_that_ends_plans_no_further() {
     assert!(state.each().all(|(_, agent)| Arc::ptr_eq(&agent.catalog, &catalog)));
 }
 
-/// What the ledger counts is what the cells show, whatever comes and goes.
+/// What the cache of last verdicts counts is what the cells show, whatever comes and goes.
 #[test]
 fn coverage_is_what_the_cells_show() {
     let mut rig = Rig::start();

@@ -12,31 +12,70 @@ use netcheck_proto::text;
 
 use crate::cluster::roster::gateway::{GatewayObject, HttpRouteObject};
 
-/// Parts of one object that are told each by itself.
-const TOLD: usize = 3;
+/// Parts of one object that are shown each by itself.
+const SHOWN: usize = 3;
+
+/// What of an object does not hold together.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unsound {
+    /// It has no name.
+    #[error("it has no name")]
+    Nameless,
+    /// A name that is none.
+    #[error("{field} is not a name: {text:?}")]
+    Name {
+        /// Where it stands in the object.
+        field: &'static str,
+        /// What stands there.
+        text: String,
+    },
+    /// An address that is none.
+    #[error("{field} is not an address: {text:?}")]
+    Address {
+        /// Where it stands in the object.
+        field: &'static str,
+        /// What stands there.
+        text: String,
+    },
+    /// A port that is none.
+    #[error("{field} is not a port: {number}")]
+    Port {
+        /// Where it stands in the object.
+        field: &'static str,
+        /// What stands there.
+        number: i32,
+    },
+    /// Nothing of a list could be kept that the object is of no use without.
+    #[error("{parts}")]
+    NothingLeft {
+        /// What was wrong with its items, in one line.
+        parts: String,
+    },
+}
 
 /// What of an object was left out.
 #[derive(Debug, Default)]
 pub struct Parts {
-    told: Vec<String>,
+    /// The first of them, each once.
+    shown: Vec<Unsound>,
     count: usize,
 }
 
 impl Parts {
-    fn add(&mut self, why: String) {
+    fn add(&mut self, why: Unsound) {
         self.count += 1;
-        if self.told.len() < TOLD && !self.told.contains(&why) {
-            self.told.push(why);
+        if self.shown.len() < SHOWN && !self.shown.contains(&why) {
+            self.shown.push(why);
         }
     }
 
     /// Takes what holds together of a list.
-    fn keep<T>(&mut self, list: &mut Vec<T>, mut sound: impl FnMut(&mut T) -> Result<(), String>) {
+    fn keep<T>(&mut self, list: &mut Vec<T>, mut sound: impl FnMut(&mut T) -> Result<(), Unsound>) {
         list.retain_mut(|item| sound(item).map_err(|why| self.add(why)).is_ok());
     }
 
     /// The same of a list that may not be there.
-    fn keep_some<T>(&mut self, list: &mut Option<Vec<T>>, sound: impl FnMut(&mut T) -> Result<(), String>) {
+    fn keep_some<T>(&mut self, list: &mut Option<Vec<T>>, sound: impl FnMut(&mut T) -> Result<(), Unsound>) {
         if let Some(list) = list {
             self.keep(list, sound);
         }
@@ -46,7 +85,7 @@ impl Parts {
     fn keep_text(
         &mut self,
         text: &mut Option<String>,
-        sound: impl FnOnce(&mut String) -> Result<(), String>,
+        sound: impl FnOnce(&mut String) -> Result<(), Unsound>,
     ) {
         if let Some(Err(why)) = text.as_mut().map(sound) {
             self.add(why);
@@ -56,8 +95,9 @@ impl Parts {
 
     /// All of them in one line; nothing where nothing was left out.
     pub(super) fn line(self) -> Option<String> {
-        let more = self.count.saturating_sub(self.told.len());
-        let mut line = self.told.join("; ");
+        let more = self.count.saturating_sub(self.shown.len());
+        let shown: Vec<String> = self.shown.iter().map(ToString::to_string).collect();
+        let mut line = shown.join("; ");
         if more > 0 {
             line += &format!(" and {more} more");
         }
@@ -74,15 +114,15 @@ pub trait Sound {
     ///
     /// # Errors
     /// Nothing is left that could be used, and why.
-    fn mend(&mut self, parts: &mut Parts) -> Result<(), String>;
+    fn mend(&mut self, parts: &mut Parts) -> Result<(), Unsound>;
 
     /// Takes away what does not hold together.
     ///
     /// # Errors
     /// The object is of no use, and why.
-    fn sound(&mut self) -> Result<Parts, String> {
+    fn sound(&mut self) -> Result<Parts, Unsound> {
         let meta = self.meta();
-        let name = meta.name.as_deref().filter(|name| !name.is_empty()).ok_or("it has no name")?;
+        let name = meta.name.as_deref().filter(|name| !name.is_empty()).ok_or(Unsound::Nameless)?;
         named("metadata.name", Some(name))?;
         named("metadata.namespace", meta.namespace.as_deref())?;
         let mut parts = Parts::default();
@@ -91,19 +131,19 @@ pub trait Sound {
     }
 }
 
-fn named(field: &str, name: Option<&str>) -> Result<(), String> {
+fn named(field: &'static str, name: Option<&str>) -> Result<(), Unsound> {
     match name {
         Some(name) if !name.is_empty() && !text::is_name(name) => {
-            Err(format!("{field} is not a name: {name:?}"))
+            Err(Unsound::Name { field, text: name.to_owned() })
         }
         _ => Ok(()),
     }
 }
 
 /// Makes an address of a text what all others write for it.
-fn address(field: &str, text: &mut String) -> Result<(), String> {
+fn address(field: &'static str, text: &mut String) -> Result<(), Unsound> {
     let read = text.parse::<IpAddr>().ok().or_else(|| with_zeros(text).map(IpAddr::V4));
-    let read = read.ok_or_else(|| format!("{field} is not an address: {text:?}"))?;
+    let read = read.ok_or_else(|| Unsound::Address { field, text: text.clone() })?;
     *text = read.to_canonical().to_string();
     Ok(())
 }
@@ -119,17 +159,17 @@ fn with_zeros(text: &str) -> Option<Ipv4Addr> {
     parts.next().is_none().then(|| octets.into())
 }
 
-fn port(field: &str, number: i32) -> Result<(), String> {
+fn port(field: &'static str, number: i32) -> Result<(), Unsound> {
     match u16::try_from(number) {
         Ok(1..) => Ok(()),
-        _ => Err(format!("{field} is not a port: {number}")),
+        _ => Err(Unsound::Port { field, number }),
     }
 }
 
 /// An error where there were addresses and none of them is one.
-fn some_left(had: bool, left: bool, parts: &mut Parts) -> Result<(), String> {
+fn some_left(had: bool, left: bool, parts: &mut Parts) -> Result<(), Unsound> {
     if had && !left {
-        return Err(std::mem::take(parts).line().unwrap_or_default());
+        return Err(Unsound::NothingLeft { parts: std::mem::take(parts).line().unwrap_or_default() });
     }
     Ok(())
 }
@@ -139,7 +179,7 @@ impl Sound for Node {
         &self.metadata
     }
 
-    fn mend(&mut self, parts: &mut Parts) -> Result<(), String> {
+    fn mend(&mut self, parts: &mut Parts) -> Result<(), Unsound> {
         let addresses = self.status.as_mut().map(|status| &mut status.addresses);
         let Some(addresses) = addresses else { return Ok(()) };
         // A node without addresses is still there: that nobody can probe it is told of it.
@@ -156,7 +196,7 @@ impl Sound for Pod {
         &self.metadata
     }
 
-    fn mend(&mut self, parts: &mut Parts) -> Result<(), String> {
+    fn mend(&mut self, parts: &mut Parts) -> Result<(), Unsound> {
         named("spec.nodeName", self.spec.as_ref().and_then(|spec| spec.node_name.as_deref()))?;
         let Some(status) = &mut self.status else { return Ok(()) };
         let is_empty = |ip: &Option<String>| ip.as_deref().unwrap_or_default().is_empty();
@@ -175,7 +215,7 @@ impl Sound for Service {
         &self.metadata
     }
 
-    fn mend(&mut self, parts: &mut Parts) -> Result<(), String> {
+    fn mend(&mut self, parts: &mut Parts) -> Result<(), Unsound> {
         if let Some(status) = self.status.as_mut().and_then(|status| status.load_balancer.as_mut()) {
             balancer(status, parts);
         }
@@ -207,7 +247,7 @@ fn balancer(status: &mut LoadBalancerStatus, parts: &mut Parts) {
     parts.keep_some(&mut status.ingress, |at| balancer_ip(&mut at.ip));
 }
 
-fn balancer_ip(ip: &mut Option<String>) -> Result<(), String> {
+fn balancer_ip(ip: &mut Option<String>) -> Result<(), Unsound> {
     let ip = ip.as_mut().filter(|ip| !ip.is_empty());
     ip.map_or(Ok(()), |ip| address("status.loadBalancer.ingress", ip))
 }
@@ -217,7 +257,7 @@ impl Sound for EndpointSlice {
         &self.metadata
     }
 
-    fn mend(&mut self, parts: &mut Parts) -> Result<(), String> {
+    fn mend(&mut self, parts: &mut Parts) -> Result<(), Unsound> {
         parts.keep_some(&mut self.ports, |of| of.port.map_or(Ok(()), |number| port("ports", number)));
         let names = self.address_type == "FQDN";
         for endpoint in self.endpoints.iter_mut().filter(|_| !names) {
@@ -234,7 +274,7 @@ impl Sound for Ingress {
         &self.metadata
     }
 
-    fn mend(&mut self, parts: &mut Parts) -> Result<(), String> {
+    fn mend(&mut self, parts: &mut Parts) -> Result<(), Unsound> {
         if let Some(spec) = &mut self.spec {
             parts.keep_some(&mut spec.rules, |rule| {
                 let host = rule.host.as_deref().map(|host| host.trim_start_matches("*."));
@@ -254,7 +294,7 @@ impl Sound for GatewayObject {
         &self.metadata
     }
 
-    fn mend(&mut self, parts: &mut Parts) -> Result<(), String> {
+    fn mend(&mut self, parts: &mut Parts) -> Result<(), Unsound> {
         parts.keep(&mut self.spec.listeners, |listener| port("spec.listeners.port", listener.port));
         Ok(())
     }
@@ -265,7 +305,7 @@ impl Sound for HttpRouteObject {
         &self.metadata
     }
 
-    fn mend(&mut self, _parts: &mut Parts) -> Result<(), String> {
+    fn mend(&mut self, _parts: &mut Parts) -> Result<(), Unsound> {
         Ok(())
     }
 }
@@ -275,7 +315,7 @@ impl Sound for Namespace {
         &self.metadata
     }
 
-    fn mend(&mut self, _parts: &mut Parts) -> Result<(), String> {
+    fn mend(&mut self, _parts: &mut Parts) -> Result<(), Unsound> {
         Ok(())
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::cluster::roster::Mark;
+use crate::cluster::roster::ProbeAnnotation;
 
 mod judging;
 mod shapes;
@@ -112,7 +112,8 @@ fn annotated_away() {
     );
     let roster = parsed(&text).unwrap().roster();
     assert!(
-        roster.pods["default/web-1"].mark == Mark::Skip && roster.pods["default/web-2"].mark == Mark::None
+        roster.pods["default/web-1"].annotation == ProbeAnnotation::Skip
+            && roster.pods["default/web-2"].annotation == ProbeAnnotation::None
     );
     let catalog = crate::plan::Catalog::of(
         &roster,

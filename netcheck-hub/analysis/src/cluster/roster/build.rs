@@ -12,12 +12,12 @@ use k8s_openapi::api::networking::v1::Ingress as IngressObject;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use netcheck_proto::text;
 
-use super::entrance::Entrance;
+use super::frontend::HttpFrontend;
 use super::gateway::{GatewayObject, HttpRouteObject, gateway, join, route};
 use super::owners::{self, Contested};
-use super::{Backend, Mark, Node, Pod, Roster, Service, network};
+use super::{Backend, LeftOut, Node, Pod, ProbeAnnotation, Roster, Service, network};
 
-pub use super::entrance::ingress;
+pub use super::frontend::ingress;
 pub use super::service::{service, slice};
 
 const ZONE: &str = "topology.kubernetes.io/zone";
@@ -65,44 +65,15 @@ pub struct Objects {
     pub left_out: LeftOut,
 }
 
-/// Objects that are left out, wholly or in part, because they don't hold together.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LeftOut {
-    /// How many.
-    pub count: u64,
-    /// The first of them, one line each.
-    pub lines: Vec<String>,
-}
-
-impl LeftOut {
-    /// Most lines: a report is read by people.
-    pub const LINES: usize = 20;
-
-    /// Adds an object, with its line where that is wanted.
-    pub fn add(&mut self, line: impl FnOnce() -> String) {
-        self.count += 1;
-        if self.lines.len() < Self::LINES {
-            self.lines.push(line());
-        }
-    }
-
-    /// All of it, as a report has it.
-    pub fn told(&self) -> impl Iterator<Item = String> {
-        let more = self.count.saturating_sub(self.lines.len() as u64);
-        let more = (more > 0).then(|| format!("{more} more objects are left out, wholly or in part"));
-        self.lines.iter().map(|line| format!("the inventory's {line}")).chain(more)
-    }
-}
-
 impl Objects {
     /// Normalises them. Objects without a name or an address are left out.
     #[must_use]
     pub fn roster(&self) -> Roster {
         let gateways: Vec<_> = self.gateways.iter().filter_map(gateway).collect();
         let routes: Vec<_> = self.http_routes.iter().filter_map(route).collect();
-        let ingresses = self.ingresses.iter().filter_map(ingress).map(|(_, entrance)| entrance);
+        let ingresses = self.ingresses.iter().filter_map(ingress).map(|(_, frontend)| frontend);
         let parts = Parts {
-            entrances: ingresses.chain(join(gateways.iter(), routes.iter())).collect(),
+            frontends: ingresses.chain(join(gateways.iter(), routes.iter())).collect(),
             nodes: self.nodes.iter().filter_map(node).collect(),
             pods: self.pods.iter().filter_map(pod).collect(),
             services: self.services.iter().filter_map(service).collect(),
@@ -125,37 +96,37 @@ pub struct Parts {
     /// Of each slice: the service, as `namespace/name`, and who is behind it.
     pub backends: Vec<(String, Vec<Backend>)>,
     /// Namespaces whose annotation says something.
-    pub namespaces: BTreeMap<String, Mark>,
+    pub namespaces: BTreeMap<String, ProbeAnnotation>,
     /// Ingresses and Gateways.
-    pub entrances: Vec<Entrance>,
+    pub frontends: Vec<HttpFrontend>,
 }
 
 impl Parts {
     /// Puts them together.
     #[must_use]
     pub fn roster(self) -> Roster {
-        let Self { nodes, pods, services, backends, namespaces, entrances } = self;
+        let Self { nodes, pods, services, backends, namespaces, frontends } = self;
         let mut misannotated = misannotated(&pods, &services, &namespaces);
-        let odd = entrances.iter().filter(|entrance| entrance.mark == Mark::Odd);
-        misannotated.extend(odd.map(Entrance::full_name));
+        let odd = frontends.iter().filter(|frontend| frontend.annotation == ProbeAnnotation::Odd);
+        misannotated.extend(odd.map(HttpFrontend::full_name));
         let of_namespace = |name: &str| namespaces.get(name).copied().unwrap_or_default();
-        let marked = |mut entrance: Entrance| {
-            entrance.mark = entrance.mark.or(of_namespace(&entrance.namespace));
-            (entrance.full_name(), entrance)
+        let marked = |mut frontend: HttpFrontend| {
+            frontend.annotation = frontend.annotation.or(of_namespace(&frontend.namespace));
+            (frontend.full_name(), frontend)
         };
-        let entrances = entrances.into_iter().map(marked).collect();
+        let frontends = frontends.into_iter().map(marked).collect();
         let mut roster = Roster {
             nodes,
             pods,
             services,
-            entrances,
+            frontends,
             misannotated,
             contested: Contested::new(),
             shared_addresses: BTreeSet::new(),
             owners: HashMap::new(),
         };
         for pod in roster.pods.values_mut() {
-            pod.mark = pod.mark.or(of_namespace(&pod.namespace));
+            pod.annotation = pod.annotation.or(of_namespace(&pod.namespace));
         }
         for (service, backends) in backends {
             if let Some(service) = roster.services.get_mut(&service) {
@@ -163,7 +134,7 @@ impl Parts {
             }
         }
         for service in roster.services.values_mut() {
-            service.mark = service.mark.or(of_namespace(&service.namespace));
+            service.annotation = service.annotation.or(of_namespace(&service.namespace));
             service.backends.sort_by_key(|backend| backend.address);
         }
         owners::settle(&mut roster);
@@ -183,12 +154,12 @@ pub(super) fn label<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
 }
 
 /// What an object's annotation says.
-pub(crate) fn mark(meta: &ObjectMeta) -> Mark {
+pub(crate) fn probe_annotation(meta: &ObjectMeta) -> ProbeAnnotation {
     match annotation(meta, PROBE) {
-        None => Mark::None,
-        Some("true") => Mark::Probe,
-        Some("false") => Mark::Skip,
-        Some(_) => Mark::Odd,
+        None => ProbeAnnotation::None,
+        Some("true") => ProbeAnnotation::Probe,
+        Some("false") => ProbeAnnotation::Skip,
+        Some(_) => ProbeAnnotation::Odd,
     }
 }
 
@@ -203,12 +174,13 @@ pub(super) fn is_vantage(meta: &ObjectMeta) -> bool {
 fn misannotated(
     pods: &BTreeMap<String, Pod>,
     services: &BTreeMap<String, Service>,
-    namespaces: &BTreeMap<String, Mark>,
+    namespaces: &BTreeMap<String, ProbeAnnotation>,
 ) -> BTreeSet<String> {
-    let pods = pods.iter().map(|(id, pod)| ("pod", id, pod.mark));
-    let services = services.iter().map(|(id, service)| ("service", id, service.mark));
-    let namespaces = namespaces.iter().map(|(name, &mark)| ("namespace", name, mark));
-    let all = pods.chain(services).chain(namespaces).filter(|(.., mark)| *mark == Mark::Odd);
+    let pods = pods.iter().map(|(id, pod)| ("pod", id, pod.annotation));
+    let services = services.iter().map(|(id, service)| ("service", id, service.annotation));
+    let namespaces = namespaces.iter().map(|(name, &annotation)| ("namespace", name, annotation));
+    let all =
+        pods.chain(services).chain(namespaces).filter(|(.., annotation)| *annotation == ProbeAnnotation::Odd);
     all.map(|(kind, name, _)| format!("{kind} {name}")).collect()
 }
 
@@ -264,7 +236,7 @@ pub fn node(object: &NodeObject) -> Option<(String, Node)> {
         leaving_since: since,
         agentless: agentless(object),
         arch: told_or_labelled(object, "arch", |info| &info.architecture),
-        opted_out: mark(&object.metadata) == Mark::Skip,
+        opted_out: probe_annotation(&object.metadata) == ProbeAnnotation::Skip,
         name,
     };
     Some((node.name.clone(), node))
@@ -351,16 +323,21 @@ pub fn pod(object: &PodObject) -> Option<(String, Pod)> {
         absent,
         terminating,
         vantage: is_vantage(&object.metadata),
-        mark: mark(&object.metadata),
+        annotation: probe_annotation(&object.metadata),
     };
     Some((id, pod))
 }
 
 /// What a namespace's annotation says, with its name, where there is one.
 #[must_use]
-pub fn namespace(object: &NamespaceObject) -> Option<(String, Mark)> {
-    let mark = mark(&object.metadata);
-    object.metadata.name.clone().filter(|_| mark != Mark::None).map(|name| (name, mark))
+pub fn namespace(object: &NamespaceObject) -> Option<(String, ProbeAnnotation)> {
+    let annotation = probe_annotation(&object.metadata);
+    object
+        .metadata
+        .name
+        .clone()
+        .filter(|_| annotation != ProbeAnnotation::None)
+        .map(|name| (name, annotation))
 }
 
 /// Counts by kind, for the log.

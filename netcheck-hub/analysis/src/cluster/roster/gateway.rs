@@ -7,7 +7,7 @@ use netcheck_proto::text;
 use serde::Deserialize;
 
 use super::build::namespaced;
-use super::entrance::{Entrance, EntranceKind, Host, covers, named_hosts};
+use super::frontend::{FrontendKind, Host, HttpFrontend, covers, named_hosts};
 
 /// A Gateway, as the API has it.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -148,7 +148,7 @@ resource!(HttpRouteObject, "HTTPRoute", "httproutes");
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gateway {
     /// Without sites.
-    entrance: Entrance,
+    frontend: HttpFrontend,
     listeners: Vec<Listener>,
     /// Names that stand for hosts that are left open.
     named: Vec<String>,
@@ -176,12 +176,12 @@ struct Parent {
 /// Keeps what matters of a Gateway.
 #[must_use]
 pub fn gateway(object: &GatewayObject) -> Option<Gateway> {
-    let mut entrance = Entrance::plain(EntranceKind::Gateway, &object.metadata)?;
+    let mut frontend = HttpFrontend::plain(FrontendKind::Gateway, &object.metadata)?;
     for address in &object.status.addresses {
-        entrance.add_address(&address.value);
+        frontend.add_address(&address.value);
     }
     let named = named_hosts(&object.metadata);
-    Some(Gateway { entrance, listeners: object.spec.listeners.clone(), named })
+    Some(Gateway { frontend, listeners: object.spec.listeners.clone(), named })
 }
 
 /// Keeps what matters of a route; nothing of one that no Gateway has taken.
@@ -230,21 +230,21 @@ pub fn route(object: &HttpRouteObject) -> Option<HttpRoute> {
 pub fn join<'a>(
     gateways: impl Iterator<Item = &'a Gateway>,
     routes: impl Iterator<Item = &'a HttpRoute>,
-) -> Vec<Entrance> {
+) -> Vec<HttpFrontend> {
     let routes: Vec<&HttpRoute> = routes.collect();
     gateways.map(|gateway| of(gateway, &routes)).collect()
 }
 
-fn of(gateway: &Gateway, routes: &[&HttpRoute]) -> Entrance {
-    let mut entrance = gateway.entrance.clone();
-    let own = format!("{}/{}", entrance.namespace, entrance.name);
+fn of(gateway: &Gateway, routes: &[&HttpRoute]) -> HttpFrontend {
+    let mut frontend = gateway.frontend.clone();
+    let own = format!("{}/{}", frontend.namespace, frontend.name);
     for listener in &gateway.listeners {
         let tls = match listener.protocol.as_str() {
             "HTTP" => false,
             "HTTPS" => true,
             other => {
                 let line = format!("listener {}, which speaks {other}", listener.name);
-                entrance.skipped.insert(text::line(&line));
+                frontend.skipped.insert(text::line(&line));
                 continue;
             }
         };
@@ -259,22 +259,22 @@ fn of(gateway: &Gateway, routes: &[&HttpRoute]) -> Entrance {
                 continue;
             }
             if route.special > 0 {
-                entrance.skipped.insert("rules that a plain GET of a path does not meet".to_owned());
+                frontend.skipped.insert("rules that a plain GET of a path does not meet".to_owned());
             }
             for host in hosts(listener.hostname.as_deref().unwrap_or_default(), &route.hostnames) {
-                let host = entrance.host(&host, &gateway.named);
+                let host = frontend.host(&host, &gateway.named);
                 if host == Host::Wild {
                     continue;
                 }
                 for path in &route.paths {
-                    if entrance.plain_path(path) {
-                        entrance.add_sites(&host, path, &[(tls, port)]);
+                    if frontend.plain_path(path) {
+                        frontend.add_sites(&host, path, &[(tls, port)]);
                     }
                 }
             }
         }
     }
-    entrance
+    frontend
 }
 
 /// The hosts that a listener and a route have in common, the narrower one of each two.

@@ -8,8 +8,8 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use netcheck_common::domain::Family;
 use netcheck_proto::text;
 
-use super::Mark;
-use super::build::{is_vantage, label, mark, namespaced};
+use super::ProbeAnnotation;
+use super::build::{is_vantage, label, namespaced, probe_annotation};
 use super::http::HttpWishes;
 
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -53,7 +53,7 @@ pub struct Service {
     /// Its labels.
     pub labels: BTreeMap<String, String>,
     /// What annotations say, its own before its namespace's.
-    pub mark: Mark,
+    pub annotation: ProbeAnnotation,
 }
 
 /// Transport protocol of a port.
@@ -197,7 +197,7 @@ pub fn service(object: &ServiceObject) -> Option<(String, Service)> {
         http: HttpWishes::read(object.metadata.annotations.as_ref()),
         backends: Vec::new(),
         labels: object.metadata.labels.clone().unwrap_or_default(),
-        mark: mark(&object.metadata),
+        annotation: probe_annotation(&object.metadata),
     };
     Some((id, service))
 }

@@ -51,9 +51,9 @@ fn roster() -> Roster {
 
 fn probed(selection: &Selection) -> (Vec<String>, Vec<String>) {
     let roster = roster();
-    let pods = roster.pods.iter().filter(|(_, pod)| selection.of_pod(pod) == Choice::Probed);
+    let pods = roster.pods.iter().filter(|(_, pod)| selection.of_pod(pod) == Decision::Probed);
     let services =
-        roster.services.iter().filter(|(_, service)| selection.of_service(service) == Choice::Probed);
+        roster.services.iter().filter(|(_, service)| selection.of_service(service) == Decision::Probed);
     (pods.map(|(id, _)| id.clone()).collect(), services.map(|(id, _)| id.clone()).collect())
 }
 

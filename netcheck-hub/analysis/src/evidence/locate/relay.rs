@@ -3,13 +3,12 @@
 
 use std::net::SocketAddr;
 
-use netcheck_proto::v1::ServiceAddress;
-
 use super::super::words::whose;
 use super::super::{DropFact, Flow};
 use super::{Located, Locator, unlocated};
 use crate::model::location::{Direction, Stage};
 use crate::model::reason::DropReason;
+use crate::model::target::ServiceAddress;
 use crate::words::names::service_address;
 
 impl Locator<'_> {
@@ -19,12 +18,12 @@ impl Locator<'_> {
         let target = &self.scene.probe.target;
         let outer = [ServiceAddress::NodePort, ServiceAddress::LoadBalancer, ServiceAddress::ExternalIp];
         let untranslated = |flow: Flow| flow.destination.ip() == self.scene.probe.address;
-        let passed_on = outer.into_iter().any(|at| target.is_at(at)) || target.is_entrance();
+        let passed_on = outer.into_iter().any(|at| target.is_at(at)) || target.is_frontend();
         passed_on && self.lost.flow.is_none_or(untranslated)
     }
 
     /// The address's name.
-    fn entrance(&self) -> String {
+    fn address_name(&self) -> String {
         match service_address(&self.scene.probe.target.to_wire()) {
             place if place.is_empty() => self.scene.probe.target.name.clone(),
             place => place,
@@ -33,13 +32,13 @@ impl Locator<'_> {
 
     /// A DNS server behind it answered with an error.
     pub(super) fn failed_relayed(&mut self) -> Located {
-        let (rcode, place) = (&self.lost.sample.dns_rcode, self.entrance());
+        let (rcode, place) = (&self.lost.sample.dns_rcode, self.address_name());
         unlocated(&format!("{rcode} at {place}, from whichever server it was passed on to"))
     }
 
     /// Somebody refused it. Only a kernel that had no socket for it tells who.
     pub(super) fn refused_relayed(&mut self) -> Located {
-        let place = self.entrance();
+        let place = self.address_name();
         let Some(drop) = self.unheard() else {
             let who = whose(self.scene.roster, self.scene.probe.address);
             return unlocated(&format!(

@@ -2,13 +2,13 @@
 
 use netcheck_common::abi::probe_ports;
 use netcheck_common::domain::ProbeKind;
-use netcheck_proto::v1;
 
 use super::super::Flow;
 use super::super::words::whose;
 use super::{Answer, Located, Locator, Sight, Want, inferred, unlocated};
 use crate::model::evidence::HookSeen;
 use crate::model::location::{Direction, InterfaceRole, Location, Stage};
+use crate::model::target::TargetKind;
 use crate::plan::Probe;
 use crate::words::location::{hook_name, passing};
 
@@ -96,7 +96,7 @@ impl Locator<'_> {
 
     /// Whether the request reached its destination's node, as far as anybody there said.
     fn arrived(&self) -> Option<bool> {
-        let balanced = self.scene.probe.target.kind == v1::TargetKind::Service;
+        let balanced = self.scene.probe.target.kind == TargetKind::Service;
         let told = self.lost.arrival.filter(|_| !balanced);
         told.or_else(|| self.lost.answer.as_ref().and_then(|answer| answer.arrived))
     }
@@ -134,7 +134,7 @@ impl Locator<'_> {
         };
         let answer = self.lost.answer.as_ref();
         // Of a service's backends each counts what itself gets.
-        let balanced = scene.probe.target.kind == v1::TargetKind::Service;
+        let balanced = scene.probe.target.kind == TargetKind::Service;
         let arrived = match self.lost.arrival.filter(|_| !balanced) {
             Some(arrived) => {
                 let word = if arrived { "had arrived" } else { "had not arrived" };
@@ -225,7 +225,7 @@ impl Locator<'_> {
         if probe.kind.carries_header() {
             return Some(Want::Path);
         }
-        let responder = probe.kind == ProbeKind::Tcp && probe.target.kind == v1::TargetKind::Node;
+        let responder = probe.kind == ProbeKind::Tcp && probe.target.kind == TargetKind::Node;
         let kept = |flow: &Flow| responder || probe_ports::contain(flow.source.port());
         self.lost.flow.filter(kept).map(|_| Want::Flow)
     }

@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 
 use netcheck_common::domain::{Outcome, ProbeKind};
-use netcheck_proto::v1;
 
 use super::super::words::whose;
 use super::{Located, Locator, Sight, exchange, located, stage_of, unlocated};
 use crate::model::location::{Certainty, Direction, Location, Stage};
+use crate::model::target::TargetKind;
 use crate::words::location::icmp_name;
 
 impl Locator<'_> {
@@ -65,6 +65,12 @@ impl Locator<'_> {
             };
             return unlocated(&format!("{what}, but which backend gave it is not known"));
         };
+        self.answered_from(from)
+    }
+
+    /// The same, by whoever has this address.
+    fn answered_from(&mut self, from: IpAddr) -> Located {
+        let scene = self.scene;
         let (stage, reason) = match self.lost.outcome {
             Outcome::DnsError => (Stage::Application, self.lost.sample.dns_rcode.clone()),
             Outcome::HttpError => (Stage::Application, exchange::reason(&self.lost.sample)),
@@ -78,13 +84,12 @@ impl Locator<'_> {
         };
         let (node, who) = self.answerer(from);
         self.evidence.push(format!("{who} {how}"));
-
-        if scene.probe.target.kind == v1::TargetKind::Node && scene.sight == Sight::NoAgent {
+        if scene.probe.target.kind == TargetKind::Node && scene.sight == Sight::NoAgent {
             let node = &scene.probe.target.name;
             self.evidence.push(format!("the agent of {node}, whose responder this is, is not connected"));
         }
         let owner = scene.roster.owner(from);
-        let service = scene.probe.target.kind == v1::TargetKind::Service;
+        let service = scene.probe.target.kind == TargetKind::Service;
         let who = if service && from != scene.probe.address {
             format!("backend {}", who.trim_start_matches("pod "))
         } else {
@@ -180,8 +185,8 @@ impl Locator<'_> {
             return unlocated(&format!("{who} sent {name}, or somebody that it passed the request on to"));
         }
         let node = owner.map_or_else(|| from.to_string(), |owner| owner.node.clone());
-        let local = Some(node.as_str()) == self.scene.destination
-            && self.scene.probe.target.kind == v1::TargetKind::Node;
+        let local =
+            Some(node.as_str()) == self.scene.destination && self.scene.probe.target.kind == TargetKind::Node;
         let stage = match (from, error.kind, error.code) {
             // No route of a node's is asked about what is for itself.
             (IpAddr::V4(_), 3, 9 | 10 | 13) | (IpAddr::V6(_), 1, 1 | 5 | 6) if local => Stage::NetfilterInput,

@@ -86,7 +86,7 @@ fn refusals_and_dns_errors_name_who_answered() {
     let from = Some([10, 96, 0, 80].into());
     let icmp_error = Some(IcmpError { from, kind: 3, code: 3, mtu_bytes: 0 });
     let to_backend = Some(flow([10, 0, 0, 1], 4000, [10, 244, 3, 2], 8080));
-    let translated = LostSample { icmp_error, flow: to_backend.clone(), ..Default::default() };
+    let translated = LostSample { icmp_error, flow: to_backend, ..Default::default() };
     let located = world.locate(
         "service/default/web:80",
         ProbeKind::Tcp,
@@ -101,7 +101,7 @@ fn refusals_and_dns_errors_name_who_answered() {
         ([10, 0, 0, 1], "n1 - NetfilterOutput Request observed"),
     ] {
         let icmp_error = Some(IcmpError { from: Some(from.into()), kind: 3, code: 3, mtu_bytes: 0 });
-        let flow = to_backend.clone();
+        let flow = to_backend;
         let lost = Lost::new(LostSample { icmp_error, flow, ..Default::default() }, Outcome::Refused, 0, 0);
         assert_eq!(place(&world.locate("service/default/web:80", ProbeKind::Tcp, &lost)), expected);
     }

@@ -1,13 +1,13 @@
 //! Secondary networks of pods: each is explained for itself. And several addresses of one node.
 
 use netcheck_common::domain::PathId;
-use netcheck_proto::v1;
 
 use super::world::{World, died, dropped, timeout, to, touches, wire};
 use super::{SIX, kinds};
 use crate::incident::{Explained, Fact};
 use crate::model::incident::IncidentKind;
 use crate::model::location::{Direction, Stage};
+use crate::model::target::TargetKind;
 use crate::model::verdict::Verdict;
 
 const NETWORK: &str = "default/storage";
@@ -68,8 +68,7 @@ fn between_two_nodes_and_everywhere() {
 
 #[test]
 fn the_clusters_own_network_fails_alone() {
-    let pods =
-        |fact: &Fact| own(fact) && to(fact) == "n2" && fact.path.probe.target.kind == v1::TargetKind::Pod;
+    let pods = |fact: &Fact| own(fact) && to(fact) == "n2" && fact.path.probe.target.kind == TargetKind::Pod;
     let alone = World::plain(&SIX).with_vantages().breaks(pods, |_| timeout()).explain();
     let beside = world().breaks(pods, |_| timeout()).explain();
     assert_eq!(kinds(&alone), kinds(&beside));
@@ -94,7 +93,7 @@ fn a_dead_node_is_one_incident_on_all_networks() {
 
 #[test]
 fn what_a_kernel_reports_at_one_place_is_one_incident_on_all_networks() {
-    let to_n2 = |fact: &Fact| to(fact) == "n2" && fact.path.probe.target.kind == v1::TargetKind::Pod;
+    let to_n2 = |fact: &Fact| to(fact) == "n2" && fact.path.probe.target.kind == TargetKind::Pod;
     let place = |_: &Fact| dropped("n2", Direction::Request);
     let causes = world().breaks(to_n2, place).explain();
     assert_eq!(causes.len(), 1, "{:?}", headlines(&causes));
@@ -129,7 +128,7 @@ fn one_of_several_addresses_of_a_node_is_named() {
     let mut world = World::plain(&SIX);
     for fact in &mut world.facts {
         let mut path = (*fact.path).clone();
-        if path.probe.target.kind != v1::TargetKind::Node {
+        if path.probe.target.kind != TargetKind::Node {
             continue;
         }
         let mut target = (*path.probe.target).clone();
@@ -140,9 +139,7 @@ fn one_of_several_addresses_of_a_node_is_named() {
     let second: Vec<Fact> = world
         .facts
         .iter()
-        .filter(|fact| {
-            fact.path.probe.target.kind == v1::TargetKind::Node && fact.path.probe.address.is_ipv4()
-        })
+        .filter(|fact| fact.path.probe.target.kind == TargetKind::Node && fact.path.probe.address.is_ipv4())
         .map(|fact| {
             let mut path = (*fact.path).clone();
             (path.probe.address, path.id) = ("10.9.0.1".parse().unwrap(), PathId(path.id.0 + 50_000));

@@ -8,6 +8,7 @@ use super::{SIX, kinds};
 use crate::incident::{Fact, IncidentTracker, Symptom};
 use crate::model::incident::IncidentKind;
 use crate::model::location::{Certainty, Direction};
+use crate::model::target::TargetKind;
 use crate::model::verdict::Verdict;
 
 fn udp(fact: &Fact) -> bool {
@@ -57,7 +58,7 @@ fn a_dead_way_between_two_nodes_is_a_cause_of_its_own() {
 #[test]
 fn a_place_that_drops_some_ports_is_proven_and_another_fault_is_another_cause() {
     let mut world = world(|fact| to(fact) == "n2", |_| dropped("n2", Direction::Request));
-    let pods = |fact: &Fact| to(fact) == "n5" && fact.path.probe.target.kind == v1::TargetKind::Pod;
+    let pods = |fact: &Fact| to(fact) == "n5" && fact.path.probe.target.kind == TargetKind::Pod;
     world = world.breaks(pods, |_| timeout());
     let mut found: Vec<_> = world.explain().iter().map(|cause| (cause.kind, cause.certainty)).collect();
     found.sort_unstable();

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use netcheck_common::domain::{Outcome, PathId, ProbeKind, Vantage};
-use netcheck_proto::v1::{self, ServiceAddress};
 
 use super::world::{World, died, timeout, to, touches};
 use super::{SIX, kinds};
 use crate::incident::{Fact, Symptom};
 use crate::model::incident::IncidentKind;
 use crate::model::location::{Direction, Stage};
+use crate::model::target::{ServiceAddress, TargetKind};
 use crate::model::verdict::Verdict;
 use crate::plan::{At, PlannedPath, Probe, Sources, Target};
 
@@ -23,7 +23,7 @@ fn a_node_with_a_wrong_neighbour_entry_for_a_pod_is_one_cause() {
         symptom
     };
     let met = |fact: &Fact| {
-        let service = fact.path.probe.target.kind == v1::TargetKind::Service;
+        let service = fact.path.probe.target.kind == TargetKind::Service;
         service && matches!(&*fact.source, "n1" | "n4")
     };
     let pod = |symptom: Symptom| Symptom {
@@ -51,7 +51,7 @@ fn a_node_with_a_wrong_neighbour_entry_for_a_pod_is_one_cause() {
 /// probed by all.
 fn world() -> World {
     let mut world = World::plain(&SIX);
-    let web = world.facts.iter().find(|fact| fact.path.probe.target.kind == v1::TargetKind::Service).unwrap();
+    let web = world.facts.iter().find(|fact| fact.path.probe.target.kind == TargetKind::Service).unwrap();
     let web = Target::clone(&web.path.probe.target);
     let at = |address, place: &str, pod: &str| Target {
         id: format!("service/default/web:80/{place}").into(),
@@ -144,7 +144,7 @@ fn node_ports_that_fail_on_all_nodes_are_one_cause() {
 
 #[test]
 fn a_service_that_fails_everywhere_is_one_cause() {
-    let service = |fact: &Fact| fact.path.probe.target.kind == v1::TargetKind::Service;
+    let service = |fact: &Fact| fact.path.probe.target.kind == TargetKind::Service;
     let causes = world().breaks(service, |_| refused()).explain();
     assert_eq!(causes.len(), 1, "{:?}", kinds(&causes));
     assert_eq!(causes[0].key, "service/default/web");
@@ -167,7 +167,7 @@ fn an_endpoint_and_the_service_that_it_fails_are_one_cause() {
     let met = |fact: &Fact| is_at(fact, ServiceAddress::ClusterIp);
     let mut world = world();
     for fact in &mut world.facts {
-        if fact.path.probe.target.kind == v1::TargetKind::Service && fact.path.probe.target.at.is_none() {
+        if fact.path.probe.target.kind == TargetKind::Service && fact.path.probe.target.at.is_none() {
             let mut path = PlannedPath::clone(&fact.path);
             let at = Some(At { address: ServiceAddress::ClusterIp, port: 80, pod: String::new() });
             path.probe.target = Arc::new(Target { at, ..Target::clone(&path.probe.target) });

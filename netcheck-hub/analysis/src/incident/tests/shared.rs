@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use netcheck_common::domain::{Family, ProbeKind};
-use netcheck_proto::v1;
 
 use super::world::{World, died, dropped, timeout, to, touches, wire};
 use super::{SIX, kinds};
@@ -12,10 +11,11 @@ use crate::incident::{Fact, Symptom, tracker};
 use crate::model::incident::IncidentKind;
 use crate::model::location::{Certainty, Direction, Stage};
 use crate::model::reason::ROUTING_LOOP;
+use crate::model::target::TargetKind;
 use crate::model::verdict::Verdict;
 
 fn bare(fact: &Fact) -> bool {
-    fact.path.probe.target.kind == v1::TargetKind::Node
+    fact.path.probe.target.kind == TargetKind::Node
 }
 
 fn v6(fact: &Fact) -> bool {
@@ -23,7 +23,7 @@ fn v6(fact: &Fact) -> bool {
 }
 
 fn service(fact: &Fact) -> bool {
-    fact.path.probe.target.kind == v1::TargetKind::Service
+    fact.path.probe.target.kind == TargetKind::Service
 }
 
 /// What the node sends is lost on its wire.
@@ -198,7 +198,7 @@ fn a_route_that_leads_nowhere_takes_what_cannot_be_translated_with_it() {
 
 #[test]
 fn a_route_is_known_by_the_function_that_it_hands_its_packets_to() {
-    let pod = |fact: &Fact| fact.path.probe.target.kind == v1::TargetKind::Pod && to(fact) == "n2";
+    let pod = |fact: &Fact| fact.path.probe.target.kind == TargetKind::Pod && to(fact) == "n2";
     let symptom = |fact: &Fact| match (*fact.source == *"n1", v6(fact)) {
         (true, _) => died("n2", Direction::Request, Stage::Routing, "EINVAL", ""),
         (_, false) => died("n2", Direction::Request, Stage::Routing, "NOT_SPECIFIED", "ip_error"),
@@ -240,9 +240,8 @@ fn a_backend_that_is_silent_behind_an_open_way_is_to_blame_and_not_the_way() {
     let causes = World::plain(&SIX).breaks(service, silent).explain();
     assert_eq!(kinds(&causes), [("backend/default/pod-n1", IncidentKind::Backend, 12)]);
     // Where nothing gets through to the pod, it is the way.
-    let all = |fact: &Fact| {
-        service(fact) || (fact.path.probe.target.kind == v1::TargetKind::Pod && to(fact) == "n1")
-    };
+    let all =
+        |fact: &Fact| service(fact) || (fact.path.probe.target.kind == TargetKind::Pod && to(fact) == "n1");
     let causes = World::plain(&SIX).breaks(all, silent).explain();
     assert_eq!(kinds(&causes), [("place/n1/vethpod/egress", IncidentKind::Place, 24)]);
 }

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use netcheck_common::domain::{Outcome, PathId, ProbeKind, Vantage};
 use netcheck_causes::Visibility;
-use netcheck_proto::v1;
+use netcheck_common::domain::{Outcome, PathId, ProbeKind, Vantage};
 
-use crate::incident::{groups, Explained, Fact, Symptom, explain};
+use crate::cluster::roster::Owner;
+use crate::incident::{Ending, Explained, Fact, Symptom, explain, groups};
 use crate::model::clock::SECOND_NS;
 use crate::model::location::{Certainty, Direction, Location, Stage};
+use crate::model::target::TargetKind;
 use crate::model::verdict::Verdict;
 use crate::plan::{PlannedPath, Probe, Sources, Target};
 
@@ -20,12 +21,12 @@ pub(crate) struct World {
     pub(crate) facts: Vec<Fact>,
 }
 
-fn target(kind: v1::TargetKind, name: &str, node: &str, zone: &str, backends: usize) -> Arc<Target> {
-    let namespace = if kind == v1::TargetKind::Node { "" } else { "default" };
+fn target(kind: TargetKind, name: &str, node: &str, zone: &str, backends: usize) -> Arc<Target> {
+    let namespace = if kind == TargetKind::Node { "" } else { "default" };
     let id = match kind {
-        v1::TargetKind::Node => format!("node/{name}"),
-        v1::TargetKind::Pod => format!("pod/default/{name}"),
-        v1::TargetKind::DnsServer => format!("dns/default/{name}"),
+        TargetKind::Node => format!("node/{name}"),
+        TargetKind::Pod => format!("pod/default/{name}"),
+        TargetKind::DnsServer => format!("dns/default/{name}"),
         _ => format!("service/default/{name}:80"),
     };
     Arc::new(Target {
@@ -35,7 +36,7 @@ fn target(kind: v1::TargetKind, name: &str, node: &str, zone: &str, backends: us
         name: name.to_owned(),
         node: node.to_owned(),
         zone: zone.to_owned(),
-        port: if kind == v1::TargetKind::Service { 80 } else { 0 },
+        port: if kind == TargetKind::Service { 80 } else { 0 },
         backends,
         ..Target::default()
     })
@@ -49,11 +50,11 @@ impl World {
             zones.iter().enumerate().map(|(at, zone)| (name(at), *zone)).collect();
         let mut targets = Vec::new();
         for (node, zone) in &nodes {
-            targets.push((target(v1::TargetKind::Node, node, node, zone, 1), vec![Icmp, Udp, Tcp]));
-            targets.push((target(v1::TargetKind::Pod, &format!("pod-{node}"), node, zone, 1), vec![Icmp]));
+            targets.push((target(TargetKind::Node, node, node, zone, 1), vec![Icmp, Udp, Tcp]));
+            targets.push((target(TargetKind::Pod, &format!("pod-{node}"), node, zone, 1), vec![Icmp]));
         }
-        targets.push((target(v1::TargetKind::Service, "web", "", "", 3), vec![Tcp]));
-        targets.push((target(v1::TargetKind::DnsServer, "dns", "", "", 1), vec![Dns]));
+        targets.push((target(TargetKind::Service, "web", "", "", 3), vec![Tcp]));
+        targets.push((target(TargetKind::DnsServer, "dns", "", "", 1), vec![Dns]));
         let mut facts = Vec::new();
         for (source, zone) in &nodes {
             let mut id = 0;
@@ -62,7 +63,7 @@ impl World {
                     kinds.iter().flat_map(|kind| ["10.0.0.1", "fd00::1"].map(|a| (kind, a)))
                 {
                     id += 1;
-                    if target.kind == v1::TargetKind::Node && target.name == *source {
+                    if target.kind == TargetKind::Node && target.name == *source {
                         continue;
                     }
                     let address: IpAddr = address.parse().unwrap();
@@ -115,7 +116,7 @@ impl World {
             .facts
             .iter()
             .map(|fact| &fact.path.probe.target)
-            .filter(|target| target.kind == v1::TargetKind::Pod && target.network().is_none())
+            .filter(|target| target.kind == TargetKind::Pod && target.network().is_none())
             .cloned()
             .collect();
         let pods: BTreeMap<Arc<str>, Arc<Target>> =
@@ -187,14 +188,34 @@ impl World {
     }
 
     pub(crate) fn explain(&self) -> Vec<Explained> {
-        explain(&self.facts, &around(&self.facts))
+        explained(&self.facts)
     }
 }
 
-/// A cluster whose agents see and tell everything.
-pub(crate) fn around(facts: &[Fact]) -> groups::World {
+/// What explains facts of a cluster whose agents see and tell everything. Losses that a fact does not tell apart ended
+/// as most did.
+pub(crate) fn explained(facts: &[Fact]) -> Vec<Explained> {
     let visibility = facts.iter().map(|fact| (Arc::clone(&fact.source), Visibility::Full)).collect();
-    groups::World { visibility, ..groups::World::default() }
+    let facts: Vec<Fact> = facts.iter().cloned().map(told_apart).collect();
+    explain(&facts, &groups::World { visibility, ..groups::World::default() })
+}
+
+fn told_apart(mut fact: Fact) -> Fact {
+    if fact.verdict == Verdict::Unreachable {
+        fact.answered = 0;
+    }
+    let target = Arc::clone(&fact.path.probe.target);
+    if let Some(symptom) = fact.symptom.as_mut().filter(|symptom| symptom.endings.is_empty()) {
+        let node = symptom.towards.clone().unwrap_or_else(|| target.node.clone());
+        let owner = |pod: &String| Owner { node: node.clone(), pod: Some(pod.clone()), network: None };
+        symptom.endings = vec![Ending {
+            probes: u32::try_from(symptom.lost).unwrap_or(u32::MAX),
+            outcome: symptom.outcome.unwrap_or(Outcome::Timeout),
+            at: symptom.at.clone(),
+            met: symptom.backend.as_ref().map(owner),
+        }];
+    }
+    fact
 }
 
 pub(crate) fn timeout() -> Symptom {

@@ -6,6 +6,7 @@ use netcheck_proto::{convert, v1};
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::target::TargetKind;
 use crate::plan::pod_source::PodSource;
 use crate::plan::rotation::choose;
 use crate::plan::{Probe, Sources, Target};
@@ -19,16 +20,16 @@ fn made() -> impl Strategy<Value = Made> {
 
 fn probes(number: usize, (kind, address, sources, kinds): &Made) -> Vec<Probe> {
     let (kind, name) = match kind {
-        0 => (v1::TargetKind::Node, format!("n{number}")),
-        1 => (v1::TargetKind::Pod, format!("p{number}")),
-        _ => (v1::TargetKind::Service, format!("s{number}")),
+        0 => (TargetKind::Node, format!("n{number}")),
+        1 => (TargetKind::Pod, format!("p{number}")),
+        _ => (TargetKind::Service, format!("s{number}")),
     };
     let address: IpAddr = match address % 2 {
         0 => [10, 0, 0, *address].into(),
         _ => [0xfd00, 0, 0, 0, 0, 0, 0, u16::from(*address)].into(),
     };
     let target = Arc::new(Target {
-        id: format!("{}/{name}", if kind == v1::TargetKind::Node { "node" } else { "other" }).into(),
+        id: format!("{}/{name}", if kind == TargetKind::Node { "node" } else { "other" }).into(),
         kind,
         node: name.clone(),
         name,
@@ -37,14 +38,18 @@ fn probes(number: usize, (kind, address, sources, kinds): &Made) -> Vec<Probe> {
         ..Target::default()
     });
     // Nodes and pods are everybody's.
-    let few = kind == v1::TargetKind::Service && !sources.is_empty();
+    let node_specific = kind == TargetKind::Service && !sources.is_empty();
     let probe = |number: &u8| Probe {
         target: Arc::clone(&target),
         kind: ProbeKind::ALL[usize::from(*number)],
         address,
         port: 0,
         question: None,
-        sources: if few { sources.iter().map(|at| format!("n{at}")).collect() } else { Sources::All },
+        sources: if node_specific {
+            sources.iter().map(|at| format!("n{at}")).collect()
+        } else {
+            Sources::All
+        },
         exchange: None,
     };
     kinds.iter().map(probe).collect()

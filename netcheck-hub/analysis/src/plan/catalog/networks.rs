@@ -8,10 +8,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use netcheck_common::domain::{Family, ProbeKind};
-use netcheck_proto::v1;
 
 use super::{Build, Catalog};
 use crate::cluster::roster::{Pod, Roster};
+use crate::model::target::TargetKind;
 #[cfg(test)]
 use crate::plan::Probe;
 use crate::plan::Target;
@@ -24,7 +24,7 @@ impl Target {
     /// The secondary network on which this is a pod; none: it is on the cluster's own.
     #[must_use]
     pub fn network(&self) -> Option<&str> {
-        if self.kind != v1::TargetKind::Pod {
+        if self.kind != TargetKind::Pod {
             return None;
         }
         self.id.split_once(AT).map(|(_, network)| network)

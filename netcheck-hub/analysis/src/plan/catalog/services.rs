@@ -3,7 +3,7 @@
 //! | address | probed by |
 //! |---|---|
 //! | cluster IP | every node |
-//! | node port | itself and a few others ([`super::super::around`]) |
+//! | node port | itself and a few others ([`super::super::node_port_sources`]) |
 //! | load balancer, external IP | every node |
 //! | endpoint of a headless service | every node |
 //!
@@ -18,11 +18,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use netcheck_common::domain::{Family, ProbeKind};
-use netcheck_proto::v1;
 
-use super::super::{At, Question, Sources, Target, around};
+use super::super::{At, Question, Sources, Target, node_port_sources};
 use super::{Build, DNS_PORT};
 use crate::cluster::roster::{Backend, Roster, Service, ServicePort, Transport};
+use crate::model::target::{ServiceAddress, TargetKind};
 
 /// What is known of all ports of a service alike.
 pub(super) struct Behind {
@@ -50,14 +50,14 @@ impl Behind {
     pub(super) fn target(&self, service: &Service, port: &ServicePort) -> Target {
         Target {
             id: format!("service/{}/{}:{}", service.namespace, service.name, port.port).into(),
-            kind: v1::TargetKind::Service,
+            kind: TargetKind::Service,
             namespace: service.namespace.clone(),
             name: service.name.clone(),
             node: String::new(),
             zone: String::new(),
             addresses: service.cluster_addresses.clone(),
             port: port.port,
-            at: Some(At { address: v1::ServiceAddress::ClusterIp, port: port.port, pod: String::new() }),
+            at: Some(At { address: ServiceAddress::ClusterIp, port: port.port, pod: String::new() }),
             backends: self.ready,
             unbacked: self.unbacked.clone(),
             absent: self.absent.clone(),
@@ -69,7 +69,7 @@ impl Behind {
         &self,
         service: &Service,
         port: &ServicePort,
-        address: v1::ServiceAddress,
+        address: ServiceAddress,
         place: &str,
     ) -> Target {
         let plain = self.target(service, port);
@@ -156,7 +156,7 @@ impl<'a> Build<'a> {
 
     /// Where the service is for others than the cluster's own: load balancers, external addresses, node ports.
     fn outer(&mut self, service: &Service, behind: &Behind, port: &ServicePort, how: &How<'_>) {
-        use v1::ServiceAddress::{ExternalIp, LoadBalancer};
+        use ServiceAddress::{ExternalIp, LoadBalancer};
         let policy = service.external_local.then_some("externalTrafficPolicy");
         let outer = [
             (LoadBalancer, "load-balancer", &service.load_balancer),
@@ -209,9 +209,9 @@ impl<'a> Build<'a> {
     fn node_ports(&mut self, service: &Service, behind: &Behind, port: &ServicePort, how: &How<'_>) {
         let roster = self.roster;
         for node in roster.nodes.values().filter(|node| !node.opted_out) {
-            let sources = self.around(&node.name);
+            let sources = self.node_port_sources(&node.name);
             let place = format!("node-port/{}", node.name);
-            let target = behind.elsewhere(service, port, v1::ServiceAddress::NodePort, &place);
+            let target = behind.elsewhere(service, port, ServiceAddress::NodePort, &place);
             let target = Target {
                 node: node.name.clone(),
                 zone: node.zone.clone(),
@@ -239,18 +239,18 @@ impl<'a> Build<'a> {
     }
 
     /// Who probes a node's own ports.
-    fn around(&mut self, node: &str) -> Sources {
+    fn node_port_sources(&mut self, node: &str) -> Sources {
         let nodes = || self.roster.nodes.values().map(|node| (node.name.as_str(), node));
-        let around = self.around.get_or_insert_with(|| {
+        let sources = self.node_port_sources.get_or_insert_with(|| {
             let zoned =
                 |(name, node): (&'a str, &'a crate::cluster::roster::Node)| (name, node.zone.as_str());
             // One that is meant to be away can't be counted on.
-            around::around(
+            node_port_sources::node_port_sources(
                 nodes().map(zoned),
                 nodes().filter(|(_, node)| node.unanswering().is_none()).map(zoned),
             )
         });
-        around.get(node).cloned().unwrap_or_default()
+        sources.get(node).cloned().unwrap_or_default()
     }
 
     /// The backends of a headless service, each by itself.
@@ -269,7 +269,7 @@ impl<'a> Build<'a> {
             let pod = first.pod.clone().unwrap_or_default();
             let absent = if node.is_empty() { None } else { self.roster.node_away(&node) };
             let place = format!("endpoint/{name}");
-            let plain = behind.elsewhere(service, port, v1::ServiceAddress::Endpoint, &place);
+            let plain = behind.elsewhere(service, port, ServiceAddress::Endpoint, &place);
             let target = Arc::new(Target {
                 zone: self.roster.zone(&node).to_owned(),
                 node,

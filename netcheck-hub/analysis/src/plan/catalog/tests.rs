@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::*;
 use crate::cluster::inventory;
+use crate::model::target::TargetKind;
 use crate::plan::dns::{DnsSettings, Found, Over};
 
 /// Four nodes in two zones, the last of which is not ready; a `web` pod on n1 and n2, a vantage on each of n1 to n3.
@@ -40,7 +41,7 @@ const HTTP: &str = "ports: [{name: http, port: 80}]";
 fn from(catalog: &Catalog, node: &str) -> Vec<String> {
     let families = [Family::V4, Family::V6];
     let probes = catalog.of_node(node, &families).into_iter().map(|wanted| wanted.probe);
-    let services = probes.filter(|probe| probe.target.kind == v1::TargetKind::Service);
+    let services = probes.filter(|probe| probe.target.kind == TargetKind::Service);
     let line = |probe: &Probe| {
         let absent = if probe.target.absent.is_some() { "!" } else { "" };
         let end = std::net::SocketAddr::new(probe.address, probe.port);
@@ -170,7 +171,7 @@ fn where_internal_traffic_stays_local_a_node_without_a_backend_is_expected_to_ge
     assert_eq!(from(&catalog, "n1"), [v4, v6]);
     assert_eq!(from(&catalog, "n2"), [v4.to_owned(), silent(v6)], "its only backend has no IPv6");
     assert_eq!(from(&catalog, "n3"), [silent(v4), silent(v6)]);
-    assert_eq!(catalog.targets().filter(|target| target.kind == v1::TargetKind::Service).count(), 1);
+    assert_eq!(catalog.targets().filter(|target| target.kind == TargetKind::Service).count(), 1);
     // Nobody anywhere: that is an alarm for all.
     let nobody = web(&format!("clusterIP: 10.96.0.80, internalTrafficPolicy: Local, {HTTP}"))
         .replace("nodeName", "conditions: {ready: false}, nodeName");
@@ -248,7 +249,7 @@ fn a_dns_service_is_asked_at_its_other_addresses_too() {
     let catalog = catalog.with_dns(&roster, "a.b", &settings, &Found::new());
     let asked = |kind: ProbeKind| {
         let of = |probe: &&Probe| {
-            probe.kind == kind && probe.target.kind == v1::TargetKind::Service && probe.sources.take("n1")
+            probe.kind == kind && probe.target.kind == TargetKind::Service && probe.sources.take("n1")
         };
         let line = |probe: &Probe| {
             let name =

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use netcheck_common::domain::Vantage;
 
-use super::Rested;
+use super::LastVerdict;
 use crate::model::clock::SECOND_NS;
 use crate::model::verdict::Verdict;
 
@@ -40,10 +40,10 @@ fn seconds(at_ns: i64, started_ns: i64) -> u32 {
     (at_ns.saturating_sub(started_ns) / SECOND_NS).clamp(0, (1 << 29) - 2) as u32 + 1
 }
 
-fn read(entry: Entry, started_ns: i64) -> Option<Rested> {
+fn read(entry: Entry, started_ns: i64) -> Option<LastVerdict> {
     let verdict = *Verdict::ALL.get((entry & ((1 << VERDICT_BITS) - 1)) as usize)?;
     let seconds = i64::from((entry >> VERDICT_BITS).checked_sub(1)?);
-    Some(Rested { verdict, measured_ns: started_ns + seconds * SECOND_NS })
+    Some(LastVerdict { verdict, measured_ns: started_ns + seconds * SECOND_NS })
 }
 
 impl LastVerdictCache {
@@ -73,28 +73,28 @@ impl LastVerdictCache {
     }
 
     /// Notes what a path was when it left the plan.
-    pub fn note(&mut self, vantage: Vantage, at: u32, rested: Rested, started_ns: i64) {
-        let second = seconds(rested.measured_ns, started_ns);
-        let new = second << VERDICT_BITS | rested.verdict as u32;
+    pub fn note(&mut self, vantage: Vantage, at: u32, last_verdict: LastVerdict, started_ns: i64) {
+        let second = seconds(last_verdict.measured_ns, started_ns);
+        let new = second << VERDICT_BITS | last_verdict.verdict as u32;
         let old = std::mem::replace(self.entry_mut(plane(vantage), at), new);
         if old != 0 {
             self.uncount(old);
         }
-        self.counts.entry(second).or_default()[rested.verdict as usize] += 1;
+        self.counts.entry(second).or_default()[last_verdict.verdict as usize] += 1;
     }
 
     /// What it was.
     #[must_use]
-    pub fn get(&self, vantage: Vantage, at: u32, started_ns: i64) -> Option<Rested> {
+    pub fn get(&self, vantage: Vantage, at: u32, started_ns: i64) -> Option<LastVerdict> {
         read(self.entry(plane(vantage), at), started_ns)
     }
 
     /// Takes it out: the path is in turn again.
-    pub fn take(&mut self, vantage: Vantage, at: u32, started_ns: i64) -> Option<Rested> {
-        let rested = self.get(vantage, at, started_ns)?;
+    pub fn take(&mut self, vantage: Vantage, at: u32, started_ns: i64) -> Option<LastVerdict> {
+        let last_verdict = self.get(vantage, at, started_ns)?;
         let entry = std::mem::take(self.entry_mut(plane(vantage), at));
         self.uncount(entry);
-        Some(rested)
+        Some(last_verdict)
     }
 
     /// Follows a new catalog: `was[at]` is where the path at `at` was before; what is not to be kept, or is in it no more,

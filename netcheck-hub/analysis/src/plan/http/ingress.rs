@@ -9,8 +9,8 @@ use netcheck_common::domain::ProbeKind;
 use super::url::{any, usual_family};
 use super::{Catalog, HttpSettings, Probe, Sources, TlsCheck, endpoint, host_header, request};
 use crate::cluster::roster::Roster;
-use crate::cluster::roster::entrance::{Entrance, EntranceKind, Site};
-use crate::cluster::selection::{Choice, Selection};
+use crate::cluster::roster::frontend::{FrontendKind, HttpFrontend, Site};
+use crate::cluster::selection::{Decision, Selection};
 use crate::plan::Target;
 use crate::plan::exchange::Exchange;
 use crate::words::names::listed;
@@ -31,37 +31,37 @@ impl Catalog {
         settings: &HttpSettings,
         ports: &mut BTreeSet<u16>,
     ) {
-        let wanted = |entrance: &&Entrance| match entrance.kind {
-            EntranceKind::Ingress => settings.ingress,
-            EntranceKind::Gateway => settings.gateway,
+        let wanted = |frontend: &&HttpFrontend| match frontend.kind {
+            FrontendKind::Ingress => settings.ingress,
+            FrontendKind::Gateway => settings.gateway,
         };
         let (mut unselected, mut nowhere) = (BTreeSet::new(), BTreeSet::new());
-        for entrance in roster.entrances.values().filter(wanted) {
-            let name = entrance.full_name();
-            match selection.of_entrance(entrance) {
-                Choice::Probed => {}
-                Choice::Unselected => {
+        for frontend in roster.frontends.values().filter(wanted) {
+            let name = frontend.full_name();
+            match selection.of_frontend(frontend) {
+                Decision::Probed => {}
+                Decision::Unselected => {
                     unselected.insert(name);
                     continue;
                 }
-                Choice::Off => continue,
+                Decision::Off => continue,
             }
-            self.troubles.extend(entrance.http.wrong.iter().map(|wrong| format!("{name}: {wrong}")));
-            self.troubles.extend(entrance.skipped.iter().map(|what| format!("{name}: not probed: {what}")));
-            if entrance.http.verify && settings.authorities.is_empty() {
+            self.troubles.extend(frontend.http.wrong.iter().map(|wrong| format!("{name}: {wrong}")));
+            self.troubles.extend(frontend.skipped.iter().map(|what| format!("{name}: not probed: {what}")));
+            if frontend.http.verify && settings.authorities.is_empty() {
                 self.troubles.push(format!(
                     "{name}: netcheck.io/https-verify is true, and the hub has no --http-ca: nobody can vouch"
                 ));
             }
-            if entrance.sites.is_empty() {
+            if frontend.sites.is_empty() {
                 self.troubles.push(format!("{name}: nothing to ask for: it has no rule with a host or path"));
                 continue;
             }
-            if entrance.addresses.is_empty() && entrance.address_names.is_empty() {
+            if frontend.addresses.is_empty() && frontend.address_names.is_empty() {
                 nowhere.insert(name);
                 continue;
             }
-            self.ask_entrance(roster, entrance, ports);
+            self.ask_frontend(roster, frontend, ports);
         }
         let told = [
             (&nowhere, "not probed: nobody has given an address"),
@@ -75,13 +75,13 @@ impl Catalog {
         self.left_out = self.left_out.iter().cloned().chain(lines).collect();
     }
 
-    fn ask_entrance(&mut self, roster: &Roster, entrance: &Entrance, ports: &mut BTreeSet<u16>) {
+    fn ask_frontend(&mut self, roster: &Roster, frontend: &HttpFrontend, ports: &mut BTreeSet<u16>) {
         let family = usual_family(roster);
-        for site in &entrance.sites {
+        for site in &frontend.sites {
             ports.insert(site.port);
-            let target = target(entrance, site);
-            let addresses = entrance.addresses.iter().map(|&address| To::Address(address));
-            let names = entrance.address_names.iter().map(|name| To::Name(name, any(family)));
+            let target = target(frontend, site);
+            let addresses = frontend.addresses.iter().map(|&address| To::Address(address));
+            let names = frontend.address_names.iter().map(|name| To::Name(name, any(family)));
             for to in addresses.chain(names) {
                 let (address, lookup) = match to {
                     To::Address(address) => (address, None),
@@ -93,10 +93,10 @@ impl Catalog {
                     (host, _) => host_header(host, site.tls, site.port),
                 };
                 let exchange = Exchange {
-                    talk: request(host, &site.path, &entrance.http.expected),
+                    talk: request(host, &site.path, &frontend.http.expected),
                     tls: site
                         .tls
-                        .then(|| TlsCheck { name: site.host.clone(), authority: entrance.http.verify }),
+                        .then(|| TlsCheck { name: site.host.clone(), authority: frontend.http.verify }),
                     // The address is the object's own.
                     external: false,
                     lookup,
@@ -115,14 +115,14 @@ impl Catalog {
     }
 }
 
-/// A host of one entrance, by HTTP or HTTPS.
-fn target(entrance: &Entrance, site: &Site) -> Arc<Target> {
+/// A host of one frontend, by HTTP or HTTPS.
+fn target(frontend: &HttpFrontend, site: &Site) -> Arc<Target> {
     let host = if site.host.is_empty() { "*" } else { &site.host };
     let scheme = if site.tls { "https" } else { "http" };
     let origin = format!("{scheme}://{}", host_header(host, site.tls, site.port));
-    let Entrance { kind, namespace, name, addresses, .. } = entrance;
+    let HttpFrontend { kind, namespace, name, addresses, .. } = frontend;
     let id = format!("{}/{namespace}/{name}/{origin}", kind.as_str());
-    let called = format!("{origin} of {}", entrance.full_name());
+    let called = format!("{origin} of {}", frontend.full_name());
     endpoint(id, called, namespace.clone(), addresses.clone(), site.port)
 }
 
@@ -182,7 +182,7 @@ mod tests {
                 let exchange = probe.exchange.as_ref().unwrap();
                 let Talk::Http(request) = &exchange.talk else { panic!("{probe:?}") };
                 assert_eq!(request.expected, [(200, 204)]);
-                assert!(!exchange.external && probe.target.is_entrance());
+                assert!(!exchange.external && probe.target.is_frontend());
                 let to = exchange.lookup.clone().unwrap_or_else(|| probe.address.to_string());
                 let name = exchange.tls.as_ref().map_or("", |check| &check.name);
                 format!(

@@ -2,6 +2,8 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
+use netcheck_proto::v1;
+
 use super::*;
 use crate::cluster::roster::Objects;
 use crate::cluster::selection::Selection;

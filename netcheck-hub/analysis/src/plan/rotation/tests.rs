@@ -2,17 +2,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use netcheck_common::domain::ProbeKind;
-use netcheck_proto::v1;
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::target::TargetKind;
 use crate::plan::{Probe, Prober, Sources, Target};
 
 const SECOND: i64 = 1_000_000_000;
 
-fn target(kind: v1::TargetKind, name: String, zone: String) -> Arc<Target> {
+fn target(kind: TargetKind, name: String, zone: String) -> Arc<Target> {
     Arc::new(Target {
-        id: format!("{}/{name}", kind.as_str_name()).into(),
+        id: format!("{kind:?}/{name}").into(),
         kind,
         node: name.clone(),
         name,
@@ -22,11 +22,11 @@ fn target(kind: v1::TargetKind, name: String, zone: String) -> Arc<Target> {
 }
 
 fn nodes(count: usize, zones: usize) -> impl Iterator<Item = Arc<Target>> {
-    (0..count).map(move |at| target(v1::TargetKind::Node, format!("n{at}"), format!("z{}", at % zones)))
+    (0..count).map(move |at| target(TargetKind::Node, format!("n{at}"), format!("z{}", at % zones)))
 }
 
 fn pods(numbers: impl IntoIterator<Item = u16>) -> impl Iterator<Item = Arc<Target>> {
-    numbers.into_iter().map(|at| target(v1::TargetKind::Pod, format!("p{at}"), "z0".to_owned()))
+    numbers.into_iter().map(|at| target(TargetKind::Pod, format!("p{at}"), "z0".to_owned()))
 }
 
 /// Three probes of each node, one of each other target.
@@ -34,7 +34,7 @@ fn catalog(targets: impl Iterator<Item = Arc<Target>>) -> Catalog {
     let mut probes = Vec::new();
     for target in targets {
         let kinds: &[_] = match target.kind {
-            v1::TargetKind::Node => &[ProbeKind::Icmp, ProbeKind::Udp, ProbeKind::Tcp],
+            TargetKind::Node => &[ProbeKind::Icmp, ProbeKind::Udp, ProbeKind::Tcp],
             _ => &[ProbeKind::Tcp],
         };
         for &kind in kinds {
@@ -57,7 +57,7 @@ fn catalog(targets: impl Iterator<Item = Arc<Target>>) -> Catalog {
 
 /// Nodes in zones, and services.
 fn cluster(count: usize, zones: usize, services: usize) -> Catalog {
-    let services = (0..services).map(|at| target(v1::TargetKind::Service, format!("s{at}"), String::new()));
+    let services = (0..services).map(|at| target(TargetKind::Service, format!("s{at}"), String::new()));
     catalog(nodes(count, zones).chain(services))
 }
 
@@ -78,14 +78,14 @@ impl<'a> Node<'a> {
         Self { share: share(node, catalog, &rotation), catalog, rotation, turns: None }
     }
 
-    fn choose(&mut self, keep: &[u32], now_ns: i64) -> Choice {
+    fn choose(&mut self, keep: &[u32], now_ns: i64) -> PathSelection {
         let keep = keep.iter().copied();
         let choice = choose(&self.share, self.catalog, self.turns.as_ref(), keep, &self.rotation, now_ns);
         self.turns = choice.turns;
         choice
     }
 
-    fn paths(&self, choice: &Choice) -> usize {
+    fn paths(&self, choice: &PathSelection) -> usize {
         self.share.wanted(self.catalog, &choice.picks).len()
     }
 
@@ -93,7 +93,7 @@ impl<'a> Node<'a> {
         &self.catalog.probes[self.catalog.groups.places(group).start as usize].target
     }
 
-    fn names(&self, choice: &Choice) -> BTreeSet<String> {
+    fn names(&self, choice: &PathSelection) -> BTreeSet<String> {
         choice.picks.iter().map(|&group| self.target(group).name.clone()).collect()
     }
 }
@@ -107,7 +107,7 @@ fn what_fits_is_probed_all_the_time() {
     let catalog = cluster(10, 2, 5);
     let mut node = Node::new("n", &catalog, rotation(35));
     let choice = node.choose(&[], 0);
-    assert_eq!(choice, Choice { picks: (0..15).collect(), turns: None });
+    assert_eq!(choice, PathSelection { picks: (0..15).collect(), turns: None });
     assert_eq!(node.paths(&choice), 35);
 }
 
@@ -125,7 +125,7 @@ fn a_turn_is_as_long_as_the_time_to_cover_all_allows_but_never_short() {
 #[test]
 fn nodes_do_not_turn_in_step_nor_to_the_same_targets() {
     let catalog = cluster(400, 1, 0);
-    let choices: Vec<Choice> =
+    let choices: Vec<PathSelection> =
         (0..20).map(|at| Node::new(&format!("n{at}"), &catalog, rotation(120)).choose(&[], 0)).collect();
     let ends: BTreeSet<i64> = choices.iter().filter_map(|choice| Some(choice.turns?.ends_ns)).collect();
     assert!(ends.len() > 15, "{ends:?}");
@@ -234,18 +234,18 @@ proptest! {
     /// The hand goes around once, in order, from wherever it is; what only some nodes probe is among the others.
     #[test]
     fn a_walk_meets_everything_once(
-        numbers in prop::collection::btree_set(0u16..500, 0..200), from: u64, few in prop::collection::vec(any::<bool>(), 200),
+        numbers in prop::collection::btree_set(0u16..500, 0..200), from: u64, node_specific in prop::collection::vec(any::<bool>(), 200),
     ) {
         let whole = catalog(pods(numbers.iter().copied()));
         let mut probes = whole.probes.clone();
-        for (probe, few) in probes.iter_mut().zip(few) {
-            if few {
+        for (probe, node_specific) in probes.iter_mut().zip(node_specific) {
+            if node_specific {
                 probe.sources = ["n".to_owned()].into_iter().collect();
             }
         }
         let mixed = Catalog { probes, ..Catalog::default() }.grouped(&Catalog::default());
         let order = Order::of("n");
-        let walk: Vec<(u64, u32)> = mixed.groups.walk(&order, mixed.groups.few("n"), from).collect();
+        let walk: Vec<(u64, u32)> = mixed.groups.walk(&order, mixed.groups.node_specific("n"), from).collect();
         prop_assert!(walk.is_sorted());
         let other: Vec<(u64, u32)> = whole.groups.walk(&order, &[], from).collect();
         prop_assert_eq!(walk, other);

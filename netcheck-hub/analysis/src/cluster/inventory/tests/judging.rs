@@ -89,7 +89,7 @@ fn an_object_that_does_not_hold_together_costs_itself_and_is_named() {
     for (item, expected) in rows {
         let objects = with_item(item);
         assert_eq!(objects.nodes.len(), 1, "{item}: the rest counts");
-        let lines: Vec<String> = objects.left_out.told().collect();
+        let lines: Vec<String> = objects.left_out.report_lines().collect();
         let wanted = usize::from(!expected.is_empty());
         assert_eq!((objects.left_out.count, lines.len()), (wanted as u64, wanted), "{item}: {lines:?}");
         assert!(lines.iter().all(|line| line.contains(expected) && line.lines().count() == 1), "{lines:?}");
@@ -284,7 +284,7 @@ proptest! {
         let rest = parsed(&text(&cluster)).map_err(TestCaseError::fail)?;
         prop_assert_eq!(objects.roster(), rest.roster());
         prop_assert_eq!(rest.left_out.count, 0);
-        let lines: Vec<String> = objects.left_out.told().collect();
+        let lines: Vec<String> = objects.left_out.report_lines().collect();
         prop_assert!(lines.len() == 1 && lines[0].contains(&format!("items[{at}]")), "{lines:?}");
         prop_assert!(lines[0].contains(named) && lines[0].lines().count() == 1, "{lines:?}");
     }

@@ -22,8 +22,8 @@ fn route_of(parent: &Value, accepted: &str, hostnames: &[&str], rules: &Value) -
     route(&serde_json::from_value(object).unwrap())
 }
 
-fn sites(entrance: &Entrance) -> Vec<String> {
-    let all = entrance.sites.iter();
+fn sites(frontend: &HttpFrontend) -> Vec<String> {
+    let all = frontend.sites.iter();
     all.map(|site| format!("{}:{}:{}{}", u8::from(site.tls), site.host, site.port, site.path)).collect()
 }
 
@@ -50,14 +50,14 @@ fn routes_that_were_taken_are_asked_for_at_their_listeners() {
     let elsewhere = route_of(&json!({ "name": "front" }), "True", &["c.test"], &json!([{}])).unwrap();
     assert_eq!(route_of(&front(None), "False", &["d.test"], &rules), None, "nobody has taken it");
     let all = join([&gateway].into_iter(), [&both, &one, &elsewhere].into_iter());
-    let [entrance] = all.as_slice() else { panic!("{all:?}") };
+    let [frontend] = all.as_slice() else { panic!("{all:?}") };
     assert_eq!(
-        sites(entrance),
+        sites(frontend),
         ["0:a.test:80/api", "1:a.test:8443/api", "0:b.example:80/api", "1:x.wild.test:8443/"]
     );
-    assert_eq!((entrance.full_name().as_str(), entrance.addresses.len()), ("gateway infra/front", 1));
-    assert_eq!(entrance.address_names, ["lb.test"]);
-    let skipped: Vec<&String> = entrance.skipped.iter().collect();
+    assert_eq!((frontend.full_name().as_str(), frontend.addresses.len()), ("gateway infra/front", 1));
+    assert_eq!(frontend.address_names, ["lb.test"]);
+    let skipped: Vec<&String> = frontend.skipped.iter().collect();
     assert!(skipped.iter().any(|line| line.contains("listener tcp, which speaks TCP")), "{skipped:?}");
     assert!(skipped.iter().any(|line| line.contains("plain GET")), "{skipped:?}");
 }

@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, HashMap};
 use proptest::prelude::*;
 
 use super::*;
-use crate::cluster::roster::{Mark, Pod};
+use crate::cluster::roster::{Pod, ProbeAnnotation};
 
 fn read(note: &str) -> (Vec<String>, Option<String>) {
     let (networks, wrong) = attachments(note, &["10.244.1.5".parse().unwrap()]);
@@ -68,7 +68,7 @@ fn pod(name: &str, address: &str, absent: bool) -> (String, Pod) {
         terminating: absent,
         absent: absent.then(|| "it is terminating".to_owned()),
         vantage: false,
-        mark: Mark::None,
+        annotation: ProbeAnnotation::None,
     };
     (format!("default/{name}"), pod)
 }

@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use netcheck_common::domain::Vantage;
 use serde_json::{Value, json};
 
+use netcheck_proto::v1;
+
 use super::*;
 use crate::cluster::roster::Objects;
 use crate::cluster::selection::Selection;
+use crate::model::target::TargetKind;
 
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
@@ -71,7 +74,7 @@ fn paths(catalog: &Catalog, node: &str, from: &PodSource) -> Vec<String> {
     let host = |target: &Target| target.network().is_some();
     assert!(!wanted.iter().any(|path| path.vantage == Vantage::Host && host(&path.probe.target)));
     let pods = wanted.iter().filter(|path| path.vantage == Vantage::Pod);
-    let pods = pods.filter(|path| path.probe.target.kind == v1::TargetKind::Pod);
+    let pods = pods.filter(|path| path.probe.target.kind == TargetKind::Pod);
     pods.map(|path| format!("{} {}", path.probe.target.id, path.probe.address)).collect()
 }
 

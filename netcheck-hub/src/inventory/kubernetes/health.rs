@@ -23,16 +23,16 @@ struct Trouble {
 
 /// The state of the API as its client sees it.
 #[derive(Debug, Default)]
-pub struct Pulse {
+pub struct ApiHealth {
     troubles: Mutex<BTreeMap<String, Trouble>>,
     changed: Notify,
 }
 
-impl Pulse {
+impl ApiHealth {
     /// The layer that sees the heads of answers.
     #[must_use]
     pub fn layer(self: &Arc<Self>) -> PulseLayer {
-        PulseLayer { pulse: Arc::clone(self) }
+        PulseLayer { health: Arc::clone(self) }
     }
 
     /// Something is wrong with a resource (plural name). Returns whether that is news.
@@ -80,14 +80,14 @@ impl Pulse {
 /// Makes [`PulseService`]s.
 #[derive(Clone, Debug)]
 pub struct PulseLayer {
-    pulse: Arc<Pulse>,
+    health: Arc<ApiHealth>,
 }
 
 impl<S> Layer<S> for PulseLayer {
     type Service = PulseService<S>;
 
     fn layer(&self, inner: S) -> PulseService<S> {
-        PulseService { inner, pulse: Arc::clone(&self.pulse) }
+        PulseService { inner, health: Arc::clone(&self.health) }
     }
 }
 
@@ -95,7 +95,7 @@ impl<S> Layer<S> for PulseLayer {
 #[derive(Clone, Debug)]
 pub struct PulseService<S> {
     inner: S,
-    pulse: Arc<Pulse>,
+    health: Arc<ApiHealth>,
 }
 
 impl<S, A, B> Service<Request<A>> for PulseService<S>
@@ -113,12 +113,12 @@ where
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
         let watched = watched(request.uri()).map(ToOwned::to_owned);
-        let pulse = Arc::clone(&self.pulse);
+        let health = Arc::clone(&self.health);
         let answering = self.inner.call(request);
         async move {
             let answer = answering.await?;
             if let Some(resource) = watched.filter(|_| answer.status().is_success()) {
-                pulse.clear(&resource);
+                health.clear(&resource);
             }
             Ok(answer)
         }

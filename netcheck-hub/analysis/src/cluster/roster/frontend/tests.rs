@@ -2,14 +2,14 @@ use serde_json::{Value, json};
 
 use super::*;
 
-fn read(annotations: &Value, spec: &Value, status: &Value) -> Entrance {
+fn read(annotations: &Value, spec: &Value, status: &Value) -> HttpFrontend {
     let object = json!({
         "metadata": { "name": "web", "namespace": "shop", "annotations": annotations },
         "spec": spec, "status": { "loadBalancer": { "ingress": status } },
     });
-    let (id, entrance) = ingress(&serde_json::from_value(object).unwrap()).unwrap();
-    assert_eq!((id.as_str(), entrance.full_name().as_str()), ("shop/web", "ingress shop/web"));
-    entrance
+    let (id, frontend) = ingress(&serde_json::from_value(object).unwrap()).unwrap();
+    assert_eq!((id.as_str(), frontend.full_name().as_str()), ("shop/web", "ingress shop/web"));
+    frontend
 }
 
 fn rule(host: Option<&str>, paths: &[(&str, &str)]) -> Value {
@@ -22,11 +22,11 @@ fn rule(host: Option<&str>, paths: &[(&str, &str)]) -> Value {
     rule
 }
 
-fn sites(entrance: &Entrance) -> Vec<String> {
+fn sites(frontend: &HttpFrontend) -> Vec<String> {
     let url = |site: &Site| {
         format!("{}://{}:{}{}", if site.tls { "https" } else { "http" }, site.host, site.port, site.path)
     };
-    entrance.sites.iter().map(url).collect()
+    frontend.sites.iter().map(url).collect()
 }
 
 #[test]
@@ -42,9 +42,9 @@ fn hosts_and_paths_with_tls_where_it_is_listed() {
     });
     let status =
         json!([{ "ip": "192.0.2.7" }, { "ip": "192.0.2.7" }, { "hostname": "lb.test" }, { "ip": "" }]);
-    let entrance = read(&json!({ "netcheck.io/http-status": "200" }), &spec, &status);
+    let frontend = read(&json!({ "netcheck.io/http-status": "200" }), &spec, &status);
     assert_eq!(
-        sites(&entrance),
+        sites(&frontend),
         [
             "http://a.test:80/",
             "http://a.test:80/api",
@@ -56,30 +56,30 @@ fn hosts_and_paths_with_tls_where_it_is_listed() {
             "http://y.x.wild.test:80/",
         ]
     );
-    assert_eq!(entrance.addresses, ["192.0.2.7".parse::<IpAddr>().unwrap()]);
+    assert_eq!(frontend.addresses, ["192.0.2.7".parse::<IpAddr>().unwrap()]);
     assert_eq!(
-        (entrance.address_names, entrance.http.expected),
+        (frontend.address_names, frontend.http.expected),
         (vec!["lb.test".to_owned()], vec![(200, 200)])
     );
-    assert!(entrance.skipped.is_empty(), "{:?}", entrance.skipped);
+    assert!(frontend.skipped.is_empty(), "{:?}", frontend.skipped);
 }
 
 #[test]
 fn what_rules_leave_open_is_named_by_annotation_or_told() {
     let spec = json!({ "rules": [rule(Some("*.wild.test"), &[("/", "Prefix")]), rule(None, &[("/(.*)", "ImplementationSpecific"), ("/x", "Prefix")])] });
-    let entrance = read(&json!({}), &spec, &json!([]));
-    assert_eq!(sites(&entrance), ["http://:80/x"]);
-    assert!(entrance.addresses.is_empty() && entrance.address_names.is_empty());
-    let skipped: Vec<&String> = entrance.skipped.iter().collect();
+    let frontend = read(&json!({}), &spec, &json!([]));
+    assert_eq!(sites(&frontend), ["http://:80/x"]);
+    assert!(frontend.addresses.is_empty() && frontend.address_names.is_empty());
+    let skipped: Vec<&String> = frontend.skipped.iter().collect();
     assert!(
         skipped[0].contains("*.wild.test") && skipped[0].contains("netcheck.io/http-host"),
         "{skipped:?}"
     );
     assert!(skipped[1].contains("pattern"), "{skipped:?}");
     let named = json!({ "netcheck.io/http-host": "a.wild.test b.other.test a.b.wild.test" });
-    let entrance = read(&named, &spec, &json!([]));
+    let frontend = read(&named, &spec, &json!([]));
     assert_eq!(
-        sites(&entrance),
+        sites(&frontend),
         [
             "http://a.b.wild.test:80/x",
             "http://a.wild.test:80/",
@@ -110,7 +110,7 @@ fn annotations_name_what_is_asked_for() {
 fn there_are_bounds() {
     let many: Vec<Value> = (0..40).map(|number| rule(Some(&format!("h{number}.test")), &[])).collect();
     let status: Vec<Value> = (1..20).map(|number| json!({ "ip": format!("192.0.2.{number}") })).collect();
-    let entrance = read(&json!({}), &json!({ "rules": many }), &json!(status));
-    assert_eq!((entrance.sites.len(), entrance.addresses.len()), (SITES_MAX, ADDRESSES_MAX));
-    assert_eq!(entrance.skipped.len(), 2, "{:?}", entrance.skipped);
+    let frontend = read(&json!({}), &json!({ "rules": many }), &json!(status));
+    assert_eq!((frontend.sites.len(), frontend.addresses.len()), (SITES_MAX, ADDRESSES_MAX));
+    assert_eq!(frontend.skipped.len(), 2, "{:?}", frontend.skipped);
 }

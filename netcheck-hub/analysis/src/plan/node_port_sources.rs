@@ -2,8 +2,8 @@
 //! grows with nodes and not with pairs. Pure.
 //!
 //! The others are one of its own zone and one of each of two further zones, filled up to [`OTHERS`] by any; and of every
-//! zone somebody probes somebody of every other zone. Each choice is the highest of a hash of the two names: a node that
-//! comes or goes changes the choices that it is part of, and no others.
+//! zone somebody probes somebody of every other zone. Each is chosen by rendezvous hashing (the highest hash of the two
+//! names): a node that comes or goes changes the choices that it is part of, and no others.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +20,7 @@ const OTHER_ZONES: usize = 2;
 type Hashed<'a> = (&'a str, u64);
 
 /// Who probes each of `targets`, chosen among `sources`; both as (node, zone).
-pub(super) fn around<'a>(
+pub(super) fn node_port_sources<'a>(
     targets: impl Iterator<Item = (&'a str, &'a str)>,
     sources: impl Iterator<Item = (&'a str, &'a str)>,
 ) -> BTreeMap<&'a str, Sources> {
@@ -32,7 +32,7 @@ pub(super) fn around<'a>(
     let mut chosen: BTreeMap<&str, BTreeSet<&str>> = targets
         .iter()
         .map(|&(target, zone)| {
-            (target.0, BTreeSet::from([target.0]).union(&few(target, zone, &zones)).copied().collect())
+            (target.0, BTreeSet::from([target.0]).union(&others(target, zone, &zones)).copied().collect())
         })
         .collect();
     // Somebody of every zone to somebody of every other.
@@ -55,8 +55,8 @@ pub(super) fn around<'a>(
     chosen.into_iter().map(sources).collect()
 }
 
-/// A few others for one node.
-fn few<'a>(
+/// The others for one node, by rendezvous hashing: those with the highest hash of both names.
+fn others<'a>(
     target: Hashed<'a>,
     zone: &str,
     zones: &BTreeMap<Hashed<'a>, Vec<Hashed<'a>>>,
@@ -118,7 +118,7 @@ mod tests {
             Sources::Only(sources) => (node.to_owned(), (*sources).clone()),
             Sources::All | Sources::Rest(_) => unreachable!("a choice is a few"),
         };
-        around(pairs(), pairs()).into_iter().map(plain).collect()
+        node_port_sources(pairs(), pairs()).into_iter().map(plain).collect()
     }
 
     proptest! {

@@ -1,6 +1,6 @@
 //! Ingresses and Gateways of the API: only where they are asked for, and where the API has them.
 
-use netcheck_analysis::cluster::roster::Mark;
+use netcheck_analysis::cluster::roster::ProbeAnnotation;
 use netcheck_hub::inventory::kubernetes::Access;
 use netcheck_kubefake::{FakeApi, Resource};
 use serde_json::{Value, json};
@@ -51,12 +51,12 @@ async fn ingresses_come_change_and_go() {
             .await;
     let address = |name: &'static str, address: &'static str| {
         move |state: &netcheck_hub::state::State| {
-            let found = state.roster.entrances.get(name).and_then(|of| of.addresses.first());
+            let found = state.roster.frontends.get(name).and_then(|of| of.addresses.first());
             found.is_some_and(|found| found.to_string() == address)
         }
     };
     rig.until("the first one", address("ingress default/a", "192.0.2.1")).await;
-    assert_eq!(rig.hub.lock().roster.entrances["ingress default/a"].mark, Mark::Probe);
+    assert_eq!(rig.hub.lock().roster.frontends["ingress default/a"].annotation, ProbeAnnotation::Probe);
     rig.fake.apply(ingress("b", &json!({ "netcheck.io/probe": "maybe" }), "192.0.2.2"));
     rig.until("another one", address("ingress default/b", "192.0.2.2")).await;
     assert!(rig.hub.lock().roster.misannotated.contains("ingress default/b"));
@@ -69,7 +69,7 @@ async fn ingresses_come_change_and_go() {
     assert!(rig.fake.delete(Resource::Ingresses, "default", "b"));
     rig.fake.compact();
     rig.fake.faults(|faults| faults.release(Resource::Ingresses, false));
-    rig.until("one less", |state| !state.roster.entrances.contains_key("ingress default/b")).await;
+    rig.until("one less", |state| !state.roster.frontends.contains_key("ingress default/b")).await;
     rig.until_called("list", "networking.k8s.io/ingresses", 2).await;
     rig.until_fine().await;
     // The same as from a file.
@@ -85,7 +85,7 @@ async fn what_does_not_hold_together_or_is_not_allowed_costs_nothing_else() {
         fake.apply(ingress("bad", &json!({}), "somewhere"));
     })
     .await;
-    rig.until("the good one", |state| state.roster.entrances.contains_key("ingress default/a")).await;
+    rig.until("the good one", |state| state.roster.frontends.contains_key("ingress default/a")).await;
     rig.until("a caveat", |state| state.caveats().iter().any(|line| line.contains("ingress default/bad")))
         .await;
     let denied = following(|fake| fake.faults(|faults| faults.deny("list", Resource::Ingresses))).await;
@@ -119,7 +119,7 @@ async fn gateways_are_waited_for_without_a_fuss() {
     });
     let host = |host: &'static str| {
         move |state: &netcheck_hub::state::State| {
-            let found = state.roster.entrances.get("gateway default/front");
+            let found = state.roster.frontends.get("gateway default/front");
             found.is_some_and(|of| of.sites.iter().any(|site| site.host == host))
         }
     };
@@ -128,13 +128,13 @@ async fn gateways_are_waited_for_without_a_fuss() {
     rig.fake.apply(route("other.test"));
     rig.until("another host", host("other.test")).await;
     assert!(rig.fake.delete(Resource::HttpRoutes, "default", "shop"));
-    rig.until("no route", |state| state.roster.entrances["gateway default/front"].sites.is_empty()).await;
+    rig.until("no route", |state| state.roster.frontends["gateway default/front"].sites.is_empty()).await;
     // They are removed, with all that there was of them.
     assert!(rig.fake.delete(Resource::Gateways, "default", "front"));
     rig.fake.faults(|faults| {
         faults.missing(Resource::Gateways, true);
         faults.cut_watches(Resource::Gateways);
     });
-    rig.until("none any more", |state| state.roster.entrances.is_empty()).await;
+    rig.until("none any more", |state| state.roster.frontends.is_empty()).await;
     rig.until("told again", |state| state.caveats().iter().any(|line| line.contains("no gateways"))).await;
 }

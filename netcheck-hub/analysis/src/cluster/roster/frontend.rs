@@ -8,8 +8,8 @@ use k8s_openapi::api::networking::v1::{Ingress as IngressObject, IngressRule, In
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use netcheck_proto::text;
 
-use super::Mark;
-use super::build::{mark, namespaced};
+use super::ProbeAnnotation;
+use super::build::{namespaced, probe_annotation};
 use super::http::HttpWishes;
 
 /// Names that stand for hosts that rules leave open: `netcheck.io/http-host: "a.example.org b.example.org"`.
@@ -22,14 +22,14 @@ const PATH_MAX: usize = 1024;
 
 /// What kind of object it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum EntranceKind {
+pub enum FrontendKind {
     /// `networking.k8s.io/v1`.
     Ingress,
     /// `gateway.networking.k8s.io/v1`.
     Gateway,
 }
 
-impl EntranceKind {
+impl FrontendKind {
     /// `ingress`, as people call it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -42,9 +42,9 @@ impl EntranceKind {
 
 /// An Ingress, or a Gateway with the routes that are attached to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entrance {
+pub struct HttpFrontend {
     /// What it is.
-    pub kind: EntranceKind,
+    pub kind: FrontendKind,
     /// Namespace.
     pub namespace: String,
     /// Name.
@@ -52,7 +52,7 @@ pub struct Entrance {
     /// Its labels.
     pub labels: BTreeMap<String, String>,
     /// What annotations say, its own before its namespace's.
-    pub mark: Mark,
+    pub annotation: ProbeAnnotation,
     /// What its annotations say of HTTP.
     pub http: HttpWishes,
     /// Where it is reached; empty while nobody has given it an address.
@@ -87,15 +87,15 @@ pub(super) enum Host {
     Wild,
 }
 
-impl Entrance {
+impl HttpFrontend {
     /// Without sites and addresses.
-    pub(super) fn plain(kind: EntranceKind, meta: &ObjectMeta) -> Option<Self> {
+    pub(super) fn plain(kind: FrontendKind, meta: &ObjectMeta) -> Option<Self> {
         Some(Self {
             kind,
             namespace: meta.namespace.clone().unwrap_or_else(|| "default".to_owned()),
             name: meta.name.clone()?,
             labels: meta.labels.clone().unwrap_or_default(),
-            mark: mark(meta),
+            annotation: probe_annotation(meta),
             http: HttpWishes::read(meta.annotations.as_ref()),
             addresses: Vec::new(),
             address_names: Vec::new(),
@@ -203,30 +203,30 @@ pub(super) fn named_hosts(meta: &ObjectMeta) -> Vec<String> {
 
 /// An Ingress, with its `namespace/name`.
 #[must_use]
-pub fn ingress(object: &IngressObject) -> Option<(String, Entrance)> {
-    let mut entrance = Entrance::plain(EntranceKind::Ingress, &object.metadata)?;
-    let id = namespaced(&object.metadata, &entrance.name);
+pub fn ingress(object: &IngressObject) -> Option<(String, HttpFrontend)> {
+    let mut frontend = HttpFrontend::plain(FrontendKind::Ingress, &object.metadata)?;
+    let id = namespaced(&object.metadata, &frontend.name);
     let named = named_hosts(&object.metadata);
     let status = object.status.as_ref().and_then(|status| status.load_balancer.as_ref());
     for at in status.and_then(|status| status.ingress.as_ref()).into_iter().flatten() {
         for text in [&at.ip, &at.hostname].into_iter().flatten().filter(|text| !text.is_empty()).take(1) {
-            entrance.add_address(text);
+            frontend.add_address(text);
         }
     }
-    let Some(spec) = &object.spec else { return Some((id, entrance)) };
+    let Some(spec) = &object.spec else { return Some((id, frontend)) };
     let rules = spec.rules.as_deref().unwrap_or_default();
     for rule in rules {
-        add_rule(&mut entrance, spec, rule, &named);
+        add_rule(&mut frontend, spec, rule, &named);
     }
     if rules.is_empty() && spec.default_backend.is_some() {
-        add_rule(&mut entrance, spec, &IngressRule::default(), &named);
+        add_rule(&mut frontend, spec, &IngressRule::default(), &named);
     }
-    Some((id, entrance))
+    Some((id, frontend))
 }
 
-fn add_rule(entrance: &mut Entrance, spec: &IngressSpec, rule: &IngressRule, named: &[String]) {
+fn add_rule(frontend: &mut HttpFrontend, spec: &IngressSpec, rule: &IngressRule, named: &[String]) {
     let text = rule.host.as_deref().unwrap_or_default();
-    let host = entrance.host(text, named);
+    let host = frontend.host(text, named);
     let mut ports = vec![(false, 80)];
     if has_tls(spec, text) {
         ports.push((true, 443));
@@ -234,13 +234,13 @@ fn add_rule(entrance: &mut Entrance, spec: &IngressSpec, rule: &IngressRule, nam
     let paths = rule.http.as_ref().map_or(&[][..], |http| &http.paths);
     for path in paths {
         let text = path.path.as_deref().filter(|text| !text.is_empty()).unwrap_or("/");
-        if entrance.plain_path(text) {
-            entrance.add_sites(&host, text, &ports);
+        if frontend.plain_path(text) {
+            frontend.add_sites(&host, text, &ports);
         }
     }
     // Without paths all of the host goes to the default backend.
     if paths.is_empty() {
-        entrance.add_sites(&host, "/", &ports);
+        frontend.add_sites(&host, "/", &ports);
     }
 }
 

@@ -17,9 +17,9 @@ impl<T> Lock<T> {
         Self { state: Mutex::new(state), longest_ns: AtomicU64::new(0) }
     }
 
-    pub(super) fn hold(&self) -> Held<'_, T> {
+    pub(super) fn hold(&self) -> StateGuard<'_, T> {
         let state = self.state.lock();
-        Held { state, since: Instant::now(), longest_ns: &self.longest_ns }
+        StateGuard { state, since: Instant::now(), longest_ns: &self.longest_ns }
     }
 
     /// The longest that it was held since this was asked last.
@@ -29,13 +29,13 @@ impl<T> Lock<T> {
 }
 
 /// The state, locked.
-pub struct Held<'a, T> {
+pub struct StateGuard<'a, T> {
     state: MutexGuard<'a, T>,
     since: Instant,
     longest_ns: &'a AtomicU64,
 }
 
-impl<T> Deref for Held<'_, T> {
+impl<T> Deref for StateGuard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -43,13 +43,13 @@ impl<T> Deref for Held<'_, T> {
     }
 }
 
-impl<T> DerefMut for Held<'_, T> {
+impl<T> DerefMut for StateGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         &mut self.state
     }
 }
 
-impl<T> Drop for Held<'_, T> {
+impl<T> Drop for StateGuard<'_, T> {
     fn drop(&mut self) {
         let held_ns = u64::try_from(self.since.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.longest_ns.fetch_max(held_ns, Ordering::Relaxed);
