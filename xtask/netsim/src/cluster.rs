@@ -18,6 +18,8 @@ pub struct Flow {
     pub class: Class,
     /// How many.
     pub probes: u32,
+    /// Its source's address and port are replaced on the way, so that no hook knows it, nor its backend.
+    pub anonymous: bool,
 }
 
 /// What a cluster's agents were told to do.
@@ -29,6 +31,7 @@ struct Plan {
     probes: u32,
     most: usize,
     services: Vec<ServicePlan>,
+    masquerade: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -59,6 +62,7 @@ pub fn draw(rng: &mut Rng) -> (Topology, Vec<Flow>) {
         probes: rng.between(10, 60),
         most: most(rng, topology.nodes.len()),
         services,
+        masquerade: rng.percent(15),
     };
     let mut flows = flows(rng, &topology, &plan);
     gone(rng, &topology, &mut flows);
@@ -214,8 +218,16 @@ fn flows(rng: &mut Rng, topology: &Topology, plan: &Plan) -> Vec<Flow> {
         targets.truncate(share);
         for endpoint in targets {
             let target = Target { endpoint: Some(endpoint), service: None, entry: Entry::Direct };
+            // A path that has just been added has few probes yet.
+            let young = rng.percent(3);
             for &class in &plan.classes {
-                flows.push(Flow { source, target, class, probes: plan.probes });
+                flows.push(Flow {
+                    source,
+                    target,
+                    class,
+                    probes: if young { 4 } else { plan.probes },
+                    anonymous: false,
+                });
             }
         }
         for (service, wanted) in plan.services.iter().enumerate() {
@@ -289,7 +301,9 @@ fn to_service(
             let class =
                 Class { kind: wanted.kind, family, size: Size::Small, fresh: true, source_port: None };
             let probes = plan.probes / u32::try_from(backends.len()).unwrap_or(1);
-            flows.push(Flow { source, target, class, probes: (probes + rng.index(3)).max(3) });
+            let anonymous =
+                plan.masquerade && wanted.entry != Entry::Direct && matches!(source, Endpoint::Node(_));
+            flows.push(Flow { source, target, class, probes: (probes + rng.index(3)).max(3), anonymous });
         }
     }
     flows

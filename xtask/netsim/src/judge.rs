@@ -3,7 +3,9 @@
 //! Two causes are the same for the hub if they lose the same probes at steps that leave the same evidence. So a cause is
 //! judged by what it would lose, and not by its name.
 
-use netcheck_causes::{Answer, Cause, Certainty, Component, Heading, Pattern, Stage, Topology};
+use std::collections::BTreeMap;
+
+use netcheck_causes::{Answer, Cause, Certainty, Component, Heading, Pattern, Stage, Topology, Visibility};
 
 use crate::case::Case;
 use crate::observe::{Lost, Said, lossy, way_of, window};
@@ -11,6 +13,8 @@ use crate::way::{Part, Way};
 
 /// Expected losses that did not happen, below which chance may well have it so.
 const SLACK: f64 = 3.0;
+/// By how much the lost share of probes with unknown backends may be off.
+const SHARE: f64 = 0.2;
 /// So many alternatives still help a person.
 const ALTERNATIVES: usize = 3;
 
@@ -105,22 +109,35 @@ pub fn truth_as_answer(case: &Case) -> Vec<Cause> {
     case.truth.iter().map(cause).collect()
 }
 
-/// Leaves out what another fault hides altogether.
+/// Leaves out what another fault hides altogether. What it lost all the same, but where it looks like the other one's
+/// losses, is the other one's then.
 pub(crate) fn prune(case: &mut Case) {
     for at in (0..case.truth.len()).rev() {
-        let rest: Vec<Named> = {
-            let bench = Bench::new(case);
-            let mut rest = bench.truth();
-            rest.remove(at);
-            rest
-        };
-        let lost = case.lost.iter().flatten().filter(|lost| lost.fault == at).count();
-        if lost == 0 || case.truth.len() > 1 && Bench::new(case).same(&rest) {
-            case.truth.remove(at);
-            for lost in case.lost.iter_mut().flatten() {
-                lost.fault -= usize::from(lost.fault > at);
+        if case.truth.len() < 2 {
+            return;
+        }
+        let bench = Bench::new(case);
+        let mut rest = bench.truth();
+        rest.remove(at);
+        if !bench.same(&rest) {
+            continue;
+        }
+        let mut lost = case.lost.clone();
+        for (flow, lost) in lost.iter_mut().enumerate() {
+            for lost in lost {
+                if lost.fault == at {
+                    let alike = |&&(step, ..): &&(usize, usize, Mode)| bench.compatible(flow, lost, step);
+                    let Some(&(step, fault, _)) = bench.predict(flow, &rest).iter().find(alike) else {
+                        continue;
+                    };
+                    (lost.step, lost.fault) = (step, fault);
+                } else {
+                    lost.fault -= usize::from(lost.fault > at);
+                }
             }
         }
+        case.lost = lost;
+        case.truth.remove(at);
     }
 }
 
@@ -193,6 +210,9 @@ impl<'a> Bench<'a> {
         let truth = self.truth();
         let mut slack = 0.0;
         for flow in 0..self.case.flows.len() {
+            if self.is_dim(flow) {
+                continue;
+            }
             let (wanted, got) = (self.predict(flow, &truth), self.predict(flow, causes));
             match self.differ(flow, &wanted, &got) {
                 Some(chance) => slack += chance,
@@ -202,7 +222,43 @@ impl<'a> Bench<'a> {
                 return false;
             }
         }
-        true
+        let by_chance = self.same_shares(&truth).unwrap_or(f64::INFINITY);
+        self.same_shares(causes).is_some_and(|chance| slack + (chance - by_chance).max(0.0) <= SLACK)
+    }
+
+    /// Whether the hub knows neither a flow's backend nor where its probes were lost.
+    fn is_dim(&self, flow: usize) -> bool {
+        self.case.flows[flow].anonymous && self.case.lost[flow].iter().all(|lost| lost.said == Said::Unknown)
+    }
+
+    /// Of probes whose backends nobody knows, the hub has the share that was lost: how far a set of causes fits it.
+    fn same_shares(&self, causes: &[Named]) -> Option<f64> {
+        let mut shares: BTreeMap<_, [f64; 4]> = BTreeMap::new();
+        for (at, flow) in self.case.flows.iter().enumerate().filter(|&(at, _)| self.is_dim(at)) {
+            let probes = f64::from(flow.probes);
+            let [all, lost, least, maybe] =
+                shares.entry((flow.source, flow.target.service, flow.class)).or_default();
+            *all += probes;
+            *lost += f64::from(self.case.lost[at].iter().map(|lost| lost.probes).sum::<u32>());
+            match self.predict(at, causes).first() {
+                Some(&(_, _, Mode::All)) => *least += probes,
+                Some(_) => *maybe += probes,
+                None => {}
+            }
+        }
+        let rate = self.case.truth.iter().map(|it| it.rate).fold(1.0, f64::min);
+        let begun = self.case.truth.iter().any(|it| it.before > 0.0);
+        let mut slack = 0.0;
+        for [all, lost, least, maybe] in shares.into_values() {
+            let none = lost == 0.0;
+            let fits = (begun || lost >= least - SHARE * all) && lost <= least + maybe + SHARE * all;
+            let extremes = (!none || least == 0.0) && (none || least + maybe > 0.0);
+            if !fits || !extremes || (lost >= all && least + maybe < all) {
+                return None;
+            }
+            slack += if none { maybe * rate } else { 0.0 };
+        }
+        Some(slack)
     }
 
     /// Expected losses by which two predictions differ for a flow; none if the facts tell them apart.
@@ -246,11 +302,10 @@ impl<'a> Bench<'a> {
         Some(slack)
     }
 
-    /// Whether losses at step `at` look to the hub as those of a fault at `step`.
+    /// Whether losses at step `at` look to the hub as those of a fault at `step`. Where none happened, nothing tells.
     fn alike(&self, flow: usize, step: usize, fault: usize, at: usize) -> bool {
-        let lost = self.case.lost[flow].iter().filter(|it| it.fault == fault && it.step == step);
-        let mut lost = lost.peekable();
-        step == at || lost.peek().is_some() && lost.all(|lost| self.compatible(flow, lost, at))
+        let mut lost = self.case.lost[flow].iter().filter(|it| it.fault == fault && it.step == step);
+        step == at || lost.all(|lost| self.compatible(flow, lost, at))
     }
 
     fn compatible(&self, flow: usize, lost: &Lost, at: usize) -> bool {
@@ -259,20 +314,21 @@ impl<'a> Bench<'a> {
         if lost.step == at {
             return true;
         }
-        let silent = || {
-            let places = |hooks| window(self.topology(), way, hooks);
-            places(truth.hooks) == places(other.hooks)
-        };
+        let same_node = self.node(truth.part) == self.node(other.part) && truth.reply == other.reply;
+        let filters = matches!(other.part, Part::Forwarding { .. } | Part::Transit(_));
         match lost.said {
             Said::Unknown => true,
-            Said::Silent => silent(),
+            // A kernel that tells of all that its rules and routes drop told of none.
+            Said::Silent if filters && self.tells_all(other.part) => false,
+            Said::Silent => {
+                let places = |hooks| window(self.topology(), way, hooks);
+                places(lost.hooks) == places(other.hooks)
+            }
             Said::Here(report) => match report.into {
                 Stage::Socket => same_end(truth.part, other.part) && !other.reply,
+                // Rules ahead of routing meet what is translated and what is forwarded.
                 Stage::NetfilterPrerouting => {
-                    self.node(truth.part) == self.node(other.part) && truth.reply == other.reply && !other.out
-                        || matches!(other.part, Part::Translation { .. } | Part::Forwarding { .. })
-                            && self.node(truth.part) == self.node(other.part)
-                            && truth.reply == other.reply
+                    same_node && (filters || matches!(other.part, Part::Translation { .. }))
                 }
                 _ => false,
             },
@@ -281,11 +337,14 @@ impl<'a> Bench<'a> {
                 between && truth.reply == other.reply
             }
             Said::Answered(Answer::Refused) => same_end(truth.part, other.part) && !other.reply,
-            Said::Answered(Answer::Unreachable) => {
-                self.node(truth.part) == self.node(other.part) && !other.reply
-            }
-            Said::Answered(Answer::Error) | Said::NotSent | Said::Strays => false,
+            Said::Answered(Answer::Unreachable) => same_node,
+            Said::Answered(Answer::Error) | Said::NotSent => false,
         }
+    }
+
+    fn tells_all(&self, part: Part) -> bool {
+        self.node(part)
+            .is_some_and(|node| self.topology().nodes[node as usize].visibility == Visibility::Full)
     }
 
     fn node(&self, part: Part) -> Option<u32> {
@@ -337,7 +396,8 @@ impl<'a> Bench<'a> {
             let got = self.predict(flow, &[cause]);
             got.first().is_none_or(|&(at, _, _)| {
                 let lost = &self.case.lost[flow];
-                !lost.is_empty() && lost.iter().any(|lost| self.compatible(flow, lost, at))
+                let by_chance = mode(cause.2) != Mode::All && lost.is_empty();
+                by_chance || lost.iter().any(|lost| self.compatible(flow, lost, at))
             })
         })
     }

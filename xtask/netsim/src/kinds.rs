@@ -1,30 +1,30 @@
 //! The kinds of faults, drawn at random.
 
 use netcheck_causes::{
-    Answer, Carrier, Component, Extent, Heading, NodeIx, Pattern, PodIx, PodNetwork, Role, ServiceIx,
+    Answer, Carrier, Component, Entry, Extent, Heading, NodeIx, Pattern, PodIx, PodNetwork, Role, ServiceIx,
     Topology,
 };
 use netcheck_common::domain::{Family, ProbeKind};
 
 use crate::cluster::Flow;
 use crate::fault::{
-    BACKLOG, CONNTRACK, FORWARD_RULE, Fault, Manner, NEIGHBOUR, NO_TUNNEL_SOCKET, PREROUTING_RULE, ROUTE,
-    RP_FILTER, RULE, VNI, program, queue, too_big,
+    BACKLOG, BRIDGE_RULE, CONNTRACK, FORWARD_RULE, Fault, Manner, NEIGHBOUR, NO_TUNNEL_SOCKET,
+    PREROUTING_RULE, ROUTE, RP_FILTER, RULE, VNI, program, queue, too_big,
 };
 use crate::rng::Rng;
 
 /// What faults are drawn for.
 pub(crate) struct Scene<'a> {
     /// The cluster.
-    pub(crate) topology: &'a Topology,
+    pub(crate) topology: &'a mut Topology,
     /// What is probed in it.
-    pub(crate) flows: &'a [Flow],
+    pub(crate) flows: &'a mut Vec<Flow>,
     /// Where numbers come from.
     pub(crate) rng: &'a mut Rng,
 }
 
 /// Draws one kind of fault; none where the cluster has no such thing.
-type Draw = fn(&mut Scene<'_>) -> Option<Fault>;
+pub(crate) type Draw = fn(&mut Scene<'_>) -> Option<Fault>;
 
 /// All kinds, and how often they are drawn.
 const KINDS: &[(u32, Draw)] = &[
@@ -51,19 +51,27 @@ const KINDS: &[(u32, Draw)] = &[
     (3, new_flows),
     (3, conntrack_full),
     (2, secondary),
+    (3, no_backend),
+    (3, tunnel_of_two),
+    (3, tunnel_mtu),
+    (2, no_tunnels),
+    (2, echo_off),
+    (3, port_of_node),
+    (2, bridge_rule),
+    (2, kind_denied),
 ];
 
-/// Draws a fault.
-pub(crate) fn draw(scene: &mut Scene<'_>) -> Option<Fault> {
+/// Any kind.
+pub(crate) fn any(rng: &mut Rng) -> Draw {
     let total: u32 = KINDS.iter().map(|(weight, _)| weight).sum();
-    let mut drawn = scene.rng.index(total as usize);
-    for (weight, draw) in KINDS {
-        if drawn < *weight {
-            return draw(scene);
+    let mut drawn = rng.index(total as usize);
+    for &(weight, draw) in KINDS {
+        if drawn < weight {
+            return draw;
         }
         drawn -= weight;
     }
-    None
+    wire
 }
 
 fn fault(kind: &'static str, component: Component, heading: Heading, manner: Manner) -> Fault {
@@ -248,7 +256,7 @@ fn gone_endpoint(scene: &mut Scene<'_>) -> Option<Fault> {
             backend.is_some_and(|it| !scene.topology.services[service as usize].backends.contains(&it))
         })
     };
-    let flows: Vec<&Flow> = scene.flows.iter().filter(gone).collect();
+    let flows: Vec<Flow> = scene.flows.iter().filter(gone).copied().collect();
     let flow = scene.rng.pick(&flows)?;
     let node = scene.topology.node_of(flow.source)?;
     let component = Component::Translation {
@@ -417,4 +425,90 @@ fn secondary(scene: &mut Scene<'_>) -> Option<Fault> {
     }
     let component = Component::SecondaryNetwork(scene.rng.index(count));
     Some(scene.pattern(fault("secondary network", component, Heading::Both, Manner::Silent)))
+}
+
+/// Nobody answers for a service: its endpoints are empty, and nothing of its backends is probed through it.
+fn no_backend(scene: &mut Scene<'_>) -> Option<Fault> {
+    let service = scene.service()?;
+    scene.topology.services[service as usize].backends.clear();
+    let first = scene.flows.iter().filter(|flow| flow.target.service == Some(service));
+    let first = first.map(|flow| flow.target.endpoint).next()?;
+    scene.flows.retain(|flow| flow.target.service != Some(service) || flow.target.endpoint == first);
+    for flow in scene.flows.iter_mut().filter(|flow| flow.target.service == Some(service)) {
+        flow.target.endpoint = None;
+        flow.anonymous = false;
+    }
+    let manner = scene.manner(&[Manner::Answered(Answer::Refused), Manner::Silent]);
+    Some(fault("no backend", Component::Service(service), Heading::Both, manner))
+}
+
+fn tunnel_of_two(scene: &mut Scene<'_>) -> Option<Fault> {
+    if scene.topology.pod_network != PodNetwork::Overlay {
+        return None;
+    }
+    let mut ends = [Extent::Node(scene.node()), Extent::Node(scene.node())];
+    if let (Some(zone), true) = (scene.zone(), scene.rng.percent(30)) {
+        ends[scene.rng.below(2)] = Extent::Zone(zone);
+    }
+    let heading = scene.one_way_or_both();
+    if heading == Heading::Both {
+        ends.sort_unstable();
+    }
+    let component = Component::Tunnel { from: ends[0], to: ends[1] };
+    (ends[0] != ends[1]).then(|| scene.between(fault("tunnel of two", component, heading, Manner::Silent)))
+}
+
+/// The tunnel's interface is smaller than its pods' say.
+fn tunnel_mtu(scene: &mut Scene<'_>) -> Option<Fault> {
+    if scene.topology.pod_network != PodNetwork::Overlay {
+        return None;
+    }
+    let component = Component::TunnelEnd(scene.nodes());
+    let pattern = Pattern { full_size: true, ..Pattern::default() };
+    let manner = Manner::Dropped(too_big(Role::Tunnel));
+    Some(Fault { pattern, ..fault("tunnel's MTU", component, Heading::Out, manner) })
+}
+
+/// The tunnel's packets are blocked everywhere.
+fn no_tunnels(scene: &mut Scene<'_>) -> Option<Fault> {
+    let overlay = scene.topology.pod_network == PodNetwork::Overlay;
+    let component = Component::TunnelEnd(Extent::All);
+    overlay.then(|| scene.between(fault("no tunnels", component, Heading::Both, Manner::Silent)))
+}
+
+fn echo_off(scene: &mut Scene<'_>) -> Option<Fault> {
+    let pod = scene.pod()?;
+    let extent = if scene.rng.percent(50) { Extent::Pod(pod) } else { scene.nodes() };
+    let pattern = Pattern { carrier: Some(Carrier::Icmp), ..Pattern::default() };
+    Some(Fault { pattern, ..fault("echo off", Component::Stack(extent), Heading::In, Manner::Silent) })
+}
+
+/// A node does not translate its ports.
+fn port_of_node(scene: &mut Scene<'_>) -> Option<Fault> {
+    let ports = scene.flows.iter().filter_map(|flow| match flow.target.entry {
+        Entry::NodePort(node) => Some((node, flow.target.service?)),
+        _ => None,
+    });
+    let ports: Vec<(NodeIx, ServiceIx)> = ports.collect();
+    let &(node, service) = scene.rng.pick(&ports)?;
+    let component = Component::Translation { by: Extent::Node(node), service, backend: None };
+    let manner = scene.manner(&[Manner::Dropped(PREROUTING_RULE), Manner::Answered(Answer::Refused)]);
+    Some(fault("port of a node", component, Heading::Both, manner))
+}
+
+fn bridge_rule(scene: &mut Scene<'_>) -> Option<Fault> {
+    let component = Component::PodLink(Extent::PodsOf(scene.node()));
+    let heading = scene.heading();
+    let manner = Manner::Dropped(BRIDGE_RULE);
+    Some(scene.pattern(fault("bridge rule", component, heading, manner)))
+}
+
+/// One kind of probe is denied on a node or by a pod.
+fn kind_denied(scene: &mut Scene<'_>) -> Option<Fault> {
+    let kinds: Vec<ProbeKind> = scene.flows.iter().map(|flow| flow.class.kind).collect();
+    let kind = *scene.rng.pick(&kinds)?;
+    let pattern = Pattern { kind: Some(kind), ..Pattern::default() };
+    let (extent, heading) = (scene.nodes(), scene.heading());
+    let manner = Manner::Dropped(FORWARD_RULE);
+    Some(Fault { pattern, ..fault("kind denied", Component::Forwarding(extent), heading, manner) })
 }

@@ -7,6 +7,7 @@ pub mod case;
 pub mod cluster;
 mod describe;
 pub mod fault;
+mod hearsay;
 pub mod hits;
 pub mod judge;
 mod kinds;
