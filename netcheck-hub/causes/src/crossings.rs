@@ -144,7 +144,8 @@ impl<'a> Collector<'a> {
                     continue;
                 }
                 let suspect = &mut self.suspects[number as usize];
-                let first = crossed.trailing_zeros() == explained.trailing_zeros();
+                let certain = crossed & !way.may();
+                let first = certain.trailing_zeros() >= explained.trailing_zeros();
                 let hit = Hit {
                     item: at,
                     first: first || suspect.key.0 == Component::Cluster,

@@ -342,7 +342,7 @@ const fn seen_at(step: &Step) -> Option<Tap> {
 /// Which way a packet goes at a place of a host's interface, where its stage says it.
 const fn heading_of(place: &Place) -> Option<Heading> {
     match place.stage {
-        Stage::Egress | Stage::Qdisc | Stage::NetfilterPostrouting | Stage::NetfilterOutput | Stage::Neighbour => {
+        Stage::Egress | Stage::Qdisc | Stage::NetfilterPostrouting | Stage::NetfilterOutput => {
             Some(Heading::Out)
         }
         Stage::Ingress | Stage::NetfilterPrerouting | Stage::NetfilterInput | Stage::Socket => Some(Heading::In),
@@ -406,10 +406,11 @@ fn owns(place: &Place, step: &Step) -> Part {
         Component::Forwarding(_) => part(
             !device && !at_socket(place.stage) && !matches!(place.stage, Stage::NetfilterInput | Stage::Send),
         ),
-        Component::Translation { .. } => part(matches!(
-            place.stage,
-            Stage::NetfilterPrerouting | Stage::NetfilterOutput
-        )),
+        Component::Translation { .. } => match place.stage {
+            Stage::NetfilterPrerouting => Part::Plain,
+            Stage::NetfilterOutput => Part::Rather,
+            _ => Part::None,
+        },
         Component::Stack(_) => part(host && !device && headed && place.stage != Stage::NetfilterForward),
         Component::Server { endpoint: Endpoint::Node(_), .. } => part(at_socket(place.stage)),
         _ => Part::None,

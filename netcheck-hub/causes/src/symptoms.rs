@@ -32,7 +32,7 @@ impl State {
     pub(crate) const fn of(group: &Group) -> Self {
         match (group.answered, group.lost) {
             (_, 0) | (1.., 1) => Self::Well,
-            (answered, lost) if answered as u64 * 9 <= lost as u64 => Self::Dead,
+            (0, _) => Self::Dead,
             _ => Self::Mixed,
         }
     }
@@ -120,9 +120,20 @@ fn siblings(groups: &[Group], bad: &[usize]) -> HashMap<Family, Siblings, FixedS
 /// A group whose way is known: an item for each place at which its losses may have been.
 fn known(topology: &Topology, group: &Group, item: &Item, items: &mut Vec<Item>) {
     let way = Route::of(group).way(topology);
-    for (sight, lost) in sights(&View { topology, way: &way }, group) {
+    for (mut sight, lost) in sights(&View { topology, way: &way }, group) {
+        if is_gone(topology, group) {
+            // Who translates to an endpoint that the service no longer has is wrong, whatever else there is.
+            let stale = way.translations();
+            sight = Sight { steps: sight.steps | stale, doubt: sight.steps & !stale, proof: 0 };
+        }
         items.push(Item { lost, ways: vec![(way.clone(), sight)], ..item.clone() });
     }
+}
+
+/// Whether a service's probes were sent to an endpoint that the service has no longer.
+fn is_gone(topology: &Topology, group: &Group) -> bool {
+    let Target { endpoint: Some(endpoint), service: Some(service), .. } = group.target else { return false };
+    topology.services.get(service as usize).is_some_and(|service| !service.backends.contains(&endpoint))
 }
 
 /// What is known of a group's losses, alike ones together. The lost ones of which nothing is known went the way of the
