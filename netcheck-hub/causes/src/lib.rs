@@ -7,11 +7,24 @@
 //!
 //! [`topology`] and [`observation`] are what comes in, [`cause`] is what goes out.
 
+mod candidates;
 pub mod cause;
+mod class;
+mod crossings;
+mod evidence;
+mod explain;
+mod objects;
 pub mod observation;
+mod rates;
+mod report;
+mod scope;
+mod search;
+mod symptoms;
 pub mod topology;
+mod way;
 
 pub use cause::{Carrier, Cause, Certainty, Component, Extent, Heading, Pattern};
+pub use explain::explain;
 pub use observation::{Answer, Class, Direction, End, Entry, Group, Loss, Place, Role, Size, Stage, Target};
 pub use topology::{
     Endpoint, Node, NodeIx, Pod, PodIx, PodNetwork, Service, ServiceIx, Topology, Visibility, ZoneIx,

@@ -1,0 +1,201 @@
+//! Who crosses what. In: groups and the items of the bad ones. Out: for each component that a bad item may have died at,
+//! these items, and how the probes of all other groups that cross it fared, by kind of packets.
+
+use std::collections::HashMap;
+
+use foldhash::fast::FixedState;
+
+use crate::class::{Kind, Kinds};
+use crate::evidence::Steps;
+use crate::objects::Objects;
+use crate::observation::Group;
+use crate::scope::{Key, both_ways, has_ways, lifts, one_way};
+use crate::symptoms::{Item, State};
+use crate::topology::Topology;
+use crate::way::{Route, Way};
+use crate::{Component, Heading};
+
+/// An item that a component may explain.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hit {
+    pub(crate) item: u32,
+    /// It was lost where the component is first met: a component that lets nothing through explains it.
+    pub(crate) first: bool,
+    /// Each step that explains it has a kernel that would have told.
+    pub(crate) doubt: bool,
+    /// A kernel's report or an answer names the component.
+    pub(crate) proof: bool,
+}
+
+/// How probes fared that are no symptom.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    /// Groups that were answered, at least in part.
+    pub(crate) groups: u32,
+    /// Groups of these that lost some.
+    pub(crate) mixed: u32,
+    /// Answered probes of groups that are no symptom.
+    pub(crate) answered: u32,
+    /// Stray losses of these.
+    pub(crate) stray: u32,
+}
+
+/// A component with its way, and what it may explain.
+#[derive(Debug)]
+pub(crate) struct Suspect {
+    pub(crate) key: Key,
+    pub(crate) object: u32,
+    /// Of a component with both ways through it, where it is suspected of one way alone.
+    pub(crate) one_way: [Option<u32>; 2],
+    /// By item, ascending.
+    pub(crate) hits: Vec<Hit>,
+}
+
+/// Who crosses what.
+#[derive(Debug)]
+pub(crate) struct Crossings {
+    pub(crate) suspects: Vec<Suspect>,
+    kinds: usize,
+    tallies: Vec<Tally>,
+}
+
+impl Crossings {
+    pub(crate) fn new(topology: &Topology, groups: &[Group], items: &[Item], kinds: &mut Kinds) -> Self {
+        let mut collector = Collector::new(topology);
+        for (at, item) in items.iter().enumerate() {
+            collector.item(u32::try_from(at).unwrap_or(u32::MAX), item);
+        }
+        let Collector { objects, mut suspects, numbers: keys, .. } = collector;
+        for suspect in &mut suspects {
+            let (component, heading) = suspect.key;
+            if heading == Heading::Both && has_ways(component) {
+                suspect.one_way = one_way(component).map(|key| keys.get(&key).copied());
+            }
+        }
+        let numbers: Vec<u16> = groups.iter().map(|group| kinds.number(Kind::of(&group.class))).collect();
+        let count = kinds.all.len();
+        let tallies = vec![Tally::default(); objects.count as usize * count];
+        let mut this = Self { suspects, kinds: count, tallies };
+        this.count(topology, &objects, groups, &numbers);
+        this
+    }
+
+    /// How others fared that cross a component, by kind.
+    pub(crate) fn tallies(&self, object: u32) -> &[Tally] {
+        &self.tallies[object as usize * self.kinds..][..self.kinds]
+    }
+
+    fn count(&mut self, topology: &Topology, objects: &Objects, groups: &[Group], numbers: &[u16]) {
+        let mut stamps = vec![u32::MAX; objects.count as usize];
+        for (at, (group, &kind)) in groups.iter().zip(numbers).enumerate() {
+            let state = State::of(group);
+            if state == State::Dead || group.answered == 0 {
+                continue;
+            }
+            let stamp = u32::try_from(at).unwrap_or(0);
+            Route::of(group).request(topology, &mut |step| {
+                if step.may {
+                    return;
+                }
+                lifts(topology, &step, &mut |component| {
+                    let Some(object) = objects.find(both_ways(component)) else { return };
+                    if std::mem::replace(&mut stamps[object as usize], stamp) == stamp {
+                        return;
+                    }
+                    let tally = &mut self.tallies[object as usize * self.kinds + usize::from(kind)];
+                    tally.groups += 1;
+                    if state == State::Well {
+                        tally.answered += group.answered;
+                        tally.stray += group.lost;
+                    } else {
+                        tally.mixed += 1;
+                    }
+                });
+            });
+        }
+    }
+}
+
+/// Collects suspects from items.
+struct Collector<'a> {
+    topology: &'a Topology,
+    objects: Objects,
+    numbers: HashMap<Key, u32, FixedState>,
+    suspects: Vec<Suspect>,
+    /// Steps of each suspect on the way at hand, and the suspects that have some.
+    steps: Vec<Steps>,
+    touched: Vec<u32>,
+}
+
+impl<'a> Collector<'a> {
+    fn new(topology: &'a Topology) -> Self {
+        let objects = Objects::new(topology);
+        let numbers = HashMap::default();
+        Self { topology, objects, numbers, suspects: Vec::new(), steps: Vec::new(), touched: Vec::new() }
+    }
+
+    fn item(&mut self, at: u32, item: &Item) {
+        for (way, sight) in &item.ways {
+            self.way(way, sight.steps);
+            for number in std::mem::take(&mut self.touched) {
+                let crossed = std::mem::take(&mut self.steps[number as usize]);
+                let explained = crossed & sight.steps;
+                if explained == 0 {
+                    continue;
+                }
+                let suspect = &mut self.suspects[number as usize];
+                let certain = crossed & !way.may();
+                let first = certain.trailing_zeros() >= explained.trailing_zeros();
+                let hit = Hit {
+                    item: at,
+                    first: first || suspect.key.0 == Component::Cluster,
+                    doubt: explained & !(sight.doubt | way.may()) == 0,
+                    proof: explained & sight.proof != 0,
+                };
+                match suspect.hits.last_mut() {
+                    Some(last) if last.item == at => {
+                        last.first |= hit.first;
+                        last.doubt &= hit.doubt;
+                        last.proof |= hit.proof;
+                    }
+                    _ => suspect.hits.push(hit),
+                }
+            }
+        }
+    }
+
+    /// Which steps of a way each component has that has one of those where the loss may have been.
+    fn way(&mut self, way: &Way, wanted: Steps) {
+        for at in 0..way.steps.len().min(64) {
+            let step = way.steps[at];
+            let new = wanted & (1 << at) != 0;
+            let topology = self.topology;
+            lifts(topology, &step, &mut |component| {
+                if has_ways(component) {
+                    self.mark((component, step.heading), at, new);
+                }
+                self.mark((both_ways(component), Heading::Both), at, new);
+            });
+        }
+    }
+
+    fn mark(&mut self, key: Key, at: usize, new: bool) {
+        let number = match self.numbers.get(&key) {
+            Some(&number) => number,
+            // A component that is met before it is suspected needs its earlier steps, too.
+            None if !new && !has_ways(key.0) && !matches!(key.0, Component::Node(_) | Component::Cluster) => return,
+            None => {
+                let number = u32::try_from(self.suspects.len()).unwrap_or(u32::MAX);
+                let object = self.objects.intern(both_ways(key.0));
+                self.suspects.push(Suspect { key, object, one_way: [None; 2], hits: Vec::new() });
+                self.steps.push(0);
+                self.numbers.insert(key, number);
+                number
+            }
+        };
+        if self.steps[number as usize] == 0 {
+            self.touched.push(number);
+        }
+        self.steps[number as usize] |= 1 << at;
+    }
+}

@@ -1,0 +1,422 @@
+//! What is known of a lost probe, to the steps at which it may have been lost. In: a way and a loss. Out: bits of steps.
+//!
+//! A kernel's report puts the loss at one place, which may be a part of several components (a filter behind the uplink
+//! is met by what is encapsulated and by what is bare). A place of last sight says what had been passed, and where it was
+//! missed next, what it had not reached. Some components do their harm further on: what a tunnel's endpoint sends
+//! wrongly is dropped at the other end; a neighbour that does not answer is reported by who asked for it.
+
+use crate::cause::{Component, Extent, Heading};
+use crate::observation::{Answer, Direction, End, Loss, Place, Role, Stage};
+use crate::topology::{Endpoint, NodeIx, Topology, Visibility};
+use crate::way::{Step, Way};
+
+/// Steps of a way, one bit each.
+pub(crate) type Steps = u64;
+
+/// Where a loss may have been.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Sight {
+    /// Steps at which it may have been lost.
+    pub(crate) steps: Steps,
+    /// Those of them whose kernel would have told of it, and did not.
+    pub(crate) doubt: Steps,
+    /// Those of them that a kernel's report, or an answer, names.
+    pub(crate) proof: Steps,
+}
+
+/// A way, and what there is beside it.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'a> {
+    pub(crate) topology: &'a Topology,
+    pub(crate) way: &'a Way,
+}
+
+impl View<'_> {
+    /// Where it may have been lost; none where nothing is known.
+    pub(crate) fn sight(&self, loss: &Loss) -> Option<Sight> {
+        let half = loss.direction;
+        let sight = match &loss.end {
+            End::Unknown => {
+                let steps = self.half(half);
+                half.map(|_| Sight { steps, ..Sight::default() })
+            }
+            End::Dropped(place) if !place.says_nothing() => self.dropped(place, half),
+            End::Dropped(place) => self.last_seen(place, None, half),
+            End::LastSeen { at, missing } => self.last_seen(at, *missing, half),
+            End::Answered { by, answer } => self.answered(*by, *answer),
+            End::NotSent(errno) => self.not_sent(errno),
+        };
+        sight.filter(|sight| sight.steps != 0)
+    }
+
+    /// The steps of one half of the way, or all.
+    fn half(&self, direction: Option<Direction>) -> Steps {
+        self.steps(|at, _| direction.is_none_or(|it| it == self.way.direction(at)))
+    }
+
+    fn steps(&self, which: impl Fn(usize, &Step) -> bool) -> Steps {
+        let all = self.way.steps.iter().enumerate().take(64);
+        all.filter(|(at, step)| which(*at, step)).fold(0, |steps, (at, _)| steps | 1 << at)
+    }
+
+    fn dropped(&self, place: &Place, half: Option<Direction>) -> Option<Sight> {
+        let within = self.half(half);
+        let here = |step: &Step| step.node(self.topology) == Some(place.node);
+        let proof = within & self.steps(|_, step| here(step) && owns(place, step) == Part::Plain);
+        let rather = within & self.steps(|_, step| here(step) && owns(place, step) == Part::Rather);
+        let steps = if proof | rather == 0 { within & self.steps(|_, step| here(step)) } else { proof | rather };
+        if steps == 0 {
+            return None;
+        }
+        let mut further = self.harm_from_afar(steps);
+        if place.stage == Stage::Neighbour {
+            further |= bits(steps).fold(0, |steps, at| steps | self.until_next_kernel(at));
+        }
+        let doubt = if proof == 0 { 0 } else { (rather | further) & !proof };
+        let proof = if place.stage == Stage::Neighbour || further & !steps != 0 { 0 } else { proof };
+        Some(Sight { steps: steps | further, doubt, proof })
+    }
+
+    /// Steps before these whose fault shows at these: a tunnel's endpoint that sends wrongly is noticed where its packets
+    /// are unwrapped.
+    fn harm_from_afar(&self, steps: Steps) -> Steps {
+        let end = |at: usize, heading: Heading| {
+            let step = &self.way.steps[at];
+            step.heading == heading && matches!(step.component, Component::TunnelEnd(_))
+        };
+        let mut further = 0;
+        for at in bits(steps).filter(|&at| end(at, Heading::In)) {
+            let half = self.way.direction(at);
+            let mut before = (0..at).rev().take_while(|&at| self.way.direction(at) == half);
+            if let Some(sender) = before.find(|&at| end(at, Heading::Out)) {
+                further |= 1 << sender;
+            }
+        }
+        further
+    }
+
+    /// What lies behind a step until the next kernel has taken the packet, with that kernel's own first steps.
+    fn until_next_kernel(&self, from: usize) -> Steps {
+        let mut steps = 0;
+        let half = self.way.direction(from);
+        for at in from + 1..self.way.steps.len().min(64) {
+            if self.way.direction(at) != half {
+                break;
+            }
+            steps |= 1 << at;
+            let step = self.way.steps[at];
+            let taken = matches!(step.component, Component::Uplink(_) | Component::Stack(_));
+            if taken && step.heading == Heading::In {
+                break;
+            }
+        }
+        steps
+    }
+
+    fn last_seen(&self, place: &Place, missing: Option<NodeIx>, half: Option<Direction>) -> Option<Sight> {
+        let request = self.half(Some(Direction::Request));
+        let reply = self.half(Some(Direction::Reply));
+        // A request whose target took it, as far as anybody saw, may have been lost on either half.
+        let (from, within) = match half {
+            Some(Direction::Request) => (self.position(place, request)?, request),
+            Some(Direction::Reply) => (self.position(place, reply)?, reply),
+            None => match self.position(place, request) {
+                Some(from) => (from, request | reply),
+                None => (self.position(place, reply)?, reply),
+            },
+        };
+        let seen = within & self.steps(|at, _| at >= from);
+        let seen = seen & self.until(seen, from, missing, place.node);
+        let seen = if seen == 0 { 1 << from } else { seen };
+        let afar = self.harm_from_afar(seen) | self.sent_elsewhere(from, seen);
+        let doubt = (self.would_have_told(seen) | self.bridge_behind(place, seen)) & seen;
+        let doubt = if doubt == seen { afar & !seen } else { doubt | afar & !seen };
+        Some(Sight { steps: seen | afar, doubt, proof: 0 })
+    }
+
+    /// A tunnel's endpoint or a translation that sends a packet to the wrong place: it was seen, and comes nowhere.
+    fn sent_elsewhere(&self, from: usize, seen: Steps) -> Steps {
+        let request = seen & self.half(Some(Direction::Request)) != 0;
+        let half = self.way.direction(from);
+        self.steps(|at, step| match step.component {
+            Component::Translation { .. } => request && at < from,
+            Component::TunnelEnd(_) => {
+                at < from
+                    && step.heading == Heading::Out
+                    && self.way.direction(at) == half
+                    && matches!(self.way.steps[from].component, Component::Uplink(_))
+                    && self.way.steps[from].heading == Heading::Out
+                    && self.way.steps[from].node(self.topology) == step.node(self.topology)
+            }
+            _ => false,
+        })
+    }
+
+    /// Seen at a pod's link, and not yet at the bridge behind it: the bridge can have lost it.
+    fn bridge_behind(&self, place: &Place, seen: Steps) -> Steps {
+        let link = place.interface == Some(Role::PodLink) && place.stage == Stage::Ingress;
+        self.steps(|at, step| {
+            link && seen & (1 << at) != 0
+                && matches!(step.component, Component::PodLink(_))
+                && step.heading == Heading::Out
+                && step.node(self.topology) == Some(place.node)
+        })
+    }
+
+    /// The first step that may have lost what was seen at this place.
+    fn position(&self, place: &Place, within: Steps) -> Option<usize> {
+        let mut on_node =
+            bits(within).filter(|&at| self.way.steps[at].node(self.topology) == Some(place.node));
+        if let Some(pod) = place.pod {
+            return on_node.find(|&at| self.way.steps[at].component == Component::Stack(Extent::Pod(pod)));
+        }
+        if place.stage == Stage::Send {
+            return on_node.next();
+        }
+        let heading = heading_of(place);
+        let mut find = |wanted: fn(&Component) -> bool| {
+            on_node.find(|&at| {
+                let step = &self.way.steps[at];
+                wanted(&step.component) && heading.is_none_or(|it| it == step.heading)
+            })
+        };
+        match place.interface {
+            Some(Role::Uplink) => self.past(find(|it| matches!(it, Component::Uplink(_)))?),
+            Some(Role::Tunnel) => self.past(find(|it| matches!(it, Component::TunnelEnd(_)))?),
+            // A copy that a bridge floods to another pod's link is no sight of the way: a way has no such link there.
+            Some(Role::PodLink) => on_node.find(|&at| {
+                let step = &self.way.steps[at];
+                matches!(step.component, Component::PodLink(_))
+                    && step.heading == if place.stage == Stage::Egress { Heading::In } else { Heading::Out }
+            }),
+            Some(Role::Bridge) => self.bridge(place, within),
+            Some(Role::Loopback) => find(|it| matches!(it, Component::Stack(_))),
+            None => on_node.find(|&at| owns(place, &self.way.steps[at]) != Part::None),
+        }
+    }
+
+    /// What came in at an interface has passed it; what goes out may be lost in it.
+    fn past(&self, at: usize) -> Option<usize> {
+        let at = if self.way.steps[at].heading == Heading::In { at + 1 } else { at };
+        (at < self.way.steps.len().min(64)).then_some(at)
+    }
+
+    /// A bridge is met between a pod's link and what the node makes of the packet.
+    fn bridge(&self, place: &Place, within: Steps) -> Option<usize> {
+        let link = |heading: Heading| {
+            bits(within).find(|&at| {
+                let step = &self.way.steps[at];
+                step.node(self.topology) == Some(place.node)
+                    && matches!(step.component, Component::PodLink(_))
+                    && step.heading == heading
+            })
+        };
+        let hairpin = |at: usize| {
+            let before = at.checked_sub(1).filter(|&at| {
+                matches!(self.way.steps[at].component, Component::Hairpin(_)) && within & (1 << at) != 0
+            });
+            before.unwrap_or(at)
+        };
+        let towards = || link(Heading::In).map(hairpin);
+        let away = || link(Heading::Out).map(|at| at + 1).filter(|&at| at < self.way.steps.len());
+        match place.stage {
+            Stage::Egress | Stage::Qdisc | Stage::NetfilterPostrouting => towards().or_else(away),
+            _ => away().or_else(towards),
+        }
+    }
+
+    /// Steps up to the next interface that would have seen it: on the same node, or where it was missed.
+    fn until(&self, seen: Steps, from: usize, missing: Option<NodeIx>, here: NodeIx) -> Steps {
+        let sees = |node: NodeIx| {
+            let node = self.topology.nodes.get(node as usize);
+            node.is_some_and(|node| matches!(node.visibility, Visibility::Full | Visibility::Interfaces))
+        };
+        let mut steps = 0;
+        for at in bits(seen) {
+            let step = &self.way.steps[at];
+            let watched = step.node(self.topology).is_some_and(|node| {
+                (node == here || Some(node) == missing) && sees(node) && !step.may
+            });
+            match seen_at(step) {
+                Some(Tap::Before) if watched && at > from => break,
+                Some(Tap::Behind) if watched => return steps | 1 << at,
+                _ => steps |= 1 << at,
+            }
+        }
+        steps
+    }
+
+    /// Steps whose kernel tells of each packet that it drops.
+    fn would_have_told(&self, steps: Steps) -> Steps {
+        self.steps(|at, step| {
+            let tells = step.node(self.topology).is_some_and(|node| {
+                let node = self.topology.nodes.get(node as usize);
+                node.is_some_and(|node| node.visibility == Visibility::Full)
+            });
+            let kernel = matches!(
+                step.component,
+                Component::Stack(_) | Component::Forwarding(_) | Component::Translation { .. } | Component::Hairpin(_)
+            );
+            steps & (1 << at) != 0 && tells && kernel
+        })
+    }
+
+    fn answered(&self, by: Option<Endpoint>, answer: Answer) -> Option<Sight> {
+        let request = self.half(Some(Direction::Request));
+        let server = self.steps(|_, step| match step.component {
+            Component::Server { endpoint, .. } => by.is_none_or(|by| by == endpoint),
+            _ => false,
+        });
+        let rejects = |step: &Step| match (step.component, by) {
+            (Component::Stack(Extent::Pod(pod)), Some(by)) => by == Endpoint::Pod(pod),
+            (Component::Stack(Extent::Node(node)), Some(by)) => by == Endpoint::Node(node),
+            (Component::Stack(_), None) => step.heading == Heading::In,
+            (Component::Forwarding(_) | Component::Translation { .. }, Some(Endpoint::Node(node))) => {
+                step.node(self.topology) == Some(node)
+            }
+            (Component::Forwarding(_) | Component::Translation { .. }, None) => true,
+            _ => false,
+        };
+        let rejecting = request & self.steps(|_, step| rejects(step));
+        match answer {
+            Answer::Error => {
+                let server = if server == 0 { self.servers() } else { server };
+                Some(Sight { steps: server, doubt: 0, proof: server })
+            }
+            Answer::Refused => {
+                let steps = request & server | rejecting;
+                Some(Sight { steps, doubt: 0, proof: if by.is_some() { steps } else { 0 } })
+            }
+            Answer::Unreachable => {
+                let further = bits(rejecting).fold(0, |steps, at| steps | self.until_next_kernel(at));
+                Some(Sight { steps: rejecting | further, doubt: further & !rejecting, proof: 0 })
+            }
+        }
+    }
+
+    fn servers(&self) -> Steps {
+        self.steps(|_, step| matches!(step.component, Component::Server { .. }))
+    }
+
+    /// The source's kernel did not send it: its own doing, or the next kernel did not answer when its hardware address
+    /// was asked for.
+    fn not_sent(&self, errno: &str) -> Option<Sight> {
+        let own = self.steps(|at, step| at == 0 && matches!(step.component, Component::Stack(_)));
+        let further = if errno == "EHOSTUNREACH" { self.until_next_kernel(0) } else { 0 };
+        let proof = if further == 0 { own } else { 0 };
+        Some(Sight { steps: own | further, doubt: 0, proof })
+    }
+}
+
+/// Bits that are set, from the lowest.
+pub(crate) fn bits(mut steps: Steps) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let at = steps.trailing_zeros() as usize;
+        (steps != 0).then(|| {
+            steps &= steps - 1;
+            at
+        })
+    })
+}
+
+/// Where an interface is watched.
+enum Tap {
+    /// Ahead of it: what is lost in it was seen.
+    Before,
+    /// Behind it: what is lost in it was not.
+    Behind,
+}
+
+const fn seen_at(step: &Step) -> Option<Tap> {
+    match (step.component, step.heading) {
+        (Component::Uplink(_) | Component::TunnelEnd(_), Heading::In) | (Component::PodLink(_), Heading::Out) => {
+            Some(Tap::Behind)
+        }
+        (Component::Uplink(_) | Component::TunnelEnd(_), Heading::Out) | (Component::PodLink(_), Heading::In) => {
+            Some(Tap::Before)
+        }
+        _ => None,
+    }
+}
+
+/// Which way a packet goes at a place of a host's interface, where its stage says it.
+const fn heading_of(place: &Place) -> Option<Heading> {
+    match place.stage {
+        Stage::Egress | Stage::Qdisc | Stage::NetfilterPostrouting | Stage::NetfilterOutput => {
+            Some(Heading::Out)
+        }
+        Stage::Ingress | Stage::NetfilterPrerouting | Stage::NetfilterInput | Stage::Socket => Some(Heading::In),
+        _ => None,
+    }
+}
+
+/// Whether a place in a kernel's path is a part of what a step crosses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    None,
+    /// It may be, and something else is more plausible.
+    Rather,
+    Plain,
+}
+
+const fn part(plain: bool) -> Part {
+    if plain { Part::Plain } else { Part::None }
+}
+
+/// Whether a place is a part of what the step crosses. The node is the same.
+fn owns(place: &Place, step: &Step) -> Part {
+    let component = step.component;
+    if let Some(pod) = place.pod {
+        return match component {
+            Component::Stack(Extent::Pod(it)) => {
+                part(it == pod && heading_of(place).is_none_or(|it| it == step.heading))
+            }
+            Component::Server { endpoint: Endpoint::Pod(it), .. } => part(it == pod && at_socket(place.stage)),
+            _ => Part::None,
+        };
+    }
+    let headed = heading_of(place).is_none_or(|it| it == step.heading || step.heading == Heading::Both);
+    let host = matches!(component, Component::Stack(Extent::Node(_)));
+    let device = matches!(place.stage, Stage::Ingress | Stage::Egress | Stage::Qdisc | Stage::Bridge);
+    let tunnel = place.reason.contains("VXLAN") || place.reason.contains("TUNNEL");
+    match component {
+        Component::PodLink(_) => match place.interface {
+            Some(Role::PodLink) => {
+                let towards = matches!(place.stage, Stage::Egress | Stage::Qdisc);
+                let away = matches!(place.stage, Stage::Ingress);
+                part((!towards || step.heading == Heading::In) && (!away || step.heading == Heading::Out))
+            }
+            Some(Role::Bridge) => {
+                let away = matches!(place.stage, Stage::Ingress);
+                part(device && (!away || step.heading == Heading::Out))
+            }
+            None => part(place.stage == Stage::Bridge),
+            _ => Part::None,
+        },
+        Component::Hairpin(_) => part(device && matches!(place.interface, Some(Role::PodLink | Role::Bridge))),
+        Component::Uplink(_) => part(headed && device && place.interface == Some(Role::Uplink) && !tunnel),
+        Component::TunnelEnd(_) => match place.interface {
+            Some(Role::Tunnel) => part(headed && device),
+            Some(Role::Uplink) => part(headed && (!device || tunnel)),
+            None if headed && !device && place.stage != Stage::NetfilterForward => {
+                if at_socket(place.stage) || tunnel { Part::Plain } else { Part::Rather }
+            }
+            _ => Part::None,
+        },
+        Component::Forwarding(_) => part(
+            !device && !at_socket(place.stage) && !matches!(place.stage, Stage::NetfilterInput | Stage::Send),
+        ),
+        Component::Translation { .. } => match place.stage {
+            Stage::NetfilterPrerouting => Part::Plain,
+            Stage::NetfilterOutput => Part::Rather,
+            _ => Part::None,
+        },
+        Component::Stack(_) => part(host && !device && headed && place.stage != Stage::NetfilterForward),
+        Component::Server { endpoint: Endpoint::Node(_), .. } => part(at_socket(place.stage)),
+        _ => Part::None,
+    }
+}
+
+const fn at_socket(stage: Stage) -> bool {
+    matches!(stage, Stage::Socket | Stage::Application)
+}

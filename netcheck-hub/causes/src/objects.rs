@@ -1,0 +1,120 @@
+//! Components that bad groups cross, each with a number, found again in an array rather than by hashing wherever there is
+//! one for each pod, node or zone.
+
+use std::collections::HashMap;
+
+use foldhash::fast::FixedState;
+
+use crate::cause::{Component, Extent};
+use crate::topology::Topology;
+
+const NONE: u32 = u32::MAX;
+
+/// Components by number. A wire or tunnel has one number for both directions.
+#[derive(Debug)]
+pub(crate) struct Objects {
+    sizes: Sizes,
+    dense: Vec<u32>,
+    sparse: HashMap<Component, u32, FixedState>,
+    pub(crate) count: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Sizes {
+    pods: usize,
+    nodes: usize,
+    zones: usize,
+    services: usize,
+}
+
+impl Objects {
+    pub(crate) fn new(topology: &Topology) -> Self {
+        let sizes = Sizes {
+            pods: topology.pods.len(),
+            nodes: topology.nodes.len(),
+            zones: topology.zones.len(),
+            services: topology.services.len(),
+        };
+        let dense = vec![NONE; sizes.zone_pairs() + 2 * sizes.zones * sizes.zones];
+        Self { sizes, dense, sparse: HashMap::default(), count: 0 }
+    }
+
+    /// Its number; a new one for what has none.
+    pub(crate) fn intern(&mut self, component: Component) -> u32 {
+        let number = match self.sizes.slot(component) {
+            Some(slot) => &mut self.dense[slot],
+            None => self.sparse.entry(component).or_insert(NONE),
+        };
+        if *number == NONE {
+            *number = self.count;
+            self.count += 1;
+        }
+        *number
+    }
+
+    /// Its number, if a bad group crosses it.
+    pub(crate) fn find(&self, component: Component) -> Option<u32> {
+        let number = match self.sizes.slot(component) {
+            Some(slot) => self.dense[slot],
+            None => *self.sparse.get(&component)?,
+        };
+        (number != NONE).then_some(number)
+    }
+}
+
+impl Sizes {
+    const fn of_nodes(self) -> usize {
+        5 * self.pods
+    }
+
+    const fn of_zones(self) -> usize {
+        self.of_nodes() + 8 * self.nodes
+    }
+
+    const fn of_all(self) -> usize {
+        self.of_zones() + 6 * self.zones
+    }
+
+    const fn of_services(self) -> usize {
+        self.of_all() + 7
+    }
+
+    const fn zone_pairs(self) -> usize {
+        self.of_services() + self.services
+    }
+
+    fn slot(self, component: Component) -> Option<usize> {
+        let zones = |kind: usize, from: u32, to: u32| {
+            Some(self.zone_pairs() + (kind * self.zones + from as usize) * self.zones + to as usize)
+        };
+        match component {
+            Component::Stack(extent) => Some(self.place(0, extent)),
+            Component::PodLink(extent) => Some(self.place(1, extent)),
+            Component::Hairpin(extent) => Some(self.place(2, extent)),
+            Component::Forwarding(extent) => Some(self.place(3, extent)),
+            Component::TunnelEnd(extent) => Some(self.place(4, extent)),
+            Component::Uplink(extent) => Some(self.place(5, extent)),
+            Component::Node(node) => Some(self.of_nodes() + 7 * self.nodes + node as usize),
+            Component::Cluster => Some(self.of_all() + 6),
+            Component::Service(service) => Some(self.of_services() + service as usize),
+            Component::Wire { from: Extent::Zone(from), to: Extent::Zone(to) } => zones(0, from, to),
+            Component::Tunnel { from: Extent::Zone(from), to: Extent::Zone(to) } => zones(1, from, to),
+            _ => None,
+        }
+    }
+
+    /// The place of one of six kinds of components. Only stacks are told apart by nodes and pods of nodes.
+    const fn place(self, kind: usize, extent: Extent) -> usize {
+        match extent {
+            Extent::Pod(pod) => {
+                // Tunnels' ends and uplinks have no pods; the fifth row is never used by both.
+                let row = if kind > 4 { 4 } else { kind };
+                row * self.pods + pod as usize
+            }
+            Extent::PodsOf(node) if kind == 0 => self.of_nodes() + 6 * self.nodes + node as usize,
+            Extent::PodsOf(node) | Extent::Node(node) => self.of_nodes() + kind * self.nodes + node as usize,
+            Extent::Zone(zone) => self.of_zones() + kind * self.zones + zone as usize,
+            Extent::All => self.of_all() + kind,
+        }
+    }
+}

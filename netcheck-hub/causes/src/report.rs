@@ -1,0 +1,109 @@
+//! A chosen cause with its arithmetic. In: what was chosen and all groups. Out: the cause.
+
+use crate::cause::{Cause, Certainty, Component, Heading, Pattern};
+use crate::class::{Kind, means};
+use crate::explain::{Chosen, pattern_of};
+use crate::observation::{End, Group, Place};
+use crate::scope::{both_ways, lifts};
+use crate::symptoms::{Item, State};
+use crate::topology::Topology;
+use crate::way::Route;
+
+/// So many alternatives still help a person.
+const ALTERNATIVES: usize = 3;
+
+pub(crate) fn cause(topology: &Topology, groups: &[Group], chosen: &Chosen, items: &[Item]) -> Cause {
+    let candidate = &chosen.candidate;
+    let (component, heading) = candidate.key;
+    let own: Vec<&Item> = candidate.items.iter().map(|&at| &items[at as usize]).collect();
+    let mut explains: Vec<usize> = own.iter().map(|item| item.group).collect();
+    explains.sort_unstable();
+    explains.dedup();
+    let crossed = crossing(topology, groups, component, &candidate.pattern);
+    let (ported, alike) = manner(groups, &crossed, &explains);
+    let pattern = pattern_of(chosen, ported, alike);
+    let lost: u64 = explains.iter().map(|&at| u64::from(groups[at].lost)).sum();
+    let probes = |at: &usize| u64::from(groups[*at].answered) + u64::from(groups[*at].lost);
+    let mut all: Vec<usize> = crossed.iter().chain(&explains).copied().collect();
+    all.sort_unstable();
+    all.dedup();
+    let contradictions = if pattern.partial || pattern.by_port {
+        Vec::new()
+    } else {
+        crossed.iter().copied().filter(|&at| State::of(&groups[at]) == State::Well).collect()
+    };
+    let proven = candidate.proven > 0 && candidate.proven as usize * 2 >= candidate.items.len();
+    let lone = candidate.equals.is_empty();
+    let certainty =
+        if proven && lone && chosen.whole { Certainty::Observed } else { Certainty::Inferred };
+    let mut alternatives: Vec<(Component, Heading)> = candidate.equals.clone();
+    alternatives.truncate(ALTERNATIVES);
+    Cause {
+        component,
+        heading,
+        pattern,
+        certainty,
+        alternatives,
+        places: places(groups, &explains),
+        lost,
+        crossed: all.iter().map(probes).sum(),
+        explains,
+        contradictions,
+    }
+}
+
+/// Groups of a pattern that cross a component for certain, ascending.
+fn crossing(topology: &Topology, groups: &[Group], component: Component, pattern: &Pattern) -> Vec<usize> {
+    let wanted = both_ways(component);
+    let crosses = |group: &Group| {
+        let mut found = false;
+        Route::of(group).request(topology, &mut |step| {
+            if !step.may && !found {
+                lifts(topology, &step, &mut |component| found |= both_ways(component) == wanted);
+            }
+        });
+        found
+    };
+    let meant = |group: &Group| means(pattern, Kind::of(&group.class));
+    (0..groups.len()).filter(|&at| meant(&groups[at]) && crosses(&groups[at])).collect()
+}
+
+/// Whether source ports make the difference, and whether all groups lost the same share: it began lately then, and loses
+/// all since.
+fn manner(groups: &[Group], crossed: &[usize], explains: &[usize]) -> (bool, bool) {
+    let ports: Vec<&Group> =
+        crossed.iter().map(|&at| &groups[at]).filter(|group| group.class.source_port.is_some()).collect();
+    let dead = ports.iter().filter(|group| State::of(group) == State::Dead).count();
+    let well = ports.iter().filter(|group| State::of(group) == State::Well).count();
+    let ported = dead > 0 && well > 0 && (dead + well) * 10 >= ports.len() * 9;
+    let (answered, lost) = explains.iter().fold((0.0, 0.0), |(answered, lost), &at| {
+        (answered + f64::from(groups[at].answered), lost + f64::from(groups[at].lost))
+    });
+    let rate: f64 = lost / f64::max(answered + lost, 1.0);
+    let spread: f64 = explains
+        .iter()
+        .map(|&at| {
+            let probes = f64::from(groups[at].answered) + f64::from(groups[at].lost);
+            (f64::from(groups[at].lost) - rate * probes).powi(2) / f64::max(probes * rate * (1.0 - rate), 1e-9)
+        })
+        .sum();
+    let count = f64::from(u32::try_from(explains.len()).unwrap_or(u32::MAX));
+    (ported, explains.len() >= 6 && spread < 0.35 * count)
+}
+
+/// Places at which kernels reported it, each once.
+fn places(groups: &[Group], explains: &[usize]) -> Vec<Place> {
+    let mut places: Vec<Place> = Vec::new();
+    for &at in explains {
+        for loss in &groups[at].losses {
+            if let End::Dropped(place) = &loss.end
+                && !place.says_nothing()
+            {
+                places.push(place.clone());
+            }
+        }
+    }
+    places.sort_unstable();
+    places.dedup();
+    places
+}

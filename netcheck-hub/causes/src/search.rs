@@ -1,0 +1,139 @@
+//! The fewest causes. In: candidates. Out: those of them that together explain all items that can be explained, as few as
+//! there may be, and the most plausible ones of as many.
+
+use crate::candidates::Candidate;
+
+/// What a further cause costs. More than any difference of ranks: fewer causes come first.
+const CAUSE: u64 = 10_000;
+/// Steps of the exact search before what was found so far is taken.
+const STEPS: u32 = 20_000;
+
+/// Places of the chosen candidates, ascending.
+pub(crate) fn cover(candidates: &[Candidate], items: usize) -> Vec<usize> {
+    let mut of_item: Vec<Vec<u32>> = vec![Vec::new(); items];
+    for (at, candidate) in candidates.iter().enumerate() {
+        for &item in &candidate.items {
+            of_item[item as usize].push(u32::try_from(at).unwrap_or(u32::MAX));
+        }
+    }
+    let mut search = Search {
+        candidates,
+        of_item,
+        covered: vec![0; items],
+        chosen: Vec::new(),
+        best: Vec::new(),
+        best_cost: u64::MAX,
+        left: STEPS,
+    };
+    search.greedy();
+    search.descend(0);
+    let mut best = search.best;
+    best.sort_unstable();
+    best
+}
+
+struct Search<'a> {
+    candidates: &'a [Candidate],
+    /// Candidates that explain an item.
+    of_item: Vec<Vec<u32>>,
+    /// By how many chosen ones an item is explained.
+    covered: Vec<u32>,
+    chosen: Vec<usize>,
+    best: Vec<usize>,
+    best_cost: u64,
+    left: u32,
+}
+
+impl Search<'_> {
+    fn cost(&self, at: usize) -> u64 {
+        CAUSE + u64::from(self.candidates[at].rank)
+    }
+
+    fn choose(&mut self, at: usize) {
+        for &item in &self.candidates[at].items {
+            self.covered[item as usize] += 1;
+        }
+        self.chosen.push(at);
+    }
+
+    fn undo(&mut self) {
+        if let Some(at) = self.chosen.pop() {
+            for &item in &self.candidates[at].items {
+                self.covered[item as usize] -= 1;
+            }
+        }
+    }
+
+    fn new_items(&self, at: usize) -> usize {
+        self.candidates[at].items.iter().filter(|&&item| self.covered[item as usize] == 0).count()
+    }
+
+    /// The most for its cost, again and again; then what is not needed is left out.
+    fn greedy(&mut self) {
+        let mut gains: Vec<usize> = (0..self.candidates.len()).map(|at| self.new_items(at)).collect();
+        loop {
+            let best = (0..gains.len()).max_by_key(|&at| (gains[at], u32::MAX - self.candidates[at].rank, usize::MAX - at));
+            let Some(at) = best else { break };
+            if gains[at] == 0 {
+                break;
+            }
+            let now = self.new_items(at);
+            if now < gains[at] {
+                gains[at] = now;
+                continue;
+            }
+            self.choose(at);
+            gains[at] = 0;
+        }
+        let needed = self.without_idle();
+        self.best_cost = needed.iter().map(|&at| self.cost(at)).sum();
+        self.best = needed;
+        while !self.chosen.is_empty() {
+            self.undo();
+        }
+    }
+
+    /// The chosen ones, without those whose items others explain as well.
+    fn without_idle(&self) -> Vec<usize> {
+        let mut counts = self.covered.clone();
+        let mut needed = Vec::new();
+        for &at in self.chosen.iter().rev() {
+            let items = &self.candidates[at].items;
+            if items.iter().all(|&item| counts[item as usize] > 1) {
+                for &item in items {
+                    counts[item as usize] -= 1;
+                }
+            } else {
+                needed.push(at);
+            }
+        }
+        needed
+    }
+
+    /// Branches on the item with the fewest explanations.
+    fn descend(&mut self, cost: u64) {
+        if self.left == 0 {
+            return;
+        }
+        self.left -= 1;
+        let open = (0..self.covered.len()).filter(|&item| self.covered[item] == 0 && !self.of_item[item].is_empty());
+        let Some(item) = open.min_by_key(|&item| (self.of_item[item].len(), item)) else {
+            if cost < self.best_cost {
+                self.best_cost = cost;
+                self.best = self.chosen.clone();
+            }
+            return;
+        };
+        let mut options: Vec<(usize, usize)> =
+            self.of_item[item].iter().map(|&at| (self.new_items(at as usize), at as usize)).collect();
+        options.sort_by_key(|&(new, at)| (usize::MAX - new, self.candidates[at].rank, at));
+        for (_, at) in options {
+            let with = cost + self.cost(at);
+            if with < self.best_cost {
+                self.choose(at);
+                self.descend(with);
+                self.undo();
+            }
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Which groups are symptoms, and what is known of each. In: groups. Out: one item for each kind of loss of a bad group.
+//!
+//! A single stray loss among answers is none. Of a service whose lost probes' backend is not known, the backends that
+//! answered the same source do not come into question; where each probe is a flow of its own and so many were made that
+//! all backends must have been met, each of the rest needs an explanation of its own.
+
+use std::collections::HashMap;
+
+use foldhash::fast::FixedState;
+
+use crate::class::{Kind, Kinds};
+use crate::evidence::{Sight, Steps, View};
+use crate::observation::{Group, Target};
+use crate::topology::{Endpoint, ServiceIx, Topology};
+use crate::way::{Route, Way};
+
+/// More backends than this are not looked at one by one.
+const MANY_BACKENDS: usize = 8;
+
+/// How a group went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Answered, but for a stray loss at the most.
+    Well,
+    /// Some answered, some lost.
+    Mixed,
+    /// Lost.
+    Dead,
+}
+
+impl State {
+    pub(crate) const fn of(group: &Group) -> Self {
+        match (group.answered, group.lost) {
+            (_, 0) | (1.., 1) => Self::Well,
+            (0, _) => Self::Dead,
+            _ => Self::Mixed,
+        }
+    }
+}
+
+/// One kind of loss of a bad group.
+#[derive(Clone, Debug)]
+pub(crate) struct Item {
+    /// Place of the group.
+    pub(crate) group: usize,
+    pub(crate) kind: u16,
+    pub(crate) answered: u32,
+    pub(crate) lost: u32,
+    pub(crate) dead: bool,
+    /// It may have gone one of these ways.
+    pub(crate) ways: Vec<(Way, Sight)>,
+    /// Not all of the ways are known to be crossed: answers do not speak for what is on one of them alone.
+    pub(crate) guess: bool,
+}
+
+/// Probes of one source to one service that differ in nothing but their backends.
+type Family = (Endpoint, ServiceIx, crate::observation::Entry, usize);
+
+#[derive(Debug, Default)]
+struct Siblings {
+    answered: u32,
+    probes: u32,
+    met: Vec<Endpoint>,
+}
+
+/// All that is lost and needs a cause.
+pub(crate) fn items(topology: &Topology, groups: &[Group], kinds: &mut Kinds) -> Vec<Item> {
+    let bad: Vec<usize> = (0..groups.len()).filter(|&at| State::of(&groups[at]) != State::Well).collect();
+    let siblings = siblings(groups, &bad);
+    let mut items = Vec::with_capacity(bad.len());
+    for at in bad {
+        let group = &groups[at];
+        let kind = kinds.number(Kind::of(&group.class));
+        let item = Item {
+            group: at,
+            kind,
+            answered: group.answered,
+            lost: group.lost,
+            dead: State::of(group) == State::Dead,
+            ways: Vec::new(),
+            guess: false,
+        };
+        match family(group).and_then(|family| siblings.get(&family)) {
+            Some(of) if group.target.endpoint.is_none() => unknown(topology, group, of, &item, &mut items),
+            _ => known(topology, group, &item, &mut items),
+        }
+    }
+    items
+}
+
+fn family(group: &Group) -> Option<Family> {
+    let Target { service: Some(service), entry, .. } = group.target else { return None };
+    Some((group.source, service, entry, Kind::of(&group.class).number()))
+}
+
+/// What became of the other probes of sources whose probes met backends that are not known.
+fn siblings(groups: &[Group], bad: &[usize]) -> HashMap<Family, Siblings, FixedState> {
+    let mut all: HashMap<Family, Siblings, FixedState> = HashMap::default();
+    for &at in bad {
+        if let (None, Some(family)) = (groups[at].target.endpoint, family(&groups[at])) {
+            all.entry(family).or_default();
+        }
+    }
+    if all.is_empty() {
+        return all;
+    }
+    for group in groups {
+        let Some(family) = family(group) else { continue };
+        if let Some(of) = all.get_mut(&family) {
+            of.answered += group.answered;
+            of.probes += group.answered + group.lost;
+            if let (Some(backend), true) = (group.target.endpoint, State::of(group) == State::Well) {
+                of.met.push(backend);
+            }
+        }
+    }
+    all
+}
+
+/// A group whose way is known: an item for each place at which its losses may have been.
+fn known(topology: &Topology, group: &Group, item: &Item, items: &mut Vec<Item>) {
+    let way = Route::of(group).way(topology);
+    for (mut sight, lost) in sights(&View { topology, way: &way }, group) {
+        if is_gone(topology, group) {
+            // Who translates to an endpoint that the service no longer has is wrong, whatever else there is.
+            let stale = way.translations();
+            sight = Sight { steps: sight.steps | stale, doubt: sight.steps & !stale, proof: 0 };
+        }
+        items.push(Item { lost, ways: vec![(way.clone(), sight)], ..item.clone() });
+    }
+}
+
+/// Whether a service's probes were sent to an endpoint that the service has no longer.
+fn is_gone(topology: &Topology, group: &Group) -> bool {
+    let Target { endpoint: Some(endpoint), service: Some(service), .. } = group.target else { return false };
+    topology.services.get(service as usize).is_some_and(|service| !service.backends.contains(&endpoint))
+}
+
+/// What is known of a group's losses, alike ones together. The lost ones of which nothing is known went the way of the
+/// others, where something is known of these.
+fn sights(view: &View<'_>, group: &Group) -> Vec<(Sight, u32)> {
+    let mut sights: Vec<(Sight, u32)> = Vec::new();
+    for loss in group.losses.iter().filter(|loss| loss.probes > 0) {
+        let Some(sight) = view.sight(loss) else { continue };
+        match sights.iter_mut().find(|(it, _)| *it == sight) {
+            Some((_, probes)) => *probes += loss.probes,
+            None => sights.push((sight, loss.probes)),
+        }
+    }
+    narrow(&mut sights);
+    if sights.is_empty() {
+        let all = u32::try_from(view.way.steps.len().min(64)).unwrap_or(64);
+        let steps = Steps::MAX.checked_shr(64 - all).unwrap_or(0);
+        return vec![(Sight { steps, ..Sight::default() }, group.lost)];
+    }
+    let known: u32 = sights.iter().map(|(_, probes)| probes).sum();
+    if let Some(largest) = sights.iter_mut().max_by_key(|(sight, probes)| (*probes, *sight)) {
+        largest.1 += group.lost.saturating_sub(known);
+    }
+    sights
+}
+
+/// What is known of one loss is known of another that is alike as far as it is known: the vaguer one is the same.
+fn narrow(sights: &mut Vec<(Sight, u32)>) {
+    sights.sort_by_key(|(sight, _)| (sight.steps.count_ones(), *sight));
+    let mut kept: Vec<(Sight, u32)> = Vec::with_capacity(sights.len());
+    for (sight, probes) in sights.drain(..) {
+        match kept.iter_mut().find(|(it, _)| it.steps & !sight.steps == 0) {
+            Some((_, of)) => *of += probes,
+            None => kept.push((sight, probes)),
+        }
+    }
+    *sights = kept;
+}
+
+/// A group of a service whose backend is not known.
+fn unknown(topology: &Topology, group: &Group, of: &Siblings, item: &Item, items: &mut Vec<Item>) {
+    let service = group.target.service.and_then(|service| topology.services.get(service as usize));
+    let backends: &[Endpoint] = service.map_or(&[], |service| &service.backends);
+    let mut open: Vec<Endpoint> = backends.iter().copied().filter(|it| !of.met.contains(it)).collect();
+    if open.is_empty() {
+        open = backends.to_vec();
+    }
+    if open.is_empty() {
+        known(topology, group, item, items);
+        return;
+    }
+    let ways: Vec<(Way, Sight)> = open.iter().flat_map(|&backend| one_way(topology, group, backend)).collect();
+    let missed = (1.0 - 1.0 / count(backends.len())).powf(f64::from(of.probes));
+    let each = group.class.fresh && missed < 0.001 && ways.len() <= MANY_BACKENDS && item.dead;
+    if each {
+        let lost = (group.lost / u32::try_from(ways.len()).unwrap_or(1)).max(1);
+        items.extend(ways.into_iter().map(|way| Item { lost, ways: vec![way], ..item.clone() }));
+    } else {
+        items.push(Item { guess: ways.len() > 1, ways, ..item.clone() });
+    }
+}
+
+fn one_way(topology: &Topology, group: &Group, backend: Endpoint) -> Vec<(Way, Sight)> {
+    let way = Route::of(group).to(backend).way(topology);
+    let sights = sights(&View { topology, way: &way }, group);
+    let most = sights.into_iter().max_by_key(|(sight, lost)| (*lost, *sight));
+    most.map(|(sight, _)| (way, sight)).into_iter().collect()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a service has fewer backends than a double holds")]
+fn count(of: usize) -> f64 {
+    of.max(1) as f64
+}
