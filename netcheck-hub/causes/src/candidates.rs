@@ -69,20 +69,23 @@ fn of_suspect(
     (suspect, items, kinds): (&Suspect, &[Item], &Kinds),
     to: &mut Vec<Candidate>,
 ) {
-    let usable = |item: &Item, first: bool| first && (item.dead || item.guess);
+    let tallies = crossings.tallies(suspect.object);
+    let usable = |item: &Item, hit: &Hit| {
+        let contradicted = hit.may && tallies[usize::from(item.kind)].may > 0;
+        hit.first && (item.dead || item.guess) && !contradicted
+    };
     let mut bad = vec![false; kinds.all.len()];
     for hit in &suspect.hits {
         let item = &items[hit.item as usize];
-        if usable(item, hit.first) {
+        if usable(item, hit) {
             bad[usize::from(item.kind)] = true;
         }
     }
-    let tallies = crossings.tallies(suspect.object);
     for pattern in allowed(kinds, &bad, |kind| tallies[kind].groups == 0) {
         let mut candidate = Candidate::new(suspect.key, pattern);
         for hit in &suspect.hits {
             let item = &items[hit.item as usize];
-            if usable(item, hit.first) && means(&pattern, kinds.all[usize::from(item.kind)]) {
+            if usable(item, hit) && means(&pattern, kinds.all[usize::from(item.kind)]) {
                 candidate.take(*hit);
             }
         }

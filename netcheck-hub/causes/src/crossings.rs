@@ -25,6 +25,8 @@ pub(crate) struct Hit {
     pub(crate) doubt: bool,
     /// Each such step is implausible.
     pub(crate) odd: bool,
+    /// Each such step is crossed in some clusters only.
+    pub(crate) may: bool,
     /// A kernel's report or an answer names the component.
     pub(crate) proof: bool,
 }
@@ -40,6 +42,8 @@ pub(crate) struct Tally {
     pub(crate) answered: u32,
     /// Stray losses of these.
     pub(crate) stray: u32,
+    /// Groups that were answered and may have crossed it.
+    pub(crate) may: u32,
 }
 
 /// A component with its way, and what it may explain.
@@ -96,15 +100,16 @@ impl Crossings {
             }
             let stamp = u32::try_from(at).unwrap_or(0);
             Route::of(group).request(topology, &mut |step| {
-                if step.may {
-                    return;
-                }
                 lifts(topology, &step, &mut |component| {
                     let Some(object) = objects.find(both_ways(component)) else { return };
+                    let tally = &mut self.tallies[object as usize * self.kinds + usize::from(kind)];
+                    if step.may {
+                        tally.may += 1;
+                        return;
+                    }
                     if std::mem::replace(&mut stamps[object as usize], stamp) == stamp {
                         return;
                     }
-                    let tally = &mut self.tallies[object as usize * self.kinds + usize::from(kind)];
                     tally.groups += 1;
                     if state == State::Well {
                         tally.answered += group.answered;
@@ -157,6 +162,7 @@ impl<'a> Collector<'a> {
                     item: at,
                     first: first || suspect.key.0 == Component::Cluster,
                     doubt: explained & !(sight.doubt | way.may()) == 0,
+                    may: explained & !way.may() == 0,
                     odd: explained & !sight.odd == 0,
                     proof: explained & sight.proof != 0,
                 };
@@ -165,6 +171,7 @@ impl<'a> Collector<'a> {
                         last.first |= hit.first;
                         last.doubt &= hit.doubt;
                         last.odd &= hit.odd;
+                        last.may &= hit.may;
                         last.proof |= hit.proof;
                     }
                     _ => suspect.hits.push(hit),

@@ -43,8 +43,9 @@ impl View<'_> {
                 half.map(|_| Sight { steps, ..Sight::default() })
             }
             End::Dropped(place) if !place.says_nothing() => self.dropped(place, half),
-            End::Dropped(place) => self.last_seen(place, None, half),
-            End::LastSeen { at, missing } => self.last_seen(at, *missing, half),
+            // It is not said that this half was lost: what accompanies healthy work is met on a half that went well.
+            End::Dropped(place) => self.last_seen((place, None), half, true),
+            End::LastSeen { at, missing } => self.last_seen((at, *missing), half, half.is_none()),
             End::Answered { by, answer } => self.answered(*by, *answer),
             End::NotSent(errno) => self.not_sent(errno),
         };
@@ -116,17 +117,20 @@ impl View<'_> {
         steps
     }
 
-    fn last_seen(&self, place: &Place, missing: Option<NodeIx>, half: Option<Direction>) -> Option<Sight> {
+    /// With `turns` a request may have arrived, and its reply have been lost.
+    fn last_seen(
+        &self,
+        (place, missing): (&Place, Option<NodeIx>),
+        half: Option<Direction>,
+        turns: bool,
+    ) -> Option<Sight> {
         let request = self.half(Some(Direction::Request));
         let reply = self.half(Some(Direction::Reply));
-        // A request whose target took it, as far as anybody saw, may have been lost on either half.
-        let (from, within) = match half {
-            Some(Direction::Request) => (self.position(place, request)?, request),
-            Some(Direction::Reply) => (self.position(place, reply)?, reply),
-            None => match self.position(place, request) {
-                Some(from) => (from, request | reply),
-                None => (self.position(place, reply)?, reply),
-            },
+        let on_request = (half != Some(Direction::Reply)).then(|| self.position(place, request)).flatten();
+        let (from, within) = match on_request {
+            Some(from) => (from, if turns { request | reply } else { request }),
+            None if half == Some(Direction::Request) => return None,
+            None => (self.position(place, reply)?, reply),
         };
         let seen = within & self.steps(|at, _| at >= from);
         let seen = seen & self.until(seen, from, missing, place.node);
@@ -134,7 +138,12 @@ impl View<'_> {
         let afar = self.harm_from_afar(seen) | self.sent_elsewhere(from, seen);
         let odd = self.would_have_told(seen) & seen;
         let doubt = (odd | self.bridge_behind(place, seen)) & seen;
-        let (doubt, odd) = if doubt == seen { (afar & !seen, 0) } else { (doubt | afar & !seen, odd) };
+        let afar = afar & !seen;
+        let (doubt, odd) = match (odd == seen, afar) {
+            (true, 0) => (0, 0),
+            (true, _) => (odd, odd),
+            (false, _) => (doubt | afar, odd),
+        };
         Some(Sight { steps: seen | afar, doubt, odd, proof: 0 })
     }
 
@@ -172,7 +181,11 @@ impl View<'_> {
         let mut on_node =
             bits(within).filter(|&at| self.way.steps[at].node(self.topology) == Some(place.node));
         if let Some(pod) = place.pod {
-            return on_node.find(|&at| self.way.steps[at].component == Component::Stack(Extent::Pod(pod)));
+            let heading = heading_of(place);
+            return on_node.find(|&at| {
+                let step = &self.way.steps[at];
+                step.component == Component::Stack(Extent::Pod(pod)) && heading.is_none_or(|it| it == step.heading)
+            });
         }
         if place.stage == Stage::Send {
             return on_node.next();
@@ -269,6 +282,7 @@ impl View<'_> {
         let request = self.half(Some(Direction::Request));
         let server = self.steps(|_, step| match step.component {
             Component::Server { endpoint, .. } => by.is_none_or(|by| by == endpoint),
+            Component::Service(_) => true,
             _ => false,
         });
         let rejects = |step: &Step| match (step.component, by) {
@@ -300,7 +314,7 @@ impl View<'_> {
     }
 
     fn servers(&self) -> Steps {
-        self.steps(|_, step| matches!(step.component, Component::Server { .. }))
+        self.steps(|_, step| matches!(step.component, Component::Server { .. } | Component::Service(_)))
     }
 
     /// The source's kernel did not send it: its own doing, or the next kernel did not answer when its hardware address

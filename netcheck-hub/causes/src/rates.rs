@@ -55,6 +55,8 @@ struct Counts {
     /// Log-likelihood if each group had a rate of its own.
     own: f64,
     groups: f64,
+    /// Log-likelihood if all losses were noise.
+    noise: f64,
     /// Some were answered in part.
     wanted: bool,
 }
@@ -77,7 +79,7 @@ fn gain(all: Counts, mode: Mode) -> f64 {
     }
     let pooled = own(all.answered, all.lost);
     let misfit = if mode == Mode::Ports { 0.0 } else { (all.own - pooled - all.groups).max(0.0) };
-    pooled - likelihood(all.answered, all.lost, NOISE) - 1.5 * misfit
+    pooled - all.noise - 1.5 * misfit
 }
 
 /// What a cause that loses all would explain of these items.
@@ -132,18 +134,21 @@ fn better(one: Rated, other: Rated) -> Rated {
 
 fn counts(scene: &Scene<'_>, suspect: &Suspect, mode: Mode) -> Vec<Counts> {
     let all = &scene.kinds.all;
+    let tallies = scene.crossings.tallies(suspect.object);
     let mut counts = vec![Counts::default(); all.len()];
     let mut last = usize::MAX;
     for hit in &suspect.hits {
         let item = &scene.items[hit.item as usize];
         let kind = usize::from(item.kind);
-        if !scene.open[hit.item as usize] || (mode == Mode::Ports) != (all[kind].ported && item.dead) {
+        let contradicted = hit.may && tallies[kind].may > 0;
+        if contradicted || !scene.open[hit.item as usize] || (mode == Mode::Ports) != (all[kind].ported && item.dead) {
             continue;
         }
         let of = &mut counts[kind];
         let (answered, lost) = (f64::from(item.answered), f64::from(item.lost));
         if mode == Mode::Ports {
             of.lost += 1.0;
+            of.noise += likelihood(0.0, lost, NOISE);
             of.wanted = true;
             continue;
         }
@@ -152,16 +157,19 @@ fn counts(scene: &Scene<'_>, suspect: &Suspect, mode: Mode) -> Vec<Counts> {
         of.lost += lost;
         of.answered += if again { 0.0 } else { answered };
         of.own += if again { 0.0 } else { own(answered, lost) };
+        of.noise += likelihood(if again { 0.0 } else { answered }, lost, NOISE);
         of.groups += if again { 0.0 } else { 1.0 };
         of.wanted |= !item.dead || !hit.first;
     }
-    for (of, well) in counts.iter_mut().zip(scene.crossings.tallies(suspect.object)) {
-        let groups = f64::from(well.groups);
-        if mode == Mode::Ports {
-            of.answered += groups;
+    for ((of, well), kind) in counts.iter_mut().zip(tallies).zip(all) {
+        let (answered, stray) = (f64::from(well.answered), f64::from(well.stray));
+        if mode == Mode::Chance {
+            of.answered += answered;
+            of.lost += stray;
+            of.noise += likelihood(answered, stray, NOISE);
         } else {
-            of.answered += f64::from(well.answered);
-            of.lost += f64::from(well.stray);
+            // Each new flow has a port of its own; all packets of an old one have the same.
+            of.answered += if kind.fresh && !kind.ported { answered } else { f64::from(well.groups) };
         }
     }
     counts
@@ -178,11 +186,11 @@ fn of_suspect(scene: &Scene<'_>, suspect: &Suspect, mode: Mode) -> Option<Rated>
         patterns(kind, &mut |pattern| {
             let mut all = Counts::default();
             for (of, &kind) in counts.iter().zip(kinds) {
-                // Only groups with a port of their own tell by which ports it loses.
-                if means(&pattern, kind) && (mode == Mode::Chance || kind.ported) {
+                if means(&pattern, kind) {
                     all.answered += of.answered;
                     all.lost += of.lost;
                     all.own += of.own;
+                    all.noise += of.noise;
                     all.groups += of.groups;
                 }
             }
@@ -201,7 +209,8 @@ fn of_suspect(scene: &Scene<'_>, suspect: &Suspect, mode: Mode) -> Option<Rated>
     for hit in &suspect.hits {
         let item = &scene.items[hit.item as usize];
         let kind = kinds[usize::from(item.kind)];
-        let fits = mode == Mode::Chance || item.dead || !kind.ported;
+        let contradicted = hit.may && scene.crossings.tallies(suspect.object)[usize::from(item.kind)].may > 0;
+        let fits = !contradicted && (mode == Mode::Chance || item.dead || !kind.ported);
         if scene.open[hit.item as usize] && fits && means(&pattern, kind) {
             candidate.take(*hit);
         }

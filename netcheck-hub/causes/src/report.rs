@@ -72,16 +72,25 @@ fn crossing(topology: &Topology, groups: &[Group], component: Component, pattern
     (0..groups.len()).filter(|&at| meant(&groups[at]) && crosses(&groups[at])).collect()
 }
 
-/// Whether all groups lost the same share: it began lately then, and loses all since.
+/// Whether all groups lost the same share: it began lately then, and loses all since. A few may be off for other reasons.
 fn alike(groups: &[Group], items: &[&Item]) -> bool {
-    let probes = |item: &Item| f64::from(groups[item.group].answered) + f64::from(groups[item.group].lost);
-    let lost: f64 = items.iter().map(|item| f64::from(item.lost)).sum();
-    let rate = lost / f64::max(items.iter().map(|item| probes(item)).sum(), 1.0);
+    let mut by_group: Vec<(usize, f64)> = Vec::new();
+    for item in items {
+        match by_group.last_mut() {
+            Some((group, lost)) if *group == item.group => *lost += f64::from(item.lost),
+            _ => by_group.push((item.group, f64::from(item.lost))),
+        }
+    }
+    let probes = |group: usize| f64::from(groups[group].answered) + f64::from(groups[group].lost);
+    let lost: f64 = by_group.iter().map(|(_, lost)| lost).sum();
+    let rate = lost / f64::max(by_group.iter().map(|&(group, _)| probes(group)).sum(), 1.0);
     let variance = |probes: f64| f64::max(probes * rate * (1.0 - rate), 1e-9);
-    let off = |item: &&Item| (f64::from(item.lost) - rate * probes(item)).powi(2) / variance(probes(item));
-    let spread: f64 = items.iter().map(off).sum();
-    let count = f64::from(u32::try_from(items.len()).unwrap_or(u32::MAX));
-    items.len() >= 6 && spread < 0.35 * count
+    let off = |&(group, lost): &(usize, f64)| (lost - rate * probes(group)).powi(2) / variance(probes(group));
+    let mut spread: Vec<f64> = by_group.iter().map(off).collect();
+    spread.sort_by(f64::total_cmp);
+    spread.truncate(spread.len() - spread.len() / 10);
+    let count = f64::from(u32::try_from(spread.len()).unwrap_or(u32::MAX));
+    spread.len() >= 4 && spread.iter().sum::<f64>() < 0.3 * count
 }
 
 /// Places at which kernels reported it, each once.

@@ -60,7 +60,10 @@ type Family = (Endpoint, ServiceIx, crate::observation::Entry, usize);
 struct Siblings {
     answered: u32,
     probes: u32,
+    /// Backends that answered.
     met: Vec<Endpoint>,
+    /// Backends that are known to have been lost probes.
+    missed: Vec<Endpoint>,
 }
 
 /// All that is lost and needs a cause.
@@ -109,8 +112,10 @@ fn siblings(groups: &[Group], bad: &[usize]) -> HashMap<Family, Siblings, FixedS
         if let Some(of) = all.get_mut(&family) {
             of.answered += group.answered;
             of.probes += group.answered + group.lost;
-            if let (Some(backend), true) = (group.target.endpoint, State::of(group) == State::Well) {
-                of.met.push(backend);
+            match (group.target.endpoint, State::of(group)) {
+                (Some(backend), State::Well) => of.met.push(backend),
+                (Some(backend), _) => of.missed.push(backend),
+                (None, _) => {}
             }
         }
     }
@@ -149,6 +154,9 @@ fn sights(view: &View<'_>, group: &Group) -> Vec<(Sight, u32)> {
         }
     }
     narrow(&mut sights);
+    // A single one of many losses may well have been a stray one, and its record a stray record.
+    let most = sights.iter().map(|(_, probes)| *probes).max().unwrap_or(0);
+    sights.retain(|(_, probes)| *probes > 1 || most < 3);
     if sights.is_empty() {
         let all = u32::try_from(view.way.steps.len().min(64)).unwrap_or(64);
         let steps = Steps::MAX.checked_shr(64 - all).unwrap_or(0);
@@ -179,6 +187,9 @@ fn unknown(topology: &Topology, group: &Group, of: &Siblings, item: &Item, items
     let service = group.target.service.and_then(|service| topology.services.get(service as usize));
     let backends: &[Endpoint] = service.map_or(&[], |service| &service.backends);
     let mut open: Vec<Endpoint> = backends.iter().copied().filter(|it| !of.met.contains(it)).collect();
+    if !of.missed.is_empty() {
+        open.clone_from(&of.missed);
+    }
     if open.is_empty() {
         open = backends.to_vec();
     }
@@ -188,7 +199,8 @@ fn unknown(topology: &Topology, group: &Group, of: &Siblings, item: &Item, items
     }
     let ways: Vec<(Way, Sight)> = open.iter().flat_map(|&backend| one_way(topology, group, backend)).collect();
     let missed = (1.0 - 1.0 / count(backends.len())).powf(f64::from(of.probes));
-    let each = group.class.fresh && missed < 0.001 && ways.len() <= MANY_BACKENDS && item.dead;
+    let each = of.missed.is_empty()
+        && group.class.fresh && missed < 0.001 && ways.len() <= MANY_BACKENDS && item.dead;
     if each {
         let lost = (group.lost / u32::try_from(ways.len()).unwrap_or(1)).max(1);
         items.extend(ways.into_iter().map(|way| Item { lost, ways: vec![way], ..item.clone() }));

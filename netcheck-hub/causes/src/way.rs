@@ -74,6 +74,13 @@ impl Route {
             self.over_secondary(network, to);
             return;
         }
+        if let (None, Some(service)) = (self.end, self.service)
+            && topology.services.get(service as usize).is_some_and(|service| service.backends.is_empty())
+        {
+            Leg { topology, from: self.source, to: None, starts: true, ends: true }.leave(to);
+            to(step(Component::Service(service), Heading::Both));
+            return;
+        }
         let port = match self.entry {
             Entry::NodePort(node) if topology.node_of(self.source) != Some(node) => Some(node),
             _ => None,
@@ -144,7 +151,7 @@ impl Step {
         let component = match self.component {
             Component::Wire { from, to } => Component::Wire { from: to, to: from },
             Component::Tunnel { from, to } => Component::Tunnel { from: to, to: from },
-            Component::Server { .. } | Component::Translation { .. } => return None,
+            Component::Server { .. } | Component::Service(_) | Component::Translation { .. } => return None,
             other => other,
         };
         let heading = match (self.component, self.heading) {
