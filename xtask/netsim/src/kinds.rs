@@ -264,7 +264,7 @@ fn gone_endpoint(scene: &mut Scene<'_>) -> Option<Fault> {
         service: flow.target.service?,
         backend: flow.target.endpoint,
     };
-    Some(fault("gone endpoint", component, Heading::Both, Manner::Strays))
+    Some(fault("gone endpoint", component, Heading::Both, Manner::Gone))
 }
 
 fn tunnel_end(scene: &mut Scene<'_>) -> Option<Fault> {
@@ -438,7 +438,7 @@ fn no_backend(scene: &mut Scene<'_>) -> Option<Fault> {
         flow.target.endpoint = None;
         flow.anonymous = false;
     }
-    let manner = scene.manner(&[Manner::Answered(Answer::Refused), Manner::Silent]);
+    let manner = scene.manner(&[Manner::Answered(Answer::Refused), Manner::Dropped(PREROUTING_RULE)]);
     Some(fault("no backend", Component::Service(service), Heading::Both, manner))
 }
 
