@@ -23,6 +23,8 @@ pub(crate) struct Candidate {
     pub(crate) proven: u32,
     /// Items of these about which a kernel is silent that would have told.
     pub(crate) doubted: u32,
+    /// Items of these for which it is an implausible explanation.
+    pub(crate) odd: u32,
     /// Less is better, among causes that explain the same.
     pub(crate) rank: u32,
     /// Others that explain the same.
@@ -31,13 +33,24 @@ pub(crate) struct Candidate {
 
 impl Candidate {
     pub(crate) const fn new(key: Key, pattern: Pattern) -> Self {
-        Self { key, pattern, items: Vec::new(), proven: 0, doubted: 0, rank: 0, equals: Vec::new() }
+        Self { key, pattern, items: Vec::new(), proven: 0, doubted: 0, odd: 0, rank: 0, equals: Vec::new() }
+    }
+
+    /// The least extent and the plainest pattern first.
+    pub(crate) fn plain_rank(&self) -> u32 {
+        let way = match self.key.1 {
+            Heading::Both => 0,
+            Heading::In => 1,
+            Heading::Out => 2,
+        };
+        8 * component_reach(self.key.0) + 12 * restrictions(&self.pattern) + way
     }
 
     pub(crate) fn take(&mut self, hit: Hit) {
         self.items.push(hit.item);
         self.proven += u32::from(hit.proof);
         self.doubted += u32::from(hit.doubt);
+        self.odd += u32::from(hit.odd);
     }
 }
 
@@ -125,18 +138,10 @@ fn merge(mut all: Vec<Candidate>) -> Vec<Candidate> {
 /// How plausible a cause is by its structure, among such as explain the same: what kernels say first, then the least
 /// extent, the plainest pattern and the lowest layer.
 pub(crate) fn structure(topology: &Topology, candidate: &Candidate) -> u32 {
-    let (component, heading) = candidate.key;
     let all = u32::try_from(candidate.items.len()).unwrap_or(u32::MAX).max(1);
     let doubt = candidate.doubted.saturating_mul(100) / all;
     let unproven = if candidate.proven == 0 { 50 } else { 50 - 50 * candidate.proven.min(all) / all };
-    let reach = 8 * component_reach(component);
-    let pattern = 12 * restrictions(&candidate.pattern);
-    let way = match heading {
-        Heading::Both => 0,
-        Heading::In => 1,
-        Heading::Out => 2,
-    };
-    2 * (doubt + unproven) + reach + pattern + layer(topology, component) + way
+    2 * (doubt + unproven) + layer(topology, candidate.key.0) + candidate.plain_rank()
 }
 
 /// Lower layers first. A node of which nothing is heard is rather down than cut off.

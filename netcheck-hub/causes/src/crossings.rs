@@ -23,6 +23,8 @@ pub(crate) struct Hit {
     pub(crate) first: bool,
     /// Each step that explains it has a kernel that would have told.
     pub(crate) doubt: bool,
+    /// Each such step is implausible.
+    pub(crate) odd: bool,
     /// A kernel's report or an answer names the component.
     pub(crate) proof: bool,
 }
@@ -144,18 +146,25 @@ impl<'a> Collector<'a> {
                     continue;
                 }
                 let suspect = &mut self.suspects[number as usize];
+                // A kernel that reports and a program that answers are neither down nor cut off.
+                let whole = matches!(suspect.key.0, Component::Node(_) | Component::Cluster);
+                if whole && sight.proof != 0 {
+                    continue;
+                }
                 let certain = crossed & !way.may();
                 let first = certain.trailing_zeros() >= explained.trailing_zeros();
                 let hit = Hit {
                     item: at,
                     first: first || suspect.key.0 == Component::Cluster,
                     doubt: explained & !(sight.doubt | way.may()) == 0,
+                    odd: explained & !sight.odd == 0,
                     proof: explained & sight.proof != 0,
                 };
                 match suspect.hits.last_mut() {
                     Some(last) if last.item == at => {
                         last.first |= hit.first;
                         last.doubt &= hit.doubt;
+                        last.odd &= hit.odd;
                         last.proof |= hit.proof;
                     }
                     _ => suspect.hits.push(hit),

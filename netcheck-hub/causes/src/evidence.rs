@@ -20,6 +20,8 @@ pub(crate) struct Sight {
     pub(crate) steps: Steps,
     /// Those of them whose kernel would have told of it, and did not.
     pub(crate) doubt: Steps,
+    /// Those of these that are the less plausible ones by far.
+    pub(crate) odd: Steps,
     /// Those of them that a kernel's report, or an answer, names.
     pub(crate) proof: Steps,
 }
@@ -68,13 +70,14 @@ impl View<'_> {
         if steps == 0 {
             return None;
         }
+        let odd = if proof == 0 { 0 } else { rather | self.harm_from_afar(rather) };
         let mut further = self.harm_from_afar(steps);
         if place.stage == Stage::Neighbour {
             further |= bits(steps).fold(0, |steps, at| steps | self.until_next_kernel(at));
         }
         let doubt = if proof == 0 { 0 } else { (rather | further) & !proof };
         let proof = if place.stage == Stage::Neighbour || further & !steps != 0 { 0 } else { proof };
-        Some(Sight { steps: steps | further, doubt, proof })
+        Some(Sight { steps: steps | further, doubt, odd: odd & !proof, proof })
     }
 
     /// Steps before these whose fault shows at these: a tunnel's endpoint that sends wrongly is noticed where its packets
@@ -129,9 +132,10 @@ impl View<'_> {
         let seen = seen & self.until(seen, from, missing, place.node);
         let seen = if seen == 0 { 1 << from } else { seen };
         let afar = self.harm_from_afar(seen) | self.sent_elsewhere(from, seen);
-        let doubt = (self.would_have_told(seen) | self.bridge_behind(place, seen)) & seen;
-        let doubt = if doubt == seen { afar & !seen } else { doubt | afar & !seen };
-        Some(Sight { steps: seen | afar, doubt, proof: 0 })
+        let odd = self.would_have_told(seen) & seen;
+        let doubt = (odd | self.bridge_behind(place, seen)) & seen;
+        let (doubt, odd) = if doubt == seen { (afar & !seen, 0) } else { (doubt | afar & !seen, odd) };
+        Some(Sight { steps: seen | afar, doubt, odd, proof: 0 })
     }
 
     /// A tunnel's endpoint or a translation that sends a packet to the wrong place: it was seen, and comes nowhere.
@@ -281,15 +285,16 @@ impl View<'_> {
         match answer {
             Answer::Error => {
                 let server = if server == 0 { self.servers() } else { server };
-                Some(Sight { steps: server, doubt: 0, proof: server })
+                Some(Sight { steps: server, proof: server, ..Sight::default() })
             }
             Answer::Refused => {
                 let steps = request & server | rejecting;
-                Some(Sight { steps, doubt: 0, proof: if by.is_some() { steps } else { 0 } })
+                Some(Sight { steps, proof: if by.is_some() { steps } else { 0 }, ..Sight::default() })
             }
             Answer::Unreachable => {
                 let further = bits(rejecting).fold(0, |steps, at| steps | self.until_next_kernel(at));
-                Some(Sight { steps: rejecting | further, doubt: further & !rejecting, proof: 0 })
+                let doubt = further & !rejecting;
+                Some(Sight { steps: rejecting | further, doubt, odd: doubt, proof: 0 })
             }
         }
     }
@@ -304,7 +309,7 @@ impl View<'_> {
         let own = self.steps(|at, step| at == 0 && matches!(step.component, Component::Stack(_)));
         let further = if errno == "EHOSTUNREACH" { self.until_next_kernel(0) } else { 0 };
         let proof = if further == 0 { own } else { 0 };
-        Some(Sight { steps: own | further, doubt: 0, proof })
+        Some(Sight { steps: own | further, proof, ..Sight::default() })
     }
 }
 

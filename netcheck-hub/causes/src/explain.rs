@@ -1,11 +1,11 @@
 //! From groups to causes, step by step.
 
 use crate::candidates::{self, Candidate};
-use crate::cause::{Cause, Pattern};
+use crate::cause::Cause;
 use crate::class::Kinds;
 use crate::crossings::Crossings;
 use crate::observation::Group;
-use crate::rates;
+use crate::rates::{self, Mode};
 use crate::report;
 use crate::search;
 use crate::symptoms::{self, Item};
@@ -31,8 +31,8 @@ pub fn explain(topology: &Topology, groups: &[Group]) -> Vec<Cause> {
 #[derive(Clone, Debug)]
 pub(crate) struct Chosen {
     pub(crate) candidate: Candidate,
-    /// It loses all of its packets, as far as anybody can tell.
-    pub(crate) whole: bool,
+    /// How it picks what it loses; none if it loses all, as far as anybody can tell.
+    pub(crate) mode: Option<Mode>,
 }
 
 /// Causes that lose a part of their packets, the greatest first, as long as no cause that loses all explains more.
@@ -44,11 +44,9 @@ fn rated(
 ) -> Vec<Chosen> {
     let mut chosen = Vec::new();
     let mut left = open.to_vec();
-    let mixed = |left: &[bool]| {
-        items.iter().zip(left).any(|(item, left)| *left && (!item.dead || kinds.all[usize::from(item.kind)].ported))
-    };
-    while mixed(&left) {
-        let Some(best) = rates::best(topology, crossings, (items, &left), kinds) else { break };
+    while left.contains(&true) {
+        let scene = rates::Scene { topology, crossings, items, open: &left, kinds };
+        let Some(best) = rates::best(&scene) else { break };
         let whole = certain.iter().map(|it| (rates::worth(it, items, &left), it));
         let whole = whole.max_by(|one, other| one.0.total_cmp(&other.0).then(other.1.rank.cmp(&one.1.rank)));
         match whole {
@@ -62,7 +60,7 @@ fn rated(
                     left[item as usize] = false;
                     open[item as usize] = false;
                 }
-                chosen.push(Chosen { candidate: best.candidate, whole: false });
+                chosen.push(Chosen { candidate: best.candidate, mode: Some(best.mode) });
             }
         }
     }
@@ -87,15 +85,6 @@ fn whole(certain: &[Candidate], items: &[Item], open: &[bool]) -> Vec<Chosen> {
         })
         .collect();
     let chosen = search::cover(&reduced, count as usize);
-    chosen.into_iter().map(|at| Chosen { candidate: certain[at].clone(), whole: true }).collect()
-}
-
-/// What is said of the packets of a cause: whether only some source ports, or a part by chance.
-pub(crate) fn pattern_of(chosen: &Chosen, ported: bool, alike: bool) -> Pattern {
-    let pattern = chosen.candidate.pattern;
-    if chosen.whole {
-        pattern
-    } else {
-        Pattern { by_port: ported, partial: !ported && !alike, ..pattern }
-    }
+    let chosen = search::refine(&reduced, chosen);
+    chosen.into_iter().map(|at| Chosen { candidate: certain[at].clone(), mode: None }).collect()
 }

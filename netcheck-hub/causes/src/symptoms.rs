@@ -124,7 +124,8 @@ fn known(topology: &Topology, group: &Group, item: &Item, items: &mut Vec<Item>)
         if is_gone(topology, group) {
             // Who translates to an endpoint that the service no longer has is wrong, whatever else there is.
             let stale = way.translations();
-            sight = Sight { steps: sight.steps | stale, doubt: sight.steps & !stale, proof: 0 };
+            let doubt = sight.steps & !stale;
+            sight = Sight { steps: sight.steps | stale, doubt, odd: doubt, proof: 0 };
         }
         items.push(Item { lost, ways: vec![(way.clone(), sight)], ..item.clone() });
     }
