@@ -197,7 +197,8 @@ fn forget(topology: &Topology, flows: &[Flow], lost: &mut [Vec<Lost>], (percent,
                 *by = None;
             }
             let by_kernels = !matches!(lost.said, Said::Answered(_) | Said::NotSent);
-            let unknown = flow.anonymous && translated.is_some_and(|at| lost.step > at);
+            let unknown = flow.anonymous
+                && translated.is_some_and(|at| lost.step > at || lost.hooks > way.steps[at].hooks);
             if by_kernels && (unknown || rng.percent(percent)) {
                 lost.said = Said::Unknown;
                 lost.direction = None;

@@ -5,7 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use netcheck_causes::{Answer, Cause, Certainty, Component, Heading, Pattern, Stage, Topology, Visibility};
+use netcheck_causes::{
+    Answer, Cause, Certainty, Component, End, Endpoint, Heading, Pattern, Stage, Topology, Visibility,
+};
 
 use crate::case::Case;
 use crate::observe::{Lost, Said, lossy, way_of, window};
@@ -336,7 +338,10 @@ impl<'a> Bench<'a> {
                 let between = matches!(other.part, Part::TunnelEnd(_) | Part::Wire { .. });
                 between && truth.reply == other.reply
             }
-            Said::Answered(Answer::Refused) => same_end(truth.part, other.part) && !other.reply,
+            Said::Answered(Answer::Refused) if matches!(lost.end, End::Answered { by: None, .. }) => {
+                (answerer(other.part).is_some() && !other.out || filters) && !other.reply
+            }
+            Said::Answered(Answer::Refused) => same_end(truth.part, other.part) && !other.reply && !other.out,
             Said::Answered(Answer::Unreachable) => same_node,
             Said::Answered(Answer::Error) | Said::NotSent => false,
         }
@@ -403,11 +408,16 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// Whether both are of one endpoint: what it answers, its kernel or its program may.
+/// Whether both are of one endpoint: what it answers, its kernel, its translation or its program may.
 fn same_end(one: Part, other: Part) -> bool {
-    let end = |part| match part {
+    answerer(one).is_some() && answerer(one) == answerer(other)
+}
+
+/// Who says no, where something does.
+const fn answerer(part: Part) -> Option<Endpoint> {
+    match part {
         Part::Stack(endpoint) | Part::Server { endpoint, .. } => Some(endpoint),
+        Part::Translation { node, .. } => Some(Endpoint::Node(node)),
         _ => None,
-    };
-    end(one).is_some() && end(one) == end(other)
+    }
 }
