@@ -138,9 +138,19 @@ impl Scene<'_> {
                 pattern.carrier = self.rng.pick(&[Carrier::Icmp, Carrier::Udp, Carrier::Tcp]).copied();
                 pattern.family = self.rng.pick(&[Family::V4, Family::V6]).copied();
             }
+            9 => pattern.fresh = Some(false),
             _ => {}
         }
         Fault { pattern, rate, ..fault }
+    }
+
+    /// A server that is too busy fails some of its probes.
+    fn busy(&mut self, fault: Fault) -> Fault {
+        if !self.rng.percent(20) {
+            return fault;
+        }
+        let pattern = Pattern { partial: true, ..fault.pattern };
+        Fault { pattern, rate: f64::from(self.rng.between(10, 90)) / 100.0, ..fault }
     }
 
     /// Which packets what lies between nodes loses: one of several paths at times.
@@ -364,14 +374,14 @@ fn server(scene: &mut Scene<'_>) -> Option<Fault> {
     let overflow = matches!(flow.class.kind, ProbeKind::Tcp | ProbeKind::Http);
     let answers = matches!(flow.class.kind, ProbeKind::Dns | ProbeKind::Http);
     let component = Component::Server { endpoint, service };
-    Some(match scene.rng.below(4) {
-        0 => fault("server stuck", component, Heading::Both, Manner::Silent),
-        1 if overflow && service.is_some() => {
-            fault("server's queue", component, Heading::Both, Manner::Dropped(BACKLOG))
-        }
-        2 if answers => fault("server's error", component, Heading::Both, Manner::Answered(Answer::Error)),
-        _ => fault("server dead", component, Heading::Both, Manner::Answered(Answer::Refused)),
-    })
+    let fault = |kind, manner| fault(kind, component, Heading::Both, manner);
+    let drawn = match scene.rng.below(4) {
+        0 => fault("server stuck", Manner::Silent),
+        1 if overflow && service.is_some() => fault("server's queue", Manner::Dropped(BACKLOG)),
+        2 if answers => fault("server's error", Manner::Answered(Answer::Error)),
+        _ => return Some(fault("server dead", Manner::Answered(Answer::Refused))),
+    };
+    Some(scene.busy(drawn))
 }
 
 fn service(scene: &mut Scene<'_>) -> Option<Fault> {
