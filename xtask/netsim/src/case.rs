@@ -20,6 +20,8 @@ const TRIES: u64 = 200;
 const FEW: u32 = 2;
 /// Losses that a fault needs that loses a part of its packets.
 const ENOUGH: u32 = 12;
+/// Source ports that a fault of some ports needs to have lost.
+const PORTS: usize = 4;
 
 /// A cluster, what is broken, and what the hub gets.
 #[derive(Clone, Debug)]
@@ -131,8 +133,8 @@ fn shows(case: &Case, fault: usize) -> bool {
     }
     let total: u32 = by_group.values().sum();
     let most = by_group.values().copied().max().unwrap_or(0);
-    let partial = case.truth[fault].pattern.partial;
-    most > FEW && (!partial || total >= ENOUGH)
+    let pattern = case.truth[fault].pattern;
+    most > FEW && (!pattern.partial || total >= ENOUGH) && (!pattern.by_port || by_group.len() >= PORTS)
 }
 
 /// An agent that the fault cuts off from the hub is not heard.
@@ -197,7 +199,8 @@ fn forget(topology: &Topology, flows: &[Flow], lost: &mut [Vec<Lost>], (percent,
                 *by = None;
             }
             let by_kernels = !matches!(lost.said, Said::Answered(_) | Said::NotSent);
-            let unknown = flow.anonymous && translated.is_some_and(|at| lost.step > at);
+            let unknown = flow.anonymous
+                && translated.is_some_and(|at| lost.step > at || lost.hooks > way.steps[at].hooks);
             if by_kernels && (unknown || rng.percent(percent)) {
                 lost.said = Said::Unknown;
                 lost.direction = None;

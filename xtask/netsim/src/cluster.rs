@@ -104,27 +104,28 @@ fn pods(rng: &mut Rng, topology: &mut Topology) {
 }
 
 fn services(rng: &mut Rng, topology: &mut Topology, families: &[Family]) -> Vec<ServicePlan> {
-    let count = rng.between(0, 4);
     let mut plans = Vec::new();
-    for at in 0..count {
-        let dns = at == 0;
-        let kind = if dns {
-            ProbeKind::Dns
-        } else {
-            *rng.pick(&[ProbeKind::Tcp, ProbeKind::Http, ProbeKind::Udp]).unwrap_or(&ProbeKind::Tcp)
-        };
+    for group in 0..rng.between(0, 4) {
+        let dns = group == 0;
         let entry = match rng.below(10) {
-            _ if dns => Entry::ClusterIp,
-            0..5 => Entry::ClusterIp,
-            5..7 => Entry::NodePort(rng.index(topology.nodes.len())),
-            7 => Entry::External,
-            _ => Entry::Direct,
+            5..7 if !dns => Entry::NodePort(rng.index(topology.nodes.len())),
+            7 if !dns => Entry::External,
+            8.. if !dns => Entry::Direct,
+            _ => Entry::ClusterIp,
         };
-        let name =
-            if dns { "kube-system/kube-dns:dns".into() } else { format!("default/s{at}:{kind}").into() };
         let backends = backends(rng, topology);
-        topology.services.push(Service { name, group: at, backends });
-        plans.push(ServicePlan { kind, entry, families: families.to_vec() });
+        let ports = if dns { 1 } else { rng.between(3, 8) / 4 };
+        for port in 0..ports.max(1) {
+            let kinds = [ProbeKind::Tcp, ProbeKind::Http, ProbeKind::Udp];
+            let kind = if dns { ProbeKind::Dns } else { kinds[rng.below(3)] };
+            let name = if dns {
+                "kube-system/kube-dns:dns".into()
+            } else {
+                format!("default/s{group}:{port}").into()
+            };
+            topology.services.push(Service { name, group, backends: backends.clone() });
+            plans.push(ServicePlan { kind, entry, families: families.to_vec() });
+        }
     }
     plans
 }

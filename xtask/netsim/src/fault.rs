@@ -30,8 +30,10 @@ pub enum Manner {
     Dropped(Report),
     /// The kernel of the node that it was sent to reports it: what comes out of a tunnel and fits nothing there.
     AtReceiver(Report),
-    /// It goes on, to nobody: the last that sees it is the node of its target.
+    /// It is sent on to somewhere else: the last that sees it is the node that translated it.
     Strays,
+    /// It is sent on to an endpoint that is gone: the node that had it finds nobody.
+    Gone,
     /// Somebody answers.
     Answered(Answer),
     /// The source's kernel refuses to send it; where it is a reply, its kernel drops it.

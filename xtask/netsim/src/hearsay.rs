@@ -106,8 +106,9 @@ fn accompany(topology: &Topology, (flow, lost, way): (&Flow, &Lost, &Way), group
         place(node, pod, Stage::Socket, None, ["NOT_SPECIFIED", "icmpv6_rcv"])
     } else {
         let other = topology.pods.iter().position(|other| other.node == node && other.network.is_none());
-        let Some(other) =
-            other.and_then(|other| u32::try_from(other).ok()).filter(|&other| Some(other) != pod)
+        let Some(other) = other
+            .and_then(|other| u32::try_from(other).ok())
+            .filter(|&other| pod.is_some_and(|pod| pod != other))
         else {
             return;
         };

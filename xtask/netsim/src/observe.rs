@@ -8,7 +8,7 @@ use netcheck_common::domain::ProbeKind;
 use netcheck_common::hash::splitmix64;
 
 use crate::cluster::Flow;
-use crate::fault::{Fault, Manner, ROUTE, RULE, Report};
+use crate::fault::{Fault, Manner, NEIGHBOUR, ROUTE, RULE, Report};
 use crate::hits::{hits, means};
 use crate::rng::Rng;
 use crate::way::{Part, Way, way};
@@ -180,12 +180,38 @@ fn tell(topology: &Topology, way: &Way, step: usize, fault: &Fault, rng: &mut Rn
         Manner::NotSent(errno) if step == 0 => known(Said::NotSent, End::NotSent(errno.into())),
         Manner::NotSent(_) | Manner::Answered(_) => report(&RULE, rng),
         Manner::Strays => {
-            let request = way.hooks.iter().filter(|hook| !hook.reply).count();
-            let told = silent(topology, way, request.saturating_sub(2).max(at.hooks));
-            Told { direction, ..told }
+            let leaves =
+                way.steps[step..].iter().find(|next| matches!(next.part, Part::Wire { .. }) && !next.reply);
+            silent(topology, way, leaves.map_or(at.hooks, |wire| wire.hooks))
+        }
+        Manner::Gone => {
+            let told = gone(topology, way, at.part);
+            told.unwrap_or_else(|| Told { direction, ..silent(topology, way, before_the_last_bridge(way)) })
         }
         Manner::Silent => silent(topology, way, at.hooks),
     }
+}
+
+/// How many hooks a request passes until it has arrived on its target's node.
+fn before_the_last_bridge(way: &Way) -> usize {
+    way.hooks.iter().filter(|hook| !hook.reply).count().saturating_sub(2)
+}
+
+/// The node of an endpoint that is gone finds no neighbour of its address.
+fn gone(topology: &Topology, way: &Way, part: Part) -> Option<Told> {
+    let Part::Translation { backend, .. } = part else { return None };
+    let node = topology.node_of(backend)?;
+    if topology.nodes[node as usize].visibility != Visibility::Full {
+        return None;
+    }
+    let why = [NEIGHBOUR.reason, NEIGHBOUR.functions[0]];
+    let place = place(node, None, NEIGHBOUR.into, Some(Role::Bridge), why);
+    Some(Told {
+        said: Said::Here(NEIGHBOUR),
+        direction: Some(Direction::Request),
+        end: End::Dropped(place),
+        hooks: before_the_last_bridge(way),
+    })
 }
 
 /// What is known of a packet that is gone after so many hooks, where no kernel says so.
@@ -239,6 +265,11 @@ fn place(node: NodeIx, pod: Option<PodIx>, stage: Stage, interface: Option<Role>
 fn dropped(topology: &Topology, way: &Way, step: usize, report: &Report, rng: &mut Rng) -> Option<Place> {
     let at = way.steps[step];
     let (node, pod) = match at.part {
+        // Nobody answers for a service: who translates its address says so.
+        Part::Server { endpoint: Endpoint::Outside, .. } => match way.steps[0].part {
+            Part::Stack(source) => (topology.node_of(source)?, None),
+            _ => return None,
+        },
         Part::Stack(endpoint) | Part::Server { endpoint, .. } => (topology.node_of(endpoint)?, pod(endpoint)),
         Part::PodLink(pod) | Part::Hairpin(pod) => (topology.pods[pod as usize].node, None),
         Part::Forwarding { node, .. }
@@ -275,6 +306,7 @@ fn at_receiver(topology: &Topology, way: &Way, step: usize, report: &Report) -> 
 
 fn answers(topology: &Topology, part: Part, answer: Answer) -> Option<Endpoint> {
     match part {
+        Part::Server { endpoint: Endpoint::Outside, .. } => None,
         Part::Stack(endpoint) | Part::Server { endpoint, .. } => Some(endpoint),
         Part::Forwarding { node, .. } | Part::Translation { node, .. } => Some(Endpoint::Node(node)),
         Part::PodLink(pod) if answer == Answer::Unreachable => {

@@ -121,7 +121,7 @@ fn renumbering_keeps_counts() {
         assert_eq!(topology.nodes.len(), case.topology.nodes.len());
         let names = |topology: &netcheck_causes::Topology| {
             let node = |pod: &netcheck_causes::Pod| {
-                (pod.name.clone(), topology.nodes[pod.node as usize].name.clone())
+                (pod.name.to_string(), topology.nodes[pod.node as usize].name.to_string())
             };
             let mut names: Vec<_> = topology.pods.iter().map(node).collect();
             names.sort_unstable();
