@@ -61,7 +61,7 @@ fn crossing(topology: &Topology, groups: &[Group], component: Component, pattern
     let wanted = both_ways(component);
     let crosses = |group: &Group| {
         let mut found = false;
-        Route::of(group).request(topology, &mut |step| {
+        Route::of(topology, group).request(topology, &mut |step| {
             if !step.may && !found {
                 lifts(topology, &step, &mut |component| found |= both_ways(component) == wanted);
             }
