@@ -109,6 +109,7 @@ impl Facts<'_> {
                 crossings: self.crossings,
                 items: self.items,
                 open: &left,
+                free: open,
                 kinds: self.kinds,
                 strictness,
             };

@@ -46,6 +46,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) crossings: &'a Crossings,
     pub(crate) items: &'a [Item],
     pub(crate) open: &'a [bool],
+    /// Those that a chosen cause may explain, too.
+    pub(crate) free: &'a [bool],
     pub(crate) kinds: &'a Kinds,
     /// How much it counts against a cause that its groups differ in their shares of losses.
     pub(crate) strictness: f64,
@@ -100,7 +102,7 @@ pub(crate) fn worth(candidate: &Candidate, items: &[Item], open: &[bool]) -> f64
 /// The rated cause that explains the open items best.
 pub(crate) fn best(scene: &Scene<'_>) -> Option<Rated> {
     let explained =
-        |suspect: &Suspect| suspect.hits.iter().filter(|hit| scene.open[hit.item as usize]).count();
+        |suspect: &Suspect| suspect.hits.iter().filter(|hit| !hit.doubt && scene.open[hit.item as usize]).count();
     let suspects = &scene.crossings.suspects;
     let mut best: Option<Rated> = None;
     for suspect in suspects.iter().filter(|suspect| !suspect.hits.is_empty()) {
@@ -221,7 +223,7 @@ fn of_suspect(scene: &Scene<'_>, suspect: &Suspect, mode: Mode) -> Option<Rated>
         let item = &scene.items[hit.item as usize];
         let kind = kinds[usize::from(item.kind)];
         let fits = mode == Mode::Chance || item.dead || !kind.ported;
-        if scene.open[hit.item as usize] && fits && means(&pattern, kind) {
+        if scene.free[hit.item as usize] && fits && means(&pattern, kind) {
             candidate.take(*hit);
         }
     }

@@ -126,9 +126,11 @@ fn siblings(groups: &[Group], bad: &[usize]) -> HashMap<Family, Siblings, FixedS
 fn known(topology: &Topology, group: &Group, item: &Item, items: &mut Vec<Item>) {
     let way = Route::of(topology, group).way(topology);
     for (mut sight, lost) in sights(&View { topology, way: &way }, group) {
-        if is_gone(topology, group) {
-            // Who translates to an endpoint that the service no longer has is wrong, whatever else there is.
-            let stale = way.translations();
+        let nobody = way.nobody();
+        if is_gone(topology, group) || nobody != 0 {
+            // Who translates to an endpoint that the service no longer has is wrong, whatever else there is. A service
+            // that nobody answers for is not answered.
+            let stale = if nobody == 0 { way.translations() } else { nobody };
             let doubt = sight.steps & !stale;
             sight = Sight { steps: sight.steps | stale, doubt, odd: doubt, proof: 0 };
         }
@@ -198,7 +200,8 @@ fn unknown(topology: &Topology, group: &Group, of: &Siblings, item: &Item, items
     }
     let ways: Vec<(Way, Sight)> = open.iter().flat_map(|&backend| one_way(topology, group, backend)).collect();
     let each = of.missed.is_empty()
-        && group.class.fresh && unmet(backends.len(), of.probes) < 0.001 && ways.len() <= MANY_BACKENDS && item.dead;
+        && group.class.fresh && 1.0 - unmet(backends.len(), 1) < 0.6
+        && count(backends.len()).powf(-f64::from(group.lost)) < 1e-3 && ways.len() <= MANY_BACKENDS && item.dead;
     if each {
         let lost = (group.lost / u32::try_from(ways.len()).unwrap_or(1)).max(1);
         items.extend(ways.into_iter().map(|way| Item { lost, ways: vec![way], ..item.clone() }));

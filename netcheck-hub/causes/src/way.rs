@@ -210,6 +210,13 @@ impl Way {
         all.fold(0, |steps, (at, _)| steps | 1 << at)
     }
 
+    /// The step at which nobody answers for a service.
+    pub(crate) fn nobody(&self) -> u64 {
+        let all = self.steps.iter().enumerate().take(64);
+        let all = all.filter(|(_, step)| matches!(step.component, Component::Service(_)));
+        all.fold(0, |steps, (at, _)| steps | 1 << at)
+    }
+
     /// The half of the way to which a step belongs.
     pub(crate) const fn direction(&self, at: usize) -> Direction {
         if at < self.turn { Direction::Request } else { Direction::Reply }
