@@ -22,7 +22,8 @@ pub(crate) fn cause(topology: &Topology, groups: &[Group], chosen: &Chosen, item
     explains.dedup();
     let crossed = crossing(topology, groups, component, &candidate.pattern);
     let answered = |at: &usize| State::of(&groups[*at]) == State::Well;
-    let lately = !crossed.iter().any(answered) && alike(groups, &own);
+    // Of a service's probes the answered ones may be in a group of their own.
+    let lately = crossed.iter().filter(|at| answered(at)).count() * 20 <= explains.len() && alike(groups, &own);
     let pattern = Pattern {
         by_port: chosen.mode == Some(Mode::Ports),
         partial: chosen.mode == Some(Mode::Chance) && !lately,
