@@ -6,6 +6,7 @@ use crate::cluster::{self, Profile};
 use crate::{ebpf, setup};
 
 mod cable;
+mod causes;
 pub(crate) mod idle;
 mod matrix;
 mod overhead;
@@ -32,6 +33,8 @@ enum What {
     Roster(roster::Args),
     /// The hub's memory a path, and how fast it plans, takes samples and judges
     Matrix(matrix::Args),
+    /// How often the explainer names the true causes, on random clusters with random faults
+    Causes(causes::Args),
 }
 
 /// Measures.
@@ -45,6 +48,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         What::Split(args) => in_lab(|| cable::build(args.output.profile()), || split::run(args)),
         What::Roster(args) => roster::run(args),
         What::Matrix(args) => matrix::run(args),
+        What::Causes(args) => causes::run(args),
     }
 }
 

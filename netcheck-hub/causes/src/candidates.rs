@@ -23,6 +23,8 @@ pub(crate) struct Candidate {
     pub(crate) proven: u32,
     /// Items of these about which a kernel is silent that would have told.
     pub(crate) doubted: u32,
+    /// Items of these for which it is an implausible explanation.
+    pub(crate) odd: u32,
     /// Less is better, among causes that explain the same.
     pub(crate) rank: u32,
     /// Others that explain the same.
@@ -31,20 +33,31 @@ pub(crate) struct Candidate {
 
 impl Candidate {
     pub(crate) const fn new(key: Key, pattern: Pattern) -> Self {
-        Self { key, pattern, items: Vec::new(), proven: 0, doubted: 0, rank: 0, equals: Vec::new() }
+        Self { key, pattern, items: Vec::new(), proven: 0, doubted: 0, odd: 0, rank: 0, equals: Vec::new() }
+    }
+
+    /// The least extent and the plainest pattern first.
+    pub(crate) fn plain_rank(&self) -> u32 {
+        let way = match self.key.1 {
+            Heading::Both => 0,
+            Heading::In => 1,
+            Heading::Out => 2,
+        };
+        8 * component_reach(self.key.0) + 12 * restrictions(&self.pattern) + way
     }
 
     pub(crate) fn take(&mut self, hit: Hit) {
         self.items.push(hit.item);
         self.proven += u32::from(hit.proof);
         self.doubted += u32::from(hit.doubt);
+        self.odd += u32::from(hit.odd);
     }
 }
 
 /// Candidates that explain the same as another are its equals, and only the best of them is kept.
 pub(crate) fn certain(topology: &Topology, crossings: &Crossings, items: &[Item], kinds: &Kinds) -> Vec<Candidate> {
     let mut all = Vec::new();
-    for suspect in &crossings.suspects {
+    for suspect in crossings.suspects.iter().filter(|suspect| !suspect.hits.is_empty()) {
         of_suspect(topology, crossings, (suspect, items, kinds), &mut all);
     }
     merge(all)
@@ -56,20 +69,28 @@ fn of_suspect(
     (suspect, items, kinds): (&Suspect, &[Item], &Kinds),
     to: &mut Vec<Candidate>,
 ) {
-    let usable = |item: &Item, first: bool| first && (item.dead || item.guess);
+    let tallies = crossings.tallies(suspect.object);
+    let usable = |item: &Item, hit: &Hit| {
+        let contradicted = hit.may && tallies[usize::from(item.kind)].may > 0;
+        hit.first && (item.dead || item.guess) && !contradicted
+    };
     let mut bad = vec![false; kinds.all.len()];
+    let (mut passed, mut hit_of) = (vec![0_u32; kinds.all.len()], vec![0_u32; kinds.all.len()]);
+    for &kind in &suspect.passed {
+        passed[usize::from(kind)] += 1;
+    }
     for hit in &suspect.hits {
         let item = &items[hit.item as usize];
-        if usable(item, hit.first) {
+        if usable(item, hit) {
             bad[usize::from(item.kind)] = true;
+            hit_of[usize::from(item.kind)] += 1;
         }
     }
-    let tallies = crossings.tallies(suspect.object);
-    for pattern in allowed(kinds, &bad, |kind| tallies[kind].groups == 0) {
+    for pattern in allowed(kinds, &bad, |kind| tallies[kind].groups == 0 && passed[kind] * 50 <= hit_of[kind]) {
         let mut candidate = Candidate::new(suspect.key, pattern);
         for hit in &suspect.hits {
             let item = &items[hit.item as usize];
-            if usable(item, hit.first) && means(&pattern, kinds.all[usize::from(item.kind)]) {
+            if usable(item, hit) && means(&pattern, kinds.all[usize::from(item.kind)]) {
                 candidate.take(*hit);
             }
         }
@@ -125,18 +146,10 @@ fn merge(mut all: Vec<Candidate>) -> Vec<Candidate> {
 /// How plausible a cause is by its structure, among such as explain the same: what kernels say first, then the least
 /// extent, the plainest pattern and the lowest layer.
 pub(crate) fn structure(topology: &Topology, candidate: &Candidate) -> u32 {
-    let (component, heading) = candidate.key;
     let all = u32::try_from(candidate.items.len()).unwrap_or(u32::MAX).max(1);
     let doubt = candidate.doubted.saturating_mul(100) / all;
     let unproven = if candidate.proven == 0 { 50 } else { 50 - 50 * candidate.proven.min(all) / all };
-    let reach = 8 * component_reach(component);
-    let pattern = 12 * restrictions(&candidate.pattern);
-    let way = match heading {
-        Heading::Both => 0,
-        Heading::In => 1,
-        Heading::Out => 2,
-    };
-    2 * (doubt + unproven) + reach + pattern + layer(topology, component) + way
+    2 * (doubt + unproven) + layer(topology, candidate.key.0) + candidate.plain_rank()
 }
 
 /// Lower layers first. A node of which nothing is heard is rather down than cut off.

@@ -20,6 +20,8 @@ pub(crate) struct Sight {
     pub(crate) steps: Steps,
     /// Those of them whose kernel would have told of it, and did not.
     pub(crate) doubt: Steps,
+    /// Those of these that are the less plausible ones by far.
+    pub(crate) odd: Steps,
     /// Those of them that a kernel's report, or an answer, names.
     pub(crate) proof: Steps,
 }
@@ -41,8 +43,10 @@ impl View<'_> {
                 half.map(|_| Sight { steps, ..Sight::default() })
             }
             End::Dropped(place) if !place.says_nothing() => self.dropped(place, half),
-            End::Dropped(place) => self.last_seen(place, None, half),
-            End::LastSeen { at, missing } => self.last_seen(at, *missing, half),
+            // It is not said that this half was lost: what accompanies healthy work is met on a half that went well.
+            // Nor is it the last that was seen of it.
+            End::Dropped(place) => self.last_seen((place, None), half, true),
+            End::LastSeen { at, missing } => self.last_seen((at, *missing), half, half.is_none()),
             End::Answered { by, answer } => self.answered(*by, *answer),
             End::NotSent(errno) => self.not_sent(errno),
         };
@@ -68,13 +72,14 @@ impl View<'_> {
         if steps == 0 {
             return None;
         }
+        let odd = if proof == 0 { 0 } else { rather | self.harm_from_afar(rather) };
         let mut further = self.harm_from_afar(steps);
         if place.stage == Stage::Neighbour {
             further |= bits(steps).fold(0, |steps, at| steps | self.until_next_kernel(at));
         }
         let doubt = if proof == 0 { 0 } else { (rather | further) & !proof };
         let proof = if place.stage == Stage::Neighbour || further & !steps != 0 { 0 } else { proof };
-        Some(Sight { steps: steps | further, doubt, proof })
+        Some(Sight { steps: steps | further, doubt, odd: odd & !proof, proof })
     }
 
     /// Steps before these whose fault shows at these: a tunnel's endpoint that sends wrongly is noticed where its packets
@@ -113,25 +118,37 @@ impl View<'_> {
         steps
     }
 
-    fn last_seen(&self, place: &Place, missing: Option<NodeIx>, half: Option<Direction>) -> Option<Sight> {
+    /// With `turns` a request may have arrived, and its reply have been lost.
+    fn last_seen(
+        &self,
+        (place, missing): (&Place, Option<NodeIx>),
+        half: Option<Direction>,
+        turns: bool,
+    ) -> Option<Sight> {
         let request = self.half(Some(Direction::Request));
         let reply = self.half(Some(Direction::Reply));
-        // A request whose target took it, as far as anybody saw, may have been lost on either half.
-        let (from, within) = match half {
-            Some(Direction::Request) => (self.position(place, request)?, request),
-            Some(Direction::Reply) => (self.position(place, reply)?, reply),
-            None => match self.position(place, request) {
-                Some(from) => (from, request | reply),
-                None => (self.position(place, reply)?, reply),
-            },
+        let on_request = (half != Some(Direction::Reply)).then(|| self.position(place, request)).flatten();
+        let (from, within) = match on_request {
+            Some(from) => (from, if turns { request | reply } else { request }),
+            None if half == Some(Direction::Request) => return None,
+            None => (self.position(place, reply)?, reply),
         };
         let seen = within & self.steps(|at, _| at >= from);
-        let seen = seen & self.until(seen, from, missing, place.node);
+        // What accompanies healthy work at an end of the way is met before the reply is.
+        let record = !place.reason.is_empty() || !place.function.is_empty();
+        let vague = record && matches!(self.way.steps[from].component, Component::Stack(_));
+        let seen = if vague { seen } else { seen & self.until(seen, from, missing, place.node) };
         let seen = if seen == 0 { 1 << from } else { seen };
         let afar = self.harm_from_afar(seen) | self.sent_elsewhere(from, seen);
-        let doubt = (self.would_have_told(seen) | self.bridge_behind(place, seen)) & seen;
-        let doubt = if doubt == seen { afar & !seen } else { doubt | afar & !seen };
-        Some(Sight { steps: seen | afar, doubt, proof: 0 })
+        let odd = self.would_have_told(seen) & seen;
+        let doubt = (odd | self.bridge_behind(place, seen)) & seen;
+        let afar = afar & !seen;
+        let (doubt, odd) = match (odd == seen, afar) {
+            (true, 0) => (0, 0),
+            (true, _) => (odd, odd),
+            (false, _) => (doubt | afar, odd),
+        };
+        Some(Sight { steps: seen | afar, doubt, odd, proof: 0 })
     }
 
     /// A tunnel's endpoint or a translation that sends a packet to the wrong place: it was seen, and comes nowhere.
@@ -168,7 +185,11 @@ impl View<'_> {
         let mut on_node =
             bits(within).filter(|&at| self.way.steps[at].node(self.topology) == Some(place.node));
         if let Some(pod) = place.pod {
-            return on_node.find(|&at| self.way.steps[at].component == Component::Stack(Extent::Pod(pod)));
+            let heading = heading_of(place);
+            return on_node.find(|&at| {
+                let step = &self.way.steps[at];
+                step.component == Component::Stack(Extent::Pod(pod)) && heading.is_none_or(|it| it == step.heading)
+            });
         }
         if place.stage == Stage::Send {
             return on_node.next();
@@ -265,6 +286,7 @@ impl View<'_> {
         let request = self.half(Some(Direction::Request));
         let server = self.steps(|_, step| match step.component {
             Component::Server { endpoint, .. } => by.is_none_or(|by| by == endpoint),
+            Component::Service(_) => true,
             _ => false,
         });
         let rejects = |step: &Step| match (step.component, by) {
@@ -281,21 +303,22 @@ impl View<'_> {
         match answer {
             Answer::Error => {
                 let server = if server == 0 { self.servers() } else { server };
-                Some(Sight { steps: server, doubt: 0, proof: server })
+                Some(Sight { steps: server, proof: server, ..Sight::default() })
             }
             Answer::Refused => {
                 let steps = request & server | rejecting;
-                Some(Sight { steps, doubt: 0, proof: if by.is_some() { steps } else { 0 } })
+                Some(Sight { steps, proof: if by.is_some() { steps } else { 0 }, ..Sight::default() })
             }
             Answer::Unreachable => {
                 let further = bits(rejecting).fold(0, |steps, at| steps | self.until_next_kernel(at));
-                Some(Sight { steps: rejecting | further, doubt: further & !rejecting, proof: 0 })
+                let doubt = further & !rejecting;
+                Some(Sight { steps: rejecting | further, doubt, odd: doubt, proof: 0 })
             }
         }
     }
 
     fn servers(&self) -> Steps {
-        self.steps(|_, step| matches!(step.component, Component::Server { .. }))
+        self.steps(|_, step| matches!(step.component, Component::Server { .. } | Component::Service(_)))
     }
 
     /// The source's kernel did not send it: its own doing, or the next kernel did not answer when its hardware address
@@ -304,7 +327,7 @@ impl View<'_> {
         let own = self.steps(|at, step| at == 0 && matches!(step.component, Component::Stack(_)));
         let further = if errno == "EHOSTUNREACH" { self.until_next_kernel(0) } else { 0 };
         let proof = if further == 0 { own } else { 0 };
-        Some(Sight { steps: own | further, doubt: 0, proof })
+        Some(Sight { steps: own | further, proof, ..Sight::default() })
     }
 }
 
@@ -342,7 +365,7 @@ const fn seen_at(step: &Step) -> Option<Tap> {
 /// Which way a packet goes at a place of a host's interface, where its stage says it.
 const fn heading_of(place: &Place) -> Option<Heading> {
     match place.stage {
-        Stage::Egress | Stage::Qdisc | Stage::NetfilterPostrouting | Stage::NetfilterOutput | Stage::Neighbour => {
+        Stage::Egress | Stage::Qdisc | Stage::NetfilterPostrouting | Stage::NetfilterOutput => {
             Some(Heading::Out)
         }
         Stage::Ingress | Stage::NetfilterPrerouting | Stage::NetfilterInput | Stage::Socket => Some(Heading::In),
@@ -406,10 +429,11 @@ fn owns(place: &Place, step: &Step) -> Part {
         Component::Forwarding(_) => part(
             !device && !at_socket(place.stage) && !matches!(place.stage, Stage::NetfilterInput | Stage::Send),
         ),
-        Component::Translation { .. } => part(matches!(
-            place.stage,
-            Stage::NetfilterPrerouting | Stage::NetfilterOutput
-        )),
+        Component::Translation { .. } => match place.stage {
+            Stage::NetfilterPrerouting => Part::Plain,
+            Stage::NetfilterOutput => Part::Rather,
+            _ => Part::None,
+        },
         Component::Stack(_) => part(host && !device && headed && place.stage != Stage::NetfilterForward),
         Component::Server { endpoint: Endpoint::Node(_), .. } => part(at_socket(place.stage)),
         _ => Part::None,

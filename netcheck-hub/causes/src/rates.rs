@@ -1,11 +1,13 @@
-//! Causes that lose a part of their packets, or that began lately. In: crossings. Out: the best of them, one after the
-//! other.
+//! Causes that lose a part of their packets, by chance or by source port, or that began lately. In: crossings. Out: the
+//! best of them.
 //!
-//! A cause that loses packets at one rate explains groups the better, the more alike their shares of losses are:
-//! the score is the binomial log-likelihood of all probes of its pattern that cross it, in nats, less that of mere noise.
+//! A cause with one rate explains groups the better, the more alike their shares of losses are. Its score is the binomial
+//! log-likelihood of all probes of its pattern that cross it, in nats, less that of mere noise, and less what its groups
+//! would gain by a rate of their own each, beyond what chance has it: where they differ, it is not one cause.
 
 use crate::candidates::{Candidate, structure};
-use crate::class::{Kinds, means, patterns};
+use crate::cause::Pattern;
+use crate::class::{Kinds, means, patterns, restrictions};
 use crate::crossings::{Crossings, Suspect};
 use crate::symptoms::Item;
 use crate::topology::Topology;
@@ -13,28 +15,82 @@ use crate::topology::Topology;
 /// Probes that are lost without a cause.
 const NOISE: f64 = 0.01;
 /// So many nats more than noise explains a cause must explain.
-pub(crate) const WORTH: f64 = 12.0;
+const WORTH: f64 = 12.0;
+/// What each restriction of a pattern must be worth, in nats.
+const RESTRICTION: f64 = 3.0;
+
+/// How a cause picks the packets that it loses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// By chance, each alike.
+    Chance,
+    /// By source port: all packets of some, none of others.
+    Ports,
+}
 
 /// A cause with a rate of losses.
 #[derive(Clone, Debug)]
 pub(crate) struct Rated {
     pub(crate) candidate: Candidate,
+    pub(crate) mode: Mode,
     /// What it explains better than noise, in nats.
     pub(crate) gain: f64,
+    /// How improbable what it explains is by its rate, in nats.
+    pub(crate) cost: f64,
+}
+
+/// What is known of all items, and which of them need a cause still.
+#[derive(Clone, Copy)]
+pub(crate) struct Scene<'a> {
+    pub(crate) topology: &'a Topology,
+    pub(crate) crossings: &'a Crossings,
+    pub(crate) items: &'a [Item],
+    pub(crate) open: &'a [bool],
+    /// Those that a chosen cause may explain, too.
+    pub(crate) free: &'a [bool],
+    pub(crate) kinds: &'a Kinds,
+    /// How much it counts against a cause that its groups differ in their shares of losses.
+    pub(crate) strictness: f64,
+}
+
+/// Probes that cross a suspect, of one kind.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    answered: f64,
+    lost: f64,
+    /// Log-likelihood if each group had a rate of its own.
+    own: f64,
+    groups: f64,
+    /// Log-likelihood if all losses were noise.
+    noise: f64,
+    /// Some were answered in part.
+    wanted: bool,
 }
 
 /// How probable so many losses of so many probes are at a rate, in nats.
 fn likelihood(answered: f64, lost: f64, rate: f64) -> f64 {
-    let part = |count: f64, chance: f64| if count == 0.0 { 0.0 } else { count * chance.ln() };
+    let part = |count: f64, chance: f64| if count <= 0.0 { 0.0 } else { count * chance.ln() };
     part(lost, rate) + part(answered, 1.0 - rate)
 }
 
+fn own(answered: f64, lost: f64) -> f64 {
+    likelihood(answered, lost, lost / (answered + lost))
+}
+
 /// What one rate explains better than noise.
-fn gain(answered: f64, lost: f64) -> f64 {
-    if lost <= NOISE * (answered + lost) {
+fn gain(all: Counts, mode: Mode, strictness: f64) -> f64 {
+    let probes = all.answered + all.lost;
+    if all.lost <= NOISE * probes {
         return 0.0;
     }
-    likelihood(answered, lost, lost / (answered + lost)) - likelihood(answered, lost, NOISE)
+    let pooled = own(all.answered, all.lost);
+    let misfit = if mode == Mode::Ports { 0.0 } else { (all.own - pooled - all.groups).max(0.0) };
+    pooled - all.noise - strictness * misfit
+}
+
+/// How improbable an item is if its losses are noise, in nats.
+pub(crate) fn surprise(item: &Item) -> f64 {
+    -likelihood(f64::from(item.answered), f64::from(item.lost), NOISE)
 }
 
 /// What a cause that loses all would explain of these items.
@@ -43,30 +99,29 @@ pub(crate) fn worth(candidate: &Candidate, items: &[Item], open: &[bool]) -> f64
     of.map(|at| f64::from(items[at].lost) * -NOISE.ln()).sum()
 }
 
-/// The rated cause that explains the open items best; at least one of them was answered in part, or differs by port.
-pub(crate) fn best(
-    topology: &Topology,
-    crossings: &Crossings,
-    (items, open): (&[Item], &[bool]),
-    kinds: &Kinds,
-) -> Option<Rated> {
+/// The rated cause that explains the open items best.
+pub(crate) fn best(scene: &Scene<'_>) -> Option<Rated> {
+    let explained =
+        |suspect: &Suspect| suspect.hits.iter().filter(|hit| !hit.doubt && scene.open[hit.item as usize]).count();
+    let suspects = &scene.crossings.suspects;
     let mut best: Option<Rated> = None;
-    let explained = |suspect: &Suspect| suspect.hits.iter().filter(|hit| open[hit.item as usize]).count();
-    for suspect in &crossings.suspects {
+    for suspect in suspects.iter().filter(|suspect| !suspect.hits.is_empty()) {
         // What loses some of what goes both ways would have been met on both.
-        let of_one_way = |at: Option<u32>| at.map_or(0, |at| explained(&crossings.suspects[at as usize]));
         if suspect.one_way != [None; 2] {
             let all = explained(suspect);
+            let of_one_way = |at: Option<u32>| at.map_or(0, |at| explained(&suspects[at as usize]));
             let [one, other] = suspect.one_way.map(of_one_way);
             if (one == all) != (other == all) {
                 continue;
             }
         }
-        for rated in of_suspect(topology, crossings, (suspect, items, open), kinds) {
-            best = Some(match best {
-                None => rated,
-                Some(other) => better(other, rated),
-            });
+        for mode in [Mode::Chance, Mode::Ports] {
+            if let Some(rated) = of_suspect(scene, suspect, mode) {
+                best = Some(match best {
+                    None => rated,
+                    Some(other) => better(other, rated),
+                });
+            }
         }
     }
     best.filter(|best| best.gain > WORTH)
@@ -74,74 +129,105 @@ pub(crate) fn best(
 
 /// The greater gain; where they gain about the same, the more plausible structure.
 fn better(one: Rated, other: Rated) -> Rated {
-    let alike = (one.gain - other.gain).abs() < 1e-6;
-    if alike && one.candidate.items == other.candidate.items {
-        let (mut kept, dropped) =
-            if one.candidate.rank <= other.candidate.rank { (one, other) } else { (other, one) };
-        let same = kept.candidate.doubted == dropped.candidate.doubted;
-        if same && kept.candidate.pattern == dropped.candidate.pattern && kept.candidate.key != dropped.candidate.key {
-            kept.candidate.equals.push(dropped.candidate.key);
-        }
-        return kept;
+    let alike = (one.gain - other.gain).abs() < 1e-6 && one.mode == other.mode;
+    if !alike {
+        return if one.gain >= other.gain { one } else { other };
     }
-    let first = (one.gain, other.candidate.rank) > (other.gain, one.candidate.rank);
-    if if alike { one.candidate.rank <= other.candidate.rank } else { first } { one } else { other }
+    let (mut kept, dropped) = if one.candidate.rank <= other.candidate.rank { (one, other) } else { (other, one) };
+    let (this, that) = (&kept.candidate, &dropped.candidate);
+    if this.items == that.items && this.doubted == that.doubted && this.pattern == that.pattern {
+        let keys = std::iter::once(that.key).chain(that.equals.iter().copied());
+        let keys: Vec<_> = keys.filter(|key| *key != this.key && !this.equals.contains(key)).collect();
+        kept.candidate.equals.extend(keys);
+    }
+    kept
 }
 
-fn of_suspect(
-    topology: &Topology,
-    crossings: &Crossings,
-    (suspect, items, open): (&Suspect, &[Item], &[bool]),
-    kinds: &Kinds,
-) -> Vec<Rated> {
-    let mut seen = vec![(0.0, 0.0, false); kinds.all.len()];
+fn counts(scene: &Scene<'_>, suspect: &Suspect, mode: Mode) -> Vec<Counts> {
+    let all = &scene.kinds.all;
+    let tallies = scene.crossings.tallies(suspect.object);
+    let mut counts = vec![Counts::default(); all.len()];
+    // What is lost where it is met again has passed before: most is lost at once where nearly all is.
+    let later = suspect.hits.iter().filter(|hit| !hit.first).count();
+    let few_pass = later > 0 && later * 3 < suspect.hits.len();
     let mut last = usize::MAX;
     for hit in &suspect.hits {
-        let item = &items[hit.item as usize];
-        if !open[hit.item as usize] {
+        let item = &scene.items[hit.item as usize];
+        let kind = usize::from(item.kind);
+        if hit.may || !scene.open[hit.item as usize] || (mode == Mode::Ports) != (all[kind].ported && item.dead) {
             continue;
         }
-        let of = &mut seen[usize::from(item.kind)];
-        of.1 += f64::from(item.lost);
-        if item.group != last {
-            of.0 += f64::from(item.answered);
-            last = item.group;
+        let of = &mut counts[kind];
+        let (answered, lost) = (f64::from(item.answered), f64::from(item.lost));
+        if mode == Mode::Ports {
+            of.lost += 1.0;
+            of.noise += likelihood(0.0, lost, NOISE);
+            of.wanted = true;
+            continue;
         }
-        of.2 |= !item.dead || kinds.all[usize::from(item.kind)].ported;
+        let again = item.group == last;
+        last = item.group;
+        of.lost += lost;
+        of.answered += if again { 0.0 } else { answered };
+        of.own += if again { 0.0 } else { own(answered, lost) };
+        of.noise += likelihood(if again { 0.0 } else { answered }, lost, NOISE);
+        of.groups += if again { 0.0 } else { 1.0 };
+        of.wanted |= !item.dead || few_pass;
     }
-    if !seen.iter().any(|of| of.2) {
-        return Vec::new();
+    for ((of, well), kind) in counts.iter_mut().zip(tallies).zip(all) {
+        let (answered, stray) = (f64::from(well.answered), f64::from(well.stray));
+        if mode == Mode::Chance {
+            of.answered += answered;
+            of.lost += stray;
+            of.noise += likelihood(answered, stray, NOISE);
+        } else {
+            // Each new flow has a port of its own; all packets of an old one have the same.
+            of.answered += if kind.fresh && !kind.ported { answered } else { f64::from(well.groups) };
+        }
     }
-    let well = crossings.tallies(suspect.object);
-    let mut best: Option<(f64, u32, crate::Pattern)> = None;
-    for (number, &kind) in kinds.all.iter().enumerate() {
-        if !seen[number].2 {
+    counts
+}
+
+fn of_suspect(scene: &Scene<'_>, suspect: &Suspect, mode: Mode) -> Option<Rated> {
+    let kinds = &scene.kinds.all;
+    let counts = counts(scene, suspect, mode);
+    let mut best: Option<(f64, u32, Pattern, f64)> = None;
+    for (number, &kind) in kinds.iter().enumerate() {
+        if !counts[number].wanted {
             continue;
         }
         patterns(kind, &mut |pattern| {
-            let (mut answered, mut lost) = (0.0, 0.0);
-            for (at, &kind) in kinds.all.iter().enumerate() {
+            let mut all = Counts::default();
+            for (of, &kind) in counts.iter().zip(kinds) {
                 if means(&pattern, kind) {
-                    answered += seen[at].0 + f64::from(well[at].answered);
-                    lost += seen[at].1 + f64::from(well[at].stray);
+                    all.answered += of.answered;
+                    all.lost += of.lost;
+                    all.own += of.own;
+                    all.noise += of.noise;
+                    all.groups += of.groups;
                 }
             }
-            let plain = crate::class::restrictions(&pattern);
-            let gain = gain(answered, lost) - 3.0 * f64::from(plain);
-            if best.is_none_or(|(most, least, _)| gain > most + 1e-9 || gain > most - 1e-9 && plain < least) {
-                best = Some((gain, plain, pattern));
+            let plain = restrictions(&pattern);
+            let gain = gain(all, mode, scene.strictness) - RESTRICTION * f64::from(plain);
+            if best.is_none_or(|(most, least, _, _)| gain > most + 1e-9 || gain > most - 1e-9 && plain < least) {
+                best = Some((gain, plain, pattern, -own(all.answered, all.lost)));
             }
         });
     }
-    let Some((gain, _, pattern)) = best else { return Vec::new() };
+    let (gain, _, pattern, cost) = best?;
+    if mode == Mode::Ports && counts.iter().zip(kinds).all(|(of, kind)| !kind.ported || of.answered == 0.0) {
+        return None;
+    }
     let mut candidate = Candidate::new(suspect.key, pattern);
     for hit in &suspect.hits {
-        let item = &items[hit.item as usize];
-        if open[hit.item as usize] && means(&pattern, kinds.all[usize::from(item.kind)]) {
+        let item = &scene.items[hit.item as usize];
+        let kind = kinds[usize::from(item.kind)];
+        let fits = mode == Mode::Chance || item.dead || !kind.ported;
+        if scene.free[hit.item as usize] && fits && means(&pattern, kind) {
             candidate.take(*hit);
         }
     }
-    candidate.rank = structure(topology, &candidate);
+    candidate.rank = structure(scene.topology, &candidate);
     let gain = gain - 2.0 * f64::from(candidate.doubted) - f64::from(candidate.rank) * 0.01;
-    vec![Rated { candidate, gain }]
+    (gain > 0.0).then_some(Rated { candidate, mode, gain, cost })
 }

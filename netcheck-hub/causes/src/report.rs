@@ -2,7 +2,8 @@
 
 use crate::cause::{Cause, Certainty, Component, Heading, Pattern};
 use crate::class::{Kind, means};
-use crate::explain::{Chosen, pattern_of};
+use crate::explain::Chosen;
+use crate::rates::Mode;
 use crate::observation::{End, Group, Place};
 use crate::scope::{both_ways, lifts};
 use crate::symptoms::{Item, State};
@@ -20,8 +21,14 @@ pub(crate) fn cause(topology: &Topology, groups: &[Group], chosen: &Chosen, item
     explains.sort_unstable();
     explains.dedup();
     let crossed = crossing(topology, groups, component, &candidate.pattern);
-    let (ported, alike) = manner(groups, &crossed, &explains);
-    let pattern = pattern_of(chosen, ported, alike);
+    let answered = |at: &usize| State::of(&groups[*at]) == State::Well;
+    // Of a service's probes the answered ones may be in a group of their own.
+    let lately = crossed.iter().filter(|at| answered(at)).count() * 20 <= explains.len() && alike(groups, &own);
+    let pattern = Pattern {
+        by_port: chosen.mode == Some(Mode::Ports),
+        partial: chosen.mode == Some(Mode::Chance) && !lately,
+        ..candidate.pattern
+    };
     let lost: u64 = explains.iter().map(|&at| u64::from(groups[at].lost)).sum();
     let probes = |at: &usize| u64::from(groups[*at].answered) + u64::from(groups[*at].lost);
     let mut all: Vec<usize> = crossed.iter().chain(&explains).copied().collect();
@@ -35,7 +42,7 @@ pub(crate) fn cause(topology: &Topology, groups: &[Group], chosen: &Chosen, item
     let proven = candidate.proven > 0 && candidate.proven as usize * 2 >= candidate.items.len();
     let lone = candidate.equals.is_empty();
     let certainty =
-        if proven && lone && chosen.whole { Certainty::Observed } else { Certainty::Inferred };
+        if proven && lone && chosen.mode.is_none() { Certainty::Observed } else { Certainty::Inferred };
     let mut alternatives: Vec<(Component, Heading)> = candidate.equals.clone();
     alternatives.truncate(ALTERNATIVES);
     Cause {
@@ -57,7 +64,7 @@ fn crossing(topology: &Topology, groups: &[Group], component: Component, pattern
     let wanted = both_ways(component);
     let crosses = |group: &Group| {
         let mut found = false;
-        Route::of(group).request(topology, &mut |step| {
+        Route::of(topology, group).request(topology, &mut |step| {
             if !step.may && !found {
                 lifts(topology, &step, &mut |component| found |= both_ways(component) == wanted);
             }
@@ -68,27 +75,25 @@ fn crossing(topology: &Topology, groups: &[Group], component: Component, pattern
     (0..groups.len()).filter(|&at| meant(&groups[at]) && crosses(&groups[at])).collect()
 }
 
-/// Whether source ports make the difference, and whether all groups lost the same share: it began lately then, and loses
-/// all since.
-fn manner(groups: &[Group], crossed: &[usize], explains: &[usize]) -> (bool, bool) {
-    let ports: Vec<&Group> =
-        crossed.iter().map(|&at| &groups[at]).filter(|group| group.class.source_port.is_some()).collect();
-    let dead = ports.iter().filter(|group| State::of(group) == State::Dead).count();
-    let well = ports.iter().filter(|group| State::of(group) == State::Well).count();
-    let ported = dead > 0 && well > 0 && (dead + well) * 10 >= ports.len() * 9;
-    let (answered, lost) = explains.iter().fold((0.0, 0.0), |(answered, lost), &at| {
-        (answered + f64::from(groups[at].answered), lost + f64::from(groups[at].lost))
-    });
-    let rate: f64 = lost / f64::max(answered + lost, 1.0);
-    let spread: f64 = explains
-        .iter()
-        .map(|&at| {
-            let probes = f64::from(groups[at].answered) + f64::from(groups[at].lost);
-            (f64::from(groups[at].lost) - rate * probes).powi(2) / f64::max(probes * rate * (1.0 - rate), 1e-9)
-        })
-        .sum();
-    let count = f64::from(u32::try_from(explains.len()).unwrap_or(u32::MAX));
-    (ported, explains.len() >= 6 && spread < 0.35 * count)
+/// Whether all groups lost the same share: it began lately then, and loses all since. A few may be off for other reasons.
+fn alike(groups: &[Group], items: &[&Item]) -> bool {
+    let mut by_group: Vec<(usize, f64)> = Vec::new();
+    for item in items {
+        match by_group.last_mut() {
+            Some((group, lost)) if *group == item.group => *lost += f64::from(item.lost),
+            _ => by_group.push((item.group, f64::from(item.lost))),
+        }
+    }
+    let probes = |group: usize| f64::from(groups[group].answered) + f64::from(groups[group].lost);
+    let lost: f64 = by_group.iter().map(|(_, lost)| lost).sum();
+    let rate = lost / f64::max(by_group.iter().map(|&(group, _)| probes(group)).sum(), 1.0);
+    let variance = |probes: f64| f64::max(probes * rate * (1.0 - rate), 1e-9);
+    let off = |&(group, lost): &(usize, f64)| (lost - rate * probes(group)).powi(2) / variance(probes(group));
+    let mut spread: Vec<f64> = by_group.iter().map(off).collect();
+    spread.sort_by(f64::total_cmp);
+    spread.truncate(spread.len() - spread.len() / 10);
+    let count = f64::from(u32::try_from(spread.len()).unwrap_or(u32::MAX));
+    spread.len() >= 4 && spread.iter().sum::<f64>() < 0.3 * count
 }
 
 /// Places at which kernels reported it, each once.

@@ -32,6 +32,33 @@ pub(crate) fn cover(candidates: &[Candidate], items: usize) -> Vec<usize> {
     best
 }
 
+/// For each chosen one the most plausible of those that explain what it alone explains: least extent, no further.
+pub(crate) fn refine(candidates: &[Candidate], mut chosen: Vec<usize>) -> Vec<usize> {
+    for place in 0..chosen.len() {
+        let mut others = std::collections::HashSet::new();
+        for (at, &other) in chosen.iter().enumerate() {
+            if at != place {
+                others.extend(candidates[other].items.iter().copied());
+            }
+        }
+        let current = &candidates[chosen[place]];
+        let alone: Vec<u32> = current.items.iter().copied().filter(|item| !others.contains(item)).collect();
+        if alone.is_empty() || alone.len() == current.items.len() {
+            continue;
+        }
+        let fits = |candidate: &Candidate| {
+            candidate.items.len() <= current.items.len()
+                && alone.iter().all(|item| candidate.items.binary_search(item).is_ok())
+        };
+        let best = (0..candidates.len()).filter(|&at| fits(&candidates[at])).min_by_key(|&at| {
+            let candidate = &candidates[at];
+            (candidate.odd * 2 > current.odd * 2 + 1, candidate.plain_rank(), at)
+        });
+        chosen[place] = best.unwrap_or(chosen[place]);
+    }
+    chosen
+}
+
 struct Search<'a> {
     candidates: &'a [Candidate],
     /// Candidates that explain an item.
@@ -46,7 +73,10 @@ struct Search<'a> {
 
 impl Search<'_> {
     fn cost(&self, at: usize) -> u64 {
-        CAUSE + u64::from(self.candidates[at].rank)
+        let candidate = &self.candidates[at];
+        // What is implausible for most of what it explains stands behind two causes that are plausible.
+        let odd = 3 * CAUSE / 2 * u64::from(candidate.odd) / (candidate.items.len() as u64).max(1);
+        CAUSE + odd + u64::from(candidate.rank)
     }
 
     fn choose(&mut self, at: usize) {

@@ -12,7 +12,7 @@ use crate::class::{Kind, Kinds};
 use crate::evidence::{Sight, Steps, View};
 use crate::observation::{Group, Target};
 use crate::topology::{Endpoint, ServiceIx, Topology};
-use crate::way::{Route, Way};
+use crate::way::{Route, Way, backends};
 
 /// More backends than this are not looked at one by one.
 const MANY_BACKENDS: usize = 8;
@@ -32,7 +32,7 @@ impl State {
     pub(crate) const fn of(group: &Group) -> Self {
         match (group.answered, group.lost) {
             (_, 0) | (1.., 1) => Self::Well,
-            (answered, lost) if answered as u64 * 9 <= lost as u64 => Self::Dead,
+            (0, _) => Self::Dead,
             _ => Self::Mixed,
         }
     }
@@ -60,7 +60,10 @@ type Family = (Endpoint, ServiceIx, crate::observation::Entry, usize);
 struct Siblings {
     answered: u32,
     probes: u32,
+    /// Backends that answered.
     met: Vec<Endpoint>,
+    /// Backends that are known to have been lost probes.
+    missed: Vec<Endpoint>,
 }
 
 /// All that is lost and needs a cause.
@@ -109,8 +112,10 @@ fn siblings(groups: &[Group], bad: &[usize]) -> HashMap<Family, Siblings, FixedS
         if let Some(of) = all.get_mut(&family) {
             of.answered += group.answered;
             of.probes += group.answered + group.lost;
-            if let (Some(backend), true) = (group.target.endpoint, State::of(group) == State::Well) {
-                of.met.push(backend);
+            match (group.target.endpoint, State::of(group)) {
+                (Some(backend), State::Well) => of.met.push(backend),
+                (Some(backend), _) => of.missed.push(backend),
+                (None, _) => {}
             }
         }
     }
@@ -119,10 +124,23 @@ fn siblings(groups: &[Group], bad: &[usize]) -> HashMap<Family, Siblings, FixedS
 
 /// A group whose way is known: an item for each place at which its losses may have been.
 fn known(topology: &Topology, group: &Group, item: &Item, items: &mut Vec<Item>) {
-    let way = Route::of(group).way(topology);
-    for (sight, lost) in sights(&View { topology, way: &way }, group) {
+    let way = Route::of(topology, group).way(topology);
+    for (mut sight, lost) in sights(&View { topology, way: &way }, group) {
+        let nobody = way.nobody();
+        if is_gone(topology, group) || nobody != 0 {
+            // Who translates to an endpoint that the service no longer has is wrong, whatever else there is. A service
+            // that nobody answers for is not answered.
+            let stale = if nobody == 0 { way.translations() } else { nobody };
+            sight = Sight { steps: stale, ..Sight::default() };
+        }
         items.push(Item { lost, ways: vec![(way.clone(), sight)], ..item.clone() });
     }
+}
+
+/// Whether a service's probes were sent to an endpoint that the service has no longer.
+fn is_gone(topology: &Topology, group: &Group) -> bool {
+    let Target { endpoint: Some(endpoint), service: Some(service), .. } = group.target else { return false };
+    topology.services.get(service as usize).is_some_and(|service| !service.backends.contains(&endpoint))
 }
 
 /// What is known of a group's losses, alike ones together. The lost ones of which nothing is known went the way of the
@@ -137,6 +155,9 @@ fn sights(view: &View<'_>, group: &Group) -> Vec<(Sight, u32)> {
         }
     }
     narrow(&mut sights);
+    // A single one of many losses may well have been a stray one, and its record a stray record.
+    let most = sights.iter().map(|(_, probes)| *probes).max().unwrap_or(0);
+    sights.retain(|(_, probes)| *probes > 1 || most < 3);
     if sights.is_empty() {
         let all = u32::try_from(view.way.steps.len().min(64)).unwrap_or(64);
         let steps = Steps::MAX.checked_shr(64 - all).unwrap_or(0);
@@ -164,9 +185,11 @@ fn narrow(sights: &mut Vec<(Sight, u32)>) {
 
 /// A group of a service whose backend is not known.
 fn unknown(topology: &Topology, group: &Group, of: &Siblings, item: &Item, items: &mut Vec<Item>) {
-    let service = group.target.service.and_then(|service| topology.services.get(service as usize));
-    let backends: &[Endpoint] = service.map_or(&[], |service| &service.backends);
+    let backends = backends(topology, group);
     let mut open: Vec<Endpoint> = backends.iter().copied().filter(|it| !of.met.contains(it)).collect();
+    if !of.missed.is_empty() {
+        open.clone_from(&of.missed);
+    }
     if open.is_empty() {
         open = backends.to_vec();
     }
@@ -175,8 +198,9 @@ fn unknown(topology: &Topology, group: &Group, of: &Siblings, item: &Item, items
         return;
     }
     let ways: Vec<(Way, Sight)> = open.iter().flat_map(|&backend| one_way(topology, group, backend)).collect();
-    let missed = (1.0 - 1.0 / count(backends.len())).powf(f64::from(of.probes));
-    let each = group.class.fresh && missed < 0.001 && ways.len() <= MANY_BACKENDS && item.dead;
+    let each = of.missed.is_empty()
+        && group.class.fresh && 1.0 - unmet(backends.len(), 1) < 0.6
+        && count(backends.len()).powf(-f64::from(group.lost)) < 1e-3 && ways.len() <= MANY_BACKENDS && item.dead;
     if each {
         let lost = (group.lost / u32::try_from(ways.len()).unwrap_or(1)).max(1);
         items.extend(ways.into_iter().map(|way| Item { lost, ways: vec![way], ..item.clone() }));
@@ -186,10 +210,15 @@ fn unknown(topology: &Topology, group: &Group, of: &Siblings, item: &Item, items
 }
 
 fn one_way(topology: &Topology, group: &Group, backend: Endpoint) -> Vec<(Way, Sight)> {
-    let way = Route::of(group).to(backend).way(topology);
+    let way = Route::of(topology, group).to(backend).way(topology);
     let sights = sights(&View { topology, way: &way }, group);
     let most = sights.into_iter().max_by_key(|(sight, lost)| (*lost, *sight));
     most.map(|(sight, _)| (way, sight)).into_iter().collect()
+}
+
+/// How probable it is that so many probes met one backend never.
+pub(crate) fn unmet(backends: usize, probes: u32) -> f64 {
+    (1.0 - 1.0 / count(backends)).powf(f64::from(probes))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a service has fewer backends than a double holds")]

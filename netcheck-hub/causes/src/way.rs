@@ -41,10 +41,15 @@ pub(crate) struct Way {
 }
 
 impl Route {
-    pub(crate) const fn of(group: &Group) -> Self {
+    /// The way of a group's probes. A service's only backend is known, whoever says so.
+    pub(crate) fn of(topology: &Topology, group: &Group) -> Self {
+        let only = || match backends(topology, group) {
+            [backend] => Some(*backend),
+            _ => None,
+        };
         Self {
             source: group.source,
-            end: group.target.endpoint,
+            end: group.target.endpoint.or_else(only),
             service: group.target.service,
             entry: group.target.entry,
             echo: matches!(group.class.kind, ProbeKind::Icmp),
@@ -72,6 +77,13 @@ impl Route {
     pub(crate) fn request(&self, topology: &Topology, to: &mut impl FnMut(Step)) {
         if let Some(network) = self.secondary(topology) {
             self.over_secondary(network, to);
+            return;
+        }
+        if let (None, Some(service)) = (self.end, self.service)
+            && topology.services.get(service as usize).is_some_and(|service| service.backends.is_empty())
+        {
+            Leg { topology, from: self.source, to: None, starts: true, ends: true }.leave(to);
+            to(step(Component::Service(service), Heading::Both));
             return;
         }
         let port = match self.entry {
@@ -125,6 +137,12 @@ impl Route {
     }
 }
 
+/// Who answers for the service that a group asks; nobody where it asks for none.
+pub(crate) fn backends<'a>(topology: &'a Topology, group: &Group) -> &'a [Endpoint] {
+    let service = group.target.service.and_then(|service| topology.services.get(service as usize));
+    service.map_or(&[], |service| &service.backends)
+}
+
 /// The kernel of an endpoint; none outside of the cluster.
 pub(crate) const fn stack(endpoint: Endpoint) -> Option<Component> {
     match endpoint {
@@ -144,7 +162,7 @@ impl Step {
         let component = match self.component {
             Component::Wire { from, to } => Component::Wire { from: to, to: from },
             Component::Tunnel { from, to } => Component::Tunnel { from: to, to: from },
-            Component::Server { .. } | Component::Translation { .. } => return None,
+            Component::Server { .. } | Component::Service(_) | Component::Translation { .. } => return None,
             other => other,
         };
         let heading = match (self.component, self.heading) {
@@ -182,6 +200,20 @@ impl Way {
     /// Steps that are crossed in some clusters only.
     pub(crate) fn may(&self) -> u64 {
         let all = self.steps.iter().enumerate().take(64).filter(|(_, step)| step.may);
+        all.fold(0, |steps, (at, _)| steps | 1 << at)
+    }
+
+    /// Steps at which a service's address is translated.
+    pub(crate) fn translations(&self) -> u64 {
+        let all = self.steps.iter().enumerate().take(64);
+        let all = all.filter(|(_, step)| matches!(step.component, Component::Translation { .. }));
+        all.fold(0, |steps, (at, _)| steps | 1 << at)
+    }
+
+    /// The step at which nobody answers for a service.
+    pub(crate) fn nobody(&self) -> u64 {
+        let all = self.steps.iter().enumerate().take(64);
+        let all = all.filter(|(_, step)| matches!(step.component, Component::Service(_)));
         all.fold(0, |steps, (at, _)| steps | 1 << at)
     }
 

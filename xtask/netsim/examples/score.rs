@@ -1,10 +1,8 @@
 //! Scores the explainer on random cases: `--cases N --seed S [--faults F] [--show SEED] [--truth]`.
 //! `--truth` hands back the truth: a test of the judge.
 
-use std::time::Instant;
-
 use netcheck_netsim::judge::truth_as_answer;
-use netcheck_netsim::{Case, Scores, judge};
+use netcheck_netsim::{Case, Scores};
 
 fn main() {
     let options: Vec<String> = std::env::args().skip(1).collect();
@@ -15,33 +13,14 @@ fn main() {
     let faults = option("--faults").and_then(|it| usize::try_from(it).ok());
     let truth = options.iter().any(|it| it == "--truth");
     let explain = |case: &Case| {
-        if truth { truth_as_answer(case) } else { baseline::explain(&case.topology, &case.groups) }
+        if truth { truth_as_answer(case) } else { netcheck_causes::explain(&case.topology, &case.groups) }
     };
     if let Some(seed) = option("--show") {
         let case = Case::draw(seed, faults.unwrap_or(1));
-        let answer = explain(&case);
-        println!("{}", case.describe(&answer));
+        println!("{}", case.describe(&explain(&case)));
         return;
     }
     let first = option("--seed").unwrap_or(1);
-    let mut scores = Scores::default();
-    for seed in first..first + option("--cases").unwrap_or(500) {
-        for count in faults.map_or(0..=3, |it| it..=it) {
-            let case = Case::draw(seed, count);
-            let begun = Instant::now();
-            let answer = explain(&case);
-            let took = begun.elapsed();
-            scores.add(&case, &judge(&case, &answer), took);
-        }
-    }
-    print!("{scores}");
-}
-
-/// Names nothing.
-mod baseline {
-    use netcheck_causes::{Cause, Group, Topology};
-
-    pub(crate) const fn explain(_: &Topology, _: &[Group]) -> Vec<Cause> {
-        Vec::new()
-    }
+    let seeds = first..first + option("--cases").unwrap_or(500);
+    print!("{}", Scores::measure(seeds, faults.map_or(0..=3, |it| it..=it), explain));
 }

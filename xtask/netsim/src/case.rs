@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use netcheck_causes::{
-    Class, Component, Direction, End, Endpoint, Extent, Group, Loss, Target, Topology, Visibility,
-};
+use netcheck_causes::{Class, Component, End, Extent, Group, Pattern, Topology, Visibility};
+use netcheck_common::hash::splitmix64;
 
 use crate::cluster::{self, Flow};
 use crate::fault::Fault;
+use crate::hearsay;
 use crate::judge;
 use crate::kinds::{self, Scene};
 use crate::observe::{self, Lost, Said};
 use crate::rng::Rng;
+use crate::way::Part;
 
 /// So many clusters are tried for a seed before it is given up: most have what a drawn fault needs.
 const TRIES: u64 = 200;
@@ -19,6 +20,8 @@ const TRIES: u64 = 200;
 const FEW: u32 = 2;
 /// Losses that a fault needs that loses a part of its packets.
 const ENOUGH: u32 = 12;
+/// Source ports that a fault of some ports needs to have lost.
+const PORTS: usize = 4;
 
 /// A cluster, what is broken, and what the hub gets.
 #[derive(Clone, Debug)]
@@ -44,9 +47,10 @@ impl Case {
     /// If no cluster of many has faults that show: the kinds of faults are wrong then.
     #[must_use]
     pub fn draw(seed: u64, faults: usize) -> Self {
-        for attempt in 0..TRIES {
-            let mut rng = Rng::new(seed.wrapping_mul(TRIES).wrapping_add(attempt));
-            if let Some(case) = attempt_draw(seed, faults, &mut rng) {
+        let mut rng = Rng::new(splitmix64(seed) ^ faults as u64);
+        let kind = kinds::any(&mut rng);
+        for _ in 0..TRIES {
+            if let Some(case) = attempt(seed, (faults, kind), &mut rng) {
                 return case;
             }
         }
@@ -54,17 +58,21 @@ impl Case {
     }
 }
 
-fn attempt_draw(seed: u64, faults: usize, rng: &mut Rng) -> Option<Case> {
+/// Draws a cluster and what is broken in it: one fault of a kind, the others of any.
+fn attempt(seed: u64, (faults, kind): (usize, kinds::Draw), rng: &mut Rng) -> Option<Case> {
     let (mut topology, mut flows) = cluster::draw(rng);
     let mut truth = Vec::new();
-    for _ in 0..faults {
-        truth.push(kinds::draw(&mut Scene { topology: &topology, flows: &flows, rng })?);
+    for number in 0..faults {
+        let kind = if number == 0 { kind } else { kinds::any(rng) };
+        truth.push(kind(&mut Scene { topology: &mut topology, flows: &mut flows, rng })?);
     }
     keep_gone(&topology, &mut flows, &truth);
-    for fault in &mut truth {
-        if !fault.pattern.partial && !fault.pattern.by_port && rng.percent(6) {
-            fault.before = f64::from(rng.between(10, 50)) / 100.0;
-        }
+    if let [fault] = &mut truth[..]
+        && !fault.pattern.partial
+        && !fault.pattern.by_port
+        && rng.percent(6)
+    {
+        fault.before = f64::from(rng.between(10, 50)) / 100.0;
     }
     cut_off(&mut topology, &truth, rng);
     let silent = |flow: &Flow| {
@@ -77,17 +85,25 @@ fn attempt_draw(seed: u64, faults: usize, rng: &mut Rng) -> Option<Case> {
     let late = if rng.percent(15) { rng.between(20, 100) } else { 0 };
     let mut lost: Vec<Vec<Lost>> =
         flows.iter().map(|flow| observe::run(&topology, &truth, flow, rng)).collect();
-    forget(&mut lost, late, rng);
-    if flows.len() < 3 {
+    forget(&topology, &flows, &mut lost, (late, rng));
+    if flows.len() < 3 || !(0..faults).all(|fault| lost_any(&topology, &truth[fault], &flows)) {
         return None;
     }
     let mut case = Case { seed, topology, groups: Vec::new(), truth, flows, lost };
     judge::prune(&mut case);
-    if case.truth.len() < faults.min(1) || !(0..case.truth.len()).all(|fault| shows(&case, fault)) {
+    if !(0..case.truth.len()).all(|fault| shows(&case, fault)) {
         return None;
     }
-    case.groups = groups(&case, rng);
+    case.groups = hearsay::groups(&case, rng);
     Some(case)
+}
+
+/// Whether anything crosses a fault.
+fn lost_any(topology: &Topology, fault: &Fault, flows: &[Flow]) -> bool {
+    flows.iter().any(|flow| {
+        let cause = (fault.component, fault.heading, fault.pattern);
+        observe::lossy(topology, cause, flow, &observe::way_of(topology, flow)).next().is_some()
+    })
 }
 
 /// A gone endpoint is met where a node's translation has it, and only where that is the fault.
@@ -117,24 +133,35 @@ fn shows(case: &Case, fault: usize) -> bool {
     }
     let total: u32 = by_group.values().sum();
     let most = by_group.values().copied().max().unwrap_or(0);
-    let partial = case.truth[fault].pattern.partial;
-    most > FEW && (!partial || total >= ENOUGH)
+    let pattern = case.truth[fault].pattern;
+    most > FEW && (!pattern.partial || total >= ENOUGH) && (!pattern.by_port || by_group.len() >= PORTS)
 }
 
 /// An agent that the fault cuts off from the hub is not heard.
 fn cut_off(topology: &mut Topology, truth: &[Fault], rng: &mut Rng) {
+    let hub = rng.index(topology.nodes.len());
+    let hubs_zone = topology.zone_of(hub);
     for fault in truth {
-        let whole = fault.pattern == netcheck_causes::Pattern::default();
-        let node = match fault.component {
-            Component::Node(node) => node,
-            Component::Uplink(Extent::Node(node)) | Component::Stack(Extent::Node(node))
-                if whole && rng.percent(50) =>
-            {
-                node
-            }
-            _ => continue,
-        };
-        topology.nodes[node as usize].visibility = Visibility::Silent;
+        let whole = fault.pattern == Pattern::default();
+        let part = rng.percent(50);
+        let cut: Vec<u32> = (0..u32::try_from(topology.nodes.len()).unwrap_or(0))
+            .filter(|&node| match fault.component {
+                Component::Node(of) => of == node,
+                Component::Uplink(Extent::Node(of)) | Component::Stack(Extent::Node(of)) => {
+                    whole && part && of == node && node != hub
+                }
+                Component::Wire { from: Extent::Zone(from), to: Extent::Zone(to) } if from != to => {
+                    let zone = topology.zone_of(node);
+                    let beyond = hubs_zone == Some(from) && zone == Some(to)
+                        || hubs_zone == Some(to) && zone == Some(from);
+                    whole && part && beyond
+                }
+                _ => false,
+            })
+            .collect();
+        for node in cut {
+            topology.nodes[node as usize].visibility = Visibility::Silent;
+        }
     }
 }
 
@@ -161,58 +188,24 @@ fn by_port(topology: &Topology, flows: Vec<Flow>, truth: &[Fault]) -> Vec<Flow> 
 }
 
 /// What is not known yet, or never will be.
-fn forget(lost: &mut [Vec<Lost>], percent: u32, rng: &mut Rng) {
-    for lost in lost.iter_mut().flatten() {
-        let by_kernels = !matches!(lost.said, Said::Answered(_) | Said::NotSent);
-        if by_kernels && rng.percent(percent) {
-            lost.said = Said::Unknown;
-            lost.direction = None;
-            lost.end = End::Unknown;
-        }
-    }
-}
-
-type Key = (Endpoint, Target, Class);
-
-fn groups(case: &Case, rng: &mut Rng) -> Vec<Group> {
-    let mut groups: BTreeMap<Key, Group> = BTreeMap::new();
-    for (flow, lost) in case.flows.iter().zip(&case.lost) {
-        let sum: u32 = lost.iter().map(|lost| lost.probes).sum();
-        let known = flow.target.service.is_none() || rng.percent(90);
-        group(&mut groups, flow, flow.target).answered += flow.probes - sum;
+fn forget(topology: &Topology, flows: &[Flow], lost: &mut [Vec<Lost>], (percent, rng): (u32, &mut Rng)) {
+    for (flow, lost) in flows.iter().zip(lost) {
+        let way = observe::way_of(topology, flow);
+        let translated = way.steps.iter().position(|step| matches!(step.part, Part::Translation { .. }));
         for lost in lost {
-            let strayed = lost.said == Said::Unknown && !known;
-            let target = if strayed { Target { endpoint: None, ..flow.target } } else { flow.target };
-            let group = group(&mut groups, flow, target);
-            group.lost += lost.probes;
-            add(&mut group.losses, lost.probes, lost.direction, &lost.end);
+            if flow.anonymous
+                && let End::Answered { by, .. } = &mut lost.end
+            {
+                *by = None;
+            }
+            let by_kernels = !matches!(lost.said, Said::Answered(_) | Said::NotSent);
+            let unknown = flow.anonymous
+                && translated.is_some_and(|at| lost.step > at || lost.hooks > way.steps[at].hooks);
+            if by_kernels && (unknown || rng.percent(percent)) {
+                lost.said = Said::Unknown;
+                lost.direction = None;
+                lost.end = End::Unknown;
+            }
         }
-    }
-    let mut groups: Vec<Group> = groups.into_values().filter(|it| it.answered + it.lost > 0).collect();
-    for group in &mut groups {
-        noise(&case.topology, group, rng);
-    }
-    rng.shuffle(&mut groups);
-    groups
-}
-
-fn group<'a>(groups: &'a mut BTreeMap<Key, Group>, flow: &Flow, target: Target) -> &'a mut Group {
-    let empty =
-        Group { source: flow.source, target, class: flow.class, answered: 0, lost: 0, losses: Vec::new() };
-    groups.entry((flow.source, target, flow.class)).or_insert(empty)
-}
-
-fn add(losses: &mut Vec<Loss>, probes: u32, direction: Option<Direction>, end: &End) {
-    match losses.iter_mut().find(|loss| loss.direction == direction && loss.end == *end) {
-        Some(loss) => loss.probes += probes,
-        None => losses.push(Loss { probes, direction, end: end.clone() }),
-    }
-}
-
-/// A stray loss in a healthy group.
-fn noise(_: &Topology, group: &mut Group, rng: &mut Rng) {
-    if group.lost == 0 && group.answered > 5 && rng.below(200) == 0 {
-        group.answered -= 1;
-        group.lost = 1;
     }
 }

@@ -18,6 +18,8 @@ pub struct Flow {
     pub class: Class,
     /// How many.
     pub probes: u32,
+    /// Its source's address and port are replaced on the way, so that no hook knows it, nor its backend.
+    pub anonymous: bool,
 }
 
 /// What a cluster's agents were told to do.
@@ -29,6 +31,7 @@ struct Plan {
     probes: u32,
     most: usize,
     services: Vec<ServicePlan>,
+    masquerade: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -59,6 +62,7 @@ pub fn draw(rng: &mut Rng) -> (Topology, Vec<Flow>) {
         probes: rng.between(10, 60),
         most: most(rng, topology.nodes.len()),
         services,
+        masquerade: rng.percent(15),
     };
     let mut flows = flows(rng, &topology, &plan);
     gone(rng, &topology, &mut flows);
@@ -100,27 +104,28 @@ fn pods(rng: &mut Rng, topology: &mut Topology) {
 }
 
 fn services(rng: &mut Rng, topology: &mut Topology, families: &[Family]) -> Vec<ServicePlan> {
-    let count = rng.between(0, 4);
     let mut plans = Vec::new();
-    for at in 0..count {
-        let dns = at == 0;
-        let kind = if dns {
-            ProbeKind::Dns
-        } else {
-            *rng.pick(&[ProbeKind::Tcp, ProbeKind::Http, ProbeKind::Udp]).unwrap_or(&ProbeKind::Tcp)
-        };
+    for group in 0..rng.between(0, 4) {
+        let dns = group == 0;
         let entry = match rng.below(10) {
-            _ if dns => Entry::ClusterIp,
-            0..5 => Entry::ClusterIp,
-            5..7 => Entry::NodePort(rng.index(topology.nodes.len())),
-            7 => Entry::External,
-            _ => Entry::Direct,
+            5..7 if !dns => Entry::NodePort(rng.index(topology.nodes.len())),
+            7 if !dns => Entry::External,
+            8.. if !dns => Entry::Direct,
+            _ => Entry::ClusterIp,
         };
-        let name =
-            if dns { "kube-system/kube-dns:dns".into() } else { format!("default/s{at}:{kind}").into() };
         let backends = backends(rng, topology);
-        topology.services.push(Service { name, group: at, backends });
-        plans.push(ServicePlan { kind, entry, families: families.to_vec() });
+        let ports = if dns { 1 } else { rng.between(3, 8) / 4 };
+        for port in 0..ports.max(1) {
+            let kinds = [ProbeKind::Tcp, ProbeKind::Http, ProbeKind::Udp];
+            let kind = if dns { ProbeKind::Dns } else { kinds[rng.below(3)] };
+            let name = if dns {
+                "kube-system/kube-dns:dns".into()
+            } else {
+                format!("default/s{group}:{port}").into()
+            };
+            topology.services.push(Service { name, group, backends: backends.clone() });
+            plans.push(ServicePlan { kind, entry, families: families.to_vec() });
+        }
     }
     plans
 }
@@ -214,8 +219,16 @@ fn flows(rng: &mut Rng, topology: &Topology, plan: &Plan) -> Vec<Flow> {
         targets.truncate(share);
         for endpoint in targets {
             let target = Target { endpoint: Some(endpoint), service: None, entry: Entry::Direct };
+            // A path that has just been added has few probes yet.
+            let young = rng.percent(3);
             for &class in &plan.classes {
-                flows.push(Flow { source, target, class, probes: plan.probes });
+                flows.push(Flow {
+                    source,
+                    target,
+                    class,
+                    probes: if young { 4 } else { plan.probes },
+                    anonymous: false,
+                });
             }
         }
         for (service, wanted) in plan.services.iter().enumerate() {
@@ -289,7 +302,9 @@ fn to_service(
             let class =
                 Class { kind: wanted.kind, family, size: Size::Small, fresh: true, source_port: None };
             let probes = plan.probes / u32::try_from(backends.len()).unwrap_or(1);
-            flows.push(Flow { source, target, class, probes: (probes + rng.index(3)).max(3) });
+            let anonymous =
+                plan.masquerade && wanted.entry != Entry::Direct && matches!(source, Endpoint::Node(_));
+            flows.push(Flow { source, target, class, probes: (probes + rng.index(3)).max(3), anonymous });
         }
     }
     flows

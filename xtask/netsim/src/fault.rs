@@ -30,8 +30,10 @@ pub enum Manner {
     Dropped(Report),
     /// The kernel of the node that it was sent to reports it: what comes out of a tunnel and fits nothing there.
     AtReceiver(Report),
-    /// It goes on and is lost further on, where nobody says a word: the last that sees it is the node of its target.
+    /// It is sent on to somewhere else: the last that sees it is the node that translated it.
     Strays,
+    /// It is sent on to an endpoint that is gone: the node that had it finds nobody.
+    Gone,
     /// Somebody answers.
     Answered(Answer),
     /// The source's kernel refuses to send it; where it is a reply, its kernel drops it.
@@ -69,6 +71,10 @@ pub const FORWARD_RULE: Report =
 /// A rule ahead of routing.
 pub const PREROUTING_RULE: Report =
     Report { out: Stage::NetfilterPrerouting, into: Stage::NetfilterPrerouting, ..RULE };
+
+/// A rule of netfilter in the bridge family.
+pub const BRIDGE_RULE: Report =
+    Report { out: Stage::Bridge, into: Stage::Bridge, role: Some(Role::PodLink), ..RULE };
 
 /// No route, or one that says so.
 pub const ROUTE: Report = Report {
@@ -154,7 +160,7 @@ pub const BACKLOG: Report = Report {
 
 /// A table of connections or of ports is full.
 pub const CONNTRACK: Report = Report {
-    out: Stage::NetfilterOutput,
+    out: Stage::NetfilterPrerouting,
     into: Stage::NetfilterPrerouting,
     role: None,
     reason: "NETFILTER_DROP",

@@ -42,9 +42,9 @@ pub fn hits(topology: &Topology, component: Component, heading: Heading, step: &
         }
         (Component::Service(service), Part::Server { service: of, .. }) => Some(service) == of,
         (Component::Stack(extent), Part::Stack(at)) => headed && scope.stack(extent, at),
-        (Component::PodLink(extent), Part::PodLink(pod)) => headed && scope.pod(extent, pod),
         (Component::Hairpin(extent), Part::Hairpin(pod)) => scope.pod(extent, pod),
-        (Component::Forwarding(extent), Part::Forwarding { pod, .. }) => headed && scope.pod(extent, pod),
+        (Component::PodLink(extent), Part::PodLink(pod))
+        | (Component::Forwarding(extent), Part::Forwarding { pod, .. }) => headed && scope.pod(extent, pod),
         (Component::Forwarding(Extent::Pod(_)), Part::Transit(_)) => false,
         (Component::Forwarding(extent), Part::Transit(node)) => {
             heading == Heading::Both && scope.node(extent, node)
@@ -57,7 +57,8 @@ pub fn hits(topology: &Topology, component: Component, heading: Heading, step: &
         | (Component::Uplink(extent), Part::Uplink(node)) => headed && scope.node(extent, node),
         (Component::Tunnel { from, to }, Part::Wire { from: at, to: next, encapsulated: true })
         | (Component::Wire { from, to }, Part::Wire { from: at, to: next, .. }) => {
-            scope.node(from, at) && scope.node(to, next)
+            // A wire has its ends for its ways.
+            heading != Heading::Out && scope.node(from, at) && scope.node(to, next)
                 || heading == Heading::Both && scope.node(to, at) && scope.node(from, next)
         }
         (Component::Node(node), part) => scope.on(part) == Some(node),

@@ -3,16 +3,12 @@
 //! Two causes are the same for the hub if they lose the same probes at steps that leave the same evidence. So a cause is
 //! judged by what it would lose, and not by its name.
 
-use netcheck_causes::{Answer, Cause, Certainty, Component, Heading, Pattern, Stage, Topology};
+use netcheck_causes::{Cause, Certainty, Component, Heading, Pattern};
 
+use self::bench::{Bench, Mode};
 use crate::case::Case;
-use crate::observe::{Lost, Said, lossy, way_of, window};
-use crate::way::{Part, Way};
 
-/// Expected losses that did not happen, below which chance may well have it so.
-const SLACK: f64 = 3.0;
-/// So many alternatives still help a person.
-const ALTERNATIVES: usize = 3;
+mod bench;
 
 /// What is said to be broken.
 pub type Named = (Component, Heading, Pattern);
@@ -105,249 +101,34 @@ pub fn truth_as_answer(case: &Case) -> Vec<Cause> {
     case.truth.iter().map(cause).collect()
 }
 
-/// Leaves out what another fault hides altogether.
+/// Leaves out what another fault hides altogether. What it lost all the same, but where it looks like the other one's
+/// losses, is the other one's then.
 pub(crate) fn prune(case: &mut Case) {
     for at in (0..case.truth.len()).rev() {
-        let rest: Vec<Named> = {
-            let bench = Bench::new(case);
-            let mut rest = bench.truth();
-            rest.remove(at);
-            rest
-        };
-        let lost = case.lost.iter().flatten().filter(|lost| lost.fault == at).count();
-        if lost == 0 || case.truth.len() > 1 && Bench::new(case).same(&rest) {
-            case.truth.remove(at);
-            for lost in case.lost.iter_mut().flatten() {
-                lost.fault -= usize::from(lost.fault > at);
-            }
+        if case.truth.len() < 2 {
+            return;
         }
-    }
-}
-
-/// A case with the ways of its flows.
-struct Bench<'a> {
-    case: &'a Case,
-    ways: Vec<Way>,
-    /// For each fault whether all of its pattern's probes were lost, or some, where the facts allow both.
-    either: Vec<bool>,
-}
-
-/// How much of a flow a cause loses on a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
-    All,
-    Part,
-    Ports,
-}
-
-const fn mode(pattern: Pattern) -> Mode {
-    if pattern.by_port {
-        Mode::Ports
-    } else if pattern.partial {
-        Mode::Part
-    } else {
-        Mode::All
-    }
-}
-
-impl<'a> Bench<'a> {
-    fn new(case: &'a Case) -> Self {
-        let ways = case.flows.iter().map(|flow| way_of(&case.topology, flow)).collect();
-        let mut bench = Self { case, ways, either: Vec::new() };
-        bench.either = (0..case.truth.len()).map(|fault| bench.either(fault)).collect();
-        bench
-    }
-
-    fn truth(&self) -> Vec<Named> {
-        self.case.truth.iter().map(|it| (it.component, it.heading, it.pattern)).collect()
-    }
-
-    fn topology(&self) -> &Topology {
-        &self.case.topology
-    }
-
-    /// It has just begun, or it happened to lose all.
-    fn either(&self, fault: usize) -> bool {
-        let truth = &self.case.truth[fault];
-        let pairs = self.case.flows.iter().zip(&self.case.lost);
-        let mut met = pairs.filter(|(_, lost)| lost.iter().any(|it| it.fault == fault));
-        let all = met.all(|(flow, lost)| lost.iter().map(|it| it.probes).sum::<u32>() == flow.probes);
-        truth.before > 0.0 || all && truth.pattern.partial
-    }
-
-    /// Where a set of causes loses packets of a flow: by cause, up to the first step that none passes.
-    fn predict(&self, flow: usize, causes: &[Named]) -> Vec<(usize, usize, Mode)> {
-        let mut met = Vec::new();
-        for (number, &cause) in causes.iter().enumerate() {
-            let on = lossy(self.topology(), cause, &self.case.flows[flow], &self.ways[flow]);
-            met.extend(on.map(|step| (step, number, mode(cause.2))));
+        let bench = Bench::new(case);
+        let mut rest = bench.truth();
+        rest.remove(at);
+        if !bench.same(&rest) {
+            continue;
         }
-        met.sort_unstable_by_key(|&(step, number, mode)| (step, mode != Mode::All, number));
-        let end = met.iter().position(|&(_, _, mode)| mode == Mode::All).map_or(met.len(), |at| at + 1);
-        met.truncate(end);
-        met
-    }
-
-    /// Whether a set of causes leaves the hub with the same facts as the truth.
-    fn same(&self, causes: &[Named]) -> bool {
-        let truth = self.truth();
-        let mut slack = 0.0;
-        for flow in 0..self.case.flows.len() {
-            let (wanted, got) = (self.predict(flow, &truth), self.predict(flow, causes));
-            match self.differ(flow, &wanted, &got) {
-                Some(chance) => slack += chance,
-                None => return false,
-            }
-            if slack > SLACK {
-                return false;
-            }
-        }
-        true
-    }
-
-    /// Expected losses by which two predictions differ for a flow; none if the facts tell them apart.
-    fn differ(
-        &self,
-        flow: usize,
-        wanted: &[(usize, usize, Mode)],
-        got: &[(usize, usize, Mode)],
-    ) -> Option<f64> {
-        let probes = f64::from(self.case.flows[flow].probes);
-        let mut slack = 0.0;
-        for &(step, fault, mode) in wanted {
-            let alike = |&&(at, _, other): &&(usize, usize, Mode)| {
-                (mode == other || self.either[fault] && other != Mode::Ports)
-                    && self.alike(flow, step, fault, at)
-            };
-            if got.iter().any(|it| alike(&it)) {
-                continue;
-            }
-            let happened = self.case.lost[flow].iter().any(|it| it.fault == fault && it.step == step);
-            if happened || mode == Mode::All {
-                return None;
-            }
-            let truth = &self.case.truth[fault];
-            slack += truth.rate * if mode == Mode::Ports { 1.0 } else { probes };
-        }
-        for &(at, _, mode) in got {
-            let alike = |&(step, fault, other): &(usize, usize, Mode)| {
-                (mode == other || self.either[fault] && mode != Mode::Ports)
-                    && self.alike(flow, step, fault, at)
-            };
-            if wanted.iter().any(alike) {
-                continue;
-            }
-            if mode == Mode::All {
-                return None;
-            }
-            let rate = self.case.truth.iter().map(|it| it.rate).fold(1.0, f64::min);
-            slack += rate * if mode == Mode::Ports { 1.0 } else { probes };
-        }
-        Some(slack)
-    }
-
-    /// Whether losses at step `at` look to the hub as those of a fault at `step`.
-    fn alike(&self, flow: usize, step: usize, fault: usize, at: usize) -> bool {
-        let lost = self.case.lost[flow].iter().filter(|it| it.fault == fault && it.step == step);
-        let mut lost = lost.peekable();
-        step == at || lost.peek().is_some() && lost.all(|lost| self.compatible(flow, lost, at))
-    }
-
-    fn compatible(&self, flow: usize, lost: &Lost, at: usize) -> bool {
-        let way = &self.ways[flow];
-        let (truth, other) = (way.steps[lost.step], way.steps[at]);
-        if lost.step == at {
-            return true;
-        }
-        let silent = || {
-            let places = |hooks| window(self.topology(), way, hooks);
-            places(truth.hooks) == places(other.hooks)
-        };
-        match lost.said {
-            Said::Unknown => true,
-            Said::Silent => silent(),
-            Said::Here(report) => match report.into {
-                Stage::Socket => same_end(truth.part, other.part) && !other.reply,
-                Stage::NetfilterPrerouting => {
-                    self.node(truth.part) == self.node(other.part) && truth.reply == other.reply && !other.out
-                        || matches!(other.part, Part::Translation { .. } | Part::Forwarding { .. })
-                            && self.node(truth.part) == self.node(other.part)
-                            && truth.reply == other.reply
+        let mut lost = case.lost.clone();
+        for (flow, lost) in lost.iter_mut().enumerate() {
+            for lost in lost {
+                if lost.fault == at {
+                    let alike = |&&(step, ..): &&(usize, usize, Mode)| bench.compatible(flow, lost, step);
+                    let Some(&(step, fault, _)) = bench.predict(flow, &rest).iter().find(alike) else {
+                        continue;
+                    };
+                    (lost.step, lost.fault) = (step, fault);
+                } else {
+                    lost.fault -= usize::from(lost.fault > at);
                 }
-                _ => false,
-            },
-            Said::Receiver => {
-                let between = matches!(other.part, Part::TunnelEnd(_) | Part::Wire { .. });
-                between && truth.reply == other.reply
             }
-            Said::Answered(Answer::Refused) => same_end(truth.part, other.part) && !other.reply,
-            Said::Answered(Answer::Unreachable) => {
-                self.node(truth.part) == self.node(other.part) && !other.reply
-            }
-            Said::Answered(Answer::Error) | Said::NotSent | Said::Strays => false,
         }
+        case.lost = lost;
+        case.truth.remove(at);
     }
-
-    fn node(&self, part: Part) -> Option<u32> {
-        match part {
-            Part::Stack(endpoint) | Part::Server { endpoint, .. } => self.topology().node_of(endpoint),
-            Part::PodLink(pod) | Part::Hairpin(pod) => Some(self.topology().pods[pod as usize].node),
-            Part::Forwarding { node, .. }
-            | Part::Transit(node)
-            | Part::Translation { node, .. }
-            | Part::TunnelEnd(node)
-            | Part::Uplink(node) => Some(node),
-            Part::Wire { .. } | Part::Secondary(_) => None,
-        }
-    }
-
-    /// Whether each alternative of a cause could be put in its place.
-    fn honest(&self, answer: &[Cause], at: usize, cause: &Cause) -> bool {
-        let answered: Vec<Named> = answer.iter().map(|it| (it.component, it.heading, it.pattern)).collect();
-        let fits = |&(component, heading): &(Component, Heading)| {
-            let mut instead = answered.clone();
-            instead[at] = (component, heading, cause.pattern);
-            self.agree(&answered, &instead)
-        };
-        cause.alternatives.len() <= ALTERNATIVES && cause.alternatives.iter().all(fits)
-    }
-
-    /// Whether two sets of causes lose the same, as far as the evidence that there is tells.
-    fn agree(&self, one: &[Named], other: &[Named]) -> bool {
-        (0..self.case.flows.len()).all(|flow| {
-            let (one, other) = (self.predict(flow, one), self.predict(flow, other));
-            let has = |all: &[(usize, usize, Mode)], it: &(usize, usize, Mode)| {
-                all.iter().any(|other| other.2 == it.2 && self.same_evidence(flow, it.0, other.0))
-            };
-            one.iter().all(|it| has(&other, it)) && other.iter().all(|it| has(&one, it))
-        })
-    }
-
-    /// Whether what is known of a flow's losses fits both steps or none of them.
-    fn same_evidence(&self, flow: usize, one: usize, other: usize) -> bool {
-        one == other
-            || self.case.lost[flow]
-                .iter()
-                .all(|lost| self.compatible(flow, lost, one) == self.compatible(flow, lost, other))
-    }
-
-    /// Whether all that a cause would lose was lost, and where it says: it says less than the truth, and nothing false.
-    fn part_of_truth(&self, cause: Named) -> bool {
-        (0..self.case.flows.len()).all(|flow| {
-            let got = self.predict(flow, &[cause]);
-            got.first().is_none_or(|&(at, _, _)| {
-                let lost = &self.case.lost[flow];
-                !lost.is_empty() && lost.iter().any(|lost| self.compatible(flow, lost, at))
-            })
-        })
-    }
-}
-
-/// Whether both are of one endpoint: what it answers, its kernel or its program may.
-fn same_end(one: Part, other: Part) -> bool {
-    let end = |part| match part {
-        Part::Stack(endpoint) | Part::Server { endpoint, .. } => Some(endpoint),
-        _ => None,
-    };
-    end(one).is_some() && end(one) == end(other)
 }

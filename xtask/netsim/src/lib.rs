@@ -7,14 +7,17 @@ pub mod case;
 pub mod cluster;
 mod describe;
 pub mod fault;
+mod hearsay;
 pub mod hits;
 pub mod judge;
 mod kinds;
 pub mod observe;
+pub mod permute;
 pub mod rng;
 pub mod scores;
 pub mod way;
 
 pub use case::Case;
 pub use judge::{Judgement, Verdict, judge};
+pub use permute::permute;
 pub use scores::Scores;

@@ -8,7 +8,7 @@ use netcheck_common::domain::ProbeKind;
 use netcheck_common::hash::splitmix64;
 
 use crate::cluster::Flow;
-use crate::fault::{Fault, Manner, RULE, Report};
+use crate::fault::{Fault, Manner, NEIGHBOUR, ROUTE, RULE, Report};
 use crate::hits::{hits, means};
 use crate::rng::Rng;
 use crate::way::{Part, Way, way};
@@ -24,8 +24,6 @@ pub enum Said {
     Here(Report),
     /// The kernel at the other end of the tunnel dropped it.
     Receiver,
-    /// It was sent elsewhere.
-    Strays,
     /// Somebody answered.
     Answered(Answer),
     /// It was never sent.
@@ -41,6 +39,8 @@ pub struct Lost {
     pub step: usize,
     /// How many.
     pub probes: u32,
+    /// How many hooks of the way had passed when nobody saw it any more.
+    pub hooks: usize,
     /// What the hub can make of it.
     pub said: Said,
     /// The request or its reply, as far as the hub knows.
@@ -52,6 +52,9 @@ pub struct Lost {
 /// The way of a flow. Probes that are sent to an endpoint that is gone cross nothing after their translation.
 #[must_use]
 pub fn way_of(topology: &Topology, flow: &Flow) -> Way {
+    if let (None, Some(service)) = (flow.target.endpoint, flow.target.service) {
+        return Way::to_nobody(topology, flow.source, service);
+    }
     let mut way = way(topology, flow.source, flow.target, flow.class.kind == ProbeKind::Icmp);
     if is_gone(topology, flow)
         && let Some(at) = way.steps.iter().position(|step| matches!(step.part, Part::Translation { .. }))
@@ -119,8 +122,9 @@ pub fn run(topology: &Topology, faults: &[Fault], flow: &Flow, rng: &mut Rng) ->
             continue;
         }
         left -= probes;
-        let (said, direction, end) = tell(topology, &way, step, fault, rng);
-        all.push(Lost { fault: number, step, probes, said, direction, end });
+        let told = tell(topology, &way, step, fault, rng);
+        let (said, direction, end, hooks) = (told.said, told.direction, told.end, told.hooks);
+        all.push(Lost { fault: number, step, probes, hooks, said, direction, end });
     }
     all
 }
@@ -146,43 +150,74 @@ fn sees(topology: &Topology, node: NodeIx) -> bool {
     matches!(topology.nodes[node as usize].visibility, Visibility::Full | Visibility::Interfaces)
 }
 
-fn tell(
-    topology: &Topology,
-    way: &Way,
-    step: usize,
-    fault: &Fault,
-    rng: &mut Rng,
-) -> (Said, Option<Direction>, End) {
+/// What is told of a loss.
+struct Told {
+    said: Said,
+    direction: Option<Direction>,
+    end: End,
+    hooks: usize,
+}
+
+fn tell(topology: &Topology, way: &Way, step: usize, fault: &Fault, rng: &mut Rng) -> Told {
     let at = way.steps[step];
     let direction = Some(if at.reply { Direction::Reply } else { Direction::Request });
-    let silent = |hooks| {
-        let (direction, end) = last_seen(topology, way, hooks);
-        (if end == End::Unknown { Said::Unknown } else { Said::Silent }, direction, end)
+    let known = |said, end| Told { said, direction, end, hooks: at.hooks };
+    let report = |report: &Report, rng: &mut Rng| match dropped(topology, way, step, report, rng) {
+        Some(place) => known(Said::Here(*report), End::Dropped(place)),
+        None => silent(topology, way, at.hooks),
     };
     match fault.manner {
-        Manner::Dropped(report) => match dropped(topology, way, step, &report, rng) {
-            Some(place) => (Said::Here(report), direction, End::Dropped(place)),
-            None => silent(at.hooks),
-        },
-        Manner::AtReceiver(report) => {
-            at_receiver(topology, way, step, &report).unwrap_or_else(|| silent(at.hooks))
+        Manner::Dropped(reported) => report(&reported, rng),
+        Manner::AtReceiver(reported) => {
+            at_receiver(topology, way, step, &reported).unwrap_or_else(|| silent(topology, way, at.hooks))
         }
         Manner::Answered(answer) if !at.reply => {
             let by = answers(topology, at.part, answer);
-            (Said::Answered(answer), direction, End::Answered { by, answer })
+            known(Said::Answered(answer), End::Answered { by, answer })
         }
-        Manner::NotSent(errno) if step == 0 => (Said::NotSent, direction, End::NotSent(errno.into())),
-        Manner::NotSent(_) => match dropped(topology, way, step, &RULE, rng) {
-            Some(place) => (Said::Here(RULE), direction, End::Dropped(place)),
-            None => silent(at.hooks),
-        },
+        // Who sent the reply hears of it, not who waits for it.
+        Manner::Answered(Answer::Unreachable) => report(&ROUTE, rng),
+        Manner::NotSent(errno) if step == 0 => known(Said::NotSent, End::NotSent(errno.into())),
+        Manner::NotSent(_) | Manner::Answered(_) => report(&RULE, rng),
         Manner::Strays => {
-            let request = way.hooks.iter().filter(|hook| !hook.reply).count();
-            let (_, end) = last_seen(topology, way, request.saturating_sub(2).max(at.hooks));
-            (if end == End::Unknown { Said::Unknown } else { Said::Strays }, direction, end)
+            let leaves =
+                way.steps[step..].iter().find(|next| matches!(next.part, Part::Wire { .. }) && !next.reply);
+            silent(topology, way, leaves.map_or(at.hooks, |wire| wire.hooks))
         }
-        Manner::Silent | Manner::Answered(_) => silent(at.hooks),
+        Manner::Gone => {
+            let told = gone(topology, way, at.part);
+            told.unwrap_or_else(|| Told { direction, ..silent(topology, way, before_the_last_bridge(way)) })
+        }
+        Manner::Silent => silent(topology, way, at.hooks),
     }
+}
+
+/// How many hooks a request passes until it has arrived on its target's node.
+fn before_the_last_bridge(way: &Way) -> usize {
+    way.hooks.iter().filter(|hook| !hook.reply).count().saturating_sub(2)
+}
+
+/// The node of an endpoint that is gone finds no neighbour of its address.
+fn gone(topology: &Topology, way: &Way, part: Part) -> Option<Told> {
+    let Part::Translation { backend, .. } = part else { return None };
+    let node = topology.node_of(backend)?;
+    if topology.nodes[node as usize].visibility != Visibility::Full {
+        return None;
+    }
+    let why = [NEIGHBOUR.reason, NEIGHBOUR.functions[0]];
+    let place = place(node, None, NEIGHBOUR.into, Some(Role::Bridge), why);
+    Some(Told {
+        said: Said::Here(NEIGHBOUR),
+        direction: Some(Direction::Request),
+        end: End::Dropped(place),
+        hooks: before_the_last_bridge(way),
+    })
+}
+
+/// What is known of a packet that is gone after so many hooks, where no kernel says so.
+fn silent(topology: &Topology, way: &Way, hooks: usize) -> Told {
+    let (direction, end) = last_seen(topology, way, hooks);
+    Told { said: if end == End::Unknown { Said::Unknown } else { Said::Silent }, direction, end, hooks }
 }
 
 fn last_seen(topology: &Topology, way: &Way, hooks: usize) -> (Option<Direction>, End) {
@@ -230,6 +265,11 @@ fn place(node: NodeIx, pod: Option<PodIx>, stage: Stage, interface: Option<Role>
 fn dropped(topology: &Topology, way: &Way, step: usize, report: &Report, rng: &mut Rng) -> Option<Place> {
     let at = way.steps[step];
     let (node, pod) = match at.part {
+        // Nobody answers for a service: who translates its address says so.
+        Part::Server { endpoint: Endpoint::Outside, .. } => match way.steps[0].part {
+            Part::Stack(source) => (topology.node_of(source)?, None),
+            _ => return None,
+        },
         Part::Stack(endpoint) | Part::Server { endpoint, .. } => (topology.node_of(endpoint)?, pod(endpoint)),
         Part::PodLink(pod) | Part::Hairpin(pod) => (topology.pods[pod as usize].node, None),
         Part::Forwarding { node, .. }
@@ -246,30 +286,27 @@ fn dropped(topology: &Topology, way: &Way, step: usize, report: &Report, rng: &m
     // A pod's link and a bridge are left by what goes into the pod.
     let link = matches!(at.part, Part::PodLink(_) | Part::Hairpin(_));
     let stage = if into == link { report.out } else { report.into };
-    Some(place(node, pod, stage, report.role, [report.reason, report.functions[rng.below(2)]]))
+    // Not every kernel function knows the interface.
+    let role = report.role.filter(|_| matches!(stage, Stage::Egress | Stage::Ingress) || rng.percent(70));
+    Some(place(node, pod, stage, role, [report.reason, report.functions[rng.below(2)]]))
 }
 
 /// What the node reports on which a packet leaves the tunnel that a step begins or ends.
-fn at_receiver(
-    topology: &Topology,
-    way: &Way,
-    step: usize,
-    report: &Report,
-) -> Option<(Said, Option<Direction>, End)> {
+fn at_receiver(topology: &Topology, way: &Way, step: usize, report: &Report) -> Option<Told> {
     let at = way.steps[step];
-    let end = way.steps[step..].iter().find(|next| matches!(next.part, Part::TunnelEnd(_)) && !next.out)?;
-    let Part::TunnelEnd(node) = end.part else { return None };
+    let exit = way.steps[step..].iter().find(|next| matches!(next.part, Part::TunnelEnd(_)) && !next.out)?;
+    let Part::TunnelEnd(node) = exit.part else { return None };
     if topology.nodes[node as usize].visibility != Visibility::Full {
-        let (direction, end) = last_seen(topology, way, end.hooks);
-        return Some((if end == End::Unknown { Said::Unknown } else { Said::Receiver }, direction, end));
+        return Some(silent(topology, way, exit.hooks));
     }
     let place = place(node, None, report.into, report.role, [report.reason, report.functions[0]]);
     let direction = Some(if at.reply { Direction::Reply } else { Direction::Request });
-    Some((Said::Receiver, direction, End::Dropped(place)))
+    Some(Told { said: Said::Receiver, direction, end: End::Dropped(place), hooks: exit.hooks })
 }
 
 fn answers(topology: &Topology, part: Part, answer: Answer) -> Option<Endpoint> {
     match part {
+        Part::Server { endpoint: Endpoint::Outside, .. } => None,
         Part::Stack(endpoint) | Part::Server { endpoint, .. } => Some(endpoint),
         Part::Forwarding { node, .. } | Part::Translation { node, .. } => Some(Endpoint::Node(node)),
         Part::PodLink(pod) if answer == Answer::Unreachable => {

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
-use std::time::Duration;
+use std::ops::{Range, RangeInclusive};
+use std::time::{Duration, Instant};
+
+use netcheck_causes::Cause;
 
 use crate::case::Case;
-use crate::judge::{Judgement, Verdict};
+use crate::judge::{Judgement, Verdict, judge};
 
 /// So many seeds of failures are kept for each kind.
 const SEEDS: usize = 8;
@@ -51,6 +54,25 @@ pub struct Scores {
 }
 
 impl Scores {
+    /// Draws a case for each seed and number of faults, has it explained, and judges the answer.
+    pub fn measure(
+        seeds: Range<u64>,
+        faults: RangeInclusive<usize>,
+        explain: impl Fn(&Case) -> Vec<Cause>,
+    ) -> Self {
+        let mut scores = Self::default();
+        for seed in seeds {
+            for count in faults.clone() {
+                let case = Case::draw(seed, count);
+                let begun = Instant::now();
+                let answer = explain(&case);
+                let took = begun.elapsed();
+                scores.add(&case, &judge(&case, &answer), took);
+            }
+        }
+        scores
+    }
+
     /// Counts a case.
     pub fn add(&mut self, case: &Case, judgement: &Judgement, took: Duration) {
         self.by_count.entry(case.truth.len()).or_default().add(judgement.verdict, case.seed, judgement);

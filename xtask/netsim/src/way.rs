@@ -166,6 +166,20 @@ fn legs(topology: &Topology, source: Endpoint, target: Target, end: Endpoint) ->
 }
 
 impl Way {
+    /// The way to a service that nobody answers for: it ends where its address is translated.
+    #[must_use]
+    pub fn to_nobody(topology: &Topology, source: Endpoint, service: ServiceIx) -> Self {
+        let mut way = Self::default();
+        way.step(Part::Stack(source), true);
+        if let (Endpoint::Pod(pod), Some(node)) = (source, topology.node_of(source)) {
+            way.step(Part::PodLink(pod), true);
+            way.hook(node, Stage::Ingress, Role::PodLink);
+            way.hook(node, Stage::Ingress, Role::Bridge);
+        }
+        way.serve(Endpoint::Outside, Some(service));
+        way
+    }
+
     fn step(&mut self, part: Part, out: bool) {
         self.steps.push(Step { part, out, reply: self.reply, hooks: self.hooks.len() });
     }

@@ -1,0 +1,298 @@
+//! What sets of causes would lose, flow by flow, and whether the hub could tell them apart.
+
+use std::collections::BTreeMap;
+
+use netcheck_causes::{
+    Answer, Cause, Component, End, Endpoint, Heading, Pattern, Stage, Topology, Visibility,
+};
+
+use super::Named;
+use crate::case::Case;
+use crate::observe::{Lost, Said, lossy, way_of, window};
+use crate::way::{Part, Way};
+
+/// Expected losses that did not happen, below which chance may well have it so.
+const SLACK: f64 = 3.0;
+/// By how much the lost share of probes with unknown backends may be off.
+const SHARE: f64 = 0.2;
+/// So many alternatives still help a person.
+const ALTERNATIVES: usize = 3;
+
+/// A case with the ways of its flows.
+pub(super) struct Bench<'a> {
+    case: &'a Case,
+    ways: Vec<Way>,
+    /// For each fault whether all of its pattern's probes were lost, or some, where the facts allow both.
+    either: Vec<bool>,
+}
+
+/// How much of a flow a cause loses on a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    All,
+    Part,
+    Ports,
+}
+
+const fn mode(pattern: Pattern) -> Mode {
+    if pattern.by_port {
+        Mode::Ports
+    } else if pattern.partial {
+        Mode::Part
+    } else {
+        Mode::All
+    }
+}
+
+impl<'a> Bench<'a> {
+    pub(super) fn new(case: &'a Case) -> Self {
+        let ways = case.flows.iter().map(|flow| way_of(&case.topology, flow)).collect();
+        let mut bench = Self { case, ways, either: Vec::new() };
+        bench.either = (0..case.truth.len()).map(|fault| bench.either(fault)).collect();
+        bench
+    }
+
+    pub(super) fn truth(&self) -> Vec<Named> {
+        self.case.truth.iter().map(|it| (it.component, it.heading, it.pattern)).collect()
+    }
+
+    fn topology(&self) -> &Topology {
+        &self.case.topology
+    }
+
+    /// It has just begun, or it happened to lose all.
+    fn either(&self, fault: usize) -> bool {
+        let truth = &self.case.truth[fault];
+        let pairs = self.case.flows.iter().zip(&self.case.lost);
+        let mut met = pairs.filter(|(_, lost)| lost.iter().any(|it| it.fault == fault));
+        let all = met.all(|(flow, lost)| lost.iter().map(|it| it.probes).sum::<u32>() == flow.probes);
+        truth.before > 0.0 || all && truth.pattern.partial
+    }
+
+    /// Where a set of causes loses packets of a flow: by cause, up to the first step that none passes.
+    pub(super) fn predict(&self, flow: usize, causes: &[Named]) -> Vec<(usize, usize, Mode)> {
+        let mut met = Vec::new();
+        for (number, &cause) in causes.iter().enumerate() {
+            let on = lossy(self.topology(), cause, &self.case.flows[flow], &self.ways[flow]);
+            met.extend(on.map(|step| (step, number, mode(cause.2))));
+        }
+        met.sort_unstable_by_key(|&(step, number, mode)| (step, mode != Mode::All, number));
+        let end = met.iter().position(|&(_, _, mode)| mode == Mode::All).map_or(met.len(), |at| at + 1);
+        met.truncate(end);
+        met
+    }
+
+    /// Whether a set of causes leaves the hub with the same facts as the truth.
+    pub(super) fn same(&self, causes: &[Named]) -> bool {
+        let truth = self.truth();
+        let mut slack = 0.0;
+        for flow in 0..self.case.flows.len() {
+            if self.is_dim(flow) {
+                continue;
+            }
+            let (wanted, got) = (self.predict(flow, &truth), self.predict(flow, causes));
+            match self.differ(flow, &wanted, &got) {
+                Some(chance) => slack += chance,
+                None => return false,
+            }
+            if slack > SLACK {
+                return false;
+            }
+        }
+        let by_chance = self.same_shares(&truth).unwrap_or(f64::INFINITY);
+        self.same_shares(causes).is_some_and(|chance| slack + (chance - by_chance).max(0.0) <= SLACK)
+    }
+
+    /// Whether the hub knows neither a flow's backend nor where its probes were lost.
+    fn is_dim(&self, flow: usize) -> bool {
+        self.case.flows[flow].anonymous && self.case.lost[flow].iter().all(|lost| lost.said == Said::Unknown)
+    }
+
+    /// Of probes whose backends nobody knows, the hub has the share that was lost: how far a set of causes fits it.
+    fn same_shares(&self, causes: &[Named]) -> Option<f64> {
+        let mut shares: BTreeMap<_, [f64; 4]> = BTreeMap::new();
+        for (at, flow) in self.case.flows.iter().enumerate().filter(|&(at, _)| self.is_dim(at)) {
+            let probes = f64::from(flow.probes);
+            let [all, lost, least, maybe] =
+                shares.entry((flow.source, flow.target.service, flow.class)).or_default();
+            *all += probes;
+            *lost += f64::from(self.case.lost[at].iter().map(|lost| lost.probes).sum::<u32>());
+            match self.predict(at, causes).first() {
+                Some(&(_, _, Mode::All)) => *least += probes,
+                Some(_) => *maybe += probes,
+                None => {}
+            }
+        }
+        let rate = self.case.truth.iter().map(|it| it.rate).fold(1.0, f64::min);
+        let begun = self.case.truth.iter().any(|it| it.before > 0.0);
+        let mut slack = 0.0;
+        for [all, lost, least, maybe] in shares.into_values() {
+            let none = lost == 0.0;
+            let fits = (begun || lost >= least - SHARE * all) && lost <= least + maybe + SHARE * all;
+            let extremes = (!none || least == 0.0) && (none || least + maybe > 0.0);
+            if !fits || !extremes || (lost >= all && least + maybe < all) {
+                return None;
+            }
+            slack += if none { maybe * rate } else { 0.0 };
+        }
+        Some(slack)
+    }
+
+    /// Expected losses by which two predictions differ for a flow; none if the facts tell them apart.
+    fn differ(
+        &self,
+        flow: usize,
+        wanted: &[(usize, usize, Mode)],
+        got: &[(usize, usize, Mode)],
+    ) -> Option<f64> {
+        let probes = f64::from(self.case.flows[flow].probes);
+        let mut slack = 0.0;
+        for &(step, fault, mode) in wanted {
+            let alike = |&&(at, _, other): &&(usize, usize, Mode)| {
+                (mode == other || self.either[fault] && other != Mode::Ports)
+                    && self.alike(flow, step, fault, at)
+            };
+            if got.iter().any(|it| alike(&it)) {
+                continue;
+            }
+            let happened = self.case.lost[flow].iter().any(|it| it.fault == fault && it.step == step);
+            if happened || mode == Mode::All {
+                return None;
+            }
+            let truth = &self.case.truth[fault];
+            slack += truth.rate * if mode == Mode::Ports { 1.0 } else { probes };
+        }
+        for &(at, _, mode) in got {
+            let alike = |&(step, fault, other): &(usize, usize, Mode)| {
+                (mode == other || self.either[fault] && mode != Mode::Ports)
+                    && self.alike(flow, step, fault, at)
+            };
+            if wanted.iter().any(alike) {
+                continue;
+            }
+            if mode == Mode::All {
+                return None;
+            }
+            let rate = self.case.truth.iter().map(|it| it.rate).fold(1.0, f64::min);
+            slack += rate * if mode == Mode::Ports { 1.0 } else { probes };
+        }
+        Some(slack)
+    }
+
+    /// Whether losses at step `at` look to the hub as those of a fault at `step`. Where none happened, nothing tells.
+    fn alike(&self, flow: usize, step: usize, fault: usize, at: usize) -> bool {
+        let mut lost = self.case.lost[flow].iter().filter(|it| it.fault == fault && it.step == step);
+        step == at || lost.all(|lost| self.compatible(flow, lost, at))
+    }
+
+    pub(super) fn compatible(&self, flow: usize, lost: &Lost, at: usize) -> bool {
+        let way = &self.ways[flow];
+        let (truth, other) = (way.steps[lost.step], way.steps[at]);
+        if lost.step == at {
+            return true;
+        }
+        let same_node = self.node(truth.part) == self.node(other.part) && truth.reply == other.reply;
+        let filters = matches!(other.part, Part::Forwarding { .. } | Part::Transit(_));
+        match lost.said {
+            Said::Unknown => true,
+            // A kernel that tells of all that its rules and routes drop told of none.
+            Said::Silent if filters && self.tells_all(other.part) => false,
+            Said::Silent => {
+                let places = |hooks| window(self.topology(), way, hooks);
+                places(lost.hooks) == places(other.hooks)
+            }
+            Said::Here(report) => match report.into {
+                Stage::Socket => same_end(truth.part, other.part) && !other.reply,
+                // Rules ahead of routing meet what is translated and what is forwarded.
+                Stage::NetfilterPrerouting => {
+                    same_node && (filters || matches!(other.part, Part::Translation { .. }))
+                }
+                _ => false,
+            },
+            Said::Receiver => {
+                let between = matches!(other.part, Part::TunnelEnd(_) | Part::Wire { .. });
+                between && truth.reply == other.reply
+            }
+            Said::Answered(Answer::Refused) if matches!(lost.end, End::Answered { by: None, .. }) => {
+                (answerer(other.part).is_some() && !other.out || filters) && !other.reply
+            }
+            Said::Answered(Answer::Refused) => same_end(truth.part, other.part) && !other.reply && !other.out,
+            Said::Answered(Answer::Unreachable) => same_node,
+            Said::Answered(Answer::Error) | Said::NotSent => false,
+        }
+    }
+
+    fn tells_all(&self, part: Part) -> bool {
+        self.node(part)
+            .is_some_and(|node| self.topology().nodes[node as usize].visibility == Visibility::Full)
+    }
+
+    fn node(&self, part: Part) -> Option<u32> {
+        match part {
+            Part::Stack(endpoint) | Part::Server { endpoint, .. } => self.topology().node_of(endpoint),
+            Part::PodLink(pod) | Part::Hairpin(pod) => Some(self.topology().pods[pod as usize].node),
+            Part::Forwarding { node, .. }
+            | Part::Transit(node)
+            | Part::Translation { node, .. }
+            | Part::TunnelEnd(node)
+            | Part::Uplink(node) => Some(node),
+            Part::Wire { .. } | Part::Secondary(_) => None,
+        }
+    }
+
+    /// Whether each alternative of a cause could be put in its place.
+    pub(super) fn honest(&self, answer: &[Cause], at: usize, cause: &Cause) -> bool {
+        let answered: Vec<Named> = answer.iter().map(|it| (it.component, it.heading, it.pattern)).collect();
+        let fits = |&(component, heading): &(Component, Heading)| {
+            let mut instead = answered.clone();
+            instead[at] = (component, heading, cause.pattern);
+            self.agree(&answered, &instead)
+        };
+        cause.alternatives.len() <= ALTERNATIVES && cause.alternatives.iter().all(fits)
+    }
+
+    /// Whether two sets of causes lose the same, as far as the evidence that there is tells.
+    fn agree(&self, one: &[Named], other: &[Named]) -> bool {
+        (0..self.case.flows.len()).all(|flow| {
+            let (one, other) = (self.predict(flow, one), self.predict(flow, other));
+            let has = |all: &[(usize, usize, Mode)], it: &(usize, usize, Mode)| {
+                all.iter().any(|other| other.2 == it.2 && self.same_evidence(flow, it.0, other.0))
+            };
+            one.iter().all(|it| has(&other, it)) && other.iter().all(|it| has(&one, it))
+        })
+    }
+
+    /// Whether what is known of a flow's losses fits both steps or none of them.
+    fn same_evidence(&self, flow: usize, one: usize, other: usize) -> bool {
+        one == other
+            || self.case.lost[flow]
+                .iter()
+                .all(|lost| self.compatible(flow, lost, one) == self.compatible(flow, lost, other))
+    }
+
+    /// Whether all that a cause would lose was lost, and where it says: it says less than the truth, and nothing false.
+    pub(super) fn part_of_truth(&self, cause: Named) -> bool {
+        (0..self.case.flows.len()).all(|flow| {
+            let got = self.predict(flow, &[cause]);
+            got.first().is_none_or(|&(at, _, _)| {
+                let lost = &self.case.lost[flow];
+                let by_chance = mode(cause.2) != Mode::All && lost.is_empty();
+                by_chance || lost.iter().any(|lost| self.compatible(flow, lost, at))
+            })
+        })
+    }
+}
+
+/// Whether both are of one endpoint: what it answers, its kernel, its translation or its program may.
+fn same_end(one: Part, other: Part) -> bool {
+    answerer(one).is_some() && answerer(one) == answerer(other)
+}
+
+/// Who says no, where something does.
+const fn answerer(part: Part) -> Option<Endpoint> {
+    match part {
+        Part::Stack(endpoint) | Part::Server { endpoint, .. } => Some(endpoint),
+        Part::Translation { node, .. } => Some(Endpoint::Node(node)),
+        _ => None,
+    }
+}
