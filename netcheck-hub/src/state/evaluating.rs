@@ -155,7 +155,7 @@ fn answered(
 }
 
 /// Lost probes that ended alike, most first.
-fn endings<'a>(state: &State, judged: impl Iterator<Item = &'a Lost>, probe: &Probe) -> Vec<Ending> {
+fn endings(state: &State, judged: &[&Lost], probe: &Probe) -> Vec<Ending> {
     let mut endings: Vec<Ending> = Vec::new();
     for lost in judged {
         let at = lost.located.location.as_ref();
@@ -205,6 +205,7 @@ impl State {
         // most of them are not such.
         let tells = |lost: &&Lost| lost.located.location.is_some() || destination(lost).is_some();
         let all: Vec<&Lost> = judged().collect();
+        let endings = endings(self, &all, probe);
         let told: Vec<&Lost> = all.iter().copied().filter(tells).collect();
         let told = if told.len() * 2 >= all.len() { told } else { all };
         let told = || told.iter().copied();
@@ -223,7 +224,7 @@ impl State {
             None => (None, cell.unlocated.unwrap_or_default()),
         };
         Symptom {
-            endings: endings(self, judged(), probe),
+            endings,
             lost: stats
                 .sent
                 .saturating_sub(stats.reply)

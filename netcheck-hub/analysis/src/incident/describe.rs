@@ -532,19 +532,3 @@ fn facts_of(facts: &[Fact], paths: &[usize]) -> Vec<String> {
     }
     lines
 }
-
-/// Paths that fail and have nothing in common: key, kind, line, evidence.
-pub(super) fn scattered(
-    facts: &[Fact],
-    _topology: &Topology,
-    paths: &[usize],
-) -> (String, IncidentKind, String, Vec<String>) {
-    let own = || paths.iter().map(|&at| &facts[at]);
-    let sources = sources_listed(own().map(|fact| (fact.source.to_string(), fact.path.vantage == Vantage::Pod)));
-    let targets = listed(own().map(|fact| target_name(&fact.path.probe.target.to_wire())));
-    let line = match paths {
-        [_] => format!("{sources} loses probes to {targets}"),
-        _ => format!("{} paths fail that have nothing in common ({sources} → {targets})", paths.len()),
-    };
-    ("scattered".to_owned(), IncidentKind::Scattered, line, facts_of(facts, paths))
-}

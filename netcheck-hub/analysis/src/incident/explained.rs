@@ -1,12 +1,15 @@
-//! Facts → causes, in the terms of paths. Pure.
+//! Facts → causes. Pure.
 //!
-//! [`groups`](super::groups) makes of the facts what the explainer takes; here its causes get their paths back, and
-//! what no cause explains is one more, scattered.
+//! Two ways to the causes, and the fewer causes win. [`cover`](super::cover) counts paths against suspects; it names what it
+//! finds by the location that kernels reported. Where it needs more than one cause, probes are counted against the components
+//! that they crossed (crate `netcheck-causes`, by [`groups`](super::groups)): overlay, underlay and services are layers
+//! there, so that what a lower one loses needs no cause above it. Its answer is taken where it explains every bad path
+//! by fewer causes, none of which a path contradicts that is fine.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
-use netcheck_causes::{Cause, Certainty as Sure, Component, Extent};
+use netcheck_causes::{Cause, Certainty as Sure};
 use netcheck_common::domain::{Family, ProbeKind};
 
 use super::describe::Describe;
@@ -15,48 +18,44 @@ use super::{Explained, Fact};
 use crate::model::location::Certainty;
 use crate::model::verdict::Verdict;
 
-/// Causes that one evaluation finds at most; what they don't explain is one more, scattered.
-const CAUSES: usize = 64;
-/// Single links and targets that lose probes now and then: more of them are one scattered incident.
-const SINGLES: usize = 5;
-
 /// Explains all bad paths. The worst cause comes first.
 #[must_use]
 pub fn explain(facts: &[Fact], world: &World) -> Vec<Explained> {
+    let by_paths = super::cover::explain(facts);
+    if by_paths.len() < 2 {
+        return by_paths;
+    }
+    match by_components(facts, world) {
+        Some(fewer) if fewer.len() < by_paths.len() => fewer,
+        _ => by_paths,
+    }
+}
+
+/// The causes by the components that probes crossed; none where some bad path is left, or a path that is fine contradicts
+/// one of them.
+fn by_components(facts: &[Fact], world: &World) -> Option<Vec<Explained>> {
     let grouped = groups(facts, world);
-    let mut causes = netcheck_causes::explain(&grouped.topology, &grouped.groups);
-    causes.truncate(CAUSES);
+    let causes = netcheck_causes::explain(&grouped.topology, &grouped.groups);
     let mut left: BTreeSet<usize> =
         facts.iter().enumerate().filter(|(_, fact)| fact.bad()).map(|(number, _)| number).collect();
-    let single = |cause: &&Cause| cause.pattern.partial && is_single(cause.component);
-    let many = causes.iter().filter(single).count() > SINGLES;
-    let mut all = Vec::new();
-    for cause in causes.iter().filter(|cause| !(many && single(cause))) {
+    let mut all = Vec::with_capacity(causes.len());
+    for cause in &causes {
         let paths = facts_of(&grouped, &cause.explains);
         for path in &paths {
             left.remove(path);
         }
-        all.push(explained(facts, &grouped, cause, paths));
-    }
-    if !left.is_empty() {
-        all.push(scattered(facts, &grouped, left.into_iter().collect()));
+        let told = explained(facts, &grouped, cause, paths);
+        // One in twenty may have come back already.
+        if told.contradictions.len() * 20 > told.paths.len() {
+            return None;
+        }
+        all.push(told);
     }
     all.sort_by_key(|one| {
         let proven = one.certainty == Certainty::Observed;
         (Reverse(one.unreachable), Reverse(one.paths.len()), Reverse(proven), one.key.clone())
     });
-    all
-}
-
-/// It is about two nodes or one target alone.
-fn is_single(component: Component) -> bool {
-    match component {
-        Component::Wire { from, to } | Component::Tunnel { from, to } => {
-            matches!((from, to), (Extent::Node(_), Extent::Node(_)))
-        }
-        Component::Stack(_) | Component::Uplink(_) | Component::Server { .. } => true,
-        _ => false,
-    }
+    left.is_empty().then_some(all)
 }
 
 /// The facts that these groups are of, ascending, each once.
@@ -107,9 +106,4 @@ fn frame(
         last_ns: symptoms().filter_map(|symptom| symptom.lost_ns).map(|(_, last)| last).max(),
         paths,
     }
-}
-
-fn scattered(facts: &[Fact], grouped: &Grouped, paths: Vec<usize>) -> Explained {
-    let (key, kind, headline, evidence) = super::describe::scattered(facts, &grouped.topology, &paths);
-    frame(facts, key, kind, headline, evidence, paths)
 }
