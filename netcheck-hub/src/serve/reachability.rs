@@ -119,9 +119,9 @@ impl Hub {
         let (cells, coverage) = self.survey(range);
         let state = self.lock();
         let (caveats, unjudged) = (state.caveats(), state.roster.unjudged());
+        let incidents = state.incidents.open();
         drop(state);
-        let incidents = self.incidents(false).incidents;
-        let mut report = v1::Report { incidents, unjudged, ..report::build(&cells, range, caveats) };
+        let mut report = v1::Report { unjudged, ..report::build(&cells, &incidents, range, caveats) };
         report::add_inactive(&mut report, &coverage, self.settings.rotation.cover);
         report
     }
@@ -261,7 +261,7 @@ impl ReachabilityService for Reachability {
         let source = state.find(&request.source);
         if let Some(source) = source {
             let cells = self.hub.cells_of(&state, source, &selector, &range);
-            findings = report::findings(&cells);
+            findings = report::findings(&cells, &state.incidents.open());
             paths.extend(cells.into_iter().filter_map(|cell| {
                 let row = state.agent(source).rows.get(netcheck_common::domain::PathId(cell.key.1))?;
                 Some(state.detail(source, row, cell.verdict, &range))
