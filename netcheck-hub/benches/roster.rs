@@ -127,7 +127,7 @@ async fn main() -> anyhow::Result<()> {
         },
         expire: SECOND * 120,
     };
-    let told = roster.to_string();
+    let reported = roster.to_string();
     let first_pod = roster.pods.keys().next().map(|pod| format!("pod/{pod}")).unwrap_or_default();
     let again = Roster::clone(&roster);
     let hub = Hub::new(settings);
@@ -177,12 +177,12 @@ async fn main() -> anyhow::Result<()> {
             .collect();
         println!(
             "{}",
-            json!({"roster": told, "probes": probes, "paths": coverage.paths, "planned": planned,
+            json!({"roster": reported, "probes": probes, "paths": coverage.paths, "planned": planned,
                    "turn_seconds": longest_ns / 1_000_000_000, "cover_seconds": cover_s, "steps": rows})
         );
         return Ok(());
     }
-    println!("{told}; {probes} probes; {planned} paths in the plans of all nodes, of {}", coverage.paths);
+    println!("{reported}; {probes} probes; {planned} paths in the plans of all nodes, of {}", coverage.paths);
     println!(
         "every path has its turn within {cover_s} s; the longest turn is {} s",
         longest_ns / 1_000_000_000

@@ -169,17 +169,17 @@ impl KubernetesTask {
                 }
                 first = false;
             }
-            self.tell_state();
+            self.report_state();
             // A change of the API's own state is told at once; only rosters are paced.
             let pause = begin.elapsed() * PAUSE_PER_WORK;
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = self.health.changed() => self.tell_state(),
+                () = self.health.changed() => self.report_state(),
             }
         }
     }
 
-    fn tell_state(&self) {
+    fn report_state(&self) {
         let tables = self.shared.lock();
         let ((left_out, so_far), caveat) = (tables.left_out(), tables.caveat());
         drop(tables);

@@ -152,7 +152,7 @@ impl Check {
             caveats.push(format!("{inactive} paths are not in turn now and were not checked"));
         }
         let fine = |verdict: Verdict| matches!(verdict, Verdict::Reachable | Verdict::ExpectedAbsent);
-        let told = |cell: &&Cell| {
+        let listed = |cell: &&Cell| {
             if self.by_verdict {
                 self.selector.takes_verdict(cell.verdict)
             } else {
@@ -161,8 +161,8 @@ impl Check {
         };
         v1::CheckResult {
             passed: cells.iter().all(|cell| fine(cell.verdict)),
-            cells: cells.iter().filter(told).map(|cell| cell.cell.clone()).collect(),
-            report: Some(report::build(cells, range, caveats)),
+            cells: cells.iter().filter(listed).map(|cell| cell.cell.clone()).collect(),
+            report: Some(report::build(cells, &[], range, caveats)),
         }
     }
 }

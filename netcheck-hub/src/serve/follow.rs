@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 /// What a reader is told, in order.
-pub type Told<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+pub type ReaderStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// What one reader follows, and what it knows.
 pub(crate) trait Follow: Send + 'static {
@@ -25,7 +25,7 @@ pub(crate) trait Follow: Send + 'static {
 
 struct Follower<F> {
     follow: F,
-    told_first: bool,
+    sent_first: bool,
     ticks: watch::Receiver<i64>,
     shutdown: CancellationToken,
 }
@@ -35,8 +35,8 @@ pub(crate) fn follow<F: Follow>(
     follow: F,
     ticks: watch::Receiver<i64>,
     shutdown: CancellationToken,
-) -> Told<F::Message> {
-    let follower = Follower { follow, told_first: false, ticks, shutdown };
+) -> ReaderStream<F::Message> {
+    let follower = Follower { follow, sent_first: false, ticks, shutdown };
     let passes = futures::stream::unfold(follower, |mut follower| async {
         let pass = follower.next().await?;
         Some((futures::stream::iter(pass.into_iter().map(Ok)), follower))
@@ -46,8 +46,8 @@ pub(crate) fn follow<F: Follow>(
 
 impl<F: Follow> Follower<F> {
     async fn next(&mut self) -> Option<Vec<F::Message>> {
-        if !self.told_first {
-            self.told_first = true;
+        if !self.sent_first {
+            self.sent_first = true;
             return Some(self.follow.first());
         }
         loop {

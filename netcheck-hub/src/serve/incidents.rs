@@ -6,7 +6,7 @@ use std::sync::Arc;
 use netcheck_proto::v1;
 use tokio_util::sync::CancellationToken;
 
-use crate::serve::follow::{Follow, Told, follow};
+use crate::serve::follow::{Follow, ReaderStream, follow};
 use crate::state::Hub;
 use crate::wire;
 use netcheck_analysis::incident::Incident;
@@ -32,7 +32,7 @@ impl Hub {
         self: &Arc<Self>,
         changes_only: bool,
         shutdown: CancellationToken,
-    ) -> Told<v1::WatchIncidentsResponse> {
+    ) -> ReaderStream<v1::WatchIncidentsResponse> {
         let watch = Watch { hub: Arc::clone(self), changes_only, known: BTreeMap::new(), revision: 0 };
         follow(watch, self.ticks(), shutdown)
     }
@@ -46,7 +46,7 @@ struct Watch {
     revision: u64,
 }
 
-fn told(incident: &Incident) -> v1::WatchIncidentsResponse {
+fn message(incident: &Incident) -> v1::WatchIncidentsResponse {
     v1::WatchIncidentsResponse { incident: Some(wire::incident(incident)), initial_done: false }
 }
 
@@ -60,7 +60,7 @@ impl Follow for Watch {
         drop(state);
         self.known = revisions(&open);
         let open = open.iter().filter(|_| !self.changes_only);
-        let mut pass: Vec<v1::WatchIncidentsResponse> = open.map(told).collect();
+        let mut pass: Vec<v1::WatchIncidentsResponse> = open.map(message).collect();
         pass.push(v1::WatchIncidentsResponse { incident: None, initial_done: true });
         pass
     }
@@ -81,7 +81,7 @@ impl Follow for Watch {
         closed.reverse();
         let known = std::mem::replace(&mut self.known, revisions(&open));
         let changed = open.iter().filter(|incident| known.get(&incident.id) != Some(&incident.revision));
-        changed.chain(&closed).map(told).collect()
+        changed.chain(&closed).map(message).collect()
     }
 }
 

@@ -8,7 +8,7 @@ use netcheck_proto::v1::reachability_service_server::ReachabilityService;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use crate::serve::follow::{Follow, Told, follow};
+use crate::serve::follow::{Follow, ReaderStream, follow};
 use crate::state::Hub;
 use crate::state::State;
 use crate::state::agent::Agent;
@@ -119,9 +119,9 @@ impl Hub {
         let (cells, coverage) = self.survey(range);
         let state = self.lock();
         let (caveats, unjudged) = (state.caveats(), state.roster.unjudged());
+        let incidents = state.incidents.open();
         drop(state);
-        let incidents = self.incidents(false).incidents;
-        let mut report = v1::Report { incidents, unjudged, ..report::build(&cells, range, caveats) };
+        let mut report = v1::Report { unjudged, ..report::build(&cells, &incidents, range, caveats) };
         report::add_inactive(&mut report, &coverage, self.settings.rotation.cover);
         report
     }
@@ -179,9 +179,9 @@ fn wire_agent(agent: &Agent) -> Option<v1::NodeAgent> {
 
 #[tonic::async_trait]
 impl ReachabilityService for Reachability {
-    type WatchMatrixStream = Told<v1::WatchMatrixResponse>;
+    type WatchMatrixStream = ReaderStream<v1::WatchMatrixResponse>;
 
-    type WatchIncidentsStream = Told<v1::WatchIncidentsResponse>;
+    type WatchIncidentsStream = ReaderStream<v1::WatchIncidentsResponse>;
 
     async fn list_incidents(
         &self,
@@ -261,7 +261,7 @@ impl ReachabilityService for Reachability {
         let source = state.find(&request.source);
         if let Some(source) = source {
             let cells = self.hub.cells_of(&state, source, &selector, &range);
-            findings = report::findings(&cells);
+            findings = report::findings(&cells, &state.incidents.open());
             paths.extend(cells.into_iter().filter_map(|cell| {
                 let row = state.agent(source).rows.get(netcheck_common::domain::PathId(cell.key.1))?;
                 Some(state.detail(source, row, cell.verdict, &range))
@@ -314,7 +314,7 @@ struct Watch {
 }
 
 /// Selecting by verdict would hide the change away from it: a watch compares all verdicts and filters what it tells.
-fn told(selector: &Selector, cell: &Cell, previous: Option<Verdict>) -> bool {
+fn selects_change(selector: &Selector, cell: &Cell, previous: Option<Verdict>) -> bool {
     selector.takes_verdict(cell.verdict) || previous.is_some_and(|previous| selector.takes_verdict(previous))
 }
 
@@ -338,9 +338,9 @@ impl Follow for Watch {
         self.known = cells.iter().map(|cell| (cell.key, cell.verdict)).collect();
         let mut pass: Vec<v1::WatchMatrixResponse> = Vec::new();
         if !self.changes_only {
-            let told = cells.into_iter().filter(|cell| told(&self.selector, cell, None));
-            let told = told.map(|cell| cell.cell).chain(inactive);
-            pass.extend(told.map(|cell| v1::WatchMatrixResponse { cell: Some(cell), ..Default::default() }));
+            let shown = cells.into_iter().filter(|cell| selects_change(&self.selector, cell, None));
+            let shown = shown.map(|cell| cell.cell).chain(inactive);
+            pass.extend(shown.map(|cell| v1::WatchMatrixResponse { cell: Some(cell), ..Default::default() }));
         }
         pass.push(v1::WatchMatrixResponse { initial_done: true, ..Default::default() });
         pass
@@ -353,7 +353,7 @@ impl Follow for Watch {
         let mut changes = Vec::new();
         for cell in cells {
             let previous = known.get(&cell.key).copied();
-            if previous != Some(cell.verdict) && told(&self.selector, &cell, previous) {
+            if previous != Some(cell.verdict) && selects_change(&self.selector, &cell, previous) {
                 let previous = previous.map_or(v1::Verdict::Unspecified, Verdict::to_wire).into();
                 changes.push(v1::WatchMatrixResponse {
                     cell: Some(cell.cell),

@@ -131,7 +131,7 @@ struct Session {
     superseded: CancellationToken,
     inbound: Streaming<v1::SessionRequest>,
     plans: watch::Receiver<Arc<Plan>>,
-    told: Option<Arc<Plan>>,
+    last_sent: Option<Arc<Plan>>,
     /// The agent knows what a change of the address table is.
     table_changes: bool,
     control: mpsc::Receiver<ToAgent>,
@@ -156,7 +156,7 @@ impl Session {
                     if changed.is_err() {
                         return Err(Status::internal("the plan's sender is gone"));
                     }
-                    self.tell_plan();
+                    self.send_plan();
                 }
                 message = self.control.recv() => match message {
                     Some(message) => self.ready.push_back(message),
@@ -179,14 +179,14 @@ impl Session {
         }
     }
 
-    fn tell_plan(&mut self) {
+    fn send_plan(&mut self) {
         let plan = Arc::clone(&self.plans.borrow_and_update());
         let timing = &self.guard.hub.settings.timing;
-        let mut delta = plan.delta(self.told.as_deref(), &self.guard.name, timing);
+        let mut delta = plan.delta(self.last_sent.as_deref(), &self.guard.name, timing);
         if delta.addresses.as_ref().is_some_and(|table| table.change) && !self.table_changes {
             delta.addresses = Some(plan.address_table(None, &self.guard.name));
         }
-        self.told = Some(plan);
+        self.last_sent = Some(plan);
         self.ready.extend(parts::split(delta).into_iter().map(ToAgent::Plan));
     }
 

@@ -130,9 +130,10 @@ impl Agent {
     /// Takes what it says of itself. Returns whether it tells of a pod's link that went down: what died there may have
     /// been taken for something else.
     pub fn take_status(&mut self, status: v1::AgentStatus, now_ns: i64) -> bool {
-        let cut_off = self.pod_links.tell(&status.pod_links_down, now_ns);
-        self.vantage.tell(status.vantage.as_ref(), now_ns);
-        let caches = status.dns_caches.iter().filter_map(|told| convert::address("dns_caches", told).ok());
+        let cut_off = self.pod_links.update(&status.pod_links_down, now_ns);
+        self.vantage.update(status.vantage.as_ref(), now_ns);
+        let caches =
+            status.dns_caches.iter().filter_map(|reported| convert::address("dns_caches", reported).ok());
         let caches: Vec<IpAddr> = caches.collect();
         if self.dns_caches != caches {
             self.dns_caches = caches;

@@ -107,13 +107,13 @@ impl State {
         };
         let loss = losses(&lost).into_iter().next();
         let (newest, oldest) = (lost.first().copied(), lost.last().copied());
-        let told = lost
+        let located = lost
             .iter()
             .copied()
             .find(|lost| loss.as_ref().map(|loss| &loss.location) == lost.located.location.as_ref());
         // Of a path that loses all of its probes the newest losses still wait for what is to be told of them.
         let settled = lost.iter().copied().find(|lost| lost.located.want.is_none()).or(newest);
-        let mut evidence = told.or(settled).map(|lost| lost.located.evidence.clone()).unwrap_or_default();
+        let mut evidence = located.or(settled).map(|lost| lost.located.evidence.clone()).unwrap_or_default();
         evidence.extend(oversize.map(Sizes::line));
         evidence.extend(by_port.into_iter().flat_map(Ports::lines));
         let bad = matches!(verdict, Verdict::Degraded | Verdict::Unreachable);

@@ -206,12 +206,12 @@ impl State {
         let tells = |lost: &&Lost| lost.located.location.is_some() || destination(lost).is_some();
         let all: Vec<&Lost> = judged().collect();
         let endings = endings(self, &all, probe);
-        let told: Vec<&Lost> = all.iter().copied().filter(tells).collect();
-        let told = if told.len() * 2 >= all.len() { told } else { all };
-        let told = || told.iter().copied();
-        let towards = only(told().map(destination));
+        let reported: Vec<&Lost> = all.iter().copied().filter(tells).collect();
+        let reported = if reported.len() * 2 >= all.len() { reported } else { all };
+        let reported = || reported.iter().copied();
+        let towards = only(reported().map(destination));
         let zone = |lost: &Lost| Some(self.roster.zone(&destination(lost)?).to_owned());
-        let backend = only(told().map(|lost| {
+        let backend = only(reported().map(|lost| {
             // Who has a node port's address passes it on.
             let passed =
                 |(address, owner): &(IpAddr, &Owner)| *address != probe.address || owner.pod.is_some();
@@ -230,7 +230,7 @@ impl State {
                 .saturating_sub(stats.reply)
                 .max(judged().count() as u64)
                 .max(cell.by_port.as_ref().map_or(0, Ports::packets_lost)),
-            towards_zone: only(told().map(zone)).unwrap_or_default(),
+            towards_zone: only(reported().map(zone)).unwrap_or_default(),
             towards,
             backend,
             at,

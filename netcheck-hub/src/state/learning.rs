@@ -24,9 +24,10 @@ impl State {
     /// Nodes that were meant to leave and stay: their taint says nothing any more. `now_ns` is unix time.
     fn stayed(&self, now_ns: i64) -> Vec<String> {
         let leaving = self.roster.nodes.values().filter_map(|node| Some((node, node.leaving_since?)));
-        let stayed = leaving.filter(|(node, told)| {
+        let stayed = leaving.filter(|(node, reported)| {
             let seen_ns = self.leaving.get(&node.name).copied().unwrap_or(now_ns);
-            let since_ns = if *told > 0 { seen_ns.min(told.saturating_mul(SECOND_NS)) } else { seen_ns };
+            let since_ns =
+                if *reported > 0 { seen_ns.min(reported.saturating_mul(SECOND_NS)) } else { seen_ns };
             now_ns.saturating_sub(since_ns) > nanos(LEAVE)
         });
         stayed.map(|(node, _)| node.name.clone()).collect()
@@ -140,14 +141,14 @@ mod tests {
         assert_eq!(absent(), None, "it has stayed");
 
         // The taint itself may tell how long it has been there.
-        let told = "key: ToBeDeletedByClusterAutoscaler, effect: NoSchedule, value: ";
+        let reported = "key: ToBeDeletedByClusterAutoscaler, effect: NoSchedule, value: ";
         let other = Hub::new(Settings::every(std::time::Duration::from_secs(1)));
-        other.set_roster(roster(&format!("{told}'{}'", minutes(-120) / SECOND_NS)), start_ns);
+        other.set_roster(roster(&format!("{reported}'{}'", minutes(-120) / SECOND_NS)), start_ns);
         assert_eq!(other.lock().roster.node_absent("n1"), None);
-        other.set_roster(roster(&format!("{told}'{}'", minutes(-5) / SECOND_NS)), start_ns);
+        other.set_roster(roster(&format!("{reported}'{}'", minutes(-5) / SECOND_NS)), start_ns);
         assert!(other.lock().roster.node_absent("n1").is_some());
         other.set_roster(roster("key: a, effect: NoSchedule"), minutes(1));
-        other.set_roster(roster(&format!("{told}'7'")), minutes(62));
+        other.set_roster(roster(&format!("{reported}'7'")), minutes(62));
         assert!(other.lock().roster.node_absent("n1").is_some(), "a taint that was gone begins anew");
     }
 }

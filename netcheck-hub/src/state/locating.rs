@@ -11,7 +11,7 @@ use std::time::Duration;
 use netcheck_common::domain::{PathId, ProbeKind, Vantage};
 use netcheck_proto::{convert, v1};
 
-use self::reverse::{send_error, send_untold};
+use self::reverse::{send_error, send_unreported};
 use crate::state::Settings;
 use crate::state::State;
 use crate::state::agent::{Agent, Live};
@@ -126,12 +126,12 @@ impl State {
             send_error(agent, to, lost.sent_ns)
         });
         let give_up = now_ns - lost.reported_ns > GIVE_UP_NS;
-        let reverse_untold = reached
+        let reverse_unreported = reached
             && reverse_errno.is_none()
             && agent
                 .filter(|_| destination != Some(source))
                 .zip(self.replies_to(sent, lost))
-                .is_some_and(|(agent, to)| agent.live.is_some() && send_untold(agent, to, lost.sent_ns));
+                .is_some_and(|(agent, to)| agent.live.is_some() && send_unreported(agent, to, lost.sent_ns));
         let echo_answered = probe.kind != ProbeKind::Icmp && self.echo_answered(sent, lost);
         let own = self.find(source).map(|at| self.agent(at));
         let source_pod = own.filter(|_| vantage == Vantage::Pod).map(|own| self.pod_of(own));
@@ -152,7 +152,7 @@ impl State {
             destination_watches_uplinks: destination_sees && agent.is_some_and(watches_uplinks),
             echo_answered,
             reverse_errno,
-            reverse_untold,
+            reverse_unreported,
             promptly_answered: lost.answer.as_ref().and_then(|answer| answer.reply_delay_ns).is_some_and(
                 |delay| {
                     // An answer that comes too late nevertheless is reported as a drop by a source that sees drops.
@@ -218,13 +218,13 @@ impl State {
     pub(crate) fn locate_again(
         &mut self,
         source: NodeIx,
-        told: &BTreeSet<Arc<str>>,
+        reporters: &BTreeSet<Arc<str>>,
         settings: &Settings,
         now_ns: i64,
     ) {
         let there = |lost: &Lost| {
             let at = lost.located.location.as_ref();
-            at.is_some_and(|at| at.certainty == Certainty::Inferred && told.contains(at.node.as_str()))
+            at.is_some_and(|at| at.certainty == Certainty::Inferred && reporters.contains(at.node.as_str()))
         };
         let rows = self.agents[source.0].rows.iter().filter(|row| row.lost.iter().any(there));
         let paths: Vec<PathId> = rows.map(Row::id).collect();

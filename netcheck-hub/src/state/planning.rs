@@ -121,11 +121,11 @@ impl Hub {
 impl State {
     /// Ports of the responders of nodes whose agents told.
     fn responders(&self) -> BTreeMap<String, u16> {
-        let told = self.agents.iter().filter_map(|agent| {
+        let reported = self.agents.iter().filter_map(|agent| {
             let hello = agent.hello.as_ref()?;
             Some((agent.name.to_string(), u16::try_from(hello.responder_port).ok()?))
         });
-        told.collect()
+        reported.collect()
     }
 
     /// DNS caches that agents found, and on which nodes.

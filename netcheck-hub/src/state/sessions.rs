@@ -47,10 +47,10 @@ impl State {
             self.leaves.say(addresses, port.unwrap_or_default(), now_ns);
             tracing::info!(node = %agent.name, "the agent says that it ends, for a restart or an upgrade");
         }
-        let (Some(told), Some(known)) = (&status.vantage, agent.vantage.known()) else { return };
+        let (Some(reported), Some(known)) = (&status.vantage, agent.vantage.known()) else { return };
         if vantage_left {
             self.leaves.say(&known.addresses, known.responder_port, now_ns);
-        } else if !told.leaving && !told.addresses.is_empty() {
+        } else if !reported.leaving && !reported.addresses.is_empty() {
             self.leaves.back(&known.addresses, now_ns);
         }
     }

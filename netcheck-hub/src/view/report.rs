@@ -1,17 +1,23 @@
-//! Cells → the report: counts, and bad paths grouped by what explains them. Pure.
+//! Cells and incidents → the report: counts, and bad paths as the evidence of incidents. Pure.
 //!
-//! Every bad path is in exactly one finding: that of the place where most of its losses died. Paths without a place
-//! go with those that are lost on the wire between the same nodes, else together by target where several sources miss
-//! it, else by source.
+//! Incidents say what is wrong. Findings show what each of them explains: its paths, by the location where they lose
+//! their probes. What no incident explains yet is shown last, in the same way.
+//!
+//! Every bad path is in exactly one finding: that of the location where most of its losses died. Of those that one
+//! incident explains, paths without a location go with those that are lost on the wire between the same nodes, else
+//! together by target where several sources miss it, else by source. So do those that none explains.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
+use netcheck_common::domain::PathId;
 use netcheck_proto::v1;
 
 use crate::state::cells::Cell;
 use crate::wire;
 use netcheck_analysis::evidence::LocatedLoss;
+use netcheck_analysis::incident::Incident;
 use netcheck_analysis::matrix::range::Range;
 use netcheck_analysis::model::Pattern;
 use netcheck_analysis::model::clock::{timestamp, wire_duration};
@@ -29,9 +35,9 @@ mod tests;
 /// Lines of evidence in one finding.
 const EVIDENCE_LINES: usize = 8;
 
-/// Builds the report of these cells. Its incidents are for those to fill in who know them.
+/// Builds the report of these cells, while these incidents are open.
 #[must_use]
-pub fn build(cells: &[Cell], range: &Range, caveats: Vec<String>) -> v1::Report {
+pub fn build(cells: &[Cell], incidents: &[Incident], range: &Range, caveats: Vec<String>) -> v1::Report {
     let count = |verdict: Verdict| cells.iter().filter(|cell| cell.verdict == verdict).count() as u64;
     let mut report = v1::Report {
         generated_at: Some(timestamp(range.now_ns)),
@@ -43,7 +49,8 @@ pub fn build(cells: &[Cell], range: &Range, caveats: Vec<String>) -> v1::Report 
         expected_absent: count(Verdict::ExpectedAbsent),
         no_data: count(Verdict::NoData),
         totals: Some(totals(cells)),
-        findings: findings(cells),
+        findings: findings(cells, incidents),
+        incidents: incidents.iter().map(wire::incident).collect(),
         caveats,
         ..Default::default()
     };
@@ -51,16 +58,42 @@ pub fn build(cells: &[Cell], range: &Range, caveats: Vec<String>) -> v1::Report 
     report
 }
 
-/// The bad ones of these cells by common cause, worst first.
+/// The bad ones of these cells: what incidents explain, then what none explains yet; of each the worst first.
 #[must_use]
-pub fn findings(cells: &[Cell]) -> Vec<v1::Finding> {
-    let mut findings: Vec<v1::Finding> =
-        groups(cells).iter().map(|((cause, _), group)| finding(cause, group, cells)).collect();
-    findings.sort_by_key(|finding| {
-        let unreachable = finding.verdict() == v1::Verdict::Unreachable;
-        (std::cmp::Reverse(unreachable), std::cmp::Reverse(finding.paths.len()), finding.headline.clone())
+pub fn findings(cells: &[Cell], incidents: &[Incident]) -> Vec<v1::Finding> {
+    let mut findings: Vec<(bool, v1::Finding)> = Vec::new();
+    for (incident, bad) in by_incident(cells, incidents) {
+        let explained = incident.map(|at| &incidents[at]);
+        let why = explained.map(|one| format!("explained by incident {}: {}", one.id, one.headline));
+        let why = why.or_else(|| (!incidents.is_empty()).then(|| "no incident explains it yet".to_owned()));
+        for ((cause, _), group) in groups(&bad) {
+            let mut finding = finding(&cause, &group, cells);
+            finding.evidence.extend(why.clone());
+            findings.push((incident.is_none(), finding));
+        }
+    }
+    findings.sort_by_key(|(unexplained, finding)| {
+        let reachable = finding.verdict() != v1::Verdict::Unreachable;
+        (*unexplained, reachable, Reverse(finding.paths.len()), finding.headline.clone())
     });
-    findings
+    findings.into_iter().map(|(_, finding)| finding).collect()
+}
+
+/// Bad cells by the incident that explains their path, as its place in the list; none: no incident does. A path that
+/// several explain is the first one's.
+fn by_incident<'a>(cells: &'a [Cell], incidents: &[Incident]) -> BTreeMap<Option<usize>, Vec<&'a Cell>> {
+    let mut explained: HashMap<(&str, PathId), usize> = HashMap::new();
+    for (at, incident) in incidents.iter().enumerate() {
+        for of in &incident.paths {
+            explained.entry((&of.source, of.path.id)).or_insert(at);
+        }
+    }
+    let mut by_incident: BTreeMap<Option<usize>, Vec<&Cell>> = BTreeMap::new();
+    for cell in cells.iter().filter(|cell| bad(cell)) {
+        let incident = explained.get(&(source_of(cell), PathId(cell.key.1))).copied();
+        by_incident.entry(incident).or_default().push(cell);
+    }
+    by_incident
 }
 
 /// Counts the paths that are not in turn with what they were when they were probed last.
@@ -154,8 +187,8 @@ fn wire_of(cell: &Cell) -> Option<(&str, &str)> {
 
 /// Bad paths by cause; those that lose only packets of some sizes, or from some source ports, apart from those that lose
 /// any.
-fn groups(cells: &[Cell]) -> BTreeMap<(Cause, Pattern), Vec<&Cell>> {
-    let bad = || cells.iter().filter(|cell| bad(cell));
+fn groups<'a>(bad: &[&'a Cell]) -> BTreeMap<(Cause, Pattern), Vec<&'a Cell>> {
+    let bad = || bad.iter().copied();
     let mut missed_by: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for cell in bad().filter(|cell| cell.loss.is_none()) {
         let id = target_of(cell).map_or("", |target| target.id.as_str());
@@ -174,7 +207,7 @@ fn groups(cells: &[Cell]) -> BTreeMap<(Cause, Pattern), Vec<&Cell>> {
             Cause::of(at)
         }
     };
-    let mut groups: BTreeMap<(Cause, Pattern), Vec<&Cell>> = BTreeMap::new();
+    let mut groups: BTreeMap<(Cause, Pattern), Vec<&'a Cell>> = BTreeMap::new();
     for cell in bad() {
         let id = target_of(cell).map_or("", |target| target.id.as_str());
         // A path without a place whose way is one on which all else is lost on the wire.

@@ -70,7 +70,7 @@ pub enum InventoryError {
         path: PathBuf,
     },
     /// A cluster without nodes is taken for a mistake.
-    #[error("inventory {path} has no Node{}: {COMMAND}", told(.left_out.as_deref()))]
+    #[error("inventory {path} has no Node{}: {COMMAND}", first_left_out(.left_out.as_deref()))]
     NoNodes {
         /// Which.
         path: PathBuf,
@@ -79,7 +79,7 @@ pub enum InventoryError {
     },
 }
 
-fn told(left_out: Option<&str>) -> String {
+fn first_left_out(left_out: Option<&str>) -> String {
     left_out.map(|first| format!(" that can be used ({first})")).unwrap_or_default()
 }
 

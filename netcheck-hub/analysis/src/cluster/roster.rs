@@ -201,12 +201,12 @@ impl Roster {
 
     /// Nodes that are meant to be probed and have no address for it, beside those whose addresses are contested.
     pub fn addressless(&self) -> impl Iterator<Item = &Node> {
-        let told: BTreeSet<&String> = self.contested.values().flatten().collect();
+        let reported: BTreeSet<&String> = self.contested.values().flatten().collect();
         self.nodes.values().filter(move |node| {
             node.addresses.is_empty()
                 && !node.opted_out
                 && node.unanswering().is_none()
-                && !told.contains(&format!("node {}", node.name))
+                && !reported.contains(&format!("node {}", node.name))
         })
     }
 

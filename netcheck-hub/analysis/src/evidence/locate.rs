@@ -18,9 +18,9 @@ use crate::plan::Probe;
 pub mod exchange;
 mod places;
 mod relay;
+mod reported;
 mod resolve;
 mod silence;
-mod told;
 
 /// What the agent of the destination node can be asked.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,7 +75,7 @@ pub struct LocateInput<'a> {
     /// that could not be sent. Its replies meet the same.
     pub reverse_errno: Option<&'a str>,
     /// Without such an error: the destination's agent probes this source too, and has told of no probe since.
-    pub reverse_untold: bool,
+    pub reverse_unreported: bool,
     /// The destination's reply left it well within the time that the source waits, and the source's kernel would have
     /// told of one that came too late.
     pub promptly_answered: bool,
@@ -165,8 +165,8 @@ impl Locator<'_> {
                 None => self.answered(),
             };
         }
-        let told = drop.as_ref().is_some_and(|drop| !vague(&drop.record.reason));
-        if (self.lost.answered_late && !told) || self.came_late(drop.as_ref()) {
+        let specific = drop.as_ref().is_some_and(|drop| !vague(&drop.record.reason));
+        if (self.lost.answered_late && !specific) || self.came_late(drop.as_ref()) {
             return self.late("its answer came after the deadline: nobody waited for it any more");
         }
         if let Some(drop) = &drop {

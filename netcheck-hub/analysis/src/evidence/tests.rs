@@ -28,8 +28,8 @@ mod exchange;
 mod networks;
 mod pending;
 mod relay;
+mod reported;
 mod sight;
-mod told;
 mod vantage;
 
 const CLUSTER: &str = include_str!("../../../tests/hub/cluster.yaml");
@@ -70,7 +70,7 @@ impl World {
             destination_watches_uplinks: true,
             echo_answered: false,
             reverse_errno: None,
-            reverse_untold: false,
+            reverse_unreported: false,
             promptly_answered: false,
             pod_link_down: None,
         }
@@ -231,12 +231,12 @@ fn what_a_given_up_connection_leaves_behind_is_no_cause() {
     assert!(locate(&scene, &handshake).location.is_none());
     // Where echo requests to the same address are in time it was not the way that held it up.
     let mut slow = timed_out();
-    for told in [&lost, &{
+    for reported in [&lost, &{
         slow.answered_late = true;
         slow
     }] {
-        let scene = LocateInput { echo_answered: true, ..world.scene(dns, told) };
-        assert_eq!(place(&locate(&scene, told)), "n1 - Application Request inferred");
+        let scene = LocateInput { echo_answered: true, ..world.scene(dns, reported) };
+        assert_eq!(place(&locate(&scene, reported)), "n1 - Application Request inferred");
     }
     lost.add_drop(fact("n2", 2, record("TCP_RESET", Stage::Socket, Direction::Request)));
     assert!(!world.locate("node/n2", ProbeKind::Tcp, &lost).observed(), "its own reset");

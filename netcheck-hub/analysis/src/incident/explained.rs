@@ -15,7 +15,7 @@ use netcheck_common::domain::{Family, ProbeKind};
 use super::describe::Describe;
 use super::groups::{Grouped, World, groups};
 use super::{Explained, Fact};
-use crate::model::location::Certainty;
+use crate::model::location::{Certainty, Stage};
 use crate::model::verdict::Verdict;
 
 /// Explains all bad paths. The worst cause comes first.
@@ -26,9 +26,18 @@ pub fn explain(facts: &[Fact], world: &World) -> Vec<Explained> {
         return by_paths;
     }
     match by_components(facts, world) {
-        Some(fewer) if fewer.len() < by_paths.len() => fewer,
+        Some(fewer) if fewer.len() < by_paths.len() && fewer.len() >= full_queues(facts) => fewer,
         _ => by_paths,
     }
+}
+
+/// Queues that kernels reported to drop packets. Components know none of a node's queues from another, and each is a cause
+/// of its own.
+fn full_queues(facts: &[Fact]) -> usize {
+    let symptoms = facts.iter().filter(|fact| fact.bad()).filter_map(|fact| fact.symptom.as_ref());
+    let locations = symptoms.filter_map(|symptom| symptom.at.as_ref());
+    let queues = locations.filter(|at| at.stage == Stage::Qdisc && at.certainty == Certainty::Observed);
+    queues.map(|at| (&at.node, &at.interface)).collect::<BTreeSet<_>>().len()
 }
 
 /// The causes by the components that probes crossed; none where some bad path is left, or a path that is fine contradicts

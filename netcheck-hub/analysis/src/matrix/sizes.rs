@@ -25,7 +25,7 @@ pub struct Sizes {
     /// The smallest that is lost.
     pub lost_bytes: u16,
     /// What a router said that it takes.
-    pub told: Option<(u16, IpAddr)>,
+    pub icmp_mtu: Option<(u16, IpAddr)>,
     /// When this was last true, on the hub's axis.
     pub measured_ns: i64,
     /// What is older is worth nothing.
@@ -39,9 +39,11 @@ impl Sizes {
     #[must_use]
     pub fn read(wire: &v1::PathSize, was: Option<&Self>, offset_ns: i64) -> Option<Self> {
         let bytes = |wire: u32| u16::try_from(wire).ok();
-        let told = match wire.icmp_mtu {
+        let icmp_mtu = match wire.icmp_mtu {
             0 => None,
-            told => Some((bytes(told)?, convert::address("icmp_mtu_from", &wire.icmp_mtu_from).ok()?)),
+            icmp_mtu => {
+                Some((bytes(icmp_mtu)?, convert::address("icmp_mtu_from", &wire.icmp_mtu_from).ok()?))
+            }
         };
         let interval = wire.interval.and_then(|interval| std::time::Duration::try_from(interval).ok())?;
         let measured_ns = wire.measured_unix_ns.saturating_add(offset_ns);
@@ -54,7 +56,7 @@ impl Sizes {
             route_bytes: bytes(wire.route_bytes)?,
             passed_bytes,
             lost_bytes,
-            told,
+            icmp_mtu,
             measured_ns,
             stale_ns: crate::model::clock::nanos(interval).saturating_mul(LOOKS).max(LEAST_NS),
             clean_ns: if lost_bytes == 0 { measured_ns.max(before_ns) } else { before_ns },
@@ -70,7 +72,7 @@ impl Sizes {
     /// The largest packet that the source would send is answered.
     #[must_use]
     pub fn full_mtu_ok(&self) -> bool {
-        let full = self.told.map_or(self.route_bytes, |(told, _)| told.min(self.route_bytes));
+        let full = self.icmp_mtu.map_or(self.route_bytes, |(icmp_mtu, _)| icmp_mtu.min(self.route_bytes));
         self.lost_bytes == 0 && self.passed_bytes != 0 && self.passed_bytes >= full
     }
 
@@ -98,8 +100,8 @@ impl Sizes {
             route_bytes: self.route_bytes.into(),
             largest_passed_bytes: self.passed_bytes.into(),
             smallest_lost_bytes: self.lost_bytes.into(),
-            icmp_mtu: self.told.map_or(0, |(bytes, _)| bytes.into()),
-            icmp_mtu_from: self.told.map(|(_, by)| by.to_string()).unwrap_or_default(),
+            icmp_mtu: self.icmp_mtu.map_or(0, |(bytes, _)| bytes.into()),
+            icmp_mtu_from: self.icmp_mtu.map(|(_, by)| by.to_string()).unwrap_or_default(),
             measured_at: Some(timestamp(self.measured_ns)),
         }
     }

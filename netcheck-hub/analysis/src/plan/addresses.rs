@@ -162,12 +162,12 @@ pub(super) mod tests {
     pub(in crate::plan) type Held = BTreeMap<Vec<u8>, v1::AddressEntry>;
 
     /// As agents apply it.
-    pub(in crate::plan) fn applied(held: &mut Held, told: v1::AddressTable) {
-        if !told.change {
+    pub(in crate::plan) fn applied(held: &mut Held, reported: v1::AddressTable) {
+        if !reported.change {
             held.clear();
         }
-        held.extend(told.entries.into_iter().map(|entry| (entry.address.clone(), entry)));
-        told.gone.iter().for_each(|address| drop(held.remove(address)));
+        held.extend(reported.entries.into_iter().map(|entry| (entry.address.clone(), entry)));
+        reported.gone.iter().for_each(|address| drop(held.remove(address)));
     }
 
     #[test]
@@ -179,10 +179,10 @@ pub(super) mod tests {
         rows.insert(200, 1);
         rows.remove(&9);
         let second = table(&rows).after(&first);
-        let told = second.to_wire(Some(&first), "n1");
-        assert_eq!((told.change, told.entries.len()), (true, 2));
-        assert_eq!(told.entries.iter().map(|entry| entry.local).collect::<Vec<_>>(), [false, true]);
-        assert_eq!(told.gone, [vec![10, 0, 0, 9]]);
+        let reported = second.to_wire(Some(&first), "n1");
+        assert_eq!((reported.change, reported.entries.len()), (true, 2));
+        assert_eq!(reported.entries.iter().map(|entry| entry.local).collect::<Vec<_>>(), [false, true]);
+        assert_eq!(reported.gone, [vec![10, 0, 0, 9]]);
         assert!(Arc::ptr_eq(&table(&rows).after(&second), &second), "the same rows are the same table");
         // Another one than the one before: whatever it is, the change is made of it.
         rows.remove(&8);

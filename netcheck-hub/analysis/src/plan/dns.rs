@@ -279,7 +279,7 @@ mod tests {
 
     #[test]
     fn where_no_cluster_dns_is_found_that_is_told() {
-        let told = |name: &str| {
+        let reported = |name: &str| {
             let service = json!({
                 "metadata": { "name": name, "namespace": "a" },
                 "spec": { "clusterIPs": ["10.96.0.10"], "ports": [{ "port": 53, "protocol": "UDP" }] },
@@ -291,7 +291,7 @@ mod tests {
             let catalog = catalog.with_dns(&roster, "a.b", &DnsSettings::default(), &Found::new());
             catalog.left_out.iter().any(|line| line.contains("no cluster DNS was found"))
         };
-        assert!(told("web") && !told("coredns"));
+        assert!(reported("web") && !reported("coredns"));
     }
 
     #[test]
@@ -321,13 +321,13 @@ mod tests {
             ..Objects::default()
         };
         let roster = objects.roster();
-        let told = [
+        let reported = [
             ("169.254.20.10", &["n1", "n2"][..]),
             ("169.254.20.11", &["n2"]),
             ("10.0.0.2", &["n1", "n2"]),
             ("10.96.0.10", &["n1"]),
         ];
-        let found: Found = told
+        let found: Found = reported
             .iter()
             .map(|(address, nodes)| {
                 (address.parse().unwrap(), nodes.iter().map(|&node| node.to_owned()).collect())

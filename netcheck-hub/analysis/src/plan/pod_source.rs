@@ -25,10 +25,13 @@ pub struct PodSource {
 impl PodSource {
     /// What an agent says; none where none is connected.
     #[must_use]
-    pub fn read(told: &v1::PodVantage) -> Option<Self> {
-        let addresses: Vec<IpAddr> =
-            told.addresses.iter().filter_map(|address| convert::address("vantage", address).ok()).collect();
-        let can = told.can.iter().filter_map(|can| {
+    pub fn read(reported: &v1::PodVantage) -> Option<Self> {
+        let addresses: Vec<IpAddr> = reported
+            .addresses
+            .iter()
+            .filter_map(|address| convert::address("vantage", address).ok())
+            .collect();
+        let can = reported.can.iter().filter_map(|can| {
             let family = match can.ip_version {
                 4 => Family::V4,
                 6 => Family::V6,
@@ -37,12 +40,12 @@ impl PodSource {
             Some((convert::kind("vantage.can", can.kind).ok()?, family))
         });
         let can = can.collect();
-        let responder_port = u16::try_from(told.responder_port).unwrap_or(0);
-        let servers = told.name_servers.iter();
+        let responder_port = u16::try_from(reported.responder_port).unwrap_or(0);
+        let servers = reported.name_servers.iter();
         let name_servers =
             servers.filter_map(|server| convert::address("name_servers", server).ok()).collect();
-        let domain = told.search_domains.iter().find_map(|domain| cluster_domain(domain));
-        let pod = told.pod.clone();
+        let domain = reported.search_domains.iter().find_map(|domain| cluster_domain(domain));
+        let pod = reported.pod.clone();
         let source = Self { pod, addresses, responder_port, name_servers, domain, can };
         (!source.addresses.is_empty()).then_some(source)
     }
@@ -76,13 +79,13 @@ mod tests {
         let of = |search: &[&str]| {
             let search_domains = search.iter().map(|domain| (*domain).to_owned()).collect();
             let servers = vec![vec![10, 96, 0, 10], vec![1]];
-            let told = v1::PodVantage {
+            let reported = v1::PodVantage {
                 search_domains,
                 addresses: vec![vec![10, 244, 1, 9]],
                 name_servers: servers,
                 ..Default::default()
             };
-            let read = PodSource::read(&told).unwrap();
+            let read = PodSource::read(&reported).unwrap();
             assert_eq!(read.name_servers, [IpAddr::from([10, 96, 0, 10])]);
             read.domain
         };

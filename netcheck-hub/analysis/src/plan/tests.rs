@@ -50,14 +50,14 @@ fn timing() -> Timing {
 
 /// An agent, as far as plans go.
 #[derive(Default)]
-struct Told {
+struct AgentPlan {
     version: u64,
     paths: BTreeMap<u32, v1::PathSpec>,
     addresses: Held,
     watched_ports: Vec<u32>,
 }
 
-impl Told {
+impl AgentPlan {
     fn apply(&mut self, delta: v1::PlanDelta) {
         if delta.base_version == 0 {
             *self = Self::default();
@@ -87,7 +87,7 @@ proptest! {
     #[test]
     fn deltas_lead_to_the_full_plan_and_ids_stay(shapes in prop::collection::vec(shape(), 1..6)) {
         let mut book = PathIdAllocator::default();
-        let (mut told, mut older) = (Told::default(), Catalog::default());
+        let (mut reported, mut older) = (AgentPlan::default(), Catalog::default());
         let mut last: Option<Arc<Plan>> = None;
         let mut given: BTreeMap<u32, Identity> = BTreeMap::new();
         let mut retired: BTreeMap<PathId, Arc<PlannedPath>> = BTreeMap::new();
@@ -116,13 +116,13 @@ proptest! {
             prop_assert_eq!(identities.len(), given.len());
             let gone = before.paths.iter().filter(|path| !plan.paths.iter().any(|other| other.id == path.id));
             retired.extend(gone.map(|path| (path.id, Arc::clone(path))));
-            told.apply(plan.delta(last.as_deref(), "n1", &timing()));
-            let mut fresh = Told::default();
+            reported.apply(plan.delta(last.as_deref(), "n1", &timing()));
+            let mut fresh = AgentPlan::default();
             fresh.apply(plan.delta(None, "n1", &timing()));
-            prop_assert_eq!(&told.paths, &fresh.paths);
-            prop_assert_eq!(&told.addresses, &fresh.addresses);
-            prop_assert_eq!(&told.watched_ports, &fresh.watched_ports);
-            prop_assert_eq!(told.version, fresh.version);
+            prop_assert_eq!(&reported.paths, &fresh.paths);
+            prop_assert_eq!(&reported.addresses, &fresh.addresses);
+            prop_assert_eq!(&reported.watched_ports, &fresh.watched_ports);
+            prop_assert_eq!(reported.version, fresh.version);
             last = Some(plan);
             older = catalog;
         }
@@ -257,14 +257,14 @@ fn kernels_are_told_of_endpoints_that_no_pod_has() {
 /// The vantage that is pod p1-1 of n1.
 fn vantage(kinds: &[v1::ProbeKind]) -> PodSource {
     let can = |&kind: &v1::ProbeKind| v1::VantageKind { kind: kind.into(), ip_version: 4 };
-    let told = v1::PodVantage {
+    let reported = v1::PodVantage {
         pod: "default/p1-1".into(),
         addresses: vec![vec![10, 1, 1, 1]],
         can: kinds.iter().map(can).collect(),
         responder_port: 6100,
         ..Default::default()
     };
-    PodSource::read(&told).unwrap()
+    PodSource::read(&reported).unwrap()
 }
 
 fn aims(plan: &Plan, from: Vantage) -> BTreeSet<String> {

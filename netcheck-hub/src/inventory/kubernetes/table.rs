@@ -130,9 +130,9 @@ impl Tables {
         let table = K::table(self);
         let before = (table.broken.len(), table.broken.get(&key).cloned());
         let changed = table.take(event);
-        let told = before != (table.broken.len(), table.broken.get(&key).cloned());
+        let reported = before != (table.broken.len(), table.broken.get(&key).cloned());
         self.changed |= changed;
-        told || (changed && self.complete())
+        reported || (changed && self.complete())
     }
 
     /// The cluster does not have this kind. Returns whether that is news.

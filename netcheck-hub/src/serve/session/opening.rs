@@ -197,7 +197,7 @@ impl Session {
             superseded,
             inbound,
             plans,
-            told: None,
+            last_sent: None,
             table_changes,
             control,
             ready: VecDeque::from([ToAgent::Welcome(welcome)]),

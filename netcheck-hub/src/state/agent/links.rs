@@ -38,7 +38,7 @@ pub struct PodLinks {
 
 impl PodLinks {
     /// The agent says which are down now. Returns whether one is that was not.
-    pub fn tell(&mut self, down: &[v1::PodLinkDown], now_ns: i64) -> bool {
+    pub fn update(&mut self, down: &[v1::PodLinkDown], now_ns: i64) -> bool {
         let mut before = std::mem::take(&mut self.down);
         let mut news = false;
         for link in down {
@@ -90,18 +90,18 @@ mod tests {
     fn a_spell_lasts_from_when_it_began_until_it_is_told_no_more() {
         let (mut links, second) = (PodLinks::default(), SECOND_NS);
         let met = |links: &PodLinks, at: i64| links.of("a/v", None, at * SECOND_NS).is_some();
-        assert!(links.tell(&[link("v", 5)], 100 * second));
+        assert!(links.update(&[link("v", 5)], 100 * second));
         assert_eq!([92, 93, 95, 200].map(|at| met(&links, at)), [false, true, true, true]);
         assert!(links.of("a/w", None, 100 * second).is_none());
         assert!(links.of("a/v", Some("a/storage"), 100 * second).is_none(), "another of its links");
-        assert!(links.tell(&[link("v", 15), link("w", 1)], 110 * second));
-        assert!(!links.tell(&[link("v", 15), link("w", 1)], 110 * second), "no news");
+        assert!(links.update(&[link("v", 15), link("w", 1)], 110 * second));
+        assert!(!links.update(&[link("v", 15), link("w", 1)], 110 * second), "no news");
         assert_eq!((links.down.len(), links.ended.len()), (2, 0), "the same one goes on");
-        links.tell(&[], 120 * second);
+        links.update(&[], 120 * second);
         assert_eq!([93, 119, 120].map(|at| met(&links, at)), [true, true, false]);
-        links.tell(&[link("v", 0)], 130 * second);
+        links.update(&[link("v", 0)], 130 * second);
         assert_eq!([119, 125, 129].map(|at| met(&links, at)), [true, false, true], "two spells");
-        links.tell(&[], 180 * second);
+        links.update(&[], 180 * second);
         assert!(!met(&links, 119) && met(&links, 140), "the first one is forgotten");
     }
 
@@ -109,7 +109,7 @@ mod tests {
     fn spells_are_bounded() {
         let mut links = PodLinks::default();
         for round in 0..ENDED as i64 + 9 {
-            links.tell(&[link(&round.to_string(), 0)], round);
+            links.update(&[link(&round.to_string(), 0)], round);
         }
         assert_eq!((links.down.len(), links.ended.len()), (1, ENDED));
         assert!(links.of("a/7", None, 7).is_none(), "the oldest went");

@@ -42,15 +42,15 @@ impl Vantage {
     }
 
     /// The agent says how it is.
-    pub fn tell(&mut self, told: Option<&v1::PodVantage>, now_ns: i64) {
-        let leaving = told.is_some_and(|told| told.leaving);
+    pub fn update(&mut self, reported: Option<&v1::PodVantage>, now_ns: i64) {
+        let leaving = reported.is_some_and(|reported| reported.leaving);
         let before = std::mem::replace(&mut self.leaving, leaving);
         self.left |= leaving && !before;
-        let current = told.and_then(PodSource::read);
-        let why = |told: &v1::PodVantage| told.detail.first().cloned().unwrap_or_default();
-        self.missing = told.filter(|_| current.is_none()).map(why);
-        self.detail = match (&current, told) {
-            (Some(_), Some(told)) => told.detail.clone(),
+        let current = reported.and_then(PodSource::read);
+        let why = |reported: &v1::PodVantage| reported.detail.first().cloned().unwrap_or_default();
+        self.missing = reported.filter(|_| current.is_none()).map(why);
+        self.detail = match (&current, reported) {
+            (Some(_), Some(reported)) => reported.detail.clone(),
             _ => Vec::new(),
         };
         if current.is_none() {
@@ -93,7 +93,7 @@ mod tests {
 
     use super::*;
 
-    fn told() -> v1::PodVantage {
+    fn reported() -> v1::PodVantage {
         v1::PodVantage {
             pod: "netcheck/vantage-1".into(),
             addresses: vec![vec![10, 244, 1, 9], vec![1, 2, 3]],
@@ -114,46 +114,46 @@ mod tests {
     #[test]
     fn one_that_went_is_known_until_it_expires() {
         let mut vantage = Vantage::default();
-        vantage.tell(Some(&gone()), 1);
+        vantage.update(Some(&gone()), 1);
         assert_eq!(vantage.missing(), Some("gone"));
         assert!(!vantage.take_changed());
-        vantage.tell(Some(&told()), 2);
+        vantage.update(Some(&reported()), 2);
         let known = vantage.known().unwrap();
         assert_eq!(known.addresses, ["10.244.1.9".parse::<IpAddr>().unwrap()]);
         assert!(known.can(ProbeKind::Icmp, Family::V4) && !known.can(ProbeKind::Udp, Family::V4));
         assert_eq!(vantage.missing(), None);
         assert!(vantage.take_changed() && !vantage.take_changed());
-        vantage.tell(Some(&gone()), 10);
-        vantage.tell(Some(&gone()), 20);
+        vantage.update(Some(&gone()), 10);
+        vantage.update(Some(&gone()), 20);
         vantage.expire(10);
         assert!(vantage.known().is_some() && !vantage.take_changed(), "its paths stay as they are");
         vantage.expire(11);
         assert!(vantage.known().is_none() && vantage.take_changed());
-        vantage.tell(None, 30);
+        vantage.update(None, 30);
         assert_eq!(vantage.missing(), None, "an agent that expects none");
     }
 
     #[test]
     fn a_good_bye_that_is_repeated_is_one() {
         let mut vantage = Vantage::default();
-        let said = |vantage: &mut Vantage, told: v1::PodVantage| {
-            vantage.tell(Some(&told), 1);
+        let said = |vantage: &mut Vantage, reported: v1::PodVantage| {
+            vantage.update(Some(&reported), 1);
             vantage.take_left()
         };
-        assert!(!said(&mut vantage, told()));
-        assert!(said(&mut vantage, v1::PodVantage { leaving: true, ..told() }));
+        assert!(!said(&mut vantage, reported()));
+        assert!(said(&mut vantage, v1::PodVantage { leaving: true, ..reported() }));
         assert!(!said(&mut vantage, v1::PodVantage { leaving: true, ..gone() }));
-        assert!(!said(&mut vantage, gone()) && !said(&mut vantage, told()));
-        assert!(said(&mut vantage, v1::PodVantage { leaving: true, ..told() }), "another time");
+        assert!(!said(&mut vantage, gone()) && !said(&mut vantage, reported()));
+        assert!(said(&mut vantage, v1::PodVantage { leaving: true, ..reported() }), "another time");
     }
 
     #[test]
     fn the_same_one_that_comes_back_changes_nothing() {
         let mut vantage = Vantage::default();
-        vantage.tell(Some(&told()), 1);
+        vantage.update(Some(&reported()), 1);
         assert!(vantage.take_changed());
-        vantage.tell(Some(&gone()), 2);
-        vantage.tell(Some(&told()), 3);
+        vantage.update(Some(&gone()), 2);
+        vantage.update(Some(&reported()), 3);
         vantage.expire(100);
         assert!(!vantage.take_changed() && vantage.known().is_some());
     }

@@ -32,10 +32,10 @@ fn nearest<'a>(losses: impl IntoIterator<Item = &'a Lost>, about_ns: i64) -> Opt
 }
 
 /// Whether an agent that probes this address has told nothing yet of probes that it sent there since.
-pub(super) fn send_untold(agent: &Agent, to: IpAddr, since_ns: i64) -> bool {
+pub(super) fn send_unreported(agent: &Agent, to: IpAddr, since_ns: i64) -> bool {
     let mut rows = rows_to(agent, to).filter(|row| row.retired_ns.is_none()).peekable();
-    let told = |row: &Row| row.ring.newest().is_some_and(|slot| slot.start_ns >= since_ns);
-    rows.peek().is_some() && !rows.any(told)
+    let reported = |row: &Row| row.ring.newest().is_some_and(|slot| slot.start_ns >= since_ns);
+    rows.peek().is_some() && !rows.any(reported)
 }
 
 #[cfg(test)]

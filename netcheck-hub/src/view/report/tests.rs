@@ -1,7 +1,14 @@
+use std::sync::Arc;
+
+use netcheck_common::domain::{Outcome, ProbeKind, Vantage};
+
 use super::*;
+use netcheck_analysis::incident::PathOf;
 use netcheck_analysis::model::NodeIx;
 use netcheck_analysis::model::clock::SECOND_NS;
-use netcheck_common::domain::Outcome;
+use netcheck_analysis::model::incident::IncidentKind;
+use netcheck_analysis::model::location::Certainty;
+use netcheck_analysis::plan::{PlannedPath, Probe, Sources};
 
 fn cell(source: &str, target: &str, verdict: Verdict, at: Option<Location>) -> Cell {
     let target = v1::Target {
@@ -51,7 +58,12 @@ fn at(node: &str) -> Option<Location> {
 }
 
 fn report(cells: &[Cell]) -> v1::Report {
-    build(cells, &Range { from_ns: 0, strict: false, now_ns: 10 * SECOND_NS }, vec!["careful".to_owned()])
+    build(
+        cells,
+        &[],
+        &Range { from_ns: 0, strict: false, now_ns: 10 * SECOND_NS },
+        vec!["careful".to_owned()],
+    )
 }
 
 #[test]
@@ -161,4 +173,82 @@ fn both_halves_and_both_families_of_one_cause_are_one_finding() {
         "n1 → n2, ICMP: 100 % of probes lost: request dropped on n2 (inferred, 4 of 4)"
     );
     assert_eq!(report.findings[0].evidence, ["dropped at eth0 (1 → 2 and 1 other flows)"]);
+}
+
+#[test]
+fn findings_show_what_each_incident_explains_and_then_the_rest() {
+    let numbered = |number, source: &str, target: &str, location| {
+        let mut cell = cell(source, target, Verdict::Unreachable, location);
+        cell.key.1 = number;
+        cell
+    };
+    // One location, and two of the three paths that die there are an incident's.
+    let cells = [
+        numbered(1, "n1", "n3", at("n3")),
+        numbered(2, "n2", "n3", at("n3")),
+        numbered(3, "n4", "n3", at("n3")),
+        numbered(4, "n1", "n2", at("n9")),
+        numbered(5, "n2", "n1", at("n9")),
+        numbered(6, "n4", "n1", at("n9")),
+    ];
+    assert_eq!(findings(&cells, &[]).len(), 2);
+    let found = findings(&cells, &[incident("a", &[("n1", 1), ("n2", 2)])]);
+    let shown: Vec<(usize, &str)> = found
+        .iter()
+        .map(|finding| (finding.paths.len(), finding.evidence.last().map_or("", String::as_str)))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            (2, "explained by incident a: it is broken"),
+            (3, "no incident explains it yet"),
+            (1, "no incident explains it yet"),
+        ]
+    );
+    // A path that two explain is the first one's.
+    let both = [incident("a", &[("n1", 1)]), incident("b", &[("n1", 1), ("n2", 2)])];
+    let found = findings(&cells[..2], &both);
+    assert_eq!(found.iter().map(|finding| finding.paths.len()).collect::<Vec<_>>(), [1, 1]);
+}
+
+/// An open incident that explains these paths: source and number.
+fn incident(id: &str, paths: &[(&str, u32)]) -> Incident {
+    let path = |&(source, id): &(&str, u32)| PathOf {
+        source: source.into(),
+        zone: "".into(),
+        path: Arc::new(PlannedPath {
+            id: PathId(id),
+            vantage: Vantage::Host,
+            at: 0,
+            probe: Probe {
+                target: Arc::default(),
+                kind: ProbeKind::Icmp,
+                address: [10, 0, 0, 1].into(),
+                port: 0,
+                question: None,
+                sources: Sources::All,
+                exchange: None,
+            },
+        }),
+    };
+    Incident {
+        id: id.to_owned(),
+        kind: IncidentKind::Node,
+        headline: "it is broken".to_owned(),
+        verdict: Verdict::Unreachable,
+        certainty: Certainty::Inferred,
+        probe: None,
+        family: None,
+        paths: paths.iter().map(path).collect(),
+        contradictions: Vec::new(),
+        contradicting: 0,
+        evidence: Vec::new(),
+        first_ns: None,
+        last_ns: None,
+        opened_ns: Some(SECOND_NS),
+        closed_ns: None,
+        cause: "node/n3".to_owned(),
+        merged_into: None,
+        revision: 1,
+    }
 }

@@ -220,8 +220,8 @@ pub fn node(object: &NodeObject) -> Option<(String, Node)> {
         Some(text::line(&format!("node {name} is NotReady ({reason})")))
     } else if let Some(taint) = leaving {
         // The autoscaler writes down when it began (unix time, seconds).
-        let told = taint.value.as_deref().and_then(|value| value.parse::<i64>().ok());
-        since = Some(told.filter(|&seconds| seconds > YEAR_2001).unwrap_or(0));
+        let reported = taint.value.as_deref().and_then(|value| value.parse::<i64>().ok());
+        since = Some(reported.filter(|&seconds| seconds > YEAR_2001).unwrap_or(0));
         Some(format!("node {name} is leaving (taint {})", taint.key))
     } else {
         // While it still serves, its paths are reachable and shown so; when it no longer does, that is no alarm.
@@ -235,7 +235,7 @@ pub fn node(object: &NodeObject) -> Option<(String, Node)> {
         absent,
         leaving_since: since,
         agentless: agentless(object),
-        arch: told_or_labelled(object, "arch", |info| &info.architecture),
+        arch: reported_or_labelled(object, "arch", |info| &info.architecture),
         opted_out: probe_annotation(&object.metadata) == ProbeAnnotation::Skip,
         name,
     };
@@ -243,17 +243,18 @@ pub fn node(object: &NodeObject) -> Option<(String, Node)> {
 }
 
 /// What the node tells of itself, or its label `kubernetes.io/KEY`; empty where neither does.
-fn told_or_labelled(object: &NodeObject, key: &str, of: fn(&NodeSystemInfo) -> &String) -> String {
-    let told = object.status.as_ref().and_then(|status| status.node_info.as_ref()).map(of);
+fn reported_or_labelled(object: &NodeObject, key: &str, of: fn(&NodeSystemInfo) -> &String) -> String {
+    let reported = object.status.as_ref().and_then(|status| status.node_info.as_ref()).map(of);
     let labels = ["kubernetes.io", "beta.kubernetes.io"];
     let mut labels = labels.iter().filter_map(|prefix| label(&object.metadata, &format!("{prefix}/{key}")));
-    let told = told.map(String::as_str).filter(|told| !told.is_empty()).or_else(|| labels.next());
-    text::line(told.unwrap_or_default())
+    let reported =
+        reported.map(String::as_str).filter(|reported| !reported.is_empty()).or_else(|| labels.next());
+    text::line(reported.unwrap_or_default())
 }
 
 /// Why no agent can run on a node, where that is so.
 fn agentless(object: &NodeObject) -> Option<String> {
-    let os = told_or_labelled(object, "os", |info| &info.operating_system);
+    let os = reported_or_labelled(object, "os", |info| &info.operating_system);
     let taints = object.spec.as_ref().and_then(|spec| spec.taints.as_ref()).into_iter().flatten();
     let of_virtual = |key: &str| key.starts_with("virtual-kubelet.io/");
     let why = if label(&object.metadata, "eks.amazonaws.com/compute-type") == Some("fargate") {

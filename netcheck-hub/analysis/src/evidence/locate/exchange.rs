@@ -136,7 +136,7 @@ impl Locator<'_> {
             return unlocated(&format!("{what}: the program, or its answer on the way back"));
         };
         let Some(answer) = self.lost.answer.as_ref() else {
-            if !scene.settled || self.may_be_told() {
+            if !scene.settled || self.may_ask_end() {
                 return self.wait_for_reports();
             }
             return unlocated(&format!(
@@ -149,7 +149,7 @@ impl Locator<'_> {
                 .push(format!("{destination} saw its last packet {ms} ms before the last one to it"));
         }
         // Where its kernel doesn't tell of drops, the answer may have died before any hook.
-        let silent = kept_silent(answer, waited_ns) && self.tells_drops();
+        let silent = kept_silent(answer, waited_ns) && self.reports_drops();
         if sample.step == ExchangeStep::Body || !silent {
             return unlocated(&format!(
                 "{what}: the program on {destination}, or its answer on the way back"
@@ -170,13 +170,13 @@ impl Locator<'_> {
     }
 
     /// The agent of the target's node can be asked when which end was heard last: where that is the source's own, too.
-    fn may_be_told(&self) -> bool {
+    fn may_ask_end(&self) -> bool {
         let sees = matches!(self.scene.sight, super::Sight::Sees { .. });
         sees && !self.scene.give_up && self.lost.answer.is_none() && self.want().is_some()
     }
 
     fn wait_for_reports(&self) -> Located {
-        let want = if self.may_be_told() { self.want() } else { None };
+        let want = if self.may_ask_end() { self.want() } else { None };
         let why = "waiting for what the kernels on its way have to tell";
         Located { want: want.or(Some(super::Want::Reports)), ..unlocated(why) }
     }

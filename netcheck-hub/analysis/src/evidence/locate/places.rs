@@ -59,14 +59,14 @@ impl Locator<'_> {
     }
 
     /// The destination's kernel tells of what it drops.
-    pub(super) fn tells_drops(&self) -> bool {
+    pub(super) fn reports_drops(&self) -> bool {
         matches!(self.scene.sight, Sight::Sees { drops: true, .. })
     }
 
     /// Who keeps what went into a pod, behind the last hook before it. Had the pod's kernel or the queue before it refused
     /// it, they would have said so.
     fn inside_pod(&mut self, node: &str) -> Option<Stage> {
-        if !self.tells_drops() {
+        if !self.reports_drops() {
             self.evidence.push(format!("whether the kernel of {node} dropped it is not known"));
             return None;
         }

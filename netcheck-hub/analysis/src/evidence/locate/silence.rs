@@ -97,8 +97,8 @@ impl Locator<'_> {
     /// Whether the request reached its destination's node, as far as anybody there said.
     fn arrived(&self) -> Option<bool> {
         let balanced = self.scene.probe.target.kind == TargetKind::Service;
-        let told = self.lost.arrival.filter(|_| !balanced);
-        told.or_else(|| self.lost.answer.as_ref().and_then(|answer| answer.arrived))
+        let reported = self.lost.arrival.filter(|_| !balanced);
+        reported.or_else(|| self.lost.answer.as_ref().and_then(|answer| answer.arrived))
     }
 
     /// The destination's agent can still be asked for what it keeps.
@@ -197,7 +197,7 @@ impl Locator<'_> {
             )),
             // Its kernel tells of each packet of such a flow that it drops.
             Sight::Sees { .. }
-                if self.tells_drops()
+                if self.reports_drops()
                     && self.want().is_none()
                     && self.scene.echo_answered
                     && !self.relayed() =>
@@ -248,7 +248,7 @@ impl Locator<'_> {
             if let Some(located) = self.cannot_answer(destination) {
                 return located;
             }
-            if self.scene.reverse_untold && !self.scene.give_up {
+            if self.scene.reverse_unreported && !self.scene.give_up {
                 let why = format!(
                     "reached {destination}; waiting for whether it can send to {}",
                     self.scene.source

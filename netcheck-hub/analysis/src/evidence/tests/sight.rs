@@ -128,7 +128,7 @@ fn a_destination_that_cannot_send_back_is_where_the_reply_died() {
     assert_eq!(place(&located(&lost)), "n2 - Routing Reply inferred");
     // Until its agent has told of a probe of its own to this source, nobody knows whether it could.
     let untold = |give_up| {
-        let scene = LocateInput { reverse_untold: true, give_up, ..world.scene(probe, &lost) };
+        let scene = LocateInput { reverse_unreported: true, give_up, ..world.scene(probe, &lost) };
         locate(&scene, &lost)
     };
     assert!(untold(false).location.is_none() && untold(false).want == Some(Want::Reports));

@@ -73,12 +73,12 @@ proptest! {
                 kind: convert::kind_to_wire(ProbeKind::ALL[kind]).into(),
                 ip_version: if v6 { 6 } else { 4 },
             });
-            let told = v1::PodVantage {
+            let reported = v1::PodVantage {
                 addresses: vec![vec![10, 0, 0, address]],
                 can: can.collect(),
                 ..Default::default()
             };
-            PodSource::read(&told)
+            PodSource::read(&reported)
         });
         let mut addresses: Vec<IpAddr> = vec![[10, 0, 0, 200].into()];
         let mut families = vec![Family::V4];

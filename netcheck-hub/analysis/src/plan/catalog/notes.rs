@@ -60,7 +60,7 @@ impl Notes {
         let none = BTreeSet::new();
         let networks = roster.pods.values().any(|pod| pod.vantage && !pod.networks.is_empty());
         let shared = if networks { &roster.shared_addresses } else { &none };
-        let told = [
+        let reported = [
             (
                 &roster.misannotated,
                 "object",
@@ -108,6 +108,6 @@ impl Notes {
             let line = || format!("{} {what}{many} {why} ({})", names.len(), listed(names.iter().cloned()));
             (!names.is_empty()).then(line)
         };
-        selection.left_out(roster).into_iter().chain(told.into_iter().filter_map(line)).collect()
+        selection.left_out(roster).into_iter().chain(reported.into_iter().filter_map(line)).collect()
     }
 }

@@ -63,14 +63,14 @@ impl Catalog {
             }
             self.ask_frontend(roster, frontend, ports);
         }
-        let told = [
+        let reported = [
             (&nowhere, "not probed: nobody has given an address"),
             (
                 &unselected,
                 "not probed: select by the annotation netcheck.io/probe: \"true\" on it or its namespace",
             ),
         ];
-        let lines = told.into_iter().filter(|(names, _)| !names.is_empty());
+        let lines = reported.into_iter().filter(|(names, _)| !names.is_empty());
         let lines = lines.map(|(names, why)| format!("{} {why}", listed(names.iter().cloned())));
         self.left_out = self.left_out.iter().cloned().chain(lines).collect();
     }
@@ -208,11 +208,15 @@ mod tests {
                 row("https", "2001:db8::7", 443, "a.test"),
             ]
         );
-        let told =
+        let reported =
             |word: &str| catalog.left_out.iter().chain(&catalog.troubles).any(|line| line.contains(word));
-        assert!(told("ingress shop/new not probed: nobody has given an address"), "{:?}", catalog.left_out);
-        assert!(told("ingress shop/other not probed: select by"), "{:?}", catalog.left_out);
-        assert!(told("ingress shop/web: not probed: host *.b.test"), "{:?}", catalog.troubles);
+        assert!(
+            reported("ingress shop/new not probed: nobody has given an address"),
+            "{:?}",
+            catalog.left_out
+        );
+        assert!(reported("ingress shop/other not probed: select by"), "{:?}", catalog.left_out);
+        assert!(reported("ingress shop/web: not probed: host *.b.test"), "{:?}", catalog.troubles);
         assert!(catalog.watched_ports.contains(&443));
     }
 

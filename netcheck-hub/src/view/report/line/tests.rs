@@ -50,7 +50,7 @@ fn told_with(cells: &[v1::MatrixCell], loss: &LocatedLoss) -> String {
     line(&bad, cells.iter(), Some(loss), None)
 }
 
-fn told(cells: &[v1::MatrixCell]) -> String {
+fn reported(cells: &[v1::MatrixCell]) -> String {
     told_with(cells, &loss(2))
 }
 
@@ -63,7 +63,7 @@ fn paths_share_time_place_reason_certainty_and_what_is_fine() {
         cell("node-b", ProbeKind::Tcp, Family::Ipv4, 0),
     ];
     assert_eq!(
-        told(&cells),
+        reported(&cells),
         "node-c → pod default/web, pod path over VXLAN, UDP: 100 % of requests lost since 12:04:31 UTC \
          at node-a, interface flannel.1, netfilter forward: NETFILTER_DROP in nft_do_chain \
          (observed, 412 of 412); ICMP on the same path is fine"
@@ -73,15 +73,19 @@ fn paths_share_time_place_reason_certainty_and_what_is_fine() {
     let text = told_with(&cells, &unnamed);
     assert!(text.contains(", pod path through a tunnel, UDP: "), "{text}");
     cells.push(cell("node-c", ProbeKind::Udp, Family::Ipv6, 0));
-    assert!(told(&cells).contains("UDP over IPv4: "), "{}", told(&cells));
-    assert!(told(&cells).ends_with("; ICMP and IPv6 on the same path are fine"), "{}", told(&cells));
+    assert!(reported(&cells).contains("UDP over IPv4: "), "{}", reported(&cells));
+    assert!(reported(&cells).ends_with("; ICMP and IPv6 on the same path are fine"), "{}", reported(&cells));
     cells[1].verdict = v1::Verdict::NoData.into();
     cells[3].verdict = v1::Verdict::Degraded.into();
-    assert!(told(&cells).ends_with("(observed, 412 of 412)"), "silence is not fine: {}", told(&cells));
+    assert!(
+        reported(&cells).ends_with("(observed, 412 of 412)"),
+        "silence is not fine: {}",
+        reported(&cells)
+    );
     cells[0].verdict = v1::Verdict::Degraded.into();
     cells[0].stats.as_mut().unwrap().sent = 824;
     cells[0].stats.as_mut().unwrap().reply = 412;
-    assert!(told(&cells).contains(": 50 % of requests lost"), "{}", told(&cells));
+    assert!(reported(&cells).contains(": 50 % of requests lost"), "{}", reported(&cells));
 }
 
 #[test]
@@ -121,7 +125,7 @@ fn source_ports_are_named_where_they_alone_lose_packets() {
         others_sent: 48,
         ..Default::default()
     });
-    let text = told(std::slice::from_ref(&some));
+    let text = reported(std::slice::from_ref(&some));
     assert!(
         text.contains(
             "UDP: 2 of 8 source ports lose everything, the others nothing since 12:04:31 UTC, lost ports 61007 \
@@ -130,7 +134,7 @@ fn source_ports_are_named_where_they_alone_lose_packets() {
         "{text}"
     );
     some.verdict = v1::Verdict::Unreachable.into();
-    assert!(told(&[some]).contains("UDP: 100 % of requests lost"), "now nothing passes");
+    assert!(reported(&[some]).contains("UDP: 100 % of requests lost"), "now nothing passes");
 }
 
 #[test]
@@ -140,9 +144,9 @@ fn large_packets_are_named_by_their_size() {
     large.stats = Some(v1::PathStats { sent: 10, reply: 10, ..Default::default() });
     large.sizes =
         Some(v1::PacketSizes { largest_passed_bytes: 1400, smallest_lost_bytes: 1401, ..Default::default() });
-    let text = told(&[large.clone(), cell("node-c", v1::ProbeKind::Udp, v1::Family::Ipv4, 0)]);
+    let text = reported(&[large.clone(), cell("node-c", v1::ProbeKind::Udp, v1::Family::Ipv4, 0)]);
     assert!(text.contains("ICMP: packets above 1400 bytes lost since 12:04:31 UTC at node-a"), "{text}");
     assert!(text.contains("4 of 4)") && text.ends_with("UDP on the same path is fine"), "{text}");
     large.stats = Some(v1::PathStats { sent: 10, reply: 9, timeout: 1, ..Default::default() });
-    assert!(!told(&[large]).contains("packets above"), "small ones are lost too");
+    assert!(!reported(&[large]).contains("packets above"), "small ones are lost too");
 }

@@ -56,7 +56,7 @@ fn catalog(pods: Vec<Value>) -> Catalog {
 /// Everything can be probed from it.
 fn source(addresses: &[&str]) -> PodSource {
     let can = [(v1::ProbeKind::Icmp, 4), (v1::ProbeKind::Icmp, 6)];
-    let told = v1::PodVantage {
+    let reported = v1::PodVantage {
         pod: "as-it-calls-itself".into(),
         addresses: addresses
             .iter()
@@ -65,7 +65,7 @@ fn source(addresses: &[&str]) -> PodSource {
         can: can.map(|(kind, ip_version)| v1::VantageKind { kind: kind.into(), ip_version }).into(),
         ..Default::default()
     };
-    PodSource::read(&told).unwrap()
+    PodSource::read(&reported).unwrap()
 }
 
 /// What is probed from the pod of a node, on secondary networks and to pods on the cluster's own.
@@ -116,11 +116,11 @@ fn only_who_is_on_a_network_probes_it() {
     );
     let nobody = source(&["10.9.9.9"]);
     assert!(!paths(&catalog, "n1", &nobody).iter().any(|path| path.contains('@')), "an unknown pod");
-    let told: Vec<&String> = catalog.left_out.iter().filter(|line| line.contains("network")).collect();
-    assert_eq!(told.len(), 1, "{told:?}");
+    let reported: Vec<&String> = catalog.left_out.iter().filter(|line| line.contains("network")).collect();
+    assert_eq!(reported.len(), 1, "{reported:?}");
     assert!(
-        told[0].starts_with("1 pod's secondary network not probed")
-            && told[0].contains("default/sriov-1 on a/fast")
+        reported[0].starts_with("1 pod's secondary network not probed")
+            && reported[0].contains("default/sriov-1 on a/fast")
     );
     let of = catalog.addresses.iter().find(|of| of.address.to_string() == "10.1.0.11").unwrap();
     assert_eq!(
