@@ -8,6 +8,7 @@ use foldhash::fast::FixedState;
 use crate::cause::{Component, Extent, Heading, Pattern};
 use crate::class::{Kinds, covers, means, patterns, restrictions};
 use crate::crossings::{Crossings, Hit, Suspect};
+use crate::rates::worth;
 use crate::scope::{Key, component_reach};
 use crate::symptoms::Item;
 use crate::topology::{Topology, Visibility};
@@ -25,6 +26,8 @@ pub(crate) struct Candidate {
     pub(crate) doubted: u32,
     /// Items of these for which it is an implausible explanation.
     pub(crate) odd: u32,
+    /// What it explains if all is open, in nats.
+    pub(crate) worth: f64,
     /// Less is better, among causes that explain the same.
     pub(crate) rank: u32,
     /// Others that explain the same.
@@ -33,7 +36,17 @@ pub(crate) struct Candidate {
 
 impl Candidate {
     pub(crate) const fn new(key: Key, pattern: Pattern) -> Self {
-        Self { key, pattern, items: Vec::new(), proven: 0, doubted: 0, odd: 0, rank: 0, equals: Vec::new() }
+        Self {
+            key,
+            pattern,
+            items: Vec::new(),
+            proven: 0,
+            doubted: 0,
+            odd: 0,
+            worth: 0.0,
+            rank: 0,
+            equals: Vec::new(),
+        }
     }
 
     /// The least extent and the plainest pattern first.
@@ -55,12 +68,23 @@ impl Candidate {
 }
 
 /// Candidates that explain the same as another are its equals, and only the best of them is kept.
-pub(crate) fn certain(topology: &Topology, crossings: &Crossings, items: &[Item], kinds: &Kinds) -> Vec<Candidate> {
+pub(crate) fn certain(
+    topology: &Topology,
+    crossings: &Crossings,
+    items: &[Item],
+    kinds: &Kinds,
+) -> Vec<Candidate> {
     let mut all = Vec::new();
     for suspect in crossings.suspects.iter().filter(|suspect| !suspect.hits.is_empty()) {
         of_suspect(topology, crossings, (suspect, items, kinds), &mut all);
     }
-    merge(all)
+    let mut all = merge(all);
+    let open = vec![true; items.len()];
+    for candidate in &mut all {
+        candidate.worth = worth(candidate, items, &open);
+    }
+    all.sort_by(|one, other| other.worth.total_cmp(&one.worth));
+    all
 }
 
 fn of_suspect(
@@ -86,7 +110,8 @@ fn of_suspect(
             hit_of[usize::from(item.kind)] += 1;
         }
     }
-    for pattern in allowed(kinds, &bad, |kind| tallies[kind].groups == 0 && passed[kind] * 50 <= hit_of[kind]) {
+    for pattern in allowed(kinds, &bad, |kind| tallies[kind].groups == 0 && passed[kind] * 50 <= hit_of[kind])
+    {
         let mut candidate = Candidate::new(suspect.key, pattern);
         for hit in &suspect.hits {
             let item = &items[hit.item as usize];
@@ -121,9 +146,7 @@ fn allowed(kinds: &Kinds, bad: &[bool], clean: impl Fn(usize) -> bool) -> Vec<Pa
 
 /// Of candidates that explain the same items the best, with the rest as its equals.
 fn merge(mut all: Vec<Candidate>) -> Vec<Candidate> {
-    all.sort_by(|one, other| {
-        (one.rank, one.key, one.pattern).cmp(&(other.rank, other.key, other.pattern))
-    });
+    all.sort_by(|one, other| (one.rank, one.key, one.pattern).cmp(&(other.rank, other.key, other.pattern)));
     let mut places: HashMap<Vec<u32>, usize, FixedState> = HashMap::default();
     let mut kept: Vec<Candidate> = Vec::new();
     for candidate in all {
@@ -171,7 +194,13 @@ fn layer(topology: &Topology, component: Component) -> u32 {
         Component::Server { .. } => 8,
         Component::Service(_) => 3,
         Component::Translation { .. } => 9,
-        Component::Node(node) => if silent(node) { 0 } else { 10 },
+        Component::Node(node) => {
+            if silent(node) {
+                0
+            } else {
+                10
+            }
+        }
         Component::Cluster => 11,
     }
 }

@@ -49,6 +49,8 @@ pub(crate) struct Scene<'a> {
     /// Those that a chosen cause may explain, too.
     pub(crate) free: &'a [bool],
     pub(crate) kinds: &'a Kinds,
+    /// What each suspect explains at the most, the most first.
+    pub(crate) bounds: &'a [(f64, u32)],
     /// How much it counts against a cause that its groups differ in their shares of losses.
     pub(crate) strictness: f64,
 }
@@ -99,13 +101,28 @@ pub(crate) fn worth(candidate: &Candidate, items: &[Item], open: &[bool]) -> f64
     of.map(|at| f64::from(items[at].lost) * -NOISE.ln()).sum()
 }
 
+/// What each suspect explains at the most, in nats, the most first.
+pub(crate) fn bounds(crossings: &Crossings, items: &[Item]) -> Vec<(f64, u32)> {
+    let all = crossings.suspects.iter().enumerate().filter(|(_, suspect)| !suspect.hits.is_empty());
+    let of = |suspect: &Suspect| suspect.hits.iter().map(|hit| surprise(&items[hit.item as usize])).sum();
+    let mut bounds: Vec<(f64, u32)> =
+        all.map(|(at, suspect)| (of(suspect), u32::try_from(at).unwrap_or(u32::MAX))).collect();
+    bounds.sort_by(|one, other| other.0.total_cmp(&one.0).then(one.1.cmp(&other.1)));
+    bounds
+}
+
 /// The rated cause that explains the open items best.
 pub(crate) fn best(scene: &Scene<'_>) -> Option<Rated> {
-    let explained =
-        |suspect: &Suspect| suspect.hits.iter().filter(|hit| !hit.doubt && scene.open[hit.item as usize]).count();
+    let explained = |suspect: &Suspect| {
+        suspect.hits.iter().filter(|hit| !hit.doubt && scene.open[hit.item as usize]).count()
+    };
     let suspects = &scene.crossings.suspects;
     let mut best: Option<Rated> = None;
-    for suspect in suspects.iter().filter(|suspect| !suspect.hits.is_empty()) {
+    for (bound, suspect) in scene.bounds {
+        if best.as_ref().is_some_and(|best| *bound < best.gain) {
+            break;
+        }
+        let suspect = &suspects[*suspect as usize];
         // What loses some of what goes both ways would have been met on both.
         if suspect.one_way != [None; 2] {
             let all = explained(suspect);
@@ -133,7 +150,8 @@ fn better(one: Rated, other: Rated) -> Rated {
     if !alike {
         return if one.gain >= other.gain { one } else { other };
     }
-    let (mut kept, dropped) = if one.candidate.rank <= other.candidate.rank { (one, other) } else { (other, one) };
+    let (mut kept, dropped) =
+        if one.candidate.rank <= other.candidate.rank { (one, other) } else { (other, one) };
     let (this, that) = (&kept.candidate, &dropped.candidate);
     if this.items == that.items && this.doubted == that.doubted && this.pattern == that.pattern {
         let keys = std::iter::once(that.key).chain(that.equals.iter().copied());
@@ -154,7 +172,10 @@ fn counts(scene: &Scene<'_>, suspect: &Suspect, mode: Mode) -> Vec<Counts> {
     for hit in &suspect.hits {
         let item = &scene.items[hit.item as usize];
         let kind = usize::from(item.kind);
-        if hit.may || !scene.open[hit.item as usize] || (mode == Mode::Ports) != (all[kind].ported && item.dead) {
+        if hit.may
+            || !scene.open[hit.item as usize]
+            || (mode == Mode::Ports) != (all[kind].ported && item.dead)
+        {
             continue;
         }
         let of = &mut counts[kind];
@@ -209,7 +230,9 @@ fn of_suspect(scene: &Scene<'_>, suspect: &Suspect, mode: Mode) -> Option<Rated>
             }
             let plain = restrictions(&pattern);
             let gain = gain(all, mode, scene.strictness) - RESTRICTION * f64::from(plain);
-            if best.is_none_or(|(most, least, _, _)| gain > most + 1e-9 || gain > most - 1e-9 && plain < least) {
+            if best
+                .is_none_or(|(most, least, _, _)| gain > most + 1e-9 || gain > most - 1e-9 && plain < least)
+            {
                 best = Some((gain, plain, pattern, -own(all.answered, all.lost)));
             }
         });
