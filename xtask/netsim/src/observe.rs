@@ -285,7 +285,12 @@ fn dropped(topology: &Topology, way: &Way, step: usize, report: &Report, rng: &m
     let into = !at.out;
     // A pod's link and a bridge are left by what goes into the pod.
     let link = matches!(at.part, Part::PodLink(_) | Part::Hairpin(_));
-    let stage = if into == link { report.out } else { report.into };
+    let mut stage = if into == link { report.out } else { report.into };
+    let nodes_own =
+        matches!(way.steps[0].part, Part::Stack(Endpoint::Node(source)) if source == node) && !at.reply;
+    if nodes_own && stage == Stage::NetfilterPrerouting {
+        stage = Stage::NetfilterOutput;
+    }
     // Not every kernel function knows the interface.
     let role = report.role.filter(|_| matches!(stage, Stage::Egress | Stage::Ingress) || rng.percent(70));
     Some(place(node, pod, stage, role, [report.reason, report.functions[rng.below(2)]]))

@@ -103,6 +103,34 @@ impl<'a> Bench<'a> {
         self.same_shares(causes).is_some_and(|chance| slack + (chance - by_chance).max(0.0) <= SLACK)
     }
 
+    /// The first flow by which the hub can tell a set of causes from the truth, in words.
+    pub(super) fn telling(&self, causes: &[Named]) -> Option<String> {
+        let truth = self.truth();
+        let flows = 0..self.case.flows.len();
+        let (flow, wanted, got) = flows
+            .filter(|&flow| !self.is_dim(flow))
+            .map(|flow| (flow, self.predict(flow, &truth), self.predict(flow, causes)))
+            .find(|(flow, wanted, got)| self.differ(*flow, wanted, got).is_none_or(|chance| chance > 0.0))?;
+        let steps = |all: &[(usize, usize, Mode)]| {
+            let step = |&(step, _, mode): &(usize, usize, Mode)| {
+                let at = self.ways[flow].steps[step];
+                format!("{mode:?} at {:?}, out {}, reply {}", at.part, at.out, at.reply)
+            };
+            all.iter().map(step).collect::<Vec<_>>()
+        };
+        let of = self.case.flows[flow];
+        Some(format!(
+            "{:?} -> {:?} {:?}, {} probes: {:?}, not {:?}; known: {:?}",
+            of.source,
+            of.target,
+            of.class,
+            of.probes,
+            steps(&wanted),
+            steps(&got),
+            self.case.lost[flow].iter().map(|lost| (lost.probes, lost.said)).collect::<Vec<_>>()
+        ))
+    }
+
     /// Whether the hub knows neither a flow's backend nor where its probes were lost.
     fn is_dim(&self, flow: usize) -> bool {
         self.case.flows[flow].anonymous && self.case.lost[flow].iter().all(|lost| lost.said == Said::Unknown)
@@ -203,9 +231,16 @@ impl<'a> Bench<'a> {
             }
             Said::Here(report) => match report.into {
                 Stage::Socket => same_end(truth.part, other.part) && !other.reply,
-                // Rules ahead of routing meet what is translated and what is forwarded.
+                // Rules ahead of routing meet what is translated, what is forwarded, and what the node itself sends.
                 Stage::NetfilterPrerouting => {
-                    same_node && (filters || matches!(other.part, Part::Translation { .. }))
+                    let sent = is_nodes(other.part) && other.out;
+                    same_node && (filters || sent || matches!(other.part, Part::Translation { .. }))
+                }
+                Stage::NetfilterInput => {
+                    truth.out
+                        && same_node
+                        && matches!(other.part, Part::Translation { .. })
+                        && is_nodes(truth.part)
                 }
                 _ => false,
             },
@@ -295,4 +330,9 @@ const fn answerer(part: Part) -> Option<Endpoint> {
         Part::Translation { node, .. } => Some(Endpoint::Node(node)),
         _ => None,
     }
+}
+
+/// Whether it is a node's own stack.
+const fn is_nodes(part: Part) -> bool {
+    matches!(part, Part::Stack(Endpoint::Node(_)))
 }
