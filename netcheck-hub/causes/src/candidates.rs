@@ -57,7 +57,7 @@ impl Candidate {
 /// Candidates that explain the same as another are its equals, and only the best of them is kept.
 pub(crate) fn certain(topology: &Topology, crossings: &Crossings, items: &[Item], kinds: &Kinds) -> Vec<Candidate> {
     let mut all = Vec::new();
-    for suspect in &crossings.suspects {
+    for suspect in crossings.suspects.iter().filter(|suspect| !suspect.hits.is_empty()) {
         of_suspect(topology, crossings, (suspect, items, kinds), &mut all);
     }
     merge(all)
@@ -75,13 +75,18 @@ fn of_suspect(
         hit.first && (item.dead || item.guess) && !contradicted
     };
     let mut bad = vec![false; kinds.all.len()];
+    let (mut passed, mut hit_of) = (vec![0_u32; kinds.all.len()], vec![0_u32; kinds.all.len()]);
+    for &kind in &suspect.passed {
+        passed[usize::from(kind)] += 1;
+    }
     for hit in &suspect.hits {
         let item = &items[hit.item as usize];
         if usable(item, hit) {
             bad[usize::from(item.kind)] = true;
+            hit_of[usize::from(item.kind)] += 1;
         }
     }
-    for pattern in allowed(kinds, &bad, |kind| tallies[kind].groups == 0) {
+    for pattern in allowed(kinds, &bad, |kind| tallies[kind].groups == 0 && passed[kind] * 50 <= hit_of[kind]) {
         let mut candidate = Candidate::new(suspect.key, pattern);
         for hit in &suspect.hits {
             let item = &items[hit.item as usize];

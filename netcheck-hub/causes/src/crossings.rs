@@ -10,9 +10,9 @@ use crate::evidence::Steps;
 use crate::objects::Objects;
 use crate::observation::Group;
 use crate::scope::{Key, both_ways, has_ways, lifts, one_way};
-use crate::symptoms::{Item, State};
+use crate::symptoms::{Item, State, unmet};
 use crate::topology::Topology;
-use crate::way::{Route, Way};
+use crate::way::{Route, Way, backends};
 use crate::{Component, Heading};
 
 /// An item that a component may explain.
@@ -55,6 +55,8 @@ pub(crate) struct Suspect {
     pub(crate) one_way: [Option<u32>; 2],
     /// By item, ascending.
     pub(crate) hits: Vec<Hit>,
+    /// Items whose packets are known to have passed it, by kind.
+    pub(crate) passed: Vec<u16>,
 }
 
 /// Who crosses what.
@@ -99,28 +101,55 @@ impl Crossings {
                 continue;
             }
             let stamp = u32::try_from(at).unwrap_or(0);
-            Route::of(group).request(topology, &mut |step| {
-                lifts(topology, &step, &mut |component| {
-                    let Some(object) = objects.find(both_ways(component)) else { return };
-                    let tally = &mut self.tallies[object as usize * self.kinds + usize::from(kind)];
-                    if step.may {
-                        tally.may += 1;
-                        return;
-                    }
-                    if std::mem::replace(&mut stamps[object as usize], stamp) == stamp {
-                        return;
-                    }
-                    tally.groups += 1;
-                    if state == State::Well {
-                        tally.answered += group.answered;
-                        tally.stray += group.lost;
-                    } else {
-                        tally.mixed += 1;
-                    }
-                });
-            });
+            let row = Row { topology, objects, group, state, kind: usize::from(kind), stamp };
+            let route = Route::of(topology, group);
+            self.add(&row, route, &mut stamps);
+            // So many new flows that went well have met each backend.
+            let all = backends(topology, group);
+            if route.end.is_none() && state == State::Well && group.class.fresh
+                && unmet(all.len(), group.answered) < 0.01
+            {
+                for &backend in all {
+                    self.add(&row, route.to(backend), &mut stamps);
+                }
+            }
         }
     }
+
+    fn add(&mut self, row: &Row<'_>, route: Route, stamps: &mut [u32]) {
+        let Row { topology, objects, group, state, kind, stamp } = *row;
+        route.request(topology, &mut |step| {
+            lifts(topology, &step, &mut |component| {
+                let Some(object) = objects.find(both_ways(component)) else { return };
+                let tally = &mut self.tallies[object as usize * self.kinds + kind];
+                if step.may {
+                    tally.may += 1;
+                    return;
+                }
+                if std::mem::replace(&mut stamps[object as usize], stamp) == stamp {
+                    return;
+                }
+                tally.groups += 1;
+                if state == State::Well {
+                    tally.answered += group.answered;
+                    tally.stray += group.lost;
+                } else {
+                    tally.mixed += 1;
+                }
+            });
+        });
+    }
+}
+
+/// A group to be counted.
+#[derive(Clone, Copy)]
+struct Row<'a> {
+    topology: &'a Topology,
+    objects: &'a Objects,
+    group: &'a Group,
+    state: State,
+    kind: usize,
+    stamp: u32,
 }
 
 /// Collects suspects from items.
@@ -143,20 +172,23 @@ impl<'a> Collector<'a> {
 
     fn item(&mut self, at: u32, item: &Item) {
         for (way, sight) in &item.ways {
-            self.way(way, sight.steps);
+            self.way(way);
             for number in std::mem::take(&mut self.touched) {
                 let crossed = std::mem::take(&mut self.steps[number as usize]);
                 let explained = crossed & sight.steps;
+                let suspect = &mut self.suspects[number as usize];
+                let certain = crossed & !way.may();
+                if !item.guess && certain.trailing_zeros() < sight.steps.trailing_zeros() {
+                    suspect.passed.push(item.kind);
+                }
                 if explained == 0 {
                     continue;
                 }
-                let suspect = &mut self.suspects[number as usize];
                 // A kernel that reports and a program that answers are neither down nor cut off.
                 let whole = matches!(suspect.key.0, Component::Node(_) | Component::Cluster);
                 if whole && sight.proof != 0 {
                     continue;
                 }
-                let certain = crossed & !way.may();
                 let first = certain.trailing_zeros() >= explained.trailing_zeros();
                 let hit = Hit {
                     item: at,
@@ -181,29 +213,26 @@ impl<'a> Collector<'a> {
     }
 
     /// Which steps of a way each component has that has one of those where the loss may have been.
-    fn way(&mut self, way: &Way, wanted: Steps) {
+    fn way(&mut self, way: &Way) {
         for at in 0..way.steps.len().min(64) {
             let step = way.steps[at];
-            let new = wanted & (1 << at) != 0;
             let topology = self.topology;
             lifts(topology, &step, &mut |component| {
                 if has_ways(component) {
-                    self.mark((component, step.heading), at, new);
+                    self.mark((component, step.heading), at);
                 }
-                self.mark((both_ways(component), Heading::Both), at, new);
+                self.mark((both_ways(component), Heading::Both), at);
             });
         }
     }
 
-    fn mark(&mut self, key: Key, at: usize, new: bool) {
+    fn mark(&mut self, key: Key, at: usize) {
         let number = match self.numbers.get(&key) {
             Some(&number) => number,
-            // A component that is met before it is suspected needs its earlier steps, too.
-            None if !new && !has_ways(key.0) && !matches!(key.0, Component::Node(_) | Component::Cluster) => return,
             None => {
                 let number = u32::try_from(self.suspects.len()).unwrap_or(u32::MAX);
                 let object = self.objects.intern(both_ways(key.0));
-                self.suspects.push(Suspect { key, object, one_way: [None; 2], hits: Vec::new() });
+                self.suspects.push(Suspect { key, object, one_way: [None; 2], hits: Vec::new(), passed: Vec::new() });
                 self.steps.push(0);
                 self.numbers.insert(key, number);
                 number

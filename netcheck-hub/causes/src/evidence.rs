@@ -44,6 +44,7 @@ impl View<'_> {
             }
             End::Dropped(place) if !place.says_nothing() => self.dropped(place, half),
             // It is not said that this half was lost: what accompanies healthy work is met on a half that went well.
+            // Nor is it the last that was seen of it.
             End::Dropped(place) => self.last_seen((place, None), half, true),
             End::LastSeen { at, missing } => self.last_seen((at, *missing), half, half.is_none()),
             End::Answered { by, answer } => self.answered(*by, *answer),
@@ -133,7 +134,10 @@ impl View<'_> {
             None => (self.position(place, reply)?, reply),
         };
         let seen = within & self.steps(|at, _| at >= from);
-        let seen = seen & self.until(seen, from, missing, place.node);
+        // What accompanies healthy work at an end of the way is met before the reply is.
+        let record = !place.reason.is_empty() || !place.function.is_empty();
+        let vague = record && matches!(self.way.steps[from].component, Component::Stack(_));
+        let seen = if vague { seen } else { seen & self.until(seen, from, missing, place.node) };
         let seen = if seen == 0 { 1 << from } else { seen };
         let afar = self.harm_from_afar(seen) | self.sent_elsewhere(from, seen);
         let odd = self.would_have_told(seen) & seen;

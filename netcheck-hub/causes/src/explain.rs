@@ -5,7 +5,7 @@ use crate::cause::Cause;
 use crate::class::Kinds;
 use crate::crossings::Crossings;
 use crate::observation::Group;
-use crate::rates::{self, Mode};
+use crate::rates::{self, Mode, Rated, Scene};
 use crate::report;
 use crate::search;
 use crate::symptoms::{self, Item};
@@ -21,9 +21,8 @@ pub fn explain(topology: &Topology, groups: &[Group]) -> Vec<Cause> {
     }
     let crossings = Crossings::new(topology, groups, &items, &mut kinds);
     let certain = candidates::certain(topology, &crossings, &items, &kinds);
-    let mut open = vec![true; items.len()];
-    let mut chosen = rated(topology, &crossings, (&items, &mut open, &certain), &kinds);
-    chosen.extend(whole(&certain, &items, &open));
+    let facts = Facts { topology, crossings: &crossings, items: &items, kinds: &kinds, certain: &certain };
+    let chosen = facts.best();
     chosen.into_iter().map(|chosen| report::cause(topology, groups, &chosen, &items)).collect()
 }
 
@@ -33,58 +32,127 @@ pub(crate) struct Chosen {
     pub(crate) candidate: Candidate,
     /// How it picks what it loses; none if it loses all, as far as anybody can tell.
     pub(crate) mode: Option<Mode>,
+    /// How improbable what it explains is by it, in nats.
+    cost: f64,
 }
 
-/// Causes that lose a part of their packets, the greatest first, as long as no cause that loses all explains more.
-fn rated(
-    topology: &Topology,
-    crossings: &Crossings,
-    (items, open, certain): (&[Item], &mut [bool], &[Candidate]),
-    kinds: &Kinds,
-) -> Vec<Chosen> {
-    let mut chosen = Vec::new();
-    let mut left = open.to_vec();
-    while left.contains(&true) {
-        let scene = rates::Scene { topology, crossings, items, open: &left, kinds };
-        let Some(best) = rates::best(&scene) else { break };
-        let whole = certain.iter().map(|it| (rates::worth(it, items, &left), it));
-        let whole = whole.max_by(|one, other| one.0.total_cmp(&other.0).then(other.1.rank.cmp(&one.1.rank)));
-        match whole {
-            Some((worth, whole)) if worth > best.gain => {
-                for &item in &whole.items {
-                    left[item as usize] = false;
-                }
-            }
-            _ => {
-                for &item in &best.candidate.items {
-                    left[item as usize] = false;
-                    open[item as usize] = false;
-                }
-                chosen.push(Chosen { candidate: best.candidate, mode: Some(best.mode) });
-            }
-        }
-    }
-    chosen
+/// What a further cause must be worth, in nats.
+const CAUSE: f64 = 14.0;
+
+/// All that is known, and the causes that come into question if they lose all.
+struct Facts<'a> {
+    topology: &'a Topology,
+    crossings: &'a Crossings,
+    items: &'a [Item],
+    kinds: &'a Kinds,
+    certain: &'a [Candidate],
 }
 
-/// The fewest causes that lose all of their packets, for what is left.
-fn whole(certain: &[Candidate], items: &[Item], open: &[bool]) -> Vec<Chosen> {
-    let mut numbers = vec![u32::MAX; items.len()];
-    let mut count = 0;
-    for (at, number) in numbers.iter_mut().enumerate() {
-        if open[at] && (items[at].dead || items[at].guess) {
-            *number = count;
-            count += 1;
+impl Facts<'_> {
+    /// Of several ways to choose the one whose causes make what happened the most probable.
+    fn best(&self) -> Vec<Chosen> {
+        let ways = [(false, 1.5), (false, 6.0), (true, 1.5), (true, 6.0)];
+        let mut best: Option<(f64, Vec<Chosen>)> = None;
+        for (whole_first, strictness) in ways {
+            let chosen = self.choose(whole_first, strictness);
+            let cost = self.cost(&chosen);
+            let plain = chosen.iter().all(|it| it.mode.is_none());
+            if best.as_ref().is_none_or(|(least, _)| cost < least - 1e-6) {
+                best = Some((cost, chosen));
+            }
+            // Nothing is lost in part: the other ways come to the same.
+            if plain && !whole_first && !self.items.iter().any(|item| !item.dead) {
+                break;
+            }
         }
+        best.map(|(_, chosen)| chosen).unwrap_or_default()
     }
-    let reduced: Vec<Candidate> = certain
-        .iter()
-        .map(|candidate| {
+
+    fn choose(&self, whole_first: bool, strictness: f64) -> Vec<Chosen> {
+        let mut open = vec![true; self.items.len()];
+        let mut rated_open = open.clone();
+        if whole_first {
+            for chosen in self.whole(&open) {
+                for &item in &chosen.candidate.items {
+                    rated_open[item as usize] = false;
+                }
+            }
+        }
+        let mut chosen = self.rated(&rated_open, &mut open, strictness);
+        chosen.extend(self.whole(&open));
+        chosen
+    }
+
+    /// How improbable what happened is if these are the causes, in nats.
+    fn cost(&self, chosen: &[Chosen]) -> f64 {
+        let mut explained = vec![false; self.items.len()];
+        let mut cost = 0.0;
+        for chosen in chosen {
+            for &item in &chosen.candidate.items {
+                explained[item as usize] = true;
+            }
+            let candidate = &chosen.candidate;
+            let odd = 20.0 * f64::from(candidate.odd) / f64::max(1.0, candidate.items.len() as f64);
+            cost += CAUSE + chosen.cost + odd + 0.02 * f64::from(candidate.rank);
+        }
+        let left = self.items.iter().zip(explained).filter(|(_, explained)| !explained);
+        cost + left.map(|(item, _)| rates::surprise(item)).sum::<f64>()
+    }
+
+    /// Causes that lose a part of their packets, the greatest first, as long as no cause that loses all explains more.
+    fn rated(&self, rated_open: &[bool], open: &mut [bool], strictness: f64) -> Vec<Chosen> {
+        let mut chosen = Vec::new();
+        let mut left = rated_open.to_vec();
+        while left.contains(&true) {
+            let scene = Scene {
+                topology: self.topology,
+                crossings: self.crossings,
+                items: self.items,
+                open: &left,
+                free: open,
+                kinds: self.kinds,
+                strictness,
+            };
+            let Some(best) = rates::best(&scene) else { break };
+            let whole = self.certain.iter().map(|it| (rates::worth(it, self.items, &left), it));
+            let whole = whole.max_by(|one, other| one.0.total_cmp(&other.0).then(other.1.rank.cmp(&one.1.rank)));
+            match whole {
+                Some((worth, whole)) if worth > best.gain => {
+                    for &item in &whole.items {
+                        left[item as usize] = false;
+                    }
+                }
+                _ => {
+                    for &item in &best.candidate.items {
+                        left[item as usize] = false;
+                        open[item as usize] = false;
+                    }
+                    let Rated { candidate, mode, cost, .. } = best;
+                    chosen.push(Chosen { candidate, mode: Some(mode), cost });
+                }
+            }
+        }
+        chosen
+    }
+
+    /// The fewest causes that lose all of their packets, for what is left.
+    fn whole(&self, open: &[bool]) -> Vec<Chosen> {
+        let mut numbers = vec![u32::MAX; self.items.len()];
+        let mut count = 0;
+        for (at, number) in numbers.iter_mut().enumerate() {
+            if open[at] && (self.items[at].dead || self.items[at].guess) {
+                *number = count;
+                count += 1;
+            }
+        }
+        let reduce = |candidate: &Candidate| {
             let items = candidate.items.iter().map(|&item| numbers[item as usize]);
             Candidate { items: items.filter(|&it| it != u32::MAX).collect(), ..candidate.clone() }
-        })
-        .collect();
-    let chosen = search::cover(&reduced, count as usize);
-    let chosen = search::refine(&reduced, chosen);
-    chosen.into_iter().map(|at| Chosen { candidate: certain[at].clone(), mode: None }).collect()
+        };
+        let reduced: Vec<Candidate> = self.certain.iter().map(reduce).collect();
+        let chosen = search::cover(&reduced, count as usize);
+        let chosen = search::refine(&reduced, chosen);
+        let whole = |at: usize| Chosen { candidate: self.certain[at].clone(), mode: None, cost: 0.0 };
+        chosen.into_iter().map(whole).collect()
+    }
 }

@@ -35,6 +35,8 @@ pub(crate) struct Rated {
     pub(crate) mode: Mode,
     /// What it explains better than noise, in nats.
     pub(crate) gain: f64,
+    /// How improbable what it explains is by its rate, in nats.
+    pub(crate) cost: f64,
 }
 
 /// What is known of all items, and which of them need a cause still.
@@ -44,7 +46,11 @@ pub(crate) struct Scene<'a> {
     pub(crate) crossings: &'a Crossings,
     pub(crate) items: &'a [Item],
     pub(crate) open: &'a [bool],
+    /// Those that a chosen cause may explain, too.
+    pub(crate) free: &'a [bool],
     pub(crate) kinds: &'a Kinds,
+    /// How much it counts against a cause that its groups differ in their shares of losses.
+    pub(crate) strictness: f64,
 }
 
 /// Probes that cross a suspect, of one kind.
@@ -72,14 +78,19 @@ fn own(answered: f64, lost: f64) -> f64 {
 }
 
 /// What one rate explains better than noise.
-fn gain(all: Counts, mode: Mode) -> f64 {
+fn gain(all: Counts, mode: Mode, strictness: f64) -> f64 {
     let probes = all.answered + all.lost;
     if all.lost <= NOISE * probes {
         return 0.0;
     }
     let pooled = own(all.answered, all.lost);
     let misfit = if mode == Mode::Ports { 0.0 } else { (all.own - pooled - all.groups).max(0.0) };
-    pooled - all.noise - 1.5 * misfit
+    pooled - all.noise - strictness * misfit
+}
+
+/// How improbable an item is if its losses are noise, in nats.
+pub(crate) fn surprise(item: &Item) -> f64 {
+    -likelihood(f64::from(item.answered), f64::from(item.lost), NOISE)
 }
 
 /// What a cause that loses all would explain of these items.
@@ -91,10 +102,10 @@ pub(crate) fn worth(candidate: &Candidate, items: &[Item], open: &[bool]) -> f64
 /// The rated cause that explains the open items best.
 pub(crate) fn best(scene: &Scene<'_>) -> Option<Rated> {
     let explained =
-        |suspect: &Suspect| suspect.hits.iter().filter(|hit| scene.open[hit.item as usize]).count();
+        |suspect: &Suspect| suspect.hits.iter().filter(|hit| !hit.doubt && scene.open[hit.item as usize]).count();
     let suspects = &scene.crossings.suspects;
     let mut best: Option<Rated> = None;
-    for suspect in suspects {
+    for suspect in suspects.iter().filter(|suspect| !suspect.hits.is_empty()) {
         // What loses some of what goes both ways would have been met on both.
         if suspect.one_way != [None; 2] {
             let all = explained(suspect);
@@ -136,12 +147,14 @@ fn counts(scene: &Scene<'_>, suspect: &Suspect, mode: Mode) -> Vec<Counts> {
     let all = &scene.kinds.all;
     let tallies = scene.crossings.tallies(suspect.object);
     let mut counts = vec![Counts::default(); all.len()];
+    // What is lost where it is met again has passed before: most is lost at once where nearly all is.
+    let later = suspect.hits.iter().filter(|hit| !hit.first).count();
+    let few_pass = later > 0 && later * 3 < suspect.hits.len();
     let mut last = usize::MAX;
     for hit in &suspect.hits {
         let item = &scene.items[hit.item as usize];
         let kind = usize::from(item.kind);
-        let contradicted = hit.may && tallies[kind].may > 0;
-        if contradicted || !scene.open[hit.item as usize] || (mode == Mode::Ports) != (all[kind].ported && item.dead) {
+        if hit.may || !scene.open[hit.item as usize] || (mode == Mode::Ports) != (all[kind].ported && item.dead) {
             continue;
         }
         let of = &mut counts[kind];
@@ -159,7 +172,7 @@ fn counts(scene: &Scene<'_>, suspect: &Suspect, mode: Mode) -> Vec<Counts> {
         of.own += if again { 0.0 } else { own(answered, lost) };
         of.noise += likelihood(if again { 0.0 } else { answered }, lost, NOISE);
         of.groups += if again { 0.0 } else { 1.0 };
-        of.wanted |= !item.dead || !hit.first;
+        of.wanted |= !item.dead || few_pass;
     }
     for ((of, well), kind) in counts.iter_mut().zip(tallies).zip(all) {
         let (answered, stray) = (f64::from(well.answered), f64::from(well.stray));
@@ -178,7 +191,7 @@ fn counts(scene: &Scene<'_>, suspect: &Suspect, mode: Mode) -> Vec<Counts> {
 fn of_suspect(scene: &Scene<'_>, suspect: &Suspect, mode: Mode) -> Option<Rated> {
     let kinds = &scene.kinds.all;
     let counts = counts(scene, suspect, mode);
-    let mut best: Option<(f64, u32, Pattern)> = None;
+    let mut best: Option<(f64, u32, Pattern, f64)> = None;
     for (number, &kind) in kinds.iter().enumerate() {
         if !counts[number].wanted {
             continue;
@@ -195,13 +208,13 @@ fn of_suspect(scene: &Scene<'_>, suspect: &Suspect, mode: Mode) -> Option<Rated>
                 }
             }
             let plain = restrictions(&pattern);
-            let gain = gain(all, mode) - RESTRICTION * f64::from(plain);
-            if best.is_none_or(|(most, least, _)| gain > most + 1e-9 || gain > most - 1e-9 && plain < least) {
-                best = Some((gain, plain, pattern));
+            let gain = gain(all, mode, scene.strictness) - RESTRICTION * f64::from(plain);
+            if best.is_none_or(|(most, least, _, _)| gain > most + 1e-9 || gain > most - 1e-9 && plain < least) {
+                best = Some((gain, plain, pattern, -own(all.answered, all.lost)));
             }
         });
     }
-    let (gain, _, pattern) = best?;
+    let (gain, _, pattern, cost) = best?;
     if mode == Mode::Ports && counts.iter().zip(kinds).all(|(of, kind)| !kind.ported || of.answered == 0.0) {
         return None;
     }
@@ -209,13 +222,12 @@ fn of_suspect(scene: &Scene<'_>, suspect: &Suspect, mode: Mode) -> Option<Rated>
     for hit in &suspect.hits {
         let item = &scene.items[hit.item as usize];
         let kind = kinds[usize::from(item.kind)];
-        let contradicted = hit.may && scene.crossings.tallies(suspect.object)[usize::from(item.kind)].may > 0;
-        let fits = !contradicted && (mode == Mode::Chance || item.dead || !kind.ported);
-        if scene.open[hit.item as usize] && fits && means(&pattern, kind) {
+        let fits = mode == Mode::Chance || item.dead || !kind.ported;
+        if scene.free[hit.item as usize] && fits && means(&pattern, kind) {
             candidate.take(*hit);
         }
     }
     candidate.rank = structure(scene.topology, &candidate);
     let gain = gain - 2.0 * f64::from(candidate.doubted) - f64::from(candidate.rank) * 0.01;
-    (gain > 0.0).then_some(Rated { candidate, mode, gain })
+    (gain > 0.0).then_some(Rated { candidate, mode, gain, cost })
 }

@@ -21,9 +21,11 @@ pub(crate) fn cause(topology: &Topology, groups: &[Group], chosen: &Chosen, item
     explains.sort_unstable();
     explains.dedup();
     let crossed = crossing(topology, groups, component, &candidate.pattern);
+    let answered = |at: &usize| State::of(&groups[*at]) == State::Well;
+    let lately = !crossed.iter().any(answered) && alike(groups, &own);
     let pattern = Pattern {
         by_port: chosen.mode == Some(Mode::Ports),
-        partial: chosen.mode == Some(Mode::Chance) && !alike(groups, &own),
+        partial: chosen.mode == Some(Mode::Chance) && !lately,
         ..candidate.pattern
     };
     let lost: u64 = explains.iter().map(|&at| u64::from(groups[at].lost)).sum();
@@ -61,7 +63,7 @@ fn crossing(topology: &Topology, groups: &[Group], component: Component, pattern
     let wanted = both_ways(component);
     let crosses = |group: &Group| {
         let mut found = false;
-        Route::of(group).request(topology, &mut |step| {
+        Route::of(topology, group).request(topology, &mut |step| {
             if !step.may && !found {
                 lifts(topology, &step, &mut |component| found |= both_ways(component) == wanted);
             }

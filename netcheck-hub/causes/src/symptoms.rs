@@ -12,7 +12,7 @@ use crate::class::{Kind, Kinds};
 use crate::evidence::{Sight, Steps, View};
 use crate::observation::{Group, Target};
 use crate::topology::{Endpoint, ServiceIx, Topology};
-use crate::way::{Route, Way};
+use crate::way::{Route, Way, backends};
 
 /// More backends than this are not looked at one by one.
 const MANY_BACKENDS: usize = 8;
@@ -124,11 +124,13 @@ fn siblings(groups: &[Group], bad: &[usize]) -> HashMap<Family, Siblings, FixedS
 
 /// A group whose way is known: an item for each place at which its losses may have been.
 fn known(topology: &Topology, group: &Group, item: &Item, items: &mut Vec<Item>) {
-    let way = Route::of(group).way(topology);
+    let way = Route::of(topology, group).way(topology);
     for (mut sight, lost) in sights(&View { topology, way: &way }, group) {
-        if is_gone(topology, group) {
-            // Who translates to an endpoint that the service no longer has is wrong, whatever else there is.
-            let stale = way.translations();
+        let nobody = way.nobody();
+        if is_gone(topology, group) || nobody != 0 {
+            // Who translates to an endpoint that the service no longer has is wrong, whatever else there is. A service
+            // that nobody answers for is not answered.
+            let stale = if nobody == 0 { way.translations() } else { nobody };
             let doubt = sight.steps & !stale;
             sight = Sight { steps: sight.steps | stale, doubt, odd: doubt, proof: 0 };
         }
@@ -184,8 +186,7 @@ fn narrow(sights: &mut Vec<(Sight, u32)>) {
 
 /// A group of a service whose backend is not known.
 fn unknown(topology: &Topology, group: &Group, of: &Siblings, item: &Item, items: &mut Vec<Item>) {
-    let service = group.target.service.and_then(|service| topology.services.get(service as usize));
-    let backends: &[Endpoint] = service.map_or(&[], |service| &service.backends);
+    let backends = backends(topology, group);
     let mut open: Vec<Endpoint> = backends.iter().copied().filter(|it| !of.met.contains(it)).collect();
     if !of.missed.is_empty() {
         open.clone_from(&of.missed);
@@ -198,9 +199,9 @@ fn unknown(topology: &Topology, group: &Group, of: &Siblings, item: &Item, items
         return;
     }
     let ways: Vec<(Way, Sight)> = open.iter().flat_map(|&backend| one_way(topology, group, backend)).collect();
-    let missed = (1.0 - 1.0 / count(backends.len())).powf(f64::from(of.probes));
     let each = of.missed.is_empty()
-        && group.class.fresh && missed < 0.001 && ways.len() <= MANY_BACKENDS && item.dead;
+        && group.class.fresh && 1.0 - unmet(backends.len(), 1) < 0.6
+        && count(backends.len()).powf(-f64::from(group.lost)) < 1e-3 && ways.len() <= MANY_BACKENDS && item.dead;
     if each {
         let lost = (group.lost / u32::try_from(ways.len()).unwrap_or(1)).max(1);
         items.extend(ways.into_iter().map(|way| Item { lost, ways: vec![way], ..item.clone() }));
@@ -210,10 +211,15 @@ fn unknown(topology: &Topology, group: &Group, of: &Siblings, item: &Item, items
 }
 
 fn one_way(topology: &Topology, group: &Group, backend: Endpoint) -> Vec<(Way, Sight)> {
-    let way = Route::of(group).to(backend).way(topology);
+    let way = Route::of(topology, group).to(backend).way(topology);
     let sights = sights(&View { topology, way: &way }, group);
     let most = sights.into_iter().max_by_key(|(sight, lost)| (*lost, *sight));
     most.map(|(sight, _)| (way, sight)).into_iter().collect()
+}
+
+/// How probable it is that so many probes met one backend never.
+pub(crate) fn unmet(backends: usize, probes: u32) -> f64 {
+    (1.0 - 1.0 / count(backends)).powf(f64::from(probes))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a service has fewer backends than a double holds")]

@@ -41,10 +41,15 @@ pub(crate) struct Way {
 }
 
 impl Route {
-    pub(crate) const fn of(group: &Group) -> Self {
+    /// The way of a group's probes. A service's only backend is known, whoever says so.
+    pub(crate) fn of(topology: &Topology, group: &Group) -> Self {
+        let only = || match backends(topology, group) {
+            [backend] => Some(*backend),
+            _ => None,
+        };
         Self {
             source: group.source,
-            end: group.target.endpoint,
+            end: group.target.endpoint.or_else(only),
             service: group.target.service,
             entry: group.target.entry,
             echo: matches!(group.class.kind, ProbeKind::Icmp),
@@ -132,6 +137,12 @@ impl Route {
     }
 }
 
+/// Who answers for the service that a group asks; nobody where it asks for none.
+pub(crate) fn backends<'a>(topology: &'a Topology, group: &Group) -> &'a [Endpoint] {
+    let service = group.target.service.and_then(|service| topology.services.get(service as usize));
+    service.map_or(&[], |service| &service.backends)
+}
+
 /// The kernel of an endpoint; none outside of the cluster.
 pub(crate) const fn stack(endpoint: Endpoint) -> Option<Component> {
     match endpoint {
@@ -196,6 +207,13 @@ impl Way {
     pub(crate) fn translations(&self) -> u64 {
         let all = self.steps.iter().enumerate().take(64);
         let all = all.filter(|(_, step)| matches!(step.component, Component::Translation { .. }));
+        all.fold(0, |steps, (at, _)| steps | 1 << at)
+    }
+
+    /// The step at which nobody answers for a service.
+    pub(crate) fn nobody(&self) -> u64 {
+        let all = self.steps.iter().enumerate().take(64);
+        let all = all.filter(|(_, step)| matches!(step.component, Component::Service(_)));
         all.fold(0, |steps, (at, _)| steps | 1 << at)
     }
 
