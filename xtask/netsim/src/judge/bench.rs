@@ -173,7 +173,13 @@ impl<'a> Bench<'a> {
         wanted: &[(usize, usize, Mode)],
         got: &[(usize, usize, Mode)],
     ) -> Option<f64> {
-        let probes = f64::from(self.case.flows[flow].probes);
+        let passes = wanted.iter().find(|(_, _, mode)| *mode == Mode::All).map_or(usize::MAX, |it| it.0);
+        // Probes that come as far as a step: none beyond what passes none.
+        let left = |step: usize| {
+            let before = self.case.lost[flow].iter().filter(|lost| lost.step < step);
+            let lost: u32 = before.map(|lost| lost.probes).sum();
+            if step > passes { 0.0 } else { f64::from(self.case.flows[flow].probes - lost) }
+        };
         let mut slack = 0.0;
         for &(step, fault, mode) in wanted {
             let alike = |&&(at, _, other): &&(usize, usize, Mode)| {
@@ -188,7 +194,7 @@ impl<'a> Bench<'a> {
                 return None;
             }
             let truth = &self.case.truth[fault];
-            slack += truth.rate * if mode == Mode::Ports { 1.0 } else { probes };
+            slack += truth.rate * if mode == Mode::Ports { left(step).min(1.0) } else { left(step) };
         }
         for &(at, _, mode) in got {
             let alike = |&(step, fault, other): &(usize, usize, Mode)| {
@@ -202,7 +208,7 @@ impl<'a> Bench<'a> {
                 return None;
             }
             let rate = self.case.truth.iter().map(|it| it.rate).fold(1.0, f64::min);
-            slack += rate * if mode == Mode::Ports { 1.0 } else { probes };
+            slack += rate * if mode == Mode::Ports { left(at).min(1.0) } else { left(at) };
         }
         Some(slack)
     }
