@@ -8,6 +8,7 @@ use foldhash::fast::FixedState;
 use crate::cause::{Component, Extent, Heading, Pattern};
 use crate::class::{Kinds, covers, means, patterns, restrictions};
 use crate::crossings::{Crossings, Hit, Suspect};
+use crate::rates::worth;
 use crate::scope::{Key, component_reach};
 use crate::symptoms::Item;
 use crate::topology::{Topology, Visibility};
@@ -25,6 +26,8 @@ pub(crate) struct Candidate {
     pub(crate) doubted: u32,
     /// Items of these for which it is an implausible explanation.
     pub(crate) odd: u32,
+    /// What it explains if all is open, in nats.
+    pub(crate) worth: f64,
     /// Less is better, among causes that explain the same.
     pub(crate) rank: u32,
     /// Others that explain the same.
@@ -33,7 +36,7 @@ pub(crate) struct Candidate {
 
 impl Candidate {
     pub(crate) const fn new(key: Key, pattern: Pattern) -> Self {
-        Self { key, pattern, items: Vec::new(), proven: 0, doubted: 0, odd: 0, rank: 0, equals: Vec::new() }
+        Self { key, pattern, items: Vec::new(), proven: 0, doubted: 0, odd: 0, worth: 0.0, rank: 0, equals: Vec::new() }
     }
 
     /// The least extent and the plainest pattern first.
@@ -60,7 +63,13 @@ pub(crate) fn certain(topology: &Topology, crossings: &Crossings, items: &[Item]
     for suspect in crossings.suspects.iter().filter(|suspect| !suspect.hits.is_empty()) {
         of_suspect(topology, crossings, (suspect, items, kinds), &mut all);
     }
-    merge(all)
+    let mut all = merge(all);
+    let open = vec![true; items.len()];
+    for candidate in &mut all {
+        candidate.worth = worth(candidate, items, &open);
+    }
+    all.sort_by(|one, other| other.worth.total_cmp(&one.worth));
+    all
 }
 
 fn of_suspect(

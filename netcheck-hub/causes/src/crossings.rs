@@ -7,12 +7,12 @@ use foldhash::fast::FixedState;
 
 use crate::class::{Kind, Kinds};
 use crate::evidence::Steps;
-use crate::objects::Objects;
+use crate::objects::{Lifted, Objects};
 use crate::observation::Group;
 use crate::scope::{Key, both_ways, has_ways, lifts, one_way};
 use crate::symptoms::{Item, State, unmet};
 use crate::topology::Topology;
-use crate::way::{Route, Way, backends};
+use crate::way::{Route, Step, Way, backends};
 use crate::{Component, Heading};
 
 /// An item that a component may explain.
@@ -36,8 +36,6 @@ pub(crate) struct Hit {
 pub(crate) struct Tally {
     /// Groups that were answered, at least in part.
     pub(crate) groups: u32,
-    /// Groups of these that lost some.
-    pub(crate) mixed: u32,
     /// Answered probes of groups that are no symptom.
     pub(crate) answered: u32,
     /// Stray losses of these.
@@ -94,62 +92,90 @@ impl Crossings {
     }
 
     fn count(&mut self, topology: &Topology, objects: &Objects, groups: &[Group], numbers: &[u16]) {
-        let mut stamps = vec![u32::MAX; objects.count as usize];
-        for (at, (group, &kind)) in groups.iter().zip(numbers).enumerate() {
+        let mut walker = Walker::new(topology, objects);
+        for (group, &kind) in groups.iter().zip(numbers) {
             let state = State::of(group);
             if state == State::Dead || group.answered == 0 {
                 continue;
             }
-            let stamp = u32::try_from(at).unwrap_or(0);
-            let row = Row { topology, objects, group, state, kind: usize::from(kind), stamp };
-            let route = Route::of(topology, group);
-            self.add(&row, route, &mut stamps);
-            // So many new flows that went well have met each backend.
-            let all = backends(topology, group);
-            if route.end.is_none() && state == State::Well && group.class.fresh
-                && unmet(all.len(), group.answered) < 0.01
-            {
-                for &backend in all {
-                    self.add(&row, route.to(backend), &mut stamps);
-                }
-            }
-        }
-    }
-
-    fn add(&mut self, row: &Row<'_>, route: Route, stamps: &mut [u32]) {
-        let Row { topology, objects, group, state, kind, stamp } = *row;
-        route.request(topology, &mut |step| {
-            lifts(topology, &step, &mut |component| {
-                let Some(object) = objects.find(both_ways(component)) else { return };
-                let tally = &mut self.tallies[object as usize * self.kinds + kind];
-                if step.may {
-                    tally.may += 1;
-                    return;
-                }
-                if std::mem::replace(&mut stamps[object as usize], stamp) == stamp {
-                    return;
-                }
+            walker.walk(group, state);
+            for &object in &walker.certain {
+                let tally = &mut self.tallies[object as usize * self.kinds + usize::from(kind)];
                 tally.groups += 1;
                 if state == State::Well {
                     tally.answered += group.answered;
                     tally.stray += group.lost;
-                } else {
-                    tally.mixed += 1;
+                }
+            }
+            for &object in &walker.may {
+                self.tallies[object as usize * self.kinds + usize::from(kind)].may += 1;
+            }
+        }
+    }
+}
+
+/// Finds the objects that a group's probes cross.
+pub(crate) struct Walker<'a> {
+    topology: &'a Topology,
+    lifted: Lifted<'a>,
+    stamps: Vec<u32>,
+    stamp: u32,
+    last: Option<(Route, bool)>,
+    /// Objects that the last group crosses, each once.
+    pub(crate) certain: Vec<u32>,
+    /// Objects that it may cross.
+    pub(crate) may: Vec<u32>,
+}
+
+impl<'a> Walker<'a> {
+    pub(crate) fn new(topology: &'a Topology, objects: &'a Objects) -> Self {
+        Self {
+            topology,
+            lifted: Lifted::new(topology, objects),
+            stamps: vec![0; objects.count as usize],
+            stamp: 0,
+            last: None,
+            certain: Vec::new(),
+            may: Vec::new(),
+        }
+    }
+
+    /// Finds what a group crosses. Groups that differ in their packets alone go the same way.
+    pub(crate) fn walk(&mut self, group: &Group, state: State) {
+        let route = Route::of(self.topology, group);
+        let all = backends(self.topology, group);
+        // So many new flows that went well have met each backend.
+        let each = route.end.is_none()
+            && state == State::Well
+            && group.class.fresh
+            && unmet(all.len(), group.answered) < 0.01;
+        if self.last == Some((route, each)) {
+            return;
+        }
+        self.last = Some((route, each));
+        self.certain.clear();
+        self.may.clear();
+        self.stamp += 1;
+        self.add(route);
+        if each {
+            for &backend in all {
+                self.add(route.to(backend));
+            }
+        }
+    }
+
+    fn add(&mut self, route: Route) {
+        let Self { topology, lifted, stamps, stamp, certain, may, .. } = self;
+        route.request(topology, &mut |step| {
+            lifted.each(&step, &mut |object| {
+                if step.may {
+                    may.push(object);
+                } else if std::mem::replace(&mut stamps[object as usize], *stamp) != *stamp {
+                    certain.push(object);
                 }
             });
         });
     }
-}
-
-/// A group to be counted.
-#[derive(Clone, Copy)]
-struct Row<'a> {
-    topology: &'a Topology,
-    objects: &'a Objects,
-    group: &'a Group,
-    state: State,
-    kind: usize,
-    stamp: u32,
 }
 
 /// Collects suspects from items.
@@ -158,6 +184,8 @@ struct Collector<'a> {
     objects: Objects,
     numbers: HashMap<Key, u32, FixedState>,
     suspects: Vec<Suspect>,
+    /// Suspects of which a step is a part.
+    parts: HashMap<Key, Box<[u32]>, FixedState>,
     /// Steps of each suspect on the way at hand, and the suspects that have some.
     steps: Vec<Steps>,
     touched: Vec<u32>,
@@ -167,7 +195,8 @@ impl<'a> Collector<'a> {
     fn new(topology: &'a Topology) -> Self {
         let objects = Objects::new(topology);
         let numbers = HashMap::default();
-        Self { topology, objects, numbers, suspects: Vec::new(), steps: Vec::new(), touched: Vec::new() }
+        let parts = HashMap::default();
+        Self { topology, objects, numbers, suspects: Vec::new(), parts, steps: Vec::new(), touched: Vec::new() }
     }
 
     fn item(&mut self, at: u32, item: &Item) {
@@ -212,35 +241,46 @@ impl<'a> Collector<'a> {
         }
     }
 
-    /// Which steps of a way each component has that has one of those where the loss may have been.
+    /// Which steps of a way each component has.
     fn way(&mut self, way: &Way) {
         for at in 0..way.steps.len().min(64) {
             let step = way.steps[at];
-            let topology = self.topology;
-            lifts(topology, &step, &mut |component| {
-                if has_ways(component) {
-                    self.mark((component, step.heading), at);
+            let key = (step.component, step.heading);
+            if !self.parts.contains_key(&key) {
+                let list = self.parts_of(&step);
+                self.parts.insert(key, list);
+            }
+            for &number in self.parts.get(&key).into_iter().flat_map(|list| list.iter()) {
+                let steps = &mut self.steps[number as usize];
+                if *steps == 0 {
+                    self.touched.push(number);
                 }
-                self.mark((both_ways(component), Heading::Both), at);
-            });
+                *steps |= 1 << at;
+            }
         }
     }
 
-    fn mark(&mut self, key: Key, at: usize) {
-        let number = match self.numbers.get(&key) {
-            Some(&number) => number,
-            None => {
-                let number = u32::try_from(self.suspects.len()).unwrap_or(u32::MAX);
-                let object = self.objects.intern(both_ways(key.0));
-                self.suspects.push(Suspect { key, object, one_way: [None; 2], hits: Vec::new(), passed: Vec::new() });
-                self.steps.push(0);
-                self.numbers.insert(key, number);
-                number
+    fn parts_of(&mut self, step: &Step) -> Box<[u32]> {
+        let mut keys = Vec::new();
+        lifts(self.topology, step, &mut |component| {
+            if has_ways(component) {
+                keys.push((component, step.heading));
             }
-        };
-        if self.steps[number as usize] == 0 {
-            self.touched.push(number);
+            keys.push((both_ways(component), Heading::Both));
+        });
+        keys.into_iter().map(|key| self.number(key)).collect()
+    }
+
+    fn number(&mut self, key: Key) -> u32 {
+        if let Some(&number) = self.numbers.get(&key) {
+            return number;
         }
-        self.steps[number as usize] |= 1 << at;
+        let number = u32::try_from(self.suspects.len()).unwrap_or(u32::MAX);
+        let object = self.objects.intern(both_ways(key.0));
+        let (hits, passed) = (Vec::new(), Vec::new());
+        self.suspects.push(Suspect { key, object, one_way: [None; 2], hits, passed });
+        self.steps.push(0);
+        self.numbers.insert(key, number);
+        number
     }
 }

@@ -21,9 +21,9 @@ pub fn explain(topology: &Topology, groups: &[Group]) -> Vec<Cause> {
     }
     let crossings = Crossings::new(topology, groups, &items, &mut kinds);
     let certain = candidates::certain(topology, &crossings, &items, &kinds);
-    let facts = Facts { topology, crossings: &crossings, items: &items, kinds: &kinds, certain: &certain };
+    let facts = Facts { topology, crossings: &crossings, items: &items, kinds: &kinds, certain: &certain, bounds: rates::bounds(&crossings, &items) };
     let chosen = facts.best();
-    chosen.into_iter().map(|chosen| report::cause(topology, groups, &chosen, &items)).collect()
+    report::causes(topology, groups, &chosen, &items)
 }
 
 /// A cause that was chosen.
@@ -39,6 +39,9 @@ pub(crate) struct Chosen {
 /// What a further cause must be worth, in nats.
 const CAUSE: f64 = 14.0;
 
+/// More items than this are looked at in one way alone.
+const MANY: usize = 2_000;
+
 /// All that is known, and the causes that come into question if they lose all.
 struct Facts<'a> {
     topology: &'a Topology,
@@ -46,14 +49,17 @@ struct Facts<'a> {
     items: &'a [Item],
     kinds: &'a Kinds,
     certain: &'a [Candidate],
+    bounds: Vec<(f64, u32)>,
 }
 
 impl Facts<'_> {
     /// Of several ways to choose the one whose causes make what happened the most probable.
     fn best(&self) -> Vec<Chosen> {
-        let ways = [(false, 1.5), (false, 6.0), (true, 1.5), (true, 6.0)];
+        let all = [(false, 1.5), (true, 6.0), (false, 6.0), (true, 1.5)];
+        // Many items tell by themselves what is one cause.
+        let ways = if self.items.len() > MANY { &all[..1] } else { &all[..] };
         let mut best: Option<(f64, Vec<Chosen>)> = None;
-        for (whole_first, strictness) in ways {
+        for &(whole_first, strictness) in ways {
             let chosen = self.choose(whole_first, strictness);
             let cost = self.cost(&chosen);
             let plain = chosen.iter().all(|it| it.mode.is_none());
@@ -111,11 +117,11 @@ impl Facts<'_> {
                 open: &left,
                 free: open,
                 kinds: self.kinds,
+                bounds: &self.bounds,
                 strictness,
             };
             let Some(best) = rates::best(&scene) else { break };
-            let whole = self.certain.iter().map(|it| (rates::worth(it, self.items, &left), it));
-            let whole = whole.max_by(|one, other| one.0.total_cmp(&other.0).then(other.1.rank.cmp(&one.1.rank)));
+            let whole = self.greatest(&left);
             match whole {
                 Some((worth, whole)) if worth > best.gain => {
                     for &item in &whole.items {
@@ -135,6 +141,24 @@ impl Facts<'_> {
         chosen
     }
 
+    /// The cause that explains the most if it loses all.
+    fn greatest(&self, left: &[bool]) -> Option<(f64, &Candidate)> {
+        let mut best: Option<(f64, &Candidate)> = None;
+        for candidate in self.certain {
+            if best.is_some_and(|(worth, _)| candidate.worth < worth) {
+                break;
+            }
+            let worth = rates::worth(candidate, self.items, left);
+            let better = |(most, other): (f64, &Candidate)| {
+                worth > most || worth >= most && candidate.rank < other.rank
+            };
+            if best.is_none_or(better) {
+                best = Some((worth, candidate));
+            }
+        }
+        best
+    }
+
     /// The fewest causes that lose all of their packets, for what is left.
     fn whole(&self, open: &[bool]) -> Vec<Chosen> {
         let mut numbers = vec![u32::MAX; self.items.len()];
@@ -145,14 +169,19 @@ impl Facts<'_> {
                 count += 1;
             }
         }
-        let reduce = |candidate: &Candidate| {
+        let mut places = Vec::new();
+        let mut reduced: Vec<Candidate> = Vec::new();
+        for (at, candidate) in self.certain.iter().enumerate() {
             let items = candidate.items.iter().map(|&item| numbers[item as usize]);
-            Candidate { items: items.filter(|&it| it != u32::MAX).collect(), ..candidate.clone() }
-        };
-        let reduced: Vec<Candidate> = self.certain.iter().map(reduce).collect();
+            let items: Vec<u32> = items.filter(|&it| it != u32::MAX).collect();
+            if !items.is_empty() {
+                places.push(at);
+                reduced.push(Candidate { items, equals: Vec::new(), ..*candidate });
+            }
+        }
         let chosen = search::cover(&reduced, count as usize);
         let chosen = search::refine(&reduced, chosen);
-        let whole = |at: usize| Chosen { candidate: self.certain[at].clone(), mode: None, cost: 0.0 };
+        let whole = |at: usize| Chosen { candidate: self.certain[places[at]].clone(), mode: None, cost: 0.0 };
         chosen.into_iter().map(whole).collect()
     }
 }

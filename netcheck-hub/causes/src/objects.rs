@@ -6,9 +6,50 @@ use std::collections::HashMap;
 use foldhash::fast::FixedState;
 
 use crate::cause::{Component, Extent};
+use crate::scope::{both_ways, lifts};
 use crate::topology::Topology;
+use crate::way::Step;
 
 const NONE: u32 = u32::MAX;
+
+/// Objects of which a step of a way is a part: looked up once for each component.
+#[derive(Debug)]
+pub(crate) struct Lifted<'a> {
+    topology: &'a Topology,
+    objects: &'a Objects,
+    /// By the place of a component in its least extent.
+    lists: Vec<Option<Box<[u32]>>>,
+}
+
+impl<'a> Lifted<'a> {
+    pub(crate) fn new(topology: &'a Topology, objects: &'a Objects) -> Self {
+        Self { topology, objects, lists: vec![None; objects.dense.len()] }
+    }
+
+    /// Each object of which this step is a part.
+    pub(crate) fn each(&mut self, step: &Step, to: &mut impl FnMut(u32)) {
+        let slot = match step.component {
+            Component::Wire { .. } | Component::Tunnel { .. } => None,
+            component => self.objects.sizes.slot(component),
+        };
+        let Some(slot) = slot else {
+            lifts(self.topology, step, &mut |component| {
+                if let Some(object) = self.objects.find(both_ways(component)) {
+                    to(object);
+                }
+            });
+            return;
+        };
+        if self.lists[slot].is_none() {
+            let mut list = Vec::new();
+            lifts(self.topology, step, &mut |component| list.extend(self.objects.find(both_ways(component))));
+            self.lists[slot] = Some(list.into());
+        }
+        for &object in self.lists[slot].iter().flat_map(|list| list.iter()) {
+            to(object);
+        }
+    }
+}
 
 /// Components by number. A wire or tunnel has one number for both directions.
 #[derive(Debug)]
@@ -35,7 +76,7 @@ impl Objects {
             zones: topology.zones.len(),
             services: topology.services.len(),
         };
-        let dense = vec![NONE; sizes.zone_pairs() + 2 * sizes.zones * sizes.zones];
+        let dense = vec![NONE; sizes.mixed_pairs() + 2 * sizes.nodes * sizes.zones];
         Self { sizes, dense, sparse: HashMap::default(), count: 0 }
     }
 
@@ -56,6 +97,7 @@ impl Objects {
     pub(crate) fn find(&self, component: Component) -> Option<u32> {
         let number = match self.sizes.slot(component) {
             Some(slot) => self.dense[slot],
+            None if self.sparse.is_empty() => return None,
             None => *self.sparse.get(&component)?,
         };
         (number != NONE).then_some(number)
@@ -83,11 +125,20 @@ impl Sizes {
         self.of_services() + self.services
     }
 
+    const fn mixed_pairs(self) -> usize {
+        self.zone_pairs() + 2 * self.zones * self.zones
+    }
+
     fn slot(self, component: Component) -> Option<usize> {
         let zones = |kind: usize, from: u32, to: u32| {
             Some(self.zone_pairs() + (kind * self.zones + from as usize) * self.zones + to as usize)
         };
+        let mixed = |kind: usize, node: u32, zone: u32| {
+            Some(self.mixed_pairs() + (kind * self.nodes + node as usize) * self.zones + zone as usize)
+        };
         match component {
+            Component::Wire { from: Extent::Node(node), to: Extent::Zone(zone) } => mixed(0, node, zone),
+            Component::Tunnel { from: Extent::Node(node), to: Extent::Zone(zone) } => mixed(1, node, zone),
             Component::Stack(extent) => Some(self.place(0, extent)),
             Component::PodLink(extent) => Some(self.place(1, extent)),
             Component::Hairpin(extent) => Some(self.place(2, extent)),

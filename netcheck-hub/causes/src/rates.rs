@@ -49,6 +49,8 @@ pub(crate) struct Scene<'a> {
     /// Those that a chosen cause may explain, too.
     pub(crate) free: &'a [bool],
     pub(crate) kinds: &'a Kinds,
+    /// What each suspect explains at the most, the most first.
+    pub(crate) bounds: &'a [(f64, u32)],
     /// How much it counts against a cause that its groups differ in their shares of losses.
     pub(crate) strictness: f64,
 }
@@ -99,13 +101,27 @@ pub(crate) fn worth(candidate: &Candidate, items: &[Item], open: &[bool]) -> f64
     of.map(|at| f64::from(items[at].lost) * -NOISE.ln()).sum()
 }
 
+/// What each suspect explains at the most, in nats, the most first.
+pub(crate) fn bounds(crossings: &Crossings, items: &[Item]) -> Vec<(f64, u32)> {
+    let all = crossings.suspects.iter().enumerate().filter(|(_, suspect)| !suspect.hits.is_empty());
+    let of = |suspect: &Suspect| suspect.hits.iter().map(|hit| surprise(&items[hit.item as usize])).sum();
+    let mut bounds: Vec<(f64, u32)> =
+        all.map(|(at, suspect)| (of(suspect), u32::try_from(at).unwrap_or(u32::MAX))).collect();
+    bounds.sort_by(|one, other| other.0.total_cmp(&one.0).then(one.1.cmp(&other.1)));
+    bounds
+}
+
 /// The rated cause that explains the open items best.
 pub(crate) fn best(scene: &Scene<'_>) -> Option<Rated> {
     let explained =
         |suspect: &Suspect| suspect.hits.iter().filter(|hit| !hit.doubt && scene.open[hit.item as usize]).count();
     let suspects = &scene.crossings.suspects;
     let mut best: Option<Rated> = None;
-    for suspect in suspects.iter().filter(|suspect| !suspect.hits.is_empty()) {
+    for (bound, suspect) in scene.bounds {
+        if best.as_ref().is_some_and(|best| *bound < best.gain) {
+            break;
+        }
+        let suspect = &suspects[*suspect as usize];
         // What loses some of what goes both ways would have been met on both.
         if suspect.one_way != [None; 2] {
             let all = explained(suspect);

@@ -2,27 +2,34 @@
 
 use crate::cause::{Cause, Certainty, Component, Heading, Pattern};
 use crate::class::{Kind, means};
+use crate::crossings::Walker;
 use crate::explain::Chosen;
+use crate::objects::Objects;
 use crate::rates::Mode;
 use crate::observation::{End, Group, Place};
-use crate::scope::{both_ways, lifts};
+use crate::scope::both_ways;
 use crate::symptoms::{Item, State};
 use crate::topology::Topology;
-use crate::way::Route;
 
 /// So many alternatives still help a person.
 const ALTERNATIVES: usize = 3;
 
-pub(crate) fn cause(topology: &Topology, groups: &[Group], chosen: &Chosen, items: &[Item]) -> Cause {
+/// What was chosen, with its arithmetic.
+pub(crate) fn causes(topology: &Topology, groups: &[Group], chosen: &[Chosen], items: &[Item]) -> Vec<Cause> {
+    let crossed = crossing(topology, groups, chosen);
+    chosen.iter().zip(crossed).map(|(chosen, crossed)| cause(groups, chosen, items, &crossed)).collect()
+}
+
+fn cause(groups: &[Group], chosen: &Chosen, items: &[Item], crossed: &[usize]) -> Cause {
     let candidate = &chosen.candidate;
     let (component, heading) = candidate.key;
     let own: Vec<&Item> = candidate.items.iter().map(|&at| &items[at as usize]).collect();
     let mut explains: Vec<usize> = own.iter().map(|item| item.group).collect();
     explains.sort_unstable();
     explains.dedup();
-    let crossed = crossing(topology, groups, component, &candidate.pattern);
     let answered = |at: &usize| State::of(&groups[*at]) == State::Well;
-    let lately = !crossed.iter().any(answered) && alike(groups, &own);
+    // Of a service's probes the answered ones may be in a group of their own.
+    let lately = crossed.iter().filter(|at| answered(at)).count() * 20 <= explains.len() && alike(groups, &own);
     let pattern = Pattern {
         by_port: chosen.mode == Some(Mode::Ports),
         partial: chosen.mode == Some(Mode::Chance) && !lately,
@@ -58,20 +65,26 @@ pub(crate) fn cause(topology: &Topology, groups: &[Group], chosen: &Chosen, item
     }
 }
 
-/// Groups of a pattern that cross a component for certain, ascending.
-fn crossing(topology: &Topology, groups: &[Group], component: Component, pattern: &Pattern) -> Vec<usize> {
-    let wanted = both_ways(component);
-    let crosses = |group: &Group| {
-        let mut found = false;
-        Route::of(topology, group).request(topology, &mut |step| {
-            if !step.may && !found {
-                lifts(topology, &step, &mut |component| found |= both_ways(component) == wanted);
+/// For each chosen cause the groups of its pattern that cross it for certain, ascending.
+fn crossing(topology: &Topology, groups: &[Group], chosen: &[Chosen]) -> Vec<Vec<usize>> {
+    let mut objects = Objects::new(topology);
+    let numbers: Vec<u32> =
+        chosen.iter().map(|chosen| objects.intern(both_ways(chosen.candidate.key.0))).collect();
+    let mut walker = Walker::new(topology, &objects);
+    let mut crossed = vec![Vec::new(); chosen.len()];
+    for (at, group) in groups.iter().enumerate() {
+        walker.walk(group, State::of(group));
+        if walker.certain.is_empty() {
+            continue;
+        }
+        for (place, number) in numbers.iter().enumerate() {
+            let pattern = &chosen[place].candidate.pattern;
+            if walker.certain.contains(number) && means(pattern, Kind::of(&group.class)) {
+                crossed[place].push(at);
             }
-        });
-        found
-    };
-    let meant = |group: &Group| means(pattern, Kind::of(&group.class));
-    (0..groups.len()).filter(|&at| meant(&groups[at]) && crosses(&groups[at])).collect()
+        }
+    }
+    crossed
 }
 
 /// Whether all groups lost the same share: it began lately then, and loses all since. A few may be off for other reasons.

@@ -5,19 +5,32 @@ use crate::candidates::Candidate;
 
 /// What a further cause costs. More than any difference of ranks: fewer causes come first.
 const CAUSE: u64 = 10_000;
-/// Steps of the exact search before what was found so far is taken.
-const STEPS: u32 = 20_000;
+/// Items looked at in the exact search before what was found so far is taken.
+const STEPS: usize = 2_000_000;
+/// So many of the largest candidates of an item come into question for it.
+const OF_ITEM: u32 = 12;
 
 /// Places of the chosen candidates, ascending.
 pub(crate) fn cover(candidates: &[Candidate], items: usize) -> Vec<usize> {
     let mut of_item: Vec<Vec<u32>> = vec![Vec::new(); items];
-    for (at, candidate) in candidates.iter().enumerate() {
+    let mut order: Vec<usize> = (0..candidates.len()).collect();
+    order.sort_by_key(|&at| (usize::MAX - candidates[at].items.len(), candidates[at].rank, at));
+    let mut seen = vec![0; items];
+    let mut usable = Vec::new();
+    for at in order {
+        let candidate = &candidates[at];
+        if candidate.items.iter().all(|&item| seen[item as usize] >= OF_ITEM) {
+            continue;
+        }
+        usable.push(at);
         for &item in &candidate.items {
+            seen[item as usize] += 1;
             of_item[item as usize].push(u32::try_from(at).unwrap_or(u32::MAX));
         }
     }
     let mut search = Search {
         candidates,
+        usable,
         of_item,
         covered: vec![0; items],
         chosen: Vec::new(),
@@ -61,6 +74,8 @@ pub(crate) fn refine(candidates: &[Candidate], mut chosen: Vec<usize>) -> Vec<us
 
 struct Search<'a> {
     candidates: &'a [Candidate],
+    /// Those that come into question.
+    usable: Vec<usize>,
     /// Candidates that explain an item.
     of_item: Vec<Vec<u32>>,
     /// By how many chosen ones an item is explained.
@@ -68,7 +83,7 @@ struct Search<'a> {
     chosen: Vec<usize>,
     best: Vec<usize>,
     best_cost: u64,
-    left: u32,
+    left: usize,
 }
 
 impl Search<'_> {
@@ -100,20 +115,18 @@ impl Search<'_> {
 
     /// The most for its cost, again and again; then what is not needed is left out.
     fn greedy(&mut self) {
-        let mut gains: Vec<usize> = (0..self.candidates.len()).map(|at| self.new_items(at)).collect();
+        let mut gains: Vec<usize> = self.usable.iter().map(|&at| self.new_items(at)).collect();
         loop {
-            let best = (0..gains.len()).max_by_key(|&at| (gains[at], u32::MAX - self.candidates[at].rank, usize::MAX - at));
-            let Some(at) = best else { break };
-            if gains[at] == 0 {
-                break;
-            }
-            let now = self.new_items(at);
-            if now < gains[at] {
-                gains[at] = now;
+            let rank = |at: usize| u32::MAX - self.candidates[self.usable[at]].rank;
+            let best = (0..gains.len()).max_by_key(|&at| (gains[at], rank(at), usize::MAX - at));
+            let Some(place) = best.filter(|&place| gains[place] > 0) else { break };
+            let now = self.new_items(self.usable[place]);
+            if now < gains[place] {
+                gains[place] = now;
                 continue;
             }
-            self.choose(at);
-            gains[at] = 0;
+            self.choose(self.usable[place]);
+            gains[place] = 0;
         }
         let needed = self.without_idle();
         self.best_cost = needed.iter().map(|&at| self.cost(at)).sum();
@@ -145,7 +158,7 @@ impl Search<'_> {
         if self.left == 0 {
             return;
         }
-        self.left -= 1;
+        self.left = self.left.saturating_sub(self.covered.len());
         let open = (0..self.covered.len()).filter(|&item| self.covered[item] == 0 && !self.of_item[item].is_empty());
         let Some(item) = open.min_by_key(|&item| (self.of_item[item].len(), item)) else {
             if cost < self.best_cost {
@@ -156,6 +169,8 @@ impl Search<'_> {
         };
         let mut options: Vec<(usize, usize)> =
             self.of_item[item].iter().map(|&at| (self.new_items(at as usize), at as usize)).collect();
+        let work: usize = options.iter().map(|&(_, at)| self.candidates[at].items.len()).sum();
+        self.left = self.left.saturating_sub(work);
         options.sort_by_key(|&(new, at)| (usize::MAX - new, self.candidates[at].rank, at));
         for (_, at) in options {
             let with = cost + self.cost(at);

@@ -131,8 +131,7 @@ fn known(topology: &Topology, group: &Group, item: &Item, items: &mut Vec<Item>)
             // Who translates to an endpoint that the service no longer has is wrong, whatever else there is. A service
             // that nobody answers for is not answered.
             let stale = if nobody == 0 { way.translations() } else { nobody };
-            let doubt = sight.steps & !stale;
-            sight = Sight { steps: sight.steps | stale, doubt, odd: doubt, proof: 0 };
+            sight = Sight { steps: stale, ..Sight::default() };
         }
         items.push(Item { lost, ways: vec![(way.clone(), sight)], ..item.clone() });
     }
