@@ -15,6 +15,7 @@ use std::sync::Arc;
 use netcheck_common::domain::{Family, Outcome, ProbeKind};
 use netcheck_proto::v1;
 
+use crate::matrix::flows::Flows;
 use crate::model::Pattern;
 use crate::model::verdict::Verdict;
 use crate::plan::PlannedPath;
@@ -85,6 +86,8 @@ pub struct Symptom {
     pub oversize: Option<(u16, u16)>,
     /// Where only packets from some source ports are lost: which.
     pub by_port: Option<v1::SourcePorts>,
+    /// Where new flows fare otherwise than old ones.
+    pub flows: Option<Flows>,
 }
 
 impl Fact {

@@ -17,6 +17,7 @@ use super::tally::{Candidate, Tallies};
 use super::words::Describe;
 use super::{Explained, Fact, networks};
 use crate::model::Pattern;
+use crate::words::patterns::flows_differ;
 
 /// Causes that one evaluation finds at most; what they don't explain is one more, scattered.
 pub(super) const CAUSES: usize = 64;
@@ -81,7 +82,7 @@ fn explain_pattern(facts: &[Fact], pattern: Pattern, network: Option<&str>) -> V
         .map(|(key, one)| {
             let told = told(&speaker, key, &one);
             let told = match pattern {
-                Pattern::Any => told,
+                Pattern::Any => of_flows(told, facts),
                 Pattern::Size => of_large(told, facts),
                 Pattern::Port => of_ports(told, facts),
             };
@@ -91,6 +92,17 @@ fn explain_pattern(facts: &[Fact], pattern: Pattern, network: Option<&str>) -> V
             }
         })
         .collect()
+}
+
+/// Says that new flows fare otherwise than old ones, where all paths that have both tell the same.
+fn of_flows(told: Explained, facts: &[Fact]) -> Explained {
+    let both = |at: &usize| facts[*at].path.probe.kind.carries_header().then_some(&facts[*at].symptom);
+    let flows = told.paths.iter().filter_map(both).map(|symptom| symptom.as_ref()?.flows);
+    let told_by: Option<Vec<bool>> = flows.map(|flows| Some(flows?.new_denied)).collect();
+    match flows_differ(told_by.as_deref().unwrap_or_default()) {
+        None => told,
+        Some(how) => Explained { headline: format!("{how}: {}", told.headline), ..told },
+    }
 }
 
 /// Says that it is about large packets alone.

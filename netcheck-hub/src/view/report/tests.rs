@@ -34,6 +34,7 @@ fn cell(source: &str, target: &str, verdict: Verdict, at: Option<v1::LossLocatio
         probeable: true,
         oversize: None,
         by_port: None,
+        flows: None,
         cell: v1::MatrixCell {
             path: Some(path),
             verdict: verdict.to_wire().into(),
