@@ -240,6 +240,6 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} in\n{text}");
         }
-        assert!(text.lines().count() < 120);
+        assert!(text.lines().count() < 135);
     }
 }
