@@ -249,6 +249,13 @@ impl Row {
             && now_ns.saturating_sub(self.planned_ns) <= rules.stale_ns()
     }
 
+    /// Each of its new flows chooses among several backends. Its old ones have chosen for good, so that one of them that fails
+    /// may be met by new ones alone.
+    #[must_use]
+    pub fn balanced(&self) -> bool {
+        self.path.probe.target.backends > 1
+    }
+
     /// What is lost for its size.
     #[must_use]
     pub fn has_size_loss(&self, now_ns: i64) -> Option<&Sizes> {

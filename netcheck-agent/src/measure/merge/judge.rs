@@ -71,6 +71,7 @@ impl Merge {
         if flight.probe.is_new_flow() {
             self.counters.new_flows += 1;
             self.new_flows.answered(path);
+            self.met(flight, true);
             self.windows.ended(window, path).new_reply += 1;
             return;
         }
@@ -105,6 +106,7 @@ impl Merge {
     /// is the handshake's share of the network.
     fn exchanged(&mut self, flight: &Flight, now_ns: u64, steps: StepTimes, not_after: Option<i64>) {
         self.counters.sample(flight.probe.kind, flight.probe.family(), Outcome::Reply);
+        self.met(flight, true);
         let network_ns = flight.handshake_ns();
         if flight.probe.watched {
             self.counters.stamped += u64::from(network_ns.is_some());
@@ -163,6 +165,7 @@ impl Merge {
                 self.counters.new_flows += 1;
                 self.counters.new_flows_lost += 1;
                 new_flows_lost = self.new_flows.lost(key.path);
+                self.met(&flight, false);
             }
             Some(window) => {
                 self.turn_ended(&flight.probe, why_starved.is_none().then_some(false), now_ns);

@@ -94,9 +94,13 @@ fn explain_pattern(facts: &[Fact], pattern: Pattern, network: Option<&str>) -> V
         .collect()
 }
 
-/// Says that new flows fare otherwise than old ones, where all paths that have both tell the same.
+/// Says that new flows fare otherwise than old ones, where all paths that have both tell the same. Those of services with
+/// several backends need not.
 fn of_flows(told: Explained, facts: &[Fact]) -> Explained {
-    let both = |at: &usize| facts[*at].path.probe.kind.carries_header().then_some(&facts[*at].symptom);
+    let both = |at: &usize| {
+        let probe = &facts[*at].path.probe;
+        (probe.kind.carries_header() && probe.target.backends <= 1).then_some(&facts[*at].symptom)
+    };
     let flows = told.paths.iter().filter_map(both).map(|symptom| symptom.as_ref()?.flows);
     let told_by: Option<Vec<bool>> = flows.map(|flows| Some(flows?.new_denied)).collect();
     match flows_differ(told_by.as_deref().unwrap_or_default()) {

@@ -146,10 +146,14 @@ fn by_port(bad: &[&v1::MatrixCell]) -> Vec<v1::SourcePorts> {
     bad.iter().map(of).collect::<Option<_>>().unwrap_or_default()
 }
 
-/// `new connections are denied, old ones go on`, where each of the paths that have both tells so.
+/// `new connections are denied, old ones go on`, where each of the paths that have both tells so. A service's need not: its
+/// flows lead to several backends.
 fn flows(bad: &[&v1::MatrixCell]) -> Option<&'static str> {
     let both = |cell: &&&v1::MatrixCell| {
-        path(cell).is_some_and(|of| matches!(of.kind, v1::ProbeKind::Icmp | v1::ProbeKind::Udp))
+        path(cell).is_some_and(|of| {
+            matches!(of.kind, v1::ProbeKind::Icmp | v1::ProbeKind::Udp)
+                && of.target.kind() != v1::TargetKind::Service
+        })
     };
     let told = bad.iter().filter(both).map(|cell| cell.flows.as_ref().map(|flows| flows.new_denied));
     netcheck_analysis::words::patterns::flows_differ(&told.collect::<Option<Vec<bool>>>()?)
