@@ -33,10 +33,11 @@ use self::tally::{DropTally, StampTrust};
 use crate::host::clock::{MILLISECOND_NS, SECOND_NS, monotonic_ns, unix_offset_ns};
 use crate::host::starvation::Starvation;
 use crate::measure::merge::Merge;
+use crate::measure::new_flows::{self, Cadence};
 use crate::model::evidence::{EvidenceAnswer, EvidenceQuestion, FlowQuestion, PathQuestion};
 use crate::model::observation::{KernelSource, ProbeKey};
 use crate::model::report::Report;
-use crate::model::sample::{Seen, StarvationReason};
+use crate::model::sample::{Purpose, Seen, StarvationReason};
 use crate::model::status::{EngineStatus, VantageCounts, VantageStatus};
 use crate::plan::Plan;
 use crate::plan::policy::{AddressPolicy, Allowed};
@@ -78,6 +79,8 @@ pub(crate) struct Engine {
     starvation: Option<Starvation>,
     trust: StampTrust,
     drops: DropTally,
+    /// Which ordinary probes have a new flow beside them.
+    cadence: Cadence,
     /// Last sequence of each path.
     sequences: std::collections::HashMap<PathId, Sequence>,
     /// Above every sequence of a path that left: should its number come back, it goes on from here.
@@ -122,6 +125,7 @@ impl Engine {
             starvation: None,
             trust: StampTrust::default(),
             drops: DropTally::default(),
+            cadence: Cadence::default(),
             sequences: std::collections::HashMap::new(),
             sequence_floor: 0,
             due: Vec::new(),
@@ -190,28 +194,31 @@ impl Engine {
 
     fn send(&mut self, now_ns: u64) {
         self.schedule.due(now_ns, &mut self.due);
-        let mut previous: Option<(ProbeKey, u64)> = None;
-        for path in self.due.drain(..) {
+        let mut previous = None;
+        let due = std::mem::take(&mut self.due);
+        for &path in &due {
             let Some(plan) = self.plan.paths.get(&path) else { continue };
-            let mut size_bytes = Some(0);
-            while let Some(bytes) = size_bytes {
-                let sequence = self.sequences.entry(path).or_insert(Sequence(self.sequence_floor));
-                sequence.0 = sequence.0.wrapping_add(1).max(1);
-                let key = ProbeKey { path, sequence: *sequence };
-                let mut observers = Observers { kernel: self.kernel.as_mut(), merge: &mut self.merge };
-                let t0_ns = self.probers.send(self.identity, key, plan, bytes, &mut observers);
-                if let Some((previous, at_ns)) = previous.replace((key, t0_ns))
-                    && self.pace.slow(at_ns, t0_ns)
-                {
-                    self.merge.unreliable(previous);
-                }
-                // A packet of another size may go with an ordinary probe, within the budget.
-                size_bytes = None;
-                if bytes == 0 && plan.kind.carries_header() && self.schedule.has_room() {
-                    let route = || self.probers.route_bytes(plan);
-                    size_bytes = self.merge.sizes.next(path, plan.packet_bytes(), now_ns, route);
-                }
-                if size_bytes.is_some() {
+            let (header, own_network) = (plan.kind.carries_header(), plan.network.is_none());
+            self.send_one(path, Purpose::Ordinary, &mut previous);
+            // Others may go with an ordinary probe, within the budget.
+            if header && own_network && self.cadence.takes(path, now_ns) && self.schedule.has_room() {
+                self.send_one(path, Purpose::NewFlow, &mut previous);
+                self.schedule.spend(now_ns);
+            }
+            let size = if header && self.schedule.has_room() { self.next_size(path, now_ns) } else { None };
+            if let Some(bytes) = size {
+                self.send_one(path, Purpose::Size(bytes), &mut previous);
+                self.schedule.spend(now_ns);
+            }
+        }
+        self.due = due;
+        self.due.clear();
+        let again = self.merge.new_flows.take_again();
+        // One after the other, so that all of them share their sockets.
+        for _ in 0..new_flows::AGAIN {
+            for &path in &again {
+                if self.schedule.has_room() {
+                    self.send_one(path, Purpose::NewFlow, &mut previous);
                     self.schedule.spend(now_ns);
                 }
             }
@@ -221,6 +228,30 @@ impl Engine {
                 self.merge.unreliable(key);
             }
             self.pace.sent();
+        }
+    }
+
+    fn next_size(&mut self, path: PathId, now_ns: u64) -> Option<u16> {
+        let plan = self.plan.paths.get(&path)?;
+        let route = || self.probers.route_bytes(plan);
+        self.merge.sizes.next(path, plan.packet_bytes(), now_ns, route)
+    }
+
+    /// Sends a probe of a path; `previous` is the one before in this turn, and when it left.
+    fn send_one(&mut self, path: PathId, purpose: Purpose, previous: &mut Option<(ProbeKey, u64)>) {
+        let Some(plan) = self.plan.paths.get(&path) else { return };
+        let newest = self.sequences.entry(path).or_insert(Sequence(self.sequence_floor));
+        let key = ProbeKey { path, sequence: Sequence(newest.0.wrapping_add(1).max(1)) };
+        let mut observers = Observers { kernel: self.kernel.as_mut(), merge: &mut self.merge };
+        let Some(t0_ns) = self.probers.send(self.identity, key, plan, purpose, &mut observers) else {
+            self.merge.counters.new_flows_skipped += 1;
+            return;
+        };
+        *newest = key.sequence;
+        if let Some((previous, at_ns)) = previous.replace((key, t0_ns))
+            && self.pace.slow(at_ns, t0_ns)
+        {
+            self.merge.unreliable(previous);
         }
     }
 
@@ -269,6 +300,18 @@ impl Engine {
     }
 
     fn publish(&mut self) {
+        let reused = self.probers.quarantine().again();
+        if reused != self.merge.counters.numbers_reused {
+            // Once in a while is enough: the counter says the rest.
+            if self.merge.counters.numbers_reused == 0 {
+                let limits = "source ports or ICMP identifiers come back within connection tracking's time-outs: there \
+                              are too few of them for so many probes of one destination";
+                tracing::warn!("{limits}");
+                self.status.degraded.push(limits.to_owned());
+                self.news = true;
+            }
+            self.merge.counters.numbers_reused = reused;
+        }
         self.status.counters = self.merge.counters.clone();
         self.status.in_flight = self.merge.in_flight();
         if let Some(vantage) = &mut self.status.vantage {
@@ -312,6 +355,7 @@ impl Engine {
         ];
         let probes = [
             self.schedule.next_due(now_ns),
+            self.merge.new_flows.has_again().then_some(now_ns),
             // A window that waits for its last probes is closed when they end.
             self.merge.next_window_end_ns().filter(|&end_ns| end_ns > now_ns),
             Some(self.next_status_ns),

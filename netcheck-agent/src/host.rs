@@ -2,6 +2,7 @@
 
 pub(crate) mod capability;
 pub(crate) mod clock;
+pub(crate) mod conntrack;
 pub(crate) mod starvation;
 pub(crate) mod usage;
 pub(crate) mod waker;

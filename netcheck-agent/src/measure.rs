@@ -2,5 +2,7 @@
 
 pub(crate) mod backends;
 pub(crate) mod merge;
+pub(crate) mod new_flows;
+pub(crate) mod numbers;
 pub(crate) mod ports;
 pub(crate) mod sizes;

@@ -45,6 +45,10 @@ pub struct PathWindow {
     pub failed: [u32; Outcome::FAILURES.len()],
     /// Probes that the agent was too starved to judge; in none of the other counts.
     pub suspect: u32,
+    /// Probes beside these, each with a flow of its own, that ended with a reply; of ICMP and UDP alone.
+    pub new_reply: u32,
+    /// The same that ended otherwise.
+    pub new_lost: u32,
     /// t5 − t0, or t4 − t0 where user space did not stamp the reception.
     pub round_trip: Sketch,
     /// (t4 − t1) − (t3 − t2), or t4 − t1 where the target's kernel does not reflect.
@@ -66,6 +70,8 @@ impl PathWindow {
             reply: 0,
             failed: [0; Outcome::FAILURES.len()],
             suspect: 0,
+            new_reply: 0,
+            new_lost: 0,
             round_trip: Sketch::new(),
             network: Sketch::new(),
             host: Sketch::new(),
@@ -102,6 +108,8 @@ impl PathWindow {
             *mine = mine.saturating_add(theirs);
         }
         self.suspect = self.suspect.saturating_add(other.suspect);
+        self.new_reply = self.new_reply.saturating_add(other.new_reply);
+        self.new_lost = self.new_lost.saturating_add(other.new_lost);
         self.round_trip.merge(&other.round_trip);
         self.network.merge(&other.network);
         self.host.merge(&other.host);

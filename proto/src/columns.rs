@@ -95,6 +95,10 @@ pub fn encode(start_unix_ns: i64, duration_ns: i64, windows: &[PathWindow]) -> v
         if window.suspect > 0 {
             batch.suspect.push(v1::SuspectCount { row, count: window.suspect });
         }
+        if window.new_reply > 0 || window.new_lost > 0 {
+            let (reply, lost) = (window.new_reply, window.new_lost);
+            batch.new_flows.push(v1::NewFlowCount { row, reply, lost });
+        }
     }
     batch
 }
@@ -137,6 +141,11 @@ pub fn decode(batch: &v1::WindowBatch) -> Result<Vec<PathWindow>, InvalidColumns
     for &v1::SuspectCount { row, count } in &batch.suspect {
         let window = windows.get_mut(row as usize).ok_or(InvalidColumns::Row { column: "suspect", row })?;
         window.suspect = window.suspect.saturating_add(count);
+    }
+    for &v1::NewFlowCount { row, reply, lost } in &batch.new_flows {
+        let window = windows.get_mut(row as usize).ok_or(InvalidColumns::Row { column: "new_flows", row })?;
+        window.new_reply = window.new_reply.saturating_add(reply);
+        window.new_lost = window.new_lost.saturating_add(lost);
     }
     read_sketches(&mut windows, "round_trip", batch.round_trip.as_ref(), |window| &mut window.round_trip)?;
     read_sketches(&mut windows, "network", batch.network.as_ref(), |window| &mut window.network)?;
@@ -240,10 +249,13 @@ mod tests {
 
     fn windows() -> impl Strategy<Value = Vec<PathWindow>> {
         let steps = prop::option::of((sketch(), sketch(), any::<i64>()));
-        let window = (any::<[u16; 6]>(), any::<u16>(), any::<u8>(), sketch(), sketch(), steps);
+        let new_flows = (any::<u8>(), any::<u8>());
+        let window = (any::<[u16; 6]>(), any::<u16>(), any::<u8>(), sketch(), sketch(), steps, new_flows);
         prop::collection::btree_map(any::<u32>(), window, 0..20).prop_map(|rows| {
             rows.into_iter()
-                .map(|(path, (failed, reply, suspect, round_trip, network, steps))| PathWindow {
+                .map(|(path, (failed, reply, suspect, round_trip, network, steps, new_flows))| PathWindow {
+                    new_reply: new_flows.0.into(),
+                    new_lost: new_flows.1.into(),
                     failed: failed.map(u32::from),
                     reply: u32::from(reply),
                     suspect: u32::from(suspect),

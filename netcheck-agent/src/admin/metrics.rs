@@ -145,6 +145,26 @@ fn probes(metrics: &mut Metrics, engine: &EngineStatus) {
         counters.sizes_tried,
     );
     metrics.counter("size_probes_lost", "Probes that tried a packet size and were lost", counters.sizes_lost);
+    metrics.counter(
+        "new_flow_probes",
+        "Probes of ICMP and UDP with a flow of their own; in none of the probes above",
+        counters.new_flows,
+    );
+    metrics.counter(
+        "new_flow_probes_lost",
+        "Those with a flow of their own that were lost",
+        counters.new_flows_lost,
+    );
+    metrics.counter(
+        "new_flow_probes_skipped",
+        "Those that were not sent for want of a socket or port",
+        counters.new_flows_skipped,
+    );
+    metrics.counter(
+        "flow_numbers_reused",
+        "Source ports and ICMP identifiers that came back within connection tracking's time-outs",
+        counters.numbers_reused,
+    );
     metrics.counter("late_turns", "Turns of the probe loop that came late", counters.late_turns);
     metrics.counter("turns", "Turns of the probe loop", counters.turns);
 }
@@ -220,6 +240,6 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} in\n{text}");
         }
-        assert!(text.lines().count() < 120);
+        assert!(text.lines().count() < 135);
     }
 }

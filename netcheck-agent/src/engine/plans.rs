@@ -7,6 +7,7 @@ use netcheck_proto::v1;
 
 use super::{Engine, EngineReply};
 use crate::host::clock::{SECOND_NS, unix_offset_ns};
+use crate::measure::new_flows::Cadence;
 use crate::model::status::{Caches, PlanSummary};
 use crate::plan::PathPlan;
 
@@ -64,12 +65,26 @@ impl Engine {
         let paths = self.plan.paths.iter().filter(|(_, plan)| usable(plan));
         let sizes = paths.clone().filter(|(_, plan)| plan.kind.carries_header()).count() as u64;
         let udp = paths.clone().filter(|(_, plan)| plan.kind == ProbeKind::Udp).count();
-        self.schedule.reserve(if timing.sizes_ns == 0 {
-            0
-        } else {
-            sizes.div_ceil(crate::measure::sizes::ONE_IN)
-        });
-        let loads = paths.map(|(&path, plan)| (path, plan.load(&timing)));
+        let new_flows =
+            paths.clone().filter(|(_, plan)| plan.kind.carries_header() && plan.network.is_none());
+        let new_flows = new_flows.count() as u64;
+        let sizes = if timing.sizes_ns == 0 { 0 } else { sizes.div_ceil(crate::measure::sizes::ONE_IN) };
+        let loads: Vec<_> = paths.map(|(&path, plan)| (path, plan.load(&timing))).collect();
+        self.schedule.reserve(sizes);
+        self.schedule.set(now_ns, loads.iter().copied(), timing.interval_ns, timing.wanted_pps);
+        // What is left of the budget is for new flows, and some of it in any case.
+        let (round_ns, spare) = (self.schedule.effective_interval_ns(), self.schedule.spare_packets());
+        let timeouts = self.probers.quarantine().timeouts;
+        let cadence = Cadence::new(new_flows, round_ns, timeouts.icmp_ns, spare);
+        if cadence.every > 1 && cadence != self.cadence {
+            tracing::info!(
+                "new flows of ICMP and UDP leave every {:.1} s on each path: tables of connections and the budget of \
+                 packets have room for no more",
+                cadence.distance_s()
+            );
+        }
+        self.cadence = cadence;
+        self.schedule.reserve(sizes + cadence.packets(new_flows));
         self.schedule.set(now_ns, loads, timing.interval_ns, timing.wanted_pps);
         self.merge.sizes.set(timing.sizes_ns, self.schedule.effective_interval_ns());
         self.merge.ports.set(udp, self.schedule.effective_interval_ns());

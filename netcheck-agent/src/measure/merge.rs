@@ -25,6 +25,7 @@ use self::flight::Flight;
 use self::memory::{Past, PathMemory};
 use self::windows::Windows;
 use crate::measure::backends::Backends;
+use crate::measure::new_flows::NewFlows;
 use crate::measure::ports::Ports;
 use crate::measure::sizes::Sizes;
 use crate::model::counters::Counters;
@@ -52,6 +53,8 @@ pub(crate) struct Merge {
     pub(crate) sizes: Sizes,
     /// Which source ports lose everything.
     pub(crate) ports: Ports,
+    /// What becomes of flows of their own.
+    pub(crate) new_flows: NewFlows,
     /// Who answers behind translated addresses.
     backends: Backends,
     pub(crate) counters: Counters,
@@ -71,6 +74,7 @@ impl Merge {
             report: Report::default(),
             sizes: Sizes::default(),
             ports: Ports::default(),
+            new_flows: NewFlows::default(),
             backends: Backends::default(),
             counters: Counters::default(),
         }
@@ -82,6 +86,11 @@ impl Merge {
         self.windows.set_length(now_ns, window_ns, unix_offset_ns);
     }
 
+    /// How long an ordinary probe's answer is waited for.
+    pub(crate) const fn timeout_ns(&self) -> u64 {
+        self.timeout_ns
+    }
+
     /// Forgets paths that left the plan, with their probes in flight; those are handed back unjudged.
     pub(crate) fn forget(&mut self, gone: &[PathId], mut on_end: impl FnMut(&Probe)) {
         let windows = &mut self.windows;
@@ -91,6 +100,7 @@ impl Merge {
         self.sizes.forget(gone);
         self.backends.forget(gone);
         self.ports.forget(gone);
+        self.new_flows.forget(gone);
         // `gone` is sorted.
         self.flights.retain(|key, flight| {
             let keep = gone.binary_search(&key.path).is_err();
@@ -107,7 +117,7 @@ impl Merge {
     /// A probe is about to leave, at `t0_ns`; to be called before its packet can be seen by any hook.
     pub(crate) fn sent(&mut self, probe: Probe, t0_ns: u64) {
         // No window waits for a probe that is no sample, or for an exchange.
-        let window = (probe.size_bytes == 0 && !probe.is_exchange()).then(|| self.windows.sent(t0_ns));
+        let window = (probe.size_bytes() == 0 && !probe.is_exchange()).then(|| self.windows.sent(t0_ns));
         self.paths.entry(probe.key.path).or_default().sent(probe.key.sequence);
         let timeout_ns = if probe.is_exchange() { probe.timeout_ns } else { self.timeout_ns };
         self.expect(t0_ns.saturating_add(timeout_ns), probe.key);

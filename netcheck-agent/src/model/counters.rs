@@ -31,6 +31,14 @@ pub(crate) struct Counters {
     pub(crate) sizes_tried: u64,
     /// Those of `sizes_tried` that were lost.
     pub(crate) sizes_lost: u64,
+    /// Probes with a flow of their own beside the ordinary ones, judged; they are in none of the samples.
+    pub(crate) new_flows: u64,
+    /// Those of `new_flows` that were lost.
+    pub(crate) new_flows_lost: u64,
+    /// New flows that were not sent for want of a number or a socket.
+    pub(crate) new_flows_skipped: u64,
+    /// Ports and identifiers of flows that came back within connection tracking's time-outs.
+    pub(crate) numbers_reused: u64,
     /// Turns of the loop that came late.
     pub(crate) late_turns: u64,
     /// Turns of the loop.

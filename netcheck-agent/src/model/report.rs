@@ -35,6 +35,8 @@ pub(crate) struct Lost {
     pub(crate) unwatched: bool,
     /// The whole IP packet, where its size was tried; else 0.
     pub(crate) size_bytes: u16,
+    /// Where it had a flow of its own beside the ordinary ones: how many such were lost in a row, it being the last; else 0.
+    pub(crate) new_flows_lost: u32,
 }
 
 /// What later replies said of a lost probe.

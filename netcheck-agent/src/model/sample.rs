@@ -11,6 +11,17 @@ use rustix::io::Errno;
 
 use crate::model::observation::{ProbeKey, Reflected};
 
+/// What a probe is sent for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// A sample of its path.
+    Ordinary,
+    /// To see whether packets of so many bytes pass, IP header included.
+    Size(u16),
+    /// To see whether a new flow passes: of ICMP and UDP, whose ordinary probes go on in old ones.
+    NewFlow,
+}
+
 /// A probe as the engine sends it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Probe {
@@ -27,11 +38,23 @@ pub(crate) struct Probe {
     pub(crate) slot: u32,
     /// How long its answer is waited for; 0: as long as all others'.
     pub(crate) timeout_ns: u64,
-    /// The whole IP packet, where its size is what is tried: then it is no sample of its path. Else 0.
-    pub(crate) size_bytes: u16,
+    pub(crate) purpose: Purpose,
 }
 
 impl Probe {
+    /// The whole IP packet, where its size is what is tried: then it is no sample of its path. Else 0.
+    pub(crate) const fn size_bytes(&self) -> u16 {
+        match self.purpose {
+            Purpose::Size(bytes) => bytes,
+            Purpose::Ordinary | Purpose::NewFlow => 0,
+        }
+    }
+
+    /// It has a flow of its own beside the ordinary ones.
+    pub(crate) const fn is_new_flow(&self) -> bool {
+        matches!(self.purpose, Purpose::NewFlow)
+    }
+
     pub(crate) const fn family(&self) -> Family {
         Family::of(self.target.ip())
     }

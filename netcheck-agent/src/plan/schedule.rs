@@ -126,6 +126,12 @@ impl Schedule {
         self.effective_ns
     }
 
+    /// Packets that the budget has room for in a round beside all that leaves in it.
+    pub(crate) fn spare_packets(&self) -> u64 {
+        let room = u128::from(self.budget_pps) * u128::from(self.effective_ns) / u128::from(SECOND_NS);
+        u64::try_from(room).unwrap_or(u64::MAX).saturating_sub(self.round_packets)
+    }
+
     /// Packets per second when all is in its turn.
     pub(crate) fn rate_pps(&self) -> u64 {
         (u128::from(self.round_packets) * u128::from(SECOND_NS) / u128::from(self.effective_ns)) as u64

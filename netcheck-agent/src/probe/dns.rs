@@ -1,7 +1,6 @@
-//! DNS queries over UDP: a socket each, with a source port of the kernel's random choice.
-//!
-//! A fresh port per query keeps forgers guessing, and makes each query choose a backend anew where a service is
-//! translated by connection tracking. The socket is connected (which sends nothing), so only the server's own packets
+//! DNS queries over UDP: a socket each, with a source port that none had lately ([`ProbePorts`]), so that each query is a
+//! new flow to connection tracking, and chooses a backend anew where a service is translated by it. Forgers have to guess
+//! the id, and to be this server: the socket is connected (which sends nothing), so only the server's own packets
 //! get in, and its flow is registered before the query leaves.
 //!
 //! An answer counts as reply if id and question match and the server answers what was asked. A truncated one (TC) is
@@ -21,6 +20,7 @@ use rustix::net::{RecvFlags, SendFlags, SocketType, connect, getsockname, recv, 
 use crate::model::observation::{KernelSource, OwnFlow, ProbeKey};
 use crate::model::sample::{Detail, Ending, Seen};
 use crate::plan::Question;
+use crate::probe::ports::ProbePorts;
 use crate::probe::slots::Slots;
 use crate::probe::socket::Sockets;
 use crate::probe::{SendFailure, bare, errors};
@@ -44,6 +44,7 @@ struct Asked {
 pub(crate) struct DnsProber {
     family: Family,
     sockets: Sockets,
+    ports: ProbePorts,
     asked: Slots<Asked>,
 }
 
@@ -70,8 +71,8 @@ pub(crate) enum Answer {
 }
 
 impl DnsProber {
-    pub(crate) fn new(family: Family, sockets: Sockets) -> Self {
-        Self { family, sockets, asked: Slots::default() }
+    pub(crate) fn new(family: Family, sockets: Sockets, ports: ProbePorts) -> Self {
+        Self { family, sockets, ports, asked: Slots::default() }
     }
 
     /// Makes the socket of one probe, and registers its flow: its number, and whether hooks watch it.
@@ -83,11 +84,8 @@ impl DnsProber {
         kernel: &mut dyn KernelSource,
     ) -> Result<(u32, bool), SendFailure> {
         let socket = self.sockets.open(self.family, SocketType::DGRAM, None).map_err(SendFailure::of)?;
-        if kernel.stamps() {
-            let any =
-                if target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-            self.sockets.bind_probe_port(&socket, any).map_err(SendFailure::Own)?;
-        }
+        let any = if target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        self.ports.bind_udp(&self.sockets, &socket, any, Some(target)).map_err(SendFailure::Own)?;
         connect(&socket, &target).map_err(SendFailure::of)?;
         let local = getsockname(&socket).and_then(SocketAddr::try_from).map_err(SendFailure::Own)?;
         let own = OwnFlow { probe: key, transport: ProbeKind::Udp, local: bare(local) };

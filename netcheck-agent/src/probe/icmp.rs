@@ -15,6 +15,7 @@ use rustix::net::{SendFlags, SocketType, ipproto, sendto};
 use crate::model::sample::{IcmpSeen, Quoted, header_of};
 use crate::net::mmsg::Batch;
 use crate::net::socket;
+use crate::probe::ports::{Identifiers, NEW_IDENTIFIERS, Quarantine};
 use crate::probe::quoted::{self};
 use crate::probe::{Outgoing, ProbeBuffer};
 
@@ -62,13 +63,14 @@ pub(crate) enum IcmpIncoming {
 pub(crate) struct IcmpProber {
     family: Family,
     socket: OwnedFd,
-    /// The same in all its requests, so that other programs' pings are told apart.
+    /// Of all requests that are no new flows.
     identifier: u16,
+    new_flows: Identifiers,
 }
 
 impl IcmpProber {
     /// Opens the socket. Needs CAP_NET_RAW.
-    pub(crate) fn open(family: Family, identifier: u16) -> io::Result<Self> {
+    pub(crate) fn open(family: Family, identifier: u16, quarantine: &Quarantine) -> io::Result<Self> {
         let protocol = match family {
             Family::V4 => ipproto::ICMP,
             Family::V6 => ipproto::ICMPV6,
@@ -89,7 +91,9 @@ impl IcmpProber {
                 socket::set(&raw, libc::IPPROTO_ICMPV6, ICMPV6_FILTER, &blocked)?;
             }
         }
-        Ok(Self { family, socket: raw, identifier })
+        // New flows have those below.
+        let identifier = identifier | NEW_IDENTIFIERS;
+        Ok(Self { family, socket: raw, identifier, new_flows: Identifiers::new(quarantine) })
     }
 
     /// The socket, to wait on.
@@ -97,15 +101,25 @@ impl IcmpProber {
         self.socket.as_fd()
     }
 
-    /// Whether a quoted echo request is one of ours.
-    pub(crate) const fn is_own(&self, quoted: &Quoted) -> bool {
-        quoted.from_port == self.identifier
+    /// The identifier of what is no new flow.
+    pub(crate) const fn identifier(&self) -> u16 {
+        self.identifier
+    }
+
+    /// The identifier of a new flow to that target.
+    pub(crate) fn new_flow(&mut self, target: SocketAddr) -> u16 {
+        self.new_flows.next(target)
     }
 
     /// Sends one echo request.
-    pub(crate) fn send(&self, outgoing: &Outgoing, buffer: &mut ProbeBuffer) -> Result<(), Errno> {
+    pub(crate) fn send(
+        &self,
+        identifier: u16,
+        outgoing: &Outgoing,
+        buffer: &mut ProbeBuffer,
+    ) -> Result<(), Errno> {
         let packet = echo_request(self.family, outgoing, buffer);
-        packet[4..6].copy_from_slice(&self.identifier.to_be_bytes());
+        packet[4..6].copy_from_slice(&identifier.to_be_bytes());
         // The kernel fills in ICMPv6's checksum, which covers the addresses too (RFC 3542 §3.1).
         if self.family == Family::V4 {
             let checksum = checksum(packet);

@@ -25,13 +25,14 @@ use crate::measure::merge::Merge;
 use crate::measure::sizes::LARGEST;
 use crate::model::observation::{KernelSource, ProbeKey};
 use crate::model::report::PORTS;
-use crate::model::sample::{Ending, Probe, Seen, overhead_bytes};
+use crate::model::sample::{Ending, Probe, Purpose, Seen, overhead_bytes};
 use crate::net::mmsg::Batch;
 use crate::plan::addresses::{NetworkKey, WantedNetworks};
 use crate::plan::exchange::Terms;
 use crate::plan::{Missing, PathPlan};
 use crate::probe::dns::Read;
 use crate::probe::exchange::{Done, ExchangeLink};
+use crate::probe::ports::Quarantine;
 use crate::probe::socket::Sockets;
 use crate::probe::{Identity, Outgoing, ProbeBuffer, SendFailure};
 use crate::vantage::pool::Pool;
@@ -69,6 +70,7 @@ pub(crate) struct Probers {
     exchanges: ExchangeLink,
     terms: Terms,
     lookups: Lookups,
+    quarantine: Quarantine,
 }
 
 impl Probers {
@@ -76,11 +78,12 @@ impl Probers {
     pub(crate) fn open(identifier: u16, exchanges: ExchangeLink) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let mut missing = Vec::new();
-        let host = FAMILIES.map(|family| OneFamily::of_host(family, identifier, &mut missing));
+        let quarantine = Quarantine::read();
+        let host = FAMILIES.map(|family| OneFamily::of_host(family, identifier, &quarantine, &mut missing));
         watch(&epoll, HOST, &host.each_ref())?;
         Ok(Self {
             epoll,
-            socket_sets: SocketSets { host, pod: None, networks: Networks::default() },
+            socket_sets: SocketSets { host, pod: None, networks: Networks::new(quarantine.clone()) },
             missing,
             pod_missing: Vec::new(),
             batch: Batch::new(),
@@ -88,6 +91,7 @@ impl Probers {
             exchanges,
             terms: Terms::default(),
             lookups: Lookups::default(),
+            quarantine,
         })
     }
 
@@ -96,12 +100,18 @@ impl Probers {
         self.terms = terms;
     }
 
+    /// How long numbers of flows rest, and whether they do.
+    pub(crate) const fn quarantine(&self) -> &Quarantine {
+        &self.quarantine
+    }
+
     /// Takes the sockets of a vantage, in place of those of another.
     pub(crate) fn open_pod(&mut self, pool: &Arc<Pool>) -> io::Result<()> {
         self.close_pod();
         let mut missing = Vec::new();
         let handed = Sockets::Pod(Arc::clone(pool));
-        let pod = FAMILIES.map(|family| OneFamily::of_pod(family, pool, &handed, &mut missing));
+        let pod =
+            FAMILIES.map(|family| OneFamily::of_pod(family, pool, &handed, &self.quarantine, &mut missing));
         self.pod_missing = missing;
         let watched = watch(&self.epoll, POD, &pod.each_ref());
         self.socket_sets.pod = Some(pod);
@@ -196,50 +206,51 @@ impl Probers {
         self.socket_sets.get(socket_set, Family::of(plan.target.ip()))?.mtu.as_ref()?.bytes(plan.target)
     }
 
-    /// Sends one probe, of which its observers learn: its t0. `size_bytes`: the whole IP packet of an ICMP or UDP probe
-    /// that tries a size, 0 for all others.
+    /// Sends one probe, of which its observers learn: its t0. None for a new flow where there is no number for it just
+    /// now: then nothing was sent, and nobody learns of anything.
     pub(crate) fn send(
         &mut self,
         identity: Identity,
         key: ProbeKey,
         plan: &PathPlan,
-        size_bytes: u16,
+        purpose: Purpose,
         seen_by: &mut Observers<'_>,
-    ) -> u64 {
+    ) -> Option<u64> {
         let (vantage, target, family) = (plan.vantage, plan.target, Family::of(plan.target.ip()));
         let (watched, kind) = (seen_by.kernel.stamps(), plan.kind);
-        let Some(socket_set) = self.socket_sets.of(plan) else { return monotonic_ns() };
+        let Some(socket_set) = self.socket_sets.of(plan) else { return Some(monotonic_ns()) };
         let mut probe =
-            Probe { key, vantage, socket_set, kind, target, watched, slot: 0, timeout_ns: 0, size_bytes };
+            Probe { key, vantage, socket_set, kind, target, watched, slot: 0, timeout_ns: 0, purpose };
         if let Some(exchange) = &plan.exchange {
-            return self.exchange(probe, exchange, monotonic_ns(), seen_by);
+            return Some(self.exchange(probe, exchange, monotonic_ns(), seen_by));
         }
         let (kernel, merge) = (&mut *seen_by.kernel, &mut *seen_by.merge);
-        let Some(one) = self.socket_sets.get_mut(socket_set, family) else { return monotonic_ns() };
+        let Some(one) = self.socket_sets.get_mut(socket_set, family) else { return Some(monotonic_ns()) };
         let before_ns = monotonic_ns();
         // Kernel events of it are drained later, on this same thread: none can overtake `merge.sent`.
         let (t0_ns, ended) = match plan.kind {
             ProbeKind::Icmp | ProbeKind::Udp => {
-                let buffer = &mut self.buffer;
-                let payload = match size_bytes {
-                    0 => plan.payload_bytes,
-                    size => size.saturating_sub(overhead_bytes(family)).into(),
-                };
-                let outgoing = Outgoing { identity, key, target, payload_bytes: payload };
-                let left = match plan.kind {
-                    ProbeKind::Icmp => {
-                        one.echo.as_ref().map_or(Err(Errno::AFNOSUPPORT), |p| p.send(&outgoing, buffer))
+                let slot = match purpose {
+                    Purpose::NewFlow => {
+                        let epoll = &self.epoll;
+                        one.new_flow(kind, target, socket_set, (epoll, before_ns, merge.timeout_ns())).ok()?
                     }
-                    _ => one.udp.as_ref().map_or(Err(Errno::AFNOSUPPORT), |p| {
-                        // One that tries a size must not die of its port.
-                        probe.slot = match size_bytes {
-                            _ if plan.network.is_some() => 0,
-                            0 => merge.ports.next(key.path, (vantage, family)),
-                            _ => merge.ports.passing(key.path),
-                        };
-                        p.send(probe.slot, &outgoing, buffer)
-                    }),
+                    // One that tries a size must not die of its port.
+                    Purpose::Size(_) if plan.network.is_none() => {
+                        one.slot(kind, merge.ports.passing(key.path))
+                    }
+                    Purpose::Ordinary if plan.network.is_none() && kind == ProbeKind::Udp => {
+                        merge.ports.next(key.path, (vantage, family))
+                    }
+                    Purpose::Ordinary | Purpose::Size(_) => one.slot(kind, 0),
                 };
+                probe.slot = slot;
+                let payload_bytes = match purpose {
+                    Purpose::Size(size) => size.saturating_sub(overhead_bytes(family)).into(),
+                    Purpose::Ordinary | Purpose::NewFlow => plan.payload_bytes,
+                };
+                let outgoing = Outgoing { identity, key, target, payload_bytes };
+                let left = one.send(kind, slot, &outgoing, &mut self.buffer);
                 (before_ns, left.err().map(|errno| ending(SendFailure::of(errno))))
             }
             ProbeKind::Tcp => match one.tcp.as_mut() {
@@ -271,7 +282,7 @@ impl Probers {
         if let Some(ending) = ended.map(|ending| self.without_address(socket_set, ending)) {
             merge.ended(key, ending);
         }
-        t0_ns
+        Some(t0_ns)
     }
 
     /// What a kernel says that is to send from an address that its pod has not any more is nothing of the network.
@@ -313,7 +324,7 @@ impl Probers {
                 // It may be about a vantage that is gone.
                 let Some(one) = self.socket_sets.get_mut((tag >> 3) as u32, family) else { continue };
                 match tag >> 1 & 3 {
-                    ICMP => one.read_icmp(&mut self.batch, merge, seen),
+                    ICMP => one.read_icmp(slot, &mut self.batch, merge, seen),
                     UDP => {
                         if let Some(udp) = &one.udp {
                             udp.errors(slot, |queued| quoted_by_socket(merge, ProbeKind::Udp, slot, &queued));

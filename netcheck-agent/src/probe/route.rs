@@ -15,6 +15,7 @@ use rustix::net::{SocketType, connect, connect_unspec, getsockname};
 use crate::host::clock::SECOND_NS;
 use crate::model::observation::{KernelSource, OwnFlow, ProbeKey};
 use crate::net::socket;
+use crate::probe::ports::ProbePorts;
 use crate::probe::socket::Sockets;
 use crate::probe::{SendFailure, bare};
 
@@ -27,14 +28,15 @@ const ANSWERS_MAX: usize = 8192;
 #[derive(Debug)]
 pub(crate) struct Routes {
     sockets: Sockets,
+    ports: ProbePorts,
     socket: OwnedFd,
     known: HashMap<IpAddr, (IpAddr, u64)>,
 }
 
 impl Routes {
-    pub(crate) fn open(family: Family, sockets: &Sockets) -> io::Result<Self> {
+    pub(crate) fn open(family: Family, sockets: &Sockets, ports: ProbePorts) -> io::Result<Self> {
         let socket = sockets.open(family, SocketType::DGRAM, None)?;
-        Ok(Self { sockets: sockets.clone(), socket, known: HashMap::new() })
+        Ok(Self { sockets: sockets.clone(), ports, socket, known: HashMap::new() })
     }
 
     /// The source address for `target`.
@@ -69,7 +71,7 @@ impl Routes {
             None if !kernel.stamps() => return Ok(Registered::default()),
             None => self.source(target, now_ns).map_err(SendFailure::of)?,
         };
-        if let Err(errno) = self.sockets.bind_probe_port(socket, source) {
+        if let Err(errno) = self.ports.bind_tcp(&self.sockets, socket, source, target) {
             self.forget(target);
             return Err(SendFailure::Own(errno));
         }
@@ -122,6 +124,7 @@ impl RouteMtu {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::probe::ports::Quarantine;
 
     #[test]
     fn loopback_takes_the_largest() {
@@ -137,7 +140,9 @@ mod tests {
     fn loopback_is_reached_from_loopback() {
         for (family, target) in [(Family::V4, "127.0.0.1:1"), (Family::V6, "[::1]:1")] {
             let target: SocketAddr = target.parse().unwrap();
-            let mut routes = Routes::open(family, &Sockets::Host).unwrap();
+            let mut routes =
+                Routes::open(family, &Sockets::Host, ProbePorts::new(&Sockets::Host, &Quarantine::read()))
+                    .unwrap();
             assert_eq!(routes.source(target, 0), Ok(target.ip()));
             assert_eq!(routes.source(target, FRESH_NS), Ok(target.ip()));
             routes.forget(target);

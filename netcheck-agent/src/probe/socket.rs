@@ -1,14 +1,14 @@
 //! Making the probers' sockets.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use netcheck_common::abi::probe_ports;
 use netcheck_common::domain::{Family, Vantage};
 use rustix::io::Errno;
-use rustix::net::{Protocol, SocketType, bind};
+use rustix::net::{Protocol, SocketType};
 
 use crate::net::socket::{SocketKind, open, set, share};
 use crate::probe::errors;
@@ -82,33 +82,26 @@ impl Sockets {
         share(self.open(family, kind, protocol)?, family, kind)
     }
 
-    /// Binds to one of the ports that destinations know probes by; on the host, to any where too many are taken.
-    pub(crate) fn bind_probe_port(&self, socket: &OwnedFd, address: IpAddr) -> rustix::io::Result<()> {
-        let count = probe_ports::LAST - probe_ports::FIRST + 1;
-        let start = rand::random_range(0..count);
-        for step in 0..PORT_TRIES {
-            // A step that shares no divisor with the number of ports never meets the same port twice.
-            let offset = (u32::from(start) + u32::from(step) * 997).rem_euclid(count.into()) as u16;
-            match bind(socket, &SocketAddr::new(address, self.probe_port(offset))) {
-                Err(Errno::ADDRINUSE) => {}
-                done => return done,
-            }
-        }
+    /// How many probe ports it has.
+    pub(crate) const fn probe_ports(&self) -> u16 {
+        let all = probe_ports::LAST - probe_ports::FIRST + 1;
         match self {
-            Self::Host => bind(socket, &SocketAddr::new(address, 0)),
-            Self::Pod(_) | Self::Secondary(..) => Err(Errno::ADDRINUSE),
+            Self::Host => all / 2,
+            Self::Pod(_) | Self::Secondary(..) => all / 4,
         }
     }
 
-    /// The probe port with this offset, or its neighbour: the host, the pod, and the pod on its secondary networks never
-    /// have the same one, for the hooks of this node tell flows of all by the port alone.
-    pub(crate) const fn probe_port(&self, offset: u16) -> u16 {
-        let offset = match self {
-            Self::Host => offset & !POD_BIT,
-            Self::Pod(_) => offset & !SECONDARY_BIT | POD_BIT,
-            Self::Secondary(..) => offset | POD_BIT | SECONDARY_BIT,
+    /// The probe port with this number, below their count: the host, the pod, and the pod on its secondary networks never
+    /// have the same one, for the hooks of this node tell flows of all by the port alone. The lowest three bits are those
+    /// of the number.
+    pub(crate) const fn probe_port(&self, number: u16) -> u16 {
+        let (low, high) = (number % POD_BIT, number / POD_BIT);
+        let (step, bits) = match self {
+            Self::Host => (2 * POD_BIT, 0),
+            Self::Pod(_) => (2 * SECONDARY_BIT, POD_BIT),
+            Self::Secondary(..) => (2 * SECONDARY_BIT, POD_BIT | SECONDARY_BIT),
         };
-        probe_ports::FIRST + offset
+        probe_ports::FIRST + high * step + bits + low
     }
 }
 
@@ -129,8 +122,6 @@ fn bind_interface(socket: &OwnedFd, interface: &str) -> rustix::io::Result<()> {
     })
 }
 
-/// How many of the probe ports are tried before any other will do.
-const PORT_TRIES: u16 = 8;
 /// The bit of a probe port's offset that tells pods from hosts; above the three that the UDP sockets differ in.
 const POD_BIT: u16 = 8;
 /// The bit that tells a pod's secondary networks from its own.

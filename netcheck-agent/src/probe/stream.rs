@@ -13,6 +13,7 @@ use rustix::net::sockopt::set_socket_linger;
 
 use crate::model::observation::{KernelSource, OwnFlow, ProbeKey};
 use crate::probe::SendFailure;
+use crate::probe::ports::ProbePorts;
 use crate::probe::route::{Registered, Routes};
 use crate::probe::slots::Slots;
 use crate::probe::socket::Sockets;
@@ -37,8 +38,9 @@ pub(crate) struct StreamProber {
 }
 
 impl StreamProber {
-    pub(crate) fn open(family: Family, sockets: Sockets) -> io::Result<Self> {
-        Ok(Self { family, routes: Routes::open(family, &sockets)?, sockets, under_way: Slots::default() })
+    pub(crate) fn open(family: Family, sockets: Sockets, ports: ProbePorts) -> io::Result<Self> {
+        let routes = Routes::open(family, &sockets, ports)?;
+        Ok(Self { family, routes, sockets, under_way: Slots::default() })
     }
 
     /// Where its sockets come from.

@@ -18,6 +18,7 @@ use rustix::net::{SocketType, connect, getsockname};
 
 use crate::model::observation::{KernelSource, OwnFlow, ProbeKey};
 use crate::model::sample::{Detail, Ending, Seen};
+use crate::probe::ports::ProbePorts;
 use crate::probe::route::{Registered, Routes};
 use crate::probe::slots::Slots;
 use crate::probe::socket::Sockets;
@@ -44,8 +45,9 @@ pub(crate) struct TcpProber {
 }
 
 impl TcpProber {
-    pub(crate) fn open(family: Family, sockets: Sockets) -> io::Result<Self> {
-        Ok(Self { family, routes: Routes::open(family, &sockets)?, sockets, attempts: Slots::default() })
+    pub(crate) fn open(family: Family, sockets: Sockets, ports: ProbePorts) -> io::Result<Self> {
+        let routes = Routes::open(family, &sockets, ports)?;
+        Ok(Self { family, routes, sockets, attempts: Slots::default() })
     }
 
     /// Makes the socket of one probe, and registers its flow: its number, and whether hooks watch it.

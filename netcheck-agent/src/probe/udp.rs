@@ -2,7 +2,8 @@
 //! leaves from is its slot (see [`crate::measure::ports`]). The answer comes back to the same one.
 //!
 //! Routers and network cards choose among parallel ways by a hash of addresses and ports: the ports differ in their
-//! lowest three bits, and by chance in the others.
+//! lowest three bits, and by chance in the others. These flows go on for ever; those that are to be new ones leave from
+//! sockets that come and go ([`NewFlowSockets`]).
 //!
 //! ICMP errors about its packets are read by the raw sockets ([`super::icmp`]), a pod's from the sockets themselves.
 
@@ -11,7 +12,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use arrayvec::ArrayVec;
-use netcheck_common::abi::probe_ports;
 use netcheck_common::domain::{Family, Vantage};
 use netcheck_common::header::ProbeHeader;
 use rustix::io::Errno;
@@ -21,6 +21,8 @@ use crate::model::report::PORTS;
 use crate::model::sample::header_of;
 use crate::net::mmsg::Batch;
 use crate::probe::errors::{self, QueuedError};
+use crate::probe::new_flow_sockets::{NewFlowSockets, Waiting};
+use crate::probe::ports::ProbePorts;
 use crate::probe::socket::Sockets;
 use crate::probe::{Outgoing, ProbeBuffer};
 
@@ -32,15 +34,25 @@ const DRAWS: u32 = 8;
 pub(crate) struct UdpProber {
     sockets: ArrayVec<OwnedFd, PORTS>,
     ports: ArrayVec<u16, PORTS>,
+    new_flows: NewFlowSockets,
+    probe_ports: ProbePorts,
+    origin: Sockets,
     family: Family,
     vantage: Vantage,
 }
 
 impl UdpProber {
     /// Opens the sockets. Those after the first may be missing: then the others do their work.
-    pub(crate) fn open(family: Family, sockets: &Sockets) -> io::Result<Self> {
-        let vantage = sockets.vantage();
-        let mut prober = Self { sockets: ArrayVec::new(), ports: ArrayVec::new(), family, vantage };
+    pub(crate) fn open(family: Family, sockets: &Sockets, probe_ports: ProbePorts) -> io::Result<Self> {
+        let mut prober = Self {
+            sockets: ArrayVec::new(),
+            ports: ArrayVec::new(),
+            new_flows: NewFlowSockets::default(),
+            probe_ports,
+            origin: sockets.clone(),
+            family,
+            vantage: sockets.vantage(),
+        };
         // On a pod's secondary networks there is seldom more than one way; each socket there is another open file.
         let ports = if sockets.origin().is_some() { 1 } else { PORTS as u16 };
         for slot in 0..ports {
@@ -59,9 +71,9 @@ impl UdpProber {
         Ok(prober)
     }
 
-    /// The sockets, to wait on; their places are the slots.
-    pub(crate) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.sockets.iter().map(OwnedFd::as_fd)
+    /// The sockets, to wait on, with their slots.
+    pub(crate) fn fds(&self) -> impl Iterator<Item = (BorrowedFd<'_>, u32)> {
+        self.sockets.iter().map(OwnedFd::as_fd).zip(0..).chain(self.new_flows.fds())
     }
 
     /// Their own ports.
@@ -71,7 +83,25 @@ impl UdpProber {
 
     /// The slot of one of its own ports.
     pub(crate) fn slot_of(&self, port: u16) -> Option<u32> {
-        self.ports.iter().position(|own| *own == port).map(|slot| slot as u32)
+        let slot = self.ports.iter().position(|own| *own == port).map(|slot| slot as u32);
+        slot.or_else(|| self.new_flows.slot_of(port))
+    }
+
+    /// A socket that nothing left from for that target: its slot.
+    pub(crate) fn new_flow(&mut self, target: SocketAddr, waiting: &Waiting<'_>) -> Result<u32, Errno> {
+        let Self { new_flows, probe_ports, origin, family, .. } = self;
+        let make = || {
+            let socket = origin.open_shared(*family, SocketType::DGRAM, None)?;
+            probe_ports.bind_udp(origin, &socket, any(*family, origin), None)?;
+            let port = SocketAddr::try_from(getsockname(&socket)?)?.port();
+            Ok((socket, port))
+        };
+        new_flows.take(target, waiting, make).map(|one| one.slot)
+    }
+
+    fn socket(&self, slot: u32) -> Option<&OwnedFd> {
+        let new_flow = || self.new_flows.get(slot).map(|one| &one.socket);
+        self.sockets.get(slot as usize).or_else(new_flow)
     }
 
     /// Sends one datagram. A slot that has no socket is that of the first.
@@ -79,7 +109,7 @@ impl UdpProber {
         let target = outgoing.target;
         let packet = &mut buffer[..outgoing.payload_bytes];
         outgoing.write(packet);
-        let socket = self.sockets.get(slot as usize).unwrap_or(&self.sockets[0]);
+        let socket = self.socket(slot).unwrap_or(&self.sockets[0]);
         match (sendto(socket, packet, SendFlags::DONTWAIT, &target), self.vantage) {
             // A socket with an error queue gives an earlier packet's error to the next one, once.
             (Err(_), Vantage::Pod) => sendto(socket, packet, SendFlags::DONTWAIT, &target).map(drop),
@@ -89,7 +119,7 @@ impl UdpProber {
 
     /// Takes the ICMP errors about a slot's packets, of sockets of a pod; the host's raw sockets read them themselves.
     pub(crate) fn errors(&self, slot: u32, sink: impl FnMut(QueuedError)) {
-        if let Some(socket) = self.sockets.get(slot as usize).filter(|_| self.vantage == Vantage::Pod) {
+        if let Some(socket) = self.socket(slot).filter(|_| self.vantage == Vantage::Pod) {
             errors::take(socket.as_fd(), self.family, sink);
         }
     }
@@ -102,7 +132,7 @@ impl UdpProber {
         mut echo: impl FnMut(SocketAddr, ProbeHeader),
     ) -> io::Result<u64> {
         let mut strange = 0;
-        let Some(socket) = self.sockets.get(slot as usize) else { return Ok(0) };
+        let Some(socket) = self.socket(slot) else { return Ok(0) };
         batch.drain(socket.as_fd(), |packet| {
             match packet.and_then(|packet| Some((packet.from, header_of(packet.bytes)?))) {
                 Some((from, header)) => echo(from, header),
@@ -113,17 +143,21 @@ impl UdpProber {
     }
 }
 
-fn open_one(family: Family, slot: u16, sockets: &Sockets) -> io::Result<(OwnedFd, u16)> {
-    let socket = sockets.open_shared(family, SocketType::DGRAM, None)?;
-    let any: IpAddr = match (sockets.origin(), family) {
+/// The address that its sockets are bound to.
+fn any(family: Family, sockets: &Sockets) -> IpAddr {
+    match (sockets.origin(), family) {
         (Some(origin), _) => origin,
         (None, Family::V4) => Ipv4Addr::UNSPECIFIED.into(),
         (None, Family::V6) => Ipv6Addr::UNSPECIFIED.into(),
-    };
+    }
+}
+
+fn open_one(family: Family, slot: u16, sockets: &Sockets) -> io::Result<(OwnedFd, u16)> {
+    let socket = sockets.open_shared(family, SocketType::DGRAM, None)?;
+    let any = any(family, sockets);
     let mut bound = Err(Errno::ADDRINUSE);
     for _ in 0..DRAWS {
-        let offset = rand::random_range(0..=probe_ports::LAST - probe_ports::FIRST) & !7 | slot;
-        let port = sockets.probe_port(offset);
+        let port = sockets.probe_port(rand::random_range(0..sockets.probe_ports()) & !7 | slot);
         bound = bind(&socket, &SocketAddr::new(any, port));
         if bound != Err(Errno::ADDRINUSE) {
             break;
@@ -149,6 +183,12 @@ mod tests {
     use crate::measure::sizes::LARGEST;
     use crate::model::observation::ProbeKey;
     use crate::probe::Identity;
+    use crate::probe::ports::Quarantine;
+
+    fn open(family: Family) -> UdpProber {
+        let ports = ProbePorts::new(&Sockets::Host, &Quarantine::read());
+        UdpProber::open(family, &Sockets::Host, ports).unwrap()
+    }
 
     #[test]
     fn what_a_responder_sends_back_is_read_with_its_sender_from_every_port() {
@@ -156,7 +196,7 @@ mod tests {
             let responder = UdpSocket::bind(host).unwrap();
             responder.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
             let target = responder.local_addr().unwrap();
-            let prober = UdpProber::open(family, &Sockets::Host).unwrap();
+            let prober = open(family);
             let identity = Identity { session: ProbeSession(1), source_node: 2 };
             let mut batch = Batch::new();
             for slot in 0..PORTS as u32 {
@@ -184,7 +224,7 @@ mod tests {
 
     #[test]
     fn ports_differ_where_a_remainder_is_taken() {
-        let prober = UdpProber::open(Family::V4, &Sockets::Host).unwrap();
+        let prober = open(Family::V4);
         let mut low: Vec<u16> = prober.ports().iter().map(|port| port % PORTS as u16).collect();
         low.sort_unstable();
         assert_eq!(low, (0..PORTS as u16).collect::<Vec<_>>(), "{:?}", prober.ports());

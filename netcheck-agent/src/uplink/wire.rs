@@ -91,6 +91,7 @@ impl Reporter {
             flow: lost.flow.as_ref().map(flow_tuple),
             unwatched: lost.unwatched,
             packet_bytes: lost.size_bytes.into(),
+            new_flows_lost: lost.new_flows_lost,
             ..lost.detail.exchange.as_deref().map(exchange_seen).unwrap_or_default()
         }
     }

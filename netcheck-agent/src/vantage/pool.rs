@@ -1,6 +1,6 @@
 //! Sockets of the vantage that wait to be used: the probe engine takes them, the task that talks to the vantage fills up.
 //!
-//! A TCP or DNS probe uses one up. The engine never waits: where there is none left, its probe is not judged, and the
+//! A TCP or DNS probe uses one up, and a new flow of ICMP or UDP. The engine never waits: where there is none left, its probe is not judged, and the
 //! stock grows.
 
 use std::array;
@@ -17,8 +17,9 @@ use crate::net::socket::SocketKind;
 
 /// Sockets of a kind and family at first: what its probers open for good, and a turn's probes.
 const FIRST: usize = 64;
-/// Ping sockets are not used up: one is open for good on each of the pod's networks, of which it has an interface each.
-const PINGS: usize = 1;
+/// Ping sockets beside those that are open for good on each of the pod's networks, of which it has an interface each:
+/// what a round's new flow and those after a loss use up.
+const PINGS: usize = 8;
 /// Largest stock of a kind and family: the descriptors count against the agent's own limit.
 const LARGEST: usize = 512;
 
@@ -55,7 +56,7 @@ impl Pool {
         let stocks = array::from_fn(|at| {
             let kind = SocketKind::ALL[at / 2];
             let family = if at % 2 == 0 { Family::V4 } else { Family::V6 };
-            let most = if kind == SocketKind::Ping { PINGS.max(hello.links.len()) } else { FIRST };
+            let most = if kind == SocketKind::Ping { PINGS + hello.links.len() } else { FIRST };
             let wanted = if hello.has(family) { most } else { 0 };
             let refused = (wanted == 0).then_some(Errno::AFNOSUPPORT);
             Stock { sockets: Vec::new(), wanted, coming: 0, refused }
@@ -86,15 +87,10 @@ impl Pool {
             return Err(errno);
         }
         let taken = stock.sockets.pop();
-        if taken.is_none() && kind != SocketKind::Ping {
+        if taken.is_none() {
             stock.wanted = (stock.wanted * 2).min(LARGEST);
         }
-        let low = match kind {
-            SocketKind::Ping => taken.is_none(),
-            SocketKind::Datagram | SocketKind::Stream => {
-                stock.sockets.len() + stock.coming <= stock.wanted / 2
-            }
-        };
+        let low = stock.sockets.len() + stock.coming <= stock.wanted / 2;
         drop(stocks);
         if low {
             self.low.notify_one();
@@ -190,7 +186,7 @@ mod tests {
         let first: Vec<_> = pool.asks().iter().map(|ask| (ask.kind, ask.ip_version, ask.count)).collect();
         assert_eq!(
             first,
-            [(SocketKind::Datagram, 4, 64), (SocketKind::Stream, 4, 64), (SocketKind::Ping, 4, 1)]
+            [(SocketKind::Datagram, 4, 64), (SocketKind::Stream, 4, 64), (SocketKind::Ping, 4, 8)]
         );
         assert!(pool.asks().is_empty(), "they are coming");
         assert_eq!(pool.take(Family::V4, SocketKind::Datagram).unwrap_err(), Errno::NOBUFS);

@@ -17,6 +17,7 @@ use netcheck_common::domain::{Family, Outcome, ProbeKind};
 use netcheck_proto::v1;
 
 use crate::cluster::roster::Owner;
+use crate::matrix::flows::Flows;
 use crate::model::Pattern;
 use crate::model::incident::IncidentKind;
 use crate::model::location::{Certainty, Location};
@@ -114,6 +115,8 @@ pub struct Symptom {
     pub oversize: Option<(u16, u16)>,
     /// Where only packets from some source ports are lost: which.
     pub by_port: Option<v1::SourcePorts>,
+    /// Where new flows fare otherwise than old ones.
+    pub flows: Option<Flows>,
 }
 
 impl Fact {

@@ -20,6 +20,7 @@ use crate::plan::{Aim, PlannedPath};
 
 pub mod backends;
 pub mod figures;
+pub mod flows;
 pub mod judging;
 pub mod ports;
 pub mod range;
@@ -74,6 +75,10 @@ pub struct Slot {
     pub failed: [u32; Outcome::FAILURES.len()],
     /// Probes that could not be judged.
     pub suspect: u32,
+    /// Probes with a flow of their own, beside these, that ended with a reply.
+    pub new_reply: u32,
+    /// The same that ended otherwise.
+    pub new_lost: u32,
     /// Delays of the replies.
     pub delays: Option<Box<Delays>>,
 }
@@ -82,11 +87,12 @@ impl Slot {
     /// A slot that holds one window.
     #[must_use]
     pub fn of(start_ns: i64, duration_ns: i64, window: PathWindow) -> Self {
-        let PathWindow { reply, failed, suspect, round_trip, network, host, responder, steps, .. } = window;
+        let PathWindow { reply, failed, suspect, new_reply, new_lost, .. } = window;
+        let PathWindow { round_trip, network, host, responder, steps, .. } = window;
         let delays = Delays { round_trip, network, host, responder, steps };
         let empty = delays == Delays::default();
         let delays = (!empty).then(|| Box::new(delays));
-        Self { start_ns, duration_ns, reply, failed, suspect, delays }
+        Self { start_ns, duration_ns, reply, failed, suspect, new_reply, new_lost, delays }
     }
 
     /// End of the window.
@@ -99,6 +105,7 @@ impl Slot {
     pub fn excuse(&mut self) -> u64 {
         let lost = self.lost();
         self.failed = Default::default();
+        self.new_lost = 0;
         self.suspect = self.suspect.saturating_add(u32::try_from(lost).unwrap_or(u32::MAX));
         lost
     }
@@ -115,6 +122,8 @@ impl Slot {
             *mine = mine.saturating_add(theirs);
         }
         self.suspect = self.suspect.saturating_add(other.suspect);
+        self.new_reply = self.new_reply.saturating_add(other.new_reply);
+        self.new_lost = self.new_lost.saturating_add(other.new_lost);
         match (&mut self.delays, other.delays) {
             (Some(mine), Some(theirs)) => mine.merge(&theirs),
             (mine @ None, theirs) => *mine = theirs,
@@ -238,6 +247,13 @@ impl Row {
         self.last_verdict.is_some_and(|last_verdict| last_verdict.verdict == Verdict::Reachable)
             && newest < self.planned_ns
             && now_ns.saturating_sub(self.planned_ns) <= rules.stale_ns()
+    }
+
+    /// Each of its new flows chooses among several backends. Its old ones have chosen for good, so that one of them that fails
+    /// may be met by new ones alone.
+    #[must_use]
+    pub fn balanced(&self) -> bool {
+        self.path.probe.target.backends > 1
     }
 
     /// What is lost for its size.

@@ -46,6 +46,7 @@ fn one(detail: &v1::PathDetail, paint: Paint) -> String {
     text += &cell.certificate_expires_at.as_ref().map(certificate).unwrap_or_default();
     text += &cell.sizes.as_ref().map(sizes).unwrap_or_default();
     text += &cell.ports.as_ref().map(ports).unwrap_or_default();
+    text += &cell.flows.as_ref().map(flows).unwrap_or_default();
     for backend in &cell.backends {
         text += &reached(backend);
     }
@@ -87,7 +88,20 @@ fn answered(stats: &v1::PathStats) -> String {
     for (count, name) in outcomes.iter().filter(|(count, _)| *count > 0) {
         text += &format!(", {count} {name}");
     }
+    if stats.new_flow_sent > 0 {
+        text += &format!("; as new flows {} of {}", stats.new_flow_reply, stats.new_flow_sent);
+    }
     text + "\n"
+}
+
+/// How new flows fare where they fare otherwise than old ones.
+fn flows(of: &v1::FlowsDiffer) -> String {
+    let since = time_of_day(of.since.as_ref());
+    if of.new_denied {
+        format!("    flows     new connections are denied since {since}, old ones go on\n")
+    } else {
+        format!("    flows     old connections are lost since {since}, new ones go on\n")
+    }
 }
 
 /// The table of delays; empty where none was measured.

@@ -11,6 +11,7 @@ use netcheck_analysis::evidence::losses::losses;
 use netcheck_analysis::evidence::{LocatedLoss, Lost};
 use netcheck_analysis::matrix::Row;
 use netcheck_analysis::matrix::figures::{phases, stats, steps};
+use netcheck_analysis::matrix::flows::Flows;
 use netcheck_analysis::matrix::judging::judge_row;
 use netcheck_analysis::matrix::ports::Ports;
 use netcheck_analysis::matrix::range::Range;
@@ -51,6 +52,8 @@ pub struct Cell {
     pub oversize: Option<(u16, u16)>,
     /// It loses the packets of some source ports. Then the loss and all that is said of it is that of those packets.
     pub by_port: Option<Ports>,
+    /// New flows fare otherwise than old ones.
+    pub flows: Option<Flows>,
 }
 
 impl Cell {
@@ -106,6 +109,10 @@ impl State {
             (None, None) => ordinary().collect(),
         };
         let loss = losses(&lost).into_iter().next();
+        let flows = match verdict {
+            Verdict::Degraded => Flows::new_denied(row, range.now_ns).or_else(|| Flows::old_denied(row)),
+            _ => None,
+        };
         let (newest, oldest) = (lost.first().copied(), lost.last().copied());
         let located = lost
             .iter()
@@ -116,6 +123,7 @@ impl State {
         let mut evidence = located.or(settled).map(|lost| lost.located.evidence.clone()).unwrap_or_default();
         evidence.extend(oversize.map(Sizes::line));
         evidence.extend(by_port.into_iter().flat_map(Ports::lines));
+        evidence.extend(flows.as_ref().map(Flows::line));
         let bad = matches!(verdict, Verdict::Degraded | Verdict::Unreachable);
         let silent = row.backends.iter().filter(|_| bad).flat_map(|backends| backends.silent(&self.roster));
         evidence.extend(silent);
@@ -126,6 +134,7 @@ impl State {
             evidence,
             oversize: oversize.map(|sizes| (sizes.passed_bytes, sizes.lost_bytes)),
             by_port: by_port.cloned(),
+            flows,
             lost_ns: oldest.zip(newest).map(|(oldest, newest)| (oldest.sent_ns, newest.sent_ns)),
             towards: newest
                 .and_then(|lost| destination(&self.roster, source, &row.path.probe, lost))
@@ -147,6 +156,7 @@ impl State {
                 inactive: false,
                 measured_at: None,
                 phases: steps.as_ref().map(phases),
+                flows: flows.as_ref().map(Flows::to_wire),
                 certificate_expires_at: steps
                     .and_then(|steps| steps.not_after)
                     .map(|seconds| prost_types::Timestamp { seconds, nanos: 0 }),

@@ -243,6 +243,7 @@ impl State {
             outcome: cell.outcome,
             oversize: cell.oversize,
             by_port: cell.by_port.as_ref().map(Ports::to_wire),
+            flows: cell.flows,
         }
     }
 }

@@ -313,6 +313,11 @@ pub enum Fault {
         /// The pod.
         pod: String,
     },
+    /// A node forwards no new connection; those that are open go on.
+    NewDenied {
+        /// The node.
+        node: String,
+    },
     /// The inventory shows a node in another state.
     NodeState {
         /// The node.

@@ -44,7 +44,7 @@ impl Merge {
             // What raw IPv6 sockets say, and no others, of a packet that an interface of this node dropped. Ordinary
             // probes tell whether the agent is out of memory.
             Some(Ending::OwnFault { detail })
-                if flight.probe.size_bytes != 0 && detail.errno == Some(Errno::NOBUFS) =>
+                if flight.probe.size_bytes() != 0 && detail.errno == Some(Errno::NOBUFS) =>
             {
                 self.lost(flight, now_ns, Outcome::SendError, None, detail);
             }
@@ -65,11 +65,19 @@ impl Merge {
         }
         let Some(window) = flight.window else {
             self.counters.sizes_tried += 1;
-            self.sizes.replied(path, flight.probe.size_bytes, now_ns);
+            self.sizes.replied(path, flight.probe.size_bytes(), now_ns);
             return;
         };
+        if flight.probe.is_new_flow() {
+            self.counters.new_flows += 1;
+            self.new_flows.answered(path);
+            self.met(flight, true);
+            self.windows.ended(window, path).new_reply += 1;
+            return;
+        }
         if flight.probe.kind.carries_header() {
             self.sizes.ordinary(path, flight.t0_ns, now_ns, true);
+            self.new_flows.old(path, true);
         }
         self.turn_ended(&flight.probe, Some(true), now_ns);
         self.met(flight, true);
@@ -98,6 +106,7 @@ impl Merge {
     /// is the handshake's share of the network.
     fn exchanged(&mut self, flight: &Flight, now_ns: u64, steps: StepTimes, not_after: Option<i64>) {
         self.counters.sample(flight.probe.kind, flight.probe.family(), Outcome::Reply);
+        self.met(flight, true);
         let network_ns = flight.handshake_ns();
         if flight.probe.watched {
             self.counters.stamped += u64::from(network_ns.is_some());
@@ -135,6 +144,7 @@ impl Merge {
         let key = flight.probe.key;
         let unreliable = flight.unreliable && outcome == Outcome::Timeout;
         let why_starved = why_starved.or(unreliable.then_some(StarvationReason::Late));
+        let mut new_flows_lost = 0;
         let window = flight.window.or_else(|| {
             // Exchanges count where they end.
             flight.probe.is_exchange().then(|| self.windows.sent(now_ns))
@@ -145,6 +155,17 @@ impl Merge {
                 if why_starved.is_some() || self.router_reported(&flight, now_ns, &detail) {
                     return;
                 }
+            }
+            Some(window) if flight.probe.is_new_flow() => {
+                let window = self.windows.ended(window, key.path);
+                if why_starved.is_some() {
+                    return;
+                }
+                window.new_lost += 1;
+                self.counters.new_flows += 1;
+                self.counters.new_flows_lost += 1;
+                new_flows_lost = self.new_flows.lost(key.path);
+                self.met(&flight, false);
             }
             Some(window) => {
                 self.turn_ended(&flight.probe, why_starved.is_none().then_some(false), now_ns);
@@ -163,6 +184,7 @@ impl Merge {
                     self.counters.sample(flight.probe.kind, flight.probe.family(), outcome);
                     if flight.probe.kind.carries_header() {
                         self.sizes.ordinary(key.path, flight.t0_ns, now_ns, false);
+                        self.new_flows.old(key.path, false);
                     }
                 }
             }
@@ -194,7 +216,8 @@ impl Merge {
             detail,
             flow: flight.flow(),
             unwatched: !flight.probe.watched,
-            size_bytes: flight.probe.size_bytes,
+            size_bytes: flight.probe.size_bytes(),
+            new_flows_lost,
         });
     }
 
@@ -220,7 +243,7 @@ impl Merge {
     /// A probe that tried a size was not answered. True: a router told what it takes instead, so nothing is lost that
     /// anybody would send now.
     fn router_reported(&mut self, flight: &Flight, now_ns: u64, detail: &Detail) -> bool {
-        let (path, bytes) = (flight.probe.key.path, flight.probe.size_bytes);
+        let (path, bytes) = (flight.probe.key.path, flight.probe.size_bytes());
         if let Some(icmp) = detail.icmp.filter(|icmp| icmp.mtu_bytes != 0)
             && self.sizes.too_big(path, bytes, icmp.mtu_bytes, icmp.from, now_ns)
         {

@@ -1,4 +1,5 @@
 mod late;
+mod new_flows;
 mod properties;
 mod sizes;
 mod windows;
@@ -11,6 +12,7 @@ use rustix::io::Errno;
 use super::*;
 use crate::model::observation::{Direction, DropSeen, Flow, Hook, InterfaceRole, Stamp};
 use crate::model::report::ArrivalSeen;
+use crate::model::sample::Purpose;
 
 const MS: u64 = 1_000_000;
 const SESSION: ProbeSession = ProbeSession(0xfeed);
@@ -38,7 +40,7 @@ fn probe(key: ProbeKey) -> Probe {
         watched: true,
         slot: 0,
         timeout_ns: 0,
-        size_bytes: 0,
+        purpose: Purpose::Ordinary,
     }
 }
 

@@ -11,6 +11,11 @@ use rustix::event::Timespec;
 
 use super::*;
 use crate::net::interface_drops::NoKernelSource;
+use crate::probe::ports::Quarantine;
+
+fn ports() -> ProbePorts {
+    ProbePorts::new(&Sockets::Host, &Quarantine::read())
+}
 
 const KEY: ProbeKey = ProbeKey { path: PathId(1), sequence: Sequence(2) };
 
@@ -101,7 +106,7 @@ fn asks_a_server_and_believes_only_its_answer() {
         let target = server.local_addr().unwrap();
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
         let mut kernel = NoKernelSource::new(v1::EbpfState::Off, Vec::new());
-        let mut prober = DnsProber::new(family, Sockets::Host);
+        let mut prober = DnsProber::new(family, Sockets::Host, ports());
         let (slot, watched) = prober.prepare(KEY, target, question(), &mut kernel).unwrap();
         assert!(!watched);
         assert_eq!(prober.launch(slot, &epoll, 3), None);
@@ -130,7 +135,7 @@ fn a_closed_port_refuses() {
     let target = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
     let mut kernel = NoKernelSource::new(v1::EbpfState::Off, Vec::new());
-    let mut prober = DnsProber::new(Family::V4, Sockets::Host);
+    let mut prober = DnsProber::new(Family::V4, Sockets::Host, ports());
     let (slot, _) = prober.prepare(KEY, target, question(), &mut kernel).unwrap();
     assert_eq!(prober.launch(slot, &epoll, 3), None);
     let (ending, _) = wait(&mut prober, &epoll, slot);

@@ -36,11 +36,11 @@ fn wait_for(prober: &IcmpProber, wanted: impl Fn(&IcmpIncoming) -> bool) -> Icmp
 #[test]
 fn the_kernel_echoes_the_header_back() {
     for (family, target) in [(Family::V4, "127.0.0.1:0"), (Family::V6, "[::1]:0")] {
-        let prober = IcmpProber::open(family, 4242).unwrap();
+        let prober = IcmpProber::open(family, 4242, &Quarantine::read()).unwrap();
         let target: SocketAddr = target.parse().unwrap();
         for (sequence, payload_bytes) in [(1, 64), (2, 65), (70_000, 1000)] {
             let outgoing = Outgoing { identity: IDENTITY, key: key(sequence), target, payload_bytes };
-            prober.send(&outgoing, &mut [0; LARGEST as usize]).unwrap();
+            prober.send(prober.identifier(), &outgoing, &mut [0; LARGEST as usize]).unwrap();
             let reply = wait_for(
                 &prober,
                 |incoming| matches!(incoming, IcmpIncoming::Echo { header, .. } if header.session == 77 && header.sequence == sequence),
@@ -53,7 +53,7 @@ fn the_kernel_echoes_the_header_back() {
 #[test]
 fn a_closed_udp_port_is_told_with_the_probes_header() {
     for (family, host) in [(Family::V4, "127.0.0.1:0"), (Family::V6, "[::1]:0")] {
-        let prober = IcmpProber::open(family, 4243).unwrap();
+        let prober = IcmpProber::open(family, 4243, &Quarantine::read()).unwrap();
         let closed = std::net::UdpSocket::bind(host).unwrap().local_addr().unwrap();
         let header = IDENTITY.header(key(9));
         let sender = std::net::UdpSocket::bind(host).unwrap();

@@ -18,6 +18,7 @@ use super::family::OneFamily;
 use super::watch;
 use crate::plan::Missing;
 use crate::plan::addresses::{NetworkKey, WantedNetworks};
+use crate::probe::ports::Quarantine;
 use crate::probe::socket::{Origin, Sockets};
 use crate::vantage::pool::Pool;
 
@@ -35,8 +36,9 @@ pub(super) struct SecondaryNetwork {
 }
 
 /// All of them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Networks {
+    quarantine: Quarantine,
     pool: Option<Arc<Pool>>,
     wanted: WantedNetworks,
     open: Vec<SecondaryNetwork>,
@@ -47,6 +49,18 @@ pub(super) struct Networks {
 }
 
 impl Networks {
+    /// None yet.
+    pub(super) fn new(quarantine: Quarantine) -> Self {
+        Self {
+            quarantine,
+            pool: None,
+            wanted: WantedNetworks::new(),
+            open: Vec::new(),
+            socket_sets: 0,
+            wrong: BTreeMap::new(),
+        }
+    }
+
     /// Takes the pool of a vantage that has come; none: it is gone, and all sockets with it.
     pub(super) fn serve(&mut self, epoll: &OwnedFd, pool: Option<&Arc<Pool>>) {
         self.want(epoll, WantedNetworks::new());
@@ -88,7 +102,8 @@ impl Networks {
             let interface = pool.hello.interface_of(address).unwrap_or_default().to_owned();
             let origin = Arc::new(Origin { address, interface });
             let socket_set = FIRST + self.socket_sets;
-            match open(epoll, pool, key, &origin, socket_set) {
+            let vantage = Vantage { pool, quarantine: &self.quarantine };
+            match open(epoll, vantage, key, &origin, socket_set) {
                 Ok((one, missing)) => {
                     self.socket_sets += 1;
                     self.wrong.remove(key);
@@ -143,9 +158,16 @@ impl Networks {
     }
 }
 
+/// Where the sockets come from, and how long their numbers rest.
+#[derive(Clone, Copy)]
+struct Vantage<'a> {
+    pool: &'a Arc<Pool>,
+    quarantine: &'a Quarantine,
+}
+
 fn open(
     epoll: &OwnedFd,
-    pool: &Arc<Pool>,
+    Vantage { pool, quarantine }: Vantage<'_>,
     (_, family): &NetworkKey,
     origin: &Arc<Origin>,
     socket_set: u32,
@@ -153,7 +175,7 @@ fn open(
     present(pool, *family, origin)?;
     let mut missing = Vec::new();
     let sockets = Sockets::Secondary(Arc::clone(pool), Arc::clone(origin));
-    let one = OneFamily::of_pod(*family, pool, &sockets, &mut missing);
+    let one = OneFamily::of_pod(*family, pool, &sockets, quarantine, &mut missing);
     // The stock is empty just now: later all of it will be had.
     let lacks = |missing: &Missing| pool.refusal(*family, missing.stock()).is_none();
     if missing.iter().any(lacks) {

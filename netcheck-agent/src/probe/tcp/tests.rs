@@ -9,6 +9,11 @@ use super::*;
 use crate::host::clock::monotonic_ns;
 use crate::model::observation::KernelStatus;
 use crate::net::interface_drops::NoKernelSource;
+use crate::probe::ports::Quarantine;
+
+fn ports() -> ProbePorts {
+    ProbePorts::new(&Sockets::Host, &Quarantine::read())
+}
 
 /// Remembers which flows were announced and ended.
 #[derive(Debug, Default)]
@@ -59,7 +64,7 @@ fn probe(prober: &mut TcpProber, target: SocketAddr, kernel: &mut dyn KernelSour
 #[test]
 fn accepted_and_refused() {
     for (family, host) in [(Family::V4, "127.0.0.1:0"), (Family::V6, "[::1]:0")] {
-        let mut prober = TcpProber::open(family, Sockets::Host).unwrap();
+        let mut prober = TcpProber::open(family, Sockets::Host, ports()).unwrap();
         let listener = TcpListener::bind(host).unwrap();
         let target = listener.local_addr().unwrap();
         let mut absent = NoKernelSource::new(v1::EbpfState::Off, Vec::new());
@@ -82,7 +87,7 @@ fn accepted_and_refused() {
 fn a_connection_leaves_no_time_wait() {
     use std::io::Read as _;
 
-    let mut prober = TcpProber::open(Family::V4, Sockets::Host).unwrap();
+    let mut prober = TcpProber::open(Family::V4, Sockets::Host, ports()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut kernel = NoKernelSource::new(v1::EbpfState::Off, Vec::new());
     probe(&mut prober, listener.local_addr().unwrap(), &mut kernel);
@@ -94,7 +99,7 @@ fn a_connection_leaves_no_time_wait() {
 /// Its server ends it, and the server's process with all that it has, before anybody looks.
 #[test]
 fn a_connection_that_is_closed_and_reset_at_once_stood_all_the_same() {
-    let mut prober = TcpProber::open(Family::V4, Sockets::Host).unwrap();
+    let mut prober = TcpProber::open(Family::V4, Sockets::Host, ports()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut kernel = NoKernelSource::new(v1::EbpfState::Off, Vec::new());
     let target = listener.local_addr().unwrap();
@@ -128,7 +133,7 @@ fn a_connection_that_is_closed_and_reset_at_once_stood_all_the_same() {
 
 #[test]
 fn an_icmp_error_finds_its_attempt() {
-    let mut prober = TcpProber::open(Family::V4, Sockets::Host).unwrap();
+    let mut prober = TcpProber::open(Family::V4, Sockets::Host, ports()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let target = listener.local_addr().unwrap();
     let mut kernel = Recorder::default();

@@ -41,13 +41,14 @@ fn lost_samples_say_why() {
         flow: None,
         unwatched: false,
         size_bytes: 1450,
+        new_flows_lost: 4,
     };
     let report = Report { lost: vec![lost], ..Report::default() };
     let wire = REPORTER.batch(&report).lost.remove(0);
     assert_eq!((wire.sent_unix_ns, wire.errno.as_str()), (1_000_007, "EHOSTUNREACH"));
     assert_eq!(wire.outcome(), v1::Outcome::Unreachable);
     assert_eq!(wire.icmp_error.unwrap().code, 13);
-    assert_eq!(wire.packet_bytes, 1450);
+    assert_eq!((wire.packet_bytes, wire.new_flows_lost), (1450, 4));
     assert_eq!(wire.request_hooks[0].role(), v1::InterfaceRole::Uplink);
 }
 

@@ -20,6 +20,7 @@ use crate::model::Pattern;
 use crate::model::incident::IncidentKind;
 use crate::model::location::Certainty;
 use crate::model::target::TargetKind;
+use crate::words::patterns::flows_differ;
 
 /// Causes that one evaluation finds at most; what they don't explain is one more, scattered.
 pub(super) const CAUSES: usize = 64;
@@ -84,7 +85,7 @@ fn explain_pattern(facts: &[Fact], pattern: Pattern, network: Option<&str>) -> V
         .map(|(key, one)| {
             let told = told(&speaker, key, &one);
             let told = match pattern {
-                Pattern::Any => told,
+                Pattern::Any => of_flows(told, facts),
                 Pattern::Size => of_large(told, facts),
                 Pattern::Port => of_ports(told, facts),
             };
@@ -94,6 +95,21 @@ fn explain_pattern(facts: &[Fact], pattern: Pattern, network: Option<&str>) -> V
             }
         })
         .collect()
+}
+
+/// Says that new flows fare otherwise than old ones, where all paths that have both tell the same. Those of services with
+/// several backends need not.
+fn of_flows(told: Explained, facts: &[Fact]) -> Explained {
+    let both = |at: &usize| {
+        let probe = &facts[*at].path.probe;
+        (probe.kind.carries_header() && probe.target.backends <= 1).then_some(&facts[*at].symptom)
+    };
+    let flows = told.paths.iter().filter_map(both).map(|symptom| symptom.as_ref()?.flows);
+    let told_by: Option<Vec<bool>> = flows.map(|flows| Some(flows?.new_denied)).collect();
+    match flows_differ(told_by.as_deref().unwrap_or_default()) {
+        None => told,
+        Some(how) => Explained { headline: format!("{how}: {}", told.headline), ..told },
+    }
 }
 
 /// Says that it is about large packets alone.

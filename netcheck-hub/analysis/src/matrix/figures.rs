@@ -13,12 +13,15 @@ use crate::matrix::Slot;
 #[must_use]
 pub fn stats(slots: impl Iterator<Item = impl Borrow<Slot>>) -> v1::PathStats {
     let (mut reply, mut suspect) = (0u64, 0u64);
+    let (mut new_flow_sent, mut new_flow_reply) = (0u64, 0u64);
     let mut failed = [0u64; Outcome::FAILURES.len()];
     let mut delays: [Sketch; 4] = Default::default();
     for slot in slots {
         let slot = slot.borrow();
         reply += u64::from(slot.reply);
         suspect += u64::from(slot.suspect);
+        new_flow_sent += u64::from(slot.new_reply) + u64::from(slot.new_lost);
+        new_flow_reply += u64::from(slot.new_reply);
         for (sum, &count) in failed.iter_mut().zip(&slot.failed) {
             *sum += u64::from(count);
         }
@@ -45,6 +48,8 @@ pub fn stats(slots: impl Iterator<Item = impl Borrow<Slot>>) -> v1::PathStats {
         host,
         responder,
         http_error,
+        new_flow_sent,
+        new_flow_reply,
     }
 }
 

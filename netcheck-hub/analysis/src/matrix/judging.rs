@@ -4,13 +4,15 @@
 //! |---|---|
 //! | `no_data` | no judged sample in the range, or none for longer than [`Rules::stale_ns`] |
 //! | `unreachable` | none of the newest samples was answered: [`RUN`] of them where one host answers, [`RUN_BALANCED`] where a service spreads them over several; or none in the whole range |
-//! | `degraded` | any loss in the range |
+//! | `degraded` | any loss in the range; or new flows fare otherwise than old ones ([`Flows`]), or some of a service's are lost |
 //! | `reachable` | every judged sample in the range was answered |
 //! | `expected_absent` | instead of the first three, where Kubernetes says that source or target are meant to be away |
 //!
 //! A path comes back in two steps, which is all the hysteresis there is: one answered window ends `unreachable`, and
 //! it stays `degraded` until its losses have left the range.
 
+use crate::evidence::Lost;
+use crate::matrix::flows::Flows;
 use crate::matrix::range::Range;
 use crate::matrix::{Row, Slot};
 use crate::model::verdict::{RUN, RUN_BALANCED, Rules, Verdict};
@@ -94,10 +96,13 @@ pub fn judge_row(row: &Row, rules: &Rules, source_absent: bool, range: &Range) -
     let backends = by_port.map_or(target.backends, |ports| target.backends.max(ports.ports as usize));
     let view = View { slots: range.slots(row), fresh_lost, fresh_lost_ns, backends, absent };
     let hurt = by_port.is_some() || row.has_size_loss(range.now_ns).is_some();
+    let new_flow = |lost: &Lost| lost.is_new_flow() && !lost.sample.suspect;
+    let new_lost = || row.lost.iter().any(new_flow) && range.lost(row).any(new_flow);
     match judge(view, rules, range.now_ns) {
         // In turn again, and nothing came yet: what it was stands for as long as silence says nothing.
         Verdict::NoData if !absent && !range.strict && row.begins(rules, range.now_ns) => Verdict::Reachable,
-        Verdict::Reachable if !absent && hurt => Verdict::Degraded,
+        Verdict::Reachable if !absent && (hurt || new_lost()) => Verdict::Degraded,
+        Verdict::Unreachable if !absent && Flows::old_denied(row).is_some() => Verdict::Degraded,
         verdict => verdict,
     }
 }
@@ -111,12 +116,12 @@ fn fresh(row: &Row, from_ns: i64) -> (u64, Option<i64>) {
         .rev()
         .filter(|lost| !lost.sample.suspect)
         .take_while(|lost| lost.sent_ns >= covered_ns);
-    let Some(newest) = fresh.find(|lost| !lost.tries_size()) else { return (0, None) };
+    let Some(newest) = fresh.find(|lost| !lost.is_beside()) else { return (0, None) };
     let mut expected = newest.sample.sequence;
-    // Probes that try a size have numbers of their own among the others; they count for nothing here.
+    // What is no ordinary probe has a number of its own among the others, and counts for nothing here.
     let older = fresh.take_while(|lost| {
         expected = expected.wrapping_sub(1);
         lost.sample.sequence == expected
     });
-    (1 + older.filter(|lost| !lost.tries_size()).count() as u64, Some(newest.sent_ns))
+    (1 + older.filter(|lost| !lost.is_beside()).count() as u64, Some(newest.sent_ns))
 }

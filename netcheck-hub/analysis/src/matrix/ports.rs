@@ -86,7 +86,7 @@ impl Ports {
     pub fn shown_by(&self, lost: &Lost, now_ns: i64) -> bool {
         // Where no hook saw it leave, nobody knows its port.
         let port = lost.flow.map(|flow| flow.source.port());
-        !lost.tries_size()
+        !lost.is_beside()
             && !lost.sample.suspect
             && port.is_none_or(|port| self.lost.iter().any(|(of, ..)| *of == port))
             && now_ns.saturating_sub(lost.sent_ns) <= self.stale_ns

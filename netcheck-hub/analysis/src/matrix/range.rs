@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::evidence::Lost;
+use crate::matrix::flows::Flows;
 use crate::matrix::{Row, Slot};
 use crate::model::clock::nanos;
 
@@ -39,12 +40,15 @@ impl Range {
         }
     }
 
-    /// The lost probes of a row in it, newest first.
+    /// The lost probes of a row in it, newest first; new flows only where they show that new connections are denied, or
+    /// which backends of a service fail.
     pub fn lost<'a>(&self, row: &'a Row) -> impl Iterator<Item = &'a Lost> + Clone + use<'a> {
         // As far back as the oldest window that counts.
         let from_ns = self.slots(row).next().map_or(self.from_ns, |slot| slot.start_ns.min(self.from_ns));
         let newest = row.lost.iter().rev().take_while(move |lost| lost.sent_ns >= from_ns);
-        newest.filter(|lost| !lost.tries_size())
+        let new_flows =
+            row.balanced() || row.lost.back().and_then(|_| Flows::new_denied(row, self.now_ns)).is_some();
+        newest.filter(move |lost| !lost.tries_size() && (new_flows || !lost.is_new_flow()))
     }
 
     /// The lost probes that show what is lost for its source port, newest first: as long as what they show stands.

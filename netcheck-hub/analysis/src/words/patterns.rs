@@ -1,4 +1,4 @@
-//! What is lost for its size or its source port, in words. Pure.
+//! What is lost for its size, its source port, or for being a new flow or an old one, in words. Pure.
 
 use std::collections::BTreeSet;
 
@@ -22,6 +22,18 @@ pub fn sizes_lost(borders: &[(u16, u16)]) -> Option<String> {
     let tried = borders.iter().map(|&(_, lost)| lost);
     let (least, most) = tried.clone().min().zip(tried.max())?;
     Some(format!("packets of {} bytes", span(least, most)))
+}
+
+/// How new flows of some paths fare where they fare otherwise than old ones; of each: new ones are denied. None where the
+/// paths differ, or without any.
+#[must_use]
+pub fn flows_differ(new_denied: &[bool]) -> Option<&'static str> {
+    let (first, rest) = new_denied.split_first()?;
+    rest.iter().all(|of| of == first).then_some(if *first {
+        "new connections are denied, old ones go on"
+    } else {
+        "old connections are lost, new ones go on"
+    })
 }
 
 /// `61007`, `61007 and 61015`; of many the first.

@@ -27,7 +27,7 @@ fn rows_to(agent: &Agent, to: IpAddr) -> impl Iterator<Item = &Row> {
 /// The ordinary probe among these that was sent nearest to then, and near enough to be of the same cause.
 fn nearest<'a>(losses: impl IntoIterator<Item = &'a Lost>, about_ns: i64) -> Option<&'a Lost> {
     let away_ns = |lost: &&Lost| lost.sent_ns.abs_diff(about_ns);
-    let ordinary = losses.into_iter().filter(|lost| !lost.tries_size());
+    let ordinary = losses.into_iter().filter(|lost| !lost.is_beside());
     ordinary.min_by_key(away_ns).filter(|lost| away_ns(lost) <= REVERSE_NS)
 }
 

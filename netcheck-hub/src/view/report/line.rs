@@ -94,7 +94,10 @@ pub fn line<'a>(
             };
             let failed = kinds.iter().eq(&[v1::ProbeKind::Http]) && bad.iter().all(answered);
             let verb = if failed { "failed" } else { "lost" };
-            format!(": {} {verb}{}", oversize(bad).unwrap_or_else(|| share(bad)), since(bad))
+            match flows(bad) {
+                Some(how) => format!(": {how}{}", since(bad)),
+                None => format!(": {} {verb}{}", oversize(bad).unwrap_or_else(|| share(bad)), since(bad)),
+            }
         }
     };
     text += &place(bad, loss, why);
@@ -143,6 +146,19 @@ fn through(tunnel: &str) -> String {
 fn by_port(bad: &[&v1::MatrixCell]) -> Vec<v1::SourcePorts> {
     let of = |cell: &&v1::MatrixCell| cell.ports.clone().filter(|_| cell.verdict() == v1::Verdict::Degraded);
     bad.iter().map(of).collect::<Option<_>>().unwrap_or_default()
+}
+
+/// `new connections are denied, old ones go on`, where each of the paths that have both tells so. A service's need not: its
+/// flows lead to several backends.
+fn flows(bad: &[&v1::MatrixCell]) -> Option<&'static str> {
+    let both = |cell: &&&v1::MatrixCell| {
+        path(cell).is_some_and(|of| {
+            matches!(of.kind, v1::ProbeKind::Icmp | v1::ProbeKind::Udp)
+                && of.target.kind() != v1::TargetKind::Service
+        })
+    };
+    let told = bad.iter().filter(both).map(|cell| cell.flows.as_ref().map(|flows| flows.new_denied));
+    netcheck_analysis::words::patterns::flows_differ(&told.collect::<Option<Vec<bool>>>()?)
 }
 
 /// `packets above 1400 bytes`, where all ordinary probes are answered.

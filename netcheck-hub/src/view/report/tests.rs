@@ -42,6 +42,7 @@ fn cell(source: &str, target: &str, verdict: Verdict, at: Option<Location>) -> C
         probeable: true,
         oversize: None,
         by_port: None,
+        flows: None,
         cell: v1::MatrixCell {
             path: Some(path),
             verdict: verdict.to_wire().into(),

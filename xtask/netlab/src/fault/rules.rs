@@ -154,6 +154,10 @@ fn chains<'a>(fault: &'a Fault, topology: &'a Topology) -> Result<Vec<Chain<'a>>
             let rules = vec![tunnel_rule(topology, a, b)?, tunnel_rule(topology, b, a)?];
             vec![Chain { netns: &topology.underlay_ns, table_family: "bridge", hook: Hook::Forward, rules }]
         }
+        Fault::NewDenied { node } => {
+            let rules = ["ct state established,related accept", "ct state new counter drop"];
+            inet(&topology.node(node)?.netns, Hook::Forward, rules.map(str::to_owned).to_vec())
+        }
         Fault::PolicyDeny { pod } => {
             let pod = topology.pod(pod)?;
             let (v4, v6) = (pod.v4, pod.v6);

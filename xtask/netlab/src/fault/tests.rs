@@ -67,6 +67,7 @@ const ALL: &[&str] = &[
     "dad-failed pod=web-n2",
     "duplicate-address of=web-n2 at=app-n2-2",
     "policy-deny pod=web-n2",
+    "new-denied node=n2",
     "node-state node=n1 state=notready",
     "node-state node=n1 state=cordoned",
     "node-state node=n1 state=deleted",

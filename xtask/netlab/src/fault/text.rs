@@ -54,6 +54,7 @@ Faults (settings in [] may be left out):
   dad-failed pod=P                 its IPv6 address was in use when it came up
   duplicate-address of=P at=P      another pod of the node has it, too, and is the one that is asked
   policy-deny pod=P                no new connection to or from it passes
+  new-denied node=N                it forwards no new connection
   node-state node=N state=notready|cordoned|deleted     in the inventory
   pod-gone pod=P                                        in the inventory
 
@@ -241,6 +242,7 @@ impl fmt::Display for Fault {
             Self::DadFailed { pod } => write!(f, "dad-failed pod={pod}"),
             Self::DuplicateAddress { of, at } => write!(f, "duplicate-address of={of} at={at}"),
             Self::PolicyDeny { pod } => write!(f, "policy-deny pod={pod}"),
+            Self::NewDenied { node } => write!(f, "new-denied node={node}"),
             Self::NodeState { node, state } => write!(f, "node-state node={node} state={}", state.word()),
             Self::PodGone { pod } => write!(f, "pod-gone pod={pod}"),
         }

@@ -91,6 +91,15 @@ const EVERYWHERE: &[Case] = &[
             (Http(V6, "n1", "web-n3"), Reply),
         ],
     },
+    Case {
+        fault: "new-denied node=n2",
+        seen: &[
+            (Http(V4, "n1", "web-n2"), Timeout),
+            (Ping(V6, "web-n2", "n1"), Timeout),
+            (Ping(V4, "n2", "web-n2"), Reply),
+            (Ping(V4, "n1", "n2"), Reply),
+        ],
+    },
 ];
 
 /// Where there is an overlay.

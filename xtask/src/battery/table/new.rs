@@ -25,5 +25,6 @@ pub(super) const ROWS: &[Row] = &[
     only(Families::V6, lab("dad-failed pod=web-n2", POD, &[SILENT_POD, at("n2", "request", "send", "EHOSTUNREACH")])).opens("place|target n2|web-n2 IPv6"),
     lab("duplicate-address of=web-n2 at=app-n2-2", TCP, &[at("n2", "request", "socket", "")]).opens("place|target n2|web-n2"),
     // New connections only: those that are open go on.
+    lab("new-denied node=n2", POD, &[at("n2", "", "netfilter_forward", "NETFILTER_DROP")]).opens("place n2 netfilter_forward"),
     lab("policy-deny pod=web-n2", POD, &[at("n2", "", "netfilter_forward", "NETFILTER_DROP")]).opens("place n2 netfilter_forward"),
 ];

@@ -3,7 +3,7 @@
 use super::*;
 
 fn sized(key: ProbeKey, size_bytes: u16) -> Probe {
-    Probe { size_bytes, ..probe(key) }
+    Probe { purpose: Purpose::Size(size_bytes), ..probe(key) }
 }
 
 #[test]

@@ -19,7 +19,7 @@ fn slots(text: &str, now_ns: i64) -> Vec<Slot> {
             reply: u32::from(matches!(letter, 'r' | 'm')),
             failed: [u32::from(matches!(letter, 'l' | 'm')), 0, 0, 0, 0, 0],
             suspect: u32::from(letter == 's'),
-            delays: None,
+            ..Slot::default()
         })
         .collect()
 }

@@ -137,6 +137,7 @@ impl Settings {
             "dad-failed" => Fault::DadFailed { pod: self.need("pod")? },
             "duplicate-address" => Fault::DuplicateAddress { of: self.need("of")?, at: self.need("at")? },
             "policy-deny" => Fault::PolicyDeny { pod: self.need("pod")? },
+            "new-denied" => Fault::NewDenied { node: self.need("node")? },
             _ => bail!("there is no such kind; the kinds are\n{HELP}"),
         })
     }

@@ -1,0 +1,91 @@
+//! What connection tracking knows goes on under a rule for new connections: every kind of probe sees the rule all the
+//! same, soon, and it is told that old connections go on.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use netcheck_netlab::{Lab, LabSpec, Mode};
+use serde_json::Value;
+use xtask::cluster::{Cell, Cluster, Settings};
+
+use crate::{args, inject, is_bad};
+
+/// Long, so that what reading takes does not matter much.
+const INTERVAL: Duration = Duration::from_secs(2);
+const KINDS: [&str; 5] = ["icmp", "udp", "tcp", "dns", "http"];
+
+/// What a node sends to pods of the nodes that deny.
+fn crosses(cell: &Cell) -> bool {
+    let to_pod = ["pod/default/web-n2", "pod/netcheck/vantage-n2"].contains(&cell.target.as_str());
+    cell.source == "n1" && cell.vantage == "host" && (to_pod || ["dns", "http"].contains(&cell.kind.as_str()))
+}
+
+fn denied(cell: &Value) -> bool {
+    cell["flows"]["newDenied"] == true
+}
+
+#[test]
+fn a_rule_for_new_connections_is_seen_by_every_kind_within_three_intervals() {
+    let lab =
+        Lab::up(LabSpec { mode: Mode::Routed, vantage: true, ..LabSpec::named("e2e-new-flows") }).unwrap();
+    let web = lab.pod("web-n2").unwrap().v4;
+    let settings = Settings {
+        hub_args: args(&format!(
+            "--interval 2s --timeout 1s --http-interval 2s --http-timeout 1s --http-target http://{web}:8080/"
+        )),
+        agent_args: vec![format!("--allow-cidr={web}/32")],
+        ..Settings::default()
+    };
+    let cluster = Cluster::start(lab, settings).unwrap();
+    cluster.wait_healthy().unwrap();
+
+    let start = Instant::now();
+    for fault in ["new-denied node=n2", "new-denied node=n4"] {
+        inject(&cluster, fault);
+    }
+    let mut seen: BTreeMap<&str, Duration> = BTreeMap::new();
+    while seen.len() < KINDS.len() && start.elapsed() < 10 * INTERVAL {
+        let cells = cluster.cells().unwrap();
+        for kind in KINDS {
+            let mut paths = cells.iter().filter(|cell| cell.kind == kind && crosses(cell)).peekable();
+            assert!(paths.peek().is_some(), "nobody probes by {kind}");
+            if paths.all(is_bad) {
+                seen.entry(kind).or_insert_with(|| start.elapsed());
+            }
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    println!("seen after {seen:?}");
+    for kind in KINDS {
+        let took = seen.get(kind).unwrap_or_else(|| panic!("{kind} sees nothing: {seen:?}"));
+        assert!(*took <= 3 * INTERVAL, "{kind} took {took:?}");
+    }
+
+    // It is told what it is, and where.
+    cluster
+        .wait("all is told", 10 * INTERVAL, |report| {
+            let told = |node: &str| {
+                report.findings.iter().any(|finding| {
+                    let at = finding.location.as_ref();
+                    at.is_some_and(|at| at.node == node && at.stage == "netfilter_forward")
+                        && finding.headline.contains("new connections are denied, old ones go on since")
+                })
+            };
+            told("n2") && told("n4")
+        })
+        .unwrap_or_else(|error| panic!("{error}\n{}", cluster.shown(&["path", "n1", "web-n2"]).unwrap()));
+    let cells = cluster.ask(&["matrix"]).unwrap();
+    let cells = cells["cells"].as_array().unwrap();
+    assert!(cells.iter().any(|cell| denied(cell) && cell["path"]["kind"] == "PROBE_KIND_ICMP"));
+    assert!(cells.iter().any(|cell| denied(cell) && cell["path"]["kind"] == "PROBE_KIND_UDP"));
+    let path = cluster.shown(&["path", "n1", "web-n2"]).unwrap();
+    assert!(path.contains("new connections are denied since"), "{path}");
+    println!("{path}");
+    println!("{}", cluster.shown(&["report"]).unwrap());
+
+    cluster.lab.heal_all().unwrap();
+    cluster.wait_healthy().unwrap();
+    let cells = cluster.ask(&["matrix"]).unwrap();
+    assert!(!cells["cells"].as_array().unwrap().iter().any(denied), "it is over");
+    cluster.stop().unwrap().down().unwrap();
+}
