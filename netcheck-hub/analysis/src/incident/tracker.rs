@@ -5,6 +5,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use netcheck_common::domain::PathId;
 use netcheck_proto::{convert, v1};
 
 use super::{Explained, Fact};
@@ -219,6 +220,32 @@ impl IncidentTracker {
         open
     }
 
+    /// Open incidents, each with source and number of the paths that it explains.
+    pub fn open_paths(&self) -> impl Iterator<Item = (String, impl Iterator<Item = (Arc<str>, PathId)> + '_)> {
+        self.current.iter().filter(|entry| entry.open).map(|entry| {
+            let paths = entry.paths.iter().map(|(source, path, _)| (Arc::clone(source), PathId(*path)));
+            (entry.wire.id.clone(), paths)
+        })
+    }
+
+    /// What did it, on the nodes where an open incident is; it replaces what was said before.
+    pub fn name_culprits(&mut self, id: &str, culprits: Vec<v1::Culprit>) {
+        let mut open = self.current.iter_mut().filter(|entry| entry.open);
+        let Some(entry) = open.find(|entry| entry.wire.id == id) else { return };
+        // Found again is no news, whenever that was.
+        let same = |a: &v1::Culprit, b: &v1::Culprit| {
+            v1::Culprit { found_at: None, text: String::new(), ..a.clone() }
+                == v1::Culprit { found_at: None, text: String::new(), ..b.clone() }
+        };
+        let old = &entry.wire.culprits;
+        let news = old.len() != culprits.len() || !old.iter().zip(&culprits).all(|(a, b)| same(a, b));
+        entry.wire.culprits = culprits;
+        if news {
+            self.revision += 1;
+            entry.revision = self.revision;
+        }
+    }
+
     /// Closed incidents, newest first.
     pub fn closed(&self) -> impl Iterator<Item = &Incident> {
         self.closed.iter()
@@ -319,6 +346,7 @@ impl Entry {
             closed_at: None,
             cause: cause.key.clone(),
             merged_into: String::new(),
+            culprits: std::mem::take(&mut self.wire.culprits),
         };
     }
 }
