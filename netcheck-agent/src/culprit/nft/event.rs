@@ -1,5 +1,7 @@
 //! What nftables tells of a packet that is traced (net/netfilter/nf_tables_trace.c). Pure.
 
+use std::net::IpAddr;
+
 use super::attributes::{Attributes, Message};
 
 /// `NFNL_SUBSYS_NFTABLES`, and its message `NFT_MSG_TRACE`.
@@ -12,6 +14,7 @@ const HANDLE: u16 = 3;
 const TYPE: u16 = 4;
 const VERDICT: u16 = 5;
 const ID: u16 = 6;
+const NETWORK_HEADER: u16 = 8;
 const POLICY: u16 = 16;
 
 /// What a rule or a chain's policy says.
@@ -29,11 +32,41 @@ pub(crate) enum Verdict {
     On,
 }
 
+/// What an IP header says of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Packet {
+    /// Of layer 4.
+    protocol: u8,
+    source: IpAddr,
+    destination: IpAddr,
+}
+
+impl Packet {
+    fn read(header: &[u8]) -> Option<Self> {
+        let v4 = |at: usize| header.get(at..)?.first_chunk::<4>().map(|octets| IpAddr::from(*octets));
+        let v6 = |at: usize| header.get(at..)?.first_chunk::<16>().map(|octets| IpAddr::from(*octets));
+        Some(match header.first()? >> 4 {
+            4 => Self { protocol: *header.get(9)?, source: v4(12)?, destination: v4(16)? },
+            6 => Self { protocol: *header.get(6)?, source: v6(8)?, destination: v6(24)? },
+            _ => return None,
+        })
+    }
+
+    /// How much two headers look like one packet's at two hooks; none: they can't be. Translation changes an address.
+    pub(crate) fn likeness(&self, other: &Self) -> Option<u8> {
+        let same = self.protocol == other.protocol && self.source.is_ipv4() == other.source.is_ipv4();
+        let ends = u8::from(self.source == other.source) + u8::from(self.destination == other.destination);
+        same.then_some(ends)
+    }
+}
+
 /// One step of a traced packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TraceEvent {
-    /// The same for all steps of one packet, as good as unique for a second.
+    /// The same for all steps of one packet within one hook, and often, not always, at the next hook.
     pub(crate) id: u32,
+    /// Whose packet it is: told with its first step at each hook.
+    pub(crate) packet: Option<Packet>,
     /// `NFPROTO_*` of the table.
     pub(crate) family: u8,
     pub(crate) table: String,
@@ -53,11 +86,16 @@ impl TraceEvent {
         // enum nft_trace_types: 1 policy, 2 return, 3 rule.
         let (handle, verdict) = match attributes.number(TYPE)? {
             1 => (0, plain(attributes.number(POLICY)?)),
-            3 => (attributes.long(HANDLE)?, verdict(attributes.nested(VERDICT)?)?),
+            3 => match attributes.long(HANDLE) {
+                Some(handle) => (handle, verdict(attributes.nested(VERDICT)?)?),
+                // The packet as it enters the chain, before any rule.
+                None => (0, Verdict::On),
+            },
             _ => (0, Verdict::On),
         };
         Some(Self {
             id: attributes.number(ID)?,
+            packet: attributes.get(NETWORK_HEADER).and_then(Packet::read),
             family,
             table: attributes.text(TABLE)?,
             chain: attributes.text(CHAIN)?,

@@ -13,7 +13,7 @@ use netlink_sys::{AsyncSocket as _, AsyncSocketExt as _, SocketAddr, TokioSocket
 use tokio::time::{Instant, timeout_at};
 
 use super::attributes::messages;
-use super::event::{TraceEvent, Verdict};
+use super::event::{Packet, TraceEvent, Verdict};
 use super::request::{self, Layer, Mark};
 use super::rule::Rule;
 
@@ -144,6 +144,8 @@ struct Ways<'a> {
     /// The own table's name.
     own: &'a str,
     packets: HashMap<u32, Way>,
+    /// Those that a rule of ours marked, newest last.
+    marked: Vec<(u32, Packet)>,
     /// For each case what ended its packets, and how many.
     ended: Vec<Vec<(Ended, u32)>>,
 }
@@ -159,7 +161,7 @@ struct Way {
 
 impl<'a> Ways<'a> {
     fn new(own: &'a str, cases: usize) -> Self {
-        Self { own, packets: HashMap::new(), ended: vec![Vec::new(); cases] }
+        Self { own, packets: HashMap::new(), marked: Vec::new(), ended: vec![Vec::new(); cases] }
     }
 
     /// Cases with something that ended them.
@@ -168,19 +170,13 @@ impl<'a> Ways<'a> {
     }
 
     fn take(&mut self, event: TraceEvent) {
-        let TraceEvent { id, family, table, chain, handle, verdict } = event;
+        let TraceEvent { id, packet, family, table, chain, handle, verdict } = event;
         if table == self.own {
-            // The rule that marked it. The number is made of the packet's flow, among others: what has it again is of
-            // the same case.
-            let case = request::case_of(&chain).filter(|&case| handle != 0 && case < self.ended.len());
-            if let Some(case) = case
-                && (self.packets.len() < PACKETS || self.packets.contains_key(&id))
-            {
-                let way = self.packets.entry(id).or_default();
-                way.cases.insert(case);
-                way.chains.clear();
-            }
-            return;
+            let case = request::case_of(&chain).filter(|&case| case < self.ended.len());
+            return case.into_iter().for_each(|case| self.mark(id, packet, case));
+        }
+        if !self.packets.contains_key(&id) {
+            self.recognize(id, packet);
         }
         let Some(way) = self.packets.get_mut(&id) else { return };
         if way.table != (family, table.clone()) || !way.chains.contains(&chain) {
@@ -207,6 +203,31 @@ impl<'a> Ways<'a> {
             }
             Verdict::To(_) | Verdict::Accept | Verdict::On => {}
         }
+    }
+
+    /// A rule of ours marked a packet.
+    fn mark(&mut self, id: u32, packet: Option<Packet>, case: usize) {
+        if self.packets.len() >= PACKETS && !self.packets.contains_key(&id) {
+            return;
+        }
+        let way = self.packets.entry(id).or_default();
+        way.cases.insert(case);
+        way.chains.clear();
+        if let Some(packet) = packet {
+            self.marked.retain(|(other, _)| *other != id);
+            self.marked.push((id, packet));
+        }
+    }
+
+    /// A packet that has another number than it had where it was marked: which one is it? Nobody else's is traced, and
+    /// what is told of it comes right behind what was told there.
+    fn recognize(&mut self, id: u32, packet: Option<Packet>) {
+        let Some(packet) = packet.filter(|_| self.packets.len() < PACKETS) else { return };
+        let like = self.marked.iter().enumerate();
+        let like = like.filter_map(|(at, (id, marked))| Some((marked.likeness(&packet)?, at, *id)));
+        let Some((_, _, marked)) = like.max() else { return };
+        let cases = self.packets.get(&marked).map(|way| way.cases.clone()).unwrap_or_default();
+        self.packets.insert(id, Way { cases, ..Way::default() });
     }
 
     /// For each case what ended its packets, most often first.
