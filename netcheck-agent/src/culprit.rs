@@ -9,6 +9,7 @@
 
 mod filter;
 pub(crate) mod nft;
+mod node;
 
 use std::time::Duration;
 
@@ -100,10 +101,15 @@ pub async fn find(node: &str, question: &v1::CulpritQuestion, tracing: Tracing) 
         answer.again_after = Some(convert::duration_from_ns(u64::try_from(left.as_nanos()).unwrap_or(u64::MAX)));
     }
     let filtered = filter::find(cases, tracing).await;
-    for (case, culprits) in (0..).zip(filtered) {
+    for (case, mut culprits) in filtered.into_iter().enumerate() {
+        // What a trace saw is better than what was read.
+        let traced = culprits.iter().any(|culprit| culprit.kind() != v1::CulpritKind::Untold);
+        if let Some(read) = node::find(&cases[case]).await.filter(|_| !traced) {
+            culprits = vec![read];
+        }
         answer.found.extend(culprits.into_iter().map(|culprit| {
             let culprit = Some(v1::Culprit { node: node.to_owned(), ..culprit });
-            v1::CulpritFound { case, culprit }
+            v1::CulpritFound { case: u32::try_from(case).unwrap_or(u32::MAX), culprit }
         }));
     }
     answer

@@ -10,6 +10,9 @@ pub(crate) mod request;
 pub(crate) mod rule;
 pub(crate) mod trace;
 
+#[cfg(test)]
+mod tests;
+
 /// nft's word for a family of tables (`NFPROTO_*`).
 pub(crate) const fn family_name(family: u8) -> &'static str {
     match family {

@@ -4,13 +4,14 @@
 //! found, for a shorter one. An incident's culprits are those of its places, so nothing is asked before a place is known.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use netcheck_common::domain::PathId;
 use netcheck_proto::{convert, v1};
 
 use super::State;
-use netcheck_analysis::evidence::{Flow, Lost};
+use netcheck_analysis::evidence::Lost;
 use netcheck_analysis::model::NodeIx;
 use netcheck_analysis::model::clock::{SECOND_NS, timestamp};
 use netcheck_analysis::plan::Probe;
@@ -269,14 +270,14 @@ fn case(probe: &Probe, lost: &Lost, at: &v1::LossLocation, (session, path): (u64
         location: Some(at.clone()),
         probe_session: if bears_header { session } else { 0 },
         path_id: if bears_header { path.0 } else { 0 },
-        flows: flows(probe, lost, &here().filter_map(|fact| fact.record.flow.as_ref()).collect::<Vec<_>>()),
+        flows: flows(probe, lost, at, &here().filter_map(|fact| fact.record.flow.as_ref()).collect::<Vec<_>>()),
         encapsulated: here().any(|fact| fact.record.encapsulated),
     }
 }
 
 /// What the packet's two ends may be: as it was sent, as it left its node, as somebody saw it dropped. The sender's own
 /// port is another one with the next probe.
-fn flows(probe: &Probe, lost: &Lost, dropped: &[&v1::FlowTuple]) -> Vec<v1::FlowTuple> {
+fn flows(probe: &Probe, lost: &Lost, at: &v1::LossLocation, dropped: &[&v1::FlowTuple]) -> Vec<v1::FlowTuple> {
     let mut flows: Vec<v1::FlowTuple> = Vec::new();
     let mut add = |flow: v1::FlowTuple| {
         if flows.len() < FLOWS && !flows.contains(&flow) {
@@ -291,16 +292,23 @@ fn flows(probe: &Probe, lost: &Lost, dropped: &[&v1::FlowTuple]) -> Vec<v1::Flow
     }
     if let Some(left) = &lost.flow {
         let kind = if left.tcp { v1::ProbeKind::Tcp } else { v1::ProbeKind::Udp };
-        let to = |destination: std::net::SocketAddr| v1::FlowTuple {
+        let to = |destination: SocketAddr| v1::FlowTuple {
             kind: kind.into(),
             source_address: convert::address_bytes(left.source.ip()),
             destination_address: convert::address_bytes(destination.ip()),
             source_port: 0,
             destination_port: destination.port().into(),
         };
-        let Flow { destination, .. } = *left;
-        add(to(destination));
-        add(to(std::net::SocketAddr::new(probe.address, probe.port)));
+        add(to(left.destination));
+        add(to(SocketAddr::new(probe.address, probe.port)));
+    } else if at.direction() == v1::Direction::Request {
+        // No source: it says where the packet goes, and is no flow to look for.
+        add(v1::FlowTuple {
+            kind: convert::kind_to_wire(probe.kind).into(),
+            destination_address: convert::address_bytes(probe.address),
+            destination_port: probe.port.into(),
+            ..Default::default()
+        });
     }
     flows
 }

@@ -140,7 +140,7 @@ async fn read_rule(reader: &mut TokioSocket, ended: &Ended) -> Option<Rule> {
 }
 
 /// The way of each marked packet, from what is told of its steps. Pure.
-struct Ways<'a> {
+pub(super) struct Ways<'a> {
     /// The own table's name.
     own: &'a str,
     packets: HashMap<u32, Way>,
@@ -160,16 +160,16 @@ struct Way {
 }
 
 impl<'a> Ways<'a> {
-    fn new(own: &'a str, cases: usize) -> Self {
+    pub(super) fn new(own: &'a str, cases: usize) -> Self {
         Self { own, packets: HashMap::new(), marked: Vec::new(), ended: vec![Vec::new(); cases] }
     }
 
     /// Cases with something that ended them.
-    fn found(&self) -> usize {
+    pub(super) fn found(&self) -> usize {
         self.ended.iter().filter(|ended| !ended.is_empty()).count()
     }
 
-    fn take(&mut self, event: TraceEvent) {
+    pub(super) fn take(&mut self, event: TraceEvent) {
         let TraceEvent { id, packet, family, table, chain, handle, verdict } = event;
         if table == self.own {
             let case = request::case_of(&chain).filter(|&case| case < self.ended.len());
@@ -231,7 +231,7 @@ impl<'a> Ways<'a> {
     }
 
     /// For each case what ended its packets, most often first.
-    fn end(self) -> Vec<Vec<Ended>> {
+    pub(super) fn end(self) -> Vec<Vec<Ended>> {
         let sorted = |mut ended: Vec<(Ended, u32)>| {
             ended.sort_by_key(|(_, packets)| std::cmp::Reverse(*packets));
             ended.into_iter().map(|(ended, _)| ended).collect()

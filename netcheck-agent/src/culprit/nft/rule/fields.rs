@@ -245,6 +245,8 @@ pub(super) fn meta(key: u32) -> (&'static str, Kind) {
         1 => ("meta protocol", Kind::EtherType),
         2 => ("meta priority", Kind::Mark),
         3 => ("meta mark", Kind::Mark),
+        8 => ("meta iiftype", Kind::Number),
+        9 => ("meta oiftype", Kind::Number),
         4 => ("iif", Kind::Number),
         5 => ("oif", Kind::Number),
         6 => ("iifname", Kind::Name),
