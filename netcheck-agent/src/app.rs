@@ -39,9 +39,9 @@ use crate::responder::echo::Echo;
 use crate::responder::{Responder, listen};
 use crate::uplink::buffer::Limits;
 use crate::uplink::buffer::outbox::{Collector, Outbox};
-use crate::uplink::session::{Culprits, SessionTask};
 use crate::uplink::session::connect::addresses::{HubAddresses, service_address};
 use crate::uplink::session::connect::over_tcp;
+use crate::uplink::session::{Culprits, SessionTask};
 use crate::uplink::token::TokenFile;
 use crate::vantage::listen::ListenTask;
 

@@ -98,7 +98,8 @@ pub async fn find(node: &str, question: &v1::CulpritQuestion, tracing: Tracing) 
     if let Tracing::Later(left) = tracing
         && cases.iter().any(filter::is_asked)
     {
-        answer.again_after = Some(convert::duration_from_ns(u64::try_from(left.as_nanos()).unwrap_or(u64::MAX)));
+        answer.again_after =
+            Some(convert::duration_from_ns(u64::try_from(left.as_nanos()).unwrap_or(u64::MAX)));
     }
     let filtered = filter::find(cases, tracing).await;
     for (case, mut culprits) in filtered.into_iter().enumerate() {

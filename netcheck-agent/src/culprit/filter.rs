@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use netcheck_proto::{convert, v1};
 
+use super::nft::family_name;
 use super::nft::owner::{is_iptables, owner};
 use super::nft::request::{Layer, Mark, Matching};
 use super::nft::trace::{Ended, TraceError, trace};
-use super::nft::family_name;
 use super::{FLOWS, Tracing};
 
 /// How long is listened at most: a path is probed once a second, or as soon as the hub asks for it.
@@ -122,7 +122,11 @@ fn flow(wire: &v1::FlowTuple) -> Option<Matching> {
     let source = end(&wire.source_address, wire.source_port)?;
     let destination = end(&wire.destination_address, wire.destination_port)?;
     let known = source.port() != 0 || destination.port() != 0;
-    (known && source.is_ipv4() == destination.is_ipv4()).then_some(Matching::Flow { tcp, source, destination })
+    (known && source.is_ipv4() == destination.is_ipv4()).then_some(Matching::Flow {
+        tcp,
+        source,
+        destination,
+    })
 }
 
 /// What ended a probe, for people.
@@ -147,8 +151,12 @@ fn told(ended: &Ended) -> v1::Culprit {
     };
     let mend = match (owner, *handle) {
         (Some(owner), _) => owner.mend.to_owned(),
-        (None, 0) => format!("a rule of that chain that accepts it, or: nft chain {name} {table} {chain} '{{ policy accept; }}'"),
-        (None, handle) => format!("unless it is meant: nft delete rule {name} {table} {chain} handle {handle}"),
+        (None, 0) => format!(
+            "a rule of that chain that accepts it, or: nft chain {name} {table} {chain} '{{ policy accept; }}'"
+        ),
+        (None, handle) => {
+            format!("unless it is meant: nft delete rule {name} {table} {chain} handle {handle}")
+        }
     };
     let certainty = if *queued { v1::Certainty::Inferred } else { v1::Certainty::Observed };
     v1::Culprit {

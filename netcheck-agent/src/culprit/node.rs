@@ -89,7 +89,15 @@ fn forwarding(sysctls: &Path, to: IpAddr, interface: &str) -> Option<v1::Culprit
     };
     let off = names.iter().find(|name| number(sysctls, name) == Some(0))?;
     let text = "the node passes nothing on that is not for itself".to_owned();
-    Some(sysctl(off, 0, text, &format!("sysctl -w net.{}=1, and the file in /etc/sysctl.d that says otherwise", off.replace('/', "."))))
+    Some(sysctl(
+        off,
+        0,
+        text,
+        &format!(
+            "sysctl -w net.{}=1, and the file in /etc/sysctl.d that says otherwise",
+            off.replace('/', ".")
+        ),
+    ))
 }
 
 /// A table of connections that has no room.
@@ -101,7 +109,10 @@ fn connections(sysctls: &Path) -> Option<v1::Culprit> {
         object: format!("connection tracking is full: {count} of {most} entries"),
         text: "new connections find no room; those that are in the table go on".to_owned(),
         see: "sysctl net.netfilter.nf_conntrack_count net.netfilter.nf_conntrack_max".to_owned(),
-        mend: format!("sysctl -w net.netfilter.nf_conntrack_max={}, or fewer connections", most.saturating_mul(2)),
+        mend: format!(
+            "sysctl -w net.netfilter.nf_conntrack_max={}, or fewer connections",
+            most.saturating_mul(2)
+        ),
         certainty: v1::Certainty::Inferred.into(),
         ..Default::default()
     })

@@ -119,7 +119,10 @@ fn chains_that_led_to_it_and_its_owner_are_named() {
     let location = at(Stage::NetfilterInput, "cni0");
     let found = asked(&pods, location, (&pods.pods[0], pods.addresses[0]), pods.node.v4);
     let [culprit] = found.as_slice() else { panic!("{found:?}") };
-    assert_eq!(culprit.rule.as_ref().map(|rule| (rule.chain.as_str(), rule.handle)), Some(("cali-fw", number)));
+    assert_eq!(
+        culprit.rule.as_ref().map(|rule| (rule.chain.as_str(), rule.handle)),
+        Some(("cali-fw", number))
+    );
     assert_eq!(culprit.owner, "Calico");
     assert!(culprit.object.ends_with(", which INPUT → cali-INPUT led to"), "{}", culprit.object);
     let text = "ip saddr 10.78.0.0/24 ct state established,new meta length > 60 reject";

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use netcheck_common::domain::PathId;
+use netcheck_common::domain::{PathId, ProbeKind};
 use netcheck_proto::{convert, v1};
 
 use super::State;
@@ -24,8 +24,8 @@ const INCIDENTS: usize = 32;
 const PATHS: usize = 64;
 /// Newest losses of one path that are looked at.
 const LOSSES: usize = 4;
-/// Places of one incident that are asked about, those with most losses first.
-const PLACES: usize = 3;
+/// Cases of one incident that are asked about, those with most losses first.
+const PLACES: usize = 6;
 /// Flows of one case.
 const FLOWS: usize = 8;
 /// A question that is not answered by then is forgotten.
@@ -39,8 +39,12 @@ const SILENT_NS: i64 = 30 * SECOND_NS;
 /// For how long after an operator asked agents may be asked that wait for that.
 const DEMAND_NS: i64 = 60 * SECOND_NS;
 
-/// What a place is called: node, stage, interface, reason.
-type Place = (String, i32, String, String);
+/// What a place is called: node, stage, interface, reason; and of what kind and family the probes are that die there, for
+/// a rule may stand there for each.
+type Place = (String, i32, String, String, ProbeKind, bool);
+
+/// A path by its source and number.
+type PathOf = (Arc<str>, PathId);
 
 /// A place of an incident.
 type Key = (String, Place);
@@ -117,22 +121,32 @@ fn is_untold(culprit: &v1::Culprit) -> bool {
     culprit.kind() == v1::CulpritKind::Untold
 }
 
-fn place(at: &v1::LossLocation) -> Place {
-    (at.node.clone(), at.stage, at.interface.clone(), at.reason.clone())
+fn place(at: &v1::LossLocation, probe: &Probe) -> Place {
+    let v4 = probe.address.is_ipv4();
+    (at.node.clone(), at.stage, at.interface.clone(), at.reason.clone(), probe.kind, v4)
 }
 
 impl State {
     /// Asks about the places of open incidents that nothing is known of yet, or not any more.
     pub(crate) fn ask_culprits(&mut self, now_ns: i64) {
-        let late: Vec<u64> =
-            self.culprits.out.iter().filter(|(_, asked)| asked.until_ns <= now_ns).map(|(id, _)| *id).collect();
+        let late: Vec<u64> = self
+            .culprits
+            .out
+            .iter()
+            .filter(|(_, asked)| asked.until_ns <= now_ns)
+            .map(|(id, _)| *id)
+            .collect();
         for asked in late.iter().filter_map(|id| self.culprits.out.remove(id)).collect::<Vec<_>>() {
             for key in &asked.cases {
                 self.culprits.learn(key, Vec::new(), now_ns + SILENT_NS);
             }
         }
-        let open: Vec<(String, Vec<(Arc<str>, PathId)>)> =
-            self.incidents.open_paths().take(INCIDENTS).map(|(id, paths)| (id, paths.take(PATHS).collect())).collect();
+        let open: Vec<(String, Vec<PathOf>)> = self
+            .incidents
+            .open_paths()
+            .take(INCIDENTS)
+            .map(|(id, paths)| (id, paths.take(PATHS).collect()))
+            .collect();
         self.culprits.known.retain(|(id, _), _| open.iter().any(|(other, _)| other == id));
         let mut wanted: BTreeMap<NodeIx, Vec<(Key, Case)>> = BTreeMap::new();
         for (id, paths) in open {
@@ -152,7 +166,7 @@ impl State {
     }
 
     /// Where most of these paths' probes die.
-    fn places(&self, paths: &[(Arc<str>, PathId)], now_ns: i64) -> Vec<(Place, Case)> {
+    fn places(&self, paths: &[PathOf], now_ns: i64) -> Vec<(Place, Case)> {
         let mut places: BTreeMap<Place, Case> = BTreeMap::new();
         for (source, path) in paths {
             let Some(source) = self.find(source) else { continue };
@@ -161,12 +175,15 @@ impl State {
             let Some(row) = agent.rows.get(*path) else { continue };
             let losses = row.lost.iter().rev().filter(|lost| !lost.sample.suspect).take(LOSSES);
             for lost in losses.filter(|lost| now_ns - lost.sent_ns < FOUND_NS) {
-                let Some(at) = lost.located.location.as_ref().filter(|at| !at.node.is_empty()) else { continue };
-                let place = place(at);
+                let Some(at) = lost.located.location.as_ref().filter(|at| !at.node.is_empty()) else {
+                    continue;
+                };
+                let probe = lost.in_the_end(&row.path.probe);
+                let place = place(at, &probe);
                 match places.get_mut(&place) {
                     Some(case) => case.losses += 1,
                     None => {
-                        let wire = case(&lost.in_the_end(&row.path.probe), lost, at, (session, *path));
+                        let wire = case(&probe, lost, at, (session, *path));
                         places.insert(place, Case { losses: 1, wire, source, path: *path });
                     }
                 }
@@ -218,7 +235,7 @@ impl State {
     }
 
     /// Takes an agent's answer.
-    pub fn culprits_answered(&mut self, from: NodeIx, answer: v1::CulpritAnswer, now_ns: i64) {
+    pub fn culprits_answered(&mut self, from: NodeIx, answer: &v1::CulpritAnswer, now_ns: i64) {
         let Some(asked) = self.culprits.out.get(&answer.id).filter(|asked| asked.to == from) else {
             self.counters.answers_unasked += 1;
             return;
@@ -227,15 +244,19 @@ impl State {
         self.culprits.out.remove(&answer.id);
         self.counters.culprit_answers += 1;
         let node = self.agent(from).name.to_string();
-        let again_ns = answer.again_after.map(|after| {
-            after.seconds.saturating_mul(SECOND_NS).saturating_add(after.nanos.into())
-        });
+        let again_ns = answer
+            .again_after
+            .map(|after| after.seconds.saturating_mul(SECOND_NS).saturating_add(after.nanos.into()));
         for (at, key) in (0..).zip(&keys) {
             let of_case = answer.found.iter().filter(|found| found.case == at);
             let culprits: Vec<v1::Culprit> = of_case
                 .filter_map(|found| found.culprit.clone())
                 // An agent speaks of its own node, whatever it says.
-                .map(|culprit| v1::Culprit { node: node.clone(), found_at: Some(timestamp(now_ns)), ..culprit })
+                .map(|culprit| v1::Culprit {
+                    node: node.clone(),
+                    found_at: Some(timestamp(now_ns)),
+                    ..culprit
+                })
                 .collect();
             let lasts_ns = match again_ns {
                 Some(after_ns) => after_ns.clamp(SECOND_NS, FOUND_NS),
@@ -263,21 +284,36 @@ fn untold(node: &str, why: &str) -> v1::Culprit {
 }
 
 /// What its agent must know of a probe to find it at this place.
-fn case(probe: &Probe, lost: &Lost, at: &v1::LossLocation, (session, path): (u64, PathId)) -> v1::CulpritCase {
+fn case(
+    probe: &Probe,
+    lost: &Lost,
+    at: &v1::LossLocation,
+    (session, path): (u64, PathId),
+) -> v1::CulpritCase {
     let here = || lost.drops.iter().filter(|fact| *fact.node == *at.node);
     let bears_header = probe.kind.carries_header();
     v1::CulpritCase {
         location: Some(at.clone()),
         probe_session: if bears_header { session } else { 0 },
         path_id: if bears_header { path.0 } else { 0 },
-        flows: flows(probe, lost, at, &here().filter_map(|fact| fact.record.flow.as_ref()).collect::<Vec<_>>()),
+        flows: flows(
+            probe,
+            lost,
+            at,
+            &here().filter_map(|fact| fact.record.flow.as_ref()).collect::<Vec<_>>(),
+        ),
         encapsulated: here().any(|fact| fact.record.encapsulated),
     }
 }
 
 /// What the packet's two ends may be: as it was sent, as it left its node, as somebody saw it dropped. The sender's own
 /// port is another one with the next probe.
-fn flows(probe: &Probe, lost: &Lost, at: &v1::LossLocation, dropped: &[&v1::FlowTuple]) -> Vec<v1::FlowTuple> {
+fn flows(
+    probe: &Probe,
+    lost: &Lost,
+    at: &v1::LossLocation,
+    dropped: &[&v1::FlowTuple],
+) -> Vec<v1::FlowTuple> {
     let mut flows: Vec<v1::FlowTuple> = Vec::new();
     let mut add = |flow: v1::FlowTuple| {
         if flows.len() < FLOWS && !flows.contains(&flow) {

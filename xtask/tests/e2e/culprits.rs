@@ -43,7 +43,10 @@ fn inserted(lab: &Lab, node: &str) -> Vec<Rule> {
 fn culprits(cluster: &Cluster) -> Vec<Value> {
     let answer = cluster.ask(&["incidents"]).unwrap();
     let incidents = answer["incidents"].as_array().cloned().unwrap_or_default();
-    incidents.iter().flat_map(|incident| incident["culprits"].as_array().cloned().unwrap_or_default()).collect()
+    incidents
+        .iter()
+        .flat_map(|incident| incident["culprits"].as_array().cloned().unwrap_or_default())
+        .collect()
 }
 
 fn rule(culprit: &Value) -> Option<Rule> {
@@ -83,9 +86,13 @@ fn the_rule_that_the_lab_inserted_is_named() {
         assert!(shown.contains(&format!("nft -a list chain {family} {table} {chain}")), "{shown}");
         println!("{fault}\n{shown}");
         let tables = cluster.lab.exec(node, &["nft", "list", "tables"]).unwrap();
-        assert!(!String::from_utf8_lossy(&tables.stdout).contains("netcheck_trace_"), "the search's own is gone");
+        assert!(
+            !String::from_utf8_lossy(&tables.stdout).contains("netcheck_trace_"),
+            "the search's own is gone"
+        );
         cluster.lab.heal_all().unwrap();
         cluster.wait_healthy().unwrap();
+        cluster.wait("the incident is over", PATIENCE, |_| cluster.incidents().unwrap().is_empty()).unwrap();
     }
     cluster.stop().unwrap().down().unwrap();
 }

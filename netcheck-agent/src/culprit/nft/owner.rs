@@ -38,7 +38,11 @@ const OWNERS: &[(Sign, &str, &str)] = &[
         "a Service: its endpoints, loadBalancerSourceRanges and traffic policy; \
          of `ct state invalid`: packets that connection tracking does not know",
     ),
-    (Table("kube-proxy"), "kube-proxy", "a Service: its endpoints, loadBalancerSourceRanges and traffic policy"),
+    (
+        Table("kube-proxy"),
+        "kube-proxy",
+        "a Service: its endpoints, loadBalancerSourceRanges and traffic policy",
+    ),
     (Table("kube-network-policies"), "kube-network-policies", POLICY),
     (Table("kindnet-network-policies"), "kindnet", POLICY),
     (Comment("cali:"), "Calico", POLICY),

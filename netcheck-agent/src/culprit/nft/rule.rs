@@ -140,9 +140,10 @@ impl Reader {
         self.registers.push((register, field));
     }
 
-    fn held(&mut self, register: Option<u32>) -> Field {
-        let at = self.registers.iter().position(|(other, _)| Some(*other) == register);
-        at.map_or_else(|| Field::single("…".to_owned(), Kind::Bytes), |at| self.registers.remove(at).1)
+    /// What a register holds; it goes on holding it, as for the two ends of a range.
+    fn held(&self, register: Option<u32>) -> Field {
+        let held = self.registers.iter().find(|(other, _)| Some(*other) == register);
+        held.map_or_else(|| Field::single("…".to_owned(), Kind::Bytes), |(_, field)| field.clone())
     }
 
     fn meta(&mut self, data: Attributes<'_>) {

@@ -116,7 +116,8 @@ async fn put(
     owner.send_to(&batch, &SocketAddr::new(0, 0)).await.map_err(TraceError::Socket)?;
     let end = Instant::now() + ANSWER;
     loop {
-        let received = timeout_at(end, owner.recv_from_full()).await.map_err(|_elapsed| TraceError::Silent)?;
+        let received =
+            timeout_at(end, owner.recv_from_full()).await.map_err(|_elapsed| TraceError::Silent)?;
         let (datagram, _) = received.map_err(TraceError::Socket)?;
         for message in messages(&datagram) {
             match message.errno() {

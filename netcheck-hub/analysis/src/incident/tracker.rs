@@ -221,7 +221,9 @@ impl IncidentTracker {
     }
 
     /// Open incidents, each with source and number of the paths that it explains.
-    pub fn open_paths(&self) -> impl Iterator<Item = (String, impl Iterator<Item = (Arc<str>, PathId)> + '_)> {
+    pub fn open_paths(
+        &self,
+    ) -> impl Iterator<Item = (String, impl Iterator<Item = (Arc<str>, PathId)> + '_)> {
         self.current.iter().filter(|entry| entry.open).map(|entry| {
             let paths = entry.paths.iter().map(|(source, path, _)| (Arc::clone(source), PathId(*path)));
             (entry.wire.id.clone(), paths)

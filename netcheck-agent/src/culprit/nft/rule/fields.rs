@@ -289,16 +289,10 @@ const V6: &[Known] = &[
     (8, 16, "ip6 saddr", Kind::Address),
     (24, 16, "ip6 daddr", Kind::Address),
 ];
-const TCP: &[Known] = &[
-    (0, 2, "tcp sport", Kind::Wire),
-    (2, 2, "tcp dport", Kind::Wire),
-    (13, 1, "tcp flags", Kind::Mark),
-];
-const UDP: &[Known] = &[
-    (0, 2, "udp sport", Kind::Wire),
-    (2, 2, "udp dport", Kind::Wire),
-    (4, 2, "udp length", Kind::Wire),
-];
+const TCP: &[Known] =
+    &[(0, 2, "tcp sport", Kind::Wire), (2, 2, "tcp dport", Kind::Wire), (13, 1, "tcp flags", Kind::Mark)];
+const UDP: &[Known] =
+    &[(0, 2, "udp sport", Kind::Wire), (2, 2, "udp dport", Kind::Wire), (4, 2, "udp length", Kind::Wire)];
 const ICMP: &[Known] = &[(0, 1, "icmp type", Kind::Wire), (1, 1, "icmp code", Kind::Wire)];
 const ICMP6: &[Known] = &[(0, 1, "icmpv6 type", Kind::Wire), (1, 1, "icmpv6 code", Kind::Wire)];
 const PORTS: &[Known] = &[(0, 2, "th sport", Kind::Wire), (2, 2, "th dport", Kind::Wire)];
