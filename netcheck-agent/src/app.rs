@@ -14,13 +14,15 @@ use netcheck_common::domain::ProbeSession;
 use netcheck_proto::v1;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::http::{HttpTask, Sources};
 use crate::config::{EbpfMode, Run};
+#[cfg(feature = "ebpf")]
+use crate::culprit::CulpritTask;
 use crate::engine::dns_caches::CachesTask;
 use crate::engine::{Engine, EngineConfig, EngineHandle, EngineOutput};
 use crate::host::clock;
@@ -37,14 +39,18 @@ use crate::responder::echo::Echo;
 use crate::responder::{Responder, listen};
 use crate::uplink::buffer::Limits;
 use crate::uplink::buffer::outbox::{Collector, Outbox};
-use crate::uplink::session::SessionTask;
 use crate::uplink::session::connect::addresses::{HubAddresses, service_address};
 use crate::uplink::session::connect::over_tcp;
+use crate::uplink::session::{Culprits, SessionTask};
 use crate::uplink::token::TokenFile;
 use crate::vantage::listen::ListenTask;
 
 /// How long the hub may take to acknowledge the last batch; well within a pod's grace period.
 const DRAIN: Duration = Duration::from_secs(3);
+/// Questions of the hub about what ends probes here: it asks one at a time.
+const QUESTIONS: usize = 2;
+/// Answers to them that wait for the session.
+const ANSWERS: usize = 2;
 /// What is said of a vantage until one has come.
 const NO_VANTAGE: &str = "no pod vantage has connected yet";
 /// What is missing, and why, where the flag says so.
@@ -158,7 +164,7 @@ impl Ready {
 
     /// Starts threads and tasks in the order of the data: engine, collector, session; then who answers others.
     fn start(self, flags: &Run) -> anyhow::Result<Running> {
-        let hello = self.hello();
+        let hello = self.hello(flags);
         let Self { node, session, uptime, responder, handle, output, engine, .. } = self;
         let shutdown = CancellationToken::new();
         // Not with `shutdown`: others probe the responder until the hub has told them that it goes.
@@ -180,6 +186,8 @@ impl Ready {
         let mut data = JoinSet::new();
         data.spawn(Collector { reports: output.reports, outbox: Arc::clone(&outbox), session }.run());
         let addresses = hub_addresses(flags);
+        let (questions, asked) = mpsc::channel(QUESTIONS);
+        let (answers, answered) = mpsc::channel(ANSWERS);
         let session_task = SessionTask {
             connect: over_tcp(flags.hub.clone(), flags.tls.files(), Arc::clone(&addresses)),
             addresses,
@@ -187,6 +195,7 @@ impl Ready {
             hello,
             engine: handle.clone(),
             replies: output.replies,
+            culprits: Culprits { questions, answers: answered },
             status: output.status.clone(),
             outbox: Arc::clone(&outbox),
             hub,
@@ -195,6 +204,14 @@ impl Ready {
         data.spawn(session_task.run(shutdown.clone()));
 
         let mut answering = JoinSet::new();
+        #[cfg(feature = "ebpf")]
+        {
+            let mode = flags.explain_rules.into();
+            let task = CulpritTask { node: node.clone(), mode, questions: asked, answers };
+            answering.spawn(task.run(shutdown.clone()));
+        }
+        #[cfg(not(feature = "ebpf"))]
+        drop((asked, answers));
         let (resolv_conf, engine, status) =
             (flags.resolv_conf.clone(), handle.clone(), output.status.clone());
         answering.spawn(CachesTask { resolv_conf, engine, status }.run(shutdown.clone()));
@@ -239,7 +256,9 @@ impl Ready {
     }
 
     /// What the hub is shown of this agent.
-    fn hello(&self) -> v1::Hello {
+    fn hello(&self, flags: &Run) -> v1::Hello {
+        let explain_rules =
+            if cfg!(feature = "ebpf") { flags.explain_rules.into() } else { v1::ExplainRules::Unspecified };
         v1::Hello {
             node: self.node.clone(),
             boot_id: format!("{:032x}", rand::random::<u128>()),
@@ -248,6 +267,7 @@ impl Ready {
             kernel_release: rustix::system::uname().release().to_string_lossy().into_owned(),
             responder_port: self.responder.port.into(),
             takes_table_changes: true,
+            explain_rules: explain_rules.into(),
             ..v1::Hello::default()
         }
     }

@@ -11,6 +11,7 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use netcheck_common::header::DEFAULT_RESPONDER_PORT;
 use netcheck_proto::usage::one_line;
+use netcheck_proto::v1;
 use tonic::transport::Uri;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::{LevelFilter, ParseError};
@@ -84,6 +85,11 @@ pub struct Run {
     /// Kernel programs: use them where the kernel allows it, insist on them, or go without.
     #[arg(long, env = "NETCHECK_EBPF", value_name = "MODE", default_value = "auto")]
     pub ebpf: EbpfMode,
+    /// Which filter rule drops a probe: put a rule of the agent's own into nftables, for 2s at most and once in 2m, that
+    /// marks this node's lost probes and nothing else for the kernel's tracing; when the hub has an incident, when an
+    /// operator asks for it, or never.
+    #[arg(long, env = "NETCHECK_EXPLAIN_RULES", value_name = "WHEN", default_value = "on-incident")]
+    pub explain_rules: ExplainRules,
     /// Inodes of the network namespaces whose kernel drops count, separated by commas [default: all of this kernel's; on a
     /// node that is a container, its own and those with a link to it].
     #[arg(long, env = "NETCHECK_NETNS_SCOPE", value_name = "INODES", value_delimiter = ',')]
@@ -220,6 +226,27 @@ pub enum EbpfMode {
     Required,
     /// Never.
     Off,
+}
+
+/// When to look for the filter rules that drop probes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExplainRules {
+    /// When the hub has an incident.
+    OnIncident,
+    /// When an operator asks for it.
+    OnDemand,
+    /// Never.
+    Off,
+}
+
+impl From<ExplainRules> for v1::ExplainRules {
+    fn from(when: ExplainRules) -> Self {
+        match when {
+            ExplainRules::OnIncident => Self::OnIncident,
+            ExplainRules::OnDemand => Self::OnDemand,
+            ExplainRules::Off => Self::Off,
+        }
+    }
 }
 
 /// How log lines look.

@@ -35,6 +35,10 @@ mod probe;
 #[cfg(feature = "ebpf")]
 pub mod kernel;
 
+// Which object of this node drops probes: asked by the hub, answered within seconds.
+#[cfg(feature = "ebpf")]
+pub mod culprit;
+
 // The loop that sends what is due and takes in what comes back.
 mod engine;
 

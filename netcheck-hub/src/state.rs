@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::inventory::{News, Take};
 use crate::state::agent::Agent;
+use crate::state::culprits::Culprits;
 use crate::state::locating::Questions;
 use netcheck_analysis::cluster::roster::{LeftOut, Roster};
 use netcheck_analysis::evidence::flows::LostFlows;
@@ -28,6 +29,7 @@ use netcheck_analysis::plan::Catalog;
 pub mod agent;
 pub mod cells;
 mod counters;
+mod culprits;
 pub mod evaluating;
 mod guard;
 pub mod ingest;
@@ -81,6 +83,8 @@ pub struct State {
     pub lost_flows: LostFlows,
     /// Questions that wait for their answer.
     pub questions: Questions,
+    /// What did it, where probes die.
+    pub culprits: Culprits,
     /// Whose hooks see which secondary network of pods.
     pub sights: Sights,
     /// Responders that said good-bye.
@@ -149,6 +153,7 @@ impl Hub {
             drops: PendingDrops::default(),
             lost_flows: LostFlows::default(),
             questions: Questions::default(),
+            culprits: Culprits::default(),
             sights: Sights::default(),
             leaves: Leaves::default(),
             dirty: BTreeSet::new(),
@@ -297,6 +302,7 @@ impl Hub {
             self.lock().end_silent(now_ns);
         }
         self.evaluate(now_ns);
+        self.lock().ask_culprits(now_ns);
         self.ticks.send_replace(now_ns);
     }
 }

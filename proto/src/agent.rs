@@ -121,6 +121,31 @@ pub fn evidence_answer(mut answer: v1::EvidenceAnswer) -> v1::EvidenceAnswer {
     answer
 }
 
+/// Culprits of one answer: some for each case of a question.
+const CULPRITS: usize = 32;
+/// A rule, as long as people write them.
+const RULE: usize = 4 * LINE;
+
+/// Bounds what an agent says of what did it.
+#[must_use]
+pub fn culprit_answer(mut answer: v1::CulpritAnswer) -> v1::CulpritAnswer {
+    answer.found.truncate(CULPRITS);
+    for culprit in answer.found.iter_mut().filter_map(|found| found.culprit.as_mut()) {
+        tidy(&mut culprit.node, LINE);
+        tidy(&mut culprit.owner, WORD);
+        tidy(&mut culprit.text, RULE);
+        for text in [&mut culprit.object, &mut culprit.comment, &mut culprit.see, &mut culprit.mend] {
+            tidy(text, 2 * LINE);
+        }
+        if let Some(rule) = &mut culprit.rule {
+            for text in [&mut rule.family, &mut rule.table, &mut rule.chain] {
+                tidy(text, LINE);
+            }
+        }
+    }
+    answer
+}
+
 /// Bounds a lost probe's record.
 ///
 /// # Errors
@@ -239,6 +264,21 @@ mod tests {
             dns_rcode: red(),
             ..Default::default()
         };
+        let rule = v1::FilterRule { family: red(), table: red(), chain: red(), handle: 1 };
+        let culprit = v1::Culprit {
+            node: red(),
+            object: red(),
+            text: red(),
+            comment: red(),
+            owner: red(),
+            see: red(),
+            mend: red(),
+            rule: Some(rule),
+            ..Default::default()
+        };
+        let found = v1::CulpritFound { case: 0, culprit: Some(culprit) };
+        let culprits = v1::CulpritAnswer { found: vec![found; CULPRITS + 1], ..Default::default() };
+        assert_eq!(culprit_answer(culprits.clone()).found.len(), CULPRITS);
         let record = v1::DropRecord {
             interface: red(),
             pod: red(),
@@ -252,6 +292,7 @@ mod tests {
         let kept = [
             format!("{:?}", evidence_answer(answer)),
             format!("{:?}", lost_sample(sample).unwrap()),
+            format!("{:?}", culprit_answer(culprits)),
             format!("{:?}", drop_record(record)),
             format!("{:?}", drop_counter(counter)),
             format!("{:?}", plan_applied(applied)),

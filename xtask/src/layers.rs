@@ -48,12 +48,13 @@ const AGENT: Table = Table {
         ("measure", &["host", "model"]),
         ("probe", &["host", "model", "net", "plan", "vantage", "measure"]),
         ("kernel", &["host", "model", "net"]),
+        ("culprit", &["host", "model", "net"]),
         ("engine", &["host", "model", "net", "plan", "vantage", "measure", "probe"]),
         ("uplink", &["host", "model", "net", "plan", "engine"]),
         ("config", &["plan", "uplink"]),
         ("admin", &["host", "model", "responder", "uplink", "config"]),
         ("vantage_app", &["net", "vantage", "responder", "config"]),
-        ("app", &["host", "model", "net", "plan", "vantage", "responder", "probe", "kernel", "engine", "uplink", "config", "admin"]),
+        ("app", &["host", "model", "net", "plan", "vantage", "responder", "probe", "kernel", "culprit", "engine", "uplink", "config", "admin"]),
     ],
 };
 

@@ -44,10 +44,17 @@ pub(crate) struct SessionTask {
     pub(crate) hello: v1::Hello,
     pub(crate) engine: EngineHandle,
     pub(crate) replies: mpsc::Receiver<EngineReply>,
+    pub(crate) culprits: Culprits,
     pub(crate) status: watch::Receiver<EngineStatus>,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) hub: watch::Sender<HubState>,
     pub(crate) uptime: Uptime,
+}
+
+/// Whoever looks for what ends probes on this node; where nobody does, the other ends are closed.
+pub(crate) struct Culprits {
+    pub(crate) questions: mpsc::Sender<v1::CulpritQuestion>,
+    pub(crate) answers: mpsc::Receiver<v1::CulpritAnswer>,
 }
 
 /// How a session went.
@@ -107,6 +114,7 @@ impl SessionTask {
         let channel = connected.map_err(|_elapsed| SessionEnd::Silent)?.map_err(SessionEnd::Connect)?;
         // What the engine answered to a session that is gone concerns nobody any more.
         while self.replies.try_recv().is_ok() {}
+        while self.culprits.answers.try_recv().is_ok() {}
         let mut exchange = Exchange::begin(channel, self).await?;
         let welcomed = Instant::now();
         self.hub.send_modify(|hub| hub.welcomed(welcomed));

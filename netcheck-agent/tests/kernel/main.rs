@@ -5,6 +5,7 @@
 
 mod capabilities;
 mod copies;
+mod culprit;
 mod netfilter;
 mod nodes;
 mod scope;

@@ -75,9 +75,27 @@ impl Bare {
         self.command("nft", vec![script.to_owned()]);
     }
 
-    fn command(&self, program: &'static str, arguments: Vec<String>) {
+    fn command(&self, program: &'static str, arguments: Vec<String>) -> String {
         let output = self.run(move || Command::new(program).args(arguments).output().unwrap());
         assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What `nft ARGUMENTS` prints inside.
+    pub(crate) fn nft_shows(&self, arguments: &str) -> String {
+        self.command("nft", arguments.split(' ').map(str::to_owned).collect())
+    }
+
+    /// Runs something inside, on a thread of its own.
+    pub(crate) fn beside<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> JoinHandle<T> {
+        let netns = self.netns.try_clone().unwrap();
+        std::thread::spawn(move || {
+            move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+            job()
+        })
     }
 }
 
@@ -179,6 +197,11 @@ impl Node {
     /// An nft script inside.
     pub(crate) fn nft(&self, script: &str) {
         self.bare.nft(script);
+    }
+
+    /// Its namespace alone.
+    pub(crate) fn bare(&self) -> &Bare {
+        &self.bare
     }
 
     /// Starts an agent's kernel side anew, as after a crash that left the first one's hooks behind.

@@ -98,6 +98,10 @@ pub(crate) enum Command {
         /// Also those that are over.
         #[arg(long)]
         closed: bool,
+        /// Have agents look for the rules that drop probes where they wait for this (--explain-rules on-demand): ask again
+        /// after some seconds.
+        #[arg(long)]
+        explain: bool,
     },
     /// Probe the selected paths now, and report when all were probed.
     Check {

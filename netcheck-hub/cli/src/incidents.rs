@@ -42,6 +42,9 @@ pub(crate) fn one(incident: &v1::Incident, paint: Paint) -> String {
     let verdict = incident.verdict();
     let mut text =
         format!("\n{} {}\n", paint.verdict(verdict, symbol(verdict)), paint.bold(&incident.headline));
+    for culprit in &incident.culprits {
+        text += &named(culprit);
+    }
     for (at, line) in incident.evidence.iter().enumerate() {
         text += &format!("    {:<9} {line}\n", if at == 0 { "evidence" } else { "" });
     }
@@ -58,4 +61,21 @@ pub(crate) fn one(incident: &v1::Incident, paint: Paint) -> String {
         incident.id
     );
     text + &paint.dim(&format!("    {:<9} {seen}\n", "lost"))
+}
+
+/// What did it: the object, what it says, the command that shows it, and what would mend it.
+fn named(culprit: &v1::Culprit) -> String {
+    let v1::Culprit { node, object, text, comment, owner, see, mend, .. } = culprit;
+    if culprit.kind() == v1::CulpritKind::Untold {
+        return format!("    {:<9} not known on {node}: {text}\n", "culprit");
+    }
+    let owner = if owner.is_empty() { String::new() } else { format!(", looks like {owner}'s") };
+    let sure = if culprit.certainty() == v1::Certainty::Observed { "" } else { " (it fits; nobody saw it)" };
+    let mut lines = vec![("culprit", format!("on {node}: {object}{owner}{sure}"))];
+    lines.push(("", text.clone()));
+    lines.push(("", if comment.is_empty() { String::new() } else { format!("its comment: {comment}") }));
+    lines.push(("see it", see.clone()));
+    lines.push(("mend it", mend.clone()));
+    let said = lines.into_iter().filter(|(_, line)| !line.is_empty());
+    said.map(|(label, line)| format!("    {label:<9} {line}\n")).collect()
 }

@@ -140,8 +140,8 @@ async fn ask(cli: &Cli, screen: &Screen) -> anyhow::Result<(String, Conclusion)>
             let text = if json { pretty(&answer) } else { report::render(&report, paint) };
             (text, Conclusion::of(report.conclusion(), report.paths))
         }
-        Command::Incidents { closed } => {
-            let request = v1::ListIncidentsRequest { include_closed: *closed };
+        Command::Incidents { closed, explain } => {
+            let request = v1::ListIncidentsRequest { include_closed: *closed, explain: *explain };
             let incidents = answer(asked.list_incidents(request)).await?;
             let text = if json { pretty(&incidents) } else { incidents::render(&incidents, paint) };
             (text, Conclusion::of_incidents(&incidents.incidents))

@@ -271,7 +271,7 @@ impl Snapshot {
         let batches =
             vec![batch("applied", counters.batches_applied), batch("duplicate", counters.batches_duplicate)];
         self.add(true, "hub_batches", "Batches of samples.", batches);
-        let all: [(&'static str, &'static str, u64); 27] = [
+        let all: [(&'static str, &'static str, u64); 29] = [
             (
                 "hub_batch_parts_refused",
                 "Parts of messages that did not hold together.",
@@ -328,6 +328,8 @@ impl Snapshot {
             ("hub_evidence_questions", "Questions to agents.", counters.questions),
             ("hub_evidence_answers", "Answers of agents.", counters.answers),
             ("hub_evidence_answers_unasked", "Answers that nobody had asked for.", counters.answers_unasked),
+            ("hub_culprit_questions", "Questions to agents for what did it.", counters.culprit_questions),
+            ("hub_culprit_answers", "Answers of agents to these.", counters.culprit_answers),
             ("hub_control_dropped", "Messages to agents that found no room.", counters.control_dropped),
             ("hub_inventory_errors", "Inventories that could not be read.", counters.inventory_errors),
             (

@@ -187,7 +187,11 @@ impl ReachabilityService for Reachability {
         &self,
         request: Request<v1::ListIncidentsRequest>,
     ) -> Result<Response<v1::ListIncidentsResponse>, Status> {
-        Ok(Response::new(self.hub.incidents(request.into_inner().include_closed)))
+        let request = request.into_inner();
+        if request.explain {
+            self.hub.lock().culprits.demand(unix_now_ns());
+        }
+        Ok(Response::new(self.hub.incidents(request.include_closed)))
     }
 
     async fn watch_incidents(

@@ -220,6 +220,9 @@ impl Session {
                 }
             }
             Some(FromAgent::EvidenceAnswer(answer)) => state.answered(*node, &wire::evidence_answer(answer)),
+            Some(FromAgent::CulpritAnswer(answer)) => {
+                state.culprits_answered(*node, &wire::culprit_answer(answer), now_ns);
+            }
             Some(FromAgent::PlanApplied(applied)) => {
                 let applied = wire::plan_applied(applied);
                 agent.refused_paths =

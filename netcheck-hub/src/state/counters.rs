@@ -55,6 +55,10 @@ pub struct Counters {
     pub answers: u64,
     /// See above.
     pub answers_unasked: u64,
+    /// Questions for what did it, and their answers.
+    pub culprit_questions: u64,
+    /// See above.
+    pub culprit_answers: u64,
     /// Messages to agents that found their session's queue full.
     pub control_dropped: u64,
     /// Rosters that were taken, and inventories that were refused.

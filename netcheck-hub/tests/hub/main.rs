@@ -3,6 +3,7 @@
 
 mod agents;
 mod checks;
+mod culprits;
 mod evidence;
 mod identity;
 mod incidents;

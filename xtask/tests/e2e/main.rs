@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test's way to fail")]
 
 mod clocks;
+mod culprits;
 mod dns_caches;
 mod docs;
 mod faults;

@@ -43,6 +43,8 @@ pub(crate) struct Exchange {
     acknowledged: bool,
     /// It has ended, as it should at shutdown.
     engine_gone: bool,
+    /// Nobody looks for culprits any more.
+    culprits_gone: bool,
     /// Since when the agent is about to end; then every status says so.
     leaving: Option<Instant>,
     /// The hub said something after it was told.
@@ -91,6 +93,7 @@ impl Exchange {
             status_timer,
             acknowledged: false,
             engine_gone: false,
+            culprits_gone: false,
             leaving: None,
             leave_heard: false,
         })
@@ -140,6 +143,10 @@ impl Exchange {
                     None if shutdown.is_cancelled() => self.engine_gone = true,
                     None => return SessionEnd::Engine,
                 },
+                answer = task.culprits.answers.recv(), if !self.culprits_gone => match answer {
+                    Some(answer) => self.control.push_back(ToHub::CulpritAnswer(answer)),
+                    None => self.culprits_gone = true,
+                },
                 _ = self.status_timer.tick() => self.say_status(task),
                 () = shutdown.cancelled(), if !shutdown.is_cancelled() => {}
                 () = sleep(FAREWELL), if self.leaving.is_some() && !self.leave_heard => {}
@@ -160,6 +167,13 @@ impl Exchange {
                 None => return,
             },
             Some(FromHub::EvidenceQuestion(question)) => Command::Evidence(evidence_question(question)),
+            Some(FromHub::CulpritQuestion(question)) => {
+                // One that does not fit is one too many: the hub forgets it, and asks again.
+                if task.culprits.questions.try_send(question).is_err() {
+                    tracing::debug!("a question for culprits was dropped");
+                }
+                return;
+            }
             Some(FromHub::Expedite(expedite)) => {
                 Command::Expedite(expedite.path_ids.into_iter().map(PathId).collect())
             }

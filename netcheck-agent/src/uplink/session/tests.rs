@@ -144,6 +144,14 @@ impl Rig {
         let outbox = Outbox::new(limits);
         let (hub, hub_seen) = watch::channel(HubState::default());
         let shutdown = CancellationToken::new();
+        let (questions, mut asked) = mpsc::channel::<v1::CulpritQuestion>(1);
+        let (answers, answered) = mpsc::channel(1);
+        let culprits = Culprits { questions, answers: answered };
+        tokio::spawn(async move {
+            while let Some(question) = asked.recv().await {
+                let _ = answers.send(v1::CulpritAnswer { id: question.id, ..Default::default() }).await;
+            }
+        });
         let addresses = Arc::new(HubAddresses::new(&Uri::from_static("http://hub"), None, None));
         let task = SessionTask {
             connect,
@@ -152,6 +160,7 @@ impl Rig {
             hello: v1::Hello { node: "n1".into(), boot_id: "b".into(), ..Default::default() },
             engine: handle.clone(),
             replies: output.replies,
+            culprits,
             status: output.status,
             outbox: Arc::clone(&outbox),
             hub,

@@ -5,7 +5,8 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use netcheck_common::domain::{Family, ProbeKind};
+use netcheck_common::domain::{Family, PathId, ProbeKind};
+use netcheck_proto::v1;
 
 use super::{Explained, Fact};
 use crate::model::clock::SECOND_NS;
@@ -77,6 +78,8 @@ pub struct Incident {
     pub cause: String,
     /// Closed because another incident explains all of it: that one's id.
     pub merged_into: Option<String>,
+    /// What did it, where agents found it: kept as they said it, for readers alone.
+    pub culprits: Vec<v1::Culprit>,
     /// Changes with every change that a reader would want to be told; 0 before it opened.
     pub revision: u64,
 }
@@ -102,6 +105,7 @@ impl Incident {
             closed_ns: None,
             cause: String::new(),
             merged_into: None,
+            culprits: Vec::new(),
             revision: 0,
         }
     }
@@ -282,6 +286,34 @@ impl IncidentTracker {
         open
     }
 
+    /// Open incidents, each with source and number of the paths that it explains.
+    pub fn open_paths(
+        &self,
+    ) -> impl Iterator<Item = (String, impl Iterator<Item = (Arc<str>, PathId)> + '_)> {
+        self.current.iter().filter(|entry| entry.open).map(|entry| {
+            let paths = entry.paths.iter().map(|(source, path, _)| (Arc::clone(source), PathId(*path)));
+            (entry.incident.id.clone(), paths)
+        })
+    }
+
+    /// What did it, on the nodes where an open incident is; it replaces what was said before.
+    pub fn name_culprits(&mut self, id: &str, culprits: Vec<v1::Culprit>) {
+        let mut open = self.current.iter_mut().filter(|entry| entry.open);
+        let Some(entry) = open.find(|entry| entry.incident.id == id) else { return };
+        // Found again is no news, whenever that was.
+        let same = |a: &v1::Culprit, b: &v1::Culprit| {
+            v1::Culprit { found_at: None, text: String::new(), ..a.clone() }
+                == v1::Culprit { found_at: None, text: String::new(), ..b.clone() }
+        };
+        let old = &entry.incident.culprits;
+        let news = old.len() != culprits.len() || !old.iter().zip(&culprits).all(|(a, b)| same(a, b));
+        entry.incident.culprits = culprits;
+        if news {
+            self.revision += 1;
+            entry.incident.revision = self.revision;
+        }
+    }
+
     /// Closed incidents, newest first.
     pub fn closed(&self) -> impl Iterator<Item = &Incident> {
         self.closed.iter()
@@ -370,6 +402,7 @@ impl Entry {
             closed_ns: None,
             cause: cause.key.clone(),
             merged_into: None,
+            culprits: was.culprits,
             revision: was.revision,
         };
     }

@@ -1,0 +1,117 @@
+//! What of this node did it: from a place where probes die to the object that ends them.
+//!
+//! In: the hub's [`v1::CulpritQuestion`]s. Out: one [`v1::CulpritAnswer`] each. [`CulpritTask`] is the task; it waits for
+//! nothing that the probes need, and a question takes it a few seconds at most. Cancelling it closes its sockets, and with
+//! them the kernel takes the table away that marks probes ([`nft::trace`]).
+//!
+//! Reading changes nothing on the node. Tracing does, for a moment, so the operator may forbid it (`--explain-rules`), and
+//! between two traces there is a pause.
+
+mod filter;
+pub(crate) mod nft;
+mod node;
+
+use std::time::Duration;
+
+use netcheck_proto::{convert, v1};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+/// From one trace to the next.
+const PAUSE: Duration = Duration::from_secs(120);
+/// How long a question may take.
+const PATIENCE: Duration = Duration::from_secs(8);
+/// Cases of one question that are looked at.
+const CASES: usize = 8;
+/// Flows of one case that are looked at.
+const FLOWS: usize = 8;
+
+/// Answers the hub's questions.
+pub(crate) struct CulpritTask {
+    pub(crate) node: String,
+    /// When rules may be traced.
+    pub(crate) mode: v1::ExplainRules,
+    pub(crate) questions: mpsc::Receiver<v1::CulpritQuestion>,
+    pub(crate) answers: mpsc::Sender<v1::CulpritAnswer>,
+}
+
+impl CulpritTask {
+    /// Runs until `shutdown`.
+    pub(crate) async fn run(mut self, shutdown: CancellationToken) {
+        let mut traced: Option<Instant> = None;
+        loop {
+            let question = tokio::select! {
+                question = self.questions.recv() => question,
+                () = shutdown.cancelled() => None,
+            };
+            let Some(question) = question else { return };
+            let id = question.id;
+            let tracing = self.tracing(question.on_demand, traced);
+            if tracing == Tracing::Allowed && question.cases.iter().any(filter::is_asked) {
+                traced = Some(Instant::now());
+            }
+            let found = tokio::select! {
+                found = timeout(PATIENCE, find(&self.node, &question, tracing)) => found,
+                () = shutdown.cancelled() => return,
+            };
+            let answer = found.unwrap_or_else(|_elapsed| {
+                tracing::debug!(id, "a question for culprits took too long");
+                v1::CulpritAnswer { id, ..Default::default() }
+            });
+            if self.answers.send(answer).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn tracing(&self, on_demand: bool, traced: Option<Instant>) -> Tracing {
+        let wanted = match self.mode {
+            v1::ExplainRules::OnIncident => true,
+            v1::ExplainRules::OnDemand => on_demand,
+            v1::ExplainRules::Off | v1::ExplainRules::Unspecified => false,
+        };
+        let left = traced.and_then(|at| PAUSE.checked_sub(at.elapsed()));
+        match (wanted, left) {
+            (false, _) => Tracing::Forbidden(self.mode),
+            (true, Some(left)) => Tracing::Later(left),
+            (true, None) => Tracing::Allowed,
+        }
+    }
+}
+
+/// Whether a rule that marks probes may be put into nftables now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tracing {
+    /// It may.
+    Allowed,
+    /// After this time.
+    Later(Duration),
+    /// The operator does not want it.
+    Forbidden(v1::ExplainRules),
+}
+
+/// Looks for what did it, for each case of a question.
+pub async fn find(node: &str, question: &v1::CulpritQuestion, tracing: Tracing) -> v1::CulpritAnswer {
+    let cases = &question.cases[..question.cases.len().min(CASES)];
+    let mut answer = v1::CulpritAnswer { id: question.id, ..Default::default() };
+    if let Tracing::Later(left) = tracing
+        && cases.iter().any(filter::is_asked)
+    {
+        answer.again_after =
+            Some(convert::duration_from_ns(u64::try_from(left.as_nanos()).unwrap_or(u64::MAX)));
+    }
+    let filtered = filter::find(cases, tracing).await;
+    for (case, mut culprits) in filtered.into_iter().enumerate() {
+        // What a trace saw is better than what was read.
+        let traced = culprits.iter().any(|culprit| culprit.kind() != v1::CulpritKind::Untold);
+        if let Some(read) = node::find(&cases[case]).await.filter(|_| !traced) {
+            culprits = vec![read];
+        }
+        answer.found.extend(culprits.into_iter().map(|culprit| {
+            let culprit = Some(v1::Culprit { node: node.to_owned(), ..culprit });
+            v1::CulpritFound { case: u32::try_from(case).unwrap_or(u32::MAX), culprit }
+        }));
+    }
+    answer
+}

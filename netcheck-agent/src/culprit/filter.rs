@@ -1,0 +1,226 @@
+//! Which filter rule drops a probe: asks nftables' trace where it may, and says what it found in words.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use netcheck_proto::{convert, v1};
+
+use super::nft::family_name;
+use super::nft::owner::{is_iptables, owner};
+use super::nft::request::{Layer, Mark, Matching};
+use super::nft::trace::{Ended, TraceError, trace};
+use super::{FLOWS, Tracing};
+
+/// How long is listened at most: a path is probed once a second, or as soon as the hub asks for it.
+const LISTEN: Duration = Duration::from_secs(2);
+/// Culprits of one case.
+const PER_CASE: usize = 2;
+
+/// Whether rules come into question at this place.
+pub(super) fn is_asked(case: &v1::CulpritCase) -> bool {
+    let Some(at) = &case.location else { return false };
+    layers(at).is_some()
+}
+
+/// Where probes that die at this place are to be marked; none where no rule can be what ends them.
+fn layers(at: &v1::LossLocation) -> Option<Vec<Layer>> {
+    use v1::Stage::{
+        BridgeForward, BridgeInput, BridgeOutput, BridgePostrouting, BridgePrerouting, Egress, Ingress,
+        NetdevEgress, NetdevIngress, NetfilterForward, NetfilterInput, NetfilterOutput, NetfilterPostrouting,
+        NetfilterPrerouting, Send, Unspecified,
+    };
+    let filtered = at.reason.is_empty() || at.reason == "EPERM" || at.reason == "NETFILTER_DROP";
+    let rejected = at.reason.contains("prohibited") || at.reason.contains("port unreachable");
+    match at.stage() {
+        NetfilterPrerouting | NetfilterInput | NetfilterForward | NetfilterOutput | NetfilterPostrouting => {
+            Some(vec![Layer::Ip])
+        }
+        BridgePrerouting | BridgeInput | BridgeForward | BridgeOutput | BridgePostrouting => {
+            Some(vec![Layer::Bridge])
+        }
+        NetdevIngress | NetdevEgress if !at.interface.is_empty() => {
+            Some(vec![Layer::Device(at.interface.clone())])
+        }
+        // It was never seen to be dropped, or was answered with an error that filters send, too.
+        Ingress | Egress | Send | Unspecified if filtered || rejected => Some(vec![Layer::Ip, Layer::Bridge]),
+        _ => None,
+    }
+}
+
+/// Looks for the rules of all cases at once.
+pub(super) async fn find(cases: &[v1::CulpritCase], tracing: Tracing) -> Vec<Vec<v1::Culprit>> {
+    let mut all_layers = Vec::new();
+    let mut marks = Vec::new();
+    for case in cases {
+        let wanted = case.location.as_ref().and_then(layers);
+        marks.push(if wanted.is_some() { marks_of(case) } else { Vec::new() });
+        for layer in wanted.into_iter().flatten() {
+            if !all_layers.contains(&layer) {
+                all_layers.push(layer);
+            }
+        }
+    }
+    let traced = match tracing {
+        Tracing::Allowed if marks.iter().any(|marks| !marks.is_empty()) => {
+            trace(&all_layers, &marks, LISTEN).await.map_err(Untraced::Failed)
+        }
+        Tracing::Allowed | Tracing::Later(_) => Err(Untraced::NotNow),
+        Tracing::Forbidden(mode) => Err(Untraced::Forbidden(mode)),
+    };
+    let told = |(at, case): (usize, &v1::CulpritCase)| {
+        let Some(location) = case.location.as_ref().filter(|_| is_asked(case)) else { return Vec::new() };
+        match &traced {
+            Ok(ended) => {
+                let culprits: Vec<_> = ended[at].iter().take(PER_CASE).map(told).collect();
+                if culprits.is_empty() { unfound(location) } else { culprits }
+            }
+            Err(Untraced::NotNow) => Vec::new(),
+            Err(Untraced::Forbidden(mode)) => vec![untold(match mode {
+                v1::ExplainRules::OnDemand => {
+                    "the agent there looks for rules only when it is asked to (--explain-rules on-demand)"
+                }
+                _ => "the agent there must not look for rules (--explain-rules off)",
+            })],
+            Err(Untraced::Failed(error)) => vec![untold(&error.to_string())],
+        }
+    };
+    cases.iter().enumerate().map(told).collect()
+}
+
+/// Why nothing was traced.
+enum Untraced {
+    NotNow,
+    Forbidden(v1::ExplainRules),
+    Failed(TraceError),
+}
+
+/// By what the probes of a case are known.
+fn marks_of(case: &v1::CulpritCase) -> Vec<Mark> {
+    let mut matching = Vec::new();
+    if case.probe_session != 0 {
+        matching.push(Matching::Path { session: case.probe_session, path: case.path_id });
+    } else {
+        matching.extend(case.flows.iter().take(FLOWS).filter_map(flow));
+    }
+    let inside: &[bool] = if case.encapsulated { &[false, true] } else { &[false] };
+    let with = |matching| inside.iter().map(move |&encapsulated| Mark { matching, encapsulated });
+    matching.into_iter().flat_map(with).collect()
+}
+
+/// A flow of TCP or UDP whose ends are of one family, and whose port is known at one end at least.
+fn flow(wire: &v1::FlowTuple) -> Option<Matching> {
+    let tcp = match wire.kind() {
+        v1::ProbeKind::Tcp | v1::ProbeKind::Http => true,
+        v1::ProbeKind::Udp | v1::ProbeKind::Dns => false,
+        v1::ProbeKind::Icmp | v1::ProbeKind::Unspecified => return None,
+    };
+    let end = |address: &[u8], port: u32| -> Option<SocketAddr> {
+        let address: IpAddr = convert::address("flow", address).ok()?;
+        Some(SocketAddr::new(address, convert::port("flow", port).ok()?))
+    };
+    let source = end(&wire.source_address, wire.source_port)?;
+    let destination = end(&wire.destination_address, wire.destination_port)?;
+    let known = source.port() != 0 || destination.port() != 0;
+    (known && source.is_ipv4() == destination.is_ipv4()).then_some(Matching::Flow {
+        tcp,
+        source,
+        destination,
+    })
+}
+
+/// What ended a probe, for people.
+fn told(ended: &Ended) -> v1::Culprit {
+    let Ended { family, table, chain, handle, queued, through, rule } = ended;
+    let name = family_name(*family);
+    let place = format!("chain {chain} in table {name} {table}");
+    let rule = rule.clone().unwrap_or_default();
+    let owner = owner(table, chain, &rule.comment);
+    let iptables = is_iptables(*family, table);
+    let tool = if *family == 10 { "ip6tables" } else { "iptables" };
+    let by_iptables = if iptables { format!(" (or: {tool} -t {table} -S {chain})") } else { String::new() };
+    let led = match through.as_slice() {
+        [] => String::new(),
+        chains => format!(", which {} led to", chains.join(" → ")),
+    };
+    let (kind, object, text) = if *handle == 0 {
+        (v1::CulpritKind::FilterPolicy, format!("policy drop of {place}"), "policy drop".to_owned())
+    } else {
+        let does = if *queued { " hands it to a program (queue)" } else { "" };
+        (v1::CulpritKind::FilterRule, format!("rule {handle} of {place}{led}{does}"), rule.text)
+    };
+    let mend = match (owner, *handle) {
+        (Some(owner), _) => owner.mend.to_owned(),
+        (None, 0) => format!(
+            "a rule of that chain that accepts it, or: nft chain {name} {table} {chain} '{{ policy accept; }}'"
+        ),
+        (None, handle) => {
+            format!("unless it is meant: nft delete rule {name} {table} {chain} handle {handle}")
+        }
+    };
+    let certainty = if *queued { v1::Certainty::Inferred } else { v1::Certainty::Observed };
+    v1::Culprit {
+        kind: kind.into(),
+        object,
+        text,
+        comment: rule.comment,
+        owner: match owner {
+            Some(owner) => owner.name.to_owned(),
+            None if iptables => "iptables-nft".to_owned(),
+            None => String::new(),
+        },
+        see: format!("nft -a list chain {name} {table} {chain}{by_iptables}"),
+        mend,
+        certainty: certainty.into(),
+        rule: Some(v1::FilterRule {
+            family: name.to_owned(),
+            table: table.clone(),
+            chain: chain.clone(),
+            handle: *handle,
+        }),
+        ..Default::default()
+    }
+}
+
+/// No rule of nftables dropped a probe while it was watched.
+fn unfound(at: &v1::LossLocation) -> Vec<v1::Culprit> {
+    let observed = at.certainty() == v1::Certainty::Observed;
+    let filtered = observed && (at.reason == "NETFILTER_DROP" || at.reason == "EPERM");
+    if !filtered {
+        // That no rule did it is no news where nothing said that one had.
+        return Vec::new();
+    }
+    let legacy = legacy_tables();
+    if legacy.is_empty() {
+        return vec![untold("no rule of nftables ended a probe within the 2 s that were watched")];
+    }
+    let chain = match at.stage() {
+        v1::Stage::NetfilterPrerouting => "PREROUTING",
+        v1::Stage::NetfilterInput => "INPUT",
+        v1::Stage::NetfilterOutput | v1::Stage::Send => "OUTPUT",
+        v1::Stage::NetfilterPostrouting => "POSTROUTING",
+        _ => "FORWARD",
+    };
+    let tables = legacy.into_iter().collect::<Vec<_>>().join(", ");
+    vec![v1::Culprit {
+        kind: v1::CulpritKind::FilterLegacy.into(),
+        object: format!("iptables-legacy, in or below chain {chain} (tables: {tables})"),
+        text: "nftables dropped nothing, and the kernel does not trace iptables-legacy".to_owned(),
+        see: format!("iptables-legacy -nvL {chain}; ip6tables-legacy -nvL {chain}"),
+        mend: "watch whose packet counter rises while probes are lost".to_owned(),
+        certainty: v1::Certainty::Inferred.into(),
+        ..Default::default()
+    }]
+}
+
+/// Tables of iptables-legacy that the kernel has in this network namespace.
+fn legacy_tables() -> BTreeSet<String> {
+    let files = ["/proc/self/net/ip_tables_names", "/proc/self/net/ip6_tables_names"];
+    let texts = files.iter().filter_map(|file| std::fs::read_to_string(file).ok());
+    texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
+}
+
+/// Nobody can tell, and why.
+fn untold(why: &str) -> v1::Culprit {
+    v1::Culprit { kind: v1::CulpritKind::Untold.into(), text: why.to_owned(), ..Default::default() }
+}

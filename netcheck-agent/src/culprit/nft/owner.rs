@@ -1,0 +1,89 @@
+//! Whose a rule looks like, by the names of its table and chain and by its comment. Pure.
+//!
+//! Names are what the programs' own sources call their tables and chains. A name is no proof: anybody may use it.
+
+/// Whose, and how its rules are meant to be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Owner {
+    /// `kube-proxy`.
+    pub(crate) name: &'static str,
+    /// Where its rules come from; it would put back what somebody deletes.
+    pub(crate) mend: &'static str,
+}
+
+/// What a name must begin with.
+enum Sign {
+    Table(&'static str),
+    Chain(&'static str),
+    Comment(&'static str),
+}
+
+use Sign::{Chain, Comment, Table};
+
+const POLICY: &str = "a NetworkPolicy that selects one of the two ends: kubectl get networkpolicies -A";
+
+/// The first that fits counts: what is more special stands first.
+const OWNERS: &[(Sign, &str, &str)] = &[
+    (Chain("KUBE-NWPLCY"), "kube-router", POLICY),
+    (Chain("KUBE-POD-FW"), "kube-router", POLICY),
+    (Chain("KUBE-ROUTER"), "kube-router", POLICY),
+    (
+        Chain("KUBE-FIREWALL"),
+        "kubelet",
+        "packets marked 0x8000, or to 127.0.0.0/8 from elsewhere: look for who sets that mark",
+    ),
+    (
+        Chain("KUBE-"),
+        "kube-proxy",
+        "a Service: its endpoints, loadBalancerSourceRanges and traffic policy; \
+         of `ct state invalid`: packets that connection tracking does not know",
+    ),
+    (
+        Table("kube-proxy"),
+        "kube-proxy",
+        "a Service: its endpoints, loadBalancerSourceRanges and traffic policy",
+    ),
+    (Table("kube-network-policies"), "kube-network-policies", POLICY),
+    (Table("kindnet-network-policies"), "kindnet", POLICY),
+    (Comment("cali:"), "Calico", POLICY),
+    (Chain("cali-"), "Calico", POLICY),
+    (Chain("cali:"), "Calico", POLICY),
+    (Table("calico"), "Calico", POLICY),
+    (Chain("CILIUM"), "Cilium", "cilium-dbg status, and the CiliumNetworkPolicies of the two ends"),
+    (Chain("OLD_CILIUM"), "Cilium", "cilium-dbg status, and the CiliumNetworkPolicies of the two ends"),
+    (Chain("FLANNEL"), "flannel", "the subnets of flannel's configuration: kubectl -n kube-flannel get cm"),
+    (Table("flannel"), "flannel", "the subnets of flannel's configuration: kubectl -n kube-flannel get cm"),
+    (Chain("ANTREA"), "Antrea", POLICY),
+    (Table("antrea"), "Antrea", POLICY),
+    (Chain("WEAVE"), "Weave Net", POLICY),
+    (Chain("CNI-"), "CNI plugins", "the hostPorts of pods on this node"),
+    (Table("cni_"), "CNI plugins", "the hostPorts of pods on this node"),
+    (Chain("ISTIO"), "Istio", "the sidecar's or ambient mode's redirection of this pod"),
+    (Chain("PROXY_INIT"), "Linkerd", "the sidecar's redirection of this pod"),
+    (Table("firewalld"), "firewalld", "firewall-cmd --get-active-zones, and the zone's --list-all"),
+    (Chain("DOCKER"), "Docker", "accept it in the chain DOCKER-USER, which Docker leaves alone"),
+    (Table("docker"), "Docker", "accept it in the chain DOCKER-USER, which Docker leaves alone"),
+    (Chain("ufw"), "ufw", "ufw status verbose, then ufw allow or ufw route allow"),
+    (Chain("f2b"), "fail2ban", "fail2ban-client status: an address is banned"),
+    (Table("f2b"), "fail2ban", "fail2ban-client status: an address is banned"),
+    (Chain("LIBVIRT"), "libvirt", "virsh net-list, and the forward mode of the network"),
+    (Table("libvirt"), "libvirt", "virsh net-list, and the forward mode of the network"),
+    (Table("nm-"), "NetworkManager", "nmcli connection show: a shared connection"),
+];
+
+/// Whose it looks like.
+pub(crate) fn owner(table: &str, chain: &str, comment: &str) -> Option<Owner> {
+    let fits = |sign: &Sign| match sign {
+        Table(begin) => table.starts_with(begin),
+        Chain(begin) => chain.starts_with(begin),
+        Comment(begin) => comment.starts_with(begin),
+    };
+    let found = OWNERS.iter().find(|(sign, ..)| fits(sign));
+    found.map(|&(_, name, mend)| Owner { name, mend })
+}
+
+/// Tables that iptables-nft makes: it takes them for its own, whatever else may be in them.
+pub(crate) fn is_iptables(family: u8, table: &str) -> bool {
+    let tables = ["filter", "nat", "mangle", "raw", "security"];
+    matches!(family, 2 | 10) && tables.contains(&table)
+}

@@ -1,0 +1,82 @@
+//! On trees of files like /proc/sys/net, and texts like those of /proc/net.
+
+use std::path::PathBuf;
+
+use super::*;
+
+/// A directory with these files, gone with the test.
+struct Sysctls(PathBuf);
+
+impl Sysctls {
+    fn new(name: &str, files: &[(&str, &str)]) -> Self {
+        let root = std::env::temp_dir().join(format!("netcheck-sysctls-{}-{name}", std::process::id()));
+        for (file, value) in files {
+            let path = root.join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, value).unwrap();
+        }
+        Self(root)
+    }
+}
+
+impl Drop for Sysctls {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn object(culprit: Option<v1::Culprit>) -> Option<String> {
+    culprit.map(|culprit| culprit.object)
+}
+
+#[test]
+fn the_stricter_reverse_path_filter_is_named() {
+    let rows = [
+        ("0\n", "0\n", None),
+        ("1\n", "0\n", Some("net.ipv4.conf.eth0.rp_filter = 1")),
+        ("0\n", "1\n", Some("net.ipv4.conf.all.rp_filter = 1")),
+        ("1\n", "2\n", Some("net.ipv4.conf.all.rp_filter = 2")),
+    ];
+    for (number, (own, all, expected)) in rows.into_iter().enumerate() {
+        let files = [("ipv4/conf/eth0/rp_filter", own), ("ipv4/conf/all/rp_filter", all)];
+        let sysctls = Sysctls::new(&format!("rp{number}"), &files);
+        assert_eq!(object(reverse_path(&sysctls.0, "eth0")).as_deref(), expected);
+    }
+}
+
+#[test]
+fn forwarding_that_is_off_is_named() {
+    let files = [
+        ("ipv4/ip_forward", "1\n"),
+        ("ipv4/conf/eth0/forwarding", "1\n"),
+        ("ipv4/conf/eth1/forwarding", "0\n"),
+        ("ipv6/conf/all/forwarding", "0\n"),
+    ];
+    let sysctls = Sysctls::new("forwarding", &files);
+    let (v4, v6) = ("10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap());
+    let of = |to, interface| object(forwarding(&sysctls.0, to, interface));
+    assert_eq!(of(v4, "eth0"), None);
+    assert_eq!(of(v4, "eth1").as_deref(), Some("net.ipv4.conf.eth1.forwarding = 0"));
+    assert_eq!(of(v6, "eth0").as_deref(), Some("net.ipv6.conf.all.forwarding = 0"));
+    assert_eq!(of(v4, "../../etc"), None, "a name that leads elsewhere is none");
+}
+
+#[test]
+fn a_table_of_connections_is_full_or_not() {
+    for (name, count, full) in [("full", "1000", true), ("nearly", "991", true), ("room", "900", false)] {
+        let files = [("netfilter/nf_conntrack_count", count), ("netfilter/nf_conntrack_max", "1000")];
+        let sysctls = Sysctls::new(name, &files);
+        assert_eq!(connections(&sysctls.0).is_some(), full, "{name}");
+    }
+}
+
+#[test]
+fn sockets_that_take_packets_are_found() {
+    let sockets = "  sl  local_address rem_address   st\n   \
+                   0: 0100007F:17D4 00000000:0000 0A 00000000:00000000\n   \
+                   1: 0100007F:0050 0100007F:A000 01 00000000:00000000\n";
+    assert!(takes(sockets, true, 6100));
+    assert!(!takes(sockets, true, 80), "it is connected, and does not listen");
+    assert!(takes(sockets, false, 80));
+    assert!(!takes("", false, 80) && !takes("x\ny\n", true, 0));
+}

@@ -1,0 +1,350 @@
+//! Which object did it: asks the agents where an incident's probes die, and keeps what they answer.
+//!
+//! One question at a time per agent, with all that is open there. What was found is kept for a while; that nothing was
+//! found, for a shorter one. An incident's culprits are those of its places, so nothing is asked before a place is known.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use netcheck_common::domain::{PathId, ProbeKind};
+use netcheck_proto::{convert, v1};
+
+use super::State;
+use netcheck_analysis::evidence::Lost;
+use netcheck_analysis::model::NodeIx;
+use netcheck_analysis::model::clock::{SECOND_NS, timestamp};
+use netcheck_analysis::plan::Probe;
+
+/// Cases of one question; the rest waits for the next.
+const CASES: usize = 8;
+/// Incidents that are looked at with one tick, worst first.
+const INCIDENTS: usize = 32;
+/// Paths of one incident that are looked at.
+const PATHS: usize = 64;
+/// Newest losses of one path that are looked at.
+const LOSSES: usize = 4;
+/// Cases of one incident that are asked about, those with most losses first.
+const PLACES: usize = 6;
+/// Flows of one case.
+const FLOWS: usize = 8;
+/// A question that is not answered by then is forgotten.
+const ANSWER_NS: i64 = 12 * SECOND_NS;
+/// How long a culprit is taken for the one.
+const FOUND_NS: i64 = 600 * SECOND_NS;
+/// The same of nothing.
+const NOTHING_NS: i64 = 180 * SECOND_NS;
+/// After no answer.
+const SILENT_NS: i64 = 30 * SECOND_NS;
+/// For how long after an operator asked agents may be asked that wait for that.
+const DEMAND_NS: i64 = 60 * SECOND_NS;
+
+/// What a place is called: node, stage, interface, reason; and of what kind and family the probes are that die there, for
+/// a rule may stand there for each.
+type Place = (String, i32, String, String, ProbeKind, bool);
+
+/// A path by its source and number.
+type PathOf = (Arc<str>, PathId);
+
+/// A place of an incident.
+type Key = (String, Place);
+
+#[derive(Debug, Default)]
+struct Known {
+    culprits: Vec<v1::Culprit>,
+    /// When it is to be asked about again.
+    due_ns: i64,
+}
+
+#[derive(Debug)]
+struct Asked {
+    to: NodeIx,
+    until_ns: i64,
+    cases: Vec<Key>,
+}
+
+/// Questions that are out, and what was answered.
+#[derive(Debug, Default)]
+pub struct Culprits {
+    next: u64,
+    out: HashMap<u64, Asked>,
+    known: HashMap<Key, Known>,
+    demand_ns: Option<i64>,
+}
+
+/// A place, one of the probes that die there, and how many others do.
+struct Case {
+    losses: usize,
+    wire: v1::CulpritCase,
+    source: NodeIx,
+    path: PathId,
+}
+
+impl Culprits {
+    /// An operator wants to know: agents that wait for that may be asked.
+    pub fn demand(&mut self, now_ns: i64) {
+        self.demand_ns = Some(now_ns);
+        let untold = |known: &&mut Known| known.culprits.iter().all(is_untold);
+        for known in self.known.values_mut().filter(untold) {
+            known.due_ns = now_ns;
+        }
+    }
+
+    fn is_demanded(&self, now_ns: i64) -> bool {
+        self.demand_ns.is_some_and(|at_ns| now_ns - at_ns < DEMAND_NS)
+    }
+
+    /// Of one incident, all of its places.
+    fn of(&self, incident: &str) -> Vec<v1::Culprit> {
+        let of_it = self.known.iter().filter(|((id, _), _)| id == incident);
+        let mut all: Vec<v1::Culprit> = of_it.flat_map(|(_, known)| known.culprits.iter().cloned()).collect();
+        // That one place can't be told is no news beside what another one told.
+        if all.iter().any(|culprit| !is_untold(culprit)) {
+            all.retain(|culprit| !is_untold(culprit));
+        }
+        all.sort_by(|a, b| (&a.node, a.kind, &a.object, &a.text).cmp(&(&b.node, b.kind, &b.object, &b.text)));
+        all.dedup_by(|a, b| (&a.node, &a.object) == (&b.node, &b.object) && !a.object.is_empty());
+        all.dedup_by(|a, b| (&a.node, &a.object, &a.text) == (&b.node, &b.object, &b.text));
+        all
+    }
+
+    fn learn(&mut self, key: &Key, culprits: Vec<v1::Culprit>, due_ns: i64) {
+        let known = self.known.entry(key.clone()).or_default();
+        known.due_ns = due_ns;
+        if known.culprits.is_empty() || culprits.iter().any(|culprit| !is_untold(culprit)) {
+            known.culprits = culprits;
+        }
+    }
+}
+
+fn is_untold(culprit: &v1::Culprit) -> bool {
+    culprit.kind() == v1::CulpritKind::Untold
+}
+
+fn place(at: &v1::LossLocation, probe: &Probe) -> Place {
+    let v4 = probe.address.is_ipv4();
+    (at.node.clone(), at.stage, at.interface.clone(), at.reason.clone(), probe.kind, v4)
+}
+
+impl State {
+    /// Asks about the places of open incidents that nothing is known of yet, or not any more.
+    pub(crate) fn ask_culprits(&mut self, now_ns: i64) {
+        let late: Vec<u64> = self
+            .culprits
+            .out
+            .iter()
+            .filter(|(_, asked)| asked.until_ns <= now_ns)
+            .map(|(id, _)| *id)
+            .collect();
+        for asked in late.iter().filter_map(|id| self.culprits.out.remove(id)).collect::<Vec<_>>() {
+            for key in &asked.cases {
+                self.culprits.learn(key, Vec::new(), now_ns + SILENT_NS);
+            }
+        }
+        let open: Vec<(String, Vec<PathOf>)> = self
+            .incidents
+            .open_paths()
+            .take(INCIDENTS)
+            .map(|(id, paths)| (id, paths.take(PATHS).collect()))
+            .collect();
+        self.culprits.known.retain(|(id, _), _| open.iter().any(|(other, _)| other == id));
+        let mut wanted: BTreeMap<NodeIx, Vec<(Key, Case)>> = BTreeMap::new();
+        for (id, paths) in open {
+            for (place, case) in self.places(&paths, now_ns) {
+                let key = (id.clone(), place);
+                let due = self.culprits.known.get(&key).is_none_or(|known| known.due_ns <= now_ns);
+                if let Some(node) = self.find(&key.1.0).filter(|_| due) {
+                    wanted.entry(node).or_default().push((key, case));
+                }
+            }
+        }
+        for (node, cases) in wanted {
+            if !self.culprits.out.values().any(|asked| asked.to == node) {
+                self.ask_for_culprits(node, cases, now_ns);
+            }
+        }
+    }
+
+    /// Where most of these paths' probes die.
+    fn places(&self, paths: &[PathOf], now_ns: i64) -> Vec<(Place, Case)> {
+        let mut places: BTreeMap<Place, Case> = BTreeMap::new();
+        for (source, path) in paths {
+            let Some(source) = self.find(source) else { continue };
+            let agent = self.agent(source);
+            let session = agent.hello.as_ref().map_or(0, |hello| hello.probe_session);
+            let Some(row) = agent.rows.get(*path) else { continue };
+            let losses = row.lost.iter().rev().filter(|lost| !lost.sample.suspect).take(LOSSES);
+            for lost in losses.filter(|lost| now_ns - lost.sent_ns < FOUND_NS) {
+                let Some(at) = lost.located.location.as_ref().filter(|at| !at.node.is_empty()) else {
+                    continue;
+                };
+                let probe = lost.in_the_end(&row.path.probe);
+                let place = place(at, &probe);
+                match places.get_mut(&place) {
+                    Some(case) => case.losses += 1,
+                    None => {
+                        let wire = case(&probe, lost, at, (session, *path));
+                        places.insert(place, Case { losses: 1, wire, source, path: *path });
+                    }
+                }
+            }
+        }
+        let mut places: Vec<(Place, Case)> = places.into_iter().collect();
+        places.sort_by_key(|(_, case)| {
+            let observed = case.wire.location.as_ref().map(v1::LossLocation::certainty);
+            (observed != Some(v1::Certainty::Observed), std::cmp::Reverse(case.losses))
+        });
+        places.truncate(PLACES);
+        places
+    }
+
+    fn ask_for_culprits(&mut self, to: NodeIx, mut cases: Vec<(Key, Case)>, now_ns: i64) {
+        let agent = self.agent(to);
+        // Who is not connected may be soon.
+        let Some(hello) = agent.hello.as_ref().filter(|_| agent.live.is_some()) else { return };
+        let on_demand = self.culprits.is_demanded(now_ns);
+        let (name, can) = (agent.name.to_string(), hello.explain_rules());
+        if can == v1::ExplainRules::Unspecified {
+            let text = "the agent there can't look for what did it: it is too old, or has no kernel programs";
+            let untold = untold(&name, text);
+            for (key, _) in &cases {
+                self.culprits.learn(key, vec![untold.clone()], now_ns + NOTHING_NS);
+                self.name_culprits(&key.0);
+            }
+            return;
+        }
+        cases.truncate(CASES);
+        self.culprits.next += 1;
+        let id = self.culprits.next;
+        let wire = cases.iter().map(|(_, case)| case.wire.clone()).collect();
+        let question = v1::CulpritQuestion { id, cases: wire, on_demand };
+        if !self.send(to, v1::session_response::Message::CulpritQuestion(question)) {
+            return;
+        }
+        self.counters.culprit_questions += 1;
+        let mut expedited: BTreeMap<NodeIx, Vec<u32>> = BTreeMap::new();
+        for (_, case) in &cases {
+            expedited.entry(case.source).or_default().push(case.path.0);
+        }
+        for (source, path_ids) in expedited {
+            // It looks for a moment only: better than to wait for the next turn.
+            self.send(source, v1::session_response::Message::Expedite(v1::Expedite { path_ids }));
+        }
+        let cases = cases.into_iter().map(|(key, _)| key).collect();
+        self.culprits.out.insert(id, Asked { to, until_ns: now_ns + ANSWER_NS, cases });
+    }
+
+    /// Takes an agent's answer.
+    pub fn culprits_answered(&mut self, from: NodeIx, answer: &v1::CulpritAnswer, now_ns: i64) {
+        let Some(asked) = self.culprits.out.get(&answer.id).filter(|asked| asked.to == from) else {
+            self.counters.answers_unasked += 1;
+            return;
+        };
+        let keys = asked.cases.clone();
+        self.culprits.out.remove(&answer.id);
+        self.counters.culprit_answers += 1;
+        let node = self.agent(from).name.to_string();
+        let again_ns = answer
+            .again_after
+            .map(|after| after.seconds.saturating_mul(SECOND_NS).saturating_add(after.nanos.into()));
+        for (at, key) in (0..).zip(&keys) {
+            let of_case = answer.found.iter().filter(|found| found.case == at);
+            let culprits: Vec<v1::Culprit> = of_case
+                .filter_map(|found| found.culprit.clone())
+                // An agent speaks of its own node, whatever it says.
+                .map(|culprit| v1::Culprit {
+                    node: node.clone(),
+                    found_at: Some(timestamp(now_ns)),
+                    ..culprit
+                })
+                .collect();
+            let lasts_ns = match again_ns {
+                Some(after_ns) => after_ns.clamp(SECOND_NS, FOUND_NS),
+                None if culprits.iter().any(|culprit| !is_untold(culprit)) => FOUND_NS,
+                None => NOTHING_NS,
+            };
+            self.culprits.learn(key, culprits, now_ns.saturating_add(lasts_ns));
+            self.name_culprits(&key.0);
+        }
+    }
+
+    fn name_culprits(&mut self, incident: &str) {
+        let culprits = self.culprits.of(incident);
+        self.incidents.name_culprits(incident, culprits);
+    }
+}
+
+fn untold(node: &str, why: &str) -> v1::Culprit {
+    v1::Culprit {
+        node: node.to_owned(),
+        kind: v1::CulpritKind::Untold.into(),
+        text: why.to_owned(),
+        ..Default::default()
+    }
+}
+
+/// What its agent must know of a probe to find it at this place.
+fn case(
+    probe: &Probe,
+    lost: &Lost,
+    at: &v1::LossLocation,
+    (session, path): (u64, PathId),
+) -> v1::CulpritCase {
+    let here = || lost.drops.iter().filter(|fact| *fact.node == *at.node);
+    let bears_header = probe.kind.carries_header();
+    v1::CulpritCase {
+        location: Some(at.clone()),
+        probe_session: if bears_header { session } else { 0 },
+        path_id: if bears_header { path.0 } else { 0 },
+        flows: flows(
+            probe,
+            lost,
+            at,
+            &here().filter_map(|fact| fact.record.flow.as_ref()).collect::<Vec<_>>(),
+        ),
+        encapsulated: here().any(|fact| fact.record.encapsulated),
+    }
+}
+
+/// What the packet's two ends may be: as it was sent, as it left its node, as somebody saw it dropped. The sender's own
+/// port is another one with the next probe.
+fn flows(
+    probe: &Probe,
+    lost: &Lost,
+    at: &v1::LossLocation,
+    dropped: &[&v1::FlowTuple],
+) -> Vec<v1::FlowTuple> {
+    let mut flows: Vec<v1::FlowTuple> = Vec::new();
+    let mut add = |flow: v1::FlowTuple| {
+        if flows.len() < FLOWS && !flows.contains(&flow) {
+            flows.push(flow);
+        }
+    };
+    let stays = [u32::from(probe.port), lost.flow.map_or(0, |flow| u32::from(flow.destination.port()))];
+    let port = |port: u32| if stays.contains(&port) { port } else { 0 };
+    for flow in dropped {
+        let (source_port, destination_port) = (port(flow.source_port), port(flow.destination_port));
+        add(v1::FlowTuple { source_port, destination_port, ..(*flow).clone() });
+    }
+    if let Some(left) = &lost.flow {
+        let kind = if left.tcp { v1::ProbeKind::Tcp } else { v1::ProbeKind::Udp };
+        let to = |destination: SocketAddr| v1::FlowTuple {
+            kind: kind.into(),
+            source_address: convert::address_bytes(left.source.ip()),
+            destination_address: convert::address_bytes(destination.ip()),
+            source_port: 0,
+            destination_port: destination.port().into(),
+        };
+        add(to(left.destination));
+        add(to(SocketAddr::new(probe.address, probe.port)));
+    } else if at.direction() == v1::Direction::Request {
+        // No source: it says where the packet goes, and is no flow to look for.
+        add(v1::FlowTuple {
+            kind: convert::kind_to_wire(probe.kind).into(),
+            destination_address: convert::address_bytes(probe.address),
+            destination_port: probe.port.into(),
+            ..Default::default()
+        });
+    }
+    flows
+}
