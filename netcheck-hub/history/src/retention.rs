@@ -113,7 +113,7 @@ mod tests {
         }
         assert_eq!(
             order,
-            [(Kind::Fine, 0), (Kind::Minute, 2), (Kind::Coarse, 2), (Kind::Log, 2)],
+            [(Kind::Fine, 0), (Kind::Fine, 0), (Kind::Minute, 2), (Kind::Coarse, 2), (Kind::Log, 2)],
             "six-hour spaces of the fine tier, daily ones of the others, their reserves excepted",
         );
         assert!(spaces.iter().any(|space| space.kind == Kind::State));

@@ -77,7 +77,7 @@ fn works(dir: &Path) -> (usize, Vec<Note>) {
 
 #[test]
 fn damage_at_random_bytes() {
-    let whole = tempfile::tempdir().unwrap();
+    let whole = crate::tempdir();
     fill(whole.path());
     let (began, mut seed, mut trials, mut aside) = (Instant::now(), 88_172_645_463_325_252_u64, 0, 0);
     let mut random = |below: u64| {
@@ -87,7 +87,7 @@ fn damage_at_random_bytes() {
         seed % below
     };
     while began.elapsed() < TIME {
-        let trial = tempfile::tempdir().unwrap();
+        let trial = crate::tempdir();
         copy(whole.path(), trial.path());
         let files: Vec<_> =
             files(trial.path()).into_iter().filter(|file| fs::metadata(file).unwrap().len() > 0).collect();
@@ -126,7 +126,7 @@ fn set_aside(dir: &Path, why: &str) {
 
 #[test]
 fn a_newer_version_is_set_aside() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = crate::tempdir();
     fill(dir.path());
     fs::write(dir.path().join("history/FORMAT"), "netcheck-history 2\n").unwrap();
     set_aside(dir.path(), "newer version");
@@ -141,16 +141,16 @@ fn a_newer_version_is_set_aside() {
 
 #[test]
 fn foreign_files_are_set_aside() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = crate::tempdir();
     fs::write(dir.path().join("history"), "a file").unwrap();
     set_aside(dir.path(), "damaged");
 
-    let dir = tempfile::tempdir().unwrap();
+    let dir = crate::tempdir();
     fs::create_dir(dir.path().join("history")).unwrap();
     fs::write(dir.path().join("history/letters.txt"), "of somebody").unwrap();
     set_aside(dir.path(), "is not history");
 
-    let dir = tempfile::tempdir().unwrap();
+    let dir = crate::tempdir();
     fs::create_dir(dir.path().join("history")).unwrap();
     fs::write(dir.path().join("history/FORMAT"), [0xff; 100]).unwrap();
     set_aside(dir.path(), "does not say");
@@ -158,7 +158,7 @@ fn foreign_files_are_set_aside() {
 
 #[test]
 fn two_processes_do_not_share_it() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = crate::tempdir();
     let (first, _) = Running::open(dir.path(), START_NS);
     let (second, notes) = Running::open(dir.path(), START_NS);
     assert!(matches!(notes.as_slice(), [Note::InMemory { .. }]), "{notes:?}");

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use netcheck_history::location::Note;
 use netcheck_history::path::PathNumber;
-use netcheck_history::record::{Record, Windows};
+use netcheck_history::record::{CheckResult, Record, Windows};
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
 use tempfile::TempDir;
 
@@ -36,7 +36,7 @@ impl Drop for Tmpfs {
 
 fn windows(step: i64) -> Windows {
     let mut delay = step as u64 + 1;
-    let windows = (0..500).map(|path| {
+    let windows = (0..50).map(|path| {
         let delays: Vec<u64> = (0..30)
             .map(|_| {
                 delay = delay.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -54,6 +54,8 @@ fn until_full(history: &Running) -> i64 {
     for step in 0.. {
         let at_ns = START_NS + step * 10 * SECOND_NS;
         history.record(Record::Windows(windows(step)));
+        let body = vec![step as u8; 200 << 10];
+        history.record(Record::Check(CheckResult { at_ns, check: "large".into(), body }));
         history.record(Record::Event(event(at_ns, "before")));
         history.writer.flush(at_ns);
         if history.writer.counts().lost > 0 {

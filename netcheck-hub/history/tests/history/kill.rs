@@ -48,7 +48,7 @@ fn child() {
 
 #[test]
 fn what_was_written_survives_a_kill() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = crate::tempdir();
     let (began, mut seed, mut kills, mut known) = (Instant::now(), 88_172_645_463_325_252_u64, 0, 0);
     while kills < KILLS && began.elapsed() < TIME {
         let mut child = Command::new(std::env::current_exe().unwrap());

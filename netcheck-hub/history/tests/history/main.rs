@@ -14,6 +14,7 @@ use netcheck_history::record::{Event, Record};
 use netcheck_history::retention::Retention;
 use netcheck_history::window::{Delays, Window};
 use netcheck_history::writer::Writer;
+use tempfile::TempDir;
 
 mod answers;
 mod damage;
@@ -55,6 +56,12 @@ impl Running {
         drop(self);
         task.join().unwrap();
     }
+}
+
+/// A directory in memory: what is tried is not the disk's speed. Processes that are killed leave files there as they do
+/// on a disk.
+pub(crate) fn tempdir() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").unwrap()
 }
 
 pub(crate) fn path(at: u32) -> PathIdentity {
