@@ -149,6 +149,7 @@ pub fn lost_sample(wire: v1::LostSample) -> LostSample {
         resolved_address: convert::address("resolved_address", &wire.resolved_address).ok(),
         resolver: wire.resolver,
         truncated: wire.truncated,
+        new_flows_lost: wire.new_flows_lost,
     }
 }
 
@@ -184,6 +185,7 @@ pub fn lost_sample_to_wire(sample: &LostSample, outcome: Outcome) -> v1::LostSam
         resolved_address: sample.resolved_address.map(convert::address_bytes).unwrap_or_default(),
         resolver: sample.resolver.clone(),
         truncated: sample.truncated,
+        new_flows_lost: sample.new_flows_lost,
     }
 }
 
@@ -329,6 +331,7 @@ pub fn incident(of: &Incident) -> v1::Incident {
         closed_at: of.closed_ns.map(timestamp),
         cause: of.cause.clone(),
         merged_into: of.merged_into.clone().unwrap_or_default(),
+        culprits: of.culprits.clone(),
     }
 }
 

@@ -179,6 +179,7 @@ impl State {
                     continue;
                 };
                 let probe = lost.in_the_end(&row.path.probe);
+                let at = &crate::wire::location(at);
                 let place = place(at, &probe);
                 match places.get_mut(&place) {
                     Some(case) => case.losses += 1,
@@ -300,7 +301,7 @@ fn case(
             probe,
             lost,
             at,
-            &here().filter_map(|fact| fact.record.flow.as_ref()).collect::<Vec<_>>(),
+            &here().filter_map(|fact| fact.record.flow.as_ref()).map(crate::wire::flow_tuple).collect::<Vec<_>>(),
         ),
         encapsulated: here().any(|fact| fact.record.encapsulated),
     }
@@ -312,7 +313,7 @@ fn flows(
     probe: &Probe,
     lost: &Lost,
     at: &v1::LossLocation,
-    dropped: &[&v1::FlowTuple],
+    dropped: &[v1::FlowTuple],
 ) -> Vec<v1::FlowTuple> {
     let mut flows: Vec<v1::FlowTuple> = Vec::new();
     let mut add = |flow: v1::FlowTuple| {
@@ -324,10 +325,10 @@ fn flows(
     let port = |port: u32| if stays.contains(&port) { port } else { 0 };
     for flow in dropped {
         let (source_port, destination_port) = (port(flow.source_port), port(flow.destination_port));
-        add(v1::FlowTuple { source_port, destination_port, ..(*flow).clone() });
+        add(v1::FlowTuple { source_port, destination_port, ..flow.clone() });
     }
     if let Some(left) = &lost.flow {
-        let kind = if left.tcp { v1::ProbeKind::Tcp } else { v1::ProbeKind::Udp };
+        let kind = if left.tcp() { v1::ProbeKind::Tcp } else { v1::ProbeKind::Udp };
         let to = |destination: SocketAddr| v1::FlowTuple {
             kind: kind.into(),
             source_address: convert::address_bytes(left.source.ip()),

@@ -402,7 +402,7 @@ impl Entry {
             closed_ns: None,
             cause: cause.key.clone(),
             merged_into: None,
-            culprits: was.culprits,
+            culprits: std::mem::take(&mut was.culprits),
             revision: was.revision,
         };
     }

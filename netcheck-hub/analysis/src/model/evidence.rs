@@ -118,6 +118,9 @@ pub struct LostSample {
     pub resolver: String,
     /// DNS over UDP: the answer was truncated, and this is what became of the same question over TCP (RFC 7766 §5).
     pub truncated: bool,
+    /// It was the first packet of a flow of its own: so many of the path's newest such in a row were lost, this one with
+    /// them. 0 of ordinary probes.
+    pub new_flows_lost: u32,
 }
 
 impl Default for LostSample {
@@ -145,6 +148,7 @@ impl Default for LostSample {
             resolved_address: None,
             resolver: String::new(),
             truncated: false,
+            new_flows_lost: 0,
         }
     }
 }

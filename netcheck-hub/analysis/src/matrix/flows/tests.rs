@@ -1,6 +1,7 @@
 use netcheck_common::domain::Outcome;
 
 use super::*;
+use crate::model::evidence::LostSample;
 
 /// A second each, of two letters: what became of the ordinary probe and of the new flow. `r` a reply, `l` a loss, `.`
 /// nothing.
@@ -24,7 +25,7 @@ fn ring(text: &str) -> Ring {
 /// Lost new flows: when they were sent in milliseconds, and how many were lost in a row by then. 0: an ordinary probe.
 fn lost(all: &[(i64, u32)]) -> VecDeque<Lost> {
     let lost = all.iter().map(|&(sent_ms, new_flows_lost)| {
-        let sample = v1::LostSample { new_flows_lost, ..Default::default() };
+        let sample = LostSample { new_flows_lost, ..Default::default() };
         Lost::new(sample, Outcome::Timeout, sent_ms * 1_000_000, sent_ms * 1_000_000)
     });
     lost.collect()
