@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use netcheck_causes::{
-    Class, Direction, End, Endpoint, Entry, Group, Loss, Node, Place, Pod, PodNetwork, Role, Size, Stage, Target,
-    Topology, Visibility, explain,
+    Class, Direction, End, Endpoint, Entry, Group, Loss, Node, Place, Pod, PodNetwork, Role, Size, Stage,
+    Target, Topology, Visibility, explain,
 };
 use netcheck_common::domain::{Family, ProbeKind};
 
@@ -12,11 +12,8 @@ const NODES: u32 = 1_000;
 const PEERS: u32 = 75;
 
 fn topology() -> Topology {
-    let node = |at: u32| Node {
-        name: format!("n{at}").into(),
-        zone: Some(at % 4),
-        visibility: Visibility::Full,
-    };
+    let node =
+        |at: u32| Node { name: format!("n{at}").into(), zone: Some(at % 4), visibility: Visibility::Full };
     let pod = |at: u32| Pod { name: format!("default/p{at}").into(), node: at % NODES, network: None };
     Topology {
         nodes: (0..NODES).map(node).collect(),
@@ -70,7 +67,10 @@ fn main() {
     let cases: [(&str, Box<dyn Fn(u32, u32) -> u32>); 4] = [
         ("healthy", Box::new(|_, _| 0)),
         ("8 uplinks", Box::new(|from, to| if from % 125 == 0 || to % 125 == 0 { 10 } else { 0 })),
-        ("8 uplinks, in part", Box::new(|from, to| if from % 125 == 0 || to % 125 == 0 { 3 + (from + to) % 3 } else { 0 })),
+        (
+            "8 uplinks, in part",
+            Box::new(|from, to| if from % 125 == 0 || to % 125 == 0 { 3 + (from + to) % 3 } else { 0 }),
+        ),
         ("17 nodes to a zone", Box::new(|from, to| if from % 60 == 0 && to % 4 == 1 { 10 } else { 0 })),
     ];
     for (name, lost) in cases {

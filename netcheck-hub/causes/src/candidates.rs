@@ -36,7 +36,17 @@ pub(crate) struct Candidate {
 
 impl Candidate {
     pub(crate) const fn new(key: Key, pattern: Pattern) -> Self {
-        Self { key, pattern, items: Vec::new(), proven: 0, doubted: 0, odd: 0, worth: 0.0, rank: 0, equals: Vec::new() }
+        Self {
+            key,
+            pattern,
+            items: Vec::new(),
+            proven: 0,
+            doubted: 0,
+            odd: 0,
+            worth: 0.0,
+            rank: 0,
+            equals: Vec::new(),
+        }
     }
 
     /// The least extent and the plainest pattern first.
@@ -58,7 +68,12 @@ impl Candidate {
 }
 
 /// Candidates that explain the same as another are its equals, and only the best of them is kept.
-pub(crate) fn certain(topology: &Topology, crossings: &Crossings, items: &[Item], kinds: &Kinds) -> Vec<Candidate> {
+pub(crate) fn certain(
+    topology: &Topology,
+    crossings: &Crossings,
+    items: &[Item],
+    kinds: &Kinds,
+) -> Vec<Candidate> {
     let mut all = Vec::new();
     for suspect in crossings.suspects.iter().filter(|suspect| !suspect.hits.is_empty()) {
         of_suspect(topology, crossings, (suspect, items, kinds), &mut all);
@@ -95,7 +110,8 @@ fn of_suspect(
             hit_of[usize::from(item.kind)] += 1;
         }
     }
-    for pattern in allowed(kinds, &bad, |kind| tallies[kind].groups == 0 && passed[kind] * 50 <= hit_of[kind]) {
+    for pattern in allowed(kinds, &bad, |kind| tallies[kind].groups == 0 && passed[kind] * 50 <= hit_of[kind])
+    {
         let mut candidate = Candidate::new(suspect.key, pattern);
         for hit in &suspect.hits {
             let item = &items[hit.item as usize];
@@ -130,9 +146,7 @@ fn allowed(kinds: &Kinds, bad: &[bool], clean: impl Fn(usize) -> bool) -> Vec<Pa
 
 /// Of candidates that explain the same items the best, with the rest as its equals.
 fn merge(mut all: Vec<Candidate>) -> Vec<Candidate> {
-    all.sort_by(|one, other| {
-        (one.rank, one.key, one.pattern).cmp(&(other.rank, other.key, other.pattern))
-    });
+    all.sort_by(|one, other| (one.rank, one.key, one.pattern).cmp(&(other.rank, other.key, other.pattern)));
     let mut places: HashMap<Vec<u32>, usize, FixedState> = HashMap::default();
     let mut kept: Vec<Candidate> = Vec::new();
     for candidate in all {
@@ -180,7 +194,13 @@ fn layer(topology: &Topology, component: Component) -> u32 {
         Component::Server { .. } => 8,
         Component::Service(_) => 3,
         Component::Translation { .. } => 9,
-        Component::Node(node) => if silent(node) { 0 } else { 10 },
+        Component::Node(node) => {
+            if silent(node) {
+                0
+            } else {
+                10
+            }
+        }
         Component::Cluster => 11,
     }
 }

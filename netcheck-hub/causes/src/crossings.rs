@@ -196,7 +196,15 @@ impl<'a> Collector<'a> {
         let objects = Objects::new(topology);
         let numbers = HashMap::default();
         let parts = HashMap::default();
-        Self { topology, objects, numbers, suspects: Vec::new(), parts, steps: Vec::new(), touched: Vec::new() }
+        Self {
+            topology,
+            objects,
+            numbers,
+            suspects: Vec::new(),
+            parts,
+            steps: Vec::new(),
+            touched: Vec::new(),
+        }
     }
 
     fn item(&mut self, at: u32, item: &Item) {

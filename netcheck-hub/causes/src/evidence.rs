@@ -68,7 +68,8 @@ impl View<'_> {
         let here = |step: &Step| step.node(self.topology) == Some(place.node);
         let proof = within & self.steps(|_, step| here(step) && owns(place, step) == Part::Plain);
         let rather = within & self.steps(|_, step| here(step) && owns(place, step) == Part::Rather);
-        let steps = if proof | rather == 0 { within & self.steps(|_, step| here(step)) } else { proof | rather };
+        let steps =
+            if proof | rather == 0 { within & self.steps(|_, step| here(step)) } else { proof | rather };
         if steps == 0 {
             return None;
         }
@@ -188,7 +189,8 @@ impl View<'_> {
             let heading = heading_of(place);
             return on_node.find(|&at| {
                 let step = &self.way.steps[at];
-                step.component == Component::Stack(Extent::Pod(pod)) && heading.is_none_or(|it| it == step.heading)
+                step.component == Component::Stack(Extent::Pod(pod))
+                    && heading.is_none_or(|it| it == step.heading)
             });
         }
         if place.stage == Stage::Send {
@@ -255,9 +257,9 @@ impl View<'_> {
         let mut steps = 0;
         for at in bits(seen) {
             let step = &self.way.steps[at];
-            let watched = step.node(self.topology).is_some_and(|node| {
-                (node == here || Some(node) == missing) && sees(node) && !step.may
-            });
+            let watched = step
+                .node(self.topology)
+                .is_some_and(|node| (node == here || Some(node) == missing) && sees(node) && !step.may);
             match seen_at(step) {
                 Some(Tap::Before) if watched && at > from => break,
                 Some(Tap::Behind) if watched => return steps | 1 << at,
@@ -276,7 +278,10 @@ impl View<'_> {
             });
             let kernel = matches!(
                 step.component,
-                Component::Stack(_) | Component::Forwarding(_) | Component::Translation { .. } | Component::Hairpin(_)
+                Component::Stack(_)
+                    | Component::Forwarding(_)
+                    | Component::Translation { .. }
+                    | Component::Hairpin(_)
             );
             steps & (1 << at) != 0 && tells && kernel
         })
@@ -292,7 +297,7 @@ impl View<'_> {
         let rejects = |step: &Step| match (step.component, by) {
             (Component::Stack(Extent::Pod(pod)), Some(by)) => by == Endpoint::Pod(pod),
             (Component::Stack(Extent::Node(node)), Some(by)) => by == Endpoint::Node(node),
-            (Component::Stack(_), None) => step.heading == Heading::In,
+            (Component::Stack(_), None) => true,
             (Component::Forwarding(_) | Component::Translation { .. }, Some(Endpoint::Node(node))) => {
                 step.node(self.topology) == Some(node)
             }
@@ -352,12 +357,10 @@ enum Tap {
 
 const fn seen_at(step: &Step) -> Option<Tap> {
     match (step.component, step.heading) {
-        (Component::Uplink(_) | Component::TunnelEnd(_), Heading::In) | (Component::PodLink(_), Heading::Out) => {
-            Some(Tap::Behind)
-        }
-        (Component::Uplink(_) | Component::TunnelEnd(_), Heading::Out) | (Component::PodLink(_), Heading::In) => {
-            Some(Tap::Before)
-        }
+        (Component::Uplink(_) | Component::TunnelEnd(_), Heading::In)
+        | (Component::PodLink(_), Heading::Out) => Some(Tap::Behind),
+        (Component::Uplink(_) | Component::TunnelEnd(_), Heading::Out)
+        | (Component::PodLink(_), Heading::In) => Some(Tap::Before),
         _ => None,
     }
 }
@@ -368,7 +371,9 @@ const fn heading_of(place: &Place) -> Option<Heading> {
         Stage::Egress | Stage::Qdisc | Stage::NetfilterPostrouting | Stage::NetfilterOutput => {
             Some(Heading::Out)
         }
-        Stage::Ingress | Stage::NetfilterPrerouting | Stage::NetfilterInput | Stage::Socket => Some(Heading::In),
+        Stage::Ingress | Stage::NetfilterPrerouting | Stage::NetfilterInput | Stage::Socket => {
+            Some(Heading::In)
+        }
         _ => None,
     }
 }
@@ -394,7 +399,9 @@ fn owns(place: &Place, step: &Step) -> Part {
             Component::Stack(Extent::Pod(it)) => {
                 part(it == pod && heading_of(place).is_none_or(|it| it == step.heading))
             }
-            Component::Server { endpoint: Endpoint::Pod(it), .. } => part(it == pod && at_socket(place.stage)),
+            Component::Server { endpoint: Endpoint::Pod(it), .. } => {
+                part(it == pod && at_socket(place.stage))
+            }
             _ => Part::None,
         };
     }
@@ -416,7 +423,9 @@ fn owns(place: &Place, step: &Step) -> Part {
             None => part(place.stage == Stage::Bridge),
             _ => Part::None,
         },
-        Component::Hairpin(_) => part(device && matches!(place.interface, Some(Role::PodLink | Role::Bridge))),
+        Component::Hairpin(_) => {
+            part(device && matches!(place.interface, Some(Role::PodLink | Role::Bridge)))
+        }
         Component::Uplink(_) => part(headed && device && place.interface == Some(Role::Uplink) && !tunnel),
         Component::TunnelEnd(_) => match place.interface {
             Some(Role::Tunnel) => part(headed && device),

@@ -21,7 +21,14 @@ pub fn explain(topology: &Topology, groups: &[Group]) -> Vec<Cause> {
     }
     let crossings = Crossings::new(topology, groups, &items, &mut kinds);
     let certain = candidates::certain(topology, &crossings, &items, &kinds);
-    let facts = Facts { topology, crossings: &crossings, items: &items, kinds: &kinds, certain: &certain, bounds: rates::bounds(&crossings, &items) };
+    let facts = Facts {
+        topology,
+        crossings: &crossings,
+        items: &items,
+        kinds: &kinds,
+        certain: &certain,
+        bounds: rates::bounds(&crossings, &items),
+    };
     let chosen = facts.best();
     report::causes(topology, groups, &chosen, &items)
 }

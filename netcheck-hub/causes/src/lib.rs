@@ -22,6 +22,7 @@ mod search;
 mod symptoms;
 pub mod topology;
 mod way;
+mod words;
 
 pub use cause::{Carrier, Cause, Certainty, Component, Extent, Heading, Pattern};
 pub use explain::explain;

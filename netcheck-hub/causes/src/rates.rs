@@ -113,8 +113,9 @@ pub(crate) fn bounds(crossings: &Crossings, items: &[Item]) -> Vec<(f64, u32)> {
 
 /// The rated cause that explains the open items best.
 pub(crate) fn best(scene: &Scene<'_>) -> Option<Rated> {
-    let explained =
-        |suspect: &Suspect| suspect.hits.iter().filter(|hit| !hit.doubt && scene.open[hit.item as usize]).count();
+    let explained = |suspect: &Suspect| {
+        suspect.hits.iter().filter(|hit| !hit.doubt && scene.open[hit.item as usize]).count()
+    };
     let suspects = &scene.crossings.suspects;
     let mut best: Option<Rated> = None;
     for (bound, suspect) in scene.bounds {
@@ -149,7 +150,8 @@ fn better(one: Rated, other: Rated) -> Rated {
     if !alike {
         return if one.gain >= other.gain { one } else { other };
     }
-    let (mut kept, dropped) = if one.candidate.rank <= other.candidate.rank { (one, other) } else { (other, one) };
+    let (mut kept, dropped) =
+        if one.candidate.rank <= other.candidate.rank { (one, other) } else { (other, one) };
     let (this, that) = (&kept.candidate, &dropped.candidate);
     if this.items == that.items && this.doubted == that.doubted && this.pattern == that.pattern {
         let keys = std::iter::once(that.key).chain(that.equals.iter().copied());
@@ -170,7 +172,10 @@ fn counts(scene: &Scene<'_>, suspect: &Suspect, mode: Mode) -> Vec<Counts> {
     for hit in &suspect.hits {
         let item = &scene.items[hit.item as usize];
         let kind = usize::from(item.kind);
-        if hit.may || !scene.open[hit.item as usize] || (mode == Mode::Ports) != (all[kind].ported && item.dead) {
+        if hit.may
+            || !scene.open[hit.item as usize]
+            || (mode == Mode::Ports) != (all[kind].ported && item.dead)
+        {
             continue;
         }
         let of = &mut counts[kind];
@@ -225,7 +230,9 @@ fn of_suspect(scene: &Scene<'_>, suspect: &Suspect, mode: Mode) -> Option<Rated>
             }
             let plain = restrictions(&pattern);
             let gain = gain(all, mode, scene.strictness) - RESTRICTION * f64::from(plain);
-            if best.is_none_or(|(most, least, _, _)| gain > most + 1e-9 || gain > most - 1e-9 && plain < least) {
+            if best
+                .is_none_or(|(most, least, _, _)| gain > most + 1e-9 || gain > most - 1e-9 && plain < least)
+            {
                 best = Some((gain, plain, pattern, -own(all.answered, all.lost)));
             }
         });

@@ -5,8 +5,8 @@ use crate::class::{Kind, means};
 use crate::crossings::Walker;
 use crate::explain::Chosen;
 use crate::objects::Objects;
-use crate::rates::Mode;
 use crate::observation::{End, Group, Place};
+use crate::rates::Mode;
 use crate::scope::both_ways;
 use crate::symptoms::{Item, State};
 use crate::topology::Topology;
@@ -29,7 +29,8 @@ fn cause(groups: &[Group], chosen: &Chosen, items: &[Item], crossed: &[usize]) -
     explains.dedup();
     let answered = |at: &usize| State::of(&groups[*at]) == State::Well;
     // Of a service's probes the answered ones may be in a group of their own.
-    let lately = crossed.iter().filter(|at| answered(at)).count() * 20 <= explains.len() && alike(groups, &own);
+    let lately =
+        crossed.iter().filter(|at| answered(at)).count() * 20 <= explains.len() && alike(groups, &own);
     let pattern = Pattern {
         by_port: chosen.mode == Some(Mode::Ports),
         partial: chosen.mode == Some(Mode::Chance) && !lately,

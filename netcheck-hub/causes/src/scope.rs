@@ -71,7 +71,9 @@ pub(crate) const fn has_ways(component: Component) -> bool {
 /// The two ways through a component, each alone.
 pub(crate) const fn one_way(component: Component) -> [Key; 2] {
     match component {
-        Component::Wire { from, to } => [(component, Heading::In), (Component::Wire { from: to, to: from }, Heading::In)],
+        Component::Wire { from, to } => {
+            [(component, Heading::In), (Component::Wire { from: to, to: from }, Heading::In)]
+        }
         Component::Tunnel { from, to } => {
             [(component, Heading::In), (Component::Tunnel { from: to, to: from }, Heading::In)]
         }

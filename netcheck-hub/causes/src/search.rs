@@ -159,7 +159,8 @@ impl Search<'_> {
             return;
         }
         self.left = self.left.saturating_sub(self.covered.len());
-        let open = (0..self.covered.len()).filter(|&item| self.covered[item] == 0 && !self.of_item[item].is_empty());
+        let open =
+            (0..self.covered.len()).filter(|&item| self.covered[item] == 0 && !self.of_item[item].is_empty());
         let Some(item) = open.min_by_key(|&item| (self.of_item[item].len(), item)) else {
             if cost < self.best_cost {
                 self.best_cost = cost;

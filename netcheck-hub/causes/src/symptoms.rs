@@ -197,10 +197,14 @@ fn unknown(topology: &Topology, group: &Group, of: &Siblings, item: &Item, items
         known(topology, group, item, items);
         return;
     }
-    let ways: Vec<(Way, Sight)> = open.iter().flat_map(|&backend| one_way(topology, group, backend)).collect();
+    let ways: Vec<(Way, Sight)> =
+        open.iter().flat_map(|&backend| one_way(topology, group, backend)).collect();
     let each = of.missed.is_empty()
-        && group.class.fresh && 1.0 - unmet(backends.len(), 1) < 0.6
-        && count(backends.len()).powf(-f64::from(group.lost)) < 1e-3 && ways.len() <= MANY_BACKENDS && item.dead;
+        && group.class.fresh
+        && 1.0 - unmet(backends.len(), 1) < 0.6
+        && count(backends.len()).powf(-f64::from(group.lost)) < 1e-3
+        && ways.len() <= MANY_BACKENDS
+        && item.dead;
     if each {
         let lost = (group.lost / u32::try_from(ways.len()).unwrap_or(1)).max(1);
         items.extend(ways.into_iter().map(|way| Item { lost, ways: vec![way], ..item.clone() }));

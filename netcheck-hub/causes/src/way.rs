@@ -282,13 +282,7 @@ impl Leg<'_> {
         }
     }
 
-    fn between(
-        &self,
-        here: Option<NodeIx>,
-        there: Option<NodeIx>,
-        end: Endpoint,
-        to: &mut impl FnMut(Step),
-    ) {
+    fn between(&self, here: Option<NodeIx>, there: Option<NodeIx>, end: Endpoint, to: &mut impl FnMut(Step)) {
         let pods = (matches!(self.from, Endpoint::Pod(_)), matches!(end, Endpoint::Pod(_)));
         let overlay = self.topology.pod_network == PodNetwork::Overlay && (pods.0 || pods.1);
         let encapsulated = overlay && here.is_some() && there.is_some();
