@@ -12,7 +12,6 @@ use crate::judge;
 use crate::kinds::{self, Scene};
 use crate::observe::{self, Lost, Said};
 use crate::rng::Rng;
-use crate::way::Part;
 
 /// So many clusters are tried for a seed before it is given up: most have what a drawn fault needs.
 const TRIES: u64 = 200;
@@ -191,7 +190,7 @@ fn by_port(topology: &Topology, flows: Vec<Flow>, truth: &[Fault]) -> Vec<Flow> 
 fn forget(topology: &Topology, flows: &[Flow], lost: &mut [Vec<Lost>], (percent, rng): (u32, &mut Rng)) {
     for (flow, lost) in flows.iter().zip(lost) {
         let way = observe::way_of(topology, flow);
-        let translated = way.steps.iter().position(|step| matches!(step.part, Part::Translation { .. }));
+        let chosen = observe::chosen(topology, flow, &way);
         for lost in lost {
             if flow.anonymous
                 && let End::Answered { by, .. } = &mut lost.end
@@ -199,8 +198,8 @@ fn forget(topology: &Topology, flows: &[Flow], lost: &mut [Vec<Lost>], (percent,
                 *by = None;
             }
             let by_kernels = !matches!(lost.said, Said::Answered(_) | Said::NotSent);
-            let unknown = flow.anonymous
-                && translated.is_some_and(|at| lost.step > at || lost.hooks > way.steps[at].hooks);
+            let unknown =
+                flow.anonymous && chosen.is_some_and(|at| lost.step > at || lost.hooks > way.steps[at].hooks);
             if by_kernels && (unknown || rng.percent(percent)) {
                 lost.said = Said::Unknown;
                 lost.direction = None;

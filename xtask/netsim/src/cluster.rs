@@ -201,7 +201,7 @@ fn classes(rng: &mut Rng, families: &[Family]) -> Vec<Class> {
 
 fn most(rng: &mut Rng, nodes: usize) -> usize {
     match rng.below(100) {
-        0..3 => 20_000,
+        0..3 => 14_000,
         _ if nodes > 40 => 6_000,
         3..60 => 1_200,
         _ => 3_000,

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use netcheck_causes::Cause;
 
 use crate::case::Case;
-use crate::judge::judge;
+use crate::judge::{judge, telling};
 
 /// So many groups with losses are shown.
 const SHOWN: usize = 40;
@@ -66,6 +66,9 @@ impl Case {
                 cause.explains.len(),
                 cause.contradictions.len()
             );
+        }
+        if let Some(telling) = telling(self, answer) {
+            let _ = writeln!(out, "told apart by {telling}");
         }
         for (at, group) in self.groups.iter().enumerate().filter(|(_, group)| group.lost > 0).take(SHOWN) {
             let _ = writeln!(

@@ -12,7 +12,7 @@ use crate::cluster::Flow;
 use crate::fault::{FORWARD_RULE, NEIGHBOUR};
 use crate::observe::{self, Lost, Said};
 use crate::rng::Rng;
-use crate::way::{Part, Way};
+use crate::way::Way;
 
 /// One healthy group of so many has a stray loss.
 const STRAY_EACH: usize = 200;
@@ -33,9 +33,9 @@ pub(crate) fn groups(case: &Case, rng: &mut Rng) -> Vec<Group> {
         group(&mut groups, flow, if flow.anonymous { nobody } else { flow.target }).answered +=
             flow.probes - sum;
         let known = flow.target.service.is_none() || rng.percent(90);
-        let translated = way.steps.iter().position(|step| matches!(step.part, Part::Translation { .. }));
+        let chosen = observe::chosen(&case.topology, flow, &way);
         for lost in lost {
-            let early = translated.is_some_and(|at| lost.step < at);
+            let early = flow.target.service.is_some() && chosen.is_some_and(|at| lost.step < at);
             let backend = !flow.anonymous && !early && (known || lost.said != Said::Unknown);
             let group = group(&mut groups, flow, if backend { flow.target } else { nobody });
             group.lost += lost.probes;

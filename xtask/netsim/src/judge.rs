@@ -83,6 +83,13 @@ pub fn judge(case: &Case, answer: &[Cause]) -> Judgement {
     Judgement { verdict, named, correct, observed_and_false: false_ones }
 }
 
+/// The first probes by which the hub can tell an answer from the truth, in words; none where it cannot.
+#[must_use]
+pub fn telling(case: &Case, answer: &[Cause]) -> Option<String> {
+    let answered: Vec<Named> = answer.iter().map(|it| (it.component, it.heading, it.pattern)).collect();
+    Bench::new(case).telling(&answered)
+}
+
 /// The truth of a case as an answer: what the judge must call exact.
 #[must_use]
 pub fn truth_as_answer(case: &Case) -> Vec<Cause> {

@@ -11,7 +11,7 @@ use crate::cluster::Flow;
 use crate::fault::{Fault, Manner, NEIGHBOUR, ROUTE, RULE, Report};
 use crate::hits::{hits, means};
 use crate::rng::Rng;
-use crate::way::{Part, Way, way};
+use crate::way::{Part, Step, Way, way};
 
 /// What the hub can make of where a packet was lost.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -49,19 +49,45 @@ pub struct Lost {
     pub end: End,
 }
 
-/// The way of a flow. Probes that are sent to an endpoint that is gone cross nothing after their translation.
+/// The way of a flow.
 #[must_use]
 pub fn way_of(topology: &Topology, flow: &Flow) -> Way {
     if let (None, Some(service)) = (flow.target.endpoint, flow.target.service) {
         return Way::to_nobody(topology, flow.source, service);
     }
     let mut way = way(topology, flow.source, flow.target, flow.class.kind == ProbeKind::Icmp);
-    if is_gone(topology, flow)
-        && let Some(at) = way.steps.iter().position(|step| matches!(step.part, Part::Translation { .. }))
-    {
-        way.steps.truncate(at + 1);
+    if is_gone(topology, flow) {
+        end_at_gone(&mut way);
     }
     way
+}
+
+/// What is sent to an endpoint that is gone ends on the node that had it. Who sent it there is at fault, and nothing
+/// earlier if it comes so far.
+fn end_at_gone(way: &mut Way) {
+    let Some(at) = way.steps.iter().position(|step| matches!(step.part, Part::Translation { .. })) else {
+        return;
+    };
+    let translation = way.steps.remove(at);
+    let Part::Translation { backend: Endpoint::Pod(gone), .. } = translation.part else { return };
+    let arrived = way.steps.iter().position(|step| match step.part {
+        Part::PodLink(pod) | Part::Hairpin(pod) | Part::Forwarding { pod, .. } => pod == gone && !step.out,
+        _ => false,
+    });
+    way.steps.truncate(arrived.unwrap_or(at));
+    let hooks = before_the_last_bridge(way);
+    way.steps.push(Step { hooks, ..translation });
+}
+
+/// The first step of a way at which it is known which backend was chosen.
+#[must_use]
+pub fn chosen(topology: &Topology, flow: &Flow, way: &Way) -> Option<usize> {
+    let gone = is_gone(topology, flow);
+    way.steps.iter().position(|step| match step.part {
+        Part::Stack(_) | Part::PodLink(_) => false,
+        Part::Translation { .. } => true,
+        _ => gone,
+    })
 }
 
 /// Whether a flow goes to an endpoint that is none of its service's any more.
@@ -285,7 +311,12 @@ fn dropped(topology: &Topology, way: &Way, step: usize, report: &Report, rng: &m
     let into = !at.out;
     // A pod's link and a bridge are left by what goes into the pod.
     let link = matches!(at.part, Part::PodLink(_) | Part::Hairpin(_));
-    let stage = if into == link { report.out } else { report.into };
+    let mut stage = if into == link { report.out } else { report.into };
+    let nodes_own =
+        matches!(way.steps[0].part, Part::Stack(Endpoint::Node(source)) if source == node) && !at.reply;
+    if nodes_own && stage == Stage::NetfilterPrerouting {
+        stage = Stage::NetfilterOutput;
+    }
     // Not every kernel function knows the interface.
     let role = report.role.filter(|_| matches!(stage, Stage::Egress | Stage::Ingress) || rng.percent(70));
     Some(place(node, pod, stage, role, [report.reason, report.functions[rng.below(2)]]))

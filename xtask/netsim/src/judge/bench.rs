@@ -103,6 +103,34 @@ impl<'a> Bench<'a> {
         self.same_shares(causes).is_some_and(|chance| slack + (chance - by_chance).max(0.0) <= SLACK)
     }
 
+    /// The first flow by which the hub can tell a set of causes from the truth, in words.
+    pub(super) fn telling(&self, causes: &[Named]) -> Option<String> {
+        let truth = self.truth();
+        let flows = 0..self.case.flows.len();
+        let (flow, wanted, got) = flows
+            .filter(|&flow| !self.is_dim(flow))
+            .map(|flow| (flow, self.predict(flow, &truth), self.predict(flow, causes)))
+            .find(|(flow, wanted, got)| self.differ(*flow, wanted, got).is_none_or(|chance| chance > 0.0))?;
+        let steps = |all: &[(usize, usize, Mode)]| {
+            let step = |&(step, _, mode): &(usize, usize, Mode)| {
+                let at = self.ways[flow].steps[step];
+                format!("{mode:?} at {:?}, out {}, reply {}", at.part, at.out, at.reply)
+            };
+            all.iter().map(step).collect::<Vec<_>>()
+        };
+        let of = self.case.flows[flow];
+        Some(format!(
+            "{:?} -> {:?} {:?}, {} probes: {:?}, not {:?}; known: {:?}",
+            of.source,
+            of.target,
+            of.class,
+            of.probes,
+            steps(&wanted),
+            steps(&got),
+            self.case.lost[flow].iter().map(|lost| (lost.probes, lost.said)).collect::<Vec<_>>()
+        ))
+    }
+
     /// Whether the hub knows neither a flow's backend nor where its probes were lost.
     fn is_dim(&self, flow: usize) -> bool {
         self.case.flows[flow].anonymous && self.case.lost[flow].iter().all(|lost| lost.said == Said::Unknown)
@@ -145,7 +173,13 @@ impl<'a> Bench<'a> {
         wanted: &[(usize, usize, Mode)],
         got: &[(usize, usize, Mode)],
     ) -> Option<f64> {
-        let probes = f64::from(self.case.flows[flow].probes);
+        let passes = wanted.iter().find(|(_, _, mode)| *mode == Mode::All).map_or(usize::MAX, |it| it.0);
+        // Probes that come as far as a step: none beyond what passes none.
+        let left = |step: usize| {
+            let before = self.case.lost[flow].iter().filter(|lost| lost.step < step);
+            let lost: u32 = before.map(|lost| lost.probes).sum();
+            if step > passes { 0.0 } else { f64::from(self.case.flows[flow].probes - lost) }
+        };
         let mut slack = 0.0;
         for &(step, fault, mode) in wanted {
             let alike = |&&(at, _, other): &&(usize, usize, Mode)| {
@@ -160,7 +194,7 @@ impl<'a> Bench<'a> {
                 return None;
             }
             let truth = &self.case.truth[fault];
-            slack += truth.rate * if mode == Mode::Ports { 1.0 } else { probes };
+            slack += truth.rate * if mode == Mode::Ports { left(step).min(1.0) } else { left(step) };
         }
         for &(at, _, mode) in got {
             let alike = |&(step, fault, other): &(usize, usize, Mode)| {
@@ -174,7 +208,7 @@ impl<'a> Bench<'a> {
                 return None;
             }
             let rate = self.case.truth.iter().map(|it| it.rate).fold(1.0, f64::min);
-            slack += rate * if mode == Mode::Ports { 1.0 } else { probes };
+            slack += rate * if mode == Mode::Ports { left(at).min(1.0) } else { left(at) };
         }
         Some(slack)
     }
@@ -203,9 +237,16 @@ impl<'a> Bench<'a> {
             }
             Said::Here(report) => match report.into {
                 Stage::Socket => same_end(truth.part, other.part) && !other.reply,
-                // Rules ahead of routing meet what is translated and what is forwarded.
+                // Rules ahead of routing meet what is translated, what is forwarded, and what the node itself sends.
                 Stage::NetfilterPrerouting => {
-                    same_node && (filters || matches!(other.part, Part::Translation { .. }))
+                    let sent = is_nodes(other.part) && other.out;
+                    same_node && (filters || sent || matches!(other.part, Part::Translation { .. }))
+                }
+                Stage::NetfilterInput => {
+                    truth.out
+                        && same_node
+                        && matches!(other.part, Part::Translation { .. })
+                        && is_nodes(truth.part)
                 }
                 _ => false,
             },
@@ -270,14 +311,19 @@ impl<'a> Bench<'a> {
                 .all(|lost| self.compatible(flow, lost, one) == self.compatible(flow, lost, other))
     }
 
-    /// Whether all that a cause would lose was lost, and where it says: it says less than the truth, and nothing false.
+    /// Whether all that a cause would lose is what a true one loses, or was lost where it says: it says less than the
+    /// truth, and nothing false.
     pub(super) fn part_of_truth(&self, cause: Named) -> bool {
         (0..self.case.flows.len()).all(|flow| {
             let got = self.predict(flow, &[cause]);
             got.first().is_none_or(|&(at, _, _)| {
+                let (of, way) = (&self.case.flows[flow], &self.ways[flow]);
+                let true_one = |&fault: &Named| lossy(self.topology(), fault, of, way).any(|step| step == at);
                 let lost = &self.case.lost[flow];
                 let by_chance = mode(cause.2) != Mode::All && lost.is_empty();
-                by_chance || lost.iter().any(|lost| self.compatible(flow, lost, at))
+                by_chance
+                    || self.truth().iter().any(true_one)
+                    || lost.iter().any(|lost| self.compatible(flow, lost, at))
             })
         })
     }
@@ -295,4 +341,9 @@ const fn answerer(part: Part) -> Option<Endpoint> {
         Part::Translation { node, .. } => Some(Endpoint::Node(node)),
         _ => None,
     }
+}
+
+/// Whether it is a node's own stack.
+const fn is_nodes(part: Part) -> bool {
+    matches!(part, Part::Stack(Endpoint::Node(_)))
 }
