@@ -146,7 +146,7 @@ fn allowed(kinds: &Kinds, bad: &[bool], clean: impl Fn(usize) -> bool) -> Vec<Pa
 
 /// Of candidates that explain the same items the best, with the rest as its equals.
 fn merge(mut all: Vec<Candidate>) -> Vec<Candidate> {
-    all.sort_by(|one, other| (one.rank, one.key, one.pattern).cmp(&(other.rank, other.key, other.pattern)));
+    all.sort_by_key(|it| (it.rank, it.key, it.pattern));
     let mut places: HashMap<Vec<u32>, usize, FixedState> = HashMap::default();
     let mut kept: Vec<Candidate> = Vec::new();
     for candidate in all {
@@ -183,16 +183,12 @@ fn layer(topology: &Topology, component: Component) -> u32 {
     match component {
         Component::Wire { .. } => 1,
         Component::Uplink(_) => 2,
-        Component::Stack(Extent::Node(_)) => 3,
-        Component::Tunnel { .. } => 4,
-        Component::TunnelEnd(_) => 4,
-        Component::Forwarding(_) => 5,
+        Component::Stack(Extent::Node(_)) | Component::Service(_) => 3,
+        Component::Tunnel { .. } | Component::TunnelEnd(_) => 4,
+        Component::Forwarding(_) | Component::SecondaryNetwork(_) => 5,
         Component::PodLink(_) => 6,
-        Component::SecondaryNetwork(_) => 5,
-        Component::Stack(_) => 7,
-        Component::Hairpin(_) => 7,
+        Component::Stack(_) | Component::Hairpin(_) => 7,
         Component::Server { .. } => 8,
-        Component::Service(_) => 3,
         Component::Translation { .. } => 9,
         Component::Node(node) => {
             if silent(node) {

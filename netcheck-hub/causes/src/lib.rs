@@ -15,6 +15,7 @@ mod evidence;
 mod explain;
 mod objects;
 pub mod observation;
+mod places;
 mod rates;
 mod report;
 mod scope;

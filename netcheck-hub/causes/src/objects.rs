@@ -33,11 +33,19 @@ impl<'a> Lifted<'a> {
             component => self.objects.sizes.slot(component),
         };
         let Some(slot) = slot else {
-            lifts(self.topology, step, &mut |component| {
-                if let Some(object) = self.objects.find(both_ways(component)) {
-                    to(object);
+            match step.component {
+                Component::Wire { from: Extent::Node(from), to: Extent::Node(into) } => {
+                    self.pair(0, from, into, to)
                 }
-            });
+                Component::Tunnel { from: Extent::Node(from), to: Extent::Node(into) } => {
+                    self.pair(1, from, into, to);
+                }
+                _ => lifts(self.topology, step, &mut |component| {
+                    if let Some(object) = self.objects.find(both_ways(component)) {
+                        to(object);
+                    }
+                }),
+            }
             return;
         };
         if self.lists[slot].is_none() {
@@ -51,12 +59,45 @@ impl<'a> Lifted<'a> {
     }
 }
 
+impl Lifted<'_> {
+    /// What is between two nodes, for the most frequent step of all: what `lifts` finds, without making it.
+    fn pair(&self, kind: usize, from: u32, into: u32, to: &mut impl FnMut(u32)) {
+        let Objects { sizes, dense, sparse, paired, .. } = self.objects;
+        let mut found = |number: u32| {
+            if number != NONE {
+                to(number);
+            }
+        };
+        let zones = (self.topology.zone_of(from), self.topology.zone_of(into));
+        if let Some(zone) = zones.1 {
+            found(dense[sizes.mixed(kind, from, zone)]);
+        }
+        if let Some(zone) = zones.0 {
+            found(dense[sizes.mixed(kind, into, zone)]);
+        }
+        if let (Some(one), Some(other)) = zones {
+            found(dense[sizes.zones_of(kind, one.min(other), one.max(other))]);
+        }
+        if paired[from as usize] && paired[into as usize] {
+            let (from, into) = (Extent::Node(from.min(into)), Extent::Node(from.max(into)));
+            let component = if kind == 0 {
+                Component::Wire { from, to: into }
+            } else {
+                Component::Tunnel { from, to: into }
+            };
+            found(sparse.get(&component).copied().unwrap_or(NONE));
+        }
+    }
+}
+
 /// Components by number. A wire or tunnel has one number for both directions.
 #[derive(Debug)]
 pub(crate) struct Objects {
     sizes: Sizes,
     dense: Vec<u32>,
     sparse: HashMap<Component, u32, FixedState>,
+    /// Nodes of which a pair has a number.
+    paired: Vec<bool>,
     pub(crate) count: u32,
 }
 
@@ -77,11 +118,18 @@ impl Objects {
             services: topology.services.len(),
         };
         let dense = vec![NONE; sizes.mixed_pairs() + 2 * sizes.nodes * sizes.zones];
-        Self { sizes, dense, sparse: HashMap::default(), count: 0 }
+        Self { sizes, dense, sparse: HashMap::default(), paired: vec![false; sizes.nodes], count: 0 }
     }
 
     /// Its number; a new one for what has none.
     pub(crate) fn intern(&mut self, component: Component) -> u32 {
+        if let Component::Wire { from, to } | Component::Tunnel { from, to } = component {
+            for end in [from, to] {
+                if let Extent::Node(node) = end {
+                    self.paired[node as usize] = true;
+                }
+            }
+        }
         let number = match self.sizes.slot(component) {
             Some(slot) => &mut self.dense[slot],
             None => self.sparse.entry(component).or_insert(NONE),
@@ -129,13 +177,17 @@ impl Sizes {
         self.zone_pairs() + 2 * self.zones * self.zones
     }
 
+    const fn zones_of(self, kind: usize, from: u32, to: u32) -> usize {
+        self.zone_pairs() + (kind * self.zones + from as usize) * self.zones + to as usize
+    }
+
+    const fn mixed(self, kind: usize, node: u32, zone: u32) -> usize {
+        self.mixed_pairs() + (kind * self.nodes + node as usize) * self.zones + zone as usize
+    }
+
     fn slot(self, component: Component) -> Option<usize> {
-        let zones = |kind: usize, from: u32, to: u32| {
-            Some(self.zone_pairs() + (kind * self.zones + from as usize) * self.zones + to as usize)
-        };
-        let mixed = |kind: usize, node: u32, zone: u32| {
-            Some(self.mixed_pairs() + (kind * self.nodes + node as usize) * self.zones + zone as usize)
-        };
+        let zones = |kind: usize, from: u32, to: u32| Some(self.zones_of(kind, from, to));
+        let mixed = |kind: usize, node: u32, zone: u32| Some(self.mixed(kind, node, zone));
         match component {
             Component::Wire { from: Extent::Node(node), to: Extent::Zone(zone) } => mixed(0, node, zone),
             Component::Tunnel { from: Extent::Node(node), to: Extent::Zone(zone) } => mixed(1, node, zone),

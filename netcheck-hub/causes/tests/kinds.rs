@@ -1,5 +1,7 @@
 //! Small worlds, written by hand: each loses probes as one fault would have it, and the cause is that fault.
 
+#![expect(clippy::unwrap_used, reason = "a test's own world has what it asks for")]
+
 use netcheck_causes::{
     Answer, Carrier, Cause, Certainty, Class, Component, Direction, End, Endpoint, Entry, Extent, Group,
     Heading, Loss, Node, Place, Pod, PodNetwork, Role, Service, Size, Stage, Target, Topology, Visibility,

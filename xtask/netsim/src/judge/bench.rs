@@ -311,14 +311,19 @@ impl<'a> Bench<'a> {
                 .all(|lost| self.compatible(flow, lost, one) == self.compatible(flow, lost, other))
     }
 
-    /// Whether all that a cause would lose was lost, and where it says: it says less than the truth, and nothing false.
+    /// Whether all that a cause would lose is what a true one loses, or was lost where it says: it says less than the
+    /// truth, and nothing false.
     pub(super) fn part_of_truth(&self, cause: Named) -> bool {
         (0..self.case.flows.len()).all(|flow| {
             let got = self.predict(flow, &[cause]);
             got.first().is_none_or(|&(at, _, _)| {
+                let (of, way) = (&self.case.flows[flow], &self.ways[flow]);
+                let true_one = |&fault: &Named| lossy(self.topology(), fault, of, way).any(|step| step == at);
                 let lost = &self.case.lost[flow];
                 let by_chance = mode(cause.2) != Mode::All && lost.is_empty();
-                by_chance || lost.iter().any(|lost| self.compatible(flow, lost, at))
+                by_chance
+                    || self.truth().iter().any(true_one)
+                    || lost.iter().any(|lost| self.compatible(flow, lost, at))
             })
         })
     }
