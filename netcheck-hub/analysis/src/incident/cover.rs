@@ -15,7 +15,7 @@ use super::cause::{Cause, Scope, Suspect};
 use super::index::Index;
 use super::tally::{Candidate, Tallies};
 use super::words::Describe;
-use super::{Explained, Fact, networks};
+use super::{Explained, Fact, Symptom, networks};
 use crate::model::Pattern;
 use crate::model::incident::IncidentKind;
 use crate::model::location::Certainty;
@@ -97,16 +97,16 @@ fn explain_pattern(facts: &[Fact], pattern: Pattern, network: Option<&str>) -> V
         .collect()
 }
 
-/// Says that new flows fare otherwise than old ones, where all paths that have both tell the same. Those of services with
+/// Says that new flows fare otherwise than old ones, where most paths that have both tell so. Those of services with
 /// several backends need not.
 fn of_flows(told: Explained, facts: &[Fact]) -> Explained {
     let both = |at: &usize| {
         let probe = &facts[*at].path.probe;
         (probe.kind.carries_header() && probe.target.backends <= 1).then_some(&facts[*at].symptom)
     };
-    let flows = told.paths.iter().filter_map(both).map(|symptom| symptom.as_ref()?.flows);
-    let told_by: Option<Vec<bool>> = flows.map(|flows| Some(flows?.new_denied)).collect();
-    match flows_differ(told_by.as_deref().unwrap_or_default()) {
+    let flows = told.paths.iter().filter_map(both);
+    let new_denied = |symptom: &Option<Symptom>| Some(symptom.as_ref()?.flows?.new_denied);
+    match flows_differ(&flows.map(new_denied).collect::<Vec<_>>()) {
         None => told,
         Some(how) => Explained { headline: format!("{how}: {}", told.headline), ..told },
     }

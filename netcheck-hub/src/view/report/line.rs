@@ -148,7 +148,7 @@ fn by_port(bad: &[&v1::MatrixCell]) -> Vec<v1::SourcePorts> {
     bad.iter().map(of).collect::<Option<_>>().unwrap_or_default()
 }
 
-/// `new connections are denied, old ones go on`, where each of the paths that have both tells so. A service's need not: its
+/// `new connections are denied, old ones go on`, where most paths that have both tell so. A service's need not: its
 /// flows lead to several backends.
 fn flows(bad: &[&v1::MatrixCell]) -> Option<&'static str> {
     let both = |cell: &&&v1::MatrixCell| {
@@ -158,7 +158,7 @@ fn flows(bad: &[&v1::MatrixCell]) -> Option<&'static str> {
         })
     };
     let told = bad.iter().filter(both).map(|cell| cell.flows.as_ref().map(|flows| flows.new_denied));
-    netcheck_analysis::words::patterns::flows_differ(&told.collect::<Option<Vec<bool>>>()?)
+    netcheck_analysis::words::patterns::flows_differ(&told.collect::<Vec<_>>())
 }
 
 /// `packets above 1400 bytes`, where all ordinary probes are answered.
