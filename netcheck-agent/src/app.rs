@@ -3,6 +3,8 @@
 //!
 //! Threads: the probe engine and the UDP echo have one each; everything else is a task on this one.
 
+mod kernel_side;
+
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -19,8 +21,9 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+use self::kernel_side::KernelSide;
 use crate::admin::http::{HttpTask, Sources};
-use crate::config::{EbpfMode, Run};
+use crate::config::Run;
 #[cfg(feature = "ebpf")]
 use crate::culprit::CulpritTask;
 use crate::engine::dns_caches::CachesTask;
@@ -29,9 +32,7 @@ use crate::host::clock;
 use crate::host::usage::Uptime;
 #[cfg(feature = "ebpf")]
 use crate::kernel;
-use crate::model::observation::KernelSource;
 use crate::model::status::{HubState, VantageCounts};
-use crate::net::interface_drops::NoKernelSource;
 use crate::plan::policy::{self, Allowed};
 use crate::probe::exchange::ExchangeTask;
 use crate::responder::accept::AcceptTask;
@@ -53,9 +54,6 @@ const QUESTIONS: usize = 2;
 const ANSWERS: usize = 2;
 /// What is said of a vantage until one has come.
 const NO_VANTAGE: &str = "no pod vantage has connected yet";
-/// What is missing, and why, where the flag says so.
-const OFF: &str = "no kernel programs: switched off by --ebpf off";
-
 /// Runs the agent until SIGTERM or SIGINT.
 ///
 /// # Errors
@@ -348,58 +346,6 @@ fn thread(name: &str, run: impl FnOnce() + Send + 'static) -> anyhow::Result<Joi
         .name(name.to_owned())
         .spawn(run)
         .with_context(|| format!("start the thread {name}"))
-}
-
-/// The kernel side, as the flags want it: the source for the engine, and the task that follows the interfaces.
-struct KernelSide {
-    source: Box<dyn KernelSource>,
-    #[cfg(feature = "ebpf")]
-    attacher: Option<kernel::Attacher>,
-}
-
-impl KernelSide {
-    fn without(state: v1::EbpfState, why: String) -> Self {
-        Self {
-            source: Box::new(NoKernelSource::new(state, vec![why])),
-            #[cfg(feature = "ebpf")]
-            attacher: None,
-        }
-    }
-
-    #[cfg(feature = "ebpf")]
-    async fn open(flags: &Run, session: ProbeSession, responder_port: u16) -> anyhow::Result<Self> {
-        if flags.ebpf == EbpfMode::Off {
-            return Ok(Self::without(v1::EbpfState::Off, OFF.to_owned()));
-        }
-        let config = kernel::KernelConfig {
-            session: session.0,
-            responder_port,
-            netns_scope: flags.netns_scope.clone(),
-            clock_offset_ns: flags.clock_offset_ns,
-            tc_mode: None,
-            kernel_names: true,
-        };
-        match kernel::open(&config).await {
-            Ok((attacher, source)) => Ok(Self { source, attacher: Some(attacher) }),
-            Err(error) if flags.ebpf == EbpfMode::Required => bail!("--ebpf required: {}", error.one_line()),
-            Err(error) => {
-                let why = error.one_line();
-                tracing::warn!("no kernel programs, user-space times only: {why}");
-                Ok(Self::without(v1::EbpfState::Failed, why))
-            }
-        }
-    }
-
-    #[cfg(not(feature = "ebpf"))]
-    #[expect(clippy::unused_async, reason = "the same signature as with kernel programs")]
-    async fn open(flags: &Run, _session: ProbeSession, _responder_port: u16) -> anyhow::Result<Self> {
-        let absent = "this agent was built without kernel programs";
-        match flags.ebpf {
-            EbpfMode::Off => Ok(Self::without(v1::EbpfState::Off, OFF.to_owned())),
-            EbpfMode::Auto => Ok(Self::without(v1::EbpfState::Failed, absent.to_owned())),
-            EbpfMode::Required => bail!("--ebpf required: {absent}"),
-        }
-    }
 }
 
 fn listener(socket: impl Into<OwnedFd>) -> io::Result<TcpListener> {

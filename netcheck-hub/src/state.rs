@@ -344,12 +344,6 @@ impl State {
         tracing::info!(node = %old.name, "forgotten: it is neither in the inventory nor connected");
     }
 
-    /// Agents of nodes that the roster does not know.
-    #[must_use]
-    pub fn strangers(&self) -> usize {
-        self.each().filter(|(_, agent)| !self.roster.nodes.contains_key(&*agent.name)).count()
-    }
-
     /// An agent. Indices stay valid; one whose agent is forgotten is given to another later.
     #[must_use]
     pub fn agent(&self, index: NodeIx) -> &Agent {

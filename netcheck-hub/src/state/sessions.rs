@@ -8,6 +8,12 @@ use super::State;
 use netcheck_analysis::model::NodeIx;
 
 impl State {
+    /// Agents of nodes that the roster does not know.
+    #[must_use]
+    pub fn strangers(&self) -> usize {
+        self.each().filter(|(_, agent)| !self.roster.nodes.contains_key(&*agent.name)).count()
+    }
+
     /// Has an agent probe its paths to and from these nodes at once.
     pub(super) fn expedite(&mut self, index: NodeIx, nodes: &BTreeSet<String>) {
         let agent = self.agent(index);

@@ -92,7 +92,11 @@ fn the_rule_that_the_lab_inserted_is_named() {
         );
         cluster.lab.heal_all().unwrap();
         cluster.wait_healthy().unwrap();
-        cluster.wait("the incident is over", PATIENCE, |_| cluster.incidents().unwrap().is_empty()).unwrap();
+        cluster
+            .wait("the incident is over", PATIENCE, |_| {
+                !cluster.incidents().unwrap().iter().any(|one| one.open)
+            })
+            .unwrap();
     }
     cluster.stop().unwrap().down().unwrap();
 }
