@@ -47,7 +47,11 @@ impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::SetAside { to, why } => {
-                write!(f, "history could not be read ({why}): set aside as {}, a new one is begun", to.display())
+                write!(
+                    f,
+                    "history could not be read ({why}): set aside as {}, a new one is begun",
+                    to.display()
+                )
             }
             Self::InMemory { why } => write!(f, "history is kept in memory only: {why}"),
             Self::Failing { why } => write!(f, "history can't be written: {why}"),
@@ -101,7 +105,12 @@ impl Location {
     ///
     /// # Errors
     /// If the new one can't be used.
-    pub(crate) fn begin_anew(&self, why: &str, now_ns: i64, notes: &mut Vec<Note>) -> Result<Disk, StoreError> {
+    pub(crate) fn begin_anew(
+        &self,
+        why: &str,
+        now_ns: i64,
+        notes: &mut Vec<Note>,
+    ) -> Result<Disk, StoreError> {
         let name = format!("history.aside-{}", seconds(now_ns));
         let names = (0..).map(|again| if again == 0 { name.clone() } else { format!("{name}-{again}") });
         let free = names.map(|name| self.0.join(name)).find(|path| fs::symlink_metadata(path).is_err());

@@ -122,7 +122,8 @@ impl Reader {
             let young = matches!(tier, Some(Tier::Minute | Tier::Coarse));
             let of = |space: &&Space| space.kind == kind || young && space.kind == Kind::Young;
             let oldest = spaces.iter().filter(of).map(|space| space.start_s).min()?;
-            let bytes = spaces.iter().filter(|space| space.kind == kind).map(|space| store.bytes(Some(*space))).sum();
+            let bytes =
+                spaces.iter().filter(|space| space.kind == kind).map(|space| store.bytes(Some(*space))).sum();
             Some(Reach { tier, oldest_ns: nanos(oldest), bytes })
         };
         let tiers = [Some(Tier::Raw), Some(Tier::Fine), Some(Tier::Minute), Some(Tier::Coarse), None];

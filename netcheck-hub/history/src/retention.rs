@@ -98,14 +98,18 @@ mod tests {
 
     #[test]
     fn the_oldest_and_finest_goes_first() {
-        let mut spaces: Vec<Space> = [Kind::Fine, Kind::Minute, Kind::Coarse, Kind::Log, Kind::Raw, Kind::State]
-            .into_iter()
-            .flat_map(|kind| {
-                let period_s = kind.period_s();
-                let begin = if kind == Kind::State { 0 } else { floor(NOW_S, period_s) };
-                (0..3).map(move |back| Space { kind, start_s: begin.saturating_sub(back * period_s.min(DAY)) })
-            })
-            .collect();
+        let mut spaces: Vec<Space> =
+            [Kind::Fine, Kind::Minute, Kind::Coarse, Kind::Log, Kind::Raw, Kind::State]
+                .into_iter()
+                .flat_map(|kind| {
+                    let period_s = kind.period_s();
+                    let begin = if kind == Kind::State { 0 } else { floor(NOW_S, period_s) };
+                    (0..3).map(move |back| Space {
+                        kind,
+                        start_s: begin.saturating_sub(back * period_s.min(DAY)),
+                    })
+                })
+                .collect();
         let mut order = Vec::new();
         while let Some(space) = next_to_go(&spaces, NOW_S) {
             spaces.retain(|other| *other != space);

@@ -119,7 +119,8 @@ mod tests {
     /// Adds by hand what a tier's window should hold.
     fn sums(windows: &[Option<Window>]) -> Option<(u64, [u64; 6], u64)> {
         let present: Vec<_> = windows.iter().flatten().collect();
-        let sum = |of: &dyn Fn(&Window) -> u32| present.iter().map(|window| u64::from(of(window))).sum::<u64>();
+        let sum =
+            |of: &dyn Fn(&Window) -> u32| present.iter().map(|window| u64::from(of(window))).sum::<u64>();
         let failed = std::array::from_fn(|at| sum(&|window| window.failed[at]));
         (!present.is_empty()).then(|| (sum(&|window| window.reply), failed, sum(&|window| window.suspect)))
     }

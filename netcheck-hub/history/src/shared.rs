@@ -9,7 +9,7 @@ use crate::codec::varint::{self, Cursor};
 use crate::codec::{Malformed, VERSION};
 use crate::location::Note;
 use crate::path::{PathIdentity, PathNumber};
-use crate::store::{Change, Space, Store, StoreError};
+use crate::store::{Change, Kind, Space, Store, StoreError};
 use crate::tier::Tier;
 
 /// Notes that nobody asked for yet.
@@ -148,8 +148,14 @@ pub struct Counts {
     pub set_aside: u64,
     /// Values that could not be read.
     pub unreadable: u64,
-    /// Transactions.
+    /// Transactions of what was gathered.
     pub commits: u64,
+    /// Bytes of final blocks of ten seconds, with their keys.
+    pub bytes_fine: u64,
+    /// The same of a minute.
+    pub bytes_minute: u64,
+    /// The same of ten minutes.
+    pub bytes_coarse: u64,
     /// Writes that failed, whatever came of them.
     pub failed_commits: u64,
     /// Spaces of time that were forgotten for their age.
@@ -167,6 +173,9 @@ pub(crate) struct Counters {
     pub(crate) set_aside: AtomicU64,
     pub(crate) unreadable: AtomicU64,
     pub(crate) commits: AtomicU64,
+    pub(crate) bytes_fine: AtomicU64,
+    pub(crate) bytes_minute: AtomicU64,
+    pub(crate) bytes_coarse: AtomicU64,
     pub(crate) failed_commits: AtomicU64,
     pub(crate) aged_out: AtomicU64,
     pub(crate) squeezed_out: AtomicU64,
@@ -175,6 +184,21 @@ pub(crate) struct Counters {
 /// Adds to a counter.
 pub(crate) fn count(counter: &AtomicU64, more: u64) {
     counter.fetch_add(more, Ordering::Relaxed);
+}
+
+impl Counters {
+    /// Counts what of a transaction is for good.
+    pub(crate) fn final_blocks(&self, changes: &[Change]) {
+        for change in changes {
+            let counter = match change.space.kind {
+                Kind::Fine => &self.bytes_fine,
+                Kind::Minute => &self.bytes_minute,
+                Kind::Coarse => &self.bytes_coarse,
+                Kind::State | Kind::Raw | Kind::Young | Kind::Log => continue,
+            };
+            count(counter, (change.key.len() + change.value.as_ref().map_or(0, Vec::len)) as u64);
+        }
+    }
 }
 
 /// See the file.
@@ -238,6 +262,9 @@ impl Shared {
             set_aside: load(&counters.set_aside),
             unreadable: load(&counters.unreadable),
             commits: load(&counters.commits),
+            bytes_fine: load(&counters.bytes_fine),
+            bytes_minute: load(&counters.bytes_minute),
+            bytes_coarse: load(&counters.bytes_coarse),
             failed_commits: load(&counters.failed_commits),
             aged_out: load(&counters.aged_out),
             squeezed_out: load(&counters.squeezed_out),

@@ -144,7 +144,9 @@ pub(crate) enum StoreError {
 impl StoreError {
     fn of_io(error: &io::Error, text: String) -> Self {
         match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::WriteZero => Self::Full(text),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::WriteZero => {
+                Self::Full(text)
+            }
             io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => Self::ReadOnly(text),
             io::ErrorKind::UnexpectedEof
             | io::ErrorKind::InvalidData
@@ -230,7 +232,12 @@ impl Store {
     }
 
     /// The value with the largest key that is `from` ≤ key < `to`.
-    pub(crate) fn last(&self, space: Space, from: &[u8], to: &[u8]) -> Result<Option<(Vec<u8>, Vec<u8>)>, StoreError> {
+    pub(crate) fn last(
+        &self,
+        space: Space,
+        from: &[u8],
+        to: &[u8],
+    ) -> Result<Option<(Vec<u8>, Vec<u8>)>, StoreError> {
         match self {
             Self::Disk(disk) => disk.last(space, from, to),
             Self::Memory(memory) => Ok(memory.last(space, from, to)),

@@ -105,7 +105,8 @@ impl Window {
 
 impl From<PathWindow> for Window {
     fn from(window: PathWindow) -> Self {
-        let PathWindow { path: _, reply, failed, suspect, round_trip, network, host, responder, steps } = window;
+        let PathWindow { path: _, reply, failed, suspect, round_trip, network, host, responder, steps } =
+            window;
         let delays = Delays { round_trip, network, host, responder, steps };
         let delays = (!delays.is_empty()).then(|| Box::new(delays));
         Self { reply, failed, suspect, delays, fidelity: Fidelity::Exact }

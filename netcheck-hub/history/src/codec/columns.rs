@@ -57,8 +57,7 @@ impl Zstd {
         if len > LARGEST {
             return Err(Malformed::Range);
         }
-        let bytes =
-            self.decompressor.decompress(cursor.bytes()?, len).map_err(|_| Malformed::Compressed)?;
+        let bytes = self.decompressor.decompress(cursor.bytes()?, len).map_err(|_| Malformed::Compressed)?;
         if bytes.len() == len { Ok(bytes) } else { Err(Malformed::Compressed) }
     }
 }

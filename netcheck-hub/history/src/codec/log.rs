@@ -76,7 +76,8 @@ impl Entry for Verdicts {
             path = path.saturating_add(cursor.signed()?);
             let number = u32::try_from(path).map_err(|_| Malformed::Range)?;
             let verdict: u16 = cursor.narrow()?;
-            let verdict = verdict.checked_sub(1).map(u8::try_from).transpose().map_err(|_| Malformed::Range)?;
+            let verdict =
+                verdict.checked_sub(1).map(u8::try_from).transpose().map_err(|_| Malformed::Range)?;
             Ok((PathNumber(number), verdict))
         })?;
         Ok(Self { at_ns, changes })
@@ -134,7 +135,8 @@ impl Entry for Losses {
     }
 
     fn read(at_ns: i64, cursor: &mut Cursor<'_>) -> Result<Self, Malformed> {
-        let item = |cursor: &mut Cursor<'_>| Ok((PathNumber(cursor.narrow()?), cursor.text()?, cursor.number()?));
+        let item =
+            |cursor: &mut Cursor<'_>| Ok((PathNumber(cursor.narrow()?), cursor.text()?, cursor.number()?));
         Ok(Self { at_ns, counts: list(cursor, item)? })
     }
 }

@@ -79,7 +79,8 @@ impl Reader {
             let open = open_incidents(store, &mut unread)?;
             let mut first_seen: HashMap<String, i64> = HashMap::new();
             for incident in since.iter().chain(&open).filter(|incident| {
-                incident.first_seen_ns < to_ns && incident.closed_ns.is_none_or(|closed_ns| closed_ns >= from_ns)
+                incident.first_seen_ns < to_ns
+                    && incident.closed_ns.is_none_or(|closed_ns| closed_ns >= from_ns)
             }) {
                 let first_ns = first_seen.entry(incident.id.clone()).or_insert(i64::MAX);
                 *first_ns = (*first_ns).min(incident.first_seen_ns);
@@ -87,7 +88,9 @@ impl Reader {
             let Some(begin_ns) = first_seen.values().copied().min() else { return Ok(Vec::new()) };
             let earlier: Vec<IncidentRevision> = entries(store, begin_ns, from_ns, &mut unread)?;
             let all = earlier.into_iter().chain(since);
-            Ok(all.filter(|incident| incident.at_ns < to_ns && first_seen.contains_key(&incident.id)).collect())
+            Ok(all
+                .filter(|incident| incident.at_ns < to_ns && first_seen.contains_key(&incident.id))
+                .collect())
         });
         unread.total(&self.shared);
         revisions

@@ -61,7 +61,13 @@ impl Reader {
     ///
     /// # Errors
     /// If the store can't be read.
-    pub fn series(&self, path: PathNumber, from_ns: i64, to_ns: i64, step: Duration) -> Result<Series, ReadError> {
+    pub fn series(
+        &self,
+        path: PathNumber,
+        from_ns: i64,
+        to_ns: i64,
+        step: Duration,
+    ) -> Result<Series, ReadError> {
         let step_s = u32::try_from(step.as_secs()).unwrap_or(u32::MAX).max(1).div_ceil(10).saturating_mul(10);
         let tier = Tier::ROLLED.into_iter().rev().find(|tier| tier.step_s() <= step_s).unwrap_or(Tier::Fine);
         let (from_s, to_s) = (seconds(from_ns), seconds(to_ns.saturating_add(999_999_999)));
@@ -95,7 +101,8 @@ impl Reader {
         let mut read = Read::new(&inner, None)?;
         let to_s = seconds(at_ns);
         let from_s = to_s.saturating_sub(u32::try_from(range.as_secs()).unwrap_or(u32::MAX));
-        let tier = Tier::ROLLED.into_iter().find(|&tier| read.oldest_s(tier).is_some_and(|oldest| oldest <= from_s));
+        let tier =
+            Tier::ROLLED.into_iter().find(|&tier| read.oldest_s(tier).is_some_and(|oldest| oldest <= from_s));
         let tier = tier.unwrap_or(Tier::Coarse);
         // A range that is shorter than a step is the step that it ends in.
         let begin_s = floor(from_s, tier.step_s());
@@ -169,7 +176,8 @@ impl<'a> Read<'a> {
     /// Windows that overlap a time, with the delays that they lack.
     fn filled(&mut self, tier: Tier, from_s: u32, to_s: u32) -> Result<Found, ReadError> {
         let mut found = self.windows(tier, from_s, to_s)?;
-        let lacking = found.iter().filter(|(_, window)| lacks(tier, window)).map(|&((_, start_s), _)| start_s);
+        let lacking =
+            found.iter().filter(|(_, window)| lacks(tier, window)).map(|&((_, start_s), _)| start_s);
         let (first, last) = (lacking.clone().min(), lacking.max());
         if let (Some(first), Some(last)) = (first, last) {
             let around: HashMap<_, _> =
@@ -200,14 +208,21 @@ impl<'a> Read<'a> {
     }
 
     /// Final blocks: their keys ascend by time, then by group.
-    fn by_time(&mut self, tier: Tier, (from_s, to_s): (u32, u32), found: &mut Found) -> Result<(), ReadError> {
+    fn by_time(
+        &mut self,
+        tier: Tier,
+        (from_s, to_s): (u32, u32),
+        found: &mut Found,
+    ) -> Result<(), ReadError> {
         let span_s = tier.span_s();
         let spaces: Vec<Space> = self.overlapping(tier.into(), from_s, to_s).collect();
         for space in spaces {
             let first = floor(from_s.max(space.start_s), span_s);
             for start_s in (first..to_s.min(space.end_s())).step_by(span_s as usize) {
                 let (from, to) = match self.path {
-                    Some(path) => (keys::merged(start_s, path.0 / GROUP), keys::merged(start_s, path.0 / GROUP + 1)),
+                    Some(path) => {
+                        (keys::merged(start_s, path.0 / GROUP), keys::merged(start_s, path.0 / GROUP + 1))
+                    }
                     None => (keys::merged(start_s, 0), keys::merged(start_s.saturating_add(1), 0)),
                 };
                 let group_of = |key: &[u8]| keys::numbers(key).map(|(_, group)| (group, start_s));
@@ -246,8 +261,7 @@ impl<'a> Read<'a> {
 
     fn overlapping(&self, kind: Kind, from_s: u32, to_s: u32) -> impl Iterator<Item = Space> {
         let of = move |space: &&Space| space.kind == kind && space.start_s < to_s && from_s < space.end_s();
-        self.spaces.iter().filter(of)
-            .copied()
+        self.spaces.iter().filter(of).copied()
     }
 
     /// Reads the blocks of a range of keys. `at` tells group and begin from a key.

@@ -110,7 +110,8 @@ impl Pending {
         verdicts: &BTreeMap<PathNumber, Standing>,
         zstd: &mut Zstd,
     ) {
-        let value = encode_checkpoint(now_ns, verdicts.iter().map(|(&path, &standing)| (path, standing)), zstd);
+        let value =
+            encode_checkpoint(now_ns, verdicts.iter().map(|(&path, &standing)| (path, standing)), zstd);
         let space = Space::at(Kind::Log, seconds(now_ns));
         self.change(space, keys::log(CHECKPOINT, now_ns, 0), Some(value));
     }
@@ -129,7 +130,11 @@ impl Pending {
     pub(crate) fn changes(&self, store: &Store, unreadable: &AtomicU64, zstd: &mut Zstd) -> Vec<Change> {
         let mut changes = self.changes.clone();
         for (number, identity) in &self.paths {
-            changes.push(Change { space: Space::STATE, key: Paths::key(*number), value: Some(identity.clone()) });
+            changes.push(Change {
+                space: Space::STATE,
+                key: Paths::key(*number),
+                value: Some(identity.clone()),
+            });
         }
         for (&(start_s, group), windows) in &self.windows {
             let (space, key) = (Space::at(Kind::Raw, start_s), keys::raw(group, start_s));
@@ -180,4 +185,3 @@ pub(crate) fn follow(verdicts: &mut BTreeMap<PathNumber, Standing>, changed: &Ve
         }
     }
 }
-

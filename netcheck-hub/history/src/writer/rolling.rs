@@ -47,6 +47,7 @@ impl WriterTask {
                     let rows = read_raw(&self.shared, store, (space, group), &mut self.zstd)?;
                     write_rolled(&rollup::roll(rows), (space.start_s, group), &mut self.zstd, &mut changes);
                 }
+                self.shared.counters.final_blocks(&changes);
                 store.commit(changes)?;
             }
             marks.rolled_s = marks.rolled_s.max(space.end_s());
@@ -99,7 +100,8 @@ impl WriterTask {
                 let (from, to) =
                     (keys::young(tier, group, start_s), keys::young(tier, group, start_s + tier.span_s()));
                 store.range(space, &from, &to, &mut |key, bytes| {
-                    let first = keys::numbers(&key[1..]).map_or(0, |(_, at_s)| (at_s - start_s) / tier.step_s());
+                    let first =
+                        keys::numbers(&key[1..]).map_or(0, |(_, at_s)| (at_s - start_s) / tier.step_s());
                     let read = block::decode(bytes, Wanted::ALL, &mut self.zstd, |path, step, window| {
                         let row = rows.entry(path).or_insert_with(|| vec![None; steps as usize]);
                         if let Some(slot) = row.get_mut((first + step) as usize) {
@@ -120,6 +122,7 @@ impl WriterTask {
                 let space = Space::at(tier.into(), start_s);
                 changes.push(Change { space, key: keys::merged(start_s, group), value: Some(value) });
             }
+            self.shared.counters.final_blocks(&changes);
             store.commit(changes)?;
         }
         Ok(())
@@ -218,6 +221,8 @@ pub(super) fn unseen_since(store: &Store, day: u32) -> Result<Vec<u32>, StoreErr
         }
         true
     })?;
-    unseen.retain(|&path| matches!(store.get(Space::STATE, &Paths::key(crate::path::PathNumber(path))), Ok(Some(_))));
+    unseen.retain(|&path| {
+        matches!(store.get(Space::STATE, &Paths::key(crate::path::PathNumber(path))), Ok(Some(_)))
+    });
     Ok(unseen)
 }

@@ -26,11 +26,11 @@ struct Measured {
 
 /// Three hours and a half of windows here and there, of paths of three groups.
 fn measured() -> impl Strategy<Value = Vec<Measured>> {
-    let delays = prop::collection::vec(prop_oneof![9 => 150_000_u64..250_000, 1 => 1_000_u64..90_000_000], 0..5);
+    let delays =
+        prop::collection::vec(prop_oneof![9 => 150_000_u64..250_000, 1 => 1_000_u64..90_000_000], 0..5);
     let one = (0_u32..6, 0_i64..1260, delays, any::<[u8; 6]>(), any::<u8>());
     let one = one.prop_map(|(path, step, delays, failed, suspect)| {
-        let window =
-            Window { failed: failed.map(u32::from), suspect: suspect.into(), ..window(&delays) };
+        let window = Window { failed: failed.map(u32::from), suspect: suspect.into(), ..window(&delays) };
         Measured { path: path * 150, step, window }
     });
     prop::collection::vec(one, 0..400).prop_map(|mut all| {
@@ -174,7 +174,10 @@ fn a_restart_gives_back_what_stood() {
     assert_eq!(notes, []);
     let state = history.reader.state().unwrap();
     let since = |at: i64| START_NS + at * SECOND_NS;
-    assert_eq!(state.verdicts, BTreeMap::from([(numbers[5], (4, since(30))), (numbers[599], (1, since(10)))]));
+    assert_eq!(
+        state.verdicts,
+        BTreeMap::from([(numbers[5], (4, since(30))), (numbers[599], (1, since(10)))])
+    );
     assert_eq!(state.incidents, [incident("a", 50, 35, None)]);
     assert_eq!(state.facts, [sent, absent]);
     assert_eq!(state.unreadable, 0);

@@ -30,7 +30,11 @@ fn copy(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
         let (entry, to) = (entry.unwrap(), to.to_owned());
         let to = to.join(entry.file_name());
-        if entry.path().is_dir() { copy(&entry.path(), &to) } else { fs::copy(entry.path(), to).map(drop).unwrap() }
+        if entry.path().is_dir() {
+            copy(&entry.path(), &to)
+        } else {
+            fs::copy(entry.path(), to).map(drop).unwrap()
+        }
     }
 }
 
@@ -108,7 +112,7 @@ fn damage_at_random_bytes() {
         trials += 1;
     }
     println!("{trials} trials, {aside} set aside");
-    assert!(trials >= 30 && aside > 0, "{trials} trials, {aside} set aside");
+    assert!(trials >= 10 && aside > 0, "{trials} trials, {aside} set aside");
 }
 
 /// Opens, works, and has set aside what was there. Opened again, it is in order.

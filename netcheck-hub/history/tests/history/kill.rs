@@ -13,7 +13,7 @@ use crate::{Running, SECOND_NS, START_NS, event, window};
 const DIR: &str = "NETCHECK_HISTORY_KILLED_DIR";
 /// Some hundred.
 const KILLS: u32 = 250;
-/// On a slow disk fewer have to do.
+/// On a machine that is busy with other things fewer have to do.
 const TIME: Duration = Duration::from_secs(25);
 
 /// What the last event says; events are 1, 2, 3, …
@@ -62,7 +62,7 @@ fn what_was_written_survives_a_kill() {
         seed ^= seed << 13;
         seed ^= seed >> 7;
         seed ^= seed << 17;
-        std::thread::sleep(Duration::from_micros(10_000 + seed % 70_000));
+        std::thread::sleep(Duration::from_micros(10_000 + seed % 50_000));
         child.kill().unwrap();
         let status = child.wait().unwrap();
         assert_eq!(status.code(), None, "it was killed, and did not end by itself");
@@ -87,6 +87,6 @@ fn what_was_written_survives_a_kill() {
         history.close();
     }
     println!("{kills} kills in {:.1?}, {known} steps", began.elapsed());
-    assert!(kills >= 100, "only {kills} in {TIME:?}");
+    assert!(kills >= 40, "only {kills} in {TIME:?}");
     assert!(known > 100);
 }

@@ -35,10 +35,13 @@ fn every_tier_keeps_its_time_and_not_much_more() {
     history.writer.flush(end_ns);
     assert_eq!(history.writer.counts().late, 0);
     for (step_s, days) in [(10, 1), (60, 7), (600, 30)] {
-        let ask = |from_ns| history.reader.series(path, from_ns, end_ns, Duration::from_secs(step_s)).unwrap();
+        let ask =
+            |from_ns| history.reader.series(path, from_ns, end_ns, Duration::from_secs(step_s)).unwrap();
         let points = ask(end_ns - days * DAY_NS).points;
         assert_eq!(points.len() as i64, days * 144, "at {step_s} s all of {days} days");
-        assert!(points.iter().all(|point| point.length == Duration::from_secs(step_s) && point.window.reply == 2));
+        assert!(
+            points.iter().all(|point| point.length == Duration::from_secs(step_s) && point.window.reply == 2)
+        );
     }
     let all = history.reader.series(path, START_NS, end_ns, Duration::from_secs(10)).unwrap().points;
     assert!(all.len() <= 31 * 144 && all.is_sorted_by_key(|point| point.start_ns));
@@ -53,7 +56,8 @@ fn every_tier_keeps_its_time_and_not_much_more() {
         assert!(age_ns <= (days + 1) * DAY_NS, "{reach:?} is {} days old", age_ns / DAY_NS);
         assert!(age_ns >= days * DAY_NS || reach.tier == Some(Tier::Raw), "{reach:?}");
     }
-    let days = history.reader.events(START_NS, end_ns).unwrap().into_iter().filter(|event| event.subject == "day");
+    let days =
+        history.reader.events(START_NS, end_ns).unwrap().into_iter().filter(|event| event.subject == "day");
     assert!((30..=31).contains(&days.count()));
     assert_eq!(history.reader.path(path).unwrap(), Some(crate::path(1)));
     assert_eq!(history.reader.path(gone).unwrap(), None, "nothing speaks of it any more");
@@ -88,7 +92,8 @@ fn bytes_are_bounded_on_the_disk_and_the_finest_goes_first() {
     let reach = history.reader.reaches_back();
     let oldest = |tier| reach.iter().find(|reach| reach.tier == Some(tier)).map(|reach| reach.oldest_ns);
     assert!(oldest(Tier::Fine) >= oldest(Tier::Coarse), "{reach:?}");
-    let newest = history.reader.series(PathNumber(7), end_ns - 7200 * SECOND_NS, end_ns, Duration::from_secs(10));
+    let newest =
+        history.reader.series(PathNumber(7), end_ns - 7200 * SECOND_NS, end_ns, Duration::from_secs(10));
     assert_eq!(newest.unwrap().points.len(), 4, "what is new stays");
     history.close();
 }

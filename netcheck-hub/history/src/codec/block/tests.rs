@@ -16,7 +16,13 @@ fn delays() -> impl Strategy<Value = Delays> {
         Box::new(Steps { dns, connect, tls, first_byte, not_after })
     });
     (sketches(9), sketches(3), sketches(3), sketches(3), prop::option::weighted(0.2, steps)).prop_map(
-        |(round_trip, network, host, responder, steps)| Delays { round_trip, network, host, responder, steps },
+        |(round_trip, network, host, responder, steps)| Delays {
+            round_trip,
+            network,
+            host,
+            responder,
+            steps,
+        },
     )
 }
 
@@ -46,7 +52,8 @@ fn decoded(bytes: &[u8], wanted: Wanted) -> Result<Vec<(u8, u32, Window)>, Malfo
 }
 
 fn flat(rows: &[Row]) -> Vec<(u8, u32, Window)> {
-    let cells = rows.iter().flat_map(|(path, row)| (0..).zip(row).map(move |(step, window)| (*path, step, window)));
+    let cells =
+        rows.iter().flat_map(|(path, row)| (0..).zip(row).map(move |(step, window)| (*path, step, window)));
     cells.filter_map(|(path, step, window)| Some((path, step, window.clone()?))).collect()
 }
 
