@@ -105,8 +105,20 @@ impl Window {
 
 impl From<PathWindow> for Window {
     fn from(window: PathWindow) -> Self {
-        let PathWindow { path: _, reply, failed, suspect, round_trip, network, host, responder, steps } =
-            window;
+        // Flows of their own are kept apart for what stands now; history holds the ordinary probes.
+        let PathWindow {
+            path: _,
+            reply,
+            failed,
+            suspect,
+            new_reply: _,
+            new_lost: _,
+            round_trip,
+            network,
+            host,
+            responder,
+            steps,
+        } = window;
         let delays = Delays { round_trip, network, host, responder, steps };
         let delays = (!delays.is_empty()).then(|| Box::new(delays));
         Self { reply, failed, suspect, delays, fidelity: Fidelity::Exact }

@@ -301,7 +301,10 @@ fn case(
             probe,
             lost,
             at,
-            &here().filter_map(|fact| fact.record.flow.as_ref()).map(crate::wire::flow_tuple).collect::<Vec<_>>(),
+            &here()
+                .filter_map(|fact| fact.record.flow.as_ref())
+                .map(crate::wire::flow_tuple)
+                .collect::<Vec<_>>(),
         ),
         encapsulated: here().any(|fact| fact.record.encapsulated),
     }
@@ -309,12 +312,7 @@ fn case(
 
 /// What the packet's two ends may be: as it was sent, as it left its node, as somebody saw it dropped. The sender's own
 /// port is another one with the next probe.
-fn flows(
-    probe: &Probe,
-    lost: &Lost,
-    at: &v1::LossLocation,
-    dropped: &[v1::FlowTuple],
-) -> Vec<v1::FlowTuple> {
+fn flows(probe: &Probe, lost: &Lost, at: &v1::LossLocation, dropped: &[v1::FlowTuple]) -> Vec<v1::FlowTuple> {
     let mut flows: Vec<v1::FlowTuple> = Vec::new();
     let mut add = |flow: v1::FlowTuple| {
         if flows.len() < FLOWS && !flows.contains(&flow) {

@@ -14,7 +14,6 @@ use netcheck_analysis::evidence::Lost;
 use netcheck_analysis::evidence::locate::{destination, holder};
 use netcheck_analysis::incident::groups::World;
 use netcheck_analysis::incident::{Ending, Fact, Symptom, explain};
-use netcheck_causes::{PodNetwork, Visibility};
 use netcheck_analysis::matrix::Row;
 use netcheck_analysis::matrix::ports::Ports;
 use netcheck_analysis::matrix::range::Range;
@@ -23,6 +22,7 @@ use netcheck_analysis::model::Pattern;
 use netcheck_analysis::model::clock::SECOND_NS;
 use netcheck_analysis::model::verdict::Verdict;
 use netcheck_analysis::plan::Probe;
+use netcheck_causes::{PodNetwork, Visibility};
 
 /// How often causes are looked for at most.
 const PERIOD_NS: i64 = SECOND_NS;
@@ -137,12 +137,7 @@ fn visibility(agent: &Agent, now_ns: i64) -> Visibility {
 
 /// Probes of a row that were answered: of one that is bad, since its first loss, and none where it is dead. Of a
 /// service's, who answered.
-fn answered(
-    state: &State,
-    row: &Row,
-    symptom: Option<&Symptom>,
-    range: &Range,
-) -> (u32, Vec<(Owner, u32)>) {
+fn answered(state: &State, row: &Row, symptom: Option<&Symptom>, range: &Range) -> (u32, Vec<(Owner, u32)>) {
     if row.verdict == Verdict::Unreachable {
         return (0, Vec::new());
     }
@@ -161,17 +156,13 @@ fn endings(state: &State, judged: &[&Lost], probe: &Probe) -> Vec<Ending> {
         let at = lost.located.location.as_ref();
         let passed = |(address, owner): &(IpAddr, &Owner)| *address != probe.address || owner.pod.is_some();
         let met = holder(&state.roster, lost).filter(passed).map(|(_, owner)| owner);
-        let same = |one: &Ending| {
-            one.outcome == lost.outcome && one.at.as_ref() == at && one.met.as_ref() == met
-        };
+        let same =
+            |one: &Ending| one.outcome == lost.outcome && one.at.as_ref() == at && one.met.as_ref() == met;
         match endings.iter_mut().find(|one| same(one)) {
             Some(one) => one.probes += 1,
-            None => endings.push(Ending {
-                probes: 1,
-                outcome: lost.outcome,
-                at: at.cloned(),
-                met: met.cloned(),
-            }),
+            None => {
+                endings.push(Ending { probes: 1, outcome: lost.outcome, at: at.cloned(), met: met.cloned() })
+            }
         }
     }
     endings.sort_by_key(|one| std::cmp::Reverse(one.probes));
@@ -185,8 +176,7 @@ impl State {
         let visibility = agents().map(|agent| (Arc::clone(&agent.name), visibility(agent, now_ns))).collect();
         let hooks = agents().filter_map(|agent| agent.status.as_ref()).flat_map(|status| &status.hooks);
         let mut tunnels = hooks.filter(|hook| hook.role() == v1::InterfaceRole::Tunnel);
-        let pod_network =
-            if tunnels.next().is_some() { PodNetwork::Overlay } else { PodNetwork::Routed };
+        let pod_network = if tunnels.next().is_some() { PodNetwork::Overlay } else { PodNetwork::Routed };
         World { roster: Arc::clone(&self.roster), visibility, pod_network }
     }
 

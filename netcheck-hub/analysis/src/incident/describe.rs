@@ -370,8 +370,7 @@ impl Describe<'_> {
     /// What explains the same.
     fn or(&self) -> String {
         let other = |&(component, heading): &(Component, Heading)| {
-            let cause =
-                Cause { component, heading, alternatives: Vec::new(), ..self.cause.clone() };
+            let cause = Cause { component, heading, alternatives: Vec::new(), ..self.cause.clone() };
             Describe { cause: &cause, ..*self }.component_line()
         };
         let others: Vec<String> = self.cause.alternatives.iter().map(other).collect();
@@ -461,7 +460,8 @@ impl Describe<'_> {
         match (only.next(), only.next()) {
             (Some(Outcome::Refused), None) => "refuses".to_owned(),
             (Some(Outcome::DnsError | Outcome::HttpError), None) => {
-                let reasons = symptoms().filter_map(|symptom| symptom.at.as_ref()).map(|at| at.reason.clone());
+                let reasons =
+                    symptoms().filter_map(|symptom| symptom.at.as_ref()).map(|at| at.reason.clone());
                 let reasons: BTreeSet<String> = reasons.filter(|reason| !reason.is_empty()).collect();
                 match reasons.is_empty() {
                     true => "answers with errors".to_owned(),

@@ -85,7 +85,13 @@ fn explained(facts: &[Fact], grouped: &Grouped, cause: &Cause, paths: Vec<usize>
     let (key, kind, headline) = (describe.key(), describe.kind(), describe.headline());
     let (evidence, probe) = (describe.evidence(&contradictions), describe.probe_kind());
     let family = cause.pattern.family;
-    Explained { contradictions, certainty, family, probe, ..frame(facts, key, kind, headline, evidence, paths) }
+    Explained {
+        contradictions,
+        certainty,
+        family,
+        probe,
+        ..frame(facts, key, kind, headline, evidence, paths)
+    }
 }
 
 /// What follows from the paths alone.

@@ -112,7 +112,13 @@ impl<'a> Build<'a> {
     }
 
     /// Where a socket of this pod is. A pod in its node's network has its node's.
-    fn pod_endpoint(&mut self, name: &str, node: &'a str, network: Option<&str>, world: &'a World) -> Endpoint {
+    fn pod_endpoint(
+        &mut self,
+        name: &str,
+        node: &'a str,
+        network: Option<&str>,
+        world: &'a World,
+    ) -> Endpoint {
         let at = self.node(node, world);
         match world.roster.pods.get(name) {
             Some(pod) if pod.host_network => Endpoint::Node(at),

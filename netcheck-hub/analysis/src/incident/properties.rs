@@ -6,7 +6,7 @@ use proptest::prelude::{Just, Strategy, any, prop};
 use proptest::test_runner::Config;
 use proptest::{prop_assert, prop_assert_eq, prop_oneof, proptest};
 
-use super::tests::world::{World, explained, died, dropped, timeout, to, touches, wire};
+use super::tests::world::{World, died, dropped, explained, timeout, to, touches, wire};
 use super::*;
 use crate::model::incident::IncidentKind;
 use crate::model::location::{Direction, Stage};

@@ -156,9 +156,9 @@ impl World {
                             symptom: None,
                             large: false,
                             by_port: false,
-                        source_pod: None,
-                        answered: 9,
-                        met: Vec::new(),
+                            source_pod: None,
+                            answered: 9,
+                            met: Vec::new(),
                         });
                     }
                 }
