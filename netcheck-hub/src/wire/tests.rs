@@ -31,6 +31,7 @@ fn a_lost_probe_is_shown_as_it_was_reported() {
         encapsulated: true,
     };
     let wire = v1::LostSample {
+        new_flows_lost: 3,
         path_id: 7,
         sequence: 9,
         sent_unix_ns: 1_795_000_000_000_000_000,

@@ -34,7 +34,7 @@ async fn lose(source: &mut FakeAgent, other: &mut FakeAgent) -> u32 {
 /// The culprits of the only open incident, once there are some.
 async fn culprits(rig: &Rig) -> Vec<v1::Culprit> {
     let named = |state: &netcheck_hub::state::State| {
-        state.incidents.open().iter().any(|incident| !incident.wire.culprits.is_empty())
+        state.incidents.open().iter().any(|incident| !incident.culprits.is_empty())
     };
     rig.until("a culprit", named).await;
     let listed = rig.reader().await.list_incidents(v1::ListIncidentsRequest::default()).await.unwrap();

@@ -250,6 +250,7 @@ fn incident(id: &str, paths: &[(&str, u32)]) -> Incident {
         closed_ns: None,
         cause: "node/n3".to_owned(),
         merged_into: None,
+        culprits: Vec::new(),
         revision: 1,
     }
 }
