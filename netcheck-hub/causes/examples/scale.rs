@@ -66,7 +66,7 @@ fn group((from, to): (u32, u32), pod: bool, kind: ProbeKind, lost: u32) -> Group
 }
 
 fn apart(from: u32, to: u32) -> bool {
-    from % 20 == 0 && to % 4 == 2
+    from.is_multiple_of(20) && to % 4 == 2
 }
 
 fn main() {
