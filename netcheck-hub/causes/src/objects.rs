@@ -35,7 +35,7 @@ impl<'a> Lifted<'a> {
         let Some(slot) = slot else {
             match step.component {
                 Component::Wire { from: Extent::Node(from), to: Extent::Node(into) } => {
-                    self.pair(0, from, into, to)
+                    self.pair(0, from, into, to);
                 }
                 Component::Tunnel { from: Extent::Node(from), to: Extent::Node(into) } => {
                     self.pair(1, from, into, to);

@@ -106,7 +106,7 @@ fn alike(groups: &[Group], items: &[&Item]) -> bool {
     spread.sort_by(f64::total_cmp);
     spread.truncate(spread.len() - spread.len() / 10);
     let count = f64::from(u32::try_from(spread.len()).unwrap_or(u32::MAX));
-    spread.len() >= 4 && spread.iter().sum::<f64>() < 0.3 * count
+    (0.35..0.93).contains(&rate) && spread.len() >= 4 && spread.iter().sum::<f64>() < 0.3 * count
 }
 
 /// Places at which kernels reported it, each once.

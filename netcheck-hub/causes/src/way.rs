@@ -1,9 +1,9 @@
 //! What a probe and its reply cross, in order. In: a route. Out: steps, each one component in its least extent.
 //!
 //! What is not the same in all clusters is a step that *may* be crossed: it can explain a loss, and no answer speaks
-//! for it. Such are a node's forwarding between two of its own pods (bridged in most plugins, routed in some), the
-//! tunnel on the way from a pod to another node's own address (bare where the node masquerades), and the program that
-//! answers ICMP echo (the kernel itself, as a rule).
+//! for it. Such are a node's forwarding between two of its own pods (bridged in most plugins, routed in some) and the
+//! tunnel on the way from a pod to another node's own address (bare where the node masquerades). ICMP echo is answered
+//! by the kernel: no program is crossed.
 
 use netcheck_common::domain::ProbeKind;
 
@@ -107,9 +107,8 @@ impl Route {
     }
 
     fn serve(&self, to: &mut impl FnMut(Step)) {
-        if let Some(endpoint) = self.end {
-            let server = step(Component::Server { endpoint, service: self.service }, Heading::Both);
-            to(Step { may: self.echo, ..server });
+        if let (Some(endpoint), false) = (self.end, self.echo) {
+            to(step(Component::Server { endpoint, service: self.service }, Heading::Both));
         }
     }
 
