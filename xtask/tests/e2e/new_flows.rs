@@ -44,6 +44,13 @@ fn a_rule_for_new_connections_is_seen_by_every_kind_within_three_intervals() {
     };
     let cluster = Cluster::start(lab, settings).unwrap();
     cluster.wait_healthy().unwrap();
+    // UDP leaves from eight ports in turn: each of them must be one that connection tracking knows.
+    cluster
+        .wait("all ports were used", 20 * INTERVAL, |_| {
+            let answer = cluster.ask(&["matrix", "--kind", "udp", "--range", "60s"]).unwrap();
+            Cell::read_all(&answer).unwrap().iter().all(|cell| cell.sent >= 2 * 8)
+        })
+        .unwrap();
 
     // By the hub's own times, for a busy machine answers late; its clock is this one.
     let injected = SystemTime::now();
