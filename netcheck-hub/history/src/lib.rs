@@ -10,10 +10,11 @@
 //! ```
 //!
 //! # What is exact
-//! Counts by outcome and suspects, at every step that is kept. Delays are exact until they are rolled up, and for as long
-//! as their step is kept where they were unusual: see [`rollup`]. Elsewhere ten minutes keep four quantiles of the round
-//! trip and two of each share, a minute its median, and ten seconds nothing of their own; readers fill the rest in from
-//! the ten minutes around, and say so ([`window::Fidelity`]). All of it for all of 100,000 paths would be 2 GB a day.
+//! Counts by outcome and suspects, at every step that is kept. Delays are exact until they are rolled up. Then ten
+//! minutes keep four quantiles of the round trip and two of each share; so do a minute and ten seconds whose delays were
+//! unusual (see `rollup.rs`). Otherwise a minute keeps its median and ten seconds nothing of their own: readers fill the
+//! rest in from the ten minutes around, and say so ([`window::Fidelity`]). All of it for 100,000 paths would be some GB a
+//! day.
 //!
 //! # Which store, and why
 //! fjall. `stores/` compares it with redb under this load (2 cores, a virtual disk; 25,600 paths, six hours):

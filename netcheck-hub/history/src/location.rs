@@ -80,10 +80,13 @@ impl Location {
         if let Err(error @ (StoreError::Damaged(_) | StoreError::Newer(_))) = opened {
             opened = self.begin_anew(&error.to_string(), now_ns, &mut notes);
         }
-        let store = opened.map(Store::Disk).unwrap_or_else(|error| {
-            notes.push(Note::InMemory { why: error.to_string() });
-            Store::Memory(Memory::default())
-        });
+        let store = match opened {
+            Ok(disk) => Store::Disk(disk),
+            Err(error) => {
+                notes.push(Note::InMemory { why: error.to_string() });
+                Store::Memory(Memory::default())
+            }
+        };
         (store, notes)
     }
 

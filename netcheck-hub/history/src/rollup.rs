@@ -1,8 +1,8 @@
 //! From ten seconds to a minute to ten minutes, and which delays are kept on the way. Pure.
 //!
 //! Counts are added, nothing else. Delays are kept where they say something: a window of ten seconds or a minute keeps
-//! all of its samples where its median or its slowest sample is far from what was usual in the ten minutes around it,
-//! and no more than the tier's quantiles where it is not.
+//! its quantiles where its median or its slowest sample is far from what was usual in the ten minutes around it. Where
+//! it is not, a minute keeps its median and ten seconds nothing. Ten minutes keep quantiles always.
 
 use std::collections::BTreeMap;
 
@@ -43,12 +43,13 @@ pub(crate) fn roll(paths: BTreeMap<u8, Vec<Option<Window>>>) -> Rolled {
         let mut minutes: Vec<_> =
             fine.chunks((Tier::Minute.step_s() / Tier::Raw.step_s()) as usize).map(merged).collect();
         let usual = Usual::of(&all);
-        for window in minutes.iter_mut().flatten().filter(|window| !usual.is_exceeded(window)) {
-            window.fidelity = Fidelity::Quantiles;
+        for window in minutes.iter_mut().flatten() {
+            let unusual = usual.is_exceeded(window);
+            window.fidelity = if unusual { Fidelity::Quantiles } else { Fidelity::Median };
         }
-        for window in fine.iter_mut().flatten().filter(|window| !usual.is_exceeded(window)) {
-            window.fidelity = Fidelity::Coarser;
-            window.delays = None;
+        for window in fine.iter_mut().flatten() {
+            let unusual = usual.is_exceeded(window);
+            window.fidelity = if unusual { Fidelity::Quantiles } else { Fidelity::Coarser };
         }
         all.fidelity = Fidelity::Quantiles;
         rolled.fine.push((path, fine));
@@ -150,12 +151,13 @@ mod tests {
                 delays: Some(Box::new(Delays { round_trip, ..Delays::default() })),
                 ..Window::default()
             };
-            windows[at] = Some(slow.clone());
+            windows[at] = Some(slow);
             // One slow sample among a hundred or more is above what is usual.
             prop_assume!(windows.iter().flatten().map(|window| window.reply).sum::<u32>() > 100);
             let rolled = roll(BTreeMap::from([(3, windows)]));
-            prop_assert_eq!(rolled.fine[0].1[at].as_ref(), Some(&slow));
-            prop_assert_eq!(rolled.minute[0].1[at / 6].as_ref().unwrap().fidelity, Fidelity::Exact);
+            let fidelity = |window: &Option<Window>| window.as_ref().unwrap().fidelity;
+            prop_assert_eq!(fidelity(&rolled.fine[0].1[at]), Fidelity::Quantiles);
+            prop_assert_eq!(fidelity(&rolled.minute[0].1[at / 6]), Fidelity::Quantiles);
         }
     }
 }

@@ -185,6 +185,9 @@ impl From<fjall::Error> for StoreError {
     }
 }
 
+/// A key and its value.
+pub(crate) type KeyValue = (Vec<u8>, Vec<u8>);
+
 /// A store that is open.
 #[derive(Debug)]
 pub(crate) enum Store {
@@ -232,12 +235,7 @@ impl Store {
     }
 
     /// The value with the largest key that is `from` ≤ key < `to`.
-    pub(crate) fn last(
-        &self,
-        space: Space,
-        from: &[u8],
-        to: &[u8],
-    ) -> Result<Option<(Vec<u8>, Vec<u8>)>, StoreError> {
+    pub(crate) fn last(&self, space: Space, from: &[u8], to: &[u8]) -> Result<Option<KeyValue>, StoreError> {
         match self {
             Self::Disk(disk) => disk.last(space, from, to),
             Self::Memory(memory) => Ok(memory.last(space, from, to)),

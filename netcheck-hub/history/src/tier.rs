@@ -50,15 +50,6 @@ impl Tier {
         }
     }
 
-    /// The quantiles that are held of a window whose delays were as usual: of the round trip, and of each share.
-    pub(crate) const fn quantiles(self) -> (&'static [f64], &'static [f64]) {
-        match self {
-            Self::Raw | Self::Fine => (&[], &[]),
-            Self::Minute => (&[0.5], &[]),
-            Self::Coarse => (&[0.5, 0.9, 0.99, 1.0], &[0.5, 0.99]),
-        }
-    }
-
     pub(crate) const fn code(self) -> u8 {
         match self {
             Self::Raw => 0,

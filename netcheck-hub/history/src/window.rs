@@ -52,8 +52,12 @@ pub enum Fidelity {
     /// Every sample, in its bucket.
     #[default]
     Exact,
-    /// Quantiles of the window stand for its samples: the sketches give these quantiles back.
+    /// Quantiles of the window stand for its samples, four of the round trip and two of each share: the sketches give
+    /// these quantiles back.
     Quantiles,
+    /// The median of the window's round trips stands for its samples; shares are filled in from the ten minutes around.
+    /// Readers don't give these: they fill in, and say [`Fidelity::Coarser`].
+    Median,
     /// The window's delays were as usual and are not held at this step: they are filled in from the ten minutes around.
     Coarser,
 }

@@ -3,7 +3,7 @@
 //! After the version: the tier, the number of steps, the number of paths, and columns (see [`Column`]), each holding
 //! values of one sort, path by path and step by step. A step of a path is a kind, and kinds are run-length coded, so
 //! that a path that always replies costs a few bits. Counts are written where they are not "as many replies as before,
-//! nothing else". Delays are none, quantiles or exact. Quantiles are bucket numbers: the first as the difference from
+//! nothing else". Delays are none, a median, quantiles or exact. Quantiles are bucket numbers: the first as the difference from
 //! the window before, each further one from the quantile below it. An exact sketch is the number of its entries, the
 //! first bucket as the difference from the sketch of the same sort before, the gaps between buckets, and the counts.
 
@@ -55,6 +55,12 @@ const EXACT: u8 = 0x01;
 const THINNED: u8 = 0x02;
 const IRREGULAR: u8 = 0x04;
 const STEPS: u8 = 0x08;
+const MEDIAN: u8 = 0x10;
+
+/// The quantiles of a round trip.
+pub(crate) const ROUND_TRIP: &[f64] = &[0.5, 0.9, 0.99, 1.0];
+/// The quantiles of a share of it, and of a step of an exchange.
+pub(crate) const SHARE: &[f64] = &[0.5, 0.99];
 
 /// The windows of one path, one for each step; none where nothing was measured.
 pub(crate) type Row = (u8, Vec<Option<Window>>);
@@ -62,7 +68,6 @@ pub(crate) type Row = (u8, Vec<Option<Window>>);
 /// A block as bytes. `rows` ascend by path and all have `steps` windows.
 pub(crate) fn encode(tier: Tier, steps: u32, rows: &[Row], zstd: &mut Zstd) -> Vec<u8> {
     let mut encoder = Encoder {
-        tier,
         columns: [const { Vec::new() }; COLUMNS],
         reply: 0,
         quantiles: [0; SORTS],
@@ -82,7 +87,6 @@ pub(crate) fn encode(tier: Tier, steps: u32, rows: &[Row], zstd: &mut Zstd) -> V
 }
 
 struct Encoder {
-    tier: Tier,
     columns: [Vec<u8>; COLUMNS],
     reply: u32,
     quantiles: [u16; SORTS],
@@ -123,7 +127,6 @@ impl Encoder {
             self.counts(window);
         }
         self.reply = window.reply;
-        let (round_trip, shares) = self.tier.quantiles();
         match (&window.delays, window.fidelity) {
             (None, _) | (_, Fidelity::Coarser) => {}
             (Some(delays), Fidelity::Exact) => {
@@ -135,21 +138,21 @@ impl Encoder {
                     self.expiry(steps.not_after);
                 }
             }
-            (Some(_), Fidelity::Quantiles) if round_trip.is_empty() => {}
+            (Some(delays), Fidelity::Median) => {
+                kind |= MEDIAN;
+                self.thinned(0, &delays.round_trip, window.reply, &ROUND_TRIP[..1]);
+            }
             (Some(delays), Fidelity::Quantiles) => {
                 kind |= THINNED;
-                self.thinned(0, &delays.round_trip, window.reply, round_trip);
-                if !shares.is_empty() {
-                    for (sort, sketch) in delays.sketches().into_iter().enumerate().skip(1) {
-                        self.thinned(sort, sketch, window.reply, shares);
+                for (sort, sketch) in delays.sketches().into_iter().enumerate() {
+                    self.thinned(sort, sketch, window.reply, shares(sort));
+                }
+                if let Some(steps) = &delays.steps {
+                    kind |= STEPS;
+                    for (sketch, sort) in of_steps(steps).into_iter().zip(4..) {
+                        self.thinned(sort, sketch, window.reply, SHARE);
                     }
-                    if let Some(steps) = &delays.steps {
-                        kind |= STEPS;
-                        for (sketch, sort) in of_steps(steps).into_iter().zip(4..) {
-                            self.thinned(sort, sketch, window.reply, shares);
-                        }
-                        self.expiry(steps.not_after);
-                    }
+                    self.expiry(steps.not_after);
                 }
             }
         }
@@ -211,6 +214,10 @@ impl Encoder {
 
 const fn of_steps(steps: &Steps) -> [&Sketch; 4] {
     [&steps.dns, &steps.connect, &steps.tls, &steps.first_byte]
+}
+
+const fn shares(sort: usize) -> &'static [f64] {
+    if sort == 0 { ROUND_TRIP } else { SHARE }
 }
 
 /// The column of a quantile above the first.
@@ -298,33 +305,36 @@ impl Decoder<'_> {
     fn window(&mut self, kind: u8) -> Result<Window, Malformed> {
         let mut window = Window::default();
         self.counts(kind, &mut window)?;
-        if kind & (EXACT | THINNED) == 0 {
+        if kind & (EXACT | THINNED | MEDIAN) == 0 {
             if self.tier != Tier::Raw && window.reply > 0 {
                 window.fidelity = Fidelity::Coarser;
             }
             return Ok(window);
         }
         let mut delays = Delays::default();
-        let (round_trip, shares) = self.tier.quantiles();
-        for (sort, sketch) in delays.sketches_mut().into_iter().enumerate() {
-            *sketch = match kind & EXACT {
-                0 if sort == 0 => self.thinned(sort, round_trip)?,
-                0 if shares.is_empty() => Sketch::new(),
-                0 => self.thinned(sort, shares)?,
-                _ => self.exact(sort)?,
-            };
+        if kind & MEDIAN != 0 {
+            delays.round_trip = self.thinned(0, &ROUND_TRIP[..1])?;
+        } else {
+            for (sort, sketch) in delays.sketches_mut().into_iter().enumerate() {
+                *sketch =
+                    if kind & EXACT != 0 { self.exact(sort)? } else { self.thinned(sort, shares(sort))? };
+            }
         }
         if kind & STEPS != 0 {
             let mut steps = Box::<Steps>::default();
             let sketches = [&mut steps.dns, &mut steps.connect, &mut steps.tls, &mut steps.first_byte];
             for (sketch, sort) in sketches.into_iter().zip(4..) {
-                *sketch = if kind & EXACT != 0 { self.exact(sort)? } else { self.thinned(sort, shares)? };
+                *sketch = if kind & EXACT != 0 { self.exact(sort)? } else { self.thinned(sort, SHARE)? };
             }
             steps.not_after = self.expiry()?;
             delays.steps = Some(steps);
         }
         window.delays = Some(Box::new(delays));
-        window.fidelity = if kind & EXACT != 0 { Fidelity::Exact } else { Fidelity::Quantiles };
+        window.fidelity = match kind & (EXACT | MEDIAN) {
+            0 => Fidelity::Quantiles,
+            MEDIAN => Fidelity::Median,
+            _ => Fidelity::Exact,
+        };
         Ok(window)
     }
 
@@ -335,11 +345,9 @@ impl Decoder<'_> {
         if kind & EXACT != 0 {
             (0..sorts).try_for_each(|sort| self.skip_exact(sort))?;
         } else if kind & THINNED != 0 {
-            let (round_trip, shares) = self.tier.quantiles();
-            self.quantiles(0, round_trip, |_, _| ())?;
-            if !shares.is_empty() {
-                (1..sorts).try_for_each(|sort| self.quantiles(sort, shares, |_, _| ()).map(drop))?;
-            }
+            (0..sorts).try_for_each(|sort| self.quantiles(sort, shares(sort), |_, _| ()).map(drop))?;
+        } else if kind & MEDIAN != 0 {
+            self.quantiles(0, &ROUND_TRIP[..1], |_, _| ())?;
         }
         if kind & STEPS != 0 {
             self.expiry()?;

@@ -130,6 +130,9 @@ impl Reader {
 /// By path and begin (unix seconds).
 type Found = Vec<((u32, u32), Window)>;
 
+/// Tells group and begin (unix seconds) from a key.
+type GroupAndBegin<'a> = &'a dyn Fn(&[u8]) -> Option<(u32, u32)>;
+
 /// One question.
 struct Read<'a> {
     inner: &'a Inner,
@@ -176,13 +179,12 @@ impl<'a> Read<'a> {
     /// Windows that overlap a time, with the delays that they lack.
     fn filled(&mut self, tier: Tier, from_s: u32, to_s: u32) -> Result<Found, ReadError> {
         let mut found = self.windows(tier, from_s, to_s)?;
-        let lacking =
-            found.iter().filter(|(_, window)| lacks(tier, window)).map(|&((_, start_s), _)| start_s);
+        let lacking = found.iter().filter(|(_, window)| lacks(window)).map(|&((_, start_s), _)| start_s);
         let (first, last) = (lacking.clone().min(), lacking.max());
         if let (Some(first), Some(last)) = (first, last) {
             let around: HashMap<_, _> =
                 self.windows(Tier::Coarse, floor(first, BUCKET), last + 1)?.into_iter().collect();
-            for ((path, start_s), window) in found.iter_mut().filter(|(_, window)| lacks(tier, window)) {
+            for ((path, start_s), window) in found.iter_mut().filter(|(_, window)| lacks(window)) {
                 if let Some(around) = around.get(&(*path, floor(*start_s, BUCKET))) {
                     fill(window, around);
                 }
@@ -270,7 +272,7 @@ impl<'a> Read<'a> {
         (space, tier): (Space, Tier),
         (from, to): (&[u8], &[u8]),
         (from_s, to_s): (u32, u32),
-        at: &dyn Fn(&[u8]) -> Option<(u32, u32)>,
+        at: GroupAndBegin<'_>,
         found: &mut Found,
     ) -> Result<(), ReadError> {
         let step_s = tier.step_s();
@@ -295,8 +297,8 @@ impl<'a> Read<'a> {
 }
 
 /// Whether a window does not hold all sorts of delays that were measured.
-fn lacks(tier: Tier, window: &Window) -> bool {
-    window.fidelity == Fidelity::Coarser || tier == Tier::Minute && window.fidelity == Fidelity::Quantiles
+fn lacks(window: &Window) -> bool {
+    matches!(window.fidelity, Fidelity::Coarser | Fidelity::Median)
 }
 
 /// Gives a window the delays that it lacks, as many as it has replies, distributed as in the ten minutes around.

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use fjall::{Database, Guard, Keyspace, KeyspaceCreateOptions, PersistMode};
 
-use super::{Change, Kind, Space, StoreError};
+use super::{Change, KeyValue, Kind, Space, StoreError};
 
 /// Values are 1 to 30 KiB and mostly read once.
 const CACHE_BYTES: u64 = 16 << 20;
@@ -97,12 +97,7 @@ impl Disk {
         Ok(())
     }
 
-    pub(super) fn last(
-        &self,
-        space: Space,
-        from: &[u8],
-        to: &[u8],
-    ) -> Result<Option<(Vec<u8>, Vec<u8>)>, StoreError> {
+    pub(super) fn last(&self, space: Space, from: &[u8], to: &[u8]) -> Result<Option<KeyValue>, StoreError> {
         let Some(keyspace) = self.keyspace(space).filter(|_| from < to) else { return Ok(None) };
         let last = keyspace.range(from..to).next_back().map(Guard::into_inner).transpose()?;
         Ok(last.map(|(key, value)| (key.to_vec(), value.to_vec())))

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Included};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Change, Space};
+use super::{Change, KeyValue, Space};
 
 type Values = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -50,7 +50,7 @@ impl Memory {
         let _ = values.iter().all(|(key, value)| found(key, value));
     }
 
-    pub(super) fn last(&self, space: Space, from: &[u8], to: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    pub(super) fn last(&self, space: Space, from: &[u8], to: &[u8]) -> Option<KeyValue> {
         let spaces = self.lock();
         let values = spaces.get(&space).filter(|_| from < to)?;
         let (key, value) = values.range::<[u8], _>((Included(from), Excluded(to))).next_back()?;

@@ -205,7 +205,7 @@ fn seen(
         days[at..at + 2].copy_from_slice(&day);
     }
     // Written once a day, unless paths come.
-    Ok((days != before).then(|| Change { space: Space::STATE, key, value: Some(days) }))
+    Ok((days != before).then_some(Change { space: Space::STATE, key, value: Some(days) }))
 }
 
 /// The paths that were measured last before a day, of those that ever were.

@@ -31,9 +31,9 @@ fn copy(from: &Path, to: &Path) {
         let (entry, to) = (entry.unwrap(), to.to_owned());
         let to = to.join(entry.file_name());
         if entry.path().is_dir() {
-            copy(&entry.path(), &to)
+            copy(&entry.path(), &to);
         } else {
-            fs::copy(entry.path(), to).map(drop).unwrap()
+            fs::copy(entry.path(), to).map(drop).unwrap();
         }
     }
 }

@@ -44,6 +44,7 @@ impl Running {
     }
 
     /// Records, and waits where the queue is full.
+    #[expect(clippy::needless_pass_by_value, reason = "as the writer's own")]
     pub(crate) fn record(&self, record: Record) {
         while self.writer.try_record(record.clone()).is_err() {
             std::thread::yield_now();
