@@ -12,12 +12,12 @@ use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant, Interval, MissedTickBehavior, interval, sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Channel;
 use tonic::{Request, Streaming};
 
 use crate::engine::{Command, EngineReply};
 use crate::host::clock::unix_ns;
 use crate::uplink::buffer::Buffer;
+use crate::uplink::session::connect::Connection;
 use crate::uplink::session::{CONNECT_TIMEOUT, SessionEnd, SessionTask};
 use crate::uplink::status::{Parts, agent_status};
 use crate::uplink::wire::{evidence_answer, evidence_question};
@@ -37,6 +37,7 @@ pub(crate) struct Exchange {
     /// Said before the next batch.
     control: VecDeque<ToHub>,
     welcome: v1::Welcome,
+    heard: Instant,
     /// Parts of a plan whose last one has not come yet.
     plan_parts: Joiner,
     status_timer: Interval,
@@ -51,11 +52,13 @@ pub(crate) struct Exchange {
 
 impl Exchange {
     /// Says hello and waits for the welcome.
-    pub(crate) async fn begin(channel: Channel, task: &mut SessionTask) -> Result<Self, SessionEnd> {
+    pub(crate) async fn begin(connection: Connection, task: &mut SessionTask) -> Result<Self, SessionEnd> {
+        let Connection { channel, way } = connection;
         let (outgoing, requests) = mpsc::channel(OUTGOING);
         let hello = v1::Hello {
             plan_version: task.status.borrow().plan.version,
             sent_unix_ns: unix_ns(),
+            relayed_by: way.relay().map(ToString::to_string).unwrap_or_default(),
             ..task.hello.clone()
         };
         let hello = v1::SessionRequest { message: Some(ToHub::Hello(hello)) };
@@ -87,6 +90,7 @@ impl Exchange {
             outgoing,
             control,
             welcome,
+            heard: Instant::now(),
             plan_parts: Joiner::default(),
             status_timer,
             acknowledged: false,
@@ -99,6 +103,11 @@ impl Exchange {
     /// The hub's name for its own start.
     pub(crate) fn hub_instance(&self) -> &str {
         &self.welcome.hub_instance
+    }
+
+    /// When the hub said something last.
+    pub(crate) const fn last_heard(&self) -> Instant {
+        self.heard
     }
 
     /// Whether the hub took anything from it.
@@ -148,6 +157,7 @@ impl Exchange {
     }
 
     async fn heard(&mut self, message: v1::SessionResponse, task: &SessionTask) {
+        self.heard = Instant::now();
         let command = match message.message {
             Some(FromHub::Ack(ack)) => {
                 self.acknowledged = true;
@@ -156,12 +166,19 @@ impl Exchange {
                 return;
             }
             Some(FromHub::Plan(part)) => match self.plan_parts.add(part) {
-                Some(delta) => Command::Plan(Box::new(delta)),
+                Some(delta) => {
+                    delta.addresses.iter().for_each(|table| task.nodes.learn(table));
+                    Command::Plan(Box::new(delta))
+                }
                 None => return,
             },
             Some(FromHub::EvidenceQuestion(question)) => Command::Evidence(evidence_question(question)),
             Some(FromHub::Expedite(expedite)) => {
                 Command::Expedite(expedite.path_ids.into_iter().map(PathId).collect())
+            }
+            Some(FromHub::Relays(relays)) => {
+                task.relays.learn(&relays);
+                return;
             }
             // A second welcome, or what a newer hub may say: nothing that this agent must do.
             Some(FromHub::Welcome(_)) | None => return,
