@@ -78,7 +78,12 @@ impl Past {
     }
 
     fn for_failover(&self, now: Instant) -> failover::Past {
-        let heard = if self.end.is_of_hub() { Some(now) } else { self.heard };
+        let heard = match self.end {
+            // Whatever still comes from there: nothing arrives.
+            SessionEnd::Stalled => now.checked_sub(failover::PATIENCE),
+            _ if self.end.is_of_hub() => Some(now),
+            _ => self.heard,
+        };
         failover::Past { relayed: self.relayed, lived: self.lived, heard }
     }
 }

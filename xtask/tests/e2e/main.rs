@@ -13,6 +13,7 @@ mod ipv6_only;
 mod kube_proxy;
 mod lives;
 mod networks;
+mod relays;
 mod services;
 mod sizes;
 mod surfaces;

@@ -5,6 +5,7 @@ pub(crate) mod addresses;
 mod dial;
 pub(crate) mod relays;
 
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,6 +34,8 @@ type Connecting = Pin<Box<dyn Future<Output = Result<Connection, ConnectError>> 
 pub(crate) struct Connection {
     pub(crate) channel: Channel,
     pub(crate) way: Way,
+    /// Its socket, to be asked how the connection is; none where that is not TCP.
+    pub(crate) socket: Option<OwnedFd>,
 }
 
 /// Why there is no connection.
@@ -98,21 +101,22 @@ pub(crate) fn over_tcp(hub: Uri, tls: TlsFiles, ways: (Arc<HubAddresses>, Arc<Re
         let (endpoint, tls, ways) = (endpoint.clone(), tls.clone(), ways.clone());
         Box::pin(async move {
             let endpoint = if encrypted { endpoint.tls_config(tls.config()?)? } else { endpoint };
-            let way = Arc::new(Mutex::new(Way::Direct(None)));
+            let reached = Arc::new(Mutex::new((Way::Direct(None), None)));
             let connector = tower::service_fn({
-                let way = Arc::clone(&way);
+                let reached = Arc::clone(&reached);
                 move |_: Uri| {
-                    let ((addresses, relays), way) = (ways.clone(), Arc::clone(&way));
+                    let ((addresses, relays), reached) = (ways.clone(), Arc::clone(&reached));
                     async move {
-                        let (stream, reached) = addresses.connect(race, &relays).await?;
-                        *way.lock().unwrap_or_else(PoisonError::into_inner) = reached;
+                        let (stream, way) = addresses.connect(race, &relays).await?;
+                        let socket = stream.as_fd().try_clone_to_owned().ok();
+                        *reached.lock().unwrap_or_else(PoisonError::into_inner) = (way, socket);
                         Ok::<_, DialError>(TokioIo::new(stream))
                     }
                 }
             });
             let channel = endpoint.connect_with_connector(connector).await?;
-            let way = way.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            Ok(Connection { channel, way })
+            let mut reached = reached.lock().unwrap_or_else(PoisonError::into_inner);
+            Ok(Connection { channel, way: reached.0.clone(), socket: reached.1.take() })
         })
     })
 }

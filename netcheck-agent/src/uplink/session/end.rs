@@ -45,6 +45,9 @@ pub(crate) enum SessionEnd {
     /// The engine's thread is gone.
     #[error("the probe engine has ended")]
     Engine,
+    /// Nobody acknowledges what is sent: the way is dead, whatever becomes of it later.
+    #[error("nothing that is sent to the hub arrives any more")]
+    Stalled,
     /// It went through another agent, and a direct connection was made: the next one begins on that.
     #[error("the hub is reached directly again")]
     Returned,
@@ -74,6 +77,7 @@ impl SessionEnd {
             Self::NoWelcome => "no_welcome",
             Self::Gap(_) => "plan_gap",
             Self::Engine => "engine",
+            Self::Stalled => "stalled",
             Self::Returned => "returned",
             Self::Done => "done",
         }

@@ -1,6 +1,7 @@
 //! What is said within one session.
 
 use std::collections::VecDeque;
+use std::os::fd::{AsFd as _, OwnedFd};
 
 use netcheck_common::domain::PathId;
 use netcheck_proto::parts::Joiner;
@@ -16,6 +17,7 @@ use tonic::{Request, Streaming};
 
 use crate::engine::{Command, EngineReply};
 use crate::host::clock::unix_ns;
+use crate::net::stalled::{Progress, Sent};
 use crate::uplink::buffer::Buffer;
 use crate::uplink::session::connect::Connection;
 use crate::uplink::session::{CONNECT_TIMEOUT, SessionEnd, SessionTask};
@@ -27,6 +29,8 @@ const OUTGOING: usize = 8;
 /// Far above what either side sends: the hub's plan comes in parts of a megabyte.
 const MESSAGE_MAX: usize = 64 << 20;
 const STATUS_EVERY: Duration = Duration::from_secs(5);
+/// How often the connection is looked at.
+const STALL_EVERY: Duration = Duration::from_millis(250);
 /// How long the hub may take to acknowledge that the agent ends.
 const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -38,6 +42,9 @@ pub(crate) struct Exchange {
     control: VecDeque<ToHub>,
     welcome: v1::Welcome,
     heard: Instant,
+    socket: Option<OwnedFd>,
+    stall_timer: Interval,
+    progress: Progress,
     /// Parts of a plan whose last one has not come yet.
     plan_parts: Joiner,
     status_timer: Interval,
@@ -53,7 +60,7 @@ pub(crate) struct Exchange {
 impl Exchange {
     /// Says hello and waits for the welcome.
     pub(crate) async fn begin(connection: Connection, task: &mut SessionTask) -> Result<Self, SessionEnd> {
-        let Connection { channel, way } = connection;
+        let Connection { channel, way, socket } = connection;
         let (outgoing, requests) = mpsc::channel(OUTGOING);
         let hello = v1::Hello {
             plan_version: task.status.borrow().plan.version,
@@ -84,6 +91,8 @@ impl Exchange {
         // The first tick is at once: the hub learns at the start how this agent is.
         let mut status_timer = interval(STATUS_EVERY);
         status_timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut stall_timer = interval(STALL_EVERY);
+        stall_timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let control = VecDeque::new();
         Ok(Self {
             inbound,
@@ -91,6 +100,9 @@ impl Exchange {
             control,
             welcome,
             heard: Instant::now(),
+            socket,
+            stall_timer,
+            progress: Progress::new(Instant::now()),
             plan_parts: Joiner::default(),
             status_timer,
             acknowledged: false,
@@ -150,6 +162,9 @@ impl Exchange {
                     None => return SessionEnd::Engine,
                 },
                 _ = self.status_timer.tick() => self.say_status(task),
+                _ = self.stall_timer.tick(), if self.socket.is_some() => if self.has_stalled() {
+                    return SessionEnd::Stalled;
+                },
                 () = shutdown.cancelled(), if !shutdown.is_cancelled() => {}
                 () = sleep(FAREWELL), if self.leaving.is_some() && !self.leave_heard => {}
             }
@@ -184,6 +199,12 @@ impl Exchange {
             Some(FromHub::Welcome(_)) | None => return,
         };
         task.engine.command(command).await;
+    }
+
+    /// Whether the way to the hub, or to the relay, is dead.
+    fn has_stalled(&mut self) -> bool {
+        let sent = self.socket.as_ref().and_then(|socket| Sent::of(socket.as_fd()).ok());
+        sent.is_some_and(|sent| self.progress.stalled(sent, Instant::now()))
     }
 
     /// Whether the hub knows that the agent ends. An older hub never says so: then after a while.

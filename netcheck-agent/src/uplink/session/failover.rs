@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long nothing is heard of the hub until others are asked to pass the session on.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 /// How long direct attempts are alone, once others are asked.
 pub(crate) const HEAD_START: Duration = Duration::from_millis(300);
 /// The same for relays, where direct connections come to nothing.

@@ -141,7 +141,7 @@ impl Rig {
                     }
                 });
                 let channel = Endpoint::from_static("http://hub").connect_with_connector(connector).await?;
-                Ok(Connection { channel, way })
+                Ok(Connection { channel, way, socket: None })
             })
         });
         let kernel = Box::new(NoKernelSource::new(v1::EbpfState::Off, vec!["off".into()]));

@@ -64,8 +64,11 @@ impl Relays {
             let addresses =
                 relay.addresses.iter().filter_map(|bytes| convert::address("relays.addresses", bytes).ok());
             let candidate = |address| Candidate::relay((address, port).into(), Arc::clone(&node));
-            candidates.extend(addresses.take(ADDRESSES_MAX).map(candidate));
+            candidates.extend(addresses.take(ADDRESSES_MAX).map(candidate).enumerate());
         }
+        // Each at its first address before any at its second one: a node that is out of reach mostly is so at all.
+        candidates.sort_by_key(|&(at, _)| at);
+        let candidates: Vec<Candidate> = candidates.into_iter().map(|(_, candidate)| candidate).collect();
         let mut known = self.known();
         if known.candidates == candidates {
             return;
