@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::kernel_side::KernelSide;
 use crate::admin::http::{HttpTask, Sources};
-use crate::config::Run;
+use crate::config::{RelayMode, Run};
 #[cfg(feature = "ebpf")]
 use crate::culprit::CulpritTask;
 use crate::engine::dns_caches::CachesTask;
@@ -35,6 +35,9 @@ use crate::kernel;
 use crate::model::status::{HubState, VantageCounts};
 use crate::plan::policy::{self, Allowed};
 use crate::probe::exchange::ExchangeTask;
+use crate::relay::LiveRelayCounts;
+use crate::relay::accept::RelayTask;
+use crate::relay::nodes::NodeAddresses;
 use crate::responder::accept::AcceptTask;
 use crate::responder::echo::Echo;
 use crate::responder::{Responder, listen};
@@ -42,6 +45,7 @@ use crate::uplink::buffer::Limits;
 use crate::uplink::buffer::outbox::{Collector, Outbox};
 use crate::uplink::session::connect::addresses::{HubAddresses, service_address};
 use crate::uplink::session::connect::over_tcp;
+use crate::uplink::session::connect::relays::Relays;
 use crate::uplink::session::{Culprits, SessionTask};
 use crate::uplink::token::TokenFile;
 use crate::vantage::listen::ListenTask;
@@ -110,6 +114,8 @@ struct Ready {
     uptime: Uptime,
     responder: Responder,
     http: std::net::TcpListener,
+    /// Where sessions of others come in, if they do.
+    relay: Option<std::net::TcpListener>,
     vantage: Option<ListenTask>,
     #[cfg(feature = "ebpf")]
     attacher: Option<kernel::Attacher>,
@@ -128,6 +134,9 @@ impl Ready {
             .with_context(|| format!("--responder-addr {}", flags.responder_addr))?;
         let http =
             listen(flags.http.http_addr).with_context(|| format!("--http-addr {}", flags.http.http_addr))?;
+        let relay = (flags.relay == RelayMode::On)
+            .then(|| listen(flags.relay_addr).with_context(|| format!("--relay-addr {}", flags.relay_addr)));
+        let relay = relay.transpose()?;
         let vantage_counts = Arc::new(VantageCounts::default());
         let vantage = flags.vantage_socket.as_deref().map(|path| {
             ListenTask::bind(path, Arc::clone(&vantage_counts))
@@ -151,6 +160,7 @@ impl Ready {
             uptime,
             responder,
             http,
+            relay,
             vantage,
             #[cfg(feature = "ebpf")]
             attacher: kernel.attacher,
@@ -183,12 +193,16 @@ impl Ready {
         }
         let mut data = JoinSet::new();
         data.spawn(Collector { reports: output.reports, outbox: Arc::clone(&outbox), session }.run());
-        let addresses = hub_addresses(flags);
+        let (addresses, relays) = ways(flags);
+        let nodes = Arc::new(NodeAddresses::default());
+        let ways = (Arc::clone(&addresses), Arc::clone(&relays));
         let (questions, asked) = mpsc::channel(QUESTIONS);
         let (answers, answered) = mpsc::channel(ANSWERS);
         let session_task = SessionTask {
-            connect: over_tcp(flags.hub.clone(), flags.tls.files(), Arc::clone(&addresses)),
+            connect: over_tcp(flags.hub.clone(), flags.tls.files(), ways),
             addresses,
+            relays,
+            nodes: Arc::clone(&nodes),
             token: flags.token_file.clone().map(TokenFile),
             hello,
             engine: handle.clone(),
@@ -226,6 +240,12 @@ impl Ready {
         let echo_thread = thread("udp-echo", move || echoing.run())?;
         let accept = AcceptTask { listener: listener(responder.tcp)?, counts: Arc::clone(&responder.counts) };
         answering.spawn(accept.run(closing.clone()));
+        let relay_counts = self.relay.is_some().then(|| Arc::new(LiveRelayCounts::default()));
+        if let Some((relay, counts)) = self.relay.zip(relay_counts.clone()) {
+            let (listener, hub) = (listener(relay)?, hub_seen.clone());
+            let task = RelayTask { listener, node: node.clone(), hub, nodes, counts };
+            answering.spawn(task.run(shutdown.clone()));
+        }
         let sources = Sources {
             node,
             hub_url: flags.hub.to_string(),
@@ -233,6 +253,7 @@ impl Ready {
             hub: hub_seen.clone(),
             outbox: Arc::clone(&outbox),
             responder: responder.counts,
+            relay: relay_counts,
             uptime,
         };
         answering.spawn(HttpTask { listener: listener(self.http)?, sources }.run(shutdown.clone()));
@@ -266,16 +287,30 @@ impl Ready {
             responder_port: self.responder.port.into(),
             takes_table_changes: true,
             explain_rules: explain_rules.into(),
+            relay_port: port_of(self.relay.as_ref()),
             ..v1::Hello::default()
         }
     }
 }
 
-/// Where the hub may be, by all that is known without asking for its name.
-fn hub_addresses(flags: &Run) -> Arc<HubAddresses> {
+fn port_of(listener: Option<&std::net::TcpListener>) -> u32 {
+    listener.and_then(|listener| listener.local_addr().ok()).map_or(0, |local| local.port().into())
+}
+
+/// Where the hub may be, by all that is known without asking for its name, and through whom it may be reached.
+fn ways(flags: &Run) -> (Arc<HubAddresses>, Arc<Relays>) {
     let (host, port) = (flags.hub_service_host.as_deref(), flags.hub_service_port.as_deref());
     let service = service_address(host, port, &flags.hub);
-    Arc::new(HubAddresses::new(&flags.hub, service, flags.hub_addresses_file.clone()))
+    let addresses = HubAddresses::new(&flags.hub, service, flags.hub_addresses_file.clone());
+    let file = flags.hub_addresses_file.clone().map(|mut file| {
+        file.as_mut_os_string().push(".relays");
+        file
+    });
+    let relays = match flags.relay {
+        RelayMode::On => Relays::new(addresses.host(), file),
+        RelayMode::Off => Relays::default(),
+    };
+    (Arc::new(addresses), Arc::new(relays))
 }
 
 /// The agent at work.

@@ -22,6 +22,9 @@ use crate::uplink::session::connect::TlsFiles;
 /// Exit code for everything that goes wrong later.
 pub const EXIT_FAILURE: u8 = 1;
 
+/// Where agents pass sessions on.
+const DEFAULT_RELAY_PORT: u16 = 6102;
+
 /// Longest that a vantage may go on after it was told to end.
 const DRAIN_MAX: Duration = Duration::from_secs(60);
 
@@ -62,7 +65,8 @@ pub struct Run {
     #[arg(long, env = "NETCHECK_HUB", value_name = "URL", value_parser = hub_url)]
     pub hub: Uri,
     /// File of this node that keeps the addresses at which the hub was reached last: an agent that starts while names
-    /// can't be looked up finds the hub by them [default: they are forgotten with the process].
+    /// can't be looked up finds the hub by them [default: they are forgotten with the process]. Beside it, in a file of
+    /// that name and `.relays`, are the neighbours that would pass its session on.
     #[arg(long, env = "NETCHECK_HUB_ADDRESSES_FILE", value_name = "PATH")]
     pub hub_addresses_file: Option<PathBuf>,
     /// Address of the hub's Service, for while its name can't be looked up; Kubernetes sets the variable in pods of the
@@ -109,6 +113,15 @@ pub struct Run {
     #[arg(long, env = "NETCHECK_RESPONDER_ADDR", value_name = "ADDR:PORT",
           default_value_t = SocketAddr::from(([0, 0, 0, 0], DEFAULT_RESPONDER_PORT)))]
     pub responder_addr: SocketAddr,
+    /// Whether this agent passes on the sessions of agents of other nodes that can't reach the hub, and has its own passed
+    /// on by one of them when it can't.
+    #[arg(long, env = "NETCHECK_RELAY", value_name = "MODE", default_value = "on")]
+    pub relay: RelayMode,
+    /// Where it listens for such sessions; `0.0.0.0` means both families. Addresses of nodes, as the hub knows them, are
+    /// let in.
+    #[arg(long, env = "NETCHECK_RELAY_ADDR", value_name = "ADDR:PORT",
+          default_value_t = SocketAddr::from(([0, 0, 0, 0], DEFAULT_RELAY_PORT)))]
+    pub relay_addr: SocketAddr,
     /// Where to listen for the vantage, which runs in a pod of this node and opens sockets in the pod network for this
     /// agent; its directory must exist [default: no vantage, probes leave from the node only].
     #[arg(long, env = "NETCHECK_VANTAGE_SOCKET", value_name = "PATH")]
@@ -247,6 +260,15 @@ impl From<ExplainRules> for v1::ExplainRules {
             ExplainRules::Off => Self::Off,
         }
     }
+}
+
+/// Whether sessions with the hub are passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RelayMode {
+    /// Those of others by this agent, and its own by others.
+    On,
+    /// Neither.
+    Off,
 }
 
 /// How log lines look.

@@ -23,6 +23,7 @@ mod plan;
 mod vantage;
 
 // What other agents probe: UDP echo and TCP accept.
+mod relay;
 mod responder;
 
 // Samples, windows, sizes, source ports and backends out of observations; without I/O.

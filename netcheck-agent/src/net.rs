@@ -7,3 +7,4 @@ pub(crate) mod mmsg;
 pub(crate) mod own_addresses;
 pub(crate) mod resolv;
 pub(crate) mod socket;
+pub(crate) mod stalled;

@@ -74,6 +74,7 @@ fn main() {
             since_ns: 0,
             heard_ns: 0,
             peer: None,
+            relayed: None,
             control,
             superseded: CancellationToken::new(),
         });

@@ -12,10 +12,10 @@ use std::time::Duration;
 use netcheck_common::domain::PathId;
 use tokio::sync::watch;
 
-use crate::inventory::{News, Take};
 use crate::state::agent::Agent;
 use crate::state::culprits::Culprits;
 use crate::state::locating::Questions;
+use crate::state::relays::Relaying;
 use netcheck_analysis::cluster::roster::{LeftOut, Roster};
 use netcheck_analysis::evidence::flows::LostFlows;
 use netcheck_analysis::evidence::pending::PendingDrops;
@@ -35,7 +35,9 @@ mod guard;
 pub mod ingest;
 mod learning;
 mod locating;
+mod news;
 mod planning;
+pub mod relays;
 mod sessions;
 mod settings;
 mod task;
@@ -89,6 +91,8 @@ pub struct State {
     pub sights: Sights,
     /// Responders that said good-bye.
     pub leaves: Leaves,
+    /// Who passes on the sessions of others.
+    pub relaying: Relaying,
     /// Paths with lost probes whose facts changed.
     pub dirty: BTreeSet<(NodeIx, PathId)>,
     /// Nodes that told of a pod's link that went down: what died there is looked at anew with the next tick.
@@ -156,6 +160,7 @@ impl Hub {
             culprits: Culprits::default(),
             sights: Sights::default(),
             leaves: Leaves::default(),
+            relaying: Relaying::default(),
             dirty: BTreeSet::new(),
             told_anew: BTreeSet::new(),
             lost_kept: 0,
@@ -222,50 +227,10 @@ impl Hub {
         state.keep(returned.iter().cloned(), now_ns);
         state.expedited.extend(returned);
         state.stale = true;
+        state.relaying.mark_stale();
         drop(state);
         drop(older);
         self.plan_due(now_ns);
-    }
-
-    /// What is wrong with the inventory now, if anything, and what is missing in it. The roster stays.
-    pub fn inventory_trouble(&self, trouble: Option<String>, caveat: Option<String>) {
-        let mut state = self.lock();
-        if trouble.is_some() && state.inventory_error.is_none() {
-            state.counters.inventory_errors += 1;
-        }
-        state.inventory_error = trouble;
-        state.inventory_caveat = caveat;
-    }
-
-    /// What of the inventory in use is left out, and how often anything was so far.
-    pub fn inventory_left_out(&self, left_out: LeftOut, so_far: u64) {
-        let mut state = self.lock();
-        state.left_out = left_out;
-        state.counters.objects_skipped = so_far;
-    }
-
-    /// Who takes what an inventory tells.
-    #[must_use]
-    pub fn taker(self: &Arc<Self>) -> Take {
-        let hub = Arc::clone(self);
-        Arc::new(move |news| hub.take(news))
-    }
-
-    /// Takes what an inventory tells. See [`Hub::set_roster`] for how long that may take.
-    fn take(&self, news: News) {
-        match news {
-            News::Roster { roster, trouble } => self.set_roster_despite(roster, trouble, unix_now_ns()),
-            News::Failed(error) => self.inventory_failed(error),
-            News::State { trouble, caveat } => self.inventory_trouble(trouble, caveat),
-            News::LeftOut { left_out, so_far } => self.inventory_left_out(left_out, so_far),
-        }
-    }
-
-    /// The newest inventory is no good.
-    pub fn inventory_failed(&self, error: String) {
-        let mut state = self.lock();
-        state.counters.inventory_errors += 1;
-        state.inventory_error = Some(error);
     }
 
     /// Does what a tick does, and makes the plans that are due.

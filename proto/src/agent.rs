@@ -34,6 +34,10 @@ pub fn hello(mut hello: v1::Hello) -> Result<v1::Hello, InvalidField> {
     convert::name("hello.node", &hello.node)?;
     convert::name("hello.boot_id", &hello.boot_id)?;
     convert::port("hello.responder_port", hello.responder_port)?;
+    convert::port("hello.relay_port", hello.relay_port)?;
+    if !hello.relayed_by.is_empty() {
+        convert::name("hello.relayed_by", &hello.relayed_by)?;
+    }
     if hello.probe_session == 0 {
         return Err(InvalidField::Zero { field: "hello.probe_session" });
     }
@@ -224,6 +228,8 @@ mod tests {
             v1::Hello { boot_id: String::new(), ..fine() },
             v1::Hello { probe_session: 0, ..fine() },
             v1::Hello { responder_port: 70_000, ..fine() },
+            v1::Hello { relay_port: 70_000, ..fine() },
+            v1::Hello { relayed_by: RED.into(), ..fine() },
         ];
         for told in refused {
             assert!(hello(told.clone()).is_err(), "{told:?}");

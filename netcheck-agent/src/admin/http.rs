@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::metrics::{Snapshot, render};
 use crate::host::usage::Uptime;
 use crate::model::status::{EngineStatus, HubState};
+use crate::relay::LiveRelayCounts;
 use crate::responder::LiveCounts;
 use crate::uplink::buffer::outbox::Outbox;
 use crate::uplink::status::{Parts, StatusDocument, ebpf_word};
@@ -39,6 +40,8 @@ pub(crate) struct Sources {
     pub(crate) hub: watch::Receiver<HubState>,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) responder: Arc<LiveCounts>,
+    /// None where this agent passes no sessions on.
+    pub(crate) relay: Option<Arc<LiveRelayCounts>>,
     pub(crate) uptime: Uptime,
 }
 
@@ -69,12 +72,14 @@ fn router(sources: Sources) -> Router {
 }
 
 async fn metrics(State(sources): State<Arc<Sources>>) -> Response {
+    let relay = sources.relay.as_ref().map(|relay| relay.read());
     let snapshot = Snapshot {
         node: &sources.node,
         engine: &sources.engine.borrow(),
         buffer: sources.outbox.status(),
         hub: &sources.hub.borrow(),
         responder: sources.responder.read(),
+        relay: relay.as_ref(),
         uptime: sources.uptime,
     };
     match render(&snapshot) {
@@ -154,7 +159,8 @@ async fn status(State(sources): State<Arc<Sources>>) -> Json<StatusDocument> {
         hub: &sources.hub.borrow(),
         uptime: sources.uptime,
     };
-    Json(StatusDocument::new(&sources.node, &sources.hub_url, parts))
+    let relay = sources.relay.as_ref().map(|relay| relay.read().into());
+    Json(StatusDocument { relay, ..StatusDocument::new(&sources.node, &sources.hub_url, parts) })
 }
 
 #[cfg(test)]
@@ -167,6 +173,7 @@ mod tests {
 
     use super::*;
     use crate::config::{Http, Status};
+    use crate::model::status::Way;
     use crate::uplink::buffer::Limits;
 
     /// The endpoints of an agent that never met its hub.
@@ -189,6 +196,7 @@ mod tests {
                 hub: hub_seen,
                 outbox: Outbox::new(Limits::default()),
                 responder: Arc::default(),
+                relay: Some(Arc::default()),
                 uptime: Uptime::begin(),
             };
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -242,7 +250,7 @@ mod tests {
         assert!(served.get("/readyz?wait=long").await.contains("400"));
         let (answer, ()) = tokio::join!(served.get("/readyz?wait=50s"), async {
             tokio::task::yield_now().await;
-            served.hub.send_modify(|hub| hub.welcomed(Instant::now()));
+            served.hub.send_modify(|hub| hub.welcomed(Instant::now(), Way::Direct(None)));
         });
         assert!(answer.contains("200"), "as soon as it is: {answer}");
     }
@@ -253,7 +261,7 @@ mod tests {
         let answer = served.get("/readyz").await;
         assert!(answer.contains("503") && answer.contains("not turned yet"), "{answer}");
         served.engine.send_modify(|engine| engine.counters.turns = 1);
-        served.hub.send_modify(|hub| hub.welcomed(Instant::now()));
+        served.hub.send_modify(|hub| hub.welcomed(Instant::now(), Way::Direct(None)));
         served
             .hub
             .send_modify(|hub| hub.ended("closed", "the hub closed the session".to_owned(), Duration::ZERO));

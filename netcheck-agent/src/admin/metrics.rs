@@ -17,6 +17,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::host::usage::{self, Uptime};
 use crate::model::status::{EngineStatus, HubState};
+use crate::relay::RelayCounts;
 use crate::responder::ResponderCounts;
 use crate::uplink::buffer::BufferStatus;
 use crate::uplink::status::{degraded, ebpf_word, hook_word};
@@ -30,6 +31,8 @@ pub(crate) struct Snapshot<'a> {
     pub(crate) buffer: BufferStatus,
     pub(crate) hub: &'a HubState,
     pub(crate) responder: ResponderCounts,
+    /// None where this agent passes no sessions on.
+    pub(crate) relay: Option<&'a RelayCounts>,
     pub(crate) uptime: Uptime,
 }
 
@@ -59,7 +62,7 @@ impl Metrics {
 /// The text of a scrape (OpenMetrics).
 pub(crate) fn render(snapshot: &Snapshot<'_>) -> Result<String, fmt::Error> {
     let mut metrics = Metrics(Registry::with_prefix("netcheck_agent"));
-    let Snapshot { node, engine, buffer, hub, responder, uptime } = snapshot;
+    let Snapshot { node, engine, buffer, hub, responder, relay, uptime } = snapshot;
     let build = vec![("node", (*node).to_owned()), ("version", env!("CARGO_PKG_VERSION").to_owned())];
     metrics.0.register("build", "This agent", Info::new(build));
     metrics.seconds("uptime", "Time since the agent's start", uptime.elapsed().as_secs_f64());
@@ -82,7 +85,9 @@ pub(crate) fn render(snapshot: &Snapshot<'_>) -> Result<String, fmt::Error> {
         m.counter("vantage_refused", help, vantage.refused);
     }
     m.gauge("hub_connected", "Whether there is a session with the hub", hub.connected().into());
+    m.gauge("hub_relayed", "Whether it goes through another agent", hub.relay().is_some().into());
     m.counter("hub_sessions", "Sessions with the hub", hub.sessions);
+    m.counter("hub_relayed_sessions", "Those that went through another agent", hub.relayed_sessions);
     let ended = Family::<Labels, Counter>::default();
     for (&reason, &count) in &hub.ended {
         ended.get_or_create(&vec![("reason", reason)]).inc_by(count);
@@ -97,6 +102,9 @@ pub(crate) fn render(snapshot: &Snapshot<'_>) -> Result<String, fmt::Error> {
     m.counter("responder_connections", "TCP connections that said something", responder.connections);
     m.counter("responder_turned_away", "TCP connections above the limit", responder.turned_away);
 
+    if let Some(relay) = relay {
+        relayed(m, relay);
+    }
     // The names that every Prometheus client exports for its process.
     let process = m.0.sub_registry_with_prefix("process");
     let cpu = Counter::<f64, AtomicU64>::default();
@@ -109,6 +117,22 @@ pub(crate) fn render(snapshot: &Snapshot<'_>) -> Result<String, fmt::Error> {
     let mut out = String::new();
     text::encode(&mut out, &metrics.0)?;
     Ok(out)
+}
+
+/// Sessions of other agents that are passed on.
+fn relayed(metrics: &mut Metrics, relay: &RelayCounts) {
+    metrics.gauge("relay_open_sessions", "Sessions of other agents that are passed on now", relay.open);
+    metrics.counter("relay_sessions", "Sessions of other agents that were passed on", relay.sessions);
+    let bytes = Family::<Labels, Counter>::default();
+    for (to, count) in [("hub", relay.to_hub_bytes), ("agent", relay.from_hub_bytes)] {
+        bytes.get_or_create(&vec![("to", to)]).inc_by(count);
+    }
+    metrics.0.register("relay_bytes", "Bytes that were passed on", bytes);
+    let refused = Family::<Labels, Counter>::default();
+    for (&reason, &count) in &relay.refused {
+        refused.get_or_create(&vec![("reason", reason)]).inc_by(count);
+    }
+    metrics.0.register("relay_refused", "Connections that were not passed on", refused);
 }
 
 fn probes(metrics: &mut Metrics, engine: &EngineStatus) {
@@ -225,6 +249,7 @@ mod tests {
             buffer: BufferStatus { dropped_batches: 3, ..BufferStatus::default() },
             hub: &HubState::default(),
             responder: ResponderCounts::default(),
+            relay: Some(&RelayCounts { to_hub_bytes: 7, ..RelayCounts::default() }),
             uptime: Uptime::begin(),
         })
         .unwrap();
@@ -233,6 +258,7 @@ mod tests {
             r#"netcheck_agent_probes_total{kind="icmp",family="ipv6",outcome="reply"} 1"#,
             "netcheck_agent_buffer_dropped_batches_total 3",
             "netcheck_agent_hub_connected 0",
+            r#"netcheck_agent_relay_bytes_total{to="hub"} 7"#,
             r#"netcheck_agent_suspect_probes_total{cause="throttled"} 1"#,
             "netcheck_agent_process_cpu_seconds_total ",
             "netcheck_agent_process_resident_memory_bytes ",
@@ -240,6 +266,6 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} in\n{text}");
         }
-        assert!(text.lines().count() < 135);
+        assert!(text.lines().count() < 165);
     }
 }

@@ -10,8 +10,8 @@ use anyhow::{Context as _, bail};
 
 use crate::config::Status;
 use crate::uplink::status::{
-    CountersDocument, HookDocument, HubDocument, PlanDocument, RefusedDocument, StatusDocument,
-    VantageDocument,
+    CountersDocument, HookDocument, HubDocument, PlanDocument, RefusedDocument, RelayDocument,
+    StatusDocument, VantageDocument,
 };
 
 /// How long the agent on this host may take to answer.
@@ -46,6 +46,7 @@ impl StatusDocument {
         let uptime = self.uptime_seconds;
         table.row("node", format_args!("{}, agent {}, up {uptime} s", self.node, self.version));
         self.hub_rows(&mut table);
+        self.relay_rows(&mut table);
         self.plan_rows(&mut table);
         table.row("ebpf", format_args!("{}", self.ebpf));
         for line in &self.degraded {
@@ -62,14 +63,34 @@ impl StatusDocument {
     }
 
     fn hub_rows(&self, table: &mut Table) {
-        let HubDocument { url, connected, sessions, trouble } = &self.hub;
+        let HubDocument { url, connected, relayed_by, sessions, trouble, .. } = &self.hub;
         match (connected, trouble.as_str()) {
+            (true, _) if !relayed_by.is_empty() => {
+                table.row("hub", format_args!("{url}, connected through {relayed_by} (session {sessions})"));
+            }
             (true, "") => table.row("hub", format_args!("{url}, connected (session {sessions})")),
             (true, _) => {
                 table.row("hub", format_args!("{url}, connected (session {sessions}); before: {trouble}"));
             }
             (false, "") => table.row("hub", format_args!("{url}, not connected yet")),
             (false, _) => table.row("hub", format_args!("{url}, not connected: {trouble}")),
+        }
+    }
+
+    fn relay_rows(&self, table: &mut Table) {
+        let Some(RelayDocument { open, sessions, to_hub_bytes, from_hub_bytes, refused }) = &self.relay
+        else {
+            return;
+        };
+        if *sessions > 0 {
+            let counts = format_args!(
+                "{open} sessions of other agents now, {sessions} so far; {to_hub_bytes} bytes to the hub, {from_hub_bytes} from it"
+            );
+            table.row("relay", counts);
+        }
+        if !refused.is_empty() {
+            let refused: Vec<String> = refused.iter().map(|(why, count)| format!("{count} {why}")).collect();
+            table.row("relay", format_args!("not passed on: {}", refused.join(", ")));
         }
     }
 

@@ -12,6 +12,7 @@ fn run_is_the_default() {
         assert_eq!(run.responder_addr, "0.0.0.0:6100".parse().unwrap());
         assert_eq!(run.http.http_addr, "0.0.0.0:6101".parse().unwrap());
         assert_eq!((run.ebpf, run.pps), (EbpfMode::Auto, 1000));
+        assert_eq!((run.relay, run.relay_addr), (RelayMode::On, "0.0.0.0:6102".parse().unwrap()));
     }
     assert!(matches!(run(&["status", "--http-addr", "127.0.0.1:1"]), Ok(Command::Status(_))));
     assert!(matches!(run(&["cleanup"]), Ok(Command::Cleanup)));
@@ -31,6 +32,8 @@ fn a_bad_flag_is_one_line_that_names_it() {
         ("--ebpf", "maybe"),
         ("--responder-addr", "6100"),
         ("--http-addr", "localhost"),
+        ("--relay", "yes"),
+        ("--relay-addr", "6102"),
         ("--node", "a b"),
         ("--netns-scope", "1,x"),
         ("--node-local-dns", "169.254.169.254"),

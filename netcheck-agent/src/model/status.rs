@@ -1,7 +1,8 @@
 //! How the agent and its parts are, as status, metrics and the hub are shown it. Plain data.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
@@ -152,13 +153,36 @@ impl Caches {
     }
 }
 
+/// How a connection goes to the hub.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// To this address of its own, where that is known.
+    Direct(Option<SocketAddr>),
+    /// Through the agent of this node.
+    Relay(Arc<str>),
+}
+
+impl Way {
+    /// The node whose agent passes it on.
+    pub(crate) fn relay(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Direct(_) => None,
+            Self::Relay(node) => Some(node),
+        }
+    }
+}
+
 /// How things stand with the hub.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct HubState {
     /// When the session in progress got its welcome.
     connected_since: Option<TokioInstant>,
+    /// How it goes there.
+    way: Option<Way>,
     /// Sessions that got a welcome.
     pub(crate) sessions: u64,
+    /// Those of them that went through another agent.
+    pub(crate) relayed_sessions: u64,
     /// Sessions and attempts that ended, by a word for the reason.
     pub(crate) ended: BTreeMap<&'static str, u64>,
     /// Why the last one ended or did not begin.
@@ -168,15 +192,36 @@ pub(crate) struct HubState {
 }
 
 impl HubState {
-    /// The hub said welcome.
-    pub(crate) fn welcomed(&mut self, now: TokioInstant) {
+    /// The hub said welcome, to a session that goes this way.
+    pub(crate) fn welcomed(&mut self, now: TokioInstant, way: Way) {
         self.connected_since = Some(now);
         self.sessions += 1;
+        self.relayed_sessions += u64::from(way.relay().is_some());
+        self.way = Some(way);
+    }
+
+    /// While the session goes through another agent: why it can't go directly.
+    pub(crate) fn not_direct(&mut self, line: String) {
+        self.last_end = line;
+    }
+
+    /// The node whose agent passes the session on.
+    pub(crate) fn relay(&self) -> Option<&str> {
+        self.way.as_ref()?.relay().map(AsRef::as_ref)
+    }
+
+    /// The hub's address that the session in progress goes to directly.
+    pub(crate) fn direct(&self) -> Option<SocketAddr> {
+        match self.way {
+            Some(Way::Direct(address)) => address,
+            Some(Way::Relay(_)) | None => None,
+        }
     }
 
     /// A session ended, or did not begin: the reason in a word and in a line, and for how long the next one is contested.
     pub(crate) fn ended(&mut self, reason: &'static str, line: String, contested_for: Duration) {
         self.connected_since = None;
+        self.way = None;
         *self.ended.entry(reason).or_default() += 1;
         self.last_end = line;
         self.contested_for = contested_for;
@@ -197,6 +242,9 @@ impl HubState {
 
     /// The same, as a line of what is degraded.
     pub(crate) fn degraded(&self, now: TokioInstant) -> Option<String> {
+        if let Some(relay) = self.relay() {
+            return Some(format!("the session with the hub goes through {relay}: {}", self.last_end));
+        }
         match (self.trouble(now), self.connected()) {
             ("", _) => None,
             (trouble, true) => Some(format!("the session with the hub is contested: {trouble}")),

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::time::Duration;
 
 use netcheck_common::domain::Family;
 use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, ipproto, socket_with};
@@ -10,6 +11,11 @@ use serde::{Deserialize, Serialize};
 /// Wanted receive buffer of the sockets that all replies of a kind come in through: a second of 10,000 probes/s.
 /// The kernel may give less to an agent without CAP_NET_ADMIN.
 const RECEIVE_BUFFER: usize = 8 << 20;
+
+/// How long what was sent on a connection to the hub, or for it, may stay without the other kernel's acknowledgement: as
+/// many retransmissions as the kernel makes within 3 s (tcp(7), `TCP_USER_TIMEOUT`). A hub that is slow acknowledges all
+/// the same.
+pub(crate) const UNACKNOWLEDGED: Duration = Duration::from_secs(3);
 
 /// The kinds of sockets that are handed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

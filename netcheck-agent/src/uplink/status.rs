@@ -1,5 +1,6 @@
 //! How the agent is, in two forms: for the hub, and as a JSON document over HTTP, which `netcheck-agent status` reads.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use netcheck_common::domain::Outcome;
@@ -10,6 +11,7 @@ use tokio::time::Instant;
 use crate::host::clock::monotonic_ns;
 use crate::host::usage::{self, Uptime};
 use crate::model::status::{EngineStatus, HubState, VantageStatus};
+use crate::relay::RelayCounts;
 use crate::uplink::buffer::BufferStatus;
 use crate::uplink::wire;
 
@@ -84,6 +86,9 @@ pub(crate) struct StatusDocument {
     pub(crate) version: String,
     pub(crate) uptime_seconds: u64,
     pub(crate) hub: HubDocument,
+    /// Sessions of other agents; none where this one passes none on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) relay: Option<RelayDocument>,
     pub(crate) plan: PlanDocument,
     pub(crate) ebpf: String,
     pub(crate) degraded: Vec<String>,
@@ -127,8 +132,35 @@ impl VantageDocument {
 pub(crate) struct HubDocument {
     pub(crate) url: String,
     pub(crate) connected: bool,
+    /// The node whose agent passes the session on; empty where none does.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) relayed_by: String,
     pub(crate) sessions: u64,
+    #[serde(default)]
+    pub(crate) relayed_sessions: u64,
     pub(crate) trouble: String,
+}
+
+/// Sessions of other agents that this one passes on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RelayDocument {
+    /// Now.
+    pub(crate) open: u64,
+    /// Since the start.
+    pub(crate) sessions: u64,
+    pub(crate) to_hub_bytes: u64,
+    pub(crate) from_hub_bytes: u64,
+    /// Connections that were not passed on, by a word for the reason.
+    pub(crate) refused: BTreeMap<String, u64>,
+}
+
+impl From<RelayCounts> for RelayDocument {
+    fn from(counts: RelayCounts) -> Self {
+        let RelayCounts { open, sessions, to_hub_bytes, from_hub_bytes, refused } = counts;
+        let refused = refused.into_iter().filter(|(_, count)| *count > 0);
+        let refused = refused.map(|(why, count)| (why.to_owned(), count)).collect();
+        Self { open, sessions, to_hub_bytes, from_hub_bytes, refused }
+    }
 }
 
 /// The plan in force.
@@ -191,9 +223,12 @@ impl StatusDocument {
             hub: HubDocument {
                 url: hub_url.to_owned(),
                 connected: hub.connected(),
+                relayed_by: hub.relay().unwrap_or_default().to_owned(),
+                relayed_sessions: hub.relayed_sessions,
                 sessions: hub.sessions,
                 trouble: hub.trouble(Instant::now()).to_owned(),
             },
+            relay: None,
             plan: PlanDocument {
                 version: engine.plan.version,
                 paths: engine.plan.paths,

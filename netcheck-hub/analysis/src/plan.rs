@@ -20,6 +20,7 @@ mod order;
 mod path_ids;
 pub mod pod_source;
 mod prober;
+pub mod relays;
 pub mod rotation;
 pub mod selector;
 mod sources;

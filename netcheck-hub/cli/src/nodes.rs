@@ -41,6 +41,9 @@ pub(crate) fn render(nodes: &[v1::Node], paint: Paint) -> String {
             ],
             Some(agent) => {
                 notes.extend(Some(agent.contested.clone()).filter(|line| !line.is_empty()));
+                if !agent.relay_doubt.is_empty() {
+                    notes.push(format!("{}: {}", node.name, agent.relay_doubt));
+                }
                 notes.extend(
                     agent
                         .status
@@ -49,14 +52,7 @@ pub(crate) fn render(nodes: &[v1::Node], paint: Paint) -> String {
                         .map(|why| format!("{}: {why}", node.name)),
                 );
                 vec![
-                    if agent.connected {
-                        paint.cell(
-                            v1::Verdict::Reachable,
-                            &format!("up {}", ago(agent.connected_since.as_ref())),
-                        )
-                    } else {
-                        paint.cell(v1::Verdict::Unreachable, "away")
-                    },
+                    session(agent, paint),
                     hooks(agent, paint),
                     format!("{} every {}", agent.paths, short(agent.effective_interval.as_ref())).into(),
                     agent.samples.to_string().into(),
@@ -76,6 +72,16 @@ pub(crate) fn render(nodes: &[v1::Node], paint: Paint) -> String {
         text += &format!("! {note}\n");
     }
     text
+}
+
+/// Since when there is one, and through whom it comes.
+fn session(agent: &v1::NodeAgent, paint: Paint) -> comfy_table::Cell {
+    let since = ago(agent.connected_since.as_ref());
+    match (agent.connected, agent.relayed_by.as_str()) {
+        (false, _) => paint.cell(v1::Verdict::Unreachable, "away"),
+        (true, "") => paint.cell(v1::Verdict::Reachable, &format!("up {since}")),
+        (true, by) => paint.cell(v1::Verdict::Degraded, &format!("up {since} through {by}")),
+    }
 }
 
 fn hooks(agent: &v1::NodeAgent, paint: Paint) -> comfy_table::Cell {

@@ -174,6 +174,8 @@ fn wire_agent(agent: &Agent) -> Option<v1::NodeAgent> {
         dropped_samples: agent.dropped_samples,
         samples: agent.samples,
         contested: agent.contested(),
+        relayed_by: agent.relayed_by().unwrap_or_default().to_owned(),
+        relay_doubt: agent.relay_doubt().unwrap_or_default().to_owned(),
     })
 }
 

@@ -25,6 +25,7 @@ use crate::state::ingest;
 use netcheck_analysis::model::NodeIx;
 use netcheck_analysis::model::clock::unix_now_ns;
 use netcheck_analysis::plan::Plan;
+use netcheck_analysis::plan::relays::RelayTable;
 
 mod opening;
 
@@ -132,6 +133,8 @@ struct Session {
     inbound: Streaming<v1::SessionRequest>,
     plans: watch::Receiver<Arc<Plan>>,
     last_sent: Option<Arc<Plan>>,
+    relays: watch::Receiver<Arc<RelayTable>>,
+    relays_sent: v1::Relays,
     /// The agent knows what a change of the address table is.
     table_changes: bool,
     control: mpsc::Receiver<ToAgent>,
@@ -158,6 +161,7 @@ impl Session {
                     }
                     self.send_plan();
                 }
+                Ok(()) = self.relays.changed() => self.send_relays(),
                 message = self.control.recv() => match message {
                     Some(message) => self.ready.push_back(message),
                     None => return Err(Status::aborted("superseded by a newer session of this node")),
@@ -176,6 +180,16 @@ impl Session {
                     }
                 },
             }
+        }
+    }
+
+    /// Says to the agent through whom it may come, where that changed. Older agents pass it over.
+    fn send_relays(&mut self) {
+        let table = Arc::clone(&self.relays.borrow_and_update());
+        let relays = table.to_wire(&self.guard.name);
+        if relays != self.relays_sent {
+            self.relays_sent = relays.clone();
+            self.ready.push_back(ToAgent::Relays(relays));
         }
     }
 

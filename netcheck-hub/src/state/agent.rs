@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use self::claim::{Claims, Holder};
 use self::links::PodLinks;
 use self::searches::Searches;
+use super::relays::Relayed;
 use netcheck_analysis::matrix::Rows;
 use netcheck_analysis::model::clock::{nanos, positive, time_of_day};
 use netcheck_analysis::model::verdict::Rules;
@@ -34,6 +35,8 @@ pub struct Live {
     pub heard_ns: i64,
     /// Where it connects from, where that is known.
     pub peer: Option<SocketAddr>,
+    /// Another agent passes it on.
+    pub relayed: Option<Relayed>,
     /// Messages besides plans and acknowledgements.
     pub control: mpsc::Sender<v1::session_response::Message>,
     /// Ends it in favour of a newer one.
@@ -218,6 +221,19 @@ impl Agent {
         )
     }
 
+    /// The node whose agent passes its session on, by its own word; none where it is connected itself, or not at all.
+    #[must_use]
+    pub fn relayed_by(&self) -> Option<&str> {
+        Some(&self.live.as_ref()?.relayed.as_ref()?.by)
+    }
+
+    /// Why that is in doubt, in one line.
+    #[must_use]
+    pub fn relay_doubt(&self) -> Option<&str> {
+        let relayed = self.live.as_ref()?.relayed.as_ref()?;
+        Some(relayed.doubt.as_str()).filter(|doubt| !doubt.is_empty())
+    }
+
     /// How fast its samples come.
     #[must_use]
     pub fn rules(&self, timing: &Timing) -> Rules {
@@ -294,6 +310,7 @@ impl Agent {
         if self.refused_ns.is_some() {
             caveats.push(format!("{} malformed batches were refused", self.refused_batches));
         }
+        caveats.extend(self.relay_doubt().map(ToOwned::to_owned));
         if self.live.is_none() {
             return caveats;
         }

@@ -29,6 +29,7 @@ impl Hub {
     /// somebody asked. Returns when all are made, or when the hub ends.
     pub fn plan_due(&self, now_ns: i64) {
         let _alone = self.planning.lock().unwrap_or_else(PoisonError::into_inner);
+        self.renew_relays();
         // Kept until the end: nothing large is freed under the lock.
         let _older = self.renew_catalog(now_ns);
         let mut state = self.lock();

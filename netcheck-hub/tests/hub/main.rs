@@ -11,6 +11,7 @@ mod learning;
 mod leaves;
 mod ports;
 mod readers;
+mod relays;
 mod rig;
 mod rogues;
 mod roster;

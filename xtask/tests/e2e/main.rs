@@ -15,6 +15,7 @@ mod kube_proxy;
 mod lives;
 mod networks;
 mod new_flows;
+mod relays;
 mod services;
 mod sizes;
 mod surfaces;

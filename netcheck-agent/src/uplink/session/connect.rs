@@ -1,18 +1,24 @@
-//! The connection to the hub: TCP to the first of its addresses that answers, and TLS where the URL says https. Whatever
-//! the address, the certificate must be for the name in the URL.
+//! The connection to the hub: TCP to the first of its addresses that answers, or to another agent that passes the bytes on,
+//! and TLS where the URL says https. Whatever the way, the certificate must be for the name in the URL.
 
 pub(crate) mod addresses;
 mod dial;
+pub(crate) mod relays;
 
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity, Uri};
 
 use self::addresses::HubAddresses;
+use self::dial::DialError;
+use self::relays::Relays;
+use super::failover::Race;
+use crate::model::status::Way;
 
 use super::CONNECT_TIMEOUT;
 
@@ -20,8 +26,17 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Makes a connection to the hub.
-pub(crate) type Connect = Box<dyn Fn() -> Connecting + Send + Sync>;
-type Connecting = Pin<Box<dyn Future<Output = Result<Channel, ConnectError>> + Send>>;
+pub(crate) type Connect = Arc<dyn Fn(Race) -> Connecting + Send + Sync>;
+type Connecting = Pin<Box<dyn Future<Output = Result<Connection, ConnectError>> + Send>>;
+
+/// A connection to the hub.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) channel: Channel,
+    pub(crate) way: Way,
+    /// Its socket, to be asked how the connection is; none where that is not TCP.
+    pub(crate) socket: Option<OwnedFd>,
+}
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -74,23 +89,34 @@ impl TlsFiles {
     }
 }
 
-/// Connects over TCP, to one of these addresses.
-pub(crate) fn over_tcp(hub: Uri, tls: TlsFiles, addresses: Arc<HubAddresses>) -> Connect {
+/// Connects over TCP, to one of these addresses or through one of these relays.
+pub(crate) fn over_tcp(hub: Uri, tls: TlsFiles, ways: (Arc<HubAddresses>, Arc<Relays>)) -> Connect {
     let encrypted = hub.scheme_str() == Some("https");
     let endpoint = Endpoint::from(hub)
         .connect_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .keep_alive_while_idle(true);
-    Box::new(move || {
-        let (endpoint, tls, addresses) = (endpoint.clone(), tls.clone(), Arc::clone(&addresses));
+    Arc::new(move |race| {
+        let (endpoint, tls, ways) = (endpoint.clone(), tls.clone(), ways.clone());
         Box::pin(async move {
             let endpoint = if encrypted { endpoint.tls_config(tls.config()?)? } else { endpoint };
-            let connector = tower::service_fn(move |_: Uri| {
-                let addresses = Arc::clone(&addresses);
-                async move { addresses.connect().await.map(TokioIo::new) }
+            let reached = Arc::new(Mutex::new((Way::Direct(None), None)));
+            let connector = tower::service_fn({
+                let reached = Arc::clone(&reached);
+                move |_: Uri| {
+                    let ((addresses, relays), reached) = (ways.clone(), Arc::clone(&reached));
+                    async move {
+                        let (stream, way) = addresses.connect(race, &relays).await?;
+                        let socket = stream.as_fd().try_clone_to_owned().ok();
+                        *reached.lock().unwrap_or_else(PoisonError::into_inner) = (way, socket);
+                        Ok::<_, DialError>(TokioIo::new(stream))
+                    }
+                }
             });
-            Ok(endpoint.connect_with_connector(connector).await?)
+            let channel = endpoint.connect_with_connector(connector).await?;
+            let mut reached = reached.lock().unwrap_or_else(PoisonError::into_inner);
+            Ok(Connection { channel, way: reached.0.clone(), socket: reached.1.take() })
         })
     })
 }

@@ -45,6 +45,12 @@ pub(crate) enum SessionEnd {
     /// The engine's thread is gone.
     #[error("the probe engine has ended")]
     Engine,
+    /// Nobody acknowledges what is sent: the way is dead, whatever becomes of it later.
+    #[error("nothing that is sent to the hub arrives any more")]
+    Stalled,
+    /// It went through another agent, and a direct connection was made: the next one begins on that.
+    #[error("the hub is reached directly again")]
+    Returned,
     /// Everything is acknowledged, and nothing will come any more.
     #[error("done")]
     Done,
@@ -71,8 +77,15 @@ impl SessionEnd {
             Self::NoWelcome => "no_welcome",
             Self::Gap(_) => "plan_gap",
             Self::Engine => "engine",
+            Self::Stalled => "stalled",
+            Self::Returned => "returned",
             Self::Done => "done",
         }
+    }
+
+    /// Whether the hub itself had something to say, or ended it.
+    pub(crate) fn is_of_hub(&self) -> bool {
+        matches!(self.reason(), "superseded" | "refused" | "closed" | "no_welcome" | "plan_gap")
     }
 
     /// Whether another agent took this node's place.
@@ -87,7 +100,7 @@ impl SessionEnd {
 }
 
 /// tonic says "transport error"; the reason is at the end of the chain.
-fn cause(error: &ConnectError) -> String {
+pub(super) fn cause(error: &ConnectError) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {
         cause = source;

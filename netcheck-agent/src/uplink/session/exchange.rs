@@ -1,6 +1,7 @@
 //! What is said within one session.
 
 use std::collections::VecDeque;
+use std::os::fd::{AsFd as _, OwnedFd};
 
 use netcheck_common::domain::PathId;
 use netcheck_proto::parts::Joiner;
@@ -12,12 +13,13 @@ use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant, Interval, MissedTickBehavior, interval, sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Channel;
 use tonic::{Request, Streaming};
 
 use crate::engine::{Command, EngineReply};
 use crate::host::clock::unix_ns;
+use crate::net::stalled::{Progress, Sent};
 use crate::uplink::buffer::Buffer;
+use crate::uplink::session::connect::Connection;
 use crate::uplink::session::{CONNECT_TIMEOUT, SessionEnd, SessionTask};
 use crate::uplink::status::{Parts, agent_status};
 use crate::uplink::wire::{evidence_answer, evidence_question};
@@ -27,6 +29,8 @@ const OUTGOING: usize = 8;
 /// Far above what either side sends: the hub's plan comes in parts of a megabyte.
 const MESSAGE_MAX: usize = 64 << 20;
 const STATUS_EVERY: Duration = Duration::from_secs(5);
+/// How often the connection is looked at.
+const STALL_EVERY: Duration = Duration::from_millis(250);
 /// How long the hub may take to acknowledge that the agent ends.
 const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -37,6 +41,10 @@ pub(crate) struct Exchange {
     /// Said before the next batch.
     control: VecDeque<ToHub>,
     welcome: v1::Welcome,
+    heard: Instant,
+    socket: Option<OwnedFd>,
+    stall_timer: Interval,
+    progress: Progress,
     /// Parts of a plan whose last one has not come yet.
     plan_parts: Joiner,
     status_timer: Interval,
@@ -53,11 +61,13 @@ pub(crate) struct Exchange {
 
 impl Exchange {
     /// Says hello and waits for the welcome.
-    pub(crate) async fn begin(channel: Channel, task: &mut SessionTask) -> Result<Self, SessionEnd> {
+    pub(crate) async fn begin(connection: Connection, task: &mut SessionTask) -> Result<Self, SessionEnd> {
+        let Connection { channel, way, socket } = connection;
         let (outgoing, requests) = mpsc::channel(OUTGOING);
         let hello = v1::Hello {
             plan_version: task.status.borrow().plan.version,
             sent_unix_ns: unix_ns(),
+            relayed_by: way.relay().map(ToString::to_string).unwrap_or_default(),
             ..task.hello.clone()
         };
         let hello = v1::SessionRequest { message: Some(ToHub::Hello(hello)) };
@@ -83,12 +93,18 @@ impl Exchange {
         // The first tick is at once: the hub learns at the start how this agent is.
         let mut status_timer = interval(STATUS_EVERY);
         status_timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut stall_timer = interval(STALL_EVERY);
+        stall_timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let control = VecDeque::new();
         Ok(Self {
             inbound,
             outgoing,
             control,
             welcome,
+            heard: Instant::now(),
+            socket,
+            stall_timer,
+            progress: Progress::new(Instant::now()),
             plan_parts: Joiner::default(),
             status_timer,
             acknowledged: false,
@@ -102,6 +118,11 @@ impl Exchange {
     /// The hub's name for its own start.
     pub(crate) fn hub_instance(&self) -> &str {
         &self.welcome.hub_instance
+    }
+
+    /// When the hub said something last.
+    pub(crate) const fn last_heard(&self) -> Instant {
+        self.heard
     }
 
     /// Whether the hub took anything from it.
@@ -148,6 +169,9 @@ impl Exchange {
                     None => self.culprits_gone = true,
                 },
                 _ = self.status_timer.tick() => self.say_status(task),
+                _ = self.stall_timer.tick(), if self.socket.is_some() => if self.has_stalled() {
+                    return SessionEnd::Stalled;
+                },
                 () = shutdown.cancelled(), if !shutdown.is_cancelled() => {}
                 () = sleep(FAREWELL), if self.leaving.is_some() && !self.leave_heard => {}
             }
@@ -155,6 +179,7 @@ impl Exchange {
     }
 
     async fn heard(&mut self, message: v1::SessionResponse, task: &SessionTask) {
+        self.heard = Instant::now();
         let command = match message.message {
             Some(FromHub::Ack(ack)) => {
                 self.acknowledged = true;
@@ -163,7 +188,10 @@ impl Exchange {
                 return;
             }
             Some(FromHub::Plan(part)) => match self.plan_parts.add(part) {
-                Some(delta) => Command::Plan(Box::new(delta)),
+                Some(delta) => {
+                    delta.addresses.iter().for_each(|table| task.nodes.learn(table));
+                    Command::Plan(Box::new(delta))
+                }
                 None => return,
             },
             Some(FromHub::EvidenceQuestion(question)) => Command::Evidence(evidence_question(question)),
@@ -177,10 +205,20 @@ impl Exchange {
             Some(FromHub::Expedite(expedite)) => {
                 Command::Expedite(expedite.path_ids.into_iter().map(PathId).collect())
             }
+            Some(FromHub::Relays(relays)) => {
+                task.relays.learn(&relays);
+                return;
+            }
             // A second welcome, or what a newer hub may say: nothing that this agent must do.
             Some(FromHub::Welcome(_)) | None => return,
         };
         task.engine.command(command).await;
+    }
+
+    /// Whether the way to the hub, or to the relay, is dead.
+    fn has_stalled(&mut self) -> bool {
+        let sent = self.socket.as_ref().and_then(|socket| Sent::of(socket.as_fd()).ok());
+        sent.is_some_and(|sent| self.progress.stalled(sent, Instant::now()))
     }
 
     /// Whether the hub knows that the agent ends. An older hub never says so: then after a while.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::model::status::HubState;
+use crate::model::status::{HubState, Way};
 use crate::net::backoff;
 use crate::uplink::session::end::SessionEnd;
 
@@ -49,11 +49,12 @@ pub(crate) struct EndLog {
 
 impl EndLog {
     /// A session was welcomed.
-    pub(crate) fn begun(&self, hub: &str) {
+    pub(crate) fn begun(&self, hub: &str, way: &Way) {
+        let through = way.relay().map(AsRef::as_ref);
         if self.brief {
-            tracing::debug!(hub, "session with the hub");
+            tracing::debug!(hub, through, "session with the hub");
         } else {
-            tracing::info!(hub, "session with the hub");
+            tracing::info!(hub, through, "session with the hub");
         }
     }
 
@@ -104,10 +105,10 @@ mod tests {
         assert_eq!(hub.degraded(now), None, "not tried yet");
         note_end(&mut hub, &SessionEnd::Closed);
         assert_eq!(hub.degraded(now).unwrap(), "no session with the hub: the hub closed the session");
-        hub.welcomed(now);
+        hub.welcomed(now, Way::Direct(None));
         assert_eq!(hub.degraded(now), None);
         note_end(&mut hub, &superseded());
-        hub.welcomed(now);
+        hub.welcomed(now, Way::Direct(None));
         let line = hub.degraded(now).unwrap();
         assert!(
             line.contains("contested") && line.contains("superseded") && line.contains("--node"),

@@ -1,6 +1,7 @@
 //! Against a scripted hub over an in-memory connection. The engine is a channel's other end.
 
 mod endings;
+mod relayed;
 
 use std::sync::Mutex;
 use std::time::Instant;
@@ -20,6 +21,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::*;
 use crate::engine::{Engine, EngineConfig};
 use crate::model::report::{ClosedWindow, Report};
+use crate::model::status::Way;
 use crate::net::interface_drops::NoKernelSource;
 use crate::plan::policy;
 use crate::uplink::buffer::Limits;
@@ -100,6 +102,8 @@ struct Rig {
     sessions: mpsc::Receiver<HubSession>,
     outbox: Arc<Outbox>,
     hub: watch::Receiver<HubState>,
+    relays: Arc<Relays>,
+    nodes: Arc<NodeAddresses>,
     engine: EngineHandle,
     engine_thread: Option<std::thread::JoinHandle<()>>,
     task: tokio::task::JoinHandle<()>,
@@ -108,6 +112,11 @@ struct Rig {
 
 impl Rig {
     fn new(limits: Limits) -> Self {
+        Self::going(limits, &Arc::new(Mutex::new(Way::Direct(None))))
+    }
+
+    /// One whose connections go this way. While that is a relay, direct ones get no answer.
+    fn going(limits: Limits, way: &Arc<Mutex<Way>>) -> Self {
         let (to_script, sessions) = mpsc::channel(4);
         let (connections, incoming) = mpsc::channel::<Result<DuplexStream, std::io::Error>>(4);
         let server = tonic::transport::Server::builder()
@@ -115,9 +124,14 @@ impl Rig {
             .serve_with_incoming(ReceiverStream::new(incoming));
         tokio::spawn(server);
         let connections = Arc::new(Mutex::new(connections));
-        let connect: Connect = Box::new(move || {
+        let way = Arc::clone(way);
+        let connect: Connect = Arc::new(move |race| {
             let connections = connections.lock().unwrap().clone();
+            let way = way.lock().unwrap().clone();
             Box::pin(async move {
+                if race == Race::DIRECT && way.relay().is_some() {
+                    std::future::pending::<()>().await;
+                }
                 let connector = tower::service_fn(move |_: Uri| {
                     let connections = connections.clone();
                     async move {
@@ -126,7 +140,8 @@ impl Rig {
                         Ok::<_, std::io::Error>(TokioIo::new(agent))
                     }
                 });
-                Ok(Endpoint::from_static("http://hub").connect_with_connector(connector).await?)
+                let channel = Endpoint::from_static("http://hub").connect_with_connector(connector).await?;
+                Ok(Connection { channel, way, socket: None })
             })
         });
         let kernel = Box::new(NoKernelSource::new(v1::EbpfState::Off, vec!["off".into()]));
@@ -153,9 +168,12 @@ impl Rig {
             }
         });
         let addresses = Arc::new(HubAddresses::new(&Uri::from_static("http://hub"), None, None));
+        let (relays, nodes) = (Arc::new(Relays::new("hub", None)), Arc::new(NodeAddresses::default()));
         let task = SessionTask {
             connect,
             addresses,
+            relays: Arc::clone(&relays),
+            nodes: Arc::clone(&nodes),
             token: None,
             hello: v1::Hello { node: "n1".into(), boot_id: "b".into(), ..Default::default() },
             engine: handle.clone(),
@@ -167,7 +185,7 @@ impl Rig {
             uptime: Uptime::begin(),
         };
         let task = tokio::spawn(task.run(shutdown.clone()));
-        Self { sessions, outbox, hub: hub_seen, engine: handle, engine_thread, task, shutdown }
+        Self { sessions, outbox, hub: hub_seen, relays, nodes, engine: handle, engine_thread, task, shutdown }
     }
 
     async fn session(&mut self) -> HubSession {

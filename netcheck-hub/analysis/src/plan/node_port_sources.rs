@@ -17,7 +17,7 @@ pub(super) const OTHERS: usize = 3;
 const OTHER_ZONES: usize = 2;
 
 /// A name and its hash.
-type Hashed<'a> = (&'a str, u64);
+pub(super) type Hashed<'a> = (&'a str, u64);
 
 /// Who probes each of `targets`, chosen among `sources`; both as (node, zone).
 pub(super) fn node_port_sources<'a>(
@@ -86,16 +86,16 @@ fn others<'a>(
     found
 }
 
-fn highest<'a>(of: Hashed<'_>, among: impl Iterator<Item = Hashed<'a>>) -> Option<Hashed<'a>> {
+pub(super) fn highest<'a>(of: Hashed<'_>, among: impl Iterator<Item = Hashed<'a>>) -> Option<Hashed<'a>> {
     among.max_by_key(|&other| (mixed(of, other), other.0))
 }
 
-fn hashed(name: &str) -> Hashed<'_> {
+pub(super) fn hashed(name: &str) -> Hashed<'_> {
     (name, fnv1a(name.as_bytes()))
 }
 
 /// The finaliser of splitmix64: every bit of either depends on every bit of both.
-fn mixed(a: Hashed<'_>, b: Hashed<'_>) -> u64 {
+pub(super) fn mixed(a: Hashed<'_>, b: Hashed<'_>) -> u64 {
     splitmix64_finish(a.1.rotate_left(32) ^ b.1.wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
 

@@ -151,6 +151,8 @@ impl Session {
         state.by_probe_session.retain(|_, &mut owner| owner != node);
         state.by_probe_session.insert(hello.probe_session, node);
         let responder = hello.responder_port;
+        let relayed = state.relayed(&hello.relayed_by, peer);
+        let relayed_by = hello.relayed_by.clone();
         state.hear_of_return(node, &hello.boot_id, now_ns);
         let agent = state.agent_mut(node);
         let old = agent.live.replace(Live {
@@ -158,11 +160,16 @@ impl Session {
             since_ns: now_ns,
             heard_ns: now_ns,
             peer,
+            relayed,
             control: control_tx,
             superseded: superseded.clone(),
         });
         if let Some(old) = old {
-            tracing::warn!(node = name, "a second session of this node: the older one ends");
+            if agent.hello.as_ref().is_some_and(|old| old.boot_id == hello.boot_id) {
+                tracing::info!(node = name, "the agent comes another way: its older session ends");
+            } else {
+                tracing::warn!(node = name, "a second session of this node: the older one ends");
+            }
             old.superseded.cancel();
         }
         if agent.hello.as_ref().map(|hello| &hello.boot_id) != Some(&hello.boot_id) {
@@ -176,16 +183,22 @@ impl Session {
         let was =
             agent.hello.as_ref().map_or(u32::from(DEFAULT_RESPONDER_PORT), |hello| hello.responder_port);
         let moved = was != responder;
+        let relay_moved = agent.hello.as_ref().map_or(0, |was| was.relay_port) != hello.relay_port;
         tracing::info!(
             node = name,
             version = hello.agent_version,
             kernel = hello.kernel_release,
+            relayed_by,
             "agent connected"
         );
         let table_changes = hello.takes_table_changes;
         agent.hello = Some(hello);
         // Its own comes at once if it is known; what others get to know of it comes with the next tick.
         state.stale |= !known || moved || state.is_agentless(&name);
+        if relay_moved {
+            state.relaying.mark_stale();
+        }
+        let relays = state.relaying.follow();
         let mut plans = state.agent(node).plans.subscribe();
         plans.mark_changed();
         drop(state);
@@ -198,6 +211,8 @@ impl Session {
             inbound,
             plans,
             last_sent: None,
+            relays,
+            relays_sent: v1::Relays::default(),
             table_changes,
             control,
             ready: VecDeque::from([ToAgent::Welcome(welcome)]),

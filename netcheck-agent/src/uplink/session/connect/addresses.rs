@@ -14,12 +14,17 @@ use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tonic::transport::Uri;
 
-use super::dial::{Candidate, DialError, LookupError, dial};
+use super::dial::{Candidate, DialError, LOOKUP_PATIENCE, Late, LookupError, dial};
+use super::relays::Relays;
+use crate::model::status::Way;
+use crate::net::socket::UNACKNOWLEDGED;
+use crate::uplink::session::failover::Race;
 
 /// Addresses that are remembered: those of one Service and a few of before.
 const REMEMBERED: usize = 8;
@@ -102,20 +107,48 @@ impl HubAddresses {
         Self { host, port, service, file, resolve, looking_up: tokio::sync::Mutex::default(), known }
     }
 
-    /// Connects to the first address that answers.
-    pub(crate) async fn connect(&self) -> Result<TcpStream, DialError> {
+    /// The hub's name, as its URL has it.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Connects to the first address that answers: one of the hub's, or of an agent that passes the connection on.
+    pub(crate) async fn connect(&self, race: Race, relays: &Relays) -> Result<(TcpStream, Way), DialError> {
         self.known().reached = None;
-        let stream = match self.host.parse::<IpAddr>() {
+        let late = race.relays_after.map(|after| Late { candidates: relays.candidates(), after });
+        let late = late.unwrap_or_else(Late::none);
+        let (stream, to) = match self.host.parse::<IpAddr>() {
             Ok(address) => {
-                let only = Candidate { address: SocketAddr::new(address, self.port), origin: "its URL" };
-                dial(async { Ok(vec![only]) }, Vec::new()).await?
+                let only = Candidate::hub(SocketAddr::new(address, self.port), "its URL");
+                let after = async {
+                    sleep(race.direct_after).await;
+                    Ok(vec![only])
+                };
+                dial(after, Late::none(), late).await?
             }
-            Err(_name) => dial(self.by_name(), self.without_name()).await?,
+            Err(_name) => {
+                let by_name = async {
+                    sleep(race.direct_after).await;
+                    self.by_name().await
+                };
+                let after = race.direct_after + LOOKUP_PATIENCE;
+                dial(by_name, Late { candidates: self.without_name(), after }, late).await?
+            }
         };
-        self.known().reached = stream.peer_addr().ok();
         // Reports are small and somebody waits for them; the hub is reached without, too.
         let _ = stream.set_nodelay(true);
-        Ok(stream)
+        let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED));
+        let way = match to.relay {
+            Some(node) => {
+                relays.connected(&node);
+                Way::Relay(node)
+            }
+            None => {
+                self.known().reached = stream.peer_addr().ok();
+                Way::Direct(stream.peer_addr().ok())
+            }
+        };
+        Ok((stream, way))
     }
 
     /// A session came of the newest connection: its address is remembered, here and on the node.
@@ -151,6 +184,11 @@ impl HubAddresses {
         }
     }
 
+    /// Whether the newest attempt brought a connection to one of them.
+    pub(crate) fn has_connected(&self) -> bool {
+        self.known().reached.is_some()
+    }
+
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -171,15 +209,15 @@ impl HubAddresses {
         let found = found.map_err(|source| LookupError { host: self.host.clone(), source })?;
         let mut known = self.known();
         known.named.clone_from(&found);
-        let candidates = found.into_iter().map(|address| Candidate { address, origin: OF_NAME });
+        let candidates = found.into_iter().map(|address| Candidate::hub(address, OF_NAME));
         Ok(known.sorted(candidates.collect()))
     }
 
     /// What is known without it.
     fn without_name(&self) -> Vec<Candidate> {
         let known = self.known();
-        let good = known.good.iter().map(|&address| Candidate { address, origin: LAST_GOOD });
-        let service = self.service.map(|address| Candidate { address, origin: OF_SERVICE });
+        let good = known.good.iter().map(|&address| Candidate::hub(address, LAST_GOOD));
+        let service = self.service.map(|address| Candidate::hub(address, OF_SERVICE));
         known.sorted(good.chain(service).collect())
     }
 }
@@ -201,13 +239,20 @@ fn read(file: &Path, host: &str) -> Vec<SocketAddr> {
     addresses.filter(|address| seen.insert(*address)).take(REMEMBERED).collect()
 }
 
-/// The hub's name, then one address a line, newest first. Another process never sees half of it.
+/// The hub's name, then one address a line, newest first.
 fn write(file: &Path, host: &str, addresses: &[SocketAddr]) -> std::io::Result<()> {
-    let fresh = file.with_extension("new");
     let mut text = format!("{host}\n");
     for address in addresses {
         text += &format!("{address}\n");
     }
+    replace_file(file, &text)
+}
+
+/// Writes a file of this agent's own. Another process never sees half of it.
+pub(super) fn replace_file(file: &Path, text: &str) -> std::io::Result<()> {
+    let mut fresh = file.as_os_str().to_owned();
+    fresh.push(".new");
+    let fresh = PathBuf::from(fresh);
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
     options.open(&fresh)?.write_all(text.as_bytes())?;
@@ -259,8 +304,12 @@ mod tests {
         std::env::temp_dir().join(format!("netcheck-hub-{:016x}", rand::random::<u64>()))
     }
 
+    async fn direct(addresses: &HubAddresses) -> Result<(TcpStream, Way), DialError> {
+        addresses.connect(Race::DIRECT, &Relays::default()).await
+    }
+
     async fn reached(addresses: &HubAddresses) -> SocketAddr {
-        timeout(PATIENCE, addresses.connect()).await.unwrap().unwrap().peer_addr().unwrap()
+        timeout(PATIENCE, direct(addresses)).await.unwrap().unwrap().0.peer_addr().unwrap()
     }
 
     #[tokio::test]
@@ -284,7 +333,7 @@ mod tests {
         let addresses = HubAddresses::with_resolver(&hub(), Some(address), None, broken());
         assert_eq!(reached(&addresses).await, address);
         let none = HubAddresses::with_resolver(&hub(), None, None, broken());
-        let error = timeout(PATIENCE, none.connect()).await.unwrap().unwrap_err();
+        let error = timeout(PATIENCE, direct(&none)).await.unwrap().unwrap_err();
         assert!(error.to_string().contains("takes too long"), "{error}");
     }
 
