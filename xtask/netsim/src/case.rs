@@ -19,6 +19,8 @@ const TRIES: u64 = 200;
 const FEW: u32 = 2;
 /// Losses that a fault needs that loses a part of its packets.
 const ENOUGH: u32 = 12;
+/// Groups with more than a few, if it has so many.
+const CLEAR: usize = 3;
 /// Source ports that a fault of some ports needs to have lost.
 const PORTS: usize = 4;
 
@@ -27,6 +29,8 @@ const PORTS: usize = 4;
 pub struct Case {
     /// What it was drawn from.
     pub seed: u64,
+    /// How many faults were drawn; the truth has less where one hides another.
+    pub drawn: usize,
     /// What the hub knows of the cluster.
     pub topology: Topology,
     /// What the hub knows of the probes.
@@ -88,7 +92,7 @@ fn attempt(seed: u64, (faults, kind): (usize, kinds::Draw), rng: &mut Rng) -> Op
     if flows.len() < 3 || !(0..faults).all(|fault| lost_any(&topology, &truth[fault], &flows)) {
         return None;
     }
-    let mut case = Case { seed, topology, groups: Vec::new(), truth, flows, lost };
+    let mut case = Case { seed, drawn: faults, topology, groups: Vec::new(), truth, flows, lost };
     judge::prune(&mut case);
     if !(0..case.truth.len()).all(|fault| shows(&case, fault)) {
         return None;
@@ -131,9 +135,10 @@ fn shows(case: &Case, fault: usize) -> bool {
         }
     }
     let total: u32 = by_group.values().sum();
-    let most = by_group.values().copied().max().unwrap_or(0);
+    let clear = by_group.values().filter(|&&lost| lost > FEW).count();
     let pattern = case.truth[fault].pattern;
-    most > FEW && (!pattern.partial || total >= ENOUGH) && (!pattern.by_port || by_group.len() >= PORTS)
+    let partly = total >= ENOUGH && clear >= by_group.len().min(CLEAR);
+    clear > 0 && (!pattern.partial || partly) && (!pattern.by_port || by_group.len() >= PORTS)
 }
 
 /// An agent that the fault cuts off from the hub is not heard.

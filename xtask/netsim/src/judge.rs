@@ -48,20 +48,15 @@ pub fn judge(case: &Case, answer: &[Cause]) -> Judgement {
     let mut named = vec![false; truth.len()];
     let mut correct = vec![false; answer.len()];
     for (at, cause) in answer.iter().enumerate() {
-        let honest = bench.honest(answer, at, cause);
-        for (number, named) in named.iter_mut().enumerate() {
-            let mut instead = truth.clone();
-            instead[number] = answered[at];
-            if honest && !*named && bench.same(&instead) {
-                *named = true;
-                correct[at] = true;
-                break;
-            }
+        let free = (0..truth.len()).find(|&number| !named[number] && bench.same_with(&truth, number, cause));
+        if let Some(number) = free {
+            named[number] = true;
+            correct[at] = true;
         }
     }
     let whole = answer.len() <= truth.len()
         && bench.same(&answered)
-        && answer.iter().enumerate().all(|(at, cause)| bench.honest(answer, at, cause));
+        && answer.iter().enumerate().all(|(at, cause)| bench.same_with(&answered, at, cause));
     if whole {
         named.fill(true);
         correct.fill(true);

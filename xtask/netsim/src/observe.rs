@@ -1,8 +1,8 @@
 //! What becomes of probes under faults, and what the hub gets to know of it.
 
 use netcheck_causes::{
-    Answer, Direction, End, Endpoint, Heading, NodeIx, Pattern, Place, PodIx, Role, Stage, Topology,
-    Visibility,
+    Answer, Carrier, Component, Direction, End, Endpoint, Heading, NodeIx, Pattern, Place, PodIx, Role,
+    Stage, Topology, Visibility,
 };
 use netcheck_common::domain::ProbeKind;
 use netcheck_common::hash::splitmix64;
@@ -116,15 +116,29 @@ const fn number(endpoint: Endpoint) -> u64 {
     }
 }
 
+/// What answers echo requests is the kernel: who says server of it means that.
+fn means_echo(component: Component, pattern: Pattern) -> Option<Endpoint> {
+    let echo = pattern.carrier == Some(Carrier::Icmp) || pattern.kind == Some(ProbeKind::Icmp);
+    match component {
+        Component::Server { endpoint, service: None } if echo => Some(endpoint),
+        _ => None,
+    }
+}
+
 /// Steps of a way on which a cause loses packets of a flow.
 pub fn lossy<'a>(
     topology: &'a Topology,
-    (component, heading, pattern): (netcheck_causes::Component, Heading, Pattern),
+    (component, heading, pattern): (Component, Heading, Pattern),
     flow: &'a Flow,
     way: &'a Way,
 ) -> impl Iterator<Item = usize> + 'a {
     let meant = means(pattern, flow.class);
-    let on = move |at: &usize| meant && hits(topology, component, heading, &way.steps[*at]);
+    let echo = means_echo(component, pattern);
+    let on = move |at: &usize| {
+        let step = &way.steps[*at];
+        let answers = echo.is_some_and(|of| step.part == Part::Stack(of) && !step.out && !step.reply);
+        meant && (answers || hits(topology, component, heading, step))
+    };
     (0..way.steps.len()).filter(on)
 }
 

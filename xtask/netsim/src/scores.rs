@@ -20,17 +20,17 @@ pub struct Row {
     pub verdicts: [u32; 4],
     /// Causes that were called observed and are false.
     pub observed_and_false: u32,
-    /// The first seeds that were not exact.
-    pub failed: Vec<u64>,
+    /// The first seeds that were not exact, and how many faults were drawn for them.
+    pub failed: Vec<(u64, usize)>,
 }
 
 impl Row {
-    fn add(&mut self, verdict: Verdict, seed: u64, judgement: &Judgement) {
+    fn add(&mut self, verdict: Verdict, case: &Case, judgement: &Judgement) {
         self.verdicts[verdict as usize] += 1;
         self.observed_and_false += u32::try_from(judgement.observed_and_false).unwrap_or(u32::MAX);
         let failed = verdict != Verdict::Exact || judgement.observed_and_false > 0;
         if failed && self.failed.len() < SEEDS {
-            self.failed.push(seed);
+            self.failed.push((case.seed, case.drawn));
         }
     }
 
@@ -75,7 +75,7 @@ impl Scores {
 
     /// Counts a case.
     pub fn add(&mut self, case: &Case, judgement: &Judgement, took: Duration) {
-        self.by_count.entry(case.truth.len()).or_default().add(judgement.verdict, case.seed, judgement);
+        self.by_count.entry(case.truth.len()).or_default().add(judgement.verdict, case, judgement);
         self.took = (self.took.0 + took, self.took.1.max(took));
         for (fault, named) in case.truth.iter().zip(&judgement.named) {
             let verdict = match (case.truth.len(), named) {
@@ -83,7 +83,7 @@ impl Scores {
                 (_, true) => Verdict::Exact,
                 (_, false) => Verdict::Missed,
             };
-            self.by_kind.entry(fault.kind).or_default().add(verdict, case.seed, judgement);
+            self.by_kind.entry(fault.kind).or_default().add(verdict, case, judgement);
         }
     }
 }
@@ -92,7 +92,7 @@ impl Display for Scores {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             out,
-            "{:<24} {:>7} {:>6} {:>8} {:>6} {:>6} {:>14}  seeds",
+            "{:<24} {:>7} {:>6} {:>8} {:>6} {:>6} {:>14}  seeds/faults",
             "", "exact %", "exact", "superset", "wrong", "missed", "observed+false"
         )?;
         let counts = self.by_count.iter().map(|(count, row)| (format!("{count} faults"), row));
@@ -100,7 +100,12 @@ impl Display for Scores {
         for (name, row) in counts.chain(kinds) {
             let [exact, superset, wrong, missed] = row.verdicts;
             let (share, observed) = (row.exact(), row.observed_and_false);
-            let failed = row.failed.iter().map(u64::to_string).collect::<Vec<_>>().join(" ");
+            let failed = row
+                .failed
+                .iter()
+                .map(|(seed, drawn)| format!("{seed}/{drawn}"))
+                .collect::<Vec<_>>()
+                .join(" ");
             writeln!(
                 out,
                 "{name:<24} {share:>7.1} {exact:>6} {superset:>8} {wrong:>6} {missed:>6} {observed:>14}  {failed}"

@@ -76,6 +76,12 @@ impl<'a> Bench<'a> {
             let on = lossy(self.topology(), cause, &self.case.flows[flow], &self.ways[flow]);
             met.extend(on.map(|step| (step, number, mode(cause.2))));
         }
+        // Whether a node's forwarding is what passes on packets that are none of its pods' is not said: where none was
+        // lost, it is not held against anybody.
+        let transit = |step: usize| matches!(self.ways[flow].steps[step].part, Part::Transit(_));
+        if !self.case.lost[flow].iter().any(|lost| transit(lost.step)) {
+            met.retain(|&(step, ..)| !transit(step));
+        }
         met.sort_unstable_by_key(|&(step, number, mode)| (step, mode != Mode::All, number));
         let end = met.iter().position(|&(_, _, mode)| mode == Mode::All).map_or(met.len(), |at| at + 1);
         met.truncate(end);
@@ -131,39 +137,52 @@ impl<'a> Bench<'a> {
         ))
     }
 
-    /// Whether the hub knows neither a flow's backend nor where its probes were lost.
+    /// Whether the hub does not know a flow's backend, not even of what was answered.
     fn is_dim(&self, flow: usize) -> bool {
-        self.case.flows[flow].anonymous && self.case.lost[flow].iter().all(|lost| lost.said == Said::Unknown)
+        self.case.flows[flow].anonymous
     }
 
-    /// Of probes whose backends nobody knows, the hub has the share that was lost: how far a set of causes fits it.
+    /// Of probes whose backends nobody knows, the hub has the share that was lost and what is known of it: how far a set of
+    /// causes fits these.
     fn same_shares(&self, causes: &[Named]) -> Option<f64> {
-        let mut shares: BTreeMap<_, [f64; 4]> = BTreeMap::new();
+        let mut alike: BTreeMap<_, Vec<usize>> = BTreeMap::new();
         for (at, flow) in self.case.flows.iter().enumerate().filter(|&(at, _)| self.is_dim(at)) {
-            let probes = f64::from(flow.probes);
-            let [all, lost, least, maybe] =
-                shares.entry((flow.source, flow.target.service, flow.class)).or_default();
-            *all += probes;
-            *lost += f64::from(self.case.lost[at].iter().map(|lost| lost.probes).sum::<u32>());
-            match self.predict(at, causes).first() {
-                Some(&(_, _, Mode::All)) => *least += probes,
-                Some(_) => *maybe += probes,
+            alike.entry((flow.source, flow.target.service, flow.class)).or_default().push(at);
+        }
+        let shares = alike.values().map(|flows| self.same_share(causes, flows));
+        shares.sum()
+    }
+
+    fn same_share(&self, causes: &[Named], flows: &[usize]) -> Option<f64> {
+        let [mut all, mut lost, mut least, mut maybe] = [0.0; 4];
+        let predicted: Vec<_> = flows.iter().map(|&flow| (flow, self.predict(flow, causes))).collect();
+        for (flow, predicted) in &predicted {
+            let probes = f64::from(self.case.flows[*flow].probes);
+            all += probes;
+            lost += f64::from(self.case.lost[*flow].iter().map(|lost| lost.probes).sum::<u32>());
+            match predicted.first() {
+                Some(&(_, _, Mode::All)) => least += probes,
+                Some(_) => maybe += probes,
                 None => {}
             }
         }
+        // Up to its translation the way is the same to each backend, and a refusal does not say whose it is.
+        let explained = |lost: &Lost| {
+            let fits = |(flow, all): &(usize, Vec<(usize, usize, Mode)>)| {
+                all.iter().any(|&(at, ..)| self.compatible(*flow, lost, at))
+            };
+            predicted.iter().any(fits)
+        };
+        if !flows.iter().flat_map(|&flow| &self.case.lost[flow]).all(explained) {
+            return None;
+        }
         let rate = self.case.truth.iter().map(|it| it.rate).fold(1.0, f64::min);
         let begun = self.case.truth.iter().any(|it| it.before > 0.0);
-        let mut slack = 0.0;
-        for [all, lost, least, maybe] in shares.into_values() {
-            let none = lost == 0.0;
-            let fits = (begun || lost >= least - SHARE * all) && lost <= least + maybe + SHARE * all;
-            let extremes = (!none || least == 0.0) && (none || least + maybe > 0.0);
-            if !fits || !extremes || (lost >= all && least + maybe < all) {
-                return None;
-            }
-            slack += if none { maybe * rate } else { 0.0 };
-        }
-        Some(slack)
+        let none = lost == 0.0;
+        let fits = (begun || lost >= least - SHARE * all) && lost <= least + maybe + SHARE * all;
+        let extremes = (!none || least == 0.0) && (none || least + maybe > 0.0);
+        let whole = lost < all || least + maybe >= all;
+        (fits && extremes && whole).then_some(if none { maybe * rate } else { 0.0 })
     }
 
     /// Expected losses by which two predictions differ for a flow; none if the facts tell them apart.
@@ -221,7 +240,9 @@ impl<'a> Bench<'a> {
 
     pub(super) fn compatible(&self, flow: usize, lost: &Lost, at: usize) -> bool {
         let way = &self.ways[flow];
-        let (truth, other) = (way.steps[lost.step], way.steps[at]);
+        // The way to another backend may be shorter.
+        let Some(&truth) = way.steps.get(lost.step) else { return lost.said == Said::Unknown };
+        let other = way.steps[at];
         if lost.step == at {
             return true;
         }
@@ -281,34 +302,17 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// Whether each alternative of a cause could be put in its place.
-    pub(super) fn honest(&self, answer: &[Cause], at: usize, cause: &Cause) -> bool {
-        let answered: Vec<Named> = answer.iter().map(|it| (it.component, it.heading, it.pattern)).collect();
-        let fits = |&(component, heading): &(Component, Heading)| {
-            let mut instead = answered.clone();
-            instead[at] = (component, heading, cause.pattern);
-            self.agree(&answered, &instead)
+    /// Whether a set of causes leaves the same facts as the truth with a cause, and with each of its alternatives, in one
+    /// place of the set.
+    pub(super) fn same_with(&self, causes: &[Named], at: usize, cause: &Cause) -> bool {
+        let mut causes = causes.to_vec();
+        let mut with = |(component, heading): (Component, Heading)| {
+            causes[at] = (component, heading, cause.pattern);
+            self.same(&causes)
         };
-        cause.alternatives.len() <= ALTERNATIVES && cause.alternatives.iter().all(fits)
-    }
-
-    /// Whether two sets of causes lose the same, as far as the evidence that there is tells.
-    fn agree(&self, one: &[Named], other: &[Named]) -> bool {
-        (0..self.case.flows.len()).all(|flow| {
-            let (one, other) = (self.predict(flow, one), self.predict(flow, other));
-            let has = |all: &[(usize, usize, Mode)], it: &(usize, usize, Mode)| {
-                all.iter().any(|other| other.2 == it.2 && self.same_evidence(flow, it.0, other.0))
-            };
-            one.iter().all(|it| has(&other, it)) && other.iter().all(|it| has(&one, it))
-        })
-    }
-
-    /// Whether what is known of a flow's losses fits both steps or none of them.
-    fn same_evidence(&self, flow: usize, one: usize, other: usize) -> bool {
-        one == other
-            || self.case.lost[flow]
-                .iter()
-                .all(|lost| self.compatible(flow, lost, one) == self.compatible(flow, lost, other))
+        cause.alternatives.len() <= ALTERNATIVES
+            && with((cause.component, cause.heading))
+            && cause.alternatives.iter().all(|&alternative| with(alternative))
     }
 
     /// Whether all that a cause would lose is what a true one loses, or was lost where it says: it says less than the
