@@ -6,6 +6,7 @@ use crate::cluster::{self, Profile};
 use crate::{ebpf, setup};
 
 mod cable;
+mod history;
 pub(crate) mod idle;
 mod matrix;
 mod overhead;
@@ -32,6 +33,8 @@ enum What {
     Roster(roster::Args),
     /// The hub's memory a path, and how fast it plans, takes samples and judges
     Matrix(matrix::Args),
+    /// History's bytes a path and day, what it costs to write, and how long questions take
+    History(history::Args),
 }
 
 /// Measures.
@@ -45,6 +48,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         What::Split(args) => in_lab(|| cable::build(args.output.profile()), || split::run(args)),
         What::Roster(args) => roster::run(args),
         What::Matrix(args) => matrix::run(args),
+        What::History(args) => history::run(args),
     }
 }
 
