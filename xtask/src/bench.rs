@@ -7,6 +7,7 @@ use crate::{ebpf, setup};
 
 mod cable;
 mod causes;
+mod history;
 pub(crate) mod idle;
 mod matrix;
 mod overhead;
@@ -35,6 +36,8 @@ enum What {
     Matrix(matrix::Args),
     /// How often the explainer names the true causes, on random clusters with random faults
     Causes(causes::Args),
+    /// History's bytes a path and day, what it costs to write, and how long questions take
+    History(history::Args),
 }
 
 /// Measures.
@@ -49,6 +52,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         What::Roster(args) => roster::run(args),
         What::Matrix(args) => matrix::run(args),
         What::Causes(args) => causes::run(args),
+        What::History(args) => history::run(args),
     }
 }
 

@@ -204,10 +204,10 @@ fn size(print: &mut Print, paths: u32, dir: &Path) {
 fn load(print: &mut Print, paths: u32, dir: &Path) {
     let history = Running::open(dir, Retention::default());
     let mut noise = Noise(88_172_645_463_325_252);
-    let (_, named) = took(|| {
+    let ((), named) = took(|| {
         (0..paths).for_each(|at| {
             black_box(history.writer.path(&identity(at)));
-        })
+        });
     });
     print.figure("a path's number", named.cpu.as_secs_f64() * 1e9 / f64::from(paths), "ns");
     let changes = (0..paths).map(|path| (PathNumber(path), Some(1))).collect();
@@ -314,8 +314,8 @@ fn main() {
     };
     let mut print = Print { json: words.iter().any(|word| word == "--json"), figures: Vec::new() };
     let paths = number("--paths", 102_400);
-    let dir =
-        tempfile::tempdir_in(std::env::var_os("CARGO_TARGET_TMPDIR").unwrap_or_else(|| ".".into())).unwrap();
+    let parent = words.iter().position(|word| word == "--dir").map_or(".", |at| &words[at + 1]);
+    let dir = tempfile::tempdir_in(parent).unwrap();
     size(&mut print, number("--size-paths", 5120), &dir.path().join("size"));
     month(&mut print, &dir.path().join("month"));
     load(&mut print, paths, &dir.path().join("load"));

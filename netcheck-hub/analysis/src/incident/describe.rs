@@ -202,8 +202,7 @@ impl Describe<'_> {
             Component::Uplink(extent) => at("uplink", extent),
             Component::Wire { from, to } => between("link", from, to),
             Component::Node(node) => format!("node/{}", self.node(node)),
-            Component::Cluster => "everywhere".to_owned(),
-            Component::SecondaryNetwork(_) => "everywhere".to_owned(),
+            Component::Cluster | Component::SecondaryNetwork(_) => "everywhere".to_owned(),
         }
     }
 
@@ -224,9 +223,11 @@ impl Describe<'_> {
             Component::Server { .. } | Component::Service(_) if dns => IncidentKind::DnsServer,
             Component::Server { service: Some(_), .. } if self.spread() => IncidentKind::Backend,
             Component::Server { .. } | Component::Service(_) if service => IncidentKind::Service,
-            Component::Server { .. } | Component::Service(_) => IncidentKind::Target,
             Component::Translation { .. } => IncidentKind::Service,
-            Component::Stack(Extent::Pod(_)) | Component::PodLink(Extent::Pod(_)) => IncidentKind::Target,
+            Component::Server { .. }
+            | Component::Service(_)
+            | Component::Stack(Extent::Pod(_))
+            | Component::PodLink(Extent::Pod(_)) => IncidentKind::Target,
             Component::Stack(_) | Component::Uplink(_) | Component::Node(_) => IncidentKind::Node,
             Component::PodLink(_)
             | Component::Hairpin(_)

@@ -78,11 +78,9 @@ impl<'a> Build<'a> {
         if let Some(&known) = self.nodes.get(name) {
             return known;
         }
-        let zone = match (world.roster.zone(name), self.zones_by_node.get(name)) {
-            ("", None) => "",
-            ("", Some(&zone)) => zone,
-            (zone, _) => zone,
-        };
+        let listed = world.roster.zone(name);
+        let zone =
+            if listed.is_empty() { self.zones_by_node.get(name).copied().unwrap_or_default() } else { listed };
         let zone = match zone {
             "" => None,
             zone => Some(*self.zones.entry(zone).or_insert_with(|| {

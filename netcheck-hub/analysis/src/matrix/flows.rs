@@ -98,7 +98,7 @@ impl Flows {
         let (_, lost) = ordinary(run());
         let sum = |of: fn(&Slot) -> u32| run().map(|slot| u64::from(of(slot))).sum::<u64>();
         let (answered, denied) = (sum(|slot| slot.new_reply), sum(|slot| slot.new_lost));
-        let since_ns = run().filter(|slot| slot.lost() > 0).last()?.start_ns;
+        let since_ns = run().rfind(|slot| slot.lost() > 0)?.start_ns;
         let flows = Self { new_denied: false, since_ns, lost, answered };
         (lost >= RUN && answered >= RUN && denied == 0).then_some(flows)
     }

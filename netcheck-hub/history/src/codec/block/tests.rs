@@ -1,6 +1,10 @@
 use proptest::prelude::*;
 
+use netcheck_common::sketch::BUCKETS;
+
 use super::*;
+use crate::codec::Malformed;
+use crate::window::Delays;
 
 fn sketches(most: usize) -> impl Strategy<Value = Sketch> {
     prop::collection::vec((0..BUCKETS, 1_u32..2000), 0..most).prop_map(|entries| {
