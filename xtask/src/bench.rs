@@ -11,6 +11,7 @@ mod history;
 pub(crate) mod idle;
 mod matrix;
 mod overhead;
+mod relay;
 mod roster;
 mod split;
 mod spread;
@@ -30,6 +31,8 @@ enum What {
     Overhead(overhead::Args),
     /// How far delays are off, and in whose share they land, while hosts are starved
     Split(split::Args),
+    /// What it costs an agent to pass on the sessions of others
+    Relay(relay::Args),
     /// A hub that reads a large cluster from the Kubernetes API: time and memory to the roster and to plans
     Roster(roster::Args),
     /// The hub's memory a path, and how fast it plans, takes samples and judges
@@ -49,6 +52,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         What::Idle(args) => in_lab(|| cluster::build(Profile::Release), || idle::run(args)),
         What::Overhead(args) => in_lab(|| cable::build(args.output.profile()), || overhead::run(args)),
         What::Split(args) => in_lab(|| cable::build(args.output.profile()), || split::run(args)),
+        What::Relay(args) => in_lab(|| cluster::build(args.output.profile()), || relay::run(args)),
         What::Roster(args) => roster::run(args),
         What::Matrix(args) => matrix::run(args),
         What::Causes(args) => causes::run(args),

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long something waits to be acknowledged, and nothing at all is. By then a packet was retransmitted at least three
-/// times where the round trip is short (RFC 6298; the kernel begins with 200 ms, `TCP_RTO_MIN` in include/net/tcp.h).
+/// times where the round trip is short (RFC 6298; the kernel begins with 200 ms: include/net/tcp.h).
 pub(crate) const STALLED: Duration = Duration::from_secs(2);
 
 /// The head of `struct tcp_info` (include/uapi/linux/tcp.h), which only ever grows at its end.

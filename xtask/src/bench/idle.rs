@@ -140,7 +140,7 @@ impl Clock {
 }
 
 /// Seconds that all threads of a process have been on a core.
-fn run_seconds(pid: u32) -> Result<f64> {
+pub(super) fn run_seconds(pid: u32) -> Result<f64> {
     let tasks = format!("/proc/{pid}/task");
     let mut run_ns = 0;
     for task in fs::read_dir(&tasks).with_context(|| format!("reading {tasks}"))? {
