@@ -161,7 +161,7 @@ fn endings(state: &State, judged: &[&Lost], probe: &Probe) -> Vec<Ending> {
         match endings.iter_mut().find(|one| same(one)) {
             Some(one) => one.probes += 1,
             None => {
-                endings.push(Ending { probes: 1, outcome: lost.outcome, at: at.cloned(), met: met.cloned() })
+                endings.push(Ending { probes: 1, outcome: lost.outcome, at: at.cloned(), met: met.cloned() });
             }
         }
     }

@@ -3,6 +3,12 @@ use netcheck_common::domain::Outcome;
 use super::*;
 use crate::model::evidence::LostSample;
 
+/// Since when in milliseconds, how many were lost and how many answered; none where nothing differs.
+type Figures = Option<(i64, u64, u64)>;
+
+/// The windows, the lost new flows, what they say, and why.
+type Row = (&'static str, &'static [(i64, u32)], Figures, &'static str);
+
 /// A second each, of two letters: what became of the ordinary probe and of the new flow. `r` a reply, `l` a loss, `.`
 /// nothing.
 fn ring(text: &str) -> Ring {
@@ -39,19 +45,19 @@ fn denied(text: &str, all: &[(i64, u32)]) -> Option<Flows> {
 
 #[test]
 fn new_connections_are_denied_once_four_in_a_row_are_lost_and_old_ones_go_on() {
-    let burst = [(2100, 1), (2600, 2), (2600, 3), (2600, 4)];
-    let rows: &[(&str, &[(i64, u32)], Option<(i64, u64, u64)>, &str)] = &[
-        ("rr rr rl", &burst, Some((2100, 4, 1)), "as soon as the fourth is lost"),
-        ("rr rr", &burst, Some((2100, 4, 0)), "before the window is closed"),
-        ("rr rr rl", &burst[..3], None, "chance may be a dead port's"),
+    const BURST: [(i64, u32); 4] = [(2100, 1), (2600, 2), (2600, 3), (2600, 4)];
+    let rows: &[Row] = &[
+        ("rr rr rl", &BURST, Some((2100, 4, 1)), "as soon as the fourth is lost"),
+        ("rr rr", &BURST, Some((2100, 4, 0)), "before the window is closed"),
+        ("rr rr rl", &[(2100, 1), (2600, 2), (2600, 3)], None, "chance may be a dead port's"),
         (
             "rr rr rl rl",
             &[(2100, 1), (2600, 2), (2600, 3), (2600, 4), (3100, 5)],
             Some((2100, 5, 2)),
             "while it lasts",
         ),
-        ("rr rr rl rr", &burst, None, "one was answered since"),
-        ("rr rr ll", &burst, None, "nothing passes at all"),
+        ("rr rr rl rr", &BURST, None, "one was answered since"),
+        ("rr rr ll", &BURST, None, "nothing passes at all"),
         (
             "rr rr",
             &[(2099, 0), (2100, 1), (2600, 2), (2600, 3), (2600, 4)],
@@ -86,7 +92,7 @@ fn what_the_newest_showed_is_forgotten() {
 
 #[test]
 fn old_ones_are_lost_where_new_ones_pass_without_exception() {
-    let rows: &[(&str, Option<(i64, u64, u64)>)] = &[
+    let rows: &[(&str, Figures)] = &[
         ("rr rr lr lr", Some((2, 2, 2))),
         ("rr lr lr lr", Some((1, 3, 3))),
         ("rr rr lr", None),
