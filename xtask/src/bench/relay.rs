@@ -15,13 +15,15 @@ use serde_json::{Value, json};
 
 use super::Output;
 use super::idle::{memory_mib, run_seconds};
-use crate::cluster::{Cluster, Settings};
+use crate::cluster::{Cluster, Report, Settings};
 
 /// The node whose agent passes sessions on.
 const RELAY: &str = "n1";
 /// The node that has the addresses of all simulated ones.
 const SOURCE: &str = "n2";
 const RELAY_PORT: u16 = 6102;
+/// How long the lab may take to begin.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// How often each session says something.
 const STEP: Duration = Duration::from_millis(100);
 
@@ -54,7 +56,9 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let profile = args.output.profile();
     let cluster =
         Cluster::start(lab, Settings { profile, inventory: Some(inventory), ..Settings::default() })?;
-    cluster.wait_healthy()?;
+    // The simulated nodes have no agents, and never any data.
+    let measured_well = |report: &Report| report.reachable > 0 && report.unreachable + report.degraded == 0;
+    cluster.wait("the real nodes are measured", PATIENCE, measured_well)?;
     let processes: Vec<(String, u32)> = cluster.processes().collect();
     let pid = processes.iter().find(|(name, _)| name.contains(RELAY)).context("no agent on the relay")?.1;
     let end = || Instant::now() + Duration::from_secs(args.seconds);
