@@ -30,8 +30,7 @@
 //! | full disk | did not come back within 20 s | refused, and went on when there was room |
 //!
 //! netcheck is built with `panic = "abort"`: a store that panics over a damaged file is a hub that does not start. That
-//! decides, and that spaces can be dropped: fjall frees their files at once and writes nothing for it. The price is
-//! some more crates, and the licences 0BSD and BSL-1.0, which ask for nothing.
+//! decides. The price is some more crates, and the licences 0BSD and BSL-1.0, which ask for nothing.
 
 pub mod location;
 pub mod path;

@@ -44,7 +44,7 @@ pub struct Reach {
     pub tier: Option<Tier>,
     /// Begin of the oldest, unix nanoseconds, to some hours.
     pub oldest_ns: i64,
-    /// What it takes up on the disk.
+    /// Bytes of its keys and values.
     pub bytes: u64,
 }
 
@@ -123,7 +123,7 @@ impl Reader {
             let of = |space: &&Space| space.kind == kind || young && space.kind == Kind::Young;
             let oldest = spaces.iter().filter(of).map(|space| space.start_s).min()?;
             let bytes =
-                spaces.iter().filter(|space| space.kind == kind).map(|space| store.bytes(Some(*space))).sum();
+                spaces.iter().filter(|space| space.kind == kind).map(|space| store.held(Some(*space))).sum();
             Some(Reach { tier, oldest_ns: nanos(oldest), bytes })
         };
         let tiers = [Some(Tier::Raw), Some(Tier::Fine), Some(Tier::Minute), Some(Tier::Coarse), None];
@@ -133,7 +133,7 @@ impl Reader {
     /// What history takes up on the disk, with what the store needs for itself, bytes.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.shared.read().store.as_ref().map_or(0, |store| store.bytes(None))
+        self.shared.read().store.as_ref().map_or(0, Store::bytes)
     }
 
     /// Whether it ends with the process.

@@ -14,7 +14,7 @@ pub struct Retention {
     pub minute: Duration,
     /// Windows of ten minutes, and everything that is not a window.
     pub all: Duration,
-    /// On the disk, with what the store needs for itself.
+    /// Of keys and values. The store takes up to 128 MiB more for its journal, and what it has not cleared away yet.
     pub bytes: u64,
 }
 

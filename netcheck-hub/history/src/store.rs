@@ -1,7 +1,6 @@
 //! Where keys and values lie: in fjall under the data directory, or in memory where that can't be used.
 //!
-//! Keys are in spaces, and a space holds one kind of value for one period of time. What is too old goes by whole spaces:
-//! that frees the disk at once, and writes nothing.
+//! Keys are in spaces, and a space holds one kind of value for one period of time. What is too old goes by whole spaces.
 
 use std::fmt;
 use std::io;
@@ -261,11 +260,19 @@ impl Store {
         }
     }
 
-    /// What it takes up: of one space, or of all and what comes with it.
-    pub(crate) fn bytes(&self, space: Option<Space>) -> u64 {
+    /// Bytes of keys and values: of one space, or of all.
+    pub(crate) fn held(&self, space: Option<Space>) -> u64 {
         match self {
-            Self::Disk(disk) => disk.bytes(space),
-            Self::Memory(memory) => memory.bytes(space),
+            Self::Disk(disk) => disk.held(space),
+            Self::Memory(memory) => memory.held(space),
+        }
+    }
+
+    /// What it takes up, with what the store needs for itself and what it has not cleared away yet.
+    pub(crate) fn bytes(&self) -> u64 {
+        match self {
+            Self::Disk(disk) => disk.on_disk(),
+            Self::Memory(memory) => memory.held(None),
         }
     }
 }

@@ -101,9 +101,7 @@ impl Reader {
         let mut read = Read::new(&inner, None)?;
         let to_s = seconds(at_ns);
         let from_s = to_s.saturating_sub(u32::try_from(range.as_secs()).unwrap_or(u32::MAX));
-        let tier =
-            Tier::ROLLED.into_iter().find(|&tier| read.oldest_s(tier).is_some_and(|oldest| oldest <= from_s));
-        let tier = tier.unwrap_or(Tier::Coarse);
+        let tier = read.finest(from_s);
         // A range that is shorter than a step is the step that it ends in.
         let begin_s = floor(from_s, tier.step_s());
         let mut paths: BTreeMap<PathNumber, PathAt> = verdicts
@@ -111,7 +109,7 @@ impl Reader {
             .map(|(path, verdict)| (path, PathAt { window: None, verdict: Some(verdict) }))
             .collect();
         for (tier, from_s, to_s) in read.parts(tier, begin_s, to_s) {
-            for ((path, _), window) in read.filled(tier, from_s, to_s)? {
+            for ((path, _), window) in read.merged(tier, from_s, to_s)? {
                 match &mut paths.entry(PathNumber(path)).or_default().window {
                     Some(before) => before.merge(&window),
                     none @ None => *none = Some(window),
@@ -158,6 +156,15 @@ impl<'a> Read<'a> {
         self.spaces.iter().filter(of).map(|space| space.start_s).min()
     }
 
+    /// The finest tier that reaches back to a time; where none does, the one that reaches back furthest.
+    fn finest(&self, from_s: u32) -> Tier {
+        if from_s >= self.inner.marks.rolled_s {
+            return Tier::Fine;
+        }
+        let reach = |tier| Some((self.oldest_s(tier)?.max(from_s), tier));
+        Tier::ROLLED.into_iter().filter_map(reach).min().map_or(Tier::Fine, |(_, tier)| tier)
+    }
+
     /// Which tier answers for which part of a time, the oldest first: the wanted one as far as it reaches back, coarser
     /// ones before, and what is not rolled up yet at the end.
     fn parts(&self, tier: Tier, from_s: u32, to_s: u32) -> Vec<(Tier, u32, u32)> {
@@ -190,6 +197,28 @@ impl<'a> Read<'a> {
                 }
             }
         }
+        Ok(found)
+    }
+
+    /// Windows that overlap a time, in no order, and not one by one: those of ten seconds that lack their delays are
+    /// merged before they are filled.
+    fn merged(&mut self, tier: Tier, from_s: u32, to_s: u32) -> Result<Found, ReadError> {
+        if tier != Tier::Fine {
+            return self.filled(tier, from_s, to_s);
+        }
+        let (lacking, mut found): (Found, Found) =
+            self.windows(tier, from_s, to_s)?.into_iter().partition(|(_, window)| lacks(window));
+        let mut sums: HashMap<(u32, u32), Window> = HashMap::new();
+        for ((path, start_s), window) in lacking {
+            sums.entry((path, floor(start_s, BUCKET))).or_default().merge(&window);
+        }
+        for (at, around) in self.windows(Tier::Coarse, floor(from_s, BUCKET), to_s)? {
+            if let Some(mut window) = sums.remove(&at) {
+                fill(&mut window, &around);
+                found.push((at, window));
+            }
+        }
+        found.extend(sums);
         Ok(found)
     }
 

@@ -1,4 +1,7 @@
-//! Keys and values in fjall.
+//! Keys and values in fjall: a keyspace for each kind, in which keys begin with their period.
+//!
+//! Not a keyspace for each period: fjall 3.1 writes the list of all that ever were anew whenever one comes or goes, and
+//! keeps it, so that a month of them took gigabytes.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,11 +18,18 @@ const CACHE_BYTES: u64 = 16 << 20;
 const JOURNAL_BYTES: u64 = 64 << 20;
 /// Of open tables; the hub has connections as well.
 const FILES: usize = 200;
+/// Keys that are removed in one transaction.
+const REMOVED: usize = 8192;
+/// The first byte of the key, among what stands, that says how much a space holds; its name follows.
+const HELD: u8 = b'h';
 
 /// See [`super::Store`].
 pub(crate) struct Disk {
     db: Database,
-    spaces: Mutex<BTreeMap<Space, Keyspace>>,
+    /// By [`Kind::ALL`].
+    keyspaces: Vec<Keyspace>,
+    /// Bytes of keys and values that were written to a space. Written with what it counts.
+    held: Mutex<BTreeMap<Space, u64>>,
 }
 
 impl fmt::Debug for Disk {
@@ -37,47 +47,56 @@ impl Disk {
             .max_cached_files(Some(FILES))
             .worker_threads(1)
             .open()?;
-        let mut spaces = BTreeMap::new();
-        for name in db.list_keyspace_names() {
-            if let Some(space) = Space::parse(&name) {
-                spaces.insert(space, db.keyspace(&name, || options(space.kind))?);
+        let open = |kind: Kind| db.keyspace(kind.name(), || options(kind));
+        let keyspaces = Kind::ALL.into_iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        let disk = Self { db, keyspaces, held: Mutex::default() };
+        let mut held = BTreeMap::new();
+        disk.range(Space::STATE, &[HELD], &[HELD + 1], &mut |key, bytes| {
+            let space = str::from_utf8(&key[1..]).ok().and_then(Space::parse);
+            if let (Some(space), Ok(bytes)) = (space, bytes.try_into()) {
+                held.insert(space, u64::from_be_bytes(bytes));
             }
-        }
-        Ok(Self { db, spaces: Mutex::new(spaces) })
+            true
+        })?;
+        *disk.lock() = held;
+        Ok(disk)
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Space, Keyspace>> {
-        self.spaces.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Space, u64>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn keyspace(&self, space: Space) -> Option<Keyspace> {
-        self.lock().get(&space).cloned()
+    fn keyspace(&self, kind: Kind) -> &Keyspace {
+        &self.keyspaces[kind as usize]
     }
 
     pub(super) fn commit(&self, changes: Vec<Change>) -> Result<(), StoreError> {
         let mut batch = self.db.batch().durability(Some(PersistMode::SyncAll));
-        let mut spaces = self.lock();
+        let mut more: BTreeMap<Space, u64> = BTreeMap::new();
         for Change { space, key, value } in changes {
-            let keyspace = match spaces.get(&space) {
-                Some(keyspace) => keyspace.clone(),
-                None => {
-                    let keyspace = self.db.keyspace(&space.to_string(), || options(space.kind))?;
-                    spaces.insert(space, keyspace.clone());
-                    keyspace
-                }
-            };
+            let (keyspace, key) = (self.keyspace(space.kind), within(space, &key));
             match value {
-                Some(value) => batch.insert(&keyspace, key, value),
-                None => batch.remove(&keyspace, key),
+                Some(value) => {
+                    *more.entry(space).or_default() += (key.len() + value.len()) as u64;
+                    batch.insert(keyspace, key, value);
+                }
+                None => batch.remove(keyspace, key),
             }
         }
-        drop(spaces);
-        Ok(batch.commit()?)
+        // What stands is written again and again: how much that was says nothing.
+        more.remove(&Space::STATE);
+        let mut held = self.lock();
+        for (space, more) in &mut more {
+            *more += held.get(space).copied().unwrap_or(0);
+            batch.insert(self.keyspace(Kind::State), held_key(*space), more.to_be_bytes());
+        }
+        batch.commit()?;
+        held.append(&mut more);
+        Ok(())
     }
 
     pub(super) fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let Some(keyspace) = self.keyspace(space) else { return Ok(None) };
-        Ok(keyspace.get(key)?.map(|value| value.to_vec()))
+        Ok(self.keyspace(space.kind).get(within(space, key))?.map(|value| value.to_vec()))
     }
 
     pub(super) fn range(
@@ -87,10 +106,12 @@ impl Disk {
         to: &[u8],
         found: &mut dyn FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), StoreError> {
-        let Some(keyspace) = self.keyspace(space).filter(|_| from < to) else { return Ok(()) };
-        for entry in keyspace.range(from..to) {
+        if from >= to {
+            return Ok(());
+        }
+        for entry in self.keyspace(space.kind).range(within(space, from)..within(space, to)) {
             let (key, value) = entry.into_inner()?;
-            if !found(&key, &value) {
+            if !found(&key[PERIOD..], &value) {
                 break;
             }
         }
@@ -98,26 +119,57 @@ impl Disk {
     }
 
     pub(super) fn last(&self, space: Space, from: &[u8], to: &[u8]) -> Result<Option<KeyValue>, StoreError> {
-        let Some(keyspace) = self.keyspace(space).filter(|_| from < to) else { return Ok(None) };
-        let last = keyspace.range(from..to).next_back().map(Guard::into_inner).transpose()?;
-        Ok(last.map(|(key, value)| (key.to_vec(), value.to_vec())))
+        if from >= to {
+            return Ok(None);
+        }
+        let mut range = self.keyspace(space.kind).range(within(space, from)..within(space, to));
+        let last = range.next_back().map(Guard::into_inner).transpose()?;
+        Ok(last.map(|(key, value)| (key[PERIOD..].to_vec(), value.to_vec())))
     }
 
     pub(super) fn spaces(&self) -> Vec<Space> {
         self.lock().keys().copied().collect()
     }
 
+    /// Removes all keys of a space, and at last that it was there. Interrupted, it is done again.
     pub(super) fn forget(&self, space: Space) -> Result<(), StoreError> {
-        let keyspace = self.lock().remove(&space);
-        Ok(keyspace.map_or(Ok(()), |keyspace| self.db.delete_keyspace(keyspace))?)
-    }
-
-    pub(super) fn bytes(&self, space: Option<Space>) -> u64 {
-        match space {
-            Some(space) => self.keyspace(space).map_or(0, |keyspace| keyspace.disk_space()),
-            None => self.db.disk_space().unwrap_or(0),
+        let keyspace = self.keyspace(space.kind);
+        loop {
+            let keys = keyspace.prefix(space.start_s.to_be_bytes()).take(REMOVED).map(Guard::key);
+            let keys = keys.collect::<Result<Vec<_>, _>>()?;
+            let last = keys.len() < REMOVED;
+            let mut batch = self.db.batch().durability(Some(PersistMode::Buffer));
+            keys.into_iter().for_each(|key| batch.remove(keyspace, key));
+            if last {
+                batch.remove(self.keyspace(Kind::State), held_key(space));
+            }
+            batch.commit()?;
+            if last {
+                self.lock().remove(&space);
+                return Ok(());
+            }
         }
     }
+
+    pub(super) fn held(&self, space: Option<Space>) -> u64 {
+        let held = self.lock();
+        space.map_or_else(|| held.values().sum(), |space| held.get(&space).copied().unwrap_or(0))
+    }
+
+    pub(super) fn on_disk(&self) -> u64 {
+        self.db.disk_space().unwrap_or(0)
+    }
+}
+
+/// Bytes of a key that say the period.
+const PERIOD: usize = 4;
+
+fn within(space: Space, key: &[u8]) -> Vec<u8> {
+    [&space.start_s.to_be_bytes()[..], key].concat()
+}
+
+fn held_key(space: Space) -> Vec<u8> {
+    within(Space::STATE, &[&[HELD][..], space.to_string().as_bytes()].concat())
 }
 
 /// What is held in memory of a space until it is written as a table. Raw windows are gone after some minutes: with more

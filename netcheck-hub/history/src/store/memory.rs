@@ -65,7 +65,7 @@ impl Memory {
         self.lock().remove(&space);
     }
 
-    pub(super) fn bytes(&self, space: Option<Space>) -> u64 {
+    pub(super) fn held(&self, space: Option<Space>) -> u64 {
         /// What a map's entry costs beside its contents, about.
         const ENTRY: usize = 64;
         let spaces = self.lock();

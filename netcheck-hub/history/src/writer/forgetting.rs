@@ -25,12 +25,12 @@ impl WriterTask {
             Store::Disk(_) => self.retention.bytes,
             Store::Memory(_) => self.retention.bytes.min(MEMORY_BYTES),
         };
-        let mut bytes = store.bytes(None);
+        let mut bytes = store.held(None);
         // What others have of a full disk is not known: a tenth less each time, until there is room.
         let most = if self.full { most.min(bytes - bytes / 10) } else { most };
         while bytes > most {
             let Some(next) = next_to_go(&spaces, now_s) else { break };
-            bytes = bytes.saturating_sub(store.bytes(Some(next)).max(1));
+            bytes = bytes.saturating_sub(store.held(Some(next)).max(1));
             store.forget(next)?;
             spaces.retain(|space| *space != next);
             count(&counters.squeezed_out, 1);

@@ -68,7 +68,7 @@ fn every_tier_keeps_its_time_and_not_much_more() {
 #[test]
 fn bytes_are_bounded_on_the_disk_and_the_finest_goes_first() {
     let dir = crate::tempdir();
-    let bytes = 12 << 20;
+    let bytes = 1 << 20;
     let retention = Retention { bytes, ..Retention::default() };
     let (history, _) = History::open(dir.path(), retention, START_NS);
     let history = Running::run(history);
