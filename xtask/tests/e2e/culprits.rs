@@ -64,7 +64,7 @@ fn the_rule_that_the_lab_inserted_is_named() {
         ("n1", "drop node=n1 hook=input proto=udp dport=6100"),
         ("n2", "drop node=n2 hook=forward"),
         ("n3", "reject node=n3 hook=input proto=tcp dport=6100"),
-        ("n4", "policy-deny pod=web-n4"),
+        ("n4", "drop node=n4 hook=output proto=tcp sport=6100"),
     ] {
         let fault = inject(&cluster, fault);
         let ours = inserted(&cluster.lab, node);
