@@ -79,8 +79,11 @@ impl<'a> Build<'a> {
             return known;
         }
         let listed = world.roster.zone(name);
-        let zone =
-            if listed.is_empty() { self.zones_by_node.get(name).copied().unwrap_or_default() } else { listed };
+        let zone = if listed.is_empty() {
+            self.zones_by_node.get(name).copied().unwrap_or_default()
+        } else {
+            listed
+        };
         let zone = match zone {
             "" => None,
             zone => Some(*self.zones.entry(zone).or_insert_with(|| {
