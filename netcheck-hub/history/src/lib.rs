@@ -6,7 +6,7 @@
 //! ```text
 //! hub ─try_record─▶ queue ─▶ WriterTask ─one transaction─▶ store ─▶ Reader ─▶ hub
 //!                              │ every 10 min: raw ─▶ 10 s, 1 min, 10 min
-//!                              └ by age and by bytes: whole spaces are forgotten
+//!                              └ by age and by bytes: whole periods are forgotten
 //! ```
 //!
 //! # What is exact
