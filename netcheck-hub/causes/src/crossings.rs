@@ -15,6 +15,9 @@ use crate::topology::Topology;
 use crate::way::{Route, Step, Way, backends};
 use crate::{Component, Heading};
 
+/// More items than this are looked at in one way alone, and not again one by one.
+pub(crate) const MANY: usize = 2_000;
+
 /// An item that a component may explain.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Hit {
@@ -29,6 +32,14 @@ pub(crate) struct Hit {
     pub(crate) may: bool,
     /// A kernel's report or an answer names the component.
     pub(crate) proof: bool,
+}
+
+/// The steps of one way of a bad item that are a component's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Crossed {
+    /// Number of the way, counted over all ways of all items.
+    pub(crate) way: u32,
+    pub(crate) steps: Steps,
 }
 
 /// How probes fared that are no symptom.
@@ -55,6 +66,8 @@ pub(crate) struct Suspect {
     pub(crate) hits: Vec<Hit>,
     /// Items whose packets are known to have passed it, by kind.
     pub(crate) passed: Vec<u16>,
+    /// Ways of items that cross it, ascending; none where there are too many items to look at each way again.
+    pub(crate) crossed: Vec<Crossed>,
 }
 
 /// Who crosses what.
@@ -67,7 +80,7 @@ pub(crate) struct Crossings {
 
 impl Crossings {
     pub(crate) fn new(topology: &Topology, groups: &[Group], items: &[Item], kinds: &mut Kinds) -> Self {
-        let mut collector = Collector::new(topology);
+        let mut collector = Collector::new(topology, items.len() <= MANY);
         for (at, item) in items.iter().enumerate() {
             collector.item(u32::try_from(at).unwrap_or(u32::MAX), item);
         }
@@ -189,10 +202,14 @@ struct Collector<'a> {
     /// Steps of each suspect on the way at hand, and the suspects that have some.
     steps: Vec<Steps>,
     touched: Vec<u32>,
+    /// Ways so far.
+    ways: u32,
+    /// Whether each way is kept.
+    each_way: bool,
 }
 
 impl<'a> Collector<'a> {
-    fn new(topology: &'a Topology) -> Self {
+    fn new(topology: &'a Topology, each_way: bool) -> Self {
         let objects = Objects::new(topology);
         let numbers = HashMap::default();
         let parts = HashMap::default();
@@ -204,16 +221,23 @@ impl<'a> Collector<'a> {
             parts,
             steps: Vec::new(),
             touched: Vec::new(),
+            ways: 0,
+            each_way,
         }
     }
 
     fn item(&mut self, at: u32, item: &Item) {
         for (way, sight) in &item.ways {
             self.way(way);
+            let number_of_way = self.ways;
+            self.ways += 1;
             for number in std::mem::take(&mut self.touched) {
                 let crossed = std::mem::take(&mut self.steps[number as usize]);
                 let explained = crossed & sight.steps;
                 let suspect = &mut self.suspects[number as usize];
+                if self.each_way {
+                    suspect.crossed.push(Crossed { way: number_of_way, steps: crossed });
+                }
                 let certain = crossed & !way.may();
                 if !item.guess && certain.trailing_zeros() < sight.steps.trailing_zeros() {
                     suspect.passed.push(item.kind);
@@ -285,8 +309,8 @@ impl<'a> Collector<'a> {
         }
         let number = u32::try_from(self.suspects.len()).unwrap_or(u32::MAX);
         let object = self.objects.intern(both_ways(key.0));
-        let (hits, passed) = (Vec::new(), Vec::new());
-        self.suspects.push(Suspect { key, object, one_way: [None; 2], hits, passed });
+        let (hits, passed, crossed) = (Vec::new(), Vec::new(), Vec::new());
+        self.suspects.push(Suspect { key, object, one_way: [None; 2], hits, passed, crossed });
         self.steps.push(0);
         self.numbers.insert(key, number);
         number

@@ -3,8 +3,9 @@
 use crate::candidates::{self, Candidate};
 use crate::cause::Cause;
 use crate::class::Kinds;
-use crate::crossings::Crossings;
+use crate::crossings::{Crossings, MANY};
 use crate::observation::Group;
+use crate::polish;
 use crate::rates::{self, Mode, Rated, Scene};
 use crate::report;
 use crate::search;
@@ -29,7 +30,7 @@ pub fn explain(topology: &Topology, groups: &[Group]) -> Vec<Cause> {
         certain: &certain,
         bounds: rates::bounds(&crossings, &items),
     };
-    let chosen = facts.best();
+    let chosen = polish::polish(topology, (&crossings, &items, &kinds), facts.best());
     report::causes(topology, groups, &chosen, &items)
 }
 
@@ -40,14 +41,11 @@ pub(crate) struct Chosen {
     /// How it picks what it loses; none if it loses all, as far as anybody can tell.
     pub(crate) mode: Option<Mode>,
     /// How improbable what it explains is by it, in nats.
-    cost: f64,
+    pub(crate) cost: f64,
 }
 
 /// What a further cause must be worth, in nats.
 const CAUSE: f64 = 14.0;
-
-/// More items than this are looked at in one way alone.
-const MANY: usize = 2_000;
 
 /// All that is known, and the causes that come into question if they lose all.
 struct Facts<'a> {

@@ -46,7 +46,11 @@ pub(crate) struct Item {
     pub(crate) kind: u16,
     pub(crate) answered: u32,
     pub(crate) lost: u32,
+    /// Those of the lost ones of which nothing is known: it is taken for likely that they went as the others did.
+    pub(crate) vague: u32,
     pub(crate) dead: bool,
+    /// It is dead, and none of its probes is in another group.
+    pub(crate) sole: bool,
     /// It may have gone one of these ways.
     pub(crate) ways: Vec<(Way, Sight)>,
     /// Not all of the ways are known to be crossed: answers do not speak for what is on one of them alone.
@@ -79,7 +83,10 @@ pub(crate) fn items(topology: &Topology, groups: &[Group], kinds: &mut Kinds) ->
             kind,
             answered: group.answered,
             lost: group.lost,
+            vague: 0,
             dead: State::of(group) == State::Dead,
+            sole: State::of(group) == State::Dead
+                && (group.target.endpoint.is_some() || of_nobody(topology, group)),
             ways: Vec::new(),
             guess: false,
         };
@@ -89,6 +96,11 @@ pub(crate) fn items(topology: &Topology, groups: &[Group], kinds: &mut Kinds) ->
         }
     }
     items
+}
+
+/// Whether a group asks a service for which nobody answers.
+fn of_nobody(topology: &Topology, group: &Group) -> bool {
+    group.target.service.is_some() && backends(topology, group).is_empty()
 }
 
 fn family(group: &Group) -> Option<Family> {
@@ -125,15 +137,16 @@ fn siblings(groups: &[Group], bad: &[usize]) -> HashMap<Family, Siblings, FixedS
 /// A group whose way is known: an item for each place at which its losses may have been.
 fn known(topology: &Topology, group: &Group, item: &Item, items: &mut Vec<Item>) {
     let way = Route::of(topology, group).way(topology);
-    for (mut sight, lost) in sights(&View { topology, way: &way }, group) {
+    for (mut sight, lost, vague) in sights(&View { topology, way: &way }, group) {
         let nobody = way.nobody();
-        if is_gone(topology, group) || nobody != 0 {
-            // Who translates to an endpoint that the service no longer has is wrong, whatever else there is. A service
-            // that nobody answers for is not answered.
-            let stale = if nobody == 0 { way.translations() } else { nobody };
+        // Who translates to an endpoint that the service no longer has is wrong, whatever else there is. A service that
+        // nobody answers for is not answered. A kernel may still have dropped the packets earlier, and say so.
+        let stale = if nobody == 0 { way.translations() } else { nobody };
+        let told = sight.proof & !stale & !way.nodes_own();
+        if (is_gone(topology, group) || nobody != 0) && told == 0 {
             sight = Sight { steps: stale, ..Sight::default() };
         }
-        items.push(Item { lost, ways: vec![(way.clone(), sight)], ..item.clone() });
+        items.push(Item { lost, vague, ways: vec![(way.clone(), sight)], ..item.clone() });
     }
 }
 
@@ -145,7 +158,7 @@ fn is_gone(topology: &Topology, group: &Group) -> bool {
 
 /// What is known of a group's losses, alike ones together. The lost ones of which nothing is known went the way of the
 /// others, where something is known of these.
-fn sights(view: &View<'_>, group: &Group) -> Vec<(Sight, u32)> {
+fn sights(view: &View<'_>, group: &Group) -> Vec<(Sight, u32, u32)> {
     let mut sights: Vec<(Sight, u32)> = Vec::new();
     for loss in group.losses.iter().filter(|loss| loss.probes > 0) {
         let Some(sight) = view.sight(loss) else { continue };
@@ -161,11 +174,14 @@ fn sights(view: &View<'_>, group: &Group) -> Vec<(Sight, u32)> {
     if sights.is_empty() {
         let all = u32::try_from(view.way.steps.len().min(64)).unwrap_or(64);
         let steps = Steps::MAX.checked_shr(64 - all).unwrap_or(0);
-        return vec![(Sight { steps, ..Sight::default() }, group.lost)];
+        return vec![(Sight { steps, ..Sight::default() }, group.lost, 0)];
     }
     let known: u32 = sights.iter().map(|(_, probes)| probes).sum();
-    if let Some(largest) = sights.iter_mut().max_by_key(|(sight, probes)| (*probes, *sight)) {
-        largest.1 += group.lost.saturating_sub(known);
+    let mut sights: Vec<(Sight, u32, u32)> =
+        sights.into_iter().map(|(sight, probes)| (sight, probes, 0)).collect();
+    if let Some(largest) = sights.iter_mut().max_by_key(|(sight, probes, _)| (*probes, *sight)) {
+        largest.2 = group.lost.saturating_sub(known);
+        largest.1 += largest.2;
     }
     sights
 }
@@ -216,8 +232,8 @@ fn unknown(topology: &Topology, group: &Group, of: &Siblings, item: &Item, items
 fn one_way(topology: &Topology, group: &Group, backend: Endpoint) -> Vec<(Way, Sight)> {
     let way = Route::of(topology, group).to(backend).way(topology);
     let sights = sights(&View { topology, way: &way }, group);
-    let most = sights.into_iter().max_by_key(|(sight, lost)| (*lost, *sight));
-    most.map(|(sight, _)| (way, sight)).into_iter().collect()
+    let most = sights.into_iter().max_by_key(|(sight, lost, _)| (*lost, *sight));
+    most.map(|(sight, ..)| (way, sight)).into_iter().collect()
 }
 
 /// How probable it is that so many probes met one backend never.

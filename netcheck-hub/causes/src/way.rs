@@ -209,6 +209,13 @@ impl Way {
         all.fold(0, |steps, (at, _)| steps | 1 << at)
     }
 
+    /// Steps that are a node's own kernel, which may be where a service's address is looked at, too.
+    pub(crate) fn nodes_own(&self) -> u64 {
+        let all = self.steps.iter().enumerate().take(64);
+        let all = all.filter(|(_, step)| matches!(step.component, Component::Stack(Extent::Node(_))));
+        all.fold(0, |steps, (at, _)| steps | 1 << at)
+    }
+
     /// The step at which nobody answers for a service.
     pub(crate) fn nobody(&self) -> u64 {
         let all = self.steps.iter().enumerate().take(64);
