@@ -70,7 +70,7 @@ const ANALYSIS: Table = Table {
         ("plan", &["model", "words", "cluster"]),
         ("evidence", &["model", "words", "cluster", "plan"]),
         ("matrix", &["model", "words", "cluster", "plan", "evidence"]),
-        ("incident", &["model", "words", "plan", "matrix"]),
+        ("incident", &["model", "words", "cluster", "plan", "matrix"]),
     ],
 };
 
