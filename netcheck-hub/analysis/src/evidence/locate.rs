@@ -226,15 +226,30 @@ impl Locator<'_> {
             let aftermath = (tcp_gave_up || own_end)
                 && fact.record.stage == Stage::Socket
                 && (vague(reason) || out_of_step(reason));
+            // The kernel frees the echo requests that it has answered under this reason (net/ipv6/icmp.c, icmpv6_rcv).
+            let taken = icmp
+                && fact.record.direction == Direction::Request
+                && vague(reason)
+                && matches!(fact.record.function.as_str(), "icmpv6_rcv" | "icmp_rcv");
             // A connection that is reset ends so, and the reset with it.
             let reset = DropReason::of(&fact.record.reason) == DropReason::TcpReset;
-            !copy && !flooded && !aftermath && !reset
+            !copy && !flooded && !taken && !self.bystander(fact) && !aftermath && !reset
         };
         self.lost
             .drops
             .iter()
             .filter(counts)
             .min_by_key(|fact| (vague(&fact.record.reason), fact.observed_ns))
+    }
+
+    /// It is of a pod's own kernel, and of no pod that it was sent from or to: a bridge that does not know a port for a
+    /// packet sends a copy to every pod, and what becomes of copies says nothing.
+    fn bystander(&self, fact: &DropFact) -> bool {
+        let record = &fact.record;
+        let of_pod = !record.pod.is_empty() && record.interface.is_empty();
+        let source = self.scene.source_pod.as_deref() == Some(&*record.pod);
+        let to = addressee(self.scene.roster, self.scene.probe, self.lost);
+        of_pod && !source && to.is_some_and(|owner| owner.pod.as_deref() != Some(&*record.pod))
     }
 
     fn observed_drop(drop: &DropFact) -> Located {

@@ -64,7 +64,24 @@ fn by_components(facts: &[Fact], world: &World) -> Option<Vec<Explained>> {
         let proven = one.certainty == Certainty::Observed;
         (Reverse(one.unreachable), Reverse(one.paths.len()), Reverse(proven), one.key.clone())
     });
+    drop_redundant(&mut all);
     left.is_empty().then_some(all)
+}
+
+/// Takes out causes all of whose paths others explain, the least first, but for what kernels reported.
+fn drop_redundant(all: &mut Vec<Explained>) {
+    for at in (0..all.len()).rev() {
+        let others: BTreeSet<usize> = all
+            .iter()
+            .enumerate()
+            .filter(|(other, _)| *other != at)
+            .flat_map(|(_, other)| other.paths.iter().copied())
+            .collect();
+        let redundant = all[at].paths.iter().all(|path| others.contains(path));
+        if redundant && all[at].certainty != Certainty::Observed {
+            all.remove(at);
+        }
+    }
 }
 
 /// The facts that these groups are of, ascending, each once.

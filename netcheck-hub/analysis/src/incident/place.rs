@@ -9,7 +9,15 @@ use crate::model::target::TargetKind;
 pub(super) fn far_end(at: &Location, routed: bool) -> bool {
     let sent_by_another =
         DropReason::of(&at.reason) == DropReason::OtherHost && !(routed && misaddressed(at));
-    at.stage == Stage::Neighbour || DropReason::of(&at.reason) == DropReason::Neighbour || sent_by_another
+    let neighbour = at.stage == Stage::Neighbour || DropReason::of(&at.reason) == DropReason::Neighbour;
+    (neighbour && !asks_wrongly(at)) || sent_by_another
+}
+
+/// A pod's own kernel found no neighbour for what it answers to others: it asks on its link for what is behind its gateway,
+/// as with a wrong mask or route.
+pub(super) fn asks_wrongly(at: &Location) -> bool {
+    let of_pod = !at.pod.is_empty() && at.interface.is_empty();
+    of_pod && at.stage == Stage::Neighbour && at.direction == Direction::Reply
 }
 
 /// A pod's own kernel dropped what bears another's hardware address: where nothing but its node sends to it, that node has
@@ -91,6 +99,10 @@ pub(super) fn name(at: &Location) -> (String, bool) {
     }
     if misaddressed(at) {
         return (format!("{}/pod {}/{}/{}", at.node, at.pod, stage(at), at.reason), true);
+    }
+    // One family's neighbours fail with a reason, the other's without (net/core/neighbour.c, neigh_invalidate).
+    if asks_wrongly(at) {
+        return (format!("{}/pod {}/neighbour", at.node, at.pod), true);
     }
     let specific = !DropReason::of(&at.reason).says_nothing();
     // A request that was seen last where nobody knows which half it was: the same place.
