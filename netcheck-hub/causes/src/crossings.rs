@@ -15,8 +15,8 @@ use crate::topology::Topology;
 use crate::way::{Route, Step, Way, backends};
 use crate::{Component, Heading};
 
-/// More items than this are looked at in one way alone, and not again one by one.
-pub(crate) const MANY: usize = 2_000;
+/// More items than this are not looked at again one by one.
+pub(crate) const MANY_AT_ONCE: usize = 4_000;
 
 /// An item that a component may explain.
 #[derive(Clone, Copy, Debug)]
@@ -80,7 +80,7 @@ pub(crate) struct Crossings {
 
 impl Crossings {
     pub(crate) fn new(topology: &Topology, groups: &[Group], items: &[Item], kinds: &mut Kinds) -> Self {
-        let mut collector = Collector::new(topology, items.len() <= MANY);
+        let mut collector = Collector::new(topology, items.len() <= MANY_AT_ONCE);
         for (at, item) in items.iter().enumerate() {
             collector.item(u32::try_from(at).unwrap_or(u32::MAX), item);
         }
@@ -182,7 +182,10 @@ impl<'a> Walker<'a> {
         route.request(topology, &mut |step| {
             lifted.each(&step, &mut |object| {
                 if step.may {
-                    may.push(object);
+                    // Whether a backend that is not known is behind it has nothing to do with how this cluster sends.
+                    if route.end.is_some() {
+                        may.push(object);
+                    }
                 } else if std::mem::replace(&mut stamps[object as usize], *stamp) != *stamp {
                     certain.push(object);
                 }

@@ -142,8 +142,20 @@ impl<'a> Joint<'a> {
                 _ => f64::from(tally.answered),
             })
             .sum();
-        let rate = if manner == Manner::All { 1.0 - PASSES } else { 0.5 };
+        let rate = if manner == Manner::All { 1.0 - PASSES } else { self.share_lost(&steps, passed * each) };
         Part { suspect: number, pattern, manner, rate, steps, passed: passed * each }
+    }
+
+    /// The share of losses among all that cross these steps, or have passed: where a rate begins.
+    fn share_lost(&self, steps: &[Steps], passed: f64) -> f64 {
+        let (mut lost, mut all) = (0.0, passed);
+        for (at, item) in self.items.iter().enumerate() {
+            if steps[self.first[at]..self.first[at + 1]].iter().any(|&steps| steps != 0) {
+                lost += f64::from(item.lost);
+                all += f64::from(item.lost) + self.answered[at];
+            }
+        }
+        (0.7 * lost / f64::max(all, 1.0)).clamp(0.01, 0.9)
     }
 
     pub(crate) fn suspect(&self, part: &Part) -> &'a Suspect {

@@ -7,7 +7,7 @@
 use crate::candidates::{Candidate, structure};
 use crate::cause::{Component, Heading, Pattern};
 use crate::class::{Kinds, covers, patterns, restrictions};
-use crate::crossings::{Crossings, MANY};
+use crate::crossings::{Crossings, MANY_AT_ONCE};
 use crate::explain::Chosen;
 use crate::joint::{Joint, MOST, Manner, Part};
 use crate::rates::Mode;
@@ -25,6 +25,9 @@ const CHANGE: f64 = 2.0;
 const CHANGES: usize = 8;
 /// Suspects that are tried in a cause's place.
 const OTHERS: usize = 40;
+/// Rounds in which rates are fitted, of what is tried and of what is kept.
+const TRIED: usize = 5;
+const FITTED: usize = 25;
 /// Ways of items that are looked at in all.
 const BUDGET: usize = 3_000_000;
 
@@ -34,7 +37,7 @@ pub(crate) fn polish(
     (crossings, items, kinds): (&Crossings, &[Item], &Kinds),
     chosen: Vec<Chosen>,
 ) -> Vec<Chosen> {
-    if chosen.is_empty() || chosen.len() > MOST || items.len() > MANY {
+    if chosen.is_empty() || chosen.len() > MOST || items.len() > MANY_AT_ONCE {
         return chosen;
     }
     let joint = Joint::new(crossings, items, kinds);
@@ -74,6 +77,7 @@ impl Polisher<'_> {
         let mut now = self.trial(parts);
         let mut changed = false;
         for _ in 0..CHANGES {
+            now = self.fitted(now.parts, FITTED);
             let Some(better) = self.change(&now) else { break };
             if better.cost > now.cost - CHANGE {
                 break;
@@ -98,9 +102,13 @@ impl Polisher<'_> {
         (now.parts, changed)
     }
 
-    fn trial(&mut self, mut parts: Vec<Part>) -> Trial {
-        self.left = self.left.saturating_sub(self.items.len() * 5);
-        let mut cost = self.joint.cost(&mut parts, 5);
+    fn trial(&mut self, parts: Vec<Part>) -> Trial {
+        self.fitted(parts, TRIED)
+    }
+
+    fn fitted(&mut self, mut parts: Vec<Part>, rounds: usize) -> Trial {
+        self.left = self.left.saturating_sub(self.items.len() * rounds);
+        let mut cost = self.joint.cost(&mut parts, rounds);
         for part in &parts {
             let mut candidate = Candidate::new(self.joint.suspect(part).key, part.pattern);
             candidate.proven = 1;
@@ -116,6 +124,10 @@ impl Polisher<'_> {
     fn change(&mut self, now: &Trial) -> Option<Trial> {
         let mut best: Option<Trial> = None;
         let explained = self.joint.explained(&now.parts);
+        let (items, kinds) = (self.items, self.kinds);
+        let ported = |explained: &[u32]| {
+            explained.iter().any(|&item| kinds.all[usize::from(items[item as usize].kind)].ported)
+        };
         for place in 0..now.parts.len() {
             let rest: Vec<Part> = now
                 .parts
@@ -129,7 +141,7 @@ impl Polisher<'_> {
             let mut own: Option<Trial> = None;
             for other in self.others(&explained[place], part) {
                 for manner in [Manner::All, Manner::Chance, Manner::Ports] {
-                    if manner == Manner::Ports && part.manner != Manner::Ports {
+                    if manner == Manner::Ports && part.manner != Manner::Ports && !ported(&explained[place]) {
                         continue;
                     }
                     let part = self.joint.part(other, part.pattern, manner);
@@ -305,7 +317,7 @@ impl Polisher<'_> {
     /// Others that explain the same as well.
     fn equals(&mut self, parts: &[Part], at: usize, explained: &[u32]) -> Vec<(Component, Heading)> {
         let mut parts = parts.to_vec();
-        let cost = self.joint.cost(&mut parts, 5);
+        let cost = self.joint.cost(&mut parts, FITTED);
         let mut equals = Vec::new();
         let part = parts[at].clone();
         for other in self.others(explained, &part) {
@@ -315,7 +327,7 @@ impl Polisher<'_> {
             }
             let mut trial = parts.clone();
             trial[at] = self.joint.part(other, part.pattern, part.manner);
-            if (self.joint.cost(&mut trial, 5) - cost).abs() < 1e-6 {
+            if (self.joint.cost(&mut trial, FITTED) - cost).abs() < 1e-6 {
                 equals.push(key);
             }
         }

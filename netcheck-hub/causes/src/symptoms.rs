@@ -144,7 +144,10 @@ fn known(topology: &Topology, group: &Group, item: &Item, items: &mut Vec<Item>)
         let stale = if nobody == 0 { way.translations() } else { nobody };
         let told = sight.proof & !stale & !way.nodes_own();
         if (is_gone(topology, group) || nobody != 0) && told == 0 {
-            sight = Sight { steps: stale, ..Sight::default() };
+            // Of what nobody saw it may have been lost earlier.
+            let unseen = nobody != 0 && sight.steps.count_ones() as usize == way.steps.len();
+            let steps = if unseen { sight.steps } else { stale };
+            sight = Sight { steps, doubt: steps & !stale, ..Sight::default() };
         }
         items.push(Item { lost, vague, ways: vec![(way.clone(), sight)], ..item.clone() });
     }
