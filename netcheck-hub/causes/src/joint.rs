@@ -76,6 +76,9 @@ struct Chain {
     /// By cause.
     lost: [f64; MOST],
     tried: [f64; MOST],
+    /// The same, of what is lost elsewhere.
+    lost_else: [f64; MOST],
+    tried_else: [f64; MOST],
     crossed: [f64; MOST],
 }
 
@@ -92,12 +95,12 @@ impl Chain {
     fn within(&self) -> (f64, f64, f64) {
         let all = self.plain + self.doubted + self.odd;
         if self.plain > 0.05 * all {
-            (self.plain + LESS * self.doubted + LESS * LESS * self.odd, 1.0, 0.0)
+            ((self.plain + LESS * self.doubted + LESS * LESS * self.odd).min(1.0), 1.0, 0.0)
         } else if self.plain + self.doubted > 0.05 * all {
             ((self.plain / LESS + self.doubted + LESS * self.odd).min(1.0), 1.0 / LESS, DOUBT)
         } else {
             let cost = if all < NOISE { 0.0 } else { ODD };
-            (all, 1.0 / (LESS * LESS), cost)
+            (all.min(1.0), 1.0 / (LESS * LESS), cost)
         }
     }
 }
@@ -277,19 +280,21 @@ impl<'a> Joint<'a> {
         let (lost, answered) = (f64::from(self.items[at].lost), self.answered[at]);
         let (within, scale, odd) = chain.within();
         let chance = within + NOISE * chain.survives + MISLED;
+        let vague = f64::from(self.items[at].vague).min(lost);
+        let known = lost - vague;
+        let elsewhere = (1.0 - chain.survives - within).max(0.0);
+        let somewhere = UNTOLD * within + elsewhere + NOISE * chain.survives + MISLED;
         if let Some(shares) = shares {
+            let here = weight * scale * (known / chance + vague * UNTOLD / somewhere);
+            let there = weight * vague / somewhere;
             for number in 0..MOST {
-                shares.lost[number] += weight * lost * scale * chain.lost[number] / chance;
-                let tried = lost * scale * chain.tried[number] / chance + answered * chain.crossed[number];
-                shares.tried[number] += weight * tried;
+                shares.lost[number] += here * chain.lost[number] + there * chain.lost_else[number];
+                shares.tried[number] += here * chain.tried[number] + there * chain.tried_else[number];
+                shares.tried[number] += weight * answered * chain.crossed[number];
             }
         }
         // What is lost altogether is lost to something.
         let nothing = if within < NOISE && self.items[at].sole { DEAD } else { 0.0 };
-        let vague = f64::from(self.items[at].vague);
-        let elsewhere = (1.0 - chain.survives - within).max(0.0);
-        let somewhere = UNTOLD * within + elsewhere + NOISE * chain.survives + MISLED;
-        let known = (lost - vague).max(0.0);
         let passed = answered * chain.survives.max(PASSES).ln();
         odd + nothing - known * chance.ln() - vague * somewhere.min(1.0).ln() - passed
     }
@@ -321,7 +326,7 @@ impl<'a> Joint<'a> {
         let all = parts.iter().fold(0, |all, part| all | steps(part));
         // Source ports are counted by themselves.
         let counted = |part: &Part| !by_port || part.manner != Manner::Ports;
-        let (mut survives, mut left) = (share, share);
+        let mut survives = share;
         for step in bits(all) {
             let bit = 1 << step;
             let (mut pass, mut rates) = (1.0, 0.0);
@@ -335,7 +340,7 @@ impl<'a> Joint<'a> {
                     sum.crossed[number] += share * f64::from(u8::from(may & bit == 0));
                 }
             }
-            let here = left * (1.0 - pass);
+            let here = survives * (1.0 - pass);
             if sight.steps & bit != 0 {
                 let weight = match ((sight.doubt | may) & bit != 0, sight.odd & bit != 0) {
                     (_, true) => LESS * LESS,
@@ -356,7 +361,14 @@ impl<'a> Joint<'a> {
                     sum.tried[number] += weight * here * f64::from(met.count_ones());
                 }
             }
-            left *= pass;
+            if sight.steps & bit == 0 {
+                for (number, part) in parts.iter().enumerate().filter(|(_, part)| counted(part)) {
+                    sum.lost_else[number] += here * own[number] / rates;
+                    sum.tried_else[number] +=
+                        here * f64::from((steps(part) & ((bit - 1) | bit)).count_ones());
+                }
+            }
+            // What is crossed in some clusters only may be crossed, and may not.
             if may & bit == 0 {
                 survives *= pass;
             }

@@ -136,7 +136,9 @@ impl Polisher<'_> {
                 .filter(|(at, _)| *at != place)
                 .map(|(_, part)| part.clone())
                 .collect();
-            self.consider(rest.clone(), &mut best);
+            if self.is_idle(&rest, &explained[place]) {
+                self.consider(rest.clone(), &mut best);
+            }
             let part = &now.parts[place];
             let mut own: Option<Trial> = None;
             for other in self.others(&explained[place], part) {
@@ -163,13 +165,23 @@ impl Polisher<'_> {
         best
     }
 
+    /// Whether others explain these items as well, as far as they were lost altogether.
+    fn is_idle(&self, rest: &[Part], explained: &[u32]) -> bool {
+        let left = self.joint.left(rest);
+        let is_left = |item: &u32| left.binary_search_by_key(item, |(left, _)| *left).is_ok();
+        !explained.iter().any(|item| self.items[*item as usize].dead && is_left(item))
+    }
+
     fn consider(&mut self, parts: Vec<Part>, best: &mut Option<Trial>) {
         // What is down or cut off loses all.
         let whole = |part: &Part| {
             let component = self.joint.suspect(part).key.0;
             part.manner == Manner::All || !matches!(component, Component::Node(_) | Component::Cluster)
         };
-        if self.left > 0 && parts.last().is_none_or(whole) {
+        let twice = parts.split_last().is_some_and(|(last, rest)| {
+            rest.iter().any(|it| it.suspect == last.suspect && it.pattern == last.pattern)
+        });
+        if self.left > 0 && !twice && parts.last().is_none_or(whole) {
             take(Some(self.trial(parts)), best);
         }
     }
