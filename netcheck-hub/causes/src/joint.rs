@@ -6,24 +6,21 @@
 //! losses on two steps of one way speak of two causes, or of one that is met twice. Rates are fitted by expectation and
 //! maximisation: each loss is shared out among the causes that may have had it.
 
+use std::sync::Arc;
+
 use crate::cause::Pattern;
+use crate::chain::Chain;
 use crate::class::{Kinds, means};
 use crate::crossings::{Crossings, Suspect};
 use crate::evidence::{Sight, Steps, bits};
 use crate::symptoms::Item;
 
 /// Probes that are lost without a cause.
-const NOISE: f64 = 0.01;
+pub(crate) const NOISE: f64 = 0.01;
 /// Losses of which what is known is misleading.
 const MISLED: f64 = 0.000_5;
 /// What passes a cause that loses all.
-const PASSES: f64 = 0.000_5;
-/// How much less plausible a step is whose kernel would have told, beside one that is plain; an odd one beside that.
-const LESS: f64 = 0.1;
-/// What it costs an item if the kernel of its only explanation would have told, and did not; the same if it is the less
-/// plausible by far.
-const DOUBT: f64 = 2.0;
-const ODD: f64 = 8.0;
+pub(crate) const PASSES: f64 = 0.000_5;
 /// Of what is lost where others were seen to be lost so much is not seen.
 const UNTOLD: f64 = 0.25;
 /// What it costs an item that was lost altogether if nothing explains it.
@@ -47,7 +44,7 @@ pub(crate) struct Part {
     pub(crate) manner: Manner,
     pub(crate) rate: f64,
     /// Its steps, by number of the way.
-    steps: Vec<Steps>,
+    pub(crate) steps: Arc<[Steps]>,
     /// How often probes crossed it that were answered and are in no item; of source ports: how many of these.
     pub(crate) passed: f64,
 }
@@ -64,45 +61,11 @@ pub(crate) struct Joint<'a> {
     answered: Vec<f64>,
 }
 
-/// What happens on a way.
-#[derive(Clone, Copy, Default)]
-struct Chain {
-    /// It passes all.
-    survives: f64,
-    /// It is lost where it was seen to be: at steps that are plausible, at such whose kernel would have told, at others.
-    plain: f64,
-    doubted: f64,
-    odd: f64,
-    /// By cause.
-    lost: [f64; MOST],
-    tried: [f64; MOST],
-    /// The same, of what is lost elsewhere.
-    lost_else: [f64; MOST],
-    tried_else: [f64; MOST],
-    crossed: [f64; MOST],
-}
-
 /// Losses and crossings that were shared out among causes.
 #[derive(Clone, Copy, Default)]
 struct Shares {
     lost: [f64; MOST],
     tried: [f64; MOST],
-}
-
-impl Chain {
-    /// How probable it is that it is lost where it was seen to be, what counts so much of what was shared out, and what it
-    /// costs that only implausible steps explain it.
-    fn within(&self) -> (f64, f64, f64) {
-        let all = self.plain + self.doubted + self.odd;
-        if self.plain > 0.05 * all {
-            ((self.plain + LESS * self.doubted + LESS * LESS * self.odd).min(1.0), 1.0, 0.0)
-        } else if self.plain + self.doubted > 0.05 * all {
-            ((self.plain / LESS + self.doubted + LESS * self.odd).min(1.0), 1.0 / LESS, DOUBT)
-        } else {
-            let cost = if all < NOISE { 0.0 } else { ODD };
-            (all.min(1.0), 1.0 / (LESS * LESS), cost)
-        }
-    }
 }
 
 impl<'a> Joint<'a> {
@@ -120,6 +83,16 @@ impl<'a> Joint<'a> {
         }
         first.push(ways.len());
         Self { crossings, items, kinds, ways, first, answered }
+    }
+
+    fn way(&self, number: usize) -> (Sight, Steps) {
+        let (_, sight, may) = self.ways[number];
+        (sight, may)
+    }
+
+    /// How many ways all items have.
+    pub(crate) fn ways(&self) -> usize {
+        self.ways.len()
     }
 
     pub(crate) fn part(&self, number: usize, pattern: Pattern, manner: Manner) -> Part {
@@ -146,7 +119,7 @@ impl<'a> Joint<'a> {
             })
             .sum();
         let rate = if manner == Manner::All { 1.0 - PASSES } else { self.share_lost(&steps, passed * each) };
-        Part { suspect: number, pattern, manner, rate, steps, passed: passed * each }
+        Part { suspect: number, pattern, manner, rate, steps: steps.into(), passed: passed * each }
     }
 
     /// The share of losses among all that cross these steps, or have passed: where a rate begins.
@@ -213,15 +186,17 @@ impl<'a> Joint<'a> {
             left *= pass;
         }
         outcomes.push((left, self.chain(at, parts, (true, None))));
-        let logs: Vec<f64> =
-            outcomes.iter().map(|(chance, chain)| chance.ln() - self.share(at, chain, 0.0, None)).collect();
+        let logs: Vec<f64> = outcomes
+            .iter()
+            .map(|(chance, chain)| chance.ln() - self.share(at, chain, (0.0, parts.len()), None))
+            .collect();
         let most = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let sum: f64 = logs.iter().map(|log| (log - most).exp()).sum();
         if let Some(shares) = shares {
             for ((_, chain), log) in outcomes.iter().zip(&logs) {
-                self.share(at, chain, (log - most).exp() / sum, Some(shares));
+                self.share(at, chain, ((log - most).exp() / sum, parts.len()), Some(shares));
             }
-            self.share_ports(&ports, parts, (&outcomes, &logs, most, sum), ported, shares);
+            share_ports(&ports, parts, (&outcomes, &logs, most, sum), ported, shares);
         }
         -(most + sum.ln())
     }
@@ -230,53 +205,32 @@ impl<'a> Joint<'a> {
     fn of_ways(&self, at: usize, parts: &[Part], by_port: bool, shares: Option<&mut Shares>) -> f64 {
         let chain = self.chain(at, parts, (by_port, None));
         let ways = self.first[at]..self.first[at + 1];
-        let mut best = (self.share(at, &chain, 1.0, None), chain);
+        let mut best = (self.share(at, &chain, (1.0, parts.len()), None), chain);
         if ways.len() > 1 {
             let choice = f64::from(u32::try_from(ways.len()).unwrap_or(u32::MAX)).ln();
             for way in ways {
                 let mut chain = Chain::default();
-                self.along(way, parts, (by_port, None), (1.0, &mut chain));
-                let cost = self.share(at, &chain, 1.0, None) + choice;
+                chain.along((way, self.way(way)), parts, (by_port, None), 1.0);
+                let cost = self.share(at, &chain, (1.0, parts.len()), None) + choice;
                 if cost < best.0 {
                     best = (cost, chain);
                 }
             }
         }
         if let Some(shares) = shares {
-            self.share(at, &best.1, 1.0, Some(shares));
+            self.share(at, &best.1, (1.0, parts.len()), Some(shares));
         }
         best.0
     }
 
-    /// A source port is tried once at each step that it comes to, and lost there or not.
-    fn share_ports(
-        &self,
-        ways: &std::ops::Range<usize>,
-        parts: &[Part],
-        (outcomes, logs, most, sum): (&[(f64, Chain)], &[f64], f64, f64),
-        ported: Steps,
-        shares: &mut Shares,
-    ) {
-        for (number, part) in parts.iter().enumerate().filter(|(_, part)| part.manner == Manner::Ports) {
-            let own = ways.clone().map(|way| part.steps[way]).fold(0, |all, steps| all | steps);
-            for (place, log) in logs.iter().enumerate().take(outcomes.len()) {
-                let chance = (log - most).exp() / sum;
-                let mut tried = 0.0;
-                for (order, step) in bits(ported).enumerate().take_while(|(order, _)| *order <= place) {
-                    if own & 1 << step != 0 {
-                        tried += 1.0;
-                        if order == place {
-                            shares.lost[number] += chance;
-                        }
-                    }
-                }
-                shares.tried[number] += chance * tried;
-            }
-        }
-    }
-
     /// How improbable an item is by what happens on its way, in nats; what it says of the causes counts so much.
-    fn share(&self, at: usize, chain: &Chain, weight: f64, shares: Option<&mut Shares>) -> f64 {
+    fn share(
+        &self,
+        at: usize,
+        chain: &Chain,
+        (weight, parts): (f64, usize),
+        shares: Option<&mut Shares>,
+    ) -> f64 {
         let (lost, answered) = (f64::from(self.items[at].lost), self.answered[at]);
         let (within, scale, odd) = chain.within();
         let chance = within + NOISE * chain.survives + MISLED;
@@ -287,7 +241,7 @@ impl<'a> Joint<'a> {
         if let Some(shares) = shares {
             let here = weight * scale * (known / chance + vague * UNTOLD / somewhere);
             let there = weight * vague / somewhere;
-            for number in 0..MOST {
+            for number in 0..parts {
                 shares.lost[number] += here * chain.lost[number] + there * chain.lost_else[number];
                 shares.tried[number] += here * chain.tried[number] + there * chain.tried_else[number];
                 shares.tried[number] += weight * answered * chain.crossed[number];
@@ -305,75 +259,9 @@ impl<'a> Joint<'a> {
         let mut sum = Chain::default();
         let share = 1.0 / f64::from(u32::try_from(ways.len()).unwrap_or(u32::MAX)).max(1.0);
         for way in ways {
-            self.along(way, parts, ports, (share, &mut sum));
+            sum.along((way, self.way(way)), parts, ports, share);
         }
         sum
-    }
-
-    fn along(
-        &self,
-        way: usize,
-        parts: &[Part],
-        (by_port, dead): (bool, Option<usize>),
-        (share, sum): (f64, &mut Chain),
-    ) {
-        let (_, sight, may) = self.ways[way];
-        let steps = |part: &Part| match (part.manner, dead) {
-            (Manner::Ports, Some(dead)) if by_port => part.steps[way] & 1 << dead,
-            (Manner::Ports, None) if by_port => 0,
-            _ => part.steps[way],
-        };
-        let all = parts.iter().fold(0, |all, part| all | steps(part));
-        // Source ports are counted by themselves.
-        let counted = |part: &Part| !by_port || part.manner != Manner::Ports;
-        let mut survives = share;
-        for step in bits(all) {
-            let bit = 1 << step;
-            let (mut pass, mut rates) = (1.0, 0.0);
-            let mut own = [0.0; MOST];
-            for (number, part) in parts.iter().enumerate().filter(|(_, part)| steps(part) & bit != 0) {
-                let rate = if by_port && part.manner == Manner::Ports { 1.0 - PASSES } else { part.rate };
-                own[number] = rate;
-                pass *= 1.0 - rate;
-                rates += rate;
-                if counted(part) {
-                    sum.crossed[number] += share * f64::from(u8::from(may & bit == 0));
-                }
-            }
-            let here = survives * (1.0 - pass);
-            if sight.steps & bit != 0 {
-                let weight = match ((sight.doubt | may) & bit != 0, sight.odd & bit != 0) {
-                    (_, true) => LESS * LESS,
-                    (true, false) => LESS,
-                    (false, false) => 1.0,
-                };
-                let best = if weight < LESS {
-                    &mut sum.odd
-                } else if weight < 1.0 {
-                    &mut sum.doubted
-                } else {
-                    &mut sum.plain
-                };
-                *best += here;
-                for (number, part) in parts.iter().enumerate().filter(|(_, part)| counted(part)) {
-                    sum.lost[number] += weight * here * own[number] / rates;
-                    let met = steps(part) & ((bit - 1) | bit);
-                    sum.tried[number] += weight * here * f64::from(met.count_ones());
-                }
-            }
-            if sight.steps & bit == 0 {
-                for (number, part) in parts.iter().enumerate().filter(|(_, part)| counted(part)) {
-                    sum.lost_else[number] += here * own[number] / rates;
-                    sum.tried_else[number] +=
-                        here * f64::from((steps(part) & ((bit - 1) | bit)).count_ones());
-                }
-            }
-            // What is crossed in some clusters only may be crossed, and may not.
-            if may & bit == 0 {
-                survives *= pass;
-            }
-        }
-        sum.survives += survives;
     }
 
     /// For each cause the items that it explains, ascending: those of which it had a good part.
@@ -413,5 +301,31 @@ impl<'a> Joint<'a> {
             of[number] = shares.lost[number] / all;
         }
         of
+    }
+}
+
+/// A source port is tried once at each step that it comes to, and lost there or not.
+fn share_ports(
+    ways: &std::ops::Range<usize>,
+    parts: &[Part],
+    (outcomes, logs, most, sum): (&[(f64, Chain)], &[f64], f64, f64),
+    ported: Steps,
+    shares: &mut Shares,
+) {
+    for (number, part) in parts.iter().enumerate().filter(|(_, part)| part.manner == Manner::Ports) {
+        let own = ways.clone().map(|way| part.steps[way]).fold(0, |all, steps| all | steps);
+        for (place, log) in logs.iter().enumerate().take(outcomes.len()) {
+            let chance = (log - most).exp() / sum;
+            let mut tried = 0.0;
+            for (order, step) in bits(ported).enumerate().take_while(|(order, _)| *order <= place) {
+                if own & 1 << step != 0 {
+                    tried += 1.0;
+                    if order == place {
+                        shares.lost[number] += chance;
+                    }
+                }
+            }
+            shares.tried[number] += chance * tried;
+        }
     }
 }

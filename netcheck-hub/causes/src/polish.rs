@@ -20,7 +20,7 @@ const CAUSE: f64 = 14.0;
 /// What each restriction of a pattern must be worth, and a rate.
 const RESTRICTION: f64 = 3.0;
 /// What a change must be worth.
-const CHANGE: f64 = 2.0;
+const CHANGE: f64 = 5.0;
 /// Changes at the most.
 const CHANGES: usize = 8;
 /// Suspects that are tried in a cause's place.
@@ -29,16 +29,22 @@ const OTHERS: usize = 40;
 const TRIED: usize = 5;
 const FITTED: usize = 25;
 /// Ways of items that are looked at in all.
-const BUDGET: usize = 3_000_000;
+const BUDGET: usize = 4_000_000;
 
 /// Makes the chosen causes fit together.
 pub(crate) fn polish(
     topology: &Topology,
     (crossings, items, kinds): (&Crossings, &[Item], &Kinds),
-    chosen: Vec<Chosen>,
+    mut chosen: Vec<Chosen>,
 ) -> Vec<Chosen> {
-    if chosen.is_empty() || chosen.len() > MOST || items.len() > MANY_AT_ONCE {
+    if chosen.is_empty() || items.len() > MANY_AT_ONCE {
         return chosen;
+    }
+    // Of very many the greatest: most of the rest explain what chance has left of these.
+    let many = chosen.len() > MOST;
+    if many {
+        chosen.sort_by_key(|it| std::cmp::Reverse(it.candidate.items.len()));
+        chosen.truncate(MOST - 1);
     }
     let joint = Joint::new(crossings, items, kinds);
     let mut parts = Vec::new();
@@ -52,7 +58,7 @@ pub(crate) fn polish(
         };
         parts.push(joint.part(number, chosen.candidate.pattern, manner));
     }
-    let mut polisher = Polisher { topology, crossings, items, kinds, joint, left: BUDGET };
+    let mut polisher = Polisher { topology, crossings, items, kinds, joint, left: BUDGET, open: 0 };
     let (parts, changed) = polisher.run(parts);
     if changed { polisher.chosen(&parts, &chosen) } else { chosen }
 }
@@ -64,6 +70,8 @@ struct Polisher<'a> {
     kinds: &'a Kinds,
     joint: Joint<'a>,
     left: usize,
+    /// Items that the causes at hand leave unexplained and that were lost altogether.
+    open: usize,
 }
 
 /// A set of causes that may be better, by what it costs.
@@ -78,24 +86,10 @@ impl Polisher<'_> {
         let mut changed = false;
         for _ in 0..CHANGES {
             now = self.fitted(now.parts, FITTED);
+            self.open = self.open(&now.parts);
             let Some(better) = self.change(&now) else { break };
             if better.cost > now.cost - CHANGE {
                 break;
-            }
-            if std::env::var("NETDEBUG").is_ok() {
-                for (t, n) in [(&now, "now"), (&better, "better")] {
-                    eprintln!("{n} {:.1}", t.cost);
-                    for p in &t.parts {
-                        eprintln!(
-                            "    {:?} {:?} {:?} rate {:.3} passed {}",
-                            self.joint.suspect(p).key,
-                            p.pattern,
-                            p.manner,
-                            p.rate,
-                            p.passed
-                        );
-                    }
-                }
             }
             (now, changed) = (better, true);
         }
@@ -107,7 +101,7 @@ impl Polisher<'_> {
     }
 
     fn fitted(&mut self, mut parts: Vec<Part>, rounds: usize) -> Trial {
-        self.left = self.left.saturating_sub(self.items.len() * rounds);
+        self.left = self.left.saturating_sub(self.joint.ways() * (rounds + 2));
         let mut cost = self.joint.cost(&mut parts, rounds);
         for part in &parts {
             let mut candidate = Candidate::new(self.joint.suspect(part).key, part.pattern);
@@ -128,7 +122,7 @@ impl Polisher<'_> {
         let ported = |explained: &[u32]| {
             explained.iter().any(|&item| kinds.all[usize::from(items[item as usize].kind)].ported)
         };
-        for place in 0..now.parts.len() {
+        for (place, explained) in explained.iter().enumerate() {
             let rest: Vec<Part> = now
                 .parts
                 .iter()
@@ -136,14 +130,12 @@ impl Polisher<'_> {
                 .filter(|(at, _)| *at != place)
                 .map(|(_, part)| part.clone())
                 .collect();
-            if self.is_idle(&rest, &explained[place]) {
-                self.consider(rest.clone(), &mut best);
-            }
+            self.consider(rest.clone(), &mut best);
             let part = &now.parts[place];
             let mut own: Option<Trial> = None;
-            for other in self.others(&explained[place], part) {
+            for other in self.others(explained, part) {
                 for manner in [Manner::All, Manner::Chance, Manner::Ports] {
-                    if manner == Manner::Ports && part.manner != Manner::Ports && !ported(&explained[place]) {
+                    if manner == Manner::Ports && part.manner != Manner::Ports && !ported(explained) {
                         continue;
                     }
                     let part = self.joint.part(other, part.pattern, manner);
@@ -153,7 +145,7 @@ impl Polisher<'_> {
             let suspects =
                 [Some(part.suspect), own.as_ref().and_then(|own| own.parts.last()).map(|it| it.suspect)];
             take(own, &mut best);
-            for pattern in self.patterns(&explained[place], &part.pattern) {
+            for pattern in self.patterns(explained, &part.pattern) {
                 for suspect in suspects.into_iter().flatten() {
                     let part = self.joint.part(suspect, pattern, part.manner);
                     self.consider(with(&rest, part), &mut best);
@@ -165,11 +157,9 @@ impl Polisher<'_> {
         best
     }
 
-    /// Whether others explain these items as well, as far as they were lost altogether.
-    fn is_idle(&self, rest: &[Part], explained: &[u32]) -> bool {
-        let left = self.joint.left(rest);
-        let is_left = |item: &u32| left.binary_search_by_key(item, |(left, _)| *left).is_ok();
-        !explained.iter().any(|item| self.items[*item as usize].dead && is_left(item))
+    /// How many items these causes leave unexplained that were lost altogether.
+    fn open(&self, parts: &[Part]) -> usize {
+        self.joint.left(parts).iter().filter(|(item, _)| self.items[*item as usize].dead).count()
     }
 
     fn consider(&mut self, parts: Vec<Part>, best: &mut Option<Trial>) {
@@ -181,8 +171,13 @@ impl Polisher<'_> {
         let twice = parts.split_last().is_some_and(|(last, rest)| {
             rest.iter().any(|it| it.suspect == last.suspect && it.pattern == last.pattern)
         });
-        if self.left > 0 && !twice && parts.last().is_none_or(whole) {
-            take(Some(self.trial(parts)), best);
+        if self.left == 0 || twice || !parts.last().is_none_or(whole) {
+            return;
+        }
+        let trial = self.trial(parts);
+        // What was explained stays so.
+        if best.as_ref().is_none_or(|best| trial.cost < best.cost) && self.open(&trial.parts) <= self.open {
+            take(Some(trial), best);
         }
     }
 
