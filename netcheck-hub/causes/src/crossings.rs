@@ -2,6 +2,7 @@
 //! these items, and how the probes of all other groups that cross it fared, by kind of packets.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use foldhash::fast::FixedState;
 
@@ -201,7 +202,7 @@ struct Collector<'a> {
     numbers: HashMap<Key, u32, FixedState>,
     suspects: Vec<Suspect>,
     /// Suspects of which a step is a part.
-    parts: HashMap<Key, Box<[u32]>, FixedState>,
+    parts: HashMap<Key, Rc<[u32]>, FixedState>,
     /// Steps of each suspect on the way at hand, and the suspects that have some.
     steps: Vec<Steps>,
     touched: Vec<u32>,
@@ -281,11 +282,14 @@ impl<'a> Collector<'a> {
         for at in 0..way.steps.len().min(64) {
             let step = way.steps[at];
             let key = (step.component, step.heading);
-            if !self.parts.contains_key(&key) {
-                let list = self.parts_of(&step);
-                self.parts.insert(key, list);
-            }
-            for &number in self.parts.get(&key).into_iter().flat_map(|list| list.iter()) {
+            let list = if let Some(list) = self.parts.get(&key) {
+                Rc::clone(list)
+            } else {
+                let list: Rc<[u32]> = self.parts_of(&step).into();
+                self.parts.insert(key, Rc::clone(&list));
+                list
+            };
+            for &number in list.iter() {
                 let steps = &mut self.steps[number as usize];
                 if *steps == 0 {
                     self.touched.push(number);

@@ -1,13 +1,10 @@
 //! A chosen cause with its arithmetic. In: what was chosen and all groups. Out: the cause.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
-
-use foldhash::fast::FixedState;
 
 use crate::candidates::layer;
 use crate::cause::{Cause, Certainty, Component, Heading, Pattern};
-use crate::class::{Kind, means};
+use crate::class::{KINDS, Kind, means};
 use crate::crossings::Walker;
 use crate::explain::Chosen;
 use crate::objects::Objects;
@@ -20,13 +17,22 @@ use crate::topology::Topology;
 /// So many alternatives still help a person.
 const ALTERNATIVES: usize = 3;
 
+/// Groups of a kind: how many went well, and how many did not.
+type Counted = (Kind, [usize; 2]);
+
 /// What was chosen, with its arithmetic: lower layers first, and of one layer what explains more.
 pub(crate) fn causes(topology: &Topology, groups: &[Group], chosen: &[Chosen], items: &[Item]) -> Vec<Cause> {
     let crossed = crossing(topology, groups, chosen);
-    let mut kinds: HashMap<Kind, [usize; 2], FixedState> = HashMap::default();
+    let mut kinds: Vec<Counted> = Vec::new();
+    let mut places = vec![usize::MAX; KINDS];
     for group in groups {
-        let well = State::of(group) == State::Well;
-        kinds.entry(Kind::of(&group.class)).or_default()[usize::from(!well)] += 1;
+        let kind = Kind::of(&group.class);
+        let place = &mut places[kind.number()];
+        if *place == usize::MAX {
+            *place = kinds.len();
+            kinds.push((kind, [0; 2]));
+        }
+        kinds[*place].1[usize::from(State::of(group) != State::Well)] += 1;
     }
     let mut causes: Vec<Cause> = chosen
         .iter()
@@ -45,13 +51,9 @@ pub(crate) fn causes(topology: &Topology, groups: &[Group], chosen: &[Chosen], i
 }
 
 /// Counts the groups of a cause's pattern that do not cross it.
-fn avoiding(
-    cause: &mut Cause,
-    groups: &[Group],
-    (kinds, crossed): (&HashMap<Kind, [usize; 2], FixedState>, &[usize]),
-) {
+fn avoiding(cause: &mut Cause, groups: &[Group], (kinds, crossed): (&[Counted], &[usize])) {
     let mut counts = [0; 2];
-    for (_, of) in kinds.iter().filter(|(kind, _)| means(&cause.pattern, **kind)) {
+    for (_, of) in kinds.iter().filter(|(kind, _)| means(&cause.pattern, *kind)) {
         counts = [counts[0] + of[0], counts[1] + of[1]];
     }
     let mut crossing: Vec<usize> = crossed.iter().chain(&cause.explains).copied().collect();
