@@ -32,7 +32,10 @@ pub(crate) const MOST: usize = 8;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Manner {
     All,
+    /// Each packet at each step by chance.
     Chance,
+    /// All since it began, which some probes came before: what passes it once passes it again.
+    Lately,
     Ports,
 }
 
@@ -107,10 +110,16 @@ impl<'a> Joint<'a> {
             crossed += f64::from(u8::from(it.steps & !may != 0));
             if means(&pattern, self.kinds.all[kind]) {
                 let known = if tallies[kind].may > 0 { !may } else { Steps::MAX };
-                steps[it.way as usize] = it.steps & known;
+                let own = it.steps & known;
+                // What came through at the first step came before it began.
+                let first = own & own.wrapping_neg();
+                steps[it.way as usize] = if manner == Manner::Lately { first } else { own };
             }
         }
-        let each = f64::max(crossings / f64::max(crossed, 1.0), 1.0);
+        let each = match manner {
+            Manner::Lately => 1.0,
+            _ => f64::max(crossings / f64::max(crossed, 1.0), 1.0),
+        };
         let meant = tallies.iter().zip(&self.kinds.all).filter(|(_, kind)| means(&pattern, **kind));
         let passed: f64 = meant
             .map(|(tally, kind)| match manner {

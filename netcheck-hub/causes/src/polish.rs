@@ -29,7 +29,7 @@ const OTHERS: usize = 40;
 const TRIED: usize = 5;
 const FITTED: usize = 25;
 /// Ways of items that are looked at in all.
-const BUDGET: usize = 4_000_000;
+const BUDGET: usize = 2_500_000;
 
 /// Makes the chosen causes fit together.
 pub(crate) fn polish(
@@ -134,7 +134,7 @@ impl Polisher<'_> {
             let part = &now.parts[place];
             let mut own: Option<Trial> = None;
             for other in self.others(explained, part) {
-                for manner in [Manner::All, Manner::Chance, Manner::Ports] {
+                for manner in [Manner::All, Manner::Chance, Manner::Lately, Manner::Ports] {
                     if manner == Manner::Ports && part.manner != Manner::Ports && !ported(explained) {
                         continue;
                     }
@@ -166,7 +166,8 @@ impl Polisher<'_> {
         // What is down or cut off loses all.
         let whole = |part: &Part| {
             let component = self.joint.suspect(part).key.0;
-            part.manner == Manner::All || !matches!(component, Component::Node(_) | Component::Cluster)
+            matches!(part.manner, Manner::All | Manner::Lately)
+                || !matches!(component, Component::Node(_) | Component::Cluster)
         };
         let twice = parts.split_last().is_some_and(|(last, rest)| {
             rest.iter().any(|it| it.suspect == last.suspect && it.pattern == last.pattern)
@@ -202,6 +203,9 @@ impl Polisher<'_> {
                 let mut manners = vec![this.manner];
                 if that.manner != this.manner {
                     manners.push(that.manner);
+                }
+                if !manners.contains(&Manner::Lately) {
+                    manners.push(Manner::Lately);
                 }
                 let others = self.others(&all, this);
                 for other in others.into_iter().take(OTHERS / 4).chain([this.suspect, that.suspect]) {
@@ -298,7 +302,7 @@ impl Polisher<'_> {
             let key = self.joint.suspect(part).key;
             let mode = match part.manner {
                 Manner::All => None,
-                Manner::Chance => Some(Mode::Chance),
+                Manner::Chance | Manner::Lately => Some(Mode::Chance),
                 Manner::Ports => Some(Mode::Ports),
             };
             let same = before.iter().find(|it| {
