@@ -9,7 +9,7 @@ use crate::cause::{Component, Extent, Heading, Pattern};
 use crate::class::{Kinds, covers, means, patterns, restrictions};
 use crate::crossings::{Crossings, Hit, Suspect};
 use crate::rates::worth;
-use crate::scope::{Key, component_reach};
+use crate::scope::{Key, component_reach, shape};
 use crate::symptoms::Item;
 use crate::topology::{Topology, Visibility};
 
@@ -30,6 +30,8 @@ pub(crate) struct Candidate {
     pub(crate) worth: f64,
     /// Less is better, among causes that explain the same.
     pub(crate) rank: u32,
+    /// Who else crosses it: among causes of one rank and shape the one that less crosses comes first.
+    pub(crate) crossers: [u64; 4],
     /// Others that explain the same.
     pub(crate) equals: Vec<Key>,
 }
@@ -45,6 +47,7 @@ impl Candidate {
             odd: 0,
             worth: 0.0,
             rank: 0,
+            crossers: [0; 4],
             equals: Vec::new(),
         }
     }
@@ -98,6 +101,11 @@ fn of_suspect(
         let contradicted = hit.may && tallies[usize::from(item.kind)].may > 0;
         hit.first && (item.dead || item.guess) && !contradicted
     };
+    let crossers =
+        tallies.iter().fold([suspect.hits.len() as u64, 0, 0, 0], |[hits, groups, probes, may], of| {
+            let [own, answered, maybe] = [of.groups, of.answered, of.may].map(u64::from);
+            [hits, groups + own, probes + answered, may + maybe]
+        });
     let mut bad = vec![false; kinds.all.len()];
     let (mut passed, mut hit_of) = (vec![0_u32; kinds.all.len()], vec![0_u32; kinds.all.len()]);
     for &kind in &suspect.passed {
@@ -120,6 +128,7 @@ fn of_suspect(
             }
         }
         candidate.rank = structure(topology, &candidate);
+        candidate.crossers = crossers;
         to.push(candidate);
     }
 }
@@ -146,7 +155,7 @@ fn allowed(kinds: &Kinds, bad: &[bool], clean: impl Fn(usize) -> bool) -> Vec<Pa
 
 /// Of candidates that explain the same items the best, with the rest as its equals.
 fn merge(mut all: Vec<Candidate>) -> Vec<Candidate> {
-    all.sort_by_key(|it| (it.rank, it.key, it.pattern));
+    all.sort_by_cached_key(|it| (it.rank, shape(it.key), it.pattern, it.crossers, it.key));
     let mut places: HashMap<Vec<u32>, usize, FixedState> = HashMap::default();
     let mut kept: Vec<Candidate> = Vec::new();
     for candidate in all {
@@ -176,7 +185,7 @@ pub(crate) fn structure(topology: &Topology, candidate: &Candidate) -> u32 {
 }
 
 /// Lower layers first. A node of which nothing is heard is rather down than cut off.
-fn layer(topology: &Topology, component: Component) -> u32 {
+pub(crate) fn layer(topology: &Topology, component: Component) -> u32 {
     let silent = |node: u32| {
         topology.nodes.get(node as usize).is_some_and(|node| node.visibility == Visibility::Silent)
     };

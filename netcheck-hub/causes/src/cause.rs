@@ -28,6 +28,10 @@ pub struct Cause {
     pub lost: u64,
     /// Probes of its pattern that crossed it.
     pub crossed: u64,
+    /// Groups of its pattern that do not cross it, and were answered.
+    pub avoiding_answered: usize,
+    /// Groups of its pattern that do not cross it, and lost probes: to other causes.
+    pub avoiding_lost: usize,
 }
 
 /// How sure it is.

@@ -15,6 +15,9 @@ pub(crate) struct Kind {
     pub(crate) ported: bool,
 }
 
+/// Kinds have lower numbers than this.
+pub(crate) const KINDS: usize = 16 * ProbeKind::ALL.len();
+
 /// What a kind of probe runs over.
 pub(crate) const fn carrier(kind: ProbeKind) -> Carrier {
     match kind {
@@ -51,7 +54,7 @@ pub(crate) struct Kinds {
 
 impl Kinds {
     pub(crate) fn new() -> Self {
-        Self { numbers: vec![u16::MAX; 16 * ProbeKind::ALL.len()], all: Vec::new() }
+        Self { numbers: vec![u16::MAX; KINDS], all: Vec::new() }
     }
 
     pub(crate) fn number(&mut self, kind: Kind) -> u16 {

@@ -2,6 +2,7 @@
 //! these items, and how the probes of all other groups that cross it fared, by kind of packets.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use foldhash::fast::FixedState;
 
@@ -15,8 +16,8 @@ use crate::topology::Topology;
 use crate::way::{Route, Step, Way, backends};
 use crate::{Component, Heading};
 
-/// More items than this are looked at in one way alone, and not again one by one.
-pub(crate) const MANY: usize = 2_000;
+/// More items than this are not looked at again one by one.
+pub(crate) const MANY_AT_ONCE: usize = 4_000;
 
 /// An item that a component may explain.
 #[derive(Clone, Copy, Debug)]
@@ -80,7 +81,7 @@ pub(crate) struct Crossings {
 
 impl Crossings {
     pub(crate) fn new(topology: &Topology, groups: &[Group], items: &[Item], kinds: &mut Kinds) -> Self {
-        let mut collector = Collector::new(topology, items.len() <= MANY);
+        let mut collector = Collector::new(topology, items.len() <= MANY_AT_ONCE);
         for (at, item) in items.iter().enumerate() {
             collector.item(u32::try_from(at).unwrap_or(u32::MAX), item);
         }
@@ -182,7 +183,10 @@ impl<'a> Walker<'a> {
         route.request(topology, &mut |step| {
             lifted.each(&step, &mut |object| {
                 if step.may {
-                    may.push(object);
+                    // Whether a backend that is not known is behind it has nothing to do with how this cluster sends.
+                    if route.end.is_some() {
+                        may.push(object);
+                    }
                 } else if std::mem::replace(&mut stamps[object as usize], *stamp) != *stamp {
                     certain.push(object);
                 }
@@ -198,7 +202,7 @@ struct Collector<'a> {
     numbers: HashMap<Key, u32, FixedState>,
     suspects: Vec<Suspect>,
     /// Suspects of which a step is a part.
-    parts: HashMap<Key, Box<[u32]>, FixedState>,
+    parts: HashMap<Key, Rc<[u32]>, FixedState>,
     /// Steps of each suspect on the way at hand, and the suspects that have some.
     steps: Vec<Steps>,
     touched: Vec<u32>,
@@ -278,11 +282,14 @@ impl<'a> Collector<'a> {
         for at in 0..way.steps.len().min(64) {
             let step = way.steps[at];
             let key = (step.component, step.heading);
-            if !self.parts.contains_key(&key) {
-                let list = self.parts_of(&step);
-                self.parts.insert(key, list);
-            }
-            for &number in self.parts.get(&key).into_iter().flat_map(|list| list.iter()) {
+            let list = if let Some(list) = self.parts.get(&key) {
+                Rc::clone(list)
+            } else {
+                let list: Rc<[u32]> = self.parts_of(&step).into();
+                self.parts.insert(key, Rc::clone(&list));
+                list
+            };
+            for &number in list.iter() {
                 let steps = &mut self.steps[number as usize];
                 if *steps == 0 {
                     self.touched.push(number);

@@ -3,7 +3,7 @@
 use crate::candidates::{self, Candidate};
 use crate::cause::Cause;
 use crate::class::Kinds;
-use crate::crossings::{Crossings, MANY};
+use crate::crossings::Crossings;
 use crate::observation::Group;
 use crate::polish;
 use crate::rates::{self, Mode, Rated, Scene};
@@ -46,6 +46,9 @@ pub(crate) struct Chosen {
 
 /// What a further cause must be worth, in nats.
 const CAUSE: f64 = 14.0;
+
+/// More items than this are looked at in one way alone.
+const MANY: usize = 2_000;
 
 /// All that is known, and the causes that come into question if they lose all.
 struct Facts<'a> {

@@ -6,24 +6,21 @@
 //! losses on two steps of one way speak of two causes, or of one that is met twice. Rates are fitted by expectation and
 //! maximisation: each loss is shared out among the causes that may have had it.
 
+use std::sync::Arc;
+
 use crate::cause::Pattern;
+use crate::chain::Chain;
 use crate::class::{Kinds, means};
 use crate::crossings::{Crossings, Suspect};
 use crate::evidence::{Sight, Steps, bits};
 use crate::symptoms::Item;
 
 /// Probes that are lost without a cause.
-const NOISE: f64 = 0.01;
+pub(crate) const NOISE: f64 = 0.01;
 /// Losses of which what is known is misleading.
 const MISLED: f64 = 0.000_5;
 /// What passes a cause that loses all.
-const PASSES: f64 = 0.000_5;
-/// How much less plausible a step is whose kernel would have told, beside one that is plain; an odd one beside that.
-const LESS: f64 = 0.1;
-/// What it costs an item if the kernel of its only explanation would have told, and did not; the same if it is the less
-/// plausible by far.
-const DOUBT: f64 = 2.0;
-const ODD: f64 = 8.0;
+pub(crate) const PASSES: f64 = 0.000_5;
 /// Of what is lost where others were seen to be lost so much is not seen.
 const UNTOLD: f64 = 0.25;
 /// What it costs an item that was lost altogether if nothing explains it.
@@ -35,7 +32,10 @@ pub(crate) const MOST: usize = 8;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Manner {
     All,
+    /// Each packet at each step by chance.
     Chance,
+    /// All since it began, which some probes came before: what passes it once passes it again.
+    Lately,
     Ports,
 }
 
@@ -47,7 +47,7 @@ pub(crate) struct Part {
     pub(crate) manner: Manner,
     pub(crate) rate: f64,
     /// Its steps, by number of the way.
-    steps: Vec<Steps>,
+    pub(crate) steps: Arc<[Steps]>,
     /// How often probes crossed it that were answered and are in no item; of source ports: how many of these.
     pub(crate) passed: f64,
 }
@@ -64,42 +64,11 @@ pub(crate) struct Joint<'a> {
     answered: Vec<f64>,
 }
 
-/// What happens on a way.
-#[derive(Clone, Copy, Default)]
-struct Chain {
-    /// It passes all.
-    survives: f64,
-    /// It is lost where it was seen to be: at steps that are plausible, at such whose kernel would have told, at others.
-    plain: f64,
-    doubted: f64,
-    odd: f64,
-    /// By cause.
-    lost: [f64; MOST],
-    tried: [f64; MOST],
-    crossed: [f64; MOST],
-}
-
 /// Losses and crossings that were shared out among causes.
 #[derive(Clone, Copy, Default)]
 struct Shares {
     lost: [f64; MOST],
     tried: [f64; MOST],
-}
-
-impl Chain {
-    /// How probable it is that it is lost where it was seen to be, what counts so much of what was shared out, and what it
-    /// costs that only implausible steps explain it.
-    fn within(&self) -> (f64, f64, f64) {
-        let all = self.plain + self.doubted + self.odd;
-        if self.plain > 0.05 * all {
-            (self.plain + LESS * self.doubted + LESS * LESS * self.odd, 1.0, 0.0)
-        } else if self.plain + self.doubted > 0.05 * all {
-            ((self.plain / LESS + self.doubted + LESS * self.odd).min(1.0), 1.0 / LESS, DOUBT)
-        } else {
-            let cost = if all < NOISE { 0.0 } else { ODD };
-            (all, 1.0 / (LESS * LESS), cost)
-        }
-    }
 }
 
 impl<'a> Joint<'a> {
@@ -119,6 +88,16 @@ impl<'a> Joint<'a> {
         Self { crossings, items, kinds, ways, first, answered }
     }
 
+    fn way(&self, number: usize) -> (Sight, Steps) {
+        let (_, sight, may) = self.ways[number];
+        (sight, may)
+    }
+
+    /// How many ways all items have.
+    pub(crate) fn ways(&self) -> usize {
+        self.ways.len()
+    }
+
     pub(crate) fn part(&self, number: usize, pattern: Pattern, manner: Manner) -> Part {
         let suspect = &self.crossings.suspects[number];
         let tallies = self.crossings.tallies(suspect.object);
@@ -131,10 +110,16 @@ impl<'a> Joint<'a> {
             crossed += f64::from(u8::from(it.steps & !may != 0));
             if means(&pattern, self.kinds.all[kind]) {
                 let known = if tallies[kind].may > 0 { !may } else { Steps::MAX };
-                steps[it.way as usize] = it.steps & known;
+                let own = it.steps & known;
+                // What came through at the first step came before it began.
+                let first = own & own.wrapping_neg();
+                steps[it.way as usize] = if manner == Manner::Lately { first } else { own };
             }
         }
-        let each = f64::max(crossings / f64::max(crossed, 1.0), 1.0);
+        let each = match manner {
+            Manner::Lately => 1.0,
+            _ => f64::max(crossings / f64::max(crossed, 1.0), 1.0),
+        };
         let meant = tallies.iter().zip(&self.kinds.all).filter(|(_, kind)| means(&pattern, **kind));
         let passed: f64 = meant
             .map(|(tally, kind)| match manner {
@@ -142,8 +127,20 @@ impl<'a> Joint<'a> {
                 _ => f64::from(tally.answered),
             })
             .sum();
-        let rate = if manner == Manner::All { 1.0 - PASSES } else { 0.5 };
-        Part { suspect: number, pattern, manner, rate, steps, passed: passed * each }
+        let rate = if manner == Manner::All { 1.0 - PASSES } else { self.share_lost(&steps, passed * each) };
+        Part { suspect: number, pattern, manner, rate, steps: steps.into(), passed: passed * each }
+    }
+
+    /// The share of losses among all that cross these steps, or have passed: where a rate begins.
+    fn share_lost(&self, steps: &[Steps], passed: f64) -> f64 {
+        let (mut lost, mut all) = (0.0, passed);
+        for (at, item) in self.items.iter().enumerate() {
+            if steps[self.first[at]..self.first[at + 1]].iter().any(|&steps| steps != 0) {
+                lost += f64::from(item.lost);
+                all += f64::from(item.lost) + self.answered[at];
+            }
+        }
+        (0.7 * lost / f64::max(all, 1.0)).clamp(0.01, 0.9)
     }
 
     pub(crate) fn suspect(&self, part: &Part) -> &'a Suspect {
@@ -198,15 +195,17 @@ impl<'a> Joint<'a> {
             left *= pass;
         }
         outcomes.push((left, self.chain(at, parts, (true, None))));
-        let logs: Vec<f64> =
-            outcomes.iter().map(|(chance, chain)| chance.ln() - self.share(at, chain, 0.0, None)).collect();
+        let logs: Vec<f64> = outcomes
+            .iter()
+            .map(|(chance, chain)| chance.ln() - self.share(at, chain, (0.0, parts.len()), None))
+            .collect();
         let most = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let sum: f64 = logs.iter().map(|log| (log - most).exp()).sum();
         if let Some(shares) = shares {
             for ((_, chain), log) in outcomes.iter().zip(&logs) {
-                self.share(at, chain, (log - most).exp() / sum, Some(shares));
+                self.share(at, chain, ((log - most).exp() / sum, parts.len()), Some(shares));
             }
-            self.share_ports(&ports, parts, (&outcomes, &logs, most, sum), ported, shares);
+            share_ports(&ports, parts, (&outcomes, &logs, most, sum), ported, shares);
         }
         -(most + sum.ln())
     }
@@ -215,69 +214,50 @@ impl<'a> Joint<'a> {
     fn of_ways(&self, at: usize, parts: &[Part], by_port: bool, shares: Option<&mut Shares>) -> f64 {
         let chain = self.chain(at, parts, (by_port, None));
         let ways = self.first[at]..self.first[at + 1];
-        let mut best = (self.share(at, &chain, 1.0, None), chain);
+        let mut best = (self.share(at, &chain, (1.0, parts.len()), None), chain);
         if ways.len() > 1 {
             let choice = f64::from(u32::try_from(ways.len()).unwrap_or(u32::MAX)).ln();
             for way in ways {
                 let mut chain = Chain::default();
-                self.along(way, parts, (by_port, None), (1.0, &mut chain));
-                let cost = self.share(at, &chain, 1.0, None) + choice;
+                chain.along((way, self.way(way)), parts, (by_port, None), 1.0);
+                let cost = self.share(at, &chain, (1.0, parts.len()), None) + choice;
                 if cost < best.0 {
                     best = (cost, chain);
                 }
             }
         }
         if let Some(shares) = shares {
-            self.share(at, &best.1, 1.0, Some(shares));
+            self.share(at, &best.1, (1.0, parts.len()), Some(shares));
         }
         best.0
     }
 
-    /// A source port is tried once at each step that it comes to, and lost there or not.
-    fn share_ports(
-        &self,
-        ways: &std::ops::Range<usize>,
-        parts: &[Part],
-        (outcomes, logs, most, sum): (&[(f64, Chain)], &[f64], f64, f64),
-        ported: Steps,
-        shares: &mut Shares,
-    ) {
-        for (number, part) in parts.iter().enumerate().filter(|(_, part)| part.manner == Manner::Ports) {
-            let own = ways.clone().map(|way| part.steps[way]).fold(0, |all, steps| all | steps);
-            for (place, log) in logs.iter().enumerate().take(outcomes.len()) {
-                let chance = (log - most).exp() / sum;
-                let mut tried = 0.0;
-                for (order, step) in bits(ported).enumerate().take_while(|(order, _)| *order <= place) {
-                    if own & 1 << step != 0 {
-                        tried += 1.0;
-                        if order == place {
-                            shares.lost[number] += chance;
-                        }
-                    }
-                }
-                shares.tried[number] += chance * tried;
-            }
-        }
-    }
-
     /// How improbable an item is by what happens on its way, in nats; what it says of the causes counts so much.
-    fn share(&self, at: usize, chain: &Chain, weight: f64, shares: Option<&mut Shares>) -> f64 {
+    fn share(
+        &self,
+        at: usize,
+        chain: &Chain,
+        (weight, parts): (f64, usize),
+        shares: Option<&mut Shares>,
+    ) -> f64 {
         let (lost, answered) = (f64::from(self.items[at].lost), self.answered[at]);
         let (within, scale, odd) = chain.within();
         let chance = within + NOISE * chain.survives + MISLED;
+        let vague = f64::from(self.items[at].vague).min(lost);
+        let known = lost - vague;
+        let elsewhere = (1.0 - chain.survives - within).max(0.0);
+        let somewhere = UNTOLD * within + elsewhere + NOISE * chain.survives + MISLED;
         if let Some(shares) = shares {
-            for number in 0..MOST {
-                shares.lost[number] += weight * lost * scale * chain.lost[number] / chance;
-                let tried = lost * scale * chain.tried[number] / chance + answered * chain.crossed[number];
-                shares.tried[number] += weight * tried;
+            let here = weight * scale * (known / chance + vague * UNTOLD / somewhere);
+            let there = weight * vague / somewhere;
+            for number in 0..parts {
+                shares.lost[number] += here * chain.lost[number] + there * chain.lost_else[number];
+                shares.tried[number] += here * chain.tried[number] + there * chain.tried_else[number];
+                shares.tried[number] += weight * answered * chain.crossed[number];
             }
         }
         // What is lost altogether is lost to something.
         let nothing = if within < NOISE && self.items[at].sole { DEAD } else { 0.0 };
-        let vague = f64::from(self.items[at].vague);
-        let elsewhere = (1.0 - chain.survives - within).max(0.0);
-        let somewhere = UNTOLD * within + elsewhere + NOISE * chain.survives + MISLED;
-        let known = (lost - vague).max(0.0);
         let passed = answered * chain.survives.max(PASSES).ln();
         odd + nothing - known * chance.ln() - vague * somewhere.min(1.0).ln() - passed
     }
@@ -288,68 +268,9 @@ impl<'a> Joint<'a> {
         let mut sum = Chain::default();
         let share = 1.0 / f64::from(u32::try_from(ways.len()).unwrap_or(u32::MAX)).max(1.0);
         for way in ways {
-            self.along(way, parts, ports, (share, &mut sum));
+            sum.along((way, self.way(way)), parts, ports, share);
         }
         sum
-    }
-
-    fn along(
-        &self,
-        way: usize,
-        parts: &[Part],
-        (by_port, dead): (bool, Option<usize>),
-        (share, sum): (f64, &mut Chain),
-    ) {
-        let (_, sight, may) = self.ways[way];
-        let steps = |part: &Part| match (part.manner, dead) {
-            (Manner::Ports, Some(dead)) if by_port => part.steps[way] & 1 << dead,
-            (Manner::Ports, None) if by_port => 0,
-            _ => part.steps[way],
-        };
-        let all = parts.iter().fold(0, |all, part| all | steps(part));
-        // Source ports are counted by themselves.
-        let counted = |part: &Part| !by_port || part.manner != Manner::Ports;
-        let (mut survives, mut left) = (share, share);
-        for step in bits(all) {
-            let bit = 1 << step;
-            let (mut pass, mut rates) = (1.0, 0.0);
-            let mut own = [0.0; MOST];
-            for (number, part) in parts.iter().enumerate().filter(|(_, part)| steps(part) & bit != 0) {
-                let rate = if by_port && part.manner == Manner::Ports { 1.0 - PASSES } else { part.rate };
-                own[number] = rate;
-                pass *= 1.0 - rate;
-                rates += rate;
-                if counted(part) {
-                    sum.crossed[number] += share * f64::from(u8::from(may & bit == 0));
-                }
-            }
-            let here = left * (1.0 - pass);
-            if sight.steps & bit != 0 {
-                let weight = match ((sight.doubt | may) & bit != 0, sight.odd & bit != 0) {
-                    (_, true) => LESS * LESS,
-                    (true, false) => LESS,
-                    (false, false) => 1.0,
-                };
-                let best = if weight < LESS {
-                    &mut sum.odd
-                } else if weight < 1.0 {
-                    &mut sum.doubted
-                } else {
-                    &mut sum.plain
-                };
-                *best += here;
-                for (number, part) in parts.iter().enumerate().filter(|(_, part)| counted(part)) {
-                    sum.lost[number] += weight * here * own[number] / rates;
-                    let met = steps(part) & ((bit - 1) | bit);
-                    sum.tried[number] += weight * here * f64::from(met.count_ones());
-                }
-            }
-            left *= pass;
-            if may & bit == 0 {
-                survives *= pass;
-            }
-        }
-        sum.survives += survives;
     }
 
     /// For each cause the items that it explains, ascending: those of which it had a good part.
@@ -389,5 +310,31 @@ impl<'a> Joint<'a> {
             of[number] = shares.lost[number] / all;
         }
         of
+    }
+}
+
+/// A source port is tried once at each step that it comes to, and lost there or not.
+fn share_ports(
+    ways: &std::ops::Range<usize>,
+    parts: &[Part],
+    (outcomes, logs, most, sum): (&[(f64, Chain)], &[f64], f64, f64),
+    ported: Steps,
+    shares: &mut Shares,
+) {
+    for (number, part) in parts.iter().enumerate().filter(|(_, part)| part.manner == Manner::Ports) {
+        let own = ways.clone().map(|way| part.steps[way]).fold(0, |all, steps| all | steps);
+        for (place, log) in logs.iter().enumerate().take(outcomes.len()) {
+            let chance = (log - most).exp() / sum;
+            let mut tried = 0.0;
+            for (order, step) in bits(ported).enumerate().take_while(|(order, _)| *order <= place) {
+                if own & 1 << step != 0 {
+                    tried += 1.0;
+                    if order == place {
+                        shares.lost[number] += chance;
+                    }
+                }
+            }
+            shares.tried[number] += chance * tried;
+        }
     }
 }

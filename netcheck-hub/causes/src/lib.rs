@@ -9,6 +9,7 @@
 
 mod candidates;
 pub mod cause;
+mod chain;
 mod class;
 mod crossings;
 mod evidence;

@@ -7,7 +7,7 @@
 use crate::candidates::{Candidate, structure};
 use crate::cause::{Component, Heading, Pattern};
 use crate::class::{Kinds, covers, patterns, restrictions};
-use crate::crossings::{Crossings, MANY};
+use crate::crossings::{Crossings, MANY_AT_ONCE};
 use crate::explain::Chosen;
 use crate::joint::{Joint, MOST, Manner, Part};
 use crate::rates::Mode;
@@ -20,22 +20,31 @@ const CAUSE: f64 = 14.0;
 /// What each restriction of a pattern must be worth, and a rate.
 const RESTRICTION: f64 = 3.0;
 /// What a change must be worth.
-const CHANGE: f64 = 2.0;
+const CHANGE: f64 = 5.0;
 /// Changes at the most.
 const CHANGES: usize = 8;
 /// Suspects that are tried in a cause's place.
 const OTHERS: usize = 40;
+/// Rounds in which rates are fitted, of what is tried and of what is kept.
+const TRIED: usize = 5;
+const FITTED: usize = 25;
 /// Ways of items that are looked at in all.
-const BUDGET: usize = 3_000_000;
+const BUDGET: usize = 2_500_000;
 
 /// Makes the chosen causes fit together.
 pub(crate) fn polish(
     topology: &Topology,
     (crossings, items, kinds): (&Crossings, &[Item], &Kinds),
-    chosen: Vec<Chosen>,
+    mut chosen: Vec<Chosen>,
 ) -> Vec<Chosen> {
-    if chosen.is_empty() || chosen.len() > MOST || items.len() > MANY {
+    if chosen.is_empty() || items.len() > MANY_AT_ONCE {
         return chosen;
+    }
+    // Of very many the greatest: most of the rest explain what chance has left of these.
+    let many = chosen.len() > MOST;
+    if many {
+        chosen.sort_by_key(|it| std::cmp::Reverse(it.candidate.items.len()));
+        chosen.truncate(MOST - 1);
     }
     let joint = Joint::new(crossings, items, kinds);
     let mut parts = Vec::new();
@@ -49,7 +58,7 @@ pub(crate) fn polish(
         };
         parts.push(joint.part(number, chosen.candidate.pattern, manner));
     }
-    let mut polisher = Polisher { topology, crossings, items, kinds, joint, left: BUDGET };
+    let mut polisher = Polisher { topology, crossings, items, kinds, joint, left: BUDGET, open: 0 };
     let (parts, changed) = polisher.run(parts);
     if changed { polisher.chosen(&parts, &chosen) } else { chosen }
 }
@@ -61,6 +70,8 @@ struct Polisher<'a> {
     kinds: &'a Kinds,
     joint: Joint<'a>,
     left: usize,
+    /// Items that the causes at hand leave unexplained and that were lost altogether.
+    open: usize,
 }
 
 /// A set of causes that may be better, by what it costs.
@@ -74,33 +85,24 @@ impl Polisher<'_> {
         let mut now = self.trial(parts);
         let mut changed = false;
         for _ in 0..CHANGES {
+            now = self.fitted(now.parts, FITTED);
+            self.open = self.open(&now.parts);
             let Some(better) = self.change(&now) else { break };
             if better.cost > now.cost - CHANGE {
                 break;
-            }
-            if std::env::var("NETDEBUG").is_ok() {
-                for (t, n) in [(&now, "now"), (&better, "better")] {
-                    eprintln!("{n} {:.1}", t.cost);
-                    for p in &t.parts {
-                        eprintln!(
-                            "    {:?} {:?} {:?} rate {:.3} passed {}",
-                            self.joint.suspect(p).key,
-                            p.pattern,
-                            p.manner,
-                            p.rate,
-                            p.passed
-                        );
-                    }
-                }
             }
             (now, changed) = (better, true);
         }
         (now.parts, changed)
     }
 
-    fn trial(&mut self, mut parts: Vec<Part>) -> Trial {
-        self.left = self.left.saturating_sub(self.items.len() * 5);
-        let mut cost = self.joint.cost(&mut parts, 5);
+    fn trial(&mut self, parts: Vec<Part>) -> Trial {
+        self.fitted(parts, TRIED)
+    }
+
+    fn fitted(&mut self, mut parts: Vec<Part>, rounds: usize) -> Trial {
+        self.left = self.left.saturating_sub(self.joint.ways() * (rounds + 2));
+        let mut cost = self.joint.cost(&mut parts, rounds);
         for part in &parts {
             let mut candidate = Candidate::new(self.joint.suspect(part).key, part.pattern);
             candidate.proven = 1;
@@ -116,7 +118,11 @@ impl Polisher<'_> {
     fn change(&mut self, now: &Trial) -> Option<Trial> {
         let mut best: Option<Trial> = None;
         let explained = self.joint.explained(&now.parts);
-        for place in 0..now.parts.len() {
+        let (items, kinds) = (self.items, self.kinds);
+        let ported = |explained: &[u32]| {
+            explained.iter().any(|&item| kinds.all[usize::from(items[item as usize].kind)].ported)
+        };
+        for (place, explained) in explained.iter().enumerate() {
             let rest: Vec<Part> = now
                 .parts
                 .iter()
@@ -127,9 +133,9 @@ impl Polisher<'_> {
             self.consider(rest.clone(), &mut best);
             let part = &now.parts[place];
             let mut own: Option<Trial> = None;
-            for other in self.others(&explained[place], part) {
-                for manner in [Manner::All, Manner::Chance, Manner::Ports] {
-                    if manner == Manner::Ports && part.manner != Manner::Ports {
+            for other in self.others(explained, part) {
+                for manner in [Manner::All, Manner::Chance, Manner::Lately, Manner::Ports] {
+                    if manner == Manner::Ports && part.manner != Manner::Ports && !ported(explained) {
                         continue;
                     }
                     let part = self.joint.part(other, part.pattern, manner);
@@ -139,7 +145,7 @@ impl Polisher<'_> {
             let suspects =
                 [Some(part.suspect), own.as_ref().and_then(|own| own.parts.last()).map(|it| it.suspect)];
             take(own, &mut best);
-            for pattern in self.patterns(&explained[place], &part.pattern) {
+            for pattern in self.patterns(explained, &part.pattern) {
                 for suspect in suspects.into_iter().flatten() {
                     let part = self.joint.part(suspect, pattern, part.manner);
                     self.consider(with(&rest, part), &mut best);
@@ -151,14 +157,28 @@ impl Polisher<'_> {
         best
     }
 
+    /// How many items these causes leave unexplained that were lost altogether.
+    fn open(&self, parts: &[Part]) -> usize {
+        self.joint.left(parts).iter().filter(|(item, _)| self.items[*item as usize].dead).count()
+    }
+
     fn consider(&mut self, parts: Vec<Part>, best: &mut Option<Trial>) {
         // What is down or cut off loses all.
         let whole = |part: &Part| {
             let component = self.joint.suspect(part).key.0;
-            part.manner == Manner::All || !matches!(component, Component::Node(_) | Component::Cluster)
+            matches!(part.manner, Manner::All | Manner::Lately)
+                || !matches!(component, Component::Node(_) | Component::Cluster)
         };
-        if self.left > 0 && parts.last().is_none_or(whole) {
-            take(Some(self.trial(parts)), best);
+        let twice = parts.split_last().is_some_and(|(last, rest)| {
+            rest.iter().any(|it| it.suspect == last.suspect && it.pattern == last.pattern)
+        });
+        if self.left == 0 || twice || !parts.last().is_none_or(whole) {
+            return;
+        }
+        let trial = self.trial(parts);
+        // What was explained stays so.
+        if best.as_ref().is_none_or(|best| trial.cost < best.cost) && self.open(&trial.parts) <= self.open {
+            take(Some(trial), best);
         }
     }
 
@@ -183,6 +203,9 @@ impl Polisher<'_> {
                 let mut manners = vec![this.manner];
                 if that.manner != this.manner {
                     manners.push(that.manner);
+                }
+                if !manners.contains(&Manner::Lately) {
+                    manners.push(Manner::Lately);
                 }
                 let others = self.others(&all, this);
                 for other in others.into_iter().take(OTHERS / 4).chain([this.suspect, that.suspect]) {
@@ -279,7 +302,7 @@ impl Polisher<'_> {
             let key = self.joint.suspect(part).key;
             let mode = match part.manner {
                 Manner::All => None,
-                Manner::Chance => Some(Mode::Chance),
+                Manner::Chance | Manner::Lately => Some(Mode::Chance),
                 Manner::Ports => Some(Mode::Ports),
             };
             let same = before.iter().find(|it| {
@@ -305,7 +328,7 @@ impl Polisher<'_> {
     /// Others that explain the same as well.
     fn equals(&mut self, parts: &[Part], at: usize, explained: &[u32]) -> Vec<(Component, Heading)> {
         let mut parts = parts.to_vec();
-        let cost = self.joint.cost(&mut parts, 5);
+        let cost = self.joint.cost(&mut parts, FITTED);
         let mut equals = Vec::new();
         let part = parts[at].clone();
         for other in self.others(explained, &part) {
@@ -315,7 +338,7 @@ impl Polisher<'_> {
             }
             let mut trial = parts.clone();
             trial[at] = self.joint.part(other, part.pattern, part.manner);
-            if (self.joint.cost(&mut trial, 5) - cost).abs() < 1e-6 {
+            if (self.joint.cost(&mut trial, FITTED) - cost).abs() < 1e-6 {
                 equals.push(key);
             }
         }

@@ -6,7 +6,7 @@
 //! would gain by a rate of their own each, beyond what chance has it: where they differ, it is not one cause.
 
 use crate::candidates::{Candidate, structure};
-use crate::cause::Pattern;
+use crate::cause::{Component, Pattern};
 use crate::class::{Kinds, means, patterns, restrictions};
 use crate::crossings::{Crossings, Suspect};
 use crate::symptoms::Item;
@@ -123,6 +123,10 @@ pub(crate) fn best(scene: &Scene<'_>) -> Option<Rated> {
             break;
         }
         let suspect = &suspects[*suspect as usize];
+        // What is everywhere loses all.
+        if suspect.key.0 == Component::Cluster {
+            continue;
+        }
         // What loses some of what goes both ways would have been met on both.
         if suspect.one_way != [None; 2] {
             let all = explained(suspect);

@@ -1,23 +1,69 @@
 //! A chosen cause with its arithmetic. In: what was chosen and all groups. Out: the cause.
 
+use std::cmp::Reverse;
+
+use crate::candidates::layer;
 use crate::cause::{Cause, Certainty, Component, Heading, Pattern};
-use crate::class::{Kind, means};
+use crate::class::{KINDS, Kind, means};
 use crate::crossings::Walker;
 use crate::explain::Chosen;
 use crate::objects::Objects;
 use crate::observation::{End, Group, Place};
 use crate::rates::Mode;
-use crate::scope::both_ways;
+use crate::scope::{both_ways, shape};
 use crate::symptoms::{Item, State};
 use crate::topology::Topology;
 
 /// So many alternatives still help a person.
 const ALTERNATIVES: usize = 3;
 
-/// What was chosen, with its arithmetic.
+/// Groups of a kind: how many went well, and how many did not.
+type Counted = (Kind, [usize; 2]);
+
+/// What was chosen, with its arithmetic: lower layers first, and of one layer what explains more.
 pub(crate) fn causes(topology: &Topology, groups: &[Group], chosen: &[Chosen], items: &[Item]) -> Vec<Cause> {
     let crossed = crossing(topology, groups, chosen);
-    chosen.iter().zip(crossed).map(|(chosen, crossed)| cause(groups, chosen, items, &crossed)).collect()
+    let mut kinds: Vec<Counted> = Vec::new();
+    let mut places = vec![usize::MAX; KINDS];
+    for group in groups {
+        let kind = Kind::of(&group.class);
+        let place = &mut places[kind.number()];
+        if *place == usize::MAX {
+            *place = kinds.len();
+            kinds.push((kind, [0; 2]));
+        }
+        kinds[*place].1[usize::from(State::of(group) != State::Well)] += 1;
+    }
+    let mut causes: Vec<Cause> = chosen
+        .iter()
+        .zip(crossed)
+        .map(|(chosen, crossed)| {
+            let mut cause = cause(groups, chosen, items, &crossed);
+            avoiding(&mut cause, groups, (&kinds, &crossed));
+            cause
+        })
+        .collect();
+    causes.sort_by_cached_key(|it| {
+        let shape = shape((it.component, it.heading));
+        (layer(topology, it.component), Reverse((it.lost, it.crossed)), shape, it.pattern)
+    });
+    causes
+}
+
+/// Counts the groups of a cause's pattern that do not cross it.
+fn avoiding(cause: &mut Cause, groups: &[Group], (kinds, crossed): (&[Counted], &[usize])) {
+    let mut counts = [0; 2];
+    for (_, of) in kinds.iter().filter(|(kind, _)| means(&cause.pattern, *kind)) {
+        counts = [counts[0] + of[0], counts[1] + of[1]];
+    }
+    let mut crossing: Vec<usize> = crossed.iter().chain(&cause.explains).copied().collect();
+    crossing.sort_unstable();
+    crossing.dedup();
+    for group in crossing.into_iter().map(|at| &groups[at]) {
+        let of = &mut counts[usize::from(State::of(group) != State::Well)];
+        *of = of.saturating_sub(1);
+    }
+    [cause.avoiding_answered, cause.avoiding_lost] = counts;
 }
 
 fn cause(groups: &[Group], chosen: &Chosen, items: &[Item], crossed: &[usize]) -> Cause {
@@ -61,6 +107,8 @@ fn cause(groups: &[Group], chosen: &Chosen, items: &[Item], crossed: &[usize]) -
         places: places(groups, &explains),
         lost,
         crossed: all.iter().map(probes).sum(),
+        avoiding_answered: 0,
+        avoiding_lost: 0,
         explains,
         contradictions,
     }

@@ -36,6 +36,30 @@ pub(crate) const fn component_reach(component: Component) -> u32 {
     }
 }
 
+/// What kind of component a key is of, how far it reaches, and which way, in an order that numbers do not change.
+pub(crate) fn shape((component, heading): Key) -> (u8, u32, u32, Heading) {
+    let of = |kind, extent| (kind, reach(extent), 0);
+    let (kind, one, other) = match component {
+        Component::Wire { from, to } => (0, reach(from), reach(to)),
+        Component::Uplink(extent) => of(1, extent),
+        Component::Tunnel { from, to } => (2, reach(from), reach(to)),
+        Component::TunnelEnd(extent) => of(3, extent),
+        Component::SecondaryNetwork(_) => (4, 0, 0),
+        Component::Forwarding(extent) => of(5, extent),
+        Component::PodLink(extent) => of(6, extent),
+        Component::Hairpin(extent) => of(7, extent),
+        Component::Stack(extent) => of(8, extent),
+        Component::Service(_) => (9, 0, 0),
+        Component::Server { endpoint, service } => {
+            (10, u32::from(matches!(endpoint, Endpoint::Node(_))), u32::from(service.is_some()))
+        }
+        Component::Translation { by, backend, .. } => (11, reach(by), u32::from(backend.is_some())),
+        Component::Node(_) => (12, 0, 0),
+        Component::Cluster => (13, 0, 0),
+    };
+    (kind, one, other, heading)
+}
+
 /// The component as both ways through it have it: a wire or tunnel has the lesser extent as its `from`.
 pub(crate) fn both_ways(component: Component) -> Component {
     let lesser = |from: Extent, to: Extent| {

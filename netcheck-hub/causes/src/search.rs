@@ -1,6 +1,9 @@
 //! The fewest causes. In: candidates. Out: those of them that together explain all items that can be explained, as few as
 //! there may be, and the most plausible ones of as many.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
 use crate::candidates::Candidate;
 
 /// What a further cause costs. More than any difference of ranks: fewer causes come first.
@@ -115,18 +118,24 @@ impl Search<'_> {
 
     /// The most for its cost, again and again; then what is not needed is left out.
     fn greedy(&mut self) {
-        let mut gains: Vec<usize> = self.usable.iter().map(|&at| self.new_items(at)).collect();
-        loop {
-            let rank = |at: usize| u32::MAX - self.candidates[self.usable[at]].rank;
-            let best = (0..gains.len()).max_by_key(|&at| (gains[at], rank(at), usize::MAX - at));
-            let Some(place) = best.filter(|&place| gains[place] > 0) else { break };
+        // What a candidate explains anew only becomes less: it is looked at again when it is the first.
+        let key = |new: usize, place: usize| {
+            let at = self.usable[place];
+            (new, Reverse(self.candidates[at].rank), Reverse(place))
+        };
+        let mut queue: BinaryHeap<_> = (0..self.usable.len())
+            .map(|place| key(self.candidates[self.usable[place]].items.len(), place))
+            .collect();
+        while let Some((new, rank, Reverse(place))) = queue.pop() {
             let now = self.new_items(self.usable[place]);
-            if now < gains[place] {
-                gains[place] = now;
+            if now == 0 {
                 continue;
             }
-            self.choose(self.usable[place]);
-            gains[place] = 0;
+            if now < new {
+                queue.push((now, rank, Reverse(place)));
+            } else {
+                self.choose(self.usable[place]);
+            }
         }
         let needed = self.without_idle();
         self.best_cost = needed.iter().map(|&at| self.cost(at)).sum();

@@ -4,6 +4,7 @@
 //! answered the same source do not come into question; where each probe is a flow of its own and so many were made that
 //! all backends must have been met, each of the rest needs an explanation of its own.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use foldhash::fast::FixedState;
@@ -72,7 +73,12 @@ struct Siblings {
 
 /// All that is lost and needs a cause.
 pub(crate) fn items(topology: &Topology, groups: &[Group], kinds: &mut Kinds) -> Vec<Item> {
-    let bad: Vec<usize> = (0..groups.len()).filter(|&at| State::of(&groups[at]) != State::Well).collect();
+    let mut bad: Vec<usize> = (0..groups.len()).filter(|&at| State::of(&groups[at]) != State::Well).collect();
+    // In an order that does not depend on how things are numbered, as far as there is one.
+    bad.sort_by_cached_key(|&at| {
+        let group = &groups[at];
+        (Kind::of(&group.class), Reverse(group.lost), group.answered, group.losses.len())
+    });
     let siblings = siblings(groups, &bad);
     let mut items = Vec::with_capacity(bad.len());
     for at in bad {
@@ -144,7 +150,10 @@ fn known(topology: &Topology, group: &Group, item: &Item, items: &mut Vec<Item>)
         let stale = if nobody == 0 { way.translations() } else { nobody };
         let told = sight.proof & !stale & !way.nodes_own();
         if (is_gone(topology, group) || nobody != 0) && told == 0 {
-            sight = Sight { steps: stale, ..Sight::default() };
+            // Of what nobody saw it may have been lost earlier.
+            let unseen = nobody != 0 && sight.steps.count_ones() as usize == way.steps.len();
+            let steps = if unseen { sight.steps } else { stale };
+            sight = Sight { steps, doubt: steps & !stale, ..Sight::default() };
         }
         items.push(Item { lost, vague, ways: vec![(way.clone(), sight)], ..item.clone() });
     }

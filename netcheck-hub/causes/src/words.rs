@@ -48,6 +48,16 @@ impl Cause {
             0 => "no path that crosses it with such packets was answered".to_owned(),
             count => format!("{count} paths that cross it with such packets were answered"),
         });
+        lines.push(match (self.avoiding_answered, self.avoiding_lost) {
+            (0, 0) => "all paths of such packets cross it".to_owned(),
+            (answered, 0) => format!("{answered} paths of such packets avoid it, and all are answered"),
+            (answered, lost) => {
+                format!(
+                    "{} paths of such packets avoid it: {answered} are answered, {lost} lose some",
+                    answered + lost
+                )
+            }
+        });
         for place in &self.places {
             let node = topology.nodes.get(place.node as usize).map_or("?", |node| &node.name);
             lines.push(format!("kernel of {node}: {} in {}", place.reason, place.function));

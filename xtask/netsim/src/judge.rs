@@ -99,6 +99,8 @@ pub fn truth_as_answer(case: &Case) -> Vec<Cause> {
         contradictions: Vec::new(),
         lost: 0,
         crossed: 0,
+        avoiding_answered: 0,
+        avoiding_lost: 0,
     };
     case.truth.iter().map(cause).collect()
 }

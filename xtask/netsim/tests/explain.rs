@@ -1,35 +1,36 @@
-//! The explainer on fixed seeds. What it must reach on thousands is printed by `cargo xtask bench causes`; here a few hundred
-//! keep it from getting worse.
+//! The explainer on fixed seeds. What it reaches on thousands is printed by `cargo xtask bench causes`; here a hundred for
+//! each number of faults keep it from getting worse.
+//!
+//! The aims are, exact answers of a hundred on seeds that nobody looked at: one fault 99, two 97, three 93.
 
 use netcheck_causes::{Component, Heading, Pattern, explain};
 use netcheck_netsim::rng::Rng;
 use netcheck_netsim::{Case, Scores, permute};
 
-/// The least that must be exact, of a hundred, by number of faults: a little below what is reached on these seeds. The
-/// aims are 99 for one, 97 for two and 93 for three.
-const FLOORS: [f64; 4] = [100.0, 96.0, 90.0, 84.0];
+/// Exact answers, of a hundred, that these seeds must have at the least, by number of faults: what they had, less one or two.
+const LEAST: [f64; 4] = [100.0, 99.0, 96.0, 93.0];
 
 fn scores(faults: usize) -> Scores {
-    Scores::measure(1..61, faults..=faults, |case| explain(&case.topology, &case.groups))
+    Scores::measure(1..101, faults..=faults, |case| explain(&case.topology, &case.groups))
 }
 
 /// The seeds draw so many faults; some of them are hidden by others, and are counted with the fewer.
 #[test]
 fn names_the_true_causes() {
-    for (faults, floor) in FLOORS.into_iter().enumerate() {
+    for (faults, least) in LEAST.into_iter().enumerate() {
         let scores = scores(faults);
         for (count, row) in &scores.by_count {
             assert_eq!(row.observed_and_false, 0, "{faults} faults drawn, {count} shown:\n{scores}");
         }
         let row = &scores.by_count[&faults];
-        assert!(row.exact() >= floor, "{faults} faults: {:.1} < {floor}\n{scores}", row.exact());
+        assert!(row.exact() >= least, "{faults} faults: {:.1} < {least}\n{scores}", row.exact());
     }
 }
 
 /// Other numbers, another order: the same causes.
 #[test]
 fn renumbering_changes_no_answer() {
-    for seed in 1..31 {
+    for seed in 1..41 {
         for faults in 1..=2 {
             let case = Case::draw(seed, faults);
             let (topology, groups, new) = permute(&case.topology, &case.groups, &mut Rng::new(seed));
