@@ -365,17 +365,18 @@ impl Describe<'_> {
                 format!("{what} {} everywhere", if lossy { "loses probes" } else { "fails" })
             }
         };
-        line + &self.or()
+        let others = self.or(&line);
+        line + &others
     }
 
-    /// What explains the same.
-    fn or(&self) -> String {
+    /// What explains the same, and reads otherwise than the line.
+    fn or(&self, line: &str) -> String {
         let other = |&(component, heading): &(Component, Heading)| {
             let cause = Cause { component, heading, alternatives: Vec::new(), ..self.cause.clone() };
             Describe { cause: &cause, ..*self }.component_line()
         };
-        let others: Vec<String> = self.cause.alternatives.iter().map(other).collect();
-        if others.is_empty() { String::new() } else { format!("; or {}", others.join("; or ")) }
+        let others: BTreeSet<String> = self.cause.alternatives.iter().map(other).collect();
+        others.into_iter().filter(|other| other != line).map(|other| format!("; or {other}")).collect()
     }
 
     fn way(&self) -> &'static str {

@@ -53,6 +53,9 @@ fn by_components(facts: &[Fact], world: &World) -> Option<Vec<Explained>> {
         for path in &paths {
             left.remove(path);
         }
+        if cause.pattern.partial && !loses_alike(facts, &grouped, cause, &paths) {
+            return None;
+        }
         let told = explained(facts, &grouped, cause, paths);
         // One in twenty may have come back already.
         if told.contradictions.len() * 20 > told.paths.len() {
@@ -66,6 +69,17 @@ fn by_components(facts: &[Fact], world: &World) -> Option<Vec<Explained>> {
     });
     drop_redundant(&mut all);
     left.is_empty().then_some(all)
+}
+
+/// What loses a part of its packets by chance loses of every path that crosses it, and no path wholly: else it is a name for
+/// several things.
+fn loses_alike(facts: &[Fact], grouped: &Grouped, cause: &Cause, paths: &[usize]) -> bool {
+    let probes = |&group: &usize| {
+        let group = &grouped.groups[group];
+        u64::from(group.answered) + u64::from(group.lost)
+    };
+    let of_losing: u64 = cause.explains.iter().map(probes).sum();
+    cause.crossed <= of_losing * 2 && paths.iter().all(|&at| facts[at].verdict != Verdict::Unreachable)
 }
 
 /// Takes out causes all of whose paths others explain, the least first, but for what kernels reported.
