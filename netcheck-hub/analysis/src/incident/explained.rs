@@ -71,15 +71,17 @@ fn by_components(facts: &[Fact], world: &World) -> Option<Vec<Explained>> {
     left.is_empty().then_some(all)
 }
 
-/// What loses a part of its packets by chance loses of every path that crosses it, and no path wholly: else it is a name for
-/// several things.
+/// What loses a part of its packets by chance loses of most paths that cross it; and where it loses less than half of its
+/// packets, no path loses all. Else it is a name for several things.
 fn loses_alike(facts: &[Fact], grouped: &Grouped, cause: &Cause, paths: &[usize]) -> bool {
     let probes = |&group: &usize| {
         let group = &grouped.groups[group];
         u64::from(group.answered) + u64::from(group.lost)
     };
     let of_losing: u64 = cause.explains.iter().map(probes).sum();
-    cause.crossed <= of_losing * 2 && paths.iter().all(|&at| facts[at].verdict != Verdict::Unreachable)
+    let mostly = cause.lost * 2 >= cause.crossed;
+    cause.crossed <= of_losing * 2
+        && (mostly || paths.iter().all(|&at| facts[at].verdict != Verdict::Unreachable))
 }
 
 /// Takes out causes all of whose paths others explain, the least first, but for what kernels reported.

@@ -22,7 +22,7 @@ pub(super) const ROWS: &[Row] = &[
     slow(lab("pod-mtu node=n2 mtu=1400", ICMP, &[at("n2", "request", "egress", "")])).opens("mtu n2"),
     // One pod or node that is set up wrongly.
     lab("pod-mask pod=web-n2", POD, &[at("n2", "reply", "neighbour", "NEIGH_|NOT_SPECIFIED"), at("n2", "reply", "send|routing", "EHOSTUNREACH")]).opens("place n2 web-n2"),
-    lab("echo-ignored at=n2", ICMP, &[at("n2", "request", "socket|netfilter_input", "")]).opens("place|target n2"),
+    lab("echo-ignored at=n2", ICMP, &[at("n2", "request", "socket|netfilter_input", "")]).opens("place|target n2 ICMP"),
     lab("forwarding-off node=n2", POD, &[at("n2", "", "routing", "")]).opens("place n2 routing"),
     only(Families::V6, lab("dad-failed pod=web-n2", POD, &[SILENT_POD, at("n2", "request", "send", "EHOSTUNREACH")])).opens("place|target n2|web-n2 IPv6"),
     lab("duplicate-address of=web-n2 at=app-n2-2", TCP, &[at("n2", "request", "socket", "")]).opens("place|target|backend n2|web-n2"),
