@@ -107,7 +107,8 @@ fn a_taken_port_and_missing_privileges_are_one_clear_line() {
     // Without the right to load programs.
     let stripped =
         ["setpriv", "--bounding-set", "-bpf,-sys_admin,-perfmon", "--inh-caps", "-bpf,-sys_admin,-perfmon"];
-    let other_ports = ["--responder-addr", "0.0.0.0:6200", "--http-addr", "0.0.0.0:6201"];
+    let other_ports =
+        ["--responder-addr=0.0.0.0:6200", "--http-addr=0.0.0.0:6201", "--relay-addr=0.0.0.0:6202"];
     let refused = cluster
         .lab
         .exec("n1", &[&stripped[..], &[agent], &hub, &other_ports, &["--ebpf", "required"]].concat())

@@ -10,7 +10,7 @@ use netcheck_common::domain::{Outcome, ProbeKind};
 use self::exchange::ExchangeError;
 use super::{Answer, DropFact, Located, Lost, Want};
 use crate::cluster::roster::{Owner, Roster};
-use crate::model::evidence::{ExchangeStep, PodLinkDown};
+use crate::model::evidence::{DropRecord, ExchangeStep, PodLinkDown};
 use crate::model::location::{Certainty, Direction, Location, Stage};
 use crate::model::reason::DropReason;
 use crate::plan::Probe;
@@ -83,8 +83,8 @@ pub struct LocateInput<'a> {
     pub pod_link_down: Option<&'a PodLinkDown>,
 }
 
-/// The address that its packets went to after any translation, and its holder: as they left their node, or as a kernel
-/// says that dropped one, or an answer to one.
+/// The address that its packets went to after any translation, and its holder: as the kernel says that refused one, as they
+/// left their node, or as a kernel says that dropped one, or an answer to one.
 #[must_use]
 pub fn holder<'a>(roster: &'a Roster, lost: &Lost) -> Option<(IpAddr, &'a Owner)> {
     let left = lost.flow.map(|flow| flow.destination.ip());
@@ -97,7 +97,24 @@ pub fn holder<'a>(roster: &'a Roster, lost: &Lost) -> Option<(IpAddr, &'a Owner)
             Direction::Unknown => None,
         }
     });
-    left.into_iter().chain(dropped).find_map(|address| Some((address, roster.owner(address)?)))
+    refused_by(lost)
+        .into_iter()
+        .chain(left)
+        .chain(dropped)
+        .find_map(|address| Some((address, roster.owner(address)?)))
+}
+
+/// Whose kernel had no socket for a request that was refused: whoever else its port was seen with before, that one
+/// refused it.
+fn refused_by(lost: &Lost) -> Option<IpAddr> {
+    let no_socket = |record: &&DropRecord| {
+        record.direction == Direction::Request
+            && !record.encapsulated
+            && DropReason::of(&record.reason) == DropReason::NoSocket
+    };
+    let mut records = lost.drops.iter().map(|fact| &fact.record);
+    let record = records.find(no_socket).filter(|_| lost.outcome == Outcome::Refused)?;
+    Some(record.flow?.destination.ip())
 }
 
 /// Whom a request of this probe was for: the holder of the address that its packets went to, or else of its own.

@@ -51,8 +51,10 @@ impl Locator<'_> {
         if let Some(from) = icmp_from.filter(|from| tcp || *from != sent_to) {
             return self.rejected(from, sent_to);
         }
-        let from: Option<IpAddr> =
-            icmp_from.or(self.lost.flow.map(|flow| flow.destination.ip())).or_else(|| {
+        let from: Option<IpAddr> = icmp_from
+            .or(super::refused_by(self.lost))
+            .or(self.lost.flow.map(|flow| flow.destination.ip()))
+            .or_else(|| {
                 // An address of its own is where the answer came from; a service's is not.
                 let own =
                     scene.probe.target.is_node_local() || scene.roster.owner(scene.probe.address).is_some();

@@ -78,6 +78,12 @@ fn refusals_and_dns_errors_name_who_answered() {
     lost.add_drop(fact("n3", 1, record("NO_SOCKET", Stage::Socket, Direction::Request)));
     let again = world.locate("service/default/web:80", ProbeKind::Tcp, &lost);
     assert_eq!((&again.location, again.evidence.len()), (&located.location, 2));
+    // Whose kernel had no socket refused it, whatever its port was seen with before.
+    let mut other = lost.clone();
+    let to_web_2 = Some(flow([10, 0, 0, 1], 4000, [10, 244, 2, 2], 8080));
+    other.drops[0].record.flow = to_web_2;
+    let by_record = world.locate("service/default/web:80", ProbeKind::Tcp, &other);
+    assert_eq!(by_record.summary, "refused by backend default/web-2 (10.244.2.2) on n2");
     lost.add_drop(fact("n2", 1, record("NETFILTER_DROP", Stage::NetfilterForward, Direction::Request)));
     let rejected = world.locate("service/default/web:80", ProbeKind::Tcp, &lost);
     assert_eq!(place(&rejected), "n2 cni0 NetfilterForward Request observed");
