@@ -3,7 +3,7 @@
 //! In: one [`Fact`] per path, as of one moment. Out: [`Explained`], one per cause, by [`explain`]; [`IncidentTracker`] follows
 //! them from evaluation to evaluation, so that an incident opens, stays itself while its symptoms grow, and closes.
 //! Each secondary network of pods is explained for itself (`networks`): that one is well says nothing of another.
-//! The state makes the facts; [`explained`] has two ways to the causes: by paths and suspects (all that follows here), and by
+//! The state makes the facts; `explained` has two ways to the causes: by paths and suspects (all that follows here), and by
 //! the components that probes crossed ([`groups`], and the crate `netcheck-causes`); [`index`] numbers what they name, [`place`] says what a place is
 //! called, [`tally`] counts the paths that cross each suspect, [`cover`] chooses, [`words`] says it, [`proof`] shows the
 //! arithmetic.
