@@ -1,8 +1,8 @@
 //! What of this node did it: from a place where probes die to the object that ends them.
 //!
-//! In: the hub's [`v1::CulpritQuestion`]s. Out: one [`v1::CulpritAnswer`] each. [`CulpritTask`] is the task; it waits for
+//! In: the hub's [`v1::CulpritQuestion`]s. Out: one [`v1::CulpritAnswer`] each. `CulpritTask` is the task; it waits for
 //! nothing that the probes need, and a question takes it a few seconds at most. Cancelling it closes its sockets, and with
-//! them the kernel takes the table away that marks probes ([`nft::trace`]).
+//! them the kernel takes the table away that marks probes (`nft::trace`).
 //!
 //! Reading changes nothing on the node. Tracing does, for a moment, so the operator may forbid it (`--explain-rules`), and
 //! between two traces there is a pause.
