@@ -12,6 +12,9 @@
 //!                                     61,440 identifiers, 30 s: 0.6 ms, 1,638
 //! ```
 //!
+//! A number that another destination had in the last seconds is passed over, as long as others are free: what a kernel
+//! reports of a packet is found by its client's end alone, for translation changes the other one.
+//!
 //! A destination that is probed more often runs ahead of the clock, by at most the fifth that a turn has to spare;
 //! beyond that, numbers come back too soon ([`Number::again`]). As long as nobody runs ahead an agent that starts anew
 //! goes on where the one before it stopped, without knowing of it.
@@ -21,9 +24,17 @@ use std::net::{IpAddr, SocketAddr};
 
 use netcheck_common::hash::fnv1a;
 
+use crate::host::clock::SECOND_NS;
+
 /// Destinations that are remembered. Those that the clock has caught up with need not be, and are forgotten at this
 /// many.
 const REMEMBERED: usize = 8192;
+
+/// How long a number that one destination had is not another's, where that can be: as long as reports of its packets are
+/// taken for one probe's.
+const APART_NS: u64 = 8 * SECOND_NS;
+/// Numbers that are passed over at most for that.
+const PASSED_OVER: u64 = 64;
 
 /// A number for one flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +54,8 @@ pub(crate) struct Numbers {
     ahead_max: i64,
     /// The tick of each destination's newest number.
     newest: HashMap<SocketAddr, u64>,
+    /// When each number was taken last, to any destination; 0: never.
+    taken_ns: Vec<u64>,
 }
 
 impl Numbers {
@@ -52,7 +65,7 @@ impl Numbers {
         let tick_ns = (timeout_ns.saturating_mul(5) / 4).div_ceil(count).max(1);
         // The same number was taken `count` ticks ago, at the end of its tick at the latest.
         let ahead_max = count as i64 - 1 - timeout_ns.div_ceil(tick_ns) as i64;
-        Self { count, tick_ns, ahead_max, newest: HashMap::new() }
+        Self { count, tick_ns, ahead_max, newest: HashMap::new(), taken_ns: vec![0; count as usize] }
     }
 
     /// The next number for a destination. `now_ns` is a clock that goes on when the agent starts anew.
@@ -62,11 +75,20 @@ impl Numbers {
             self.newest.retain(|_, tick| *tick >= clock);
         }
         let newest = self.newest.get(&destination);
-        let tick = newest.map_or(clock, |&newest| clock.max(newest + 1));
-        self.newest.insert(destination, tick);
+        let first = newest.map_or(clock, |&newest| clock.max(newest + 1));
         // Destinations begin elsewhere each: sockets to several of them don't want the same port at once.
-        let offset = (tick % self.count + spread(destination) % self.count) % self.count;
-        Number { offset: offset as u16, again: (tick - clock) as i64 > self.ahead_max }
+        let begin = spread(destination) % self.count;
+        let offset = |tick: u64| ((tick % self.count + begin) % self.count) as usize;
+        let again = |tick: u64| (tick - clock) as i64 > self.ahead_max;
+        let free = |tick: &u64| {
+            let taken_ns = self.taken_ns[offset(*tick)];
+            taken_ns == 0 || now_ns.saturating_sub(taken_ns) >= APART_NS
+        };
+        let apart = (first..first.saturating_add(PASSED_OVER)).take_while(|&tick| !again(tick)).find(free);
+        let tick = apart.unwrap_or(first);
+        self.newest.insert(destination, tick);
+        self.taken_ns[offset(tick)] = now_ns.max(1);
+        Number { offset: offset(tick) as u16, again: again(tick) }
     }
 }
 
@@ -83,7 +105,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::host::clock::{MILLISECOND_NS, SECOND_NS};
+    use crate::host::clock::MILLISECOND_NS;
 
     const TIMEOUT_NS: u64 = 120 * SECOND_NS;
 
@@ -137,6 +159,24 @@ mod tests {
                     now_ns += tick_ns;
                     let (again, ago_ns) = taken.take(&mut numbers, to(1), now_ns);
                     prop_assert!(!again && ago_ns.is_none_or(|ago_ns| ago_ns >= TIMEOUT_NS), "{ago_ns:?}");
+                }
+            }
+        }
+    }
+
+    /// Thirty destinations, each asked once a second: no two have the same number within the time in which reports are
+    /// taken for one probe's.
+    #[test]
+    fn destinations_have_numbers_apart() {
+        let mut numbers = Numbers::new(2000, TIMEOUT_NS);
+        let mut taken: HashMap<u16, u64> = HashMap::new();
+        for second in 0..400u64 {
+            for host in 0..30u8 {
+                let now_ns = 1 + second * SECOND_NS + u64::from(host) * 33 * MILLISECOND_NS;
+                let Number { offset, again } = numbers.next(to(host), now_ns);
+                assert!(!again);
+                if let Some(before_ns) = taken.insert(offset, now_ns) {
+                    assert!(now_ns - before_ns >= APART_NS, "{offset}: {} ns", now_ns - before_ns);
                 }
             }
         }
