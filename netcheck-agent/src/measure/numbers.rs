@@ -22,7 +22,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
-use netcheck_common::hash::fnv1a;
+use netcheck_common::hash::{fnv1a, splitmix64_finish};
 
 use crate::host::clock::SECOND_NS;
 
@@ -56,6 +56,8 @@ pub(crate) struct Numbers {
     newest: HashMap<SocketAddr, u64>,
     /// When each number was taken last, to any destination; 0: never.
     taken_ns: Vec<u64>,
+    /// Nodes whose clocks agree begin elsewhere each, too.
+    node: u64,
 }
 
 impl Numbers {
@@ -65,7 +67,13 @@ impl Numbers {
         let tick_ns = (timeout_ns.saturating_mul(5) / 4).div_ceil(count).max(1);
         // The same number was taken `count` ticks ago, at the end of its tick at the latest.
         let ahead_max = count as i64 - 1 - timeout_ns.div_ceil(tick_ns) as i64;
-        Self { count, tick_ns, ahead_max, newest: HashMap::new(), taken_ns: vec![0; count as usize] }
+        Self { count, tick_ns, ahead_max, newest: HashMap::new(), taken_ns: vec![0; count as usize], node: 0 }
+    }
+
+    /// The same, of one node among others. A packet that another node passes on may bear that one's address: two nodes that
+    /// ask one destination with one port at one time look alike there.
+    pub(crate) fn of_node(self, node: u64) -> Self {
+        Self { node, ..self }
     }
 
     /// The next number for a destination. `now_ns` is a clock that goes on when the agent starts anew.
@@ -77,7 +85,7 @@ impl Numbers {
         let newest = self.newest.get(&destination);
         let first = newest.map_or(clock, |&newest| clock.max(newest + 1));
         // Destinations begin elsewhere each: sockets to several of them don't want the same port at once.
-        let begin = spread(destination) % self.count;
+        let begin = splitmix64_finish(spread(destination) ^ self.node) % self.count;
         let offset = |tick: u64| ((tick % self.count + begin) % self.count) as usize;
         let again = |tick: u64| (tick - clock) as i64 > self.ahead_max;
         let free = |tick: &u64| {

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use netcheck_common::hash::fnv1a;
 use rustix::io::Errno;
 use rustix::net::bind;
 
@@ -27,13 +28,14 @@ pub(crate) struct Quarantine {
     /// The clock of [`Numbers`] goes on when the agent starts anew, even on a node that started anew. It is not set anew
     /// while the agent runs, for it must not go back.
     unix_offset_ns: i64,
+    node: u64,
     again: Arc<AtomicU64>,
 }
 
 impl Quarantine {
     pub(crate) fn read() -> Self {
         let (timeouts, again) = (ConntrackTimeouts::read(), Arc::default());
-        Self { timeouts, unix_offset_ns: unix_offset_ns(), again }
+        Self { timeouts, unix_offset_ns: unix_offset_ns(), node: node(), again }
     }
 
     /// Flows whose number came back before its time was over, since the agent's start.
@@ -53,6 +55,14 @@ impl Quarantine {
     }
 }
 
+/// A number of this node's network: its kernel's boot id, and its network namespace, for several nodes may run on one
+/// kernel. 0 where neither can be read.
+fn node() -> u64 {
+    let boot_id = std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let network = std::fs::read_link("/proc/self/ns/net").unwrap_or_default();
+    fnv1a(&[&boot_id[..], network.as_os_str().as_encoded_bytes()].concat())
+}
+
 /// The source ports of one vantage and family. A copy shares them.
 #[derive(Clone, Debug)]
 pub(crate) struct ProbePorts {
@@ -63,7 +73,10 @@ pub(crate) struct ProbePorts {
 
 impl ProbePorts {
     pub(crate) fn new(sockets: &Sockets, quarantine: &Quarantine) -> Self {
-        let numbers = |timeout_ns| Arc::new(Mutex::new(Numbers::new(sockets.probe_ports(), timeout_ns)));
+        let numbers = |timeout_ns| {
+            let numbers = Numbers::new(sockets.probe_ports(), timeout_ns).of_node(quarantine.node);
+            Arc::new(Mutex::new(numbers))
+        };
         let ConntrackTimeouts { tcp_ns, udp_ns, .. } = quarantine.timeouts;
         Self { quarantine: quarantine.clone(), tcp: numbers(tcp_ns), udp: numbers(udp_ns) }
     }
@@ -125,7 +138,7 @@ pub(crate) struct Identifiers {
 
 impl Identifiers {
     pub(crate) fn new(quarantine: &Quarantine) -> Self {
-        let numbers = Numbers::new(NEW_IDENTIFIERS, quarantine.timeouts.icmp_ns);
+        let numbers = Numbers::new(NEW_IDENTIFIERS, quarantine.timeouts.icmp_ns).of_node(quarantine.node);
         Self { quarantine: quarantine.clone(), numbers }
     }
 
