@@ -11,6 +11,7 @@
 //! Only paths that are judged count: `expected_absent` and `no_data` are neither a symptom nor a contradiction, nor
 //! is a single lost probe.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use netcheck_common::domain::{Family, Outcome, ProbeKind};
@@ -34,6 +35,8 @@ pub mod index;
 mod networks;
 pub mod place;
 pub mod proof;
+mod record;
+mod symptoms;
 pub mod tally;
 pub mod tracker;
 pub mod words;
@@ -44,7 +47,8 @@ mod properties;
 mod tests;
 
 pub use explained::explain;
-pub use tracker::{Incident, IncidentTracker, PathOf};
+pub use record::{Incident, PathOf};
+pub use tracker::IncidentTracker;
 
 /// One path as of one evaluation.
 #[derive(Clone, Debug)]
@@ -69,8 +73,8 @@ pub struct Fact {
     pub source_pod: Option<Arc<str>>,
     /// Probes that were answered as they should be: of a bad path since its first loss, none of one that is dead.
     pub answered: u32,
-    /// Of these, who answered in a service's stead, where that is known, and how many.
-    pub met: Vec<(Owner, u32)>,
+    /// Of these, the addresses that answered in a service's stead, where that is known, and how many.
+    pub met: Vec<(IpAddr, u32)>,
 }
 
 /// Lost probes of one path that ended alike.

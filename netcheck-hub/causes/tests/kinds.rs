@@ -118,7 +118,7 @@ fn encapsulated_packets_between_zones_are_the_tunnel_not_the_wire() {
     let causes = explain(&topology, &groups);
     let zones = Component::Tunnel { from: Extent::Zone(0), to: Extent::Zone(1) };
     assert_eq!(only(&causes).component, zones);
-    assert!(only(&causes).headline(&topology).contains("between zone a and zone b"));
+    assert!(only(&causes).arithmetic()[1].starts_with("no path"), "{:?}", only(&causes).arithmetic());
 }
 
 #[test]
@@ -251,7 +251,6 @@ fn a_refusing_server_is_observed() {
     let causes = explain(&topology, &groups);
     let server = Component::Server { endpoint: Endpoint::Pod(5), service: Some(0) };
     assert_eq!((only(&causes).component, only(&causes).certainty), (server, Certainty::Observed));
-    assert_eq!(only(&causes).key(&topology), "server/default/p5/default/web:http");
 }
 
 proptest! {
@@ -271,8 +270,10 @@ proptest! {
         let by = turn % groups.len();
         groups.rotate_left(by);
         let after = explain(&topology, &groups);
-        let keys = |causes: &[Cause]| causes.iter().map(|cause| cause.key(&topology)).collect::<Vec<_>>();
-        prop_assert_eq!(keys(&before), keys(&after));
+        let blamed = |causes: &[Cause]| {
+            causes.iter().map(|cause| (cause.component, cause.heading, cause.pattern)).collect::<Vec<_>>()
+        };
+        prop_assert_eq!(blamed(&before), blamed(&after));
         prop_assert_eq!(before.len(), 1);
         prop_assert_eq!(before[0].component, Component::Uplink(Extent::Node(node)));
         prop_assert_eq!(before[0].pattern.carrier, udp.then_some(Carrier::Udp));

@@ -78,7 +78,7 @@ impl Gathering<'_> {
                 let cell = state.cell(at, row, row.verdict, self.range);
                 state.symptom(&agent.name, row, cell, self.range)
             });
-            let (answered, met) = answered(state, row, symptom.as_ref(), self.range);
+            let (answered, met) = answered(row, symptom.as_ref(), self.range);
             let fact = |verdict, symptom, large| Fact {
                 answered,
                 met: met.clone(),
@@ -137,7 +137,7 @@ fn visibility(agent: &Agent, now_ns: i64) -> Visibility {
 
 /// Probes of a row that were answered: of one that is bad, since its first loss, and none where it is dead. Of a
 /// service's, who answered.
-fn answered(state: &State, row: &Row, symptom: Option<&Symptom>, range: &Range) -> (u32, Vec<(Owner, u32)>) {
+fn answered(row: &Row, symptom: Option<&Symptom>, range: &Range) -> (u32, Vec<(IpAddr, u32)>) {
     if row.verdict == Verdict::Unreachable {
         return (0, Vec::new());
     }
@@ -145,8 +145,7 @@ fn answered(state: &State, row: &Row, symptom: Option<&Symptom>, range: &Range) 
     let slots = range.slots(row).filter(|slot| slot.end_ns() > from_ns);
     let answered = slots.fold(0u32, |sum, slot| sum.saturating_add(slot.reply));
     let met = row.backends.iter().flat_map(|backends| backends.answering());
-    let owners = met.filter_map(|(address, answered)| Some((state.roster.owner(address)?.clone(), answered)));
-    (answered.max(u32::from(symptom.is_none())), owners.collect())
+    (answered.max(u32::from(symptom.is_none())), met.collect())
 }
 
 /// Lost probes that ended alike, most first.

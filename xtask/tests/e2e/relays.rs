@@ -89,9 +89,13 @@ fn who_is_cut_off_from_the_hub_by_the_fault_tells_of_it_through_a_neighbour() {
     assert_eq!((&relay["relay"]["open"], &relay["relay"]["sessions"]), (&1.into(), &1.into()));
     assert!(relay["relay"]["to_hub_bytes"].as_u64().unwrap() > 1000, "{relay}");
     // What came late joined what was known: one cause, at one place.
-    std::thread::sleep(Duration::from_secs(3));
-    let report = cluster.report().unwrap();
-    assert!(report.findings.iter().all(rule_of_n3), "{:#?}", report.findings);
+    let located = Instant::now();
+    cluster
+        .wait("it stays so", Duration::from_secs(20), |report| {
+            assert!(report.findings.iter().all(rule_of_n3), "{:#?}", report.findings);
+            located.elapsed() >= Duration::from_secs(3)
+        })
+        .unwrap();
     let incidents = cluster.incidents().unwrap();
     assert_eq!(incidents.len(), 1, "{}", cluster.shown(&["incidents", "--closed"]).unwrap());
     cluster.lab.heal(&fault).unwrap();

@@ -9,13 +9,12 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use netcheck_common::domain::ProbeKind;
-use netcheck_proto::v1;
 
 use super::cause::{Cause, Scope, Suspect};
 use super::index::Index;
 use super::tally::{Candidate, Tallies};
 use super::words::Describe;
-use super::{Explained, Fact, Symptom, networks};
+use super::{Explained, Fact, Symptom, networks, symptoms};
 use crate::model::Pattern;
 use crate::model::incident::IncidentKind;
 use crate::model::location::Certainty;
@@ -113,28 +112,23 @@ fn of_flows(told: Explained, facts: &[Fact]) -> Explained {
 }
 
 /// Says that it is about large packets alone.
-fn of_large(told: Explained, facts: &[Fact]) -> Explained {
-    let symptoms = told.paths.iter().filter_map(|&at| facts[at].symptom.as_ref());
-    let borders: Vec<(u16, u16)> = symptoms.filter_map(|symptom| symptom.oversize).collect();
-    let what = crate::words::patterns::sizes_lost(&borders).unwrap_or_else(|| "large packets".to_owned());
+pub(super) fn of_large(told: Explained, facts: &[Fact]) -> Explained {
+    let bad: Vec<&Fact> = told.paths.iter().map(|&at| &facts[at]).collect();
     Explained {
         key: format!("mtu/{}", told.key),
         kind: IncidentKind::Mtu,
-        headline: format!("{what}: {}", told.headline),
+        headline: format!("{}: {}", symptoms::sizes(&bad), told.headline),
         ..told
     }
 }
 
 /// Says that it is about single source ports alone.
-fn of_ports(told: Explained, facts: &[Fact]) -> Explained {
-    let symptoms = told.paths.iter().filter_map(|&at| facts[at].symptom.as_ref());
-    let found: Vec<v1::SourcePorts> = symptoms.filter_map(|symptom| symptom.by_port.clone()).collect();
-    let what = crate::words::patterns::ports_shared(&found)
-        .unwrap_or_else(|| "some source ports lose their packets".to_owned());
+pub(super) fn of_ports(told: Explained, facts: &[Fact]) -> Explained {
+    let bad: Vec<&Fact> = told.paths.iter().map(|&at| &facts[at]).collect();
     Explained {
         key: format!("ports/{}", told.key),
         kind: IncidentKind::SourcePorts,
-        headline: format!("UDP: {what}, {}: {}", crate::matrix::ports::LOOKS, told.headline),
+        headline: format!("{}: {}", symptoms::ports(&bad), told.headline),
         probe: Some(ProbeKind::Udp),
         ..told
     }

@@ -4,7 +4,6 @@ use netcheck_causes as causes;
 use netcheck_common::domain::Outcome;
 
 use super::Ending;
-use super::groups::answer;
 use crate::model::location::{Certainty, InterfaceRole, Location, Stage};
 use crate::model::reason::DropReason;
 
@@ -75,5 +74,15 @@ pub(super) const fn role(role: InterfaceRole) -> Option<causes::Role> {
         InterfaceRole::Bridge => Some(causes::Role::Bridge),
         InterfaceRole::PodVeth => Some(causes::Role::PodLink),
         InterfaceRole::Loopback => Some(causes::Role::Loopback),
+    }
+}
+
+/// Whether an outcome is an answer that is none.
+fn answer(outcome: Outcome) -> Option<causes::Answer> {
+    match outcome {
+        Outcome::Refused => Some(causes::Answer::Refused),
+        Outcome::Unreachable => Some(causes::Answer::Unreachable),
+        Outcome::DnsError | Outcome::HttpError => Some(causes::Answer::Error),
+        Outcome::Reply | Outcome::Timeout | Outcome::SendError => None,
     }
 }

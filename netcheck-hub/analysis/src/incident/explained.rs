@@ -9,19 +9,17 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
-use netcheck_causes::{Cause, Certainty as Sure};
-use netcheck_common::domain::{Family, ProbeKind};
-
 use super::describe::Describe;
 use super::groups::{Grouped, World, groups};
-use super::{Explained, Fact};
+use super::{Explained, Fact, cover, networks};
 use crate::model::location::{Certainty, Stage};
 use crate::model::verdict::Verdict;
+use netcheck_causes::{Cause, Certainty as Sure};
 
 /// Explains all bad paths. The worst cause comes first.
 #[must_use]
 pub fn explain(facts: &[Fact], world: &World) -> Vec<Explained> {
-    let by_paths = super::cover::explain(facts);
+    let by_paths = cover::explain(facts);
     if by_paths.len() < 2 {
         return by_paths;
     }
@@ -56,7 +54,7 @@ fn by_components(facts: &[Fact], world: &World) -> Option<Vec<Explained>> {
         if cause.pattern.partial && !loses_alike(facts, &grouped, cause, &paths) {
             return None;
         }
-        let told = explained(facts, &grouped, cause, paths);
+        let told = explained(facts, &grouped, cause, &paths);
         // One in twenty may have come back already.
         if told.contradictions.len() * 20 > told.paths.len() {
             return None;
@@ -106,52 +104,39 @@ fn facts_of(grouped: &Grouped, groups: &[usize]) -> Vec<usize> {
     all.into_iter().collect()
 }
 
-fn explained(facts: &[Fact], grouped: &Grouped, cause: &Cause, paths: Vec<usize>) -> Explained {
+fn explained(facts: &[Fact], grouped: &Grouped, cause: &Cause, paths: &[usize]) -> Explained {
     let own: BTreeSet<usize> = paths.iter().copied().collect();
     let contradictions: Vec<usize> =
         facts_of(grouped, &cause.contradictions).into_iter().filter(|path| !own.contains(path)).collect();
-    let describe = Describe { facts, topology: &grouped.topology, cause, paths: &paths };
-    let certainty = match cause.certainty {
-        Sure::Observed => Certainty::Observed,
-        Sure::Inferred => Certainty::Inferred,
-    };
-    let (key, kind, headline) = (describe.key(), describe.kind(), describe.headline());
-    let (evidence, probe) = (describe.evidence(&contradictions), describe.probe_kind());
-    let family = cause.pattern.family;
-    Explained {
-        contradictions,
-        certainty,
-        family,
-        probe,
-        ..frame(facts, key, kind, headline, evidence, paths)
-    }
-}
-
-/// What follows from the paths alone.
-fn frame(
-    facts: &[Fact],
-    key: String,
-    kind: crate::model::incident::IncidentKind,
-    headline: String,
-    evidence: Vec<String>,
-    paths: Vec<usize>,
-) -> Explained {
+    let describe = Describe { facts, topology: &grouped.topology, cause, paths };
     let symptoms = || paths.iter().filter_map(|&at| facts[at].symptom.as_ref());
-    Explained {
-        key,
-        kind,
-        headline,
-        probe: None::<ProbeKind>,
-        family: None::<Family>,
-        contradictions: Vec::new(),
-        evidence,
-        certainty: Certainty::Inferred,
+    let told = Explained {
+        key: describe.key(),
+        kind: describe.kind(),
+        headline: describe.headline(),
+        probe: describe.probe_kind(),
+        family: cause.pattern.family,
+        evidence: describe.evidence(&contradictions),
+        contradictions,
+        certainty: match cause.certainty {
+            Sure::Observed => Certainty::Observed,
+            Sure::Inferred => Certainty::Inferred,
+        },
         waiting: !paths.is_empty()
             && symptoms().count() == paths.len()
             && symptoms().all(|symptom| symptom.waiting),
         unreachable: paths.iter().any(|&at| facts[at].verdict == Verdict::Unreachable),
         first_ns: symptoms().filter_map(|symptom| symptom.lost_ns).map(|(first, _)| first).min(),
         last_ns: symptoms().filter_map(|symptom| symptom.lost_ns).map(|(_, last)| last).max(),
-        paths,
+        paths: paths.to_vec(),
+    };
+    let told = match (cause.pattern.full_size, cause.pattern.by_port) {
+        (true, _) => cover::of_large(told, facts),
+        (false, true) => cover::of_ports(told, facts),
+        (false, false) => told,
+    };
+    match describe.network() {
+        Some(network) => networks::named(told, network, describe.node_name()),
+        None => told,
     }
 }

@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use netcheck_causes as causes;
 use netcheck_causes::{Endpoint, Entry, Group, NodeIx, PodIx, PodNetwork, ServiceIx, Topology, Visibility};
-use netcheck_common::domain::{Outcome, ProbeKind, Vantage};
+use netcheck_common::domain::{ProbeKind, Vantage};
 
-use super::end::sort;
-use super::{Ending, Fact, Symptom};
+use super::end::{Sort, role, sort, stage};
+use super::{Ending, Fact};
 use crate::cluster::roster::{Owner, Roster};
 use crate::model::Pattern;
+use crate::model::location::{Direction, Location};
 use crate::model::target::{ServiceAddress, TargetKind};
 use crate::plan::Target;
 
@@ -236,7 +237,8 @@ impl<'a> Build<'a> {
         let translated = target.endpoint.is_none();
         let met = fact.met.iter().filter(|_| translated);
         let mut left = fact.answered;
-        for (owner, answered) in met {
+        for (address, answered) in met {
+            let Some(owner) = world.roster.owner(*address) else { continue };
             let endpoint = Some(self.owner(owner, world));
             let answered = (*answered).min(left);
             left -= answered;
@@ -247,7 +249,7 @@ impl<'a> Build<'a> {
         }
         if let Some(symptom) = fact.symptom.as_ref().filter(|_| fact.bad()) {
             let mut rest = u32::try_from(symptom.lost).unwrap_or(u32::MAX);
-            for ending in endings(symptom) {
+            for ending in &symptom.endings {
                 let met = ending.met.as_ref().filter(|_| translated).map(|owner| self.owner(owner, world));
                 let endpoint = met.or(target.endpoint);
                 let loss = self.loss(ending, world);
@@ -290,11 +292,11 @@ impl<'a> Build<'a> {
             })
         };
         let end = match sort(ending) {
-            super::end::Sort::Nothing => causes::End::Unknown,
-            super::end::Sort::NotSent(errno) => causes::End::NotSent(errno.into()),
-            super::end::Sort::Answered(answer) => causes::End::Answered { by: by(self), answer },
-            super::end::Sort::Dropped(at) => causes::End::Dropped(self.place(at, world)),
-            super::end::Sort::LastSeen(at) => {
+            Sort::Nothing => causes::End::Unknown,
+            Sort::NotSent(errno) => causes::End::NotSent(errno.into()),
+            Sort::Answered(answer) => causes::End::Answered { by: by(self), answer },
+            Sort::Dropped(at) => causes::End::Dropped(self.place(at, world)),
+            Sort::LastSeen(at) => {
                 let missing = (!at.next_node.is_empty()).then(|| self.node(&at.next_node, world));
                 causes::End::LastSeen { at: self.place(at, world), missing }
             }
@@ -302,23 +304,18 @@ impl<'a> Build<'a> {
         causes::Loss { probes: ending.probes, direction, end }
     }
 
-    fn place(&mut self, at: &'a crate::model::location::Location, world: &'a World) -> causes::Place {
+    fn place(&mut self, at: &'a Location, world: &'a World) -> causes::Place {
         let node = self.node(&at.node, world);
         let pod = (!at.pod.is_empty()).then(|| self.pod(&at.pod, node, None));
         causes::Place {
             node,
             pod,
-            stage: super::end::stage(at.stage),
-            interface: super::end::role(at.role),
+            stage: stage(at.stage),
+            interface: role(at.role),
             reason: at.reason.as_str().into(),
             function: at.function.as_str().into(),
         }
     }
-}
-
-/// How a path's probes ended; where nobody kept them apart, as most did.
-fn endings(symptom: &Symptom) -> &[Ending] {
-    &symptom.endings
 }
 
 /// `namespace/name` of a pod that is a target.
@@ -337,21 +334,11 @@ fn class(fact: &Fact) -> causes::Class {
     causes::Class { kind, family: fact.family(), size, fresh: probe.over_tcp(), source_port }
 }
 
-/// Whether an outcome is an answer that is none.
-pub(super) fn answer(outcome: Outcome) -> Option<causes::Answer> {
-    match outcome {
-        Outcome::Refused => Some(causes::Answer::Refused),
-        Outcome::Unreachable => Some(causes::Answer::Unreachable),
-        Outcome::DnsError | Outcome::HttpError => Some(causes::Answer::Error),
-        Outcome::Reply | Outcome::Timeout | Outcome::SendError => None,
-    }
-}
-
 /// The explainer's word for a half of a round trip.
-const fn direction(direction: crate::model::location::Direction) -> Option<causes::Direction> {
+const fn direction(direction: Direction) -> Option<causes::Direction> {
     match direction {
-        crate::model::location::Direction::Unknown => None,
-        crate::model::location::Direction::Request => Some(causes::Direction::Request),
-        crate::model::location::Direction::Reply => Some(causes::Direction::Reply),
+        Direction::Unknown => None,
+        Direction::Request => Some(causes::Direction::Request),
+        Direction::Reply => Some(causes::Direction::Reply),
     }
 }

@@ -1,19 +1,11 @@
 //! What speaks for a cause and what against it: the arithmetic, the places, the facts, the paths that are fine.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
-
-use netcheck_common::domain::Vantage;
+use std::collections::{BTreeSet, HashSet};
 
 use super::cause::{Cause, Scope, Side, Suspect};
 use super::index::Item;
 use super::words::Describe;
-use crate::words::names::probe_name;
-use crate::words::names::{source_name, target_name};
-
-/// Facts under one cause.
-const FACTS: usize = 6;
-/// Fine paths that are named.
-const NAMED: usize = 3;
+use super::{Fact, symptoms};
 
 fn scoped(scope: Scope, item: &Item) -> bool {
     scope.takes(item.probe, item.family)
@@ -49,65 +41,15 @@ impl Describe<'_> {
         fine.map(|item| item.fact).collect()
     }
 
-    /// The places where its probes died and how many paths each explains, most first, those that were seen before
-    /// those that were concluded.
-    fn places(&self, bad: &BTreeSet<usize>) -> Vec<(usize, String)> {
-        let mut places: BTreeMap<&str, (bool, usize)> = BTreeMap::new();
-        for number in bad {
-            let item = &self.index.items[*number];
-            let Some(symptom) = &self.fact(*number).symptom else { continue };
-            if symptom.at.is_some() {
-                let known = places.entry(&symptom.summary).or_default();
-                known.0 |= item.observed;
-                known.1 += 1;
-            }
-        }
-        let mut places: Vec<(bool, usize, &str)> =
-            places.into_iter().map(|(place, (observed, count))| (observed, count, place)).collect();
-        places.sort_by_key(|&(observed, count, place)| (!observed, std::cmp::Reverse(count), place));
-        places.into_iter().map(|(_, count, place)| (count, place.to_owned())).collect()
-    }
-
     pub(super) fn place(&self, bad: &BTreeSet<usize>) -> Option<String> {
-        self.places(bad).into_iter().next().map(|(_, place)| place)
+        symptoms::locations(&self.of(bad)).into_iter().next().map(|(_, place)| place)
     }
 
     /// The arithmetic first, then facts.
     #[must_use]
     pub fn evidence(&self, cause: &Cause, bad: &BTreeSet<usize>, contradictions: &[usize]) -> Vec<String> {
-        let mut lines = vec![self.arithmetic(cause, bad, contradictions)];
-        let located: Vec<(usize, String)> = self.places(bad);
-        let mut facts: Vec<String> =
-            located.iter().map(|(count, place)| format!("{count} of {} paths: {place}", bad.len())).collect();
-        let without = bad.len() - located.iter().map(|(count, _)| count).sum::<usize>();
-        let mut told: Vec<&String> = Vec::new();
-        for symptom in bad.iter().filter_map(|&at| self.fact(at).symptom.as_ref()) {
-            told.extend(symptom.evidence.iter());
-        }
-        told.sort();
-        told.dedup();
-        facts.truncate(FACTS / 2);
-        let room = FACTS - facts.len();
-        facts.extend(told.into_iter().take(room).cloned());
-        lines.extend(facts);
-        if without > 0 && !located.is_empty() {
-            lines.push(format!("{without} of {} paths have no place of their own", bad.len()));
-        }
-        if !contradictions.is_empty() {
-            let name = |&at: &usize| {
-                let fact = &self.facts[at];
-                let target = target_name(&fact.path.probe.target.to_wire());
-                let source = source_name(&fact.source, fact.path.vantage == Vantage::Pod);
-                format!("{source} → {target} ({})", probe_name(fact.path.probe.kind))
-            };
-            let named: Vec<String> = contradictions.iter().take(NAMED).map(name).collect();
-            lines.push(format!(
-                "against it: {} paths cross it and are fine, as {}",
-                contradictions.len(),
-                named.join(", ")
-            ));
-        }
-        lines
+        let fine: Vec<&Fact> = contradictions.iter().map(|&at| &self.facts[at]).collect();
+        symptoms::evidence(vec![self.arithmetic(cause, bad, contradictions)], &self.of(bad), &fine)
     }
 
     /// How many of the paths that cross it are bad, and how many of the others.

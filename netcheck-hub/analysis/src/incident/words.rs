@@ -2,13 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use netcheck_common::domain::Outcome;
-
-use super::Fact;
 use super::cause::{Cause, Side, Suspect, Symbol};
 use super::index::Index;
 use super::tally::Tallies;
-use crate::words::names::{listed, sources_listed, target_name};
+use super::{Fact, symptoms};
+use crate::words::names::listed;
 
 /// Says what the numbers mean.
 pub struct Describe<'a> {
@@ -77,10 +75,7 @@ impl Describe<'_> {
     pub fn headline(&self, cause: &Cause, bad: &BTreeSet<usize>, unreachable: bool, partial: bool) -> String {
         let name = |symbol| self.index.name(symbol);
         let targets = || self.targets(bad);
-        let sources = || {
-            let of = |&at: &usize| (self.fact(at).source.to_string(), self.index.items[at].from_pod);
-            sources_listed(bad.iter().map(of))
-        };
+        let sources = || symptoms::sources(&self.of(bad));
         let only = Self::only(cause);
         let lossy = partial || !unreachable;
         let between = |[a, b]: [&str; 2], zone: &str| {
@@ -109,10 +104,15 @@ impl Describe<'_> {
             Suspect::Zones(a, b) => between(self.pair(a, b), "zone "),
             Suspect::Backend(backend) => {
                 let what = if lossy { "fails its share of" } else { "fails" };
-                format!("{} {}: it {what} {}{only}", name(backend), self.answer(bad), targets())
+                format!(
+                    "{} {}: it {what} {}{only}",
+                    name(backend),
+                    symptoms::answer(&self.of(bad)),
+                    targets()
+                )
             }
-            Suspect::Target(_) | Suspect::Service(_) if self.unbacked(bad).is_some() => {
-                self.unbacked(bad).unwrap_or_default()
+            Suspect::Target(_) | Suspect::Service(_) if symptoms::unbacked(&self.of(bad)).is_some() => {
+                symptoms::unbacked(&self.of(bad)).unwrap_or_default()
             }
             Suspect::Target(_) | Suspect::Service(_) => self.target_line(cause, bad, lossy),
             Suspect::Pods(_)
@@ -152,27 +152,23 @@ impl Describe<'_> {
         }
     }
 
+    /// The facts of these numbers.
+    pub(super) fn of(&self, bad: &BTreeSet<usize>) -> Vec<&Fact> {
+        bad.iter().map(|&at| self.fact(at)).collect()
+    }
+
     fn targets(&self, bad: &BTreeSet<usize>) -> String {
-        listed(bad.iter().map(|&at| target_name(&self.fact(at).path.probe.target.to_wire())))
+        symptoms::targets(&self.of(bad))
     }
 
     /// The line of a target or a service.
     fn target_line(&self, cause: &Cause, bad: &BTreeSet<usize>, lossy: bool) -> String {
-        let name = |symbol| self.index.name(symbol);
-        let only = Self::only(cause);
-        let targets = || self.targets(bad);
         let address = match cause.suspect {
-            Suspect::Target(target) => name(target).split_once(" at ").map(|(_, address)| address),
+            Suspect::Target(target) => self.index.name(target).split_once(" at ").map(|(_, address)| address),
             _ => None,
         };
         let at = address.map(|address| format!(" at {address}")).unwrap_or_default();
-        let answer = self.answer(bad);
-        let how = match (lossy, answer.starts_with("answers")) {
-            (true, _) => "loses probes from everybody",
-            (false, true) => "answers nobody as it should",
-            (false, false) => "answers nobody",
-        };
-        format!("{}{at} {how}{only}: it {answer}", targets())
+        symptoms::target_line(&self.of(bad), &at, &Self::only(cause), lossy)
     }
 
     /// The line of a node, or of pods.
@@ -220,39 +216,6 @@ impl Describe<'_> {
             }
             // All others have lines of their own.
             _ => String::new(),
-        }
-    }
-
-    /// That nobody is behind any of the targets, where it is so.
-    fn unbacked(&self, bad: &BTreeSet<usize>) -> Option<String> {
-        let why: Option<BTreeSet<&String>> =
-            bad.iter().map(|&at| self.fact(at).path.probe.target.unbacked.as_ref()).collect();
-        why.map(|why| listed(why.into_iter().cloned()))
-    }
-
-    /// What the target did instead of answering.
-    fn answer(&self, bad: &BTreeSet<usize>) -> String {
-        let outcomes: BTreeSet<Option<Outcome>> = bad
-            .iter()
-            .filter_map(|&at| self.fact(at).symptom.as_ref())
-            .map(|symptom| symptom.outcome)
-            .collect();
-        let mut only = outcomes.iter().flatten();
-        match (only.next(), only.next()) {
-            (Some(Outcome::Refused), None) => "refuses".to_owned(),
-            (Some(Outcome::DnsError | Outcome::HttpError), None) => {
-                let reason =
-                    |at: &usize| self.fact(*at).symptom.as_ref()?.at.as_ref().map(|at| at.reason.clone());
-                let reasons: BTreeSet<String> =
-                    bad.iter().filter_map(reason).filter(|it| !it.is_empty()).collect();
-                if reasons.is_empty() {
-                    "answers with errors".to_owned()
-                } else {
-                    format!("answers {}", listed(reasons.into_iter()))
-                }
-            }
-            (Some(Outcome::Timeout), None) => "is silent".to_owned(),
-            _ => "fails".to_owned(),
         }
     }
 }
