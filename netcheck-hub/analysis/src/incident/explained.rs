@@ -1,10 +1,10 @@
 //! Facts → causes. Pure.
 //!
-//! Two ways to the causes, and the fewer causes win. [`cover`](super::cover) counts paths against suspects; it names what it
+//! Two ways to the causes, and the fewer causes win. [`cover`] counts paths against suspects; it names what it
 //! finds by the location that kernels reported. Where it needs more than one cause, probes are counted against the components
 //! that they crossed (crate `netcheck-causes`, by [`groups`](super::groups)): overlay, underlay and services are layers
-//! there, so that what a lower one loses needs no cause above it. Its answer is taken where it explains every bad path
-//! by fewer causes, none of which a path contradicts that is fine.
+//! there, so that what a lower one loses needs no cause above it. Its answer is taken where it explains every bad path by
+//! fewer causes, none of which more fine paths contradict than may have come back already.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
