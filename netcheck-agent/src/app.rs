@@ -4,12 +4,12 @@
 //! Threads: the probe engine and the UDP echo have one each; everything else is a task on this one.
 
 mod kernel_side;
+mod running;
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use netcheck_common::domain::ProbeSession;
@@ -18,10 +18,10 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, LocalSet};
-use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::kernel_side::KernelSide;
+use self::running::Running;
 use crate::admin::http::{HttpTask, Sources};
 use crate::config::{RelayMode, Run};
 #[cfg(feature = "ebpf")]
@@ -50,26 +50,41 @@ use crate::uplink::session::{Culprits, SessionTask};
 use crate::uplink::token::TokenFile;
 use crate::vantage::listen::ListenTask;
 
-/// How long the hub may take to acknowledge the last batch; well within a pod's grace period.
-const DRAIN: Duration = Duration::from_secs(3);
 /// Questions of the hub about what ends probes here: it asks one at a time.
 const QUESTIONS: usize = 2;
 /// Answers to them that wait for the session.
 const ANSWERS: usize = 2;
 /// What is said of a vantage until one has come.
 const NO_VANTAGE: &str = "no pod vantage has connected yet";
-/// Runs the agent until SIGTERM or SIGINT.
+
+/// Why an agent ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// It was asked to.
+    Requested,
+    /// Another node's agent claims its probe session.
+    SessionTaken,
+}
+
+/// Runs the agent until SIGTERM or SIGINT. Where another node's agent claims its probe session it starts anew at once, with
+/// another: what it has counted and not yet sent is lost, as with any restart.
 ///
 /// # Errors
 /// A port is taken, or kernel programs are required and can't be had.
 pub fn run(flags: &Run) -> anyhow::Result<()> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
-    // The task that follows the interfaces can't change threads; there is only one here.
-    let served = LocalSet::new().block_on(&runtime, serve(flags));
-    // A look-up of the hub's name may hang in the system's resolver, on a thread that can't be told to stop.
-    runtime.shutdown_background();
-    served
+    loop {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("start the runtime")?;
+        // The task that follows the interfaces can't change threads; there is only one here.
+        let served = LocalSet::new().block_on(&runtime, serve(flags));
+        // A look-up of the hub's name may hang in the system's resolver, on a thread that can't be told to stop.
+        runtime.shutdown_background();
+        if served? == Ended::Requested {
+            return Ok(());
+        }
+    }
 }
 
 /// Removes what an agent that was killed may have left in the kernel, and says what. Links of Linux 6.6 and newer
@@ -87,7 +102,7 @@ pub fn cleanup() -> String {
     }
 }
 
-async fn serve(flags: &Run) -> anyhow::Result<()> {
+async fn serve(flags: &Run) -> anyhow::Result<Ended> {
     clock::shift(flags.clock_offset_ns);
     let ready = Ready::take(flags).await?;
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
@@ -100,11 +115,13 @@ async fn serve(flags: &Run) -> anyhow::Result<()> {
         () = running.first_end() => true,
     };
     tracing::info!("stopping");
+    let taken = running.hub.borrow().session_taken;
     let joined = running.stop().await;
-    if ended_early || !joined {
-        bail!("a part of the agent ended by itself; the log says which");
+    match (ended_early, joined) {
+        (true, true) if taken => Ok(Ended::SessionTaken),
+        (false, true) => Ok(Ended::Requested),
+        _ => bail!("a part of the agent ended by itself; the log says which"),
     }
-    Ok(())
 }
 
 /// All that can fail, taken before the first task starts.
@@ -212,6 +229,10 @@ impl Ready {
             outbox: Arc::clone(&outbox),
             hub,
             uptime,
+            notice: Arc::new({
+                let counts = Arc::clone(&responder.counts);
+                move || counts.degraded(clock::monotonic_ns())
+            }),
         };
         data.spawn(session_task.run(shutdown.clone()));
 
@@ -313,69 +334,6 @@ fn ways(flags: &Run) -> (Arc<HubAddresses>, Arc<Relays>) {
     (Arc::new(addresses), Arc::new(relays))
 }
 
-/// The agent at work.
-struct Running {
-    /// Collector and session, which drain.
-    data: JoinSet<()>,
-    /// Who answers others, and what goes on without data to lose.
-    answering: JoinSet<()>,
-    /// The listener for the pod vantage.
-    handing: JoinSet<()>,
-    /// The kernel's hooks.
-    watching: JoinSet<()>,
-    shutdown: CancellationToken,
-    /// Ends the responder.
-    closing: CancellationToken,
-    detach: CancellationToken,
-    engine: EngineHandle,
-    echo: Arc<Echo>,
-    threads: [JoinHandle<()>; 2],
-    outbox: Arc<Outbox>,
-    hub: watch::Receiver<HubState>,
-}
-
-impl Running {
-    /// Until a task ends, which none should.
-    async fn first_end(&mut self) {
-        tokio::select! {
-            _ = self.data.join_next() => {}
-            _ = self.answering.join_next() => {}
-            Some(_) = self.handing.join_next() => {}
-            Some(_) = self.watching.join_next() => {}
-        }
-    }
-
-    /// Stops everything in the order of the data. Whether all threads ended as they should.
-    async fn stop(mut self) -> bool {
-        self.shutdown.cancel();
-        self.engine.stop();
-        // What is left after that is lost, and said below.
-        let _ = timeout(DRAIN, async { while self.data.join_next().await.is_some() {} }).await;
-        let lost = self.outbox.status().batches;
-        if lost > 0 {
-            let hub = self.hub.borrow().trouble(Instant::now()).to_owned();
-            tracing::warn!(lost, hub, "the hub did not acknowledge the last batches");
-        }
-        tracing::debug!("drained");
-        self.echo.stop();
-        self.closing.cancel();
-        self.detach.cancel();
-        self.data.shutdown().await;
-        self.answering.shutdown().await;
-        self.handing.shutdown().await;
-        // All that takes time here: the kernel waits for an RCU grace period for each hook, one after the other (its
-        // tcx_link_release holds the RTNL lock meanwhile), 10 ms on an idle machine. Threads or an early exit save
-        // nothing.
-        self.watching.shutdown().await;
-        tracing::debug!("detached");
-        let mut joined = true;
-        for thread in self.threads {
-            joined &= thread.join().is_ok();
-        }
-        joined
-    }
-}
-
 fn thread(name: &str, run: impl FnOnce() + Send + 'static) -> anyhow::Result<JoinHandle<()>> {
     std::thread::Builder::new()
         .name(name.to_owned())
@@ -386,3 +344,6 @@ fn thread(name: &str, run: impl FnOnce() + Send + 'static) -> anyhow::Result<Joi
 fn listener(socket: impl Into<OwnedFd>) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into().into())
 }
+
+#[cfg(test)]
+mod tests;

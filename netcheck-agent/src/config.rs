@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use netcheck_common::header::DEFAULT_RESPONDER_PORT;
+use netcheck_common::schedule::DEFAULT_PPS;
 use netcheck_proto::usage::one_line;
 use netcheck_proto::v1;
 use tonic::transport::Uri;
@@ -130,7 +131,7 @@ pub struct Run {
     #[expect(missing_docs, reason = "a doc comment would become the help text of the flattened flags")]
     pub http: Http,
     /// Most packets per second that this agent sends, whatever the plan wants (packets/s).
-    #[arg(long, env = "NETCHECK_PPS", value_name = "N", default_value_t = 1000, allow_negative_numbers = true,
+    #[arg(long, env = "NETCHECK_PPS", value_name = "N", default_value_t = DEFAULT_PPS, allow_negative_numbers = true,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub pps: u32,
     /// Networks whose addresses may be probed though nothing in the cluster has them, separated by commas, as in

@@ -11,9 +11,11 @@
 //! flight, hands over its last report and returns.
 
 pub(crate) mod dns_caches;
+mod hasten;
 pub(crate) mod link;
 mod pace;
 mod plans;
+mod sequences;
 mod tally;
 mod vantage;
 
@@ -22,13 +24,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use netcheck_common::domain::{PathId, ProbeSession, Sequence, Vantage};
+use netcheck_common::domain::{PathId, ProbeSession, Vantage};
 use netcheck_common::hash::fnv1a;
+use netcheck_common::schedule::Schedule;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use self::link::EngineLink;
 pub(crate) use self::link::{Command, EngineHandle, EngineOutput, EngineReply};
 use self::pace::{Pace, Wanted};
+use self::sequences::Sequences;
 use self::tally::{DropTally, StampTrust};
 use crate::host::clock::{MILLISECOND_NS, SECOND_NS, monotonic_ns, unix_offset_ns};
 use crate::host::starvation::Starvation;
@@ -41,7 +45,6 @@ use crate::model::sample::{Purpose, Seen, StarvationReason};
 use crate::model::status::{EngineStatus, VantageCounts, VantageStatus};
 use crate::plan::Plan;
 use crate::plan::policy::{AddressPolicy, Allowed};
-use crate::plan::schedule::Schedule;
 use crate::probe::probers::{Observers, Probers};
 use crate::probe::{Identity, exchange};
 
@@ -81,10 +84,7 @@ pub(crate) struct Engine {
     drops: DropTally,
     /// Which ordinary probes have a new flow beside them.
     cadence: Cadence,
-    /// Last sequence of each path.
-    sequences: std::collections::HashMap<PathId, Sequence>,
-    /// Above every sequence of a path that left: should its number come back, it goes on from here.
-    sequence_floor: u32,
+    sequences: Sequences,
     due: Vec<PathId>,
     vantage_counts: Arc<VantageCounts>,
     link: EngineLink,
@@ -126,8 +126,7 @@ impl Engine {
             trust: StampTrust::default(),
             drops: DropTally::default(),
             cadence: Cadence::default(),
-            sequences: std::collections::HashMap::new(),
-            sequence_floor: 0,
+            sequences: Sequences::default(),
             due: Vec::new(),
             vantage_counts: config.vantage.map(|(_, counts)| counts).unwrap_or_default(),
             plan,
@@ -198,7 +197,9 @@ impl Engine {
         let due = std::mem::take(&mut self.due);
         for &path in &due {
             let Some(plan) = self.plan.paths.get(&path) else { continue };
-            let (header, own_network) = (plan.kind.carries_header(), plan.network.is_none());
+            // What goes with probes goes with those that the plan wants.
+            let header = plan.kind.carries_header() && self.schedule.is_usual(path, now_ns);
+            let own_network = plan.network.is_none();
             self.send_one(path, Purpose::Ordinary, &mut previous);
             // Others may go with an ordinary probe, within the budget.
             if header && own_network && self.cadence.takes(path, now_ns) && self.schedule.has_room() {
@@ -240,14 +241,13 @@ impl Engine {
     /// Sends a probe of a path; `previous` is the one before in this turn, and when it left.
     fn send_one(&mut self, path: PathId, purpose: Purpose, previous: &mut Option<(ProbeKey, u64)>) {
         let Some(plan) = self.plan.paths.get(&path) else { return };
-        let newest = self.sequences.entry(path).or_insert(Sequence(self.sequence_floor));
-        let key = ProbeKey { path, sequence: Sequence(newest.0.wrapping_add(1).max(1)) };
+        let key = ProbeKey { path, sequence: self.sequences.next(path) };
         let mut observers = Observers { kernel: self.kernel.as_mut(), merge: &mut self.merge };
         let Some(t0_ns) = self.probers.send(self.identity, key, plan, purpose, &mut observers) else {
             self.merge.counters.new_flows_skipped += 1;
             return;
         };
-        *newest = key.sequence;
+        self.sequences.used(path, key.sequence);
         if let Some((previous, at_ns)) = previous.replace((key, t0_ns))
             && self.pace.slow(at_ns, t0_ns)
         {
@@ -294,7 +294,7 @@ impl Engine {
             }
             self.complete_networks(now_ns);
             self.trust.update(&self.merge.counters);
-            self.pace.set_rate(self.schedule.rate_pps(), self.prompt());
+            self.set_pace();
             self.publish();
         }
     }
@@ -328,6 +328,7 @@ impl Engine {
             Command::Identify { source_node } => self.identity.source_node = source_node,
             Command::Plan(delta) => self.apply(&delta, now_ns),
             Command::Expedite(paths) => self.schedule.expedite(&paths),
+            Command::Hasten(wish) => self.hasten(&wish, now_ns),
             Command::Vantage(change) => self.vantage(change, now_ns),
             Command::DnsCaches(found) => self.dns_caches(found, now_ns),
             Command::Evidence(question) => {
@@ -338,7 +339,10 @@ impl Engine {
     }
 
     fn answer(&self, question: EvidenceQuestion) -> EvidenceAnswer {
-        let path = |asked: PathQuestion| (asked, self.kernel.reflected_path(asked.session, asked.path));
+        let path = |asked: PathQuestion| {
+            let held = self.kernel.reflected_path(asked.session, asked.path, &asked.sources);
+            (asked, held)
+        };
         let flow = |asked: FlowQuestion| (asked, asked.flow.and_then(|flow| self.kernel.flow_seen(&flow)));
         let paths = question.paths.into_iter().map(path).collect();
         let flows = question.flows.into_iter().map(flow).collect();

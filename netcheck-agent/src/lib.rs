@@ -58,6 +58,10 @@ mod app;
 // The pod vantage's tasks, put together.
 mod vantage_app;
 
+// What reads bytes of others, for whoever tries bytes on it.
+#[cfg(any(test, feature = "fuzz"))]
+pub mod foreign;
+
 pub use admin::show::show as show_status;
 pub use app::{cleanup, run};
 pub use vantage_app::run as run_vantage;

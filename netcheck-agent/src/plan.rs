@@ -12,6 +12,7 @@ use hickory_proto::op::{Message, MessageType, OpCode, Query};
 use hickory_proto::rr::{Name, RecordType};
 use netcheck_common::domain::{Family, PathId, ProbeKind, Vantage};
 use netcheck_common::header::HEADER_LEN;
+use netcheck_common::schedule::Load;
 use netcheck_proto::{convert, v1};
 
 use self::exchange::{Authorities, Exchange, Terms, lookup};
@@ -21,19 +22,30 @@ use crate::model::observation::KnownAddress;
 use crate::model::sample::overhead_bytes;
 use crate::net::socket::SocketKind;
 use crate::plan::policy::{AddressPolicy, Allowed, Bounds};
-use crate::plan::schedule::Load;
 
 pub(crate) mod addresses;
+pub(crate) mod call;
 pub(crate) mod exchange;
 mod not_probed;
 pub(crate) mod policy;
-pub(crate) mod schedule;
 
 /// Most paths of one agent; what is beyond is refused.
 pub(crate) const PATHS_MAX: usize = 1 << 18;
 /// Largest payload of a probe: an Ethernet frame's, less IPv4 and UDP headers.
 pub(crate) const PAYLOAD_MAX: u32 = 1472;
 
+/// What DNS servers are asked for.
+const RECORDS: [RecordType; 9] = [
+    RecordType::A,
+    RecordType::NS,
+    RecordType::CNAME,
+    RecordType::SOA,
+    RecordType::PTR,
+    RecordType::MX,
+    RecordType::TXT,
+    RecordType::AAAA,
+    RecordType::SRV,
+];
 /// Most short names that are looked up.
 const SEARCH_NAMES_MAX: usize = 16;
 
@@ -356,11 +368,9 @@ impl Plan {
 }
 
 fn question(spec: &v1::PathSpec) -> Result<Question, NotProbed> {
-    let record = match spec.dns_type {
-        1 => RecordType::A,
-        28 => RecordType::AAAA,
-        number => return Err(NotProbed::RecordType { number }),
-    };
+    let number = spec.dns_type;
+    let asked = |record: &RecordType| u32::from(u16::from(*record)) == number;
+    let record = RECORDS.into_iter().find(asked).ok_or(NotProbed::RecordType { number })?;
     let mut name = Name::from_ascii(&spec.dns_name).map_err(NotProbed::unreadable("dns_name"))?;
     if spec.dns_name.is_empty() {
         return Err(NotProbed::NoDnsName);

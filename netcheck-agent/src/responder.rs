@@ -5,14 +5,17 @@
 
 pub(crate) mod accept;
 pub(crate) mod echo;
+mod limit;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use crate::host::clock::SECOND_NS;
 
 /// Seconds that a connection may stay silent before it is handed to user space. A probe that connects and closes
 /// never is: the kernel answers it alone.
@@ -25,6 +28,8 @@ pub(crate) struct ResponderCounts {
     pub(crate) echoed: u64,
     /// UDP packets that were no probes.
     pub(crate) refused: u64,
+    /// Probes beyond what one source is answered.
+    pub(crate) limited: u64,
     /// TCP connections that said something.
     pub(crate) connections: u64,
     /// TCP connections above the limit.
@@ -36,18 +41,47 @@ pub(crate) struct ResponderCounts {
 pub(crate) struct LiveCounts {
     echoed: AtomicU64,
     refused: AtomicU64,
+    limited: AtomicU64,
+    /// Whose probe was the last beyond the limit, and when.
+    last_limited: Mutex<Option<(IpAddr, u64)>>,
     connections: AtomicU64,
     turned_away: AtomicU64,
 }
+
+/// How long it is said that a source was limited.
+const SAID_NS: u64 = 60 * SECOND_NS;
 
 impl LiveCounts {
     pub(crate) fn read(&self) -> ResponderCounts {
         ResponderCounts {
             echoed: self.echoed.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),
+            limited: self.limited.load(Ordering::Relaxed),
             connections: self.connections.load(Ordering::Relaxed),
             turned_away: self.turned_away.load(Ordering::Relaxed),
         }
+    }
+}
+
+impl LiveCounts {
+    /// A probe of that source was not echoed (monotonic nanoseconds).
+    fn limited(&self, from: IpAddr, now_ns: u64) {
+        self.limited.fetch_add(1, Ordering::Relaxed);
+        *self.last_limited.lock().unwrap_or_else(PoisonError::into_inner) = Some((from, now_ns));
+    }
+
+    /// What is to be said of probes that were not echoed lately, as a line of what is degraded.
+    pub(crate) fn degraded(&self, now_ns: u64) -> Option<String> {
+        let last = *self.last_limited.lock().unwrap_or_else(PoisonError::into_inner);
+        let (from, at_ns) = last?;
+        let limited = self.limited.load(Ordering::Relaxed);
+        (now_ns.saturating_sub(at_ns) < SAID_NS).then(|| {
+            format!(
+                "more than {} UDP probes a second came from {from}: this node's responder did not answer {limited} since it \
+                 started, so UDP probes from that address are lost here without any fault of the network",
+                limit::RATE
+            )
+        })
     }
 }
 

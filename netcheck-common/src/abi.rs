@@ -12,8 +12,9 @@ pub mod maps;
 use core::mem::size_of;
 
 pub use self::entries::{
-    DROP_SLOTS, DROP_WAYS, DropBank, DropKey, DropSlot, FlowKey, FlowValue, FunctionName, NAME_LEN,
-    REFLECT_SLOTS, Reached, ReflectKey, ReflectSlot, ReflectValue, TUPLE_LIFE_NS, TupleKey, TupleValue,
+    DROP_SLOTS, DROP_WAYS, DropBank, DropKey, DropSlot, FRESH_PER_SECOND, FlowKey, FlowValue, FunctionName,
+    NAME_LEN, REFLECT_SLOTS, Reached, ReflectKey, ReflectSlot, ReflectValue, SourceBudget, TUPLE_LIFE_NS,
+    TupleKey, TupleValue,
 };
 pub use self::events::{DropEvent, FRAMES, StampEvent};
 pub use self::globals::KernelOffsets;
@@ -57,8 +58,12 @@ pub mod counters {
     pub const FOREIGN_SUPPRESSED: u32 = 8;
     /// Functions whose names found no room in [`super::maps::NAMES`], once for each record that wanted one.
     pub const NAMES_LOST: u32 = 9;
+    /// Paths of other agents that were new to [`super::maps::REFLECT`].
+    pub const REFLECT_FRESH: u32 = 10;
+    /// Requests that were not remembered: their source had too many new paths.
+    pub const REFLECT_REFUSED: u32 = 11;
     /// Number of counters.
-    pub const COUNT: u32 = 10;
+    pub const COUNT: u32 = 12;
 }
 
 /// Values of [`maps::INTERFACES`].
@@ -142,9 +147,10 @@ kernel_abi! {
     DropEvent = 232,
     FlowKey = 4,
     FlowValue = 24,
-    ReflectKey = 16,
+    ReflectKey = 32,
     ReflectSlot = 16,
     ReflectValue = 104,
+    SourceBudget = 16,
     TupleKey = 40,
     TupleValue = 40,
     DropKey = 8,

@@ -9,7 +9,7 @@
 //! 12  source node           u32     index that the hub gave; 0 where it has not
 //! 16  session               u64     random, new with each start of the source's agent
 //! 24  path                  u32     of the source's plan
-//! 28  sequence              u32     of the path, from 1
+//! 28  sequence              u32     of the path; begins anywhere, never 0
 //! 32  t2                    u64     ns, clock of the destination; 0: not known
 //! 40  t3                    u64     ns, same clock; 0: not known
 //! 48  requests              u64     of this session and path that had arrived, duplicates included
@@ -17,7 +17,7 @@
 //! ```
 //!
 //! Numbers are big-endian. A target's own kernel (ICMP) or responder (UDP) sends the payload back as it came; the
-//! destination node's egress hook fills the second half on the way out. The direction is told by the ICMP type, or
+//! destination node's egress hook fills the second half on the way out. The direction is given by the ICMP type, or
 //! for UDP by the bit that the responder sets.
 
 /// First bytes of every probe header.

@@ -2,7 +2,7 @@
 //!
 //! Without the feature `user` this crate is `no_std` and holds only what runs inside the kernel:
 //! [`abi`] (map layouts), [`header`] (the probe header) and [`packet`] (the packet parser). With `user` come the
-//! domain types ([`domain`], [`sketch`], [`window`]) and [`hash`].
+//! domain types ([`domain`], [`sketch`], [`window`]), the agents' [`schedule`], [`hash`] and [`files`].
 #![cfg_attr(not(feature = "user"), no_std)]
 
 pub mod abi;
@@ -11,8 +11,12 @@ pub mod packet;
 
 #[cfg(feature = "user")]
 pub mod domain;
+#[cfg(all(feature = "user", unix))]
+pub mod files;
 #[cfg(feature = "user")]
 pub mod hash;
+#[cfg(feature = "user")]
+pub mod schedule;
 #[cfg(feature = "user")]
 pub mod sketch;
 #[cfg(feature = "user")]

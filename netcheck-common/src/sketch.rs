@@ -113,6 +113,18 @@ impl Sketch {
         }
         None
     }
+
+    /// The mean of the samples, each taken as the middle of its bucket, in nanoseconds. None where there are no samples.
+    #[must_use]
+    pub fn mean_ns(&self) -> Option<u64> {
+        let total = u128::from(self.count());
+        let sum: u128 = self
+            .entries
+            .iter()
+            .map(|&(index, count)| u128::from(bucket_middle(index)) * u128::from(count))
+            .sum();
+        (total > 0).then(|| u64::try_from(sum / total).unwrap_or(u64::MAX))
+    }
 }
 
 #[cfg(test)]

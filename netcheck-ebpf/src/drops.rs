@@ -166,7 +166,7 @@ fn report(dropped: &Dropped<'_>, naming: Naming, place: &Place) -> Loss {
         // Before the record is there for user space to read.
         keep_name(location, &mut scratch.name);
         keep_name(route_input, &mut scratch.name);
-        // Which of netfilter's hooks it was, nothing but the caller tells for sure.
+        // Which of netfilter's hooks it was, nothing but the caller shows for sure.
         if reason == offset!(reason_netfilter_drop) {
             callers(dropped.ctx, &mut event.stack, &mut scratch.name);
         }

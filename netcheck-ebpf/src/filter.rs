@@ -1,4 +1,4 @@
-//! The fast ways out: tell in a few loads that a packet can't be netcheck's. What is mostly seen is told first
+//! The fast ways out: see in a few loads that a packet can't be netcheck's. What is mostly seen is recognised first
 //! ([`is_ordinary`], and [`is_strange`] of what is dropped), all else by [`may_be_ours`].
 //!
 //! They read packet memory directly and only where headers have no options. Whatever is unusual (tags in the data,
@@ -102,7 +102,7 @@ pub(crate) fn is_strange(packet: &[u8; GLANCE]) -> bool {
     }
 }
 
-/// What a packet is, by the first that tells.
+/// What a packet is, by the first that recognises it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Version {
     V4,

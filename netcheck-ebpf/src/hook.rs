@@ -1,4 +1,4 @@
-//! A packet at a hook: whose it is, and who is to be told.
+//! A packet at a hook: whose it is, and who is to be notified.
 
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::__sk_buff;
@@ -257,7 +257,7 @@ fn flow(packet: &Packet, socket_port: u16, ifindex: u32, mut flags: u8) {
     let from_probe =
         probe_ports::contain(packet.source_port) || (tcp && packet.destination_port == responder);
     let to_probe = probe_ports::contain(packet.destination_port) || (tcp && packet.source_port == responder);
-    // A handshake tells itself which way it goes; of datagrams, and of what follows, the probe's port does.
+    // A handshake shows itself which way it goes; of datagrams, and of what follows, the probe's port does.
     let answer = if tcp && !exchange { packet.detail & (TCP_ACK | TCP_RST) != 0 } else { !from_probe };
     if from_probe && !answer {
         reflect::tuple(packet, ifindex, flags);

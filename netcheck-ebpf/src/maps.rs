@@ -8,8 +8,8 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use netcheck_common::abi::{
-    DropBank, FlowKey, FlowValue, FunctionName, KernelOffsets, Reached, ReflectKey, ReflectValue, TupleKey,
-    TupleValue, counters, maps,
+    DropBank, FlowKey, FlowValue, FunctionName, KernelOffsets, Reached, ReflectKey, ReflectValue,
+    SourceBudget, TupleKey, TupleValue, counters, maps,
 };
 use netcheck_common::header::{HEADER_LEN, REFLECTED_LEN};
 use netcheck_common::packet::{Address, Packet};
@@ -34,6 +34,9 @@ pub(crate) static ADDRESSES: HashMap<Address, u32> =
 #[map]
 pub(crate) static REFLECT: LruHashMap<ReflectKey, ReflectValue> =
     LruHashMap::with_max_entries(maps::REFLECT_ENTRIES, 0);
+#[map]
+pub(crate) static REFLECT_SOURCES: LruHashMap<Address, SourceBudget> =
+    LruHashMap::with_max_entries(maps::REFLECT_SOURCES_ENTRIES, 0);
 #[map]
 pub(crate) static TUPLES: LruHashMap<TupleKey, TupleValue> =
     LruHashMap::with_max_entries(maps::TUPLES_ENTRIES, 0);

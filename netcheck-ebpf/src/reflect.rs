@@ -1,22 +1,25 @@
 //! The reflector: what arrived of other agents' probes, counted at the first hook of this node that sees it, and
 //! written into the reply at the last hook where the reply is still bare.
 //!
-//! One entry per (session, path). The bpf target has no atomic addition: two CPUs that handle packets of the same
+//! One entry per (session, path, source's address): what somebody else sends in another's name is counted apart from it.
+//! The bpf target has no atomic addition: two CPUs that handle packets of the same
 //! path in the same instant may cost the bitmap a bit. Probes of a path are an interval apart, so that is rare.
 
 use aya_ebpf::bindings::{BPF_F_MARK_MANGLED_0, BPF_NOEXIST};
 use aya_ebpf::helpers::generated::bpf_csum_diff;
 use aya_ebpf::programs::TcContext;
 use netcheck_common::abi::{
-    REFLECT_SLOTS, ReflectKey, ReflectValue, TUPLE_LIFE_NS, TupleKey, TupleValue, address_flags, counters,
-    flags, roles,
+    FRESH_PER_SECOND, REFLECT_SLOTS, ReflectKey, ReflectValue, SourceBudget, TUPLE_LIFE_NS, TupleKey,
+    TupleValue, address_flags, counters, flags, roles,
 };
 use netcheck_common::header::{
     FLAG_REFLECTED, HeaderView, REFLECTED_LEN, REFLECTED_OFFSET, VERSION, VERSION_FLAGS_OFFSET,
 };
 use netcheck_common::packet::{IPPROTO_UDP, Packet};
 
-use crate::maps::{INTERFACES, REFLECT, Scratch, TUPLES, address_flags as flags_of, count, now_ns};
+use crate::maps::{
+    INTERFACES, REFLECT, REFLECT_SOURCES, Scratch, TUPLES, address_flags as flags_of, count, now_ns,
+};
 
 /// How far back the bitmap reaches.
 const BITMAP_BITS: u32 = 64;
@@ -25,8 +28,10 @@ const BITMAP_BITS: u32 = 64;
 #[inline(always)]
 pub(crate) fn foreign(ctx: &TcContext, scratch: &mut Scratch, ifindex: u32, hook: u8) {
     let header = HeaderView(&scratch.header);
-    let key = ReflectKey { session: header.session(), path: header.path(), _pad: 0 };
-    if hook & flags::REPLY == 0 {
+    let reply_hook = hook & flags::REPLY != 0;
+    let source = if reply_hook { scratch.packet.destination } else { scratch.packet.source };
+    let key = ReflectKey { session: header.session(), path: header.path(), _pad: 0, source };
+    if !reply_hook {
         if flags_of(&scratch.packet.destination) & address_flags::LOCAL != 0 {
             request(&key, header.sequence(), &mut scratch.fresh, ifindex, hook);
         }
@@ -35,11 +40,39 @@ pub(crate) fn foreign(ctx: &TcContext, scratch: &mut Scratch, ifindex: u32, hook
     }
 }
 
+/// Whether one more path of this source may be remembered: a flood of them would drive out those of others.
+#[inline(always)]
+fn admits(source: &[u8; 16]) -> bool {
+    let second = now_ns() / 1_000_000_000;
+    match REFLECT_SOURCES.get_ptr_mut(source) {
+        Some(budget) => {
+            // SAFETY: as in `request`.
+            let budget = unsafe { &mut *budget };
+            if budget.second != second {
+                budget.second = second;
+                budget.fresh = 0;
+            }
+            budget.fresh = budget.fresh.wrapping_add(1);
+            budget.fresh <= FRESH_PER_SECOND
+        }
+        None => {
+            let first = SourceBudget { second, fresh: 1, _pad: 0 };
+            let _ = REFLECT_SOURCES.insert(source, &first, 0);
+            true
+        }
+    }
+}
+
 #[inline(always)]
 fn request(key: &ReflectKey, sequence: u32, fresh: &mut ReflectValue, ifindex: u32, hook: u8) {
     let value = match REFLECT.get_ptr_mut(key) {
         Some(value) => value,
         None => {
+            if !admits(&key.source) {
+                count(counters::REFLECT_REFUSED);
+                return;
+            }
+            count(counters::REFLECT_FRESH);
             // What is left of an earlier path in the other fields is overwritten before it is read, but for these.
             fresh.requests = 0;
             fresh.arrived = 0;

@@ -47,7 +47,7 @@ struct Args {
 /// What is selected.
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Which {
-    /// What a hub selects that is told nothing.
+    /// What a hub selects without any settings.
     Default,
     /// All pods and services.
     Everything,
@@ -79,11 +79,11 @@ async fn read(kubeconfig: PathBuf) -> anyhow::Result<Arc<Roster>> {
     let health = Arc::new(ApiHealth::default());
     let client = connect(&access, &health).await?;
     let (read, came) = (Arc::new(Mutex::new(None)), Arc::new(Notify::new()));
-    let (keep, tell) = (Arc::clone(&read), Arc::clone(&came));
+    let (keep, notify) = (Arc::clone(&read), Arc::clone(&came));
     let take = move |news: News| match news {
         News::Roster { roster, .. } => {
             *keep.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Arc::new(roster));
-            tell.notify_one();
+            notify.notify_one();
         }
         News::Failed(trouble) | News::State { trouble: Some(trouble), .. } => eprintln!("{trouble}"),
         News::State { .. } | News::LeftOut { .. } => {}
@@ -118,6 +118,7 @@ async fn main() -> anyhow::Result<()> {
         rotation: Rotation { paths_per_node: args.paths_per_node, ..Rotation::default() },
         dns: Default::default(),
         http: Default::default(),
+        peer_targets: false,
         agent_archs: Vec::new(),
         certificate_warning: Duration::ZERO,
         dns_name: "kubernetes.default.svc.cluster.local".to_owned(),
@@ -126,6 +127,9 @@ async fn main() -> anyhow::Result<()> {
             Which::Everything => Selection::everything(),
         },
         expire: SECOND * 120,
+        pair_metrics: false,
+        agent_cert_name: None,
+        path_seed: 0,
     };
     let reported = roster.to_string();
     let first_pod = roster.pods.keys().next().map(|pod| format!("pod/{pod}")).unwrap_or_default();

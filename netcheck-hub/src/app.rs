@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use futures::future::{BoxFuture, FutureExt as _};
 use netcheck_proto::usage::read_token;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -13,16 +14,22 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, AgentAuth, Config};
+use crate::deliver::Deliveries;
 use crate::inventory::file::InventoryTask;
 use crate::inventory::kubernetes::{self, Access, ApiHealth, KubernetesTask};
-use crate::serve::accept::{self, AcceptTask, Limits};
+use crate::scheduled::{ControllerTask, LeaseSettings};
+use crate::serve::accept::{self, AcceptTask, HTTP1_BEGIN, HTTP2_BEGIN, Limits};
 use crate::serve::http::Accepted;
 use crate::serve::identity::{Identity, Reviewer};
 use crate::serve::readers::Readers;
+use crate::serve::report_log::ReportLogTask;
 use crate::serve::tls::{Certificates, TlsTask};
-use crate::serve::{http, server};
+use crate::serve::{health, http, server};
 use crate::state::Hub;
 use crate::state::HubTask;
+use crate::state::history::{Archive, HistoryTask};
+use netcheck_analysis::model::clock::unix_now_ns;
+use netcheck_history::writer::WriterTask;
 
 /// How long connections may take to end after a signal. Shorter than a pod's grace period.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -45,13 +52,18 @@ impl Inventory {
 /// Everything that can fail at the start, done; nothing running yet.
 pub struct App {
     hub: Arc<Hub>,
+    writer: WriterTask,
     identity: Arc<Identity>,
     inventory: Inventory,
+    scheduled: Option<ControllerTask>,
+    deliveries: Deliveries,
     readers: Readers,
     tls: Option<(TlsTask, Certificates)>,
     http_tls: bool,
+    log: ReportLogTask,
     grpc: TcpListener,
     http: TcpListener,
+    health: Option<TcpListener>,
 }
 
 impl App {
@@ -60,7 +72,11 @@ impl App {
     /// # Errors
     /// An inventory that is missing or broken, a port that is taken.
     pub async fn build(config: &Config) -> anyhow::Result<Self> {
-        let hub = Hub::new(config.settings()?);
+        let settings = config.settings()?;
+        let now_ns = unix_now_ns();
+        // Whatever becomes of the disk: there is a history, if only in memory.
+        let (hub, writer) =
+            Hub::with_history(settings, Archive::open(config.history.keeping(), now_ns), now_ns);
         let access = Access {
             kubeconfig: config.kubeconfig.clone(),
             ingresses: config.http.http_ingress,
@@ -69,9 +85,21 @@ impl App {
         };
         let health = Arc::new(ApiHealth::default());
         let client = match (&config.inventory, config.agents_prove()) {
-            (config::Inventory::File(_), AgentAuth::None) => None,
+            (config::Inventory::File(_), AgentAuth::None)
+                if !config.scheduled.scheduled_checks && !config.deliver.kubernetes_events =>
+            {
+                None
+            }
             _ => Some(kubernetes::connect(&access, &health).await?),
         };
+        let scheduled = client.clone().filter(|_| config.scheduled.scheduled_checks).map(|client| {
+            let lease = config
+                .scheduled
+                .scheduled_lease
+                .as_ref()
+                .map(|lease| LeaseSettings::new(&lease.namespace, &lease.name, &identity_of(&hub)));
+            ControllerTask { hub: Arc::clone(&hub), client, lease }
+        });
         let reviewer =
             client.clone().filter(|_| config.agents_prove() == AgentAuth::Token).map(Reviewer::new);
         let identity = match reviewer {
@@ -82,6 +110,8 @@ impl App {
                 all_pods: config.inventory == config::Inventory::Kubernetes,
             },
         };
+        let data_dir = config.history.data_dir.as_deref();
+        let deliveries = Deliveries::build(&hub, config.deliver.settings(), data_dir, client.clone())?;
         let inventory = match (&config.inventory, client) {
             (config::Inventory::Kubernetes, Some(client)) => {
                 Inventory::Kubernetes(KubernetesTask::new(hub.taker(), client, access, health))
@@ -95,6 +125,7 @@ impl App {
             |addr, what| accept::listen(addr).with_context(|| format!("cannot listen on {addr} for {what}"));
         let grpc = listen(config.grpc_addr, "gRPC")?;
         let http = listen(config.http_addr, "HTTP")?;
+        let health = config.health_addr.map(|addr| listen(addr, "health")).transpose()?;
         let tls = config.tls().map(|files| TlsTask::start(files, Arc::clone(&hub))).transpose()?;
         let readers = config.readers();
         if let Readers::Token(path) = &readers {
@@ -103,7 +134,22 @@ impl App {
         warn(config, &identity, tls.is_some());
         tracing::info!(grpc = %grpc.local_addr()?, http = %http.local_addr()?, "listening");
         let (identity, http_tls) = (Arc::new(identity), config.http_tls);
-        Ok(Self { hub, identity, inventory, readers, tls, http_tls, grpc, http })
+        let log = ReportLogTask { hub: Arc::clone(&hub), interval: config.report_interval };
+        Ok(Self {
+            hub,
+            writer,
+            identity,
+            inventory,
+            scheduled,
+            deliveries,
+            readers,
+            tls,
+            http_tls,
+            log,
+            grpc,
+            http,
+            health,
+        })
     }
 
     /// Runs until SIGTERM, SIGINT, or a task that fails.
@@ -116,41 +162,45 @@ impl App {
         let mut tasks: JoinSet<(&str, anyhow::Result<()>)> = JoinSet::new();
         let (hub, token) = (self.hub, || shutdown.clone());
 
-        let (inventory, stop) = (self.inventory, token());
-        tasks.spawn(async {
-            inventory.run(stop).await;
-            ("inventory", Ok(()))
-        });
-        let (ticker, stop) = (HubTask { hub: Arc::clone(&hub) }, token());
-        tasks.spawn(async {
-            ticker.run(stop).await;
-            ("hub", Ok(()))
-        });
+        let mut spawn = |name, work: BoxFuture<'static, ()>| {
+            tasks.spawn(async move {
+                work.await;
+                (name, Ok(()))
+            });
+        };
+        spawn("inventory", self.inventory.run(token()).boxed());
+        // It waits for the disk: a thread of its own, which ends with the process. What it has when it does is written, for
+        // the history's task waits for that.
+        let writer = self.writer;
+        std::thread::Builder::new().name("history".to_owned()).spawn(|| writer.run())?;
+        spawn("history", HistoryTask { hub: Arc::clone(&hub) }.run(token()).boxed());
+        if let Some(controller) = self.scheduled {
+            spawn("scheduled checks", controller.run(token()).boxed());
+        }
+        spawn("hub", HubTask { hub: Arc::clone(&hub) }.run(token()).boxed());
+        spawn("report", self.log.run(token()).boxed());
+        spawn("deliveries", self.deliveries.run(token()).boxed());
         let (renewal, certificates) = self.tls.unzip();
         if let Some(renewal) = renewal {
-            let stop = token();
-            tasks.spawn(async {
-                renewal.run(stop).await;
-                ("certificate", Ok(()))
-            });
+            spawn("certificate", renewal.run(token()).boxed());
         }
         let address = self.http.local_addr()?;
-        let mut accept = |listener, tls, limits| {
+        let mut accept = |listener, tls, limits, begin| {
             let (server, connections) = mpsc::channel(accept::DEPTH);
-            let task = AcceptTask { listener, tls, limits, hub: Arc::clone(&hub), server };
-            let stop = token();
-            tasks.spawn(async {
-                task.run(stop).await;
-                ("accept", Ok(()))
-            });
+            let task = AcceptTask { listener, tls, limits, begin, hub: Arc::clone(&hub), server };
+            spawn("accept", task.run(token()).boxed());
             connections
         };
         let grpc_tls = certificates.as_ref().map(|certificates| certificates.grpc.clone());
         let http_tls = certificates.filter(|_| self.http_tls).map(|certificates| certificates.http);
-        let incoming = ReceiverStream::new(accept(self.grpc, grpc_tls, Limits::default()));
-        let connections = accept(self.http, http_tls, Limits::of_http());
+        let incoming = ReceiverStream::new(accept(self.grpc, grpc_tls, Limits::default(), HTTP2_BEGIN));
+        let connections = accept(self.http, http_tls, Limits::of_http(), HTTP1_BEGIN);
         let grpc = server::serve(Arc::clone(&hub), self.identity, self.readers.clone(), incoming, token());
         tasks.spawn(async { ("gRPC", grpc.await) });
+        if let Some(listener) = self.health {
+            // It ends with the token, and is not waited for.
+            drop(health::start(Arc::clone(&hub), listener.into_std()?, token())?);
+        }
         let http = http::serve(hub, self.readers, Accepted { connections, address }, token());
         tasks.spawn(async { ("HTTP", http.await) });
 
@@ -211,4 +261,11 @@ fn outcome(ended: Ended, asked: bool) -> anyhow::Result<()> {
     result.with_context(|| format!("{name} task failed"))?;
     anyhow::ensure!(asked, "{name} task ended unexpectedly");
     Ok(())
+}
+
+/// Whom a Lease names: the pod, and which of its starts.
+fn identity_of(hub: &Hub) -> String {
+    let host = std::env::var("HOSTNAME").unwrap_or_default();
+    let host = if host.is_empty() { "hub" } else { &host };
+    format!("{host}_{}", hub.instance)
 }

@@ -16,8 +16,11 @@ use netcheck_analysis::cluster::selection::{Extent, Selection};
 use netcheck_analysis::plan::Timing;
 use netcheck_analysis::plan::rotation::Rotation;
 
+pub mod deliver;
 pub mod dns;
+pub mod history;
 pub mod http;
+pub mod scheduled;
 
 /// The netcheck hub: takes the agents' samples, judges every path, and says where lost probes died.
 #[derive(Clone, Debug, Parser)]
@@ -30,6 +33,11 @@ pub struct Config {
     /// Where /metrics, /healthz, /readyz and /api/v1 are served by HTTP (address:port); `0.0.0.0` means both families.
     #[arg(long, env = "NETCHECK_HTTP_ADDR", value_name = "ADDR", default_value = "0.0.0.0:8080")]
     pub http_addr: SocketAddr,
+
+    /// Where /healthz and /readyz are served besides, without encryption, on a thread of their own (address:port): what a kubelet
+    /// should ask, for no load on the other ports keeps that from answering.
+    #[arg(long, env = "NETCHECK_HEALTH_ADDR", value_name = "ADDR")]
+    pub health_addr: Option<SocketAddr>,
 
     /// Where the roster of nodes, pods and services comes from: kubernetes, the API of the cluster; or file:PATH, a
     /// v1 List as `kubectl get nodes,namespaces,pods,services,endpointslices -A -o yaml` prints it (YAML or JSON), re-read when it
@@ -46,6 +54,10 @@ pub struct Config {
     /// How to reach the Kubernetes API (path of a kubeconfig) [default: as a pod of its cluster].
     #[arg(long, env = "NETCHECK_KUBECONFIG", value_name = "PATH")]
     pub kubeconfig: Option<PathBuf>,
+
+    /// Scheduled checks.
+    #[command(flatten)]
+    pub scheduled: scheduled::ScheduledFlags,
 
     /// How often each path is probed (duration, as 500ms or 10s).
     #[arg(long, env = "NETCHECK_INTERVAL", value_name = "DURATION", default_value = "1s", value_parser = interval)]
@@ -74,6 +86,14 @@ pub struct Config {
     #[arg(long, env = "NETCHECK_EXPIRE", value_name = "DURATION", default_value = "2m", value_parser = expire)]
     pub expire: Duration,
 
+    /// Serve metrics of every pair of nodes, too, as long as these are 10,000 at most: those of 100 nodes.
+    #[arg(long, env = "NETCHECK_PAIR_METRICS")]
+    pub pair_metrics: bool,
+
+    /// How often the report is written to the log, beside each time that an incident opens or closes (duration; 0s: never).
+    #[arg(long, env = "NETCHECK_REPORT_INTERVAL", value_name = "DURATION", default_value = "5m", value_parser = report)]
+    pub report_interval: Duration,
+
     /// How many paths each node probes at a time, at most. Where it has more, they take turns.
     #[arg(
         long,
@@ -89,6 +109,12 @@ pub struct Config {
     #[arg(long, env = "NETCHECK_COVER", value_name = "DURATION", default_value = "10m", value_parser = cover)]
     pub cover: Duration,
 
+    /// Have agents probe targets of other clusters for some minutes, for readers that ask for it, as
+    /// `kubectl netcheck check --src-context A --dst-context B` does. Agents do so only where their --allow-cidr holds the
+    /// address. Readers must prove themselves, by --read-token-file or --client-ca, unless --insecure is said.
+    #[arg(long, env = "NETCHECK_PEER_TARGETS")]
+    pub peer_targets: bool,
+
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment would become the help text of the flattened flags")]
     pub dns: dns::DnsFlags,
@@ -96,6 +122,14 @@ pub struct Config {
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment would become the help text of the flattened flags")]
     pub http: http::HttpFlags,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment would become the help text of the flattened flags")]
+    pub history: history::HistoryFlags,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment would become the help text of the flattened flags")]
+    pub deliver: deliver::DeliverFlags,
 
     /// Which pods are probed: selected, netcheck's own vantages and those annotated netcheck.io/probe: "true", they or
     /// their namespace; or all but those annotated "false".
@@ -148,6 +182,11 @@ pub struct Config {
     /// Authorities of the certificates that agents and readers must show (PEM file) [default: they need none].
     #[arg(long, env = "NETCHECK_CLIENT_CA", value_name = "PATH", requires = "tls_cert")]
     pub client_ca: Option<PathBuf>,
+
+    /// The name (DNS name or URI) that agents' certificates bear and no reader's: those who show it may open sessions and read
+    /// nothing, all others may read and open none [default: with --client-ca, whoever has a certificate may do both].
+    #[arg(long, env = "NETCHECK_AGENT_CERT_NAME", value_name = "NAME", requires = "client_ca")]
+    pub agent_cert_name: Option<String>,
 
     /// Serve HTTP with the same certificate as gRPC. It asks nobody for a certificate.
     #[arg(long, env = "NETCHECK_HTTP_TLS", requires = "tls_cert")]
@@ -209,6 +248,11 @@ impl Config {
         if config.agent_auth == Some(AgentAuth::None) && !config.insecure {
             return wrong("--agent-auth none takes samples from anybody: say --insecure if that is meant");
         }
+        if config.peer_targets && !config.insecure && config.readers() == Readers::Anybody {
+            return wrong(
+                "--peer-targets lets readers say what is probed: say --read-token-file or --client-ca, too",
+            );
+        }
         if config.expire < config.interval * 5 {
             return wrong("--expire must be at least five times --interval");
         }
@@ -268,8 +312,12 @@ impl Config {
             dns,
             http: self.http.settings()?,
             certificate_warning: self.http.certificate_warning,
+            peer_targets: self.peer_targets,
             agent_archs: self.agent_archs.clone(),
             expire: self.expire,
+            pair_metrics: self.pair_metrics,
+            agent_cert_name: self.agent_cert_name.clone(),
+            path_seed: self.tls().map_or(0, |files| files.number("path ids")),
         })
     }
 }
@@ -341,6 +389,10 @@ fn cover(text: &str) -> Result<Duration, FlagError> {
 
 fn expire(text: &str) -> Result<Duration, FlagError> {
     duration(text, Duration::from_secs(30), Duration::from_secs(24 * 3600))
+}
+
+fn report(text: &str) -> Result<Duration, FlagError> {
+    duration(text, Duration::ZERO, Duration::from_secs(24 * 3600))
 }
 
 fn dns_name(text: &str) -> Result<String, FlagError> {

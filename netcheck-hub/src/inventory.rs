@@ -9,7 +9,7 @@ use netcheck_analysis::cluster::roster::{LeftOut, Roster};
 pub mod file;
 pub mod kubernetes;
 
-/// What there is to tell.
+/// What there is to report.
 #[derive(Debug)]
 pub enum News {
     /// The cluster changed.
@@ -37,5 +37,5 @@ pub enum News {
     },
 }
 
-/// Who is told. It may take its time: it is called where blocking is allowed.
+/// Who is notified. It may take its time: it is called where blocking is allowed.
 pub type Take = Arc<dyn Fn(News) + Send + Sync>;

@@ -10,10 +10,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use netcheck_common::domain::PathId;
+use netcheck_history::writer::WriterTask;
 use tokio::sync::watch;
 
 use crate::state::agent::Agent;
 use crate::state::culprits::Culprits;
+use crate::state::history::{Archive, Opened, Recording};
 use crate::state::locating::Questions;
 use crate::state::relays::Relaying;
 use netcheck_analysis::cluster::roster::{LeftOut, Roster};
@@ -21,23 +23,30 @@ use netcheck_analysis::evidence::flows::LostFlows;
 use netcheck_analysis::evidence::pending::PendingDrops;
 use netcheck_analysis::evidence::sights::Sights;
 use netcheck_analysis::incident::IncidentTracker;
+use netcheck_analysis::meter::Meters;
 use netcheck_analysis::model::NodeIx;
 use netcheck_analysis::model::clock::{nanos, unix_now_ns};
 use netcheck_analysis::model::leave::Leaves;
 use netcheck_analysis::plan::Catalog;
+use netcheck_analysis::plan::peers::leases::Leases;
+use netcheck_analysis::plan::requested::Requested;
 
 pub mod agent;
 pub mod cells;
 mod counters;
 mod culprits;
 pub mod evaluating;
+mod fitting;
 mod guard;
+pub mod history;
 pub mod ingest;
 mod learning;
 mod locating;
+mod metering;
 mod news;
 mod planning;
 pub mod relays;
+pub mod scheduled;
 mod sessions;
 mod settings;
 mod task;
@@ -93,14 +102,20 @@ pub struct State {
     pub leaves: Leaves,
     /// Who passes on the sessions of others.
     pub relaying: Relaying,
+    /// Targets of other clusters, for as long as somebody wants them.
+    pub peers: Leases,
+    /// What scheduled checks ask for themselves whose rounds run, by their names.
+    pub requested: BTreeMap<Arc<str>, Arc<Requested>>,
     /// Paths with lost probes whose facts changed.
     pub dirty: BTreeSet<(NodeIx, PathId)>,
-    /// Nodes that told of a pod's link that went down: what died there is looked at anew with the next tick.
-    pub told_anew: BTreeSet<Arc<str>>,
+    /// Nodes that reported a pod's link that went down: what died there is looked at anew with the next tick.
+    pub link_reports: BTreeSet<Arc<str>>,
     /// Lost probes that are kept.
     pub lost_kept: usize,
     /// Causes of bad paths.
     pub incidents: IncidentTracker,
+    /// Samples, counted for metrics.
+    pub meters: Meters,
     /// When causes are looked for next.
     pub evaluate_ns: i64,
     /// Nodes that came back, and until when the paths to them stay in the plans.
@@ -115,6 +130,10 @@ pub struct State {
     pub certificate_warning: Duration,
     /// Events.
     pub counters: Counters,
+    /// What is to be recorded in history.
+    pub recording: Recording,
+    /// What became of what was sent to others.
+    pub deliveries: netcheck_outbound::Board,
     /// Numbers of sessions.
     pub next_generation: u64,
     expired_ns: i64,
@@ -133,13 +152,29 @@ pub struct Hub {
     planning: Mutex<()>,
     ending: AtomicBool,
     ticks: watch::Sender<i64>,
+    /// What was; none where nothing is kept.
+    pub archive: Option<Arc<Archive>>,
+    /// Checks that Kubernetes objects ask for, as their controller left them.
+    pub scheduled: scheduled::Board,
 }
 
 impl Hub {
-    /// A hub that knows nothing yet.
+    /// A hub that knows nothing yet, and keeps nothing.
     #[must_use]
     pub fn new(settings: Settings) -> Arc<Self> {
-        let started_ns = unix_now_ns();
+        Arc::new(Self::begin(settings, unix_now_ns()))
+    }
+
+    /// One that begins now with what an earlier one left.
+    #[must_use]
+    pub fn with_history(settings: Settings, opened: Opened, now_ns: i64) -> (Arc<Self>, WriterTask) {
+        let Opened { archive, task, standing } = opened;
+        let hub = Self { archive: Some(Arc::clone(&archive)), ..Self::begin(settings, now_ns) };
+        hub.lock().restore(&archive, standing, now_ns);
+        (Arc::new(hub), task)
+    }
+
+    fn begin(settings: Settings, started_ns: i64) -> Self {
         let state = State {
             roster: Arc::default(),
             catalog: Arc::default(),
@@ -161,10 +196,13 @@ impl Hub {
             sights: Sights::default(),
             leaves: Leaves::default(),
             relaying: Relaying::default(),
+            peers: Leases::default(),
+            requested: BTreeMap::new(),
             dirty: BTreeSet::new(),
-            told_anew: BTreeSet::new(),
+            link_reports: BTreeSet::new(),
             lost_kept: 0,
             incidents: IncidentTracker::default(),
+            meters: Meters::new(settings.pair_metrics),
             evaluate_ns: 0,
             returned: BTreeMap::new(),
             expedited: BTreeSet::new(),
@@ -172,10 +210,12 @@ impl Hub {
             leaving: BTreeMap::new(),
             certificate_warning: settings.certificate_warning,
             counters: Counters::default(),
+            recording: Recording::default(),
+            deliveries: netcheck_outbound::Board::default(),
             next_generation: 0,
             expired_ns: 0,
         };
-        Arc::new(Self {
+        Self {
             settings,
             instance: format!("{:016x}", rand::random::<u64>()),
             started_ns,
@@ -183,7 +223,9 @@ impl Hub {
             planning: Mutex::new(()),
             ending: AtomicBool::new(false),
             ticks: watch::Sender::new(0),
-        })
+            archive: None,
+            scheduled: scheduled::Board::default(),
+        }
     }
 
     /// The state. Held for the length of one message or one answer; what is done to many agents is done in pieces.
@@ -208,7 +250,7 @@ impl Hub {
         self.ticks.subscribe()
     }
 
-    /// Takes a roster, and tells the agents what changes for them: when it returns, the plans are made. That may take
+    /// Takes a roster, and sends the agents what changes for them: when it returns, the plans are made. That may take
     /// long where there are many; the state is not locked meanwhile.
     pub fn set_roster(&self, roster: Roster, now_ns: i64) {
         self.set_roster_despite(roster, None, now_ns);
@@ -220,6 +262,7 @@ impl Hub {
         let returned = roster.returned_since(&state.roster);
         let leaves = |name: &String| roster.nodes.get(name).is_some_and(|node| node.leaving_since.is_some());
         state.leaving.retain(|name, _| leaves(name));
+        state.meters.follow(&roster);
         let older = std::mem::replace(&mut state.roster, Arc::new(roster));
         state.roster_ns = now_ns;
         state.inventory_error = trouble;
@@ -244,7 +287,7 @@ impl Hub {
         let mut state = self.lock();
         state.locate_dirty(&self.settings, now_ns);
         state.ask(self.settings.timing.timeout, now_ns);
-        let told_anew = std::mem::take(&mut state.told_anew);
+        let link_reports = std::mem::take(&mut state.link_reports);
         let expire = now_ns - state.expired_ns > netcheck_analysis::model::clock::SECOND_NS;
         if expire {
             state.expired_ns = now_ns;
@@ -256,8 +299,8 @@ impl Hub {
         let oldest_ns = now_ns - nanos(self.settings.expire);
         self.in_pieces(self.indices(), |state, index| {
             state.judge(index, &self.settings, now_ns);
-            if !told_anew.is_empty() {
-                state.locate_again(index, &told_anew, &self.settings, now_ns);
+            if !link_reports.is_empty() {
+                state.locate_again(index, &link_reports, &self.settings, now_ns);
             }
             if expire {
                 state.expire(index, oldest_ns, now_ns);
@@ -265,8 +308,10 @@ impl Hub {
         });
         if expire {
             self.lock().end_silent(now_ns);
+            self.lock().forget_meters(&self.settings, now_ns);
         }
         self.evaluate(now_ns);
+        self.record_incidents(now_ns);
         self.lock().ask_culprits(now_ns);
         self.ticks.send_replace(now_ns);
     }
@@ -346,6 +391,7 @@ impl State {
                 row.verdict = verdict;
                 row.since_ns = now_ns;
             }
+            self.recording.judged(&agent.name, row, now_ns);
         }
     }
 
@@ -356,6 +402,7 @@ impl State {
         }
         let wanted = self.roster.nodes.contains_key(&*agent.name);
         let (lost, over) = agent.expire(wanted, oldest_ns, now_ns);
+        self.recording.gone(agent.rows.take_gone(), now_ns);
         self.lost_kept = self.lost_kept.saturating_sub(lost);
         if over {
             self.vacate(index);

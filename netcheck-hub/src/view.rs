@@ -4,5 +4,6 @@
 mod caveats;
 pub mod certificates;
 pub mod inactive;
+pub mod past;
 pub mod report;
 pub mod search;

@@ -8,6 +8,7 @@ use netcheck_common::domain::{Outcome, PathId};
 use netcheck_proto::{convert, v1};
 
 use netcheck_analysis::evidence::LocatedLoss;
+use netcheck_analysis::incident::advice::{Advice, advice};
 use netcheck_analysis::incident::{Incident, PathOf};
 use netcheck_analysis::model::clock::{positive, timestamp};
 use netcheck_analysis::model::evidence::{
@@ -226,6 +227,7 @@ pub fn pod_link_down(wire: &v1::PodLinkDown) -> PodLinkDown {
 pub fn reflected_state(wire: &v1::ReflectedState) -> ReflectedState {
     ReflectedState {
         known: wire.known,
+        unsure: wire.unsure,
         highest_sequence: wire.highest_sequence,
         arrived: wire.arrived,
         last_request_hook: wire.last_request_hook.clone().map(hook),
@@ -312,6 +314,7 @@ fn path_of(of: &PathOf) -> v1::Path {
 #[must_use]
 pub fn incident(of: &Incident) -> v1::Incident {
     let state = if of.closed_ns.is_some() { v1::IncidentState::Closed } else { v1::IncidentState::Open };
+    let Advice { broken, place, next } = advice(of);
     v1::Incident {
         id: of.id.clone(),
         kind: incident_kind(of.kind).into(),
@@ -332,8 +335,15 @@ pub fn incident(of: &Incident) -> v1::Incident {
         cause: of.cause.clone(),
         merged_into: of.merged_into.clone().unwrap_or_default(),
         culprits: of.culprits.clone(),
+        path_count: 0,
+        broken,
+        place,
+        next_step: next,
     }
 }
 
+mod past;
 #[cfg(test)]
 mod tests;
+
+pub use past::{read_incident, read_location, target_of_id};

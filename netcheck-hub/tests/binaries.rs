@@ -104,7 +104,7 @@ fn what_cannot_be_started_is_1() {
 }
 
 #[test]
-fn help_tells_units_and_defaults() {
+fn help_shows_units_and_defaults() {
     let help = String::from_utf8(hub(&["--help"]).output().unwrap().stdout).unwrap();
     for flag in [
         "--interval",
@@ -148,7 +148,7 @@ fn reported(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn files_as_people_have_them_are_read_and_what_is_odd_in_them_is_told() {
+fn files_as_people_have_them_are_read_and_what_is_odd_in_them_is_reported() {
     let with = |item: &str| format!("{CLUSTER}- {}\n", item.trim()).into_bytes();
     let without = |from: &str, to: &str| {
         assert!(CLUSTER.contains(from), "{from}");
@@ -188,7 +188,7 @@ fn files_as_people_have_them_are_read_and_what_is_odd_in_them_is_told() {
         assert_eq!(paths(&report), paths(&plain), "{what}: {report}");
         assert!(!report.contains("left out") && !report.contains("leaving"), "{what}: {report}");
     }
-    let told: [(Vec<u8>, &str, bool); 6] = [
+    let cases: [(Vec<u8>, &str, bool); 6] = [
         (
             with(
                 "{kind: Pod, metadata: {name: odd, namespace: a}, spec: {nodeName: n1, hostNetwork: true}, status: {phase: Running, podIP: <nil>}}",
@@ -219,7 +219,7 @@ fn files_as_people_have_them_are_read_and_what_is_odd_in_them_is_told() {
         ),
         (without("kube-dns", "names"), "no cluster DNS was found", false),
     ];
-    for (bytes, expected, unjudged) in told {
+    for (bytes, expected, unjudged) in cases {
         let report = reported(&bytes);
         assert!(report.contains(expected), "{expected}: {report}");
         assert!(!report.starts_with('✓'), "{report}");

@@ -110,7 +110,7 @@ impl Listener {
 fn write_down(session: u64, batch: &v1::SampleBatch) {
     let mut out = std::io::stdout().lock();
     if batch.dropped_samples > 0 {
-        // Nobody is left to tell where the output is closed.
+        // Nobody is left to read where the output is closed.
         _ = writeln!(out, "{}", serde_json::json!({"session": session, "dropped": batch.dropped_samples}));
     }
     for window in &batch.windows {

@@ -1,6 +1,8 @@
 //! What agents send, made fit to be kept and shown: names are names, every text is one bounded line
 //! ([`crate::text`]), and nothing is longer than a real node can make it.
 
+use std::fmt;
+
 use crate::convert::{self, InvalidField};
 use crate::text::{LINE, tidy};
 use crate::v1;
@@ -69,17 +71,17 @@ pub fn status(mut status: v1::AgentStatus) -> v1::AgentStatus {
     let caches = cut(&mut status.dns_caches, DNS_CACHES);
     if let Some(vantage) = &mut status.vantage {
         tidy(&mut vantage.pod, 2 * LINE);
-        vantage.addresses.truncate(VANTAGE_ADDRESSES);
-        vantage.links.truncate(VANTAGE_ADDRESSES);
+        shorten(&mut vantage.addresses, VANTAGE_ADDRESSES);
+        shorten(&mut vantage.links, VANTAGE_ADDRESSES);
         for link in &mut vantage.links {
             tidy(&mut link.interface, WORD);
-            link.addresses.truncate(VANTAGE_ADDRESSES);
+            shorten(&mut link.addresses, VANTAGE_ADDRESSES);
         }
-        vantage.name_servers.truncate(NAME_SERVERS);
-        vantage.search_domains.truncate(SEARCH_DOMAINS);
+        shorten(&mut vantage.name_servers, NAME_SERVERS);
+        shorten(&mut vantage.search_domains, SEARCH_DOMAINS);
         vantage.search_domains.iter_mut().for_each(|domain| tidy(domain, LINE));
-        vantage.can.truncate(VANTAGE);
-        vantage.detail.truncate(VANTAGE);
+        shorten(&mut vantage.can, VANTAGE);
+        shorten(&mut vantage.detail, VANTAGE);
         vantage.detail.iter_mut().for_each(|line| tidy(line, LINE));
     }
     let cut = [
@@ -99,22 +101,37 @@ pub fn status(mut status: v1::AgentStatus) -> v1::AgentStatus {
 /// Shortens a list; how much was cut.
 fn cut<T>(list: &mut Vec<T>, most: usize) -> usize {
     let more = list.len().saturating_sub(most);
-    list.truncate(most);
+    shorten(list, most);
     more
 }
+
+/// Shortens a list, and gives back the room of what was cut: what is kept of an agent is no larger than it looks.
+fn shorten<T>(list: &mut Vec<T>, most: usize) {
+    list.truncate(most);
+    list.shrink_to(most);
+}
+
+/// Paths of one agent that it can't probe.
+const REFUSED: usize = 65_536;
 
 /// Bounds what an agent says of its plan.
 #[must_use]
 pub fn plan_applied(mut applied: v1::PlanApplied) -> v1::PlanApplied {
+    shorten(&mut applied.refused, REFUSED);
     for refused in &mut applied.refused {
         tidy(&mut refused.why, LINE);
     }
     applied
 }
 
+/// Paths and flows of one answer: more than any question asks for.
+const ANSWERED: usize = 4096;
+
 /// Bounds an answer.
 #[must_use]
 pub fn evidence_answer(mut answer: v1::EvidenceAnswer) -> v1::EvidenceAnswer {
+    shorten(&mut answer.paths, ANSWERED);
+    shorten(&mut answer.flows, ANSWERED);
     let of_paths =
         answer.paths.iter_mut().flat_map(|path| [&mut path.last_request_hook, &mut path.last_reply_hook]);
     let of_flows =
@@ -133,7 +150,7 @@ const RULE: usize = 4 * LINE;
 /// Bounds what an agent says of what did it.
 #[must_use]
 pub fn culprit_answer(mut answer: v1::CulpritAnswer) -> v1::CulpritAnswer {
-    answer.found.truncate(CULPRITS);
+    shorten(&mut answer.found, CULPRITS);
     for culprit in answer.found.iter_mut().filter_map(|found| found.culprit.as_mut()) {
         tidy(&mut culprit.node, LINE);
         tidy(&mut culprit.owner, WORD);
@@ -168,6 +185,7 @@ pub fn lost_sample(mut sample: v1::LostSample) -> Result<v1::LostSample, Invalid
     tidy(&mut sample.tls_error, WORD);
     tidy(&mut sample.tls_detail, LINE);
     tidy(&mut sample.exchange_error, WORD);
+    tidy(&mut sample.resolver, WORD);
     Ok(sample)
 }
 
@@ -179,12 +197,33 @@ const SEARCH_STEPS: usize = 64;
 pub fn name_search(mut search: v1::NameSearch) -> v1::NameSearch {
     tidy(&mut search.name, LINE);
     tidy(&mut search.server, WORD);
-    search.steps.truncate(SEARCH_STEPS);
+    shorten(&mut search.steps, SEARCH_STEPS);
     for step in &mut search.steps {
         tidy(&mut step.name, 2 * LINE);
         tidy(&mut step.answer, WORD);
     }
     search
+}
+
+/// Without what may be secret: headers' values, the body, and a query.
+impl fmt::Debug for v1::HttpCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpCall").field("method", &self.method).finish_non_exhaustive()
+    }
+}
+
+/// Without its value.
+impl fmt::Debug for v1::HttpHeader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpHeader").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Without the token.
+impl fmt::Debug for v1::TokenRenewal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenRenewal").finish_non_exhaustive()
+    }
 }
 
 /// Bounds a drop record.
@@ -218,8 +257,8 @@ mod tests {
 
     #[test]
     fn hellos() {
-        let told = v1::Hello { agent_version: "1".repeat(1000), kernel_release: RED.into(), ..fine() };
-        let read = hello(told).unwrap();
+        let long = v1::Hello { agent_version: "1".repeat(1000), kernel_release: RED.into(), ..fine() };
+        let read = hello(long).unwrap();
         assert_eq!((read.agent_version.chars().count(), read.agent_version.ends_with('…')), (WORD, true));
         assert_eq!(read.kernel_release, "\u{fffd}[31mred");
         let refused = [
@@ -231,20 +270,20 @@ mod tests {
             v1::Hello { relay_port: 70_000, ..fine() },
             v1::Hello { relayed_by: RED.into(), ..fine() },
         ];
-        for told in refused {
-            assert!(hello(told.clone()).is_err(), "{told:?}");
+        for bad in refused {
+            assert!(hello(bad.clone()).is_err(), "{bad:?}");
         }
     }
 
     #[test]
     fn lists_are_cut_and_say_so() {
         let hook = v1::HookStatus { interface: RED.into(), detail: RED.into(), ..Default::default() };
-        let told = v1::AgentStatus {
+        let reported = v1::AgentStatus {
             degraded: vec![RED.into(); DEGRADED + 3],
             hooks: vec![hook; HOOKS + 2],
             ..Default::default()
         };
-        let kept = status(told);
+        let kept = status(reported);
         assert_eq!((kept.hooks.len(), kept.degraded.len()), (HOOKS, DEGRADED + 2));
         assert!(
             kept.degraded[DEGRADED].contains("3 more lines")

@@ -1,12 +1,18 @@
 //! The wire contract `netcheck.v1`: generated messages and services, and the one place where wire input is
-//! validated and turned into domain types ([`agent`], [`columns`], [`convert`], [`text`]), and cut to size ([`parts`]).
+//! validated and turned into domain types ([`agent`], [`columns`], [`convert`], [`text`]), counted before it is decoded
+//! ([`cost`], [`codec`]), and cut to size ([`parts`]).
 //!
-//! What its readers have in common stands here too: what things are called ([`words`]), messages as JSON ([`json`]), and
-//! how bad usage ends ([`usage`]).
+//! What its readers have in common stands here too: what things are called ([`words`]), messages as JSON ([`json`], [`api`]), and
+//! how bad usage ends ([`usage`]), how people say instants ([`instant`]).
 
 pub mod agent;
+#[cfg(feature = "json")]
+pub mod api;
+pub mod codec;
 pub mod columns;
 pub mod convert;
+pub mod cost;
+pub mod instant;
 #[cfg(feature = "json")]
 pub mod json;
 pub mod parts;

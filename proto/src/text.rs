@@ -24,6 +24,31 @@ fn is_obeyed(character: char) -> bool {
         || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
+/// Whether a text has such characters. Bytes that are no text have none: decoding refuses them.
+pub(crate) fn has_obeyed(text: &[u8]) -> bool {
+    // Most texts have none of the bytes that they begin with.
+    let suspicious = |&byte: &u8| byte < 0x20 || matches!(byte, 0x7f | 0xc2 | 0xe2);
+    text.iter().any(suspicious) && std::str::from_utf8(text).is_ok_and(|text| text.chars().any(is_obeyed))
+}
+
+/// Puts others of the same length in their places.
+pub(crate) fn take_out(text: &mut [u8]) {
+    let Ok(whole) = std::str::from_utf8(text) else { return };
+    let found: Vec<(usize, usize)> = whole
+        .char_indices()
+        .filter(|&(_, character)| is_obeyed(character))
+        .map(|(at, character)| (at, character.len_utf8()))
+        .collect();
+    for (at, length) in found {
+        let instead: &[u8] = match length {
+            1 => b"?",
+            2 => "\u{bf}".as_bytes(),
+            _ => "\u{fffd}".as_bytes(),
+        };
+        text[at..at + length].copy_from_slice(&instead[..length]);
+    }
+}
+
 /// A text as one line of at most [`LINE`] characters. Whatever is cut off leaves `…` at the end, and every run of
 /// characters that a terminal would obey leaves `\u{fffd}`.
 #[must_use]

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use netcheck_common::files;
+
 /// The exit code of bad usage: EX_USAGE of sysexits.h.
 pub const EXIT_USAGE: u8 = 64;
 /// A token of fewer bytes can be guessed.
@@ -40,7 +42,8 @@ pub enum TokenError {
 /// # Errors
 /// See [`TokenError`].
 pub fn read_token(path: &Path) -> Result<String, TokenError> {
-    let text = std::fs::read_to_string(path)
+    let text = files::read(path, files::SMALL)
+        .and_then(|bytes| String::from_utf8(bytes).map_err(|_binary| io::ErrorKind::InvalidData.into()))
         .map_err(|source| TokenError::Unreadable { path: path.to_owned(), source })?;
     let token = text.trim();
     if token.len() < SHORTEST || !token.bytes().all(|byte| byte.is_ascii_graphic()) {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use netcheck_netlab::{Fault, Lab, LabSpec};
+use netcheck_netlab::{Fault, Lab, LabSpec, Mode};
 
 use crate::cluster::{Cluster, Incident, Profile, Report, Settings, build};
 use crate::network::Network;
@@ -15,6 +15,7 @@ use crate::tools;
 mod figures;
 mod foreign;
 mod judge;
+mod named;
 mod table;
 mod tracker;
 
@@ -57,7 +58,8 @@ impl Selection {
     fn rows(&self, network: Network) -> Vec<&'static Row> {
         let is_wanted = |row: &&Row| {
             let name = format!("{network} {}", row.action.text());
-            self.words.iter().any(|words| name.contains(words.as_str()))
+            (!row.overlay || network.mode == Mode::Vxlan)
+                && self.words.iter().any(|words| name.contains(words.as_str()))
         };
         self.set.rows().iter().filter(is_wanted).collect()
     }
@@ -189,6 +191,7 @@ fn broken(cluster: &mut Cluster, network: Network, row: &Row) -> Result<Tried> {
             program = Some(cluster.lab.enter(node, || foreign::attach(interface, at))??);
         }
         FaultAction::KillAgent(node) => cluster.kill_agent(node)?,
+        FaultAction::Commands { at, inject, .. } => shell(cluster, at, inject)?,
         FaultAction::Starve => {}
     }
     let start = Instant::now();
@@ -207,7 +210,7 @@ fn broken(cluster: &mut Cluster, network: Network, row: &Row) -> Result<Tried> {
     }
     let settled = Instant::now() + Duration::from_secs(row.settle_s);
     let mut report = Report::default();
-    // The newest losses wait for what kernels have to tell of them.
+    // The newest losses wait for what kernels have to report of them.
     let waits = |report: &Report| report.findings.iter().any(|finding| finding.location.is_none());
     while Instant::now() < settled || (waits(&report) && Instant::now() < settled + EVIDENCE) {
         std::thread::sleep(POLL);
@@ -240,7 +243,23 @@ fn broken(cluster: &mut Cluster, network: Network, row: &Row) -> Result<Tried> {
         notes.extend(excused.iter().cloned());
         Cell { network, family, grade, detected, notes }
     });
-    Ok((cells.collect(), judge::incident(row, &incidents)))
+    let (mut grade, mut notes) = judge::incident(row, &incidents);
+    if let Some((named, more)) = named::grade(row, &incidents) {
+        grade = grade.max(named);
+        notes.extend(more);
+    }
+    Ok((cells.collect(), (grade, notes)))
+}
+
+/// Runs commands in a namespace of the lab.
+fn shell(cluster: &Cluster, at: &str, commands: &str) -> Result<()> {
+    let output = cluster.lab.exec(at, &["sh", "-c", commands])?;
+    ensure!(
+        output.status.success(),
+        "at {at}: {commands}: {}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    Ok(())
 }
 
 /// What was seen of a row's fault in one family.
@@ -269,6 +288,9 @@ impl Watched {
 /// Mends, and waits until nothing of it is left in the past that the next row looks at, and no incident is open.
 fn mend(cluster: &mut Cluster, row: &Row) -> Result<()> {
     cluster.lab.heal_all()?;
+    if let FaultAction::Commands { at, heal, .. } = row.action {
+        shell(cluster, at, heal)?;
+    }
     if let FaultAction::KillAgent(node) | FaultAction::KillNode(node) = row.action {
         cluster.start_agent(node)?;
     }

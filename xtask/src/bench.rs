@@ -7,6 +7,7 @@ use crate::{ebpf, setup};
 
 mod cable;
 mod causes;
+mod check;
 mod history;
 pub(crate) mod idle;
 mod matrix;
@@ -39,6 +40,8 @@ enum What {
     Matrix(matrix::Args),
     /// How often the explainer names the true causes, on random clusters with random faults
     Causes(causes::Args),
+    /// `kubectl netcheck check` over all pairs of 1,000 nodes, whose agents are simulated: time, memory, exit codes
+    Check(check::Args),
     /// History's bytes a path and day, what it costs to write, and how long questions take
     History(history::Args),
 }
@@ -56,6 +59,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         What::Roster(args) => roster::run(args),
         What::Matrix(args) => matrix::run(args),
         What::Causes(args) => causes::run(args),
+        What::Check(args) => check::run(args),
         What::History(args) => history::run(args),
     }
 }

@@ -22,13 +22,16 @@ use crate::{
 mod availability;
 mod cases;
 mod certificates;
+mod definition;
 mod docs;
+mod ephemeral;
 mod exec;
 mod golden;
 mod helm;
 mod manifest;
 mod objects;
-mod queries;
+pub mod queries;
+mod rules;
 mod schemas;
 mod security;
 
@@ -51,8 +54,12 @@ pub(crate) struct Args {
 /// Files that are made from the chart and checked in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Made {
+    /// The definition of ReachabilityChecks, from the types that the hub reads them by
+    Definition,
     /// deploy/netcheck.yaml, for `kubectl apply`
     Manifest,
+    /// The objects that `kubectl netcheck check --ephemeral` installs
+    Ephemeral,
     /// The table of values in the chart's README
     Docs,
     /// What the cases of deploy/tests/values render to
@@ -82,7 +89,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 fn wanted(made: Made) -> Result<Vec<Wanted>> {
     match made {
+        Made::Definition => definition::wanted(),
         Made::Manifest => manifest::wanted(),
+        Made::Ephemeral => ephemeral::wanted(),
         Made::Docs => docs::wanted(),
         Made::Golden => golden::wanted(&cases::render_all()?),
     }
@@ -101,9 +110,16 @@ pub(crate) fn test() -> Result<()> {
     findings.of("the command line in the hub's pod", Ok(exec::check(&cases)));
     findings.of("certificates", certificates::check());
     findings.of("queries", queries::check(&cases));
+    findings.of("what alerts do", rules::check());
     findings.of("documents of values", docs::check());
     findings.of("golden files", golden::stray(&cases));
-    let made = [manifest::wanted()?, docs::wanted()?, golden::wanted(&cases)?];
+    let made = [
+        definition::wanted()?,
+        manifest::wanted()?,
+        ephemeral::wanted()?,
+        docs::wanted()?,
+        golden::wanted(&cases)?,
+    ];
     findings.of(
         "files made from the chart",
         Ok(made.into_iter().flatten().filter_map(|file| stale(&file)).collect()),

@@ -19,8 +19,8 @@ use netcheck_netlab::{Lab, Process};
 use serde_json::Value;
 
 pub use self::answer::{Cell, Finding, Incident, Location, Report};
-pub(crate) use self::programs::built;
 pub use self::programs::{Profile, binary, build};
+pub(crate) use self::programs::{build_beside_tests, built};
 use self::vantage::vantage_log;
 use crate::tools;
 
@@ -53,7 +53,7 @@ pub struct Settings {
     pub agent_args: Vec<String>,
     /// Further arguments of single agents, by node.
     pub node_args: BTreeMap<String, Vec<String>>,
-    /// The URL by which agents are told where the hub is; none: by its address.
+    /// The URL by which agents are configured where the hub is; none: by its address.
     pub agent_hub: Option<String>,
     /// The hub's inventory, where it is not the lab's own.
     pub inventory: Option<PathBuf>,
@@ -347,6 +347,12 @@ impl Cluster {
         let done = |report: &Report| report.is_healthy() && self.has_all_vantages();
         self.wait("all paths reachable", Duration::from_secs(30), done)
     }
+}
+
+/// Where a part of `cargo xtask setup` is that is a folder.
+#[must_use]
+pub fn tool(name: &str) -> PathBuf {
+    tools::tools_dir().join(name)
 }
 
 /// Three commands that work as printed, from the project's root.

@@ -138,7 +138,7 @@ fn show(cluster: &Cluster, number: usize, step: &Step) -> Result<()> {
     }
     let others = report.findings.iter().filter(|finding| !(step.expected)(finding)).count();
     if others > 0 {
-        println!("  ({others} more in `kubectl-netcheck report`)");
+        println!("  ({others} more in `kubectl-netcheck report -v`)");
     }
     cluster.lab.heal(&fault)?;
     let waiting = spinner("mended; waiting until all paths are reachable again");

@@ -20,7 +20,7 @@ pub(crate) const TOOLS: &[&str] = &["helm", "kubectl"];
 
 /// Checks all pages. Builds the programs whose commands they print.
 pub(crate) fn check() -> Result<()> {
-    cluster::build(cluster::Profile::Dev)?;
+    cluster::build_beside_tests()?;
     let pages = pages::all()?;
     let mut wrong = Vec::new();
     let (commands, unknown) = commands::read(&pages);

@@ -111,9 +111,9 @@ fn build_and_load(load: &str) -> Result<String> {
 fn step(what: &str, body: impl FnOnce() -> Result<String>) -> Result<()> {
     let begin = Instant::now();
     match body() {
-        Ok(told) => {
-            let told = if told.is_empty() { told } else { format!(": {told}") };
-            println!("ok      {:>6.1} s  {what}{told}", begin.elapsed().as_secs_f64());
+        Ok(details) => {
+            let details = if details.is_empty() { details } else { format!(": {details}") };
+            println!("ok      {:>6.1} s  {what}{details}", begin.elapsed().as_secs_f64());
             Ok(())
         }
         Err(error) => {
@@ -201,15 +201,15 @@ fn network_policy(kube: &Kube) -> Result<String> {
     let Some(report) = broken else {
         return Ok("this cluster's network does not enforce NetworkPolicies: nothing to see".to_owned());
     };
-    let told = report.findings.first().map(|finding| finding.headline.clone()).unwrap_or_default();
+    let cause = report.findings.first().map(|finding| finding.headline.clone()).unwrap_or_default();
     let took = begin.elapsed();
     kube.wait("not reachable again", || {
         let report = Report::read(&kube.ask(&["report"])?)?;
         ensure!(report.unreachable == 0, "{}", kube.show(&["report"])?);
         Ok(Some(String::new()))
     })?;
-    if told.is_empty() {
-        bail!("{} paths were unreachable, and no cause was told", report.unreachable);
+    if cause.is_empty() {
+        bail!("{} paths were unreachable, and no cause was reported", report.unreachable);
     }
-    Ok(format!("after {:.0} s: {told}", took.as_secs_f64()))
+    Ok(format!("after {:.0} s: {cause}", took.as_secs_f64()))
 }

@@ -116,6 +116,7 @@ fn up(args: UpArgs) -> Result<()> {
         storage,
         proxy: services,
         cni_plugins,
+        block: 0,
     };
     let lab = Lab::up(spec)?;
     print!("{}", summary(&lab));

@@ -44,7 +44,7 @@ const AGENT: Table = Table {
         ("net", &["host", "model"]),
         ("plan", &["host", "model", "net"]),
         ("vantage", &["host", "model", "net"]),
-        ("responder", &["model", "net"]),
+        ("responder", &["host", "model", "net"]),
         ("relay", &["model", "net"]),
         ("measure", &["host", "model"]),
         ("probe", &["host", "model", "net", "plan", "vantage", "measure"]),
@@ -56,6 +56,7 @@ const AGENT: Table = Table {
         ("admin", &["host", "model", "responder", "relay", "uplink", "config"]),
         ("vantage_app", &["net", "vantage", "responder", "config"]),
         ("app", &["host", "model", "net", "plan", "vantage", "responder", "relay", "probe", "kernel", "culprit", "engine", "uplink", "config", "admin"]),
+        ("foreign", &["plan", "probe", "vantage"]),
     ],
 };
 
@@ -70,6 +71,7 @@ const ANALYSIS: Table = Table {
         ("plan", &["model", "words", "cluster"]),
         ("evidence", &["model", "words", "cluster", "plan"]),
         ("matrix", &["model", "words", "cluster", "plan", "evidence"]),
+        ("meter", &["model", "cluster", "plan", "matrix"]),
         ("incident", &["model", "words", "cluster", "plan", "matrix"]),
     ],
 };
@@ -83,10 +85,14 @@ const HUB: Table = Table {
         ("wire", &[]),
         ("state", &["inventory", "wire"]),
         ("view", &["state", "wire"]),
-        ("serve", &["inventory", "wire", "state", "view"]),
-        ("config", &["state", "serve"]),
+        ("metrics", &["state", "wire"]),
+        ("serve", &["inventory", "wire", "state", "view", "metrics"]),
+        ("scheduled", &["inventory", "state", "serve"]),
+        ("deliver", &["wire", "state", "metrics"]),
+        ("config", &["state", "serve", "deliver"]),
         ("telemetry", &["config"]),
-        ("app", &["inventory", "state", "serve", "config"]),
+        ("app", &["inventory", "state", "serve", "scheduled", "deliver", "config"]),
+        ("foreign", &["state", "serve"]),
     ],
 };
 

@@ -10,7 +10,7 @@ use clap::{CommandFactory as _, Parser, Subcommand, error::ErrorKind};
 mod battery;
 mod bench;
 mod bpf;
-mod chart;
+pub mod chart;
 pub mod cluster;
 mod demo;
 pub mod docs;
@@ -20,6 +20,7 @@ mod image;
 mod lab;
 mod layers;
 mod network;
+mod release;
 mod setup;
 mod soak;
 mod test;
@@ -44,6 +45,7 @@ Change it:
 
 Ship it:
   image       Build the container image
+  release-files  Write the command line's manual pages, completions and krew's manifest
   chart       Write what is made from the Helm chart
   e2e         Install it on a real Kubernetes cluster, break something, see it, remove it
 
@@ -77,6 +79,8 @@ enum Command {
     Image(image::Args),
     /// Write what is made from the Helm chart: the one-file manifest, the table of values, the golden files
     Chart(chart::Args),
+    /// Write what goes with a release of the command line: manual pages, completions, krew's manifest
+    ReleaseFiles(release::Args),
     /// Install it on a real Kubernetes cluster, break something, see it, remove it
     E2e(e2e::Args),
     /// Install what is missing on this machine
@@ -118,6 +122,7 @@ pub fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args).map(Termination::report),
         Command::Image(args) => image::run(&args).map(Termination::report),
         Command::Chart(args) => chart::run(&args).map(Termination::report),
+        Command::ReleaseFiles(args) => release::release(&args).map(Termination::report),
         Command::E2e(args) => e2e::run(&args).map(Termination::report),
         Command::Setup(args) => setup::run(&args).map(Termination::report),
     };

@@ -19,8 +19,19 @@ use progress::Progress;
 pub(crate) const KERNEL: &[&str] = &["bpf-linker", "rust-src"];
 
 /// What a cluster of network namespaces and its readers need.
-pub(crate) const LAB: &[&str] =
-    &["nftables", "iptables", "iproute2", "cni", "ping", "unbound", "procps", "grpcurl", "curl"];
+pub(crate) const LAB: &[&str] = &[
+    "nftables",
+    "iptables",
+    "iproute2",
+    "cni",
+    "ping",
+    "unbound",
+    "procps",
+    "grpcurl",
+    "curl",
+    "promtool",
+    "schemathesis",
+];
 
 /// What the bench needs besides.
 pub(crate) const BENCH: &[&str] = &["ethtool", "iperf3", "tcpdump"];

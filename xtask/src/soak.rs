@@ -87,7 +87,7 @@ fn in_network(minutes: u64, network: Network) -> Result<()> {
     })?;
     let after = agents(&cluster)?;
     let hooks = hooks(&cluster)?;
-    print!("{}", told(&seen, churned.into_inner(), &hooks, &before, &after, minutes));
+    print!("{}", summary(&seen, churned.into_inner(), &hooks, &before, &after, minutes));
     let alive = cluster.processes().count();
     cluster.stop()?.down()?;
     ensure!(alive == before.len() + 1, "only {alive} programs lived to the end");
@@ -147,7 +147,7 @@ fn churn(lab: &Lab, node: &Node, over: &AtomicBool, churned: &AtomicU64) -> Resu
         .context("starting `ip`")?;
     let mut lines = ip.stdin.take().context("`ip` has no standard input")?;
     while !over.load(Ordering::Relaxed) {
-        // A pipe that broke is told of by the exit status.
+        // A pipe that broke is reported by the exit status.
         if lines.write_all(made.as_bytes()).is_err() {
             break;
         }
@@ -215,7 +215,7 @@ fn hooks(cluster: &Cluster) -> Result<[usize; 2]> {
     Ok(counts)
 }
 
-fn told(
+fn summary(
     seen: &Seen,
     churned: u64,
     [attached, gone]: &[usize; 2],

@@ -11,6 +11,7 @@ use anyhow::Result;
 use crate::network::Network;
 use crate::{Usage, setup};
 
+mod fuzz;
 mod parts;
 mod steps;
 mod walls;
@@ -31,7 +32,7 @@ pub(crate) struct Args {
     #[arg(long)]
     advisories: bool,
     /// Of the battery, only the rows that contain these words: a network, a fault, or a piece of it; several with
-    /// commas. `kube-proxy` and `new` are sets of rows of their own; `new:WORDS` are some of them
+    /// commas. `kube-proxy`, `new`, `culprits` and `by-hand` are sets of rows of their own; `new:WORDS` are some of them
     #[arg(long, value_name = "[SET:]WORDS", default_value = "")]
     rows: String,
     /// Networks of the battery's and the soak's labs, several with commas: `vxlan` or `routed`, then

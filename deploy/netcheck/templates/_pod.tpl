@@ -72,3 +72,17 @@ imagePullPolicy: {{ .Values.image.pullPolicy }}
 {{- end -}}
 {{- concat $all $own.tolerations | toJson -}}
 {{- end -}}
+
+{{- /* As whom the hub comes to a receiver, and who vouches for that one. `flag`, `own`: what all its flags begin with, its values. */ -}}
+{{- define "netcheck.hubReceiverArgs" -}}
+{{- $at := printf "/etc/netcheck/%s" .flag -}}
+{{- $flag := .flag -}}
+{{- $args := list -}}
+{{- with .own -}}
+{{- if .tokenKey -}}{{- $args = append $args (printf "- --%s-token-file=%s/%s" $flag $at .tokenKey) -}}{{- end -}}
+{{- if .user -}}{{- $args = append $args (printf "- --%s-user=%s" $flag .user) -}}{{- end -}}
+{{- if .passwordKey -}}{{- $args = append $args (printf "- --%s-password-file=%s/%s" $flag $at .passwordKey) -}}{{- end -}}
+{{- if .caKey -}}{{- $args = append $args (printf "- --%s-ca-cert=%s/%s" $flag $at .caKey) -}}{{- end -}}
+{{- end -}}
+{{- join "\n" $args -}}
+{{- end -}}

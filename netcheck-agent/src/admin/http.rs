@@ -12,6 +12,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use netcheck_doors::{Limits, Places};
 use netcheck_proto::v1;
 use serde::Deserialize;
 use tokio::net::TcpListener;
@@ -20,6 +21,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::metrics::{Snapshot, render};
+use crate::host::clock::monotonic_ns;
 use crate::host::usage::Uptime;
 use crate::model::status::{EngineStatus, HubState};
 use crate::relay::LiveRelayCounts;
@@ -54,11 +56,8 @@ pub(crate) struct HttpTask {
 impl HttpTask {
     /// Serves until `shutdown`.
     pub(crate) async fn run(self, shutdown: CancellationToken) {
-        let router = router(self.sources);
-        let served = axum::serve(self.listener, router).with_graceful_shutdown(shutdown.cancelled_owned());
-        if let Err(error) = served.await {
-            tracing::warn!(%error, "http");
-        }
+        let places = Places::new(Limits::of_agent());
+        netcheck_doors::http::serve(self.listener, places, router(self.sources), shutdown).await;
     }
 }
 
@@ -160,7 +159,10 @@ async fn status(State(sources): State<Arc<Sources>>) -> Json<StatusDocument> {
         uptime: sources.uptime,
     };
     let relay = sources.relay.as_ref().map(|relay| relay.read().into());
-    Json(StatusDocument { relay, ..StatusDocument::new(&sources.node, &sources.hub_url, parts) })
+    let mut document =
+        StatusDocument { relay, ..StatusDocument::new(&sources.node, &sources.hub_url, parts) };
+    document.degraded.extend(sources.responder.degraded(monotonic_ns()));
+    Json(document)
 }
 
 #[cfg(test)]

@@ -99,6 +99,11 @@ pub(crate) fn render(snapshot: &Snapshot<'_>) -> Result<String, fmt::Error> {
     m.counter("buffer_dropped_samples", "Samples in those batches", buffer.dropped_samples);
     m.counter("responder_echoed_packets", "Probes of other agents echoed over UDP", responder.echoed);
     m.counter("responder_refused_packets", "UDP packets that were no probes", responder.refused);
+    m.counter(
+        "responder_limited_packets",
+        "UDP probes beyond what one source is answered",
+        responder.limited,
+    );
     m.counter("responder_connections", "TCP connections that said something", responder.connections);
     m.counter("responder_turned_away", "TCP connections above the limit", responder.turned_away);
 

@@ -213,7 +213,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_tells_what_an_operator_asks_for() {
+    fn the_table_shows_what_an_operator_asks_for() {
         let document = StatusDocument {
             node: "n1".into(),
             hub: HubDocument {

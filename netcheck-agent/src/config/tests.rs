@@ -57,7 +57,7 @@ fn a_bad_flag_is_one_line_that_names_it() {
 }
 
 #[test]
-fn a_number_out_of_range_is_told_the_range() {
+fn a_number_out_of_range_is_answered_with_the_range() {
     for number in ["-1", "0", "1000001"] {
         let Err(NotRun::Usage(line)) = run(&["--hub", "http://h:7070", "--insecure", "--pps", number]) else {
             panic!("{number}")

@@ -68,24 +68,24 @@ pub(super) async fn find(cases: &[v1::CulpritCase], tracing: Tracing) -> Vec<Vec
         Tracing::Allowed | Tracing::Later(_) => Err(Untraced::NotNow),
         Tracing::Forbidden(mode) => Err(Untraced::Forbidden(mode)),
     };
-    let told = |(at, case): (usize, &v1::CulpritCase)| {
+    let of_case = |(at, case): (usize, &v1::CulpritCase)| {
         let Some(location) = case.location.as_ref().filter(|_| is_asked(case)) else { return Vec::new() };
         match &traced {
             Ok(ended) => {
-                let culprits: Vec<_> = ended[at].iter().take(PER_CASE).map(told).collect();
+                let culprits: Vec<_> = ended[at].iter().take(PER_CASE).map(described).collect();
                 if culprits.is_empty() { unfound(location) } else { culprits }
             }
             Err(Untraced::NotNow) => Vec::new(),
-            Err(Untraced::Forbidden(mode)) => vec![untold(match mode {
+            Err(Untraced::Forbidden(mode)) => vec![unknown(match mode {
                 v1::ExplainRules::OnDemand => {
                     "the agent there looks for rules only when it is asked to (--explain-rules on-demand)"
                 }
                 _ => "the agent there must not look for rules (--explain-rules off)",
             })],
-            Err(Untraced::Failed(error)) => vec![untold(&error.to_string())],
+            Err(Untraced::Failed(error)) => vec![unknown(&error.to_string())],
         }
     };
-    cases.iter().enumerate().map(told).collect()
+    cases.iter().enumerate().map(of_case).collect()
 }
 
 /// Why nothing was traced.
@@ -130,7 +130,7 @@ fn flow(wire: &v1::FlowTuple) -> Option<Matching> {
 }
 
 /// What ended a probe, for people.
-fn told(ended: &Ended) -> v1::Culprit {
+fn described(ended: &Ended) -> v1::Culprit {
     let Ended { family, table, chain, handle, queued, through, rule } = ended;
     let name = family_name(*family);
     let place = format!("chain {chain} in table {name} {table}");
@@ -192,7 +192,7 @@ fn unfound(at: &v1::LossLocation) -> Vec<v1::Culprit> {
     }
     let legacy = legacy_tables();
     if legacy.is_empty() {
-        return vec![untold("no rule of nftables ended a probe within the 2 s that were watched")];
+        return vec![unknown("no rule of nftables ended a probe within the 2 s that were watched")];
     }
     let chain = match at.stage() {
         v1::Stage::NetfilterPrerouting => "PREROUTING",
@@ -220,7 +220,7 @@ fn legacy_tables() -> BTreeSet<String> {
     texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
 }
 
-/// Nobody can tell, and why.
-fn untold(why: &str) -> v1::Culprit {
+/// Nobody knows, and why.
+fn unknown(why: &str) -> v1::Culprit {
     v1::Culprit { kind: v1::CulpritKind::Untold.into(), text: why.to_owned(), ..Default::default() }
 }

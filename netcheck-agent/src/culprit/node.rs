@@ -1,8 +1,16 @@
 //! What of the node's settings and tables did it, by reading alone: routes, sysctls, the table of connections, sockets.
 //!
-//! What is found here fits what happened; nobody saw that it was this. So it is told as inferred.
+//! What is found here fits what happened; nobody saw that it was this. So it is reported as inferred.
 
+mod address;
+mod link;
+mod neighbour;
+mod netlink;
+mod pod;
+mod program;
+mod queue;
 mod route;
+mod sockets;
 
 use std::fs;
 use std::net::IpAddr;
@@ -10,11 +18,48 @@ use std::path::Path;
 
 use netcheck_proto::{convert, v1};
 
-/// Looks for what did it at one place. None where nothing fits, and where it happened inside a pod's network.
+use pod::PodNet;
+use program::Hook;
+
+/// Looks for what did it at one place. None where nothing fits.
 pub(super) async fn find(case: &v1::CulpritCase) -> Option<v1::Culprit> {
     let at = case.location.as_ref()?;
-    if !at.pod.is_empty() && at.interface.is_empty() {
+    // Why a pod does not answer for its address is more than that it does not.
+    if at.stage() == v1::Stage::Neighbour
+        && let Some(unusable) = of_pod(case, at, Ask::Address).await
+    {
+        return Some(unusable);
+    }
+    let named_first = named(case, at).await;
+    match named_first {
+        Some(_) => named_first,
+        // What the target's own network is like says why it is silent, whoever noticed.
+        None if is_of_pod(at) => of_pod(case, at, Ask::All).await,
+        None => None,
+    }
+}
+
+/// What is asked of a pod's own network.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ask {
+    /// Whether it may use its address.
+    Address,
+    /// That, its sockets and its routes.
+    All,
+}
+
+async fn named(case: &v1::CulpritCase, at: &v1::LossLocation) -> Option<v1::Culprit> {
+    if inside_pod(at) {
         return None;
+    }
+    let class = Path::new(link::CLASS);
+    if at.reason == "IP_LOCAL_SOURCE" {
+        return address::claimed(source(case)?).await;
+    }
+    if let Some(to) = destination(case)
+        && let Some(gone) = address::gone(to).await
+    {
+        return Some(gone);
     }
     if at.reason == "IP_RPFILTER" {
         return reverse_path(Path::new(SYSCTLS), &at.interface);
@@ -22,27 +67,145 @@ pub(super) async fn find(case: &v1::CulpritCase) -> Option<v1::Culprit> {
     if at.function.starts_with("nf_hook_slow") || at.function.starts_with("nf_conntrack") {
         return connections(Path::new(SYSCTLS));
     }
+    if matches!(at.reason.as_str(), "PKT_TOO_BIG" | "EMSGSIZE") {
+        return too_big(case, at).await;
+    }
     match at.stage() {
-        v1::Stage::Routing | v1::Stage::Send if at.reason != "EPERM" && at.reason != "PKT_TOO_BIG" => {
-            let to = destination(case)?;
+        v1::Stage::Routing | v1::Stage::Send if at.reason != "EPERM" => {
+            let (to, from) = (destination(case)?, source(case));
             match forwarding(Path::new(SYSCTLS), to, &at.interface) {
-                Some(off) if at.stage() == v1::Stage::Routing => Some(off),
-                _ => route::find(to).await,
+                Some(off) if at.stage() == v1::Stage::Routing => return Some(off),
+                _ => {}
+            }
+            match route::find(to, from).await {
+                Some(found) => Some(found),
+                None if at.reason == "EHOSTUNREACH" => neighbour::find(to, true).await,
+                None => None,
             }
         }
-        v1::Stage::Socket if at.reason == "NO_SOCKET" || at.reason == "refused" => {
+        v1::Stage::Neighbour => {
+            let to = destination(case)?;
+            match address::detached(to).await {
+                Some(detached) => Some(detached),
+                None => neighbour::find(to, true).await,
+            }
+        }
+        v1::Stage::Wire => neighbour::find(destination(case)?, false).await,
+        v1::Stage::Qdisc => queue::find(&at.interface, index_of(&at.interface)?).await,
+        v1::Stage::Ingress | v1::Stage::Egress => {
+            let hook = match (at.reason.as_str(), at.function.as_str()) {
+                ("XDP", _) => Some(Hook::Xdp),
+                (_, function) if function.contains("xdp") => Some(Hook::Xdp),
+                ("TC_INGRESS", _) => Some(Hook::Ingress),
+                ("TC_EGRESS", _) => Some(Hook::Egress),
+                _ => None,
+            };
+            match hook {
+                Some(hook) => program::find(hook, &at.interface, index_of(&at.interface)?).await,
+                None if at.function == "br_dev_queue_push_xmit" => link::too_big(class, &at.interface, None),
+                None if case.packet_bytes > 0 => link::takes_less(class, &at.interface, case.packet_bytes),
+                None => match link::down(class, &at.interface) {
+                    Some(down) => Some(down),
+                    None if at.stage() == v1::Stage::Egress => address::detached(destination(case)?).await,
+                    None => None,
+                },
+            }
+        }
+        v1::Stage::Socket if at.pod.is_empty() => {
             let (kind, port) = target_port(case)?;
-            (!listens(kind, port)?).then(|| nothing_listens(kind, port))
+            sockets::find(kind, port).await
         }
         _ => None,
     }
 }
 
+/// It happened in a pod's own network.
+fn inside_pod(at: &v1::LossLocation) -> bool {
+    !at.pod.is_empty() && at.interface.is_empty()
+}
+
+/// Whether what a pod's network is like may be why.
+fn is_of_pod(at: &v1::LossLocation) -> bool {
+    let stage = at.stage();
+    let silent = at.reason.is_empty() && !at.pod.is_empty();
+    inside_pod(at)
+        || (stage == v1::Stage::Ingress && silent)
+        || (stage == v1::Stage::Socket && !at.pod.is_empty())
+        || matches!(
+            stage,
+            v1::Stage::Neighbour | v1::Stage::Egress | v1::Stage::Send | v1::Stage::Unspecified
+        )
+}
+
+/// What of the pod's own network fits.
+async fn of_pod(case: &v1::CulpritCase, at: &v1::LossLocation, ask: Ask) -> Option<v1::Culprit> {
+    let reply = at.direction() == v1::Direction::Reply;
+    let port = target_port(case).filter(|_| ask == Ask::All && at.stage() == v1::Stage::Socket);
+    let mut ends: Vec<(IpAddr, Option<IpAddr>)> = Vec::new();
+    for flow in case.flows.iter().take(ENDS) {
+        let to = convert::address("flow", &flow.destination_address).ok();
+        let from = convert::address("flow", &flow.source_address).ok();
+        let (own, peer) = if reply { (from, to) } else { (to, from) };
+        let Some(own) = own else { continue };
+        // Who is on the pod's own link is asked for there.
+        let peer = match peer {
+            Some(peer) if ask == Ask::All && !on_one_link(own, peer).await => Some(peer),
+            _ => None,
+        };
+        ends.push((own, peer));
+    }
+    // Files of the kernel, but many of them.
+    tokio::task::spawn_blocking(move || {
+        ends.into_iter().find_map(|(own, peer)| {
+            let proc = Path::new("/proc");
+            let net = PodNet::of(proc, own)?;
+            net.unusable(own)
+                .or_else(|| net.stale_gateway(proc, Path::new(link::CLASS)).filter(|_| own.is_ipv4()))
+                .or_else(|| port.and_then(|(kind, port)| net.port(kind, port)))
+                .or_else(|| peer.and_then(|peer| net.way_back(peer)))
+        })
+    })
+    .await
+    .ok()?
+}
+
+/// Whether the node reaches both through one interface, or nobody knows.
+async fn on_one_link(a: IpAddr, b: IpAddr) -> bool {
+    match (route::way(a).await, route::way(b).await) {
+        (Some(a), Some(b)) => a.interface == b.interface,
+        _ => true,
+    }
+}
+
+/// Which interface of the way it does not fit into.
+async fn too_big(case: &v1::CulpritCase, at: &v1::LossLocation) -> Option<v1::Culprit> {
+    let way = route::way(destination(case)?).await;
+    let of_route = way.as_ref().and_then(|way| link::name_of(way.interface));
+    let interface = if at.interface.is_empty() { of_route.clone()? } else { at.interface.clone() };
+    let same = of_route.as_ref() == Some(&interface);
+    let allowed = way.as_ref().filter(|_| same).and_then(|way| Some((way.mtu?, way.text.as_str())));
+    link::too_big(Path::new(link::CLASS), &interface, allowed)
+}
+
+/// The number of an interface of this network namespace.
+fn index_of(interface: &str) -> Option<u32> {
+    number(Path::new(link::CLASS), &format!("{interface}/ifindex"))
+        .filter(|_| !interface.contains('/'))
+        .and_then(|index| u32::try_from(index).ok())
+}
+
 const SYSCTLS: &str = "/proc/sys/net";
+/// Flows of one case whose pods are looked for.
+const ENDS: usize = 4;
 
 /// Where packets of this case go.
 fn destination(case: &v1::CulpritCase) -> Option<IpAddr> {
     case.flows.iter().find_map(|flow| convert::address("flow", &flow.destination_address).ok())
+}
+
+/// Where they come from, where that is known.
+fn source(case: &v1::CulpritCase) -> Option<IpAddr> {
+    case.flows.iter().find_map(|flow| convert::address("flow", &flow.source_address).ok())
 }
 
 /// A sysctl's number.
@@ -127,35 +290,6 @@ fn target_port(case: &v1::CulpritCase) -> Option<(&'static str, u16)> {
         v1::ProbeKind::Icmp | v1::ProbeKind::Unspecified => return None,
     };
     Some((kind, u16::try_from(flow.destination_port).ok()?))
-}
-
-/// Whether a socket of the node's own network takes packets to a port; none where the kernel does not show it.
-fn listens(kind: &str, port: u16) -> Option<bool> {
-    let files = [format!("/proc/self/net/{kind}"), format!("/proc/self/net/{kind}6")];
-    let texts: Vec<String> = files.iter().filter_map(|file| fs::read_to_string(file).ok()).collect();
-    (!texts.is_empty()).then(|| texts.iter().any(|text| takes(text, kind == "tcp", port)))
-}
-
-/// Whether one of these sockets (proc_pid_net(5)) takes packets to a port: of TCP, one that listens (0A).
-fn takes(sockets: &str, tcp: bool, port: u16) -> bool {
-    sockets.lines().skip(1).any(|line| {
-        let mut words = line.split_whitespace().skip(1);
-        let (local, _, state) = (words.next(), words.next(), words.next());
-        let own = local.and_then(|local| u16::from_str_radix(local.rsplit_once(':')?.1, 16).ok());
-        own == Some(port) && (!tcp || state == Some("0A"))
-    })
-}
-
-fn nothing_listens(kind: &str, port: u16) -> v1::Culprit {
-    let flag = if kind == "tcp" { "t" } else { "u" };
-    v1::Culprit {
-        kind: v1::CulpritKind::Socket.into(),
-        object: format!("nothing listens on {kind} port {port}"),
-        see: format!("ss -ln{flag}p sport = :{port}"),
-        mend: "start the program that should, or correct the port".to_owned(),
-        certainty: v1::Certainty::Inferred.into(),
-        ..Default::default()
-    }
 }
 
 #[cfg(test)]

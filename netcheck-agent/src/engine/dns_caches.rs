@@ -3,7 +3,7 @@
 //! In: the agent's resolv.conf(5), that of the vantage's pod, the node's addresses. Out: [`Command::DnsCaches`] whenever
 //! something else is found than before. Only an address that this very node has is taken: a name server elsewhere is
 //! one like any other, and may be a cloud's metadata service. A cache that ends in order takes its address with it; where
-//! programs are still told to ask it, that is said. Cancelling [`CachesTask`] loses nothing.
+//! programs are still configured to ask it, that is said. Cancelling [`CachesTask`] loses nothing.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -30,7 +30,7 @@ const CACHES_MAX: usize = 8;
 
 /// The task.
 pub(crate) struct CachesTask {
-    /// The agent's own: of the node, or (`dnsPolicy`) what pods are told.
+    /// The agent's own: of the node, or (`dnsPolicy`) what pods are configured with.
     pub(crate) resolv_conf: PathBuf,
     pub(crate) engine: EngineHandle,
     /// Says who is asked for names in the vantage's pod.
@@ -48,7 +48,7 @@ impl CachesTask {
                 _ = look.tick() => {}
                 () = shutdown.cancelled() => return,
             }
-            // Without a vantage, what the last one said holds: pods of this node are all told the same.
+            // Without a vantage, what the last one said holds: pods of this node are all configured the same.
             if let Some(vantage) = self.status.borrow().vantage.as_ref().filter(|now| !now.pod.is_empty()) {
                 of_pods.clone_from(&vantage.name_servers);
             }
@@ -129,7 +129,8 @@ mod tests {
             ["10.0.0.7", "10.96.0.10", "169.254.20.10", "fd00::7"]
         );
         assert!(found(&servers(&["10.0.0.53"]), &links[..1]).is_empty());
-        // One that goes while programs are still told to ask it is missed until it comes back, or they are told otherwise.
+        // One that goes while programs are still configured to ask it is missed until it comes back, or they are
+        // configured otherwise.
         let asked = servers(&["169.254.20.10"]);
         let there = next(&Caches::default(), &asked, &links);
         assert_eq!((there.found.len(), there.degraded().count()), (2, 0));

@@ -34,6 +34,8 @@ pub(crate) enum Command {
     Plan(Box<v1::PlanDelta>),
     /// None named: all.
     Expedite(Vec<PathId>),
+    /// Probes of these are wanted so often until then.
+    Hasten(v1::Hasten),
     Evidence(EvidenceQuestion),
     Vantage(VantageChange),
     /// The DNS caches of this node, all of them.
@@ -84,7 +86,7 @@ impl EngineHandle {
         self.waker.clone()
     }
 
-    /// Tells the engine to end.
+    /// Asks the engine to end.
     pub(crate) fn stop(&self) {
         self.stop.store(true, Ordering::Release);
         self.waker.wake();

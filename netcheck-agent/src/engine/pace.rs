@@ -72,6 +72,12 @@ impl Pace {
         };
     }
 
+    /// No tick is longer than the distance of one path's probes: each tick sends one of them.
+    pub(crate) fn no_longer_than(&mut self, distance_ns: Option<u64>) {
+        let distance_ns = distance_ns.unwrap_or(TICK_MAX_NS);
+        self.tick_ns = self.tick_ns.min(distance_ns.max(TICK_MIN_NS));
+    }
+
     /// The loop woke. True: so late that silence until now proves nothing.
     pub(crate) fn woke(&mut self, now_ns: u64) -> bool {
         std::mem::take(&mut self.slow_turn) || self.slow(self.planned_ns, now_ns)
@@ -158,6 +164,16 @@ mod tests {
         ] {
             pace.set_rate(rate, prompt);
             assert_eq!(pace.tick_ns, tick_ms * MS, "{rate}");
+        }
+    }
+
+    #[test]
+    fn a_tick_is_no_longer_than_what_one_path_needs() {
+        let mut pace = Pace::new(0, 0, SECOND_NS);
+        for (distance_ms, tick_ms) in [(None, 500), (Some(20), 20), (Some(1), 5), (Some(900), 500)] {
+            pace.set_rate(100, false);
+            pace.no_longer_than(distance_ms.map(|ms| ms * MS));
+            assert_eq!(pace.tick_ns, tick_ms * MS, "{distance_ms:?}");
         }
     }
 

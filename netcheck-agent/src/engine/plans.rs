@@ -37,11 +37,7 @@ impl Engine {
 
     /// Lets go of paths that left the plan.
     pub(super) fn forget(&mut self, gone: &[PathId]) {
-        for path in gone {
-            if let Some(sequence) = self.sequences.remove(path) {
-                self.sequence_floor = self.sequence_floor.max(sequence.0);
-            }
-        }
+        self.sequences.prune(|path| self.plan.paths.contains_key(path));
         self.merge.forget(gone, |probe| self.probers.close(probe, self.kernel.as_mut()));
         self.probers.forget(gone);
     }
@@ -89,7 +85,13 @@ impl Engine {
         self.merge.sizes.set(timing.sizes_ns, self.schedule.effective_interval_ns());
         self.merge.ports.set(udp, self.schedule.effective_interval_ns());
         self.pace.set_timeout(timing.timeout_ns);
+        self.set_pace();
+    }
+
+    /// Sets the loop's ticks for what is sent now.
+    pub(super) fn set_pace(&mut self) {
         self.pace.set_rate(self.schedule.rate_pps(), self.prompt());
+        self.pace.no_longer_than(self.schedule.shortest_ns());
     }
 
     /// Takes what was found of this node's own DNS caches: the hub learns of them, and what it plans there may be probed. Where

@@ -1,6 +1,7 @@
 //! The whole engine against this host's own loopback, which the agent itself would never probe.
 
 mod continue_over_tcp;
+mod hasten;
 mod news;
 mod starved;
 

@@ -46,7 +46,7 @@ impl fmt::Display for Capability {
     }
 }
 
-/// Which of these are missing, in words; `None` where all are there, or where that can't be told.
+/// Which of these are missing, in words; `None` where all are there, or where that is not known.
 pub(crate) fn missing(needed: &[Capability]) -> Option<String> {
     let effective = capabilities(None).ok()?.effective;
     missing_of(effective, needed)

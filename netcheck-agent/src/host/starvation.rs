@@ -4,10 +4,10 @@
 //! is something to compare with. Out: a [`StarvationReason`], which makes a sample suspect. The three reads cost 10 µs
 //! together on two CPUs. What the kernel does not offer stays 0 and raises no doubt.
 //!
-//! Totals can't tell one long gap from many short ones, so what counts is the share: an agent that lacked a quarter of
-//! the time in which a probe was on its way is no judge of it. Ordinary load is far below that, and a single long gap
-//! shows as a late turn of the engine's loop. A busy engine on a busy host waits a little each time that it wakes, and
-//! that adds up without doing harm: a queue counts only where each wait is long, too.
+//! Totals can't distinguish one long gap from many short ones, so what counts is the share: an agent that lacked a
+//! quarter of the time in which a probe was on its way is no judge of it. Ordinary load is far below that, and a single
+//! long gap shows as a late turn of the engine's loop. A busy engine on a busy host waits a little each time that it
+//! wakes, and that adds up without doing harm: a queue counts only where each wait is long, too.
 
 mod cgroup;
 

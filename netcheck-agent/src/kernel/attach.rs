@@ -18,6 +18,7 @@ use aya::programs::tc::{
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier};
 use aya_log::EbpfLogger;
 use netcheck_common::abi::roles;
+use netcheck_proto::convert::family_to_wire;
 use netcheck_proto::v1;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -189,6 +190,7 @@ impl Attacher {
             state: state.into(),
             detail,
             kind: link.kind.clone(),
+            outer_family: link.outer.map_or(v1::Family::Unspecified, family_to_wire).into(),
         };
         self.shared.lock().hooks.insert((link.ifindex, egress), status);
     }

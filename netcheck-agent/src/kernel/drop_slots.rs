@@ -23,7 +23,7 @@ pub(crate) struct DropSlots {
     bank: u32,
     since: Instant,
     totals: Totals,
-    /// What was told last.
+    /// What was reported last.
     last: Vec<(DropKey, u64)>,
 }
 
@@ -152,7 +152,7 @@ mod tests {
         assert_eq!(totals.with([]), [(one, 3), (two, 4)], "banks that were only read");
         let gone = |key: &DropKey| key.ifindex == 2;
         totals.take_in(Counted::from([(two, 2)]), gone);
-        assert_eq!(totals.with([]), [(one, 3), (two, 6)], "its last drops are told");
+        assert_eq!(totals.with([]), [(one, 3), (two, 6)], "its last drops are reported");
         totals.take_in(Counted::new(), gone);
         assert_eq!(totals.with([]), [(one, 3)]);
     }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use netcheck_common::domain::Family;
 use netcheck_proto::v1;
 
 use crate::model::observation::{Down, InterfaceRole};
@@ -24,12 +25,14 @@ pub(crate) struct Link {
     pub(crate) leads_out: bool,
     /// It takes no packets now.
     pub(crate) down: Option<Down>,
+    /// Of a tunnel: the family of the packets that carry others. None where its settings leave it open.
+    pub(crate) outer: Option<Family>,
 }
 
 const ARPHRD_ETHER: u16 = 1;
 
 impl Link {
-    /// What it is for; `None` where hooks would tell nothing: loopback, dummies, what is unknown.
+    /// What it is for; `None` where hooks would show nothing: loopback, dummies, what is unknown.
     pub(crate) fn role(&self) -> Option<InterfaceRole> {
         match self.kind.as_str() {
             "" | "vlan" | "bond" | "team" | "macvlan" | "ipvlan" if self.hardware_type == ARPHRD_ETHER => {

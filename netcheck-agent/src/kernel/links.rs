@@ -4,9 +4,12 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
+use netcheck_common::domain::Family;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::AddressAttribute;
-use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use netlink_packet_route::link::{
+    InfoData, InfoGeneve, InfoKind, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+};
 use netlink_packet_route::route::{RouteAttribute, RouteMessage};
 use rtnetlink::{Handle, MulticastGroup, RouteMessageBuilder, new_multicast_connection};
 use tokio::task::JoinHandle;
@@ -36,7 +39,7 @@ impl Drop for Netlink {
 }
 
 impl Netlink {
-    /// Opens it and asks to be told of changes of links, addresses and routes. Must run in a tokio runtime.
+    /// Opens it and asks for notifications of changes of links, addresses and routes. Must run in a tokio runtime.
     pub(crate) fn open() -> std::io::Result<Self> {
         let (connection, handle, messages) = new_multicast_connection(&[
             MulticastGroup::Link,
@@ -132,15 +135,42 @@ fn read_link(message: &LinkMessage) -> Link {
             LinkAttribute::LinkNetNsId(_) => link.peer_elsewhere = true,
             LinkAttribute::LinkInfo(infos) => {
                 for info in infos {
-                    if let LinkInfo::Kind(kind) = info {
-                        link.kind = kind_name(kind);
+                    match info {
+                        LinkInfo::Kind(kind) => link.kind = kind_name(kind),
+                        LinkInfo::Data(data) => link.outer = outer_family(data),
+                        _ => {}
                     }
                 }
             }
             _ => {}
         }
     }
+    // These kinds leave no choice.
+    link.outer = match link.kind.as_str() {
+        "ipip" | "sit" | "gre" | "gretap" => Some(Family::V4),
+        "ip6tnl" | "ip6gre" | "ip6gretap" => Some(Family::V6),
+        _ => link.outer,
+    };
     link
+}
+
+/// The family of what a tunnel sends: that of the addresses of its ends, which are of one family
+/// (drivers/net/vxlan/vxlan_core.c, vxlan_config_validate). None where each packet says where it goes.
+fn outer_family(data: &InfoData) -> Option<Family> {
+    let of = |v4: bool| Some(if v4 { Family::V4 } else { Family::V6 });
+    match data {
+        InfoData::Vxlan(settings) => settings.iter().find_map(|setting| match setting {
+            InfoVxlan::Local(_) | InfoVxlan::Group(_) => of(true),
+            InfoVxlan::Local6(_) | InfoVxlan::Group6(_) => of(false),
+            _ => None,
+        }),
+        InfoData::Geneve(settings) => settings.iter().find_map(|setting| match setting {
+            InfoGeneve::Local(_) | InfoGeneve::Remote(_) => of(true),
+            InfoGeneve::Local6(_) | InfoGeneve::Remote6(_) => of(false),
+            _ => None,
+        }),
+        _ => None,
+    }
 }
 
 /// Up is what was asked for, lower up what the other end allows (include/uapi/linux/if.h).

@@ -1,6 +1,6 @@
 //! Why there is no kernel side, or not all of it, in one line that says what to do.
 //!
-//! The verifier refuses with EACCES as well as a missing capability may: they are told apart by the verifier's log and
+//! The verifier refuses with EACCES as well as a missing capability may: they are distinguished by the verifier's log and
 //! by the capabilities that this process has.
 
 use std::error::Error;

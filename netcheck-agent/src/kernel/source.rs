@@ -1,5 +1,6 @@
 //! The probe engine's view of the kernel: reads the ring buffer, keeps flows and addresses in the maps.
 
+mod reflected;
 mod visibility;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -7,10 +8,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use netcheck_common::abi::{
-    self, DropEvent, DropKey, FlowValue, ReflectKey, TupleKey, address_flags, counters,
-};
-use netcheck_common::domain::{PathId, ProbeSession, Sequence};
+use netcheck_common::abi::{self, DropEvent, DropKey, FlowValue, TupleKey, address_flags, counters};
+use netcheck_common::domain::{PathId, ProbeSession};
 use netcheck_common::packet::{GENEVE_PORT, VXLAN_LINUX_PORT, VXLAN_PORT};
 use netcheck_proto::v1;
 use tracing::warn;
@@ -22,11 +21,12 @@ use super::lingering::Lingering;
 use super::symbols::Symbols;
 pub(crate) use super::tables::{Abi, Maps};
 use crate::model::observation::{
-    DropCount, Flow, FlowSeen, KernelSource, KernelStatus, KnownAddress, Observation, OwnFlow, PodLinkDown,
-    ReflectedPath,
+    DropCount, Flow, FlowSeen, Held, KernelSource, KernelStatus, KnownAddress, Observation, OwnFlow,
+    PodLinkDown,
 };
 use crate::net::interface_drops::InterfaceDrops;
 
+use self::reflected::Forgetting;
 use self::visibility::is_delivered;
 
 /// Drop events that wait for the name of a kernel function, at most; older ones go on without it.
@@ -58,14 +58,15 @@ pub(crate) struct EbpfSource {
     pod_behind: HashMap<u32, PodEnd>,
     /// The plan's table.
     known: Vec<KnownAddress>,
+    forgetting: Forgetting,
     /// What stands in the kernel's map.
     addresses: HashMap<[u8; 16], u32>,
     /// Version of the node's own addresses that stands there.
     own_version: u64,
-    /// The newest change of links that was told.
+    /// The newest change of links that was reported.
     links_version: u64,
     own_netns: u32,
-    /// Where the kernel does not tell of its drops: what interfaces count.
+    /// Where the kernel does not report its drops: what interfaces count.
     interface_drops: Option<InterfaceDrops>,
     /// Flows whose probes are over.
     lingering: Lingering,
@@ -111,6 +112,7 @@ impl EbpfSource {
             vantage: None,
             pod_behind: HashMap::new(),
             known: Vec::new(),
+            forgetting: Forgetting::default(),
             addresses: HashMap::new(),
             own_version: 0,
             links_version: 0,
@@ -265,18 +267,8 @@ impl KernelSource for EbpfSource {
         self.vantage = vantage;
     }
 
-    fn reflected_path(&self, session: ProbeSession, path: PathId) -> Option<ReflectedPath> {
-        let key = ReflectKey { session: session.0, path: path.0, _pad: 0 };
-        let Abi(value) = self.maps.reflect.get(&Abi(key), 0).ok()?;
-        let hook = |ifindex, flags| (ifindex != 0).then(|| self.hook(ifindex, flags));
-        Some(ReflectedPath {
-            requests: value.requests,
-            highest_sequence: Sequence(value.highest_sequence),
-            arrived: value.arrived,
-            last_request_hook: hook(value.request_ifindex, value.request_flags),
-            last_reply: hook(value.reply_ifindex, value.reply_flags)
-                .map(|hook| (hook, Sequence(value.reply_sequence))),
-        })
+    fn reflected_path(&self, session: ProbeSession, path: PathId, sources: &[IpAddr]) -> Held {
+        self.held(session, path, sources)
     }
 
     fn flow_seen(&self, flow: &Flow) -> Option<FlowSeen> {
@@ -300,6 +292,7 @@ impl KernelSource for EbpfSource {
     }
 
     fn drop_counts(&mut self) -> Vec<DropCount> {
+        self.forgetting.note(self.counter(counters::REFLECT_FRESH), self.counter(counters::REFLECT_REFUSED));
         if let Some(interfaces) = &self.interface_drops {
             return interfaces.counts();
         }

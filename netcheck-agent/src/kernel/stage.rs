@@ -1,4 +1,4 @@
-//! How far a dropped packet had come, from what the kernel tells of it. Pure.
+//! How far a dropped packet had come, from what the kernel reports of it. Pure.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) reason: &'a str,
     /// Function that dropped it; empty where hidden.
     pub(crate) function: &'a str,
-    /// Those that called it, innermost first; of what netfilter dropped, as far as the kernel tells.
+    /// Those that called it, innermost first; of what netfilter dropped, as far as the kernel reports it.
     pub(crate) callers: &'a [Arc<str>],
     /// It belonged to a local socket.
     pub(crate) has_socket: bool,
@@ -31,7 +31,12 @@ pub(crate) struct Facts<'a> {
     pub(crate) into_pod: bool,
 }
 
-/// The stage. `Unspecified` where the facts don't tell.
+/// Where a bridge gives up what it has chosen a port for: the packet's device is that port already (net/bridge/br_forward.c,
+/// br_device.c).
+const BRIDGE_EGRESS: [&str; 5] =
+    ["br_dev_queue_push_xmit", "br_forward", "__br_forward", "br_dev_xmit", "maybe_deliver"];
+
+/// The stage. `Unspecified` where the facts don't show it.
 pub(crate) fn of(facts: &Facts<'_>) -> Stage {
     let Facts { reason, function, .. } = *facts;
     if reason == "NETFILTER_DROP" || function.starts_with("nf_") || function.starts_with("nft_") {
@@ -184,6 +189,8 @@ fn by_function(facts: &Facts<'_>) -> Stage {
         Stage::Neighbour
     } else if starts(&["tcp_", "udp", "raw_", "sk_", "sock_", "icmp", "ping_", "__udp", "__tcp"]) {
         Stage::Socket
+    } else if starts(&BRIDGE_EGRESS) {
+        Stage::Egress
     } else if starts(&[
         "br_",
         "__netif_receive",

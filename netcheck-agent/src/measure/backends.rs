@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_by_backend_are_told_once_and_not_too_often() {
+    fn counts_by_backend_are_reported_once_and_not_too_often() {
         let mut backends = Backends::default();
         let path = PathId(7);
         for (number, answered, at_ns) in [(2, true, 5), (1, true, 6), (2, false, 9), (2, true, 8)] {

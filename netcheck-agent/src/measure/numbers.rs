@@ -2,7 +2,7 @@
 //! the way may still hold the flow that had them last. Pure: takes `now`, does no I/O.
 //!
 //! A flow that meets such an entry is no new one: rules for new connections don't see it, and it goes where the entry
-//! says, which may be an endpoint that is gone. So the numbers of each destination take turns, and the turn is told by
+//! says, which may be an endpoint that is gone. So the numbers of each destination take turns, and the turn is derived from
 //! the clock: a range of `count` numbers has `count` ticks, and a tick is as long as makes a turn last 5/4 of the
 //! time-out:
 //!
@@ -140,7 +140,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn none_comes_back_within_the_timeout_unless_it_is_told(
+        fn none_comes_back_within_the_timeout_unless_it_is_reported(
             count in 1u16..400,
             start_ns in 0..u64::MAX / 2,
             steps in prop::collection::vec((0u8..3, 0..2 * SECOND_NS), 1..2000),
@@ -154,7 +154,7 @@ mod tests {
         }
 
         #[test]
-        fn at_the_rate_that_the_range_is_for_none_is_told_across_restarts(
+        fn at_the_rate_that_the_range_is_for_none_is_reported_across_restarts(
             count in 10u16..400,
             start_ns in 0..u64::MAX / 2,
             restarts in prop::collection::vec(1usize..500, 1..5),

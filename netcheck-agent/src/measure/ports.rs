@@ -25,7 +25,7 @@ const fn index((vantage, family): SocketGroup) -> usize {
     vantage as usize * 2 + family as usize
 }
 
-/// Below that, no port can be told from chance by the outcomes that are remembered.
+/// Below that, no port can be distinguished from chance by the outcomes that are remembered.
 const FEWEST: usize = 4;
 /// Flows that this agent may have at the same time: each is an entry in tables of connections on its way.
 const FLOWS_MAX: usize = 16_384;

@@ -8,7 +8,7 @@
 //! that target. If it is lost, one goes with every ordinary probe until it is decided: answered once, it passes; lost
 //! several times, each time with an ordinary probe after it that was answered, its size is lost. Then the border is
 //! searched for, first among the sizes that networks really have. A router that says what it takes is believed, and
-//! what it takes is tried next: a path that tells is no black hole.
+//! what it takes is tried next: a path that reports it is no black hole.
 
 mod search;
 
@@ -93,7 +93,7 @@ impl Sizes {
         self.change(path, now_ns, |search, _| search.is_lost(bytes));
     }
 
-    /// A router told what it takes instead. False where that makes no sense: then the packet counts as lost.
+    /// A router reported what it takes instead. False where that makes no sense: then the packet counts as lost.
     pub(crate) fn too_big(&mut self, path: PathId, bytes: u16, mtu: u32, by: IpAddr, now_ns: u64) -> bool {
         let Ok(mtu) = u16::try_from(mtu) else { return false };
         if mtu == 0 || mtu >= bytes {

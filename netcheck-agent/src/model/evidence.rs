@@ -1,8 +1,10 @@
 //! What the hub asks of this node's kernel about losses of other nodes' probes, and what there is to answer.
 
+use std::net::IpAddr;
+
 use netcheck_common::domain::{PathId, ProbeSession};
 
-use crate::model::observation::{Flow, FlowSeen, ReflectedPath};
+use crate::model::observation::{Flow, FlowSeen, Held};
 
 /// What is known of some paths and flows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,10 +16,12 @@ pub(crate) struct EvidenceQuestion {
 }
 
 /// Which requests of another agent's path arrived here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PathQuestion {
     pub(crate) session: ProbeSession,
     pub(crate) path: PathId,
+    /// Where its requests may come from, as far as the hub knows.
+    pub(crate) sources: Vec<IpAddr>,
 }
 
 /// Where this node's hooks saw a flow.
@@ -33,7 +37,7 @@ pub(crate) struct FlowQuestion {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct EvidenceAnswer {
     pub(crate) id: u64,
-    pub(crate) paths: Vec<(PathQuestion, Option<ReflectedPath>)>,
+    pub(crate) paths: Vec<(PathQuestion, Held)>,
     pub(crate) flows: Vec<(FlowQuestion, Option<FlowSeen>)>,
     /// When it was looked up, CLOCK_MONOTONIC.
     pub(crate) at_ns: u64,

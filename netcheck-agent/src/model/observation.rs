@@ -191,6 +191,17 @@ pub struct ReflectedPath {
     pub last_reply: Option<(Hook, Sequence)>,
 }
 
+/// Whether this node's kernel remembers another agent's path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// It does.
+    Path(ReflectedPath),
+    /// None of its requests came, or long ago.
+    Nothing,
+    /// It may have been forgotten for want of room.
+    Unsure,
+}
+
 /// What the hooks saw of a foreign flow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlowSeen {
@@ -212,9 +223,9 @@ pub struct DropCount {
     pub netns: u32,
     /// The interface; 0 there.
     pub ifindex: u32,
-    /// Its name; empty for what was dropped elsewhere, `other` for what was of more kinds than can be told apart.
+    /// Its name; empty for what was dropped elsewhere, `other` for what was of more kinds than are kept apart.
     pub interface: Arc<str>,
-    /// The kernel's name of the reason; `other` for what was of more kinds than can be told apart.
+    /// The kernel's name of the reason; `other` for what was of more kinds than are kept apart.
     pub reason: Arc<str>,
     /// How many.
     pub packets: u64,
@@ -294,8 +305,8 @@ pub trait KernelSource: Send {
     /// Says which network namespace the pod vantage is in, and which addresses it has; none where there is none.
     fn set_vantage(&mut self, _vantage: Option<(u32, Vec<IpAddr>)>) {}
     /// What this node's kernel saw of another agent's path.
-    fn reflected_path(&self, _session: ProbeSession, _path: PathId) -> Option<ReflectedPath> {
-        None
+    fn reflected_path(&self, _session: ProbeSession, _path: PathId, _sources: &[IpAddr]) -> Held {
+        Held::Nothing
     }
     /// What this node's hooks saw of a flow, named by its request direction; perhaps of an earlier one with the same
     /// ports.

@@ -90,7 +90,7 @@ pub(crate) struct StepTimes {
     pub(crate) total_ns: u64,
 }
 
-/// How a probe ended, as far as user space can tell.
+/// How a probe ended, as far as user space knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
     /// An answer, with what the destination's kernel wrote into it.

@@ -138,7 +138,7 @@ pub(crate) struct PodLink {
 pub(crate) struct Caches {
     /// Ascending.
     pub(crate) found: Vec<IpAddr>,
-    /// Programs are told to ask these, which were found before and are at no address of the node any more.
+    /// Programs are configured to ask these, which were found before and are at no address of the node any more.
     pub(crate) gone: Vec<IpAddr>,
 }
 
@@ -147,7 +147,7 @@ impl Caches {
     pub(crate) fn degraded(&self) -> impl Iterator<Item = String> {
         self.gone.iter().map(|gone| {
             format!(
-                "DNS cache {gone} is gone from this node, whose programs or pods are still told to ask it"
+                "DNS cache {gone} is gone from this node, whose programs or pods are still configured to ask it"
             )
         })
     }
@@ -189,6 +189,8 @@ pub(crate) struct HubState {
     last_end: String,
     /// It ended because another agent took this node's place: so long, the next session may end the same way. Else 0.
     contested_for: Duration,
+    /// Another node's agent has this one's probe session: only an agent that is started anew has another.
+    pub(crate) session_taken: bool,
 }
 
 impl HubState {

@@ -1,5 +1,5 @@
 //! What interfaces say of their drops, from `/proc/net/dev` (proc_pid_net(5)): the last resort where the kernel does not
-//! tell why and where it drops. No probe is ever located by it; it only shows that something drops.
+//! say why and where it drops. No probe is ever located by it; it only shows that something drops.
 //!
 //! In: that file of this network namespace. Out: [`DropCount`]s since the agent's start.
 

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::model::status::{ADDRESSES_MAX, LINKS_MAX, PodLink};
 
-/// All addresses of these interfaces, IPv4 first, as many as can be told.
+/// All addresses of these interfaces, IPv4 first, as many as can be reported.
 pub(crate) fn all(links: &[PodLink]) -> Vec<IpAddr> {
     let mut addresses: Vec<IpAddr> = Vec::new();
     for &address in links.iter().flat_map(|link| &link.addresses) {
@@ -20,7 +20,7 @@ pub(crate) fn all(links: &[PodLink]) -> Vec<IpAddr> {
 }
 
 /// The interfaces with an address that others could reach: not those of the loopback, nor of a link alone. As many as
-/// can be told.
+/// can be reported.
 pub(crate) fn own_links() -> io::Result<Vec<PodLink>> {
     let mut links = links_with(is_reachable)?;
     links.truncate(LINKS_MAX);

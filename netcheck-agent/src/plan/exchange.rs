@@ -15,6 +15,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 
 use super::Question;
+use super::call::Call;
 use super::not_probed::NotProbed;
 use crate::plan::policy::Bounds;
 
@@ -54,11 +55,13 @@ pub(crate) enum Talk {
     Dns(Arc<Question>),
 }
 
-/// A GET.
+/// What a server is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Request {
     pub(crate) host: HeaderValue,
     pub(crate) path: PathAndQuery,
+    /// Where it is more than a GET.
+    pub(crate) call: Option<Arc<Call>>,
     expected: Vec<RangeInclusive<u16>>,
 }
 
@@ -134,8 +137,13 @@ impl Exchange {
     }
 
     /// Packets that it sends, when all is well.
-    pub(crate) const fn packets(&self) -> u32 {
+    pub(crate) fn packets(&self) -> u32 {
+        let body = match &self.talk {
+            Talk::Http(request) => request.call.as_ref().map_or(0, |call| call.packets()),
+            Talk::Dns(_) => 0,
+        };
         PACKETS
+            + body
             + if self.tls.is_some() { TLS_PACKETS } else { 0 }
             + if self.lookup.is_some() { LOOKUP_PACKETS } else { 0 }
     }
@@ -143,7 +151,12 @@ impl Exchange {
 
 /// The name that a path's server is looked up by, if it is.
 pub(super) fn lookup(spec: &v1::PathSpec) -> Option<&str> {
-    spec.http.as_ref().map(|http| http.resolve.as_str()).filter(|name| !name.is_empty())
+    asked(spec).map(|http| http.resolve.as_str()).filter(|name| !name.is_empty())
+}
+
+/// What is asked for by HTTP, by a GET or otherwise.
+fn asked(spec: &v1::PathSpec) -> Option<&v1::HttpRequest> {
+    spec.call.as_ref().map_or(spec.http.as_ref(), |call| call.request.as_ref())
 }
 
 fn check_name(name: &str, external: bool) -> Result<Lookup, NotProbed> {
@@ -156,7 +169,8 @@ fn check_name(name: &str, external: bool) -> Result<Lookup, NotProbed> {
 }
 
 fn request(spec: &v1::PathSpec) -> Result<Request, NotProbed> {
-    let http = spec.http.as_ref().ok_or(NotProbed::NoRequest)?;
+    let http = asked(spec).ok_or(NotProbed::NoRequest)?;
+    let call = spec.call.as_ref().map(Call::read).transpose()?.map(Arc::new);
     let host = HeaderValue::from_str(&http.host).map_err(NotProbed::unreadable("http.host"))?;
     let path: PathAndQuery = http.path.parse().map_err(NotProbed::unreadable("http.path"))?;
     if http.host.is_empty() || !http.path.starts_with('/') {
@@ -176,7 +190,7 @@ fn request(spec: &v1::PathSpec) -> Result<Request, NotProbed> {
     if expected.is_empty() {
         expected.push(200..=399);
     }
-    Ok(Request { host, path, expected })
+    Ok(Request { host, path, call, expected })
 }
 
 fn check(wire: &v1::TlsCheck) -> Result<TlsCheck, NotProbed> {

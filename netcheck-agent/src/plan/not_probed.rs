@@ -34,7 +34,7 @@ pub(crate) enum NotProbed {
     NoPort { kind: ProbeKind },
     #[error("payload of {bytes} bytes is above {most}")]
     Payload { bytes: u32, most: u32 },
-    #[error("DNS record type {number} is neither A nor AAAA")]
+    #[error("DNS record type {number} is none of A, AAAA, CNAME, MX, NS, PTR, SOA, SRV, TXT")]
     RecordType { number: u32 },
     #[error("a dns path needs a name")]
     NoDnsName,
@@ -44,6 +44,14 @@ pub(crate) enum NotProbed {
     NoRequest,
     #[error("an http path needs a host, and a path that starts with a slash")]
     HostOrPath,
+    #[error("an http path's method is none of DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT")]
+    Method,
+    #[error("an http path's body of {bytes} bytes is above {most}")]
+    Body { bytes: usize, most: usize },
+    #[error("an http path has at most {most} headers, of {bytes} bytes together")]
+    TooManyHeaders { most: usize, bytes: usize },
+    #[error("an http path may not set the header {name}")]
+    Header { name: String },
     #[error("more than {most} ranges of statuses")]
     TooManyStatuses { most: usize },
     #[error("{first} to {last} is no range of statuses")]

@@ -1,6 +1,6 @@
 //! Which addresses may be probed at all, whoever asks: the last word is the agent's, not the plan's.
 //!
-//! Pure. A probe to an address refused here would tell something of the agent's own host (loopback), of a link
+//! Pure. A probe to an address refused here would say something of the agent's own host (loopback), of a link
 //! without routing, of a group of hosts, or of a cloud's metadata service, and never of the cluster's network.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

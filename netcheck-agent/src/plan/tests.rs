@@ -83,7 +83,7 @@ fn unusable_paths_are_refused_with_a_reason_and_the_rest_stays() {
             "no way into network a/b",
         ),
         (v1::PathSpec { payload_bytes: 9000, ..spec(0, v1::ProbeKind::Udp, "10.0.0.1", 6100) }, "payload"),
-        (dns("a.example.", 15), "record type"),
+        (dns("a.example.", 255), "record type"),
         (dns("", 1), "name"),
         (dns("a..b.", 1), "dns_name"),
     ];
@@ -92,13 +92,16 @@ fn unusable_paths_are_refused_with_a_reason_and_the_rest_stays() {
         (1u32..).zip(&table).map(|(path_id, (spec, _))| v1::PathSpec { path_id, ..spec.clone() }).collect();
     upsert.push(spec(100, v1::ProbeKind::Icmp, "10.0.0.1", 0));
     upsert.push(v1::PathSpec { path_id: 101, ..dns("kubernetes.default.svc.cluster.local", 28) });
+    for (path_id, dns_type) in (102u32..).zip([2, 5, 6, 12, 15, 16, 33]) {
+        upsert.push(v1::PathSpec { path_id, ..dns("a.example.", dns_type) });
+    }
     plan.apply(&delta(0, 1, upsert, vec![])).unwrap();
     for (path, (_, word)) in (1u32..).zip(&table) {
         let why =
             plan.refused.get(&PathId(path)).unwrap_or_else(|| panic!("path {path} ({word}) is not refused"));
         assert!(why.contains(word), "{why:?} should say {word:?}");
     }
-    assert_eq!(plan.paths.len(), 2);
+    assert_eq!(plan.paths.len(), 9);
     assert_eq!(plan.refused_wire().len(), table.len());
     assert!(plan.paths[&PathId(101)].question.as_ref().unwrap().query.name().is_fqdn());
 }
@@ -225,4 +228,48 @@ proptest! {
         prop_assert_eq!(plan.paths.len() + plan.refused.len(), 1);
         prop_assert!(plan.timing.interval_ns >= 10 * MILLISECOND_NS && plan.timing.window_ns >= 100 * MILLISECOND_NS);
     }
+}
+
+#[test]
+fn a_request_with_a_body_goes_nowhere_that_is_not_allowed() {
+    let allowed = Allowed::new(vec!["192.0.2.0/24".parse().unwrap()], Vec::new());
+    let mut plan = Plan::empty(policy::refusal, allowed, Vec::new(), false);
+    let request = |resolve: &str| v1::HttpRequest {
+        host: "web".to_owned(),
+        path: "/".to_owned(),
+        resolve: resolve.to_owned(),
+        ..Default::default()
+    };
+    let post = |path_id, address, external, resolve| v1::PathSpec {
+        external,
+        call: Some(v1::HttpCall {
+            request: Some(request(resolve)),
+            method: "POST".to_owned(),
+            headers: Vec::new(),
+            body: b"x".to_vec(),
+        }),
+        ..spec(path_id, v1::ProbeKind::Http, address, 80)
+    };
+    let upsert = vec![
+        post(1, "192.0.2.7", true, ""),
+        post(2, "198.51.100.7", true, ""),
+        post(3, "10.96.0.80", false, ""),
+        post(4, "0.0.0.0", true, "shop.example.org"),
+        post(5, "169.254.169.254", false, ""),
+    ];
+    plan.apply(&delta(0, 1, upsert, vec![])).unwrap();
+    let mut taken: Vec<u32> = plan.paths.keys().map(|path| path.0).collect();
+    taken.sort_unstable();
+    assert_eq!(taken, [1, 3, 4]);
+    assert!(plan.refused[&PathId(2)].contains("--allow-cidr"), "{:?}", plan.refused);
+    assert!(plan.refused[&PathId(5)].contains("metadata"), "{:?}", plan.refused);
+    let named = plan.paths[&PathId(4)].exchange.as_ref().unwrap();
+    assert!(named.lookup.as_ref().unwrap().external, "where it leads is looked at before each probe");
+    let plain = spec(9, v1::ProbeKind::Http, "10.0.0.1", 80);
+    let plain = v1::PathSpec { http: Some(request("")), ..plain };
+    let get = Plan::empty(policy::refusal, Allowed::default(), Vec::new(), false).check(&plain).unwrap();
+    assert_eq!(
+        plan.paths[&PathId(3)].load(&Timing::default()).packets,
+        get.load(&Timing::default()).packets + 1
+    );
 }

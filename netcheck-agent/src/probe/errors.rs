@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_closed_port_is_told_with_the_packet_that_it_refused() {
+    fn a_closed_port_is_reported_with_the_packet_that_it_refused() {
         for (family, host) in [(Family::V4, "127.0.0.1:0"), (Family::V6, "[::1]:0")] {
             // Taken and given back: closed.
             let to = std::net::UdpSocket::bind(host).unwrap().local_addr().unwrap();

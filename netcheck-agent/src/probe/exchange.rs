@@ -5,7 +5,7 @@
 //! carries them out, each as a task of its own, so many at once at most; cancelling it drops what is under way: the
 //! connections are reset.
 //!
-//! All times are CLOCK_MONOTONIC, taken when the runtime gets round to it. Whether it was late with that is told by
+//! All times are CLOCK_MONOTONIC, taken when the runtime gets round to it. Whether it was late with that is shown by
 //! its own timer: then silence proves nothing.
 
 pub(crate) mod dns;
@@ -50,7 +50,7 @@ const JOBS: usize = 256;
 const DONE: usize = 1024;
 /// Most that is read of an answer.
 pub(crate) const BYTES_MAX: usize = 64 << 10;
-/// A timer that is later than this tells that the runtime did not get to run.
+/// A timer that is later than this shows that the runtime did not get to run.
 const LATE_NS: u64 = 50 * MILLISECOND_NS;
 
 /// One exchange to carry out.
@@ -327,12 +327,25 @@ async fn talk(
     converse(stream, &exchange.talk, log).await
 }
 
+/// What comes of a conversation over this stream, for whoever tries answers on it.
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) async fn read<S>(stream: S, talk: &Talk)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let prior = Prior::default();
+    let mut log = Log::begin(prior);
+    if let Err(broke) = converse(stream, talk, &mut log).await {
+        drop(ending(broke, log.seen()));
+    }
+}
+
 async fn converse<S>(stream: S, talk: &Talk, log: &mut Log) -> Result<(), Broke>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     match talk {
-        Talk::Http(request) => http::get(stream, request, log).await,
+        Talk::Http(request) => http::ask(stream, request, log).await,
         Talk::Dns(question) => dns::ask(stream, question, log).await,
     }
 }

@@ -40,7 +40,7 @@ use crate::vantage::pool::Pool;
 /// Ready sockets taken per system call.
 const EVENTS: usize = 256;
 
-/// Whoever carries an exchange out tells its end so much later than its time is over, at most.
+/// Whoever carries an exchange out reports its end so much later than its time is over, at most.
 const SLACK_NS: u64 = 250 * MILLISECOND_NS;
 
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
@@ -200,7 +200,7 @@ impl Probers {
         &self.epoll
     }
 
-    /// The largest packet that the vantage's own kernel would send on a path; `None` where that can't be told.
+    /// The largest packet that the vantage's own kernel would send on a path; `None` where that is not known.
     pub(crate) fn route_bytes(&self, plan: &PathPlan) -> Option<u16> {
         let socket_set = self.socket_sets.of(plan)?;
         self.socket_sets.get(socket_set, Family::of(plan.target.ip()))?.mtu.as_ref()?.bytes(plan.target)

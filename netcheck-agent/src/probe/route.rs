@@ -1,6 +1,6 @@
 //! From which address this host would send to a target.
 //!
-//! A TCP probe must know its own address and port before its SYN leaves, so that the hooks can tell its packets; only
+//! A TCP probe must know its own address and port before its SYN leaves, so that the hooks can recognise its packets; only
 //! a socket bound to both does. The kernel is asked by connecting a UDP socket, which sends nothing.
 
 use std::collections::HashMap;
@@ -56,8 +56,8 @@ impl Routes {
         Ok(source)
     }
 
-    /// Binds a TCP socket that is for `target` and tells the hooks of its flow, where there are any. One that has to stay
-    /// in a secondary network of its pod is bound in any case.
+    /// Binds a TCP socket that is for `target` and registers its flow with the hooks, where there are any. One that has
+    /// to stay in a secondary network of its pod is bound in any case.
     pub(crate) fn register(
         &mut self,
         socket: &OwnedFd,
@@ -107,7 +107,7 @@ impl RouteMtu {
         Ok(Self { family, socket: sockets.open(family, SocketType::DGRAM, None)? })
     }
 
-    /// The largest IP packet that the kernel would send to `target`, by its route and by what routers have told it.
+    /// The largest IP packet that the kernel would send to `target`, by its route and by what routers have reported.
     /// None where it has no way there.
     pub(crate) fn bytes(&self, target: SocketAddr) -> Option<u16> {
         connect_unspec(&self.socket).ok()?;

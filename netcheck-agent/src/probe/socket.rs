@@ -50,7 +50,7 @@ impl Sockets {
         }
     }
 
-    /// A non-blocking socket. A pod's tells of ICMP errors in its error queue ([`errors`]).
+    /// A non-blocking socket. A pod's reports ICMP errors in its error queue ([`errors`]).
     pub(crate) fn open(
         &self,
         family: Family,
@@ -84,16 +84,15 @@ impl Sockets {
 
     /// How many probe ports it has.
     pub(crate) const fn probe_ports(&self) -> u16 {
-        let all = probe_ports::LAST - probe_ports::FIRST + 1;
-        match self {
-            Self::Host => all / 2,
-            Self::Pod(_) | Self::Secondary(..) => all / 4,
-        }
+        probe_ports(match self {
+            Self::Host => Vantage::Host,
+            Self::Pod(_) | Self::Secondary(..) => Vantage::Pod,
+        })
     }
 
     /// The probe port with this number, below their count: the host, the pod, and the pod on its secondary networks never
-    /// have the same one, for the hooks of this node tell flows of all by the port alone. The lowest three bits are those
-    /// of the number.
+    /// have the same one, for the hooks of this node recognise flows of all by the port alone. The lowest three bits are
+    /// those of the number.
     pub(crate) const fn probe_port(&self, number: u16) -> u16 {
         let (low, high) = (number % POD_BIT, number / POD_BIT);
         let (step, bits) = match self {
@@ -102,6 +101,15 @@ impl Sockets {
             Self::Secondary(..) => (2 * SECONDARY_BIT, POD_BIT | SECONDARY_BIT),
         };
         probe_ports::FIRST + high * step + bits + low
+    }
+}
+
+/// How many probe ports a vantage has.
+pub(crate) const fn probe_ports(vantage: Vantage) -> u16 {
+    let all = probe_ports::LAST - probe_ports::FIRST + 1;
+    match vantage {
+        Vantage::Host => all / 2,
+        Vantage::Pod => all / 4,
     }
 }
 
@@ -122,8 +130,8 @@ fn bind_interface(socket: &OwnedFd, interface: &str) -> rustix::io::Result<()> {
     })
 }
 
-/// The bit of a probe port's offset that tells pods from hosts; above the three that the UDP sockets differ in.
+/// The bit of a probe port's offset that distinguishes pods from hosts; above the three that the UDP sockets differ in.
 const POD_BIT: u16 = 8;
-/// The bit that tells a pod's secondary networks from its own.
+/// The bit that distinguishes a pod's secondary networks from its own.
 const SECONDARY_BIT: u16 = 16;
 const _: () = assert!((probe_ports::LAST - probe_ports::FIRST + 1).is_multiple_of(2 * SECONDARY_BIT));

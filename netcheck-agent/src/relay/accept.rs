@@ -78,7 +78,7 @@ impl RelayTask {
             Err(why) => {
                 self.counts.refuse(why);
                 tracing::debug!(%from, reason = why.word(), "a session is not passed on");
-                if let Some(why) = why.told() {
+                if let Some(why) = why.reply() {
                     // A fresh socket has room for a line; whoever does not get it sees that the connection ends.
                     let _ = agent.try_write(Greeting::Refused { why: why.to_owned() }.line().as_bytes());
                 }
@@ -97,7 +97,7 @@ async fn serve(
     let hub = timeout(DIAL_TIMEOUT, TcpStream::connect(hub)).await;
     let greeting = match &hub {
         Ok(Ok(_)) => Greeting::Through { node },
-        _ => Greeting::Refused { why: Refusal::HubUnreachable.told().unwrap_or_default().to_owned() },
+        _ => Greeting::Refused { why: Refusal::HubUnreachable.reply().unwrap_or_default().to_owned() },
     };
     let greeted = async { agent.write_all(greeting.line().as_bytes()).await }.await;
     let Ok(Ok(hub)) = hub else {
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn strangers_are_told_nothing_and_a_hub_that_is_gone_is_told() {
+    async fn strangers_get_no_reply_and_a_hub_that_is_gone_is_reported() {
         let rig = Rig::start().await;
         let Rig { hub, .. } = &rig;
         let address = hub.local_addr().unwrap();

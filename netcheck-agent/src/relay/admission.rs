@@ -60,8 +60,8 @@ impl Refusal {
         }
     }
 
-    /// What the other agent is told; nothing where it is none.
-    pub(crate) const fn told(self) -> Option<&'static str> {
+    /// What the other agent is answered; nothing where it is none.
+    pub(crate) const fn reply(self) -> Option<&'static str> {
         match self {
             Self::Stranger => None,
             Self::NoSession => Some("it has no session of its own that reaches the hub directly"),
@@ -216,10 +216,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_is_short_and_strangers_are_told_nothing() {
+    fn replies_are_short_and_strangers_get_none() {
         for refusal in Refusal::ALL {
-            assert_eq!(refusal.told().is_none(), refusal == Refusal::Stranger);
-            assert!(refusal.told().unwrap_or_default().len() < 80);
+            assert_eq!(refusal.reply().is_none(), refusal == Refusal::Stranger);
+            assert!(refusal.reply().unwrap_or_default().len() < 80);
         }
     }
 }

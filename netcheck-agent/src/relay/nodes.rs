@@ -1,4 +1,4 @@
-//! Addresses of the cluster's nodes, as the hub's plans tell them.
+//! Addresses of the cluster's nodes, as the hub's plans list them.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

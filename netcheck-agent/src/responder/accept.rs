@@ -1,13 +1,15 @@
 //! TCP on the responder's port. The kernel completes handshakes on its own and wakes this task only for connections
 //! that say something (`TCP_DEFER_ACCEPT`); those get an answer to `GET /health`, or are closed.
 //!
-//! Limits keep slow or many peers from costing more than a little: connections at a time, bytes and seconds each.
+//! Limits keep slow or many peers from costing more than a little: connections at a time, bytes and seconds each. Who
+//! has most of them drives out his own, so that a kubelet always gets in.
 //! Cancelling the task drops the connections that it has open.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use netcheck_doors::{Counts, Limits, Place, Places};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -16,8 +18,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::responder::LiveCounts;
 
-/// Connections at a time.
-const CONNECTIONS_MAX: usize = 64;
+/// Connections at a time, and those of one address: whoever holds more drives out his own.
+const CONNECTIONS_MAX: usize = 128;
+/// See above.
+const FROM_ONE_ADDRESS: usize = 8;
 /// Longest request head.
 const REQUEST_MAX: usize = 4096;
 /// All that a peer may take.
@@ -35,15 +39,23 @@ impl AcceptTask {
     /// Accepts until `shutdown`.
     pub(crate) async fn run(self, shutdown: CancellationToken) {
         let mut connections = JoinSet::new();
+        let places = Places::new(Limits {
+            connections: CONNECTIONS_MAX,
+            from_one_address: FROM_ONE_ADDRESS,
+            beginning: CONNECTIONS_MAX,
+            begin: CONNECTION_TIMEOUT,
+            stall: CONNECTION_TIMEOUT,
+        });
         loop {
             tokio::select! {
                 accepted = self.listener.accept() => match accepted {
-                    Ok((stream, _)) if connections.len() < CONNECTIONS_MAX => {
+                    Ok((stream, peer)) => {
+                        let place = places.enter(peer.ip().to_canonical());
+                        let Counts { refused, evicted } = places.counts();
+                        self.counts.turned_away.store(refused + evicted, Ordering::Relaxed);
+                        let Some(place) = place else { continue };
                         self.counts.connections.fetch_add(1, Ordering::Relaxed);
-                        connections.spawn(timeout(CONNECTION_TIMEOUT, serve(stream)));
-                    }
-                    Ok(_turned_away) => {
-                        self.counts.turned_away.fetch_add(1, Ordering::Relaxed);
+                        connections.spawn(timeout(CONNECTION_TIMEOUT, attend(stream, place)));
                     }
                     Err(error) => {
                         tracing::debug!(%error, "accept");
@@ -54,6 +66,14 @@ impl AcceptTask {
                 () = shutdown.cancelled() => return,
             }
         }
+    }
+}
+
+/// Answers one request, unless its place is a newer connection's before.
+async fn attend(stream: TcpStream, place: Place) {
+    tokio::select! {
+        served = serve(stream) => drop(served),
+        () = place.out() => {}
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpStream, UdpSocket};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::host::clock::monotonic_ns;
 use netcheck_common::header::{FLAG_REFLECTED, FLAG_REPLY, ProbeHeader};
 use tokio_util::sync::CancellationToken;
 
@@ -96,23 +97,26 @@ async fn answers_health_and_sleeps_through_bare_connections() {
 }
 
 #[tokio::test]
-async fn many_slow_peers_are_turned_away() {
+async fn many_slow_peers_keep_nobody_else_out() {
     let responder = Responder::bind(any()).unwrap();
     let (port, counts) = (responder.port, Arc::clone(&responder.counts));
     let listener = tokio::net::TcpListener::from_std(OwnedFd::from(responder.tcp).into()).unwrap();
     let shutdown = CancellationToken::new();
     let task = tokio::spawn(AcceptTask { listener, counts: Arc::clone(&counts) }.run(shutdown.clone()));
     let mut slow = Vec::new();
-    for _ in 0..80 {
+    for _ in 0..300 {
         let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
         tokio::io::AsyncWriteExt::write_all(&mut stream, b"G").await.unwrap();
         slow.push(stream);
     }
-    let deadline = Instant::now() + PATIENCE;
-    while counts.read().turned_away == 0 {
-        assert!(Instant::now() < deadline, "{:?}", counts.read());
-        tokio::task::yield_now().await;
-    }
+    // A kubelet, from another address.
+    let mut kubelet = tokio::net::TcpStream::connect(("::1", port)).await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut kubelet, b"GET /health HTTP/1.0\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    let read = tokio::io::AsyncReadExt::read_to_string(&mut kubelet, &mut answer);
+    tokio::time::timeout(PATIENCE, read).await.expect("it is answered").unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(counts.read().turned_away >= 292, "{:?}", counts.read());
     shutdown.cancel();
     task.await.unwrap();
 }
@@ -122,4 +126,38 @@ fn a_taken_port_is_an_error() {
     let first = Responder::bind(any()).unwrap();
     let taken = SocketAddr::from(([0, 0, 0, 0], first.port));
     assert_eq!(Responder::bind(taken).err().unwrap().kind(), io::ErrorKind::AddrInUse);
+}
+
+#[test]
+fn what_one_source_sends_beyond_its_rate_is_counted_and_reported() {
+    let responder = Responder::bind(any()).unwrap();
+    let counts = Arc::clone(&responder.counts);
+    let echo = Echo::new(responder.udp, responder.port, Arc::clone(&counts));
+    let thread = std::thread::spawn({
+        let echo = Arc::clone(&echo);
+        move || echo.run()
+    });
+    let probe = ProbeHeader { session: 1, path: 2, sequence: 3, ..ProbeHeader::default() }.to_bytes();
+    assert_eq!(counts.degraded(monotonic_ns()), None);
+    let flood = UdpSocket::bind("127.0.0.9:0").unwrap();
+    flood.connect(("127.0.0.1", responder.port)).unwrap();
+    let begun = std::time::Instant::now();
+    while counts.read().limited < 1000 {
+        assert!(begun.elapsed() < 6 * PATIENCE, "{:?}", counts.read());
+        // Its receive buffer is full of answers that nobody reads; that is its own affair.
+        drop(flood.send(&probe));
+    }
+    let seconds = begun.elapsed().as_secs() + 1;
+    assert!(counts.read().echoed <= limit::RATE * (seconds + 1), "{:?}", counts.read());
+    let line = counts.degraded(monotonic_ns()).unwrap();
+    assert!(line.contains("came from 127.0.0.9"), "{line}");
+    assert_eq!(counts.degraded(monotonic_ns() + 61 * SECOND_NS), None, "it is over");
+    // Nobody else has less for it.
+    let honest = client("127.0.0.10");
+    honest.connect(("127.0.0.1", responder.port)).unwrap();
+    let mut bytes = [0; 100];
+    honest.send(&probe).unwrap();
+    assert_eq!(honest.recv(&mut bytes).unwrap(), probe.len());
+    echo.stop();
+    thread.join().unwrap();
 }

@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_pushed_out_is_told_once() {
+    fn what_is_pushed_out_is_reported_once() {
         let mut buffer = buffer(2);
         (1..=5).for_each(|samples| buffer.push(batch(samples)));
         let first = buffer.next().unwrap();
@@ -296,9 +296,9 @@ mod tests {
     }
 
     proptest! {
-        /// However sessions come and go: what the hub applied and what it was told is lost is all that there was.
+        /// However sessions come and go: what the hub applied and what was reported to it as lost is all that there was.
         #[test]
-        fn every_sample_is_applied_or_told_as_lost(
+        fn every_sample_is_applied_or_reported_as_lost(
             steps in prop::collection::vec((0u8..6, 1u32..9), 1..200), limit in 1usize..6,
         ) {
             let mut buffer = buffer(limit);

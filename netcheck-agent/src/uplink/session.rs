@@ -57,7 +57,12 @@ pub(crate) struct SessionTask {
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) hub: watch::Sender<HubState>,
     pub(crate) uptime: Uptime,
+    /// What else is to be said of this agent as a line of what is degraded.
+    pub(crate) notice: Notice,
 }
+
+/// Looks whether there is something to be said just now.
+pub(crate) type Notice = Arc<dyn Fn() -> Option<String> + Send + Sync>;
 
 /// Whoever looks for what ends probes on this node; where nobody does, the other ends are closed.
 pub(crate) struct Culprits {
@@ -120,6 +125,11 @@ impl SessionTask {
             let Past { end, lived, useful, .. } = past;
             self.hub.send_modify(|hub| note_end(hub, &end));
             if last || self.outbox.is_done() {
+                return;
+            }
+            if end.is_session_taken() {
+                tracing::error!("{end}: this agent starts anew with another one");
+                self.hub.send_modify(|hub| hub.session_taken = true);
                 return;
             }
             if let Some(connection) = returned {

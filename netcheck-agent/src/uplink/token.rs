@@ -1,8 +1,10 @@
 //! The token that proves to the hub which node this is. Read anew for every session, for the kubelet replaces it
 //! about once an hour.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
+use netcheck_common::files;
 use tonic::metadata::{Ascii, MetadataValue};
 
 /// A projected token has about 1.2 KiB.
@@ -39,7 +41,8 @@ impl TokenFile {
             if std::fs::metadata(&self.0)?.len() > LONGEST {
                 return Ok(String::new());
             }
-            std::fs::read_to_string(&self.0)
+            let bytes = files::read(&self.0, LONGEST)?;
+            String::from_utf8(bytes).map_err(|_binary| ErrorKind::InvalidData.into())
         };
         let text = read().map_err(|source| TokenError::Read { path: path(), source })?;
         let token = text.trim();

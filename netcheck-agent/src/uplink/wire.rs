@@ -8,7 +8,7 @@ use netcheck_proto::{columns, v1};
 
 use crate::model::evidence::{EvidenceAnswer, EvidenceQuestion, FlowQuestion, PathQuestion};
 use crate::model::observation::{
-    Direction, Down, DropCount, DropIdentity, DropSeen, Flow, FlowSeen, Hook, PodLinkDown, ReflectedPath,
+    Direction, Down, DropCount, DropIdentity, DropSeen, Flow, FlowSeen, Held, Hook, PodLinkDown,
 };
 use crate::model::report::{ArrivalSeen, BackendSeen, Lost, PortsSeen, Report, SizesSeen};
 use crate::model::sample::{ExchangeSeen, IcmpSeen, Searched, Step, errno_name};
@@ -267,11 +267,20 @@ fn flow(tuple: &v1::FlowTuple) -> Result<Flow, InvalidField> {
     })
 }
 
+/// Addresses of one source that are looked at.
+const SOURCES: usize = 16;
+
 /// Reads the hub's question. A flow that can't be read is answered as one that nobody saw.
 pub(crate) fn evidence_question(question: v1::EvidenceQuestion) -> EvidenceQuestion {
     let path = |asked: v1::ReflectedPath| PathQuestion {
         session: ProbeSession(asked.probe_session),
         path: PathId(asked.path_id),
+        sources: asked
+            .source_addresses
+            .iter()
+            .take(SOURCES)
+            .filter_map(|address| convert::address("source", address).ok())
+            .collect(),
     };
     let asked_flow = |asked: v1::FlowQuestion| {
         let age = asked.max_age.and_then(|age| std::time::Duration::try_from(age).ok());
@@ -290,16 +299,21 @@ pub(crate) fn evidence_answer(answer: EvidenceAnswer) -> v1::EvidenceAnswer {
     let EvidenceAnswer { id, paths, flows, at_ns } = answer;
     v1::EvidenceAnswer {
         id,
-        paths: paths.into_iter().map(|(asked, state)| reflected_state(asked, state)).collect(),
+        paths: paths.into_iter().map(|(asked, held)| reflected_state(&asked, held)).collect(),
         flows: flows.into_iter().map(|(asked, seen)| flow_sighting(asked, seen, at_ns)).collect(),
     }
 }
 
 /// What the reflector holds of one path, or that it holds nothing.
-fn reflected_state(asked: PathQuestion, state: Option<ReflectedPath>) -> v1::ReflectedState {
+fn reflected_state(asked: &PathQuestion, held: Held) -> v1::ReflectedState {
     let (probe_session, path_id) = (asked.session.0, asked.path.0);
     let unknown = v1::ReflectedState { probe_session, path_id, known: false, ..Default::default() };
-    state.map_or(unknown.clone(), |state| v1::ReflectedState {
+    let state = match held {
+        Held::Path(state) => state,
+        Held::Nothing => return unknown,
+        Held::Unsure => return v1::ReflectedState { unsure: true, ..unknown },
+    };
+    v1::ReflectedState {
         known: true,
         requests: state.requests,
         highest_sequence: state.highest_sequence.0,
@@ -308,7 +322,7 @@ fn reflected_state(asked: PathQuestion, state: Option<ReflectedPath>) -> v1::Ref
         last_reply_hook: state.last_reply.as_ref().map(|(seen, _)| hook(seen)),
         last_reply_sequence: state.last_reply.map_or(0, |(_, sequence)| sequence.0),
         ..unknown
-    })
+    }
 }
 
 /// What the hooks saw of one flow, or that they saw nothing. What is older than the question allows was another flow's.

@@ -1,5 +1,6 @@
 //! A SEQPACKET unix socket with [`Frame`]s and, beside them, sockets (SCM_RIGHTS, unix(7)).
 
+use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -13,6 +14,8 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::frame::{BadFrame, FRAME_MAX, Frame, SOCKETS_MAX};
+use super::origin::Netns;
+use crate::net::socket;
 
 /// Room for the control message of so many sockets.
 const CONTROL: usize = rustix::cmsg_space!(ScmRights(SOCKETS_MAX));
@@ -25,6 +28,26 @@ pub(crate) struct Channel(AsyncFd<OwnedFd>);
 pub(crate) fn watched(socket: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an OwnedFd is the same descriptor until it is dropped, with the AsyncFd that holds it.
     Ok(unsafe { AsyncFd::register_with_interest(socket, interest) }?)
+}
+
+/// Who is at the other end, as the kernel reports it: nothing of it is his own word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Peer {
+    /// Whose process made the connection (`SO_PEERCRED`, unix(7)): the user as this process sees him. Its process id is of
+    /// another namespace, where the agent has its own, and shows nothing.
+    pub(crate) uid: u32,
+    /// The network namespace that the connection was made in.
+    pub(crate) netns: Netns,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "user {}", self.uid)?;
+        match self.netns.inode {
+            Some(inode) => write!(f, " in network namespace {inode}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Why a connection ends.
@@ -44,6 +67,15 @@ impl Channel {
     /// Takes a connected, non-blocking socket.
     pub(crate) fn new(socket: OwnedFd) -> io::Result<Self> {
         watched(socket, Interest::READABLE | Interest::WRITABLE).map(Self)
+    }
+
+    /// Who is at the other end of a connection that was accepted here.
+    pub(crate) fn peer(&self) -> io::Result<Peer> {
+        let socket = self.0.get_ref();
+        // Not by rustix, whose process ids are never 0, as that of a process is which this one can't see.
+        let [_pid, uid, _gid]: [u32; 3] = socket::get_as(socket, libc::SOL_SOCKET, libc::SO_PEERCRED)?;
+        // The kernel makes the accepting end in the connecting one's namespace (unix_stream_connect() in net/unix/af_unix.c).
+        Ok(Peer { uid, netns: Netns::of(socket) })
     }
 
     /// Sends a frame, and these sockets with it.

@@ -1,8 +1,10 @@
 //! The agent's own end: listens for the vantage of its node, takes its sockets into a [`Pool`], and says when one has come or gone.
 //!
-//! In: connections. Out: [`VantageChange`]s. One vantage at a time: a newer one, once it has shown that its
-//! sockets are good, replaces the older one, whose sockets are closed at once (its pod is being replaced, and its network
-//! namespace with it). Whatever is not as agreed ends the connection, is counted, and costs nobody else anything.
+//! In: connections. Out: [`VantageChange`]s. One vantage at a time: whoever serves keeps its place until it leaves or is gone,
+//! and another one is refused and answered so, for anybody who gets to the socket's file could say to be a newer one. Who a
+//! vantage is the kernel reports ([`Peer`]): only a process of the same user in the same network namespace replaces the
+//! one that serves, as when its container was started anew, and what is handed over must be of the namespace that it is
+//! handed over from. Whatever is not as agreed ends the connection, is counted, and costs nobody else anything.
 //! Cancelling the task closes the connection.
 
 use std::fs::{self, Permissions};
@@ -28,7 +30,7 @@ use tokio::time::error::Elapsed;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::channel::{Channel, ChannelError, watched};
+use super::channel::{Channel, ChannelError, Peer, watched};
 use super::frame::{Ask, Frame, Hello};
 use super::origin::{Netns, NotTaken, check};
 use super::pool::Pool;
@@ -69,6 +71,13 @@ enum End {
     NoSockets(Errno),
     #[error("it did not answer within {} s", ANSWER_TIMEOUT.as_secs())]
     Silent(#[from] Elapsed),
+    #[error("another one serves, {holder}, which says that it is pod {pod}; this one is {newcomer}")]
+    Taken {
+        /// As the one that serves says.
+        pod: String,
+        holder: Peer,
+        newcomer: Peer,
+    },
 }
 
 impl End {
@@ -93,6 +102,7 @@ pub(crate) struct ListenTask {
 /// The vantage that serves.
 struct Serving {
     pool: Arc<Pool>,
+    peer: Peer,
     task: JoinSet<End>,
 }
 
@@ -154,8 +164,9 @@ impl ListenTask {
         changed: impl Fn(VantageChange) -> C,
         shutdown: CancellationToken,
     ) {
-        let mut arriving: JoinSet<Result<(Channel, Arc<Pool>), End>> = JoinSet::new();
+        let mut arriving: JoinSet<Result<Introduced, End>> = JoinSet::new();
         let mut serving: Option<Serving> = None;
+        let mut is_leaving = false;
         loop {
             let pool = serving.as_ref().map(|serving| Arc::clone(&serving.pool));
             let leaving = async {
@@ -169,6 +180,7 @@ impl ListenTask {
                 biased;
                 () = leaving => {
                     tracing::info!("the pod vantage is leaving");
+                    is_leaving = true;
                     changed(VantageChange::Leaving).await;
                 }
                 accepted = self.accept(), if arriving.len() < ARRIVING_MAX => match accepted {
@@ -179,20 +191,26 @@ impl ListenTask {
                     }
                 },
                 Some(introduced) = arriving.join_next() => match introduced {
-                    Ok(Ok((channel, pool))) => {
-                        let Hello { pod, addresses, .. } = &pool.hello;
-                        tracing::info!(pod, ?addresses, "pod vantage");
-                        let counts = Arc::clone(&self.counts);
-                        let mut task = JoinSet::new();
-                        task.spawn(attend(channel, Arc::clone(&pool), self.own, counts));
-                        serving = Some(Serving { pool: Arc::clone(&pool), task });
-                        changed(VantageChange::Up(pool)).await;
-                    }
+                    Ok(Ok(newcomer)) => match taken(serving.as_ref(), is_leaving, newcomer.peer) {
+                        Some(end) => {
+                            let why = end.to_string();
+                            let refused = Frame::Refused { why };
+                            let _ = timeout(ANSWER_TIMEOUT, newcomer.channel.send(&refused, &[])).await;
+                            drop(self.ended(&end, true));
+                        }
+                        None => {
+                            is_leaving = false;
+                            let pool = Arc::clone(&newcomer.pool);
+                            serving = Some(self.begin(newcomer));
+                            changed(VantageChange::Up(pool)).await;
+                        }
+                    },
                     Ok(Err(end)) => drop(self.ended(&end, serving.is_some())),
                     Err(_) => {}
                 },
                 end = Serving::ended(&mut serving) => {
                     serving = None;
+                    is_leaving = false;
                     let why = self.ended(&end, false);
                     changed(VantageChange::Down(why)).await;
                 }
@@ -204,6 +222,15 @@ impl ListenTask {
         if is_own {
             let _ = fs::remove_file(&self.path);
         }
+    }
+
+    /// Takes one on.
+    fn begin(&self, Introduced { channel, peer, pool }: Introduced) -> Serving {
+        let Hello { pod, addresses, .. } = &pool.hello;
+        tracing::info!(pod, ?addresses, %peer, "pod vantage");
+        let mut task = JoinSet::new();
+        task.spawn(attend(channel, Arc::clone(&pool), self.own, Arc::clone(&self.counts)));
+        Serving { pool, peer, task }
     }
 
     /// Counts and logs the end of a connection; the line for people. `other`: another one serves.
@@ -231,6 +258,20 @@ impl ListenTask {
     }
 }
 
+/// A connection that showed what it is.
+struct Introduced {
+    channel: Channel,
+    peer: Peer,
+    pool: Arc<Pool>,
+}
+
+/// Why one that comes can't have the place: another has it.
+fn taken(serving: Option<&Serving>, is_leaving: bool, newcomer: Peer) -> Option<End> {
+    let Serving { pool, peer: holder, .. } = serving.filter(|_| !is_leaving)?;
+    let same = newcomer.uid == holder.uid && newcomer.netns.is_same(&holder.netns) == Some(true);
+    (!same).then(|| End::Taken { pod: pool.hello.pod.clone(), holder: *holder, newcomer })
+}
+
 /// Sockets in stock are open files, of which a service that nobody configured may have 1024: as many as it may ask for.
 fn raise_descriptors() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
@@ -243,13 +284,10 @@ fn raise_descriptors() {
 }
 
 /// Lets a connection say who it is and hand over its first sockets.
-async fn introduce(
-    channel: Channel,
-    own: Netns,
-    counts: Arc<VantageCounts>,
-) -> Result<(Channel, Arc<Pool>), End> {
-    match first_sockets(&channel, &own, &counts).await {
-        Ok(pool) => Ok((channel, pool)),
+async fn introduce(channel: Channel, own: Netns, counts: Arc<VantageCounts>) -> Result<Introduced, End> {
+    let peer = channel.peer().map_err(ChannelError::Io)?;
+    match first_sockets(&channel, peer, &own, &counts).await {
+        Ok(pool) => Ok(Introduced { channel, peer, pool }),
         Err(end) => {
             // It may not listen any more.
             let why = end.to_string();
@@ -259,15 +297,23 @@ async fn introduce(
     }
 }
 
-async fn first_sockets(channel: &Channel, own: &Netns, counts: &VantageCounts) -> Result<Arc<Pool>, End> {
+async fn first_sockets(
+    channel: &Channel,
+    peer: Peer,
+    own: &Netns,
+    counts: &VantageCounts,
+) -> Result<Arc<Pool>, End> {
     let (Frame::Hello(hello), _) = timeout(ANSWER_TIMEOUT, channel.receive()).await?? else {
         return Err(End::Unexpected("it did not introduce itself"));
     };
-    // The first one tells of which network all others have to be.
+    // The first one shows of which network all others have to be.
     let family = if hello.has(Family::V4) { Family::V4 } else { Family::V6 };
     let (sockets, errno) = answer(channel, Ask::new(family, SocketKind::Datagram, 1), None).await?;
     let Some(socket) = sockets.first() else { return Err(End::NoSockets(errno.unwrap_or(Errno::NODATA))) };
     let netns = check(socket, family, SocketKind::Datagram, own)?;
+    if netns.is_same(&peer.netns) != Some(true) {
+        return Err(NotTaken::NotItsOwn.into());
+    }
     let pool = Arc::new(Pool::new(hello, netns));
     fill(channel, &pool, own, counts).await?;
     Ok(pool)

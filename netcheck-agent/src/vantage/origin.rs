@@ -17,7 +17,7 @@ use crate::net::socket::SocketKind;
 /// `SIOCGSKNS` of linux/sockios.h: a descriptor of a socket's network namespace. Wants CAP_NET_ADMIN.
 const SIOCGSKNS: libc::Ioctl = 0x894c;
 
-/// A network namespace, as its sockets tell.
+/// A network namespace, as its sockets show it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Netns {
     /// `SO_NETNS_COOKIE`, Linux 5.14 and newer. Never used again.
@@ -38,7 +38,7 @@ impl Netns {
         Ok(Self::of(&open(Family::V4).or_else(|_| open(Family::V6))?))
     }
 
-    /// Whether both are one; none where that can't be told.
+    /// Whether both are one; none where that is not known.
     pub(crate) fn is_same(&self, other: &Self) -> Option<bool> {
         let pair = |one: Option<u64>, other: Option<u64>| one.zip(other).map(|(one, other)| one == other);
         let inodes = self.inode.zip(other.inode).map(|(one, other)| one == other);
@@ -75,10 +75,12 @@ pub(crate) enum NotTaken {
          (its pod must not have hostNetwork)"
     )]
     HostNetwork,
+    #[error("a socket of another network namespace than that of the process that hands it over")]
+    NotItsOwn,
     #[error("a socket of another network namespace than the others")]
     OtherNamespace,
     #[error(
-        "this kernel does not tell of which network namespace a socket is: Linux 5.14 or newer is needed, or \
+        "this kernel does not say of which network namespace a socket is: Linux 5.14 or newer is needed, or \
          capability CAP_NET_ADMIN"
     )]
     Unknown,

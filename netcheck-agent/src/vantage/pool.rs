@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn why_there_is_none_is_told() {
+    fn why_there_is_none_is_reported() {
         let pool = pool();
         assert_eq!(pool.take(Family::V6, SocketKind::Stream).unwrap_err(), Errno::AFNOSUPPORT);
         pool.refuse(Family::V4, SocketKind::Ping, Errno::ACCESS);

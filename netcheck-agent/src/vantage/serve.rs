@@ -180,7 +180,7 @@ fn open(ask: Ask) -> (Vec<OwnedFd>, Option<Errno>) {
     (sockets, None)
 }
 
-/// The text of a resolv.conf, as far as it can be told: whole lines, none of which is a comment.
+/// The text of a resolv.conf, as far as it can be sent: whole lines, none of which is a comment.
 fn resolv_conf(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap_or_default();
     let mut kept = String::new();

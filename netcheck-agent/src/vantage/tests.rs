@@ -121,19 +121,21 @@ async fn what_is_on_its_way_when_the_vantage_goes_is_no_loss() {
 }
 
 #[tokio::test]
-async fn a_newer_vantage_takes_the_place_of_the_older_one() {
+async fn another_vantage_is_refused_until_the_one_that_serves_is_gone() {
     let mut agent = Agent::start();
     let mut older = PodNet::new(true);
     older.serve(&agent.path);
-    agent.wait(|status| !status.pod.is_empty()).await;
+    let first = agent.wait(|status| !status.pod.is_empty()).await.pod;
     let mut newer = PodNet::named("netcheck/vantage-2", true);
     newer.serve(&agent.path);
+    // Whoever gets to the socket could say so.
+    agent.wait(|status| status.refused > 0).await;
+    assert_eq!(agent.status().pod, first);
+    older.stop_serving();
     agent.wait(|status| status.pod == "netcheck/vantage-2").await;
     agent.handle.command(plan(vec![spec(1, v1::ProbeKind::Udp, IpAddr::V4(V4), newer.port())])).await;
-    older.stop_serving();
     let report = agent.collect(|report| count(report, 1, Outcome::Reply) >= 5).await;
     assert!(report.lost.is_empty(), "{:?}", report.lost);
-    assert_eq!(agent.status().pod, "netcheck/vantage-2", "the end of the older one ends nothing");
     agent.stop().await;
 }
 

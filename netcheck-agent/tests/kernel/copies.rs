@@ -7,7 +7,7 @@ use crate::nodes::{echo, echo_from};
 use crate::{SESSION_A, observe, stamps};
 
 #[test]
-fn of_copies_that_a_bridge_floods_only_the_addressees_own_is_told() {
+fn of_copies_that_a_bridge_floods_only_the_addressees_own_is_reported() {
     let Pods { mut node, addresses, pods: _pods } = Pods::new(SESSION_A);
     for (sequence, address) in (1..).zip(addresses) {
         // What comes out of their links shows whose they are.

@@ -11,11 +11,11 @@ mod nodes;
 mod scope;
 mod translated;
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use netcheck_agent::model::observation::{
-    Direction, DropIdentity, Flow, InterfaceRole, Observation, OwnFlow, ProbeKey,
+    Direction, DropIdentity, Flow, Held, InterfaceRole, Observation, OwnFlow, ProbeKey, ReflectedPath,
 };
 use netcheck_common::domain::{PathId, ProbeKind, ProbeSession, Sequence};
 use netcheck_common::header::{FLAG_REPLY, HEADER_LEN, ProbeHeader};
@@ -77,15 +77,41 @@ fn echo_is_stamped_and_reflected_in_both_families() {
         }
         // What a kernel frees of requests that it has answered is no loss.
         pair.b.kernel.drain(&mut |seen| assert!(!matches!(seen, Observation::Drop(_)), "{seen:?}"));
-        let held =
-            pair.b.kernel.reflected_path(ProbeSession(SESSION_A), PathId(PATH)).expect("known at the target");
+        let held = held(&pair, &[source]);
         assert_eq!((held.requests, held.highest_sequence, held.arrived), (3, Sequence(3), 0b111));
         pair = Pair::new(SESSION_A, 0);
     }
 }
 
+/// What the target holds of the path, whose requests come from these addresses.
+fn held(pair: &Pair, sources: &[IpAddr]) -> ReflectedPath {
+    match pair.b.kernel.reflected_path(ProbeSession(SESSION_A), PathId(PATH), sources) {
+        Held::Path(held) => held,
+        other => panic!("not known at the target: {other:?}"),
+    }
+}
+
 #[test]
-fn the_bitmap_tells_which_requests_arrived() {
+fn what_another_sends_in_a_paths_name_is_not_counted_as_its_own() {
+    let pair = Pair::new(SESSION_A, 0);
+    let other: IpAddr = "10.99.99.7".parse().unwrap();
+    pair.a.ip("addr add 10.99.99.7/32 dev lo");
+    pair.b.ip(&format!("route add 10.99.99.7/32 via {}", pair.a.v4));
+    for sequence in [1, 2] {
+        echo(&pair.a, pair.a.v4, pair.b.v4, SESSION_A, sequence).expect("a reply");
+    }
+    // The same session and path, and a number that is far ahead: as a pod would write it that saw them.
+    echo(&pair.a, other, pair.b.v4, SESSION_A, 1_000).expect("a reply");
+    let own = held(&pair, &[pair.a.v4]);
+    assert_eq!((own.requests, own.highest_sequence, own.arrived), (2, Sequence(2), 0b11));
+    let others = held(&pair, &[other]);
+    assert_eq!((others.requests, others.highest_sequence), (1, Sequence(1_000)));
+    let nobody = pair.b.kernel.reflected_path(ProbeSession(SESSION_A ^ 1), PathId(PATH), &[pair.a.v4]);
+    assert_eq!(nobody, Held::Nothing);
+}
+
+#[test]
+fn the_bitmap_shows_which_requests_arrived() {
     let pair = Pair::new(SESSION_A, 0);
     for sequence in [1, 2, 3, 6, 5, 6] {
         echo(&pair.a, pair.a.v4, pair.b.v4, SESSION_A, sequence).expect("a reply");
@@ -264,11 +290,11 @@ fn a_strangers_magic_is_passed_on_and_costs_no_event() {
     let mut pair = Pair::new(SESSION_A, 0);
     let stranger = 0x5757;
     let reply = echo(&pair.a, pair.a.v4, pair.b.v4, stranger, 1).expect("passed on like any packet");
-    assert!(reply.reflected(), "the target can't know who is who; the session tells the source");
+    assert!(reply.reflected(), "the target can't know who is who; the session shows the source");
     echo(&pair.a, pair.a.v4, pair.b.v4, SESSION_A, 1).expect("a reply");
     let seen = observe(&mut pair.a, |seen| stamps(seen) >= 2);
     assert_eq!(stamps(&seen), 2, "only its own: {seen:?}");
-    let held = pair.b.kernel.reflected_path(ProbeSession(SESSION_A), PathId(PATH)).unwrap();
+    let held = held(&pair, &[]);
     assert_eq!(held.requests, 1, "a stranger's requests are counted apart");
 }
 

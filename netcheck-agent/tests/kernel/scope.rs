@@ -1,4 +1,4 @@
-//! Agents that share a kernel: whose drops are whose is found without being told.
+//! Agents that share a kernel: whose drops are whose is found without being configured.
 
 use netcheck_agent::model::observation::{DropIdentity, DropSeen, Observation};
 use netcheck_common::domain::ProbeSession;

@@ -24,7 +24,7 @@ pub struct FlowValue {
     pub address: [u8; 16],
 }
 
-/// A path of another agent.
+/// A path of another agent, and who sends its requests: anybody can write another's session and path into a header.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ReflectKey {
@@ -32,6 +32,24 @@ pub struct ReflectKey {
     pub session: u64,
     /// Of the probe header.
     pub path: u32,
+    /// Zero.
+    pub _pad: u32,
+    /// The requests' source as they come to this node.
+    pub source: [u8; 16],
+}
+
+/// Paths of one source that may be new to a node in one second. An agent has some hundred to one node; who has more
+/// floods.
+pub const FRESH_PER_SECOND: u32 = 512;
+
+/// How many paths of one source were new.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourceBudget {
+    /// In which second of the monotonic clock.
+    pub second: u64,
+    /// So many.
+    pub fresh: u32,
     /// Zero.
     pub _pad: u32,
 }

@@ -1,4 +1,4 @@
-//! What comes through the ring buffer: stamps and drops, told apart by their first byte.
+//! What comes through the ring buffer: stamps and drops, distinguished by their first byte.
 
 /// [`StampEvent`].
 pub const STAMP: u8 = 1;

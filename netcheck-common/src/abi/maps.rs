@@ -32,6 +32,10 @@ pub const ADDRESSES_ENTRIES: u32 = 131_072;
 pub const REFLECT: &str = "REFLECT";
 /// Foreign paths remembered.
 pub const REFLECT_ENTRIES: u32 = 16_384;
+/// LRU hash address → [`super::SourceBudget`]: how many new paths each source had.
+pub const REFLECT_SOURCES: &str = "REFLECT_SOURCES";
+/// Sources remembered.
+pub const REFLECT_SOURCES_ENTRIES: u32 = 8_192;
 /// LRU hash address of a pod on this node → ifindex (u32) of its veth's host end, as its packets show it.
 pub const POD_VETHS: &str = "POD_VETHS";
 /// LRU hash ifindex (u32) of a veth's host end → hardware address (6 bytes) of the pod's end, as its packets show it.

@@ -167,3 +167,16 @@ proptest! {
         prop_assert_eq!(parse(&frame[..cut], Start::Ethernet).is_some(), cut >= needed);
     }
 }
+
+#[test]
+fn what_fuzzing_found_before_is_read() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../xtask/fuzz/corpus/packet");
+    let kept: Vec<_> = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
+    assert!(!kept.is_empty());
+    for path in kept {
+        let bytes = std::fs::read(&path).unwrap();
+        for start in [Start::Ethernet, Start::Ip] {
+            let _ = parse(bytes.as_slice(), start);
+        }
+    }
+}

@@ -1,4 +1,5 @@
-//! The cluster: [`inventory`] reads its objects from a text, [`roster`] normalises them, [`selection`] tells what of them is probed.
+//! The cluster: [`inventory`] reads its objects from a text, [`roster`] normalises them, [`selection`] decides what of
+//! them is probed.
 
 pub mod inventory;
 pub mod roster;

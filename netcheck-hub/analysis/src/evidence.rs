@@ -6,6 +6,7 @@
 //! Only what a kernel reported is `observed`; what no fact covers stays without a place, with the reason why.
 
 pub mod answers;
+pub mod fits;
 pub mod flows;
 pub mod locate;
 pub mod loss;

@@ -25,6 +25,7 @@ use crate::model::location::{Certainty, Location};
 use crate::model::verdict::Verdict;
 use crate::plan::PlannedPath;
 
+pub mod advice;
 pub mod cause;
 pub mod cover;
 mod describe;
@@ -33,6 +34,7 @@ mod explained;
 pub mod groups;
 pub mod index;
 mod networks;
+pub mod path_key;
 pub mod place;
 pub mod proof;
 mod record;
@@ -47,7 +49,7 @@ mod properties;
 mod tests;
 
 pub use explained::explain;
-pub use record::{Incident, PathOf};
+pub use record::{Incident, PathOf, Places};
 pub use tracker::IncidentTracker;
 
 /// One path as of one evaluation.

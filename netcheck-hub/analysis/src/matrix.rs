@@ -13,7 +13,9 @@ use netcheck_common::window::{PathWindow, Steps};
 use crate::evidence::Lost;
 use crate::matrix::backends::Backends;
 use crate::matrix::ports::Ports;
+use crate::matrix::recorded::Recorded;
 use crate::matrix::sizes::Sizes;
+use crate::model::meter::Counted;
 use crate::model::verdict::{Rules, Verdict};
 use crate::plan::coverage::LastVerdict;
 use crate::plan::{Aim, PlannedPath};
@@ -24,14 +26,16 @@ pub mod flows;
 pub mod judging;
 pub mod ports;
 pub mod range;
+pub mod recorded;
+mod ring;
 pub mod sizes;
 #[cfg(test)]
 mod tests;
 
+pub use ring::Ring;
+
 /// Lost probes that are kept for one path, with their evidence.
 pub const LOST_PER_PATH: usize = 64;
-/// Windows that are kept for one path, whatever their length.
-const SLOTS_PER_PATH: usize = 256;
 /// How long a path whose turn is over is kept for windows that come late.
 const RESTING_NS: i64 = 15 * crate::model::clock::SECOND_NS;
 
@@ -132,57 +136,6 @@ impl Slot {
     }
 }
 
-/// Windows of one path, ascending by start.
-#[derive(Clone, Debug, Default)]
-pub struct Ring {
-    slots: VecDeque<Slot>,
-}
-
-impl Ring {
-    /// Adds a window: merged where there is one of the same time already, as when an agent reports it in two parts.
-    /// Windows may come late and out of order.
-    pub fn add(&mut self, slot: Slot) {
-        let at = self.slots.partition_point(|old| old.start_ns < slot.start_ns);
-        let near = |old: &Slot| (old.start_ns - slot.start_ns).abs() * 2 < slot.duration_ns.max(1);
-        let same = [at.checked_sub(1), Some(at)]
-            .into_iter()
-            .flatten()
-            .find(|&at| self.slots.get(at).is_some_and(near));
-        match same {
-            Some(same) => self.slots[same].merge(slot),
-            None => self.slots.insert(at, slot),
-        }
-        if self.slots.len() > SLOTS_PER_PATH {
-            self.slots.pop_front();
-        }
-    }
-
-    /// Forgets what ended before `oldest_ns`.
-    pub fn expire(&mut self, oldest_ns: i64) {
-        while self.slots.front().is_some_and(|slot| slot.end_ns() < oldest_ns) {
-            self.slots.pop_front();
-        }
-    }
-
-    /// Windows that end after `from_ns`, oldest first.
-    pub fn since(&self, from_ns: i64) -> impl DoubleEndedIterator<Item = &Slot> {
-        let first = self.slots.partition_point(|slot| slot.end_ns() <= from_ns);
-        self.slots.range(first..)
-    }
-
-    /// Windows that start at or after `from_ns`, oldest first.
-    pub fn started_since(&self, from_ns: i64) -> impl DoubleEndedIterator<Item = &Slot> {
-        let first = self.slots.partition_point(|slot| slot.start_ns < from_ns);
-        self.slots.range(first..)
-    }
-
-    /// The newest window.
-    #[must_use]
-    pub fn newest(&self) -> Option<&Slot> {
-        self.slots.back()
-    }
-}
-
 /// A path and what is known of it.
 #[derive(Debug)]
 pub struct Row {
@@ -210,9 +163,13 @@ pub struct Row {
     pub planned_ns: i64,
     /// What it was when it was probed last, before this turn.
     pub last_verdict: Option<LastVerdict>,
-    /// It left the plan for another path of the same aim, as where a responder's port or a pod's address changed: not
-    /// shown any more.
+    /// It left the plan for another path of the same aim, as where a responder's port or a pod's address changed, or with the
+    /// check that wanted it of another cluster: not shown any more.
     pub replaced: bool,
+    /// What history knows of it.
+    pub recorded: Recorded,
+    /// Where its samples are counted for metrics.
+    pub counted: Counted,
 }
 
 impl Row {
@@ -231,6 +188,8 @@ impl Row {
             planned_ns: now_ns,
             last_verdict: None,
             replaced: false,
+            recorded: Recorded::default(),
+            counted: Counted::default(),
         }
     }
 
@@ -286,6 +245,8 @@ impl Row {
 #[derive(Debug, Default)]
 pub struct Rows {
     rows: Vec<Row>,
+    /// Those that history knows and that are forgotten, other than for a while because others have their turn.
+    gone: Vec<Recorded>,
 }
 
 impl Rows {
@@ -299,6 +260,9 @@ impl Rows {
             }
             match planned.next_if(|path| path.id == row.path.id) {
                 Some(path) => {
+                    if row.path.probe.target.node != path.probe.target.node {
+                        row.counted = Counted::default();
+                    }
                     row.path = Arc::clone(path);
                     if row.retired_ns.take().is_some() {
                         row.planned_ns = now_ns;
@@ -310,8 +274,12 @@ impl Rows {
                 }
             }
         }
-        self.rows
-            .retain(|row| row.retired_ns.is_none() || row.ring.newest().is_some() || !row.lost.is_empty());
+        let gone = &mut self.gone;
+        self.rows.retain(|row| {
+            let keep = row.retired_ns.is_none() || row.ring.newest().is_some() || !row.lost.is_empty();
+            gone.extend(Recorded::forgotten(row, keep));
+            keep
+        });
         self.rows.extend(added);
         self.rows.extend(planned.map(|path| Row::new(Arc::clone(path), now_ns)));
         self.rows.sort_unstable_by_key(Row::id);
@@ -320,7 +288,11 @@ impl Rows {
             None => HashSet::new(),
         };
         for row in &mut self.rows {
-            row.replaced = row.retired_ns.is_some() && aims.contains(&row.path.aim());
+            // What another cluster has is nobody's any more once no check wants it, and so is what a check asked for.
+            let target = &row.path.probe.target;
+            let replaced =
+                target.peer.is_some() || target.requested.is_some() || aims.contains(&row.path.aim());
+            row.replaced = row.retired_ns.is_some() && replaced;
         }
     }
 
@@ -332,7 +304,7 @@ impl Rows {
     /// Forgets windows that ended, and rows that were retired, before `oldest_ns`. Returns how many lost probes with
     /// evidence went with them.
     pub fn expire(&mut self, oldest_ns: i64, now_ns: i64) -> usize {
-        let mut gone = 0;
+        let (mut gone, recorded) = (0, &mut self.gone);
         self.rows.retain_mut(|row| {
             row.ring.expire(oldest_ns);
             row.backends.take_if(|backends| !backends.expire(oldest_ns));
@@ -343,9 +315,15 @@ impl Rows {
             let kept_ns = if row.inactive { oldest_ns.max(now_ns - RESTING_NS) } else { oldest_ns };
             let keep = row.retired_ns.is_none_or(|retired| retired >= kept_ns);
             gone += if keep { before - row.lost.len() } else { before };
+            recorded.extend(Recorded::forgotten(row, keep));
             keep
         });
         gone
+    }
+
+    /// Rows that were forgotten since this was last asked, as far as history knows them.
+    pub fn take_gone(&mut self) -> Vec<Recorded> {
+        std::mem::take(&mut self.gone)
     }
 
     /// The row of a path.

@@ -6,6 +6,7 @@ pub mod evidence;
 pub mod incident;
 pub mod leave;
 pub mod location;
+pub mod meter;
 pub mod reason;
 pub mod target;
 pub mod verdict;

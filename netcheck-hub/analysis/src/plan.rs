@@ -18,9 +18,11 @@ pub mod http;
 mod node_port_sources;
 mod order;
 mod path_ids;
+pub mod peers;
 pub mod pod_source;
 mod prober;
 pub mod relays;
+pub mod requested;
 pub mod rotation;
 pub mod selector;
 mod sources;
@@ -36,8 +38,9 @@ pub use catalog::Catalog;
 use exchange::Exchange;
 pub use path_ids::PathIdAllocator;
 pub use prober::Prober;
+pub use requested::RequestedBy;
 pub use sources::Sources;
-pub use wire::wire_path;
+pub use wire::{target_kind as wire_target_kind, wire_path};
 
 /// What the operator asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,8 +112,23 @@ pub struct Target {
     pub backends: usize,
     /// Why it is meant to be away, if it is.
     pub absent: Option<String>,
-    /// It is a service that is meant to have backends and has none that is ready: how people are told.
+    /// It is a service that is meant to have backends and has none that is ready: how people are informed.
     pub unbacked: Option<String>,
+    /// It is another cluster's; then its kind is [`TargetKind::Endpoint`].
+    pub peer: Option<Arc<Peer>>,
+    /// A scheduled check asks for it, and nobody else does; then its kind is [`TargetKind::Endpoint`].
+    pub requested: Option<Arc<RequestedBy>>,
+}
+
+/// Of a target that another cluster has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Which cluster, as whoever asked for it calls that.
+    pub cluster: Arc<str>,
+    /// What it is there.
+    pub kind: TargetKind,
+    /// For services: at what kind of address.
+    pub address: Option<ServiceAddress>,
 }
 
 /// It answers itself, and nothing else is known of it.
@@ -129,6 +147,8 @@ impl Default for Target {
             backends: 1,
             absent: None,
             unbacked: None,
+            peer: None,
+            requested: None,
         }
     }
 }
@@ -155,6 +175,13 @@ impl Target {
     #[must_use]
     pub fn is_frontend(&self) -> bool {
         self.kind == TargetKind::Endpoint && !self.namespace.is_empty()
+    }
+
+    /// At what kind of address it is probed, for services of this cluster or another one.
+    #[must_use]
+    pub fn service_address(&self) -> Option<ServiceAddress> {
+        let peer = || self.peer.as_ref().and_then(|peer| peer.address);
+        self.at.as_ref().map(|at| at.address).or_else(peer)
     }
 }
 
@@ -211,7 +238,7 @@ pub(crate) struct Identity {
     exchange: Option<Arc<Exchange>>,
 }
 
-/// By target, kind, address and port, then by what tells probes of these from each other.
+/// By target, kind, address and port, then by what distinguishes probes of these from each other.
 type Order<'a> = (&'a str, ProbeKind, IpAddr, u16, (&'a Option<Question>, &'a Option<Arc<Exchange>>), bool);
 
 impl Probe {
@@ -227,8 +254,8 @@ impl Probe {
         self.kind == ProbeKind::Tcp || self.exchange.is_some()
     }
 
-    /// What tells it from other probes of its kind to the same target: `https /readyz`, `for example.org. over TCP`;
-    /// empty where nothing does.
+    /// What distinguishes it from other probes of its kind to the same target: `https /readyz`, `for example.org. over
+    /// TCP`; empty where nothing does.
     #[must_use]
     pub fn detail(&self) -> String {
         let how = self.exchange.as_ref().map(|exchange| exchange.detail());
@@ -277,7 +304,7 @@ pub struct PlannedPath {
     pub probe: Probe,
 }
 
-/// What tells one path of a source from another when only the address or port behind it has changed.
+/// What distinguishes one path of a source from another when only the address or port behind it has changed.
 pub(crate) type Aim<'a> = (&'a str, Vantage, ProbeKind, Family);
 
 impl PlannedPath {

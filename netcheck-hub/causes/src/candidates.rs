@@ -22,7 +22,7 @@ pub(crate) struct Candidate {
     pub(crate) items: Vec<u32>,
     /// Items of these that a kernel's report or an answer puts at it.
     pub(crate) proven: u32,
-    /// Items of these about which a kernel is silent that would have told.
+    /// Items of these about which a kernel is silent that would have reported them.
     pub(crate) doubted: u32,
     /// Items of these for which it is an implausible explanation.
     pub(crate) odd: u32,

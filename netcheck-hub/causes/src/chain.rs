@@ -4,10 +4,10 @@
 use crate::evidence::{Sight, Steps, bits};
 use crate::joint::{MOST, Manner, NOISE, PASSES, Part};
 
-/// How much less plausible a step is whose kernel would have told, beside one that is plain; an odd one beside that.
+/// How much less plausible a step is whose kernel would have reported it, beside one that is plain; an odd one beside that.
 const LESS: f64 = 0.1;
-/// What it costs an item if the kernel of its only explanation would have told, and did not; the same if it is the less
-/// plausible by far.
+/// What it costs an item if the kernel of its only explanation would have reported it, and did not; the same if it is the
+/// less plausible by far.
 const DOUBT: f64 = 2.0;
 const ODD: f64 = 8.0;
 
@@ -16,7 +16,8 @@ const ODD: f64 = 8.0;
 pub(crate) struct Chain {
     /// It passes all.
     pub(crate) survives: f64,
-    /// It is lost where it was seen to be: at steps that are plausible, at such whose kernel would have told, at others.
+    /// It is lost where it was seen to be: at steps that are plausible, at such whose kernel would have reported it, at
+    /// others.
     pub(crate) plain: f64,
     pub(crate) doubted: f64,
     pub(crate) odd: f64,

@@ -25,7 +25,7 @@ pub(crate) struct Hit {
     pub(crate) item: u32,
     /// It was lost where the component is first met: a component that lets nothing through explains it.
     pub(crate) first: bool,
-    /// Each step that explains it has a kernel that would have told.
+    /// Each step that explains it has a kernel that would have reported it.
     pub(crate) doubt: bool,
     /// Each such step is implausible.
     pub(crate) odd: bool,

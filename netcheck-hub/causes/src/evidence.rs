@@ -19,7 +19,7 @@ pub(crate) type Steps = u64;
 pub(crate) struct Sight {
     /// Steps at which it may have been lost.
     pub(crate) steps: Steps,
-    /// Those of them whose kernel would have told of it, and did not.
+    /// Those of them whose kernel would have reported it, and did not.
     pub(crate) doubt: Steps,
     /// Those of these that are the less plausible ones by far.
     pub(crate) odd: Steps,
@@ -142,7 +142,7 @@ impl View<'_> {
         let seen = if vague { seen } else { seen & self.until(seen, from, missing, place.node) };
         let seen = if seen == 0 { 1 << from } else { seen };
         let afar = self.harm_from_afar(seen) | self.sent_elsewhere(from, seen);
-        let odd = self.would_have_told(seen) & seen;
+        let odd = self.would_have_reported(seen) & seen;
         let doubt = (odd | self.bridge_behind(place, seen)) & seen;
         let afar = afar & !seen;
         let (doubt, odd) = match (odd == seen, afar) {
@@ -270,10 +270,10 @@ impl View<'_> {
         steps
     }
 
-    /// Steps whose kernel tells of each packet that it drops.
-    fn would_have_told(&self, steps: Steps) -> Steps {
+    /// Steps whose kernel reports each packet that it drops.
+    fn would_have_reported(&self, steps: Steps) -> Steps {
         self.steps(|at, step| {
-            let tells = step.node(self.topology).is_some_and(|node| {
+            let reports = step.node(self.topology).is_some_and(|node| {
                 let node = self.topology.nodes.get(node as usize);
                 node.is_some_and(|node| node.visibility == Visibility::Full)
             });
@@ -284,7 +284,7 @@ impl View<'_> {
                     | Component::Translation { .. }
                     | Component::Hairpin(_)
             );
-            steps & (1 << at) != 0 && tells && kernel
+            steps & (1 << at) != 0 && reports && kernel
         })
     }
 

@@ -64,7 +64,7 @@ impl Facts<'_> {
     /// Of several ways to choose the one whose causes make what happened the most probable.
     fn best(&self) -> Vec<Chosen> {
         let all = [(false, 1.5), (true, 6.0), (false, 6.0), (true, 1.5)];
-        // Many items tell by themselves what is one cause.
+        // Many items show by themselves what is one cause.
         let ways = if self.items.len() > MANY { &all[..1] } else { &all[..] };
         let mut best: Option<(f64, Vec<Chosen>)> = None;
         for &(whole_first, strictness) in ways {

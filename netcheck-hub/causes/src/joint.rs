@@ -22,7 +22,7 @@ const MISLED: f64 = 0.000_5;
 /// What passes a cause that loses all.
 pub(crate) const PASSES: f64 = 0.000_5;
 /// Of what is lost where others were seen to be lost so much is not seen.
-const UNTOLD: f64 = 0.25;
+const UNREPORTED: f64 = 0.25;
 /// What it costs an item that was lost altogether if nothing explains it.
 const DEAD: f64 = 20.0;
 /// More causes at once are not looked at together.
@@ -246,9 +246,9 @@ impl<'a> Joint<'a> {
         let vague = f64::from(self.items[at].vague).min(lost);
         let known = lost - vague;
         let elsewhere = (1.0 - chain.survives - within).max(0.0);
-        let somewhere = UNTOLD * within + elsewhere + NOISE * chain.survives + MISLED;
+        let somewhere = UNREPORTED * within + elsewhere + NOISE * chain.survives + MISLED;
         if let Some(shares) = shares {
-            let here = weight * scale * (known / chance + vague * UNTOLD / somewhere);
+            let here = weight * scale * (known / chance + vague * UNREPORTED / somewhere);
             let there = weight * vague / somewhere;
             for number in 0..parts {
                 shares.lost[number] += here * chain.lost[number] + there * chain.lost_else[number];

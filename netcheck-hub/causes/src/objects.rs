@@ -206,7 +206,7 @@ impl Sizes {
         }
     }
 
-    /// The place of one of six kinds of components. Only stacks are told apart by nodes and pods of nodes.
+    /// The place of one of six kinds of components. Only stacks are distinguished by nodes and pods of nodes.
     const fn place(self, kind: usize, extent: Extent) -> usize {
         match extent {
             Extent::Pod(pod) => {

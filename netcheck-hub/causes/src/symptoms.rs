@@ -148,8 +148,8 @@ fn known(topology: &Topology, group: &Group, item: &Item, items: &mut Vec<Item>)
         // Who translates to an endpoint that the service no longer has is wrong, whatever else there is. A service that
         // nobody answers for is not answered. A kernel may still have dropped the packets earlier, and say so.
         let stale = if nobody == 0 { way.translations() } else { nobody };
-        let told = sight.proof & !stale & !way.nodes_own();
-        if (is_gone(topology, group) || nobody != 0) && told == 0 {
+        let reported = sight.proof & !stale & !way.nodes_own();
+        if (is_gone(topology, group) || nobody != 0) && reported == 0 {
             // Of what nobody saw it may have been lost earlier.
             let unseen = nobody != 0 && sight.steps.count_ones() as usize == way.steps.len();
             let steps = if unseen { sight.steps } else { stale };

@@ -46,18 +46,18 @@ pub struct Node {
     pub name: Arc<str>,
     /// Where it stands; none in a cluster without zones.
     pub zone: Option<ZoneIx>,
-    /// What its agent can tell.
+    /// What its agent can report.
     pub visibility: Visibility,
 }
 
-/// What the agent of a node can tell of packets that cross it.
+/// What the agent of a node can report of packets that cross it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Visibility {
-    /// It sees packets on its interfaces, and its kernel tells of each packet that it drops: where it tells of none,
+    /// It sees packets on its interfaces, and its kernel reports each packet that it drops: where it reports none,
     /// none was dropped by a rule, a route or a queue.
     #[default]
     Full,
-    /// It sees packets on its interfaces. What the kernel drops is not told.
+    /// It sees packets on its interfaces. What the kernel drops is not reported.
     Interfaces,
     /// It probes, and sees nothing.
     Blind,

@@ -4,7 +4,7 @@ use netcheck_proto::v1;
 
 use crate::{EXIT_FAILURE, EXIT_UNREACHABLE};
 
-/// An answer, as the exit code tells it.
+/// An answer, as the exit code shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Conclusion {
     /// Nothing that was measured is unreachable.
@@ -28,11 +28,12 @@ impl Conclusion {
         }
     }
 
-    /// A check that a path did not pass is no success, even where nothing is unreachable.
-    pub(crate) fn of_check(report: &v1::Report, passed: bool) -> Self {
-        match Self::of(report.conclusion(), report.paths) {
-            Self::Fine if !passed => Self::Unreachable,
-            conclusion => conclusion,
+    /// A check's own code.
+    pub(crate) const fn of_check(code: u8, paths: u64) -> Self {
+        match code {
+            0 => Self::Fine,
+            EXIT_FAILURE => Self::Unmeasured { paths },
+            _ => Self::Unreachable,
         }
     }
 

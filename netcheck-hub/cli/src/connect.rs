@@ -6,6 +6,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use netcheck_proto::usage::read_token;
+use netcheck_proto::v1::check_service_client::CheckServiceClient;
+use netcheck_proto::v1::peer_service_client::PeerServiceClient;
 use netcheck_proto::v1::reachability_service_client::ReachabilityServiceClient;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
@@ -14,7 +16,13 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use tonic::{Request, Status};
 
 use crate::ANSWER_LIMIT;
+use crate::args::{Global, Side};
 
+#[cfg(feature = "kubernetes")]
+mod forwarded;
+
+/// Where a hub is asked without any word of where it is: behind a port that somebody forwards.
+const LOCAL: &str = "http://127.0.0.1:7070";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An address that can be tried.
@@ -23,6 +31,13 @@ pub(crate) struct HubUrl {
     /// As it was given.
     text: String,
     endpoint: Endpoint,
+}
+
+impl HubUrl {
+    /// As it was given.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
 }
 
 /// How a hub is addressed.
@@ -64,8 +79,45 @@ pub(crate) fn endpoint(text: &str) -> Result<HubUrl, UrlError> {
     Ok(HubUrl { text: text.to_owned(), endpoint: endpoint.connect_timeout(CONNECT_TIMEOUT) })
 }
 
-/// How the hub and the reader prove to each other who they are, for an `https://` URL.
+/// Which cluster's hub is asked, where no URL says it.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "The hub")]
+pub(crate) struct KubeArgs {
+    /// The kubeconfig [default: $KUBECONFIG, else ~/.kube/config].
+    #[arg(long, value_name = "PATH", global = true)]
+    kubeconfig: Option<PathBuf>,
+    /// Its context [default: the current one].
+    #[arg(long, value_name = "NAME", global = true)]
+    context: Option<String>,
+    /// The hub's namespace [default: it is looked for in all].
+    #[arg(short, long, value_name = "NAME", global = true)]
+    namespace: Option<String>,
+}
+
+#[cfg(feature = "kubernetes")]
+impl KubeArgs {
+    pub(crate) fn access(&self) -> netcheck_reach::Access {
+        netcheck_reach::Access {
+            kubeconfig: self.kubeconfig.clone(),
+            context: self.context.clone(),
+            namespace: self.namespace.clone(),
+        }
+    }
+
+    pub(crate) fn namespace(&self) -> Option<&str> {
+        self.namespace.as_deref()
+    }
+
+    /// The flags that say which cluster, for a command line; each begins with a space.
+    pub(crate) fn which(&self) -> String {
+        let kubeconfig = self.kubeconfig.as_ref().map(|path| format!(" --kubeconfig {}", path.display()));
+        let context = self.context.as_ref().map(|context| format!(" --context {context}"));
+        kubeconfig.into_iter().chain(context).collect()
+    }
+}
+
+/// How the hub and the reader prove to each other who they are, for an `https://` URL.
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "The hub")]
 pub(crate) struct Tls {
     /// Authorities that vouch for the hub (PEM file) [default: the system's].
@@ -83,7 +135,7 @@ pub(crate) struct Tls {
 }
 
 /// How the reader shows that it may read.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "The hub")]
 pub(crate) struct Token {
     /// The readers' token, where the hub wants one (file).
@@ -99,9 +151,15 @@ impl Token {
     fn bearer(&self) -> anyhow::Result<Bearer> {
         let Some(path) = &self.token_file else { return Ok(Bearer(None)) };
         let token = read_token(path).map_err(|error| anyhow::anyhow!("--token-file {error}"))?;
+        Bearer::of(&token)
+    }
+}
+
+impl Bearer {
+    fn of(token: &str) -> anyhow::Result<Self> {
         let mut words: MetadataValue<Ascii> = format!("Bearer {token}").parse()?;
         words.set_sensitive(true);
-        Ok(Bearer(Some(words)))
+        Ok(Self(Some(words)))
     }
 }
 
@@ -149,7 +207,42 @@ pub(crate) struct Hub {
 }
 
 impl Hub {
-    pub(crate) async fn connect(hub: &HubUrl, tls: &Tls, token: &Token) -> anyhow::Result<Self> {
+    /// The hub that is named, else that of the cluster.
+    pub(crate) async fn connect(global: &Global) -> anyhow::Result<Self> {
+        if let Some(hub) = &global.hub {
+            return Self::at(hub, &global.tls, &global.token).await;
+        }
+        #[cfg(feature = "kubernetes")]
+        if let Some(cluster) = netcheck_reach::Cluster::open(&global.kube.access()).await? {
+            return forwarded::connect(cluster.hub().await?, &global.tls, &global.token).await;
+        }
+        Self::at(&endpoint(LOCAL)?, &global.tls, &global.token).await
+    }
+
+    /// The hub of one of two clusters.
+    pub(crate) async fn of_side(global: &Global, side: &Side) -> anyhow::Result<Self> {
+        if let Some(hub) = &side.hub {
+            return Self::at(hub, &global.tls, &global.token).await;
+        }
+        #[cfg(feature = "kubernetes")]
+        {
+            let mut access = global.kube.access();
+            access.kubeconfig = side.kubeconfig.clone().or(access.kubeconfig);
+            access.context.clone_from(&side.context);
+            if let Some(cluster) = netcheck_reach::Cluster::open(&access).await? {
+                return forwarded::connect(cluster.hub().await?, &global.tls, &global.token).await;
+            }
+        }
+        anyhow::bail!("no kubeconfig leads there; --src-hub and --dst-hub say where hubs are")
+    }
+
+    /// The hub of this pod, by what the pod itself says alone.
+    #[cfg(feature = "kubernetes")]
+    pub(crate) async fn in_pod(pod: netcheck_reach::Hub) -> anyhow::Result<Self> {
+        forwarded::connect(pod, &Tls::default(), &Token::default()).await
+    }
+
+    async fn at(hub: &HubUrl, tls: &Tls, token: &Token) -> anyhow::Result<Self> {
         let bearer = token.bearer()?;
         let encrypted = hub.endpoint.uri().scheme_str() == Some("https");
         let mut endpoint = hub.endpoint.clone();
@@ -164,6 +257,14 @@ impl Hub {
             anyhow::anyhow!("cannot reach the hub at {url}: {cause} (--hub or NETCHECK_HUB says where it is)")
         })?;
         Ok(Self { channel: InterceptedService::new(channel, bearer) })
+    }
+
+    pub(crate) fn checks(&self) -> CheckServiceClient<Asking> {
+        CheckServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_LIMIT)
+    }
+
+    pub(crate) fn peers(&self) -> PeerServiceClient<Asking> {
+        PeerServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_LIMIT)
     }
 
     pub(crate) fn reachability(&self) -> ReachabilityServiceClient<Asking> {

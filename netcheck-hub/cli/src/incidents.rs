@@ -65,9 +65,14 @@ pub(crate) fn one(incident: &v1::Incident, paint: Paint) -> String {
 
 /// What did it: the object, what it says, the command that shows it, and what would mend it.
 fn named(culprit: &v1::Culprit) -> String {
+    culprit_lines(culprit).iter().map(|line| format!("    {line}\n")).collect()
+}
+
+/// The same, a line each.
+pub(crate) fn culprit_lines(culprit: &v1::Culprit) -> Vec<String> {
     let v1::Culprit { node, object, text, comment, owner, see, mend, .. } = culprit;
     if culprit.kind() == v1::CulpritKind::Untold {
-        return format!("    {:<9} not known on {node}: {text}\n", "culprit");
+        return vec![format!("{:<9} not known on {node}: {text}", "culprit")];
     }
     let owner = if owner.is_empty() { String::new() } else { format!(", looks like {owner}'s") };
     let sure = if culprit.certainty() == v1::Certainty::Observed { "" } else { " (it fits; nobody saw it)" };
@@ -77,5 +82,5 @@ fn named(culprit: &v1::Culprit) -> String {
     lines.push(("see it", see.clone()));
     lines.push(("mend it", mend.clone()));
     let said = lines.into_iter().filter(|(_, line)| !line.is_empty());
-    said.map(|(label, line)| format!("    {label:<9} {line}\n")).collect()
+    said.map(|(label, line)| format!("{label:<9} {line}")).collect()
 }

@@ -1,34 +1,47 @@
-//! `kubectl-netcheck`: asks the hub, and prints what it says. It explains nothing by itself and knows the contract alone:
-//! neither the hub's inner parts nor Kubernetes.
+//! `kubectl-netcheck`: asks the hub, and prints what it says. It explains nothing by itself and knows the contract alone,
+//! not the hub's inner parts. Of Kubernetes it knows how the hub is found and reached (`netcheck-reach`).
 //!
 //! [`run`] is all of it but the printing: arguments in, an exit code and two texts out. `args` reads the arguments,
 //! `connect` reaches the hub, `check` follows a check, and each answer has a file that renders it.
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::Parser as _;
 use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser as _};
 use netcheck_proto::json::{self, Named};
 use netcheck_proto::usage::{EXIT_USAGE, one_line};
-use netcheck_proto::{convert, v1};
+use netcheck_proto::v1;
 use tonic::Status;
 
 mod args;
+mod brief;
 mod check;
+mod clusters;
 mod conclusion;
 mod connect;
+mod ends;
+#[cfg(feature = "kubernetes")]
+mod ephemeral;
+mod events;
+mod explain;
+mod history;
 mod incidents;
 mod matrix;
 mod nodes;
 mod path;
 mod report;
+mod scheduled;
 mod style;
+mod tasks;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use args::{Cli, Command, Output};
+use check::{Checked, Printing};
 use conclusion::Conclusion;
 use connect::Hub;
 use style::Paint;
@@ -61,20 +74,59 @@ impl Answer {
 }
 
 /// Reads the arguments (the first is the program's name) and asks. Flags that are not given are read from the
-/// environment. A check shows its progress on standard error, if that is a terminal.
+/// environment. A check shows its progress on standard error.
 #[must_use]
 pub fn run<T: Into<OsString> + Clone>(arguments: impl IntoIterator<Item = T>, screen: &Screen) -> Answer {
+    let mut out = Vec::new();
+    let answer = run_to(arguments, screen, &mut out);
+    let out = String::from_utf8_lossy(&out).into_owned();
+    Answer { out: out + &answer.out, ..answer }
+}
+
+/// The same; what is printed while the answer comes, for it can be large, goes to `out`.
+#[must_use]
+pub fn run_to<T: Into<OsString> + Clone>(
+    arguments: impl IntoIterator<Item = T>,
+    screen: &Screen,
+    out: &mut dyn Write,
+) -> Answer {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => return usage(&error, screen),
     };
-    match ask(&cli, screen) {
-        Ok((out, conclusion)) => {
+    if !cli.global.output.is_common() && !cli.command.is_check() {
+        let line =
+            "of the formats of -o, table and json are for all commands, the others for check and resume";
+        return Answer::failed(EXIT_USAGE, line.to_owned());
+    }
+    let asked = if cli.command.is_local() { local(&cli) } else { ask(&cli, screen, out) };
+    match asked {
+        Ok(Checked { text, conclusion, trouble }) => {
             let (code, err) = conclusion.exit();
-            Answer { code, out, err }
+            Answer { code, out: text, err: if err.is_empty() { trouble } else { err } }
         }
         Err(error) => Answer::failed(EXIT_FAILURE, format!("{error:#}")),
     }
+}
+
+/// What needs no hub.
+fn local(cli: &Cli) -> anyhow::Result<Checked> {
+    let text = match &cli.command {
+        Command::Init { file, from, force } => check::init::write(file, from.as_deref(), *force)?,
+        Command::Convert { file } => tasks::convert(file)?,
+        Command::Completion { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "kubectl-netcheck", &mut script);
+            String::from_utf8(script).context("the script is no text")?
+        }
+        Command::Manual { dir } => {
+            clap_mangen::generate_to(Cli::command(), dir)
+                .with_context(|| format!("cannot write manual pages into {}", dir.display()))?;
+            String::new()
+        }
+        _ => format!("kubectl-netcheck {}\n", env!("CARGO_PKG_VERSION")),
+    };
+    Ok(Checked { text, conclusion: Conclusion::Fine, trouble: String::new() })
 }
 
 /// Help and versions are answers; everything else that clap says is bad usage.
@@ -93,7 +145,11 @@ fn usage(error: &clap::Error, screen: &Screen) -> Answer {
 #[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
 fn refused(status: Status) -> anyhow::Error {
     match status.code() {
-        tonic::Code::NotFound | tonic::Code::InvalidArgument | tonic::Code::Unauthenticated => {
+        tonic::Code::NotFound
+        | tonic::Code::InvalidArgument
+        | tonic::Code::FailedPrecondition
+        | tonic::Code::ResourceExhausted
+        | tonic::Code::Unauthenticated => {
             anyhow::anyhow!("{}", status.message())
         }
         code => anyhow::anyhow!("the hub did not answer: {} ({code})", status.message()),
@@ -109,8 +165,47 @@ async fn answer<T>(asking: impl Future<Output = Result<tonic::Response<T>, Statu
 
 /// Asks; what to print, and what it comes to.
 #[tokio::main(flavor = "current_thread")]
-async fn ask(cli: &Cli, screen: &Screen) -> anyhow::Result<(String, Conclusion)> {
-    let hub = Hub::connect(&cli.global.hub, &cli.global.tls, &cli.global.token).await?;
+async fn ask(cli: &Cli, screen: &Screen, out: &mut dyn Write) -> anyhow::Result<Checked> {
+    if let Command::Resume(args) = &cli.command
+        && let Some(done) = check::nothing_left(args)?
+    {
+        return Ok(done);
+    }
+    if let Some(two) = clusters::Two::of(&cli.command)? {
+        return two.run(&cli.global, screen).await;
+    }
+    if let Command::Watch { select, length, tui: true } = &cli.command {
+        watch::live(&cli.global, select.wire(), *length, screen).await?;
+        return Ok(Checked { text: String::new(), conclusion: Conclusion::Fine, trouble: String::new() });
+    }
+    let printing = Printing { output: cli.global.output, screen, out };
+    #[cfg(feature = "kubernetes")]
+    match &cli.command {
+        Command::Clean(args) => return ephemeral::clean(&cli.global, args).await,
+        Command::Check(args) if args.ephemeral.dry_run => return ephemeral::dry_run(&cli.global, args),
+        Command::Check(args) if args.ephemeral.ephemeral => {
+            return ephemeral::check(&cli.global, args, printing).await;
+        }
+        _ => {}
+    }
+    let hub = Hub::connect(&cli.global).await?;
+    match &cli.command {
+        Command::Check(args) => check::check(hub.channel, args, printing).await,
+        Command::Resume(args) => check::resume(hub.channel, args, printing).await,
+        Command::Watch { select, length, .. } => {
+            let how = (cli.global.output, Paint::on(screen));
+            watch::run(&hub, select.wire(), *length, how, printing.out).await?;
+            Ok(Checked { text: String::new(), conclusion: Conclusion::Fine, trouble: String::new() })
+        }
+        _ => {
+            let (text, conclusion) = read(&hub, cli, screen).await?;
+            Ok(Checked { text, conclusion, trouble: String::new() })
+        }
+    }
+}
+
+/// One answer of what the hub knows.
+async fn read(hub: &Hub, cli: &Cli, screen: &Screen) -> anyhow::Result<(String, Conclusion)> {
     let mut asked = hub.reachability();
     let paint = Paint::on(screen);
     let json = cli.global.output == Output::Json;
@@ -120,44 +215,120 @@ async fn ask(cli: &Cli, screen: &Screen) -> anyhow::Result<(String, Conclusion)>
             let text = if json { pretty(&nodes) } else { nodes::render(&nodes.nodes, paint) };
             (text, Conclusion::Fine)
         }
-        Command::Matrix { range, select } => {
-            let request = v1::GetMatrixRequest { selector: Some(select.wire()), range: range.wire() };
+        Command::Matrix { range, at, select } => {
+            let request = v1::GetMatrixRequest {
+                selector: Some(select.wire()),
+                range: range.wire(),
+                at: at.at,
+                from: at.span.since,
+                to: at.span.until,
+            };
             let matrix = answer(asked.get_matrix(request)).await?;
-            let text = if json { pretty(&matrix) } else { matrix::render(&matrix, paint, screen.columns) };
+            let view = history::rests_on(matrix.past.as_ref(), true, paint);
+            let table = || view + &matrix::render(&matrix, paint, screen.columns);
+            let text = if json { pretty(&matrix) } else { table() };
             (text, Conclusion::of(matrix.conclusion(), matrix.cells.len() as u64))
         }
-        Command::Path { source, target, from, range } => {
+        Command::Path { source, target, from, range, at } => {
             let (source, target) = (source.clone(), target.clone());
             let selector = Some(v1::PathSelector { vantages: from.wire(), ..Default::default() });
-            let request = v1::GetPathRequest { source, target, selector, range: range.wire() };
+            let request = v1::GetPathRequest {
+                source,
+                target,
+                selector,
+                range: range.wire(),
+                at: at.at,
+                from: at.span.since,
+                to: at.span.until,
+            };
             let answer = answer(asked.get_path(request)).await?;
-            let text = if json { pretty(&answer) } else { path::render(&answer, paint) };
+            let view = history::rests_on(answer.past.as_ref(), true, paint);
+            let text = if json { pretty(&answer) } else { view + &path::render(&answer, paint) };
             (text, Conclusion::of(answer.conclusion(), answer.paths.len() as u64))
         }
-        Command::Report { range } => {
-            let answer = answer(asked.get_report(v1::GetReportRequest { range: range.wire() })).await?;
+        Command::Report { range, verbose, at } => {
+            let (from, to) = (at.span.since, at.span.until);
+            let request = v1::GetReportRequest { range: range.wire(), at: at.at, from, to };
+            let answer = answer(asked.get_report(request)).await?;
             let report = answer.report.clone().unwrap_or_default();
-            let text = if json { pretty(&answer) } else { report::render(&report, paint) };
+            let view = history::rests_on(report.past.as_ref(), false, paint);
+            let text = match (json, *verbose) {
+                (true, _) => pretty(&answer),
+                (false, true) => view + &report::render(&report, paint),
+                (false, false) => view + &brief::render(&report, paint),
+            };
             (text, Conclusion::of(report.conclusion(), report.paths))
         }
-        Command::Incidents { closed, explain } => {
-            let request = v1::ListIncidentsRequest { include_closed: *closed, explain: *explain };
+        Command::Incidents { closed, explain, at } => {
+            let request = v1::ListIncidentsRequest {
+                include_closed: *closed,
+                explain: *explain,
+                at: at.at,
+                from: at.span.since,
+                to: at.span.until,
+            };
             let incidents = answer(asked.list_incidents(request)).await?;
-            let text = if json { pretty(&incidents) } else { incidents::render(&incidents, paint) };
+            let view = history::rests_on(incidents.past.as_ref(), true, paint);
+            let text = if json { pretty(&incidents) } else { view + &incidents::render(&incidents, paint) };
             (text, Conclusion::of_incidents(&incidents.incidents))
         }
-        Command::Check { select, rounds, deadline } => {
-            let request = v1::RunCheckRequest {
-                selector: Some(select.wire()),
-                rounds: *rounds,
-                deadline: Some(convert::duration(*deadline)),
-            };
-            let result = check::run(hub.channel.clone(), request, *deadline).await?;
-            let report = result.report.clone().unwrap_or_default();
-            let text = if json { pretty(&result) } else { report::render(&report, paint) };
-            (text, Conclusion::of_check(&report, result.passed))
+        Command::History(history) => {
+            let answer = answer(asked.get_path_history(history.wire())).await?;
+            let text = if json { pretty(&answer) } else { history::render(&answer, paint) };
+            (text, Conclusion::Fine)
         }
+        Command::Events(events) => {
+            let answer = answer(asked.list_events(events.wire())).await?;
+            let text = if json { pretty(&answer) } else { events::render(&answer, paint) };
+            (text, Conclusion::Fine)
+        }
+        Command::Explain { what, target: None } => {
+            let (answer, conclusion) = explain::incident(hub, what).await?;
+            let shown = || answer.incidents.iter().map(|one| incidents::one(one, paint)).collect::<String>();
+            (if json { pretty(&answer) } else { shown().trim_start().to_owned() }, conclusion)
+        }
+        Command::Explain { what, target: Some(target) } => {
+            let (answer, text, conclusion) = explain::between(hub, what, target, paint).await?;
+            (if json { pretty(&answer) } else { text }, conclusion)
+        }
+        Command::Version { .. } => {
+            let version = answer(asked.get_version(v1::GetVersionRequest {})).await?;
+            (if json { pretty(&version) } else { versions(&version) }, Conclusion::Fine)
+        }
+        Command::Checks { name } => {
+            let name = name.clone().unwrap_or_default();
+            let whole = !name.is_empty();
+            let request = v1::ListScheduledChecksRequest { name };
+            let listed = answer(hub.checks().list_scheduled_checks(request)).await?;
+            let text = if json { pretty(&listed) } else { scheduled::render(&listed, whole, paint) };
+            (text, scheduled::conclusion(&listed.checks))
+        }
+        #[cfg(feature = "kubernetes")]
+        Command::Clean(_) => anyhow::bail!("this is answered elsewhere"),
+        Command::Check(_)
+        | Command::Resume(_)
+        | Command::Convert { .. }
+        | Command::Watch { .. }
+        | Command::Init { .. }
+        | Command::Completion { .. }
+        | Command::Manual { .. } => anyhow::bail!("this is answered elsewhere"),
     })
+}
+
+fn versions(response: &v1::GetVersionResponse) -> String {
+    let since = style::ago(response.started_at.as_ref());
+    let mut text =
+        format!("kubectl-netcheck {}\nhub {}, up {since}\n", env!("CARGO_PKG_VERSION"), response.version);
+    for of in &response.agents {
+        let s = if of.agents == 1 { "agent" } else { "agents" };
+        text += &format!("{} {s} {}, {} connected\n", of.agents, of.version, of.connected);
+    }
+    text
+}
+
+/// A message as one line of JSON.
+fn json_line<M: Named>(message: &M) -> String {
+    json::value(message).to_string()
 }
 
 fn pretty<M: Named>(message: &M) -> String {

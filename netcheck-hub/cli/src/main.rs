@@ -3,10 +3,10 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use kubectl_netcheck::{Answer, Screen, run};
+use kubectl_netcheck::{Answer, Screen, run_to};
 
 fn main() -> ExitCode {
-    let answer = run(std::env::args_os(), &Screen::of_stdout());
+    let answer = run_to(std::env::args_os(), &Screen::of_stdout(), &mut std::io::stdout());
     match print(&answer) {
         Ok(()) => ExitCode::from(answer.code),
         Err(error) => {

@@ -85,7 +85,7 @@ fn session(agent: &v1::NodeAgent, paint: Paint) -> comfy_table::Cell {
 }
 
 fn hooks(agent: &v1::NodeAgent, paint: Paint) -> comfy_table::Cell {
-    let Some(status) = &agent.status else { return paint.cell(v1::Verdict::NoData, "not told") };
+    let Some(status) = &agent.status else { return paint.cell(v1::Verdict::NoData, "not reported") };
     let attached = status.hooks.iter().filter(|hook| hook.state() == v1::HookState::Attached).count();
     let of = format!("{attached} of {}", status.hooks.len());
     match status.ebpf() {

@@ -172,11 +172,11 @@ fn sizes(sizes: &v1::PacketSizes) -> String {
         (passed, 0) => format!("up to {passed} bytes pass"),
         (passed, lost) => format!("{passed} bytes pass, {lost} don't"),
     };
-    let told = match sizes.icmp_mtu {
+    let router = match sizes.icmp_mtu {
         0 => String::new(),
         bytes => format!(", {} takes {bytes} and says so", sizes.icmp_mtu_from),
     };
-    format!("    packets   {passed} (the route of the source takes {}{told})\n", sizes.route_bytes)
+    format!("    packets   {passed} (the route of the source takes {}{router})\n", sizes.route_bytes)
 }
 
 /// What became of the probes that one backend got.

@@ -32,7 +32,7 @@ pub(crate) fn render(report: &v1::Report, paint: Paint) -> String {
 }
 
 /// The line that a report begins with, and what it rests on.
-fn verdict(report: &v1::Report, paint: Paint) -> String {
+pub(crate) fn verdict(report: &v1::Report, paint: Paint) -> String {
     let verdict = report.verdict();
     let causes = if report.incidents.is_empty() { report.findings.len() } else { report.incidents.len() };
     let causes = match causes {

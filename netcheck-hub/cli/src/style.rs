@@ -25,10 +25,10 @@ impl Screen {
     /// terminal's own width.
     #[must_use]
     pub fn of_stdout() -> Self {
-        let told = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+        let wanted = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
         Self {
             colours: std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
-            columns: told.unwrap_or_else(|| Table::new().width().map_or(WIDTH, usize::from)),
+            columns: wanted.unwrap_or_else(|| Table::new().width().map_or(WIDTH, usize::from)),
         }
     }
 

@@ -55,18 +55,11 @@ fn the_matrix_merges_kinds_and_lists_what_is_lost_where() {
 fn exit_codes_follow_what_the_hub_concludes() {
     use v1::Conclusion::{Reachable, Unmeasured, Unreachable, Unspecified};
     use v1::IncidentState::{Closed, Open};
-    for (conclusion, passed, code) in [
-        (Reachable, true, 0),
-        (Reachable, false, 2),
-        (Unreachable, false, 2),
-        (Unmeasured, true, 1),
-        (Unspecified, true, 1),
-    ] {
-        let report = v1::Report { conclusion: conclusion.into(), paths: 7, ..Default::default() };
-        assert_eq!(Conclusion::of_check(&report, passed).exit().0, code, "{conclusion:?} {passed}");
+    for (conclusion, code) in [(Reachable, 0), (Unreachable, 2), (Unmeasured, 1), (Unspecified, 1)] {
         let plain = Conclusion::of(conclusion, 7).exit();
-        assert_eq!(plain.0, if conclusion == Reachable { 0 } else { code }, "{conclusion:?}");
+        assert_eq!(plain.0, code, "{conclusion:?}");
         assert_eq!(plain.1.contains("any of 7 paths"), plain.0 == 1, "{plain:?}");
+        assert_eq!(Conclusion::of_check(code, 7).exit(), plain);
     }
     assert!(Conclusion::of(Unmeasured, 0).exit().1.contains("none was selected"));
     let open = |verdict: v1::Verdict, state: v1::IncidentState| v1::Incident {
@@ -144,6 +137,46 @@ fn an_incident_says_its_cause_first_and_how_sure_it_is() {
     let text = report::render(&report, Paint::plain());
     assert!(text.starts_with("✗ 24 of 404 paths are unreachable, 1 cause\n"), "{text}");
     assert!(text.contains("n7 answers nobody"), "{text}");
+}
+
+#[test]
+fn an_incident_is_three_lines_unless_more_is_asked_for() {
+    let incident = v1::Incident {
+        headline: "at n2, netfilter input: NETFILTER_DROP (n1 → n2)".to_owned(),
+        verdict: v1::Verdict::Unreachable.into(),
+        broken: "n1 can't reach n2 (UDP; 2 paths)".to_owned(),
+        place: "on n2: rule 7 of chain input in table inet filter".to_owned(),
+        next_step: "on n2: nft -a list chain inet filter input".to_owned(),
+        ..Default::default()
+    };
+    let finding = |headline: &str, incident: &str| v1::Finding {
+        headline: headline.to_owned(),
+        incident: incident.to_owned(),
+        ..Default::default()
+    };
+    let mut report = v1::Report {
+        incidents: vec![incident],
+        findings: vec![finding("known", "a"), finding("n4 → n5: 3 % lost", "")],
+        caveats: vec!["n3: hooks are off".to_owned()],
+        ..Default::default()
+    };
+    let text = brief::render(&report, Paint::plain());
+    let expected = "
+✗ n1 can't reach n2 (UDP; 2 paths)
+    where     on n2: rule 7 of chain input in table inet filter
+    next      on n2: nft -a list chain inet filter input
+
+No incident explains yet:
+";
+    assert!(text.contains(expected), "{text}");
+    assert!(text.contains("n4 → n5: 3 % lost") && !text.contains("known"), "{text}");
+    assert!(
+        text.ends_with("evidence and paths, 1 remark about the measurement: kubectl netcheck report -v\n"),
+        "{text}"
+    );
+    // An older hub says no such lines.
+    report.incidents[0].broken.clear();
+    assert_eq!(brief::render(&report, Paint::plain()), report::render(&report, Paint::plain()));
 }
 
 #[test]

@@ -64,3 +64,46 @@ fn help_is_on_standard_output_and_names_every_kind_of_probe() {
     assert_eq!(version.status.code(), Some(0));
     assert!(version.stdout.starts_with(b"kubectl-netcheck "));
 }
+
+#[test]
+fn what_goes_with_a_release_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    assert_eq!(ask(&["manual", path]).status.code(), Some(0));
+    let pages: Vec<_> = std::fs::read_dir(path).unwrap().map(|page| page.unwrap().file_name()).collect();
+    assert!(pages.len() > 10, "{pages:?}");
+    for shell in ["bash", "zsh", "fish", "elvish"] {
+        let script = ask(&["completion", shell]);
+        assert!(
+            script.status.success() && String::from_utf8_lossy(&script.stdout).contains("resume"),
+            "{shell}"
+        );
+    }
+    let (code, line) = failure(&ask(&["manual", "/no/such/folder"]));
+    assert!(code == 1 && line.contains("/no/such/folder"), "{line}");
+}
+
+#[test]
+fn init_writes_a_file_and_replaces_none_unasked() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("netcheck.yaml");
+    let file = file.to_str().unwrap();
+    let foreign = folder.path().join("config.json");
+    std::fs::write(&foreign, r#"{"protocol": "tcp", "maxNum": 3}"#).unwrap();
+    let written = ask(&["init", file, "--from", foreign.to_str().unwrap()]);
+    assert!(written.status.success(), "{written:?}");
+    assert!(String::from_utf8_lossy(&written.stdout).contains("! maxNum 3 has no counterpart"));
+    assert!(std::fs::read_to_string(file).unwrap().contains("kinds: [\"tcp\"]"));
+    let (code, line) = failure(&ask(&["init", file]));
+    assert!(code == 1 && line.contains("--force"), "{line}");
+    assert!(ask(&["init", file, "--force"]).status.success());
+}
+
+#[test]
+fn a_resumption_without_a_check_says_what_to_do() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    let (code, line) = failure(&ask(&["resume", "--result", "/no/such/result.json", "--hub", &address]));
+    assert!(code == 1 && line.contains("/no/such/result.json"), "{line}");
+}

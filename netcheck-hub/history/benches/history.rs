@@ -148,7 +148,7 @@ impl Running {
         for first in (0..paths).step_by(NODE as usize) {
             let paths = first..(first + NODE).min(paths);
             let windows = paths.map(|path| (PathNumber(path), noise.window(path, probes))).collect();
-            let record = Record::Windows(Windows { start_ns, windows });
+            let record = Record::Windows(Windows { start_ns, windows, late: false });
             let began = Instant::now();
             self.record(record);
             given += began.elapsed();

@@ -3,7 +3,7 @@
 use crate::store::{Space, Store, StoreError};
 use crate::tier::Tier;
 
-/// A value of everything but windows: its sort, its time, and a number that tells it from others of the same time.
+/// A value of everything but windows: its sort, its time, and a number that distinguishes it from others of the same time.
 pub(crate) fn log(kind: u8, at_ns: i64, number: u64) -> Vec<u8> {
     [&[kind][..], &ordered(at_ns).to_be_bytes(), &number.to_be_bytes()].concat()
 }

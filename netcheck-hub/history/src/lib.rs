@@ -1,7 +1,7 @@
 //! netcheck's history: what was measured and what happened, on the hub's own disk, rolled up and bounded.
 //!
 //! Knows nothing of the hub: it takes windows, verdicts, incidents and events as [`record::Record`]s, and gives them
-//! back by time. Nothing in here looks at a clock: every call that needs the time is told it.
+//! back by time. Nothing in here looks at a clock: every call that needs the time is given it.
 //!
 //! ```text
 //! hub ─try_record─▶ queue ─▶ WriterTask ─one transaction─▶ store ─▶ Reader ─▶ hub
@@ -41,6 +41,10 @@ pub mod tier;
 pub mod window;
 pub mod writer;
 
+// What reads stored values, for whoever tries bytes on it.
+#[cfg(any(test, feature = "fuzz"))]
+pub mod foreign;
+
 mod codec;
 mod keys;
 mod rollup;
@@ -55,7 +59,7 @@ use reader::Reader;
 use retention::Retention;
 use shared::{Marks, Paths, Shared};
 use store::{Memory, Store, StoreError};
-use writer::{Writer, WriterTask};
+use writer::{Stands, Writer, WriterTask};
 
 pub use shared::Counts;
 
@@ -90,7 +94,7 @@ impl History {
             );
             read = read_all(&store);
         }
-        let (marks, paths, verdicts) = read.unwrap_or_default();
+        let (marks, paths, stands) = read.unwrap_or_default();
         let shared = Arc::new(Shared::new(store, marks, paths));
         for note in notes.iter().filter(|note| matches!(note, Note::SetAside { .. })) {
             shared.note(note.clone());
@@ -98,7 +102,7 @@ impl History {
         shared.take_notes();
         let (writer, inbox) = Writer::new(&shared);
         let reader = Reader { shared: Arc::clone(&shared) };
-        let task = WriterTask::new(inbox, shared, (location, retention), verdicts, now_ns);
+        let task = WriterTask::new(inbox, shared, (location, retention), stands, now_ns);
         (Self { writer, reader, task }, notes)
     }
 
@@ -110,12 +114,12 @@ impl History {
         let (writer, inbox) = Writer::new(&shared);
         let reader = Reader { shared: Arc::clone(&shared) };
         let location = Location::new(Path::new("/nonexistent"));
-        let task = WriterTask::new(inbox, shared, (location, retention), reader::Standings::new(), now_ns);
+        let task = WriterTask::new(inbox, shared, (location, retention), Stands::default(), now_ns);
         Self { writer, reader, task }
     }
 }
 
-fn read_all(store: &Store) -> Result<(Marks, Paths, reader::Standings), StoreError> {
-    let verdicts = reader::last_standings(store).map_err(|error| StoreError::Damaged(error.to_string()))?;
-    Ok((Marks::read(store)?, Paths::read(store)?, verdicts))
+fn read_all(store: &Store) -> Result<(Marks, Paths, Stands), StoreError> {
+    let stands = reader::last_stands(store).map_err(|error| StoreError::Damaged(error.to_string()))?;
+    Ok((Marks::read(store)?, Paths::read(store)?, stands))
 }

@@ -18,11 +18,12 @@ use crate::tier::seconds;
 const FORMAT: u32 = 1;
 const NAME: &str = "netcheck-history";
 
-/// Something that people should be told.
+/// Something that people should know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {
     /// What was there could not be used. It was renamed, and a new history begun. Where this comes while history is
-    /// written, and not when it was opened, the numbers of paths must be asked for anew, and verdicts and facts be told.
+    /// written, and not when it was opened, the numbers of paths must be asked for anew, and verdicts and facts be
+    /// recorded anew.
     SetAside {
         /// Its new name.
         to: PathBuf,

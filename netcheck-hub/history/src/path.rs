@@ -26,7 +26,7 @@ pub struct PathIdentity {
     pub address: IpAddr,
     /// 0 where there is none.
     pub port: u16,
-    /// What tells it from other paths that have all this in common; empty where nothing does.
+    /// What distinguishes it from other paths that have all this in common; empty where nothing does.
     pub detail: String,
 }
 

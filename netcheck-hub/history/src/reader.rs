@@ -1,6 +1,6 @@
 //! Questions to history. Any number at the same time; none waits for a transaction.
 //!
-//! What can't be read is left out, and its number told with the answer and counted: a part of an answer is better than
+//! What can't be read is left out, and its number given with the answer and counted: a part of an answer is better than
 //! none, but it says that it is a part.
 
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use crate::tier::{Tier, nanos};
 mod log;
 mod windows;
 
-pub(crate) use log::last_standings;
-pub use log::{Standings, State};
+pub(crate) use log::last_stands;
+pub use log::{StandingLimits, Standings, State};
 pub use windows::{PathAt, Point, Series, Snapshot};
 
 /// There is no answer.

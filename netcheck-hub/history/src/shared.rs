@@ -110,6 +110,11 @@ impl Paths {
         number
     }
 
+    /// The number of a path that has one.
+    pub(crate) fn known(&self, path: &PathIdentity) -> Option<PathNumber> {
+        self.numbers.get(&hash(&path.encode())).copied()
+    }
+
     /// Forgets a path that nothing speaks of any more.
     pub(crate) fn forget(&mut self, identity: &[u8]) {
         self.numbers.remove(&hash(identity));

@@ -176,7 +176,7 @@ impl From<fjall::Error> for StoreError {
         }
         match error {
             fjall::Error::Locked => Self::Locked,
-            // What failed before is told by the next opening.
+            // What failed before is reported by the next opening.
             fjall::Error::Poisoned => Self::Io(text),
             fjall::Error::InvalidVersion(Some(_)) => Self::Newer(text),
             _ => Self::Damaged(text),

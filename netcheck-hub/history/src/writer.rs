@@ -5,7 +5,6 @@
 //! what is due. When all [`Writer`]s are dropped it writes what it has and ends. Killed at any instant, it leaves what
 //! was written by the last transaction.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +12,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use thiserror::Error;
 
 use crate::codec::columns::Zstd;
-use crate::codec::log::Standing;
 use crate::location::{Location, Note};
 use crate::path::{PathIdentity, PathNumber};
 use crate::record::Record;
@@ -25,16 +23,18 @@ use crate::tier::{HOUR, nanos};
 mod forgetting;
 mod pending;
 mod rolling;
+mod stands;
 
 use pending::Pending;
-pub(crate) use pending::{FACT, INCIDENT, fact_code, follow};
+pub(crate) use pending::{FACT, INCIDENT, fact_code};
+pub(crate) use stands::Stands;
 
 /// Records that wait: one for each node every ten seconds, and what happens. Rolling ten minutes of 100,000 paths up
 /// takes some seconds, in which a few hundred records come. A full queue drops the newest, and counts it.
 pub(crate) const QUEUE: usize = 4096;
 /// What is gathered at most before it is written, whether or not it is time. About, bytes.
 const GATHERED: usize = 32 << 20;
-/// How often all verdicts are written.
+/// How often all that stands is written.
 const CHECKPOINT_NS: i64 = nanos(6 * HOUR);
 /// How long a store that can't be written is left alone.
 const RETRY_NS: i64 = nanos(10);
@@ -94,7 +94,7 @@ impl Writer {
         }
     }
 
-    /// Tells the task what time it is: every few seconds. It writes what it has. Never waits.
+    /// Gives the task the time: every few seconds. It writes what it has. Never waits.
     pub fn tick(&self, now_ns: i64) {
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         // Where the queue is full, another tick is on its way.
@@ -116,6 +116,18 @@ impl Writer {
         self.shared.paths().number(path)
     }
 
+    /// The number of a path that has one already.
+    #[must_use]
+    pub fn known(&self, path: &PathIdentity) -> Option<PathNumber> {
+        self.shared.paths().known(path)
+    }
+
+    /// How many paths have a number.
+    #[must_use]
+    pub fn paths(&self) -> usize {
+        self.shared.paths().len()
+    }
+
     /// The last record that is on the disk; all before it are, or are counted as lost.
     #[must_use]
     pub fn committed(&self) -> u64 {
@@ -128,7 +140,7 @@ impl Writer {
         self.shared.counts()
     }
 
-    /// What people should be told since this was last asked.
+    /// What people should know since this was last asked.
     #[must_use]
     pub fn take_notes(&self) -> Vec<Note> {
         self.shared.take_notes()
@@ -147,9 +159,9 @@ pub struct WriterTask {
     location: Location,
     retention: Retention,
     pending: Pending,
-    verdicts: BTreeMap<PathNumber, Standing>,
+    stands: Stands,
     zstd: Zstd,
-    /// When all verdicts were written last; none: they are due.
+    /// When all that stands was written last; none: it is due.
     checkpoint_ns: Option<i64>,
     /// Until when a store that failed is left alone.
     retry_ns: i64,
@@ -168,7 +180,7 @@ impl WriterTask {
         inbox: Inbox,
         shared: Arc<Shared>,
         (location, retention): (Location, Retention),
-        verdicts: BTreeMap<PathNumber, Standing>,
+        stands: Stands,
         now_ns: i64,
     ) -> Self {
         Self {
@@ -177,7 +189,7 @@ impl WriterTask {
             location,
             retention,
             pending: Pending::default(),
-            verdicts,
+            stands,
             zstd: Zstd::new(),
             checkpoint_ns: None,
             retry_ns: i64::MIN,
@@ -206,7 +218,7 @@ impl WriterTask {
 
     fn take(&mut self, number: u64, record: Record) {
         let rolled_s = self.shared.read().marks.rolled_s;
-        let late = self.pending.take(number, record, rolled_s, &mut self.verdicts);
+        let late = self.pending.take(number, record, rolled_s, &mut self.stands);
         count(&self.shared.counters.late, late);
         if self.pending.bytes() > GATHERED {
             self.commit();
@@ -216,7 +228,7 @@ impl WriterTask {
     fn tick(&mut self, now_ns: i64) {
         self.now_ns = now_ns;
         if self.checkpoint_ns.is_none_or(|last_ns| now_ns.saturating_sub(last_ns) >= CHECKPOINT_NS) {
-            self.pending.checkpoint(now_ns, &self.verdicts, &mut self.zstd);
+            self.pending.checkpoint(now_ns, &mut self.stands, &mut self.zstd);
             self.checkpoint_ns = Some(now_ns);
         }
         self.commit();
@@ -334,7 +346,7 @@ impl WriterTask {
     fn all_is_new(&mut self) {
         self.refusals = 0;
         self.checkpoint_ns = None;
-        self.verdicts.clear();
+        self.stands = Stands::default();
         self.shared.paths().begin_anew();
     }
 }

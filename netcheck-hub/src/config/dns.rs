@@ -11,7 +11,7 @@ use netcheck_analysis::plan::dns::{DnsSettings, NAME, Over};
 #[derive(Clone, Debug, Args)]
 pub struct DnsFlags {
     /// The names that DNS servers are asked for, separated by commas; may be repeated [default: kubernetes.default.svc in
-    /// the cluster's domain, which pod vantages tell; without any, cluster.local].
+    /// the cluster's domain, which pod vantages report; without any, cluster.local].
     #[arg(long, env = "NETCHECK_DNS_NAMES", value_name = "NAMES", value_delimiter = ',', value_parser = dns_name)]
     pub dns_names: Vec<String>,
 
@@ -31,7 +31,7 @@ pub struct DnsFlags {
     pub dns_transports: Vec<Over>,
 
     /// Addresses of DNS caches that every node has of its own and that agents don't find by themselves, separated by
-    /// commas; agents must be told the same by their own --node-local-dns [default: none].
+    /// commas; agents must be configured the same by their own --node-local-dns [default: none].
     #[arg(long, env = "NETCHECK_NODE_LOCAL_DNS", value_name = "ADDRESSES", value_delimiter = ',')]
     pub node_local_dns: Vec<IpAddr>,
 
@@ -41,7 +41,7 @@ pub struct DnsFlags {
     pub ignore_found_dns: bool,
 
     /// Short names that every agent looks up now and then with its node's own search list, as a program there would,
-    /// separated by commas; how many queries that takes is told [default: none].
+    /// separated by commas; how many queries that takes is reported [default: none].
     #[arg(long, env = "NETCHECK_DNS_SEARCH_NAMES", value_name = "NAMES", value_delimiter = ',',
           value_parser = dns_name)]
     pub dns_search_names: Vec<String>,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use netcheck_common::files;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 
@@ -113,8 +114,8 @@ impl HttpFlags {
         }
         let mut authorities = Vec::new();
         for path in &self.http_ca {
-            let pem =
-                std::fs::read(path).map_err(|source| HttpFlagError::Read { path: path.clone(), source })?;
+            let pem = files::read(path, files::SMALL)
+                .map_err(|source| HttpFlagError::Read { path: path.clone(), source })?;
             let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
             if read.is_ok_and(|certificates| certificates.is_empty())
                 || CertificateDer::pem_slice_iter(&pem).any(|certificate| certificate.is_err())

@@ -18,7 +18,7 @@ use netcheck_analysis::cluster::roster::{LeftOut, Roster};
 /// is being written in place is not read by halves.
 pub const POLL: Duration = Duration::from_millis(200);
 
-/// What tells one state of a file from another.
+/// What distinguishes one state of a file from another.
 type Identity = (u64, u64, i64, i64);
 
 fn identity(path: &Path) -> Option<Identity> {
@@ -97,7 +97,7 @@ impl InventoryTask {
         self.report(left_out);
     }
 
-    /// Tells what of the file could not be used.
+    /// Reports what of the file could not be used.
     fn report(&mut self, left_out: LeftOut) {
         for line in left_out.report_lines() {
             tracing::warn!("{line}");

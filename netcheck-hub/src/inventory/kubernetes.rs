@@ -165,12 +165,12 @@ impl KubernetesTask {
                 });
                 if let Err(error) = made.await {
                     tracing::error!("a roster could not be made: {error}");
-                    self.health.set("roster", "the roster could not be made of what the API told".to_owned());
+                    self.health.set("roster", "the roster could not be made of what the API sent".to_owned());
                 }
                 first = false;
             }
             self.report_state();
-            // A change of the API's own state is told at once; only rosters are paced.
+            // A change of the API's own state is reported at once; only rosters are paced.
             let pause = begin.elapsed() * PAUSE_PER_WORK;
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}

@@ -1,65 +1,34 @@
 //! Connections before anybody says anything on them: counted, limited, encrypted.
 //!
 //! In: a listener. Out: connections for the gRPC server, or the HTTP server. [`AcceptTask`] accepts, and owns the handshakes, which are
-//! tasks of its own set; cancelling it drops those that are not done. A connection beyond a limit is closed at once
-//! and counted.
+//! tasks of its own set; cancelling it drops those that are not done. Who comes in, and who has to go for him, is the door's
+//! to say ([`netcheck_doors`]); both are counted.
 
-use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+pub use netcheck_doors::Limits;
+use netcheck_doors::{Counts, Guarded, Place, Places};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::Sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::{Connected, TcpConnectInfo};
+use tonic::transport::server::Connected;
 
+use crate::serve::role::Role;
 use crate::state::Hub;
 
 /// Connections that wait for the server to take them, which it does at once.
 pub const DEPTH: usize = 64;
-
-/// How much is taken.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// Connections, all together: an agent has one, a reader a few.
-    pub connections: usize,
-    /// Connections from one address. Many agents may share one where addresses are translated.
-    pub from_one_address: usize,
-    /// TLS handshakes at the same time.
-    pub handshakes: usize,
-    /// How long a handshake may take, and then again the first word.
-    pub handshake: Duration,
-}
-
-impl Limits {
-    /// Those of the HTTP port: a few readers, scrapers and probes.
-    #[must_use]
-    pub fn of_http() -> Self {
-        Self { connections: 1_024, from_one_address: 256, handshakes: 64, ..Self::default() }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connections: 16_384,
-            from_one_address: 2_048,
-            handshakes: 512,
-            handshake: Duration::from_secs(5),
-        }
-    }
-}
 
 /// Connections that wait in the kernel to be accepted: all agents come at once after a hub's start.
 const BACKLOG: i32 = 4_096;
@@ -89,43 +58,10 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Who is connected.
-#[derive(Debug, Default)]
-struct Places {
-    taken: Mutex<HashMap<IpAddr, usize>>,
-}
-
-/// One connection's place; free again when it is dropped.
-#[derive(Debug)]
-struct Place {
-    places: Arc<Places>,
-    address: IpAddr,
-}
-
-impl Places {
-    fn take(self: &Arc<Self>, address: IpAddr, limits: &Limits) -> Option<Place> {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let all: usize = taken.values().sum();
-        let here = taken.get(&address).copied().unwrap_or(0);
-        if all >= limits.connections || here >= limits.from_one_address {
-            return None;
-        }
-        taken.insert(address, here + 1);
-        Some(Place { places: Arc::clone(self), address })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut taken = self.places.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = taken.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                taken.remove(&self.address);
-            }
-        }
-    }
-}
+/// What an HTTP/2 connection begins with at the least: the preface and an empty SETTINGS frame (RFC 9113 §3.4).
+pub const HTTP2_BEGIN: usize = 24 + 9;
+/// The same of HTTP/1: how long a head may take is the server's to say.
+pub const HTTP1_BEGIN: usize = 1;
 
 /// Accepts.
 pub struct AcceptTask {
@@ -135,6 +71,8 @@ pub struct AcceptTask {
     pub tls: Option<watch::Receiver<Arc<ServerConfig>>>,
     /// How much.
     pub limits: Limits,
+    /// Bytes that a connection has to say before it has begun.
+    pub begin: usize,
     /// Who counts.
     pub hub: Arc<Hub>,
     /// To whom.
@@ -144,8 +82,9 @@ pub struct AcceptTask {
 impl AcceptTask {
     /// Accepts until cancelled, or until the server is gone.
     pub async fn run(self, shutdown: CancellationToken) {
-        let places = Arc::new(Places::default());
+        let places = Places::new(self.limits.clone());
         let mut handshakes: JoinSet<()> = JoinSet::new();
+        let mut counted = Counts::default();
         loop {
             let (stream, peer) = tokio::select! {
                 () = shutdown.cancelled() => return,
@@ -162,39 +101,76 @@ impl AcceptTask {
                     }
                 },
             };
-            let place = places.take(peer.ip(), &self.limits);
-            let Some(place) = place.filter(|_| handshakes.len() < self.limits.handshakes) else {
-                self.hub.lock().counters.connections_refused += 1;
+            let place = places.enter(peer.ip());
+            self.count(&places, &mut counted);
+            let Some(place) = place else {
                 tracing::debug!("too many connections: closing one of {peer}");
                 continue;
             };
             // Answers are small and somebody waits for them.
             drop(stream.set_nodelay(true));
-            let server = self.server.clone();
-            let (hub, limits) = (Arc::clone(&self.hub), self.limits.clone());
-            let tls = self.tls.as_ref().map(|tls| TlsAcceptor::from(Arc::clone(&tls.borrow())));
-            handshakes.spawn(async move {
-                let io = match tls {
-                    None => Ok(Io::Plain(stream)),
-                    Some(tls) => {
-                        let shaken = tokio::time::timeout(limits.handshake, tls.accept(stream)).await;
-                        let shaken = shaken.unwrap_or_else(|_late| Err(io::ErrorKind::TimedOut.into()));
-                        shaken.map(|stream| Io::Tls(Box::new(stream)))
-                    }
+            let handshake = Handshake {
+                tls: self.tls.as_ref().map(|tls| TlsAcceptor::from(Arc::clone(&tls.borrow()))),
+                caller: Caller { peer, place: Arc::new(place), role: Role::Either },
+                begin: self.begin,
+                hub: Arc::clone(&self.hub),
+                server: self.server.clone(),
+            };
+            handshakes.spawn(handshake.run(stream));
+        }
+    }
+
+    /// Adds what the door counted to the hub's counters.
+    fn count(&self, places: &Places, counted: &mut Counts) {
+        let counts = places.counts();
+        if counts == *counted {
+            return;
+        }
+        let mut state = self.hub.lock();
+        state.counters.connections_refused += counts.refused - counted.refused;
+        state.counters.connections_evicted += counts.evicted - counted.evicted;
+        *counted = counts;
+    }
+}
+
+/// One connection on its way to the server.
+struct Handshake {
+    tls: Option<TlsAcceptor>,
+    caller: Caller,
+    begin: usize,
+    hub: Arc<Hub>,
+    server: mpsc::Sender<io::Result<Connection>>,
+}
+
+impl Handshake {
+    async fn run(mut self, stream: TcpStream) {
+        let place = &self.caller.place;
+        let io = match self.tls {
+            None => Ok(Io::Plain(stream)),
+            Some(tls) => {
+                let shaken = tokio::time::timeout(place.limits().begin, tls.accept(stream));
+                let shaken = tokio::select! {
+                    shaken = shaken => shaken.unwrap_or_else(|_late| Err(io::ErrorKind::TimedOut.into())),
+                    () = place.out() => Err(io::ErrorKind::ConnectionAborted.into()),
                 };
-                match io {
-                    Ok(io) => {
-                        let silence = Box::pin(tokio::time::sleep(limits.handshake));
-                        let connection = Connection { io, peer, silence: Some(silence), _place: place };
-                        // The server is gone when it is shutting down.
-                        drop(server.send(Ok(connection)).await);
-                    }
-                    Err(error) => {
-                        hub.lock().counters.handshakes_failed += 1;
-                        tracing::debug!("no TLS with {peer}: {error}");
-                    }
+                shaken.map(|stream| Io::Tls(Box::new(stream)))
+            }
+        };
+        match io {
+            Ok(io) => {
+                if let Io::Tls(stream) = &io {
+                    let shown = stream.get_ref().1.peer_certificates();
+                    self.caller.role = Role::of(shown, self.hub.settings.agent_cert_name.as_deref());
                 }
-            });
+                let guarded = Guarded::new(io, Arc::clone(place), self.begin);
+                let connection = Connection { guarded, caller: self.caller };
+                // The server is gone when it is shutting down.
+                drop(self.server.send(Ok(connection)).await);
+            }
+            Err(error) => {
+                self.hub.lock().counters.handshakes_failed += 1;
+                tracing::debug!("no TLS with {}: {error}", self.caller.peer);
+            }
         }
     }
 }
@@ -205,33 +181,82 @@ enum Io {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+/// Who is at the other end of a connection, and its place. Requests over gRPC have it among their extensions.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// Where it connects from.
+    pub peer: SocketAddr,
+    /// May be taken from it.
+    pub place: Arc<Place>,
+    /// What its certificate says.
+    pub role: Role,
+}
+
 /// A connection that may speak.
 #[derive(Debug)]
 pub struct Connection {
-    io: Io,
-    peer: SocketAddr,
-    /// Runs until the first word is said.
-    silence: Option<Pin<Box<Sleep>>>,
-    _place: Place,
+    guarded: Guarded<Io>,
+    caller: Caller,
 }
 
 impl Connection {
     /// Who is at the other end.
     #[must_use]
     pub fn peer(&self) -> SocketAddr {
-        self.peer
+        self.caller.peer
+    }
+
+    /// What is behind the door.
+    pub(crate) fn into_guarded(self) -> Guarded<impl AsyncRead + AsyncWrite + Unpin + Send + 'static> {
+        self.guarded
     }
 }
 
 impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
+    type ConnectInfo = Caller;
 
-    fn connect_info(&self) -> TcpConnectInfo {
-        let stream = match &self.io {
-            Io::Plain(stream) => stream,
-            Io::Tls(stream) => stream.get_ref().0,
-        };
-        TcpConnectInfo { local_addr: stream.local_addr().ok(), remote_addr: Some(self.peer) }
+    fn connect_info(&self) -> Caller {
+        self.caller.clone()
+    }
+}
+
+impl AsyncRead for Io {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match &mut *self {
+            Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+        }
     }
 }
 
@@ -241,18 +266,7 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let read = match &mut self.io {
-            Io::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
-            Io::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
-        };
-        if read.is_ready() {
-            self.silence = None;
-        } else if let Some(silence) = &mut self.silence
-            && silence.as_mut().poll(context).is_ready()
-        {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
-        read
+        Pin::new(&mut self.guarded).poll_read(context, buffer)
     }
 }
 
@@ -262,29 +276,22 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.io {
-            Io::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
-            Io::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
-        }
+        Pin::new(&mut self.guarded).poll_write(context, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.io {
-            Io::Plain(stream) => Pin::new(stream).poll_flush(context),
-            Io::Tls(stream) => Pin::new(stream).poll_flush(context),
-        }
+        Pin::new(&mut self.guarded).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.io {
-            Io::Plain(stream) => Pin::new(stream).poll_shutdown(context),
-            Io::Tls(stream) => Pin::new(stream).poll_shutdown(context),
-        }
+        Pin::new(&mut self.guarded).poll_shutdown(context)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
     use crate::state::Settings;
 
@@ -295,7 +302,8 @@ mod tests {
             let port = listener.local_addr().unwrap().port();
             let (server, mut connections) = mpsc::channel(DEPTH);
             let hub = Hub::new(Settings::every(Duration::from_secs(1)));
-            let task = AcceptTask { listener, tls: None, limits: Limits::default(), hub, server };
+            let limits = Limits::default();
+            let task = AcceptTask { listener, tls: None, limits, begin: HTTP1_BEGIN, hub, server };
             let shutdown = CancellationToken::new();
             let task = tokio::spawn(task.run(shutdown.clone()));
             for host in ["127.0.0.1", "::1"] {

@@ -8,12 +8,12 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-/// What a reader is told, in order.
+/// What a reader is sent, in order.
 pub type ReaderStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// What one reader follows, and what it knows.
 pub(crate) trait Follow: Send + 'static {
-    /// One thing that is told.
+    /// One thing that is sent.
     type Message: Send;
 
     /// What there is, and the end of this first pass.

@@ -7,43 +7,52 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::middleware;
-use axum::response::{IntoResponse, Json, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::serve::Listener;
-use netcheck_proto::{json, v1};
 use serde::Deserialize;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::metrics::pages::Pages;
 use crate::serve::accept::Connection;
-use crate::serve::metrics;
+use crate::serve::api;
+use crate::serve::check::Checks;
+use crate::serve::inflight::{InFlight, turns};
+use crate::serve::reachability::Reachability;
 use crate::serve::readers::{Readers, gate};
 use crate::state::Hub;
-use netcheck_analysis::matrix::range::Range;
-use netcheck_analysis::model::clock::wire_duration;
-use netcheck_analysis::plan::selector::Selector;
 
 /// Ticks that may be missed before the hub counts as stuck.
 const STUCK_NS: i64 = 10 * netcheck_analysis::model::clock::SECOND_NS;
 /// The longest that an answer about readiness is held back: kubelets wait no longer than a minute for one.
 const READY_WAIT_MAX: Duration = Duration::from_secs(55);
 
-/// The routes. Health and metrics are everybody's, the rest is for readers.
-pub fn router(hub: Arc<Hub>, readers: Readers) -> Router {
-    let read = Router::new()
-        .route("/api/v1/report", get(report))
-        .route("/api/v1/incidents", get(incidents))
-        .route("/api/v1/matrix", get(matrix))
-        .route("/api/v1/nodes", get(nodes))
-        .route_layer(middleware::from_fn_with_state((Arc::clone(&hub), readers), gate));
-    Router::new()
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(scrape))
-        .merge(read)
-        .with_state(hub)
+/// The routes. Health, metrics and the document are everybody's, the rest is for readers. Watches end when `shutdown` is
+/// cancelled.
+pub fn router(hub: Arc<Hub>, readers: Readers, shutdown: CancellationToken) -> Router {
+    let checks = Arc::new(Checks::new(Arc::clone(&hub), shutdown.clone()));
+    let service = Arc::new(Reachability::new(Arc::clone(&hub), shutdown));
+    let turns = middleware::from_fn_with_state(InFlight::new(Arc::clone(&hub)), turns);
+    let calls = api::calls(Arc::clone(&service))
+        .merge(api::scheduled(Arc::clone(&checks)))
+        .merge(api::k8snet::routes(Arc::clone(&hub)))
+        .route_layer(turns);
+    // Watches and checks last: their turns would never end.
+    let gate = middleware::from_fn_with_state((Arc::clone(&hub), readers), gate);
+    let read = calls.merge(api::watches(service)).merge(api::checks(checks)).route_layer(gate);
+    let open = Router::new()
+        .route("/api/v1/health", get(api::k8snet::health))
+        .route("/api/v1/openapi.json", get(api::document))
+        .route("/metrics", get(scrape).with_state(Arc::new(Pages::new(Arc::clone(&hub)))));
+    health(hub).merge(open).merge(read)
+}
+
+/// Health alone.
+pub(crate) fn health(hub: Arc<Hub>) -> Router {
+    Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz)).with_state(hub)
 }
 
 /// Connections that were accepted, limited and maybe encrypted by an [`AcceptTask`](crate::serve::accept::AcceptTask).
@@ -54,40 +63,36 @@ pub struct Accepted {
     pub address: SocketAddr,
 }
 
-impl Listener for Accepted {
-    type Io = Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
-        loop {
-            match self.connections.recv().await {
-                Some(Ok(connection)) => {
-                    let peer = connection.peer();
-                    return (connection, peer);
-                }
-                Some(Err(error)) => tracing::debug!("a connection failed: {error}"),
-                // The hub is shutting down: the server is told so by its own signal.
-                None => std::future::pending::<()>().await,
-            }
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.address)
-    }
-}
-
 /// Serves until `shutdown` is cancelled and the connections have drained.
 ///
 /// # Errors
-/// The server's own.
+/// None: a connection that fails ends alone.
 pub async fn serve(
     hub: Arc<Hub>,
     readers: Readers,
-    accepted: Accepted,
+    mut accepted: Accepted,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    axum::serve(accepted, router(hub, readers)).with_graceful_shutdown(shutdown.cancelled_owned()).await?;
+    let router = router(hub, readers, shutdown.clone());
+    let mut connections = JoinSet::new();
+    loop {
+        let connection = tokio::select! {
+            () = shutdown.cancelled() => break,
+            Some(_) = connections.join_next() => continue,
+            connection = accepted.connections.recv() => connection,
+        };
+        match connection {
+            Some(Ok(connection)) => {
+                let io = connection.into_guarded();
+                let served = netcheck_doors::http::connection(io, router.clone(), shutdown.clone());
+                connections.spawn(served);
+            }
+            Some(Err(error)) => tracing::debug!("a connection failed: {error}"),
+            // Nobody accepts any more: the hub is shutting down.
+            None => break,
+        }
+    }
+    while connections.join_next().await.is_some() {}
     Ok(())
 }
 
@@ -141,90 +146,14 @@ async fn readyz(
     })
 }
 
-async fn scrape(State(hub): State<Arc<Hub>>) -> Response {
-    match metrics::render(&hub) {
-        Ok(text) => {
-            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            ([(header::CONTENT_TYPE, kind)], text).into_response()
-        }
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
-    }
+async fn scrape(State(pages): State<Arc<Pages>>, headers: HeaderMap) -> Response {
+    pages.answer(&headers).await
 }
 
 type BadRequest = (StatusCode, String);
 
 fn bad_request(why: &str) -> BadRequest {
     (StatusCode::BAD_REQUEST, format!("{why}\n"))
-}
-
-/// Query parameters that select samples and paths. All optional.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Params {
-    /// As in 30s.
-    range: Option<String>,
-    /// Comma-separated.
-    source: Option<String>,
-    /// Comma-separated.
-    target: Option<String>,
-}
-
-impl Params {
-    fn range(&self, hub: &Hub) -> Result<Range, BadRequest> {
-        let wire = match self.range.as_deref().map(humantime::parse_duration) {
-            None => None,
-            Some(Ok(length)) if length > Duration::ZERO => Some(wire_duration(length)),
-            Some(_) => {
-                return Err(bad_request("range: not a duration, as in 30s"));
-            }
-        };
-        Ok(hub.range(wire.as_ref()))
-    }
-
-    fn selector(&self) -> Result<Selector, BadRequest> {
-        let list = |text: &Option<String>| {
-            text.iter()
-                .flat_map(|text| text.split(','))
-                .filter(|part| !part.is_empty())
-                .map(ToOwned::to_owned)
-                .collect()
-        };
-        let wire = v1::PathSelector {
-            sources: list(&self.source),
-            targets: list(&self.target),
-            ..Default::default()
-        };
-        Selector::read(Some(wire)).map_err(|error| bad_request(&error.to_string()))
-    }
-}
-
-async fn report(State(hub): State<Arc<Hub>>, Query(params): Query<Params>) -> Result<Response, BadRequest> {
-    let report = hub.report(&params.range(&hub)?);
-    Ok(Json(json::value(&v1::GetReportResponse { report: Some(report) })).into_response())
-}
-
-async fn matrix(State(hub): State<Arc<Hub>>, Query(params): Query<Params>) -> Result<Response, BadRequest> {
-    let selector = params.selector()?;
-    hub.fits(&selector).map_err(|error| bad_request(&error.to_string()))?;
-    let matrix = hub.matrix(&selector, &params.range(&hub)?);
-    Ok(Json(json::value(&matrix)).into_response())
-}
-
-/// Query parameters of the incidents.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Incidents {
-    /// Closed ones, too.
-    #[serde(default)]
-    closed: bool,
-}
-
-async fn incidents(State(hub): State<Arc<Hub>>, Query(params): Query<Incidents>) -> Response {
-    Json(json::value(&hub.incidents(params.closed))).into_response()
-}
-
-async fn nodes(State(hub): State<Arc<Hub>>) -> Response {
-    Json(json::value(&v1::ListNodesResponse { nodes: hub.nodes() })).into_response()
 }
 
 #[cfg(test)]
@@ -239,7 +168,11 @@ mod tests {
 
     async fn ask(hub: &Arc<Hub>, path: &str) -> StatusCode {
         let request = Request::get(path).body(Body::empty()).unwrap();
-        router(Arc::clone(hub), Readers::Anybody).oneshot(request).await.unwrap().status()
+        router(Arc::clone(hub), Readers::Anybody, CancellationToken::new())
+            .oneshot(request)
+            .await
+            .unwrap()
+            .status()
     }
 
     #[tokio::test]

@@ -11,7 +11,7 @@ mod claims;
 mod review;
 
 pub use claims::Claims;
-pub use review::Reviewer;
+pub use review::{Reviewer, Terms};
 
 /// For whom agents' tokens must be made.
 pub const AUDIENCE: &str = "netcheck-hub";
@@ -116,6 +116,15 @@ impl Identity {
                 Err(Refusal::Account { found: claims.user, wanted: wanted.clone() })
             }
             _ => Ok(Some(claims)),
+        }
+    }
+
+    /// How long what was found of a token holds.
+    #[must_use]
+    pub fn terms(&self) -> Terms {
+        match self {
+            Self::Unchecked => Terms::default(),
+            Self::Tokens { reviewer, .. } => reviewer.terms,
         }
     }
 

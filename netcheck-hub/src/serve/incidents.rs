@@ -1,4 +1,4 @@
-//! Incidents for readers: the list, and a watch that tells what changed since it last looked.
+//! Incidents for readers: the list, and a watch that sends what changed since it last looked.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ impl Hub {
         }
         drop(state);
         let incidents = incidents.iter().map(wire::incident).collect();
-        v1::ListIncidentsResponse { generated_at: Some(timestamp(unix_now_ns())), incidents }
+        v1::ListIncidentsResponse { generated_at: Some(timestamp(unix_now_ns())), incidents, past: None }
     }
 
     /// Follows them until `shutdown` is cancelled. A reader that is slow misses states in between, never the newest.
@@ -41,7 +41,7 @@ impl Hub {
 struct Watch {
     hub: Arc<Hub>,
     changes_only: bool,
-    /// Revisions of the open incidents that were told.
+    /// Revisions of the open incidents that were sent.
     known: BTreeMap<String, u64>,
     revision: u64,
 }
@@ -72,7 +72,7 @@ impl Follow for Watch {
             return Vec::new();
         }
         let open = state.incidents.open();
-        // Those that opened and closed between two looks are told once, closed.
+        // Those that opened and closed between two looks are sent once, closed.
         let seen = self.revision;
         let mut closed: Vec<Incident> =
             state.incidents.closed().take_while(|incident| incident.revision > seen).cloned().collect();

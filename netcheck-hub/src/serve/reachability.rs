@@ -9,11 +9,11 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use crate::serve::follow::{Follow, ReaderStream, follow};
+use crate::serve::past::{history_selector, in_the_past, past_incidents, when};
 use crate::state::Hub;
 use crate::state::State;
-use crate::state::agent::Agent;
 use crate::state::cells::Cell;
-use crate::view::inactive::TooMany;
+use crate::view::inactive::{Chosen, TooMany};
 use crate::view::report::{self, conclusion};
 use netcheck_analysis::matrix::range::Range;
 use netcheck_analysis::model::NodeIx;
@@ -34,7 +34,7 @@ pub(crate) fn invalid(error: netcheck_proto::convert::InvalidField) -> Status {
     Status::invalid_argument(error.to_string())
 }
 
-fn too_many(error: TooMany) -> Status {
+pub(crate) fn too_many(error: TooMany) -> Status {
     Status::resource_exhausted(error.to_string())
 }
 
@@ -43,6 +43,11 @@ impl Reachability {
     #[must_use]
     pub fn new(hub: Arc<Hub>, shutdown: CancellationToken) -> Self {
         Self { hub, shutdown }
+    }
+
+    /// Whose answers these are.
+    pub(crate) fn hub(&self) -> &Arc<Hub> {
+        &self.hub
     }
 }
 
@@ -100,6 +105,25 @@ impl Hub {
         (measured, rest)
     }
 
+    /// The cells of one source, of paths in turn and of others.
+    pub(crate) fn matrix_of(
+        &self,
+        source: NodeIx,
+        selector: &Selector,
+        chosen: &mut Chosen,
+        range: &Range,
+    ) -> Vec<v1::MatrixCell> {
+        let state = self.lock();
+        let cells = self.cells_of(&state, source, selector, range);
+        let found = state.inactive(source, chosen);
+        drop(state);
+        let rest = found.map(|found| {
+            let paths = found.paths(selector, range.now_ns);
+            paths.iter().map(|path| found.cell(path)).collect::<Vec<_>>()
+        });
+        cells.into_iter().map(|cell| cell.cell).chain(rest.into_iter().flatten()).collect()
+    }
+
     /// The matrix.
     #[must_use]
     pub fn matrix(&self, selector: &Selector, range: &Range) -> v1::GetMatrixResponse {
@@ -110,6 +134,7 @@ impl Hub {
             range: Some(wire_duration(range.length())),
             conclusion: conclusion::of(cells.iter().map(v1::MatrixCell::verdict)).into(),
             cells,
+            past: None,
         }
     }
 
@@ -118,65 +143,16 @@ impl Hub {
     pub fn report(&self, range: &Range) -> v1::Report {
         let (cells, coverage) = self.survey(range);
         let state = self.lock();
-        let (caveats, unjudged) = (state.caveats(), state.roster.unjudged());
+        let unjudged = state.roster.unjudged();
         let incidents = state.incidents.open();
         drop(state);
-        let mut report = v1::Report { unjudged, ..report::build(&cells, &incidents, range, caveats) };
+        let caveats = self.caveats();
+        let reaches = self.reaches();
+        let mut report =
+            v1::Report { unjudged, reaches, ..report::build(&cells, &incidents, range, caveats) };
         report::add_inactive(&mut report, &coverage, self.settings.rotation.cover);
         report
     }
-
-    /// All nodes: the roster's, and those whose agents the roster does not know.
-    #[must_use]
-    pub fn nodes(&self) -> Vec<v1::Node> {
-        let state = self.lock();
-        let mut nodes: Vec<v1::Node> = Vec::new();
-        for node in state.roster.nodes.values() {
-            let agent = state.find(&node.name).map(|at| state.agent(at));
-            nodes.push(v1::Node {
-                name: node.name.clone(),
-                zone: node.zone.clone(),
-                addresses: node.addresses.iter().map(ToString::to_string).collect(),
-                ready: node.ready,
-                cordoned: node.cordoned,
-                expected_absent: node.unanswering().unwrap_or_default(),
-                agent: agent.and_then(wire_agent),
-            });
-        }
-        let strangers = state.agents.iter().filter(|agent| !state.roster.nodes.contains_key(&*agent.name));
-        for agent in strangers.filter(|agent| agent.hello.is_some()) {
-            nodes.push(v1::Node {
-                name: agent.name.to_string(),
-                expected_absent: format!("node {} is not in the roster", agent.name),
-                agent: wire_agent(agent),
-                ..Default::default()
-            });
-        }
-        nodes
-    }
-}
-
-fn wire_agent(agent: &Agent) -> Option<v1::NodeAgent> {
-    let hello = agent.hello.as_ref()?;
-    let applied = agent.plan_applied.as_ref();
-    Some(v1::NodeAgent {
-        connected: agent.live.is_some(),
-        connected_since: agent.live.as_ref().map(|live| timestamp(live.since_ns)),
-        last_batch: agent.last_batch_ns.map(timestamp),
-        version: hello.agent_version.clone(),
-        kernel_release: hello.kernel_release.clone(),
-        plan_version: applied.map_or(0, |applied| applied.version),
-        paths: agent.plan.plan().paths.len() as u32,
-        effective_interval: applied.and_then(|applied| applied.effective_interval),
-        status: agent.status.clone(),
-        refused_batches: agent.refused_batches,
-        duplicate_batches: agent.duplicate_batches,
-        dropped_samples: agent.dropped_samples,
-        samples: agent.samples,
-        contested: agent.contested(),
-        relayed_by: agent.relayed_by().unwrap_or_default().to_owned(),
-        relay_doubt: agent.relay_doubt().unwrap_or_default().to_owned(),
-    })
 }
 
 #[tonic::async_trait]
@@ -185,11 +161,21 @@ impl ReachabilityService for Reachability {
 
     type WatchIncidentsStream = ReaderStream<v1::WatchIncidentsResponse>;
 
+    async fn get_version(
+        &self,
+        _: Request<v1::GetVersionRequest>,
+    ) -> Result<Response<v1::GetVersionResponse>, Status> {
+        Ok(Response::new(self.hub.version()))
+    }
+
     async fn list_incidents(
         &self,
         request: Request<v1::ListIncidentsRequest>,
     ) -> Result<Response<v1::ListIncidentsResponse>, Status> {
         let request = request.into_inner();
+        if let Some(past) = past_incidents(&self.hub, request).await? {
+            return Ok(Response::new(past));
+        }
         if request.explain {
             self.hub.lock().culprits.demand(unix_now_ns());
         }
@@ -226,6 +212,11 @@ impl ReachabilityService for Reachability {
     ) -> Result<Response<v1::GetMatrixResponse>, Status> {
         let request = request.into_inner();
         let selector = Selector::read(request.selector).map_err(invalid)?;
+        let span = (request.from.as_ref(), request.to.as_ref());
+        if let Some(when) = when(&self.hub, request.at.as_ref(), span, request.range.as_ref())? {
+            let ask = move |hub: &Hub, when| hub.past_matrix(&selector, &when);
+            return Ok(Response::new(in_the_past(&self.hub, when, ask).await?));
+        }
         self.hub.fits(&selector).map_err(too_many)?;
         Ok(Response::new(self.hub.matrix(&selector, &self.hub.range(request.range.as_ref()))))
     }
@@ -260,6 +251,11 @@ impl ReachabilityService for Reachability {
         let range = self.hub.range(request.range.as_ref());
         let selector = Selector::read(request.selector).map_err(invalid)?;
         let selector = selector.between(&request.source, &request.target);
+        let span = (request.from.as_ref(), request.to.as_ref());
+        if let Some(when) = when(&self.hub, request.at.as_ref(), span, request.range.as_ref())? {
+            let ask = move |hub: &Hub, when| hub.past_path(&selector, &when);
+            return Ok(Response::new(in_the_past(&self.hub, when, ask).await?));
+        }
         let mut chosen = self.hub.chosen(&selector);
         let mut paths: Vec<v1::PathDetail> = Vec::new();
         let mut findings = Vec::new();
@@ -297,19 +293,45 @@ impl ReachabilityService for Reachability {
             findings,
             conclusion: conclusion::of(cells.map(v1::MatrixCell::verdict)).into(),
             paths,
+            past: None,
         }))
+    }
+
+    async fn get_path_history(
+        &self,
+        request: Request<v1::GetPathHistoryRequest>,
+    ) -> Result<Response<v1::GetPathHistoryResponse>, Status> {
+        let request = request.into_inner();
+        let selector = history_selector(&request).map_err(invalid)?;
+        let ask = move |hub: &Hub, request| hub.path_history(&request, &selector);
+        Ok(Response::new(in_the_past(&self.hub, request, ask).await?))
+    }
+
+    async fn list_events(
+        &self,
+        request: Request<v1::ListEventsRequest>,
+    ) -> Result<Response<v1::ListEventsResponse>, Status> {
+        let events =
+            in_the_past(&self.hub, request.into_inner(), |hub, request| hub.events(&request)).await?;
+        Ok(Response::new(events))
     }
 
     async fn get_report(
         &self,
         request: Request<v1::GetReportRequest>,
     ) -> Result<Response<v1::GetReportResponse>, Status> {
-        let range = self.hub.range(request.into_inner().range.as_ref());
+        let request = request.into_inner();
+        let span = (request.from.as_ref(), request.to.as_ref());
+        if let Some(when) = when(&self.hub, request.at.as_ref(), span, request.range.as_ref())? {
+            let report = in_the_past(&self.hub, when, |hub, when| hub.past_report(&when)).await?;
+            return Ok(Response::new(v1::GetReportResponse { report: Some(report) }));
+        }
+        let range = self.hub.range(request.range.as_ref());
         Ok(Response::new(v1::GetReportResponse { report: Some(self.hub.report(&range)) }))
     }
 }
 
-/// One reader that follows the matrix. It compares with what it was told last, so a reader that is slow misses
+/// One reader that follows the matrix. It compares with what it was sent last, so a reader that is slow misses
 /// states in between but never the newest one.
 struct Watch {
     hub: Arc<Hub>,
@@ -319,7 +341,7 @@ struct Watch {
     known: HashMap<(NodeIx, u32), Verdict>,
 }
 
-/// Selecting by verdict would hide the change away from it: a watch compares all verdicts and filters what it tells.
+/// Selecting by verdict would hide the change away from it: a watch compares all verdicts and filters what it sends.
 fn selects_change(selector: &Selector, cell: &Cell, previous: Option<Verdict>) -> bool {
     selector.takes_verdict(cell.verdict) || previous.is_some_and(|previous| selector.takes_verdict(previous))
 }
@@ -353,21 +375,27 @@ impl Follow for Watch {
     }
 
     fn changes(&mut self) -> Vec<v1::WatchMatrixResponse> {
-        let cells = self.cells();
+        // Node after node, so that not all cells are in memory at once.
+        let range = self.hub.range(self.range.as_ref());
+        let (selector, any) = (&self.selector, self.selector.clone().any_verdict());
         let known = std::mem::take(&mut self.known);
-        self.known = cells.iter().map(|cell| (cell.key, cell.verdict)).collect();
+        let mut newest = HashMap::with_capacity(known.len());
         let mut changes = Vec::new();
-        for cell in cells {
-            let previous = known.get(&cell.key).copied();
-            if previous != Some(cell.verdict) && selects_change(&self.selector, &cell, previous) {
-                let previous = previous.map_or(v1::Verdict::Unspecified, Verdict::to_wire).into();
-                changes.push(v1::WatchMatrixResponse {
-                    cell: Some(cell.cell),
-                    previous,
-                    initial_done: false,
-                });
+        self.hub.in_pieces(self.hub.indices(), |state, source| {
+            for cell in self.hub.cells_of(state, source, &any, &range) {
+                newest.insert(cell.key, cell.verdict);
+                let previous = known.get(&cell.key).copied();
+                if previous != Some(cell.verdict) && selects_change(selector, &cell, previous) {
+                    let previous = previous.map_or(v1::Verdict::Unspecified, Verdict::to_wire).into();
+                    changes.push(v1::WatchMatrixResponse {
+                        cell: Some(cell.cell),
+                        previous,
+                        initial_done: false,
+                    });
+                }
             }
-        }
+        });
+        self.known = newest;
         changes
     }
 }

@@ -7,23 +7,34 @@ use futures::Stream;
 use netcheck_proto::v1;
 use netcheck_proto::v1::agent_service_server::AgentServiceServer;
 use netcheck_proto::v1::check_service_server::CheckServiceServer;
+use netcheck_proto::v1::peer_service_server::PeerServiceServer;
 use netcheck_proto::v1::reachability_service_server::ReachabilityServiceServer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
+use tonic::Request;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tonic::transport::server::Connected;
 use tonic_health::ServingStatus;
 
+use crate::serve::accept::Caller;
 use crate::serve::check::Checks;
 use crate::serve::identity::Identity;
+use crate::serve::inflight::{InFlight, Large};
+use crate::serve::opened::Opened;
+use crate::serve::peers::Peers;
 use crate::serve::reachability::Reachability;
 use crate::serve::readers::Readers;
+use crate::serve::role::Role;
 use crate::serve::session::Sessions;
 use crate::state::Hub;
 
 /// Largest message that is taken. A batch of 200,000 samples fits.
 pub const MESSAGE_LIMIT: usize = 4 << 20;
+/// Largest question of a reader's: some thousand names to select by.
+const QUESTION_LIMIT: usize = 256 << 10;
+/// Largest list of another cluster's targets: 2,000 of them.
+const PEERS_LIMIT: usize = 2 << 20;
 /// Streams of one connection: an agent needs one, a reader a few.
 const STREAMS: u32 = 64;
 /// What a request may have in headers; a token is the largest part (bytes).
@@ -49,10 +60,9 @@ where
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let (reporter, health) = tonic_health::server::health_reporter();
-    for service in
-        ["", "netcheck.v1.AgentService", "netcheck.v1.ReachabilityService", "netcheck.v1.CheckService"]
-    {
-        reporter.set_service_status(service, ServingStatus::Serving).await;
+    for service in ["", "Agent", "Reachability", "Check", "Peer"] {
+        let name = if service.is_empty() { String::new() } else { format!("netcheck.v1.{service}Service") };
+        reporter.set_service_status(name, ServingStatus::Serving).await;
     }
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -62,9 +72,15 @@ where
     let sessions = Sessions::new(Arc::clone(&hub), identity, shutdown.clone());
     let reachability = Reachability::new(Arc::clone(&hub), shutdown.clone());
     let checks = Checks::new(Arc::clone(&hub), shutdown.clone());
-    let reachability = ReachabilityServiceServer::new(reachability).max_decoding_message_size(MESSAGE_LIMIT);
-    let checks = CheckServiceServer::new(checks).max_decoding_message_size(MESSAGE_LIMIT);
-    let gate = move |request| readers.admit_grpc(&hub, request);
+    let reachability = ReachabilityServiceServer::new(reachability).max_decoding_message_size(QUESTION_LIMIT);
+    let reachability = Large::new(reachability, InFlight::new(Arc::clone(&hub)));
+    let checks = CheckServiceServer::new(checks).max_decoding_message_size(QUESTION_LIMIT);
+    let peers = PeerServiceServer::new(Peers::new(Arc::clone(&hub))).max_decoding_message_size(PEERS_LIMIT);
+    let gate = move |request: Request<()>| {
+        let role = request.extensions().get::<Caller>().map_or(Role::Either, |caller| caller.role);
+        role.read().inspect_err(|_| hub.lock().counters.readers_refused += 1)?;
+        readers.admit_grpc(&hub, request)
+    };
     Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
@@ -76,9 +92,10 @@ where
         .add_service(health)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
-        .add_service(AgentServiceServer::new(sessions).max_decoding_message_size(MESSAGE_LIMIT))
+        .add_service(Opened::new(AgentServiceServer::new(sessions).max_decoding_message_size(MESSAGE_LIMIT)))
         .add_service(InterceptedService::new(reachability, gate.clone()))
-        .add_service(InterceptedService::new(checks, gate))
+        .add_service(InterceptedService::new(checks, gate.clone()))
+        .add_service(InterceptedService::new(peers, gate))
         .serve_with_incoming_shutdown(incoming, shutdown.cancelled_owned())
         .await?;
     Ok(())

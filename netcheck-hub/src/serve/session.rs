@@ -12,22 +12,26 @@ use futures::Stream;
 use netcheck_proto::v1::agent_service_server::AgentService;
 use netcheck_proto::v1::session_request::Message as FromAgent;
 use netcheck_proto::v1::session_response::Message as ToAgent;
-use netcheck_proto::{agent as wire, parts, v1};
+use netcheck_proto::{parts, v1};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use self::opening::Opening;
+use self::standing::Standing;
+use crate::serve::accept::Caller;
 use crate::serve::identity::Identity;
+use crate::serve::opened::Admitted;
 use crate::state::Hub;
-use crate::state::ingest;
 use netcheck_analysis::model::NodeIx;
 use netcheck_analysis::model::clock::unix_now_ns;
 use netcheck_analysis::plan::Plan;
 use netcheck_analysis::plan::relays::RelayTable;
 
+mod heard;
 mod opening;
+mod standing;
 
 /// The service.
 pub struct Sessions {
@@ -61,12 +65,17 @@ impl AgentService for Sessions {
         request: Request<Streaming<v1::SessionRequest>>,
     ) -> Result<Response<Answers>, Status> {
         // The answer starts at once: an agent may wait for the headers before it speaks.
+        let caller = request.extensions().get::<Caller>().cloned();
+        let admitted = request.extensions().get::<Admitted>().cloned().unwrap_or_default();
         let opening = Opening {
             hub: Arc::clone(&self.hub),
             identity: Arc::clone(&self.identity),
             bearer: bearer(request.metadata()),
             shutdown: self.shutdown.clone(),
-            peer: request.remote_addr(),
+            peer: caller.as_ref().map(|caller| caller.peer).or(request.remote_addr()),
+            caller,
+            admitted,
+            claims: None,
             inbound: request.into_inner(),
         };
         let stream = futures::stream::unfold(State::Opening(Box::new(opening)), State::step);
@@ -108,11 +117,11 @@ fn shutting_down() -> Status {
 }
 
 /// Takes the session off the books when it ends, however it ends.
-struct SessionGuard {
-    hub: Arc<Hub>,
-    node: NodeIx,
-    name: String,
-    generation: u64,
+pub(crate) struct SessionGuard {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) node: NodeIx,
+    pub(crate) name: String,
+    pub(crate) generation: u64,
 }
 
 impl Drop for SessionGuard {
@@ -127,6 +136,8 @@ impl Drop for SessionGuard {
 }
 
 struct Session {
+    standing: Standing,
+    admitted: Admitted,
     guard: SessionGuard,
     shutdown: CancellationToken,
     superseded: CancellationToken,
@@ -142,7 +153,7 @@ struct Session {
 }
 
 impl Session {
-    /// The next thing to tell the agent; none when it hung up.
+    /// The next thing to send to the agent; none when it hung up.
     async fn next(mut self: Box<Self>) -> Result<Option<(ToAgent, Box<Self>)>, Status> {
         loop {
             if let Some(message) = self.ready.pop_front() {
@@ -162,16 +173,24 @@ impl Session {
                     self.send_plan();
                 }
                 Ok(()) = self.relays.changed() => self.send_relays(),
+                held = self.standing.doubted(&self.guard.name, &self.guard.hub) => held?,
                 message = self.control.recv() => match message {
                     Some(message) => self.ready.push_back(message),
                     None => return Err(Status::aborted("superseded by a newer session of this node")),
                 },
                 message = self.inbound.message() => match message {
-                    Ok(Some(message)) => self.handle(message),
+                    Ok(Some(message)) => {
+                        match message.message {
+                            Some(FromAgent::TokenRenewal(renewal)) => self.standing.renew(renewal.token),
+                            other => self.guard.hear(other, unix_now_ns(), &mut self.ready),
+                        }
+                        // Whatever it was: while it has the turn, others wait.
+                        self.admitted.heard();
+                    }
                     Ok(None) => return Ok(None),
                     Err(status) => {
                         tracing::debug!(node = self.guard.name, "session ended: {status}");
-                        // Too large, or no message: whoever sent it is told. All else is the transport's end.
+                        // Too large, or no message: whoever sent it gets an error. All else is the transport's end.
                         if !matches!(status.code(), Code::OutOfRange | Code::Internal) {
                             return Ok(None);
                         }
@@ -202,49 +221,5 @@ impl Session {
         }
         self.last_sent = Some(plan);
         self.ready.extend(parts::split(delta).into_iter().map(ToAgent::Plan));
-    }
-
-    fn handle(&mut self, request: v1::SessionRequest) {
-        let SessionGuard { hub, node, generation, .. } = &self.guard;
-        let now_ns = unix_now_ns();
-        let message = match request.message {
-            Some(FromAgent::Batch(batch)) => {
-                let batch = ingest::decode(batch);
-                let acknowledged = hub.lock().apply(*node, *generation, batch, now_ns);
-                if let Some(sequence) = acknowledged {
-                    self.ready.push_back(ToAgent::Ack(v1::BatchAck { sequence }));
-                }
-                return;
-            }
-            other => other,
-        };
-        let mut state = hub.lock();
-        let Some(agent) = state.spoken(*node, *generation, now_ns) else { return };
-        match message {
-            Some(FromAgent::Status(status)) => {
-                let (name, sequence, leaving) =
-                    (Arc::clone(&agent.name), agent.applied_sequence, status.leaving);
-                if agent.take_status(wire::status(status), now_ns) {
-                    state.told_anew.insert(name);
-                }
-                state.hear_of_leaves(*node, now_ns);
-                if leaving {
-                    // So that it knows that it may end.
-                    self.ready.push_back(ToAgent::Ack(v1::BatchAck { sequence }));
-                }
-            }
-            Some(FromAgent::EvidenceAnswer(answer)) => state.answered(*node, &wire::evidence_answer(answer)),
-            Some(FromAgent::CulpritAnswer(answer)) => {
-                state.culprits_answered(*node, &wire::culprit_answer(answer), now_ns);
-            }
-            Some(FromAgent::PlanApplied(applied)) => {
-                let applied = wire::plan_applied(applied);
-                agent.refused_paths =
-                    applied.refused.iter().map(|refused| (refused.path_id, refused.why.clone())).collect();
-                agent.plan_applied = Some(applied);
-            }
-            // A second hello, or something newer than this hub.
-            Some(FromAgent::Hello(_) | FromAgent::Batch(_)) | None => state.counters.parts_refused += 1,
-        }
     }
 }

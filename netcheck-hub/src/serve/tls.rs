@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::aws_lc_rs::hmac;
+use netcheck_common::files;
 use tokio::sync::watch;
 use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject as _};
@@ -124,7 +126,16 @@ impl TlsFiles {
         Ok(Arc::new(config))
     }
 
-    /// What tells one state of the files from another.
+    /// A number for this purpose that nobody can guess who does not have the key, and that stays as long as the key does,
+    /// over restarts too. 0 where the key can't be read.
+    #[must_use]
+    pub fn number(&self, purpose: &str) -> u64 {
+        let Ok(key) = files::read(&self.key, files::SMALL) else { return 0 };
+        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key), purpose.as_bytes());
+        tag.as_ref().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
+    }
+
+    /// What distinguishes one state of the files from another.
     fn identity(&self) -> Vec<Option<(u64, u64, i64, i64)>> {
         let paths = [Some(&self.cert), Some(&self.key), self.client_ca.as_ref()];
         let identity = |path: &PathBuf| {

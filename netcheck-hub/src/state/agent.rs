@@ -9,8 +9,10 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::claim::{Claims, Holder};
+use self::drops::KernelDrops;
 use self::links::PodLinks;
 use self::searches::Searches;
+use super::history::Reached;
 use super::relays::Relayed;
 use netcheck_analysis::matrix::Rows;
 use netcheck_analysis::model::clock::{nanos, positive, time_of_day};
@@ -20,6 +22,7 @@ use netcheck_analysis::plan::rotation::RotationSlot;
 use netcheck_analysis::plan::{Catalog, NodeAssignment, PathIdAllocator, Plan, Timing};
 
 pub mod claim;
+pub mod drops;
 pub mod links;
 pub mod searches;
 pub mod vantage;
@@ -27,7 +30,7 @@ pub mod vantage;
 /// A session that is alive.
 #[derive(Debug)]
 pub struct Live {
-    /// Tells it from every other session.
+    /// Distinguishes it from every other session.
     pub generation: u64,
     /// Since when.
     pub since_ns: i64,
@@ -43,7 +46,7 @@ pub struct Live {
     pub superseded: CancellationToken,
 }
 
-/// How long an agent may be silent, which says every 5 s how it is. One that does not read what it is told is not heard
+/// How long an agent may be silent, which says every 5 s how it is. One that does not read what it is sent is not heard
 /// either: the hub reads no further than it can answer. Then it counts as not connected, or its node would look watched.
 pub const UNHEARD_NS: i64 = 60 * netcheck_analysis::model::clock::SECOND_NS;
 
@@ -62,7 +65,7 @@ pub struct Agent {
     pub name: Arc<str>,
     /// Gives out its path ids.
     pub plan: PathIdAllocator,
-    /// What its session shall tell it.
+    /// What its session shall send to it.
     pub plans: watch::Sender<Arc<Plan>>,
     /// Its paths.
     pub rows: Rows,
@@ -70,11 +73,13 @@ pub struct Agent {
     pub live: Option<Live>,
     /// Who else says to be this node's agent.
     pub claims: Claims,
+    /// When an agent of this name was refused for its probe session, and whose that is.
+    pub session_rival: Option<(i64, String)>,
     /// How it introduced itself last.
     pub hello: Option<v1::Hello>,
     /// Highest batch sequence of that boot that is applied.
     pub applied_sequence: u64,
-    /// To be added to its wall clock to get the hub's. None until a batch told.
+    /// To be added to its wall clock to get the hub's. None until a batch gave it.
     pub clock_offset_ns: Option<i64>,
     /// When its last batch came.
     pub last_batch_ns: Option<i64>,
@@ -100,7 +105,7 @@ pub struct Agent {
     pub dropped_batches: u64,
     /// Samples that its buffer dropped.
     pub dropped_samples: u64,
-    /// When it last told of such, as long as that is worth a warning.
+    /// When it last reported such, as long as that is worth a warning.
     pub dropped_ns: Option<i64>,
     /// The same of parts of batches that were refused.
     pub refused_ns: Option<i64>,
@@ -108,8 +113,8 @@ pub struct Agent {
     pub gone_ns: Option<i64>,
     /// Samples that were applied.
     pub samples: u64,
-    /// Packets of anybody that its kernel dropped, by reason, since the hub's start.
-    pub kernel_drops: BTreeMap<String, u64>,
+    /// Packets of anybody that its kernel dropped, by class of interface and reason, since the hub's start.
+    pub kernel_drops: KernelDrops,
     /// How short names are looked up on its node.
     pub searches: Searches,
     /// How its paths take turns; none where it probes all of them all the time.
@@ -124,13 +129,12 @@ pub struct Agent {
     pub asked: BTreeMap<Arc<str>, i64>,
     /// Its plan is due for what was asked.
     pub in_demand: bool,
+    /// What of it history has recorded.
+    pub reached: Reached,
 }
 
-/// Reasons kept apart per node; kernels have about a hundred.
-const DROP_REASONS: usize = 256;
-
 impl Agent {
-    /// Takes what it says of itself. Returns whether it tells of a pod's link that went down: what died there may have
+    /// Takes what it says of itself. Returns whether it reports a pod's link that went down: what died there may have
     /// been taken for something else.
     pub fn take_status(&mut self, status: v1::AgentStatus, now_ns: i64) -> bool {
         let cut_off = self.pod_links.update(&status.pod_links_down, now_ns);
@@ -146,14 +150,6 @@ impl Agent {
         cut_off
     }
 
-    /// Adds what its kernel dropped. Beyond 256 of them all other reasons are one.
-    pub fn count_drops(&mut self, reason: String, packets: u64) {
-        let known = self.kernel_drops.contains_key(&reason) || self.kernel_drops.len() < DROP_REASONS;
-        let reason = if known { reason } else { "other".to_owned() };
-        let total = self.kernel_drops.entry(reason).or_default();
-        *total = total.saturating_add(packets);
-    }
-
     /// A node whose agent never connected.
     #[must_use]
     pub fn new(name: &str) -> Self {
@@ -164,6 +160,7 @@ impl Agent {
             rows: Rows::default(),
             live: None,
             claims: Claims::default(),
+            session_rival: None,
             hello: None,
             applied_sequence: 0,
             clock_offset_ns: None,
@@ -183,7 +180,7 @@ impl Agent {
             refused_ns: None,
             gone_ns: None,
             samples: 0,
-            kernel_drops: BTreeMap::new(),
+            kernel_drops: KernelDrops::default(),
             searches: Searches::default(),
             turns: None,
             last_verdicts: LastVerdictCache::default(),
@@ -191,6 +188,7 @@ impl Agent {
             share: None,
             asked: BTreeMap::new(),
             in_demand: false,
+            reached: Reached::default(),
         }
     }
 
@@ -251,6 +249,7 @@ impl Agent {
     /// evidence went, and whether nothing of it need be kept any more.
     pub fn expire(&mut self, wanted: bool, oldest_ns: i64, now_ns: i64) -> (usize, bool) {
         self.claims.forget(now_ns);
+        self.session_rival.take_if(|(at_ns, _)| *at_ns < oldest_ns);
         for warned in [&mut self.dropped_ns, &mut self.refused_ns] {
             warned.take_if(|at_ns| *at_ns < oldest_ns);
         }
@@ -309,6 +308,9 @@ impl Agent {
         }
         if self.refused_ns.is_some() {
             caveats.push(format!("{} malformed batches were refused", self.refused_batches));
+        }
+        if let Some((_, rival)) = &self.session_rival {
+            caveats.push(format!("the agent of {rival} had claimed its probe session: one of them lies"));
         }
         caveats.extend(self.relay_doubt().map(ToOwned::to_owned));
         if self.live.is_none() {

@@ -33,13 +33,13 @@ pub struct Cell {
     pub loss: Option<LocatedLoss>,
     /// How its newest loss ended.
     pub outcome: Option<Outcome>,
-    /// Why its newest loss of which all is told has no place, where none has one.
+    /// Why its newest loss of which all is known has no place, where none has one.
     pub unlocated: Option<String>,
     /// The facts behind its newest loss at the place that the cell names.
     pub evidence: Vec<String>,
     /// When the oldest and the newest loss in the range were sent.
     pub lost_ns: Option<(i64, i64)>,
-    /// Nobody is behind its target, and somebody is meant to be: how people are told.
+    /// Nobody is behind its target, and somebody is meant to be: how people are informed.
     pub unbacked: Option<String>,
     /// The node that its newest lost probe went to.
     pub towards: Option<String>,
@@ -118,7 +118,7 @@ impl State {
             .iter()
             .copied()
             .find(|lost| loss.as_ref().map(|loss| &loss.location) == lost.located.location.as_ref());
-        // Of a path that loses all of its probes the newest losses still wait for what is to be told of them.
+        // Of a path that loses all of its probes the newest losses still wait for what is to be reported of them.
         let settled = lost.iter().copied().find(|lost| lost.located.want.is_none()).or(newest);
         let mut evidence = located.or(settled).map(|lost| lost.located.evidence.clone()).unwrap_or_default();
         evidence.extend(oversize.map(Sizes::line));
@@ -157,6 +157,7 @@ impl State {
                 measured_at: None,
                 phases: steps.as_ref().map(phases),
                 flows: flows.as_ref().map(Flows::to_wire),
+                refused: self.agent(at).refused_paths.get(&row.path.id.0).cloned().unwrap_or_default(),
                 certificate_expires_at: steps
                     .and_then(|steps| steps.not_after)
                     .map(|seconds| prost_types::Timestamp { seconds, nanos: 0 }),

@@ -45,10 +45,16 @@ pub struct Counters {
     pub readers_refused: u64,
     /// Connections beyond a limit.
     pub connections_refused: u64,
+    /// Connections that had to go for newer ones.
+    pub connections_evicted: u64,
+    /// Answers to readers that were put off or broken off: too many at once, or not taken in time.
+    pub readers_turned_away: u64,
     /// TLS handshakes that failed or took too long.
     pub handshakes_failed: u64,
     /// Drop records that were received.
     pub drop_records: u64,
+    /// Times that one named a lost probe, or its flow, and was not of it: addresses, protocol or time are others.
+    pub drop_records_misfit: u64,
     /// Questions that were asked, answered, and answers that nobody had asked for.
     pub questions: u64,
     /// See above.

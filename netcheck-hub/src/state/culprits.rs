@@ -4,17 +4,18 @@
 //! found, for a shorter one. An incident's culprits are those of its places, so nothing is asked before a place is known.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use netcheck_common::domain::{PathId, ProbeKind};
-use netcheck_proto::{convert, v1};
+use netcheck_proto::v1;
 
+use self::case::{case, receiver, sender};
 use super::State;
-use netcheck_analysis::evidence::Lost;
 use netcheck_analysis::model::NodeIx;
 use netcheck_analysis::model::clock::{SECOND_NS, timestamp};
 use netcheck_analysis::plan::Probe;
+
+mod case;
 
 /// Cases of one question; the rest waits for the next.
 const CASES: usize = 8;
@@ -26,8 +27,6 @@ const PATHS: usize = 64;
 const LOSSES: usize = 4;
 /// Cases of one incident that are asked about, those with most losses first.
 const PLACES: usize = 6;
-/// Flows of one case.
-const FLOWS: usize = 8;
 /// A question that is not answered by then is forgotten.
 const ANSWER_NS: i64 = 12 * SECOND_NS;
 /// How long a culprit is taken for the one.
@@ -78,14 +77,16 @@ struct Case {
     wire: v1::CulpritCase,
     source: NodeIx,
     path: PathId,
+    /// The path's next probe goes where this one went.
+    returns: bool,
 }
 
 impl Culprits {
     /// An operator wants to know: agents that wait for that may be asked.
     pub fn demand(&mut self, now_ns: i64) {
         self.demand_ns = Some(now_ns);
-        let untold = |known: &&mut Known| known.culprits.iter().all(is_untold);
-        for known in self.known.values_mut().filter(untold) {
+        let unknown = |known: &&mut Known| known.culprits.iter().all(is_unknown);
+        for known in self.known.values_mut().filter(unknown) {
             known.due_ns = now_ns;
         }
     }
@@ -98,9 +99,9 @@ impl Culprits {
     fn of(&self, incident: &str) -> Vec<v1::Culprit> {
         let of_it = self.known.iter().filter(|((id, _), _)| id == incident);
         let mut all: Vec<v1::Culprit> = of_it.flat_map(|(_, known)| known.culprits.iter().cloned()).collect();
-        // That one place can't be told is no news beside what another one told.
-        if all.iter().any(|culprit| !is_untold(culprit)) {
-            all.retain(|culprit| !is_untold(culprit));
+        // That one place is not known is no news beside what another one showed.
+        if all.iter().any(|culprit| !is_unknown(culprit)) {
+            all.retain(|culprit| !is_unknown(culprit));
         }
         all.sort_by(|a, b| (&a.node, a.kind, &a.object, &a.text).cmp(&(&b.node, b.kind, &b.object, &b.text)));
         all.dedup_by(|a, b| (&a.node, &a.object) == (&b.node, &b.object) && !a.object.is_empty());
@@ -108,16 +109,30 @@ impl Culprits {
         all
     }
 
+    /// Forgets what was found at places where nothing of an incident dies any more: late evidence moved it elsewhere. Says
+    /// whether something was.
+    fn forget_left(&mut self, id: &str, places: &[(Place, Case)]) -> bool {
+        let still =
+            |place: &Place| places.iter().any(|((node, stage, ..), _)| (node, stage) == (&place.0, &place.1));
+        let mut forgot = false;
+        self.known.retain(|(of, place), known| {
+            let keep = of != id || places.is_empty() || still(place);
+            forgot |= !keep && !known.culprits.is_empty();
+            keep
+        });
+        forgot
+    }
+
     fn learn(&mut self, key: &Key, culprits: Vec<v1::Culprit>, due_ns: i64) {
         let known = self.known.entry(key.clone()).or_default();
         known.due_ns = due_ns;
-        if known.culprits.is_empty() || culprits.iter().any(|culprit| !is_untold(culprit)) {
+        if known.culprits.is_empty() || culprits.iter().any(|culprit| !is_unknown(culprit)) {
             known.culprits = culprits;
         }
     }
 }
 
-fn is_untold(culprit: &v1::Culprit) -> bool {
+fn is_unknown(culprit: &v1::Culprit) -> bool {
     culprit.kind() == v1::CulpritKind::Untold
 }
 
@@ -150,7 +165,11 @@ impl State {
         self.culprits.known.retain(|(id, _), _| open.iter().any(|(other, _)| other == id));
         let mut wanted: BTreeMap<NodeIx, Vec<(Key, Case)>> = BTreeMap::new();
         for (id, paths) in open {
-            for (place, case) in self.places(&paths, now_ns) {
+            let places = self.places(&paths, now_ns);
+            if self.culprits.forget_left(&id, &places) {
+                self.name_culprits(&id);
+            }
+            for (place, case) in places {
                 let key = (id.clone(), place);
                 let due = self.culprits.known.get(&key).is_none_or(|known| known.due_ns <= now_ns);
                 if let Some(node) = self.find(&key.1.0).filter(|_| due) {
@@ -179,13 +198,19 @@ impl State {
                     continue;
                 };
                 let probe = lost.in_the_end(&row.path.probe);
-                let at = &crate::wire::location(at);
-                let place = place(at, &probe);
-                match places.get_mut(&place) {
-                    Some(case) => case.losses += 1,
-                    None => {
-                        let wire = case(&probe, lost, at, (session, *path));
-                        places.insert(place, Case { losses: 1, wire, source, path: *path });
+                let at = crate::wire::location(at);
+                let more = [sender(&at, &agent.name), receiver(&at, lost.tries_size())];
+                for at in more.into_iter().flatten().chain([at]) {
+                    let place = place(&at, &probe);
+                    let known = places.get(&place);
+                    let losses = 1 + known.map_or(0, |case| case.losses);
+                    // The next probe of a service with several backends may go elsewhere.
+                    let returns = probe.target.backends <= 1;
+                    if known.is_none_or(|known| returns && !known.returns) {
+                        let wire = case(&probe, lost, &at, (session, *path));
+                        places.insert(place, Case { losses, wire, source, path: *path, returns });
+                    } else if let Some(known) = places.get_mut(&place) {
+                        known.losses = losses;
                     }
                 }
             }
@@ -207,9 +232,9 @@ impl State {
         let (name, can) = (agent.name.to_string(), hello.explain_rules());
         if can == v1::ExplainRules::Unspecified {
             let text = "the agent there can't look for what did it: it is too old, or has no kernel programs";
-            let untold = untold(&name, text);
+            let unknown = unknown(&name, text);
             for (key, _) in &cases {
-                self.culprits.learn(key, vec![untold.clone()], now_ns + NOTHING_NS);
+                self.culprits.learn(key, vec![unknown.clone()], now_ns + NOTHING_NS);
                 self.name_culprits(&key.0);
             }
             return;
@@ -261,7 +286,7 @@ impl State {
                 .collect();
             let lasts_ns = match again_ns {
                 Some(after_ns) => after_ns.clamp(SECOND_NS, FOUND_NS),
-                None if culprits.iter().any(|culprit| !is_untold(culprit)) => FOUND_NS,
+                None if culprits.iter().any(|culprit| !is_unknown(culprit)) => FOUND_NS,
                 None => NOTHING_NS,
             };
             self.culprits.learn(key, culprits, now_ns.saturating_add(lasts_ns));
@@ -275,75 +300,11 @@ impl State {
     }
 }
 
-fn untold(node: &str, why: &str) -> v1::Culprit {
+fn unknown(node: &str, why: &str) -> v1::Culprit {
     v1::Culprit {
         node: node.to_owned(),
         kind: v1::CulpritKind::Untold.into(),
         text: why.to_owned(),
         ..Default::default()
     }
-}
-
-/// What its agent must know of a probe to find it at this place.
-fn case(
-    probe: &Probe,
-    lost: &Lost,
-    at: &v1::LossLocation,
-    (session, path): (u64, PathId),
-) -> v1::CulpritCase {
-    let here = || lost.drops.iter().filter(|fact| *fact.node == *at.node);
-    let bears_header = probe.kind.carries_header();
-    v1::CulpritCase {
-        location: Some(at.clone()),
-        probe_session: if bears_header { session } else { 0 },
-        path_id: if bears_header { path.0 } else { 0 },
-        flows: flows(
-            probe,
-            lost,
-            at,
-            &here()
-                .filter_map(|fact| fact.record.flow.as_ref())
-                .map(crate::wire::flow_tuple)
-                .collect::<Vec<_>>(),
-        ),
-        encapsulated: here().any(|fact| fact.record.encapsulated),
-    }
-}
-
-/// What the packet's two ends may be: as it was sent, as it left its node, as somebody saw it dropped. The sender's own
-/// port is another one with the next probe.
-fn flows(probe: &Probe, lost: &Lost, at: &v1::LossLocation, dropped: &[v1::FlowTuple]) -> Vec<v1::FlowTuple> {
-    let mut flows: Vec<v1::FlowTuple> = Vec::new();
-    let mut add = |flow: v1::FlowTuple| {
-        if flows.len() < FLOWS && !flows.contains(&flow) {
-            flows.push(flow);
-        }
-    };
-    let stays = [u32::from(probe.port), lost.flow.map_or(0, |flow| u32::from(flow.destination.port()))];
-    let port = |port: u32| if stays.contains(&port) { port } else { 0 };
-    for flow in dropped {
-        let (source_port, destination_port) = (port(flow.source_port), port(flow.destination_port));
-        add(v1::FlowTuple { source_port, destination_port, ..flow.clone() });
-    }
-    if let Some(left) = &lost.flow {
-        let kind = if left.tcp() { v1::ProbeKind::Tcp } else { v1::ProbeKind::Udp };
-        let to = |destination: SocketAddr| v1::FlowTuple {
-            kind: kind.into(),
-            source_address: convert::address_bytes(left.source.ip()),
-            destination_address: convert::address_bytes(destination.ip()),
-            source_port: 0,
-            destination_port: destination.port().into(),
-        };
-        add(to(left.destination));
-        add(to(SocketAddr::new(probe.address, probe.port)));
-    } else if at.direction() == v1::Direction::Request {
-        // No source: it says where the packet goes, and is no flow to look for.
-        add(v1::FlowTuple {
-            kind: convert::kind_to_wire(probe.kind).into(),
-            destination_address: convert::address_bytes(probe.address),
-            destination_port: probe.port.into(),
-            ..Default::default()
-        });
-    }
-    flows
 }

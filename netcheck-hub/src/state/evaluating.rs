@@ -1,9 +1,11 @@
 //! The hub's state → facts, and the evaluation on the hub's tick.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use netcheck_common::domain::ProbeKind;
+use netcheck_common::domain::{Family, ProbeKind};
+use netcheck_proto::convert::family;
 use netcheck_proto::v1;
 
 use crate::state::Hub;
@@ -111,7 +113,7 @@ impl Gathering<'_> {
 
     fn end(self) -> Vec<Fact> {
         let Self { mut facts, tried, .. } = self;
-        // What was tried before the first large packet was lost tells nothing of now.
+        // What was tried before the first large packet was lost says nothing of now.
         let large = facts.iter().filter(|fact| fact.large).filter_map(|fact| fact.symptom.as_ref());
         if let Some(first_ns) = large.filter_map(|symptom| symptom.lost_ns).map(|(first, _)| first).min() {
             for (at, _) in tried.into_iter().filter(|&(_, measured_ns)| measured_ns < first_ns) {
@@ -122,7 +124,7 @@ impl Gathering<'_> {
     }
 }
 
-/// What a node's agent can tell of packets that cross it.
+/// What a node's agent can report of packets that cross it.
 fn visibility(agent: &Agent, now_ns: i64) -> Visibility {
     let drops = agent.status.as_ref().is_some_and(|status| !status.drops_unseen);
     match &agent.live {
@@ -169,14 +171,29 @@ fn endings(state: &State, judged: &[&Lost], probe: &Probe) -> Vec<Ending> {
 }
 
 impl State {
-    /// What the explainer is told of the cluster.
+    /// What the explainer is given of the cluster.
     fn world(&self, now_ns: i64) -> World {
         let agents = || self.agents.iter();
         let visibility = agents().map(|agent| (Arc::clone(&agent.name), visibility(agent, now_ns))).collect();
         let hooks = agents().filter_map(|agent| agent.status.as_ref()).flat_map(|status| &status.hooks);
-        let mut tunnels = hooks.filter(|hook| hook.role() == v1::InterfaceRole::Tunnel);
-        let pod_network = if tunnels.next().is_some() { PodNetwork::Overlay } else { PodNetwork::Routed };
-        World { roster: Arc::clone(&self.roster), visibility, pod_network }
+        let tunnels: Vec<&v1::HookStatus> =
+            hooks.filter(|hook| hook.role() == v1::InterfaceRole::Tunnel).collect();
+        let pod_network = if tunnels.is_empty() { PodNetwork::Routed } else { PodNetwork::Overlay };
+        let outer = if tunnels.is_empty() { None } else { self.outer_family(&tunnels) };
+        World { roster: Arc::clone(&self.roster), visibility, pod_network, outer }
+    }
+
+    /// The family of what tunnels send, where all that say so agree; else that of the nodes, where they have one alone.
+    fn outer_family(&self, tunnels: &[&v1::HookStatus]) -> Option<Family> {
+        let known: BTreeSet<Family> =
+            tunnels.iter().filter_map(|hook| family("hook.outer_family", hook.outer_family).ok()).collect();
+        let families = if known.is_empty() {
+            let addresses = self.roster.nodes.values().flat_map(|node| &node.addresses);
+            addresses.copied().map(Family::of).collect()
+        } else {
+            known
+        };
+        families.first().copied().filter(|_| families.len() == 1)
     }
 
     fn symptom(&self, source: &str, row: &Row, cell: crate::state::cells::Cell, range: &Range) -> Symptom {
@@ -190,12 +207,12 @@ impl State {
             }
         };
         let destination = |lost: &Lost| destination(&self.roster, source, probe, lost).map(ToOwned::to_owned);
-        // A loss that nobody has placed and that may have gone anywhere tells nothing of where the others went, as long as
+        // A loss that nobody has placed and that may have gone anywhere says nothing of where the others went, as long as
         // most of them are not such.
-        let tells = |lost: &&Lost| lost.located.location.is_some() || destination(lost).is_some();
+        let is_placed = |lost: &&Lost| lost.located.location.is_some() || destination(lost).is_some();
         let all: Vec<&Lost> = judged().collect();
         let endings = endings(self, &all, probe);
-        let reported: Vec<&Lost> = all.iter().copied().filter(tells).collect();
+        let reported: Vec<&Lost> = all.iter().copied().filter(is_placed).collect();
         let reported = if reported.len() * 2 >= all.len() { reported } else { all };
         let reported = || reported.iter().copied();
         let towards = only(reported().map(destination));
@@ -225,7 +242,7 @@ impl State {
             at,
             summary,
             evidence: cell.evidence,
-            // Whether it is a port that loses everything, or some packets of any, a few more probes will tell.
+            // Whether it is a port that loses everything, or some packets of any, a few more probes will show.
             waiting: row.ports.as_ref().is_some_and(|ports| ports.in_question(range.now_ns))
                 || (judged().next().is_some() && judged().all(|lost| lost.located.want.is_some())),
             lost_ns: cell.lost_ns,
@@ -244,11 +261,11 @@ fn only(mut values: impl Iterator<Item = Option<String>>) -> Option<String> {
 }
 
 impl Hub {
-    /// All paths as of now. None where nothing is bad.
-    fn facts(&self, range: &Range) -> Vec<Fact> {
+    /// All paths as of now. None where nothing is bad, and nothing was.
+    fn facts(&self, range: &Range, idle: bool) -> Vec<Fact> {
         let mut seen = Seen::default();
         self.in_pieces(self.indices(), |state, at| seen.look(state.agent(at), range.now_ns));
-        if !seen.bad {
+        if !seen.bad && idle {
             return Vec::new();
         }
         let mut gathering = Gathering { range, seen, facts: Vec::new(), tried: Vec::new(), in_full: 0 };
@@ -258,12 +275,16 @@ impl Hub {
 
     /// Looks for causes, if it is time to. Facts are taken under the lock, causes are found without it.
     pub(crate) fn evaluate(&self, now_ns: i64) {
-        if now_ns < self.lock().evaluate_ns {
+        let state = self.lock();
+        if now_ns < state.evaluate_ns {
             return;
         }
+        let idle = state.incidents.is_idle();
+        drop(state);
+        self.release_incidents(now_ns);
         let began = std::time::Instant::now();
         let range = Range::newest(self.settings.default_range(), now_ns);
-        let facts = self.facts(&range);
+        let facts = self.facts(&range, idle);
         let mut state = self.lock();
         if facts.is_empty() && state.incidents.is_idle() {
             state.evaluate_ns = now_ns + PERIOD_NS;

@@ -12,6 +12,7 @@ use netcheck_proto::{agent, columns, convert, v1};
 
 use crate::state::LOST_TOTAL;
 use crate::state::State;
+use crate::state::history::Late;
 use crate::wire;
 use netcheck_analysis::evidence::{DropFact, Lost, pending};
 use netcheck_analysis::matrix::Row;
@@ -21,6 +22,7 @@ use netcheck_analysis::matrix::{LOST_PER_PATH, Slot};
 use netcheck_analysis::model::NodeIx;
 use netcheck_analysis::model::evidence::{DropRecord, LostSample, ProbeIdentity};
 use netcheck_analysis::model::target::{ServiceAddress, TargetKind};
+use netcheck_analysis::plan::PlannedPath;
 
 /// A window may end this much in the future before the agent's clock is taken to have been set.
 const FUTURE_NS: i64 = 2 * netcheck_analysis::model::clock::SECOND_NS;
@@ -77,7 +79,12 @@ pub fn decode(batch: v1::SampleBatch) -> Decoded {
     for window in &batch.windows {
         let length_ok = (1..=LONGEST_WINDOW_NS).contains(&window.duration_ns) && window.start_unix_ns >= 0;
         match columns::decode(window) {
-            Ok(rows) if length_ok => decoded.windows.push((window.start_unix_ns, window.duration_ns, rows)),
+            Ok(mut rows) if length_ok => {
+                let all = rows.len();
+                rows.retain(|row| is_possible(row, window.duration_ns));
+                decoded.refused += (all - rows.len()) as u64;
+                decoded.windows.push((window.start_unix_ns, window.duration_ns, rows));
+            }
             Ok(_) => decoded.refused += 1,
             Err(error) => {
                 tracing::debug!("window batch refused: {error}");
@@ -96,6 +103,25 @@ pub fn decode(batch: v1::SampleBatch) -> Decoded {
     }
     decoded
 }
+
+/// Probes of one path in a second, at most: more than any agent is allowed to send in all.
+const PROBES_PER_SECOND: i64 = 10_000;
+
+/// Whether an agent can have sent so many probes of one path in a window of that length.
+fn is_possible(row: &PathWindow, duration_ns: i64) -> bool {
+    let most = (duration_ns / netcheck_analysis::model::clock::SECOND_NS + 1) * PROBES_PER_SECOND;
+    let all = [row.sent(), row.suspect, row.new_reply, row.new_lost];
+    all.into_iter().map(i64::from).sum::<i64>() <= most
+}
+
+/// A time of an agent's wall clock on the hub's axis. What makes no sense is put where arithmetic does: some years around
+/// now.
+fn on_axis(unix_ns: i64, offset_ns: i64, now_ns: i64) -> i64 {
+    unix_ns.saturating_add(offset_ns).clamp(now_ns.saturating_sub(YEARS_NS), now_ns.saturating_add(YEARS_NS))
+}
+
+/// About ten years.
+const YEARS_NS: i64 = 10 * 366 * 86_400 * netcheck_analysis::model::clock::SECOND_NS;
 
 impl State {
     /// Applies a batch of a session. Returns what to acknowledge; none where the session is not the node's any more.
@@ -119,31 +145,34 @@ impl State {
             agent.refused_ns = Some(now_ns);
         }
         agent.searches.take(batch.searches, now_ns);
-        for counter in batch.drop_counters {
-            agent.count_drops(counter.reason, counter.packets);
+        let most = self.meters.drops_of_a_node();
+        let agent = &mut self.agents[node.0];
+        for counter in &batch.drop_counters {
+            self.recording.dropped(&agent.name, counter);
         }
+        agent.kernel_drops.add(batch.drop_counters, agent.status.as_ref(), most);
         self.counters.batches_applied += 1;
         self.counters.samples_dropped = self.counters.samples_dropped.saturating_add(batch.dropped_samples);
         self.counters.parts_refused += batch.refused;
         let newest = batch.windows.iter().map(|&(start, length, _)| start.saturating_add(length)).max();
         let offset_ns = self.clock_offset(node, newest, now_ns);
-        self.apply_windows(node, batch.windows, offset_ns);
+        self.apply_windows(node, batch.windows, offset_ns, now_ns);
         self.apply_lost(node, batch.lost, offset_ns, now_ns);
         for arrival in batch.arrivals {
             self.apply_arrival(node, &arrival);
         }
         for size in &batch.sizes {
-            self.apply_size(node, size, offset_ns);
+            self.apply_size(node, size, (offset_ns, now_ns));
         }
         for ports in &batch.ports {
-            self.apply_ports(node, ports, offset_ns);
+            self.apply_ports(node, ports, (offset_ns, now_ns));
         }
         for seen in &batch.backends {
             self.apply_backend(node, seen, offset_ns);
         }
         let name = Arc::clone(&self.agent(node).name);
         for record in batch.drops {
-            let observed_ns = record.observed_unix_ns.saturating_add(offset_ns);
+            let observed_ns = on_axis(record.observed_unix_ns, offset_ns, now_ns);
             let fact = Arc::new(DropFact { node: Arc::clone(&name), observed_ns, record });
             self.apply_drop(&fact);
             self.drops.add(fact, now_ns);
@@ -159,17 +188,26 @@ impl State {
         let Some(end_ns) = newest_end_ns else { return agent.clock_offset_ns.unwrap_or(0) };
         let offset_ns = agent.clock_offset_ns.unwrap_or(0);
         if end_ns.saturating_add(offset_ns) > now_ns + FUTURE_NS {
-            agent.clock_offset_ns = Some(now_ns - end_ns);
-            tracing::warn!(node = %agent.name, "the agent's clock is ahead by {} ms", (end_ns - now_ns) / 1_000_000);
+            agent.clock_offset_ns = Some(now_ns.saturating_sub(end_ns));
+            tracing::warn!(node = %agent.name, "the agent's clock is ahead by {} ms", end_ns.saturating_sub(now_ns) / 1_000_000);
         }
         agent.clock_offset_ns.unwrap_or(0)
     }
 
-    fn apply_windows(&mut self, node: NodeIx, windows: Vec<(i64, i64, Vec<PathWindow>)>, offset_ns: i64) {
+    fn apply_windows(
+        &mut self,
+        node: NodeIx,
+        windows: Vec<(i64, i64, Vec<PathWindow>)>,
+        offset_ns: i64,
+        now_ns: i64,
+    ) {
         let (mut samples, mut suspect, mut unknown, mut excused) = (0u64, 0u64, 0u64, 0u64);
+        let (mut late, archive) = (Late::default(), self.archive());
         let agent = &mut self.agents[node.0];
+        let recorded_ns = agent.reached.windows_ns;
         for (start_ns, duration_ns, rows) in windows {
-            let start_ns = start_ns.saturating_add(offset_ns);
+            let start_ns = on_axis(start_ns, offset_ns, now_ns);
+            let archive = archive.as_deref().filter(|_| start_ns < recorded_ns);
             for window in rows {
                 let judged = u64::from(window.sent());
                 let Some(row) = agent.rows.get_mut(window.path) else {
@@ -184,8 +222,15 @@ impl State {
                 if self.leaves.excuses_window(probe.kind, probe.to(), (start_ns, slot.end_ns())) {
                     excused += slot.excuse();
                 }
+                self.meters.count(&agent.name, row, &slot, now_ns);
+                if let Some(archive) = archive {
+                    late.add(archive, &agent.name, row, &slot);
+                }
                 row.ring.add(slot);
             }
+        }
+        if let Some(archive) = archive {
+            late.record(&archive);
         }
         agent.samples += samples;
         self.counters.samples += samples;
@@ -198,17 +243,16 @@ impl State {
         let session = self.agent(node).hello.as_ref().map_or(0, |hello| hello.probe_session);
         for (sample, outcome) in lost {
             let path = sample.path;
-            let sent_ns = sample.sent_unix_ns.saturating_add(offset_ns);
+            let sent_ns = on_axis(sample.sent_unix_ns, offset_ns, now_ns);
             let mut lost = Lost::new(sample, outcome, sent_ns, now_ns);
-            for fact in self.drops.of(session, &lost) {
-                lost.add_drop((*fact).clone());
-            }
             let flow = lost.flow;
             let full = self.lost_kept >= LOST_TOTAL;
-            let Some(row) = self.agents[node.0].rows.get_mut(path) else {
+            let Some(planned) = self.agent(node).rows.get(path).map(|row| Arc::clone(&row.path)) else {
                 self.counters.unknown_path += 1;
                 continue;
             };
+            self.add_waiting(node, &planned, session, &mut lost);
+            let Some(row) = self.agents[node.0].rows.get_mut(path) else { continue };
             self.counters.lost_reported += 1;
             let probe = &row.path.probe;
             if self.leaves.excuses(probe.kind, probe.to(), sent_ns) {
@@ -236,8 +280,9 @@ impl State {
         }
     }
 
-    fn apply_size(&mut self, node: NodeIx, size: &v1::PathSize, offset_ns: i64) {
-        let Some(row) = self.agent_mut(node).rows.get_mut(PathId(size.path_id)) else {
+    fn apply_size(&mut self, node: NodeIx, size: &v1::PathSize, (offset_ns, now_ns): (i64, i64)) {
+        let agent = &mut self.agents[node.0];
+        let Some(row) = agent.rows.get_mut(PathId(size.path_id)) else {
             self.counters.unknown_path += 1;
             return;
         };
@@ -245,13 +290,17 @@ impl State {
             return;
         }
         match Sizes::read(size, row.sizes.as_deref(), offset_ns) {
-            Some(sizes) => row.sizes = Some(Box::new(sizes)),
+            Some(sizes) => {
+                row.sizes = Some(Box::new(sizes));
+                self.recording.limited(&agent.name, row, now_ns);
+            }
             None => self.counters.parts_refused += 1,
         }
     }
 
-    fn apply_ports(&mut self, node: NodeIx, ports: &v1::PathPorts, offset_ns: i64) {
-        let Some(row) = self.agent_mut(node).rows.get_mut(PathId(ports.path_id)) else {
+    fn apply_ports(&mut self, node: NodeIx, ports: &v1::PathPorts, (offset_ns, now_ns): (i64, i64)) {
+        let agent = &mut self.agents[node.0];
+        let Some(row) = agent.rows.get_mut(PathId(ports.path_id)) else {
             self.counters.unknown_path += 1;
             return;
         };
@@ -259,7 +308,10 @@ impl State {
             return;
         }
         match Ports::read(ports, offset_ns) {
-            Ok(ports) => row.ports = ports.map(Box::new),
+            Ok(ports) => {
+                row.ports = ports.map(Box::new);
+                self.recording.limited(&agent.name, row, now_ns);
+            }
             Err(_) => self.counters.parts_refused += 1,
         }
     }
@@ -285,29 +337,44 @@ impl State {
         }
     }
 
+    /// Adds the drop records that came before a loss.
+    fn add_waiting(&mut self, node: NodeIx, path: &Arc<PlannedPath>, session: u64, lost: &mut Lost) {
+        let waiting = self.drops.of(session, lost);
+        if waiting.is_empty() {
+            return;
+        }
+        let course = self.course(node, path);
+        for fact in waiting {
+            self.counters.drop_records_misfit += u64::from(!course.offer(&fact, lost));
+        }
+    }
+
     /// Adds a drop record to the losses that are known already.
     fn apply_drop(&mut self, fact: &Arc<DropFact>) {
         let record = &fact.record;
         if let Some(ProbeIdentity { session, path, sequence }) = record.probe {
             let Some(&source) = self.by_probe_session.get(&session) else { return };
-            let Some(row) = self.agent_mut(source).rows.get_mut(path) else { return };
-            let found = row.lost.iter_mut().rev().find(|lost| lost.sample.sequence == sequence);
-            if let Some(lost) = found {
-                lost.add_drop((**fact).clone());
-                self.dirty.insert((source, path));
-            }
+            self.offer(source, path, fact, |lost| lost.sample.sequence == sequence);
             return;
         }
         let Some(flow) = record.flow else { return };
         for (source, path) in self.lost_flows.of(&flow) {
-            let Some(row) = self.agent_mut(source).rows.get_mut(path) else { continue };
-            let mut touched = false;
-            for lost in row.lost.iter_mut().filter(|lost| pending::matches(fact, lost)) {
-                lost.add_drop((**fact).clone());
-                touched = true;
-            }
-            if touched {
+            self.offer(source, path, fact, |lost| pending::matches(fact, lost));
+        }
+    }
+
+    /// Offers a drop record to lost probes of a path.
+    fn offer(&mut self, source: NodeIx, path: PathId, fact: &DropFact, of: impl Fn(&Lost) -> bool) {
+        let Some(planned) = self.agent(source).rows.get(path).map(|row| Arc::clone(&row.path)) else {
+            return;
+        };
+        let course = self.course(source, &planned);
+        let Some(row) = self.agents[source.0].rows.get_mut(path) else { return };
+        for lost in row.lost.iter_mut().filter(|lost| of(lost)) {
+            if course.offer(fact, lost) {
                 self.dirty.insert((source, path));
+            } else {
+                self.counters.drop_records_misfit += 1;
             }
         }
     }

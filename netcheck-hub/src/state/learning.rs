@@ -1,4 +1,4 @@
-//! What the hub knows of the cluster by its agents, and no inventory tells.
+//! What the hub knows of the cluster by its agents, and no inventory has.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -140,7 +140,7 @@ mod tests {
         hub.set_roster(roster(plain), minutes(62));
         assert_eq!(absent(), None, "it has stayed");
 
-        // The taint itself may tell how long it has been there.
+        // The taint itself may say how long it has been there.
         let reported = "key: ToBeDeletedByClusterAutoscaler, effect: NoSchedule, value: ";
         let other = Hub::new(Settings::every(std::time::Duration::from_secs(1)));
         other.set_roster(roster(&format!("{reported}'{}'", minutes(-120) / SECOND_NS)), start_ns);

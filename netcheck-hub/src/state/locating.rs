@@ -1,4 +1,4 @@
-//! Renews the places of lost probes, and asks destination agents where only their kernels can tell.
+//! Renews the places of lost probes, and asks destination agents where only their kernels can know.
 //!
 //! One question at a time per agent, so a node that everybody lost is not asked by everybody at once; an answer counts
 //! only for the probes that its question was about.
@@ -213,8 +213,8 @@ impl State {
         }
     }
 
-    /// Looks anew at losses of this source whose end was inferred to be at one of these nodes: they told what they had not
-    /// told before.
+    /// Looks anew at losses of this source whose end was inferred to be at one of these nodes: they reported what they
+    /// had not reported before.
     pub(crate) fn locate_again(
         &mut self,
         source: NodeIx,
@@ -300,6 +300,7 @@ impl State {
         let id = self.questions.next;
         let mut question = v1::EvidenceQuestion { id, ..Default::default() };
         for &(source, path, sequence, want) in probes {
+            let source_addresses = self.addresses_of(source, path);
             let agent = &mut self.agents[source.0];
             let probe_session = agent.hello.as_ref().map_or(0, |hello| hello.probe_session);
             let Some(row) = agent.rows.get_mut(path) else { continue };
@@ -310,7 +311,7 @@ impl State {
             lost.asked_ns = now_ns;
             match want {
                 Want::Path => {
-                    let path = v1::ReflectedPath { probe_session, path_id: path.0 };
+                    let path = v1::ReflectedPath { probe_session, path_id: path.0, source_addresses };
                     if !question.paths.contains(&path) {
                         question.paths.push(path);
                     }

@@ -1,4 +1,4 @@
-//! What an inventory tells besides rosters: that something is wrong with it, or missing in it.
+//! What an inventory reports besides rosters: that something is wrong with it, or missing in it.
 
 use std::sync::Arc;
 
@@ -25,14 +25,14 @@ impl Hub {
         state.counters.objects_skipped = so_far;
     }
 
-    /// Who takes what an inventory tells.
+    /// Who takes what an inventory reports.
     #[must_use]
     pub fn taker(self: &Arc<Self>) -> Take {
         let hub = Arc::clone(self);
         Arc::new(move |news| hub.take(news))
     }
 
-    /// Takes what an inventory tells. See [`Hub::set_roster`] for how long that may take.
+    /// Takes what an inventory reports. See [`Hub::set_roster`] for how long that may take.
     fn take(&self, news: News) {
         match news {
             News::Roster { roster, trouble } => self.set_roster_despite(roster, trouble, unix_now_ns()),

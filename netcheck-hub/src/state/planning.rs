@@ -50,8 +50,9 @@ impl Hub {
                 return;
             }
             let mut state = self.lock();
+            let seed = self.settings.path_seed;
             let inputs: Vec<PlanInput> =
-                batch.iter().map(|&at| input_of(at, state.agent_mut(at), now_ns)).collect();
+                batch.iter().map(|&at| input_of(at, state.agent_mut(at), seed, now_ns)).collect();
             drop(state);
             let results: Vec<PlanResult> = inputs.into_iter().map(|input| planner.draft(input)).collect();
             let catalog = planner.catalog();
@@ -66,7 +67,8 @@ impl Hub {
     /// Makes the catalog anew where something that it is made of changed. Returns the one before.
     fn renew_catalog(&self, now_ns: i64) -> Option<Arc<Catalog>> {
         let mut state = self.lock();
-        let mut stale = std::mem::take(&mut state.stale) | state.watch_leaving(now_ns);
+        let mut stale =
+            std::mem::take(&mut state.stale) | state.watch_leaving(now_ns) | state.peers.expire(now_ns);
         for agent in &mut state.agents {
             stale |= agent.vantage.take_changed() | std::mem::take(&mut agent.caches_changed);
         }
@@ -80,7 +82,8 @@ impl Hub {
         }
         let (responders, pods, older) =
             (state.responders(), state.pod_responders(), Arc::clone(&state.catalog));
-        let caches = state.dns_caches();
+        let (caches, peers) = (state.dns_caches(), state.peers.probes());
+        let requested: Vec<_> = state.requested.values().cloned().collect();
         let dns_name = state.dns_name(&self.settings);
         drop(state);
         let settings = &self.settings;
@@ -88,6 +91,8 @@ impl Hub {
             .with_dns(&roster, &dns_name, &settings.dns, &caches)
             .with_http(&roster, &settings.selection, &settings.http)
             .with_responders(&pods)
+            .with_peers(&peers)
+            .with_requested(&roster, &requested)
             .grouped(&older);
         let mut state = self.lock();
         state.catalog = Arc::new(catalog);
@@ -120,7 +125,7 @@ impl Hub {
 }
 
 impl State {
-    /// Ports of the responders of nodes whose agents told.
+    /// Ports of the responders of nodes whose agents reported them.
     fn responders(&self) -> BTreeMap<String, u16> {
         let reported = self.agents.iter().filter_map(|agent| {
             let hello = agent.hello.as_ref()?;

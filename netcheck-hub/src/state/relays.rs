@@ -1,7 +1,7 @@
-//! Who passes on the sessions of agents that can't reach the hub: what sessions are told of it, and what is said of a
+//! Who passes on the sessions of agents that can't reach the hub: what sessions are given of it, and what is said of a
 //! session that came so.
 //!
-//! In: rosters, hellos. Out: a table that sessions follow; each tells its agent its own few of it.
+//! In: rosters, hellos. Out: a table that sessions follow; each sends its agent its own few of it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -51,10 +51,10 @@ impl Hub {
             return;
         }
         let table = state.relay_table();
-        state.relaying.table.send_if_modified(|told| {
-            let changed = **told != table;
+        state.relaying.table.send_if_modified(|current| {
+            let changed = **current != table;
             if changed {
-                *told = Arc::new(table);
+                *current = Arc::new(table);
             }
             changed
         });

@@ -23,12 +23,20 @@ pub struct Settings {
     pub dns: DnsSettings,
     /// What is asked for by HTTP.
     pub http: HttpSettings,
+    /// Targets of other clusters are probed for whoever asks for it.
+    pub peer_targets: bool,
     /// Architectures that agents' image is made for; of nodes of others none is expected. Empty: any.
     pub agent_archs: Vec<String>,
     /// Certificates that expire sooner are warned of.
     pub certificate_warning: Duration,
     /// How long windows, lost probes, paths that left the plan and agents of nodes that left the roster are kept.
     pub expire: Duration,
+    /// Metrics by pairs of nodes, where these are not too many.
+    pub pair_metrics: bool,
+    /// The name that agents' client certificates bear, and no others; none: they are not distinguished.
+    pub agent_cert_name: Option<String>,
+    /// What path ids begin at, beside what the plan is made of: nobody but the hub knows it.
+    pub path_seed: u64,
 }
 
 impl Settings {
@@ -42,9 +50,13 @@ impl Settings {
             selection: Selection::everything(),
             dns: DnsSettings::default(),
             http: HttpSettings::default(),
+            peer_targets: false,
             agent_archs: Vec::new(),
             certificate_warning: Duration::ZERO,
             expire: Duration::from_secs(120),
+            pair_metrics: false,
+            agent_cert_name: None,
+            path_seed: 0,
         }
     }
 

@@ -17,7 +17,7 @@ const KEPT_NS: i64 = 60 * SECOND_NS;
 const ASKED: usize = 64;
 
 /// What an agent's next plan is made from, as of now.
-pub(super) fn input_of(node: NodeIx, agent: &mut Agent, now_ns: i64) -> PlanInput {
+pub(super) fn input_of(node: NodeIx, agent: &mut Agent, path_seed: u64, now_ns: i64) -> PlanInput {
     agent.in_demand = false;
     agent.asked.retain(|_, until_ns| *until_ns > now_ns);
     let bad = agent.rows.iter().filter(|row| row.retired_ns.is_none());
@@ -25,7 +25,7 @@ pub(super) fn input_of(node: NodeIx, agent: &mut Agent, now_ns: i64) -> PlanInpu
     PlanInput {
         node,
         name: Arc::clone(&agent.name),
-        book: agent.plan.clone(),
+        book: agent.plan.clone().seeded(path_seed),
         catalog: Arc::clone(&agent.catalog),
         share: agent.share.clone(),
         pod: agent.vantage.known().cloned(),

@@ -51,7 +51,7 @@ impl State {
     pub(crate) fn vantage_addresses_missing(&self) -> Vec<String> {
         let mut by_network: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for agent in self.agents.iter().filter(|agent| agent.live.is_some()) {
-            // While it is away that is told for all of it.
+            // While it is away that is reported for all of it.
             let known = agent.vantage.known().filter(|_| agent.vantage.missing().is_none());
             let Some((known, (id, pod))) = known.and_then(|known| Some((known, self.pod_behind(known)?)))
             else {
@@ -81,7 +81,8 @@ impl State {
         let any = live().any(|agent| agent.vantage.known().is_some());
         let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for agent in live().filter(|agent| agent.status.is_some()) {
-            let none = agent.vantage.known().is_none().then_some("its agent was not told to expect one");
+            let none =
+                agent.vantage.known().is_none().then_some("its agent was not configured to expect one");
             let why = agent.vantage.missing().or(none.filter(|_| any));
             if let Some(why) = why {
                 by_reason.entry(why).or_default().push(&agent.name);

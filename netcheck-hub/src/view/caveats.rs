@@ -2,12 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use crate::state::State;
+use crate::state::{Hub, State};
 use netcheck_analysis::model::clock::unix_now_ns;
 use netcheck_analysis::words::names::listed;
 
 /// Most lines about agents: a report is read by people.
 const LINES: usize = 32;
+
+impl Hub {
+    /// Warnings about the measurement itself and about history; one line each.
+    #[must_use]
+    pub fn caveats(&self) -> Vec<String> {
+        let mut caveats = self.lock().caveats();
+        caveats.extend(self.archive.iter().flat_map(|archive| archive.caveats()));
+        caveats
+    }
+}
 
 impl State {
     /// Warnings about the measurement itself, and of servers' certificates that expire soon; one line each.
@@ -26,6 +36,7 @@ impl State {
         if let Some(error) = &self.tls_error {
             caveats.push(format!("the hub's renewed certificate is of no use: {error}"));
         }
+        caveats.extend(self.deliveries.standings().iter().flat_map(netcheck_outbound::Standing::caveats));
         let missing: Vec<String> = self
             .roster
             .nodes

@@ -1,4 +1,4 @@
-//! Servers' certificates: when they expire, told before it is too late. Pure.
+//! Servers' certificates: when they expire, reported before it is too late. Pure.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

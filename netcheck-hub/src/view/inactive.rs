@@ -1,4 +1,4 @@
-//! What readers are told of paths that are not in turn.
+//! What readers are shown of paths that are not in turn.
 //!
 //! Of each agent a snapshot is taken under the lock, as far as the selector takes its paths; all else is done without it.
 
@@ -16,7 +16,7 @@ use netcheck_analysis::plan::coverage::{Coverage, LastVerdict, NodeCoverage, sta
 use netcheck_analysis::plan::rotation::RotationSlot;
 use netcheck_analysis::plan::selector::Selector;
 use netcheck_analysis::plan::wire_path;
-use netcheck_analysis::plan::{Catalog, NodeAssignment, Plan, PlannedPath};
+use netcheck_analysis::plan::{Catalog, NodeAssignment, Plan, PlannedPath, Probe};
 
 /// Cells of such paths in one answer, of about a kilobyte each. The largest clusters have a hundred times as many.
 const MOST: usize = 500_000;
@@ -31,17 +31,35 @@ const VANTAGES: [Vantage; 2] = [Vantage::Host, Vantage::Pod];
 pub struct TooMany(usize);
 
 /// Which probes of a catalog a selector takes, whoever sends them. Found once for all agents.
-pub(crate) struct Chosen<'a> {
-    selector: &'a Selector,
+pub(crate) struct Chosen {
+    selector: Selector,
     catalog: Arc<Catalog>,
     places: Arc<[u32]>,
 }
 
-impl<'a> Chosen<'a> {
-    fn of(selector: &'a Selector, catalog: &Arc<Catalog>) -> Self {
+impl Chosen {
+    fn of(selector: &Selector, catalog: &Arc<Catalog>) -> Self {
         let taken = (0u32..).zip(&catalog.probes).filter(|(_, probe)| selector.takes_probe(probe));
         let places = taken.map(|(at, _)| at).collect();
-        Self { selector, catalog: Arc::clone(catalog), places }
+        Self { selector: selector.clone(), catalog: Arc::clone(catalog), places }
+    }
+
+    /// What was found, to be kept until the next agent is asked.
+    pub(crate) fn found(self) -> Found {
+        Found { catalog: self.catalog, places: self.places }
+    }
+}
+
+/// What a selector took of a catalog, without the selector.
+pub(crate) struct Found {
+    catalog: Arc<Catalog>,
+    places: Arc<[u32]>,
+}
+
+impl Found {
+    /// Of the selector that it was found by.
+    pub(crate) fn by(self, selector: &Selector) -> Chosen {
+        Chosen { selector: selector.clone(), catalog: self.catalog, places: self.places }
     }
 }
 
@@ -66,10 +84,27 @@ pub(crate) struct InactivePath {
     pub(crate) verdict: Verdict,
 }
 
+impl InactivePath {
+    /// Where its probes start.
+    pub(crate) const fn vantage(&self) -> Vantage {
+        self.vantage
+    }
+
+    /// Whether it had a turn that ended then or later.
+    pub(crate) fn measured_since(&self, from_ns: i64) -> bool {
+        self.last_verdict.is_some_and(|last_verdict| last_verdict.measured_ns >= from_ns)
+    }
+}
+
 impl Inactive {
     /// The id of its target.
     pub(crate) fn target(&self, path: &InactivePath) -> &str {
-        &self.catalog.probes[path.at as usize].target.id
+        &self.probe(path).target.id
+    }
+
+    /// What it sends.
+    pub(crate) fn probe(&self, path: &InactivePath) -> &Probe {
+        &self.catalog.probes[path.at as usize]
     }
 
     /// Those that the selector takes.
@@ -110,7 +145,7 @@ impl Inactive {
 
 impl Hub {
     /// What a selector takes of the catalog in use.
-    pub(crate) fn chosen<'a>(&self, selector: &'a Selector) -> Chosen<'a> {
+    pub(crate) fn chosen(&self, selector: &Selector) -> Chosen {
         let catalog = Arc::clone(&self.lock().catalog);
         Chosen::of(selector, &catalog)
     }
@@ -135,16 +170,6 @@ impl Hub {
         if sum > MOST { Err(TooMany(sum)) } else { Ok(()) }
     }
 
-    /// How many paths that are not in turn a selector takes.
-    pub(crate) fn count_inactive(&self, selector: &Selector, now_ns: i64) -> usize {
-        let mut chosen = self.chosen(selector);
-        let count = |source| {
-            let inactive = self.lock().inactive(source, &mut chosen);
-            inactive.map_or(0, |inactive| inactive.paths(selector, now_ns).len())
-        };
-        self.indices().map(count).sum()
-    }
-
     /// How far the paths are covered of those nodes that can't probe all of theirs at once.
     #[must_use]
     pub fn coverage(&self, now_ns: i64) -> Coverage {
@@ -156,7 +181,7 @@ impl Hub {
 
 impl State {
     /// The paths of one agent that are not in turn; none where all of its paths are.
-    pub(crate) fn inactive(&self, source: NodeIx, chosen: &mut Chosen<'_>) -> Option<Inactive> {
+    pub(crate) fn inactive(&self, source: NodeIx, chosen: &mut Chosen) -> Option<Inactive> {
         let agent = self.agent(source);
         let (share, turns) = (agent.share.as_ref()?, agent.turns?);
         if !chosen.selector.takes_source(&agent.name) {
@@ -164,7 +189,7 @@ impl State {
         }
         // One whose plan is not yet made of the newest.
         let older = (!Arc::ptr_eq(&chosen.catalog, &agent.catalog))
-            .then(|| Chosen::of(chosen.selector, &agent.catalog));
+            .then(|| Chosen::of(&chosen.selector, &agent.catalog));
         if let Some(older) = older {
             *chosen = older;
         }

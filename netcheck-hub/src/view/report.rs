@@ -14,6 +14,7 @@ use std::time::Duration;
 use netcheck_common::domain::PathId;
 use netcheck_proto::v1;
 
+use crate::state::Hub;
 use crate::state::cells::Cell;
 use crate::wire;
 use netcheck_analysis::evidence::LocatedLoss;
@@ -29,9 +30,12 @@ use netcheck_analysis::words::names::{listed, source_name};
 
 pub mod conclusion;
 pub mod line;
+pub mod log;
 #[cfg(test)]
 mod tests;
 
+/// How the line of evidence begins that names the incident of a finding.
+const EXPLAINED: &str = "explained by incident ";
 /// Lines of evidence in one finding.
 const EVIDENCE_LINES: usize = 8;
 
@@ -64,11 +68,12 @@ pub fn findings(cells: &[Cell], incidents: &[Incident]) -> Vec<v1::Finding> {
     let mut findings: Vec<(bool, v1::Finding)> = Vec::new();
     for (incident, bad) in by_incident(cells, incidents) {
         let explained = incident.map(|at| &incidents[at]);
-        let why = explained.map(|one| format!("explained by incident {}: {}", one.id, one.headline));
+        let why = explained.map(|one| format!("{EXPLAINED}{}: {}", one.id, one.headline));
         let why = why.or_else(|| (!incidents.is_empty()).then(|| "no incident explains it yet".to_owned()));
         for ((cause, _), group) in groups(&bad) {
             let mut finding = finding(&cause, &group, cells);
             finding.evidence.extend(why.clone());
+            finding.incident = explained.map(|one| one.id.clone()).unwrap_or_default();
             findings.push((incident.is_none(), finding));
         }
     }
@@ -79,18 +84,21 @@ pub fn findings(cells: &[Cell], incidents: &[Incident]) -> Vec<v1::Finding> {
     findings.into_iter().map(|(_, finding)| finding).collect()
 }
 
-/// Bad cells by the incident that explains their path, as its place in the list; none: no incident does. A path that
-/// several explain is the first one's.
+/// Bad cells by the incident that explains their path, as its place in the list; none: no incident does. Where most losses of
+/// a path are somewhere that is none of the incident's places, it lost them otherwise. A path that several explain is the
+/// first one's.
 fn by_incident<'a>(cells: &'a [Cell], incidents: &[Incident]) -> BTreeMap<Option<usize>, Vec<&'a Cell>> {
-    let mut explained: HashMap<(&str, PathId), usize> = HashMap::new();
+    let mut explained: HashMap<(&str, PathId), Vec<usize>> = HashMap::new();
     for (at, incident) in incidents.iter().enumerate() {
         for of in &incident.paths {
-            explained.entry((&of.source, of.path.id)).or_insert(at);
+            explained.entry((&of.source, of.path.id)).or_default().push(at);
         }
     }
-    let mut by_incident: BTreeMap<Option<usize>, Vec<&Cell>> = BTreeMap::new();
+    let mut by_incident: BTreeMap<Option<usize>, Vec<&'a Cell>> = BTreeMap::new();
     for cell in cells.iter().filter(|cell| bad(cell)) {
-        let incident = explained.get(&(source_of(cell), PathId(cell.key.1))).copied();
+        let of_path = explained.get(&(source_of(cell), PathId(cell.key.1)));
+        let holds = |at: &usize| place_of(cell).is_none_or(|place| incidents[*at].places.hold(place));
+        let incident = of_path.and_then(|all| all.iter().copied().find(holds));
         by_incident.entry(incident).or_default().push(cell);
     }
     by_incident
@@ -112,6 +120,13 @@ pub fn add_inactive(report: &mut v1::Report, coverage: &Coverage, wanted: Durati
     report.paths += all;
     report.coverage = coverage.to_wire(wanted);
     conclusion::conclude(report);
+}
+
+impl Hub {
+    /// The same alone: a report of the paths that are not in turn.
+    pub(crate) fn add_waiting(&self, report: &mut v1::Report, now_ns: i64) {
+        add_inactive(report, &self.coverage(now_ns), self.settings.rotation.cover);
+    }
 }
 
 /// What makes paths one finding. Ordered only to be deterministic.
@@ -257,6 +272,7 @@ fn finding(cause: &Cause, cells: &[&Cell], all: &[Cell]) -> v1::Finding {
         first_seen: first.map(timestamp),
         last_seen: last.map(timestamp),
         evidence: evidence(cells),
+        incident: String::new(),
     }
 }
 
@@ -326,16 +342,55 @@ fn headline(cause: &Cause, cells: &[&Cell], all: &[Cell]) -> String {
 
 fn totals(cells: &[Cell]) -> v1::PathStats {
     let mut totals = v1::PathStats::default();
-    for stats in cells.iter().filter_map(|cell| cell.cell.stats.as_ref()) {
-        totals.sent += stats.sent;
-        totals.reply += stats.reply;
-        totals.timeout += stats.timeout;
-        totals.refused += stats.refused;
-        totals.unreachable += stats.unreachable;
-        totals.dns_error += stats.dns_error;
-        totals.send_error += stats.send_error;
-        totals.http_error += stats.http_error;
-        totals.suspect += stats.suspect;
-    }
+    cells.iter().filter_map(|cell| cell.cell.stats.as_ref()).for_each(|stats| add(&mut totals, stats));
     totals
+}
+
+fn add(totals: &mut v1::PathStats, stats: &v1::PathStats) {
+    totals.sent += stats.sent;
+    totals.reply += stats.reply;
+    totals.timeout += stats.timeout;
+    totals.refused += stats.refused;
+    totals.unreachable += stats.unreachable;
+    totals.dns_error += stats.dns_error;
+    totals.send_error += stats.send_error;
+    totals.http_error += stats.http_error;
+    totals.suspect += stats.suspect;
+}
+
+/// How many of the findings, which are the last of them, no incident explains.
+#[must_use]
+pub fn unexplained(findings: &[v1::Finding]) -> u32 {
+    let explained = |finding: &&v1::Finding| finding.evidence.iter().any(|line| line.starts_with(EXPLAINED));
+    findings.iter().filter(|finding| !explained(finding)).count() as u32
+}
+
+/// Paths by verdict, and the sums of their probes, where not all cells are at hand.
+#[derive(Clone, Debug, Default)]
+pub struct Counts {
+    by_verdict: [u64; Verdict::ALL.len()],
+    totals: v1::PathStats,
+}
+
+impl Counts {
+    /// Adds a path.
+    pub fn add(&mut self, verdict: Verdict, stats: Option<&v1::PathStats>) {
+        self.by_verdict[verdict as usize] += 1;
+        if let Some(stats) = stats {
+            add(&mut self.totals, stats);
+        }
+    }
+}
+
+/// Puts these counts into a report that was built of some of the cells.
+pub fn count(report: &mut v1::Report, counts: &Counts) {
+    let of = |verdict: Verdict| counts.by_verdict[verdict as usize];
+    report.paths = counts.by_verdict.iter().sum();
+    report.reachable = of(Verdict::Reachable);
+    report.degraded = of(Verdict::Degraded);
+    report.unreachable = of(Verdict::Unreachable);
+    report.expected_absent = of(Verdict::ExpectedAbsent);
+    report.no_data = of(Verdict::NoData);
+    report.totals = Some(counts.totals);
+    conclusion::conclude(report);
 }

@@ -1,4 +1,4 @@
-//! How short names are looked up on nodes: what a search list costs, told where it costs something. Pure.
+//! How short names are looked up on nodes: what a search list costs, reported where it costs something. Pure.
 
 use std::collections::BTreeMap;
 
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_costs_something_is_told() {
+    fn only_what_costs_something_is_reported() {
         assert_eq!(line(&search(&[("web.default.svc.", "")])), None);
         assert_eq!(
             line(&search(&[("web.default.default.svc.", "NXDOMAIN"), ("web.default.svc.", "")])).unwrap(),

@@ -1,17 +1,25 @@
 //! Readers that wait: watches and checks. And what every gRPC tool asks first.
 
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
 use futures::StreamExt as _;
 use netcheck_common::domain::Outcome;
+use netcheck_hub::serve::check::Checks;
+use netcheck_hub::state::{Hub, Settings};
 use netcheck_proto::v1;
 use netcheck_proto::v1::check_service_client::CheckServiceClient;
+use netcheck_proto::v1::check_service_server::CheckService as _;
 use netcheck_proto::v1::run_check_response::Message;
 use netcheck_proto::v1::session_response::Message as ToAgent;
+use tokio_util::sync::CancellationToken;
+use tonic::Request;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::rig::{DEADLINE, Rig};
+use crate::rig::{CLUSTER, DEADLINE, Rig, set_roster};
 
 #[tokio::test]
-async fn a_watch_tells_all_cells_then_changes() {
+async fn a_watch_sends_all_cells_then_changes() {
     let rig = Rig::start();
     let mut agent = rig.agent("n1").await;
     let batch = agent.windows(2, |_| Outcome::Reply);
@@ -61,14 +69,15 @@ async fn a_check_probes_now_and_says_what_came_of_it() {
     let result = loop {
         let message = tokio::time::timeout(DEADLINE, check.message()).await.unwrap().unwrap().unwrap();
         match message.message.unwrap() {
-            Message::Progress(told) => {
-                assert_eq!(told.paths_total, 6);
+            Message::Progress(state) => {
+                assert_eq!(state.paths_total, 6);
                 progress += 1;
                 let batch =
                     agent.windows(1, |path| if path.port == 0 { Outcome::Reply } else { Outcome::Refused });
                 agent.batch(batch).await;
             }
             Message::Result(result) => break result,
+            Message::Cells(_) => panic!("they were to come with the result"),
         }
     };
     assert!(progress > 0);
@@ -90,6 +99,35 @@ async fn a_check_that_nobody_answers_ends_at_its_deadline_with_what_it_has() {
     let Message::Result(result) = last else { panic!("the last message is the result") };
     let report = result.report.unwrap();
     assert!(!result.passed && report.paths > 0 && report.no_data == report.paths);
+}
+
+/// The runtime of this test has one thread: a look that waited there would keep it from all else, as from the pings of the
+/// reader's own connection.
+#[tokio::test]
+async fn a_check_looks_apart_from_the_tasks_of_connections() {
+    let hub = Hub::new(Settings::every(Duration::from_secs(1)));
+    set_roster(&hub, CLUSTER);
+    let checks = Checks::new(Arc::clone(&hub), CancellationToken::new());
+    let request = Request::new(v1::RunCheckRequest::default());
+    let mut stream = checks.run_check(request).await.unwrap().into_inner();
+    let ((taken, is_taken), (release, released)) = (mpsc::channel(), mpsc::channel());
+    let holder = std::thread::spawn(move || {
+        let _state = hub.lock();
+        taken.send(()).unwrap();
+        released.recv_timeout(DEADLINE).is_ok()
+    });
+    is_taken.recv().unwrap();
+    let look = tokio::spawn(async move { stream.next().await });
+    // It begins to look, which takes as long as the state is held.
+    tokio::task::yield_now().await;
+    let in_time = release.send(()).is_ok();
+    assert!(holder.join().unwrap() && in_time, "the look kept the runtime until the state was free");
+    // No agent is there, so that nothing is waited for.
+    let first = look.await.unwrap().unwrap().unwrap().message;
+    assert!(
+        matches!(first, Some(Message::Result(_))),
+        "a check that nobody can take part in has its result at once"
+    );
 }
 
 #[tokio::test]

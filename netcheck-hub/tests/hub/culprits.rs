@@ -1,4 +1,4 @@
-//! Which object did it: asked where probes die, told in the incident.
+//! Which object did it: asked where probes die, named in the incident.
 
 use netcheck_analysis::model::clock::unix_now_ns;
 use netcheck_common::domain::{Outcome, ProbeKind};
@@ -25,6 +25,7 @@ async fn lose(source: &mut FakeAgent, other: &mut FakeAgent) -> u32 {
         direction: v1::Direction::Request.into(),
         reason: "NETFILTER_DROP".to_owned(),
         function: "nft_do_chain".to_owned(),
+        flow: Some(crate::evidence::from_n1_to_n2([10, 0, 0, 1])),
         ..Default::default()
     };
     other.batch(v1::SampleBatch { drops: vec![record], ..Default::default() }).await;
@@ -74,7 +75,7 @@ async fn the_agent_at_the_place_is_asked_and_its_answer_is_the_incidents() {
     other.send(FromAgent::CulpritAnswer(answer)).await;
     let named = culprits(&rig).await;
     let [culprit] = named.as_slice() else { panic!("{named:?}") };
-    assert_eq!(culprit.object, "rule 7\u{fffd}[31m");
+    assert_eq!(culprit.object, "rule 7?[31m");
     assert_eq!(culprit.node, "n2", "an agent speaks of its own node");
     assert!(culprit.found_at.is_some());
     let state = rig.hub.lock();

@@ -36,6 +36,61 @@ async fn answer(agent: &mut FakeAgent, reply: impl Fn(&v1::ReflectedPath) -> v1:
     agent.send(FromAgent::EvidenceAnswer(answer)).await;
 }
 
+/// A UDP probe's packet of n1's to n2, as it was sent from this address.
+pub(crate) fn from_n1_to_n2(source: [u8; 4]) -> v1::FlowTuple {
+    v1::FlowTuple {
+        kind: v1::ProbeKind::Udp.into(),
+        source_address: source.to_vec(),
+        destination_address: vec![10, 0, 0, 2],
+        source_port: 40_000,
+        destination_port: 6100,
+    }
+}
+
+#[tokio::test]
+async fn a_header_that_a_pod_forges_places_no_loss() {
+    for record_first in [true, false] {
+        let rig = Rig::start();
+        let (mut source, mut other) = (rig.agent("n1").await, rig.agent("n2").await);
+        let path = source.paths("node/n2", ProbeKind::Udp)[0];
+        // What n2's kernel truly reports of a packet that pod web-2 sent, with the header of n1's lost probe.
+        let record = v1::DropRecord {
+            probe_session: source.hello.probe_session,
+            path_id: path,
+            sequence: 5,
+            observed_unix_ns: unix_now_ns(),
+            stage: v1::Stage::NetfilterInput.into(),
+            direction: v1::Direction::Request.into(),
+            reason: "NETFILTER_DROP".to_owned(),
+            flow: Some(from_n1_to_n2([10, 244, 2, 2])),
+            ..Default::default()
+        };
+        let records = v1::SampleBatch { drops: vec![record], ..Default::default() };
+        let mut losses = source.windows(4, broken(&[path]));
+        losses.lost = vec![lost(path, 5)];
+        if record_first {
+            other.batch(records).await;
+            source.batch(losses).await;
+        } else {
+            source.batch(losses).await;
+            other.batch(records).await;
+        }
+        rig.until("it is looked at", |state| state.counters.drop_records_misfit == 1).await;
+        let session = source.hello.probe_session;
+        answer(&mut other, |_| v1::ReflectedState {
+            probe_session: session,
+            path_id: path,
+            known: true,
+            highest_sequence: 4,
+            arrived: 0b1111,
+            ..Default::default()
+        })
+        .await;
+        let at = located(&rig, "node/n2", |at| at.stage() == v1::Stage::Wire).await;
+        assert_eq!(at.certainty(), v1::Certainty::Inferred, "the wire, as before");
+    }
+}
+
 #[tokio::test]
 async fn a_drop_record_of_another_node_locates_the_loss_whichever_comes_first() {
     for record_first in [true, false] {
@@ -53,6 +108,7 @@ async fn a_drop_record_of_another_node_locates_the_loss_whichever_comes_first() 
             direction: v1::Direction::Request.into(),
             reason: "NETFILTER_DROP".to_owned(),
             function: "nf_hook_slow".to_owned(),
+            flow: Some(from_n1_to_n2([10, 0, 0, 1])),
             ..Default::default()
         };
         let records = v1::SampleBatch { drops: vec![record], ..Default::default() };
@@ -74,13 +130,14 @@ async fn a_drop_record_of_another_node_locates_the_loss_whichever_comes_first() 
             source: "n1".to_owned(),
             target: "n2".to_owned(),
             selector: Some(v1::PathSelector { kinds: vec![v1::ProbeKind::Udp.into()], ..Default::default() }),
-            range: None,
+            ..Default::default()
         };
         let paths = rig.reader().await.get_path(request).await.unwrap().into_inner().paths;
         let detail = paths.iter().find(|path| !path.lost_probes.is_empty()).unwrap();
         assert_eq!(
             detail.lost_probes[0].evidence,
-            ["the kernel of n2 dropped the request: NETFILTER_DROP in nf_hook_slow at eth0"]
+            ["the kernel of n2 dropped the request: NETFILTER_DROP in nf_hook_slow at eth0 \
+                 (10.0.0.1:40000 → 10.0.0.2:6100)"]
         );
         let report = rig
             .reader()
@@ -103,7 +160,7 @@ async fn a_drop_record_of_another_node_locates_the_loss_whichever_comes_first() 
 }
 
 #[tokio::test]
-async fn the_destination_is_asked_and_tells_lost_requests_from_lost_replies() {
+async fn the_destination_is_asked_and_distinguishes_lost_requests_from_lost_replies() {
     let rig = Rig::start();
     let (mut source, mut other) = (rig.agent("n1").await, rig.agent("n2").await);
     let path = source.paths("node/n2", ProbeKind::Udp)[0];
@@ -146,6 +203,7 @@ async fn the_destination_is_asked_and_tells_lost_requests_from_lost_replies() {
         last_request_hook: Some(eth0(false)),
         last_reply_hook: Some(eth0(true)),
         last_reply_sequence: 7,
+        ..Default::default()
     })
     .await;
     let at = located(&rig, "node/n2", |at| at.direction() == v1::Direction::Reply).await;
@@ -184,15 +242,16 @@ async fn a_refusing_backend_is_named() {
     let finding = &report.findings[0];
     let (what, who) = finding.headline.split_once(" UTC: ").unwrap();
     assert!(what.starts_with("n1 → service default/web:80, TCP: 11 % of requests lost since "), "{what}");
-    assert_eq!(who, "refused by backend default/web-3 (10.244.3.2) on n3 (observed, 1 of 1)");
-    assert_eq!(finding.evidence, ["pod default/web-3 (10.244.3.2) on n3 answered with a TCP reset"]);
+    assert_eq!(who, "refused by backend default/web-3 (10.244.3.2) on n3 (inferred, 1 of 1)");
+    let evidence = ["pod default/web-3 (10.244.3.2) on n3 answered with a TCP reset", "n1 alone says so"];
+    assert_eq!(finding.evidence, evidence);
     let at = finding.loss.as_ref().unwrap().location.as_ref().unwrap();
     assert_eq!((at.node.as_str(), at.pod.as_str(), at.stage()), ("n3", "default/web-3", v1::Stage::Socket));
-    assert_eq!(at.certainty(), v1::Certainty::Observed);
+    assert_eq!(at.certainty(), v1::Certainty::Inferred);
 }
 
 #[tokio::test]
-async fn what_is_known_of_older_losses_is_told_while_newer_ones_wait() {
+async fn what_is_known_of_older_losses_is_reported_while_newer_ones_wait() {
     let rig = Rig::start();
     // Nobody on n2 can be asked.
     let mut source = rig.agent("n1").await;
@@ -217,7 +276,7 @@ async fn what_is_known_of_older_losses_is_told_while_newer_ones_wait() {
 }
 
 #[tokio::test]
-async fn a_link_that_is_told_to_be_down_later_is_where_it_died() {
+async fn a_link_that_is_reported_to_be_down_later_is_where_it_died() {
     let rig = Rig::start();
     let (mut source, mut other) = (rig.agent("n1").await, rig.agent("n2").await);
     let path = source.paths("pod/default/web-2", ProbeKind::Icmp)[0];
@@ -253,7 +312,7 @@ async fn a_link_that_is_told_to_be_down_later_is_where_it_died() {
 }
 
 #[tokio::test]
-async fn what_went_into_a_pod_is_its_programs_only_where_its_node_tells_of_drops() {
+async fn what_went_into_a_pod_is_its_programs_only_where_its_node_reports_drops() {
     for (drops_unseen, stage) in [(false, Stage::Application), (true, Stage::Egress)] {
         let rig = Rig::start();
         let (mut source, mut other) = (rig.agent("n1").await, rig.agent("n2").await);
@@ -280,7 +339,7 @@ async fn what_went_into_a_pod_is_its_programs_only_where_its_node_tells_of_drops
             let row = state.agent(state.find("n1").unwrap()).rows.get(PathId(path)).unwrap();
             row.lost[0].located.location.as_ref().map(|at| at.stage)
         };
-        // An agent that fell silent would tell of no drops either.
+        // An agent that fell silent would report no drops either.
         for _ in 0..40 {
             let windows = other.windows(1, |_| Outcome::Reply);
             other.batch(windows).await;

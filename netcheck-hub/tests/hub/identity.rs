@@ -1,10 +1,11 @@
 //! Agents that are not who they say they are: over real gRPC, against a fake Kubernetes API that reviews tokens.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use netcheck_common::domain::Outcome;
 use netcheck_hub::inventory::kubernetes::{Access, ApiHealth, connect};
-use netcheck_hub::serve::identity::{Identity, Reviewer};
+use netcheck_hub::serve::identity::{Identity, Reviewer, Terms};
 use netcheck_kubefake::{FakeApi, Token};
 use netcheck_proto::v1;
 use netcheck_proto::v1::agent_service_client::AgentServiceClient;
@@ -23,12 +24,12 @@ struct Court {
     fake: FakeApi,
 }
 
-async fn reviewer(fake: &FakeApi) -> Reviewer {
+async fn reviewer(fake: &FakeApi, terms: Terms) -> Reviewer {
     let folder = tempfile::tempdir().unwrap();
     let kubeconfig = folder.path().join("kubeconfig");
     std::fs::write(&kubeconfig, fake.kubeconfig()).unwrap();
     let access = Access { kubeconfig: Some(kubeconfig), ..Access::default() };
-    Reviewer::new(connect(&access, &Arc::new(ApiHealth::default())).await.unwrap())
+    Reviewer::on_terms(connect(&access, &Arc::new(ApiHealth::default())).await.unwrap(), terms)
 }
 
 fn agents_pods() -> String {
@@ -43,13 +44,18 @@ fn agents_pods() -> String {
 
 impl Court {
     async fn sit() -> Self {
+        Self::sit_on(Terms::default()).await
+    }
+
+    /// The same, which asks so often.
+    async fn sit_on(terms: Terms) -> Self {
         let fake = FakeApi::start().await.unwrap();
         for node in 1..=3 {
             let token =
                 Token::of_pod("netcheck", "agent", &format!("agent-{node}"), Some(&format!("n{node}")));
             fake.token(&format!("token-{node}"), token);
         }
-        let reviewer = Box::new(reviewer(&fake).await);
+        let reviewer = Box::new(reviewer(&fake, terms).await);
         let rig =
             Rig::start_with(Identity::Tokens { reviewer, account: Some(ACCOUNT.to_owned()), all_pods: true });
         set_roster(&rig.hub, &format!("{CLUSTER}{}", agents_pods()));
@@ -62,7 +68,7 @@ impl Court {
         FakeAgent::start_with(channel, hello(node, "boot-1"), Some(token)).await
     }
 
-    /// What an agent is told that is not let in.
+    /// What an agent is answered that is not let in.
     async fn refused(&self, hello: v1::Hello, authorization: Option<&str>) -> Status {
         let (tx, rx) = tokio::sync::mpsc::channel(1);
         tx.send(v1::SessionRequest { message: Some(FromAgent::Hello(hello)) }).await.unwrap();
@@ -88,7 +94,7 @@ async fn an_agent_with_its_own_nodes_token_is_let_in_and_the_api_is_asked_once()
     }
     court.rig.cells("n1", "n2", is(v1::Verdict::Reachable)).await;
     assert_eq!(court.fake.called("create", "authentication.k8s.io/tokenreviews"), 1);
-    // API servers before 1.30 don't write the node into the token: the pod tells.
+    // API servers before 1.30 don't write the node into the token: the pod shows it.
     court.fake.token("old-2", Token::of_pod("netcheck", "agent", "agent-2", None));
     court.agent("n2", "old-2").await;
 }
@@ -167,8 +173,8 @@ async fn samples_for_another_node_are_refused_and_counted() {
     // What the victim's probe headers carry, as its own: drops of n2's probes would count as n3's.
     let stolen = v1::Hello { probe_session: victim.hello.probe_session, ..hello("n3", "boot-1") };
     let status = court.refused(stolen, Some("Bearer token-3")).await;
-    assert_eq!(status.code(), Code::PermissionDenied);
-    assert_eq!(court.rig.hub.lock().counters.sessions_foreign, 1);
+    assert_eq!(status.code(), Code::FailedPrecondition);
+    assert_eq!(court.rig.hub.lock().counters.sessions_contested, 1);
     let batch = victim.windows(1, |_| Outcome::Reply);
     assert_eq!(victim.batch(batch).await, 2);
 }
@@ -188,4 +194,74 @@ async fn while_the_api_is_away_known_tokens_are_good_and_others_come_again() {
     court.fake.restart().await.unwrap();
     court.fake.faults(|faults| faults.break_reviews(false));
     court.agent("n2", "token-2").await;
+}
+
+/// Short enough for a test.
+fn impatient() -> Terms {
+    let ms = Duration::from_millis;
+    Terms { remember: Duration::ZERO, review: ms(200), again: ms(50), borne: ms(5000) }
+}
+
+fn expired(node: u8) -> Token {
+    let pod = Token::of_pod("netcheck", "agent", &format!("agent-{node}"), Some(&format!("n{node}")));
+    Token { expired: true, ..pod }
+}
+
+#[tokio::test]
+async fn a_session_ends_with_its_token_unless_another_came() {
+    let court = Court::sit_on(impatient()).await;
+    let (mut kept, mut renewed) = (court.agent("n1", "token-1").await, court.agent("n2", "token-2").await);
+    let next = Token::of_pod("netcheck", "agent", "agent-2", Some("n2"));
+    court.fake.token("next-2", next);
+    let renewal = v1::TokenRenewal { token: "next-2".to_owned() };
+    assert!(!format!("{renewal:?}").contains("next-2"), "no log shows it");
+    renewed.send(FromAgent::TokenRenewal(renewal)).await;
+    let batch = renewed.windows(1, |_| Outcome::Reply);
+    renewed.batch(batch).await;
+    (1..=2).for_each(|node| court.fake.token(&format!("token-{node}"), expired(node)));
+    let status = kept.ended().await;
+    assert_eq!(status.code(), Code::Unauthenticated, "{status}");
+    assert!(status.message().contains("expired"), "{status}");
+    assert_eq!(court.rig.hub.lock().counters.sessions_unproven, 1);
+    let batch = renewed.windows(1, |_| Outcome::Reply);
+    assert_eq!(renewed.batch(batch).await, 2, "the other goes on");
+    // It does not become another node's either.
+    renewed.send(FromAgent::TokenRenewal(v1::TokenRenewal { token: "token-3".to_owned() })).await;
+    assert_eq!(renewed.ended().await.code(), Code::PermissionDenied);
+}
+
+#[tokio::test]
+async fn who_renews_again_and_again_is_reviewed_all_the_same() {
+    let court = Court::sit_on(impatient()).await;
+    let mut agent = court.agent("n1", "token-1").await;
+    court.fake.faults(|faults| faults.slow_reviews(Duration::from_millis(100)));
+    let mut number = 0;
+    let status = loop {
+        tokio::select! {
+            biased;
+            status = agent.ended() => break status,
+            () = tokio::time::sleep(Duration::from_millis(20)) => {
+                number += 1;
+                let token = format!("made-up-{number}");
+                agent.send(FromAgent::TokenRenewal(v1::TokenRenewal { token })).await;
+            }
+        }
+        assert!(number < 500, "the session goes on with tokens that are none");
+    };
+    assert_eq!(status.code(), Code::Unauthenticated, "{status}");
+}
+
+#[tokio::test]
+async fn an_api_that_is_away_ends_no_session_for_long() {
+    let court = Court::sit_on(impatient()).await;
+    let mut agent = court.agent("n1", "token-1").await;
+    court.fake.faults(|faults| faults.break_reviews(true));
+    let asked = || court.fake.called("create", "authentication.k8s.io/tokenreviews");
+    let before = asked();
+    court.rig.until("it is asked several times", |_| asked() > before + 5).await;
+    let batch = agent.windows(1, |_| Outcome::Reply);
+    assert_eq!(agent.batch(batch).await, 1, "the session goes on");
+    let status = agent.ended().await;
+    assert_eq!(status.code(), Code::Unavailable, "{status}");
+    assert!(status.message().contains("etcd is away"), "{status}");
 }

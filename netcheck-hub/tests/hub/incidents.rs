@@ -1,9 +1,10 @@
-//! Causes over gRPC: found on the hub's tick, told to those who list, watch, scrape, and read the report.
+//! Causes over gRPC: found on the hub's tick, given to those who list, watch, scrape, and read the report.
 
 use netcheck_common::domain::Outcome;
 use netcheck_hub::serve::http;
 use netcheck_hub::serve::readers::Readers;
 use netcheck_proto::v1;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use crate::rig::{DEADLINE, FakeAgent, Rig};
@@ -15,7 +16,7 @@ fn towards<'a>(node: &'a str, pod: &'a str) -> impl Fn(&v1::PathSpec) -> Outcome
     }
 }
 
-async fn tell(agents: &mut [FakeAgent], outcome: impl Fn(&v1::PathSpec) -> Outcome) {
+async fn send_outcomes(agents: &mut [FakeAgent], outcome: impl Fn(&v1::PathSpec) -> Outcome) {
     for agent in agents {
         let batch = agent.windows(4, &outcome);
         agent.batch(batch).await;
@@ -24,8 +25,9 @@ async fn tell(agents: &mut [FakeAgent], outcome: impl Fn(&v1::PathSpec) -> Outco
 
 async fn get(rig: &Rig, path: &str) -> String {
     let request = axum::http::Request::get(path).body(axum::body::Body::empty()).unwrap();
-    let response =
-        http::router(std::sync::Arc::clone(&rig.hub), Readers::Anybody).oneshot(request).await.unwrap();
+    let hub = std::sync::Arc::clone(&rig.hub);
+    let router = http::router(hub, Readers::Anybody, CancellationToken::new());
+    let response = router.oneshot(request).await.unwrap();
     assert!(response.status().is_success(), "{path}");
     let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
     String::from_utf8(body.to_vec()).unwrap()
@@ -41,7 +43,7 @@ async fn a_node_that_answers_nobody_is_one_incident_on_every_surface() {
     let first = watch.message().await.unwrap().unwrap();
     assert!(first.initial_done && first.incident.is_none(), "nothing is wrong, nor is anything known");
 
-    tell(&mut agents, towards("n3", "web-3")).await;
+    send_outcomes(&mut agents, towards("n3", "web-3")).await;
     let message = tokio::time::timeout(DEADLINE, watch.message()).await.expect("it opens");
     let opened = message.unwrap().unwrap().incident.unwrap();
     assert_eq!((opened.kind(), opened.state()), (v1::IncidentKind::Node, v1::IncidentState::Open));
@@ -68,7 +70,7 @@ async fn a_node_that_answers_nobody_is_one_incident_on_every_surface() {
 async fn agents_that_are_away_are_a_caveat_and_no_incident() {
     let rig = Rig::start();
     let mut agents = vec![rig.agent("n1").await, rig.agent("n2").await];
-    tell(&mut agents, |_| Outcome::Reply).await;
+    send_outcomes(&mut agents, |_| Outcome::Reply).await;
     agents.pop();
     let mut ticks = rig.hub.ticks();
     let from = *ticks.borrow();

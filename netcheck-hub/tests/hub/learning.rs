@@ -1,4 +1,4 @@
-//! What the hub knows of the cluster by its agents, beside what the inventory tells.
+//! What the hub knows of the cluster by its agents, beside what the inventory has.
 
 use netcheck_common::domain::{Outcome, ProbeKind};
 use netcheck_proto::v1;
@@ -38,7 +38,7 @@ async fn of_a_node_that_runs_no_agent_nothing_is_expected_until_one_connects() {
 }
 
 #[tokio::test]
-async fn dns_is_found_and_asked_as_pods_are_told() {
+async fn dns_is_found_and_asked_as_pods_are_configured() {
     let own = CLUSTER.replace("name: kube-dns, namespace: kube-system, labels: {k8s-app: kube-dns}", "NAME");
     assert_ne!(own, CLUSTER);
     let own = own.replace("NAME", "name: kube-dns, namespace: kube-system, labels: {a: b}");

@@ -75,9 +75,9 @@ async fn an_agent_that_restarts_is_no_loss_and_measured_again_when_it_is_back() 
     };
     rig.cells("n1", "node/n2", expected).await;
     assert_eq!(incidents(&rig).await, Vec::<String>::new());
-    let told = rig.reader().await.get_report(v1::GetReportRequest::default()).await.unwrap().into_inner();
-    let told = told.report.unwrap().caveats;
-    assert!(told.iter().any(|line| line.starts_with("n2: restarting since ")), "{told:?}");
+    let response = rig.reader().await.get_report(v1::GetReportRequest::default()).await.unwrap().into_inner();
+    let caveats = response.report.unwrap().caveats;
+    assert!(caveats.iter().any(|line| line.starts_with("n2: restarting since ")), "{caveats:?}");
     assert!(rig.hub.lock().counters.excused > 0);
 
     let _back = FakeAgent::start(rig.channel().await, hello("n2", "boot-2")).await;

@@ -35,8 +35,8 @@ async fn a_path_that_loses_some_source_ports_is_degraded_and_says_which() {
     source.batch(batch).await;
 
     let udp = |cell: &v1::MatrixCell| cell.path.as_ref().unwrap().kind() == v1::ProbeKind::Udp;
-    let told = |cell: &v1::MatrixCell| !udp(cell) || cell.ports.is_some();
-    for cell in &rig.cells("n1", "node/n2", told).await {
+    let has_ports = |cell: &v1::MatrixCell| !udp(cell) || cell.ports.is_some();
+    for cell in &rig.cells("n1", "node/n2", has_ports).await {
         let expected = if udp(cell) { v1::Verdict::Degraded } else { v1::Verdict::Reachable };
         assert_eq!((cell.verdict(), cell.ports.is_some()), (expected, udp(cell)), "{cell:?}");
     }

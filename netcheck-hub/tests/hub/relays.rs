@@ -10,7 +10,7 @@ fn passing_on(node: &str) -> v1::Hello {
     v1::Hello { relay_port: 6102, ..hello(node, "boot") }
 }
 
-async fn told(agent: &mut FakeAgent, wanted: &[&str]) -> v1::Relays {
+async fn relays_sent(agent: &mut FakeAgent, wanted: &[&str]) -> v1::Relays {
     agent
         .until(|message| match message {
             ToAgent::Relays(relays) => {
@@ -28,34 +28,34 @@ async fn agent_of(rig: &Rig, node: &str) -> v1::NodeAgent {
 }
 
 #[tokio::test]
-async fn agents_are_told_who_passes_their_session_on_and_when_that_changes() {
+async fn agents_are_sent_who_passes_their_session_on_and_when_that_changes() {
     let rig = Rig::start();
     let mut n1 = FakeAgent::start(rig.channel().await, passing_on("n1")).await;
     let mut n2 = FakeAgent::start(rig.channel().await, passing_on("n2")).await;
-    let relays = told(&mut n1, &["n2"]).await.relays;
+    let relays = relays_sent(&mut n1, &["n2"]).await.relays;
     assert_eq!((relays[0].port, relays[0].addresses.len()), (6102, 2));
     assert_eq!(relays[0].addresses[0], [10, 0, 0, 2]);
-    told(&mut n2, &["n1"]).await;
+    relays_sent(&mut n2, &["n1"]).await;
     // n3 is in the other zone, and goes first.
     let mut n3 = FakeAgent::start(rig.channel().await, passing_on("n3")).await;
-    told(&mut n1, &["n3", "n2"]).await;
-    assert_eq!(told_count(&mut n3).await, 2);
+    relays_sent(&mut n1, &["n3", "n2"]).await;
+    assert_eq!(count_of_relays_sent(&mut n3).await, 2);
     // One that passes nothing on any more.
     let _n3 = FakeAgent::start(rig.channel().await, hello("n3", "boot-2")).await;
-    told(&mut n1, &["n2"]).await;
+    relays_sent(&mut n1, &["n2"]).await;
     // And one whose node is gone.
     let mut without: serde_json::Value = yaml(CLUSTER);
     let gone = |item: &serde_json::Value| item["kind"] == "Node" && item["metadata"]["name"] == "n2";
     without["items"].as_array_mut().unwrap().retain(|item| !gone(item));
     set_roster(&rig.hub, &without.to_string());
-    told(&mut n1, &[]).await;
+    relays_sent(&mut n1, &[]).await;
 }
 
 fn yaml(text: &str) -> serde_json::Value {
     serde_saphyr::from_str(text).unwrap()
 }
 
-async fn told_count(agent: &mut FakeAgent) -> usize {
+async fn count_of_relays_sent(agent: &mut FakeAgent) -> usize {
     agent
         .until(|message| match message {
             ToAgent::Relays(relays) => Some(relays.relays.len()),
@@ -65,7 +65,7 @@ async fn told_count(agent: &mut FakeAgent) -> usize {
 }
 
 #[tokio::test]
-async fn it_is_told_who_came_through_whom_and_where_that_can_not_be() {
+async fn it_is_reported_who_came_through_whom_and_where_that_can_not_be() {
     let rig = Rig::start();
     let gate = rig.gate(None, Limits::default()).await;
     let relayed = |by: &str| v1::Hello { relayed_by: by.to_owned(), ..hello("n1", "boot") };

@@ -11,7 +11,7 @@ use hyper_util::rt::TokioIo;
 use netcheck_analysis::cluster::inventory;
 use netcheck_analysis::model::clock::unix_now_ns;
 use netcheck_analysis::plan::rotation::Rotation;
-use netcheck_hub::serve::accept::{AcceptTask, DEPTH, Limits};
+use netcheck_hub::serve::accept::{AcceptTask, DEPTH, HTTP1_BEGIN, HTTP2_BEGIN, Limits};
 use netcheck_hub::serve::http::{self, Accepted};
 use netcheck_hub::serve::identity::Identity;
 use netcheck_hub::serve::readers::Readers;
@@ -62,8 +62,12 @@ impl Drop for Rig {
 }
 
 pub(crate) fn set_roster(hub: &Hub, text: &str) {
+    set_roster_at(hub, text, unix_now_ns());
+}
+
+pub(crate) fn set_roster_at(hub: &Hub, text: &str, now_ns: i64) {
     let objects = inventory::parse(Path::new("test.yaml"), text).unwrap();
-    hub.set_roster(objects.roster(), unix_now_ns());
+    hub.set_roster(objects.roster(), now_ns);
 }
 
 impl Rig {
@@ -77,6 +81,15 @@ impl Rig {
             rotation: Rotation { paths_per_node: 100_000, ..Rotation::default() },
             ..Settings::every(Duration::from_secs(1))
         };
+        Self::begin(settings, identity)
+    }
+
+    /// A hub with these settings, which asks nobody who he is.
+    pub(crate) fn of(settings: Settings) -> Self {
+        Self::begin(settings, Identity::Unchecked)
+    }
+
+    fn begin(settings: Settings, identity: Identity) -> Self {
         let hub = Hub::new(settings);
         set_roster(&hub, CLUSTER);
         let (connections, incoming) = mpsc::unbounded_channel();
@@ -109,7 +122,8 @@ impl Rig {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (server, incoming) = mpsc::channel(DEPTH);
-        let accept = AcceptTask { listener, tls, limits, hub: Arc::clone(&self.hub), server };
+        let hub = Arc::clone(&self.hub);
+        let accept = AcceptTask { listener, tls, limits, begin: HTTP2_BEGIN, hub, server };
         tokio::spawn(accept.run(self.shutdown.clone()));
         let identity = Arc::new(Identity::Unchecked);
         let incoming = ReceiverStream::new(incoming);
@@ -133,7 +147,8 @@ impl Rig {
         let address = listener.local_addr().unwrap();
         let (server, connections) = mpsc::channel(DEPTH);
         let limits = Limits::of_http();
-        let accept = AcceptTask { listener, tls, limits, hub: Arc::clone(&self.hub), server };
+        let hub = Arc::clone(&self.hub);
+        let accept = AcceptTask { listener, tls, limits, begin: HTTP1_BEGIN, hub, server };
         tokio::spawn(accept.run(self.shutdown.clone()));
         let accepted = Accepted { connections, address };
         tokio::spawn(http::serve(Arc::clone(&self.hub), readers, accepted, self.shutdown.clone()));
@@ -181,7 +196,7 @@ impl Rig {
         let mut ticks = self.hub.ticks();
         let asking = async {
             loop {
-                let request = v1::GetMatrixRequest { selector: Some(selector.clone()), range: None };
+                let request = v1::GetMatrixRequest { selector: Some(selector.clone()), ..Default::default() };
                 let cells = reader.get_matrix(request).await.unwrap().into_inner().cells;
                 if !cells.is_empty() && cells.iter().all(&wanted) {
                     return cells;

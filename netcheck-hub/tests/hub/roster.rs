@@ -39,7 +39,7 @@ async fn a_change_of_the_roster_reaches_the_agents_as_a_delta() {
 }
 
 #[tokio::test]
-async fn only_an_agent_that_takes_them_is_told_changes_of_the_address_table() {
+async fn only_an_agent_that_takes_them_is_sent_changes_of_the_address_table() {
     let rig = Rig::start();
     let older = v1::Hello { takes_table_changes: false, ..hello("n2", "boot-older") };
     let mut agents = [rig.agent("n1").await, FakeAgent::start(rig.channel().await, older).await];
@@ -72,7 +72,7 @@ async fn six(rig: &Rig, wanted: impl Fn(&v1::MatrixCell) -> bool) -> Vec<v1::Mat
     cells
 }
 
-/// A hub to which n1 has told five replies on every path.
+/// A hub to which n1 has reported five replies on every path.
 async fn measured() -> (Rig, FakeAgent) {
     let rig = Rig::start();
     let mut agent = rig.agent("n1").await;

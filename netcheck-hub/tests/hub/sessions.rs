@@ -40,15 +40,15 @@ async fn a_batch_counts_once_however_often_it_comes() {
     let batch = agent.windows(3, |_| Outcome::Reply);
     assert_eq!(agent.batch_as(1, batch.clone()).await, 1);
     assert_eq!(agent.batch_as(1, batch.clone()).await, 1);
-    // The buffer dropped batches 2 to 6: legal, and told.
+    // The buffer dropped batches 2 to 6: legal, and reported.
     let gap = v1::SampleBatch { dropped_batches: 5, dropped_samples: 50, ..Default::default() };
     assert_eq!(agent.batch_as(7, gap).await, 7);
     assert_eq!(agent.batch_as(3, batch.clone()).await, 7, "older than what was applied");
     let cells = rig.cells("n1", "n2", is(v1::Verdict::Reachable)).await;
     assert!(cells.iter().all(|cell| cell.stats.unwrap().sent == 3));
     let nodes = rig.reader().await.list_nodes(v1::ListNodesRequest {}).await.unwrap().into_inner().nodes;
-    let told = nodes[0].agent.clone().unwrap();
-    assert_eq!((told.duplicate_batches, told.dropped_samples), (2, 50));
+    let of_agent = nodes[0].agent.clone().unwrap();
+    assert_eq!((of_agent.duplicate_batches, of_agent.dropped_samples), (2, 50));
 
     // The same over a new session of the same boot; a new boot begins anew.
     let mut again = rig.agent("n1").await;

@@ -20,6 +20,19 @@ fn size(path_id: u32, passed_bytes: u32, lost_bytes: u32) -> v1::PathSize {
     }
 }
 
+/// A UDP probe's packet of n1's to this address.
+fn flow(destination_address: Vec<u8>) -> v1::FlowTuple {
+    let n1: std::net::IpAddr =
+        if destination_address.len() == 4 { [10, 0, 0, 1].into() } else { "fd00::1".parse().unwrap() };
+    v1::FlowTuple {
+        kind: v1::ProbeKind::Udp.into(),
+        source_address: convert::address_bytes(n1),
+        destination_address,
+        source_port: 40_000,
+        destination_port: 6100,
+    }
+}
+
 #[tokio::test]
 async fn a_size_that_is_lost_is_a_degraded_path_with_a_place_and_unharmed_figures() {
     let rig = Rig::start();
@@ -34,6 +47,7 @@ async fn a_size_that_is_lost_is_a_degraded_path_with_a_place_and_unharmed_figure
         stage: v1::Stage::Routing.into(),
         direction: v1::Direction::Request.into(),
         reason: "PKT_TOO_BIG".to_owned(),
+        flow: Some(flow(source.plan[&path_id].address.clone())),
         ..Default::default()
     });
     other.batch(v1::SampleBatch { drops: drops.collect(), ..Default::default() }).await;

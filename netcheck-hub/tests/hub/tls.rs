@@ -2,14 +2,17 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use netcheck_common::domain::Outcome;
 use netcheck_hub::serve::accept::Limits;
 use netcheck_hub::serve::tls::{Port, TlsFiles, TlsTask};
+use netcheck_hub::state::Settings;
 use netcheck_proto::v1;
 use netcheck_proto::v1::reachability_service_client::ReachabilityServiceClient;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
 use tokio_util::sync::CancellationToken;
+use tonic::Code;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use crate::rig::{FakeAgent, Gate, Rig, hello};
@@ -31,7 +34,10 @@ impl Authority {
     /// Certificate and key for a name.
     pub(crate) fn issue(&self, name: &str) -> (String, String) {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        let uri = name.contains("://");
+        let text = name.try_into().unwrap();
+        params.subject_alt_names.push(if uri { SanType::URI(text) } else { SanType::DnsName(text) });
         (params.signed_by(&key, &self.0).unwrap().pem(), key.serialize_pem())
     }
 }
@@ -119,6 +125,32 @@ async fn with_a_client_authority_only_its_clients_are_answered() {
     rig.until("both are counted", |state| state.counters.handshakes_failed == 2).await;
 }
 
+#[tokio::test]
+async fn agents_certificates_read_nothing_and_readers_open_no_session() {
+    for (name, other) in [("netcheck-agent", "reader"), ("spiffe://cluster/agent", "spiffe://cluster/reader")]
+    {
+        let settings =
+            Settings { agent_cert_name: Some(name.to_owned()), ..Settings::every(Duration::from_secs(1)) };
+        let (rig, folder) = (Rig::of(settings), tempfile::tempdir().unwrap());
+        let (hubs, clients) = (Authority::new(), Authority::new());
+        install(folder.path(), &hubs.issue("netcheck-hub"));
+        let files = files(folder.path(), Some(&clients));
+        let (_task, certificates) = TlsTask::start(files, Arc::clone(&rig.hub)).unwrap();
+        let gate = rig.gate(Some(certificates.grpc), Limits::default()).await;
+        let channel = |name| connect(&gate, &hubs, Some(clients.issue(name)));
+        let mut agent = FakeAgent::start(channel(name).await.unwrap(), hello("n1", "boot-1")).await;
+        let batch = agent.windows(1, |_| Outcome::Reply);
+        assert_eq!(agent.batch(batch).await, 1);
+        assert!(!answers(channel(name).await).await, "{name}");
+        assert!(answers(channel(other).await).await, "{other}");
+        let mut rogue = FakeAgent::greet(channel(other).await.unwrap(), hello("n3", "boot-1")).await;
+        let status = rogue.ended().await;
+        assert_eq!(status.code(), Code::PermissionDenied, "{status}");
+        let counters = rig.hub.lock().counters.clone();
+        assert_eq!((counters.readers_refused, counters.sessions_foreign), (1, 1));
+    }
+}
+
 #[test]
 fn files_that_make_no_sense_are_named() {
     let folder = tempfile::tempdir().unwrap();
@@ -134,6 +166,8 @@ fn files_that_make_no_sense_are_named() {
     assert!(error(&hub).contains("no certificate"), "{}", error(&hub));
     install(folder.path(), &authority.issue("a"));
     assert!(hub.load(Port::Http).is_ok());
+    assert!(hub.number("path ids") != 0 && hub.number("path ids") != hub.number("else"));
+    assert_eq!(hub.number("path ids"), hub.clone().number("path ids"), "over restarts");
     let path = folder.path().join("ca.pem");
     std::fs::write(&path, "").unwrap();
     assert!(error(&TlsFiles { client_ca: Some(path), ..hub }).contains("--client-ca"));

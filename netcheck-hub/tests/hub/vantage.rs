@@ -1,4 +1,4 @@
-//! The pod vantage: planned when its agent tells of it, without data when it is gone.
+//! The pod vantage: planned when its agent reports it, without data when it is gone.
 
 use netcheck_common::domain::{Outcome, ProbeKind};
 use netcheck_proto::v1;
@@ -7,7 +7,7 @@ use netcheck_proto::v1::session_request::Message as FromAgent;
 use crate::rig::{Rig, healthy};
 
 /// The vantage that is pod default/web-1 of n1.
-fn present() -> v1::PodVantage {
+pub(crate) fn present() -> v1::PodVantage {
     use v1::ProbeKind::{Dns, Icmp, Tcp, Udp};
     let can = [Icmp, Udp, Tcp, Dns].map(|kind| v1::VantageKind { kind: kind.into(), ip_version: 4 });
     v1::PodVantage {
@@ -23,11 +23,11 @@ fn absent() -> v1::PodVantage {
     v1::PodVantage { detail: vec!["the pod vantage is gone: closed".to_owned()], ..Default::default() }
 }
 
-fn status(vantage: v1::PodVantage) -> FromAgent {
+pub(crate) fn status(vantage: v1::PodVantage) -> FromAgent {
     FromAgent::Status(v1::AgentStatus { vantage: Some(vantage), ..healthy() })
 }
 
-fn from_pods(spec: &v1::PathSpec) -> bool {
+pub(crate) fn from_pods(spec: &v1::PathSpec) -> bool {
     spec.vantage() == v1::Vantage::Pod
 }
 
@@ -72,18 +72,17 @@ async fn its_paths_are_planned_measured_and_without_data_when_it_is_gone() {
         assert_eq!(cell.path.as_ref().unwrap().source_node, "n1");
     }
     let caveats = |report: v1::GetReportResponse| report.report.unwrap().caveats;
-    let told = caveats(reader.get_report(v1::GetReportRequest::default()).await.unwrap().into_inner());
-    let line =
-        "no pod vantage on n2: nothing is measured from pods there (its agent was not told to expect one)";
-    assert!(told.iter().any(|told| told == line), "{told:?}");
+    let shown = caveats(reader.get_report(v1::GetReportRequest::default()).await.unwrap().into_inner());
+    let line = "no pod vantage on n2: nothing is measured from pods there (its agent was not configured to expect one)";
+    assert!(shown.iter().any(|shown| shown == line), "{shown:?}");
 
     // Gone: its paths stay, for a while.
     let planned = agent.plan.len();
     agent.send(status(absent())).await;
     rig.until("it is gone", |state| state.agents.iter().any(|agent| agent.vantage.missing().is_some())).await;
-    let told = caveats(reader.get_report(v1::GetReportRequest::default()).await.unwrap().into_inner());
+    let shown = caveats(reader.get_report(v1::GetReportRequest::default()).await.unwrap().into_inner());
     let line = "no pod vantage on n1: nothing is measured from pods there (the pod vantage is gone: closed)";
-    assert!(told.iter().any(|told| told == line), "{told:?}");
+    assert!(shown.iter().any(|shown| shown == line), "{shown:?}");
     assert_eq!(agent.plan.len(), planned);
     let still = reader.get_matrix(request).await.unwrap().into_inner().cells;
     assert_eq!(still.len(), cells.len());

@@ -51,14 +51,14 @@ async fn a_state_that_is_too_old_is_listed_anew() {
     let rig = Rig::start().await;
     rig.until_read().await;
     rig.until_called("watch", "nodes", 1).await;
-    // Told by an event.
+    // Reported by an event.
     rig.fake.faults(|faults| faults.hold(Resource::Nodes));
     cordon(&rig, "n1");
     rig.fake.compact();
     rig.fake.faults(|faults| faults.release(Resource::Nodes, false));
     until_cordoned(&rig, "n1").await;
     rig.until_called("list", "nodes", 2).await;
-    // Told by the status of the answer.
+    // Reported by the status of the answer.
     let before = rig.fake.called("list", "nodes");
     rig.fake.faults(|faults| {
         faults.gone_at_start(Resource::Nodes, 1);
@@ -161,7 +161,7 @@ async fn while_the_api_is_away_the_last_state_stays() {
     let trouble = rig.trouble(&["Kubernetes API, since 20", "refused"]).await;
     assert_eq!(*rig.hub.lock().roster, from_file(&cluster()));
     assert!(rig.hub.lock().caveats()[0].ends_with("showing the last good roster"), "{trouble}");
-    let metrics = netcheck_hub::serve::metrics::render(&rig.hub).unwrap();
+    let metrics = netcheck_hub::metrics::render(&rig.hub);
     assert!(metrics.contains("netcheck_hub_inventory_broken 1"), "{metrics}");
     cordon(&rig, "n3");
     rig.fake.restart().await.unwrap();

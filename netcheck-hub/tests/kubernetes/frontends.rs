@@ -104,10 +104,10 @@ async fn gateways_are_waited_for_without_a_fuss() {
     .await;
     rig.until_read().await;
     rig.until_called("list", "gateway.networking.k8s.io/gateways", 3).await;
-    let told = |state: &netcheck_hub::state::State| {
+    let is_reported = |state: &netcheck_hub::state::State| {
         state.caveats().iter().any(|line| line.contains("no gateways and no httproutes"))
     };
-    rig.until("that is told", told).await;
+    rig.until("that is reported", is_reported).await;
     assert_eq!(rig.hub.lock().counters.inventory_errors, 0, "and nothing is wrong");
     assert!(rig.hub.lock().inventory_error.is_none());
     // The definitions are installed.
@@ -124,7 +124,7 @@ async fn gateways_are_waited_for_without_a_fuss() {
         }
     };
     rig.until("the gateway with its route", host("shop.test")).await;
-    rig.until("nothing is missing", |state| !told(state)).await;
+    rig.until("nothing is missing", |state| !is_reported(state)).await;
     rig.fake.apply(route("other.test"));
     rig.until("another host", host("other.test")).await;
     assert!(rig.fake.delete(Resource::HttpRoutes, "default", "shop"));
@@ -136,5 +136,6 @@ async fn gateways_are_waited_for_without_a_fuss() {
         faults.cut_watches(Resource::Gateways);
     });
     rig.until("none any more", |state| state.roster.frontends.is_empty()).await;
-    rig.until("told again", |state| state.caveats().iter().any(|line| line.contains("no gateways"))).await;
+    rig.until("reported again", |state| state.caveats().iter().any(|line| line.contains("no gateways")))
+        .await;
 }

@@ -1,4 +1,4 @@
-//! What the API tells becomes the roster: the same one as from a file.
+//! What the API shows becomes the roster: the same one as from a file.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -58,7 +58,7 @@ async fn changes_arrive() {
     assert!(rig.fake.delete(Resource::Nodes, "", "n3"));
     rig.until("a node that is gone", absent("n3", "gone")).await;
 
-    // Terminating, then done: the API stops telling of it.
+    // Terminating, then done: the API stops showing it.
     rig.fake.edit(Resource::Pods, "default", "web-4", |pod| {
         pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
     });
@@ -140,7 +140,7 @@ async fn large_lists_come_in_pages_and_nothing_is_lost_between_them() {
     .await;
     rig.until_called("list", "pods", 2).await;
     assert_eq!(rig.hub.lock().roster_ns, 0, "half a list is no roster");
-    // While the pages come, one that was told already goes, and one changes.
+    // While the pages come, one that was listed already goes, and one changes.
     let first = synthetic::pod(0, nodes);
     assert!(rig.fake.delete(Resource::Pods, "team-0", first["metadata"]["name"].as_str().unwrap()));
     rig.until_read().await;

@@ -3,9 +3,10 @@
 //!
 //! What runs in it is up to whoever starts it: [`FakeCluster::start`] takes what answers `kubectl exec`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
@@ -20,11 +21,18 @@ use tokio::task::JoinHandle;
 
 use self::discovery::{KINDS, groups, resources};
 use self::exec::exec;
+use self::portforward::portforward;
+use self::query::{chosen, query_of};
 use self::watch::follow;
-use crate::serve::{failure, json_body};
+use crate::serve::{self, failure, json_body};
 
+mod controllers;
 mod discovery;
 mod exec;
+mod portforward;
+mod query;
+mod removal;
+mod review;
 mod watch;
 
 /// What a command in a pod comes to: its words → standard output, standard error, exit code.
@@ -37,12 +45,26 @@ type Key = (String, String, String, String);
 struct Objects {
     all: BTreeMap<Key, Value>,
     version: u64,
+    /// What is behind the ports of pods, by their names.
+    forwards: BTreeMap<String, SocketAddr>,
+    /// The same by a label's name and value.
+    labelled_forwards: BTreeMap<(String, String), SocketAddr>,
+    /// Resources and their parts that nobody may have.
+    forbidden: BTreeSet<(String, String)>,
+    /// Images that nodes can't pull.
+    unpullable: BTreeSet<String>,
+    /// How long what ends gracefully takes.
+    grace: Duration,
+    /// How long every request takes before anything comes of it.
+    delay: Duration,
 }
 
 #[derive(Clone)]
 struct Shared {
     objects: Arc<Mutex<Objects>>,
     changed: Arc<changes::Sender<u64>>,
+    /// Changes when the server goes away.
+    away: Arc<changes::Sender<u64>>,
     exec: Exec,
 }
 
@@ -67,7 +89,7 @@ impl Shared {
 pub struct FakeCluster {
     shared: Shared,
     address: SocketAddr,
-    server: JoinHandle<()>,
+    server: Option<JoinHandle<()>>,
 }
 
 impl FakeCluster {
@@ -78,7 +100,8 @@ impl FakeCluster {
     pub async fn start(nodes: &[&str], exec: Exec) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("the fake cluster cannot listen")?;
         let address = listener.local_addr()?;
-        let shared = Shared { objects: Arc::default(), changed: Arc::new(changes::Sender::new(0)), exec };
+        let sender = || Arc::new(changes::Sender::new(0));
+        let shared = Shared { objects: Arc::default(), changed: sender(), away: sender(), exec };
         for name in nodes {
             let node = json!({
                 "apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "uid": name}, "spec": {},
@@ -89,12 +112,35 @@ impl FakeCluster {
             });
             shared.put(key("v1", "nodes", "", name), node);
         }
-        let router = Router::new().fallback(serve).with_state(shared.clone());
-        let server = tokio::spawn(async move {
-            // It ends when it is aborted.
-            drop(axum::serve(listener, router).await);
-        });
-        Ok(Self { shared, address, server })
+        let mut fake = Self { shared, address, server: None };
+        fake.listen(listener);
+        Ok(fake)
+    }
+
+    fn listen(&mut self, listener: TcpListener) {
+        let router = Router::new().fallback(answered).with_state(self.shared.clone());
+        self.server = Some(tokio::spawn(serve::run(listener, router)));
+    }
+
+    /// Goes away: every connection breaks, also those to pods, and new ones are refused. Objects stay.
+    pub async fn stop(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.abort();
+            // Its connections are gone when it is.
+            drop(server.await);
+            self.shared.away.send_modify(|times| *times += 1);
+        }
+    }
+
+    /// Comes back at the same address.
+    ///
+    /// # Errors
+    /// Somebody else took the port meanwhile.
+    pub async fn restart(&mut self) -> anyhow::Result<()> {
+        self.stop().await;
+        let listener = TcpListener::bind(self.address).await.context("the fake cluster cannot come back")?;
+        self.listen(listener);
+        Ok(())
     }
 
     /// A kubeconfig that leads here.
@@ -111,6 +157,48 @@ impl FakeCluster {
         named.map(|(_, kind, namespace, name)| (kind.clone(), namespace.clone(), name.clone())).collect()
     }
 
+    /// Puts an object there as it is, as its controller would.
+    pub fn set(&self, group: &str, plural: &str, namespace: &str, name: &str, object: Value) {
+        self.shared.put(key(group, plural, namespace, name), object);
+    }
+
+    /// What connections to a pod's ports are forwarded to.
+    pub fn forward(&self, pod: &str, to: SocketAddr) {
+        self.shared.lock().forwards.insert(pod.to_owned(), to);
+    }
+
+    /// The same of every pod with this label.
+    pub fn forward_labelled(&self, label: &str, value: &str, to: SocketAddr) {
+        self.shared.lock().labelled_forwards.insert((label.to_owned(), value.to_owned()), to);
+    }
+
+    /// No node can pull this image.
+    pub fn unpullable(&self, image: &str) {
+        self.shared.lock().unpullable.insert(image.to_owned());
+    }
+
+    /// From now on pods, what makes them and namespaces take so long to go, and each request so long to be carried out.
+    pub fn slow(&self, grace: Duration, delay: Duration) {
+        let mut objects = self.shared.lock();
+        (objects.grace, objects.delay) = (grace, delay);
+    }
+
+    /// Every object, with what it is called; what changes by itself is left out.
+    #[must_use]
+    pub fn snapshot(&self) -> BTreeMap<String, Value> {
+        let objects = self.shared.lock();
+        let named = |(key, object): (&Key, &Value)| {
+            let (group, plural, namespace, name) = key;
+            (format!("{group} {plural} {namespace}/{name}"), object.clone())
+        };
+        objects.all.iter().map(named).collect()
+    }
+
+    /// From now on nobody may have this: a resource, or a part of one (`portforward` of `pods`).
+    pub fn forbid(&self, plural: &str, part: &str) {
+        self.shared.lock().forbidden.insert((plural.to_owned(), part.to_owned()));
+    }
+
     /// An object as it is.
     #[must_use]
     pub fn get(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Option<Value> {
@@ -120,7 +208,9 @@ impl FakeCluster {
 
 impl Drop for FakeCluster {
     fn drop(&mut self) {
-        self.server.abort();
+        if let Some(server) = &self.server {
+            server.abort();
+        }
     }
 }
 
@@ -132,7 +222,23 @@ fn not_found(what: &str) -> Response {
     failure(StatusCode::NOT_FOUND, "NotFound", &format!("{what} not found"))
 }
 
-async fn serve(State(shared): State<Shared>, request: Request) -> Response {
+/// A request is carried out also where nobody waits for its answer any more, as by the real server; but not one that is
+/// answered by a stream.
+async fn answered(State(shared): State<Shared>, request: Request) -> Response {
+    let delay = shared.lock().delay;
+    if request.method() == Method::GET {
+        tokio::time::sleep(delay).await;
+        return answer_to(shared, request).await;
+    }
+    let done = tokio::spawn(async move {
+        tokio::time::sleep(delay).await;
+        answer_to(shared, request).await
+    });
+    let broken = |_| failure(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", "the fake is broken");
+    done.await.unwrap_or_else(broken)
+}
+
+async fn answer_to(shared: Shared, request: Request) -> Response {
     let path = request.uri().path().trim_matches('/').to_owned();
     let words: Vec<&str> = path.split('/').collect();
     match words.as_slice() {
@@ -155,6 +261,9 @@ async fn serve(State(shared): State<Shared>, request: Request) -> Response {
     if rest.is_empty() {
         return answer(&resources(&group));
     }
+    if rest == ["selfsubjectaccessreviews"] {
+        return review::access(&shared, request).await;
+    }
     // A namespace is an object, and where others are.
     let (namespace, rest) = match rest {
         ["namespaces", namespace, rest @ ..] if !rest.is_empty() => ((*namespace).to_owned(), rest),
@@ -165,6 +274,13 @@ async fn serve(State(shared): State<Shared>, request: Request) -> Response {
         return not_found(&path);
     };
     let (plural, name, part) = (rest[0], rest.get(1).copied().unwrap_or_default(), rest.get(2).copied());
+    if shared.lock().forbidden.contains(&(plural.to_owned(), part.unwrap_or_default().to_owned())) {
+        return failure(StatusCode::FORBIDDEN, "Forbidden", &format!("{plural} is forbidden"));
+    }
+    if (plural, part) == ("pods", Some("portforward")) {
+        let pod = name.to_owned();
+        return portforward(shared, &pod, request).await;
+    }
     if (plural, part) == ("pods", Some("exec")) {
         return exec(shared, request).await;
     }
@@ -217,12 +333,17 @@ async fn act(shared: &Shared, request: Request, at: Key, kind: &str) -> Response
                 Some(old) => {
                     let mut object = change;
                     object["metadata"]["uid"] = old["metadata"]["uid"].clone();
-                    answer(&shared.put(at, ready(object)))
+                    let object = controllers::ready(&shared.lock(), object);
+                    answer(&shared.put(at, object))
+                }
+                // What is applied and is not there is made.
+                None if applied && query.contains_key("fieldManager") => {
+                    create(shared, &group, &plural, &namespace, &body)
                 }
                 None => not_found(&format!("{plural} {name:?}")),
             }
         }
-        (&Method::DELETE, _) => delete(shared, &at),
+        (&Method::DELETE, _) => removal::delete(shared, &at),
         _ => failure(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", "the fake does not do that"),
     }
 }
@@ -236,81 +357,17 @@ fn create(shared: &Shared, group: &str, plural: &str, namespace: &str, body: &By
     if shared.lock().all.contains_key(&at) {
         return failure(StatusCode::CONFLICT, "AlreadyExists", &format!("{plural} {name:?} already exists"));
     }
-    if !namespace.is_empty() && !shared.lock().all.contains_key(&key("v1", "namespaces", "", namespace)) {
-        return not_found(&format!("namespaces {namespace:?}"));
+    if let Some(refusal) = removal::refuse_new(&shared.lock(), namespace) {
+        return refusal;
     }
     object["metadata"]["namespace"] = if namespace.is_empty() { Value::Null } else { namespace.into() };
     object["metadata"]["uid"] = format!("{plural}-{namespace}-{name}").into();
     object["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z".into();
     object["metadata"]["generation"] = 1.into();
-    let object = shared.put(at, ready(object));
-    if plural == "deployments" {
-        let mut labels = object["spec"]["template"]["metadata"]["labels"].clone();
-        // As the controller does, for `kubectl exec deployment/…`.
-        labels["pod-template-hash"] = "1".into();
-        let replicas = json!({
-            "apiVersion": "apps/v1", "kind": "ReplicaSet",
-            "metadata": {
-                "name": format!("{name}-1"), "namespace": namespace, "labels": labels, "uid": format!("{name}-rs"),
-                "ownerReferences": [{"apiVersion": "apps/v1", "kind": "Deployment", "name": name, "controller": true,
-                    "uid": object["metadata"]["uid"]}],
-            },
-            "spec": {"replicas": 1, "selector": object["spec"]["selector"], "template": object["spec"]["template"]},
-            "status": {"replicas": 1, "readyReplicas": 1, "availableReplicas": 1},
-        });
-        shared.put(key("apps/v1", "replicasets", namespace, &format!("{name}-1")), replicas);
-        let pod = json!({
-            "apiVersion": "v1", "kind": "Pod",
-            "metadata": {"name": format!("{name}-1"), "namespace": namespace, "labels": labels, "uid": format!("{name}-1"),
-                "ownerReferences": [{"uid": object["metadata"]["uid"]}]},
-            "spec": object["spec"]["template"]["spec"],
-            "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}],
-                "containerStatuses": [{"ready": true}]},
-        });
-        shared.put(key("v1", "pods", namespace, &format!("{name}-1")), pod);
-    }
+    let object = controllers::ready(&shared.lock(), object);
+    let object = shared.put(at, object);
+    controllers::make_pods(shared, &object);
     (StatusCode::CREATED, answer(&object)).into_response()
-}
-
-fn delete(shared: &Shared, at: &Key) -> Response {
-    let mut objects = shared.lock();
-    let Some(gone) = objects.all.remove(at) else { return not_found(&format!("{} {:?}", at.1, at.3)) };
-    let uid = gone["metadata"]["uid"].clone();
-    let in_it = |other: &Key| at.1 == "namespaces" && other.2 == at.3;
-    let owned = |object: &Value| object["metadata"]["ownerReferences"][0]["uid"] == uid && !uid.is_null();
-    objects.all.retain(|other, object| !in_it(other) && !owned(object));
-    objects.version += 1;
-    let version = objects.version;
-    drop(objects);
-    shared.changed.send_replace(version);
-    answer(&gone)
-}
-
-/// What controllers would come to, at once.
-fn ready(mut object: Value) -> Value {
-    let generation = object["metadata"]["generation"].clone();
-    match object["kind"].as_str() {
-        Some("DaemonSet") => {
-            object["status"] = json!({"observedGeneration": generation, "desiredNumberScheduled": 1,
-                "currentNumberScheduled": 1, "updatedNumberScheduled": 1, "numberReady": 1, "numberAvailable": 1});
-        }
-        Some("Deployment") => {
-            object["status"] = json!({"observedGeneration": generation, "replicas": 1, "updatedReplicas": 1,
-                "readyReplicas": 1, "availableReplicas": 1,
-                "conditions": [{"type": "Available", "status": "True"}]});
-        }
-        Some("Job") => {
-            object["status"] =
-                json!({"succeeded": 1, "conditions": [{"type": "Complete", "status": "True"}]});
-        }
-        Some("Service") if object["spec"]["clusterIP"].is_null() => {
-            object["spec"]["clusterIP"] = "10.96.0.10".into();
-        }
-        Some("PersistentVolumeClaim") => object["status"] = json!({"phase": "Bound"}),
-        Some("Namespace") => object["status"] = json!({"phase": "Active"}),
-        _ => {}
-    }
-    object
 }
 
 /// RFC 7386. A strategic merge patch of what kubectl changes here comes to the same.
@@ -328,40 +385,6 @@ fn merge(object: &mut Value, change: &Value) {
             (value, _) => merge(&mut object[name.as_str()], value),
         }
     }
-}
-
-type Query = BTreeMap<String, String>;
-
-fn query_of(request: &Request) -> Query {
-    let pairs = axum::extract::Query::<BTreeMap<String, String>>::try_from_uri(request.uri());
-    pairs.map(|pairs| pairs.0).unwrap_or_default()
-}
-
-fn chosen<'a>(
-    objects: &'a Objects,
-    group: &'a str,
-    plural: &'a str,
-    namespace: &'a str,
-    query: &'a Query,
-) -> impl Iterator<Item = (&'a Key, &'a Value)> {
-    let term = |selector: &str, value: &dyn Fn(&str) -> Option<String>| {
-        selector.split(',').filter(|term| !term.is_empty()).all(|term| match term.split_once('=') {
-            Some((name, wanted)) => {
-                value(name.trim_end_matches('!')).as_deref() == Some(wanted.trim_start_matches('='))
-            }
-            None => value(term).is_some(),
-        })
-    };
-    let text = |value: &Value| value.as_str().map(str::to_owned);
-    objects.all.iter().filter(move |(key, object)| {
-        let labels = |name: &str| text(&object["metadata"]["labels"][name]);
-        let fields = |name: &str| text(&name.split('.').fold(*object, |at, field| &at[field]).clone());
-        key.0 == group
-            && key.1 == plural
-            && (namespace.is_empty() || key.2 == namespace)
-            && query.get("labelSelector").is_none_or(|selector| term(selector, &labels))
-            && query.get("fieldSelector").is_none_or(|selector| term(selector, &fields))
-    })
 }
 
 fn answer(value: &Value) -> Response {

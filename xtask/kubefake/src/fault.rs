@@ -21,6 +21,7 @@ pub struct Faults {
     pub(crate) gone_starts: BTreeMap<Resource, u64>,
     pub(crate) expired_pages: BTreeMap<Resource, u64>,
     pub(crate) review_down: bool,
+    pub(crate) review_takes: Duration,
 }
 
 impl Faults {
@@ -105,6 +106,11 @@ impl Faults {
     /// TokenReview answers 500.
     pub fn break_reviews(&mut self, broken: bool) {
         self.review_down = broken;
+    }
+
+    /// TokenReview takes this long.
+    pub fn slow_reviews(&mut self, delay: Duration) {
+        self.review_takes = delay;
     }
 
     /// Takes one from a count.

@@ -104,7 +104,7 @@ impl FakeApi {
             .await
             .with_context(|| format!("the fake Kubernetes API cannot listen on {}", self.address))?;
         self.address = listener.local_addr()?;
-        self.server = Some(tokio::spawn(serve::run(listener, self.shared.clone())));
+        self.server = Some(tokio::spawn(serve::run(listener, serve::router(self.shared.clone()))));
         Ok(())
     }
 
@@ -171,6 +171,14 @@ impl FakeApi {
         self.shared.lock().store.get(resource, namespace, name)
     }
 
+    /// All objects of a resource as they are served, in order of their names.
+    #[must_use]
+    pub fn all(&self, resource: Resource) -> Vec<Value> {
+        let state = self.shared.lock();
+        let (found, _) = state.store.page(resource, &store::Filter::default(), "", usize::MAX);
+        found.iter().map(|stored| serde_json::from_str(&stored.json).unwrap_or_default()).collect()
+    }
+
     /// Changes an object; watches hear of it.
     ///
     /// # Panics
@@ -181,7 +189,7 @@ impl FakeApi {
         self.apply(object);
     }
 
-    /// Forgets all history: whoever resumes from an older state than that of now is told 410 Gone.
+    /// Forgets all history: whoever resumes from an older state than that of now gets 410 Gone.
     pub fn compact(&self) {
         self.shared.lock().store.compact();
         self.shared.wake();

@@ -101,11 +101,31 @@ pub(crate) fn update(
     };
     let state = shared.lock();
     let Some(old) = state.store.get(resource, namespace, name) else { return missing(resource, name) };
-    let (told, is) = (&object["metadata"]["resourceVersion"], &old["metadata"]["resourceVersion"]);
-    if told.is_string() && told != is {
+    let (given, is) = (&object["metadata"]["resourceVersion"], &old["metadata"]["resourceVersion"]);
+    if given.is_string() && given != is {
         let message = "the object has been modified; please apply your changes to the latest version";
         return failure(StatusCode::CONFLICT, "Conflict", message);
     }
+    put(shared, state, object)
+}
+
+/// Server-side apply of a status by the only one who writes it: what is applied is the status.
+pub(crate) fn apply_status(shared: &Shared, resource: Resource, name: &str, body: &str) -> Response {
+    let applied: Value = match serde_json::from_str(body) {
+        Ok(applied) => applied,
+        Err(error) => return failure(StatusCode::BAD_REQUEST, "BadRequest", &error.to_string()),
+    };
+    let named = applied["metadata"]["name"].as_str();
+    if applied["kind"] != resource.kind()
+        || applied["apiVersion"] != resource.api_version()
+        || named != Some(name)
+    {
+        let message = "an applied object names its kind, its version and itself";
+        return failure(StatusCode::BAD_REQUEST, "BadRequest", message);
+    }
+    let state = shared.lock();
+    let Some(mut object) = state.store.get(resource, "", name) else { return missing(resource, name) };
+    object["status"] = applied["status"].clone();
     put(shared, state, object)
 }
 

@@ -21,11 +21,15 @@ pub enum Resource {
     Gateways,
     /// gateway.networking.k8s.io/v1.
     HttpRoutes,
+    /// netcheck.io/v1alpha1, cluster-wide.
+    ReachabilityChecks,
+    /// events.k8s.io/v1.
+    Events,
 }
 
 impl Resource {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Nodes,
         Self::Namespaces,
         Self::Pods,
@@ -35,6 +39,8 @@ impl Resource {
         Self::Ingresses,
         Self::Gateways,
         Self::HttpRoutes,
+        Self::ReachabilityChecks,
+        Self::Events,
     ];
 
     /// Kind, group and version, plural name.
@@ -49,6 +55,8 @@ impl Resource {
             Self::Ingresses => ("Ingress", "networking.k8s.io/v1", "ingresses"),
             Self::Gateways => ("Gateway", "gateway.networking.k8s.io/v1", "gateways"),
             Self::HttpRoutes => ("HTTPRoute", "gateway.networking.k8s.io/v1", "httproutes"),
+            Self::ReachabilityChecks => ("ReachabilityCheck", "netcheck.io/v1alpha1", "reachabilitychecks"),
+            Self::Events => ("Event", "events.k8s.io/v1", "events"),
         }
     }
 
@@ -83,6 +91,12 @@ impl Resource {
             "" => self.plural().to_owned(),
             group => format!("{group}/{}", self.plural()),
         }
+    }
+
+    /// Its objects are in no namespace.
+    #[must_use]
+    pub const fn is_cluster_wide(self) -> bool {
+        matches!(self, Self::Nodes | Self::Namespaces | Self::ReachabilityChecks)
     }
 
     /// The resource of that kind.

@@ -45,6 +45,8 @@ pub(crate) async fn review(Ext(shared): Ext<Shared>, body: String) -> Response {
     let Ok(asked) = serde_json::from_str::<Value>(&body) else {
         return failure(StatusCode::BAD_REQUEST, "BadRequest", "not JSON");
     };
+    let takes = shared.lock().faults.review_takes;
+    tokio::time::sleep(takes).await;
     let mut state = shared.lock();
     let resource = "authentication.k8s.io/tokenreviews".to_owned();
     *state.calls.entry(("create".to_owned(), resource)).or_default() += 1;

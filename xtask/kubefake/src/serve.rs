@@ -5,7 +5,7 @@ use axum::body::Body;
 use axum::extract::{Path, Query, State as Ext};
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, post};
+use axum::routing::{any, patch, post};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use serde::Deserialize;
@@ -17,8 +17,7 @@ use crate::store::Filter;
 use crate::{Resource, Shared, objects, review, watch};
 
 /// Serves until dropped, and its connections with it.
-pub(crate) async fn run(listener: TcpListener, shared: Shared) {
-    let router = router(shared);
+pub(crate) async fn run(listener: TcpListener, router: Router) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -28,7 +27,7 @@ pub(crate) async fn run(listener: TcpListener, shared: Shared) {
                 connections.spawn(async move {
                     let server = axum_server();
                     // A client that hangs up is no concern of the fake's.
-                    drop(server.serve_connection(TokioIo::new(stream), service).await);
+                    drop(server.serve_connection_with_upgrades(TokioIo::new(stream), service).await);
                 });
             }
             Some(_) = connections.join_next() => {}
@@ -40,13 +39,22 @@ fn axum_server() -> hyper_util::server::conn::auto::Builder<hyper_util::rt::Toki
     hyper_util::server::conn::auto::Builder::new(hyper_util::rt::TokioExecutor::new()).http1_only()
 }
 
-fn router(shared: Shared) -> Router {
+pub(crate) fn router(shared: Shared) -> Router {
     let mut router = Router::new();
     for resource in Resource::ALL {
         let (root, plural) = (resource.root(), resource.plural());
         let all = move |shared, method, query, body| answer(shared, resource, None, method, query, body);
         router = router.route(&format!("{root}/{plural}"), any(all));
-        if matches!(resource, Resource::Nodes | Resource::Namespaces) {
+        if resource.is_cluster_wide() {
+            let one = move |Path(name): Path<String>, shared, method, query, body| {
+                answer(shared, resource, Some((String::new(), Some(name))), method, query, body)
+            };
+            router = router.route(&format!("{root}/{plural}/{{name}}"), any(one));
+            let status = move |Path(name): Path<String>, Ext(shared): Ext<Shared>, body: String| async move {
+                let refusal = record(&shared, "patch", resource);
+                refusal.unwrap_or_else(|| objects::apply_status(&shared, resource, &name, &body))
+            };
+            router = router.route(&format!("{root}/{plural}/{{name}}/status"), patch(status));
             continue;
         }
         let within = move |Path(namespace): Path<String>, shared, method, query, body| {

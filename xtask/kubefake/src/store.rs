@@ -16,6 +16,7 @@ const HISTORY: usize = 200_000;
 pub(crate) struct Stored {
     pub(crate) json: String,
     pub(crate) namespace: String,
+    name: String,
     /// What field selectors look at.
     phase: String,
 }
@@ -58,7 +59,7 @@ impl Store {
         object["metadata"]["resourceVersion"] = self.version.to_string().into();
         let phase = object["status"]["phase"].as_str().unwrap_or_default().to_owned();
         let key = (resource, key(&namespace, &name));
-        let now = Arc::new(Stored { json: object.to_string(), namespace, phase });
+        let now = Arc::new(Stored { json: object.to_string(), namespace, name, phase });
         let before = self.objects.insert(key, Arc::clone(&now));
         self.remember(resource, before, Arc::clone(&now), false);
         Ok(now)
@@ -72,6 +73,7 @@ impl Store {
         last["metadata"]["resourceVersion"] = self.version.to_string().into();
         let now = Stored {
             json: last.to_string(),
+            name: name.to_owned(),
             namespace: before.namespace.clone(),
             phase: before.phase.clone(),
         };
@@ -141,6 +143,8 @@ impl Store {
 pub(crate) struct Filter {
     /// Empty: of all namespaces.
     pub(crate) namespace: String,
+    /// `metadata.name=…`.
+    name: Option<String>,
     /// `status.phase!=…`.
     not_phases: Vec<String>,
 }
@@ -148,8 +152,12 @@ pub(crate) struct Filter {
 impl Filter {
     /// Reads a field selector, as far as the fake knows them.
     pub(crate) fn read(namespace: &str, fields: &str) -> Result<Self, String> {
-        let mut filter = Self { namespace: namespace.to_owned(), not_phases: Vec::new() };
+        let mut filter = Self { namespace: namespace.to_owned(), name: None, not_phases: Vec::new() };
         for term in fields.split(',').filter(|term| !term.is_empty()) {
+            if let Some(name) = term.strip_prefix("metadata.name=") {
+                filter.name = Some(name.to_owned());
+                continue;
+            }
             let phase = term.strip_prefix("status.phase!=");
             let phase = phase.ok_or_else(|| format!("field selector not supported: {term}"))?;
             filter.not_phases.push(phase.to_owned());
@@ -159,6 +167,7 @@ impl Filter {
 
     pub(crate) fn matches(&self, stored: &Stored) -> bool {
         (self.namespace.is_empty() || self.namespace == stored.namespace)
+            && self.name.as_ref().is_none_or(|name| *name == stored.name)
             && !self.not_phases.contains(&stored.phase)
     }
 }

@@ -241,7 +241,7 @@ pub enum Fault {
         /// Node or pod that it is mistaken about.
         to: String,
     },
-    /// A link takes only packets up to a size and no ICMP tells so.
+    /// A link takes only packets up to a size and no ICMP says so.
     MtuBlackhole {
         /// The node.
         node: String,
@@ -274,7 +274,7 @@ pub enum Fault {
         /// The other.
         b: String,
     },
-    /// The links of a node's pods take smaller packets than their bridge, and nobody is told.
+    /// The links of a node's pods take smaller packets than their bridge, and no sender learns of it.
     PodMtu {
         /// The node.
         node: String,

@@ -360,7 +360,7 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         if self.lock.is_some() && self.spec.lifetime == Lifetime::Driver {
-            // Nobody is left to tell; the next `up` or `down` of the name tries again.
+            // Nobody is left to report to; the next `up` or `down` of the name tries again.
             _ = self.tear_down();
         }
     }

@@ -23,6 +23,7 @@ mod cni;
 mod dns;
 mod fault;
 mod inventory;
+mod join;
 mod lab;
 mod late;
 mod netns;
@@ -44,6 +45,5 @@ pub use process::Process;
 pub use service::{Backend, ECHO_PORT, Port, Service, Transport};
 pub use spec::{LabSpec, Lifetime, Mode, Proxy};
 pub use topology::{
-    API_PORT, CLUSTER_CIDR_V4, CLUSTER_CIDR_V6, GATEWAY_V4, GATEWAY_V6, Node, Pod, STORAGE, STORAGE_BRIDGE,
-    STORAGE_UPLINK, Storage, Topology, VXLAN_PORT, WEB_PORT,
+    API_PORT, Node, Pod, STORAGE, STORAGE_BRIDGE, STORAGE_UPLINK, Storage, Topology, VXLAN_PORT, WEB_PORT,
 };

@@ -135,7 +135,7 @@ impl Process {
     /// How it ended, if it has.
     ///
     /// # Errors
-    /// If the kernel cannot tell.
+    /// If the kernel does not know.
     pub fn exited(&mut self) -> Result<Option<ExitStatus>> {
         self.child.try_wait().with_context(|| format!("asking after `{}`", self.program))
     }
@@ -170,7 +170,7 @@ impl Drop for Process {
     }
 }
 
-/// A process that can be told from a later one with the same id, by the time it started.
+/// A process that can be distinguished from a later one with the same id, by the time it started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Identity {
     pid: u32,

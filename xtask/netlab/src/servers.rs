@@ -216,7 +216,7 @@ impl Servers {
         }
         let image = server.program.image()?;
         let mut command = process::command(&server.netns, process::image_path(&image).as_ref(), None)?;
-        // The state folder in its name tells whose it is in a list of processes.
+        // The state folder in its name shows whose it is in a list of processes.
         let name = self.dir.path().join(server.program.name());
         command.arg0(name).args(&server.args);
         let log = self.log(server);

@@ -121,7 +121,7 @@ impl Service {
             Self {
                 name: "kubernetes",
                 namespace: "default",
-                cluster_ips: Some(cluster_ips(1)),
+                cluster_ips: Some(cluster_ips(topology.block, 1)),
                 selector: None,
                 ports: vec![plain("https", Transport::Tcp, 443, API_PORT)],
                 backends: vec![api],
@@ -130,7 +130,7 @@ impl Service {
             Self {
                 name: "kube-dns",
                 namespace: "kube-system",
-                cluster_ips: Some(cluster_ips(0x10)),
+                cluster_ips: Some(cluster_ips(topology.block, 0x10)),
                 selector: Some(("k8s-app", "kube-dns")),
                 ports: vec![plain("dns", Transport::Udp, 53, 53), plain("dns-tcp", Transport::Tcp, 53, 53)],
                 backends: pods_of(topology, "kube-dns"),
@@ -139,7 +139,7 @@ impl Service {
             Self {
                 name: "web",
                 namespace: "default",
-                cluster_ips: Some(cluster_ips(0x20)),
+                cluster_ips: Some(cluster_ips(topology.block, 0x20)),
                 selector: Some(("app", "web")),
                 ports: http(80),
                 backends: pods_of(topology, "web"),
@@ -167,9 +167,14 @@ impl Service {
 }
 
 /// Digits as in the rest of the address plan: 0x20 is 10.96.0.20 and fd00:10:96::20.
-fn cluster_ips(digits: u8) -> (Ipv4Addr, Ipv6Addr) {
+fn cluster_ips(block: u8, digits: u8) -> (Ipv4Addr, Ipv6Addr) {
     let decimal = digits / 16 * 10 + digits % 16;
-    (Ipv4Addr::new(10, 96, 0, decimal), Ipv6Addr::new(0xfd00, 0x10, 0x96, 0, 0, 0, 0, digits.into()))
+    // Digits as decimal ones: 96 to 99, then 0x9a.
+    let second = 0x96 + u16::from(block);
+    (
+        Ipv4Addr::new(10, 96 + block, 0, decimal),
+        Ipv6Addr::new(0xfd00, 0x10, second, 0, 0, 0, 0, digits.into()),
+    )
 }
 
 fn pods_of(topology: &Topology, app: &str) -> Vec<Backend> {

@@ -117,6 +117,9 @@ pub struct LabSpec {
     /// Whether the CNI plugins `bridge` and `host-local` attach the pods, as a container runtime has them do it.
     #[serde(default)]
     pub cni_plugins: bool,
+    /// Which block of addresses it has, 0 to 5; labs that are joined have different ones.
+    #[serde(default)]
+    pub block: u8,
 }
 
 impl Default for LabSpec {
@@ -133,6 +136,7 @@ impl Default for LabSpec {
             storage: false,
             proxy: Proxy::Plain,
             cni_plugins: false,
+            block: 0,
         }
     }
 }
@@ -159,6 +163,12 @@ impl LabSpec {
         ensure!(
             self.nodes > 3 || self.pods_per_node > 1,
             "with fewer than 4 nodes, pods_per_node must be at least 2"
+        );
+        ensure!(self.block <= 5, "block must be 0 to 5, not {}", self.block);
+        ensure!(
+            self.block == 0 || self.proxy == Proxy::Plain,
+            "a lab with kube-proxy's rules has block 0, not {}",
+            self.block
         );
         ensure!(!self.zones.is_empty(), "at least one zone is needed");
         ensure!(

@@ -14,25 +14,23 @@
 //! | pod k of node n on network `default/storage` | 10.250.n.(10+k)/16 | fd00:10:250::n:(10+k)/64 |
 //!
 //! The digits of the IPv6 addresses are the decimal ones of IPv4, so that one can be read from the other.
-//! All labs use the same addresses; none of them is in the machine's own namespace.
+//! All labs use the same addresses; none of them is in the machine's own namespace. Labs that are joined ([`crate::Lab::join`])
+//! have blocks of their own ([`crate::LabSpec::block`]), by which the second numbers are larger: underlay 172.31, pods 10.245,
+//! services 10.97 with block 1.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context, Result};
 
+mod addresses;
+
+pub(crate) use self::addresses::CLUSTER_PREFIXES;
+use self::addresses::{digits, pod_v6, underlay_v4, underlay_v6};
 use crate::service::Service;
 use crate::spec::{LabSpec, Mode, Proxy};
 
-/// Address of the underlay's gateway, which leads nowhere but makes a default route possible.
-pub const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(172, 30, 0, 1);
-/// Like [`GATEWAY_V4`].
-pub const GATEWAY_V6: Ipv6Addr = underlay_v6(1);
 /// What the namespaces of all labs begin with.
 pub(crate) const NETNS_PREFIX: &str = "netlab.";
-/// All pods.
-pub const CLUSTER_CIDR_V4: &str = "10.244.0.0/16";
-/// All pods.
-pub const CLUSTER_CIDR_V6: &str = "fd00:10:244::/48";
 /// UDP port of the overlay.
 pub const VXLAN_PORT: u16 = 8472;
 /// Port of the HTTP servers in the `web` pods.
@@ -91,6 +89,8 @@ pub struct Node {
     pub name: String,
     /// Its number, from 1.
     pub number: u8,
+    /// The lab's block of addresses.
+    pub block: u8,
     /// Its zone.
     pub zone: String,
     /// Name of its network namespace.
@@ -103,67 +103,13 @@ pub struct Node {
     pub pods: Vec<Pod>,
 }
 
-impl Node {
-    /// Network of its pods, as `ADDRESS/LEN`.
-    #[must_use]
-    pub fn pod_cidr_v4(&self) -> String {
-        format!("10.244.{}.0/24", self.number)
-    }
-
-    /// Network of its pods, as `ADDRESS/LEN`.
-    #[must_use]
-    pub fn pod_cidr_v6(&self) -> String {
-        format!("{}/64", self.overlay_v6())
-    }
-
-    /// Address of `cni0`, the pods' gateway.
-    #[must_use]
-    pub fn bridge_v4(&self) -> Ipv4Addr {
-        Ipv4Addr::new(10, 244, self.number, 1)
-    }
-
-    /// Address of `cni0`, the pods' gateway.
-    #[must_use]
-    pub fn bridge_v6(&self) -> Ipv6Addr {
-        pod_v6(self.number, 1)
-    }
-
-    /// Address of `flannel.1`.
-    #[must_use]
-    pub fn overlay_v4(&self) -> Ipv4Addr {
-        Ipv4Addr::new(10, 244, self.number, 0)
-    }
-
-    /// Address of `flannel.1`.
-    #[must_use]
-    pub fn overlay_v6(&self) -> Ipv6Addr {
-        pod_v6(self.number, 0)
-    }
-
-    /// Hardware address of `flannel.1`.
-    #[must_use]
-    pub fn overlay_mac(&self) -> String {
-        format!("02:f1:00:00:00:{:02x}", self.number)
-    }
-
-    /// Hardware address of `cni0`.
-    #[must_use]
-    pub fn bridge_mac(&self) -> String {
-        format!("02:c0:00:00:00:{:02x}", self.number)
-    }
-
-    /// The switch's port for this node, in the underlay namespace.
-    #[must_use]
-    pub fn switch_port(&self) -> String {
-        format!("port-{}", self.name)
-    }
-}
-
 /// Everything that follows from a [`LabSpec`].
 #[derive(Debug, Clone)]
 pub struct Topology {
     /// The lab's name.
     pub lab: String,
+    /// Its block of addresses.
+    pub block: u8,
     /// Routes or overlay.
     pub mode: Mode,
     /// Who translates services.
@@ -191,13 +137,14 @@ impl Topology {
         let nodes: Vec<Node> = (1..=spec.nodes).map(|number| node(spec, number)).collect();
         let mut topology = Self {
             lab: spec.name.clone(),
+            block: spec.block,
             mode: spec.mode,
             proxy: spec.proxy,
             cni_plugins: spec.cni_plugins,
             underlay_ns: netns(&spec.name, "net"),
             hub_ns: netns(&spec.name, "hub"),
-            hub_v4: Ipv4Addr::new(172, 30, 0, 2),
-            hub_v6: underlay_v6(2),
+            hub_v4: underlay_v4(spec.block, 2),
+            hub_v6: underlay_v6(spec.block, 2),
             nodes,
             services: Vec::new(),
         };
@@ -319,28 +266,15 @@ pub(crate) fn netns_prefix(lab: &str) -> String {
     format!("{NETNS_PREFIX}{lab}.")
 }
 
-/// `number` written in decimal digits, read as hexadecimal: 12 → 0x12.
-const fn digits(number: u8) -> u16 {
-    let number = number as u16;
-    number / 100 * 0x100 + number / 10 % 10 * 0x10 + number % 10
-}
-
-const fn underlay_v6(host: u8) -> Ipv6Addr {
-    Ipv6Addr::new(0xfd00, 0x172, 0x30, 0, 0, 0, 0, digits(host))
-}
-
-fn pod_v6(node: u8, host: u8) -> Ipv6Addr {
-    Ipv6Addr::new(0xfd00, 0x10, 0x244, digits(node), 0, 0, 0, digits(host))
-}
-
 fn node(spec: &LabSpec, number: u8) -> Node {
     let name = format!("n{number}");
     let zone = usize::from(number - 1) * spec.zones.len() / usize::from(spec.nodes);
     Node {
         zone: spec.zones[zone].clone(),
         netns: netns(&spec.name, &name),
-        v4: Ipv4Addr::new(172, 30, 0, 10 + number),
-        v6: underlay_v6(10 + number),
+        v4: underlay_v4(spec.block, 10 + number),
+        v6: underlay_v6(spec.block, 10 + number),
+        block: spec.block,
         pods: (1..=spec.pods_per_node)
             .map(|k| pod(spec, number, k))
             .chain(spec.vantage.then(|| vantage(spec, number)))
@@ -383,8 +317,8 @@ fn pod_of(spec: &LabSpec, node: u8, k: u8, name: String, (namespace, app): (&str
         node: format!("n{node}"),
         netns: netns(&spec.name, &name),
         veth: format!("veth{name}"),
-        v4: Ipv4Addr::new(10, 244, node, 10 + k),
-        v6: pod_v6(node, 10 + k),
+        v4: Ipv4Addr::new(10, 244 + spec.block, node, 10 + k),
+        v6: pod_v6(spec.block, node, 10 + k),
         name,
     }
 }

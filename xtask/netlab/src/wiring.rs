@@ -6,9 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::spec::{Mode, Proxy};
-use crate::topology::{
-    GATEWAY_V4, GATEWAY_V6, Node, Pod, STORAGE_BRIDGE, STORAGE_UPLINK, Topology, VXLAN_PORT,
-};
+use crate::topology::{Node, Pod, STORAGE_BRIDGE, STORAGE_UPLINK, Topology, VXLAN_PORT};
 use crate::{cni, netns};
 
 /// For every namespace, before it has interfaces: addresses are usable at once, nothing is filtered by
@@ -78,12 +76,13 @@ pub(crate) fn restore_pod(topology: &Topology, pod: &Pod) -> Result<()> {
 }
 
 fn switch(topology: &Topology) -> Vec<String> {
+    let (gateway_v4, gateway_v6) = (topology.gateway_v4(), topology.gateway_v6());
     let mut lines = vec![
         "link set lo up".to_owned(),
         "link add name switch type bridge forward_delay 0 mcast_snooping 0".to_owned(),
         "link set switch up".to_owned(),
-        format!("addr replace {GATEWAY_V4}/24 dev switch"),
-        format!("addr replace {GATEWAY_V6}/64 dev switch nodad"),
+        format!("addr replace {gateway_v4}/24 dev switch"),
+        format!("addr replace {gateway_v6}/64 dev switch nodad"),
     ];
     let nodes = topology.nodes.iter().map(|node| (node.switch_port(), &node.netns));
     for (port, ns) in nodes.chain([("port-hub".to_owned(), &topology.hub_ns)]) {
@@ -99,8 +98,8 @@ fn hub(topology: &Topology) -> Vec<String> {
         "link set eth0 up".to_owned(),
         format!("addr replace {}/24 dev eth0", topology.hub_v4),
         format!("addr replace {}/64 dev eth0 nodad", topology.hub_v6),
-        format!("route replace 0.0.0.0/0 via {GATEWAY_V4}"),
-        format!("route replace ::/0 via {GATEWAY_V6}"),
+        format!("route replace 0.0.0.0/0 via {}", topology.gateway_v4()),
+        format!("route replace ::/0 via {}", topology.gateway_v6()),
     ]
 }
 
@@ -188,8 +187,8 @@ fn node_addresses(topology: &Topology, node: &Node) -> Vec<String> {
         "link set eth0 up".to_owned(),
         format!("addr replace {}/24 dev eth0", node.v4),
         format!("addr replace {}/64 dev eth0 nodad", node.v6),
-        format!("route replace 0.0.0.0/0 via {GATEWAY_V4}"),
-        format!("route replace ::/0 via {GATEWAY_V6}"),
+        format!("route replace 0.0.0.0/0 via {}", topology.gateway_v4()),
+        format!("route replace ::/0 via {}", topology.gateway_v6()),
         format!("addr replace {}/24 dev cni0", node.bridge_v4()),
         format!("addr replace {}/64 dev cni0 nodad", node.bridge_v6()),
     ];

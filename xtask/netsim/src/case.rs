@@ -126,7 +126,7 @@ fn keep_gone(topology: &Topology, flows: &mut Vec<Flow>, truth: &[Fault]) {
     flows.retain(|flow| !observe::is_gone(topology, flow) || stale(flow));
 }
 
-/// Whether the hub gets enough of a fault that anybody could tell it from chance.
+/// Whether the hub gets enough of a fault that anybody could distinguish it from chance.
 fn shows(case: &Case, fault: usize) -> bool {
     let mut by_group: BTreeMap<usize, u32> = BTreeMap::new();
     for (at, lost) in case.lost.iter().enumerate() {
@@ -169,7 +169,7 @@ fn cut_off(topology: &mut Topology, truth: &[Fault], rng: &mut Rng) {
     }
 }
 
-/// Where a fault loses some source ports, probes are told apart by their ports.
+/// Where a fault loses some source ports, probes are distinguished by their ports.
 fn by_port(topology: &Topology, flows: Vec<Flow>, truth: &[Fault]) -> Vec<Flow> {
     let ported: Vec<&Fault> = truth.iter().filter(|fault| fault.pattern.by_port).collect();
     let mut all = Vec::with_capacity(flows.len());

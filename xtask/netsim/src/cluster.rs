@@ -265,8 +265,8 @@ fn targets(topology: &Topology, source: Endpoint) -> Vec<Endpoint> {
     let overlay = topology.pod_network == PodNetwork::Overlay;
     for node in 0..u32::try_from(topology.nodes.len()).unwrap_or(0) {
         // Whether a pod's packet to another node is encapsulated or masqueraded differs between overlays.
-        let told = !matches!(source, Endpoint::Pod(_)) || !overlay || own == Some(node);
-        if network(source).is_none() && Endpoint::Node(node) != source && told {
+        let is_known = !matches!(source, Endpoint::Pod(_)) || !overlay || own == Some(node);
+        if network(source).is_none() && Endpoint::Node(node) != source && is_known {
             targets.push(Endpoint::Node(node));
         }
     }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use netcheck_causes::Cause;
 
 use crate::case::Case;
-use crate::judge::{judge, telling};
+use crate::judge::{distinguishing, judge};
 
 /// So many groups with losses are shown.
 const SHOWN: usize = 40;
@@ -67,8 +67,8 @@ impl Case {
                 cause.contradictions.len()
             );
         }
-        if let Some(telling) = telling(self, answer) {
-            let _ = writeln!(out, "told apart by {telling}");
+        if let Some(distinguishing) = distinguishing(self, answer) {
+            let _ = writeln!(out, "distinguished by {distinguishing}");
         }
         for (at, group) in self.groups.iter().enumerate().filter(|(_, group)| group.lost > 0).take(SHOWN) {
             let _ = writeln!(

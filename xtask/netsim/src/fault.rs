@@ -51,7 +51,7 @@ pub struct Report {
     pub role: Option<Role>,
     /// `enum skb_drop_reason` (include/net/dropreason-core.h).
     pub reason: &'static str,
-    /// Kernel functions that it may be told by.
+    /// Kernel functions that it may be reported by.
     pub functions: [&'static str; 2],
 }
 

@@ -39,7 +39,7 @@ pub(crate) fn groups(case: &Case, rng: &mut Rng) -> Vec<Group> {
             let backend = !flow.anonymous && !early && (known || lost.said != Said::Unknown);
             let group = group(&mut groups, flow, if backend { flow.target } else { nobody });
             group.lost += lost.probes;
-            tell(&mut group.losses, lost, rng);
+            report(&mut group.losses, lost, rng);
             if noisy {
                 accompany(&case.topology, (flow, lost, &way), group, rng);
             }
@@ -52,7 +52,7 @@ pub(crate) fn groups(case: &Case, rng: &mut Rng) -> Vec<Group> {
     groups
 }
 
-/// A path of whose source ports none lost anything is not told apart by them.
+/// A path of whose source ports none lost anything is not distinguished by them.
 fn merged(case: &Case, at: usize) -> Flow {
     let flow = case.flows[at];
     let path = |other: &Flow| {
@@ -71,7 +71,7 @@ fn group<'a>(groups: &'a mut BTreeMap<Key, Group>, flow: &Flow, target: Target) 
 }
 
 /// Of what nothing is known there is no word at times.
-fn tell(losses: &mut Vec<Loss>, lost: &Lost, rng: &mut Rng) {
+fn report(losses: &mut Vec<Loss>, lost: &Lost, rng: &mut Rng) {
     if lost.end != End::Unknown || rng.percent(50) {
         add(losses, lost.probes, lost.direction, &lost.end);
     }
@@ -84,7 +84,7 @@ fn add(losses: &mut Vec<Loss>, probes: u32, direction: Option<Direction>, end: &
     }
 }
 
-/// Records that healthy work has, too, are told of a part of the lost probes in place of their ends.
+/// Records that healthy work has, too, are reported of a part of the lost probes in place of their ends.
 fn accompany(topology: &Topology, (flow, lost, way): (&Flow, &Lost, &Way), group: &mut Group, rng: &mut Rng) {
     let Some(loss) =
         group.losses.iter_mut().find(|loss| loss.end == lost.end && loss.direction == lost.direction)
@@ -127,8 +127,8 @@ fn place(node: u32, pod: Option<u32>, stage: Stage, interface: Option<Role>, why
 fn stray(topology: &Topology, groups: &mut [Group], rng: &mut Rng) {
     for group in groups {
         if group.lost == 0 && group.answered > 5 && rng.below(STRAY_EACH) == 0 {
-            let tells = |node: &u32| topology.nodes[*node as usize].visibility == Visibility::Full;
-            let end = match (topology.node_of(group.source).filter(tells), rng.below(4)) {
+            let reports = |node: &u32| topology.nodes[*node as usize].visibility == Visibility::Full;
+            let end = match (topology.node_of(group.source).filter(reports), rng.below(4)) {
                 (Some(node), 0) => {
                     let at = place(node, None, Stage::Egress, Some(Role::Uplink), ["", ""]);
                     Some(End::LastSeen { at, missing: None })

@@ -1,4 +1,4 @@
-//! Whether causes that were named are the true ones, as far as the facts allow anybody to tell.
+//! Whether causes that were named are the true ones, as far as the facts allow anybody to judge.
 //!
 //! Two causes are the same for the hub if they lose the same probes at steps that leave the same evidence. So a cause is
 //! judged by what it would lose, and not by its name.
@@ -78,11 +78,11 @@ pub fn judge(case: &Case, answer: &[Cause]) -> Judgement {
     Judgement { verdict, named, correct, observed_and_false: false_ones }
 }
 
-/// The first probes by which the hub can tell an answer from the truth, in words; none where it cannot.
+/// The first probes by which the hub can distinguish an answer from the truth, in words; none where it cannot.
 #[must_use]
-pub fn telling(case: &Case, answer: &[Cause]) -> Option<String> {
+pub fn distinguishing(case: &Case, answer: &[Cause]) -> Option<String> {
     let answered: Vec<Named> = answer.iter().map(|it| (it.component, it.heading, it.pattern)).collect();
-    Bench::new(case).telling(&answered)
+    Bench::new(case).distinguishing(&answered)
 }
 
 /// The truth of a case as an answer: what the judge must call exact.

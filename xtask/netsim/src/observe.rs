@@ -162,8 +162,8 @@ pub fn run(topology: &Topology, faults: &[Fault], flow: &Flow, rng: &mut Rng) ->
             continue;
         }
         left -= probes;
-        let told = tell(topology, &way, step, fault, rng);
-        let (said, direction, end, hooks) = (told.said, told.direction, told.end, told.hooks);
+        let loss = reported_of(topology, &way, step, fault, rng);
+        let (said, direction, end, hooks) = (loss.said, loss.direction, loss.end, loss.hooks);
         all.push(Lost { fault: number, step, probes, hooks, said, direction, end });
     }
     all
@@ -190,18 +190,18 @@ fn sees(topology: &Topology, node: NodeIx) -> bool {
     matches!(topology.nodes[node as usize].visibility, Visibility::Full | Visibility::Interfaces)
 }
 
-/// What is told of a loss.
-struct Told {
+/// What is reported of a loss.
+struct Reported {
     said: Said,
     direction: Option<Direction>,
     end: End,
     hooks: usize,
 }
 
-fn tell(topology: &Topology, way: &Way, step: usize, fault: &Fault, rng: &mut Rng) -> Told {
+fn reported_of(topology: &Topology, way: &Way, step: usize, fault: &Fault, rng: &mut Rng) -> Reported {
     let at = way.steps[step];
     let direction = Some(if at.reply { Direction::Reply } else { Direction::Request });
-    let known = |said, end| Told { said, direction, end, hooks: at.hooks };
+    let known = |said, end| Reported { said, direction, end, hooks: at.hooks };
     let report = |report: &Report, rng: &mut Rng| match dropped(topology, way, step, report, rng) {
         Some(place) => known(Said::Here(*report), End::Dropped(place)),
         None => silent(topology, way, at.hooks),
@@ -225,8 +225,11 @@ fn tell(topology: &Topology, way: &Way, step: usize, fault: &Fault, rng: &mut Rn
             silent(topology, way, leaves.map_or(at.hooks, |wire| wire.hooks))
         }
         Manner::Gone => {
-            let told = gone(topology, way, at.part);
-            told.unwrap_or_else(|| Told { direction, ..silent(topology, way, before_the_last_bridge(way)) })
+            let loss = gone(topology, way, at.part);
+            loss.unwrap_or_else(|| Reported {
+                direction,
+                ..silent(topology, way, before_the_last_bridge(way))
+            })
         }
         Manner::Silent => silent(topology, way, at.hooks),
     }
@@ -238,7 +241,7 @@ fn before_the_last_bridge(way: &Way) -> usize {
 }
 
 /// The node of an endpoint that is gone finds no neighbour of its address.
-fn gone(topology: &Topology, way: &Way, part: Part) -> Option<Told> {
+fn gone(topology: &Topology, way: &Way, part: Part) -> Option<Reported> {
     let Part::Translation { backend, .. } = part else { return None };
     let node = topology.node_of(backend)?;
     if topology.nodes[node as usize].visibility != Visibility::Full {
@@ -246,7 +249,7 @@ fn gone(topology: &Topology, way: &Way, part: Part) -> Option<Told> {
     }
     let why = [NEIGHBOUR.reason, NEIGHBOUR.functions[0]];
     let place = place(node, None, NEIGHBOUR.into, Some(Role::Bridge), why);
-    Some(Told {
+    Some(Reported {
         said: Said::Here(NEIGHBOUR),
         direction: Some(Direction::Request),
         end: End::Dropped(place),
@@ -255,9 +258,9 @@ fn gone(topology: &Topology, way: &Way, part: Part) -> Option<Told> {
 }
 
 /// What is known of a packet that is gone after so many hooks, where no kernel says so.
-fn silent(topology: &Topology, way: &Way, hooks: usize) -> Told {
+fn silent(topology: &Topology, way: &Way, hooks: usize) -> Reported {
     let (direction, end) = last_seen(topology, way, hooks);
-    Told { said: if end == End::Unknown { Said::Unknown } else { Said::Silent }, direction, end, hooks }
+    Reported { said: if end == End::Unknown { Said::Unknown } else { Said::Silent }, direction, end, hooks }
 }
 
 fn last_seen(topology: &Topology, way: &Way, hooks: usize) -> (Option<Direction>, End) {
@@ -337,7 +340,7 @@ fn dropped(topology: &Topology, way: &Way, step: usize, report: &Report, rng: &m
 }
 
 /// What the node reports on which a packet leaves the tunnel that a step begins or ends.
-fn at_receiver(topology: &Topology, way: &Way, step: usize, report: &Report) -> Option<Told> {
+fn at_receiver(topology: &Topology, way: &Way, step: usize, report: &Report) -> Option<Reported> {
     let at = way.steps[step];
     let exit = way.steps[step..].iter().find(|next| matches!(next.part, Part::TunnelEnd(_)) && !next.out)?;
     let Part::TunnelEnd(node) = exit.part else { return None };
@@ -346,7 +349,7 @@ fn at_receiver(topology: &Topology, way: &Way, step: usize, report: &Report) -> 
     }
     let place = place(node, None, report.into, report.role, [report.reason, report.functions[0]]);
     let direction = Some(if at.reply { Direction::Reply } else { Direction::Request });
-    Some(Told { said: Said::Receiver, direction, end: End::Dropped(place), hooks: exit.hooks })
+    Some(Reported { said: Said::Receiver, direction, end: End::Dropped(place), hooks: exit.hooks })
 }
 
 fn answers(topology: &Topology, part: Part, answer: Answer) -> Option<Endpoint> {

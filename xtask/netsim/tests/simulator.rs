@@ -47,13 +47,13 @@ fn a_seed_decides() {
     assert_ne!(shown(7), shown(8));
 }
 
-/// No group tells of more probes than it lost.
+/// No group reports more probes than it lost.
 #[test]
-fn groups_tell_of_no_more_than_was_lost() {
+fn groups_report_no_more_than_was_lost() {
     for seed in SEEDS {
         for group in Case::draw(seed, 2).groups {
-            let told: u32 = group.losses.iter().map(|loss| loss.probes).sum();
-            assert!(told <= group.lost, "seed {seed}: {group:?}");
+            let reported: u32 = group.losses.iter().map(|loss| loss.probes).sum();
+            assert!(reported <= group.lost, "seed {seed}: {group:?}");
         }
     }
 }

@@ -17,7 +17,7 @@ fn count_incidents(lines: &[Line], grade: Grade) -> usize {
     lines.iter().filter_map(|line| line.incident.as_ref()).filter(|(found, _)| *found == grade).count()
 }
 
-fn told(cell: &Cell) -> String {
+fn described(cell: &Cell) -> String {
     let detected = cell.detected.map(|took| format!(" {:.1} s", took.as_secs_f64()));
     format!("{}{}", cell.grade, detected.unwrap_or_default())
 }
@@ -26,7 +26,7 @@ pub(super) fn progress(line: &Line) -> String {
     let (name, network) = (line.row.action.text(), line.network.to_string());
     let mut text = format!("{network:<7} {name:<62}");
     for cell in &line.cells {
-        _ = write!(text, " {} {:<14}", cell.family, told(cell));
+        _ = write!(text, " {} {:<14}", cell.family, described(cell));
     }
     if let Some((grade, _)) = &line.incident {
         _ = write!(text, " incident {grade}");
@@ -68,7 +68,7 @@ pub(super) fn shown(selection: &Selection, lines: &[Line], took: Duration) -> St
         for (network, family) in &columns {
             let mut cells = of_row.iter().flat_map(|line| &line.cells);
             let cell = cells.find(|cell| cell.network == *network && cell.family == *family);
-            _ = write!(text, " {:<width$}", cell.map_or_else(|| "-".to_owned(), told));
+            _ = write!(text, " {:<width$}", cell.map_or_else(|| "-".to_owned(), described));
         }
         for network in networks {
             let line = of_row.iter().find(|line| line.network == *network);
@@ -84,11 +84,11 @@ pub(super) fn shown(selection: &Selection, lines: &[Line], took: Duration) -> St
     let incidents = |grade| count_incidents(lines, grade);
     for (what, count) in [("places", &places as &dyn Fn(Grade) -> usize), ("incidents", &incidents)] {
         let grades = [Grade::Right, Grade::Wrong, Grade::Unknown, Grade::NotDetected, Grade::NotStated];
-        let told: Vec<String> = grades
+        let counts: Vec<String> = grades
             .iter()
             .map(|grade| format!("{} {}", count(*grade), grade.to_string().to_lowercase()))
             .collect();
-        _ = writeln!(text, "{what}: {}", told.join(", "));
+        _ = writeln!(text, "{what}: {}", counts.join(", "));
     }
     _ = writeln!(text, "in {:.0} s", took.as_secs_f64());
     text

@@ -7,7 +7,7 @@ use super::table::{Place, Row};
 use super::tracker;
 use crate::cluster::{Finding, Incident, Location, Report};
 
-/// How well a fault was located, or its incident told. Of several, the worst counts; the order is from good to bad.
+/// How well a fault was located, or its incident described. Of several, the worst counts; the order is from good to bad.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Grade {
     /// Every finding names the right place, for each kind of probe that the fault breaks; the one incident is right.
@@ -122,7 +122,7 @@ pub(crate) fn incident(row: &Row, incidents: &[Incident]) -> (Grade, Vec<String>
         Some(wanted) => (true, wanted),
         None => (row.incident == "none", row.incident),
     };
-    let told = |one: &Incident| {
+    let summary_of = |one: &Incident| {
         let facts = one.evidence.iter().take(3).map(|line| format!("\n      {line}"));
         let state = match (one.open, one.merged_into.as_str()) {
             (true, _) => "",
@@ -131,9 +131,9 @@ pub(crate) fn incident(row: &Row, incidents: &[Incident]) -> (Grade, Vec<String>
         };
         format!("{state}incident {} {}: {}{}", one.kind, one.cause, one.headline, facts.collect::<String>())
     };
-    let all = || incidents.iter().map(told).collect::<Vec<_>>();
+    let all = || incidents.iter().map(summary_of).collect::<Vec<_>>();
     let goes_on = |one: &&Incident| !incidents.iter().any(|other| other.id == one.merged_into);
-    let merged = || incidents.iter().filter(|one| !goes_on(one)).map(told).collect::<Vec<_>>();
+    let merged = || incidents.iter().filter(|one| !goes_on(one)).map(summary_of).collect::<Vec<_>>();
     if wanted.is_empty() {
         return (Grade::NotStated, all());
     }
@@ -154,8 +154,11 @@ fn is_of(wanted: &str, incident: &Incident) -> bool {
     let kind = words.next().unwrap_or_default();
     let words: Vec<&str> = words.collect();
     let (name, only) = incident.cause.split_once(" (").unwrap_or((&incident.cause, ""));
-    let only: Vec<&str> =
-        only.trim_end_matches(')').split(' ').filter(|word| !matches!(*word, "" | "over")).collect();
+    let only: Vec<&str> = only
+        .trim_end_matches(')')
+        .split(' ')
+        .filter(|word| !matches!(*word, "" | "over" | "on" | "the" | "wire"))
+        .collect();
     let has = |part: &str| name.split('/').any(|of| of == part) || only.contains(&part);
     one_of(kind, |kind| kind == incident.kind)
         && words.iter().all(|word| one_of(word, has))
@@ -232,7 +235,7 @@ mod tests {
             .iter()
             .find(|row| row.action == FaultAction::Lab("responder-filtered node=n2"))
             .unwrap();
-        let told = |node: &str, function: &str| {
+        let located_at = |node: &str, function: &str| {
             let mut report = report(node, "STAGE_NETFILTER_INPUT", "PROBE_KIND_UDP");
             let at = report.findings[0].location.as_mut().unwrap();
             (at.certainty, at.function) = ("observed".to_owned(), function.to_owned());
@@ -246,7 +249,7 @@ mod tests {
             ("n4", "nf_hook_slow", Grade::Wrong),
             ("n2", "nf_hook_slow", Grade::Right),
         ] {
-            let mut report = told(node, function);
+            let mut report = located_at(node, function);
             let excused = excuse(row, &mut report, &clashes).len();
             assert_eq!(grade(row, "ipv4", &report).0, expected, "{node} {function}");
             assert_eq!(excused, usize::from(expected == Grade::NotDetected));
@@ -308,6 +311,7 @@ mod tests {
             merged_into: String::new(),
             headline: String::new(),
             evidence: Vec::new(),
+            culprits: Vec::new(),
         };
         let place = of("place/n2/netfilter_input/NETFILTER_DROP", "place");
         let other = of("place/n2/routing/EINVAL", "place");
@@ -342,7 +346,7 @@ mod tests {
 
     #[test]
     fn faults_of_the_table_are_faults_of_the_lab() {
-        let sets = [RowSet::Default, RowSet::KubeProxy, RowSet::New];
+        let sets = [RowSet::Default, RowSet::KubeProxy, RowSet::New, RowSet::Culprits];
         for row in sets.iter().flat_map(|set| set.rows()) {
             if let FaultAction::Lab(text) = row.action {
                 text.parse::<netcheck_netlab::Fault>().unwrap();

@@ -5,6 +5,8 @@ use netcheck_netlab::{Mode, Proxy};
 use super::foreign::At;
 use crate::network::Network;
 
+mod by_hand;
+mod culprits;
 mod kube_proxy;
 mod new;
 
@@ -15,8 +17,12 @@ pub(crate) enum RowSet {
     Default,
     /// Faults behind services, under kube-proxy's own rules.
     KubeProxy,
-    /// What is not yet told as it should be.
+    /// What is not yet described as it should be.
     New,
+    /// Faults whose object must be named.
+    Culprits,
+    /// Faults that one command makes.
+    ByHand,
 }
 
 impl RowSet {
@@ -25,6 +31,8 @@ impl RowSet {
         match name {
             "kube-proxy" => Some(Self::KubeProxy),
             "new" => Some(Self::New),
+            "culprits" => Some(Self::Culprits),
+            "by-hand" => Some(Self::ByHand),
             _ => None,
         }
     }
@@ -34,6 +42,8 @@ impl RowSet {
             Self::Default => ROWS,
             Self::KubeProxy => kube_proxy::ROWS,
             Self::New => new::ROWS,
+            Self::Culprits => culprits::ROWS,
+            Self::ByHand => by_hand::ROWS,
         }
     }
 
@@ -59,6 +69,8 @@ impl RowSet {
 pub(crate) enum FaultAction {
     /// A fault of the lab, in its textual form.
     Lab(&'static str),
+    /// Commands in a namespace, of a node or a pod, for faults that nobody made a fault of the lab of.
+    Commands { at: &'static str, inject: &'static str, heal: &'static str },
     /// Another program drops what passes an interface of a node.
     Foreign { node: &'static str, interface: &'static str, at: At },
     /// A node's agent, which is also its responder, ends.
@@ -104,10 +116,15 @@ pub(crate) struct Row {
     /// The one incident that must be open while it lasts: its kind, then parts of its cause's name, `|` between
     /// choices of one word. `none`: there must be none. With `maybe` before it, there may be one. Empty: not stated.
     pub(crate) incident: &'static str,
+    /// What must be named as what did it: words of which each must be in the culprit's kind, node, object or text, `|` between
+    /// choices. Empty: not stated.
+    pub(crate) culprit: &'static str,
     /// How long it may take until it shows, in seconds.
     pub(crate) patience_s: u64,
     /// How long it stays after it was detected, in seconds: a place that is wrong later is wrong too.
     pub(crate) settle_s: u64,
+    /// It is done to what only an overlay has.
+    pub(crate) overlay: bool,
     /// Arguments that the hub is started anew with, for this row.
     pub(crate) hub_args: &'static [&'static str],
 }
@@ -116,6 +133,11 @@ impl Row {
     /// Says which incident it must open.
     const fn opens(self, incident: &'static str) -> Self {
         Self { incident, ..self }
+    }
+
+    /// Says what must be named as what did it. Agents are asked once the incident is open.
+    const fn by(self, culprit: &'static str) -> Self {
+        Self { culprit, settle_s: self.settle_s + 8, ..self }
     }
 }
 
@@ -132,6 +154,7 @@ impl FaultAction {
                 };
                 format!("foreign {hook} program node={node} interface={interface}")
             }
+            Self::Commands { at, inject, .. } => format!("at {at}: {inject}"),
             Self::KillAgent(node) => format!("agent killed node={node}"),
             Self::KillNode(node) => format!("node-killed node={node}"),
             Self::Starve => "all cores busy".to_owned(),
@@ -160,10 +183,23 @@ const fn row(action: FaultAction, kinds: &'static [&'static str], places: &'stat
         kinds,
         places,
         incident: "",
+        culprit: "",
         patience_s: 8,
         settle_s: 4,
+        overlay: false,
         hub_args: &[],
     }
+}
+
+/// What one command breaks in the namespace of a node or a pod, and another mends.
+const fn commands(
+    node: &'static str,
+    inject: &'static str,
+    heal: &'static str,
+    kinds: &'static [&'static str],
+    places: &'static [Place],
+) -> Row {
+    row(FaultAction::Commands { at: node, inject, heal }, kinds, places)
 }
 
 /// Nothing may be said to be lost.
@@ -211,7 +247,7 @@ const POD: &[&str] = &["icmp", "tcp"];
 const DNS: &[&str] = &["dns"];
 /// What is asked over UDP has its answer over TCP.
 const DNS_TCP: &[&str] = &["dns", "tcp"];
-/// What a sender is told of its own kernel's filter.
+/// What a sender learns of its own kernel's filter.
 const FILTERED: &str = "NETFILTER_DROP|EPERM";
 /// A service's address is translated in the output hook, which looks for a route to the backend and drops for want of
 /// one: the kernel says no more than that.
@@ -303,7 +339,7 @@ const ROWS: &[Row] = &[
     // Tables and queues.
     lab("conntrack-full node=n2", ALL, &[at("n2", "", "netfilter_prerouting|netfilter_output", FILTERED)]).opens("place n2 netfilter"),
     // The kernel frees a SYN that the full queue takes no more as it frees one that it answered: no drop is reported,
-    // and no other packet tells. What is known is that it went into the pod and nothing came out.
+    // and no other packet shows it. What is known is that it went into the pod and nothing came out.
     rare(lab("backend-stuck pod=web-n1", TCP, &[at("n1", "request", "socket", "")])).opens("backend web-n1"),
     // Services and DNS.
     lab("backend-refuses pod=web-n1", TCP, &[at("n1", "request", "socket", "")]).opens("backend web-n1"),

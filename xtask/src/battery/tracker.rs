@@ -11,7 +11,7 @@ const FILE: &str = "/proc/thread-self/net/stat/nf_conntrack";
 /// Packets that were dropped for want of an entry, by node.
 pub(super) type Dropped = BTreeMap<String, u64>;
 
-/// Reads them on all nodes. One that is gone tells nothing.
+/// Reads them on all nodes. One that is gone shows nothing.
 pub(super) fn dropped(cluster: &Cluster) -> Dropped {
     let nodes = cluster.lab.topology().nodes.iter().map(|node| node.name.clone());
     let read = |node: String| {

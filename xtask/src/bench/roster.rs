@@ -34,7 +34,7 @@ pub(super) struct Args {
 /// What is selected.
 #[derive(clap::ValueEnum, Clone, Copy, Debug)]
 enum Selection {
-    /// What a hub selects that is told nothing
+    /// What a hub selects without any settings
     Default,
     /// All pods and services
     Everything,

@@ -31,7 +31,7 @@ use crate::tools;
 /// ICMP paths, and as many of UDP, each with up to five probes a second.
 const PATHS: &str = "20";
 const POLL: Duration = Duration::from_millis(50);
-/// How long until a load shows, and until an agent that had none of the CPU has told everything.
+/// How long until a load shows, and until an agent that had none of the CPU has reported everything.
 const SETTLE: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -123,10 +123,10 @@ fn listen(cable: &Cable, profile: Profile) -> Result<Process> {
 fn measure(cable: &Cable, load: Load, seconds: u64, bar: &ProgressBar) -> Result<Phase> {
     let url = format!("http://{}", hub(cable));
     let log = cable.lab.log_path("listener");
-    let told = || std::fs::read_to_string(&log).with_context(|| format!("reading {}", log.display()));
-    let known = told()?.len();
+    let log_lines = || std::fs::read_to_string(&log).with_context(|| format!("reading {}", log.display()));
+    let known = log_lines()?.len();
     let agents = [cable.start_agent(NEAR, &url)?, cable.start_agent(FAR, &url)?];
-    wait("an agent reports nothing", || Ok(told()?.len() > known))?;
+    wait("an agent reports nothing", || Ok(log_lines()?.len() > known))?;
     let capture = Capture::start(cable)?;
     let loaded = load.begin(cable, agents[0].id(), agents[1].id())?;
     std::thread::sleep(SETTLE);
@@ -142,13 +142,13 @@ fn measure(cable: &Cable, load: Load, seconds: u64, bar: &ProgressBar) -> Result
     let span_ns = begin_ns..unix_ns()?;
     loaded.end()?;
     wait("an agent does not report to the end", || {
-        Ok(reported::newest_ns(&told()?[known..]).is_some_and(|newest_ns| newest_ns > span_ns.end))
+        Ok(reported::newest_ns(&log_lines()?[known..]).is_some_and(|newest_ns| newest_ns > span_ns.end))
     })?;
     let (user_clock, ping) = (user_clock.end()?, ping.end()?);
     let captured = capture.end(unix_ns()?)?;
     agents.into_iter().try_for_each(Cable::stop_agent)?;
 
-    let samples = Samples::read(&told()?[known..], &captured, &span_ns)?;
+    let samples = Samples::read(&log_lines()?[known..], &captured, &span_ns)?;
     let mut rows = Vec::new();
     for (what, seen) in [(USER_CLOCK, user_clock), (PING, ping)] {
         let pairs = seen.against(&captured);

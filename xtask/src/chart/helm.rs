@@ -10,14 +10,19 @@ use crate::tools::{command, output, relative};
 
 /// Release and namespace that everything is rendered for.
 pub(super) const RELEASE: &str = "netcheck";
-/// The version of Kubernetes that is told to Helm, which knows no newer one than itself.
+/// The version of Kubernetes that is given to Helm, which knows no newer one than itself.
 pub(super) const KUBE_VERSION: &str = "1.32.0";
 const HELM4: &str = include_str!("helm4.py");
 
 /// What Helm 3 makes of the chart.
 pub(super) fn template(words: &[&str]) -> Result<String> {
+    template_of(RELEASE, RELEASE, words)
+}
+
+/// The same, of another release in another namespace.
+pub(super) fn template_of(release: &str, namespace: &str, words: &[&str]) -> Result<String> {
     let mut helm = command("helm");
-    helm.args(["template", RELEASE, CHART, "--namespace", RELEASE, "--kube-version", KUBE_VERSION])
+    helm.args(["template", release, CHART, "--namespace", namespace, "--kube-version", KUBE_VERSION])
         .args(words);
     Ok(output(&mut helm)? + "\n")
 }

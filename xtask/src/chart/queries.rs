@@ -11,11 +11,16 @@ use crate::tools::{command, output, root};
 
 /// The sources that name the metrics, and what is put before each name.
 const SOURCES: &[(&str, &str)] = &[
-    ("netcheck_", "netcheck-hub/src/serve/metrics.rs"),
+    ("netcheck_", "netcheck-hub/src/metrics/agents.rs"),
+    ("netcheck_", "netcheck-hub/src/metrics/collect.rs"),
+    ("netcheck_", "netcheck-hub/src/metrics/hub.rs"),
+    ("netcheck_", "netcheck-hub/src/metrics/measured.rs"),
+    ("netcheck_", "netcheck-hub/src/metrics/paths.rs"),
     ("netcheck_agent_", "netcheck-agent/src/admin/metrics.rs"),
 ];
 /// What OpenMetrics and units put behind.
-const ENDINGS: &[&str] = &["", "_total", "_info", "_seconds", "_bytes", "_seconds_total"];
+const ENDINGS: &[&str] =
+    &["", "_total", "_info", "_seconds", "_bytes", "_seconds_total", "_bucket", "_sum", "_count"];
 
 /// What is wrong with the queries of the chart.
 pub(super) fn check(cases: &[Case]) -> Result<Vec<String>> {
@@ -53,8 +58,21 @@ fn rule_groups(cases: &[Case]) -> Vec<Value> {
     rules.flat_map(|rule| list(&rule["spec"]["groups"]).to_vec()).collect()
 }
 
+/// The chart's own alerts.
+///
+/// # Errors
+/// If they can't be read.
+pub fn alerts() -> Result<Vec<Value>> {
+    let text = fs::read_to_string(chart_dir().join("alerts.yaml")).context("alerts.yaml")?;
+    let read: Value = serde_saphyr::from_str(&text)?;
+    Ok(list(&read["alerts"]).to_vec())
+}
+
 /// The queries of all dashboards with where they are. Grafana's own variables get a value.
-fn dashboard_queries() -> Result<Vec<(String, String)>> {
+///
+/// # Errors
+/// If a dashboard can't be read, or a panel asks for nothing.
+pub fn dashboard_queries() -> Result<Vec<(String, String)>> {
     let mut queries = Vec::new();
     for entry in fs::read_dir(chart_dir().join("dashboards"))? {
         let path = entry?.path();
@@ -84,9 +102,10 @@ fn exported() -> Result<BTreeSet<String>> {
     for (prefix, file) in SOURCES {
         let source = fs::read_to_string(root().join(file)).with_context(|| format!("can't read {file}"))?;
         let literals = source.split('"').skip(1).step_by(2);
-        for literal in
-            literals.filter(|text| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'))
-        {
+        let is_name = |text: &str| {
+            text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+        };
+        for literal in literals.filter(|text| is_name(text)) {
             names.extend(ENDINGS.iter().map(|ending| format!("{prefix}{literal}{ending}")));
             // A registry within the registry.
             names.extend(ENDINGS.iter().map(|ending| format!("{prefix}process_{literal}{ending}")));

@@ -57,6 +57,8 @@ pub struct Incident {
     pub headline: String,
     /// Facts, one line each.
     pub evidence: Vec<String>,
+    /// What did it: kind, node, object and text of each, `queue n2 queue tbf 8001: at …`.
+    pub culprits: Vec<String>,
 }
 
 /// Where probes died. Enum values without their prefix, in lower case: `netfilter_forward`.
@@ -183,8 +185,14 @@ impl Incident {
             merged_into: text(incident, "mergedInto"),
             headline: text(incident, "headline"),
             evidence: lines(incident, "evidence"),
+            culprits: incident["culprits"].as_array().into_iter().flatten().map(culprit).collect(),
         }
     }
+}
+
+fn culprit(culprit: &Value) -> String {
+    let [node, object, said] = ["node", "object", "text"].map(|key| text(culprit, key));
+    format!("{} {node} {object} {said}", word(culprit, "kind", "CULPRIT_KIND_"))
 }
 
 impl Finding {

@@ -27,10 +27,7 @@ pub fn binary(name: &str) -> Result<PathBuf> {
 pub(crate) fn built(name: &str, profile: Profile) -> Result<PathBuf> {
     let folder = if profile == Profile::Release { "release" } else { "debug" };
     let path = tools::target_dir().join(folder).join(name);
-    ensure!(
-        path.is_file(),
-        "{name} is not built: run `cargo build -p netcheck-agent -p netcheck-hub -p kubectl-netcheck`"
-    );
+    ensure!(path.is_file(), "{name} is not built: run `cargo build`");
     Ok(path)
 }
 
@@ -39,18 +36,31 @@ pub(crate) fn built(name: &str, profile: Profile) -> Result<PathBuf> {
 /// # Errors
 /// If it doesn't compile.
 pub fn build(profile: Profile) -> Result<()> {
-    let mut cargo = tools::cargo();
-    cargo.args([
-        "build",
-        "--package",
-        "netcheck-agent",
-        "--package",
-        "netcheck-hub",
-        "--package",
-        "kubectl-netcheck",
-    ]);
-    if profile == Profile::Release {
-        cargo.arg("--release");
+    match profile {
+        // The whole workspace at once, as `cargo xtask` was: with fewer packages, dependencies would have other features
+        // and be compiled twice.
+        Profile::Dev => cargo_build(&["--bins"]),
+        Profile::Release => cargo_build(&[
+            "--release",
+            "--package",
+            "netcheck-agent",
+            "--package",
+            "netcheck-hub",
+            "--package",
+            "kubectl-netcheck",
+        ]),
     }
-    tools::run(&mut cargo)
+}
+
+/// Builds all programs with the features that tests give their dependencies: after or before tests, nothing is compiled
+/// twice.
+///
+/// # Errors
+/// If it doesn't compile.
+pub(crate) fn build_beside_tests() -> Result<()> {
+    cargo_build(&["--bins", "--tests"])
+}
+
+fn cargo_build(arguments: &[&str]) -> Result<()> {
+    tools::run(tools::cargo().arg("build").args(arguments))
 }

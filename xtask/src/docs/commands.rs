@@ -183,8 +183,8 @@ impl DocCommand {
 /// A program that is asked for help parses what stands before, and refuses what it does not know.
 fn parsed(program: &mut Command, arguments: &[&str]) -> Result<()> {
     let output = program.args(arguments).arg("--help").output()?;
-    let told = String::from_utf8_lossy(&output.stderr);
-    let line = told.lines().next().unwrap_or_default();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let line = errors.lines().next().unwrap_or_default();
     ensure!(output.status.success(), "`{}` is refused: {line}", arguments.join(" "));
     Ok(())
 }

@@ -72,13 +72,16 @@ pub fn served(text: &str) -> Metrics {
             };
             found.insert(format!("{name}{suffix}"), Metric { kind: kind.to_owned(), labels: None });
         } else if !line.starts_with('#') {
+            // What is behind a hash is an exemplar.
+            let line = line.split_once(" # ").map_or(line, |(series, _)| series);
             let series = line.split_once(['{', ' ']).map_or(line, |(name, _)| name);
             let labels = line.split_once('{').and_then(|(_, rest)| rest.rsplit_once('}'));
-            if let Some(metric) = found.get_mut(series) {
-                metric
-                    .labels
-                    .get_or_insert_default()
-                    .extend(labels.map_or_else(Vec::new, |(list, _)| names(list)));
+            let histogram =
+                ["_bucket", "_sum", "_count"].into_iter().find_map(|end| series.strip_suffix(end));
+            let name = histogram.filter(|name| found.contains_key(*name)).unwrap_or(series);
+            if let Some(metric) = found.get_mut(name) {
+                let names = labels.map_or_else(Vec::new, |(list, _)| names(list));
+                metric.labels.get_or_insert_default().extend(names.into_iter().filter(|name| name != "le"));
             }
         }
     }

@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn blocks_and_prose_are_told_apart() {
+    fn blocks_and_prose_are_distinguished() {
         let page =
             Page::parse("a.md", "one `x y` and `z`\n```sh\nls\n```\n   ```yaml\n   a: b\n   ```\ntwo\n");
         let parts: Vec<_> =

@@ -108,7 +108,7 @@ impl Kube {
             .spawn()
             .context("starting kubectl")?;
         let mut stdin = child.stdin.take().context("kubectl takes no input")?;
-        stdin.write_all(object.to_string().as_bytes()).context("telling kubectl what to create")?;
+        stdin.write_all(object.to_string().as_bytes()).context("passing kubectl what to create")?;
         drop(stdin);
         let done = child.wait_with_output().context("waiting for kubectl")?;
         let kind = object["kind"].as_str().unwrap_or_default();
@@ -122,7 +122,7 @@ impl Kube {
         let version: Value =
             serde_json::from_str(&output(&mut self.kubectl(&["version", "--output", "json"]))?)?;
         let server =
-            version["serverVersion"]["gitVersion"].as_str().context("the API server tells no version")?;
+            version["serverVersion"]["gitVersion"].as_str().context("the API server reports no version")?;
         let nodes = self.get(&["nodes"])?;
         let nodes: Vec<String> = nodes["items"]
             .as_array()
@@ -216,7 +216,7 @@ impl Kube {
     pub(super) fn show(&self, words: &[&str]) -> Result<String> {
         let mut exec = self.exec(words);
         let out = exec.output().context("starting kubectl")?;
-        // 2 tells that something is unreachable.
+        // 2 says that something is unreachable.
         ensure!(
             matches!(out.status.code(), Some(0 | 2)),
             "kubectl-netcheck {}: {}",
@@ -241,7 +241,7 @@ impl Kube {
         let begin = Instant::now();
         loop {
             let error = match look() {
-                Ok(Some(told)) => return Ok(told),
+                Ok(Some(found)) => return Ok(found),
                 Ok(None) => None,
                 Err(error) => Some(error),
             };
@@ -318,8 +318,8 @@ impl Kube {
             &["--namespace", &self.namespace, "logs", "--selector", &selector, "--tail=20", "--prefix"],
             &["--namespace", &hub, "logs", "--selector", &selector, "--tail=40", "--prefix"],
         ] {
-            let told = output(&mut self.kubectl(words)).unwrap_or_else(|error| format!("{error:#}"));
-            text += &format!("$ kubectl {}\n{told}\n\n", words.join(" "));
+            let output_of = output(&mut self.kubectl(words)).unwrap_or_else(|error| format!("{error:#}"));
+            text += &format!("$ kubectl {}\n{output_of}\n\n", words.join(" "));
         }
         text += &self.show(&["report"]).unwrap_or_else(|error| format!("no report: {error:#}"));
         text

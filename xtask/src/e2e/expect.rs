@@ -19,21 +19,21 @@ fn those(nodes: &[String], which: impl Fn(&str) -> bool) -> Vec<&str> {
 }
 
 /// Nodes that no agent is connected of.
-pub(super) fn without_agent<'a>(nodes: &'a [String], told: &Value) -> Vec<&'a str> {
-    those(nodes, |name| node(name, told).is_none_or(|node| node["agent"]["connected"] != true))
+pub(super) fn without_agent<'a>(nodes: &'a [String], answer: &Value) -> Vec<&'a str> {
+    those(nodes, |name| node(name, answer).is_none_or(|node| node["agent"]["connected"] != true))
 }
 
 /// Nodes whose agent has no kernel hooks.
-pub(super) fn without_hooks<'a>(nodes: &'a [String], told: &Value) -> Vec<&'a str> {
+pub(super) fn without_hooks<'a>(nodes: &'a [String], answer: &Value) -> Vec<&'a str> {
     let attached = |name: &str| {
-        node(name, told).is_some_and(|node| node["agent"]["status"]["ebpf"] == "EBPF_STATE_ATTACHED")
+        node(name, answer).is_some_and(|node| node["agent"]["status"]["ebpf"] == "EBPF_STATE_ATTACHED")
     };
     those(nodes, |name| !attached(name))
 }
 
 /// Whether a node is shown as cordoned.
-pub(super) fn is_cordoned(name: &str, told: &Value) -> bool {
-    node(name, told).is_some_and(|node| node["cordoned"] == true)
+pub(super) fn is_cordoned(name: &str, answer: &Value) -> bool {
+    node(name, answer).is_some_and(|node| node["cordoned"] == true)
 }
 
 fn named(mut missing: Vec<String>) -> String {
@@ -172,8 +172,8 @@ mod tests {
             ("a", "dns/kube-system/kube-dns", "DNS", "REACHABLE"),
             ("b", "dns/kube-system/kube-dns", "DNS", "REACHABLE"),
         ];
-        let told = services(&names(), &cells(&all)).unwrap();
-        assert_eq!(told, "dns/kube-system/kube-dns, service/default/kubernetes:443");
+        let listed = services(&names(), &cells(&all)).unwrap();
+        assert_eq!(listed, "dns/kube-system/kube-dns, service/default/kubernetes:443");
         for left_out in 0..all.len() {
             let mut some = all.to_vec();
             some.remove(left_out);
@@ -198,14 +198,14 @@ mod tests {
 
     #[test]
     fn nodes() {
-        let told = json!({"nodes": [
+        let answer = json!({"nodes": [
             {"name": "a", "cordoned": true,
              "agent": {"connected": true, "status": {"ebpf": "EBPF_STATE_ATTACHED"}}},
             {"name": "b", "agent": {"connected": false, "status": {"ebpf": "EBPF_STATE_PARTIAL"}}},
         ]});
-        assert_eq!(without_agent(&names(), &told), ["b"]);
-        assert_eq!(without_hooks(&names(), &told), ["b"]);
-        assert!(is_cordoned("a", &told) && !is_cordoned("b", &told));
+        assert_eq!(without_agent(&names(), &answer), ["b"]);
+        assert_eq!(without_hooks(&names(), &answer), ["b"]);
+        assert!(is_cordoned("a", &answer) && !is_cordoned("b", &answer));
         assert_eq!(without_agent(&names(), &json!({})), ["a", "b"]);
     }
 }

@@ -35,10 +35,14 @@ impl Kube {
     fn kinds(&self, namespaced: bool) -> Result<Vec<String>> {
         let scope = format!("--namespaced={namespaced}");
         let mut ask = self.kubectl(&["api-resources", "--verbs=list", "--output=name", &scope]);
-        let told = ask.output().context("starting kubectl")?;
-        let text = String::from_utf8_lossy(&told.stdout).into_owned();
-        ensure!(!text.is_empty(), "kubectl api-resources: {}", String::from_utf8_lossy(&told.stderr).trim());
-        // Events outlive what they tell of, and metrics are no objects.
+        let answer = ask.output().context("starting kubectl")?;
+        let text = String::from_utf8_lossy(&answer.stdout).into_owned();
+        ensure!(
+            !text.is_empty(),
+            "kubectl api-resources: {}",
+            String::from_utf8_lossy(&answer.stderr).trim()
+        );
+        // Events outlive what they are about, and metrics are no objects.
         let objects = |kind: &&str| !kind.starts_with("events") && !kind.contains("metrics.k8s.io");
         Ok(text.lines().filter(objects).map(str::to_owned).collect())
     }

@@ -99,7 +99,7 @@ mod tests {
     use super::{is_dynamic, triple};
 
     #[test]
-    fn a_dynamic_program_is_told_from_a_static_one() {
+    fn a_dynamic_program_is_distinguished_from_a_static_one() {
         let own = std::fs::read("/bin/true").unwrap();
         assert!(is_dynamic(&own));
         assert!(!is_dynamic(&[0; 64]));

@@ -70,7 +70,7 @@ pub(super) fn run(image: &Image) -> Result<()> {
         rights_shown(&full)
     );
     podman.in_network(NODES[1].0, &["nft", FILTER])?;
-    until(|| drop_is_told(&podman)).with_context(|| everything_said(&podman))?;
+    until(|| drop_is_reported(&podman)).with_context(|| everything_said(&podman))?;
     println!("a drop on {} has its stage and function", NODES[1].0);
     for name in names() {
         let name = name.as_str();
@@ -126,7 +126,7 @@ const FILTER: &str = "add table inet t; add chain inet t c { type filter hook in
     add rule inet t c icmp type echo-request drop";
 
 /// Whether the report names where the filter's drops are, and in which function: with no more than the chart's rights.
-fn drop_is_told(podman: &Podman) -> Result<()> {
+fn drop_is_reported(podman: &Podman) -> Result<()> {
     let (said, code) = podman.exec("hub", &["/kubectl-netcheck", "-o", "json", "report"])?;
     ensure!(matches!(code, Some(0 | 2)), "the report ended with {code:?}: {said}");
     let report: Value = serde_json::from_str(&said).context("no JSON")?;

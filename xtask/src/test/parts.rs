@@ -1,16 +1,19 @@
 //! The parts of `cargo xtask test`, in the order in which they run: cheap ones first, then by what they build on.
 
+use std::collections::BTreeSet;
 use std::io::{IsTerminal as _, stdout};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use serde_json::Value;
 
 use super::{
+    fuzz,
     steps::{Shared, cargo, cargo_with, program},
     walls,
 };
 use crate::{
-    battery, chart, docs, ebpf, image, layers, setup, soak,
-    tools::{command, output},
+    battery, chart, cluster, docs, ebpf, image, layers, setup, soak,
+    tools::{self, command, output},
 };
 
 /// A part of the test.
@@ -40,16 +43,29 @@ pub(crate) const PARTS: &[Part] = &[
     Part { name: "ebpf", about: "the kernel programs build", tools: setup::KERNEL, embeds: true, by_name_only: false, run: |_| Ok(()) },
     Part { name: "clippy", about: "no warnings, on the host and in the kernel", tools: &[], embeds: true, by_name_only: false, run: clippy },
     Part { name: "doc", about: "the documentation builds without warnings", tools: &[], embeds: true, by_name_only: false, run: doc },
-    Part { name: "unit", about: "unit, property and in-process tests", tools: &[], embeds: true, by_name_only: false, run: unit },
+    Part { name: "unit", about: "unit, property and in-process tests", tools: &["promtool", "alertmanager", "victoria-metrics", "xmllint"], embeds: true, by_name_only: false, run: unit },
     Part { name: "docs", about: "commands, flags, links and paths of the documentation", tools: docs::TOOLS, embeds: true, by_name_only: false, run: |_| docs::check() },
     Part { name: "lab", about: "real packets and faults in network namespaces (root)", tools: setup::LAB, embeds: true, by_name_only: false, run: lab },
     Part { name: "battery", about: "many faults, each located where it is (root)", tools: setup::LAB, embeds: true, by_name_only: true, run: battery },
     Part { name: "soak", about: "no false alarm while cores are busy and interfaces come and go (root)", tools: setup::LAB, embeds: true, by_name_only: true, run: soak },
+    Part { name: "hostile", about: "attacks on a hub over loopback: what they cost, and that they change nothing", tools: &[], embeds: false, by_name_only: true, run: hostile },
+    Part { name: "soak-hub", about: "twelve hours of a hub in nine minutes: neither memory nor descriptors grow", tools: &[], embeds: false, by_name_only: true, run: soak_hub },
+    Part { name: "fuzz", about: "what reads bytes of others, each target for a minute", tools: fuzz::TOOLS, embeds: false, by_name_only: true, run: |_| fuzz::check() },
     Part { name: "image", about: "the image, run with the rights that the chart gives it (root)", tools: image::TOOLS, embeds: false, by_name_only: true, run: |_| image::test() },
 ];
 
 /// Everything but the kernel programs, which don't compile for the host.
 const HOST: &str = "--workspace --exclude netcheck-ebpf";
+
+/// In release form, as its figures are read.
+fn hostile(_: &mut Shared) -> Result<()> {
+    cargo("test --release --package netcheck-hub --test hostile -- attacks_change --ignored --nocapture")
+}
+
+/// In release form: the rate stands for twelve hours.
+fn soak_hub(_: &mut Shared) -> Result<()> {
+    cargo("test --release --package netcheck-hub --test hostile -- twelve_hours --ignored --nocapture")
+}
 
 fn fmt(_: &mut Shared) -> Result<()> {
     // It colours what nobody sees unless it is told.
@@ -83,6 +99,7 @@ fn deny(shared: &mut Shared) -> Result<()> {
 fn clippy(_: &mut Shared) -> Result<()> {
     cargo(&format!("clippy {HOST} --all-targets -- -D warnings"))?;
     cargo("clippy --package netcheck-agent --no-default-features --all-targets -- -D warnings")?;
+    cargo("clippy --package kubectl-netcheck --no-default-features --all-targets -- -D warnings")?;
     ebpf::clippy()
 }
 
@@ -90,15 +107,36 @@ fn doc(_: &mut Shared) -> Result<()> {
     cargo_with(&format!("doc {HOST} --no-deps --document-private-items"), &[("RUSTDOCFLAGS", "-D warnings")])
 }
 
+/// Tests that need a lab: one after the other, in the part of that name.
+const OF_LAB: [&str; 3] = ["lab", "e2e", "install"];
+
+/// All parts select the whole workspace: with fewer packages, dependencies would be built anew for want of some of their
+/// features.
 fn unit(_: &mut Shared) -> Result<()> {
-    cargo(&format!("test {HOST} --exclude netcheck-netlab --exclude xtask"))?;
-    cargo("test --package xtask --lib")
+    let others = integration_tests()?.into_iter().filter(|name| !OF_LAB.contains(&name.as_str()));
+    let others: Vec<String> = others.map(|name| format!("--test {name}")).collect();
+    // One that fails keeps no other from running.
+    cargo(&format!("test {HOST} --no-fail-fast --lib --bins {}", others.join(" ")))?;
+    cargo(&format!("test {HOST} --doc"))
 }
 
 fn lab(_: &mut Shared) -> Result<()> {
-    cargo("build --package netcheck-agent --package netcheck-hub --package kubectl-netcheck")?;
+    cluster::build_beside_tests()?;
+    let tests = OF_LAB.map(|name| format!("--test {name}")).join(" ");
     // One that fails keeps no other from running.
-    cargo("test --package netcheck-netlab --package xtask --tests --no-fail-fast -- --test-threads=1")
+    cargo(&format!("test {HOST} {tests} --no-fail-fast -- --test-threads=1"))
+}
+
+/// The names of all integration tests of the workspace.
+fn integration_tests() -> Result<BTreeSet<String>> {
+    let mut metadata = tools::cargo();
+    metadata.args(["metadata", "--format-version=1", "--locked", "--no-deps"]);
+    let metadata: Value =
+        serde_json::from_str(&output(&mut metadata)?).context("cargo's metadata is no JSON")?;
+    let packages = metadata["packages"].as_array().into_iter().flatten();
+    let targets = packages.flat_map(|package| package["targets"].as_array().into_iter().flatten());
+    let tests = targets.filter(|target| target["kind"][0] == "test");
+    Ok(tests.filter_map(|target| target["name"].as_str()).map(ToOwned::to_owned).collect())
 }
 
 fn battery(shared: &mut Shared) -> Result<()> {

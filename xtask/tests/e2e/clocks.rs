@@ -24,7 +24,7 @@ fn says(name: &str, settings: Settings) -> Vec<(String, String, String, String)>
         let path = |cell: &&xtask::cluster::Cell| {
             cell.source == "n1" && cell.target == "node/n2" && cell.kind == "udp" && cell.family == "ipv4"
         };
-        // A cut cable tells nothing until something comes through again.
+        // A cut cable shows nothing until something comes through again.
         if fault.to_string().starts_with("loss") {
             cluster.wait("unreachable", Duration::from_secs(10), |report| report.unreachable > 0).unwrap();
             cluster.lab.heal(&fault).unwrap();

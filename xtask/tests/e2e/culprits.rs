@@ -77,8 +77,8 @@ fn the_rule_that_the_lab_inserted_is_named() {
             })
             .unwrap_or_else(|error| panic!("{error:#}\n{}", cluster.shown(&["incidents"]).unwrap()));
         for culprit in &named {
-            let told = rule(culprit).unwrap_or_else(|| panic!("{culprit}"));
-            assert!(ours.contains(&told), "{fault}: {told:?} is none of {ours:?}");
+            let found = rule(culprit).unwrap_or_else(|| panic!("{culprit}"));
+            assert!(ours.contains(&found), "{fault}: {found:?} is none of {ours:?}");
             assert_eq!(culprit["node"], node);
         }
         let shown = cluster.shown(&["report"]).unwrap();

@@ -1,4 +1,4 @@
-//! DNS caches of nodes' own: found by the agents, asked by nobody else, and told where one fails.
+//! DNS caches of nodes' own: found by the agents, asked by nobody else, and named where one fails.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -112,7 +112,8 @@ fn caches_are_found_on_their_nodes_and_asked_by_them_alone() {
     let _on_n2 = start(&cluster.lab, "n2", CACHE, directory.path());
     cluster.wait_healthy().unwrap();
 
-    // One is taken away with its address: nothing is sent there any more, and whoever is still told to ask it is warned.
+    // One is taken away with its address: nothing is sent there any more, and whoever is still configured to ask it is
+    // warned.
     drop(on_n1);
     run(&cluster.lab, "n1", "ip link del nodelocaldns");
     wait_cells(&cluster, "n1 has no cache any more", |cells| {

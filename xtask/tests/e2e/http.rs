@@ -1,8 +1,8 @@
-//! HTTP(S) and DNS over TCP and TLS: every server that misbehaves is told by name, with what it did; phases are parts of
+//! HTTP(S) and DNS over TCP and TLS: every server that misbehaves is named, with what it did; phases are parts of
 //! the whole; a packet of a TLS handshake that a kernel drops is located as any other.
 
 mod entrances;
-mod servers;
+pub(crate) mod servers;
 
 use std::time::Duration;
 
@@ -50,13 +50,13 @@ fn every_server_has_its_verdict_and_words() {
         ("silent", "the request got no answer from pod default/web-n3", "application", "inferred", "n3"),
     ];
     // Those that are on their way to be located make findings of their own.
-    let told = |report: &Report| {
+    let reported = |report: &Report| {
         report.findings.len() == bad.len()
             && bad.iter().all(|(service, words, ..)| {
                 about(report, service).is_some_and(|finding| finding.headline.contains(words))
             })
     };
-    let waited = cluster.wait("each is told", PATIENCE, told);
+    let waited = cluster.wait("each is reported", PATIENCE, reported);
     let shown = || cluster.shown(&["path", "n1", "service/default/silent:8081"]).unwrap();
     let (report, _) = waited.unwrap_or_else(|error| panic!("{error}\n{}", shown()));
     for (service, words, stage, certainty, node) in bad {
@@ -71,7 +71,7 @@ fn every_server_has_its_verdict_and_words() {
         assert!(finding.paths.iter().all(|path| path.kind == "http"), "{}", finding.headline);
         assert!(finding.headline.contains("TCP"), "TCP to it is fine: {}", finding.headline);
     }
-    // Nothing else is wrong, and the certificate that ends soon is told.
+    // Nothing else is wrong, and the certificate that ends soon is reported.
     assert_eq!(report.findings.len(), bad.len(), "{:?}", report.findings);
     let caveat = |word: &str| report.caveats.iter().any(|line| line.contains(word));
     assert!(caveat("service default/soon:8443: its certificate expires in 3 days"), "{:?}", report.caveats);
@@ -126,8 +126,8 @@ fn phases(cluster: &Cluster) {
 #[test]
 fn a_packet_of_a_handshake_that_is_dropped_is_located() {
     let (_servers, cluster) = start("e2e-tls", false);
-    let told = |report: &Report| about(report, "broken").is_some() && about(report, "good").is_none();
-    cluster.wait("all are probed", PATIENCE, told).unwrap();
+    let reported = |report: &Report| about(report, "broken").is_some() && about(report, "good").is_none();
+    cluster.wait("all are probed", PATIENCE, reported).unwrap();
     // The hello of TLS is longer than any packet of a TCP handshake.
     let rule = "add table inet hello; add chain inet hello forward { type filter hook forward priority 0; }; \
                 add rule inet hello forward tcp dport 8443 meta length > 200 drop";
@@ -170,11 +170,11 @@ fn dns_over_tcp_and_tls() {
     // An answer is an answer, however it comes.
     let fault: Fault = "dns answer=nxdomain".parse().unwrap();
     cluster.lab.inject(&fault).unwrap();
-    let told = |report: &Report| {
+    let reported = |report: &Report| {
         let nxdomain = report.findings.iter().filter(|finding| finding.headline.contains("NXDOMAIN"));
         nxdomain.flat_map(|finding| &finding.paths).filter(|path| path.kind == "dns").count() >= 2 * 4 * 6
     };
-    let (report, _) = cluster.wait("NXDOMAIN everywhere", PATIENCE, told).unwrap();
+    let (report, _) = cluster.wait("NXDOMAIN everywhere", PATIENCE, reported).unwrap();
     assert!(report.findings.iter().all(|finding| finding.location.as_ref().is_none_or(|at| at.node == "n4")));
     cluster.lab.heal(&fault).unwrap();
     cluster.wait_healthy().unwrap();
@@ -182,7 +182,7 @@ fn dns_over_tcp_and_tls() {
 }
 
 #[test]
-fn a_search_list_is_told_where_it_costs_queries() {
+fn a_search_list_is_reported_where_it_costs_queries() {
     let conf = tempfile::NamedTempFile::new().unwrap();
     let lab = Lab::up(LabSpec::named("e2e-search")).unwrap();
     let dns = lab.topology().service("kube-dns").unwrap().cluster_ips.unwrap().0;
@@ -197,8 +197,8 @@ fn a_search_list_is_told_where_it_costs_queries() {
         "n1, n2 and 2 more: looking up kubernetes.default takes 2 queries at {dns} (search list, ndots 5): \
          kubernetes.default.default.svc.cluster.local. NXDOMAIN, then kubernetes.default.svc.cluster.local."
     );
-    let told = |report: &Report| report.caveats.contains(&line) && report.is_healthy();
-    let (report, _) = cluster.wait("the search list is told", PATIENCE, told).unwrap();
+    let reported = |report: &Report| report.caveats.contains(&line) && report.is_healthy();
+    let (report, _) = cluster.wait("the search list is reported", PATIENCE, reported).unwrap();
     assert!(!report.caveats.iter().any(|line| line.contains("looking up web ")), "{:?}", report.caveats);
     cluster.stop().unwrap().down().unwrap();
 }

@@ -73,7 +73,8 @@ fn a_cluster_without_ipv4_is_planned_measured_and_reported() {
         }
     }
     // Probes by IPv4 that nobody can send would show here.
-    assert_eq!(report.caveats, Vec::<String>::new());
+    let about_probes: Vec<_> = report.caveats.iter().filter(|line| !line.contains("history")).collect();
+    assert!(about_probes.is_empty(), "{about_probes:?}");
     // A loss is located as in any other cluster. What n2 forwards is dropped; its agent's own session is not.
     let fault = inject(&cluster, "drop node=n2 hook=forward");
     wait_cells(&cluster, "what n2 drops is located", |cells| {

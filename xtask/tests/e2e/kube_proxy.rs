@@ -11,7 +11,7 @@ use crate::args;
 
 /// How long it must stay well, at one probe a second of each path.
 const STEADY: Duration = Duration::from_secs(8);
-/// How long may pass until all is told.
+/// How long may pass until all is reported.
 const PATIENCE: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(500);
 
@@ -72,7 +72,7 @@ fn flows_are_followed(cluster: &Cluster) {
         for node in ["n1", "n2", "n3", "n4"] {
             missing.extend(["web", "kube-dns"].iter().flat_map(|target| unknown(cluster, node, target)));
         }
-        // Backends are told every few seconds.
+        // Backends are reported every few seconds.
         if missing.is_empty() || start.elapsed() > PATIENCE {
             break;
         }
@@ -103,7 +103,7 @@ fn unknown(cluster: &Cluster, node: &str, service: &str) -> Vec<String> {
     for cell in cells {
         let path = format!("{node} {} {}", cell["path"]["kind"], cell["path"]["target"]["id"]);
         let exchange = cell["path"]["kind"] == "PROBE_KIND_HTTP";
-        // Of an exchange the handshake alone is the network's; whose packet is whose share nobody can tell further.
+        // Of an exchange the handshake alone is the network's; whose packet is whose share is not known further.
         for share in if exchange { &["network"][..] } else { &["network", "host"] } {
             if cell["stats"][share]["p50"].is_null() {
                 missing.push(format!("{path}: no share of {share}"));

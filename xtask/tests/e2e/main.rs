@@ -3,18 +3,23 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's way to fail")]
 
+mod api;
+mod checks;
 mod clocks;
+mod clusters;
 mod culprits;
 mod dns_caches;
 mod docs;
 mod faults;
 mod forged;
+mod history;
 mod http;
 mod ipv6_only;
 mod kube_proxy;
 mod lives;
 mod networks;
 mod new_flows;
+mod prometheus;
 mod relays;
 mod services;
 mod sizes;

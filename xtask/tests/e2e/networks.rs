@@ -1,4 +1,5 @@
-//! A secondary network of pods, as Multus would attach it: measured from who is on it, told apart from the cluster's own.
+//! A secondary network of pods, as Multus would attach it: measured from who is on it, distinguished from the cluster's
+//! own.
 
 use std::time::Duration;
 
@@ -106,10 +107,10 @@ fn a_secondary_network_is_measured_from_who_is_on_it_and_fails_alone() {
         assert!(to_it(cell), "{cell:?}");
     }
     let caveats = cluster.report().unwrap().caveats;
-    let told = |line: &String| {
+    let named = |line: &String| {
         line.contains("pod netcheck/vantage-n3 on n3 has no address 10.250.3.") && line.contains(NETWORK)
     };
-    assert!(caveats.iter().any(told), "{caveats:?}");
+    assert!(caveats.iter().any(named), "{caveats:?}");
     cluster.lab.heal(&fault).unwrap();
     cluster.wait_healthy().unwrap();
     cluster.stop().unwrap().down().unwrap();

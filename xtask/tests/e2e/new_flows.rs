@@ -1,5 +1,5 @@
 //! What connection tracking knows goes on under a rule for new connections: every kind of probe sees the rule all the
-//! same, soon, and it is told that old connections go on.
+//! same, soon, and it is reported that old connections go on.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -80,17 +80,17 @@ fn a_rule_for_new_connections_is_seen_by_every_kind_within_three_intervals() {
         assert!(*took <= 3 * INTERVAL, "{kind} took {took:?}");
     }
 
-    // It is told what it is, and where.
+    // It is reported what it is, and where.
     cluster
-        .wait("all is told", 10 * INTERVAL, |report| {
-            let told = |node: &str| {
+        .wait("all is reported", 10 * INTERVAL, |report| {
+            let reported_at = |node: &str| {
                 report.findings.iter().any(|finding| {
                     let at = finding.location.as_ref();
                     at.is_some_and(|at| at.node == node && at.stage == "netfilter_forward")
                         && finding.headline.contains("new connections are denied, old ones go on since")
                 })
             };
-            told("n2") && told("n4")
+            reported_at("n2") && reported_at("n4")
         })
         .unwrap_or_else(|error| panic!("{error}\n{}", cluster.shown(&["path", "n1", "web-n2"]).unwrap()));
     let cells = cluster.ask(&["matrix"]).unwrap();

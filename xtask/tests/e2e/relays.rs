@@ -69,13 +69,13 @@ fn direct(cluster: &Cluster) {
 }
 
 #[test]
-fn who_is_cut_off_from_the_hub_by_the_fault_tells_of_it_through_a_neighbour() {
+fn who_is_cut_off_from_the_hub_by_the_fault_reports_it_through_a_neighbour() {
     let (cluster, _) = cluster("e2e-relay");
     // So many seconds of samples are looked at in the end.
     let began = Instant::now();
     let fault = inject(&cluster, CUT);
     let cut = Instant::now();
-    // n1 and n2 see that n3 does not answer; what n3's kernel did is n3's to tell.
+    // n1 and n2 see that n3 does not answer; what n3's kernel did is n3's to report.
     let found = |report: &xtask::cluster::Report| report.findings.iter().any(rule_of_n3);
     cluster.wait("the rule on n3 is found", Duration::from_secs(20), found).unwrap();
     println!("n3's rule is named {:.1} s after it came", cut.elapsed().as_secs_f64());

@@ -240,7 +240,7 @@ fn a_backend_that_refuses_is_never_blamed_on_who_passes_on(cluster: &Cluster) {
         if placed.is_empty() { Err("no place".to_owned()) } else { Ok(()) }
     });
     cluster
-        .wait("it is told that it does not answer", PATIENCE, |report| {
+        .wait("it is reported that it does not answer", PATIENCE, |report| {
             let mut lines = report.findings.iter().flat_map(|finding| &finding.evidence);
             lines.any(|line| {
                 line.starts_with("backend default/web-n1 (") && line.ends_with("does not answer any more")

@@ -15,7 +15,8 @@ fn lab(name: &str, mode: Mode) -> Cluster {
     healthy(name, mode, Settings { hub_args: args("--size-interval 3s"), ..Settings::default() })
 }
 
-/// The sizes of all ICMP paths from a node to a pod: route, largest that passes, smallest that is lost, told.
+/// The sizes of all ICMP paths from a node to a pod: route, largest that passes, smallest that is lost, reported by a
+/// router.
 fn sizes(cluster: &Cluster, from: &str, pod: &str) -> Vec<[u64; 4]> {
     let answer = cluster.ask(&["path", from, pod]).unwrap();
     let paths = answer["paths"].as_array().unwrap().iter();
@@ -86,20 +87,20 @@ fn a_black_hole_over_vxlan() {
 
 #[test]
 fn a_link_that_says_what_it_takes_loses_nothing() {
-    let cluster = lab("size-told", Mode::Routed);
+    let cluster = lab("size-icmp", Mode::Routed);
     let narrow = ["link", "set", "cni0", "mtu", "1400"];
     assert!(cluster.lab.command("n2", "ip").unwrap().args(narrow).status().unwrap().success());
-    let told = |cluster: &Cluster| {
+    let measured = |cluster: &Cluster| {
         let found = sizes(cluster, "n1", "app-n2-2");
         // The kernel's own route learns it too.
-        found.iter().all(|&[_, passed, lost, told]| passed == 1400 && lost == 0 && told == 1400)
+        found.iter().all(|&[_, passed, lost, reported]| passed == 1400 && lost == 0 && reported == 1400)
             && found.len() == 2
     };
     let mut alarms = Vec::new();
     cluster
         .wait("what n2 takes is known", PATIENCE, |report| {
             alarms.extend(report.findings.iter().map(|finding| finding.headline.clone()));
-            told(&cluster)
+            measured(&cluster)
         })
         .unwrap();
     let text = cluster.shown(&["path", "n1", "app-n2-2"]).unwrap();

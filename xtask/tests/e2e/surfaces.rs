@@ -11,7 +11,7 @@ use xtask::cluster::{Cluster, Settings, binary, grpcurl_commands};
 use crate::healthy;
 
 #[test]
-fn grpcurl_works_as_printed_and_exit_codes_tell() {
+fn grpcurl_works_as_printed_and_exit_codes_say_how_it_ended() {
     let cluster = healthy("e2e-read", Mode::Vxlan, Settings::default());
     for command in grpcurl_commands(&cluster) {
         let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
@@ -36,9 +36,9 @@ fn grpcurl_works_as_printed_and_exit_codes_tell() {
             .unwrap();
         let hub = get(&cluster, SocketAddr::new(cluster.lab.topology().hub_v4.into(), 8080));
         let agent = get(&cluster, SocketAddr::new(n3.into(), 6101));
-        hub.contains("netcheck_node_kernel_drops_total{node=\"n3\",reason=\"NETFILTER_DROP\"}")
-            && agent
-                .contains("netcheck_agent_kernel_drops_total{interface=\"eth0\",reason=\"NETFILTER_DROP\"}")
+        hub.contains(
+            "netcheck_node_kernel_drops_total{node=\"n3\",interface=\"uplink\",reason=\"NETFILTER_DROP\"}",
+        ) && agent.contains("netcheck_agent_kernel_drops_total{interface=\"eth0\",reason=\"NETFILTER_DROP\"}")
     };
     cluster.wait("drops are counted", Duration::from_secs(20), stranger).unwrap();
     cluster.lab.heal(&fault).unwrap();
@@ -68,8 +68,8 @@ fn healthy_probes_leave_no_drops(cluster: &Cluster) {
     // The counts are read every five seconds.
     let seven_rounds = || {
         let sent = page().0 + 44.0 * 7.0;
-        let told = |_: &xtask::cluster::Report| page().0 >= sent;
-        cluster.wait("seven rounds of probes", Duration::from_secs(30), told).unwrap();
+        let sent_all = |_: &xtask::cluster::Report| page().0 >= sent;
+        cluster.wait("seven rounds of probes", Duration::from_secs(30), sent_all).unwrap();
         page().1
     };
     let dropped = seven_rounds();

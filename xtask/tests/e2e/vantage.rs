@@ -1,4 +1,4 @@
-//! The pod vantage: what pods reach and what they don't, told from their nodes.
+//! The pod vantage: what pods reach and what they don't, distinguished from their nodes.
 
 use std::time::{Duration, Instant};
 
@@ -51,7 +51,9 @@ fn pods_measure_everything(cluster: &Cluster) {
         let service = mine.iter().find(|cell| cell.target == "service/default/web:80").unwrap();
         assert!(service.network_p50_s.is_some(), "{service:?}");
     }
-    assert_eq!(cluster.report().unwrap().caveats, Vec::<String>::new());
+    // That of history alone: this hub has no directory for it.
+    let caveats = cluster.report().unwrap().caveats;
+    assert!(matches!(&caveats[..], [one] if one.contains("--data-dir")), "{caveats:?}");
 }
 
 #[test]
@@ -111,7 +113,7 @@ fn what_only_pods_miss_is_located_and_nodes_are_fine() {
         let hurt = cell.target == "pod/default/web-n1" || cell.target == "service/default/web:80";
         assert!(from_pod(cell, "n3") && hurt, "not hurt: {cell:?}");
     }
-    let report = cluster.shown(&["report"]).unwrap();
+    let report = cluster.shown(&["report", "-v"]).unwrap();
     assert!(
         report.contains("pods of n3") && report.contains("from the nodes themselves it is fine"),
         "{report}"
@@ -138,8 +140,8 @@ fn a_vantage_that_is_replaced_costs_nothing_but_time() {
     });
     assert!(!cells.iter().any(is_bad), "nothing is lost: {cells:?}");
     let caveats = cluster.report().unwrap().caveats;
-    let told = |line: &String| line.starts_with("no pod vantage on n2") && line.contains("is gone");
-    assert!(caveats.iter().any(told), "{caveats:?}");
+    let named = |line: &String| line.starts_with("no pod vantage on n2") && line.contains("is gone");
+    assert!(caveats.iter().any(named), "{caveats:?}");
     cluster.start_vantage("n2").unwrap();
     wait_cells(&cluster, "pods of n2 measure again", |cells| {
         let mut mine = cells.iter().filter(|cell| from_pod(cell, "n2"));

@@ -1,4 +1,4 @@
-//! What nftables tells of a packet that is traced (net/netfilter/nf_tables_trace.c). Pure.
+//! What nftables reports of a packet that is traced (net/netfilter/nf_tables_trace.c). Pure.
 
 use std::net::IpAddr;
 
@@ -65,7 +65,7 @@ impl Packet {
 pub(crate) struct TraceEvent {
     /// The same for all steps of one packet within one hook, and often, not always, at the next hook.
     pub(crate) id: u32,
-    /// Whose packet it is: told with its first step at each hook.
+    /// Whose packet it is: reported with its first step at each hook.
     pub(crate) packet: Option<Packet>,
     /// `NFPROTO_*` of the table.
     pub(crate) family: u8,

@@ -27,7 +27,7 @@ fn read(datagram: &[u8]) -> Option<Rule> {
 }
 
 #[test]
-fn rules_are_told_in_the_words_of_nft() {
+fn rules_are_described_in_the_words_of_nft() {
     let expected = [
         (
             "meta nfproto ipv4 ip saddr 10.0.0.0/24 ip daddr 10.1.2.3 meta l4proto tcp tcp dport 80 \
@@ -51,9 +51,9 @@ fn rules_are_told_in_the_words_of_nft() {
         ("fib … 0 drop", ""),
     ];
     let rules: Vec<Rule> = recorded("rule").iter().map(|bytes| read(bytes).unwrap()).collect();
-    let told: Vec<(&str, &str)> =
+    let texts: Vec<(&str, &str)> =
         rules.iter().map(|rule| (rule.text.as_str(), rule.comment.as_str())).collect();
-    assert_eq!(told, expected);
+    assert_eq!(texts, expected);
     assert_eq!(rules.iter().filter(|rule| rule.rejects).count(), 1);
 }
 

@@ -1,6 +1,6 @@
 //! Traces probes through nftables for a moment.
 //!
-//! [`trace`] makes a table of its own, listens to what the kernel tells of marked packets, and asks for the rules that
+//! [`trace`] makes a table of its own, listens to what the kernel reports of marked packets, and asks for the rules that
 //! ended them. Both sockets are its own: when it returns, is cancelled, or its process dies, the kernel closes them and
 //! takes the table away (`NFT_TABLE_F_OWNER`, Linux 5.12), whatever had happened before. No other rule is touched.
 
@@ -82,7 +82,7 @@ pub(crate) async fn trace(
                     ways.take(event);
                 }
             }
-            // More was told than this socket could hold: the rest is as good.
+            // More was reported than this socket could hold: the rest is as good.
             Ok(Err(error)) if error.raw_os_error() == Some(libc::ENOBUFS) => {}
             Ok(Err(error)) => return Err(TraceError::Socket(error)),
             Err(_elapsed) => break,
@@ -140,7 +140,7 @@ async fn read_rule(reader: &mut TokioSocket, ended: &Ended) -> Option<Rule> {
     Some(Rule::read(family, attributes))
 }
 
-/// The way of each marked packet, from what is told of its steps. Pure.
+/// The way of each marked packet, from what is reported of its steps. Pure.
 pub(super) struct Ways<'a> {
     /// The own table's name.
     own: &'a str,
@@ -221,7 +221,7 @@ impl<'a> Ways<'a> {
     }
 
     /// A packet that has another number than it had where it was marked: which one is it? Nobody else's is traced, and
-    /// what is told of it comes right behind what was told there.
+    /// what is reported of it comes right behind what was reported there.
     fn recognize(&mut self, id: u32, packet: Option<Packet>) {
         let Some(packet) = packet.filter(|_| self.packets.len() < PACKETS) else { return };
         let like = self.marked.iter().enumerate();

@@ -1,141 +1,195 @@
-//! The most specific route to an address, where it leads nowhere.
+//! The route that a packet is sent by, or the rule of the routing policy database, where it leads nowhere.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use futures::TryStreamExt as _;
+use futures::{Stream, TryStreamExt as _};
 use ipnet::IpNet;
 use netcheck_proto::v1;
-use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
-use rtnetlink::{RouteMessageBuilder, new_connection};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteType,
+};
+use netlink_packet_route::rule::RuleMessage;
+use rtnetlink::{IpVersion, RouteMessageBuilder};
 
-/// Routes that are looked at: a router with the whole Internet's is not asked for all of them.
+use super::netlink::Connection;
+use policy::{Packet, Taken};
+
+mod policy;
+#[cfg(test)]
+mod tests;
+
+/// Routes and rules that are looked at: a router with the whole Internet's is not asked for all of them.
 const MOST: usize = 100_000;
 
-/// Asks the kernel. None where a route leads on, and where it can't be asked.
-pub(super) async fn find(to: IpAddr) -> Option<v1::Culprit> {
-    let (connection, handle, _) = new_connection().ok()?;
-    let talking = tokio::spawn(connection);
-    let message = match to {
-        IpAddr::V4(_) => RouteMessageBuilder::<Ipv4Addr>::new().build(),
-        IpAddr::V6(_) => RouteMessageBuilder::<Ipv6Addr>::new().build(),
+/// Asks the kernel. None where a route leads on, and where it can't be asked. `from`: the packet's source, where it is known.
+pub(super) async fn find(to: IpAddr, from: Option<IpAddr>) -> Option<v1::Culprit> {
+    let connection = Connection::open()?;
+    let (message, version) = match to {
+        IpAddr::V4(_) => (RouteMessageBuilder::<Ipv4Addr>::new().build(), IpVersion::V4),
+        IpAddr::V6(_) => (RouteMessageBuilder::<Ipv6Addr>::new().build(), IpVersion::V6),
     };
-    let mut all = std::pin::pin!(handle.route().get(message).execute());
-    let (mut best, mut seen) = (None, 0);
-    let read = loop {
-        match all.try_next().await {
-            Ok(Some(route)) if seen < MOST => {
-                seen += 1;
-                best = better(best, route, to);
-            }
-            Ok(None) => break true,
-            Ok(Some(_)) | Err(_) => break false,
-        }
-    };
-    talking.abort();
-    if !read {
-        return None;
-    }
-    culprit(best.as_ref(), to)
+    let routes = all(connection.handle.route().get(message).execute()).await?;
+    let rules = all(connection.handle.rule().get(version).execute()).await?;
+    culprit(&rules, &routes, Packet { to, from })
 }
 
-/// The more specific of two routes to an address; of two that are equally so, the first.
-fn better(best: Option<RouteMessage>, route: RouteMessage, to: IpAddr) -> Option<RouteMessage> {
-    let covers = network(&route, to).is_some_and(|network| network.contains(&to));
-    let length = |route: &RouteMessage| route.header.destination_prefix_length;
-    if covers && best.as_ref().is_none_or(|best| length(&route) > length(best)) { Some(route) } else { best }
+/// Where the kernel would send a packet for this address: the route as it stands in its table.
+pub(super) struct Way {
+    /// Whom it hands the packet to: a gateway, or the destination itself.
+    pub(super) hop: IpAddr,
+    /// Length of the prefix that the route covers (bits); 0 for a default route.
+    pub(super) prefix: u8,
+    /// Index of the interface.
+    pub(super) interface: u32,
+    /// In the words of ip-route(8).
+    pub(super) text: String,
+    /// What the route itself allows.
+    pub(super) mtu: Option<u32>,
+}
+
+/// Asks the kernel which route matches (`RTM_F_FIB_MATCH`). None where none does.
+pub(super) async fn way(to: IpAddr) -> Option<Way> {
+    let connection = Connection::open()?;
+    let mut message = match to {
+        IpAddr::V4(to) => RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(to, 32).build(),
+        IpAddr::V6(to) => RouteMessageBuilder::<Ipv6Addr>::new().destination_prefix(to, 128).build(),
+    };
+    message.header.flags |= RouteFlags::FibMatch;
+    // A question is for no table and of no origin.
+    (message.header.table, message.header.kind) = (0, RouteType::Unspec);
+    let route = std::pin::pin!(connection.handle.route().get(message).execute()).try_next().await.ok()??;
+    as_way(&route, to)
+}
+
+fn as_way(route: &RouteMessage, to: IpAddr) -> Option<Way> {
+    let interface = route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Oif(index) => Some(*index),
+        _ => None,
+    })?;
+    let gateway = route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Gateway(RouteAddress::Inet(address)) => Some(IpAddr::V4(*address)),
+        RouteAttribute::Gateway(RouteAddress::Inet6(address)) => Some(IpAddr::V6(*address)),
+        _ => None,
+    });
+    let metrics = route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Metrics(metrics) => Some(metrics),
+        _ => None,
+    });
+    let mtu = metrics.into_iter().flatten().find_map(|metric| match metric {
+        RouteMetric::Mtu(mtu) => Some(*mtu),
+        _ => None,
+    });
+    let network = network(route, to)?;
+    let mut text = network.trunc().to_string();
+    if let Some(gateway) = gateway {
+        text += &format!(" via {gateway}");
+    }
+    if metric(route) != 0 {
+        text += &format!(" metric {}", metric(route));
+    }
+    text += &format!(" in table {}", table_name(table_of(route)));
+    Some(Way { hop: gateway.unwrap_or(to), prefix: network.prefix_len(), interface, text, mtu })
+}
+
+/// Everything that is listed, as far as it is not too much; none where the kernel stops listing.
+async fn all<T>(stream: impl Stream<Item = Result<T, rtnetlink::Error>>) -> Option<Vec<T>> {
+    let mut stream = std::pin::pin!(stream);
+    let mut all = Vec::new();
+    while all.len() < MOST {
+        match stream.try_next().await {
+            Ok(Some(one)) => all.push(one),
+            Ok(None) => return Some(all),
+            Err(_) => return None,
+        }
+    }
+    None
 }
 
 fn network(route: &RouteMessage, to: IpAddr) -> Option<IpNet> {
-    let told = route.attributes.iter().find_map(|attribute| match attribute {
+    let destination = route.attributes.iter().find_map(|attribute| match attribute {
         RouteAttribute::Destination(RouteAddress::Inet(address)) => Some(IpAddr::V4(*address)),
         RouteAttribute::Destination(RouteAddress::Inet6(address)) => Some(IpAddr::V6(*address)),
         _ => None,
     });
     // A default route names no destination.
     let any = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    IpNet::new(told.unwrap_or(any), route.header.destination_prefix_length).ok()
+    IpNet::new(destination.unwrap_or(any), route.header.destination_prefix_length).ok()
 }
 
-/// In the words of ip-route(8); none where the route leads on.
-fn culprit(best: Option<&RouteMessage>, to: IpAddr) -> Option<v1::Culprit> {
-    let tool = if to.is_ipv4() { "ip" } else { "ip -6" };
-    let dead = |route: &RouteMessage| {
-        Some(match route.header.kind {
-            RouteType::BlackHole => "blackhole",
-            RouteType::Unreachable => "unreachable",
-            RouteType::Prohibit => "prohibit",
-            RouteType::Throw => "throw",
-            _ => return None,
-        })
-    };
-    let (object, see, mend) = match best {
-        None => (
-            format!("no route to {to}"),
-            format!("{tool} route get {to}"),
-            format!("a route that covers {to}; where the CNI sets routes, its daemon on this node"),
-        ),
-        Some(route) => {
-            let (word, network) = (dead(route)?, network(route, to)?);
-            let (network, table) = (network.trunc(), table(route));
-            (
-                format!("route {word} {network} in table {table}"),
-                format!("{tool} route show {network} table {table}"),
-                format!("unless it is meant: {tool} route del {word} {network} table {table}"),
-            )
-        }
-    };
-    Some(v1::Culprit {
-        kind: v1::CulpritKind::Route.into(),
-        object,
-        see,
-        mend,
-        certainty: v1::Certainty::Inferred.into(),
-        ..Default::default()
+/// The lower one is preferred.
+fn metric(route: &RouteMessage) -> u32 {
+    let own = route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Priority(metric) => Some(*metric),
+        _ => None,
+    });
+    own.unwrap_or(0)
+}
+
+/// The word for a route that leads nowhere.
+fn dead(route: &RouteMessage) -> Option<&'static str> {
+    Some(match route.header.kind {
+        RouteType::BlackHole => "blackhole",
+        RouteType::Unreachable => "unreachable",
+        RouteType::Prohibit => "prohibit",
+        RouteType::Throw => "throw",
+        _ => return None,
     })
 }
 
-fn table(route: &RouteMessage) -> String {
+/// In the words of ip-route(8) and ip-rule(8); none where a route leads on.
+fn culprit(rules: &[RuleMessage], routes: &[RouteMessage], packet: Packet) -> Option<v1::Culprit> {
+    let to = packet.to;
+    let tool = if to.is_ipv4() { "ip" } else { "ip -6" };
+    let mut found = v1::Culprit {
+        kind: v1::CulpritKind::Route.into(),
+        certainty: v1::Certainty::Inferred.into(),
+        ..Default::default()
+    };
+    match policy::taken(rules, routes, packet) {
+        Taken::Nothing => {
+            found.object = format!("no route to {to}");
+            found.see = format!("{tool} route get {to}");
+            found.mend =
+                format!("a route that covers {to}; where the CNI sets routes, its daemon on this node");
+        }
+        Taken::Route(route, rule) => {
+            let (word, network) = (dead(route)?, network(route, to)?.trunc());
+            let table = table_name(table_of(route));
+            found.object = format!("route {word} {network} in table {table}");
+            found.see = format!("{tool} route show {network} table {table}");
+            found.mend = format!("unless it is meant: {tool} route del {word} {network} table {table}");
+            if !["main", "local", "default"].contains(&table.as_str()) {
+                found.kind = v1::CulpritKind::RoutingRule.into();
+                found.object += &format!(", to which ip rule {} leads", policy::priority(rule));
+                found.text = policy::text(rule);
+                found.see += &format!("; {tool} rule show");
+            }
+        }
+        Taken::Rule(rule) => {
+            let priority = policy::priority(rule);
+            found.kind = v1::CulpritKind::RoutingRule.into();
+            found.object = format!("ip rule {priority} leads nowhere");
+            found.text = policy::text(rule);
+            found.see = format!("{tool} rule show");
+            found.mend = format!("unless it is meant: {tool} rule del pref {priority}");
+        }
+    }
+    Some(found)
+}
+
+fn table_of(route: &RouteMessage) -> u32 {
     let whole = route.attributes.iter().find_map(|attribute| match attribute {
         RouteAttribute::Table(table) => Some(*table),
         _ => None,
     });
-    match whole.unwrap_or_else(|| route.header.table.into()) {
+    whole.unwrap_or_else(|| route.header.table.into())
+}
+
+fn table_name(table: u32) -> String {
+    match table {
         253 => "default".to_owned(),
         254 => "main".to_owned(),
         255 => "local".to_owned(),
         other => other.to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn route(kind: RouteType, network: &str) -> RouteMessage {
-        let network: IpNet = network.parse().unwrap();
-        let mut route = RouteMessage::default();
-        route.header.kind = kind;
-        route.header.destination_prefix_length = network.prefix_len();
-        route.header.table = 254;
-        if network.prefix_len() > 0 {
-            route.attributes.push(RouteAttribute::Destination(network.addr().into()));
-        }
-        route
-    }
-
-    #[test]
-    fn the_most_specific_route_is_the_one() {
-        let to = "10.244.3.7".parse().unwrap();
-        let named = |routes: Vec<RouteMessage>| {
-            let best = routes.into_iter().fold(None, |best, route| better(best, route, to));
-            culprit(best.as_ref(), to).map(|culprit| culprit.object)
-        };
-        let way = |network| route(RouteType::Unicast, network);
-        let hole = |network| route(RouteType::BlackHole, network);
-        let told = Some("route blackhole 10.244.3.0/24 in table main".to_owned());
-        assert_eq!(named(vec![way("0.0.0.0/0"), hole("10.244.3.0/24"), hole("10.0.0.0/8")]), told);
-        assert_eq!(named(vec![hole("10.244.0.0/16"), way("10.244.3.0/24")]), None);
-        assert_eq!(named(vec![hole("10.245.0.0/16"), way("0.0.0.0/0")]), None);
-        assert_eq!(named(vec![way("10.245.0.0/16")]), Some("no route to 10.244.3.7".to_owned()));
     }
 }

@@ -69,14 +69,3 @@ fn a_table_of_connections_is_full_or_not() {
         assert_eq!(connections(&sysctls.0).is_some(), full, "{name}");
     }
 }
-
-#[test]
-fn sockets_that_take_packets_are_found() {
-    let sockets = "  sl  local_address rem_address   st\n   \
-                   0: 0100007F:17D4 00000000:0000 0A 00000000:00000000\n   \
-                   1: 0100007F:0050 0100007F:A000 01 00000000:00000000\n";
-    assert!(takes(sockets, true, 6100));
-    assert!(!takes(sockets, true, 80), "it is connected, and does not listen");
-    assert!(takes(sockets, false, 80));
-    assert!(!takes("", false, 80) && !takes("x\ny\n", true, 0));
-}

@@ -9,7 +9,7 @@ use super::*;
 use crate::host::starvation::cpu_stat;
 use crate::model::sample::StarvationReason;
 
-/// Tells the test that it is the process inside.
+/// Shows the test that it is the process inside.
 const INSIDE: &str = "NETCHECK_TEST_INSIDE_QUOTA";
 const NAME: &str = "engine::tests::starved::under_a_cpu_quota_silence_is_suspect";
 /// Of 100 ms: what runs beside the engine uses it up even on a machine where much else runs.

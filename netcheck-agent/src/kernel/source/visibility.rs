@@ -101,7 +101,7 @@ impl EbpfSource {
         let mut hook = self.hook(ifindex, event.flags);
         let mut pod = self.pod_behind.get(&ifindex).map(|end| Arc::clone(&end.pod));
         if event.netns != self.own_netns {
-            // In another namespace, a pod's: its indices are not ours, its addresses tell whose it is.
+            // In another namespace, a pod's: its indices are not ours, its addresses show whose it is.
             hook.interface = Arc::from("");
             hook.role = InterfaceRole::Unknown;
             let behind = self.pod_behind.get(&event.peer_ifindex).map(|end| Arc::clone(&end.pod));
@@ -181,7 +181,7 @@ impl EbpfSource {
             return false;
         }
         if event.identity == identity::PROBE {
-            let key = ReflectKey { session: event.session, path: event.path, _pad: 0 };
+            let key = ReflectKey { session: event.session, path: event.path, _pad: 0, source: event.source };
             let held = self.maps.reflect.get(&Abi(key), 0);
             return held
                 .is_ok_and(|Abi(held)| held.reply_ifindex != 0 && held.reply_sequence == event.sequence);

@@ -161,7 +161,7 @@ fn hooks_of_netfilter_by_their_callers() {
             Stage::BridgeForward,
         ),
         ("nft_do_chain nft_do_chain_netdev nf_hook_slow __dev_queue_xmit ip_output", Stage::NetdevEgress),
-        // Of a caller that nobody knows, the other facts tell.
+        // Of a caller that nobody knows, the other facts show it.
         ("nft_do_chain nft_do_chain_inet nf_hook_slow something_new", Stage::NetfilterPrerouting),
     ] {
         let mut frames = frames.split(' ');
@@ -195,6 +195,10 @@ fn reasons_then_functions() {
         ("ICMP_CSUM", "icmpv6_rcv", Stage::Socket),
         ("NOT_SPECIFIED", "do_xdp_generic", Stage::Ingress),
         ("NOT_SPECIFIED", "veth_xmit", Stage::Egress),
+        // More than the port takes, and nothing back through the port that it came by.
+        ("NOT_SPECIFIED", "br_dev_queue_push_xmit", Stage::Egress),
+        ("NOT_SPECIFIED", "br_forward", Stage::Egress),
+        ("NOT_SPECIFIED", "br_handle_frame_finish", Stage::Ingress),
         ("NOT_SPECIFIED", "", Stage::Unspecified),
         ("unknown(70000)", "something_new", Stage::Unspecified),
     ] {

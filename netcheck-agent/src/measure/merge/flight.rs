@@ -40,7 +40,7 @@ pub(crate) struct Flight {
     pub(crate) drops: Vec<DropSeen>,
     pub(crate) reflected: Option<Reflected>,
     pub(crate) reset: bool,
-    /// It began as a datagram, and goes on over TCP: what hooks tell of datagrams is not of this part.
+    /// It began as a datagram, and goes on over TCP: what hooks report of datagrams is not of this part.
     stream_alone: bool,
     request: ArrayVec<(u64, Hook), HOOKS_MAX>,
     reply: ArrayVec<(u64, Hook), HOOKS_MAX>,
@@ -146,7 +146,7 @@ impl Flight {
         self.t1_ns().map_or(self.t0_ns, |t1_ns| t1_ns.max(self.t0_ns)).saturating_add(self.timeout_ns)
     }
 
-    /// Whether an answer came in time, or why that can't be told.
+    /// Whether an answer came in time, or why that is not known.
     pub(crate) fn in_time(
         &self,
         seen: Seen,

@@ -42,7 +42,7 @@ impl Merge {
                 self.lost(flight, now_ns, outcome, why_starved, detail);
             }
             // What raw IPv6 sockets say, and no others, of a packet that an interface of this node dropped. Ordinary
-            // probes tell whether the agent is out of memory.
+            // probes show whether the agent is out of memory.
             Some(Ending::OwnFault { detail })
                 if flight.probe.size_bytes() != 0 && detail.errno == Some(Errno::NOBUFS) =>
             {
@@ -102,7 +102,7 @@ impl Merge {
         }
     }
 
-    /// An exchange over TCP ended as it should. The hooks saw its first packet and the first one back: what they tell
+    /// An exchange over TCP ended as it should. The hooks saw its first packet and the first one back: what they report
     /// is the handshake's share of the network.
     fn exchanged(&mut self, flight: &Flight, now_ns: u64, steps: StepTimes, not_after: Option<i64>) {
         self.counters.sample(flight.probe.kind, flight.probe.family(), Outcome::Reply);
@@ -240,7 +240,7 @@ impl Merge {
         }
     }
 
-    /// A probe that tried a size was not answered. True: a router told what it takes instead, so nothing is lost that
+    /// A probe that tried a size was not answered. True: a router reported what it takes instead, so nothing is lost that
     /// anybody would send now.
     fn router_reported(&mut self, flight: &Flight, now_ns: u64, detail: &Detail) -> bool {
         let (path, bytes) = (flight.probe.key.path, flight.probe.size_bytes());

@@ -9,7 +9,7 @@ use crate::host::clock::SECOND_NS;
 use crate::model::observation::Reflected;
 use crate::model::report::ArrivalSeen;
 
-/// A reply tells of this many sequences before its own, and lost ones are remembered as far.
+/// A reply reports this many sequences before its own, and lost ones are remembered as far.
 const SPAN: u32 = 64;
 /// When a kernel sends an answer to a SYN again at the earliest (RFC 6298 section 2.1; TCP_TIMEOUT_INIT in
 /// include/net/tcp.h).
@@ -67,7 +67,7 @@ impl PathMemory {
     }
 
     /// A probe was lost, whose SYN, if it is nothing but a handshake, was sent at `syn_ns`. Says at once what an
-    /// earlier-read, later-sent reply already told of it.
+    /// earlier-read, later-sent reply already reported it.
     pub(crate) fn lost(
         &mut self,
         now_ns: u64,
@@ -165,7 +165,7 @@ mod tests {
     const PATH: PathId = PathId(1);
 
     #[test]
-    fn what_a_bitmap_tells() {
+    fn what_a_bitmap_shows() {
         for (newest, arrived, asked, expected) in [
             (10, 0b1011, 9, Some(true)),
             (10, 0b1011, 8, Some(false)),
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_reply_tells_of_lost_ones_once() {
+    fn a_later_reply_reports_lost_ones_once() {
         let mut memory = PathMemory::default();
         let reflected = |arrived| Reflected { t2_ns: 0, t3_ns: 0, requests: 0, arrived };
         (1..=5).for_each(|sequence| memory.sent(Sequence(sequence)));
@@ -205,7 +205,7 @@ mod tests {
         };
         assert_eq!(out, [arrival(2, false), arrival(3, true)]);
         memory.reflected(2, PATH, Sequence(5), reflected(0b10111), &mut out);
-        assert_eq!(out.len(), 2, "told once");
+        assert_eq!(out.len(), 2, "reported once");
         memory.arrived_late(PATH, Sequence(2), &mut out);
         assert_eq!(
             out[2..],
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn an_earlier_record_tells_at_once() {
+    fn an_earlier_record_shows_at_once() {
         let mut memory = PathMemory::default();
         let record = Reflected { t2_ns: 0, t3_ns: 0, requests: 9, arrived: 0b101 };
         memory.reflected(0, PATH, Sequence(7), record, &mut Vec::new());

@@ -213,7 +213,7 @@ fn whether_a_reply_came_in_time() {
         assert_eq!(
             report.arrivals.len(),
             usize::from(expected.0 == 0),
-            "a late reply tells that the request arrived"
+            "a late reply shows that the request arrived"
         );
     }
 }
@@ -349,7 +349,7 @@ fn short_quotes_of_icmp_errors_find_the_newest_probe() {
 }
 
 #[test]
-fn later_replies_tell_of_lost_ones() {
+fn later_replies_report_lost_ones() {
     let mut merge = merge();
     (1..=3).for_each(|sequence| merge.sent(probe(key(1, sequence)), u64::from(sequence) * 100 * MS));
     let reply =
@@ -370,7 +370,7 @@ fn later_replies_tell_of_lost_ones() {
 }
 
 #[test]
-fn a_reply_that_died_before_its_socket_tells_that_the_request_arrived() {
+fn a_reply_that_died_before_its_socket_shows_that_the_request_arrived() {
     let mut merge = merge();
     merge.sent(probe(key(1, 1)), 0);
     let Observation::Stamp(mut seen) = stamp(key(1, 1), Direction::Reply, MS) else { unreachable!() };

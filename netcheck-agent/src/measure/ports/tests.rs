@@ -15,7 +15,7 @@ fn ports(paths: usize) -> Ports {
     ports
 }
 
-/// What was told for sure and what was only in question until then, with the probe's number, and of every probe its
+/// What was reported for sure and what was only in question until then, with the probe's number, and of every probe its
 /// slot and whether it was lost.
 #[derive(Default)]
 struct Run {
@@ -61,7 +61,7 @@ fn every_port_has_its_turn_in_each_round() {
 }
 
 #[test]
-fn a_dead_port_is_told_while_it_lasts_and_when_it_is_over() {
+fn a_dead_port_is_reported_while_it_lasts_and_when_it_is_over() {
     let run = run(PATH, 300, |number, slot| (100..200).contains(&number) && slot == 3);
     let reported = run.reported;
     let (at, questioned) = &run.questioned[0];
@@ -72,13 +72,13 @@ fn a_dead_port_is_told_while_it_lasts_and_when_it_is_over() {
     );
     assert!(*at < reported[0].0);
     let (at, first) = &reported[0];
-    assert!(*at < 140, "told at {at}");
+    assert!(*at < 140, "reported at {at}");
     assert_eq!((lost_ports(first), first.ports, first.others_lost), (vec![3], 8, 0));
     assert_eq!(first.lost[0].sent, first.lost[0].lost);
     assert!(first.others_sent >= 50);
     assert_eq!((first.interval_ns, first.measured_ns), (8 * SECOND_NS, *at as u64 * SECOND_NS));
     for pair in reported.windows(2).filter(|pair| !pair[1].1.lost.is_empty()) {
-        assert!(pair[1].0 - pair[0].0 <= 20, "told again in each round: {} {}", pair[0].0, pair[1].0);
+        assert!(pair[1].0 - pair[0].0 <= 20, "reported again in each round: {} {}", pair[0].0, pair[1].0);
     }
     let (at, last) = reported.last().unwrap();
     assert!((203..230).contains(at) && last.lost.is_empty(), "over at {at}: {last:?}");
@@ -86,7 +86,7 @@ fn a_dead_port_is_told_while_it_lasts_and_when_it_is_over() {
 }
 
 #[test]
-fn a_port_that_loses_most_of_its_packets_is_told_with_its_figures() {
+fn a_port_that_loses_most_of_its_packets_is_reported_with_its_figures() {
     // Nine of ten.
     let mut sent = 0;
     let lossy = |number: usize, slot: usize| {
@@ -166,20 +166,20 @@ fn many_paths_share_fewer_ports_and_too_few_are_one() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whichever ports die, and whenever: exactly they are told, and once another one was answered no two are lost in
+    /// Whichever ports die, and whenever: exactly they are reported, and once another one was answered no two are lost in
     /// a row.
     #[test]
-    fn exactly_the_dead_ports_are_told(
+    fn exactly_the_dead_ports_are_reported(
         path in any::<u32>(),
         dead in prop::collection::btree_set(0..PORTS, 1..5),
         from in 64..96usize,
     ) {
         let run = run(PathId(path), 400, |number, slot| number >= from && dead.contains(&slot));
-        let (_, last) = run.reported.last().expect("it is told");
+        let (_, last) = run.reported.last().expect("it is reported");
         prop_assert_eq!(lost_ports(last), dead.iter().copied().collect::<Vec<_>>());
         for (_, seen) in &run.reported {
             prop_assert!(lost_ports(seen).iter().all(|port| dead.contains(port)));
-            prop_assert!(!seen.lost.is_empty(), "what was told stands");
+            prop_assert!(!seen.lost.is_empty(), "what was reported stands");
         }
         let first = from + run.probes[from..].iter().position(|probe| !probe.1).unwrap();
         let in_a_row = run.probes[first..].windows(2).filter(|pair| pair[0].1 && pair[1].1).count();

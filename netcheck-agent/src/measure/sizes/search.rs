@@ -16,7 +16,7 @@ const LOSSES_IN_SEARCH: u8 = 2;
 /// The same on a path that loses ordinary probes too, and how long that is held against it.
 const LOSSES_WHERE_LOSSY: u8 = 8;
 const LOSSY_FOR_NS: u64 = 30 * SECOND_NS;
-/// What a router told is forgotten after this: the kernel's own route remembers it longer.
+/// What a router reported is forgotten after this: the kernel's own route remembers it longer.
 const ROUTER_MTU_FOR_NS: u64 = 60 * SECOND_NS;
 /// Packets of one trial before it is put off.
 const TRIES: u8 = 32;
@@ -124,7 +124,7 @@ impl Search {
         (full > self.floor).then_some(full)
     }
 
-    /// What the kernel would send at most, and no more than a router told.
+    /// What the kernel would send at most, and no more than a router reported.
     fn full(&self) -> u16 {
         self.router_mtu.map_or(self.route, |router_mtu| router_mtu.bytes.min(self.route))
     }

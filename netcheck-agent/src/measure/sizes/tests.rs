@@ -79,7 +79,7 @@ fn a_healthy_path_costs_one_large_packet_in_ten() {
 }
 
 #[test]
-fn what_did_not_change_is_told_once_a_minute() {
+fn what_did_not_change_is_reported_once_a_minute() {
     let mut path = Path::new(1500, hole(1500));
     let mut reported = 0;
     for _ in 0..180 {
@@ -141,7 +141,7 @@ fn it_ends_when_large_ones_pass_again_and_moves_with_its_border() {
 }
 
 #[test]
-fn a_router_that_tells_is_believed() {
+fn a_router_that_reports_is_believed() {
     let mut path =
         Path::new(1500, |_, bytes| if bytes > 1400 { Fate::RouterMtu(1400) } else { Fate::Passes });
     let seen = path.run(30);
@@ -152,7 +152,7 @@ fn a_router_that_tells_is_believed() {
         _ => Fate::Passes,
     });
     let seen = path.run(60);
-    assert_eq!((seen.passed_bytes, seen.lost_bytes), (1300, 1301), "a hole below what it tells");
+    assert_eq!((seen.passed_bytes, seen.lost_bytes), (1300, 1301), "a hole below what it reports");
     let mut sizes = Sizes::default();
     sizes.set(INTERVAL, SECOND_NS);
     for mtu in [0, 1500, 1501, 70_000] {

@@ -25,7 +25,7 @@ where
     }
 }
 
-/// The same, without a look at the answer. `begun` is told its length once that has come.
+/// The same, without a look at the answer. `begun` is given its length once that has come.
 pub(super) async fn over_stream<S>(
     stream: &mut S,
     question: &Question,

@@ -1,10 +1,10 @@
-//! A GET over a connection that stands (RFC 9112): no redirects, so much of the answer at most, then it is dropped.
+//! An HTTP request over a connection that stands (RFC 9112): no redirects, so much of the answer at most, then it is dropped.
 
 use std::error::Error as _;
 use std::io;
 
 use http::header::{ACCEPT, CONNECTION, HOST, USER_AGENT};
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -17,21 +17,28 @@ use crate::plan::exchange::Request;
 const AGENT: &str = concat!("netcheck/", env!("CARGO_PKG_VERSION"));
 
 /// Asks, and reads what is answered.
-pub(super) async fn get<S>(stream: S, request: &Request, log: &mut Log) -> Result<(), Broke>
+pub(super) async fn ask<S>(stream: S, request: &Request, log: &mut Log) -> Result<(), Broke>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut builder = http1::Builder::new();
     builder.max_buf_size(BYTES_MAX);
     let (mut sender, connection) =
-        builder.handshake::<_, Empty<Bytes>>(TokioIo::new(stream)).await.map_err(|error| broke(&error))?;
-    let message = http::Request::get(request.path.as_str())
+        builder.handshake::<_, Full<Bytes>>(TokioIo::new(stream)).await.map_err(|error| broke(&error))?;
+    let call = request.call.as_ref();
+    let body = call.map(|call| call.body.clone()).unwrap_or_default();
+    let mut message = http::Request::get(request.path.as_str())
         .header(HOST, &request.host)
         .header(USER_AGENT, AGENT)
         .header(ACCEPT, "*/*")
         .header(CONNECTION, "close")
-        .body(Empty::new())
+        .body(Full::new(body))
         .map_err(|_| Broke::Nonsense("no request"))?;
+    if let Some(call) = call {
+        *message.method_mut() = call.method.clone();
+        // In place of the usual ones of the same name.
+        message.headers_mut().extend(call.headers.clone());
+    }
     let exchange = async {
         let response = sender.send_request(message).await.map_err(|error| broke(&error))?;
         log.reach(v1::ExchangeStep::Body);

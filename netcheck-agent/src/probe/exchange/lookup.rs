@@ -37,7 +37,7 @@ const ANSWER_MAX: usize = 4096;
 pub(super) enum Configuration {
     /// The node's, which may change.
     File(PathBuf),
-    /// The pod's, as its vantage told.
+    /// The pod's, as its vantage reported it.
     Text(String),
 }
 

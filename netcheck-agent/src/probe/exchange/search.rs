@@ -2,7 +2,7 @@
 //! `/etc/resolv.conf`, one after the other, until there is an answer (resolv.conf(5)).
 //!
 //! Nothing is lost by that but time, and queries that somebody else's servers get: so it is no probe of a path, and only
-//! told.
+//! reported.
 
 use std::net::SocketAddr;
 use std::path::Path;

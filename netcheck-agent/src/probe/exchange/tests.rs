@@ -161,6 +161,43 @@ async fn an_answer_has_its_steps_and_each_is_a_part_of_the_whole() {
 }
 
 #[tokio::test]
+async fn a_method_headers_and_a_body_are_sent_as_they_are_asked_for() {
+    let (heads, mut received) = mpsc::channel(1);
+    let target = server(move |mut stream| {
+        let heads = heads.clone();
+        async move {
+            let (mut got, mut chunk) = (Vec::new(), [0; 1024]);
+            while !got.ends_with(b"{\"a\":1}") {
+                match stream.read(&mut chunk).await {
+                    Ok(len) if len > 0 => got.extend_from_slice(&chunk[..len]),
+                    _ => break,
+                }
+            }
+            heads.send(String::from_utf8(got).unwrap()).await.unwrap();
+            let _ = stream.write_all(b"HTTP/1.1 201 Created\r\ncontent-length: 0\r\n\r\n").await;
+        }
+    })
+    .await;
+    let header = |name: &str, value: &str| v1::HttpHeader { name: name.to_owned(), value: value.to_owned() };
+    let asked = spec(v1::ProbeKind::Http);
+    let call = v1::HttpCall {
+        request: asked.http.clone(),
+        method: "POST".to_owned(),
+        headers: vec![header("x-token", "s3cret"), header("Accept", "text/plain")],
+        body: b"{\"a\":1}".to_vec(),
+    };
+    let spec = v1::PathSpec { http: None, call: Some(call), ..asked };
+    let ending = probe(target, spec, &[], PATIENCE_NS).await;
+    assert!(matches!(ending, Ending::Exchanged { .. }), "{ending:?}");
+    let got = received.recv().await.unwrap().to_lowercase();
+    assert!(got.starts_with("post /healthz?a=b http/1.1\r\nhost: web.test\r\n"), "{got}");
+    for line in ["x-token: s3cret\r\n", "accept: text/plain\r\n", "content-length: 7\r\n"] {
+        assert!(got.contains(line), "{line}: {got}");
+    }
+    assert!(!got.contains("*/*"), "in place of the usual one: {got}");
+}
+
+#[tokio::test]
 async fn what_is_wrong_with_a_certificate() {
     let (ca, other) = (authority("ca"), authority("other"));
     let good = https_server(&ca, (2020, 2100)).await;
@@ -230,7 +267,7 @@ async fn no_more_is_read_than_is_allowed() {
 }
 
 #[tokio::test]
-async fn silence_tells_the_step_and_that_all_was_acknowledged() {
+async fn silence_shows_the_step_and_that_all_was_acknowledged() {
     let silent = || {
         server(|mut stream| async move {
             let mut sink = [0; 4096];
@@ -248,7 +285,7 @@ async fn silence_tells_the_step_and_that_all_was_acknowledged() {
 }
 
 #[tokio::test]
-async fn a_closed_port_refuses_and_a_reset_is_told() {
+async fn a_closed_port_refuses_and_a_reset_is_reported() {
     let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let closed = listener.local_addr().unwrap();
     drop(listener);

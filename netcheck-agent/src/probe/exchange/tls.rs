@@ -1,6 +1,6 @@
 //! The TLS handshake, and what is to be said of the server's certificate.
 //!
-//! The handshake goes on whatever the certificate is, so that it can be told what is wrong with it, and whether the
+//! The handshake goes on whatever the certificate is, so that it can be reported what is wrong with it, and whether the
 //! server was reached. Where something is wrong nothing is said to the server afterwards. Every handshake is a full
 //! one: nothing is resumed.
 
@@ -136,7 +136,7 @@ impl Judge {
             );
             path.err()
         };
-        // The very first thing that is looked at is whether it is valid at the time: so the ends of time tell when it
+        // The very first thing that is looked at is whether it is valid at the time: so the ends of time show when it
         // is.
         let never = UnixTime::since_unix_epoch(std::time::Duration::from_secs(u64::MAX / 4));
         let Some(webpki::Error::CertExpired { not_after, .. }) = at(&[], never) else {
@@ -184,7 +184,7 @@ impl Judge {
     }
 }
 
-/// A name as webpki tells it, `DnsName("shop.test")`, without that.
+/// A name as webpki shows it, `DnsName("shop.test")`, without that.
 fn bare(presented: &str) -> &str {
     presented.split('"').nth(1).unwrap_or(presented)
 }

@@ -51,7 +51,7 @@ fn the_kernel_echoes_the_header_back() {
 }
 
 #[test]
-fn a_closed_udp_port_is_told_with_the_probes_header() {
+fn a_closed_udp_port_is_reported_with_the_probes_header() {
     for (family, host) in [(Family::V4, "127.0.0.1:0"), (Family::V6, "[::1]:0")] {
         let prober = IcmpProber::open(family, 4243, &Quarantine::read()).unwrap();
         let closed = std::net::UdpSocket::bind(host).unwrap().local_addr().unwrap();

@@ -165,7 +165,7 @@ impl OneFamily {
         (epoll, now_ns, timeout_ns): (&OwnedFd, u64, u64),
     ) -> Result<u32, Errno> {
         let (prober, family) = (if kind == ProbeKind::Icmp { ICMP } else { UDP }, self.family);
-        // What comes too late is told, too.
+        // What comes too late is reported, too.
         let linger_ns = 2 * timeout_ns;
         let token = |slot| token(prober, socket_set, family, slot);
         let waiting = Waiting { epoll, token: &token, now_ns, linger_ns };

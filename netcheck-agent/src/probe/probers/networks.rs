@@ -1,7 +1,7 @@
 //! Sockets that stay in a secondary network of the vantage's pod: a set for each network and family that the plan names.
 //!
 //! They are bound to the pod's address there and to the interface that has it, so that nothing leaves by another way:
-//! what they tell is about that network, or nothing. Where the pod has no such address (any more), there are none, and
+//! what they report is about that network, or nothing. Where the pod has no such address (any more), there are none, and
 //! nothing is measured.
 
 use std::collections::BTreeMap;
@@ -110,7 +110,7 @@ impl Networks {
                     self.open.push(SecondaryNetwork { key: key.clone(), origin, socket_set, one, missing });
                     opened = true;
                 }
-                // That the pod has no such address is told by whoever says that it should.
+                // That the pod has no such address is reported by whoever says that it should.
                 Err(Errno::ADDRNOTAVAIL | Errno::NOBUFS) => drop(self.wrong.remove(key)),
                 Err(errno) => {
                     let why = format!("no probes over {} on network {}: {errno}", key.1, key.0);

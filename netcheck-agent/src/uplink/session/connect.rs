@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
+use netcheck_common::files;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity, Uri};
 
 use self::addresses::HubAddresses;
@@ -68,7 +69,11 @@ pub(crate) struct TlsFiles {
 }
 
 fn read(flag: &'static str, path: &Path) -> Result<Vec<u8>, ConnectError> {
-    std::fs::read(path).map_err(|source| ConnectError::File { flag, path: path.to_owned(), source })
+    files::read(path, files::SMALL).map_err(|source| ConnectError::File {
+        flag,
+        path: path.to_owned(),
+        source,
+    })
 }
 
 impl TlsFiles {

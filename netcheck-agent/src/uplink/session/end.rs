@@ -88,6 +88,11 @@ impl SessionEnd {
         matches!(self.reason(), "superseded" | "refused" | "closed" | "no_welcome" | "plan_gap")
     }
 
+    /// Whether another node's agent has the probe session of this one: only a new start has another.
+    pub(crate) const fn is_session_taken(&self) -> bool {
+        matches!(self, Self::Refused { code: Code::FailedPrecondition, .. })
+    }
+
     /// Whether another agent took this node's place.
     pub(crate) const fn is_superseded(&self) -> bool {
         matches!(self, Self::Superseded { .. })

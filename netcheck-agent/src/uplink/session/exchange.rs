@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant, Interval, MissedTickBehavior, interval, sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
+use tonic::metadata::{Ascii, MetadataValue};
 use tonic::{Request, Streaming};
 
 use crate::engine::{Command, EngineReply};
@@ -22,6 +23,7 @@ use crate::uplink::buffer::Buffer;
 use crate::uplink::session::connect::Connection;
 use crate::uplink::session::{CONNECT_TIMEOUT, SessionEnd, SessionTask};
 use crate::uplink::status::{Parts, agent_status};
+use crate::uplink::token::TokenFile;
 use crate::uplink::wire::{evidence_answer, evidence_question};
 
 /// Messages on their way to the transport; more wait in the outbox, where they are counted.
@@ -49,13 +51,15 @@ pub(crate) struct Exchange {
     plan_parts: Joiner,
     status_timer: Interval,
     acknowledged: bool,
+    /// The token that the hub knows.
+    shown: Option<MetadataValue<Ascii>>,
     /// It has ended, as it should at shutdown.
     engine_gone: bool,
     /// Nobody looks for culprits any more.
     culprits_gone: bool,
     /// Since when the agent is about to end; then every status says so.
     leaving: Option<Instant>,
-    /// The hub said something after it was told.
+    /// The hub said something after it was asked to.
     leave_heard: bool,
 }
 
@@ -76,8 +80,9 @@ impl Exchange {
             .max_decoding_message_size(MESSAGE_MAX)
             .max_encoding_message_size(MESSAGE_MAX);
         let mut request = Request::new(ReceiverStream::new(requests));
-        if let Some(token) = &task.token {
-            request.metadata_mut().insert("authorization", token.bearer()?);
+        let shown = task.token.as_ref().map(TokenFile::bearer).transpose()?;
+        if let Some(token) = shown.clone() {
+            request.metadata_mut().insert("authorization", token);
         }
         let first = async {
             let mut inbound = client.session(request).await?.into_inner();
@@ -108,6 +113,7 @@ impl Exchange {
             plan_parts: Joiner::default(),
             status_timer,
             acknowledged: false,
+            shown,
             engine_gone: false,
             culprits_gone: false,
             leaving: None,
@@ -168,7 +174,10 @@ impl Exchange {
                     Some(answer) => self.control.push_back(ToHub::CulpritAnswer(answer)),
                     None => self.culprits_gone = true,
                 },
-                _ = self.status_timer.tick() => self.say_status(task),
+                _ = self.status_timer.tick() => {
+                    self.say_status(task);
+                    self.renew_token(task);
+                }
                 _ = self.stall_timer.tick(), if self.socket.is_some() => if self.has_stalled() {
                     return SessionEnd::Stalled;
                 },
@@ -205,6 +214,7 @@ impl Exchange {
             Some(FromHub::Expedite(expedite)) => {
                 Command::Expedite(expedite.path_ids.into_iter().map(PathId).collect())
             }
+            Some(FromHub::Hasten(wish)) => Command::Hasten(wish),
             Some(FromHub::Relays(relays)) => {
                 task.relays.learn(&relays);
                 return;
@@ -213,6 +223,19 @@ impl Exchange {
             Some(FromHub::Welcome(_)) | None => return,
         };
         task.engine.command(command).await;
+    }
+
+    /// Shows the hub a token that was replaced since. A file that can't be read just now is left for the next time.
+    fn renew_token(&mut self, task: &SessionTask) {
+        let Some(Ok(token)) = task.token.as_ref().map(TokenFile::bearer) else { return };
+        if self.shown.as_ref() == Some(&token) {
+            return;
+        }
+        let text = token.to_str().ok().and_then(|text| text.strip_prefix("Bearer "));
+        if let Some(text) = text {
+            self.control.push_back(ToHub::TokenRenewal(v1::TokenRenewal { token: text.to_owned() }));
+        }
+        self.shown = Some(token);
     }
 
     /// Whether the way to the hub, or to the relay, is dead.
@@ -232,7 +255,8 @@ impl Exchange {
         let engine = task.status.borrow();
         let buffer = task.outbox.status();
         let status = agent_status(Parts { engine: &engine, buffer, hub: &hub, uptime: task.uptime });
-        let status = v1::AgentStatus { leaving: self.leaving.is_some(), ..status };
+        let mut status = v1::AgentStatus { leaving: self.leaving.is_some(), ..status };
+        status.degraded.extend((task.notice)());
         drop(engine);
         drop(hub);
         self.control.retain(|message| !matches!(message, ToHub::Status(_)));

@@ -183,6 +183,7 @@ impl Rig {
             outbox: Arc::clone(&outbox),
             hub,
             uptime: Uptime::begin(),
+            notice: Arc::new(|| Some("said besides".to_owned())),
         };
         let task = tokio::spawn(task.run(shutdown.clone()));
         Self { sessions, outbox, hub: hub_seen, relays, nodes, engine: handle, engine_thread, task, shutdown }
@@ -262,7 +263,7 @@ async fn evidence_is_answered_even_if_nothing_is_known() {
     hub.welcome(0).await;
     let question = v1::EvidenceQuestion {
         id: 9,
-        paths: vec![v1::ReflectedPath { probe_session: 4, path_id: 2 }],
+        paths: vec![v1::ReflectedPath { probe_session: 4, path_id: 2, ..Default::default() }],
         flows: vec![v1::FlowQuestion::default()],
     };
     hub.say(FromHub::EvidenceQuestion(question)).await;
@@ -314,7 +315,7 @@ async fn a_gap_in_the_plan_starts_a_new_session_with_the_plan_kept() {
 }
 
 #[tokio::test]
-async fn what_the_buffer_dropped_while_the_hub_was_away_is_told() {
+async fn what_the_buffer_dropped_while_the_hub_was_away_is_reported() {
     let mut rig = Rig::new(Limits { bytes: usize::MAX, batches: 2 });
     (0..5).for_each(|_| rig.sample());
     let mut hub = rig.session().await;
@@ -360,7 +361,7 @@ async fn a_plan_in_parts_is_applied_as_one() {
     let mut rig = Rig::new(Limits::default());
     let mut hub = rig.session().await;
     hub.welcome(0).await;
-    // Refused paths, for they are told of and never probed.
+    // Refused paths, for they are reported and never probed.
     let loopback = |path_id: u32| icmp(path_id, [127, 0, 0, 1]);
     hub.plan(0, 4, vec![loopback(1), loopback(2)]).await;
     assert_eq!(hub.applied().await.version, 4);

@@ -114,6 +114,10 @@ fn only_what_is_young_enough_is_this_flows() {
 
 #[test]
 fn an_unknown_path_says_so() {
-    let state = reflected_state(PathQuestion { session: ProbeSession(1), path: PathId(2) }, None);
-    assert!(!state.known && state.probe_session == 1 && state.path_id == 2);
+    let asked = PathQuestion { session: ProbeSession(1), path: PathId(2), sources: Vec::new() };
+    for (held, unsure) in [(Held::Nothing, false), (Held::Unsure, true)] {
+        let state = reflected_state(&asked, held);
+        assert!(!state.known && state.probe_session == 1 && state.path_id == 2);
+        assert_eq!(state.unsure, unsure);
+    }
 }

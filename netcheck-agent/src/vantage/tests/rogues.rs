@@ -6,6 +6,7 @@ use std::net::UdpSocket;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use netcheck_common::domain::Family;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
     SocketAddrUnix, SocketFlags, SocketType, connect, recvmsg, sendmsg, socket_with,
@@ -49,7 +50,7 @@ impl Rogue {
         assert!(matches!(asked, Some(Frame::Ask(_))), "{asked:?}");
     }
 
-    /// What it is told next; none once the connection is closed.
+    /// What it is sent next; none once the connection is closed.
     fn hear(&self) -> Option<Frame> {
         let mut bytes = [0; 8192];
         let mut none = [];
@@ -106,13 +107,56 @@ async fn whoever_is_not_as_agreed_is_refused_and_costs_nobody_anything() {
     assert!(hands_bound.refusal().contains("bound"));
     let hands_the_hosts = rogue();
     hands_the_hosts.introduce();
-    let fresh = crate::net::socket::open(netcheck_common::domain::Family::V4, SocketType::DGRAM, None);
+    let fresh = crate::net::socket::open(Family::V4, SocketType::DGRAM, None);
     hands_the_hosts.say(&none, &[fresh.unwrap().as_fd()]);
     assert!(hands_the_hosts.refusal().contains("hostNetwork"));
+    // A process of the host's network, or of another pod's, with a socket that it got from the pod's.
+    let hands_one_of_another = rogue();
+    hands_one_of_another.introduce();
+    let of_pod = pod.run(|| {
+        let open = crate::net::socket::open(Family::V4, SocketType::DGRAM, None);
+        open.unwrap()
+    });
+    hands_one_of_another.say(&none, &[of_pod.as_fd()]);
+    assert!(hands_one_of_another.refusal().contains("than that of the process"));
     let is_gone = rogue();
     drop(is_gone);
 
-    let status = agent.wait(|status| status.refused == 8).await;
+    let status = agent.wait(|status| status.refused == 9).await;
     assert_eq!(status.pod, "netcheck/vantage-1", "the true one goes on");
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_user_of_the_pods_network_does_not_take_its_place() {
+    let mut agent = Agent::start();
+    let mut pod = PodNet::new(true);
+    pod.serve(&agent.path);
+    agent.wait(|status| !status.pod.is_empty()).await;
+    let path = agent.path.clone();
+    // Of this thread alone.
+    let why = pod.run(move || {
+        let nobody = rustix::process::Uid::from_raw(65_534);
+        rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
+        let rogue = Rogue::new(&path);
+        rogue.introduce();
+        let fresh = crate::net::socket::open(Family::V4, SocketType::DGRAM, None).unwrap();
+        rogue.say(&Frame::Sockets { errno: None }.encode(), &[fresh.as_fd()]);
+        loop {
+            match rogue.hear() {
+                Some(Frame::Ask(ask)) => {
+                    let (kind, protocol) = ask.kind.socket(ask.family());
+                    let opened = crate::net::socket::open(ask.family(), kind, Some(protocol));
+                    let sockets: Vec<_> = opened.iter().map(OwnedFd::as_fd).collect();
+                    let errno = sockets.is_empty().then_some(13);
+                    rogue.say(&Frame::Sockets { errno }.encode(), &sockets);
+                }
+                Some(Frame::Refused { why }) => return why,
+                other => panic!("{other:?}"),
+            }
+        }
+    });
+    assert!(why.contains("another one serves, user 0") && why.contains("this one is user 65534"), "{why}");
+    assert_eq!(agent.wait(|status| status.refused == 1).await.pod, "netcheck/vantage-1");
     agent.stop().await;
 }

@@ -1,11 +1,12 @@
 //! The cluster's objects in a text: a `v1.List` as `kubectl get nodes,pods,services,endpointslices -A -o yaml` prints
 //! it, as YAML or JSON, and whatever comes near to it. One object that does not hold together costs no other: it is left
-//! out and told. Whether it does is judged here for files and for the API alike. Pure, but for [`read`].
+//! out and reported. Whether it does is judged here for files and for the API alike. Pure, but for [`read`].
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::serde::de::DeserializeOwned;
+use netcheck_common::files;
 use netcheck_proto::text;
 use serde::Deserializer;
 
@@ -88,8 +89,8 @@ fn first_left_out(left_out: Option<&str>) -> String {
 /// # Errors
 /// See [`InventoryError`].
 pub fn read(path: &Path) -> Result<Objects, InventoryError> {
-    let bytes =
-        std::fs::read(path).map_err(|source| InventoryError::Read { path: path.to_owned(), source })?;
+    let bytes = files::read(path, files::LARGE)
+        .map_err(|source| InventoryError::Read { path: path.to_owned(), source })?;
     let text =
         encoding::text(bytes).map_err(|source| InventoryError::Encoding { path: path.to_owned(), source })?;
     parse(path, &text)
@@ -130,7 +131,7 @@ impl Reader {
         self.objects.left_out.add(|| tidy(line));
     }
 
-    /// Others have kinds of the same names: the group tells them apart. Objects without one, as people write them, are
+    /// Others have kinds of the same names: the group distinguishes them. Objects without one, as people write them, are
     /// taken for what they seem to be.
     fn sort(&mut self, placed: Placed) {
         let group = placed.version.split_once('/').map_or("", |(group, _)| group);

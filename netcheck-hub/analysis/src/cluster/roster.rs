@@ -36,7 +36,7 @@ pub struct Roster {
     pub frontends: BTreeMap<String, frontend::HttpFrontend>,
     /// Objects whose annotation says neither yes nor no, as `service default/web`.
     pub misannotated: BTreeSet<String>,
-    /// Addresses of several objects, which nobody probes: an answer would not tell whose it is.
+    /// Addresses of several objects, which nobody probes: an answer would not show whose it is.
     pub contested: Contested,
     /// Addresses on secondary networks that more than one pod has, or somebody on the cluster's own network as well.
     pub shared_addresses: BTreeSet<String>,
@@ -183,7 +183,7 @@ impl Roster {
         }
     }
 
-    /// An address of the cluster's first family; none where nothing tells.
+    /// An address of the cluster's first family; none where that is not known.
     #[must_use]
     pub fn first_family(&self) -> &[IpAddr] {
         let api = self.services.get("default/kubernetes").map(|service| &service.cluster_addresses);

@@ -11,7 +11,8 @@ use crate::model::evidence::{FlowSighting, ReflectedState};
 #[must_use]
 pub fn reflected(state: &ReflectedState, sequence: u32) -> Answer {
     if !state.known {
-        return Answer { arrived: Some(false), ..Answer::default() };
+        // What may have been forgotten is not known never to have come.
+        return Answer { arrived: (!state.unsure).then_some(false), ..Answer::default() };
     }
     // Numbers wrap: what matters is which way round the shorter distance is.
     let behind = state.highest_sequence.wrapping_sub(sequence) as i32;

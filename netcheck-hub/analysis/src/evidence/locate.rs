@@ -17,6 +17,7 @@ use crate::plan::Probe;
 
 pub mod exchange;
 mod places;
+mod proof;
 mod relay;
 mod reported;
 mod resolve;
@@ -37,7 +38,7 @@ pub enum Sight {
     Sees {
         /// Interface name, where it is known.
         uplink: Option<String>,
-        /// Its kernel tells of what it drops, so that its silence says something, too.
+        /// Its kernel reports what it drops, so that its silence says something, too.
         drops: bool,
     },
 }
@@ -59,9 +60,9 @@ pub struct LocateInput<'a> {
     pub source_watches_pods: bool,
     /// The node where the request was to arrive; none where that is not known.
     pub destination: Option<&'a str>,
-    /// What that node's agent can tell.
+    /// What that node's agent can report.
     pub sight: Sight,
-    /// What kernels have to tell of it is here: an agent looks for the name of a function before it tells of a drop.
+    /// What kernels have to report of it is here: an agent looks for the name of a function before it reports a drop.
     pub settled: bool,
     /// No more answers are to be expected.
     pub give_up: bool,
@@ -74,10 +75,10 @@ pub struct LocateInput<'a> {
     /// What the destination node's own kernel says when it is to send to this source: the errno of its newest probe
     /// that could not be sent. Its replies meet the same.
     pub reverse_errno: Option<&'a str>,
-    /// Without such an error: the destination's agent probes this source too, and has told of no probe since.
+    /// Without such an error: the destination's agent probes this source too, and has reported no probe since.
     pub reverse_unreported: bool,
     /// The destination's reply left it well within the time that the source waits, and the source's kernel would have
-    /// told of one that came too late.
+    /// reported one that came too late.
     pub promptly_answered: bool,
     /// The target pod's link, where its node says that it took no packets then.
     pub pod_link_down: Option<&'a PodLinkDown>,
@@ -97,24 +98,26 @@ pub fn holder<'a>(roster: &'a Roster, lost: &Lost) -> Option<(IpAddr, &'a Owner)
             Direction::Unknown => None,
         }
     });
-    refused_by(lost)
+    refused_by(roster, lost)
         .into_iter()
         .chain(left)
         .chain(dropped)
         .find_map(|address| Some((address, roster.owner(address)?)))
 }
 
-/// Whose kernel had no socket for a request that was refused: whoever else its port was seen with before, that one
-/// refused it.
-fn refused_by(lost: &Lost) -> Option<IpAddr> {
-    let no_socket = |record: &&DropRecord| {
+/// Whose kernel had no socket for a request that was refused, by its own word: whoever else its port was seen with before,
+/// that one refused it.
+fn refused_by(roster: &Roster, lost: &Lost) -> Option<IpAddr> {
+    let no_socket = |record: &DropRecord| {
         record.direction == Direction::Request
             && !record.encapsulated
             && DropReason::of(&record.reason) == DropReason::NoSocket
     };
-    let mut records = lost.drops.iter().map(|fact| &fact.record);
-    let record = records.find(no_socket).filter(|_| lost.outcome == Outcome::Refused)?;
-    Some(record.flow?.destination.ip())
+    let by = |fact: &DropFact| {
+        let to = fact.record.flow.filter(|_| no_socket(&fact.record))?.destination.ip();
+        roster.owner(to).is_none_or(|owner| owner.node == *fact.node).then_some(to)
+    };
+    lost.drops.iter().find_map(by).filter(|_| lost.outcome == Outcome::Refused)
 }
 
 /// Whom a request of this probe was for: the holder of the address that its packets went to, or else of its own.
@@ -171,6 +174,7 @@ impl Locator<'_> {
         let drop = self.best_drop().cloned();
         if let Some(drop) = &drop {
             self.evidence.push(super::words::drop_line(drop));
+            self.note_contradictions(drop);
         }
         if matches!(self.lost.outcome, Outcome::Refused | Outcome::DnsError | Outcome::HttpError) {
             // The target itself answered. A drop before its socket (a reject rule) explains more than the answer.
@@ -178,7 +182,7 @@ impl Locator<'_> {
                 || ExchangeError::of(&self.lost.sample) == ExchangeError::Reset;
             let before_socket = drop.as_ref().filter(|drop| reset && drop.record.stage != Stage::Socket);
             return match before_socket {
-                Some(drop) => Self::observed_drop(drop),
+                Some(drop) => self.recorded(drop),
                 None => self.answered(),
             };
         }
@@ -189,7 +193,7 @@ impl Locator<'_> {
         if let Some(drop) = &drop {
             let vague = vague(&drop.record.reason);
             let reverse = self.scene.destination.filter(|_| vague).and_then(|node| self.cannot_answer(node));
-            return reverse.unwrap_or_else(|| Self::observed_drop(drop));
+            return reverse.unwrap_or_else(|| self.recorded(drop));
         }
         match self.lost.outcome {
             Outcome::SendError => self.send_error(),
@@ -220,7 +224,8 @@ impl Locator<'_> {
             && drop.is_some_and(late)
     }
 
-    /// The record that says most: a reason of its own before "no socket" and "not specified", then the earliest.
+    /// The record that says most. Those of both ends go first: nobody else can put his own word in their place. Then a
+    /// reason of its own before "no socket" and "not specified", then the earliest.
     fn best_drop(&self) -> Option<&DropFact> {
         let ends = [Some(self.scene.source), self.scene.destination];
         let icmp = self.scene.probe.kind == ProbeKind::Icmp;
@@ -252,11 +257,12 @@ impl Locator<'_> {
             let reset = DropReason::of(&fact.record.reason) == DropReason::TcpReset;
             !copy && !flooded && !taken && !self.bystander(fact) && !aftermath && !reset
         };
+        let third = |fact: &DropFact| !ends.contains(&Some(&*fact.node));
         self.lost
             .drops
             .iter()
             .filter(counts)
-            .min_by_key(|fact| (vague(&fact.record.reason), fact.observed_ns))
+            .min_by_key(|fact| (third(fact), vague(&fact.record.reason), fact.observed_ns))
     }
 
     /// It is of a pod's own kernel, and of no pod that it was sent from or to: a bridge that does not know a port for a

@@ -12,7 +12,9 @@ use crate::plan::Probe;
 use crate::plan::exchange::{Exchange, Talk};
 
 /// Drop records that are kept for one probe.
-const DROPS_PER_PROBE: usize = 6;
+const DROPS_PER_PROBE: usize = 18;
+/// Of those, what one node may have reported: a request, its answer, and some that say nothing.
+const DROPS_PER_NODE: usize = 6;
 
 /// A drop record and the node that reported it.
 #[derive(Clone, Debug)]
@@ -58,7 +60,7 @@ pub struct Lost {
     pub flow: Option<Flow>,
     /// What kernels dropped of it.
     pub drops: Vec<DropFact>,
-    /// What a later reply told.
+    /// What a later reply reported.
     pub arrival: Option<bool>,
     /// Its own reply came, after the deadline.
     pub answered_late: bool,
@@ -119,10 +121,12 @@ impl Lost {
         self.sample.packet_bytes != 0
     }
 
-    /// Adds a drop record. A few are enough: what one probe leaves behind is at most a record per node on its way.
+    /// Adds a drop record. A few are enough: what one probe leaves behind is at most some records per node on its way. No
+    /// reporter takes more than its share, so that none keeps out the others'.
     pub fn add_drop(&mut self, fact: DropFact) {
         let same = |old: &DropFact| old.node == fact.node && old.record == fact.record;
-        if self.drops.len() < DROPS_PER_PROBE && !self.drops.iter().any(same) {
+        let own = self.drops.iter().filter(|old| old.node == fact.node).count();
+        if self.drops.len() < DROPS_PER_PROBE && own < DROPS_PER_NODE && !self.drops.iter().any(same) {
             self.drops.push(fact);
         }
     }

@@ -1,8 +1,9 @@
 //! Drop records that wait for the loss that they explain: a kernel reports a drop at once, an agent a loss only
 //! after the timeout. Bounded in number and age; most records here explain nothing: kernels drop the original
-//! of every echo reply after a raw socket got its clone, with reason NO_SOCKET.
+//! of every echo reply after a raw socket got its clone, with reason NO_SOCKET. Nobody's records drive out another's
+//! before they are a fair part of all.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use super::{DropFact, Flow, Lost};
 use crate::model::clock::SECOND_NS;
 use crate::model::evidence::ProbeIdentity;
 
-/// Records that wait at most. The oldest goes first, and is counted.
+/// Records that wait at most. Where that is too few the oldest goes of whoever has most, and is counted.
 const CAPACITY: usize = 65_536;
 /// How long a record waits.
 const KEEP_NS: i64 = 30 * SECOND_NS;
@@ -32,9 +33,12 @@ enum Key {
 /// The records.
 #[derive(Debug, Default)]
 pub struct PendingDrops {
-    facts: VecDeque<(u64, i64, Arc<DropFact>)>,
+    /// By number, which ascends with time.
+    facts: BTreeMap<u64, (i64, Arc<DropFact>)>,
     next: u64,
     index: HashMap<Key, Vec<u64>>,
+    /// The numbers of each reporter's; none without any.
+    of_node: HashMap<Arc<str>, VecDeque<u64>>,
     /// Records that had to go before their time.
     pub evicted: u64,
 }
@@ -59,22 +63,36 @@ impl PendingDrops {
         for key in keys(&fact) {
             self.index.entry(key).or_default().push(id);
         }
-        self.facts.push_back((id, now_ns, fact));
+        self.of_node.entry(Arc::clone(&fact.node)).or_default().push_back(id);
+        self.facts.insert(id, (now_ns, fact));
         if self.facts.len() > CAPACITY {
             self.evicted += 1;
-            self.pop();
+            let most = self.of_node.values().max_by_key(|ids| ids.len());
+            if let Some(&oldest) = most.and_then(VecDeque::front) {
+                self.remove(oldest);
+            }
         }
     }
 
     /// Forgets records that waited long enough.
     pub fn expire(&mut self, now_ns: i64) {
-        while self.facts.front().is_some_and(|(_, since_ns, _)| now_ns - since_ns > KEEP_NS) {
-            self.pop();
+        while let Some((&id, &(since_ns, _))) = self.facts.first_key_value() {
+            if now_ns - since_ns <= KEEP_NS {
+                return;
+            }
+            self.remove(id);
         }
     }
 
-    fn pop(&mut self) {
-        let Some((id, _, fact)) = self.facts.pop_front() else { return };
+    /// Takes out the oldest record of its reporter's.
+    fn remove(&mut self, id: u64) {
+        let Some((_, fact)) = self.facts.remove(&id) else { return };
+        if let Some(ids) = self.of_node.get_mut(&fact.node) {
+            ids.pop_front();
+            if ids.is_empty() {
+                self.of_node.remove(&fact.node);
+            }
+        }
         for key in keys(&fact) {
             if let Some(ids) = self.index.get_mut(&key) {
                 ids.retain(|&other| other != id);
@@ -86,9 +104,8 @@ impl PendingDrops {
     }
 
     fn get(&self, key: Key) -> impl Iterator<Item = &Arc<DropFact>> {
-        let first = self.facts.front().map_or(0, |&(id, ..)| id);
         let ids = self.index.get(&key).into_iter().flatten();
-        ids.filter_map(move |&id| self.facts.get((id - first) as usize)).map(|(_, _, fact)| fact)
+        ids.filter_map(move |id| self.facts.get(id)).map(|(_, fact)| fact)
     }
 
     /// Records of one lost probe, by its identity or by its flow.
@@ -127,5 +144,5 @@ pub fn matches(fact: &DropFact, lost: &Lost) -> bool {
     flow.tcp() == dropped.tcp()
         && flow.source.port() != 0
         && (dropped.source == flow.source || dropped.destination == flow.source)
-        && (-BEFORE_NS..=AFTER_NS).contains(&(fact.observed_ns - lost.sent_ns))
+        && (-BEFORE_NS..=AFTER_NS).contains(&fact.observed_ns.saturating_sub(lost.sent_ns))
 }

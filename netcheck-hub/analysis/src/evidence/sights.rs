@@ -1,7 +1,7 @@
 //! Which nodes' hooks are known to see packets of which secondary network of pods.
 //!
 //! A pod's interface there need not end at a link of its node that has hooks: a virtual function of a network card goes
-//! past the node's kernel. So that nobody saw a packet tells something only where packets of that network were seen. Pure.
+//! past the node's kernel. So that nobody saw a packet means something only where packets of that network were seen. Pure.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

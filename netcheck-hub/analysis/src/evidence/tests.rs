@@ -25,6 +25,7 @@ use crate::plan::dns::{DnsSettings, Found};
 use crate::plan::{Catalog, Probe};
 
 mod exchange;
+mod fits;
 mod networks;
 mod pending;
 mod relay;
@@ -184,7 +185,7 @@ fn a_flooded_copy_that_a_bystander_did_not_want_is_no_drop() {
 }
 
 #[test]
-fn a_dropped_answer_tells_who_got_the_request() {
+fn a_dropped_answer_shows_who_got_the_request() {
     let world = World::new();
     let service = world.probe("service/default/web:80", ProbeKind::Tcp);
     for (from, expected) in [([10, 244, 2, 2], Some("n2")), ([10, 96, 0, 10], None)] {

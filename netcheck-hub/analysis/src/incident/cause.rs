@@ -47,6 +47,8 @@ pub enum Suspect {
     PodsTo(Symbol),
     /// What leaves any pod.
     AllPods,
+    /// What wraps and unwraps packets at a node: all that it sends to pods of others, and they to its.
+    TunnelEnd(Symbol),
     /// A node.
     Node(Symbol, Side),
     /// The wire at a node: what is bare on it.
@@ -68,18 +70,19 @@ impl Suspect {
         match self {
             Self::Place(_) | Self::Loop(_) => 0,
             Self::Backend(_) => 1,
-            Self::Target(_) => 3,
-            Self::Service(_) | Self::PodsTo(_) => 4,
             Self::Pods(_) | Self::PodsOut(_) => 2,
-            Self::Node(..) => 5,
-            Self::Cable(_) => 6,
-            Self::LinkOneWay(..) => 7,
-            Self::Link(..) => 8,
-            Self::ZonesOneWay(..) => 9,
-            Self::Zones(..) | Self::AllPods => 10,
-            Self::Everywhere => 11,
-            Self::From(..) => 12,
-            Self::Scattered => 13,
+            Self::TunnelEnd(_) => 3,
+            Self::Target(_) => 4,
+            Self::Service(_) | Self::PodsTo(_) => 5,
+            Self::Node(..) => 6,
+            Self::Cable(_) => 7,
+            Self::LinkOneWay(..) => 8,
+            Self::Link(..) => 9,
+            Self::ZonesOneWay(..) => 10,
+            Self::Zones(..) | Self::AllPods => 11,
+            Self::Everywhere => 12,
+            Self::From(..) => 13,
+            Self::Scattered => 14,
         }
     }
 
@@ -92,6 +95,15 @@ impl Suspect {
             _ => None,
         }
     }
+
+    /// It is met by what travels between nodes as it is on the wire: inside of a tunnel, only the outer packet counts.
+    #[must_use]
+    pub const fn is_underlay(&self) -> bool {
+        matches!(
+            self,
+            Self::Node(..) | Self::Link(..) | Self::LinkOneWay(..) | Self::Zones(..) | Self::ZonesOneWay(..)
+        )
+    }
 }
 
 /// Only some packets.
@@ -103,6 +115,20 @@ pub struct Scope {
     pub carried: bool,
     /// Of one family.
     pub family: Option<Family>,
+    /// The family is that of what is on the wire: inside of a tunnel, of the outer packet. With no kind of probe.
+    pub on_wire: bool,
+}
+
+/// Packets of a path, as far as scopes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Packets {
+    /// With what it is probed.
+    pub probe: ProbeKind,
+    /// Over what.
+    pub family: Family,
+    /// The family of what is on the wire: of the outer packet, inside of a tunnel. None where that is not known, and where
+    /// there are no tunnels, so that it is always the path's own.
+    pub on_wire: Option<Family>,
 }
 
 /// What carries a kind of probe, or is carried with others.
@@ -116,25 +142,36 @@ const fn carrier(probe: ProbeKind) -> Option<ProbeKind> {
 
 impl Scope {
     /// All scopes that take these packets.
-    pub fn around(probe: ProbeKind, family: Family) -> impl Iterator<Item = Self> {
+    pub fn around(packets: Packets) -> impl Iterator<Item = Self> {
+        let Packets { probe, family, on_wire } = packets;
         let carried = carrier(probe).map(|carrier| (Some(carrier), true));
         let kinds = [Some((None, false)), Some((Some(probe), false)), carried];
-        kinds.into_iter().flatten().flat_map(move |(probe, carried)| {
-            [None, Some(family)].map(|family| Self { probe, carried, family })
-        })
+        let inner = kinds.into_iter().flatten().flat_map(move |(probe, carried)| {
+            [None, Some(family)].map(|family| Self { probe, carried, family, on_wire: false })
+        });
+        inner.chain(on_wire.map(|_| Self { family: on_wire, on_wire: true, ..Self::default() }))
     }
 
-    /// It takes packets of this kind and family.
+    /// It takes these packets.
     #[must_use]
-    pub fn takes(&self, probe: ProbeKind, family: Family) -> bool {
+    pub fn takes(&self, packets: Packets) -> bool {
+        let Packets { probe, family, on_wire } = packets;
         let kind = self.probe.is_none_or(|own| own == probe || (self.carried && Some(own) == carrier(probe)));
-        kind && self.family.is_none_or(|own| own == family)
+        let family = if self.on_wire { on_wire } else { Some(family) };
+        kind && (self.family.is_none() || self.family == family)
+    }
+
+    /// It means something where this suspect is met.
+    #[must_use]
+    pub const fn fits(&self, suspect: Suspect) -> bool {
+        !self.on_wire || suspect.is_underlay()
     }
 
     /// Of two that explain the same paths, the lower.
     #[must_use]
     pub const fn rank(&self) -> u8 {
-        self.probe.is_some() as u8 * 4 + self.carried as u8 * 2 + self.family.is_some() as u8
+        let family = self.family.is_some() as u8 * 2 + self.on_wire as u8;
+        self.probe.is_some() as u8 * 8 + self.carried as u8 * 4 + family
     }
 
     /// `UDP over IPv6`; empty for all packets.
@@ -145,6 +182,7 @@ impl Scope {
             Family::V6 => "IPv6",
         });
         match (self.probe.map(probe_name), family) {
+            (None, Some(family)) if self.on_wire => format!("{family} on the wire"),
             (None, None) => String::new(),
             (Some(probe), None) => probe.to_owned(),
             (None, Some(family)) => family.to_owned(),
@@ -184,6 +222,7 @@ impl Cause {
             | Suspect::PodsOut(_)
             | Suspect::PodsTo(_)
             | Suspect::AllPods
+            | Suspect::TunnelEnd(_)
             | Suspect::Loop(_) => IncidentKind::PodNetwork,
             Suspect::Node(..) | Suspect::Cable(_) => IncidentKind::Node,
             Suspect::Everywhere => match (self.scope.probe, self.scope.family) {

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use netcheck_common::domain::ProbeKind;
 
 use super::cause::{Cause, Scope, Suspect};
-use super::index::Index;
+use super::index::{Index, Tunnels};
 use super::tally::{Candidate, Tallies};
 use super::words::Describe;
 use super::{Explained, Fact, Symptom, networks, symptoms};
@@ -36,10 +36,10 @@ struct Chosen {
 
 /// Explains all bad paths. The worst cause comes first.
 #[must_use]
-pub fn explain(facts: &[Fact]) -> Vec<Explained> {
+pub fn explain(facts: &[Fact], tunnels: Tunnels) -> Vec<Explained> {
     let patterns = [Pattern::Any, Pattern::Size, Pattern::Port];
     let on = |network: Option<&str>| -> Vec<Explained> {
-        patterns.into_iter().flat_map(|pattern| explain_pattern(facts, pattern, network)).collect()
+        patterns.into_iter().flat_map(|pattern| explain_pattern(facts, pattern, network, tunnels)).collect()
     };
     let mut all = on(None);
     let own = all.len();
@@ -54,8 +54,13 @@ pub fn explain(facts: &[Fact]) -> Vec<Explained> {
 }
 
 /// The facts that speak of one pattern on one network alone.
-fn explain_pattern(facts: &[Fact], pattern: Pattern, network: Option<&str>) -> Vec<Explained> {
-    let index = Index::of(facts, pattern, network);
+fn explain_pattern(
+    facts: &[Fact],
+    pattern: Pattern,
+    network: Option<&str>,
+    tunnels: Tunnels,
+) -> Vec<Explained> {
+    let index = Index::of(facts, pattern, network, tunnels);
     let mut left: BTreeSet<usize> =
         index.items.iter().enumerate().filter(|(_, item)| item.bad).map(|(number, _)| number).collect();
     if left.is_empty() {
@@ -82,55 +87,55 @@ fn explain_pattern(facts: &[Fact], pattern: Pattern, network: Option<&str>) -> V
     by_key
         .into_iter()
         .map(|(key, one)| {
-            let told = told(&speaker, key, &one);
-            let told = match pattern {
-                Pattern::Any => of_flows(told, facts),
-                Pattern::Size => of_large(told, facts),
-                Pattern::Port => of_ports(told, facts),
+            let described = described(&speaker, key, &one);
+            let described = match pattern {
+                Pattern::Any => of_flows(described, facts),
+                Pattern::Size => of_large(described, facts),
+                Pattern::Port => of_ports(described, facts),
             };
             match network {
-                None => told,
-                Some(network) => networks::named(told, network, speaker.node_of(&one.cause)),
+                None => described,
+                Some(network) => networks::named(described, network, speaker.node_of(&one.cause)),
             }
         })
         .collect()
 }
 
-/// Says that new flows fare otherwise than old ones, where most paths that have both tell so. Those of services with
+/// Says that new flows fare otherwise than old ones, where most paths that have both say so. Those of services with
 /// several backends need not.
-fn of_flows(told: Explained, facts: &[Fact]) -> Explained {
+fn of_flows(described: Explained, facts: &[Fact]) -> Explained {
     let both = |at: &usize| {
         let probe = &facts[*at].path.probe;
         (probe.kind.carries_header() && probe.target.backends <= 1).then_some(&facts[*at].symptom)
     };
-    let flows = told.paths.iter().filter_map(both);
+    let flows = described.paths.iter().filter_map(both);
     let new_denied = |symptom: &Option<Symptom>| Some(symptom.as_ref()?.flows?.new_denied);
     match flows_differ(&flows.map(new_denied).collect::<Vec<_>>()) {
-        None => told,
-        Some(how) => Explained { headline: format!("{how}: {}", told.headline), ..told },
+        None => described,
+        Some(how) => Explained { headline: format!("{how}: {}", described.headline), ..described },
     }
 }
 
 /// Says that it is about large packets alone.
-pub(super) fn of_large(told: Explained, facts: &[Fact]) -> Explained {
-    let bad: Vec<&Fact> = told.paths.iter().map(|&at| &facts[at]).collect();
+pub(super) fn of_large(described: Explained, facts: &[Fact]) -> Explained {
+    let bad: Vec<&Fact> = described.paths.iter().map(|&at| &facts[at]).collect();
     Explained {
-        key: format!("mtu/{}", told.key),
+        key: format!("mtu/{}", described.key),
         kind: IncidentKind::Mtu,
-        headline: format!("{}: {}", symptoms::sizes(&bad), told.headline),
-        ..told
+        headline: format!("{}: {}", symptoms::sizes(&bad), described.headline),
+        ..described
     }
 }
 
 /// Says that it is about single source ports alone.
-pub(super) fn of_ports(told: Explained, facts: &[Fact]) -> Explained {
-    let bad: Vec<&Fact> = told.paths.iter().map(|&at| &facts[at]).collect();
+pub(super) fn of_ports(described: Explained, facts: &[Fact]) -> Explained {
+    let bad: Vec<&Fact> = described.paths.iter().map(|&at| &facts[at]).collect();
     Explained {
-        key: format!("ports/{}", told.key),
+        key: format!("ports/{}", described.key),
         kind: IncidentKind::SourcePorts,
-        headline: format!("{}: {}", symptoms::ports(&bad), told.headline),
+        headline: format!("{}: {}", symptoms::ports(&bad), described.headline),
         probe: Some(ProbeKind::Udp),
-        ..told
+        ..described
     }
 }
 
@@ -189,7 +194,7 @@ fn scatter(chosen: &mut Vec<Chosen>, left: BTreeSet<usize>) {
     }
 }
 
-fn told(speaker: &Describe<'_>, key: String, one: &Chosen) -> Explained {
+fn described(speaker: &Describe<'_>, key: String, one: &Chosen) -> Explained {
     let items = || one.bad.iter().map(|&number| &speaker.index.items[number]);
     let paths: Vec<usize> = items().map(|item| item.fact).collect();
     let symptoms = || paths.iter().filter_map(|&at| speaker.facts[at].symptom.as_ref());

@@ -266,7 +266,8 @@ impl Describe<'_> {
         match self.location() {
             Some(at) => {
                 let (bad, summary) = (self.bad(), crate::words::location::place(at));
-                format!("{summary} ({} → {})", symptoms::sources(&bad), symptoms::targets(&bad))
+                let only = self.only();
+                format!("{summary} ({} → {}){only}", symptoms::sources(&bad), symptoms::targets(&bad))
             }
             None => self.component_line(),
         }

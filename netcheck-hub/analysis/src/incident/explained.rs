@@ -11,15 +11,17 @@ use std::collections::BTreeSet;
 
 use super::describe::Describe;
 use super::groups::{Grouped, World, groups};
+use super::index::Tunnels;
 use super::{Explained, Fact, cover, networks};
 use crate::model::location::{Certainty, Stage};
 use crate::model::verdict::Verdict;
-use netcheck_causes::{Cause, Certainty as Sure};
+use netcheck_causes::{Cause, Certainty as Sure, PodNetwork};
 
 /// Explains all bad paths. The worst cause comes first.
 #[must_use]
 pub fn explain(facts: &[Fact], world: &World) -> Vec<Explained> {
-    let by_paths = cover::explain(facts);
+    let tunnels = Tunnels { wrap: world.pod_network == PodNetwork::Overlay, outer: world.outer };
+    let by_paths = cover::explain(facts, tunnels);
     if by_paths.len() < 2 {
         return by_paths;
     }
@@ -54,12 +56,12 @@ fn by_components(facts: &[Fact], world: &World) -> Option<Vec<Explained>> {
         if cause.pattern.partial && !loses_alike(facts, &grouped, cause, &paths) {
             return None;
         }
-        let told = explained(facts, &grouped, cause, &paths);
+        let described = explained(facts, &grouped, cause, &paths);
         // One in twenty may have come back already.
-        if told.contradictions.len() * 20 > told.paths.len() {
+        if described.contradictions.len() * 20 > described.paths.len() {
             return None;
         }
-        all.push(told);
+        all.push(described);
     }
     all.sort_by_key(|one| {
         let proven = one.certainty == Certainty::Observed;
@@ -110,7 +112,7 @@ fn explained(facts: &[Fact], grouped: &Grouped, cause: &Cause, paths: &[usize]) 
         facts_of(grouped, &cause.contradictions).into_iter().filter(|path| !own.contains(path)).collect();
     let describe = Describe { facts, topology: &grouped.topology, cause, paths };
     let symptoms = || paths.iter().filter_map(|&at| facts[at].symptom.as_ref());
-    let told = Explained {
+    let described = Explained {
         key: describe.key(),
         kind: describe.kind(),
         headline: describe.headline(),
@@ -130,13 +132,13 @@ fn explained(facts: &[Fact], grouped: &Grouped, cause: &Cause, paths: &[usize]) 
         last_ns: symptoms().filter_map(|symptom| symptom.lost_ns).map(|(_, last)| last).max(),
         paths: paths.to_vec(),
     };
-    let told = match (cause.pattern.full_size, cause.pattern.by_port) {
-        (true, _) => cover::of_large(told, facts),
-        (false, true) => cover::of_ports(told, facts),
-        (false, false) => told,
+    let described = match (cause.pattern.full_size, cause.pattern.by_port) {
+        (true, _) => cover::of_large(described, facts),
+        (false, true) => cover::of_ports(described, facts),
+        (false, false) => described,
     };
     match describe.network() {
-        Some(network) => networks::named(told, network, describe.node_name()),
-        None => told,
+        Some(network) => networks::named(described, network, describe.node_name()),
+        None => described,
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use netcheck_causes as causes;
 use netcheck_causes::{Endpoint, Entry, Group, NodeIx, PodIx, PodNetwork, ServiceIx, Topology, Visibility};
-use netcheck_common::domain::{ProbeKind, Vantage};
+use netcheck_common::domain::{Family, ProbeKind, Vantage};
 
 use super::end::{Sort, role, sort, stage};
 use super::{Ending, Fact};
@@ -23,10 +23,12 @@ use crate::plan::Target;
 pub struct World {
     /// Whose the addresses are.
     pub roster: Arc<Roster>,
-    /// What each node's agent can tell, by node; nodes that are not in it have none.
+    /// What each node's agent can report, by node; nodes that are not in it have none.
     pub visibility: BTreeMap<Arc<str>, Visibility>,
     /// How packets between pods of two nodes travel.
     pub pod_network: PodNetwork,
+    /// The family of the outer packets, where packets between pods of two nodes are wrapped; none where nobody knows it.
+    pub outer: Option<Family>,
 }
 
 /// What the explainer takes, and where it came from.
@@ -178,7 +180,7 @@ impl<'a> Build<'a> {
         Endpoint::Pod(self.pod(name, node, fact.network()))
     }
 
-    /// What is probed, but for a backend that only its packets tell.
+    /// What is probed, but for a backend that only its packets show.
     fn target(&mut self, fact: &'a Fact, world: &'a World) -> causes::Target {
         let target: &Target = &fact.path.probe.target;
         let direct = |endpoint| causes::Target { endpoint, service: None, entry: Entry::Direct };

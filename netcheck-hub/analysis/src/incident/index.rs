@@ -4,11 +4,13 @@ use std::collections::{BTreeSet, HashMap};
 
 use netcheck_common::domain::{Family, Outcome, ProbeKind, Vantage};
 
-use super::cause::{Side, Suspect, Symbol};
+use super::cause::{Packets, Side, Suspect, Symbol};
 use super::{Fact, Symptom, place};
 use crate::model::Pattern;
 use crate::model::location::{Certainty, Direction, Location, Stage};
 use crate::model::target::{ServiceAddress, TargetKind};
+
+mod derived;
 
 /// One judged path.
 #[derive(Clone, Copy, Debug)]
@@ -40,12 +42,19 @@ pub struct Item {
     pub probe: ProbeKind,
     /// Over what.
     pub family: Family,
+    /// Between its nodes it travels inside of a tunnel. Of a service, whose probes meet pods on several nodes, only where
+    /// it fails.
+    pub wrapped: bool,
+    /// The family of what is on the wire between its nodes (see [`Packets::on_wire`]).
+    pub on_wire: Option<Family>,
     /// Which of the places, where it is known.
     pub place: Option<usize>,
     /// The place is only the last one that saw it: what is behind it on that node may be the same as another's.
     pub last_seen: bool,
     /// Its place is the output hook of its own node, where the address of a service is translated.
     pub untranslatable: bool,
+    /// Its sender's kernel refused to send it.
+    pub refused: bool,
     /// The pod that it goes to, directly or in a service's stead.
     pub pod: Symbol,
     /// From a node to a node, inside of no tunnel.
@@ -73,6 +82,8 @@ pub struct Place {
     pub specific: bool,
     /// A route leads nowhere.
     pub no_route: bool,
+    /// It took what another node sent for its own: it has that node's address.
+    pub claims_address: bool,
     /// Names what drops there, the same on every node.
     pub rule: String,
     /// The pod behind the interface.
@@ -93,6 +104,15 @@ pub struct Index {
     pub unjudged: usize,
     /// All of this is about one secondary network of pods.
     pub network: Option<String>,
+}
+
+/// How packets between pods of two nodes travel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tunnels {
+    /// Inside of others.
+    pub wrap: bool,
+    /// The family of these; none where nobody knows it.
+    pub outer: Option<Family>,
 }
 
 #[derive(Default)]
@@ -123,8 +143,18 @@ impl Build {
         let (node, pod) = (self.symbol('n', &at.node), self.symbol('b', &at.pod));
         *self.places.entry(key.clone()).or_insert_with(|| {
             let (no_route, rule) = (place::no_route(at), place::rule(at));
+            let claims_address = place::own_source(at);
             let one_pod = place::misaddressed(at);
-            self.index.places.push(Place { node, key, specific, no_route, rule, pod, one_pod });
+            self.index.places.push(Place {
+                node,
+                key,
+                specific,
+                no_route,
+                claims_address,
+                rule,
+                pod,
+                one_pod,
+            });
             self.index.places.len() - 1
         })
     }
@@ -162,9 +192,10 @@ impl Build {
         let answered =
             symptom.outcome == Some(Outcome::HttpError) && at.is_none_or(|at| at.stage == Stage::Application);
         let request = request.filter(|_| !answered);
-        let looped = at.filter(|at| place::looped(at)).zip(request).and_then(|(at, request)| {
-            let to = self.symbol('n', if request { node } else { &fact.source });
-            (to != 0).then(|| (to, self.symbol('n', &at.node)))
+        let looped = at.zip(request).and_then(|(at, request)| {
+            let (sender, receiver) = if request { (&*fact.source, node) } else { (node, &*fact.source) };
+            let to = self.symbol('n', receiver);
+            (to != 0 && place::looped(at, sender, receiver)).then(|| (to, self.symbol('n', &at.node)))
         });
         let here = at.filter(|at| at.stage != Stage::Wire && !place::answered(at, target.kind));
         // On a secondary network, and on one node, pods send to each other.
@@ -189,11 +220,14 @@ impl Build {
             further: fact.network().is_some(),
             probe: fact.path.probe.kind,
             family: fact.family(),
+            wrapped: false,
+            on_wire: None,
             // Where it was when it had come round too often says nothing.
             place: here.filter(|_| looped.is_none()).map(|at| self.place(at)),
             last_seen: here.is_some_and(place::last_seen),
             untranslatable: here
                 .is_some_and(|at| service && at.node == *fact.source && place::untranslatable(at)),
+            refused: here.is_some_and(place::refused),
             pod: self.symbol('b', if target.kind == TargetKind::Pod { &full } else { backend }),
             bare: target.kind == TargetKind::Node && !from_pod,
             wire: at
@@ -214,7 +248,7 @@ impl Build {
 impl Index {
     /// Of all facts that are judged, those of one pattern on one network.
     #[must_use]
-    pub fn of(facts: &[Fact], pattern: Pattern, network: Option<&str>) -> Self {
+    pub fn of(facts: &[Fact], pattern: Pattern, network: Option<&str>, tunnels: Tunnels) -> Self {
         let mut build = Build::default();
         build.index.network = network.map(ToOwned::to_owned);
         let own = |fact: &Fact| fact.pattern() == pattern && fact.network() == network;
@@ -226,11 +260,9 @@ impl Index {
             }
         }
         let Build { mut index, backends, .. } = build;
-        // Where all probes of a service that are known to have met a backend met the same, the others did, too.
-        for item in index.items.iter_mut().filter(|item| item.bad && item.backend == 0) {
-            if let Some(known) = backends.get(&item.service).filter(|known| known.len() == 1) {
-                item.backend = known.iter().copied().next().unwrap_or_default();
-            }
+        index.guess_backends(&backends);
+        if network.is_none() && tunnels.wrap {
+            index.wrap(tunnels.outer);
         }
         index
     }
@@ -274,17 +306,23 @@ impl Item {
                 each(Suspect::Node(self.node, Side::Both));
             }
         }
-        if self.to_pod {
+        // What failed in a service's stead went to a pod, too.
+        if self.to_pod || (self.bad && self.backend != 0 && self.node != 0) {
             each(Suspect::Pods(self.node));
         }
         if self.from_pod && !(self.to_pod && self.source == self.node) {
             each(Suspect::Pods(self.source));
         }
-        // On a secondary network there is nobody else to tell pods from.
+        // On a secondary network there is nobody else to distinguish pods from.
         if self.from_pod && !self.further {
             each(Suspect::PodsOut(self.source));
             each(Suspect::PodsTo(self.target));
             each(Suspect::AllPods);
+        }
+        if self.wrapped {
+            for end in [self.source, self.node].into_iter().filter(|&end| end != 0) {
+                each(Suspect::TunnelEnd(end));
+            }
         }
         if let Some((a, b)) = pair(self.source, self.node) {
             each(Suspect::Link(a, b));
@@ -333,6 +371,12 @@ impl Item {
             _ => false,
         };
         starts && self.node == 0 && self.zones.1 == 0
+    }
+
+    /// What scopes distinguish.
+    #[must_use]
+    pub const fn packets(&self) -> Packets {
+        Packets { probe: self.probe, family: self.family, on_wire: self.on_wire }
     }
 
     /// Its source and the node that it goes to, in the order of their numbers.

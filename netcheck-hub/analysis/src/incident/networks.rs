@@ -16,17 +16,17 @@ pub(super) fn with_losses(facts: &[Fact]) -> BTreeSet<&str> {
 }
 
 /// Says which network it is, and at which node.
-pub(super) fn named(told: Explained, network: &str, node: Option<&str>) -> Explained {
+pub(super) fn named(described: Explained, network: &str, node: Option<&str>) -> Explained {
     let at = node.map(|node| format!(" at {node}")).unwrap_or_default();
-    let kind = match told.kind {
+    let kind = match described.kind {
         IncidentKind::Node | IncidentKind::Cluster => IncidentKind::PodNetwork,
         other => other,
     };
     Explained {
-        key: format!("network/{network}/{}", told.key),
+        key: format!("network/{network}/{}", described.key),
         kind,
-        headline: format!("network {network}{at}: {}", told.headline),
-        ..told
+        headline: format!("network {network}{at}: {}", described.headline),
+        ..described
     }
 }
 

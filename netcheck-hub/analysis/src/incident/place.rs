@@ -1,6 +1,6 @@
 //! A loss location → what it is called as a cause, and what kind of thing happened there. Pure.
 
-use crate::model::location::{Certainty, Direction, Location, Stage};
+use crate::model::location::{Certainty, Direction, InterfaceRole, Location, Stage};
 use crate::model::reason::DropReason;
 use crate::model::target::TargetKind;
 
@@ -52,19 +52,35 @@ pub(super) fn no_route(at: &Location) -> bool {
         && (called || discarded.iter().any(|function| at.function.starts_with(function)))
 }
 
-/// It is in a routing loop: it came back to a node that had sent it, or its time to live ran out.
-pub(super) fn looped(at: &Location) -> bool {
+/// It is in a routing loop: it came back to the node that had sent it, or its time to live ran out where it had no
+/// business, or where it began. Neither is a loop: a time to live that ends at the node it was sent to, for somebody set it
+/// too low on the way; and another node's packet that bears an address of this node, for one of them has the other's.
+pub(super) fn looped(at: &Location, sender: &str, receiver: &str) -> bool {
     let forward = matches!(at.function.as_str(), "ip_forward" | "ip6_forward");
     let observed = at.certainty == Certainty::Observed;
     match DropReason::of(&at.reason) {
         DropReason::RoutingLoop => true,
-        DropReason::LocalSource => observed,
-        DropReason::BadHeader => observed && forward,
+        DropReason::LocalSource => own_source(at) && at.node == sender,
+        DropReason::BadHeader if at.node == sender => {
+            observed && forward && at.role != InterfaceRole::PodVeth
+        }
+        DropReason::BadHeader => observed && forward && at.node != receiver,
         _ => false,
     }
 }
 
-/// The kernel refused to send it from a pod: in the pod's network, not the node's. An errno is what a sender is told.
+/// It came from elsewhere with an address of this very node.
+pub(super) fn own_source(at: &Location) -> bool {
+    at.certainty == Certainty::Observed && DropReason::of(&at.reason) == DropReason::LocalSource
+}
+
+/// Its own kernel refused to send it, by a rule or by a policy of IPsec, which looks for no route then
+/// (net/xfrm/xfrm_policy.c, xfrm_lookup_with_ifid).
+pub(super) fn refused(at: &Location) -> bool {
+    at.stage == Stage::Send && DropReason::of(&at.reason) == DropReason::Errno("EPERM")
+}
+
+/// The kernel refused to send it from a pod: in the pod's network, not the node's. An errno is what a sender gets.
 fn of_pod(at: &Location) -> bool {
     let errno = matches!(DropReason::of(&at.reason), DropReason::Errno(_));
     !at.pod.is_empty() && at.interface.is_empty() && at.direction == Direction::Request && errno

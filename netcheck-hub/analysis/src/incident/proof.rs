@@ -2,14 +2,10 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::cause::{Cause, Scope, Side, Suspect};
+use super::cause::{Cause, Side, Suspect};
 use super::index::Item;
 use super::words::Describe;
 use super::{Fact, symptoms};
-
-fn scoped(scope: Scope, item: &Item) -> bool {
-    scope.takes(item.probe, item.family)
-}
 
 impl Describe<'_> {
     /// Facts of paths that cross a cause and are fine, as places in the facts.
@@ -34,7 +30,7 @@ impl Describe<'_> {
             None => {
                 let mut found = false;
                 item.crosses(|crossed| found |= crossed == suspect);
-                found && scoped(cause.scope, item)
+                found && cause.scope.takes(item.packets())
             }
         };
         let fine = self.index.items.iter().filter(|item| !item.bad && crosses(item));
@@ -82,6 +78,7 @@ impl Describe<'_> {
             Suspect::PodsOut(node) => format!("{probes} from pods on {}", name(node)),
             Suspect::PodsTo(target) => format!("{probes} from pods to {}", name(target)),
             Suspect::AllPods => format!("{probes} from pods"),
+            Suspect::TunnelEnd(node) => format!("{probes} through the tunnels of {}", name(node)),
             Suspect::Node(node, Side::In) => format!("{probes} to {}", name(node)),
             Suspect::Node(node, Side::Out) => format!("{probes} from {}", name(node)),
             Suspect::Node(node, Side::Both) => format!("{probes} to and from {}", name(node)),

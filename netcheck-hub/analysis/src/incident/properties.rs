@@ -155,12 +155,12 @@ proptest! {
             let mixed = u64::from(fact.path.id.0) ^ (u64::from(fact.source.as_bytes()[1]) << 8);
             (mixed ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31)
         });
-        let told = |facts: &[Fact]| {
+        let described = |facts: &[Fact]| {
             let causes = explained(facts);
             let all: Vec<_> = causes.into_iter().map(|cause| (cause.key, cause.headline, cause.paths.len())).collect();
             all
         };
-        prop_assert_eq!(told(&world.facts), told(&shuffled));
+        prop_assert_eq!(described(&world.facts), described(&shuffled));
     }
 
     /// Of what one cause breaks some paths are known to fail, the others are not measured yet; then more are known.
@@ -187,8 +187,8 @@ proptest! {
             tracker.update(&explained(&world.facts), &world.facts, now_ns as i64);
             ids.extend(tracker.open().into_iter().map(|incident| incident.id));
         }
-        let told = tracker.open().iter().map(|one| one.headline.clone()).collect::<Vec<_>>();
-        prop_assert!(ids.len() <= 1, "{told:?}");
+        let headlines = tracker.open().iter().map(|one| one.headline.clone()).collect::<Vec<_>>();
+        prop_assert!(ids.len() <= 1, "{headlines:?}");
         prop_assert!(explained(&small.facts).len() <= 1);
         prop_assert!(explained(&large.facts).len() <= 1);
     }
@@ -271,7 +271,7 @@ impl Single {
     }
 }
 
-fn to_pods_of(fact: &Fact, node: &str) -> bool {
+pub(super) fn to_pods_of(fact: &Fact, node: &str) -> bool {
     fact.path.probe.target.kind == TargetKind::Pod && to(fact) == node
 }
 
@@ -289,7 +289,7 @@ pub(super) fn round(world: World, a: &str, b: &str, pods: &str) -> World {
     )
 }
 
-/// The senders of a node are told that there is no route to another's pods; to a service, only a drop tells.
+/// The senders of a node learn that there is no route to another's pods; to a service, only a drop shows it.
 pub(super) fn no_route(world: World, node: &str, pods: &str) -> World {
     let request = Direction::Request;
     let service = |fact: &Fact| fact.path.probe.target.kind == TargetKind::Service;
@@ -314,7 +314,7 @@ fn on_network(world: World, pairs: &[(usize, usize)]) -> World {
     world.breaks(hit, |_| timeout())
 }
 
-fn told(facts: &[Fact], of_network: bool) -> Vec<(String, String, Vec<String>, usize)> {
+fn described(facts: &[Fact], of_network: bool) -> Vec<(String, String, Vec<String>, usize)> {
     let causes = explained(facts).into_iter().filter(|cause| cause.key.starts_with("network/") == of_network);
     causes.map(|cause| (cause.key, cause.headline, cause.evidence, cause.contradictions.len())).collect()
 }
@@ -334,13 +334,13 @@ proptest! {
         // Alone: the secondary network's facts without the others, and the others without them.
         let only_further: Vec<Fact> =
             broken.facts.iter().filter(|fact| fact.network().is_some()).cloned().collect();
-        prop_assert_eq!(told(&broken.facts, true), told(&only_further, true));
-        prop_assert!(told(&broken.facts, false).is_empty());
+        prop_assert_eq!(described(&broken.facts, true), described(&only_further, true));
+        prop_assert!(described(&broken.facts, false).is_empty());
         let hurt = world(&faults, names).facts;
         let mut beside = hurt.clone();
         beside.extend(further.facts.iter().filter(|fact| fact.network().is_some()).cloned());
-        prop_assert_eq!(told(&hurt, false), told(&beside, false));
-        prop_assert!(told(&beside, true).is_empty());
+        prop_assert_eq!(described(&hurt, false), described(&beside, false));
+        prop_assert!(described(&beside, true).is_empty());
     }
 
     #[test]

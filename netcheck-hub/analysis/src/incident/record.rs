@@ -1,13 +1,14 @@
 //! What is kept of an incident and handed to readers. Pure data.
 
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use netcheck_common::domain::{Family, ProbeKind};
 use netcheck_proto::v1;
 
-use super::Explained;
+use super::{Explained, place};
 use crate::model::incident::IncidentKind;
-use crate::model::location::Certainty;
+use crate::model::location::{Certainty, Location};
 use crate::model::verdict::Verdict;
 use crate::plan::PlannedPath;
 
@@ -20,6 +21,65 @@ pub struct PathOf {
     pub zone: Arc<str>,
     /// What it probes.
     pub path: Arc<PlannedPath>,
+}
+
+/// Places that are kept of one incident; of more, any may be its.
+const PLACES: usize = 256;
+
+/// Where the probes of one incident die.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Places {
+    names: BTreeSet<String>,
+    nodes: BTreeSet<String>,
+    /// Where most of its paths lose theirs now, what a kernel reported first.
+    most: Option<Location>,
+}
+
+impl Places {
+    /// Takes in more.
+    pub fn add<'a>(&mut self, locations: impl Iterator<Item = &'a Location>) {
+        let locations: HashSet<&'a Location> = locations.collect();
+        for at in locations {
+            if self.names.len() > PLACES {
+                return;
+            }
+            self.names.insert(place::name(at).0);
+            self.nodes.extend([&at.node, &at.next_node].into_iter().filter(|name| !name.is_empty()).cloned());
+        }
+    }
+
+    /// Takes what is known now: one location for each path that has one.
+    pub(super) fn renew<'a>(&mut self, locations: impl Iterator<Item = &'a Location>) {
+        let mut counts: HashMap<&'a Location, usize> = HashMap::new();
+        locations.for_each(|at| *counts.entry(at).or_default() += 1);
+        let most = counts
+            .iter()
+            .max_by_key(|&(at, count)| (at.certainty == Certainty::Observed, *count, std::cmp::Reverse(*at)));
+        self.most = most.map(|(at, _)| (*at).clone());
+        self.add(counts.into_keys());
+    }
+
+    /// Where most of its paths lose their probes now, what a kernel reported first; none where nobody knows.
+    #[must_use]
+    pub const fn most(&self) -> Option<&Location> {
+        self.most.as_ref()
+    }
+
+    /// It is one of these, or may be: what a kernel reported by its name, what was concluded by its nodes.
+    #[must_use]
+    pub fn hold(&self, at: &Location) -> bool {
+        let open = self.names.is_empty() || self.names.len() > PLACES;
+        let concluded = at.certainty == Certainty::Inferred;
+        let node = |name: &String| self.nodes.contains(name);
+        open || self.names.contains(&place::name(at).0)
+            || (concluded && (node(&at.node) || node(&at.next_node)))
+    }
+
+    /// One of these is one of those, or may be.
+    pub(super) fn meets(&self, other: &Self) -> bool {
+        let open = |places: &Self| places.names.is_empty() || places.names.len() > PLACES;
+        open(self) || open(other) || !self.names.is_disjoint(&other.names)
+    }
 }
 
 /// An incident that is open or was.
@@ -41,6 +101,8 @@ pub struct Incident {
     pub family: Option<Family>,
     /// Bad paths that it explains.
     pub paths: Vec<PathOf>,
+    /// Where its probes were seen to die, as long as it lasts.
+    pub places: Places,
     /// The first of the paths that cross the same cause and are fine.
     pub contradictions: Vec<PathOf>,
     /// How many there are of these.
@@ -61,7 +123,7 @@ pub struct Incident {
     pub merged_into: Option<String>,
     /// What did it, where agents found it: kept as they said it, for readers alone.
     pub culprits: Vec<v1::Culprit>,
-    /// Changes with every change that a reader would want to be told; 0 before it opened.
+    /// Changes with every change that a reader would want to see; 0 before it opened.
     pub revision: u64,
 }
 
@@ -77,6 +139,7 @@ impl Incident {
             probe: None,
             family: None,
             paths: Vec::new(),
+            places: Places::default(),
             contradictions: Vec::new(),
             contradicting: 0,
             evidence: Vec::new(),

@@ -72,21 +72,24 @@ impl<'a> Tallies<'a> {
         let mut all: HashMap<Cause, Tally> = HashMap::new();
         let mut directed: BTreeMap<Cause, (usize, usize)> = BTreeMap::new();
         for (number, item) in index.items.iter().enumerate().filter(|(_, item)| item.bad) {
-            for scope in Scope::around(item.probe, item.family) {
+            for scope in Scope::around(item.packets()) {
                 item.crosses(|suspect| {
+                    if !scope.fits(suspect) {
+                        return;
+                    }
                     let tally = all.entry(Cause { suspect, scope }).or_default();
                     tally.bad.push(number);
                     tally.sources.insert(item.source);
                     let far = if item.node == 0 { item.target } else { item.node };
                     tally.ends.extend([item.source, far]);
                 });
-                for suspect in item.one_way().into_iter().flatten() {
+                for suspect in item.one_way().into_iter().flatten().filter(|one| scope.fits(*one)) {
                     directed.entry(Cause { suspect, scope }).or_default().0 += 1;
                 }
             }
         }
         for item in index.items.iter().filter(|item| !item.bad) {
-            for scope in Scope::around(item.probe, item.family) {
+            for scope in Scope::around(item.packets()) {
                 item.crosses(|suspect| {
                     if let Some(tally) = all.get_mut(&Cause { suspect, scope }) {
                         tally.good += 1;
@@ -141,6 +144,7 @@ impl<'a> Tallies<'a> {
                     && self.index.unjudged <= self.index.items.len()
             }
             Suspect::Zones(..) | Suspect::PodsOut(_) => enough && tally.ends.len() >= 3,
+            Suspect::TunnelEnd(node) => enough && strict && tally.others(node) >= 2,
             // Of two nodes, neither is more to blame than the other.
             Suspect::Pods(node) if self.index.network.is_some() => enough && tally.others(node) >= 2,
             Suspect::Pods(_) | Suspect::Target(_) | Suspect::Service(_) => enough && tally.sources.len() >= 2,
@@ -205,6 +209,11 @@ impl<'a> Tallies<'a> {
                 let covers: Vec<usize> = tally.bad.iter().copied().filter(|at| own(item(at))).collect();
                 let proven = covers.iter().any(|at| item(at).observed);
                 (covers, proven)
+            }
+            Suspect::TunnelEnd(node) => {
+                let own =
+                    |item: &Item| !item.observed || (item.untranslatable && place_node(item) == Some(node));
+                (tally.bad.iter().copied().filter(|at| own(item(at))).collect(), false)
             }
             // The same rule on every node is one cause.
             Suspect::Everywhere if cause.scope != Scope::default() => {

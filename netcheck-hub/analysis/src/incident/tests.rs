@@ -8,6 +8,7 @@ mod networks;
 mod ports;
 mod services;
 mod shared;
+mod tunnels;
 mod vantage;
 pub(super) mod world;
 
@@ -292,7 +293,7 @@ fn a_dead_route_is_one_cause_whatever_it_is_called_and_wherever_its_victims_were
         let mut symptom = dropped("n3", Direction::Reply);
         let at = symptom.at.as_mut().unwrap();
         match (fact.path.probe.target.kind, fact.path.probe.kind) {
-            // Its own senders; what it passes on; what nobody told of.
+            // Its own senders; what it passes on; what nobody reported.
             (TargetKind::Node, ProbeKind::Udp) => {
                 at.stage = Stage::Routing;
                 at.reason = "EINVAL".to_owned();

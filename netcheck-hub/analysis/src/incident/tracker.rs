@@ -1,18 +1,27 @@
 //! Incidents from one evaluation to the next: opened when seen twice, closed when missed for a while, the same one as
 //! long as its cause is, or as most of its paths are, the same. What one of them comes to explain of another, wholly,
-//! is one with it. Pure; takes `now`.
+//! is one with it, and the older of both goes on. Pure; takes `now`.
+//!
+//! `matching` says which cause of an evaluation is whose; what is here renews, opens and closes. `restored` takes
+//! incidents of the process before.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use netcheck_common::domain::PathId;
 use netcheck_proto::v1;
 
+use super::path_key::PathKey;
 use super::{Explained, Fact, Incident};
 use crate::model::clock::SECOND_NS;
 use crate::model::incident::IncidentKind;
 use crate::model::location::Certainty;
 use crate::model::verdict::Verdict;
+
+mod matching;
+mod restored;
+#[cfg(test)]
+mod tests;
 
 /// Consecutive evaluations that open an incident.
 pub const OPEN_AFTER: u32 = 2;
@@ -21,13 +30,15 @@ pub const OPEN_AFTER: u32 = 2;
 pub const SPLIT_AFTER: u32 = 10;
 /// Consecutive evaluations without it that close an incident.
 pub const CLOSE_AFTER: u32 = 5;
+/// Evaluations that an incident outlives most of whose paths nobody can judge, as after they were given out anew.
+pub const HOLD: u32 = 30;
+/// For how long after an incident opened evidence may still come that shows another place of the same. Agents that are cut
+/// off answer through others, after some seconds.
+pub const LATE_NS: i64 = 30 * SECOND_NS;
 /// Closed incidents that are kept.
 const CLOSED: usize = 256;
 /// Paths that contradict it that are listed.
 const CONTRADICTIONS: usize = 64;
-
-/// Source, path, and whether it is about large packets alone.
-type PathKey = (Arc<str>, u32, bool);
 
 #[derive(Clone, Debug)]
 struct Entry {
@@ -37,10 +48,14 @@ struct Entry {
     open: bool,
     seen: u32,
     missed: u32,
+    /// Evaluations since it was seen in which nobody could say that it is gone.
+    unmeasured: u32,
     /// When it was found, only a part of what open incidents explain.
     part: bool,
-    /// What it is now may soon be told of more paths.
+    /// What it is now may soon be reported of more paths.
     slow: bool,
+    /// It is from before the hub began, and its paths are not all measured again: that it is not found says nothing.
+    held: bool,
 }
 
 /// All incidents.
@@ -49,64 +64,26 @@ pub struct IncidentTracker {
     current: Vec<Entry>,
     closed: VecDeque<Incident>,
     opened: u64,
+    opened_by_kind: BTreeMap<IncidentKind, u64>,
     revision: u64,
 }
 
 impl IncidentTracker {
     /// Takes the causes of one evaluation.
     pub fn update(&mut self, causes: &[Explained], facts: &[Fact], now_ns: i64) {
-        let mut met: Vec<Option<usize>> = vec![None; self.current.len()];
         let sets: Vec<BTreeSet<PathKey>> = causes.iter().map(|cause| keys(cause, facts)).collect();
-        let mut fresh = Vec::new();
-        for (number, cause) in causes.iter().enumerate() {
-            match self.current.iter().position(|entry| entry.key == cause.key) {
-                Some(at) => met[at] = Some(number),
-                None => fresh.push(number),
-            }
-        }
-        let mut new = Vec::new();
-        for number in fresh {
-            // Another reading of the same symptoms: most paths of the one are paths of the other.
-            let shared = |entry: &Entry| {
-                let shared = entry.paths.intersection(&sets[number]).count();
-                (shared * 2 > entry.paths.len().min(sets[number].len())).then_some(shared)
-            };
-            let free = self.current.iter().enumerate().filter(|&(at, _)| met[at].is_none());
-            let heir = free
-                .filter_map(|(at, entry)| Some((entry.open, shared(entry)?, std::cmp::Reverse(at))))
-                .max();
-            match heir {
-                Some((_, _, std::cmp::Reverse(at))) => met[at] = Some(number),
-                None => new.push(number),
-            }
-        }
-        let parts: Vec<bool> = new.iter().map(|&number| self.part_of_open(&sets[number])).collect();
-        // What an open incident already explains stays with it: that an explanation falls in parts because a path
-        // came back, or turned out to be fine, is no news.
-        let mut folded: Vec<Vec<usize>> = vec![Vec::new(); self.current.len()];
-        let mut kept = Vec::new();
-        for (number, part) in new.into_iter().zip(parts) {
-            let shared = |at: usize| self.current[at].paths.intersection(&sets[number]).count();
-            let open = (0..self.current.len()).filter(|&at| self.current[at].open && met[at].is_some());
-            let home = open.map(|at| (shared(at), std::cmp::Reverse(at))).max();
-            match home {
-                Some((1.., std::cmp::Reverse(at))) if part => folded[at].push(number),
-                _ => kept.push((number, part)),
-            }
-        }
-        let taken = self.taken_over(&mut met, &sets);
+        let found = matching::Found { causes, sets: &sets, facts, now_ns };
+        let matching::Matched { met, folded, fresh, taken } = found.match_to(&self.current);
+        self.hold(&met, facts);
         for (at, (entry, met)) in self.current.iter_mut().zip(&met).enumerate() {
-            let Some(number) = met else {
-                entry.missed += 1;
-                continue;
-            };
+            let Some(number) = met else { continue };
             let also: Vec<&Explained> = folded[at].iter().map(|&part| &causes[part]).collect();
             let mut paths = sets[*number].clone();
-            paths.extend(folded[at].iter().flat_map(|&part| sets[part].iter().cloned()));
+            paths.extend(folded[at].iter().flat_map(|&part| sets[part].iter().copied()));
             entry.renew(&causes[*number], &also, &paths, facts);
         }
         self.merge(&taken, now_ns);
-        for (number, part) in kept {
+        for (number, part) in fresh {
             let mut entry = Entry::new(&causes[number], part);
             entry.renew(&causes[number], &[], &sets[number], facts);
             self.current.push(entry);
@@ -114,27 +91,31 @@ impl IncidentTracker {
         self.turn(now_ns);
     }
 
-    /// Open entries whose cause was not found any more, each with the entry that explains now what of it is still bad.
-    /// Where that one has not opened yet, it gives its cause to the one that has.
-    fn taken_over(&self, met: &mut [Option<usize>], sets: &[BTreeSet<PathKey>]) -> Vec<(usize, usize)> {
-        let bad: BTreeSet<&PathKey> = sets.iter().flatten().collect();
-        let mut taken = Vec::new();
-        for at in (0..self.current.len()).filter(|&at| self.current[at].open) {
-            if met[at].is_some() {
+    /// Counts what was not seen, but for what nobody could have seen: that a path is not measured yet, after it was given
+    /// out anew or after the hub was, does not say that it is fine.
+    fn hold(&mut self, met: &[Option<usize>], facts: &[Fact]) {
+        let unseen = |&(_, met): &(&mut Entry, &Option<usize>)| met.is_none();
+        let mut judged: Option<HashMap<PathKey, bool>> = None;
+        for (entry, _) in self.current.iter_mut().zip(met).filter(unseen) {
+            let mut unjudged = || {
+                let judged = judged.get_or_insert_with(|| {
+                    facts
+                        .iter()
+                        .map(|fact| (PathKey::of_fact(fact), fact.verdict != Verdict::NoData))
+                        .collect()
+                });
+                let known = || entry.paths.iter().filter_map(|path| judged.get(path));
+                known().filter(|judged| !**judged).count() * 2 > known().count()
+            };
+            if entry.held {
                 continue;
             }
-            let paths = &self.current[at].paths;
-            let left: Vec<&PathKey> = paths.iter().filter(|path| bad.contains(path)).collect();
-            let explains = |number: usize| left.iter().all(|path| sets[number].contains(path));
-            let other = (0..met.len()).find(|&other| met[other].is_some_and(explains));
-            let Some(other) = other.filter(|_| left.len() * 2 > paths.len()) else { continue };
-            if self.current[other].open {
-                taken.push((at, other));
+            if entry.open && entry.unmeasured < HOLD && unjudged() {
+                entry.unmeasured += 1;
             } else {
-                met.swap(at, other);
+                entry.missed += 1;
             }
         }
-        taken
     }
 
     /// Closes what was taken over; whoever took it over has been there since the first of both was.
@@ -159,14 +140,6 @@ impl IncidentTracker {
         self.closed.truncate(CLOSED);
     }
 
-    fn part_of_open(&self, paths: &BTreeSet<PathKey>) -> bool {
-        let mut open = self.current.iter().filter(|entry| entry.open).peekable();
-        open.peek().is_some() && {
-            let known: BTreeSet<&PathKey> = open.flat_map(|entry| &entry.paths).collect();
-            paths.iter().all(|path| known.contains(path))
-        }
-    }
-
     /// Opens and closes.
     fn turn(&mut self, now_ns: i64) {
         for entry in &mut self.current {
@@ -174,6 +147,7 @@ impl IncidentTracker {
             if !entry.open && entry.missed == 0 && entry.seen >= needed {
                 entry.open = true;
                 self.opened += 1;
+                *self.opened_by_kind.entry(entry.incident.kind).or_default() += 1;
                 entry.incident.id = format!("{:x}-{}", now_ns.div_euclid(SECOND_NS), self.opened);
                 entry.incident.opened_ns = Some(now_ns);
                 entry.incident.revision = 0;
@@ -209,7 +183,7 @@ impl IncidentTracker {
         &self,
     ) -> impl Iterator<Item = (String, impl Iterator<Item = (Arc<str>, PathId)> + '_)> {
         self.current.iter().filter(|entry| entry.open).map(|entry| {
-            let paths = entry.paths.iter().map(|(source, path, _)| (Arc::clone(source), PathId(*path)));
+            let paths = entry.incident.paths.iter().map(|of| (Arc::clone(&of.source), of.path.id));
             (entry.incident.id.clone(), paths)
         })
     }
@@ -237,6 +211,12 @@ impl IncidentTracker {
         self.closed.iter()
     }
 
+    /// How many opened as this kind since the start.
+    #[must_use]
+    pub fn opened(&self, kind: IncidentKind) -> u64 {
+        self.opened_by_kind.get(&kind).copied().unwrap_or(0)
+    }
+
     /// Rises with every change.
     #[must_use]
     pub fn revision(&self) -> u64 {
@@ -255,8 +235,7 @@ fn earlier(a: Option<i64>, b: Option<i64>) -> Option<i64> {
 }
 
 fn keys(cause: &Explained, facts: &[Fact]) -> BTreeSet<PathKey> {
-    let key = |fact: &Fact| (Arc::clone(&fact.source), fact.path.id.0, fact.large);
-    cause.paths.iter().map(|&at| key(&facts[at])).collect()
+    cause.paths.iter().map(|&at| PathKey::of_fact(&facts[at])).collect()
 }
 
 impl Entry {
@@ -269,17 +248,24 @@ impl Entry {
             open: false,
             seen: 0,
             missed: 0,
+            unmeasured: 0,
             part,
             slow: false,
+            held: false,
         }
+    }
+
+    /// Its evidence may still be on its way.
+    fn is_young(&self, now_ns: i64) -> bool {
+        self.incident.opened_ns.is_none_or(|opened_ns| now_ns.saturating_sub(opened_ns) < LATE_NS)
     }
 
     /// `also`: causes that explain parts of it now.
     fn renew(&mut self, cause: &Explained, also: &[&Explained], paths: &BTreeSet<PathKey>, facts: &[Fact]) {
         self.seen = self.seen.saturating_add(u32::from(!cause.waiting));
-        self.missed = 0;
+        (self.missed, self.unmeasured, self.held) = (0, 0, false);
         // Packet sizes are tried on one path after the other, and what is lost by chance between nodes shows so: what
-        // few paths suggest may soon be told of many. The report has it at once.
+        // few paths suggest may soon be reported of many. The report has it at once.
         let between_two = match cause.kind {
             IncidentKind::Link | IncidentKind::OneWay | IncidentKind::Target => true,
             IncidentKind::Node => paths.len() == 1,
@@ -297,6 +283,9 @@ impl Entry {
         self.paths.clone_from(paths);
         let all = || std::iter::once(cause).chain(also.iter().copied());
         let path_of = |&at: &usize| facts[at].path_of();
+        let mut places = std::mem::take(&mut was.places);
+        let symptoms = all().flat_map(|one| &one.paths).filter_map(|&at| facts[at].symptom.as_ref());
+        places.renew(symptoms.filter_map(|symptom| symptom.at.as_ref()));
         *was = Incident {
             id: std::mem::take(&mut was.id),
             kind: cause.kind,
@@ -306,6 +295,7 @@ impl Entry {
             probe: cause.probe,
             family: cause.family,
             paths: all().flat_map(|one| &one.paths).map(path_of).collect(),
+            places,
             contradictions: cause.contradictions.iter().take(CONTRADICTIONS).map(path_of).collect(),
             contradicting: cause.contradictions.len(),
             evidence: cause

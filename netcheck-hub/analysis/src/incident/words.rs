@@ -34,7 +34,10 @@ impl Describe<'_> {
     pub fn node_of(&self, cause: &Cause) -> Option<&str> {
         let node = match cause.suspect {
             Suspect::Place(place) => self.index.places[place].node,
-            Suspect::Pods(node) | Suspect::Node(node, _) | Suspect::Cable(node) => node,
+            Suspect::Pods(node)
+            | Suspect::TunnelEnd(node)
+            | Suspect::Node(node, _)
+            | Suspect::Cable(node) => node,
             _ => return None,
         };
         Some(self.index.name(node)).filter(|name| !name.is_empty())
@@ -57,6 +60,7 @@ impl Describe<'_> {
             Suspect::PodsOut(node) => format!("pods/{}/out", name(node)),
             Suspect::PodsTo(target) => format!("pods/to/{}", name(target)),
             Suspect::AllPods => "pods/out".to_owned(),
+            Suspect::TunnelEnd(node) => format!("tunnel/{}", name(node)),
             Suspect::Node(node, _) => format!("node/{}", name(node)),
             Suspect::Cable(node) => format!("cable/{}", name(node)),
             Suspect::Loop(node) => format!("loop/{}", name(node)),
@@ -119,6 +123,7 @@ impl Describe<'_> {
             | Suspect::PodsOut(_)
             | Suspect::PodsTo(_)
             | Suspect::AllPods
+            | Suspect::TunnelEnd(_)
             | Suspect::Node(..)
             | Suspect::Cable(_)
             | Suspect::Loop(_) => self.node_line(cause, bad, lossy),
@@ -190,6 +195,10 @@ impl Describe<'_> {
             }
             Suspect::AllPods if lossy => format!("pods lose probes to everywhere{only}{place}"),
             Suspect::AllPods => format!("pods reach nobody{only}{place}"),
+            Suspect::TunnelEnd(node) => {
+                let how = if lossy { "probes are lost in" } else { "nothing passes" };
+                format!("{how} the tunnels of {}: between it and the pods of others{only}{place}", name(node))
+            }
             Suspect::Node(node, _) if lossy => format!("{} loses probes{only}{place}", name(node)),
             Suspect::Node(node, Side::Both) => {
                 format!("{} answers nobody and reaches nobody{only}{place}", name(node))

@@ -65,7 +65,7 @@ impl Backends {
         let known = &mut self.0[at];
         known.answered = known.answered.saturating_add(wire.answered.into());
         known.lost = known.lost.saturating_add(wire.lost.into());
-        // Within one report nobody tells which came first, but for the newest of each.
+        // Within one report nobody knows which came first, but for the newest of each.
         known.run = match (answered_ns, lost_ns) {
             (Some(answered_ns), Some(lost_ns)) if lost_ns > answered_ns => 1,
             (Some(_), _) => 0,

@@ -94,5 +94,6 @@ pub fn delay(sketch: &Sketch) -> v1::Delay {
         p90: at(0.9),
         p99: at(0.99),
         max: bound(entries.last(), true),
+        mean: sketch.mean_ns().map(convert::duration_from_ns),
     }
 }

@@ -1,7 +1,7 @@
 //! Whether new flows of a path fare otherwise than those that connection tracking knows: ordinary ICMP and UDP probes go
 //! on in the same flows, others leave beside them from ports and with identifiers that no flow had lately. Pure.
 //!
-//! | it is told | when |
+//! | it is reported | when |
 //! |---|---|
 //! | new connections are denied, old ones go on | the newest [`RUN_NEW`] new flows or more were lost without exception, and hardly any ordinary probe meanwhile |
 //! | old ones are lost, new connections go on | the newest [`RUN`] ordinary probes or more were lost without exception, and [`RUN`] new flows or more were answered meanwhile, all of them |

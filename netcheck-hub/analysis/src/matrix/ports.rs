@@ -27,7 +27,7 @@ pub struct Ports {
     pub lost: Vec<(u16, u32, u32)>,
     /// Packets from all others, sent and lost.
     pub others: (u32, u32),
-    /// Chance explains it still: a few more packets will tell.
+    /// Chance explains it still: a few more packets will show it.
     pub undecided: bool,
     /// When this was last true, on the hub's axis.
     pub measured_ns: i64,
@@ -112,6 +112,21 @@ impl Ports {
                 self.ports as usize - self.lost.len()
             ),
         ]
+    }
+
+    /// What was said of one path once, at `at_ns`; none where no port lost anything.
+    #[must_use]
+    pub fn said(wire: &v1::SourcePorts, at_ns: i64) -> Option<Self> {
+        let lost = wire.lost.iter().map(|of| Some((u16::try_from(of.port).ok()?, of.sent, of.lost)));
+        let lost = lost.collect::<Option<Vec<_>>>().filter(|lost| !lost.is_empty())?;
+        Some(Self {
+            ports: wire.ports,
+            lost,
+            others: (wire.others_sent, wire.others_lost),
+            undecided: false,
+            measured_ns: at_ns,
+            stale_ns: LEAST_NS,
+        })
     }
 
     /// The wire form.

@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::ring::SLOTS_PER_PATH;
 use super::*;
 use crate::model::clock::SECOND_NS;
 

@@ -211,6 +211,8 @@ pub struct PodLinkDown {
 pub struct ReflectedState {
     /// False: no request of this path ever arrived here, or too long ago.
     pub known: bool,
+    /// Where it is not known: it may have been forgotten for want of room.
+    pub unsure: bool,
     /// The highest number that arrived.
     pub highest_sequence: u32,
     /// Bit i: request `highest_sequence - i` arrived.

@@ -93,6 +93,16 @@ impl Leaves {
         ))
     }
 
+    /// All of them: where, since when, and since when its responder is back (unix nanoseconds).
+    pub fn all(&self) -> impl Iterator<Item = ((IpAddr, u16), i64, Option<i64>)> + '_ {
+        self.by_address.iter().map(|(&to, leave)| (to, leave.from_ns, leave.back_ns))
+    }
+
+    /// Takes over one that was said before the hub began.
+    pub fn restore(&mut self, to: (IpAddr, u16), from_ns: i64, back_ns: Option<i64>) {
+        self.by_address.entry(to).or_insert(Leave { from_ns, back_ns });
+    }
+
     /// Forgets what no sample that is kept can speak of.
     pub fn expire(&mut self, oldest_ns: i64) {
         self.by_address.retain(|_, leave| leave.until_ns() >= oldest_ns);

@@ -1,5 +1,5 @@
 //! Why a packet was dropped, as far as decisions hang on it. The name is the kernel's own (`enum skb_drop_reason`,
-//! include/net/dropreason-core.h), an errno that a sender was told, or a conclusion of ours. Pure.
+//! include/net/dropreason-core.h), an errno that a sender got, or a conclusion of ours. Pure.
 
 /// The name of a conclusion: the packet came back to the node that had sent it to another.
 pub const ROUTING_LOOP: &str = "routing loop";
@@ -29,7 +29,7 @@ pub enum DropReason<'a> {
     LocalSource,
     /// Its header is broken, or its time to live ran out.
     BadHeader,
-    /// What the kernel told the sender: `EHOSTUNREACH`.
+    /// What the kernel answered the sender: `EHOSTUNREACH`.
     Errno(&'a str),
     /// See [`ROUTING_LOOP`].
     RoutingLoop,

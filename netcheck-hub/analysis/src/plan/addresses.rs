@@ -1,7 +1,7 @@
-//! Whose each address is, as all agents are told: whole once, and from then on what changed. Pure.
+//! Whose each address is, as it is sent to all agents: whole once, and from then on what changed. Pure.
 //!
 //! In a large cluster the table has tens of thousands of rows and every pod that comes or goes changes one of them, for
-//! every agent. So a table knows what makes it differ from the one before it, and an agent that has that one is told no
+//! every agent. So a table knows what makes it differ from the one before it, and an agent that has that one is sent no
 //! more than this.
 
 use std::borrow::Cow;
@@ -81,7 +81,7 @@ impl Addresses {
         Arc::new(self)
     }
 
-    /// What `node` is to be told that has the older one, or none.
+    /// What `node` is to be sent that has the older one, or none.
     #[must_use]
     pub fn to_wire(&self, older: Option<&Arc<Self>>, node: &str) -> v1::AddressTable {
         let entry = |of: &AddressOf| v1::AddressEntry {
@@ -171,7 +171,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn who_has_the_one_before_is_told_what_changed() {
+    fn who_has_the_one_before_is_sent_what_changed() {
         let first = Arc::new(table(&(1..100).map(|number| (number, 1)).collect()));
         assert!(!first.to_wire(None, "n1").change && first.to_wire(None, "n1").entries.len() == 99);
         let mut rows: BTreeMap<u8, u8> = (1..100).map(|number| (number, 1)).collect();

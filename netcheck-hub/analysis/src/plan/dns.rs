@@ -15,8 +15,8 @@ use crate::model::target::TargetKind;
 /// The name that DNS servers are asked for where the operator names none.
 pub const NAME: &str = "kubernetes.default.svc.cluster.local";
 /// Port of DNS over TLS (RFC 7858 §3.1).
-const TLS_PORT: u16 = 853;
-const DNS_PORT: u16 = 53;
+pub(super) const TLS_PORT: u16 = 853;
+pub(super) const DNS_PORT: u16 = 53;
 /// Where Kubernetes has a namespace, for servers of nodes' own.
 const NODE_LOCAL: &str = "node-local";
 /// No service is the cluster's DNS.
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn where_no_cluster_dns_is_found_that_is_told() {
+    fn where_no_cluster_dns_is_found_that_is_reported() {
         let reported = |name: &str| {
             let service = json!({
                 "metadata": { "name": name, "namespace": "a" },

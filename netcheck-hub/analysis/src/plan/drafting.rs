@@ -51,7 +51,7 @@ pub struct PlanResult {
     pub turns: Option<RotationSlot>,
     /// The new plan.
     pub book: PathIdAllocator,
-    /// What the agent has to be told.
+    /// What the agent has to be sent.
     pub news: Option<Arc<Plan>>,
     /// Paths that leave the plan because their turn is over, and their places in the catalog.
     pub over: Vec<(PathId, u32)>,

@@ -1,5 +1,8 @@
 //! What is said over TCP by HTTP probes, and by DNS probes over TCP and TLS; and its wire form. Pure.
 
+use std::fmt;
+use std::sync::Arc;
+
 use netcheck_proto::v1;
 
 use crate::cluster::roster::http::Statuses;
@@ -20,13 +23,13 @@ pub struct Exchange {
 /// What is said.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Talk {
-    /// A GET.
+    /// A GET, or what a scheduled check asks for.
     Http(Request),
     /// The path's question.
     Dns,
 }
 
-/// A GET.
+/// What a server is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Request {
     /// Host header.
@@ -35,6 +38,61 @@ pub struct Request {
     pub path: String,
     /// Statuses that are expected; empty: the usual ones.
     pub expected: Statuses,
+    /// Where it is more than a GET.
+    pub call: Option<Arc<Call>>,
+}
+
+/// What a request is besides a GET. Only its method is ever printed.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Call {
+    /// In capital letters.
+    pub method: String,
+    /// Names and values.
+    pub headers: Vec<(String, String)>,
+    /// Empty: none.
+    pub body: Vec<u8>,
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call").field("method", &self.method).finish_non_exhaustive()
+    }
+}
+
+impl Request {
+    /// Method and path in a few words: of what a check asks for neither a query nor anything else that may be secret.
+    fn detail(&self, scheme: &str) -> String {
+        match &self.call {
+            None => format!("{scheme} {}", self.path),
+            Some(call) => {
+                let path = self.path.split('?').next().unwrap_or_default();
+                format!("{scheme} {} {path}", call.method)
+            }
+        }
+    }
+
+    fn to_wire(&self, lookup: Option<&String>) -> v1::HttpRequest {
+        let range = |&(first, last): &(u16, u16)| v1::StatusRange { first: first.into(), last: last.into() };
+        v1::HttpRequest {
+            host: self.host.clone(),
+            path: self.path.clone(),
+            expected: self.expected.iter().map(range).collect(),
+            resolve: lookup.cloned().unwrap_or_default(),
+        }
+    }
+}
+
+impl Call {
+    fn to_wire(&self, request: v1::HttpRequest) -> v1::HttpCall {
+        let header =
+            |(name, value): &(String, String)| v1::HttpHeader { name: name.clone(), value: value.clone() };
+        v1::HttpCall {
+            request: Some(request),
+            method: self.method.clone(),
+            headers: self.headers.iter().map(header).collect(),
+            body: self.body.clone(),
+        }
+    }
 }
 
 /// What is asked of the server's certificate, beyond that it is valid today.
@@ -51,8 +109,8 @@ impl Exchange {
     #[must_use]
     pub fn detail(&self) -> String {
         match (&self.talk, self.tls.is_some()) {
-            (Talk::Http(request), true) => format!("https {}", request.path),
-            (Talk::Http(request), false) => format!("http {}", request.path),
+            (Talk::Http(request), true) => request.detail("https"),
+            (Talk::Http(request), false) => request.detail("http"),
             (Talk::Dns, true) => "over TLS".to_owned(),
             (Talk::Dns, false) => "over TCP".to_owned(),
         }
@@ -62,14 +120,11 @@ impl Exchange {
     pub fn write(&self, spec: &mut v1::PathSpec) {
         match &self.talk {
             Talk::Http(request) => {
-                let range =
-                    |&(first, last): &(u16, u16)| v1::StatusRange { first: first.into(), last: last.into() };
-                spec.http = Some(v1::HttpRequest {
-                    host: request.host.clone(),
-                    path: request.path.clone(),
-                    expected: request.expected.iter().map(range).collect(),
-                    resolve: self.lookup.clone().unwrap_or_default(),
-                });
+                let asked = request.to_wire(self.lookup.as_ref());
+                match &request.call {
+                    None => spec.http = Some(asked),
+                    Some(call) => spec.call = Some(call.to_wire(asked)),
+                }
             }
             Talk::Dns => {
                 let over = if self.tls.is_some() { v1::DnsTransport::Tls } else { v1::DnsTransport::Tcp };

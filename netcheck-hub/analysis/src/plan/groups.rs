@@ -86,7 +86,9 @@ impl Groups {
             } else if members.iter().all(is_common) {
                 groups.ring.push(number);
                 groups.addresses.extend(target.addresses.iter().map(|&address| (address, number)));
-                groups.shared.extend((!of_zone).then_some(number));
+                // What other clusters have waits for its turn as nodes and pods do.
+                let shared = !of_zone && target.peer.is_none();
+                groups.shared.extend(shared.then_some(number));
             } else {
                 groups.common[begin..end].fill(false);
                 groups.list(number, members);

@@ -233,12 +233,12 @@ fn endpoint(id: String, name: String, namespace: String, addresses: Vec<IpAddr>,
 }
 
 /// The Host header: with the port where it is not the scheme's own.
-fn host_header(name: &str, tls: bool, port: u16) -> String {
+pub(super) fn host_header(name: &str, tls: bool, port: u16) -> String {
     if port == if tls { 443 } else { 80 } { name.to_owned() } else { format!("{name}:{port}") }
 }
 
 fn request(host: String, path: &str, expected: &Statuses) -> Talk {
-    Talk::Http(Request { host, path: path.to_owned(), expected: expected.clone() })
+    Talk::Http(Request { host, path: path.to_owned(), expected: expected.clone(), call: None })
 }
 
 #[cfg(test)]

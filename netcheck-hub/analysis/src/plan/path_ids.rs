@@ -1,4 +1,4 @@
-//! The plan of one agent over time: which number each path has, and when the agent is told something new. Pure.
+//! The plan of one agent over time: which number each path has, and when the agent is sent something new. Pure.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,16 +15,24 @@ use super::{Catalog, Identity, Plan, PlannedPath, Wanted};
 ///
 /// The first id comes from a hash of the first plan. So a restarted hub that finds the roster as it was gives the
 /// same ids, and batches that an agent kept meanwhile still fit; if the roster changed, old ids mean nothing to it
-/// (they are counted as unknown) instead of meaning something else.
+/// (they are counted as unknown) instead of meaning something else. With a seed that only the hub knows, nobody else can
+/// derive the ids from what a cluster consists of.
 #[derive(Clone, Debug, Default)]
 pub struct PathIdAllocator {
     next: Option<u32>,
+    seed: u64,
     plan: Arc<Plan>,
-    /// Tells the catalog that the plan was made from.
+    /// Identifies the catalog that the plan was made from.
     of: Option<Arc<Groups>>,
 }
 
 impl PathIdAllocator {
+    /// The same, whose first id depends on this as well. Makes no difference once there is a plan.
+    #[must_use]
+    pub fn seeded(self, seed: u64) -> Self {
+        Self { seed, ..self }
+    }
+
     /// The plan as it is.
     #[must_use]
     pub fn plan(&self) -> &Arc<Plan> {
@@ -32,7 +40,7 @@ impl PathIdAllocator {
     }
 
     /// Takes what `node` shall probe now. `retired` are paths that left its plan and are not forgotten yet. Returns the
-    /// plan where it differs from the last one in what the agent is told.
+    /// plan where it differs from the last one in what the agent is sent.
     pub(crate) fn update(
         &mut self,
         node: &str,
@@ -40,9 +48,9 @@ impl PathIdAllocator {
         catalog: &Catalog,
         retired: &[Arc<PlannedPath>],
     ) -> Option<Arc<Plan>> {
-        let mut next = self.next.unwrap_or_else(|| first_id(node, wanted));
+        let mut next = self.next.unwrap_or_else(|| first_id(self.seed, node, wanted));
         let same_catalog = self.of.as_ref().is_some_and(|of| Arc::ptr_eq(of, &catalog.groups));
-        // Within one catalog places tell paths apart, and what stays is as it was.
+        // Within one catalog places distinguish paths, and what stays is as it was.
         let places: HashMap<(Vantage, u32), &Arc<PlannedPath>> = if same_catalog {
             self.plan.paths.iter().map(|path| ((path.vantage, path.at), path)).collect()
         } else {
@@ -88,9 +96,12 @@ impl PathIdAllocator {
 }
 
 /// FNV-1a over what the plan consists of, folded into 1 to 2³⁰.
-fn first_id(node: &str, paths: &[Wanted<'_>]) -> u32 {
+fn first_id(seed: u64, node: &str, paths: &[Wanted<'_>]) -> u32 {
     let mut hash = Fnv1a::default();
     let mut eat = |bytes: &[u8]| hash = hash.write(bytes).write(&[0xff]);
+    if seed != 0 {
+        eat(&seed.to_be_bytes());
+    }
     eat(node.as_bytes());
     for Wanted { vantage, probe, .. } in paths {
         eat(vantage.as_str().as_bytes());

@@ -77,7 +77,9 @@ impl Prober {
                 !own && reaches && pod.can(probe.kind, family)
             }
         };
+        let wanted = |only: Option<Vantage>| only.is_none_or(|only| only == vantage);
         able && probe.sources.take(&self.node)
+            && target.requested.as_ref().is_none_or(|by| wanted(by.vantage))
     }
 
     /// From where it sends this probe.

@@ -11,7 +11,7 @@ use netcheck_proto::{convert, v1};
 
 use super::node_port_sources::{Hashed, hashed, highest, mixed};
 
-/// How many others each agent is told.
+/// How many others each agent is sent.
 pub const RELAYS: usize = 4;
 
 /// A node as a relay.
@@ -173,8 +173,8 @@ mod tests {
     #[test]
     fn an_agent_of_no_known_node_has_relays_as_well() {
         assert_eq!(table(&[2, 1]).of("stranger").len(), 3);
-        let told = table(&[1, 1]).to_wire("n0-0");
-        assert_eq!((told.relays.len(), told.relays[0].node.as_str(), told.relays[0].port), (1, "n1-0", 6102));
-        assert_eq!(told.relays[0].addresses, [vec![10, 0, 1, 0]]);
+        let wire = table(&[1, 1]).to_wire("n0-0");
+        assert_eq!((wire.relays.len(), wire.relays[0].node.as_str(), wire.relays[0].port), (1, "n1-0", 6102));
+        assert_eq!(wire.relays[0].addresses, [vec![10, 0, 1, 0]]);
     }
 }

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use netcheck_common::domain::{Family, ProbeKind, Vantage};
 use netcheck_proto::{convert, v1};
 
-use crate::model::target::ServiceAddress;
+use crate::model::target::{ServiceAddress, TargetKind};
 use crate::model::verdict::Verdict;
-use crate::plan::{PlannedPath, Probe, Target};
+use crate::plan::{PlannedPath, Probe, Target, wire};
 
 /// A selector whose enums are checked.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +18,8 @@ pub struct Selector {
     families: Vec<Family>,
     vantages: Vec<Vantage>,
     verdicts: Vec<Verdict>,
+    target_kinds: Vec<TargetKind>,
+    service_addresses: Vec<ServiceAddress>,
 }
 
 fn any<T: PartialEq>(wanted: &[T], is: &T) -> bool {
@@ -52,6 +54,16 @@ impl Selector {
                 .map(|&vantage| convert::vantage("selector.vantages", vantage))
                 .collect::<Result<_, _>>()?,
             verdicts: wire.verdicts.iter().map(|&value| verdict(value)).collect::<Result<_, _>>()?,
+            target_kinds: wire
+                .target_kinds
+                .iter()
+                .map(|&kind| wire::target_kind("selector.target_kinds", kind))
+                .collect::<Result<_, _>>()?,
+            service_addresses: wire
+                .service_addresses
+                .iter()
+                .map(|&address| wire::service_address("selector.service_addresses", address))
+                .collect::<Result<_, _>>()?,
             sources: wire.sources,
             targets: wire.targets,
         })
@@ -97,8 +109,17 @@ impl Selector {
     #[must_use]
     pub fn takes_probe(&self, probe: &Probe) -> bool {
         any(&self.kinds, &probe.kind)
+            && any(&self.target_kinds, &probe.target.kind)
+            && self.takes_address(&probe.target)
+            // What a scheduled check asks for is no part of what others select.
+            && (probe.target.requested.is_none() || !self.targets.is_empty())
             && any(&self.families, &Family::of(probe.address))
             && (self.targets.is_empty() || self.targets.iter().any(|wanted| is_called(probe, wanted)))
+    }
+
+    /// Whether it selects paths to a service at this kind of address. All that are no services have none.
+    fn takes_address(&self, target: &Target) -> bool {
+        target.at.as_ref().is_none_or(|at| any(&self.service_addresses, &at.address))
     }
 
     /// Whether it selects this verdict.
@@ -109,11 +130,18 @@ impl Selector {
 }
 
 /// Whether people call a probe's target so: by id, node name, pod name, service name, or address, with or without port;
-/// `POD@NETWORK` or `@NETWORK` for secondary networks of pods alone.
+/// `POD@NETWORK` or `@NETWORK` for secondary networks of pods alone; `peer/CLUSTER` for all that another cluster has;
+/// `check/NAME` for all that a scheduled check asks for itself, which is selected by this or its id alone.
 fn is_called(probe: &Probe, text: &str) -> bool {
     let target: &Target = &probe.target;
     if *target.id == *text || target.name == text {
         return true;
+    }
+    if let Some(cluster) = text.strip_prefix("peer/") {
+        return target.peer.as_ref().is_some_and(|peer| *peer.cluster == *cluster);
+    }
+    if let Some(by) = &target.requested {
+        return text.strip_prefix("check/").is_some_and(|check| *by.check == *check);
     }
     if let Some((pod, network)) = text.split_once('@') {
         let called = |own: &str| own == network || own.rsplit('/').next() == Some(network);

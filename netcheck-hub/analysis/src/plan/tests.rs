@@ -137,6 +137,22 @@ proptest! {
         other.update("n1", &wanted, &catalog, &[]);
         prop_assert_eq!(&one.plan().paths, &other.plan().paths);
     }
+
+    #[test]
+    fn a_seed_has_ids_begin_elsewhere_and_at_the_same_every_time(shape in shape(), seed in 1..u64::MAX) {
+        let catalog = Catalog::of(&roster(&shape), &Selection::everything(), &BTreeMap::new(), "a.b");
+        let wanted = catalog.of_node("n1", &FAMILIES);
+        let first = |seed| {
+            let mut book = PathIdAllocator::default().seeded(seed);
+            book.update("n1", &wanted, &catalog, &[]);
+            book.plan().paths.first().map(|path| path.id)
+        };
+        prop_assert_eq!(first(seed), first(seed));
+        prop_assume!(!wanted.is_empty());
+        let elsewhere = [seed, seed ^ 1, !seed].into_iter().filter(|&seed| seed != 0 && first(seed) != first(0));
+        // Thirty bits: two seeds may meet, several don't.
+        prop_assert!(elsewhere.count() > 0);
+    }
 }
 
 #[test]
@@ -248,7 +264,7 @@ fn a_service_that_nobody_is_behind_is_no_absent_node_and_one_that_nobody_is_mean
 }
 
 #[test]
-fn kernels_are_told_of_endpoints_that_no_pod_has() {
+fn kernels_are_sent_endpoints_that_no_pod_has() {
     let catalog = with_service(true, &[("10.1.1.254", "n1", true)]);
     let of = catalog.addresses.iter().find(|of| of.address == IpAddr::from([10, 1, 1, 254])).unwrap();
     assert_eq!((of.node.as_str(), of.pod.as_deref()), ("n1", Some("default/web-1")));

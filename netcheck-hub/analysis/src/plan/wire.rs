@@ -24,18 +24,23 @@ impl Target {
             addresses: self.addresses.iter().map(ToString::to_string).collect(),
             port: u32::from(self.port),
             service_address: self
-                .at
-                .as_ref()
-                .map_or(v1::ServiceAddress::Unspecified, |at| address_to_wire(at.address))
+                .service_address()
+                .map_or(v1::ServiceAddress::Unspecified, address_to_wire)
                 .into(),
             service_port: self.at.as_ref().map_or(0, |at| u32::from(at.port)),
             pod: self.at.as_ref().map(|at| at.pod.clone()).unwrap_or_default(),
             network: self.network().unwrap_or_default().to_owned(),
+            peer: self.peer.as_ref().map(|peer| peer.cluster.to_string()).unwrap_or_default(),
+            peer_kind: self
+                .peer
+                .as_ref()
+                .map_or(v1::TargetKind::Unspecified, |peer| kind_to_wire(peer.kind))
+                .into(),
         }
     }
 }
 
-const fn kind_to_wire(kind: TargetKind) -> v1::TargetKind {
+pub(super) const fn kind_to_wire(kind: TargetKind) -> v1::TargetKind {
     match kind {
         TargetKind::Node => v1::TargetKind::Node,
         TargetKind::Pod => v1::TargetKind::Pod,
@@ -45,7 +50,7 @@ const fn kind_to_wire(kind: TargetKind) -> v1::TargetKind {
     }
 }
 
-const fn address_to_wire(address: ServiceAddress) -> v1::ServiceAddress {
+pub(super) const fn address_to_wire(address: ServiceAddress) -> v1::ServiceAddress {
     match address {
         ServiceAddress::ClusterIp => v1::ServiceAddress::ClusterIp,
         ServiceAddress::NodePort => v1::ServiceAddress::NodePort,
@@ -53,6 +58,30 @@ const fn address_to_wire(address: ServiceAddress) -> v1::ServiceAddress {
         ServiceAddress::ExternalIp => v1::ServiceAddress::ExternalIp,
         ServiceAddress::Endpoint => v1::ServiceAddress::Endpoint,
     }
+}
+
+/// Reads a kind of target.
+///
+/// # Errors
+/// A value that is unspecified or unknown.
+pub fn target_kind(field: &'static str, value: i32) -> Result<TargetKind, convert::InvalidField> {
+    use TargetKind::{DnsServer, Endpoint, Node, Pod, Service};
+    [Node, Pod, Service, DnsServer, Endpoint]
+        .into_iter()
+        .find(|&kind| kind_to_wire(kind) as i32 == value)
+        .ok_or(convert::InvalidField::UnknownValue { field, value })
+}
+
+/// Reads a kind of address.
+pub(crate) fn service_address(
+    field: &'static str,
+    value: i32,
+) -> Result<ServiceAddress, convert::InvalidField> {
+    use ServiceAddress::{ClusterIp, Endpoint, ExternalIp, LoadBalancer, NodePort};
+    [ClusterIp, NodePort, LoadBalancer, ExternalIp, Endpoint]
+        .into_iter()
+        .find(|&address| address_to_wire(address) as i32 == value)
+        .ok_or(convert::InvalidField::UnknownValue { field, value })
 }
 
 impl PlannedPath {
@@ -74,6 +103,8 @@ impl PlannedPath {
         if let Some(exchange) = &self.probe.exchange {
             exchange.write(&mut spec);
         }
+        let target = &self.probe.target;
+        spec.external |= target.peer.is_some() || target.requested.as_ref().is_some_and(|by| by.external);
         spec
     }
 }

@@ -82,6 +82,7 @@ fn meaning(reason: &str) -> &'static str {
         "ENOLINK" => " (the interface has no carrier)",
         "EPERM" => " (a firewall rule)",
         "OTHERHOST" => " (sent to another's hardware address)",
+        "IP_LOCAL_SOURCE" => " (it bears an address of this very node)",
         "EMSGSIZE" => " (more than the route's own interface takes)",
         _ => "",
     }

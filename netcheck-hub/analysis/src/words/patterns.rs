@@ -24,13 +24,14 @@ pub fn sizes_lost(borders: &[(u16, u16)]) -> Option<String> {
     Some(format!("packets of {} bytes", span(least, most)))
 }
 
-/// How new flows of some paths fare where they fare otherwise than old ones; of each: new ones are denied, or nothing is told.
-/// None where the paths differ, or where fewer than half tell: old flows that came up lately are as new as the others.
+/// How new flows of some paths fare where they fare otherwise than old ones; of each: new ones are denied, or nothing is
+/// known. None where the paths differ, or where fewer than half say so: old flows that came up lately are as new as the
+/// others.
 #[must_use]
 pub fn flows_differ(new_denied: &[Option<bool>]) -> Option<&'static str> {
-    let told: BTreeSet<bool> = new_denied.iter().copied().flatten().collect();
+    let known: BTreeSet<bool> = new_denied.iter().copied().flatten().collect();
     let most = new_denied.iter().flatten().count() * 2 >= new_denied.len();
-    let denied = told.first().filter(|_| told.len() == 1 && most)?;
+    let denied = known.first().filter(|_| known.len() == 1 && most)?;
     Some(if *denied {
         "new connections are denied, old ones go on"
     } else {
@@ -98,15 +99,16 @@ mod tests {
         }
         assert_eq!(sizes_lost(&[]), None);
         let (new, old) = (Some(true), Some(false));
-        for (told, denied) in [
+        for (new_flows, denied) in [
             (&[new, new, None][..], Some("new connections are denied")),
             (&[old], Some("old connections are lost")),
             (&[new, None, None], None),
             (&[new, old], None),
             (&[], None),
         ] {
-            let words = flows_differ(told).and_then(|words| words.split_once(',')).map(|(first, _)| first);
-            assert_eq!(words, denied, "{told:?}");
+            let words =
+                flows_differ(new_flows).and_then(|words| words.split_once(',')).map(|(first, _)| first);
+            assert_eq!(words, denied, "{new_flows:?}");
         }
     }
 }

@@ -2,11 +2,14 @@
 //! texts and bytes after their lengths, lists after their numbers of items, times as nanoseconds since the record's own
 //! time, which is in its key.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use super::columns::Zstd;
 use super::varint::{self, Cursor};
 use super::{Malformed, VERSION};
 use crate::path::PathNumber;
-use crate::record::{CheckResult, Drops, Event, IncidentRevision, Losses, Verdicts};
+use crate::record::{CheckResult, Drops, Event, IncidentRevision, Limits, Losses, Topic, Verdicts};
 
 /// What stands of a path: the hub's number for its verdict, and since when (unix nanoseconds).
 pub(crate) type Standing = (u8, i64);
@@ -118,6 +121,35 @@ impl Entry for IncidentRevision {
     }
 }
 
+impl Entry for Limits {
+    const KIND: u8 = b'z';
+
+    fn at_ns(&self) -> i64 {
+        self.at_ns
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        varint::put(out, self.changes.len() as u64);
+        for (path, limit) in &self.changes {
+            varint::put(out, u64::from(path.0));
+            varint::put_bytes(out, limit);
+        }
+    }
+
+    fn read(at_ns: i64, cursor: &mut Cursor<'_>) -> Result<Self, Malformed> {
+        let item = |cursor: &mut Cursor<'_>| Ok((PathNumber(cursor.narrow()?), cursor.bytes()?.to_vec()));
+        Ok(Self { at_ns, changes: list(cursor, item)? })
+    }
+}
+
+/// The first byte of the keys of remarks.
+pub(crate) const fn topic_code(topic: Topic) -> u8 {
+    match topic {
+        Topic::Turns => b't',
+        Topic::Caveats => b'r',
+    }
+}
+
 impl Entry for Losses {
     const KIND: u8 = b'l';
 
@@ -129,14 +161,15 @@ impl Entry for Losses {
         varint::put(out, self.counts.len() as u64);
         for (path, place, count) in &self.counts {
             varint::put(out, u64::from(path.0));
-            put_text(out, place);
+            varint::put_bytes(out, place);
             varint::put(out, *count);
         }
     }
 
     fn read(at_ns: i64, cursor: &mut Cursor<'_>) -> Result<Self, Malformed> {
-        let item =
-            |cursor: &mut Cursor<'_>| Ok((PathNumber(cursor.narrow()?), cursor.text()?, cursor.number()?));
+        let item = |cursor: &mut Cursor<'_>| {
+            Ok((PathNumber(cursor.narrow()?), cursor.bytes()?.to_vec(), cursor.number()?))
+        };
         Ok(Self { at_ns, counts: list(cursor, item)? })
     }
 }
@@ -201,6 +234,46 @@ impl Entry for CheckResult {
     }
 }
 
+/// The first byte of the key of all limits that stand.
+pub(crate) const LIMITS: u8 = b'Z';
+
+/// Of a path: since when, and what it is.
+pub(crate) type Limit = (i64, Arc<[u8]>);
+
+/// All limits that stand at one time, as verdicts.
+pub(crate) fn encode_limits(at_ns: i64, standing: &BTreeMap<PathNumber, Limit>, zstd: &mut Zstd) -> Vec<u8> {
+    let mut column = Vec::new();
+    for (path, (since_ns, limit)) in standing {
+        varint::put(&mut column, u64::from(path.0));
+        varint::put_signed(&mut column, at_ns.wrapping_sub(*since_ns));
+        varint::put_bytes(&mut column, limit);
+    }
+    let mut out = vec![VERSION];
+    zstd.put(&mut out, &column);
+    out
+}
+
+/// Reads it.
+pub(crate) fn decode_limits(
+    at_ns: i64,
+    bytes: &[u8],
+    zstd: &mut Zstd,
+) -> Result<Vec<(PathNumber, Limit)>, Malformed> {
+    let mut cursor = Cursor(bytes);
+    match cursor.byte()? {
+        VERSION => {}
+        version => return Err(Malformed::Version(version)),
+    }
+    let column = zstd.get(&mut cursor)?;
+    let (mut cursor, mut standing) = (Cursor(&column), Vec::new());
+    while !cursor.is_empty() {
+        let path = PathNumber(cursor.narrow()?);
+        let since_ns = at_ns.wrapping_sub(cursor.signed()?);
+        standing.push((path, (since_ns, cursor.bytes()?.into())));
+    }
+    Ok(standing)
+}
+
 /// The first byte of the key of a checkpoint.
 pub(crate) const CHECKPOINT: u8 = b'V';
 
@@ -247,7 +320,6 @@ pub(crate) fn decode_checkpoint(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::fmt::Debug;
 
     use proptest::prelude::*;
@@ -282,8 +354,22 @@ mod tests {
             comes_back(&CheckResult { at_ns, check: id.clone(), body })?;
             let drops = counts.iter().map(|(_, name, count)| (name.clone(), text.clone(), *count)).collect();
             comes_back(&Drops { at_ns, node: id, counts: drops })?;
-            let losses = counts.into_iter().map(|(path, place, count)| (PathNumber(path), place, count));
+            let losses = counts.into_iter().map(|(path, place, count)| (PathNumber(path), place.into_bytes(), count));
             comes_back(&Losses { at_ns, counts: losses.collect() })?;
+            let limits = vec![(PathNumber(7), text.clone().into_bytes()), (PathNumber(0), Vec::new())];
+            comes_back(&Limits { at_ns, changes: limits })?;
+        }
+
+        #[test]
+        fn limits_come_back(at_ns: i64, standing: BTreeMap<u32, (i64, Vec<u8>)>) {
+            let standing: BTreeMap<PathNumber, Limit> = standing
+                .into_iter()
+                .map(|(path, (since_ns, limit))| (PathNumber(path), (since_ns, limit.into())))
+                .collect();
+            let bytes = encode_limits(at_ns, &standing, &mut Zstd::new());
+            let read: BTreeMap<_, _> =
+                decode_limits(at_ns, &bytes, &mut Zstd::new()).unwrap().into_iter().collect();
+            prop_assert_eq!(read, standing);
         }
 
         #[test]

@@ -1,26 +1,33 @@
 //! What is not windows: verdicts, incidents, events, losses, drops, results, facts.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use super::{ReadError, Reader, Unread};
+use crate::codec::VERSION;
 use crate::codec::columns::Zstd;
-use crate::codec::log::{CHECKPOINT, Entry, Standing, decode_checkpoint};
+use crate::codec::log::{CHECKPOINT, Entry, LIMITS, decode_checkpoint, decode_limits, topic_code};
 use crate::keys;
 use crate::path::PathNumber;
-use crate::record::{CheckResult, Drops, Event, Fact, FactKind, IncidentRevision, Losses, Verdicts};
+use crate::record::{
+    CheckResult, Drops, Event, Fact, FactKind, IncidentRevision, Limits, Losses, Topic, Verdicts,
+};
 use crate::store::{Kind, Space, Store};
 use crate::tier::seconds;
-use crate::writer::{FACT, INCIDENT, fact_code, follow};
+use crate::writer::{FACT, INCIDENT, Stands, fact_code};
 
 /// Verdicts that stand, ascending by path: the hub's number for it, and since when (unix nanoseconds).
 pub type Standings = BTreeMap<PathNumber, (u8, i64)>;
+
+/// Limits that stand, ascending by path: since when (unix nanoseconds), and in the hub's own encoding.
+pub type StandingLimits = BTreeMap<PathNumber, (i64, Arc<[u8]>)>;
 
 /// What a hub must know when it starts again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
     /// Verdicts that stood last.
     pub verdicts: Standings,
-    /// Open incidents, as they were told last; ascending by id.
+    /// Open incidents, as they were recorded last; ascending by id.
     pub incidents: Vec<IncidentRevision>,
     /// Facts that stand.
     pub facts: Vec<Fact>,
@@ -58,6 +65,31 @@ impl Reader {
         standings
     }
 
+    /// The limits that stood at a time.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub fn limits_at(&self, at_ns: i64) -> Result<StandingLimits, ReadError> {
+        let mut unread = Unread::default();
+        let limits = self.with(|store| limits(store, at_ns, &mut unread));
+        unread.total(&self.shared);
+        limits
+    }
+
+    /// The last remark of a topic that was made by a time: when, and in the hub's own encoding.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub fn remark_at(&self, topic: Topic, at_ns: i64) -> Result<Option<(i64, Vec<u8>)>, ReadError> {
+        let end_ns = at_ns.saturating_add(1);
+        let newest = self.with(|store| newest(store, topic_code(topic), end_ns))?;
+        let Some((made_ns, bytes)) = newest else { return Ok(None) };
+        let body = bytes.strip_prefix(&[VERSION]).map(<[u8]>::to_vec);
+        let unread = Unread(u64::from(body.is_none()));
+        unread.total(&self.shared);
+        Ok(body.map(|body| (made_ns, body)))
+    }
+
     /// Verdicts that changed from a time on until before another, ascending.
     ///
     /// # Errors
@@ -74,7 +106,7 @@ impl Reader {
     pub fn incidents(&self, from_ns: i64, to_ns: i64) -> Result<Vec<IncidentRevision>, ReadError> {
         let mut unread = Unread::default();
         let revisions = self.with(|store| {
-            // Who was open then is either told of since, or open still.
+            // Who was open then is either recorded since, or open still.
             let since: Vec<IncidentRevision> = entries(store, from_ns, i64::MAX, &mut unread)?;
             let open = open_incidents(store, &mut unread)?;
             let mut first_seen: HashMap<String, i64> = HashMap::new();
@@ -128,15 +160,6 @@ impl Reader {
         self.entries(from_ns, to_ns)
     }
 
-    /// A fact that stands.
-    ///
-    /// # Errors
-    /// If the store can't be read.
-    pub fn fact(&self, kind: FactKind, key: &str) -> Result<Option<Vec<u8>>, ReadError> {
-        let key = [&[FACT, fact_code(kind)], key.as_bytes()].concat();
-        self.with(|store| Ok(store.get(Space::STATE, &key)?))
-    }
-
     fn entries<E: Entry>(&self, from_ns: i64, to_ns: i64) -> Result<Vec<E>, ReadError> {
         let mut unread = Unread::default();
         let entries = self.with(|store| entries(store, from_ns, to_ns, &mut unread));
@@ -171,24 +194,51 @@ fn entries<E: Entry>(
     Ok(entries)
 }
 
+/// The newest value of a sort before a time, and its time.
+fn newest(store: &Store, kind: u8, end_ns: i64) -> Result<Option<(i64, Vec<u8>)>, ReadError> {
+    let (from, to) = (keys::log_from(kind, i64::MIN), keys::log_from(kind, end_ns));
+    for space in spaces(store, i64::MIN, end_ns).rev() {
+        if let Some((key, value)) = store.last(space, &from, &to)?
+            && let Some(at_ns) = keys::log_time(&key)
+        {
+            return Ok(Some((at_ns, value)));
+        }
+    }
+    Ok(None)
+}
+
+/// All limits as they were written last, and what changed since.
+fn limits(store: &Store, at_ns: i64, unread: &mut Unread) -> Result<StandingLimits, ReadError> {
+    let end_ns = at_ns.saturating_add(1);
+    let all = newest(store, LIMITS, end_ns)?;
+    let since_ns = all.as_ref().map_or(i64::MIN, |(written_ns, _)| *written_ns);
+    let read = all.and_then(|(at_ns, value)| unread.note(decode_limits(at_ns, &value, &mut Zstd::new())));
+    let standing = read.unwrap_or_default().into_iter().collect();
+    let mut stands = Stands::new(Standings::new(), standing);
+    for changed in entries::<Limits>(store, since_ns, end_ns, unread)? {
+        stands.limit(&changed);
+    }
+    Ok(stands.limits)
+}
+
 /// The newest checkpoint that can be read, and what changed since.
 fn standings(store: &Store, at_ns: i64, unread: &mut Unread) -> Result<Standings, ReadError> {
     let end_ns = at_ns.saturating_add(1);
     let (from, to) = (keys::log_from(CHECKPOINT, i64::MIN), keys::log_from(CHECKPOINT, end_ns));
-    let (mut standings, mut since_ns) = (Standings::new(), i64::MIN);
+    let (mut stands, mut since_ns) = (Stands::default(), i64::MIN);
     for space in spaces(store, i64::MIN, end_ns).rev() {
         let Some((key, value)) = store.last(space, &from, &to)? else { continue };
         let Some(checkpoint_ns) = keys::log_time(&key) else { continue };
         if let Some(read) = unread.note(decode_checkpoint(checkpoint_ns, &value, &mut Zstd::new())) {
-            (standings, since_ns) = (read.into_iter().collect(), checkpoint_ns);
+            (stands.verdicts, since_ns) = (read.into_iter().collect(), checkpoint_ns);
             break;
         }
     }
     // A change of the very time of the checkpoint may be in it already; to follow it again changes nothing.
     for changed in entries::<Verdicts>(store, since_ns, end_ns, unread)? {
-        follow(&mut standings, &changed);
+        stands.follow(&changed);
     }
-    Ok(standings)
+    Ok(stands.verdicts)
 }
 
 fn open_incidents(store: &Store, unread: &mut Unread) -> Result<Vec<IncidentRevision>, ReadError> {
@@ -204,7 +254,7 @@ fn open_incidents(store: &Store, unread: &mut Unread) -> Result<Vec<IncidentRevi
 
 fn facts(store: &Store) -> Result<Vec<Fact>, ReadError> {
     let mut facts = Vec::new();
-    for kind in [FactKind::Sent, FactKind::ExpectedAbsent] {
+    for kind in [FactKind::ExpectedAbsent, FactKind::Hub] {
         let code = fact_code(kind);
         store.range(Space::STATE, &[FACT, code], &[FACT, code + 1], &mut |key, value| {
             let key = String::from_utf8_lossy(&key[2..]).into_owned();
@@ -215,7 +265,9 @@ fn facts(store: &Store) -> Result<Vec<Fact>, ReadError> {
     Ok(facts)
 }
 
-/// The verdicts that a writer begins with.
-pub(crate) fn last_standings(store: &Store) -> Result<BTreeMap<PathNumber, Standing>, ReadError> {
-    standings(store, i64::MAX, &mut Unread::default())
+/// What a writer begins with.
+pub(crate) fn last_stands(store: &Store) -> Result<Stands, ReadError> {
+    let mut unread = Unread::default();
+    let verdicts = standings(store, i64::MAX, &mut unread)?;
+    Ok(Stands::new(verdicts, limits(store, i64::MAX, &mut unread)?))
 }

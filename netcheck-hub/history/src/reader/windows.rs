@@ -47,6 +47,8 @@ pub struct PathAt {
 pub struct Snapshot {
     /// Begin of the windows, unix nanoseconds: the range asked for, widened to whole steps of what is kept.
     pub from_ns: i64,
+    /// Their end, likewise.
+    pub to_ns: i64,
     /// Of what was kept then.
     pub step: Duration,
     /// Those that were measured or had a verdict.
@@ -91,7 +93,8 @@ impl Reader {
     }
 
     /// What a matrix of that time shows: the windows of the `range` before it, merged, and the verdict that stood, of
-    /// all paths.
+    /// all paths. The windows are whole steps that ended by then: up to a step less than the range, or more. A long range
+    /// is read from longer windows.
     ///
     /// # Errors
     /// If the store can't be read.
@@ -99,11 +102,12 @@ impl Reader {
         let verdicts = self.verdicts_at(at_ns)?;
         let inner = self.shared.read();
         let mut read = Read::new(&inner, None)?;
-        let to_s = seconds(at_ns);
-        let from_s = to_s.saturating_sub(u32::try_from(range.as_secs()).unwrap_or(u32::MAX));
-        let tier = read.finest(from_s);
-        // A range that is shorter than a step is the step that it ends in.
-        let begin_s = floor(from_s, tier.step_s());
+        let range_s = u32::try_from(range.as_secs()).unwrap_or(u32::MAX);
+        let wanted = Tier::ROLLED.into_iter().rev().find(|tier| tier.step_s() <= range_s / STEPS);
+        let tier = read.finest(seconds(at_ns).saturating_sub(range_s)).max(wanted.unwrap_or(Tier::Fine));
+        // A range that is shorter than a step is the last step.
+        let to_s = floor(seconds(at_ns), tier.step_s());
+        let begin_s = floor(to_s.saturating_sub(range_s.max(1)), tier.step_s());
         let mut paths: BTreeMap<PathNumber, PathAt> = verdicts
             .into_iter()
             .map(|(path, verdict)| (path, PathAt { window: None, verdict: Some(verdict) }))
@@ -118,6 +122,7 @@ impl Reader {
         }
         Ok(Snapshot {
             from_ns: nanos(begin_s),
+            to_ns: nanos(to_s),
             step: Duration::from_secs(u64::from(tier.step_s())),
             paths,
             unreadable: read.unread.total(&self.shared),
@@ -125,10 +130,13 @@ impl Reader {
     }
 }
 
+/// A range of more steps than this is read from the next longer windows.
+const STEPS: u32 = 30;
+
 /// By path and begin (unix seconds).
 type Found = Vec<((u32, u32), Window)>;
 
-/// Tells group and begin (unix seconds) from a key.
+/// Reads group and begin (unix seconds) from a key.
 type GroupAndBegin<'a> = &'a dyn Fn(&[u8]) -> Option<(u32, u32)>;
 
 /// One question.
@@ -295,7 +303,7 @@ impl<'a> Read<'a> {
         self.spaces.iter().filter(of).copied()
     }
 
-    /// Reads the blocks of a range of keys. `at` tells group and begin from a key.
+    /// Reads the blocks of a range of keys. `at` reads group and begin from a key.
     fn blocks(
         &mut self,
         (space, tier): (Space, Tier),

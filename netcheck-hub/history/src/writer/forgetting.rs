@@ -52,7 +52,7 @@ impl WriterTask {
         let mut changes = Vec::new();
         for path in unseen_since(store, oldest)? {
             let path = PathNumber(path);
-            if self.verdicts.contains_key(&path) {
+            if self.stands.verdicts.contains_key(&path) {
                 continue;
             }
             let key = Paths::key(path);

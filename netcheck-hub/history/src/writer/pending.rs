@@ -1,18 +1,21 @@
 //! What was gathered since the last transaction.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map;
 use std::sync::atomic::AtomicU64;
 
+use crate::codec::VERSION;
 use crate::codec::block::{self, Wanted};
 use crate::codec::columns::Zstd;
-use crate::codec::log::{CHECKPOINT, Entry, Standing, encode_checkpoint};
+use crate::codec::log::{CHECKPOINT, Entry, LIMITS, encode_checkpoint, encode_limits, topic_code};
 use crate::keys;
 use crate::path::PathNumber;
-use crate::record::{Fact, FactKind, IncidentRevision, Record, Verdicts, Windows};
+use crate::record::{Fact, FactKind, IncidentRevision, Left, RESTING, Record, Remark, Verdicts, Windows};
 use crate::shared::{Paths, count};
 use crate::store::{Change, Kind, Space, Store};
 use crate::tier::{GROUP, Tier, floor, seconds};
 use crate::window::Window;
+use crate::writer::stands::Stands;
 
 /// The first byte of the key of an open incident.
 pub(crate) const INCIDENT: u8 = b'i';
@@ -24,16 +27,24 @@ const WINDOW_BYTES: usize = 400;
 /// The byte of a kind of facts.
 pub(crate) const fn fact_code(kind: FactKind) -> u8 {
     match kind {
-        FactKind::Sent => b's',
         FactKind::ExpectedAbsent => b'a',
+        FactKind::Hub => b'h',
     }
+}
+
+/// One path's window.
+#[derive(Clone, Debug)]
+struct Given {
+    window: Window,
+    /// To be added to what is stored; else it replaces that.
+    late: bool,
 }
 
 /// See the file.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
     /// By begin (unix seconds) and group.
-    windows: BTreeMap<(u32, u32), BTreeMap<u8, Window>>,
+    windows: BTreeMap<(u32, u32), BTreeMap<u8, Given>>,
     changes: Vec<Change>,
     paths: Vec<(PathNumber, Vec<u8>)>,
     bytes: usize,
@@ -43,20 +54,34 @@ pub(crate) struct Pending {
 
 impl Pending {
     /// Takes a record. Returns how many windows came too late.
-    pub(crate) fn take(
-        &mut self,
-        number: u64,
-        record: Record,
-        rolled_s: u32,
-        verdicts: &mut BTreeMap<PathNumber, Standing>,
-    ) -> u64 {
+    pub(crate) fn take(&mut self, number: u64, record: Record, rolled_s: u32, stands: &mut Stands) -> u64 {
         self.records += 1;
         self.last = Some(number);
         match record {
             Record::Windows(windows) => return self.windows(windows, rolled_s),
             Record::Verdicts(changed) => {
-                follow(verdicts, &changed);
+                stands.follow(&changed);
                 self.entry(number, &changed);
+            }
+            Record::Left(Left { at_ns, paths }) => {
+                let resting = |path: &PathNumber| {
+                    stands.verdicts.get(path).is_some_and(|(verdict, _)| verdict & RESTING != 0)
+                };
+                let changes: Vec<_> = paths.into_iter().filter(resting).map(|path| (path, None)).collect();
+                if !changes.is_empty() {
+                    let changed = Verdicts { at_ns, changes };
+                    stands.follow(&changed);
+                    self.entry(number, &changed);
+                }
+            }
+            Record::Limits(changed) => {
+                stands.limit(&changed);
+                self.entry(number, &changed);
+            }
+            Record::Remark(Remark { at_ns, topic, body }) => {
+                let key = keys::log(topic_code(topic), at_ns, number);
+                let value = [&[VERSION], &body[..]].concat();
+                self.change(Space::at(Kind::Log, seconds(at_ns)), key, Some(value));
             }
             Record::Incident(revision) => self.incident(number, &revision),
             Record::Losses(losses) => self.entry(number, &losses),
@@ -71,7 +96,7 @@ impl Pending {
         0
     }
 
-    fn windows(&mut self, Windows { start_ns, windows }: Windows, rolled_s: u32) -> u64 {
+    fn windows(&mut self, Windows { start_ns, windows, late }: Windows, rolled_s: u32) -> u64 {
         let start_s = floor(seconds(start_ns), Tier::Raw.step_s());
         if start_s < rolled_s {
             return windows.len() as u64;
@@ -79,7 +104,13 @@ impl Pending {
         self.bytes += windows.len() * WINDOW_BYTES;
         for (PathNumber(path), window) in windows {
             let group = self.windows.entry((start_s, path / GROUP)).or_default();
-            group.insert((path % GROUP) as u8, window);
+            match group.entry((path % GROUP) as u8) {
+                btree_map::Entry::Occupied(mut before) if late => before.get_mut().window.merge(&window),
+                btree_map::Entry::Occupied(mut before) => drop(before.insert(Given { window, late })),
+                btree_map::Entry::Vacant(place) => {
+                    place.insert(Given { window, late });
+                }
+            }
         }
         0
     }
@@ -103,17 +134,15 @@ impl Pending {
         self.change(Space::STATE, key, revision.closed_ns.is_none().then_some(value));
     }
 
-    /// Has all verdicts written.
-    pub(crate) fn checkpoint(
-        &mut self,
-        now_ns: i64,
-        verdicts: &BTreeMap<PathNumber, Standing>,
-        zstd: &mut Zstd,
-    ) {
-        let value =
-            encode_checkpoint(now_ns, verdicts.iter().map(|(&path, &standing)| (path, standing)), zstd);
+    /// Has all verdicts and limits written.
+    pub(crate) fn checkpoint(&mut self, now_ns: i64, stands: &mut Stands, zstd: &mut Zstd) {
+        stands.tidy();
+        let verdicts = stands.verdicts.iter().map(|(&path, &standing)| (path, standing));
+        let verdicts = encode_checkpoint(now_ns, verdicts, zstd);
+        let limits = encode_limits(now_ns, &stands.limits, zstd);
         let space = Space::at(Kind::Log, seconds(now_ns));
-        self.change(space, keys::log(CHECKPOINT, now_ns, 0), Some(value));
+        self.change(space, keys::log(CHECKPOINT, now_ns, 0), Some(verdicts));
+        self.change(space, keys::log(LIMITS, now_ns, 0), Some(limits));
     }
 
     /// Has paths written that were given numbers.
@@ -145,7 +174,12 @@ impl Pending {
                 });
                 count(unreadable, u64::from(read.is_err()));
             }
-            rows.extend(windows.iter().map(|(&path, window)| (path, window.clone())));
+            for (&path, Given { window, late }) in windows {
+                match rows.get_mut(&path).filter(|_| *late) {
+                    Some(before) => Window::merge(before, window),
+                    None => drop(rows.insert(path, window.clone())),
+                }
+            }
             let rows: Vec<_> = rows.into_iter().map(|(path, window)| (path, vec![Some(window)])).collect();
             changes.push(Change { space, key, value: Some(block::encode(Tier::Raw, 1, &rows, zstd)) });
         }
@@ -168,20 +202,5 @@ impl Pending {
     /// The last record in it.
     pub(crate) const fn last(&self) -> Option<u64> {
         self.last
-    }
-}
-
-/// Verdicts after a change. A verdict that is told again keeps its time.
-pub(crate) fn follow(verdicts: &mut BTreeMap<PathNumber, Standing>, changed: &Verdicts) {
-    for &(path, verdict) in &changed.changes {
-        match verdict {
-            None => drop(verdicts.remove(&path)),
-            Some(verdict) => {
-                let standing = verdicts.entry(path).or_insert((verdict, changed.at_ns));
-                if standing.0 != verdict {
-                    *standing = (verdict, changed.at_ns);
-                }
-            }
-        }
     }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use netcheck_history::History;
 use netcheck_history::path::PathNumber;
 use netcheck_history::record::{
-    CheckResult, Drops, Fact, FactKind, IncidentRevision, Losses, Record, Verdicts, Windows,
+    CheckResult, Drops, Fact, FactKind, IncidentRevision, Left, Limits, Losses, RESTING, Record, Remark,
+    Topic, UNJUDGED, Verdicts, Windows,
 };
 use netcheck_history::retention::Retention;
 use netcheck_history::window::{Fidelity, Window};
@@ -68,7 +69,7 @@ proptest! {
                 history.writer.tick(START_NS + next * STEP_NS);
             }
             let windows = vec![(PathNumber(measured.path), measured.window.clone())];
-            history.record(Record::Windows(Windows { start_ns: START_NS + measured.step * STEP_NS, windows }));
+            history.record(Record::Windows(Windows { start_ns: START_NS + measured.step * STEP_NS, windows, late: false }));
             // The later of two for the same step replaces the earlier.
             model.insert((measured.path, measured.step), measured.window.clone());
         }
@@ -89,7 +90,7 @@ proptest! {
                 for point in &series.points {
                     let delays = point.window.delays.as_ref();
                     let held = delays.map_or(0, |delays| delays.round_trip.count());
-                    prop_assert_eq!(held, u64::from(point.window.reply), "delays are told for every reply");
+                    prop_assert_eq!(held, u64::from(point.window.reply), "delays are reported for every reply");
                 }
             }
         }
@@ -110,7 +111,11 @@ fn delays_are_exact_then_quantiles_and_unusual_ones_stay() {
     for step in 0..60 {
         let delays = if step == 31 { vec![80_000_000] } else { usual.clone() };
         let windows = vec![(PathNumber(4), window(&delays))];
-        history.record(Record::Windows(Windows { start_ns: START_NS + step * STEP_NS, windows }));
+        history.record(Record::Windows(Windows {
+            start_ns: START_NS + step * STEP_NS,
+            windows,
+            late: false,
+        }));
     }
     history.writer.flush(START_NS + 60 * STEP_NS);
     let ask = |step_s| {
@@ -162,13 +167,13 @@ fn a_restart_gives_back_what_stood() {
     history.record(Record::Incident(incident("b", 41, 36, None)));
     history.record(Record::Incident(incident("a", 50, 35, None)));
     history.record(Record::Incident(incident("b", 60, 36, Some(59))));
-    let sent = Fact { kind: FactKind::Sent, key: "am/a".into(), value: Some(vec![7]) };
+    let own = Fact { kind: FactKind::Hub, key: "began".into(), value: Some(vec![7]) };
     let absent = Fact { kind: FactKind::ExpectedAbsent, key: "node/x".into(), value: Some(vec![]) };
-    for fact in [&sent, &absent] {
+    for fact in [&own, &absent] {
         history.record(Record::Fact(fact.clone()));
     }
-    history.record(Record::Fact(Fact { kind: FactKind::Sent, key: "gone".into(), value: Some(vec![1]) }));
-    history.record(Record::Fact(Fact { kind: FactKind::Sent, key: "gone".into(), value: None }));
+    history.record(Record::Fact(Fact { kind: FactKind::Hub, key: "gone".into(), value: Some(vec![1]) }));
+    history.record(Record::Fact(Fact { kind: FactKind::Hub, key: "gone".into(), value: None }));
     history.close();
 
     let (history, notes) = Running::open(dir.path(), START_NS + 500 * SECOND_NS);
@@ -180,7 +185,7 @@ fn a_restart_gives_back_what_stood() {
         BTreeMap::from([(numbers[5], (4, since(30))), (numbers[599], (1, since(10)))])
     );
     assert_eq!(state.incidents, [incident("a", 50, 35, None)]);
-    assert_eq!(state.facts, [sent, absent]);
+    assert_eq!(state.facts, [absent, own]);
     assert_eq!(state.unreadable, 0);
     for (at, number) in (0..).zip(&numbers) {
         assert_eq!(history.writer.path(&path(at)), *number);
@@ -200,7 +205,7 @@ fn a_restart_gives_back_what_stood() {
     };
     let (a, b) = ("a".to_owned(), "b".to_owned());
     assert_eq!(ids(45, 55), [(a.clone(), 40), (b.clone(), 41), (a.clone(), 50)]);
-    assert_eq!(ids(100, 200), [(a.clone(), 40), (a.clone(), 50)], "open all the time, told of before");
+    assert_eq!(ids(100, 200), [(a.clone(), 40), (a.clone(), 50)], "open all the time, recorded before");
     assert_eq!(ids(0, 30), []);
     assert_eq!(ids(0, 1000), [(a.clone(), 40), (b.clone(), 41), (a, 50), (b, 60)]);
     history.close();
@@ -214,7 +219,7 @@ fn everything_else_is_found_by_time() {
     for day in 0..3 {
         let at_ns = START_NS + day * day_ns;
         history.record(Record::Event(event(at_ns, &day.to_string())));
-        let counts = vec![(PathNumber(3), "wire".to_owned(), 9)];
+        let counts = vec![(PathNumber(3), b"wire".to_vec(), 9)];
         history.record(Record::Losses(Losses { at_ns, counts }));
         let counts = vec![("eth0".to_owned(), "NO_SOCKET".to_owned(), 4)];
         history.record(Record::Drops(Drops { at_ns, node: "n".into(), counts }));
@@ -257,9 +262,135 @@ fn late_windows_are_refused_and_counted() {
     let history = Running::run(History::in_memory(Retention::default(), START_NS));
     let windows = || vec![(PathNumber(1), window(&[5])), (PathNumber(2), window(&[5]))];
     history.writer.flush(START_NS + 3600 * SECOND_NS);
-    history.record(Record::Windows(Windows { start_ns: START_NS, windows: windows() }));
-    history.record(Record::Windows(Windows { start_ns: START_NS + 3550 * SECOND_NS, windows: windows() }));
+    history.record(Record::Windows(Windows { start_ns: START_NS, windows: windows(), late: false }));
+    history.record(Record::Windows(Windows {
+        start_ns: START_NS + 3550 * SECOND_NS,
+        windows: windows(),
+        late: false,
+    }));
     history.writer.flush(START_NS + 3601 * SECOND_NS);
     assert_eq!(history.writer.counts().late, 2);
+    history.close();
+}
+
+#[test]
+fn what_comes_late_is_added_once_whether_or_not_it_is_on_the_disk_already() {
+    let history = Running::run(History::in_memory(Retention::default(), START_NS));
+    let give = |path: u32, late: bool| {
+        let windows = vec![(PathNumber(path), window(&[5]))];
+        history.record(Record::Windows(Windows { start_ns: START_NS, windows, late }));
+    };
+    give(1, false);
+    give(1, true);
+    give(2, true);
+    history.writer.flush(START_NS + 11 * SECOND_NS);
+    give(1, true);
+    give(2, true);
+    give(3, false);
+    history.writer.flush(START_NS + 12 * SECOND_NS);
+    give(3, false);
+    history.writer.flush(START_NS + 13 * SECOND_NS);
+    let snapshot = history.reader.snapshot_at(START_NS + 15 * SECOND_NS, Duration::from_secs(10)).unwrap();
+    let replies = |path: u32| snapshot.paths[&PathNumber(path)].window.as_ref().unwrap().reply;
+    assert_eq!([replies(1), replies(2), replies(3)], [3, 2, 1]);
+    assert_eq!((snapshot.from_ns, snapshot.to_ns), (START_NS, START_NS + 10 * SECOND_NS), "whole steps");
+    history.close();
+}
+
+/// Over checkpoints, restarts and days.
+#[test]
+fn remarks_and_limits_of_a_time_are_those_that_were_recorded_last_by_then() {
+    let dir = crate::tempdir();
+    let second = |second: i64| START_NS + second * SECOND_NS;
+    let limits = |at: i64, path: u32, limit: &str| {
+        let changes = vec![(PathNumber(path), limit.as_bytes().to_vec())];
+        Record::Limits(Limits { at_ns: second(at), changes })
+    };
+    let remark = |at: i64, topic, body: &str| {
+        Record::Remark(Remark { at_ns: second(at), topic, body: body.as_bytes().to_vec() })
+    };
+    let stands = |at: i64, path: u32| {
+        let changes = vec![(PathNumber(path), Some(0))];
+        Record::Verdicts(Verdicts { at_ns: second(at), changes })
+    };
+    let (first, _) = Running::open(dir.path(), START_NS);
+    for record in [
+        stands(0, 1),
+        stands(0, 2),
+        limits(1, 1, "1500"),
+        limits(1, 2, "1500"),
+        remark(2, Topic::Caveats, "n1 is away"),
+        remark(3, Topic::Turns, "7 rest"),
+        limits(5, 1, "1450"),
+    ] {
+        first.record(record);
+    }
+    first.writer.flush(second(10));
+    first.close();
+    let (again, _) = Running::open(dir.path(), second(90_000));
+    // The first tick of a writer writes all that stands, those days later too.
+    again.writer.flush(second(90_000));
+    again.record(limits(90_005, 2, ""));
+    again.record(remark(90_006, Topic::Caveats, ""));
+    again.writer.flush(second(90_010));
+    let limit = |at: i64, path: u32| {
+        let limits = again.reader.limits_at(second(at)).unwrap();
+        let text = |(since_ns, body): &(i64, std::sync::Arc<[u8]>)| {
+            ((since_ns - START_NS) / SECOND_NS, String::from_utf8(body.to_vec()).unwrap())
+        };
+        limits.get(&PathNumber(path)).map(text)
+    };
+    assert_eq!(limit(0, 1), None);
+    assert_eq!([limit(1, 1), limit(4, 1)], [1, 1].map(|since| Some((since, "1500".to_owned()))));
+    assert_eq!([limit(5, 1), limit(90_007, 1)], [5, 5].map(|since| Some((since, "1450".to_owned()))));
+    assert_eq!([limit(90_004, 2), limit(90_005, 2)], [Some((1, "1500".to_owned())), None]);
+    let said = |at: i64, topic| {
+        let found = again.reader.remark_at(topic, second(at)).unwrap();
+        found.map(|(_, body)| String::from_utf8(body).unwrap())
+    };
+    assert_eq!(said(1, Topic::Caveats), None);
+    assert_eq!(said(90_000, Topic::Caveats).unwrap(), "n1 is away");
+    assert_eq!(said(90_006, Topic::Caveats).unwrap(), "");
+    assert_eq!(said(90_006, Topic::Turns).unwrap(), "7 rest");
+    again.close();
+}
+
+/// What is measured is not taken away by what is said of those that rest.
+#[test]
+fn only_paths_that_rest_leave() {
+    let history = Running::run(History::in_memory(Retention::default(), START_NS));
+    let changes = vec![(PathNumber(1), Some(0)), (PathNumber(2), Some(2 | RESTING))];
+    history.record(Record::Verdicts(Verdicts { at_ns: START_NS, changes }));
+    let paths = vec![PathNumber(1), PathNumber(2), PathNumber(3)];
+    history.record(Record::Left(Left { at_ns: START_NS + 5 * SECOND_NS, paths }));
+    history.writer.flush(START_NS + 10 * SECOND_NS);
+    let at = |second: i64| -> Vec<u32> {
+        let verdicts = history.reader.verdicts_at(START_NS + second * SECOND_NS).unwrap();
+        verdicts.keys().map(|path| path.0).collect()
+    };
+    assert_eq!([at(4), at(5)], [vec![1, 2], vec![1]]);
+    history.close();
+}
+
+#[test]
+fn a_verdict_that_nobody_judged_for_a_while_keeps_its_time() {
+    let history = Running::run(History::in_memory(Retention::default(), START_NS));
+    let judge = |second: i64, verdict: u8| {
+        let changes = vec![(PathNumber(1), Some(verdict))];
+        history.record(Record::Verdicts(Verdicts { at_ns: START_NS + second * SECOND_NS, changes }));
+    };
+    judge(0, 2);
+    judge(5, 2 | UNJUDGED);
+    judge(9, 2);
+    judge(12, 2 | RESTING);
+    judge(20, 3);
+    history.writer.flush(START_NS + 30 * SECOND_NS);
+    let at = |second: i64| {
+        let (verdict, since_ns) =
+            history.reader.verdicts_at(START_NS + second * SECOND_NS).unwrap()[&PathNumber(1)];
+        (verdict, (since_ns - START_NS) / SECOND_NS)
+    };
+    assert_eq!([at(1), at(6), at(10)], [(2, 0), (2 | UNJUDGED, 0), (2, 0)]);
+    assert_eq!([at(13), at(20)], [(2 | RESTING, 0), (3, 20)]);
     history.close();
 }

@@ -46,7 +46,7 @@ fn fill(dir: &Path) {
         let at_ns = START_NS + minute * 60 * SECOND_NS;
         history.record(Record::Event(event(at_ns, &minute.to_string())));
         let windows = (0..20).map(|path| (PathNumber(path), window(&[1000 + minute as u64]))).collect();
-        history.record(Record::Windows(Windows { start_ns: at_ns, windows }));
+        history.record(Record::Windows(Windows { start_ns: at_ns, windows, late: false }));
         history.writer.flush(at_ns);
     }
     history.close();

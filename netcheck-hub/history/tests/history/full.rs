@@ -45,7 +45,7 @@ fn windows(step: i64) -> Windows {
             .collect();
         (PathNumber(path), window(&delays))
     });
-    Windows { start_ns: START_NS + step * 10 * SECOND_NS, windows: windows.collect() }
+    Windows { start_ns: START_NS + step * 10 * SECOND_NS, windows: windows.collect(), late: false }
 }
 
 /// Records until something is lost. Returns the step.

@@ -36,7 +36,7 @@ fn child() {
         let at_ns = START_NS + step * 10 * SECOND_NS;
         let windows = vec![(PathNumber((step % 3) as u32 * 200), window(&[step as u64]))];
         history.record(Record::Event(event(at_ns, &step.to_string())));
-        history.record(Record::Windows(Windows { start_ns: at_ns, windows }));
+        history.record(Record::Windows(Windows { start_ns: at_ns, windows, late: false }));
         // Every third writes, and a step of the clock is a minute: much is rolled up and merged.
         if step % 3 == 0 {
             history.writer.flush(at_ns);

@@ -23,7 +23,7 @@ fn every_tier_keeps_its_time_and_not_much_more() {
         if at_ns < START_NS + DAY_NS {
             windows.push((gone, window(&[1_000])));
         }
-        history.record(Record::Windows(Windows { start_ns: at_ns, windows }));
+        history.record(Record::Windows(Windows { start_ns: at_ns, windows, late: false }));
         if (at_ns - START_NS) % DAY_NS == 0 {
             history.record(Record::Event(event(at_ns, "day")));
         }
@@ -84,7 +84,7 @@ fn bytes_are_bounded_and_the_finest_goes_first() {
                 .collect();
             (PathNumber(path), window(&delays))
         });
-        history.record(Record::Windows(Windows { start_ns: at_ns, windows: windows.collect() }));
+        history.record(Record::Windows(Windows { start_ns: at_ns, windows: windows.collect(), late: false }));
         history.writer.flush(at_ns);
     }
     history.writer.flush(end_ns);

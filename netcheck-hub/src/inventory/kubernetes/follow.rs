@@ -87,7 +87,7 @@ fn report(resource: &str, error: &Error, health: &ApiHealth) -> Remedy {
             return Remedy::Relist;
         }
         Error::WatchStartFailed(cause) => ("watch", cause, Remedy::Resume),
-        // A line that is no event: whatever it would have told is lost. kube takes any JSON for a status.
+        // A line that is no event: whatever it would have reported is lost. kube takes any JSON for a status.
         Error::WatchFailed(kube::Error::SerdeError(_) | kube::Error::Api(_)) => {
             note(
                 health,

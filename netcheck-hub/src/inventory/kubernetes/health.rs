@@ -53,7 +53,7 @@ impl ApiHealth {
         let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
         let cleared = troubles.remove(resource).is_some();
         if cleared {
-            tracing::info!("the Kubernetes API tells of {resource} again");
+            tracing::info!("the Kubernetes API sends {resource} again");
             self.changed.notify_one();
         }
         cleared

@@ -18,7 +18,7 @@ use netcheck_analysis::cluster::roster::{Backend, LeftOut, Node, Pod, ProbeAnnot
 pub(super) struct Table<K> {
     /// By `namespace/name`.
     pub(super) current: BTreeMap<String, K>,
-    /// What a list that is not complete yet has told so far.
+    /// What a list that is not complete yet has shown so far.
     incoming: Option<BTreeMap<String, K>>,
     /// A list has been complete.
     listed: bool,
@@ -113,7 +113,7 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    /// Takes an event of one kind. Returns whether there is something new to tell.
+    /// Takes an event of one kind. Returns whether there is something new to report.
     pub(super) fn take<K: Kept>(&mut self, event: Event<Watched<K>>) -> bool {
         if matches!(event, Event::InitDone) && K::MAY_BE_MISSING {
             self.missing.remove(&*K::plural());

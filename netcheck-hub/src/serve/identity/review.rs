@@ -11,8 +11,30 @@ use tokio::sync::Semaphore;
 
 use super::{AUDIENCE, Claims, Refusal};
 
-/// How long a good token is taken without asking again. A deleted pod's token is good for that much longer.
-const REMEMBER_GOOD: Duration = Duration::from_secs(60);
+/// How long what was found of a token holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// How long a good one is taken without asking again. A deleted pod's token is good for that much longer.
+    pub remember: Duration,
+    /// How often that of a session is reviewed again, a fifth more or less.
+    pub review: Duration,
+    /// When it is asked again where the API did not answer, and how soon a token that was replaced is reviewed.
+    pub again: Duration,
+    /// How long it is borne that the API does not answer. Then the session ends, and none begins before it does.
+    pub borne: Duration,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self {
+            remember: Duration::from_secs(60),
+            review: Duration::from_secs(600),
+            again: Duration::from_secs(60),
+            borne: Duration::from_secs(24 * 3600),
+        }
+    }
+}
+
 /// The same for a bad one: it does not become good, but the API may have been mistaken.
 const REMEMBER_BAD: Duration = Duration::from_secs(10);
 /// Tokens that are remembered. Beyond, the API is asked every time.
@@ -32,13 +54,20 @@ pub struct Reviewer {
     api: Api<TokenReview>,
     known: Mutex<HashMap<String, Known>>,
     turns: Semaphore,
+    pub(super) terms: Terms,
 }
 
 impl Reviewer {
     /// Asks by this client.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self { api: Api::all(client), known: Mutex::default(), turns: Semaphore::new(AT_ONCE) }
+        Self::on_terms(client, Terms::default())
+    }
+
+    /// The same on these terms.
+    #[must_use]
+    pub fn on_terms(client: Client, terms: Terms) -> Self {
+        Self { api: Api::all(client), known: Mutex::default(), turns: Semaphore::new(AT_ONCE), terms }
     }
 
     /// Whose a token is.
@@ -94,7 +123,7 @@ impl Reviewer {
 
     fn remember(&self, token: &str, result: &Result<Claims, Refusal>) {
         let lasts = match result {
-            Ok(_) => REMEMBER_GOOD,
+            Ok(_) => self.terms.remember,
             Err(Refusal::BadToken { .. }) => REMEMBER_BAD,
             // Not the token's fault.
             Err(_) => return,

@@ -13,8 +13,10 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, Streaming};
 
-use super::{Session, SessionGuard, shutting_down};
-use crate::serve::identity::{Identity, Refusal};
+use super::{Session, SessionGuard, Standing, shutting_down};
+use crate::serve::accept::Caller;
+use crate::serve::identity::{Claims, Identity, Refusal};
+use crate::serve::opened::Admitted;
 use crate::serve::reachability::invalid;
 use crate::state::agent::{self, Agent, Live};
 use crate::state::{Hub, State};
@@ -34,9 +36,15 @@ pub(super) struct Opening {
     pub(super) identity: Arc<Identity>,
     /// The token that it brought.
     pub(super) bearer: Option<String>,
+    /// What the token says, once that was reviewed.
+    pub(super) claims: Option<Claims>,
     pub(super) shutdown: CancellationToken,
     /// Where it comes from, where the transport knows.
     pub(super) peer: Option<SocketAddr>,
+    /// Its place, where it came through a door: whoever is admitted keeps it.
+    pub(super) caller: Option<Caller>,
+    /// Is to be sent that it is admitted: until then it may say little.
+    pub(super) admitted: Admitted,
     pub(super) inbound: Streaming<v1::SessionRequest>,
 }
 
@@ -53,6 +61,10 @@ impl Opening {
 
     /// Who it is, by its token; then what it says that it is.
     async fn admit(&mut self) -> Result<v1::Hello, Status> {
+        if let Err(status) = self.caller.as_ref().map_or(Ok(()), |caller| caller.role.open()) {
+            self.hub.lock().counters.sessions_foreign += 1;
+            return Err(status);
+        }
         let claims = tokio::select! {
             () = self.shutdown.cancelled() => return Err(shutting_down()),
             claims = self.identity.review(self.bearer.as_deref()) => claims.map_err(|refusal| self.refuse(refusal))?,
@@ -60,6 +72,7 @@ impl Opening {
         let hello = self.hello().await?;
         let admitted = self.identity.admit(claims.as_ref(), &hello.node, &self.hub);
         admitted.map_err(|refusal| self.refuse(refusal))?;
+        self.claims = claims;
         Ok(hello)
     }
 
@@ -94,7 +107,7 @@ impl Opening {
     }
 }
 
-/// What an agent is told whose node's name another one has.
+/// What an agent is answered whose node's name another one has.
 fn taken(agent: &Agent) -> Status {
     let live = agent.live.as_ref();
     Status::already_exists(format!(
@@ -117,11 +130,15 @@ fn claim(
         return Err(Status::resource_exhausted("too many agents of nodes that are not in the roster"));
     }
     let node = state.intern(&hello.node);
-    // What probe headers carry tells whose drops the kernels report: nobody may take another's.
+    // What probe headers carry shows whose drops the kernels report: nobody may take another's.
     let owner = state.by_probe_session.get(&hello.probe_session).copied();
     if owner.is_some_and(|owner| owner != node && state.agent(owner).live.is_some()) {
-        state.counters.sessions_foreign += 1;
-        return Err(Status::permission_denied("hello.probe_session is another node's"));
+        let owner = owner.map(|owner| state.agent(owner).name.to_string()).unwrap_or_default();
+        state.counters.sessions_contested += 1;
+        tracing::warn!(node = hello.node, owner, "two agents claim the same probe session");
+        let why = format!("hello.probe_session is that of {owner}: start anew to get another");
+        state.agent_mut(node).session_rival = Some((now_ns, owner));
+        return Err(Status::failed_precondition(why));
     }
     let agent = state.agent_mut(node);
     if !agent.claim(&hello.boot_id, peer, now_ns) {
@@ -134,7 +151,7 @@ fn claim(
 
 impl Session {
     pub(super) fn open(opening: Opening, hello: v1::Hello) -> Result<Box<Self>, Status> {
-        let Opening { hub, shutdown, peer, inbound, .. } = opening;
+        let Opening { hub, identity, bearer, claims, shutdown, peer, caller, admitted, inbound } = opening;
         let now_ns = unix_now_ns();
         let (control_tx, control) = mpsc::channel(CONTROL_DEPTH);
         let superseded = CancellationToken::new();
@@ -202,9 +219,15 @@ impl Session {
         let mut plans = state.agent(node).plans.subscribe();
         plans.mark_changed();
         drop(state);
+        admitted.admit();
+        if let Some(caller) = caller {
+            caller.place.prove();
+        }
         let welcome =
             v1::Welcome { hub_instance: hub.instance.clone(), node_id: node.0 as u32 + 1, applied_sequence };
         Ok(Box::new(Self {
+            standing: Standing::new(identity, bearer, claims),
+            admitted,
             guard: SessionGuard { hub, node, name, generation },
             shutdown,
             superseded,

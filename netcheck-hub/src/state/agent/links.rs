@@ -10,9 +10,9 @@ use netcheck_analysis::model::evidence::PodLinkDown;
 
 /// How long a link that is up again is remembered.
 const KEEP_NS: i64 = 60 * SECOND_NS;
-/// Ended spells that are kept, the newest: what a node with bad hardware tells in a minute is bounded.
+/// Ended spells that are kept, the newest: what a node with bad hardware reports in a minute is bounded.
 const ENDED: usize = 1024;
-/// A packet that was on its way when the link went down met it all the same, and a kernel tells of a lost carrier up to
+/// A packet that was on its way when the link went down met it all the same, and a kernel reports a lost carrier up to
 /// a second late (net/core/link_watch.c).
 const ON_THE_WAY_NS: i64 = 2 * SECOND_NS;
 
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_spell_lasts_from_when_it_began_until_it_is_told_no_more() {
+    fn a_spell_lasts_from_when_it_began_until_it_is_reported_no_more() {
         let (mut links, second) = (PodLinks::default(), SECOND_NS);
         let met = |links: &PodLinks, at: i64| links.of("a/v", None, at * SECOND_NS).is_some();
         assert!(links.update(&[link("v", 5)], 100 * second));

@@ -27,7 +27,7 @@ impl Searches {
         }
     }
 
-    /// Those that are not too old to be told.
+    /// Those that are not too old to be reported.
     pub fn fresh(&self, now_ns: i64) -> impl Iterator<Item = &v1::NameSearch> {
         let fresh = move |at_ns: i64| now_ns.saturating_sub(at_ns) < STALE_NS;
         self.newest.values().filter(move |(at_ns, _)| fresh(*at_ns)).map(|(_, search)| search)

@@ -1,5 +1,5 @@
-//! The pod that opens sockets for an agent in the pod network, as its agent tells; remembered for a while after it went,
-//! so that its paths stay planned and show that nothing is measured. Pure.
+//! The pod that opens sockets for an agent in the pod network, as its agent reports it; remembered for a while after it
+//! went, so that its paths stay planned and show that nothing is measured. Pure.
 
 use netcheck_proto::v1;
 

@@ -31,7 +31,7 @@ fn nearest<'a>(losses: impl IntoIterator<Item = &'a Lost>, about_ns: i64) -> Opt
     ordinary.min_by_key(away_ns).filter(|lost| away_ns(lost) <= REVERSE_NS)
 }
 
-/// Whether an agent that probes this address has told nothing yet of probes that it sent there since.
+/// Whether an agent that probes this address has reported nothing yet of probes that it sent there since.
 pub(super) fn send_unreported(agent: &Agent, to: IpAddr, since_ns: i64) -> bool {
     let mut rows = rows_to(agent, to).filter(|row| row.retired_ns.is_none()).peekable();
     let reported = |row: &Row| row.ring.newest().is_some_and(|slot| slot.start_ns >= since_ns);

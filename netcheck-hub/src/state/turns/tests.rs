@@ -39,7 +39,7 @@ impl Rig {
         rig
     }
 
-    /// `ready` tells which nodes are.
+    /// `ready` says which nodes are.
     fn take_nodes(&self, ready: impl Fn(usize) -> bool) {
         let mut objects = Objects::default();
         for node in 0..NODES {
@@ -97,7 +97,7 @@ impl Rig {
 }
 
 #[test]
-fn every_path_is_told_of_once_and_all_are_covered_in_the_time_promised() {
+fn every_path_is_reported_once_and_all_are_covered_in_the_time_promised() {
     let mut rig = Rig::start();
     let coverage = rig.report().coverage.unwrap();
     assert_eq!((coverage.nodes as usize, coverage.paths), (NODES, NODES as u64 * PATHS));
@@ -123,7 +123,7 @@ fn every_path_is_told_of_once_and_all_are_covered_in_the_time_promised() {
     assert!(inactive.len() as u64 >= PATHS - 96 && inactive.iter().all(|cell| cell.measured_at.is_some()));
     let report = rig.report();
     assert_eq!(report.paths, NODES as u64 * PATHS);
-    assert_eq!(report.reachable, PATHS, "of the other nodes nobody told anything");
+    assert_eq!(report.reachable, PATHS, "of the other nodes nobody reported anything");
     assert_eq!(report.no_data, report.paths - PATHS);
 }
 

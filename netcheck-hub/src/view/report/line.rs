@@ -117,7 +117,7 @@ pub fn line<'a>(
     text
 }
 
-/// ` over TCP`, ` (https /readyz)`: what tells these paths from others of the same kind; nothing where they differ.
+/// ` over TCP`, ` (https /readyz)`: what distinguishes these paths from others of the same kind; nothing where they differ.
 fn which(bad: &[&v1::MatrixCell], same: &[&v1::MatrixCell]) -> String {
     let of = |cell: &v1::MatrixCell| cell.path.as_ref().map(|path| (path.kind(), path.detail.clone()));
     let own: BTreeSet<_> = bad.iter().filter_map(|cell| of(cell)).collect();
@@ -148,7 +148,7 @@ fn by_port(bad: &[&v1::MatrixCell]) -> Vec<v1::SourcePorts> {
     bad.iter().map(of).collect::<Option<_>>().unwrap_or_default()
 }
 
-/// `new connections are denied, old ones go on`, where most paths that have both tell so. A service's need not: its
+/// `new connections are denied, old ones go on`, where most paths that have both say so. A service's need not: its
 /// flows lead to several backends.
 fn flows(bad: &[&v1::MatrixCell]) -> Option<&'static str> {
     let both = |cell: &&&v1::MatrixCell| {
@@ -157,8 +157,8 @@ fn flows(bad: &[&v1::MatrixCell]) -> Option<&'static str> {
                 && of.target.kind() != v1::TargetKind::Service
         })
     };
-    let told = bad.iter().filter(both).map(|cell| cell.flows.as_ref().map(|flows| flows.new_denied));
-    netcheck_analysis::words::patterns::flows_differ(&told.collect::<Vec<_>>())
+    let known = bad.iter().filter(both).map(|cell| cell.flows.as_ref().map(|flows| flows.new_denied));
+    netcheck_analysis::words::patterns::flows_differ(&known.collect::<Vec<_>>())
 }
 
 /// `packets above 1400 bytes`, where all ordinary probes are answered.
@@ -196,7 +196,7 @@ fn share(bad: &[&v1::MatrixCell]) -> String {
     }
 }
 
-/// Probes that were lost, as far as windows or places tell.
+/// Probes that were lost, as far as windows or places show.
 fn lost(bad: &[&v1::MatrixCell]) -> u64 {
     let of = |cell: &&v1::MatrixCell| {
         let counted = cell.stats.as_ref().map_or(0, |stats| stats.sent.saturating_sub(stats.reply));

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use netcheck_common::domain::{Outcome, ProbeKind, Vantage};
 
 use super::*;
-use netcheck_analysis::incident::PathOf;
+use netcheck_analysis::incident::{PathOf, Places};
 use netcheck_analysis::model::NodeIx;
 use netcheck_analysis::model::clock::SECOND_NS;
 use netcheck_analysis::model::incident::IncidentKind;
@@ -206,6 +206,17 @@ fn findings_show_what_each_incident_explains_and_then_the_rest() {
             (1, "no incident explains it yet"),
         ]
     );
+    // What a kernel drops elsewhere on a path of an incident is no part of it.
+    let elsewhere = |node: &str| Location { certainty: Certainty::Observed, ..at(node).unwrap() };
+    let mut old = incident("a", &[("n1", 1), ("n2", 2), ("n4", 3)]);
+    old.places.add([&elsewhere("n3")].into_iter());
+    let cells_then = [numbered(1, "n1", "n3", at("n3")), numbered(2, "n2", "n3", Some(elsewhere("n9")))];
+    let found = findings(&cells_then, &[old]);
+    let last = |finding: &v1::Finding| finding.evidence.last().cloned().unwrap_or_default();
+    assert_eq!(
+        found.iter().map(last).collect::<Vec<_>>(),
+        ["explained by incident a: it is broken", "no incident explains it yet"]
+    );
     // A path that two explain is the first one's.
     let both = [incident("a", &[("n1", 1)]), incident("b", &[("n1", 1), ("n2", 2)])];
     let found = findings(&cells[..2], &both);
@@ -241,6 +252,7 @@ fn incident(id: &str, paths: &[(&str, u32)]) -> Incident {
         probe: None,
         family: None,
         paths: paths.iter().map(path).collect(),
+        places: Places::default(),
         contradictions: Vec::new(),
         contradicting: 0,
         evidence: Vec::new(),

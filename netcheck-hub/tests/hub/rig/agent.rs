@@ -223,20 +223,7 @@ impl FakeAgent {
 
 /// The status of an agent whose hooks all see.
 pub(crate) fn healthy() -> v1::AgentStatus {
-    let hook = |egress| v1::HookStatus {
-        interface: "eth0".to_owned(),
-        ifindex: 2,
-        role: v1::InterfaceRole::Uplink.into(),
-        egress,
-        state: v1::HookState::Attached.into(),
-        detail: String::new(),
-        kind: String::new(),
-    };
-    v1::AgentStatus {
-        ebpf: v1::EbpfState::Attached.into(),
-        hooks: vec![hook(false), hook(true)],
-        ..Default::default()
-    }
+    netcheck_simagents::status(false)
 }
 
 /// A probe that timed out after it had left through eth0.

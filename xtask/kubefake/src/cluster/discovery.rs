@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 /// Group and version, kind, plural, whether it is in a namespace.
-pub(super) const KINDS: [(&str, &str, &str, bool); 23] = [
+pub(super) const KINDS: [(&str, &str, &str, bool); 25] = [
     ("v1", "Namespace", "namespaces", false),
     ("v1", "Node", "nodes", false),
     ("v1", "PersistentVolume", "persistentvolumes", false),
@@ -26,6 +26,8 @@ pub(super) const KINDS: [(&str, &str, &str, bool); 23] = [
     ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "clusterrolebindings", false),
     ("rbac.authorization.k8s.io/v1", "Role", "roles", true),
     ("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings", true),
+    ("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions", false),
+    ("netcheck.io/v1alpha1", "ReachabilityCheck", "reachabilitychecks", false),
     ("scheduling.k8s.io/v1", "PriorityClass", "priorityclasses", false),
 ];
 

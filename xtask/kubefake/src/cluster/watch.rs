@@ -8,7 +8,8 @@ use axum::body::Body;
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use super::{Key, Query, Shared, chosen};
+use super::query::{Query, chosen};
+use super::{Key, Shared};
 use crate::serve::json_body;
 
 /// All that is there, then what comes and goes.

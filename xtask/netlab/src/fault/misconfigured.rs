@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::Fault;
 use crate::spec::{Mode, Proxy};
-use crate::topology::{CLUSTER_CIDR_V4, CLUSTER_CIDR_V6, Node, Pod, Topology};
+use crate::topology::{CLUSTER_PREFIXES, Node, Pod, Topology};
 use crate::{netns, wiring};
 
 /// An underlay address that nobody has.
@@ -40,7 +40,7 @@ pub(super) fn inject(fault: &Fault, topology: &Topology) -> Result<()> {
         Fault::PodMask { pod } => {
             let pod = topology.pod(pod)?;
             netns::ip_forgiving(&pod.netns, &addresses("del", pod, [24, 64]));
-            netns::ip(&pod.netns, &addresses("replace", pod, whole_cluster()))?;
+            netns::ip(&pod.netns, &addresses("replace", pod, CLUSTER_PREFIXES))?;
             netns::ip(&pod.netns, &wiring::pod_routes(topology.node_of(pod)?))
         }
         Fault::EchoIgnored { at } => set_echo_ignored(topology, at, "1"),
@@ -60,7 +60,7 @@ pub(super) fn heal(fault: &Fault, topology: &Topology) -> Result<()> {
         Fault::PodMtu { node, .. } => set_pod_mtu(topology, topology.node(node)?, topology.pod_mtu_bytes()),
         Fault::PodMask { pod } => {
             let pod = topology.pod(pod)?;
-            netns::ip_forgiving(&pod.netns, &addresses("del", pod, whole_cluster()));
+            netns::ip_forgiving(&pod.netns, &addresses("del", pod, CLUSTER_PREFIXES));
             wiring::restore_pod(topology, pod)
         }
         Fault::EchoIgnored { at } => set_echo_ignored(topology, at, "0"),
@@ -91,12 +91,6 @@ fn dual(pod: &Pod) -> [String; 2] {
 fn addresses(verb: &str, pod: &Pod, [v4, v6]: [u8; 2]) -> [String; 2] {
     let nodad = if verb == "del" { "" } else { " nodad" };
     [format!("addr {verb} {}/{v4} dev eth0", pod.v4), format!("addr {verb} {}/{v6} dev eth0{nodad}", pod.v6)]
-}
-
-/// Lengths of the prefixes of all nodes' pods.
-fn whole_cluster() -> [u8; 2] {
-    let len = |cidr: &str| cidr.rsplit('/').next().and_then(|len| len.parse().ok()).unwrap_or_default();
-    [len(CLUSTER_CIDR_V4), len(CLUSTER_CIDR_V6)]
 }
 
 fn set_hairpin(topology: &Topology, pod: &str, on: bool) -> Result<()> {

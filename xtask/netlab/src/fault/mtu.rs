@@ -1,4 +1,4 @@
-//! The fault `mtu-blackhole`: somewhere on the way a link takes only packets up to a size, and nobody is told.
+//! The fault `mtu-blackhole`: somewhere on the way a link takes only packets up to a size, and no sender learns of it.
 
 use anyhow::Result;
 

@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 
 use super::{Backend, Port, Service};
 use crate::fault::{Family, hash};
-use crate::topology::{CLUSTER_CIDR_V4, CLUSTER_CIDR_V6, Node};
+use crate::topology::Node;
 
 pub(super) mod iptables;
 pub(super) mod nftables;
@@ -137,11 +137,11 @@ fn service_ports<'a>(node: &Node, services: &'a [Service], family: Family) -> Ve
     ports
 }
 
-/// All pods in one family.
+/// All pods in one family, of a lab with the first block of addresses: those with these rules have it.
 const fn cluster_cidr(family: Family) -> &'static str {
     match family {
-        Family::V4 => CLUSTER_CIDR_V4,
-        Family::V6 => CLUSTER_CIDR_V6,
+        Family::V4 => "10.244.0.0/16",
+        Family::V6 => "fd00:10:244::/48",
     }
 }
 

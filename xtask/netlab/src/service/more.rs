@@ -34,7 +34,7 @@ pub(super) fn all(topology: &Topology) -> Vec<Service> {
     vec![
         Service {
             name: "shop",
-            cluster_ips: Some(cluster_ips(0x30)),
+            cluster_ips: Some(cluster_ips(topology.block, 0x30)),
             ports: vec![port("http", 80, 30080), port("admin", 8081, 30081)],
             balancer: Some(outside(0x10)),
             external: Some(outside(0x20)),
@@ -42,7 +42,7 @@ pub(super) fn all(topology: &Topology) -> Vec<Service> {
         },
         Service {
             name: "local",
-            cluster_ips: Some(cluster_ips(0x31)),
+            cluster_ips: Some(cluster_ips(topology.block, 0x31)),
             ports: vec![port("http", 80, 30090)],
             balancer: Some(outside(0x11)),
             internal_local: true,
@@ -51,7 +51,7 @@ pub(super) fn all(topology: &Topology) -> Vec<Service> {
         },
         Service {
             name: "echo",
-            cluster_ips: Some(cluster_ips(0x32)),
+            cluster_ips: Some(cluster_ips(topology.block, 0x32)),
             ports: vec![Port {
                 name: "echo",
                 transport: Transport::Udp,
@@ -75,7 +75,7 @@ pub(super) fn of_kube_proxy(topology: &Topology, every_type: bool) -> Vec<Servic
         services.push(Service {
             name: "vantage",
             namespace: VANTAGE_NAMESPACE,
-            cluster_ips: Some(cluster_ips(0x34)),
+            cluster_ips: Some(cluster_ips(topology.block, 0x34)),
             selector: Some(("app.kubernetes.io/component", "vantage")),
             ports: vec![Port {
                 name: "udp",
@@ -93,7 +93,7 @@ pub(super) fn of_kube_proxy(topology: &Topology, every_type: bool) -> Vec<Servic
         services.push(Service {
             name: "sticky",
             namespace: "default",
-            cluster_ips: Some(cluster_ips(0x33)),
+            cluster_ips: Some(cluster_ips(topology.block, 0x33)),
             selector: Some(("app", "web")),
             ports: vec![Port {
                 name: "http",

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::{Backend, Port, Service, TABLE};
-use crate::topology::{CLUSTER_CIDR_V4, CLUSTER_CIDR_V6, Node};
+use crate::topology::Node;
 
 /// Who has backends left for it: those of the node alone, or all.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -112,15 +112,16 @@ pub(crate) fn ruleset(node: &Node, services: &[Service]) -> String {
         );
     }
     let (here_v4, here_v6) = (node.pod_cidr_v4(), node.pod_cidr_v6());
+    let (all_v4, all_v6) = (node.cluster_cidr_v4(), node.cluster_cidr_v6());
     _ = write!(
         text,
         "  chain nat_postrouting {{\n    type nat hook postrouting priority srcnat; policy accept;\n    \
          ct status dnat ip saddr {here_v4} ip daddr {here_v4} masquerade\n    \
          ct status dnat ip6 saddr {here_v6} ip6 daddr {here_v6} masquerade\n    \
-         ct status dnat ip saddr != {CLUSTER_CIDR_V4} masquerade\n    \
-         ct status dnat ip6 saddr != {CLUSTER_CIDR_V6} masquerade\n    \
-         oifname \"eth0\" ip saddr {here_v4} ip daddr != {CLUSTER_CIDR_V4} masquerade\n    \
-         oifname \"eth0\" ip6 saddr {here_v6} ip6 daddr != {CLUSTER_CIDR_V6} masquerade\n  }}\n}}\n"
+         ct status dnat ip saddr != {all_v4} masquerade\n    \
+         ct status dnat ip6 saddr != {all_v6} masquerade\n    \
+         oifname \"eth0\" ip saddr {here_v4} ip daddr != {all_v4} masquerade\n    \
+         oifname \"eth0\" ip6 saddr {here_v6} ip6 daddr != {all_v6} masquerade\n  }}\n}}\n"
     );
     text
 }

@@ -114,7 +114,7 @@ pub(crate) fn service(lab: &Lab, from: &str, to: SocketAddr) -> Outcome {
         if outcomes.iter().any(|one| *one != outcomes[0]) {
             return Outcome::Partly;
         }
-        // Failing thirty times tells no more than failing three times.
+        // Failing thirty times shows no more than failing three times.
         if outcomes.len() == 3 && outcomes[0] != Outcome::Reply {
             break;
         }

@@ -1,4 +1,4 @@
-//! What sets of causes would lose, flow by flow, and whether the hub could tell them apart.
+//! What sets of causes would lose, flow by flow, and whether the hub could distinguish them.
 
 use std::collections::BTreeMap;
 
@@ -109,8 +109,8 @@ impl<'a> Bench<'a> {
         self.same_shares(causes).is_some_and(|chance| slack + (chance - by_chance).max(0.0) <= SLACK)
     }
 
-    /// The first flow by which the hub can tell a set of causes from the truth, in words.
-    pub(super) fn telling(&self, causes: &[Named]) -> Option<String> {
+    /// The first flow by which the hub can distinguish a set of causes from the truth, in words.
+    pub(super) fn distinguishing(&self, causes: &[Named]) -> Option<String> {
         let truth = self.truth();
         let flows = 0..self.case.flows.len();
         let (flow, wanted, got) = flows
@@ -185,7 +185,7 @@ impl<'a> Bench<'a> {
         (fits && extremes && whole).then_some(if none { maybe * rate } else { 0.0 })
     }
 
-    /// Expected losses by which two predictions differ for a flow; none if the facts tell them apart.
+    /// Expected losses by which two predictions differ for a flow; none if the facts distinguish them.
     fn differ(
         &self,
         flow: usize,
@@ -232,7 +232,7 @@ impl<'a> Bench<'a> {
         Some(slack)
     }
 
-    /// Whether losses at step `at` look to the hub as those of a fault at `step`. Where none happened, nothing tells.
+    /// Whether losses at step `at` look to the hub as those of a fault at `step`. Where none happened, nothing is known.
     fn alike(&self, flow: usize, step: usize, fault: usize, at: usize) -> bool {
         let mut lost = self.case.lost[flow].iter().filter(|it| it.fault == fault && it.step == step);
         step == at || lost.all(|lost| self.compatible(flow, lost, at))
@@ -250,8 +250,8 @@ impl<'a> Bench<'a> {
         let filters = matches!(other.part, Part::Forwarding { .. } | Part::Transit(_));
         match lost.said {
             Said::Unknown => true,
-            // A kernel that tells of all that its rules and routes drop told of none.
-            Said::Silent if filters && self.tells_all(other.part) => false,
+            // A kernel that reports all that its rules and routes drop reported none.
+            Said::Silent if filters && self.reports_all(other.part) => false,
             Said::Silent => {
                 let places = |hooks| window(self.topology(), way, hooks);
                 places(lost.hooks) == places(other.hooks)
@@ -284,7 +284,7 @@ impl<'a> Bench<'a> {
         }
     }
 
-    fn tells_all(&self, part: Part) -> bool {
+    fn reports_all(&self, part: Part) -> bool {
         self.node(part)
             .is_some_and(|node| self.topology().nodes[node as usize].visibility == Visibility::Full)
     }

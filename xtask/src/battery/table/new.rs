@@ -1,5 +1,5 @@
-//! Faults that are not yet told as they should be. Each row says what is true; the battery prints how far off the answers
-//! are. A row moves to the default table when it is right in all networks.
+//! Faults that are not yet described as they should be. Each row says what is true; the battery prints how far off the
+//! answers are. A row moves to the default table when it is right in all networks.
 
 use super::{Families, ICMP, POD, Place, Row, TCP, UDP, at, lab, only, slow, wire};
 
@@ -14,7 +14,7 @@ const SILENT_POD: Place = at("n2", "request", "neighbour", "NEIGH_");
 pub(super) const ROWS: &[Row] = &[
     // Services.
     lab("no-hairpin pod=vantage-n2", UDP, &[Place { nodes: "n2", ..HAIRPIN }]).opens("place n2 vethvantage-n2"),
-    // The overlay: told as the overlay's, between the ends that are hurt, never as one pod's.
+    // The overlay: described as the overlay's, between the ends that are hurt, never as one pod's.
     lab("wrong-vni node=n2", POD, &[wire("n2", ""), at("n2", "", "ingress|socket", ""), OTHER_VNI]).opens("pod_network n2"),
     lab("stale-tunnel node=n1 to=n2", POD, &[wire("n1", ""), at("n1", "", "neighbour|wire", "")]).opens("one_way n1>n2"),
     lab("tunnel-blocked a=zone-a b=zone-b", POD, &[wire("", "")]).opens("link zone-a~zone-b"),

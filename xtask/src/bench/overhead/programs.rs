@@ -3,7 +3,7 @@
 //!
 //! Whichever program is the first of a packet pays for being so: caches are cold, and the packet's header may be new to
 //! the CPU. The kernel's own next steps would pay most of that instead. So another program, which does no more than read
-//! the header's fields, stands before netcheck's here, and what it costs over an empty one is told by itself. It stands
+//! the header's fields, stands before netcheck's here, and what it costs over an empty one is measured by itself. It stands
 //! behind netcheck's once more: there it costs what any program of some lines does, for its own code is not in the CPU's
 //! nearest cache.
 
@@ -24,7 +24,7 @@ use crate::bpf::{self, Insn, Runs, insn};
 
 /// `return TCX_NEXT`, which means nothing to a tracepoint.
 const EMPTY: [Insn; 2] = [insn(0xb7, 0, 0, -1), insn(0x95, 0, 0, 0)];
-/// Reads what tells a packet's flow: ethertype, protocol, ports; then the same.
+/// Reads what identifies a packet's flow: ethertype, protocol, ports; then the same.
 const READER: [Insn; 11] = [
     // r2 = data, r3 = data_end, of `struct __sk_buff`.
     insn(0x61, 2 | 1 << 4, 76, 0),

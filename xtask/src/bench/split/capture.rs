@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn probes_and_echoes_are_told_apart() {
+    fn probes_and_echoes_are_distinguished() {
         let request = ProbeHeader { session: 5, path: 2, sequence: 7, ..ProbeHeader::default() };
         let reply = ProbeHeader { flags: FLAG_REPLY, t2_ns: 100, t3_ns: 130, ..request };
         let udp = [0x17, 0xd4, 0x17, 0xd4, 0, 0, 0, 0];

@@ -28,7 +28,7 @@ pub(super) struct Seen {
 
 impl Ping {
     pub(super) fn start(cable: &Cable, user_clock: bool, seconds: u64) -> Result<Self> {
-        // In the capture they are told apart by their size.
+        // In the capture they are distinguished by their size.
         let (name, payload_bytes) = if user_clock { ("ping-user", 57) } else { ("ping", 56) };
         let (deadline, size) = (seconds.to_string(), u16::to_string(&payload_bytes));
         let mut args = vec!["-n", "-i", "0.01", "-w", &deadline, "-s", &size];

@@ -56,18 +56,18 @@ pub(super) struct Samples {
 }
 
 /// When the newest reported window began, nanoseconds of the wall clock.
-pub(super) fn newest_ns(told: &str) -> Option<u64> {
-    let line = told.lines().rev().find_map(|line| serde_json::from_str::<Line>(line).ok())?;
+pub(super) fn newest_ns(log: &str) -> Option<u64> {
+    let line = log.lines().rev().find_map(|line| serde_json::from_str::<Line>(line).ok())?;
     Some(line.start_ns)
 }
 
 impl Samples {
     /// Windows of a path come in their order, and its probes are numbered from 1 without a gap: so the numbers of a
     /// window's probes are known.
-    pub(super) fn read(told: &str, captured: &Captured, span_ns: &Range<u64>) -> Result<Self> {
+    pub(super) fn read(log: &str, captured: &Captured, span_ns: &Range<u64>) -> Result<Self> {
         let mut samples = Self::default();
         let mut sent: HashMap<(u64, u32), u32> = HashMap::new();
-        for line in told.lines() {
+        for line in log.lines() {
             let line: Line =
                 serde_json::from_str(line).with_context(|| format!("the listener says {line}"))?;
             ensure!(line.dropped == 0, "the agent dropped {} samples", line.dropped);
@@ -133,19 +133,19 @@ mod tests {
                 Exchange { request_ns: Some(1000), reply_ns: Some(1000 + away_ns), responder_ns: Some(100) };
             captured.probes.insert((5, 3, number), exchange);
         }
-        let told = r#"{"session":5,"start_ns":10,"path":3,"probes":1,"suspect":0,"round_trip":[1],"network":[1]}
+        let log = r#"{"session":5,"start_ns":10,"path":3,"probes":1,"suspect":0,"round_trip":[1],"network":[1]}
 {"session":5,"start_ns":20,"path":3,"probes":1,"suspect":0,"round_trip":[520],"network":[410],"responder":[104]}
 {"session":5,"start_ns":30,"path":3,"probes":3,"suspect":1,"round_trip":[720,930],"network":[610,800]}
 {"session":5,"start_ns":40,"path":2,"probes":1,"suspect":0,"round_trip":[3],"network":[2]}
 "#;
-        let samples = Samples::read(told, &captured, &(15..100)).unwrap();
+        let samples = Samples::read(log, &captured, &(15..100)).unwrap();
         let udp = samples.of(Kind::Udp);
         assert_eq!(udp.round_trip, [(520.0, 500.0), (720.0, 700.0), (930.0, 900.0)]);
         assert_eq!(udp.network, [(410.0, 400.0), (610.0, 600.0), (800.0, 800.0)]);
         assert_eq!(udp.responder, [(104.0, 100.0)]);
         assert!(samples.of(Kind::Icmp).network.is_empty());
         assert_eq!((samples.suspect, samples.unmatched), (1, 2));
-        assert_eq!(newest_ns(told), Some(40));
+        assert_eq!(newest_ns(log), Some(40));
         assert!(Samples::read("{\"session\":5,\"dropped\":3}\n", &captured, &(0..9)).is_err());
     }
 }

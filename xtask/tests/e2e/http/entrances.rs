@@ -63,7 +63,7 @@ fn an_ingress_routes_by_host_and_a_name_is_looked_up() {
     let (right, wrong) = ("ingress/default/shop/https://shop.test", "ingress/default/wrong/");
     let (http, https) = (format!("{wrong}http://other.test"), format!("{wrong}https://other.test"));
     let url = "endpoint/http://web.default";
-    let told = |report: &Report| {
+    let reported = |report: &Report| {
         let says = |target: &str, words: &str| {
             about(report, target).is_some_and(|finding| finding.headline.contains(words))
         };
@@ -71,7 +71,7 @@ fn an_ingress_routes_by_host_and_a_name_is_looked_up() {
             && says(&https, "name mismatch")
             && report.caveats.iter().any(|line| line.contains("--allow-cidr"))
     };
-    let waited = cluster.wait("what is wrong is told", PATIENCE, told);
+    let waited = cluster.wait("what is wrong is reported", PATIENCE, reported);
     let shown = || cluster.shown(&["report"]).unwrap();
     let (report, _) = waited.unwrap_or_else(|error| panic!("{error}\n{}", shown()));
     let finding = about(&report, &https).unwrap();

@@ -34,8 +34,9 @@ enum Way {
 }
 
 /// The servers; they end with this.
-pub(super) struct Servers {
+pub(crate) struct Servers {
     _runtime: Runtime,
+    services: Vec<Value>,
 }
 
 /// Service, pod, port, what it does, and the end of its certificate where it has one.
@@ -57,7 +58,7 @@ enum Expiry {
 
 impl Servers {
     /// Starts them in the pods' namespaces, and adds their services to the lab's inventory.
-    pub(super) fn start(lab: &Lab) -> Self {
+    pub(crate) fn start(lab: &Lab) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let mut services = Vec::new();
@@ -99,8 +100,14 @@ impl Servers {
                 }));
             }
         }
-        add(&lab.inventory_path(), services);
-        Self { _runtime: runtime }
+        let servers = Self { _runtime: runtime, services };
+        servers.announce(lab);
+        servers
+    }
+
+    /// Adds their services to the lab's inventory: again after a fault that wrote it anew.
+    pub(crate) fn announce(&self, lab: &Lab) {
+        add(&lab.inventory_path(), self.services.clone());
     }
 
     /// Starts what stands behind an Ingress: at a pod's ports 80 and 443, for this host alone.
@@ -114,7 +121,7 @@ impl Servers {
             listener.set_nonblocking(true).unwrap();
             runtime.spawn(accept(listener, Way::Only(host), tls));
         }
-        Self { _runtime: runtime }
+        Self { _runtime: runtime, services: Vec::new() }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_handshake_that_is_answered_too_late_is_told_unless_the_answer_may_have_been_sent_again() {
+fn a_handshake_that_is_answered_too_late_is_reported_unless_the_answer_may_have_been_sent_again() {
     for (at_ms, expected) in [(1600, true), (1999, true), (2000, false)] {
         let mut merge = Merge::new(SESSION, TIMEOUT / 2, 1000 * MS, 0);
         merge.sent(Probe { kind: ProbeKind::Tcp, ..probe(key(1, 1)) }, 1000 * MS);

@@ -31,7 +31,7 @@ fn probes_that_try_a_size_are_no_samples() {
     let late = finish(&mut merge, 2000 * MS);
     assert_eq!((early.windows[0].paths[0].reply, early.windows[0].paths[0].sent()), (1, 1));
     let lost: Vec<_> = late.lost.iter().map(|lost| (lost.probe, lost.size_bytes)).collect();
-    assert_eq!(lost, [(key(1, 2), 1500)], "what a router told is not lost");
+    assert_eq!(lost, [(key(1, 2), 1500)], "what a router reported is not lost");
     assert_eq!((merge.counters.sizes_tried, merge.counters.sizes_lost), (3, 1));
     assert_eq!(merge.counters.total(Outcome::Reply), 1);
 

@@ -77,7 +77,7 @@ async fn find(conf: &ResolvConf, name: &str, port: u16) -> Result<Found, String>
     match resolver.look_up(name, Family::V4, &mut asked).await {
         Ok(found) => Ok(found),
         Err(NotFound::Said { server, what }) => {
-            assert_eq!(server, asked, "it is told who said so");
+            assert_eq!(server, asked, "it is reported who said so");
             Err(what.as_ref().to_owned())
         }
         Err(NotFound::Own(errno)) => panic!("{errno:?}"),

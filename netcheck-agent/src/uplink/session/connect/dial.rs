@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_that_is_not_found_is_made_up_for_at_once_and_told_where_nothing_answers() {
+    async fn a_name_that_is_not_found_is_made_up_for_at_once_and_reported_where_nothing_answers() {
         let (_listener, answers) = listener("127.0.0.1").await;
         let failed = || async {
             Err(LookupError { host: "hub.test".to_owned(), source: io::Error::other("not found") })

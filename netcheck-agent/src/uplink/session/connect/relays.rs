@@ -1,4 +1,4 @@
-//! Which other agents pass this one's session on, as the hub told, and what is known of them.
+//! Which other agents pass this one's session on, as the hub announced, and what is known of them.
 //!
 //! In: what the hub says, a file of this node. Out: candidates for a connection, and the file as of what the hub said
 //! last: an agent that starts while it can't reach the hub finds its neighbours by it.
@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::addresses::replace_file;
 use super::dial::Candidate;
 
-/// Relays that are kept: a hub tells four.
+/// Relays that are kept: a hub announces four.
 const RELAYS_MAX: usize = 8;
 /// Addresses of each.
 const ADDRESSES_MAX: usize = 4;
@@ -53,12 +53,12 @@ impl Relays {
     }
 
     /// The hub said who they are. What is wrong in it is left out.
-    pub(crate) fn learn(&self, told: &v1::Relays) {
+    pub(crate) fn learn(&self, announced: &v1::Relays) {
         if !self.on {
             return;
         }
         let mut candidates = Vec::new();
-        for relay in told.relays.iter().filter(|relay| is_name(&relay.node)).take(RELAYS_MAX) {
+        for relay in announced.relays.iter().filter(|relay| is_name(&relay.node)).take(RELAYS_MAX) {
             let Ok(port @ 1..) = convert::port("relays.port", relay.port) else { continue };
             let node: Arc<str> = relay.node.as_str().into();
             let addresses =
@@ -156,7 +156,7 @@ fn write(file: &Path, host: &str, candidates: &[Candidate]) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    fn told(nodes: &[(&str, u8)]) -> v1::Relays {
+    fn announced(nodes: &[(&str, u8)]) -> v1::Relays {
         let relay = |&(node, number): &(&str, u8)| v1::Relay {
             node: node.to_owned(),
             addresses: vec![vec![10, 0, 0, number], vec![1, 2, 3]],
@@ -174,7 +174,7 @@ mod tests {
         let file = std::env::temp_dir().join(format!("netcheck-relays-{:016x}", rand::random::<u64>()));
         let relays = Relays::new("hub.test", Some(file.clone()));
         assert!(relays.candidates().is_empty());
-        relays.learn(&told(&[("n7", 7), ("bad name", 8), ("n2", 2)]));
+        relays.learn(&announced(&[("n7", 7), ("bad name", 8), ("n2", 2)]));
         assert_eq!(order(&relays), ["n7", "n2"]);
         assert_eq!(relays.candidates()[0].address, "10.0.0.7:6102".parse().unwrap());
         assert_eq!(Relays::new("hub.test", Some(file.clone())).candidates(), relays.candidates());
@@ -185,16 +185,16 @@ mod tests {
     }
 
     #[test]
-    fn who_is_told_to_ask_nobody_does_not() {
+    fn who_is_configured_to_ask_nobody_does_not() {
         let off = Relays::default();
-        off.learn(&told(&[("n7", 7)]));
+        off.learn(&announced(&[("n7", 7)]));
         assert!(off.candidates().is_empty());
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_that_brings_no_session_is_tried_last_for_a_while() {
         let relays = Relays::new("hub.test", None);
-        relays.learn(&told(&[("n7", 7), ("n2", 2), ("n3", 3)]));
+        relays.learn(&announced(&[("n7", 7), ("n2", 2), ("n3", 3)]));
         relays.connected(&"n7".into());
         assert!(relays.has_connected());
         relays.failed();

@@ -38,7 +38,7 @@ async fn it_says_through_whom_it_comes_and_returns_without_losing_a_sample() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_hub_tells_of_neighbours_and_nodes_is_kept() {
+async fn what_the_hub_announces_of_neighbours_and_nodes_is_kept() {
     let relays = Arc::new(Relays::new("hub", None));
     let mut rig = Rig::new(Limits::default());
     let mut hub = rig.session().await;

@@ -38,7 +38,7 @@ pub(super) fn text(bytes: Vec<u8>) -> Result<String, EncodingError> {
     match bytes.as_slice() {
         [0xff, 0xfe, rest @ ..] => utf16(units(rest, u16::from_le_bytes)),
         [0xfe, 0xff, rest @ ..] => utf16(units(rest, u16::from_be_bytes)),
-        // Neither YAML nor JSON has a NUL in it: one of the first two bytes tells the order of all.
+        // Neither YAML nor JSON has a NUL in it: one of the first two bytes shows the order of all.
         [first, 0, ..] if *first != 0 => utf16(units(&bytes, u16::from_le_bytes)),
         [0, second, ..] if *second != 0 => utf16(units(&bytes, u16::from_be_bytes)),
         _ => {

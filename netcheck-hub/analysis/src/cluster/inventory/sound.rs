@@ -1,6 +1,6 @@
 //! Whether an object says what the API server would let it say. What does not hold together costs as little as can be: a
-//! port, an address, and the whole object only where nothing of it is left to use. Here that is found and told, so that no
-//! mistake hides anything without a word; the roster then takes what it is given.
+//! port, an address, and the whole object only where nothing of it is left to use. Here that is found and reported, so
+//! that no mistake hides anything without a word; the roster then takes what it is given.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -182,7 +182,7 @@ impl Sound for Node {
     fn mend(&mut self, parts: &mut Parts) -> Result<(), Unsound> {
         let addresses = self.status.as_mut().map(|status| &mut status.addresses);
         let Some(addresses) = addresses else { return Ok(()) };
-        // A node without addresses is still there: that nobody can probe it is told of it.
+        // A node without addresses is still there: that nobody can probe it is reported.
         parts.keep_some(addresses, |at| match at.type_.as_str() {
             "InternalIP" => address("status.addresses, InternalIP", &mut at.address),
             _ => Ok(()),

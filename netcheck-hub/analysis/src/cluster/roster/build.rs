@@ -242,7 +242,7 @@ pub fn node(object: &NodeObject) -> Option<(String, Node)> {
     Some((node.name.clone(), node))
 }
 
-/// What the node tells of itself, or its label `kubernetes.io/KEY`; empty where neither does.
+/// What the node reports of itself, or its label `kubernetes.io/KEY`; empty where neither does.
 fn reported_or_labelled(object: &NodeObject, key: &str, of: fn(&NodeSystemInfo) -> &String) -> String {
     let reported = object.status.as_ref().and_then(|status| status.node_info.as_ref()).map(of);
     let labels = ["kubernetes.io", "beta.kubernetes.io"];

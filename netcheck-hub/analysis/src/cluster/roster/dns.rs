@@ -1,6 +1,6 @@
 //! Which services are the cluster's DNS. Pure.
 //!
-//! Pods find it in their resolv.conf, so whoever has an address that stands there is it. Where nobody tells what stands
+//! Pods find it in their resolv.conf, so whoever has an address that stands there is it. Where nobody reports what stands
 //! there, labels and names do, the surest first: a second DNS service, of somebody's own, knows nothing of the cluster's
 //! names and must not be asked for them.
 
@@ -14,7 +14,8 @@ const PORT: u16 = 53;
 const NAMES: [&str; 4] = ["kube-dns", "coredns", "rke2-coredns", "rke2-coredns-rke2-coredns"];
 
 impl Roster {
-    /// Marks the cluster's DNS. `servers`: whom pods ask, as far as anybody tells. Returns whether that changed anything.
+    /// Marks the cluster's DNS. `servers`: whom pods ask, as far as anybody reports it. Returns whether that changed
+    /// anything.
     pub fn settle_dns(&mut self, servers: &BTreeSet<IpAddr>) -> bool {
         let found = self.cluster_dns(servers);
         let wrong = |(id, service): (&String, &mut Service)| {
@@ -121,7 +122,7 @@ mod tests {
         ("team", "coredns", "k8s-app: kube-dns", "10.96.7.7", "10.244.7.7");
 
     #[test]
-    fn by_label_and_name_where_nobody_tells() {
+    fn by_label_and_name_where_nobody_reports_it() {
         let rows = [
             ("kube-system", "kube-dns", "k8s-app: kube-dns"),
             ("kube-system", "coredns", "a: b"),
@@ -142,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn by_what_pods_ask_where_that_is_told() {
+    fn by_what_pods_ask_where_that_is_reported() {
         let usual = ("kube-system", "kube-dns", "k8s-app: kube-dns", "10.96.0.10", "10.244.1.2");
         let odd = ("infra", "names", "a: b", "10.96.0.53", "10.244.3.3");
         let upstream = ("kube-system", "kube-dns-upstream", "a: b", "10.96.0.11", "10.244.1.2");

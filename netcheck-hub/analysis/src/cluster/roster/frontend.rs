@@ -14,7 +14,7 @@ use super::http::HttpWishes;
 
 /// Names that stand for hosts that rules leave open: `netcheck.io/http-host: "a.example.org b.example.org"`.
 const HOST: &str = "netcheck.io/http-host";
-/// Of one object; what is beyond is told.
+/// Of one object; what is beyond is reported.
 const SITES_MAX: usize = 32;
 const ADDRESSES_MAX: usize = 8;
 /// Longest path.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use netcheck_proto::text;
 
-/// Requests of one service; what is beyond is told as wrong.
+/// Requests of one service; what is beyond is reported as wrong.
 const REQUESTS_MAX: usize = 16;
 const HTTP: &str = "netcheck.io/http";
 const HTTPS: &str = "netcheck.io/https";
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_told_and_the_rest_counts() {
+    fn what_makes_no_sense_is_reported_and_the_rest_counts() {
         let wishes = read(&[
             ("netcheck.io/http", "80/ http://web/ 80/\u{e4}"),
             ("netcheck.io/http-status", "20-399"),

@@ -122,7 +122,7 @@ fn is_name(name: &str) -> bool {
 }
 
 /// Gives the addresses on secondary networks to their pods. One that somebody has on the cluster's own network, or that
-/// several pods have (networks that end at each node may have the same addresses everywhere), tells nothing of who
+/// several pods have (networks that end at each node may have the same addresses everywhere), says nothing of who
 /// answers there: it is taken from its pods, and noted.
 pub(super) fn settle(
     pods: &mut BTreeMap<String, Pod>,

@@ -29,7 +29,7 @@ pub struct Service {
     pub load_balancer_names: Vec<String>,
     /// Addresses that somebody leads to its nodes (`externalIPs`).
     pub external_addresses: Vec<IpAddr>,
-    /// It has no address of its own: clients are told its backends'.
+    /// It has no address of its own: clients are given its backends'.
     pub headless: bool,
     /// It is another name of something outside (`ExternalName`).
     pub name_only: bool,

@@ -111,7 +111,7 @@ fn what_is_left_out_is_one_line_that_says_how_to_select_it() {
 }
 
 #[test]
-fn an_annotation_that_says_neither_is_told_of() {
+fn an_annotation_that_says_neither_is_reported() {
     let odd = roster().misannotated;
     assert!(odd.contains("namespace odd") && odd.contains("service plain/odd") && odd.contains("pod on/odd"));
     assert_eq!(odd.len(), 9);

@@ -148,7 +148,7 @@ impl Locator<'_> {
             self.evidence
                 .push(format!("{destination} saw its last packet {ms} ms before the last one to it"));
         }
-        // Where its kernel doesn't tell of drops, the answer may have died before any hook.
+        // Where its kernel doesn't report drops, the answer may have died before any hook.
         let silent = kept_silent(answer, waited_ns) && self.reports_drops();
         if sample.step == ExchangeStep::Body || !silent {
             return unlocated(&format!(
@@ -177,7 +177,7 @@ impl Locator<'_> {
 
     fn wait_for_reports(&self) -> Located {
         let want = if self.may_ask_end() { self.want() } else { None };
-        let why = "waiting for what the kernels on its way have to tell";
+        let why = "waiting for what the kernels on its way have to report";
         Located { want: want.or(Some(super::Want::Reports)), ..unlocated(why) }
     }
 }

@@ -58,7 +58,7 @@ impl Locator<'_> {
         }))
     }
 
-    /// The destination's kernel tells of what it drops.
+    /// The destination's kernel reports what it drops.
     pub(super) fn reports_drops(&self) -> bool {
         matches!(self.scene.sight, Sight::Sees { drops: true, .. })
     }
@@ -75,7 +75,7 @@ impl Locator<'_> {
         }
         if self.scene.probe.over_tcp() {
             // Of a listener whose queue is full a kernel says nothing (net/ipv4/tcp_input.c, tcp_conn_request); that it is
-            // nothing before the listener, echo requests tell.
+            // nothing before the listener, echo requests show it.
             if !self.scene.echo_answered {
                 return None;
             }

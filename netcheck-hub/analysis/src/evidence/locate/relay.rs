@@ -1,5 +1,5 @@
 //! Node ports, load balancers, external addresses: what is sent there is passed on by whoever has the address, under
-//! another address. What became of it behind that is not to be told from the sender's packets, and not guessed.
+//! another address. What became of it behind that can't be seen from the sender's packets, and is not guessed.
 
 use std::net::SocketAddr;
 
@@ -36,7 +36,7 @@ impl Locator<'_> {
         unlocated(&format!("{rcode} at {place}, from whichever server it was passed on to"))
     }
 
-    /// Somebody refused it. Only a kernel that had no socket for it tells who.
+    /// Somebody refused it. Only a kernel that had no socket for it shows who.
     pub(super) fn refused_relayed(&mut self) -> Located {
         let place = self.address_name();
         let Some(drop) = self.unheard() else {

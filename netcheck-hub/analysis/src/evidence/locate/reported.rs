@@ -37,8 +37,8 @@ impl Locator<'_> {
         let unheard = self.lost.drops.iter().any(|fact| fact.record.stage == Stage::Socket);
         let filtered = tcp || (scene.probe.kind == ProbeKind::Udp && !unheard);
         if filtered && translated {
-            // A closed TCP port answers with a reset, and of a closed UDP port its kernel tells. A filter sent this, from an
-            // address that the translation hid.
+            // A closed TCP port answers with a reset, and for a closed UDP port its kernel reports it. A filter sent
+            // this, from an address that the translation hid.
             if let Some(flow) = self.lost.flow {
                 let backend = whose(scene.roster, flow.destination.ip());
                 self.evidence.push(format!("it was sent to backend {}", backend.trim_start_matches("pod ")));
@@ -49,10 +49,11 @@ impl Locator<'_> {
         }
         let sent_to = self.lost.flow.map_or(scene.probe.address, |flow| flow.destination.ip());
         if let Some(from) = icmp_from.filter(|from| tcp || *from != sent_to) {
-            return self.rejected(from, sent_to);
+            let rejected = self.rejected(from, sent_to);
+            return self.as_reported(rejected);
         }
         let from: Option<IpAddr> = icmp_from
-            .or(super::refused_by(self.lost))
+            .or(super::refused_by(scene.roster, self.lost))
             .or(self.lost.flow.map(|flow| flow.destination.ip()))
             .or_else(|| {
                 // An address of its own is where the answer came from; a service's is not.
@@ -67,7 +68,8 @@ impl Locator<'_> {
             };
             return unlocated(&format!("{what}, but which backend gave it is not known"));
         };
-        self.answered_from(from)
+        let answered = self.answered_from(from);
+        self.as_reported(answered)
     }
 
     /// The same, by whoever has this address.
@@ -202,7 +204,7 @@ impl Locator<'_> {
         };
         let name = icmp_name(from, error);
         self.evidence.push(format!("{} sent {name}", whose(self.scene.roster, from)));
-        located(Location {
+        let rejected_at = located(Location {
             node,
             pod: owner.and_then(|owner| owner.pod.clone()).unwrap_or_default(),
             stage,
@@ -210,6 +212,7 @@ impl Locator<'_> {
             reason: name,
             certainty: Certainty::Observed,
             ..Default::default()
-        })
+        });
+        self.as_reported(rejected_at)
     }
 }

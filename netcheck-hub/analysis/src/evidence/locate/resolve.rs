@@ -41,7 +41,7 @@ impl Locator<'_> {
         }
         self.evidence.push(format!("{who} answered {} for {name}", sample.dns_rcode));
         let owner = self.scene.roster.owner(server);
-        Located {
+        let answered = Located {
             summary: format!("looking up {name}: {} from {who}", sample.dns_rcode),
             ..located(Location {
                 node: owner.map_or_else(|| server.to_string(), |owner| owner.node.clone()),
@@ -52,6 +52,7 @@ impl Locator<'_> {
                 certainty: Certainty::Observed,
                 ..Default::default()
             })
-        }
+        };
+        self.as_reported(answered)
     }
 }

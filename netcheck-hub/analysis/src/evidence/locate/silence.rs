@@ -20,7 +20,7 @@ impl Locator<'_> {
         if !self.scene.settled {
             // Meanwhile the destination can be asked.
             let want = if self.may_ask() { self.want() } else { None };
-            let why = "waiting for what the kernels on its way have to tell";
+            let why = "waiting for what the kernels on its way have to report";
             return Located { want: want.or(Some(Want::Reports)), ..unlocated(why) };
         }
         if let Some(flow) = self.lost.flow.filter(|flow| flow.destination.ip() != self.scene.probe.address) {
@@ -118,11 +118,11 @@ impl Locator<'_> {
                 self.evidence.push("echo requests to the same address are answered in time".to_owned());
                 self.behind_socket(destination)
             }
-            None => unlocated("the answer came too late, and nothing tells what held it up"),
+            None => unlocated("the answer came too late, and nothing shows what held it up"),
         }
     }
 
-    /// The request left its node, as far as its node can tell.
+    /// The request left its node, as far as its node knows.
     fn beyond_source(&mut self, last: Option<&HookSeen>) -> Located {
         let scene = self.scene;
         let Some(destination) = scene.destination else {
@@ -138,7 +138,7 @@ impl Locator<'_> {
         let arrived = match self.lost.arrival.filter(|_| !balanced) {
             Some(arrived) => {
                 let word = if arrived { "had arrived" } else { "had not arrived" };
-                self.evidence.push(format!("a later reply of {destination} tells that the request {word}"));
+                self.evidence.push(format!("a later reply of {destination} shows that the request {word}"));
                 Some(arrived)
             }
             None => {
@@ -195,7 +195,7 @@ impl Locator<'_> {
                 "left {}; no answer from {destination} whether it arrived",
                 self.scene.source
             )),
-            // Its kernel tells of each packet of such a flow that it drops.
+            // Its kernel reports each packet of such a flow that it drops.
             Sight::Sees { .. }
                 if self.reports_drops()
                     && self.want().is_none()

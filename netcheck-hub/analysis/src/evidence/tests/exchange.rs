@@ -1,4 +1,4 @@
-//! Exchanges over TCP: what was answered is the server's, what was not is told as far as it is known.
+//! Exchanges over TCP: what was answered is the server's, what was not is described as far as it is known.
 
 use std::net::IpAddr;
 
@@ -9,7 +9,7 @@ const MS: u64 = 1_000_000;
 
 /// An HTTP probe to the service web, in the stead of its TCP probe.
 fn probe(world: &World) -> Probe {
-    let request = Request { host: "web".to_owned(), path: "/".to_owned(), expected: Vec::new() };
+    let request = Request { host: "web".to_owned(), path: "/".to_owned(), expected: Vec::new(), call: None };
     let exchange = Exchange { talk: Talk::Http(request), tls: None, external: false, lookup: None };
     let tcp = world.probe("service/default/web:80", ProbeKind::Tcp).clone();
     Probe { kind: ProbeKind::Http, exchange: Some(Arc::new(exchange)), ..tcp }
@@ -43,7 +43,7 @@ fn answered(quiet_ms: i64) -> Answer {
 }
 
 #[test]
-fn what_a_server_did_is_told_with_its_name() {
+fn what_a_server_did_is_reported_with_its_name() {
     let world = World::new();
     let probe = probe(&world);
     let base = || sample(ExchangeStep::Body);
@@ -75,7 +75,7 @@ fn what_a_server_did_is_told_with_its_name() {
     ] {
         let located = world.locate_with(&probe, &lost(sample, Outcome::HttpError), Sight::Blind, false);
         let at = located.location.clone().unwrap();
-        assert_eq!((at.stage, at.certainty), (Stage::Application, Certainty::Observed));
+        assert_eq!((at.stage, at.certainty), (Stage::Application, Certainty::Inferred), "n1 alone says so");
         assert_eq!(at.reason, reason);
         assert!(located.summary.starts_with(summary), "{}", located.summary);
     }
@@ -175,7 +175,7 @@ fn a_name_that_is_not_found_is_the_dns_servers_word() {
     let located = locate(sample("NXDOMAIN", &dns));
     let at = located.location.unwrap();
     assert_eq!((at.node.as_str(), at.reason.as_str()), (dns.as_str(), "NXDOMAIN for its name"));
-    assert_eq!((at.stage, at.certainty), (Stage::Application, Certainty::Observed));
+    assert_eq!((at.stage, at.certainty), (Stage::Application, Certainty::Inferred), "n1 alone says so");
     let expected = format!("looking up shop.test: NXDOMAIN from DNS server kube-system/kube-dns ({dns})");
     assert_eq!(located.summary, expected);
     // Of silence nobody knows where it comes from.

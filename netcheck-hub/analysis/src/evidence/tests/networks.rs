@@ -1,4 +1,4 @@
-//! Probes that stay in a secondary network of pods: what nobody saw tells something only where such packets are seen.
+//! Probes that stay in a secondary network of pods: what nobody saw means something only where such packets are seen.
 
 use super::*;
 

@@ -23,7 +23,7 @@ fn refused(to: [u8; 4], port: u16) -> Lost {
 }
 
 #[test]
-fn only_a_kernel_without_a_socket_tells_that_a_node_port_leads_nowhere() {
+fn only_a_kernel_without_a_socket_shows_that_a_node_port_leads_nowhere() {
     let world = world();
     let mut lost = refused([10, 0, 0, 2], 30080);
     let located = world.locate(NODE_PORT, ProbeKind::Tcp, &lost);
@@ -100,7 +100,7 @@ fn a_load_balancer_that_the_own_node_knows_is_its_backend_and_another_is_a_riddl
     let world = world();
     let here = world.locate(BALANCER, ProbeKind::Tcp, &refused([10, 244, 3, 2], 8080));
     assert_eq!(here.summary, "refused by backend default/web-3 (10.244.3.2) on n3");
-    assert_eq!(place(&here), "n3 - Socket Request observed");
+    assert_eq!(place(&here), "n3 - Socket Request inferred", "n1 alone says so");
     let there = world.locate(BALANCER, ProbeKind::Tcp, &refused([192, 0, 2, 1], 80));
     assert_eq!(
         place(&there),
@@ -132,7 +132,7 @@ fn an_icmp_error_with_the_node_ports_own_address_may_be_anybodys() {
 }
 
 #[test]
-fn what_carries_its_name_tells_which_backend_refused_it() {
+fn what_carries_its_name_shows_which_backend_refused_it() {
     let world = World::of(
         &CLUSTER
             .replacen("ports: [{name: http, port: 80, targetPort: 8080, protocol: TCP}]", "type: NodePort\n    ports: [{name: http, port: 80, nodePort: 30080, protocol: UDP}]", 1)

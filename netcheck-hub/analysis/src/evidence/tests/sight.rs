@@ -50,7 +50,7 @@ fn what_the_source_saw_bounds_the_place() {
 }
 
 #[test]
-fn what_the_destination_saw_tells_the_halves_apart() {
+fn what_the_destination_saw_distinguishes_the_halves() {
     let world = World::new();
     let mut lost = timed_out();
     let asked = world.locate("node/n2", ProbeKind::Udp, &lost);
@@ -81,7 +81,7 @@ fn what_the_destination_saw_tells_the_halves_apart() {
         "n2 veth1 Ingress Reply inferred"
     );
 
-    // A later reply told first: the direction is known before the place.
+    // A later reply reported first: the direction is known before the place.
     lost.answer = None;
     lost.arrival = Some(true);
     let located = world.locate("node/n2", ProbeKind::Udp, &lost);
@@ -126,13 +126,13 @@ fn a_destination_that_cannot_send_back_is_where_the_reply_died() {
     let last_request_hook = Some(uplink(false));
     lost.answer = Some(Answer { arrived: Some(true), last_request_hook, ..Answer::default() });
     assert_eq!(place(&located(&lost)), "n2 - Routing Reply inferred");
-    // Until its agent has told of a probe of its own to this source, nobody knows whether it could.
-    let untold = |give_up| {
+    // Until its agent has reported a probe of its own to this source, nobody knows whether it could.
+    let unreported = |give_up| {
         let scene = LocateInput { reverse_unreported: true, give_up, ..world.scene(probe, &lost) };
         locate(&scene, &lost)
     };
-    assert!(untold(false).location.is_none() && untold(false).want == Some(Want::Reports));
-    assert_eq!(place(&untold(true)), "n2 eth0 Ingress Unknown inferred");
+    assert!(unreported(false).location.is_none() && unreported(false).want == Some(Want::Reports));
+    assert_eq!(place(&unreported(true)), "n2 eth0 Ingress Unknown inferred");
     // The kernel's vague record of the request that it could not answer says less.
     lost.answer = None;
     lost.add_drop(fact("n2", 1, record("NOT_SPECIFIED", Stage::Socket, Direction::Request)));
@@ -223,7 +223,7 @@ fn a_datagrams_answer_that_left_may_have_left_too_late() {
 }
 
 #[test]
-fn how_long_a_destination_took_is_told_by_its_own_clock() {
+fn how_long_a_destination_took_is_measured_by_its_own_clock() {
     let ages = |request: Option<u64>, reply: Option<u64>| FlowSighting {
         last_request_age: request.map(Duration::from_nanos),
         last_reply_age: reply.map(Duration::from_nanos),
@@ -245,7 +245,7 @@ fn what_comes_back_to_its_sender_goes_round() {
     let round = "n1 - Routing Request inferred";
     for (target, hooks, arrived, expected) in [
         ("node/n2", vec![out.clone(), back.clone()], Some(false), round),
-        // It may have gone on. Of each hook only the first sight is told.
+        // It may have gone on. Of each hook only the first sight is reported.
         (
             "node/n2",
             vec![out.clone(), back.clone()],
@@ -312,7 +312,7 @@ fn a_pod_whose_link_is_down_is_where_its_packets_end() {
 }
 
 #[test]
-fn silence_behind_a_pods_link_means_its_socket_only_where_drops_are_told() {
+fn silence_behind_a_pods_link_means_its_socket_only_where_drops_are_reported() {
     let world = World::new();
     let sees = |drops| Sight::Sees { uplink: None, drops };
     let egress = "n2 veth1 Egress Unknown inferred";

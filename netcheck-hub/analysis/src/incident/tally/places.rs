@@ -55,7 +55,7 @@ impl Tallies<'_> {
             if let Some(place) = item.place {
                 at[place].push(number);
             }
-            if item.bad && (!item.observed || item.untranslatable) {
+            if item.bad && (!item.observed || item.untranslatable || item.refused) {
                 for node in BTreeSet::from([item.source, item.node]) {
                     near.entry(node).or_default().push(number);
                 }
@@ -67,7 +67,11 @@ impl Tallies<'_> {
         let candidate = |(number, mut covers): (usize, Vec<usize>)| {
             let place = &index.places[number];
             let proven = !self.died[number].is_empty();
-            if proven && place.specific {
+            if proven && place.claims_address {
+                covers.extend(self.between_namesakes(place, &covers));
+                covers.sort_unstable();
+                covers.dedup();
+            } else if proven && place.specific {
                 let victims = Victims::of(index, &covers);
                 let same = |at: &&usize| self.dies_of(place, &victims, &index.items[**at]);
                 covers.extend(near.get(&place.node).into_iter().flatten().filter(same));
@@ -82,11 +86,31 @@ impl Tallies<'_> {
         at.into_iter().enumerate().map(candidate).collect()
     }
 
+    /// What dies between a node and those of which it has an address: it never sends to them, but to itself, inside of tunnels
+    /// as well, and takes nothing from them.
+    fn between_namesakes(&self, place: &Place, covers: &[usize]) -> Vec<usize> {
+        let items = || covers.iter().map(|&at| &self.index.items[at]);
+        let families: HashSet<Family> = items().map(|item| item.on_wire.unwrap_or(item.family)).collect();
+        let ends: HashSet<(Symbol, Symbol)> =
+            items().filter(|item| item.source != item.node && item.node != 0).map(Item::ends).collect();
+        let between = |item: &Item| {
+            let known = item.node != 0 && ends.contains(&item.ends());
+            let perhaps = item.node == 0 && ends.iter().any(|&(a, b)| [a, b].contains(&item.source));
+            item.bad
+                && (known || perhaps)
+                && families.contains(&item.on_wire.unwrap_or(item.family))
+                && item.place.is_none_or(|at| !item.observed || self.index.places[at].node == place.node)
+        };
+        let all = self.index.items.iter().enumerate().filter(|(_, item)| between(item));
+        all.map(|(number, _)| number).collect()
+    }
+
     /// Whether what is known to die at a place explains this one, which ends at its node.
     fn dies_of(&self, place: &Place, victims: &Victims, item: &Item) -> bool {
         let reaches = !place.one_pod || item.pod == place.pod;
         let Some(last) = item.place else { return !item.observed && reaches && victims.alike(item) };
-        let silent = item.last_seen || (place.no_route && item.untranslatable);
+        // What wraps packets finds no route where a policy forbids to send to the other end; senders are refused.
+        let silent = item.last_seen || (place.no_route && (item.untranslatable || item.refused));
         // Routes take all kinds of packets alike.
         let alike = victims.alike(item) || (place.no_route && victims.of_family(item.family));
         silent && reaches && self.index.places[last].node == place.node && victims.akin(item) && alike

@@ -24,9 +24,7 @@ impl Tallies<'_> {
         let nodes: BTreeSet<Symbol> = places.iter().map(|at| place(at).node).collect();
         let died = || places.iter().flat_map(|&number| self.died[number].iter().copied());
         let elsewhere: Vec<usize> = died().filter(|at| tally.bad.binary_search(at).is_err()).collect();
-        let open = |&at: &usize| {
-            item(at).may_cross(cause.suspect) && cause.scope.takes(item(at).probe, item(at).family)
-        };
+        let open = |&at: &usize| item(at).may_cross(cause.suspect) && cause.scope.takes(item(at).packets());
         let found = rules.len() == 1
             && nodes.len() >= 2
             && places.iter().all(|at| place(at).specific)
@@ -48,7 +46,7 @@ impl Tallies<'_> {
         let crosses = |item: &Item| {
             let mut found = false;
             item.crosses(|suspect| found |= suspect == cause.suspect);
-            found && cause.scope.takes(item.probe, item.family)
+            found && cause.scope.takes(item.packets())
         };
         let items = self.index.items.iter().filter(|item| known(item) && crosses(item));
         items.map(Item::ends).all(|ends| bad.contains(&ends))

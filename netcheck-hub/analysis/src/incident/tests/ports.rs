@@ -24,7 +24,7 @@ fn found() -> v1::SourcePorts {
     }
 }
 
-/// The UDP paths that are selected lose one port each: of them nothing else is told. All others are fine.
+/// The UDP paths that are selected lose one port each: of them nothing else is reported. All others are fine.
 fn world(broken: impl Fn(&Fact) -> bool, symptom: impl Fn(&Fact) -> Symptom) -> World {
     let mut world = World::plain(&SIX);
     let fine: Vec<Fact> = world
@@ -75,7 +75,7 @@ fn losses_that_turn_out_to_be_those_of_a_port_are_the_same_incident() {
         fact.verdict = Verdict::Degraded;
     }
     let later = world(broken, |_| wire("n1", "n3", Direction::Request));
-    // One path is told before the others.
+    // One path is reported before the others.
     let mut between = later.clone();
     for fact in between.facts.iter_mut().filter(|fact| broken(fact) && *fact.source == *"n3") {
         fact.by_port = false;

@@ -6,7 +6,7 @@ use netcheck_common::domain::{Family, ProbeKind};
 
 use super::world::{World, died, dropped, timeout, to, touches, wire};
 use super::{SIX, kinds};
-use crate::incident::properties::{no_route, round};
+use crate::incident::properties::{no_route, round, to_pods_of};
 use crate::incident::{Fact, Symptom, tracker};
 use crate::model::incident::IncidentKind;
 use crate::model::location::{Certainty, Direction, Stage};
@@ -171,7 +171,7 @@ fn what_comes_round_is_one_cause_wherever_it_died() {
     let symptom = |_: &Fact| died("n2", Direction::Request, Stage::Routing, "IP_INHDR", "ip_forward");
     let causes = World::plain(&SIX).breaks(hosts, symptom).explain();
     assert_eq!(kinds(&causes), [("loop/n3", IncidentKind::Node, 6)]);
-    // Where no kernel tells that it gave one up, their sender's hooks still see them come back.
+    // Where no kernel reports that it gave one up, their sender's hooks still see them come back.
     let back = |fact: &Fact| {
         let mut symptom = died(&fact.source, Direction::Request, Stage::Routing, ROUTING_LOOP, "");
         symptom.at.as_mut().unwrap().certainty = Certainty::Inferred;
@@ -180,6 +180,53 @@ fn what_comes_round_is_one_cause_wherever_it_died() {
     let causes = World::plain(&SIX).breaks(hosts, back).explain();
     assert_eq!(kinds(&causes), [("loop/n3", IncidentKind::Node, 6)]);
     assert_eq!(causes[0].certainty, Certainty::Inferred);
+}
+
+#[test]
+fn what_a_policy_refuses_is_one_cause_with_what_finds_no_way_into_its_tunnel() {
+    let request = Direction::Request;
+    let both = |fact: &Fact| *fact.source == *"n1" && to(fact) == "n2";
+    let symptom = |fact: &Fact| match bare(fact) {
+        true => died("n1", request, Stage::Send, "EPERM", ""),
+        false => died("n1", request, Stage::Routing, "IP_OUTNOROUTES", "vxlan_xmit_one"),
+    };
+    let causes = World::plain(&SIX).breaks(both, symptom).explain();
+    assert_eq!(causes.len(), 1, "{:?}", kinds(&causes));
+    assert_eq!(causes[0].kind, IncidentKind::Place);
+    // A rule towards another node is another cause.
+    let elsewhere = |fact: &Fact| *fact.source == *"n1" && to(fact) == "n4" && bare(fact);
+    let refused = |_: &Fact| died("n1", request, Stage::Send, "EPERM", "");
+    let causes = World::plain(&SIX).breaks(both, symptom).breaks(elsewhere, refused).explain();
+    assert_eq!(causes.len(), 2, "{:?}", kinds(&causes));
+}
+
+#[test]
+fn a_service_that_fails_at_pods_that_are_cut_off_is_no_incident_of_its_own() {
+    let pods = |fact: &Fact| to_pods_of(fact, "n2");
+    let met = |_: &Fact| Symptom { backend: Some("default/pod-n2".to_owned()), ..timeout() };
+    let causes = World::plain(&SIX).breaks(pods, |_| timeout()).breaks(service, met).explain();
+    assert_eq!(causes.len(), 1, "{:?}", kinds(&causes));
+    assert_eq!(causes[0].key, "pods/n2");
+}
+
+#[test]
+fn a_time_to_live_that_ends_at_its_destination_is_no_loop() {
+    let to_pods = |fact: &Fact| *fact.source == *"n1" && to(fact) == "n2" && !bare(fact);
+    let symptom = |_: &Fact| died("n2", Direction::Request, Stage::Routing, "IP_INHDR", "ip_forward");
+    let causes = World::plain(&SIX).breaks(to_pods, symptom).explain();
+    assert_eq!(causes.len(), 1, "{:?}", kinds(&causes));
+    assert_eq!(causes[0].kind, IncidentKind::Place);
+    assert!(!causes[0].headline.contains("circle"), "{}", causes[0].headline);
+}
+
+#[test]
+fn whose_address_another_node_has_sends_nothing_in_a_circle() {
+    let between = |fact: &Fact| *fact.source == *"n1" && to(fact) == "n3" && bare(fact);
+    let symptom =
+        |_: &Fact| died("n3", Direction::Request, Stage::Routing, "IP_LOCAL_SOURCE", "ip_rcv_finish_core");
+    let causes = World::plain(&SIX).breaks(between, symptom).explain();
+    assert_eq!(causes.len(), 1, "{:?}", kinds(&causes));
+    assert_eq!(causes[0].kind, IncidentKind::Place);
 }
 
 #[test]

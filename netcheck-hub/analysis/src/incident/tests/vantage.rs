@@ -15,7 +15,7 @@ fn headlines(world: &World) -> Vec<(String, String)> {
 }
 
 #[test]
-fn pods_that_reach_nobody_are_told_from_their_node() {
+fn pods_that_reach_nobody_are_distinguished_from_their_node() {
     let world = World::plain(&["a"; 4]).with_vantages();
     for (name, world, expected, words) in [
         (
@@ -35,9 +35,9 @@ fn pods_that_reach_nobody_are_told_from_their_node() {
             "pods can't reach service default/web:80",
         ),
     ] {
-        let told = headlines(&world);
-        assert_eq!(told.len(), 1, "{name}: {told:?}");
-        assert!(told[0].0.starts_with(expected) && told[0].1.starts_with(words), "{name}: {told:?}");
+        let found = headlines(&world);
+        assert_eq!(found.len(), 1, "{name}: {found:?}");
+        assert!(found[0].0.starts_with(expected) && found[0].1.starts_with(words), "{name}: {found:?}");
     }
 }
 
@@ -46,19 +46,19 @@ fn what_hurts_node_and_pods_alike_is_called_as_before() {
     let world = World::plain(&["a"; 4]).with_vantages();
     let touches = |fact: &Fact| super::world::touches(fact, "n2");
     let dead = world.clone().breaks(touches, |_| timeout());
-    let told = headlines(&dead);
-    assert_eq!(told[0].0, "node/n2", "{told:?}");
+    let found = headlines(&dead);
+    assert_eq!(found[0].0, "node/n2", "{found:?}");
     let web = |fact: &Fact| &*fact.path.probe.target.id == "service/default/web:80";
-    let told = headlines(&world.breaks(web, |_| timeout()));
-    assert!(told[0].0.contains("service/default/web:80") && !told[0].0.starts_with("pods"), "{told:?}");
+    let found = headlines(&world.breaks(web, |_| timeout()));
+    assert!(found[0].0.contains("service/default/web:80") && !found[0].0.starts_with("pods"), "{found:?}");
 }
 
 #[test]
 fn a_rule_that_a_kernel_reports_is_the_cause_whoever_sends() {
     let world = World::plain(&["a"; 4]).with_vantages();
     let place = || died("n2", Direction::Request, Stage::NetfilterForward, "NETFILTER_DROP", "nft_do_chain");
-    let told = headlines(&world.breaks(|fact| from_pod(fact) && &*fact.source == "n2", |_| place()));
-    assert_eq!(told.len(), 1, "{told:?}");
-    assert!(told[0].0.starts_with("place/n2/netfilter_forward"), "{told:?}");
-    assert!(told[0].1.contains("pods of n2 →"), "{told:?}");
+    let found = headlines(&world.breaks(|fact| from_pod(fact) && &*fact.source == "n2", |_| place()));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].0.starts_with("place/n2/netfilter_forward"), "{found:?}");
+    assert!(found[0].1.contains("pods of n2 →"), "{found:?}");
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use netcheck_causes::Visibility;
-use netcheck_common::domain::{Outcome, PathId, ProbeKind, Vantage};
+use netcheck_causes::{PodNetwork, Visibility};
+use netcheck_common::domain::{Family, Outcome, PathId, ProbeKind, Vantage};
 
 use crate::cluster::roster::Owner;
 use crate::incident::{Ending, Explained, Fact, Symptom, explain, groups};
@@ -192,15 +192,25 @@ impl World {
     }
 }
 
-/// What explains facts of a cluster whose agents see and tell everything. Losses that a fact does not tell apart ended
+/// What explains facts of a cluster whose agents see and report everything. Losses that a fact does not distinguish ended
 /// as most did.
 pub(crate) fn explained(facts: &[Fact]) -> Vec<Explained> {
-    let visibility = facts.iter().map(|fact| (Arc::clone(&fact.source), Visibility::Full)).collect();
-    let facts: Vec<Fact> = facts.iter().cloned().map(told_apart).collect();
-    explain(&facts, &groups::World { visibility, ..groups::World::default() })
+    explained_in(facts, groups::World::default())
 }
 
-fn told_apart(mut fact: Fact) -> Fact {
+/// The same where packets between pods travel inside of packets of a family.
+pub(crate) fn explained_over(facts: &[Fact], outer: Family) -> Vec<Explained> {
+    let overlay = PodNetwork::Overlay;
+    explained_in(facts, groups::World { pod_network: overlay, outer: Some(outer), ..Default::default() })
+}
+
+fn explained_in(facts: &[Fact], world: groups::World) -> Vec<Explained> {
+    let visibility = facts.iter().map(|fact| (Arc::clone(&fact.source), Visibility::Full)).collect();
+    let facts: Vec<Fact> = facts.iter().cloned().map(with_endings).collect();
+    explain(&facts, &groups::World { visibility, ..world })
+}
+
+fn with_endings(mut fact: Fact) -> Fact {
     if fact.verdict == Verdict::Unreachable {
         fact.answered = 0;
     }

@@ -101,7 +101,7 @@ fn what_makes_no_sense_is_refused() {
 }
 
 proptest! {
-    /// Whatever an agent says: it is refused, or can be told.
+    /// Whatever an agent says: it is refused, or can be shown.
     #[test]
     fn any_report_is_taken_or_refused(
         lost in prop::collection::vec(any::<(u32, u32, u32)>(), 0..10),

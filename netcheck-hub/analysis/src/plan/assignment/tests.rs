@@ -108,7 +108,7 @@ proptest! {
         prop_assert_eq!(&wanted, &expected);
 
         prop_assert_eq!(share.parts.is_none(), expected.len() <= most);
-        // Cut anywhere, it is never more turns than told.
+        // Cut anywhere, it is never more turns than announced.
         if let Some(parts) = &share.parts {
             let mut turns = None;
             let mut seen = BTreeSet::new();

@@ -1,6 +1,6 @@
 //! Secondary networks of pods (Multus): which pods are targets there, and which vantages send. Pure.
 //!
-//! Nobody but a pod that is on a network can tell anything of it: a node has no way in. So such targets are probed from
+//! Nobody but a pod that is on a network can say anything of it: a node has no way in. So such targets are probed from
 //! vantages that are on the same network alone.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -79,7 +79,7 @@ impl Notes {
             (
                 shared,
                 "address",
-                "on secondary networks not probed: somebody else has the same, so nothing would tell who answers",
+                "on secondary networks not probed: somebody else has the same, so nothing would show who answers",
             ),
             (
                 &self.headless_without_endpoints,

@@ -61,6 +61,8 @@ impl Behind {
             backends: self.ready,
             unbacked: self.unbacked.clone(),
             absent: self.absent.clone(),
+            peer: None,
+            requested: None,
         }
     }
 

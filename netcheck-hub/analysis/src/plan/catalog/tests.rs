@@ -270,7 +270,7 @@ fn a_dns_service_is_asked_at_its_other_addresses_too() {
 }
 
 #[test]
-fn a_mere_name_is_told_of_and_not_probed() {
+fn a_mere_name_is_reported_and_not_probed() {
     let name = "- kind: Service\n  metadata: {name: bucket, namespace: shop}\n  \
                 spec: {type: ExternalName, externalName: a.example, ports: [{port: 443}]}\n";
     let catalog = catalog(name);

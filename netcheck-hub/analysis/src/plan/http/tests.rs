@@ -77,7 +77,7 @@ fn the_api_server_is_asked_unless_switched_off_or_otherwise_wished() {
 }
 
 #[test]
-fn what_makes_no_sense_is_told() {
+fn what_makes_no_sense_is_reported() {
     let annotations = json!({
         "netcheck.io/http": "8080/ udp/ 80/", "netcheck.io/https-verify": "true", "netcheck.io/http-status": "ok",
     });

@@ -100,7 +100,7 @@ impl NamedUrl {
 }
 
 /// What stands for the address in paths whose name is looked up: it says the family.
-pub(super) const fn any(family: Family) -> IpAddr {
+pub(in crate::plan) const fn any(family: Family) -> IpAddr {
     match family {
         Family::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         Family::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
@@ -108,7 +108,7 @@ pub(super) const fn any(family: Family) -> IpAddr {
 }
 
 /// The family that is probed where nobody says which.
-pub(super) fn usual_family(roster: &Roster) -> Family {
+pub(in crate::plan) fn usual_family(roster: &Roster) -> Family {
     if record_type(roster) == 1 { Family::V4 } else { Family::V6 }
 }
 

@@ -126,7 +126,7 @@ impl Decoder<'_> {
         Ok(window)
     }
 
-    /// Reads a window that nobody wants: later ones are told by their difference from it.
+    /// Reads a window that nobody wants: later ones are stored as their difference from it.
     fn skip(&mut self, kind: u8) -> Result<(), Malformed> {
         self.counts(kind, &mut Window::default())?;
         let sorts = if kind & STEPS != 0 { SORTS } else { 4 };

@@ -126,7 +126,7 @@ proptest! {
 }
 
 #[test]
-fn a_newer_block_is_told_from_a_damaged_one() {
+fn a_newer_block_is_distinguished_from_a_damaged_one() {
     let mut bytes = encode(Tier::Raw, 1, &[(7, vec![Some(Window::default())])], &mut Zstd::new());
     bytes[0] = VERSION + 1;
     assert_eq!(decoded(&bytes, Wanted::ALL), Err(Malformed::Version(VERSION + 1)));

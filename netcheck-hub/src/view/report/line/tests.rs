@@ -45,13 +45,13 @@ fn loss(probes: u64) -> LocatedLoss {
     LocatedLoss { summary: words::place(&location), location, probes, first_ns: 0, last_ns: 0 }
 }
 
-fn told_with(cells: &[v1::MatrixCell], loss: &LocatedLoss) -> String {
+fn line_with(cells: &[v1::MatrixCell], loss: &LocatedLoss) -> String {
     let bad: Vec<&v1::MatrixCell> = cells.iter().filter(|cell| cell.loss.is_some()).collect();
     line(&bad, cells.iter(), Some(loss), None)
 }
 
 fn reported(cells: &[v1::MatrixCell]) -> String {
-    told_with(cells, &loss(2))
+    line_with(cells, &loss(2))
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn paths_share_time_place_reason_certainty_and_what_is_fine() {
     );
     let mut unnamed = loss(412);
     unnamed.location.tunnel.clear();
-    let text = told_with(&cells, &unnamed);
+    let text = line_with(&cells, &unnamed);
     assert!(text.contains(", pod path through a tunnel, UDP: "), "{text}");
     cells.push(cell("node-c", ProbeKind::Udp, Family::Ipv6, 0));
     assert!(reported(&cells).contains("UDP over IPv4: "), "{}", reported(&cells));
@@ -107,7 +107,7 @@ fn whoever_said_no_is_named() {
     let mut loss = loss(2);
     loss.summary = "refused by backend default/web-3 (10.0.0.3) on n3".to_owned();
     loss.location.role = InterfaceRole::Unknown;
-    let text = told_with(&cells, &loss);
+    let text = line_with(&cells, &loss);
     assert!(
         text.ends_with(": refused by backend default/web-3 (10.0.0.3) on n3 (observed, 2 of 2)"),
         "{text}"

@@ -100,19 +100,19 @@ fn filter(ports: &[ServicePort<'_>], family: Family) -> Table {
 fn refuse(table: &mut Table, port: &ServicePort<'_>) {
     let icmp = if port.family == Family::V4 { "icmp-port-unreachable" } else { "icmp6-port-unreachable" };
     let protocol = port.protocol();
-    let told = |refusal: Refusal| match refusal {
+    let rule_of = |refusal: Refusal| match refusal {
         Refusal::Reject => ("has no endpoints", format!("-j REJECT --reject-with {icmp}")),
         Refusal::Drop => ("has no local endpoints", "-j DROP".to_owned()),
     };
     if let Some(refusal) = port.refusal(port.internal()) {
-        let (why, target) = told(refusal);
+        let (why, target) = rule_of(refusal);
         let why = comment(&format!("{} {why}", port.name()));
         let to = format!("-d {} -p {protocol}", port.cluster_ip);
         let number = port.port.port;
         table.rule("KUBE-SERVICES", &format!("{to} {why} -m {protocol} --dport {number} {target}"));
     }
     let Some(refusal) = port.refusal(port.outside()) else { return };
-    let (why, target) = told(refusal);
+    let (why, target) = rule_of(refusal);
     let why = comment(&format!("{} {why}", port.name()));
     for (_, address) in &port.external {
         let rule =
@@ -264,12 +264,12 @@ fn balance(table: &mut Table, port: &ServicePort<'_>, policy: Policy, chain: &st
         table.rule(chain, &rule);
     }
     let endpoints = port.of(policy);
-    let told = |endpoint: &Endpoint| comment(&format!("{name} -> {}", port.target(endpoint)));
+    let described = |endpoint: &Endpoint| comment(&format!("{name} -> {}", port.target(endpoint)));
     if port.service.affinity {
         for endpoint in &endpoints {
             let to = endpoint_chain(port, endpoint);
             let recent = format!("-m recent --name {to} --rcheck --seconds {AFFINITY_SECONDS} --reap");
-            table.rule(chain, &format!("{} {recent} -j {to}", told(endpoint)));
+            table.rule(chain, &format!("{} {recent} -j {to}", described(endpoint)));
         }
     }
     for (index, endpoint) in endpoints.iter().enumerate() {
@@ -280,7 +280,7 @@ fn balance(table: &mut Table, port: &ServicePort<'_>, policy: Policy, chain: &st
             // As kube-proxy writes it: ten digits after the point.
             _ => format!("-m statistic --mode random --probability {:.10} ", 1.0 / left as f64),
         };
-        table.rule(chain, &format!("{} {chance}-j {to}", told(endpoint)));
+        table.rule(chain, &format!("{} {chance}-j {to}", described(endpoint)));
     }
 }
 

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 #[test]
-fn what_is_no_list_is_told_in_one_line_with_its_position_or_the_right_command() {
+fn what_is_no_list_is_reported_in_one_line_with_its_position_or_the_right_command() {
     let make = "make it by `kubectl get nodes,";
     let rows = [
         ("{\"kind\": \"List\",\n \"items\": [}", "f.yaml is broken", "line 2"),
@@ -152,7 +152,7 @@ fn addresses_with_zeros_before_them_are_decimal() {
 }
 
 #[test]
-fn objects_are_told_apart_by_group_and_kind() {
+fn objects_are_distinguished_by_group_and_kind() {
     let others = [
         "{apiVersion: longhorn.io/v1beta2, kind: Node, metadata: {name: n1, namespace: x}, spec: {disks: 5}}",
         "{apiVersion: serving.knative.dev/v1, kind: Service, metadata: {name: web}, spec: {ports: junk}}",

@@ -65,7 +65,7 @@ fn hosts_and_paths_with_tls_where_it_is_listed() {
 }
 
 #[test]
-fn what_rules_leave_open_is_named_by_annotation_or_told() {
+fn what_rules_leave_open_is_named_by_annotation_or_reported() {
     let spec = json!({ "rules": [rule(Some("*.wild.test"), &[("/", "Prefix")]), rule(None, &[("/(.*)", "ImplementationSpecific"), ("/x", "Prefix")])] });
     let frontend = read(&json!({}), &spec, &json!([]));
     assert_eq!(sites(&frontend), ["http://:80/x"]);

@@ -30,7 +30,7 @@ fn what_multus_writes_is_read() {
 }
 
 #[test]
-fn what_is_wrong_is_told_and_costs_nothing_but_itself() {
+fn what_is_wrong_is_reported_and_costs_nothing_but_itself() {
     let entry = |name: &str, ips: &str| format!(r#"{{"name":"{name}","interface":"net1","ips":[{ips}]}}"#);
     let many: Vec<String> =
         (0..20).map(|at| entry(&format!("a/n{at}"), &format!(r#""10.1.{at}.2""#))).collect();
@@ -105,7 +105,7 @@ fn an_address_is_one_pods_or_nobodys() {
 
 proptest! {
     #[test]
-    fn any_note_is_read_or_told_and_bounded(note in "[\\[\\]{}\":,a-z0-9./ ]{0,200}") {
+    fn any_note_is_read_or_reported_and_bounded(note in "[\\[\\]{}\":,a-z0-9./ ]{0,200}") {
         let (networks, _) = attachments(&note, &[]);
         prop_assert!(networks.len() <= NETWORKS_MAX);
         prop_assert!(networks.iter().all(|network| (1..=ADDRESSES_MAX).contains(&network.addresses.len())));

@@ -137,7 +137,7 @@ fn only_who_is_on_a_network_probes_it() {
 }
 
 #[test]
-fn what_is_wrong_with_a_note_or_an_address_is_told_and_the_rest_is_probed() {
+fn what_is_wrong_with_a_note_or_an_address_is_reported_and_the_rest_is_probed() {
     let mut broken = pod("web-1", 1, &["10.244.1.4"], &[]);
     broken["metadata"]["annotations"]["k8s.v1.cni.cncf.io/network-status"] = json!("[{");
     let catalog = catalog(vec![

@@ -1,0 +1,332 @@
+//! The node's own addresses and what they stand on: an address that is another node's, one whose interface is down, a pod's
+//! link that belongs to no bridge.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use futures::{StreamExt as _, TryStreamExt as _};
+use ipnet::IpNet;
+use netcheck_proto::v1;
+use netlink_packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::address::AddressAttribute;
+use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use netlink_packet_route::nsid::{NsidAttribute, NsidMessage};
+use netlink_packet_route::route::{RouteAttribute, RouteMessage};
+use rtnetlink::RouteMessageBuilder;
+
+use super::netlink::Connection;
+use super::pod::PodNet;
+
+/// Links, addresses and routes that are looked at.
+const MOST: usize = 65_536;
+
+/// An address of this network namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Own {
+    network: IpNet,
+    interface: u32,
+}
+
+/// A link, as far as it matters here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Port {
+    index: u32,
+    name: String,
+    up: bool,
+    bridge: bool,
+    /// It is one of a pair of virtual links, and the other is in the network namespace of this number.
+    of_pod: Option<i32>,
+    /// It is a port of a bridge or of another interface.
+    enslaved: bool,
+}
+
+/// What is known of them.
+#[derive(Clone, Debug, Default)]
+struct Links {
+    own: Vec<Own>,
+    ports: Vec<Port>,
+    /// Interfaces that some route leads through.
+    routed: Vec<u32>,
+}
+
+/// Who has the address that a packet from elsewhere bears: this node, of all.
+pub(super) async fn claimed(address: IpAddr) -> Option<v1::Culprit> {
+    Links::read(false).await?.claimed(address)
+}
+
+/// An interface that is down, and took the way to this address with it: what is sent there goes another way now, or none.
+pub(super) async fn gone(to: IpAddr) -> Option<v1::Culprit> {
+    let left = super::route::way(to).await.map(|way| way.prefix);
+    Links::read(false).await?.gone(to, left)
+}
+
+/// The link of the pod that has this address, where packets for it are given to a bridge, and the link is no port of one.
+pub(super) async fn detached(to: IpAddr) -> Option<v1::Culprit> {
+    let way = super::route::way(to).await?;
+    let links = Links::read(true).await?;
+    // Files of the kernel, but many of them.
+    let pod = tokio::task::spawn_blocking(move || PodNet::of(Path::new("/proc"), to)).await.ok()?;
+    let namespace = match pod {
+        Some(pod) => Some(namespace_of(pod.process()).await?),
+        None => None,
+    };
+    links.detached(way.interface, namespace)
+}
+
+/// By which number this network namespace knows that of a process (RTM_GETNSID, ip-netns(8)).
+async fn namespace_of(process: u32) -> Option<i32> {
+    let connection = Connection::open()?;
+    let mut question = NsidMessage::default();
+    question.attributes.push(NsidAttribute::Pid(process));
+    let mut request = NetlinkMessage::from(RouteNetlinkMessage::GetNsId(question));
+    request.header.flags = NLM_F_REQUEST;
+    let mut answers = connection.handle.clone().request(request).ok()?;
+    let answer = answers.next().await?;
+    let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNsId(known)) = answer.payload else {
+        return None;
+    };
+    known.attributes.iter().find_map(|attribute| match attribute {
+        NsidAttribute::Id(number) if *number >= 0 => Some(*number),
+        _ => None,
+    })
+}
+
+impl Links {
+    /// None where the kernel can't be asked.
+    async fn read(routes: bool) -> Option<Self> {
+        let connection = Connection::open()?;
+        let mut links = Self::default();
+        let mut addresses = std::pin::pin!(connection.handle.address().get().execute());
+        while let Some(message) = addresses.try_next().await.ok()? {
+            let local = message.attributes.iter().find_map(|attribute| match attribute {
+                AddressAttribute::Local(ip) => Some(*ip),
+                _ => None,
+            });
+            let any = message.attributes.iter().find_map(|attribute| match attribute {
+                AddressAttribute::Address(ip) => Some(*ip),
+                _ => None,
+            });
+            let network = local.or(any).and_then(|ip| IpNet::new(ip, message.header.prefix_len).ok());
+            links.own.extend(network.map(|network| Own { network, interface: message.header.index }));
+            (links.own.len() < MOST).then_some(())?;
+        }
+        let mut all = std::pin::pin!(connection.handle.link().get().execute());
+        while let Some(message) = all.try_next().await.ok()? {
+            links.ports.push(port(&message));
+            (links.ports.len() < MOST).then_some(())?;
+        }
+        if routes {
+            let both = [
+                RouteMessageBuilder::<std::net::Ipv4Addr>::new().build(),
+                RouteMessageBuilder::<std::net::Ipv6Addr>::new().build(),
+            ];
+            for question in both {
+                let mut all = std::pin::pin!(connection.handle.route().get(question).execute());
+                while let Some(route) = all.try_next().await.ok()? {
+                    links.routed.extend(global(&route));
+                    (links.routed.len() < MOST).then_some(())?;
+                }
+            }
+        }
+        Some(links)
+    }
+
+    fn name(&self, index: u32) -> Option<&Port> {
+        self.ports.iter().find(|port| port.index == index)
+    }
+
+    fn claimed(&self, address: IpAddr) -> Option<v1::Culprit> {
+        let own = self.own.iter().find(|own| own.network.addr() == address)?;
+        let name = &self.name(own.interface)?.name;
+        Some(v1::Culprit {
+            kind: v1::CulpritKind::Interface.into(),
+            object: format!("address {address} on interface {name}"),
+            text: "another node sends with it: this node takes what that one sends for its own, and what is for that one for \
+                   itself"
+                .to_owned(),
+            see: format!("ip addr show to {address}"),
+            mend: format!("one of the two gives it up: ip addr del {} dev {name}", own.network),
+            certainty: v1::Certainty::Inferred.into(),
+            ..Default::default()
+        })
+    }
+
+    /// `left`: length of the prefix by which packets for the address are routed now; none where they are not.
+    fn gone(&self, to: IpAddr, left: Option<u8>) -> Option<v1::Culprit> {
+        let around = self.own.iter().filter(|own| own.network.contains(&to) && own.network.addr() != to);
+        let closest = around.max_by_key(|own| own.network.prefix_len())?;
+        // A closer route leads there anyway.
+        if left.is_some_and(|left| left >= closest.network.prefix_len()) {
+            return None;
+        }
+        let name = &self.name(closest.interface).filter(|port| !port.up)?.name;
+        Some(v1::Culprit {
+            kind: v1::CulpritKind::Interface.into(),
+            object: format!("interface {name} is down"),
+            text: format!(
+                "{} is behind it, and the kernel keeps no route through what is down",
+                closest.network.trunc()
+            ),
+            see: format!("ip link show {name}; ip route get {to}"),
+            mend: format!("ip link set {name} up, and the routes that went with it"),
+            certainty: v1::Certainty::Inferred.into(),
+            ..Default::default()
+        })
+    }
+
+    /// Pods that are routed to have links without a bridge, and a route each. `namespace`: the pod's, where it is seen; else
+    /// the link is named only where one alone belongs to no bridge.
+    fn detached(&self, way: u32, namespace: Option<i32>) -> Option<v1::Culprit> {
+        let bridge = self.name(way).filter(|port| port.bridge)?;
+        let mut loose = self.ports.iter().filter(|port| {
+            port.of_pod.is_some_and(|other| namespace.is_none_or(|own| own == other))
+                && !port.enslaved
+                && !self.routed.contains(&port.index)
+                && !self.own.iter().any(|own| own.interface == port.index && !link_local(own.network.addr()))
+        });
+        let name = &loose.next()?.name;
+        if loose.next().is_some() {
+            return None;
+        }
+        Some(v1::Culprit {
+            kind: v1::CulpritKind::Interface.into(),
+            object: format!("interface {name} is a pod's link and port of no bridge"),
+            text: format!("packets for the pod are given to {}, which does not know it", bridge.name),
+            see: format!("ip -d link show {name}; bridge link"),
+            mend: format!("ip link set {name} master {}, or the pod made anew", bridge.name),
+            certainty: v1::Certainty::Inferred.into(),
+            ..Default::default()
+        })
+    }
+}
+
+fn link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    }
+}
+
+/// The interface of a route that leads to more than the link's own addresses.
+fn global(route: &RouteMessage) -> Option<u32> {
+    let link_only = route.attributes.iter().any(|attribute| match attribute {
+        RouteAttribute::Destination(netlink_packet_route::route::RouteAddress::Inet6(to)) => {
+            to.is_unicast_link_local() || to.is_multicast()
+        }
+        _ => false,
+    });
+    route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Oif(index) if !link_only => Some(*index),
+        _ => None,
+    })
+}
+
+fn port(message: &LinkMessage) -> Port {
+    let mut port = Port {
+        index: message.header.index,
+        up: message.header.flags.contains(LinkFlags::Up),
+        ..Port::default()
+    };
+    let (mut pair, mut elsewhere) = (false, None);
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => port.name.clone_from(name),
+            LinkAttribute::LinkNetNsId(namespace) => elsewhere = Some(*namespace),
+            LinkAttribute::Controller(_) => port.enslaved = true,
+            LinkAttribute::LinkInfo(infos) => {
+                for info in infos {
+                    if let LinkInfo::Kind(kind) = info {
+                        port.bridge = *kind == InfoKind::Bridge;
+                        pair = *kind == InfoKind::Veth;
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    port.of_pod = elsewhere.filter(|_| pair);
+    port
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn links() -> Links {
+        let own = |network: &str, interface| Own { network: network.parse().unwrap(), interface };
+        let port = |index, name: &str| Port { index, name: name.to_owned(), up: true, ..Port::default() };
+        Links {
+            own: vec![
+                own("127.0.0.1/8", 1),
+                own("172.30.0.12/32", 1),
+                own("172.30.0.13/24", 2),
+                own("10.244.3.1/24", 3),
+                own("fe80::1/64", 5),
+            ],
+            ports: vec![
+                port(1, "lo"),
+                port(2, "eth0"),
+                Port { bridge: true, ..port(3, "cni0") },
+                Port { of_pod: Some(4), enslaved: true, ..port(4, "vethapp") },
+                Port { of_pod: Some(5), ..port(5, "vethweb") },
+                Port { of_pod: Some(6), ..port(6, "calia") },
+            ],
+            routed: vec![2, 3, 6],
+        }
+    }
+
+    #[test]
+    fn an_address_of_another_is_found_where_it_is() {
+        let found = links().claimed("172.30.0.12".parse().unwrap()).unwrap();
+        assert_eq!(found.object, "address 172.30.0.12 on interface lo");
+        assert!(found.mend.ends_with("ip addr del 172.30.0.12/32 dev lo"), "{}", found.mend);
+        assert_eq!(links().claimed("172.30.0.14".parse().unwrap()), None);
+    }
+
+    #[test]
+    fn what_is_behind_an_interface_that_is_down_is_gone_with_it() {
+        let pod = "10.244.3.11".parse().unwrap();
+        let mut links = links();
+        assert_eq!(links.gone(pod, Some(0)), None);
+        links.ports[2].up = false;
+        let found = links.gone(pod, Some(0)).unwrap();
+        assert_eq!(found.object, "interface cni0 is down");
+        assert!(found.text.starts_with("10.244.3.0/24 is behind it"), "{}", found.text);
+        assert!(links.gone(pod, None).is_some(), "no route is left at all");
+        assert_eq!(links.gone(pod, Some(24)), None, "another interface of that network is up");
+        assert_eq!(links.gone("10.244.4.11".parse().unwrap(), Some(0)), None, "another's pods");
+        assert_eq!(
+            links.gone("10.244.3.1".parse().unwrap(), Some(0)),
+            None,
+            "its own address is not behind it"
+        );
+        // A spare interface with all of a private network around it: others' pods have closer routes.
+        links.own.push(Own { network: "10.0.0.9/8".parse().unwrap(), interface: 3 });
+        assert_eq!(links.gone("10.244.4.11".parse().unwrap(), Some(24)), None);
+    }
+
+    #[test]
+    fn a_link_of_no_bridge_is_named_unless_its_pod_is_routed_to() {
+        let mut links = links();
+        let found = links.detached(3, Some(5)).unwrap();
+        assert_eq!(found.object, "interface vethweb is a pod's link and port of no bridge");
+        assert_eq!(links.detached(3, None), Some(found), "no other comes into question");
+        assert_eq!(links.detached(3, Some(4)), None, "the pod's own link is a port");
+        assert_eq!(links.detached(2, Some(5)), None, "what is no bridge has no ports");
+        links.ports.push(Port { index: 7, name: "vethold".to_owned(), of_pod: Some(7), ..Port::default() });
+        assert_eq!(links.detached(3, None), None, "one of two, and nobody knows which");
+        assert!(links.detached(3, Some(5)).is_some());
+        links.ports[4].enslaved = true;
+        assert_eq!(links.detached(3, Some(5)), None);
+    }
+
+    #[tokio::test]
+    async fn this_namespace_can_be_read() {
+        let links = Links::read(true).await.unwrap();
+        let own = links.own.iter().find(|own| own.network.addr().is_loopback()).unwrap();
+        assert_eq!(links.name(own.interface).map(|port| port.name.as_str()), Some("lo"));
+        let found = links.claimed(own.network.addr()).unwrap();
+        assert!(found.object.ends_with(" on interface lo"), "{}", found.object);
+    }
+}

@@ -1,0 +1,148 @@
+//! The neighbour that a packet is handed to: who does not answer for its address, or was set by hand.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::Path;
+
+use futures::TryStreamExt as _;
+use netcheck_proto::v1;
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
+};
+
+use super::netlink::Connection;
+use super::{link, route};
+
+/// Neighbours that are looked at.
+const MOST: usize = 65_536;
+
+/// What is known of the one that packets to this address go to. `failed`: somebody waited for its answer in vain; else only an
+/// entry that was set by hand is worth naming, for the kernel never asks whether it is right.
+pub(super) async fn find(to: IpAddr, failed: bool) -> Option<v1::Culprit> {
+    let way = route::way(to).await?;
+    let device = link::name_of(way.interface)?;
+    let entries = entries(to.is_ipv4()).await?;
+    let own =
+        entries.iter().find(|entry| entry.header.ifindex == way.interface && address(entry) == Some(way.hop));
+    match own {
+        // What programs an overlay sets all entries of its tunnel so.
+        Some(entry) if entry.header.state == NeighbourState::Permanent && link::is_tunnel(&device) => None,
+        Some(entry) => culprit(entry, way.hop, &device, failed),
+        None if failed => full(Path::new(super::SYSCTLS), to.is_ipv4(), entries.len()),
+        None => None,
+    }
+}
+
+async fn entries(v4: bool) -> Option<Vec<NeighbourMessage>> {
+    let connection = Connection::open()?;
+    let family = if v4 { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let mut stream =
+        std::pin::pin!(connection.handle.neighbours().get().set_address_family(family).execute());
+    let mut entries = Vec::new();
+    while let Some(entry) = stream.try_next().await.ok()? {
+        if entries.len() >= MOST {
+            return None;
+        }
+        entries.push(entry);
+    }
+    Some(entries)
+}
+
+fn address(entry: &NeighbourMessage) -> Option<IpAddr> {
+    entry.attributes.iter().find_map(|attribute| match attribute {
+        NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => Some(IpAddr::V4(*address)),
+        NeighbourAttribute::Destination(NeighbourAddress::Inet6(address)) => Some(IpAddr::V6(*address)),
+        _ => None,
+    })
+}
+
+fn hardware(entry: &NeighbourMessage) -> Option<String> {
+    let bytes = entry.attributes.iter().find_map(|attribute| match attribute {
+        NeighbourAttribute::LinkLayerAddress(bytes) => Some(bytes),
+        _ => None,
+    })?;
+    Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":"))
+}
+
+/// In the words of ip-neighbour(8).
+fn culprit(entry: &NeighbourMessage, hop: IpAddr, device: &str, failed: bool) -> Option<v1::Culprit> {
+    let (state, text, mend) = match entry.header.state {
+        NeighbourState::Failed | NeighbourState::Incomplete if failed => (
+            if entry.header.state == NeighbourState::Failed { "FAILED" } else { "INCOMPLETE" },
+            "nobody on that link answers for the address".to_owned(),
+            format!(
+                "the machine or pod that should have {hop}; or, if it is elsewhere, the route: ip route get {hop}"
+            ),
+        ),
+        NeighbourState::Permanent => (
+            "PERMANENT",
+            "set by hand or by a program: the kernel does not ask whether it is right".to_owned(),
+            format!(
+                "compare the address with the one that {hop} has; if it is wrong: ip neigh del {hop} dev {device}"
+            ),
+        ),
+        _ => return None,
+    };
+    let at = hardware(entry).map(|address| format!(" at {address}")).unwrap_or_default();
+    Some(v1::Culprit {
+        kind: v1::CulpritKind::Neighbour.into(),
+        object: format!("neighbour {hop} on {device}{at}: {state}"),
+        text,
+        see: format!("ip neigh show {hop} dev {device}"),
+        mend,
+        certainty: v1::Certainty::Inferred.into(),
+        ..Default::default()
+    })
+}
+
+/// A table of neighbours that takes no more (`gc_thresh3`). The sysctl is the machine's, not this network's: where it is not
+/// shown, nobody knows.
+fn full(sysctls: &Path, v4: bool, entries: usize) -> Option<v1::Culprit> {
+    let name = if v4 { "ipv4/neigh/default/gc_thresh3" } else { "ipv6/neigh/default/gc_thresh3" };
+    let most: usize = fs::read_to_string(sysctls.join(name)).ok()?.trim().parse().ok()?;
+    let name = name.replace('/', ".");
+    (entries >= most).then(|| v1::Culprit {
+        kind: v1::CulpritKind::Neighbour.into(),
+        object: format!("the table of neighbours is full: {entries} of {most} entries"),
+        text: "the kernel finds no room for one more, and drops what waits for it".to_owned(),
+        see: format!("ip neigh show | wc -l; sysctl net.{name}"),
+        mend: format!("sysctl -w net.{name}={}", most.saturating_mul(2)),
+        certainty: v1::Certainty::Inferred.into(),
+        ..Default::default()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(state: NeighbourState) -> NeighbourMessage {
+        let mut entry = NeighbourMessage::default();
+        entry.header.state = state;
+        entry.attributes.push(NeighbourAttribute::LinkLayerAddress(vec![2, 0, 0, 0, 0xab, 1]));
+        entry
+    }
+
+    #[test]
+    fn who_does_not_answer_and_what_was_set_by_hand_are_named() {
+        let hop = "10.0.0.2".parse().unwrap();
+        let described = |state, failed| culprit(&entry(state), hop, "eth0", failed).map(|one| one.object);
+        let named = |state: &str| Some(format!("neighbour 10.0.0.2 on eth0 at 02:00:00:00:ab:01: {state}"));
+        assert_eq!(described(NeighbourState::Failed, true), named("FAILED"));
+        assert_eq!(described(NeighbourState::Failed, false), None);
+        assert_eq!(described(NeighbourState::Permanent, false), named("PERMANENT"));
+        assert_eq!(described(NeighbourState::Reachable, true), None);
+    }
+
+    #[test]
+    fn a_table_of_neighbours_is_full_or_not() {
+        let root = std::env::temp_dir().join(format!("netcheck-neigh-{}", std::process::id()));
+        fs::create_dir_all(root.join("ipv4/neigh/default")).unwrap();
+        fs::write(root.join("ipv4/neigh/default/gc_thresh3"), "1024\n").unwrap();
+        assert!(full(&root, true, 1024).is_some());
+        assert!(full(&root, true, 1023).is_none());
+        assert!(full(&root, false, 9999).is_none(), "nobody can tell");
+        fs::remove_dir_all(root).unwrap();
+    }
+}

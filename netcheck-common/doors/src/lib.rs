@@ -1,0 +1,12 @@
+//! Everything that takes connections from whoever reaches its port: the hub's gRPC and HTTP, the agent's HTTP and
+//! responder, the vantage's.
+//!
+//! [`places`] says who comes in, and who has to go for him; [`guarded`] ends a connection that does not begin, or does not
+//! take what it asked for; [`http`] serves HTTP/1 behind both.
+
+pub mod guarded;
+pub mod http;
+pub mod places;
+
+pub use guarded::Guarded;
+pub use places::{Counts, Limits, Place, Places};

@@ -1,0 +1,118 @@
+//! What an agent is asked of one lost probe: at which place, and how the packet may look there. Pure.
+
+use std::net::SocketAddr;
+
+use netcheck_analysis::evidence::Lost;
+use netcheck_analysis::plan::Probe;
+use netcheck_common::domain::PathId;
+use netcheck_proto::{convert, v1};
+
+/// Flows of one case.
+const FLOWS: usize = 8;
+
+/// A request that came to a node under another's hardware address was sent so: its sender is asked, too.
+pub(super) fn sender(at: &v1::LossLocation, source: &str) -> Option<v1::LossLocation> {
+    let wrongly = at.reason == "OTHERHOST" && at.direction() == v1::Direction::Request && at.pod.is_empty();
+    wrongly.then(|| v1::LossLocation {
+        node: source.to_owned(),
+        stage: v1::Stage::Wire.into(),
+        direction: at.direction,
+        next_node: at.node.clone(),
+        ..Default::default()
+    })
+}
+
+/// What is too large for a cable was perhaps too large for who receives it, and no kernel reports that: the node there is
+/// asked what its interface takes.
+pub(super) fn receiver(at: &v1::LossLocation, tries_size: bool) -> Option<v1::LossLocation> {
+    let asked = tries_size && at.stage() == v1::Stage::Wire && !at.next_node.is_empty();
+    asked.then(|| v1::LossLocation {
+        node: at.next_node.clone(),
+        interface: at.next_interface.clone(),
+        stage: v1::Stage::Ingress.into(),
+        direction: at.direction,
+        ..Default::default()
+    })
+}
+
+/// What its agent must know of a probe to find it at this place.
+pub(super) fn case(
+    probe: &Probe,
+    lost: &Lost,
+    at: &v1::LossLocation,
+    (session, path): (u64, PathId),
+) -> v1::CulpritCase {
+    let here = || lost.drops.iter().filter(|fact| *fact.node == *at.node);
+    let bears_header = probe.kind.carries_header();
+    v1::CulpritCase {
+        location: Some(at.clone()),
+        probe_session: if bears_header { session } else { 0 },
+        path_id: if bears_header { path.0 } else { 0 },
+        flows: flows(
+            probe,
+            lost,
+            at,
+            &here()
+                .filter_map(|fact| fact.record.flow.as_ref())
+                .map(crate::wire::flow_tuple)
+                .collect::<Vec<_>>(),
+        ),
+        encapsulated: here().any(|fact| fact.record.encapsulated),
+        packet_bytes: lost.sample.packet_bytes,
+    }
+}
+
+/// What the packet's two ends may be: as it was sent, as it left its node, as somebody saw it dropped. The sender's own
+/// port is another one with the next probe.
+fn flows(probe: &Probe, lost: &Lost, at: &v1::LossLocation, dropped: &[v1::FlowTuple]) -> Vec<v1::FlowTuple> {
+    let mut flows: Vec<v1::FlowTuple> = Vec::new();
+    let mut add = |flow: v1::FlowTuple| {
+        if flows.len() < FLOWS && !flows.contains(&flow) {
+            flows.push(flow);
+        }
+    };
+    let stays = [u32::from(probe.port), lost.flow.map_or(0, |flow| u32::from(flow.destination.port()))];
+    let port = |port: u32| if stays.contains(&port) { port } else { 0 };
+    for flow in dropped {
+        let (source_port, destination_port) = (port(flow.source_port), port(flow.destination_port));
+        add(v1::FlowTuple { source_port, destination_port, ..flow.clone() });
+    }
+    if let Some(left) = &lost.flow {
+        let kind = if left.tcp() { v1::ProbeKind::Tcp } else { v1::ProbeKind::Udp };
+        let to = |destination: SocketAddr| v1::FlowTuple {
+            kind: kind.into(),
+            source_address: convert::address_bytes(left.source.ip()),
+            destination_address: convert::address_bytes(destination.ip()),
+            source_port: 0,
+            destination_port: destination.port().into(),
+        };
+        if at.direction() == v1::Direction::Reply && dropped.is_empty() {
+            add(v1::FlowTuple {
+                kind: kind.into(),
+                source_address: convert::address_bytes(left.destination.ip()),
+                destination_address: convert::address_bytes(left.source.ip()),
+                source_port: left.destination.port().into(),
+                destination_port: 0,
+            });
+        }
+        add(to(left.destination));
+        add(to(SocketAddr::new(probe.address, probe.port)));
+    } else if at.direction() != v1::Direction::Reply {
+        // No source: it says where the packet goes, and is no flow to look for.
+        add(v1::FlowTuple {
+            kind: convert::kind_to_wire(probe.kind).into(),
+            destination_address: convert::address_bytes(probe.address),
+            destination_port: probe.port.into(),
+            ..Default::default()
+        });
+    } else if dropped.is_empty() {
+        // No destination: it says whose reply it is, and is no flow to look for.
+        add(v1::FlowTuple {
+            kind: convert::kind_to_wire(probe.kind).into(),
+            source_address: convert::address_bytes(probe.address),
+            source_port: probe.port.into(),
+            ..Default::default()
+        });
+    }
+    flows
+}
