@@ -5,6 +5,8 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::serde::de::DeserializeOwned;
 use netcheck_common::files;
 use netcheck_proto::text;
@@ -22,6 +24,7 @@ mod sound;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod yaml;
 
 /// How to make a file that is one.
 const COMMAND: &str =
@@ -47,7 +50,7 @@ pub enum InventoryError {
         source: EncodingError,
     },
     /// It is neither YAML nor JSON.
-    #[error("inventory {path} is broken: {message}")]
+    #[error("inventory {path} is broken: {message}; {COMMAND}")]
     Syntax {
         /// Which.
         path: PathBuf,
@@ -110,12 +113,31 @@ pub fn parse(path: &Path, text: &str) -> Result<Objects, InventoryError> {
     let mut reader = Reader::default();
     documents.broken.iter().for_each(|line| reader.leave_out(line));
     documents.objects.into_iter().for_each(|placed| reader.sort(placed));
-    let objects = reader.objects;
+    let mut objects = reader.objects;
+    if objects.endpoint_slices.is_empty() && objects.services.iter().any(selects) {
+        let line =
+            format!("EndpointSlices are missing, so that nobody knows who is behind services: {COMMAND}");
+        objects.left_out.add(|| tidy(&line));
+    }
     if objects.nodes.is_empty() {
         let left_out = objects.left_out.lines.first().cloned();
         return Err(InventoryError::NoNodes { path: path(), left_out });
     }
     Ok(objects)
+}
+
+/// Whether pods are meant to be behind it.
+fn selects(service: &Service) -> bool {
+    let spec = service.spec.as_ref().filter(|spec| spec.type_.as_deref() != Some("ExternalName"));
+    spec.and_then(|spec| spec.selector.as_ref()).is_some_and(|selector| !selector.is_empty())
+}
+
+/// Whether an object is the other one at a later time, as lists that were made one after the other have it; none where
+/// they are two.
+fn is_later(object: &ObjectMeta, known: &ObjectMeta) -> Option<bool> {
+    object.uid.as_ref().filter(|uid| known.uid.as_ref() == Some(*uid))?;
+    let version = |meta: &ObjectMeta| meta.resource_version.as_deref()?.parse::<u64>().ok();
+    Some(version(object) >= version(known))
 }
 
 /// Objects by their kind.
@@ -174,18 +196,22 @@ impl Reader {
         let list = all(&mut self.objects);
         match self.known.get(&(kind.clone(), called.clone())) {
             // Lists that overlap.
-            Some((_, known)) if list[*known] == object => {}
-            Some((first, _)) => {
-                let line = format!("{at} is left out: {first} is another object of the same name");
-                self.leave_out(&line);
-            }
+            Some((_, known)) if list[*known] == object => return,
+            Some((first, known)) => match is_later(object.meta(), list[*known].meta()) {
+                Some(true) => list[*known] = object,
+                Some(false) => return,
+                None => {
+                    let line = format!("{at} is left out: {first} is another object of the same name");
+                    return self.leave_out(&line);
+                }
+            },
             None => {
                 self.known.insert((kind, called), (place, list.len()));
                 list.push(object);
-                if let Some(parts) = parts {
-                    self.leave_out(&format!("{at}: left out of it: {parts}"));
-                }
             }
+        }
+        if let Some(parts) = parts {
+            self.leave_out(&format!("{at}: left out of it: {parts}"));
         }
     }
 }

@@ -1,10 +1,18 @@
 //! A text → the objects in it, each with its place: lists within lists, several documents, JSON values one after the
 //! other (as `kubectl get --watch -o json` and tools that write a line for each object have it). Pure.
 
-use super::tree::{Parsed, Tree, yaml};
+use std::borrow::Cow;
+
+use super::tree::Tree;
+use super::yaml::{Parsed, yaml};
 
 /// What `kubectl cluster-info dump` writes before each container's log.
 const DUMPED_LOG: &str = "==== START logs for container";
+/// What files keep at the begin of a part that was a file of its own, and at their end (DOS).
+const MARKS: [char; 2] = ['\u{feff}', '\u{1a}'];
+
+/// Groups whose objects are read.
+const GROUPS: [&str; 4] = ["", "discovery.k8s.io", "networking.k8s.io", "gateway.networking.k8s.io"];
 
 /// An object, or what stands in its place.
 pub(super) struct Placed {
@@ -41,7 +49,7 @@ impl Documents {
         if text.match_indices(DUMPED_LOG).any(|(at, _)| at == 0 || text.as_bytes()[at - 1] == b'\n') {
             return Err(NoObjects::Dump);
         }
-        let (documents, broken) = parse(text);
+        let (documents, broken) = parse(&without_remarks(text));
         if documents.is_empty()
             && let Some((_, why)) = broken.first()
         {
@@ -83,6 +91,7 @@ impl Documents {
         let (mut version, mut kind) = (text("apiVersion"), text("kind"));
         if let Tree::Map(entries) = &mut tree
             && is_list(&kind)
+            && may_be_ours(&version)
             && let Some(at) = entries.iter().rposition(|(key, _)| key == "items")
             && (matches!(entries[at].1, Tree::List(_)) || entries[at].1.is_null())
         {
@@ -111,19 +120,51 @@ impl Documents {
     }
 }
 
+/// The text without what kubectl says beside it (`2>&1`), and without marks of the files that it was put together from.
+/// Lines stay where they are.
+fn without_remarks(text: &str) -> Cow<'_, str> {
+    let is_remark = |line: &str| line.starts_with("Warning: ") || is_klog(line);
+    let marked = |line: &str| line.starts_with(MARKS) || line.ends_with(MARKS);
+    if !text.split('\n').any(|line| is_remark(line) || marked(line)) {
+        return Cow::Borrowed(text);
+    }
+    let kept = text.split('\n').map(|line| line.trim_matches(MARKS));
+    let kept: Vec<&str> = kept.map(|line| if is_remark(line) { "" } else { line }).collect();
+    Cow::Owned(kept.join("\n"))
+}
+
+/// `E0312 12:00:00.000000 7 memcache.go:265] couldn't get …`: what client-go logs.
+fn is_klog(line: &str) -> bool {
+    let mut words = line.split(' ');
+    let day = words.next().filter(|word| word.len() == 5 && word.starts_with(['I', 'W', 'E', 'F']));
+    let is_time = |word: &str| word.len() == 15 && word.as_bytes()[2] == b':' && word.as_bytes()[8] == b'.';
+    day.is_some_and(|day| day[1..].bytes().all(|byte| byte.is_ascii_digit()))
+        && words.next().is_some_and(is_time)
+        && line.contains("] ")
+}
+
 fn parse(text: &str) -> Parsed {
     if !text.trim_start().starts_with(['{', '[']) {
         return yaml(text);
     }
     let parsed = json(text);
-    if !parsed.0.is_empty() {
+    if parsed.1.is_empty() {
         return parsed;
     }
-    // YAML begins with a bracket as well, where people write it so.
-    let other = yaml(text);
-    let sound =
-        other.1.is_empty() && other.0.iter().all(|(_, tree)| matches!(tree, Tree::Map(_) | Tree::List(_)));
-    if sound { other } else { parsed }
+    as_yaml(text).map_or(parsed, |documents| (documents, Vec::new()))
+}
+
+/// YAML begins with a bracket as well, where people write it so, and has numbers and commas that JSON has not.
+fn as_yaml(text: &str) -> Option<Vec<(usize, Tree)>> {
+    let (documents, broken) = yaml(text);
+    let sound = |(_, tree): &(usize, Tree)| matches!(tree, Tree::Map(_) | Tree::List(_));
+    (broken.is_empty() && documents.iter().all(sound)).then_some(documents)
+}
+
+/// Whether a list of this version may hold objects that are of use. What others call items need not be objects.
+fn may_be_ours(version: &str) -> bool {
+    let group = version.split_once('/').map_or("", |(group, _)| group);
+    GROUPS.contains(&group)
 }
 
 fn is_list(kind: &str) -> bool {
@@ -150,32 +191,44 @@ fn no_list(tree: &Tree) -> Option<String> {
 /// broken one the next begins where a line does.
 fn json(text: &str) -> Parsed {
     let (mut documents, mut broken) = (Vec::new(), Vec::new());
-    let mut at = 0;
-    for number in 1.. {
+    let (mut at, mut number) = (0, 1);
+    loop {
         let rest = &text[at..];
         let mut values = serde_json::Deserializer::from_str(rest).into_iter::<Tree>();
         match values.next() {
             None => break,
             Some(Ok(tree)) => {
                 documents.push((number, tree));
+                number += 1;
                 at += values.byte_offset();
             }
             Some(Err(error)) => {
-                let before = text[..at].matches('\n').count();
-                let what = error.to_string();
-                let what = what.split(" at line ").next().unwrap_or_default();
-                broken.push((
-                    number,
-                    format!("{what} at line {} column {}", before + error.line(), error.column()),
-                ));
                 let next = rest.match_indices(['{', '[']).map(|(next, _)| next);
                 let mut next = next.filter(|&next| next > 0 && rest.as_bytes()[next - 1] == b'\n');
-                match next.find(|&next| !rest[..next].trim().is_empty()) {
-                    Some(next) => at += next,
-                    None => break,
+                let next = next.find(|&next| !rest[..next].trim().is_empty());
+                match as_yaml(&rest[..next.unwrap_or(rest.len())]) {
+                    Some(read) => {
+                        for (_, tree) in read {
+                            documents.push((number, tree));
+                            number += 1;
+                        }
+                    }
+                    None => {
+                        broken.push((number, position(&error, text[..at].matches('\n').count())));
+                        number += 1;
+                    }
                 }
+                let Some(next) = next else { break };
+                at += next;
             }
         }
     }
     (documents, broken)
+}
+
+/// What is wrong, and where in the whole text. `before`: lines before those that were read.
+fn position(error: &serde_json::Error, before: usize) -> String {
+    let what = error.to_string();
+    let what = what.split(" at line ").next().unwrap_or_default();
+    format!("{what} at line {} column {}", before + error.line(), error.column())
 }

@@ -7,6 +7,14 @@ use std::io::Read as _;
 use flate2::read::MultiGzDecoder;
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];
+/// How files of other packers begin, which are not read.
+const PACKED: [(&[u8], &str); 5] = [
+    (b"PK\x03\x04", "zip"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"\xfd7zXZ\0", "xz"),
+    (b"BZh", "bzip2"),
+    (b"\x04\x22\x4d\x18", "lz4"),
+];
 const UTF8_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
 /// Most that a packed file may hold, bytes: more than the objects of any cluster, less than what a hub may take.
 const UNPACKED_MAX: u64 = 4 << 30;
@@ -20,6 +28,12 @@ pub enum EncodingError {
         /// Why.
         source: std::io::Error,
     },
+    /// It is packed by something that is not read.
+    #[error("it is packed by {packer}: unpack it, or use gzip")]
+    Packed {
+        /// By what.
+        packer: &'static str,
+    },
     /// UTF-16 with half a character in it.
     #[error("it is no proper UTF-16")]
     Utf16,
@@ -30,6 +44,9 @@ pub enum EncodingError {
 /// # Errors
 /// See [`EncodingError`].
 pub(super) fn text(bytes: Vec<u8>) -> Result<String, EncodingError> {
+    if let Some(&(_, packer)) = PACKED.iter().find(|(magic, _)| bytes.starts_with(magic)) {
+        return Err(EncodingError::Packed { packer });
+    }
     let bytes = if bytes.starts_with(&GZIP) { unpacked(&bytes)? } else { bytes };
     let units = |bytes: &[u8], unit: fn([u8; 2]) -> u16| -> Vec<u16> {
         bytes.chunks_exact(2).map(|pair| unit([pair[0], pair[1]])).collect()

@@ -37,6 +37,16 @@ pub enum Unsound {
         /// What stands there.
         text: String,
     },
+    /// An address that no other node could reach: whoever probed it would meet itself, its own link, or nobody.
+    #[error("{field} is {why}: {address}")]
+    Unreachable {
+        /// Where it stands in the object.
+        field: &'static str,
+        /// What kind of address it is.
+        why: &'static str,
+        /// The address.
+        address: IpAddr,
+    },
     /// A port that is none.
     #[error("{field} is not a port: {number}")]
     Port {
@@ -144,8 +154,26 @@ fn named(field: &'static str, name: Option<&str>) -> Result<(), Unsound> {
 fn address(field: &'static str, text: &mut String) -> Result<(), Unsound> {
     let read = text.parse::<IpAddr>().ok().or_else(|| with_zeros(text).map(IpAddr::V4));
     let read = read.ok_or_else(|| Unsound::Address { field, text: text.clone() })?;
-    *text = read.to_canonical().to_string();
-    Ok(())
+    let address = read.to_canonical();
+    *text = address.to_string();
+    unreachable(address).map_or(Ok(()), |why| Err(Unsound::Unreachable { field, why, address }))
+}
+
+/// Why no other node could reach an address. Agents refuse to probe these, whoever asks.
+fn unreachable(address: IpAddr) -> Option<&'static str> {
+    let (link_local, broadcast) = match address {
+        IpAddr::V4(v4) => (v4.is_link_local(), v4.is_broadcast()),
+        IpAddr::V6(v6) => (v6.is_unicast_link_local(), false),
+    };
+    let unspecified = address.is_unspecified() || matches!(address, IpAddr::V4(v4) if v4.octets()[0] == 0);
+    let kinds = [
+        (unspecified, "an unspecified address"),
+        (address.is_loopback(), "a loopback address"),
+        (link_local, "a link-local address"),
+        (address.is_multicast(), "a multicast address"),
+        (broadcast, "the broadcast address"),
+    ];
+    kinds.into_iter().find_map(|(is, why)| is.then_some(why))
 }
 
 /// `10.96.009.012`: objects of old clusters have such, and the API server takes them for decimal.

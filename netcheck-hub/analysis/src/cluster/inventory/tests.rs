@@ -2,6 +2,7 @@ use super::*;
 use crate::cluster::roster::ProbeAnnotation;
 
 mod judging;
+mod people;
 mod shapes;
 
 const CLUSTER: &str = include_str!("../../../../tests/hub/cluster.yaml");

@@ -4,16 +4,11 @@
 //! as they are, and other readers of YAML take some of them for numbers. So a plain scalar stays as it was written, and
 //! becomes what the field that it stands in asks for.
 
-use std::collections::HashMap;
 use std::fmt;
 
-use granit_parser::{Event, Parser, ScalarStyle, ScanError};
 use serde::de::value::{MapDeserializer, SeqDeserializer};
 use serde::de::{Deserialize, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Error, Number};
-
-/// Nodes that aliases may add to a document: each stands for all that its anchor does.
-const ALIASED_MAX: usize = 10_000_000;
 
 /// A value.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +27,8 @@ pub(super) enum Tree {
     List(Vec<Tree>),
     /// A mapping. Of the same key twice the last counts.
     Map(Vec<(String, Tree)>),
+    /// A mapping that nothing can be made of: what stands where a name is meant to.
+    Nameless(&'static str),
 }
 
 impl Tree {
@@ -72,11 +69,21 @@ impl Tree {
             Self::Plain(text) if text.parse::<f64>().is_ok() => "a number",
             Self::Plain(_) | Self::Text(_) => "a text",
             Self::List(_) => "a list",
-            Self::Map(_) => "an object",
+            Self::Map(_) | Self::Nameless(_) => "an object",
         }
     }
 
-    fn nodes(&self) -> usize {
+    /// Lists and mappings within each other.
+    pub(super) fn depth(&self) -> usize {
+        match self {
+            Self::List(items) => 1 + items.iter().map(Self::depth).max().unwrap_or(0),
+            Self::Map(entries) => 1 + entries.iter().map(|(_, value)| value.depth()).max().unwrap_or(0),
+            _ => 0,
+        }
+    }
+
+    /// It and all that is in it, in number.
+    pub(super) fn nodes(&self) -> usize {
         match self {
             Self::List(items) => 1 + items.iter().map(Self::nodes).sum::<usize>(),
             Self::Map(entries) => 1 + entries.iter().map(|(_, value)| value.nodes()).sum::<usize>(),
@@ -95,130 +102,6 @@ fn boolean(plain: &str) -> Option<bool> {
         "true" | "yes" | "on" => Some(true),
         "false" | "no" | "off" => Some(false),
         _ => None,
-    }
-}
-
-/// Documents, and what is wrong with those that are broken, with their number from 1.
-pub(super) type Parsed = (Vec<(usize, Tree)>, Vec<(usize, String)>);
-
-/// The documents of a YAML text, and what is wrong with those that are broken, with their number from 1.
-pub(super) fn yaml(text: &str) -> Parsed {
-    let options = granit_parser::options! { emit_comments: false };
-    let mut parser = Parser::new_from_str_with_options(text, options);
-    let (mut documents, mut broken) = (Vec::new(), Vec::new());
-    let mut document = Document::default();
-    let mut number = 0;
-    while let Some(next) = parser.next() {
-        let wrong = match next {
-            Ok((Event::DocumentStart(..), _)) => {
-                number += 1;
-                document = Document::default();
-                continue;
-            }
-            Ok((Event::DocumentEnd, _)) => {
-                documents
-                    .extend(document.whole.take().filter(|tree| !tree.is_null()).map(|tree| (number, tree)));
-                continue;
-            }
-            Ok((event, span)) => {
-                document.take(event).err().map(|why| format!("{why} at line {}", span.start.line()))
-            }
-            Err(error) => Some(position(&error)),
-        };
-        if let Some(why) = wrong {
-            broken.push((number.max(1), why));
-            if !matches!(parser.proceed_next_document(), Ok(true)) {
-                break;
-            }
-        }
-    }
-    (documents, broken)
-}
-
-fn position(error: &ScanError) -> String {
-    format!("{} at line {} column {}", error.info(), error.marker().line(), error.marker().col() + 1)
-}
-
-/// What no document may have, though YAML allows it.
-#[derive(Debug, thiserror::Error)]
-enum Refused {
-    #[error("an alias stands within its own anchor")]
-    OwnAnchor,
-    #[error("its aliases stand for more than can be held")]
-    Aliases,
-    #[error("{0} stands where a name is meant to")]
-    Name(&'static str),
-}
-
-/// A document that is being read.
-#[derive(Default)]
-struct Document {
-    open: Vec<Open>,
-    anchors: HashMap<usize, Tree>,
-    aliased: usize,
-    whole: Option<Tree>,
-}
-
-type Entries = Vec<(String, Tree)>;
-
-/// A list or a mapping that is not complete yet.
-struct Open {
-    anchor: usize,
-    items: Vec<Tree>,
-    /// Of a mapping: what is complete, and the key whose value is awaited.
-    map: Option<(Entries, Option<String>)>,
-}
-
-impl Document {
-    fn take(&mut self, event: Event<'_>) -> Result<(), Refused> {
-        match event {
-            Event::Scalar(text, style, anchor, tag) => {
-                let text = text.into_owned();
-                let is_text =
-                    style != ScalarStyle::Plain || tag.is_some_and(|tag| tag.is_yaml_core_schema_tag("str"));
-                self.put(if is_text { Tree::Text(text) } else { Tree::Plain(text) }, anchor)
-            }
-            Event::SequenceStart(_, anchor, _) => {
-                self.open.push(Open { anchor, items: Vec::new(), map: None });
-                Ok(())
-            }
-            Event::MappingStart(_, anchor, _) => {
-                self.open.push(Open { anchor, items: Vec::new(), map: Some((Vec::new(), None)) });
-                Ok(())
-            }
-            Event::SequenceEnd | Event::MappingEnd => {
-                let Some(open) = self.open.pop() else { return Ok(()) };
-                let anchor = open.anchor;
-                self.put(open.map.map_or(Tree::List(open.items), |(entries, _)| Tree::Map(entries)), anchor)
-            }
-            Event::Alias(anchor) => {
-                let tree = self.anchors.get(&anchor).cloned().ok_or(Refused::OwnAnchor)?;
-                self.aliased += tree.nodes();
-                if self.aliased > ALIASED_MAX {
-                    return Err(Refused::Aliases);
-                }
-                self.put(tree, 0)
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn put(&mut self, tree: Tree, anchor: usize) -> Result<(), Refused> {
-        if anchor > 0 {
-            self.anchors.insert(anchor, tree.clone());
-        }
-        match self.open.last_mut() {
-            None => self.whole = Some(tree),
-            Some(Open { map: None, items, .. }) => items.push(tree),
-            Some(Open { map: Some((entries, key)), .. }) => match (key.take(), tree) {
-                (None, Tree::Text(text) | Tree::Plain(text)) => *key = Some(text),
-                (None, other) => return Err(Refused::Name(other.what())),
-                // A merge: what the mapping says itself comes later and counts.
-                (Some(merge), Tree::Map(merged)) if merge == "<<" => drop(entries.splice(0..0, merged)),
-                (Some(key), value) => entries.push((key, value)),
-            },
-        }
-        Ok(())
     }
 }
 
@@ -321,6 +204,9 @@ impl<'de> Deserializer<'de> for Tree {
                 (_, "true" | "false") => visitor.visit_bool(text == "true"),
                 _ => visitor.visit_string(text),
             },
+            Self::Nameless(what) => {
+                Err(serde::de::Error::custom(format_args!("{what} stands where a name is meant to")))
+            }
             Self::List(items) => SeqDeserializer::new(items.into_iter()).deserialize_any(visitor),
             Self::Map(entries) => MapDeserializer::new(entries.into_iter()).deserialize_any(visitor),
         }
@@ -339,6 +225,9 @@ impl<'de> Deserializer<'de> for Tree {
     fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match self {
             Self::Plain(text) => visitor.visit_string(text),
+            // What other tools made of such scalars before they wrote JSON.
+            Self::Number(number) => visitor.visit_string(number.to_string()),
+            Self::Bool(value) => visitor.visit_string(value.to_string()),
             other => other.deserialize_any(visitor),
         }
     }

@@ -135,7 +135,7 @@ impl Parts {
         }
         for service in roster.services.values_mut() {
             service.annotation = service.annotation.or(of_namespace(&service.namespace));
-            service.backends.sort_by_key(|backend| backend.address);
+            service.merge_backends();
         }
         owners::settle(&mut roster);
         owners::add_endpoints(&mut roster);

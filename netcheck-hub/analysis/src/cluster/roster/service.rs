@@ -115,6 +115,26 @@ impl Service {
     }
 }
 
+impl Service {
+    /// Brings backends into their order, each once: while slices are rewritten, and where somebody mirrors endpoints, one
+    /// stands in several of them.
+    pub(super) fn merge_backends(&mut self) {
+        self.backends.sort_by(|a, b| (a.address, &a.pod).cmp(&(b.address, &b.pod)));
+        self.backends.dedup_by(|next, kept| {
+            let same = next.address == kept.address
+                && (next.pod == kept.pod || next.pod.is_none() || kept.pod.is_none());
+            if same {
+                let more = next.ports.drain(..).filter(|port| !kept.ports.contains(port)).collect::<Vec<_>>();
+                kept.ports.extend(more);
+                kept.pod = kept.pod.take().or_else(|| next.pod.take());
+                kept.node = kept.node.take().or_else(|| next.node.take());
+                kept.ready |= next.ready;
+            }
+            same
+        });
+    }
+}
+
 impl Backend {
     /// The port that it listens at in a service's port's stead.
     #[must_use]
