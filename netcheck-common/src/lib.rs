@@ -2,7 +2,7 @@
 //!
 //! Without the feature `user` this crate is `no_std` and holds only what runs inside the kernel:
 //! [`abi`] (map layouts), [`header`] (the probe header) and [`packet`] (the packet parser). With `user` come the
-//! domain types ([`domain`], [`sketch`], [`window`]), the agents' [`schedule`], [`hash`] and [`files`].
+//! domain types ([`domain`], [`sketch`], [`window`]), the agents' [`schedule`], [`hash`], [`varint`] and [`files`].
 #![cfg_attr(not(feature = "user"), no_std)]
 
 pub mod abi;
@@ -19,5 +19,7 @@ pub mod hash;
 pub mod schedule;
 #[cfg(feature = "user")]
 pub mod sketch;
+#[cfg(feature = "user")]
+pub mod varint;
 #[cfg(feature = "user")]
 pub mod window;

@@ -3,12 +3,12 @@
 //! Every value begins with [`VERSION`]. Numbers are LEB128, signed ones in zigzag order; see [`block`] for windows and
 //! [`log`] for everything else.
 
+use netcheck_common::varint;
 use thiserror::Error;
 
 pub(crate) mod block;
 pub(crate) mod columns;
 pub(crate) mod log;
-pub(crate) mod varint;
 
 /// The first byte of every value. A reader that doesn't know it leaves the value alone.
 pub(crate) const VERSION: u8 = 1;
@@ -28,4 +28,13 @@ pub(crate) enum Malformed {
     /// What is compressed can't be read.
     #[error("the value can't be decompressed")]
     Compressed,
+}
+
+impl From<varint::Error> for Malformed {
+    fn from(error: varint::Error) -> Self {
+        match error {
+            varint::Error::Short => Self::Short,
+            varint::Error::Range => Self::Range,
+        }
+    }
 }

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use netcheck_common::domain::{ProbeKind, Vantage};
 
-use crate::codec::varint::{self, Cursor};
 use crate::codec::{Malformed, VERSION};
+use netcheck_common::varint::{self, Cursor};
 
 /// A path in history. Never used again for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -5,12 +5,12 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use crate::codec::varint::{self, Cursor};
 use crate::codec::{Malformed, VERSION};
 use crate::location::Note;
 use crate::path::{PathIdentity, PathNumber};
 use crate::store::{Change, Kind, Space, Store, StoreError};
 use crate::tier::Tier;
+use netcheck_common::varint::{self, Cursor};
 
 /// Notes that nobody asked for yet.
 const NOTES: usize = 64;

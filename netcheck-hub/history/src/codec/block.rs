@@ -12,9 +12,9 @@ use netcheck_common::window::Steps;
 
 use super::VERSION;
 use super::columns::{Zstd, put_columns};
-use super::varint;
 use crate::tier::Tier;
 use crate::window::{Fidelity, Window, quantile};
+use netcheck_common::varint;
 
 mod decoding;
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::fmt;
 use zstd::bulk::{Compressor, Decompressor};
 
 use super::Malformed;
-use super::varint::{self, Cursor};
+use netcheck_common::varint::{self, Cursor};
 
 /// More than a block of 256 paths can hold; what claims to be larger is malformed.
 const LARGEST: usize = 64 << 20;

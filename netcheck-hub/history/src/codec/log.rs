@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::columns::Zstd;
-use super::varint::{self, Cursor};
 use super::{Malformed, VERSION};
 use crate::path::PathNumber;
 use crate::record::{CheckResult, Drops, Event, IncidentRevision, Limits, Losses, Topic, Verdicts};
+use netcheck_common::varint::{self, Cursor};
 
 /// What stands of a path: the hub's number for its verdict, and since when (unix nanoseconds).
 pub(crate) type Standing = (u8, i64);

@@ -8,10 +8,10 @@ use super::{
     shares,
 };
 use crate::codec::columns::{Zstd, get_columns};
-use crate::codec::varint::Cursor;
 use crate::codec::{Malformed, VERSION};
 use crate::tier::Tier;
 use crate::window::{Delays, Fidelity, Window, from_quantiles};
+use netcheck_common::varint::Cursor;
 
 /// Which windows of a block are wanted.
 #[derive(Clone, Copy, Debug)]

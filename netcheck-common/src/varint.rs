@@ -1,9 +1,29 @@
 //! Numbers of variable length: LEB128, seven bits a byte, the lowest first.
 
-use super::Malformed;
+use std::fmt;
+
+/// Bytes that hold no number, or not the length that they say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// They end too early.
+    Short,
+    /// A number or text that can't be.
+    Range,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Short => "the value ends too early",
+            Self::Range => "the value holds what can't be",
+        })
+    }
+}
+
+impl std::error::Error for Error {}
 
 /// Appends a number.
-pub(crate) fn put(out: &mut Vec<u8>, mut value: u64) {
+pub fn put(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;
@@ -12,31 +32,37 @@ pub(crate) fn put(out: &mut Vec<u8>, mut value: u64) {
 }
 
 /// Appends a number that may be negative: 0, −1, 1, −2, …
-pub(crate) fn put_signed(out: &mut Vec<u8>, value: i64) {
+pub fn put_signed(out: &mut Vec<u8>, value: i64) {
     put(out, ((value << 1) ^ (value >> 63)) as u64);
 }
 
 /// Appends bytes after their length.
-pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     put(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
 
 /// What is left to be read of an encoding.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Cursor<'a>(pub(crate) &'a [u8]);
+pub struct Cursor<'a>(pub &'a [u8]);
 
 impl<'a> Cursor<'a> {
     /// The next byte.
-    pub(crate) fn byte(&mut self) -> Result<u8, Malformed> {
-        let (&first, rest) = self.0.split_first().ok_or(Malformed::Short)?;
+    ///
+    /// # Errors
+    /// [`Error::Short`].
+    pub fn byte(&mut self) -> Result<u8, Error> {
+        let (&first, rest) = self.0.split_first().ok_or(Error::Short)?;
         self.0 = rest;
         Ok(first)
     }
 
     /// The next number.
+    ///
+    /// # Errors
+    /// [`Error::Short`], or [`Error::Range`] where it has more than 64 bits.
     #[inline]
-    pub(crate) fn number(&mut self) -> Result<u64, Malformed> {
+    pub fn number(&mut self) -> Result<u64, Error> {
         match self.0 {
             [first, rest @ ..] if *first < 0x80 => {
                 self.0 = rest;
@@ -46,55 +72,71 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    fn long_number(&mut self) -> Result<u64, Malformed> {
+    fn long_number(&mut self) -> Result<u64, Error> {
         let mut value = 0;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
             let bits = u64::from(byte & 0x7f);
             if bits << shift >> shift != bits {
-                return Err(Malformed::Range);
+                return Err(Error::Range);
             }
             value |= bits << shift;
             if byte < 0x80 {
                 return Ok(value);
             }
         }
-        Err(Malformed::Range)
+        Err(Error::Range)
     }
 
     /// The next number that may be negative.
+    ///
+    /// # Errors
+    /// As [`Cursor::number`].
     #[inline]
-    pub(crate) fn signed(&mut self) -> Result<i64, Malformed> {
+    pub fn signed(&mut self) -> Result<i64, Error> {
         let value = self.number()?;
         Ok((value >> 1) as i64 ^ -((value & 1) as i64))
     }
 
     /// The next number, of a narrower type.
+    ///
+    /// # Errors
+    /// As [`Cursor::number`], and [`Error::Range`] where it does not fit.
     #[inline]
-    pub(crate) fn narrow<T: TryFrom<u64>>(&mut self) -> Result<T, Malformed> {
-        T::try_from(self.number()?).map_err(|_| Malformed::Range)
+    pub fn narrow<T: TryFrom<u64>>(&mut self) -> Result<T, Error> {
+        T::try_from(self.number()?).map_err(|_| Error::Range)
     }
 
     /// The next `len` bytes.
-    pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8], Malformed> {
-        let (taken, rest) = self.0.split_at_checked(len).ok_or(Malformed::Short)?;
+    ///
+    /// # Errors
+    /// [`Error::Short`] where there are fewer.
+    pub fn take(&mut self, len: usize) -> Result<&'a [u8], Error> {
+        let (taken, rest) = self.0.split_at_checked(len).ok_or(Error::Short)?;
         self.0 = rest;
         Ok(taken)
     }
 
     /// Bytes after their length.
-    pub(crate) fn bytes(&mut self) -> Result<&'a [u8], Malformed> {
+    ///
+    /// # Errors
+    /// [`Error::Short`] where there are fewer.
+    pub fn bytes(&mut self) -> Result<&'a [u8], Error> {
         let len = self.narrow()?;
         self.take(len)
     }
 
     /// Text after its length.
-    pub(crate) fn text(&mut self) -> Result<String, Malformed> {
-        String::from_utf8(self.bytes()?.to_vec()).map_err(|_| Malformed::Range)
+    ///
+    /// # Errors
+    /// As [`Cursor::bytes`], and [`Error::Range`] where it is not UTF-8.
+    pub fn text(&mut self) -> Result<String, Error> {
+        String::from_utf8(self.bytes()?.to_vec()).map_err(|_| Error::Range)
     }
 
     /// Whether all was read.
-    pub(crate) fn is_empty(&self) -> bool {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
