@@ -64,7 +64,8 @@ fn main() {
     println!("nodes             {nodes}");
     println!("paths             {paths}");
     println!("planned in        {planned:.2?}");
-    println!("planned, bytes    {:.1} a path", per_path(resident_bytes()));
+    let planned_bytes = resident_bytes();
+    println!("planned, bytes    {:.1} a path", per_path(planned_bytes));
 
     let width_ns = 10 * SECOND_NS;
     let newest_ns = unix_now_ns() / width_ns * width_ns;
@@ -87,7 +88,9 @@ fn main() {
     }
     let samples = (paths * windows) as f64;
     println!("windows           {windows}");
-    println!("full, bytes       {:.1} a path", per_path(resident_bytes()));
+    let full = resident_bytes();
+    println!("full, bytes       {:.1} a path", per_path(full));
+    println!("a window, bytes   {:.1}", (per_path(full) - per_path(planned_bytes)) / windows as f64);
     println!("decode            {:.2} M samples/s", samples / decoding.as_secs_f64() / 1e6);
     println!("apply             {:.2} M samples/s", samples / applying.as_secs_f64() / 1e6);
     let began = Instant::now();

@@ -3,6 +3,7 @@
 //! Rows live in flat vectors, one per source, ascending by path id: batches come in that order. All times are unix
 //! nanoseconds on the hub's own axis.
 
+use std::borrow::Cow;
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
@@ -32,7 +33,7 @@ pub mod sizes;
 #[cfg(test)]
 mod tests;
 
-pub use ring::Ring;
+pub use ring::{Packed, Ring, SLOTS_PER_PATH, Windows};
 
 /// Lost probes that are kept for one path, with their evidence.
 pub const LOST_PER_PATH: usize = 64;
@@ -66,9 +67,26 @@ impl Delays {
     }
 }
 
-/// Counts of one window of one path.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Slot {
+/// What holds the distributions of one window.
+pub trait HasDelays {
+    /// These; none where nothing was answered.
+    fn delays(&self) -> Option<Cow<'_, Delays>>;
+
+    /// Adds them to a sum.
+    fn add_to(&self, sum: &mut Delays) {
+        self.delays().iter().for_each(|delays| sum.merge(delays));
+    }
+}
+
+impl HasDelays for Option<Box<Delays>> {
+    fn delays(&self) -> Option<Cow<'_, Delays>> {
+        self.as_deref().map(Cow::Borrowed)
+    }
+}
+
+/// Counts of one window of one path, and its delays as they come, or as a [`Ring`] holds them.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Slot<D = Option<Box<Delays>>> {
     /// Begin of the window.
     pub start_ns: i64,
     /// Its length.
@@ -84,7 +102,21 @@ pub struct Slot {
     /// The same that ended otherwise.
     pub new_lost: u32,
     /// Delays of the replies.
-    pub delays: Option<Box<Delays>>,
+    pub delays: D,
+}
+
+impl<D> Slot<D> {
+    /// End of the window.
+    #[must_use]
+    pub fn end_ns(&self) -> i64 {
+        self.start_ns.saturating_add(self.duration_ns)
+    }
+
+    /// Probes that were judged and did not end with a reply.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.failed.iter().map(|&count| u64::from(count)).sum()
+    }
 }
 
 impl Slot {
@@ -99,12 +131,6 @@ impl Slot {
         Self { start_ns, duration_ns, reply, failed, suspect, new_reply, new_lost, delays }
     }
 
-    /// End of the window.
-    #[must_use]
-    pub fn end_ns(&self) -> i64 {
-        self.start_ns.saturating_add(self.duration_ns)
-    }
-
     /// What was lost counts for nothing. Returns how much that was.
     pub fn excuse(&mut self) -> u64 {
         let lost = self.lost();
@@ -112,12 +138,6 @@ impl Slot {
         self.new_lost = 0;
         self.suspect = self.suspect.saturating_add(u32::try_from(lost).unwrap_or(u32::MAX));
         lost
-    }
-
-    /// Probes that were judged and did not end with a reply.
-    #[must_use]
-    pub fn lost(&self) -> u64 {
-        self.failed.iter().map(|&count| u64::from(count)).sum()
     }
 
     fn merge(&mut self, other: Self) {
@@ -202,7 +222,7 @@ impl Row {
     /// It came into the plan anew, so that nothing can be known of this turn yet, and was reachable before.
     #[must_use]
     pub fn begins(&self, rules: &Rules, now_ns: i64) -> bool {
-        let newest = self.ring.newest().map_or(i64::MIN, Slot::end_ns);
+        let newest = self.ring.newest().map_or(i64::MIN, |slot| slot.end_ns());
         self.last_verdict.is_some_and(|last_verdict| last_verdict.verdict == Verdict::Reachable)
             && newest < self.planned_ns
             && now_ns.saturating_sub(self.planned_ns) <= rules.stale_ns()
@@ -230,8 +250,9 @@ impl Row {
     /// When the certificate of its server expires, unix seconds: of those that were seen last.
     #[must_use]
     pub fn certificate(&self) -> Option<i64> {
+        self.path.probe.exchange.as_ref()?;
         let newest = self.ring.since(i64::MIN).rev();
-        newest.filter_map(|slot| slot.delays.as_ref()?.steps.as_ref()?.not_after).next()
+        newest.filter_map(|slot| slot.delays.delays()?.steps.as_ref()?.not_after).next()
     }
 
     /// Its path's id.
@@ -276,7 +297,7 @@ impl Rows {
         }
         let gone = &mut self.gone;
         self.rows.retain(|row| {
-            let keep = row.retired_ns.is_none() || row.ring.newest().is_some() || !row.lost.is_empty();
+            let keep = row.retired_ns.is_none() || !row.ring.is_empty() || !row.lost.is_empty();
             gone.extend(Recorded::forgotten(row, keep));
             keep
         });

@@ -9,7 +9,7 @@ use netcheck_common::domain::{Outcome, ProbeKind};
 use super::collect::Families;
 use super::family::{COARSE, Exemplar, FINE, Kind, Labels, Series, Value};
 use crate::state::{Hub, State};
-use netcheck_analysis::matrix::{Row, Slot};
+use netcheck_analysis::matrix::{HasDelays as _, Packed, Row, Slot};
 use netcheck_analysis::meter::{DelayCounts, Meters, Outcomes, Places, Shares, Sort, Table, Tally, Zones};
 
 /// Paths of one incident that are looked at for exemplars.
@@ -81,7 +81,8 @@ impl Marked {
 
 /// The slowest answer of a path's newest window that has any.
 fn slowest(row: &Row, incident: &str) -> Option<Exemplar> {
-    let answered = |slot: &Slot| Some((slot.delays.as_ref()?.round_trip.quantile_ns(1.0)?, slot.end_ns()));
+    let answered =
+        |slot: Slot<Packed<'_>>| Some((slot.delays.delays()?.round_trip.quantile_ns(1.0)?, slot.end_ns()));
     let (delay_ns, at_ns) = row.ring.since(i64::MIN).rev().find_map(answered)?;
     Some(Exemplar { incident: incident.to_owned(), value: delay_ns as f64 / 1e9, at_ns })
 }

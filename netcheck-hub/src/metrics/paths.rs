@@ -9,9 +9,9 @@ use netcheck_common::window::Steps;
 use super::collect::Families;
 use super::family::Labels;
 use crate::state::State;
-use netcheck_analysis::matrix::Row;
 use netcheck_analysis::matrix::figures::steps;
 use netcheck_analysis::matrix::range::Range;
+use netcheck_analysis::matrix::{HasDelays as _, Row};
 use netcheck_analysis::meter::{OTHER, service_name};
 use netcheck_analysis::model::NodeIx;
 use netcheck_analysis::model::target::TargetKind;
@@ -115,6 +115,9 @@ impl PathCounts {
             let first = self.certificates.entry(Arc::clone(&id)).or_insert(not_after);
             *first = (*first).min(not_after);
         }
+        if row.path.probe.exchange.is_none() {
+            return;
+        }
         let found = steps(range.slots(row));
         if found == Steps::default() {
             return;
@@ -122,8 +125,7 @@ impl PathCounts {
         let mut total = Sketch::new();
         range
             .slots(row)
-            .filter_map(|slot| slot.delays.as_ref())
-            .for_each(|delays| total.merge(&delays.round_trip));
+            .for_each(|slot| slot.delays.delays().iter().for_each(|delays| total.merge(&delays.round_trip)));
         let parts = [
             ("dns", &found.dns),
             ("connect", &found.connect),

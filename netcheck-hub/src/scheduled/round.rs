@@ -17,6 +17,7 @@ use tonic::Status;
 use super::requested::{self, Planned};
 use crate::serve::check::{Checks, Haste};
 use crate::state::{Hub, Settings};
+use netcheck_analysis::matrix::HasDelays as _;
 use netcheck_analysis::matrix::range::Range;
 use netcheck_analysis::model::clock::{unix_now_ns, wire_duration};
 use netcheck_analysis::plan::selector::Selector;
@@ -253,12 +254,12 @@ fn add_delays(
             continue;
         }
         for row in agent.rows.shown().filter(|row| selector.takes(&agent.name, &row.path)) {
-            for delays in range.slots(row).filter_map(|slot| slot.delays.as_ref()) {
+            for delays in range.slots(row).filter_map(|slot| Some(slot.delays.delays()?.into_owned())) {
                 let target = &*row.path.probe.target.id;
                 match sketches.get_mut(target) {
                     Some(sketch) => sketch.merge(&delays.round_trip),
                     None => {
-                        sketches.insert(target.to_owned(), delays.round_trip.clone());
+                        sketches.insert(target.to_owned(), delays.round_trip);
                     }
                 }
             }

@@ -1,23 +1,20 @@
 //! Windows → sums and delays, as readers see them. Pure.
 
-use std::borrow::Borrow;
-
 use netcheck_common::domain::Outcome;
 use netcheck_common::sketch::{Sketch, bucket_bounds};
 use netcheck_common::window::Steps;
 use netcheck_proto::{convert, v1};
 
-use crate::matrix::Slot;
+use crate::matrix::{Delays, HasDelays, Slot};
 
 /// Sums of windows.
 #[must_use]
-pub fn stats(slots: impl Iterator<Item = impl Borrow<Slot>>) -> v1::PathStats {
+pub fn stats<D: HasDelays>(slots: impl Iterator<Item = Slot<D>>) -> v1::PathStats {
     let (mut reply, mut suspect) = (0u64, 0u64);
     let (mut new_flow_sent, mut new_flow_reply) = (0u64, 0u64);
     let mut failed = [0u64; Outcome::FAILURES.len()];
-    let mut delays: [Sketch; 4] = Default::default();
+    let mut delays = Delays::default();
     for slot in slots {
-        let slot = slot.borrow();
         reply += u64::from(slot.reply);
         suspect += u64::from(slot.suspect);
         new_flow_sent += u64::from(slot.new_reply) + u64::from(slot.new_lost);
@@ -25,15 +22,12 @@ pub fn stats(slots: impl Iterator<Item = impl Borrow<Slot>>) -> v1::PathStats {
         for (sum, &count) in failed.iter_mut().zip(&slot.failed) {
             *sum += u64::from(count);
         }
-        if let Some(slot) = &slot.delays {
-            let parts = [&slot.round_trip, &slot.network, &slot.host, &slot.responder];
-            for (sum, part) in delays.iter_mut().zip(parts) {
-                sum.merge(part);
-            }
-        }
+        slot.delays.add_to(&mut delays);
     }
     let [timeout, refused, unreachable, dns_error, send_error, http_error] = failed;
-    let [round_trip, network, host, responder] = delays.map(|sketch| Some(delay(&sketch)));
+    let Delays { round_trip, network, host, responder, .. } = delays;
+    let [round_trip, network, host, responder] =
+        [round_trip, network, host, responder].map(|sketch| Some(delay(&sketch)));
     v1::PathStats {
         sent: reply + failed.iter().sum::<u64>(),
         reply,
@@ -55,14 +49,10 @@ pub fn stats(slots: impl Iterator<Item = impl Borrow<Slot>>) -> v1::PathStats {
 
 /// Parts of exchanges over TCP, summed over windows.
 #[must_use]
-pub fn steps(slots: impl Iterator<Item = impl Borrow<Slot>>) -> Steps {
-    let mut sum = Steps::default();
-    for slot in slots {
-        if let Some(steps) = slot.borrow().delays.as_ref().and_then(|delays| delays.steps.as_deref()) {
-            sum.merge(steps);
-        }
-    }
-    sum
+pub fn steps<D: HasDelays>(slots: impl Iterator<Item = Slot<D>>) -> Steps {
+    let mut sum = Delays::default();
+    slots.for_each(|slot| slot.delays.add_to(&mut sum));
+    sum.steps.map_or_else(Steps::default, |steps| *steps)
 }
 
 /// The parts of exchanges, as readers see them.

@@ -10,14 +10,13 @@
 //! port: one dead way of `n` (ECMP) loses all four once in n⁴ times. Where single source ports are known or suspected to
 //! lose their packets, that is what explains it.
 
-use std::borrow::Borrow;
 use std::collections::VecDeque;
 
 use netcheck_proto::v1;
 
 use crate::evidence::Lost;
 use crate::matrix::ports::Ports;
-use crate::matrix::{Ring, Row, Slot};
+use crate::matrix::{Packed, Ring, Row, Slot};
 use crate::model::clock::{SECOND_NS, timestamp};
 use crate::model::verdict::RUN;
 
@@ -61,8 +60,9 @@ impl Flows {
             lost.sample.new_flows_lost >= RUN_NEW && now_ns.saturating_sub(lost.sent_ns) <= STALE_NS
         };
         let newest = flows.next().filter(stands)?;
-        let answered_since =
-            |slot: &Slot| slot.start_ns >= newest.sent_ns && slot.new_reply > 0 && slot.new_lost == 0;
+        let answered_since = |slot: Slot<Packed<'_>>| {
+            slot.start_ns >= newest.sent_ns && slot.new_reply > 0 && slot.new_lost == 0
+        };
         if ring.since(newest.sent_ns).any(answered_since) {
             return None;
         }
@@ -78,7 +78,7 @@ impl Flows {
         let (answered, old_lost) = ordinary(ring.since(since_ns));
         let flows = Self { new_denied: true, since_ns, lost: newest.sample.new_flows_lost.into(), answered };
         // Of what no window holds yet, only losses are known.
-        let covered_ns = ring.newest().map_or(i64::MIN, Slot::end_ns).max(since_ns - TOGETHER_NS);
+        let covered_ns = ring.newest().map_or(i64::MIN, |slot| slot.end_ns()).max(since_ns - TOGETHER_NS);
         let newer = lost.iter().rev().take_while(|lost| lost.sent_ns >= covered_ns);
         let newer = newer.filter(|lost| !lost.is_beside() && !lost.sample.suspect).count() as u64;
         let old_lost = old_lost + newer;
@@ -92,13 +92,11 @@ impl Flows {
     }
 
     fn old_among(ring: &Ring) -> Option<Self> {
-        let silent = |slot: &&Slot| slot.reply == 0;
-        let run: Vec<&Slot> = ring.since(i64::MIN).rev().take_while(silent).collect();
-        let run = || run.iter().copied();
+        let run = || ring.since(i64::MIN).rev().take_while(|slot| slot.reply == 0);
         let (_, lost) = ordinary(run());
-        let sum = |of: fn(&Slot) -> u32| run().map(|slot| u64::from(of(slot))).sum::<u64>();
+        let sum = |of: fn(&Slot<Packed<'_>>) -> u32| run().map(|slot| u64::from(of(&slot))).sum::<u64>();
         let (answered, denied) = (sum(|slot| slot.new_reply), sum(|slot| slot.new_lost));
-        let since_ns = run().rfind(|slot| slot.lost() > 0)?.start_ns;
+        let since_ns = run().filter(|slot| slot.lost() > 0).last()?.start_ns;
         let flows = Self { new_denied: false, since_ns, lost, answered };
         (lost >= RUN && answered >= RUN && denied == 0).then_some(flows)
     }
@@ -131,11 +129,8 @@ impl Flows {
 }
 
 /// Ordinary probes that were answered and lost.
-fn ordinary(slots: impl Iterator<Item = impl Borrow<Slot>>) -> (u64, u64) {
-    slots.fold((0, 0), |(answered, lost), slot| {
-        let slot = slot.borrow();
-        (answered + u64::from(slot.reply), lost + slot.lost())
-    })
+fn ordinary<D>(slots: impl Iterator<Item = Slot<D>>) -> (u64, u64) {
+    slots.fold((0, 0), |(answered, lost), slot| (answered + u64::from(slot.reply), lost + slot.lost()))
 }
 
 impl Lost {

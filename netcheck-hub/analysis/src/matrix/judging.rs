@@ -36,9 +36,9 @@ pub struct View<I> {
 }
 
 /// Judges.
-pub fn judge<'a, I>(view: View<I>, rules: &Rules, now_ns: i64) -> Verdict
+pub fn judge<I, D>(view: View<I>, rules: &Rules, now_ns: i64) -> Verdict
 where
-    I: DoubleEndedIterator<Item = &'a Slot>,
+    I: DoubleEndedIterator<Item = Slot<D>>,
 {
     let (mut replies, mut lost) = (0u64, view.fresh_lost);
     let mut run = view.fresh_lost;
@@ -88,6 +88,9 @@ pub fn judge_row(row: &Row, rules: &Rules, source_absent: bool, range: &Range) -
     } else {
         rules
     };
+    if is_well(row, rules, range) {
+        return Verdict::Reachable;
+    }
     let (fresh_lost, fresh_lost_ns) = fresh(row, range.from_ns);
     let target = &row.path.probe.target;
     let absent = source_absent || row.retired_ns.is_some() || target.absent.is_some();
@@ -107,9 +110,19 @@ pub fn judge_row(row: &Row, rules: &Rules, source_absent: bool, range: &Range) -
     }
 }
 
+/// All is answered, which most paths are most of the time, and which is known without a look at their windows.
+fn is_well(row: &Row, rules: &Rules, range: &Range) -> bool {
+    let heard_ns = range.from_ns.max(range.now_ns.saturating_sub(rules.stale_ns()));
+    !range.strict
+        && row.lost.is_empty()
+        && row.ring.is_answered(heard_ns, range.from_ns)
+        && row.by_port(range.now_ns).is_none()
+        && row.has_size_loss(range.now_ns).is_none()
+}
+
 /// Losses that no window holds yet: how many of the newest follow each other, and when the newest was sent.
 fn fresh(row: &Row, from_ns: i64) -> (u64, Option<i64>) {
-    let covered_ns = row.ring.newest().map_or(from_ns, Slot::end_ns).max(from_ns);
+    let covered_ns = row.ring.newest().map_or(from_ns, |slot| slot.end_ns()).max(from_ns);
     let mut fresh = row
         .lost
         .iter()

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::evidence::Lost;
 use crate::matrix::flows::Flows;
-use crate::matrix::{Row, Slot};
+use crate::matrix::{Row, Windows};
 use crate::model::clock::nanos;
 
 /// Which samples a reader asks for.
@@ -32,12 +32,9 @@ impl Range {
     }
 
     /// The windows of a row in it, oldest first.
-    pub fn slots<'a>(&self, row: &'a Row) -> Box<dyn DoubleEndedIterator<Item = &'a Slot> + 'a> {
-        if self.strict {
-            Box::new(row.ring.started_since(self.from_ns))
-        } else {
-            Box::new(row.ring.since(self.from_ns))
-        }
+    #[must_use]
+    pub fn slots<'a>(&self, row: &'a Row) -> Windows<'a> {
+        if self.strict { row.ring.started_since(self.from_ns) } else { row.ring.since(self.from_ns) }
     }
 
     /// The lost probes of a row in it, newest first; new flows only where they show that new connections are denied, or

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use netcheck_analysis::matrix::Slot;
 use netcheck_analysis::matrix::range::Range;
 use netcheck_analysis::model::NodeIx;
 use netcheck_analysis::model::clock::{nanos, wire_duration};
@@ -117,12 +116,11 @@ impl Window {
         let (mut begin_ns, mut end_ns) = (i64::MAX, i64::MIN);
         for row in agent.rows.shown().filter(|row| selector.takes(&agent.name, &row.path)) {
             any = true;
-            let whole = |slot: &&Slot| slot.start_ns + slot.duration_ns <= range.now_ns;
             let mut to_target = 0;
-            for slot in range.slots(row).filter(whole) {
+            for slot in range.slots(row).filter(|slot| slot.end_ns() <= range.now_ns) {
                 to_target += u64::from(slot.reply) + slot.lost() + u64::from(slot.suspect);
                 begin_ns = begin_ns.min(slot.start_ns);
-                end_ns = end_ns.max(slot.start_ns + slot.duration_ns);
+                end_ns = end_ns.max(slot.end_ns());
             }
             probes += to_target;
             match targets.get_mut(&*row.path.probe.target.id) {

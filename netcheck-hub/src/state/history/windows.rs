@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use netcheck_analysis::matrix::{Row, Slot};
+use netcheck_analysis::matrix::{HasDelays, Row, Slot};
 use netcheck_analysis::model::NodeIx;
 use netcheck_analysis::model::clock::{SECOND_NS, nanos};
 use netcheck_history::path::PathNumber;
@@ -51,14 +51,14 @@ fn settle_ns(settings: &Settings) -> i64 {
     nanos(timeout + settings.timing.window).saturating_add(SECOND_NS)
 }
 
-fn add(sum: &mut Window, slot: &Slot) {
+fn add<D: HasDelays>(sum: &mut Window, slot: &Slot<D>) {
     sum.reply = sum.reply.saturating_add(slot.reply);
     for (mine, theirs) in sum.failed.iter_mut().zip(slot.failed) {
         *mine = mine.saturating_add(theirs);
     }
     sum.suspect = sum.suspect.saturating_add(slot.suspect);
-    let Some(theirs) = &slot.delays else { return };
-    let netcheck_analysis::matrix::Delays { round_trip, network, host, responder, steps } = &**theirs;
+    let Some(theirs) = slot.delays.delays() else { return };
+    let netcheck_analysis::matrix::Delays { round_trip, network, host, responder, steps } = &*theirs;
     match &mut sum.delays {
         Some(mine) => {
             mine.round_trip.merge(round_trip);
@@ -86,7 +86,7 @@ fn between(row: &Row, from_ns: i64, to_ns: i64) -> Option<Window> {
     let mut slots = row.ring.started_since(from_ns).take_while(|slot| slot.start_ns < to_ns).peekable();
     slots.peek()?;
     let mut sum = Window::default();
-    slots.for_each(|slot| add(&mut sum, slot));
+    slots.for_each(|slot| add(&mut sum, &slot));
     (sum.sent() > 0 || sum.suspect > 0).then_some(sum)
 }
 

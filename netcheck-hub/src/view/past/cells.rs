@@ -291,7 +291,7 @@ fn cell(
         cell: v1::MatrixCell {
             path: Some(path),
             verdict: verdict.to_wire().into(),
-            stats: (!inactive).then(|| stats(slot.iter())),
+            stats: (!inactive).then(|| stats(slot.clone().into_iter())),
             loss: loss.map(wire::located_loss),
             since: at.verdict.map(|(_, since_ns)| timestamp(since_ns)),
             inactive,

@@ -39,7 +39,7 @@ fn lost(all: &[(i64, u32)]) -> VecDeque<Lost> {
 
 fn denied(text: &str, all: &[(i64, u32)]) -> Option<Flows> {
     let ring = ring(text);
-    let now_ns = ring.newest().map_or(0, Slot::end_ns);
+    let now_ns = ring.newest().map_or(0, |slot| slot.end_ns());
     Flows::new_among(&lost(all), &ring, now_ns, 0)
 }
 

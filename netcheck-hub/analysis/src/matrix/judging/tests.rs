@@ -28,7 +28,7 @@ fn verdict(text: &str, fresh_lost: u64, backends: usize, absent: bool) -> Verdic
     let now_ns = 1_000 * SECOND_NS;
     let slots = slots(text, now_ns);
     let fresh_lost_ns = (fresh_lost > 0).then_some(now_ns);
-    let view = View { slots: slots.iter(), fresh_lost, fresh_lost_ns, backends, absent };
+    let view = View { slots: slots.into_iter(), fresh_lost, fresh_lost_ns, backends, absent };
     judge(view, &RULES, now_ns)
 }
 
