@@ -39,9 +39,10 @@ const PEERS_LIMIT: usize = 2 << 20;
 const STREAMS: u32 = 64;
 /// What a request may have in headers; a token is the largest part (bytes).
 const HEADERS: u32 = 32 << 10;
-/// A peer that does not answer within these two is gone.
+/// A peer that does not answer within these two is gone. Some time, for either side may be starved, and a session that is begun
+/// anew costs both more; that nothing comes from an agent is shown long before, as no data.
 const KEEPALIVE: Duration = Duration::from_secs(10);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Serves `incoming`, to agents that `identity` admits and to `readers`, until `shutdown` is cancelled and the connections have drained.
 ///

@@ -2,7 +2,7 @@
 //! them; plans that are being made, by whomever, are left as they are.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
@@ -21,37 +21,28 @@ pub struct HubTask {
 impl HubTask {
     /// Ticks, and makes plans beside that: they may take longer than a tick.
     pub async fn run(self, shutdown: CancellationToken) {
-        let every_tick = || {
-            let mut ticks = tokio::time::interval(TICK);
-            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            ticks
-        };
-        let observing = async {
-            let mut ticks = every_tick();
-            loop {
-                ticks.tick().await;
-                self.hub.observe(unix_now_ns());
-            }
-        };
-        let planning = async {
-            let mut ticks = every_tick();
-            loop {
-                ticks.tick().await;
-                let hub = Arc::clone(&self.hub);
-                let planned = tokio::task::spawn_blocking(move || hub.plan_due(unix_now_ns())).await;
-                if let Err(failed) = planned
-                    && failed.is_panic()
-                {
-                    std::panic::resume_unwind(failed.into_panic());
-                }
-            }
-        };
         tokio::select! {
             () = shutdown.cancelled() => {}
-            () = observing => {}
-            () = planning => {}
+            () = again_and_again(&self.hub, Hub::observe) => {}
+            () = again_and_again(&self.hub, Hub::plan_due) => {}
         }
         // Whoever plans just now, here or for an inventory, leaves it at that.
         self.hub.end();
+    }
+}
+
+/// Does this with every tick, on a thread where it keeps nobody waiting: with a million paths a tick takes some hundred
+/// milliseconds, in which no session would be served. Half of the time it does nothing, so that one core is never full of it.
+async fn again_and_again(hub: &Arc<Hub>, work: fn(&Hub, i64)) {
+    loop {
+        let (began, hub) = (Instant::now(), Arc::clone(hub));
+        let done = tokio::task::spawn_blocking(move || work(&hub, unix_now_ns())).await;
+        if let Err(failed) = done
+            && failed.is_panic()
+        {
+            std::panic::resume_unwind(failed.into_panic());
+        }
+        let spent = began.elapsed();
+        tokio::time::sleep(TICK.saturating_sub(spent).max(spent)).await;
     }
 }
