@@ -14,12 +14,13 @@ use crate::state::Settings;
 use netcheck_analysis::cluster::selection::labels::{self, LabelSelector};
 use netcheck_analysis::cluster::selection::{Extent, Selection};
 use netcheck_analysis::plan::Timing;
-use netcheck_analysis::plan::rotation::Rotation;
 
+mod bytes;
 pub mod deliver;
 pub mod dns;
 pub mod history;
 pub mod http;
+pub mod paths;
 pub mod scheduled;
 
 /// The netcheck hub: takes the agents' samples, judges every path, and says where lost probes died.
@@ -94,20 +95,9 @@ pub struct Config {
     #[arg(long, env = "NETCHECK_REPORT_INTERVAL", value_name = "DURATION", default_value = "5m", value_parser = report)]
     pub report_interval: Duration,
 
-    /// How many paths each node probes at a time, at most. Where it has more, they take turns.
-    #[arg(
-        long,
-        env = "NETCHECK_PATHS_PER_NODE",
-        value_name = "NUMBER",
-        default_value = "1000",
-        value_parser = clap::value_parser!(u32).range(16..=100_000)
-    )]
-    pub paths_per_node: u32,
-
-    /// How long it may take until every path had its turn (duration). Where --paths-per-node does not allow it, it takes
-    /// longer, and the report says how long.
-    #[arg(long, env = "NETCHECK_COVER", value_name = "DURATION", default_value = "10m", value_parser = cover)]
-    pub cover: Duration,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment would become the help text of the flattened flags")]
+    pub paths: paths::PathsFlags,
 
     /// Have agents probe targets of other clusters for some minutes, for readers that ask for it, as
     /// `kubectl netcheck check --src-context A --dst-context B` does. Agents do so only where their --allow-cidr holds the
@@ -297,11 +287,8 @@ impl Config {
                 sizes: self.size_interval,
                 exchange: self.http.timing(),
             },
-            rotation: Rotation {
-                paths_per_node: self.paths_per_node as usize,
-                cover: self.cover,
-                interval: self.interval,
-            },
+            rotation: self.paths.rotation(self.interval),
+            memory_limit: self.paths.memory_limit(),
             selection: Selection {
                 pods: self.pods,
                 services: self.services,
@@ -381,10 +368,6 @@ fn sizes(text: &str) -> Result<Duration, FlagError> {
 
 fn window(text: &str) -> Result<Duration, FlagError> {
     duration(text, Duration::from_millis(100), Duration::from_secs(60))
-}
-
-fn cover(text: &str) -> Result<Duration, FlagError> {
-    duration(text, Duration::from_secs(10), Duration::from_secs(24 * 3600))
 }
 
 fn expire(text: &str) -> Result<Duration, FlagError> {

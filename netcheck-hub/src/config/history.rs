@@ -7,6 +7,7 @@ use clap::Args;
 use netcheck_history::retention::Retention;
 use thiserror::Error;
 
+use super::bytes::BytesError;
 use crate::state::history::Keeping;
 
 /// The least that makes sense: what is not rolled up yet, and some hours.
@@ -50,12 +51,6 @@ enum HistoryFlagError {
     /// Too short or too long.
     #[error("must be 1h to 10y")]
     Range,
-    /// It is no number of bytes.
-    #[error("not a number of bytes (try 500MiB or 10GiB)")]
-    Bytes,
-    /// Too few.
-    #[error("must be 64MiB at least")]
-    Few,
 }
 
 fn retain(text: &str) -> Result<Duration, HistoryFlagError> {
@@ -63,22 +58,8 @@ fn retain(text: &str) -> Result<Duration, HistoryFlagError> {
     if (LEAST..=MOST).contains(&retain) { Ok(retain) } else { Err(HistoryFlagError::Range) }
 }
 
-fn bytes(text: &str) -> Result<u64, HistoryFlagError> {
-    let at = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(at);
-    let unit = match unit.trim() {
-        "" | "B" => 1,
-        "MB" => 1_000_000,
-        "GB" => 1_000_000_000,
-        "TB" => 1_000_000_000_000,
-        "MiB" | "Mi" => 1 << 20,
-        "GiB" | "Gi" => 1 << 30,
-        "TiB" | "Ti" => 1 << 40,
-        _ => return Err(HistoryFlagError::Bytes),
-    };
-    let number: u64 = number.parse().map_err(|_| HistoryFlagError::Bytes)?;
-    let bytes = number.checked_mul(unit).ok_or(HistoryFlagError::Bytes)?;
-    if bytes < LEAST_BYTES { Err(HistoryFlagError::Few) } else { Ok(bytes) }
+fn bytes(text: &str) -> Result<u64, BytesError> {
+    super::bytes::of(text, LEAST_BYTES)
 }
 
 #[cfg(test)]
@@ -86,15 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_as_people_write_them() {
-        for (text, expected) in
-            [("10GiB", 10 << 30), ("500MB", 500_000_000), ("100Mi", 100 << 20), ("67108864", 64 << 20)]
-        {
-            assert_eq!(bytes(text).unwrap(), expected, "{text}");
-        }
-        for text in ["", "GiB", "10 gigabytes", "-1GiB", "1MiB", "99999999999999999999TiB", "1.5GiB"] {
-            assert!(bytes(text).is_err(), "{text}");
-        }
+    fn lengths_of_time() {
         assert!(retain("30d").is_ok() && retain("5m").is_err() && retain("soon").is_err());
     }
 }

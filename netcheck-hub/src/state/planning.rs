@@ -37,11 +37,9 @@ impl Hub {
         let due: Vec<NodeIx> =
             state.each().filter(|(_, agent)| state.is_due(agent, now_ns)).map(|(at, _)| at).collect();
         let expedited = std::mem::take(&mut state.expedited);
-        let mut planner = Planner::new(
-            (Arc::clone(&state.planned_roster), Arc::clone(&state.catalog)),
-            &self.settings.rotation,
-            now_ns,
-        );
+        let rotation = state.rotation;
+        let plans_of = (Arc::clone(&state.planned_roster), Arc::clone(&state.catalog));
+        let mut planner = Planner::new(plans_of, &rotation, now_ns);
         let returned = if due.is_empty() { BTreeMap::new() } else { state.returned.clone() };
         drop(state);
         planner.keep(&returned);
@@ -96,6 +94,8 @@ impl Hub {
             .grouped(&older);
         let mut state = self.lock();
         state.catalog = Arc::new(catalog);
+        let sources = roster.nodes.values().filter(|node| node.unanswering().is_none()).count();
+        state.rotation = settings.rotation.within(settings.paths_held(), sources);
         let before = std::mem::replace(&mut state.planned_roster, roster);
         drop(state);
         drop(before);

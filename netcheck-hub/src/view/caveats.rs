@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::state::{Hub, State};
+use crate::state::{Hub, Settings, State};
 use netcheck_analysis::model::clock::unix_now_ns;
 use netcheck_analysis::words::names::listed;
 
@@ -13,7 +13,10 @@ impl Hub {
     /// Warnings about the measurement itself and about history; one line each.
     #[must_use]
     pub fn caveats(&self) -> Vec<String> {
-        let mut caveats = self.lock().caveats();
+        let state = self.lock();
+        let mut caveats = state.caveats();
+        caveats.extend(state.short_of_memory(&self.settings));
+        drop(state);
         caveats.extend(self.archive.iter().flat_map(|archive| archive.caveats()));
         caveats
     }
@@ -59,6 +62,23 @@ impl State {
         caveats.extend(self.of_agents());
         caveats.extend(self.catalog.left_out.iter().cloned());
         caveats
+    }
+
+    /// Nodes probe fewer paths at a time than was asked for.
+    fn short_of_memory(&self, settings: &Settings) -> Option<String> {
+        let (asked, now) = (settings.rotation.paths_per_node, self.rotation.paths_per_node);
+        let limit = settings.memory_limit.filter(|_| now < asked)?;
+        let nodes = self.each().filter(|(_, agent)| agent.turns.is_some()).count() as u64;
+        let needed = settings.memory_for(nodes * asked as u64);
+        (nodes > 0).then(|| {
+            format!(
+                "the hub may take {} MiB of memory, so that each node probes {now} paths at a time rather than {asked}, \
+                 and rounds take longer; for {asked} raise the limit (hub.resources.limits.memory, --memory-limit) to \
+                 some {} MiB",
+                limit >> 20,
+                needed.div_ceil(1 << 20),
+            )
+        })
     }
 
     /// What nobody can probe, though it is meant to be there: whatever is measured, not all is known to be well.

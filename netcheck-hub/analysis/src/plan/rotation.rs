@@ -51,6 +51,19 @@ impl Default for Rotation {
     }
 }
 
+/// Fewer paths at a time are none: neighbours, services and DNS servers are probed always.
+const FEWEST_PATHS: usize = 64;
+
+impl Rotation {
+    /// The same for so many nodes, where the hub holds no more than `held` paths that are probed.
+    #[must_use]
+    pub fn within(self, held: Option<u64>, nodes: usize) -> Self {
+        let share = held.map(|held| usize::try_from(held / nodes.max(1) as u64).unwrap_or(usize::MAX));
+        let most = share.map_or(usize::MAX, |share| share.max(FEWEST_PATHS));
+        Self { paths_per_node: self.paths_per_node.min(most), ..self }
+    }
+}
+
 /// How a node's paths take turns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RotationSlot {

@@ -25,14 +25,20 @@ struct Rig {
     now_ns: i64,
 }
 
+fn settings() -> Settings {
+    let second = Duration::from_secs(1);
+    let rotation = Rotation { paths_per_node: 96, cover: second * 120, interval: second };
+    Settings { rotation, ..Settings::every(second) }
+}
+
 impl Rig {
     /// Sixty nodes in three zones, of which each may probe 96 paths at a time.
     fn start() -> Self {
-        let second = Duration::from_secs(1);
-        let hub = Hub::new(Settings {
-            rotation: Rotation { paths_per_node: 96, cover: second * 120, interval: second },
-            ..Settings::every(second)
-        });
+        Self::with(settings())
+    }
+
+    fn with(settings: Settings) -> Self {
+        let hub = Hub::new(settings);
         // Turns hang on the time of day: always the same one, after the hub's start.
         let rig = Self { now_ns: 2_000_000_000 * SECOND_NS, hub };
         rig.take_nodes(|_| true);
@@ -94,6 +100,31 @@ impl Rig {
                 .unwrap();
         self.hub.matrix(&selector, &Range::newest(Duration::from_secs(10), self.now_ns)).cells
     }
+}
+
+#[test]
+fn a_limit_of_memory_makes_nodes_probe_fewer_paths_at_a_time_and_says_so() {
+    let enough = settings().memory_for(NODES as u64 * 96);
+    let rig = Rig::with(Settings { memory_limit: Some(enough), ..settings() });
+    let coverage = rig.report().coverage.unwrap();
+    let all_at_once = coverage.at_once;
+    assert_eq!(rig.hub.caveats().iter().filter(|line| line.contains("memory")).count(), 0);
+
+    let less = settings().memory_for(NODES as u64 * 72);
+    let mut rig = Rig::with(Settings { memory_limit: Some(less), ..settings() });
+    let coverage = rig.report().coverage.unwrap();
+    assert!(coverage.at_once <= NODES as u64 * 72 && coverage.at_once < all_at_once, "{}", coverage.at_once);
+    assert_eq!(coverage.paths, NODES as u64 * PATHS, "all have their turn");
+    let caveats = rig.hub.caveats();
+    let line = caveats.iter().find(|line| line.contains("memory")).unwrap();
+    let expected = format!(
+        "72 paths at a time rather than 96, and rounds take longer; for 96 raise the limit \
+                            (hub.resources.limits.memory, --memory-limit) to some {} MiB",
+        enough.div_ceil(1 << 20)
+    );
+    assert!(line.ends_with(&expected), "{line}");
+    (0..3).for_each(|_| rig.second("nobody"));
+    assert!(rig.planned().len() <= 72 / 3);
 }
 
 #[test]

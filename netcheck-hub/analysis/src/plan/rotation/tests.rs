@@ -103,6 +103,22 @@ fn rotation(paths_per_node: usize) -> Rotation {
 }
 
 #[test]
+fn no_more_than_the_hub_holds() {
+    let asked = rotation(1000);
+    for (held, nodes, expected) in [
+        (None, 1000, 1000),
+        (Some(1_000_000), 1000, 1000),
+        (Some(350_000), 1000, 350),
+        (Some(350_000), 3, 1000),
+        (Some(350_000), 0, 1000),
+        (Some(0), 5000, FEWEST_PATHS),
+    ] {
+        assert_eq!(asked.within(held, nodes).paths_per_node, expected, "{held:?} for {nodes}");
+    }
+    assert_eq!(rotation(16).within(Some(0), 5000).paths_per_node, 16, "never more than was asked for");
+}
+
+#[test]
 fn what_fits_is_probed_all_the_time() {
     let catalog = cluster(10, 2, 5);
     let mut node = Node::new("n", &catalog, rotation(35));
