@@ -4,6 +4,8 @@
 //! table does not allow. A table lists the lowest layer first: a folder imports only folders of earlier rows, and of
 //! these only the ones that its own row names. So no circle of imports can arise.
 //!
+//! The messages of the contract are named in few modules of a crate whose table says in which.
+//!
 //! Paths are found in tokens, not in text: in `use` groups, in expressions, in the arguments of macros. `lib.rs` and
 //! `main.rs` put the folders together and may import all of them, as may tests (modules by the name of `tests`): a test
 //! of a lower layer may set up what is built on it.
@@ -19,7 +21,7 @@ use crate::tools::root;
 
 mod scan;
 
-use scan::{Import, imports};
+use scan::{Import, imports, messages};
 
 /// What one crate's folders may import.
 pub(crate) struct Table {
@@ -27,6 +29,8 @@ pub(crate) struct Table {
     crate_dir: &'static str,
     /// Each folder (or file beside `lib.rs`), lowest layer first, and the folders that it may import.
     rows: &'static [Row],
+    /// Modules that may name the messages of the contract, with all below them; none: all may.
+    messages: &'static [&'static str],
 }
 
 type Row = (&'static str, &'static [&'static str]);
@@ -38,6 +42,7 @@ const TABLES: &[Table] = &[AGENT, ANALYSIS, HUB];
 #[rustfmt::skip]
 const AGENT: Table = Table {
     crate_dir: "netcheck-agent",
+    messages: &[],
     rows: &[
         ("model", &[]),
         ("host", &["model"]),
@@ -64,6 +69,8 @@ const AGENT: Table = Table {
 #[rustfmt::skip]
 const ANALYSIS: Table = Table {
     crate_dir: "netcheck-hub/analysis",
+    // Figures are for readers alone: sums of windows, made for each answer.
+    messages: &["wire", "matrix/figures"],
     rows: &[
         ("model", &[]),
         ("words", &["model"]),
@@ -73,6 +80,7 @@ const ANALYSIS: Table = Table {
         ("matrix", &["model", "words", "cluster", "plan", "evidence"]),
         ("meter", &["model", "cluster", "plan", "matrix"]),
         ("incident", &["model", "words", "cluster", "plan", "matrix"]),
+        ("wire", &["model", "cluster", "plan", "evidence", "matrix", "incident"]),
     ],
 };
 
@@ -80,6 +88,7 @@ const ANALYSIS: Table = Table {
 #[rustfmt::skip]
 const HUB: Table = Table {
     crate_dir: "netcheck-hub",
+    messages: &[],
     rows: &[
         ("inventory", &[]),
         ("wire", &[]),
@@ -163,7 +172,21 @@ impl Table {
             let why = self.refusal(folder, &imported)?;
             Some(Breach { file: file.to_owned(), line, folder: folder.clone(), imported, why })
         };
-        Ok(found.into_iter().filter_map(breach).collect())
+        let mut breaches: Vec<Breach> = found.into_iter().filter_map(breach).collect();
+        let module = module.join("/");
+        let within = |known: &&str| {
+            module.strip_prefix(known).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric))
+        };
+        if !self.messages.is_empty() && !self.messages.iter().any(within) {
+            breaches.extend(messages(text)?.into_iter().map(|line| Breach {
+                file: file.to_owned(),
+                line,
+                folder: folder.clone(),
+                imported: "netcheck_proto::v1".to_owned(),
+                why: "messages, which only the modules know that read and write them",
+            }));
+        }
+        Ok(breaches)
     }
 
     /// Why a folder may not import another; none where it may.

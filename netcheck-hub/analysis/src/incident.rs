@@ -15,13 +15,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use netcheck_common::domain::{Family, Outcome, ProbeKind};
-use netcheck_proto::v1;
 
 use crate::cluster::roster::Owner;
 use crate::matrix::flows::Flows;
 use crate::model::Pattern;
 use crate::model::incident::IncidentKind;
 use crate::model::location::{Certainty, Location};
+use crate::model::ports::PortLosses;
 use crate::model::verdict::Verdict;
 use crate::plan::PlannedPath;
 
@@ -120,7 +120,7 @@ pub struct Symptom {
     /// Where only large packets are lost: the largest that passes, and the smallest that does not.
     pub oversize: Option<(u16, u16)>,
     /// Where only packets from some source ports are lost: which.
-    pub by_port: Option<v1::SourcePorts>,
+    pub by_port: Option<PortLosses>,
     /// Where new flows fare otherwise than old ones.
     pub flows: Option<Flows>,
 }

@@ -2,11 +2,13 @@
 //! which reason, the verdict of a path, responders that are away for a moment. Pure; imports no other folder.
 
 pub mod clock;
+pub mod culprit;
 pub mod evidence;
 pub mod incident;
 pub mod leave;
 pub mod location;
 pub mod meter;
+pub mod ports;
 pub mod reason;
 pub mod target;
 pub mod verdict;

@@ -29,7 +29,6 @@ mod sources;
 #[cfg(test)]
 mod tests;
 mod vantage;
-mod wire;
 
 use crate::model::target::{ServiceAddress, TargetKind};
 use addresses::Addresses;
@@ -40,7 +39,6 @@ pub use path_ids::PathIdAllocator;
 pub use prober::Prober;
 pub use requested::RequestedBy;
 pub use sources::Sources;
-pub use wire::{target_kind as wire_target_kind, wire_path};
 
 /// What the operator asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,18 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use netcheck_notify::{Culprit, Notice, Object};
-use netcheck_proto::v1;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::state::Hub;
-use crate::wire;
 use netcheck_analysis::cluster::roster::Roster;
 use netcheck_analysis::incident::Incident;
 use netcheck_analysis::incident::advice::{Advice, advice};
+use netcheck_analysis::model::culprit;
 use netcheck_analysis::model::incident::IncidentKind;
 use netcheck_analysis::model::location::Certainty;
 use netcheck_analysis::model::target::TargetKind;
+use netcheck_analysis::wire;
 
 /// Closed incidents that are sent: those that a receiver that was away may not have heard of.
 const CLOSED: usize = 128;
@@ -114,8 +114,8 @@ fn kind(kind: IncidentKind) -> String {
 }
 
 /// Those that are known; that one is not is no news for who is called at night.
-fn culprits(found: &[v1::Culprit]) -> Vec<Culprit> {
-    let known = found.iter().filter(|culprit| culprit.kind() != v1::CulpritKind::Untold);
+fn culprits(found: &[culprit::Culprit]) -> Vec<Culprit> {
+    let known = found.iter().filter(|culprit| !culprit.is_untold());
     let described = known.map(|culprit| Culprit {
         node: culprit.node.clone(),
         object: culprit.object.clone(),

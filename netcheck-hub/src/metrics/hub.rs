@@ -2,11 +2,11 @@
 
 use super::collect::Families;
 use crate::state::State;
-use crate::wire;
 use netcheck_analysis::model::clock::SECOND_NS;
 use netcheck_analysis::model::incident::IncidentKind;
 use netcheck_analysis::model::verdict::Verdict;
 use netcheck_analysis::plan::coverage::Coverage;
+use netcheck_analysis::wire;
 
 /// Open incidents that have a series of their own.
 const INCIDENTS: usize = 64;

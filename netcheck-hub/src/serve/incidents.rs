@@ -8,9 +8,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::serve::follow::{Follow, ReaderStream, follow};
 use crate::state::Hub;
-use crate::wire;
 use netcheck_analysis::incident::Incident;
 use netcheck_analysis::model::clock::{timestamp, unix_now_ns};
+use netcheck_analysis::wire;
 
 impl Hub {
     /// The incidents as the newest evaluation left them.

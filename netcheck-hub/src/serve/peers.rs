@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use netcheck_analysis::model::clock::{nanos, timestamp, unix_now_ns};
 use netcheck_analysis::plan::peers::leases::{Claim, LeaseError};
-use netcheck_analysis::plan::peers::{PeerError, TARGETS_MAX, cluster_name, own, read};
-use netcheck_analysis::plan::wire_target_kind;
+use netcheck_analysis::plan::peers::{OwnTarget, TARGETS_MAX, own};
+use netcheck_analysis::wire::peers::{PeerError, cluster_name, read};
+use netcheck_analysis::wire::target::target_kind;
 use netcheck_proto::v1::peer_service_server::PeerService;
 use netcheck_proto::{convert, v1};
 use tonic::{Request, Response, Status};
@@ -87,7 +88,7 @@ impl PeerService for Peers {
         request: Request<v1::ListOwnTargetsRequest>,
     ) -> Result<Response<v1::ListOwnTargetsResponse>, Status> {
         let request = request.into_inner();
-        let kind = |&kind: &i32| wire_target_kind("kinds", kind);
+        let kind = |&kind: &i32| target_kind("kinds", kind);
         let kinds = request.kinds.iter().map(kind).collect::<Result<Vec<_>, _>>().map_err(invalid)?;
         let most = match request.most as usize {
             0 => TARGETS_MAX,
@@ -100,7 +101,7 @@ impl PeerService for Peers {
         drop(state);
         let own_targets = own(&catalog, &kinds, most, &answering);
         Ok(Response::new(v1::ListOwnTargetsResponse {
-            targets: own_targets.targets,
+            targets: own_targets.targets.iter().map(OwnTarget::to_wire).collect(),
             left_out: own_targets.left_out,
         }))
     }

@@ -5,7 +5,6 @@ use netcheck_common::window::Steps;
 use netcheck_proto::v1;
 
 use crate::state::State;
-use crate::wire;
 use netcheck_analysis::evidence::locate::{destination, exchange};
 use netcheck_analysis::evidence::losses::losses;
 use netcheck_analysis::evidence::{LocatedLoss, Lost};
@@ -19,8 +18,10 @@ use netcheck_analysis::matrix::sizes::Sizes;
 use netcheck_analysis::model::clock::timestamp;
 use netcheck_analysis::model::verdict::{Rules, Verdict};
 use netcheck_analysis::model::{NodeIx, Pattern};
+use netcheck_analysis::plan::Target;
 use netcheck_analysis::plan::selector::Selector;
-use netcheck_analysis::plan::{Target, wire_path};
+use netcheck_analysis::wire;
+use netcheck_analysis::wire::target::wire_path;
 
 /// A cell and what the report needs beyond it.
 #[derive(Clone, Debug)]

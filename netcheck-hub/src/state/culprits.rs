@@ -12,8 +12,10 @@ use netcheck_proto::v1;
 use self::case::{case, receiver, sender};
 use super::State;
 use netcheck_analysis::model::NodeIx;
-use netcheck_analysis::model::clock::{SECOND_NS, timestamp};
+use netcheck_analysis::model::clock::SECOND_NS;
+use netcheck_analysis::model::culprit::{Culprit, CulpritKind};
 use netcheck_analysis::plan::Probe;
+use netcheck_analysis::wire;
 
 mod case;
 
@@ -50,7 +52,7 @@ type Key = (String, Place);
 
 #[derive(Debug, Default)]
 struct Known {
-    culprits: Vec<v1::Culprit>,
+    culprits: Vec<Culprit>,
     /// When it is to be asked about again.
     due_ns: i64,
 }
@@ -85,7 +87,7 @@ impl Culprits {
     /// An operator wants to know: agents that wait for that may be asked.
     pub fn demand(&mut self, now_ns: i64) {
         self.demand_ns = Some(now_ns);
-        let unknown = |known: &&mut Known| known.culprits.iter().all(is_unknown);
+        let unknown = |known: &&mut Known| known.culprits.iter().all(Culprit::is_untold);
         for known in self.known.values_mut().filter(unknown) {
             known.due_ns = now_ns;
         }
@@ -96,12 +98,12 @@ impl Culprits {
     }
 
     /// Of one incident, all of its places.
-    fn of(&self, incident: &str) -> Vec<v1::Culprit> {
+    fn of(&self, incident: &str) -> Vec<Culprit> {
         let of_it = self.known.iter().filter(|((id, _), _)| id == incident);
-        let mut all: Vec<v1::Culprit> = of_it.flat_map(|(_, known)| known.culprits.iter().cloned()).collect();
+        let mut all: Vec<Culprit> = of_it.flat_map(|(_, known)| known.culprits.iter().cloned()).collect();
         // That one place is not known is no news beside what another one showed.
-        if all.iter().any(|culprit| !is_unknown(culprit)) {
-            all.retain(|culprit| !is_unknown(culprit));
+        if all.iter().any(|culprit| !culprit.is_untold()) {
+            all.retain(|culprit| !culprit.is_untold());
         }
         all.sort_by(|a, b| (&a.node, a.kind, &a.object, &a.text).cmp(&(&b.node, b.kind, &b.object, &b.text)));
         all.dedup_by(|a, b| (&a.node, &a.object) == (&b.node, &b.object) && !a.object.is_empty());
@@ -123,17 +125,13 @@ impl Culprits {
         forgot
     }
 
-    fn learn(&mut self, key: &Key, culprits: Vec<v1::Culprit>, due_ns: i64) {
+    fn learn(&mut self, key: &Key, culprits: Vec<Culprit>, due_ns: i64) {
         let known = self.known.entry(key.clone()).or_default();
         known.due_ns = due_ns;
-        if known.culprits.is_empty() || culprits.iter().any(|culprit| !is_unknown(culprit)) {
+        if known.culprits.is_empty() || culprits.iter().any(|culprit| !culprit.is_untold()) {
             known.culprits = culprits;
         }
     }
-}
-
-fn is_unknown(culprit: &v1::Culprit) -> bool {
-    culprit.kind() == v1::CulpritKind::Untold
 }
 
 fn place(at: &v1::LossLocation, probe: &Probe) -> Place {
@@ -198,7 +196,7 @@ impl State {
                     continue;
                 };
                 let probe = lost.in_the_end(&row.path.probe);
-                let at = crate::wire::location(at);
+                let at = wire::location(at);
                 let more = [sender(&at, &agent.name), receiver(&at, lost.tries_size())];
                 for at in more.into_iter().flatten().chain([at]) {
                     let place = place(&at, &probe);
@@ -275,18 +273,14 @@ impl State {
             .map(|after| after.seconds.saturating_mul(SECOND_NS).saturating_add(after.nanos.into()));
         for (at, key) in (0..).zip(&keys) {
             let of_case = answer.found.iter().filter(|found| found.case == at);
-            let culprits: Vec<v1::Culprit> = of_case
-                .filter_map(|found| found.culprit.clone())
+            let culprits: Vec<Culprit> = of_case
+                .filter_map(|found| found.culprit.as_ref())
                 // An agent speaks of its own node, whatever it says.
-                .map(|culprit| v1::Culprit {
-                    node: node.clone(),
-                    found_at: Some(timestamp(now_ns)),
-                    ..culprit
-                })
+                .map(|found| Culprit { node: node.clone(), found_ns: Some(now_ns), ..wire::culprit(found) })
                 .collect();
             let lasts_ns = match again_ns {
                 Some(after_ns) => after_ns.clamp(SECOND_NS, FOUND_NS),
-                None if culprits.iter().any(|culprit| !is_unknown(culprit)) => FOUND_NS,
+                None if culprits.iter().any(|culprit| !culprit.is_untold()) => FOUND_NS,
                 None => NOTHING_NS,
             };
             self.culprits.learn(key, culprits, now_ns.saturating_add(lasts_ns));
@@ -300,11 +294,6 @@ impl State {
     }
 }
 
-fn unknown(node: &str, why: &str) -> v1::Culprit {
-    v1::Culprit {
-        node: node.to_owned(),
-        kind: v1::CulpritKind::Untold.into(),
-        text: why.to_owned(),
-        ..Default::default()
-    }
+fn unknown(node: &str, why: &str) -> Culprit {
+    Culprit { node: node.to_owned(), kind: CulpritKind::Untold, text: why.to_owned(), ..Default::default() }
 }

@@ -248,7 +248,7 @@ impl State {
             lost_ns: cell.lost_ns,
             outcome: cell.outcome,
             oversize: cell.oversize,
-            by_port: cell.by_port.as_ref().map(Ports::to_wire),
+            by_port: cell.by_port.as_ref().map(Ports::losses),
             flows: cell.flows,
         }
     }

@@ -13,7 +13,6 @@ use netcheck_proto::{agent, columns, convert, v1};
 use crate::state::LOST_TOTAL;
 use crate::state::State;
 use crate::state::history::Late;
-use crate::wire;
 use netcheck_analysis::evidence::{DropFact, Lost, pending};
 use netcheck_analysis::matrix::Row;
 use netcheck_analysis::matrix::ports::Ports;
@@ -23,6 +22,7 @@ use netcheck_analysis::model::NodeIx;
 use netcheck_analysis::model::evidence::{DropRecord, LostSample, ProbeIdentity};
 use netcheck_analysis::model::target::{ServiceAddress, TargetKind};
 use netcheck_analysis::plan::PlannedPath;
+use netcheck_analysis::wire;
 
 /// A window may end this much in the future before the agent's clock is taken to have been set.
 const FUTURE_NS: i64 = 2 * netcheck_analysis::model::clock::SECOND_NS;

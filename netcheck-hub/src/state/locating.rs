@@ -15,7 +15,6 @@ use self::reverse::{send_error, send_unreported};
 use crate::state::Settings;
 use crate::state::State;
 use crate::state::agent::{Agent, Live};
-use crate::wire;
 use netcheck_analysis::evidence::answers::{reflected, sighted};
 use netcheck_analysis::evidence::locate::{LocateInput, addressee, destination, locate};
 use netcheck_analysis::evidence::{Lost, Sight, Want};
@@ -25,6 +24,7 @@ use netcheck_analysis::model::clock::SECOND_NS;
 use netcheck_analysis::model::location::{Certainty, InterfaceRole, Location};
 use netcheck_analysis::model::verdict::Verdict;
 use netcheck_analysis::plan::Probe;
+use netcheck_analysis::wire;
 
 mod reverse;
 

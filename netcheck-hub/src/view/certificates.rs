@@ -9,7 +9,6 @@ use netcheck_proto::words::expiry;
 use crate::state::State;
 use netcheck_analysis::model::clock::{SECOND_NS, nanos};
 use netcheck_analysis::plan::Target;
-use netcheck_analysis::words::names::target_name;
 
 impl State {
     /// By target, when the first of its certificates expires (unix seconds).
@@ -35,11 +34,7 @@ impl State {
         let soon = self.certificates().into_values();
         let soon = soon.filter(|(not_after, _)| not_after.saturating_mul(SECOND_NS) < until_ns);
         soon.map(|(not_after, target)| {
-            format!(
-                "{}: its certificate {}",
-                target_name(&target.to_wire()),
-                expiry(not_after, now_ns / SECOND_NS)
-            )
+            format!("{}: its certificate {}", target.label(), expiry(not_after, now_ns / SECOND_NS))
         })
         .collect()
     }

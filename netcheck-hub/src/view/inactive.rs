@@ -15,8 +15,8 @@ use netcheck_analysis::model::verdict::Verdict;
 use netcheck_analysis::plan::coverage::{Coverage, LastVerdict, NodeCoverage, standing};
 use netcheck_analysis::plan::rotation::RotationSlot;
 use netcheck_analysis::plan::selector::Selector;
-use netcheck_analysis::plan::wire_path;
 use netcheck_analysis::plan::{Catalog, NodeAssignment, Plan, PlannedPath, Probe};
+use netcheck_analysis::wire::target::wire_path;
 
 /// Cells of such paths in one answer, of about a kilobyte each. The largest clusters have a hundred times as many.
 const MOST: usize = 500_000;

@@ -214,7 +214,7 @@ impl Hub {
             let stats = cell.cell.stats.unwrap_or_default();
             v1::PathDetail {
                 unlocated: stats.sent.saturating_sub(stats.reply).saturating_sub(placed),
-                losses: places.iter().map(crate::wire::located_loss).collect(),
+                losses: places.iter().map(netcheck_analysis::wire::located_loss).collect(),
                 cell: Some(cell.cell),
                 lost_probes: Vec::new(),
             }

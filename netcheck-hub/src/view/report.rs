@@ -16,7 +16,6 @@ use netcheck_proto::v1;
 
 use crate::state::Hub;
 use crate::state::cells::Cell;
-use crate::wire;
 use netcheck_analysis::evidence::LocatedLoss;
 use netcheck_analysis::incident::Incident;
 use netcheck_analysis::matrix::range::Range;
@@ -26,6 +25,7 @@ use netcheck_analysis::model::location::{Direction, Location, Stage};
 use netcheck_analysis::model::reason::DropReason;
 use netcheck_analysis::model::verdict::Verdict;
 use netcheck_analysis::plan::coverage::Coverage;
+use netcheck_analysis::wire;
 use netcheck_analysis::words::names::{listed, source_name};
 
 pub mod conclusion;

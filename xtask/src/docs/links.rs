@@ -7,6 +7,8 @@ use super::pages::Page;
 
 /// The page with the lists of files to read, and how many each of them may have.
 const ARCHITECTURE: &str = "docs/architecture.md";
+/// The page with the walks: which files a change goes through.
+const DEVELOP: &str = "docs/develop.md";
 /// Headings in it whose tables list files, and how many at most.
 const WALKS: [(&str, usize); 3] = [("## A lost probe", 40), ("## A plan", 40), ("## A query", 15)];
 
@@ -22,6 +24,9 @@ pub(super) fn broken(pages: &[Page], root: &Path) -> Vec<String> {
             if !root.join(span).exists() {
                 wrong.push(format!("{}:{number}: there is no {span}", page.path));
             }
+        }
+        if [ARCHITECTURE, DEVELOP].contains(&page.path.as_str()) {
+            wrong.extend(misnamed(page, root));
         }
         if page.path == ARCHITECTURE {
             wrong.extend(WALKS.iter().filter_map(|&(heading, most)| too_long(page, heading, most)));
@@ -86,16 +91,50 @@ fn is_path(span: &str, root: &Path) -> bool {
     plain && first.is_some_and(|(first, _)| folder(first))
 }
 
+/// What tables of files say of them that is not so: a file beside that is not there, a name that is not in it.
+fn misnamed(page: &Page, root: &Path) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for line in page.prose().filter(|line| line.text.starts_with("| `")) {
+        let mut spans = line.text.split('`').skip(1).step_by(2);
+        let Some(file) = spans.next().filter(|file| root.join(file).is_file()) else { continue };
+        let spans: Vec<&str> = spans.collect();
+        let named = spans.iter().copied().chain([file]).map(|path| root.join(path));
+        let text: String = named.filter_map(|path| std::fs::read_to_string(path).ok()).collect();
+        let words: BTreeSet<&str> = text.split(|c: char| !is_word(c)).collect();
+        for span in spans.into_iter().filter(|span| !span.contains(' ') && !root.join(span).exists()) {
+            let missing = if span.ends_with(".rs") {
+                let path = root.join(file);
+                !path.with_file_name(span).exists() && !path.with_extension("").join(span).exists()
+            } else {
+                let name = span.rsplit("::").next().unwrap_or_default();
+                !name.is_empty() && name.chars().all(is_word) && !words.contains(name)
+            };
+            if missing {
+                wrong.push(format!("{}:{}: {file} has no {span}", page.path, line.number));
+            }
+        }
+    }
+    wrong
+}
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
 /// That a list of files below a heading is missing, or longer than it may be.
 fn too_long(page: &Page, heading: &str, most: usize) -> Option<String> {
     let mut lines = page.prose().skip_while(|line| line.text != heading);
     let Some(start) = lines.next() else { return Some(format!("{}: no heading `{heading}`", page.path)) };
     let below = lines.take_while(|line| !line.text.starts_with("## "));
-    let files: BTreeSet<&str> = below
-        .filter_map(|line| line.text.strip_prefix("| `")?.split_once('`'))
-        .map(|(file, _)| file)
-        .filter(|file| file.contains('/'))
-        .collect();
+    // Files that a row names beside its own are to be read as well.
+    let named = |text: &str| -> Vec<String> {
+        let mut spans = text.split('`').skip(1).step_by(2);
+        let Some(file) = spans.next().filter(|file| file.contains('/')) else { return Vec::new() };
+        let beside = spans.filter(|span| span.ends_with(".rs")).map(|span| format!("{file}/{span}"));
+        beside.chain([file.to_owned()]).collect()
+    };
+    let rows = below.filter(|line| line.text.starts_with("| `"));
+    let files: BTreeSet<String> = rows.flat_map(|line| named(&line.text)).collect();
     match files.len() {
         0 => Some(format!("{}:{}: `{heading}` lists no files", page.path, start.number)),
         count if count > most => {
@@ -137,6 +176,24 @@ mod tests {
             [
                 "README.md:2: the link to docs/b.md leads nowhere",
                 "README.md:2: README.md has no heading nothing"
+            ]
+        );
+    }
+
+    #[test]
+    fn tables_of_files_name_what_is_there() {
+        let root = root();
+        std::fs::create_dir(root.path().join("src/x")).unwrap();
+        std::fs::write(root.path().join("src/x/inner.rs"), "").unwrap();
+        std::fs::write(root.path().join("src/x.rs"), "pub enum Kind { All }\n").unwrap();
+        let text = "| file | what |\n|---|---|\n| `src/x.rs` | `Kind`, `Kind::All`, `inner.rs`, `cargo run x` |\n\
+                    | `src/x.rs` | `Sort`, `Kind::None`, `outer.rs` |\n| `word` | `Sort` |\n";
+        assert_eq!(
+            misnamed(&Page::parse(DEVELOP, text), root.path()),
+            [
+                "docs/develop.md:4: src/x.rs has no Sort",
+                "docs/develop.md:4: src/x.rs has no Kind::None",
+                "docs/develop.md:4: src/x.rs has no outer.rs"
             ]
         );
     }

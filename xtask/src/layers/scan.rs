@@ -28,6 +28,41 @@ pub(crate) fn imports(text: &str, module: &[String]) -> Result<Vec<Import>> {
     Ok(found)
 }
 
+/// The lines at which the messages of the contract are named: `netcheck_proto::v1`, alone or in a group.
+///
+/// # Errors
+/// The text is no Rust.
+pub(crate) fn messages(text: &str) -> Result<Vec<usize>> {
+    let tokens = TokenStream::from_str(text).map_err(|error| anyhow!("{error}"))?;
+    let mut lines = Vec::new();
+    scan_messages(tokens, &mut lines);
+    Ok(lines)
+}
+
+fn scan_messages(tokens: TokenStream, lines: &mut Vec<usize>) {
+    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    let mut at = 0;
+    while at < tokens.len() {
+        if inline_module(&tokens[at..]).is_some_and(|(name, _)| name == "tests") {
+            at += 3;
+            continue;
+        }
+        match &tokens[at] {
+            TokenTree::Group(group) => scan_messages(group.stream(), lines),
+            TokenTree::Ident(word)
+                if word == "netcheck_proto" && is_colons(tokens.get(at + 1), tokens.get(at + 2)) =>
+            {
+                let mut named = Vec::new();
+                first_names(&tokens[at + 3..], &mut named);
+                lines.extend(named.into_iter().filter(|name| name.folder == "v1").map(|name| name.line));
+                at += 2;
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+}
+
 fn scan(tokens: TokenStream, module: &[String], found: &mut Vec<Import>) {
     let tokens: Vec<TokenTree> = tokens.into_iter().collect();
     let mut at = 0;

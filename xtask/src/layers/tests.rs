@@ -2,8 +2,11 @@ use std::path::Path;
 
 use super::{TABLES, Table, module_of, scan::imports};
 
-const TABLE: Table =
-    Table { crate_dir: "some-crate", rows: &[("model", &[]), ("plan", &["model"]), ("engine", &["plan"])] };
+const TABLE: Table = Table {
+    crate_dir: "some-crate",
+    rows: &[("model", &[]), ("plan", &["model"]), ("engine", &["plan"])],
+    messages: &["engine", "plan/sent"],
+};
 
 /// Line and imported folder of each breach in a file of the crate.
 fn breaches(file: &str, text: &str) -> Vec<(usize, String)> {
@@ -76,6 +79,27 @@ fn a_file_knows_its_module() {
     assert_eq!(module_of(Path::new("plan/read.rs")), ["plan", "read"]);
     assert!(module_of(Path::new("lib.rs")).is_empty());
     assert_eq!(imports("use crate::a; use crate::b::c;", &["a".to_owned()]).unwrap().len(), 2);
+}
+
+#[test]
+fn messages_are_named_where_they_are_read_and_written() {
+    for text in [
+        "use netcheck_proto::v1;",
+        "use netcheck_proto::{convert, v1};",
+        "use netcheck_proto::v1::Path;",
+        "fn f(path: &netcheck_proto::v1::Path) {}",
+        "fn f() { g(netcheck_proto::v1::Path::default()) }",
+    ] {
+        let one = [(1, "netcheck_proto::v1".to_owned())];
+        assert_eq!(breaches("plan.rs", text), one, "{text}");
+        assert_eq!(breaches("plan/sentence.rs", text), one, "{text}");
+        for file in ["engine.rs", "engine/turn.rs", "plan/sent.rs", "plan/sent/whole.rs"] {
+            assert_eq!(breaches(file, text), [], "{file}: {text}");
+        }
+        assert_eq!(breaches("plan.rs", &format!("#[cfg(test)]\nmod tests {{ {text} }}")), []);
+    }
+    let other = "use netcheck_proto::{convert, text};\nuse k8s_openapi::api::core::v1::Node;";
+    assert_eq!(breaches("plan.rs", other), []);
 }
 
 #[test]

@@ -4,16 +4,16 @@
 use std::collections::BTreeSet;
 
 use netcheck_common::domain::{Family, Vantage};
-use netcheck_proto::v1;
 
 use super::Incident;
+use crate::model::culprit::Culprit;
 use crate::model::incident::IncidentKind;
-use crate::model::location::{Location, Stage};
+use crate::model::location::{Certainty, Location, Stage};
 use crate::model::target::TargetKind;
 use crate::model::verdict::Verdict;
 use crate::plan::Target;
 use crate::words::location::{reason, whereabouts};
-use crate::words::names::{listed, probe_name, sources_listed, target_name};
+use crate::words::names::{listed, probe_name, sources_listed};
 
 /// The three lines.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,8 +39,7 @@ fn broken(incident: &Incident) -> String {
     }
     let of = |path: &super::PathOf| (path.source.to_string(), path.path.vantage == Vantage::Pod);
     let who = sources_listed(paths().map(of));
-    let targets: BTreeSet<String> =
-        paths().map(|path| target_name(&path.path.probe.target.to_wire())).collect();
+    let targets: BTreeSet<String> = paths().map(|path| path.path.probe.target.label()).collect();
     let kinds: BTreeSet<_> = paths().map(|path| path.path.probe.kind).collect();
     let families: BTreeSet<_> = paths().map(|path| Family::of(path.path.probe.address)).collect();
     let family = match families.into_iter().collect::<Vec<_>>().as_slice() {
@@ -79,9 +78,9 @@ fn place(incident: &Incident) -> String {
 }
 
 /// The surest of those that agents found.
-fn named(incident: &Incident) -> Option<&v1::Culprit> {
-    let known = incident.culprits.iter().filter(|culprit| culprit.kind() != v1::CulpritKind::Untold);
-    known.min_by_key(|culprit| culprit.certainty() != v1::Certainty::Observed)
+fn named(incident: &Incident) -> Option<&Culprit> {
+    let known = incident.culprits.iter().filter(|culprit| !culprit.is_untold());
+    known.min_by_key(|culprit| culprit.certainty != Some(Certainty::Observed))
 }
 
 fn next(incident: &Incident) -> String {
@@ -164,6 +163,7 @@ mod tests {
     use super::*;
     use crate::incident::IncidentTracker;
     use crate::incident::tests::world::{World, dropped, timeout, to, touches};
+    use crate::model::culprit::CulpritKind;
     use crate::model::location::Direction;
 
     fn incident(world: &World) -> Incident {
@@ -188,9 +188,9 @@ mod tests {
         assert_eq!(shown.next, "on n2: nft list ruleset || iptables-save");
         // The object, where one was found.
         incident.culprits = vec![
-            v1::Culprit { kind: v1::CulpritKind::Untold.into(), node: "n1".to_owned(), ..Default::default() },
-            v1::Culprit {
-                kind: v1::CulpritKind::FilterRule.into(),
+            Culprit { kind: CulpritKind::Untold, node: "n1".to_owned(), ..Default::default() },
+            Culprit {
+                kind: CulpritKind::FilterRule,
                 node: "n2".to_owned(),
                 object: "rule 7 of chain input".to_owned(),
                 owner: "Calico".to_owned(),

@@ -331,7 +331,7 @@ fn class(fact: &Fact) -> causes::Class {
     // DNS over TCP or TLS crosses what TCP crosses.
     let kind = if probe.kind == ProbeKind::Dns && probe.over_tcp() { ProbeKind::Tcp } else { probe.kind };
     let size = if fact.large { causes::Size::Full } else { causes::Size::Small };
-    let port = |fact: &Fact| fact.symptom.as_ref()?.by_port.as_ref()?.lost.first().map(|of| of.port as u16);
+    let port = |fact: &Fact| fact.symptom.as_ref()?.by_port.as_ref()?.lost.first().map(|of| of.0);
     let source_port = (fact.pattern() == Pattern::Port).then(|| port(fact).unwrap_or(0));
     causes::Class { kind, family: fact.family(), size, fresh: probe.over_tcp(), source_port }
 }

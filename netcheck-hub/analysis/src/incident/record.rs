@@ -4,9 +4,9 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use netcheck_common::domain::{Family, ProbeKind};
-use netcheck_proto::v1;
 
 use super::{Explained, place};
+use crate::model::culprit::Culprit;
 use crate::model::incident::IncidentKind;
 use crate::model::location::{Certainty, Location};
 use crate::model::verdict::Verdict;
@@ -121,8 +121,8 @@ pub struct Incident {
     pub cause: String,
     /// Closed because another incident explains all of it: that one's id.
     pub merged_into: Option<String>,
-    /// What did it, where agents found it: kept as they said it, for readers alone.
-    pub culprits: Vec<v1::Culprit>,
+    /// What did it, where agents found it.
+    pub culprits: Vec<Culprit>,
     /// Changes with every change that a reader would want to see; 0 before it opened.
     pub revision: u64,
 }

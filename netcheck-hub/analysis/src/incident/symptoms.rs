@@ -7,7 +7,7 @@ use netcheck_common::domain::{Outcome, Vantage};
 
 use super::Fact;
 use crate::model::location::Certainty;
-use crate::words::names::{listed, probe_name, source_name, sources_listed, target_name};
+use crate::words::names::{listed, probe_name, source_name, sources_listed};
 
 /// Facts under one cause.
 const FACTS: usize = 6;
@@ -22,7 +22,7 @@ pub(super) fn sources(facts: &[&Fact]) -> String {
 
 /// What is probed, in short.
 pub(super) fn targets(facts: &[&Fact]) -> String {
-    listed(facts.iter().map(|fact| target_name(&fact.path.probe.target.to_wire())))
+    listed(facts.iter().map(|fact| fact.path.probe.target.label()))
 }
 
 /// That nobody is behind any of the targets, where it is so.
@@ -127,7 +127,7 @@ pub(super) fn evidence(arithmetic: Vec<String>, bad: &[&Fact], fine: &[&Fact]) -
 }
 
 fn path_name(fact: &Fact) -> String {
-    let target = target_name(&fact.path.probe.target.to_wire());
+    let target = fact.path.probe.target.label();
     let source = source_name(&fact.source, fact.path.vantage == Vantage::Pod);
     format!("{source} → {target} ({})", probe_name(fact.path.probe.kind))
 }

@@ -9,11 +9,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use netcheck_common::domain::PathId;
-use netcheck_proto::v1;
 
 use super::path_key::PathKey;
 use super::{Explained, Fact, Incident};
 use crate::model::clock::SECOND_NS;
+use crate::model::culprit::Culprit;
 use crate::model::incident::IncidentKind;
 use crate::model::location::Certainty;
 use crate::model::verdict::Verdict;
@@ -189,13 +189,13 @@ impl IncidentTracker {
     }
 
     /// What did it, on the nodes where an open incident is; it replaces what was said before.
-    pub fn name_culprits(&mut self, id: &str, culprits: Vec<v1::Culprit>) {
+    pub fn name_culprits(&mut self, id: &str, culprits: Vec<Culprit>) {
         let mut open = self.current.iter_mut().filter(|entry| entry.open);
         let Some(entry) = open.find(|entry| entry.incident.id == id) else { return };
         // Found again is no news, whenever that was.
-        let same = |a: &v1::Culprit, b: &v1::Culprit| {
-            v1::Culprit { found_at: None, text: String::new(), ..a.clone() }
-                == v1::Culprit { found_at: None, text: String::new(), ..b.clone() }
+        let same = |a: &Culprit, b: &Culprit| {
+            Culprit { found_ns: None, text: String::new(), ..a.clone() }
+                == Culprit { found_ns: None, text: String::new(), ..b.clone() }
         };
         let old = &entry.incident.culprits;
         let news = old.len() != culprits.len() || !old.iter().zip(&culprits).all(|(a, b)| same(a, b));

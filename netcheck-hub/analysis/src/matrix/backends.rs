@@ -2,10 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use netcheck_proto::{convert, v1};
-
 use crate::cluster::roster::Roster;
-use crate::model::clock::timestamp;
 
 /// Backends that are kept of one path. Who was not heard of for longest goes first.
 const PER_PATH: usize = 64;
@@ -22,11 +19,26 @@ pub struct Reached {
     /// Probes that left for it and were not answered.
     pub lost: u64,
     /// Those since it last answered.
-    run: u64,
+    pub(crate) run: u64,
     /// When it last answered, on the hub's axis.
-    answered_ns: Option<i64>,
+    pub(crate) answered_ns: Option<i64>,
     /// When the newest probe left for it.
-    heard_ns: i64,
+    pub(crate) heard_ns: i64,
+}
+
+/// What an agent saw of one, since it last said so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Where the packets went to.
+    pub backend: SocketAddr,
+    /// Probes that it answered.
+    pub answered: u32,
+    /// Probes that left for it and were not answered.
+    pub lost: u32,
+    /// When it last answered, on the hub's axis; counts where it answered any.
+    pub answered_ns: i64,
+    /// When the newest of those left that were not answered, in the same way.
+    pub lost_ns: i64,
 }
 
 /// The backends of one path, ascending.
@@ -34,19 +46,11 @@ pub struct Reached {
 pub struct Backends(Vec<Reached>);
 
 impl Backends {
-    /// Takes what an agent reported of one.
-    ///
-    /// # Errors
-    /// Where it does not hold together.
-    pub fn add(&mut self, wire: &v1::BackendSeen, offset_ns: i64) -> Result<(), convert::InvalidField> {
-        let address = convert::address("backends.address", &wire.address)?;
-        let backend = SocketAddr::new(address, convert::port("backends.port", wire.port)?);
-        if wire.answered == 0 && wire.lost == 0 {
-            return Err(convert::InvalidField::Zero { field: "backends.answered, backends.lost" });
-        }
-        let on_axis = |unix_ns: i64| unix_ns.saturating_add(offset_ns);
-        let answered_ns = (wire.answered > 0).then(|| on_axis(wire.answered_unix_ns));
-        let lost_ns = (wire.lost > 0).then(|| on_axis(wire.lost_unix_ns));
+    /// Takes what an agent saw of one.
+    pub fn take(&mut self, seen: &Seen) {
+        let &Seen { backend, answered, lost, .. } = seen;
+        let answered_ns = (answered > 0).then_some(seen.answered_ns);
+        let lost_ns = (lost > 0).then_some(seen.lost_ns);
         let heard_ns = answered_ns.max(lost_ns).unwrap_or_default();
         let at = match self.0.binary_search_by_key(&backend, |known| known.backend) {
             Ok(at) => at,
@@ -63,17 +67,21 @@ impl Backends {
             }
         };
         let known = &mut self.0[at];
-        known.answered = known.answered.saturating_add(wire.answered.into());
-        known.lost = known.lost.saturating_add(wire.lost.into());
+        known.answered = known.answered.saturating_add(answered.into());
+        known.lost = known.lost.saturating_add(lost.into());
         // Within one report nobody knows which came first, but for the newest of each.
         known.run = match (answered_ns, lost_ns) {
             (Some(answered_ns), Some(lost_ns)) if lost_ns > answered_ns => 1,
             (Some(_), _) => 0,
-            (None, _) => known.run.saturating_add(wire.lost.into()),
+            (None, _) => known.run.saturating_add(lost.into()),
         };
         known.answered_ns = known.answered_ns.max(answered_ns);
         known.heard_ns = known.heard_ns.max(heard_ns);
-        Ok(())
+    }
+
+    /// All of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Reached> {
+        self.0.iter()
     }
 
     /// Forgets those that no probe left for since `oldest_ns`. Returns whether any is left.
@@ -99,30 +107,12 @@ impl Backends {
             }
         })
     }
-
-    /// The wire form.
-    #[must_use]
-    pub fn to_wire(&self, roster: &Roster) -> Vec<v1::BackendReach> {
-        let one = |known: &Reached| {
-            let owner = roster.owner(known.backend.ip());
-            v1::BackendReach {
-                address: known.backend.ip().to_string(),
-                port: known.backend.port().into(),
-                pod: owner.and_then(|owner| owner.pod.clone()).unwrap_or_default(),
-                node: owner.map(|owner| owner.node.clone()).unwrap_or_default(),
-                answered: known.answered,
-                lost: known.lost,
-                lost_in_a_row: known.run,
-                last_answered: known.answered_ns.map(timestamp),
-                last_sent: Some(timestamp(known.heard_ns)),
-            }
-        };
-        self.0.iter().map(one).collect()
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use netcheck_proto::v1;
+
     use super::*;
 
     fn seen(last: u8, answered: u32, lost: u32, answered_unix_ns: i64, lost_unix_ns: i64) -> v1::BackendSeen {

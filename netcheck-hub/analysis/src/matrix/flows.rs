@@ -12,12 +12,10 @@
 
 use std::collections::VecDeque;
 
-use netcheck_proto::v1;
-
 use crate::evidence::Lost;
 use crate::matrix::ports::Ports;
 use crate::matrix::{Packed, Ring, Row, Slot};
-use crate::model::clock::{SECOND_NS, timestamp};
+use crate::model::clock::SECOND_NS;
 use crate::model::verdict::RUN;
 
 /// Consecutive new flows that are lost where new connections are denied.
@@ -113,17 +111,6 @@ impl Flows {
             format!(
                 "the newest {lost} probes of old flows were lost, {answered} new ones were answered meanwhile"
             )
-        }
-    }
-
-    /// The wire form.
-    #[must_use]
-    pub fn to_wire(&self) -> v1::FlowsDiffer {
-        v1::FlowsDiffer {
-            new_denied: self.new_denied,
-            since: Some(timestamp(self.since_ns)),
-            lost: self.lost,
-            answered: self.answered,
         }
     }
 }

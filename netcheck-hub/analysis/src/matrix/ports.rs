@@ -3,10 +3,11 @@
 //! Such a path is `degraded`, however few of its probes that costs: whoever's connection has the wrong port gets
 //! nothing through. Where they die follows from the same evidence as for any lost probe.
 
-use netcheck_proto::v1;
+use std::time::Duration;
 
 use crate::evidence::Lost;
-use crate::model::clock::{SECOND_NS, timestamp};
+use crate::model::clock::{SECOND_NS, nanos};
+use crate::model::ports::PortLosses;
 use crate::words::patterns::port_names;
 
 /// Rounds that may be missed until what the last one found is worth nothing.
@@ -35,34 +36,54 @@ pub struct Ports {
     stale_ns: i64,
 }
 
+/// What an agent found on one path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// How its ports fared.
+    pub losses: PortLosses,
+    /// Chance explains it still.
+    pub undecided: bool,
+    /// When, on the hub's axis.
+    pub measured_ns: i64,
+    /// How long a round of all ports takes.
+    pub interval: Duration,
+}
+
 impl Ports {
-    /// Reads what an agent reported: that no port loses its packets any more, or which do.
+    /// Takes what an agent found.
     ///
     /// # Errors
     /// Where it does not hold together.
-    pub fn read(wire: &v1::PathPorts, offset_ns: i64) -> Result<Option<Self>, Nonsense> {
-        if wire.lost.is_empty() {
-            return Ok(None);
-        }
-        let interval = wire.interval.and_then(|interval| std::time::Duration::try_from(interval).ok());
-        let sound = |of: &v1::PortLoss| {
-            let port = u16::try_from(of.port).ok().filter(|_| of.lost > 0 && of.lost <= of.sent)?;
-            Some((port, of.sent, of.lost))
-        };
-        let lost: Option<Vec<(u16, u32, u32)>> = wire.lost.iter().map(sound).collect();
-        let (Some(interval), Some(lost)) = (interval, lost) else { return Err(Nonsense) };
-        let some = wire.lost.len() < wire.ports as usize && wire.ports <= PORTS_MAX;
-        if !some || wire.others_lost > wire.others_sent {
+    pub fn of(found: Found) -> Result<Self, Nonsense> {
+        let Found { losses: PortLosses { ports, lost, others }, undecided, measured_ns, interval } = found;
+        let some = !lost.is_empty() && lost.len() < ports as usize && ports <= PORTS_MAX;
+        let sound = lost.iter().all(|&(_, sent, lost)| lost > 0 && lost <= sent);
+        if !some || !sound || others.1 > others.0 {
             return Err(Nonsense);
         }
-        Ok(Some(Self {
-            ports: wire.ports,
+        let stale_ns = nanos(interval).saturating_mul(ROUNDS).max(LEAST_NS);
+        Ok(Self { ports, lost, others, undecided, measured_ns, stale_ns })
+    }
+
+    /// What was found once, at `at_ns`; none where no port lost anything.
+    #[must_use]
+    pub fn said(losses: PortLosses, at_ns: i64) -> Option<Self> {
+        let PortLosses { ports, lost, others } = losses;
+        let stale_ns = LEAST_NS;
+        (!lost.is_empty()).then_some(Self {
+            ports,
             lost,
-            others: (wire.others_sent, wire.others_lost),
-            undecided: wire.undecided,
-            measured_ns: wire.measured_unix_ns.saturating_add(offset_ns),
-            stale_ns: crate::model::clock::nanos(interval).saturating_mul(ROUNDS).max(LEAST_NS),
-        }))
+            others,
+            undecided: false,
+            measured_ns: at_ns,
+            stale_ns,
+        })
+    }
+
+    /// How its ports fared.
+    #[must_use]
+    pub fn losses(&self) -> PortLosses {
+        PortLosses { ports: self.ports, lost: self.lost.clone(), others: self.others }
     }
 
     /// It still stands.
@@ -112,34 +133,6 @@ impl Ports {
                 self.ports as usize - self.lost.len()
             ),
         ]
-    }
-
-    /// What was said of one path once, at `at_ns`; none where no port lost anything.
-    #[must_use]
-    pub fn said(wire: &v1::SourcePorts, at_ns: i64) -> Option<Self> {
-        let lost = wire.lost.iter().map(|of| Some((u16::try_from(of.port).ok()?, of.sent, of.lost)));
-        let lost = lost.collect::<Option<Vec<_>>>().filter(|lost| !lost.is_empty())?;
-        Some(Self {
-            ports: wire.ports,
-            lost,
-            others: (wire.others_sent, wire.others_lost),
-            undecided: false,
-            measured_ns: at_ns,
-            stale_ns: LEAST_NS,
-        })
-    }
-
-    /// The wire form.
-    #[must_use]
-    pub fn to_wire(&self) -> v1::SourcePorts {
-        let lost = self.lost.iter().map(|&(port, sent, lost)| v1::PortLoss { port: port.into(), sent, lost });
-        v1::SourcePorts {
-            ports: self.ports,
-            lost: lost.collect(),
-            others_sent: self.others.0,
-            others_lost: self.others.1,
-            measured_at: Some(timestamp(self.measured_ns)),
-        }
     }
 }
 

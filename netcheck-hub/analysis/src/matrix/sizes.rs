@@ -4,11 +4,10 @@
 //! `degraded`; where they die follows from the same evidence as for any lost probe.
 
 use std::net::IpAddr;
-
-use netcheck_proto::{convert, v1};
+use std::time::Duration;
 
 use crate::evidence::Lost;
-use crate::model::clock::{SECOND_NS, timestamp};
+use crate::model::clock::{SECOND_NS, nanos};
 
 /// Looks that may be missed until what the last one found is worth nothing.
 const LOOKS: i64 = 3;
@@ -34,31 +33,39 @@ pub struct Sizes {
     clean_ns: i64,
 }
 
+/// What an agent found on one path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// As in [`Sizes`].
+    pub route_bytes: u16,
+    /// As in [`Sizes`].
+    pub passed_bytes: u16,
+    /// As in [`Sizes`].
+    pub lost_bytes: u16,
+    /// As in [`Sizes`].
+    pub icmp_mtu: Option<(u16, IpAddr)>,
+    /// When, on the hub's axis.
+    pub measured_ns: i64,
+    /// How often it looks.
+    pub interval: Duration,
+}
+
 impl Sizes {
-    /// Reads what an agent reported. `was`: what it had reported before. None where it does not hold together.
+    /// Takes what an agent found. `was`: what it had found before. None where it does not hold together.
     #[must_use]
-    pub fn read(wire: &v1::PathSize, was: Option<&Self>, offset_ns: i64) -> Option<Self> {
-        let bytes = |wire: u32| u16::try_from(wire).ok();
-        let icmp_mtu = match wire.icmp_mtu {
-            0 => None,
-            icmp_mtu => {
-                Some((bytes(icmp_mtu)?, convert::address("icmp_mtu_from", &wire.icmp_mtu_from).ok()?))
-            }
-        };
-        let interval = wire.interval.and_then(|interval| std::time::Duration::try_from(interval).ok())?;
-        let measured_ns = wire.measured_unix_ns.saturating_add(offset_ns);
-        let (passed_bytes, lost_bytes) = (bytes(wire.passed_bytes)?, bytes(wire.lost_bytes)?);
+    pub fn of(found: &Found, was: Option<&Self>) -> Option<Self> {
+        let &Found { route_bytes, passed_bytes, lost_bytes, icmp_mtu, measured_ns, interval } = found;
         if lost_bytes != 0 && passed_bytes >= lost_bytes {
             return None;
         }
         let before_ns = was.map_or(i64::MIN, |was| was.clean_ns);
         Some(Self {
-            route_bytes: bytes(wire.route_bytes)?,
+            route_bytes,
             passed_bytes,
             lost_bytes,
             icmp_mtu,
             measured_ns,
-            stale_ns: crate::model::clock::nanos(interval).saturating_mul(LOOKS).max(LEAST_NS),
+            stale_ns: nanos(interval).saturating_mul(LOOKS).max(LEAST_NS),
             clean_ns: if lost_bytes == 0 { measured_ns.max(before_ns) } else { before_ns },
         })
     }
@@ -92,24 +99,12 @@ impl Sizes {
     pub fn line(&self) -> String {
         format!("small packets pass; the route of the source takes {} bytes", self.route_bytes)
     }
-
-    /// The wire form.
-    #[must_use]
-    pub fn to_wire(&self) -> v1::PacketSizes {
-        v1::PacketSizes {
-            route_bytes: self.route_bytes.into(),
-            largest_passed_bytes: self.passed_bytes.into(),
-            smallest_lost_bytes: self.lost_bytes.into(),
-            icmp_mtu: self.icmp_mtu.map_or(0, |(bytes, _)| bytes.into()),
-            icmp_mtu_from: self.icmp_mtu.map(|(_, by)| by.to_string()).unwrap_or_default(),
-            measured_at: Some(timestamp(self.measured_ns)),
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use netcheck_common::domain::Outcome;
+    use netcheck_proto::{convert, v1};
 
     use super::*;
     use crate::model::evidence::LostSample;

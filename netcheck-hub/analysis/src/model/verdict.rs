@@ -1,7 +1,5 @@
 //! What can be said of a path, and how fast what is said grows old. How it is found: `matrix::judging`. Pure.
 
-use netcheck_proto::v1;
-
 /// Consecutive lost samples that make a path unreachable. One loss is noise; with a timeout of at most half the
 /// interval the second is known within three intervals of the fault.
 pub const RUN: u64 = 2;
@@ -30,18 +28,6 @@ impl Verdict {
     /// In the order in which they are counted.
     pub const ALL: [Self; 5] =
         [Self::Reachable, Self::Degraded, Self::Unreachable, Self::ExpectedAbsent, Self::NoData];
-
-    /// The wire form.
-    #[must_use]
-    pub const fn to_wire(self) -> v1::Verdict {
-        match self {
-            Self::Reachable => v1::Verdict::Reachable,
-            Self::Degraded => v1::Verdict::Degraded,
-            Self::Unreachable => v1::Verdict::Unreachable,
-            Self::ExpectedAbsent => v1::Verdict::ExpectedAbsent,
-            Self::NoData => v1::Verdict::NoData,
-        }
-    }
 
     /// The word for it.
     #[must_use]

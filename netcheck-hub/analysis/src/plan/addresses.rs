@@ -10,8 +10,6 @@ use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::{Arc, Weak};
 
-use netcheck_proto::{convert, v1};
-
 /// An address and whose it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddressOf {
@@ -35,10 +33,10 @@ pub struct Addresses {
 
 /// What makes one table of another.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Change {
+pub(crate) struct Change {
     /// Places of rows that are new, or not as they were; ascending.
-    fresh: Vec<usize>,
-    gone: Vec<IpAddr>,
+    pub(crate) fresh: Vec<usize>,
+    pub(crate) gone: Vec<IpAddr>,
 }
 
 impl Deref for Addresses {
@@ -81,29 +79,8 @@ impl Addresses {
         Arc::new(self)
     }
 
-    /// What `node` is to be sent that has the older one, or none.
-    #[must_use]
-    pub fn to_wire(&self, older: Option<&Arc<Self>>, node: &str) -> v1::AddressTable {
-        let entry = |of: &AddressOf| v1::AddressEntry {
-            address: convert::address_bytes(of.address),
-            node: of.node.clone(),
-            pod: of.pod.clone().unwrap_or_default(),
-            local: of.node == node,
-            network: of.network.as_deref().unwrap_or_default().to_owned(),
-        };
-        let change = older.map(|older| self.change_from(older));
-        match change.filter(|change| change.len() < self.len()) {
-            Some(change) => v1::AddressTable {
-                entries: change.fresh.iter().map(|&at| entry(&self[at])).collect(),
-                change: true,
-                gone: change.gone.iter().map(|&address| convert::address_bytes(address)).collect(),
-                ..Default::default()
-            },
-            None => v1::AddressTable { entries: self.iter().map(entry).collect(), ..Default::default() },
-        }
-    }
-
-    fn change_from(&self, older: &Arc<Self>) -> Cow<'_, Change> {
+    /// What makes this table of an older one.
+    pub(crate) fn change_from(&self, older: &Arc<Self>) -> Cow<'_, Change> {
         match &self.since {
             Some((since, change)) if since.as_ptr() == Arc::as_ptr(older) => Cow::Borrowed(change),
             _ => Cow::Owned(Change::between(older, self)),
@@ -132,7 +109,7 @@ impl Change {
         }
     }
 
-    fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.fresh.len() + self.gone.len()
     }
 }
@@ -142,6 +119,8 @@ pub(super) mod tests {
     use std::collections::BTreeMap;
 
     use proptest::prelude::*;
+
+    use netcheck_proto::v1;
 
     use super::*;
 

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use netcheck_proto::v1;
-
-use crate::model::clock::{nanos, timestamp, wire_duration};
+use crate::model::clock::nanos;
 use crate::model::verdict::Verdict;
 use crate::plan::rotation::RotationSlot;
 
@@ -36,12 +34,12 @@ pub struct NodeCoverage<'a> {
 /// How far the paths are covered of those nodes that don't probe all of theirs at once.
 #[derive(Clone, Debug, Default)]
 pub struct Coverage {
-    nodes: u32,
-    paths: u64,
-    at_once: u64,
+    pub(crate) nodes: u32,
+    pub(crate) paths: u64,
+    pub(crate) at_once: u64,
     promised: Duration,
     verdicts: [u64; Verdict::ALL.len()],
-    oldest_ns: Option<i64>,
+    pub(crate) oldest_ns: Option<i64>,
 }
 
 impl Coverage {
@@ -72,20 +70,6 @@ impl Coverage {
     #[must_use]
     pub fn promised(&self) -> Duration {
         self.promised
-    }
-
-    /// The wire form; none where all paths are probed all the time.
-    #[must_use]
-    pub fn to_wire(&self, wanted: Duration) -> Option<v1::Coverage> {
-        (self.nodes > 0).then(|| v1::Coverage {
-            nodes: self.nodes,
-            paths: self.paths,
-            at_once: self.at_once,
-            covered: self.paths - self.inactive(Verdict::NoData),
-            promised: Some(wire_duration(self.promised)),
-            wanted: Some(wire_duration(wanted)),
-            oldest_measured_at: self.oldest_ns.map(timestamp),
-        })
     }
 }
 

@@ -1,9 +1,7 @@
-//! What is said over TCP by HTTP probes, and by DNS probes over TCP and TLS; and its wire form. Pure.
+//! What is said over TCP by HTTP probes, and by DNS probes over TCP and TLS. Pure.
 
 use std::fmt;
 use std::sync::Arc;
-
-use netcheck_proto::v1;
 
 use crate::cluster::roster::http::Statuses;
 
@@ -70,29 +68,6 @@ impl Request {
             }
         }
     }
-
-    fn to_wire(&self, lookup: Option<&String>) -> v1::HttpRequest {
-        let range = |&(first, last): &(u16, u16)| v1::StatusRange { first: first.into(), last: last.into() };
-        v1::HttpRequest {
-            host: self.host.clone(),
-            path: self.path.clone(),
-            expected: self.expected.iter().map(range).collect(),
-            resolve: lookup.cloned().unwrap_or_default(),
-        }
-    }
-}
-
-impl Call {
-    fn to_wire(&self, request: v1::HttpRequest) -> v1::HttpCall {
-        let header =
-            |(name, value): &(String, String)| v1::HttpHeader { name: name.clone(), value: value.clone() };
-        v1::HttpCall {
-            request: Some(request),
-            method: self.method.clone(),
-            headers: self.headers.iter().map(header).collect(),
-            body: self.body.clone(),
-        }
-    }
 }
 
 /// What is asked of the server's certificate, beyond that it is valid today.
@@ -114,27 +89,5 @@ impl Exchange {
             (Talk::Dns, true) => "over TLS".to_owned(),
             (Talk::Dns, false) => "over TCP".to_owned(),
         }
-    }
-
-    /// Adds it to a path's wire form.
-    pub fn write(&self, spec: &mut v1::PathSpec) {
-        match &self.talk {
-            Talk::Http(request) => {
-                let asked = request.to_wire(self.lookup.as_ref());
-                match &request.call {
-                    None => spec.http = Some(asked),
-                    Some(call) => spec.call = Some(call.to_wire(asked)),
-                }
-            }
-            Talk::Dns => {
-                let over = if self.tls.is_some() { v1::DnsTransport::Tls } else { v1::DnsTransport::Tcp };
-                spec.dns_transport = over.into();
-            }
-        }
-        spec.tls = self
-            .tls
-            .as_ref()
-            .map(|check| v1::TlsCheck { name: check.name.clone(), authority: check.authority });
-        spec.external = self.external;
     }
 }

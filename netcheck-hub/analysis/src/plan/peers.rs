@@ -9,20 +9,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use netcheck_common::domain::ProbeKind;
-use netcheck_proto::words::target_name;
-use netcheck_proto::{convert, v1};
 
 use super::catalog::Catalog;
 use super::exchange::Talk;
 use super::order::point;
-use super::wire::{address_to_wire, kind_to_wire};
 use super::{Probe, Sources, Target};
 use crate::model::target::{ServiceAddress, TargetKind};
 use crate::words::names::listed;
-pub use reading::{PeerError, cluster_name, read};
 
 pub mod leases;
-mod reading;
 #[cfg(test)]
 mod tests;
 
@@ -31,11 +26,20 @@ pub const TARGETS_MAX: usize = 2_000;
 /// Probes of one of them.
 pub const PROBES_MAX: usize = 64;
 
+/// A target of this cluster.
+#[derive(Clone, Debug)]
+pub struct OwnTarget {
+    /// The target.
+    pub target: Arc<Target>,
+    /// Those of its probes that make sense from another cluster.
+    pub probes: Vec<Probe>,
+}
+
 /// What of this cluster another one can probe.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Own {
-    /// In the order of the catalog.
-    pub targets: Vec<v1::PeerTarget>,
+    /// By id.
+    pub targets: Vec<OwnTarget>,
     /// What is not among them, and why, one line each.
     pub left_out: Vec<String>,
 }
@@ -116,21 +120,23 @@ impl LeftOut {
 #[must_use]
 pub fn own(catalog: &Catalog, kinds: &[TargetKind], most: usize, answering: &BTreeSet<String>) -> Own {
     let mut left_out = LeftOut::default();
-    let mut sorts: BTreeMap<Sort, Vec<v1::PeerTarget>> = BTreeMap::new();
+    let mut sorts: BTreeMap<Sort, Vec<OwnTarget>> = BTreeMap::new();
     for probes in catalog.probes.chunk_by(|one, next| one.target.id == next.target.id) {
-        let target = &*probes[0].target;
+        let target = &probes[0].target;
         let own = target.peer.is_none() && target.network().is_none();
         let own = own && (target.kind != TargetKind::Endpoint || target.is_frontend());
         if !own || !(kinds.is_empty() || kinds.contains(&target.kind)) {
             continue;
         }
         if target.absent.is_some() || target.unbacked.is_some() {
-            left_out.away.insert(target_name(&target.to_wire()));
+            left_out.away.insert(target.label());
             continue;
         }
         let probes = probeable(target, probes, answering, &mut left_out);
         if !probes.is_empty() {
-            sorts.entry(Sort::of(target, &probes)).or_default().push(to_wire(target, &probes));
+            let sort = Sort::of(target, &probes);
+            let probes = probes.into_iter().cloned().collect();
+            sorts.entry(sort).or_default().push(OwnTarget { target: Arc::clone(target), probes });
         }
     }
     let sizes: Vec<usize> = sorts.values().map(Vec::len).collect();
@@ -143,12 +149,12 @@ pub fn own(catalog: &Catalog, kinds: &[TargetKind], most: usize, answering: &BTr
                 all.len(),
                 sort.name()
             ));
-            all.sort_by_cached_key(|target| point(&target.id));
+            all.sort_by_cached_key(|own| point(&own.target.id));
             all.truncate(quota);
         }
         targets.extend(all);
     }
-    targets.sort_by(|one, other| one.id.cmp(&other.id));
+    targets.sort_by(|one, other| one.target.id.cmp(&other.target.id));
     Own { targets, left_out: lines }
 }
 
@@ -159,7 +165,7 @@ fn probeable<'a>(
     answering: &BTreeSet<String>,
     left_out: &mut LeftOut,
 ) -> Vec<&'a Probe> {
-    let name = || target_name(&target.to_wire());
+    let name = || target.label();
     let responds = target.kind != TargetKind::Node || answering.contains(&target.name);
     let mut taken = Vec::new();
     for probe in probes.iter().filter(|probe| !probe.sources.are_rest()) {
@@ -178,40 +184,6 @@ fn probeable<'a>(
         }
     }
     taken
-}
-
-fn to_wire(target: &Target, probes: &[&Probe]) -> v1::PeerTarget {
-    let probe = |probe: &&Probe| {
-        // As an agent would be sent it; what a plan adds to it is left out.
-        let mut spec = v1::PathSpec::default();
-        if let Some(exchange) = &probe.exchange {
-            exchange.write(&mut spec);
-        }
-        let question = probe.question.as_ref();
-        v1::PeerProbe {
-            kind: convert::kind_to_wire(probe.kind).into(),
-            address: convert::address_bytes(probe.address),
-            port: u32::from(probe.port),
-            dns_name: question.map(|question| question.name.to_string()).unwrap_or_default(),
-            dns_type: question.map_or(0, |question| u32::from(question.record_type)),
-            http: spec.http,
-            tls: spec.tls.map(|tls| v1::TlsCheck { authority: false, ..tls }),
-        }
-    };
-    // The cluster's DNS is asked at its service's address, and at its pods'.
-    let dns = match (target.kind, target.node.is_empty()) {
-        (TargetKind::DnsServer, true) => Some(ServiceAddress::ClusterIp),
-        (TargetKind::DnsServer, false) => Some(ServiceAddress::Endpoint),
-        _ => None,
-    };
-    let at = target.service_address().or(dns);
-    v1::PeerTarget {
-        id: target.id.to_string(),
-        kind: kind_to_wire(target.kind).into(),
-        name: target_name(&target.to_wire()),
-        service_address: at.map_or(v1::ServiceAddress::Unspecified, address_to_wire).into(),
-        probes: probes.iter().map(probe).collect(),
-    }
 }
 
 /// How many of each sort: all where that is not too many together, else each the same share, and what one does not need

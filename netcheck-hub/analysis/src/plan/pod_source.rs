@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use netcheck_common::domain::{Family, ProbeKind};
-use netcheck_proto::{convert, text, v1};
+use netcheck_proto::text;
 
 /// A vantage: what its agent's plan depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,37 +19,10 @@ pub struct PodSource {
     pub name_servers: Vec<IpAddr>,
     /// The cluster's domain, as pods' short names are completed with it.
     pub domain: Option<String>,
-    can: BTreeSet<(ProbeKind, Family)>,
+    pub(crate) can: BTreeSet<(ProbeKind, Family)>,
 }
 
 impl PodSource {
-    /// What an agent says; none where none is connected.
-    #[must_use]
-    pub fn read(reported: &v1::PodVantage) -> Option<Self> {
-        let addresses: Vec<IpAddr> = reported
-            .addresses
-            .iter()
-            .filter_map(|address| convert::address("vantage", address).ok())
-            .collect();
-        let can = reported.can.iter().filter_map(|can| {
-            let family = match can.ip_version {
-                4 => Family::V4,
-                6 => Family::V6,
-                _ => return None,
-            };
-            Some((convert::kind("vantage.can", can.kind).ok()?, family))
-        });
-        let can = can.collect();
-        let responder_port = u16::try_from(reported.responder_port).unwrap_or(0);
-        let servers = reported.name_servers.iter();
-        let name_servers =
-            servers.filter_map(|server| convert::address("name_servers", server).ok()).collect();
-        let domain = reported.search_domains.iter().find_map(|domain| cluster_domain(domain));
-        let pod = reported.pod.clone();
-        let source = Self { pod, addresses, responder_port, name_servers, domain, can };
-        (!source.addresses.is_empty()).then_some(source)
-    }
-
     /// Whether such probes can be sent from it.
     #[must_use]
     pub fn can(&self, kind: ProbeKind, family: Family) -> bool {
@@ -64,7 +37,7 @@ impl PodSource {
 }
 
 /// What kubelets write behind `svc.` (pkg/kubelet/network/dns): a pod's namespace, services, then all of the cluster.
-fn cluster_domain(search: &str) -> Option<String> {
+pub(crate) fn cluster_domain(search: &str) -> Option<String> {
     let search = search.trim_end_matches('.');
     let domain = search.strip_prefix("svc.").or_else(|| Some(search.split_once(".svc.")?.1))?;
     text::is_name(domain).then(|| domain.to_ascii_lowercase())
@@ -72,6 +45,8 @@ fn cluster_domain(search: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use netcheck_proto::v1;
+
     use super::*;
 
     #[test]

@@ -7,8 +7,6 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use netcheck_proto::{convert, v1};
-
 use super::node_port_sources::{Hashed, hashed, highest, mixed};
 
 /// How many others each agent is sent.
@@ -65,17 +63,6 @@ impl RelayTable {
             chosen.into_iter().filter_map(|(name, _)| Some((name, self.0.get(name)?))).collect();
         chosen.sort_by_key(|(_, relay)| own_zone == Some(relay.zone.as_str()));
         chosen
-    }
-
-    /// The same in wire form.
-    #[must_use]
-    pub fn to_wire(&self, node: &str) -> v1::Relays {
-        let relay = |(name, relay): (&str, &RelayNode)| v1::Relay {
-            node: name.to_owned(),
-            addresses: relay.addresses.iter().map(|&address| convert::address_bytes(address)).collect(),
-            port: u32::from(relay.port),
-        };
-        v1::Relays { relays: self.of(node).into_iter().map(relay).collect() }
     }
 }
 

@@ -2,24 +2,22 @@
 
 use std::net::SocketAddr;
 
-use netcheck_common::domain::{Family, ProbeKind, Vantage};
-use netcheck_proto::{convert, v1};
-
 use crate::model::target::{ServiceAddress, TargetKind};
 use crate::model::verdict::Verdict;
-use crate::plan::{PlannedPath, Probe, Target, wire};
+use crate::plan::{PlannedPath, Probe, Target};
+use netcheck_common::domain::{Family, ProbeKind, Vantage};
 
 /// A selector whose enums are checked.
 #[derive(Clone, Debug, Default)]
 pub struct Selector {
-    sources: Vec<String>,
-    targets: Vec<String>,
-    kinds: Vec<ProbeKind>,
-    families: Vec<Family>,
-    vantages: Vec<Vantage>,
-    verdicts: Vec<Verdict>,
-    target_kinds: Vec<TargetKind>,
-    service_addresses: Vec<ServiceAddress>,
+    pub(crate) sources: Vec<String>,
+    pub(crate) targets: Vec<String>,
+    pub(crate) kinds: Vec<ProbeKind>,
+    pub(crate) families: Vec<Family>,
+    pub(crate) vantages: Vec<Vantage>,
+    pub(crate) verdicts: Vec<Verdict>,
+    pub(crate) target_kinds: Vec<TargetKind>,
+    pub(crate) service_addresses: Vec<ServiceAddress>,
 }
 
 fn any<T: PartialEq>(wanted: &[T], is: &T) -> bool {
@@ -27,48 +25,6 @@ fn any<T: PartialEq>(wanted: &[T], is: &T) -> bool {
 }
 
 impl Selector {
-    /// Reads the wire form; absent selects all.
-    ///
-    /// # Errors
-    /// An enum value that is unspecified or unknown.
-    pub fn read(wire: Option<v1::PathSelector>) -> Result<Self, convert::InvalidField> {
-        let wire = wire.unwrap_or_default();
-        let verdict = |value: i32| {
-            let known = Verdict::ALL.into_iter().find(|verdict| verdict.to_wire() as i32 == value);
-            known.ok_or(convert::InvalidField::UnknownValue { field: "selector.verdicts", value })
-        };
-        Ok(Self {
-            kinds: wire
-                .kinds
-                .iter()
-                .map(|&kind| convert::kind("selector.kinds", kind))
-                .collect::<Result<_, _>>()?,
-            families: wire
-                .families
-                .iter()
-                .map(|&family| convert::family("selector.families", family))
-                .collect::<Result<_, _>>()?,
-            vantages: wire
-                .vantages
-                .iter()
-                .map(|&vantage| convert::vantage("selector.vantages", vantage))
-                .collect::<Result<_, _>>()?,
-            verdicts: wire.verdicts.iter().map(|&value| verdict(value)).collect::<Result<_, _>>()?,
-            target_kinds: wire
-                .target_kinds
-                .iter()
-                .map(|&kind| wire::target_kind("selector.target_kinds", kind))
-                .collect::<Result<_, _>>()?,
-            service_addresses: wire
-                .service_addresses
-                .iter()
-                .map(|&address| wire::service_address("selector.service_addresses", address))
-                .collect::<Result<_, _>>()?,
-            sources: wire.sources,
-            targets: wire.targets,
-        })
-    }
-
     /// The same, from one source to one target.
     #[must_use]
     pub fn between(self, source: &str, target: &str) -> Self {

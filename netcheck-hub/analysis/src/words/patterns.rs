@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use netcheck_proto::v1;
+use crate::model::ports::PortLosses;
 
 /// Ports that are named in one line.
 const NAMED: usize = 4;
@@ -55,7 +55,7 @@ pub(crate) fn port_names(ports: impl Iterator<Item = u16>) -> String {
 
 /// What these paths have in common: `2 of 8 source ports lose everything, the others nothing`. None without any path.
 #[must_use]
-pub fn ports_shared(paths: &[v1::SourcePorts]) -> Option<String> {
+pub fn ports_shared(paths: &[PortLosses]) -> Option<String> {
     let span = |values: &mut dyn Iterator<Item = u32>| {
         let all: BTreeSet<u32> = values.collect();
         let (least, most) = all.first().zip(all.last())?;
@@ -65,21 +65,21 @@ pub fn ports_shared(paths: &[v1::SourcePorts]) -> Option<String> {
     let ports = span(&mut paths.iter().map(|of| of.ports))?;
     let every = || paths.iter().flat_map(|of| &of.lost);
     let (sent, packets) =
-        every().fold((0u64, 0u64), |sum, of| (sum.0 + u64::from(of.sent), sum.1 + u64::from(of.lost)));
+        every().fold((0u64, 0u64), |sum, of| (sum.0 + u64::from(of.1), sum.1 + u64::from(of.2)));
     let verb = if lost == "1" { "loses" } else { "lose" };
     let how = match (packets * 100).checked_div(sent) {
         None | Some(100) => "everything".to_owned(),
         Some(percent) => format!("{percent} % of their packets"),
     };
-    let others: u32 = paths.iter().map(|of| of.others_lost).max()?;
+    let others: u32 = paths.iter().map(|of| of.others.1).max()?;
     let others = if others == 0 { "nothing" } else { "hardly any" };
     Some(format!("{lost} of {ports} source ports {verb} {how}, the others {others}"))
 }
 
 /// `, lost ports 61007 and 61015`.
 #[must_use]
-pub fn ports_named(paths: &[v1::SourcePorts]) -> String {
-    let ports = || paths.iter().flat_map(|of| &of.lost).filter_map(|of| u16::try_from(of.port).ok());
+pub fn ports_named(paths: &[PortLosses]) -> String {
+    let ports = || paths.iter().flat_map(|of| &of.lost).map(|of| of.0);
     let word = if ports().collect::<BTreeSet<u16>>().len() == 1 { "port" } else { "ports" };
     format!(", lost {word} {}", port_names(ports()))
 }

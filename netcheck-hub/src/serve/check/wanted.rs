@@ -10,7 +10,7 @@ use netcheck_analysis::model::clock::positive;
 use netcheck_analysis::model::verdict::Verdict;
 use netcheck_analysis::plan::PlannedPath;
 use netcheck_analysis::plan::selector::Selector;
-use netcheck_analysis::plan::wire_path;
+use netcheck_analysis::wire::target::wire_path;
 
 /// The longest that a check may ask for.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use netcheck_proto::v1;
 
-use crate::wire;
 use netcheck_analysis::model::clock::{SECOND_NS, nanos, positive};
 use netcheck_analysis::model::evidence::PodLinkDown;
+use netcheck_analysis::wire;
 
 /// How long a link that is up again is remembered.
 const KEEP_NS: i64 = 60 * SECOND_NS;

@@ -54,7 +54,7 @@ pub(super) fn case(
             at,
             &here()
                 .filter_map(|fact| fact.record.flow.as_ref())
-                .map(crate::wire::flow_tuple)
+                .map(netcheck_analysis::wire::flow_tuple)
                 .collect::<Vec<_>>(),
         ),
         encapsulated: here().any(|fact| fact.record.encapsulated),

@@ -12,7 +12,7 @@ use prost::Message as _;
 use super::Archive;
 use super::windows::STEP_NS;
 use crate::state::Hub;
-use crate::wire;
+use netcheck_analysis::wire;
 
 /// Paths of an incident that are kept; more are counted.
 const PATHS: usize = 2000;

@@ -18,7 +18,7 @@ use prost::Message as _;
 use super::Archive;
 use super::Recording;
 use crate::state::{Hub, State};
-use crate::wire;
+use netcheck_analysis::wire;
 
 /// How long an incident waits for its paths to be measured again. Then it is judged by those that are.
 const HELD_NS: i64 = 90 * SECOND_NS;

@@ -18,7 +18,7 @@ use prost::Message as _;
 use super::Archive;
 use crate::state::agent::Agent;
 use crate::state::{Hub, Settings, State};
-use crate::wire;
+use netcheck_analysis::wire;
 
 /// Steps of history.
 pub(super) const STEP_NS: i64 = 10 * SECOND_NS;

@@ -13,7 +13,9 @@ use netcheck_analysis::model::NodeIx;
 use netcheck_analysis::model::clock::{nanos, timestamp, wire_duration};
 use netcheck_analysis::model::verdict::Verdict;
 use netcheck_analysis::plan::selector::Selector;
-use netcheck_analysis::plan::{Catalog, PlannedPath, Probe, Sources, wire_path};
+use netcheck_analysis::plan::{Catalog, PlannedPath, Probe, Sources};
+use netcheck_analysis::wire::matrix::port_losses;
+use netcheck_analysis::wire::target::wire_path;
 use netcheck_common::domain::{PathId, ProbeKind};
 use netcheck_history::path::{PathIdentity, PathNumber};
 use netcheck_history::reader::PathAt;
@@ -26,7 +28,7 @@ use super::{Past, PastError, When};
 use crate::state::Hub;
 use crate::state::cells::Cell;
 use crate::state::history::{Archive, verdict_of};
-use crate::wire;
+use netcheck_analysis::wire;
 
 /// By the number of a path, most first.
 pub(crate) type Places = HashMap<u32, Vec<LocatedLoss>>;
@@ -253,7 +255,8 @@ fn limit(cell: &mut Cell, limits: &[u8], since_ns: i64) {
     }
     if let Some(ports) = &mut ports {
         ports.measured_at = Some(timestamp(since_ns));
-        cell.by_port = Ports::said(ports, since_ns).filter(|_| degraded);
+        let losses = port_losses(ports).and_then(|losses| Ports::said(losses, since_ns));
+        cell.by_port = losses.filter(|_| degraded);
     }
     cell.oversize = sizes
         .as_ref()

@@ -11,7 +11,7 @@ use prost::Message as _;
 use super::{Past, PastError, When, span};
 use crate::state::Hub;
 use crate::state::history::Archive;
-use crate::wire;
+use netcheck_analysis::wire;
 
 /// Incidents that were open.
 pub(crate) struct Recorded {

@@ -8,6 +8,8 @@ use netcheck_proto::words::{family_name, kind_name, time_of_day};
 
 use netcheck_analysis::evidence::LocatedLoss;
 use netcheck_analysis::model::location::{Certainty, InterfaceRole};
+use netcheck_analysis::model::ports::PortLosses;
+use netcheck_analysis::wire::matrix::port_losses;
 use netcheck_analysis::words::location as words;
 use netcheck_analysis::words::names::{listed, sources_listed, target_name};
 
@@ -143,8 +145,9 @@ fn through(tunnel: &str) -> String {
 }
 
 /// The source ports that lose their packets, where each of the paths has some.
-fn by_port(bad: &[&v1::MatrixCell]) -> Vec<v1::SourcePorts> {
-    let of = |cell: &&v1::MatrixCell| cell.ports.clone().filter(|_| cell.verdict() == v1::Verdict::Degraded);
+fn by_port(bad: &[&v1::MatrixCell]) -> Vec<PortLosses> {
+    let degraded = |cell: &&v1::MatrixCell| cell.verdict() == v1::Verdict::Degraded;
+    let of = |cell: &&v1::MatrixCell| port_losses(cell.ports.as_ref().filter(|_| degraded(cell))?);
     bad.iter().map(of).collect::<Option<_>>().unwrap_or_default()
 }
 

@@ -1,13 +1,13 @@
 //! Paths that lose the packets of some source ports.
 
 use netcheck_common::domain::ProbeKind;
-use netcheck_proto::v1;
 
 use super::world::{World, dropped, timeout, to, touches, wire};
 use super::{SIX, kinds};
 use crate::incident::{Fact, IncidentTracker, Symptom};
 use crate::model::incident::IncidentKind;
 use crate::model::location::{Certainty, Direction};
+use crate::model::ports::PortLosses;
 use crate::model::target::TargetKind;
 use crate::model::verdict::Verdict;
 
@@ -15,13 +15,8 @@ fn udp(fact: &Fact) -> bool {
     fact.path.probe.kind == ProbeKind::Udp
 }
 
-fn found() -> v1::SourcePorts {
-    v1::SourcePorts {
-        ports: 8,
-        lost: vec![v1::PortLoss { port: 61_007, sent: 8, lost: 8 }],
-        others_sent: 56,
-        ..Default::default()
-    }
+fn found() -> PortLosses {
+    PortLosses { ports: 8, lost: vec![(61_007, 8, 8)], others: (56, 0) }
 }
 
 /// The UDP paths that are selected lose one port each: of them nothing else is reported. All others are fine.

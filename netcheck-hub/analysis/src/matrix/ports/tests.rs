@@ -1,5 +1,5 @@
 use netcheck_common::domain::{Outcome, ProbeKind};
-use netcheck_proto::convert;
+use netcheck_proto::{convert, v1};
 use proptest::prelude::*;
 
 use super::*;
@@ -60,13 +60,13 @@ fn ports_in_words() {
     let one = of(&[(61_007, 8, 8)], 0);
     let two = of(&[(61_007, 8, 8), (61_001, 8, 4)], 1);
     for (paths, expected) in [
-        (vec![one.to_wire()], "1 of 8 source ports loses everything, the others nothing, lost port 61007"),
+        (vec![one.losses()], "1 of 8 source ports loses everything, the others nothing, lost port 61007"),
         (
-            vec![two.to_wire()],
+            vec![two.losses()],
             "2 of 8 source ports lose 75 % of their packets, the others hardly any, lost ports 61001 and 61007",
         ),
         (
-            vec![one.to_wire(), two.to_wire()],
+            vec![one.losses(), two.losses()],
             "1 to 2 of 8 source ports lose 83 % of their packets, the others hardly any, lost ports 61001 and 61007",
         ),
     ] {
@@ -120,7 +120,7 @@ proptest! {
         };
         if let Ok(Some(ports)) = Ports::read(&wire, at_ns) {
             prop_assert!(ports.lines().iter().all(|line| !line.is_empty()));
-            prop_assert!(ports_shared(&[ports.to_wire()]).is_some());
+            prop_assert!(ports_shared(&[ports.losses()]).is_some());
             let _ = ports.stands(at_ns);
         }
     }

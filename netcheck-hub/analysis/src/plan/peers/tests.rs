@@ -3,11 +3,12 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::leases::{Claim, LeaseError, Leases};
-use super::reading::TEXT;
 use super::*;
 use crate::cluster::inventory;
 use crate::cluster::selection::Selection;
 use crate::plan::selector::Selector;
+use crate::wire::peers::{PeerError, TEXT, read};
+use netcheck_proto::v1;
 
 /// The cluster of the catalog's tests, and a service with a cluster IP and a node port.
 const CLUSTER: &str = include_str!("../catalog/tests/cluster.yaml");
@@ -32,10 +33,27 @@ fn nodes(names: &[&str]) -> BTreeSet<String> {
     names.iter().map(|&name| name.to_owned()).collect()
 }
 
+/// What another cluster is sent.
+#[derive(Debug)]
+struct Announced {
+    targets: Vec<v1::PeerTarget>,
+    left_out: Vec<String>,
+}
+
+fn announced(
+    catalog: &Catalog,
+    kinds: &[TargetKind],
+    most: usize,
+    answering: &BTreeSet<String>,
+) -> Announced {
+    let Own { targets, left_out } = own(catalog, kinds, most, answering);
+    Announced { targets: targets.iter().map(OwnTarget::to_wire).collect(), left_out }
+}
+
 #[test]
 fn what_one_cluster_announces_is_probed_by_another() {
     let catalog = catalog();
-    let own_targets = own(&catalog, &[], TARGETS_MAX, &nodes(&["n1", "n2", "n3"]));
+    let own_targets = announced(&catalog, &[], TARGETS_MAX, &nodes(&["n1", "n2", "n3"]));
     assert!(own_targets.targets.len() > 8, "{own_targets:?}");
     let probes = read("east", &own_targets.targets).unwrap();
     assert_eq!(probes.len(), own_targets.targets.iter().map(|target| target.probes.len()).sum::<usize>());
@@ -71,12 +89,12 @@ fn what_one_cluster_announces_is_probed_by_another() {
     assert_eq!(select("peer/east"), peers.len());
     assert_eq!(select("peer/west"), 0);
     // A hub does not hand on what it has of others.
-    assert_eq!(own(&both, &[], TARGETS_MAX, &nodes(&["n1", "n2", "n3"])).targets, own_targets.targets);
+    assert_eq!(announced(&both, &[], TARGETS_MAX, &nodes(&["n1", "n2", "n3"])).targets, own_targets.targets);
 }
 
 #[test]
 fn who_does_not_answer_is_not_announced() {
-    let own_targets = own(&catalog(), &[TargetKind::Node], TARGETS_MAX, &nodes(&["n1"]));
+    let own_targets = announced(&catalog(), &[TargetKind::Node], TARGETS_MAX, &nodes(&["n1"]));
     let kinds = |id: &str| {
         let target = own_targets.targets.iter().find(|target| target.id == id).unwrap();
         target.probes.iter().map(v1::PeerProbe::kind).collect::<BTreeSet<_>>()
@@ -177,8 +195,8 @@ proptest! {
     #[test]
     fn samples_say_what_is_missing_and_keep_each_sort(most in 1usize..40) {
         let catalog = catalog();
-        let all = own(&catalog, &[], TARGETS_MAX, &nodes(&["n1", "n2", "n3"]));
-        let some = own(&catalog, &[], most, &nodes(&["n1", "n2", "n3"]));
+        let all = announced(&catalog, &[], TARGETS_MAX, &nodes(&["n1", "n2", "n3"]));
+        let some = announced(&catalog, &[], most, &nodes(&["n1", "n2", "n3"]));
         prop_assert_eq!(some.targets.len(), all.targets.len().min(most));
         prop_assert!(some.targets.iter().all(|target| all.targets.contains(target)));
         let said = some.left_out.iter().any(|line| line.contains("picked evenly"));

@@ -1,6 +1,6 @@
 use super::*;
-use crate::wire;
 use netcheck_analysis::model::location::{Direction, Location, Stage};
+use netcheck_analysis::wire;
 
 fn cell(source: &str, kind: v1::ProbeKind, family: v1::Family, lost: u64) -> v1::MatrixCell {
     let target = v1::Target {

@@ -1,5 +1,4 @@
-//! The hub's own types from and to their wire form. What stands in messages is read here, once, where it comes in; what
-//! readers get is written here. Pure.
+//! What is known of lost probes: as agents report it, and as readers get it.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -7,30 +6,13 @@ use std::time::Duration;
 use netcheck_common::domain::{Outcome, PathId};
 use netcheck_proto::{convert, v1};
 
-use netcheck_analysis::evidence::LocatedLoss;
-use netcheck_analysis::incident::advice::{Advice, advice};
-use netcheck_analysis::incident::{Incident, PathOf};
-use netcheck_analysis::model::clock::{positive, timestamp};
-use netcheck_analysis::model::evidence::{
+use crate::evidence::LocatedLoss;
+use crate::model::clock::{positive, timestamp};
+use crate::model::evidence::{
     DropRecord, ExchangeStep, Flow, FlowSighting, HookSeen, IcmpError, LostSample, PodLinkDown,
     ProbeIdentity, ReflectedState,
 };
-use netcheck_analysis::model::incident::IncidentKind;
-use netcheck_analysis::model::location::{Certainty, Direction, InterfaceRole, Location, Stage};
-use netcheck_analysis::plan::wire_path;
-
-/// Both ways between an enum here and its wire form. An unspecified value and one of a newer agent read as the first.
-macro_rules! both_ways {
-    ($to:ident, $from:ident, $own:ident { $unknown:ident, $($variant:ident),+ $(,)? }) => {
-        const fn $to(value: $own) -> v1::$own {
-            match value { $own::$unknown => v1::$own::Unspecified, $($own::$variant => v1::$own::$variant),+ }
-        }
-
-        const fn $from(value: v1::$own) -> $own {
-            match value { v1::$own::Unspecified => $own::$unknown, $(v1::$own::$variant => $own::$variant),+ }
-        }
-    };
-}
+use crate::model::location::{Certainty, Direction, InterfaceRole, Location, Stage};
 
 both_ways!(direction_to_wire, direction, Direction { Unknown, Request, Reply });
 both_ways!(role_to_wire, role, InterfaceRole { Unknown, Uplink, Tunnel, Bridge, PodVeth, Loopback });
@@ -64,7 +46,7 @@ both_ways!(
     }
 );
 
-const fn certainty(certainty: Certainty) -> v1::Certainty {
+pub(super) const fn certainty_to_wire(certainty: Certainty) -> v1::Certainty {
     match certainty {
         Certainty::Observed => v1::Certainty::Observed,
         Certainty::Inferred => v1::Certainty::Inferred,
@@ -265,7 +247,7 @@ pub fn location(at: &Location) -> v1::LossLocation {
         direction: direction_to_wire(at.direction).into(),
         reason: at.reason.clone(),
         function: at.function.clone(),
-        certainty: certainty(at.certainty).into(),
+        certainty: certainty_to_wire(at.certainty).into(),
         next_node: at.next_node.clone(),
         next_interface: at.next_interface.clone(),
         tunnel: at.tunnel.clone(),
@@ -283,67 +265,3 @@ pub fn located_loss(loss: &LocatedLoss) -> v1::LocatedLoss {
         summary: loss.summary.clone(),
     }
 }
-
-/// The wire form of what an incident blames.
-#[must_use]
-pub const fn incident_kind(kind: IncidentKind) -> v1::IncidentKind {
-    match kind {
-        IncidentKind::Place => v1::IncidentKind::Place,
-        IncidentKind::Node => v1::IncidentKind::Node,
-        IncidentKind::PodNetwork => v1::IncidentKind::PodNetwork,
-        IncidentKind::Link => v1::IncidentKind::Link,
-        IncidentKind::OneWay => v1::IncidentKind::OneWay,
-        IncidentKind::Backend => v1::IncidentKind::Backend,
-        IncidentKind::Service => v1::IncidentKind::Service,
-        IncidentKind::DnsServer => v1::IncidentKind::DnsServer,
-        IncidentKind::Protocol => v1::IncidentKind::Protocol,
-        IncidentKind::Family => v1::IncidentKind::Family,
-        IncidentKind::Cluster => v1::IncidentKind::Cluster,
-        IncidentKind::Target => v1::IncidentKind::Target,
-        IncidentKind::Scattered => v1::IncidentKind::Scattered,
-        IncidentKind::Mtu => v1::IncidentKind::Mtu,
-        IncidentKind::SourcePorts => v1::IncidentKind::SourcePorts,
-    }
-}
-
-fn path_of(of: &PathOf) -> v1::Path {
-    wire_path(&of.source, &of.zone, &of.path)
-}
-
-/// An incident as readers get it.
-#[must_use]
-pub fn incident(of: &Incident) -> v1::Incident {
-    let state = if of.closed_ns.is_some() { v1::IncidentState::Closed } else { v1::IncidentState::Open };
-    let Advice { broken, place, next } = advice(of);
-    v1::Incident {
-        id: of.id.clone(),
-        kind: incident_kind(of.kind).into(),
-        state: state.into(),
-        headline: of.headline.clone(),
-        verdict: of.verdict.to_wire().into(),
-        certainty: certainty(of.certainty).into(),
-        probe_kind: of.probe.map_or(v1::ProbeKind::Unspecified, convert::kind_to_wire).into(),
-        family: of.family.map_or(v1::Family::Unspecified, convert::family_to_wire).into(),
-        paths: of.paths.iter().map(path_of).collect(),
-        contradictions: of.contradictions.iter().map(path_of).collect(),
-        contradicting: of.contradicting as u64,
-        evidence: of.evidence.clone(),
-        first_seen: of.first_ns.map(timestamp),
-        last_seen: of.last_ns.map(timestamp),
-        opened_at: of.opened_ns.map(timestamp),
-        closed_at: of.closed_ns.map(timestamp),
-        cause: of.cause.clone(),
-        merged_into: of.merged_into.clone().unwrap_or_default(),
-        culprits: of.culprits.clone(),
-        path_count: 0,
-        broken,
-        place,
-        next_step: next,
-    }
-}
-
-mod past;
-#[cfg(test)]
-mod tests;
-
-pub use past::{read_incident, read_location, target_of_id};

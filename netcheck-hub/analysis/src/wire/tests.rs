@@ -1,4 +1,9 @@
+use netcheck_common::domain::Outcome;
+use netcheck_proto::v1;
+
+use super::evidence::{stage, stage_to_wire};
 use super::*;
+use crate::model::incident::IncidentKind;
 
 #[test]
 fn every_stage_keeps_its_name_both_ways() {

@@ -4,19 +4,20 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use netcheck_analysis::incident::{Incident, PathOf, Places};
-use netcheck_analysis::model::incident::IncidentKind;
-use netcheck_analysis::model::location::{Certainty, Location};
-use netcheck_analysis::model::target::{ServiceAddress, TargetKind};
-use netcheck_analysis::model::verdict::Verdict;
-use netcheck_analysis::plan::{At, PlannedPath, Probe, Sources, Target};
+use crate::incident::{Incident, PathOf, Places};
+use crate::model::incident::IncidentKind;
+use crate::model::location::{Certainty, Location};
+use crate::model::target::{ServiceAddress, TargetKind};
+use crate::model::verdict::Verdict;
+use crate::plan::{At, PlannedPath, Probe, Sources, Target};
 use netcheck_common::domain::{Family, PathId, ProbeKind, Vantage};
 use netcheck_proto::{convert, v1};
 use prost_types::Timestamp;
 
-use super::{direction, incident_kind, role, stage};
+use super::evidence::{direction, role, stage};
+use super::incident::{culprit, incident_kind};
 
-fn unix_ns(at: &Timestamp) -> i64 {
+pub(super) fn unix_ns(at: &Timestamp) -> i64 {
     at.seconds.saturating_mul(1_000_000_000).saturating_add(i64::from(at.nanos))
 }
 
@@ -177,7 +178,7 @@ pub fn read_incident(wire: &v1::Incident, number: impl Fn(&v1::Path) -> u32) -> 
         closed_ns: time(&wire.closed_at),
         cause: wire.cause.clone(),
         merged_into: Some(wire.merged_into.clone()).filter(|into| !into.is_empty()),
-        culprits: wire.culprits.clone(),
+        culprits: wire.culprits.iter().map(culprit).collect(),
         revision: 0,
     })
 }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use netcheck_common::domain::ProbeKind;
 use netcheck_proto::{convert, v1};
 
-use super::{PROBES_MAX, TARGETS_MAX};
+use super::target::{address_to_wire, kind_to_wire, service_address, target_kind};
+use crate::model::target::{ServiceAddress, TargetKind};
 use crate::plan::exchange::{Exchange, Request, Talk, TlsCheck};
-use crate::plan::wire::{service_address, target_kind};
+use crate::plan::peers::{OwnTarget, PROBES_MAX, TARGETS_MAX};
 use crate::plan::{Peer, Probe, Question, Sources, Target};
 
 /// Probes of all of one lease.
@@ -16,7 +17,7 @@ const PROBES_TOTAL: usize = 20_000;
 /// Longest name of a cluster (bytes).
 const CLUSTER_NAME: usize = 100;
 /// Longest id, name, path or host (bytes).
-pub(super) const TEXT: usize = 2_048;
+pub(crate) const TEXT: usize = 2_048;
 
 /// Why targets of another cluster are not taken.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -170,4 +171,43 @@ fn read_exchange(http: &v1::HttpRequest, tls: Option<&v1::TlsCheck>) -> Option<E
         external: true,
         lookup: None,
     })
+}
+
+impl OwnTarget {
+    /// As another cluster is sent it.
+    #[must_use]
+    pub fn to_wire(&self) -> v1::PeerTarget {
+        let Self { target, probes } = self;
+        let probe = |probe: &Probe| {
+            // As an agent would be sent it; what a plan adds to it is left out.
+            let mut spec = v1::PathSpec::default();
+            if let Some(exchange) = &probe.exchange {
+                exchange.write(&mut spec);
+            }
+            let question = probe.question.as_ref();
+            v1::PeerProbe {
+                kind: convert::kind_to_wire(probe.kind).into(),
+                address: convert::address_bytes(probe.address),
+                port: u32::from(probe.port),
+                dns_name: question.map(|question| question.name.to_string()).unwrap_or_default(),
+                dns_type: question.map_or(0, |question| u32::from(question.record_type)),
+                http: spec.http,
+                tls: spec.tls.map(|tls| v1::TlsCheck { authority: false, ..tls }),
+            }
+        };
+        // The cluster's DNS is asked at its service's address, and at its pods'.
+        let dns = match (target.kind, target.node.is_empty()) {
+            (TargetKind::DnsServer, true) => Some(ServiceAddress::ClusterIp),
+            (TargetKind::DnsServer, false) => Some(ServiceAddress::Endpoint),
+            _ => None,
+        };
+        let at = target.service_address().or(dns);
+        v1::PeerTarget {
+            id: target.id.to_string(),
+            kind: kind_to_wire(target.kind).into(),
+            name: target.label(),
+            service_address: at.map_or(v1::ServiceAddress::Unspecified, address_to_wire).into(),
+            probes: probes.iter().map(probe).collect(),
+        }
+    }
 }

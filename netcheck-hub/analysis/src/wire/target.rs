@@ -1,16 +1,19 @@
-//! Targets, paths and plans as agents and readers get them. Pure.
+//! Targets and paths as readers get them.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-
-use netcheck_common::domain::{Family, PathId};
+use netcheck_common::domain::Family;
+use netcheck_proto::words::target_name;
 use netcheck_proto::{convert, v1};
 
-use super::{Plan, PlannedPath, Target, Timing};
-use crate::model::clock::wire_duration;
 use crate::model::target::{ServiceAddress, TargetKind};
+use crate::plan::{PlannedPath, Target};
 
 impl Target {
+    /// Its name for people.
+    #[must_use]
+    pub fn label(&self) -> String {
+        target_name(&self.to_wire())
+    }
+
     /// The wire form.
     #[must_use]
     pub fn to_wire(&self) -> v1::Target {
@@ -73,7 +76,7 @@ pub fn target_kind(field: &'static str, value: i32) -> Result<TargetKind, conver
 }
 
 /// Reads a kind of address.
-pub(crate) fn service_address(
+pub(super) fn service_address(
     field: &'static str,
     value: i32,
 ) -> Result<ServiceAddress, convert::InvalidField> {
@@ -82,73 +85,6 @@ pub(crate) fn service_address(
         .into_iter()
         .find(|&address| address_to_wire(address) as i32 == value)
         .ok_or(convert::InvalidField::UnknownValue { field, value })
-}
-
-impl PlannedPath {
-    /// The wire form.
-    #[must_use]
-    pub fn to_wire(&self) -> v1::PathSpec {
-        let mut spec = v1::PathSpec {
-            path_id: self.id.0,
-            vantage: convert::vantage_to_wire(self.vantage).into(),
-            kind: convert::kind_to_wire(self.probe.kind).into(),
-            address: convert::address_bytes(self.probe.address),
-            port: u32::from(self.probe.port),
-            target: self.probe.target.id.to_string(),
-            network: self.probe.target.network().unwrap_or_default().to_owned(),
-            dns_name: self.probe.question.as_ref().map(|ask| ask.name.to_string()).unwrap_or_default(),
-            dns_type: self.probe.question.as_ref().map_or(0, |ask| u32::from(ask.record_type)),
-            ..Default::default()
-        };
-        if let Some(exchange) = &self.probe.exchange {
-            exchange.write(&mut spec);
-        }
-        let target = &self.probe.target;
-        spec.external |= target.peer.is_some() || target.requested.as_ref().is_some_and(|by| by.external);
-        spec
-    }
-}
-
-impl Plan {
-    /// The change that turns `base` into this plan; of nothing when there is no base.
-    #[must_use]
-    pub fn delta(&self, base: Option<&Self>, node: &str, timing: &Timing) -> v1::PlanDelta {
-        let known: BTreeMap<PathId, &Arc<PlannedPath>> =
-            base.into_iter().flat_map(|base| &base.paths).map(|path| (path.id, path)).collect();
-        let kept: BTreeSet<PathId> = self.paths.iter().map(|path| path.id).collect();
-        let same_table =
-            |base: &Self| base.addresses == self.addresses && base.watched_ports == self.watched_ports;
-        v1::PlanDelta {
-            version: self.version,
-            base_version: base.map_or(0, |base| base.version),
-            upsert: self
-                .paths
-                .iter()
-                .filter(|path| !known.contains_key(&path.id))
-                .map(|path| path.to_wire())
-                .collect(),
-            remove: known.keys().filter(|id| !kept.contains(id)).map(|id| id.0).collect(),
-            addresses: (!base.is_some_and(same_table)).then(|| self.address_table(base, node)),
-            interval: Some(wire_duration(timing.interval)),
-            timeout: Some(wire_duration(timing.timeout)),
-            window: Some(wire_duration(timing.window)),
-            packets_per_second: 0,
-            more: false,
-            size_interval: Some(wire_duration(timing.sizes)),
-            exchange_interval: Some(wire_duration(timing.exchange.interval)),
-            exchange_timeout: Some(wire_duration(timing.exchange.timeout)),
-            authorities: self.authorities.to_vec(),
-            search_names: self.search_names.to_vec(),
-        }
-    }
-
-    /// The table for `node`: what changed since `base`, or all of it.
-    pub fn address_table(&self, base: Option<&Self>, node: &str) -> v1::AddressTable {
-        v1::AddressTable {
-            watched_ports: self.watched_ports.iter().map(|&port| u32::from(port)).collect(),
-            ..self.addresses.to_wire(base.map(|base| &base.addresses), node)
-        }
-    }
 }
 
 /// The path as readers see it.
