@@ -17,6 +17,9 @@ const LISTEN: Duration = Duration::from_secs(2);
 /// Culprits of one case.
 const PER_CASE: usize = 2;
 
+/// The hub's word for what left its node under a service's own address.
+const UNTRANSLATED: &str = "not translated";
+
 /// Whether rules come into question at this place.
 pub(super) fn is_asked(case: &v1::CulpritCase) -> bool {
     let Some(at) = &case.location else { return false };
@@ -33,6 +36,8 @@ fn layers(at: &v1::LossLocation) -> Option<Vec<Layer>> {
     let filtered = at.reason.is_empty() || at.reason == "EPERM" || at.reason == "NETFILTER_DROP";
     let rejected = at.reason.contains("prohibited") || at.reason.contains("port unreachable");
     match at.stage() {
+        // It left as it was: no rule ended it.
+        NetfilterOutput | NetfilterPrerouting if at.reason == UNTRANSLATED => None,
         NetfilterPrerouting | NetfilterInput | NetfilterForward | NetfilterOutput | NetfilterPostrouting => {
             Some(vec![Layer::Ip])
         }

@@ -11,6 +11,7 @@ mod program;
 mod queue;
 mod route;
 mod sockets;
+mod xfrm;
 
 use std::fs;
 use std::net::IpAddr;
@@ -70,8 +71,15 @@ async fn named(case: &v1::CulpritCase, at: &v1::LossLocation) -> Option<v1::Culp
     if matches!(at.reason.as_str(), "PKT_TOO_BIG" | "EMSGSIZE") {
         return too_big(case, at).await;
     }
+    if at.reason == "IPV6DISABLED" {
+        return ipv6_disabled(Path::new(SYSCTLS), &at.interface);
+    }
+    if at.reason.starts_with("XFRM") {
+        return xfrm::find(packet(case)?, true).await;
+    }
     match at.stage() {
-        v1::Stage::Routing | v1::Stage::Send if at.reason != "EPERM" => {
+        v1::Stage::Send if at.reason == "EPERM" => xfrm::find(packet(case)?, false).await,
+        v1::Stage::Routing | v1::Stage::Send => {
             let (to, from) = (destination(case)?, source(case));
             match forwarding(Path::new(SYSCTLS), to, &at.interface) {
                 Some(off) if at.stage() == v1::Stage::Routing => return Some(off),
@@ -80,7 +88,8 @@ async fn named(case: &v1::CulpritCase, at: &v1::LossLocation) -> Option<v1::Culp
             match route::find(to, from).await {
                 Some(found) => Some(found),
                 None if at.reason == "EHOSTUNREACH" => neighbour::find(to, true).await,
-                None => None,
+                // What is to be encrypted and can't be is dropped where its route was looked up.
+                None => xfrm::find(packet(case)?, false).await,
             }
         }
         v1::Stage::Neighbour => {
@@ -100,7 +109,9 @@ async fn named(case: &v1::CulpritCase, at: &v1::LossLocation) -> Option<v1::Culp
                 ("TC_EGRESS", _) => Some(Hook::Egress),
                 _ => None,
             };
+            let kept = link::undelivered(class, &at.interface, &at.function);
             match hook {
+                None if kept.is_some() => kept,
                 Some(hook) => program::find(hook, &at.interface, index_of(&at.interface)?).await,
                 None if at.function == "br_dev_queue_push_xmit" => link::too_big(class, &at.interface, None),
                 None if case.packet_bytes > 0 => link::takes_less(class, &at.interface, case.packet_bytes),
@@ -208,6 +219,20 @@ fn source(case: &v1::CulpritCase) -> Option<IpAddr> {
     case.flows.iter().find_map(|flow| convert::address("flow", &flow.source_address).ok())
 }
 
+/// The packet as policies of IPsec look at it.
+fn packet(case: &v1::CulpritCase) -> Option<xfrm::Packet> {
+    let (to, from) = (destination(case)?, source(case));
+    let kind = case.flows.first().map(v1::FlowTuple::kind);
+    let protocol = match kind {
+        Some(v1::ProbeKind::Icmp) if to.is_ipv4() => Some(libc::IPPROTO_ICMP),
+        Some(v1::ProbeKind::Icmp) => Some(libc::IPPROTO_ICMPV6),
+        Some(v1::ProbeKind::Udp | v1::ProbeKind::Dns) => Some(libc::IPPROTO_UDP),
+        Some(v1::ProbeKind::Tcp | v1::ProbeKind::Http) => Some(libc::IPPROTO_TCP),
+        Some(v1::ProbeKind::Unspecified) | None => None,
+    };
+    Some(xfrm::Packet { from, to, protocol: protocol.and_then(|protocol| u8::try_from(protocol).ok()) })
+}
+
 /// A sysctl's number.
 fn number(sysctls: &Path, name: &str) -> Option<i64> {
     fs::read_to_string(sysctls.join(name)).ok()?.trim().parse().ok()
@@ -239,6 +264,20 @@ fn reverse_path(sysctls: &Path, interface: &str) -> Option<v1::Culprit> {
         let mend = "2 (loose) where ways are asymmetric, or a route back through the same interface";
         sysctl(&format!("ipv4/conf/{name}/rp_filter"), value, text.to_owned(), mend)
     })
+}
+
+/// An interface on which the kernel takes and sends no IPv6.
+fn ipv6_disabled(sysctls: &Path, interface: &str) -> Option<v1::Culprit> {
+    let names = [interface, "all"].into_iter().filter(|name| !name.is_empty() && !name.contains('/'));
+    let names = names.map(|name| format!("ipv6/conf/{name}/disable_ipv6"));
+    let name = names.into_iter().find(|name| number(sysctls, name) == Some(1))?;
+    let text = "the kernel took the addresses away, and drops what comes in".to_owned();
+    Some(sysctl(
+        &name,
+        1,
+        text,
+        "0, with the addresses and routes that went with it; and the file in /etc/sysctl.d that says otherwise",
+    ))
 }
 
 /// Forwarding that is off, where packets for this address come in.

@@ -42,8 +42,9 @@ pub(crate) fn of(facts: &Facts<'_>) -> Stage {
     if reason == "NETFILTER_DROP" || function.starts_with("nf_") || function.starts_with("nft_") {
         return by_caller(facts).unwrap_or_else(|| netfilter(facts));
     }
-    // The time to live was up: the header was fine on its way in, and what gave up is the choice of the way on.
-    if reason == "IP_INHDR" && matches!(function, "ip_forward" | "ip6_forward") {
+    // The time to live was up, or a policy of IPsec forbids to pass it on: it was fine on its way in, and what gave up is the
+    // choice of the way on.
+    if matches!(reason, "IP_INHDR" | "XFRM_POLICY") && matches!(function, "ip_forward" | "ip6_forward") {
         return Stage::Routing;
     }
     if let Some(stage) = by_reason(reason) {
@@ -179,8 +180,11 @@ fn by_function(facts: &Facts<'_>) -> Stage {
     let no_route =
         ["ip_error", "ip6_pkt_drop", "ip6_pkt_discard", "ip6_pkt_prohibit", "dst_discard", "dst_blackhole"];
     // The kernel answers an ICMPv6 echo inside icmpv6_rcv() and gives the request up where no route leads back.
+    // A bridge looks for a route where a service's address was translated (net/bridge/br_netfilter_hooks.c).
+    let bridged = starts(&["br_nf_pre_routing_finish"]);
     let no_way_back = facts.reason == "NOT_SPECIFIED" && facts.function == "icmpv6_rcv";
     if no_way_back
+        || bridged
         || starts(&no_route)
         || starts(&["ip_route_", "ip6_route_", "fib_", "ip_forward", "ip6_forward", "ip_rcv_finish"])
     {
@@ -197,6 +201,7 @@ fn by_function(facts: &Facts<'_>) -> Stage {
         "netif_receive",
         "ip_rcv",
         "ipv6_rcv",
+        "ip6_rcv",
         "vxlan_rcv",
         "enqueue_to",
         "do_xdp",

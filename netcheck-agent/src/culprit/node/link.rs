@@ -116,6 +116,61 @@ fn blocked(class: &Path, interface: &str) -> Option<v1::Culprit> {
     ))
 }
 
+/// What of a bridge's settings keeps a frame from a port. `interface`: the bridge, or the port that the frame came in by or was
+/// to leave by; `function`: what gave the frame up (net/bridge/br_forward.c).
+pub(super) fn undelivered(class: &Path, interface: &str, function: &str) -> Option<v1::Culprit> {
+    let is_bridge = class.join(interface).join("brif").is_dir();
+    let bridge = if is_bridge { interface.to_owned() } else { bridge(class, interface)? };
+    let set = |port: &str, flag: &str| read(class, port, &format!("brport/{flag}")).map(|value| value == "1");
+    let mend = |port: &str, flag: &str| format!("bridge link set dev {port} {flag} on");
+    let see = |port: &str| format!("bridge -d link show dev {port}");
+    if function.starts_with("br_flood") {
+        // Nobody knows where its address is, and ports that take nothing for unknown ones are left out.
+        let entries = fs::read_dir(class.join(&bridge).join("brif")).ok()?.take(PORTS);
+        let ports = entries.filter_map(|port| port.ok()?.file_name().into_string().ok());
+        let mut closed: Vec<String> =
+            ports.filter(|port| set(port, "unicast_flood") == Some(false)).collect();
+        closed.sort();
+        let port = closed.first()?;
+        let more = if closed.len() > 1 { format!(", as {} others", closed.len() - 1) } else { String::new() };
+        let learns =
+            if set(port, "learning") == Some(false) { ", and learns none (learning off)" } else { "" };
+        return Some(culprit(
+            format!(
+                "interface {port} is a port of {bridge} that takes no frames for unknown addresses (flood off)"
+            ),
+            format!("{bridge} does not know where the packet's hardware address is{learns}{more}"),
+            format!("{}; bridge fdb show br {bridge}", see(port)),
+            format!(
+                "{}, or an entry of the pod's hardware address: bridge fdb add",
+                mend(port, "learning on flood")
+            ),
+        ));
+    }
+    if is_bridge || !matches!(function, "br_forward" | "maybe_deliver" | "br_handle_frame_finish") {
+        return None;
+    }
+    if set(interface, "isolated") == Some(true) {
+        return Some(culprit(
+            format!("interface {interface} is a port of {bridge} that is isolated"),
+            "isolated ports of a bridge do not reach each other".to_owned(),
+            see(interface),
+            format!("unless it is meant: bridge link set dev {interface} isolated off"),
+        ));
+    }
+    // What came in by this port was to leave by it again.
+    (set(interface, "hairpin_mode") == Some(false)).then(|| {
+        culprit(
+            format!("interface {interface} is a port of {bridge} without hairpin mode"),
+            "the bridge sends nothing back through the port that it came by: what a pod sends to a service and is to answer \
+             itself"
+                .to_owned(),
+            see(interface),
+            format!("{}, or hairpinMode in the CNI's configuration", mend(interface, "hairpin")),
+        )
+    })
+}
+
 /// Ports of one bridge that are looked at.
 const PORTS: usize = 1024;
 /// `BR_STATE_FORWARDING`.
@@ -199,6 +254,45 @@ mod tests {
         assert_eq!(down(&root, "vethapp"), None);
         make("flannel.1", &[("uevent", "DEVTYPE=vxlan\nINTERFACE=flannel.1\n")]);
         assert_eq!((wraps(&root, "flannel.1"), wraps(&root, "cni0")), (true, false));
+        fs::remove_dir_all(root).unwrap();
+    }
+
+    #[test]
+    fn what_a_bridge_is_told_to_keep_from_a_port_is_named() {
+        let root = std::env::temp_dir().join(format!("netcheck-port-{}", std::process::id()));
+        let set = |port: &str, flags: &[(&str, &str)]| {
+            fs::create_dir_all(root.join(port).join("brport")).unwrap();
+            for (flag, value) in flags {
+                fs::write(root.join(port).join("brport").join(flag), value).unwrap();
+            }
+        };
+        for port in ["vethapp", "vethweb"] {
+            fs::create_dir_all(root.join("cni0/brif").join(port)).unwrap();
+            fs::create_dir_all(root.join(port)).unwrap();
+            fs::write(root.join(port).join("ifindex"), "4\n").unwrap();
+            let flags =
+                [("isolated", "0\n"), ("unicast_flood", "1\n"), ("learning", "1\n"), ("hairpin_mode", "1\n")];
+            set(port, &flags);
+            std::os::unix::fs::symlink("../../cni0", root.join(port).join("brport/bridge")).unwrap();
+        }
+        let named = |interface: &str, function: &str| {
+            undelivered(&root, interface, function).map(|found| found.object)
+        };
+        assert_eq!(named("vethapp", "br_forward"), None);
+        assert_eq!(named("cni0", "br_flood"), None);
+        set("vethweb", &[("isolated", "1\n"), ("unicast_flood", "0\n"), ("learning", "0\n")]);
+        let object = named("vethweb", "br_forward").unwrap();
+        assert_eq!(object, "interface vethweb is a port of cni0 that is isolated");
+        for seen in ["cni0", "vethapp"] {
+            let found = undelivered(&root, seen, "br_flood").unwrap();
+            assert!(found.object.starts_with("interface vethweb is a port of cni0 that takes no frames"));
+            assert!(found.text.ends_with("and learns none (learning off)"), "{}", found.text);
+        }
+        set("vethapp", &[("hairpin_mode", "0\n")]);
+        let object = named("vethapp", "br_forward").unwrap();
+        assert_eq!(object, "interface vethapp is a port of cni0 without hairpin mode");
+        assert_eq!(named("vethapp", "ip_rcv_core"), None);
+        assert_eq!(named("eth0", "br_forward"), None);
         fs::remove_dir_all(root).unwrap();
     }
 }

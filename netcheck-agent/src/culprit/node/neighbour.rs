@@ -1,4 +1,5 @@
-//! The neighbour that a packet is handed to: who does not answer for its address, or was set by hand.
+//! The neighbour that a packet is handed to: who does not answer for its address, or was set by hand. Of a packet that a tunnel
+//! wraps, the neighbour that the outer one is handed to.
 
 use std::fs;
 use std::net::IpAddr;
@@ -17,26 +18,34 @@ use super::{link, route};
 /// Neighbours that are looked at.
 const MOST: usize = 65_536;
 
+/// A tunnel inside of a tunnel is as far as is looked.
+const LAYERS: usize = 3;
+
 /// What is known of the one that packets to this address go to. `failed`: somebody waited for its answer in vain; else only an
 /// entry that was set by hand is worth naming, for the kernel never asks whether it is right.
-pub(super) async fn find(to: IpAddr, failed: bool) -> Option<v1::Culprit> {
-    let way = route::way(to).await?;
-    let device = link::name_of(way.interface)?;
-    let entries = entries(to.is_ipv4()).await?;
-    let own =
-        entries.iter().find(|entry| entry.header.ifindex == way.interface && address(entry) == Some(way.hop));
-    match own {
-        // What programs an overlay sets all entries of its tunnel so.
-        Some(entry) if entry.header.state == NeighbourState::Permanent && link::is_tunnel(&device) => None,
-        Some(entry) => culprit(entry, way.hop, &device, failed),
-        None if failed => full(Path::new(super::SYSCTLS), to.is_ipv4(), entries.len()),
-        None => None,
+pub(super) async fn find(mut to: IpAddr, failed: bool) -> Option<v1::Culprit> {
+    for _ in 0..LAYERS {
+        let way = route::way(to).await?;
+        let device = link::name_of(way.interface)?;
+        let entries = entries(if to.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }).await?;
+        let own = entries
+            .iter()
+            .find(|entry| entry.header.ifindex == way.interface && address(entry) == Some(way.hop));
+        match own {
+            // What programs an overlay sets all entries of its tunnel so. What is wrapped goes on to the other end.
+            Some(entry) if entry.header.state == NeighbourState::Permanent && link::is_tunnel(&device) => {
+                to = far_end(&self::entries(AddressFamily::Bridge).await?, entry)?;
+            }
+            Some(entry) => return culprit(entry, way.hop, &device, failed),
+            None if failed => return full(Path::new(super::SYSCTLS), to.is_ipv4(), entries.len()),
+            None => return None,
+        }
     }
+    None
 }
 
-async fn entries(v4: bool) -> Option<Vec<NeighbourMessage>> {
+async fn entries(family: AddressFamily) -> Option<Vec<NeighbourMessage>> {
     let connection = Connection::open()?;
-    let family = if v4 { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let mut stream =
         std::pin::pin!(connection.handle.neighbours().get().set_address_family(family).execute());
     let mut entries = Vec::new();
@@ -47,6 +56,24 @@ async fn entries(v4: bool) -> Option<Vec<NeighbourMessage>> {
         entries.push(entry);
     }
     Some(entries)
+}
+
+/// The other end of a tunnel, where its forwarding table (bridge-fdb(8)) has the hardware address of this neighbour.
+fn far_end(forwarding: &[NeighbourMessage], neighbour: &NeighbourMessage) -> Option<IpAddr> {
+    let wanted = hardware(neighbour)?;
+    let is_its = |entry: &&NeighbourMessage| {
+        entry.header.ifindex == neighbour.header.ifindex && hardware(entry).as_ref() == Some(&wanted)
+    };
+    forwarding.iter().filter(is_its).find_map(|entry| {
+        entry.attributes.iter().find_map(|attribute| match attribute {
+            NeighbourAttribute::Destination(NeighbourAddress::Other(bytes)) => match bytes.len() {
+                4 => <[u8; 4]>::try_from(bytes.as_slice()).ok().map(IpAddr::from),
+                16 => <[u8; 16]>::try_from(bytes.as_slice()).ok().map(IpAddr::from),
+                _ => None,
+            },
+            _ => None,
+        })
+    })
 }
 
 fn address(entry: &NeighbourMessage) -> Option<IpAddr> {
@@ -133,6 +160,21 @@ mod tests {
         assert_eq!(described(NeighbourState::Failed, false), None);
         assert_eq!(described(NeighbourState::Permanent, false), named("PERMANENT"));
         assert_eq!(described(NeighbourState::Reachable, true), None);
+    }
+
+    #[test]
+    fn the_other_end_of_a_tunnel_is_where_its_forwarding_table_says() {
+        let of = |interface: u32, hardware: u8, to: &[u8]| {
+            let mut entry = NeighbourMessage::default();
+            entry.header.ifindex = interface;
+            entry.attributes.push(NeighbourAttribute::LinkLayerAddress(vec![2, 0, 0, 0, 0, hardware]));
+            entry.attributes.push(NeighbourAttribute::Destination(NeighbourAddress::Other(to.to_vec())));
+            entry
+        };
+        let table = [of(4, 1, &[10, 0, 0, 9]), of(5, 2, &[10, 0, 0, 8]), of(5, 1, &[10, 0, 0, 7])];
+        let end = |interface, hardware| far_end(&table, &of(interface, hardware, &[]));
+        assert_eq!(end(5, 1), Some("10.0.0.7".parse().unwrap()));
+        assert_eq!(end(5, 3), None);
     }
 
     #[test]

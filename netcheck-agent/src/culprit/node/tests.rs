@@ -45,6 +45,15 @@ fn the_stricter_reverse_path_filter_is_named() {
 }
 
 #[test]
+fn an_interface_without_ipv6_is_named() {
+    let files = [("ipv6/conf/eth0/disable_ipv6", "1\n"), ("ipv6/conf/eth1/disable_ipv6", "0\n")];
+    let sysctls = Sysctls::new("disabled", &files);
+    let of = |interface| object(ipv6_disabled(&sysctls.0, interface));
+    assert_eq!(of("eth0").as_deref(), Some("net.ipv6.conf.eth0.disable_ipv6 = 1"));
+    assert_eq!((of("eth1"), of(""), of("../../etc")), (None, None, None));
+}
+
+#[test]
 fn forwarding_that_is_off_is_named() {
     let files = [
         ("ipv4/ip_forward", "1\n"),

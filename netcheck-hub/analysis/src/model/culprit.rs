@@ -34,6 +34,8 @@ pub enum CulpritKind {
     Interface,
     /// A socket.
     Socket,
+    /// A policy of IPsec.
+    IpsecPolicy,
 }
 
 /// Where a rule is, in nft's own words.

@@ -30,6 +30,7 @@ both_ways!(
         Neighbour,
         Interface,
         Socket,
+        IpsecPolicy,
     }
 );
 
