@@ -9,7 +9,7 @@ use std::sync::Arc;
 use netcheck_common::domain::{PathId, ProbeKind};
 use netcheck_proto::v1;
 
-use self::case::{case, receiver, sender};
+use self::case::{case, receiver, sender, strayed};
 use super::State;
 use netcheck_analysis::model::NodeIx;
 use netcheck_analysis::model::clock::SECOND_NS;
@@ -197,8 +197,13 @@ impl State {
                 };
                 let probe = lost.in_the_end(&row.path.probe);
                 let at = wire::location(at);
+                let target = Some(probe.target.node.as_str()).filter(|node| !node.is_empty());
+                let stray = match self.find(&at.node) {
+                    None => strayed(&at, [Some(&agent.name), target.filter(|node| **node != *agent.name)]),
+                    Some(_) => Vec::new(),
+                };
                 let more = [sender(&at, &agent.name), receiver(&at, lost.tries_size())];
-                for at in more.into_iter().flatten().chain([at]) {
+                for at in more.into_iter().flatten().chain(stray).chain([at]) {
                     let place = place(&at, &probe);
                     let known = places.get(&place);
                     let losses = 1 + known.map_or(0, |case| case.losses);

@@ -35,6 +35,18 @@ pub(super) fn receiver(at: &v1::LossLocation, tries_size: bool) -> Option<v1::Lo
     })
 }
 
+/// A router that is no node of this cluster knows no way for what it was sent: the node that should have had it, or that sent it
+/// there, is asked about its routes. `ends`: who probes, and the target's node, where that is known.
+pub(super) fn strayed(at: &v1::LossLocation, ends: [Option<&str>; 2]) -> Vec<v1::LossLocation> {
+    let asked = |node: &str| v1::LossLocation {
+        node: node.to_owned(),
+        stage: v1::Stage::Routing.into(),
+        direction: at.direction,
+        ..Default::default()
+    };
+    ends.into_iter().flatten().map(asked).collect()
+}
+
 /// What its agent must know of a probe to find it at this place.
 pub(super) fn case(
     probe: &Probe,
