@@ -176,6 +176,11 @@ impl Locator<'_> {
             self.evidence.push(super::words::drop_line(drop));
             self.note_contradictions(drop);
         }
+        let said_why = drop.as_ref().is_some_and(|drop| !vague(&drop.record.reason));
+        let changed = if said_why { None } else { self.readdressed().or_else(|| self.untranslated()) };
+        if let Some(located) = changed {
+            return located;
+        }
         if matches!(self.lost.outcome, Outcome::Refused | Outcome::DnsError | Outcome::HttpError) {
             // The target itself answered. A drop before its socket (a reject rule) explains more than the answer.
             let reset = self.lost.outcome == Outcome::Refused
@@ -186,8 +191,7 @@ impl Locator<'_> {
                 None => self.answered(),
             };
         }
-        let specific = drop.as_ref().is_some_and(|drop| !vague(&drop.record.reason));
-        if (self.lost.answered_late && !specific) || self.came_late(drop.as_ref()) {
+        if (self.lost.answered_late && !said_why) || self.came_late(drop.as_ref()) {
             return self.late("its answer came after the deadline: nobody waited for it any more");
         }
         if let Some(drop) = &drop {

@@ -4,6 +4,12 @@
 /// The name of a conclusion: the packet came back to the node that had sent it to another.
 pub const ROUTING_LOOP: &str = "routing loop";
 
+/// The name of a conclusion: the packet left its node under a service's own address, which that node was to translate.
+pub const UNTRANSLATED: &str = "not translated";
+
+/// The name of a conclusion: somebody on the way gave the packet an address of its own, which the other end knows nothing of.
+pub const READDRESSED: &str = "sent on under its own address";
+
 /// A drop reason, read from its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DropReason<'a> {

@@ -83,6 +83,7 @@ fn meaning(reason: &str) -> &'static str {
         "EPERM" => " (a firewall rule)",
         "OTHERHOST" => " (sent to another's hardware address)",
         "IP_LOCAL_SOURCE" => " (it bears an address of this very node)",
+        "not translated" => " (it left under the service's own address)",
         "EMSGSIZE" => " (more than the route's own interface takes)",
         _ => "",
     }

@@ -1,13 +1,15 @@
 //! The places that can be concluded where no kernel named one: the wire, a hook that saw the packet last, a pod's link, a
 //! node that cannot answer, a socket and who reads from it.
 
-use netcheck_common::domain::ProbeKind;
+use netcheck_common::domain::{Outcome, ProbeKind};
 
 use super::silence::left;
 use super::{Located, Locator, Sight, inferred, stage_of};
 use crate::model::evidence::{HookSeen, PodLinkDown};
 use crate::model::location::{Direction, InterfaceRole, Location, Stage};
-use crate::model::reason::ROUTING_LOOP;
+use crate::model::reason::{DropReason, READDRESSED, ROUTING_LOOP, UNTRANSLATED};
+use crate::model::target::{ServiceAddress, TargetKind};
+use crate::plan::Probe;
 
 impl Locator<'_> {
     /// It left one uplink and never came to the other's.
@@ -54,6 +56,74 @@ impl Locator<'_> {
             stage: Stage::Routing,
             direction: Direction::Request,
             reason: ROUTING_LOOP.to_owned(),
+            ..Default::default()
+        }))
+    }
+
+    /// It left its node under the cluster address of a service. Each node translates those itself, and nobody behind it does:
+    /// whoever got it had no use for it, whatever he answered.
+    pub(super) fn untranslated(&mut self) -> Option<Located> {
+        let Probe { target, address, .. } = self.scene.probe;
+        let of_service = matches!(target.kind, TargetKind::Service | TargetKind::DnsServer)
+            && target.node.is_empty()
+            && target.peer.is_none()
+            && target.at.as_ref().is_none_or(|at| at.address == ServiceAddress::ClusterIp)
+            && target.unbacked.is_none()
+            && self.scene.roster.owner(*address).is_none();
+        let in_vain = matches!(self.lost.outcome, Outcome::Timeout | Outcome::Unreachable | Outcome::Refused);
+        let flow =
+            self.lost.flow.filter(|flow| of_service && in_vain && flow.destination.ip() == *address)?;
+        let gone = self.lost.sample.request_hooks.iter().rev().find(|hook| left(hook))?;
+        let source = self.scene.source;
+        self.evidence.push(format!(
+            "it left {source} through {} for {}, the service's own address: nothing there made a backend's of it",
+            gone.interface, flow.destination
+        ));
+        let pod = self.scene.source_pod.is_some();
+        Some(inferred(Location {
+            node: source.to_owned(),
+            stage: if pod { Stage::NetfilterPrerouting } else { Stage::NetfilterOutput },
+            direction: Direction::Request,
+            reason: UNTRANSLATED.to_owned(),
+            ..Default::default()
+        }))
+    }
+
+    /// Its answer came under another address than it was asked at, so that its socket did not get it: the sender's own node
+    /// did not take its translation back, or a node on the way, which is neither end, gave it its own address.
+    pub(super) fn readdressed(&mut self) -> Option<Located> {
+        let (roster, source, probe) = (self.scene.roster, self.scene.source, self.scene.probe);
+        let unheard = self.lost.drops.iter().find_map(|fact| {
+            let record = &fact.record;
+            let unheard = record.direction == Direction::Reply
+                && record.stage == Stage::Socket
+                && DropReason::of(&record.reason) == DropReason::NoSocket
+                && !record.encapsulated;
+            record.flow.filter(|_| unheard && *fact.node == *source)
+        })?;
+        let from = unheard.source.ip();
+        let sent_to = self.lost.flow.map_or(probe.address, |flow| flow.destination.ip());
+        if from == probe.address || self.lost.probed_address(probe) == Some(from) {
+            return None;
+        }
+        let (node, stage, reason) = if from == sent_to {
+            (source, Stage::NetfilterPrerouting, UNTRANSLATED)
+        } else {
+            // Who answers under another of its own addresses has sent it on to nobody.
+            let node =
+                roster.owner(from).filter(|owner| owner.pod.is_none()).map(|owner| owner.node.as_str())?;
+            let other = roster.owner(sent_to).is_some_and(|owner| owner.node != node) && node != source;
+            (Some(node).filter(|_| other)?, Stage::NetfilterPostrouting, READDRESSED)
+        };
+        self.evidence.push(format!(
+            "an answer came from {} and not from {}, which was asked: no socket of {source} waits for that",
+            unheard.source, probe.address
+        ));
+        Some(inferred(Location {
+            node: node.to_owned(),
+            stage,
+            direction: Direction::Reply,
+            reason: reason.to_owned(),
             ..Default::default()
         }))
     }

@@ -48,6 +48,62 @@ fn only_a_kernel_without_a_socket_shows_that_a_node_port_leads_nowhere() {
 }
 
 #[test]
+fn what_left_under_a_services_own_address_was_not_translated() {
+    let world = World::new();
+    let service = world.probe("service/default/web:80", ProbeKind::Tcp);
+    let std::net::IpAddr::V4(own) = service.address else { panic!("the first address is IPv4") };
+    let sent = |outcome, to: [u8; 4]| {
+        let mut lost = timed_out();
+        lost.outcome = outcome;
+        lost.flow = Some(flow([10, 0, 0, 1], 40_000, to, 80));
+        lost
+    };
+    for outcome in [Outcome::Timeout, Outcome::Refused, Outcome::Unreachable] {
+        let located = world.locate_with(service, &sent(outcome, own.octets()), Sight::NoAgent, true);
+        assert_eq!(place(&located), "n1 - NetfilterOutput Request inferred", "{outcome:?}");
+        assert_eq!(located.location.unwrap().reason, "not translated");
+    }
+    // A backend was chosen; a kernel says more; it never left.
+    let mut dropped = sent(Outcome::Timeout, own.octets());
+    dropped.add_drop(fact("n1", 1, record("NETFILTER_DROP", Stage::NetfilterOutput, Direction::Request)));
+    let mut inside = sent(Outcome::Timeout, own.octets());
+    inside.sample.request_hooks.clear();
+    for lost in [sent(Outcome::Timeout, [10, 244, 2, 2]), dropped, inside] {
+        let located = world.locate_with(service, &lost, Sight::NoAgent, true);
+        assert!(located.location.is_none_or(|at| at.reason != "not translated"));
+    }
+}
+
+#[test]
+fn an_answer_under_another_address_shows_who_changed_it() {
+    let world = World::new();
+    let answered = |target: &str, sent_to: [u8; 4], from: [u8; 4]| {
+        let mut lost = timed_out();
+        lost.flow = Some(flow([10, 0, 0, 1], 40_000, sent_to, 80));
+        let record = record("NO_SOCKET", Stage::Socket, Direction::Reply);
+        lost.add_drop(fact(
+            "n1",
+            1,
+            DropRecord { flow: Some(flow(from, 80, [10, 0, 0, 1], 40_000)), ..record },
+        ));
+        let probe = world.catalog.probes.iter().find(|probe| *probe.target.id == *target).unwrap();
+        let located = world.locate_with(probe, &lost, Sight::NoAgent, true);
+        let reason = located.location.as_ref().map_or_else(String::new, |at| at.reason.clone());
+        (place(&located), reason)
+    };
+    let (at, reason) = answered("service/default/web:80", [10, 244, 2, 2], [10, 244, 2, 2]);
+    assert_eq!((at.as_str(), reason.as_str()), ("n1 - NetfilterPrerouting Reply inferred", "not translated"));
+    let (at, reason) = answered("service/default/web:80", [10, 244, 2, 2], [10, 0, 0, 3]);
+    let changed = ("n3 - NetfilterPostrouting Reply inferred", "sent on under its own address");
+    assert_eq!((at.as_str(), reason.as_str()), changed);
+    // As it was asked; from another address of the very node; from nobody that is known.
+    for from in [[10, 96, 0, 80], [10, 0, 0, 2], [192, 0, 2, 7]] {
+        let (_, reason) = answered("service/default/web:80", [10, 244, 2, 2], from);
+        assert!(reason != changed.1 && reason != "not translated", "{from:?}: {reason}");
+    }
+}
+
+#[test]
 fn a_dns_error_behind_a_node_port_is_nobodys_in_particular() {
     let world = world();
     let sample = LostSample { dns_rcode: "SERVFAIL".to_owned(), ..Default::default() };
