@@ -1,10 +1,11 @@
 //! Facts → causes. Pure.
 //!
 //! Two ways to the causes, and the fewer causes win. [`cover`] counts paths against suspects; it names what it
-//! finds by the location that kernels reported. Where it needs more than one cause, probes are counted against the components
-//! that they crossed (crate `netcheck-causes`, by [`groups`](super::groups)): overlay, underlay and services are layers
-//! there, so that what a lower one loses needs no cause above it. Its answer is taken where it explains every bad path by
-//! fewer causes, none of which more fine paths contradict than may have come back already.
+//! finds by the location that kernels reported. Where it needs more than one cause, or one that loses all and that fine paths
+//! contradict, probes are counted against the components that they crossed (crate `netcheck-causes`, by
+//! [`groups`](super::groups)): overlay, underlay and services are layers there, so that what a lower one loses needs no cause
+//! above it. Its answer is taken where it explains every bad path by fewer causes, or by as many without the contradictions:
+//! never by causes that more fine paths contradict than may have come back already.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -22,13 +23,27 @@ use netcheck_causes::{Cause, Certainty as Sure, PodNetwork};
 pub fn explain(facts: &[Fact], world: &World) -> Vec<Explained> {
     let tunnels = Tunnels { wrap: world.pod_network == PodNetwork::Overlay, outer: world.outer };
     let by_paths = cover::explain(facts, tunnels);
-    if by_paths.len() < 2 {
+    let contradicted = by_paths.iter().any(|one| is_contradicted(one, facts));
+    if by_paths.len() < 2 && !contradicted {
         return by_paths;
     }
+    let most = by_paths.len() - usize::from(!contradicted);
     match by_components(facts, world) {
-        Some(fewer) if fewer.len() < by_paths.len() && fewer.len() >= full_queues(facts) => fewer,
+        Some(others) if others.len() <= most && others.len() >= full_queues(facts) => others,
         _ => by_paths,
     }
+}
+
+/// Whether a cause that nothing but counting suggests loses all of some paths, and nothing of too many others that cross it.
+fn is_contradicted(one: &Explained, facts: &[Fact]) -> bool {
+    one.certainty == Certainty::Inferred
+        && too_many(one)
+        && one.paths.iter().all(|&at| facts[at].verdict == Verdict::Unreachable)
+}
+
+/// One in twenty may have come back already.
+const fn too_many(one: &Explained) -> bool {
+    one.contradictions.len() * 20 > one.paths.len()
 }
 
 /// Queues that kernels reported to drop packets. Components know none of a node's queues from another, and each is a cause
@@ -57,8 +72,7 @@ fn by_components(facts: &[Fact], world: &World) -> Option<Vec<Explained>> {
             return None;
         }
         let described = explained(facts, &grouped, cause, &paths);
-        // One in twenty may have come back already.
-        if described.contradictions.len() * 20 > described.paths.len() {
+        if too_many(&described) {
             return None;
         }
         all.push(described);

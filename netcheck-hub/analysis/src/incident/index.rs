@@ -90,6 +90,8 @@ pub struct Place {
     pub pod: Symbol,
     /// Nothing dies there but what is for that pod: requests to it, and replies to what it sent.
     pub one_pod: bool,
+    /// It is the interface itself: a packet may die there before any hook of the node has seen it.
+    pub on_interface: bool,
 }
 
 /// Everything that one evaluation names.
@@ -145,6 +147,7 @@ impl Build {
             let (no_route, rule) = (place::no_route(at), place::rule(at));
             let claims_address = place::own_source(at);
             let one_pod = place::misaddressed(at);
+            let on_interface = place::on_interface(at);
             self.index.places.push(Place {
                 node,
                 key,
@@ -154,6 +157,7 @@ impl Build {
                 rule,
                 pod,
                 one_pod,
+                on_interface,
             });
             self.index.places.len() - 1
         })

@@ -1,7 +1,7 @@
 //! A loss location → what it is called as a cause, and what kind of thing happened there. Pure.
 
 use crate::model::location::{Certainty, Direction, InterfaceRole, Location, Stage};
-use crate::model::reason::DropReason;
+use crate::model::reason::{DropReason, UNTRANSLATED};
 use crate::model::target::TargetKind;
 
 /// The far end does not answer for its address, or was sent what bears another's hardware address: the drop is at one
@@ -39,6 +39,19 @@ pub(super) fn last_seen(at: &Location) -> bool {
     at.certainty == Certainty::Inferred && at.reason.is_empty() && open
 }
 
+/// It is ahead of a node's hooks, or behind them.
+pub(super) const fn on_interface(at: &Location) -> bool {
+    matches!(
+        at.stage,
+        Stage::Ingress
+            | Stage::NetdevIngress
+            | Stage::Neighbour
+            | Stage::Qdisc
+            | Stage::Egress
+            | Stage::NetdevEgress
+    )
+}
+
 /// What a route that leads nowhere is called, by its own node's senders and for what is passed on: an errno, a reason,
 /// or only the function that such routes hand their packets to (net/core/dst.c, net/ipv4/route.c, net/ipv6/route.c). An
 /// unreachable neighbour's EHOSTUNREACH is among them: no proof, but no other cause either where a route is one.
@@ -47,7 +60,9 @@ pub(super) fn no_route(at: &Location) -> bool {
         DropReason::of(&at.reason),
         DropReason::NoRoute | DropReason::Errno("EHOSTUNREACH" | "ENETUNREACH" | "EACCES" | "EINVAL")
     );
-    let discarded = ["dst_discard", "ip_error", "ip6_pkt_discard", "ip6_pkt_prohibit"];
+    // The last is a bridge's that translated a service's address (net/bridge/br_netfilter_hooks.c and br_netfilter_ipv6.c).
+    let discarded =
+        ["dst_discard", "ip_error", "ip6_pkt_discard", "ip6_pkt_prohibit", "br_nf_pre_routing_finish"];
     matches!(at.stage, Stage::Routing | Stage::Send)
         && (called || discarded.iter().any(|function| at.function.starts_with(function)))
 }
@@ -111,6 +126,10 @@ pub(super) fn name(at: &Location) -> (String, bool) {
         return (format!("{}{pod}/routing/no route", at.node), true);
     }
     if tracked(at) {
+        return (format!("{}/netfilter/{}", at.node, at.reason), true);
+    }
+    // What the node sends and what its pods send is translated at two hooks, by one program's rules.
+    if at.reason == UNTRANSLATED {
         return (format!("{}/netfilter/{}", at.node, at.reason), true);
     }
     if misaddressed(at) {

@@ -71,10 +71,17 @@ impl Tallies<'_> {
                 covers.extend(self.between_namesakes(place, &covers));
                 covers.sort_unstable();
                 covers.dedup();
-            } else if proven && place.specific {
+            } else if place.specific {
                 let victims = Victims::of(index, &covers);
-                let same = |at: &&usize| self.dies_of(place, &victims, &index.items[**at]);
-                covers.extend(near.get(&place.node).into_iter().flatten().filter(same));
+                let here = if proven { Some(&place.node) } else { None };
+                // A node that neither sends nor answers them passes them on: then it is met by what is between the same ends.
+                let between = victims.ends.iter().filter(|(a, b)| ![*a, *b].contains(&place.node));
+                let nodes: BTreeSet<&Symbol> = here.into_iter().chain(between.map(|(a, _)| a)).collect();
+                let same = |at: &&usize| {
+                    let item = &index.items[**at];
+                    (proven && self.dies_of(place, &victims, item)) || self.passes(place, &victims, item)
+                };
+                covers.extend(nodes.into_iter().filter_map(|node| near.get(node)).flatten().filter(same));
                 covers.sort_unstable();
                 covers.dedup();
             }
@@ -108,12 +115,26 @@ impl Tallies<'_> {
     /// Whether what is known to die at a place explains this one, which ends at its node.
     fn dies_of(&self, place: &Place, victims: &Victims, item: &Item) -> bool {
         let reaches = !place.one_pod || item.pod == place.pod;
-        let Some(last) = item.place else { return !item.observed && reaches && victims.alike(item) };
+        // What left one node and never came to the next was seen by neither of them to die.
+        let between = item.wire.is_some() && !place.on_interface;
+        let Some(last) = item.place else {
+            return !item.observed && !between && reaches && victims.alike(item);
+        };
         // What wraps packets finds no route where a policy forbids to send to the other end; senders are refused.
         let silent = item.last_seen || (place.no_route && (item.untranslatable || item.refused));
         // Routes take all kinds of packets alike.
         let alike = victims.alike(item) || (place.no_route && victims.of_family(item.family));
         silent && reaches && self.index.places[last].node == place.node && victims.akin(item) && alike
+    }
+
+    /// Whether what is known to die at a place behind the sender's node explains this one, which that node's hooks lost sight of:
+    /// what pods send may leave under the node's own address and another port, which no hook knows.
+    fn passes(&self, place: &Place, victims: &Victims, item: &Item) -> bool {
+        let Some(last) = item.place.filter(|_| item.last_seen && !item.observed) else { return false };
+        self.index.places[last].node == item.source
+            && place.node != item.source
+            && victims.ends.contains(&item.ends())
+            && victims.alike(item)
     }
 
     /// What comes round on its way to a node dies wherever its time to live ends, or where its own sender sees it

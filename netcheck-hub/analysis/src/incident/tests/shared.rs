@@ -54,6 +54,20 @@ fn a_cable_that_loses_one_family_is_one_cause_though_tunnels_over_the_other_pass
 }
 
 #[test]
+fn a_rule_explains_nothing_that_was_lost_on_a_wire_to_its_node() {
+    let ping = |fact: &Fact, from: &str| {
+        *fact.source == *from && to(fact) == "n2" && bare(fact) && fact.path.probe.kind == ProbeKind::Icmp
+    };
+    let ruled = World::plain(&SIX).breaks(|fact| ping(fact, "n3"), |_| dropped("n2", Direction::Request));
+    let both = ruled.clone().breaks(|fact| ping(fact, "n1"), |_| wire("n1", "n2", Direction::Request));
+    let rule = ("place/n2/netfilter_input/NETFILTER_DROP", IncidentKind::Place, 2);
+    assert_eq!(kinds(&both.explain()), [rule, ("from/n1/node/n2 (ICMP)", IncidentKind::Target, 2)]);
+    // Of what nobody saw, it is the likeliest cause there is.
+    let unseen = ruled.breaks(|fact| ping(fact, "n1"), |_| timeout());
+    assert_eq!(kinds(&unseen.explain()), [(rule.0, rule.1, 4)]);
+}
+
+#[test]
 fn a_cable_that_loses_some_is_one_cause_and_one_path_of_it_opens_nothing_at_once() {
     let some = |fact: &Fact| {
         let hit = ["n1", "n5"].iter().any(|other| touches(fact, other));

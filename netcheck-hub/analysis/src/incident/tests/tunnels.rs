@@ -75,6 +75,23 @@ fn a_node_that_wraps_nothing_is_one_cause_and_its_own_address_is_fine() {
 }
 
 #[test]
+fn a_tunnel_that_leads_nowhere_from_one_node_to_another_is_no_matter_of_a_kind_of_probe() {
+    let lost = |fact: &Fact| {
+        let between = touches(fact, "n1") && touches(fact, "n2") && wrapped(fact);
+        between && fact.path.probe.kind == ProbeKind::Icmp
+    };
+    let unheard = |fact: &Fact| {
+        let half = if *fact.source == *"n1" { Direction::Request } else { Direction::Reply };
+        died("n1", half, Stage::Neighbour, "NEIGH_FAILED", "neigh_invalidate")
+    };
+    let facts = World::plain(&SIX).breaks(lost, unheard).facts;
+    // Pings between the nodes themselves are fine.
+    let causes = explained_over(&facts, Family::V4);
+    assert_eq!(kinds(&causes), [("tunnel/n1>n2", IncidentKind::OneWay, 4)]);
+    assert!(causes[0].contradictions.is_empty());
+}
+
+#[test]
 fn a_zone_without_the_family_that_tunnels_run_over_is_one_cause() {
     let apart = |fact: &Fact| {
         let zones = [&*fact.zone, fact.path.probe.target.zone.as_str()];
