@@ -20,7 +20,7 @@ mod table;
 mod tracker;
 
 use judge::Grade;
-use table::{Families, FaultAction, Row};
+use table::{Change, Families, FaultAction, Row};
 
 pub(crate) use table::RowSet;
 
@@ -192,6 +192,9 @@ fn broken(cluster: &mut Cluster, network: Network, row: &Row) -> Result<Tried> {
         }
         FaultAction::KillAgent(node) => cluster.kill_agent(node)?,
         FaultAction::Commands { at, inject, .. } => shell(cluster, at, inject)?,
+        FaultAction::Several(changes) => {
+            changes.iter().try_for_each(|Change { at, inject, .. }| shell(cluster, at, inject))?;
+        }
         FaultAction::Starve => {}
     }
     let start = Instant::now();
@@ -290,6 +293,12 @@ fn mend(cluster: &mut Cluster, row: &Row) -> Result<()> {
     cluster.lab.heal_all()?;
     if let FaultAction::Commands { at, heal, .. } = row.action {
         shell(cluster, at, heal)?;
+    }
+    if let FaultAction::Several(changes) = row.action {
+        // What was done last is taken back first, all of it even where one part can't be.
+        let healed: Vec<Result<()>> =
+            changes.iter().rev().map(|Change { at, heal, .. }| shell(cluster, at, heal)).collect();
+        healed.into_iter().collect::<Result<()>>()?;
     }
     if let FaultAction::KillAgent(node) | FaultAction::KillNode(node) = row.action {
         cluster.start_agent(node)?;

@@ -140,15 +140,22 @@ pub(crate) fn incident(row: &Row, incidents: &[Incident]) -> (Grade, Vec<String>
     match incidents.iter().filter(goes_on).collect::<Vec<_>>().as_slice() {
         [] if maybe => (Grade::Right, Vec::new()),
         [] => (Grade::NotDetected, Vec::new()),
-        [one] if one.open && is_of(wanted, one) => (Grade::Right, merged()),
+        all if each_once(wanted, all) => (Grade::Right, merged()),
         // What comes and goes by chance may open twice.
         many if maybe && many.iter().all(|one| is_of(wanted, one)) => (Grade::Right, Vec::new()),
         _ => (Grade::Wrong, all()),
     }
 }
 
+/// Whether each of the wanted incidents is open once, and no other is there.
+fn each_once(wanted: &str, incidents: &[&Incident]) -> bool {
+    let wanted: Vec<&str> = wanted.split(" + ").collect();
+    let once = |wanted: &&str| incidents.iter().filter(|one| one.open && is_of(wanted, one)).count() == 1;
+    wanted.len() == incidents.len() && wanted.iter().all(once)
+}
+
 /// Whether the kind is the first word and each other word is a part of the cause's name. What the name has in
-/// brackets narrows it down, and must have been expected.
+/// brackets narrows it down, and must have been expected; a word with `?` behind it may be missing.
 fn is_of(wanted: &str, incident: &Incident) -> bool {
     let mut words = wanted.split(' ');
     let kind = words.next().unwrap_or_default();
@@ -161,8 +168,8 @@ fn is_of(wanted: &str, incident: &Incident) -> bool {
         .collect();
     let has = |part: &str| name.split('/').any(|of| of == part) || only.contains(&part);
     one_of(kind, |kind| kind == incident.kind)
-        && words.iter().all(|word| one_of(word, has))
-        && only.iter().all(|part| words.contains(part))
+        && words.iter().all(|word| word.ends_with('?') || one_of(word, has))
+        && only.iter().all(|part| words.iter().any(|word| word.trim_end_matches('?') == *part))
 }
 
 /// Nothing is broken: any unreachable path is a false alarm.
@@ -338,6 +345,11 @@ mod tests {
             ("link a~b UDP IPv6", vec![zones.clone()], Grade::Right),
             ("link a~b UDP", vec![zones.clone()], Grade::Wrong),
             ("link a~b", vec![zones.clone()], Grade::Wrong),
+            ("link a~b UDP IPv6? IPv4?", vec![zones.clone()], Grade::Right),
+            ("link a~b UDP? IPv4?", vec![zones.clone()], Grade::Wrong),
+            ("place n2 routing + place n2 netfilter_input", vec![place.clone(), other.clone()], Grade::Right),
+            ("place n2 routing + place n2 netfilter_input", vec![place.clone()], Grade::Wrong),
+            ("place n2 routing + link a~b UDP IPv6", vec![place.clone(), other.clone()], Grade::Wrong),
             ("", vec![place.clone()], Grade::NotStated),
         ] {
             assert_eq!(incident(&row(wanted), &found).0, expected, "{wanted} {found:?}");

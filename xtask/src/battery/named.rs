@@ -11,12 +11,15 @@ pub(crate) fn grade(row: &Row, incidents: &[Incident]) -> Option<(Grade, Vec<Str
     }
     let open = incidents.iter().filter(|one| one.open);
     let named: Vec<&String> = open.flat_map(|one| &one.culprits).collect();
-    let fits = |culprit: &&String| {
-        row.culprit.split(' ').all(|word| word.split('|').any(|choice| culprit.contains(choice)))
+    let is_of = |wanted: &str, culprit: &str| {
+        wanted.split(' ').all(|word| word.split('|').any(|choice| culprit.contains(choice)))
     };
+    let wanted: Vec<&str> = row.culprit.split(" + ").collect();
+    let fits = |culprit: &&String| wanted.iter().any(|one| is_of(one, culprit));
+    let is_named = |one: &&str| named.iter().any(|culprit| is_of(one, culprit));
     let unknown = |culprit: &&String| culprit.starts_with("untold");
     let others: Vec<&String> = named.iter().copied().filter(|one| !fits(one) && !unknown(one)).collect();
-    let grade = match (named.iter().any(fits), others.is_empty()) {
+    let grade = match (wanted.iter().all(is_named), others.is_empty()) {
         (true, true) => Grade::Right,
         // Nobody named it, and nobody named another.
         (false, true) => Grade::Unknown,

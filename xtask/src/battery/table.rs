@@ -7,6 +7,7 @@ use crate::network::Network;
 
 mod by_hand;
 mod culprits;
+mod field;
 mod kube_proxy;
 mod new;
 
@@ -23,6 +24,8 @@ pub(crate) enum RowSet {
     Culprits,
     /// Faults that one command makes.
     ByHand,
+    /// Faults as operators meet them: on several nodes, in several layers, two at once.
+    Field,
 }
 
 impl RowSet {
@@ -33,6 +36,7 @@ impl RowSet {
             "new" => Some(Self::New),
             "culprits" => Some(Self::Culprits),
             "by-hand" => Some(Self::ByHand),
+            "field" => Some(Self::Field),
             _ => None,
         }
     }
@@ -44,6 +48,7 @@ impl RowSet {
             Self::New => new::ROWS,
             Self::Culprits => culprits::ROWS,
             Self::ByHand => by_hand::ROWS,
+            Self::Field => field::ROWS,
         }
     }
 
@@ -60,7 +65,7 @@ impl RowSet {
 
     /// Whether something is probed from pods, too.
     pub(crate) fn has_vantages(self) -> bool {
-        self == Self::New
+        matches!(self, Self::New | Self::Field)
     }
 }
 
@@ -71,6 +76,8 @@ pub(crate) enum FaultAction {
     Lab(&'static str),
     /// Commands in a namespace, of a node or a pod, for faults that nobody made a fault of the lab of.
     Commands { at: &'static str, inject: &'static str, heal: &'static str },
+    /// The same in several namespaces, one after the other.
+    Several(&'static [Change]),
     /// Another program drops what passes an interface of a node.
     Foreign { node: &'static str, interface: &'static str, at: At },
     /// A node's agent, which is also its responder, ends.
@@ -81,6 +88,14 @@ pub(crate) enum FaultAction {
     Harmless(&'static str),
     /// All cores are busy. Nothing is broken.
     Starve,
+}
+
+/// Commands in one namespace, and those that take back what they did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Change {
+    pub(crate) at: &'static str,
+    pub(crate) inject: &'static str,
+    pub(crate) heal: &'static str,
 }
 
 /// Where a loss may be said to be. An empty word stands for anything, `|` separates choices.
@@ -114,10 +129,11 @@ pub(crate) struct Row {
     pub(crate) kinds: &'static [&'static str],
     pub(crate) places: &'static [Place],
     /// The one incident that must be open while it lasts: its kind, then parts of its cause's name, `|` between
-    /// choices of one word. `none`: there must be none. With `maybe` before it, there may be one. Empty: not stated.
+    /// choices of one word and `?` behind what may be missing. `none`: there must be none. With `maybe` before it, there may be one. Empty: not stated. Of
+    /// faults that are several, each has its own, with ` + ` between them.
     pub(crate) incident: &'static str,
     /// What must be named as what did it: words of which each must be in the culprit's kind, node, object or text, `|` between
-    /// choices. Empty: not stated.
+    /// choices. Empty: not stated. Of faults that are several, ` + ` is between them.
     pub(crate) culprit: &'static str,
     /// How long it may take until it shows, in seconds.
     pub(crate) patience_s: u64,
@@ -155,6 +171,10 @@ impl FaultAction {
                 format!("foreign {hook} program node={node} interface={interface}")
             }
             Self::Commands { at, inject, .. } => format!("at {at}: {inject}"),
+            Self::Several(changes) => {
+                let all = changes.iter().map(|Change { at, inject, .. }| format!("at {at}: {inject}"));
+                all.collect::<Vec<_>>().join("; ")
+            }
             Self::KillAgent(node) => format!("agent killed node={node}"),
             Self::KillNode(node) => format!("node-killed node={node}"),
             Self::Starve => "all cores busy".to_owned(),
@@ -200,6 +220,15 @@ const fn commands(
     places: &'static [Place],
 ) -> Row {
     row(FaultAction::Commands { at: node, inject, heal }, kinds, places)
+}
+
+/// What commands in several namespaces break.
+const fn several(
+    changes: &'static [Change],
+    kinds: &'static [&'static str],
+    places: &'static [Place],
+) -> Row {
+    row(FaultAction::Several(changes), kinds, places)
 }
 
 /// Nothing may be said to be lost.

@@ -126,7 +126,7 @@ const fn overlay(row: Row) -> Row {
 
 #[rustfmt::skip]
 pub(super) const ROWS: &[Row] = &[
-    overlay(only(Families::V4, on("n1", FDB, POD, &[wire("n1", ""), at("n1", "", "neighbour|send", "")])).opens("one_way|place n1|n1>n2|ICMP")),
+    overlay(only(Families::V4, on("n1", FDB, POD, &[wire("n1", ""), at("n1", "", "neighbour|send", "")])).opens("one_way|place n1|n1>n2 ICMP?").by("neighbour n1 172.30.0.99")),
     only(Families::V4, on("n1", PART, POD, &[at("n1", "", "routing|netfilter_output", "")])).opens("place n1 routing"),
     on("n2", BRIDGE_RULE, POD, &[at("n2", "request", "bridge_output", "NETFILTER_DROP")]).opens("place n2 bridge_output").by("rule n2 lab_hand"),
     only(Families::V4, on("n2", NETDEV_RULE, ICMP, &[at("n2", "", "netdev", "NETFILTER_")])).opens("place n2 netdev_ingress"),
@@ -135,9 +135,9 @@ pub(super) const ROWS: &[Row] = &[
     only(Families::V4, rare(on("n2", LIMIT, ICMP, &[at("n2", "request", "netfilter_input", "NETFILTER_DROP")]))).opens("place n2 netfilter_input"),
     only(Families::V4, on("web-n2", POD_NEIGHBOUR, POD, &[at("n2", "reply", "", "")])).opens("place|target|backend n2|web-n2 IPv4").by("neighbour n2 10.244.2.1"),
     slow(on("n2", UPLINK_MTU, ICMP, &[wire("n2", ""), at("n2", "", "", "")])).opens("mtu n2").by("interface n2 eth0 1400"),
-    only(Families::V4, on("n1", XFRM_OUT, ICMP, &[at("n1", "", "", "XFRM|EPERM|IP_OUTNOROUTES|NOT_SPECIFIED")])).opens("place n1"),
-    only(Families::V4, on("n2", XFRM_IN, ICMP, &[at("n2", "", "", "XFRM")])).opens("place n2"),
-    only(Families::V4, on("n1", XFRM_STATE, ICMP, &[at("n1", "", "", "")])).opens("place n1"),
+    only(Families::V4, on("n1", XFRM_OUT, ICMP, &[at("n1", "", "", "XFRM|EPERM|IP_OUTNOROUTES|NOT_SPECIFIED")])).opens("place n1").by("ipsec n1 172.30.0.12 block"),
+    only(Families::V4, on("n2", XFRM_IN, ICMP, &[at("n2", "", "", "XFRM")])).opens("place n2").by("ipsec n2 dir|in block"),
+    only(Families::V4, on("n1", XFRM_STATE, ICMP, &[at("n1", "", "", "")])).opens("place n1").by("ipsec n1 esp 172.30.0.12"),
     on("n2", IPTABLES, TCP, &[at("n2", "request", "netfilter_forward", "NETFILTER_DROP")]).opens("place n2 netfilter_forward").by("rule n2 FORWARD"),
     on("n2", DETACHED, POD, &[at("n2", "request", "neighbour|egress|send", "")]).opens("place|target n2|web-n2").by("interface n2 vethweb-n2"),
     on("n2", BLOCKED_PORT, POD, &[at("n2", "", "", "")]).opens("place n2").by("interface n2 vethweb-n2"),

@@ -13,6 +13,6 @@ pub(super) const ROWS: &[Row] = &[
     lab("drop node=n2 hook=forward proto=tcp dport=8080", TCP, &[FORWARD]).opens("place n2 netfilter_forward TCP"),
     lab("no-endpoints service=web", TCP, &[at("", "request", "netfilter_output", "NETFILTER_DROP"), RESTARTED]).opens("service web:80"),
     // What is not translated leaves for the default route, and the gateway knows no such network.
-    lab("no-translation node=n2 service=web", TCP, &[at("n2", "request", "", "")]).opens("service|target n2|web:80"),
-    lab("no-translation node=n2 service=kube-dns", DNS, &[at("n2", "request", "", "")]).opens("dns_server|target n2|kube-dns"),
+    lab("no-translation node=n2 service=web", TCP, &[at("n2", "request", "", "")]).opens("service|target|place n2|web:80"),
+    lab("no-translation node=n2 service=kube-dns", DNS, &[at("n2", "request", "", "")]).opens("dns_server|target|place n2|kube-dns"),
 ];
