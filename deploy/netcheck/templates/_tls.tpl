@@ -16,6 +16,26 @@
 {{- end -}}
 {{- end -}}
 
+{{- /* Secret of what only reads (`helm test`), in the release's namespace: the agents', where these may read as well. */ -}}
+{{- define "netcheck.readerTlsSecret" -}}
+{{- if not .Values.tls.agentCertName -}}
+{{- include "netcheck.agentTlsSecret" . -}}
+{{- else if eq .Values.tls.mode "existingSecret" -}}
+{{- .Values.tls.existingSecret.reader -}}
+{{- else -}}
+{{- printf "%s-reader-tls" (include "netcheck.fullname" .) -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* Names of the chart's own certificate of agents, as a JSON list; URIs apart. */ -}}
+{{- define "netcheck.agentNames" -}}
+{{- $names := list (printf "%s-agent" (include "netcheck.fullname" .)) -}}
+{{- with .Values.tls.agentCertName -}}
+{{- if not (contains ":" .) -}}{{- $names = append $names . -}}{{- end -}}
+{{- end -}}
+{{- uniq $names | toJson -}}
+{{- end -}}
+
 {{- /* Names of the hub's certificate, as a JSON list. */ -}}
 {{- define "netcheck.hubNames" -}}
 {{- $name := printf "%s-hub" (include "netcheck.fullname" .) -}}
@@ -48,13 +68,14 @@
 {{- end }}
 {{- end -}}
 
+{{- /* What clientArgs name. In: root, and the Secret that it comes from. */ -}}
 {{- define "netcheck.clientTlsVolume" -}}
 - name: tls
   secret:
-    secretName: {{ include "netcheck.agentTlsSecret" . }}
+    secretName: {{ .secret }}
     items:
       - {key: ca.crt, path: ca.crt}
-      {{- if .Values.tls.clientAuth }}
+      {{- if .root.Values.tls.clientAuth }}
       - {key: tls.crt, path: tls.crt}
       - {key: tls.key, path: tls.key}
       {{- end }}

@@ -11,11 +11,13 @@ use crate::tools::{command, output};
 
 const SCRIPT: &str = include_str!("certificates.py");
 const AUTHORITY: &str = "netcheck-ca";
+/// The name that agents' certificates bear, and no other.
+const AGENTS: &str = "agents.netcheck.example";
 
 /// What is wrong with them.
 pub(super) fn check() -> Result<Vec<String>> {
-    let question =
-        json!({"chart": chart_dir(), "release": helm::RELEASE, "values": {"tls": {"clientAuth": true}}});
+    let tls = json!({"clientAuth": true, "agentCertName": AGENTS});
+    let question = json!({"chart": chart_dir(), "release": helm::RELEASE, "values": {"tls": tls}});
     let rounds = helm::ask(&["helm4", "kubernetes-validate"], SCRIPT, &question)?;
     let [installed, upgraded] = rounds.as_slice() else {
         anyhow::bail!("{} rounds instead of two", rounds.len())
@@ -28,15 +30,22 @@ pub(super) fn check() -> Result<Vec<String>> {
     // Old authority, new certificates.
     let authority = decoded(&installed[AUTHORITY]["tls.crt"], &dir.path().join("ca.crt"))?;
     let host = "netcheck-hub.netcheck.svc";
-    for (secret, purpose, name) in
-        [("netcheck-hub-tls", "sslserver", Some(host)), ("netcheck-agent-tls", "sslclient", None)]
-    {
+    for (secret, purpose, name) in [
+        ("netcheck-hub-tls", "sslserver", host),
+        ("netcheck-agent-tls", "sslclient", AGENTS),
+        ("netcheck-reader-tls", "sslclient", "netcheck-reader"),
+    ] {
         let certificate = decoded(&upgraded[secret]["tls.crt"], &dir.path().join("tls.crt"))?;
         let key = decoded(&upgraded[secret]["tls.key"], &dir.path().join("tls.key"))?;
-        let mut verify = command("openssl");
-        verify.args(["verify", "-CAfile", &authority, "-purpose", purpose]);
-        verify.args(name.iter().flat_map(|name| ["-verify_hostname", *name])).arg(&certificate);
-        wrong.extend(output(&mut verify).err().map(|error| format!("{secret}: {error:#}")));
+        let verify = |name: &str| {
+            let mut verify = command("openssl");
+            verify.args(["verify", "-CAfile", &authority, "-purpose", purpose, "-verify_hostname", name]);
+            output(verify.arg(&certificate))
+        };
+        wrong.extend(verify(name).err().map(|error| format!("{secret}: {error:#}")));
+        if name != AGENTS && verify(AGENTS).is_ok() {
+            wrong.push(format!("{secret} bears the agents' name"));
+        }
         let of_certificate =
             output(command("openssl").args(["x509", "-noout", "-pubkey", "-in", &certificate]))?;
         let of_key = output(command("openssl").args(["pkey", "-pubout", "-in", &key]))?;
