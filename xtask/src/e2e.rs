@@ -1,9 +1,12 @@
 //! `cargo xtask e2e`: netcheck on a real cluster, from `helm install` to `helm uninstall` and a look at what is left.
 //!
-//! It installs the chart into namespaces of its own, waits until every node is measured, holds what the hub says
-//! against what Kubernetes says, breaks two things and sees them, runs `helm test`, uninstalls, and searches the whole
-//! cluster for what stayed behind. What it changes outside of its namespaces is one node's cordon, which it takes back.
+//! It has a check install netcheck for itself and remove it again. Then it installs the chart into namespaces of its own,
+//! waits until every node is measured, holds what the hub says against what Kubernetes says, has a scheduled check run,
+//! breaks two things and sees them, in a check and its resumptions, too, runs `helm test`, uninstalls, and searches the
+//! whole cluster for what stayed behind. What it changes outside of its namespaces is one node's cordon and one
+//! ReachabilityCheck, which it takes back; the Events about that one go by themselves.
 
+mod checks;
 mod cluster;
 mod expect;
 mod left;
@@ -11,10 +14,11 @@ mod left;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 
+use self::checks::Operator;
 use self::cluster::{Install, Kube};
-use crate::cluster::{Cell, Report};
+use crate::cluster::{Cell, Profile, Report, binary, build};
 use crate::{image, setup};
 
 /// How often the cluster is asked.
@@ -51,6 +55,12 @@ pub(crate) struct Args {
     /// How long it may take until the hub shows what is (seconds)
     #[arg(long, value_name = "SECONDS", default_value_t = 90)]
     patience: u64,
+    /// The command line that is tried from outside of the cluster (kubectl-netcheck) [default: it is built]
+    #[arg(long, value_name = "PATH")]
+    cli: Option<PathBuf>,
+    /// Leave out the check that installs netcheck for itself, as where nodes need a secret to pull the image
+    #[arg(long)]
+    without_ephemeral: bool,
     /// Leave it installed, whatever comes of it
     #[arg(long)]
     keep: bool,
@@ -82,7 +92,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         set: &args.set,
         timeout: Duration::from_secs(args.timeout),
     };
-    let outcome = trial(&kube, &install);
+    let program = args.cli.clone().map_or_else(built, Ok)?;
+    let operator = Operator::new(&kube, &program)?;
+    if !args.without_ephemeral {
+        step("an ephemeral check passes, and leaves nothing", || operator.ephemeral(&install))?;
+    }
+    let outcome = trial(&kube, &operator, &install);
     if let Err(error) = &outcome {
         eprintln!("\n{error:#}\n\n{}", kube.diagnosis());
     }
@@ -107,6 +122,11 @@ fn build_and_load(load: &str) -> Result<String> {
     Ok(image.name)
 }
 
+fn built() -> Result<PathBuf> {
+    build(Profile::Dev)?;
+    binary("kubectl-netcheck")
+}
+
 /// One line a step: what it found, and how long it took.
 fn step(what: &str, body: impl FnOnce() -> Result<String>) -> Result<()> {
     let begin = Instant::now();
@@ -123,7 +143,7 @@ fn step(what: &str, body: impl FnOnce() -> Result<String>) -> Result<()> {
     }
 }
 
-fn trial(kube: &Kube, install: &Install<'_>) -> Result<()> {
+fn trial(kube: &Kube, operator: &Operator<'_>, install: &Install<'_>) -> Result<()> {
     step("installed", || kube.install(install))?;
     let nodes = kube.ready_nodes()?;
     ensure!(!nodes.is_empty(), "no node is Ready");
@@ -165,9 +185,10 @@ fn trial(kube: &Kube, install: &Install<'_>) -> Result<()> {
         ensure!(report.paths > 0 && report.unreachable == 0, "{}", kube.show(&["report"])?);
         Ok(format!("{} of {} paths reachable", report.reachable, report.paths))
     })?;
+    step("a scheduled check runs, and its object, Events and report say so", || kube.scheduled_check())?;
     step("a cordoned node is shown as such, and alarms nobody", || cordon(kube, &nodes))?;
     if vantage {
-        step("a NetworkPolicy is seen", || network_policy(kube))?;
+        network_policy(kube, operator)?;
     }
     step("helm test", || kube.helm_test())
 }
@@ -183,33 +204,50 @@ fn cordon(kube: &Kube, nodes: &[String]) -> Result<String> {
     })
 }
 
-/// Denies all that comes in to the vantage's pods. Not every cluster's network enforces that.
-fn network_policy(kube: &Kube) -> Result<String> {
+/// Denies all that comes in to the vantage's pods, and allows it again. Not every cluster's network enforces that.
+fn network_policy(kube: &Kube, operator: &Operator<'_>) -> Result<()> {
     let deny = kube.deny_ingress()?;
+    let mut is_enforced = false;
+    step("a NetworkPolicy is seen", || {
+        let seen = denial(kube)?;
+        is_enforced = seen.is_some();
+        Ok(seen.unwrap_or_else(|| {
+            "this cluster's network does not enforce NetworkPolicies: nothing to see".to_owned()
+        }))
+    })?;
+    if is_enforced {
+        step("a check fails by it and names it, and resume probes what failed", || operator.denied())?;
+    }
+    drop(deny);
+    if is_enforced {
+        step("without it all is reachable again", || reachable_again(kube))?;
+        step("resume passes, and says that a whole round is due", || operator.allowed())?;
+    }
+    Ok(())
+}
+
+/// When the report shows that something is denied, and what it says; none where that never comes.
+fn denial(kube: &Kube) -> Result<Option<String>> {
     let begin = Instant::now();
-    let broken = loop {
+    loop {
         let report = Report::read(&kube.ask(&["report"])?)?;
-        if report.unreachable > 0 {
-            break Some(report);
+        let cause = report.findings.first().map(|finding| finding.headline.as_str()).unwrap_or_default();
+        if report.unreachable > 0 && !cause.is_empty() {
+            return Ok(Some(format!("after {:.0} s: {cause}", begin.elapsed().as_secs_f64())));
         }
         if begin.elapsed() > kube.patience() {
-            break None;
+            let unreachable = report.unreachable;
+            ensure!(unreachable == 0, "{unreachable} paths are unreachable, and no cause is reported");
+            return Ok(None);
         }
         std::thread::sleep(POLL);
-    };
-    drop(deny);
-    let Some(report) = broken else {
-        return Ok("this cluster's network does not enforce NetworkPolicies: nothing to see".to_owned());
-    };
-    let cause = report.findings.first().map(|finding| finding.headline.clone()).unwrap_or_default();
-    let took = begin.elapsed();
+    }
+}
+
+fn reachable_again(kube: &Kube) -> Result<String> {
     kube.wait("not reachable again", || {
         let report = Report::read(&kube.ask(&["report"])?)?;
         ensure!(report.unreachable == 0, "{}", kube.show(&["report"])?);
         Ok(Some(String::new()))
-    })?;
-    if cause.is_empty() {
-        bail!("{} paths were unreachable, and no cause was reported", report.unreachable);
-    }
-    Ok(format!("after {:.0} s: {cause}", took.as_secs_f64()))
+    })
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
@@ -22,12 +22,12 @@ use tokio::task::JoinHandle;
 use self::discovery::{KINDS, groups, resources};
 use self::exec::exec;
 use self::portforward::portforward;
-use self::query::{chosen, query_of};
-use self::watch::follow;
 use crate::serve::{self, failure, json_body};
 
+mod act;
 mod controllers;
 mod discovery;
+mod events;
 mod exec;
 mod portforward;
 mod query;
@@ -90,6 +90,8 @@ pub struct FakeCluster {
     shared: Shared,
     address: SocketAddr,
     server: Option<JoinHandle<()>>,
+    /// At further addresses.
+    others: Vec<JoinHandle<()>>,
 }
 
 impl FakeCluster {
@@ -112,7 +114,7 @@ impl FakeCluster {
             });
             shared.put(key("v1", "nodes", "", name), node);
         }
-        let mut fake = Self { shared, address, server: None };
+        let mut fake = Self { shared, address, server: None, others: Vec::new() };
         fake.listen(listener);
         Ok(fake)
     }
@@ -122,8 +124,21 @@ impl FakeCluster {
         self.server = Some(tokio::spawn(serve::run(listener, router)));
     }
 
+    /// Listens there, too, as in another network namespace, until it goes away or is dropped. A kubeconfig that leads there.
+    ///
+    /// # Errors
+    /// The listener is of no use.
+    pub fn also_on(&mut self, listener: std::net::TcpListener) -> anyhow::Result<String> {
+        let address = listener.local_addr()?;
+        listener.set_nonblocking(true)?;
+        let router = Router::new().fallback(answered).with_state(self.shared.clone());
+        self.others.push(tokio::spawn(serve::run(TcpListener::from_std(listener)?, router)));
+        Ok(crate::kubeconfig(address))
+    }
+
     /// Goes away: every connection breaks, also those to pods, and new ones are refused. Objects stay.
     pub async fn stop(&mut self) {
+        self.others.drain(..).for_each(|other| other.abort());
         if let Some(server) = self.server.take() {
             server.abort();
             // Its connections are gone when it is.
@@ -208,9 +223,7 @@ impl FakeCluster {
 
 impl Drop for FakeCluster {
     fn drop(&mut self) {
-        if let Some(server) = &self.server {
-            server.abort();
-        }
+        self.server.iter().chain(&self.others).for_each(JoinHandle::abort);
     }
 }
 
@@ -284,107 +297,10 @@ async fn answer_to(shared: Shared, request: Request) -> Response {
     if (plural, part) == ("pods", Some("exec")) {
         return exec(shared, request).await;
     }
-    let key = key(&group, plural, &namespace, name);
-    act(&shared, request, key, kind).await
-}
-
-async fn act(shared: &Shared, request: Request, at: Key, kind: &str) -> Response {
-    let (group, plural, namespace, name) = at.clone();
-    let query = query_of(&request);
-    let method = request.method().clone();
-    let patch =
-        request.headers().get(header::CONTENT_TYPE).map(|kind| kind.as_bytes().to_vec()).unwrap_or_default();
-    let Ok(body) = axum::body::to_bytes(request.into_body(), 16 << 20).await else {
-        return failure(StatusCode::BAD_REQUEST, "BadRequest", "no body");
-    };
-    match (&method, name.is_empty()) {
-        (&Method::GET, _) if query.get("watch").is_some_and(|watch| watch == "true" || watch == "1") => {
-            follow(shared.clone(), group, plural, namespace, query)
-        }
-        (&Method::GET, true) => {
-            let objects = shared.lock();
-            let items: Vec<&Value> =
-                chosen(&objects, &group, &plural, &namespace, &query).map(|(_, value)| value).collect();
-            answer(&json!({
-                "apiVersion": group, "kind": format!("{kind}List"),
-                "metadata": {"resourceVersion": objects.version.to_string()}, "items": items,
-            }))
-        }
-        (&Method::GET, false) => match shared.lock().all.get(&at) {
-            Some(object) => answer(object),
-            None => not_found(&format!("{plural} {name:?}")),
-        },
-        (&Method::POST, true) => create(shared, &group, &plural, &namespace, &body),
-        (&Method::PUT | &Method::PATCH, false) => {
-            let applied = patch.starts_with(b"application/apply-patch");
-            let Ok(change) = serde_json::from_slice::<Value>(&body) else {
-                return failure(
-                    StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                    "UnsupportedMediaType",
-                    "JSON is all it reads",
-                );
-            };
-            let old = shared.lock().all.get(&at).cloned();
-            match old {
-                Some(mut object) if method == Method::PATCH && !applied => {
-                    merge(&mut object, &change);
-                    answer(&shared.put(at, object))
-                }
-                Some(old) => {
-                    let mut object = change;
-                    object["metadata"]["uid"] = old["metadata"]["uid"].clone();
-                    let object = controllers::ready(&shared.lock(), object);
-                    answer(&shared.put(at, object))
-                }
-                // What is applied and is not there is made.
-                None if applied && query.contains_key("fieldManager") => {
-                    create(shared, &group, &plural, &namespace, &body)
-                }
-                None => not_found(&format!("{plural} {name:?}")),
-            }
-        }
-        (&Method::DELETE, _) => removal::delete(shared, &at),
-        _ => failure(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", "the fake does not do that"),
-    }
-}
-
-fn create(shared: &Shared, group: &str, plural: &str, namespace: &str, body: &Bytes) -> Response {
-    let Ok(mut object) = serde_json::from_slice::<Value>(body) else {
-        return failure(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", "JSON is all it reads");
-    };
-    let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-    let at = key(group, plural, namespace, &name);
-    if shared.lock().all.contains_key(&at) {
-        return failure(StatusCode::CONFLICT, "AlreadyExists", &format!("{plural} {name:?} already exists"));
-    }
-    if let Some(refusal) = removal::refuse_new(&shared.lock(), namespace) {
-        return refusal;
-    }
-    object["metadata"]["namespace"] = if namespace.is_empty() { Value::Null } else { namespace.into() };
-    object["metadata"]["uid"] = format!("{plural}-{namespace}-{name}").into();
-    object["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z".into();
-    object["metadata"]["generation"] = 1.into();
-    let object = controllers::ready(&shared.lock(), object);
-    let object = shared.put(at, object);
-    controllers::make_pods(shared, &object);
-    (StatusCode::CREATED, answer(&object)).into_response()
-}
-
-/// RFC 7386. A strategic merge patch of what kubectl changes here comes to the same.
-fn merge(object: &mut Value, change: &Value) {
-    let Value::Object(change) = change else {
-        *object = change.clone();
-        return;
-    };
-    if !object.is_object() {
-        *object = json!({});
-    }
-    for (name, value) in change {
-        match (value, object.as_object_mut()) {
-            (Value::Null, Some(fields)) => drop(fields.remove(name)),
-            (value, _) => merge(&mut object[name.as_str()], value),
-        }
-    }
+    // Events of either group are the same objects.
+    let group = if plural == events::PLURAL { "v1" } else { &group };
+    let key = key(group, plural, &namespace, name);
+    act::act(&shared, request, key, (kind, part)).await
 }
 
 fn answer(value: &Value) -> Response {

@@ -1,5 +1,6 @@
 //! The cluster, by kubectl and helm as its operator would.
 
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -81,8 +82,7 @@ impl Kube {
 
     pub(super) fn kubectl(&self, words: &[&str]) -> Command {
         let mut kubectl = command("kubectl");
-        kubectl.arg("--kubeconfig").arg(&self.kubeconfig).stdin(Stdio::null());
-        kubectl.args(self.context.iter().flat_map(|context| ["--context", context])).args(words);
+        kubectl.stdin(Stdio::null()).args(self.access()).args(words);
         kubectl
     }
 
@@ -93,13 +93,20 @@ impl Kube {
         helm
     }
 
-    fn get(&self, words: &[&str]) -> Result<Value> {
+    /// Where the cluster is, in the words of `kubectl` and `kubectl netcheck`.
+    pub(super) fn access(&self) -> Vec<OsString> {
+        let mut words = vec!["--kubeconfig".into(), self.kubeconfig.clone().into()];
+        words.extend(self.context.iter().flat_map(|context| ["--context".into(), context.into()]));
+        words
+    }
+
+    pub(super) fn get(&self, words: &[&str]) -> Result<Value> {
         let text = output(&mut self.kubectl(&[&["get", "--output", "json"], words].concat()))?;
         serde_json::from_str(&text).with_context(|| format!("kubectl get {}", words.join(" ")))
     }
 
     /// Makes an object.
-    fn create(&self, object: &Value) -> Result<()> {
+    pub(super) fn create(&self, object: &Value) -> Result<()> {
         let mut kubectl = self.kubectl(&["create", "--filename=-"]);
         let mut child = kubectl
             .stdin(Stdio::piped())
@@ -157,6 +164,7 @@ impl Kube {
             "hub.createNamespace=true".to_owned(),
             // A policy of the chart that allows all would speak against one that denies.
             "networkPolicy.enabled=false".to_owned(),
+            "hub.scheduledChecks=true".to_owned(),
         ];
         let image = install.image.map(image_values).transpose()?.unwrap_or_default();
         let pull = install.pull_policy.map(|policy| format!("image.pullPolicy={policy}"));
@@ -256,7 +264,12 @@ impl Kube {
     /// Cordons a node until what is returned is dropped.
     pub(super) fn cordon(&self, node: &str) -> Result<Undo> {
         output(&mut self.kubectl(&["cordon", node]))?;
-        Ok(Undo(Some(self.kubectl(&["uncordon", node]))))
+        Ok(self.undo(&["uncordon", node]))
+    }
+
+    /// Has this run once what is returned is dropped.
+    pub(super) fn undo(&self, words: &[&str]) -> Undo {
+        Undo(Some(self.kubectl(words)))
     }
 
     /// Denies what comes in to the vantage's pods until what is returned is dropped.
@@ -278,7 +291,7 @@ impl Kube {
             },
         });
         self.create(&policy)?;
-        Ok(Undo(Some(self.kubectl(&["--namespace", &self.namespace, "delete", "networkpolicy", DENY]))))
+        Ok(self.undo(&["--namespace", &self.namespace, "delete", "networkpolicy", DENY]))
     }
 
     pub(super) fn helm_test(&self) -> Result<String> {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use crate::cluster::Cell;
@@ -118,6 +118,93 @@ pub(super) fn pods(nodes: &[String], cells: &[Cell]) -> Result<String> {
     Ok(format!("{} paths", to_pods().count()))
 }
 
+/// A check was passed, and its round was complete. How much that was, in a few words.
+pub(super) fn passed(document: &Value) -> Result<String> {
+    let total = document["paths"]["total"].as_u64().unwrap_or_default();
+    let fine = document["passed"] == true && document["round"]["complete"] == true && total > 0;
+    ensure!(fine, "not passed: {document}");
+    Ok(format!("{} of {total} paths reachable", document["paths"]["reachable"]))
+}
+
+/// A check failed at pods, and names a cause. Which.
+pub(super) fn denied(document: &Value) -> Result<String> {
+    let failed = failed(document);
+    let pods = failed.iter().filter(|path| path.target.starts_with("pod/")).count();
+    ensure!(pods > 0, "no path to a pod failed: {document}");
+    let causes = document["causes"].as_array().into_iter().flatten();
+    let mut named = causes.filter(|cause| cause["fails"] == true).filter_map(|cause| cause["headline"].as_str());
+    let named = named.find(|headline| !headline.is_empty());
+    let named = named.with_context(|| format!("no cause is named: {document}"))?;
+    Ok(format!("{} paths failed: {named}", failed.len()))
+}
+
+/// A path of a check, as its result tells it from others.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Failed {
+    source: String,
+    target: String,
+    /// Vantage, kind, family, address, port.
+    way: String,
+}
+
+fn failed(document: &Value) -> BTreeSet<Failed> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let path = |path: &Value| {
+        let way = ["vantage", "kind", "family", "address", "port"].map(|field| path[field].to_string());
+        Failed { source: text(&path["source"]), target: text(&path["target"]), way: way.join(" ") }
+    };
+    document["failed"].as_array().into_iter().flatten().map(path).collect()
+}
+
+/// A resumption probed what failed before, and nothing else. How much that was.
+pub(super) fn resumed(before: &Value, after: &Value) -> Result<String> {
+    let (failed_before, failed_after) = (failed(before), failed(after));
+    let (probed, asked) = (&after["paths"]["total"], &after["selection"]["resumed"]);
+    let whole = failed_before.len() as u64;
+    ensure!(
+        asked.as_u64() == Some(whole) && probed.as_u64() == Some(whole),
+        "{whole} paths had failed, {asked} were resumed, {probed} probed"
+    );
+    let others: Vec<&Failed> = failed_after.difference(&failed_before).collect();
+    ensure!(others.is_empty(), "these had not failed: {others:?}");
+    Ok(format!("{} of {whole} paths still fail", failed_after.len()))
+}
+
+/// A scheduled check's only round ended well. What it came to.
+pub(super) fn finished(object: &Value) -> Result<String> {
+    let status = &object["status"];
+    let done = status["finish"] == true && status["lastRoundStatus"] == "Succeeded";
+    let conditions = status["conditions"].as_array().into_iter().flatten();
+    let hold = conditions.filter(|condition| condition["status"] == "True").count();
+    let (round, of) = (&status["history"][0], object["metadata"]["name"].as_str().unwrap_or_default());
+    let paths = round["paths"].as_u64().unwrap_or_default();
+    ensure!(done && hold == 2 && paths > 0 && round["failed"] == 0, "status of {of}: {status}");
+    Ok(format!("{paths} paths to {} targets", round["targets"]))
+}
+
+/// Events for these reasons are there.
+pub(super) fn events(list: &Value, reasons: &[&str]) -> Result<()> {
+    let there: Vec<&str> =
+        list["items"].as_array().into_iter().flatten().filter_map(|event| event["reason"].as_str()).collect();
+    let missing: Vec<&&str> = reasons.iter().filter(|reason| !there.contains(reason)).collect();
+    ensure!(missing.is_empty(), "no Event {missing:?} among {there:?}");
+    Ok(())
+}
+
+/// The hub's report of a scheduled check has figures of each target.
+pub(super) fn reported(name: &str, answer: &Value) -> Result<String> {
+    let check = &answer["checks"][0];
+    let round = &check["rounds"][0];
+    let targets = round["targets"].as_array().map_or(&[][..], Vec::as_slice);
+    let answered = |target: &Value| {
+        let count = |field: &str| target[field].as_str().and_then(|count| count.parse::<u64>().ok());
+        count("answered") > Some(0) && count("answered") == count("sent")
+    };
+    let fine = check["name"] == name && round["status"] == "ROUND_STATUS_SUCCEEDED" && !targets.is_empty();
+    ensure!(fine && targets.iter().all(answered), "report of {name}: {answer}");
+    Ok(round["headline"].as_str().unwrap_or_default().to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -194,6 +281,72 @@ mod tests {
         assert!(pods(&names(), &cells(&some)).is_err(), "that was the nodes themselves");
         assert!(pods(&names(), &from_pods(&some[..1])).is_err());
         assert!(pods(&names(), &from_pods(&[some[0], ("b", "pod/x/p", "UDP", "DEGRADED")])).is_err());
+    }
+
+    fn path(target: &str, kind: &str) -> Value {
+        json!({"source": "a", "vantage": "pod", "target": target, "kind": kind, "family": "ipv4",
+            "address": "10.0.0.1", "verdict": "unreachable"})
+    }
+
+    #[test]
+    fn a_check_names_what_failed_and_resumes_that_alone() {
+        let cause = json!({"headline": "dropped on b", "fails": true});
+        let before = json!({"failed": [path("pod/x/p", "udp"), path("node/b", "udp")], "causes": [cause]});
+        assert_eq!(denied(&before).unwrap(), "2 paths failed: dropped on b");
+        assert!(denied(&json!({"failed": [path("node/b", "udp")], "causes": [cause]})).is_err());
+        let excused = json!({"headline": "dropped on b", "fails": false});
+        assert!(denied(&json!({"failed": [path("pod/x/p", "udp")], "causes": [excused]})).is_err());
+
+        let after = |resumed: u64, total: u64, failed: &[Value]| {
+            json!({"selection": {"resumed": resumed}, "paths": {"total": total}, "failed": failed})
+        };
+        assert_eq!(resumed(&before, &after(2, 2, &[])).unwrap(), "0 of 2 paths still fail");
+        assert_eq!(
+            resumed(&before, &after(2, 2, &[path("node/b", "udp")])).unwrap(),
+            "1 of 2 paths still fail"
+        );
+        assert!(resumed(&before, &after(2, 3, &[])).is_err(), "one more was probed");
+        assert!(resumed(&before, &after(1, 1, &[])).is_err(), "one was left out");
+        assert!(resumed(&before, &after(2, 2, &[path("node/b", "tcp")])).is_err(), "another one failed");
+        let result = |passed: bool, complete: bool, total: u64| {
+            json!({"passed": passed, "round": {"complete": complete}, "paths": {"total": total, "reachable": total}})
+        };
+        assert_eq!(super::passed(&result(true, true, 3)).unwrap(), "3 of 3 paths reachable");
+        for bad in [result(false, true, 3), result(true, false, 3), result(true, true, 0)] {
+            assert!(super::passed(&bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_scheduled_check_says_what_it_came_to_in_three_places() {
+        let object = |last: &str, failed: u64, succeeding: &str| {
+            let conditions =
+                json!([{"type": "Accepted", "status": "True"}, {"type": "Succeeding", "status": succeeding}]);
+            json!({"metadata": {"name": "c"}, "status": {"finish": true, "lastRoundStatus": last,
+                "conditions": conditions, "history": [{"paths": 6, "failed": failed, "targets": 2}]}})
+        };
+        assert_eq!(finished(&object("Succeeded", 0, "True")).unwrap(), "6 paths to 2 targets");
+        for bad in [
+            object("Failed", 1, "False"),
+            object("Succeeded", 1, "True"),
+            object("Succeeded", 0, "False"),
+            json!({}),
+        ] {
+            assert!(finished(&bad).is_err(), "{bad}");
+        }
+        let list = json!({"items": [{"reason": "RoundStarted"}, {"reason": "RoundFailed"}]});
+        assert!(events(&list, &["RoundStarted"]).is_ok());
+        let missing = events(&list, &["RoundStarted", "RoundSucceeded"]).unwrap_err().to_string();
+        assert!(missing.contains("RoundSucceeded"), "{missing}");
+        let answer = |status: &str, answered: &str| {
+            json!({"checks": [{"name": "c", "rounds": [{"status": status, "headline": "round 1: fine",
+                "targets": [{"sent": "4", "answered": answered}]}]}]})
+        };
+        assert_eq!(reported("c", &answer("ROUND_STATUS_SUCCEEDED", "4")).unwrap(), "round 1: fine");
+        assert!(reported("d", &answer("ROUND_STATUS_SUCCEEDED", "4")).is_err());
+        assert!(reported("c", &answer("ROUND_STATUS_SUCCEEDED", "3")).is_err());
+        assert!(reported("c", &answer("ROUND_STATUS_FAILED", "4")).is_err());
+        assert!(reported("c", &json!({})).is_err());
     }
 
     #[test]

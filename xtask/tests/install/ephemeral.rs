@@ -1,7 +1,6 @@
 //! `check --ephemeral` and `clean` against the fake cluster, by the real program: what it makes, checks and removes; what is left
 //! when it is interrupted at any instant, or its API server goes; and what it never touches.
 
-mod hub;
 mod site;
 
 use std::net::TcpStream;

@@ -15,7 +15,7 @@ use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::{ServerConfig, version::TLS13};
 
 /// A connection to the hub.
-pub(super) type Dial = Arc<dyn Fn() -> std::io::Result<TcpStream> + Send + Sync>;
+pub(crate) type Dial = Arc<dyn Fn() -> std::io::Result<TcpStream> + Send + Sync>;
 
 /// The secrets of the fake, by the names that clients ask for.
 struct Secrets(Arc<Mutex<FakeCluster>>);
@@ -43,7 +43,7 @@ impl ResolvesServerCert for Secrets {
 }
 
 /// Listens until the runtime ends.
-pub(super) async fn serve(fake: Arc<Mutex<FakeCluster>>, dial: Dial) -> SocketAddr {
+pub(crate) async fn serve(fake: Arc<Mutex<FakeCluster>>, dial: Dial) -> SocketAddr {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let config = ServerConfig::builder_with_provider(provider).with_protocol_versions(&[&TLS13]).unwrap();
     let mut config = config.with_no_client_auth().with_cert_resolver(Arc::new(Secrets(fake)));

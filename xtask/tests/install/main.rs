@@ -1,12 +1,15 @@
 //! `cargo xtask e2e` against a fake of the Kubernetes API: real kubectl and helm install, ask, cordon, test and remove,
-//! and what answers `kubectl exec` is a real hub with real agents in a lab whose nodes have the same names.
+//! and what answers `kubectl exec` is a real hub with real agents in a lab whose nodes have the same names. That hub is behind
+//! the ports of hubs' pods, too, and has the fake's ReachabilityChecks.
 
 #![expect(clippy::unwrap_used, reason = "a test's way to fail")]
 
 mod docs;
 mod ephemeral;
+mod hub;
 
 use std::collections::BTreeSet;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,16 +18,17 @@ use std::time::Duration;
 
 use netcheck_kubefake::cluster::{Exec, FakeCluster};
 use netcheck_netlab::{Lab, LabSpec, Mode};
-use xtask::cluster::{Cluster, Settings};
+use xtask::cluster::{Cluster, GRPC_PORT, Settings, binary};
 
 const NODES: [&str; 4] = ["n1", "n2", "n3", "n4"];
 
 /// Runs `cargo xtask e2e` against it.
-fn e2e(fake: &FakeCluster, folder: &Path, more: &[&str]) -> (Output, String) {
+fn e2e(config: &str, folder: &Path, more: &[&str]) -> (Output, String) {
     let kubeconfig = folder.join("kubeconfig");
-    std::fs::write(&kubeconfig, fake.kubeconfig()).unwrap();
+    std::fs::write(&kubeconfig, config).unwrap();
     let mut run = Command::new(env!("CARGO_BIN_EXE_xtask"));
     run.arg("e2e").arg("--kubeconfig").arg(&kubeconfig).args(more);
+    run.arg("--cli").arg(binary("kubectl-netcheck").unwrap());
     // Discovery of other clusters must not be taken for this one's.
     run.env("HOME", folder);
     let output = run.output().unwrap();
@@ -40,7 +44,8 @@ fn fake(runtime: &tokio::runtime::Runtime, exec: Exec) -> FakeCluster {
 }
 
 /// Does in the lab what the API says: cordons, and a policy that lets nothing in to the vantages.
-fn follow(fake: &FakeCluster, cluster: &Mutex<Cluster>, done: &mut BTreeSet<String>) {
+fn follow(fake: &Mutex<FakeCluster>, cluster: &Mutex<Option<Cluster>>, done: &mut BTreeSet<String>) {
+    let fake = fake.lock().unwrap();
     let cordoned = |name: &&str| {
         let node = fake.get("v1", "nodes", "", name);
         node.is_some_and(|node| node["spec"]["unschedulable"] == true)
@@ -51,35 +56,60 @@ fn follow(fake: &FakeCluster, cluster: &Mutex<Cluster>, done: &mut BTreeSet<Stri
     let drops = NODES.into_iter().filter(|_| denied);
     let drops = drops.map(|node| format!("drop node={node} hook=forward dst=vantage-{node}"));
     let wanted: BTreeSet<String> = cordons.chain(drops).collect();
+    drop(fake);
     let cluster = cluster.lock().unwrap();
+    let Some(cluster) = cluster.as_ref() else { return };
     for fault in wanted.difference(done) {
         cluster.lab.inject(&fault.parse().unwrap()).unwrap();
     }
     for fault in done.difference(&wanted) {
         cluster.lab.heal(&fault.parse().unwrap()).unwrap();
     }
-    drop(cluster);
     *done = wanted;
+}
+
+/// The lab's cluster behind the fake's: it answers for the hubs there, by commands and by connections, and its own hub keeps
+/// the fake's ReachabilityChecks.
+fn behind(
+    runtime: &tokio::runtime::Runtime,
+    folder: &Path,
+) -> (Arc<Mutex<FakeCluster>>, Arc<Mutex<Option<Cluster>>>) {
+    let lab = Lab::up(LabSpec { mode: Mode::Routed, vantage: true, ..LabSpec::named("kube") }).unwrap();
+    let hub = (lab.topology().hub_v4, GRPC_PORT);
+    let cluster = Arc::new(Mutex::new(None::<Cluster>));
+    let (answers, dialled) = (Arc::clone(&cluster), Arc::clone(&cluster));
+    let exec = move |words: &[String]| {
+        let words: Vec<&str> = words.iter().skip(1).map(String::as_str).collect();
+        let output = answers.lock().unwrap().as_ref().unwrap().cli(&words).unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (text(&output.stdout), text(&output.stderr), output.status.code().unwrap_or(255) as u8)
+    };
+    let mut fake = fake(runtime, Arc::new(exec));
+    // The fake is outside of the lab, and the hub asks within.
+    let within = lab.enter("hub", || TcpListener::bind(("127.0.0.1", 0))).unwrap().unwrap();
+    let _runtime = runtime.enter();
+    let kubeconfig = folder.join("kubeconfig-of-the-hub");
+    std::fs::write(&kubeconfig, fake.also_on(within).unwrap()).unwrap();
+    let fake = Arc::new(Mutex::new(fake));
+    let dial = move || {
+        let cluster = dialled.lock().unwrap();
+        cluster.as_ref().unwrap().lab.enter("hub", || TcpStream::connect(hub)).unwrap()
+    };
+    let address = runtime.block_on(hub::serve(Arc::clone(&fake), Arc::new(dial)));
+    fake.lock().unwrap().forward_labelled("app.kubernetes.io/component", "hub", address);
+    let hub_args =
+        ["--scheduled-checks".to_owned(), "--kubeconfig".to_owned(), kubeconfig.display().to_string()];
+    let started = Cluster::start(lab, Settings { hub_args: hub_args.to_vec(), ..Settings::default() }).unwrap();
+    started.wait_healthy().unwrap();
+    *cluster.lock().unwrap() = Some(started);
+    (fake, cluster)
 }
 
 #[test]
 fn it_is_installed_seen_and_removed() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let lab = Lab::up(LabSpec { mode: Mode::Routed, vantage: true, ..LabSpec::named("kube") }).unwrap();
-    let cluster = Cluster::start(lab, Settings::default()).unwrap();
-    cluster.wait_healthy().unwrap();
-    let cluster = Arc::new(Mutex::new(cluster));
-    let answers = Arc::clone(&cluster);
-    let fake = fake(
-        &runtime,
-        Arc::new(move |words: &[String]| {
-            let words: Vec<&str> = words.iter().skip(1).map(String::as_str).collect();
-            let output = answers.lock().unwrap().cli(&words).unwrap();
-            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-            (text(&output.stdout), text(&output.stderr), output.status.code().unwrap_or(255) as u8)
-        }),
-    );
+    let (fake, cluster) = behind(&runtime, folder.path());
     let over = AtomicBool::new(false);
     let (output, printed) = std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -89,7 +119,8 @@ fn it_is_installed_seen_and_removed() {
                 std::thread::sleep(Duration::from_millis(200));
             }
         });
-        let ended = e2e(&fake, folder.path(), &["--image", "registry.example/netcheck:1"]);
+        let kubeconfig = fake.lock().unwrap().kubeconfig();
+        let ended = e2e(&kubeconfig, folder.path(), &["--image", "registry.example/netcheck:1"]);
         over.store(true, Ordering::Relaxed);
         ended
     });
@@ -101,12 +132,22 @@ fn it_is_installed_seen_and_removed() {
         "544 of 544 paths reachable",
         "alarms nobody: n4",
         "a NetworkPolicy is seen: after",
+        "an ephemeral check passes, and leaves nothing: 544 of 544 paths reachable",
+        "its object, Events and report say so: ",
+        "a check fails by it and names it, and resume probes what failed: ",
+        "resume passes, and says that a whole round is due: ✓",
     ] {
         assert!(printed.contains(line), "{line:?} is missing");
     }
-    assert_eq!(fake.objects(), [], "something is left");
+    let fake = fake.lock().unwrap();
+    // Events go by themselves, after an hour.
+    let left: Vec<_> = fake.objects().into_iter().filter(|(kind, ..)| kind != "events").collect();
+    assert_eq!(left, [], "something is left");
     let node = fake.get("v1", "nodes", "", "n4").unwrap();
     assert_ne!(node["spec"]["unschedulable"], true, "the cordon is left");
+    drop(fake);
+    let cluster = cluster.lock().unwrap().take().unwrap();
+    cluster.stop().unwrap().down().unwrap();
 }
 
 #[test]
@@ -117,20 +158,27 @@ fn what_fails_is_said_and_removed_nevertheless() {
         &runtime,
         Arc::new(|_: &[String]| (String::new(), "kubectl-netcheck: cannot reach the hub\n".to_owned(), 1)),
     );
-    let (output, printed) = e2e(&fake, folder.path(), &["--values", "/nonexistent"]);
+    let quick = |more: &[&str]| e2e(&fake.kubeconfig(), folder.path(), &[&["--without-ephemeral"], more].concat());
+    fake.unpullable("registry.example/none:1");
+    let (output, printed) = e2e(&fake.kubeconfig(), folder.path(), &["--image", "registry.example/none:1"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(printed.contains("FAILED") && printed.contains("cannot pull image"), "why is not said");
+    assert_eq!(fake.objects(), [], "the ephemeral check left something");
+
+    let (output, printed) = quick(&["--values", "/nonexistent"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(printed.contains("no file /nonexistent"));
     assert_eq!(fake.objects(), [], "the namespace is left");
 
-    let (output, printed) = e2e(&fake, folder.path(), &["--patience", "3", "--timeout", "60"]);
+    let (output, printed) = quick(&["--patience", "3", "--timeout", "60"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(printed.contains("cannot reach the hub"), "why is not said");
     assert_eq!(fake.objects(), [], "something is left");
 
-    let (_, printed) = e2e(&fake, folder.path(), &["--keep", "--patience", "3", "--timeout", "60"]);
+    let (_, printed) = quick(&["--keep", "--patience", "3", "--timeout", "60"]);
     assert!(printed.contains("left as it is in namespaces netcheck-e2e and netcheck-e2e-hub"));
     assert!(!fake.objects().is_empty());
-    let (output, printed) = e2e(&fake, folder.path(), &[]);
+    let (output, printed) = quick(&[]);
     assert_eq!(output.status.code(), Some(1));
     assert!(printed.contains("deployment.apps/netcheck-e2e-hub"), "what is there already is not named");
     assert!(!fake.objects().is_empty(), "what it did not install was removed");

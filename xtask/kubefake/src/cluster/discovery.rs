@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 /// Group and version, kind, plural, whether it is in a namespace.
-pub(super) const KINDS: [(&str, &str, &str, bool); 25] = [
+pub(super) const KINDS: [(&str, &str, &str, bool); 26] = [
     ("v1", "Namespace", "namespaces", false),
     ("v1", "Node", "nodes", false),
     ("v1", "PersistentVolume", "persistentvolumes", false),
@@ -14,6 +14,7 @@ pub(super) const KINDS: [(&str, &str, &str, bool); 25] = [
     ("v1", "ConfigMap", "configmaps", true),
     ("v1", "ServiceAccount", "serviceaccounts", true),
     ("v1", "Event", "events", true),
+    ("events.k8s.io/v1", "Event", "events", true),
     ("apps/v1", "DaemonSet", "daemonsets", true),
     ("apps/v1", "Deployment", "deployments", true),
     ("apps/v1", "ReplicaSet", "replicasets", true),

@@ -20,6 +20,8 @@ pub(super) fn refuse_new(objects: &Objects, namespace: &str) -> Option<Response>
         return None;
     }
     match objects.all.get(&key("v1", "namespaces", "", namespace)) {
+        // Every cluster has this one, and Events about what is in no namespace go there.
+        None if namespace == "default" => None,
         None => Some(not_found(&format!("namespaces {namespace:?}"))),
         Some(found) if is_going(found) => {
             let message = format!(

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::pin::pin;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -12,6 +13,9 @@ use super::query::{Query, chosen};
 use super::{Key, Shared};
 use crate::serve::json_body;
 
+/// How long a watch lasts at most (seconds).
+const LONGEST: u64 = 300;
+
 /// All that is there, then what comes and goes.
 pub(super) fn follow(
     shared: Shared,
@@ -20,8 +24,11 @@ pub(super) fn follow(
     namespace: String,
     query: Query,
 ) -> Response {
+    let asked = query.get("timeoutSeconds").and_then(|seconds| seconds.parse().ok());
+    let lasts = Duration::from_secs(asked.unwrap_or(LONGEST).min(LONGEST));
     let (sender, receiver) = tokio::sync::mpsc::channel::<Result<String, Infallible>>(64);
     tokio::spawn(async move {
+        let mut over = pin!(tokio::time::sleep(lasts));
         let mut changed = shared.changed.subscribe();
         let mut known: BTreeMap<Key, Value> = BTreeMap::new();
         loop {
@@ -53,7 +60,7 @@ pub(super) fn follow(
             tokio::select! {
                 () = sender.closed() => return,
                 changed = changed.changed() => if changed.is_err() { return },
-                () = tokio::time::sleep(Duration::from_secs(300)) => return,
+                () = &mut over => return,
             }
         }
     });

@@ -64,13 +64,13 @@ pub(super) struct Site {
 }
 
 impl Site {
-    pub(super) fn new(dial: impl FnOnce(&Path) -> super::hub::Dial) -> Self {
+    pub(super) fn new(dial: impl FnOnce(&Path) -> crate::hub::Dial) -> Self {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let fake = fake(&runtime, Arc::new(|_: &[String]| (String::new(), String::new(), 1)));
         std::fs::write(folder.path().join("kubeconfig"), fake.kubeconfig()).unwrap();
         let fake = Arc::new(Mutex::new(fake));
-        let address = runtime.block_on(super::hub::serve(Arc::clone(&fake), dial(folder.path())));
+        let address = runtime.block_on(crate::hub::serve(Arc::clone(&fake), dial(folder.path())));
         fake.lock().unwrap().forward_labelled("app.kubernetes.io/component", "hub", address);
         Self { fake, folder, runtime }
     }
