@@ -98,7 +98,8 @@ impl App {
                 .scheduled_lease
                 .as_ref()
                 .map(|lease| LeaseSettings::new(&lease.namespace, &lease.name, &identity_of(&hub)));
-            ControllerTask { hub: Arc::clone(&hub), client, lease }
+            let secrets = config.scheduled.check_secrets.clone();
+            ControllerTask { hub: Arc::clone(&hub), client, lease, secrets }
         });
         let reviewer =
             client.clone().filter(|_| config.agents_prove() == AgentAuth::Token).map(Reviewer::new);

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use self::controller::Controller;
 pub use self::leader::LeaseSettings;
 use self::leader::{LeaderTask, Role};
+use self::secrets::Secrets;
 use crate::serve::check::Checks;
 use crate::state::Hub;
 
@@ -25,6 +26,7 @@ mod controller;
 mod leader;
 mod requested;
 mod round;
+mod secrets;
 
 /// See the module.
 pub struct ControllerTask {
@@ -34,14 +36,19 @@ pub struct ControllerTask {
     pub client: Client,
     /// What says which of several hubs begins rounds; none: there is no other.
     pub lease: Option<LeaseSettings>,
+    /// Names of the Secrets in the client's namespace that texts of checks may be in.
+    pub secrets: Vec<String>,
 }
 
 impl ControllerTask {
     /// Works until cancelled.
     pub async fn run(self, shutdown: CancellationToken) {
-        let Self { hub, client, lease } = self;
+        let Self { hub, client, lease, secrets } = self;
+        let secrets = Secrets::new(&client, secrets);
         let checks = Arc::new(Checks::new(Arc::clone(&hub), shutdown.clone()));
-        let controller = |role| Controller::new(Arc::clone(&hub), Arc::clone(&checks), client.clone(), role);
+        let controller = |role| {
+            Controller::new(Arc::clone(&hub), Arc::clone(&checks), client.clone(), secrets.clone(), role)
+        };
         let Some(settings) = lease else {
             tokio::select! {
                 () = shutdown.cancelled() => {}

@@ -6,7 +6,9 @@ use kube_derive::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use requested::{DnsTarget, DnsTransport, Header, HttpTarget, Method, RecordType, Secret};
+pub use requested::{
+    DnsTarget, DnsTransport, Header, HttpTarget, Method, RecordType, Secret, SecretKeyRef, TextSource,
+};
 pub use values::{Percent, Span};
 
 use crate::status::ReachabilityCheckStatus;

@@ -21,6 +21,17 @@ pub struct ScheduledFlags {
         requires = "scheduled_checks"
     )]
     pub scheduled_lease: Option<LeaseName>,
+
+    /// Secrets in the hub's namespace that these checks may name for headers and bodies of their requests (valueFrom,
+    /// bodyFrom). Whoever may create a check has what they hold sent where it says (names) [default: none].
+    #[arg(
+        long,
+        env = "NETCHECK_CHECK_SECRETS",
+        value_name = "NAMES",
+        value_delimiter = ',',
+        requires = "scheduled_checks"
+    )]
+    pub check_secrets: Vec<String>,
 }
 
 /// Where a Lease is.

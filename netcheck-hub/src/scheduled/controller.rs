@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use self::writing::Written;
 use super::leader::Role;
+use super::secrets::{Secrets, Texts};
 use super::{requested, round};
 use crate::inventory::kubernetes::innermost;
 use crate::serve::check::Checks;
@@ -59,6 +60,7 @@ pub(super) struct Controller {
     hub: Arc<Hub>,
     checks: Arc<Checks>,
     api: Api<ReachabilityCheck>,
+    secrets: Secrets,
     recorder: Recorder,
     entries: BTreeMap<String, Entry>,
     rounds: JoinSet<Ended>,
@@ -75,10 +77,12 @@ impl Controller {
         hub: Arc<Hub>,
         checks: Arc<Checks>,
         client: Client,
+        secrets: Secrets,
         role: Option<watch::Receiver<Role>>,
     ) -> Self {
         Self {
             checks,
+            secrets,
             recorder: Recorder::new(client.clone(), Reporter::from(MANAGER)),
             hub,
             api: Api::all(client),
@@ -177,9 +181,11 @@ impl Controller {
             return;
         }
         let vouched = !self.hub.settings.http.authorities.is_empty();
-        let own = requested::read(&name, &object.spec, vouched).map_err(|error| error.to_string());
+        let own = requested::read(&name, &object.spec, &Texts::default(), vouched);
+        let own = own.map_err(|error| error.to_string());
         let fits = own
-            .and_then(|_| round::fits(&object.spec, &self.hub.settings).map_err(|error| error.to_string()));
+            .and_then(|_| self.secrets.allow(&object.spec).map_err(|error| error.to_string()))
+            .and_then(|()| round::fits(&object.spec, &self.hub.settings).map_err(|error| error.to_string()));
         let rounds = fits.and_then(|()| Rounds::read(&object.spec).map_err(|error| error.to_string()));
         match self.entries.get_mut(&name) {
             Some(entry) => {
@@ -324,9 +330,10 @@ impl Controller {
             return;
         }
         let (hub, checks) = (Arc::clone(&self.hub), Arc::clone(&self.checks));
+        let secrets = self.secrets.clone();
         let (owner, spec) = (name.to_owned(), entry.object.spec.clone());
         let round = async move {
-            let facts = round::run(hub, checks, (&owner, spec), number).await;
+            let facts = round::run(hub, checks, secrets, (&owner, spec), number).await;
             (owner, facts)
         };
         let round = self.rounds.spawn(round);

@@ -13,6 +13,7 @@ use netcheck_proto::text;
 use netcheck_scheduled::ReachabilityCheckSpec;
 use netcheck_scheduled::spec::{self, DnsTransport, RecordType};
 
+use super::secrets::Texts;
 use crate::state::Hub;
 
 /// Longest name that servers are asked for (RFC 1035 §2.3.4).
@@ -30,6 +31,10 @@ pub(super) enum TargetsError {
         "spec.targets.http[{at}].verify: the hub has no authorities (hub.http.ca of the chart, --http-ca)"
     )]
     NoAuthorities { at: usize },
+    #[error("spec.targets.http[{at}].headers: {name} has exactly one of value and valueFrom")]
+    Value { at: usize, name: String },
+    #[error("spec.targets.http[{at}]: body or bodyFrom, not both")]
+    Bodies { at: usize },
     #[error("spec.targets.dns[{at}].names: {name:?} is no name")]
     Name { at: usize, name: String },
     #[error("spec.targets.dns[{at}].servers: {server:?} is neither an address nor one with a port")]
@@ -38,10 +43,12 @@ pub(super) enum TargetsError {
     Questions { questions: usize },
 }
 
-/// Reads what an object asks for itself; none where it asks for nothing. `vouched`: the hub has authorities.
+/// Reads what an object asks for itself, with texts that are not in it; none where it asks for nothing. `vouched`: the hub
+/// has authorities.
 pub(super) fn read(
     check: &str,
     spec: &ReachabilityCheckSpec,
+    texts: &Texts,
     vouched: bool,
 ) -> Result<Option<Requested>, TargetsError> {
     let targets = &spec.targets;
@@ -53,7 +60,7 @@ pub(super) fn read(
     if others > 0 {
         return Err(TargetsError::Alone);
     }
-    let http = targets.http.iter().enumerate().map(|(at, of)| request(at, of, vouched));
+    let http = targets.http.iter().enumerate().map(|(at, of)| request(at, of, texts, vouched));
     let mut dns = Vec::new();
     for (at, of) in targets.dns.iter().enumerate() {
         questions(at, of, &mut dns)?;
@@ -80,17 +87,44 @@ pub(super) fn read(
     }))
 }
 
-fn request(at: usize, of: &spec::HttpTarget, vouched: bool) -> Result<HttpTarget, TargetsError> {
+fn request(
+    at: usize,
+    of: &spec::HttpTarget,
+    texts: &Texts,
+    vouched: bool,
+) -> Result<HttpTarget, TargetsError> {
     if of.verify && !vouched {
         return Err(TargetsError::NoAuthorities { at });
     }
-    let call = Call {
-        method: of.method.name().to_owned(),
-        headers: of.headers.iter().map(|header| (header.name.clone(), header.value.0.clone())).collect(),
-        body: of.body.as_ref().map(|body| body.0.clone().into_bytes()).unwrap_or_default(),
+    let mut headers = Vec::new();
+    for header in &of.headers {
+        let value = match (&header.value, &header.value_from) {
+            (Some(value), None) => value.0.clone(),
+            (None, Some(source)) => one_line(texts.get(source)),
+            _ => return Err(TargetsError::Value { at, name: header.name.chars().take(80).collect() }),
+        };
+        headers.push((header.name.clone(), value));
+    }
+    let body = match (&of.body, &of.body_from) {
+        (Some(_), Some(_)) => return Err(TargetsError::Bodies { at }),
+        (Some(body), None) => body.0.clone(),
+        (None, Some(source)) => texts.get(source),
+        (None, None) => String::new(),
     };
+    let call = Call { method: of.method.name().to_owned(), headers, body: body.into_bytes() };
     let expected = of.expected_statuses.as_deref().unwrap_or_default();
     HttpTarget::read(&of.url, expected, of.verify, call).map_err(|why| TargetsError::Http { at, why })
+}
+
+/// Files, and so Secrets that are made of them, end in a line break that belongs to no header.
+fn one_line(mut text: String) -> String {
+    if text.ends_with('\n') {
+        text.pop();
+    }
+    if text.ends_with('\r') {
+        text.pop();
+    }
+    text
 }
 
 fn questions(at: usize, of: &spec::DnsTarget, into: &mut Vec<DnsTarget>) -> Result<(), TargetsError> {
@@ -167,7 +201,7 @@ mod tests {
 
     fn of(targets: &serde_json::Value) -> Result<Option<Requested>, TargetsError> {
         let spec = json!({ "targets": targets, "from": { "nodes": ["n1"], "vantages": ["pod"] } });
-        read("nightly", &serde_json::from_value(spec).unwrap(), false)
+        read("nightly", &serde_json::from_value(spec).unwrap(), &Texts::default(), false)
     }
 
     #[test]
@@ -206,11 +240,22 @@ mod tests {
     fn what_makes_no_sense_names_its_field() {
         let names: Vec<String> = (0..16).map(|number| format!("n{number}.example")).collect();
         let types = ["A", "AAAA", "MX", "NS", "TXT", "SRV"];
+        let source = json!({ "secretKeyRef": { "name": "a", "key": "b" } });
         for (targets, word) in [
             (json!({ "kinds": ["node"], "http": [{ "url": "http://a/" }] }), "stand alone"),
             (json!({ "http": [{ "url": "http://a/" }, { "url": "http:///" }] }), "spec.targets.http[1].url"),
             (json!({ "http": [{ "url": "https://a/", "verify": true }] }), "hub.http.ca"),
             (json!({ "http": [{ "url": "http://a/", "body": "x" }] }), "http[0].body: a GET has none"),
+            (json!({ "http": [{ "url": "http://a/", "headers": [{ "name": "x" }] }] }), "http[0].headers: x has exactly one"),
+            (
+                json!({ "http": [{ "url": "http://a/", "headers": [{ "name": "x", "value": "", "valueFrom": source }] }] }),
+                "http[0].headers: x has exactly one",
+            ),
+            (json!({ "http": [{ "url": "http://a/", "bodyFrom": source }] }), "http[0].body: a GET has none"),
+            (
+                json!({ "http": [{ "url": "http://a/", "method": "PUT", "body": "", "bodyFrom": source }] }),
+                "body or bodyFrom",
+            ),
             (json!({ "dns": [{ "names": ["a b"] }] }), "dns[0].names"),
             (json!({ "dns": [{ "names": ["a"], "servers": ["kube-dns"] }] }), "dns[0].servers"),
             (json!({ "dns": [{ "names": ["a"], "servers": ["10.0.0.1:0"] }] }), "dns[0].servers"),

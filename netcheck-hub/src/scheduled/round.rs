@@ -15,6 +15,7 @@ use netcheck_scheduled::spec::{Family, Probe, ServiceAddress, Span, TargetKind, 
 use tonic::Status;
 
 use super::requested::{self, Planned};
+use super::secrets::Secrets;
 use crate::serve::check::{Checks, Haste};
 use crate::state::{Hub, Settings};
 use netcheck_analysis::matrix::HasDelays as _;
@@ -76,13 +77,18 @@ pub(super) fn fits(spec: &ReachabilityCheckSpec, settings: &Settings) -> Result<
 pub(super) async fn run(
     hub: Arc<Hub>,
     checks: Arc<Checks>,
+    secrets: Secrets,
     (check, spec): (&str, ReachabilityCheckSpec),
     round: i64,
 ) -> RoundFacts {
     let started_at = Timestamp::now();
     let mut facts = RoundFacts { round, started_at, ..RoundFacts::default() };
     let vouched = !hub.settings.http.authorities.is_empty();
-    match requested::read(check, &spec, vouched) {
+    let own = match secrets.read(&spec).await {
+        Ok(texts) => requested::read(check, &spec, &texts, vouched).map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    match own {
         // In the plan until the round is over, or cancelled.
         Ok(own) => {
             let _planned = match own {
@@ -93,7 +99,7 @@ pub(super) async fn run(
                 facts.ended_early = Some(status.message().to_owned());
             }
         }
-        Err(error) => facts.ended_early = Some(error.to_string()),
+        Err(why) => facts.ended_early = Some(why),
     }
     facts.ended_at = Timestamp::now();
     facts

@@ -51,7 +51,8 @@ impl Scheduling {
         std::fs::write(&kubeconfig, self.fake.kubeconfig()).unwrap();
         let access = Access { kubeconfig: Some(kubeconfig), ..Access::default() };
         let client = connect(&access, &Arc::new(ApiHealth::default())).await.unwrap();
-        let task = ControllerTask { hub: Arc::clone(&self.rig.hub), client, lease: None };
+        let secrets = vec!["orders".to_owned()];
+        let task = ControllerTask { hub: Arc::clone(&self.rig.hub), client, lease: None, secrets };
         tokio::spawn(task.run(self.stop.clone()));
     }
 

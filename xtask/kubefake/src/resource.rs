@@ -11,6 +11,8 @@ pub enum Resource {
     Pods,
     /// v1.
     Services,
+    /// v1.
+    Secrets,
     /// discovery.k8s.io/v1.
     EndpointSlices,
     /// coordination.k8s.io/v1.
@@ -29,11 +31,12 @@ pub enum Resource {
 
 impl Resource {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Nodes,
         Self::Namespaces,
         Self::Pods,
         Self::Services,
+        Self::Secrets,
         Self::EndpointSlices,
         Self::Leases,
         Self::Ingresses,
@@ -50,6 +53,7 @@ impl Resource {
             Self::Namespaces => ("Namespace", "v1", "namespaces"),
             Self::Pods => ("Pod", "v1", "pods"),
             Self::Services => ("Service", "v1", "services"),
+            Self::Secrets => ("Secret", "v1", "secrets"),
             Self::EndpointSlices => ("EndpointSlice", "discovery.k8s.io/v1", "endpointslices"),
             Self::Leases => ("Lease", "coordination.k8s.io/v1", "leases"),
             Self::Ingresses => ("Ingress", "networking.k8s.io/v1", "ingresses"),

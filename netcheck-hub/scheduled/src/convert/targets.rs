@@ -95,7 +95,8 @@ pub(super) fn app_http(target: &Value, expect: Option<&TaskExpect>, notes: &mut 
         if OWN_HEADERS.iter().any(|own| name.eq_ignore_ascii_case(own)) {
             notes.push(format!("target.header: {name} is written by netcheck's agents, as the URL says"));
         } else {
-            http.headers.push(Header { name: name.to_owned(), value: Secret(value.to_owned()) });
+            let value = Some(Secret(value.to_owned()));
+            http.headers.push(Header { name: name.to_owned(), value, value_from: None });
         }
     }
     // kdoctor expects this one where a task says nothing.
@@ -103,7 +104,8 @@ pub(super) fn app_http(target: &Value, expect: Option<&TaskExpect>, notes: &mut 
     http.expected_statuses = Some(status.to_string());
     if let Some(body) = text("bodyConfigmapName") {
         notes.push(format!(
-            "target.bodyConfigmapName: put the text of ConfigMap {body} into spec.targets.http[0].body (4 KiB at most)"
+            "target.bodyConfigmapName: put the text of ConfigMap {body} into spec.targets.http[0].body, or into a Secret that \
+             bodyFrom names (4 KiB at most)"
         ));
     }
     if text("tlsSecretName").is_some() {

@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     crates(kube_core = "::kube_core"),
-    validation = Rule::new("!has(self.body) || (has(self.method) && !(self.method in ['GET', 'HEAD']))")
+    validation = Rule::new("!(has(self.body) || has(self.bodyFrom)) || (has(self.method) && !(self.method in ['GET', 'HEAD']))")
         .message("a body needs another method than GET and HEAD"),
+    validation = Rule::new("!(has(self.body) && has(self.bodyFrom))").message("body or bodyFrom, not both"),
     validation = Rule::new("!has(self.verify) || !self.verify || self.url.startsWith('https://')")
         .message("only certificates of https can be verified")
 )]
@@ -29,9 +30,12 @@ pub struct HttpTarget {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub headers: Vec<Header>,
-    /// What is sent, at most 4 KiB.
+    /// What is sent, at most 4 KiB. Whoever may read this object reads it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<Secret>,
+    /// Where that is instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body_from: Option<TextSource>,
     /// Statuses that are the expected answer, as in 200-299,401; unset: 200-399.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
@@ -45,13 +49,43 @@ pub struct HttpTarget {
 }
 
 /// One header.
-#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    crates(kube_core = "::kube_core"),
+    validation = Rule::new("has(self.value) != has(self.valueFrom)").message("exactly one of value and valueFrom")
+)]
 pub struct Header {
     /// Its name.
     #[schemars(length(min = 1, max = 256), regex(pattern = r"^[-!#$%&'*+.^_`|~0-9A-Za-z]+$"))]
     pub name: String,
-    /// Its value.
-    pub value: Secret,
+    /// Its value. Whoever may read this object reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<Secret>,
+    /// Where its value is instead. One line break at its end is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value_from: Option<TextSource>,
+}
+
+/// Where a text is that is not in the object.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TextSource {
+    /// In a Secret of the hub's namespace that the hub may read for checks (hub.checkSecrets of the chart, --check-secrets). It
+    /// is read anew for each round.
+    pub secret_key_ref: SecretKeyRef,
+}
+
+/// A key of a Secret.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretKeyRef {
+    /// The Secret's name.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"))]
+    pub name: String,
+    /// The key.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    pub key: String,
 }
 
 /// What is done by a request.

@@ -58,7 +58,7 @@ impl Member {
         let controller = threads.spawn(async move {
             let client = connect(&access, &Arc::new(ApiHealth::default())).await.unwrap();
             drop(folder);
-            ControllerTask { hub, client, lease }.run(shutdown).await;
+            ControllerTask { hub, client, lease, secrets: Vec::new() }.run(shutdown).await;
         });
         Self { rig, work, controller, threads: Some(threads), stop }
     }

@@ -132,3 +132,58 @@ async fn targets_that_make_no_sense_are_refused_with_the_field() {
     assert_eq!(accepted["status"], json!("False"), "{status}");
     assert!(accepted["message"].as_str().unwrap().contains("spec.targets.http[0].body"), "{status}");
 }
+
+#[tokio::test]
+async fn secret_texts_are_sent_and_named_where_they_are_missing() {
+    let scheduling = Scheduling::start().await;
+    let agent = scheduling.rig.agent("n1").await;
+    let (seen, mut calls) = mpsc::unbounded_channel();
+    let work = tokio::spawn(answer(agent, move |path| {
+        if let Some(call) = &path.call {
+            seen.send(call.clone()).unwrap();
+        }
+        Outcome::Reply
+    }));
+    let from = |name: &str, key: &str| json!({ "secretKeyRef": { "name": name, "key": key } });
+    let spec = |name: &str, key: &str| {
+        let header = json!({ "name": "authorization", "valueFrom": from(name, key) });
+        let http = json!([{ "url": "http://web.default.svc/orders", "method": "POST", "headers": [header],
+            "bodyFrom": from(name, "body") }]);
+        own(&http, &json!([]))
+    };
+    let reason = |status: &Value| status["history"][0]["reason"].as_str().unwrap_or_default().to_owned();
+
+    scheduling.apply("other", &spec("hub-tls", "tls.key"), &Value::Null);
+    let status = scheduling.until("other", |status| status["conditions"].is_array()).await;
+    let message = status["conditions"][0]["message"].as_str().unwrap();
+    assert!(message.contains("headers[0].valueFrom: the hub does not read Secret hub-tls"), "{status}");
+
+    scheduling.apply("early", &spec("orders", "header"), &Value::Null);
+    let status = scheduling.until("early", |status| status["finish"] == true).await;
+    assert_eq!(status["lastRoundStatus"], json!("Failed"), "{status}");
+    assert!(reason(&status).contains("there is no Secret orders in namespace default"), "{status}");
+
+    // "Bearer s3cret\n" and "s3cret".
+    scheduling.fake.apply(json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "orders", "namespace": "default" },
+        "data": { "header": "QmVhcmVyIHMzY3JldAo=", "body": "czNjcmV0" },
+    }));
+    scheduling.apply("keyless", &spec("orders", "heater"), &Value::Null);
+    let status = scheduling.until("keyless", |status| status["finish"] == true).await;
+    assert!(reason(&status).contains("has no key heater"), "{status}");
+
+    scheduling.apply("orders", &spec("orders", "header"), &Value::Null);
+    let status = scheduling.until("orders", |status| status["finish"] == true).await;
+    assert_eq!(status["lastRoundStatus"], json!("Succeeded"), "{status}");
+    let call = calls.recv().await.unwrap();
+    assert_eq!((call.headers[0].value.as_str(), call.body.as_slice()), ("Bearer s3cret", &b"s3cret"[..]));
+    let mut client = CheckServiceClient::new(scheduling.rig.channel().await);
+    let listed = client.list_scheduled_checks(v1::ListScheduledChecksRequest::default()).await.unwrap();
+    assert!(!format!("{listed:?}{status}").contains("s3cret"));
+
+    scheduling.fake.faults(|faults| faults.deny("get", Resource::Secrets));
+    scheduling.apply("denied", &spec("orders", "header"), &Value::Null);
+    let status = scheduling.until("denied", |status| status["finish"] == true).await;
+    assert!(reason(&status).contains("may not get Secret orders in namespace default"), "{status}");
+    work.abort();
+}
