@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use netcheck_proto::v1;
 use netcheck_proto::v1::reachability_service_client::ReachabilityServiceClient;
-use netcheck_simagents::{Figures, Fleet, Options, inventory};
+use netcheck_simagents::{Fleet, Options, inventory};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::Value;
@@ -24,12 +24,18 @@ use tonic::transport::Channel;
 use crate::attacks;
 use crate::honest::Identity;
 use crate::hub::{DEADLINE, Hub, Kubelet, ask, try_channel};
+use done::{COUNTED, Done, Timed, one, table};
 use trend::{Growth, Sample};
 
+mod done;
 mod trend;
 
 /// How many times as fast as in a real cluster things happen.
 const SPEED: u32 = 80;
+/// Readers that ask.
+const READERS: u32 = 2;
+/// How long each of them waits between two rounds of questions (seconds, of a real cluster).
+const ASKS: u32 = 30;
 /// Agents, of which each reports ten times a second.
 const NODES: usize = 100;
 const PODS: usize = 40;
@@ -63,24 +69,6 @@ fn period(real_seconds: u32) -> Duration {
     Duration::from_secs(u64::from(real_seconds)) / SPEED
 }
 
-/// What was done, each counted.
-#[derive(Default)]
-struct Done {
-    reconnects: AtomicU64,
-    restarts: AtomicU64,
-    leaves: AtomicU64,
-    pods: AtomicU64,
-    matrices: AtomicU64,
-    reports: AtomicU64,
-    histories: AtomicU64,
-    events: AtomicU64,
-    watches: AtomicU64,
-    scrapes: AtomicU64,
-    attacks: AtomicU64,
-    /// Questions that were not answered.
-    refused: AtomicU64,
-}
-
 /// What all tasks of a run have.
 struct Run {
     hub: Hub,
@@ -97,7 +85,7 @@ impl Run {
 
     /// A reader with a connection of its own; none, and counted, where the hub refused it.
     async fn reader(&self) -> Option<ReachabilityServiceClient<Channel>> {
-        match try_channel(self.hub.grpc).await {
+        match self.done.connections.of(try_channel(self.hub.grpc)).await {
             Ok(channel) => Some(ReachabilityServiceClient::new(channel).max_decoding_message_size(256 << 20)),
             Err(error) => {
                 self.count(&self.done.refused, Err::<(), _>(tonic::Status::unavailable(error.to_string())));
@@ -115,10 +103,11 @@ impl Run {
             }
         }
     }
-}
 
-fn one(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
+    async fn ask<T>(&self, timed: &Timed, asked: impl Future<Output = Result<T, tonic::Status>>) {
+        let answer = timed.of(asked).await;
+        self.count(&AtomicU64::new(0), answer);
+    }
 }
 
 fn cluster(first_pod: usize) -> Value {
@@ -137,6 +126,7 @@ async fn agents(run: Arc<Run>, mut rng: StdRng) -> Fleet {
     while run.goes_on() {
         sleep(period(900) / each).await;
         round += 1;
+        run.done.broken.store(fleet.broken().values().sum(), Ordering::Relaxed);
         let node = inventory::node_name(rng.random_range(0..NODES));
         if round.is_multiple_of(16) {
             // Whoever left before comes back.
@@ -171,22 +161,23 @@ async fn pods(run: Arc<Run>) {
 /// Somebody asks for the matrix, the report, a path's history and events, each about twice a minute, by a new connection.
 async fn readers(run: Arc<Run>, mut rng: StdRng) {
     while run.goes_on() {
-        sleep(period(30)).await;
+        sleep(period(ASKS)).await;
         let Some(mut reader) = run.reader().await else { continue };
         let done = &run.done;
         let sources = vec![inventory::node_name(rng.random_range(0..NODES))];
         let some = v1::PathSelector { sources: sources.clone(), ..Default::default() };
         let selector = rng.random_bool(0.7).then(|| some.clone());
         let matrix = v1::GetMatrixRequest { selector, ..Default::default() };
-        run.count(&done.matrices, reader.get_matrix(matrix).await);
-        run.count(&done.reports, reader.get_report(v1::GetReportRequest::default()).await);
+        run.ask(&done.matrices, reader.get_matrix(matrix)).await;
+        run.ask(&done.reports, reader.get_report(v1::GetReportRequest::default())).await;
         let history = v1::GetPathHistoryRequest {
             selector: Some(v1::PathSelector { kinds: vec![v1::ProbeKind::Icmp.into()], ..some }),
             together: true,
             ..Default::default()
         };
-        run.count(&done.histories, reader.get_path_history(history).await);
-        run.count(&done.events, reader.list_events(v1::ListEventsRequest::default()).await);
+        run.ask(&done.histories, reader.get_path_history(history)).await;
+        run.ask(&done.events, reader.list_events(v1::ListEventsRequest::default())).await;
+        one(&done.rounds);
     }
 }
 
@@ -228,7 +219,7 @@ async fn hostile(run: Arc<Run>, mut rng: StdRng) {
         sleep(period(120)).await;
         let mut all = attacks::all();
         let (name, attack) = all.swap_remove(rng.random_range(0..all.len()));
-        let begun = Instant::now();
+        let (begun, broken) = (Instant::now(), run.done.broken.load(Ordering::Relaxed));
         let mut attacked = Box::pin(attack(run.hub.grpc, run.hub.http, identity));
         // One that is at work when all ends is broken off.
         let held = loop {
@@ -242,7 +233,9 @@ async fn hostile(run: Arc<Run>, mut rng: StdRng) {
         }
         drop(held);
         if std::env::var_os("NETCHECK_SOAK_ATTACKS").is_some() {
-            println!("{name}: {:.1} s, {} MiB", begun.elapsed().as_secs_f64(), run.hub.rss_mib());
+            let broken = run.done.broken.load(Ordering::Relaxed) - broken;
+            let (took, rss) = (begun.elapsed().as_secs_f64(), run.hub.rss_mib());
+            println!("{name}: {took:.1} s, {rss} MiB, {broken} sessions broke");
         }
     }
 }
@@ -266,7 +259,7 @@ async fn soak(lasts: Duration, allowed_mib: f64) {
     let agents = tokio::spawn(agents(Arc::clone(&run), rng(1)));
     let mut others = JoinSet::new();
     others.spawn(pods(Arc::clone(&run)));
-    for stream in 2..4 {
+    for stream in 2..u64::from(2 + READERS) {
         others.spawn(readers(Arc::clone(&run), rng(stream)));
         others.spawn(watchers(Arc::clone(&run), rng(stream + 10)));
     }
@@ -288,6 +281,8 @@ async fn soak(lasts: Duration, allowed_mib: f64) {
     let figures = fleet.until_probing(DEADLINE).await.unwrap();
     let unanswered = kubelet.failed.load(Ordering::Relaxed);
     kubelet.task.abort();
+    let broken = fleet.broken();
+    let metrics = ask(run.hub.http, "/metrics").await.unwrap_or_default();
     drop(fleet);
     let mut open = run.hub.descriptors();
     let quiet = Instant::now();
@@ -297,6 +292,9 @@ async fn soak(lasts: Duration, allowed_mib: f64) {
     }
     let growth = Growth::of(&samples);
     table(&samples, &run.done, &figures, lasts);
+    broken.iter().for_each(|(why, times)| println!("{times} sessions broke: {why}"));
+    let counts = metrics.lines().filter(|line| COUNTED.iter().any(|name| line.starts_with(name)));
+    counts.for_each(|line| println!("{line}"));
     println!("the newest refusal: {:?}", run.refusal.lock().unwrap());
     println!("{growth}; allowed: {allowed_mib} MiB, {} descriptors", trend::DESCRIPTORS);
     println!(
@@ -306,44 +304,6 @@ async fn soak(lasts: Duration, allowed_mib: f64) {
     assert!(open <= descriptors + LEFT_OPEN, "{open} descriptors stay open, {descriptors} were before");
     assert!(growth.rss_mib <= allowed_mib, "memory grows: {growth}");
     assert!(growth.descriptors <= trend::DESCRIPTORS, "descriptors grow: {growth}");
-}
-
-fn table(samples: &[Sample], done: &Done, figures: &Figures, lasts: Duration) {
-    println!(
-        "{:>12} {:>9} {:>9} {:>9} {:>9}",
-        "simulated h", "least MiB", "most MiB", "least fds", "most fds"
-    );
-    for bin in trend::bins(samples, 10) {
-        let hours = bin.at.as_secs_f64() * f64::from(SPEED) / 3600.0;
-        println!(
-            "{hours:>12.1} {:>9.0} {:>9.0} {:>9.0} {:>9.0}",
-            bin.rss_mib.0, bin.rss_mib.1, bin.descriptors.0, bin.descriptors.1
-        );
-    }
-    let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-    println!(
-        "{:.1} simulated hours: {} batches, {} sessions ({} reconnects, {} restarts, {} left and came back, {} broken), \
-         {} pods replaced",
-        lasts.as_secs_f64() * f64::from(SPEED) / 3600.0,
-        figures.batches,
-        figures.opened,
-        of(&done.reconnects),
-        of(&done.restarts),
-        of(&done.leaves),
-        figures.broken,
-        of(&done.pods),
-    );
-    println!(
-        "{} matrices, {} reports, {} histories, {} lists of events, {} watches, {} scrapes, {} refused; {} attacks",
-        of(&done.matrices),
-        of(&done.reports),
-        of(&done.histories),
-        of(&done.events),
-        of(&done.watches),
-        of(&done.scrapes),
-        of(&done.refused),
-        of(&done.attacks),
-    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

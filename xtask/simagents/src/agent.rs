@@ -63,6 +63,16 @@ enum Broken {
     Gap { base: u64, version: u64 },
 }
 
+/// What it says, and what is at the bottom of it.
+fn innermost(broken: &Broken) -> String {
+    let mut inner: &dyn std::error::Error = broken;
+    while let Some(source) = inner.source() {
+        inner = source;
+    }
+    let (outer, inner) = (broken.to_string(), inner.to_string());
+    if outer.contains(&inner) { outer } else { format!("{outer}: {inner}") }
+}
+
 /// A path of the plan.
 struct Path {
     kind: ProbeKind,
@@ -124,7 +134,7 @@ impl Agent {
                 Ok(order) => order,
                 Err(broken) => {
                     add(&self.shared.counters.broken, 1);
-                    self.shared.remember(&self.node, &broken);
+                    self.shared.remember(&self.node, innermost(&broken));
                     tokio::select! {
                         () = sleep(again) => Order::Reconnect,
                         order = self.orders.recv() => order.unwrap_or(Order::Leave),

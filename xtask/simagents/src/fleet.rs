@@ -37,7 +37,12 @@ pub(crate) struct Shared {
     begun: Instant,
     names: Mutex<HashSet<Arc<str>>>,
     trouble: Mutex<String>,
+    /// How often sessions broke, by why.
+    broken: Mutex<BTreeMap<String, u64>>,
 }
+
+/// Reasons that are told apart; all others are one.
+const REASONS: usize = 16;
 
 impl Shared {
     /// The monotonic clock, nanoseconds.
@@ -57,8 +62,11 @@ impl Shared {
     }
 
     /// Why a session broke, for whoever asks.
-    pub(crate) fn remember(&self, node: &str, why: &impl std::fmt::Display) {
+    pub(crate) fn remember(&self, node: &str, why: String) {
         *self.trouble.lock() = format!("{node}: {why}");
+        let mut broken = self.broken.lock();
+        let is_known = broken.len() < REASONS || broken.contains_key(&why);
+        *broken.entry(if is_known { why } else { "others".to_owned() }).or_default() += 1;
     }
 }
 
@@ -98,6 +106,7 @@ impl Fleet {
             begun: Instant::now(),
             names: Mutex::default(),
             trouble: Mutex::default(),
+            broken: Mutex::default(),
         });
         let mut fleet = Self { shared, fault, members: BTreeMap::new(), next: 0 };
         for node in nodes {
@@ -157,6 +166,12 @@ impl Fleet {
     #[must_use]
     pub fn figures(&self) -> Figures {
         self.shared.counters.take()
+    }
+
+    /// How often sessions broke, by why.
+    #[must_use]
+    pub fn broken(&self) -> BTreeMap<String, u64> {
+        self.shared.broken.lock().clone()
     }
 
     /// Waits until the figures are as wanted. The peaks begin anew.
