@@ -246,7 +246,10 @@ mod tests {
             (json!({ "http": [{ "url": "http://a/" }, { "url": "http:///" }] }), "spec.targets.http[1].url"),
             (json!({ "http": [{ "url": "https://a/", "verify": true }] }), "hub.http.ca"),
             (json!({ "http": [{ "url": "http://a/", "body": "x" }] }), "http[0].body: a GET has none"),
-            (json!({ "http": [{ "url": "http://a/", "headers": [{ "name": "x" }] }] }), "http[0].headers: x has exactly one"),
+            (
+                json!({ "http": [{ "url": "http://a/", "headers": [{ "name": "x" }] }] }),
+                "http[0].headers: x has exactly one",
+            ),
             (
                 json!({ "http": [{ "url": "http://a/", "headers": [{ "name": "x", "value": "", "valueFrom": source }] }] }),
                 "http[0].headers: x has exactly one",

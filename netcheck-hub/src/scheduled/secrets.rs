@@ -47,7 +47,9 @@ enum Missing {
     Key { name: String, namespace: String, key: String },
     #[error("key {key} of Secret {name} is no text of {TEXT_MAX} bytes at most")]
     Text { name: String, key: String },
-    #[error("the hub may not get Secret {name} in namespace {namespace}: hub.checkSecrets of the chart gives it the right to")]
+    #[error(
+        "the hub may not get Secret {name} in namespace {namespace}: hub.checkSecrets of the chart gives it the right to"
+    )]
     Forbidden { name: String, namespace: String },
     #[error("Secret {name} could not be read: {why}")]
     Api { name: String, why: String },
@@ -72,9 +74,9 @@ fn wanted(spec: &ReachabilityCheckSpec) -> impl Iterator<Item = (String, &Secret
             Some((format!("spec.targets.http[{at}].headers[{number}].valueFrom"), &source.secret_key_ref))
         });
         let body = http.body_from.iter();
-        headers.chain(body.map(move |source| {
-            (format!("spec.targets.http[{at}].bodyFrom"), &source.secret_key_ref)
-        }))
+        headers.chain(
+            body.map(move |source| (format!("spec.targets.http[{at}].bodyFrom"), &source.secret_key_ref)),
+        )
     })
 }
 

@@ -35,7 +35,11 @@ struct Said {
 impl Said {
     fn of(output: &Output) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-        Self { code: output.status.code().unwrap_or(-1), out: text(&output.stdout), err: text(&output.stderr) }
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            out: text(&output.stdout),
+            err: text(&output.stderr),
+        }
     }
 
     /// As JSON, where it ended with this code.
@@ -78,7 +82,8 @@ impl<'a> Operator<'a> {
     /// What the newest check or resumption saved.
     fn saved(&self) -> Result<Value> {
         let path = self.result();
-        let text = std::fs::read_to_string(&path).with_context(|| format!("nothing at {}", path.display()))?;
+        let text =
+            std::fs::read_to_string(&path).with_context(|| format!("nothing at {}", path.display()))?;
         serde_json::from_str(&text).with_context(|| path.display().to_string())
     }
 

@@ -132,7 +132,8 @@ pub(super) fn denied(document: &Value) -> Result<String> {
     let pods = failed.iter().filter(|path| path.target.starts_with("pod/")).count();
     ensure!(pods > 0, "no path to a pod failed: {document}");
     let causes = document["causes"].as_array().into_iter().flatten();
-    let mut named = causes.filter(|cause| cause["fails"] == true).filter_map(|cause| cause["headline"].as_str());
+    let mut named =
+        causes.filter(|cause| cause["fails"] == true).filter_map(|cause| cause["headline"].as_str());
     let named = named.find(|headline| !headline.is_empty());
     let named = named.with_context(|| format!("no cause is named: {document}"))?;
     Ok(format!("{} paths failed: {named}", failed.len()))
@@ -297,9 +298,7 @@ mod tests {
         let excused = json!({"headline": "dropped on b", "fails": false});
         assert!(denied(&json!({"failed": [path("pod/x/p", "udp")], "causes": [excused]})).is_err());
 
-        let after = |resumed: u64, total: u64, failed: &[Value]| {
-            json!({"selection": {"resumed": resumed}, "paths": {"total": total}, "failed": failed})
-        };
+        let after = |resumed: u64, total: u64, failed: &[Value]| json!({"selection": {"resumed": resumed}, "paths": {"total": total}, "failed": failed});
         assert_eq!(resumed(&before, &after(2, 2, &[])).unwrap(), "0 of 2 paths still fail");
         assert_eq!(
             resumed(&before, &after(2, 2, &[path("node/b", "udp")])).unwrap(),
@@ -308,9 +307,7 @@ mod tests {
         assert!(resumed(&before, &after(2, 3, &[])).is_err(), "one more was probed");
         assert!(resumed(&before, &after(1, 1, &[])).is_err(), "one was left out");
         assert!(resumed(&before, &after(2, 2, &[path("node/b", "tcp")])).is_err(), "another one failed");
-        let result = |passed: bool, complete: bool, total: u64| {
-            json!({"passed": passed, "round": {"complete": complete}, "paths": {"total": total, "reachable": total}})
-        };
+        let result = |passed: bool, complete: bool, total: u64| json!({"passed": passed, "round": {"complete": complete}, "paths": {"total": total, "reachable": total}});
         assert_eq!(super::passed(&result(true, true, 3)).unwrap(), "3 of 3 paths reachable");
         for bad in [result(false, true, 3), result(true, false, 3), result(true, true, 0)] {
             assert!(super::passed(&bad).is_err(), "{bad}");

@@ -99,7 +99,8 @@ fn behind(
     fake.lock().unwrap().forward_labelled("app.kubernetes.io/component", "hub", address);
     let hub_args =
         ["--scheduled-checks".to_owned(), "--kubeconfig".to_owned(), kubeconfig.display().to_string()];
-    let started = Cluster::start(lab, Settings { hub_args: hub_args.to_vec(), ..Settings::default() }).unwrap();
+    let started =
+        Cluster::start(lab, Settings { hub_args: hub_args.to_vec(), ..Settings::default() }).unwrap();
     started.wait_healthy().unwrap();
     *cluster.lock().unwrap() = Some(started);
     (fake, cluster)
@@ -158,7 +159,8 @@ fn what_fails_is_said_and_removed_nevertheless() {
         &runtime,
         Arc::new(|_: &[String]| (String::new(), "kubectl-netcheck: cannot reach the hub\n".to_owned(), 1)),
     );
-    let quick = |more: &[&str]| e2e(&fake.kubeconfig(), folder.path(), &[&["--without-ephemeral"], more].concat());
+    let quick =
+        |more: &[&str]| e2e(&fake.kubeconfig(), folder.path(), &[&["--without-ephemeral"], more].concat());
     fake.unpullable("registry.example/none:1");
     let (output, printed) = e2e(&fake.kubeconfig(), folder.path(), &["--image", "registry.example/none:1"]);
     assert_eq!(output.status.code(), Some(1));

@@ -101,7 +101,11 @@ pub(super) fn table(samples: &[Sample], done: &Done, figures: &Figures, lasts: D
         of(&done.pods),
     );
     let planned = f64::from(READERS) * lasts.as_secs_f64() / period(ASKS).as_secs_f64();
-    println!("{} of {planned:.0} rounds of questions at the most; connections: {}", of(&done.rounds), done.connections);
+    println!(
+        "{} of {planned:.0} rounds of questions at the most; connections: {}",
+        of(&done.rounds),
+        done.connections
+    );
     println!(
         "{} matrices, {} reports, {} histories, {} lists of events, {} watches, {} scrapes, {} refused; {} attacks",
         done.matrices,
