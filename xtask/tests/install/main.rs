@@ -52,7 +52,9 @@ fn follow(fake: &Mutex<FakeCluster>, cluster: &Mutex<Option<Cluster>>, done: &mu
     };
     let cordons =
         NODES.into_iter().filter(cordoned).map(|node| format!("node-state node={node} state=cordoned"));
-    let denied = fake.objects().iter().any(|(kind, ..)| kind == "networkpolicies");
+    // Those of the chart allow.
+    let denies = |name: &str| name == "netcheck-e2e-deny";
+    let denied = fake.objects().iter().any(|(kind, _, name)| kind == "networkpolicies" && denies(name));
     let drops = NODES.into_iter().filter(|_| denied);
     let drops = drops.map(|node| format!("drop node={node} hook=forward dst=vantage-{node}"));
     let wanted: BTreeSet<String> = cordons.chain(drops).collect();

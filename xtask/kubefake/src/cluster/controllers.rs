@@ -33,6 +33,9 @@ pub(super) fn ready(objects: &Objects, mut object: Value) -> Value {
         }
         Some("PersistentVolumeClaim") => object["status"] = json!({"phase": "Bound"}),
         Some("Namespace") => object["status"] = json!({"phase": "Active"}),
+        Some("CustomResourceDefinition") => {
+            object["status"] = json!({"conditions": [{"type": "Established", "status": "True"}]});
+        }
         _ => {}
     }
     object
