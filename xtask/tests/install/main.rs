@@ -56,7 +56,11 @@ fn follow(fake: &Mutex<FakeCluster>, cluster: &Mutex<Option<Cluster>>, done: &mu
     let denies = |name: &str| name == "netcheck-e2e-deny";
     let denied = fake.objects().iter().any(|(kind, _, name)| kind == "networkpolicies" && denies(name));
     let drops = NODES.into_iter().filter(|_| denied);
-    let drops = drops.map(|node| format!("drop node={node} hook=forward dst=vantage-{node}"));
+    // What its responder is asked; answers to what it asks itself pass, as where a policy knows connections.
+    let drops = drops.flat_map(|node| {
+        ["udp", "tcp"]
+            .map(|proto| format!("drop node={node} hook=forward dst=vantage-{node} proto={proto} dport=6100"))
+    });
     let wanted: BTreeSet<String> = cordons.chain(drops).collect();
     drop(fake);
     let cluster = cluster.lock().unwrap();
