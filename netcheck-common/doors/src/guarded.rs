@@ -1,7 +1,8 @@
 //! A connection that has to begin in time, and to take what it asked for.
 //!
 //! It ends with an error once its place is another's, once it has not said enough to count as begun by the deadline, or
-//! once it has taken no byte for long of what is sent to it.
+//! once it has taken no byte for long of what is sent to it. The deadline begins with the first look for its words: how late
+//! that comes, where the machine is busy, is nothing that the peer could hurry.
 
 use std::io;
 use std::pin::Pin;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep, sleep_until};
+use tokio::time::{Sleep, sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::places::Place;
@@ -20,8 +21,8 @@ pub struct Guarded<IO> {
     io: IO,
     place: Arc<Place>,
     out: Pin<Box<WaitForCancellationFutureOwned>>,
-    /// Bytes that are still to come before it has begun, and until when; none once it has.
-    beginning: Option<(usize, Pin<Box<Sleep>>)>,
+    /// Bytes that are still to come before it has begun, and until when, once somebody looked for them; none once it has.
+    beginning: Option<(usize, Option<Pin<Box<Sleep>>>)>,
     /// Runs while a byte waits to be taken.
     stalled: Option<Pin<Box<Sleep>>>,
 }
@@ -30,9 +31,8 @@ impl<IO> Guarded<IO> {
     /// It has begun once `bytes` came.
     #[must_use]
     pub fn new(io: IO, place: Arc<Place>, bytes: usize) -> Self {
-        let deadline = Instant::now() + place.limits().begin;
         let out = Box::pin(place.out());
-        Self { io, place, out, beginning: Some((bytes, Box::pin(sleep_until(deadline)))), stalled: None }
+        Self { io, place, out, beginning: Some((bytes, None)), stalled: None }
     }
 
     /// What is guarded.
@@ -85,8 +85,12 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Guarded<IO> {
             if *missing == 0 {
                 this.beginning = None;
                 this.place.begun();
-            } else if deadline.as_mut().poll(context).is_ready() {
-                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "it does not begin")));
+            } else {
+                let begin = this.place.limits().begin;
+                let deadline = deadline.get_or_insert_with(|| Box::pin(sleep(begin)));
+                if deadline.as_mut().poll(context).is_ready() {
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "it does not begin")));
+                }
             }
         }
         read
@@ -111,5 +115,35 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Guarded<IO> {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let ended = Pin::new(&mut self.io).poll_shutdown(context);
         self.watch(context, ended)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::time::{advance, timeout};
+
+    use super::*;
+    use crate::places::{Limits, Places};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_late_first_look_is_not_the_peers_fault() {
+        let places = Places::new(Limits { begin: Duration::from_secs(5), ..Limits::default() });
+        let enter = || Arc::new(places.enter([10, 0, 0, 1].into()).unwrap());
+        let (mut peer, end) = tokio::io::duplex(64);
+        let mut guarded = Guarded::new(end, enter(), 4);
+        advance(Duration::from_secs(10)).await;
+        let mut words = [0; 4];
+        let looked = timeout(Duration::from_secs(4), guarded.read(&mut words)).await;
+        assert!(looked.is_err(), "it is still waited for: {looked:?}");
+        peer.write_all(b"abcd").await.unwrap();
+        assert_eq!(guarded.read(&mut words).await.unwrap(), 4);
+
+        let (_silent, end) = tokio::io::duplex(64);
+        let mut guarded = Guarded::new(end, enter(), 4);
+        let late = timeout(Duration::from_secs(6), guarded.read(&mut words)).await.unwrap();
+        assert_eq!(late.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }

@@ -17,7 +17,8 @@ use netcheck_simagents::{Fleet, Options, inventory};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::Value;
-use tokio::task::JoinSet;
+use tokio::runtime::Runtime;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep;
 use tonic::transport::Channel;
 
@@ -67,6 +68,29 @@ const LEFT_OPEN: u64 = 8;
 /// How long it is, in the run, from one to the next of what in a real cluster happens once in so many seconds.
 fn period(real_seconds: u32) -> Duration {
     Duration::from_secs(u64::from(real_seconds)) / SPEED
+}
+
+/// Threads of its own, as what is on other machines has: what attackers do costs the honest none of theirs.
+struct Apart(Option<Runtime>);
+
+impl Apart {
+    fn new(threads: usize) -> Self {
+        let mut threaded = tokio::runtime::Builder::new_multi_thread();
+        Self(Some(threaded.worker_threads(threads).enable_all().build().unwrap()))
+    }
+
+    fn spawn<F: Future<Output: Send> + Send + 'static>(&self, task: F) -> JoinHandle<F::Output> {
+        self.0.as_ref().unwrap().spawn(task)
+    }
+}
+
+impl Drop for Apart {
+    fn drop(&mut self) {
+        // Its threads are not waited for, which no task may.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 /// What all tasks of a run have.
@@ -256,7 +280,8 @@ async fn soak(lasts: Duration, allowed_mib: f64) {
     let run =
         Arc::new(Run { hub, over: AtomicBool::new(false), done: Done::default(), refusal: Mutex::default() });
     let rng = |stream: u64| StdRng::seed_from_u64(seed ^ (stream << 32));
-    let agents = tokio::spawn(agents(Arc::clone(&run), rng(1)));
+    let (honest, rogue) = (Apart::new(2), Apart::new(1));
+    let agents = honest.spawn(agents(Arc::clone(&run), rng(1)));
     let mut others = JoinSet::new();
     others.spawn(pods(Arc::clone(&run)));
     for stream in 2..u64::from(2 + READERS) {
@@ -264,7 +289,7 @@ async fn soak(lasts: Duration, allowed_mib: f64) {
         others.spawn(watchers(Arc::clone(&run), rng(stream + 10)));
     }
     others.spawn(scrapes(Arc::clone(&run)));
-    others.spawn(hostile(Arc::clone(&run), rng(20)));
+    let attackers = rogue.spawn(hostile(Arc::clone(&run), rng(20)));
 
     let (begun, mut samples) = (Instant::now(), Vec::new());
     while begun.elapsed() < lasts {
@@ -274,6 +299,7 @@ async fn soak(lasts: Duration, allowed_mib: f64) {
     }
     run.over.store(true, Ordering::Relaxed);
     let fleet = agents.await.unwrap();
+    attackers.await.unwrap();
     while let Some(ended) = others.join_next().await {
         ended.unwrap();
     }
