@@ -26,11 +26,12 @@ pub(super) fn misaddressed(at: &Location) -> bool {
     DropReason::of(&at.reason) == DropReason::OtherHost && !at.pod.is_empty() && at.interface.is_empty()
 }
 
-/// The target itself answered, so it is to blame, not the place where it did.
+/// The target itself answered, so it is to blame, not the place where it did. A policy of IPsec is no answer of it.
 pub(super) fn answered(at: &Location, target: TargetKind) -> bool {
     use TargetKind::{DnsServer, Endpoint, Service};
     let service = matches!(target, Service | DnsServer | Endpoint);
-    service && matches!(at.stage, Stage::Socket | Stage::Application)
+    let forbidden = at.reason.starts_with("XFRM_");
+    service && !forbidden && matches!(at.stage, Stage::Socket | Stage::Application)
 }
 
 /// It was concluded from the hook that saw the packet last, or from none having seen it.

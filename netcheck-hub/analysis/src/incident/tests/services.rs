@@ -6,7 +6,7 @@ use netcheck_common::domain::{Outcome, PathId, ProbeKind, Vantage};
 
 use super::world::{World, died, timeout, to, touches};
 use super::{SIX, kinds};
-use crate::incident::{Fact, Symptom};
+use crate::incident::{Fact, Symptom, place};
 use crate::model::incident::IncidentKind;
 use crate::model::location::{Direction, Stage};
 use crate::model::target::{ServiceAddress, TargetKind};
@@ -45,6 +45,14 @@ fn a_node_with_a_wrong_neighbour_entry_for_a_pod_is_one_cause() {
     let udp = |fact: &Fact| to(fact) == "n2" && fact.path.probe.kind == ProbeKind::Icmp && !to_pod(fact);
     let two = broken.breaks(udp, |_| timeout()).explain();
     assert_eq!(two.len(), 2, "{:?}", kinds(&two));
+}
+
+#[test]
+fn a_policy_of_ipsec_is_no_answer_of_a_service() {
+    let at = |reason| died("n2", Direction::Request, Stage::Socket, reason, "tcp_v4_rcv").at.unwrap();
+    assert!(place::answered(&at("NO_SOCKET"), TargetKind::Service));
+    assert!(!place::answered(&at("XFRM_POLICY"), TargetKind::Service));
+    assert!(!place::answered(&at("NO_SOCKET"), TargetKind::Node), "its node's own socket is the place");
 }
 
 /// The cluster with the service's node port on every node, a load balancer, and an endpoint on three of the nodes, each
