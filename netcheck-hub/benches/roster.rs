@@ -116,20 +116,13 @@ async fn main() -> anyhow::Result<()> {
             exchange: Default::default(),
         },
         rotation: Rotation { paths_per_node: args.paths_per_node, ..Rotation::default() },
-        dns: Default::default(),
-        http: Default::default(),
-        peer_targets: false,
-        agent_archs: Vec::new(),
-        certificate_warning: Duration::ZERO,
         dns_name: "kubernetes.default.svc.cluster.local".to_owned(),
         selection: match args.selection {
             Which::Default => Selection::default(),
             Which::Everything => Selection::everything(),
         },
         expire: SECOND * 120,
-        pair_metrics: false,
-        agent_cert_name: None,
-        path_seed: 0,
+        ..Settings::every(SECOND)
     };
     let reported = roster.to_string();
     let first_pod = roster.pods.keys().next().map(|pod| format!("pod/{pod}")).unwrap_or_default();

@@ -308,9 +308,9 @@ mod tests {
         assert!(resumed(&before, &after(1, 1, &[])).is_err(), "one was left out");
         assert!(resumed(&before, &after(2, 2, &[path("node/b", "tcp")])).is_err(), "another one failed");
         let result = |passed: bool, complete: bool, total: u64| json!({"passed": passed, "round": {"complete": complete}, "paths": {"total": total, "reachable": total}});
-        assert_eq!(super::passed(&result(true, true, 3)).unwrap(), "3 of 3 paths reachable");
+        assert_eq!(passed(&result(true, true, 3)).unwrap(), "3 of 3 paths reachable");
         for bad in [result(false, true, 3), result(true, false, 3), result(true, true, 0)] {
-            assert!(super::passed(&bad).is_err(), "{bad}");
+            assert!(passed(&bad).is_err(), "{bad}");
         }
     }
 

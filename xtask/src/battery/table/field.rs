@@ -114,7 +114,7 @@ const ISOLATED: [&str; 2] = [
 ];
 /// The bridge neither learns where the pod is nor asks for it.
 const UNKNOWN_PORT: [&str; 2] = [
-    "bridge link set dev vethweb-n2 learning off flood off && bridge fdb flush dev vethweb-n2 dynamic",
+    "bridge link set dev vethweb-n2 learning off flood off && bridge fdb flush dev cni0 brport vethweb-n2 dynamic",
     "bridge link set dev vethweb-n2 learning on flood on",
 ];
 /// What comes in is another zone's than what went out: no answer belongs to a connection.

@@ -145,7 +145,7 @@ fn harmless(item: &mut Value, change: u8) {
     match (change, item["kind"].as_str().unwrap_or_default()) {
         (0, _) => item["metadata"]["creationTimestamp"] = Value::Null,
         (1, _) => {
-            item["metadata"]["managedFields"] = json!([{"manager": "kubectl", "fieldsV1": {"f:a": {}}}])
+            item["metadata"]["managedFields"] = json!([{"manager": "kubectl", "fieldsV1": {"f:a": {}}}]);
         }
         (2, "Node" | "Pod") => item["metadata"]["labels"]["a"] = json!(7.5),
         (3, "Node" | "Pod") => item["metadata"]["labels"]["a"] = json!(true),
