@@ -35,12 +35,12 @@ impl Ring {
     /// Windows may come late and out of order.
     pub fn add(&mut self, slot: Slot) {
         let mut newer = Vec::new();
-        while self.newest().is_some_and(|window| window.start_ns >= slot.start_ns) {
+        while self.newest_start().is_some_and(|start_ns| start_ns >= slot.start_ns) {
             newer.extend(self.pop_newest());
         }
         let near =
             |start_ns: i64| start_ns.abs_diff(slot.start_ns) < (slot.duration_ns.max(1) as u64).div_ceil(2);
-        let same = if self.newest().is_some_and(|window| near(window.start_ns)) {
+        let same = if self.newest_start().is_some_and(near) {
             self.pop_newest()
         } else {
             newer.pop_if(|window| near(window.start_ns))
@@ -100,6 +100,11 @@ impl Ring {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.count == 0
+    }
+
+    /// Begin of the newest window, which need not be read for that.
+    fn newest_start(&self) -> Option<i64> {
+        (!self.is_empty()).then_some(self.newest_ns)
     }
 
     /// Appends one that begins after all others, or with the newest.
