@@ -1,7 +1,7 @@
 //! Targets of other clusters: what this one has for the hub of another, and what that one's has for this. Pure.
 //!
-//! [`own`] makes messages of a catalog: a bounded sample, with a line for all that is not in it. [`read`] makes probes of
-//! such messages at the other end, and [`leases`] says for how long these are in the catalog there. Their targets are
+//! [`own`] takes a bounded sample of a catalog, with a line for all that is not in it. `wire::peers` makes messages of it and
+//! probes of such messages at the other end, and [`leases`] says for how long these are in the catalog there. Their targets are
 //! [`TargetKind::Endpoint`]: no path of this cluster, no service and no node of it explains what is lost on the way, and
 //! agents probe them only where their `--allow-cidr` holds the address.
 
