@@ -3,6 +3,10 @@
 use std::fmt;
 use std::net::IpAddr;
 
+/// The reason of a loss that the hub concludes and agents act on: the packet left its node under a service's own address, which
+/// that node was to translate.
+pub const UNTRANSLATED: &str = "not translated";
+
 /// Number of a path in one agent's plan; given by the hub, never reused while both live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PathId(pub u32);

@@ -30,7 +30,6 @@ use netcheck_analysis::model::leave::Leaves;
 use netcheck_analysis::plan::Catalog;
 use netcheck_analysis::plan::peers::leases::Leases;
 use netcheck_analysis::plan::requested::Requested;
-use netcheck_analysis::plan::rotation::Rotation;
 
 pub mod agent;
 pub mod cells;
@@ -71,8 +70,6 @@ pub struct State {
     pub catalog: Arc<Catalog>,
     /// The roster that the catalog is made of.
     planned_roster: Arc<Roster>,
-    /// How paths take turns in plans that are made of it.
-    pub(crate) rotation: Rotation,
     /// What the catalog is made of has changed.
     pub stale: bool,
     /// When the roster was taken.
@@ -182,7 +179,6 @@ impl Hub {
             roster: Arc::default(),
             catalog: Arc::default(),
             planned_roster: Arc::default(),
-            rotation: settings.rotation,
             stale: false,
             roster_ns: 0,
             inventory_error: None,

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use netcheck_common::domain::UNTRANSLATED;
 use netcheck_proto::{convert, v1};
 
 use super::nft::family_name;
@@ -16,9 +17,6 @@ use super::{FLOWS, Tracing};
 const LISTEN: Duration = Duration::from_secs(2);
 /// Culprits of one case.
 const PER_CASE: usize = 2;
-
-/// The hub's word for what left its node under a service's own address.
-const UNTRANSLATED: &str = "not translated";
 
 /// Whether rules come into question at this place.
 pub(super) fn is_asked(case: &v1::CulpritCase) -> bool {

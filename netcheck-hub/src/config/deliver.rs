@@ -8,6 +8,7 @@ use netcheck_notify::Label;
 use netcheck_outbound::{Credentials, Endpoint, Url};
 use netcheck_remote_write::{Version, Wanted};
 
+use super::bytes::BytesError;
 use crate::deliver::{RemoteWrite, Settings};
 
 /// Flags about notifications and remote write.
@@ -113,13 +114,13 @@ pub struct DeliverFlags {
     )]
     pub remote_write_interval: Duration,
 
-    /// How many bytes may wait under --data-dir; beyond, the oldest are given up and counted.
+    /// How many bytes may wait under --data-dir (as 512MiB); beyond, the oldest are given up and counted.
     #[arg(
         long,
         env = "NETCHECK_REMOTE_WRITE_QUEUE_BYTES",
         value_name = "BYTES",
-        default_value = "536870912",
-        value_parser = clap::value_parser!(u64).range(1 << 20..)
+        default_value = "512MiB",
+        value_parser = queue_bytes
     )]
     pub remote_write_queue_bytes: u64,
 
@@ -165,6 +166,10 @@ enum DeliverFlagError {
     Duration(humantime::DurationError),
     #[error("must be 1s to 5m: receivers take what is older for a gap")]
     Range,
+}
+
+fn queue_bytes(text: &str) -> Result<u64, BytesError> {
+    super::bytes::of(text, 1 << 20)
 }
 
 fn version(text: &str) -> Result<Wanted, DeliverFlagError> {

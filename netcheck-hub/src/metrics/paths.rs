@@ -3,15 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use netcheck_common::sketch::Sketch;
 use netcheck_common::window::Steps;
 
 use super::collect::Families;
 use super::family::Labels;
 use crate::state::State;
-use netcheck_analysis::matrix::figures::steps;
 use netcheck_analysis::matrix::range::Range;
-use netcheck_analysis::matrix::{HasDelays as _, Row};
+use netcheck_analysis::matrix::{Delays, HasDelays as _, Row};
 use netcheck_analysis::meter::{OTHER, service_name};
 use netcheck_analysis::model::NodeIx;
 use netcheck_analysis::model::target::TargetKind;
@@ -118,20 +116,15 @@ impl PathCounts {
         if row.path.probe.exchange.is_none() {
             return;
         }
-        let found = steps(range.slots(row));
-        if found == Steps::default() {
-            return;
-        }
-        let mut total = Sketch::new();
-        range
-            .slots(row)
-            .for_each(|slot| slot.delays.delays().iter().for_each(|delays| total.merge(&delays.round_trip)));
+        let mut sum = Delays::default();
+        range.slots(row).for_each(|slot| slot.delays.add_to(&mut sum));
+        let Some(steps) = sum.steps.filter(|steps| **steps != Steps::default()) else { return };
         let parts = [
-            ("dns", &found.dns),
-            ("connect", &found.connect),
-            ("tls", &found.tls),
-            ("first_byte", &found.first_byte),
-            ("total", &total),
+            ("dns", &steps.dns),
+            ("connect", &steps.connect),
+            ("tls", &steps.tls),
+            ("first_byte", &steps.first_byte),
+            ("total", &sum.round_trip),
         ];
         for (phase, delays) in parts {
             let Some(p90_ns) = delays.quantile_ns(0.9) else { continue };

@@ -18,8 +18,8 @@ use super::requested::{self, Planned};
 use super::secrets::Secrets;
 use crate::serve::check::{Checks, Haste};
 use crate::state::{Hub, Settings};
-use netcheck_analysis::matrix::HasDelays as _;
 use netcheck_analysis::matrix::range::Range;
+use netcheck_analysis::matrix::{Delays, HasDelays as _};
 use netcheck_analysis::model::clock::{unix_now_ns, wire_duration};
 use netcheck_analysis::plan::selector::Selector;
 
@@ -252,7 +252,7 @@ fn add_delays(
     targets: &mut BTreeMap<String, TargetFigures>,
 ) {
     let range = Range { from_ns: started_ns, strict: true, now_ns: unix_now_ns() };
-    let mut sketches: BTreeMap<String, Sketch> = BTreeMap::new();
+    let mut sums: BTreeMap<String, Delays> = BTreeMap::new();
     for source in hub.indices() {
         let state = hub.lock();
         let agent = state.agent(source);
@@ -260,20 +260,13 @@ fn add_delays(
             continue;
         }
         for row in agent.rows.shown().filter(|row| selector.takes(&agent.name, &row.path)) {
-            for delays in range.slots(row).filter_map(|slot| Some(slot.delays.delays()?.into_owned())) {
-                let target = &*row.path.probe.target.id;
-                match sketches.get_mut(target) {
-                    Some(sketch) => sketch.merge(&delays.round_trip),
-                    None => {
-                        sketches.insert(target.to_owned(), delays.round_trip);
-                    }
-                }
-            }
+            let sum = sums.entry(row.path.probe.target.id.to_string()).or_default();
+            range.slots(row).for_each(|slot| slot.delays.add_to(sum));
         }
     }
-    for (target, sketch) in sketches {
+    for (target, sum) in sums {
         if let Some(figures) = targets.get_mut(&target) {
-            figures.round_trip = round_trip(&sketch);
+            figures.round_trip = round_trip(&sum.round_trip);
         }
     }
 }

@@ -12,12 +12,13 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::turns::input_of;
-use super::{Hub, State};
+use super::{Hub, Settings, State};
 use crate::state::agent::Agent;
 use netcheck_analysis::model::NodeIx;
 use netcheck_analysis::plan::Catalog;
 use netcheck_analysis::plan::dns::Found;
 use netcheck_analysis::plan::drafting::{PlanInput, PlanResult, Planner};
+use netcheck_analysis::plan::rotation::Rotation;
 
 /// How long one piece of work on many agents holds the lock, and the one agent more that it was about to begin.
 const PIECE: Duration = Duration::from_millis(3);
@@ -37,7 +38,7 @@ impl Hub {
         let due: Vec<NodeIx> =
             state.each().filter(|(_, agent)| state.is_due(agent, now_ns)).map(|(at, _)| at).collect();
         let expedited = std::mem::take(&mut state.expedited);
-        let rotation = state.rotation;
+        let rotation = state.rotation(&self.settings);
         let plans_of = (Arc::clone(&state.planned_roster), Arc::clone(&state.catalog));
         let mut planner = Planner::new(plans_of, &rotation, now_ns);
         let returned = if due.is_empty() { BTreeMap::new() } else { state.returned.clone() };
@@ -94,8 +95,6 @@ impl Hub {
             .grouped(&older);
         let mut state = self.lock();
         state.catalog = Arc::new(catalog);
-        let sources = roster.nodes.values().filter(|node| node.unanswering().is_none()).count();
-        state.rotation = settings.rotation.within(settings.paths_held(), sources);
         let before = std::mem::replace(&mut state.planned_roster, roster);
         drop(state);
         drop(before);
@@ -125,6 +124,13 @@ impl Hub {
 }
 
 impl State {
+    /// How paths take turns in the plans of the catalog that stands: of the nodes that it was made for, none probes more than
+    /// the hub's memory holds.
+    pub(crate) fn rotation(&self, settings: &Settings) -> Rotation {
+        let sources = self.planned_roster.nodes.values().filter(|node| node.unanswering().is_none());
+        settings.rotation.within(settings.paths_held(), sources.count())
+    }
+
     /// Ports of the responders of nodes whose agents reported them.
     fn responders(&self) -> BTreeMap<String, u16> {
         let reported = self.agents.iter().filter_map(|agent| {

@@ -66,7 +66,7 @@ impl State {
 
     /// Nodes probe fewer paths at a time than was asked for.
     fn short_of_memory(&self, settings: &Settings) -> Option<String> {
-        let (asked, now) = (settings.rotation.paths_per_node, self.rotation.paths_per_node);
+        let (asked, now) = (settings.rotation.paths_per_node, self.rotation(settings).paths_per_node);
         let limit = settings.memory_limit.filter(|_| now < asked)?;
         let nodes = self.each().filter(|(_, agent)| agent.turns.is_some()).count() as u64;
         let needed = settings.memory_for(nodes * asked as u64);

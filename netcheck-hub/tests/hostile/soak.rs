@@ -121,16 +121,19 @@ impl Run {
     fn count<T>(&self, counter: &AtomicU64, answer: Result<T, tonic::Status>) {
         match answer {
             Ok(_) => one(counter),
-            Err(status) => {
-                one(&self.done.refused);
-                *self.refusal.lock().unwrap() = format!("{:?}: {}", status.code(), status.message());
-            }
+            Err(status) => self.refuse(&status),
         }
     }
 
     async fn ask<T>(&self, timed: &Timed, asked: impl Future<Output = Result<T, tonic::Status>>) {
-        let answer = timed.of(asked).await;
-        self.count(&AtomicU64::new(0), answer);
+        if let Err(status) = timed.of(asked).await {
+            self.refuse(&status);
+        }
+    }
+
+    fn refuse(&self, status: &tonic::Status) {
+        one(&self.done.refused);
+        *self.refusal.lock().unwrap() = format!("{:?}: {}", status.code(), status.message());
     }
 }
 

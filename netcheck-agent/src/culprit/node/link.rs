@@ -122,7 +122,7 @@ pub(super) fn undelivered(class: &Path, interface: &str, function: &str) -> Opti
     let is_bridge = class.join(interface).join("brif").is_dir();
     let bridge = if is_bridge { interface.to_owned() } else { bridge(class, interface)? };
     let set = |port: &str, flag: &str| read(class, port, &format!("brport/{flag}")).map(|value| value == "1");
-    let mend = |port: &str, flag: &str| format!("bridge link set dev {port} {flag} on");
+    let mend = |port: &str, settings: &str| format!("bridge link set dev {port} {settings}");
     let see = |port: &str| format!("bridge -d link show dev {port}");
     if function.starts_with("br_flood") {
         // Nobody knows where its address is, and ports that take nothing for unknown ones are left out.
@@ -143,7 +143,7 @@ pub(super) fn undelivered(class: &Path, interface: &str, function: &str) -> Opti
             format!("{}; bridge fdb show br {bridge}", see(port)),
             format!(
                 "{}, or an entry of the pod's hardware address: bridge fdb add",
-                mend(port, "learning on flood")
+                mend(port, "learning on flood on")
             ),
         ));
     }
@@ -155,7 +155,7 @@ pub(super) fn undelivered(class: &Path, interface: &str, function: &str) -> Opti
             format!("interface {interface} is a port of {bridge} that is isolated"),
             "isolated ports of a bridge do not reach each other".to_owned(),
             see(interface),
-            format!("unless it is meant: bridge link set dev {interface} isolated off"),
+            format!("unless it is meant: {}", mend(interface, "isolated off")),
         ));
     }
     // What came in by this port was to leave by it again.
@@ -166,7 +166,7 @@ pub(super) fn undelivered(class: &Path, interface: &str, function: &str) -> Opti
              itself"
                 .to_owned(),
             see(interface),
-            format!("{}, or hairpinMode in the CNI's configuration", mend(interface, "hairpin")),
+            format!("{}, or hairpinMode in the CNI's configuration", mend(interface, "hairpin on")),
         )
     })
 }

@@ -51,7 +51,7 @@ impl Default for Rotation {
     }
 }
 
-/// Fewer paths at a time are none: neighbours, services and DNS servers are probed always.
+/// A node probes so many at a time whatever the hub holds, for some are probed always: neighbours, services, DNS servers.
 const FEWEST_PATHS: usize = 64;
 
 impl Rotation {

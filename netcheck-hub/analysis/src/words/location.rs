@@ -2,6 +2,7 @@
 
 use crate::model::evidence::{HookSeen, IcmpError};
 use crate::model::location::{Certainty, Direction, Location, Stage};
+use crate::model::reason::UNTRANSLATED;
 use std::net::IpAddr;
 
 /// `eth0`, with what it carries there.
@@ -83,7 +84,7 @@ fn meaning(reason: &str) -> &'static str {
         "EPERM" => " (a firewall rule)",
         "OTHERHOST" => " (sent to another's hardware address)",
         "IP_LOCAL_SOURCE" => " (it bears an address of this very node)",
-        "not translated" => " (it left under the service's own address)",
+        UNTRANSLATED => " (it left under the service's own address)",
         "EMSGSIZE" => " (more than the route's own interface takes)",
         _ => "",
     }

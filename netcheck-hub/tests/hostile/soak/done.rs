@@ -33,14 +33,15 @@ pub(super) struct Timed {
 }
 
 impl Timed {
-    pub(super) async fn of<T>(&self, asked: impl Future<Output = T>) -> T {
+    /// Asks, and counts the answer; what is refused counts for nothing here.
+    pub(super) async fn of<T, E>(&self, asked: impl Future<Output = Result<T, E>>) -> Result<T, E> {
         let begun = Instant::now();
-        let answer = asked.await;
+        let answer = asked.await?;
         let took = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.total_us.fetch_add(took, Ordering::Relaxed);
         self.worst_us.fetch_max(took, Ordering::Relaxed);
         one(&self.answered);
-        answer
+        Ok(answer)
     }
 }
 

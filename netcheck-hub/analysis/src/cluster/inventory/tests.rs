@@ -1,6 +1,7 @@
 use super::*;
 use crate::cluster::roster::ProbeAnnotation;
 
+mod generated;
 mod judging;
 mod people;
 mod shapes;

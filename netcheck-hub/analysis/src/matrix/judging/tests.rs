@@ -1,7 +1,29 @@
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use netcheck_common::domain::{PathId, ProbeKind, Vantage};
 use proptest::prelude::*;
 
 use super::*;
 use crate::model::clock::SECOND_NS;
+use crate::plan::{PlannedPath, Probe, Sources};
+
+/// A row of an ordinary path with these windows.
+fn row(slots: Vec<Slot>) -> Row {
+    let probe = Probe {
+        target: Arc::default(),
+        kind: ProbeKind::Icmp,
+        address: Ipv4Addr::LOCALHOST.into(),
+        port: 0,
+        question: None,
+        sources: Sources::All,
+        exchange: None,
+    };
+    let path = PlannedPath { id: PathId(1), vantage: Vantage::Host, at: 0, probe };
+    let mut row = Row::new(Arc::new(path), 0);
+    slots.into_iter().for_each(|slot| row.ring.add(slot));
+    row
+}
 
 const RULES: Rules =
     Rules { interval_ns: SECOND_NS, timeout_ns: SECOND_NS / 2, window_ns: SECOND_NS, exchange_ns: (0, 0) };
@@ -88,5 +110,22 @@ proptest! {
         if verdict == Verdict::Unreachable {
             prop_assert_eq!(text.trim_end_matches(['s', '.']).chars().last(), Some('l'));
         }
+    }
+
+    #[test]
+    fn what_is_well_at_a_glance_is_well_when_looked_at(text in "r{0,3}[rlsm.]{0,6}[r.]{0,12}", later in 0i64..6) {
+        let end_ns = 1_000 * SECOND_NS;
+        let slots = slots(&text, end_ns);
+        let now_ns = end_ns + later * SECOND_NS;
+        let range = Range { from_ns: now_ns - 10 * SECOND_NS, strict: false, now_ns };
+        let row = row(slots.clone());
+        let within = slots.into_iter().filter(|slot| slot.end_ns() > range.from_ns).collect::<Vec<_>>();
+        let view = View { slots: within.into_iter(), fresh_lost: 0, fresh_lost_ns: None, backends: 1, absent: false };
+        let judged = judge(view, &RULES, now_ns);
+        prop_assert_eq!(judge_row(&row, &RULES, false, &range), judged);
+        // And it is seen at a glance, but in the moment when silence begins to count.
+        let moment = judged == Verdict::Reachable && is_well(&row, &RULES, &range);
+        let stale = now_ns - row.ring.since(i64::MIN).rev().find(|slot| slot.reply > 0).map_or(0, |slot| slot.end_ns());
+        prop_assert!(judged != Verdict::Reachable || moment || stale == RULES.stale_ns());
     }
 }
