@@ -7,6 +7,9 @@ use std::net::IpAddr;
 /// that node was to translate.
 pub const UNTRANSLATED: &str = "not translated";
 
+/// The same: somebody on the way gave the packet an address of its own, which the other end knows nothing of.
+pub const READDRESSED: &str = "sent on under its own address";
+
 /// Number of a path in one agent's plan; given by the hub, never reused while both live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PathId(pub u32);

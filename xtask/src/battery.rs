@@ -240,7 +240,7 @@ fn broken(cluster: &mut Cluster, network: Network, row: &Row) -> Result<Tried> {
         }
         let (grade, mut notes) = match row.action {
             FaultAction::Starve => judge::false_alarms(family, &report),
-            FaultAction::Harmless(_) => judge::false_losses(family, &report),
+            _ if row.is_harmless() => judge::false_losses(family, &report),
             _ => judge::grade(row, family, judge::judged(row, newest.as_ref(), &report)),
         };
         notes.extend(excused.iter().cloned());
@@ -280,7 +280,7 @@ impl Watched {
     }
 
     fn look(&mut self, report: &Report, after: Duration) {
-        let is_broken = !matches!(self.row.action, FaultAction::Starve | FaultAction::Harmless(_));
+        let is_broken = self.row.action != FaultAction::Starve && !self.row.is_harmless();
         if is_broken && judge::detected(&self.row, self.family, report) {
             self.detected.get_or_insert(after);
             self.newest = Some(report.clone());

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use netcheck_common::domain::UNTRANSLATED;
+use netcheck_common::domain::{READDRESSED, UNTRANSLATED};
 use netcheck_proto::{convert, v1};
 
 use super::nft::family_name;
 use super::nft::owner::{is_iptables, owner};
 use super::nft::request::{Layer, Mark, Matching};
-use super::nft::trace::{Ended, TraceError, trace};
+use super::nft::trace::{Ended, EndedBy, TraceError, trace};
 use super::{FLOWS, Tracing};
 
 /// How long is listened at most: a path is probed once a second, or as soon as the hub asks for it.
@@ -34,8 +34,8 @@ fn layers(at: &v1::LossLocation) -> Option<Vec<Layer>> {
     let filtered = at.reason.is_empty() || at.reason == "EPERM" || at.reason == "NETFILTER_DROP";
     let rejected = at.reason.contains("prohibited") || at.reason.contains("port unreachable");
     match at.stage() {
-        // It left as it was: no rule ended it.
-        NetfilterOutput | NetfilterPrerouting if at.reason == UNTRANSLATED => None,
+        // It did not go where it was sent, or was sent elsewhere: no rule ended it.
+        _ if strays(at) => Some(vec![Layer::Ip]),
         NetfilterPrerouting | NetfilterInput | NetfilterForward | NetfilterOutput | NetfilterPostrouting => {
             Some(vec![Layer::Ip])
         }
@@ -46,9 +46,25 @@ fn layers(at: &v1::LossLocation) -> Option<Vec<Layer>> {
             Some(vec![Layer::Device(at.interface.clone())])
         }
         // It was never seen to be dropped, or was answered with an error that filters send, too.
-        Ingress | Egress | Send | Unspecified if filtered || rejected => Some(vec![Layer::Ip, Layer::Bridge]),
+        Ingress | Egress | Send | Unspecified if filtered || rejected => {
+            let device = (!at.interface.is_empty()).then(|| Layer::Device(at.interface.clone()));
+            Some([Layer::Ip, Layer::Bridge].into_iter().chain(device).collect())
+        }
         _ => None,
     }
+}
+
+/// Whether the packet came to where it was not sent, or its answer from where none was: a rule gave it another address than it
+/// should have, or kept a rule from giving it one.
+fn strays(at: &v1::LossLocation) -> bool {
+    let own_socket = at.stage() == v1::Stage::Socket && at.pod.is_empty();
+    own_socket || at.reason == UNTRANSLATED || at.reason == READDRESSED
+}
+
+/// What makes a backend's address of a service's is meant to.
+fn is_services(one: &Ended) -> bool {
+    let comment = one.rule.as_ref().map(|rule| rule.comment.as_str()).unwrap_or_default();
+    owner(&one.table, &one.chain, comment).is_some_and(|owner| owner.name == "kube-proxy")
 }
 
 /// Looks for the rules of all cases at once.
@@ -75,7 +91,10 @@ pub(super) async fn find(cases: &[v1::CulpritCase], tracing: Tracing) -> Vec<Vec
         let Some(location) = case.location.as_ref().filter(|_| is_asked(case)) else { return Vec::new() };
         match &traced {
             Ok(ended) => {
-                let culprits: Vec<_> = ended[at].iter().take(PER_CASE).map(described).collect();
+                let counts =
+                    |one: &&Ended| one.how != EndedBy::Altered || (strays(location) && !is_services(one));
+                let culprits: Vec<_> =
+                    ended[at].iter().filter(counts).take(PER_CASE).map(described).collect();
                 if culprits.is_empty() { unfound(location) } else { culprits }
             }
             Err(Untraced::NotNow) => Vec::new(),
@@ -134,7 +153,7 @@ fn flow(wire: &v1::FlowTuple) -> Option<Matching> {
 
 /// What ended a probe, for people.
 fn described(ended: &Ended) -> v1::Culprit {
-    let Ended { family, table, chain, handle, queued, through, rule } = ended;
+    let Ended { family, table, chain, handle, how, through, rule } = ended;
     let name = family_name(*family);
     let place = format!("chain {chain} in table {name} {table}");
     let rule = rule.clone().unwrap_or_default();
@@ -149,7 +168,12 @@ fn described(ended: &Ended) -> v1::Culprit {
     let (kind, object, text) = if *handle == 0 {
         (v1::CulpritKind::FilterPolicy, format!("policy drop of {place}"), "policy drop".to_owned())
     } else {
-        let does = if *queued { " hands it to a program (queue)" } else { "" };
+        let does = match how {
+            EndedBy::Drop => "",
+            EndedBy::Queue => " hands it to a program (queue)",
+            EndedBy::Stolen => " keeps it, for another interface or to answer itself",
+            EndedBy::Altered => " makes another packet of it",
+        };
         (v1::CulpritKind::FilterRule, format!("rule {handle} of {place}{led}{does}"), rule.text)
     };
     let mend = match (owner, *handle) {
@@ -161,7 +185,8 @@ fn described(ended: &Ended) -> v1::Culprit {
             format!("unless it is meant: nft delete rule {name} {table} {chain} handle {handle}")
         }
     };
-    let certainty = if *queued { v1::Certainty::Inferred } else { v1::Certainty::Observed };
+    let inferred = matches!(how, EndedBy::Queue | EndedBy::Altered);
+    let certainty = if inferred { v1::Certainty::Inferred } else { v1::Certainty::Observed };
     v1::Culprit {
         kind: kind.into(),
         object,

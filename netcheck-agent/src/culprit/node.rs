@@ -3,7 +3,9 @@
 //! What is found here fits what happened; nobody saw that it was this. So it is reported as inferred.
 
 mod address;
+mod bridge;
 mod link;
+mod links;
 mod neighbour;
 mod netlink;
 mod pod;
@@ -31,13 +33,30 @@ pub(super) async fn find(case: &v1::CulpritCase) -> Option<v1::Culprit> {
     {
         return Some(unusable);
     }
+    // The target's end is asked: nobody saw the packet die.
+    if at.stage() == v1::Stage::Unspecified && at.pod.is_empty() && at.interface.is_empty() {
+        return address::unanswered(destination(case)?, Path::new(SYSCTLS)).await;
+    }
     let named_first = named(case, at).await;
     match named_first {
         Some(_) => named_first,
         // What the target's own network is like says why it is silent, whoever noticed.
-        None if is_of_pod(at) => of_pod(case, at, Ask::All).await,
+        None if is_of_pod(at) => match of_pod(case, at, Ask::All).await {
+            Some(of_pod) => Some(of_pod),
+            None => by_bridge(case).await,
+        },
         None => None,
     }
+}
+
+/// What of the bridge before a pod at either end fits: the other end is behind no bridge of this node, or behind the same.
+async fn by_bridge(case: &v1::CulpritCase) -> Option<v1::Culprit> {
+    for end in [destination(case), source(case)].into_iter().flatten() {
+        if let Some(kept) = bridge::kept(end).await {
+            return Some(kept);
+        }
+    }
+    None
 }
 
 /// What is asked of a pod's own network.
@@ -94,8 +113,11 @@ async fn named(case: &v1::CulpritCase, at: &v1::LossLocation) -> Option<v1::Culp
         }
         v1::Stage::Neighbour => {
             let to = destination(case)?;
-            match address::detached(to).await {
-                Some(detached) => Some(detached),
+            if let Some(detached) = address::detached(to).await {
+                return Some(detached);
+            }
+            match bridge::kept(to).await {
+                Some(kept) => Some(kept),
                 None => neighbour::find(to, true).await,
             }
         }
@@ -109,7 +131,10 @@ async fn named(case: &v1::CulpritCase, at: &v1::LossLocation) -> Option<v1::Culp
                 ("TC_EGRESS", _) => Some(Hook::Egress),
                 _ => None,
             };
-            let kept = link::undelivered(class, &at.interface, &at.function);
+            let kept = match by_bridge(case).await {
+                Some(kept) => Some(kept),
+                None => link::undelivered(class, &at.interface, &at.function),
+            };
             match hook {
                 None if kept.is_some() => kept,
                 Some(hook) => program::find(hook, &at.interface, index_of(&at.interface)?).await,
@@ -278,6 +303,16 @@ fn ipv6_disabled(sysctls: &Path, interface: &str) -> Option<v1::Culprit> {
         text,
         "0, with the addresses and routes that went with it; and the file in /etc/sysctl.d that says otherwise",
     ))
+}
+
+/// An interface on which the kernel answers nobody who asks for its hardware address (Documentation/networking/ip-sysctl.rst,
+/// `arp_ignore`): 8 is for all addresses, less for some.
+fn unanswered(sysctls: &Path, interface: &str) -> Option<v1::Culprit> {
+    let names = [interface, "all"].into_iter().filter(|name| !name.is_empty() && !name.contains('/'));
+    let names = names.map(|name| format!("ipv4/conf/{name}/arp_ignore"));
+    let name = names.into_iter().find(|name| number(sysctls, name) == Some(8))?;
+    let text = "the node answers no ARP request: others on that link do not learn where it is".to_owned();
+    Some(sysctl(&name, 8, text, "0, or 1 where a load balancer's address is on more than one machine"))
 }
 
 /// Forwarding that is off, where packets for this address come in.

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use netcheck_common::domain::{PathId, ProbeKind};
 use netcheck_proto::v1;
 
-use self::case::{case, receiver, sender, strayed};
+use self::case::{case, far_end, receiver, sender, strayed};
 use super::State;
+use netcheck_analysis::evidence::locate::addressee;
 use netcheck_analysis::model::NodeIx;
 use netcheck_analysis::model::clock::SECOND_NS;
 use netcheck_analysis::model::culprit::{Culprit, CulpritKind};
@@ -105,6 +106,10 @@ impl Culprits {
         if all.iter().any(|culprit| !culprit.is_untold()) {
             all.retain(|culprit| !culprit.is_untold());
         }
+        // Nor is that somebody does not answer, beside why.
+        if all.iter().any(|culprit| !culprit.symptom) {
+            all.retain(|culprit| !culprit.symptom);
+        }
         all.sort_by(|a, b| (&a.node, a.kind, &a.object, &a.text).cmp(&(&b.node, b.kind, &b.object, &b.text)));
         all.dedup_by(|a, b| (&a.node, &a.object) == (&b.node, &b.object) && !a.object.is_empty());
         all.dedup_by(|a, b| (&a.node, &a.object, &a.text) == (&b.node, &b.object, &b.text));
@@ -192,17 +197,17 @@ impl State {
             let Some(row) = agent.rows.get(*path) else { continue };
             let losses = row.lost.iter().rev().filter(|lost| !lost.sample.suspect).take(LOSSES);
             for lost in losses.filter(|lost| now_ns - lost.sent_ns < FOUND_NS) {
-                let Some(at) = lost.located.location.as_ref().filter(|at| !at.node.is_empty()) else {
-                    continue;
-                };
                 let probe = lost.in_the_end(&row.path.probe);
-                let at = wire::location(at);
+                let known = lost.located.location.as_ref().filter(|at| !at.node.is_empty());
+                let known = known.map(wire::location);
+                let far = far_end(known.as_ref(), &agent.name, addressee(&self.roster, &probe, lost));
+                let Some(at) = known.or_else(|| far.clone()) else { continue };
                 let target = Some(probe.target.node.as_str()).filter(|node| !node.is_empty());
                 let stray = match self.find(&at.node) {
                     None => strayed(&at, [Some(&agent.name), target.filter(|node| **node != *agent.name)]),
                     Some(_) => Vec::new(),
                 };
-                let more = [sender(&at, &agent.name), receiver(&at, lost.tries_size())];
+                let more = [sender(&at, &agent.name), receiver(&at, lost.tries_size()), far];
                 for at in more.into_iter().flatten().chain(stray).chain([at]) {
                     let place = place(&at, &probe);
                     let known = places.get(&place);
@@ -301,4 +306,25 @@ impl State {
 
 fn unknown(node: &str, why: &str) -> Culprit {
     Culprit { node: node.to_owned(), kind: CulpritKind::Untold, text: why.to_owned(), ..Default::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn that_somebody_does_not_answer_is_no_news_beside_why() {
+        let key = |node: &str| {
+            ("1".to_owned(), (node.to_owned(), 0, String::new(), String::new(), ProbeKind::Icmp, true))
+        };
+        let silent = Culprit { object: "neighbour".to_owned(), symptom: true, ..Default::default() };
+        let why = Culprit { object: "sysctl".to_owned(), ..Default::default() };
+        let mut culprits = Culprits::default();
+        culprits.learn(&key("n1"), vec![silent.clone()], 0);
+        assert_eq!(culprits.of("1"), [silent]);
+        culprits.learn(&key("n2"), vec![unknown("n2", "too old")], 0);
+        assert_eq!(culprits.of("1").len(), 1, "but better than that nobody knows");
+        culprits.learn(&key("n3"), vec![why.clone()], 0);
+        assert_eq!(culprits.of("1"), [why]);
+    }
 }

@@ -10,6 +10,7 @@ mod culprits;
 mod field;
 mod kube_proxy;
 mod new;
+mod reported;
 
 /// The tables there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub(crate) enum RowSet {
     ByHand,
     /// Faults as operators meet them: on several nodes, in several layers, two at once.
     Field,
+    /// What people report of their clusters: leftovers of other programs, settings of bridges and pods.
+    Reported,
 }
 
 impl RowSet {
@@ -37,6 +40,7 @@ impl RowSet {
             "culprits" => Some(Self::Culprits),
             "by-hand" => Some(Self::ByHand),
             "field" => Some(Self::Field),
+            "reported" => Some(Self::Reported),
             _ => None,
         }
     }
@@ -49,6 +53,7 @@ impl RowSet {
             Self::Culprits => culprits::ROWS,
             Self::ByHand => by_hand::ROWS,
             Self::Field => field::ROWS,
+            Self::Reported => reported::ROWS,
         }
     }
 
@@ -65,7 +70,7 @@ impl RowSet {
 
     /// Whether something is probed from pods, too.
     pub(crate) fn has_vantages(self) -> bool {
-        matches!(self, Self::New | Self::Field)
+        matches!(self, Self::New | Self::Field | Self::Reported)
     }
 }
 
@@ -146,6 +151,11 @@ pub(crate) struct Row {
 }
 
 impl Row {
+    /// It costs no packet, so that nothing may be said to be lost.
+    pub(crate) fn is_harmless(&self) -> bool {
+        self.incident == "none" && self.action != FaultAction::Starve
+    }
+
     /// Says which incident it must open.
     const fn opens(self, incident: &'static str) -> Self {
         Self { incident, ..self }
@@ -220,6 +230,21 @@ const fn commands(
     places: &'static [Place],
 ) -> Row {
     row(FaultAction::Commands { at: node, inject, heal }, kinds, places)
+}
+
+/// The same, of commands that are kept together.
+const fn by_command(
+    node: &'static str,
+    [inject, heal]: [&'static str; 2],
+    kinds: &'static [&'static str],
+    places: &'static [Place],
+) -> Row {
+    commands(node, inject, heal, kinds, places)
+}
+
+/// It is done to what only an overlay has.
+const fn overlay(row: Row) -> Row {
+    Row { overlay: true, ..row }
 }
 
 /// What commands in several namespaces break.

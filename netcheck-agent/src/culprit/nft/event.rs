@@ -26,6 +26,8 @@ pub(crate) enum Verdict {
     Accept,
     /// A program in user space decides.
     Queue,
+    /// The rule keeps it: for another interface (`fwd`), or to answer in its target's place (`synproxy`).
+    Stolen,
     /// To another chain, by `jump` or `goto`.
     To(String),
     /// Something else, after which it goes on.
@@ -115,7 +117,7 @@ pub(super) fn verdict(attributes: Attributes<'_>) -> Option<Verdict> {
     })
 }
 
-/// NF_DROP, NF_ACCEPT, NF_QUEUE (include/uapi/linux/netfilter.h); the upper half says more of a drop or names the queue.
+/// NF_DROP, NF_ACCEPT, NF_STOLEN, NF_QUEUE (include/uapi/linux/netfilter.h); the upper half says more of a drop or names the queue.
 const fn plain(code: u32) -> Verdict {
     if code.cast_signed() < 0 && code >> 16 == 0xffff {
         return Verdict::On;
@@ -123,6 +125,7 @@ const fn plain(code: u32) -> Verdict {
     match code & 0xff {
         0 => Verdict::Drop,
         1 => Verdict::Accept,
+        2 => Verdict::Stolen,
         3 => Verdict::Queue,
         _ => Verdict::On,
     }

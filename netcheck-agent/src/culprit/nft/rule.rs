@@ -28,6 +28,9 @@ pub(crate) struct Rule {
     pub(crate) comment: String,
     /// It answers what it drops.
     pub(crate) rejects: bool,
+    /// It sends packets to or from another address or port than they bear, or keeps connection tracking, and with it
+    /// translation, from them.
+    pub(crate) alters: bool,
 }
 
 impl Rule {
@@ -43,7 +46,12 @@ impl Rule {
         if let Some(comment) = attributes.get(USERDATA).and_then(user_comment) {
             reader.comment = comment;
         }
-        Self { text: reader.words.join(" "), comment: reader.comment, rejects: reader.rejects }
+        Self {
+            text: reader.words.join(" "),
+            comment: reader.comment,
+            rejects: reader.rejects,
+            alters: reader.alters,
+        }
     }
 }
 
@@ -59,6 +67,12 @@ fn user_comment(mut bytes: &[u8]) -> Option<String> {
     None
 }
 
+/// `NFT_CT_ZONE` (linux/netfilter/nf_tables.h).
+const ZONE: u32 = 17;
+/// Targets of iptables that change addresses, or keep connection tracking away (iptables-extensions(8)).
+const TRANSLATING: [&str; 8] =
+    ["DNAT", "SNAT", "REDIRECT", "MASQUERADE", "NETMAP", "TPROXY", "CT", "NOTRACK"];
+
 /// Turns expressions into words, one after the other.
 #[derive(Default)]
 struct Reader {
@@ -68,6 +82,7 @@ struct Reader {
     words: Vec<String>,
     comment: String,
     rejects: bool,
+    alters: bool,
 }
 
 impl Reader {
@@ -94,6 +109,7 @@ impl Reader {
 
     /// What loads nothing and compares nothing.
     fn statement(&mut self, name: &str, data: Attributes<'_>) {
+        self.alters |= matches!(name, "masq" | "redir" | "nat" | "tproxy" | "notrack");
         let words = match name {
             "counter" => {
                 let (bytes, packets) = (data.long(1).unwrap_or_default(), data.long(2).unwrap_or_default());
@@ -112,11 +128,12 @@ impl Reader {
             "masq" => "masquerade".to_owned(),
             "redir" => "redirect".to_owned(),
             "nat" => if data.number(1) == Some(1) { "dnat …" } else { "snat …" }.to_owned(),
-            "notrack" | "queue" | "synproxy" => name.to_owned(),
+            "notrack" | "queue" | "synproxy" | "fwd" | "dup" => name.to_owned(),
             "match" => return self.extension(data),
             "target" => {
                 let target = data.text(1).unwrap_or_default();
                 self.rejects |= target == "REJECT";
+                self.alters |= TRANSLATING.contains(&target.as_str());
                 format!("-j {target}")
             }
             _ => "…".to_owned(),
@@ -162,10 +179,12 @@ impl Reader {
             Some(0) => ("ct state", Kind::State),
             Some(2) => ("ct status", Kind::Mark),
             Some(3) => ("ct mark", Kind::Mark),
+            Some(ZONE) => ("ct zone", Kind::Number),
             _ => ("ct …", Kind::Bytes),
         };
         match data.number(4) {
             Some(register) => {
+                self.alters |= data.number(2) == Some(ZONE);
                 let value = self.held(Some(register)).shown();
                 self.words.push(format!("{words} set {value}"));
             }
@@ -174,12 +193,14 @@ impl Reader {
     }
 
     fn payload(&mut self, data: Attributes<'_>) {
-        if data.number(5).is_some() {
-            // It writes into the packet.
-            return self.words.push("…".to_owned());
-        }
         let base = data.number(2).unwrap_or(u32::MAX);
         let field = loaded(&self.context, base, data.number(3), data.number(4));
+        if let Some(register) = data.number(5) {
+            // It writes into the packet.
+            self.alters = true;
+            let words = format!("{} set {}", field.words(), self.held(Some(register)).shown());
+            return self.words.push(words);
+        }
         self.load(data.number(1), field);
     }
 
@@ -253,6 +274,7 @@ impl Reader {
                 (Some(Verdict::Drop), _) => "drop".to_owned(),
                 (Some(Verdict::Accept), _) => "accept".to_owned(),
                 (Some(Verdict::Queue), _) => "queue".to_owned(),
+                (Some(Verdict::Stolen), _) => "stolen".to_owned(),
                 (Some(Verdict::To(chain)), Some(-4)) => format!("goto {chain}"),
                 (Some(Verdict::To(chain)), _) => format!("jump {chain}"),
                 (_, Some(-5)) => "return".to_owned(),

@@ -7,7 +7,7 @@ use super::event::{TraceEvent, Verdict};
 use super::owner::owner;
 use super::request::{self, Layer, Mark, Matching};
 use super::rule::Rule;
-use super::trace::{Ended, Ways};
+use super::trace::{Ended, EndedBy, Ways};
 
 fn recorded(kind: &str) -> Vec<Vec<u8>> {
     let lines = include_str!("tests/recorded.txt").lines().filter_map(|line| line.split_once(' '));
@@ -97,7 +97,7 @@ fn ways(change_id: bool) -> Vec<Vec<Ended>> {
         assert_eq!(ways.found(), usize::from(at > 4));
         ways.take(event);
     }
-    ways.end()
+    ways.end().0
 }
 
 #[test]
@@ -112,10 +112,34 @@ fn a_packet_keeps_its_case_from_hook_to_hook() {
 }
 
 #[test]
+fn what_a_rule_did_with_a_packet_is_kept() {
+    for (verdict, how) in [
+        (Verdict::Drop, Some(EndedBy::Drop)),
+        (Verdict::Queue, Some(EndedBy::Queue)),
+        (Verdict::Stolen, Some(EndedBy::Stolen)),
+        (Verdict::Accept, None),
+    ] {
+        let mut ways = Ways::new("t", 2);
+        for mut event in events() {
+            if event.table == "t" {
+                event.chain = "case1-prerouting".to_owned();
+            } else if event.verdict == Verdict::Drop {
+                event.verdict = verdict.clone();
+            }
+            ways.take(event);
+        }
+        let (ended, passed) = ways.end();
+        assert_eq!(ended[1].first().map(|one| one.how), how);
+        assert!(passed[1].iter().all(|one| one.how == EndedBy::Altered && one.handle != 0), "{passed:?}");
+        assert_eq!(passed[1].iter().any(|one| one.chain == "d"), how.is_none(), "{passed:?}");
+    }
+}
+
+#[test]
 fn a_stranger_s_packet_is_nobodys() {
     let mut ways = Ways::new("another", 2);
     events().into_iter().for_each(|event| ways.take(event));
-    assert_eq!(ways.end(), [vec![], vec![]]);
+    assert_eq!(ways.end().0, [vec![], vec![]]);
 }
 
 #[test]

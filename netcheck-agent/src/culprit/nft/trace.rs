@@ -23,6 +23,8 @@ const TRACE_GROUP: u32 = 9;
 const ANSWER: Duration = Duration::from_secs(1);
 /// Packets whose way is kept.
 const PACKETS: usize = 256;
+/// Rules of one case that are remembered though they ended nothing.
+const PASSED: usize = 64;
 /// Chains of one packet's way that are kept.
 const CHAINS: usize = 64;
 
@@ -37,6 +39,19 @@ pub(crate) enum TraceError {
     Silent,
 }
 
+/// What a rule or policy did with a packet that went no further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EndedBy {
+    /// It dropped it, or answered with an error.
+    Drop,
+    /// It asked a program in user space, by a queue.
+    Queue,
+    /// It kept it: for another interface, or to answer itself.
+    Stolen,
+    /// It let it go on as another one: under another address or port, or unknown to connection tracking.
+    Altered,
+}
+
 /// Whose verdict ended a marked packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ended {
@@ -46,8 +61,8 @@ pub(crate) struct Ended {
     pub(crate) chain: String,
     /// 0: the policy of the chain.
     pub(crate) handle: u64,
-    /// A program in user space was asked instead, by a queue.
-    pub(crate) queued: bool,
+    /// How.
+    pub(crate) how: EndedBy,
     /// The chains that led to this one, outermost first.
     pub(crate) through: Vec<String>,
     /// What the rule says; none of a policy, and of one that is gone already.
@@ -56,7 +71,7 @@ pub(crate) struct Ended {
 
 /// Marks the packets of some cases until each has one that was dropped, or for this long.
 ///
-/// The answer: for each case what ended its packets, most often first.
+/// The answer: for each case what ended its packets, most often first. Where nothing did, what altered them.
 ///
 /// # Errors
 /// Nothing could be traced.
@@ -92,9 +107,15 @@ pub(crate) async fn trace(
     drop(listener);
     drop(owner);
     let mut reader = open().map_err(TraceError::Socket)?;
-    let mut ended = ways.end();
+    let (mut ended, passed) = ways.end();
     for one in ended.iter_mut().flatten().filter(|one| one.handle != 0) {
         one.rule = read_rule(&mut reader, one).await;
+    }
+    for (case, passed) in ended.iter_mut().zip(passed).filter(|(case, _)| case.is_empty()) {
+        for mut one in passed {
+            one.rule = read_rule(&mut reader, &one).await.filter(|rule| rule.alters);
+            case.extend(one.rule.is_some().then_some(one));
+        }
     }
     Ok(ended)
 }
@@ -149,6 +170,8 @@ pub(super) struct Ways<'a> {
     marked: Vec<(u32, Packet)>,
     /// For each case what ended its packets, and how many.
     ended: Vec<Vec<(Ended, u32)>>,
+    /// For each case the rules that its packets met and that did not end them, in their order.
+    passed: Vec<Vec<Ended>>,
 }
 
 /// One packet.
@@ -162,7 +185,13 @@ struct Way {
 
 impl<'a> Ways<'a> {
     pub(super) fn new(own: &'a str, cases: usize) -> Self {
-        Self { own, packets: HashMap::new(), marked: Vec::new(), ended: vec![Vec::new(); cases] }
+        Self {
+            own,
+            packets: HashMap::new(),
+            marked: Vec::new(),
+            ended: vec![Vec::new(); cases],
+            passed: vec![Vec::new(); cases],
+        }
     }
 
     /// Cases with something that ended them.
@@ -187,22 +216,30 @@ impl<'a> Ways<'a> {
         // Back from where it had jumped to, or where it is already.
         let here = way.chains.iter().position(|other| *other == chain).unwrap_or(0);
         way.chains.truncate(here + 1);
-        match verdict {
-            Verdict::To(next) if way.chains.len() < CHAINS => way.chains.push(next),
-            Verdict::Drop | Verdict::Queue => {
-                let mut through = way.chains.clone();
-                through.pop();
-                let queued = verdict == Verdict::Queue;
-                let one = Ended { family, table, chain, handle, queued, through, rule: None };
-                for &case in &way.cases {
-                    let all = &mut self.ended[case];
-                    match all.iter_mut().find(|(known, _)| *known == one) {
-                        Some((_, packets)) => *packets += 1,
-                        None => all.push((one.clone(), 1)),
-                    }
+        let how = match verdict {
+            Verdict::To(next) if way.chains.len() < CHAINS => return way.chains.push(next),
+            Verdict::Drop => EndedBy::Drop,
+            Verdict::Queue => EndedBy::Queue,
+            Verdict::Stolen => EndedBy::Stolen,
+            Verdict::Accept | Verdict::On if handle != 0 => EndedBy::Altered,
+            Verdict::To(_) | Verdict::Accept | Verdict::On => return,
+        };
+        let mut through = way.chains.clone();
+        through.pop();
+        let one = Ended { family, table, chain, handle, how, through, rule: None };
+        for &case in &way.cases {
+            if how == EndedBy::Altered {
+                let passed = &mut self.passed[case];
+                if passed.len() < PASSED && !passed.contains(&one) {
+                    passed.push(one.clone());
                 }
+                continue;
             }
-            Verdict::To(_) | Verdict::Accept | Verdict::On => {}
+            let all = &mut self.ended[case];
+            match all.iter_mut().find(|(known, _)| *known == one) {
+                Some((_, packets)) => *packets += 1,
+                None => all.push((one.clone(), 1)),
+            }
         }
     }
 
@@ -231,12 +268,12 @@ impl<'a> Ways<'a> {
         self.packets.insert(id, Way { cases, ..Way::default() });
     }
 
-    /// For each case what ended its packets, most often first.
-    pub(super) fn end(self) -> Vec<Vec<Ended>> {
+    /// For each case what ended its packets, most often first; and the rules that they met beside.
+    pub(super) fn end(self) -> (Vec<Vec<Ended>>, Vec<Vec<Ended>>) {
         let sorted = |mut ended: Vec<(Ended, u32)>| {
             ended.sort_by_key(|(_, packets)| std::cmp::Reverse(*packets));
             ended.into_iter().map(|(ended, _)| ended).collect()
         };
-        self.ended.into_iter().map(sorted).collect()
+        (self.ended.into_iter().map(sorted).collect(), self.passed)
     }
 }

@@ -4,51 +4,15 @@
 use std::net::IpAddr;
 use std::path::Path;
 
-use futures::{StreamExt as _, TryStreamExt as _};
-use ipnet::IpNet;
+use futures::StreamExt as _;
 use netcheck_proto::v1;
 use netlink_packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::address::AddressAttribute;
-use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use netlink_packet_route::nsid::{NsidAttribute, NsidMessage};
-use netlink_packet_route::route::{RouteAttribute, RouteMessage};
-use rtnetlink::RouteMessageBuilder;
 
+use super::links::Links;
 use super::netlink::Connection;
 use super::pod::PodNet;
-
-/// Links, addresses and routes that are looked at.
-const MOST: usize = 65_536;
-
-/// An address of this network namespace.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Own {
-    network: IpNet,
-    interface: u32,
-}
-
-/// A link, as far as it matters here.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Port {
-    index: u32,
-    name: String,
-    up: bool,
-    bridge: bool,
-    /// It is one of a pair of virtual links, and the other is in the network namespace of this number.
-    of_pod: Option<i32>,
-    /// It is a port of a bridge or of another interface.
-    enslaved: bool,
-}
-
-/// What is known of them.
-#[derive(Clone, Debug, Default)]
-struct Links {
-    own: Vec<Own>,
-    ports: Vec<Port>,
-    /// Interfaces that some route leads through.
-    routed: Vec<u32>,
-}
 
 /// Who has the address that a packet from elsewhere bears: this node, of all.
 pub(super) async fn claimed(address: IpAddr) -> Option<v1::Culprit> {
@@ -61,17 +25,33 @@ pub(super) async fn gone(to: IpAddr) -> Option<v1::Culprit> {
     Links::read(false).await?.gone(to, left)
 }
 
+/// Why this node does not answer for an address that is to be its own. `sysctls`: where the kernel shows its settings.
+pub(super) async fn unanswered(address: IpAddr, sysctls: &Path) -> Option<v1::Culprit> {
+    Links::read(false).await?.unanswered(address, sysctls)
+}
+
 /// The link of the pod that has this address, where packets for it are given to a bridge, and the link is no port of one.
 pub(super) async fn detached(to: IpAddr) -> Option<v1::Culprit> {
     let way = super::route::way(to).await?;
     let links = Links::read(true).await?;
-    // Files of the kernel, but many of them.
-    let pod = tokio::task::spawn_blocking(move || PodNet::of(Path::new("/proc"), to)).await.ok()?;
-    let namespace = match pod {
-        Some(pod) => Some(namespace_of(pod.process()).await?),
+    let namespace = match process_of(to).await {
+        Some(process) => Some(namespace_of(process).await?),
         None => None,
     };
     links.detached(way.interface, namespace)
+}
+
+/// A process of the pod that has this address.
+async fn process_of(to: IpAddr) -> Option<u32> {
+    // Files of the kernel, but many of them.
+    let pod = tokio::task::spawn_blocking(move || PodNet::of(Path::new("/proc"), to)).await.ok()?;
+    pod.map(|pod| pod.process())
+}
+
+/// By which number this network namespace knows that of the pod that has this address. None where no process of the pod is
+/// seen.
+pub(super) async fn namespace_of_pod(to: IpAddr) -> Option<i32> {
+    namespace_of(process_of(to).await?).await
 }
 
 /// By which number this network namespace knows that of a process (RTM_GETNSID, ip-netns(8)).
@@ -93,49 +73,6 @@ async fn namespace_of(process: u32) -> Option<i32> {
 }
 
 impl Links {
-    /// None where the kernel can't be asked.
-    async fn read(routes: bool) -> Option<Self> {
-        let connection = Connection::open()?;
-        let mut links = Self::default();
-        let mut addresses = std::pin::pin!(connection.handle.address().get().execute());
-        while let Some(message) = addresses.try_next().await.ok()? {
-            let local = message.attributes.iter().find_map(|attribute| match attribute {
-                AddressAttribute::Local(ip) => Some(*ip),
-                _ => None,
-            });
-            let any = message.attributes.iter().find_map(|attribute| match attribute {
-                AddressAttribute::Address(ip) => Some(*ip),
-                _ => None,
-            });
-            let network = local.or(any).and_then(|ip| IpNet::new(ip, message.header.prefix_len).ok());
-            links.own.extend(network.map(|network| Own { network, interface: message.header.index }));
-            (links.own.len() < MOST).then_some(())?;
-        }
-        let mut all = std::pin::pin!(connection.handle.link().get().execute());
-        while let Some(message) = all.try_next().await.ok()? {
-            links.ports.push(port(&message));
-            (links.ports.len() < MOST).then_some(())?;
-        }
-        if routes {
-            let both = [
-                RouteMessageBuilder::<std::net::Ipv4Addr>::new().build(),
-                RouteMessageBuilder::<std::net::Ipv6Addr>::new().build(),
-            ];
-            for question in both {
-                let mut all = std::pin::pin!(connection.handle.route().get(question).execute());
-                while let Some(route) = all.try_next().await.ok()? {
-                    links.routed.extend(global(&route));
-                    (links.routed.len() < MOST).then_some(())?;
-                }
-            }
-        }
-        Some(links)
-    }
-
-    fn name(&self, index: u32) -> Option<&Port> {
-        self.ports.iter().find(|port| port.index == index)
-    }
-
     fn claimed(&self, address: IpAddr) -> Option<v1::Culprit> {
         let own = self.own.iter().find(|own| own.network.addr() == address)?;
         let name = &self.name(own.interface)?.name;
@@ -150,6 +87,55 @@ impl Links {
             certainty: v1::Certainty::Inferred.into(),
             ..Default::default()
         })
+    }
+
+    fn unanswered(&self, address: IpAddr, sysctls: &Path) -> Option<v1::Culprit> {
+        let interface = |object, text: &str, see, mend| v1::Culprit {
+            kind: v1::CulpritKind::Interface.into(),
+            object,
+            text: text.to_owned(),
+            see,
+            mend,
+            certainty: v1::Certainty::Inferred.into(),
+            ..Default::default()
+        };
+        let Some(own) = self.own.iter().find(|own| own.network.addr() == address) else {
+            let disabled = self
+                .ports
+                .iter()
+                .filter(|port| port.controller.is_none() && port.of_pod.is_none())
+                .find_map(|port| super::ipv6_disabled(sysctls, &port.name))
+                .filter(|_| address.is_ipv6());
+            return disabled.or_else(|| {
+                Some(interface(
+                    format!("no interface of this node has the address {address}"),
+                    "it is the node's own by its object in Kubernetes, and nobody answers for it",
+                    "ip addr".to_owned(),
+                    "the address again on the interface that had it, and the routes that went with it; or what gives the \
+                     node its addresses (DHCP, NetworkManager, cloud-init)"
+                        .to_owned(),
+                ))
+            });
+        };
+        let port = self.name(own.interface)?;
+        let name = &port.name;
+        if !port.up {
+            return Some(interface(
+                format!("interface {name} is down"),
+                "the node's own address is on it",
+                format!("ip link show {name}"),
+                format!("ip link set {name} up, and the routes that went with it"),
+            ));
+        }
+        if !port.resolves {
+            return Some(interface(
+                format!("interface {name} neither asks for hardware addresses nor answers (NOARP)"),
+                "others on that link do not learn where the node is",
+                format!("ip link show {name}"),
+                format!("ip link set {name} arp on"),
+            ));
+        }
+        super::unanswered(sysctls, name).filter(|_| address.is_ipv4())
     }
 
     /// `left`: length of the prefix by which packets for the address are routed now; none where they are not.
@@ -178,10 +164,10 @@ impl Links {
     /// Pods that are routed to have links without a bridge, and a route each. `namespace`: the pod's, where it is seen; else
     /// the link is named only where one alone belongs to no bridge.
     fn detached(&self, way: u32, namespace: Option<i32>) -> Option<v1::Culprit> {
-        let bridge = self.name(way).filter(|port| port.bridge)?;
+        let bridge = self.bridge(way)?;
         let mut loose = self.ports.iter().filter(|port| {
             port.of_pod.is_some_and(|other| namespace.is_none_or(|own| own == other))
-                && !port.enslaved
+                && port.controller.is_none()
                 && !self.routed.contains(&port.index)
                 && !self.own.iter().any(|own| own.interface == port.index && !link_local(own.network.addr()))
         });
@@ -208,54 +194,20 @@ fn link_local(address: IpAddr) -> bool {
     }
 }
 
-/// The interface of a route that leads to more than the link's own addresses.
-fn global(route: &RouteMessage) -> Option<u32> {
-    let link_only = route.attributes.iter().any(|attribute| match attribute {
-        RouteAttribute::Destination(netlink_packet_route::route::RouteAddress::Inet6(to)) => {
-            to.is_unicast_link_local() || to.is_multicast()
-        }
-        _ => false,
-    });
-    route.attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::Oif(index) if !link_only => Some(*index),
-        _ => None,
-    })
-}
-
-fn port(message: &LinkMessage) -> Port {
-    let mut port = Port {
-        index: message.header.index,
-        up: message.header.flags.contains(LinkFlags::Up),
-        ..Port::default()
-    };
-    let (mut pair, mut elsewhere) = (false, None);
-    for attribute in &message.attributes {
-        match attribute {
-            LinkAttribute::IfName(name) => port.name.clone_from(name),
-            LinkAttribute::LinkNetNsId(namespace) => elsewhere = Some(*namespace),
-            LinkAttribute::Controller(_) => port.enslaved = true,
-            LinkAttribute::LinkInfo(infos) => {
-                for info in infos {
-                    if let LinkInfo::Kind(kind) = info {
-                        port.bridge = *kind == InfoKind::Bridge;
-                        pair = *kind == InfoKind::Veth;
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-    port.of_pod = elsewhere.filter(|_| pair);
-    port
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::links::{Own, Port};
     use super::*;
 
     fn links() -> Links {
         let own = |network: &str, interface| Own { network: network.parse().unwrap(), interface };
-        let port = |index, name: &str| Port { index, name: name.to_owned(), up: true, ..Port::default() };
+        let port = |index, name: &str| Port {
+            index,
+            name: name.to_owned(),
+            up: true,
+            resolves: true,
+            ..Port::default()
+        };
         Links {
             own: vec![
                 own("127.0.0.1/8", 1),
@@ -268,7 +220,7 @@ mod tests {
                 port(1, "lo"),
                 port(2, "eth0"),
                 Port { bridge: true, ..port(3, "cni0") },
-                Port { of_pod: Some(4), enslaved: true, ..port(4, "vethapp") },
+                Port { of_pod: Some(4), controller: Some(3), ..port(4, "vethapp") },
                 Port { of_pod: Some(5), ..port(5, "vethweb") },
                 Port { of_pod: Some(6), ..port(6, "calia") },
             ],
@@ -317,8 +269,41 @@ mod tests {
         links.ports.push(Port { index: 7, name: "vethold".to_owned(), of_pod: Some(7), ..Port::default() });
         assert_eq!(links.detached(3, None), None, "one of two, and nobody knows which");
         assert!(links.detached(3, Some(5)).is_some());
-        links.ports[4].enslaved = true;
+        links.ports[4].controller = Some(3);
         assert_eq!(links.detached(3, Some(5)), None);
+    }
+
+    #[test]
+    fn why_a_node_does_not_answer_for_its_own_address_is_named() {
+        let sysctls = std::env::temp_dir().join(format!("netcheck-unanswered-{}", std::process::id()));
+        let set = |name: &str, value: &str| {
+            let file = sysctls.join(name);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, value).unwrap();
+        };
+        let named = |links: &Links, address: &str| {
+            links.unanswered(address.parse().unwrap(), &sysctls).map(|found| found.object)
+        };
+        let mut links = links();
+        let own = "172.30.0.13";
+        assert_eq!(named(&links, own), None);
+        assert_eq!(
+            named(&links, "172.30.0.77").as_deref(),
+            Some("no interface of this node has the address 172.30.0.77")
+        );
+        set("ipv4/conf/eth0/arp_ignore", "1\n");
+        assert_eq!(named(&links, own), None, "it answers for the addresses of that interface");
+        set("ipv4/conf/all/arp_ignore", "8\n");
+        assert_eq!(named(&links, own).as_deref(), Some("net.ipv4.conf.all.arp_ignore = 8"));
+        links.ports[1].resolves = false;
+        assert!(named(&links, own).unwrap().ends_with("(NOARP)"));
+        links.ports[1].up = false;
+        assert_eq!(named(&links, own).as_deref(), Some("interface eth0 is down"));
+        let lost = "fd00:172:30::13";
+        assert!(named(&links, lost).unwrap().starts_with("no interface of this node has"));
+        set("ipv6/conf/eth0/disable_ipv6", "1\n");
+        assert_eq!(named(&links, lost).as_deref(), Some("net.ipv6.conf.eth0.disable_ipv6 = 1"));
+        std::fs::remove_dir_all(sysctls).unwrap();
     }
 
     #[tokio::test]

@@ -44,7 +44,7 @@ pub(super) async fn find(mut to: IpAddr, failed: bool) -> Option<v1::Culprit> {
     None
 }
 
-async fn entries(family: AddressFamily) -> Option<Vec<NeighbourMessage>> {
+pub(super) async fn entries(family: AddressFamily) -> Option<Vec<NeighbourMessage>> {
     let connection = Connection::open()?;
     let mut stream =
         std::pin::pin!(connection.handle.neighbours().get().set_address_family(family).execute());
@@ -76,7 +76,7 @@ fn far_end(forwarding: &[NeighbourMessage], neighbour: &NeighbourMessage) -> Opt
     })
 }
 
-fn address(entry: &NeighbourMessage) -> Option<IpAddr> {
+pub(super) fn address(entry: &NeighbourMessage) -> Option<IpAddr> {
     entry.attributes.iter().find_map(|attribute| match attribute {
         NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => Some(IpAddr::V4(*address)),
         NeighbourAttribute::Destination(NeighbourAddress::Inet6(address)) => Some(IpAddr::V6(*address)),
@@ -84,7 +84,7 @@ fn address(entry: &NeighbourMessage) -> Option<IpAddr> {
     })
 }
 
-fn hardware(entry: &NeighbourMessage) -> Option<String> {
+pub(super) fn hardware(entry: &NeighbourMessage) -> Option<String> {
     let bytes = entry.attributes.iter().find_map(|attribute| match attribute {
         NeighbourAttribute::LinkLayerAddress(bytes) => Some(bytes),
         _ => None,
@@ -119,6 +119,7 @@ fn culprit(entry: &NeighbourMessage, hop: IpAddr, device: &str, failed: bool) ->
         see: format!("ip neigh show {hop} dev {device}"),
         mend,
         certainty: v1::Certainty::Inferred.into(),
+        symptom: state != "PERMANENT",
         ..Default::default()
     })
 }

@@ -76,6 +76,8 @@ pub struct Culprit {
     pub rule: Option<FilterRule>,
     /// When it was found, unix nanoseconds.
     pub found_ns: Option<i64>,
+    /// It shows what happened and not why: whatever else is found says more.
+    pub symptom: bool,
 }
 
 impl Culprit {

@@ -1,13 +1,10 @@
 //! Why a packet was dropped, as far as decisions hang on it. The name is the kernel's own (`enum skb_drop_reason`,
 //! include/net/dropreason-core.h), an errno that a sender got, or a conclusion of ours. Pure.
 
-pub use netcheck_common::domain::UNTRANSLATED;
+pub use netcheck_common::domain::{READDRESSED, UNTRANSLATED};
 
 /// The name of a conclusion: the packet came back to the node that had sent it to another.
 pub const ROUTING_LOOP: &str = "routing loop";
-
-/// The name of a conclusion: somebody on the way gave the packet an address of its own, which the other end knows nothing of.
-pub const READDRESSED: &str = "sent on under its own address";
 
 /// A drop reason, read from its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -60,6 +60,7 @@ pub fn culprit(wire: &v1::Culprit) -> Culprit {
         certainty,
         rule,
         found_ns: wire.found_at.as_ref().map(unix_ns),
+        symptom: wire.symptom,
     }
 }
 
@@ -82,6 +83,7 @@ fn culprit_to_wire(of: &Culprit) -> v1::Culprit {
         certainty: of.certainty.map_or(v1::Certainty::Unspecified, certainty_to_wire).into(),
         rule,
         found_at: of.found_ns.map(timestamp),
+        symptom: of.symptom,
     }
 }
 

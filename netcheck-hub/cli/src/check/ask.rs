@@ -1,19 +1,25 @@
 //! Runs a check at the hub, with its progress on standard error.
 
+use std::cell::Cell;
+use std::error::Error as _;
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use backon::{BackoffBuilder as _, ExponentialBuilder};
 use indicatif::{ProgressBar, ProgressStyle};
 use netcheck_proto::v1;
 use netcheck_proto::v1::check_service_client::CheckServiceClient;
 use netcheck_proto::v1::run_check_response::Message;
+use tonic::Status;
 
 use crate::connect::Asking;
 use crate::{ANSWER_LIMIT, refused};
 
 /// A hub says something once a second; more often, and much later, where it looks at millions of paths.
 const SILENCE: Duration = Duration::from_secs(120);
+/// How often a check is begun anew whose connection broke.
+const AGAIN: usize = 4;
 /// How often a line says how far it is where no bar can be drawn.
 const LINES: Duration = Duration::from_secs(5);
 
@@ -26,28 +32,81 @@ pub(crate) async fn run(
     run_as(channel, request, None, take).await
 }
 
-/// The same, as one of several that run at a time: of the cluster of this name.
+/// The same, as one of several that run at a time: of the cluster of this name. Where the connection breaks before the first
+/// cell came, the hub is asked again, and the round begins anew.
 pub(crate) async fn run_as(
     channel: Asking,
     request: v1::RunCheckRequest,
     cluster: Option<&str>,
     mut take: impl FnMut(&v1::MatrixCell) -> std::io::Result<()>,
 ) -> anyhow::Result<v1::CheckResult> {
-    let mut client = CheckServiceClient::new(channel).max_decoding_message_size(ANSWER_LIMIT);
     let mut progress = Progress::new(cluster.is_none() && std::io::stderr().is_terminal(), cluster)?;
-    let silent = || format!("the hub said nothing for {} s", SILENCE.as_secs());
-    let asked = tokio::time::timeout(SILENCE, client.run_check(request)).await.with_context(silent)?;
-    let mut stream = asked.map_err(refused)?.into_inner();
+    let mut waits = ExponentialBuilder::default().with_max_times(AGAIN).build();
+    let taken = Cell::new(false);
+    let mut take = |cell: &v1::MatrixCell| {
+        taken.set(true);
+        take(cell)
+    };
     loop {
-        let message = tokio::time::timeout(SILENCE, stream.message()).await.with_context(silent)?;
-        let message = message.map_err(refused)?.context("the hub ended the check without a result")?;
+        let broken = match once(channel.clone(), request.clone(), &mut progress, &mut take).await {
+            Err(Failed::Broken(status)) => status,
+            Err(Failed::Other(error)) => return Err(error),
+            Ok(result) => {
+                progress.end();
+                return Ok(result);
+            }
+        };
+        match waits.next().filter(|_| !taken.get()) {
+            Some(wait) => {
+                progress.again(&broken);
+                tokio::time::sleep(wait).await;
+            }
+            None => return Err(refused(broken)),
+        }
+    }
+}
+
+/// Why a check came to no result.
+enum Failed {
+    /// The connection broke: nobody refused anything.
+    Broken(Status),
+    Other(anyhow::Error),
+}
+
+impl From<Status> for Failed {
+    fn from(status: Status) -> Self {
+        // What the hub itself says of a call comes without a cause of its own.
+        if status.source().is_some() { Self::Broken(status) } else { Self::Other(refused(status)) }
+    }
+}
+
+impl From<std::io::Error> for Failed {
+    fn from(error: std::io::Error) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+async fn once(
+    channel: Asking,
+    request: v1::RunCheckRequest,
+    progress: &mut Progress,
+    take: &mut dyn FnMut(&v1::MatrixCell) -> std::io::Result<()>,
+) -> Result<v1::CheckResult, Failed> {
+    let mut client = CheckServiceClient::new(channel).max_decoding_message_size(ANSWER_LIMIT);
+    let silent =
+        |_elapsed| Failed::Other(anyhow::anyhow!("the hub said nothing for {} s", SILENCE.as_secs()));
+    let asked = tokio::time::timeout(SILENCE, client.run_check(request)).await.map_err(silent)?;
+    let mut stream = asked?.into_inner();
+    loop {
+        let message = tokio::time::timeout(SILENCE, stream.message()).await.map_err(silent)??;
+        let message = message
+            .ok_or_else(|| Failed::Other(anyhow::anyhow!("the hub ended the check without a result")))?;
         match message.message {
             Some(Message::Progress(so_far)) => progress.show(&so_far),
-            Some(Message::Cells(cells)) => cells.cells.iter().try_for_each(&mut take)?,
+            Some(Message::Cells(cells)) => cells.cells.iter().try_for_each(&mut *take)?,
             Some(Message::Result(mut result)) => {
                 // A hub of before cells came apart.
                 result.cells.drain(..).try_for_each(|cell| take(&cell))?;
-                progress.end();
                 return Ok(result);
             }
             None => {}
@@ -113,6 +172,12 @@ impl Progress {
             Some(bar) => bar.println(line),
             None => eprintln!("kubectl-netcheck: {}{line}", self.whose),
         }
+    }
+
+    /// The check begins anew.
+    fn again(&mut self, broken: &Status) {
+        self.begun = false;
+        self.say(&format!("the connection to the hub broke ({}): the check begins anew", broken.message()));
     }
 
     fn show(&mut self, so_far: &v1::CheckProgress) {

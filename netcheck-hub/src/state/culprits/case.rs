@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use netcheck_analysis::cluster::roster::Owner;
 use netcheck_analysis::evidence::Lost;
 use netcheck_analysis::plan::Probe;
 use netcheck_common::domain::PathId;
@@ -31,6 +32,31 @@ pub(super) fn receiver(at: &v1::LossLocation, tries_size: bool) -> Option<v1::Lo
         interface: at.next_interface.clone(),
         stage: v1::Stage::Ingress.into(),
         direction: at.direction,
+        ..Default::default()
+    })
+}
+
+/// Who was to get a packet that nobody saw die, or that never came to him: his own node is asked what keeps him from it.
+/// `source`: who probes; `target`: whom the request was for.
+pub(super) fn far_end(
+    at: Option<&v1::LossLocation>,
+    source: &str,
+    target: Option<&Owner>,
+) -> Option<v1::LossLocation> {
+    let reply = at.is_some_and(|at| at.direction() == v1::Direction::Reply);
+    let (node, pod) = match target {
+        _ if reply => (source, None),
+        Some(target) => (target.node.as_str(), target.pod.clone()),
+        None => return None,
+    };
+    let unseen = at.is_none_or(|at| {
+        let before = matches!(at.stage(), v1::Stage::Wire | v1::Stage::Neighbour | v1::Stage::Send);
+        before && at.node != node
+    });
+    unseen.then(|| v1::LossLocation {
+        node: node.to_owned(),
+        pod: pod.unwrap_or_default(),
+        direction: if reply { v1::Direction::Reply } else { v1::Direction::Request }.into(),
         ..Default::default()
     })
 }
@@ -127,4 +153,36 @@ fn flows(probe: &Probe, lost: &Lost, at: &v1::LossLocation, dropped: &[v1::FlowT
         });
     }
     flows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_was_to_get_what_nobody_saw_die_is_asked() {
+        let target = Owner { node: "n3".to_owned(), pod: Some("default/web".to_owned()), network: None };
+        let asked = |at: Option<(v1::Stage, &str, v1::Direction)>| {
+            let at = at.map(|(stage, node, direction)| v1::LossLocation {
+                node: node.to_owned(),
+                stage: stage.into(),
+                direction: direction.into(),
+                ..Default::default()
+            });
+            far_end(at.as_ref(), "n1", Some(&target)).map(|at| (at.node, at.pod))
+        };
+        let (request, reply) = (v1::Direction::Request, v1::Direction::Reply);
+        let web = Some(("n3".to_owned(), "default/web".to_owned()));
+        assert_eq!(asked(None), web);
+        assert_eq!(asked(Some((v1::Stage::Wire, "n1", request))), web);
+        assert_eq!(asked(Some((v1::Stage::Neighbour, "n2", request))), web, "a node on the way");
+        assert_eq!(asked(Some((v1::Stage::Neighbour, "n3", request))), None, "it is asked already");
+        assert_eq!(asked(Some((v1::Stage::Neighbour, "n3", reply))), Some(("n1".to_owned(), String::new())));
+        assert_eq!(
+            asked(Some((v1::Stage::NetfilterForward, "n2", request))),
+            None,
+            "who dropped it is known"
+        );
+        assert_eq!(far_end(None, "n1", None), None, "it is no node or pod of the cluster");
+    }
 }

@@ -1,16 +1,7 @@
 //! Faults that people and programs make with one command: an address, a rule, a policy, a queue or a link is not what it
 //! was. Each is done in the lab with the very command.
 
-use super::{Families, ICMP, POD, Place, Row, TCP, UDP, at, commands, only, rare, slow, wire};
-
-const fn on(
-    node: &'static str,
-    [inject, heal]: [&'static str; 2],
-    kinds: &'static [&'static str],
-    places: &'static [Place],
-) -> Row {
-    commands(node, inject, heal, kinds, places)
-}
+use super::{Families, ICMP, POD, Row, TCP, UDP, at, by_command as on, only, overlay, rare, slow, wire};
 
 /// The tunnel's device gets another hardware address: others still send to the old one, and the kernel forgets what the
 /// device knew of its neighbours (net/core/neighbour.c, neigh_changeaddr).
@@ -119,10 +110,6 @@ const SLOW_TUNNEL: [&str; 2] = [
     "tc qdisc replace dev flannel.1 root tbf rate 1kbit burst 1600 limit 1700",
     "tc qdisc del dev flannel.1 root",
 ];
-
-const fn overlay(row: Row) -> Row {
-    Row { overlay: true, ..row }
-}
 
 #[rustfmt::skip]
 pub(super) const ROWS: &[Row] = &[
