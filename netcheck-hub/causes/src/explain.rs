@@ -6,7 +6,7 @@ use crate::class::Kinds;
 use crate::crossings::Crossings;
 use crate::observation::Group;
 use crate::polish;
-use crate::rates::{self, Mode, Rated, Scene};
+use crate::rates::{self, Mode, RateInput, Rated};
 use crate::report;
 use crate::search;
 use crate::symptoms::{self, Item};
@@ -118,7 +118,7 @@ impl Facts<'_> {
         let mut chosen = Vec::new();
         let mut left = rated_open.to_vec();
         while left.contains(&true) {
-            let scene = Scene {
+            let input = RateInput {
                 topology: self.topology,
                 crossings: self.crossings,
                 items: self.items,
@@ -128,7 +128,7 @@ impl Facts<'_> {
                 bounds: &self.bounds,
                 strictness,
             };
-            let Some(best) = rates::best(&scene) else { break };
+            let Some(best) = rates::best(&input) else { break };
             let whole = self.greatest(&left);
             match whole {
                 Some((worth, whole)) if worth > best.gain => {

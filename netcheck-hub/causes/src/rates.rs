@@ -41,7 +41,7 @@ pub(crate) struct Rated {
 
 /// What is known of all items, and which of them need a cause still.
 #[derive(Clone, Copy)]
-pub(crate) struct Scene<'a> {
+pub(crate) struct RateInput<'a> {
     pub(crate) topology: &'a Topology,
     pub(crate) crossings: &'a Crossings,
     pub(crate) items: &'a [Item],
@@ -112,13 +112,13 @@ pub(crate) fn bounds(crossings: &Crossings, items: &[Item]) -> Vec<(f64, u32)> {
 }
 
 /// The rated cause that explains the open items best.
-pub(crate) fn best(scene: &Scene<'_>) -> Option<Rated> {
+pub(crate) fn best(input: &RateInput<'_>) -> Option<Rated> {
     let explained = |suspect: &Suspect| {
-        suspect.hits.iter().filter(|hit| !hit.doubt && scene.open[hit.item as usize]).count()
+        suspect.hits.iter().filter(|hit| !hit.doubt && input.open[hit.item as usize]).count()
     };
-    let suspects = &scene.crossings.suspects;
+    let suspects = &input.crossings.suspects;
     let mut best: Option<Rated> = None;
-    for (bound, suspect) in scene.bounds {
+    for (bound, suspect) in input.bounds {
         if best.as_ref().is_some_and(|best| *bound < best.gain) {
             break;
         }
@@ -137,7 +137,7 @@ pub(crate) fn best(scene: &Scene<'_>) -> Option<Rated> {
             }
         }
         for mode in [Mode::Chance, Mode::Ports] {
-            if let Some(rated) = of_suspect(scene, suspect, mode) {
+            if let Some(rated) = of_suspect(input, suspect, mode) {
                 best = Some(match best {
                     None => rated,
                     Some(other) => better(other, rated),
@@ -165,19 +165,19 @@ fn better(one: Rated, other: Rated) -> Rated {
     kept
 }
 
-fn counts(scene: &Scene<'_>, suspect: &Suspect, mode: Mode) -> Vec<Counts> {
-    let all = &scene.kinds.all;
-    let tallies = scene.crossings.tallies(suspect.object);
+fn counts(input: &RateInput<'_>, suspect: &Suspect, mode: Mode) -> Vec<Counts> {
+    let all = &input.kinds.all;
+    let tallies = input.crossings.tallies(suspect.object);
     let mut counts = vec![Counts::default(); all.len()];
     // What is lost where it is met again has passed before: most is lost at once where nearly all is.
     let later = suspect.hits.iter().filter(|hit| !hit.first).count();
     let few_pass = later > 0 && later * 3 < suspect.hits.len();
     let mut last = usize::MAX;
     for hit in &suspect.hits {
-        let item = &scene.items[hit.item as usize];
+        let item = &input.items[hit.item as usize];
         let kind = usize::from(item.kind);
         if hit.may
-            || !scene.open[hit.item as usize]
+            || !input.open[hit.item as usize]
             || (mode == Mode::Ports) != (all[kind].ported && item.dead)
         {
             continue;
@@ -213,9 +213,9 @@ fn counts(scene: &Scene<'_>, suspect: &Suspect, mode: Mode) -> Vec<Counts> {
     counts
 }
 
-fn of_suspect(scene: &Scene<'_>, suspect: &Suspect, mode: Mode) -> Option<Rated> {
-    let kinds = &scene.kinds.all;
-    let counts = counts(scene, suspect, mode);
+fn of_suspect(input: &RateInput<'_>, suspect: &Suspect, mode: Mode) -> Option<Rated> {
+    let kinds = &input.kinds.all;
+    let counts = counts(input, suspect, mode);
     let mut best: Option<(f64, u32, Pattern, f64)> = None;
     for (number, &kind) in kinds.iter().enumerate() {
         if !counts[number].wanted {
@@ -233,7 +233,7 @@ fn of_suspect(scene: &Scene<'_>, suspect: &Suspect, mode: Mode) -> Option<Rated>
                 }
             }
             let plain = restrictions(&pattern);
-            let gain = gain(all, mode, scene.strictness) - RESTRICTION * f64::from(plain);
+            let gain = gain(all, mode, input.strictness) - RESTRICTION * f64::from(plain);
             if best
                 .is_none_or(|(most, least, _, _)| gain > most + 1e-9 || gain > most - 1e-9 && plain < least)
             {
@@ -247,14 +247,14 @@ fn of_suspect(scene: &Scene<'_>, suspect: &Suspect, mode: Mode) -> Option<Rated>
     }
     let mut candidate = Candidate::new(suspect.key, pattern);
     for hit in &suspect.hits {
-        let item = &scene.items[hit.item as usize];
+        let item = &input.items[hit.item as usize];
         let kind = kinds[usize::from(item.kind)];
         let fits = mode == Mode::Chance || item.dead || !kind.ported;
-        if scene.free[hit.item as usize] && fits && means(&pattern, kind) {
+        if input.free[hit.item as usize] && fits && means(&pattern, kind) {
             candidate.take(*hit);
         }
     }
-    candidate.rank = structure(scene.topology, &candidate);
+    candidate.rank = structure(input.topology, &candidate);
     let gain = gain - 2.0 * f64::from(candidate.doubted) - f64::from(candidate.rank) * 0.01;
     (gain > 0.0).then_some(Rated { candidate, mode, gain, cost })
 }

@@ -9,7 +9,7 @@ use crate::cluster::{self, Flow};
 use crate::fault::Fault;
 use crate::hearsay;
 use crate::judge;
-use crate::kinds::{self, Scene};
+use crate::kinds::{self, DrawInput};
 use crate::observe::{self, Lost, Said};
 use crate::rng::Rng;
 
@@ -67,7 +67,7 @@ fn attempt(seed: u64, (faults, kind): (usize, kinds::Draw), rng: &mut Rng) -> Op
     let mut truth = Vec::new();
     for number in 0..faults {
         let kind = if number == 0 { kind } else { kinds::any(rng) };
-        truth.push(kind(&mut Scene { topology: &mut topology, flows: &mut flows, rng })?);
+        truth.push(kind(&mut DrawInput { topology: &mut topology, flows: &mut flows, rng })?);
     }
     keep_gone(&topology, &mut flows, &truth);
     if let [fault] = &mut truth[..]

@@ -12,7 +12,7 @@ mod nodes;
 mod services;
 
 /// What faults are drawn for.
-pub(crate) struct Scene<'a> {
+pub(crate) struct DrawInput<'a> {
     /// The cluster.
     pub(crate) topology: &'a mut Topology,
     /// What is probed in it.
@@ -22,7 +22,7 @@ pub(crate) struct Scene<'a> {
 }
 
 /// Draws one kind of fault; none where the cluster has no such thing.
-pub(crate) type Draw = fn(&mut Scene<'_>) -> Option<Fault>;
+pub(crate) type Draw = fn(&mut DrawInput<'_>) -> Option<Fault>;
 
 /// All kinds, and how often they are drawn.
 const KINDS: &[(u32, Draw)] = &[
@@ -76,7 +76,7 @@ fn fault(kind: &'static str, component: Component, heading: Heading, manner: Man
     Fault { kind, component, heading, pattern: Pattern::default(), manner, rate: 1.0, before: 0.0 }
 }
 
-impl Scene<'_> {
+impl DrawInput<'_> {
     fn node(&mut self) -> NodeIx {
         self.rng.index(self.topology.nodes.len())
     }

@@ -138,14 +138,14 @@ pub fn destination<'a>(roster: &'a Roster, source: &'a str, probe: &Probe, lost:
 
 /// Concludes.
 #[must_use]
-pub fn locate(scene: &LocateInput<'_>, lost: &Lost) -> Located {
-    let mut case = Locator { scene, lost, evidence: Vec::new() };
+pub fn locate(input: &LocateInput<'_>, lost: &Lost) -> Located {
+    let mut case = Locator { input, lost, evidence: Vec::new() };
     let mut located = case.decide();
     if located.summary.is_empty() {
         let location = located.location.as_ref();
         located.summary = location.map(crate::words::location::place).unwrap_or_default();
     }
-    if let Some(why) = &scene.probe.target.unbacked {
+    if let Some(why) = &input.probe.target.unbacked {
         located.summary = format!("{why}: {}", located.summary);
     }
     located.evidence = case.evidence;
@@ -153,7 +153,7 @@ pub fn locate(scene: &LocateInput<'_>, lost: &Lost) -> Located {
 }
 
 struct Locator<'a> {
-    scene: &'a LocateInput<'a>,
+    input: &'a LocateInput<'a>,
     lost: &'a Lost,
     evidence: Vec<String>,
 }
@@ -196,7 +196,7 @@ impl Locator<'_> {
         }
         if let Some(drop) = &drop {
             let vague = vague(&drop.record.reason);
-            let reverse = self.scene.destination.filter(|_| vague).and_then(|node| self.cannot_answer(node));
+            let reverse = self.input.destination.filter(|_| vague).and_then(|node| self.cannot_answer(node));
             return reverse.unwrap_or_else(|| self.recorded(drop));
         }
         match self.lost.outcome {
@@ -218,12 +218,12 @@ impl Locator<'_> {
     /// it times out, and asks only once.
     fn came_late(&self, drop: Option<&DropFact>) -> bool {
         let late = |drop: &DropFact| {
-            &*drop.node == self.scene.source
+            &*drop.node == self.input.source
                 && drop.record.direction == Direction::Reply
                 && DropReason::of(&drop.record.reason) == DropReason::NoSocket
         };
-        self.scene.probe.kind == ProbeKind::Dns
-            && !self.scene.probe.over_tcp()
+        self.input.probe.kind == ProbeKind::Dns
+            && !self.input.probe.over_tcp()
             && self.lost.outcome == Outcome::Timeout
             && drop.is_some_and(late)
     }
@@ -231,9 +231,9 @@ impl Locator<'_> {
     /// The record that says most. Those of both ends go first: nobody else can put his own word in their place. Then a
     /// reason of its own before "no socket" and "not specified", then the earliest.
     fn best_drop(&self) -> Option<&DropFact> {
-        let ends = [Some(self.scene.source), self.scene.destination];
-        let icmp = self.scene.probe.kind == ProbeKind::Icmp;
-        let over_tcp = self.scene.probe.over_tcp();
+        let ends = [Some(self.input.source), self.input.destination];
+        let icmp = self.input.probe.kind == ProbeKind::Icmp;
+        let over_tcp = self.input.probe.over_tcp();
         let tcp_gave_up = over_tcp && self.lost.outcome == Outcome::Timeout;
         let counts = |fact: &&DropFact| {
             // The kernel reports every echo reply that a raw socket got a copy of as dropped for want of a socket.
@@ -248,7 +248,7 @@ impl Locator<'_> {
             // that its own end has closed, however it ended.
             let reason = &fact.record.reason;
             let own_end =
-                over_tcp && fact.record.direction == Direction::Reply && *fact.node == *self.scene.source;
+                over_tcp && fact.record.direction == Direction::Reply && *fact.node == *self.input.source;
             let aftermath = (tcp_gave_up || own_end)
                 && fact.record.stage == Stage::Socket
                 && (vague(reason) || out_of_step(reason));
@@ -274,8 +274,8 @@ impl Locator<'_> {
     fn bystander(&self, fact: &DropFact) -> bool {
         let record = &fact.record;
         let of_pod = !record.pod.is_empty() && record.interface.is_empty();
-        let source = self.scene.source_pod.as_deref() == Some(&*record.pod);
-        let to = addressee(self.scene.roster, self.scene.probe, self.lost);
+        let source = self.input.source_pod.as_deref() == Some(&*record.pod);
+        let to = addressee(self.input.roster, self.input.probe, self.lost);
         of_pod && !source && to.is_some_and(|owner| owner.pod.as_deref() != Some(&*record.pod))
     }
 

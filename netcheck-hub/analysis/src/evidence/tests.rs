@@ -55,7 +55,7 @@ impl World {
         self.catalog.probes.iter().find(|probe| *probe.target.id == *target && probe.kind == kind).unwrap()
     }
 
-    fn scene<'a>(&'a self, probe: &'a Probe, lost: &Lost) -> LocateInput<'a> {
+    fn input<'a>(&'a self, probe: &'a Probe, lost: &Lost) -> LocateInput<'a> {
         LocateInput {
             source: "n1",
             source_pod: None,
@@ -78,7 +78,7 @@ impl World {
     }
 
     fn locate_with(&self, probe: &Probe, lost: &Lost, sight: Sight, give_up: bool) -> Located {
-        locate(&LocateInput { sight, give_up, ..self.scene(probe, lost) }, lost)
+        locate(&LocateInput { sight, give_up, ..self.input(probe, lost) }, lost)
     }
 
     fn locate(&self, target: &str, kind: ProbeKind, lost: &Lost) -> Located {
@@ -228,16 +228,16 @@ fn what_a_given_up_connection_leaves_behind_is_no_cause() {
     let tcp = world.probe("node/n2", ProbeKind::Tcp);
     let mut handshake = timed_out();
     handshake.answered_late = true;
-    let scene = LocateInput { echo_answered: true, ..world.scene(tcp, &handshake) };
-    assert!(locate(&scene, &handshake).location.is_none());
+    let input = LocateInput { echo_answered: true, ..world.input(tcp, &handshake) };
+    assert!(locate(&input, &handshake).location.is_none());
     // Where echo requests to the same address are in time it was not the way that held it up.
     let mut slow = timed_out();
     for reported in [&lost, &{
         slow.answered_late = true;
         slow
     }] {
-        let scene = LocateInput { echo_answered: true, ..world.scene(dns, reported) };
-        assert_eq!(place(&locate(&scene, reported)), "n1 - Application Request inferred");
+        let input = LocateInput { echo_answered: true, ..world.input(dns, reported) };
+        assert_eq!(place(&locate(&input, reported)), "n1 - Application Request inferred");
     }
     lost.add_drop(fact("n2", 2, record("TCP_RESET", Stage::Socket, Direction::Request)));
     assert!(!world.locate("node/n2", ProbeKind::Tcp, &lost).observed(), "its own reset");
@@ -253,16 +253,16 @@ fn where_the_way_is_open_only_the_socket_is_left() {
     let world = World::new();
     let probe = world.probe("dns/kube-system/coredns-x", ProbeKind::Dns);
     let lost = timed_out();
-    let scene = |echo_answered, drops| LocateInput {
+    let input = |echo_answered, drops| LocateInput {
         source: "n2",
         destination: Some("n1"),
         echo_answered,
         sight: Sight::Sees { uplink: None, drops },
-        ..world.scene(probe, &lost)
+        ..world.input(probe, &lost)
     };
-    assert!(locate(&scene(false, true), &lost).location.is_none());
-    assert!(locate(&scene(true, false), &lost).location.is_none(), "anything there may have dropped it");
-    let located = locate(&scene(true, true), &lost);
+    assert!(locate(&input(false, true), &lost).location.is_none());
+    assert!(locate(&input(true, false), &lost).location.is_none(), "anything there may have dropped it");
+    let located = locate(&input(true, true), &lost);
     assert_eq!(place(&located), "n1 - Application Request inferred");
     assert_eq!(located.location.unwrap().pod, "kube-system/coredns-x");
 }

@@ -107,7 +107,7 @@ pub fn ending(outcome: Outcome, sample: &LostSample) -> String {
 impl Locator<'_> {
     /// The connection stood; then nothing came, or no more.
     pub(super) fn broken_off(&mut self) -> Located {
-        let scene = self.scene;
+        let input = self.input;
         let sample = &self.lost.sample;
         let waited_ns = sample.waited.map_or(0, nanos);
         let what = match sample.step {
@@ -117,14 +117,14 @@ impl Locator<'_> {
         };
         let ms = waited_ns / MILLISECOND_NS;
         self.evidence.push(format!("the connection stood; {what} for {ms} ms"));
-        let address = self.lost.flow.map_or(scene.probe.address, |flow| flow.destination.ip());
+        let address = self.lost.flow.map_or(input.probe.address, |flow| flow.destination.ip());
         if self.lost.flow.is_some() {
-            let who = whose(scene.roster, address);
+            let who = whose(input.roster, address);
             self.evidence.push(format!("it was sent to {who}"));
         }
         if !sample.acknowledged {
             self.evidence.push("not all that was sent was acknowledged".to_owned());
-            if !scene.settled {
+            if !input.settled {
                 return self.wait_for_reports();
             }
             return unlocated(&format!(
@@ -132,11 +132,11 @@ impl Locator<'_> {
             ));
         }
         self.evidence.push("all that was sent was acknowledged by the other end".to_owned());
-        let Some(destination) = scene.destination else {
+        let Some(destination) = input.destination else {
             return unlocated(&format!("{what}: the program, or its answer on the way back"));
         };
         let Some(answer) = self.lost.answer.as_ref() else {
-            if !scene.settled || self.may_ask_end() {
+            if !input.settled || self.may_ask_end() {
                 return self.wait_for_reports();
             }
             return unlocated(&format!(
@@ -155,9 +155,9 @@ impl Locator<'_> {
                 "{what}: the program on {destination}, or its answer on the way back"
             ));
         }
-        let owner = scene.roster.owner(address);
+        let owner = input.roster.owner(address);
         Located {
-            summary: format!("{what} from {}", whose(scene.roster, address)),
+            summary: format!("{what} from {}", whose(input.roster, address)),
             ..inferred(Location {
                 node: destination.to_owned(),
                 pod: owner.and_then(|owner| owner.pod.clone()).unwrap_or_default(),
@@ -171,8 +171,8 @@ impl Locator<'_> {
 
     /// The agent of the target's node can be asked when which end was heard last: where that is the source's own, too.
     fn may_ask_end(&self) -> bool {
-        let sees = matches!(self.scene.sight, super::Sight::Sees { .. });
-        sees && !self.scene.give_up && self.lost.answer.is_none() && self.want().is_some()
+        let sees = matches!(self.input.sight, super::Sight::Sees { .. });
+        sees && !self.input.give_up && self.lost.answer.is_none() && self.want().is_some()
     }
 
     fn wait_for_reports(&self) -> Located {

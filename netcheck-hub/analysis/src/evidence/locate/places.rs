@@ -19,12 +19,12 @@ impl Locator<'_> {
         last: Option<&HookSeen>,
         direction: Direction,
     ) -> Located {
-        let next_interface = match &self.scene.sight {
+        let next_interface = match &self.input.sight {
             Sight::Sees { uplink, .. } => uplink.clone().unwrap_or_default(),
             Sight::NoAgent | Sight::Silent | Sight::Blind | Sight::Elsewhere => String::new(),
         };
         inferred(Location {
-            node: self.scene.source.to_owned(),
+            node: self.input.source.to_owned(),
             interface: last.map(|hook| hook.interface.clone()).unwrap_or_default(),
             role: last.map_or(InterfaceRole::Unknown, |hook| hook.role),
             stage: Stage::Wire,
@@ -41,14 +41,14 @@ impl Locator<'_> {
     pub(super) fn routing_loop(&mut self, last: &HookSeen) -> Option<Located> {
         let to_nodes = matches!(last.role, InterfaceRole::Uplink | InterfaceRole::Tunnel);
         let back = !last.egress && to_nodes && !self.relayed();
-        let destination = self.scene.destination.filter(|node| back && *node != self.scene.source)?;
+        let destination = self.input.destination.filter(|node| back && *node != self.input.source)?;
         // What a switch floods comes to other interfaces, if to any.
         let same_way = |hook: &HookSeen| hook.egress && hook.interface == last.interface;
         let hooks = &self.lost.sample.request_hooks;
         if !hooks.iter().any(left) || !hooks.iter().any(same_way) {
             return None;
         }
-        let source = self.scene.source;
+        let source = self.input.source;
         self.evidence
             .push(format!("it had left {source} before: what {source} sends to {destination} goes round"));
         Some(inferred(Location {
@@ -63,23 +63,23 @@ impl Locator<'_> {
     /// It left its node under the cluster address of a service. Each node translates those itself, and nobody behind it does:
     /// whoever got it had no use for it, whatever he answered.
     pub(super) fn untranslated(&mut self) -> Option<Located> {
-        let Probe { target, address, .. } = self.scene.probe;
+        let Probe { target, address, .. } = self.input.probe;
         let of_service = matches!(target.kind, TargetKind::Service | TargetKind::DnsServer)
             && target.node.is_empty()
             && target.peer.is_none()
             && target.at.as_ref().is_none_or(|at| at.address == ServiceAddress::ClusterIp)
             && target.unbacked.is_none()
-            && self.scene.roster.owner(*address).is_none();
+            && self.input.roster.owner(*address).is_none();
         let in_vain = matches!(self.lost.outcome, Outcome::Timeout | Outcome::Unreachable | Outcome::Refused);
         let flow =
             self.lost.flow.filter(|flow| of_service && in_vain && flow.destination.ip() == *address)?;
         let gone = self.lost.sample.request_hooks.iter().rev().find(|hook| left(hook))?;
-        let source = self.scene.source;
+        let source = self.input.source;
         self.evidence.push(format!(
             "it left {source} through {} for {}, the service's own address: nothing there made a backend's of it",
             gone.interface, flow.destination
         ));
-        let pod = self.scene.source_pod.is_some();
+        let pod = self.input.source_pod.is_some();
         Some(inferred(Location {
             node: source.to_owned(),
             stage: if pod { Stage::NetfilterPrerouting } else { Stage::NetfilterOutput },
@@ -92,7 +92,7 @@ impl Locator<'_> {
     /// Its answer came under another address than it was asked at, so that its socket did not get it: the sender's own node
     /// did not take its translation back, or a node on the way, which is neither end, gave it its own address.
     pub(super) fn readdressed(&mut self) -> Option<Located> {
-        let (roster, source, probe) = (self.scene.roster, self.scene.source, self.scene.probe);
+        let (roster, source, probe) = (self.input.roster, self.input.source, self.input.probe);
         let unheard = self.lost.drops.iter().find_map(|fact| {
             let record = &fact.record;
             let unheard = record.direction == Direction::Reply
@@ -130,7 +130,7 @@ impl Locator<'_> {
 
     /// The destination's kernel reports what it drops.
     pub(super) fn reports_drops(&self) -> bool {
-        matches!(self.scene.sight, Sight::Sees { drops: true, .. })
+        matches!(self.input.sight, Sight::Sees { drops: true, .. })
     }
 
     /// Who keeps what went into a pod, behind the last hook before it. Had the pod's kernel or the queue before it refused
@@ -140,13 +140,13 @@ impl Locator<'_> {
             self.evidence.push(format!("whether the kernel of {node} dropped it is not known"));
             return None;
         }
-        if self.scene.probe.kind == ProbeKind::Icmp {
+        if self.input.probe.kind == ProbeKind::Icmp {
             return None;
         }
-        if self.scene.probe.over_tcp() {
+        if self.input.probe.over_tcp() {
             // Of a listener whose queue is full a kernel says nothing (net/ipv4/tcp_input.c, tcp_conn_request); that it is
             // nothing before the listener, echo requests show it.
-            if !self.scene.echo_answered {
+            if !self.input.echo_answered {
                 return None;
             }
             self.note_echo_answered();
@@ -157,7 +157,7 @@ impl Locator<'_> {
 
     /// Who has what came to the socket's address.
     fn reader(&self) -> Stage {
-        if self.scene.probe.over_tcp() { Stage::Socket } else { Stage::Application }
+        if self.input.probe.over_tcp() { Stage::Socket } else { Stage::Application }
     }
 
     pub(super) fn note_echo_answered(&mut self) {
@@ -166,8 +166,8 @@ impl Locator<'_> {
 
     /// The way to the target's address is open: what is left is the socket and who reads from it.
     pub(super) fn behind_socket(&self, destination: &str) -> Located {
-        let address = self.lost.flow.map_or(self.scene.probe.address, |flow| flow.destination.ip());
-        let owner = self.scene.roster.owner(address);
+        let address = self.lost.flow.map_or(self.input.probe.address, |flow| flow.destination.ip());
+        let owner = self.input.roster.owner(address);
         inferred(Location {
             node: destination.to_owned(),
             pod: owner.and_then(|owner| owner.pod.clone()).unwrap_or_default(),
@@ -179,8 +179,8 @@ impl Locator<'_> {
 
     /// The destination's kernel can't send to this source at all: what it wanted to answer died there.
     pub(super) fn cannot_answer(&mut self, destination: &str) -> Option<Located> {
-        let errno = self.scene.reverse_errno?;
-        let source = self.scene.source;
+        let errno = self.input.reverse_errno?;
+        let source = self.input.source;
         self.evidence.push(format!("the kernel of {destination} cannot send to {source} either: {errno}"));
         Some(inferred(Location {
             node: destination.to_owned(),
@@ -210,12 +210,12 @@ impl Locator<'_> {
 
     /// Last seen at a hook of `node`, never at the next place.
     pub(super) fn seen_at(&mut self, node: &str, hook: &HookSeen, direction: Direction) -> Located {
-        let own = self.lost.flow.map_or(self.scene.probe.address, |flow| flow.destination.ip());
-        let pod = self.scene.roster.owner(own).and_then(|owner| owner.pod.clone()).unwrap_or_default();
+        let own = self.lost.flow.map_or(self.input.probe.address, |flow| flow.destination.ip());
+        let pod = self.input.roster.owner(own).and_then(|owner| owner.pod.clone()).unwrap_or_default();
         let reply = direction == Direction::Reply;
         // On the source's own node there may be two pods' links on its way: the one that it comes out of, and the one
         // that it goes into.
-        let source_pod = self.scene.source_pod.as_ref().filter(|_| node == self.scene.source);
+        let source_pod = self.input.source_pod.as_ref().filter(|_| node == self.input.source);
         let (pod, to_source) = match source_pod {
             Some(source) if reply == hook.egress => (source.clone(), true),
             _ => (pod, false),

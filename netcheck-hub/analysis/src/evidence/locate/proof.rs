@@ -22,8 +22,8 @@ impl Locator<'_> {
     /// The agent of `node` itself reports on this probe: its kernel dropped a packet of it, or saw an answer to it leave.
     fn borne_out(&self, node: &str) -> bool {
         let answered = |answer: &Answer| answer.arrived == Some(true) && answer.replied;
-        let asked = self.scene.destination == Some(node) && self.in_words();
-        node == self.scene.source
+        let asked = self.input.destination == Some(node) && self.in_words();
+        node == self.input.source
             || self.lost.drops.iter().any(|fact| *fact.node == *node)
             || (asked && self.lost.answer.as_ref().is_some_and(answered))
     }
@@ -33,15 +33,15 @@ impl Locator<'_> {
     /// somebody passes it on whom no roster says anything (a load balancer, an external address, an Ingress or a
     /// Gateway), it can be any.
     fn can_meet(&self, node: &str) -> bool {
-        let Self { scene, lost, .. } = self;
-        let target = &scene.probe.target;
-        if node == scene.source || scene.destination == Some(node) || target.is_frontend() {
+        let Self { input, lost, .. } = self;
+        let target = &input.probe.target;
+        if node == input.source || input.destination == Some(node) || target.is_frontend() {
             return true;
         }
         let flow = lost.flow.map(|flow| flow.destination.ip());
         let mut sent_to =
-            [Some(scene.probe.address), lost.probed_address(scene.probe), flow].into_iter().flatten();
-        if sent_to.any(|address| scene.roster.owner(address).is_some_and(|owner| owner.node == node)) {
+            [Some(input.probe.address), lost.probed_address(input.probe), flow].into_iter().flatten();
+        if sent_to.any(|address| input.roster.owner(address).is_some_and(|owner| owner.node == node)) {
             return true;
         }
         if matches!(target.kind, TargetKind::Node | TargetKind::Pod) {
@@ -50,9 +50,9 @@ impl Locator<'_> {
         if target.is_at(ServiceAddress::LoadBalancer) || target.is_at(ServiceAddress::ExternalIp) {
             return true;
         }
-        let service = scene.roster.services.get(&format!("{}/{}", target.namespace, target.name));
+        let service = input.roster.services.get(&format!("{}/{}", target.namespace, target.name));
         let backends = service.into_iter().flat_map(|service| &service.backends);
-        backends.filter_map(|backend| scene.roster.owner(backend.address)).any(|owner| owner.node == node)
+        backends.filter_map(|backend| input.roster.owner(backend.address)).any(|owner| owner.node == node)
     }
 
     /// A kernel's record. Where no packet of the probe's can come to that node, as far as anybody knows, its agent alone
@@ -74,12 +74,12 @@ impl Locator<'_> {
         if self.borne_out(&at.node) {
             return located;
         }
-        let asks = self.in_words() && self.scene.destination == Some(at.node.as_str());
-        let sees = matches!(self.scene.sight, Sight::Sees { .. });
-        let may_ask = asks && sees && !self.scene.give_up && self.lost.answer.is_none();
+        let asks = self.in_words() && self.input.destination == Some(at.node.as_str());
+        let sees = matches!(self.input.sight, Sight::Sees { .. });
+        let may_ask = asks && sees && !self.input.give_up && self.lost.answer.is_none();
         let want = if may_ask { self.want() } else { None };
         if want.is_none() {
-            self.evidence.push(format!("{} alone says so", self.scene.source));
+            self.evidence.push(format!("{} alone says so", self.input.source));
         }
         let location = located.location.map(|at| Location { certainty: Certainty::Inferred, ..at });
         Located { location, want, ..located }
@@ -97,7 +97,7 @@ impl Locator<'_> {
             let half = direction(half);
             self.evidence.push(format!("{node} says that its kernel dropped the {half}, too"));
         }
-        let Some(destination) = self.scene.destination.filter(|node| *node != &*drop.node) else { return };
+        let Some(destination) = self.input.destination.filter(|node| *node != &*drop.node) else { return };
         let arrived = self.lost.answer.as_ref().and_then(|answer| answer.arrived);
         if half == Direction::Request && arrived == Some(true) {
             self.evidence.push(format!("but the kernel of {destination} saw the request"));

@@ -15,16 +15,16 @@ use crate::words::location::{hook_name, passing};
 impl Locator<'_> {
     /// Nothing came back, and no kernel reported a drop: only conclusions are left.
     pub(super) fn silence(&mut self) -> Located {
-        let source = self.scene.source;
+        let source = self.input.source;
         let sample = &self.lost.sample;
-        if !self.scene.settled {
+        if !self.input.settled {
             // Meanwhile the destination can be asked.
             let want = if self.may_ask() { self.want() } else { None };
             let why = "waiting for what the kernels on its way have to report";
             return Located { want: want.or(Some(Want::Reports)), ..unlocated(why) };
         }
-        if let Some(flow) = self.lost.flow.filter(|flow| flow.destination.ip() != self.scene.probe.address) {
-            let backend = whose(self.scene.roster, flow.destination.ip());
+        if let Some(flow) = self.lost.flow.filter(|flow| flow.destination.ip() != self.input.probe.address) {
+            let backend = whose(self.input.roster, flow.destination.ip());
             self.evidence.push(format!("it was sent to backend {}", backend.trim_start_matches("pod ")));
         }
         if let Some(last) = sample.reply_hooks.last() {
@@ -37,13 +37,13 @@ impl Locator<'_> {
             return self.beyond_source(None);
         }
         let last = sample.request_hooks.last();
-        let inside = self.scene.destination == Some(source);
+        let inside = self.input.destination == Some(source);
         match last {
             Some(last) => {
                 self.evidence.push(format!("the request was last seen on {source} {}", passing(last)));
             }
-            None => match &self.scene.source_pod {
-                Some(pod) if !self.scene.source_watches_pods => {
+            None => match &self.input.source_pod {
+                Some(pod) if !self.input.source_watches_pods => {
                     return unlocated(&format!("no hook to see whether it came out of pod {pod}"));
                 }
                 Some(pod) => self.evidence.push(format!("no hook of {source} saw it come out of pod {pod}")),
@@ -69,14 +69,14 @@ impl Locator<'_> {
         if let Some(gone) = sample.request_hooks.iter().rev().find(|hook| left(hook)).filter(|_| !inside) {
             return self.beyond_source(Some(gone));
         }
-        if !inside && !self.scene.source_watches_uplinks {
+        if !inside && !self.input.source_watches_uplinks {
             return unlocated(&format!("no hook at an uplink of {source} to see whether it left"));
         }
-        if let Some(located) = self.pod_cut_off(source, self.scene.pod_link_down).filter(|_| inside) {
+        if let Some(located) = self.pod_cut_off(source, self.input.pod_link_down).filter(|_| inside) {
             return located;
         }
         if let Some(located) =
-            self.pod_cut_off(source, self.scene.source_link_down).filter(|_| last.is_none())
+            self.pod_cut_off(source, self.input.source_link_down).filter(|_| last.is_none())
         {
             return located;
         }
@@ -86,7 +86,7 @@ impl Locator<'_> {
             Some(last) => self.seen_at(source, last, Direction::Request),
             None => inferred(Location {
                 node: source.to_owned(),
-                pod: self.scene.source_pod.clone().unwrap_or_default(),
+                pod: self.input.source_pod.clone().unwrap_or_default(),
                 stage: Stage::Send,
                 direction: Direction::Request,
                 ..Default::default()
@@ -96,24 +96,24 @@ impl Locator<'_> {
 
     /// Whether the request reached its destination's node, as far as anybody there said.
     fn arrived(&self) -> Option<bool> {
-        let balanced = self.scene.probe.target.kind == TargetKind::Service;
+        let balanced = self.input.probe.target.kind == TargetKind::Service;
         let reported = self.lost.arrival.filter(|_| !balanced);
         reported.or_else(|| self.lost.answer.as_ref().and_then(|answer| answer.arrived))
     }
 
     /// The destination's agent can still be asked for what it keeps.
     fn may_ask(&self) -> bool {
-        let sees = matches!(self.scene.sight, Sight::Sees { .. });
-        let inside = self.scene.destination == Some(self.scene.source);
-        sees && !inside && !self.scene.give_up && self.lost.answer.is_none() && self.want().is_some()
+        let sees = matches!(self.input.sight, Sight::Sees { .. });
+        let inside = self.input.destination == Some(self.input.source);
+        sees && !inside && !self.input.give_up && self.lost.answer.is_none() && self.want().is_some()
     }
 
     /// Nothing was lost: the answer came when nobody waited for it any more.
     pub(super) fn late(&mut self, how: &str) -> Located {
         self.evidence.push(how.to_owned());
         // A handshake asks no program: its kernel was late with it, or the way.
-        let asks = self.scene.probe.kind != ProbeKind::Tcp;
-        match self.scene.destination.filter(|_| asks && self.scene.echo_answered && !self.relayed()) {
+        let asks = self.input.probe.kind != ProbeKind::Tcp;
+        match self.input.destination.filter(|_| asks && self.input.echo_answered && !self.relayed()) {
             Some(destination) => {
                 self.evidence.push("echo requests to the same address are answered in time".to_owned());
                 self.behind_socket(destination)
@@ -124,17 +124,17 @@ impl Locator<'_> {
 
     /// The request left its node, as far as its node knows.
     fn beyond_source(&mut self, last: Option<&HookSeen>) -> Located {
-        let scene = self.scene;
-        let Some(destination) = scene.destination else {
-            let address = self.lost.flow.map_or(scene.probe.address, |flow| flow.destination.ip());
+        let input = self.input;
+        let Some(destination) = input.destination else {
+            let address = self.lost.flow.map_or(input.probe.address, |flow| flow.destination.ip());
             return unlocated(&format!(
                 "left {}; {address} is no node or pod of the cluster, and nobody there can be asked",
-                scene.source
+                input.source
             ));
         };
         let answer = self.lost.answer.as_ref();
         // Of a service's backends each counts what itself gets.
-        let balanced = scene.probe.target.kind == TargetKind::Service;
+        let balanced = input.probe.target.kind == TargetKind::Service;
         let arrived = match self.lost.arrival.filter(|_| !balanced) {
             Some(arrived) => {
                 let word = if arrived { "had arrived" } else { "had not arrived" };
@@ -159,20 +159,20 @@ impl Locator<'_> {
     }
 
     fn unknown(&mut self, destination: &str, last: Option<&HookSeen>) -> Located {
-        match &self.scene.sight {
+        match &self.input.sight {
             // Whatever is between this node's uplink and the target's socket may have dropped it.
             Sight::NoAgent | Sight::Silent => {
-                self.evidence.push(if self.scene.sight == Sight::Silent {
+                self.evidence.push(if self.input.sight == Sight::Silent {
                     format!("the agent of {destination} has fallen silent")
                 } else {
                     format!("node {destination} has no agent to ask")
                 });
-                if self.scene.echo_answered {
+                if self.input.echo_answered {
                     self.note_echo_answered();
                 }
                 let left = match last {
-                    Some(hook) => format!("left {} through {}", self.scene.source, hook_name(hook)),
-                    None => format!("no hooks on {}", self.scene.source),
+                    Some(hook) => format!("left {} through {}", self.input.source, hook_name(hook)),
+                    None => format!("no hooks on {}", self.input.source),
                 };
                 unlocated(&format!("{left}; nobody on {destination} can tell whether it arrived"))
             }
@@ -180,26 +180,26 @@ impl Locator<'_> {
                 self.evidence.push(format!("the agent of {destination} has no kernel hooks"));
                 unlocated(&format!(
                     "left {}; {destination} cannot tell whether it arrived",
-                    self.scene.source
+                    self.input.source
                 ))
             }
             Sight::Elsewhere => {
-                let network = scene_network(self.scene.probe);
+                let network = scene_network(self.input.probe);
                 self.evidence.push(format!("no hook of {destination} is known to see network {network}"));
                 unlocated(&format!(
                     "left {}; {destination} cannot tell whether it arrived on network {network}",
-                    self.scene.source
+                    self.input.source
                 ))
             }
-            Sight::Sees { .. } if self.scene.give_up && self.want().is_some() => unlocated(&format!(
+            Sight::Sees { .. } if self.input.give_up && self.want().is_some() => unlocated(&format!(
                 "left {}; no answer from {destination} whether it arrived",
-                self.scene.source
+                self.input.source
             )),
             // Its kernel reports each packet of such a flow that it drops.
             Sight::Sees { .. }
                 if self.reports_drops()
                     && self.want().is_none()
-                    && self.scene.echo_answered
+                    && self.input.echo_answered
                     && !self.relayed() =>
             {
                 self.note_echo_answered();
@@ -208,7 +208,7 @@ impl Locator<'_> {
             }
             Sight::Sees { .. } => {
                 let want = self.want();
-                let source = self.scene.source;
+                let source = self.input.source;
                 let why = match want {
                     Some(_) => format!("left {source}; waiting for the answer of {destination}"),
                     None => format!("left {source}; {destination} keeps no record of such flows"),
@@ -221,7 +221,7 @@ impl Locator<'_> {
     /// What the destination's kernel keeps: per path of probes with a header, flows to its own responder, and flows
     /// from a probe port. Others leave no trace there but their drops.
     pub(super) fn want(&self) -> Option<Want> {
-        let probe = self.scene.probe;
+        let probe = self.input.probe;
         if probe.kind.carries_header() {
             return Some(Want::Path);
         }
@@ -233,7 +233,7 @@ impl Locator<'_> {
     /// The request arrived at the destination node; the source has seen no reply.
     fn after_arrival(&mut self, destination: &str, answer: Option<&Answer>) -> Located {
         let Some(answer) = answer else {
-            let ask = matches!(self.scene.sight, Sight::Sees { .. }) && !self.scene.give_up;
+            let ask = matches!(self.input.sight, Sight::Sees { .. }) && !self.input.give_up;
             let place =
                 Location { node: destination.to_owned(), direction: Direction::Reply, ..Default::default() };
             let summary = format!("the request reached {destination}, its reply got lost");
@@ -242,16 +242,16 @@ impl Locator<'_> {
         };
         if !answer.replied {
             self.evidence.push(format!("no hook of {destination} saw a reply to it"));
-            if let Some(located) = self.pod_cut_off(destination, self.scene.pod_link_down) {
+            if let Some(located) = self.pod_cut_off(destination, self.input.pod_link_down) {
                 return located;
             }
             if let Some(located) = self.cannot_answer(destination) {
                 return located;
             }
-            if self.scene.reverse_unreported && !self.scene.give_up {
+            if self.input.reverse_unreported && !self.input.give_up {
                 let why = format!(
                     "reached {destination}; waiting for whether it can send to {}",
-                    self.scene.source
+                    self.input.source
                 );
                 return Located { want: Some(Want::Reports), ..unlocated(&why) };
             }
@@ -267,7 +267,7 @@ impl Locator<'_> {
         };
         self.evidence.push(format!("its reply was last seen on {destination} {}", passing(&hook)));
         if !left(&hook) {
-            if !self.scene.destination_watches_uplinks {
+            if !self.input.destination_watches_uplinks {
                 return unlocated(&format!(
                     "no hook at an uplink of {destination} to see whether its reply left"
                 ));
@@ -277,15 +277,15 @@ impl Locator<'_> {
         if self.lost.sample.unwatched {
             return unlocated(&format!(
                 "the reply left {destination}; no hooks on {} to see it",
-                self.scene.source
+                self.input.source
             ));
         }
-        let datagrams = self.scene.probe.kind == ProbeKind::Dns && !self.scene.probe.over_tcp();
-        if datagrams && !self.scene.promptly_answered {
+        let datagrams = self.input.probe.kind == ProbeKind::Dns && !self.input.probe.over_tcp();
+        if datagrams && !self.input.promptly_answered {
             // Whoever asked may have stopped waiting before it left.
             return unlocated(&format!("its reply left {destination}, perhaps after the deadline"));
         }
-        self.evidence.push(format!("no hook of {} saw it", self.scene.source));
+        self.evidence.push(format!("no hook of {} saw it", self.input.source));
         let back = self.lost.sample.request_hooks.last().filter(|hook| hook.egress);
         inferred(Location {
             node: destination.to_owned(),
@@ -293,7 +293,7 @@ impl Locator<'_> {
             role: hook.role,
             stage: Stage::Wire,
             direction: Direction::Reply,
-            next_node: self.scene.source.to_owned(),
+            next_node: self.input.source.to_owned(),
             next_interface: back.map(|hook| hook.interface.clone()).unwrap_or_default(),
             ..Default::default()
         })

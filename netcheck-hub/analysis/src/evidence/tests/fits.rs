@@ -158,17 +158,17 @@ fn what_one_agent_says_of_another_node_proves_nothing() {
     let sample = LostSample { dns_rcode: "SERVFAIL".to_owned(), flow: to_web_3, ..Default::default() };
     let dns = world.probe("dns/kube-system/coredns-x", ProbeKind::Dns);
     let mut failed = Lost::new(sample, Outcome::DnsError, SENT_NS, SENT_NS);
-    let scene = |lost: &Lost| LocateInput { source: "n2", ..world.scene(dns, lost) };
+    let input = |lost: &Lost| LocateInput { source: "n2", ..world.input(dns, lost) };
     failed.flow = Some(Flow { kind: ProbeKind::Dns, ..flow([10, 0, 0, 2], 61_000, [10, 244, 1, 53], 53) });
-    let asking = locate::locate(&scene(&failed), &failed);
+    let asking = locate::locate(&input(&failed), &failed);
     assert_eq!(
         (place(&asking).as_str(), asking.want),
         ("n1 - Application Request inferred", Some(Want::Flow))
     );
     failed.answer = Some(Answer { arrived: Some(true), replied: true, ..Answer::default() });
-    assert_eq!(place(&locate::locate(&scene(&failed), &failed)), "n1 - Application Request observed");
+    assert_eq!(place(&locate::locate(&input(&failed), &failed)), "n1 - Application Request observed");
     failed.answer = Some(Answer { arrived: Some(true), replied: false, ..Answer::default() });
-    let denied = locate::locate(&scene(&failed), &failed);
+    let denied = locate::locate(&input(&failed), &failed);
     assert_eq!(denied.evidence.last().unwrap(), "n2 alone says so");
 }
 

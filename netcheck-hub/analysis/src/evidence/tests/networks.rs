@@ -32,24 +32,24 @@ fn lost(hooks: &[HookSeen]) -> Lost {
 
 fn located(lost: &Lost, direct: impl Fn(&mut LocateInput<'_>)) -> Located {
     let world = World::of(&format!("{CLUSTER}{VANTAGES}"));
-    let mut scene = world.scene(world.probe(DB, ProbeKind::Icmp), lost);
-    scene.source_pod = Some("netcheck/vantage-1".to_owned());
-    assert_eq!(scene.destination, Some("n2"), "by the address on the network");
-    direct(&mut scene);
-    locate(&scene, lost)
+    let mut input = world.input(world.probe(DB, ProbeKind::Icmp), lost);
+    input.source_pod = Some("netcheck/vantage-1".to_owned());
+    assert_eq!(input.destination, Some("n2"), "by the address on the network");
+    direct(&mut input);
+    locate(&input, lost)
 }
 
 #[test]
 fn where_no_hook_is_known_to_see_the_network_there_is_no_place() {
     // A virtual function of a network card goes past the node's kernel: nobody saw anything.
-    let source = located(&lost(&[]), |scene| {
-        (scene.give_up, scene.source_watches_pods, scene.source_watches_uplinks) = (true, false, false);
-        scene.sight = Sight::Elsewhere;
+    let source = located(&lost(&[]), |input| {
+        (input.give_up, input.source_watches_pods, input.source_watches_uplinks) = (true, false, false);
+        input.sight = Sight::Elsewhere;
     });
     assert!(place(&source).starts_with("unlocated: no hook to see whether it came out"), "{source:?}");
     // The source's hooks see it, the destination's may not.
-    let beyond = located(&lost(&[veth(false), uplink(true)]), |scene| {
-        (scene.give_up, scene.sight) = (true, Sight::Elsewhere);
+    let beyond = located(&lost(&[veth(false), uplink(true)]), |input| {
+        (input.give_up, input.sight) = (true, Sight::Elsewhere);
     });
     assert_eq!(place(&beyond), "unlocated: left n1; n2 cannot tell whether it arrived on network a/storage");
     let fact = "no hook of n2 is known to see network a/storage".to_owned();
@@ -60,8 +60,8 @@ fn where_no_hook_is_known_to_see_the_network_there_is_no_place() {
 fn where_hooks_see_the_network_its_losses_are_located_as_any() {
     let mut answered = lost(&[veth(false), uplink(true)]);
     answered.answer = Some(Answer { arrived: Some(false), ..Answer::default() });
-    let wire = located(&answered, |scene| scene.give_up = true);
+    let wire = located(&answered, |input| input.give_up = true);
     assert_eq!(place(&wire), "n1 eth0 Wire Request inferred n2");
-    let inside = located(&lost(&[]), |scene| scene.give_up = true);
+    let inside = located(&lost(&[]), |input| input.give_up = true);
     assert_eq!(place(&inside), "n1 - Send Request inferred");
 }

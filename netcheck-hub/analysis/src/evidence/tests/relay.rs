@@ -111,7 +111,7 @@ fn a_dns_error_behind_a_node_port_is_nobodys_in_particular() {
     lost.flow = Some(flow([10, 0, 0, 1], 40_000, [10, 0, 0, 2], 30080));
     let probe = Probe { kind: ProbeKind::Dns, ..world.probe(NODE_PORT, ProbeKind::Tcp).clone() };
     assert_eq!(
-        place(&locate(&world.scene(&probe, &lost), &lost)),
+        place(&locate(&world.input(&probe, &lost), &lost)),
         "unlocated: SERVFAIL at NodePort 30080 on n2, from whichever server it was passed on to"
     );
 }
@@ -147,8 +147,8 @@ fn what_reached_a_node_port_is_not_last_seen_there() {
     lost.answer = None;
     lost.flow = Some(flow([10, 0, 0, 1], 40_000, [10, 0, 0, 2], 30080));
     let probe = world.probe(NODE_PORT, ProbeKind::Tcp);
-    let scene = LocateInput { echo_answered: true, ..world.scene(probe, &lost) };
-    assert!(locate(&scene, &lost).location.is_none());
+    let input = LocateInput { echo_answered: true, ..world.input(probe, &lost) };
+    assert!(locate(&input, &lost).location.is_none());
 }
 
 #[test]

@@ -56,14 +56,14 @@ fn a_nodes_own_dns_cache_is_on_that_very_node() {
         ),
     ] {
         let lost = Lost::new(sample.clone(), outcome, 0, 0);
-        let located = locate(&world.scene(probe, &lost), &lost);
+        let located = locate(&world.input(probe, &lost), &lost);
         assert_eq!((place(&located).as_str(), located.summary.as_str()), (place_of, summary));
     }
     // From a pod of the node: it came to the node, and that is all that its hooks can know.
     let request_hooks = vec![veth(false)];
     let silent = LostSample { request_hooks, ..Default::default() };
     let lost = Lost::new(silent, Outcome::Timeout, 0, 0);
-    assert_eq!(place(&locate(&world.scene(probe, &lost), &lost)), "n1 veth1 Ingress Unknown inferred");
+    assert_eq!(place(&locate(&world.input(probe, &lost), &lost)), "n1 veth1 Ingress Unknown inferred");
 }
 
 #[test]

@@ -13,7 +13,7 @@ fn what_the_source_saw_bounds_the_place() {
     };
     let asks = "unlocated: was not seen to leave n1; waiting for the answer of its destination";
     let young =
-        LocateInput { settled: false, ..world.scene(world.probe("node/n2", ProbeKind::Icmp), &timed_out()) };
+        LocateInput { settled: false, ..world.input(world.probe("node/n2", ProbeKind::Icmp), &timed_out()) };
     let located = locate(&young, &timed_out());
     assert_eq!((located.location.is_none(), located.want), (true, Some(Want::Path)), "asked meanwhile");
     let young = LocateInput { destination: Some("n1"), ..young };
@@ -120,7 +120,7 @@ fn a_destination_that_cannot_send_back_is_where_the_reply_died() {
     let world = World::new();
     let probe = world.probe("node/n2", ProbeKind::Icmp);
     let located = |lost: &Lost| {
-        locate(&LocateInput { reverse_errno: Some("EINVAL"), ..world.scene(probe, lost) }, lost)
+        locate(&LocateInput { reverse_errno: Some("EINVAL"), ..world.input(probe, lost) }, lost)
     };
     let mut lost = timed_out();
     let last_request_hook = Some(uplink(false));
@@ -128,8 +128,8 @@ fn a_destination_that_cannot_send_back_is_where_the_reply_died() {
     assert_eq!(place(&located(&lost)), "n2 - Routing Reply inferred");
     // Until its agent has reported a probe of its own to this source, nobody knows whether it could.
     let unreported = |give_up| {
-        let scene = LocateInput { reverse_unreported: true, give_up, ..world.scene(probe, &lost) };
-        locate(&scene, &lost)
+        let input = LocateInput { reverse_unreported: true, give_up, ..world.input(probe, &lost) };
+        locate(&input, &lost)
     };
     assert!(unreported(false).location.is_none() && unreported(false).want == Some(Want::Reports));
     assert_eq!(place(&unreported(true)), "n2 eth0 Ingress Unknown inferred");
@@ -194,12 +194,12 @@ fn without_hooks_at_the_uplinks_nothing_is_said_to_have_stayed() {
     let mut lost = timed_out();
     lost.sample.request_hooks = vec![hook("flannel.1", InterfaceRole::Tunnel, true)];
     lost.answer = Some(Answer { arrived: Some(false), ..Answer::default() });
-    let blind = LocateInput { source_watches_uplinks: false, ..world.scene(probe, &lost) };
+    let blind = LocateInput { source_watches_uplinks: false, ..world.input(probe, &lost) };
     assert!(locate(&blind, &lost).location.is_none());
     let last_reply_hook = Some(hook("flannel.1", InterfaceRole::Tunnel, true));
     lost.answer = Some(Answer { arrived: Some(true), replied: true, last_reply_hook, ..Answer::default() });
     assert_eq!(place(&world.locate("node/n2", ProbeKind::Icmp, &lost)), "n2 flannel.1 Egress Reply inferred");
-    let blind = LocateInput { destination_watches_uplinks: false, ..world.scene(probe, &lost) };
+    let blind = LocateInput { destination_watches_uplinks: false, ..world.input(probe, &lost) };
     assert!(locate(&blind, &lost).location.is_none());
 }
 
@@ -215,7 +215,7 @@ fn a_datagrams_answer_that_left_may_have_left_too_late() {
         ..Answer::default()
     });
     let probe = world.probe("dns/kube-system/coredns-x", ProbeKind::Dns);
-    let from_n2 = LocateInput { source: "n2", destination: Some("n1"), ..world.scene(probe, &lost) };
+    let from_n2 = LocateInput { source: "n2", destination: Some("n1"), ..world.input(probe, &lost) };
     let located = locate(&from_n2, &lost);
     assert!(located.location.is_none() && located.summary.contains("perhaps after"), "{located:?}");
     let located = locate(&LocateInput { promptly_answered: true, ..from_n2 }, &lost);
@@ -286,8 +286,8 @@ fn a_pod_whose_link_is_down_is_where_its_packets_end() {
     let mut link =
         PodLinkDown { interface: "veth1".to_owned(), pod: "default/web-2".to_owned(), ..Default::default() };
     let locate_with = |source, link: &PodLinkDown, lost: &Lost| {
-        let scene = world.scene(probe, lost);
-        locate(&LocateInput { source, pod_link_down: Some(link), ..scene }, lost)
+        let input = world.input(probe, lost);
+        locate(&LocateInput { source, pod_link_down: Some(link), ..input }, lost)
     };
     let node = destination(&world.roster, "n1", probe, &lost).unwrap();
     for source in ["n1", node] {
@@ -332,8 +332,8 @@ fn silence_behind_a_pods_link_means_its_socket_only_where_drops_are_reported() {
         let mut lost = timed_out();
         lost.answer =
             Some(Answer { arrived: Some(true), last_request_hook: Some(veth(true)), ..Answer::default() });
-        let scene = LocateInput { echo_answered, sight: sees(drops), ..world.scene(probe, &lost) };
-        let located = locate(&scene, &lost);
+        let input = LocateInput { echo_answered, sight: sees(drops), ..world.input(probe, &lost) };
+        let located = locate(&input, &lost);
         assert_eq!(place(&located), expected, "{kind:?}, {echo_answered}, {drops}");
         let caveat =
             located.evidence.iter().any(|line| line == "whether the kernel of n2 dropped it is not known");

@@ -18,10 +18,10 @@ fn from_pod(
 }
 
 fn located(world: &World, target: &str, lost: &Lost, direct: impl Fn(&mut LocateInput<'_>)) -> Located {
-    let mut scene = world.scene(world.probe(target, ProbeKind::Icmp), lost);
-    scene.source_pod = Some(POD.to_owned());
-    direct(&mut scene);
-    locate(&scene, lost)
+    let mut input = world.input(world.probe(target, ProbeKind::Icmp), lost);
+    input.source_pod = Some(POD.to_owned());
+    direct(&mut input);
+    locate(&input, lost)
 }
 
 fn pod(located: &Located) -> &str {
@@ -31,13 +31,13 @@ fn pod(located: &Located) -> &str {
 #[test]
 fn what_never_came_out_of_its_pod_died_in_there() {
     let world = World::new();
-    let refuted = |scene: &mut LocateInput<'_>| scene.give_up = true;
+    let refuted = |input: &mut LocateInput<'_>| input.give_up = true;
     for target in ["node/n2", "node/n1", "pod/default/web-2"] {
         let located = from_pod(&world, target, &[], refuted);
         assert_eq!(place(&located), "n1 - Send Request inferred", "{target}");
         assert_eq!(pod(&located), POD);
-        let blind = from_pod(&world, target, &[], |scene| {
-            (scene.give_up, scene.source_watches_pods) = (true, false);
+        let blind = from_pod(&world, target, &[], |input| {
+            (input.give_up, input.source_watches_pods) = (true, false);
         });
         assert!(place(&blind).starts_with("unlocated: no hook to see whether it came out"), "{blind:?}");
     }
@@ -46,12 +46,12 @@ fn what_never_came_out_of_its_pod_died_in_there() {
 #[test]
 fn of_two_pods_on_the_way_the_right_one_is_named() {
     let world = World::new();
-    let silent = |scene: &mut LocateInput<'_>| scene.give_up = true;
+    let silent = |input: &mut LocateInput<'_>| input.give_up = true;
     // Out of its own link, and not seen at any later place of the node.
     let out = from_pod(&world, "node/n2", &[veth(false)], silent);
     assert_eq!((place(&out).as_str(), pod(&out)), ("n1 veth1 Ingress Request inferred", POD));
     // To a pod of its own node, and into that one's link.
-    let inside = |scene: &mut LocateInput<'_>| (scene.give_up, scene.destination) = (true, Some("n1"));
+    let inside = |input: &mut LocateInput<'_>| (input.give_up, input.destination) = (true, Some("n1"));
     let into = from_pod(&world, "pod/default/web-2", &[veth(false), veth(true)], inside);
     assert_eq!((place(&into).as_str(), pod(&into)), ("n1 veth1 Egress Unknown inferred", "default/web-2"));
 }
@@ -85,8 +85,8 @@ fn its_own_link_that_is_down_is_where_its_packets_end() {
     let link = PodLinkDown { interface: "veth7".to_owned(), pod: POD.to_owned(), ..Default::default() };
     let sample = LostSample { path: PathId(1), sequence: 7, ..Default::default() };
     let lost = Lost::new(sample, Outcome::Timeout, 100 * SECOND_NS, 101 * SECOND_NS);
-    let mut scene = world.scene(world.probe("node/n2", ProbeKind::Icmp), &lost);
-    (scene.source_pod, scene.source_link_down, scene.give_up) = (Some(POD.to_owned()), Some(&link), true);
-    let down = locate(&scene, &lost);
+    let mut input = world.input(world.probe("node/n2", ProbeKind::Icmp), &lost);
+    (input.source_pod, input.source_link_down, input.give_up) = (Some(POD.to_owned()), Some(&link), true);
+    let down = locate(&input, &lost);
     assert_eq!((place(&down).as_str(), pod(&down)), ("n1 veth7 Egress Request inferred", POD));
 }
