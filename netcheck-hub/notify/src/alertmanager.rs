@@ -12,7 +12,7 @@ use http::header::CONTENT_TYPE;
 use netcheck_outbound::Client;
 use serde::Serialize;
 
-use crate::ledger::{Event, Message, Style};
+use crate::sent_log::{Event, Message, Style};
 use crate::task::{Receiver, SendError, deliver};
 use crate::words::{Label, labels, text, time};
 

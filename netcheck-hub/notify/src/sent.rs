@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::{Change, Sent};
+use crate::sent_log::{Change, Sent};
 
 /// First word of a store's file. Another one is another version's, or nobody's.
 const FORMAT: &str = "netcheck-notify 1";

@@ -10,9 +10,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use crate::ledger::{Change, Event, Ledger, Message, Style};
 use crate::notice::Notice;
 use crate::sent::SentStore;
+use crate::sent_log::{Change, Event, Message, SentLog, Style};
 
 /// How often it looks whether a repetition is due.
 const LOOK: Duration = Duration::from_secs(1);
@@ -78,7 +78,7 @@ pub struct NotifyTask<R> {
     notices: watch::Receiver<Arc<Vec<Notice>>>,
     store: Arc<dyn SentStore>,
     entry: Entry,
-    ledger: Ledger,
+    log: SentLog,
     patience: Patience,
     /// Nothing is sent before that.
     not_before: Option<Instant>,
@@ -104,9 +104,9 @@ impl<R: Receiver> NotifyTask<R> {
             tracing::warn!(receiver = R::NAME, "{note}");
             entry.update(|standing| standing.note(note));
         }
-        let ledger = Ledger::new(receiver.style(), kept, now_ns());
+        let log = SentLog::new(receiver.style(), kept, now_ns());
         let patience = Patience::new(FIRST_PAUSE, LONGEST_PAUSE);
-        Self { receiver, notices, store, entry, ledger, patience, not_before: None, unsaved: Vec::new() }
+        Self { receiver, notices, store, entry, log, patience, not_before: None, unsaved: Vec::new() }
     }
 
     /// Sends until cancelled.
@@ -130,9 +130,9 @@ impl<R: Receiver> NotifyTask<R> {
     async fn turn(&mut self) {
         loop {
             let notices = self.wanted();
-            let changes = self.ledger.look(&notices, now_ns());
+            let changes = self.log.look(&notices, now_ns());
             self.keep(changes).await;
-            let due = self.ledger.due(&notices, now_ns());
+            let due = self.log.due(&notices, now_ns());
             self.show(&due);
             if due.is_empty() || self.not_before.is_some_and(|then| Instant::now() < then) {
                 return;
@@ -162,7 +162,7 @@ impl<R: Receiver> NotifyTask<R> {
             }
             self.patience.reset();
             self.not_before = None;
-            let changes = self.ledger.done(batch, now_ns());
+            let changes = self.log.done(batch, now_ns());
             self.keep(changes).await;
         }
     }
@@ -190,7 +190,7 @@ impl<R: Receiver> NotifyTask<R> {
 
     fn show(&self, due: &[Message]) {
         let waiting = due.iter().filter(|message| message.event != Event::Repeated).count();
-        let dropped = self.ledger.dropped();
+        let dropped = self.log.dropped();
         self.entry.update(|standing| {
             standing.pending = u64::try_from(waiting).unwrap_or(u64::MAX);
             standing.dropped = dropped;

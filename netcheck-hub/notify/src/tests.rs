@@ -7,9 +7,9 @@ use proptest::prelude::{Strategy, any, prop_oneof};
 use proptest::{collection, prop_assert, prop_assert_eq, proptest};
 use serde_json::Value;
 
-use crate::ledger::SETTLE;
+use crate::sent_log::SETTLE;
 use crate::{
-    Change, Event, FileStore, Label, LabelError, Ledger, Message, Notice, Sent, SentStore as _, Style,
+    Change, Event, FileStore, Label, LabelError, Message, Notice, Sent, SentLog, SentStore as _, Style,
     alertmanager, webhook,
 };
 
@@ -40,14 +40,14 @@ fn events(messages: &[Message]) -> Vec<(Event, &str)> {
 
 /// Looks, sends all that is due, keeps what is to be kept.
 fn turn(
-    ledger: &mut Ledger,
+    log: &mut SentLog,
     kept: &mut BTreeMap<String, Sent>,
     notices: &[Notice],
     now_ns: i64,
 ) -> Vec<Message> {
-    let mut changes = ledger.look(notices, now_ns);
-    let due = ledger.due(notices, now_ns);
-    changes.extend(ledger.done(&due, now_ns));
+    let mut changes = log.look(notices, now_ns);
+    let due = log.due(notices, now_ns);
+    changes.extend(log.done(&due, now_ns));
     for Change { key, sent } in changes {
         match sent {
             Some(sent) => drop(kept.insert(key, sent)),
@@ -57,15 +57,15 @@ fn turn(
     due
 }
 
-fn again(style: Style, kept: &BTreeMap<String, Sent>, now_ns: i64) -> Ledger {
-    Ledger::new(style, kept.clone().into_iter().collect(), now_ns)
+fn again(style: Style, kept: &BTreeMap<String, Sent>, now_ns: i64) -> SentLog {
+    SentLog::new(style, kept.clone().into_iter().collect(), now_ns)
 }
 
 #[test]
 fn one_incident_from_its_opening_to_its_end() {
     for style in [REPEATED, Style::Once] {
-        let (mut ledger, mut kept) = (Ledger::new(style, Vec::new(), 0), BTreeMap::new());
-        let mut turn_at = |notices: &[Notice], at| turn(&mut ledger, &mut kept, notices, at * S);
+        let (mut log, mut kept) = (SentLog::new(style, Vec::new(), 0), BTreeMap::new());
+        let mut turn_at = |notices: &[Notice], at| turn(&mut log, &mut kept, notices, at * S);
         assert_eq!(events(&turn_at(&[notice("a")], 1)), [(Event::Opened, "a")]);
         assert_eq!(turn_at(&[notice("a")], 2), []);
         // More paths are no news, another cause is.
@@ -91,11 +91,11 @@ fn one_incident_from_its_opening_to_its_end() {
 
 #[test]
 fn what_came_and_went_unheard_is_sent_once_to_who_wants_everything() {
-    let (mut once, mut kept) = (Ledger::new(Style::Once, Vec::new(), 10 * S), BTreeMap::new());
+    let (mut once, mut kept) = (SentLog::new(Style::Once, Vec::new(), 10 * S), BTreeMap::new());
     let both = [closed("old", 9 * S), closed("new", 11 * S)];
     assert_eq!(events(&turn(&mut once, &mut kept, &both, 12 * S)), [(Event::Closed, "new")]);
     assert_eq!(turn(&mut once, &mut kept, &both, 13 * S), []);
-    let mut repeated = Ledger::new(REPEATED, Vec::new(), 10 * S);
+    let mut repeated = SentLog::new(REPEATED, Vec::new(), 10 * S);
     assert_eq!(turn(&mut repeated, &mut kept, &both, 12 * S), []);
 }
 
@@ -103,22 +103,22 @@ fn what_came_and_went_unheard_is_sent_once_to_who_wants_everything() {
 fn a_hub_that_forgot_resolves_what_it_does_not_find_again() {
     let mut kept = BTreeMap::new();
     let both = [notice("a"), notice("b")];
-    turn(&mut Ledger::new(REPEATED, Vec::new(), 0), &mut kept, &both, S);
+    turn(&mut SentLog::new(REPEATED, Vec::new(), 0), &mut kept, &both, S);
     let began = 100 * S;
-    let mut ledger = again(REPEATED, &kept, began);
+    let mut log = again(REPEATED, &kept, began);
     // Nothing is known yet, and both are held.
-    let held = turn(&mut ledger, &mut kept, &[], began + S);
+    let held = turn(&mut log, &mut kept, &[], began + S);
     assert_eq!(events(&held), [(Event::Repeated, "a"), (Event::Repeated, "b")]);
     // One is found again under another id, and goes on under the name that the receiver knows.
     let found = Notice { id: "c".to_owned(), ..notice("a") };
-    let sent = turn(&mut ledger, &mut kept, std::slice::from_ref(&found), began + 70 * S);
+    let sent = turn(&mut log, &mut kept, std::slice::from_ref(&found), began + 70 * S);
     assert_eq!(events(&sent), [(Event::Repeated, "a"), (Event::Repeated, "b")]);
     assert_eq!(kept.keys().collect::<Vec<_>>(), ["b", "c"]);
     let settled = began + i64::try_from(SETTLE.as_nanos()).unwrap();
-    let sent = turn(&mut ledger, &mut kept, std::slice::from_ref(&found), settled);
+    let sent = turn(&mut log, &mut kept, std::slice::from_ref(&found), settled);
     assert_eq!(events(&sent), [(Event::Closed, "b")]);
     let over = Notice { closed_ns: Some(settled + S), ..found };
-    let sent = turn(&mut ledger, &mut kept, &[over], settled + 2 * S);
+    let sent = turn(&mut log, &mut kept, &[over], settled + 2 * S);
     assert_eq!(events(&sent), [(Event::Closed, "a")]);
     assert!(kept.is_empty());
 }
@@ -126,19 +126,19 @@ fn a_hub_that_forgot_resolves_what_it_does_not_find_again() {
 #[test]
 fn an_alert_ends_after_it_began_and_not_in_the_future() {
     let opened = Notice { first_seen_ns: 50 * S, ..notice("a") };
-    let mut ledger = Ledger::new(REPEATED, Vec::new(), 0);
+    let mut log = SentLog::new(REPEATED, Vec::new(), 0);
     let mut kept = BTreeMap::new();
     let alert = |messages: &[Message], at| {
         let body: Value =
             serde_json::from_str(&alertmanager::body(messages, &[], at * S, EVERY * 5)).unwrap();
         (body[0]["startsAt"].as_str().unwrap().to_owned(), body[0]["endsAt"].as_str().unwrap().to_owned())
     };
-    let open = turn(&mut ledger, &mut kept, std::slice::from_ref(&opened), 55 * S);
+    let open = turn(&mut log, &mut kept, std::slice::from_ref(&opened), 55 * S);
     assert_eq!(
         alert(&open, 55),
         ("1970-01-01T00:00:50.000Z".to_owned(), "1970-01-01T00:05:55.000Z".to_owned())
     );
-    let over = turn(&mut ledger, &mut kept, &[Notice { closed_ns: Some(60 * S), ..opened }], 61 * S);
+    let over = turn(&mut log, &mut kept, &[Notice { closed_ns: Some(60 * S), ..opened }], 61 * S);
     assert_eq!(alert(&over, 61).1, "1970-01-01T00:01:00.000Z");
     // The hub's clock was set back.
     assert_eq!(
@@ -160,8 +160,8 @@ fn labels_of_the_operator() {
         assert_eq!(text.parse::<Label>(), Err(wrong), "{text}");
     }
     let own: Vec<Label> = ["cluster=eu=1", "severity=page"].map(|text| text.parse().unwrap()).into();
-    let (mut ledger, mut kept) = (Ledger::new(Style::Once, Vec::new(), 0), BTreeMap::new());
-    let opened = turn(&mut ledger, &mut kept, &[notice("a")], S);
+    let (mut log, mut kept) = (SentLog::new(Style::Once, Vec::new(), 0), BTreeMap::new());
+    let opened = turn(&mut log, &mut kept, &[notice("a")], S);
     let document: Value = serde_json::from_str(&webhook::body(&opened[0], &own)).unwrap();
     assert_eq!(document["labels"]["cluster"], "eu=1");
     assert_eq!(document["labels"]["severity"], "page");
@@ -174,9 +174,9 @@ fn files_that_are_of_no_use_are_set_aside() {
     let dir = tempfile::tempdir().unwrap();
     let store = |name| FileStore::new(&dir.path().join("notify"), name);
     assert_eq!(store("http://a/").load(), (Vec::new(), Vec::new()));
-    let (mut ledger, now) = (Ledger::new(Style::Once, Vec::new(), 0), S);
-    let due = ledger.due(&[notice("a")], now);
-    let changes = ledger.done(&due, now);
+    let (mut log, now) = (SentLog::new(Style::Once, Vec::new(), 0), S);
+    let due = log.due(&[notice("a")], now);
+    let changes = log.done(&due, now);
     store("http://a/").save(&changes).unwrap();
     assert_eq!(store("http://a/").load().0, [("a".to_owned(), due[0].sent.clone())]);
     assert_eq!(store("http://a?").load().0, [], "another receiver's");
@@ -231,7 +231,7 @@ proptest! {
         let style = if once { Style::Once } else { REPEATED };
         let mut now_ns = S;
         let mut incidents: BTreeMap<String, Notice> = BTreeMap::new();
-        let (mut ledger, mut kept) = (Ledger::new(style, Vec::new(), now_ns), BTreeMap::new());
+        let (mut log, mut kept) = (SentLog::new(style, Vec::new(), now_ns), BTreeMap::new());
         let mut heard: BTreeMap<String, Heard> = BTreeMap::new();
         let mut count = 0;
         let end = [Step::Wait(200), Step::Send(true), Step::Wait(200), Step::Send(true)];
@@ -264,12 +264,12 @@ proptest! {
                             incidents.insert(id.clone(), Notice { id, ..one });
                         }
                     }
-                    ledger = again(style, &kept, now_ns);
+                    log = again(style, &kept, now_ns);
                 }
                 Step::Send(there) => {
                     let notices: Vec<Notice> = incidents.values().cloned().collect();
                     if !there {
-                        let changes = ledger.look(&notices, now_ns);
+                        let changes = log.look(&notices, now_ns);
                         for Change { key, sent } in changes {
                             match sent {
                                 Some(sent) => drop(kept.insert(key, sent)),
@@ -278,7 +278,7 @@ proptest! {
                         }
                         continue;
                     }
-                    for message in turn(&mut ledger, &mut kept, &notices, now_ns) {
+                    for message in turn(&mut log, &mut kept, &notices, now_ns) {
                         let one = heard.entry(message.sent.alert.clone()).or_default();
                         match message.event {
                             Event::Opened => prop_assert!(!one.open && one.sequence == 0),

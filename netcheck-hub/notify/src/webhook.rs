@@ -7,8 +7,8 @@ use http::header::CONTENT_TYPE;
 use netcheck_outbound::Client;
 use serde::Serialize;
 
-use crate::ledger::{Event, Message, Style};
 use crate::notice::{Culprit, Object};
+use crate::sent_log::{Event, Message, Style};
 use crate::task::{Receiver, SendError, deliver};
 use crate::words::{Label, labels, time};
 

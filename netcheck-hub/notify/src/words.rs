@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::{Duration, UNIX_EPOCH};
 
-use crate::ledger::Sent;
+use crate::sent_log::Sent;
 
 /// Longest annotation, in bytes: mail and chat cut them off anyway.
 const LONGEST: usize = 4096;

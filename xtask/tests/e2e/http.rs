@@ -1,7 +1,7 @@
 //! HTTP(S) and DNS over TCP and TLS: every server that misbehaves is named, with what it did; phases are parts of
 //! the whole; a packet of a TLS handshake that a kernel drops is located as any other.
 
-mod entrances;
+mod names;
 pub(crate) mod servers;
 
 use std::time::Duration;

@@ -30,7 +30,7 @@ pub struct Item {
     address: Symbol,
     service: Symbol,
     /// A service's port at one kind of address: all its node ports, say.
-    entrance: Symbol,
+    frontend: Symbol,
     backend: Symbol,
     /// What is probed is a pod, as itself or as an endpoint.
     pub to_pod: bool,
@@ -183,9 +183,9 @@ impl Build {
         };
         let spread = target.backends > 1 || target.kind == TargetKind::DnsServer || !endpoint.is_empty();
         let to_pod = target.kind == TargetKind::Pod || !endpoint.is_empty();
-        let entrance = target.at.as_ref().filter(|at| at.address != ServiceAddress::ClusterIp);
-        let entrance =
-            entrance.map_or_else(String::new, |at| format!("{full}:{} {}", at.port, at.address.key()));
+        let frontend = target.at.as_ref().filter(|at| at.address != ServiceAddress::ClusterIp);
+        let frontend =
+            frontend.map_or_else(String::new, |at| format!("{full}:{} {}", at.port, at.address.key()));
         let from_pod = fact.path.vantage == Vantage::Pod;
         let at = symptom.at.as_ref();
         let request = at.and_then(|at| match at.direction {
@@ -217,7 +217,7 @@ impl Build {
             target: self.symbol('t', &target.id),
             address: self.symbol('t', &at_address(fact)),
             service: if service { self.symbol('s', &full) } else { 0 },
-            entrance: self.symbol('s', &entrance),
+            frontend: self.symbol('s', &frontend),
             backend: if service && spread { self.symbol('b', backend) } else { 0 },
             to_pod,
             from_pod,
@@ -345,7 +345,7 @@ impl Item {
         if self.address != 0 {
             each(Suspect::Target(self.address));
         }
-        for service in [self.service, self.entrance].into_iter().filter(|&service| service != 0) {
+        for service in [self.service, self.frontend].into_iter().filter(|&service| service != 0) {
             each(Suspect::Service(service));
         }
         if self.backend != 0 {

@@ -52,7 +52,7 @@ enum Sort {
     Vantages,
     Pods,
     Services,
-    Entrances,
+    External,
     DnsServers,
     Ingresses,
 }
@@ -64,7 +64,7 @@ impl Sort {
             TargetKind::Pod if probes.iter().any(|probe| probe.kind != ProbeKind::Icmp) => Self::Vantages,
             TargetKind::Pod => Self::Pods,
             TargetKind::Service if target.is_at(ServiceAddress::ClusterIp) => Self::Services,
-            TargetKind::Service => Self::Entrances,
+            TargetKind::Service => Self::External,
             TargetKind::DnsServer => Self::DnsServers,
             TargetKind::Endpoint => Self::Ingresses,
         }
@@ -76,7 +76,7 @@ impl Sort {
             Self::Vantages => "pods with a responder of netcheck",
             Self::Pods => "other pods",
             Self::Services => "ports of services",
-            Self::Entrances => "addresses of services that are no cluster IPs",
+            Self::External => "addresses of services that are no cluster IPs",
             Self::DnsServers => "DNS servers",
             Self::Ingresses => "addresses of Ingresses and Gateways",
         }

@@ -9,13 +9,14 @@
 //! | kept | paths that are bad, and those to nodes that came back or were asked for: at most an eighth, or a quarter if one target needs it |
 //! | in turn | all others, in an order that is each node's own (`plan/order.rs`), for [`RotationSlot::length_ns`] each |
 //!
-//! **What is promised.** A node goes around its targets like a hand around a dial: a turn begins where the one before it
-//! ended, and takes as many targets as there is room for. While nothing changes, every path has a whole turn within
-//! [`RotationSlot::cover`]. When the catalog changes, the hand stays where it is and so do all other targets, for where a target is
-//! on the dial hangs on nothing but itself. So a target that was there all the time has a whole turn before the hand has
-//! been around once; what was added on the way there makes that longer by what it takes itself, one turn for a room full
-//! of paths, and what was removed makes it shorter. A target that is new has its first turn within one round as well, but that
-//! may be what is left of the turn of now. Only who is no longer probed always begins to wait as if it were new.
+//! **What is promised.** A node's targets lie on a ring, in the node's order, and a cursor goes around it: a turn begins where
+//! the one before it ended, and takes as many targets as there is room for. While nothing changes, every path has a whole
+//! turn within [`RotationSlot::cover`]. When the catalog changes, the cursor stays where it is and so do all other targets,
+//! for where a target is on the ring hangs on nothing but itself. So a target that was there all the time has a whole turn
+//! before the cursor has been around once; what was added on the way there makes that longer by what it takes itself, one turn
+//! for a room full of paths, and what was removed makes it shorter. A target that is new has its first turn within one round
+//! as well, but that may be what is left of the turn of now. Only who is no longer probed always begins to wait as if it were
+//! new.
 //!
 //! A turn is as long as it was meant to be at its begin. While it lasts, nothing is taken in from behind its end; where
 //! its targets have become too many for it, the last ones have theirs next.
@@ -74,13 +75,13 @@ pub struct RotationSlot {
     /// When the one of now ends: unix time of the hub.
     pub ends_ns: i64,
     /// Which it is.
-    pub hand: Hand,
+    pub cursor: Cursor,
 }
 
 /// The targets of one turn: from a rank in the node's order up to another one, where the next turn begins. All of them
 /// where both are the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Hand {
+pub struct Cursor {
     /// The rank of its first target, at least.
     pub from: u64,
     /// The rank after its last.
@@ -105,23 +106,23 @@ impl RotationSlot {
         let ends_ns = now_ns + length_ns - shifted_ns.rem_euclid(length_ns);
         match before {
             Some(before) if now_ns < before.ends_ns => {
-                Self { ends_ns: before.ends_ns, hand: before.hand, ..turns }
+                Self { ends_ns: before.ends_ns, cursor: before.cursor, ..turns }
             }
             // As planned, unless that was long ago.
             Some(before) if before.ends_ns + length_ns > now_ns + length_ns / 2 => Self {
                 ends_ns: before.ends_ns + length_ns,
-                hand: Hand { from: before.hand.to, to: before.hand.to },
+                cursor: Cursor { from: before.cursor.to, to: before.cursor.to },
                 ..turns
             },
             _ => {
                 // A hub that starts over and over does not begin at the same place each time.
                 let turn = shifted_ns.div_euclid(length_ns).rem_euclid((count as i64).max(1));
                 let from = ((turn as u128) << 64) / (count as u128).max(1);
-                let from = before.map_or(from as u64, |before| before.hand.to);
+                let from = before.map_or(from as u64, |before| before.cursor.to);
                 // What has the first turn has a whole one.
                 let short = ends_ns - now_ns < least_ns;
                 let ends_ns = if short { ends_ns + length_ns } else { ends_ns };
-                Self { ends_ns, hand: Hand { from, to: from }, ..turns }
+                Self { ends_ns, cursor: Cursor { from, to: from }, ..turns }
             }
         }
     }
@@ -155,7 +156,7 @@ pub(crate) fn choose(
         return PathSelection { picks, turns: None };
     };
     let mut turns = RotationSlot::at(before, node, parts.turns, rotation, now_ns);
-    let mut picks = slice(share, parts, catalog, &order, &mut turns.hand);
+    let mut picks = slice(share, parts, catalog, &order, &mut turns.cursor);
     picks.extend(&parts.always);
     picks.sort_unstable();
     let candidate = |group: &u32| share.size(*group) > 0 && picks.binary_search(group).is_err();
@@ -180,18 +181,18 @@ pub(crate) fn choose(
     PathSelection { picks, turns: Some(turns) }
 }
 
-/// The targets in turn. The hand is moved to where they end.
+/// The targets in turn. The cursor is moved to where they end.
 fn slice(
     share: &NodeAssignment,
     parts: &Parts,
     catalog: &Catalog,
     order: &Order,
-    hand: &mut Hand,
+    cursor: &mut Cursor,
 ) -> Vec<u32> {
-    let until = hand.to.wrapping_sub(hand.from);
+    let until = cursor.to.wrapping_sub(cursor.from);
     let mut slice = Vec::new();
     let mut used = 0;
-    for (far, group) in share.walk(&catalog.groups, order, hand.from) {
+    for (far, group) in share.walk(&catalog.groups, order, cursor.from) {
         if until > 0 && far >= until {
             return slice;
         }
@@ -200,7 +201,7 @@ fn slice(
         }
         used += share.size(group);
         if used > parts.room && !slice.is_empty() {
-            hand.to = hand.from.wrapping_add(far);
+            cursor.to = cursor.from.wrapping_add(far);
             return slice;
         }
         slice.push(group);

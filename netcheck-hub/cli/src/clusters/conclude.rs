@@ -45,7 +45,7 @@ pub(crate) enum To {
     /// At addresses that only the cluster itself translates.
     ClusterIps,
     /// At addresses that are meant for others: node ports, load balancers, external IPs, Ingresses, Gateways.
-    Entrances,
+    External,
 }
 
 impl To {
@@ -55,7 +55,7 @@ impl To {
             (v1::TargetKind::Node | v1::TargetKind::Unspecified, _) => Self::Nodes,
             (v1::TargetKind::Pod, _) | (_, v1::ServiceAddress::Endpoint) => Self::Pods,
             (_, v1::ServiceAddress::ClusterIp) => Self::ClusterIps,
-            _ => Self::Entrances,
+            _ => Self::External,
         }
     }
 
@@ -64,7 +64,7 @@ impl To {
             Self::Nodes => "nodes",
             Self::Pods => "pods",
             Self::ClusterIps => "service addresses",
-            Self::Entrances => "load balancers, node ports and Ingresses",
+            Self::External => "load balancers, node ports and Ingresses",
         }
     }
 
@@ -73,7 +73,7 @@ impl To {
             Self::Nodes => "node",
             Self::Pods => "pod",
             Self::ClusterIps => "service address",
-            Self::Entrances => "load balancer, node port or Ingress",
+            Self::External => "load balancer, node port or Ingress",
         }
     }
 }
@@ -218,16 +218,16 @@ fn networks(legs: &Legs, names: Names<'_>) -> Vec<(String, Vec<Key>)> {
     let nothing = |way| {
         measured(way) && hosts.iter().all(|&to| legs.to(way, to).all() || legs.to(way, to).measured == 0)
     };
-    let all = [To::Nodes, To::Pods, To::ClusterIps, To::Entrances];
+    let all = [To::Nodes, To::Pods, To::ClusterIps, To::External];
     if Way::BOTH.into_iter().all(nothing) {
         let text = format!(
             "nothing passes between the clusters {src} and {dst}: there is no route between their networks, or a firewall \
              denies all of it"
         );
-        // Entrances may have a way of their own.
+        // External addresses may have a way of their own.
         let tos = if Way::BOTH
             .iter()
-            .all(|&way| legs.to(way, To::Entrances).failed == legs.to(way, To::Entrances).measured)
+            .all(|&way| legs.to(way, To::External).failed == legs.to(way, To::External).measured)
         {
             &all[..]
         } else {

@@ -18,7 +18,7 @@ enum Reach {
 }
 
 /// One address of a service as a node sees it.
-struct Entrance {
+struct Frontend {
     v4: Ipv4Addr,
     v6: Ipv6Addr,
     port: u16,
@@ -28,11 +28,11 @@ struct Entrance {
     others: Reach,
 }
 
-fn entrances(node: &Node, service: &Service, port: &Port) -> Vec<Entrance> {
+fn frontends(node: &Node, service: &Service, port: &Port) -> Vec<Frontend> {
     let local = |policy: bool| if policy { Reach::Local } else { Reach::All };
     let inner = local(service.internal_local);
     let outer = local(service.external_local);
-    let at = |(v4, v6), number, own, others| Entrance { v4, v6, port: number, own, others };
+    let at = |(v4, v6), number, own, others| Frontend { v4, v6, port: number, own, others };
     let cluster = service.cluster_ips.map(|ips| at(ips, port.port, inner, inner));
     let outside = [service.balancer, service.external].into_iter().flatten();
     let outside = outside.map(|ips| at(ips, port.port, Reach::All, outer));
@@ -73,14 +73,14 @@ pub(crate) fn ruleset(node: &Node, services: &[Service]) -> String {
         let here: Vec<&Backend> =
             ready.iter().copied().filter(|backend| backend.node.as_ref() == Some(&node.name)).collect();
         for port in &service.ports {
-            for entrance in entrances(node, service, port) {
-                for (family, address) in [("ip", entrance.v4.to_string()), ("ip6", entrance.v6.to_string())] {
+            for frontend in frontends(node, service, port) {
+                for (family, address) in [("ip", frontend.v4.to_string()), ("ip6", frontend.v6.to_string())] {
                     let of = |backend: &&Backend| {
                         if family == "ip" { backend.v4.to_string() } else { backend.v6.to_string() }
                     };
                     let to =
-                        format!("{family} daddr {address} {} dport {}", port.transport.nft(), entrance.port);
-                    for (side, reach) in [(&mut own, entrance.own), (&mut others, entrance.others)] {
+                        format!("{family} daddr {address} {} dport {}", port.transport.nft(), frontend.port);
+                    for (side, reach) in [(&mut own, frontend.own), (&mut others, frontend.others)] {
                         let backends = if reach == Reach::All { &ready } else { &here };
                         let backends: Vec<String> = backends.iter().map(of).collect();
                         side.add(&to, family, &backends, port.target, !ready.is_empty());

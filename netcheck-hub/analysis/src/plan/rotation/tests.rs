@@ -156,11 +156,11 @@ fn a_turn_that_is_planned_late_does_not_shift_the_next() {
     let first = node.choose(&[], 0).turns.unwrap();
     let second = node.choose(&[], first.ends_ns + SECOND).turns.unwrap();
     assert_eq!(second.ends_ns, first.ends_ns + second.length_ns);
-    assert_eq!(second.hand.from, first.hand.to);
+    assert_eq!(second.cursor.from, first.cursor.to);
     // A hub that slept goes on where it was, with a whole turn.
     let woken_ns = second.ends_ns + 10 * second.length_ns;
     let third = node.choose(&[], woken_ns).turns.unwrap();
-    assert_eq!(third.hand.from, second.hand.to);
+    assert_eq!(third.cursor.from, second.cursor.to);
     assert!(third.ends_ns >= woken_ns + 10 * SECOND);
 }
 
@@ -247,7 +247,7 @@ proptest! {
         prop_assert_eq!(walk(&fewer), rest);
     }
 
-    /// The hand goes around once, in order, from wherever it is; what only some nodes probe is among the others.
+    /// The cursor goes around once, in order, from wherever it is; what only some nodes probe is among the others.
     #[test]
     fn a_walk_meets_everything_once(
         numbers in prop::collection::btree_set(0u16..500, 0..200), from: u64, node_specific in prop::collection::vec(any::<bool>(), 200),
@@ -271,7 +271,7 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// What is promised while pods come and go, at any moment of a turn: each node has a whole turn before the hand has been
+    /// What is promised while pods come and go, at any moment of a turn: each node has a whole turn before the cursor has been
     /// around all that there ever was.
     #[test]
     fn who_was_there_all_the_time_has_a_whole_turn_while_others_come_and_go(

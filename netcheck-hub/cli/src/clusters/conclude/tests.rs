@@ -21,7 +21,7 @@ fn cell(facts: &Facts, verdict: v1::Verdict) -> v1::MatrixCell {
         To::Nodes => (v1::TargetKind::Node, v1::ServiceAddress::Unspecified),
         To::Pods => (v1::TargetKind::Pod, v1::ServiceAddress::Unspecified),
         To::ClusterIps => (v1::TargetKind::Service, v1::ServiceAddress::ClusterIp),
-        To::Entrances => (v1::TargetKind::Service, v1::ServiceAddress::NodePort),
+        To::External => (v1::TargetKind::Service, v1::ServiceAddress::NodePort),
     };
     let vantage = if facts.from == From::Pods { v1::Vantage::Pod } else { v1::Vantage::Host };
     let target = v1::Target {
@@ -48,9 +48,9 @@ fn all(size: u8) -> Vec<Facts> {
     let mut all = Vec::new();
     for way in Way::BOTH {
         for from in [From::Nodes, From::Pods] {
-            for to in [To::Nodes, To::Pods, To::ClusterIps, To::Entrances] {
+            for to in [To::Nodes, To::Pods, To::ClusterIps, To::External] {
                 // Services are asked for on one way alone.
-                if way == Way::Back && matches!(to, To::ClusterIps | To::Entrances) {
+                if way == Way::Back && matches!(to, To::ClusterIps | To::External) {
                     continue;
                 }
                 for (source, target) in
@@ -148,7 +148,7 @@ fn service_addresses_may_be_the_clusters_own() {
         "{lines:?}"
     );
     // What is meant for others is never expected to fail.
-    let lines = said(|facts| facts.to == To::Entrances);
+    let lines = said(|facts| facts.to == To::External);
     assert!(lines.iter().all(|line| line.fails), "{lines:?}");
 }
 

@@ -94,7 +94,7 @@ pub struct Change {
 
 /// What one receiver was sent.
 #[derive(Debug)]
-pub struct Ledger {
+pub struct SentLog {
     style: Style,
     began_ns: i64,
     open: BTreeMap<String, Open>,
@@ -117,7 +117,7 @@ fn nanos(duration: Duration) -> i64 {
     i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }
 
-impl Ledger {
+impl SentLog {
     /// With what was kept of an earlier run. What closed before `now_ns` and was never sent stays unsent.
     #[must_use]
     pub fn new(style: Style, kept: Vec<(String, Sent)>, now_ns: i64) -> Self {
