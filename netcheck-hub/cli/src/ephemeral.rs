@@ -105,7 +105,7 @@ pub(crate) async fn check(
     }
     let left = remove(&cluster, run.removal(), &signals)
         .await
-        .map_err(|why| format!("{why}; `{}` removes it", clean_command(global, run.name())));
+        .map_err(|left| format!("{left}; `{}` removes it", clean_command(global, run.name())));
     match (checked, left) {
         (Ok(checked), Ok(())) => Ok(Checked { text: String::new(), ..checked }),
         // What is unreachable is the answer, whatever is left.
@@ -161,8 +161,25 @@ async fn settle(hub: &Hub) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Objects of a run that stay in the cluster.
+#[derive(Debug, thiserror::Error)]
+#[error("{} in the cluster: {why}", left(places))]
+struct Left {
+    places: Vec<Place>,
+    why: LeftReason,
+}
+
+/// Why objects stay.
+#[derive(Debug, thiserror::Error)]
+enum LeftReason {
+    #[error("interrupted again")]
+    Interrupted,
+    #[error("{0}")]
+    Stuck(Stuck),
+}
+
 /// Removes; else what is left, and why.
-async fn remove(cluster: &Cluster, mut removal: Removal, signals: &Signals) -> Result<(), String> {
+async fn remove(cluster: &Cluster, mut removal: Removal, signals: &Signals) -> Result<(), Left> {
     if removal.left().is_empty() {
         return Ok(());
     }
@@ -175,20 +192,19 @@ async fn remove(cluster: &Cluster, mut removal: Removal, signals: &Signals) -> R
         }
         std::future::pending::<()>().await;
     };
-    let stuck: Option<Stuck> = tokio::select! {
+    let why = tokio::select! {
         biased;
-        () = signals.reach(2) => None,
+        () = signals.reach(2) => LeftReason::Interrupted,
         removed = removal.run(cluster) => match removed {
             Ok(()) => {
                 say("removed all that was installed");
                 return Ok(());
             }
-            Err(stuck) => Some(stuck),
+            Err(stuck) => LeftReason::Stuck(stuck),
         },
-        () = reporting => None,
+        () = reporting => LeftReason::Interrupted,
     };
-    let why = stuck.map_or_else(|| "interrupted again".to_owned(), |stuck| stuck.to_string());
-    Err(format!("{} in the cluster: {why}", left(removal.left())))
+    Err(Left { places: removal.left().to_vec(), why })
 }
 
 /// `14 objects are left (namespace x, …)`.

@@ -26,6 +26,18 @@ pub enum StoreError {
     },
 }
 
+/// Why a store's file is of no use.
+#[derive(Debug, thiserror::Error)]
+enum ReadError {
+    #[error("{source}")]
+    File { source: io::Error },
+    #[error("{source}")]
+    Json { source: serde_json::Error },
+    /// Another version's, or nobody's.
+    #[error("it has the format {found:?}")]
+    Format { found: String },
+}
+
 /// Keeps what one receiver was sent. Called on a thread that may wait for a disk.
 pub trait SentStore: Send + Sync + 'static {
     /// All that is kept, by incident; and what is wrong with it, for people. What can't be read is set aside, so that a hub
@@ -91,17 +103,18 @@ impl FileStore {
         Self { path: dir.join(format!("{readable}-{hash:016x}.json")), all: Mutex::default() }
     }
 
-    fn read(&self) -> Result<BTreeMap<String, Sent>, String> {
+    fn read(&self) -> Result<BTreeMap<String, Sent>, ReadError> {
         let text = match fs::read(&self.path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
-            Err(error) => return Err(error.to_string()),
+            Err(source) => return Err(ReadError::File { source }),
         };
-        let contents: Contents = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
+        let contents: Contents =
+            serde_json::from_slice(&text).map_err(|source| ReadError::Json { source })?;
         if contents.format == FORMAT {
             Ok(contents.open)
         } else {
-            Err(format!("it has the format {:?}", contents.format))
+            Err(ReadError::Format { found: contents.format })
         }
     }
 
@@ -119,7 +132,7 @@ impl FileStore {
     }
 
     /// Takes a file that is of no use out of the way.
-    fn set_aside(&self, why: &str) -> String {
+    fn set_aside(&self, why: &ReadError) -> String {
         let unix = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
         let aside = self.path.with_extension(format!("json.aside-{unix}"));
         let after = "alerts of an earlier run may be sent again";

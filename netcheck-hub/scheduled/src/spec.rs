@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub use requested::{
     DnsTarget, DnsTransport, Header, HttpTarget, Method, RecordType, Secret, SecretKeyRef, TextSource,
 };
-pub use values::{Percent, Span};
+pub use values::{Percent, PercentError, Span};
 
 use crate::status::ReachabilityCheckStatus;
 

@@ -12,8 +12,8 @@ use kube::runtime::events::{EventType, Recorder, Reporter};
 use kube::runtime::watcher::{self, Event as Change};
 use kube::{Client, Resource as _, ResourceExt as _};
 use netcheck_scheduled::round::{Rate, RoundFacts, RoundReport, RoundStatus};
-use netcheck_scheduled::schedule::{Due, Rounds};
-use netcheck_scheduled::spec::ConcurrencyPolicy;
+use netcheck_scheduled::schedule::{Due, Rounds, ScheduleError};
+use netcheck_scheduled::spec::{ConcurrencyPolicy, ReachabilityCheckSpec};
 use netcheck_scheduled::{ReachabilityCheck, ReachabilityCheckStatus};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
@@ -21,8 +21,9 @@ use tokio::time::Instant;
 
 use self::writing::Written;
 use super::leader::Role;
-use super::secrets::{Secrets, Texts};
-use super::{requested, round};
+use super::requested::{self, TargetsError};
+use super::round::{self, PaceError};
+use super::secrets::{Secrets, TextError, Texts};
 use crate::inventory::kubernetes::innermost;
 use crate::serve::check::Checks;
 use crate::state::Hub;
@@ -39,11 +40,24 @@ const WATCH_SECONDS: u32 = 50;
 /// Who writes.
 const MANAGER: &str = "netcheck-hub";
 
+/// Why an object is not accepted, with the field that is wrong.
+#[derive(Debug, thiserror::Error)]
+enum ObjectError {
+    #[error(transparent)]
+    Targets(#[from] TargetsError),
+    #[error(transparent)]
+    Text(#[from] TextError),
+    #[error(transparent)]
+    Pace(#[from] PaceError),
+    #[error(transparent)]
+    Schedule(#[from] ScheduleError),
+}
+
 /// One object.
 struct Entry {
     object: ReachabilityCheck,
     /// Why it is not accepted.
-    rounds: Result<Rounds, String>,
+    rounds: Result<Rounds, ObjectError>,
     status: ReachabilityCheckStatus,
     /// When the newest round was due.
     last: Option<Timestamp>,
@@ -180,13 +194,7 @@ impl Controller {
             tracing::warn!("more than {CHECKS_MAX} scheduled checks: {name} is left out");
             return;
         }
-        let vouched = !self.hub.settings.http.authorities.is_empty();
-        let own = requested::read(&name, &object.spec, &Texts::default(), vouched);
-        let own = own.map_err(|error| error.to_string());
-        let fits = own
-            .and_then(|_| self.secrets.allow(&object.spec).map_err(|error| error.to_string()))
-            .and_then(|()| round::fits(&object.spec, &self.hub.settings).map_err(|error| error.to_string()));
-        let rounds = fits.and_then(|()| Rounds::read(&object.spec).map_err(|error| error.to_string()));
+        let rounds = self.read(&name, &object.spec);
         match self.entries.get_mut(&name) {
             Some(entry) => {
                 // Its status is what this hub wrote; the object may have another spec.
@@ -200,6 +208,15 @@ impl Controller {
                 self.entries.insert(name, entry);
             }
         }
+    }
+
+    /// When the rounds of an object are due, if this hub can run them at all.
+    fn read(&self, name: &str, spec: &ReachabilityCheckSpec) -> Result<Rounds, ObjectError> {
+        let vouched = !self.hub.settings.http.authorities.is_empty();
+        requested::read(name, spec, &Texts::default(), vouched)?;
+        self.secrets.allow(spec)?;
+        round::fits(spec, &self.hub.settings)?;
+        Ok(Rounds::read(spec)?)
     }
 
     fn forget(&mut self, name: &str) {
@@ -232,7 +249,7 @@ impl Controller {
         let was = entry.status.clone();
         let generation = entry.object.meta().generation.unwrap_or_default();
         let (due, accepted) = match &entry.rounds {
-            Err(why) => (Due::Never, Err(why.as_str())),
+            Err(why) => (Due::Never, Err(why.to_string())),
             Ok(_) if entry.object.spec.suspend => (Due::Never, Ok(())),
             Ok(rounds) => {
                 let created = entry.object.meta().creation_timestamp.as_ref().map_or(now, |at| at.0);
@@ -240,7 +257,7 @@ impl Controller {
                 (rounds.due(created, (begun, entry.last), now), Ok(()))
             }
         };
-        entry.status.accept(generation, accepted, now);
+        entry.status.accept(generation, accepted.as_ref().map(|()| ()).map_err(String::as_str), now);
         let next = match due {
             Due::Begin { at, .. } => Some(at),
             Due::Wait { until, .. } => Some(until),
@@ -280,7 +297,7 @@ impl Controller {
             done: entry.status.done_round,
             next,
             running: entry.running.is_some(),
-            invalid: entry.rounds.as_ref().err().cloned(),
+            invalid: entry.rounds.as_ref().err().map(ToString::to_string),
             ..Scheduled::default()
         };
         self.hub.scheduled.set(name, scheduled);

@@ -59,11 +59,25 @@ impl LeaseSettings {
     }
 }
 
+/// Why a question about the Lease has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum LeaseError {
+    /// The API is silent.
+    #[error("no answer")]
+    Unanswered,
+    /// It answers with an error.
+    #[error("{why}")]
+    Refused {
+        /// The innermost one: the rest says which request it was.
+        why: String,
+    },
+}
+
 /// What this hub is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     /// Nothing is known yet, and why.
-    Unknown(Option<String>),
+    Unknown(Option<LeaseError>),
     /// Another one leads: who.
     Follow(String),
     /// It leads.
@@ -208,7 +222,7 @@ impl LeaderTask {
     }
 
     /// Looks at the Lease, and takes it where it is free. What stands in its way.
-    async fn turn(&self, seen: &mut Seen) -> Result<(), String> {
+    async fn turn(&self, seen: &mut Seen) -> Result<(), LeaseError> {
         // The answer may be late; what it says was so no later than now.
         let began = Instant::now();
         let LeaseSettings { name, identity, .. } = &self.settings;
@@ -267,10 +281,10 @@ impl LeaderTask {
     }
 }
 
-async fn answered<T>(asked: impl Future<Output = kube::Result<T>>) -> Result<T, String> {
+async fn answered<T>(asked: impl Future<Output = kube::Result<T>>) -> Result<T, LeaseError> {
     match tokio::time::timeout(ANSWER, asked).await {
-        Ok(answer) => answer.map_err(|error| innermost(&error)),
-        Err(_late) => Err("no answer".to_owned()),
+        Ok(answer) => answer.map_err(|error| LeaseError::Refused { why: innermost(&error) }),
+        Err(_late) => Err(LeaseError::Unanswered),
     }
 }
 

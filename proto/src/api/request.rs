@@ -6,6 +6,7 @@ use prost_types::{Duration, Timestamp};
 use thiserror::Error;
 
 use super::{Operation, Parameter, message_of, words};
+use crate::instant::{self, NoInstant};
 
 /// What is wrong with a query.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -38,7 +39,48 @@ pub enum QueryError {
         /// What it said.
         value: String,
         /// What it should be.
-        wanted: String,
+        wanted: Wanted,
+    },
+}
+
+/// What a parameter's value should be.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Wanted {
+    /// A string that is not empty.
+    #[error("a name")]
+    Name,
+    /// A boolean.
+    #[error("true or false")]
+    Bool,
+    /// A number of 32 bits.
+    #[error("a number from 0 to 4294967295")]
+    Uint32,
+    /// A number of 64 bits.
+    #[error("a number, 0 or more")]
+    Uint64,
+    /// A value of an enum, by its word.
+    #[error("one of {}", known.join(", "))]
+    Word {
+        /// All its words.
+        known: Vec<String>,
+    },
+    /// A length of time that is not 0.
+    #[error("a duration, as in 30s")]
+    Duration,
+    /// A moment.
+    #[error("an instant: {NoInstant}")]
+    Instant,
+    /// Something that holds other parameters.
+    #[error("a selector")]
+    Selector,
+    /// A message, as the contract has it.
+    #[error("a message")]
+    Message,
+    /// A type that no query can express.
+    #[error("a parameter: {kind} can't be said in a query")]
+    Inexpressible {
+        /// The type.
+        kind: String,
     },
 }
 
@@ -79,7 +121,7 @@ fn set(
     now: Timestamp,
 ) -> Result<(), QueryError> {
     let field = &parameter.field;
-    let wrong = |value: &str, wanted: String| QueryError::Value {
+    let wrong = |value: &str, wanted| QueryError::Value {
         name: parameter.name.clone(),
         value: value.to_owned(),
         wanted,
@@ -87,7 +129,7 @@ fn set(
     let message = match &parameter.within {
         Some(outer) => match request.get_field_mut(outer) {
             Value::Message(inner) => inner,
-            _ => return Err(wrong(text, "a selector".to_owned())),
+            _ => return Err(wrong(text, Wanted::Selector)),
         },
         None => request,
     };
@@ -108,41 +150,40 @@ fn set(
 }
 
 /// One value; else what it should be.
-fn value(field: &FieldDescriptor, text: &str, now: Timestamp) -> Result<Value, String> {
-    let number = |wanted: &str| wanted.to_owned();
+fn value(field: &FieldDescriptor, text: &str, now: Timestamp) -> Result<Value, Wanted> {
     match field.kind() {
-        Kind::String if text.is_empty() => Err("a name".to_owned()),
+        Kind::String if text.is_empty() => Err(Wanted::Name),
         Kind::String => Ok(Value::String(text.to_owned())),
-        Kind::Bool => text.parse().map(Value::Bool).map_err(|_| number("true or false")),
-        Kind::Uint32 => text.parse().map(Value::U32).map_err(|_| number("a number from 0 to 4294967295")),
-        Kind::Uint64 => text.parse().map(Value::U64).map_err(|_| number("a number, 0 or more")),
+        Kind::Bool => text.parse().map(Value::Bool).map_err(|_| Wanted::Bool),
+        Kind::Uint32 => text.parse().map(Value::U32).map_err(|_| Wanted::Uint32),
+        Kind::Uint64 => text.parse().map(Value::U64).map_err(|_| Wanted::Uint64),
         Kind::Enum(of) => {
             let words = words(&of);
             let found = words.iter().find(|(word, _)| word == text);
-            let known = || words.iter().map(|(word, _)| word.as_str()).collect::<Vec<_>>().join(", ");
-            found.map(|&(_, number)| Value::EnumNumber(number)).ok_or_else(|| format!("one of {}", known()))
+            let known = || words.iter().map(|(word, _)| word.clone()).collect();
+            found.map(|&(_, number)| Value::EnumNumber(number)).ok_or_else(|| Wanted::Word { known: known() })
         }
         Kind::Message(_) => well_known(field, text, now),
-        other => Err(format!("a parameter: {other:?} can't be said in a query")),
+        other => Err(Wanted::Inexpressible { kind: format!("{other:?}") }),
     }
 }
 
-fn well_known(field: &FieldDescriptor, text: &str, now: Timestamp) -> Result<Value, String> {
-    let Some(descriptor) = message_of(field) else { return Err("a message".to_owned()) };
+fn well_known(field: &FieldDescriptor, text: &str, now: Timestamp) -> Result<Value, Wanted> {
+    let Some(descriptor) = message_of(field) else { return Err(Wanted::Message) };
     let mut message = DynamicMessage::new(descriptor.clone());
     let taken = match descriptor.full_name() {
         "google.protobuf.Duration" => {
             let length = humantime::parse_duration(text).ok().filter(|length| !length.is_zero());
             let length = length.and_then(|length| Duration::try_from(length).ok());
-            message.transcode_from(&length.ok_or("a duration, as in 30s")?)
+            message.transcode_from(&length.ok_or(Wanted::Duration)?)
         }
         "google.protobuf.Timestamp" => {
-            let instant = crate::instant::parse(text, now).map_err(|error| format!("an instant: {error}"))?;
+            let instant = instant::parse(text, now).map_err(|NoInstant| Wanted::Instant)?;
             message.transcode_from(&instant)
         }
-        other => return Err(format!("a parameter: {other} can't be said in a query")),
+        other => return Err(Wanted::Inexpressible { kind: other.to_owned() }),
     };
-    taken.map_err(|error| format!("a message: {error}"))?;
+    taken.map_err(|_| Wanted::Message)?;
     Ok(Value::Message(message))
 }
 

@@ -6,6 +6,15 @@ use std::path::Path;
 
 const FORMAT: &str = "netcheck-remote-write 1";
 
+/// Why a position is of no use.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PositionError {
+    #[error("{source}")]
+    Read { source: io::Error },
+    #[error("it is damaged, or another version's")]
+    Damaged,
+}
+
 /// Where the head is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Position {
@@ -37,14 +46,14 @@ impl Position {
     ///
     /// # Errors
     /// There is one that is of no use: why.
-    pub(super) fn read(path: &Path) -> Result<Option<Self>, String> {
+    pub(super) fn read(path: &Path) -> Result<Option<Self>, PositionError> {
         let text = match fs::read(path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error.to_string()),
+            Err(source) => return Err(PositionError::Read { source }),
         };
-        let text = String::from_utf8(text).map_err(|error| error.to_string())?;
-        Self::parse(&text).map(Some).ok_or_else(|| "it is damaged, or another version's".to_owned())
+        let text = str::from_utf8(&text).map_err(|_| PositionError::Damaged)?;
+        Self::parse(text).map(Some).ok_or(PositionError::Damaged)
     }
 
     pub(super) fn write(self, path: &Path) -> io::Result<()> {

@@ -77,14 +77,22 @@ impl fmt::Display for Percent {
     }
 }
 
-impl std::str::FromStr for Percent {
-    type Err = String;
+/// A text that is no share.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is no share of 0% to 100%, as in 99.9%")]
+pub struct PercentError {
+    /// The text.
+    pub text: String,
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl std::str::FromStr for Percent {
+    type Err = PercentError;
+
+    fn from_str(text: &str) -> Result<Self, PercentError> {
         let number = text.strip_suffix('%').and_then(|number| number.trim_end().parse::<f64>().ok());
         number
             .and_then(|number| Self::of_ratio(number / 100.0))
-            .ok_or_else(|| format!("{text:?} is no share of 0% to 100%, as in 99.9%"))
+            .ok_or_else(|| PercentError { text: text.to_owned() })
     }
 }
 
