@@ -100,14 +100,23 @@ async fn read(kubeconfig: PathBuf) -> anyhow::Result<Arc<Roster>> {
     roster.context("no roster")
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let args = Args::parse();
-    let mut steps = vec![step("start", Instant::now(), None)?];
-    let begin = Instant::now();
-    let roster = read(args.kubeconfig).await?;
-    steps.push(step("roster", begin, None)?);
-    let settings = Settings {
+/// What was measured.
+struct Measured {
+    /// The roster in words.
+    roster: String,
+    probes: usize,
+    /// Paths that there are, and those that are in the plans of all nodes.
+    paths: u64,
+    planned: usize,
+    /// The longest turn of any node.
+    turn_s: i64,
+    /// How long it takes until every path was probed.
+    cover_s: i64,
+    steps: Vec<Step>,
+}
+
+fn settings(args: &Args) -> Settings {
+    Settings {
         timing: Timing {
             interval: SECOND,
             timeout: SECOND / 2,
@@ -123,7 +132,11 @@ async fn main() -> anyhow::Result<()> {
         },
         expire: SECOND * 120,
         ..Settings::every(SECOND)
-    };
+    }
+}
+
+/// The steps of a hub that has a roster: plans, a tick, the same roster again, all turns' ends, what readers ask.
+fn measure(settings: Settings, roster: Arc<Roster>, mut steps: Vec<Step>) -> anyhow::Result<Measured> {
     let reported = roster.to_string();
     let first_pod = roster.pods.keys().next().map(|pod| format!("pod/{pod}")).unwrap_or_default();
     let again = Roster::clone(&roster);
@@ -139,15 +152,7 @@ async fn main() -> anyhow::Result<()> {
     let begin = Instant::now();
     hub.set_roster(again, now_ns);
     steps.push(step("again", begin, Some(&hub))?);
-    let longest_ns = {
-        let state = hub.lock();
-        state
-            .each()
-            .filter_map(|(_, agent)| agent.turns)
-            .map(|turns| turns.length_ns)
-            .max()
-            .unwrap_or_default()
-    };
+    let longest_ns = longest_turn_ns(&hub);
     // Every node's turn ends in it: a first one is up to twice as long.
     let begin = Instant::now();
     now_ns += 2 * longest_ns;
@@ -161,11 +166,27 @@ async fn main() -> anyhow::Result<()> {
     let cells = hub.matrix(&Selector::read(Some(one))?, &Range::newest(SECOND * 10, now_ns)).cells.len();
     steps.push(step("one target", begin, Some(&hub))?);
     anyhow::ensure!(cells <= coverage.nodes as usize, "a path is shown twice");
-    let planned: usize = hub.lock().each().map(|(_, agent)| agent.plan.plan().paths.len()).sum();
-    let probes = hub.lock().catalog.probes.len();
-    let cover_s = coverage.promised.map_or(0, |promised| promised.seconds);
-    if args.json {
-        let rows: Vec<_> = steps
+    let state = hub.lock();
+    Ok(Measured {
+        roster: reported,
+        probes: state.catalog.probes.len(),
+        paths: coverage.paths,
+        planned: state.each().map(|(_, agent)| agent.plan.plan().paths.len()).sum(),
+        turn_s: longest_ns / 1_000_000_000,
+        cover_s: coverage.promised.map_or(0, |promised| promised.seconds),
+        steps,
+    })
+}
+
+fn longest_turn_ns(hub: &Hub) -> i64 {
+    let state = hub.lock();
+    state.each().filter_map(|(_, agent)| agent.turns).map(|turns| turns.length_ns).max().unwrap_or_default()
+}
+
+impl Measured {
+    fn print_json(&self) {
+        let rows: Vec<_> = self
+            .steps
             .iter()
             .map(|step| {
                 json!({"step": step.what, "seconds": step.seconds, "held_ms": step.held_ms,
@@ -174,23 +195,38 @@ async fn main() -> anyhow::Result<()> {
             .collect();
         println!(
             "{}",
-            json!({"roster": reported, "probes": probes, "paths": coverage.paths, "planned": planned,
-                   "turn_seconds": longest_ns / 1_000_000_000, "cover_seconds": cover_s, "steps": rows})
+            json!({"roster": self.roster, "probes": self.probes, "paths": self.paths, "planned": self.planned,
+                   "turn_seconds": self.turn_s, "cover_seconds": self.cover_s, "steps": rows})
         );
-        return Ok(());
     }
-    println!("{reported}; {probes} probes; {planned} paths in the plans of all nodes, of {}", coverage.paths);
-    println!(
-        "every path has its turn within {cover_s} s; the longest turn is {} s",
-        longest_ns / 1_000_000_000
-    );
-    println!(
-        "{:<10} {:>10} {:>13} {:>14} {:>10}",
-        "step", "seconds", "held at most", "resident MiB", "peak MiB"
-    );
-    for step in &steps {
-        let Step { what, seconds, held_ms, resident_mib, peak_mib } = step;
-        println!("{what:<10} {seconds:>10.2} {held_ms:>10.1} ms {resident_mib:>14.1} {peak_mib:>10.1}");
+
+    fn print(&self) {
+        let Self { roster, probes, paths, planned, turn_s, cover_s, steps } = self;
+        println!("{roster}; {probes} probes; {planned} paths in the plans of all nodes, of {paths}");
+        println!("every path has its turn within {cover_s} s; the longest turn is {turn_s} s");
+        println!(
+            "{:<10} {:>10} {:>13} {:>14} {:>10}",
+            "step", "seconds", "held at most", "resident MiB", "peak MiB"
+        );
+        for step in steps {
+            let Step { what, seconds, held_ms, resident_mib, peak_mib } = step;
+            println!("{what:<10} {seconds:>10.2} {held_ms:>10.1} ms {resident_mib:>14.1} {peak_mib:>10.1}");
+        }
+    }
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let mut steps = vec![step("start", Instant::now(), None)?];
+    let begin = Instant::now();
+    let roster = read(args.kubeconfig.clone()).await?;
+    steps.push(step("roster", begin, None)?);
+    let measured = measure(settings(&args), roster, steps)?;
+    if args.json {
+        measured.print_json();
+    } else {
+        measured.print();
     }
     Ok(())
 }

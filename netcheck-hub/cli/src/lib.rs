@@ -2,7 +2,8 @@
 //! not the hub's inner parts. Of Kubernetes it knows how the hub is found and reached (`netcheck-reach`).
 //!
 //! [`run`] is all of it but the printing: arguments in, an exit code and two texts out. `args` reads the arguments,
-//! `connect` reaches the hub, `check` follows a check, and each answer has a file that renders it.
+//! `connect` reaches the hub, `check` follows a check, `read` asks for what the hub knows, and each answer has a file that
+//! renders it.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -13,7 +14,6 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser as _};
 use netcheck_proto::json::{self, Named};
 use netcheck_proto::usage::{EXIT_USAGE, one_line};
-use netcheck_proto::v1;
 use tonic::Status;
 
 mod args;
@@ -32,6 +32,7 @@ mod incidents;
 mod matrix;
 mod nodes;
 mod path;
+mod read;
 mod report;
 mod scheduled;
 mod style;
@@ -40,7 +41,7 @@ mod tasks;
 mod tests;
 mod watch;
 
-use args::{Cli, Command, Output};
+use args::{Cli, Command};
 use check::{Checked, Printing};
 use conclusion::Conclusion;
 use connect::Hub;
@@ -198,132 +199,10 @@ async fn ask(cli: &Cli, screen: &Screen, out: &mut dyn Write) -> anyhow::Result<
             Ok(Checked { text: String::new(), conclusion: Conclusion::Fine, trouble: String::new() })
         }
         _ => {
-            let (text, conclusion) = read(&hub, cli, screen).await?;
+            let (text, conclusion) = read::read(&hub, cli, screen).await?;
             Ok(Checked { text, conclusion, trouble: String::new() })
         }
     }
-}
-
-/// One answer of what the hub knows.
-async fn read(hub: &Hub, cli: &Cli, screen: &Screen) -> anyhow::Result<(String, Conclusion)> {
-    let mut asked = hub.reachability();
-    let paint = Paint::on(screen);
-    let json = cli.global.output == Output::Json;
-    Ok(match &cli.command {
-        Command::Nodes => {
-            let nodes = answer(asked.list_nodes(v1::ListNodesRequest {})).await?;
-            let text = if json { pretty(&nodes) } else { nodes::render(&nodes.nodes, paint) };
-            (text, Conclusion::Fine)
-        }
-        Command::Matrix { range, at, select } => {
-            let request = v1::GetMatrixRequest {
-                selector: Some(select.wire()),
-                range: range.wire(),
-                at: at.at,
-                from: at.span.since,
-                to: at.span.until,
-            };
-            let matrix = answer(asked.get_matrix(request)).await?;
-            let view = history::rests_on(matrix.past.as_ref(), true, paint);
-            let table = || view + &matrix::render(&matrix, paint, screen.columns);
-            let text = if json { pretty(&matrix) } else { table() };
-            (text, Conclusion::of(matrix.conclusion(), matrix.cells.len() as u64))
-        }
-        Command::Path { source, target, from, range, at } => {
-            let (source, target) = (source.clone(), target.clone());
-            let selector = Some(v1::PathSelector { vantages: from.wire(), ..Default::default() });
-            let request = v1::GetPathRequest {
-                source,
-                target,
-                selector,
-                range: range.wire(),
-                at: at.at,
-                from: at.span.since,
-                to: at.span.until,
-            };
-            let answer = answer(asked.get_path(request)).await?;
-            let view = history::rests_on(answer.past.as_ref(), true, paint);
-            let text = if json { pretty(&answer) } else { view + &path::render(&answer, paint) };
-            (text, Conclusion::of(answer.conclusion(), answer.paths.len() as u64))
-        }
-        Command::Report { range, verbose, at } => {
-            let (from, to) = (at.span.since, at.span.until);
-            let request = v1::GetReportRequest { range: range.wire(), at: at.at, from, to };
-            let answer = answer(asked.get_report(request)).await?;
-            let report = answer.report.clone().unwrap_or_default();
-            let view = history::rests_on(report.past.as_ref(), false, paint);
-            let text = match (json, *verbose) {
-                (true, _) => pretty(&answer),
-                (false, true) => view + &report::render(&report, paint),
-                (false, false) => view + &brief::render(&report, paint),
-            };
-            (text, Conclusion::of(report.conclusion(), report.paths))
-        }
-        Command::Incidents { closed, explain, at } => {
-            let request = v1::ListIncidentsRequest {
-                include_closed: *closed,
-                explain: *explain,
-                at: at.at,
-                from: at.span.since,
-                to: at.span.until,
-            };
-            let incidents = answer(asked.list_incidents(request)).await?;
-            let view = history::rests_on(incidents.past.as_ref(), true, paint);
-            let text = if json { pretty(&incidents) } else { view + &incidents::render(&incidents, paint) };
-            (text, Conclusion::of_incidents(&incidents.incidents))
-        }
-        Command::History(history) => {
-            let answer = answer(asked.get_path_history(history.wire())).await?;
-            let text = if json { pretty(&answer) } else { history::render(&answer, paint) };
-            (text, Conclusion::Fine)
-        }
-        Command::Events(events) => {
-            let answer = answer(asked.list_events(events.wire())).await?;
-            let text = if json { pretty(&answer) } else { events::render(&answer, paint) };
-            (text, Conclusion::Fine)
-        }
-        Command::Explain { what, target: None } => {
-            let (answer, conclusion) = explain::incident(hub, what).await?;
-            let shown = || answer.incidents.iter().map(|one| incidents::one(one, paint)).collect::<String>();
-            (if json { pretty(&answer) } else { shown().trim_start().to_owned() }, conclusion)
-        }
-        Command::Explain { what, target: Some(target) } => {
-            let (answer, text, conclusion) = explain::between(hub, what, target, paint).await?;
-            (if json { pretty(&answer) } else { text }, conclusion)
-        }
-        Command::Version { .. } => {
-            let version = answer(asked.get_version(v1::GetVersionRequest {})).await?;
-            (if json { pretty(&version) } else { versions(&version) }, Conclusion::Fine)
-        }
-        Command::Checks { name } => {
-            let name = name.clone().unwrap_or_default();
-            let whole = !name.is_empty();
-            let request = v1::ListScheduledChecksRequest { name };
-            let listed = answer(hub.checks().list_scheduled_checks(request)).await?;
-            let text = if json { pretty(&listed) } else { scheduled::render(&listed, whole, paint) };
-            (text, scheduled::conclusion(&listed.checks))
-        }
-        #[cfg(feature = "kubernetes")]
-        Command::Clean(_) => anyhow::bail!("this is answered elsewhere"),
-        Command::Check(_)
-        | Command::Resume(_)
-        | Command::Convert { .. }
-        | Command::Watch { .. }
-        | Command::Init { .. }
-        | Command::Completion { .. }
-        | Command::Manual { .. } => anyhow::bail!("this is answered elsewhere"),
-    })
-}
-
-fn versions(response: &v1::GetVersionResponse) -> String {
-    let since = style::ago(response.started_at.as_ref());
-    let mut text =
-        format!("kubectl-netcheck {}\nhub {}, up {since}\n", env!("CARGO_PKG_VERSION"), response.version);
-    for of in &response.agents {
-        let s = if of.agents == 1 { "agent" } else { "agents" };
-        text += &format!("{} {s} {}, {} connected\n", of.agents, of.version, of.connected);
-    }
-    text
 }
 
 /// A message as one line of JSON.

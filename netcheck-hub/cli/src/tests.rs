@@ -1,4 +1,5 @@
 use clap::CommandFactory as _;
+use netcheck_proto::v1;
 
 use super::*;
 

@@ -69,21 +69,76 @@ fn named(schema: &str) -> Value {
     json!({"$ref": format!("#/components/schemas/{schema}")})
 }
 
+fn count() -> Value {
+    json!({"type": "integer", "minimum": 0})
+}
+
+fn addresses() -> Value {
+    json!({"type": "array", "items": {"type": "string"}})
+}
+
+fn seconds() -> Value {
+    json!({"type": "string", "pattern": "^[0-9]+\\.[0-9]{6}s$"})
+}
+
+fn rate() -> Value {
+    json!({"type": "number", "minimum": 0, "maximum": 100})
+}
+
+fn instant() -> Value {
+    json!({"type": "string", "format": "date-time"})
+}
+
+/// By source, then by target.
+fn tests() -> Value {
+    by_address(&by_address(&named("K8snetTest")))
+}
+
+/// By source.
+fn service_tests() -> Value {
+    by_address(&named("K8snetServiceTest"))
+}
+
 /// The schemas of their answers.
 pub(super) fn schemas() -> Vec<(String, Value)> {
-    let count = || json!({"type": "integer", "minimum": 0});
-    let addresses = || json!({"type": "array", "items": {"type": "string"}});
-    let seconds = || json!({"type": "string", "pattern": "^[0-9]+\\.[0-9]{6}s$"});
-    let rate = || json!({"type": "number", "minimum": 0, "maximum": 100});
-    let instant = || json!({"type": "string", "format": "date-time"});
-    let reached = || json!({"type": "string", "enum": ["reachable", "unreachable"]});
-    let tests = || by_address(&by_address(&named("K8snetTest")));
-    let of_service = || by_address(&named("K8snetServiceTest"));
-    let all = [
+    let all = lists().into_iter().chain(single_tests()).chain(summaries());
+    all.map(|(name, schema)| (name.to_owned(), schema)).collect()
+}
+
+/// Answers that list things.
+fn lists() -> [(&'static str, Value); 7] {
+    [
         ("K8snetHealth", object("", &json!({"status": {"type": "string", "enum": ["healthy"]}}))),
         ("K8snetHosts", object("", &json!({"count": count(), "host_ips": addresses()}))),
         ("K8snetPods", object("", &json!({"count": count(), "pod_ips": addresses()}))),
         ("K8snetClients", object("", &json!({"active_client_count": count()}))),
+        ("K8snetTests", object("", &json!({"results": tests()}))),
+        ("K8snetServiceTests", object("", &json!({"results": service_tests()}))),
+        (
+            "K8snetResults",
+            object(
+                "",
+                &json!({
+                    "timestamp": instant(),
+                    "active_client_count": count(),
+                    "host_ips": addresses(),
+                    "pod_ips": addresses(),
+                    "host_test_summary": named("K8snetSummary"),
+                    "pod_test_summary": named("K8snetSummary"),
+                    "service_test_summary": named("K8snetServiceSummary"),
+                    "host_test_results": tests(),
+                    "pod_test_results": tests(),
+                    "service_test_results": service_tests(),
+                }),
+            ),
+        ),
+    ]
+}
+
+/// What one address found of another one, or of the service.
+fn single_tests() -> [(&'static str, Value); 2] {
+    let reached = || json!({"type": "string", "enum": ["reachable", "unreachable"]});
+    [
         (
             "K8snetTest",
             object(
@@ -95,7 +150,6 @@ pub(super) fn schemas() -> Vec<(String, Value)> {
                 }),
             ),
         ),
-        ("K8snetTests", object("", &json!({"results": tests()}))),
         (
             "K8snetServiceTest",
             object(
@@ -111,7 +165,12 @@ pub(super) fn schemas() -> Vec<(String, Value)> {
                 }),
             ),
         ),
-        ("K8snetServiceTests", object("", &json!({"results": of_service()}))),
+    ]
+}
+
+/// Tests in numbers.
+fn summaries() -> [(&'static str, Value); 2] {
+    [
         (
             "K8snetSummary",
             object(
@@ -139,24 +198,5 @@ pub(super) fn schemas() -> Vec<(String, Value)> {
                 }),
             ),
         ),
-        (
-            "K8snetResults",
-            object(
-                "",
-                &json!({
-                    "timestamp": instant(),
-                    "active_client_count": count(),
-                    "host_ips": addresses(),
-                    "pod_ips": addresses(),
-                    "host_test_summary": named("K8snetSummary"),
-                    "pod_test_summary": named("K8snetSummary"),
-                    "service_test_summary": named("K8snetServiceSummary"),
-                    "host_test_results": tests(),
-                    "pod_test_results": tests(),
-                    "service_test_results": of_service(),
-                }),
-            ),
-        ),
-    ];
-    all.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()
+    ]
 }

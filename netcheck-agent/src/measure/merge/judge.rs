@@ -141,10 +141,43 @@ impl Merge {
         why_starved: Option<StarvationReason>,
         detail: Detail,
     ) {
-        let key = flight.probe.key;
         let unreliable = flight.unreliable && outcome == Outcome::Timeout;
         let why_starved = why_starved.or(unreliable.then_some(StarvationReason::Late));
-        let mut new_flows_lost = 0;
+        let Some(new_flows_lost) = self.count_lost(&flight, now_ns, outcome, why_starved, &detail) else {
+            return;
+        };
+        self.report_seen(&mut flight, now_ns);
+        if self.report.lost.len() >= DETAILS_MAX {
+            self.counters.details_dropped += 1;
+            return;
+        }
+        let (request_hooks, reply_hooks) = flight.hooks();
+        self.report.lost.push(Lost {
+            probe: flight.probe.key,
+            sent_ns: flight.t0_ns,
+            outcome,
+            suspect: why_starved.is_some(),
+            request_hooks,
+            reply_hooks,
+            detail,
+            flow: flight.flow(),
+            unwatched: !flight.probe.watched,
+            size_bytes: flight.probe.size_bytes(),
+            new_flows_lost,
+        });
+    }
+
+    /// Counts a lost probe where its kind is counted. How many new flows of its path were lost in a row, of a new flow;
+    /// none where nothing more is to be said of it.
+    fn count_lost(
+        &mut self,
+        flight: &Flight,
+        now_ns: u64,
+        outcome: Outcome,
+        why_starved: Option<StarvationReason>,
+        detail: &Detail,
+    ) -> Option<u32> {
+        let path = flight.probe.key.path;
         let window = flight.window.or_else(|| {
             // Exchanges count where they end.
             flight.probe.is_exchange().then(|| self.windows.sent(now_ns))
@@ -152,24 +185,25 @@ impl Merge {
         match window {
             None => {
                 self.counters.sizes_tried += 1;
-                if why_starved.is_some() || self.router_reported(&flight, now_ns, &detail) {
-                    return;
+                if why_starved.is_some() || self.router_reported(flight, now_ns, detail) {
+                    return None;
                 }
             }
             Some(window) if flight.probe.is_new_flow() => {
-                let window = self.windows.ended(window, key.path);
+                let window = self.windows.ended(window, path);
                 if why_starved.is_some() {
-                    return;
+                    return None;
                 }
                 window.new_lost += 1;
                 self.counters.new_flows += 1;
                 self.counters.new_flows_lost += 1;
-                new_flows_lost = self.new_flows.lost(key.path);
-                self.met(&flight, false);
+                let lost = self.new_flows.lost(path);
+                self.met(flight, false);
+                return Some(lost);
             }
             Some(window) => {
                 self.turn_ended(&flight.probe, why_starved.is_none().then_some(false), now_ns);
-                let window = self.windows.ended(window, key.path);
+                let window = self.windows.ended(window, path);
                 if let Some(seen) = &detail.exchange
                     && seen.not_after.is_some()
                 {
@@ -180,15 +214,21 @@ impl Merge {
                     self.counters.suspect(why_starved);
                 } else {
                     window.count(outcome);
-                    self.met(&flight, false);
+                    self.met(flight, false);
                     self.counters.sample(flight.probe.kind, flight.probe.family(), outcome);
                     if flight.probe.kind.carries_header() {
-                        self.sizes.ordinary(key.path, flight.t0_ns, now_ns, false);
-                        self.new_flows.old(key.path, false);
+                        self.sizes.ordinary(path, flight.t0_ns, now_ns, false);
+                        self.new_flows.old(path, false);
                     }
                 }
             }
         }
+        Some(0)
+    }
+
+    /// Reports what kernels saw of a lost probe: drops, and how far it and its reply came.
+    fn report_seen(&mut self, flight: &mut Flight, now_ns: u64) {
+        let key = flight.probe.key;
         for drop in std::mem::take(&mut flight.drops) {
             self.report_drop(drop);
         }
@@ -201,24 +241,6 @@ impl Merge {
                 memory.arrived(key.path, key.sequence, &mut self.report.arrivals);
             }
         }
-        if self.report.lost.len() >= DETAILS_MAX {
-            self.counters.details_dropped += 1;
-            return;
-        }
-        let (request_hooks, reply_hooks) = flight.hooks();
-        self.report.lost.push(Lost {
-            probe: key,
-            sent_ns: flight.t0_ns,
-            outcome,
-            suspect: why_starved.is_some(),
-            request_hooks,
-            reply_hooks,
-            detail,
-            flow: flight.flow(),
-            unwatched: !flight.probe.watched,
-            size_bytes: flight.probe.size_bytes(),
-            new_flows_lost,
-        });
     }
 
     /// A judged probe ended. Where it left for another address than its own, that is whose backend answered, or did not.

@@ -149,72 +149,80 @@ fn claim(
     Ok(node)
 }
 
+/// Makes a session the node's. An older one of it ends.
+fn replace(state: &mut State, node: NodeIx, hello: &v1::Hello, live: Live) {
+    state.counters.sessions += 1;
+    if state.agent(node).live.is_some() {
+        state.counters.sessions_superseded += 1;
+    }
+    state.by_probe_session.retain(|_, &mut owner| owner != node);
+    state.by_probe_session.insert(hello.probe_session, node);
+    state.hear_of_return(node, &hello.boot_id, live.since_ns);
+    let agent = state.agent_mut(node);
+    let Some(old) = agent.live.replace(live) else { return };
+    if agent.hello.as_ref().is_some_and(|old| old.boot_id == hello.boot_id) {
+        tracing::info!(node = hello.node, "the agent comes another way: its older session ends");
+    } else {
+        tracing::warn!(node = hello.node, "a second session of this node: the older one ends");
+    }
+    old.superseded.cancel();
+}
+
+/// Keeps what an agent says of itself, and sees to it that others get to know what changed. `known`: the node was, before
+/// it came. The last batch of this boot that was applied.
+fn keep(state: &mut State, node: NodeIx, hello: v1::Hello, known: bool, now_ns: i64) -> u64 {
+    let agent = state.agent_mut(node);
+    if agent.hello.as_ref().map(|hello| &hello.boot_id) != Some(&hello.boot_id) {
+        agent.applied_sequence = 0;
+    }
+    if hello.sent_unix_ns != 0 {
+        agent.clock_offset_ns = Some(now_ns.saturating_sub(hello.sent_unix_ns));
+    }
+    let applied_sequence = agent.applied_sequence;
+    // A plan for everybody is dear: not where the responder is at the port that everybody takes it to be.
+    let was = agent.hello.as_ref().map_or(u32::from(DEFAULT_RESPONDER_PORT), |hello| hello.responder_port);
+    let moved = was != hello.responder_port;
+    let relay_moved = agent.hello.as_ref().map_or(0, |was| was.relay_port) != hello.relay_port;
+    tracing::info!(
+        node = hello.node,
+        version = hello.agent_version,
+        kernel = hello.kernel_release,
+        relayed_by = hello.relayed_by,
+        "agent connected"
+    );
+    let agentless = state.is_agentless(&hello.node);
+    state.agent_mut(node).hello = Some(hello);
+    // Its own comes at once if it is known; what others get to know of it comes with the next tick.
+    state.stale |= !known || moved || agentless;
+    if relay_moved {
+        state.relaying.mark_stale();
+    }
+    applied_sequence
+}
+
 impl Session {
     pub(super) fn open(opening: Opening, hello: v1::Hello) -> Result<Box<Self>, Status> {
         let Opening { hub, identity, bearer, claims, shutdown, peer, caller, admitted, inbound } = opening;
         let now_ns = unix_now_ns();
         let (control_tx, control) = mpsc::channel(CONTROL_DEPTH);
         let superseded = CancellationToken::new();
-        let name = hello.node.clone();
+        let (name, table_changes) = (hello.node.clone(), hello.takes_table_changes);
         let mut state = hub.lock();
         let known = state.find(&name).is_some();
         let node = claim(&mut state, &hello, peer, now_ns)?;
         state.next_generation += 1;
         let generation = state.next_generation;
-        state.counters.sessions += 1;
-        if state.agent(node).live.is_some() {
-            state.counters.sessions_superseded += 1;
-        }
-        state.by_probe_session.retain(|_, &mut owner| owner != node);
-        state.by_probe_session.insert(hello.probe_session, node);
-        let responder = hello.responder_port;
-        let relayed = state.relayed(&hello.relayed_by, peer);
-        let relayed_by = hello.relayed_by.clone();
-        state.hear_of_return(node, &hello.boot_id, now_ns);
-        let agent = state.agent_mut(node);
-        let old = agent.live.replace(Live {
+        let live = Live {
             generation,
             since_ns: now_ns,
             heard_ns: now_ns,
             peer,
-            relayed,
+            relayed: state.relayed(&hello.relayed_by, peer),
             control: control_tx,
             superseded: superseded.clone(),
-        });
-        if let Some(old) = old {
-            if agent.hello.as_ref().is_some_and(|old| old.boot_id == hello.boot_id) {
-                tracing::info!(node = name, "the agent comes another way: its older session ends");
-            } else {
-                tracing::warn!(node = name, "a second session of this node: the older one ends");
-            }
-            old.superseded.cancel();
-        }
-        if agent.hello.as_ref().map(|hello| &hello.boot_id) != Some(&hello.boot_id) {
-            agent.applied_sequence = 0;
-        }
-        if hello.sent_unix_ns != 0 {
-            agent.clock_offset_ns = Some(now_ns.saturating_sub(hello.sent_unix_ns));
-        }
-        let applied_sequence = agent.applied_sequence;
-        // A plan for everybody is dear: not where the responder is at the port that everybody takes it to be.
-        let was =
-            agent.hello.as_ref().map_or(u32::from(DEFAULT_RESPONDER_PORT), |hello| hello.responder_port);
-        let moved = was != responder;
-        let relay_moved = agent.hello.as_ref().map_or(0, |was| was.relay_port) != hello.relay_port;
-        tracing::info!(
-            node = name,
-            version = hello.agent_version,
-            kernel = hello.kernel_release,
-            relayed_by,
-            "agent connected"
-        );
-        let table_changes = hello.takes_table_changes;
-        agent.hello = Some(hello);
-        // Its own comes at once if it is known; what others get to know of it comes with the next tick.
-        state.stale |= !known || moved || state.is_agentless(&name);
-        if relay_moved {
-            state.relaying.mark_stale();
-        }
+        };
+        replace(&mut state, node, &hello, live);
+        let applied_sequence = keep(&mut state, node, hello, known, now_ns);
         let relays = state.relaying.follow();
         let mut plans = state.agent(node).plans.subscribe();
         plans.mark_changed();
