@@ -19,6 +19,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 
+use netcheck_common::domain::UNTRANSLATED;
 use netcheck_proto::{convert, v1};
 
 use pod::PodNet;
@@ -90,6 +91,12 @@ async fn named(case: &v1::CulpritCase, at: &v1::LossLocation) -> Option<v1::Culp
     if matches!(at.reason.as_str(), "PKT_TOO_BIG" | "EMSGSIZE") {
         return too_big(case, at).await;
     }
+    if at.reason == UNTRANSLATED
+        && at.direction() == v1::Direction::Reply
+        && let (Some(to), Some(from)) = (destination(case), source(case))
+    {
+        return behind_one_bridge(to, from).await.then(|| bridge_unfiltered(Path::new(SYSCTLS), to))?;
+    }
     if at.reason == "IPV6DISABLED" {
         return ipv6_disabled(Path::new(SYSCTLS), &at.interface);
     }
@@ -108,7 +115,10 @@ async fn named(case: &v1::CulpritCase, at: &v1::LossLocation) -> Option<v1::Culp
                 Some(found) => Some(found),
                 None if at.reason == "EHOSTUNREACH" => neighbour::find(to, true).await,
                 // What is to be encrypted and can't be is dropped where its route was looked up.
-                None => xfrm::find(packet(case)?, false).await,
+                None => match route::missing(to).await {
+                    Some(missing) => Some(missing),
+                    None => xfrm::find(packet(case)?, false).await,
+                },
             }
         }
         v1::Stage::Neighbour => {
@@ -121,7 +131,13 @@ async fn named(case: &v1::CulpritCase, at: &v1::LossLocation) -> Option<v1::Culp
                 None => neighbour::find(to, true).await,
             }
         }
-        v1::Stage::Wire => neighbour::find(destination(case)?, false).await,
+        v1::Stage::Wire => {
+            let to = destination(case)?;
+            match route::missing(to).await {
+                Some(missing) => Some(missing),
+                None => neighbour::find(to, false).await,
+            }
+        }
         v1::Stage::Qdisc => queue::find(&at.interface, index_of(&at.interface)?).await,
         v1::Stage::Ingress | v1::Stage::Egress => {
             let hook = match (at.reason.as_str(), at.function.as_str()) {
@@ -303,6 +319,27 @@ fn ipv6_disabled(sysctls: &Path, interface: &str) -> Option<v1::Culprit> {
         text,
         "0, with the addresses and routes that went with it; and the file in /etc/sysctl.d that says otherwise",
     ))
+}
+
+/// Whether both are reached through one interface, which is a bridge.
+async fn behind_one_bridge(a: IpAddr, b: IpAddr) -> bool {
+    let (Some(a), Some(b)) = (route::way(a).await, route::way(b).await) else { return false };
+    let bridge = link::name_of(a.interface).is_some_and(|name| link::is_bridge(&name));
+    a.interface == b.interface && bridge
+}
+
+/// What a bridge passes on between its own ports is not shown to netfilter: nobody takes a translation back there
+/// (Documentation/networking/ip-sysctl.rst, `bridge-nf-call-iptables`).
+fn bridge_unfiltered(sysctls: &Path, to: IpAddr) -> Option<v1::Culprit> {
+    let name =
+        if to.is_ipv4() { "bridge/bridge-nf-call-iptables" } else { "bridge/bridge-nf-call-ip6tables" };
+    if number(sysctls, name) == Some(1) {
+        return None;
+    }
+    let text = "a pod that asks a service whose backend is on the same bridge gets the answer from the backend's own address";
+    let mend =
+        "1, with the module br_netfilter loaded at boot, and the file in /etc/sysctl.d that says otherwise";
+    Some(sysctl(name, 0, text.to_owned(), mend))
 }
 
 /// An interface on which the kernel answers nobody who asks for its hardware address (Documentation/networking/ip-sysctl.rst,

@@ -8,6 +8,7 @@ use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourMessage, Neig
 
 use super::address::namespace_of_pod;
 use super::links::{Links, Port};
+use super::route::Way;
 use super::{neighbour, route};
 
 /// Where a bridge has a hardware address (bridge-fdb(8)).
@@ -24,7 +25,10 @@ struct Entry {
 pub(super) async fn kept(to: IpAddr) -> Option<v1::Culprit> {
     let way = route::way(to).await?;
     let links = Links::read(false).await?;
-    let bridge = links.bridge(way.interface)?;
+    let Some(bridge) = links.bridge(way.interface) else {
+        let way_out = links.name(way.interface)?;
+        return strayed(to, &way, &way_out.name, links.link_of(namespace_of_pod(to).await?)?, &links);
+    };
     let family = if to.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let neighbours = neighbour::entries(family).await?;
     let is_its = |entry: &&NeighbourMessage| {
@@ -38,6 +42,28 @@ pub(super) async fn kept(to: IpAddr) -> Option<v1::Culprit> {
     let link = namespace_of_pod(to).await.and_then(|namespace| links.of_pod(namespace, bridge.index))?;
     let port = entry.and_then(|entry| links.name(entry.port));
     judge(bridge, hardware.as_deref(), entry.zip(port), link)
+}
+
+/// A pod of this node to which no route leads: what is for it leaves the node. `link`: the pod's own.
+fn strayed(to: IpAddr, way: &Way, way_out: &str, link: &Port, links: &Links) -> Option<v1::Culprit> {
+    if link.index == way.interface {
+        return None;
+    }
+    let bridge = link.controller.and_then(|of| links.name(of));
+    let behind = bridge.map_or(link.name.as_str(), |bridge| bridge.name.as_str());
+    let family = if to.is_ipv4() { "ip" } else { "ip -6" };
+    Some(v1::Culprit {
+        kind: v1::CulpritKind::Route.into(),
+        object: format!("no route leads to {to} through {behind}, but {} through {way_out}", way.text),
+        text: format!("the pod is on this node, behind {behind}: what is for it leaves the node"),
+        see: format!("{family} route get {to}; {family} addr show dev {behind}"),
+        mend: format!(
+            "the address of the pods' network on {behind} again, or the route; both are set by the CNI plugin when it \
+             starts a pod"
+        ),
+        certainty: v1::Certainty::Inferred.into(),
+        ..Default::default()
+    })
 }
 
 /// The entry of this bridge for this hardware address; a port's own address is none.
@@ -161,6 +187,25 @@ mod tests {
         assert!(named(Some(MAC), None, closed).unwrap().ends_with("(flood off)"));
         assert_eq!(named(Some(MAC), Some((4, false)), closed), None, "it is known");
         assert_eq!(named(None, None, closed), None, "what asks for it is no frame for an unknown address");
+    }
+
+    #[test]
+    fn a_pod_that_no_route_leads_to_is_named_with_the_route_that_takes_its_packets() {
+        let to: IpAddr = "10.244.2.11".parse().unwrap();
+        let way = |interface| Way {
+            hop: "172.30.0.1".parse().unwrap(),
+            prefix: 0,
+            interface,
+            text: "default via 172.30.0.1".to_owned(),
+            mtu: None,
+        };
+        let web = Port { controller: Some(3), ..link(4, "vethweb", PortSettings::default()) };
+        let links =
+            Links { ports: vec![link(3, "cni0", PortSettings::default()), web.clone()], ..Links::default() };
+        let found = strayed(to, &way(2), "eth0", &web, &links).unwrap();
+        let expected = "no route leads to 10.244.2.11 through cni0, but default via 172.30.0.1 through eth0";
+        assert_eq!(found.object, expected);
+        assert_eq!(strayed(to, &way(4), "vethweb", &web, &links), None, "it is routed to by its own link");
     }
 
     #[test]

@@ -38,6 +38,11 @@ pub(super) fn is_tunnel(interface: &str) -> bool {
     wraps(Path::new(CLASS), interface)
 }
 
+/// Whether it is a bridge.
+pub(super) fn is_bridge(interface: &str) -> bool {
+    Path::new(CLASS).join(interface).join("bridge").is_dir()
+}
+
 fn wraps(class: &Path, interface: &str) -> bool {
     let uevent = read(class, interface, "uevent").unwrap_or_default();
     uevent.lines().any(|line| matches!(line, "DEVTYPE=vxlan" | "DEVTYPE=geneve"))

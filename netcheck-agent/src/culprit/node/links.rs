@@ -112,6 +112,11 @@ impl Links {
         self.name(index).filter(|port| port.bridge)
     }
 
+    /// A link of the pod in this network namespace.
+    pub(super) fn link_of(&self, namespace: i32) -> Option<&Port> {
+        self.ports.iter().find(|port| port.of_pod == Some(namespace))
+    }
+
     /// The link of the pod in this network namespace that is a port of this bridge.
     pub(super) fn of_pod(&self, namespace: i32, bridge: u32) -> Option<&Port> {
         self.ports.iter().find(|port| port.of_pod == Some(namespace) && port.controller == Some(bridge))

@@ -137,6 +137,21 @@ impl PodNet {
                 "the mask that the CNI gives pods; start the pod anew if something else changed it"
                     .to_owned(),
             )),
+            Some(Route { gateway: Some(IpAddr::V4(gateway)), network, length, interface, .. }) => {
+                let arp = self.read("arp");
+                let entry =
+                    arp.lines().skip(1).filter_map(Neighbour::read).find(|one| one.address == *gateway);
+                entry.filter(|entry| !entry.complete)?;
+                Some(culprit(
+                    v1::CulpritKind::Route,
+                    format!("the pod's route to {network}/{length} leads to {gateway}, which does not answer"),
+                    format!("nobody on {interface} of the pod has that address: what arrives in the pod is not answered"),
+                    self.see(&format!("{tool} neigh show {gateway}")),
+                    "the gateway that the CNI gives pods is its bridge's address; start the pod anew if something else \
+                     changed the route"
+                        .to_owned(),
+                ))
+            }
             Some(_) => None,
         }
     }

@@ -14,6 +14,7 @@ use rtnetlink::{IpVersion, RouteMessageBuilder};
 use super::netlink::Connection;
 use policy::{Packet, Taken};
 
+mod missing;
 mod policy;
 #[cfg(test)]
 mod tests;
@@ -24,13 +25,25 @@ const MOST: usize = 100_000;
 /// Asks the kernel. None where a route leads on, and where it can't be asked. `from`: the packet's source, where it is known.
 pub(super) async fn find(to: IpAddr, from: Option<IpAddr>) -> Option<v1::Culprit> {
     let connection = Connection::open()?;
-    let (message, version) = match to {
-        IpAddr::V4(_) => (RouteMessageBuilder::<Ipv4Addr>::new().build(), IpVersion::V4),
-        IpAddr::V6(_) => (RouteMessageBuilder::<Ipv6Addr>::new().build(), IpVersion::V6),
-    };
-    let routes = all(connection.handle.route().get(message).execute()).await?;
+    let version = if to.is_ipv4() { IpVersion::V4 } else { IpVersion::V6 };
+    let routes = routes(&connection, to).await?;
     let rules = all(connection.handle.rule().get(version).execute()).await?;
     culprit(&rules, &routes, Packet { to, from })
+}
+
+/// A network of pods that there is no route to, though there are to others: the default route takes what is for it.
+pub(super) async fn missing(to: IpAddr) -> Option<v1::Culprit> {
+    let way = way(to).await.filter(|way| way.prefix == 0)?;
+    missing::judge(&routes(&Connection::open()?, to).await?, &way, to)
+}
+
+/// All routes of this address's family.
+async fn routes(connection: &Connection, of: IpAddr) -> Option<Vec<RouteMessage>> {
+    let message = match of {
+        IpAddr::V4(_) => RouteMessageBuilder::<Ipv4Addr>::new().build(),
+        IpAddr::V6(_) => RouteMessageBuilder::<Ipv6Addr>::new().build(),
+    };
+    all(connection.handle.route().get(message).execute()).await
 }
 
 /// Where the kernel would send a packet for this address: the route as it stands in its table.

@@ -169,6 +169,10 @@ impl EbpfSource {
         if event.netns == self.own_netns || Some(event.reason) != self.other_host {
             return false;
         }
+        // What a tunnel wraps is for the node that ends it, whatever is inside.
+        if event.flags & flags::ENCAPSULATED != 0 {
+            return true;
+        }
         let to = ip_address(event.destination);
         let addressee = self.pods.get(&to).filter(|_| self.local_pods.contains_key(&to));
         addressee.is_none() || self.pod_behind.get(&event.peer_ifindex) != addressee

@@ -1,7 +1,9 @@
 //! Faults of a kind that people report of their clusters: what another program left behind, what a firewall's owner did not
 //! think of, a setting of a bridge or a pod. Each says what is true before anybody tried it.
 
-use super::{ALL, DNS, Families, ICMP, POD, Row, TCP, at, by_command as on, only, overlay, wire};
+use super::{
+    ALL, Change, DNS, Families, ICMP, POD, Row, TCP, at, by_command as on, only, overlay, several, wire,
+};
 
 const NO_TABLE: &str = "nft delete table inet lab_reported";
 const NO_IP_TABLE: &str = "nft delete table ip lab_reported";
@@ -53,14 +55,25 @@ const NO_ROUTE: [&str; 2] = [
     "ip route replace $(cat \"/tmp/netcheck-lab-$(readlink /proc/self/ns/net)\")",
 ];
 /// A node that does not say where its addresses are.
-const ARP_IGNORE: [&str; 2] =
-    ["echo 8 > /proc/sys/net/ipv4/conf/eth0/arp_ignore", "echo 0 > /proc/sys/net/ipv4/conf/eth0/arp_ignore"];
+const ARP_IGNORE: &[Change] = &[
+    Change {
+        at: "n3",
+        inject: "echo 8 > /proc/sys/net/ipv4/conf/eth0/arp_ignore",
+        heal: "echo 0 > /proc/sys/net/ipv4/conf/eth0/arp_ignore",
+    },
+    // What others know of it is forgotten in time.
+    Change { at: "n1", inject: "ip -4 neigh flush dev eth0", heal: "true" },
+    Change { at: "n2", inject: "ip -4 neigh flush dev eth0", heal: "true" },
+    Change { at: "n4", inject: "ip -4 neigh flush dev eth0", heal: "true" },
+];
 /// A port of a bridge that takes nothing from whom it was not told to expect.
-const LOCKED: [&str; 2] =
-    ["bridge link set dev vethweb-n2 locked on", "bridge link set dev vethweb-n2 locked off"];
+const LOCKED: [&str; 2] = [
+    "bridge link set dev vethweb-n2 learning off locked on && bridge fdb flush dev cni0 brport vethweb-n2 dynamic",
+    "bridge link set dev vethweb-n2 learning on locked off",
+];
 /// Somebody told the bridge that a pod is behind another port.
 const WRONG_PORT: [&str; 2] = [
-    "ip neigh show 10.244.2.11 dev cni0 | sed 's/.*lladdr \\([0-9a-f:]*\\).*/\\1/' > \"/tmp/netcheck-lab-$(readlink /proc/self/ns/net)\" && bridge fdb replace $(cat \"/tmp/netcheck-lab-$(readlink /proc/self/ns/net)\") dev vethvantage-n2 master static",
+    "ip neigh show 10.244.2.11 dev cni0 | sed 's/.*lladdr \\([0-9a-f:]*\\).*/\\1/' > \"/tmp/netcheck-lab-$(readlink /proc/self/ns/net)\" && bridge fdb replace $(cat \"/tmp/netcheck-lab-$(readlink /proc/self/ns/net)\") dev vethvantage-n2 master static sticky",
     "bridge fdb del $(cat \"/tmp/netcheck-lab-$(readlink /proc/self/ns/net)\") dev vethvantage-n2 master",
 ];
 /// A rule takes packets away and drops none.
@@ -123,12 +136,12 @@ pub(super) const ROWS: &[Row] = &[
     only(Families::V6, on("web-n2", NO_IPV6_IN_POD, POD, &[at("n2", "request", "neighbour|send|routing|ingress", "")])).opens("place|target|backend n2|web-n2 IPv6?").by("n2 ipv6|IPv6|fd00"),
     // Bridges.
     v4(on("n2", NO_BRIDGE_FILTER, TCP, &[at("n2", "reply", "", "")])).opens("place|service|target n2|web:80 IPv4?").by("sysctl n2 bridge-nf-call-iptables"),
-    v4(on("n2", NO_BRIDGE_ADDRESS, POD, &[at("n2", "", "", "")])).opens("pod_network|place|node n2").by("route n2"),
+    v4(on("n2", NO_BRIDGE_ADDRESS, POD, &[at("n2", "", "", "")])).opens("pod_network|place|node n2 IPv4?").by("route n2"),
     on("n2", LOCKED, POD, &[at("n2", "reply", "ingress", ""), at("n2", "request", "neighbour", "")]).opens("place|target|backend n2|web-n2").by("interface n2 vethweb-n2 locked"),
     v4(on("n2", WRONG_PORT, POD, &[at("n2", "request", "", "")])).opens("place|target|backend n2|web-n2 IPv4?").by("n2 vethvantage-n2"),
     // Routes and neighbours.
-    v4(on("n1", NO_ROUTE, POD, &[at("n1", "request", "", ""), at("", "request", "routing", "")])).opens("one_way|place|link n1|n1>n2 IPv4?").by("route n1 default"),
-    v4(on("n3", ARP_IGNORE, ICMP, &[at("", "", "neighbour|send", ""), wire("n3", "")])).opens("node n3 IPv4").by("sysctl n3 arp_ignore"),
+    v4(on("n1", NO_ROUTE, POD, &[at("n1", "", "", ""), at("", "", "routing", "")])).opens("one_way|place|link|pod_network n1|n1>n2|n1~n2 IPv4?").by("route n1 default"),
+    v4(several(ARP_IGNORE, ICMP, &[at("", "", "neighbour|send", ""), wire("n3", "")])).opens("node n3 IPv4").by("sysctl n3 arp_ignore"),
     v4(on("n2", NO_FORWARDING, POD, &[at("n2", "", "routing", "")])).opens("place n2 routing").by("sysctl n2 cni0.forwarding"),
     // Filters.
     v4(on("n3", FORWARDED, ALL, &[at("n3", "", "netdev_ingress|ingress", "")])).opens("place|one_way|link n3|n1>n3|n1~n3 IPv4?").by("rule n3 lab_reported"),

@@ -112,3 +112,39 @@ fn the_way_of_a_route_is_reported_with_its_gateway_and_metric() {
     assert_eq!((described.hop.to_string().as_str(), described.interface), ("10.0.0.3", 7));
     assert_eq!(described.text, "10.244.3.0/24 via 10.0.0.3 metric 5 in table main");
 }
+
+#[test]
+fn a_network_without_a_route_is_told_from_its_siblings() {
+    let sibling = |network: &str| {
+        let mut route = way(network);
+        let gateway = network.parse::<IpNet>().unwrap().addr();
+        route.attributes.push(RouteAttribute::Gateway(gateway.into()));
+        route
+    };
+    let missing = |routes: &[RouteMessage], prefix: u8, to: &str| {
+        let to: IpAddr = to.parse().unwrap();
+        let taken =
+            Way { hop: to, prefix, interface: 2, text: "0.0.0.0/0 via 172.30.0.1".to_owned(), mtu: None };
+        missing::judge(routes, &taken, to).map(|found| found.object)
+    };
+    let others = [sibling("10.244.1.0/24"), sibling("10.244.3.0/24"), way("0.0.0.0/0")];
+    let expected =
+        "no route to 10.244.2.0/24: the default route 0.0.0.0/0 via 172.30.0.1 takes what is for 10.244.2.11";
+    assert_eq!(missing(&others, 0, "10.244.2.11").as_deref(), Some(expected));
+    assert_eq!(missing(&others, 24, "10.244.2.11"), None, "it has a route of its own");
+    assert_eq!(missing(&others, 0, "192.0.2.1"), None, "no pod's");
+    assert_eq!(
+        missing(&[way("10.244.1.0/24"), way("0.0.0.0/0")], 0, "10.244.2.11"),
+        None,
+        "its own pods' alone"
+    );
+    assert_eq!(
+        missing(&[sibling("10.244.1.7/32")], 0, "10.244.2.11"),
+        None,
+        "an address alone is no network"
+    );
+    assert_eq!(missing(&[sibling("10.0.0.0/8")], 0, "11.244.2.11"), None, "a whole range says nothing");
+    let v6 = [sibling("fd00:10:244:1::/64"), sibling("fd00:10:244:3::/64")];
+    assert!(missing(&v6, 0, "fd00:10:244:2::11").unwrap().starts_with("no route to fd00:10:244:2::/64"));
+    assert_eq!(missing(&v6, 0, "fd00:172:30::12"), None);
+}
