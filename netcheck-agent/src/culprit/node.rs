@@ -206,11 +206,17 @@ async fn of_pod(case: &v1::CulpritCase, at: &v1::LossLocation, ask: Ask) -> Opti
         };
         ends.push((own, peer));
     }
+    let others = case.pod_addresses.iter().take(ENDS);
+    let others: Vec<IpAddr> = others.filter_map(|other| convert::address("pod", other).ok()).collect();
     // Files of the kernel, but many of them.
     tokio::task::spawn_blocking(move || {
         ends.into_iter().find_map(|(own, peer)| {
             let proc = Path::new("/proc");
-            let net = PodNet::of(proc, own)?;
+            let Some(net) = PodNet::of(proc, own) else {
+                // It may have lost the address.
+                let net = others.iter().find_map(|other| PodNet::of(proc, *other))?;
+                return Some(net.without(own));
+            };
             net.unusable(own)
                 .or_else(|| net.stale_gateway(proc, Path::new(link::CLASS)).filter(|_| own.is_ipv4()))
                 .or_else(|| port.and_then(|(kind, port)| net.port(kind, port)))

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use netcheck_common::domain::{PathId, ProbeKind};
 use netcheck_proto::v1;
 
-use self::case::{case, far_end, receiver, sender, strayed};
+use self::case::{case, far_end, others, receiver, sender, strayed};
 use super::State;
 use netcheck_analysis::evidence::locate::addressee;
 use netcheck_analysis::model::NodeIx;
@@ -200,7 +200,10 @@ impl State {
                 let probe = lost.in_the_end(&row.path.probe);
                 let known = lost.located.location.as_ref().filter(|at| !at.node.is_empty());
                 let known = known.map(wire::location);
-                let far = far_end(known.as_ref(), &agent.name, addressee(&self.roster, &probe, lost));
+                let owner = addressee(&self.roster, &probe, lost);
+                let target_pod = owner.filter(|owner| owner.network.is_none());
+                let target_pod = target_pod.and_then(|owner| self.roster.pods.get(owner.pod.as_ref()?));
+                let far = far_end(known.as_ref(), &agent.name, owner);
                 let Some(at) = known.or_else(|| far.clone()) else { continue };
                 let target = Some(probe.target.node.as_str()).filter(|node| !node.is_empty());
                 let stray = match self.find(&at.node) {
@@ -215,7 +218,8 @@ impl State {
                     // The next probe of a service with several backends may go elsewhere.
                     let returns = probe.target.backends <= 1;
                     if known.is_none_or(|known| returns && !known.returns) {
-                        let wire = case(&probe, lost, &at, (session, *path));
+                        let mut wire = case(&probe, lost, &at, (session, *path));
+                        wire.pod_addresses = target_pod.map(|pod| others(pod, &probe)).unwrap_or_default();
                         places.insert(place, Case { losses, wire, source, path: *path, returns });
                     } else if let Some(known) = places.get_mut(&place) {
                         known.losses = losses;

@@ -10,7 +10,7 @@ use netlink_packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::nsid::{NsidAttribute, NsidMessage};
 
-use super::links::Links;
+use super::links::{Links, Own};
 use super::netlink::Connection;
 use super::pod::PodNet;
 
@@ -141,7 +141,8 @@ impl Links {
     /// `left`: length of the prefix by which packets for the address are routed now; none where they are not.
     fn gone(&self, to: IpAddr, left: Option<u8>) -> Option<v1::Culprit> {
         let around = self.own.iter().filter(|own| own.network.contains(&to) && own.network.addr() != to);
-        let closest = around.max_by_key(|own| own.network.prefix_len())?;
+        let closest = around.max_by_key(|own| own.network.prefix_len());
+        let Some(closest) = closest else { return self.tunnel_gone(to, left) };
         // A closer route leads there anyway.
         if left.is_some_and(|left| left >= closest.network.prefix_len()) {
             return None;
@@ -156,6 +157,27 @@ impl Links {
             ),
             see: format!("ip link show {name}; ip route get {to}"),
             mend: format!("ip link set {name} up, and the routes that went with it"),
+            certainty: v1::Certainty::Inferred.into(),
+            ..Default::default()
+        })
+    }
+
+    /// The interface that led to other nodes' pods: it is down, and has an address of the pods' networks. `left`: as above.
+    fn tunnel_gone(&self, to: IpAddr, left: Option<u8>) -> Option<v1::Culprit> {
+        if left.is_some_and(|left| left > 0) {
+            return None;
+        }
+        let of_pods = |own: &&Own| super::route::is_of_same_range(own.network.addr(), to);
+        let mut down = self.own.iter().filter(of_pods).filter_map(|own| self.name(own.interface));
+        let name = &down.find(|port| !port.up)?.name;
+        Some(v1::Culprit {
+            kind: v1::CulpritKind::Interface.into(),
+            object: format!("interface {name} is down"),
+            text: format!("no route leads to {to} any more: the kernel keeps none through what is down"),
+            see: format!("ip link show {name}; ip route get {to}"),
+            mend: format!(
+                "ip link set {name} up, and the routes that went with it: start the CNI's daemon anew"
+            ),
             certainty: v1::Certainty::Inferred.into(),
             ..Default::default()
         })
@@ -196,7 +218,7 @@ fn link_local(address: IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::links::{Own, Port};
+    use super::super::links::Port;
     use super::*;
 
     fn links() -> Links {
@@ -253,6 +275,12 @@ mod tests {
             None,
             "its own address is not behind it"
         );
+        // A tunnel has one address of the pods' range, and led to the others.
+        links.own.push(Own { network: "10.245.3.0/32".parse().unwrap(), interface: 3 });
+        let others = "10.245.1.11".parse().unwrap();
+        assert_eq!(links.gone(others, Some(0)).unwrap().object, "interface cni0 is down");
+        assert_eq!(links.gone(others, Some(24)), None, "a route leads there");
+        assert_eq!(links.gone("192.0.2.1".parse().unwrap(), Some(0)), None, "not of the pods' range");
         // A spare interface with all of a private network around it: others' pods have closer routes.
         links.own.push(Own { network: "10.0.0.9/8".parse().unwrap(), interface: 3 });
         assert_eq!(links.gone("10.244.4.11".parse().unwrap(), Some(24)), None);

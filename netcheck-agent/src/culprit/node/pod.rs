@@ -93,6 +93,27 @@ impl PodNet {
         ))
     }
 
+    /// It has lost the address that Kubernetes has for it.
+    pub(super) fn without(&self, address: IpAddr) -> v1::Culprit {
+        let v6 = self.read("if_inet6");
+        // The loopback's alone, or none.
+        let off = address.is_ipv6() && v6.lines().all(|line| line.trim_end().ends_with(" lo"));
+        let text = if off {
+            "none of its interfaces has an IPv6 address: IPv6 is switched off in it (disable_ipv6)"
+        } else {
+            "somebody took it away, or gave it another one; Kubernetes does not notice"
+        };
+        let see = if off { "sysctl -a -r disable_ipv6" } else { "ip addr" };
+        culprit(
+            v1::CulpritKind::Interface,
+            format!("the pod does not have the address {address}"),
+            text.to_owned(),
+            self.see(see),
+            "start the pod anew, so that the CNI gives it its addresses; look at what in it changes them"
+                .to_owned(),
+        )
+    }
+
     /// How it would send to this address, where that can't be right: it has no route, or asks its own link for it.
     pub(super) fn way_back(&self, to: IpAddr) -> Option<v1::Culprit> {
         let (routes, tool) = match to {

@@ -37,6 +37,12 @@ pub(super) async fn missing(to: IpAddr) -> Option<v1::Culprit> {
     missing::judge(&routes(&Connection::open()?, to).await?, &way, to)
 }
 
+/// Whether both may be addresses of one cluster's pods, by their first bits.
+pub(super) fn is_of_same_range(a: IpAddr, b: IpAddr) -> bool {
+    let bits = if a.is_ipv4() { 16 } else { 48 };
+    IpNet::new(a, bits).is_ok_and(|range| range.contains(&b))
+}
+
 /// All routes of this address's family.
 async fn routes(connection: &Connection, of: IpAddr) -> Option<Vec<RouteMessage>> {
     let message = match of {

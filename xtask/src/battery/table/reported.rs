@@ -93,11 +93,6 @@ const OTHER_TUNNEL: [&str; 2] = [
     "nft 'add table ip lab_reported; add chain ip lab_reported p { type filter hook prerouting priority -300; }; add rule ip lab_reported p udp dport 8472 udp dport set 8473'",
     NO_IP_TABLE,
 ];
-/// What Docker does to a node that it is installed on.
-const DOCKER: [&str; 2] = [
-    "iptables -P FORWARD DROP && iptables -A FORWARD -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT",
-    "iptables -P FORWARD ACCEPT; iptables -D FORWARD -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT",
-];
 /// A node's firewall as its owner thought of it: sessions that stand, and the tunnel.
 const FIREWALL: [&str; 2] = [
     "iptables -A INPUT -i lo -j ACCEPT && iptables -A INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT && iptables -A INPUT -p udp --dport 8472 -j ACCEPT && iptables -P INPUT DROP",
@@ -146,7 +141,6 @@ pub(super) const ROWS: &[Row] = &[
     // Filters.
     v4(on("n3", FORWARDED, ALL, &[at("n3", "", "netdev_ingress|ingress", "")])).opens("place|one_way|link n3|n1>n3|n1~n3 IPv4?").by("rule n3 lab_reported"),
     v4(on("n3", RAW, ICMP, &[at("n3", "", "netfilter_prerouting", "NETFILTER_DROP")])).opens("place n3 netfilter_prerouting").by("rule n3 raw PREROUTING"),
-    v4(on("n2", DOCKER, POD, &[at("n2", "request", "netfilter_forward", "NETFILTER_DROP")])).opens("place n2 netfilter_forward").by("policy|rule n2 FORWARD"),
     v4(on("n3", FIREWALL, ALL, &[at("n3", "request", "netfilter_input", "NETFILTER_DROP")])).opens("place n3 netfilter_input").by("policy|rule n3 INPUT"),
     // The tunnel.
     overlay(v4(on("n2", OTHER_TUNNEL, POD, &[at("n2", "", "socket|netfilter_prerouting", "")]))).opens("place|pod_network n2"),

@@ -65,6 +65,11 @@ impl Locator<'_> {
         if let Some(located) = last.and_then(|last| self.routing_loop(last)) {
             return located;
         }
+        if !inside && last.is_some_and(|last| self.may_be_masqueraded(last)) {
+            return unlocated(&format!(
+                "may have left {source} under another port (masquerade), by which no hook knows it again"
+            ));
+        }
         // A switch may have flooded it to another interface of its own node: it left all the same.
         if let Some(gone) = sample.request_hooks.iter().rev().find(|hook| left(hook)).filter(|_| !inside) {
             return self.beyond_source(Some(gone));
@@ -92,6 +97,18 @@ impl Locator<'_> {
                 ..Default::default()
             }),
         }
+    }
+
+    /// What a pod sends to where no pod is gets its node's address on the way out, and with it another port: hooks behind that
+    /// know such a flow by its ports alone, and so do not know it. `last`: where it was seen last.
+    fn may_be_masqueraded(&self, last: &HookSeen) -> bool {
+        let probe = self.input.probe;
+        let to = self.input.roster.owner(probe.address);
+        let out_of_pod = !last.egress && matches!(last.role, InterfaceRole::PodVeth | InterfaceRole::Bridge);
+        self.input.source_pod.is_some()
+            && out_of_pod
+            && !probe.kind.carries_header()
+            && to.is_some_and(|owner| owner.pod.is_none())
     }
 
     /// Whether the request reached its destination's node, as far as anybody there said.
