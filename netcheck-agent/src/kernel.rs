@@ -41,7 +41,7 @@ use self::ports::PortBits;
 pub use self::refusal::OpenError;
 use self::source::{Abi, EbpfSource, Maps, SourceParts};
 use self::symbols::Symbols;
-use self::translated::TranslatedSieves;
+use self::translated::TranslatedPrefilters;
 use crate::model::observation::KernelSource;
 
 /// The kernel programs, as `cargo xtask build-ebpf` made them.
@@ -203,19 +203,19 @@ fn take_maps(ebpf: &mut Ebpf, config: &KernelConfig) -> Result<Maps, OpenError> 
     }
     Ok(Maps {
         events: take(ebpf, maps::EVENTS, RingBuf::try_from)?,
-        ports: PortBits::sifted(
+        ports: PortBits::prefiltered(
             take(ebpf, maps::PORTS, Array::try_from)?,
-            take(ebpf, maps::SIEVE, Array::try_from)?,
+            take(ebpf, maps::PORT_PREFILTER, Array::try_from)?,
         ),
         watched_ports: PortBits::new(take(ebpf, maps::WATCHED_PORTS, Array::try_from)?),
         flows: take(ebpf, maps::FLOWS, HashMap::try_from)?,
         addresses: take(ebpf, maps::ADDRESSES, HashMap::try_from)?,
         reflect: take(ebpf, maps::REFLECT, HashMap::try_from)?,
         tuples: take(ebpf, maps::TUPLES, HashMap::try_from)?,
-        translated: TranslatedSieves::new(
+        translated: TranslatedPrefilters::new(
             [
-                take(ebpf, maps::TRANSLATED_SIEVES[0], Array::try_from)?,
-                take(ebpf, maps::TRANSLATED_SIEVES[1], Array::try_from)?,
+                take(ebpf, maps::TRANSLATED_PREFILTERS[0], Array::try_from)?,
+                take(ebpf, maps::TRANSLATED_PREFILTERS[1], Array::try_from)?,
             ],
             Instant::now(),
         ),

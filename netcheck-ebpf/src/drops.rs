@@ -13,7 +13,7 @@ use netcheck_common::packet::{
     TCP_RST, TCP_SYN, parse,
 };
 
-use crate::filter::is_strange;
+use crate::filter::is_unrelated;
 use crate::hook::{Found, is_reply, of_exchange, own_flow, probe_header, translated_flow};
 use crate::maps::{
     EVENTS, FOREIGN_BUDGET, OWN_NETNS, OWN_SESSION, PORTS, RESPONDER_PORT, WATCHED_PORTS, address_flags,
@@ -23,7 +23,7 @@ use crate::names::{callers, keep_name};
 use crate::place::{
     Place, device, ifindex_of_route, in_scope, offset, peer_here, place, route, socket, socket_port,
 };
-use crate::skb::{GLANCE, Glance, WINDOW, Window, member, read};
+use crate::skb::{PREFIX, Prefix, WINDOW, Window, member, read};
 use crate::slots::count_drop;
 
 /// Records of foreign flows per second and CPU at most.
@@ -87,12 +87,12 @@ fn report(dropped: &Dropped<'_>, naming: Naming, place: &Place) -> Loss {
     let &Dropped { skb, location, reason, .. } = dropped;
     let Some(scratch) = drop_scratch() else { return Loss::Some };
     let packet = &mut scratch.packet;
-    let Some((glance, start)) = find_packet(skb, &mut scratch.window) else { return Loss::Some };
+    let Some((prefix, start)) = find_packet(skb, &mut scratch.window) else { return Loss::Some };
     let socket_port = socket_port(skb);
-    if start == Start::Ip && !has_port(&PORTS, socket_port) && is_strange(glance.bytes()) {
+    if start == Start::Ip && !has_port(&PORTS, socket_port) && is_unrelated(prefix.bytes()) {
         return Loss::Some;
     }
-    let Some(bytes) = glance.widen() else { return Loss::Some };
+    let Some(bytes) = prefix.widen() else { return Loss::Some };
     if !parse_window(&bytes, start, packet) {
         return Loss::Some;
     }
@@ -187,7 +187,7 @@ fn ends_handshake(packet: &Packet) -> bool {
 /// Finds the packet that an skb holds, from its network header on; and whether that is a link header, for it is where
 /// the latter is as long as it is not set, and on devices without a link layer always.
 #[inline(always)]
-fn find_packet(skb: *const u8, room: &mut [u8; WINDOW]) -> Option<(Glance<'_>, Start)> {
+fn find_packet(skb: *const u8, room: &mut [u8; WINDOW]) -> Option<(Prefix<'_>, Start)> {
     // SAFETY: the kernel's own skb; the verifier knows its type.
     let (head, network, link) = unsafe {
         (
@@ -196,9 +196,9 @@ fn find_packet(skb: *const u8, room: &mut [u8; WINDOW]) -> Option<(Glance<'_>, S
             member::<u16>(skb, offset!(skb_mac_header)),
         )
     };
-    let glance = Glance::at(head.wrapping_add(u64::from(network)), room)?;
-    let start = if network == link && is_ethernet(glance.bytes()) { Start::Ethernet } else { Start::Ip };
-    Some((glance, start))
+    let prefix = Prefix::at(head.wrapping_add(u64::from(network)), room)?;
+    let start = if network == link && is_ethernet(prefix.bytes()) { Start::Ethernet } else { Start::Ip };
+    Some((prefix, start))
 }
 
 /// A program of its own to the verifier: with its own stack frame, checked once.
@@ -209,7 +209,7 @@ fn parse_window(bytes: &Window<'_>, start: Start, packet: &mut Packet) -> bool {
 
 /// Whether an Ethernet header with an IP packet or a tag behind it begins here.
 #[inline(always)]
-fn is_ethernet(bytes: &[u8; GLANCE]) -> bool {
+fn is_ethernet(bytes: &[u8; PREFIX]) -> bool {
     matches!(
         u16::from_be_bytes([bytes[12], bytes[13]]),
         ETHERTYPE_IPV4 | ETHERTYPE_IPV6 | ETHERTYPE_VLAN | ETHERTYPE_QINQ

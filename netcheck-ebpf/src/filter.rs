@@ -1,5 +1,5 @@
 //! The fast ways out: see in a few loads that a packet can't be netcheck's. What is mostly seen is recognised first
-//! ([`is_ordinary`], and [`is_strange`] of what is dropped), all else by [`may_be_ours`].
+//! ([`is_ordinary`], and [`is_unrelated`] of what is dropped), all else by [`may_be_ours`].
 //!
 //! They read packet memory directly and only where headers have no options. Whatever is unusual (tags in the data,
 //! options, extension headers, paged data) goes the slow way: that costs time, never a wrong answer.
@@ -14,8 +14,8 @@ use netcheck_common::packet::{
     IPPROTO_ICMPV6, IPPROTO_IPIP, IPPROTO_IPV6, IPPROTO_TCP, IPPROTO_UDP, Start,
 };
 
-use crate::maps::{PORTS, WATCHED_PORTS, has_port, sieved, sieved_pair};
-use crate::skb::GLANCE;
+use crate::maps::{PORTS, WATCHED_PORTS, has_port, port_prefilter, translated_prefilter};
+use crate::skb::PREFIX;
 
 const IPV4_LEN: usize = 20;
 const IPV6_LEN: usize = 40;
@@ -35,13 +35,13 @@ pub(crate) fn is_ordinary(ctx: &TcContext, start: Start, egress: bool) -> bool {
     let Some(transport) = (unsafe { plain_transport(ip, version) }) else { return false };
     // SAFETY: as above.
     let (source, destination) = unsafe { (*(transport as *const u8), *((transport + 2) as *const u8)) };
-    if sieved(source) | sieved(destination) != 0 {
+    if port_prefilter(source) | port_prefilter(destination) != 0 {
         return false;
     }
     // An own flow whose port is another behind translation: its requests by their socket's own port, the answers by what
     // the requests left as.
     if egress {
-        !is_sieved_socket(ctx)
+        !may_be_own_socket(ctx)
     } else {
         // SAFETY: as above.
         unsafe { !may_be_translated(transport) }
@@ -62,7 +62,7 @@ pub(crate) fn socket_port(ctx: &TcContext) -> u16 {
 /// no part in the sum of addresses: the verifier lets nobody without CAP_PERFMON add a constant on one way and something
 /// unknown on another.
 #[inline(always)]
-fn is_sieved_socket(ctx: &TcContext) -> bool {
+fn may_be_own_socket(ctx: &TcContext) -> bool {
     // SAFETY: as in `socket_port`.
     unsafe {
         let socket = (*ctx.as_ptr().cast::<__sk_buff>()).__bindgen_anon_2.sk;
@@ -70,7 +70,7 @@ fn is_sieved_socket(ctx: &TcContext) -> bool {
             return false;
         }
         let port = (&raw const (*socket).src_port).read_volatile();
-        sieved((port >> 8) as u8) != 0
+        port_prefilter((port >> 8) as u8) != 0
     }
 }
 
@@ -82,13 +82,13 @@ fn is_sieved_socket(ctx: &TcContext) -> bool {
 unsafe fn may_be_translated(at: usize) -> bool {
     // SAFETY: the caller's promise.
     let (source, destination) = unsafe { (*(at as *const u16), *((at + 2) as *const u16)) };
-    sieved_pair(source, destination) != 0
+    translated_prefilter(source, destination) != 0
 }
 
 /// Whether a packet in memory of our own is TCP or UDP behind a header without options, of no port of interest to the
 /// drop tracepoint, and no probe.
 #[inline(always)]
-pub(crate) fn is_strange(packet: &[u8; GLANCE]) -> bool {
+pub(crate) fn is_unrelated(packet: &[u8; PREFIX]) -> bool {
     let ip = packet.as_ptr() as usize;
     // SAFETY: there are more bytes than the longest of these headers and what is looked at behind it.
     let Some(transport) = (unsafe { plain_transport(ip, Version::of_first_byte(packet[0])) }) else {

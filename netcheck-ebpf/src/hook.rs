@@ -190,7 +190,7 @@ pub(crate) fn translated_flow(packet: &Packet, socket_port: u16) -> Option<(&'st
         }
         return Some((value, false));
     }
-    if maps::sieved_pair(packet.source_port.to_be(), packet.destination_port.to_be()) == 0 {
+    if maps::translated_prefilter(packet.source_port.to_be(), packet.destination_port.to_be()) == 0 {
         return None;
     }
     let request = TupleKey {
@@ -218,7 +218,7 @@ fn remember(packet: &Packet, value: &FlowValue) {
     };
     // No room costs the sight of an answer.
     let _ = TRANSLATED.insert(key, value, 0);
-    maps::sift_pair(packet.source_port.to_be(), packet.destination_port.to_be());
+    maps::set_translated_prefilter(packet.source_port.to_be(), packet.destination_port.to_be());
 }
 
 /// A packet without a probe header: of an own flow, or of a foreign probe's to something on this node.

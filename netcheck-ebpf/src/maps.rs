@@ -68,19 +68,20 @@ pub(crate) static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(cou
 #[unsafe(link_section = ".data.bank")]
 pub(crate) static DROP_BANK: Global<u32> = Global::new(0);
 
-/// [`maps::SIEVE`].
+/// [`maps::PORT_PREFILTER`].
 #[unsafe(no_mangle)]
-#[unsafe(link_section = ".data.sieve")]
-pub(crate) static SIEVE: Global<[u8; maps::SIEVE_BYTES]> = Global::new([0; maps::SIEVE_BYTES]);
+#[unsafe(link_section = ".data.prefilter")]
+pub(crate) static PORT_PREFILTER: Global<[u8; maps::PORT_PREFILTER_BYTES]> =
+    Global::new([0; maps::PORT_PREFILTER_BYTES]);
 
 /// Bytes that the programs write too.
 #[repr(transparent)]
-pub(crate) struct Sieve(UnsafeCell<[u8; maps::TRANSLATED_BYTES]>);
+pub(crate) struct Prefilter(UnsafeCell<[u8; maps::TRANSLATED_BYTES]>);
 
 // SAFETY: only single bytes are loaded and stored, by any CPU at any time.
-unsafe impl Sync for Sieve {}
+unsafe impl Sync for Prefilter {}
 
-impl Sieve {
+impl Prefilter {
     const fn empty() -> Self {
         Self(UnsafeCell::new([0; maps::TRANSLATED_BYTES]))
     }
@@ -91,13 +92,13 @@ impl Sieve {
     }
 }
 
-/// [`maps::TRANSLATED_SIEVES`].
+/// [`maps::TRANSLATED_PREFILTERS`].
 #[unsafe(no_mangle)]
 #[unsafe(link_section = ".data.nat0")]
-static TRANSLATED_SIEVE_0: Sieve = Sieve::empty();
+static TRANSLATED_PREFILTER_0: Prefilter = Prefilter::empty();
 #[unsafe(no_mangle)]
 #[unsafe(link_section = ".data.nat1")]
-static TRANSLATED_SIEVE_1: Sieve = Sieve::empty();
+static TRANSLATED_PREFILTER_1: Prefilter = Prefilter::empty();
 
 #[unsafe(no_mangle)]
 pub(crate) static OWN_SESSION: Global<u64> = Global::new(0);
@@ -214,27 +215,29 @@ pub(crate) fn has_port(bits: &Array<u64>, port: u16) -> bool {
 
 /// Not 0 where a port with this high byte may be in [`PORTS`].
 #[inline(always)]
-pub(crate) fn sieved(high: u8) -> u8 {
+pub(crate) fn port_prefilter(high: u8) -> u8 {
     // SAFETY: any byte is an index of so many bytes.
-    unsafe { (&raw const SIEVE).cast::<u8>().add(usize::from(high)).read_volatile() }
+    unsafe { (&raw const PORT_PREFILTER).cast::<u8>().add(usize::from(high)).read_volatile() }
 }
 
 /// Not 0 where a flow with these ports may be in [`TRANSLATED`].
 #[inline(always)]
-pub(crate) fn sieved_pair(one: u16, other: u16) -> u8 {
+pub(crate) fn translated_prefilter(one: u16, other: u16) -> u8 {
     let at = maps::translated_byte(one, other);
     // SAFETY: that is an index of both, whatever the ports are.
-    unsafe { TRANSLATED_SIEVE_0.byte(at).read_volatile() | TRANSLATED_SIEVE_1.byte(at).read_volatile() }
+    unsafe {
+        TRANSLATED_PREFILTER_0.byte(at).read_volatile() | TRANSLATED_PREFILTER_1.byte(at).read_volatile()
+    }
 }
 
-/// Lets packets with these ports pass [`sieved_pair`]. Stores of one byte: no other CPU's is lost by them.
+/// Lets packets with these ports pass [`translated_prefilter`]. Stores of one byte: no other CPU's is lost by them.
 #[inline(always)]
-pub(crate) fn sift_pair(one: u16, other: u16) {
+pub(crate) fn set_translated_prefilter(one: u16, other: u16) {
     let at = maps::translated_byte(one, other);
     // SAFETY: as above.
     unsafe {
-        TRANSLATED_SIEVE_0.byte(at).write_volatile(1);
-        TRANSLATED_SIEVE_1.byte(at).write_volatile(1);
+        TRANSLATED_PREFILTER_0.byte(at).write_volatile(1);
+        TRANSLATED_PREFILTER_1.byte(at).write_volatile(1);
     }
 }
 

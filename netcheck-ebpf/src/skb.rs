@@ -38,15 +38,15 @@ impl Bytes for Skb<'_> {
 /// ordinary headers.
 pub(crate) const WINDOW: usize = 128;
 /// How much of that first: down to the first bytes behind ordinary headers.
-pub(crate) const GLANCE: usize = WINDOW / 2;
+pub(crate) const PREFIX: usize = WINDOW / 2;
 
-/// A packet in kernel memory from an address on, of which nothing but the first [`GLANCE`] bytes was read.
-pub(crate) struct Glance<'a> {
+/// A packet in kernel memory from an address on, of which nothing but the first [`PREFIX`] bytes was read.
+pub(crate) struct Prefix<'a> {
     address: u64,
     room: &'a mut [u8; WINDOW],
 }
 
-impl<'a> Glance<'a> {
+impl<'a> Prefix<'a> {
     /// Reads them into `room`. An skb's buffer ends with more bytes of the kernel's own than the whole window has
     /// (include/linux/skbuff.h, skb_shared_info), so that no packet is too short. `None` where reading faults.
     #[inline(always)]
@@ -57,7 +57,7 @@ impl<'a> Glance<'a> {
 
     /// Those bytes.
     #[inline(always)]
-    pub(crate) fn bytes(&self) -> &[u8; GLANCE] {
+    pub(crate) fn bytes(&self) -> &[u8; PREFIX] {
         // SAFETY: the first half of the room.
         unsafe { &*self.room.as_ptr().cast() }
     }
@@ -66,7 +66,7 @@ impl<'a> Glance<'a> {
     #[inline(always)]
     pub(crate) fn widen(self) -> Option<Window<'a>> {
         let (_, rest) = halves(self.room);
-        if read_into(self.address.wrapping_add(GLANCE as u64), rest) {
+        if read_into(self.address.wrapping_add(PREFIX as u64), rest) {
             Some(Window { address: self.address, first: self.room })
         } else {
             None
@@ -75,10 +75,10 @@ impl<'a> Glance<'a> {
 }
 
 #[inline(always)]
-fn halves(room: &mut [u8; WINDOW]) -> (&mut [u8; GLANCE], &mut [u8; WINDOW - GLANCE]) {
+fn halves(room: &mut [u8; WINDOW]) -> (&mut [u8; PREFIX], &mut [u8; WINDOW - PREFIX]) {
     let start = room.as_mut_ptr();
     // SAFETY: both lie in the room, one behind the other.
-    unsafe { (&mut *start.cast(), &mut *start.add(GLANCE).cast()) }
+    unsafe { (&mut *start.cast(), &mut *start.add(PREFIX).cast()) }
 }
 
 /// A packet in kernel memory from an address on. Its first bytes were read, what lies behind them is read where it is

@@ -6,16 +6,16 @@ use aya::maps::{Array, MapData};
 use netcheck_common::abi;
 use tracing::warn;
 
-/// [`abi::maps::SIEVE`].
-type Sieve = [u8; abi::maps::SIEVE_BYTES];
-/// Words of the bitmap for each byte of the sieve.
-const SIEVED: usize = abi::maps::PORTS_ENTRIES as usize / abi::maps::SIEVE_BYTES;
+/// [`abi::maps::PORT_PREFILTER`].
+type Prefilter = [u8; abi::maps::PORT_PREFILTER_BYTES];
+/// Words of the bitmap for each byte of the prefilter.
+const WORDS_PER_BYTE: usize = abi::maps::PORTS_ENTRIES as usize / abi::maps::PORT_PREFILTER_BYTES;
 
 /// A bitmap of ports in the kernel, with how often each is wanted.
 pub(crate) struct PortBits {
     map: Array<MapData, u64>,
-    /// [`abi::maps::SIEVE`], of the bitmap that has one, and what is in it.
-    sieve: Option<(Array<MapData, Sieve>, Sieve)>,
+    /// [`abi::maps::PORT_PREFILTER`], of the bitmap that has one, and what is in it.
+    prefilter: Option<(Array<MapData, Prefilter>, Prefilter)>,
     /// As in the kernel.
     words: Box<[u64; abi::maps::PORTS_ENTRIES as usize]>,
     /// Those that stay.
@@ -27,12 +27,12 @@ impl PortBits {
     /// No port is set.
     pub(crate) fn new(map: Array<MapData, u64>) -> Self {
         let none = Box::new([0; abi::maps::PORTS_ENTRIES as usize]);
-        Self { map, sieve: None, words: none.clone(), fixed: none, wanted: HashMap::new() }
+        Self { map, prefilter: None, words: none.clone(), fixed: none, wanted: HashMap::new() }
     }
 
-    /// The same, with a sieve before it.
-    pub(crate) fn sifted(map: Array<MapData, u64>, sieve: Array<MapData, Sieve>) -> Self {
-        Self { sieve: Some((sieve, [0; abi::maps::SIEVE_BYTES])), ..Self::new(map) }
+    /// The same, with a prefilter before it.
+    pub(crate) fn prefiltered(map: Array<MapData, u64>, prefilter: Array<MapData, Prefilter>) -> Self {
+        Self { prefilter: Some((prefilter, [0; abi::maps::PORT_PREFILTER_BYTES])), ..Self::new(map) }
     }
 
     /// Sets ports for good.
@@ -72,16 +72,16 @@ impl PortBits {
         self.wanted.keys().copied().collect()
     }
 
-    /// Writes the sieve as the bitmap is.
-    fn sift(&mut self) {
-        let Some((map, sieve)) = &mut self.sieve else { return };
-        let now = sieve_of(&self.words);
-        if now == *sieve {
+    /// Writes the prefilter as the bitmap is.
+    fn write_prefilter(&mut self) {
+        let Some((map, prefilter)) = &mut self.prefilter else { return };
+        let now = prefilter_of(&self.words);
+        if now == *prefilter {
             return;
         }
         match map.set(0, now, 0) {
-            Ok(()) => *sieve = now,
-            Err(error) => warn!(%error, "the kernel's sieve of ports can't be written"),
+            Ok(()) => *prefilter = now,
+            Err(error) => warn!(%error, "the kernel's prefilter of ports can't be written"),
         }
     }
 
@@ -94,15 +94,15 @@ impl PortBits {
     }
 
     fn write(&mut self, word: usize, bits: u64) {
-        // A port must not be missing in the sieve while it is in the bitmap.
+        // A port must not be missing in the prefilter while it is in the bitmap.
         let before = self.words[word];
         self.words[word] |= bits;
         if before & bits != bits {
-            self.sift();
+            self.write_prefilter();
         }
         self.words[word] = bits;
         if before & bits != before {
-            self.sift();
+            self.write_prefilter();
         }
         if let Err(error) = self.map.set(word as u32, bits, 0) {
             warn!(word, %error, "the kernel's table of ports can't be written");
@@ -110,12 +110,12 @@ impl PortBits {
     }
 }
 
-fn sieve_of(words: &[u64; abi::maps::PORTS_ENTRIES as usize]) -> Sieve {
-    let mut sieve = [0; abi::maps::SIEVE_BYTES];
-    for (byte, words) in sieve.iter_mut().zip(words.chunks_exact(SIEVED)) {
+fn prefilter_of(words: &[u64; abi::maps::PORTS_ENTRIES as usize]) -> Prefilter {
+    let mut prefilter = [0; abi::maps::PORT_PREFILTER_BYTES];
+    for (byte, words) in prefilter.iter_mut().zip(words.chunks_exact(WORDS_PER_BYTE)) {
         *byte = u8::from(words.iter().any(|&word| word != 0));
     }
-    sieve
+    prefilter
 }
 
 #[cfg(test)]
@@ -123,13 +123,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_high_bytes_of_ports_pass_the_sieve() {
+    fn only_high_bytes_of_ports_pass_the_prefilter() {
         for port in [0, 255, 256, 6100, 8472, 61_000, 64_999, u16::MAX] {
             let mut words = [0; abi::maps::PORTS_ENTRIES as usize];
             words[usize::from(port >> 6)] |= 1 << (port & 63);
-            let sieve = sieve_of(&words);
+            let prefilter = prefilter_of(&words);
             for high in 0..=u8::MAX {
-                assert_eq!(sieve[usize::from(high)] != 0, high == port.to_be_bytes()[0], "{port}, {high}");
+                assert_eq!(
+                    prefilter[usize::from(high)] != 0,
+                    high == port.to_be_bytes()[0],
+                    "{port}, {high}"
+                );
             }
         }
     }

@@ -6,7 +6,7 @@ use netcheck_common::abi::{FlowKey, FlowValue, KernelAbi, ReflectKey, ReflectVal
 
 use super::drop_slots::DropSlots;
 use super::ports::PortBits;
-use super::translated::TranslatedSieves;
+use super::translated::TranslatedPrefilters;
 
 /// A type of the kernel ABI in aya's terms.
 #[derive(Clone, Copy)]
@@ -25,7 +25,7 @@ pub(crate) struct Maps {
     pub(crate) addresses: BpfHashMap<MapData, [u8; 16], u32>,
     pub(crate) reflect: BpfHashMap<MapData, Abi<ReflectKey>, Abi<ReflectValue>>,
     pub(crate) tuples: BpfHashMap<MapData, Abi<TupleKey>, Abi<TupleValue>>,
-    pub(crate) translated: TranslatedSieves,
+    pub(crate) translated: TranslatedPrefilters,
     pub(crate) drops: DropSlots,
     pub(crate) counters: PerCpuArray<MapData, u64>,
 }

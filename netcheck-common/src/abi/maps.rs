@@ -13,11 +13,11 @@ pub const EVENTS_BYTES: u32 = 1 << 20;
 pub const PORTS: &str = "PORTS";
 /// 65,536 bits.
 pub const PORTS_ENTRIES: u32 = 1024;
-/// [`SIEVE_BYTES`] in a section of their own, which the fast path reads without a lookup: byte `port / 256` is not 0
+/// [`PORT_PREFILTER_BYTES`] in a section of their own, which the fast path reads without a lookup: byte `port / 256` is not 0
 /// where one of its ports is in [`PORTS`].
-pub const SIEVE: &str = ".data.sieve";
+pub const PORT_PREFILTER: &str = ".data.prefilter";
 /// One for each value of a port's high byte.
-pub const SIEVE_BYTES: usize = 256;
+pub const PORT_PREFILTER_BYTES: usize = 256;
 /// As [`PORTS`], for the drop tracepoint alone: ports of targets anywhere in the cluster.
 pub const WATCHED_PORTS: &str = "WATCHED_PORTS";
 /// Hash [`super::FlowKey`] → [`super::FlowValue`].
@@ -54,11 +54,11 @@ pub const TRANSLATED_ENTRIES: u32 = 4_096;
 /// Two arrays of [`TRANSLATED_BYTES`] in sections of their own, which the fast path reads without a lookup: the byte of a
 /// pair of ports ([`translated_byte`]) is not 0 where an answer with these may be to a flow in [`TRANSLATED`]. The programs
 /// write into both and read either; they are emptied in turn.
-pub const TRANSLATED_SIEVES: [&str; 2] = [".data.nat0", ".data.nat1"];
+pub const TRANSLATED_PREFILTERS: [&str; 2] = [".data.nat0", ".data.nat1"];
 /// A power of two. Few flows are translated at any time, so that few bytes are not 0.
 pub const TRANSLATED_BYTES: usize = 1_024;
 
-/// Which byte of the sieve stands for two ports, in either order and in the order of bytes that both are in.
+/// Which byte of the prefilter stands for two ports, in either order and in the order of bytes that both are in.
 #[inline(always)]
 #[must_use]
 pub const fn translated_byte(one: u16, other: u16) -> usize {
