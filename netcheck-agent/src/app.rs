@@ -5,28 +5,25 @@
 
 mod kernel_side;
 mod running;
+mod tasks;
 
-use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use anyhow::{Context as _, bail};
 use netcheck_common::domain::ProbeSession;
 use netcheck_proto::v1;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::{JoinSet, LocalSet};
 use tokio_util::sync::CancellationToken;
 
 use self::kernel_side::KernelSide;
 use self::running::Running;
+#[cfg(feature = "ebpf")]
+use self::tasks::start_hooks;
+use self::tasks::{Answering, listener, start_vantage, thread};
 use crate::admin::http::{HttpTask, Sources};
 use crate::config::{RelayMode, Run};
-#[cfg(feature = "ebpf")]
-use crate::culprit::CulpritTask;
-use crate::engine::dns_caches::CachesTask;
 use crate::engine::{Engine, EngineConfig, EngineHandle, EngineOutput};
 use crate::host::clock;
 use crate::host::usage::Uptime;
@@ -34,26 +31,19 @@ use crate::host::usage::Uptime;
 use crate::kernel;
 use crate::model::status::{HubState, VantageCounts};
 use crate::plan::policy::{self, Allowed};
-use crate::probe::exchange::ExchangeTask;
 use crate::relay::LiveRelayCounts;
 use crate::relay::accept::RelayTask;
 use crate::relay::nodes::NodeAddresses;
-use crate::responder::accept::AcceptTask;
-use crate::responder::echo::Echo;
 use crate::responder::{Responder, listen};
 use crate::uplink::buffer::Limits;
 use crate::uplink::buffer::outbox::{Collector, Outbox};
+use crate::uplink::session::SessionTask;
 use crate::uplink::session::connect::addresses::{HubAddresses, service_address};
 use crate::uplink::session::connect::over_tcp;
 use crate::uplink::session::connect::relays::Relays;
-use crate::uplink::session::{Culprits, SessionTask};
 use crate::uplink::token::TokenFile;
 use crate::vantage::listen::ListenTask;
 
-/// Questions of the hub about what ends probes here: it asks one at a time.
-const QUESTIONS: usize = 2;
-/// Answers to them that wait for the session.
-const ANSWERS: usize = 2;
 /// What is said of a vantage until one has come.
 const NO_VANTAGE: &str = "no pod vantage has connected yet";
 
@@ -197,26 +187,25 @@ impl Ready {
         let outbox = Outbox::new(Limits::default());
         let (hub, hub_seen) = watch::channel(HubState::default());
         let engine_thread = thread("probe-engine", move || engine.run())?;
-        #[cfg_attr(
-            not(feature = "ebpf"),
-            expect(unused_mut, reason = "nothing attaches without kernel programs")
-        )]
-        let mut watching = JoinSet::<()>::new();
         // Not with `shutdown`: the hooks stay until the last probe is judged.
         let detach = CancellationToken::new();
         #[cfg(feature = "ebpf")]
-        if let Some(attacher) = self.attacher {
-            watching.spawn_local(attacher.run(detach.clone()));
-        }
+        let watching = start_hooks(self.attacher, &detach);
+        #[cfg(not(feature = "ebpf"))]
+        let watching = JoinSet::new();
         let mut data = JoinSet::new();
         data.spawn(Collector { reports: output.reports, outbox: Arc::clone(&outbox), session }.run());
         let (addresses, relays) = ways(flags);
         let nodes = Arc::new(NodeAddresses::default());
-        let ways = (Arc::clone(&addresses), Arc::clone(&relays));
-        let (questions, asked) = mpsc::channel(QUESTIONS);
-        let (answers, answered) = mpsc::channel(ANSWERS);
+        let answered = Arc::clone(&responder.counts);
+        let mut answering = Answering { flags, tasks: JoinSet::new(), shutdown: shutdown.clone() };
+        let culprits = answering.start_culprits(&node);
         let session_task = SessionTask {
-            connect: over_tcp(flags.hub.clone(), flags.tls.files(), ways),
+            connect: over_tcp(
+                flags.hub.clone(),
+                flags.tls.files(),
+                (Arc::clone(&addresses), Arc::clone(&relays)),
+            ),
             addresses,
             relays,
             nodes: Arc::clone(&nodes),
@@ -224,48 +213,24 @@ impl Ready {
             hello,
             engine: handle.clone(),
             replies: output.replies,
-            culprits: Culprits { questions, answers: answered },
+            culprits,
             status: output.status.clone(),
             outbox: Arc::clone(&outbox),
             hub,
             uptime,
-            notice: Arc::new({
-                let counts = Arc::clone(&responder.counts);
-                move || counts.degraded(clock::monotonic_ns())
-            }),
+            notice: Arc::new(move || answered.degraded(clock::monotonic_ns())),
         };
         data.spawn(session_task.run(shutdown.clone()));
 
-        let mut answering = JoinSet::new();
-        #[cfg(feature = "ebpf")]
-        {
-            let mode = flags.explain_rules.into();
-            let task = CulpritTask { node: node.clone(), mode, questions: asked, answers };
-            answering.spawn(task.run(shutdown.clone()));
-        }
-        #[cfg(not(feature = "ebpf"))]
-        drop((asked, answers));
-        let (resolv_conf, engine, status) =
-            (flags.resolv_conf.clone(), handle.clone(), output.status.clone());
-        answering.spawn(CachesTask { resolv_conf, engine, status }.run(shutdown.clone()));
-        let (waker, resolv_conf) = (handle.waker(), flags.resolv_conf.clone());
-        answering.spawn(ExchangeTask { end: output.exchanges, waker, resolv_conf }.run(shutdown.clone()));
-        let mut handing = JoinSet::new();
-        if let Some(vantage) = self.vantage {
-            let engine = handle.clone();
-            let changed = move |change| engine.clone().vantage_changed(change);
-            handing.spawn(vantage.run(changed, shutdown.clone()));
-        }
-        let echo = Echo::new(responder.udp, responder.port, Arc::clone(&responder.counts));
-        let echoing = Arc::clone(&echo);
-        let echo_thread = thread("udp-echo", move || echoing.run())?;
-        let accept = AcceptTask { listener: listener(responder.tcp)?, counts: Arc::clone(&responder.counts) };
-        answering.spawn(accept.run(closing.clone()));
+        answering.start_probers(&handle, output.status.clone(), output.exchanges);
+        let handing = start_vantage(self.vantage, &handle, &shutdown);
+        let responder_counts = Arc::clone(&responder.counts);
+        let (echo, echo_thread) = answering.start_responder(responder, &closing)?;
         let relay_counts = self.relay.is_some().then(|| Arc::new(LiveRelayCounts::default()));
         if let Some((relay, counts)) = self.relay.zip(relay_counts.clone()) {
             let (listener, hub) = (listener(relay)?, hub_seen.clone());
             let task = RelayTask { listener, node: node.clone(), hub, nodes, counts };
-            answering.spawn(task.run(shutdown.clone()));
+            answering.tasks.spawn(task.run(shutdown.clone()));
         }
         let sources = Sources {
             node,
@@ -273,15 +238,14 @@ impl Ready {
             engine: output.status,
             hub: hub_seen.clone(),
             outbox: Arc::clone(&outbox),
-            responder: responder.counts,
+            responder: responder_counts,
             relay: relay_counts,
             uptime,
         };
-        answering.spawn(HttpTask { listener: listener(self.http)?, sources }.run(shutdown.clone()));
-        let threads = [engine_thread, echo_thread];
+        answering.tasks.spawn(HttpTask { listener: listener(self.http)?, sources }.run(shutdown.clone()));
         Ok(Running {
             data,
-            answering,
+            answering: answering.tasks,
             handing,
             watching,
             shutdown,
@@ -289,7 +253,7 @@ impl Ready {
             detach,
             engine: handle,
             echo,
-            threads,
+            threads: [engine_thread, echo_thread],
             outbox,
             hub: hub_seen,
         })
@@ -332,17 +296,6 @@ fn ways(flags: &Run) -> (Arc<HubAddresses>, Arc<Relays>) {
         RelayMode::Off => Relays::default(),
     };
     (Arc::new(addresses), Arc::new(relays))
-}
-
-fn thread(name: &str, run: impl FnOnce() + Send + 'static) -> anyhow::Result<JoinHandle<()>> {
-    std::thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(run)
-        .with_context(|| format!("start the thread {name}"))
-}
-
-fn listener(socket: impl Into<OwnedFd>) -> io::Result<TcpListener> {
-    TcpListener::from_std(socket.into().into())
 }
 
 #[cfg(test)]
