@@ -21,7 +21,7 @@ use crate::state::relays::Relaying;
 use netcheck_analysis::cluster::roster::{LeftOut, Roster};
 use netcheck_analysis::evidence::flows::LostFlows;
 use netcheck_analysis::evidence::pending::PendingDrops;
-use netcheck_analysis::evidence::sights::Sights;
+use netcheck_analysis::evidence::seen_networks::SeenNetworks;
 use netcheck_analysis::incident::IncidentTracker;
 use netcheck_analysis::meter::Meters;
 use netcheck_analysis::model::NodeIx;
@@ -97,7 +97,7 @@ pub struct State {
     /// What did it, where probes die.
     pub culprits: Culprits,
     /// Whose hooks see which secondary network of pods.
-    pub sights: Sights,
+    pub seen_networks: SeenNetworks,
     /// Responders that said good-bye.
     pub leaves: Leaves,
     /// Who passes on the sessions of others.
@@ -193,7 +193,7 @@ impl Hub {
             lost_flows: LostFlows::default(),
             questions: Questions::default(),
             culprits: Culprits::default(),
-            sights: Sights::default(),
+            seen_networks: SeenNetworks::default(),
             leaves: Leaves::default(),
             relaying: Relaying::default(),
             peers: Leases::default(),
@@ -347,7 +347,7 @@ impl State {
     fn vacate(&mut self, index: NodeIx) {
         let old = std::mem::replace(self.agent_mut(index), Agent::new(""));
         self.by_name.remove(&*old.name);
-        self.sights.forget(&old.name);
+        self.seen_networks.forget(&old.name);
         self.by_probe_session.retain(|_, owner| *owner != index);
         self.dirty.retain(|(owner, _)| *owner != index);
         self.vacant.push(index);

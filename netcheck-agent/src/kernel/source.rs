@@ -21,8 +21,8 @@ use super::lingering::Lingering;
 use super::symbols::Symbols;
 pub(crate) use super::tables::{Abi, Maps};
 use crate::model::observation::{
-    DropCount, Flow, FlowSeen, Held, KernelSource, KernelStatus, KnownAddress, Observation, OwnFlow,
-    PodLinkDown,
+    DropCount, Flow, FlowSeen, KernelSource, KernelStatus, KnownAddress, Observation, OwnFlow, PodLinkDown,
+    Remembered,
 };
 use crate::net::interface_drops::InterfaceDrops;
 
@@ -267,8 +267,8 @@ impl KernelSource for EbpfSource {
         self.vantage = vantage;
     }
 
-    fn reflected_path(&self, session: ProbeSession, path: PathId, sources: &[IpAddr]) -> Held {
-        self.held(session, path, sources)
+    fn reflected_path(&self, session: ProbeSession, path: PathId, sources: &[IpAddr]) -> Remembered {
+        self.remembered(session, path, sources)
     }
 
     fn flow_seen(&self, flow: &Flow) -> Option<FlowSeen> {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use netcheck_common::domain::{PathId, ProbeSession};
 
-use crate::model::observation::{Flow, FlowSeen, Held};
+use crate::model::observation::{Flow, FlowSeen, Remembered};
 
 /// What is known of some paths and flows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub(crate) struct FlowQuestion {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct EvidenceAnswer {
     pub(crate) id: u64,
-    pub(crate) paths: Vec<(PathQuestion, Held)>,
+    pub(crate) paths: Vec<(PathQuestion, Remembered)>,
     pub(crate) flows: Vec<(FlowQuestion, Option<FlowSeen>)>,
     /// When it was looked up, CLOCK_MONOTONIC.
     pub(crate) at_ns: u64,

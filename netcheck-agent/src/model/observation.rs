@@ -193,7 +193,7 @@ pub struct ReflectedPath {
 
 /// Whether this node's kernel remembers another agent's path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Held {
+pub enum Remembered {
     /// It does.
     Path(ReflectedPath),
     /// None of its requests came, or long ago.
@@ -305,8 +305,8 @@ pub trait KernelSource: Send {
     /// Says which network namespace the pod vantage is in, and which addresses it has; none where there is none.
     fn set_vantage(&mut self, _vantage: Option<(u32, Vec<IpAddr>)>) {}
     /// What this node's kernel saw of another agent's path.
-    fn reflected_path(&self, _session: ProbeSession, _path: PathId, _sources: &[IpAddr]) -> Held {
-        Held::Nothing
+    fn reflected_path(&self, _session: ProbeSession, _path: PathId, _sources: &[IpAddr]) -> Remembered {
+        Remembered::Nothing
     }
     /// What this node's hooks saw of a flow, named by its request direction; perhaps of an earlier one with the same
     /// ports.

@@ -132,8 +132,8 @@ mod tests {
             for (ms, waits, moves) in looks {
                 now += Duration::from_millis(ms);
                 let next = Sent { acked_bytes: sent.acked_bytes + u64::from(moves), waits: waits || ms % 3 > 0 };
-                let goes_on = next.waits && sent.waits && !moves;
-                waits_since = Some(waits_since.filter(|_| goes_on).unwrap_or(now));
+                let still_waits = next.waits && sent.waits && !moves;
+                waits_since = Some(waits_since.filter(|_| still_waits).unwrap_or(now));
                 let stalled = progress.stalled(next, now);
                 prop_assert_eq!(stalled, waits_since.is_some_and(|since| now.duration_since(since) >= STALLED));
                 prop_assert!(!stalled || (next.waits && !moves));

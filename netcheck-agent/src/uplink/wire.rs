@@ -8,7 +8,7 @@ use netcheck_proto::{columns, v1};
 
 use crate::model::evidence::{EvidenceAnswer, EvidenceQuestion, FlowQuestion, PathQuestion};
 use crate::model::observation::{
-    Direction, Down, DropCount, DropIdentity, DropSeen, Flow, FlowSeen, Held, Hook, PodLinkDown,
+    Direction, Down, DropCount, DropIdentity, DropSeen, Flow, FlowSeen, Hook, PodLinkDown, Remembered,
 };
 use crate::model::report::{ArrivalSeen, BackendSeen, Lost, PortsSeen, Report, SizesSeen};
 use crate::model::sample::{ExchangeSeen, IcmpSeen, Searched, Step, errno_name};
@@ -305,13 +305,13 @@ pub(crate) fn evidence_answer(answer: EvidenceAnswer) -> v1::EvidenceAnswer {
 }
 
 /// What the reflector holds of one path, or that it holds nothing.
-fn reflected_state(asked: &PathQuestion, held: Held) -> v1::ReflectedState {
+fn reflected_state(asked: &PathQuestion, held: Remembered) -> v1::ReflectedState {
     let (probe_session, path_id) = (asked.session.0, asked.path.0);
     let unknown = v1::ReflectedState { probe_session, path_id, known: false, ..Default::default() };
     let state = match held {
-        Held::Path(state) => state,
-        Held::Nothing => return unknown,
-        Held::Unsure => return v1::ReflectedState { unsure: true, ..unknown },
+        Remembered::Path(state) => state,
+        Remembered::Nothing => return unknown,
+        Remembered::Unsure => return v1::ReflectedState { unsure: true, ..unknown },
     };
     v1::ReflectedState {
         known: true,

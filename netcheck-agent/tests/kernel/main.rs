@@ -15,7 +15,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use netcheck_agent::model::observation::{
-    Direction, DropIdentity, Flow, Held, InterfaceRole, Observation, OwnFlow, ProbeKey, ReflectedPath,
+    Direction, DropIdentity, Flow, InterfaceRole, Observation, OwnFlow, ProbeKey, ReflectedPath, Remembered,
 };
 use netcheck_common::domain::{PathId, ProbeKind, ProbeSession, Sequence};
 use netcheck_common::header::{FLAG_REPLY, HEADER_LEN, ProbeHeader};
@@ -86,7 +86,7 @@ fn echo_is_stamped_and_reflected_in_both_families() {
 /// What the target holds of the path, whose requests come from these addresses.
 fn held(pair: &Pair, sources: &[IpAddr]) -> ReflectedPath {
     match pair.b.kernel.reflected_path(ProbeSession(SESSION_A), PathId(PATH), sources) {
-        Held::Path(held) => held,
+        Remembered::Path(held) => held,
         other => panic!("not known at the target: {other:?}"),
     }
 }
@@ -107,7 +107,7 @@ fn what_another_sends_in_a_paths_name_is_not_counted_as_its_own() {
     let others = held(&pair, &[other]);
     assert_eq!((others.requests, others.highest_sequence), (1, Sequence(1_000)));
     let nobody = pair.b.kernel.reflected_path(ProbeSession(SESSION_A ^ 1), PathId(PATH), &[pair.a.v4]);
-    assert_eq!(nobody, Held::Nothing);
+    assert_eq!(nobody, Remembered::Nothing);
 }
 
 #[test]

@@ -12,13 +12,13 @@ pub mod locate;
 pub mod loss;
 pub mod losses;
 pub mod pending;
-pub mod sights;
+pub mod seen_networks;
 pub mod words;
 
 #[cfg(test)]
 mod tests;
 
-pub use locate::Sight;
+pub use locate::Visibility;
 pub use loss::{Answer, DropFact, Located, Lost, Want};
 pub use losses::LocatedLoss;
 

@@ -19,7 +19,7 @@ use crate::matrix::sizes::Sizes;
 use crate::model::meter::Counted;
 use crate::model::verdict::{Rules, Verdict};
 use crate::plan::coverage::LastVerdict;
-use crate::plan::{Aim, PlannedPath};
+use crate::plan::{PlannedPath, Purpose};
 
 pub mod backends;
 pub mod figures;
@@ -38,7 +38,7 @@ pub use ring::{Packed, Ring, SLOTS_PER_PATH, Windows};
 /// Lost probes that are kept for one path, with their evidence.
 pub const LOST_PER_PATH: usize = 64;
 /// How long a path whose turn is over is kept for windows that come late.
-const RESTING_NS: i64 = 15 * crate::model::clock::SECOND_NS;
+const INACTIVE_NS: i64 = 15 * crate::model::clock::SECOND_NS;
 
 /// Distributions of one window. Boxed: a window without replies has none.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -304,15 +304,15 @@ impl Rows {
         self.rows.extend(added);
         self.rows.extend(planned.map(|path| Row::new(Arc::clone(path), now_ns)));
         self.rows.sort_unstable_by_key(Row::id);
-        let aims: HashSet<Aim<'_>> = match self.retired().next() {
-            Some(_) => paths.iter().map(|path| path.aim()).collect(),
+        let purposes: HashSet<Purpose<'_>> = match self.retired().next() {
+            Some(_) => paths.iter().map(|path| path.purpose()).collect(),
             None => HashSet::new(),
         };
         for row in &mut self.rows {
             // What another cluster has is nobody's any more once no check wants it, and so is what a check asked for.
             let target = &row.path.probe.target;
             let replaced =
-                target.peer.is_some() || target.requested.is_some() || aims.contains(&row.path.aim());
+                target.peer.is_some() || target.requested.is_some() || purposes.contains(&row.path.purpose());
             row.replaced = row.retired_ns.is_some() && replaced;
         }
     }
@@ -333,7 +333,7 @@ impl Rows {
             while row.lost.front().is_some_and(|lost| lost.sent_ns < oldest_ns) {
                 row.lost.pop_front();
             }
-            let kept_ns = if row.inactive { oldest_ns.max(now_ns - RESTING_NS) } else { oldest_ns };
+            let kept_ns = if row.inactive { oldest_ns.max(now_ns - INACTIVE_NS) } else { oldest_ns };
             let keep = row.retired_ns.is_none_or(|retired| retired >= kept_ns);
             gone += if keep { before - row.lost.len() } else { before };
             recorded.extend(Recorded::forgotten(row, keep));

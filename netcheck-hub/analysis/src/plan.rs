@@ -303,7 +303,7 @@ pub struct PlannedPath {
 }
 
 /// What distinguishes one path of a source from another when only the address or port behind it has changed.
-pub(crate) type Aim<'a> = (&'a str, Vantage, ProbeKind, Family);
+pub(crate) type Purpose<'a> = (&'a str, Vantage, ProbeKind, Family);
 
 impl PlannedPath {
     /// What makes it the same path after the roster changed.
@@ -313,7 +313,7 @@ impl PlannedPath {
 
     /// From where, to what, with what. Two paths of one source that have this in common are one to people, unless both
     /// are in the plan.
-    pub(crate) fn aim(&self) -> Aim<'_> {
+    pub(crate) fn purpose(&self) -> Purpose<'_> {
         let Probe { target, kind, address, .. } = &self.probe;
         (&target.id, self.vantage, *kind, Family::of(*address))
     }

@@ -18,12 +18,12 @@ pub struct Windows {
 /// recorded again without this.
 pub const UNJUDGED: u8 = 0x80;
 /// Added to a verdict's number: the path is not measured now, as others have their turn. It, too, leaves the time as it is.
-pub const RESTING: u8 = 0x40;
+pub const INACTIVE: u8 = 0x40;
 
 /// The verdict alone.
 #[must_use]
 pub const fn plain(verdict: u8) -> u8 {
-    verdict & !(UNJUDGED | RESTING)
+    verdict & !(UNJUDGED | INACTIVE)
 }
 
 /// Verdicts that changed.
@@ -36,7 +36,7 @@ pub struct Verdicts {
     pub changes: Vec<(PathNumber, Option<u8>)>,
 }
 
-/// Paths that are not shown any more, as far as they are [`RESTING`]: of all others nothing changes.
+/// Paths that are not shown any more, as far as they are [`INACTIVE`]: of all others nothing changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Left {
     /// Since when.
@@ -75,7 +75,7 @@ pub struct Limits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Topic {
     /// Paths that are not measured now, as others have their turn: how many there are of which verdict.
-    Turns,
+    Rotation,
     /// What may be wrong with the measurement.
     Caveats,
 }

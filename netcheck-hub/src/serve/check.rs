@@ -174,9 +174,9 @@ impl Check {
             (expected, self.wanted.deadline.unwrap_or_else(|| DEADLINE.max(expected.saturating_mul(2))))
         });
         let late = self.started.elapsed() >= deadline;
-        let goes_on =
+        let is_hastened =
             self.haste.is_some_and(|haste| self.started.elapsed() < haste.whole(&self.hub, &survey));
-        if late || (!goes_on && survey.is_done() && self.is_explained(&survey)) {
+        if late || (!is_hastened && survey.is_done() && self.is_explained(&survey)) {
             let gathering = Box::new(Gathering::begin(&self.hub, since, survey));
             return Some(self.next_message(gathering).await);
         }

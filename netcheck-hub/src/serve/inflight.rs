@@ -60,7 +60,7 @@ pub enum Making {
 /// One answer's turn, until it is dropped.
 pub struct Ticket {
     _turn: OwnedSemaphorePermit,
-    _share: Option<Share>,
+    _slot: Option<AddressSlot>,
     watch: Option<JoinHandle<()>>,
 }
 
@@ -73,15 +73,15 @@ impl Drop for Ticket {
 }
 
 /// One of an address's answers.
-struct Share {
+struct AddressSlot {
     by_address: Arc<Mutex<HashMap<IpAddr, usize>>>,
     address: IpAddr,
 }
 
-impl Share {
+impl AddressSlot {
     fn take(by_address: &Arc<Mutex<HashMap<IpAddr, usize>>>, address: IpAddr) -> Option<Self> {
-        let mut shares = by_address.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = shares.entry(address).or_default();
+        let mut slots = by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = slots.entry(address).or_default();
         if *count >= FROM_ONE_ADDRESS {
             return None;
         }
@@ -90,13 +90,13 @@ impl Share {
     }
 }
 
-impl Drop for Share {
+impl Drop for AddressSlot {
     fn drop(&mut self) {
-        let mut shares = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = shares.get_mut(&self.address) {
+        let mut slots = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = slots.get_mut(&self.address) {
             *count -= 1;
             if *count == 0 {
-                shares.remove(&self.address);
+                slots.remove(&self.address);
             }
         }
     }
@@ -117,13 +117,13 @@ impl InFlight {
     /// A turn for an answer to whoever has this place; none where that takes too long.
     pub async fn enter(self: &Arc<Self>, making: Making, place: Option<Arc<Place>>) -> Option<Ticket> {
         let address = place.as_ref().map(|place| place.address());
-        let share = address.map(|address| Share::take(&self.by_address, address));
+        let slot = address.map(|address| AddressSlot::take(&self.by_address, address));
         let turns = match making {
             Making::Whole => &self.whole,
             Making::Streamed => &self.streamed,
         };
         let turn = async { Arc::clone(turns).acquire_owned().await.ok() };
-        let turn = match share {
+        let turn = match slot {
             Some(None) => None,
             _ => tokio::time::timeout(WAIT, turn).await.ok().flatten(),
         };
@@ -140,17 +140,17 @@ impl InFlight {
                 place.throw_out();
             })
         });
-        Some(Ticket { _turn: turn, _share: share.flatten(), watch })
+        Some(Ticket { _turn: turn, _slot: slot.flatten(), watch })
     }
 }
 
 /// A body that keeps its turn until it is sent.
-struct Held<B> {
+struct TicketBody<B> {
     body: Pin<Box<B>>,
     _ticket: Ticket,
 }
 
-impl<B: HttpBody> HttpBody for Held<B> {
+impl<B: HttpBody> HttpBody for TicketBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -177,7 +177,7 @@ pub(crate) async fn turns(State(inflight): State<Arc<InFlight>>, request: Reques
         return (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "5")], format!("{BUSY}\n"))
             .into_response();
     };
-    next.run(request).await.map(|body| Body::new(Held { body: Box::pin(body), _ticket: ticket }))
+    next.run(request).await.map(|body| Body::new(TicketBody { body: Box::pin(body), _ticket: ticket }))
 }
 
 /// A gRPC service some of whose answers are large.
@@ -236,7 +236,8 @@ where
                 return Ok(Status::resource_exhausted(BUSY).into_http());
             };
             let response = inner.call(request).await?;
-            Ok(response.map(|body| tonic::body::Body::new(Held { body: Box::pin(body), _ticket: ticket })))
+            Ok(response
+                .map(|body| tonic::body::Body::new(TicketBody { body: Box::pin(body), _ticket: ticket })))
         })
     }
 }

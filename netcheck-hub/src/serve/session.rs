@@ -173,7 +173,7 @@ impl Session {
                     self.send_plan();
                 }
                 Ok(()) = self.relays.changed() => self.send_relays(),
-                held = self.standing.doubted(&self.guard.name, &self.guard.hub) => held?,
+                held = self.standing.check_when_due(&self.guard.name, &self.guard.hub) => held?,
                 message = self.control.recv() => match message {
                     Some(message) => self.ready.push_back(message),
                     None => return Err(Status::aborted("superseded by a newer session of this node")),

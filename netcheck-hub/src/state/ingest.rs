@@ -217,7 +217,7 @@ impl State {
                 samples += judged;
                 suspect += u64::from(window.suspect);
                 let probe = &row.path.probe;
-                self.sights.learn(&agent.name, &probe.target, &window);
+                self.seen_networks.learn(&agent.name, &probe.target, &window);
                 let mut slot = Slot::of(start_ns, duration_ns, window);
                 if self.leaves.excuses_window(probe.kind, probe.to(), (start_ns, slot.end_ns())) {
                     excused += slot.excuse();

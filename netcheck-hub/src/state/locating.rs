@@ -17,7 +17,7 @@ use crate::state::State;
 use crate::state::agent::{Agent, Live};
 use netcheck_analysis::evidence::answers::{reflected, sighted};
 use netcheck_analysis::evidence::locate::{LocateInput, addressee, destination, locate};
-use netcheck_analysis::evidence::{Lost, Sight, Want};
+use netcheck_analysis::evidence::{Lost, Visibility, Want};
 use netcheck_analysis::matrix::Row;
 use netcheck_analysis::model::NodeIx;
 use netcheck_analysis::model::clock::SECOND_NS;
@@ -75,8 +75,8 @@ fn watches_uplinks(agent: &Agent) -> bool {
 }
 
 /// All its ordinary probes are answered, whatever becomes of large ones.
-fn answers(verdict: Verdict, hurt: bool) -> bool {
-    verdict == Verdict::Reachable || (verdict == Verdict::Degraded && hurt)
+fn answers(verdict: Verdict, has_size_loss: bool) -> bool {
+    verdict == Verdict::Reachable || (verdict == Verdict::Degraded && has_size_loss)
 }
 
 /// A probe, and from where it was sent.
@@ -104,20 +104,20 @@ impl State {
         };
         let network = probe.target.network();
         let inside = destination == Some(source);
-        let sees = |node: &str| network.is_none_or(|network| self.sights.see(node, network, inside));
+        let sees = |node: &str| network.is_none_or(|network| self.seen_networks.sees(node, network, inside));
         let destination_sees = destination.is_some_and(sees);
-        let sight = match agent.and_then(|agent| Some((agent, agent.live.as_ref()?))) {
-            None => Sight::NoAgent,
-            Some((agent, live)) if silent(agent, live) => Sight::Silent,
-            Some((agent, _)) if agent.has_hooks() && !destination_sees => Sight::Elsewhere,
+        let visibility = match agent.and_then(|agent| Some((agent, agent.live.as_ref()?))) {
+            None => Visibility::NoAgent,
+            Some((agent, live)) if silent(agent, live) => Visibility::Silent,
+            Some((agent, _)) if agent.has_hooks() && !destination_sees => Visibility::Elsewhere,
             Some((agent, _)) if agent.has_hooks() => {
                 let uplink = agent.uplink().map(ToOwned::to_owned);
-                Sight::Sees {
+                Visibility::Hooks {
                     uplink,
                     drops: agent.status.as_ref().is_some_and(|status| !status.drops_unseen),
                 }
             }
-            Some(_) => Sight::Blind,
+            Some(_) => Visibility::NoHooks,
         };
         // Only where it was there and did not answer does it matter what it can send.
         let reached = lost.arrival == Some(true) || lost.answer.is_some() || !lost.drops.is_empty();
@@ -145,7 +145,7 @@ impl State {
             probe,
             roster: &self.roster,
             destination,
-            sight,
+            visibility,
             settled: now_ns - lost.reported_ns > SETTLED_NS,
             give_up,
             source_watches_uplinks: sees(source) && own.is_some_and(watches_uplinks),

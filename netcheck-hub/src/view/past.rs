@@ -236,7 +236,7 @@ impl Hub {
         let mut past = self.past(&Selector::default(), when)?;
         let incidents = self.past_incidents_of(&past, when)?;
         let archive = self.archive()?;
-        let said = archive.remark_at(Topic::Turns, when.at_ns).filter(|_| past.view.no_data.is_empty());
+        let said = archive.remark_at(Topic::Rotation, when.at_ns).filter(|_| past.view.no_data.is_empty());
         if said.is_some() {
             past.cells.retain(|cell| !cell.cell.inactive);
         }

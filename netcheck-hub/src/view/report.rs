@@ -250,7 +250,7 @@ fn groups<'a>(bad: &[&'a Cell]) -> BTreeMap<(Cause, Pattern), Vec<&'a Cell>> {
 }
 
 /// The cell of a finding whose place stands for all: that with the most losses there.
-fn speaker<'a>(cells: &[&'a Cell]) -> Option<(&'a Cell, &'a LocatedLoss)> {
+fn describe<'a>(cells: &[&'a Cell]) -> Option<(&'a Cell, &'a LocatedLoss)> {
     let located = cells.iter().filter_map(|cell| Some((*cell, cell.loss.as_ref()?)));
     located.max_by_key(|(_, loss)| loss.probes)
 }
@@ -262,7 +262,7 @@ fn finding(cause: &Cause, cells: &[&Cell], all: &[Cell]) -> v1::Finding {
     v1::Finding {
         headline: headline(cause, cells, all),
         verdict: if worst { Verdict::Unreachable } else { Verdict::Degraded }.to_wire().into(),
-        loss: speaker(cells).map(|(_, loss)| v1::LocatedLoss {
+        loss: describe(cells).map(|(_, loss)| v1::LocatedLoss {
             probes: cells.iter().filter_map(|cell| cell.loss.as_ref()).map(|loss| loss.probes).sum(),
             first_seen: first.map(timestamp),
             last_seen: last.map(timestamp),
@@ -322,7 +322,7 @@ fn evidence(cells: &[&Cell]) -> Vec<String> {
 fn headline(cause: &Cause, cells: &[&Cell], all: &[Cell]) -> String {
     let bad: Vec<&v1::MatrixCell> = cells.iter().map(|cell| &cell.cell).collect();
     let every = all.iter().map(|cell| &cell.cell);
-    let loss = speaker(cells).map(|(_, loss)| loss);
+    let loss = describe(cells).map(|(_, loss)| loss);
     let why: BTreeSet<&str> = cells.iter().filter_map(|cell| cell.unlocated.as_deref()).collect();
     // Several reasons are in the evidence.
     let why = why.first().copied().filter(|_| why.len() == 1);

@@ -103,7 +103,7 @@ struct Run {
 }
 
 impl Run {
-    fn goes_on(&self) -> bool {
+    fn is_running(&self) -> bool {
         !self.over.load(Ordering::Relaxed)
     }
 
@@ -150,7 +150,7 @@ async fn agents(run: Arc<Run>, mut rng: StdRng) -> Fleet {
     let mut away: Vec<String> = Vec::new();
     let each = u32::try_from(NODES).unwrap();
     let mut round = 0_u64;
-    while run.goes_on() {
+    while run.is_running() {
         sleep(period(900) / each).await;
         round += 1;
         run.done.broken.store(fleet.broken().values().sum(), Ordering::Relaxed);
@@ -177,7 +177,7 @@ async fn agents(run: Arc<Run>, mut rng: StdRng) -> Fleet {
 /// A pod is replaced every forty seconds.
 async fn pods(run: Arc<Run>) {
     let mut first = 0;
-    while run.goes_on() {
+    while run.is_running() {
         sleep(period(40 * u32::try_from(REPLACED).unwrap())).await;
         first += REPLACED;
         run.hub.set_inventory(&cluster(first).to_string());
@@ -187,7 +187,7 @@ async fn pods(run: Arc<Run>) {
 
 /// Somebody asks for the matrix, the report, a path's history and events, each about twice a minute, by a new connection.
 async fn readers(run: Arc<Run>, mut rng: StdRng) {
-    while run.goes_on() {
+    while run.is_running() {
         sleep(period(ASKS)).await;
         let Some(mut reader) = run.reader().await else { continue };
         let done = &run.done;
@@ -210,7 +210,7 @@ async fn readers(run: Arc<Run>, mut rng: StdRng) {
 
 /// Somebody watches, and goes away after a while.
 async fn watchers(run: Arc<Run>, mut rng: StdRng) {
-    while run.goes_on() {
+    while run.is_running() {
         let Some(mut reader) = run.reader().await else {
             sleep(period(10)).await;
             continue;
@@ -232,7 +232,7 @@ async fn watchers(run: Arc<Run>, mut rng: StdRng) {
 
 /// A Prometheus that scrapes every fifteen seconds.
 async fn scrapes(run: Arc<Run>) {
-    while run.goes_on() {
+    while run.is_running() {
         sleep(period(15)).await;
         let fine = ask(run.hub.http, "/metrics").await.is_some_and(|answer| answer.contains(" 200 "));
         one(if fine { &run.done.scrapes } else { &run.done.refused });
@@ -242,7 +242,7 @@ async fn scrapes(run: Arc<Run>) {
 /// An attack at random, a pause, and the next one. What it held is let go of in the pause.
 async fn hostile(run: Arc<Run>, mut rng: StdRng) {
     let identity = Identity { session: rng.random(), path: 1 };
-    while run.goes_on() {
+    while run.is_running() {
         sleep(period(120)).await;
         let mut all = attacks::all();
         let (name, attack) = all.swap_remove(rng.random_range(0..all.len()));
@@ -252,7 +252,7 @@ async fn hostile(run: Arc<Run>, mut rng: StdRng) {
         let held = loop {
             tokio::select! {
                 held = &mut attacked => break Some(held),
-                () = sleep(Duration::from_millis(100)) => if !run.goes_on() { break None },
+                () = sleep(Duration::from_millis(100)) => if !run.is_running() { break None },
             }
         };
         if held.is_some() {

@@ -11,7 +11,7 @@ use netcheck_common::domain::{PathId, ProbeSession, Sequence};
 use super::EbpfSource;
 use crate::kernel::events::{address_bytes, ip_address};
 use crate::kernel::tables::Abi;
-use crate::model::observation::{Held, ReflectedPath};
+use crate::model::observation::{ReflectedPath, Remembered};
 
 /// For so long the counts of new paths are looked back at: longer than any question is asked after its probe.
 const LOOK_BACK: Duration = Duration::from_secs(120);
@@ -59,8 +59,8 @@ impl Forgetting {
 }
 
 impl EbpfSource {
-    /// What is held of a path whose requests come from one of these addresses, or from one that is nobody's.
-    pub(super) fn held(&self, session: ProbeSession, path: PathId, sources: &[IpAddr]) -> Held {
+    /// What is remembered of a path whose requests come from one of these addresses, or from one that is nobody's.
+    pub(super) fn remembered(&self, session: ProbeSession, path: PathId, sources: &[IpAddr]) -> Remembered {
         let key = |source| ReflectKey { session: session.0, path: path.0, _pad: 0, source };
         let get = |source| self.maps.reflect.get(&Abi(key(source)), 0).ok().map(|Abi(value)| value);
         let known = sources.iter().find_map(|&source| get(address_bytes(source)));
@@ -75,9 +75,9 @@ impl EbpfSource {
             values.max_by_key(|value| value.requests)
         });
         match found {
-            Some(value) => Held::Path(self.reflected(&value)),
-            None if self.may_have_forgotten() => Held::Unsure,
-            None => Held::Nothing,
+            Some(value) => Remembered::Path(self.reflected(&value)),
+            None if self.may_have_forgotten() => Remembered::Unsure,
+            None => Remembered::Nothing,
         }
     }
 

@@ -115,7 +115,7 @@ fn only_what_is_young_enough_is_this_flows() {
 #[test]
 fn an_unknown_path_says_so() {
     let asked = PathQuestion { session: ProbeSession(1), path: PathId(2), sources: Vec::new() };
-    for (held, unsure) in [(Held::Nothing, false), (Held::Unsure, true)] {
+    for (held, unsure) in [(Remembered::Nothing, false), (Remembered::Unsure, true)] {
         let state = reflected_state(&asked, held);
         assert!(!state.known && state.probe_session == 1 && state.path_id == 2);
         assert_eq!(state.unsure, unsure);

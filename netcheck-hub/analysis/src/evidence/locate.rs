@@ -25,17 +25,17 @@ mod silence;
 
 /// What the agent of the destination node can be asked.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Sight {
+pub enum Visibility {
     /// No agent is connected there.
     NoAgent,
     /// Its agent is connected, and has said nothing for longer than it should: it won't answer either.
     Silent,
     /// Its agent has no kernel hooks.
-    Blind,
+    NoHooks,
     /// Its hooks are not known to see anything of the secondary network that the probe stays in.
     Elsewhere,
     /// Its hooks see; this is the one that faces the other nodes.
-    Sees {
+    Hooks {
         /// Interface name, where it is known.
         uplink: Option<String>,
         /// Its kernel reports what it drops, so that its silence says something, too.
@@ -61,7 +61,7 @@ pub struct LocateInput<'a> {
     /// The node where the request was to arrive; none where that is not known.
     pub destination: Option<&'a str>,
     /// What that node's agent can report.
-    pub sight: Sight,
+    pub visibility: Visibility,
     /// What kernels have to report of it is here: an agent looks for the name of a function before it reports a drop.
     pub settled: bool,
     /// No more answers are to be expected.

@@ -12,9 +12,9 @@ use crate::plan::Target;
 
 /// Node and network, and whether it is about what stays inside of the node: that goes another way than what leaves it.
 #[derive(Clone, Debug, Default)]
-pub struct Sights(BTreeSet<(String, Arc<str>, bool)>);
+pub struct SeenNetworks(BTreeSet<(String, Arc<str>, bool)>);
 
-impl Sights {
+impl SeenNetworks {
     /// Takes note of what a window of a path to `target` from `source` shows: that hooks of the source timed its packets
     /// on their way out and in, and that the target's kernel wrote its own times into replies.
     pub fn learn(&mut self, source: &str, target: &Target, window: &PathWindow) {
@@ -23,7 +23,7 @@ impl Sights {
         for (node, seen) in
             [(source, !window.network.is_empty()), (&target.node, !window.responder.is_empty())]
         {
-            if seen && !self.see(node, network, inside) {
+            if seen && !self.sees(node, network, inside) {
                 self.0.insert((node.to_owned(), network.into(), inside));
             }
         }
@@ -32,7 +32,7 @@ impl Sights {
     /// Whether a node's hooks see this network's packets, those that leave the node or those that stay inside of it, as far
     /// as that is known.
     #[must_use]
-    pub fn see(&self, node: &str, network: &str, inside: bool) -> bool {
+    pub fn sees(&self, node: &str, network: &str, inside: bool) -> bool {
         self.0.contains(&(node.to_owned(), network.into(), inside))
     }
 
@@ -62,23 +62,29 @@ mod tests {
 
     #[test]
     fn what_was_timed_was_seen() {
-        let mut sights = Sights::default();
+        let mut seen_networks = SeenNetworks::default();
         let mut window = PathWindow::empty(PathId(1));
-        let (further, own) = (target("pod/default/db-1@a/storage"), target("pod/default/db-1"));
-        sights.learn("n1", &further, &window);
-        assert!(!sights.see("n1", "a/storage", false) && !sights.see("n2", "a/storage", false));
+        let (secondary, own) = (target("pod/default/db-1@a/storage"), target("pod/default/db-1"));
+        seen_networks.learn("n1", &secondary, &window);
+        assert!(
+            !seen_networks.sees("n1", "a/storage", false) && !seen_networks.sees("n2", "a/storage", false)
+        );
         window.network.record(5);
-        sights.learn("n1", &further, &window);
-        assert!(sights.see("n1", "a/storage", false) && !sights.see("n2", "a/storage", false));
+        seen_networks.learn("n1", &secondary, &window);
+        assert!(
+            seen_networks.sees("n1", "a/storage", false) && !seen_networks.sees("n2", "a/storage", false)
+        );
         window.responder.record(5);
-        sights.learn("n1", &own, &window);
-        assert!(!sights.see("n2", "a/storage", false));
-        sights.learn("n1", &further, &window);
-        assert!(sights.see("n2", "a/storage", false) && !sights.see("n2", "a/db", false));
-        assert!(!sights.see("n2", "a/storage", true), "what stays inside goes another way");
-        sights.learn("n2", &further, &window);
-        assert!(sights.see("n2", "a/storage", true) && !sights.see("n1", "a/storage", true));
-        sights.forget("n2");
-        assert!(!sights.see("n2", "a/storage", false) && sights.see("n1", "a/storage", false));
+        seen_networks.learn("n1", &own, &window);
+        assert!(!seen_networks.sees("n2", "a/storage", false));
+        seen_networks.learn("n1", &secondary, &window);
+        assert!(seen_networks.sees("n2", "a/storage", false) && !seen_networks.sees("n2", "a/db", false));
+        assert!(!seen_networks.sees("n2", "a/storage", true), "what stays inside goes another way");
+        seen_networks.learn("n2", &secondary, &window);
+        assert!(seen_networks.sees("n2", "a/storage", true) && !seen_networks.sees("n1", "a/storage", true));
+        seen_networks.forget("n2");
+        assert!(
+            !seen_networks.sees("n2", "a/storage", false) && seen_networks.sees("n1", "a/storage", false)
+        );
     }
 }

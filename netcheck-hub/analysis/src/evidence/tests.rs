@@ -30,8 +30,8 @@ mod networks;
 mod pending;
 mod relay;
 mod reported;
-mod sight;
 mod vantage;
+mod visibility;
 
 const CLUSTER: &str = include_str!("../../../tests/hub/cluster.yaml");
 
@@ -64,7 +64,7 @@ impl World {
             probe,
             roster: &self.roster,
             destination: destination(&self.roster, "n1", probe, lost),
-            sight: Sight::Sees { uplink: Some("ens3".to_owned()), drops: true },
+            visibility: Visibility::Hooks { uplink: Some("ens3".to_owned()), drops: true },
             settled: true,
             give_up: false,
             source_watches_uplinks: true,
@@ -77,13 +77,13 @@ impl World {
         }
     }
 
-    fn locate_with(&self, probe: &Probe, lost: &Lost, sight: Sight, give_up: bool) -> Located {
-        locate(&LocateInput { sight, give_up, ..self.input(probe, lost) }, lost)
+    fn locate_with(&self, probe: &Probe, lost: &Lost, visibility: Visibility, give_up: bool) -> Located {
+        locate(&LocateInput { visibility, give_up, ..self.input(probe, lost) }, lost)
     }
 
     fn locate(&self, target: &str, kind: ProbeKind, lost: &Lost) -> Located {
-        let sight = Sight::Sees { uplink: Some("ens3".to_owned()), drops: true };
-        self.locate_with(self.probe(target, kind), lost, sight, false)
+        let visibility = Visibility::Hooks { uplink: Some("ens3".to_owned()), drops: true };
+        self.locate_with(self.probe(target, kind), lost, visibility, false)
     }
 }
 
@@ -257,7 +257,7 @@ fn where_the_way_is_open_only_the_socket_is_left() {
         source: "n2",
         destination: Some("n1"),
         echo_answered,
-        sight: Sight::Sees { uplink: None, drops },
+        visibility: Visibility::Hooks { uplink: None, drops },
         ..world.input(probe, &lost)
     };
     assert!(locate(&input(false, true), &lost).location.is_none());

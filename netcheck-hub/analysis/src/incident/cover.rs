@@ -74,10 +74,10 @@ fn explain_pattern(
         }
     }
     scatter(&mut chosen, left);
-    let speaker = Describe { facts, index: &index, tallies: &tallies };
+    let describe = Describe { facts, index: &index, tallies: &tallies };
     let mut by_key: BTreeMap<String, Chosen> = BTreeMap::new();
     for one in chosen {
-        match by_key.entry(speaker.key(&one.cause)) {
+        match by_key.entry(describe.key(&one.cause)) {
             std::collections::btree_map::Entry::Vacant(free) => {
                 free.insert(one);
             }
@@ -87,7 +87,7 @@ fn explain_pattern(
     by_key
         .into_iter()
         .map(|(key, one)| {
-            let described = described(&speaker, key, &one);
+            let described = described(&describe, key, &one);
             let described = match pattern {
                 Pattern::Any => of_flows(described, facts),
                 Pattern::Size => of_large(described, facts),
@@ -95,7 +95,7 @@ fn explain_pattern(
             };
             match network {
                 None => described,
-                Some(network) => networks::named(described, network, speaker.node_of(&one.cause)),
+                Some(network) => networks::named(described, network, describe.node_of(&one.cause)),
             }
         })
         .collect()
@@ -194,19 +194,19 @@ fn scatter(chosen: &mut Vec<Chosen>, left: BTreeSet<usize>) {
     }
 }
 
-fn described(speaker: &Describe<'_>, key: String, one: &Chosen) -> Explained {
-    let items = || one.bad.iter().map(|&number| &speaker.index.items[number]);
+fn described(describe: &Describe<'_>, key: String, one: &Chosen) -> Explained {
+    let items = || one.bad.iter().map(|&number| &describe.index.items[number]);
     let paths: Vec<usize> = items().map(|item| item.fact).collect();
-    let symptoms = || paths.iter().filter_map(|&at| speaker.facts[at].symptom.as_ref());
-    let contradictions = speaker.contradictions(&one.cause, &one.bad);
-    let mut targets = paths.iter().map(|&at| speaker.facts[at].path.probe.target.kind);
+    let symptoms = || paths.iter().filter_map(|&at| describe.facts[at].symptom.as_ref());
+    let contradictions = describe.contradictions(&one.cause, &one.bad);
+    let mut targets = paths.iter().map(|&at| describe.facts[at].path.probe.target.kind);
     let target = match one.cause.suspect {
         // Not only its pods are out of reach.
         Suspect::Loop(_) => targets.find(|kind| *kind == TargetKind::Node),
         _ => targets.next(),
     };
     let unreachable =
-        paths.iter().any(|&at| speaker.facts[at].verdict == crate::model::verdict::Verdict::Unreachable);
+        paths.iter().any(|&at| describe.facts[at].verdict == crate::model::verdict::Verdict::Unreachable);
     // A service that is to blame, and whose own answer was seen, is as sure as a drop that was seen.
     let blamed = matches!(
         one.cause.suspect,
@@ -218,10 +218,10 @@ fn described(speaker: &Describe<'_>, key: String, one: &Chosen) -> Explained {
     let sure = one.proven || answered;
     Explained {
         kind: one.cause.kind(target),
-        headline: speaker.headline(&one.cause, &one.bad, unreachable, one.partial),
+        headline: describe.headline(&one.cause, &one.bad, unreachable, one.partial),
         probe: one.cause.scope.probe,
         family: one.cause.scope.family,
-        evidence: speaker.evidence(&one.cause, &one.bad, &contradictions),
+        evidence: describe.evidence(&one.cause, &one.bad, &contradictions),
         certainty: if sure { Certainty::Observed } else { Certainty::Inferred },
         waiting: !paths.is_empty()
             && symptoms().count() == paths.len()

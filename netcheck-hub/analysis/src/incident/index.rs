@@ -37,7 +37,7 @@ pub struct Item {
     /// It is probed from a pod.
     pub from_pod: bool,
     /// It stays in a secondary network of pods.
-    further: bool,
+    secondary: bool,
     /// With what.
     pub probe: ProbeKind,
     /// Over what.
@@ -221,7 +221,7 @@ impl Build {
             backend: if service && spread { self.symbol('b', backend) } else { 0 },
             to_pod,
             from_pod,
-            further: fact.network().is_some(),
+            secondary: fact.network().is_some(),
             probe: fact.path.probe.kind,
             family: fact.family(),
             wrapped: false,
@@ -318,7 +318,7 @@ impl Item {
             each(Suspect::Pods(self.source));
         }
         // On a secondary network there is nobody else to distinguish pods from.
-        if self.from_pod && !self.further {
+        if self.from_pod && !self.secondary {
             each(Suspect::PodsOut(self.source));
             each(Suspect::PodsTo(self.target));
             each(Suspect::AllPods);

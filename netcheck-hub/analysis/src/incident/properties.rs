@@ -329,17 +329,17 @@ proptest! {
         pairs in prop::collection::vec((0..5usize, 0..5usize), 0..4),
     ) {
         let own = World::new(&ZONES, names);
-        let further = own.clone().with_network("a/b");
-        let broken = on_network(further.clone(), &pairs);
+        let secondary = own.clone().with_network("a/b");
+        let broken = on_network(secondary.clone(), &pairs);
         // Alone: the secondary network's facts without the others, and the others without them.
         let only_further: Vec<Fact> =
             broken.facts.iter().filter(|fact| fact.network().is_some()).cloned().collect();
         prop_assert_eq!(described(&broken.facts, true), described(&only_further, true));
         prop_assert!(described(&broken.facts, false).is_empty());
-        let hurt = world(&faults, names).facts;
-        let mut beside = hurt.clone();
-        beside.extend(further.facts.iter().filter(|fact| fact.network().is_some()).cloned());
-        prop_assert_eq!(described(&hurt, false), described(&beside, false));
+        let impaired = world(&faults, names).facts;
+        let mut beside = impaired.clone();
+        beside.extend(secondary.facts.iter().filter(|fact| fact.network().is_some()).cloned());
+        prop_assert_eq!(described(&impaired, false), described(&beside, false));
         prop_assert!(described(&beside, true).is_empty());
     }
 
@@ -349,8 +349,8 @@ proptest! {
         pairs in prop::collection::vec((0..5usize, 0..5usize), 0..4),
     ) {
         let mut facts = world(&faults, names).facts;
-        let further = on_network(World::new(&ZONES, names).with_network("a/b"), &pairs);
-        facts.extend(further.facts.into_iter().filter(|fact| fact.network().is_some()));
+        let secondary = on_network(World::new(&ZONES, names).with_network("a/b"), &pairs);
+        facts.extend(secondary.facts.into_iter().filter(|fact| fact.network().is_some()));
         let bad: Vec<usize> = (0..facts.len()).filter(|&at| facts[at].bad()).collect();
         let mut explained: Vec<usize> = explained(&facts).into_iter().flat_map(|cause| cause.paths).collect();
         explained.sort_unstable();

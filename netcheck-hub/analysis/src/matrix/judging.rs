@@ -98,13 +98,13 @@ pub fn judge_row(row: &Row, rules: &Rules, source_absent: bool, range: &Range) -
     let by_port = row.by_port(range.now_ns);
     let backends = by_port.map_or(target.backends, |ports| target.backends.max(ports.ports as usize));
     let view = View { slots: range.slots(row), fresh_lost, fresh_lost_ns, backends, absent };
-    let hurt = by_port.is_some() || row.has_size_loss(range.now_ns).is_some();
+    let lost_in_part = by_port.is_some() || row.has_size_loss(range.now_ns).is_some();
     let new_flow = |lost: &Lost| lost.is_new_flow() && !lost.sample.suspect;
     let new_lost = || row.lost.iter().any(new_flow) && range.lost(row).any(new_flow);
     match judge(view, rules, range.now_ns) {
         // In turn again, and nothing came yet: what it was stands for as long as silence says nothing.
         Verdict::NoData if !absent && !range.strict && row.begins(rules, range.now_ns) => Verdict::Reachable,
-        Verdict::Reachable if !absent && (hurt || new_lost()) => Verdict::Degraded,
+        Verdict::Reachable if !absent && (lost_in_part || new_lost()) => Verdict::Degraded,
         Verdict::Unreachable if !absent && Flows::old_denied(row).is_some() => Verdict::Degraded,
         verdict => verdict,
     }

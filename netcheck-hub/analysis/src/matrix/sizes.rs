@@ -130,16 +130,16 @@ mod tests {
     fn hurt_until_it_passes_or_is_forgotten() {
         let fine = Sizes::read(&wire(1500, 0, 100), None, 0).unwrap();
         assert!(fine.full_mtu_ok() && !fine.has_size_loss(100 * SECOND_NS));
-        let hurt = Sizes::read(&wire(1400, 1401, 200), Some(&fine), 0).unwrap();
+        let lossy = Sizes::read(&wire(1400, 1401, 200), Some(&fine), 0).unwrap();
         assert!(
-            hurt.has_size_loss(260 * SECOND_NS)
-                && !hurt.has_size_loss(261 * SECOND_NS)
-                && !hurt.full_mtu_ok()
+            lossy.has_size_loss(260 * SECOND_NS)
+                && !lossy.has_size_loss(261 * SECOND_NS)
+                && !lossy.full_mtu_ok()
         );
         for (bytes, sent_s, expected) in
             [(1500, 190, true), (1401, 190, true), (1400, 190, false), (0, 190, false), (1500, 100, false)]
         {
-            assert_eq!(hurt.shown_by(&lost(bytes, sent_s), 200 * SECOND_NS), expected, "{bytes} {sent_s}");
+            assert_eq!(lossy.shown_by(&lost(bytes, sent_s), 200 * SECOND_NS), expected, "{bytes} {sent_s}");
         }
     }
 

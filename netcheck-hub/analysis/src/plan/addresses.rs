@@ -138,10 +138,10 @@ pub(super) mod tests {
     }
 
     /// What an agent holds, by address.
-    pub(in crate::plan) type Held = BTreeMap<Vec<u8>, v1::AddressEntry>;
+    pub(in crate::plan) type Table = BTreeMap<Vec<u8>, v1::AddressEntry>;
 
     /// As agents apply it.
-    pub(in crate::plan) fn applied(held: &mut Held, reported: v1::AddressTable) {
+    pub(in crate::plan) fn applied(held: &mut Table, reported: v1::AddressTable) {
         if !reported.change {
             held.clear();
         }
@@ -178,7 +178,7 @@ pub(super) mod tests {
             tables in proptest::collection::vec(proptest::collection::btree_map(0u8..40, 0u8..4, 0..40), 1..8),
             skipped in proptest::collection::vec(any::<bool>(), 8),
         ) {
-            let mut held = Held::new();
+            let mut held = Table::new();
             let mut has: Option<Arc<Addresses>> = None;
             let mut newest = Arc::new(Addresses::default());
             for (rows, skip) in tables.iter().zip(skipped) {

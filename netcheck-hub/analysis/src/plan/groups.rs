@@ -53,7 +53,7 @@ pub(crate) struct Groups {
     /// Those that only some nodes probe, by node.
     node_specific: HashMap<String, Vec<u32>>,
     /// Those on secondary networks of pods, by network.
-    further: HashMap<String, Vec<u32>>,
+    secondary: HashMap<String, Vec<u32>>,
     /// Whether every node probes it, by place in the catalog.
     common: Vec<bool>,
     /// Whose addresses these are, ascending: of the ring.
@@ -82,7 +82,7 @@ impl Groups {
             }
             if let Some(network) = target.network() {
                 groups.common[begin..end].fill(false);
-                groups.further.entry(network.to_owned()).or_default().push(number);
+                groups.secondary.entry(network.to_owned()).or_default().push(number);
             } else if members.iter().all(is_common) {
                 groups.ring.push(number);
                 groups.addresses.extend(target.addresses.iter().map(|&address| (address, number)));
@@ -185,7 +185,7 @@ impl Groups {
 
     /// The groups on a secondary network of pods.
     pub(crate) fn on(&self, network: &str) -> &[u32] {
-        self.further.get(network).map_or(&[], Vec::as_slice)
+        self.secondary.get(network).map_or(&[], Vec::as_slice)
     }
 
     /// Whether every node wants the probe at that place.

@@ -105,9 +105,9 @@ impl Prober {
 
     /// The groups that it may probe and not every other node does.
     pub(crate) fn node_specific(&self, groups: &Groups) -> Vec<u32> {
-        let further = self.attached.iter().flat_map(|attached| attached.networks());
-        let further = further.flat_map(|network| groups.on(network));
-        groups.node_specific(&self.node).iter().chain(further).copied().collect()
+        let secondary = self.attached.iter().flat_map(|attached| attached.networks());
+        let secondary = secondary.flat_map(|network| groups.on(network));
+        groups.node_specific(&self.node).iter().chain(secondary).copied().collect()
     }
 
     /// The groups of which it may probe less than others of its profile: its own.

@@ -162,17 +162,17 @@ mod tests {
 
     #[test]
     fn a_pod_on_a_secondary_network_is_called_by_both() {
-        let (own, further) = ("pod/default/db-1", "pod/default/db-1@a/storage");
+        let (own, secondary) = ("pod/default/db-1", "pod/default/db-1@a/storage");
         for text in
-            ["db-1@a/storage", "db-1@storage", "default/db-1@a/storage", "@a/storage", "@storage", further]
+            ["db-1@a/storage", "db-1@storage", "default/db-1@a/storage", "@a/storage", "@storage", secondary]
         {
-            assert!(called(further, text) && !called(own, text), "{text}");
+            assert!(called(secondary, text) && !called(own, text), "{text}");
         }
         for text in ["db-2@storage", "db-1@a/db", "other/db-1@storage", "@stor", own] {
-            assert!(!called(further, text), "{text}");
+            assert!(!called(secondary, text), "{text}");
         }
         for text in ["db-1", "default/db-1", "10.1.0.2"] {
-            assert!(called(further, text) && called(own, text), "{text}: on any network");
+            assert!(called(secondary, text) && called(own, text), "{text}: on any network");
         }
     }
 }

@@ -4,7 +4,7 @@ use netcheck_proto::v1;
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::addresses::tests::{Held, applied};
+use super::addresses::tests::{Table, applied};
 use super::pod_source::PodSource;
 use super::*;
 use crate::cluster::roster::{Objects, Roster};
@@ -53,7 +53,7 @@ fn timing() -> Timing {
 struct AgentPlan {
     version: u64,
     paths: BTreeMap<u32, v1::PathSpec>,
-    addresses: Held,
+    addresses: Table,
     watched_ports: Vec<u32>,
 }
 

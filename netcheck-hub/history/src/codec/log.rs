@@ -145,7 +145,7 @@ impl Entry for Limits {
 /// The first byte of the keys of remarks.
 pub(crate) const fn topic_code(topic: Topic) -> u8 {
     match topic {
-        Topic::Turns => b't',
+        Topic::Rotation => b't',
         Topic::Caveats => b'r',
     }
 }

@@ -10,7 +10,7 @@ use crate::codec::columns::Zstd;
 use crate::codec::log::{CHECKPOINT, Entry, LIMITS, encode_checkpoint, encode_limits, topic_code};
 use crate::keys;
 use crate::path::PathNumber;
-use crate::record::{Fact, FactKind, IncidentRevision, Left, RESTING, Record, Remark, Verdicts, Windows};
+use crate::record::{Fact, FactKind, INACTIVE, IncidentRevision, Left, Record, Remark, Verdicts, Windows};
 use crate::shared::{Paths, count};
 use crate::store::{Change, Kind, Space, Store};
 use crate::tier::{GROUP, Tier, floor, seconds};
@@ -64,10 +64,10 @@ impl Pending {
                 self.entry(number, &changed);
             }
             Record::Left(Left { at_ns, paths }) => {
-                let resting = |path: &PathNumber| {
-                    stands.verdicts.get(path).is_some_and(|(verdict, _)| verdict & RESTING != 0)
+                let inactive = |path: &PathNumber| {
+                    stands.verdicts.get(path).is_some_and(|(verdict, _)| verdict & INACTIVE != 0)
                 };
-                let changes: Vec<_> = paths.into_iter().filter(resting).map(|path| (path, None)).collect();
+                let changes: Vec<_> = paths.into_iter().filter(inactive).map(|path| (path, None)).collect();
                 if !changes.is_empty() {
                     let changed = Verdicts { at_ns, changes };
                     stands.follow(&changed);

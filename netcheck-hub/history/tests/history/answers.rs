@@ -6,7 +6,7 @@ use std::time::Duration;
 use netcheck_history::History;
 use netcheck_history::path::PathNumber;
 use netcheck_history::record::{
-    CheckResult, Drops, Fact, FactKind, IncidentRevision, Left, Limits, Losses, RESTING, Record, Remark,
+    CheckResult, Drops, Fact, FactKind, INACTIVE, IncidentRevision, Left, Limits, Losses, Record, Remark,
     Topic, UNJUDGED, Verdicts, Windows,
 };
 use netcheck_history::retention::Retention;
@@ -320,7 +320,7 @@ fn remarks_and_limits_of_a_time_are_those_that_were_recorded_last_by_then() {
         limits(1, 1, "1500"),
         limits(1, 2, "1500"),
         remark(2, Topic::Caveats, "n1 is away"),
-        remark(3, Topic::Turns, "7 rest"),
+        remark(3, Topic::Rotation, "7 rest"),
         limits(5, 1, "1450"),
     ] {
         first.record(record);
@@ -351,7 +351,7 @@ fn remarks_and_limits_of_a_time_are_those_that_were_recorded_last_by_then() {
     assert_eq!(said(1, Topic::Caveats), None);
     assert_eq!(said(90_000, Topic::Caveats).unwrap(), "n1 is away");
     assert_eq!(said(90_006, Topic::Caveats).unwrap(), "");
-    assert_eq!(said(90_006, Topic::Turns).unwrap(), "7 rest");
+    assert_eq!(said(90_006, Topic::Rotation).unwrap(), "7 rest");
     again.close();
 }
 
@@ -359,7 +359,7 @@ fn remarks_and_limits_of_a_time_are_those_that_were_recorded_last_by_then() {
 #[test]
 fn only_paths_that_rest_leave() {
     let history = Running::run(History::in_memory(Retention::default(), START_NS));
-    let changes = vec![(PathNumber(1), Some(0)), (PathNumber(2), Some(2 | RESTING))];
+    let changes = vec![(PathNumber(1), Some(0)), (PathNumber(2), Some(2 | INACTIVE))];
     history.record(Record::Verdicts(Verdicts { at_ns: START_NS, changes }));
     let paths = vec![PathNumber(1), PathNumber(2), PathNumber(3)];
     history.record(Record::Left(Left { at_ns: START_NS + 5 * SECOND_NS, paths }));
@@ -382,7 +382,7 @@ fn a_verdict_that_nobody_judged_for_a_while_keeps_its_time() {
     judge(0, 2);
     judge(5, 2 | UNJUDGED);
     judge(9, 2);
-    judge(12, 2 | RESTING);
+    judge(12, 2 | INACTIVE);
     judge(20, 3);
     history.writer.flush(START_NS + 30 * SECOND_NS);
     let at = |second: i64| {
@@ -391,6 +391,6 @@ fn a_verdict_that_nobody_judged_for_a_while_keeps_its_time() {
         (verdict, (since_ns - START_NS) / SECOND_NS)
     };
     assert_eq!([at(1), at(6), at(10)], [(2, 0), (2 | UNJUDGED, 0), (2, 0)]);
-    assert_eq!([at(13), at(20)], [(2 | RESTING, 0), (3, 20)]);
+    assert_eq!([at(13), at(20)], [(2 | INACTIVE, 0), (3, 20)]);
     history.close();
 }

@@ -20,7 +20,7 @@ use crate::state::Hub;
 /// How often a session is held against the roster again.
 const RECHECK: Duration = Duration::from_secs(15);
 /// So often in a row it must not fit any more: a roster may be late, or read by halves.
-const DOUBTS: u32 = 2;
+const MISSES: u32 = 2;
 /// Longest token (bytes): what a request's headers may have.
 const TOKEN_MAX: usize = 32 << 10;
 type Reviewed = Result<Option<Claims>, Refusal>;
@@ -32,7 +32,7 @@ pub(super) struct Standing {
     claims: Option<Claims>,
     recheck: Interval,
     /// How often in a row it did not fit the roster.
-    doubts: u32,
+    misses: u32,
     /// When the token is reviewed next.
     review: Instant,
     /// A review that goes on.
@@ -46,7 +46,7 @@ pub(super) struct Standing {
 }
 
 /// What there is to be looked at.
-enum Doubt {
+enum Due {
     Roster,
     Review,
     Reviewed(Reviewed),
@@ -70,7 +70,7 @@ impl Standing {
             bearer,
             claims,
             recheck,
-            doubts: 0,
+            misses: 0,
             review,
             reviewing: None,
             renewed: false,
@@ -94,22 +94,22 @@ impl Standing {
     ///
     /// # Errors
     /// The session has no right to go on.
-    pub(super) async fn doubted(&mut self, node: &str, hub: &Hub) -> Result<(), Status> {
+    pub(super) async fn check_when_due(&mut self, node: &str, hub: &Hub) -> Result<(), Status> {
         let proves = self.claims.is_some();
-        let doubt = tokio::select! {
-            _ = self.recheck.tick() => Doubt::Roster,
-            () = sleep_until(self.review), if proves && self.reviewing.is_none() => Doubt::Review,
-            reviewed = going_on(&mut self.reviewing) => Doubt::Reviewed(reviewed),
+        let due = tokio::select! {
+            _ = self.recheck.tick() => Due::Roster,
+            () = sleep_until(self.review), if proves && self.reviewing.is_none() => Due::Review,
+            reviewed = going_on(&mut self.reviewing) => Due::Reviewed(reviewed),
         };
-        match doubt {
-            Doubt::Roster => self.check(node, hub),
-            Doubt::Review => {
+        match due {
+            Due::Roster => self.check(node, hub),
+            Due::Review => {
                 self.renewed = false;
                 let (identity, bearer) = (Arc::clone(&self.identity), self.bearer.clone());
                 self.reviewing = Some(async move { identity.review(bearer.as_deref()).await }.boxed());
                 Ok(())
             }
-            Doubt::Reviewed(reviewed) => {
+            Due::Reviewed(reviewed) => {
                 self.reviewing = None;
                 self.reviewed(reviewed, node, hub)
             }
@@ -154,10 +154,10 @@ impl Standing {
     /// Fails once the pod that the session's token is bound to is gone, or is on another node.
     fn check(&mut self, node: &str, hub: &Hub) -> Result<(), Status> {
         match self.identity.admit(self.claims.as_ref(), node, hub) {
-            Ok(()) => self.doubts = 0,
+            Ok(()) => self.misses = 0,
             Err(refusal) => {
-                self.doubts += 1;
-                if self.doubts >= DOUBTS {
+                self.misses += 1;
+                if self.misses >= MISSES {
                     tracing::warn!(node, "the session ends: {refusal}");
                     return Err(refusal.into());
                 }

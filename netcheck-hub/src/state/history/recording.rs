@@ -10,7 +10,7 @@ use netcheck_analysis::model::clock::SECOND_NS;
 use netcheck_analysis::model::verdict::Verdict;
 use netcheck_analysis::plan::PlannedPath;
 use netcheck_history::path::{PathIdentity, PathNumber};
-use netcheck_history::record::{Drops, Limits, RESTING, Record, Verdicts, plain};
+use netcheck_history::record::{Drops, INACTIVE, Limits, Record, Verdicts, plain};
 use netcheck_proto::v1;
 
 use super::{Archive, MOST_PATHS, code};
@@ -96,7 +96,7 @@ impl Recording {
         }
         let verdict = match row.recorded.verdict {
             _ if row.replaced => None,
-            recorded if row.inactive => recorded.map(|recorded| recorded | RESTING),
+            recorded if row.inactive => recorded.map(|recorded| recorded | INACTIVE),
             _ => Some(code(row.verdict)),
         };
         if row.recorded.verdict != verdict {

@@ -109,7 +109,7 @@ impl Hub {
             self.add_waiting(&mut turns, now_ns);
         }
         let caveats = v1::Report { caveats: self.caveats(), ..v1::Report::default() };
-        archive.remark(&mut said.turns, (Topic::Turns, turns.encode_to_vec()), now_ns);
+        archive.remark(&mut said.turns, (Topic::Rotation, turns.encode_to_vec()), now_ns);
         archive.remark(&mut said.caveats, (Topic::Caveats, caveats.encode_to_vec()), now_ns);
     }
 }

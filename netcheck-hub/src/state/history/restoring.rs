@@ -11,7 +11,7 @@ use netcheck_analysis::model::clock::SECOND_NS;
 use netcheck_analysis::model::verdict::Verdict;
 use netcheck_common::domain::{ProbeKind, Vantage};
 use netcheck_history::reader::State as Standing;
-use netcheck_history::record::{FactKind, RESTING};
+use netcheck_history::record::{FactKind, INACTIVE};
 use netcheck_proto::v1;
 use prost::Message as _;
 
@@ -34,8 +34,8 @@ fn known(row: &Row) -> Known<'_> {
 impl State {
     /// Takes over what stood.
     pub(in crate::state) fn restore(&mut self, archive: &Arc<Archive>, standing: Standing, now_ns: i64) {
-        let before = standing.verdicts.into_iter().filter(|(_, (verdict, _))| verdict & RESTING == 0);
-        let before: HashMap<u32, (u8, i64)> = before.map(|(path, stood)| (path.0, stood)).collect();
+        let before = standing.verdicts.into_iter().filter(|(_, (verdict, _))| verdict & INACTIVE == 0);
+        let before: HashMap<u32, (u8, i64)> = before.map(|(path, verdict)| (path.0, verdict)).collect();
         self.recording = Recording::to(archive, before, now_ns);
         for fact in standing.facts.iter().filter(|fact| fact.kind == FactKind::ExpectedAbsent) {
             self.restore_absence(&fact.key, fact.value.as_deref().unwrap_or_default());

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use netcheck_analysis::matrix::recorded::Recorded;
 use netcheck_analysis::model::clock::unix_now_ns;
-use netcheck_history::record::{RESTING, Record, UNJUDGED, Verdicts, plain};
+use netcheck_history::record::{INACTIVE, Record, UNJUDGED, Verdicts, plain};
 use tokio_util::sync::CancellationToken;
 
 use super::Archive;
@@ -110,7 +110,7 @@ impl Hub {
                 .is_some_and(|at| state.agent(at).turns.is_some());
             drop(state);
             // Who waits for his first turn since the start is not judged until then.
-            changes.push((path, in_turns.then_some(plain(before) | RESTING | UNJUDGED)));
+            changes.push((path, in_turns.then_some(plain(before) | INACTIVE | UNJUDGED)));
         }
         archive.record(Record::Verdicts(Verdicts { at_ns, changes }));
     }

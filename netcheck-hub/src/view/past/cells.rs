@@ -19,7 +19,7 @@ use netcheck_analysis::wire::target::wire_path;
 use netcheck_common::domain::{PathId, ProbeKind};
 use netcheck_history::path::{PathIdentity, PathNumber};
 use netcheck_history::reader::PathAt;
-use netcheck_history::record::RESTING;
+use netcheck_history::record::INACTIVE;
 use netcheck_history::window::Window;
 use netcheck_proto::v1;
 use prost::Message as _;
@@ -124,18 +124,18 @@ pub(crate) fn judged(window: &Window) -> Verdict {
 
 /// The verdict that is shown of a path.
 fn verdict(at: &PathAt, when: &When, silent: bool) -> Verdict {
-    let stood = at.verdict.map(|(code, _)| verdict_of(code));
+    let recorded = at.verdict.map(|(code, _)| verdict_of(code));
     match &at.window {
         _ if silent => Verdict::NoData,
         window if when.judged => {
             let judged = window.as_ref().map_or(Verdict::NoData, judged);
-            if stood == Some(Verdict::ExpectedAbsent) && judged != Verdict::Reachable {
+            if recorded == Some(Verdict::ExpectedAbsent) && judged != Verdict::Reachable {
                 Verdict::ExpectedAbsent
             } else {
                 judged
             }
         }
-        _ => stood.unwrap_or(Verdict::NoData),
+        _ => recorded.unwrap_or(Verdict::NoData),
     }
 }
 
@@ -177,14 +177,14 @@ impl Hub {
         let silence = archive.silence(when.at_ns);
         let silent = !silence.is_empty();
         let snapshot = archive.reader.snapshot_at(recorded_ns, when.range)?;
-        let stood =
+        let recorded =
             if recorded_ns < when.at_ns { Some(archive.reader.verdicts_at(when.at_ns)?) } else { None };
         let range = Range { from_ns: snapshot.from_ns, strict: false, now_ns: snapshot.to_ns };
         let places = if silent { Places::new() } else { places(archive, &range)? };
         let mut paths = snapshot.paths;
-        if let Some(stood) = stood {
+        if let Some(recorded) = recorded {
             paths.values_mut().for_each(|path| path.verdict = None);
-            for (path, verdict) in stood {
+            for (path, verdict) in recorded {
                 paths.entry(path).or_default().verdict = Some(verdict);
             }
         }
@@ -271,7 +271,7 @@ fn cell(
     verdict: Verdict,
     (range, loss): (&Range, Option<&LocatedLoss>),
 ) -> Cell {
-    let inactive = at.verdict.is_some_and(|(code, _)| code & RESTING != 0);
+    let inactive = at.verdict.is_some_and(|(code, _)| code & INACTIVE != 0);
     let slot = at.window.as_ref().map(|window| slot(window, range.from_ns, nanos(range.length())));
     let lost = slot.as_ref().is_some_and(|slot| slot.lost() > 0);
     let bad = matches!(verdict, Verdict::Degraded | Verdict::Unreachable);

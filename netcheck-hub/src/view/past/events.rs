@@ -6,7 +6,7 @@ use netcheck_analysis::model::clock::{SECOND_NS, timestamp, unix_now_ns};
 use netcheck_analysis::model::verdict::Verdict;
 use netcheck_analysis::words::names::listed;
 use netcheck_history::path::PathNumber;
-use netcheck_history::record::{Event, IncidentRevision, RESTING, UNJUDGED, plain};
+use netcheck_history::record::{Event, INACTIVE, IncidentRevision, UNJUDGED, plain};
 use netcheck_proto::v1;
 use prost::Message as _;
 
@@ -91,18 +91,18 @@ struct Became {
 
 /// Changes of verdicts between two instants.
 fn became(archive: &Archive, (from_ns, to_ns): (i64, i64)) -> Result<Vec<Became>, PastError> {
-    let mut stood = archive.reader.verdicts_at(from_ns - 1)?;
+    let mut recorded = archive.reader.verdicts_at(from_ns - 1)?;
     let mut all: Vec<Became> = Vec::new();
     for verdicts in archive.reader.verdict_changes(from_ns, to_ns)? {
         for (path, code) in verdicts.changes {
             let before = match code {
-                Some(code) => stood.insert(path, (code, verdicts.at_ns)).map(|(code, _)| plain(code)),
+                Some(code) => recorded.insert(path, (code, verdicts.at_ns)).map(|(code, _)| plain(code)),
                 None => {
-                    stood.remove(&path);
+                    recorded.remove(&path);
                     continue;
                 }
             };
-            let Some(code) = code.filter(|code| code & (UNJUDGED | RESTING) == 0) else { continue };
+            let Some(code) = code.filter(|code| code & (UNJUDGED | INACTIVE) == 0) else { continue };
             if before == Some(code) {
                 continue;
             }

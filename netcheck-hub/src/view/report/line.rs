@@ -29,9 +29,9 @@ impl Path<'_> {
         let name = target_name(self.target);
         let own = matches!(self.target.kind(), v1::TargetKind::Node | v1::TargetKind::Pod);
         let v6 = self.address.contains(':');
-        let hurt =
+        let impaired =
             |address: &str| bad.iter().any(|of| of.target.id == self.target.id && of.address == address);
-        let fine = self.target.addresses.iter().any(|other| other.contains(':') == v6 && !hurt(other));
+        let fine = self.target.addresses.iter().any(|other| other.contains(':') == v6 && !impaired(other));
         if own && fine && !self.address.is_empty() { format!("{name} at {}", self.address) } else { name }
     }
 }

@@ -84,10 +84,10 @@ mod tests {
             caveats: (0..7).map(|number| format!("agent n{number} is away")).collect(),
             ..Default::default()
         };
-        let calm = lines(&report);
-        assert_eq!(calm[0], "report: 132 of 176 paths reachable, 44 unreachable");
-        assert_eq!(calm[1..3], ["finding: lost at n3", "warning: agent n0 is away"]);
-        assert_eq!(calm.last().unwrap(), "and 2 more warnings");
+        let healthy = lines(&report);
+        assert_eq!(healthy[0], "report: 132 of 176 paths reachable, 44 unreachable");
+        assert_eq!(healthy[1..3], ["finding: lost at n3", "warning: agent n0 is away"]);
+        assert_eq!(healthy.last().unwrap(), "and 2 more warnings");
         report.incidents = (1..=30).map(incident).collect();
         let shown = lines(&report);
         assert_eq!(shown[1], "incident 65-1: n3 answers nobody (1 path, since 12:00:00 UTC)");

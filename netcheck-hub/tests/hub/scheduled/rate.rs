@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::*;
 
 /// An agent that sends so many probes of each path a second while the hub wants more, and one else.
-async fn obey(mut agent: FakeAgent, each: u32, wishes: mpsc::UnboundedSender<v1::Hasten>) {
+async fn follow_wishes(mut agent: FakeAgent, each: u32, wishes: mpsc::UnboundedSender<v1::Hasten>) {
     let (mut wish, mut reported) = (v1::Hasten::default(), unix_now_ns() / SECOND_NS);
     loop {
         let hastened = agent.until(|message| match message {
@@ -57,8 +57,8 @@ fn asked(per_second: u32) -> Value {
 async fn a_rate_is_asked_of_agents_and_what_they_had_is_in_the_report() {
     let scheduling = Scheduling::start().await;
     let agent = scheduling.rig.agent("n1").await;
-    let (tell, mut wishes) = mpsc::unbounded_channel();
-    let work = tokio::spawn(obey(agent, 5, tell));
+    let (seen, mut wishes) = mpsc::unbounded_channel();
+    let work = tokio::spawn(follow_wishes(agent, 5, seen));
     scheduling.apply("fast", &asked(30), &Value::Null);
     let status = scheduling.until("fast", |status| status["finish"] == true).await;
     let round = &status["history"][0];
@@ -84,8 +84,8 @@ async fn a_rate_is_asked_of_agents_and_what_they_had_is_in_the_report() {
 async fn a_rate_that_is_not_reached_is_in_status_event_and_report() {
     let scheduling = Scheduling::start().await;
     let agent = scheduling.rig.agent("n1").await;
-    let (tell, _wishes) = mpsc::unbounded_channel();
-    let work = tokio::spawn(obey(agent, 2, tell));
+    let (seen, _wishes) = mpsc::unbounded_channel();
+    let work = tokio::spawn(follow_wishes(agent, 2, seen));
     scheduling.apply("slow", &asked(30), &Value::Null);
     let status = scheduling.until("slow", |status| status["finish"] == true).await;
     let round = &status["history"][0];

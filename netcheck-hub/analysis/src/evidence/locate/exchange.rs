@@ -171,7 +171,7 @@ impl Locator<'_> {
 
     /// The agent of the target's node can be asked when which end was heard last: where that is the source's own, too.
     fn may_ask_end(&self) -> bool {
-        let sees = matches!(self.input.sight, super::Sight::Sees { .. });
+        let sees = matches!(self.input.visibility, super::Visibility::Hooks { .. });
         sees && !self.input.give_up && self.lost.answer.is_none() && self.want().is_some()
     }
 

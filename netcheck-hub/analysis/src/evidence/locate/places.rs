@@ -4,7 +4,7 @@
 use netcheck_common::domain::{Outcome, ProbeKind};
 
 use super::silence::left;
-use super::{Located, Locator, Sight, inferred, stage_of};
+use super::{Located, Locator, Visibility, inferred, stage_of};
 use crate::model::evidence::{HookSeen, PodLinkDown};
 use crate::model::location::{Direction, InterfaceRole, Location, Stage};
 use crate::model::reason::{DropReason, READDRESSED, ROUTING_LOOP, UNTRANSLATED};
@@ -19,9 +19,11 @@ impl Locator<'_> {
         last: Option<&HookSeen>,
         direction: Direction,
     ) -> Located {
-        let next_interface = match &self.input.sight {
-            Sight::Sees { uplink, .. } => uplink.clone().unwrap_or_default(),
-            Sight::NoAgent | Sight::Silent | Sight::Blind | Sight::Elsewhere => String::new(),
+        let next_interface = match &self.input.visibility {
+            Visibility::Hooks { uplink, .. } => uplink.clone().unwrap_or_default(),
+            Visibility::NoAgent | Visibility::Silent | Visibility::NoHooks | Visibility::Elsewhere => {
+                String::new()
+            }
         };
         inferred(Location {
             node: self.input.source.to_owned(),
@@ -130,7 +132,7 @@ impl Locator<'_> {
 
     /// The destination's kernel reports what it drops.
     pub(super) fn reports_drops(&self) -> bool {
-        matches!(self.input.sight, Sight::Sees { drops: true, .. })
+        matches!(self.input.visibility, Visibility::Hooks { drops: true, .. })
     }
 
     /// Who keeps what went into a pod, behind the last hook before it. Had the pod's kernel or the queue before it refused

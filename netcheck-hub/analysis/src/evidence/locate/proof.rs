@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use netcheck_common::domain::Outcome;
 
-use super::{Answer, DropFact, Located, Locator, Sight};
+use super::{Answer, DropFact, Located, Locator, Visibility};
 use crate::model::location::{Certainty, Direction, Location};
 use crate::model::target::{ServiceAddress, TargetKind};
 use crate::words::location::direction;
@@ -75,7 +75,7 @@ impl Locator<'_> {
             return located;
         }
         let asks = self.in_words() && self.input.destination == Some(at.node.as_str());
-        let sees = matches!(self.input.sight, Sight::Sees { .. });
+        let sees = matches!(self.input.visibility, Visibility::Hooks { .. });
         let may_ask = asks && sees && !self.input.give_up && self.lost.answer.is_none();
         let want = if may_ask { self.want() } else { None };
         if want.is_none() {

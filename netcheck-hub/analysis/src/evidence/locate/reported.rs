@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use netcheck_common::domain::{Outcome, ProbeKind};
 
 use super::super::words::whose;
-use super::{Located, Locator, Sight, exchange, located, stage_of, unlocated};
+use super::{Located, Locator, Visibility, exchange, located, stage_of, unlocated};
 use crate::model::location::{Certainty, Direction, Location, Stage};
 use crate::model::target::TargetKind;
 use crate::words::location::icmp_name;
@@ -88,7 +88,7 @@ impl Locator<'_> {
         };
         let (node, who) = self.answerer(from);
         self.evidence.push(format!("{who} {how}"));
-        if input.probe.target.kind == TargetKind::Node && input.sight == Sight::NoAgent {
+        if input.probe.target.kind == TargetKind::Node && input.visibility == Visibility::NoAgent {
             let node = &input.probe.target.name;
             self.evidence.push(format!("the agent of {node}, whose responder this is, is not connected"));
         }

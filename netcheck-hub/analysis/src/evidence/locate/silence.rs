@@ -5,7 +5,7 @@ use netcheck_common::domain::ProbeKind;
 
 use super::super::Flow;
 use super::super::words::whose;
-use super::{Answer, Located, Locator, Sight, Want, inferred, unlocated};
+use super::{Answer, Located, Locator, Visibility, Want, inferred, unlocated};
 use crate::model::evidence::HookSeen;
 use crate::model::location::{Direction, InterfaceRole, Location, Stage};
 use crate::model::target::TargetKind;
@@ -120,7 +120,7 @@ impl Locator<'_> {
 
     /// The destination's agent can still be asked for what it keeps.
     fn may_ask(&self) -> bool {
-        let sees = matches!(self.input.sight, Sight::Sees { .. });
+        let sees = matches!(self.input.visibility, Visibility::Hooks { .. });
         let inside = self.input.destination == Some(self.input.source);
         sees && !inside && !self.input.give_up && self.lost.answer.is_none() && self.want().is_some()
     }
@@ -176,10 +176,10 @@ impl Locator<'_> {
     }
 
     fn unknown(&mut self, destination: &str, last: Option<&HookSeen>) -> Located {
-        match &self.input.sight {
+        match &self.input.visibility {
             // Whatever is between this node's uplink and the target's socket may have dropped it.
-            Sight::NoAgent | Sight::Silent => {
-                self.evidence.push(if self.input.sight == Sight::Silent {
+            Visibility::NoAgent | Visibility::Silent => {
+                self.evidence.push(if self.input.visibility == Visibility::Silent {
                     format!("the agent of {destination} has fallen silent")
                 } else {
                     format!("node {destination} has no agent to ask")
@@ -193,14 +193,14 @@ impl Locator<'_> {
                 };
                 unlocated(&format!("{left}; nobody on {destination} can tell whether it arrived"))
             }
-            Sight::Blind => {
+            Visibility::NoHooks => {
                 self.evidence.push(format!("the agent of {destination} has no kernel hooks"));
                 unlocated(&format!(
                     "left {}; {destination} cannot tell whether it arrived",
                     self.input.source
                 ))
             }
-            Sight::Elsewhere => {
+            Visibility::Elsewhere => {
                 let network = scene_network(self.input.probe);
                 self.evidence.push(format!("no hook of {destination} is known to see network {network}"));
                 unlocated(&format!(
@@ -208,12 +208,12 @@ impl Locator<'_> {
                     self.input.source
                 ))
             }
-            Sight::Sees { .. } if self.input.give_up && self.want().is_some() => unlocated(&format!(
+            Visibility::Hooks { .. } if self.input.give_up && self.want().is_some() => unlocated(&format!(
                 "left {}; no answer from {destination} whether it arrived",
                 self.input.source
             )),
             // Its kernel reports each packet of such a flow that it drops.
-            Sight::Sees { .. }
+            Visibility::Hooks { .. }
                 if self.reports_drops()
                     && self.want().is_none()
                     && self.input.echo_answered
@@ -223,7 +223,7 @@ impl Locator<'_> {
                 self.evidence.push(format!("no kernel on {destination} or on the way reported a drop"));
                 self.behind_socket(destination)
             }
-            Sight::Sees { .. } => {
+            Visibility::Hooks { .. } => {
                 let want = self.want();
                 let source = self.input.source;
                 let why = match want {
@@ -250,7 +250,7 @@ impl Locator<'_> {
     /// The request arrived at the destination node; the source has seen no reply.
     fn after_arrival(&mut self, destination: &str, answer: Option<&Answer>) -> Located {
         let Some(answer) = answer else {
-            let ask = matches!(self.input.sight, Sight::Sees { .. }) && !self.input.give_up;
+            let ask = matches!(self.input.visibility, Visibility::Hooks { .. }) && !self.input.give_up;
             let place =
                 Location { node: destination.to_owned(), direction: Direction::Reply, ..Default::default() };
             let summary = format!("the request reached {destination}, its reply got lost");

@@ -73,7 +73,8 @@ fn what_a_server_did_is_reported_with_its_name() {
             "connection reset by backend ",
         ),
     ] {
-        let located = world.locate_with(&probe, &lost(sample, Outcome::HttpError), Sight::Blind, false);
+        let located =
+            world.locate_with(&probe, &lost(sample, Outcome::HttpError), Visibility::NoHooks, false);
         let at = located.location.clone().unwrap();
         assert_eq!((at.stage, at.certainty), (Stage::Application, Certainty::Inferred), "n1 alone says so");
         assert_eq!(at.reason, reason);
@@ -88,7 +89,7 @@ fn a_connection_that_is_reset_by_a_rule_died_at_the_rule() {
     let mut lost = lost(sample, Outcome::HttpError);
     let record = record("NETFILTER_DROP", Stage::NetfilterForward, Direction::Request);
     lost.add_drop(fact("n2", 100 * SECOND_NS, record));
-    let located = world.locate_with(&probe(&world), &lost, Sight::Blind, false);
+    let located = world.locate_with(&probe(&world), &lost, Visibility::NoHooks, false);
     assert_eq!(place(&located), "n2 cni0 NetfilterForward Request observed");
 }
 
@@ -96,7 +97,7 @@ fn a_connection_that_is_reset_by_a_rule_died_at_the_rule() {
 fn silence_after_the_handshake_is_the_programs_only_where_nothing_was_sent_meanwhile() {
     let world = World::new();
     let probe = probe(&world);
-    let sees = |drops| Sight::Sees { uplink: Some("ens3".to_owned()), drops };
+    let sees = |drops| Visibility::Hooks { uplink: Some("ens3".to_owned()), drops };
     // (acknowledged, waited ms, quiet ms, step) → is it the program?
     for (acknowledged, waited_ms, quiet_ms, step, program) in [
         (true, 1000, Some(990), ExchangeStep::Answer, true),
@@ -117,8 +118,11 @@ fn silence_after_the_handshake_is_the_programs_only_where_nothing_was_sent_meanw
         if let Some(quiet_ms) = quiet_ms {
             lost.answer = Some(answered(quiet_ms));
         }
-        let blind = world.locate_with(&probe, &lost, sees(false), false);
-        assert!(blind.location.is_none(), "its answer may have been dropped before any hook: {blind:?}");
+        let unwatched = world.locate_with(&probe, &lost, sees(false), false);
+        assert!(
+            unwatched.location.is_none(),
+            "its answer may have been dropped before any hook: {unwatched:?}"
+        );
         let located = world.locate_with(&probe, &lost, sees(true), false);
         let at = located.location.as_ref();
         let is_program =
@@ -139,7 +143,7 @@ fn a_packet_after_the_handshake_that_a_kernel_dropped_died_there() {
     let mut lost = lost(LostSample { acknowledged: false, ..sample(ExchangeStep::Tls) }, Outcome::Timeout);
     let record = record("NETFILTER_DROP", Stage::NetfilterForward, Direction::Request);
     lost.add_drop(fact("n3", 100 * SECOND_NS, record));
-    let located = world.locate_with(&probe(&world), &lost, Sight::Blind, false);
+    let located = world.locate_with(&probe(&world), &lost, Visibility::NoHooks, false);
     assert_eq!(place(&located), "n3 cni0 NetfilterForward Request observed");
 }
 
@@ -149,7 +153,7 @@ fn a_handshake_that_got_no_answer_is_located_as_that_of_a_tcp_probe() {
     let sample = LostSample { reply_hooks: Vec::new(), ..sample(ExchangeStep::Connect) };
     let mut lost = lost(sample, Outcome::Timeout);
     lost.answer = Some(Answer { arrived: Some(false), ..Answer::default() });
-    let sees = Sight::Sees { uplink: Some("ens3".to_owned()), drops: true };
+    let sees = Visibility::Hooks { uplink: Some("ens3".to_owned()), drops: true };
     let located = world.locate_with(&probe(&world), &lost, sees, false);
     let tcp = world.locate("service/default/web:80", ProbeKind::Tcp, &lost);
     assert_eq!(place(&located), place(&tcp));
@@ -171,7 +175,8 @@ fn a_name_that_is_not_found_is_the_dns_servers_word() {
         ..timed_out().sample
     };
     let dns = world.roster.services["kube-system/kube-dns"].cluster_addresses[0].to_string();
-    let locate = |sample| world.locate_with(&named, &lost(sample, Outcome::DnsError), Sight::Blind, false);
+    let locate =
+        |sample| world.locate_with(&named, &lost(sample, Outcome::DnsError), Visibility::NoHooks, false);
     let located = locate(sample("NXDOMAIN", &dns));
     let at = located.location.unwrap();
     assert_eq!((at.node.as_str(), at.reason.as_str()), (dns.as_str(), "NXDOMAIN for its name"));
@@ -202,12 +207,12 @@ fn what_was_looked_up_or_asked_again_is_located_as_what_it_was_in_the_end() {
         destination(&world.roster, "n1", &end, &refused)
     );
     assert!(destination(&world.roster, "n1", &named, &refused).is_some());
-    let located = world.locate_with(&end, &refused, Sight::Blind, true);
+    let located = world.locate_with(&end, &refused, Visibility::NoHooks, true);
     assert_eq!(located.evidence[0], "DNS server 10.96.0.10 answered 10.244.3.2 for shop.test");
     let udp = world.catalog.probes.iter().find(|probe| probe.kind == ProbeKind::Dns).unwrap();
     let truncated = lost(LostSample { truncated: true, ..timed_out().sample }, Outcome::Timeout);
     assert!(!udp.over_tcp() && truncated.in_the_end(udp).over_tcp());
-    let located = world.locate_with(&truncated.in_the_end(udp), &truncated, Sight::Blind, true);
+    let located = world.locate_with(&truncated.in_the_end(udp), &truncated, Visibility::NoHooks, true);
     assert!(located.evidence[0].contains("truncated"), "{located:?}");
 }
 

@@ -181,7 +181,7 @@ fn what_may_have_been_forgotten_is_not_known_never_to_have_come() {
     let world = World::new();
     let mut lost = timed_out();
     lost.answer = Some(reflected(&ReflectedState { unsure: true, ..Default::default() }, 7));
-    let sight = Sight::Sees { uplink: None, drops: true };
-    let located = world.locate_with(world.probe("node/n2", ProbeKind::Icmp), &lost, sight, true);
+    let visibility = Visibility::Hooks { uplink: None, drops: true };
+    let located = world.locate_with(world.probe("node/n2", ProbeKind::Icmp), &lost, visibility, true);
     assert!(located.location.is_none(), "{located:?}");
 }

@@ -44,12 +44,12 @@ fn where_no_hook_is_known_to_see_the_network_there_is_no_place() {
     // A virtual function of a network card goes past the node's kernel: nobody saw anything.
     let source = located(&lost(&[]), |input| {
         (input.give_up, input.source_watches_pods, input.source_watches_uplinks) = (true, false, false);
-        input.sight = Sight::Elsewhere;
+        input.visibility = Visibility::Elsewhere;
     });
     assert!(place(&source).starts_with("unlocated: no hook to see whether it came out"), "{source:?}");
     // The source's hooks see it, the destination's may not.
     let beyond = located(&lost(&[veth(false), uplink(true)]), |input| {
-        (input.give_up, input.sight) = (true, Sight::Elsewhere);
+        (input.give_up, input.visibility) = (true, Visibility::Elsewhere);
     });
     assert_eq!(place(&beyond), "unlocated: left n1; n2 cannot tell whether it arrived on network a/storage");
     let fact = "no hook of n2 is known to see network a/storage".to_owned();

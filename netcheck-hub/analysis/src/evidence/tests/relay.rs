@@ -59,7 +59,7 @@ fn what_left_under_a_services_own_address_was_not_translated() {
         lost
     };
     for outcome in [Outcome::Timeout, Outcome::Refused, Outcome::Unreachable] {
-        let located = world.locate_with(service, &sent(outcome, own.octets()), Sight::NoAgent, true);
+        let located = world.locate_with(service, &sent(outcome, own.octets()), Visibility::NoAgent, true);
         assert_eq!(place(&located), "n1 - NetfilterOutput Request inferred", "{outcome:?}");
         assert_eq!(located.location.unwrap().reason, "not translated");
     }
@@ -69,7 +69,7 @@ fn what_left_under_a_services_own_address_was_not_translated() {
     let mut inside = sent(Outcome::Timeout, own.octets());
     inside.sample.request_hooks.clear();
     for lost in [sent(Outcome::Timeout, [10, 244, 2, 2]), dropped, inside] {
-        let located = world.locate_with(service, &lost, Sight::NoAgent, true);
+        let located = world.locate_with(service, &lost, Visibility::NoAgent, true);
         assert!(located.location.is_none_or(|at| at.reason != "not translated"));
     }
 }
@@ -87,7 +87,7 @@ fn an_answer_under_another_address_shows_who_changed_it() {
             DropRecord { flow: Some(flow(from, 80, [10, 0, 0, 1], 40_000)), ..record },
         ));
         let probe = world.catalog.probes.iter().find(|probe| *probe.target.id == *target).unwrap();
-        let located = world.locate_with(probe, &lost, Sight::NoAgent, true);
+        let located = world.locate_with(probe, &lost, Visibility::NoAgent, true);
         let reason = located.location.as_ref().map_or_else(String::new, |at| at.reason.clone());
         (place(&located), reason)
     };

@@ -36,10 +36,13 @@ fn what_never_came_out_of_its_pod_died_in_there() {
         let located = from_pod(&world, target, &[], refuted);
         assert_eq!(place(&located), "n1 - Send Request inferred", "{target}");
         assert_eq!(pod(&located), POD);
-        let blind = from_pod(&world, target, &[], |input| {
+        let unwatched = from_pod(&world, target, &[], |input| {
             (input.give_up, input.source_watches_pods) = (true, false);
         });
-        assert!(place(&blind).starts_with("unlocated: no hook to see whether it came out"), "{blind:?}");
+        assert!(
+            place(&unwatched).starts_with("unlocated: no hook to see whether it came out"),
+            "{unwatched:?}"
+        );
     }
 }
 

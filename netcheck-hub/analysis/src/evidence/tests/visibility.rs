@@ -95,12 +95,14 @@ fn who_cannot_be_asked_is_not_guessed_about() {
     let world = World::new();
     let probe = world.probe("node/n2", ProbeKind::Icmp);
     let mut lost = timed_out();
-    let located = world.locate_with(probe, &lost, Sight::NoAgent, false);
+    let located = world.locate_with(probe, &lost, Visibility::NoAgent, false);
     assert!(located.location.is_none(), "the wire, or anything on n2: {located:?}");
     assert_eq!(located.summary, "left n1 through eth0; nobody on n2 can tell whether it arrived");
     assert!(located.evidence.contains(&"node n2 has no agent to ask".to_owned()));
-    for (sight, give_up) in [(Sight::Blind, false), (Sight::Sees { uplink: None, drops: true }, true)] {
-        let located = world.locate_with(probe, &lost, sight, give_up);
+    for (visibility, give_up) in
+        [(Visibility::NoHooks, false), (Visibility::Hooks { uplink: None, drops: true }, true)]
+    {
+        let located = world.locate_with(probe, &lost, visibility, give_up);
         assert!(
             located.location.is_none() && located.want.is_none() && !located.summary.is_empty(),
             "{located:?}"
@@ -108,7 +110,7 @@ fn who_cannot_be_asked_is_not_guessed_about() {
     }
     lost.sample.unwatched = true;
     lost.sample.request_hooks.clear();
-    let located = world.locate_with(probe, &lost, Sight::NoAgent, false);
+    let located = world.locate_with(probe, &lost, Visibility::NoAgent, false);
     assert!(located.location.is_none(), "{located:?}");
     // Without hooks at the source the destination still knows whether it arrived.
     lost.answer = Some(Answer { arrived: Some(false), ..Answer::default() });
@@ -154,7 +156,7 @@ fn flows_that_no_destination_keeps_are_not_asked_about() {
     assert_eq!((service.location.is_none(), service.want), (true, None));
     lost.flow = Some(flow([10, 0, 0, 1], 4000, [10, 0, 0, 2], 6100));
     assert_eq!(world.locate("node/n2", ProbeKind::Tcp, &lost).want, Some(Want::Flow));
-    let silent = world.locate_with(world.probe("node/n2", ProbeKind::Tcp), &lost, Sight::Silent, false);
+    let silent = world.locate_with(world.probe("node/n2", ProbeKind::Tcp), &lost, Visibility::Silent, false);
     assert!(
         silent.location.is_none()
             && silent.evidence.contains(&"the agent of n2 has fallen silent".to_owned())
@@ -194,13 +196,13 @@ fn without_hooks_at_the_uplinks_nothing_is_said_to_have_stayed() {
     let mut lost = timed_out();
     lost.sample.request_hooks = vec![hook("flannel.1", InterfaceRole::Tunnel, true)];
     lost.answer = Some(Answer { arrived: Some(false), ..Answer::default() });
-    let blind = LocateInput { source_watches_uplinks: false, ..world.input(probe, &lost) };
-    assert!(locate(&blind, &lost).location.is_none());
+    let unwatched = LocateInput { source_watches_uplinks: false, ..world.input(probe, &lost) };
+    assert!(locate(&unwatched, &lost).location.is_none());
     let last_reply_hook = Some(hook("flannel.1", InterfaceRole::Tunnel, true));
     lost.answer = Some(Answer { arrived: Some(true), replied: true, last_reply_hook, ..Answer::default() });
     assert_eq!(place(&world.locate("node/n2", ProbeKind::Icmp, &lost)), "n2 flannel.1 Egress Reply inferred");
-    let blind = LocateInput { destination_watches_uplinks: false, ..world.input(probe, &lost) };
-    assert!(locate(&blind, &lost).location.is_none());
+    let unwatched = LocateInput { destination_watches_uplinks: false, ..world.input(probe, &lost) };
+    assert!(locate(&unwatched, &lost).location.is_none());
 }
 
 #[test]
@@ -314,7 +316,7 @@ fn a_pod_whose_link_is_down_is_where_its_packets_end() {
 #[test]
 fn silence_behind_a_pods_link_means_its_socket_only_where_drops_are_reported() {
     let world = World::new();
-    let sees = |drops| Sight::Sees { uplink: None, drops };
+    let sees = |drops| Visibility::Hooks { uplink: None, drops };
     let egress = "n2 veth1 Egress Unknown inferred";
     for (kind, echo_answered, drops, expected) in [
         // Full listen queues are silent, and the way to them is open.
@@ -332,7 +334,7 @@ fn silence_behind_a_pods_link_means_its_socket_only_where_drops_are_reported() {
         let mut lost = timed_out();
         lost.answer =
             Some(Answer { arrived: Some(true), last_request_hook: Some(veth(true)), ..Answer::default() });
-        let input = LocateInput { echo_answered, sight: sees(drops), ..world.input(probe, &lost) };
+        let input = LocateInput { echo_answered, visibility: sees(drops), ..world.input(probe, &lost) };
         let located = locate(&input, &lost);
         assert_eq!(place(&located), expected, "{kind:?}, {echo_answered}, {drops}");
         let caveat =

@@ -39,7 +39,7 @@ pub(in crate::plan) struct Attached {
     /// Families of its addresses on the cluster's own network.
     own: BTreeSet<Family>,
     /// The same on each secondary network.
-    further: BTreeMap<Arc<str>, BTreeSet<Family>>,
+    secondary: BTreeMap<Arc<str>, BTreeSet<Family>>,
 }
 
 impl Attached {
@@ -48,7 +48,7 @@ impl Attached {
         Self {
             pod: id.to_owned(),
             own: families(&pod.addresses),
-            further: pod
+            secondary: pod
                 .networks
                 .iter()
                 .map(|network| (Arc::clone(&network.network), families(&network.addresses)))
@@ -58,12 +58,12 @@ impl Attached {
 
     /// Whether it reaches the cluster's own network in this family.
     pub(in crate::plan) fn reaches_own(&self, family: Family) -> bool {
-        self.further.is_empty() || self.own.contains(&family)
+        self.secondary.is_empty() || self.own.contains(&family)
     }
 
     /// The secondary networks.
     pub(in crate::plan) fn networks(&self) -> impl Iterator<Item = &str> {
-        self.further.keys().map(|network| &**network)
+        self.secondary.keys().map(|network| &**network)
     }
 
     /// Whether a vantage in this pod can reach such a target at such an address at all.
@@ -73,7 +73,7 @@ impl Attached {
             None => self.reaches_own(family),
             Some(network) => {
                 let itself = target.id.strip_prefix("pod/").and_then(|id| id.split_once(AT));
-                self.further.get(network).is_some_and(|families| families.contains(&family))
+                self.secondary.get(network).is_some_and(|families| families.contains(&family))
                     && itself.is_some_and(|(pod, _)| pod != self.pod)
             }
         }
@@ -88,8 +88,8 @@ pub(super) fn vantages(roster: &Roster) -> Vantages {
     let mut all = HashMap::new();
     for (id, pod) in roster.pods.iter().filter(|(_, pod)| pod.vantage && !pod.networks.is_empty()) {
         let attached = Arc::new(Attached::of(id, pod));
-        let further = pod.networks.iter().flat_map(|network| &network.addresses);
-        for &address in pod.addresses.iter().chain(further) {
+        let secondary = pod.networks.iter().flat_map(|network| &network.addresses);
+        for &address in pod.addresses.iter().chain(secondary) {
             all.insert(address, Arc::clone(&attached));
         }
     }
