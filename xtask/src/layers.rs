@@ -69,8 +69,7 @@ const AGENT: Table = Table {
 #[rustfmt::skip]
 const ANALYSIS: Table = Table {
     crate_dir: "netcheck-hub/analysis",
-    // Figures are for readers alone: sums of windows, made for each answer.
-    messages: &["wire", "matrix/figures"],
+    messages: &["wire"],
     rows: &[
         ("model", &[]),
         ("words", &["model"]),

@@ -15,6 +15,7 @@ macro_rules! both_ways {
 }
 
 mod evidence;
+mod figures;
 mod incident;
 pub mod matrix;
 mod past;
@@ -26,6 +27,7 @@ pub use evidence::{
     drop_record, flow, flow_sighting, flow_tuple, located_loss, location, lost_sample, lost_sample_to_wire,
     pod_link_down, reflected_state,
 };
+pub use figures::phases;
 pub use incident::{culprit, incident, incident_kind};
 pub use past::{read_incident, read_location, target_of_id};
 

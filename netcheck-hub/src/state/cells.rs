@@ -9,7 +9,7 @@ use netcheck_analysis::evidence::locate::{destination, exchange};
 use netcheck_analysis::evidence::losses::losses;
 use netcheck_analysis::evidence::{LocatedLoss, Lost};
 use netcheck_analysis::matrix::Row;
-use netcheck_analysis::matrix::figures::{phases, stats, steps};
+use netcheck_analysis::matrix::figures::{Sums, steps};
 use netcheck_analysis::matrix::flows::Flows;
 use netcheck_analysis::matrix::judging::judge_row;
 use netcheck_analysis::matrix::ports::Ports;
@@ -148,7 +148,7 @@ impl State {
             cell: v1::MatrixCell {
                 path: Some(wire_path(source, self.roster.zone(source), &row.path)),
                 verdict: verdict.to_wire().into(),
-                stats: Some(stats(range.slots(row))),
+                stats: Some(Sums::of(range.slots(row)).to_wire()),
                 loss: loss.as_ref().map(wire::located_loss),
                 since: Some(timestamp(row.since_ns)),
                 sizes: sizes.map(Sizes::to_wire),
@@ -156,7 +156,7 @@ impl State {
                 backends: Vec::new(),
                 inactive: false,
                 measured_at: None,
-                phases: steps.as_ref().map(phases),
+                phases: steps.as_ref().map(wire::phases),
                 flows: flows.as_ref().map(Flows::to_wire),
                 refused: self.agent(at).refused_paths.get(&row.path.id.0).cloned().unwrap_or_default(),
                 certificate_expires_at: steps

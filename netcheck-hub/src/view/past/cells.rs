@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use netcheck_analysis::evidence::LocatedLoss;
-use netcheck_analysis::matrix::figures::{phases, stats};
+use netcheck_analysis::matrix::figures::Sums;
 use netcheck_analysis::matrix::ports::Ports;
 use netcheck_analysis::matrix::range::Range;
 use netcheck_analysis::matrix::{Delays, Slot};
@@ -294,11 +294,11 @@ fn cell(
         cell: v1::MatrixCell {
             path: Some(path),
             verdict: verdict.to_wire().into(),
-            stats: (!inactive).then(|| stats(slot.clone().into_iter())),
+            stats: (!inactive).then(|| Sums::of(slot.clone().into_iter()).to_wire()),
             loss: loss.map(wire::located_loss),
             since: at.verdict.map(|(_, since_ns)| timestamp(since_ns)),
             inactive,
-            phases: steps.map(phases),
+            phases: steps.map(wire::phases),
             certificate_expires_at: steps
                 .and_then(|steps| steps.not_after)
                 .map(|seconds| prost_types::Timestamp { seconds, nanos: 0 }),

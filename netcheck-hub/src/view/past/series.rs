@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use netcheck_analysis::matrix::figures::stats;
+use netcheck_analysis::matrix::figures::Sums;
 use netcheck_analysis::model::clock::{
     SECOND_NS, duration, nanos, positive, timestamp, unix_now_ns, wire_duration,
 };
@@ -42,7 +42,7 @@ fn point(Point { start_ns, length, window }: &Point) -> v1::HistoryPoint {
     v1::HistoryPoint {
         start: Some(timestamp(*start_ns)),
         length: Some(wire_duration(*length)),
-        stats: Some(stats(std::iter::once(slot))),
+        stats: Some(Sums::of(std::iter::once(slot)).to_wire()),
         verdict: judged(window).to_wire().into(),
         coarse: window.fidelity == Fidelity::Coarser,
     }
