@@ -16,7 +16,7 @@ pub(crate) fn probe(packet: &Packet, header: &HeaderView<'_>, ifindex: u32, mut 
     if reflected {
         event_flags |= flags::REFLECTED;
     }
-    emit(packet, header.path(), header.sequence(), ifindex, event_flags, |event| {
+    emit(packet, (header.path(), header.sequence()), ifindex, event_flags, |event| {
         if reflected {
             event.t2_ns = header.t2_ns();
             event.t3_ns = header.t3_ns();
@@ -29,14 +29,13 @@ pub(crate) fn probe(packet: &Packet, header: &HeaderView<'_>, ifindex: u32, mut 
 /// A packet of a flow that this agent registered.
 #[inline(always)]
 pub(crate) fn flow(packet: &Packet, value: &FlowValue, ifindex: u32, event_flags: u8) {
-    emit(packet, value.path, value.sequence, ifindex, event_flags, |_| {});
+    emit(packet, (value.path, value.sequence), ifindex, event_flags, |_| {});
 }
 
 #[inline(always)]
 fn emit(
     packet: &Packet,
-    path: u32,
-    sequence: u32,
+    (path, sequence): (u32, u32),
     ifindex: u32,
     event_flags: u8,
     fill: impl FnOnce(&mut StampEvent),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use futures::future::{BoxFuture, FutureExt as _};
+use kube::Client;
 use netcheck_proto::usage::read_token;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -101,16 +102,7 @@ impl App {
             let secrets = config.scheduled.check_secrets.clone();
             ControllerTask { hub: Arc::clone(&hub), client, lease, secrets }
         });
-        let reviewer =
-            client.clone().filter(|_| config.agents_prove() == AgentAuth::Token).map(Reviewer::new);
-        let identity = match reviewer {
-            None => Identity::Unchecked,
-            Some(reviewer) => Identity::Tokens {
-                reviewer: Box::new(reviewer),
-                account: config.agent_service_account.clone(),
-                all_pods: config.inventory == config::Inventory::Kubernetes,
-            },
-        };
+        let identity = identity(config, client.clone());
         let data_dir = config.history.data_dir.as_deref();
         let deliveries = Deliveries::build(&hub, config.deliver.settings(), data_dir, client.clone())?;
         let inventory = match (&config.inventory, client) {
@@ -226,6 +218,19 @@ impl App {
             Ok(())
         });
         first.map_or(Ok(()), |ended| outcome(ended, false)).and(rest)
+    }
+}
+
+/// How agents prove who they are.
+fn identity(config: &Config, client: Option<Client>) -> Identity {
+    let reviewer = client.filter(|_| config.agents_prove() == AgentAuth::Token).map(Reviewer::new);
+    match reviewer {
+        None => Identity::Unchecked,
+        Some(reviewer) => Identity::Tokens {
+            reviewer: Box::new(reviewer),
+            account: config.agent_service_account.clone(),
+            all_pods: config.inventory == config::Inventory::Kubernetes,
+        },
     }
 }
 

@@ -87,7 +87,7 @@ fn in_network(minutes: u64, network: Network) -> Result<()> {
     })?;
     let after = agents(&cluster)?;
     let hooks = hooks(&cluster)?;
-    print!("{}", summary(&seen, churned.into_inner(), &hooks, &before, &after, minutes));
+    print!("{}", summary(&seen, churned.into_inner(), &hooks, (&before, &after), minutes));
     let alive = cluster.processes().count();
     cluster.stop()?.down()?;
     ensure!(alive == before.len() + 1, "only {alive} programs lived to the end");
@@ -219,8 +219,7 @@ fn summary(
     seen: &Seen,
     churned: u64,
     [attached, gone]: &[usize; 2],
-    before: &[Agent],
-    after: &[Agent],
+    (before, after): (&[Agent], &[Agent]),
     minutes: u64,
 ) -> String {
     let sum = |agents: &[Agent], name: &str| -> f64 {

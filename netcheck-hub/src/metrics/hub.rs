@@ -1,7 +1,7 @@
 //! The hub itself: its incidents, its rotation, its inventory, and what happened since its start.
 
 use super::collect::Families;
-use crate::state::State;
+use crate::state::{Counters, State};
 use netcheck_analysis::model::clock::SECOND_NS;
 use netcheck_analysis::model::incident::IncidentKind;
 use netcheck_analysis::model::verdict::Verdict;
@@ -70,7 +70,18 @@ fn counters(families: &mut Families, state: &State) {
     let batches =
         [batch("applied", counters.batches_applied), batch("duplicate", counters.batches_duplicate)];
     families.counter("hub_batches", "Batches of samples.", batches);
-    let all: [(&'static str, &'static str, u64); 32] = [
+    for (name, help, value) in samples(counters).into_iter().chain(sessions(counters)).chain(evidence(state))
+    {
+        families.counter(name, help, [(vec![], value as f64)]);
+    }
+}
+
+/// A counter's name, help and value.
+type Row = (&'static str, &'static str, u64);
+
+/// Of what agents measured.
+fn samples(counters: &Counters) -> [Row; 7] {
+    [
         ("hub_batch_parts_refused", "Parts of messages that did not hold together.", counters.parts_refused),
         ("hub_unknown_path_samples", "Samples of paths that are in no plan.", counters.unknown_path),
         ("hub_samples", "Judged samples that were applied.", counters.samples),
@@ -82,6 +93,12 @@ fn counters(families: &mut Families, state: &State) {
         ),
         ("hub_lost_probes", "Lost probes that were reported.", counters.lost_reported),
         ("hub_lost_probes_evicted", "Lost probes whose evidence was given up.", counters.lost_evicted),
+    ]
+}
+
+/// Of who connects: agents and readers.
+fn sessions(counters: &Counters) -> [Row; 14] {
+    [
         ("hub_sessions", "Agent sessions that began.", counters.sessions),
         ("hub_sessions_superseded", "Sessions ended by a newer one.", counters.sessions_superseded),
         ("hub_sessions_refused", "Sessions that were refused.", counters.sessions_refused),
@@ -124,6 +141,13 @@ fn counters(families: &mut Families, state: &State) {
             counters.readers_turned_away,
         ),
         ("hub_handshakes_failed", "TLS handshakes that failed.", counters.handshakes_failed),
+    ]
+}
+
+/// Of what explains losses, and of what the hub reads.
+fn evidence(state: &State) -> [Row; 11] {
+    let counters = &state.counters;
+    [
         ("hub_drop_records", "Kernel drop records that were received.", counters.drop_records),
         (
             "hub_drop_records_misfit",
@@ -143,8 +167,5 @@ fn counters(families: &mut Families, state: &State) {
             "Objects of the inventory that did not hold together, each time that they were read.",
             counters.objects_skipped,
         ),
-    ];
-    for (name, help, value) in all {
-        families.counter(name, help, [(vec![], value as f64)]);
-    }
+    ]
 }

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use netcheck_kubefake::{FakeApi, Resource, Token};
@@ -114,6 +116,36 @@ async fn uses(flags: &[&str], wanted: Rights) {
     let folder = tempfile::tempdir().unwrap();
     let kubeconfig = folder.path().join("kubeconfig");
     std::fs::write(&kubeconfig, fake.kubeconfig()).unwrap();
+    let (hub, address, rest) = start(&kubeconfig, flags);
+    admit(address).await;
+
+    // What happens in the life of a hub: things change, watches end, a state is too old to go on from.
+    let used = || -> Rights { fake.calls().into_keys().collect() };
+    let waiting = async {
+        while !wanted.is_subset(&used()) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        fake.edit(Resource::Nodes, "", "n2", |node| node["spec"] = json!({"unschedulable": true}));
+        fake.compact();
+        let lists = fake.called("list", "nodes");
+        fake.faults(|faults| {
+            faults.gone_at_start(Resource::Nodes, 1);
+            faults.cut_watches(Resource::Nodes);
+        });
+        while fake.called("list", "nodes") == lists {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let done = tokio::time::timeout(DEADLINE, waiting).await;
+    assert!(done.is_ok(), "granted and never used: {:?}", wanted.difference(&used()));
+    let excess: Vec<_> = used().difference(&wanted).cloned().collect();
+    assert!(excess.is_empty(), "used and not granted: {excess:?}");
+    drop(hub);
+    assert!(rest.join().is_ok());
+}
+
+/// A hub that reads the cluster, its gRPC address, and the thread that reads its log to the end.
+fn start(kubeconfig: &Path, flags: &[&str]) -> (Running, String, JoinHandle<usize>) {
     let mut hub = Command::new(env!("CARGO_BIN_EXE_netcheck-hub"))
         .args([
             "--insecure",
@@ -127,7 +159,7 @@ async fn uses(flags: &[&str], wanted: Rights) {
         .args(flags)
         .args(["--agent-service-account", "netcheck/agent", "--pods", "all", "--services", "all"])
         .arg("--kubeconfig")
-        .arg(&kubeconfig)
+        .arg(kubeconfig)
         .env_remove("NETCHECK_INVENTORY")
         .stderr(Stdio::piped())
         .spawn()
@@ -139,8 +171,11 @@ async fn uses(flags: &[&str], wanted: Rights) {
     let address = format!("http://{}", listening["fields"]["grpc"].as_str().unwrap());
     // Nobody reads the rest; the pipe must not fill up.
     let rest = std::thread::spawn(move || lines.count());
+    (hub, address, rest)
+}
 
-    // An agent that proves who it is, for as long as it takes.
+/// Has an agent connect that proves who it is, for as long as it takes until it is let in.
+async fn admit(address: String) {
     let channel = Endpoint::from_shared(address).unwrap().connect().await.unwrap();
     let mut client = AgentServiceClient::new(channel);
     let hello = v1::Hello {
@@ -166,28 +201,4 @@ async fn uses(flags: &[&str], wanted: Rights) {
     };
     let welcome = tokio::time::timeout(DEADLINE, admitted).await.unwrap();
     assert!(welcome.is_some(), "it is let in");
-
-    // What happens in the life of a hub: things change, watches end, a state is too old to go on from.
-    let used = || -> Rights { fake.calls().into_keys().collect() };
-    let waiting = async {
-        while !wanted.is_subset(&used()) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        fake.edit(Resource::Nodes, "", "n2", |node| node["spec"] = json!({"unschedulable": true}));
-        fake.compact();
-        let lists = fake.called("list", "nodes");
-        fake.faults(|faults| {
-            faults.gone_at_start(Resource::Nodes, 1);
-            faults.cut_watches(Resource::Nodes);
-        });
-        while fake.called("list", "nodes") == lists {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    let done = tokio::time::timeout(DEADLINE, waiting).await;
-    assert!(done.is_ok(), "granted and never used: {:?}", wanted.difference(&used()));
-    let excess: Vec<_> = used().difference(&wanted).cloned().collect();
-    assert!(excess.is_empty(), "used and not granted: {excess:?}");
-    drop(hub);
-    assert!(rest.join().is_ok());
 }

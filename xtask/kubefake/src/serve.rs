@@ -43,11 +43,11 @@ pub(crate) fn router(shared: Shared) -> Router {
     let mut router = Router::new();
     for resource in Resource::ALL {
         let (root, plural) = (resource.root(), resource.plural());
-        let all = move |shared, method, query, body| answer(shared, resource, None, method, query, body);
+        let all = move |shared, method, query, body| answer(shared, (resource, None), method, query, body);
         router = router.route(&format!("{root}/{plural}"), any(all));
         if resource.is_cluster_wide() {
             let one = move |Path(name): Path<String>, shared, method, query, body| {
-                answer(shared, resource, Some((String::new(), Some(name))), method, query, body)
+                answer(shared, (resource, Some((String::new(), Some(name)))), method, query, body)
             };
             router = router.route(&format!("{root}/{plural}/{{name}}"), any(one));
             let status = move |Path(name): Path<String>, Ext(shared): Ext<Shared>, body: String| async move {
@@ -58,10 +58,10 @@ pub(crate) fn router(shared: Shared) -> Router {
             continue;
         }
         let within = move |Path(namespace): Path<String>, shared, method, query, body| {
-            answer(shared, resource, Some((namespace, None)), method, query, body)
+            answer(shared, (resource, Some((namespace, None))), method, query, body)
         };
         let one = move |Path((namespace, name)): Path<(String, String)>, shared, method, query, body| {
-            answer(shared, resource, Some((namespace, Some(name))), method, query, body)
+            answer(shared, (resource, Some((namespace, Some(name)))), method, query, body)
         };
         router = router.route(&format!("{root}/namespaces/{{namespace}}/{plural}"), any(within));
         router = router.route(&format!("{root}/namespaces/{{namespace}}/{plural}/{{name}}"), any(one));
@@ -94,8 +94,7 @@ type Scope = Option<(String, Option<String>)>;
 
 async fn answer(
     Ext(shared): Ext<Shared>,
-    resource: Resource,
-    scope: Scope,
+    (resource, scope): (Resource, Scope),
     method: Method,
     Query(asked): Query<Asked>,
     body: String,

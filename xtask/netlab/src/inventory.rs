@@ -101,17 +101,6 @@ fn node_object(topology: &Topology, node: &Node, state: Option<NodeState>) -> Va
         spec["unschedulable"] = json!(true);
         spec["taints"] = json!([taint("node.kubernetes.io/unschedulable", "NoSchedule")]);
     }
-    let condition = |kind: &str, healthy: &str, reason: &str, message: &str| {
-        let (status, reason, message) = if ready {
-            (healthy, reason, message)
-        } else {
-            ("Unknown", "NodeStatusUnknown", "Kubelet stopped posting node status.")
-        };
-        json!({
-            "type": kind, "status": status, "reason": reason, "message": message,
-            "lastHeartbeatTime": CREATED, "lastTransitionTime": CREATED,
-        })
-    };
     json!({
         "apiVersion": "v1",
         "kind": "Node",
@@ -139,35 +128,50 @@ fn node_object(topology: &Topology, node: &Node, state: Option<NodeState>) -> Va
             },
         },
         "spec": spec,
-        "status": {
-            "addresses": [
-                { "type": "InternalIP", "address": node.v4 },
-                { "type": "InternalIP", "address": node.v6 },
-                { "type": "Hostname", "address": node.name },
-            ],
-            "allocatable": { "cpu": "2", "memory": "4Gi", "pods": "110" },
-            "capacity": { "cpu": "2", "memory": "4Gi", "pods": "110" },
-            "conditions": [
-                condition("MemoryPressure", "False", "KubeletHasSufficientMemory",
-                    "kubelet has sufficient memory available"),
-                condition("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-                condition("PIDPressure", "False", "KubeletHasSufficientPID",
-                    "kubelet has sufficient PID available"),
-                condition("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
-            ],
-            "daemonEndpoints": { "kubeletEndpoint": { "Port": 10250 } },
-            "nodeInfo": {
-                "architecture": "amd64",
-                "bootID": uid(topology, "boot", &node.name),
-                "containerRuntimeVersion": "containerd://2.0.0",
-                "kernelVersion": "",
-                "kubeProxyVersion": "",
-                "kubeletVersion": "v1.34.0",
-                "machineID": uid(topology, "machine", &node.name),
-                "operatingSystem": "linux",
-                "osImage": "netlab",
-                "systemUUID": uid(topology, "system", &node.name),
-            },
+        "status": node_status(topology, node, ready),
+    })
+}
+
+fn node_status(topology: &Topology, node: &Node, ready: bool) -> Value {
+    let condition = |kind: &str, healthy: &str, reason: &str, message: &str| {
+        let (status, reason, message) = if ready {
+            (healthy, reason, message)
+        } else {
+            ("Unknown", "NodeStatusUnknown", "Kubelet stopped posting node status.")
+        };
+        json!({
+            "type": kind, "status": status, "reason": reason, "message": message,
+            "lastHeartbeatTime": CREATED, "lastTransitionTime": CREATED,
+        })
+    };
+    json!({
+        "addresses": [
+            { "type": "InternalIP", "address": node.v4 },
+            { "type": "InternalIP", "address": node.v6 },
+            { "type": "Hostname", "address": node.name },
+        ],
+        "allocatable": { "cpu": "2", "memory": "4Gi", "pods": "110" },
+        "capacity": { "cpu": "2", "memory": "4Gi", "pods": "110" },
+        "conditions": [
+            condition("MemoryPressure", "False", "KubeletHasSufficientMemory",
+                "kubelet has sufficient memory available"),
+            condition("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+            condition("PIDPressure", "False", "KubeletHasSufficientPID",
+                "kubelet has sufficient PID available"),
+            condition("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
+        ],
+        "daemonEndpoints": { "kubeletEndpoint": { "Port": 10250 } },
+        "nodeInfo": {
+            "architecture": "amd64",
+            "bootID": uid(topology, "boot", &node.name),
+            "containerRuntimeVersion": "containerd://2.0.0",
+            "kernelVersion": "",
+            "kubeProxyVersion": "",
+            "kubeletVersion": "v1.34.0",
+            "machineID": uid(topology, "machine", &node.name),
+            "operatingSystem": "linux",
+            "osImage": "netlab",
+            "systemUUID": uid(topology, "system", &node.name),
         },
     })
 }
@@ -205,7 +209,7 @@ fn pod_object(topology: &Topology, node: &Node, pod: &Pod, ready: bool) -> Value
         json!({ label: pod.app })
     };
     let status = pod_status(node, &addresses, ready);
-    let mut object = object(topology, (&pod.namespace, &pod.name), &labels, &owner, &spec, &status);
+    let mut object = object(topology, (&pod.namespace, &pod.name), (&labels, &owner), (&spec, &status));
     if let Some(note) = network_status(pod) {
         object["metadata"]["annotations"] = json!({ "k8s.v1.cni.cncf.io/network-status": note });
     }
@@ -246,7 +250,7 @@ fn proxy_object(topology: &Topology, node: &Node, ready: bool) -> Value {
     let addresses = dual(node.v4, node.v6).map(|address| address.to_string());
     let labels = json!({ "k8s-app": "kube-proxy" });
     let status = pod_status(node, &addresses, ready);
-    object(topology, ("kube-system", &name), &labels, &owner, &spec, &status)
+    object(topology, ("kube-system", &name), (&labels, &owner), (&spec, &status))
 }
 
 fn owner(topology: &Topology, kind: &str, name: &str) -> Value {
@@ -259,10 +263,8 @@ fn owner(topology: &Topology, kind: &str, name: &str) -> Value {
 fn object(
     topology: &Topology,
     (namespace, name): (&str, &str),
-    labels: &Value,
-    owners: &Value,
-    spec: &Value,
-    status: &Value,
+    (labels, owners): (&Value, &Value),
+    (spec, status): (&Value, &Value),
 ) -> Value {
     json!({
         "apiVersion": "v1",

@@ -1,16 +1,15 @@
 //! Facts → numbers: every name once, every path with the suspects that it crosses.
 
-use std::collections::{BTreeSet, HashMap};
+use netcheck_common::domain::{Family, ProbeKind};
 
-use netcheck_common::domain::{Family, Outcome, ProbeKind, Vantage};
-
+use super::Fact;
 use super::cause::{Packets, Side, Suspect, Symbol};
-use super::{Fact, Symptom, place};
 use crate::model::Pattern;
-use crate::model::location::{Certainty, Direction, Location, Stage};
-use crate::model::target::{ServiceAddress, TargetKind};
 
+mod build;
 mod derived;
+
+use build::Build;
 
 /// One judged path.
 #[derive(Clone, Copy, Debug)]
@@ -117,138 +116,6 @@ pub struct Tunnels {
     pub outer: Option<Family>,
 }
 
-#[derive(Default)]
-struct Build {
-    index: Index,
-    symbols: HashMap<String, Symbol>,
-    places: HashMap<String, usize>,
-    backends: HashMap<Symbol, BTreeSet<Symbol>>,
-}
-
-impl Build {
-    fn symbol(&mut self, kind: char, name: &str) -> Symbol {
-        if name.is_empty() {
-            return 0;
-        }
-        let key = format!("{kind}{name}");
-        if let Some(&known) = self.symbols.get(&key) {
-            return known;
-        }
-        self.index.names.push(name.to_owned());
-        let symbol = self.index.names.len() as Symbol;
-        self.symbols.insert(key, symbol);
-        symbol
-    }
-
-    fn place(&mut self, at: &Location) -> usize {
-        let (key, specific) = place::name(at);
-        let (node, pod) = (self.symbol('n', &at.node), self.symbol('b', &at.pod));
-        *self.places.entry(key.clone()).or_insert_with(|| {
-            let (no_route, rule) = (place::no_route(at), place::rule(at));
-            let claims_address = place::own_source(at);
-            let one_pod = place::misaddressed(at);
-            let on_interface = place::on_interface(at);
-            self.index.places.push(Place {
-                node,
-                key,
-                specific,
-                no_route,
-                claims_address,
-                rule,
-                pod,
-                one_pod,
-                on_interface,
-            });
-            self.index.places.len() - 1
-        })
-    }
-
-    fn item(&mut self, number: usize, fact: &Fact) {
-        let target = &fact.path.probe.target;
-        let service = matches!(target.kind, TargetKind::Service | TargetKind::DnsServer);
-        let bad = fact.bad();
-        let none = Symptom::default();
-        let symptom = fact.symptom.as_ref().filter(|_| bad).unwrap_or(&none);
-        let (node, zone) = match target.node.as_str() {
-            "" => (symptom.towards.as_deref().unwrap_or_default(), symptom.towards_zone.as_str()),
-            node => (node, target.zone.as_str()),
-        };
-        let full = format!("{}/{}", target.namespace, target.name);
-        let own = target.kind == TargetKind::DnsServer && !target.node.is_empty();
-        let endpoint = target.at.as_ref().map_or("", |at| at.pod.as_str());
-        let backend = match (own, endpoint) {
-            (true, _) => full.as_str(),
-            (false, "") => symptom.backend.as_deref().unwrap_or_default(),
-            (false, pod) => pod,
-        };
-        let spread = target.backends > 1 || target.kind == TargetKind::DnsServer || !endpoint.is_empty();
-        let to_pod = target.kind == TargetKind::Pod || !endpoint.is_empty();
-        let frontend = target.at.as_ref().filter(|at| at.address != ServiceAddress::ClusterIp);
-        let frontend =
-            frontend.map_or_else(String::new, |at| format!("{full}:{} {}", at.port, at.address.key()));
-        let from_pod = fact.path.vantage == Vantage::Pod;
-        let at = symptom.at.as_ref();
-        let request = at.and_then(|at| match at.direction {
-            Direction::Request => Some(true),
-            Direction::Reply => Some(false),
-            Direction::Unknown => None,
-        });
-        let answered =
-            symptom.outcome == Some(Outcome::HttpError) && at.is_none_or(|at| at.stage == Stage::Application);
-        let request = request.filter(|_| !answered);
-        let looped = at.zip(request).and_then(|(at, request)| {
-            let (sender, receiver) = if request { (&*fact.source, node) } else { (node, &*fact.source) };
-            let to = self.symbol('n', receiver);
-            (to != 0 && place::looped(at, sender, receiver)).then(|| (to, self.symbol('n', &at.node)))
-        });
-        let here = at.filter(|at| at.stage != Stage::Wire && !place::answered(at, target.kind));
-        // On a secondary network, and on one node, pods send to each other.
-        let routed = fact.network().is_none() && !(from_pod && *fact.source == *node);
-        let here = here.filter(|at| at.stage != Stage::Unknown && !place::far_end(at, routed));
-        // Each source's own kernel refuses what nobody is behind.
-        let here = here.filter(|_| target.unbacked.is_none());
-        let sure = |at: &&Location| at.certainty == Certainty::Observed && at.reason != "EHOSTUNREACH";
-        let item = Item {
-            fact: number,
-            bad,
-            source: self.symbol('n', &fact.source),
-            node: self.symbol('n', node),
-            zones: (self.symbol('z', &fact.zone), self.symbol('z', zone)),
-            target: self.symbol('t', &target.id),
-            address: self.symbol('t', &at_address(fact)),
-            service: if service { self.symbol('s', &full) } else { 0 },
-            frontend: self.symbol('s', &frontend),
-            backend: if service && spread { self.symbol('b', backend) } else { 0 },
-            to_pod,
-            from_pod,
-            secondary: fact.network().is_some(),
-            probe: fact.path.probe.kind,
-            family: fact.family(),
-            wrapped: false,
-            on_wire: None,
-            // Where it was when it had come round too often says nothing.
-            place: here.filter(|_| looped.is_none()).map(|at| self.place(at)),
-            last_seen: here.is_some_and(place::last_seen),
-            untranslatable: here
-                .is_some_and(|at| service && at.node == *fact.source && place::untranslatable(at)),
-            refused: here.is_some_and(place::refused),
-            pod: self.symbol('b', if target.kind == TargetKind::Pod { &full } else { backend }),
-            bare: target.kind == TargetKind::Node && !from_pod,
-            wire: at
-                .filter(|at| at.stage == Stage::Wire)
-                .map(|at| (self.symbol('n', &at.node), self.symbol('n', &at.next_node))),
-            looped,
-            observed: here.as_ref().is_some_and(sure),
-            answered,
-            request,
-        };
-        if bad && item.backend != 0 {
-            self.backends.entry(item.service).or_default().insert(item.backend);
-        }
-        self.index.items.push(item);
-    }
-}
-
 impl Index {
     /// Of all facts that are judged, those of one pattern on one network.
     #[must_use]
@@ -276,18 +143,6 @@ impl Index {
     pub fn name(&self, symbol: Symbol) -> &str {
         let at = (symbol as usize).checked_sub(1);
         at.and_then(|at| self.names.get(at)).map_or("", String::as_str)
-    }
-}
-
-/// `node/n2 at 10.0.0.2` of a node or pod that has several addresses of the family; empty otherwise.
-fn at_address(fact: &Fact) -> String {
-    let target = &fact.path.probe.target;
-    let own = matches!(target.kind, TargetKind::Node | TargetKind::Pod);
-    let alike = target.addresses.iter().filter(|&&address| Family::of(address) == fact.family());
-    if own && alike.count() > 1 {
-        format!("{} at {}", target.id, fact.path.probe.address)
-    } else {
-        String::new()
     }
 }
 

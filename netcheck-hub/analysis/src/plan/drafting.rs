@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use netcheck_common::domain::PathId;
 
-use super::rotation::{Rotation, RotationSlot, choose};
+use super::rotation::{Rotation, RotationSlot};
 use super::{Catalog, NodeAssignment, PathIdAllocator, Plan, PlannedPath, Prober};
 use crate::cluster::roster::Roster;
 use crate::model::NodeIx;
@@ -114,7 +114,7 @@ impl<'a> Planner<'a> {
         });
         let asked = input.asked.iter().filter_map(|target| find(target));
         let keep = bad.chain(asked).chain(self.kept.iter().copied());
-        let choice = choose(&share, &catalog, input.turns.as_ref(), keep, self.rotation, self.now_ns);
+        let choice = self.rotation.choose(&share, &catalog, input.turns.as_ref(), keep, self.now_ns);
         let wanted = share.wanted(&catalog, &choice.picks);
         let mut book = input.book.clone();
         let news = book.update(&input.name, &wanted, &catalog, &input.retired);

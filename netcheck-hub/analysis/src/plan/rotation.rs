@@ -137,48 +137,50 @@ pub(crate) struct PathSelection {
     pub(crate) turns: Option<RotationSlot>,
 }
 
-/// Chooses. `before`: the turns as they were left last. `keep`: groups that must not leave the plan, in any order; those
-/// that the node has no paths to count for nothing.
-pub(crate) fn choose(
-    share: &NodeAssignment,
-    catalog: &Catalog,
-    before: Option<&RotationSlot>,
-    keep: impl Iterator<Item = u32>,
-    rotation: &Rotation,
-    now_ns: i64,
-) -> PathSelection {
-    let groups = &*catalog.groups;
-    let node = &*share.prober.node;
-    let order = Order::of(node);
-    let Some(parts) = &share.parts else {
-        let mut picks: Vec<u32> = share.walk(groups, &order, 0).map(|(_, group)| group).collect();
+impl Rotation {
+    /// Chooses. `before`: the turns as they were left last. `keep`: groups that must not leave the plan, in any order; those
+    /// that the node has no paths to count for nothing.
+    pub(crate) fn choose(
+        &self,
+        share: &NodeAssignment,
+        catalog: &Catalog,
+        before: Option<&RotationSlot>,
+        keep: impl Iterator<Item = u32>,
+        now_ns: i64,
+    ) -> PathSelection {
+        let groups = &*catalog.groups;
+        let node = &*share.prober.node;
+        let order = Order::of(node);
+        let Some(parts) = &share.parts else {
+            let mut picks: Vec<u32> = share.walk(groups, &order, 0).map(|(_, group)| group).collect();
+            picks.sort_unstable();
+            return PathSelection { picks, turns: None };
+        };
+        let mut turns = RotationSlot::at(before, node, parts.turns, self, now_ns);
+        let mut picks = slice(share, parts, catalog, &order, &mut turns.cursor);
+        picks.extend(&parts.always);
         picks.sort_unstable();
-        return PathSelection { picks, turns: None };
-    };
-    let mut turns = RotationSlot::at(before, node, parts.turns, rotation, now_ns);
-    let mut picks = slice(share, parts, catalog, &order, &mut turns.cursor);
-    picks.extend(&parts.always);
-    picks.sort_unstable();
-    let candidate = |group: &u32| share.size(*group) > 0 && picks.binary_search(group).is_err();
-    let mut kept: Vec<(u64, u32)> =
-        keep.filter(candidate).map(|group| (order.rank(groups.point(group)), group)).collect();
-    // Each is one path at least.
-    if kept.len() > parts.reserve * 4 && parts.reserve > 0 {
-        kept.select_nth_unstable(parts.reserve * 4);
-        kept.truncate(parts.reserve * 4);
-    }
-    kept.sort_unstable();
-    kept.dedup();
-    let mut left = parts.reserve;
-    for (_, group) in kept {
-        let size = share.size(group);
-        if size <= left {
-            left -= size;
-            picks.push(group);
+        let candidate = |group: &u32| share.size(*group) > 0 && picks.binary_search(group).is_err();
+        let mut kept: Vec<(u64, u32)> =
+            keep.filter(candidate).map(|group| (order.rank(groups.point(group)), group)).collect();
+        // Each is one path at least.
+        if kept.len() > parts.reserve * 4 && parts.reserve > 0 {
+            kept.select_nth_unstable(parts.reserve * 4);
+            kept.truncate(parts.reserve * 4);
         }
+        kept.sort_unstable();
+        kept.dedup();
+        let mut left = parts.reserve;
+        for (_, group) in kept {
+            let size = share.size(group);
+            if size <= left {
+                left -= size;
+                picks.push(group);
+            }
+        }
+        picks.sort_unstable();
+        PathSelection { picks, turns: Some(turns) }
     }
-    picks.sort_unstable();
-    PathSelection { picks, turns: Some(turns) }
 }
 
 /// The targets in turn. The cursor is moved to where they end.

@@ -78,6 +78,8 @@ fn script(table: &str, chain: &Chain<'_>, priority: Option<i32>) -> Script {
 
 fn chains<'a>(fault: &'a Fault, topology: &'a Topology) -> Result<Vec<Chain<'a>>> {
     let inet = |netns, hook, rules| vec![Chain { netns, table_family: "inet", hook, rules }];
+    let switch = topology.underlay_ns.as_str();
+    let on_switch = |rules| vec![Chain { netns: switch, table_family: "bridge", hook: Hook::Forward, rules }];
     Ok(match fault {
         Fault::Filter { node, hook, verdict, matching } => {
             let verdict = match verdict {
@@ -94,8 +96,9 @@ fn chains<'a>(fault: &'a Fault, topology: &'a Topology) -> Result<Vec<Chain<'a>>
         }
         Fault::OneWay { leg, from, to, at, family, proto, port, percent } => {
             let (host, hook) = one_way_hook(topology, from, to, *leg, *at)?;
-            let rules = one_way_rules(topology, from, to, *leg, *family, *proto, *port, *percent)?;
-            inet(&host.netns, hook, rules)
+            let (family, proto, port, percent) = (*family, *proto, *port, *percent);
+            let packets = OneWay { from, to, leg: *leg, family, proto, port, percent };
+            inet(&host.netns, hook, one_way_rules(topology, &packets)?)
         }
         Fault::WireLoss { node, direction, percent, family, longer_bytes } => {
             let port = topology.node(node)?.switch_port();
@@ -111,48 +114,17 @@ fn chains<'a>(fault: &'a Fault, topology: &'a Topology) -> Result<Vec<Chain<'a>>
                 longer_bytes: *longer_bytes,
                 ..Match::default()
             };
-            let rules = rules(topology, &matching, "drop")?;
-            vec![Chain { netns: &topology.underlay_ns, table_family: "bridge", hook: Hook::Forward, rules }]
+            on_switch(rules(topology, &matching, "drop")?)
         }
         Fault::SourcePorts { from, to, way, family } => {
-            let (iif, oif) = (topology.node(from)?.switch_port(), topology.node(to)?.switch_port());
-            let mut rules = vec![format!("udp dport {VXLAN_PORT} accept")];
-            for (is, protocol) in [(Family::V4, "ip"), (Family::V6, "ip6")] {
-                if family.is_none_or(|family| family == is) {
-                    rules.push(format!(
-                        "meta protocol {protocol} udp sport & 7 == {way} iifname \"{iif}\" oifname \"{oif}\" \
-                         counter drop"
-                    ));
-                }
-            }
-            vec![Chain { netns: &topology.underlay_ns, table_family: "bridge", hook: Hook::Forward, rules }]
+            on_switch(source_port_rules(topology, (from.as_str(), to.as_str()), *way, *family)?)
         }
         Fault::ZoneCut { a, b, family, proto } => {
-            let mut chains = Vec::new();
-            for (here, there) in [(a, b), (b, a)] {
-                let mut nodes = topology.nodes.iter().filter(|node| node.zone == *here).peekable();
-                ensure!(nodes.peek().is_some(), "no zone `{here}` in lab `{}`", topology.lab);
-                for node in nodes {
-                    let matching = Match {
-                        family: *family,
-                        proto: *proto,
-                        src: Some(there.clone()),
-                        ..Match::default()
-                    };
-                    let mut rules = rules(topology, &matching, "drop")?;
-                    if topology.mode == Mode::Vxlan && proto.is_some() {
-                        // The overlay's own packets carry the other protocols.
-                        rules.insert(0, format!("udp dport {VXLAN_PORT} accept"));
-                    }
-                    chains.extend(inet(&node.netns, Hook::Prerouting, rules));
-                }
-            }
-            chains
+            zone_chains(topology, (a.as_str(), b.as_str()), *family, *proto)?
         }
         Fault::TunnelBlocked { a, b } => {
             ensure!(topology.mode == Mode::Vxlan, "this lab has no tunnels");
-            let rules = vec![tunnel_rule(topology, a, b)?, tunnel_rule(topology, b, a)?];
-            vec![Chain { netns: &topology.underlay_ns, table_family: "bridge", hook: Hook::Forward, rules }]
+            on_switch(vec![tunnel_rule(topology, a, b)?, tunnel_rule(topology, b, a)?])
         }
         Fault::NewDenied { node } => {
             let rules = ["ct state established,related accept", "ct state new counter drop"];
@@ -160,12 +132,11 @@ fn chains<'a>(fault: &'a Fault, topology: &'a Topology) -> Result<Vec<Chain<'a>>
         }
         Fault::PolicyDeny { pod } => {
             let pod = topology.pod(pod)?;
-            let (v4, v6) = (pod.v4, pod.v6);
-            let mut rules = vec!["ct state established,related accept".to_owned()];
-            for way in ["saddr", "daddr"] {
-                rules.push(format!("ip {way} {v4} counter drop"));
-                rules.push(format!("ip6 {way} {v6} counter drop"));
-            }
+            let established = "ct state established,related accept".to_owned();
+            let denied = ["saddr", "daddr"].into_iter().flat_map(|way| {
+                [format!("ip {way} {} counter drop", pod.v4), format!("ip6 {way} {} counter drop", pod.v6)]
+            });
+            let rules = std::iter::once(established).chain(denied).collect();
             inet(&topology.node_of(pod)?.netns, Hook::Forward, rules)
         }
         Fault::MtuBlackhole { node, at, .. } => inet(&topology.node(node)?.netns, Hook::Output, at.rules()),
@@ -185,6 +156,49 @@ fn chains<'a>(fault: &'a Fault, topology: &'a Topology) -> Result<Vec<Chain<'a>>
         }
         _ => Vec::new(),
     })
+}
+
+/// What the switch drops between two nodes: one of eight source ports.
+fn source_port_rules(
+    topology: &Topology,
+    (from, to): (&str, &str),
+    way: u8,
+    family: Option<Family>,
+) -> Result<Vec<String>> {
+    let (iif, oif) = (topology.node(from)?.switch_port(), topology.node(to)?.switch_port());
+    let mut rules = vec![format!("udp dport {VXLAN_PORT} accept")];
+    for (is, protocol) in [(Family::V4, "ip"), (Family::V6, "ip6")] {
+        if family.is_none_or(|family| family == is) {
+            rules.push(format!(
+                "meta protocol {protocol} udp sport & 7 == {way} iifname \"{iif}\" oifname \"{oif}\" counter drop"
+            ));
+        }
+    }
+    Ok(rules)
+}
+
+/// What each node of two zones drops of the other zone's.
+fn zone_chains<'a>(
+    topology: &'a Topology,
+    (a, b): (&str, &str),
+    family: Option<Family>,
+    proto: Option<Proto>,
+) -> Result<Vec<Chain<'a>>> {
+    let mut chains = Vec::new();
+    for (here, there) in [(a, b), (b, a)] {
+        let mut nodes = topology.nodes.iter().filter(|node| node.zone == *here).peekable();
+        ensure!(nodes.peek().is_some(), "no zone `{here}` in lab `{}`", topology.lab);
+        for node in nodes {
+            let matching = Match { family, proto, src: Some(there.to_owned()), ..Match::default() };
+            let mut rules = rules(topology, &matching, "drop")?;
+            if topology.mode == Mode::Vxlan && proto.is_some() {
+                // The overlay's own packets carry the other protocols.
+                rules.insert(0, format!("udp dport {VXLAN_PORT} accept"));
+            }
+            chains.push(Chain { netns: &node.netns, table_family: "inet", hook: Hook::Prerouting, rules });
+        }
+    }
+    Ok(chains)
 }
 
 /// What the switch drops of the overlay from one zone to another.
@@ -234,17 +248,19 @@ fn forward_or_local(topology: &Topology, other: &str, pod_node: &str, leg: Leg, 
     Hook::Forward
 }
 
-#[expect(clippy::too_many_arguments, reason = "they are the fields of one fault")]
-fn one_way_rules(
-    topology: &Topology,
-    from: &str,
-    to: &str,
+/// Packets of one leg of probes between two ends.
+struct OneWay<'a> {
+    from: &'a str,
+    to: &'a str,
     leg: Leg,
     family: Option<Family>,
     proto: Option<Proto>,
     port: u16,
     percent: Option<u8>,
-) -> Result<Vec<String>> {
+}
+
+fn one_way_rules(topology: &Topology, packets: &OneWay<'_>) -> Result<Vec<String>> {
+    let &OneWay { from, to, leg, family, proto, port, percent } = packets;
     let (src, dst, echo, port_is) = match leg {
         Leg::Request => (from, to, "echo-request", "dport"),
         Leg::Reply => (to, from, "echo-reply", "sport"),

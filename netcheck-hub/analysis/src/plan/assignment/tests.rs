@@ -8,7 +8,6 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::target::TargetKind;
 use crate::plan::pod_source::PodSource;
-use crate::plan::rotation::choose;
 use crate::plan::{Probe, Sources, Target};
 
 /// A target: what it is, its address, who probes it, and with which kinds.
@@ -114,7 +113,7 @@ proptest! {
             let mut seen = BTreeSet::new();
             for _ in 0..parts.turns {
                 let now_ns = turns.map_or(0, |turns: crate::plan::rotation::RotationSlot| turns.ends_ns);
-                let choice = choose(&share, &catalog, turns.as_ref(), std::iter::empty(), &rotation, now_ns);
+                let choice = rotation.choose(&share, &catalog, turns.as_ref(), std::iter::empty(), now_ns);
                 turns = choice.turns;
                 seen.extend(choice.picks);
             }

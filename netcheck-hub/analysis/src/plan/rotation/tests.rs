@@ -80,7 +80,7 @@ impl<'a> Node<'a> {
 
     fn choose(&mut self, keep: &[u32], now_ns: i64) -> PathSelection {
         let keep = keep.iter().copied();
-        let choice = choose(&self.share, self.catalog, self.turns.as_ref(), keep, &self.rotation, now_ns);
+        let choice = self.rotation.choose(&self.share, self.catalog, self.turns.as_ref(), keep, now_ns);
         self.turns = choice.turns;
         choice
     }
