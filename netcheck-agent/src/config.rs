@@ -14,20 +14,17 @@ use netcheck_common::schedule::DEFAULT_PPS;
 use netcheck_proto::usage::one_line;
 use netcheck_proto::v1;
 use tonic::transport::Uri;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::{LevelFilter, ParseError};
 
-use crate::plan::policy::refusal;
+use self::values::{drain, hub_url, link_local, log_filter, network, node_name};
 use crate::uplink::session::connect::TlsFiles;
+
+mod values;
 
 /// Exit code for everything that goes wrong later.
 pub const EXIT_FAILURE: u8 = 1;
 
 /// Where agents pass sessions on.
 const DEFAULT_RELAY_PORT: u16 = 6102;
-
-/// Longest that a vantage may go on after it was told to end.
-const DRAIN_MAX: Duration = Duration::from_secs(60);
 
 /// Probes the cluster's network from this node and watches its own packets inside the kernel.
 #[derive(Debug, Parser)]
@@ -325,77 +322,6 @@ fn not_run(error: &clap::Error) -> NotRun {
         return NotRun::Shown(text);
     }
     NotRun::Usage(one_line(&text))
-}
-
-fn node_name(text: &str) -> Result<String, &'static str> {
-    if text.is_empty() || text.len() > 253 {
-        return Err("a node name has 1 to 253 characters");
-    }
-    if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        return Err("a node name has no spaces");
-    }
-    Ok(text.to_owned())
-}
-
-fn drain(text: &str) -> Result<Duration, BadValue> {
-    let drain = humantime::parse_duration(text).map_err(|_| BadValue::Form { form: "a duration, as 3s" })?;
-    if drain > DRAIN_MAX { Err(BadValue::Form { form: "60s at most" }) } else { Ok(drain) }
-}
-
-/// Why a flag's value can't be taken.
-#[derive(Debug, thiserror::Error)]
-enum BadValue {
-    #[error("expected {form}")]
-    Form { form: &'static str },
-    #[error("has bits beyond its length: did you mean {network}?")]
-    HostBits { network: ipnet::IpNet },
-    #[error("is {what}")]
-    Forbidden { what: &'static str },
-    #[error(transparent)]
-    Url(#[from] http::uri::InvalidUri),
-    #[error(transparent)]
-    Filter(#[from] ParseError),
-    #[error("{word:?} is no level (off, error, warn, info, debug, trace) and no target=level pair")]
-    Level { word: String },
-}
-
-fn network(text: &str) -> Result<ipnet::IpNet, BadValue> {
-    let network: ipnet::IpNet =
-        text.parse().map_err(|_| BadValue::Form { form: "a network, as 192.0.2.0/24 or 2001:db8::/32" })?;
-    if network.trunc() != network {
-        return Err(BadValue::HostBits { network: network.trunc() });
-    }
-    Ok(network)
-}
-
-/// A cache may listen at a link-local address; at a metadata service's or on loopback nothing is probed.
-fn link_local(text: &str) -> Result<IpAddr, BadValue> {
-    let address: IpAddr =
-        text.parse().map_err(|_| BadValue::Form { form: "an address, as 169.254.20.10" })?;
-    match refusal(address) {
-        Some("a link-local address") | None => Ok(address),
-        Some(what) => Err(BadValue::Forbidden { what }),
-    }
-}
-
-fn hub_url(text: &str) -> Result<Uri, BadValue> {
-    let url: Uri = text.parse()?;
-    match (url.scheme_str(), url.host()) {
-        (Some("http" | "https"), Some(host)) if !host.is_empty() => Ok(url),
-        _ => Err(BadValue::Form { form: "http://HOST:PORT or https://HOST:PORT" }),
-    }
-}
-
-/// A filter that says what it means: to `EnvFilter` a misspelt level is the name of a target, and all other targets
-/// are silent.
-fn log_filter(text: &str) -> Result<String, BadValue> {
-    EnvFilter::try_new(text)?;
-    let alone: Vec<&str> =
-        text.split(',').map(str::trim).filter(|directive| !directive.contains(['=', '[', '}'])).collect();
-    if let Some(word) = alone.iter().find(|word| word.is_empty() || word.parse::<LevelFilter>().is_err()) {
-        return Err(BadValue::Level { word: (*word).to_owned() });
-    }
-    Ok(if alone.is_empty() { format!("info,{text}") } else { text.to_owned() })
 }
 
 #[cfg(test)]

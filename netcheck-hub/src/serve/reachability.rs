@@ -1,6 +1,5 @@
 //! `ReachabilityService`: everything that can be read of the hub.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use netcheck_proto::v1;
@@ -8,7 +7,7 @@ use netcheck_proto::v1::reachability_service_server::ReachabilityService;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use crate::serve::follow::{Follow, ReaderStream, follow};
+use crate::serve::follow::{ReaderStream, follow};
 use crate::serve::past::{history_selector, in_the_past, past_incidents, when};
 use crate::state::Hub;
 use crate::state::State;
@@ -18,9 +17,12 @@ use crate::view::report::{self, conclusion};
 use netcheck_analysis::matrix::range::Range;
 use netcheck_analysis::model::NodeIx;
 use netcheck_analysis::model::clock::{positive, timestamp, unix_now_ns, wire_duration};
-use netcheck_analysis::model::verdict::Verdict;
 use netcheck_analysis::plan::coverage::Coverage;
 use netcheck_analysis::plan::selector::Selector;
+
+mod watch;
+
+use watch::MatrixWatch;
 
 /// The service.
 pub struct Reachability {
@@ -230,13 +232,7 @@ impl ReachabilityService for Reachability {
         if !request.changes_only {
             self.hub.fits(&selector).map_err(too_many)?;
         }
-        let watch = Watch {
-            selector,
-            range: request.range,
-            changes_only: request.changes_only,
-            known: HashMap::new(),
-            hub: Arc::clone(&self.hub),
-        };
+        let watch = MatrixWatch::new(Arc::clone(&self.hub), selector, request.range, request.changes_only);
         Ok(Response::new(follow(watch, self.hub.ticks(), self.shutdown.clone())))
     }
 
@@ -328,74 +324,5 @@ impl ReachabilityService for Reachability {
         }
         let range = self.hub.range(request.range.as_ref());
         Ok(Response::new(v1::GetReportResponse { report: Some(self.hub.report(&range)) }))
-    }
-}
-
-/// One reader that follows the matrix. It compares with what it was sent last, so a reader that is slow misses
-/// states in between but never the newest one.
-struct Watch {
-    hub: Arc<Hub>,
-    selector: Selector,
-    range: Option<prost_types::Duration>,
-    changes_only: bool,
-    known: HashMap<(NodeIx, u32), Verdict>,
-}
-
-/// Selecting by verdict would hide the change away from it: a watch compares all verdicts and filters what it sends.
-fn selects_change(selector: &Selector, cell: &Cell, previous: Option<Verdict>) -> bool {
-    selector.takes_verdict(cell.verdict) || previous.is_some_and(|previous| selector.takes_verdict(previous))
-}
-
-impl Watch {
-    fn cells(&self) -> Vec<Cell> {
-        let range = self.hub.range(self.range.as_ref());
-        self.hub.cells(&self.selector.clone().any_verdict(), &range)
-    }
-}
-
-impl Follow for Watch {
-    type Message = v1::WatchMatrixResponse;
-
-    fn first(&mut self) -> Vec<v1::WatchMatrixResponse> {
-        let (cells, inactive) = if self.changes_only {
-            (self.cells(), Vec::new())
-        } else {
-            let range = self.hub.range(self.range.as_ref());
-            self.hub.measured_and_inactive(&self.selector.clone().any_verdict(), &self.selector, &range)
-        };
-        self.known = cells.iter().map(|cell| (cell.key, cell.verdict)).collect();
-        let mut pass: Vec<v1::WatchMatrixResponse> = Vec::new();
-        if !self.changes_only {
-            let shown = cells.into_iter().filter(|cell| selects_change(&self.selector, cell, None));
-            let shown = shown.map(|cell| cell.cell).chain(inactive);
-            pass.extend(shown.map(|cell| v1::WatchMatrixResponse { cell: Some(cell), ..Default::default() }));
-        }
-        pass.push(v1::WatchMatrixResponse { initial_done: true, ..Default::default() });
-        pass
-    }
-
-    fn changes(&mut self) -> Vec<v1::WatchMatrixResponse> {
-        // Node after node, so that not all cells are in memory at once.
-        let range = self.hub.range(self.range.as_ref());
-        let (selector, any) = (&self.selector, self.selector.clone().any_verdict());
-        let known = std::mem::take(&mut self.known);
-        let mut newest = HashMap::with_capacity(known.len());
-        let mut changes = Vec::new();
-        self.hub.in_pieces(self.hub.indices(), |state, source| {
-            for cell in self.hub.cells_of(state, source, &any, &range) {
-                newest.insert(cell.key, cell.verdict);
-                let previous = known.get(&cell.key).copied();
-                if previous != Some(cell.verdict) && selects_change(selector, &cell, previous) {
-                    let previous = previous.map_or(v1::Verdict::Unspecified, Verdict::to_wire).into();
-                    changes.push(v1::WatchMatrixResponse {
-                        cell: Some(cell.cell),
-                        previous,
-                        initial_done: false,
-                    });
-                }
-            }
-        });
-        self.known = newest;
-        changes
     }
 }
