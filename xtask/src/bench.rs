@@ -5,7 +5,6 @@ use anyhow::{Result, ensure};
 use crate::cluster::{self, Profile};
 use crate::{ebpf, setup};
 
-mod cable;
 mod causes;
 mod check;
 mod history;
@@ -16,6 +15,7 @@ mod relay;
 mod roster;
 mod split;
 mod spread;
+mod veth_pair;
 
 /// Options of `bench`.
 #[derive(clap::Args, Clone, Debug)]
@@ -53,8 +53,8 @@ enum What {
 pub(crate) fn run(args: &Args) -> Result<()> {
     match &args.what {
         What::Idle(args) => in_lab(|| cluster::build(Profile::Release), || idle::run(args)),
-        What::Overhead(args) => in_lab(|| cable::build(args.output.profile()), || overhead::run(args)),
-        What::Split(args) => in_lab(|| cable::build(args.output.profile()), || split::run(args)),
+        What::Overhead(args) => in_lab(|| veth_pair::build(args.output.profile()), || overhead::run(args)),
+        What::Split(args) => in_lab(|| veth_pair::build(args.output.profile()), || split::run(args)),
         What::Relay(args) => in_lab(|| cluster::build(args.output.profile()), || relay::run(args)),
         What::Roster(args) => roster::run(args),
         What::Matrix(args) => matrix::run(args),

@@ -12,7 +12,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use netcheck_doors::{Limits, Places};
+use netcheck_doors::{Limits, Slots};
 use netcheck_proto::v1;
 use serde::Deserialize;
 use tokio::net::TcpListener;
@@ -56,8 +56,8 @@ pub(crate) struct HttpTask {
 impl HttpTask {
     /// Serves until `shutdown`.
     pub(crate) async fn run(self, shutdown: CancellationToken) {
-        let places = Places::new(Limits::of_agent());
-        netcheck_doors::http::serve(self.listener, places, router(self.sources), shutdown).await;
+        let slots = Slots::new(Limits::of_agent());
+        netcheck_doors::http::serve(self.listener, slots, router(self.sources), shutdown).await;
     }
 }
 

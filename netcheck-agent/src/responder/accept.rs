@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use netcheck_doors::{Counts, Limits, Place, Places};
+use netcheck_doors::{Counts, Limits, Slot, Slots};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -39,7 +39,7 @@ impl AcceptTask {
     /// Accepts until `shutdown`.
     pub(crate) async fn run(self, shutdown: CancellationToken) {
         let mut connections = JoinSet::new();
-        let places = Places::new(Limits {
+        let slots = Slots::new(Limits {
             connections: CONNECTIONS_MAX,
             from_one_address: FROM_ONE_ADDRESS,
             beginning: CONNECTIONS_MAX,
@@ -50,12 +50,12 @@ impl AcceptTask {
             tokio::select! {
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, peer)) => {
-                        let place = places.enter(peer.ip().to_canonical());
-                        let Counts { refused, evicted } = places.counts();
+                        let slot = slots.enter(peer.ip().to_canonical());
+                        let Counts { refused, evicted } = slots.counts();
                         self.counts.turned_away.store(refused + evicted, Ordering::Relaxed);
-                        let Some(place) = place else { continue };
+                        let Some(slot) = slot else { continue };
                         self.counts.connections.fetch_add(1, Ordering::Relaxed);
-                        connections.spawn(timeout(CONNECTION_TIMEOUT, attend(stream, place)));
+                        connections.spawn(timeout(CONNECTION_TIMEOUT, attend(stream, slot)));
                     }
                     Err(error) => {
                         tracing::debug!(%error, "accept");
@@ -69,11 +69,11 @@ impl AcceptTask {
     }
 }
 
-/// Answers one request, unless its place is a newer connection's before.
-async fn attend(stream: TcpStream, place: Place) {
+/// Answers one request, unless its slot is a newer connection's before.
+async fn attend(stream: TcpStream, slot: Slot) {
     tokio::select! {
         served = serve(stream) => drop(served),
-        () = place.out() => {}
+        () = slot.out() => {}
     }
 }
 

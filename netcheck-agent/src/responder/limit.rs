@@ -1,6 +1,6 @@
 //! How many probes of one source are echoed: in a table of fixed size, so that no flood costs memory. Pure.
 //!
-//! Each source has a bucket of credit that fills with time. The table has places in sets of [`WAYS`]; which set is a
+//! Each source has a bucket of credit that fills with time. The table has slots in sets of [`WAYS`]; which set is a
 //! source's nobody outside can know, and where a set is full the source that was silent for longest is forgotten, which
 //! then begins anew with full credit. So a flood of invented sources gets more through than one source would, and never
 //! takes credit from a source that is limited by nobody.
@@ -14,7 +14,7 @@ use crate::host::clock::SECOND_NS;
 pub(crate) const RATE: u64 = 5_000;
 /// So many at once beyond that: of a second.
 const BURST: u64 = RATE;
-/// Places that a source can have.
+/// Slots that a source can have.
 const WAYS: usize = 4;
 /// 16,384 sources in about 900 KiB.
 const SETS: usize = 4096;
@@ -36,28 +36,28 @@ const FULL_NS: u64 = BURST * COST_NS;
 #[derive(Debug)]
 pub(crate) struct Limiter {
     hash: RandomState,
-    places: Box<[Option<Bucket>]>,
+    slots: Box<[Option<Bucket>]>,
 }
 
 impl Limiter {
     /// Nobody has sent anything.
     pub(crate) fn new() -> Self {
-        Self { hash: RandomState::new(), places: vec![None; SETS * WAYS].into_boxed_slice() }
+        Self { hash: RandomState::new(), slots: vec![None; SETS * WAYS].into_boxed_slice() }
     }
 
     /// Whether a probe of this source is to be echoed now (monotonic nanoseconds).
     pub(crate) fn admit(&mut self, source: IpAddr, now_ns: u64) -> bool {
         let source = source.to_canonical();
         let set = self.hash.hash_one(source) as usize % SETS * WAYS;
-        let places = &mut self.places[set..set + WAYS];
-        let known = places.iter().position(|place| place.is_some_and(|bucket| bucket.source == source));
+        let slots = &mut self.slots[set..set + WAYS];
+        let known = slots.iter().position(|slot| slot.is_some_and(|bucket| bucket.source == source));
         let at = known.unwrap_or_else(|| {
-            let silent = (0..WAYS).min_by_key(|&at| places[at].map_or(0, |bucket| bucket.seen_ns));
+            let silent = (0..WAYS).min_by_key(|&at| slots[at].map_or(0, |bucket| bucket.seen_ns));
             let at = silent.unwrap_or_default();
-            places[at] = Some(Bucket { source, credit_ns: FULL_NS, seen_ns: now_ns });
+            slots[at] = Some(Bucket { source, credit_ns: FULL_NS, seen_ns: now_ns });
             at
         });
-        let Some(bucket) = &mut places[at] else { return false };
+        let Some(bucket) = &mut slots[at] else { return false };
         let earned_ns = now_ns.saturating_sub(bucket.seen_ns);
         bucket.credit_ns = bucket.credit_ns.saturating_add(earned_ns).min(FULL_NS);
         bucket.seen_ns = now_ns;
@@ -102,8 +102,8 @@ mod tests {
         for number in 0..500_000 {
             assert!(limiter.admit(source(number), u64::from(number)));
         }
-        assert_eq!(limiter.places.len(), SETS * WAYS);
-        assert!(limiter.places.iter().flatten().count() <= SETS * WAYS);
+        assert_eq!(limiter.slots.len(), SETS * WAYS);
+        assert!(limiter.slots.iter().flatten().count() <= SETS * WAYS);
     }
 
     proptest! {

@@ -1,6 +1,6 @@
 //! A connection that has to begin in time, and to take what it asked for.
 //!
-//! It ends with an error once its place is another's, once it has not said enough to count as begun by the deadline, or
+//! It ends with an error once its slot is another's, once it has not said enough to count as begun by the deadline, or
 //! once it has taken no byte for long of what is sent to it. The deadline begins with the first look for its words: how late
 //! that comes, where the machine is busy, is nothing that the peer could hurry.
 
@@ -13,13 +13,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use crate::places::Place;
+use crate::slots::Slot;
 
 /// The connection.
 #[derive(Debug)]
 pub struct Guarded<IO> {
     io: IO,
-    place: Arc<Place>,
+    slot: Arc<Slot>,
     out: Pin<Box<WaitForCancellationFutureOwned>>,
     /// Bytes that are still to come before it has begun, and until when, once somebody looked for them; none once it has.
     beginning: Option<(usize, Option<Pin<Box<Sleep>>>)>,
@@ -30,9 +30,9 @@ pub struct Guarded<IO> {
 impl<IO> Guarded<IO> {
     /// It has begun once `bytes` came.
     #[must_use]
-    pub fn new(io: IO, place: Arc<Place>, bytes: usize) -> Self {
-        let out = Box::pin(place.out());
-        Self { io, place, out, beginning: Some((bytes, None)), stalled: None }
+    pub fn new(io: IO, slot: Arc<Slot>, bytes: usize) -> Self {
+        let out = Box::pin(slot.out());
+        Self { io, slot, out, beginning: Some((bytes, None)), stalled: None }
     }
 
     /// What is guarded.
@@ -40,14 +40,14 @@ impl<IO> Guarded<IO> {
         &self.io
     }
 
-    /// Its place.
-    pub const fn place(&self) -> &Arc<Place> {
-        &self.place
+    /// Its slot.
+    pub const fn slot(&self) -> &Arc<Slot> {
+        &self.slot
     }
 
     fn poll_out(&mut self, context: &mut Context<'_>) -> Option<io::Error> {
         let out = self.out.as_mut().poll(context).is_ready();
-        out.then(|| io::Error::new(io::ErrorKind::ConnectionAborted, "its place is a newer connection's"))
+        out.then(|| io::Error::new(io::ErrorKind::ConnectionAborted, "its slot is a newer connection's"))
     }
 
     /// Watches over one write: what is pending may not be so for long.
@@ -56,7 +56,7 @@ impl<IO> Guarded<IO> {
             self.stalled = None;
             return written;
         }
-        let stall = self.place.limits().stall;
+        let stall = self.slot.limits().stall;
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(stall)));
         if stalled.as_mut().poll(context).is_ready() {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "it takes nothing")));
@@ -84,9 +84,9 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Guarded<IO> {
             *missing = missing.saturating_sub(buffer.filled().len() - before);
             if *missing == 0 {
                 this.beginning = None;
-                this.place.begun();
+                this.slot.begun();
             } else {
-                let begin = this.place.limits().begin;
+                let begin = this.slot.limits().begin;
                 let deadline = deadline.get_or_insert_with(|| Box::pin(sleep(begin)));
                 if deadline.as_mut().poll(context).is_ready() {
                     return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "it does not begin")));
@@ -126,12 +126,12 @@ mod tests {
     use tokio::time::{advance, timeout};
 
     use super::*;
-    use crate::places::{Limits, Places};
+    use crate::slots::{Limits, Slots};
 
     #[tokio::test(start_paused = true)]
     async fn a_late_first_look_is_not_the_peers_fault() {
-        let places = Places::new(Limits { begin: Duration::from_secs(5), ..Limits::default() });
-        let enter = || Arc::new(places.enter([10, 0, 0, 1].into()).unwrap());
+        let slots = Slots::new(Limits { begin: Duration::from_secs(5), ..Limits::default() });
+        let enter = || Arc::new(slots.enter([10, 0, 0, 1].into()).unwrap());
         let (mut peer, end) = tokio::io::duplex(64);
         let mut guarded = Guarded::new(end, enter(), 4);
         advance(Duration::from_secs(10)).await;

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceExt as _};
 
-use crate::{Guarded, Places};
+use crate::{Guarded, Slots};
 
 /// How long a head may take, and how long a connection may say nothing between two requests.
 const HEAD: Duration = Duration::from_secs(10);
@@ -26,7 +26,7 @@ const HEAD_BYTES: usize = 32 << 10;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves one connection until it ends, or `shutdown` and then the request that is being answered. Each request has the
-/// connection's place (`Arc<Place>`) among its extensions.
+/// connection's slot (`Arc<Slot>`) among its extensions.
 pub async fn connection<IO, S, B>(io: Guarded<IO>, service: S, shutdown: CancellationToken)
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -36,9 +36,9 @@ where
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let place = Arc::clone(io.place());
+    let slot = Arc::clone(io.slot());
     let service = service.map_request(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(Arc::clone(&place));
+        request.extensions_mut().insert(Arc::clone(&slot));
         request
     });
     let served = http1::Builder::new()
@@ -60,7 +60,7 @@ where
 }
 
 /// Accepts, and serves each connection in a task of its own, until `shutdown`; then until those have ended.
-pub async fn serve<S, B>(listener: TcpListener, places: Arc<Places>, service: S, shutdown: CancellationToken)
+pub async fn serve<S, B>(listener: TcpListener, slots: Arc<Slots>, service: S, shutdown: CancellationToken)
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
@@ -82,10 +82,10 @@ where
                 }
             },
         };
-        let Some(place) = places.enter(peer.ip().to_canonical()) else { continue };
+        let Some(slot) = slots.enter(peer.ip().to_canonical()) else { continue };
         // Answers are small and somebody waits for them.
         drop(stream.set_nodelay(true));
-        let io = Guarded::new(stream, Arc::new(place), 1);
+        let io = Guarded::new(stream, Arc::new(slot), 1);
         connections.spawn(connection(io, service.clone(), shutdown.clone()));
     }
     while connections.join_next().await.is_some() {}
@@ -99,15 +99,15 @@ mod tests {
     use super::*;
     use crate::Limits;
 
-    async fn open(limits: Limits) -> (SocketAddr, Arc<Places>, CancellationToken) {
+    async fn open(limits: Limits) -> (SocketAddr, Arc<Slots>, CancellationToken) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (places, shutdown) = (Places::new(limits), CancellationToken::new());
+        let (slots, shutdown) = (Slots::new(limits), CancellationToken::new());
         let service = tower::service_fn(|_: Request<Incoming>| async {
             Ok::<_, Infallible>(Response::new("ok\n".to_owned()))
         });
-        tokio::spawn(serve(listener, Arc::clone(&places), service, shutdown.clone()));
-        (address, places, shutdown)
+        tokio::spawn(serve(listener, Arc::clone(&slots), service, shutdown.clone()));
+        (address, slots, shutdown)
     }
 
     fn limits() -> Limits {
@@ -125,7 +125,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_holds_all_places_keeps_nobody_out() {
-        let (address, places, shutdown) = open(limits()).await;
+        let (address, slots, shutdown) = open(limits()).await;
         let mut held = Vec::new();
         for _ in 0..200 {
             let mut stream = TcpStream::connect(address).await.unwrap();
@@ -133,7 +133,7 @@ mod tests {
             held.push(stream);
         }
         assert!(get(address).await.ends_with("ok\n"));
-        assert!(places.counts().evicted >= 169, "{:?}", places.counts());
+        assert!(slots.counts().evicted >= 169, "{:?}", slots.counts());
         shutdown.cancel();
     }
 
@@ -150,12 +150,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_head_that_does_not_end_is_not_waited_for() {
         let (client, server) = tokio::io::duplex(1024);
-        let places = Places::new(limits());
-        let place = Arc::new(places.enter([127, 0, 0, 1].into()).unwrap());
+        let slots = Slots::new(limits());
+        let slot = Arc::new(slots.enter([127, 0, 0, 1].into()).unwrap());
         let service = tower::service_fn(|_: Request<Incoming>| async {
             Ok::<_, Infallible>(Response::new(String::new()))
         });
-        let served = connection(Guarded::new(server, place, 1), service, CancellationToken::new());
+        let served = connection(Guarded::new(server, slot, 1), service, CancellationToken::new());
         let (mut from, mut to) = tokio::io::split(client);
         let slow = async {
             to.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::Context as _;
 use netcheck_proto::v1;
 use netcheck_reach::Cluster;
-use netcheck_reach::ephemeral::{EphemeralError, Found, Place, Removal, Run, Settings, Standing, Stuck};
+use netcheck_reach::ephemeral::{EphemeralError, Found, ObjectRef, Removal, Run, Settings, Standing, Stuck};
 
 use crate::args::{CheckArgs, CleanArgs, Global, Output};
 use crate::check::{self, Checked, Printing};
@@ -66,8 +66,8 @@ pub(crate) fn dry_run(global: &Global, args: &CheckArgs) -> anyhow::Result<Check
         if namespace.is_some() { run.namespace() } else { "netcheck-… of its own" }
     );
     // Each run has another name.
-    let shown = |place: &Place| place.to_string().replace(run.name(), "netcheck-…");
-    run.places().for_each(|place| text += &format!("  {}\n", shown(place)));
+    let shown = |object_ref: &ObjectRef| object_ref.to_string().replace(run.name(), "netcheck-…");
+    run.object_refs().for_each(|object_ref| text += &format!("  {}\n", shown(object_ref)));
     if namespace.is_some() {
         text += "The namespace only if it is not there.\n";
     }
@@ -90,7 +90,7 @@ pub(crate) async fn check(
     let mut run = signals.first(cluster.prepare(&settings(args))).await.context("interrupted")??;
     say(&format!(
         "installing {} objects, run {}, into namespace {}",
-        run.places().count(),
+        run.object_refs().count(),
         run.name(),
         run.namespace()
     ));
@@ -163,9 +163,9 @@ async fn settle(hub: &Hub) -> anyhow::Result<()> {
 
 /// Objects of a run that stay in the cluster.
 #[derive(Debug, thiserror::Error)]
-#[error("{} in the cluster: {why}", left(places))]
+#[error("{} in the cluster: {why}", left(object_refs))]
 struct Left {
-    places: Vec<Place>,
+    object_refs: Vec<ObjectRef>,
     why: LeftReason,
 }
 
@@ -204,17 +204,17 @@ async fn remove(cluster: &Cluster, mut removal: Removal, signals: &Signals) -> R
         },
         () = reporting => LeftReason::Interrupted,
     };
-    Err(Left { places: removal.left().to_vec(), why })
+    Err(Left { object_refs: removal.left().to_vec(), why })
 }
 
 /// `14 objects are left (namespace x, …)`.
-fn left(places: &[Place]) -> String {
-    let mut named: Vec<String> = places.iter().rev().take(NAMED).map(ToString::to_string).collect();
-    if places.len() > NAMED {
+fn left(object_refs: &[ObjectRef]) -> String {
+    let mut named: Vec<String> = object_refs.iter().rev().take(NAMED).map(ToString::to_string).collect();
+    if object_refs.len() > NAMED {
         named.push("…".to_owned());
     }
-    let are = if places.len() == 1 { "object is" } else { "objects are" };
-    format!("{} {are} left ({})", places.len(), named.join(", "))
+    let are = if object_refs.len() == 1 { "object is" } else { "objects are" };
+    format!("{} {are} left ({})", object_refs.len(), named.join(", "))
 }
 
 /// What removes the rest of a run.
@@ -243,12 +243,12 @@ pub(crate) async fn clean(global: &Global, args: &CleanArgs) -> anyhow::Result<C
     for found in &found {
         if args.dry_run {
             text += &format!("would remove {}:\n", shown(found));
-            found.places.iter().rev().for_each(|place| text += &format!("  {place}\n"));
+            found.object_refs.iter().rev().for_each(|object_ref| text += &format!("  {object_ref}\n"));
             continue;
         }
-        say(&format!("removing {}: {} objects", shown(found), found.places.len()));
+        say(&format!("removing {}: {} objects", shown(found), found.object_refs.len()));
         match remove(&cluster, found.removal(), &signals).await {
-            Ok(()) => text += &format!("✓ removed {}: {} objects\n", shown(found), found.places.len()),
+            Ok(()) => text += &format!("✓ removed {}: {} objects\n", shown(found), found.object_refs.len()),
             Err(why) => trouble.push(format!("of run {} {why}", found.run)),
         }
     }

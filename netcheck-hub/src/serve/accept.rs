@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 pub use netcheck_doors::Limits;
-use netcheck_doors::{Counts, Guarded, Place, Places};
+use netcheck_doors::{Counts, Guarded, Slot, Slots};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -82,7 +82,7 @@ pub struct AcceptTask {
 impl AcceptTask {
     /// Accepts until cancelled, or until the server is gone.
     pub async fn run(self, shutdown: CancellationToken) {
-        let places = Places::new(self.limits.clone());
+        let slots = Slots::new(self.limits.clone());
         let mut handshakes: JoinSet<()> = JoinSet::new();
         let mut counted = Counts::default();
         loop {
@@ -101,9 +101,9 @@ impl AcceptTask {
                     }
                 },
             };
-            let place = places.enter(peer.ip());
-            self.count(&places, &mut counted);
-            let Some(place) = place else {
+            let slot = slots.enter(peer.ip());
+            self.count(&slots, &mut counted);
+            let Some(slot) = slot else {
                 tracing::debug!("too many connections: closing one of {peer}");
                 continue;
             };
@@ -111,7 +111,7 @@ impl AcceptTask {
             drop(stream.set_nodelay(true));
             let handshake = Handshake {
                 tls: self.tls.as_ref().map(|tls| TlsAcceptor::from(Arc::clone(&tls.borrow()))),
-                caller: Caller { peer, place: Arc::new(place), role: Role::Either },
+                caller: Caller { peer, slot: Arc::new(slot), role: Role::Either },
                 begin: self.begin,
                 hub: Arc::clone(&self.hub),
                 server: self.server.clone(),
@@ -121,8 +121,8 @@ impl AcceptTask {
     }
 
     /// Adds what the door counted to the hub's counters.
-    fn count(&self, places: &Places, counted: &mut Counts) {
-        let counts = places.counts();
+    fn count(&self, slots: &Slots, counted: &mut Counts) {
+        let counts = slots.counts();
         if counts == *counted {
             return;
         }
@@ -144,14 +144,14 @@ struct Handshake {
 
 impl Handshake {
     async fn run(mut self, stream: TcpStream) {
-        let place = &self.caller.place;
+        let slot = &self.caller.slot;
         let io = match self.tls {
             None => Ok(Io::Plain(stream)),
             Some(tls) => {
-                let shaken = tokio::time::timeout(place.limits().begin, tls.accept(stream));
+                let shaken = tokio::time::timeout(slot.limits().begin, tls.accept(stream));
                 let shaken = tokio::select! {
                     shaken = shaken => shaken.unwrap_or_else(|_late| Err(io::ErrorKind::TimedOut.into())),
-                    () = place.out() => Err(io::ErrorKind::ConnectionAborted.into()),
+                    () = slot.out() => Err(io::ErrorKind::ConnectionAborted.into()),
                 };
                 shaken.map(|stream| Io::Tls(Box::new(stream)))
             }
@@ -162,7 +162,7 @@ impl Handshake {
                     let shown = stream.get_ref().1.peer_certificates();
                     self.caller.role = Role::of(shown, self.hub.settings.agent_cert_name.as_deref());
                 }
-                let guarded = Guarded::new(io, Arc::clone(place), self.begin);
+                let guarded = Guarded::new(io, Arc::clone(slot), self.begin);
                 let connection = Connection { guarded, caller: self.caller };
                 // The server is gone when it is shutting down.
                 drop(self.server.send(Ok(connection)).await);
@@ -181,13 +181,13 @@ enum Io {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// Who is at the other end of a connection, and its place. Requests over gRPC have it among their extensions.
+/// Who is at the other end of a connection, and its slot. Requests over gRPC have it among their extensions.
 #[derive(Clone, Debug)]
 pub struct Caller {
     /// Where it connects from.
     pub peer: SocketAddr,
     /// May be taken from it.
-    pub place: Arc<Place>,
+    pub slot: Arc<Slot>,
     /// What its certificate says.
     pub role: Role,
 }

@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use netcheck_doors::{Limits, Places};
+use netcheck_doors::{Limits, Slots};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -28,8 +28,8 @@ pub fn start(
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let listener = TcpListener::from_std(listener)?;
-            let places = Places::new(Limits::of_agent());
-            netcheck_doors::http::serve(listener, places, http::health(hub), shutdown).await;
+            let slots = Slots::new(Limits::of_agent());
+            netcheck_doors::http::serve(listener, slots, http::health(hub), shutdown).await;
             Ok(())
         })
     })

@@ -16,7 +16,7 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use netcheck_doors::Place;
+use netcheck_doors::Slot;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use tonic::Status;
@@ -114,9 +114,9 @@ impl InFlight {
         })
     }
 
-    /// A turn for an answer to whoever has this place; none where that takes too long.
-    pub async fn enter(self: &Arc<Self>, making: Making, place: Option<Arc<Place>>) -> Option<Ticket> {
-        let address = place.as_ref().map(|place| place.address());
+    /// A turn for an answer to whoever has this connection; none where that takes too long.
+    pub async fn enter(self: &Arc<Self>, making: Making, connection: Option<Arc<Slot>>) -> Option<Ticket> {
+        let address = connection.as_ref().map(|connection| connection.address());
         let slot = address.map(|address| AddressSlot::take(&self.by_address, address));
         let turns = match making {
             Making::Whole => &self.whole,
@@ -132,12 +132,12 @@ impl InFlight {
             return None;
         };
         let hub = Arc::clone(&self.hub);
-        let watch = place.map(|place| {
+        let watch = connection.map(|connection| {
             tokio::spawn(async move {
                 tokio::time::sleep(TAKE).await;
                 hub.lock().counters.readers_turned_away += 1;
-                tracing::debug!("a reader at {} takes its answer too slowly", place.address());
-                place.throw_out();
+                tracing::debug!("a reader at {} takes its answer too slowly", connection.address());
+                connection.throw_out();
             })
         });
         Some(Ticket { _turn: turn, _slot: slot.flatten(), watch })
@@ -172,8 +172,8 @@ impl<B: HttpBody> HttpBody for TicketBody<B> {
 
 /// In front of what is read by HTTP.
 pub(crate) async fn turns(State(inflight): State<Arc<InFlight>>, request: Request, next: Next) -> Response {
-    let place = request.extensions().get::<Arc<Place>>().cloned();
-    let Some(ticket) = inflight.enter(Making::Streamed, place).await else {
+    let connection = request.extensions().get::<Arc<Slot>>().cloned();
+    let Some(ticket) = inflight.enter(Making::Streamed, connection).await else {
         return (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "5")], format!("{BUSY}\n"))
             .into_response();
     };
@@ -231,8 +231,8 @@ where
         let mut inner = std::mem::replace(&mut self.inner, fresh);
         let inflight = Arc::clone(&self.inflight);
         Box::pin(async move {
-            let place = request.extensions().get::<Caller>().map(|caller| Arc::clone(&caller.place));
-            let Some(ticket) = inflight.enter(Making::Whole, place).await else {
+            let connection = request.extensions().get::<Caller>().map(|caller| Arc::clone(&caller.slot));
+            let Some(ticket) = inflight.enter(Making::Whole, connection).await else {
                 return Ok(Status::resource_exhausted(BUSY).into_http());
             };
             let response = inner.call(request).await?;

@@ -18,9 +18,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::honest::{Identity, hello, record};
 use crate::hub::{ask, from, try_channel};
 
-type Held = Box<dyn Any + Send>;
-type Attack =
-    Box<dyn FnOnce(SocketAddr, SocketAddr, Identity) -> Pin<Box<dyn Future<Output = Held> + Send>> + Send>;
+type KeptOpen = Box<dyn Any + Send>;
+type Attack = Box<
+    dyn FnOnce(SocketAddr, SocketAddr, Identity) -> Pin<Box<dyn Future<Output = KeptOpen> + Send>> + Send,
+>;
 
 /// By name, in the order of the table of what was seen.
 pub(crate) fn all() -> Vec<(&'static str, Attack)> {
@@ -42,7 +43,7 @@ pub(crate) fn all() -> Vec<(&'static str, Attack)> {
 }
 
 /// Connections from four addresses that begin and do not go on. As many as the hub takes stay open.
-async fn begun(to: SocketAddr, each: usize, words: &'static [u8]) -> Held {
+async fn begun(to: SocketAddr, each: usize, words: &'static [u8]) -> KeptOpen {
     let mut held = Vec::new();
     for attacker in 2..6 {
         for _ in 0..each {
@@ -56,7 +57,7 @@ async fn begun(to: SocketAddr, each: usize, words: &'static [u8]) -> Held {
 }
 
 /// A session of n3, which is a rogue; with what it says.
-async fn rogue(grpc: SocketAddr, messages: Vec<FromAgent>) -> Held {
+async fn rogue(grpc: SocketAddr, messages: Vec<FromAgent>) -> KeptOpen {
     let (tx, rx) = mpsc::channel(64);
     let say = |message| v1::SessionRequest { message: Some(message) };
     tx.send(say(FromAgent::Hello(hello("n3")))).await.unwrap();
@@ -78,7 +79,7 @@ async fn rogue(grpc: SocketAddr, messages: Vec<FromAgent>) -> Held {
 }
 
 /// Records of the honest agents' lost probe, earlier than the true one; and what the rogue says of others by its own probes.
-async fn forged(grpc: SocketAddr, of: Identity) -> Held {
+async fn forged(grpc: SocketAddr, of: Identity) -> KeptOpen {
     let now = unix_now_ns();
     let mut drops = Vec::new();
     for back in 0..200 {
@@ -93,8 +94,8 @@ async fn forged(grpc: SocketAddr, of: Identity) -> Held {
     rogue(grpc, vec![FromAgent::Batch(batch)]).await
 }
 
-async fn costly(grpc: SocketAddr) -> Held {
-    let mut held: Vec<Held> = Vec::new();
+async fn costly(grpc: SocketAddr) -> KeptOpen {
+    let mut held: Vec<KeptOpen> = Vec::new();
     for _ in 0..10 {
         let lost = vec![v1::LostSample::default(); 300_000];
         let batch = v1::SampleBatch { sequence: 1, lost, ..Default::default() };
@@ -106,8 +107,8 @@ async fn costly(grpc: SocketAddr) -> Held {
     Box::new(held)
 }
 
-async fn readers(grpc: SocketAddr, http: SocketAddr) -> Held {
-    let mut held: Vec<Held> = Vec::new();
+async fn readers(grpc: SocketAddr, http: SocketAddr) -> KeptOpen {
+    let mut held: Vec<KeptOpen> = Vec::new();
     let mut asked = JoinSet::new();
     let Ok(channel) = try_channel(grpc).await else { return Box::new(()) };
     let client = ReachabilityServiceClient::new(channel);
@@ -123,7 +124,7 @@ async fn readers(grpc: SocketAddr, http: SocketAddr) -> Held {
     Box::new(held)
 }
 
-async fn scrapes(http: SocketAddr) -> Held {
+async fn scrapes(http: SocketAddr) -> KeptOpen {
     let mut loops = JoinSet::new();
     for _ in 0..12 {
         loops.spawn(async move {

@@ -14,8 +14,8 @@ use self::hooks::Hooks;
 use self::programs::Programs;
 use self::throughput::Throughput;
 use super::Output;
-use super::cable::{Cable, FAR, FAR_V4, NEAR};
 use super::spread::Goal;
+use super::veth_pair::{FAR, FAR_V4, NEAR, VethPair};
 
 /// Options of `bench overhead`.
 #[derive(clap::Args, Clone, Debug)]
@@ -35,21 +35,21 @@ pub(super) struct Args {
 
 /// Measures, and prints both tables and the goals.
 pub(super) fn run(args: &Args) -> Result<()> {
-    let cable = Cable::up(args.output.profile())?;
-    let server = Iperf::start(&cable)?;
+    let veth_pair = VethPair::up(args.output.profile())?;
+    let server = Iperf::start(&veth_pair)?;
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} rounds, {eta} to go")
         .context("the progress bar's template")?;
     let bar =
         ProgressBar::new(u64::from(args.program_rounds) + 3 * u64::from(args.turns) + u64::from(args.rounds))
             .with_style(style);
     bar.tick();
-    let (programs, held) = programs::measure(&cable, args.program_rounds, &bar)?;
-    let hooks = hooks::measure(&cable, &held, args.turns, &bar)?;
+    let (programs, held) = programs::measure(&veth_pair, args.program_rounds, &bar)?;
+    let hooks = hooks::measure(&veth_pair, &held, args.turns, &bar)?;
     drop(held);
-    let throughput = throughput::measure(&cable, args.rounds, &bar)?;
+    let throughput = throughput::measure(&veth_pair, args.rounds, &bar)?;
     bar.finish_and_clear();
     drop(server);
-    cable.down()?;
+    veth_pair.down()?;
     let goals = [programs.goals(), hooks.goals(), throughput.goals()].concat();
     if args.output.json {
         println!("{}", to_json(&programs, &hooks, &throughput, &goals));
@@ -67,20 +67,21 @@ fn to_json(programs: &Programs, hooks: &Hooks, throughput: &Throughput, goals: &
     json!({"programs": programs.to_json(), "hooks": hooks.to_json(), "throughput": throughput.to_json(), "goals": goals})
 }
 
-/// The server at the far end of the cable.
+/// The server at the far end of the veth pair.
 struct Iperf {
     _process: Process,
 }
 
 impl Iperf {
-    fn start(cable: &Cable) -> Result<Self> {
-        let process = cable.lab.spawn_in(FAR, "iperf3", &["--server", "--bind", FAR_V4], &[], "iperf3")?;
+    fn start(veth_pair: &VethPair) -> Result<Self> {
+        let process =
+            veth_pair.lab.spawn_in(FAR, "iperf3", &["--server", "--bind", FAR_V4], &[], "iperf3")?;
         Ok(Self { _process: process })
     }
 }
 
 /// Runs a client for a second and returns the sums of its report.
-fn iperf(cable: &Cable, options: &str) -> Result<Value> {
+fn iperf(veth_pair: &VethPair, options: &str) -> Result<Value> {
     // With each end on a core of its own the results are not of two kinds.
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let affinity = if cores > 1 { "--affinity 0,1" } else { "" };
@@ -90,7 +91,7 @@ fn iperf(cable: &Cable, options: &str) -> Result<Value> {
            out=$(iperf3 --client {FAR_V4} --json --time 1 {affinity} {options}) && break; sleep 0.2; \
          done; echo \"$out\""
     );
-    let said = cable.sh(NEAR, &line)?;
+    let said = veth_pair.sh(NEAR, &line)?;
     let report: Value = serde_json::from_str(&said).with_context(|| format!("iperf3 said {said}"))?;
     if let Some(error) = report["error"].as_str() {
         anyhow::bail!("iperf3: {error}");

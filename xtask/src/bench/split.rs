@@ -23,8 +23,8 @@ use self::load::Load;
 use self::ping::Ping;
 use self::reported::{Delays, Kind, Samples};
 use super::Output;
-use super::cable::{Cable, FAR, FAR_V4, NEAR};
 use super::spread::{Aim, Goal, Tail, short};
+use super::veth_pair::{FAR, FAR_V4, NEAR, VethPair};
 use crate::cluster::Profile;
 use crate::tools;
 
@@ -76,20 +76,20 @@ const UDP_NETWORK: &str = "UDP network share";
 
 /// Measures under each load, and prints a table for each and the goals.
 pub(super) fn run(args: &Args) -> Result<()> {
-    let cable = Cable::up(args.output.profile())?;
-    cable.receive_like_hardware()?;
-    let listener = listen(&cable, args.output.profile())?;
+    let veth_pair = VethPair::up(args.output.profile())?;
+    veth_pair.receive_like_hardware()?;
+    let listener = listen(&veth_pair, args.output.profile())?;
     let style =
         ProgressStyle::with_template("{bar:40} {pos}/{len} s, {msg}").context("the bar's template")?;
     let bar = ProgressBar::new(args.seconds * Load::ALL.len() as u64).with_style(style);
     let mut phases = Vec::new();
     for load in Load::ALL {
         bar.set_message(load.title());
-        phases.push(measure(&cable, load, args.seconds, &bar).with_context(|| load.title())?);
+        phases.push(measure(&veth_pair, load, args.seconds, &bar).with_context(|| load.title())?);
     }
     bar.finish_and_clear();
     drop(listener);
-    cable.down()?;
+    veth_pair.down()?;
     let goals = goals(&phases);
     if args.output.json {
         let goals: Vec<Value> = goals.iter().map(Goal::to_json).collect();
@@ -110,28 +110,29 @@ pub(super) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn hub(cable: &Cable) -> String {
-    format!("{}:7070", cable.lab.topology().hub_v4)
+fn hub(veth_pair: &VethPair) -> String {
+    format!("{}:7070", veth_pair.lab.topology().hub_v4)
 }
 
-fn listen(cable: &Cable, profile: Profile) -> Result<Process> {
+fn listen(veth_pair: &VethPair, profile: Profile) -> Result<Process> {
     let folder = if profile == Profile::Release { "release" } else { "debug" };
     let program = tools::target_dir().join(folder).join("examples/listener");
-    cable.lab.spawn_in("hub", program, &[&hub(cable), NEAR, FAR_V4, PATHS], &[], "listener")
+    veth_pair.lab.spawn_in("hub", program, &[&hub(veth_pair), NEAR, FAR_V4, PATHS], &[], "listener")
 }
 
-fn measure(cable: &Cable, load: Load, seconds: u64, bar: &ProgressBar) -> Result<Phase> {
-    let url = format!("http://{}", hub(cable));
-    let log = cable.lab.log_path("listener");
+fn measure(veth_pair: &VethPair, load: Load, seconds: u64, bar: &ProgressBar) -> Result<Phase> {
+    let url = format!("http://{}", hub(veth_pair));
+    let log = veth_pair.lab.log_path("listener");
     let log_lines = || std::fs::read_to_string(&log).with_context(|| format!("reading {}", log.display()));
     let known = log_lines()?.len();
-    let agents = [cable.start_agent(NEAR, &url)?, cable.start_agent(FAR, &url)?];
+    let agents = [veth_pair.start_agent(NEAR, &url)?, veth_pair.start_agent(FAR, &url)?];
     wait("an agent reports nothing", || Ok(log_lines()?.len() > known))?;
-    let capture = Capture::start(cable)?;
-    let loaded = load.begin(cable, agents[0].id(), agents[1].id())?;
+    let capture = Capture::start(veth_pair)?;
+    let loaded = load.begin(veth_pair, agents[0].id(), agents[1].id())?;
     std::thread::sleep(SETTLE);
     let begin_ns = unix_ns()?;
-    let (user_clock, ping) = (Ping::start(cable, true, seconds)?, Ping::start(cable, false, seconds)?);
+    let (user_clock, ping) =
+        (Ping::start(veth_pair, true, seconds)?, Ping::start(veth_pair, false, seconds)?);
     loaded.also(&[user_clock.id(), ping.id()])?;
     let start = Instant::now();
     let done = bar.position();
@@ -146,7 +147,7 @@ fn measure(cable: &Cable, load: Load, seconds: u64, bar: &ProgressBar) -> Result
     })?;
     let (user_clock, ping) = (user_clock.end()?, ping.end()?);
     let captured = capture.end(unix_ns()?)?;
-    agents.into_iter().try_for_each(Cable::stop_agent)?;
+    agents.into_iter().try_for_each(VethPair::stop_agent)?;
 
     let samples = Samples::read(&log_lines()?[known..], &captured, &span_ns)?;
     let mut rows = Vec::new();

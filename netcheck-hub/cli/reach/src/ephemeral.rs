@@ -23,7 +23,7 @@ mod runs;
 mod tests;
 
 use kind::KINDS;
-pub use kind::Place;
+pub use kind::ObjectRef;
 pub use manifest::ManifestError;
 use manifest::Object;
 pub use ready::Standing;
@@ -124,10 +124,10 @@ pub enum EphemeralError {
         namespace: String,
     },
     /// The API does not take an object.
-    #[error("cannot create {place}: {message}")]
+    #[error("cannot create {object_ref}: {message}")]
     Refused {
         /// Which.
-        place: Box<Place>,
+        object_ref: Box<ObjectRef>,
         /// As the API says it.
         message: String,
     },
@@ -183,7 +183,7 @@ impl Run {
 
     /// The same, in a namespace that is there and stays.
     fn without_namespace(mut self) -> Self {
-        self.objects.retain(|object| object.place.kind != &KINDS[0]);
+        self.objects.retain(|object| object.object_ref.kind != &KINDS[0]);
         self
     }
 
@@ -200,8 +200,8 @@ impl Run {
     }
 
     /// What it makes, in that order.
-    pub fn places(&self) -> impl Iterator<Item = &Place> {
-        self.objects.iter().map(|object| &object.place)
+    pub fn object_refs(&self) -> impl Iterator<Item = &ObjectRef> {
+        self.objects.iter().map(|object| &object.object_ref)
     }
 
     /// The objects themselves, but for keys and certificates.
@@ -232,7 +232,7 @@ impl Run {
     /// What may be in the cluster, to be removed.
     #[must_use]
     pub fn removal(&self) -> Removal {
-        Removal::of(self.objects[..self.begun].iter().map(|object| object.place.clone()).collect())
+        Removal::of(self.objects[..self.begun].iter().map(|object| object.object_ref.clone()).collect())
     }
 
     /// Its hub.

@@ -31,8 +31,8 @@ pub struct ApiHealth {
 impl ApiHealth {
     /// The layer that sees the heads of answers.
     #[must_use]
-    pub fn layer(self: &Arc<Self>) -> PulseLayer {
-        PulseLayer { health: Arc::clone(self) }
+    pub fn layer(self: &Arc<Self>) -> HealthLayer {
+        HealthLayer { health: Arc::clone(self) }
     }
 
     /// Something is wrong with a resource (plural name). Returns whether that is news.
@@ -77,28 +77,28 @@ impl ApiHealth {
     }
 }
 
-/// Makes [`PulseService`]s.
+/// Makes [`HealthService`]s.
 #[derive(Clone, Debug)]
-pub struct PulseLayer {
+pub struct HealthLayer {
     health: Arc<ApiHealth>,
 }
 
-impl<S> Layer<S> for PulseLayer {
-    type Service = PulseService<S>;
+impl<S> Layer<S> for HealthLayer {
+    type Service = HealthService<S>;
 
-    fn layer(&self, inner: S) -> PulseService<S> {
-        PulseService { inner, health: Arc::clone(&self.health) }
+    fn layer(&self, inner: S) -> HealthService<S> {
+        HealthService { inner, health: Arc::clone(&self.health) }
     }
 }
 
 /// A client that notices when a watch begins.
 #[derive(Clone, Debug)]
-pub struct PulseService<S> {
+pub struct HealthService<S> {
     inner: S,
     health: Arc<ApiHealth>,
 }
 
-impl<S, A, B> Service<Request<A>> for PulseService<S>
+impl<S, A, B> Service<Request<A>> for HealthService<S>
 where
     S: Service<Request<A>, Response = Response<B>>,
     S::Future: Send + 'static,

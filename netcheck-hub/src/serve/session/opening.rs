@@ -41,7 +41,7 @@ pub(super) struct Opening {
     pub(super) shutdown: CancellationToken,
     /// Where it comes from, where the transport knows.
     pub(super) peer: Option<SocketAddr>,
-    /// Its place, where it came through a door: whoever is admitted keeps it.
+    /// Its slot, where it came through a door: whoever is admitted keeps it.
     pub(super) caller: Option<Caller>,
     /// Is to be sent that it is admitted: until then it may say little.
     pub(super) admitted: Admitted,
@@ -229,7 +229,7 @@ impl Session {
         drop(state);
         admitted.admit();
         if let Some(caller) = caller {
-            caller.place.prove();
+            caller.slot.prove();
         }
         let welcome =
             v1::Welcome { hub_instance: hub.instance.clone(), node_id: node.0 as u32 + 1, applied_sequence };

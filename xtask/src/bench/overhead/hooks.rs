@@ -1,6 +1,6 @@
 //! What hooks cost as a whole: the kernel's way to a program and back with it, which its own measurement leaves out.
 //!
-//! One thread, bound to a CPU, sends through a cable and takes what arrived at its other end, again and again. The
+//! One thread, bound to a CPU, sends through a veth pair and takes what arrived at its other end, again and again. The
 //! kernel carries a packet across a veth on the sender's own time, so that nothing is left to the scheduler. There are
 //! as many cables as sets of programs, and each has its turn every few milliseconds: what drifts goes to all of them.
 //! The sets change cables twice, for two cables may differ.
@@ -16,23 +16,23 @@ use indicatif::ProgressBar;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde_json::{Value, json};
 
-use super::super::cable::{Cable, FAR, NEAR};
 use super::super::spread::{Aim, Goal, Spread};
-use super::programs::{Held, Place, empty_classifier};
+use super::super::veth_pair::{FAR, NEAR, VethPair};
+use super::programs::{AgentPrograms, AttachPoint, empty_classifier};
 use crate::bpf;
 
 /// Packets that are under way at once, and few enough for any socket's buffer.
 const BURST: usize = 64;
 /// 50 ns, where an empty program's hook costs 20: what machines differ in is in both.
 const HOOK_RATIO_MOST: f64 = 2.5;
-/// How often in a row each cable carries what is measured.
+/// How often in a row each veth pair carries what is measured.
 const EXCHANGES: usize = 2;
 /// What a TCP stream's sender writes at once.
 const PIECE: usize = 64 * 1024;
 /// Far more than a piece takes: then something was lost.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What stands at both ends of the cable, in both directions.
+/// What stands at both ends of the veth pair, in both directions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
     Nothing,
@@ -63,26 +63,37 @@ struct Row {
 pub(super) struct Hooks(Vec<Row>);
 
 /// Measures programs that the caller holds, while none of the caller's own is attached.
-pub(super) fn measure(cable: &Cable, held: &Held, turns: u16, bar: &ProgressBar) -> Result<Hooks> {
+pub(super) fn measure(
+    veth_pair: &VethPair,
+    held: &AgentPrograms,
+    turns: u16,
+    bar: &ProgressBar,
+) -> Result<Hooks> {
     let wires: Vec<Wire> =
-        (0..Standing::ALL.len()).map(|number| Wire::up(cable, number)).collect::<Result<_>>()?;
+        (0..Standing::ALL.len()).map(|number| Wire::up(veth_pair, number)).collect::<Result<_>>()?;
     // All run on one CPU, so that their times can be compared.
     let all = sched_getaffinity(None)?;
     let mut one = CpuSet::new();
     one.set((0..CpuSet::MAX_CPU).find(|&cpu| all.is_set(cpu)).context("no CPU to run on")?);
     sched_setaffinity(None, &one)?;
-    let rows = rows(cable, held, turns, bar, wires);
+    let rows = rows(veth_pair, held, turns, bar, wires);
     sched_setaffinity(None, &all)?;
     Ok(Hooks(rows?))
 }
 
-fn rows(cable: &Cable, held: &Held, turns: u16, bar: &ProgressBar, mut wires: Vec<Wire>) -> Result<Vec<Row>> {
+fn rows(
+    veth_pair: &VethPair,
+    held: &AgentPrograms,
+    turns: u16,
+    bar: &ProgressBar,
+    mut wires: Vec<Wire>,
+) -> Result<Vec<Row>> {
     let empty = empty_classifier()?;
     let mut of_kinds = [Vec::new(), Vec::new()];
     for shift in 0..wires.len() {
         let on = |number: usize| Standing::ALL[(number + shift) % Standing::ALL.len()];
         let links =
-            wires.iter().enumerate().map(|(number, wire)| wire.attach(cable, on(number), held, &empty));
+            wires.iter().enumerate().map(|(number, wire)| wire.attach(veth_pair, on(number), held, &empty));
         let links = links.collect::<Result<Vec<_>>>()?;
         for turn in 0..usize::from(turns) {
             let mut times = [[0.0; 2]; Standing::ALL.len()];
@@ -130,7 +141,7 @@ fn timed(mut exchange: impl FnMut() -> Result<usize>) -> Result<f64> {
     Ok(start.elapsed().as_nanos() as f64 / units as f64)
 }
 
-/// A cable beside the one that agents watched.
+/// A veth pair beside the one that agents watched.
 struct Wire {
     interface: String,
     datagrams: Datagrams,
@@ -138,21 +149,21 @@ struct Wire {
 }
 
 impl Wire {
-    fn up(cable: &Cable, number: usize) -> Result<Self> {
+    fn up(veth_pair: &VethPair, number: usize) -> Result<Self> {
         let interface = format!("wire{number}");
-        // Of the network for benchmarks too (RFC 2544), above the cable's.
+        // Of the network for benchmarks too (RFC 2544), above the veth pair's.
         let [near, far] = [1, 2].map(|host| Ipv4Addr::new(198, 18, 1 + number as u8, host));
-        cable.connect(&interface, near, far)?;
-        let datagrams = Datagrams::new(cable, far)?;
-        Ok(Self { interface, datagrams, stream: Stream::new(cable, far)? })
+        veth_pair.connect(&interface, near, far)?;
+        let datagrams = Datagrams::new(veth_pair, far)?;
+        Ok(Self { interface, datagrams, stream: Stream::new(veth_pair, far)? })
     }
 
     /// Programs at both ends, until the links are dropped.
     fn attach(
         &self,
-        cable: &Cable,
+        veth_pair: &VethPair,
         standing: Standing,
-        held: &Held,
+        held: &AgentPrograms,
         empty: &OwnedFd,
     ) -> Result<Vec<OwnedFd>> {
         let mut links = Vec::new();
@@ -160,10 +171,10 @@ impl Wire {
             return Ok(links);
         }
         for end in [NEAR, FAR] {
-            let of_end = cable.lab.enter(end, || {
-                let all = Place::ALL.into_iter().filter_map(|place| Some((place, place.of_chain()?)));
-                all.map(|(place, at)| {
-                    let program = if standing == Standing::Empty { empty } else { &held[&place] };
+            let of_end = veth_pair.lab.enter(end, || {
+                let all = AttachPoint::ALL.into_iter().filter_map(|point| Some((point, point.of_chain()?)));
+                all.map(|(point, at)| {
+                    let program = if standing == Standing::Empty { empty } else { &held[&point] };
                     bpf::attach(program, &self.interface, at, 0)
                 })
                 .collect::<Result<Vec<_>>>()
@@ -174,17 +185,17 @@ impl Wire {
     }
 }
 
-/// Many at a call: a call costs more than a packet's way through the cable.
+/// Many at a call: a call costs more than a packet's way through the veth pair.
 struct Datagrams {
     sender: UdpSocket,
     receiver: UdpSocket,
 }
 
 impl Datagrams {
-    fn new(cable: &Cable, far: Ipv4Addr) -> Result<Self> {
-        let receiver = cable.lab.enter(FAR, || UdpSocket::bind((far, 0)))??;
+    fn new(veth_pair: &VethPair, far: Ipv4Addr) -> Result<Self> {
+        let receiver = veth_pair.lab.enter(FAR, || UdpSocket::bind((far, 0)))??;
         let to = receiver.local_addr()?;
-        let sender = cable.lab.enter(NEAR, || {
+        let sender = veth_pair.lab.enter(NEAR, || {
             let sender = UdpSocket::bind(("0.0.0.0", 0))?;
             sender.connect(to).map(|()| sender)
         })??;
@@ -209,15 +220,15 @@ impl Datagrams {
         let sent = unsafe { libc::sendmmsg(sender, all, count, 0) };
         ensure!(
             usize::try_from(sent) == Ok(BURST),
-            "sending through the cable: {}",
+            "sending through the veth pair: {}",
             io::Error::last_os_error()
         );
         // SAFETY: as above. They have arrived: the kernel carried them while it sent.
         let taken = unsafe { libc::recvmmsg(receiver, all, count, libc::MSG_DONTWAIT, std::ptr::null_mut()) };
-        ensure!(taken > 0, "receiving from the cable: {}", io::Error::last_os_error());
+        ensure!(taken > 0, "receiving from the veth pair: {}", io::Error::last_os_error());
         ensure!(
             usize::try_from(taken) == Ok(BURST),
-            "{} packets were lost on the cable",
+            "{} packets were lost on the veth pair",
             BURST as i32 - taken
         );
         Ok(BURST)
@@ -231,19 +242,19 @@ struct Stream {
 }
 
 impl Stream {
-    fn new(cable: &Cable, far: Ipv4Addr) -> Result<Self> {
-        let listener = cable.lab.enter(FAR, || TcpListener::bind((far, 0)))??;
+    fn new(veth_pair: &VethPair, far: Ipv4Addr) -> Result<Self> {
+        let listener = veth_pair.lab.enter(FAR, || TcpListener::bind((far, 0)))??;
         let to = listener.local_addr()?;
-        let sender = cable.lab.enter(NEAR, || TcpStream::connect_timeout(&to, PATIENCE))??;
-        let (receiver, _) = listener.accept().context("accepting through the cable")?;
+        let sender = veth_pair.lab.enter(NEAR, || TcpStream::connect_timeout(&to, PATIENCE))??;
+        let (receiver, _) = listener.accept().context("accepting through the veth pair")?;
         sender.set_nodelay(true)?;
         receiver.set_read_timeout(Some(PATIENCE))?;
         Ok(Self { sender, receiver, piece: vec![0; PIECE] })
     }
 
     fn exchange(&mut self) -> Result<usize> {
-        self.sender.write_all(&self.piece).context("writing through the cable")?;
-        self.receiver.read_exact(&mut self.piece).context("reading from the cable")?;
+        self.sender.write_all(&self.piece).context("writing through the veth pair")?;
+        self.receiver.read_exact(&mut self.piece).context("reading from the veth pair")?;
         Ok(1)
     }
 }

@@ -1,4 +1,4 @@
-//! The kernel's own measurement of each program (`BPF_ENABLE_STATS`), beside an empty program at the same place.
+//! The kernel's own measurement of each program (`BPF_ENABLE_STATS`), beside an empty program at the same point.
 //! What the kernel adds for measuring is in both, so that the difference is the program's body.
 //!
 //! Whichever program is the first of a packet pays for being so: caches are cold, and the packet's header may be new to
@@ -17,8 +17,8 @@ use anyhow::{Context as _, Result, ensure};
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
-use super::super::cable::{Cable, FAR, FAR_V4, INTERFACE, NEAR};
 use super::super::spread::{Aim, Goal, Spread};
+use super::super::veth_pair::{FAR, FAR_V4, INTERFACE, NEAR, VethPair};
 use super::iperf;
 use crate::bpf::{self, Insn, Runs, insn};
 
@@ -47,15 +47,15 @@ const DROPPING: Duration = Duration::from_secs(1);
 /// A mean of fewer runs says nothing.
 const RUNS_MIN: u64 = 1000;
 
-/// A place where both programs sit.
+/// A point where both programs sit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Place {
+pub(super) enum AttachPoint {
     Ingress,
     Egress,
     Drop,
 }
 
-impl Place {
+impl AttachPoint {
     pub(super) const ALL: [Self; 3] = [Self::Ingress, Self::Egress, Self::Drop];
 
     /// Where programs stand one behind the other.
@@ -77,7 +77,7 @@ impl Place {
     }
 }
 
-/// One kind of packets at one place.
+/// One kind of packets at one point.
 struct Row {
     what: &'static str,
     /// All rounds together.
@@ -94,8 +94,8 @@ struct Row {
 /// What was measured.
 pub(super) struct Programs(Vec<Row>);
 
-/// Programs of an agent's by their places. They outlive it.
-pub(super) type Held = BTreeMap<Place, OwnedFd>;
+/// Programs of an agent's by their points. They outlive it.
+pub(super) type AgentPrograms = BTreeMap<AttachPoint, OwnedFd>;
 
 /// Means of one round, nanoseconds a run.
 #[derive(Clone, Copy)]
@@ -108,33 +108,37 @@ struct Means {
 }
 
 /// Measures, and hands the programs on.
-pub(super) fn measure(cable: &Cable, rounds: u16, bar: &ProgressBar) -> Result<(Programs, Held)> {
-    let agent = cable.start_alone(FAR)?;
+pub(super) fn measure(
+    veth_pair: &VethPair,
+    rounds: u16,
+    bar: &ProgressBar,
+) -> Result<(Programs, AgentPrograms)> {
+    let agent = veth_pair.start_alone(FAR)?;
     let rule = format!(
         "nft 'table inet bench {{ chain in {{ type filter hook input priority 0; udp dport {DROPPED_PORT} drop; }}; }}'"
     );
-    cable.sh(FAR, &rule)?;
+    veth_pair.sh(FAR, &rule)?;
     let netcheck = of_process(agent.id())?;
-    let others = cable.lab.enter(FAR, Others::attach)??;
+    let others = veth_pair.lab.enter(FAR, Others::attach)??;
     let measuring = bpf::measure()?;
-    let mut all: BTreeMap<(usize, Place), Vec<Means>> = BTreeMap::new();
+    let mut all: BTreeMap<(usize, AttachPoint), Vec<Means>> = BTreeMap::new();
     for _ in 0..rounds {
         for (index, (_, _, traffic)) in TRAFFIC.iter().enumerate() {
             let before = read(&netcheck, &others)?;
-            traffic(cable)?;
+            traffic(veth_pair)?;
             let after = read(&netcheck, &others)?;
-            for (place, means) in means(&before, &after) {
-                all.entry((index, place)).or_default().push(means);
+            for (point, means) in means(&before, &after) {
+                all.entry((index, point)).or_default().push(means);
             }
         }
         bar.inc(1);
     }
     drop(measuring);
     drop(others);
-    cable.sh(FAR, "nft delete table inet bench")?;
-    Cable::stop_agent(agent)?;
-    let rows = TRAFFIC.iter().enumerate().map(|(index, (what, place, _))| {
-        let rounds = all.remove(&(index, *place)).with_context(|| format!("no packets: {what}"))?;
+    veth_pair.sh(FAR, "nft delete table inet bench")?;
+    VethPair::stop_agent(agent)?;
+    let rows = TRAFFIC.iter().enumerate().map(|(index, (what, point, _))| {
+        let rounds = all.remove(&(index, *point)).with_context(|| format!("no packets: {what}"))?;
         let spread = |of: fn(&Means) -> f64| Spread::of(rounds.iter().map(of).collect());
         let readers = |rounds: &[Means]| {
             let all: Option<Vec<[f64; 2]>> = rounds
@@ -156,22 +160,24 @@ pub(super) fn measure(cable: &Cable, rounds: u16, bar: &ProgressBar) -> Result<(
 }
 
 /// Makes packets for a while.
-type Traffic = fn(&Cable) -> Result<()>;
+type Traffic = fn(&VethPair) -> Result<()>;
 
 /// What is sent, and where it is looked at, from the far node.
-const TRAFFIC: [(&str, Place, Traffic); 5] = [
-    ("TCP, arriving", Place::Ingress, |cable| iperf(cable, "").map(drop)),
-    ("TCP, leaving", Place::Egress, |cable| iperf(cable, "--reverse").map(drop)),
-    ("UDP, 64 bytes, arriving", Place::Ingress, |cable| iperf(cable, SMALL).map(drop)),
-    ("UDP, 64 bytes, leaving", Place::Egress, |cable| iperf(cable, &format!("{SMALL} --reverse")).map(drop)),
-    ("UDP, dropped by a firewall", Place::Drop, send_to_be_dropped),
+const TRAFFIC: [(&str, AttachPoint, Traffic); 5] = [
+    ("TCP, arriving", AttachPoint::Ingress, |veth_pair| iperf(veth_pair, "").map(drop)),
+    ("TCP, leaving", AttachPoint::Egress, |veth_pair| iperf(veth_pair, "--reverse").map(drop)),
+    ("UDP, 64 bytes, arriving", AttachPoint::Ingress, |veth_pair| iperf(veth_pair, SMALL).map(drop)),
+    ("UDP, 64 bytes, leaving", AttachPoint::Egress, |veth_pair| {
+        iperf(veth_pair, &format!("{SMALL} --reverse")).map(drop)
+    }),
+    ("UDP, dropped by a firewall", AttachPoint::Drop, send_to_be_dropped),
 ];
 
 /// As many small packets as there can be.
 pub(super) const SMALL: &str = "--udp --bitrate 0 --length 64";
 
-fn send_to_be_dropped(cable: &Cable) -> Result<()> {
-    cable.lab.enter(NEAR, || -> Result<()> {
+fn send_to_be_dropped(veth_pair: &VethPair) -> Result<()> {
+    veth_pair.lab.enter(NEAR, || -> Result<()> {
         let socket = UdpSocket::bind(("0.0.0.0", 0))?;
         socket.connect((FAR_V4, DROPPED_PORT))?;
         let end = Instant::now() + DROPPING;
@@ -182,12 +188,12 @@ fn send_to_be_dropped(cable: &Cable) -> Result<()> {
     })?
 }
 
-/// What stands at the same places.
+/// What stands at the same points.
 struct Others {
     /// Behind all others.
-    empty: BTreeMap<Place, OwnedFd>,
+    empty: BTreeMap<AttachPoint, OwnedFd>,
     /// Before netcheck's and behind it.
-    readers: BTreeMap<Place, [OwnedFd; 2]>,
+    readers: BTreeMap<AttachPoint, [OwnedFd; 2]>,
     links: Vec<OwnedFd>,
 }
 
@@ -195,11 +201,11 @@ impl Others {
     /// In the caller's network namespace.
     fn attach() -> Result<Self> {
         let mut others = Self { empty: BTreeMap::new(), readers: BTreeMap::new(), links: Vec::new() };
-        for place in Place::ALL {
-            let Some(at) = place.of_chain() else {
+        for point in AttachPoint::ALL {
+            let Some(at) = point.of_chain() else {
                 let program = bpf::load(bpf::RAW_TRACEPOINT, &EMPTY)?;
                 others.links.push(bpf::attach_tracepoint(&program, "kfree_skb")?);
-                others.empty.insert(place, program);
+                others.empty.insert(point, program);
                 continue;
             };
             let empty = empty_classifier()?;
@@ -207,8 +213,8 @@ impl Others {
             others.links.push(bpf::attach(&reader, INTERFACE, at, 0)?);
             others.links.push(bpf::attach(&empty, INTERFACE, at, 0)?);
             others.links.push(bpf::attach(&first, INTERFACE, at, bpf::BEFORE)?);
-            others.empty.insert(place, empty);
-            others.readers.insert(place, [first, reader]);
+            others.empty.insert(point, empty);
+            others.readers.insert(point, [first, reader]);
         }
         Ok(others)
     }
@@ -220,7 +226,7 @@ pub(super) fn empty_classifier() -> Result<OwnedFd> {
 }
 
 /// The programs that a process holds.
-fn of_process(pid: u32) -> Result<Held> {
+fn of_process(pid: u32) -> Result<AgentPrograms> {
     let folder = format!("/proc/{pid}/fdinfo");
     let mut ids = BTreeSet::new();
     for entry in std::fs::read_dir(&folder).with_context(|| format!("reading {folder}"))? {
@@ -232,34 +238,38 @@ fn of_process(pid: u32) -> Result<Held> {
     for id in ids {
         let program = bpf::by_id(id)?;
         let name = bpf::runs(&program)?.name;
-        if let Some(place) = Place::ALL.into_iter().find(|place| place.program() == name) {
-            programs.insert(place, program);
+        if let Some(point) = AttachPoint::ALL.into_iter().find(|point| point.program() == name) {
+            programs.insert(point, program);
         }
     }
-    ensure!(programs.len() == Place::ALL.len(), "the agent holds only {} of its programs", programs.len());
+    ensure!(
+        programs.len() == AttachPoint::ALL.len(),
+        "the agent holds only {} of its programs",
+        programs.len()
+    );
     Ok(programs)
 }
 
 /// Of netcheck's, the empty one, and the readers.
-type Reading = BTreeMap<Place, (Runs, Runs, Option<[Runs; 2]>)>;
+type Reading = BTreeMap<AttachPoint, (Runs, Runs, Option<[Runs; 2]>)>;
 
-fn read(netcheck: &Held, others: &Others) -> Result<Reading> {
-    let all = |(&place, program)| {
-        let both = others.readers.get(&place);
+fn read(netcheck: &AgentPrograms, others: &Others) -> Result<Reading> {
+    let all = |(&point, program)| {
+        let both = others.readers.get(&point);
         let readers =
             both.map(|[first, reader]| Ok::<_, anyhow::Error>([bpf::runs(first)?, bpf::runs(reader)?]));
-        Ok((place, (bpf::runs(program)?, bpf::runs(&others.empty[&place])?, readers.transpose()?)))
+        Ok((point, (bpf::runs(program)?, bpf::runs(&others.empty[&point])?, readers.transpose()?)))
     };
     netcheck.iter().map(all).collect()
 }
 
-fn means(before: &Reading, after: &Reading) -> Vec<(Place, Means)> {
+fn means(before: &Reading, after: &Reading) -> Vec<(AttachPoint, Means)> {
     let mean = |before: &Runs, after: &Runs| {
         let runs = after.count - before.count;
         (runs >= RUNS_MIN).then(|| (runs, (after.time_ns - before.time_ns) as f64 / runs as f64))
     };
-    let places = before.iter().filter_map(|(place, before)| {
-        let after = after.get(place)?;
+    let points = before.iter().filter_map(|(point, before)| {
+        let after = after.get(point)?;
         let ((runs, netcheck), (_, empty)) = (mean(&before.0, &after.0)?, mean(&before.1, &after.1)?);
         let readers = match (&before.2, &after.2) {
             (Some(before), Some(after)) => {
@@ -267,9 +277,9 @@ fn means(before: &Reading, after: &Reading) -> Vec<(Place, Means)> {
             }
             _ => None,
         };
-        Some((*place, Means { runs, netcheck, empty, readers }))
+        Some((*point, Means { runs, netcheck, empty, readers }))
     });
-    places.collect()
+    points.collect()
 }
 
 impl Programs {

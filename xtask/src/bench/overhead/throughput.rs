@@ -1,4 +1,4 @@
-//! Throughput of the cable, with and without an agent's hooks at both of its ends, in turns.
+//! Throughput of the veth pair, with and without an agent's hooks at both of its ends, in turns.
 
 use std::fmt;
 
@@ -6,8 +6,8 @@ use anyhow::{Context as _, Result};
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
-use super::super::cable::{Cable, FAR, NEAR};
 use super::super::spread::{Aim, Goal, Spread};
+use super::super::veth_pair::{FAR, NEAR, VethPair};
 use super::iperf;
 use super::programs::SMALL;
 
@@ -39,18 +39,18 @@ struct Compared {
     ratio: Spread,
 }
 
-pub(super) fn measure(cable: &Cable, rounds: u16, bar: &ProgressBar) -> Result<Throughput> {
+pub(super) fn measure(veth_pair: &VethPair, rounds: u16, bar: &ProgressBar) -> Result<Throughput> {
     // What a first run pays is nobody's cost.
-    once(cable)?;
+    once(veth_pair)?;
     let mut pairs = Vec::new();
     for round in 0..rounds {
         // Each of them first in turns: what drifts goes to both.
         pairs.push(if round % 2 == 0 {
-            let without = once(cable)?;
-            (without, hooked(cable)?)
+            let without = once(veth_pair)?;
+            (without, hooked(veth_pair)?)
         } else {
-            let with = hooked(cable)?;
-            (once(cable)?, with)
+            let with = hooked(veth_pair)?;
+            (once(veth_pair)?, with)
         });
         bar.inc(1);
     }
@@ -66,19 +66,19 @@ pub(super) fn measure(cable: &Cable, rounds: u16, bar: &ProgressBar) -> Result<T
     })
 }
 
-fn hooked(cable: &Cable) -> Result<Run> {
-    let agents = [cable.start_alone(NEAR)?, cable.start_alone(FAR)?];
+fn hooked(veth_pair: &VethPair) -> Result<Run> {
+    let agents = [veth_pair.start_alone(NEAR)?, veth_pair.start_alone(FAR)?];
     // What they do once, at their start, is no packet's cost.
-    agents.iter().try_for_each(|agent| Cable::wait_idle(agent.id()))?;
-    let run = once(cable)?;
-    agents.into_iter().try_for_each(Cable::stop_agent)?;
+    agents.iter().try_for_each(|agent| VethPair::wait_idle(agent.id()))?;
+    let run = once(veth_pair)?;
+    agents.into_iter().try_for_each(VethPair::stop_agent)?;
     Ok(run)
 }
 
-fn once(cable: &Cable) -> Result<Run> {
+fn once(veth_pair: &VethPair) -> Result<Run> {
     let figure = |value: &Value| value.as_f64().context("iperf3's report lacks a sum");
-    let tcp = iperf(cable, "")?;
-    let udp = iperf(cable, SMALL)?;
+    let tcp = iperf(veth_pair, "")?;
+    let udp = iperf(veth_pair, SMALL)?;
     Ok(Run {
         gbit_per_s: figure(&tcp["sum_received"]["bits_per_second"])? / 1e9,
         packets_per_s: figure(&udp["sum"]["packets"])? / figure(&udp["sum"]["seconds"])?,

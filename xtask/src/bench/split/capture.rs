@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use netcheck_common::header::{DEFAULT_RESPONDER_PORT, FLAG_REPLY, HEADER_LEN, ProbeHeader};
 use netcheck_netlab::Process;
 
-use super::super::cable::{Cable, INTERFACE, NEAR};
+use super::super::veth_pair::{INTERFACE, NEAR, VethPair};
 
 /// How long it may take to begin and to end.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -54,9 +54,9 @@ pub(super) struct Captured {
 
 impl Capture {
     /// On return it captures.
-    pub(super) fn start(cable: &Cable) -> Result<Self> {
-        let file = cable.lab.state_dir().join("bench.pcap");
-        let log = cable.lab.log_path("tcpdump");
+    pub(super) fn start(veth_pair: &VethPair) -> Result<Self> {
+        let file = veth_pair.lab.state_dir().join("bench.pcap");
+        let log = veth_pair.lab.log_path("tcpdump");
         drop(std::fs::remove_file(&log));
         let filter = format!("icmp or udp port {DEFAULT_RESPONDER_PORT}");
         let target = file.display().to_string();
@@ -72,7 +72,7 @@ impl Capture {
             "--packet-buffered",
             &filter,
         ];
-        let mut process = cable.lab.spawn_in(NEAR, "tcpdump", &args, &[], "tcpdump")?;
+        let mut process = veth_pair.lab.spawn_in(NEAR, "tcpdump", &args, &[], "tcpdump")?;
         let deadline = Instant::now() + PATIENCE;
         loop {
             let said = std::fs::read_to_string(&log).unwrap_or_default();

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 use netcheck_netlab::Process;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::super::cable::{Cable, FAR, NEAR};
+use super::super::veth_pair::{FAR, NEAR, VethPair};
 
 /// How a host is kept from its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,13 +44,13 @@ impl Load {
     }
 
     /// Begins it, for the agents with these process ids.
-    pub(super) fn begin(self, cable: &Cable, near: u32, far: u32) -> Result<Loaded> {
+    pub(super) fn begin(self, veth_pair: &VethPair, near: u32, far: u32) -> Result<Loaded> {
         let over = Arc::new(AtomicBool::new(false));
         let mut loaded =
             Loaded { over: Arc::clone(&over), threads: Vec::new(), busy: None, quota: None, joins: false };
         let limited = |node: &str, agent: u32| -> Result<(Process, Quota)> {
             let quota = Quota::tenth_of_a_core()?;
-            let busy = cable.lab.spawn_in(node, "sh", &["-c", "while :; do :; done"], &[], "busy")?;
+            let busy = veth_pair.lab.spawn_in(node, "sh", &["-c", "while :; do :; done"], &[], "busy")?;
             quota.add(busy.id())?;
             quota.add(agent)?;
             Ok((busy, quota))

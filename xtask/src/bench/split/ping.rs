@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use netcheck_netlab::Process;
 
-use super::super::cable::{Cable, FAR_V4, NEAR};
+use super::super::veth_pair::{FAR_V4, NEAR, VethPair};
 use super::capture::Captured;
 
 /// How long it may take to end.
@@ -27,7 +27,7 @@ pub(super) struct Seen {
 }
 
 impl Ping {
-    pub(super) fn start(cable: &Cable, user_clock: bool, seconds: u64) -> Result<Self> {
+    pub(super) fn start(veth_pair: &VethPair, user_clock: bool, seconds: u64) -> Result<Self> {
         // In the capture they are distinguished by their size.
         let (name, payload_bytes) = if user_clock { ("ping-user", 57) } else { ("ping", 56) };
         let (deadline, size) = (seconds.to_string(), u16::to_string(&payload_bytes));
@@ -36,9 +36,9 @@ impl Ping {
             args.push("-U");
         }
         args.push(FAR_V4);
-        let log = cable.lab.log_path(name);
+        let log = veth_pair.lab.log_path(name);
         drop(std::fs::remove_file(&log));
-        let process = cable.lab.spawn_in(NEAR, "ping", &args, &[], name)?;
+        let process = veth_pair.lab.spawn_in(NEAR, "ping", &args, &[], name)?;
         Ok(Self { process, log, payload_bytes })
     }
 

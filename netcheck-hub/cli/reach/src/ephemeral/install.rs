@@ -31,14 +31,17 @@ impl Run {
             if stop() {
                 return Err(EphemeralError::Interrupted);
             }
-            let place = object.place.clone();
+            let object_ref = object.object_ref.clone();
             self.begun += 1;
-            let made =
-                place.api(&cluster.client).patch(&place.name, &params, &Patch::Apply(&object.body)).await;
+            let made = object_ref
+                .api(&cluster.client)
+                .patch(&object_ref.name, &params, &Patch::Apply(&object.body))
+                .await;
             made.map_err(|error| match error {
-                kube::Error::Api(status) => {
-                    EphemeralError::Refused { place: Box::new(place), message: status.message.clone() }
-                }
+                kube::Error::Api(status) => EphemeralError::Refused {
+                    object_ref: Box::new(object_ref),
+                    message: status.message.clone(),
+                },
                 error => api(error).into(),
             })?;
         }

@@ -18,8 +18,8 @@ pub(crate) struct Kind {
     pub(crate) stage: u8,
 }
 
-const fn kind(place: (&'static str, &'static str, &'static str, bool), stage: u8) -> Kind {
-    let (group, kind, plural, namespaced) = place;
+const fn kind(names: (&'static str, &'static str, &'static str, bool), stage: u8) -> Kind {
+    let (group, kind, plural, namespaced) = names;
     Kind { group, version: "v1", kind, plural, namespaced, stage }
 }
 
@@ -56,14 +56,14 @@ impl Kind {
 
 /// Which object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct ObjectRef {
     pub(crate) kind: &'static Kind,
     /// Empty where the kind is in no namespace.
     pub(crate) namespace: String,
     pub(crate) name: String,
 }
 
-impl Place {
+impl ObjectRef {
     pub(crate) fn api(&self, client: &Client) -> Api<DynamicObject> {
         let resource = self.kind.resource();
         if self.kind.namespaced {
@@ -74,7 +74,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ObjectRef {
     /// As in `daemonset netcheck/netcheck-agent`.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{} ", self.kind.kind.to_lowercase())?;

@@ -12,7 +12,7 @@ use rcgen::{
 };
 use serde_json::Value;
 
-use super::kind::{Kind, Place};
+use super::kind::{Kind, ObjectRef};
 use super::{RUN_LABEL, Settings};
 
 /// The chart, made by `cargo xtask chart ephemeral`.
@@ -30,7 +30,7 @@ const CERTIFICATES_AFTER: Duration = Duration::from_secs(7 * 24 * 3600);
 /// An object to be made.
 #[derive(Clone, Debug)]
 pub(crate) struct Object {
-    pub(crate) place: Place,
+    pub(crate) object_ref: ObjectRef,
     pub(crate) body: Value,
 }
 
@@ -78,7 +78,7 @@ pub(crate) fn objects(run: &str, namespace: &str, settings: &Settings) -> Result
     bodies.extend(secrets(run, namespace).map_err(|source| ManifestError::Certificates { source })?);
     bodies.iter_mut().for_each(|body| adjust(body, settings));
     let mut objects = bodies.into_iter().map(object).collect::<Result<Vec<_>, _>>()?;
-    objects.sort_by_key(|object| object.place.kind.stage);
+    objects.sort_by_key(|object| object.object_ref.kind.stage);
     Ok(objects)
 }
 
@@ -87,8 +87,9 @@ fn object(body: Value) -> Result<Object, ManifestError> {
     let kind = text(&body["kind"]);
     let Some(kind) = Kind::of(&kind) else { return Err(ManifestError::Kind { kind }) };
     let metadata = &body["metadata"];
-    let place = Place { kind, namespace: text(&metadata["namespace"]), name: text(&metadata["name"]) };
-    Ok(Object { place, body })
+    let object_ref =
+        ObjectRef { kind, namespace: text(&metadata["namespace"]), name: text(&metadata["name"]) };
+    Ok(Object { object_ref, body })
 }
 
 /// What flags say of the image.

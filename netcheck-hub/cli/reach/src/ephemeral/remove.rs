@@ -7,7 +7,7 @@ use kube::api::{DeleteParams, DynamicObject};
 use tokio::time::Instant;
 
 use super::PATIENCE;
-use super::kind::Place;
+use super::kind::ObjectRef;
 use crate::Cluster;
 
 /// How long objects of one stage may take to go: pods have up to half a minute to end.
@@ -19,7 +19,7 @@ const POLL: Duration = Duration::from_millis(200);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Removal {
     /// In the order in which they were made.
-    left: Vec<Place>,
+    left: Vec<ObjectRef>,
 }
 
 /// Why not everything is removed.
@@ -32,31 +32,31 @@ pub enum Stuck {
         source: Box<kube::Error>,
     },
     /// It refuses.
-    #[error("the API refuses to delete {place}: {message}")]
+    #[error("the API refuses to delete {object_ref}: {message}")]
     Refused {
         /// The first.
-        place: Box<Place>,
+        object_ref: Box<ObjectRef>,
         /// As the API says it.
         message: String,
     },
     /// It takes too long.
-    #[error("{place} is not gone after {} s{why}", GOING.as_secs())]
+    #[error("{object_ref} is not gone after {} s{why}", GOING.as_secs())]
     Stays {
         /// The first.
-        place: Box<Place>,
+        object_ref: Box<ObjectRef>,
         /// Finalizers, if there are any; begins with a comma.
         why: String,
     },
 }
 
 impl Removal {
-    pub(super) fn of(left: Vec<Place>) -> Self {
+    pub(super) fn of(left: Vec<ObjectRef>) -> Self {
         Self { left }
     }
 
     /// What is left, in the order in which it was made.
     #[must_use]
-    pub fn left(&self) -> &[Place] {
+    pub fn left(&self) -> &[ObjectRef] {
         &self.left
     }
 
@@ -66,33 +66,33 @@ impl Removal {
     /// See [`Stuck`]. What is left then can be tried again.
     pub async fn run(&mut self, cluster: &Cluster) -> Result<(), Stuck> {
         let mut refused = None;
-        let mut stages: Vec<u8> = self.left.iter().map(|place| place.kind.stage).collect();
+        let mut stages: Vec<u8> = self.left.iter().map(|object_ref| object_ref.kind.stage).collect();
         stages.dedup();
         for stage in stages.into_iter().rev() {
-            let of_stage: Vec<Place> =
-                self.left.iter().filter(|place| place.kind.stage == stage).cloned().collect();
+            let of_stage: Vec<ObjectRef> =
+                self.left.iter().filter(|object_ref| object_ref.kind.stage == stage).cloned().collect();
             let mut going = Vec::new();
-            for place in of_stage {
-                match delete(cluster, &place).await {
-                    Ok(true) => self.gone(&place),
-                    Ok(false) => going.push(place),
-                    Err(Stuck::Refused { place, message }) => {
-                        refused.get_or_insert(Stuck::Refused { place, message });
+            for object_ref in of_stage {
+                match delete(cluster, &object_ref).await {
+                    Ok(true) => self.gone(&object_ref),
+                    Ok(false) => going.push(object_ref),
+                    Err(Stuck::Refused { object_ref, message }) => {
+                        refused.get_or_insert(Stuck::Refused { object_ref, message });
                     }
                     Err(stuck) => return Err(stuck),
                 }
             }
             let deadline = Instant::now() + GOING;
-            for place in going {
-                wait(cluster, &place, deadline).await?;
-                self.gone(&place);
+            for object_ref in going {
+                wait(cluster, &object_ref, deadline).await?;
+                self.gone(&object_ref);
             }
         }
         refused.map_or(Ok(()), Err)
     }
 
-    fn gone(&mut self, place: &Place) {
-        self.left.retain(|left| left != place);
+    fn gone(&mut self, object_ref: &ObjectRef) {
+        self.left.retain(|left| left != object_ref);
     }
 }
 
@@ -119,29 +119,29 @@ async fn patiently<T, F: Future<Output = Result<T, kube::Error>>>(
 }
 
 /// Deletes; whether it is gone already.
-async fn delete(cluster: &Cluster, place: &Place) -> Result<bool, Stuck> {
-    let api = place.api(&cluster.client);
+async fn delete(cluster: &Cluster, object_ref: &ObjectRef) -> Result<bool, Stuck> {
+    let api = object_ref.api(&cluster.client);
     // What workloads made goes before they do.
     let params = DeleteParams::foreground();
-    match patiently(|| api.delete(&place.name, &params)).await? {
+    match patiently(|| api.delete(&object_ref.name, &params)).await? {
         Ok(_) => Ok(false),
         Err(status) if status.code == 404 => Ok(true),
         // A namespace that is going already.
         Err(status) if status.code == 409 => Ok(false),
         Err(status) => {
-            Err(Stuck::Refused { place: Box::new(place.clone()), message: status.message.clone() })
+            Err(Stuck::Refused { object_ref: Box::new(object_ref.clone()), message: status.message.clone() })
         }
     }
 }
 
-async fn wait(cluster: &Cluster, place: &Place, deadline: Instant) -> Result<(), Stuck> {
-    let api = place.api(&cluster.client);
+async fn wait(cluster: &Cluster, object_ref: &ObjectRef, deadline: Instant) -> Result<(), Stuck> {
+    let api = object_ref.api(&cluster.client);
     loop {
-        let found: Option<DynamicObject> = match patiently(|| api.get_opt(&place.name)).await? {
+        let found: Option<DynamicObject> = match patiently(|| api.get_opt(&object_ref.name)).await? {
             Ok(found) => found,
             Err(status) => {
-                let place = Box::new(place.clone());
-                return Err(Stuck::Refused { place, message: status.message.clone() });
+                let object_ref = Box::new(object_ref.clone());
+                return Err(Stuck::Refused { object_ref, message: status.message.clone() });
             }
         };
         let Some(found) = found else { return Ok(()) };
@@ -151,7 +151,7 @@ async fn wait(cluster: &Cluster, place: &Place, deadline: Instant) -> Result<(),
                 true => String::new(),
                 false => format!(", finalizers are {}", finalizers.join(", ")),
             };
-            return Err(Stuck::Stays { place: Box::new(place.clone()), why });
+            return Err(Stuck::Stays { object_ref: Box::new(object_ref.clone()), why });
         }
         tokio::time::sleep(POLL).await;
     }

@@ -146,8 +146,8 @@ impl Cluster {
     /// Asks for every right that the run needs, to remove as to install.
     async fn has_rights(&self, run: &Run) -> Result<(), EphemeralError> {
         let mut wanted: Vec<Right> = ASKED.to_vec();
-        for place in run.places() {
-            let kind = place.kind;
+        for object_ref in run.object_refs() {
+            let kind = object_ref.kind;
             for verb in DONE {
                 let right = (verb, kind.group, kind.plural, kind.namespaced);
                 if !wanted.contains(&right) {

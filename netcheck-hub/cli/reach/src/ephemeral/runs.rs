@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use kube::Api;
 use kube::api::{DynamicObject, ListParams};
 
-use super::kind::{KINDS, Kind, Place};
+use super::kind::{KINDS, Kind, ObjectRef};
 use super::{EphemeralError, MANAGER, NAMESPACE_ANNOTATION, RUN_LABEL, Removal};
 use crate::{Cluster, api, in_namespace, is_forbidden};
 
@@ -23,14 +23,14 @@ pub struct Found {
     /// When the first of its objects that are left was made, by the API server's clock.
     pub since: Option<SystemTime>,
     /// What there is of it, in the order in which it was made.
-    pub places: Vec<Place>,
+    pub object_refs: Vec<ObjectRef>,
 }
 
 impl Found {
     /// All of it, to be removed.
     #[must_use]
     pub fn removal(&self) -> Removal {
-        Removal::of(self.places.clone())
+        Removal::of(self.object_refs.clone())
     }
 }
 
@@ -61,7 +61,7 @@ impl Cluster {
             }
         }
         let mut found: Vec<Found> = found.into_values().collect();
-        found.iter_mut().for_each(|found| found.places.sort_by_key(|place| place.kind.stage));
+        found.iter_mut().for_each(|found| found.object_refs.sort_by_key(|object_ref| object_ref.kind.stage));
         Ok(found)
     }
 
@@ -83,8 +83,8 @@ impl Cluster {
         loop {
             let page = objects.list_metadata(&params).await.map_err(|error| match is_forbidden(&error) {
                 true => {
-                    let place = namespace.map(|namespace| format!(" {}", in_namespace(namespace)));
-                    let right = format!("list {}{}", kind.qualified(), place.unwrap_or_default());
+                    let within = namespace.map(|namespace| format!(" {}", in_namespace(namespace)));
+                    let right = format!("list {}{}", kind.qualified(), within.unwrap_or_default());
                     EphemeralError::Rights { rights: vec![right] }
                 }
                 false => api(error).into(),
@@ -105,7 +105,7 @@ impl Cluster {
 fn add(found: &mut BTreeMap<String, Found>, kind: &'static Kind, namespace: String, object: &DynamicObject) {
     let metadata = &object.metadata;
     let Some(run) = metadata.labels.as_ref().and_then(|labels| labels.get(RUN_LABEL)) else { return };
-    let place = Place {
+    let object_ref = ObjectRef {
         kind,
         namespace: if kind.namespaced { namespace.clone() } else { String::new() },
         name: metadata.name.clone().unwrap_or_default(),
@@ -115,11 +115,11 @@ fn add(found: &mut BTreeMap<String, Found>, kind: &'static Kind, namespace: Stri
         run: run.clone(),
         namespace,
         since: None,
-        places: Vec::new(),
+        object_refs: Vec::new(),
     });
     found.since = match (found.since, since) {
         (Some(one), Some(other)) => Some(one.min(other)),
         (one, other) => one.or(other),
     };
-    found.places.push(place);
+    found.object_refs.push(object_ref);
 }

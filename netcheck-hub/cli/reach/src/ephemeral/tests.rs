@@ -17,22 +17,22 @@ fn every_object_is_the_runs_own_and_two_runs_share_none() {
     for run in &runs {
         let mut stage = 0;
         for object in &run.objects {
-            let place = &object.place;
-            assert!(place.kind.stage >= stage, "{place} is made too late");
-            stage = place.kind.stage;
-            assert_eq!(object.body["metadata"]["labels"][RUN_LABEL], run.name(), "{place}");
+            let object_ref = &object.object_ref;
+            assert!(object_ref.kind.stage >= stage, "{object_ref} is made too late");
+            stage = object_ref.kind.stage;
+            assert_eq!(object.body["metadata"]["labels"][RUN_LABEL], run.name(), "{object_ref}");
             let text = object.body.to_string();
             for word in ["netcheck-runid", "netcheck-namespace", "46100", "46101", "46102", "Helm", "helm.sh"]
             {
-                assert!(!text.contains(word), "{word} in {place}");
+                assert!(!text.contains(word), "{word} in {object_ref}");
             }
-            if place.kind.kind == "Namespace" {
-                assert_eq!(place.name, "here");
+            if object_ref.kind.kind == "Namespace" {
+                assert_eq!(object_ref.name, "here");
                 continue;
             }
-            assert!(place.name.contains(run.name()), "{place}");
-            assert!(!place.kind.namespaced || place.namespace == "here", "{place}");
-            assert!(names.insert(place.to_string()), "{place} is there twice");
+            assert!(object_ref.name.contains(run.name()), "{object_ref}");
+            assert!(!object_ref.kind.namespaced || object_ref.namespace == "here", "{object_ref}");
+            assert!(names.insert(object_ref.to_string()), "{object_ref} is there twice");
         }
         assert_eq!(run.images(), ["registry.example/x:1"]);
         let all: String = run.objects.iter().map(|object| object.body.to_string()).collect();
@@ -49,7 +49,7 @@ fn nothing_is_to_be_removed_of_a_run_that_made_nothing() {
     assert_eq!(run.namespace(), run.name());
     assert!(run.removal().left().is_empty());
     run.begun = 3;
-    assert!(run.removal().left().iter().eq(run.places().take(3)));
+    assert!(run.removal().left().iter().eq(run.object_refs().take(3)));
 }
 
 fn pod(name: &str, node: &str, component: &str, status: &Value) -> Pod {

@@ -1,7 +1,7 @@
 //! Who is connected: so many in all, and so many from one address.
 //!
 //! Where there is no room, the oldest connection goes that has not proven itself, of whoever has most of them. So whoever
-//! holds many connections only ever drives out his own, and others always find a place. One that is proven (an agent's
+//! holds many connections only ever drives out his own, and others always find a slot. One that is proven (an agent's
 //! session that was admitted) is never driven out. Pure but for the lock.
 
 use std::collections::{BTreeMap, HashMap};
@@ -70,7 +70,7 @@ struct Entry {
 /// What happened at a door.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Connections that found no place.
+    /// Connections that found no slot.
     pub refused: u64,
     /// Connections that had to go for newer ones.
     pub evicted: u64,
@@ -86,23 +86,23 @@ struct Taken {
     counts: Counts,
 }
 
-/// All places of one door.
+/// All slots of one door.
 #[derive(Debug)]
-pub struct Places {
+pub struct Slots {
     limits: Limits,
     taken: Mutex<Taken>,
 }
 
-/// One connection's place; free again when it is dropped.
+/// One connection's slot; free again when it is dropped.
 #[derive(Debug)]
-pub struct Place {
-    places: Arc<Places>,
+pub struct Slot {
+    slots: Arc<Slots>,
     address: IpAddr,
     number: u64,
     out: CancellationToken,
 }
 
-impl Places {
+impl Slots {
     /// A door with nobody inside.
     #[must_use]
     pub fn new(limits: Limits) -> Arc<Self> {
@@ -121,9 +121,9 @@ impl Places {
         self.lock().counts
     }
 
-    /// A place for a connection from there; none where only proven ones could make room.
+    /// A slot for a connection from there; none where only proven ones could make room.
     #[must_use]
-    pub fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+    pub fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Slot> {
         let mut taken = self.lock();
         if !taken.make_room(address, &self.limits) {
             taken.counts.refused += 1;
@@ -136,7 +136,7 @@ impl Places {
         let out = CancellationToken::new();
         let entry = Entry { phase: Phase::Beginning, out: out.clone() };
         taken.by_address.entry(address).or_default().insert(number, entry);
-        Some(Place { places: Arc::clone(self), address, number, out })
+        Some(Slot { slots: Arc::clone(self), address, number, out })
     }
 
     fn lock(&self) -> MutexGuard<'_, Taken> {
@@ -195,7 +195,7 @@ impl Taken {
     }
 }
 
-impl Place {
+impl Slot {
     /// The connection has begun.
     pub fn begun(&self) {
         self.advance(Phase::Open);
@@ -207,7 +207,7 @@ impl Place {
     }
 
     fn advance(&self, phase: Phase) {
-        let mut taken = self.places.lock();
+        let mut taken = self.slots.lock();
         let entries = taken.by_address.get_mut(&self.address);
         let Some(entry) = entries.and_then(|entries| entries.get_mut(&self.number)) else { return };
         let before = entry.phase;
@@ -242,13 +242,13 @@ impl Place {
     /// What is admitted here.
     #[must_use]
     pub fn limits(&self) -> &Limits {
-        &self.places.limits
+        &self.slots.limits
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
-        self.places.lock().remove(self.address, self.number);
+        self.slots.lock().remove(self.address, self.number);
     }
 }
 
@@ -256,9 +256,9 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
-    fn places(connections: usize, from_one_address: usize, beginning: usize) -> Arc<Places> {
+    fn slots(connections: usize, from_one_address: usize, beginning: usize) -> Arc<Slots> {
         let second = Duration::from_secs(1);
-        Places::new(Limits { connections, from_one_address, beginning, begin: second, stall: second })
+        Slots::new(Limits { connections, from_one_address, beginning, begin: second, stall: second })
     }
 
     fn at(last: u8) -> IpAddr {
@@ -267,49 +267,49 @@ mod tests {
 
     #[test]
     fn whoever_holds_many_drives_out_his_own() {
-        let places = places(100, 3, 100);
-        let honest = places.enter(at(1)).unwrap();
+        let slots = slots(100, 3, 100);
+        let honest = slots.enter(at(1)).unwrap();
         honest.begun();
-        let many: Vec<Place> = (0..50).map(|_| places.enter(at(2)).unwrap()).collect();
-        let out: Vec<bool> = many.iter().map(Place::is_out).collect();
+        let many: Vec<Slot> = (0..50).map(|_| slots.enter(at(2)).unwrap()).collect();
+        let out: Vec<bool> = many.iter().map(Slot::is_out).collect();
         assert_eq!(out.iter().filter(|&&out| !out).count(), 3);
         assert!(out[..47].iter().all(|&out| out), "the oldest");
         assert!(!honest.is_out());
-        assert_eq!(places.counts(), Counts { refused: 0, evicted: 47 });
+        assert_eq!(slots.counts(), Counts { refused: 0, evicted: 47 });
         drop(many);
-        assert_eq!(places.lock().total, 1, "those that were driven out are not counted twice");
+        assert_eq!(slots.lock().total, 1, "those that were driven out are not counted twice");
     }
 
     #[test]
     fn a_full_door_lets_others_in_at_the_cost_of_the_busiest() {
-        let places = places(20, 20, 20);
-        let few: Vec<Place> = (0..2).map(|_| places.enter(at(1)).unwrap()).collect();
-        let many: Vec<Place> = (0..18).map(|_| places.enter(at(2)).unwrap()).collect();
-        many.iter().skip(5).for_each(Place::begun);
-        let newcomer = places.enter(at(3)).unwrap();
-        assert!(many[0].is_out() && !few.iter().any(Place::is_out) && !newcomer.is_out());
+        let slots = slots(20, 20, 20);
+        let few: Vec<Slot> = (0..2).map(|_| slots.enter(at(1)).unwrap()).collect();
+        let many: Vec<Slot> = (0..18).map(|_| slots.enter(at(2)).unwrap()).collect();
+        many.iter().skip(5).for_each(Slot::begun);
+        let newcomer = slots.enter(at(3)).unwrap();
+        assert!(many[0].is_out() && !few.iter().any(Slot::is_out) && !newcomer.is_out());
         // The same where only those are many that have not begun.
-        let slow = self::places(1_000, 1_000, 10);
-        let silent: Vec<Place> = (0..30).map(|_| slow.enter(at(2)).unwrap()).collect();
+        let slow = self::slots(1_000, 1_000, 10);
+        let silent: Vec<Slot> = (0..30).map(|_| slow.enter(at(2)).unwrap()).collect();
         let other = slow.enter(at(3)).unwrap();
-        assert_eq!(silent.iter().filter(|place| !place.is_out()).count(), 9);
+        assert_eq!(silent.iter().filter(|slot| !slot.is_out()).count(), 9);
         other.begun();
         assert_eq!(slow.lock().beginning, 9);
     }
 
     #[test]
     fn who_proved_himself_stays() {
-        let places = places(3, 2, 10);
-        let proven: Vec<Place> = (1..3).map(|last| places.enter(at(last)).unwrap()).collect();
-        proven.iter().for_each(Place::prove);
-        let open = places.enter(at(1)).unwrap();
+        let slots = slots(3, 2, 10);
+        let proven: Vec<Slot> = (1..3).map(|last| slots.enter(at(last)).unwrap()).collect();
+        proven.iter().for_each(Slot::prove);
+        let open = slots.enter(at(1)).unwrap();
         open.begun();
-        let newer = places.enter(at(1)).unwrap();
-        assert!(open.is_out() && !newer.is_out() && !proven.iter().any(Place::is_out));
+        let newer = slots.enter(at(1)).unwrap();
+        assert!(open.is_out() && !newer.is_out() && !proven.iter().any(Slot::is_out));
         newer.prove();
-        assert!(places.enter(at(1)).is_none() && places.enter(at(9)).is_none());
-        assert_eq!(places.counts().refused, 2);
+        assert!(slots.enter(at(1)).is_none() && slots.enter(at(9)).is_none());
+        assert_eq!(slots.counts().refused, 2);
         drop(newer);
-        assert!(places.enter(at(9)).is_some());
+        assert!(slots.enter(at(9)).is_some());
     }
 }

@@ -1,4 +1,4 @@
-//! Two nodes of a lab with a cable of their own between them, a veth pair, and agents that watch it.
+//! Two nodes of a lab with a veth pair of their own between them, and agents that watch it.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -42,19 +42,19 @@ pub(super) fn build(profile: Profile) -> Result<()> {
     tools::run(&mut cargo)
 }
 
-/// A lab with the cable in it. Everything goes with it.
-pub(super) struct Cable {
+/// A lab with the veth pair in it. Everything goes with it.
+pub(super) struct VethPair {
     pub(super) lab: Lab,
     profile: Profile,
 }
 
-impl Cable {
+impl VethPair {
     /// Raises it.
     pub(super) fn up(profile: Profile) -> Result<Self> {
         let lab = Lab::up(LabSpec { nodes: 2, ..LabSpec::named("bench") })?;
-        let cable = Self { lab, profile };
-        cable.connect(INTERFACE, NEAR_V4.parse()?, FAR_V4.parse()?)?;
-        Ok(cable)
+        let veth_pair = Self { lab, profile };
+        veth_pair.connect(INTERFACE, NEAR_V4.parse()?, FAR_V4.parse()?)?;
+        Ok(veth_pair)
     }
 
     /// Lays a veth pair between the nodes, of the same name at both ends.
@@ -91,11 +91,11 @@ impl Cable {
                 threads += 1;
             }
         }
-        ensure!(threads >= 2, "the ends of the cable have no threads of their own");
+        ensure!(threads >= 2, "the ends of the veth pair have no threads of their own");
         Ok(())
     }
 
-    /// Starts the agent of a node, which counts that node's drops alone, and waits until its hooks are on the cable.
+    /// Starts the agent of a node, which counts that node's drops alone, and waits until its hooks are on the veth pair.
     pub(super) fn start_agent(&self, node: &str, hub: &str) -> Result<Process> {
         let netns = format!("/run/netns/{}", self.lab.node(node)?.netns);
         let scope = fs::metadata(&netns).with_context(|| netns)?.ino().to_string();
