@@ -23,7 +23,7 @@ pub(crate) struct Candidate {
     /// Items of these that a kernel's report or an answer puts at it.
     pub(crate) proven: u32,
     /// Items of these about which a kernel is silent that would have reported them.
-    pub(crate) doubted: u32,
+    pub(crate) unreported: u32,
     /// Items of these for which it is an implausible explanation.
     pub(crate) odd: u32,
     /// What it explains if all is open, in nats.
@@ -43,7 +43,7 @@ impl Candidate {
             pattern,
             items: Vec::new(),
             proven: 0,
-            doubted: 0,
+            unreported: 0,
             odd: 0,
             worth: 0.0,
             rank: 0,
@@ -65,7 +65,7 @@ impl Candidate {
     pub(crate) fn take(&mut self, hit: Hit) {
         self.items.push(hit.item);
         self.proven += u32::from(hit.proof);
-        self.doubted += u32::from(hit.doubt);
+        self.unreported += u32::from(hit.unreported);
         self.odd += u32::from(hit.odd);
     }
 }
@@ -162,7 +162,7 @@ fn merge(mut all: Vec<Candidate>) -> Vec<Candidate> {
         match places.get(&candidate.items) {
             Some(&at) => {
                 let best = &mut kept[at];
-                if best.doubted == candidate.doubted && best.pattern == candidate.pattern {
+                if best.unreported == candidate.unreported && best.pattern == candidate.pattern {
                     best.equals.push(candidate.key);
                 }
             }
@@ -179,9 +179,9 @@ fn merge(mut all: Vec<Candidate>) -> Vec<Candidate> {
 /// extent, the plainest pattern and the lowest layer.
 pub(crate) fn structure(topology: &Topology, candidate: &Candidate) -> u32 {
     let all = u32::try_from(candidate.items.len()).unwrap_or(u32::MAX).max(1);
-    let doubt = candidate.doubted.saturating_mul(100) / all;
+    let unreported = candidate.unreported.saturating_mul(100) / all;
     let unproven = if candidate.proven == 0 { 50 } else { 50 - 50 * candidate.proven.min(all) / all };
-    2 * (doubt + unproven) + layer(topology, candidate.key.0) + candidate.plain_rank()
+    2 * (unreported + unproven) + layer(topology, candidate.key.0) + candidate.plain_rank()
 }
 
 /// Lower layers first. A node of which nothing is heard is rather down than cut off.

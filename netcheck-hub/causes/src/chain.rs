@@ -1,14 +1,14 @@
 //! What happens to the packets of one way under several causes. In: a way's steps, and of which causes they are. Out: the
 //! share that passes, that is lost where it was seen to be lost, and how often each cause was met.
 
-use crate::evidence::{Sight, Steps, bits};
+use crate::evidence::{LossSteps, Steps, bits};
 use crate::joint::{MOST, Manner, NOISE, PASSES, Part};
 
 /// How much less plausible a step is whose kernel would have reported it, beside one that is plain; an odd one beside that.
 const LESS: f64 = 0.1;
 /// What it costs an item if the kernel of its only explanation would have reported it, and did not; the same if it is the
 /// less plausible by far.
-const DOUBT: f64 = 2.0;
+const UNREPORTED: f64 = 2.0;
 const ODD: f64 = 8.0;
 
 /// What happens on a way.
@@ -19,7 +19,7 @@ pub(crate) struct Chain {
     /// It is lost where it was seen to be: at steps that are plausible, at such whose kernel would have reported it, at
     /// others.
     pub(crate) plain: f64,
-    pub(crate) doubted: f64,
+    pub(crate) unreported: f64,
     pub(crate) odd: f64,
     /// By cause.
     pub(crate) lost: [f64; MOST],
@@ -34,11 +34,11 @@ impl Chain {
     /// How probable it is that it is lost where it was seen to be, what counts so much of what was shared out, and what it
     /// costs that only implausible steps explain it.
     pub(crate) fn within(&self) -> (f64, f64, f64) {
-        let all = self.plain + self.doubted + self.odd;
+        let all = self.plain + self.unreported + self.odd;
         if self.plain > 0.05 * all {
-            ((self.plain + LESS * self.doubted + LESS * LESS * self.odd).min(1.0), 1.0, 0.0)
-        } else if self.plain + self.doubted > 0.05 * all {
-            ((self.plain / LESS + self.doubted + LESS * self.odd).min(1.0), 1.0 / LESS, DOUBT)
+            ((self.plain + LESS * self.unreported + LESS * LESS * self.odd).min(1.0), 1.0, 0.0)
+        } else if self.plain + self.unreported > 0.05 * all {
+            ((self.plain / LESS + self.unreported + LESS * self.odd).min(1.0), 1.0 / LESS, UNREPORTED)
         } else {
             let cost = if all < NOISE { 0.0 } else { ODD };
             (all.min(1.0), 1.0 / (LESS * LESS), cost)
@@ -48,7 +48,7 @@ impl Chain {
     /// A share of packets goes along a way.
     pub(crate) fn along(
         &mut self,
-        (way, (sight, may)): (usize, (Sight, Steps)),
+        (way, (loss_steps, may)): (usize, (LossSteps, Steps)),
         parts: &[Part],
         (by_port, dead): (bool, Option<usize>),
         share: f64,
@@ -76,8 +76,8 @@ impl Chain {
                 }
             }
             let here = survives * (1.0 - pass);
-            if sight.steps & bit != 0 {
-                let weight = match ((sight.doubt | may) & bit != 0, sight.odd & bit != 0) {
+            if loss_steps.steps & bit != 0 {
+                let weight = match ((loss_steps.unreported | may) & bit != 0, loss_steps.odd & bit != 0) {
                     (_, true) => LESS * LESS,
                     (true, false) => LESS,
                     (false, false) => 1.0,
@@ -85,7 +85,7 @@ impl Chain {
                 let best = if weight < LESS {
                     &mut self.odd
                 } else if weight < 1.0 {
-                    &mut self.doubted
+                    &mut self.unreported
                 } else {
                     &mut self.plain
                 };
@@ -96,7 +96,7 @@ impl Chain {
                     self.tried[number] += weight * here * f64::from(met.count_ones());
                 }
             }
-            if sight.steps & bit == 0 {
+            if loss_steps.steps & bit == 0 {
                 for (number, part) in parts.iter().enumerate().filter(|(_, part)| counted(part)) {
                     self.lost_else[number] += here * own[number] / rates;
                     self.tried_else[number] +=

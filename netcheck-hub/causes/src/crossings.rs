@@ -26,7 +26,7 @@ pub(crate) struct Hit {
     /// It was lost where the component is first met: a component that lets nothing through explains it.
     pub(crate) first: bool,
     /// Each step that explains it has a kernel that would have reported it.
-    pub(crate) doubt: bool,
+    pub(crate) unreported: bool,
     /// Each such step is implausible.
     pub(crate) odd: bool,
     /// Each such step is crossed in some clusters only.
@@ -231,19 +231,19 @@ impl<'a> Collector<'a> {
     }
 
     fn item(&mut self, at: u32, item: &Item) {
-        for (way, sight) in &item.ways {
+        for (way, loss_steps) in &item.ways {
             self.way(way);
             let number_of_way = self.ways;
             self.ways += 1;
             for number in std::mem::take(&mut self.touched) {
                 let crossed = std::mem::take(&mut self.steps[number as usize]);
-                let explained = crossed & sight.steps;
+                let explained = crossed & loss_steps.steps;
                 let suspect = &mut self.suspects[number as usize];
                 if self.each_way {
                     suspect.crossed.push(Crossed { way: number_of_way, steps: crossed });
                 }
                 let certain = crossed & !way.may();
-                if !item.guess && certain.trailing_zeros() < sight.steps.trailing_zeros() {
+                if !item.guess && certain.trailing_zeros() < loss_steps.steps.trailing_zeros() {
                     suspect.passed.push(item.kind);
                 }
                 if explained == 0 {
@@ -251,22 +251,22 @@ impl<'a> Collector<'a> {
                 }
                 // A kernel that reports and a program that answers are neither down nor cut off.
                 let whole = matches!(suspect.key.0, Component::Node(_) | Component::Cluster);
-                if whole && sight.proof != 0 {
+                if whole && loss_steps.proof != 0 {
                     continue;
                 }
                 let first = certain.trailing_zeros() >= explained.trailing_zeros();
                 let hit = Hit {
                     item: at,
                     first: first || suspect.key.0 == Component::Cluster,
-                    doubt: explained & !(sight.doubt | way.may()) == 0,
+                    unreported: explained & !(loss_steps.unreported | way.may()) == 0,
                     may: explained & !way.may() == 0,
-                    odd: explained & !sight.odd == 0,
-                    proof: explained & sight.proof != 0,
+                    odd: explained & !loss_steps.odd == 0,
+                    proof: explained & loss_steps.proof != 0,
                 };
                 match suspect.hits.last_mut() {
                     Some(last) if last.item == at => {
                         last.first |= hit.first;
-                        last.doubt &= hit.doubt;
+                        last.unreported &= hit.unreported;
                         last.odd &= hit.odd;
                         last.may &= hit.may;
                         last.proof |= hit.proof;

@@ -16,11 +16,11 @@ pub(crate) type Steps = u64;
 
 /// Where a loss may have been.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Sight {
+pub(crate) struct LossSteps {
     /// Steps at which it may have been lost.
     pub(crate) steps: Steps,
     /// Those of them whose kernel would have reported it, and did not.
-    pub(crate) doubt: Steps,
+    pub(crate) unreported: Steps,
     /// Those of these that are the less plausible ones by far.
     pub(crate) odd: Steps,
     /// Those of them that a kernel's report, or an answer, names.
@@ -36,12 +36,12 @@ pub(crate) struct View<'a> {
 
 impl View<'_> {
     /// Where it may have been lost; none where nothing is known.
-    pub(crate) fn sight(&self, loss: &Loss) -> Option<Sight> {
+    pub(crate) fn loss_steps(&self, loss: &Loss) -> Option<LossSteps> {
         let half = loss.direction;
-        let sight = match &loss.end {
+        let loss_steps = match &loss.end {
             End::Unknown => {
                 let steps = self.half(half);
-                half.map(|_| Sight { steps, ..Sight::default() })
+                half.map(|_| LossSteps { steps, ..LossSteps::default() })
             }
             End::Dropped(place) if !place.says_nothing() => self.dropped(place, half),
             // It is not said that this half was lost: what accompanies healthy work is met on a half that went well.
@@ -51,7 +51,7 @@ impl View<'_> {
             End::Answered { by, answer } => self.answered(*by, *answer),
             End::NotSent(errno) => self.not_sent(errno),
         };
-        sight.filter(|sight| sight.steps != 0)
+        loss_steps.filter(|loss_steps| loss_steps.steps != 0)
     }
 
     /// The steps of one half of the way, or all.
@@ -64,7 +64,7 @@ impl View<'_> {
         all.filter(|(at, step)| which(*at, step)).fold(0, |steps, (at, _)| steps | 1 << at)
     }
 
-    fn dropped(&self, place: &Place, half: Option<Direction>) -> Option<Sight> {
+    fn dropped(&self, place: &Place, half: Option<Direction>) -> Option<LossSteps> {
         let within = self.half(half);
         let here = |step: &Step| step.node(self.topology) == Some(place.node);
         let proof = within & self.steps(|_, step| here(step) && owns(place, step) == Part::Plain);
@@ -79,9 +79,9 @@ impl View<'_> {
         if place.stage == Stage::Neighbour {
             further |= bits(steps).fold(0, |steps, at| steps | self.until_next_kernel(at));
         }
-        let doubt = if proof == 0 { 0 } else { (rather | further) & !proof };
+        let unreported = if proof == 0 { 0 } else { (rather | further) & !proof };
         let proof = if place.stage == Stage::Neighbour || further & !steps != 0 { 0 } else { proof };
-        Some(Sight { steps: steps | further, doubt, odd: odd & !proof, proof })
+        Some(LossSteps { steps: steps | further, unreported, odd: odd & !proof, proof })
     }
 
     /// Steps before these whose fault shows at these: a tunnel's endpoint that sends wrongly is noticed where its packets
@@ -126,7 +126,7 @@ impl View<'_> {
         (place, missing): (&Place, Option<NodeIx>),
         half: Option<Direction>,
         turns: bool,
-    ) -> Option<Sight> {
+    ) -> Option<LossSteps> {
         let request = self.half(Some(Direction::Request));
         let reply = self.half(Some(Direction::Reply));
         let on_request = (half != Some(Direction::Reply)).then(|| self.position(place, request)).flatten();
@@ -143,14 +143,14 @@ impl View<'_> {
         let seen = if seen == 0 { 1 << from } else { seen };
         let afar = self.harm_from_afar(seen) | self.sent_elsewhere(from, seen);
         let odd = self.would_have_reported(seen) & seen;
-        let doubt = (odd | self.bridge_behind(place, seen)) & seen;
+        let unreported = (odd | self.bridge_behind(place, seen)) & seen;
         let afar = afar & !seen;
-        let (doubt, odd) = match (odd == seen, afar) {
+        let (unreported, odd) = match (odd == seen, afar) {
             (true, 0) => (0, 0),
             (true, _) => (odd, odd),
-            (false, _) => (doubt | afar, odd),
+            (false, _) => (unreported | afar, odd),
         };
-        Some(Sight { steps: seen | afar, doubt, odd, proof: 0 })
+        Some(LossSteps { steps: seen | afar, unreported, odd, proof: 0 })
     }
 
     /// A tunnel's endpoint or a translation that sends a packet to the wrong place: it was seen, and comes nowhere.
@@ -288,7 +288,7 @@ impl View<'_> {
         })
     }
 
-    fn answered(&self, by: Option<Endpoint>, answer: Answer) -> Option<Sight> {
+    fn answered(&self, by: Option<Endpoint>, answer: Answer) -> Option<LossSteps> {
         let request = self.half(Some(Direction::Request));
         let server = self.steps(|_, step| match step.component {
             Component::Server { endpoint, .. } => by.is_none_or(|by| by == endpoint),
@@ -308,16 +308,16 @@ impl View<'_> {
         match answer {
             Answer::Error => {
                 let server = if server == 0 { self.servers() } else { server };
-                Some(Sight { steps: server, proof: server, ..Sight::default() })
+                Some(LossSteps { steps: server, proof: server, ..LossSteps::default() })
             }
             Answer::Refused => {
                 let steps = request & server | rejecting;
-                Some(Sight { steps, proof: if by.is_some() { steps } else { 0 }, ..Sight::default() })
+                Some(LossSteps { steps, proof: if by.is_some() { steps } else { 0 }, ..LossSteps::default() })
             }
             Answer::Unreachable => {
                 let further = bits(rejecting).fold(0, |steps, at| steps | self.until_next_kernel(at));
-                let doubt = further & !rejecting;
-                Some(Sight { steps: rejecting | further, doubt, odd: doubt, proof: 0 })
+                let unreported = further & !rejecting;
+                Some(LossSteps { steps: rejecting | further, unreported, odd: unreported, proof: 0 })
             }
         }
     }
@@ -328,11 +328,11 @@ impl View<'_> {
 
     /// The source's kernel did not send it: its own doing, or the next kernel did not answer when its hardware address
     /// was asked for.
-    fn not_sent(&self, errno: &str) -> Option<Sight> {
+    fn not_sent(&self, errno: &str) -> Option<LossSteps> {
         let own = self.steps(|at, step| at == 0 && matches!(step.component, Component::Stack(_)));
         let further = if errno == "EHOSTUNREACH" { self.until_next_kernel(0) } else { 0 };
         let proof = if further == 0 { own } else { 0 };
-        Some(Sight { steps: own | further, proof, ..Sight::default() })
+        Some(LossSteps { steps: own | further, proof, ..LossSteps::default() })
     }
 }
 

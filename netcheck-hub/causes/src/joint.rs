@@ -12,7 +12,7 @@ use crate::cause::Pattern;
 use crate::chain::Chain;
 use crate::class::{Kinds, means};
 use crate::crossings::{Crossings, Suspect};
-use crate::evidence::{Sight, Steps, bits};
+use crate::evidence::{LossSteps, Steps, bits};
 use crate::symptoms::Item;
 
 /// Probes that are lost without a cause.
@@ -57,7 +57,7 @@ pub(crate) struct Joint<'a> {
     crossings: &'a Crossings,
     items: &'a [Item],
     kinds: &'a Kinds,
-    ways: Vec<(u32, Sight, Steps)>,
+    ways: Vec<(u32, LossSteps, Steps)>,
     /// Number of the first way, by item.
     first: Vec<usize>,
     /// Answered probes, by item: of several items of one group the first has them.
@@ -82,15 +82,15 @@ impl<'a> Joint<'a> {
             answered.push(if last == item.group { 0.0 } else { f64::from(item.answered) });
             last = item.group;
             let at = u32::try_from(at).unwrap_or(u32::MAX);
-            ways.extend(item.ways.iter().map(|(way, sight)| (at, *sight, way.may())));
+            ways.extend(item.ways.iter().map(|(way, loss_steps)| (at, *loss_steps, way.may())));
         }
         first.push(ways.len());
         Self { crossings, items, kinds, ways, first, answered }
     }
 
-    fn way(&self, number: usize) -> (Sight, Steps) {
-        let (_, sight, may) = self.ways[number];
-        (sight, may)
+    fn way(&self, number: usize) -> (LossSteps, Steps) {
+        let (_, loss_steps, may) = self.ways[number];
+        (loss_steps, may)
     }
 
     /// How many ways all items have.

@@ -114,7 +114,7 @@ pub(crate) fn bounds(crossings: &Crossings, items: &[Item]) -> Vec<(f64, u32)> {
 /// The rated cause that explains the open items best.
 pub(crate) fn best(input: &RateInput<'_>) -> Option<Rated> {
     let explained = |suspect: &Suspect| {
-        suspect.hits.iter().filter(|hit| !hit.doubt && input.open[hit.item as usize]).count()
+        suspect.hits.iter().filter(|hit| !hit.unreported && input.open[hit.item as usize]).count()
     };
     let suspects = &input.crossings.suspects;
     let mut best: Option<Rated> = None;
@@ -157,7 +157,7 @@ fn better(one: Rated, other: Rated) -> Rated {
     let (mut kept, dropped) =
         if one.candidate.rank <= other.candidate.rank { (one, other) } else { (other, one) };
     let (this, that) = (&kept.candidate, &dropped.candidate);
-    if this.items == that.items && this.doubted == that.doubted && this.pattern == that.pattern {
+    if this.items == that.items && this.unreported == that.unreported && this.pattern == that.pattern {
         let keys = std::iter::once(that.key).chain(that.equals.iter().copied());
         let keys: Vec<_> = keys.filter(|key| *key != this.key && !this.equals.contains(key)).collect();
         kept.candidate.equals.extend(keys);
@@ -255,6 +255,6 @@ fn of_suspect(input: &RateInput<'_>, suspect: &Suspect, mode: Mode) -> Option<Ra
         }
     }
     candidate.rank = structure(input.topology, &candidate);
-    let gain = gain - 2.0 * f64::from(candidate.doubted) - f64::from(candidate.rank) * 0.01;
+    let gain = gain - 2.0 * f64::from(candidate.unreported) - f64::from(candidate.rank) * 0.01;
     (gain > 0.0).then_some(Rated { candidate, mode, gain, cost })
 }

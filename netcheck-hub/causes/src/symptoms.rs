@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use foldhash::fast::FixedState;
 
 use crate::class::{Kind, Kinds};
-use crate::evidence::{Sight, Steps, View};
+use crate::evidence::{LossSteps, Steps, View};
 use crate::observation::{Group, Target};
 use crate::topology::{Endpoint, ServiceIx, Topology};
 use crate::way::{Route, Way, backends};
@@ -53,7 +53,7 @@ pub(crate) struct Item {
     /// It is dead, and none of its probes is in another group.
     pub(crate) sole: bool,
     /// It may have gone one of these ways.
-    pub(crate) ways: Vec<(Way, Sight)>,
+    pub(crate) ways: Vec<(Way, LossSteps)>,
     /// Not all of the ways are known to be crossed: answers do not speak for what is on one of them alone.
     pub(crate) guess: bool,
 }
@@ -143,19 +143,19 @@ fn siblings(groups: &[Group], bad: &[usize]) -> HashMap<Family, Siblings, FixedS
 /// A group whose way is known: an item for each place at which its losses may have been.
 fn known(topology: &Topology, group: &Group, item: &Item, items: &mut Vec<Item>) {
     let way = Route::of(topology, group).way(topology);
-    for (mut sight, lost, vague) in sights(&View { topology, way: &way }, group) {
+    for (mut loss_steps, lost, vague) in found_steps(&View { topology, way: &way }, group) {
         let nobody = way.nobody();
         // Who translates to an endpoint that the service no longer has is wrong, whatever else there is. A service that
         // nobody answers for is not answered. A kernel may still have dropped the packets earlier, and say so.
         let stale = if nobody == 0 { way.translations() } else { nobody };
-        let reported = sight.proof & !stale & !way.nodes_own();
+        let reported = loss_steps.proof & !stale & !way.nodes_own();
         if (is_gone(topology, group) || nobody != 0) && reported == 0 {
             // Of what nobody saw it may have been lost earlier.
-            let unseen = nobody != 0 && sight.steps.count_ones() as usize == way.steps.len();
-            let steps = if unseen { sight.steps } else { stale };
-            sight = Sight { steps, doubt: steps & !stale, ..Sight::default() };
+            let unseen = nobody != 0 && loss_steps.steps.count_ones() as usize == way.steps.len();
+            let steps = if unseen { loss_steps.steps } else { stale };
+            loss_steps = LossSteps { steps, unreported: steps & !stale, ..LossSteps::default() };
         }
-        items.push(Item { lost, vague, ways: vec![(way.clone(), sight)], ..item.clone() });
+        items.push(Item { lost, vague, ways: vec![(way.clone(), loss_steps)], ..item.clone() });
     }
 }
 
@@ -167,45 +167,46 @@ fn is_gone(topology: &Topology, group: &Group) -> bool {
 
 /// What is known of a group's losses, alike ones together. The lost ones of which nothing is known went the way of the
 /// others, where something is known of these.
-fn sights(view: &View<'_>, group: &Group) -> Vec<(Sight, u32, u32)> {
-    let mut sights: Vec<(Sight, u32)> = Vec::new();
+fn found_steps(view: &View<'_>, group: &Group) -> Vec<(LossSteps, u32, u32)> {
+    let mut found_steps: Vec<(LossSteps, u32)> = Vec::new();
     for loss in group.losses.iter().filter(|loss| loss.probes > 0) {
-        let Some(sight) = view.sight(loss) else { continue };
-        match sights.iter_mut().find(|(it, _)| *it == sight) {
+        let Some(loss_steps) = view.loss_steps(loss) else { continue };
+        match found_steps.iter_mut().find(|(it, _)| *it == loss_steps) {
             Some((_, probes)) => *probes += loss.probes,
-            None => sights.push((sight, loss.probes)),
+            None => found_steps.push((loss_steps, loss.probes)),
         }
     }
-    narrow(&mut sights);
+    narrow(&mut found_steps);
     // A single one of many losses may well have been a stray one, and its record a stray record.
-    let most = sights.iter().map(|(_, probes)| *probes).max().unwrap_or(0);
-    sights.retain(|(_, probes)| *probes > 1 || most < 3);
-    if sights.is_empty() {
+    let most = found_steps.iter().map(|(_, probes)| *probes).max().unwrap_or(0);
+    found_steps.retain(|(_, probes)| *probes > 1 || most < 3);
+    if found_steps.is_empty() {
         let all = u32::try_from(view.way.steps.len().min(64)).unwrap_or(64);
         let steps = Steps::MAX.checked_shr(64 - all).unwrap_or(0);
-        return vec![(Sight { steps, ..Sight::default() }, group.lost, 0)];
+        return vec![(LossSteps { steps, ..LossSteps::default() }, group.lost, 0)];
     }
-    let known: u32 = sights.iter().map(|(_, probes)| probes).sum();
-    let mut sights: Vec<(Sight, u32, u32)> =
-        sights.into_iter().map(|(sight, probes)| (sight, probes, 0)).collect();
-    if let Some(largest) = sights.iter_mut().max_by_key(|(sight, probes, _)| (*probes, *sight)) {
+    let known: u32 = found_steps.iter().map(|(_, probes)| probes).sum();
+    let mut found_steps: Vec<(LossSteps, u32, u32)> =
+        found_steps.into_iter().map(|(loss_steps, probes)| (loss_steps, probes, 0)).collect();
+    if let Some(largest) = found_steps.iter_mut().max_by_key(|(loss_steps, probes, _)| (*probes, *loss_steps))
+    {
         largest.2 = group.lost.saturating_sub(known);
         largest.1 += largest.2;
     }
-    sights
+    found_steps
 }
 
 /// What is known of one loss is known of another that is alike as far as it is known: the vaguer one is the same.
-fn narrow(sights: &mut Vec<(Sight, u32)>) {
-    sights.sort_by_key(|(sight, _)| (sight.steps.count_ones(), *sight));
-    let mut kept: Vec<(Sight, u32)> = Vec::with_capacity(sights.len());
-    for (sight, probes) in sights.drain(..) {
-        match kept.iter_mut().find(|(it, _)| it.steps & !sight.steps == 0) {
+fn narrow(found_steps: &mut Vec<(LossSteps, u32)>) {
+    found_steps.sort_by_key(|(loss_steps, _)| (loss_steps.steps.count_ones(), *loss_steps));
+    let mut kept: Vec<(LossSteps, u32)> = Vec::with_capacity(found_steps.len());
+    for (loss_steps, probes) in found_steps.drain(..) {
+        match kept.iter_mut().find(|(it, _)| it.steps & !loss_steps.steps == 0) {
             Some((_, of)) => *of += probes,
-            None => kept.push((sight, probes)),
+            None => kept.push((loss_steps, probes)),
         }
     }
-    *sights = kept;
+    *found_steps = kept;
 }
 
 /// A group of a service whose backend is not known.
@@ -222,7 +223,7 @@ fn unknown(topology: &Topology, group: &Group, of: &Siblings, item: &Item, items
         known(topology, group, item, items);
         return;
     }
-    let ways: Vec<(Way, Sight)> =
+    let ways: Vec<(Way, LossSteps)> =
         open.iter().flat_map(|&backend| one_way(topology, group, backend)).collect();
     let each = of.missed.is_empty()
         && group.class.fresh
@@ -238,11 +239,11 @@ fn unknown(topology: &Topology, group: &Group, of: &Siblings, item: &Item, items
     }
 }
 
-fn one_way(topology: &Topology, group: &Group, backend: Endpoint) -> Vec<(Way, Sight)> {
+fn one_way(topology: &Topology, group: &Group, backend: Endpoint) -> Vec<(Way, LossSteps)> {
     let way = Route::of(topology, group).to(backend).way(topology);
-    let sights = sights(&View { topology, way: &way }, group);
-    let most = sights.into_iter().max_by_key(|(sight, lost, _)| (*lost, *sight));
-    most.map(|(sight, ..)| (way, sight)).into_iter().collect()
+    let found_steps = found_steps(&View { topology, way: &way }, group);
+    let most = found_steps.into_iter().max_by_key(|(loss_steps, lost, _)| (*lost, *loss_steps));
+    most.map(|(loss_steps, ..)| (way, loss_steps)).into_iter().collect()
 }
 
 /// How probable it is that so many probes met one backend never.
