@@ -206,15 +206,16 @@ async fn of_pod(case: &v1::CulpritCase, at: &v1::LossLocation, ask: Ask) -> Opti
         };
         ends.push((own, peer));
     }
-    let others = case.pod_addresses.iter().take(ENDS);
-    let others: Vec<IpAddr> = others.filter_map(|other| convert::address("pod", other).ok()).collect();
+    let all = case.pod_addresses.iter().take(ENDS);
+    let all: Vec<IpAddr> = all.filter_map(|address| convert::address("pod", address).ok()).collect();
     // Files of the kernel, but many of them.
     tokio::task::spawn_blocking(move || {
         ends.into_iter().find_map(|(own, peer)| {
             let proc = Path::new("/proc");
             let Some(net) = PodNet::of(proc, own) else {
-                // It may have lost the address.
-                let net = others.iter().find_map(|other| PodNet::of(proc, *other))?;
+                // It may have lost the address. A service's is no pod's.
+                let net =
+                    all.iter().filter(|_| all.contains(&own)).find_map(|other| PodNet::of(proc, *other))?;
                 return Some(net.without(own));
             };
             net.unusable(own)

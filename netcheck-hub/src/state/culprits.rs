@@ -7,10 +7,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use netcheck_common::domain::{PathId, ProbeKind};
-use netcheck_proto::v1;
+use netcheck_proto::{convert, v1};
 
-use self::case::{case, far_end, others, receiver, sender, strayed};
+use self::case::{case, far_end, receiver, sender, strayed};
 use super::State;
+use netcheck_analysis::cluster::roster::Pod;
 use netcheck_analysis::evidence::locate::addressee;
 use netcheck_analysis::model::NodeIx;
 use netcheck_analysis::model::clock::SECOND_NS;
@@ -139,6 +140,10 @@ impl Culprits {
     }
 }
 
+fn addresses(pod: &Pod) -> Vec<Vec<u8>> {
+    pod.addresses.iter().map(|address| convert::address_bytes(*address)).collect()
+}
+
 fn place(at: &v1::LossLocation, probe: &Probe) -> Place {
     let v4 = probe.address.is_ipv4();
     (at.node.clone(), at.stage, at.interface.clone(), at.reason.clone(), probe.kind, v4)
@@ -219,7 +224,7 @@ impl State {
                     let returns = probe.target.backends <= 1;
                     if known.is_none_or(|known| returns && !known.returns) {
                         let mut wire = case(&probe, lost, &at, (session, *path));
-                        wire.pod_addresses = target_pod.map(|pod| others(pod, &probe)).unwrap_or_default();
+                        wire.pod_addresses = target_pod.map(addresses).unwrap_or_default();
                         places.insert(place, Case { losses, wire, source, path: *path, returns });
                     } else if let Some(known) = places.get_mut(&place) {
                         known.losses = losses;

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use netcheck_analysis::cluster::roster::{Owner, Pod};
+use netcheck_analysis::cluster::roster::Owner;
 use netcheck_analysis::evidence::Lost;
 use netcheck_analysis::plan::Probe;
 use netcheck_common::domain::PathId;
@@ -99,12 +99,6 @@ pub(super) fn case(
         packet_bytes: lost.sample.packet_bytes,
         pod_addresses: Vec::new(),
     }
-}
-
-/// Addresses of this pod but the one that is probed.
-pub(super) fn others(pod: &Pod, probe: &Probe) -> Vec<Vec<u8>> {
-    let others = pod.addresses.iter().filter(|address| **address != probe.address);
-    others.map(|address| convert::address_bytes(*address)).collect()
 }
 
 /// What the packet's two ends may be: as it was sent, as it left its node, as somebody saw it dropped. The sender's own
