@@ -20,12 +20,12 @@ const PER_CASE: usize = 2;
 
 /// Whether rules come into question at this place.
 pub(super) fn is_asked(case: &v1::CulpritCase) -> bool {
-    let Some(at) = &case.location else { return false };
-    layers(at).is_some()
+    layers(case).is_some()
 }
 
 /// Where probes that die at this place are to be marked; none where no rule can be what ends them.
-fn layers(at: &v1::LossLocation) -> Option<Vec<Layer>> {
+fn layers(case: &v1::CulpritCase) -> Option<Vec<Layer>> {
+    let at = case.location.as_ref()?;
     use v1::Stage::{
         BridgeForward, BridgeInput, BridgeOutput, BridgePostrouting, BridgePrerouting, Egress, Ingress,
         NetdevEgress, NetdevIngress, NetfilterForward, NetfilterInput, NetfilterOutput, NetfilterPostrouting,
@@ -35,7 +35,7 @@ fn layers(at: &v1::LossLocation) -> Option<Vec<Layer>> {
     let rejected = at.reason.contains("prohibited") || at.reason.contains("port unreachable");
     match at.stage() {
         // It did not go where it was sent, or was sent elsewhere: no rule ended it.
-        _ if strays(at) => Some(vec![Layer::Ip]),
+        _ if strays(case) => Some(vec![Layer::Ip]),
         NetfilterPrerouting | NetfilterInput | NetfilterForward | NetfilterOutput | NetfilterPostrouting => {
             Some(vec![Layer::Ip])
         }
@@ -56,9 +56,13 @@ fn layers(at: &v1::LossLocation) -> Option<Vec<Layer>> {
 
 /// Whether the packet came to where it was not sent, or its answer from where none was: a rule gave it another address than it
 /// should have, or kept a rule from giving it one.
-fn strays(at: &v1::LossLocation) -> bool {
-    let own_socket = at.stage() == v1::Stage::Socket && at.pod.is_empty();
-    own_socket || at.reason == UNTRANSLATED || at.reason == READDRESSED
+fn strays(case: &v1::CulpritCase) -> bool {
+    let Some(at) = case.location.as_ref() else { return false };
+    // Who answers in a pod's place answers under its address. What a service's address is made into is no stray.
+    let destinations: BTreeSet<&[u8]> =
+        case.flows.iter().map(|flow| flow.destination_address.as_slice()).collect();
+    let at_socket = at.stage() == v1::Stage::Socket && (at.pod.is_empty() || destinations.len() == 1);
+    at_socket || at.reason == UNTRANSLATED || at.reason == READDRESSED
 }
 
 /// What makes a backend's address of a service's is meant to.
@@ -72,7 +76,7 @@ pub(super) async fn find(cases: &[v1::CulpritCase], tracing: Tracing) -> Vec<Vec
     let mut all_layers = Vec::new();
     let mut marks = Vec::new();
     for case in cases {
-        let wanted = case.location.as_ref().and_then(layers);
+        let wanted = layers(case);
         marks.push(if wanted.is_some() { marks_of(case) } else { Vec::new() });
         for layer in wanted.into_iter().flatten() {
             if !all_layers.contains(&layer) {
@@ -92,11 +96,13 @@ pub(super) async fn find(cases: &[v1::CulpritCase], tracing: Tracing) -> Vec<Vec
         match &traced {
             Ok(ended) => {
                 let counts =
-                    |one: &&Ended| one.how != EndedBy::Altered || (strays(location) && !is_services(one));
+                    |one: &&Ended| one.how != EndedBy::Altered || (strays(case) && !is_services(one));
                 let culprits: Vec<_> =
                     ended[at].iter().filter(counts).take(PER_CASE).map(described).collect();
                 if culprits.is_empty() { unfound(location) } else { culprits }
             }
+            // What rules make of a packet is one reason of several: that nobody may look for them is no news.
+            Err(_) if strays(case) => Vec::new(),
             Err(Untraced::NotNow) => Vec::new(),
             Err(Untraced::Forbidden(mode)) => vec![unknown(match mode {
                 v1::ExplainRules::OnDemand => {

@@ -98,8 +98,9 @@ fn deny(shared: &mut Shared) -> Result<()> {
 
 fn clippy(_: &mut Shared) -> Result<()> {
     cargo(&format!("clippy {HOST} --all-targets -- -D warnings"))?;
-    cargo("clippy --package netcheck-agent --no-default-features --all-targets -- -D warnings")?;
-    cargo("clippy --package kubectl-netcheck --no-default-features --all-targets -- -D warnings")?;
+    // Both at once: their dependencies are looked at once.
+    let lean = "--package netcheck-agent --package kubectl-netcheck --no-default-features";
+    cargo(&format!("clippy {lean} --all-targets -- -D warnings"))?;
     ebpf::clippy()
 }
 

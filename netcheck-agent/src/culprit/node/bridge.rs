@@ -54,8 +54,11 @@ fn strayed(to: IpAddr, way: &Way, way_out: &str, link: &Port, links: &Links) -> 
     let family = if to.is_ipv4() { "ip" } else { "ip -6" };
     Some(v1::Culprit {
         kind: v1::CulpritKind::Route.into(),
-        object: format!("no route leads to {to} through {behind}, but {} through {way_out}", way.text),
-        text: format!("the pod is on this node, behind {behind}: what is for it leaves the node"),
+        object: format!(
+            "no route to the pods behind {behind}: {} through {way_out} takes what is for them",
+            way.text
+        ),
+        text: format!("{to} is a pod of this node, and what is for it leaves the node"),
         see: format!("{family} route get {to}; {family} addr show dev {behind}"),
         mend: format!(
             "the address of the pods' network on {behind} again, or the route; both are set by the CNI plugin when it \
@@ -203,7 +206,8 @@ mod tests {
         let links =
             Links { ports: vec![link(3, "cni0", PortSettings::default()), web.clone()], ..Links::default() };
         let found = strayed(to, &way(2), "eth0", &web, &links).unwrap();
-        let expected = "no route leads to 10.244.2.11 through cni0, but default via 172.30.0.1 through eth0";
+        let expected =
+            "no route to the pods behind cni0: default via 172.30.0.1 through eth0 takes what is for them";
         assert_eq!(found.object, expected);
         assert_eq!(strayed(to, &way(4), "vethweb", &web, &links), None, "it is routed to by its own link");
     }

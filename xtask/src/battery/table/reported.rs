@@ -130,7 +130,7 @@ pub(super) const ROWS: &[Row] = &[
     v4(on("web-n2", WRONG_GATEWAY, POD, &[at("n2", "reply", "", "")])).opens("place|target|backend n2|web-n2 IPv4?").by("route|neighbour n2 10.244.2.99"),
     only(Families::V6, on("web-n2", NO_IPV6_IN_POD, POD, &[at("n2", "request", "neighbour|send|routing|ingress", "")])).opens("place|target|backend n2|web-n2 IPv6?").by("n2 ipv6|IPv6|fd00"),
     // Bridges.
-    v4(on("n2", NO_BRIDGE_FILTER, TCP, &[at("n2", "reply", "", "")])).opens("place|service|target n2|web:80 IPv4?").by("sysctl n2 bridge-nf-call-iptables"),
+    v4(on("n2", NO_BRIDGE_FILTER, TCP, &[at("n2", "reply", "", "")])).opens("place|service|target n2|web:80 IPv4?").by("sysctl n2 bridge-nf-call-ip"),
     v4(on("n2", NO_BRIDGE_ADDRESS, POD, &[at("n2", "", "", "")])).opens("pod_network|place|node n2 IPv4?").by("route n2"),
     on("n2", LOCKED, POD, &[at("n2", "reply", "ingress", ""), at("n2", "request", "neighbour", "")]).opens("place|target|backend n2|web-n2").by("interface n2 vethweb-n2 locked"),
     v4(on("n2", WRONG_PORT, POD, &[at("n2", "request", "", "")])).opens("place|target|backend n2|web-n2 IPv4?").by("n2 vethvantage-n2"),
