@@ -62,6 +62,8 @@ struct Known {
 #[derive(Debug)]
 struct Asked {
     to: NodeIx,
+    /// Of the session that was asked: with another one comes no answer.
+    generation: u64,
     until_ns: i64,
     cases: Vec<Key>,
 }
@@ -152,16 +154,17 @@ fn place(at: &v1::LossLocation, probe: &Probe) -> Place {
 impl State {
     /// Asks about the places of open incidents that nothing is known of yet, or not any more.
     pub(crate) fn ask_culprits(&mut self, now_ns: i64) {
-        let late: Vec<u64> = self
-            .culprits
-            .out
-            .iter()
-            .filter(|(_, asked)| asked.until_ns <= now_ns)
-            .map(|(id, _)| *id)
-            .collect();
-        for asked in late.iter().filter_map(|id| self.culprits.out.remove(id)).collect::<Vec<_>>() {
+        let gone = |asked: &Asked| {
+            self.agent(asked.to).live.as_ref().is_none_or(|live| live.generation != asked.generation)
+        };
+        let late = self.culprits.out.iter().filter(|(_, asked)| asked.until_ns <= now_ns || gone(asked));
+        let late: Vec<(u64, bool)> = late.map(|(id, asked)| (*id, gone(asked))).collect();
+        for (id, gone) in late {
+            let Some(asked) = self.culprits.out.remove(&id) else { continue };
+            // Who comes back is asked again at once: the fault may be what broke the session.
+            let due_ns = if gone { now_ns } else { now_ns + SILENT_NS };
             for key in &asked.cases {
-                self.culprits.learn(key, Vec::new(), now_ns + SILENT_NS);
+                self.culprits.learn(key, Vec::new(), due_ns);
             }
         }
         let open: Vec<(String, Vec<PathOf>)> = self
@@ -244,7 +247,8 @@ impl State {
     fn ask_for_culprits(&mut self, to: NodeIx, mut cases: Vec<(Key, Case)>, now_ns: i64) {
         let agent = self.agent(to);
         // Who is not connected may be soon.
-        let Some(hello) = agent.hello.as_ref().filter(|_| agent.live.is_some()) else { return };
+        let Some((hello, live)) = agent.hello.as_ref().zip(agent.live.as_ref()) else { return };
+        let generation = live.generation;
         let on_demand = self.culprits.is_demanded(now_ns);
         let (name, can) = (agent.name.to_string(), hello.explain_rules());
         if can == v1::ExplainRules::Unspecified {
@@ -274,7 +278,7 @@ impl State {
             self.send(source, v1::session_response::Message::Expedite(v1::Expedite { path_ids }));
         }
         let cases = cases.into_iter().map(|(key, _)| key).collect();
-        self.culprits.out.insert(id, Asked { to, until_ns: now_ns + ANSWER_NS, cases });
+        self.culprits.out.insert(id, Asked { to, generation, until_ns: now_ns + ANSWER_NS, cases });
     }
 
     /// Takes an agent's answer.

@@ -74,6 +74,7 @@ fn explain_pattern(
         }
     }
     scatter(&mut chosen, left);
+    fold_backends(&mut chosen, &index);
     let describe = Describe { facts, index: &index, tallies: &tallies };
     let mut by_key: BTreeMap<String, Chosen> = BTreeMap::new();
     for one in chosen {
@@ -168,6 +169,25 @@ type Score = (bool, usize, Reverse<usize>, Reverse<u8>, Reverse<u8>);
 fn score(one: &Candidate) -> Score {
     let Cause { suspect, scope } = one.cause;
     (one.proven, one.covers.len(), Reverse(one.good), Reverse(suspect.rank()), Reverse(scope.rank()))
+}
+
+/// A pod that answers nobody answers no service's clients either: as a backend it is no cause of its own.
+fn fold_backends(chosen: &mut Vec<Chosen>, index: &Index) {
+    for at in (0..chosen.len()).rev() {
+        let Cause { suspect: Suspect::Backend(backend), scope } = chosen[at].cause else { continue };
+        let pod = format!("pod/{}", index.name(backend));
+        let explains = |one: &Chosen| {
+            let Cause { suspect: Suspect::Target(target), scope: of_pod } = one.cause else { return false };
+            let holds = of_pod.probe.is_none_or(|probe| scope.probe == Some(probe))
+                && of_pod.family.is_none_or(|family| scope.family == Some(family));
+            holds && index.name(target) == pod
+        };
+        if let Some(whole) = chosen.iter().position(explains) {
+            let backend = chosen.remove(at);
+            let whole = whole - usize::from(at < whole);
+            chosen[whole].bad.extend(backend.bad);
+        }
+    }
 }
 
 /// Makes one of what has nothing in common.

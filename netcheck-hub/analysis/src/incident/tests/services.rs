@@ -48,6 +48,30 @@ fn a_node_with_a_wrong_neighbour_entry_for_a_pod_is_one_cause() {
 }
 
 #[test]
+fn a_silent_pod_is_no_backend_beside() {
+    let to_pod = |fact: &Fact| &*fact.path.probe.target.id == "pod/default/pod-n2";
+    let met = |fact: &Fact| {
+        let service = fact.path.probe.target.kind == TargetKind::Service;
+        service && matches!(&*fact.source, "n1" | "n4")
+    };
+    let silent = || Symptom {
+        backend: Some("default/pod-n2".to_owned()),
+        towards: Some("n2".to_owned()),
+        ..timeout()
+    };
+    let seen = |fact: &Fact| {
+        let at = |interface: &str| {
+            let mut symptom = died("n2", Direction::Request, Stage::Ingress, "", "");
+            symptom.at.as_mut().unwrap().interface = interface.to_owned();
+            Symptom { at: symptom.at, ..silent() }
+        };
+        at(if *fact.source == *"n2" { "vethother" } else { "cni0" })
+    };
+    let one = World::plain(&SIX).breaks(to_pod, seen).breaks(met, |_| silent()).explain();
+    assert_eq!(one.len(), 1, "{:?}", kinds(&one));
+}
+
+#[test]
 fn a_policy_of_ipsec_is_no_answer_of_a_service() {
     let at = |reason| died("n2", Direction::Request, Stage::Socket, reason, "tcp_v4_rcv").at.unwrap();
     assert!(place::answered(&at("NO_SOCKET"), TargetKind::Service));
