@@ -32,6 +32,8 @@ struct Chosen {
     proven: bool,
     partial: bool,
     bad: BTreeSet<usize>,
+    /// What else it explains: what others were chosen for first.
+    besides: BTreeSet<usize>,
 }
 
 /// Explains all bad paths. The worst cause comes first.
@@ -74,7 +76,7 @@ fn explain_pattern(
         }
     }
     scatter(&mut chosen, left);
-    fold_backends(&mut chosen, &index);
+    fold_into_silent_pods(&mut chosen, &index);
     let describe = Describe { facts, index: &index, tallies: &tallies };
     let mut by_key: BTreeMap<String, Chosen> = BTreeMap::new();
     for one in chosen {
@@ -82,7 +84,7 @@ fn explain_pattern(
             std::collections::btree_map::Entry::Vacant(free) => {
                 free.insert(one);
             }
-            std::collections::btree_map::Entry::Occupied(mut same) => same.get_mut().bad.extend(one.bad),
+            std::collections::btree_map::Entry::Occupied(mut same) => same.get_mut().take(one),
         }
     }
     by_key
@@ -159,7 +161,13 @@ fn choose(
                 left.remove(number);
             });
             let bad = one.covers.iter().copied().collect();
-            chosen.push(Chosen { cause: one.cause, proven: one.proven, partial, bad });
+            chosen.push(Chosen {
+                cause: one.cause,
+                proven: one.proven,
+                partial,
+                bad,
+                besides: BTreeSet::new(),
+            });
         }
     }
 }
@@ -171,11 +179,19 @@ fn score(one: &Candidate) -> Score {
     (one.proven, one.covers.len(), Reverse(one.good), Reverse(suspect.rank()), Reverse(scope.rank()))
 }
 
-/// A pod that answers nobody answers no service's clients either: as a backend it is no cause of its own.
-fn fold_backends(chosen: &mut Vec<Chosen>, index: &Index) {
+/// A pod that answers nobody answers no service's clients either, and what is sent to it may be seen last before it: as a
+/// backend, or at the last hook that saw it, it is no cause of its own.
+fn fold_into_silent_pods(chosen: &mut Vec<Chosen>, index: &Index) {
     for at in (0..chosen.len()).rev() {
-        let Cause { suspect: Suspect::Backend(backend), scope } = chosen[at].cause else { continue };
-        let pod = format!("pod/{}", index.name(backend));
+        let one = &chosen[at];
+        let folds = match one.cause.suspect {
+            Suspect::Backend(_) => true,
+            Suspect::Place(_) => !one.proven,
+            _ => false,
+        };
+        let pods: BTreeSet<_> = one.bad.iter().map(|&number| index.items[number].pod).collect();
+        let Some(&pod) = pods.first().filter(|&&pod| folds && pod != 0 && pods.len() == 1) else { continue };
+        let (pod, scope) = (format!("pod/{}", index.name(pod)), one.cause.scope);
         let explains = |one: &Chosen| {
             let Cause { suspect: Suspect::Target(target), scope: of_pod } = one.cause else { return false };
             let holds = of_pod.probe.is_none_or(|probe| scope.probe == Some(probe))
@@ -183,10 +199,18 @@ fn fold_backends(chosen: &mut Vec<Chosen>, index: &Index) {
             holds && index.name(target) == pod
         };
         if let Some(whole) = chosen.iter().position(explains) {
-            let backend = chosen.remove(at);
+            let folded = chosen.remove(at);
             let whole = whole - usize::from(at < whole);
-            chosen[whole].bad.extend(backend.bad);
+            chosen[whole].besides.extend(folded.bad);
         }
+    }
+}
+
+impl Chosen {
+    /// Another cause that is told in the same words.
+    fn take(&mut self, other: Self) {
+        self.bad.extend(other.bad);
+        self.besides.extend(other.besides);
     }
 }
 
@@ -210,16 +234,18 @@ fn scatter(chosen: &mut Vec<Chosen>, left: BTreeSet<usize>) {
     }
     if !bad.is_empty() {
         let cause = Cause { suspect: Suspect::Scattered, scope: Scope::default() };
-        chosen.push(Chosen { cause, proven: false, partial: true, bad });
+        chosen.push(Chosen { cause, proven: false, partial: true, bad, besides: BTreeSet::new() });
     }
 }
 
 fn described(describe: &Describe<'_>, key: String, one: &Chosen) -> Explained {
     let items = || one.bad.iter().map(|&number| &describe.index.items[number]);
-    let paths: Vec<usize> = items().map(|item| item.fact).collect();
+    let besides = one.besides.iter().map(|&number| describe.index.items[number].fact);
+    let own: Vec<usize> = items().map(|item| item.fact).collect();
+    let paths: Vec<usize> = own.iter().copied().chain(besides).collect::<BTreeSet<_>>().into_iter().collect();
     let symptoms = || paths.iter().filter_map(|&at| describe.facts[at].symptom.as_ref());
     let contradictions = describe.contradictions(&one.cause, &one.bad);
-    let mut targets = paths.iter().map(|&at| describe.facts[at].path.probe.target.kind);
+    let mut targets = own.iter().map(|&at| describe.facts[at].path.probe.target.kind);
     let target = match one.cause.suspect {
         // Not only its pods are out of reach.
         Suspect::Loop(_) => targets.find(|kind| *kind == TargetKind::Node),
