@@ -8,6 +8,9 @@
 //! between two traces there is a pause.
 
 mod filter;
+#[cfg(test)]
+#[path = "../../proto/src/shell/forms.rs"]
+mod forms;
 pub(crate) mod nft;
 mod node;
 

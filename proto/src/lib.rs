@@ -3,7 +3,7 @@
 //! ([`cost`], [`codec`]), and cut to size ([`parts`]).
 //!
 //! What its readers have in common stands here too: what things are called ([`words`]), messages as JSON ([`json`], [`api`]), and
-//! how bad usage ends ([`usage`]), how people say instants ([`instant`]).
+//! how bad usage ends ([`usage`]), how people say instants ([`instant`]), and how names stand in commands ([`shell`]).
 
 pub mod agent;
 #[cfg(feature = "json")]
@@ -16,6 +16,7 @@ pub mod instant;
 #[cfg(feature = "json")]
 pub mod json;
 pub mod parts;
+pub mod shell;
 pub mod text;
 pub mod usage;
 pub mod words;

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use netcheck_common::domain::{READDRESSED, UNTRANSLATED};
+use netcheck_proto::shell::word;
 use netcheck_proto::{convert, v1};
 
 use super::nft::family_name;
@@ -27,9 +28,9 @@ pub(super) fn is_asked(case: &v1::CulpritCase) -> bool {
 fn layers(case: &v1::CulpritCase) -> Option<Vec<Layer>> {
     let at = case.location.as_ref()?;
     use v1::Stage::{
-        BridgeForward, BridgeInput, BridgeOutput, BridgePostrouting, BridgePrerouting, Egress, Ingress,
-        NetdevEgress, NetdevIngress, NetfilterForward, NetfilterInput, NetfilterOutput, NetfilterPostrouting,
-        NetfilterPrerouting, Send, Unspecified,
+        Application, BridgeForward, BridgeInput, BridgeOutput, BridgePostrouting, BridgePrerouting, Egress,
+        Ingress, Neighbour, NetdevEgress, NetdevIngress, NetfilterForward, NetfilterInput, NetfilterOutput,
+        NetfilterPostrouting, NetfilterPrerouting, Qdisc, Routing, Send, Socket, Unspecified, Wire,
     };
     let filtered = at.reason.is_empty() || at.reason == "EPERM" || at.reason == "NETFILTER_DROP";
     let rejected = at.reason.contains("prohibited") || at.reason.contains("port unreachable");
@@ -50,7 +51,8 @@ fn layers(case: &v1::CulpritCase) -> Option<Vec<Layer>> {
             let device = (!at.interface.is_empty()).then(|| Layer::Device(at.interface.clone()));
             Some([Layer::Ip, Layer::Bridge].into_iter().chain(device).collect())
         }
-        _ => None,
+        NetdevIngress | NetdevEgress | Ingress | Egress | Send | Unspecified | Routing | Neighbour
+        | Qdisc | Wire | Socket | Application => None,
     }
 }
 
@@ -166,7 +168,8 @@ fn described(ended: &Ended) -> v1::Culprit {
     let owner = owner(table, chain, &rule.comment);
     let iptables = is_iptables(*family, table);
     let tool = if *family == 10 { "ip6tables" } else { "iptables" };
-    let by_iptables = if iptables { format!(" (or: {tool} -t {table} -S {chain})") } else { String::new() };
+    let by_iptables =
+        if iptables { format!(" # or: {tool} -t {table} -S {}", word(chain)) } else { String::new() };
     let led = match through.as_slice() {
         [] => String::new(),
         chains => format!(", which {} led to", chains.join(" → ")),
@@ -180,10 +183,14 @@ fn described(ended: &Ended) -> v1::Culprit {
             EndedBy::Stolen => " keeps it, for another interface or to answer itself",
             EndedBy::Altered => " makes another packet of it",
         };
-        (v1::CulpritKind::FilterRule, format!("rule {handle} of {place}{led}{does}"), rule.text)
+        (v1::CulpritKind::FilterRule, format!("rule with handle {handle} of {place}{led}{does}"), rule.text)
     };
+    // nft(8) has no way to write other names.
+    let sayable = sayable(table) && sayable(chain);
     let mend = match (owner, *handle) {
         (Some(owner), _) => owner.mend.to_owned(),
+        (None, 0) if !sayable => "a rule of that chain that accepts it, or another policy".to_owned(),
+        (None, _) if !sayable => "unless it is meant, the program that set it must take it back".to_owned(),
         (None, 0) => format!(
             "a rule of that chain that accepts it, or: nft chain {name} {table} {chain} '{{ policy accept; }}'"
         ),
@@ -203,7 +210,11 @@ fn described(ended: &Ended) -> v1::Culprit {
             None if iptables => "iptables-nft".to_owned(),
             None => String::new(),
         },
-        see: format!("nft -a list chain {name} {table} {chain}{by_iptables}"),
+        see: if sayable {
+            format!("nft -a list chain {name} {table} {chain}{by_iptables}")
+        } else {
+            "nft -a list ruleset".to_owned()
+        },
         mend,
         certainty: certainty.into(),
         rule: Some(v1::FilterRule {
@@ -216,6 +227,13 @@ fn described(ended: &Ended) -> v1::Culprit {
     }
 }
 
+/// Whether nft(8) reads a name where a table or a chain is named (`string` in its scanner.l).
+fn sayable(name: &str) -> bool {
+    let letter = |letter: char| letter.is_ascii_alphabetic() || "_.".contains(letter);
+    name.starts_with(letter)
+        && name.chars().all(|one| letter(one) || one.is_ascii_digit() || "/-".contains(one))
+}
+
 /// No rule of nftables dropped a probe while it was watched.
 fn unfound(at: &v1::LossLocation) -> Vec<v1::Culprit> {
     let observed = at.certainty() == v1::Certainty::Observed;
@@ -224,37 +242,116 @@ fn unfound(at: &v1::LossLocation) -> Vec<v1::Culprit> {
         // That no rule did it is no news where nothing said that one had.
         return Vec::new();
     }
-    let legacy = legacy_tables();
-    if legacy.is_empty() {
-        return vec![unknown("no rule of nftables ended a probe within the 2 s that were watched")];
+    match legacy_chain(at.stage()).and_then(|(chain, tables)| legacy(chain, tables, &legacy_tables())) {
+        Some(culprit) => vec![culprit],
+        None => vec![unknown("no rule of nftables ended a probe within the 2 s that were watched")],
     }
-    let chain = match at.stage() {
-        v1::Stage::NetfilterPrerouting => "PREROUTING",
-        v1::Stage::NetfilterInput => "INPUT",
-        v1::Stage::NetfilterOutput | v1::Stage::Send => "OUTPUT",
-        v1::Stage::NetfilterPostrouting => "POSTROUTING",
-        _ => "FORWARD",
+}
+
+/// The chain of iptables-legacy that belongs to a stage, and the tables that have it (iptables(8)).
+const fn legacy_chain(stage: v1::Stage) -> Option<(&'static str, &'static [&'static str])> {
+    use v1::Stage::{
+        Application, BridgeForward, BridgeInput, BridgeOutput, BridgePostrouting, BridgePrerouting, Egress,
+        Ingress, Neighbour, NetdevEgress, NetdevIngress, NetfilterForward, NetfilterInput, NetfilterOutput,
+        NetfilterPostrouting, NetfilterPrerouting, Qdisc, Routing, Send, Socket, Unspecified, Wire,
     };
-    let tables = legacy.into_iter().collect::<Vec<_>>().join(", ");
-    vec![v1::Culprit {
+    Some(match stage {
+        NetfilterPrerouting => ("PREROUTING", &["raw", "mangle", "nat"]),
+        NetfilterInput => ("INPUT", &["mangle", "nat", "filter", "security"]),
+        NetfilterForward => ("FORWARD", &["mangle", "filter", "security"]),
+        NetfilterOutput | Send => ("OUTPUT", &["raw", "mangle", "nat", "filter", "security"]),
+        NetfilterPostrouting => ("POSTROUTING", &["mangle", "nat"]),
+        // It has none there (of a bridge's own, ebtables has), or nobody knows which.
+        BridgePrerouting | BridgeInput | BridgeForward | BridgeOutput | BridgePostrouting | NetdevIngress
+        | NetdevEgress | Ingress | Egress | Unspecified | Routing | Neighbour | Qdisc | Wire | Socket
+        | Application => return None,
+    })
+}
+
+/// What may have done it. `present`: the tables that the kernel has, each with the tool that lists it.
+fn legacy(chain: &str, tables: &[&str], present: &BTreeSet<(&str, String)>) -> Option<v1::Culprit> {
+    let with_chain = || present.iter().filter(|(_, table)| tables.contains(&table.as_str()));
+    let listed: Vec<String> =
+        with_chain().map(|(tool, table)| format!("{tool} -t {table} -nvL {chain}")).collect();
+    let names: BTreeSet<&str> = with_chain().map(|(_, table)| table.as_str()).collect();
+    (!listed.is_empty()).then(|| v1::Culprit {
         kind: v1::CulpritKind::FilterLegacy.into(),
-        object: format!("iptables-legacy, in or below chain {chain} (tables: {tables})"),
+        object: format!(
+            "iptables-legacy, in or below chain {chain} (tables: {})",
+            names.into_iter().collect::<Vec<_>>().join(", ")
+        ),
         text: "nftables dropped nothing, and the kernel does not trace iptables-legacy".to_owned(),
-        see: format!("iptables-legacy -nvL {chain}; ip6tables-legacy -nvL {chain}"),
+        see: listed.join("; "),
         mend: "watch whose packet counter rises while probes are lost".to_owned(),
         certainty: v1::Certainty::Inferred.into(),
         ..Default::default()
-    }]
+    })
 }
 
-/// Tables of iptables-legacy that the kernel has in this network namespace.
-fn legacy_tables() -> BTreeSet<String> {
-    let files = ["/proc/self/net/ip_tables_names", "/proc/self/net/ip6_tables_names"];
-    let texts = files.iter().filter_map(|file| std::fs::read_to_string(file).ok());
-    texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
+/// Tables of iptables-legacy that the kernel has in this network namespace, each with its tool.
+fn legacy_tables() -> BTreeSet<(&'static str, String)> {
+    let files = [("ip_tables_names", "iptables-legacy"), ("ip6_tables_names", "ip6tables-legacy")];
+    let of = |(file, tool): (&str, &'static str)| {
+        let text = std::fs::read_to_string(format!("/proc/self/net/{file}")).unwrap_or_default();
+        text.lines().map(|table| (tool, table.to_owned())).collect::<Vec<_>>()
+    };
+    files.into_iter().flat_map(of).collect()
 }
 
 /// Nobody knows, and why.
 fn unknown(why: &str) -> v1::Culprit {
     v1::Culprit { kind: v1::CulpritKind::Untold.into(), text: why.to_owned(), ..Default::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::culprit::forms::{commands, pasteable};
+
+    fn ended(family: u8, table: &str, chain: &str, handle: u64) -> v1::Culprit {
+        described(&Ended {
+            family,
+            table: table.to_owned(),
+            chain: chain.to_owned(),
+            handle,
+            how: EndedBy::Drop,
+            through: Vec::new(),
+            rule: None,
+        })
+    }
+
+    #[test]
+    fn a_rule_is_named_by_its_handle_with_commands_that_can_be_pasted() {
+        let found = ended(2, "filter", "INPUT", 7);
+        assert_eq!(found.object, "rule with handle 7 of chain INPUT in table ip filter");
+        assert_eq!(found.see, "nft -a list chain ip filter INPUT # or: iptables -t filter -S INPUT");
+        for (table, chain, handle) in
+            [("filter", "cali-INPUT", 0), ("x", "in", 3), ("x", "a;flush ruleset", 3), ("1", "in", 0)]
+        {
+            let found = ended(10, table, chain, handle);
+            pasteable(&found.see);
+            commands(&found.mend).into_iter().for_each(pasteable);
+        }
+        assert_eq!(ended(1, "x", "a;flush ruleset", 3).see, "nft -a list ruleset");
+    }
+
+    #[test]
+    fn tables_of_iptables_legacy_are_listed_where_they_have_the_chain() {
+        let of = |tool, table: &str| (tool, table.to_owned());
+        let present = BTreeSet::from([
+            of("iptables-legacy", "nat"),
+            of("ip6tables-legacy", "mangle"),
+            of("iptables-legacy", "filter"),
+        ]);
+        let named = |stage| legacy_chain(stage).and_then(|(chain, tables)| legacy(chain, tables, &present));
+        let found = named(v1::Stage::NetfilterPrerouting).unwrap();
+        assert_eq!(found.object, "iptables-legacy, in or below chain PREROUTING (tables: mangle, nat)");
+        assert_eq!(
+            found.see,
+            "ip6tables-legacy -t mangle -nvL PREROUTING; iptables-legacy -t nat -nvL PREROUTING"
+        );
+        pasteable(&found.see);
+        assert_eq!(named(v1::Stage::BridgeForward), None);
+        assert_eq!(legacy("FORWARD", &["security"], &present), None);
+    }
 }

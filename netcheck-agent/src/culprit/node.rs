@@ -13,9 +13,9 @@ mod program;
 mod queue;
 mod route;
 mod sockets;
+mod sysctl;
 mod xfrm;
 
-use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -24,6 +24,7 @@ use netcheck_proto::{convert, v1};
 
 use pod::PodNet;
 use program::Hook;
+use sysctl::{SYSCTLS, bridge_unfiltered, connections, forwarding, ipv6_disabled, number, reverse_path};
 
 /// Looks for what did it at one place. None where nothing fits.
 pub(super) async fn find(case: &v1::CulpritCase) -> Option<v1::Culprit> {
@@ -167,7 +168,22 @@ async fn named(case: &v1::CulpritCase, at: &v1::LossLocation) -> Option<v1::Culp
             let (kind, port) = target_port(case)?;
             sockets::find(kind, port).await
         }
-        _ => None,
+        // Of rules the trace knows (`filter`), of a pod its own network.
+        v1::Stage::NetfilterPrerouting
+        | v1::Stage::NetfilterInput
+        | v1::Stage::NetfilterForward
+        | v1::Stage::NetfilterOutput
+        | v1::Stage::NetfilterPostrouting
+        | v1::Stage::BridgePrerouting
+        | v1::Stage::BridgeInput
+        | v1::Stage::BridgeForward
+        | v1::Stage::BridgeOutput
+        | v1::Stage::BridgePostrouting
+        | v1::Stage::NetdevIngress
+        | v1::Stage::NetdevEgress
+        | v1::Stage::Socket
+        | v1::Stage::Application
+        | v1::Stage::Unspecified => None,
     }
 }
 
@@ -228,6 +244,13 @@ async fn of_pod(case: &v1::CulpritCase, at: &v1::LossLocation, ask: Ask) -> Opti
     .ok()?
 }
 
+/// Whether both are reached through one interface, which is a bridge.
+async fn behind_one_bridge(a: IpAddr, b: IpAddr) -> bool {
+    let (Some(a), Some(b)) = (route::way(a).await, route::way(b).await) else { return false };
+    let bridge = link::name_of(a.interface).is_some_and(|name| link::is_bridge(&name));
+    a.interface == b.interface && bridge
+}
+
 /// Whether the node reaches both through one interface, or nobody knows.
 async fn on_one_link(a: IpAddr, b: IpAddr) -> bool {
     match (route::way(a).await, route::way(b).await) {
@@ -253,7 +276,6 @@ fn index_of(interface: &str) -> Option<u32> {
         .and_then(|index| u32::try_from(index).ok())
 }
 
-const SYSCTLS: &str = "/proc/sys/net";
 /// Flows of one case whose pods are looked for.
 const ENDS: usize = 4;
 
@@ -279,124 +301,6 @@ fn packet(case: &v1::CulpritCase) -> Option<xfrm::Packet> {
         Some(v1::ProbeKind::Unspecified) | None => None,
     };
     Some(xfrm::Packet { from, to, protocol: protocol.and_then(|protocol| u8::try_from(protocol).ok()) })
-}
-
-/// A sysctl's number.
-fn number(sysctls: &Path, name: &str) -> Option<i64> {
-    fs::read_to_string(sysctls.join(name)).ok()?.trim().parse().ok()
-}
-
-fn sysctl(name: &str, value: i64, text: String, mend: &str) -> v1::Culprit {
-    let name = name.replace('/', ".");
-    v1::Culprit {
-        kind: v1::CulpritKind::Sysctl.into(),
-        object: format!("net.{name} = {value}"),
-        text,
-        see: format!("sysctl net.{name}"),
-        mend: mend.to_owned(),
-        certainty: v1::Certainty::Inferred.into(),
-        ..Default::default()
-    }
-}
-
-/// The stricter of an interface's own setting and that for all counts (Documentation/networking/ip-sysctl.rst).
-fn reverse_path(sysctls: &Path, interface: &str) -> Option<v1::Culprit> {
-    let of = |name: &str| number(sysctls, &format!("ipv4/conf/{name}/rp_filter"));
-    let names = [interface, "all"].into_iter().filter(|name| !name.is_empty() && !name.contains('/'));
-    let (value, name) = names.filter_map(|name| Some((of(name)?, name))).max_by_key(|(value, _)| *value)?;
-    (value > 0).then(|| {
-        let text = match value {
-            1 => "strict: the way back to the sender must lead through the interface that the packet came in by",
-            _ => "loose: some route must lead back to the sender",
-        };
-        let mend = "2 (loose) where ways are asymmetric, or a route back through the same interface";
-        sysctl(&format!("ipv4/conf/{name}/rp_filter"), value, text.to_owned(), mend)
-    })
-}
-
-/// An interface on which the kernel takes and sends no IPv6.
-fn ipv6_disabled(sysctls: &Path, interface: &str) -> Option<v1::Culprit> {
-    let names = [interface, "all"].into_iter().filter(|name| !name.is_empty() && !name.contains('/'));
-    let names = names.map(|name| format!("ipv6/conf/{name}/disable_ipv6"));
-    let name = names.into_iter().find(|name| number(sysctls, name) == Some(1))?;
-    let text = "the kernel took the addresses away, and drops what comes in".to_owned();
-    Some(sysctl(
-        &name,
-        1,
-        text,
-        "0, with the addresses and routes that went with it; and the file in /etc/sysctl.d that says otherwise",
-    ))
-}
-
-/// Whether both are reached through one interface, which is a bridge.
-async fn behind_one_bridge(a: IpAddr, b: IpAddr) -> bool {
-    let (Some(a), Some(b)) = (route::way(a).await, route::way(b).await) else { return false };
-    let bridge = link::name_of(a.interface).is_some_and(|name| link::is_bridge(&name));
-    a.interface == b.interface && bridge
-}
-
-/// What a bridge passes on between its own ports is not shown to netfilter: nobody takes a translation back there
-/// (Documentation/networking/ip-sysctl.rst, `bridge-nf-call-iptables`).
-fn bridge_unfiltered(sysctls: &Path, to: IpAddr) -> Option<v1::Culprit> {
-    let name =
-        if to.is_ipv4() { "bridge/bridge-nf-call-iptables" } else { "bridge/bridge-nf-call-ip6tables" };
-    if number(sysctls, name) == Some(1) {
-        return None;
-    }
-    let text = "a pod that asks a service whose backend is on the same bridge gets the answer from the backend's own address";
-    let mend =
-        "1, with the module br_netfilter loaded at boot, and the file in /etc/sysctl.d that says otherwise";
-    Some(sysctl(name, 0, text.to_owned(), mend))
-}
-
-/// An interface on which the kernel answers nobody who asks for its hardware address (Documentation/networking/ip-sysctl.rst,
-/// `arp_ignore`): 8 is for all addresses, less for some.
-fn unanswered(sysctls: &Path, interface: &str) -> Option<v1::Culprit> {
-    let names = [interface, "all"].into_iter().filter(|name| !name.is_empty() && !name.contains('/'));
-    let names = names.map(|name| format!("ipv4/conf/{name}/arp_ignore"));
-    let name = names.into_iter().find(|name| number(sysctls, name) == Some(8))?;
-    let text = "the node answers no ARP request: others on that link do not learn where it is".to_owned();
-    Some(sysctl(&name, 8, text, "0, or 1 where a load balancer's address is on more than one machine"))
-}
-
-/// Forwarding that is off, where packets for this address come in.
-fn forwarding(sysctls: &Path, to: IpAddr, interface: &str) -> Option<v1::Culprit> {
-    let interface = if interface.contains('/') { "" } else { interface };
-    let names = match to {
-        // IPv4 asks the interface that the packet came in by; `ip_forward` sets all of them.
-        IpAddr::V4(_) if interface.is_empty() => vec!["ipv4/ip_forward".to_owned()],
-        IpAddr::V4(_) => vec!["ipv4/ip_forward".to_owned(), format!("ipv4/conf/{interface}/forwarding")],
-        IpAddr::V6(_) => vec!["ipv6/conf/all/forwarding".to_owned()],
-    };
-    let off = names.iter().find(|name| number(sysctls, name) == Some(0))?;
-    let text = "the node passes nothing on that is not for itself".to_owned();
-    Some(sysctl(
-        off,
-        0,
-        text,
-        &format!(
-            "sysctl -w net.{}=1, and the file in /etc/sysctl.d that says otherwise",
-            off.replace('/', ".")
-        ),
-    ))
-}
-
-/// A table of connections that has no room.
-fn connections(sysctls: &Path) -> Option<v1::Culprit> {
-    let count = number(sysctls, "netfilter/nf_conntrack_count")?;
-    let most = number(sysctls, "netfilter/nf_conntrack_max")?;
-    (most > 0 && count >= most - most / 100).then(|| v1::Culprit {
-        kind: v1::CulpritKind::Conntrack.into(),
-        object: format!("connection tracking is full: {count} of {most} entries"),
-        text: "new connections find no room; those that are in the table go on".to_owned(),
-        see: "sysctl net.netfilter.nf_conntrack_count net.netfilter.nf_conntrack_max".to_owned(),
-        mend: format!(
-            "sysctl -w net.netfilter.nf_conntrack_max={}, or fewer connections",
-            most.saturating_mul(2)
-        ),
-        certainty: v1::Certainty::Inferred.into(),
-        ..Default::default()
-    })
 }
 
 /// The port that the target should listen at, and over what.

@@ -49,8 +49,16 @@ const OWNERS: &[(Sign, &str, &str)] = &[
     (Chain("cali-"), "Calico", POLICY),
     (Chain("cali:"), "Calico", POLICY),
     (Table("calico"), "Calico", POLICY),
-    (Chain("CILIUM"), "Cilium", "cilium-dbg status, and the CiliumNetworkPolicies of the two ends"),
-    (Chain("OLD_CILIUM"), "Cilium", "cilium-dbg status, and the CiliumNetworkPolicies of the two ends"),
+    (
+        Chain("CILIUM"),
+        "Cilium",
+        "the CiliumNetworkPolicies of the two ends, and: kubectl -n kube-system exec ds/cilium -- cilium-dbg status",
+    ),
+    (
+        Chain("OLD_CILIUM"),
+        "Cilium",
+        "the CiliumNetworkPolicies of the two ends, and: kubectl -n kube-system exec ds/cilium -- cilium-dbg status",
+    ),
     (Chain("FLANNEL"), "flannel", "the subnets of flannel's configuration: kubectl -n kube-flannel get cm"),
     (Table("flannel"), "flannel", "the subnets of flannel's configuration: kubectl -n kube-flannel get cm"),
     (Chain("ANTREA"), "Antrea", POLICY),
@@ -60,15 +68,19 @@ const OWNERS: &[(Sign, &str, &str)] = &[
     (Table("cni_"), "CNI plugins", "the hostPorts of pods on this node"),
     (Chain("ISTIO"), "Istio", "the sidecar's or ambient mode's redirection of this pod"),
     (Chain("PROXY_INIT"), "Linkerd", "the sidecar's redirection of this pod"),
-    (Table("firewalld"), "firewalld", "firewall-cmd --get-active-zones, and the zone's --list-all"),
+    (Table("firewalld"), "firewalld", "the zone of the interface: firewall-cmd --list-all-zones"),
     (Chain("DOCKER"), "Docker", "accept it in the chain DOCKER-USER, which Docker leaves alone"),
     (Table("docker"), "Docker", "accept it in the chain DOCKER-USER, which Docker leaves alone"),
-    (Chain("ufw"), "ufw", "ufw status verbose, then ufw allow or ufw route allow"),
-    (Chain("f2b"), "fail2ban", "fail2ban-client status: an address is banned"),
-    (Table("f2b"), "fail2ban", "fail2ban-client status: an address is banned"),
-    (Chain("LIBVIRT"), "libvirt", "virsh net-list, and the forward mode of the network"),
-    (Table("libvirt"), "libvirt", "virsh net-list, and the forward mode of the network"),
-    (Table("nm-"), "NetworkManager", "nmcli connection show: a shared connection"),
+    (
+        Chain("ufw"),
+        "ufw",
+        "accept it by ufw allow, or ufw route allow where it is passed on: ufw status verbose",
+    ),
+    (Chain("f2b"), "fail2ban", "an address is banned: fail2ban-client banned"),
+    (Table("f2b"), "fail2ban", "an address is banned: fail2ban-client banned"),
+    (Chain("LIBVIRT"), "libvirt", "the forward mode of the network: virsh net-list --all"),
+    (Table("libvirt"), "libvirt", "the forward mode of the network: virsh net-list --all"),
+    (Table("nm-"), "NetworkManager", "a shared connection: nmcli connection show"),
 ];
 
 /// Whose it looks like.
@@ -86,4 +98,17 @@ pub(crate) fn owner(table: &str, chain: &str, comment: &str) -> Option<Owner> {
 pub(crate) fn is_iptables(family: u8, table: &str) -> bool {
     let tables = ["filter", "nat", "mangle", "raw", "security"];
     matches!(family, 2 | 10) && tables.contains(&table)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::OWNERS;
+    use crate::culprit::forms;
+
+    #[test]
+    fn what_mends_it_can_be_pasted() {
+        let commands: Vec<&str> = OWNERS.iter().flat_map(|(.., mend)| forms::commands(mend)).collect();
+        assert!(commands.len() > 10, "{commands:?}");
+        commands.into_iter().for_each(forms::pasteable);
+    }
 }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use futures::StreamExt as _;
+use netcheck_proto::shell::word;
 use netcheck_proto::v1;
 use netlink_packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
@@ -83,7 +84,7 @@ impl Links {
                    itself"
                 .to_owned(),
             see: format!("ip addr show to {address}"),
-            mend: format!("one of the two gives it up: ip addr del {} dev {name}", own.network),
+            mend: format!("one of the two gives it up: ip addr del {} dev {}", own.network, word(name)),
             certainty: v1::Certainty::Inferred.into(),
             ..Default::default()
         })
@@ -104,7 +105,7 @@ impl Links {
                 .ports
                 .iter()
                 .filter(|port| port.controller.is_none() && port.of_pod.is_none())
-                .find_map(|port| super::ipv6_disabled(sysctls, &port.name))
+                .find_map(|port| super::sysctl::ipv6_disabled(sysctls, &port.name))
                 .filter(|_| address.is_ipv6());
             return disabled.or_else(|| {
                 Some(interface(
@@ -123,19 +124,19 @@ impl Links {
             return Some(interface(
                 format!("interface {name} is down"),
                 "the node's own address is on it",
-                format!("ip link show {name}"),
-                format!("ip link set {name} up, and the routes that went with it"),
+                format!("ip link show {}", word(name)),
+                format!("ip link set {} up, and the routes that went with it", word(name)),
             ));
         }
         if !port.resolves {
             return Some(interface(
                 format!("interface {name} neither asks for hardware addresses nor answers (NOARP)"),
                 "others on that link do not learn where the node is",
-                format!("ip link show {name}"),
-                format!("ip link set {name} arp on"),
+                format!("ip link show {}", word(name)),
+                format!("ip link set {} arp on", word(name)),
             ));
         }
-        super::unanswered(sysctls, name).filter(|_| address.is_ipv4())
+        super::sysctl::unanswered(sysctls, name).filter(|_| address.is_ipv4())
     }
 
     /// `left`: length of the prefix by which packets for the address are routed now; none where they are not.
@@ -155,8 +156,8 @@ impl Links {
                 "{} is behind it, and the kernel keeps no route through what is down",
                 closest.network.trunc()
             ),
-            see: format!("ip link show {name}; ip route get {to}"),
-            mend: format!("ip link set {name} up, and the routes that went with it"),
+            see: format!("ip link show {}; ip route get {to}", word(name)),
+            mend: format!("ip link set {} up, and the routes that went with it", word(name)),
             certainty: v1::Certainty::Inferred.into(),
             ..Default::default()
         })
@@ -174,9 +175,10 @@ impl Links {
             kind: v1::CulpritKind::Interface.into(),
             object: format!("interface {name} is down"),
             text: format!("no route leads to {to} any more: the kernel keeps none through what is down"),
-            see: format!("ip link show {name}; ip route get {to}"),
+            see: format!("ip link show {}; ip route get {to}", word(name)),
             mend: format!(
-                "ip link set {name} up, and the routes that went with it: start the CNI's daemon anew"
+                "ip link set {} up, and the routes that went with it: start the CNI's daemon anew",
+                word(name)
             ),
             certainty: v1::Certainty::Inferred.into(),
             ..Default::default()
@@ -201,8 +203,8 @@ impl Links {
             kind: v1::CulpritKind::Interface.into(),
             object: format!("interface {name} is a pod's link and port of no bridge"),
             text: format!("packets for the pod are given to {}, which does not know it", bridge.name),
-            see: format!("ip -d link show {name}; bridge link"),
-            mend: format!("ip link set {name} master {}, or the pod made anew", bridge.name),
+            see: format!("ip -d link show {}; bridge link", word(name)),
+            mend: format!("ip link set {} master {}, or the pod made anew", word(name), word(&bridge.name)),
             certainty: v1::Certainty::Inferred.into(),
             ..Default::default()
         })
@@ -220,6 +222,7 @@ fn link_local(address: IpAddr) -> bool {
 mod tests {
     use super::super::links::Port;
     use super::*;
+    use crate::culprit::node::tests::pasteable;
 
     fn links() -> Links {
         let own = |network: &str, interface| Own { network: network.parse().unwrap(), interface };
@@ -255,6 +258,7 @@ mod tests {
         let found = links().claimed("172.30.0.12".parse().unwrap()).unwrap();
         assert_eq!(found.object, "address 172.30.0.12 on interface lo");
         assert!(found.mend.ends_with("ip addr del 172.30.0.12/32 dev lo"), "{}", found.mend);
+        pasteable(&found);
         assert_eq!(links().claimed("172.30.0.14".parse().unwrap()), None);
     }
 
@@ -267,6 +271,7 @@ mod tests {
         let found = links.gone(pod, Some(0)).unwrap();
         assert_eq!(found.object, "interface cni0 is down");
         assert!(found.text.starts_with("10.244.3.0/24 is behind it"), "{}", found.text);
+        pasteable(&found);
         assert!(links.gone(pod, None).is_some(), "no route is left at all");
         assert_eq!(links.gone(pod, Some(24)), None, "another interface of that network is up");
         assert_eq!(links.gone("10.244.4.11".parse().unwrap(), Some(0)), None, "another's pods");
@@ -291,6 +296,7 @@ mod tests {
         let mut links = links();
         let found = links.detached(3, Some(5)).unwrap();
         assert_eq!(found.object, "interface vethweb is a pod's link and port of no bridge");
+        pasteable(&found);
         assert_eq!(links.detached(3, None), Some(found), "no other comes into question");
         assert_eq!(links.detached(3, Some(4)), None, "the pod's own link is a port");
         assert_eq!(links.detached(2, Some(5)), None, "what is no bridge has no ports");
@@ -310,7 +316,10 @@ mod tests {
             std::fs::write(file, value).unwrap();
         };
         let named = |links: &Links, address: &str| {
-            links.unanswered(address.parse().unwrap(), &sysctls).map(|found| found.object)
+            links.unanswered(address.parse().unwrap(), &sysctls).map(|found| {
+                pasteable(&found);
+                found.object
+            })
         };
         let mut links = links();
         let own = "172.30.0.13";

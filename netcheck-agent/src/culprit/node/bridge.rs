@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use netcheck_proto::shell::word;
 use netcheck_proto::v1;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourMessage, NeighbourState};
@@ -59,7 +60,7 @@ fn strayed(to: IpAddr, way: &Way, way_out: &str, link: &Port, links: &Links) -> 
             way.text
         ),
         text: format!("{to} is a pod of this node, and what is for it leaves the node"),
-        see: format!("{family} route get {to}; {family} addr show dev {behind}"),
+        see: format!("{family} route get {to}; {family} addr show dev {}", word(behind)),
         mend: format!(
             "the address of the pods' network on {behind} again, or the route; both are set by the CNI plugin when it \
              starts a pod"
@@ -93,7 +94,10 @@ fn judge(
     match (known, hardware) {
         (Some((entry, port)), Some(hardware)) if port.index != link.index => {
             let (how, mend) = if entry.fixed {
-                ("set by hand or by a program", format!("bridge fdb del {hardware} dev {} master", port.name))
+                (
+                    "set by hand or by a program",
+                    format!("bridge fdb del {hardware} dev {} master", word(&port.name)),
+                )
             } else {
                 ("learned", format!("find what sends with that hardware address behind {}", port.name))
             };
@@ -106,7 +110,7 @@ fn judge(
                 text: format!(
                     "the pod that has this hardware address is behind port {name}: what is for it goes elsewhere"
                 ),
-                see: format!("bridge fdb show br {bridge} | grep {hardware}"),
+                see: format!("bridge fdb show br {} | grep {hardware}", word(bridge)),
                 mend,
                 certainty: v1::Certainty::Inferred.into(),
                 ..Default::default()
@@ -116,7 +120,12 @@ fn judge(
             format!("interface {name} is a port of {bridge} that is locked"),
             format!("the bridge takes nothing from {of_whom} there, for no entry says that it may"),
             name,
-            format!("bridge link set dev {name} locked off, or an entry: bridge fdb add"),
+            format!(
+                "bridge link set dev {} locked off, or an entry: bridge fdb add {} dev {} master static",
+                word(name),
+                hardware.unwrap_or("ADDRESS"),
+                word(name)
+            ),
         )),
         (None, Some(hardware)) if !settings.floods => {
             let learns = if settings.learns { "" } else { ", and learns none behind it (learning off)" };
@@ -127,8 +136,10 @@ fn judge(
                 format!("{bridge} does not know where the pod's hardware address {hardware} is{learns}"),
                 name,
                 format!(
-                    "bridge link set dev {name} learning on flood on, or an entry: bridge fdb add {hardware} dev {name} \
-                     master static"
+                    "bridge link set dev {} learning on flood on, or an entry: bridge fdb add {hardware} dev {} \
+                     master static",
+                    word(name),
+                    word(name)
                 ),
             ))
         }
@@ -141,7 +152,7 @@ fn port(object: String, text: String, name: &str, mend: String) -> v1::Culprit {
         kind: v1::CulpritKind::Interface.into(),
         object,
         text,
-        see: format!("bridge -d link show dev {name}; bridge fdb show brport {name}"),
+        see: format!("bridge -d link show dev {}; bridge fdb show brport {}", word(name), word(name)),
         mend,
         certainty: v1::Certainty::Inferred.into(),
         ..Default::default()
@@ -152,6 +163,7 @@ fn port(object: String, text: String, name: &str, mend: String) -> v1::Culprit {
 mod tests {
     use super::super::links::PortSettings;
     use super::*;
+    use crate::culprit::node::tests::pasteable;
 
     const MAC: &str = "02:00:00:00:00:0b";
 
@@ -164,7 +176,10 @@ mod tests {
         let (own, other) = (link(4, "vethweb", settings), link(5, "vethapp", PortSettings::default()));
         let known = known
             .map(|(index, fixed)| (Entry { port: index, fixed }, if index == 4 { &own } else { &other }));
-        judge(&bridge, hardware, known, &own).map(|found| found.object)
+        judge(&bridge, hardware, known, &own).map(|found| {
+            pasteable(&found);
+            found.object
+        })
     }
 
     #[test]
@@ -209,6 +224,7 @@ mod tests {
         let expected =
             "no route to the pods behind cni0: default via 172.30.0.1 through eth0 takes what is for them";
         assert_eq!(found.object, expected);
+        pasteable(&found);
         assert_eq!(strayed(to, &way(4), "vethweb", &web, &links), None, "it is routed to by its own link");
     }
 

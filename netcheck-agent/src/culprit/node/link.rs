@@ -4,6 +4,7 @@ use std::ffi::CStr;
 use std::fs;
 use std::path::Path;
 
+use netcheck_proto::shell::word;
 use netcheck_proto::v1;
 
 /// Where the kernel shows interfaces.
@@ -91,8 +92,11 @@ pub(super) fn too_big(class: &Path, interface: &str, route: Option<(u32, &str)>)
     Some(culprit(
         format!("interface {interface} has an MTU of {own} bytes"),
         text,
-        format!("ip link show {interface}"),
-        format!("one MTU on the whole way: ip link set {interface} mtu N, or what the CNI sets it from"),
+        format!("ip link show {}", word(interface)),
+        format!(
+            "one MTU on the whole way: ip link set {} mtu N, or what the CNI sets it from",
+            word(interface)
+        ),
     ))
 }
 
@@ -116,8 +120,8 @@ fn blocked(class: &Path, interface: &str) -> Option<v1::Culprit> {
     Some(culprit(
         format!("interface {port} is a port of {of} that does not forward: {name}"),
         "the bridge takes nothing from it and sends nothing through it".to_owned(),
-        format!("bridge -d link show dev {port}"),
-        format!("what set it so (spanning tree, or by hand): bridge link set dev {port} state 3"),
+        format!("bridge -d link show dev {}", word(&port)),
+        format!("what set it so (spanning tree, or by hand): bridge link set dev {} state 3", word(&port)),
     ))
 }
 
@@ -127,8 +131,8 @@ pub(super) fn undelivered(class: &Path, interface: &str, function: &str) -> Opti
     let is_bridge = class.join(interface).join("brif").is_dir();
     let bridge = if is_bridge { interface.to_owned() } else { bridge(class, interface)? };
     let set = |port: &str, flag: &str| read(class, port, &format!("brport/{flag}")).map(|value| value == "1");
-    let mend = |port: &str, settings: &str| format!("bridge link set dev {port} {settings}");
-    let see = |port: &str| format!("bridge -d link show dev {port}");
+    let mend = |port: &str, settings: &str| format!("bridge link set dev {} {settings}", word(port));
+    let see = |port: &str| format!("bridge -d link show dev {}", word(port));
     if function.starts_with("br_flood") {
         // Nobody knows where its address is, and ports that take nothing for unknown ones are left out.
         let entries = fs::read_dir(class.join(&bridge).join("brif")).ok()?.take(PORTS);
@@ -145,10 +149,11 @@ pub(super) fn undelivered(class: &Path, interface: &str, function: &str) -> Opti
                 "interface {port} is a port of {bridge} that takes no frames for unknown addresses (flood off)"
             ),
             format!("{bridge} does not know where the packet's hardware address is{learns}{more}"),
-            format!("{}; bridge fdb show br {bridge}", see(port)),
+            format!("{}; bridge fdb show br {}", see(port), word(&bridge)),
             format!(
-                "{}, or an entry of the pod's hardware address: bridge fdb add",
-                mend(port, "learning on flood on")
+                "{}, or an entry of the pod's hardware address: bridge fdb add ADDRESS dev {} master static",
+                mend(port, "learning on flood on"),
+                word(port)
             ),
         ));
     }
@@ -190,9 +195,11 @@ pub(super) fn down(class: &Path, interface: &str) -> Option<v1::Culprit> {
     let flags = u32::from_str_radix(flags.trim_start_matches("0x"), 16).ok()?;
     let up = flags & u32::try_from(libc::IFF_UP).unwrap_or(1) != 0;
     let (what, text, mend) = match (up, state.as_str()) {
-        (false, _) => {
-            ("is down", "somebody set it down, or nobody set it up", format!("ip link set {interface} up"))
-        }
+        (false, _) => (
+            "is down",
+            "somebody set it down, or nobody set it up",
+            format!("ip link set {} up", word(interface)),
+        ),
         (true, "down" | "lowerlayerdown") => (
             "has no carrier",
             "it is up, and its other end is not",
@@ -200,13 +207,14 @@ pub(super) fn down(class: &Path, interface: &str) -> Option<v1::Culprit> {
         ),
         _ => return blocked(class, interface),
     };
-    let see = format!("ip link show {interface}");
+    let see = format!("ip link show {}", word(interface));
     Some(culprit(format!("interface {interface} {what}"), text.to_owned(), see, mend))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::culprit::node::tests::pasteable;
 
     fn described_mtu(bytes: u32) -> String {
         format!("interface vethweb has an MTU of {bytes} bytes")
@@ -237,13 +245,16 @@ mod tests {
         let found = too_big(&root, "vethweb", None).unwrap();
         assert_eq!(found.object, "interface vethweb has an MTU of 1400 bytes");
         assert!(found.text.contains("its bridge cni0 takes 1500"), "{}", found.text);
+        pasteable(&found);
         let found = too_big(&root, "eth1", Some((1280, "10.0.0.0/8"))).unwrap();
         assert_eq!(found.object, "route 10.0.0.0/8 allows packets of 1280 bytes, eth1 takes 9000");
+        pasteable(&found);
         assert_eq!(too_big(&root, "../cni0", None), None);
         assert_eq!(takes_less(&root, "vethweb", 1500).unwrap().object, described_mtu(1400));
         assert_eq!((takes_less(&root, "vethweb", 1400), takes_less(&root, "eth1", 1500)), (None, None));
         assert_eq!(down(&root, "vethweb").unwrap().object, "interface vethweb has no carrier");
         assert_eq!(down(&root, "eth1").unwrap().object, "interface eth1 is down");
+        ["vethweb", "eth1"].into_iter().filter_map(|name| down(&root, name)).for_each(|one| pasteable(&one));
         // A port that the bridge does not use, asked for itself and by its bridge; and a tunnel.
         make("cni0", &[("operstate", "up\n"), ("flags", "0x1003\n"), ("uevent", "DEVTYPE=bridge\n")]);
         assert_eq!(down(&root, "cni0"), None);
@@ -252,8 +263,9 @@ mod tests {
         std::os::unix::fs::symlink("../../cni0", root.join("vethapp/brport/bridge")).unwrap();
         make("cni0/brif/vethapp", &[]);
         for asked in ["vethapp", "cni0"] {
-            let object = down(&root, asked).unwrap().object;
-            assert_eq!(object, "interface vethapp is a port of cni0 that does not forward: disabled");
+            let found = down(&root, asked).unwrap();
+            assert_eq!(found.object, "interface vethapp is a port of cni0 that does not forward: disabled");
+            pasteable(&found);
         }
         make("vethapp/brport", &[("state", "3\n")]);
         assert_eq!(down(&root, "vethapp"), None);
@@ -281,7 +293,10 @@ mod tests {
             std::os::unix::fs::symlink("../../cni0", root.join(port).join("brport/bridge")).unwrap();
         }
         let named = |interface: &str, function: &str| {
-            undelivered(&root, interface, function).map(|found| found.object)
+            undelivered(&root, interface, function).map(|found| {
+                pasteable(&found);
+                found.object
+            })
         };
         assert_eq!(named("vethapp", "br_forward"), None);
         assert_eq!(named("cni0", "br_flood"), None);

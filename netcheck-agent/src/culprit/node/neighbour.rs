@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use futures::TryStreamExt as _;
+use netcheck_proto::shell::word;
 use netcheck_proto::v1;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::neighbour::{
@@ -106,17 +107,19 @@ fn culprit(entry: &NeighbourMessage, hop: IpAddr, device: &str, failed: bool) ->
             "PERMANENT",
             "set by hand or by a program: the kernel does not ask whether it is right".to_owned(),
             format!(
-                "compare the address with the one that {hop} has; if it is wrong: ip neigh del {hop} dev {device}"
+                "compare the address with the one that {hop} has; if it is wrong: ip neigh del {hop} dev {}",
+                word(device)
             ),
         ),
         _ => return None,
     };
+    let see = format!("ip neigh show {hop} dev {}", word(device));
     let at = hardware(entry).map(|address| format!(" at {address}")).unwrap_or_default();
     Some(v1::Culprit {
         kind: v1::CulpritKind::Neighbour.into(),
         object: format!("neighbour {hop} on {device}{at}: {state}"),
         text,
-        see: format!("ip neigh show {hop} dev {device}"),
+        see,
         mend,
         certainty: v1::Certainty::Inferred.into(),
         symptom: state != "PERMANENT",
@@ -127,6 +130,7 @@ fn culprit(entry: &NeighbourMessage, hop: IpAddr, device: &str, failed: bool) ->
 /// A table of neighbours that takes no more (`gc_thresh3`). The sysctl is the machine's, not this network's: where it is not
 /// shown, nobody knows.
 fn full(sysctls: &Path, v4: bool, entries: usize) -> Option<v1::Culprit> {
+    let family = if v4 { 4 } else { 6 };
     let name = if v4 { "ipv4/neigh/default/gc_thresh3" } else { "ipv6/neigh/default/gc_thresh3" };
     let most: usize = fs::read_to_string(sysctls.join(name)).ok()?.trim().parse().ok()?;
     let name = name.replace('/', ".");
@@ -134,7 +138,7 @@ fn full(sysctls: &Path, v4: bool, entries: usize) -> Option<v1::Culprit> {
         kind: v1::CulpritKind::Neighbour.into(),
         object: format!("the table of neighbours is full: {entries} of {most} entries"),
         text: "the kernel finds no room for one more, and drops what waits for it".to_owned(),
-        see: format!("ip neigh show | wc -l; sysctl net.{name}"),
+        see: format!("ip -{family} neigh show nud all | wc -l; sysctl net.{name}"),
         mend: format!("sysctl -w net.{name}={}", most.saturating_mul(2)),
         certainty: v1::Certainty::Inferred.into(),
         ..Default::default()
@@ -144,6 +148,7 @@ fn full(sysctls: &Path, v4: bool, entries: usize) -> Option<v1::Culprit> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::culprit::node::tests::pasteable;
 
     fn entry(state: NeighbourState) -> NeighbourMessage {
         let mut entry = NeighbourMessage::default();
@@ -161,6 +166,9 @@ mod tests {
         assert_eq!(described(NeighbourState::Failed, false), None);
         assert_eq!(described(NeighbourState::Permanent, false), named("PERMANENT"));
         assert_eq!(described(NeighbourState::Reachable, true), None);
+        for state in [NeighbourState::Failed, NeighbourState::Permanent] {
+            pasteable(&culprit(&entry(state), hop, "eth0;reboot", true).unwrap());
+        }
     }
 
     #[test]
@@ -183,7 +191,10 @@ mod tests {
         let root = std::env::temp_dir().join(format!("netcheck-neigh-{}", std::process::id()));
         fs::create_dir_all(root.join("ipv4/neigh/default")).unwrap();
         fs::write(root.join("ipv4/neigh/default/gc_thresh3"), "1024\n").unwrap();
-        assert!(full(&root, true, 1024).is_some());
+        let found = full(&root, true, 1024).unwrap();
+        let see = "ip -4 neigh show nud all | wc -l; sysctl net.ipv4.neigh.default.gc_thresh3";
+        assert_eq!(found.see, see);
+        pasteable(&found);
         assert!(full(&root, true, 1023).is_none());
         assert!(full(&root, false, 9999).is_none(), "nobody can tell");
         fs::remove_dir_all(root).unwrap();

@@ -8,6 +8,7 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
+use netcheck_proto::shell::word;
 use netcheck_proto::v1;
 
 /// Processes that are looked at.
@@ -74,13 +75,14 @@ impl PodNet {
     pub(super) fn unusable(&self, address: IpAddr) -> Option<v1::Culprit> {
         let IpAddr::V6(v6) = address else { return None };
         let (flags, interface) = flags(&self.read("if_inet6"), v6)?;
-        let (what, text) = match (flags & DAD_FAILED != 0, flags & TENTATIVE != 0) {
+        let (what, shown, text) = match (flags & DAD_FAILED != 0, flags & TENTATIVE != 0) {
             (true, _) => (
                 "failed duplicate address detection",
+                "dadfailed",
                 "another machine on that link had the address when it came up; the kernel does not use it since",
             ),
             (false, true) => {
-                ("is tentative", "duplicate address detection has not ended; it is not used yet")
+                ("is tentative", "tentative", "duplicate address detection has not ended; it is not used yet")
             }
             (false, false) => return None,
         };
@@ -88,7 +90,7 @@ impl PodNet {
             v1::CulpritKind::Interface,
             format!("address {v6} of {interface} in the pod {what}"),
             text.to_owned(),
-            self.see("ip -6 addr show dadfailed"),
+            self.see(&format!("ip -6 addr show {shown}")),
             "find who else has the address (ip neigh on the node), then start the pod anew".to_owned(),
         ))
     }
@@ -206,7 +208,7 @@ impl PodNet {
             ),
             text.to_owned(),
             self.see(&format!("ip neigh show {address}")),
-            self.see(&format!("ip neigh del {address} dev {interface}")),
+            self.see(&format!("ip neigh del {address} dev {}", word(interface))),
         ))
     }
 

@@ -6,6 +6,7 @@
 use aya::programs::tc::TcAttachType;
 use aya::programs::{SchedClassifier, loaded_programs};
 use futures::TryStreamExt as _;
+use netcheck_proto::shell::word;
 use netcheck_proto::v1;
 use netlink_packet_route::link::{LinkAttribute, LinkXdp};
 use netlink_sys::protocols::NETLINK_ROUTE;
@@ -143,10 +144,10 @@ fn culprit(hook: Hook, interface: &str, all: &[Attached]) -> Option<v1::Culprit>
         let one = format!("one of {} programs and filters at {way} of {interface}", all.len());
         (one, names.join("; "))
     };
-    let see = match (first.id, hook) {
-        (Some(id), _) => format!("bpftool net show dev {interface}; bpftool prog show id {id}"),
-        (None, Hook::Egress) => format!("tc -s filter show dev {interface} egress"),
-        (None, _) => format!("tc -s filter show dev {interface} ingress"),
+    let device = word(interface);
+    let see = match first.id {
+        Some(id) => format!("bpftool net show dev {device}; bpftool prog show id {id}"),
+        None => format!("tc -s filter show dev {device} {way}"),
     };
     Some(v1::Culprit {
         kind: v1::CulpritKind::Program.into(),
@@ -163,6 +164,7 @@ fn culprit(hook: Hook, interface: &str, all: &[Attached]) -> Option<v1::Culprit>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::culprit::node::tests::pasteable;
 
     fn attached(what: &str, id: Option<u32>, name: &str) -> Attached {
         Attached { what: what.to_owned(), id, name: name.to_owned() }
@@ -174,6 +176,9 @@ mod tests {
         let found = culprit(Hook::Egress, "eth0", std::slice::from_ref(&one)).unwrap();
         assert_eq!(found.object, "tcx program drop_all (id 7) at egress of eth0");
         assert!(found.see.contains("bpftool prog show id 7"));
+        pasteable(&found);
+        let classic = attached("tc filter flower", None, "pref 1");
+        pasteable(&culprit(Hook::Egress, "eth0", std::slice::from_ref(&classic)).unwrap());
         let other = attached("tc filter flower", None, "pref 1");
         let found = culprit(Hook::Ingress, "eth0", &[one, other]).unwrap();
         assert_eq!(found.object, "one of 2 programs and filters at ingress of eth0");

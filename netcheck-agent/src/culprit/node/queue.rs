@@ -1,5 +1,6 @@
 //! The queueing discipline of an interface that drops packets.
 
+use netcheck_proto::shell::word;
 use netcheck_proto::v1;
 use netlink_sys::protocols::NETLINK_ROUTE;
 
@@ -71,12 +72,20 @@ fn read(message: &[u8], index: u32) -> Option<Queue> {
 /// In the words of tc(8).
 fn culprit(queue: &Queue, interface: &str) -> v1::Culprit {
     let Queue { kind, handle, parent, dropped, packets, bytes, limit, by_chance } = queue;
-    let at = if *parent == u32::MAX { "root of" } else { "under the root of" };
+    let is_root = *parent == u32::MAX;
+    let at = if is_root { "root of" } else { "under the root of" };
+    let device = word(interface);
     let room = limit.map(|(limit, unit)| format!(", limit {limit} {unit}")).unwrap_or_default();
     let (text, mend) = if *by_chance {
         (
             "a test tool: it drops by chance, on purpose".to_owned(),
-            format!("unless it is meant: tc qdisc del dev {interface} root"),
+            // The root's removal would take all with it that it shapes.
+            if is_root {
+                format!("unless it is meant: tc qdisc del dev {device} root")
+            } else {
+                let class = format!("{:x}:{:x}", parent >> 16, parent & 0xffff);
+                format!("unless it is meant: tc qdisc del dev {device} parent {class}")
+            },
         )
     } else {
         (
@@ -88,7 +97,7 @@ fn culprit(queue: &Queue, interface: &str) -> v1::Culprit {
         kind: v1::CulpritKind::Queue.into(),
         object: format!("queue {kind} {:x}: at the {at} {interface}{room}: {dropped} dropped", handle >> 16),
         text,
-        see: format!("tc -s qdisc show dev {interface}"),
+        see: format!("tc -s qdisc show dev {device}"),
         mend,
         certainty: v1::Certainty::Inferred.into(),
         ..Default::default()
@@ -98,6 +107,8 @@ fn culprit(queue: &Queue, interface: &str) -> v1::Culprit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::culprit::forms::commands;
+    use crate::culprit::node::tests::pasteable;
 
     fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
         let length = u16::try_from(4 + value.len()).unwrap();
@@ -128,6 +139,12 @@ mod tests {
         assert_eq!(found.text, "3 packets (4500 bytes) wait in it now");
         let netem = described("netem", &numbers(&[0, 1000, 42_949_672, 0, 0, 0]));
         assert!(netem.text.contains("by chance"), "{netem:?}");
+        assert_eq!(commands(&netem.mend), ["tc qdisc del dev eth0 root"]);
+        let mut below = read(&message("netem", &numbers(&[0, 1000, 42_949_672, 0, 0, 0])), 9).unwrap();
+        below.parent = 0x0001_0010;
+        let below = culprit(&below, "eth0");
+        assert_eq!(commands(&below.mend), ["tc qdisc del dev eth0 parent 1:10"]);
+        [&netem, &below].into_iter().for_each(pasteable);
         assert!(described("pfifo", &numbers(&[2])).object.contains("limit 2 packets"));
         assert!(
             described("mystery", &[1, 2, 3])

@@ -91,12 +91,14 @@ fn nothing_listens(kind: &str, port: u16) -> v1::Culprit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::culprit::node::tests::pasteable;
 
     #[test]
     fn sockets_that_take_packets_are_found() {
         let sockets = "  sl  local_address rem_address   st\n   \
                        0: 0100007F:17D4 00000000:0000 0A 00000000:00000003\n   \
                        1: 0100007F:0050 0100007F:A000 01 00000000:00000000\n";
+        [nothing_listens("tcp", 80), nothing_listens("udp", 53)].iter().for_each(pasteable);
         assert_eq!(queue(sockets, true, 6100), Some(3));
         assert_eq!(queue(sockets, true, 80), None, "it is connected, and does not listen");
         assert_eq!(queue(sockets, false, 80), Some(0));

@@ -1,8 +1,10 @@
 //! On trees of files like /proc/sys/net, and texts like those of /proc/net.
 
+use std::fs;
 use std::path::PathBuf;
 
 use super::*;
+use crate::culprit::forms;
 
 /// A directory with these files, gone with the test.
 struct Sysctls(PathBuf);
@@ -25,8 +27,28 @@ impl Drop for Sysctls {
     }
 }
 
+/// What it shows, and what of its mend is a command, can be pasted into a shell.
+pub(super) fn pasteable(culprit: &v1::Culprit) {
+    forms::pasteable(&culprit.see);
+    forms::commands(&culprit.mend).into_iter().for_each(forms::pasteable);
+}
+
 fn object(culprit: Option<v1::Culprit>) -> Option<String> {
-    culprit.map(|culprit| culprit.object)
+    culprit.map(|culprit| {
+        pasteable(&culprit);
+        culprit.object
+    })
+}
+
+#[test]
+fn a_sysctl_of_an_interface_with_a_dot_in_its_name_can_be_asked_for() {
+    let files = [("ipv4/conf/flannel.1/rp_filter", "1\n"), ("ipv4/conf/flannel.1/forwarding", "0\n")];
+    let sysctls = Sysctls::new("dots", &files);
+    let found = reverse_path(&sysctls.0, "flannel.1").unwrap();
+    assert_eq!(found.object, "net.ipv4.conf.flannel.1.rp_filter = 1");
+    assert_eq!(found.see, "sysctl net/ipv4/conf/flannel.1/rp_filter");
+    let found = forwarding(&sysctls.0, "10.0.0.1".parse().unwrap(), "flannel.1").unwrap();
+    assert_eq!(forms::commands(&found.mend), ["sysctl -w net/ipv4/conf/flannel.1/forwarding=1"]);
 }
 
 #[test]
@@ -75,6 +97,6 @@ fn a_table_of_connections_is_full_or_not() {
     for (name, count, full) in [("full", "1000", true), ("nearly", "991", true), ("room", "900", false)] {
         let files = [("netfilter/nf_conntrack_count", count), ("netfilter/nf_conntrack_max", "1000")];
         let sysctls = Sysctls::new(name, &files);
-        assert_eq!(connections(&sysctls.0).is_some(), full, "{name}");
+        assert_eq!(object(connections(&sysctls.0)).is_some(), full, "{name}");
     }
 }

@@ -135,12 +135,14 @@ impl Policy {
         within && (self.protocol == 0 || packet.protocol.is_none_or(|protocol| protocol == self.protocol))
     }
 
-    /// In the words of ip-xfrm(8).
-    fn selector(&self) -> String {
-        self.networks.map_or_else(
-            || "src any dst any".to_owned(),
-            |(from, to)| format!("src {} dst {}", from.trunc(), to.trunc()),
-        )
+    /// In the words of ip-xfrm(8); none of a policy for both families, for which it has none.
+    fn selector(&self) -> Option<String> {
+        let (from, to) = self.networks?;
+        let protocol = match self.protocol {
+            0 => String::new(),
+            protocol => format!(" proto {protocol}"),
+        };
+        Some(format!("src {} dst {}{protocol}", from.trunc(), to.trunc()))
     }
 }
 
@@ -162,14 +164,18 @@ fn culprit(
         |way: Way| policies.iter().filter(takes).filter(|one| one.way == way).min_by_key(|it| it.priority);
     let policy = [Way::Out, Way::Forward, Way::In].into_iter().filter_map(first).find(stopped)?;
     let (way, selector) = (policy.way.word(), policy.selector());
+    let said = selector.as_deref().unwrap_or("for both families");
     let (object, text, mend) = match policy.template.filter(|_| !policy.blocks) {
         None => (
-            format!("IPsec policy dir {way} {selector} action block"),
+            format!("IPsec policy dir {way} {said} action block"),
             "it forbids these packets".to_owned(),
-            format!("unless it is meant: ip xfrm policy delete {selector} dir {way}"),
+            match &selector {
+                Some(selector) => format!("unless it is meant: ip xfrm policy delete {selector} dir {way}"),
+                None => "unless it is meant, the program that set it must take it back".to_owned(),
+            },
         ),
         Some((from, to, protocol)) => (
-            format!("IPsec policy dir {way} {selector} asks for {} from {from} to {to}", protocol_name(protocol)),
+            format!("IPsec policy dir {way} {said} asks for {} from {from} to {to}", protocol_name(protocol)),
             if policy.way == Way::Out {
                 "there is no state (no key) for it, so nothing is sent"
             } else {
@@ -203,6 +209,8 @@ const fn protocol_name(protocol: u8) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::culprit::forms::commands;
+    use crate::culprit::node::tests::pasteable;
 
     fn v4(bytes: &mut [u8], at: usize, address: &str) {
         let address: Ipv4Addr = address.parse().unwrap();
@@ -240,7 +248,17 @@ mod tests {
         let found = culprit(&policies, &[], packet("172.30.0.12"), false).unwrap();
         assert_eq!(found.object, "IPsec policy dir out src 172.30.0.0/24 dst 172.30.0.12/32 action block");
         assert_eq!(culprit(&policies, &[], packet("172.30.0.13"), false), None);
+        pasteable(&found);
         let udp = [Policy { protocol: 17, ..policies[0].clone() }];
+        let taken = Packet { protocol: Some(17), ..packet("172.30.0.12") };
+        let found = culprit(&udp, &[], taken, false).unwrap();
+        let delete = ["ip xfrm policy delete src 172.30.0.0/24 dst 172.30.0.12/32 proto 17 dir out"];
+        assert_eq!(commands(&found.mend), delete);
+        pasteable(&found);
+        let any = [Policy { networks: None, ..policies[0].clone() }];
+        let found = culprit(&any, &[], packet("172.30.0.12"), false).unwrap();
+        assert_eq!(found.object, "IPsec policy dir out for both families action block");
+        assert!(commands(&found.mend).is_empty(), "{}", found.mend);
         assert_eq!(culprit(&udp, &[], packet("172.30.0.12"), false), None);
         let into = [policy(&message(0, 1, 5, false)).unwrap()];
         assert_eq!(
@@ -260,6 +278,7 @@ mod tests {
         let policies = [policy(&message(1, 0, 0, true)).unwrap()];
         let found = culprit(&policies, &[], packet("172.30.0.12"), false).unwrap();
         assert!(found.object.ends_with("asks for esp from 172.30.0.11 to 172.30.0.12"), "{}", found.object);
+        pasteable(&found);
         let mut bytes = vec![0; 224];
         v4(&mut bytes, STATE_ID, "172.30.0.12");
         v4(&mut bytes, STATE_ID + 24, "172.30.0.11");

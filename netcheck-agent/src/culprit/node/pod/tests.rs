@@ -1,6 +1,7 @@
 //! On trees of files like /proc.
 
 use super::*;
+use crate::culprit::node::tests::pasteable;
 
 /// `/proc` of a node with one pod, gone with the test.
 struct Proc(PathBuf);
@@ -62,7 +63,10 @@ fn a_pod_that_cannot_answer_says_why() {
     let described = |name: &str, routes: &str, to: &str| {
         let proc = Proc::new(name, &[("fib_trie", TRIE), ("route", &format!("{ROUTES}{routes}"))]);
         let net = PodNet::of(&proc.0, v4("10.244.2.10")).unwrap();
-        net.way_back(v4(to)).map(|culprit| culprit.object)
+        net.way_back(v4(to)).map(|culprit| {
+            pasteable(&culprit);
+            culprit.object
+        })
     };
     assert_eq!(described("well", &format!("{own}{default}"), "10.244.3.7"), None);
     assert_eq!(
@@ -90,13 +94,19 @@ fn a_gateway_that_has_another_hardware_address_by_now_is_named() {
         fs::create_dir_all(class.join("cni0")).unwrap();
         fs::write(class.join("cni0/address"), "02:00:00:00:00:01\n").unwrap();
         let net = PodNet::of(&proc.0, v4("10.244.2.10")).unwrap();
-        net.stale_gateway(&proc.0, &class).map(|culprit| (culprit.object, culprit.text))
+        net.stale_gateway(&proc.0, &class).map(|culprit| {
+            pasteable(&culprit);
+            (culprit.object, culprit.text)
+        })
     };
     let (object, text) = found("stale", &line("02:00:00:00:00:99", "0x2"), node).unwrap();
     assert!(object.starts_with("the pod's neighbour 10.244.2.1 on eth0 is at 02:00:00:00:00:99"), "{object}");
     assert!(text.contains("any more"), "{text}");
     let (_, text) = found("by-hand", &line("02:00:00:00:00:99", "0x6"), node).unwrap();
     assert!(text.contains("by hand"), "{text}");
+    // A pod names its interfaces as it likes.
+    let arp = line("02:00:00:00:00:99", "0x2").replace("eth0", ";reboot");
+    assert!(found("named", &arp, node).is_some());
     // The right one, one that is not known yet, and a gateway that is not the node's.
     assert_eq!(found("right", &line("02:00:00:00:00:01", "0x2"), node), None);
     assert_eq!(found("incomplete", &line("00:00:00:00:00:00", "0x0"), node), None);
@@ -110,6 +120,11 @@ fn an_address_that_was_in_use_is_reported() {
     let net = PodNet::of(&proc.0, v4("fd00:0:0:2::10")).unwrap();
     let found = net.unusable(v4("fd00:0:0:2::10")).unwrap();
     assert_eq!(found.object, "address fd00:0:0:2::10 of eth0 in the pod failed duplicate address detection");
+    pasteable(&found);
+    let proc = Proc::new("tentative", &[("if_inet6", &address.replace(" c8 ", " 40 "))]);
+    let found = PodNet::of(&proc.0, v4("fd00:0:0:2::10")).unwrap().unusable(v4("fd00:0:0:2::10")).unwrap();
+    assert!(found.see.ends_with(" -n ip -6 addr show tentative"), "{}", found.see);
+    pasteable(&found);
     let proc = Proc::new("fine", &[("if_inet6", &address.replace(" c8 ", " 80 "))]);
     assert_eq!(PodNet::of(&proc.0, v4("fd00:0:0:2::10")).unwrap().unusable(v4("fd00:0:0:2::10")), None);
 }
@@ -125,6 +140,7 @@ fn a_port_is_listened_at_or_not_or_not_accepted() {
     let stuck = net.port("tcp", 8080).unwrap();
     assert_eq!(stuck.object, "the listen queue of tcp port 8080 in the pod holds 2 connections");
     assert!(stuck.text.contains("41 found the queue full"), "{}", stuck.text);
+    pasteable(&stuck);
     assert_eq!(net.port("tcp", 8081), None);
     assert_eq!(net.port("tcp", 80).unwrap().object, "nothing in the pod listens on tcp port 80");
 }

@@ -1,6 +1,7 @@
 use netlink_packet_route::rule::{RuleAction, RuleAttribute};
 
 use super::*;
+use crate::culprit::node::tests::pasteable;
 
 fn route(kind: RouteType, network: &str, table: u8) -> RouteMessage {
     let network: IpNet = network.parse().unwrap();
@@ -36,7 +37,10 @@ fn usual() -> Vec<RuleMessage> {
 
 fn named(rules: &[RuleMessage], routes: &[RouteMessage]) -> Option<String> {
     let packet = Packet { to: "10.244.3.7".parse().unwrap(), from: Some("10.0.0.1".parse().unwrap()) };
-    culprit(rules, routes, packet).map(|culprit| culprit.object)
+    culprit(rules, routes, packet).map(|culprit| {
+        pasteable(&culprit);
+        culprit.object
+    })
 }
 
 fn way(network: &str) -> RouteMessage {
@@ -125,7 +129,10 @@ fn a_network_without_a_route_is_told_from_its_siblings() {
         let to: IpAddr = to.parse().unwrap();
         let taken =
             Way { hop: to, prefix, interface: 2, text: "0.0.0.0/0 via 172.30.0.1".to_owned(), mtu: None };
-        missing::judge(routes, &taken, to).map(|found| found.object)
+        missing::judge(routes, &taken, to).map(|found| {
+            pasteable(&found);
+            found.object
+        })
     };
     let others = [sibling("10.244.1.0/24"), sibling("10.244.3.0/24"), way("0.0.0.0/0")];
     let expected =
