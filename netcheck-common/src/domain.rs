@@ -53,7 +53,19 @@ impl ProbeKind {
     /// Whether its packets carry netcheck's header, so that a destination's kernel can reflect them.
     #[must_use]
     pub const fn carries_header(self) -> bool {
-        matches!(self, Self::Icmp | Self::Udp)
+        match self {
+            Self::Icmp | Self::Udp => true,
+            Self::Tcp | Self::Dns | Self::Http => false,
+        }
+    }
+
+    /// Whether it is sent to a port.
+    #[must_use]
+    pub const fn has_port(self) -> bool {
+        match self {
+            Self::Icmp => false,
+            Self::Udp | Self::Tcp | Self::Dns | Self::Http => true,
+        }
     }
 }
 

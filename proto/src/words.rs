@@ -91,6 +91,23 @@ pub fn time_of_day(at: &Timestamp) -> String {
     format!("{:02}:{:02}:{:02} UTC", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
+/// The same, with the date where it is not that of `now`: `2026-11-30 12:04:31 UTC`.
+#[must_use]
+pub fn moment(at: &Timestamp, now: &Timestamp) -> String {
+    let day = |of: &Timestamp| of.seconds.div_euclid(DAY_S);
+    let time = time_of_day(at);
+    let date = (day(at) != day(now)).then(|| date(at.seconds)).flatten();
+    date.map_or_else(|| time.clone(), |date| format!("{date} {time}"))
+}
+
+/// Year, month and day of unix seconds; none before 1970, and where RFC 3339 has no date.
+fn date(at_s: i64) -> Option<String> {
+    let at = u64::try_from(at_s).ok().filter(|_| at_s < LAST_DATE_S)?;
+    let text =
+        humantime::format_rfc3339_seconds(UNIX_EPOCH.checked_add(Duration::from_secs(at))?).to_string();
+    text.split('T').next().map(ToOwned::to_owned)
+}
+
 /// When a certificate expires, unix seconds: `expires in 3 days (2026-11-24)`.
 #[must_use]
 pub fn expiry(not_after_s: i64, now_s: i64) -> String {
@@ -101,11 +118,7 @@ pub fn expiry(not_after_s: i64, now_s: i64) -> String {
         left => (left / 60, "minute"),
     };
     let span = format!("{count} {unit}{}", if count == 1 { "" } else { "s" });
-    let at = u64::try_from(not_after_s).ok().and_then(|at| UNIX_EPOCH.checked_add(Duration::from_secs(at)));
-    let at = at.filter(|_| not_after_s < LAST_DATE_S);
-    let date = at.map(|at| humantime::format_rfc3339_seconds(at).to_string());
-    let date =
-        date.and_then(|text| text.split('T').next().map(|day| format!(" ({day})"))).unwrap_or_default();
+    let date = date(not_after_s).map(|day| format!(" ({day})")).unwrap_or_default();
     if left_s > 0 { format!("expires in {span}{date}") } else { format!("expired {span} ago{date}") }
 }
 
@@ -137,6 +150,10 @@ mod tests {
         {
             assert_eq!(time_of_day(&Timestamp { seconds, nanos: 0 }), expected);
         }
+        let at = |seconds| Timestamp { seconds, nanos: 0 };
+        assert_eq!(moment(&at(DAY_S + 1), &at(DAY_S + 9)), "00:00:01 UTC");
+        assert_eq!(moment(&at(DAY_S - 1), &at(DAY_S + 9)), "1970-01-01 23:59:59 UTC");
+        assert_eq!(moment(&at(-1), &at(0)), "23:59:59 UTC");
     }
 
     #[test]

@@ -32,6 +32,7 @@ mod describe;
 mod end;
 mod explained;
 pub mod groups;
+mod headline;
 pub mod index;
 mod networks;
 pub mod path_key;
@@ -48,8 +49,10 @@ mod properties;
 #[cfg(test)]
 mod tests;
 
+use headline::Headline;
+
 pub use explained::explain;
-pub use record::{Incident, PathOf, Places};
+pub use record::{Incident, Losses, PathOf, Places};
 pub use tracker::IncidentTracker;
 
 /// One path as of one evaluation.
@@ -181,8 +184,12 @@ pub struct Explained {
     pub key: String,
     /// What kind of thing it is.
     pub kind: IncidentKind,
-    /// One line, cause first.
+    /// One line, cause first, then where most of its packets die.
     pub headline: String,
+    /// The headline without that place.
+    pub what: String,
+    /// Nodes at which to look, where there are such.
+    pub nodes: Vec<String>,
     /// Only this kind of probe.
     pub probe: Option<ProbeKind>,
     /// Only this family.
@@ -203,4 +210,11 @@ pub struct Explained {
     pub first_ns: Option<i64>,
     /// The same of its newest.
     pub last_ns: Option<i64>,
+}
+
+impl Explained {
+    /// With its line for people.
+    fn says(self, headline: &Headline) -> Self {
+        Self { headline: headline.whole(), what: headline.what.clone(), ..self }
+    }
 }

@@ -245,7 +245,18 @@ impl View<'_> {
         let away = || link(Heading::Out).map(|at| at + 1).filter(|&at| at < self.way.steps.len());
         match place.stage {
             Stage::Egress | Stage::Qdisc | Stage::NetfilterPostrouting => towards().or_else(away),
-            _ => away().or_else(towards),
+            Stage::Send
+            | Stage::NetfilterOutput
+            | Stage::Routing
+            | Stage::Neighbour
+            | Stage::Ingress
+            | Stage::NetfilterPrerouting
+            | Stage::NetfilterForward
+            | Stage::NetfilterInput
+            | Stage::Bridge
+            | Stage::Socket
+            | Stage::Application
+            | Stage::Unknown => away().or_else(towards),
         }
     }
 

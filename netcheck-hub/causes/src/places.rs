@@ -32,7 +32,13 @@ pub(crate) const fn heading_of(place: &Place) -> Option<Heading> {
         Stage::Ingress | Stage::NetfilterPrerouting | Stage::NetfilterInput | Stage::Socket => {
             Some(Heading::In)
         }
-        _ => None,
+        Stage::Send
+        | Stage::Routing
+        | Stage::Neighbour
+        | Stage::NetfilterForward
+        | Stage::Bridge
+        | Stage::Application
+        | Stage::Unknown => None,
     }
 }
 

@@ -48,15 +48,24 @@ pub(crate) fn render(report: &v1::Report, paint: Paint) -> String {
 
 fn one(incident: &v1::Incident, paint: Paint) -> String {
     let verdict = incident.verdict();
-    let since = time_of_day(incident.first_seen.as_ref());
-    let since = if incident.first_seen.is_some() { format!(", since {since}") } else { String::new() };
-    format!(
-        "\n{} {}{since}\n    {:<9} {}\n    {:<9} {}\n",
+    let mut rest = String::new();
+    if incident.first_seen.is_some() {
+        rest += &format!(", since {}", time_of_day(incident.first_seen.as_ref()));
+    }
+    if !incident.id.is_empty() {
+        rest += &format!(", {}", incident.id);
+    }
+    let mut text = format!(
+        "\n{} {}{}\n    {:<9} {}\n",
         paint.verdict(verdict, symbol(verdict)),
         paint.bold(&incident.broken),
+        paint.dim(&rest),
         "where",
         incident.place,
-        "next",
-        incident.next_step,
-    )
+    );
+    // Each command has a line of its own, to be pasted.
+    for (at, step) in incident.next_step.lines().enumerate() {
+        text += &format!("    {:<9} {step}\n", if at == 0 { "next" } else { "" });
+    }
+    text
 }

@@ -190,7 +190,8 @@ pub(crate) fn ago(then: Option<&Timestamp>) -> String {
     humantime::format_duration(Duration::from_secs(seconds)).to_string()
 }
 
-/// Hours, minutes and seconds of a day, UTC.
+/// Hours, minutes and seconds of a day, UTC; with its date where that is not today's.
 pub(crate) fn time_of_day(at: Option<&Timestamp>) -> String {
-    at.map_or_else(|| "–".to_owned(), words::time_of_day)
+    let today = Timestamp::from(SystemTime::now());
+    at.map_or_else(|| "–".to_owned(), |at| words::moment(at, &today))
 }

@@ -146,8 +146,10 @@ fn an_incident_is_three_lines_unless_more_is_asked_for() {
         headline: "at n2, netfilter input: NETFILTER_DROP (n1 → n2)".to_owned(),
         verdict: v1::Verdict::Unreachable.into(),
         broken: "n1 can't reach n2 (UDP; 2 paths)".to_owned(),
-        place: "on n2: rule 7 of chain input in table inet filter".to_owned(),
-        next_step: "on n2: nft -a list chain inet filter input".to_owned(),
+        place: "on n2: rule with handle 7 of chain input in table inet filter [observed]".to_owned(),
+        next_step: "on n2: nft -a list chain inet filter input\non n2: ip rule".to_owned(),
+        first_seen: Some(prost_types::Timestamp { seconds: 11_565, nanos: 0 }),
+        id: "6a0b1c2d-1".to_owned(),
         ..Default::default()
     };
     let finding = |headline: &str, incident: &str| v1::Finding {
@@ -163,9 +165,10 @@ fn an_incident_is_three_lines_unless_more_is_asked_for() {
     };
     let text = brief::render(&report, Paint::plain());
     let expected = "
-✗ n1 can't reach n2 (UDP; 2 paths)
-    where     on n2: rule 7 of chain input in table inet filter
+✗ n1 can't reach n2 (UDP; 2 paths), since 1970-01-01 03:12:45 UTC, 6a0b1c2d-1
+    where     on n2: rule with handle 7 of chain input in table inet filter [observed]
     next      on n2: nft -a list chain inet filter input
+              on n2: ip rule
 
 No incident explains yet:
 ";

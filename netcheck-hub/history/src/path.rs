@@ -31,14 +31,13 @@ pub struct PathIdentity {
 }
 
 impl PathIdentity {
-    /// As bytes: texts after their lengths, enumerations as their places in the code, the address with its length.
+    /// As bytes: texts after their lengths, enumerations as numbers, the address with its length.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
         varint::put_bytes(&mut out, self.source.as_bytes());
         out.push(u8::from(self.vantage == Vantage::Pod));
         varint::put_bytes(&mut out, self.target.as_bytes());
-        let kind = ProbeKind::ALL.iter().position(|&kind| kind == self.kind);
-        out.push(kind.map_or(u8::MAX, |at| at as u8));
+        out.push(code(self.kind));
         match self.address {
             IpAddr::V4(address) => varint::put_bytes(&mut out, &address.octets()),
             IpAddr::V6(address) => varint::put_bytes(&mut out, &address.octets()),
@@ -62,7 +61,8 @@ impl PathIdentity {
             _ => return Err(Malformed::Range),
         };
         let target = cursor.text()?;
-        let kind = *ProbeKind::ALL.get(usize::from(cursor.byte()?)).ok_or(Malformed::Range)?;
+        let byte = cursor.byte()?;
+        let kind = ProbeKind::ALL.into_iter().find(|kind| code(*kind) == byte).ok_or(Malformed::Range)?;
         let address = cursor.bytes()?;
         let address = match (<[u8; 4]>::try_from(address), <[u8; 16]>::try_from(address)) {
             (Ok(octets), _) => IpAddr::from(octets),
@@ -70,6 +70,17 @@ impl PathIdentity {
             _ => return Err(Malformed::Range),
         };
         Ok(Self { source, vantage, target, kind, address, port: cursor.narrow()?, detail: cursor.text()? })
+    }
+}
+
+/// A kind's number on disk, which stays what it is: a new kind gets the next one.
+const fn code(kind: ProbeKind) -> u8 {
+    match kind {
+        ProbeKind::Icmp => 0,
+        ProbeKind::Udp => 1,
+        ProbeKind::Tcp => 2,
+        ProbeKind::Dns => 3,
+        ProbeKind::Http => 4,
     }
 }
 
@@ -82,7 +93,7 @@ mod tests {
     proptest! {
         #[test]
         fn an_identity_comes_back(
-            source in ".{0,9}", target in ".{0,9}", detail in ".{0,9}", kind in 0_usize..5,
+            source in ".{0,9}", target in ".{0,9}", detail in ".{0,9}", kind in 0..ProbeKind::ALL.len(),
             address: IpAddr, port: u16, pod: bool,
         ) {
             let vantage = if pod { Vantage::Pod } else { Vantage::Host };

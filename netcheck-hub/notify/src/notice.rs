@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub struct Culprit {
     /// On which node.
     pub node: String,
-    /// The object in words: `rule 7 of chain input in table inet filter`.
+    /// The object in words: `rule with handle 7 of chain input in table inet filter`.
     pub object: String,
     /// Whose it looks like; empty where that is not known.
     pub owner: String,

@@ -93,7 +93,7 @@ fn notice(incident: &Incident, roster: &Roster) -> Notice {
         cause: incident.cause.clone(),
         broken,
         place,
-        command: next,
+        command: next.lines().next().unwrap_or_default().to_owned(),
         blames: blames(incident, &culprits, roster),
         culprits,
         evidence: incident.evidence.iter().take(LINES).cloned().collect(),

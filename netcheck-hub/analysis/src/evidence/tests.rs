@@ -277,7 +277,7 @@ fn what_nobody_is_behind_says_so_first() {
     lost.add_drop(fact("n1", 1, record("NETFILTER_DROP", Stage::NetfilterOutput, Direction::Request)));
     let located = world.locate("service/default/web:80", ProbeKind::Tcp, &lost);
     assert_eq!(place(&located), "n1 cni0 NetfilterOutput Request observed");
-    assert!(located.summary.starts_with("service default/web has no ready endpoints: request dropped on n1"));
+    assert!(located.summary.starts_with("service default/web has no ready endpoints: request dropped at n1"));
 }
 
 fn any_hook() -> impl Strategy<Value = HookSeen> {

@@ -20,6 +20,17 @@ pub enum Side {
     Out,
 }
 
+impl Side {
+    /// Which way its packets go, before its name: `to and from`.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Both => "to and from",
+            Self::In => "to",
+            Self::Out => "from",
+        }
+    }
+}
+
 /// Whom or what to blame. Two symbols of an undirected pair ascend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Suspect {

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use netcheck_common::domain::ProbeKind;
 
 use super::cause::{Cause, Scope, Suspect};
+use super::headline::Headline;
 use super::index::{Index, Tunnels};
 use super::tally::{Candidate, Tallies};
 use super::words::Describe;
@@ -90,15 +91,15 @@ fn explain_pattern(
     by_key
         .into_iter()
         .map(|(key, one)| {
-            let described = described(&describe, key, &one);
-            let described = match pattern {
-                Pattern::Any => of_flows(described, facts),
-                Pattern::Size => of_large(described, facts),
-                Pattern::Port => of_ports(described, facts),
+            let (described, headline) = described(&describe, key, &one);
+            let (described, headline) = match pattern {
+                Pattern::Any => of_flows(described, headline, facts),
+                Pattern::Size => of_large(described, headline, facts),
+                Pattern::Port => of_ports(described, headline, facts),
             };
             match network {
-                None => described,
-                Some(network) => networks::named(described, network, describe.node_of(&one.cause)),
+                None => described.says(&headline),
+                Some(network) => networks::named(described, headline, network, describe.node_of(&one.cause)),
             }
         })
         .collect()
@@ -106,40 +107,34 @@ fn explain_pattern(
 
 /// Says that new flows fare otherwise than old ones, where most paths that have both say so. Those of services with
 /// several backends need not.
-fn of_flows(described: Explained, facts: &[Fact]) -> Explained {
+fn of_flows(described: Explained, headline: Headline, facts: &[Fact]) -> (Explained, Headline) {
     let both = |at: &usize| {
         let probe = &facts[*at].path.probe;
         (probe.kind.carries_header() && probe.target.backends <= 1).then_some(&facts[*at].symptom)
     };
     let flows = described.paths.iter().filter_map(both);
     let new_denied = |symptom: &Option<Symptom>| Some(symptom.as_ref()?.flows?.new_denied);
-    match flows_differ(&flows.map(new_denied).collect::<Vec<_>>()) {
-        None => described,
-        Some(how) => Explained { headline: format!("{how}: {}", described.headline), ..described },
-    }
+    let headline = match flows_differ(&flows.map(new_denied).collect::<Vec<_>>()) {
+        None => headline,
+        Some(how) => headline.of(how.which, how.fare),
+    };
+    (described, headline)
 }
 
 /// Says that it is about large packets alone.
-pub(super) fn of_large(described: Explained, facts: &[Fact]) -> Explained {
+pub(super) fn of_large(described: Explained, headline: Headline, facts: &[Fact]) -> (Explained, Headline) {
     let bad: Vec<&Fact> = described.paths.iter().map(|&at| &facts[at]).collect();
-    Explained {
-        key: format!("mtu/{}", described.key),
-        kind: IncidentKind::Mtu,
-        headline: format!("{}: {}", symptoms::sizes(&bad), described.headline),
-        ..described
-    }
+    let headline = headline.of(&symptoms::sizes(&bad), "are lost, smaller ones pass");
+    (Explained { key: format!("mtu/{}", described.key), kind: IncidentKind::Mtu, ..described }, headline)
 }
 
 /// Says that it is about single source ports alone.
-pub(super) fn of_ports(described: Explained, facts: &[Fact]) -> Explained {
+pub(super) fn of_ports(described: Explained, headline: Headline, facts: &[Fact]) -> (Explained, Headline) {
     let bad: Vec<&Fact> = described.paths.iter().map(|&at| &facts[at]).collect();
-    Explained {
-        key: format!("ports/{}", described.key),
-        kind: IncidentKind::SourcePorts,
-        headline: format!("{}: {}", symptoms::ports(&bad), described.headline),
-        probe: Some(ProbeKind::Udp),
-        ..described
-    }
+    let headline =
+        headline.of("UDP packets", &format!("are lost from some source ports: {}", symptoms::ports(&bad)));
+    let key = format!("ports/{}", described.key);
+    (Explained { key, kind: IncidentKind::SourcePorts, probe: Some(ProbeKind::Udp), ..described }, headline)
 }
 
 fn choose(
@@ -238,7 +233,8 @@ fn scatter(chosen: &mut Vec<Chosen>, left: BTreeSet<usize>) {
     }
 }
 
-fn described(describe: &Describe<'_>, key: String, one: &Chosen) -> Explained {
+/// A cause, and its line for people in parts.
+fn described(describe: &Describe<'_>, key: String, one: &Chosen) -> (Explained, Headline) {
     let items = || one.bad.iter().map(|&number| &describe.index.items[number]);
     let besides = one.besides.iter().map(|&number| describe.index.items[number].fact);
     let own: Vec<usize> = items().map(|item| item.fact).collect();
@@ -262,9 +258,12 @@ fn described(describe: &Describe<'_>, key: String, one: &Chosen) -> Explained {
         && symptoms()
             .any(|symptom| symptom.at.as_ref().is_some_and(|at| at.certainty == Certainty::Observed));
     let sure = one.proven || answered;
-    Explained {
+    let headline = describe.headline(&one.cause, &one.bad, unreachable, one.partial);
+    let explained = Explained {
         kind: one.cause.kind(target),
-        headline: describe.headline(&one.cause, &one.bad, unreachable, one.partial),
+        headline: String::new(),
+        what: String::new(),
+        nodes: describe.nodes(&one.cause, &one.bad),
         probe: one.cause.scope.probe,
         family: one.cause.scope.family,
         evidence: describe.evidence(&one.cause, &one.bad, &contradictions),
@@ -278,5 +277,6 @@ fn described(describe: &Describe<'_>, key: String, one: &Chosen) -> Explained {
         key,
         paths,
         contradictions,
-    }
+    };
+    (explained, headline)
 }

@@ -1,12 +1,13 @@
 //! A cause by components: the key that names it, its kind, and the location that stands for it. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use netcheck_causes::{
     Carrier, Cause, Component, Endpoint, Extent, Heading, NodeIx, Pattern, PodIx, ServiceIx, Topology,
 };
 use netcheck_common::domain::{Family, ProbeKind};
 
+use super::headline::Headline;
 use super::{Fact, place, symptoms};
 use crate::model::incident::IncidentKind;
 use crate::model::location::{Certainty, Location};
@@ -87,13 +88,17 @@ impl Describe<'_> {
         }
     }
 
-    /// The node that a component is at, where it is at one.
-    fn node_of(&self) -> Option<NodeIx> {
-        let of = |extent| match extent {
+    fn node_in(&self, extent: Extent) -> Option<NodeIx> {
+        match extent {
             Extent::Node(node) | Extent::PodsOf(node) => Some(node),
             Extent::Pod(pod) => self.topology.node_of(Endpoint::Pod(pod)),
             Extent::Zone(_) | Extent::All => None,
-        };
+        }
+    }
+
+    /// The node that a component is at, where it is at one.
+    fn node_of(&self) -> Option<NodeIx> {
+        let of = |extent| self.node_in(extent);
         match self.cause.component {
             Component::Node(node) => Some(node),
             Component::Stack(extent)
@@ -261,16 +266,26 @@ impl Describe<'_> {
         self.node_of().map(|node| self.node(node))
     }
 
+    /// Nodes at which to look, where there are such.
+    pub(super) fn nodes(&self) -> Vec<String> {
+        let ends = self.extents().into_iter().filter_map(|extent| self.node_in(extent));
+        let nodes: BTreeSet<NodeIx> = self.node_of().into_iter().chain(ends).collect();
+        nodes.into_iter().map(|node| self.node(node).to_owned()).collect()
+    }
+
     /// One line for people, cause first.
-    pub(super) fn headline(&self) -> String {
-        match self.location() {
+    pub(super) fn headline(&self) -> Headline {
+        let (what, way) = match self.location() {
             Some(at) => {
                 let (bad, summary) = (self.bad(), crate::words::location::place(at));
                 let only = self.only();
-                format!("{summary} ({} → {}){only}", symptoms::sources(&bad), symptoms::targets(&bad))
+                let (sources, targets) = (symptoms::sources(&bad), symptoms::targets(&bad));
+                (format!("{summary} ({sources} → {targets}){only}"), None)
             }
-            None => self.component_line(),
-        }
+            // Of several ways that explain the same, none stands for all.
+            None => (self.component_line(), self.which_way().filter(|_| self.cause.alternatives.is_empty())),
+        };
+        Headline { what, way, only: self.only(), place: String::new() }
     }
 
     fn bad(&self) -> Vec<&Fact> {

@@ -129,7 +129,9 @@ fn explained(facts: &[Fact], grouped: &Grouped, cause: &Cause, paths: &[usize]) 
     let described = Explained {
         key: describe.key(),
         kind: describe.kind(),
-        headline: describe.headline(),
+        headline: String::new(),
+        what: String::new(),
+        nodes: describe.nodes(),
         probe: describe.probe_kind(),
         family: cause.pattern.family,
         evidence: describe.evidence(&contradictions),
@@ -146,13 +148,14 @@ fn explained(facts: &[Fact], grouped: &Grouped, cause: &Cause, paths: &[usize]) 
         last_ns: symptoms().filter_map(|symptom| symptom.lost_ns).map(|(_, last)| last).max(),
         paths: paths.to_vec(),
     };
-    let described = match (cause.pattern.full_size, cause.pattern.by_port) {
-        (true, _) => cover::of_large(described, facts),
-        (false, true) => cover::of_ports(described, facts),
-        (false, false) => described,
+    let headline = describe.headline();
+    let (described, headline) = match (cause.pattern.full_size, cause.pattern.by_port) {
+        (true, _) => cover::of_large(described, headline, facts),
+        (false, true) => cover::of_ports(described, headline, facts),
+        (false, false) => (described, headline),
     };
     match describe.network() {
-        Some(network) => networks::named(described, network, describe.node_name()),
-        None => described,
+        Some(network) => networks::named(described, headline, network, describe.node_name()),
+        None => described.says(&headline),
     }
 }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use super::headline::Headline;
 use super::{Explained, Fact};
 use crate::model::incident::IncidentKind;
 use crate::model::location::Certainty;
@@ -16,18 +17,19 @@ pub(super) fn with_losses(facts: &[Fact]) -> BTreeSet<&str> {
 }
 
 /// Says which network it is, and at which node.
-pub(super) fn named(described: Explained, network: &str, node: Option<&str>) -> Explained {
+pub(super) fn named(
+    described: Explained,
+    headline: Headline,
+    network: &str,
+    node: Option<&str>,
+) -> Explained {
     let at = node.map(|node| format!(" at {node}")).unwrap_or_default();
     let kind = match described.kind {
         IncidentKind::Node | IncidentKind::Cluster => IncidentKind::PodNetwork,
         other => other,
     };
-    Explained {
-        key: format!("network/{network}/{}", described.key),
-        kind,
-        headline: format!("network {network}{at}: {}", described.headline),
-        ..described
-    }
+    let headline = headline.named(&format!("network {network}{at}"));
+    Explained { key: format!("network/{network}/{}", described.key), kind, ..described }.says(&headline)
 }
 
 /// Adds the causes that were found on one secondary network to the others, or to what is the same on the cluster's own:

@@ -42,15 +42,45 @@ pub(super) fn last_seen(at: &Location) -> bool {
 
 /// It is ahead of a node's hooks, or behind them.
 pub(super) const fn on_interface(at: &Location) -> bool {
-    matches!(
-        at.stage,
+    match extent(at.stage) {
+        Extent::Interface => true,
+        Extent::Node | Extent::Beyond => false,
+    }
+}
+
+/// Whose a stage is: what drops there is one thing for a whole node, or one for each interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extent {
+    /// One set of rules, or one routing table, for all interfaces.
+    Node,
+    /// The interface's own.
+    Interface,
+    /// The interface says where, and is not what does it: a socket, a program, the wire.
+    Beyond,
+}
+
+const fn extent(stage: Stage) -> Extent {
+    match stage {
+        Stage::Send
+        | Stage::Routing
+        | Stage::NetfilterForward
+        | Stage::NetfilterInput
+        | Stage::NetfilterOutput
+        | Stage::NetfilterPostrouting
+        | Stage::NetfilterPrerouting
+        | Stage::BridgeForward
+        | Stage::BridgeInput
+        | Stage::BridgeOutput
+        | Stage::BridgePostrouting
+        | Stage::BridgePrerouting => Extent::Node,
         Stage::Ingress
-            | Stage::NetdevIngress
-            | Stage::Neighbour
-            | Stage::Qdisc
-            | Stage::Egress
-            | Stage::NetdevEgress
-    )
+        | Stage::NetdevIngress
+        | Stage::Neighbour
+        | Stage::Qdisc
+        | Stage::Egress
+        | Stage::NetdevEgress => Extent::Interface,
+        Stage::Wire | Stage::Socket | Stage::Application | Stage::Unknown => Extent::Beyond,
+    }
 }
 
 /// What a route that leads nowhere is called, by its own node's senders and for what is passed on: an errno, a reason,
@@ -117,10 +147,6 @@ pub(super) fn untranslatable(at: &Location) -> bool {
 /// for. Requests and replies, and both families, die of one cause where it does. A rule or a route is one cause for
 /// all interfaces that packets come from, and what tracks connections is one for all stages that it watches.
 pub(super) fn name(at: &Location) -> (String, bool) {
-    use Stage::{
-        BridgeForward, BridgeInput, BridgeOutput, BridgePostrouting, BridgePrerouting, NetfilterForward,
-        NetfilterInput, NetfilterOutput, NetfilterPostrouting, NetfilterPrerouting,
-    };
     if no_route(at) {
         // What a pod's own kernel could not send says nothing of the node's routes.
         let pod = if of_pod(at) { format!("/pod {}", at.pod) } else { String::new() };
@@ -144,21 +170,7 @@ pub(super) fn name(at: &Location) -> (String, bool) {
     // A request that was seen last where nobody knows which half it was: the same place.
     let open = last_seen(at) && at.direction != Direction::Reply;
     let half = if specific || open { "" } else { crate::words::location::direction(at.direction) };
-    let of_node = [
-        Stage::Send,
-        Stage::Routing,
-        NetfilterForward,
-        NetfilterInput,
-        NetfilterOutput,
-        NetfilterPostrouting,
-        NetfilterPrerouting,
-        BridgeForward,
-        BridgeInput,
-        BridgeOutput,
-        BridgePostrouting,
-        BridgePrerouting,
-    ];
-    let interface = if of_node.contains(&at.stage) { "" } else { &at.interface };
+    let interface = if extent(at.stage) == Extent::Node { "" } else { &at.interface };
     let parts = [at.node.as_str(), interface, stage(at), &at.reason, half];
     let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     (parts.join("/"), specific)

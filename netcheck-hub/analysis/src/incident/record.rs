@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use netcheck_common::domain::{Family, ProbeKind};
 
-use super::{Explained, place};
+use super::{Explained, Fact, place};
 use crate::model::culprit::Culprit;
 use crate::model::incident::IncidentKind;
 use crate::model::location::{Certainty, Location};
@@ -82,6 +82,35 @@ impl Places {
     }
 }
 
+/// How the paths of one incident fare. All zero where that is not known, as of one that a hub before this one found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Paths of which nothing is answered.
+    pub dead: usize,
+    /// Probes lost on all of them.
+    pub lost: u64,
+    /// Probes answered on all of them since each began to lose some.
+    pub answered: u64,
+    /// Where large packets alone are lost: length of the smallest of them, bytes of IP.
+    pub too_large: Option<u16>,
+}
+
+impl Losses {
+    /// Of the paths with these places in the facts.
+    pub(super) fn of(facts: &[Fact], paths: impl Iterator<Item = usize>) -> Self {
+        let mut all = Self::default();
+        for fact in paths.map(|at| &facts[at]) {
+            all.dead += usize::from(fact.verdict == Verdict::Unreachable);
+            let Some(symptom) = &fact.symptom else { continue };
+            all.lost += symptom.lost;
+            all.answered += u64::from(fact.answered);
+            let too_large = symptom.oversize.map(|(_, lost)| lost);
+            all.too_large = all.too_large.into_iter().chain(too_large).min();
+        }
+        all
+    }
+}
+
 /// An incident that is open or was.
 #[derive(Clone, Debug)]
 pub struct Incident {
@@ -89,8 +118,14 @@ pub struct Incident {
     pub id: String,
     /// What it blames.
     pub kind: IncidentKind,
-    /// One line for people, cause first.
+    /// One line for people, cause first, then where most of its packets die.
     pub headline: String,
+    /// The headline without that place.
+    pub what: String,
+    /// Nodes at which to look, where there are such.
+    pub nodes: Vec<String>,
+    /// How its paths fare.
+    pub losses: Losses,
     /// The worst verdict of its paths.
     pub verdict: Verdict,
     /// Whether a kernel's report proves the cause, or only counting suggests it.
@@ -134,6 +169,9 @@ impl Incident {
             id: String::new(),
             kind: cause.kind,
             headline: String::new(),
+            what: String::new(),
+            nodes: Vec::new(),
+            losses: Losses::default(),
             verdict: Verdict::Reachable,
             certainty: cause.certainty,
             probe: None,

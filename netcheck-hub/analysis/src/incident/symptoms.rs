@@ -45,7 +45,7 @@ pub(super) fn answer(facts: &[&Fact]) -> String {
             if reasons.is_empty() {
                 "answers with errors".to_owned()
             } else {
-                format!("answers {}", listed(reasons.into_iter()))
+                format!("answers with {}", listed(reasons.into_iter()))
             }
         }
         (Some(Outcome::Timeout), None) => "is silent".to_owned(),
@@ -55,13 +55,13 @@ pub(super) fn answer(facts: &[&Fact]) -> String {
 
 /// The line of a target that answers nobody. `at`: which of its addresses, with a space before it.
 pub(super) fn target_line(facts: &[&Fact], at: &str, only: &str, lossy: bool) -> String {
-    let answer = answer(facts);
-    let how = match (lossy, answer.starts_with("answers")) {
-        (true, _) => "loses probes from everybody",
-        (false, true) => "answers nobody as it should",
-        (false, false) => "answers nobody",
-    };
-    format!("{}{at} {how}{only}: it {answer}", targets(facts))
+    let (who, answer) = (targets(facts), answer(facts));
+    match (lossy, answer.strip_prefix("answers ")) {
+        (true, Some(with)) => format!("{who}{at} answers some probes {with}{only}"),
+        (false, Some(with)) => format!("{who}{at} answers everybody {with}{only}"),
+        (true, None) => format!("{who}{at} loses probes from everybody{only}: it {answer}"),
+        (false, None) => format!("{who}{at} answers nobody{only}: it {answer}"),
+    }
 }
 
 /// What is lost for its size: `packets above 1400 bytes`.
@@ -77,7 +77,7 @@ pub(super) fn ports(facts: &[&Fact]) -> String {
     let found: Vec<_> = symptoms.filter_map(|symptom| symptom.by_port.clone()).collect();
     let what = crate::words::patterns::ports_shared(&found)
         .unwrap_or_else(|| "some source ports lose their packets".to_owned());
-    format!("UDP: {what}, {}", crate::matrix::ports::LOOKS)
+    format!("{what}, {}", crate::matrix::ports::LOOKS)
 }
 
 /// The locations of losses and how many paths each explains, most first, those that were observed before those that were

@@ -136,7 +136,7 @@ fn a_dns_server_that_answers_servfail() {
     let dns = |fact: &Fact| fact.path.probe.kind == ProbeKind::Dns;
     let causes = World::plain(&SIX).breaks(dns, symptom).explain();
     assert_eq!(kinds(&causes), [("target/dns/default/dns", IncidentKind::DnsServer, 12)]);
-    assert_eq!(causes[0].headline, "DNS server default/dns answers nobody as it should: it answers SERVFAIL");
+    assert_eq!(causes[0].headline, "DNS server default/dns answers everybody with SERVFAIL");
     assert_eq!(causes[0].certainty, Certainty::Observed);
 }
 
@@ -169,7 +169,11 @@ fn an_observed_drop_explains_what_dies_there_and_outranks_counting() {
     assert_eq!(causes.len(), 1, "{:?}", kinds(&causes));
     assert_eq!((causes[0].kind, causes[0].paths.len()), (IncidentKind::Place, 20));
     assert_eq!(causes[0].certainty, Certainty::Observed);
-    assert!(causes[0].headline.contains("dropped on n2 at netfilter input"), "{}", causes[0].headline);
+    assert!(
+        causes[0].headline.contains("dropped at n2, interface eth0, netfilter input"),
+        "{}",
+        causes[0].headline
+    );
     assert!(causes[0].evidence.iter().any(|line| line.starts_with("2 of 20 paths have no place")));
 }
 
@@ -247,7 +251,7 @@ fn a_node_whose_uplink_is_down_is_one_incident_seen_from_both_sides() {
     let causes = World::plain(&SIX).breaks(|fact| touches(fact, "n2"), symptom).explain();
     assert_eq!((causes.len(), causes[0].paths.len()), (1, 84), "{:?}", kinds(&causes));
     assert_eq!(causes[0].certainty, Certainty::Observed);
-    assert!(causes[0].headline.contains("on n2 at routing"), "{}", causes[0].headline);
+    assert!(causes[0].headline.contains("at n2, interface eth0, routing"), "{}", causes[0].headline);
 }
 
 #[test]

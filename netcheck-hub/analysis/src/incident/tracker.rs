@@ -11,7 +11,7 @@ use std::sync::Arc;
 use netcheck_common::domain::PathId;
 
 use super::path_key::PathKey;
-use super::{Explained, Fact, Incident};
+use super::{Explained, Fact, Incident, Losses};
 use crate::model::clock::SECOND_NS;
 use crate::model::culprit::Culprit;
 use crate::model::incident::IncidentKind;
@@ -290,6 +290,9 @@ impl Entry {
             id: std::mem::take(&mut was.id),
             kind: cause.kind,
             headline: cause.headline.clone(),
+            what: cause.what.clone(),
+            nodes: cause.nodes.clone(),
+            losses: Losses::of(facts, all().flat_map(|one| &one.paths).copied()),
             verdict,
             certainty: cause.certainty,
             probe: cause.probe,

@@ -58,7 +58,7 @@ pub struct Culprit {
     pub node: String,
     /// What kind of object it is.
     pub kind: CulpritKind,
-    /// One line for people: `rule 12 of chain forward in table inet filter`.
+    /// One line for people: `rule with handle 12 of chain forward in table inet filter`.
     pub object: String,
     /// The object in its tool's own words.
     pub text: String,

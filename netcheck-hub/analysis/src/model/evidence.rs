@@ -23,7 +23,10 @@ impl Flow {
     /// TCP rather than UDP.
     #[must_use]
     pub const fn tcp(&self) -> bool {
-        matches!(self.kind, ProbeKind::Tcp | ProbeKind::Http)
+        match self.kind {
+            ProbeKind::Tcp | ProbeKind::Http => true,
+            ProbeKind::Icmp | ProbeKind::Udp | ProbeKind::Dns => false,
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Where packets die: a stage of a kernel's packet path, at an interface of a node, on one half of the round trip, and how
 //! sure that is. Pure.
 
-/// A stage of the kernel's packet path, in the order in which a packet meets them.
+/// A stage of the kernel's packet path, in the order in which a packet meets them; those of the bridge family and of devices, which
+/// came later, stand last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stage {
     /// Not known.

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::incident::{Incident, PathOf, Places};
+use crate::incident::{Incident, Losses, PathOf, Places};
 use crate::model::incident::IncidentKind;
 use crate::model::location::{Certainty, Location};
 use crate::model::target::{ServiceAddress, TargetKind};
@@ -163,6 +163,9 @@ pub fn read_incident(wire: &v1::Incident, number: impl Fn(&v1::Path) -> u32) -> 
         id: wire.id.clone(),
         kind,
         headline: wire.headline.clone(),
+        what: wire.headline.clone(),
+        nodes: Vec::new(),
+        losses: Losses::default(),
         verdict,
         certainty: certainty(wire.certainty()),
         probe,

@@ -124,7 +124,7 @@ fn read_probe(target: &Arc<Target>, wire: &v1::PeerProbe) -> Result<Probe, PeerE
     let wrong = |what| PeerError::Text { id: target.id.chars().take(80).collect(), what };
     let kind = convert::kind("targets.probes.kind", wire.kind)?;
     let port = convert::port("targets.probes.port", wire.port)?;
-    if (port == 0) != (kind == ProbeKind::Icmp) {
+    if (port == 0) == kind.has_port() {
         return Err(wrong("port"));
     }
     let question = match kind {
@@ -134,14 +134,14 @@ fn read_probe(target: &Arc<Target>, wire: &v1::PeerProbe) -> Result<Probe, PeerE
             let record_type = u16::try_from(wire.dns_type).map_err(|_large| wrong("dns_type"))?;
             Some(Question { name: format!("{name}.").into(), record_type, further: false })
         }
-        _ => None,
+        ProbeKind::Icmp | ProbeKind::Udp | ProbeKind::Tcp | ProbeKind::Http => None,
     };
     let exchange = match kind {
         ProbeKind::Http => {
             let http = wire.http.as_ref().ok_or_else(|| wrong("http"))?;
             Some(Arc::new(read_exchange(http, wire.tls.as_ref()).ok_or_else(|| wrong("http"))?))
         }
-        _ => None,
+        ProbeKind::Icmp | ProbeKind::Udp | ProbeKind::Tcp | ProbeKind::Dns => None,
     };
     Ok(Probe {
         target: Arc::clone(target),

@@ -100,7 +100,8 @@ pub const fn direction(direction: Direction) -> &'static str {
     }
 }
 
-/// `at n2, interface eth0, netfilter forward`; `on the wire between n1 eth0 and n2 eth0`.
+/// `at n2, interface eth0, netfilter forward`; `on the wire between n1 eth0 and n2 eth0`; where no drop was reported, `on n2, last
+/// seen arriving at eth0`.
 #[must_use]
 pub fn whereabouts(at: &Location) -> String {
     let observed = at.certainty == Certainty::Observed;
@@ -111,11 +112,11 @@ pub fn whereabouts(at: &Location) -> String {
     let mut text = match (observed, at.stage) {
         (false, Stage::Unknown) => format!("on or behind {}", at.node),
         // Concluded: where it was seen last.
-        (false, Stage::Ingress) => format!("at {}, after arriving at {interface}", at.node),
+        (false, Stage::Ingress) => format!("on {}, last seen arriving at {interface}", at.node),
         (false, Stage::Egress) if at.reason.is_empty() => {
-            format!("at {}, after leaving through {interface}", at.node)
+            format!("on {}, last seen leaving through {interface}", at.node)
         }
-        (false, Stage::Send) => format!("at {}, before any interface", at.node),
+        (false, Stage::Send) => format!("on {}, seen at no interface", at.node),
         (_, of) if at.interface.is_empty() => format!("at {}, {}", at.node, stage(of)),
         (_, of) => format!("at {}, interface {}, {}", at.node, at.interface, stage(of)),
     };
@@ -150,31 +151,8 @@ pub fn reason(at: &Location) -> String {
 /// One line: what was lost where, why, and how sure that is.
 #[must_use]
 pub fn place(at: &Location) -> String {
-    let mut text = format!("{} ", direction(at.direction));
     let observed = at.certainty == Certainty::Observed;
-    let stage_name = stage(at.stage);
-    if at.stage == Stage::Wire {
-        text += &format!("lost {}", wire(at));
-    } else if at.stage == Stage::Unknown && !observed {
-        text += &format!("lost on or behind {}", at.node);
-    } else {
-        let interface = if at.interface.is_empty() { "an interface" } else { &at.interface };
-        text += &match (observed, at.stage) {
-            // Concluded: where it was seen last.
-            (false, Stage::Ingress) => format!("lost on {} after arriving at {interface}", at.node),
-            (false, Stage::Egress) if at.reason.is_empty() => {
-                format!("lost on {} after leaving through {interface}", at.node)
-            }
-            (false, Stage::Send) => format!("lost on {} before any interface", at.node),
-            _ => {
-                let verb = if observed { "dropped" } else { "lost" };
-                let comma = if at.interface.is_empty() { "" } else { ", " };
-                format!("{verb} on {} at {stage_name}{comma}{}", at.node, at.interface)
-            }
-        };
-        if !at.pod.is_empty() {
-            text += &format!(" (pod {})", at.pod);
-        }
-    }
-    text + &reason(at) + if observed { " [observed]" } else { " [inferred]" }
+    let verb = if observed && at.stage != Stage::Wire { "dropped" } else { "lost" };
+    let sure = if observed { "observed" } else { "inferred" };
+    format!("{} {verb} {}{} [{sure}]", direction(at.direction), whereabouts(at), reason(at))
 }

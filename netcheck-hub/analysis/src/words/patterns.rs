@@ -1,6 +1,7 @@
 //! What is lost for its size, its source port, or for being a new flow or an old one, in words. Pure.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use crate::model::ports::PortLosses;
 
@@ -28,15 +29,30 @@ pub fn sizes_lost(borders: &[(u16, u16)]) -> Option<String> {
 /// known. None where the paths differ, or where fewer than half say so: old flows that came up lately are as new as the
 /// others.
 #[must_use]
-pub fn flows_differ(new_denied: &[Option<bool>]) -> Option<&'static str> {
+pub fn flows_differ(new_denied: &[Option<bool>]) -> Option<FlowsFare> {
     let known: BTreeSet<bool> = new_denied.iter().copied().flatten().collect();
     let most = new_denied.iter().flatten().count() * 2 >= new_denied.len();
     let denied = known.first().filter(|_| known.len() == 1 && most)?;
     Some(if *denied {
-        "new connections are denied, old ones go on"
+        FlowsFare { which: "new connections", fare: "are denied, old ones go on" }
     } else {
-        "old connections are lost, new ones go on"
+        FlowsFare { which: "old connections", fare: "are lost, new ones go on" }
     })
+}
+
+/// Which flows are lost where others go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowsFare {
+    /// `new connections`.
+    pub which: &'static str,
+    /// `are denied, old ones go on`.
+    pub fare: &'static str,
+}
+
+impl fmt::Display for FlowsFare {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.which, self.fare)
+    }
 }
 
 /// `61007`, `61007 and 61015`; of many the first.
@@ -100,15 +116,13 @@ mod tests {
         assert_eq!(sizes_lost(&[]), None);
         let (new, old) = (Some(true), Some(false));
         for (new_flows, denied) in [
-            (&[new, new, None][..], Some("new connections are denied")),
-            (&[old], Some("old connections are lost")),
+            (&[new, new, None][..], Some("new connections")),
+            (&[old], Some("old connections")),
             (&[new, None, None], None),
             (&[new, old], None),
             (&[], None),
         ] {
-            let words =
-                flows_differ(new_flows).and_then(|words| words.split_once(',')).map(|(first, _)| first);
-            assert_eq!(words, denied, "{new_flows:?}");
+            assert_eq!(flows_differ(new_flows).map(|how| how.which), denied, "{new_flows:?}");
         }
     }
 }

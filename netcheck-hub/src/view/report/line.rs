@@ -12,6 +12,7 @@ use netcheck_analysis::model::ports::PortLosses;
 use netcheck_analysis::wire::matrix::port_losses;
 use netcheck_analysis::words::location as words;
 use netcheck_analysis::words::names::{listed, sources_listed, target_name};
+use netcheck_analysis::words::patterns::{FlowsFare, flows_differ};
 
 /// A cell's path, as far as the line goes.
 struct Path<'a> {
@@ -153,7 +154,7 @@ fn by_port(bad: &[&v1::MatrixCell]) -> Vec<PortLosses> {
 
 /// `new connections are denied, old ones go on`, where most paths that have both say so. A service's need not: its
 /// flows lead to several backends.
-fn flows(bad: &[&v1::MatrixCell]) -> Option<&'static str> {
+fn flows(bad: &[&v1::MatrixCell]) -> Option<FlowsFare> {
     let both = |cell: &&&v1::MatrixCell| {
         path(cell).is_some_and(|of| {
             matches!(of.kind, v1::ProbeKind::Icmp | v1::ProbeKind::Udp)
@@ -161,7 +162,7 @@ fn flows(bad: &[&v1::MatrixCell]) -> Option<&'static str> {
         })
     };
     let known = bad.iter().filter(both).map(|cell| cell.flows.as_ref().map(|flows| flows.new_denied));
-    netcheck_analysis::words::patterns::flows_differ(&known.collect::<Vec<_>>())
+    flows_differ(&known.collect::<Vec<_>>())
 }
 
 /// `packets above 1400 bytes`, where all ordinary probes are answered.

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use netcheck_common::domain::{Outcome, ProbeKind, Vantage};
 
 use super::*;
-use netcheck_analysis::incident::{PathOf, Places};
+use netcheck_analysis::incident::{Losses, PathOf, Places};
 use netcheck_analysis::model::NodeIx;
 use netcheck_analysis::model::clock::SECOND_NS;
 use netcheck_analysis::model::incident::IncidentKind;
@@ -247,6 +247,9 @@ fn incident(id: &str, paths: &[(&str, u32)]) -> Incident {
         id: id.to_owned(),
         kind: IncidentKind::Node,
         headline: "it is broken".to_owned(),
+        what: "it is broken".to_owned(),
+        nodes: Vec::new(),
+        losses: Losses::default(),
         verdict: Verdict::Unreachable,
         certainty: Certainty::Inferred,
         probe: None,

@@ -22,19 +22,28 @@ impl Describe<'_> {
             }
             Component::Translation { by, service, backend } => {
                 let to = backend.map(|backend| format!(" to {}", self.endpoint(backend))).unwrap_or_default();
-                let (by, service) = (self.extent(by), self.service(service));
-                format!("{by} leads service {service} nowhere{to}{only}")
+                let by = match by {
+                    Extent::Node(node) | Extent::PodsOf(node) => {
+                        format!("{} does not translate", self.node(node))
+                    }
+                    Extent::Zone(zone) => format!("no node of zone {} translates", self.zone(zone)),
+                    Extent::All => "no node translates".to_owned(),
+                    Extent::Pod(pod) => format!("nobody translates for pod {}", self.pod(pod)),
+                };
+                format!("{by} service {}{to} (kube-proxy){only}", self.service(service))
             }
             Component::Hairpin(extent) => {
-                format!("{} can't reach themselves through a service{only}", self.extent(extent))
+                let (who, several) = self.who(extent);
+                let whom = if several { "themselves" } else { "itself" };
+                format!("{who} can't reach {whom} through a service{only}")
             }
             Component::Tunnel { from, to } => {
                 let way = self.between(from, to);
-                format!("encapsulated packets {way} are lost{only}, bare ones pass")
+                format!("encapsulated packets {way} are lost, others pass{only}")
             }
             Component::TunnelEnd(extent) => {
                 let (way, who) = (self.way(), self.extent(extent));
-                format!("encapsulated packets {way} {who} are lost{only}, bare ones pass")
+                format!("encapsulated packets {way} {who} are lost, others pass{only}")
             }
             Component::Wire { from, to } => self.wire_line(from, to, &only, lossy),
             Component::Stack(extent)
@@ -92,18 +101,46 @@ impl Describe<'_> {
         }
     }
 
-    fn at_line(&self, extent: Extent, only: &str, lossy: bool) -> String {
-        let (who, several) = match (self.cause.component, extent) {
-            (Component::Forwarding(_) | Component::PodLink(_), Extent::Node(node) | Extent::PodsOf(node)) => {
+    /// Which way the packets take that are lost.
+    pub(super) fn which_way(&self) -> Option<String> {
+        Some(match self.cause.component {
+            Component::Server { endpoint, .. } => format!("to {}", self.endpoint(endpoint)),
+            Component::Service(service) => format!("to service {}", self.service(service)),
+            Component::Translation { by, service, .. } => {
+                format!("from {} to service {}", self.extent(by), self.service(service))
+            }
+            Component::Tunnel { from, to } => format!("{} in a tunnel", self.between(from, to)),
+            Component::TunnelEnd(extent) => format!("{} {} in tunnels", self.way(), self.extent(extent)),
+            Component::Wire { from, to } => self.between(from, to),
+            Component::Stack(extent)
+            | Component::PodLink(extent)
+            | Component::Forwarding(extent)
+            | Component::Uplink(extent) => format!("{} {}", self.way(), self.who(extent).0),
+            Component::Node(node) => format!("to and from {}", self.node(node)),
+            Component::Cluster | Component::SecondaryNetwork(_) => "everywhere".to_owned(),
+            Component::Hairpin(_) => return None,
+        })
+    }
+
+    /// What a component of this extent is called, and whether that is several.
+    fn who(&self, extent: Extent) -> (String, bool) {
+        let of_pods = matches!(
+            self.cause.component,
+            Component::Forwarding(_) | Component::PodLink(_) | Component::Hairpin(_)
+        );
+        match extent {
+            Extent::Node(node) | Extent::PodsOf(node) if of_pods => {
                 (format!("the pods on {}", self.node(node)), true)
             }
-            (Component::Forwarding(_) | Component::PodLink(_), Extent::All) => ("pods".to_owned(), true),
-            (Component::Forwarding(_) | Component::PodLink(_), Extent::Zone(zone)) => {
-                (format!("the pods in zone {}", self.zone(zone)), true)
-            }
-            (_, Extent::PodsOf(_)) => (self.extent(extent), true),
-            _ => (self.extent(extent), false),
-        };
+            Extent::All if of_pods => ("pods".to_owned(), true),
+            Extent::Zone(zone) if of_pods => (format!("the pods in zone {}", self.zone(zone)), true),
+            Extent::PodsOf(_) => (self.extent(extent), true),
+            Extent::Pod(_) | Extent::Node(_) | Extent::Zone(_) | Extent::All => (self.extent(extent), false),
+        }
+    }
+
+    fn at_line(&self, extent: Extent, only: &str, lossy: bool) -> String {
+        let (who, several) = self.who(extent);
         let s = |one: &'static str, more: &'static str| if several { more } else { one };
         match (self.cause.heading, lossy) {
             (_, true) => format!("{who} {} probes{only}", s("loses", "lose")),

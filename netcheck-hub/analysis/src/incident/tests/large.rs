@@ -37,7 +37,13 @@ fn large_packets_have_causes_of_their_own() {
         world().breaks(broken, |fact| oversize(wire(&fact.source, to(fact), Direction::Request))).explain();
     let paths = world().facts.iter().filter(|fact| broken(fact)).count();
     assert_eq!(kinds(&causes), [("mtu/node/n2", IncidentKind::Mtu, paths)]);
-    assert!(causes[0].headline.starts_with("packets above 1400 bytes: n2 "), "{}", causes[0].headline);
+    assert!(
+        causes[0]
+            .headline
+            .starts_with("packets above 1400 bytes to and from n2 are lost, smaller ones pass: "),
+        "{}",
+        causes[0].headline
+    );
     assert!(
         causes[0].contradictions.is_empty(),
         "small packets and those without sizes say nothing against it"

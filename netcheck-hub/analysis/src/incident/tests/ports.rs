@@ -44,8 +44,8 @@ fn a_dead_way_between_two_nodes_is_a_cause_of_its_own() {
     assert_eq!(kinds(&causes), [("ports/from/n1/node/n3", IncidentKind::SourcePorts, 2)]);
     assert_eq!(
         causes[0].headline,
-        "UDP: 1 of 8 source ports loses everything, the others nothing, as when one of several parallel ways is dead: \
-         n1 loses probes to n3: request lost on the wire between n1 and n3 [inferred]"
+        "UDP packets from n1 to n3 are lost from some source ports: 1 of 8 source ports loses everything, the others \
+         nothing, as when one of several parallel ways is dead: request lost on the wire between n1 and n3 [inferred]"
     );
     assert!(!causes[0].unreachable);
 }

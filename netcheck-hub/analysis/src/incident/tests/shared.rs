@@ -117,7 +117,7 @@ fn the_same_rule_on_every_node_between_two_zones_is_one_link_that_is_proven() {
     let causes = world.explain();
     assert_eq!(kinds(&causes), [("zones/a~b", IncidentKind::Link, 64)]);
     assert_eq!(causes[0].certainty, Certainty::Observed);
-    assert!(causes[0].evidence.iter().any(|line| line.contains("at netfilter prerouting")));
+    assert!(causes[0].evidence.iter().any(|line| line.contains(", netfilter prerouting")));
     // A service whose backends are all beyond is hurt as well, whichever of them it was.
     let served = |fact: &Fact| *fact.zone == *"a" && service(fact);
     let beyond = |fact: &Fact| Symptom {

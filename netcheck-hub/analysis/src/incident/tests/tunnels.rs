@@ -52,7 +52,7 @@ fn a_node_without_the_family_that_tunnels_run_over_is_one_cause() {
     let causes = explained_over(&facts, Family::V4);
     let cause = one(&causes);
     assert_eq!(kinds(&causes), [("node/n2 (IPv4 on the wire)", IncidentKind::Node, bad)]);
-    assert_eq!(cause.headline, "n2 answers nobody and reaches nobody, IPv4 on the wire only");
+    assert_eq!(cause.headline, "IPv4 between n2 and other nodes is lost, with all that tunnels carry in it");
     assert!(cause.contradictions.is_empty(), "IPv6 between nodes is none");
     // The other family is that of nodes alone.
     let causes = explained_over(&without(Family::V6, "n2"), Family::V4);
