@@ -168,7 +168,11 @@ impl Links {
         if left.is_some_and(|left| left > 0) {
             return None;
         }
-        let of_pods = |own: &&Own| super::route::is_of_same_range(own.network.addr(), to);
+        // A bridge has the network of its own pods; a tunnel has one address.
+        let of_pods = |own: &&Own| {
+            own.network.prefix_len() == own.network.max_prefix_len()
+                && super::route::is_of_same_range(own.network.addr(), to)
+        };
         let mut down = self.own.iter().filter(of_pods).filter_map(|own| self.name(own.interface));
         let name = &down.find(|port| !port.up)?.name;
         Some(v1::Culprit {
