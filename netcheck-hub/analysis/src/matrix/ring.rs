@@ -160,7 +160,11 @@ impl Ring {
 
     fn pop_oldest(&mut self) {
         let Some((next, oldest)) = self.oldest() else { return };
-        let before_ns = oldest.start_ns;
+        let (before_ns, end_ns) = (oldest.start_ns, oldest.end_ns());
+        if end_ns >= self.answered_ns {
+            // It may have been the newest that was answered: what others have is not looked for.
+            self.answered_ns = i64::MIN;
+        }
         self.count -= 1;
         if self.is_empty() {
             *self = Self::default();

@@ -130,6 +130,24 @@ proptest! {
 }
 
 #[test]
+fn an_answer_is_forgotten_with_its_window() {
+    let window = |second: i64, reply| Slot {
+        start_ns: second * SECOND_NS,
+        duration_ns: SECOND_NS,
+        reply,
+        ..Slot::default()
+    };
+    let mut ring = Ring::default();
+    ring.add(window(16, 1));
+    ring.add(window(57, 0));
+    assert!(ring.is_answered(0, 0));
+    ring.expire(18 * SECOND_NS);
+    assert!(!ring.is_answered(0, 0));
+    ring.add(window(58, 1));
+    assert!(ring.is_answered(0, 0));
+}
+
+#[test]
 fn a_window_of_one_answered_probe_takes_few_bytes() {
     let mut ring = Ring::default();
     for second in 0..120 {
