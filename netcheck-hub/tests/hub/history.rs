@@ -19,6 +19,17 @@ pub(crate) use crate::turned::{Turned, begin_ns, cut_off, well};
 
 use crate::turned::RANGE;
 
+/// `n1 loses probes to n2`, without which share of them and on how many paths.
+fn without_share(line: &str) -> String {
+    let line = line.rsplit_once(" (").map_or(line, |(line, _)| line);
+    match line.split_once(" % of ") {
+        Some((who, what)) => {
+            format!("{} {what}", who.trim_end_matches(|digit: char| digit.is_ascii_digit()).trim_end())
+        }
+        None => line.replace("less than 1 % of ", ""),
+    }
+}
+
 /// What must be the same: counts, totals, and of incidents all but what every evaluation renews.
 pub(crate) fn figures(report: &v1::Report) -> (Vec<u64>, v1::PathStats, Vec<v1::Incident>, Vec<String>) {
     let counts = vec![
@@ -33,6 +44,9 @@ pub(crate) fn figures(report: &v1::Report) -> (Vec<u64>, v1::PathStats, Vec<v1::
     let of = |incident: &v1::Incident| v1::Incident {
         last_seen: None,
         evidence: Vec::new(),
+        // So are the figures in its lines.
+        broken: without_share(&incident.broken),
+        place: incident.place.split_once("; ").map_or(&*incident.place, |(what, _)| what).to_owned(),
         contradictions: Vec::new(),
         contradicting: 0,
         ..incident.clone()

@@ -174,34 +174,51 @@ fn score(one: &Candidate) -> Score {
     (one.proven, one.covers.len(), Reverse(one.good), Reverse(suspect.rank()), Reverse(scope.rank()))
 }
 
-/// A pod that answers nobody answers no service's clients either, and what is sent to it may be seen last before it: as a
-/// backend, or at the last hook that saw it, it is no cause of its own.
+/// A pod that answers nobody answers no service's clients either, and what is sent to it may be seen last at more than one
+/// hook before it: all that is one cause, the pod's own where that was found, else the hook that saw most.
 fn fold_into_silent_pods(chosen: &mut Vec<Chosen>, index: &Index) {
-    for at in (0..chosen.len()).rev() {
-        let one = &chosen[at];
-        let folds = match one.cause.suspect {
-            Suspect::Backend(_) => true,
-            Suspect::Place(_) => !one.proven,
-            _ => false,
+    let pods: Vec<Option<String>> = chosen.iter().map(|one| one.silent_pod(index)).collect();
+    let whole = |at: usize| {
+        let same = (0..pods.len()).filter(|&other| pods[other].is_some() && pods[other] == pods[at]);
+        let rank = |&other: &usize| {
+            let own = matches!(chosen[other].cause.suspect, Suspect::Target(_));
+            let backend = matches!(chosen[other].cause.suspect, Suspect::Backend(_));
+            (own, !backend, chosen[other].bad.len(), Reverse(other))
         };
-        let pods: BTreeSet<_> = one.bad.iter().map(|&number| index.items[number].pod).collect();
-        let Some(&pod) = pods.first().filter(|&&pod| folds && pod != 0 && pods.len() == 1) else { continue };
-        let (pod, scope) = (format!("pod/{}", index.name(pod)), one.cause.scope);
-        let explains = |one: &Chosen| {
-            let Cause { suspect: Suspect::Target(target), scope: of_pod } = one.cause else { return false };
-            let holds = of_pod.probe.is_none_or(|probe| scope.probe == Some(probe))
-                && of_pod.family.is_none_or(|family| scope.family == Some(family));
-            holds && index.name(target) == pod
-        };
-        if let Some(whole) = chosen.iter().position(explains) {
-            let folded = chosen.remove(at);
-            let whole = whole - usize::from(at < whole);
-            chosen[whole].besides.extend(folded.bad);
-        }
+        same.max_by_key(rank).filter(|&whole| {
+            let (of_pod, scope) = (chosen[whole].cause.scope, chosen[at].cause.scope);
+            whole != at
+                && !matches!(chosen[at].cause.suspect, Suspect::Target(_))
+                && of_pod.probe.is_none_or(|probe| scope.probe == Some(probe))
+                && of_pod.family.is_none_or(|family| scope.family == Some(family))
+        })
+    };
+    let folds: Vec<(usize, usize)> = (0..pods.len()).filter_map(|at| Some((at, whole(at)?))).collect();
+    for &(at, whole) in &folds {
+        let besides = std::mem::take(&mut chosen[at].bad);
+        chosen[whole].besides.extend(besides);
     }
+    let mut at = 0..;
+    chosen.retain(|_| at.next().is_some_and(|at| folds.iter().all(|(folded, _)| *folded != at)));
 }
 
 impl Chosen {
+    /// The one pod that nothing of this reaches: as itself, as a backend, or behind the hook of its node that saw it last.
+    fn silent_pod(&self, index: &Index) -> Option<String> {
+        match self.cause.suspect {
+            Suspect::Target(target) => index.name(target).strip_prefix("pod/").map(ToOwned::to_owned),
+            Suspect::Backend(backend) => Some(index.name(backend).to_owned()),
+            Suspect::Place(place) if !self.proven => {
+                let items = || self.bad.iter().map(|&number| &index.items[number]);
+                let pod = items().next()?.pod;
+                let node = index.places[place].node;
+                let its = items().all(|item| item.pod == pod && item.node == node && item.last_seen);
+                (pod != 0 && its).then(|| index.name(pod).to_owned())
+            }
+            _ => None,
+        }
+    }
+
     /// Another cause that is told in the same words.
     fn take(&mut self, other: Self) {
         self.bad.extend(other.bad);
