@@ -257,7 +257,7 @@ impl Controller {
                 (rounds.due(created, (begun, entry.last), now), Ok(()))
             }
         };
-        entry.status.accept(generation, accepted.as_ref().map(|()| ()).map_err(String::as_str), now);
+        entry.status.accept(generation, accepted.as_ref().copied().map_err(String::as_str), now);
         let next = match due {
             Due::Begin { at, .. } => Some(at),
             Due::Wait { until, .. } => Some(until),

@@ -271,14 +271,15 @@ fn endpoints(target: &Target) -> Vec<String> {
 fn of_target(path: &PathOf) -> Option<Vec<String>> {
     let target = &path.path.probe.target;
     Some(match target.kind {
-        TargetKind::Pod => return of_pod(&format!("{}/{}", target.namespace, target.name)),
         TargetKind::Service => endpoints(target),
         TargetKind::DnsServer if target.is_node_local() => {
             vec![on(&path.source, &format!("ss -lnup sport = :{}", path.path.probe.port))]
         }
         // A server is a service, or a pod behind one.
         TargetKind::DnsServer if target.node.is_empty() => endpoints(target),
-        TargetKind::DnsServer => return of_pod(&format!("{}/{}", target.namespace, target.name)),
+        TargetKind::Pod | TargetKind::DnsServer => {
+            return of_pod(&format!("{}/{}", target.namespace, target.name));
+        }
         TargetKind::Node => vec![
             format!("kubectl get node {} -o wide", word(&target.name)),
             on(&target.name, "ip -s link; ip route; ip -6 route"),
