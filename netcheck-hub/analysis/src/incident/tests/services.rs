@@ -8,7 +8,7 @@ use super::world::{World, died, timeout, to, touches};
 use super::{SIX, kinds};
 use crate::incident::{Fact, Symptom, place};
 use crate::model::incident::IncidentKind;
-use crate::model::location::{Direction, Stage};
+use crate::model::location::{Certainty, Direction, Stage};
 use crate::model::target::{ServiceAddress, TargetKind};
 use crate::model::verdict::Verdict;
 use crate::plan::{At, PlannedPath, Probe, Sources, Target};
@@ -62,7 +62,8 @@ fn a_silent_pod_is_no_backend_beside() {
     let seen = |fact: &Fact| {
         let at = |interface: &str| {
             let mut symptom = died("n2", Direction::Request, Stage::Ingress, "", "");
-            symptom.at.as_mut().unwrap().interface = interface.to_owned();
+            let seen = symptom.at.as_mut().unwrap();
+            (seen.interface, seen.certainty) = (interface.to_owned(), Certainty::Inferred);
             Symptom { at: symptom.at, ..silent() }
         };
         at(if *fact.source == *"n2" { "vethother" } else { "cni0" })
