@@ -43,7 +43,7 @@ impl Answering<'_> {
     /// Starts what finds out what ended probes here, where there are kernel programs; the session's ends of its channels.
     #[cfg_attr(
         not(feature = "ebpf"),
-        expect(unused_variables, reason = "nothing is found without kernel programs")
+        expect(unused_variables, clippy::unused_self, reason = "nothing is found without kernel programs")
     )]
     pub(super) fn start_culprits(&mut self, node: &str) -> Culprits {
         let (questions, asked) = mpsc::channel(QUESTIONS);
