@@ -17,6 +17,7 @@ mod sysctl;
 mod xfrm;
 
 use std::net::IpAddr;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use netcheck_common::domain::UNTRANSLATED;
@@ -74,54 +75,12 @@ async fn named(case: &v1::CulpritCase, at: &v1::LossLocation) -> Option<v1::Culp
     if inside_pod(at) {
         return None;
     }
-    let class = Path::new(link::CLASS);
-    if at.reason == "IP_LOCAL_SOURCE" {
-        return address::claimed(source(case)?).await;
-    }
-    if let Some(to) = destination(case)
-        && let Some(gone) = address::gone(to).await
-    {
-        return Some(gone);
-    }
-    if at.reason == "IP_RPFILTER" {
-        return reverse_path(Path::new(SYSCTLS), &at.interface);
-    }
-    if at.function.starts_with("nf_hook_slow") || at.function.starts_with("nf_conntrack") {
-        return connections(Path::new(SYSCTLS));
-    }
-    if matches!(at.reason.as_str(), "PKT_TOO_BIG" | "EMSGSIZE") {
-        return too_big(case, at).await;
-    }
-    if at.reason == UNTRANSLATED
-        && at.direction() == v1::Direction::Reply
-        && let (Some(to), Some(from)) = (destination(case), source(case))
-    {
-        return behind_one_bridge(to, from).await.then(|| bridge_unfiltered(Path::new(SYSCTLS), to))?;
-    }
-    if at.reason == "IPV6DISABLED" {
-        return ipv6_disabled(Path::new(SYSCTLS), &at.interface);
-    }
-    if at.reason.starts_with("XFRM") {
-        return xfrm::find(packet(case)?, true).await;
+    if let ControlFlow::Break(found) = by_reason(case, at).await {
+        return found;
     }
     match at.stage() {
         v1::Stage::Send if at.reason == "EPERM" => xfrm::find(packet(case)?, false).await,
-        v1::Stage::Routing | v1::Stage::Send => {
-            let (to, from) = (destination(case)?, source(case));
-            match forwarding(Path::new(SYSCTLS), to, &at.interface) {
-                Some(off) if at.stage() == v1::Stage::Routing => return Some(off),
-                _ => {}
-            }
-            match route::find(to, from).await {
-                Some(found) => Some(found),
-                None if at.reason == "EHOSTUNREACH" => neighbour::find(to, true).await,
-                // What is to be encrypted and can't be is dropped where its route was looked up.
-                None => match route::missing(to).await {
-                    Some(missing) => Some(missing),
-                    None => xfrm::find(packet(case)?, false).await,
-                },
-            }
-        }
+        v1::Stage::Routing | v1::Stage::Send => of_route(case, at).await,
         v1::Stage::Neighbour => {
             let to = destination(case)?;
             if let Some(detached) = address::detached(to).await {
@@ -140,30 +99,7 @@ async fn named(case: &v1::CulpritCase, at: &v1::LossLocation) -> Option<v1::Culp
             }
         }
         v1::Stage::Qdisc => queue::find(&at.interface, index_of(&at.interface)?).await,
-        v1::Stage::Ingress | v1::Stage::Egress => {
-            let hook = match (at.reason.as_str(), at.function.as_str()) {
-                ("XDP", _) => Some(Hook::Xdp),
-                (_, function) if function.contains("xdp") => Some(Hook::Xdp),
-                ("TC_INGRESS", _) => Some(Hook::Ingress),
-                ("TC_EGRESS", _) => Some(Hook::Egress),
-                _ => None,
-            };
-            let kept = match by_bridge(case).await {
-                Some(kept) => Some(kept),
-                None => link::undelivered(class, &at.interface, &at.function),
-            };
-            match hook {
-                None if kept.is_some() => kept,
-                Some(hook) => program::find(hook, &at.interface, index_of(&at.interface)?).await,
-                None if at.function == "br_dev_queue_push_xmit" => link::too_big(class, &at.interface, None),
-                None if case.packet_bytes > 0 => link::takes_less(class, &at.interface, case.packet_bytes),
-                None => match link::down(class, &at.interface) {
-                    Some(down) => Some(down),
-                    None if at.stage() == v1::Stage::Egress => address::detached(destination(case)?).await,
-                    None => None,
-                },
-            }
-        }
+        v1::Stage::Ingress | v1::Stage::Egress => at_interface(case, at).await,
         v1::Stage::Socket if at.pod.is_empty() => {
             let (kind, port) = target_port(case)?;
             sockets::find(kind, port).await
@@ -184,6 +120,94 @@ async fn named(case: &v1::CulpritCase, at: &v1::LossLocation) -> Option<v1::Culp
         | v1::Stage::Socket
         | v1::Stage::Application
         | v1::Stage::Unspecified => None,
+    }
+}
+
+/// What its reason alone points to; where it points to nothing, its stage says where to look.
+async fn by_reason(case: &v1::CulpritCase, at: &v1::LossLocation) -> ControlFlow<Option<v1::Culprit>> {
+    if at.reason == "IP_LOCAL_SOURCE" {
+        let claimed = match source(case) {
+            Some(source) => address::claimed(source).await,
+            None => None,
+        };
+        return ControlFlow::Break(claimed);
+    }
+    if let Some(to) = destination(case)
+        && let Some(gone) = address::gone(to).await
+    {
+        return ControlFlow::Break(Some(gone));
+    }
+    if at.reason == "IP_RPFILTER" {
+        return ControlFlow::Break(reverse_path(Path::new(SYSCTLS), &at.interface));
+    }
+    if at.function.starts_with("nf_hook_slow") || at.function.starts_with("nf_conntrack") {
+        return ControlFlow::Break(connections(Path::new(SYSCTLS)));
+    }
+    if matches!(at.reason.as_str(), "PKT_TOO_BIG" | "EMSGSIZE") {
+        return ControlFlow::Break(too_big(case, at).await);
+    }
+    if at.reason == UNTRANSLATED
+        && at.direction() == v1::Direction::Reply
+        && let (Some(to), Some(from)) = (destination(case), source(case))
+    {
+        let unfiltered = behind_one_bridge(to, from).await.then(|| bridge_unfiltered(Path::new(SYSCTLS), to));
+        return ControlFlow::Break(unfiltered.flatten());
+    }
+    if at.reason == "IPV6DISABLED" {
+        return ControlFlow::Break(ipv6_disabled(Path::new(SYSCTLS), &at.interface));
+    }
+    if at.reason.starts_with("XFRM") {
+        let policy = match packet(case) {
+            Some(packet) => xfrm::find(packet, true).await,
+            None => None,
+        };
+        return ControlFlow::Break(policy);
+    }
+    ControlFlow::Continue(())
+}
+
+/// What of the routing fits, or of what stands behind it.
+async fn of_route(case: &v1::CulpritCase, at: &v1::LossLocation) -> Option<v1::Culprit> {
+    let (to, from) = (destination(case)?, source(case));
+    match forwarding(Path::new(SYSCTLS), to, &at.interface) {
+        Some(off) if at.stage() == v1::Stage::Routing => return Some(off),
+        _ => {}
+    }
+    match route::find(to, from).await {
+        Some(found) => Some(found),
+        None if at.reason == "EHOSTUNREACH" => neighbour::find(to, true).await,
+        // What is to be encrypted and can't be is dropped where its route was looked up.
+        None => match route::missing(to).await {
+            Some(missing) => Some(missing),
+            None => xfrm::find(packet(case)?, false).await,
+        },
+    }
+}
+
+/// What of the interface fits, of what is attached to it, and of the bridge that it is a port of.
+async fn at_interface(case: &v1::CulpritCase, at: &v1::LossLocation) -> Option<v1::Culprit> {
+    let class = Path::new(link::CLASS);
+    let hook = match (at.reason.as_str(), at.function.as_str()) {
+        ("XDP", _) => Some(Hook::Xdp),
+        (_, function) if function.contains("xdp") => Some(Hook::Xdp),
+        ("TC_INGRESS", _) => Some(Hook::Ingress),
+        ("TC_EGRESS", _) => Some(Hook::Egress),
+        _ => None,
+    };
+    let kept = match by_bridge(case).await {
+        Some(kept) => Some(kept),
+        None => link::undelivered(class, &at.interface, &at.function),
+    };
+    match hook {
+        None if kept.is_some() => kept,
+        Some(hook) => program::find(hook, &at.interface, index_of(&at.interface)?).await,
+        None if at.function == "br_dev_queue_push_xmit" => link::too_big(class, &at.interface, None),
+        None if case.packet_bytes > 0 => link::takes_less(class, &at.interface, case.packet_bytes),
+        None => match link::down(class, &at.interface) {
+            Some(down) => Some(down),
+            None if at.stage() == v1::Stage::Egress => address::detached(destination(case)?).await,
+            None => None,
+        },
     }
 }
 

@@ -38,20 +38,8 @@ impl Locator<'_> {
         }
         let last = sample.request_hooks.last();
         let inside = self.input.destination == Some(source);
-        match last {
-            Some(last) => {
-                self.evidence.push(format!("the request was last seen on {source} {}", passing(last)));
-            }
-            None => match &self.input.source_pod {
-                Some(pod) if !self.input.source_watches_pods => {
-                    return unlocated(&format!("no hook to see whether it came out of pod {pod}"));
-                }
-                Some(pod) => self.evidence.push(format!("no hook of {source} saw it come out of pod {pod}")),
-                None if inside => {
-                    return unlocated(&format!("its way stays inside {source}, where no hook watches"));
-                }
-                None => self.evidence.push(format!("no hook of {source} saw the request leave")),
-            },
+        if let Some(unwatched) = self.note_last_seen(last, inside) {
+            return unwatched;
         }
         if !inside && (last.is_some_and(left) || self.arrived() == Some(true)) {
             return self.beyond_source(last);
@@ -97,6 +85,27 @@ impl Locator<'_> {
                 ..Default::default()
             }),
         }
+    }
+
+    /// Notes where the request was seen last. Answers where nothing could have seen it.
+    fn note_last_seen(&mut self, last: Option<&HookSeen>, inside: bool) -> Option<Located> {
+        let source = self.input.source;
+        match last {
+            Some(last) => {
+                self.evidence.push(format!("the request was last seen on {source} {}", passing(last)));
+            }
+            None => match &self.input.source_pod {
+                Some(pod) if !self.input.source_watches_pods => {
+                    return Some(unlocated(&format!("no hook to see whether it came out of pod {pod}")));
+                }
+                Some(pod) => self.evidence.push(format!("no hook of {source} saw it come out of pod {pod}")),
+                None if inside => {
+                    return Some(unlocated(&format!("its way stays inside {source}, where no hook watches")));
+                }
+                None => self.evidence.push(format!("no hook of {source} saw the request leave")),
+            },
+        }
+        None
     }
 
     /// What a pod sends to where no pod is gets its node's address on the way out, and with it another port: hooks behind that
