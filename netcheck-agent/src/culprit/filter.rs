@@ -26,12 +26,12 @@ pub(super) fn is_asked(case: &v1::CulpritCase) -> bool {
 
 /// Where probes that die at this place are to be marked; none where no rule can be what ends them.
 fn layers(case: &v1::CulpritCase) -> Option<Vec<Layer>> {
-    let at = case.location.as_ref()?;
     use v1::Stage::{
         Application, BridgeForward, BridgeInput, BridgeOutput, BridgePostrouting, BridgePrerouting, Egress,
         Ingress, Neighbour, NetdevEgress, NetdevIngress, NetfilterForward, NetfilterInput, NetfilterOutput,
         NetfilterPostrouting, NetfilterPrerouting, Qdisc, Routing, Send, Socket, Unspecified, Wire,
     };
+    let at = case.location.as_ref()?;
     let filtered = at.reason.is_empty() || at.reason == "EPERM" || at.reason == "NETFILTER_DROP";
     let rejected = at.reason.contains("prohibited") || at.reason.contains("port unreachable");
     match at.stage() {
@@ -46,6 +46,9 @@ fn layers(case: &v1::CulpritCase) -> Option<Vec<Layer>> {
         NetdevIngress | NetdevEgress if !at.interface.is_empty() => {
             Some(vec![Layer::Device(at.interface.clone())])
         }
+        // Nobody saw it die, and this node was to get it: its kernel would have reported a rule that drops it, and looking for
+        // one would keep it from being looked for elsewhere for a while.
+        Unspecified if at.reason.is_empty() => None,
         // It was never seen to be dropped, or was answered with an error that filters send, too.
         Ingress | Egress | Send | Unspecified if filtered || rejected => {
             let device = (!at.interface.is_empty()).then(|| Layer::Device(at.interface.clone()));
@@ -61,9 +64,7 @@ fn layers(case: &v1::CulpritCase) -> Option<Vec<Layer>> {
 fn strays(case: &v1::CulpritCase) -> bool {
     let Some(at) = case.location.as_ref() else { return false };
     // Who answers in a pod's place answers under its address. What a service's address is made into is no stray.
-    let destinations: BTreeSet<&[u8]> =
-        case.flows.iter().map(|flow| flow.destination_address.as_slice()).collect();
-    let at_socket = at.stage() == v1::Stage::Socket && (at.pod.is_empty() || destinations.len() == 1);
+    let at_socket = at.stage() == v1::Stage::Socket && !case.translates;
     at_socket || at.reason == UNTRANSLATED || at.reason == READDRESSED
 }
 

@@ -36,9 +36,10 @@ pub(super) async fn find(case: &v1::CulpritCase) -> Option<v1::Culprit> {
     {
         return Some(unusable);
     }
-    // The target's end is asked: nobody saw the packet die.
-    if at.stage() == v1::Stage::Unspecified && at.pod.is_empty() && at.interface.is_empty() {
-        return address::unanswered(destination(case)?, Path::new(SYSCTLS)).await;
+    // This node was to get it, and nobody saw it die.
+    if at.stage() == v1::Stage::Unspecified && at.pod.is_empty() {
+        let to = destination(case).filter(|to| ends(case).contains(to))?;
+        return address::unanswered(to, Path::new(SYSCTLS)).await;
     }
     let named_first = named(case, at).await;
     match named_first {
@@ -194,20 +195,25 @@ async fn at_interface(case: &v1::CulpritCase, at: &v1::LossLocation) -> Option<v
         ("TC_EGRESS", _) => Some(Hook::Egress),
         _ => None,
     };
-    let kept = match by_bridge(case).await {
-        Some(kept) => Some(kept),
-        None => link::undelivered(class, &at.interface, &at.function),
-    };
-    match hook {
-        None if kept.is_some() => kept,
-        Some(hook) => program::find(hook, &at.interface, index_of(&at.interface)?).await,
-        None if at.function == "br_dev_queue_push_xmit" => link::too_big(class, &at.interface, None),
-        None if case.packet_bytes > 0 => link::takes_less(class, &at.interface, case.packet_bytes),
-        None => match link::down(class, &at.interface) {
-            Some(down) => Some(down),
-            None if at.stage() == v1::Stage::Egress => address::detached(destination(case)?).await,
-            None => None,
-        },
+    if let Some(hook) = hook {
+        return program::find(hook, &at.interface, index_of(&at.interface)?).await;
+    }
+    if let Some(kept) = by_bridge(case).await {
+        return Some(kept);
+    }
+    if let Some(undelivered) = link::undelivered(class, &at.interface, &at.function) {
+        return Some(undelivered);
+    }
+    if at.function == "br_dev_queue_push_xmit" {
+        return link::too_big(class, &at.interface, None);
+    }
+    if case.packet_bytes > 0 {
+        return link::takes_less(class, &at.interface, case.packet_bytes);
+    }
+    match link::down(class, &at.interface) {
+        Some(down) => Some(down),
+        None if at.stage() == v1::Stage::Egress => address::detached(destination(case)?).await,
+        None => None,
     }
 }
 
@@ -246,8 +252,7 @@ async fn of_pod(case: &v1::CulpritCase, at: &v1::LossLocation, ask: Ask) -> Opti
         };
         ends.push((own, peer));
     }
-    let all = case.pod_addresses.iter().take(ENDS);
-    let all: Vec<IpAddr> = all.filter_map(|address| convert::address("pod", address).ok()).collect();
+    let all = self::ends(case);
     // Files of the kernel, but many of them.
     tokio::task::spawn_blocking(move || {
         ends.into_iter().find_map(|(own, peer)| {
@@ -302,6 +307,12 @@ fn index_of(interface: &str) -> Option<u32> {
 
 /// Flows of one case whose pods are looked for.
 const ENDS: usize = 4;
+
+/// All addresses of the end that this node is, or holds.
+fn ends(case: &v1::CulpritCase) -> Vec<IpAddr> {
+    let all = case.end_addresses.iter().take(ENDS);
+    all.filter_map(|address| convert::address("end", address).ok()).collect()
+}
 
 /// Where packets of this case go.
 fn destination(case: &v1::CulpritCase) -> Option<IpAddr> {

@@ -46,8 +46,7 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 /// Asks on the node while a probe from one address to another is lost there.
-fn asked(pods: &Pods, location: v1::LossLocation, from: (&Bare, IpAddr), to: IpAddr) -> Vec<v1::Culprit> {
-    let question = question(location);
+fn asked(pods: &Pods, question: v1::CulpritQuestion, from: (&Bare, IpAddr), to: IpAddr) -> Vec<v1::Culprit> {
     let search = pods.node.bare().beside(move || runtime().block_on(find("n1", &question, Tracing::Allowed)));
     wait("no table", || pods.node.bare().nft_shows("list tables").contains(OWN));
     assert!(echo_from(from.0, from.1, to, SESSION_A, 1).is_none(), "the rule drops it");
@@ -93,7 +92,7 @@ fn the_rule_is_named_at_every_hook() {
         ));
         let number = handle(&pods, &format!("{family} t c"), "ours");
         let from = if source == node { pods.node.bare() } else { &pods.pods[1] };
-        let found = asked(&pods, at(stage, "p1"), (from, source), first);
+        let found = asked(&pods, question(at(stage, "p1")), (from, source), first);
         let [culprit] = found.as_slice() else { panic!("{family} {hook}: {found:?}") };
         let rule = culprit.rule.as_ref().unwrap();
         let named = (rule.family.as_str(), rule.table.as_str(), rule.chain.as_str(), rule.handle);
@@ -103,6 +102,48 @@ fn the_rule_is_named_at_every_hook() {
         assert_eq!(culprit.node, "n1");
         pods.node.nft(&format!("delete table {family} t"));
     }
+}
+
+#[test]
+fn a_rule_that_makes_another_packet_of_a_probe_or_keeps_it_is_named() {
+    let pods = Pods::new(SESSION_A);
+    let (from, to) = ((&pods.pods[0], pods.addresses[0]), pods.node.v4);
+    for (family, chain, does, place, says) in [
+        (
+            "ip",
+            "type nat hook prerouting priority -100",
+            "dnat to 10.78.0.77",
+            Stage::Socket,
+            "makes another",
+        ),
+        ("netdev", "type filter hook ingress device p1 priority 0", "fwd to lo", Stage::Ingress, "keeps it"),
+    ] {
+        pods.node.nft(&format!(
+            "add table {family} t; add chain {family} t c {{ {chain}; }}; \
+             add rule {family} t c icmp type echo-request counter {does} comment \"ours\""
+        ));
+        let number = handle(&pods, &format!("{family} t c"), "ours");
+        let silent = v1::LossLocation { reason: String::new(), ..at(place, "p1") };
+        let found = asked(&pods, question(silent), from, to);
+        let [culprit] = found.as_slice() else { panic!("{does}: {found:?}") };
+        let rule = culprit.rule.as_ref().map(|rule| (rule.family.as_str(), rule.handle));
+        assert_eq!(rule, Some((family, number)), "{does}");
+        assert!(culprit.object.contains(says), "{does}: {}", culprit.object);
+        pods.node.nft(&format!("delete table {family} t"));
+    }
+}
+
+#[test]
+fn what_a_services_address_is_made_into_is_no_stray() {
+    let pods = Pods::new(SESSION_A);
+    pods.node.nft(
+        "add table ip t; add chain ip t c { type nat hook prerouting priority -100; }; \
+         add rule ip t c icmp type echo-request dnat to 10.78.0.77",
+    );
+    let mut question = question(v1::LossLocation { reason: String::new(), ..at(Stage::Socket, "") });
+    question.cases[0].translates = true;
+    let answer = pods.node.bare().beside(move || runtime().block_on(find("n1", &question, Tracing::Allowed)));
+    assert_eq!(answer.join().unwrap().found, []);
 }
 
 #[test]
@@ -117,7 +158,7 @@ fn chains_that_led_to_it_and_its_owner_are_named() {
     );
     let number = handle(&pods, "ip filter cali-fw", "reject");
     let location = at(Stage::NetfilterInput, "cni0");
-    let found = asked(&pods, location, (&pods.pods[0], pods.addresses[0]), pods.node.v4);
+    let found = asked(&pods, question(location), (&pods.pods[0], pods.addresses[0]), pods.node.v4);
     let [culprit] = found.as_slice() else { panic!("{found:?}") };
     assert_eq!(
         culprit.rule.as_ref().map(|rule| (rule.chain.as_str(), rule.handle)),
@@ -134,7 +175,7 @@ fn a_policy_is_named_where_no_rule_took_the_packet() {
     let pods = Pods::new(SESSION_A);
     pods.node.nft("add table inet t; add chain inet t c { type filter hook input priority 0; policy drop; }");
     let location = at(Stage::NetfilterInput, "cni0");
-    let found = asked(&pods, location, (&pods.pods[0], pods.addresses[0]), pods.node.v4);
+    let found = asked(&pods, question(location), (&pods.pods[0], pods.addresses[0]), pods.node.v4);
     let [culprit] = found.as_slice() else { panic!("{found:?}") };
     assert_eq!(culprit.kind(), v1::CulpritKind::FilterPolicy);
     assert_eq!(culprit.object, "policy drop of chain c in table inet t");

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use netcheck_common::domain::{PathId, ProbeKind};
 use netcheck_proto::{convert, v1};
 
-use self::case::{case, far_end, receiver, sender, strayed};
+use self::case::{case, far_end, receiver, sender, strayed, translates};
 use super::State;
-use netcheck_analysis::cluster::roster::Pod;
+use netcheck_analysis::cluster::roster::Owner;
 use netcheck_analysis::evidence::locate::addressee;
 use netcheck_analysis::model::NodeIx;
 use netcheck_analysis::model::clock::SECOND_NS;
@@ -142,10 +142,6 @@ impl Culprits {
     }
 }
 
-fn addresses(pod: &Pod) -> Vec<Vec<u8>> {
-    pod.addresses.iter().map(|address| convert::address_bytes(*address)).collect()
-}
-
 fn place(at: &v1::LossLocation, probe: &Probe) -> Place {
     let v4 = probe.address.is_ipv4();
     (at.node.clone(), at.stage, at.interface.clone(), at.reason.clone(), probe.kind, v4)
@@ -195,6 +191,16 @@ impl State {
         }
     }
 
+    /// All addresses of a node, or of a pod on the cluster's own network.
+    fn addresses(&self, of: &Owner) -> Vec<Vec<u8>> {
+        let addresses = match &of.pod {
+            Some(pod) => self.roster.pods.get(pod).map(|pod| &pod.addresses),
+            None => self.roster.nodes.get(&of.node).map(|node| &node.addresses),
+        };
+        let own = addresses.into_iter().flatten().filter(|_| of.network.is_none());
+        own.map(|address| convert::address_bytes(*address)).collect()
+    }
+
     /// Where most of these paths' probes die.
     fn places(&self, paths: &[PathOf], now_ns: i64) -> Vec<(Place, Case)> {
         let mut places: BTreeMap<Place, Case> = BTreeMap::new();
@@ -208,10 +214,9 @@ impl State {
                 let probe = lost.in_the_end(&row.path.probe);
                 let known = lost.located.location.as_ref().filter(|at| !at.node.is_empty());
                 let known = known.map(wire::location);
-                let owner = addressee(&self.roster, &probe, lost);
-                let target_pod = owner.filter(|owner| owner.network.is_none());
-                let target_pod = target_pod.and_then(|owner| self.roster.pods.get(owner.pod.as_ref()?));
-                let far = far_end(known.as_ref(), &agent.name, owner);
+                let to = addressee(&self.roster, &probe, lost);
+                let from = lost.flow.and_then(|flow| self.roster.owner(flow.source.ip()));
+                let far = far_end(known.as_ref(), from, to);
                 let Some(at) = known.or_else(|| far.clone()) else { continue };
                 let target = Some(probe.target.node.as_str()).filter(|node| !node.is_empty());
                 let stray = match self.find(&at.node) {
@@ -225,9 +230,14 @@ impl State {
                     let losses = 1 + known.map_or(0, |case| case.losses);
                     // The next probe of a service with several backends may go elsewhere.
                     let returns = probe.target.backends <= 1;
-                    if known.is_none_or(|known| returns && !known.returns) {
+                    // Nor is it plain which rule may make another packet of what this node translates.
+                    let translates = translates(&probe.target, *at.node == *agent.name);
+                    let rank = (returns, !translates);
+                    if known.is_none_or(|known| rank > (known.returns, !known.wire.translates)) {
                         let mut wire = case(&probe, lost, &at, (session, *path));
-                        wire.pod_addresses = target_pod.map(addresses).unwrap_or_default();
+                        wire.translates = translates;
+                        let here = [to, from].into_iter().flatten().find(|end| end.node == at.node);
+                        wire.end_addresses = here.map(|end| self.addresses(end)).unwrap_or_default();
                         places.insert(place, Case { losses, wire, source, path: *path, returns });
                     } else if let Some(known) = places.get_mut(&place) {
                         known.losses = losses;

@@ -87,6 +87,8 @@ const FORMS: &[&str] = &[
     "kubectl netcheck explain SOURCE TARGET",
     "kubectl netcheck path SOURCE TARGET",
     "kubectl netcheck report -v",
+    "lsmod",
+    "modprobe MODULE",
     "nft -a list chain FAMILY TABLE CHAIN",
     "nft -a list ruleset",
     "nft chain FAMILY TABLE CHAIN '{ policy accept; }'",

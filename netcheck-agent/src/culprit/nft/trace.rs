@@ -39,7 +39,7 @@ pub(crate) enum TraceError {
     Silent,
 }
 
-/// What a rule or policy did with a packet that went no further.
+/// What a rule or policy did with a marked packet that it did not let go on as it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EndedBy {
     /// It dropped it, or answered with an error.
@@ -52,7 +52,7 @@ pub(crate) enum EndedBy {
     Altered,
 }
 
-/// Whose verdict ended a marked packet.
+/// Whose verdict ended a marked packet, or made another one of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ended {
     /// `NFPROTO_*` of the table.

@@ -70,10 +70,24 @@ pub(super) fn ipv6_disabled(sysctls: &Path, interface: &str) -> Option<v1::Culpr
 pub(super) fn bridge_unfiltered(sysctls: &Path, to: IpAddr) -> Option<v1::Culprit> {
     let name =
         if to.is_ipv4() { "bridge/bridge-nf-call-iptables" } else { "bridge/bridge-nf-call-ip6tables" };
-    if number(sysctls, name) == Some(1) {
-        return None;
-    }
     let text = "a pod that asks a service whose backend is on the same bridge gets the answer from the backend's own address";
+    match number(sysctls, name) {
+        Some(1) => return None,
+        Some(_) => {}
+        None => {
+            let name = name.replace('/', ".");
+            return Some(v1::Culprit {
+                kind: v1::CulpritKind::Sysctl.into(),
+                object: format!("net.{name} is not there: the module br_netfilter is not loaded"),
+                text: text.to_owned(),
+                see: "lsmod | grep br_netfilter".to_owned(),
+                mend: "modprobe br_netfilter, and the file in /etc/modules-load.d that loads it at boot"
+                    .to_owned(),
+                certainty: v1::Certainty::Inferred.into(),
+                ..Default::default()
+            });
+        }
+    }
     let more =
         "with the module br_netfilter loaded at boot, and the file in /etc/sysctl.d that says otherwise";
     Some(sysctl(name, 0, text.to_owned(), (1, more)))

@@ -67,6 +67,17 @@ fn the_stricter_reverse_path_filter_is_named() {
 }
 
 #[test]
+fn what_a_bridge_does_not_show_to_netfilter_is_named() {
+    let files = [("bridge/bridge-nf-call-iptables", "0\n"), ("bridge/bridge-nf-call-ip6tables", "1\n")];
+    let sysctls = Sysctls::new("bridge", &files);
+    let of = |sysctls: &Sysctls, to: &str| object(bridge_unfiltered(&sysctls.0, to.parse().unwrap()));
+    assert_eq!(of(&sysctls, "10.0.0.1").as_deref(), Some("net.bridge.bridge-nf-call-iptables = 0"));
+    assert_eq!(of(&sysctls, "fd00::1"), None);
+    let without = Sysctls::new("no-module", &[("ipv4/ip_forward", "1\n")]);
+    assert!(of(&without, "10.0.0.1").unwrap().ends_with("the module br_netfilter is not loaded"));
+}
+
+#[test]
 fn an_interface_without_ipv6_is_named() {
     let files = [("ipv6/conf/eth0/disable_ipv6", "1\n"), ("ipv6/conf/eth1/disable_ipv6", "0\n")];
     let sysctls = Sysctls::new("disabled", &files);
@@ -99,4 +110,18 @@ fn a_table_of_connections_is_full_or_not() {
         let sysctls = Sysctls::new(name, &files);
         assert_eq!(object(connections(&sysctls.0)).is_some(), full, "{name}");
     }
+}
+
+#[tokio::test]
+async fn an_address_is_missed_only_where_it_is_to_be_this_nodes_own() {
+    let to = convert::address_bytes("192.0.2.77".parse().unwrap());
+    let mut case = v1::CulpritCase {
+        location: Some(v1::LossLocation { node: "n4".to_owned(), ..Default::default() }),
+        flows: vec![v1::FlowTuple { destination_address: to.clone(), ..Default::default() }],
+        ..Default::default()
+    };
+    assert_eq!(find(&case).await, None, "it is another's, and died here at an unknown stage");
+    case.end_addresses = vec![to];
+    let found = object(find(&case).await).unwrap();
+    assert_eq!(found, "no interface of this node has the address 192.0.2.77");
 }

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 
 use netcheck_analysis::cluster::roster::Owner;
 use netcheck_analysis::evidence::Lost;
-use netcheck_analysis::plan::Probe;
+use netcheck_analysis::model::target::{ServiceAddress, TargetKind};
+use netcheck_analysis::plan::{Probe, Target};
 use netcheck_common::domain::PathId;
 use netcheck_proto::{convert, v1};
 
@@ -37,25 +38,22 @@ pub(super) fn receiver(at: &v1::LossLocation, tries_size: bool) -> Option<v1::Lo
 }
 
 /// Who was to get a packet that nobody saw die, or that never came to him: his own node is asked what keeps him from it.
-/// `source`: who probes; `target`: whom the request was for.
+/// `source`: whose address the request bore; `target`: whom it was for. A pod's own network is looked at for what is sent to it
+/// as a target alone.
 pub(super) fn far_end(
     at: Option<&v1::LossLocation>,
-    source: &str,
+    source: Option<&Owner>,
     target: Option<&Owner>,
 ) -> Option<v1::LossLocation> {
     let reply = at.is_some_and(|at| at.direction() == v1::Direction::Reply);
-    let (node, pod) = match target {
-        _ if reply => (source, None),
-        Some(target) => (target.node.as_str(), target.pod.clone()),
-        None => return None,
-    };
+    let end = if reply { source.filter(|end| end.pod.is_none())? } else { target? };
     let unseen = at.is_none_or(|at| {
         let before = matches!(at.stage(), v1::Stage::Wire | v1::Stage::Neighbour | v1::Stage::Send);
-        before && at.node != node
+        before && at.node != end.node
     });
     unseen.then(|| v1::LossLocation {
-        node: node.to_owned(),
-        pod: pod.unwrap_or_default(),
+        node: end.node.clone(),
+        pod: end.pod.clone().unwrap_or_default(),
         direction: if reply { v1::Direction::Reply } else { v1::Direction::Request }.into(),
         ..Default::default()
     })
@@ -97,8 +95,20 @@ pub(super) fn case(
         ),
         encapsulated: here().any(|fact| fact.record.encapsulated),
         packet_bytes: lost.sample.packet_bytes,
-        pod_addresses: Vec::new(),
+        ..Default::default()
     }
+}
+
+/// Whether a node makes a backend's address of what is sent to this target. What is sent to a cluster address its sender's own
+/// node translates, and nobody behind it; of a service's other addresses any node may.
+pub(super) fn translates(target: &Target, senders_own: bool) -> bool {
+    let of_service = match target.kind {
+        TargetKind::Service => true,
+        TargetKind::DnsServer => target.node.is_empty(),
+        TargetKind::Pod | TargetKind::Node | TargetKind::Endpoint => false,
+    };
+    let at_cluster_address = target.at.as_ref().is_none_or(|at| at.address == ServiceAddress::ClusterIp);
+    of_service && (senders_own || !at_cluster_address)
 }
 
 /// What the packet's two ends may be: as it was sent, as it left its node, as somebody saw it dropped. The sender's own
@@ -158,11 +168,36 @@ fn flows(probe: &Probe, lost: &Lost, at: &v1::LossLocation, dropped: &[v1::FlowT
 
 #[cfg(test)]
 mod tests {
+    use netcheck_analysis::plan::At;
+
     use super::*;
 
     #[test]
+    fn a_cluster_address_is_translated_by_its_senders_node_alone() {
+        let of = |kind, at: Option<ServiceAddress>, node: &str| Target {
+            kind,
+            node: node.to_owned(),
+            at: at.map(|address| At { address, port: 80, pod: String::new() }),
+            ..Target::default()
+        };
+        let service = of(TargetKind::Service, None, "");
+        assert_eq!((translates(&service, true), translates(&service, false)), (true, false));
+        let node_port = of(TargetKind::Service, Some(ServiceAddress::NodePort), "n3");
+        assert_eq!((translates(&node_port, true), translates(&node_port, false)), (true, true));
+        for target in [of(TargetKind::Pod, None, "n3"), of(TargetKind::DnsServer, None, "n3")] {
+            assert!(!translates(&target, true), "{target:?}");
+        }
+    }
+
+    #[test]
     fn who_was_to_get_what_nobody_saw_die_is_asked() {
-        let target = Owner { node: "n3".to_owned(), pod: Some("default/web".to_owned()), network: None };
+        let of = |node: &str, pod: Option<&str>| Owner {
+            node: node.to_owned(),
+            pod: pod.map(ToOwned::to_owned),
+            network: None,
+        };
+        let (node, pod, target) =
+            (of("n1", None), of("n1", Some("netcheck/a")), of("n3", Some("default/web")));
         let asked = |at: Option<(v1::Stage, &str, v1::Direction)>| {
             let at = at.map(|(stage, node, direction)| v1::LossLocation {
                 node: node.to_owned(),
@@ -170,7 +205,7 @@ mod tests {
                 direction: direction.into(),
                 ..Default::default()
             });
-            far_end(at.as_ref(), "n1", Some(&target)).map(|at| (at.node, at.pod))
+            far_end(at.as_ref(), Some(&node), Some(&target)).map(|at| (at.node, at.pod))
         };
         let (request, reply) = (v1::Direction::Request, v1::Direction::Reply);
         let web = Some(("n3".to_owned(), "default/web".to_owned()));
@@ -184,6 +219,15 @@ mod tests {
             None,
             "who dropped it is known"
         );
-        assert_eq!(far_end(None, "n1", None), None, "it is no node or pod of the cluster");
+        assert_eq!(far_end(None, Some(&node), None), None, "it is no node or pod of the cluster");
+        let lost = v1::LossLocation {
+            node: "n3".to_owned(),
+            stage: v1::Stage::Wire.into(),
+            direction: reply.into(),
+            ..Default::default()
+        };
+        assert!(far_end(Some(&lost), Some(&node), Some(&target)).is_some());
+        assert_eq!(far_end(Some(&lost), Some(&pod), Some(&target)), None, "a pod that asked is no target");
+        assert_eq!(far_end(Some(&lost), None, Some(&target)), None, "whose the address is is not known");
     }
 }
