@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kubectl_netcheck::{Answer, Screen};
 use netcheck_hub::serve::accept::Limits;
@@ -13,7 +14,7 @@ use netcheck_proto::v1;
 use netcheck_proto::v1::check_service_client::CheckServiceClient;
 use netcheck_proto::v1::reachability_service_client::ReachabilityServiceClient;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
@@ -182,4 +183,42 @@ async fn the_command_line_asks_by_loopback_and_knows_the_hub_by_the_name_that_ag
     assert!(known.code == 0 && known.out.contains("n1"), "{known:?}");
     let other = run(&[]).await;
     assert!(other.code == 1 && other.err.contains("cannot reach the hub"), "{other:?}");
+}
+
+/// Passes connections on to a hub. The first ones break once the hub has begun to answer a call: it has said more than the
+/// beginning of a connection takes. Their number, as they come.
+async fn breaking(hub: SocketAddr, first: usize) -> (SocketAddr, Arc<AtomicUsize>) {
+    const BEGUN: u64 = 120;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, count) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&count);
+    tokio::spawn(async move {
+        while let Ok((reader, _)) = listener.accept().await {
+            let breaks = counted.fetch_add(1, Ordering::SeqCst) < first;
+            tokio::spawn(async move {
+                let (mut from, mut to) = reader.into_split();
+                let (answers, mut asked) = TcpStream::connect(hub).await.unwrap().into_split();
+                let mut said = answers.take(if breaks { BEGUN } else { u64::MAX });
+                let asks = tokio::io::copy(&mut from, &mut asked);
+                let says = tokio::io::copy(&mut said, &mut to);
+                tokio::select! { _ = asks => {}, _ = says => {} }
+            });
+        }
+    });
+    (address, count)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_check_whose_connection_breaks_begins_anew() {
+    let rig = Rig::start();
+    let (address, connections) = breaking(rig.tcp(Readers::Anybody).await, 1).await;
+    let folder = tempfile::tempdir().unwrap();
+    let words = ["kubectl-netcheck", "check", "--deadline", "300ms", "--hub", &format!("http://{address}")];
+    let mut words = words.map(OsString::from).to_vec();
+    words.extend(["--result".into(), folder.path().join("result.json").into()]);
+    let ask = move || kubectl_netcheck::run(words, &Screen::plain());
+    let answer = tokio::task::spawn_blocking(ask).await.unwrap();
+    assert!(connections.load(Ordering::SeqCst) > 1, "{answer:?}");
+    // Nobody probes here: it is the hub's own result all the same.
+    assert!(!answer.err.contains("did not answer") && answer.out.contains("not measured"), "{answer:?}");
 }
