@@ -132,10 +132,14 @@ fn selects(service: &Service) -> bool {
     spec.and_then(|spec| spec.selector.as_ref()).is_some_and(|selector| !selector.is_empty())
 }
 
-/// Whether an object is the other one at a later time, as lists that were made one after the other have it; none where
-/// they are two.
+/// Whether an object is the other one at a later time, or what took its place, as lists that were made one after the other
+/// have it; none where they are two.
 fn is_later(object: &ObjectMeta, known: &ObjectMeta) -> Option<bool> {
-    object.uid.as_ref().filter(|uid| known.uid.as_ref() == Some(*uid))?;
+    if object.uid.as_ref()? != known.uid.as_ref()? {
+        // Only one object can have a name at a time: what was made later was made after the other had been deleted.
+        let (made, before) = (object.creation_timestamp.as_ref()?, known.creation_timestamp.as_ref()?);
+        return (made.0 != before.0).then(|| made.0 > before.0);
+    }
     let version = |meta: &ObjectMeta| meta.resource_version.as_deref()?.parse::<u64>().ok();
     Some(version(object) >= version(known))
 }

@@ -2,7 +2,8 @@
 //!
 //! An address belongs to one node, pod or service, or to nobody: where several say that it is theirs, an answer from
 //! there says nothing of who gave it. Then it is taken from all of them, so that nobody probes it, and noted. A pod that is
-//! on its way out owns nothing any more, and leaves its address to the one that comes.
+//! on its way out owns nothing any more, and leaves its address to the one that comes. A pod whose node is not there, or not
+//! any more, leaves it to anybody else: its object stays until it is collected, and its node's range is given to another.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -37,9 +38,13 @@ impl Holder<'_> {
         };
         Some(Owner { node, pod, network: None })
     }
+
+    fn yields(self, nodes: &BTreeMap<String, Node>) -> bool {
+        matches!(self, Self::Pod(_, pod) if !nodes.contains_key(&pod.node))
+    }
 }
 
-/// Whoever says that an address is its own.
+/// Whoever says that an address is its own; those that leave it to others come last.
 fn holders<'a>(
     nodes: &'a BTreeMap<String, Node>,
     pods: &'a BTreeMap<String, Pod>,
@@ -59,7 +64,9 @@ fn holders<'a>(
     let of_services = services
         .iter()
         .flat_map(move |(id, service)| elsewhere(service).map(move |address| (address, Holder::Service(id))));
-    of_nodes.chain(of_pods).chain(of_services)
+    let (last, first): (Vec<_>, Vec<_>) =
+        of_nodes.chain(of_pods).chain(of_services).partition(|(_, holder)| holder.yields(nodes));
+    first.into_iter().chain(last)
 }
 
 /// Gives the addresses on the cluster's own network to whom they belong.
@@ -72,10 +79,17 @@ pub(super) fn settle(roster: &mut Roster) {
     }
     let mut held: HashMap<IpAddr, Holder<'_>> = HashMap::new();
     let mut contested = Contested::new();
+    // Whoever probed these pods would meet the one that has the address now, or another that had it.
+    let mut taken: Vec<(String, IpAddr)> = Vec::new();
     for (address, holder) in holders(&roster.nodes, &roster.pods, &roster.services) {
         match held.entry(address) {
             Entry::Vacant(free) => {
                 free.insert(holder);
+            }
+            Entry::Occupied(first) if holder.yields(&roster.nodes) && !first.get().yields(&roster.nodes) => {
+                if let Holder::Pod(id, _) = holder {
+                    taken.push((id.to_owned(), address));
+                }
             }
             Entry::Occupied(first) => {
                 let names = contested.entry(address).or_default();
@@ -86,16 +100,17 @@ pub(super) fn settle(roster: &mut Roster) {
     let clear = held.iter().filter(|(address, _)| !contested.contains_key(*address));
     let owners: HashMap<IpAddr, Owner> =
         clear.filter_map(|(&address, holder)| Some((address, holder.owner()?))).collect();
-    // Whoever probed a pod on its way out would meet the one that has its address now, or another that had it.
     let going = || roster.pods.iter().filter(|(_, pod)| pod.terminating && !pod.host_network);
     let mut had: HashMap<IpAddr, usize> = HashMap::new();
     for address in going().flat_map(|(_, pod)| &pod.addresses) {
         *had.entry(*address).or_default() += 1;
     }
-    let taken: Vec<(String, IpAddr)> = going()
-        .flat_map(|(id, pod)| pod.addresses.iter().map(move |&address| (id.clone(), address)))
-        .filter(|(_, address)| held.contains_key(address) || had.get(address).is_some_and(|&pods| pods > 1))
-        .collect();
+    let of_going = going().flat_map(|(id, pod)| pod.addresses.iter().map(move |&at| (id.clone(), at)));
+    taken.extend(
+        of_going.filter(|(_, address)| {
+            held.contains_key(address) || had.get(address).is_some_and(|&pods| pods > 1)
+        }),
+    );
     drop(held);
     for (id, address) in taken {
         if let Some(pod) = roster.pods.get_mut(&id) {

@@ -60,10 +60,15 @@ fn of_one_object_at_two_times_the_later_counts() {
     let back = read(&newer, &older);
     // Without versions the later in the file is the later.
     assert_eq!((back.nodes["n1"].ready, pod(&back).as_str()), (false, "10.244.1.2"));
-    // One that was replaced is another.
+    // One that was replaced is another: which was first is known by when they were made.
     newer[0]["metadata"]["uid"] = json!("node-7");
     let both = parsed(&format!("{}\n{}\n", list(&older), list(&newer[..1]))).unwrap();
     assert!(both.left_out.lines[0].contains("another object of the same name"), "{:?}", both.left_out);
+    let mut first = older.clone();
+    first[0]["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
+    newer[0]["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:01Z");
+    assert!(!read(&first, &newer[..1]).nodes["n1"].ready);
+    assert!(!read(&newer[..1], &first).nodes["n1"].ready);
 }
 
 #[test]

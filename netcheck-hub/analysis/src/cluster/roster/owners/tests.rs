@@ -118,6 +118,28 @@ fn a_pod_in_its_nodes_network_and_one_on_its_way_out_own_nothing() {
     assert_eq!((after.contested.len(), after.pods.len()), (0, 1));
 }
 
+#[test]
+fn a_pod_of_a_node_that_is_gone_leaves_its_address_to_others() {
+    let orphan = |name: &str, address: &str| pod(name, "gone", address, "");
+    let roster = roster(&[
+        node("n1", &["10.0.0.1"]),
+        orphan("a", "10.244.1.2"),
+        pod("new", "n1", "10.244.1.2", ""),
+        orphan("b", "10.244.1.3"),
+        orphan("c", "10.244.1.4"),
+        orphan("d", "10.244.1.4"),
+        orphan("e", "10.96.0.9"),
+        service("x", "10.96.0.9"),
+    ]);
+    assert_eq!(owner(&roster, "10.244.1.2").as_deref(), Some("default/new"));
+    assert_eq!(owner(&roster, "10.244.1.3").as_deref(), Some("default/b"), "its node may only be unknown");
+    assert_eq!(roster.contested.keys().map(ToString::to_string).collect::<Vec<_>>(), ["10.244.1.4"]);
+    assert!(
+        ["a", "c", "d", "e"].iter().all(|pod| roster.pods[&format!("default/{pod}")].addresses.is_empty())
+    );
+    assert_eq!(roster.services["default/x"].cluster_addresses.len(), 1);
+}
+
 proptest! {
     /// Hub and agents agree: the table has exactly the owners, each address once, and no target has an address of which
     /// somebody else says that it is its own.
@@ -133,7 +155,7 @@ proptest! {
             .map(|(at, last)| node(&format!("n{at}"), &[&address(last)]))
             .collect();
         items.extend(pods.iter().enumerate().map(|(at, (last, going))| {
-            pod(&format!("p{at}"), "n0", &address(last), if *going { GOING } else { "" })
+            pod(&format!("p{at}"), if at % 3 == 2 { "gone" } else { "n0" }, &address(last), if *going { GOING } else { "" })
         }));
         items.extend(services.iter().enumerate().map(|(at, last)| service(&format!("s{at}"), &address(last))));
         let roster = roster(&items);
