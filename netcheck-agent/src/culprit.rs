@@ -5,7 +5,7 @@
 //! them the kernel takes the table away that marks probes (`nft::trace`).
 //!
 //! Reading changes nothing on the node. Tracing does, for a moment, so the operator may forbid it (`--explain-rules`), and
-//! between two traces there is a pause.
+//! its rate is limited.
 
 mod filter;
 #[cfg(test)]
@@ -14,21 +14,30 @@ mod forms;
 pub(crate) mod nft;
 mod node;
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
+use governor::clock::{Clock as _, DefaultClock};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use netcheck_proto::{convert, v1};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-/// From one trace to the next.
+/// From one trace to the next, on average.
 const PAUSE: Duration = Duration::from_secs(120);
+/// Traces that may follow each other at once: one fault is seldom alone, and the second one is not to wait.
+const AT_ONCE: NonZeroU32 = NonZeroU32::new(3).unwrap();
 /// How long a question may take.
 const PATIENCE: Duration = Duration::from_secs(8);
 /// Cases of one question that are looked at.
 const CASES: usize = 8;
 /// Flows of one case that are looked at.
 const FLOWS: usize = 8;
+
+fn limiter() -> DefaultDirectRateLimiter {
+    RateLimiter::direct(Quota::with_period(PAUSE).expect("it is not zero").allow_burst(AT_ONCE))
+}
 
 /// Answers the hub's questions.
 pub(crate) struct CulpritTask {
@@ -42,7 +51,7 @@ pub(crate) struct CulpritTask {
 impl CulpritTask {
     /// Runs until `shutdown`.
     pub(crate) async fn run(mut self, shutdown: CancellationToken) {
-        let mut traced: Option<Instant> = None;
+        let limiter = limiter();
         loop {
             let question = tokio::select! {
                 question = self.questions.recv() => question,
@@ -50,10 +59,7 @@ impl CulpritTask {
             };
             let Some(question) = question else { return };
             let id = question.id;
-            let tracing = self.tracing(question.on_demand, traced);
-            if tracing == Tracing::Allowed && question.cases.iter().any(filter::is_asked) {
-                traced = Some(Instant::now());
-            }
+            let tracing = self.tracing(&question, &limiter);
             let found = tokio::select! {
                 found = timeout(PATIENCE, find(&self.node, &question, tracing)) => found,
                 () = shutdown.cancelled() => return,
@@ -68,17 +74,22 @@ impl CulpritTask {
         }
     }
 
-    fn tracing(&self, on_demand: bool, traced: Option<Instant>) -> Tracing {
+    /// Spends one of the traces where the question needs one.
+    fn tracing(&self, question: &v1::CulpritQuestion, limiter: &DefaultDirectRateLimiter) -> Tracing {
         let wanted = match self.mode {
             v1::ExplainRules::OnIncident => true,
-            v1::ExplainRules::OnDemand => on_demand,
+            v1::ExplainRules::OnDemand => question.on_demand,
             v1::ExplainRules::Off | v1::ExplainRules::Unspecified => false,
         };
-        let left = traced.and_then(|at| PAUSE.checked_sub(at.elapsed()));
-        match (wanted, left) {
-            (false, _) => Tracing::Forbidden(self.mode),
-            (true, Some(left)) => Tracing::Later(left),
-            (true, None) => Tracing::Allowed,
+        if !wanted {
+            return Tracing::Forbidden(self.mode);
+        }
+        if !question.cases.iter().any(filter::is_asked) {
+            return Tracing::Allowed;
+        }
+        match limiter.check() {
+            Ok(()) => Tracing::Allowed,
+            Err(spent) => Tracing::Later(spent.wait_time_from(DefaultClock::default().now())),
         }
     }
 }
@@ -117,4 +128,48 @@ pub async fn find(node: &str, question: &v1::CulpritQuestion, tracing: Tracing) 
         }));
     }
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions_about_rules_are_limited_and_others_are_not() {
+        let task = |mode| CulpritTask {
+            node: "n1".to_owned(),
+            mode,
+            questions: mpsc::channel(1).1,
+            answers: mpsc::channel(1).0,
+        };
+        let question = |stage: v1::Stage, on_demand| v1::CulpritQuestion {
+            on_demand,
+            cases: vec![v1::CulpritCase {
+                location: Some(v1::LossLocation { stage: stage.into(), ..Default::default() }),
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        let rule = question(v1::Stage::NetfilterForward, false);
+        let mut limiter = limiter();
+        let on_incident = task(v1::ExplainRules::OnIncident);
+        for _ in 0..AT_ONCE.get() {
+            assert_eq!(on_incident.tracing(&rule, &limiter), Tracing::Allowed);
+        }
+        assert!(
+            matches!(on_incident.tracing(&rule, &limiter), Tracing::Later(left) if left <= PAUSE && !left.is_zero())
+        );
+        assert_eq!(
+            on_incident.tracing(&question(v1::Stage::Neighbour, false), &limiter),
+            Tracing::Allowed,
+            "it needs no trace"
+        );
+        limiter = super::limiter();
+        let on_demand = task(v1::ExplainRules::OnDemand);
+        assert!(matches!(on_demand.tracing(&rule, &limiter), Tracing::Forbidden(_)));
+        let asked = question(v1::Stage::NetfilterForward, true);
+        assert_eq!(on_demand.tracing(&asked, &limiter), Tracing::Allowed);
+        let off = task(v1::ExplainRules::Off);
+        assert!(matches!(off.tracing(&asked, &limiter), Tracing::Forbidden(_)));
+    }
 }
