@@ -177,18 +177,22 @@ pub(crate) fn own_flow(packet: &Packet) -> Option<(&'static FlowValue, bool)> {
     local(packet.destination_port, &packet.destination).map(|value| (value, true))
 }
 
-/// The same where translation gave it another port than its socket has: a request is known by the socket's, if the packet
-/// still has it; the answer by what the request left as, which is kept for it.
+/// The same where translation gave it another port or another address than its socket has, be it this node's or not: a
+/// request is known by the socket's port, if the packet still has it; the answer by what the request left as, which is kept
+/// for it.
 #[inline(always)]
 pub(crate) fn translated_flow(packet: &Packet, socket_port: u16) -> Option<(&'static FlowValue, bool)> {
-    if socket_port != 0 && socket_port != packet.source_port && has_port(&PORTS, socket_port) {
-        let key = FlowKey { port: socket_port, protocol: packet.protocol, version: packet.version };
-        // SAFETY: as above.
-        let value = unsafe { FLOWS.get(key) }?;
-        if maps::address_flags(&packet.source) & address_flags::LOCAL_HOST == 0 {
-            return None;
+    if socket_port != 0 && has_port(&PORTS, socket_port) {
+        let source = maps::address_flags(&packet.source);
+        if socket_port != packet.source_port || source & address_flags::LOCAL == 0 {
+            // A pod's own socket may have the same port, and its packets still belong to it on a bridge.
+            if source & address_flags::LOCAL_POD != 0 {
+                return None;
+            }
+            let key = FlowKey { port: socket_port, protocol: packet.protocol, version: packet.version };
+            // SAFETY: as above.
+            return unsafe { FLOWS.get(key) }.map(|value| (value, false));
         }
-        return Some((value, false));
     }
     if maps::translated_prefilter(packet.source_port.to_be(), packet.destination_port.to_be()) == 0 {
         return None;

@@ -4,6 +4,7 @@ use netcheck_common::domain::{Outcome, ProbeKind};
 use rustix::io::Errno;
 
 use super::flight::{Flight, Shares};
+use super::memory::LostProbe;
 use super::{DETAILS_MAX, Merge};
 use crate::model::observation::{DropSeen, ProbeKey, Reflected};
 use crate::model::report::Lost;
@@ -233,8 +234,12 @@ impl Merge {
             self.report_drop(drop);
         }
         if let Some(memory) = self.paths.get_mut(&key.path) {
-            let syn_ns = (flight.probe.kind == ProbeKind::Tcp).then_some(flight.t0_ns);
-            self.report.arrivals.extend(memory.lost(now_ns, key.path, key.sequence, syn_ns));
+            let probe = LostProbe {
+                sequence: key.sequence,
+                syn_ns: (flight.probe.kind == ProbeKind::Tcp).then_some(flight.t0_ns),
+                new_flow: flight.probe.is_new_flow(),
+            };
+            self.report.arrivals.extend(memory.lost(now_ns, key.path, probe));
             // The reply was seen, and died before it reached its socket.
             if let Some(reflected) = flight.reflected {
                 memory.reflected(now_ns, key.path, key.sequence, reflected, &mut self.report.arrivals);

@@ -17,16 +17,32 @@ const AGAIN_NS: u64 = SECOND_NS;
 /// Lost sequences are forgotten after this.
 const LOST_FOR_NS: u64 = 30 * SECOND_NS;
 
+/// A probe that was lost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LostProbe {
+    pub(crate) sequence: Sequence,
+    /// When its SYN was sent; none of a probe that is more than a handshake, or other than that.
+    pub(crate) syn_ns: Option<u64>,
+    /// It had a flow of its own. Translation may give it another source than the path's old flow has, and the destination
+    /// counts by source: that it did not arrive in the old flow says nothing.
+    pub(crate) new_flow: bool,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct LostMark {
-    sequence: Sequence,
-    /// When its SYN was sent; none of a probe that is more than a handshake, or other than that.
-    syn_ns: Option<u64>,
+    probe: LostProbe,
     lost_ns: u64,
     /// What was reported of its arrival.
     reported: Option<bool>,
     /// Its own reply came late.
     late: bool,
+}
+
+impl LostProbe {
+    /// What the record of reply `newest` says of it.
+    fn arrival(&self, newest: Sequence, arrived: u64) -> Option<bool> {
+        arrival_of(newest, arrived, self.sequence).filter(|&arrived| arrived || !self.new_flow)
+    }
 }
 
 /// What a sequence number is to a path.
@@ -57,7 +73,7 @@ impl PathMemory {
 
     /// What a sequence that is not in flight is.
     pub(crate) fn past(&self, sequence: Sequence) -> Past {
-        if self.lost.iter().any(|mark| mark.sequence == sequence) {
+        if self.lost.iter().any(|mark| mark.probe.sequence == sequence) {
             return Past::Lost;
         }
         match self.last_sent {
@@ -66,30 +82,23 @@ impl PathMemory {
         }
     }
 
-    /// A probe was lost, whose SYN, if it is nothing but a handshake, was sent at `syn_ns`. Says at once what an
-    /// earlier-read, later-sent reply already reported it.
-    pub(crate) fn lost(
-        &mut self,
-        now_ns: u64,
-        path: PathId,
-        sequence: Sequence,
-        syn_ns: Option<u64>,
-    ) -> Option<ArrivalSeen> {
+    /// A probe was lost. Says at once what an earlier-read, later-sent reply already reported of it.
+    pub(crate) fn lost(&mut self, now_ns: u64, path: PathId, probe: LostProbe) -> Option<ArrivalSeen> {
         while self.lost.front().is_some_and(|mark| now_ns.saturating_sub(mark.lost_ns) > LOST_FOR_NS) {
             self.lost.pop_front();
         }
         if self.lost.len() >= SPAN as usize {
             self.lost.pop_front();
         }
-        let reported = self.reflected.and_then(|(newest, arrived)| arrival_of(newest, arrived, sequence));
-        self.lost.push_back(LostMark { sequence, syn_ns, lost_ns: now_ns, reported, late: false });
-        reported.map(|arrived| ArrivalSeen { path, sequence, arrived, late: false })
+        let reported = self.reflected.and_then(|(newest, arrived)| probe.arrival(newest, arrived));
+        self.lost.push_back(LostMark { probe, lost_ns: now_ns, reported, late: false });
+        reported.map(|arrived| ArrivalSeen { path, sequence: probe.sequence, arrived, late: false })
     }
 
     /// A reply to `sequence` was seen, and got lost before its socket: its request did arrive.
     pub(crate) fn arrived(&mut self, path: PathId, sequence: Sequence, out: &mut Vec<ArrivalSeen>) {
         for mark in
-            self.lost.iter_mut().filter(|mark| mark.sequence == sequence && mark.reported != Some(true))
+            self.lost.iter_mut().filter(|mark| mark.probe.sequence == sequence && mark.reported != Some(true))
         {
             mark.reported = Some(true);
             out.push(ArrivalSeen { path, sequence, arrived: true, late: false });
@@ -98,7 +107,7 @@ impl PathMemory {
 
     /// A reply to `sequence` came too late: its request did arrive.
     pub(crate) fn arrived_late(&mut self, path: PathId, sequence: Sequence, out: &mut Vec<ArrivalSeen>) {
-        for mark in self.lost.iter_mut().filter(|mark| mark.sequence == sequence && !mark.late) {
+        for mark in self.lost.iter_mut().filter(|mark| mark.probe.sequence == sequence && !mark.late) {
             mark.reported = Some(true);
             mark.late = true;
             out.push(ArrivalSeen { path, sequence, arrived: true, late: true });
@@ -115,7 +124,7 @@ impl PathMemory {
         out: &mut Vec<ArrivalSeen>,
     ) {
         let soon = |syn_ns: u64| seen_ns < syn_ns.saturating_add(AGAIN_NS);
-        let first = |mark: &LostMark| mark.sequence == sequence && mark.syn_ns.is_some_and(soon);
+        let first = |mark: &LostMark| mark.probe.sequence == sequence && mark.probe.syn_ns.is_some_and(soon);
         if self.lost.iter().any(first) {
             self.arrived_late(path, sequence, out);
         }
@@ -132,10 +141,10 @@ impl PathMemory {
     ) {
         self.lost.retain(|mark| now_ns.saturating_sub(mark.lost_ns) <= LOST_FOR_NS);
         for mark in &mut self.lost {
-            let Some(arrived) = arrival_of(sequence, reflected.arrived, mark.sequence) else { continue };
+            let Some(arrived) = mark.probe.arrival(sequence, reflected.arrived) else { continue };
             if mark.reported != Some(arrived) && mark.reported != Some(true) {
                 mark.reported = Some(arrived);
-                out.push(ArrivalSeen { path, sequence: mark.sequence, arrived, late: false });
+                out.push(ArrivalSeen { path, sequence: mark.probe.sequence, arrived, late: false });
             }
         }
         if self.reflected.is_none_or(|(newest, _)| sequence.0.wrapping_sub(newest.0) < 1 << 31) {
@@ -163,6 +172,10 @@ mod tests {
     use super::*;
 
     const PATH: PathId = PathId(1);
+
+    fn old(sequence: u32, syn_ns: Option<u64>) -> LostProbe {
+        LostProbe { sequence: Sequence(sequence), syn_ns, new_flow: false }
+    }
 
     #[test]
     fn what_a_bitmap_shows() {
@@ -193,8 +206,8 @@ mod tests {
         let mut memory = PathMemory::default();
         let reflected = |arrived| Reflected { t2_ns: 0, t3_ns: 0, requests: 0, arrived };
         (1..=5).for_each(|sequence| memory.sent(Sequence(sequence)));
-        assert_eq!(memory.lost(0, PATH, Sequence(2), None), None);
-        assert_eq!(memory.lost(0, PATH, Sequence(3), None), None);
+        assert_eq!(memory.lost(0, PATH, old(2, None)), None);
+        assert_eq!(memory.lost(0, PATH, old(3, None)), None);
         let mut out = Vec::new();
         memory.reflected(1, PATH, Sequence(4), reflected(0b1011), &mut out);
         let arrival = |sequence, arrived| ArrivalSeen {
@@ -223,8 +236,11 @@ mod tests {
         let mut memory = PathMemory::default();
         let record = Reflected { t2_ns: 0, t3_ns: 0, requests: 9, arrived: 0b101 };
         memory.reflected(0, PATH, Sequence(7), record, &mut Vec::new());
-        let reported = memory.lost(1, PATH, Sequence(6), None).unwrap();
+        let reported = memory.lost(1, PATH, old(6, None)).unwrap();
         assert!(!reported.arrived);
+        let of_new_flow = |sequence| LostProbe { new_flow: true, ..old(sequence, None) };
+        assert_eq!(memory.lost(1, PATH, of_new_flow(6)), None, "its source may be another's");
+        assert!(memory.lost(1, PATH, of_new_flow(5)).unwrap().arrived);
     }
 
     #[test]
@@ -237,7 +253,7 @@ mod tests {
             (None, sent_ns + 1, 0),
         ] {
             let (mut memory, mut out) = (PathMemory::default(), Vec::new());
-            memory.lost(sent_ns + SECOND_NS / 2, PATH, Sequence(7), syn_ns);
+            memory.lost(sent_ns + SECOND_NS / 2, PATH, old(7, syn_ns));
             memory.handshake_late(PATH, Sequence(6), seen_ns, &mut out);
             assert!(out.is_empty(), "of another probe");
             for _ in 0..2 {
@@ -251,10 +267,10 @@ mod tests {
     fn memory_is_bounded() {
         let mut memory = PathMemory::default();
         for sequence in 1..1000 {
-            memory.lost(0, PATH, Sequence(sequence), None);
+            memory.lost(0, PATH, old(sequence, None));
         }
         assert_eq!(memory.lost.len(), SPAN as usize);
-        memory.lost(LOST_FOR_NS + 1, PATH, Sequence(1000), None);
+        memory.lost(LOST_FOR_NS + 1, PATH, old(1000, None));
         assert_eq!(memory.lost.len(), 1);
     }
 }
