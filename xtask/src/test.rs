@@ -32,8 +32,8 @@ pub(crate) struct Args {
     #[arg(long)]
     advisories: bool,
     /// Of the battery, only the rows that contain these words: a network, a fault, or a piece of it; several with
-    /// commas. `kube-proxy`, `new`, `culprits`, `by-hand`, `field` and `reported` are sets of rows of their own;
-    /// `new:WORDS` are some of them
+    /// commas. `kube-proxy`, `new`, `culprits`, `by-hand`, `field`, `reported` and `day-two` are sets of rows of
+    /// their own; `new:WORDS` are some of them
     #[arg(long, value_name = "[SET:]WORDS", default_value = "")]
     rows: String,
     /// Networks of the battery's and the soak's labs, several with commas: `vxlan` or `routed`, then

@@ -47,7 +47,17 @@ const AGAIN_NS: i64 = SECOND_NS;
 struct Asked {
     to: NodeIx,
     until_ns: i64,
-    probes: Vec<(NodeIx, PathId, u32)>,
+    probes: Vec<AskedProbe>,
+}
+
+/// A lost probe that was asked about.
+#[derive(Clone, Debug)]
+struct AskedProbe {
+    source: NodeIx,
+    path: PathId,
+    sequence: u32,
+    /// Where the question has its path, for kinds that carry a header.
+    at: Option<usize>,
 }
 
 /// Questions that are out.
@@ -299,8 +309,9 @@ impl State {
         self.questions.next += 1;
         let id = self.questions.next;
         let mut question = v1::EvidenceQuestion { id, ..Default::default() };
+        let mut asked = Vec::new();
         for &(source, path, sequence, want) in probes {
-            let source_addresses = self.addresses_of(source, path);
+            let mut source_addresses = self.addresses_of(source, path);
             let agent = &mut self.agents[source.0];
             let probe_session = agent.hello.as_ref().map_or(0, |hello| hello.probe_session);
             let Some(row) = agent.rows.get_mut(path) else { continue };
@@ -309,10 +320,19 @@ impl State {
             };
             lost.asked += 1;
             lost.asked_ns = now_ns;
+            let mut at = None;
             match want {
                 Want::Path => {
+                    // As it left, which translation may have made another's.
+                    if let Some(left) = lost.sample.flow {
+                        let left = convert::address_bytes(left.source.ip());
+                        source_addresses.retain(|address| *address != left);
+                        source_addresses.insert(0, left);
+                    }
                     let path = v1::ReflectedPath { probe_session, path_id: path.0, source_addresses };
-                    if !question.paths.contains(&path) {
+                    at = question.paths.iter().position(|known| *known == path);
+                    if at.is_none() {
+                        at = Some(question.paths.len());
                         question.paths.push(path);
                     }
                 }
@@ -325,11 +345,11 @@ impl State {
                 }
                 Want::Reports => {}
             }
+            asked.push(AskedProbe { source, path, sequence, at });
         }
-        let probes = probes.iter().map(|&(source, path, sequence, _)| (source, path, sequence)).collect();
         if self.send(to, v1::session_response::Message::EvidenceQuestion(question)) {
             self.counters.questions += 1;
-            self.questions.out.insert(id, Asked { to, until_ns: now_ns + ANSWER_NS, probes });
+            self.questions.out.insert(id, Asked { to, until_ns: now_ns + ANSWER_NS, probes: asked });
         }
     }
 
@@ -342,15 +362,15 @@ impl State {
         self.counters.answers += 1;
         let probes = asked.probes.clone();
         self.questions.out.remove(&answer.id);
-        for (source, path, sequence) in probes {
+        for AskedProbe { source, path, sequence, at } in probes {
             let agent = &mut self.agents[source.0];
             let session = agent.hello.as_ref().map_or(0, |hello| hello.probe_session);
             let Some(row) = agent.rows.get_mut(path) else { continue };
             let Some(lost) = row.lost.iter_mut().rev().find(|lost| lost.sample.sequence == sequence) else {
                 continue;
             };
-            let state =
-                answer.paths.iter().find(|state| state.probe_session == session && state.path_id == path.0);
+            let state = at.and_then(|at| answer.paths.get(at));
+            let state = state.filter(|state| state.probe_session == session && state.path_id == path.0);
             let sighting = lost
                 .sample
                 .flow

@@ -4,6 +4,7 @@ use super::foreign::At;
 
 mod by_hand;
 mod culprits;
+mod day_two;
 mod field;
 mod kube_proxy;
 mod new;

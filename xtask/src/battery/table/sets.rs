@@ -2,7 +2,7 @@
 
 use netcheck_netlab::{Mode, Proxy};
 
-use super::{ROWS, Row, by_hand, culprits, field, kube_proxy, new, reported};
+use super::{ROWS, Row, by_hand, culprits, day_two, field, kube_proxy, new, reported};
 use crate::network::Network;
 
 /// The tables there are.
@@ -22,6 +22,8 @@ pub(crate) enum RowSet {
     Field,
     /// What people report of their clusters: leftovers of other programs, settings of bridges and pods.
     Reported,
+    /// What upgrades, VPNs, restarted network managers and other firewalls leave behind.
+    DayTwo,
 }
 
 impl RowSet {
@@ -34,6 +36,7 @@ impl RowSet {
             "by-hand" => Some(Self::ByHand),
             "field" => Some(Self::Field),
             "reported" => Some(Self::Reported),
+            "day-two" => Some(Self::DayTwo),
             _ => None,
         }
     }
@@ -47,6 +50,7 @@ impl RowSet {
             Self::ByHand => by_hand::ROWS,
             Self::Field => field::ROWS,
             Self::Reported => reported::ROWS,
+            Self::DayTwo => day_two::ROWS,
         }
     }
 
@@ -63,6 +67,6 @@ impl RowSet {
 
     /// Whether something is probed from pods, too.
     pub(crate) fn has_vantages(self) -> bool {
-        matches!(self, Self::New | Self::Field | Self::Reported)
+        matches!(self, Self::New | Self::Field | Self::Reported | Self::DayTwo)
     }
 }
