@@ -22,6 +22,8 @@ use crate::model::location::Certainty;
 use crate::model::target::TargetKind;
 use crate::words::patterns::flows_differ;
 
+mod fold;
+
 /// Causes that one evaluation finds at most; what they don't explain is one more, scattered.
 pub(super) const CAUSES: usize = 64;
 /// Single links and targets that lose probes now and then: more of them are one scattered incident.
@@ -77,7 +79,9 @@ fn explain_pattern(
         }
     }
     scatter(&mut chosen, left);
-    fold_into_silent_pods(&mut chosen, &index);
+    fold::by_who_answered(&mut chosen, facts, &index);
+    fold::into_silent_pods(&mut chosen, &index);
+    fold::into_shared_reports(&mut chosen, facts, &index);
     let describe = Describe { facts, index: &index, tallies: &tallies };
     let mut by_key: BTreeMap<String, Chosen> = BTreeMap::new();
     for one in chosen {
@@ -174,51 +178,7 @@ fn score(one: &Candidate) -> Score {
     (one.proven, one.covers.len(), Reverse(one.good), Reverse(suspect.rank()), Reverse(scope.rank()))
 }
 
-/// A pod that answers nobody answers no service's clients either, and what is sent to it may be seen last at more than one
-/// hook before it: all that is one cause, the pod's own where that was found, else the hook that saw most.
-fn fold_into_silent_pods(chosen: &mut Vec<Chosen>, index: &Index) {
-    let pods: Vec<Option<String>> = chosen.iter().map(|one| one.silent_pod(index)).collect();
-    let whole = |at: usize| {
-        let same = (0..pods.len()).filter(|&other| pods[other].is_some() && pods[other] == pods[at]);
-        let rank = |&other: &usize| {
-            let own = matches!(chosen[other].cause.suspect, Suspect::Target(_));
-            let backend = matches!(chosen[other].cause.suspect, Suspect::Backend(_));
-            (own, !backend, chosen[other].bad.len(), Reverse(other))
-        };
-        same.max_by_key(rank).filter(|&whole| {
-            let (of_pod, scope) = (chosen[whole].cause.scope, chosen[at].cause.scope);
-            whole != at
-                && !matches!(chosen[at].cause.suspect, Suspect::Target(_))
-                && of_pod.probe.is_none_or(|probe| scope.probe == Some(probe))
-                && of_pod.family.is_none_or(|family| scope.family == Some(family))
-        })
-    };
-    let folds: Vec<(usize, usize)> = (0..pods.len()).filter_map(|at| Some((at, whole(at)?))).collect();
-    for &(at, whole) in &folds {
-        let besides = std::mem::take(&mut chosen[at].bad);
-        chosen[whole].besides.extend(besides);
-    }
-    let mut at = 0..;
-    chosen.retain(|_| at.next().is_some_and(|at| folds.iter().all(|(folded, _)| *folded != at)));
-}
-
 impl Chosen {
-    /// The one pod that nothing of this reaches: as itself, as a backend, or behind the hook of its node that saw it last.
-    fn silent_pod(&self, index: &Index) -> Option<String> {
-        match self.cause.suspect {
-            Suspect::Target(target) => index.name(target).strip_prefix("pod/").map(ToOwned::to_owned),
-            Suspect::Backend(backend) => Some(index.name(backend).to_owned()),
-            Suspect::Place(place) if !self.proven => {
-                let items = || self.bad.iter().map(|&number| &index.items[number]);
-                let pod = items().next()?.pod;
-                let node = index.places[place].node;
-                let its = items().all(|item| item.pod == pod && item.node == node && item.last_seen);
-                (pod != 0 && its).then(|| index.name(pod).to_owned())
-            }
-            _ => None,
-        }
-    }
-
     /// Another cause that is told in the same words.
     fn take(&mut self, other: Self) {
         self.bad.extend(other.bad);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use netcheck_common::domain::{Outcome, PathId, ProbeKind, Vantage};
+use netcheck_common::domain::{Family, Outcome, PathId, ProbeKind, Vantage};
 
 use super::world::{World, died, timeout, to, touches};
 use super::{SIX, kinds};
@@ -70,6 +70,52 @@ fn a_silent_pod_is_no_backend_beside() {
     };
     let one = World::plain(&SIX).breaks(to_pod, seen).breaks(met, |_| silent()).explain();
     assert_eq!(one.len(), 1, "{:?}", kinds(&one));
+}
+
+#[test]
+fn what_a_lossy_link_takes_from_a_backend_is_no_cause_of_its_own() {
+    let family = |fact: &Fact| fact.family() == Family::V4;
+    let failed = |fact: &Fact, other: &str| {
+        let direction = if *fact.source == *"n1" { Direction::Request } else { Direction::Reply };
+        let symptom = died("n1", direction, Stage::Neighbour, "NEIGH_FAILED", "neigh_invalidate");
+        Symptom { towards: Some(other.to_owned()), ..symptom }
+    };
+    let between = |fact: &Fact| touches(fact, "n1") && touches(fact, "n2") && family(fact);
+    let lossy = World::plain(&SIX)
+        .breaks(|fact| between(fact) && fact.path.id.0.is_multiple_of(3), |fact| failed(fact, "n2"));
+    let service = |fact: &Fact| fact.path.probe.target.kind == TargetKind::Service && family(fact);
+    let from = |symptom: Symptom| Symptom {
+        backend: Some("default/pod-n1".to_owned()),
+        towards: Some("n1".to_owned()),
+        ..symptom
+    };
+    let one =
+        lossy.clone().breaks(|fact| service(fact) && *fact.source == *"n2", |fact| from(failed(fact, "n1")));
+    assert_eq!(one.explain().len(), 1, "{:?}", kinds(&one.explain()));
+    // What the kernel looked for was another node.
+    let two = lossy.breaks(|fact| service(fact) && *fact.source == *"n3", |fact| from(failed(fact, "n1")));
+    assert_eq!(two.explain().len(), 2, "{:?}", kinds(&two.explain()));
+}
+
+#[test]
+fn a_server_that_reads_nothing_is_to_blame_and_not_the_pods_of_its_node() {
+    let dns = |fact: &Fact| fact.path.probe.target.kind == TargetKind::DnsServer;
+    let asked = |fact: &Fact| {
+        let mut symptom = died("n4", Direction::Request, Stage::Application, "", "");
+        let at = symptom.at.as_mut().unwrap();
+        (at.pod, at.certainty) = ("kube-system/dns-n4".to_owned(), Certainty::Inferred);
+        // Of some nothing is known yet but where they went.
+        let known = *fact.source != *"n1";
+        Symptom {
+            backend: known.then(|| "kube-system/dns-n4".to_owned()),
+            towards: Some("n4".to_owned()),
+            at: symptom.at.filter(|_| known),
+            ..timeout()
+        }
+    };
+    let hung = World::plain(&SIX).with_vantages().breaks(dns, asked).explain();
+    assert_eq!(hung.len(), 1, "{:?}", kinds(&hung));
+    assert_eq!(hung[0].kind, IncidentKind::DnsServer, "{:?}", hung[0].headline);
 }
 
 #[test]

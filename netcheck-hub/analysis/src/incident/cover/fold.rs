@@ -1,0 +1,160 @@
+//! Causes that were chosen one after the other, and are one: the cover counts paths, and does not look at what kernels reported
+//! of those that are not proof enough alone.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
+use netcheck_common::domain::Family;
+
+use super::Chosen;
+use crate::incident::cause::{Suspect, Symbol};
+use crate::incident::index::{Index, Item};
+use crate::incident::{Fact, place};
+use crate::model::location::{Certainty, Direction, Location, Stage};
+
+/// A pod that answers nobody answers no service's clients either, and what is sent to it may be seen last at more than one
+/// hook before it: all that is one cause, the pod's own where that was found, else the hook that saw most.
+pub(super) fn into_silent_pods(chosen: &mut Vec<Chosen>, index: &Index) {
+    let pods: Vec<Option<String>> = chosen.iter().map(|one| one.silent_pod(index)).collect();
+    let whole = |at: usize| {
+        let same = (0..pods.len()).filter(|&other| pods[other].is_some() && pods[other] == pods[at]);
+        let rank = |&other: &usize| {
+            let own = matches!(chosen[other].cause.suspect, Suspect::Target(_));
+            let backend = matches!(chosen[other].cause.suspect, Suspect::Backend(_));
+            (own, !backend, chosen[other].bad.len(), Reverse(other))
+        };
+        same.max_by_key(rank).filter(|&whole| {
+            let (of_pod, scope) = (chosen[whole].cause.scope, chosen[at].cause.scope);
+            whole != at
+                && !matches!(chosen[at].cause.suspect, Suspect::Target(_))
+                && of_pod.probe.is_none_or(|probe| scope.probe == Some(probe))
+                && of_pod.family.is_none_or(|family| scope.family == Some(family))
+        })
+    };
+    let folds: Vec<(usize, usize)> = (0..pods.len()).filter_map(|at| Some((at, whole(at)?))).collect();
+    join(chosen, &folds);
+}
+
+/// What kernels reported of it is what they reported of a larger cause: a link that loses a part of its packets loses some
+/// targets' and backends' whole, which the cover takes for causes of their own.
+pub(super) fn into_shared_reports(chosen: &mut Vec<Chosen>, facts: &[Fact], index: &Index) {
+    let reports: Vec<Vec<Report>> = chosen.iter().map(|one| one.reports(facts, index)).collect();
+    let larger = |at: usize| {
+        let own: BTreeSet<&Report> = reports[at].iter().collect();
+        let own_place =
+            matches!(chosen[at].cause.suspect, Suspect::Place(_) | Suspect::Loop(_) | Suspect::Scattered);
+        // What nobody reported may be another's.
+        let known = reports[at].len() * 2 >= chosen[at].bad.len() && !own.is_empty();
+        let takes = |&other: &usize| {
+            let its = &reports[other];
+            let shared = its.iter().filter(|report| own.contains(report)).count();
+            let ranks = (chosen[other].bad.len(), Reverse(other)) > (chosen[at].bad.len(), Reverse(at));
+            // It has to be what the larger one is about, not what happened to one of its paths.
+            let about = shared * SHARE >= its.len() && shared > 0;
+            ranks && about && own.iter().all(|report| its.contains(report))
+        };
+        let rank = |&other: &usize| (chosen[other].bad.len(), Reverse(other));
+        (0..chosen.len()).filter(takes).max_by_key(rank).filter(|_| known && !own_place)
+    };
+    let folds: Vec<(usize, usize)> = (0..chosen.len()).filter_map(|at| Some((at, larger(at)?))).collect();
+    join(chosen, &folds);
+}
+
+/// Of a cause's reports at least one in so many is the other's, too.
+const SHARE: usize = 5;
+
+/// What a kernel reported, so far that two of them are of one object: the place, and of a neighbour that does not answer the
+/// family and the node that was looked for.
+type Report = (String, Option<(Family, Symbol)>);
+
+fn report(at: &Location, item: &Item) -> Option<Report> {
+    if at.certainty != Certainty::Observed || matches!(at.stage, Stage::Socket | Stage::Application) {
+        return None;
+    }
+    if at.stage == Stage::Neighbour {
+        let towards = if at.direction == Direction::Reply { item.source } else { item.node };
+        return Some((format!("{}/{}", at.node, at.interface), Some((item.family, towards))));
+    }
+    let (place, specific) = place::name(at);
+    specific.then_some((place, None))
+}
+
+/// Whoever answered otherwise than expected, or did not read what had come, is to blame, whatever else its clients have in
+/// common.
+pub(super) fn by_who_answered(chosen: &mut [Chosen], facts: &[Fact], index: &Index) {
+    for one in chosen.iter_mut().filter(|one| !one.proven) {
+        let crossed = matches!(
+            one.cause.suspect,
+            Suspect::Pods(_)
+                | Suspect::TunnelEnd(_)
+                | Suspect::Node(..)
+                | Suspect::Link(..)
+                | Suspect::LinkOneWay(..)
+                | Suspect::Zones(..)
+                | Suspect::ZonesOneWay(..)
+                | Suspect::Everywhere
+        );
+        if let Some(pod) = one.answering_pod(facts, index).filter(|_| crossed) {
+            one.cause.suspect = Suspect::Backend(pod);
+        }
+    }
+}
+
+/// Gives what each first one explains to the second, and takes it away. One that is taken away takes nothing itself: what it was
+/// to take goes where it went.
+fn join(chosen: &mut Vec<Chosen>, folds: &[(usize, usize)]) {
+    let end = |mut at: usize| {
+        while let Some((_, next)) = folds.iter().find(|(from, _)| *from == at) {
+            at = *next;
+        }
+        at
+    };
+    for &(at, whole) in folds {
+        let besides = std::mem::take(&mut chosen[at].bad);
+        let further = std::mem::take(&mut chosen[at].besides);
+        chosen[end(whole)].besides.extend(besides.into_iter().chain(further));
+    }
+    let mut at = 0..;
+    chosen.retain(|_| at.next().is_some_and(|at| folds.iter().all(|(folded, _)| *folded != at)));
+}
+
+impl Chosen {
+    fn reports(&self, facts: &[Fact], index: &Index) -> Vec<Report> {
+        let items = self.bad.iter().map(|&number| &index.items[number]);
+        items.filter_map(|item| report(location(facts, item)?, item)).collect()
+    }
+
+    /// The pod that all that is known of its losses says had them, or answered them.
+    fn answering_pod(&self, facts: &[Fact], index: &Index) -> Option<Symbol> {
+        let items = || self.bad.iter().map(|&number| &index.items[number]);
+        let located: Vec<(&Item, &Location)> =
+            items().filter_map(|item| Some((item, location(facts, item)?))).collect();
+        let pod = &located.first()?.1.pod;
+        let its = |at: &Location| {
+            matches!(at.stage, Stage::Socket | Stage::Application) && !pod.is_empty() && at.pod == *pod
+        };
+        let all = located.iter().all(|(_, at)| its(at)) && located.len() * 2 >= self.bad.len();
+        let symbol = located.iter().map(|(item, _)| item.pod).find(|&symbol| index.name(symbol) == pod);
+        symbol.filter(|_| all)
+    }
+
+    /// The one pod that nothing of this reaches: as itself, as a backend, or behind the hook of its node that saw it last.
+    fn silent_pod(&self, index: &Index) -> Option<String> {
+        match self.cause.suspect {
+            Suspect::Target(target) => index.name(target).strip_prefix("pod/").map(ToOwned::to_owned),
+            Suspect::Backend(backend) => Some(index.name(backend).to_owned()),
+            Suspect::Place(place) if !self.proven => {
+                let items = || self.bad.iter().map(|&number| &index.items[number]);
+                let pod = items().next()?.pod;
+                let node = index.places[place].node;
+                let its = items().all(|item| item.pod == pod && item.node == node && item.last_seen);
+                (pod != 0 && its).then(|| index.name(pod).to_owned())
+            }
+            _ => None,
+        }
+    }
+}
+
+fn location<'a>(facts: &'a [Fact], item: &Item) -> Option<&'a Location> {
+    facts[item.fact].symptom.as_ref()?.at.as_ref()
+}
