@@ -25,7 +25,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 /// From one trace to the next, on average.
-const PAUSE: Duration = Duration::from_secs(120);
+const PAUSE: Duration = Duration::from_secs(60);
 /// Traces that may follow each other at once: one fault is seldom alone, and the second one is not to wait.
 const AT_ONCE: NonZeroU32 = NonZeroU32::new(3).unwrap();
 /// How long a question may take.
@@ -59,9 +59,9 @@ impl CulpritTask {
             };
             let Some(question) = question else { return };
             let id = question.id;
-            let tracing = self.tracing(&question, &limiter);
+            let allowed = || self.tracing(question.on_demand, &limiter);
             let found = tokio::select! {
-                found = timeout(PATIENCE, find(&self.node, &question, tracing)) => found,
+                found = timeout(PATIENCE, find(&self.node, &question, allowed)) => found,
                 () = shutdown.cancelled() => return,
             };
             let answer = found.unwrap_or_else(|_elapsed| {
@@ -74,18 +74,15 @@ impl CulpritTask {
         }
     }
 
-    /// Spends one of the traces where the question needs one.
-    fn tracing(&self, question: &v1::CulpritQuestion, limiter: &DefaultDirectRateLimiter) -> Tracing {
+    /// Whether rules may be traced now. Spends one of the traces if so.
+    fn tracing(&self, on_demand: bool, limiter: &DefaultDirectRateLimiter) -> Tracing {
         let wanted = match self.mode {
             v1::ExplainRules::OnIncident => true,
-            v1::ExplainRules::OnDemand => question.on_demand,
+            v1::ExplainRules::OnDemand => on_demand,
             v1::ExplainRules::Off | v1::ExplainRules::Unspecified => false,
         };
         if !wanted {
             return Tracing::Forbidden(self.mode);
-        }
-        if !question.cases.iter().any(filter::is_asked) {
-            return Tracing::Allowed;
         }
         match limiter.check() {
             Ok(()) => Tracing::Allowed,
@@ -105,26 +102,46 @@ pub enum Tracing {
     Forbidden(v1::ExplainRules),
 }
 
-/// Looks for what did it, for each case of a question.
-pub async fn find(node: &str, question: &v1::CulpritQuestion, tracing: Tracing) -> v1::CulpritAnswer {
+/// Looks for what did it, for each case of a question. A trace is asked for (`allowed`) only where one may show more than what
+/// can be read.
+pub async fn find(
+    node: &str,
+    question: &v1::CulpritQuestion,
+    allowed: impl FnOnce() -> Tracing,
+) -> v1::CulpritAnswer {
     let cases = &question.cases[..question.cases.len().min(CASES)];
-    let mut answer = v1::CulpritAnswer { id: question.id, ..Default::default() };
-    if let Tracing::Later(left) = tracing
-        && cases.iter().any(filter::is_asked)
-    {
-        answer.again_after =
-            Some(convert::duration_from_ns(u64::try_from(left.as_nanos()).unwrap_or(u64::MAX)));
+    let mut read = Vec::with_capacity(cases.len());
+    for case in cases {
+        // Where a filter had it, its rule is the answer.
+        read.push(if filter::comes_first(case) { None } else { node::find(case).await });
     }
-    let filtered = filter::find(cases, tracing).await;
-    for (case, mut culprits) in filtered.into_iter().enumerate() {
+    let open = |at: &usize| {
+        let said = read[*at].as_ref().is_some_and(|culprit| !culprit.symptom);
+        !said && filter::is_asked(&cases[*at])
+    };
+    let asked: Vec<usize> = (0..cases.len()).filter(open).collect();
+    let mut answer = v1::CulpritAnswer { id: question.id, ..Default::default() };
+    let mut traced = vec![Vec::new(); cases.len()];
+    if !asked.is_empty() {
+        let tracing = allowed();
+        if let Tracing::Later(left) = tracing {
+            answer.again_after =
+                Some(convert::duration_from_ns(u64::try_from(left.as_nanos()).unwrap_or(u64::MAX)));
+        }
+        let of_asked: Vec<&v1::CulpritCase> = asked.iter().map(|&at| &cases[at]).collect();
+        for (at, found) in asked.into_iter().zip(filter::find(&of_asked, tracing).await) {
+            traced[at] = found;
+        }
+    }
+    for (at, ((case, mut culprits), read)) in cases.iter().zip(traced).zip(read).enumerate() {
         // What a trace saw is better than what was read.
-        let traced = culprits.iter().any(|culprit| culprit.kind() != v1::CulpritKind::Untold);
-        if let Some(read) = node::find(&cases[case]).await.filter(|_| !traced) {
-            culprits = vec![read];
+        if culprits.iter().all(|culprit| culprit.kind() == v1::CulpritKind::Untold) {
+            let read = if filter::comes_first(case) { node::find(case).await } else { read };
+            culprits = read.map_or(culprits, |read| vec![read]);
         }
         answer.found.extend(culprits.into_iter().map(|culprit| {
             let culprit = Some(v1::Culprit { node: node.to_owned(), ..culprit });
-            v1::CulpritFound { case: u32::try_from(case).unwrap_or(u32::MAX), culprit }
+            v1::CulpritFound { case: u32::try_from(at).unwrap_or(u32::MAX), culprit }
         }));
     }
     answer
@@ -135,41 +152,53 @@ mod tests {
     use super::*;
 
     #[test]
-    fn questions_about_rules_are_limited_and_others_are_not() {
+    fn traces_are_limited_and_only_made_where_the_operator_wants_them() {
         let task = |mode| CulpritTask {
             node: "n1".to_owned(),
             mode,
             questions: mpsc::channel(1).1,
             answers: mpsc::channel(1).0,
         };
-        let question = |stage: v1::Stage, on_demand| v1::CulpritQuestion {
-            on_demand,
-            cases: vec![v1::CulpritCase {
-                location: Some(v1::LossLocation { stage: stage.into(), ..Default::default() }),
-                ..Default::default()
-            }],
-            ..Default::default()
-        };
-        let rule = question(v1::Stage::NetfilterForward, false);
-        let mut limiter = limiter();
+        let limiter = limiter();
         let on_incident = task(v1::ExplainRules::OnIncident);
         for _ in 0..AT_ONCE.get() {
-            assert_eq!(on_incident.tracing(&rule, &limiter), Tracing::Allowed);
+            assert_eq!(on_incident.tracing(false, &limiter), Tracing::Allowed);
         }
-        assert!(
-            matches!(on_incident.tracing(&rule, &limiter), Tracing::Later(left) if left <= PAUSE && !left.is_zero())
-        );
-        assert_eq!(
-            on_incident.tracing(&question(v1::Stage::Neighbour, false), &limiter),
-            Tracing::Allowed,
-            "it needs no trace"
-        );
-        limiter = super::limiter();
+        let Tracing::Later(left) = on_incident.tracing(false, &limiter) else { panic!("it is not limited") };
+        assert!(left <= PAUSE && !left.is_zero(), "{left:?}");
+        let limiter = super::limiter();
         let on_demand = task(v1::ExplainRules::OnDemand);
-        assert!(matches!(on_demand.tracing(&rule, &limiter), Tracing::Forbidden(_)));
-        let asked = question(v1::Stage::NetfilterForward, true);
-        assert_eq!(on_demand.tracing(&asked, &limiter), Tracing::Allowed);
+        assert!(matches!(on_demand.tracing(false, &limiter), Tracing::Forbidden(_)));
+        assert_eq!(on_demand.tracing(true, &limiter), Tracing::Allowed);
         let off = task(v1::ExplainRules::Off);
-        assert!(matches!(off.tracing(&asked, &limiter), Tracing::Forbidden(_)));
+        assert!(matches!(off.tracing(true, &limiter), Tracing::Forbidden(_)));
+    }
+
+    #[tokio::test]
+    async fn a_trace_is_asked_for_only_where_it_may_show_more() {
+        let case = |stage: v1::Stage, reason: &str| v1::CulpritCase {
+            location: Some(v1::LossLocation {
+                stage: stage.into(),
+                reason: reason.to_owned(),
+                interface: "none0".to_owned(),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        for (stage, reason, expected) in [
+            (v1::Stage::NetfilterForward, "NETFILTER_DROP", true),
+            (v1::Stage::Ingress, "", true),
+            (v1::Stage::Neighbour, "NEIGH_FAILED", false),
+            (v1::Stage::Qdisc, "QDISC_DROP", false),
+        ] {
+            let question = v1::CulpritQuestion { cases: vec![case(stage, reason)], ..Default::default() };
+            let mut asked = false;
+            let answer = find("n1", &question, || {
+                asked = true;
+                Tracing::Later(Duration::from_secs(7))
+            });
+            let answer = answer.await;
+            assert_eq!((asked, answer.again_after.is_some()), (expected, expected), "{stage:?}");
+        }
     }
 }

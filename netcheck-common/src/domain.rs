@@ -10,6 +10,12 @@ pub const UNTRANSLATED: &str = "not translated";
 /// The same: somebody on the way gave the packet an address of its own, which the other end knows nothing of.
 pub const READDRESSED: &str = "sent on under its own address";
 
+/// The same: the target answered, and not from the address that was asked.
+pub const OTHER_SOURCE: &str = "answered from another address";
+
+/// What an agent is asked for alone: its node made an address of a service's that is none of the service's endpoints.
+pub const NO_ENDPOINT: &str = "sent on to what is no endpoint of the service";
+
 /// Number of a path in one agent's plan; given by the hub, never reused while both live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PathId(pub u32);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use netcheck_common::domain::{READDRESSED, UNTRANSLATED};
+use netcheck_common::domain::{NO_ENDPOINT, READDRESSED, UNTRANSLATED};
 use netcheck_proto::shell::word;
 use netcheck_proto::{convert, v1};
 
@@ -22,6 +22,16 @@ const PER_CASE: usize = 2;
 /// Whether rules come into question at this place.
 pub(super) fn is_asked(case: &v1::CulpritCase) -> bool {
     layers(case).is_some()
+}
+
+/// Whether a rule is what to look for before all else: a filter had the packet, or it came to another than it was sent to, and
+/// that is no pod, whose own sockets say more.
+pub(super) fn comes_first(case: &v1::CulpritCase) -> bool {
+    let Some(at) = case.location.as_ref() else { return false };
+    let name = at.stage().as_str_name();
+    let of_filter =
+        ["STAGE_NETFILTER_", "STAGE_BRIDGE_", "STAGE_NETDEV_"].iter().any(|kind| name.starts_with(kind));
+    of_filter || (strays(case) && at.pod.is_empty())
 }
 
 /// Where probes that die at this place are to be marked; none where no rule can be what ends them.
@@ -65,7 +75,7 @@ fn strays(case: &v1::CulpritCase) -> bool {
     let Some(at) = case.location.as_ref() else { return false };
     // Who answers in a pod's place answers under its address. What a service's address is made into is no stray.
     let at_socket = at.stage() == v1::Stage::Socket && !case.translates;
-    at_socket || at.reason == UNTRANSLATED || at.reason == READDRESSED
+    at_socket || [UNTRANSLATED, READDRESSED, NO_ENDPOINT].contains(&at.reason.as_str())
 }
 
 /// What makes a backend's address of a service's is meant to.
@@ -75,7 +85,7 @@ fn is_services(one: &Ended) -> bool {
 }
 
 /// Looks for the rules of all cases at once.
-pub(super) async fn find(cases: &[v1::CulpritCase], tracing: Tracing) -> Vec<Vec<v1::Culprit>> {
+pub(super) async fn find(cases: &[&v1::CulpritCase], tracing: Tracing) -> Vec<Vec<v1::Culprit>> {
     let mut all_layers = Vec::new();
     let mut marks = Vec::new();
     for case in cases {
@@ -94,12 +104,15 @@ pub(super) async fn find(cases: &[v1::CulpritCase], tracing: Tracing) -> Vec<Vec
         Tracing::Allowed | Tracing::Later(_) => Err(Untraced::NotNow),
         Tracing::Forbidden(mode) => Err(Untraced::Forbidden(mode)),
     };
-    let of_case = |(at, case): (usize, &v1::CulpritCase)| {
+    let of_case = |(at, case): (usize, &&v1::CulpritCase)| {
         let Some(location) = case.location.as_ref().filter(|_| is_asked(case)) else { return Vec::new() };
         match &traced {
             Ok(ended) => {
-                let counts =
-                    |one: &&Ended| one.how != EndedBy::Altered || (strays(case) && !is_services(one));
+                // Only where it made the wrong one.
+                let of_services = location.reason == NO_ENDPOINT;
+                let counts = |one: &&Ended| {
+                    one.how != EndedBy::Altered || (strays(case) && (of_services || !is_services(one)))
+                };
                 let culprits: Vec<_> =
                     ended[at].iter().filter(counts).take(PER_CASE).map(described).collect();
                 if culprits.is_empty() { unfound(location) } else { culprits }

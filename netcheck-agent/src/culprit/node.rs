@@ -20,7 +20,7 @@ use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use netcheck_common::domain::UNTRANSLATED;
+use netcheck_common::domain::{OTHER_SOURCE, UNTRANSLATED};
 use netcheck_proto::{convert, v1};
 
 use pod::PodNet;
@@ -30,6 +30,9 @@ use sysctl::{SYSCTLS, bridge_unfiltered, connections, forwarding, ipv6_disabled,
 /// Looks for what did it at one place. None where nothing fits.
 pub(super) async fn find(case: &v1::CulpritCase) -> Option<v1::Culprit> {
     let at = case.location.as_ref()?;
+    if at.reason == OTHER_SOURCE {
+        return answers_from(case, at);
+    }
     // Why a pod does not answer for its address is more than that it does not.
     if at.stage() == v1::Stage::Neighbour
         && let Some(unusable) = of_pod(case, at, Ask::Address).await
@@ -51,6 +54,30 @@ pub(super) async fn find(case: &v1::CulpritCase) -> Option<v1::Culprit> {
         },
         None => None,
     }
+}
+
+/// The address that the target answers from, in place of the one that was asked.
+fn answers_from(case: &v1::CulpritCase, at: &v1::LossLocation) -> Option<v1::Culprit> {
+    let own = ends(case);
+    let sources = case.flows.iter().filter_map(|flow| convert::address("flow", &flow.source_address).ok());
+    let other = sources.into_iter().find(|source| !own.contains(source))?;
+    let asked = own.iter().find(|address| address.is_ipv4() == other.is_ipv4())?;
+    let (whose, tool) = (
+        if at.pod.is_empty() { "the node" } else { "the pod" },
+        if other.is_ipv4() { "ip" } else { "ip -6" },
+    );
+    let inside = PodNet::of(Path::new("/proc"), *asked).filter(|_| !at.pod.is_empty());
+    let show = format!("{tool} route show");
+    Some(v1::Culprit {
+        kind: v1::CulpritKind::Route.into(),
+        object: format!("{whose} answers from {other}, and was asked at {asked}"),
+        text: "a socket that is bound to no address answers from the one that the route prefers (src)"
+            .to_owned(),
+        see: inside.map_or(show.clone(), |net| net.see(&show)),
+        mend: format!("have the server listen at {asked} itself, or take {other} and the route's src away"),
+        certainty: v1::Certainty::Inferred.into(),
+        ..Default::default()
+    })
 }
 
 /// What of the bridge before a pod at either end fits: the other end is behind no bridge of this node, or behind the same.

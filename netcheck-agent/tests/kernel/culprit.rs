@@ -47,7 +47,8 @@ fn runtime() -> tokio::runtime::Runtime {
 
 /// Asks on the node while a probe from one address to another is lost there.
 fn asked(pods: &Pods, question: v1::CulpritQuestion, from: (&Bare, IpAddr), to: IpAddr) -> Vec<v1::Culprit> {
-    let search = pods.node.bare().beside(move || runtime().block_on(find("n1", &question, Tracing::Allowed)));
+    let search =
+        pods.node.bare().beside(move || runtime().block_on(find("n1", &question, || Tracing::Allowed)));
     wait("no table", || pods.node.bare().nft_shows("list tables").contains(OWN));
     assert!(echo_from(from.0, from.1, to, SESSION_A, 1).is_none(), "the rule drops it");
     let answer = search.join().unwrap();
@@ -142,7 +143,8 @@ fn what_a_services_address_is_made_into_is_no_stray() {
     );
     let mut question = question(v1::LossLocation { reason: String::new(), ..at(Stage::Socket, "") });
     question.cases[0].translates = true;
-    let answer = pods.node.bare().beside(move || runtime().block_on(find("n1", &question, Tracing::Allowed)));
+    let answer =
+        pods.node.bare().beside(move || runtime().block_on(find("n1", &question, || Tracing::Allowed)));
     assert_eq!(answer.join().unwrap().found, []);
 }
 
@@ -189,7 +191,7 @@ fn a_search_that_is_cancelled_leaves_nothing_behind() {
     let search = pods.node.bare().beside(move || {
         runtime().block_on(async {
             tokio::select! {
-                answer = find("n1", &question, Tracing::Allowed) => panic!("{answer:?}"),
+                answer = find("n1", &question, || Tracing::Allowed) => panic!("{answer:?}"),
                 _ = cancelled => {}
             }
         });

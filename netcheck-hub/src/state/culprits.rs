@@ -9,7 +9,7 @@ use std::sync::Arc;
 use netcheck_common::domain::{PathId, ProbeKind};
 use netcheck_proto::{convert, v1};
 
-use self::case::{case, far_end, receiver, sender, strayed, translates};
+use self::case::{case, far_end, mistranslated, no_endpoint, receiver, sender, strayed, translates};
 use super::State;
 use netcheck_analysis::cluster::roster::Owner;
 use netcheck_analysis::evidence::locate::addressee;
@@ -222,6 +222,11 @@ impl State {
                 let stray = match self.find(&at.node) {
                     None => strayed(&at, [Some(&agent.name), target.filter(|node| **node != *agent.name)]),
                     Some(_) => Vec::new(),
+                };
+                // Who refuses what is no endpoint's is right to.
+                let at = match no_endpoint(&self.roster, &probe, lost) {
+                    true => mistranslated(&agent.name),
+                    false => at,
                 };
                 let more = [sender(&at, &agent.name), receiver(&at, lost.tries_size()), far];
                 for at in more.into_iter().flatten().chain(stray).chain([at]) {

@@ -59,7 +59,7 @@ fn rule(culprit: &Value) -> Option<Rule> {
 #[test]
 fn the_rule_that_the_lab_inserted_is_named() {
     let cluster = healthy("e2e-culprits", Mode::Vxlan, Settings::default());
-    // One node each: an agent traces once in two minutes.
+    // One node each: an agent traces rules three times in a row, and then once a minute.
     for (node, fault) in [
         ("n1", "drop node=n1 hook=input proto=udp dport=6100"),
         ("n2", "drop node=n2 hook=forward"),

@@ -67,7 +67,7 @@ impl PodNet {
     }
 
     /// A command that is run in there.
-    fn see(&self, command: &str) -> String {
+    pub(super) fn see(&self, command: &str) -> String {
         format!("nsenter -t {} -n {command}", self.process)
     }
 

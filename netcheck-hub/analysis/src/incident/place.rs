@@ -132,9 +132,12 @@ fn of_pod(at: &Location) -> bool {
     !at.pod.is_empty() && at.interface.is_empty() && at.direction == Direction::Request && errno
 }
 
-/// A hook of netfilter dropped it that is no chain of rules: connection tracking, translation.
+/// A hook of netfilter dropped it that is no chain of rules: connection tracking, translation. Neither looks at what is
+/// forwarded there: in that hook it was a chain of iptables-legacy, whose drops bear the same name (net/netfilter/core.c).
 fn tracked(at: &Location) -> bool {
-    DropReason::of(&at.reason) == DropReason::NetfilterDrop && at.function == "nf_hook_slow"
+    DropReason::of(&at.reason) == DropReason::NetfilterDrop
+        && at.function == "nf_hook_slow"
+        && at.stage != Stage::NetfilterForward
 }
 
 /// The translation of a service's address on the sender's node found no route to the backend: the kernel drops it in

@@ -1,7 +1,7 @@
 //! Why a packet was dropped, as far as decisions hang on it. The name is the kernel's own (`enum skb_drop_reason`,
 //! include/net/dropreason-core.h), an errno that a sender got, or a conclusion of ours. Pure.
 
-pub use netcheck_common::domain::{READDRESSED, UNTRANSLATED};
+pub use netcheck_common::domain::{NO_ENDPOINT, OTHER_SOURCE, READDRESSED, UNTRANSLATED};
 
 /// The name of a conclusion: the packet came back to the node that had sent it to another.
 pub const ROUTING_LOOP: &str = "routing loop";

@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 
-use netcheck_analysis::cluster::roster::Owner;
+use netcheck_analysis::cluster::roster::{Backend, Owner, Roster, ServicePort, Transport};
 use netcheck_analysis::evidence::Lost;
+use netcheck_analysis::model::reason::{NO_ENDPOINT, OTHER_SOURCE};
 use netcheck_analysis::model::target::{ServiceAddress, TargetKind};
 use netcheck_analysis::plan::{Probe, Target};
 use netcheck_common::domain::PathId;
@@ -71,6 +72,37 @@ pub(super) fn strayed(at: &v1::LossLocation, ends: [Option<&str>; 2]) -> Vec<v1:
     ends.into_iter().flatten().map(asked).collect()
 }
 
+/// Whether the sender's node made an address of the service's that no endpoint of it has: who translates there has not heard of
+/// a change, or is somebody else.
+pub(super) fn no_endpoint(roster: &Roster, probe: &Probe, lost: &Lost) -> bool {
+    let target = &probe.target;
+    let of_service = target.kind == TargetKind::Service
+        && target.at.as_ref().is_none_or(|at| at.address == ServiceAddress::ClusterIp);
+    let left = lost.flow.filter(|flow| of_service && flow.destination.ip() != probe.address);
+    let service = roster.services.get(&format!("{}/{}", target.namespace, target.name));
+    let (Some(flow), Some(service)) = (left, service) else { return false };
+    let transport = if flow.tcp() { Transport::Tcp } else { Transport::Udp };
+    let same = |port: &&ServicePort| port.port == target.port && port.transport == transport;
+    let Some(port) = service.ports.iter().find(same) else { return false };
+    let left = flow.destination;
+    // Those that take no traffic may still be told to somebody.
+    let is = |backend: &Backend| {
+        backend.address == left.ip() && backend.port(port).is_none_or(|number| number == left.port())
+    };
+    !service.backends.iter().any(is)
+}
+
+/// The sender's node, which made such an address of it.
+pub(super) fn mistranslated(sender: &str) -> v1::LossLocation {
+    v1::LossLocation {
+        node: sender.to_owned(),
+        stage: v1::Stage::NetfilterOutput.into(),
+        direction: v1::Direction::Request.into(),
+        reason: NO_ENDPOINT.to_owned(),
+        ..Default::default()
+    }
+}
+
 /// What its agent must know of a probe to find it at this place.
 pub(super) fn case(
     probe: &Probe,
@@ -78,7 +110,9 @@ pub(super) fn case(
     at: &v1::LossLocation,
     (session, path): (u64, PathId),
 ) -> v1::CulpritCase {
-    let here = || lost.drops.iter().filter(|fact| *fact.node == *at.node);
+    // From where the target answered, who asked it knows.
+    let everywhere = at.reason == OTHER_SOURCE;
+    let here = || lost.drops.iter().filter(|fact| everywhere || *fact.node == *at.node);
     let bears_header = probe.kind.carries_header();
     v1::CulpritCase {
         location: Some(at.clone()),
@@ -168,7 +202,10 @@ fn flows(probe: &Probe, lost: &Lost, at: &v1::LossLocation, dropped: &[v1::FlowT
 
 #[cfg(test)]
 mod tests {
-    use netcheck_analysis::plan::At;
+    use netcheck_analysis::evidence::Flow;
+    use netcheck_analysis::model::evidence::LostSample;
+    use netcheck_analysis::plan::{At, Sources};
+    use netcheck_common::domain::{Outcome, ProbeKind};
 
     use super::*;
 
@@ -186,6 +223,50 @@ mod tests {
         assert_eq!((translates(&node_port, true), translates(&node_port, false)), (true, true));
         for target in [of(TargetKind::Pod, None, "n3"), of(TargetKind::DnsServer, None, "n3")] {
             assert!(!translates(&target, true), "{target:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_endpoint_was_made_by_its_sender() {
+        let items = "kind: List\nitems:\n\
+            - {kind: Node, metadata: {name: n1}, status: {addresses: [{type: InternalIP, address: 10.0.0.1}]}}\n\
+            - {kind: Service, metadata: {name: web}, spec: {clusterIP: 10.96.0.20, ports: [{name: http, port: 80}, {name: d, port: 80, protocol: UDP}]}}\n\
+            - {kind: EndpointSlice, metadata: {name: w, labels: {kubernetes.io/service-name: web}}, addressType: IPv4, \
+               ports: [{name: http, port: 8080}, {name: d, port: 8053, protocol: UDP}], endpoints: [{addresses: [10.244.2.11]}]}\n";
+        let objects = netcheck_analysis::cluster::inventory::parse(std::path::Path::new("f"), items);
+        let roster = objects.unwrap().roster();
+        let probe = Probe {
+            target: std::sync::Arc::new(Target {
+                kind: TargetKind::Service,
+                namespace: "default".to_owned(),
+                name: "web".to_owned(),
+                port: 80,
+                ..Target::default()
+            }),
+            kind: ProbeKind::Tcp,
+            address: "10.96.0.20".parse().unwrap(),
+            port: 80,
+            question: None,
+            sources: Sources::All,
+            exchange: None,
+        };
+        let found = |to: &str, tcp: bool| {
+            let mut lost = Lost::new(LostSample::default(), Outcome::Refused, 0, 0);
+            let kind = if tcp { ProbeKind::Tcp } else { ProbeKind::Udp };
+            let (source, destination) = ("10.0.0.1:40000".parse().unwrap(), to.parse().unwrap());
+            lost.flow = Some(Flow { kind, source, destination });
+            no_endpoint(&roster, &probe, &lost)
+        };
+        for (to, tcp, expected) in [
+            ("10.244.2.11:8080", true, false),
+            ("10.244.2.11:8081", true, true),
+            ("10.244.2.11:8053", true, true),
+            ("10.244.2.11:8053", false, false),
+            ("10.244.9.9:8080", true, true),
+            // Nothing made anything of it.
+            ("10.96.0.20:80", true, false),
+        ] {
+            assert_eq!(found(to, tcp), expected, "{to} {tcp}");
         }
     }
 

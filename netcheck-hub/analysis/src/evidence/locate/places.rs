@@ -1,13 +1,16 @@
 //! The places that can be concluded where no kernel named one: the wire, a hook that saw the packet last, a pod's link, a
 //! node that cannot answer, a socket and who reads from it.
 
+use std::net::IpAddr;
+
 use netcheck_common::domain::{Outcome, ProbeKind};
 
+use super::super::Flow;
 use super::silence::left;
 use super::{Located, Locator, Visibility, inferred, stage_of};
 use crate::model::evidence::{HookSeen, PodLinkDown};
 use crate::model::location::{Direction, InterfaceRole, Location, Stage};
-use crate::model::reason::{DropReason, READDRESSED, ROUTING_LOOP, UNTRANSLATED};
+use crate::model::reason::{DropReason, OTHER_SOURCE, READDRESSED, ROUTING_LOOP, UNTRANSLATED};
 use crate::model::target::{ServiceAddress, TargetKind};
 use crate::plan::Probe;
 
@@ -73,14 +76,28 @@ impl Locator<'_> {
             && target.unbacked.is_none()
             && self.input.roster.owner(*address).is_none();
         let in_vain = matches!(self.lost.outcome, Outcome::Timeout | Outcome::Unreachable | Outcome::Refused);
-        let flow =
-            self.lost.flow.filter(|flow| of_service && in_vain && flow.destination.ip() == *address)?;
-        let gone = self.lost.sample.request_hooks.iter().rev().find(|hook| left(hook))?;
+        if !of_service || !in_vain {
+            return None;
+        }
         let source = self.input.source;
-        self.evidence.push(format!(
-            "it left {source} through {} for {}, the service's own address: nothing there made a backend's of it",
-            gone.interface, flow.destination
-        ));
+        let gone = self.lost.sample.request_hooks.iter().rev().find(|hook| left(hook));
+        let line = match (self.lost.flow, gone) {
+            (Some(flow), Some(gone)) if flow.destination.ip() == *address => format!(
+                "it left {source} through {} for {}, the service's own address: nothing there made a backend's of it",
+                gone.interface, flow.destination
+            ),
+            (flow, _)
+                if flow.map_or_else(|| self.only_pods_behind(), |flow| flow.destination.ip() == *address) =>
+            {
+                let stranger = self.bounced()?;
+                format!(
+                    "{stranger}, which is no node or pod of the cluster, was sent it, and knows no way to the service's own \
+                     address: nothing on {source} made a backend's of it"
+                )
+            }
+            _ => return None,
+        };
+        self.evidence.push(line);
         let pod = self.input.source_pod.is_some();
         Some(inferred(Location {
             node: source.to_owned(),
@@ -89,6 +106,29 @@ impl Locator<'_> {
             reason: UNTRANSLATED.to_owned(),
             ..Default::default()
         }))
+    }
+
+    /// The router outside of the cluster that sent it back as one that it knows no way for.
+    fn bounced(&self) -> Option<IpAddr> {
+        let error = self.lost.sample.icmp_error.as_ref()?;
+        let from = error.from.filter(|from| self.input.roster.owner(*from).is_none())?;
+        let no_way = match from {
+            IpAddr::V4(_) => error.kind == 3 && matches!(error.code, 0 | 1),
+            IpAddr::V6(_) => error.kind == 1 && matches!(error.code, 0 | 3),
+        };
+        (no_way && from != self.input.probe.address && !self.of_translation(from)).then_some(from)
+    }
+
+    /// Nobody but pods is behind the service. What is sent to another from a pod leaves masqueraded, so that no hook knows it.
+    fn only_pods_behind(&self) -> bool {
+        let target = &self.input.probe.target;
+        let service = self.input.roster.services.get(&format!("{}/{}", target.namespace, target.name));
+        service.is_some_and(|service| service.backends.iter().all(|backend| backend.pod.is_some()))
+    }
+
+    /// It may be a service's address: what somebody behind it sent was translated on its way back.
+    fn of_translation(&self, address: IpAddr) -> bool {
+        self.input.roster.services.values().any(|service| service.cluster_addresses.contains(&address))
     }
 
     /// Its answer came under another address than it was asked at, so that its socket did not get it: the sender's own node
@@ -108,26 +148,42 @@ impl Locator<'_> {
         if from == probe.address || self.lost.probed_address(probe) == Some(from) {
             return None;
         }
-        let (node, stage, reason) = if from == sent_to {
-            (source, Stage::NetfilterPrerouting, UNTRANSLATED)
-        } else {
+        let at = if from == sent_to {
+            let stage = Stage::NetfilterPrerouting;
+            Location { node: source.to_owned(), stage, reason: UNTRANSLATED.to_owned(), ..Default::default() }
+        } else if let Some(owner) = roster.owner(from) {
+            let node = Some(&owner.node).filter(|node| owner.pod.is_none() && *node != source)?;
             // Who answers under another of its own addresses has sent it on to nobody.
-            let node =
-                roster.owner(from).filter(|owner| owner.pod.is_none()).map(|owner| owner.node.as_str())?;
-            let other = roster.owner(sent_to).is_some_and(|owner| owner.node != node) && node != source;
-            (Some(node).filter(|_| other)?, Stage::NetfilterPostrouting, READDRESSED)
+            roster.owner(sent_to).filter(|owner| owner.node != *node)?;
+            let stage = Stage::NetfilterPostrouting;
+            Location { node: node.clone(), stage, reason: READDRESSED.to_owned(), ..Default::default() }
+        } else {
+            self.other_source(unheard, sent_to)?
         };
         self.evidence.push(format!(
             "an answer came from {} and not from {}, which was asked: no socket of {source} waits for that",
             unheard.source, probe.address
         ));
-        Some(inferred(Location {
-            node: node.to_owned(),
-            stage,
-            direction: Direction::Reply,
-            reason: reason.to_owned(),
+        Some(inferred(Location { direction: Direction::Reply, ..at }))
+    }
+
+    /// The target itself answered, from an address that nobody knows of: its own kernel chose another one of its addresses for
+    /// a socket that is bound to none. Not so where its answer was seen on its node as it should be.
+    fn other_source(&self, answer: Flow, sent_to: IpAddr) -> Option<Location> {
+        let owner = self.input.roster.owner(sent_to)?;
+        let asked_port = self.lost.flow.map_or(self.input.probe.port, |flow| flow.destination.port());
+        let as_asked = self
+            .lost
+            .answer
+            .as_ref()
+            .is_some_and(|seen| seen.last_reply_hook.is_some() && seen.arrived == Some(true));
+        (answer.source.port() == asked_port && !as_asked).then(|| Location {
+            node: owner.node.clone(),
+            pod: owner.pod.clone().unwrap_or_default(),
+            stage: Stage::Socket,
+            reason: OTHER_SOURCE.to_owned(),
             ..Default::default()
-        }))
+        })
     }
 
     /// The destination's kernel reports what it drops.
