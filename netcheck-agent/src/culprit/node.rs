@@ -14,6 +14,7 @@ mod queue;
 mod route;
 mod sockets;
 mod sysctl;
+mod tunnel;
 mod xfrm;
 
 use std::net::IpAddr;
@@ -39,8 +40,11 @@ pub(super) async fn find(case: &v1::CulpritCase) -> Option<v1::Culprit> {
     {
         return Some(unusable);
     }
-    // This node was to get it, and nobody saw it die.
-    if at.stage() == v1::Stage::Unspecified && at.pod.is_empty() {
+    // This node was to get it, and nobody saw it die: what is asked for is an end, and no place.
+    if at.stage() == v1::Stage::Unspecified
+        && at.pod.is_empty()
+        && at.certainty() == v1::Certainty::Unspecified
+    {
         let to = destination(case).filter(|to| ends(case).contains(to))?;
         return address::unanswered(to, Path::new(SYSCTLS)).await;
     }
@@ -126,11 +130,14 @@ async fn named(case: &v1::CulpritCase, at: &v1::LossLocation) -> Option<v1::Culp
                 None => neighbour::find(to, false).await,
             }
         }
-        v1::Stage::Qdisc => queue::find(&at.interface, index_of(&at.interface)?).await,
+        v1::Stage::Qdisc => match queue::find(&at.interface, index_of(&at.interface)?).await {
+            Some(queue) => Some(queue),
+            None => dead_end(case, at).await,
+        },
         v1::Stage::Ingress | v1::Stage::Egress => at_interface(case, at).await,
         v1::Stage::Socket if at.pod.is_empty() => {
             let (kind, port) = target_port(case)?;
-            sockets::find(kind, port).await
+            sockets::find(kind, destination(case)?, port).await
         }
         // Of rules the trace knows (`filter`), of a pod its own network.
         v1::Stage::NetfilterPrerouting
@@ -165,6 +172,14 @@ async fn by_reason(case: &v1::CulpritCase, at: &v1::LossLocation) -> ControlFlow
     {
         return ControlFlow::Break(Some(gone));
     }
+    // Asked of who sent it: where it was passed on no further, the function is known.
+    if at.reason == "IP_INHDR" && at.function.is_empty() {
+        let short = match destination(case) {
+            Some(to) => short_life(to).await,
+            None => None,
+        };
+        return ControlFlow::Break(short);
+    }
     if at.reason == "IP_RPFILTER" {
         return ControlFlow::Break(reverse_path(Path::new(SYSCTLS), &at.interface));
     }
@@ -192,6 +207,12 @@ async fn by_reason(case: &v1::CulpritCase, at: &v1::LossLocation) -> ControlFlow
         return ControlFlow::Break(policy);
     }
     ControlFlow::Continue(())
+}
+
+/// What makes the node's own packets for this address begin with a time to live that ends on their way.
+async fn short_life(to: IpAddr) -> Option<v1::Culprit> {
+    let interface = route::way(to).await.and_then(|way| link::name_of(way.interface));
+    sysctl::short_life(Path::new(SYSCTLS), to.is_ipv4(), interface.as_deref().unwrap_or_default())
 }
 
 /// What of the routing fits, or of what stands behind it.
@@ -237,11 +258,26 @@ async fn at_interface(case: &v1::CulpritCase, at: &v1::LossLocation) -> Option<v
     if case.packet_bytes > 0 {
         return link::takes_less(class, &at.interface, case.packet_bytes);
     }
-    match link::down(class, &at.interface) {
-        Some(down) => Some(down),
-        None if at.stage() == v1::Stage::Egress => address::detached(destination(case)?).await,
-        None => None,
+    if let Some(down) = dead_end(case, at).await {
+        return Some(down);
     }
+    if at.stage() != v1::Stage::Egress {
+        return None;
+    }
+    match tunnel::without_source(&at.interface).await {
+        Some(tunnel) => Some(tunnel),
+        None => address::detached(destination(case)?).await,
+    }
+}
+
+/// An interface that takes no packets, and the route that leads there all the same where it is not the main table's.
+async fn dead_end(case: &v1::CulpritCase, at: &v1::LossLocation) -> Option<v1::Culprit> {
+    let mut down = link::down(Path::new(link::CLASS), &at.interface)?;
+    let index = index_of(&at.interface);
+    if let Some(way) = route::way(destination(case)?).await.filter(|way| Some(way.interface) == index) {
+        down.text += &format!("; what is for that address goes there by the route {}", way.text);
+    }
+    Some(down)
 }
 
 /// It happened in a pod's own network.
@@ -256,6 +292,7 @@ fn is_of_pod(at: &v1::LossLocation) -> bool {
     inside_pod(at)
         || (stage == v1::Stage::Ingress && silent)
         || (stage == v1::Stage::Socket && !at.pod.is_empty())
+        || (stage == v1::Stage::Application && silent)
         || matches!(
             stage,
             v1::Stage::Neighbour | v1::Stage::Egress | v1::Stage::Send | v1::Stage::Unspecified
@@ -265,7 +302,8 @@ fn is_of_pod(at: &v1::LossLocation) -> bool {
 /// What of the pod's own network fits.
 async fn of_pod(case: &v1::CulpritCase, at: &v1::LossLocation, ask: Ask) -> Option<v1::Culprit> {
     let reply = at.direction() == v1::Direction::Reply;
-    let port = target_port(case).filter(|_| ask == Ask::All && at.stage() == v1::Stage::Socket);
+    let of_program = matches!(at.stage(), v1::Stage::Socket | v1::Stage::Application);
+    let port = target_port(case).filter(|_| ask == Ask::All && of_program);
     let mut ends: Vec<(IpAddr, Option<IpAddr>)> = Vec::new();
     for flow in case.flows.iter().take(ENDS) {
         let to = convert::address("flow", &flow.destination_address).ok();
@@ -292,7 +330,7 @@ async fn of_pod(case: &v1::CulpritCase, at: &v1::LossLocation, ask: Ask) -> Opti
             };
             net.unusable(own)
                 .or_else(|| net.stale_gateway(proc, Path::new(link::CLASS)).filter(|_| own.is_ipv4()))
-                .or_else(|| port.and_then(|(kind, port)| net.port(kind, port)))
+                .or_else(|| port.and_then(|(kind, port)| net.port(proc, (kind, port), own)))
                 .or_else(|| peer.and_then(|peer| net.way_back(peer)))
         })
     })

@@ -39,11 +39,15 @@ const FOUND_NS: i64 = 600 * SECOND_NS;
 const NOTHING_NS: i64 = 180 * SECOND_NS;
 /// After no answer.
 const SILENT_NS: i64 = 30 * SECOND_NS;
+/// How long an incident's first losses are waited for, so that one question has them all: agents may trace rules a few times only.
+const GATHER_NS: i64 = SECOND_NS;
+/// The same of what comes after a question.
+const NEXT_NS: i64 = 5 * SECOND_NS;
 /// For how long after an operator asked agents may be asked that wait for that.
 const DEMAND_NS: i64 = 60 * SECOND_NS;
 
 /// What a place is called: node, stage, interface, reason; and of what kind and family the probes are that die there, for
-/// a rule may stand there for each.
+/// a rule may stand there for each. A node's rules are the same for all interfaces.
 type Place = (String, i32, String, String, ProbeKind, bool);
 
 /// A path by its source and number.
@@ -74,6 +78,8 @@ pub struct Culprits {
     next: u64,
     out: HashMap<u64, Asked>,
     known: HashMap<Key, Known>,
+    /// By incident and node: no question before.
+    next_ns: HashMap<(String, NodeIx), i64>,
     demand_ns: Option<i64>,
 }
 
@@ -144,7 +150,9 @@ impl Culprits {
 
 fn place(at: &v1::LossLocation, probe: &Probe) -> Place {
     let v4 = probe.address.is_ipv4();
-    (at.node.clone(), at.stage, at.interface.clone(), at.reason.clone(), probe.kind, v4)
+    let of_rules = at.stage().as_str_name().starts_with("STAGE_NETFILTER_");
+    let interface = if of_rules { String::new() } else { at.interface.clone() };
+    (at.node.clone(), at.stage, interface, at.reason.clone(), probe.kind, v4)
 }
 
 impl State {
@@ -170,6 +178,8 @@ impl State {
             .map(|(id, paths)| (id, paths.take(PATHS).collect()))
             .collect();
         self.culprits.known.retain(|(id, _), _| open.iter().any(|(other, _)| other == id));
+        self.culprits.next_ns.retain(|(id, _), _| open.iter().any(|(other, _)| other == id));
+        let demanded = self.culprits.is_demanded(now_ns);
         let mut wanted: BTreeMap<NodeIx, Vec<(Key, Case)>> = BTreeMap::new();
         for (id, paths) in open {
             let places = self.places(&paths, now_ns);
@@ -179,13 +189,18 @@ impl State {
             for (place, case) in places {
                 let key = (id.clone(), place);
                 let due = self.culprits.known.get(&key).is_none_or(|known| known.due_ns <= now_ns);
-                if let Some(node) = self.find(&key.1.0).filter(|_| due) {
+                let Some(node) = self.find(&key.1.0).filter(|_| due) else { continue };
+                let next_ns = self.culprits.next_ns.entry((id.clone(), node)).or_insert(now_ns + GATHER_NS);
+                if demanded || *next_ns <= now_ns {
                     wanted.entry(node).or_default().push((key, case));
                 }
             }
         }
         for (node, cases) in wanted {
             if !self.culprits.out.values().any(|asked| asked.to == node) {
+                for ((id, _), _) in &cases {
+                    self.culprits.next_ns.insert((id.clone(), node), now_ns + NEXT_NS);
+                }
                 self.ask_for_culprits(node, cases, now_ns);
             }
         }
@@ -228,7 +243,7 @@ impl State {
                     true => mistranslated(&agent.name),
                     false => at,
                 };
-                let more = [sender(&at, &agent.name), receiver(&at, lost.tries_size()), far];
+                let more = [sender(&at, &agent.name, to), receiver(&at, lost.tries_size()), far];
                 for at in more.into_iter().flatten().chain(stray).chain([at]) {
                     let place = place(&at, &probe);
                     let known = places.get(&place);

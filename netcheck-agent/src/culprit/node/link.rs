@@ -56,7 +56,7 @@ fn bridge(class: &Path, interface: &str) -> Option<String> {
     Some(link.file_name()?.to_str()?.to_owned())
 }
 
-fn culprit(object: String, text: String, see: String, mend: String) -> v1::Culprit {
+pub(super) fn culprit(object: String, text: String, see: String, mend: String) -> v1::Culprit {
     v1::Culprit {
         kind: v1::CulpritKind::Interface.into(),
         object,

@@ -14,6 +14,7 @@ use netlink_packet_route::neighbour::{
 };
 
 use super::netlink::Connection;
+use super::route::Way;
 use super::{link, route};
 
 /// Neighbours that are looked at.
@@ -26,13 +27,21 @@ const LAYERS: usize = 3;
 /// entry that was set by hand is worth naming, for the kernel never asks whether it is right.
 pub(super) async fn find(mut to: IpAddr, failed: bool) -> Option<v1::Culprit> {
     for _ in 0..LAYERS {
-        let way = route::way(to).await?;
-        let device = link::name_of(way.interface)?;
+        let ways = route::ways(to).await?;
         let entries = entries(if to.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }).await?;
-        let own = entries
-            .iter()
-            .find(|entry| entry.header.ifindex == way.interface && address(entry) == Some(way.hop));
-        match own {
+        let of = |way: &Way| {
+            entries
+                .iter()
+                .find(|entry| entry.header.ifindex == way.interface && address(entry) == Some(way.hop))
+        };
+        // Of several next hops the one that does not answer.
+        let silent = |way: &&Way| {
+            let state = of(way).map(|entry| entry.header.state);
+            matches!(state, Some(NeighbourState::Failed | NeighbourState::Incomplete))
+        };
+        let way = ways.iter().find(silent).filter(|_| failed).or_else(|| ways.first())?;
+        let device = link::name_of(way.interface)?;
+        match of(way) {
             // What programs an overlay sets all entries of its tunnel so. What is wrapped goes on to the other end.
             Some(entry) if entry.header.state == NeighbourState::Permanent && link::is_tunnel(&device) => {
                 to = far_end(&self::entries(AddressFamily::Bridge).await?, entry)?;

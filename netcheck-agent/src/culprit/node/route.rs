@@ -66,8 +66,13 @@ pub(super) struct Way {
     pub(super) mtu: Option<u32>,
 }
 
-/// Asks the kernel which route matches (`RTM_F_FIB_MATCH`). None where none does.
+/// Asks the kernel which route matches (`RTM_F_FIB_MATCH`). None where none does. Of a route with several next hops, the first.
 pub(super) async fn way(to: IpAddr) -> Option<Way> {
+    ways(to).await?.into_iter().next()
+}
+
+/// The same with all next hops of the route: which one a flow takes its hash decides.
+pub(super) async fn ways(to: IpAddr) -> Option<Vec<Way>> {
     let connection = Connection::open()?;
     let mut message = match to {
         IpAddr::V4(to) => RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(to, 32).build(),
@@ -77,19 +82,34 @@ pub(super) async fn way(to: IpAddr) -> Option<Way> {
     // A question is for no table and of no origin.
     (message.header.table, message.header.kind) = (0, RouteType::Unspec);
     let route = std::pin::pin!(connection.handle.route().get(message).execute()).try_next().await.ok()??;
-    as_way(&route, to)
+    Some(as_ways(&route, to))
 }
 
-fn as_way(route: &RouteMessage, to: IpAddr) -> Option<Way> {
-    let interface = route.attributes.iter().find_map(|attribute| match attribute {
+fn as_ways(route: &RouteMessage, to: IpAddr) -> Vec<Way> {
+    let several = route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::MultiPath(hops) => Some(hops),
+        _ => None,
+    });
+    let own = route.attributes.iter().find_map(|attribute| match attribute {
         RouteAttribute::Oif(index) => Some(*index),
         _ => None,
-    })?;
-    let gateway = route.attributes.iter().find_map(|attribute| match attribute {
+    });
+    let own = own.and_then(|interface| as_way(route, interface, gateway(&route.attributes), to));
+    let hops = several.into_iter().flatten();
+    own.into_iter()
+        .chain(hops.filter_map(|hop| as_way(route, hop.interface_index, gateway(&hop.attributes), to)))
+        .collect()
+}
+
+fn gateway(attributes: &[RouteAttribute]) -> Option<IpAddr> {
+    attributes.iter().find_map(|attribute| match attribute {
         RouteAttribute::Gateway(RouteAddress::Inet(address)) => Some(IpAddr::V4(*address)),
         RouteAttribute::Gateway(RouteAddress::Inet6(address)) => Some(IpAddr::V6(*address)),
         _ => None,
-    });
+    })
+}
+
+fn as_way(route: &RouteMessage, interface: u32, gateway: Option<IpAddr>, to: IpAddr) -> Option<Way> {
     let metrics = route.attributes.iter().find_map(|attribute| match attribute {
         RouteAttribute::Metrics(metrics) => Some(metrics),
         _ => None,

@@ -1,6 +1,8 @@
 //! Sockets of the node that should take packets: whether there is one, and whether its program reads.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::net::IpAddr;
 
 use netcheck_proto::v1;
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
@@ -12,10 +14,16 @@ const BY_FAMILY: u16 = 20;
 /// The bit of `TCP_LISTEN`.
 const LISTEN: u32 = 1 << 10;
 
-/// What takes packets to a port of the node's own network: nothing, or a program that does not accept.
-pub(super) async fn find(kind: &str, port: u16) -> Option<v1::Culprit> {
-    if !listens(kind, port)? {
+/// What takes packets to a port of the node's own network at one of its addresses: nothing, what listens at other addresses alone,
+/// or a program that does not accept.
+pub(super) async fn find(kind: &str, to: IpAddr, port: u16) -> Option<v1::Culprit> {
+    let listeners = own(kind, port)?;
+    if listeners.is_empty() {
         return Some(nothing_listens(kind, port));
+    }
+    if !listeners.iter().any(|listener| listener.takes(to)) {
+        let flag = if kind == "tcp" { "t" } else { "u" };
+        return Some(elsewhere(&listeners, (kind, port), "", format!("ss -ln{flag}p sport = :{port}")));
     }
     if kind != "tcp" {
         return None;
@@ -54,27 +62,81 @@ fn backlog(message: &[u8], port: u16) -> Option<(u32, u32)> {
     (own == port).then(|| Some((number(message, 56)?, number(message, 60)?)))?
 }
 
-/// Whether a socket of the node's own network takes packets to a port; none where the kernel does not show it.
-fn listens(kind: &str, port: u16) -> Option<bool> {
+/// The sockets of the node's own network that take packets to a port; none where the kernel does not show it.
+fn own(kind: &str, port: u16) -> Option<Vec<Listener>> {
     let files = [format!("/proc/self/net/{kind}"), format!("/proc/self/net/{kind}6")];
     let texts: Vec<String> = files.iter().filter_map(|file| fs::read_to_string(file).ok()).collect();
-    (!texts.is_empty()).then(|| texts.iter().any(|text| queue(text, kind == "tcp", port).is_some()))
+    (!texts.is_empty()).then(|| texts.iter().flat_map(|text| listeners(text, kind == "tcp", port)).collect())
 }
 
-/// Of these sockets (proc_pid_net(5)) one that takes packets to a port, of TCP one that listens (0A): how much it holds.
-pub(super) fn queue(sockets: &str, tcp: bool, port: u16) -> Option<u32> {
-    let held = |line: &str| {
+/// A socket that takes packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Listener {
+    /// The address that it is bound to.
+    at: IpAddr,
+    /// What nobody has taken from it: connections, or bytes.
+    pub(super) waiting: u32,
+}
+
+impl Listener {
+    /// Whether it takes what is for this address. That a socket of IPv6 may be told to leave IPv4 alone is not shown.
+    pub(super) fn takes(&self, to: IpAddr) -> bool {
+        self.at == to || (self.at.is_unspecified() && (self.at.is_ipv6() || to.is_ipv4()))
+    }
+}
+
+/// Of these sockets (proc_pid_net(5)) those that take packets to a port, of TCP those that listen (0A).
+pub(super) fn listeners(sockets: &str, tcp: bool, port: u16) -> Vec<Listener> {
+    let listener = |line: &str| {
         let mut words = line.split_whitespace().skip(1);
         let (local, _, state, queues) = (words.next()?, words.next(), words.next(), words.next());
-        let own = u16::from_str_radix(local.rsplit_once(':')?.1, 16).ok()?;
-        if own != port || (tcp && state != Some("0A")) {
+        let (address, own) = local.rsplit_once(':')?;
+        if u16::from_str_radix(own, 16).ok()? != port || (tcp && state != Some("0A")) {
             return None;
         }
-        let received = queues.and_then(|queues| u32::from_str_radix(queues.split_once(':')?.1, 16).ok());
-        Some(received.unwrap_or(0))
+        let waiting = queues.and_then(|queues| u32::from_str_radix(queues.split_once(':')?.1, 16).ok());
+        Some(Listener { at: bound(address)?, waiting: waiting.unwrap_or(0) })
     };
-    sockets.lines().skip(1).filter_map(held).max()
+    sockets.lines().skip(1).filter_map(listener).collect()
 }
+
+/// An address as these files have it: words of four bytes, each in the machine's order.
+fn bound(hex: &str) -> Option<IpAddr> {
+    let word = |at: usize| Some(u32::from_str_radix(hex.get(at..at + 8)?, 16).ok()?.to_ne_bytes());
+    match hex.len() {
+        8 => Some(IpAddr::from(word(0)?)),
+        32 => {
+            let bytes = [word(0)?, word(8)?, word(16)?, word(24)?].concat();
+            Some(IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?).to_canonical())
+        }
+        _ => None,
+    }
+}
+
+/// What listens on the port, and not at the address that was asked. `whose`: ` in the pod`, or nothing.
+pub(super) fn elsewhere(
+    listeners: &[Listener],
+    (kind, port): (&str, u16),
+    whose: &str,
+    see: String,
+) -> v1::Culprit {
+    let at: BTreeSet<String> = listeners.iter().map(|listener| listener.at.to_string()).collect();
+    let at = at.into_iter().take(NAMED).collect::<Vec<_>>().join(", ");
+    v1::Culprit {
+        kind: v1::CulpritKind::Socket.into(),
+        object: format!("what listens on {kind} port {port}{whose} does so at {at} alone"),
+        text: "it takes nothing that is for another address".to_owned(),
+        see,
+        mend:
+            "the program's own configuration: the address that it is to listen at (0.0.0.0 or [::] for all)"
+                .to_owned(),
+        certainty: v1::Certainty::Inferred.into(),
+        ..Default::default()
+    }
+}
+
+/// Addresses that are named.
+const NAMED: usize = 3;
 
 fn nothing_listens(kind: &str, port: u16) -> v1::Culprit {
     let flag = if kind == "tcp" { "t" } else { "u" };
@@ -99,10 +161,30 @@ mod tests {
                        0: 0100007F:17D4 00000000:0000 0A 00000000:00000003\n   \
                        1: 0100007F:0050 0100007F:A000 01 00000000:00000000\n";
         [nothing_listens("tcp", 80), nothing_listens("udp", 53)].iter().for_each(pasteable);
-        assert_eq!(queue(sockets, true, 6100), Some(3));
-        assert_eq!(queue(sockets, true, 80), None, "it is connected, and does not listen");
-        assert_eq!(queue(sockets, false, 80), Some(0));
-        assert!(queue("", false, 80).is_none() && queue("x\ny\n", true, 0).is_none());
+        let waiting = |tcp, port| listeners(sockets, tcp, port).iter().map(|one| one.waiting).max();
+        assert_eq!(waiting(true, 6100), Some(3));
+        assert_eq!(waiting(true, 80), None, "it is connected, and does not listen");
+        assert_eq!(waiting(false, 80), Some(0));
+        assert!(listeners("", false, 80).is_empty() && listeners("x\ny\n", true, 0).is_empty());
+    }
+
+    #[test]
+    #[cfg(target_endian = "little")]
+    fn what_listens_at_another_address_takes_nothing() {
+        let of = |address: &str| {
+            let line = format!("sl\n 0: {address}:0050 0:0 0A 0:0\n");
+            listeners(&line, true, 80)
+        };
+        let takes = |address: &str, to: &str| of(address)[0].takes(to.parse().unwrap());
+        assert!(takes("0100007F", "127.0.0.1") && !takes("0100007F", "10.0.0.1"));
+        assert!(takes("00000000", "10.0.0.1") && !takes("00000000", "fd00::1"));
+        let any = "0".repeat(32);
+        assert!(takes(&any, "fd00::1") && takes(&any, "10.0.0.1"));
+        let one = "000000FD000000000000000001000000";
+        assert!(takes(one, "fd00::1") && !takes(one, "fd00::2"));
+        let found = elsewhere(&of("0100007F"), ("tcp", 80), " in the pod", "ss -lntp sport = :80".to_owned());
+        pasteable(&found);
+        assert_eq!(found.object, "what listens on tcp port 80 in the pod does so at 127.0.0.1 alone");
     }
 
     #[test]
@@ -116,6 +198,8 @@ mod tests {
         });
         let (waiting, limit) = found.unwrap();
         assert!(waiting == 0 && limit > 0, "{waiting} {limit}");
-        assert_eq!(runtime.block_on(find("tcp", port)), None);
+        let found = |to: &str| runtime.block_on(find("tcp", to.parse().unwrap(), port));
+        assert_eq!(found("127.0.0.1"), None);
+        assert!(found("192.0.2.1").unwrap().object.ends_with("at 127.0.0.1 alone"));
     }
 }

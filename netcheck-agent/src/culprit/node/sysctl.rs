@@ -65,6 +65,29 @@ pub(super) fn ipv6_disabled(sysctls: &Path, interface: &str) -> Option<v1::Culpr
     ))
 }
 
+/// A time to live that ends a few nodes away. IPv6 has one for each interface, which routers may set by what they advertise
+/// (RFC 4861 section 6.3.4).
+pub(super) fn short_life(sysctls: &Path, v4: bool, interface: &str) -> Option<v1::Culprit> {
+    let name = match v4 {
+        true => "ipv4/ip_default_ttl".to_owned(),
+        false if interface.is_empty() || interface.contains('/') => return None,
+        false => format!("ipv6/conf/{interface}/hop_limit"),
+    };
+    let value = number(sysctls, &name).filter(|&hops| hops < FEW_HOPS)?;
+    let text = format!(
+        "packets of this node go {value} nodes far: one that is passed on to a pod is dropped before it"
+    );
+    let more = if v4 {
+        "and the file in /etc/sysctl.d that says otherwise"
+    } else {
+        "and the router's advertisements (Cur Hop Limit), which the kernel takes it from where accept_ra is on"
+    };
+    Some(sysctl(&name, value, text, (64, more)))
+}
+
+/// Fewer than any way through the Internet takes, and more than those in a cluster.
+const FEW_HOPS: i64 = 16;
+
 /// What a bridge passes on between its own ports is not shown to netfilter: nobody takes a translation back there
 /// (Documentation/networking/ip-sysctl.rst, `bridge-nf-call-iptables`).
 pub(super) fn bridge_unfiltered(sysctls: &Path, to: IpAddr) -> Option<v1::Culprit> {

@@ -87,6 +87,20 @@ fn an_interface_without_ipv6_is_named() {
 }
 
 #[test]
+fn a_short_time_to_live_is_named() {
+    let files = [
+        ("ipv4/ip_default_ttl", "2\n"),
+        ("ipv6/conf/eth0/hop_limit", "64\n"),
+        ("ipv6/conf/eth1/hop_limit", "1\n"),
+    ];
+    let sysctls = Sysctls::new("life", &files);
+    let of = |v4, interface| object(sysctl::short_life(&sysctls.0, v4, interface));
+    assert_eq!(of(true, "eth0").as_deref(), Some("net.ipv4.ip_default_ttl = 2"));
+    assert_eq!(of(false, "eth1").as_deref(), Some("net.ipv6.conf.eth1.hop_limit = 1"));
+    assert_eq!((of(false, "eth0"), of(false, ""), of(false, "../../x")), (None, None, None));
+}
+
+#[test]
 fn forwarding_that_is_off_is_named() {
     let files = [
         ("ipv4/ip_forward", "1\n"),

@@ -79,8 +79,9 @@ fn explain_pattern(
         }
     }
     scatter(&mut chosen, left);
-    fold::by_who_answered(&mut chosen, facts, &index);
+    fold::by_who_answered(&mut chosen, facts, &tallies);
     fold::into_silent_pods(&mut chosen, &index);
+    fold::by_who_sent_too_short(&mut chosen, facts, &index);
     fold::into_shared_reports(&mut chosen, facts, &index);
     let describe = Describe { facts, index: &index, tallies: &tallies };
     let mut by_key: BTreeMap<String, Chosen> = BTreeMap::new();

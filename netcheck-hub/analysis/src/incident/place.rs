@@ -102,17 +102,21 @@ pub(super) fn no_route(at: &Location) -> bool {
 /// business, or where it began. Neither is a loop: a time to live that ends at the node it was sent to, for somebody set it
 /// too low on the way; and another node's packet that bears an address of this node, for one of them has the other's.
 pub(super) fn looped(at: &Location, sender: &str, receiver: &str) -> bool {
-    let forward = matches!(at.function.as_str(), "ip_forward" | "ip6_forward");
-    let observed = at.certainty == Certainty::Observed;
     match DropReason::of(&at.reason) {
         DropReason::RoutingLoop => true,
         DropReason::LocalSource => own_source(at) && at.node == sender,
-        DropReason::BadHeader if at.node == sender => {
-            observed && forward && at.role != InterfaceRole::PodVeth
-        }
-        DropReason::BadHeader => observed && forward && at.node != receiver,
+        DropReason::BadHeader if at.node == sender => spent(at) && at.role != InterfaceRole::PodVeth,
+        DropReason::BadHeader => spent(at) && at.node != receiver,
         _ => false,
     }
+}
+
+/// A kernel reported that it passed it on no further: its time to live had ended (ip_forward in net/ipv4/ip_forward.c,
+/// ip6_forward in net/ipv6/ip6_output.c).
+pub(super) fn spent(at: &Location) -> bool {
+    at.certainty == Certainty::Observed
+        && DropReason::of(&at.reason) == DropReason::BadHeader
+        && matches!(at.function.as_str(), "ip_forward" | "ip6_forward")
 }
 
 /// It came from elsewhere with an address of this very node.

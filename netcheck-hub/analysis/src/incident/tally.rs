@@ -53,7 +53,7 @@ pub struct Candidate {
 
 /// The tallies of all causes that any bad path crosses.
 pub struct Tallies<'a> {
-    index: &'a Index,
+    pub(super) index: &'a Index,
     all: HashMap<Cause, Tally>,
     /// By cause without direction: those of its bad items that died in each direction.
     directed: BTreeMap<Cause, (usize, usize)>,

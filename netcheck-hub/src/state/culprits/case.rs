@@ -13,15 +13,31 @@ use netcheck_proto::{convert, v1};
 /// Flows of one case.
 const FLOWS: usize = 8;
 
-/// A request that came to a node under another's hardware address was sent so: its sender is asked, too.
-pub(super) fn sender(at: &v1::LossLocation, source: &str) -> Option<v1::LossLocation> {
-    let wrongly = at.reason == "OTHERHOST" && at.direction() == v1::Direction::Request && at.pod.is_empty();
-    wrongly.then(|| v1::LossLocation {
-        node: source.to_owned(),
-        stage: v1::Stage::Wire.into(),
-        direction: at.direction,
-        next_node: at.node.clone(),
-        ..Default::default()
+/// A request that came to a node under another's hardware address was sent so, and what another node passed on no further for its
+/// time to live may have been sent with too little of it: its sender is asked, too. `source`: who probes; `target`: whom the
+/// request was for.
+pub(super) fn sender(
+    at: &v1::LossLocation,
+    source: &str,
+    target: Option<&Owner>,
+) -> Option<v1::LossLocation> {
+    let request = at.direction() == v1::Direction::Request;
+    let asked = v1::LossLocation { direction: at.direction, ..Default::default() };
+    if at.reason == "OTHERHOST" && request && at.pod.is_empty() {
+        return Some(v1::LossLocation {
+            node: source.to_owned(),
+            stage: v1::Stage::Wire.into(),
+            next_node: at.node.clone(),
+            ..asked
+        });
+    }
+    let spent = at.reason == "IP_INHDR" && matches!(at.function.as_str(), "ip_forward" | "ip6_forward");
+    let from = if request { source } else { target?.node.as_str() };
+    (spent && from != at.node).then(|| v1::LossLocation {
+        node: from.to_owned(),
+        stage: v1::Stage::Routing.into(),
+        reason: at.reason.clone(),
+        ..asked
     })
 }
 

@@ -137,10 +137,26 @@ fn a_port_is_listened_at_or_not_or_not_accepted() {
     let netstat = "TcpExt: SyncookiesSent ListenOverflows ListenDrops\nTcpExt: 0 41 41\n";
     let proc = Proc::new("port", &[("fib_trie", TRIE), ("tcp", sockets), ("netstat", netstat)]);
     let net = PodNet::of(&proc.0, v4("10.244.2.10")).unwrap();
-    let stuck = net.port("tcp", 8080).unwrap();
+    let port = |kind, port| net.port(&proc.0, (kind, port), v4("10.244.2.10"));
+    let stuck = port("tcp", 8080).unwrap();
     assert_eq!(stuck.object, "the listen queue of tcp port 8080 in the pod holds 2 connections");
     assert!(stuck.text.contains("41 found the queue full"), "{}", stuck.text);
     pasteable(&stuck);
-    assert_eq!(net.port("tcp", 8081), None);
-    assert_eq!(net.port("tcp", 80).unwrap().object, "nothing in the pod listens on tcp port 80");
+    assert_eq!(port("tcp", 8081), None);
+    assert_eq!(port("tcp", 80).unwrap().object, "nothing in the pod listens on tcp port 80");
+}
+
+#[test]
+fn a_program_that_does_not_read_is_named_and_whether_it_is_stopped() {
+    let sockets = "  sl  local_address rem_address   st tx_queue rx_queue\n   \
+                   0: 00000000:0035 00000000:0000 07 00000000:00001A00 00:00000000\n";
+    let proc = Proc::new("hung", &[("fib_trie", TRIE), ("udp", sockets)]);
+    let net = PodNet::of(&proc.0, v4("10.244.2.10")).unwrap();
+    let found = || net.port(&proc.0, ("udp", 53), v4("10.244.2.10")).unwrap();
+    assert_eq!(found().object, "the socket of udp port 53 in the pod holds 6656 bytes");
+    assert_eq!(found().text, "the program does not read them");
+    fs::write(proc.0.join("78/stat"), "78 (a) b) T 1 78 78 0 -1").unwrap();
+    assert!(found().text.ends_with("process 78 (a) b) of the pod is stopped"), "{}", found().text);
+    fs::write(proc.0.join("78/stat"), "78 (a) b) S 1 78 78 0 -1").unwrap();
+    assert_eq!(found().text, "the program does not read them");
 }

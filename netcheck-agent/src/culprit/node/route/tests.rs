@@ -1,3 +1,4 @@
+use netlink_packet_route::route::RouteNextHop;
 use netlink_packet_route::rule::{RuleAction, RuleAttribute};
 
 use super::*;
@@ -112,9 +113,21 @@ fn the_way_of_a_route_is_reported_with_its_gateway_and_metric() {
         RouteAttribute::Gateway("10.0.0.3".parse::<Ipv4Addr>().unwrap().into()),
         RouteAttribute::Priority(5),
     ]);
-    let described = as_way(&message, "10.244.3.7".parse().unwrap()).unwrap();
+    let [described] = &as_ways(&message, "10.244.3.7".parse().unwrap())[..] else { panic!("one next hop") };
     assert_eq!((described.hop.to_string().as_str(), described.interface), ("10.0.0.3", 7));
     assert_eq!(described.text, "10.244.3.0/24 via 10.0.0.3 metric 5 in table main");
+    // Of a route with several next hops, all.
+    let hop = |gateway: &str, interface_index| {
+        let mut hop = RouteNextHop::default();
+        hop.interface_index = interface_index;
+        hop.attributes.push(RouteAttribute::Gateway(gateway.parse::<Ipv4Addr>().unwrap().into()));
+        hop
+    };
+    let mut several = way("10.244.3.0/24");
+    several.attributes.push(RouteAttribute::MultiPath(vec![hop("10.0.0.3", 7), hop("10.0.0.9", 8)]));
+    let ways = as_ways(&several, "10.244.3.7".parse().unwrap());
+    let hops: Vec<_> = ways.iter().map(|way| (way.hop.to_string(), way.interface)).collect();
+    assert_eq!(hops, [("10.0.0.3".to_owned(), 7), ("10.0.0.9".to_owned(), 8)]);
 }
 
 #[test]

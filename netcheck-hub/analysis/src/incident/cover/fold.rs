@@ -7,8 +7,9 @@ use std::collections::BTreeSet;
 use netcheck_common::domain::Family;
 
 use super::Chosen;
-use crate::incident::cause::{Suspect, Symbol};
+use crate::incident::cause::{Cause, Scope, Side, Suspect, Symbol};
 use crate::incident::index::{Index, Item};
+use crate::incident::tally::{Tallies, Tally};
 use crate::incident::{Fact, place};
 use crate::model::location::{Certainty, Direction, Location, Stage};
 
@@ -81,7 +82,7 @@ fn report(at: &Location, item: &Item) -> Option<Report> {
 
 /// Whoever answered otherwise than expected, or did not read what had come, is to blame, whatever else its clients have in
 /// common.
-pub(super) fn by_who_answered(chosen: &mut [Chosen], facts: &[Fact], index: &Index) {
+pub(super) fn by_who_answered(chosen: &mut [Chosen], facts: &[Fact], tallies: &Tallies<'_>) {
     for one in chosen.iter_mut().filter(|one| !one.proven) {
         let crossed = matches!(
             one.cause.suspect,
@@ -94,10 +95,40 @@ pub(super) fn by_who_answered(chosen: &mut [Chosen], facts: &[Fact], index: &Ind
                 | Suspect::ZonesOneWay(..)
                 | Suspect::Everywhere
         );
-        if let Some(pod) = one.answering_pod(facts, index).filter(|_| crossed) {
+        if let Some(pod) = one.answering_pod(facts, tallies.index).filter(|_| crossed) {
             one.cause.suspect = Suspect::Backend(pod);
+            // What is known of it may all be of the kind that fails.
+            let whole = Cause { scope: Scope::default(), ..one.cause };
+            if tallies.get(&whole).is_some_and(Tally::full) {
+                one.cause = whole;
+            }
         }
     }
+}
+
+/// Packets whose time to live ends at the node that they were sent to were sent with too little of it. Where that is so at several
+/// nodes, who sent them all is one cause, and each of those nodes is none.
+pub(super) fn by_who_sent_too_short(chosen: &mut Vec<Chosen>, facts: &[Fact], index: &Index) {
+    let senders: Vec<Option<Symbol>> = chosen.iter().map(|one| one.short_sender(facts, index)).collect();
+    let first = |at: &usize| senders.iter().position(|sender| *sender == senders[*at]);
+    let of_others: Vec<(usize, usize)> = (0..senders.len())
+        .filter(|&at| senders[at].is_some())
+        .filter_map(|at| Some((at, first(&at)?)))
+        .filter(|(at, first)| at != first)
+        .collect();
+    for &(_, whole) in &of_others {
+        let Some(sender) = senders[whole] else { continue };
+        let families: BTreeSet<Family> = chosen[whole].bad.iter().map(|&at| index.items[at].family).collect();
+        let family = families.first().copied().filter(|_| families.len() == 1);
+        let scope = Scope { family, ..Scope::default() };
+        chosen[whole].cause = Cause { suspect: Suspect::Node(sender, Side::Out), scope };
+    }
+    // All of it is the sender's own.
+    for &(at, whole) in &of_others {
+        let bad = std::mem::take(&mut chosen[at].bad);
+        chosen[whole].bad.extend(bad);
+    }
+    join(chosen, &of_others);
 }
 
 /// Gives what each first one explains to the second, and takes it away. One that is taken away takes nothing itself: what it was
@@ -122,6 +153,24 @@ impl Chosen {
     fn reports(&self, facts: &[Fact], index: &Index) -> Vec<Report> {
         let items = self.bad.iter().map(|&number| &index.items[number]);
         items.filter_map(|item| report(location(facts, item)?, item)).collect()
+    }
+
+    /// The node that sent all of it with a time to live that ended where it was to go.
+    fn short_sender(&self, facts: &[Fact], index: &Index) -> Option<Symbol> {
+        if !matches!(self.cause.suspect, Suspect::Place(_)) {
+            return None;
+        }
+        let sender = |item: &Item| {
+            let at = location(facts, item)?;
+            let (from, to) = match item.request? {
+                true => (item.source, item.node),
+                false => (item.node, item.source),
+            };
+            (place::spent(at) && from != to && index.name(to) == at.node).then_some(from)
+        };
+        let mut items = self.bad.iter().map(|&number| &index.items[number]);
+        let first = items.next().and_then(sender)?;
+        items.all(|item| sender(item) == Some(first)).then_some(first)
     }
 
     /// The pod that all that is known of its losses says had them, or answered them.

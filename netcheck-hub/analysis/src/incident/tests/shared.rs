@@ -234,6 +234,20 @@ fn a_time_to_live_that_ends_at_its_destination_is_no_loop() {
 }
 
 #[test]
+fn whose_packets_all_end_at_their_destinations_sends_them_with_too_short_a_life() {
+    let v6 = |fact: &Fact| fact.family() == Family::V6;
+    let sent =
+        |fact: &Fact| *fact.source == *"n3" && to(fact) != "n3" && !bare(fact) && !service(fact) && v6(fact);
+    let dns = |fact: &Fact| fact.path.probe.kind == ProbeKind::Dns;
+    let symptom = |fact: &Fact| died(to(fact), Direction::Request, Stage::Routing, "IP_INHDR", "ip6_forward");
+    let causes = World::plain(&SIX).breaks(|fact| sent(fact) && !dns(fact), symptom).explain();
+    assert_eq!(causes.len(), 1, "{:?}", kinds(&causes));
+    assert_eq!(causes[0].kind, IncidentKind::Node);
+    assert!(causes[0].headline.contains("n3"), "{}", causes[0].headline);
+    assert_eq!(causes[0].certainty, Certainty::Observed);
+}
+
+#[test]
 fn whose_address_another_node_has_sends_nothing_in_a_circle() {
     let between = |fact: &Fact| *fact.source == *"n1" && to(fact) == "n3" && bare(fact);
     let symptom =
