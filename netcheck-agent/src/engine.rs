@@ -17,6 +17,7 @@ mod pace;
 mod plans;
 mod sequences;
 mod tally;
+mod translated;
 mod vantage;
 
 use std::os::fd::AsFd as _;
@@ -281,7 +282,8 @@ impl Engine {
         let evidence_due =
             self.merge.has_evidence() && now_ns >= self.last_report_ns.saturating_add(EVIDENCE_EVERY_NS);
         if evidence_due || self.merge.next_window_end_ns().is_some_and(|end_ns| end_ns <= now_ns) {
-            let report = self.merge.take_report(now_ns, false);
+            let mut report = self.merge.take_report(now_ns, false);
+            translated::follow(&mut report, &mut *self.kernel);
             if !report.is_empty() {
                 self.last_report_ns = now_ns;
                 self.link.report(report, &mut self.merge.counters);

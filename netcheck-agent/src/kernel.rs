@@ -6,6 +6,7 @@
 
 mod attach;
 mod btf;
+mod conntrack;
 mod drop_slots;
 mod drops;
 mod events;

@@ -264,9 +264,9 @@ fn flow(packet: &Packet, socket_port: u16, ifindex: u32, mut flags: u8) {
     // A handshake shows itself which way it goes; of datagrams, and of what follows, the probe's port does.
     let answer = if tcp && !exchange { packet.detail & (TCP_ACK | TCP_RST) != 0 } else { !from_probe };
     if from_probe && !answer {
-        reflect::tuple(packet, ifindex, flags);
+        reflect::tuple(packet, ifindex, flags, handshake);
     } else if to_probe && answer {
-        reflect::tuple(packet, ifindex, flags | flags::REPLY);
+        reflect::tuple(packet, ifindex, flags | flags::REPLY, handshake);
     }
 }
 

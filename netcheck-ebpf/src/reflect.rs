@@ -207,13 +207,15 @@ fn difference(old: *mut u8, new: *mut u8, len: u32, seed: u64) -> Option<u64> {
     u64::try_from(sum).ok()
 }
 
-/// A packet of another agent's TCP or DNS probe to something on this node, or of the answer.
+/// A packet of another agent's TCP or DNS probe to something on this node, or of the answer. And one of this node's own that
+/// translation made unknown: it leaves under this node's address, or comes back for it.
 #[inline(always)]
-pub(crate) fn tuple(packet: &Packet, ifindex: u32, hook: u8) {
+pub(crate) fn tuple(packet: &Packet, ifindex: u32, hook: u8, handshake: bool) {
     let is_reply = hook & flags::REPLY != 0;
     let (client, server) =
         if is_reply { (&packet.destination, &packet.source) } else { (&packet.source, &packet.destination) };
-    if flags_of(server) & address_flags::LOCAL == 0 {
+    let own = handshake && flags_of(client) & address_flags::LOCAL_HOST != 0;
+    if flags_of(server) & address_flags::LOCAL == 0 && !own {
         return;
     }
     let (source_port, destination_port) = if is_reply {

@@ -217,6 +217,10 @@ async fn short_life(to: IpAddr) -> Option<v1::Culprit> {
 
 /// What of the routing fits, or of what stands behind it.
 async fn of_route(case: &v1::CulpritCase, at: &v1::LossLocation) -> Option<v1::Culprit> {
+    // What a tunnel wraps is routed once more, by its own driver.
+    if let Some(tunnel) = tunnel::without_source(&at.interface).await {
+        return Some(tunnel);
+    }
     let (to, from) = (destination(case)?, source(case));
     match forwarding(Path::new(SYSCTLS), to, &at.interface) {
         Some(off) if at.stage() == v1::Stage::Routing => return Some(off),

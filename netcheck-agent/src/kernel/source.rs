@@ -15,6 +15,7 @@ use netcheck_proto::v1;
 use tracing::warn;
 
 use super::btf::DropReasons;
+use super::conntrack::Conntrack;
 use super::events::{RawEvent, address_bytes, flow_key, protocol_of};
 use super::interfaces::Shared;
 use super::lingering::Lingering;
@@ -74,6 +75,8 @@ pub(crate) struct EbpfSource {
     other_host: Option<u32>,
     /// This kernel's number of drop reason NOT_SPECIFIED.
     not_specified: Option<u32>,
+    /// None where the agent may not ask for it.
+    conntrack: Option<Conntrack>,
 }
 
 /// What the kernel side is made of.
@@ -119,6 +122,9 @@ impl EbpfSource {
             own_netns,
             lingering: Lingering::default(),
             interface_drops: (!drops_seen).then(InterfaceDrops::start),
+            conntrack: Conntrack::open()
+                .inspect_err(|error| warn!(%error, "the table of connections can't be asked: what pods send to nodes is lost sight of"))
+                .ok(),
         }
     }
 
@@ -289,6 +295,10 @@ impl KernelSource for EbpfSource {
             last_request: seen(value.request_ifindex, value.request_flags, value.request_ns),
             last_reply: seen(value.reply_ifindex, value.reply_flags, value.reply_ns),
         })
+    }
+
+    fn left_as(&mut self, flow: &Flow) -> Option<Flow> {
+        self.conntrack.as_mut()?.left_as(flow)
     }
 
     fn drop_counts(&mut self) -> Vec<DropCount> {

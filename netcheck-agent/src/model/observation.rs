@@ -313,6 +313,10 @@ pub trait KernelSource: Send {
     fn flow_seen(&self, _flow: &Flow) -> Option<FlowSeen> {
         None
     }
+    /// How a flow's packets leave this node behind all translation; none where nobody knows it.
+    fn left_as(&mut self, _flow: &Flow) -> Option<Flow> {
+        None
+    }
     /// All drop counters.
     fn drop_counts(&mut self) -> Vec<DropCount> {
         Vec::new()

@@ -31,6 +31,8 @@ pub(crate) struct Lost {
     pub(crate) detail: Detail,
     /// As it left the node, after translation.
     pub(crate) flow: Option<Flow>,
+    /// As it came to the first hook.
+    pub(crate) origin: Option<Flow>,
     /// No kernel hooks watched this probe.
     pub(crate) unwatched: bool,
     /// The whole IP packet, where its size was tried; else 0.

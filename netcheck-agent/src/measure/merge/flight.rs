@@ -46,6 +46,8 @@ pub(crate) struct Flight {
     reply: ArrayVec<(u64, Hook), HOOKS_MAX>,
     /// The flow at the last egress hook of the request.
     flow: Option<(u64, Flow)>,
+    /// The flow at the first hook of the request.
+    origin: Option<(u64, Flow)>,
 }
 
 impl Flight {
@@ -64,6 +66,7 @@ impl Flight {
             request: ArrayVec::new(),
             reply: ArrayVec::new(),
             flow: None,
+            origin: None,
         }
     }
 
@@ -74,7 +77,7 @@ impl Flight {
         self.stream_alone = true;
         self.request.clear();
         self.reply.clear();
-        (self.flow, self.reset, self.reflected) = (None, false, None);
+        (self.flow, self.origin, self.reset, self.reflected) = (None, None, false, None);
         self.drops.clear();
         self.window.take()
     }
@@ -101,6 +104,9 @@ impl Flight {
                 // A full list keeps what it has: the first hooks are the ones next to the socket or to the wire.
                 let _ = hooks.try_push((stamp.at_ns, stamp.hook.clone()));
             }
+        }
+        if stamp.direction == Direction::Request && self.origin.is_none_or(|(at_ns, _)| at_ns > stamp.at_ns) {
+            self.origin = Some((stamp.at_ns, stamp.flow));
         }
         if stamp.direction == Direction::Request
             && stamp.hook.egress
@@ -204,6 +210,11 @@ impl Flight {
             hooks.drain(..).map(|(_, hook)| hook).collect()
         };
         (sorted(&mut self.request), sorted(&mut self.reply))
+    }
+
+    /// The flow as it came to the first hook, before any translation there.
+    pub(crate) fn origin(&self) -> Option<Flow> {
+        self.origin.map(|(_, flow)| flow)
     }
 
     /// The flow as it left the node.

@@ -162,6 +162,7 @@ impl Merge {
             reply_hooks,
             detail,
             flow: flight.flow(),
+            origin: flight.origin(),
             unwatched: !flight.probe.watched,
             size_bytes: flight.probe.size_bytes(),
             new_flows_lost,

@@ -29,6 +29,7 @@ fn lost_samples_say_why() {
         sent_ns: 7,
         outcome: Outcome::Unreachable,
         suspect: false,
+        origin: None,
         request_hooks: vec![Hook {
             ifindex: 2,
             interface: "eth0".into(),

@@ -11,7 +11,7 @@ use netcheck_causes::{Endpoint, Entry, Group, NodeIx, PodIx, PodNetwork, Service
 use netcheck_common::domain::{Family, ProbeKind, Vantage};
 
 use super::end::{Sort, role, sort, stage};
-use super::{Ending, Fact};
+use super::{Ending, Fact, networks};
 use crate::cluster::roster::{Owner, Roster};
 use crate::model::Pattern;
 use crate::model::location::{Direction, Location};
@@ -70,7 +70,12 @@ pub fn groups(facts: &[Fact], world: &World) -> Grouped {
     for node in world.roster.nodes.values() {
         build.node(&node.name, world);
     }
-    for (number, fact) in facts.iter().enumerate().filter(|(_, fact)| fact.bad() || fact.good()) {
+    // A secondary network that loses nothing says nothing of the others.
+    let hurt = networks::with_losses(facts);
+    let counts = |fact: &Fact| {
+        (fact.bad() || fact.good()) && fact.network().is_none_or(|network| hurt.contains(network))
+    };
+    for (number, fact) in facts.iter().enumerate().filter(|(_, fact)| counts(fact)) {
         build.fact(number, fact, world);
     }
     build.out
