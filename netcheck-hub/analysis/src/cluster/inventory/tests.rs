@@ -3,6 +3,7 @@ use crate::cluster::roster::ProbeAnnotation;
 
 mod generated;
 mod judging;
+mod partial;
 mod people;
 mod shapes;
 

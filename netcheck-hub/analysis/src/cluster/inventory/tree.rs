@@ -25,7 +25,7 @@ pub(super) enum Tree {
     Plain(String),
     /// A list.
     List(Vec<Tree>),
-    /// A mapping. Of the same key twice the last counts.
+    /// A mapping. Of the same key twice the last counts, within an object.
     Map(Vec<(String, Tree)>),
     /// A mapping that nothing can be made of: what stands where a name is meant to.
     Nameless(&'static str),

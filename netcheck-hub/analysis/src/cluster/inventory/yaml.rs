@@ -11,6 +11,10 @@ const ALIASED_MAX: usize = 10_000_000;
 /// Lists and mappings within each other: as many as JSON may have here, and far more than any object has.
 const DEPTH_MAX: usize = 128;
 
+/// Keys of objects and lists that one of them has once: where one comes again in a document of its own, another begins. So
+/// files are that something was appended to without `---` between.
+const ONCE: [&str; 4] = ["apiVersion", "kind", "metadata", "items"];
+
 /// Documents, and what is wrong with those that are broken, with their number from 1.
 pub(super) type Parsed = (Vec<(usize, Tree)>, Vec<(usize, String)>);
 
@@ -29,8 +33,7 @@ pub(super) fn yaml(text: &str) -> Parsed {
                 continue;
             }
             Ok((Event::DocumentEnd, _)) => {
-                documents
-                    .extend(document.whole.take().filter(|tree| !tree.is_null()).map(|tree| (number, tree)));
+                document.finish(&mut number, &mut documents);
                 continue;
             }
             Ok((event, span)) => {
@@ -39,6 +42,8 @@ pub(super) fn yaml(text: &str) -> Parsed {
             Err(error) => Some(position(&error)),
         };
         if let Some(why) = wrong {
+            document.whole = None;
+            document.finish(&mut number, &mut documents);
             broken.push((number.max(1), why));
             if !matches!(parser.proceed_next_document(), Ok(true)) {
                 break;
@@ -69,6 +74,8 @@ struct Document {
     open: Vec<Open>,
     anchors: HashMap<usize, Tree>,
     aliased: usize,
+    /// What stands before `whole` without `---` between.
+    earlier: Vec<Tree>,
     whole: Option<Tree>,
 }
 
@@ -81,6 +88,8 @@ struct Open {
     items: Vec<Tree>,
     /// Of a mapping: what is complete, and the key whose value is awaited.
     map: Option<(Entries, Option<Key>)>,
+    /// How many of its first entries were merged into it.
+    merged: usize,
     /// It has something else in a name's stead.
     nameless: Option<&'static str>,
 }
@@ -92,6 +101,15 @@ enum Key {
 }
 
 impl Document {
+    /// Gives away what is complete, each under its number.
+    fn finish(&mut self, number: &mut usize, documents: &mut Vec<(usize, Tree)>) {
+        for tree in self.earlier.drain(..) {
+            documents.push((*number, tree));
+            *number += 1;
+        }
+        documents.extend(self.whole.take().filter(|tree| !tree.is_null()).map(|tree| (*number, tree)));
+    }
+
     fn take(&mut self, event: Event<'_>) -> Result<(), Refused> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
@@ -140,6 +158,7 @@ impl Document {
         if anchor > 0 {
             self.anchors.insert(anchor, tree.clone());
         }
+        let depth = self.open.len();
         let Some(open) = self.open.last_mut() else {
             self.whole = Some(tree);
             return Ok(());
@@ -153,8 +172,20 @@ impl Document {
             (None, other) => *key = Some(Key::Other(other.what())),
             // `{{ .Values.name }}`, a template that nobody filled in, is such a mapping: it costs what it stands in.
             (Some(Key::Other(what)), _) => open.nameless = Some(what),
-            (Some(Key::Name(merge)), value) if merge == "<<" => merge_in(entries, value),
-            (Some(Key::Name(name)), value) => entries.push((name, value)),
+            (Some(Key::Name(merge)), value) if merge == "<<" => {
+                let before = entries.len();
+                merge_in(entries, value);
+                open.merged += entries.len() - before;
+            }
+            (Some(Key::Name(name)), value) => {
+                let own = entries.get(open.merged..).unwrap_or_default();
+                if depth == 1 && ONCE.contains(&name.as_str()) && own.iter().any(|(key, _)| *key == name) {
+                    let earlier = Tree::Map(std::mem::take(entries));
+                    self.earlier.push(open.nameless.take().map_or(earlier, Tree::Nameless));
+                    open.merged = 0;
+                }
+                entries.push((name, value));
+            }
         }
         Ok(())
     }
