@@ -112,6 +112,7 @@ pub fn parse(path: &Path, text: &str) -> Result<Objects, InventoryError> {
     })?;
     let mut reader = Reader::default();
     documents.broken.iter().for_each(|line| reader.leave_out(line));
+    reader.objects.missing = documents.missing;
     documents.objects.into_iter().for_each(|placed| reader.sort(placed));
     let mut objects = reader.objects;
     if objects.endpoint_slices.is_empty() && objects.services.iter().any(selects) {

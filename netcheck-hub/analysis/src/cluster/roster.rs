@@ -38,6 +38,8 @@ pub struct Roster {
     pub misannotated: BTreeSet<String>,
     /// Addresses of several objects, which nobody probes: an answer would not show whose it is.
     pub contested: Contested,
+    /// Objects that are known to be missing, or to have addresses that nobody knows.
+    pub missing: u64,
     /// Addresses on secondary networks that more than one pod has, or somebody on the cluster's own network as well.
     pub shared_addresses: BTreeSet<String>,
     owners: HashMap<IpAddr, Owner>,
@@ -196,7 +198,7 @@ impl Roster {
     #[must_use]
     pub fn unjudged(&self) -> u64 {
         let contested: BTreeSet<&String> = self.contested.values().flatten().collect();
-        (contested.len() + self.addressless().count()) as u64
+        (contested.len() + self.addressless().count()) as u64 + self.missing
     }
 
     /// Nodes that are meant to be probed and have no address for it, beside those whose addresses are contested.

@@ -168,6 +168,7 @@ impl Tables {
                 .cloned()
                 .chain(join(self.gateways.current.values(), self.http_routes.current.values()))
                 .collect(),
+            missing: 0,
         })
     }
 

@@ -2,7 +2,9 @@
 //! other (as `kubectl get --watch -o json` and tools that write a line for each object have it). Pure.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
+use super::COMMAND;
 use super::tree::Tree;
 use super::yaml::{Parsed, yaml};
 
@@ -28,8 +30,19 @@ pub(super) struct Placed {
 #[derive(Default)]
 pub(super) struct Documents {
     pub(super) objects: Vec<Placed>,
-    /// What is no object, or no document, one line each.
+    /// What is no object, or no document, or not whole, one line each.
     pub(super) broken: Vec<String>,
+    /// How many objects lists say that they have not, at least.
+    pub(super) missing: u64,
+    /// By kind and version of the list: the last part of it, where that says that there are more.
+    parts: BTreeMap<(String, String), Option<Part>>,
+}
+
+/// A list that is not whole.
+struct Part {
+    place: String,
+    /// Objects that are not in it, where it says so.
+    more: Option<u64>,
 }
 
 /// Why there are no objects in it.
@@ -71,7 +84,35 @@ impl Documents {
             let place = if many { format!("document {number}") } else { String::new() };
             read.add(tree, place, None);
         }
+        read.report_parts();
         Ok(read)
+    }
+
+    /// Reports lists whose rest is nowhere.
+    fn report_parts(&mut self) {
+        for ((kind, _), part) in std::mem::take(&mut self.parts) {
+            let Some(Part { place, more }) = part else { continue };
+            self.missing += more.unwrap_or(1);
+            let place = if place.is_empty() { String::new() } else { format!("{place}: ") };
+            let more = match more {
+                None => "more objects".to_owned(),
+                Some(1) => "1 more object".to_owned(),
+                Some(more) => format!("{more} more objects"),
+            };
+            self.broken.push(format!(
+                "{place}{kind} is not whole, the API has {more} (metadata.continue): {COMMAND}"
+            ));
+        }
+    }
+
+    /// Notes whether a list is whole. The API hands out long ones in parts (`limit`), of which only the last says so.
+    fn note_part(&mut self, list: &Tree, kind: &str, place: &str) {
+        let Some(meta) = list.get("metadata") else { return };
+        let text = |key: &str| meta.get(key).and_then(Tree::as_text).unwrap_or_default();
+        let more = meta.get("remainingItemCount").and_then(Tree::as_count).filter(|&more| more > 0);
+        let part =
+            (more.is_some() || !text("continue").is_empty()).then(|| Part { place: place.to_owned(), more });
+        self.parts.insert((kind.to_owned(), text("resourceVersion").to_owned()), part);
     }
 
     /// Adds an object, or all of a list. `of`: version and kind that the items of its list have.
@@ -95,7 +136,9 @@ impl Documents {
             && let Some(at) = entries.iter().rposition(|(key, _)| key == "items")
             && (matches!(entries[at].1, Tree::List(_)) || entries[at].1.is_null())
         {
-            let Tree::List(items) = entries.swap_remove(at).1 else { return };
+            let items = entries.swap_remove(at).1;
+            self.note_part(&tree, &kind, &place);
+            let Tree::List(items) = items else { return };
             let single = kind.trim_end_matches("List");
             let of = (!single.is_empty()).then_some((version.as_str(), single));
             let each = items.into_iter().enumerate();

@@ -50,6 +50,15 @@ impl Tree {
         }
     }
 
+    /// It as a number of things, if it may be one.
+    pub(super) fn as_count(&self) -> Option<u64> {
+        match self {
+            Self::Number(number) => number.as_u64(),
+            Self::Text(text) | Self::Plain(text) => text.parse().ok(),
+            _ => None,
+        }
+    }
+
     /// Nothing was written there.
     pub(super) fn is_null(&self) -> bool {
         match self {

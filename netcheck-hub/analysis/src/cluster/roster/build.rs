@@ -63,6 +63,8 @@ pub struct Objects {
     pub ignored: usize,
     /// What does not hold together.
     pub left_out: LeftOut,
+    /// Objects that are meant to be here and are not, or not with their addresses.
+    pub missing: u64,
 }
 
 impl Objects {
@@ -79,6 +81,7 @@ impl Objects {
             services: self.services.iter().filter_map(service).collect(),
             backends: self.endpoint_slices.iter().filter_map(slice).collect(),
             namespaces: self.namespaces.iter().filter_map(namespace).collect(),
+            missing: self.missing,
         };
         parts.roster()
     }
@@ -99,13 +102,15 @@ pub struct Parts {
     pub namespaces: BTreeMap<String, ProbeAnnotation>,
     /// Ingresses and Gateways.
     pub frontends: Vec<HttpFrontend>,
+    /// Objects that are known to be missing.
+    pub missing: u64,
 }
 
 impl Parts {
     /// Puts them together.
     #[must_use]
     pub fn roster(self) -> Roster {
-        let Self { nodes, pods, services, backends, namespaces, frontends } = self;
+        let Self { nodes, pods, services, backends, namespaces, frontends, missing } = self;
         let mut misannotated = misannotated(&pods, &services, &namespaces);
         let odd = frontends.iter().filter(|frontend| frontend.annotation == ProbeAnnotation::Odd);
         misannotated.extend(odd.map(HttpFrontend::full_name));
@@ -123,6 +128,7 @@ impl Parts {
             misannotated,
             contested: Contested::new(),
             shared_addresses: BTreeSet::new(),
+            missing,
             owners: HashMap::new(),
         };
         for pod in roster.pods.values_mut() {

@@ -1,5 +1,7 @@
 //! Files that are less than a cluster's objects, or more than one cluster's: none is taken for whole without a word.
 
+use serde_json::{Value, json};
+
 use super::generated::{items, list, whole, yaml_of};
 use super::*;
 
@@ -34,4 +36,40 @@ fn what_is_appended_to_a_file_begins_a_document() {
     let merged = "kind: Namespace\nmetadata: &m {name: a}\n---\n<<: {kind: Pod, metadata: {name: b}}\nkind: Namespace\n";
     let (objects, lines) = read(&format!("{}---\n{merged}", yaml_of(&list(&all))));
     assert_eq!((objects.namespaces.len(), lines.len()), (2, 0), "{lines:?}");
+}
+
+#[test]
+fn a_list_that_says_that_there_is_more_is_not_whole() {
+    let part = |items: &[Value], meta: Value| json!({"kind": "List", "apiVersion": "v1", "metadata": meta, "items": items});
+    let all = items(3);
+    let (first, rest) = all.split_at(4);
+    let going_on = json!({"resourceVersion": "7", "continue": "eyJ2", "remainingItemCount": 1});
+    let last = json!({"resourceVersion": "7"});
+    for write in [Value::to_string as fn(&Value) -> String, yaml_of] {
+        let parts =
+            format!("{}\n---\n{}\n", write(&part(first, going_on.clone())), write(&part(rest, last.clone())));
+        let parts = if parts.starts_with('{') { parts.replace("---\n", "") } else { parts };
+        let (objects, lines) = read(&parts);
+        assert_eq!((objects.roster(), lines.len()), (whole(3), 0), "all parts are there: {lines:?}");
+        let (objects, lines) = read(&write(&part(&all, going_on.clone())));
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(
+            lines[0].starts_with("the inventory's List is not whole, the API has 1 more object ("),
+            "{lines:?}"
+        );
+        assert!(lines[0].contains("make it by `kubectl get"), "{lines:?}");
+        assert_eq!(objects.roster().unjudged(), 1, "the first line is no ✓");
+        let (objects, lines) = read(&write(&part(&all, json!({"continue": "eyJ2"}))));
+        assert!(lines.len() == 1 && lines[0].contains("the API has more objects ("), "{lines:?}");
+        assert_eq!(objects.roster().unjudged(), 1);
+    }
+    let (_, lines) = read(&write_both(&part(&all, json!({})), &part(&[], json!({"remainingItemCount": 40}))));
+    assert!(
+        lines.len() == 1 && lines[0].contains("document 2: List is not whole, the API has 40"),
+        "{lines:?}"
+    );
+}
+
+fn write_both(first: &Value, second: &Value) -> String {
+    format!("{first}\n{second}\n")
 }
