@@ -200,8 +200,23 @@ fn parse(text: &str) -> Parsed {
 /// YAML begins with a bracket as well, where people write it so, and has numbers and commas that JSON has not.
 fn as_yaml(text: &str) -> Option<Vec<(usize, Tree)>> {
     let (documents, broken) = yaml(text);
-    let sound = |(_, tree): &(usize, Tree)| matches!(tree, Tree::Map(_) | Tree::List(_));
+    let sound =
+        |(_, tree): &(usize, Tree)| matches!(tree, Tree::Map(_) | Tree::List(_)) && !has_comments(tree);
     (broken.is_empty() && documents.iter().all(sound)).then_some(documents)
+}
+
+/// Whether it has comments as C has them. YAML knows none of these: they would become part of a key or of a value, and take
+/// what they stand before with them.
+fn has_comments(tree: &Tree) -> bool {
+    let begins = |text: &str| text.starts_with("//") || text.starts_with("/*");
+    match tree {
+        Tree::Plain(text) => begins(text) || text.contains(" //") || text.contains(" /*"),
+        Tree::List(items) => items.iter().any(has_comments),
+        Tree::Map(entries) => {
+            entries.iter().any(|(key, value)| begins(key) || key.contains('"') || has_comments(value))
+        }
+        _ => false,
+    }
 }
 
 /// Whether a list of this version may hold objects that are of use. What others call items need not be objects.

@@ -1,5 +1,6 @@
 //! Files that are less than a cluster's objects, or more than one cluster's: none is taken for whole without a word.
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::generated::{items, list, whole, yaml_of};
@@ -72,4 +73,32 @@ fn a_list_that_says_that_there_is_more_is_not_whole() {
 
 fn write_both(first: &Value, second: &Value) -> String {
     format!("{first}\n{second}\n")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(192))]
+
+    /// Comments, as people write them into JSON: refused, or passed over; never taken for a part of what is there.
+    #[test]
+    fn comments_within_json_take_nothing_with_them(
+        at: proptest::sample::Index, comment in proptest::sample::select(vec!["// why", "/* why */", "//", "// a: b", "// \"a\""]),
+        own_line: bool, begin: bool,
+    ) {
+        let text = serde_json::to_string_pretty(&list(&items(2))).unwrap();
+        let mut lines: Vec<String> = text.lines().map(ToOwned::to_owned).collect();
+        let at = at.index(lines.len() - 1);
+        match (own_line, begin && comment.starts_with("/*")) {
+            (true, _) => lines.insert(at, comment.to_owned()),
+            (false, true) => lines[at] = format!("{comment} {}", lines[at]),
+            (false, false) => lines[at] = format!("{} {comment}", lines[at]),
+        }
+        let text = lines.join("\n");
+        match parsed(&text) {
+            Ok(objects) => {
+                prop_assert_eq!(objects.roster(), whole(2), "{}", text);
+                prop_assert_eq!(objects.left_out.count, 0, "{}", text);
+            }
+            Err(error) => prop_assert!(error.lines().count() == 1 && error.contains(" at line "), "{error}"),
+        }
+    }
 }
