@@ -13,6 +13,16 @@ const DUMPED_LOG: &str = "==== START logs for container";
 /// What files keep at the begin of a part that was a file of its own, and at their end (DOS).
 const MARKS: [char; 2] = ['\u{feff}', '\u{1a}'];
 
+/// How lines begin that kubectl writes in place of what it could not list (`2>&1`).
+const REFUSALS: [&str; 6] = [
+    "Error from server",
+    "error: ",
+    "No resources found",
+    "Unable to connect to the server",
+    "The connection to the server ",
+    "You must be logged in to the server",
+];
+
 /// Groups whose objects are read.
 const GROUPS: [&str; 4] = ["", "discovery.k8s.io", "networking.k8s.io", "gateway.networking.k8s.io"];
 
@@ -62,7 +72,8 @@ impl Documents {
         if text.match_indices(DUMPED_LOG).any(|(at, _)| at == 0 || text.as_bytes()[at - 1] == b'\n') {
             return Err(NoObjects::Dump);
         }
-        let (documents, broken) = parse(&without_remarks(text));
+        let (text, said) = without_remarks(text);
+        let (documents, broken) = parse(&text);
         if documents.is_empty()
             && let Some((_, why)) = broken.first()
         {
@@ -75,9 +86,13 @@ impl Documents {
             return Err(NoObjects::Other(found));
         }
         if documents.is_empty() {
-            return Err(NoObjects::Other("nothing".to_owned()));
+            let said = said.first().map(|line| format!("what kubectl says without one ({line})"));
+            return Err(NoObjects::Other(said.unwrap_or_else(|| "nothing".to_owned())));
         }
         let mut read = Self::default();
+        let of_kubectl =
+            |line| format!("file has an error of kubectl, so that objects may be missing: {line}");
+        read.broken.extend(said.into_iter().map(of_kubectl));
         read.broken
             .extend(broken.into_iter().map(|(number, why)| format!("document {number} is broken: {why}")));
         for (number, tree) in documents {
@@ -163,17 +178,24 @@ impl Documents {
     }
 }
 
-/// The text without what kubectl says beside it (`2>&1`), and without marks of the files that it was put together from.
-/// Lines stay where they are.
-fn without_remarks(text: &str) -> Cow<'_, str> {
-    let is_remark = |line: &str| line.starts_with("Warning: ") || is_klog(line);
+/// The text without what kubectl says beside it (`2>&1`), and without marks of the files that it was put together from;
+/// and its errors, each once. Lines stay where they are.
+fn without_remarks(text: &str) -> (Cow<'_, str>, Vec<String>) {
+    let is_error = |line: &str| REFUSALS.iter().any(|begin| line.starts_with(begin));
+    let is_remark = |line: &str| line.starts_with("Warning: ") || is_klog(line) || is_error(line);
     let marked = |line: &str| line.starts_with(MARKS) || line.ends_with(MARKS);
     if !text.split('\n').any(|line| is_remark(line) || marked(line)) {
-        return Cow::Borrowed(text);
+        return (Cow::Borrowed(text), Vec::new());
     }
-    let kept = text.split('\n').map(|line| line.trim_matches(MARKS));
-    let kept: Vec<&str> = kept.map(|line| if is_remark(line) { "" } else { line }).collect();
-    Cow::Owned(kept.join("\n"))
+    let lines = || text.split('\n').map(|line| line.trim_matches(MARKS));
+    let mut said: Vec<String> = Vec::new();
+    for line in lines().filter(|line| is_error(line)).map(str::trim_end) {
+        if !said.iter().any(|known| known == line) {
+            said.push(line.to_owned());
+        }
+    }
+    let kept: Vec<&str> = lines().map(|line| if is_remark(line) { "" } else { line }).collect();
+    (Cow::Owned(kept.join("\n")), said)
 }
 
 /// `E0312 12:00:00.000000 7 memcache.go:265] couldn't get …`: what client-go logs.

@@ -75,6 +75,40 @@ fn write_both(first: &Value, second: &Value) -> String {
     format!("{first}\n{second}\n")
 }
 
+#[test]
+fn what_kubectl_could_not_list_is_quoted_and_the_rest_read() {
+    let errors = [
+        "Error from server (Forbidden): namespaces is forbidden: User \"ci\" cannot list resource \"namespaces\"",
+        "error: the server doesn't have a resource type \"endpointslice\"",
+        "No resources found in default namespace.",
+        "Unable to connect to the server: dial tcp 10.0.0.1:6443: i/o timeout",
+        "The connection to the server localhost:8080 was refused - did you specify the right host or port?",
+    ];
+    let all = items(3);
+    let (first, rest) = all.split_at(4);
+    let json = |items: &[Value]| format!("{}\n", serde_json::to_string_pretty(&list(items)).unwrap());
+    let yaml = |items: &[Value]| yaml_of(&list(items));
+    for (error, write) in
+        errors.iter().flat_map(|error| [(error, &json as &dyn Fn(&[Value]) -> String), (error, &yaml)])
+    {
+        for (before, between, behind) in [("1", "", ""), ("", "1", ""), ("", "", "1"), ("1", "1", "1")] {
+            let line = |there: &str| if there.is_empty() { String::new() } else { format!("{error}\n") };
+            let text =
+                format!("{}{}{}{}{}", line(before), write(first), line(between), write(rest), line(behind));
+            for text in [text.replace('\n', "\r\n"), text] {
+                let (objects, lines) = read(&text);
+                assert_eq!((objects.roster(), lines.len()), (whole(3), 1), "{lines:?}");
+                assert!(
+                    lines[0].ends_with(error) && lines[0].contains("objects may be missing"),
+                    "{lines:?}"
+                );
+            }
+        }
+        let nothing = parsed(error).expect_err(error);
+        assert!(nothing.contains(error) && nothing.contains("make it by `kubectl get"), "{nothing}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(192))]
 
