@@ -14,6 +14,7 @@ pub mod gateway;
 pub mod http;
 mod left_out;
 mod network;
+mod node;
 mod owners;
 mod service;
 
