@@ -21,6 +21,7 @@ use crate::cluster::roster::Objects;
 mod documents;
 mod encoding;
 mod sound;
+mod status;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -115,6 +116,7 @@ pub fn parse(path: &Path, text: &str) -> Result<Objects, InventoryError> {
     reader.objects.missing = documents.missing;
     documents.objects.into_iter().for_each(|placed| reader.sort(placed));
     let mut objects = reader.objects;
+    status::report(&mut objects);
     if objects.endpoint_slices.is_empty() && objects.services.iter().any(selects) {
         let line =
             format!("EndpointSlices are missing, so that nobody knows who is behind services: {COMMAND}");

@@ -21,6 +21,13 @@ impl LeftOut {
         }
     }
 
+    /// Adds what concerns many objects: its line is among the first.
+    pub fn add_first(&mut self, line: String) {
+        self.count += 1;
+        self.lines.insert(0, line);
+        self.lines.truncate(Self::LINES);
+    }
+
     /// All of it, as a report has it.
     pub fn report_lines(&self) -> impl Iterator<Item = String> {
         let more = self.count.saturating_sub(self.lines.len() as u64);

@@ -52,8 +52,9 @@ pub fn node(object: &NodeObject) -> Option<(String, Node)> {
     let mut since = None;
     let absent = if object.metadata.deletion_timestamp.is_some() {
         Some(format!("node {name} is being deleted"))
-    } else if !ready {
-        let reason = ready_condition.and_then(|condition| condition.reason.as_deref()).unwrap_or("no status");
+    } else if let Some(condition) = ready_condition.filter(|_| !ready) {
+        // A node of which nobody says whether it is ready, as in files without status, is not known to be away.
+        let reason = condition.reason.as_deref().unwrap_or(&condition.status);
         Some(text::line(&format!("node {name} is NotReady ({reason})")))
     } else if let Some(taint) = leaving {
         // The autoscaler writes down when it began (unix time, seconds).

@@ -36,9 +36,12 @@ fn what_is_no_list_is_reported_in_one_line_with_its_position_or_the_right_comman
     }
 }
 
+const NODE: &str =
+    "{kind: Node, metadata: {name: n1}, status: {conditions: [{type: Ready, status: 'True'}]}}";
+
 /// An inventory with a node and this item, as YAML.
 fn with_item(item: &str) -> Objects {
-    parsed(&format!("kind: List\nitems:\n- {{kind: Node, metadata: {{name: n1}}}}\n- {item}\n")).expect(item)
+    parsed(&format!("kind: List\nitems:\n- {NODE}\n- {item}\n")).expect(item)
 }
 
 #[test]
@@ -102,7 +105,7 @@ fn an_object_that_does_not_hold_together_costs_itself_and_is_named() {
         "{kind: Pod, metadata: {name: x}, status: {phase: Pending}}",
         "{kind: Pod, metadata: {name: n1}}",
         "{kind: Secret, metadata: {}}",
-        "{kind: Node, metadata: {name: n1}}",
+        NODE,
     ];
     for item in fine {
         let objects = with_item(item);

@@ -76,6 +76,43 @@ fn write_both(first: &Value, second: &Value) -> String {
 }
 
 #[test]
+fn objects_without_status_are_not_taken_for_healthy() {
+    let mut objects = items(3);
+    objects.push(json!({"kind": "Pod", "metadata": {"name": "new"}, "spec": {}}));
+    let without = |kinds: &[&str], status: Option<Value>| {
+        let mut objects = objects.clone();
+        for item in objects.iter_mut().filter(|item| kinds.iter().any(|kind| item["kind"] == *kind)) {
+            match &status {
+                Some(status) => item["status"] = status.clone(),
+                None => drop(item.as_object_mut().unwrap().remove("status")),
+            }
+        }
+        let (objects, lines) = read(&yaml_of(&list(&objects)));
+        (objects.roster(), lines)
+    };
+    for status in [None, Some(Value::Null), Some(json!({})), Some(json!({"conditions": [], "addresses": []}))]
+    {
+        let (roster, lines) = without(&["Node", "Pod"], status);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(
+            lines[0].starts_with("the inventory's 3 Nodes and 3 Pods have no status, so that"),
+            "{lines:?}"
+        );
+        assert!(lines[0].contains("make it by `kubectl get"), "{lines:?}");
+        assert_eq!((roster.addressless().count(), roster.unjudged()), (3, 6));
+    }
+    let (roster, lines) = without(&["Pod"], None);
+    assert!(lines.len() == 1 && lines[0].contains("3 Pods have no status"), "{lines:?}");
+    assert_eq!(roster.unjudged(), 3);
+    let (roster, lines) = without(&[], None);
+    assert_eq!((lines.len(), roster.unjudged()), (0, 0), "{lines:?}");
+    // Nobody says that it is away: its silence is an alarm.
+    let (roster, lines) =
+        without(&["Node"], Some(json!({"addresses": [{"type": "InternalIP", "address": "10.0.0.1"}]})));
+    assert_eq!((lines.len(), roster.node_absent("n1")), (0, None));
+}
+
+#[test]
 fn what_kubectl_could_not_list_is_quoted_and_the_rest_read() {
     let errors = [
         "Error from server (Forbidden): namespaces is forbidden: User \"ci\" cannot list resource \"namespaces\"",
