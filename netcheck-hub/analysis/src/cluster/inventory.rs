@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::Service;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::serde::de::DeserializeOwned;
 use netcheck_common::files;
 use netcheck_proto::text;
@@ -16,6 +15,7 @@ use self::documents::{Documents, NoObjects, Placed};
 pub use self::encoding::EncodingError;
 pub use self::sound::{Parts, Sound, Unsound};
 use self::tree::Tree;
+use self::twice::Twice;
 use crate::cluster::roster::Objects;
 
 mod documents;
@@ -25,6 +25,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod twice;
 mod yaml;
 
 /// How to make a file that is one.
@@ -115,7 +116,8 @@ pub fn parse(path: &Path, text: &str) -> Result<Objects, InventoryError> {
     documents.broken.iter().for_each(|line| reader.leave_out(line));
     reader.objects.missing = documents.missing;
     documents.objects.into_iter().for_each(|placed| reader.sort(placed));
-    let mut objects = reader.objects;
+    let Reader { mut objects, twice, .. } = reader;
+    twice.report(&mut objects);
     status::report(&mut objects);
     if objects.endpoint_slices.is_empty() && objects.services.iter().any(selects) {
         let line =
@@ -135,24 +137,13 @@ fn selects(service: &Service) -> bool {
     spec.and_then(|spec| spec.selector.as_ref()).is_some_and(|selector| !selector.is_empty())
 }
 
-/// Whether an object is the other one at a later time, or what took its place, as lists that were made one after the other
-/// have it; none where they are two.
-fn is_later(object: &ObjectMeta, known: &ObjectMeta) -> Option<bool> {
-    if object.uid.as_ref()? != known.uid.as_ref()? {
-        // Only one object can have a name at a time: what was made later was made after the other had been deleted.
-        let (made, before) = (object.creation_timestamp.as_ref()?, known.creation_timestamp.as_ref()?);
-        return (made.0 != before.0).then(|| made.0 > before.0);
-    }
-    let version = |meta: &ObjectMeta| meta.resource_version.as_deref()?.parse::<u64>().ok();
-    Some(version(object) >= version(known))
-}
-
 /// Objects by their kind.
 #[derive(Default)]
 struct Reader {
     objects: Objects,
     /// Where each object stands: its place in the file, and among those of its kind.
     known: HashMap<(String, String), (String, usize)>,
+    twice: Twice,
 }
 
 impl Reader {
@@ -204,7 +195,7 @@ impl Reader {
         match self.known.get(&(kind.clone(), called.clone())) {
             // Lists that overlap.
             Some((_, known)) if list[*known] == object => return,
-            Some((first, known)) => match is_later(object.meta(), list[*known].meta()) {
+            Some((first, known)) => match self.twice.later(&kind, object.meta(), list[*known].meta()) {
                 Some(true) => list[*known] = object,
                 Some(false) => return,
                 None => {

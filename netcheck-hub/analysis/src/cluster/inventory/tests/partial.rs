@@ -112,6 +112,61 @@ fn objects_without_status_are_not_taken_for_healthy() {
     assert_eq!((lines.len(), roster.node_absent("n1")), (0, None));
 }
 
+/// The objects of another cluster with the same names.
+fn another(made: &str) -> Vec<Value> {
+    let mut objects = items(2);
+    objects.push(json!({"kind": "Service", "apiVersion": "v1", "metadata": {"name": "kubernetes", "namespace": "default"},
+                        "spec": {"clusterIP": "10.96.0.1", "ports": [{"port": 443}]}}));
+    for (at, item) in objects.iter_mut().enumerate() {
+        item["metadata"]["uid"] = json!(format!("{made}-{at}"));
+        item["metadata"]["creationTimestamp"] = json!(made);
+    }
+    objects
+}
+
+#[test]
+fn objects_that_take_the_place_of_others_are_counted_and_two_clusters_named() {
+    let (old, new) = (another("2026-01-01T00:00:00Z"), another("2026-02-01T00:00:00Z"));
+    for (first, second) in [(&old, &new), (&new, &old)] {
+        let (objects, lines) = read(&write_both(&list(first), &list(second)));
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(
+            lines[0].starts_with(
+                "the inventory's lists are of two clusters (Service default/kubernetes has two uids)"
+            ) && lines[0].contains(&format!(" {} of one cluster count for nothing", old.len())),
+            "{lines:?}"
+        );
+        assert!(objects.roster().unjudged() >= old.len() as u64, "the first line is no ✓");
+    }
+    // The same without the times at which they were made: first of all that they are two clusters'.
+    let timeless = |objects: &[Value]| {
+        let mut objects = objects.to_vec();
+        objects.iter_mut().for_each(|item| item["metadata"]["creationTimestamp"] = Value::Null);
+        list(&objects)
+    };
+    let (_, lines) = read(&write_both(&timeless(&old), &timeless(&new)));
+    assert!(lines[0].contains("lists are of two clusters"), "{lines:?}");
+    // Pods of one cluster that were made again, as those of StatefulSets are.
+    let mut later = old.clone();
+    for pod in later.iter_mut().filter(|item| item["kind"] == "Pod") {
+        pod["metadata"]["uid"] = json!(format!("again-{}", pod["metadata"]["name"]));
+        pod["metadata"]["creationTimestamp"] = json!("2026-01-02T00:00:00Z");
+    }
+    let (objects, lines) = read(&write_both(&list(&old), &list(&later)));
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(
+        lines[0].starts_with("the inventory's 2 objects have two uids (such as Pod shop/web-"),
+        "{lines:?}"
+    );
+    assert_eq!(objects.roster().unjudged(), 0, "they are all there");
+    let kube_system =
+        |uid: &str| json!({"kind": "Namespace", "metadata": {"name": "kube-system", "uid": uid}});
+    let mut with = items(2);
+    with.extend([kube_system("a"), kube_system("b")]);
+    let (_, lines) = read(&list(&with).to_string());
+    assert!(lines[0].contains("two clusters (Namespace kube-system has"), "{lines:?}");
+}
+
 #[test]
 fn what_kubectl_could_not_list_is_quoted_and_the_rest_read() {
     let errors = [
