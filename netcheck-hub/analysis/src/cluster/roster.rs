@@ -57,12 +57,17 @@ pub struct Node {
     pub addresses: Vec<IpAddr>,
     /// Condition Ready is True.
     pub ready: bool,
+    /// Condition Ready is Unknown: its kubelet has not been heard of for a while.
+    pub lost: bool,
     /// No new pods are scheduled here. Alone no reason to be unreachable.
     pub cordoned: bool,
     /// Why it is meant to be away, if it is.
     pub absent: Option<String>,
     /// It is meant to be away for a taint alone: since when, unix seconds; 0 where it does not say.
     pub leaving_since: Option<i64>,
+    /// It stands for machines somewhere else (a virtual kubelet's, or Fargate's): nothing of a host answers there, such as
+    /// node ports, and its address is a pod's where a pod has it.
+    pub no_host: bool,
     /// Why no agent can run on it, where that is so and none ever connected: what an agent would answer, and what it
     /// would measure, is not to be had.
     pub agentless: Option<String>,
@@ -79,6 +84,14 @@ impl Node {
         let agentless =
             || self.agentless.as_ref().map(|why| format!("no agent runs on node {}: {why}", self.name));
         self.absent.clone().or_else(agentless)
+    }
+
+    /// Why its own ports, such as node ports, need not answer, if so. Other systems than Linux have these, too.
+    #[must_use]
+    pub fn portless(&self) -> Option<String> {
+        let elsewhere = self.agentless.as_ref().filter(|_| self.no_host);
+        let elsewhere = || elsewhere.map(|why| format!("node {} has no node ports: {why}", self.name));
+        self.absent.clone().or_else(elsewhere)
     }
 }
 

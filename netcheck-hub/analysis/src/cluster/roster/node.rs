@@ -69,9 +69,11 @@ pub fn node(object: &NodeObject) -> Option<(String, Node)> {
         zone: text::line(label(&object.metadata, ZONE).unwrap_or_default()),
         addresses,
         ready,
+        lost: ready_condition.is_some_and(|condition| condition.status == "Unknown"),
         cordoned,
         absent,
         leaving_since: since,
+        no_host: is_fargate(object) || is_virtual(object),
         agentless: agentless(object),
         arch: reported_or_labelled(object, "arch", |info| &info.architecture),
         opted_out: probe_annotation(&object.metadata) == ProbeAnnotation::Skip,
@@ -90,21 +92,28 @@ fn reported_or_labelled(object: &NodeObject, key: &str, of: fn(&NodeSystemInfo) 
     text::line(reported.unwrap_or_default())
 }
 
+/// AWS Fargate runs each pod on a machine of its own, which stands for a node.
+fn is_fargate(object: &NodeObject) -> bool {
+    label(&object.metadata, "eks.amazonaws.com/compute-type") == Some("fargate")
+}
+
+/// A virtual kubelet stands for machines that are somewhere else.
+fn is_virtual(object: &NodeObject) -> bool {
+    let mut taints = object.spec.as_ref().and_then(|spec| spec.taints.as_ref()).into_iter().flatten();
+    label(&object.metadata, "type") == Some("virtual-kubelet")
+        || taints.any(|taint| taint.key.starts_with("virtual-kubelet.io/"))
+}
+
 /// Why no agent can run on a node, where that is so.
 fn agentless(object: &NodeObject) -> Option<String> {
     let os = reported_or_labelled(object, "os", |info| &info.operating_system);
-    let taints = object.spec.as_ref().and_then(|spec| spec.taints.as_ref()).into_iter().flatten();
-    let of_virtual = |key: &str| key.starts_with("virtual-kubelet.io/");
-    let why = if label(&object.metadata, "eks.amazonaws.com/compute-type") == Some("fargate") {
-        "it is Fargate's, which runs no DaemonSet".to_owned()
-    } else if label(&object.metadata, "type") == Some("virtual-kubelet")
-        || taints.map(|taint| taint.key.as_str()).any(of_virtual)
-    {
-        "it is a virtual kubelet's, which runs no DaemonSet".to_owned()
+    if is_fargate(object) {
+        Some("it is Fargate's, which runs no DaemonSet".to_owned())
+    } else if is_virtual(object) {
+        Some("it is a virtual kubelet's, which runs no DaemonSet".to_owned())
     } else if !os.is_empty() && !os.eq_ignore_ascii_case("linux") {
-        format!("it runs {os}")
+        Some(format!("it runs {os}"))
     } else {
-        return None;
-    };
-    Some(why)
+        None
+    }
 }

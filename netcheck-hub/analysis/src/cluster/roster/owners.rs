@@ -2,8 +2,10 @@
 //!
 //! An address belongs to one node, pod or service, or to nobody: where several say that it is theirs, an answer from
 //! there says nothing of who gave it. Then it is taken from all of them, so that nobody probes it, and noted. A pod that is
-//! on its way out owns nothing any more, and leaves its address to the one that comes. A pod whose node is not there, or not
-//! any more, leaves it to anybody else: its object stays until it is collected, and its node's range is given to another.
+//! on its way out owns nothing any more, and leaves its address to the one that comes. Others leave it to anybody but their
+//! like: a node of which nobody has heard for a while, and pods on it or on one that is not there (any more), whose objects
+//! stay until they are collected while their addresses are given to others; a node that is but a virtual kubelet, whose
+//! address is that of the pod that it runs in, or of the only pod that it has.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -40,8 +42,18 @@ impl Holder<'_> {
     }
 
     fn yields(self, nodes: &BTreeMap<String, Node>) -> bool {
-        matches!(self, Self::Pod(_, pod) if !nodes.contains_key(&pod.node))
+        match self {
+            Self::Node(node) => node.lost || node.no_host,
+            Self::Pod(_, pod) => nodes.get(&pod.node).is_none_or(|node| node.lost),
+            Self::Service(_) => false,
+        }
     }
+}
+
+/// Who has to give up an address.
+enum Loser {
+    Node(String),
+    Pod(String),
 }
 
 /// Whoever says that an address is its own; those that leave it to others come last.
@@ -74,21 +86,25 @@ pub(super) fn settle(roster: &mut Roster) {
     // A pod that has its own node's address is in its node's network, whatever else is left out of it.
     for pod in roster.pods.values_mut() {
         let node = roster.nodes.get(&pod.node);
+        // Of a node that is none, the address is the pod's.
+        let node = node.filter(|node| !node.no_host);
         pod.host_network |=
             node.is_some_and(|node| pod.addresses.iter().any(|at| node.addresses.contains(at)));
     }
     let mut held: HashMap<IpAddr, Holder<'_>> = HashMap::new();
     let mut contested = Contested::new();
-    // Whoever probed these pods would meet the one that has the address now, or another that had it.
-    let mut taken: Vec<(String, IpAddr)> = Vec::new();
+    // Whoever probed these would meet the one that has the address now, or another that had it.
+    let mut taken: Vec<(Loser, IpAddr)> = Vec::new();
     for (address, holder) in holders(&roster.nodes, &roster.pods, &roster.services) {
         match held.entry(address) {
             Entry::Vacant(free) => {
                 free.insert(holder);
             }
             Entry::Occupied(first) if holder.yields(&roster.nodes) && !first.get().yields(&roster.nodes) => {
-                if let Holder::Pod(id, _) = holder {
-                    taken.push((id.to_owned(), address));
+                match holder {
+                    Holder::Node(node) => taken.push((Loser::Node(node.name.clone()), address)),
+                    Holder::Pod(id, _) => taken.push((Loser::Pod(id.to_owned()), address)),
+                    Holder::Service(_) => {}
                 }
             }
             Entry::Occupied(first) => {
@@ -105,16 +121,21 @@ pub(super) fn settle(roster: &mut Roster) {
     for address in going().flat_map(|(_, pod)| &pod.addresses) {
         *had.entry(*address).or_default() += 1;
     }
-    let of_going = going().flat_map(|(id, pod)| pod.addresses.iter().map(move |&at| (id.clone(), at)));
+    let of_going =
+        going().flat_map(|(id, pod)| pod.addresses.iter().map(move |&at| (Loser::Pod(id.clone()), at)));
     taken.extend(
         of_going.filter(|(_, address)| {
             held.contains_key(address) || had.get(address).is_some_and(|&pods| pods > 1)
         }),
     );
     drop(held);
-    for (id, address) in taken {
-        if let Some(pod) = roster.pods.get_mut(&id) {
-            pod.addresses.retain(|other| *other != address);
+    for (loser, address) in taken {
+        let addresses = match &loser {
+            Loser::Node(name) => roster.nodes.get_mut(name).map(|node| &mut node.addresses),
+            Loser::Pod(id) => roster.pods.get_mut(id).map(|pod| &mut pod.addresses),
+        };
+        if let Some(addresses) = addresses {
+            addresses.retain(|other| *other != address);
         }
     }
     roster.owners = owners;

@@ -140,6 +140,70 @@ fn a_pod_of_a_node_that_is_gone_leaves_its_address_to_others() {
     assert_eq!(roster.services["default/x"].cluster_addresses.len(), 1);
 }
 
+/// A node with this status of its condition Ready, and these labels.
+fn node_in(name: &str, address: &str, ready: &str, labels: &str) -> String {
+    node(name, &[address])
+        .replace("status: 'True'", &format!("status: '{ready}'"))
+        .replace(&format!("{{name: {name}}}"), &format!("{{name: {name}, labels: {{{labels}}}}}"))
+}
+
+const VIRTUAL: &str = "type: virtual-kubelet";
+
+#[test]
+fn what_is_lost_leaves_its_address_to_the_living() {
+    let lost = roster(&[
+        node_in("old", "10.0.0.2", "Unknown", ""),
+        node("n1", &["10.0.0.1"]),
+        node("n2", &["10.0.0.2"]),
+        node_in("n3", "10.0.0.3", "Unknown", ""),
+        pod("a", "n3", "10.244.1.2", ""),
+        pod("new", "n1", "10.244.1.2", ""),
+        pod("b", "n3", "10.244.1.3", ""),
+    ]);
+    assert!(lost.contested.is_empty(), "{:?}", lost.contested);
+    assert_eq!(owner(&lost, "10.0.0.2").as_deref(), Some("n2"));
+    assert_eq!((lost.nodes["n2"].addresses.len(), lost.nodes["old"].addresses.len()), (1, 0));
+    assert_eq!(owner(&lost, "10.244.1.2").as_deref(), Some("default/new"));
+    assert!(lost.pods["default/a"].addresses.is_empty());
+    assert_eq!(owner(&lost, "10.0.0.3").as_deref(), Some("n3"), "nobody else wants it");
+    assert_eq!(owner(&lost, "10.244.1.3").as_deref(), Some("default/b"));
+    assert_eq!(lost.unjudged(), 0, "nobody is meant to probe what is lost");
+
+    // Two that are alive contest it, whoever else had it; so do two that are not.
+    let alive = roster(&[
+        node("n1", &["10.0.0.2"]),
+        node_in("n2", "10.0.0.2", "False", ""),
+        node_in("n3", "10.0.0.2", "Unknown", ""),
+        node_in("n4", "10.0.0.4", "Unknown", ""),
+        node_in("n5", "10.0.0.4", "Unknown", ""),
+    ]);
+    let names: Vec<String> = alive.contested.values().flatten().cloned().collect();
+    assert_eq!(names, ["node n1", "node n2", "node n4", "node n5"]);
+    assert!(alive.nodes.values().all(|node| node.addresses.is_empty()));
+}
+
+#[test]
+fn a_virtual_kubelet_leaves_its_address_to_a_pod() {
+    let fargate = "eks.amazonaws.com/compute-type: fargate";
+    let led = roster(&[
+        node("n1", &["10.0.0.1"]),
+        node_in("aci", "10.244.1.2", "True", VIRTUAL),
+        pod("connector", "n1", "10.244.1.2", ""),
+        pod("batch", "aci", "10.241.0.4", ""),
+        node_in("far", "10.0.9.7", "True", fargate),
+        pod("dns", "far", "10.0.9.7", ""),
+        node_in("other", "10.0.9.8", "True", VIRTUAL),
+    ]);
+    assert!(led.contested.is_empty(), "{:?}", led.contested);
+    for (address, pod) in [("10.244.1.2", "connector"), ("10.241.0.4", "batch"), ("10.0.9.7", "dns")] {
+        assert_eq!(owner(&led, address), Some(format!("default/{pod}")));
+        assert_eq!(led.pods[&format!("default/{pod}")].addresses.len(), 1);
+    }
+    assert!(!led.pods["default/dns"].host_network, "it is a pod that somebody can probe");
+    assert_eq!(owner(&led, "10.0.9.8").as_deref(), Some("other"));
+    assert_eq!((led.addressless().count(), led.unjudged()), (0, 0));
+}
+
 proptest! {
     /// Hub and agents agree: the table has exactly the owners, each address once, and no target has an address of which
     /// somebody else says that it is its own.
