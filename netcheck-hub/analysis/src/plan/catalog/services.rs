@@ -219,7 +219,7 @@ impl<'a> Build<'a> {
                 zone: node.zone.clone(),
                 addresses: node.addresses.clone(),
                 port: port.node_port,
-                absent: target.absent.or_else(|| node.absent.clone()),
+                absent: target.absent.or_else(|| node.portless()),
                 ..target
             };
             for &address in &node.addresses {

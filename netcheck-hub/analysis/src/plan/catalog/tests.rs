@@ -8,6 +8,8 @@ use crate::cluster::inventory;
 use crate::model::target::TargetKind;
 use crate::plan::dns::{DnsSettings, Found, Over};
 
+mod odd;
+
 /// Four nodes in two zones, the last of which is not ready; a `web` pod on n1 and n2, a vantage on each of n1 to n3.
 const CLUSTER: &str = include_str!("tests/cluster.yaml");
 
