@@ -270,7 +270,7 @@ impl Build<'_> {
         }
         let mut servers: BTreeMap<String, Vec<(IpAddr, u16)>> = BTreeMap::new();
         for backend in service.ready_backends() {
-            let number = backend.port(port).unwrap_or(port.port);
+            let Some(number) = backend.port(port) else { continue };
             let address = backend.address.to_string();
             let name = backend
                 .pod

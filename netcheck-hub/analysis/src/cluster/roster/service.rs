@@ -136,12 +136,15 @@ impl Service {
 }
 
 impl Backend {
-    /// The port that it listens at in a service's port's stead.
+    /// The port that it listens at in a service's port's stead; none where it has none for it.
     #[must_use]
     pub fn port(&self, of: &ServicePort) -> Option<u16> {
         let same =
             |(name, transport, _): &&(String, Transport, u16)| *transport == of.transport && *name == of.name;
-        self.ports.iter().find(same).map(|port| port.2)
+        // A slice without ports has all. In one with ports all endpoints have these and no others: by named target ports
+        // some pods of a service have what others have not.
+        let any = self.ports.is_empty().then_some(of.port);
+        self.ports.iter().find(same).map(|port| port.2).or(any)
     }
 }
 

@@ -44,6 +44,11 @@ impl Notes {
         }
     }
 
+    /// Notes a port of a headless service that none of its endpoints has, as a named target port may be.
+    pub(super) fn headless_port(&mut self, service: &Service, port: &ServicePort) {
+        self.headless_without_endpoints.insert(format!("{}:{}", service.full_name(), port.port));
+    }
+
     /// Notes a pod whose own note of its networks is wrong.
     pub(super) fn network_wrong(&mut self, pod: &str, why: &str) {
         self.networks_wrong.insert(format!("{pod}: {why}"));

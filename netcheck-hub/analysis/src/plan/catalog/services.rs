@@ -261,8 +261,12 @@ impl<'a> Build<'a> {
             let address = backend.address.to_string();
             backend.pod.as_deref().and_then(|pod| pod.split_once('/')).map_or(address, |pod| pod.1.to_owned())
         };
+        let ready = service.ready_backends().map(|backend| (of(backend), backend));
         let mut names: Vec<(String, &Backend)> =
-            service.ready_backends().map(|backend| (of(backend), backend)).collect();
+            ready.filter(|(_, backend)| backend.port(port).is_some()).collect();
+        if names.is_empty() && service.ready_backends().next().is_some() {
+            self.notes.headless_port(service, port);
+        }
         names.sort_by(|a, b| a.0.cmp(&b.0));
         for group in names.chunk_by(|a, b| a.0 == b.0) {
             let [(name, first), ..] = group else { continue };

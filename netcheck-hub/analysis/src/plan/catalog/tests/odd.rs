@@ -2,6 +2,48 @@
 
 use super::*;
 
+/// A headless service whose slices have these ports, each with the endpoints of one of its slices.
+fn headless(slices: &[(&str, &str)]) -> String {
+    let service = "- kind: Service\n  metadata: {name: mq, namespace: shop}\n  \
+                   spec: {clusterIP: None, selector: {a: b}, ports: [{name: mq, port: 5672}, {name: metrics, port: 9419}]}\n";
+    let slices = slices.iter().enumerate().map(|(at, (ports, endpoints))| {
+        format!(
+            "- kind: EndpointSlice\n  metadata: {{name: mq-{at}, namespace: shop, labels: {{kubernetes.io/service-name: mq}}}}\n  \
+             addressType: IPv4\n  {ports}\n  endpoints: [{endpoints}]\n"
+        )
+    });
+    format!("{service}{}", slices.collect::<String>())
+}
+
+const MQ: [&str; 2] = [
+    "{addresses: [10.1.1.1], nodeName: n1, targetRef: {kind: Pod, name: web-1}}",
+    "{addresses: [10.1.2.1], nodeName: n2, targetRef: {kind: Pod, name: web-2}}",
+];
+
+#[test]
+fn an_endpoint_is_probed_at_the_ports_that_its_slice_has() {
+    let both = "ports: [{name: mq, port: 5672}, {name: metrics, port: 15692}]";
+    let one = "ports: [{name: mq, port: 5672}]";
+    let catalog = catalog(&headless(&[(both, MQ[0]), (one, MQ[1])]));
+    let (first, second) = (
+        "tcp service/shop/mq:5672/endpoint/web-1 10.1.1.1:5672",
+        "tcp service/shop/mq:5672/endpoint/web-2 10.1.2.1:5672",
+    );
+    assert_eq!(
+        from(&catalog, "n3"),
+        [first, second, "tcp service/shop/mq:9419/endpoint/web-1 10.1.1.1:15692"]
+    );
+    let neither = self::catalog(&headless(&[(one, MQ[0]), (one, MQ[1])]));
+    assert_eq!(from(&neither, "n3"), [first, second]);
+    let line = "1 headless service without a ready endpoint: there is nothing to probe (shop/mq:9419)";
+    assert_eq!(*neither.left_out, [line.to_owned()]);
+    // A slice without ports leaves it to the service.
+    for all in ["ports: null", "ports: []"] {
+        let catalog = self::catalog(&headless(&[(all, MQ[0])]));
+        assert_eq!(from(&catalog, "n3"), [first, "tcp service/shop/mq:9419/endpoint/web-1 10.1.1.1:9419"]);
+    }
+}
+
 #[test]
 fn a_virtual_kubelets_node_has_no_node_ports() {
     let node = |name: &str, labels: &str, address: &str| {
