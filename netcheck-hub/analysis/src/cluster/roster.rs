@@ -190,6 +190,12 @@ impl Roster {
         self.nodes.get(node).map_or_else(|| self.node_away(node), Node::unanswering)
     }
 
+    /// Whether nobody can tell who answers there.
+    #[must_use]
+    pub fn is_contested(&self, address: IpAddr) -> bool {
+        self.contested.contains_key(&address)
+    }
+
     /// Why whatever runs on this node is meant to be silent, if it is: where no agent can run, pods can.
     #[must_use]
     pub fn node_away(&self, node: &str) -> Option<String> {

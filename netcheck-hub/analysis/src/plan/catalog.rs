@@ -15,7 +15,7 @@ use super::addresses::{AddressOf, Addresses};
 use super::groups::Groups;
 use super::prober::Prober;
 use super::{PlannedPath, Probe, Question, Sources, Target};
-use crate::cluster::roster::{Roster, Service, ServicePort};
+use crate::cluster::roster::{Backend, Roster, Service, ServicePort};
 use crate::cluster::selection::{Decision, Selection};
 
 mod networks;
@@ -269,7 +269,8 @@ impl Build<'_> {
             ask(&target, address, port.port);
         }
         let mut servers: BTreeMap<String, Vec<(IpAddr, u16)>> = BTreeMap::new();
-        for backend in service.ready_backends() {
+        let clear = |backend: &&Backend| !self.roster.is_contested(backend.address);
+        for backend in service.ready_backends().filter(clear) {
             let Some(number) = backend.port(port) else { continue };
             let address = backend.address.to_string();
             let name = backend

@@ -160,12 +160,13 @@ impl<'a> Build<'a> {
     fn outer(&mut self, service: &Service, behind: &Behind, port: &ServicePort, how: &How<'_>) {
         use ServiceAddress::{ExternalIp, LoadBalancer};
         let policy = service.external_local.then_some("externalTrafficPolicy");
+        let clear = |address: &&IpAddr| !self.roster.is_contested(**address);
         let outer = [
             (LoadBalancer, "load-balancer", &service.load_balancer),
             (ExternalIp, "external-ip", &service.external_addresses),
         ];
         for (kind, place, addresses) in outer {
-            for &address in addresses {
+            for &address in addresses.iter().filter(clear) {
                 let target = behind.elsewhere(service, port, kind, &format!("{place}/{address}"));
                 let target = Target { addresses: vec![address], ..target };
                 let offer = Offer { service, behind, target: &target };
@@ -267,6 +268,7 @@ impl<'a> Build<'a> {
         if names.is_empty() && service.ready_backends().next().is_some() {
             self.notes.headless_port(service, port);
         }
+        names.retain(|(_, backend)| !self.roster.is_contested(backend.address));
         names.sort_by(|a, b| a.0.cmp(&b.0));
         for group in names.chunk_by(|a, b| a.0 == b.0) {
             let [(name, first), ..] = group else { continue };

@@ -204,24 +204,57 @@ fn a_virtual_kubelet_leaves_its_address_to_a_pod() {
     assert_eq!((led.addressless().count(), led.unjudged()), (0, 0));
 }
 
+/// A service's slice; each endpoint as address and what is said of it.
+fn slice(service: &str, endpoints: &[(&str, String)]) -> String {
+    let endpoints: Vec<String> =
+        endpoints.iter().map(|(at, more)| format!("{{addresses: ['{at}']{more}}}")).collect();
+    format!(
+        "- {{kind: EndpointSlice, metadata: {{name: {service}-1, labels: {{kubernetes.io/service-name: {service}}}}}, \
+         addressType: IPv4, ports: [{{name: dns, port: 53, protocol: UDP}}, {{name: t, port: 80}}], endpoints: [{}]}}\n",
+        endpoints.join(", ")
+    )
+}
+
 proptest! {
     /// Hub and agents agree: the table has exactly the owners, each address once, and no target has an address of which
     /// somebody else says that it is its own.
     #[test]
     fn the_agents_table_has_the_owners_and_no_target_a_contested_address(
         nodes in proptest::collection::vec(0u8..6, 1..5), pods in proptest::collection::vec((0u8..9, any::<bool>()), 0..9),
-        services in proptest::collection::vec(4u8..12, 0..5),
+        services in proptest::collection::vec(4u8..12, 0..5), lost in 0usize..5, odd in 0usize..5,
+        endpoints in proptest::collection::vec((0u8..12, any::<bool>()), 0..5),
     ) {
         let address = |last: &u8| format!("10.0.0.{}", last + 1);
         let mut items: Vec<String> = nodes
             .iter()
             .enumerate()
-            .map(|(at, last)| node(&format!("n{at}"), &[&address(last)]))
+            .map(|(at, last)| {
+                let (ready, labels) =
+                    (if at == lost { "Unknown" } else { "True" }, if at == odd { VIRTUAL } else { "" });
+                node_in(&format!("n{at}"), &address(last), ready, labels)
+            })
             .collect();
         items.extend(pods.iter().enumerate().map(|(at, (last, going))| {
             pod(&format!("p{at}"), if at % 3 == 2 { "gone" } else { "n0" }, &address(last), if *going { GOING } else { "" })
         }));
         items.extend(services.iter().enumerate().map(|(at, last)| service(&format!("s{at}"), &address(last))));
+        // Endpoints of a headless service, and the cluster's DNS servers.
+        let endpoints: Vec<(String, String)> = endpoints
+            .iter()
+            .map(|(last, by_name)| {
+                let pod = if *by_name { ", targetRef: {kind: Pod, name: p0}" } else { "" };
+                (address(last), format!(", nodeName: n0{pod}"))
+            })
+            .collect();
+        let endpoints: Vec<(&str, String)> =
+            endpoints.iter().map(|(at, more)| (at.as_str(), more.clone())).collect();
+        let ports = "ports: [{name: dns, port: 53, protocol: UDP}, {name: t, port: 80}]";
+        for (name, address, more) in [("web", "None", ", externalIPs: [10.0.0.3]"), ("kube-dns", "10.1.0.10", "")] {
+            items.push(slice(name, &endpoints));
+            items.push(format!(
+                "- {{kind: Service, metadata: {{name: {name}}}, spec: {{clusterIP: {address}, selector: {{a: b}}, {ports}{more}}}}}\n"
+            ));
+        }
         let roster = roster(&items);
         let catalog = crate::plan::Catalog::of(
             &roster, &crate::cluster::selection::Selection::everything(), &BTreeMap::new(), "a.b",
@@ -235,6 +268,10 @@ proptest! {
         let mut aims: BTreeMap<IpAddr, &str> = BTreeMap::new();
         for probe in &catalog.probes {
             prop_assert!(!roster.contested.contains_key(&probe.address), "{}", probe.address);
+            // These may be the same as a pod's or a node's, by intent.
+            if ["dns/", "/endpoint/", "/external-ip/"].iter().any(|part| probe.target.id.contains(part)) {
+                continue;
+            }
             let of = aims.entry(probe.address).or_insert(&probe.target.id);
             prop_assert_eq!(*of, &*probe.target.id, "one address, one target");
         }
