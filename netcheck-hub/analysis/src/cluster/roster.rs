@@ -196,6 +196,16 @@ impl Roster {
         self.contested.contains_key(&address)
     }
 
+    /// Where an endpoint is, by its slice or by whose its address is; none where that is no node of this cluster, as of
+    /// another cluster's endpoints that a mesh brings in under that cluster's name.
+    #[must_use]
+    pub fn node_of<'a>(&'a self, backend: &'a Backend) -> Option<&'a str> {
+        let owner = || self.owner(backend.address).map(|owner| owner.node.as_str());
+        let of_ours = backend.pod.as_ref().is_some_and(|pod| self.pods.contains_key(pod));
+        let known = |node: &&str| of_ours || self.nodes.contains_key(*node);
+        backend.node.as_deref().filter(known).or_else(owner)
+    }
+
     /// Why whatever runs on this node is meant to be silent, if it is: where no agent can run, pods can.
     #[must_use]
     pub fn node_away(&self, node: &str) -> Option<String> {

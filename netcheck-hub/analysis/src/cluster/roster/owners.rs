@@ -163,7 +163,8 @@ pub(super) fn add_endpoints(roster: &mut Roster) {
     for backend in roster.services.values().flat_map(|service| &service.backends) {
         let leaving =
             backend.pod.as_ref().and_then(|pod| roster.pods.get(pod)).is_some_and(|pod| pod.terminating);
-        if let Some(node) = backend.node.as_ref().filter(|_| !leaving)
+        // Of another cluster's endpoints nobody here is the owner.
+        if let Some(node) = backend.node.as_ref().filter(|node| !leaving && roster.nodes.contains_key(*node))
             && !roster.contested.contains_key(&backend.address)
         {
             let owner = || Owner { node: node.clone(), pod: backend.pod.clone(), network: None };

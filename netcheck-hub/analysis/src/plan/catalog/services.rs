@@ -107,7 +107,7 @@ impl<'a> How<'a> {
 
 /// Why nobody is ready behind a service, where that is because all of its endpoints are on nodes that are away.
 fn away(roster: &Roster, service: &Service) -> Option<String> {
-    let mut reasons = service.backends.iter().map(|backend| roster.node_away(backend.node.as_deref()?));
+    let mut reasons = service.backends.iter().map(|backend| roster.node_away(roster.node_of(backend)?));
     let first = reasons.next()??;
     reasons.all(|reason| reason.is_some()).then_some(first)
 }
@@ -272,8 +272,7 @@ impl<'a> Build<'a> {
         names.sort_by(|a, b| a.0.cmp(&b.0));
         for group in names.chunk_by(|a, b| a.0 == b.0) {
             let [(name, first), ..] = group else { continue };
-            let node = first.node.clone().or_else(|| Some(self.roster.owner(first.address)?.node.clone()));
-            let node = node.unwrap_or_default();
+            let node = self.roster.node_of(first).unwrap_or_default().to_owned();
             let pod = first.pod.clone().unwrap_or_default();
             let absent = if node.is_empty() { None } else { self.roster.node_away(&node) };
             let place = format!("endpoint/{name}");

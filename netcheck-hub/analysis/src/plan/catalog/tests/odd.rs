@@ -45,6 +45,49 @@ fn an_endpoint_is_probed_at_the_ports_that_its_slice_has() {
 }
 
 #[test]
+fn an_endpoint_of_another_cluster_is_expected_to_answer() {
+    let ports = "ports: [{name: mq, port: 5672}, {name: metrics, port: 15692}]";
+    let far = "{addresses: [10.9.1.7], nodeName: cluster2}";
+    let catalog = catalog(&headless(&[(ports, far)]));
+    assert_eq!(
+        from(&catalog, "n3"),
+        [
+            "tcp service/shop/mq:5672/endpoint/10.9.1.7 10.9.1.7:5672",
+            "tcp service/shop/mq:9419/endpoint/10.9.1.7 10.9.1.7:15692",
+        ]
+    );
+    assert!(catalog.targets().all(|target| target.node != "cluster2"));
+    assert!(catalog.addresses.iter().all(|of| of.node != "cluster2"), "it is nobody's of this cluster");
+    // Nobody ready there is an alarm for the service.
+    let none = headless(&[(ports, &far.replace("nodeName", "conditions: {ready: false}, nodeName"))]);
+    let none = none.replace("clusterIP: None", "clusterIP: 10.96.0.7");
+    assert_eq!(from(&self::catalog(&none), "n3")[0], "tcp service/shop/mq:5672 10.96.0.7:5672");
+    // A pod of this cluster, whose node is gone.
+    let orphan = "- kind: Pod\n  metadata: {name: old, namespace: shop}\n  spec: {nodeName: n9}\n  \
+                  status: {phase: Running, podIP: 10.1.9.9, conditions: [{type: Ready, status: 'True'}]}\n";
+    let gone = "{addresses: [10.1.9.9], nodeName: n9, targetRef: {kind: Pod, name: old}}";
+    let catalog = self::catalog(&format!("{orphan}{}", headless(&[(ports, gone)])));
+    assert_eq!(from(&catalog, "n3")[0], "!tcp service/shop/mq:5672/endpoint/old 10.1.9.9:5672");
+}
+
+#[test]
+fn a_dns_server_of_another_cluster_is_expected_to_answer() {
+    let text = "- kind: Service\n  metadata: {name: kube-dns, namespace: kube-system}\n  \
+                spec: {selector: {a: b}, clusterIP: 10.96.0.10, ports: [{name: dns, port: 53, protocol: UDP}]}\n\
+                - kind: EndpointSlice\n  metadata: {name: d-1, namespace: kube-system, labels: {kubernetes.io/service-name: \
+                kube-dns}}\n  addressType: IPv4\n  ports: [{name: PORT, port: 53, protocol: UDP}]\n  \
+                endpoints: [{addresses: [10.9.1.53], nodeName: cluster2}]\n";
+    let servers = |name: &str| {
+        let catalog = catalog(&text.replace("PORT", name));
+        let servers = catalog.targets().filter(|target| target.id.starts_with("dns/"));
+        servers.map(|target| (target.id.to_string(), target.absent.clone())).collect::<Vec<_>>()
+    };
+    let service = ("dns/kube-system/kube-dns".to_owned(), None);
+    assert_eq!(servers("dns"), [("dns/kube-system/10.9.1.53".to_owned(), None), service.clone()]);
+    assert_eq!(servers("other"), [service], "it has no such port");
+}
+
+#[test]
 fn a_virtual_kubelets_node_has_no_node_ports() {
     let node = |name: &str, labels: &str, address: &str| {
         format!(
