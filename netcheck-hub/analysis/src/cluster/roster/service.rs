@@ -11,6 +11,7 @@ use netcheck_proto::text;
 use super::ProbeAnnotation;
 use super::build::{is_vantage, label, namespaced, probe_annotation};
 use super::http::HttpWishes;
+use super::ranges::{self, SourceRange};
 
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
@@ -27,6 +28,8 @@ pub struct Service {
     pub load_balancer: Vec<IpAddr>,
     /// The same, where only a name is known.
     pub load_balancer_names: Vec<String>,
+    /// Who may come to these (`loadBalancerSourceRanges`); everybody where there are none.
+    pub sources: Vec<SourceRange>,
     /// Addresses that somebody leads to its nodes (`externalIPs`).
     pub external_addresses: Vec<IpAddr>,
     /// It has no address of its own: clients are given its backends'.
@@ -116,6 +119,14 @@ impl Service {
 }
 
 impl Service {
+    /// Whether its load balancer lets in whoever sends from these addresses, as far as their family goes. Where none of
+    /// them is of the family, nobody sends in it.
+    #[must_use]
+    pub fn lets_in(&self, mut addresses: impl Iterator<Item = IpAddr>) -> bool {
+        self.sources.is_empty()
+            || addresses.all(|address| self.sources.iter().any(|range| range.contains(address)))
+    }
+
     /// Brings backends into their order, each once: while slices are rewritten, and where somebody mirrors endpoints, one
     /// stands in several of them.
     pub(super) fn merge_backends(&mut self) {
@@ -208,6 +219,7 @@ pub fn service(object: &ServiceObject) -> Option<(String, Service)> {
         load_balancer_names: names
             .filter_map(|ingress| Some(text::line(ingress.hostname.as_deref()?)))
             .collect(),
+        sources: ranges::sources(&object.metadata, spec),
         external_addresses: addresses(spec.external_ips.iter().flatten().map(String::as_str)),
         headless,
         name_only,

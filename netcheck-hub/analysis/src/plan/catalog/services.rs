@@ -11,9 +11,9 @@
 //! servers by themselves, see [`super::Build::dns`]).
 //!
 //! Where a traffic policy is Local, a node without a ready backend of its own is meant to get nothing: its paths are
-//! there, and expected to be silent.
+//! there, and expected to be silent. So are those of nodes that the source ranges of a load balancer leave out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -90,6 +90,10 @@ struct Offer<'a> {
     service: &'a Service,
     behind: &'a Behind,
     target: &'a Target,
+    /// The traffic policy that is Local there, if one is.
+    policy: Option<&'a str>,
+    /// Only some may come there (`loadBalancerSourceRanges`).
+    ranges: bool,
 }
 
 /// What is sent there.
@@ -147,8 +151,8 @@ impl<'a> Build<'a> {
         let policy = service.internal_local.then_some("internalTrafficPolicy");
         let target = behind.target(service, port);
         for &address in &service.cluster_addresses {
-            let offer = Offer { service, behind, target: &target };
-            self.local_or_all(&offer, &how, (address, port.port), policy);
+            let offer = Offer { service, behind, target: &target, policy, ranges: false };
+            self.taken_or_all(&offer, &how, (address, port.port));
         }
         self.outer(service, behind, port, &how);
         if service.headless {
@@ -169,8 +173,9 @@ impl<'a> Build<'a> {
             for &address in addresses.iter().filter(clear) {
                 let target = behind.elsewhere(service, port, kind, &format!("{place}/{address}"));
                 let target = Target { addresses: vec![address], ..target };
-                let offer = Offer { service, behind, target: &target };
-                self.local_or_all(&offer, how, (address, port.port), policy);
+                let ranges = kind == LoadBalancer && !service.sources.is_empty();
+                let offer = Offer { service, behind, target: &target, policy, ranges };
+                self.taken_or_all(&offer, how, (address, port.port));
             }
         }
         if port.node_port > 0 {
@@ -185,20 +190,32 @@ impl<'a> Build<'a> {
         }
     }
 
-    /// One address. Under a policy that is Local, nodes without a backend of their own are expected to get nothing.
-    fn local_or_all(&mut self, offer: &Offer<'_>, how: &How<'_>, at: (IpAddr, u16), policy: Option<&str>) {
-        let &Offer { service, behind, target } = offer;
+    /// One address. Nodes whose traffic is not taken there on purpose are expected to get nothing.
+    fn taken_or_all(&mut self, offer: &Offer<'_>, how: &How<'_>, at: (IpAddr, u16)) {
+        let &Offer { service, behind, target, policy, ranges } = offer;
         let target = Arc::new(target.clone());
-        let Some(policy) = policy.filter(|_| behind.somebody()) else {
+        let policy = policy.filter(|_| behind.somebody());
+        if policy.is_none() && !ranges {
             return self.add_so(&target, how, at, Sources::All);
-        };
+        }
         let family = Family::of(at.0);
-        let (with, without): (Vec<&String>, Vec<&String>) =
-            self.roster.nodes.keys().partition(|node| service.has_local(node, family));
-        let why = format!(
-            "{policy} of service {} is Local, and the node that probes has no ready endpoint of it",
-            service.full_name()
-        );
+        let let_in = ranges.then(|| self.let_in(service, family));
+        let taken = |node: &&String| {
+            (policy.is_none() || service.has_local(node, family))
+                && let_in.as_ref().is_none_or(|nodes| nodes.contains(node.as_str()))
+        };
+        let (with, without): (Vec<&String>, Vec<&String>) = self.roster.nodes.keys().partition(taken);
+        let full = service.full_name();
+        let why = match (policy, ranges) {
+            (Some(policy), false) => format!(
+                "{policy} of service {full} is Local, and the node that probes has no ready endpoint of it"
+            ),
+            (None, _) => format!("loadBalancerSourceRanges of service {full} leave out the node that probes"),
+            (Some(policy), true) => format!(
+                "loadBalancerSourceRanges of service {full} leave out the node that probes, or {policy} is Local and it \
+                 has no ready endpoint of it"
+            ),
+        };
         let silent = Arc::new(Target { absent: Some(why), ..Target::clone(&target) });
         if !with.is_empty() {
             self.add_so(&target, how, at, with.into_iter().cloned().collect());
@@ -207,6 +224,20 @@ impl<'a> Build<'a> {
             let without = Sources::Rest(Arc::new(without.into_iter().cloned().collect()));
             self.add_so(&silent, how, at, without);
         }
+    }
+
+    /// The nodes that a load balancer lets in wherever they probe from: at their own addresses, and at those of the
+    /// vantages on them.
+    fn let_in(&self, service: &Service, family: Family) -> BTreeSet<&'a str> {
+        let mut senders: BTreeMap<&'a str, Vec<IpAddr>> = BTreeMap::new();
+        let nodes = self.roster.nodes.values().map(|node| (node.name.as_str(), &node.addresses));
+        let vantages = self.roster.pods.values().filter(|pod| pod.vantage);
+        for (node, addresses) in nodes.chain(vantages.map(|pod| (pod.node.as_str(), &pod.addresses))) {
+            let own = addresses.iter().filter(|address| Family::of(**address) == family);
+            senders.entry(node).or_default().extend(own);
+        }
+        senders.retain(|_, addresses| service.lets_in(addresses.iter().copied()));
+        senders.into_keys().collect()
     }
 
     fn node_ports(&mut self, service: &Service, behind: &Behind, port: &ServicePort, how: &How<'_>) {

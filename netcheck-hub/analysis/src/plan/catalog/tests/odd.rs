@@ -114,3 +114,46 @@ fn a_virtual_kubelets_node_has_no_node_ports() {
     }
     assert_eq!(absent("own"), None, "its address is pod web-1's");
 }
+
+#[test]
+fn a_load_balancer_need_not_answer_whom_its_source_ranges_leave_out() {
+    let lines = |ranges: &str, more: &str, vantage: &str| {
+        let outer =
+            format!("clusterIP: 10.96.0.80, type: LoadBalancer, externalIPs: [192.0.2.9]{ranges}{more}");
+        let service = web(&format!("{outer}, {HTTP}")).replacen(
+            "\n- kind: EndpointSlice",
+            "\n  status: {loadBalancer: {ingress: [{ip: 192.0.2.1}, {ip: '2001:db8::1'}]}}\n- kind: EndpointSlice",
+            1,
+        );
+        let text = CLUSTER.replace("podIP: 10.1.1.9", &format!("podIP: {vantage}"));
+        let text = format!("{text}{service}");
+        let roster = inventory::parse(Path::new("test.yaml"), &text).unwrap().roster();
+        let catalog = Catalog::of(&roster, &Selection::everything(), &BTreeMap::new(), "a.b");
+        let silent = |node: &str| -> String {
+            let lines = from(&catalog, node);
+            let of = |part: &str| lines.iter().any(|line| line.starts_with('!') && line.contains(part));
+            [("load-balancer/192.0.2.1 ", '4'), ("load-balancer/2001:db8::1 ", '6'), ("external-ip", 'e')]
+                .iter()
+                .filter(|(part, _)| of(part))
+                .map(|(_, family)| *family)
+                .collect()
+        };
+        let whys = catalog.probes.iter().filter_map(|probe| probe.target.absent.clone());
+        let why = whys.filter(|why| why.contains("service shop/web")).last().unwrap_or_default();
+        (["n1", "n2", "n3"].map(silent), why)
+    };
+    let all = ["", "", ""].map(ToOwned::to_owned);
+    assert_eq!(lines("", "", "10.1.1.9").0, all);
+    assert_eq!(lines(", loadBalancerSourceRanges: [0.0.0.0/0, '::/0']", "", "10.1.1.9").0, all);
+    // A node's pod vantage is refused where its address is not among them.
+    let (silent, why) =
+        lines(", loadBalancerSourceRanges: [10.0.0.1/32, 10.0.0.2/31, 10.1.1.0/24]", "", "10.1.1.9");
+    assert_eq!(silent, ["".to_owned(), "4".to_owned(), "46".to_owned()]);
+    assert_eq!(why, "loadBalancerSourceRanges of service shop/web leave out the node that probes");
+    assert_eq!(lines(", loadBalancerSourceRanges: [10.0.0.1/32]", "", "10.1.1.9").0[0], "4");
+    // With a traffic policy, both count.
+    let (silent, why) =
+        lines(", loadBalancerSourceRanges: [10.0.0.0/8]", ", externalTrafficPolicy: Local", "10.1.1.9");
+    assert_eq!(silent, ["".to_owned(), "6".to_owned(), "46e".to_owned()]);
+    assert!(why.contains("or externalTrafficPolicy is Local and it has no ready endpoint of it"), "{why}");
+}
