@@ -259,10 +259,22 @@ where
     T: DeserializeOwned + Sound,
     D: Deserializer<'de>,
 {
-    let mut object =
-        T::deserialize(value).map_err(|error| ObjectError::Shape { message: tidy(&error.to_string()) })?;
+    let mut object = T::deserialize(value)
+        .map_err(|error| ObjectError::Shape { message: tidy(&shape(&error.to_string())) })?;
     let parts = object.sound()?.line();
     Ok(Judged { object, parts })
+}
+
+/// What is wrong with a shape, without the text that stood there: it may be a secret, and the message goes into logs and
+/// reports.
+fn shape(message: &str) -> String {
+    let quoted = message.find("string \"").zip(message.rfind("\", expected "));
+    match quoted {
+        Some((begin, end)) if begin < end => {
+            format!("{}a text{}", &message[..begin], &message[end + 1..])
+        }
+        _ => message.to_owned(),
+    }
 }
 
 fn tidy(message: &str) -> String {

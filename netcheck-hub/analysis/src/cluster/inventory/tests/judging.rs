@@ -292,3 +292,19 @@ proptest! {
         prop_assert!(lines[0].contains(named) && lines[0].lines().count() == 1, "{lines:?}");
     }
 }
+
+#[test]
+fn what_stands_in_a_wrong_place_is_not_quoted() {
+    let secret = "password=\\\", expected x";
+    let rows = [
+        format!("{{kind: Pod, metadata: {{name: p}}, spec: {{nodeName: n1, containers: \"{secret}\"}}}}"),
+        format!("{{kind: Pod, metadata: {{name: p, annotations: \"{secret}\"}}}}"),
+        format!("{{kind: Service, metadata: {{name: p}}, spec: {{ports: [{{port: \"{secret}\"}}]}}}}"),
+    ];
+    for item in rows {
+        let lines = with_item(&item).left_out.lines;
+        assert_eq!(lines.len(), 1, "{item}");
+        assert!(lines[0].contains("invalid type: a text, expected"), "{lines:?}");
+        assert!(!lines[0].contains("password"), "{lines:?}");
+    }
+}
