@@ -22,6 +22,7 @@ mod documents;
 mod encoding;
 mod sound;
 mod status;
+mod surrogates;
 #[cfg(test)]
 mod tests;
 mod tree;

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::COMMAND;
+use super::surrogates;
 use super::tree::Tree;
 use super::yaml::{Parsed, yaml};
 
@@ -212,6 +213,7 @@ fn parse(text: &str) -> Parsed {
     if !text.trim_start().starts_with(['{', '[']) {
         return yaml(text);
     }
+    let text = &surrogates::mended(text);
     let parsed = json(text);
     if parsed.1.is_empty() {
         return parsed;

@@ -201,3 +201,14 @@ fn files_of_other_packers_and_halves_of_files_are_reported_in_one_line() {
         assert!(error.contains("make it by `kubectl get") && error.lines().count() == 1, "{error}");
     }
 }
+
+#[test]
+fn half_a_character_costs_nothing() {
+    let mut objects = items(2);
+    objects[0]["metadata"]["annotations"] = json!({"note": "NOTE"});
+    let text = list(&objects).to_string().replace("NOTE", "\\udc80 \\ud83d\\ude00 \\\\ud800");
+    let read = parsed(&text).unwrap();
+    assert_eq!((read.roster(), read.left_out.count), (whole(2), 0), "{:?}", read.left_out);
+    let annotations = read.nodes[0].metadata.annotations.as_ref().unwrap();
+    assert_eq!(annotations["note"], "\u{fffd} \u{1f600} \\ud800");
+}
