@@ -7,6 +7,8 @@ use std::io::Read as _;
 use flate2::read::MultiGzDecoder;
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];
+/// Where the header of a file in an archive of tar says so (POSIX pax, ustar), and what.
+const TAR: (usize, &[u8]) = (257, b"ustar");
 /// How files of other packers begin, which are not read.
 const PACKED: [(&[u8], &str); 5] = [
     (b"PK\x03\x04", "zip"),
@@ -29,7 +31,7 @@ pub enum EncodingError {
         source: std::io::Error,
     },
     /// It is packed by something that is not read.
-    #[error("it is packed by {packer}: unpack it, or use gzip")]
+    #[error("it is packed by {packer}: unpack it, or use gzip alone")]
     Packed {
         /// By what.
         packer: &'static str,
@@ -44,10 +46,12 @@ pub enum EncodingError {
 /// # Errors
 /// See [`EncodingError`].
 pub(super) fn text(bytes: Vec<u8>) -> Result<String, EncodingError> {
-    if let Some(&(_, packer)) = PACKED.iter().find(|(magic, _)| bytes.starts_with(magic)) {
-        return Err(EncodingError::Packed { packer });
-    }
+    refuse_packed(&bytes)?;
     let bytes = if bytes.starts_with(&GZIP) { unpacked(&bytes)? } else { bytes };
+    refuse_packed(&bytes)?;
+    if bytes.starts_with(&GZIP) {
+        return Err(EncodingError::Packed { packer: "gzip more than once" });
+    }
     let units = |bytes: &[u8], unit: fn([u8; 2]) -> u16| -> Vec<u16> {
         bytes.chunks_exact(2).map(|pair| unit([pair[0], pair[1]])).collect()
     };
@@ -66,6 +70,13 @@ pub(super) fn text(bytes: Vec<u8>) -> Result<String, EncodingError> {
             })
         }
     }
+}
+
+fn refuse_packed(bytes: &[u8]) -> Result<(), EncodingError> {
+    let (at, magic) = TAR;
+    let is_tar = bytes.get(at..).is_some_and(|rest| rest.starts_with(magic));
+    let known = PACKED.iter().find(|(magic, _)| bytes.starts_with(magic)).map(|(_, packer)| *packer);
+    known.or(is_tar.then_some("tar")).map_or(Ok(()), |packer| Err(EncodingError::Packed { packer }))
 }
 
 fn unpacked(bytes: &[u8]) -> Result<Vec<u8>, EncodingError> {

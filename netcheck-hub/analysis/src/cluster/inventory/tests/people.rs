@@ -193,6 +193,20 @@ fn files_of_other_packers_and_halves_of_files_are_reported_in_one_line() {
         let error = encoding::text(bytes.to_vec()).unwrap_err().to_string();
         assert!(error.contains(packer) && error.contains("unpack it"), "{error}");
     }
+    let gzip = |bytes: &[u8]| {
+        use std::io::Write as _;
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        packed.write_all(bytes).unwrap();
+        packed.finish().unwrap()
+    };
+    let tar = [&b"inventory.yaml"[..], &[0; 243], b"ustar\x0000", &[0; 247], b"kind: List"].concat();
+    for (bytes, packer) in
+        [(tar.as_slice(), "tar"), (b"PK\x03\x04rest", "zip"), (&gzip(b"a"), "gzip more than once")]
+    {
+        let error = encoding::text(gzip(bytes)).unwrap_err().to_string();
+        assert!(error.contains(&format!("packed by {packer}:")), "{error}");
+    }
+    assert!(encoding::text(tar).unwrap_err().to_string().contains("packed by tar"));
     let (yaml, json) = (yaml_of(&list(&items(3))), list(&items(3)).to_string());
     // kubectl writes the kind of a list behind its items: a half has none.
     let yaml = yaml.replace("kind: List\n", "") + "kind: List\n";
