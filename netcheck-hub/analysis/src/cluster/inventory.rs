@@ -163,6 +163,7 @@ impl Reader {
             "Service" if of("") => self.read(placed, |objects| &mut objects.services),
             "Namespace" if of("") => self.read(placed, |objects| &mut objects.namespaces),
             "EndpointSlice" if of("discovery.k8s.io") => {
+                let placed = if placed.version.ends_with("/v1beta1") { of_beta(placed) } else { placed };
                 self.read(placed, |objects| &mut objects.endpoint_slices);
             }
             "Ingress" if of("networking.k8s.io") => self.read(placed, |objects| &mut objects.ingresses),
@@ -213,6 +214,24 @@ impl Reader {
             self.leave_out(&format!("{at}: left out of it: {parts}"));
         }
     }
+}
+
+/// A slice as clusters before 1.21 have it, as those after would say the same: each endpoint's node was a label of its
+/// topology.
+fn of_beta(mut slice: Placed) -> Placed {
+    let Tree::Map(entries) = &mut slice.tree else { return slice };
+    let endpoints = entries.iter_mut().filter(|(key, _)| key == "endpoints").map(|(_, endpoints)| endpoints);
+    let lists =
+        endpoints.filter_map(|endpoints| if let Tree::List(all) = endpoints { Some(all) } else { None });
+    for endpoint in lists.flatten() {
+        let node =
+            endpoint.get("topology").and_then(|topology| topology.get("kubernetes.io/hostname")).cloned();
+        let known = endpoint.get("nodeName").is_some_and(|name| !name.is_null());
+        if let (Tree::Map(entries), Some(node), false) = (endpoint, node, known) {
+            entries.push(("nodeName".to_owned(), node));
+        }
+    }
+    slice
 }
 
 /// `namespace/name`, as far as an object has them.

@@ -226,3 +226,16 @@ fn half_a_character_costs_nothing() {
     let annotations = read.nodes[0].metadata.annotations.as_ref().unwrap();
     assert_eq!(annotations["note"], "\u{fffd} \u{1f600} \\ud800");
 }
+
+#[test]
+fn slices_of_old_clusters_say_their_nodes() {
+    let mut objects = items(2);
+    let slice = objects.last_mut().unwrap();
+    slice["apiVersion"] = json!("discovery.k8s.io/v1beta1");
+    for endpoint in slice["endpoints"].as_array_mut().unwrap() {
+        let node = endpoint["nodeName"].take();
+        endpoint["topology"] = json!({"kubernetes.io/hostname": node, "topology.kubernetes.io/zone": "a"});
+    }
+    let read = parsed(&list(&objects).to_string()).unwrap();
+    assert_eq!((read.roster(), read.left_out.count), (whole(2), 0), "{:?}", read.left_out);
+}
