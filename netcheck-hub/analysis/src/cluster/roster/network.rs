@@ -40,8 +40,9 @@ pub struct Attachment {
 struct Entry {
     #[serde(default)]
     name: String,
+    /// Empty where a plugin made none.
     #[serde(default)]
-    interface: String,
+    interface: Option<String>,
     #[serde(default)]
     ips: Option<Vec<String>>,
     #[serde(default)]
@@ -57,8 +58,9 @@ pub(super) fn attachments(note: &str, own: &[IpAddr]) -> (Vec<Attachment>, Optio
     if note.len() > NOTE_MAX {
         return (Vec::new(), Some(format!("it is longer than {} KiB", NOTE_MAX >> 10)));
     }
-    let entries: Vec<Entry> = match serde_json::from_str(note) {
-        Ok(entries) => entries,
+    // `null`: of no network.
+    let entries: Vec<Entry> = match serde_json::from_str::<Option<Vec<Entry>>>(note) {
+        Ok(entries) => entries.unwrap_or_default(),
         Err(error) => return (Vec::new(), Some(text::line(&format!("it can't be read: {error}")))),
     };
     let mut networks: Vec<Attachment> = Vec::new();
@@ -88,7 +90,7 @@ pub(super) fn attachments(note: &str, own: &[IpAddr]) -> (Vec<Attachment>, Optio
                 break;
             }
             None => {
-                let interface = text::bounded(&entry.interface, INTERFACE_MAX);
+                let interface = text::bounded(entry.interface.as_deref().unwrap_or_default(), INTERFACE_MAX);
                 networks.push(Attachment { network: entry.name.into(), interface, addresses: Vec::new() });
                 networks.len() - 1
             }

@@ -26,6 +26,9 @@ fn what_multus_writes_is_read() {
     assert_eq!(read(note), (vec!["default/storage net1 10.1.1.2 fd00:1::2 10.1.1.3".to_owned()], None));
     assert_eq!(read(""), (Vec::new(), None));
     assert_eq!(read("[]"), (Vec::new(), None));
+    assert_eq!(read("null"), (Vec::new(), None));
+    let bare = r#"[{"name":"a/b","interface":null,"ips":["10.1.1.2"]}]"#;
+    assert_eq!(read(bare), (vec!["a/b  10.1.1.2".to_owned()], None));
     assert_eq!(read(r#"[{"name":"a/b","ips":null}]"#), (Vec::new(), None));
 }
 
