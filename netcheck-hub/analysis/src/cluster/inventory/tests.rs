@@ -48,6 +48,9 @@ fn nodes_and_pods_that_are_meant_to_be_away() {
     assert_eq!(absent(node("", "Unknown")).0.unwrap(), "node n1 is NotReady (Because)");
     let leaving = "taints: [{key: ToBeDeletedByClusterAutoscaler, effect: NoSchedule}]";
     assert!(absent(node(leaving, "True")).0.unwrap().contains("ToBeDeletedByClusterAutoscaler"));
+    let coming =
+        "taints: [{key: node.cloudprovider.kubernetes.io/uninitialized, value: 'true', effect: NoSchedule}]";
+    assert!(absent(node(coming, "True")).0.unwrap().starts_with("node n1 is not ready for use yet (taint"));
     for key in
         ["DeletionCandidateOfClusterAutoscaler", "ToBeDeletedByClusterAutoscaler", "karpenter.sh/disrupted"]
     {

@@ -12,13 +12,15 @@ const ZONE: &str = "topology.kubernetes.io/zone";
 /// Unix time, seconds: what is less is another number.
 const YEAR_2001: i64 = 1_000_000_000;
 
-/// Taints that say that the node is on its way out. `node.kubernetes.io/unschedulable` only mirrors the cordon.
+/// The cloud's controller has not seen the node yet.
+const UNINITIALIZED: &str = "node.cloudprovider.kubernetes.io/uninitialized";
+/// Taints that say that the node is on its way out, or in. `node.kubernetes.io/unschedulable` only mirrors the cordon.
 const LEAVING: [&str; 9] = [
     "node.kubernetes.io/not-ready",
     "node.kubernetes.io/unreachable",
     "node.kubernetes.io/out-of-service",
     "node.cloudprovider.kubernetes.io/shutdown",
-    "node.cloudprovider.kubernetes.io/uninitialized",
+    UNINITIALIZED,
     "ToBeDeletedByClusterAutoscaler",
     "DeletionCandidateOfClusterAutoscaler",
     "karpenter.sh/disrupted",
@@ -60,7 +62,8 @@ pub fn node(object: &NodeObject) -> Option<(String, Node)> {
         // The autoscaler writes down when it began (unix time, seconds).
         let reported = taint.value.as_deref().and_then(|value| value.parse::<i64>().ok());
         since = Some(reported.filter(|&seconds| seconds > YEAR_2001).unwrap_or(0));
-        Some(format!("node {name} is leaving (taint {})", taint.key))
+        let doing = if taint.key == UNINITIALIZED { "not ready for use yet" } else { "leaving" };
+        Some(format!("node {name} is {doing} (taint {})", taint.key))
     } else {
         // While it still serves, its paths are reachable and shown so; when it no longer does, that is no alarm.
         cordoned.then(|| format!("node {name} is cordoned"))
