@@ -83,6 +83,8 @@ impl Catalog {
             build.notes.names_of(service);
             if meant(&service) {
                 build.service(service, &question);
+            } else {
+                build.notes.leads_nowhere(service);
             }
         }
         let Build { probes, ports, notes, .. } = build;

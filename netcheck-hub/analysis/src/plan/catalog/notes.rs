@@ -15,6 +15,7 @@ pub(super) struct Notes {
     unjudged_ports: BTreeSet<String>,
     headless_without_ports: BTreeSet<String>,
     headless_without_endpoints: BTreeSet<String>,
+    leading_nowhere: BTreeSet<String>,
     networks_wrong: BTreeSet<String>,
     unattached: BTreeSet<String>,
 }
@@ -41,6 +42,13 @@ impl Notes {
             self.headless_without_ports.insert(service.full_name());
         } else if service.selects && service.ready_backends().next().is_none() {
             self.headless_without_endpoints.insert(service.full_name());
+        }
+    }
+
+    /// Notes a service of which nobody says who is behind it.
+    pub(super) fn leads_nowhere(&mut self, service: &Service) {
+        if !service.name_only {
+            self.leading_nowhere.insert(service.full_name());
         }
     }
 
@@ -95,6 +103,11 @@ impl Notes {
                 &self.headless_without_ports,
                 "headless service",
                 "without ports: there is nothing to connect to",
+            ),
+            (
+                &self.leading_nowhere,
+                "service",
+                "with neither a selector nor an endpoint address not probed: nobody says who is behind",
             ),
             (&self.unjudged_ports, "UDP or SCTP port", "of services not probed: silence there says nothing"),
             (

@@ -157,3 +157,17 @@ fn a_load_balancer_need_not_answer_whom_its_source_ranges_leave_out() {
     assert_eq!(silent, ["".to_owned(), "6".to_owned(), "46e".to_owned()]);
     assert!(why.contains("or externalTrafficPolicy is Local and it has no ready endpoint of it"), "{why}");
 }
+
+#[test]
+fn a_service_of_which_nobody_says_who_is_behind_is_noted() {
+    let manual = "- kind: Service\n  metadata: {name: manual, namespace: shop}\n  \
+                  spec: {clusterIP: 10.96.0.9, ports: [{port: 5432}]}\n";
+    let noted = catalog(manual);
+    let line = "1 service with neither a selector nor an endpoint address not probed: nobody says who is behind (shop/manual)";
+    assert_eq!(*noted.left_out, [line.to_owned()]);
+    let slice = "- kind: EndpointSlice\n  metadata: {name: m-1, namespace: shop, labels: {kubernetes.io/service-name: manual}}\n  \
+                 addressType: IPv4\n  ports: [{port: 5432}]\n  endpoints: [{addresses: [192.0.2.7]}]\n";
+    let led = catalog(&format!("{manual}{slice}"));
+    assert_eq!(from(&led, "n3"), ["tcp service/shop/manual:5432 10.96.0.9:5432"]);
+    assert!(led.left_out.is_empty());
+}
