@@ -81,6 +81,7 @@ fn explain_pattern(
     scatter(&mut chosen, left);
     fold::by_who_answered(&mut chosen, facts, &tallies);
     fold::into_silent_pods(&mut chosen, &index);
+    fold::at_both_hooks(&mut chosen, facts, &index);
     fold::by_who_sent_too_short(&mut chosen, facts, &index);
     fold::into_shared_reports(&mut chosen, facts, &index);
     let describe = Describe { facts, index: &index, tallies: &tallies };

@@ -232,6 +232,12 @@ impl Item {
         starts && self.node == 0 && self.zones.1 == 0
     }
 
+    /// It is for a service.
+    #[must_use]
+    pub const fn is_of_service(&self) -> bool {
+        self.service != 0
+    }
+
     /// What scopes distinguish.
     #[must_use]
     pub const fn packets(&self) -> Packets {

@@ -131,6 +131,29 @@ pub(super) fn by_who_sent_too_short(chosen: &mut Vec<Chosen>, facts: &[Fact], in
     join(chosen, &of_others);
 }
 
+/// What a node sends and what its pods send meets its rules at different hooks. Where both lose what is for the same services
+/// there, for the same reason, whoever made those rules is one cause.
+pub(super) fn at_both_hooks(chosen: &mut Vec<Chosen>, facts: &[Fact], index: &Index) {
+    let services: Vec<Option<Denied>> = chosen.iter().map(|one| one.denied_services(facts, index)).collect();
+    let with = |at: usize| {
+        let (node, from_pods, reason, targets) =
+            services[at].as_ref().filter(|(_, from_pods, ..)| *from_pods)?;
+        services.iter().position(|other| {
+            other.as_ref().is_some_and(|(at_node, of_pods, why, theirs)| {
+                let shared = theirs.intersection(targets).count();
+                let same = (at_node, why) == (node, reason) && !of_pods;
+                same && from_pods != of_pods && shared * 2 >= theirs.len().max(targets.len())
+            })
+        })
+    };
+    let folds: Vec<(usize, usize)> = (0..chosen.len()).filter_map(|at| Some((at, with(at)?))).collect();
+    join(chosen, &folds);
+}
+
+/// A node's place at which nothing dies but what it or its pods send to services: the node, whether pods sent it, the reason, and
+/// which services.
+type Denied = (Symbol, bool, String, BTreeSet<Symbol>);
+
 /// Gives what each first one explains to the second, and takes it away. One that is taken away takes nothing itself: what it was
 /// to take goes where it went.
 fn join(chosen: &mut Vec<Chosen>, folds: &[(usize, usize)]) {
@@ -155,6 +178,26 @@ impl Chosen {
         items.filter_map(|item| report(location(facts, item)?, item)).collect()
     }
 
+    fn denied_services(&self, facts: &[Fact], index: &Index) -> Option<Denied> {
+        let Suspect::Place(place) = self.cause.suspect else { return None };
+        let node = index.places[place].node;
+        let items = || self.bad.iter().map(|&number| &index.items[number]);
+        let first = items().next()?;
+        let at = location(facts, first)?;
+        let hook = match first.from_pod {
+            true => matches!(at.stage, Stage::NetfilterPrerouting | Stage::NetfilterForward),
+            false => at.stage == Stage::NetfilterOutput,
+        };
+        let own = |item: &Item| {
+            item.source == node
+                && item.from_pod == first.from_pod
+                && item.request == Some(true)
+                && item.is_of_service()
+        };
+        let all = hook && items().all(own);
+        all.then(|| (node, first.from_pod, at.reason.clone(), items().map(|item| item.target).collect()))
+    }
+
     /// The node that sent all of it with a time to live that ended where it was to go.
     fn short_sender(&self, facts: &[Fact], index: &Index) -> Option<Symbol> {
         if !matches!(self.cause.suspect, Suspect::Place(_)) {
@@ -166,7 +209,9 @@ impl Chosen {
                 true => (item.source, item.node),
                 false => (item.node, item.source),
             };
-            (place::spent(at) && from != to && index.name(to) == at.node).then_some(from)
+            // A service's probes go to several nodes, of which each is one of its own.
+            let arrived = index.name(to) == at.node || (to == 0 && index.name(from) != at.node);
+            (place::spent(at) && from != 0 && from != to && arrived).then_some(from)
         };
         let mut items = self.bad.iter().map(|&number| &index.items[number]);
         let first = items.next().and_then(sender)?;
@@ -178,13 +223,17 @@ impl Chosen {
         let items = || self.bad.iter().map(|&number| &index.items[number]);
         let located: Vec<(&Item, &Location)> =
             items().filter_map(|item| Some((item, location(facts, item)?))).collect();
-        let pod = &located.first()?.1.pod;
-        let its = |at: &Location| {
-            matches!(at.stage, Stage::Socket | Stage::Application) && !pod.is_empty() && at.pod == *pod
-        };
-        let all = located.iter().all(|(_, at)| its(at)) && located.len() * 2 >= self.bad.len();
-        let symbol = located.iter().map(|(item, _)| item.pod).find(|&symbol| index.name(symbol) == pod);
-        symbol.filter(|_| all)
+        let answered =
+            |at: &Location| matches!(at.stage, Stage::Socket | Stage::Application) && !at.pod.is_empty();
+        let (_, first) = located.iter().find(|(_, at)| answered(at))?;
+        let its = |at: &Location| answered(at) && at.pod == first.pod;
+        // Of some it is only known that they came as far as its node.
+        let behind = |at: &Location| place::last_seen(at) && at.node == first.node;
+        let all = located.iter().all(|(_, at)| its(at) || behind(at));
+        let most = located.iter().filter(|(_, at)| its(at)).count() * 4 >= located.len() * 3;
+        let known = located.len() * 2 >= self.bad.len();
+        let symbol = located.iter().map(|(item, _)| item.pod).find(|&symbol| index.name(symbol) == first.pod);
+        symbol.filter(|_| all && most && known)
     }
 
     /// The one pod that nothing of this reaches: as itself, as a backend, or behind the hook of its node that saw it last.

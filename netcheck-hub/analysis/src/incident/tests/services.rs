@@ -119,6 +119,28 @@ fn a_server_that_reads_nothing_is_to_blame_and_not_the_pods_of_its_node() {
 }
 
 #[test]
+fn services_that_a_node_and_its_pods_are_denied_are_one_cause() {
+    let world = || World::plain(&SIX).with_vantages();
+    let services = |fact: &Fact| {
+        let kind = fact.path.probe.target.kind;
+        *fact.source == *"n3" && matches!(kind, TargetKind::Service | TargetKind::DnsServer)
+    };
+    let denied = |fact: &Fact| {
+        let pod = fact.path.vantage == Vantage::Pod;
+        let stage = if pod { Stage::NetfilterForward } else { Stage::NetfilterOutput };
+        died("n3", Direction::Request, stage, "NETFILTER_DROP", "nft_do_chain")
+    };
+    let one = world().breaks(services, denied).explain();
+    assert_eq!(one.len(), 1, "{:?}", kinds(&one));
+    // What pods are denied besides is another rule's doing.
+    let icmp = |fact: &Fact| {
+        *fact.source == *"n3" && fact.path.vantage == Vantage::Pod && fact.path.probe.kind == ProbeKind::Icmp
+    };
+    let two = world().breaks(services, denied).breaks(icmp, denied).explain();
+    assert_eq!(two.len(), 2, "{:?}", kinds(&two));
+}
+
+#[test]
 fn a_policy_of_ipsec_is_no_answer_of_a_service() {
     let at = |reason| died("n2", Direction::Request, Stage::Socket, reason, "tcp_v4_rcv").at.unwrap();
     assert!(place::answered(&at("NO_SOCKET"), TargetKind::Service));
