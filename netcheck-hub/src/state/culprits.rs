@@ -30,7 +30,7 @@ const PATHS: usize = 64;
 /// Newest losses of one path that are looked at.
 const LOSSES: usize = 4;
 /// Cases of one incident that are asked about, those with most losses first.
-const PLACES: usize = 6;
+const PLACES: usize = 12;
 /// A question that is not answered by then is forgotten.
 const ANSWER_NS: i64 = 12 * SECOND_NS;
 /// How long a culprit is taken for the one.
@@ -267,8 +267,9 @@ impl State {
         }
         let mut places: Vec<(Place, Case)> = places.into_iter().collect();
         places.sort_by_key(|(_, case)| {
-            let observed = case.wire.location.as_ref().map(v1::LossLocation::certainty);
-            (observed != Some(v1::Certainty::Observed), std::cmp::Reverse(case.losses))
+            // Who is asked besides is asked for what was observed elsewhere.
+            let inferred = case.wire.location.as_ref().map(v1::LossLocation::certainty);
+            (inferred == Some(v1::Certainty::Inferred), std::cmp::Reverse(case.losses))
         });
         places.truncate(PLACES);
         places

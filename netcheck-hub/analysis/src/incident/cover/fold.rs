@@ -122,6 +122,8 @@ pub(super) fn by_who_sent_too_short(chosen: &mut Vec<Chosen>, facts: &[Fact], in
         let family = families.first().copied().filter(|_| families.len() == 1);
         let scope = Scope { family, ..Scope::default() };
         chosen[whole].cause = Cause { suspect: Suspect::Node(sender, Side::Out), scope };
+        // What goes to the nodes themselves arrives.
+        chosen[whole].partial = true;
     }
     // All of it is the sender's own.
     for &(at, whole) in &of_others {
