@@ -138,8 +138,8 @@ fn a_load_balancer_need_not_answer_whom_its_source_ranges_leave_out() {
                 .map(|(_, family)| *family)
                 .collect()
         };
-        let whys = catalog.probes.iter().filter_map(|probe| probe.target.absent.clone());
-        let why = whys.filter(|why| why.contains("service shop/web")).last().unwrap_or_default();
+        let mut whys = catalog.probes.iter().filter_map(|probe| probe.target.absent.clone());
+        let why = whys.rfind(|why| why.contains("service shop/web")).unwrap_or_default();
         (["n1", "n2", "n3"].map(silent), why)
     };
     let all = ["", "", ""].map(ToOwned::to_owned);
