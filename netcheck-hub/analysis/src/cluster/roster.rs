@@ -23,7 +23,6 @@ pub use build::Objects;
 pub use left_out::LeftOut;
 pub use network::Attachment;
 pub use owners::Contested;
-pub use ranges::SourceRange;
 pub use service::{Backend, Service, ServicePort, Transport};
 
 /// A snapshot of the cluster. Keys are names; pods and services go by `namespace/name`.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{Service as ServiceObject, ServiceSpec};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use netcheck_common::domain::Family;
@@ -11,7 +12,7 @@ use netcheck_proto::text;
 use super::ProbeAnnotation;
 use super::build::{is_vantage, label, namespaced, probe_annotation};
 use super::http::HttpWishes;
-use super::ranges::{self, SourceRange};
+use super::ranges;
 
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
@@ -29,7 +30,7 @@ pub struct Service {
     /// The same, where only a name is known.
     pub load_balancer_names: Vec<String>,
     /// Who may come to these (`loadBalancerSourceRanges`); everybody where there are none.
-    pub sources: Vec<SourceRange>,
+    pub sources: Vec<IpNet>,
     /// Addresses that somebody leads to its nodes (`externalIPs`).
     pub external_addresses: Vec<IpAddr>,
     /// It has no address of its own: clients are given its backends'.
@@ -124,7 +125,7 @@ impl Service {
     #[must_use]
     pub fn lets_in(&self, mut addresses: impl Iterator<Item = IpAddr>) -> bool {
         self.sources.is_empty()
-            || addresses.all(|address| self.sources.iter().any(|range| range.contains(address)))
+            || addresses.all(|address| self.sources.iter().any(|range| range.contains(&address)))
     }
 
     /// Brings backends into their order, each once: while slices are rewritten, and where somebody mirrors endpoints, one

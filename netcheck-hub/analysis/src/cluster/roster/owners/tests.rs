@@ -187,9 +187,9 @@ fn a_virtual_kubelet_leaves_its_address_to_a_pod() {
     let fargate = "eks.amazonaws.com/compute-type: fargate";
     let led = roster(&[
         node("n1", &["10.0.0.1"]),
-        node_in("aci", "10.244.1.2", "True", VIRTUAL),
+        node_in("virtual-1", "10.244.1.2", "True", VIRTUAL),
         pod("connector", "n1", "10.244.1.2", ""),
-        pod("batch", "aci", "10.241.0.4", ""),
+        pod("batch", "virtual-1", "10.241.0.4", ""),
         node_in("far", "10.0.9.7", "True", fargate),
         pod("dns", "far", "10.0.9.7", ""),
         node_in("other", "10.0.9.8", "True", VIRTUAL),
