@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::io::{IsTerminal as _, stdout};
+use std::{fs, thread};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use super::{
@@ -124,8 +125,22 @@ fn unit(_: &mut Shared) -> Result<()> {
 fn lab(_: &mut Shared) -> Result<()> {
     cluster::build_beside_tests()?;
     let tests = OF_LAB.map(|name| format!("--test {name}")).join(" ");
-    // One that fails keeps no other from running.
-    cargo(&format!("test {HOST} {tests} --no-fail-fast -- --test-threads=1"))
+    cargo(&format!("test {HOST} {tests} --no-run"))?;
+    // One that fails keeps no other from running. Those of the lab itself have no agents that measure anything: they run beside
+    // the others, and are shown behind them.
+    let run = |tests: &str| format!("test {HOST} {tests} --no-fail-fast -- --test-threads=1");
+    let log = tools::target_dir().join("lab-tests.log");
+    let _ = fs::remove_file(&log);
+    let mut of_lab = tools::cargo();
+    of_lab.args(run("--test lab").split_whitespace());
+    let (others, of_lab) = thread::scope(|scope| {
+        let beside = scope.spawn(|| tools::run_logged(&mut of_lab, &log));
+        let others = cargo(&run("--test e2e --test install"));
+        let of_lab = beside.join().unwrap_or_else(|_panic| bail!("the lab's own tests could not be run"));
+        (others, of_lab)
+    });
+    print!("\n{}", fs::read_to_string(&log).unwrap_or_default());
+    others.and(of_lab)
 }
 
 /// The names of all integration tests of the workspace.

@@ -62,6 +62,8 @@ pub struct Item {
     pub wire: Option<(Symbol, Symbol)>,
     /// It is in a routing loop: on its way to this node, and where it died of that.
     pub looped: Option<(Symbol, Symbol)>,
+    /// The same as a third node alone says: it counts where others show that loop.
+    pub strayed: Option<(Symbol, Symbol)>,
     /// A kernel reported the drop, and the reason is the place's own.
     pub observed: bool,
     /// A server was reached, and answered otherwise than expected: nobody else is to blame.

@@ -99,24 +99,32 @@ pub(super) fn no_route(at: &Location) -> bool {
 }
 
 /// It is in a routing loop: it came back to the node that had sent it, or its time to live ran out where it had no
-/// business, or where it began. Neither is a loop: a time to live that ends at the node it was sent to, for somebody set it
+/// business, or where it began, as the kernel of one of its ends or of its own node reported. Neither is a loop: a time to live that ends at the node it was sent to, for somebody set it
 /// too low on the way; and another node's packet that bears an address of this node, for one of them has the other's.
 pub(super) fn looped(at: &Location, sender: &str, receiver: &str) -> bool {
     match DropReason::of(&at.reason) {
         DropReason::RoutingLoop => true,
         DropReason::LocalSource => own_source(at) && at.node == sender,
-        DropReason::BadHeader if at.node == sender => spent(at) && at.role != InterfaceRole::PodVeth,
-        DropReason::BadHeader => spent(at) && at.node != receiver,
+        DropReason::BadHeader => at.certainty == Certainty::Observed && strayed(at, sender, receiver),
         _ => false,
     }
+}
+
+/// Its time to live ran out where it had no business, or where it began.
+pub(super) fn strayed(at: &Location, sender: &str, receiver: &str) -> bool {
+    let there = if at.node == sender { at.role != InterfaceRole::PodVeth } else { at.node != receiver };
+    passed_on_no_further(at) && there
 }
 
 /// A kernel reported that it passed it on no further: its time to live had ended (ip_forward in net/ipv4/ip_forward.c,
 /// ip6_forward in net/ipv6/ip6_output.c).
 pub(super) fn spent(at: &Location) -> bool {
-    at.certainty == Certainty::Observed
-        && DropReason::of(&at.reason) == DropReason::BadHeader
-        && matches!(at.function.as_str(), "ip_forward" | "ip6_forward")
+    at.certainty == Certainty::Observed && passed_on_no_further(at)
+}
+
+fn passed_on_no_further(at: &Location) -> bool {
+    let forward = matches!(at.function.as_str(), "ip_forward" | "ip6_forward");
+    forward && DropReason::of(&at.reason) == DropReason::BadHeader
 }
 
 /// It came from elsewhere with an address of this very node.

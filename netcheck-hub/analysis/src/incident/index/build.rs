@@ -78,8 +78,12 @@ impl Build {
         let answered =
             symptom.outcome == Some(Outcome::HttpError) && at.is_none_or(|at| at.stage == Stage::Application);
         let request = at.and_then(of_request).filter(|_| !answered);
-        let looped =
-            at.zip(request).and_then(|(at, request)| self.looped((&*fact.source, node), at, request));
+        let ends = (&*fact.source, node);
+        let in_loop = |build: &mut Self, is: fn(&Location, &str, &str) -> bool| {
+            at.zip(request).and_then(|(at, request)| build.in_loop(ends, at, request, is))
+        };
+        let looped = in_loop(self, place::looped);
+        let strayed = in_loop(self, place::strayed).filter(|_| looped.is_none());
         let here = at.filter(|at| blames(at, fact, node));
         let sure = |at: &&Location| at.certainty == Certainty::Observed && at.reason != "EHOSTUNREACH";
         let item = Item {
@@ -112,6 +116,7 @@ impl Build {
                 .filter(|at| at.stage == Stage::Wire)
                 .map(|at| (self.symbol('n', &at.node), self.symbol('n', &at.next_node))),
             looped,
+            strayed,
             observed: here.as_ref().is_some_and(sure),
             answered,
             request,
@@ -123,15 +128,16 @@ impl Build {
     }
 
     /// Whom a packet that goes around was for, and where it was: between these ends.
-    fn looped(
+    fn in_loop(
         &mut self,
         (source, node): (&str, &str),
         at: &Location,
         request: bool,
+        is: fn(&Location, &str, &str) -> bool,
     ) -> Option<(Symbol, Symbol)> {
         let (sender, receiver) = if request { (source, node) } else { (node, source) };
         let to = self.symbol('n', receiver);
-        (to != 0 && place::looped(at, sender, receiver)).then(|| (to, self.symbol('n', &at.node)))
+        (to != 0 && is(at, sender, receiver)).then(|| (to, self.symbol('n', &at.node)))
     }
 }
 

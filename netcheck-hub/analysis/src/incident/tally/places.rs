@@ -152,6 +152,7 @@ impl Tallies<'_> {
         let candidate = |(to, (mut covers, nodes)): (Symbol, (Vec<usize>, HashSet<Symbol>))| {
             let victims = Victims::of(index, &covers);
             let in_circle = |item: &Item| match item.place {
+                _ if item.strayed.is_some_and(|(of, at)| of == to && nodes.contains(&at)) => true,
                 None => victims.akin(item),
                 Some(last) => item.last_seen && nodes.contains(&index.places[last].node),
             };

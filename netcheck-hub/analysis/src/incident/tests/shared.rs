@@ -180,6 +180,17 @@ fn what_comes_round_is_one_cause_wherever_it_died() {
     assert_eq!(causes[0].certainty, Certainty::Observed);
     let begin = "packets on their way to n3 go round in a circle, seen on n1, n2: ";
     assert!(causes[0].headline.starts_with(begin), "{}", causes[0].headline);
+    // What a third node alone says of a reply is of that loop, too.
+    let replies = |fact: &Fact| *fact.source == *"n3" && to(fact) == "n2" && !bare(fact) && !service(fact);
+    let reply = |_: &Fact| {
+        let mut symptom = died("n1", Direction::Reply, Stage::Routing, "IP_INHDR", "ip_forward");
+        symptom.at.as_mut().unwrap().certainty = Certainty::Inferred;
+        symptom
+    };
+    let also = round(World::plain(&SIX), "n1", "n2", "n3").breaks(replies, reply).explain();
+    assert_eq!(also.len(), 1, "{:?}", kinds(&also));
+    let alone = World::plain(&SIX).breaks(replies, reply).explain();
+    assert!(alone.iter().all(|cause| !cause.key.starts_with("loop/")), "{:?}", kinds(&alone));
     // A host's own packets are not those of its pods.
     let hosts = |fact: &Fact| *fact.source == *"n1" && to(fact) == "n3" && bare(fact);
     let symptom = |_: &Fact| died("n2", Direction::Request, Stage::Routing, "IP_INHDR", "ip_forward");
