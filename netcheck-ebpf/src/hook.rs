@@ -184,9 +184,11 @@ pub(crate) fn own_flow(packet: &Packet) -> Option<(&'static FlowValue, bool)> {
 pub(crate) fn translated_flow(packet: &Packet, socket_port: u16) -> Option<(&'static FlowValue, bool)> {
     if socket_port != 0 && has_port(&PORTS, socket_port) {
         let source = maps::address_flags(&packet.source);
-        if socket_port != packet.source_port || source & address_flags::LOCAL == 0 {
-            // A pod's own socket may have the same port, and its packets still belong to it on a bridge.
-            if source & address_flags::LOCAL_POD != 0 {
+        let nobodys = source == 0;
+        if socket_port != packet.source_port || nobodys {
+            // What bears a pod's or another node's address is theirs, whose sockets may have the same port: their packets still
+            // belong to these on a bridge, and where several nodes share a kernel.
+            if source & address_flags::LOCAL_HOST == 0 && !nobodys {
                 return None;
             }
             let key = FlowKey { port: socket_port, protocol: packet.protocol, version: packet.version };

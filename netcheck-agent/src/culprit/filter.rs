@@ -78,7 +78,7 @@ fn strays(case: &v1::CulpritCase) -> bool {
     at_socket || [UNTRANSLATED, READDRESSED, NO_ENDPOINT].contains(&at.reason.as_str())
 }
 
-/// What makes a backend's address of a service's is meant to.
+/// It translates a service's address to a backend's, as it is meant to.
 fn is_services(one: &Ended) -> bool {
     let comment = one.rule.as_ref().map(|rule| rule.comment.as_str()).unwrap_or_default();
     owner(&one.table, &one.chain, comment).is_some_and(|owner| owner.name == "kube-proxy")

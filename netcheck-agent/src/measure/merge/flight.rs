@@ -35,7 +35,7 @@ pub(crate) struct Flight {
     /// Number of the window that it counts in, if in any.
     pub(crate) window: Option<u64>,
     pub(crate) ended: Option<Ending>,
-    /// Its own turn was late or slow: if it is not answered, nothing follows from that.
+    /// The engine's loop was late or slow when it was sent: if it is not answered, nothing follows from that.
     pub(crate) unreliable: bool,
     pub(crate) drops: Vec<DropSeen>,
     pub(crate) reflected: Option<Reflected>,

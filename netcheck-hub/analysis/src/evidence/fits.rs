@@ -32,7 +32,7 @@ pub struct Way<'a> {
     pub source: &'a str,
     /// `namespace/name` of the pod that it was sent from; none where it was sent from the node itself.
     pub source_pod: Option<&'a str>,
-    /// What it was, in the end.
+    /// The probe as it was last sent.
     pub probe: &'a Probe,
     /// Whose the addresses are.
     pub roster: &'a Roster,

@@ -100,7 +100,7 @@ impl Lost {
         if probe.address.is_unspecified() { self.sample.resolved_address } else { Some(probe.address) }
     }
 
-    /// What it was, in the end: to the address that the server's name had, or over TCP after an answer that was
+    /// The probe as it was last sent: to the address that the server's name had, or over TCP after an answer that was
     /// truncated.
     #[must_use]
     pub fn in_the_end<'a>(&self, probe: &'a Probe) -> Cow<'a, Probe> {

@@ -62,9 +62,9 @@ pub enum Suspect {
     TunnelEnd(Symbol),
     /// A node.
     Node(Symbol, Side),
-    /// The wire at a node: what is bare on it.
+    /// The wire at a node: packets that are not encapsulated there.
     Cable(Symbol),
-    /// What goes to this node comes round.
+    /// Packets to this node are in a routing loop.
     Loop(Symbol),
     /// All paths.
     Everywhere,

@@ -48,7 +48,7 @@ pub struct Item {
     pub on_wire: Option<Family>,
     /// Which of the places, where it is known.
     pub place: Option<usize>,
-    /// The place is only the last one that saw it: what is behind it on that node may be the same as another's.
+    /// The place is only the last one that saw it: the true one may be behind it, and the same as another path's.
     pub last_seen: bool,
     /// Its place is the output hook of its own node, where the address of a service is translated.
     pub untranslatable: bool,

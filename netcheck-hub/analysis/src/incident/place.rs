@@ -48,7 +48,7 @@ pub(super) const fn on_interface(at: &Location) -> bool {
     }
 }
 
-/// Whose a stage is: what drops there is one thing for a whole node, or one for each interface.
+/// Whether what drops at a stage is one thing for a whole node, or one for each interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Extent {
     /// One set of rules, or one routing table, for all interfaces.

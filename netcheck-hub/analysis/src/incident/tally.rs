@@ -59,7 +59,7 @@ pub struct Tallies<'a> {
     directed: BTreeMap<Cause, (usize, usize)>,
     /// By place: the bad items that a kernel reported there, ascending.
     died: Vec<Vec<usize>>,
-    /// By node: the other nodes that paths with nothing around them lead to or from.
+    /// By node: the other nodes that paths lead to or from which cross no tunnel.
     neighbours: HashMap<Symbol, HashSet<Symbol>>,
     /// By pod: bad items that go to it as such, and that no kernel reported.
     direct: HashMap<Symbol, Vec<usize>>,

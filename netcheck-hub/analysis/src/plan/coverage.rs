@@ -60,7 +60,7 @@ impl Coverage {
         self.oldest_ns = self.oldest_ns.into_iter().chain(oldest_ns).min();
     }
 
-    /// How many of the paths that are not in turn were that when they were probed last.
+    /// How many of the paths that are not in turn had this verdict when they were probed last.
     #[must_use]
     pub fn inactive(&self, verdict: Verdict) -> u64 {
         self.verdicts[verdict as usize]

@@ -55,7 +55,7 @@ pub struct PlanResult {
     pub news: Option<Arc<Plan>>,
     /// Paths that leave the plan because their turn is over, and their places in the catalog.
     pub over: Vec<(PathId, u32)>,
-    /// Where the paths of the node's memory were in its catalog.
+    /// Where the paths whose last verdicts are kept were in the node's catalog.
     pub moved: Option<Places>,
 }
 

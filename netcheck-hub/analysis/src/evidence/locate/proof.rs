@@ -1,4 +1,4 @@
-//! Who bears out what is said: a place counts as observed only where the agent of the node that is blamed says so itself.
+//! Whose own report confirms a location: it counts as observed only where the agent of the node that is blamed says so itself.
 //!
 //! An agent that lies, or a pod that makes one believe what is not so, can say anything of its own probes. Of another
 //! node it proves nothing.

@@ -220,7 +220,7 @@ impl Chosen {
         items.all(|item| sender(item) == Some(first)).then_some(first)
     }
 
-    /// The pod that all that is known of its losses says had them, or answered them.
+    /// The one pod at which all located losses of this cause died, or which answered them.
     fn answering_pod(&self, facts: &[Fact], index: &Index) -> Option<Symbol> {
         let items = || self.bad.iter().map(|&number| &index.items[number]);
         let located: Vec<(&Item, &Location)> =
