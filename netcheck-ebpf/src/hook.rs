@@ -184,7 +184,9 @@ pub(crate) fn own_flow(packet: &Packet) -> Option<(&'static FlowValue, bool)> {
 pub(crate) fn translated_flow(packet: &Packet, socket_port: u16) -> Option<(&'static FlowValue, bool)> {
     if socket_port != 0 && has_port(&PORTS, socket_port) {
         let source = maps::address_flags(&packet.source);
-        let nobodys = source == 0;
+        // What comes in for a socket of this node has been given to it already where its drop is reported.
+        let comes_in = maps::address_flags(&packet.destination) & address_flags::LOCAL_HOST != 0;
+        let nobodys = source == 0 && !comes_in;
         if socket_port != packet.source_port || nobodys {
             // What bears a pod's or another node's address is theirs, whose sockets may have the same port: their packets still
             // belong to these on a bridge, and where several nodes share a kernel.
