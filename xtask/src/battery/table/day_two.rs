@@ -133,7 +133,7 @@ pub(super) const ROWS: &[Row] = &[
     on("n2", BANDWIDTH, ICMP, &[at("n2", "reply", "qdisc", "QDISC_")]).opens("place n2 qdisc").by("queue n2 tbf bwp0c9f2a1b"),
     on("dns-n4", STOPPED, DNS, &[at("n4", "request", "application|socket", "")]).opens("dns_server").by("socket|process n4 53"),
     // Nobody on the way drops them: who asked does not take them, or n4 lets them pass untranslated.
-    v4(on("dns-n4", OTHER_ADDRESS, DNS, &[at("n4", "reply", "", ""), at("", "reply", "socket|netfilter_input|application", "")])).opens("dns_server|target|place IPv4?").by("n4 10.244.4.50"),
+    v4(on("dns-n4", OTHER_ADDRESS, DNS, &[at("n4", "reply", "", ""), at("", "reply", "socket|netfilter_input|application", "")])).opens("dns_server|target|place DNS? IPv4?").by("n4 10.244.4.50"),
     v4(on("n2", STALE_VETH, POD, &[at("n2", "request", "neighbour|send|egress|qdisc", "")])).opens("place|target|backend n2|web-n2 IPv4?").by("n2 vethc0ffee12"),
     // Filters.
     on("n2", FIREWALLD, POD, &[at("n2", "", "netfilter_forward", ""), at("n2", "", "neighbour|send", "")]).opens("place n2 netfilter_forward").by("rule n2 firewalld"),

@@ -9,7 +9,7 @@ use netcheck_common::domain::Family;
 use super::Chosen;
 use crate::incident::cause::{Cause, Scope, Side, Suspect, Symbol};
 use crate::incident::index::{Index, Item};
-use crate::incident::tally::{Tallies, Tally};
+use crate::incident::tally::Tallies;
 use crate::incident::{Fact, place};
 use crate::model::location::{Certainty, Direction, Location, Stage};
 
@@ -96,12 +96,19 @@ pub(super) fn by_who_answered(chosen: &mut [Chosen], facts: &[Fact], tallies: &T
                 | Suspect::Everywhere
         );
         if let Some(pod) = one.answering_pod(facts, tallies.index).filter(|_| crossed) {
-            one.cause.suspect = Suspect::Backend(pod);
-            // What is known of it may all be of the kind that fails.
-            let whole = Cause { scope: Scope::default(), ..one.cause };
-            if tallies.get(&whole).is_some_and(Tally::full) {
-                one.cause = whole;
-            }
+            let suspect = Suspect::Backend(pod);
+            // What is known of it may all be of the kind that fails, or of one family of it alone.
+            let families: BTreeSet<Family> =
+                one.bad.iter().map(|&at| tallies.index.items[at].family).collect();
+            let family = families.first().copied().filter(|_| families.len() == 1);
+            let scope = one.cause.scope;
+            let scopes =
+                [Scope::default(), Scope { family, ..Scope::default() }, scope, Scope { family, ..scope }];
+            let causes = scopes.map(|scope| Cause { suspect, scope });
+            let fewest = causes.iter().min_by_key(|cause| {
+                (tallies.get(cause).map_or(usize::MAX, |tally| tally.good), cause.scope.rank())
+            });
+            one.cause = fewest.copied().unwrap_or(Cause { suspect, scope });
         }
     }
 }
