@@ -57,9 +57,28 @@ pub(super) fn into_shared_reports(chosen: &mut Vec<Chosen>, facts: &[Fact], inde
         let rank = |&other: &usize| (chosen[other].bad.len(), Reverse(other));
         (0..chosen.len()).filter(takes).max_by_key(rank).filter(|_| known && !own_place)
     };
-    let folds: Vec<(usize, usize)> = (0..chosen.len()).filter_map(|at| Some((at, larger(at)?))).collect();
+    // What waited for such a neighbour in vain may not have been reported yet: then its own node saw it last.
+    let waiting = |at: usize| {
+        let own = chosen[at].unseen_on(facts, index)?;
+        let takes = |&other: &usize| {
+            let ranks = (chosen[other].bad.len(), Reverse(other)) > (chosen[at].bad.len(), Reverse(at));
+            let neighbours = || reports[other].iter().filter_map(|(of, towards)| Some((of, (*towards)?)));
+            let waits = |(node, family, to): &Unseen| {
+                neighbours().any(|(of, (its_family, its_to))| {
+                    of.split('/').next() == Some(node) && its_family == *family && (*to == 0 || its_to == *to)
+                })
+            };
+            ranks && own.iter().all(waits)
+        };
+        (0..chosen.len()).filter(takes).max_by_key(|&other| (chosen[other].bad.len(), Reverse(other)))
+    };
+    let whole = |at: usize| larger(at).or_else(|| waiting(at));
+    let folds: Vec<(usize, usize)> = (0..chosen.len()).filter_map(|at| Some((at, whole(at)?))).collect();
     join(chosen, &folds);
 }
+
+/// A request that its own node saw last: that node, the family, and where it was to go, where that is known.
+type Unseen = (String, Family, Symbol);
 
 /// Of a cause's reports at least one in so many is the other's, too.
 const SHARE: usize = 5;
@@ -225,6 +244,20 @@ impl Chosen {
         let mut items = self.bad.iter().map(|&number| &index.items[number]);
         let first = items.next().and_then(sender)?;
         items.all(|item| sender(item) == Some(first)).then_some(first)
+    }
+
+    /// What its own node saw last, where all of it is that.
+    fn unseen_on(&self, facts: &[Fact], index: &Index) -> Option<Vec<Unseen>> {
+        if !matches!(self.cause.suspect, Suspect::Place(_)) || self.proven {
+            return None;
+        }
+        let unseen = |item: &Item| {
+            let at = location(facts, item)?;
+            let own = index.name(item.source) == at.node;
+            (own && place::last_seen(at) && at.direction == Direction::Request)
+                .then(|| (at.node.clone(), item.family, item.node))
+        };
+        self.bad.iter().map(|&number| unseen(&index.items[number])).collect()
     }
 
     /// The one pod at which all located losses of this cause died, or which answered them.

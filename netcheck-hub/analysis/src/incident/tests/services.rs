@@ -92,6 +92,16 @@ fn what_a_lossy_link_takes_from_a_backend_is_no_cause_of_its_own() {
     let one =
         lossy.clone().breaks(|fact| service(fact) && *fact.source == *"n2", |fact| from(failed(fact, "n1")));
     assert_eq!(one.explain().len(), 1, "{:?}", kinds(&one.explain()));
+    // Some wait for that neighbour still, and were not reported.
+    let unseen = |_: &Fact| {
+        let mut symptom = died("n1", Direction::Request, Stage::Send, "", "");
+        let at = symptom.at.as_mut().unwrap();
+        (at.interface, at.certainty) = (String::new(), Certainty::Inferred);
+        Symptom { towards: Some("n2".to_owned()), ..symptom }
+    };
+    let waits = |fact: &Fact| between(fact) && *fact.source == *"n1" && fact.path.id.0 % 3 == 1;
+    let waiting = lossy.clone().breaks(waits, unseen);
+    assert_eq!(waiting.explain().len(), 1, "{:?}", kinds(&waiting.explain()));
     // What the kernel looked for was another node.
     let two = lossy.breaks(|fact| service(fact) && *fact.source == *"n3", |fact| from(failed(fact, "n1")));
     assert_eq!(two.explain().len(), 2, "{:?}", kinds(&two.explain()));
