@@ -44,6 +44,9 @@ impl Locator<'_> {
         if !inside && (last.is_some_and(left) || self.arrived() == Some(true)) {
             return self.beyond_source(last);
         }
+        if !inside && self.left_translated() {
+            return self.beyond_source(None);
+        }
         if !inside && self.arrived().is_none() && self.may_ask() {
             // What was seen there refutes what was not seen here.
             let want = self.want();
@@ -106,6 +109,20 @@ impl Locator<'_> {
             },
         }
         None
+    }
+
+    /// The table of connections has what a pod sent under another source, which no hook knows it by: entries are made where a
+    /// packet leaves netfilter (nf_conntrack_confirm in the postrouting hook), so it left.
+    fn left_translated(&mut self) -> bool {
+        let roster = self.input.roster;
+        let flow = self.lost.flow.filter(|flow| {
+            let pod = roster.owner(flow.source.ip()).and_then(|owner| owner.pod.as_ref());
+            self.input.source_pod.is_some() && pod != self.input.source_pod.as_ref()
+        });
+        if let Some(flow) = flow {
+            self.evidence.push(format!("it left {} as {}", self.input.source, flow.source));
+        }
+        flow.is_some()
     }
 
     /// What a pod sends to where no pod is gets its node's address on the way out, and with it another port: hooks behind that

@@ -47,6 +47,28 @@ fn what_never_came_out_of_its_pod_died_in_there() {
 }
 
 #[test]
+fn what_left_masqueraded_is_not_last_seen_where_it_came_out() {
+    let world = World::new();
+    let mut lost = timed_out();
+    lost.sample.request_hooks = vec![veth(false)];
+    let at = |lost: &Lost| {
+        let mut input = world.input(world.probe("node/n2", ProbeKind::Tcp), lost);
+        input.source_pod = Some(POD.to_owned());
+        place(&locate(&input, lost))
+    };
+    assert!(at(&lost).starts_with("unlocated: may have left n1 under another port"), "{}", at(&lost));
+    // The table of connections has it, under its node's address or one that nobody knows.
+    for source in [[10, 0, 0, 1], [192, 0, 2, 7]] {
+        lost.flow = Some(flow(source, 51_234, [10, 0, 0, 2], 6100));
+        assert!(at(&lost).starts_with("unlocated: left n1; waiting"), "{}", at(&lost));
+        let mut answered = lost.clone();
+        let seen = Some(uplink(false));
+        answered.answer = Some(Answer { arrived: Some(true), last_request_hook: seen, ..Default::default() });
+        assert!(at(&answered).starts_with("n2 "), "{}", at(&answered));
+    }
+}
+
+#[test]
 fn of_two_pods_on_the_way_the_right_one_is_named() {
     let world = World::new();
     let silent = |input: &mut LocateInput<'_>| input.give_up = true;
