@@ -11,12 +11,7 @@ pub(super) fn follow(report: &mut Report, kernel: &mut dyn KernelSource) {
     let left =
         |hook: &Hook| hook.egress && matches!(hook.role, InterfaceRole::Uplink | InterfaceRole::Tunnel);
     let unseen = report.lost.iter_mut().filter(|lost| !lost.request_hooks.iter().any(left));
-    let flows = unseen.filter_map(|lost| {
-        // What bears a header is known whatever its ports.
-        let origin = lost.origin.filter(|origin| !origin.kind.carries_header())?;
-        Some((lost, origin))
-    });
-    for (lost, origin) in flows.take(LOOKUPS) {
+    for (lost, origin) in unseen.filter_map(|lost| lost.origin.map(|origin| (lost, origin))).take(LOOKUPS) {
         let Some(flow) = kernel.left_as(&origin).filter(|flow| *flow != origin) else { continue };
         lost.flow = Some(flow);
         let Some(seen) = kernel.flow_seen(&flow) else { continue };
@@ -94,7 +89,7 @@ mod tests {
         };
         assert_eq!(after(lost(ProbeKind::Tcp, 4, &came_out)), (Some(50_000), 2));
         assert_eq!(after(lost(ProbeKind::Tcp, 6, &came_out)), (Some(50_000), 1), "an earlier one's");
-        assert_eq!(after(lost(ProbeKind::Udp, 4, &came_out)), (None, 1), "its header is known");
+        assert_eq!(after(lost(ProbeKind::Udp, 4, &came_out)), (Some(50_000), 2), "a DNS server's, say");
         let gone = hook(InterfaceRole::Uplink, true);
         assert_eq!(after(lost(ProbeKind::Tcp, 4, &[came_out[0].clone(), gone])), (None, 2));
     }

@@ -125,7 +125,7 @@ pub(super) const ROWS: &[Row] = &[
     v4(on("web-n2", SIDECAR, TCP, &[at("n2", "request", "socket", "")])).opens("place|target|backend n2|web-n2 IPv4?"),
     on("web-n2", POD_FILTER, TCP, &[at("n2", "request", "netfilter_input", "NETFILTER_DROP")]).opens("place n2 netfilter_input"),
     v4(on("n1", OTHER_DNS, DNS, &[at("n1", "request", "", ""), at("", "", "neighbour", "")])).opens("node|place|dns_server|target n1|172.30.0.99|kube-dns IPv4?"),
-    v4(on("n1", WRONG_SOURCE, POD, &[at("", "reply", "", "")])).opens("node|place|one_way n1"),
+    v4(on("n1", WRONG_SOURCE, POD, &[at("", "reply", "", "")])).opens("node|place|one_way n1 IPv4?"),
     // Of one pod.
     v4(on("web-n2", WRONG_GATEWAY, POD, &[at("n2", "reply", "", "")])).opens("place|target|backend n2|web-n2 IPv4?").by("route|neighbour n2 10.244.2.99"),
     only(Families::V6, on("web-n2", NO_IPV6_IN_POD, POD, &[at("n2", "request", "neighbour|send|routing|ingress", "")])).opens("place|target|backend n2|web-n2 IPv6?").by("n2 ipv6|IPv6|fd00"),
