@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use crate::state::agent::Agent;
 use crate::state::culprits::Culprits;
 use crate::state::history::{Archive, Opened, Recording};
-use crate::state::locating::Questions;
+use crate::state::locating::questions::Questions;
 use crate::state::relays::Relaying;
 use netcheck_analysis::cluster::roster::{LeftOut, Roster};
 use netcheck_analysis::evidence::flows::LostFlows;

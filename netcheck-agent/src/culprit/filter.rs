@@ -21,21 +21,25 @@ const PER_CASE: usize = 2;
 
 /// Whether rules come into question at this place.
 pub(super) fn is_asked(case: &v1::CulpritCase) -> bool {
-    layers(case).is_some()
+    wanted(case).is_some()
 }
 
-/// Whether a rule is what to look for before all else: a filter had the packet, or it came to another than it was sent to, and
-/// that is no pod, whose own sockets say more.
+/// Whether a rule is what to look for before all else.
 pub(super) fn comes_first(case: &v1::CulpritCase) -> bool {
-    let Some(at) = case.location.as_ref() else { return false };
-    let name = at.stage().as_str_name();
-    let of_filter =
-        ["STAGE_NETFILTER_", "STAGE_BRIDGE_", "STAGE_NETDEV_"].iter().any(|kind| name.starts_with(kind));
-    of_filter || (strays(case) && at.pod.is_empty())
+    wanted(case).is_some_and(|wanted| wanted.first)
 }
 
-/// Where probes that die at this place are to be marked; none where no rule can be what ends them.
-fn layers(case: &v1::CulpritCase) -> Option<Vec<Layer>> {
+/// How the rule is to be found that ends probes at a place.
+struct Wanted {
+    /// Where they are to be marked.
+    layers: Vec<Layer>,
+    /// Before anything else is read: a filter had the packet, or it came to another than it was sent to, and that is no pod,
+    /// whose own sockets say more.
+    first: bool,
+}
+
+/// None where no rule can be what ends them.
+fn wanted(case: &v1::CulpritCase) -> Option<Wanted> {
     use v1::Stage::{
         Application, BridgeForward, BridgeInput, BridgeOutput, BridgePostrouting, BridgePrerouting, Egress,
         Ingress, Neighbour, NetdevEgress, NetdevIngress, NetfilterForward, NetfilterInput, NetfilterOutput,
@@ -46,15 +50,15 @@ fn layers(case: &v1::CulpritCase) -> Option<Vec<Layer>> {
     let rejected = at.reason.contains("prohibited") || at.reason.contains("port unreachable");
     match at.stage() {
         // It did not go where it was sent, or was sent elsewhere: no rule ended it.
-        _ if strays(case) => Some(vec![Layer::Ip]),
+        _ if strays(case) => Some(Wanted { layers: vec![Layer::Ip], first: at.pod.is_empty() }),
         NetfilterPrerouting | NetfilterInput | NetfilterForward | NetfilterOutput | NetfilterPostrouting => {
-            Some(vec![Layer::Ip])
+            Some(Wanted { layers: vec![Layer::Ip], first: true })
         }
         BridgePrerouting | BridgeInput | BridgeForward | BridgeOutput | BridgePostrouting => {
-            Some(vec![Layer::Bridge])
+            Some(Wanted { layers: vec![Layer::Bridge], first: true })
         }
         NetdevIngress | NetdevEgress if !at.interface.is_empty() => {
-            Some(vec![Layer::Device(at.interface.clone())])
+            Some(Wanted { layers: vec![Layer::Device(at.interface.clone())], first: true })
         }
         // Nobody saw it die, and this node was to get it: its kernel would have reported a rule that drops it, and looking for
         // one would keep it from being looked for elsewhere for a while.
@@ -62,7 +66,10 @@ fn layers(case: &v1::CulpritCase) -> Option<Vec<Layer>> {
         // It was never seen to be dropped, or was answered with an error that filters send, too.
         Ingress | Egress | Send | Unspecified if filtered || rejected => {
             let device = (!at.interface.is_empty()).then(|| Layer::Device(at.interface.clone()));
-            Some([Layer::Ip, Layer::Bridge].into_iter().chain(device).collect())
+            Some(Wanted {
+                layers: [Layer::Ip, Layer::Bridge].into_iter().chain(device).collect(),
+                first: false,
+            })
         }
         NetdevIngress | NetdevEgress | Ingress | Egress | Send | Unspecified | Routing | Neighbour
         | Qdisc | Wire | Socket | Application => None,
@@ -89,9 +96,9 @@ pub(super) async fn find(cases: &[&v1::CulpritCase], tracing: Tracing) -> Vec<Ve
     let mut all_layers = Vec::new();
     let mut marks = Vec::new();
     for case in cases {
-        let wanted = layers(case);
+        let wanted = wanted(case);
         marks.push(if wanted.is_some() { marks_of(case) } else { Vec::new() });
-        for layer in wanted.into_iter().flatten() {
+        for layer in wanted.into_iter().flat_map(|wanted| wanted.layers) {
             if !all_layers.contains(&layer) {
                 all_layers.push(layer);
             }

@@ -34,7 +34,7 @@ use sysctl::{SYSCTLS, bridge_unfiltered, connections, forwarding, ipv6_disabled,
 pub(super) async fn find(case: &v1::CulpritCase) -> Option<v1::Culprit> {
     let at = case.location.as_ref()?;
     if at.reason == OTHER_SOURCE {
-        return answers_from(case, at);
+        return answers_from(case, at).await;
     }
     // Why a pod does not answer for its address is more than that it does not.
     if at.stage() == v1::Stage::Neighbour
@@ -63,23 +63,27 @@ pub(super) async fn find(case: &v1::CulpritCase) -> Option<v1::Culprit> {
 }
 
 /// The address that the target answers from, in place of the one that was asked.
-fn answers_from(case: &v1::CulpritCase, at: &v1::LossLocation) -> Option<v1::Culprit> {
+async fn answers_from(case: &v1::CulpritCase, at: &v1::LossLocation) -> Option<v1::Culprit> {
     let own = ends(case);
     let sources = case.flows.iter().filter_map(|flow| convert::address("flow", &flow.source_address).ok());
     let other = sources.into_iter().find(|source| !own.contains(source))?;
-    let asked = own.iter().find(|address| address.is_ipv4() == other.is_ipv4())?;
+    let asked = own.iter().copied().find(|address| address.is_ipv4() == other.is_ipv4())?;
     let (whose, tool) = (
         if at.pod.is_empty() { "the node" } else { "the pod" },
         if other.is_ipv4() { "ip" } else { "ip -6" },
     );
-    let inside = PodNet::of(Path::new("/proc"), *asked).filter(|_| !at.pod.is_empty());
     let show = format!("{tool} route show");
+    let (of_pod, inside) = (!at.pod.is_empty(), show.clone());
+    // Files of the kernel, but many of them.
+    let in_pod = tokio::task::spawn_blocking(move || {
+        of_pod.then(|| PodNet::of(Path::new("/proc"), asked)).flatten().map(|net| net.see(&inside))
+    });
     Some(v1::Culprit {
         kind: v1::CulpritKind::Route.into(),
         object: format!("{whose} answers from {other}, and was asked at {asked}"),
         text: "a socket that is bound to no address answers from the one that the route prefers (src)"
             .to_owned(),
-        see: inside.map_or(show.clone(), |net| net.see(&show)),
+        see: in_pod.await.ok().flatten().unwrap_or(show),
         mend: format!("have the server listen at {asked} itself, or take {other} and the route's src away"),
         certainty: v1::Certainty::Inferred.into(),
         ..Default::default()
@@ -276,11 +280,14 @@ async fn at_interface(case: &v1::CulpritCase, at: &v1::LossLocation) -> Option<v
     }
 }
 
-/// An interface that takes no packets, and the route that leads there all the same where it is not the main table's.
+/// An interface that takes no packets, and the route that leads there all the same.
 async fn dead_end(case: &v1::CulpritCase, at: &v1::LossLocation) -> Option<v1::Culprit> {
     let mut down = link::down(Path::new(link::CLASS), &at.interface)?;
-    let index = index_of(&at.interface);
-    if let Some(way) = route::way(destination(case)?).await.filter(|way| Some(way.interface) == index) {
+    let way = match destination(case) {
+        Some(to) => route::way(to).await,
+        None => None,
+    };
+    if let Some(way) = way.filter(|way| Some(way.interface) == index_of(&at.interface)) {
         down.text += &format!("; what is for that address goes there by the route {}", way.text);
     }
     Some(down)

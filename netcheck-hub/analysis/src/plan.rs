@@ -163,6 +163,12 @@ pub struct At {
 }
 
 impl Target {
+    /// `namespace/name`.
+    #[must_use]
+    pub fn full_name(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+
     /// Whether it is a service at this kind of address.
     #[must_use]
     pub fn is_at(&self, address: ServiceAddress) -> bool {

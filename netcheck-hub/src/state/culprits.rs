@@ -150,7 +150,14 @@ impl Culprits {
 
 fn place(at: &v1::LossLocation, probe: &Probe) -> Place {
     let v4 = probe.address.is_ipv4();
-    let of_rules = at.stage().as_str_name().starts_with("STAGE_NETFILTER_");
+    let of_rules = matches!(
+        at.stage(),
+        v1::Stage::NetfilterPrerouting
+            | v1::Stage::NetfilterInput
+            | v1::Stage::NetfilterForward
+            | v1::Stage::NetfilterOutput
+            | v1::Stage::NetfilterPostrouting
+    );
     let interface = if of_rules { String::new() } else { at.interface.clone() };
     (at.node.clone(), at.stage, interface, at.reason.clone(), probe.kind, v4)
 }

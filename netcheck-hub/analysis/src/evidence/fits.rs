@@ -128,7 +128,7 @@ impl Way<'_> {
     fn is_backend(&self, address: IpAddr) -> bool {
         let target = &self.probe.target;
         let services = &self.roster.services;
-        let service = services.get(&format!("{}/{}", target.namespace, target.name));
+        let service = services.get(&target.full_name());
         service.is_none_or(|service| {
             service.backends.iter().any(|backend| backend.address == address)
                 || service.cluster_addresses.contains(&address)

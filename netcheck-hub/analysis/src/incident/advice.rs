@@ -278,7 +278,7 @@ fn of_target(path: &PathOf) -> Option<Vec<String>> {
         // A server is a service, or a pod behind one.
         TargetKind::DnsServer if target.node.is_empty() => endpoints(target),
         TargetKind::Pod | TargetKind::DnsServer => {
-            return of_pod(&format!("{}/{}", target.namespace, target.name));
+            return of_pod(&target.full_name());
         }
         TargetKind::Node => vec![
             format!("kubectl get node {} -o wide", word(&target.name)),

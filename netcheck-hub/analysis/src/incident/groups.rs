@@ -143,7 +143,7 @@ impl<'a> Build<'a> {
     }
 
     fn service(&mut self, target: &'a Target, world: &'a World) -> ServiceIx {
-        let full = format!("{}/{}", target.namespace, target.name);
+        let full = target.full_name();
         let port = target.at.as_ref().map_or(target.port, |at| at.port);
         let name: Arc<str> = match target.kind {
             TargetKind::Endpoint => Arc::clone(&target.id),
@@ -192,7 +192,7 @@ impl<'a> Build<'a> {
         match target.kind {
             TargetKind::Node => direct(Some(Endpoint::Node(self.node(&target.name, world)))),
             TargetKind::Pod => {
-                let name = pod_name(target);
+                let name = target.full_name();
                 let network = fact.network();
                 direct(Some(self.pod_endpoint(&name, &target.node, network, world)))
             }
@@ -323,11 +323,6 @@ impl<'a> Build<'a> {
             function: at.function.as_str().into(),
         }
     }
-}
-
-/// `namespace/name` of a pod that is a target.
-fn pod_name(target: &Target) -> String {
-    format!("{}/{}", target.namespace, target.name)
 }
 
 /// What kind of packets a fact speaks of.

@@ -143,7 +143,7 @@ impl Catalog {
 /// A server by itself may listen there; a service does where it has that port.
 fn may_have_tls(roster: &Roster, probe: &Probe) -> bool {
     let target = &probe.target;
-    let service = roster.services.get(&format!("{}/{}", target.namespace, target.name));
+    let service = roster.services.get(&target.full_name());
     let service = service.filter(|service| service.cluster_addresses.contains(&probe.address));
     service.is_none_or(|service| {
         service.ports.iter().any(|port| port.port == TLS_PORT && port.transport == Transport::Tcp)

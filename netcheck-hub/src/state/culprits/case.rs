@@ -95,16 +95,14 @@ pub(super) fn no_endpoint(roster: &Roster, probe: &Probe, lost: &Lost) -> bool {
     let of_service = target.kind == TargetKind::Service
         && target.at.as_ref().is_none_or(|at| at.address == ServiceAddress::ClusterIp);
     let left = lost.flow.filter(|flow| of_service && flow.destination.ip() != probe.address);
-    let service = roster.services.get(&format!("{}/{}", target.namespace, target.name));
+    let service = roster.services.get(&target.full_name());
     let (Some(flow), Some(service)) = (left, service) else { return false };
     let transport = if flow.tcp() { Transport::Tcp } else { Transport::Udp };
     let same = |port: &&ServicePort| port.port == target.port && port.transport == transport;
     let Some(port) = service.ports.iter().find(same) else { return false };
     let left = flow.destination;
     // Those that take no traffic may still be told to somebody.
-    let is = |backend: &Backend| {
-        backend.address == left.ip() && backend.port(port).is_none_or(|number| number == left.port())
-    };
+    let is = |backend: &Backend| backend.address == left.ip() && backend.port(port) == Some(left.port());
     !service.backends.iter().any(is)
 }
 

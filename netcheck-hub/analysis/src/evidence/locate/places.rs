@@ -122,7 +122,7 @@ impl Locator<'_> {
     /// Nobody but pods is behind the service. What is sent to another from a pod leaves masqueraded, so that no hook knows it.
     fn only_pods_behind(&self) -> bool {
         let target = &self.input.probe.target;
-        let service = self.input.roster.services.get(&format!("{}/{}", target.namespace, target.name));
+        let service = self.input.roster.services.get(&target.full_name());
         service.is_some_and(|service| service.backends.iter().all(|backend| backend.pod.is_some()))
     }
 

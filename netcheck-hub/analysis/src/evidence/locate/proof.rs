@@ -50,7 +50,7 @@ impl Locator<'_> {
         if target.is_at(ServiceAddress::LoadBalancer) || target.is_at(ServiceAddress::ExternalIp) {
             return true;
         }
-        let service = input.roster.services.get(&format!("{}/{}", target.namespace, target.name));
+        let service = input.roster.services.get(&target.full_name());
         let backends = service.into_iter().flat_map(|service| &service.backends);
         backends.filter_map(|backend| input.roster.owner(backend.address)).any(|owner| owner.node == node)
     }

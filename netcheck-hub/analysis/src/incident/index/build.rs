@@ -69,7 +69,7 @@ impl Build {
             "" => (symptom.towards.as_deref().unwrap_or_default(), symptom.towards_zone.as_str()),
             node => (node, target.zone.as_str()),
         };
-        let full = format!("{}/{}", target.namespace, target.name);
+        let full = target.full_name();
         let endpoint = endpoint(target);
         let backend = backend(target, &full, symptom);
         let spread = target.backends > 1 || target.kind == TargetKind::DnsServer || !endpoint.is_empty();
