@@ -3,7 +3,9 @@
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use netcheck_agent::model::observation::{Direction, DropIdentity, Observation, OwnFlow, Stamp};
+use netcheck_agent::model::observation::{
+    Direction, DropIdentity, Flow, KnownAddress, Observation, OwnFlow, Stamp,
+};
 use netcheck_common::domain::ProbeKind;
 use netcheck_proto::v1::Stage;
 use socket2::{Domain, Socket, Type};
@@ -100,8 +102,61 @@ fn a_flow_whose_port_is_translated_is_stamped_both_ways_and_shows_its_backend() 
         assert_eq!(request.flow.source, reply.flow.destination);
         assert_eq!(reply.reset, transport == ProbeKind::Tcp);
         assert!(reply.at_ns > request.at_ns);
+        // The table of connections knows it by what the socket sent. A connection that was refused is no longer there
+        // (net/netfilter/nf_conntrack_proto_tcp.c).
+        let sent = Flow { kind: transport, source: flow.local, destination: to };
+        let left = pair.a.kernel.left_as(&sent).map(|left| (left.source, left.destination));
+        assert_eq!(left, (transport == ProbeKind::Udp).then_some((request.flow.source, backend)));
+        let never = Flow { destination: SocketAddr::new(to.ip(), 9), ..sent };
+        assert_eq!(pair.a.kernel.left_as(&never), None);
         pair.a.kernel.forget_flow(&flow);
     }
+}
+
+#[test]
+fn a_flow_that_leaves_under_an_address_that_is_nobodys_is_known() {
+    let mut pair = Pair::new(SESSION_A, 0);
+    pair.a.nft(
+        "add table ip k; add chain ip k post { type nat hook postrouting priority 100; }; \
+         add rule ip k post meta l4proto tcp snat to 192.0.2.7",
+    );
+    let (socket, flow) = registered(&mut pair, 5, ProbeKind::Tcp, true);
+    let to = SocketAddr::new(pair.b.v4, BACKEND);
+    let connected = socket.connect_timeout(&to.into(), Duration::from_millis(300));
+    assert_eq!(connected.unwrap_err().kind(), std::io::ErrorKind::TimedOut, "its answer finds no way");
+    let seen = observe(&mut pair.a, |seen| !stamps(seen, 5).is_empty());
+    let stamp = stamps(&seen, 5)[0];
+    assert_eq!((stamp.direction, stamp.hook.egress), (Direction::Request, true));
+    assert_eq!(stamp.flow.source.ip(), IpAddr::from([192, 0, 2, 7]));
+    let sent = Flow { kind: ProbeKind::Tcp, source: flow.local, destination: to };
+    assert_eq!(pair.a.kernel.left_as(&sent), Some(stamp.flow));
+    pair.a.kernel.forget_flow(&flow);
+}
+
+/// The kernel has found the socket by then, whose port is another than the packet's source's.
+#[test]
+fn a_reply_of_a_stranger_that_is_dropped_is_no_request() {
+    let mut pair = Pair::new(SESSION_A, 0);
+    // B is no node or pod of the cluster.
+    let own = |address| KnownAddress { address, pod: None, local: true, network: None };
+    let (v4, v6) = (pair.a.v4, pair.a.v6);
+    pair.a.kernel.set_addresses(&[own(v4), own(v6)], &[]);
+    pair.a.nft(&format!(
+        "add table inet t; add chain inet t c {{ type filter hook input priority 0; }}; \
+         add rule inet t c tcp sport {BACKEND} drop"
+    ));
+    let (socket, _) = registered(&mut pair, 6, ProbeKind::Tcp, true);
+    let to = SocketAddr::new(pair.b.v4, BACKEND);
+    let connected = socket.connect_timeout(&to.into(), Duration::from_millis(300));
+    assert_eq!(connected.unwrap_err().kind(), std::io::ErrorKind::TimedOut);
+    let is_drop = |seen: &Observation| matches!(seen, Observation::Drop(_));
+    let seen = observe(&mut pair.a, |seen| seen.iter().any(is_drop));
+    let Some(Observation::Drop(drop)) = seen.iter().find(|seen| is_drop(seen)) else { unreachable!() };
+    assert_eq!(
+        (drop.identity, drop.direction),
+        (DropIdentity::OwnFlow(probe(6)), Direction::Reply),
+        "{drop:?}"
+    );
 }
 
 #[test]

@@ -127,6 +127,23 @@ fn a_table_of_connections_is_full_or_not() {
 }
 
 #[tokio::test]
+async fn the_address_that_a_target_answers_from_is_named() {
+    let bytes = |address: &str| convert::address_bytes(address.parse().unwrap());
+    let answer = |from: &str| v1::FlowTuple { source_address: bytes(from), ..Default::default() };
+    let mut case = v1::CulpritCase {
+        location: Some(v1::LossLocation { reason: OTHER_SOURCE.to_owned(), ..Default::default() }),
+        flows: vec![answer("192.0.2.7"), answer("192.0.2.50")],
+        end_addresses: vec![bytes("fd00::7"), bytes("192.0.2.7")],
+        ..Default::default()
+    };
+    let found = find(&case).await.unwrap();
+    assert_eq!(found.object, "the node answers from 192.0.2.50, and was asked at 192.0.2.7");
+    pasteable(&found);
+    case.flows.pop();
+    assert_eq!(find(&case).await, None, "it answers as it was asked");
+}
+
+#[tokio::test]
 async fn an_address_is_missed_only_where_it_is_to_be_this_nodes_own() {
     let to = convert::address_bytes("192.0.2.77".parse().unwrap());
     let mut case = v1::CulpritCase {

@@ -234,10 +234,10 @@ impl Item {
         starts && self.node == 0 && self.zones.1 == 0
     }
 
-    /// It is for a service.
+    /// The service that it is for, if it is for one.
     #[must_use]
-    pub const fn is_of_service(&self) -> bool {
-        self.service != 0
+    pub fn service(&self) -> Option<Symbol> {
+        (self.service != 0).then_some(self.service)
     }
 
     /// What scopes distinguish.

@@ -241,10 +241,34 @@ mod tests {
     }
 
     #[test]
+    fn who_sent_what_ends_for_its_time_to_live_is_asked() {
+        let target = Owner { node: "n3".to_owned(), pod: Some("default/web".to_owned()), network: None };
+        let asked = |reason: &str, node: &str, direction: v1::Direction| {
+            let at = v1::LossLocation {
+                node: node.to_owned(),
+                stage: v1::Stage::Routing.into(),
+                reason: reason.to_owned(),
+                function: "ip6_forward".to_owned(),
+                direction: direction.into(),
+                ..Default::default()
+            };
+            sender(&at, "n1", Some(&target)).map(|at| (at.node, at.reason, at.function))
+        };
+        let (request, reply) = (v1::Direction::Request, v1::Direction::Reply);
+        let of = |node: &str| Some((node.to_owned(), "IP_INHDR".to_owned(), String::new()));
+        assert_eq!(asked("IP_INHDR", "n3", request), of("n1"));
+        assert_eq!(asked("IP_INHDR", "n1", reply), of("n3"));
+        assert_eq!(asked("IP_INHDR", "n1", request), None, "it went round, and came back to its sender");
+        assert_eq!(asked("IP_OUTNOROUTES", "n3", request), None);
+    }
+
+    #[test]
     fn what_is_no_endpoint_was_made_by_its_sender() {
         let items = "kind: List\nitems:\n\
             - {kind: Node, metadata: {name: n1}, status: {addresses: [{type: InternalIP, address: 10.0.0.1}]}}\n\
             - {kind: Service, metadata: {name: web}, spec: {clusterIP: 10.96.0.20, ports: [{name: http, port: 80}, {name: d, port: 80, protocol: UDP}]}}\n\
+            - {kind: EndpointSlice, metadata: {name: v, labels: {kubernetes.io/service-name: web}}, addressType: IPv4, \
+               ports: [{name: other, port: 9090}], endpoints: [{addresses: [10.244.2.12]}]}\n\
             - {kind: EndpointSlice, metadata: {name: w, labels: {kubernetes.io/service-name: web}}, addressType: IPv4, \
                ports: [{name: http, port: 8080}, {name: d, port: 8053, protocol: UDP}], endpoints: [{addresses: [10.244.2.11]}]}\n";
         let objects = netcheck_analysis::cluster::inventory::parse(std::path::Path::new("f"), items);
@@ -277,6 +301,8 @@ mod tests {
             ("10.244.2.11:8053", true, true),
             ("10.244.2.11:8053", false, false),
             ("10.244.9.9:8080", true, true),
+            // A pod of the service that has not this port.
+            ("10.244.2.12:8080", true, true),
             // Nothing made anything of it.
             ("10.96.0.20:80", true, false),
         ] {

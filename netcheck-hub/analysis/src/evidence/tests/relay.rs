@@ -75,6 +75,34 @@ fn what_left_under_a_services_own_address_was_not_translated() {
 }
 
 #[test]
+fn a_router_that_knows_no_way_to_a_service_was_sent_it_untranslated() {
+    let world = World::new();
+    let service = world.probe("service/default/web:80", ProbeKind::Tcp);
+    let at = |from: [u8; 4], code: u32, left_for: Option<[u8; 4]>| {
+        let mut lost = timed_out();
+        lost.outcome = Outcome::Unreachable;
+        lost.sample.icmp_error = Some(IcmpError { from: Some(from.into()), kind: 3, code, mtu_bytes: 0 });
+        // What a pod sends past its node's hooks under another port.
+        (lost.flow, lost.sample.request_hooks) =
+            (left_for.map(|to| flow([10, 244, 1, 2], 40_000, to, 80)), vec![veth(false)]);
+        let mut input = world.input(service, &lost);
+        input.source_pod = Some("default/web-1".to_owned());
+        let located = locate(&input, &lost);
+        located.location.map(|at| (at.node, at.stage, at.reason))
+    };
+    let untranslated = Some(("n1".to_owned(), Stage::NetfilterPrerouting, "not translated".to_owned()));
+    assert_eq!(at([192, 0, 2, 1], 0, None), untranslated);
+    // A filter's word; a node's; of what left for a backend.
+    for other in [
+        at([192, 0, 2, 1], 13, None),
+        at([10, 0, 0, 3], 0, None),
+        at([192, 0, 2, 1], 0, Some([10, 244, 2, 2])),
+    ] {
+        assert_ne!(other, untranslated);
+    }
+}
+
+#[test]
 fn an_answer_under_another_address_shows_who_changed_it() {
     let world = World::new();
     let answered = |target: &str, sent_to: [u8; 4], from: [u8; 4]| {

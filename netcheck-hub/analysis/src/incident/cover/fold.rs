@@ -124,9 +124,16 @@ pub(super) fn by_who_answered(chosen: &mut [Chosen], facts: &[Fact], tallies: &T
             let scopes =
                 [Scope::default(), Scope { family, ..Scope::default() }, scope, Scope { family, ..scope }];
             let causes = scopes.map(|scope| Cause { suspect, scope });
-            let fewest = causes.iter().min_by_key(|cause| {
-                (tallies.get(cause).map_or(usize::MAX, |tally| tally.good), cause.scope.rank())
-            });
+            // Of what is fine it is not known who answered, but through which service.
+            let services: BTreeSet<Symbol> =
+                one.bad.iter().filter_map(|&at| tallies.index.items[at].service()).collect();
+            let good = |cause: &Cause| {
+                let through = |service: &Symbol| Cause { suspect: Suspect::Service(*service), ..*cause };
+                let of_services = services.iter().filter_map(|service| tallies.get(&through(service)));
+                tallies.get(cause).map(|own| own.good + of_services.map(|tally| tally.good).sum::<usize>())
+            };
+            let fewest =
+                causes.iter().min_by_key(|cause| (good(cause).unwrap_or(usize::MAX), cause.scope.rank()));
             one.cause = fewest.copied().unwrap_or(Cause { suspect, scope });
         }
     }
@@ -220,7 +227,7 @@ impl Chosen {
             item.source == node
                 && item.from_pod == first.from_pod
                 && item.request == Some(true)
-                && item.is_of_service()
+                && item.service().is_some()
         };
         let all = hook && items().all(own);
         all.then(|| (node, first.from_pod, at.reason.clone(), items().map(|item| item.target).collect()))

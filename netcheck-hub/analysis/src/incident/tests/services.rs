@@ -126,6 +126,11 @@ fn a_server_that_reads_nothing_is_to_blame_and_not_the_pods_of_its_node() {
     let hung = World::plain(&SIX).with_vantages().breaks(dns, asked).explain();
     assert_eq!(hung.len(), 1, "{:?}", kinds(&hung));
     assert_eq!(hung[0].kind, IncidentKind::DnsServer, "{:?}", hung[0].headline);
+    // One family of it alone.
+    let v4 = |fact: &Fact| dns(fact) && fact.family() == Family::V4;
+    let half = World::plain(&SIX).with_vantages().breaks(v4, asked).explain();
+    assert_eq!(half.len(), 1, "{:?}", kinds(&half));
+    assert_eq!((half[0].kind, half[0].family), (IncidentKind::DnsServer, Some(Family::V4)));
 }
 
 #[test]
